@@ -1,0 +1,47 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CONFIG ?= conf/broker.xml
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-slow check format bench clean
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: pyproject.toml | $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@ $(VENV)/.run
+
+run: $(VENV)/.run ## start the broker on conf/broker.xml
+	exec $(BIN)/python -m broker --config $(CONFIG)
+
+test: $(VENV)/.dev ## install what the tests need and run them
+	$(BIN)/python -m pytest -m 'not slow'
+
+test-slow: $(VENV)/.dev ## the long tests: kill -9 rounds, large fuzz runs
+	$(BIN)/python -m pytest -m slow --timeout 1800
+
+check: $(VENV)/.dev ## format, lint, types, tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -m 'not slow'
+
+format: $(VENV)/.dev ## rewrite the sources in the house format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.dev ## measure this broker (BENCH='--help' lists cases and options)
+	$(BIN)/python -m benchmarks $(BENCH)
+
+clean: ## remove what the targets above have made
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis benchmarks/results
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

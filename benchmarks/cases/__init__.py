@@ -1,0 +1,30 @@
+"""The cases of the benchmark, by name."""
+
+from collections.abc import Callable
+
+from benchmarks.cases import backlog, generator, latency, memory, restart, sizes, throughput
+from benchmarks.session import Session
+
+__all__ = ["CASES", "DESCRIPTIONS"]
+
+CASES: dict[str, Callable[[Session], object]] = {
+    "headline": throughput.headline,
+    "throughput": throughput.run,
+    "sizes": sizes.run,
+    "latency": latency.run,
+    "backlog": backlog.run,
+    "restart": restart.run,
+    "memory": memory.run,
+    "generator": generator.run,
+}
+
+DESCRIPTIONS = {
+    "headline": "the five rows everything is judged by: transient, acked, confirmed, publish only, latency",
+    "throughput": "headline, window sizes, many queues, publishers and consumers, fan-out, topic with 10 000 bindings",
+    "sizes": "16 B to 1 MiB, transient auto-ack and persistent with confirms",
+    "latency": "publish to deliver and publish to confirm at 1 000, 5 000 and 20 000 messages a second",
+    "backlog": "publish --count persistent messages, memory growth, drain",
+    "restart": "kill -9 with --count stored messages, then time to the first delivery (our broker only)",
+    "memory": "idle connections, empty queues, queued messages; latency with and without them",
+    "generator": "what the load generator can do by itself, against a peer that does nothing",
+}

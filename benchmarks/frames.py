@@ -1,0 +1,86 @@
+"""AMQP 0-9-1 frames encoded ahead of a measurement.
+
+Knows bytes; knows no socket, no clock and none of the broker's own codec: a fault there must not hide here.
+"""
+
+import struct
+from itertools import repeat
+
+FRAME_METHOD, FRAME_HEADER, FRAME_BODY, FRAME_HEARTBEAT = 1, 2, 3, 8
+FRAME_END = 0xCE
+# Header and end octet around each payload (0-9-1 §4.2.3).
+FRAME_OVERHEAD = 8
+PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
+
+FRAME_START = struct.Struct(">BHI")
+METHOD_ID = struct.Struct(">HH")
+TAG = struct.Struct(">Q")
+ACK = struct.Struct(">11sQBB")
+
+
+def short_string(text: str) -> bytes:
+    """Encode a short string."""
+    raw = text.encode()
+    return bytes((len(raw),)) + raw
+
+
+def frame(frame_type: int, channel: int, payload: bytes) -> bytes:
+    """Encode one frame."""
+    return FRAME_START.pack(frame_type, channel, len(payload)) + payload + b"\xce"
+
+
+def method(channel: int, class_id: int, method_id: int, arguments: bytes = b"") -> bytes:
+    """Encode one method frame."""
+    return frame(FRAME_METHOD, channel, METHOD_ID.pack(class_id, method_id) + arguments)
+
+
+def content(channel: int, body: bytes, *, persistent: bool, frame_max: int) -> bytes:
+    """Encode content header and body frames; the body is cut where `frame_max` demands."""
+    # content-type and delivery-mode are what most clients send.
+    flags = struct.pack(">H", 0x8000 | 0x1000)
+    properties = flags + short_string("application/octet-stream") + (b"\x02" if persistent else b"\x01")
+    header = struct.pack(">HHQ", 60, 0, len(body)) + properties
+    step = frame_max - FRAME_OVERHEAD
+    pieces = [frame(FRAME_BODY, 1, body[at : at + step]) for at in range(0, len(body), step)]
+    return frame(FRAME_HEADER, channel, header) + b"".join(pieces)
+
+
+def publish(exchange: str, routing_key: str, size: int, *, persistent: bool, frame_max: int) -> bytes:
+    """Encode one whole `basic.publish` on channel 1 with a body of `size` zero octets."""
+    arguments = b"\x00\x00" + short_string(exchange) + short_string(routing_key) + b"\x00"
+    return method(1, 60, 40, arguments) + content(1, bytes(size), persistent=persistent, frame_max=frame_max)
+
+
+def first_body_offset(message: bytes) -> int:
+    """Return where the first body octet of an encoded publish lies."""
+    method_size = FRAME_START.unpack_from(message, 0)[2] + FRAME_OVERHEAD
+    header_size = FRAME_START.unpack_from(message, method_size)[2] + FRAME_OVERHEAD
+    return int(method_size + header_size + FRAME_START.size)
+
+
+def ack_head(channel: int) -> bytes:
+    """Return the eleven octets every `basic.ack` frame of `channel` starts with."""
+    return FRAME_START.pack(FRAME_METHOD, channel, 13) + METHOD_ID.pack(60, 80)
+
+
+def nack_head(channel: int) -> bytes:
+    """Return the eleven octets every `basic.nack` frame of `channel` starts with."""
+    return FRAME_START.pack(FRAME_METHOD, channel, 13) + METHOD_ID.pack(60, 120)
+
+
+def ack(tag: int, *, multiple: bool) -> bytes:
+    """Encode one `basic.ack` on channel 1."""
+    return ACK.pack(ack_head(1), tag, multiple, FRAME_END)
+
+
+def ack_run(first: int, last: int) -> bytes:
+    """Encode a `basic.ack` for each tag from `first` to `last`."""
+    tags = range(first, last + 1)
+    return b"".join(map(ACK.pack, repeat(ack_head(1)), tags, repeat(0), repeat(FRAME_END)))
+
+
+def ack_every(step: int, acked: int, received: int) -> tuple[bytes, int]:
+    """Return the multiple acks that `received` deliveries call for, one each `step`, and the tag they reach."""
+    last = received - (received - acked) % step
+    tags = range(acked + step, last + 1, step)
+    return b"".join([ack(tag, multiple=True) for tag in tags]), last

@@ -1,0 +1,94 @@
+"""What one measurement does: shapes of load and the names and messages they need. Pure."""
+
+from dataclasses import dataclass
+
+from benchmarks.frames import publish
+
+# Bounds on what one run puts into a broker, whatever its speed.
+MAX_BYTES = 1 << 30
+MAX_MESSAGES = 5_000_000
+BATCH_BYTES = 256 * 1024
+TOPIC_KEYS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One shape of load; `rate` 0 means flat out, `ack_every` 0 means automatic acknowledgement."""
+
+    name: str
+    size: int = 100
+    publishers: int = 1
+    consumers: int = 1
+    queues: int = 1
+    exchange: str = ""
+    bindings: int = 0
+    persistent: bool = False
+    confirm_window: int = 0
+    ack_every: int = 0
+    prefetch: int = 0
+    rate: int = 0
+    count: int = 0
+    seconds: float = 4.0
+
+    @property
+    def copies(self) -> int:
+        """How many queues one published message reaches."""
+        return self.queues if self.exchange == "fanout" else 1
+
+    @property
+    def limit(self) -> int:
+        """How many messages one publisher may send at most."""
+        if self.count:
+            return self.count
+        bound = min(MAX_BYTES // max(1, self.size), MAX_MESSAGES) // self.publishers // self.copies
+        return max(1, min(bound, int(self.rate * self.seconds) if self.rate else bound))
+
+    @property
+    def exchange_name(self) -> str:
+        """The exchange to publish to; empty for the default exchange."""
+        return f"bench.{self.exchange}" if self.exchange else ""
+
+    def queue_name(self, number: int) -> str:
+        """All names of a scenario are equally long, so that all its frames are."""
+        return f"bench.queue.{number:05d}"
+
+    def bindings_of_queues(self) -> list[tuple[str, str]]:
+        """(queue, key) pairs to bind; a topic scenario spreads its patterns over its queues."""
+        if self.exchange == "fanout":
+            return [(self.queue_name(number), "") for number in range(self.queues)]
+        if self.exchange == "topic":
+            return [(self.queue_name(i % self.queues), f"site.{i:06d}.*.read") for i in range(self.bindings)]
+        return []
+
+    def routing_keys(self, publisher: int) -> list[str]:
+        """The keys one publisher uses in turn."""
+        if self.exchange == "fanout":
+            return ["any"]
+        if self.exchange == "topic":
+            step = max(1, self.bindings // TOPIC_KEYS)
+            return [f"site.{i:06d}.meter.read" for i in range(0, self.bindings, step)]
+        own = range(publisher % self.queues, self.queues, self.publishers)
+        return [self.queue_name(number) for number in own]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Encoded publishes of equal length, to be sent as often as wanted."""
+
+    frames: bytes
+    length: int
+    count: int
+
+
+def encode_batch(scenario: Scenario, publisher: int, frame_max: int) -> Batch:
+    """Encode as many messages as fill a buffer, each key equally often."""
+    keys = scenario.routing_keys(publisher)
+    messages = [
+        publish(scenario.exchange_name, key, scenario.size, persistent=scenario.persistent, frame_max=frame_max)
+        for key in keys
+    ]
+    length = len(messages[0])
+    if any(len(message) != length for message in messages):
+        raise ValueError(f"messages of '{scenario.name}' differ in length")
+    times = max(1, BATCH_BYTES // (length * len(messages)))
+    return Batch(b"".join(messages) * times, length, len(messages) * times)

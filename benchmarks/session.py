@@ -1,0 +1,103 @@
+"""One call of the command: the brokers measured, the cores used, the rows gathered."""
+
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from benchmarks.load import LoadFailed
+from benchmarks.options import Options
+from benchmarks.results import Row, Values
+from benchmarks.run import Progress, measure
+from benchmarks.scenario import Scenario
+from benchmarks.target import Target
+
+
+class Reporter(Protocol):
+    """Tells a person what is going on."""
+
+    def running(self, text: str, goal: int) -> AbstractContextManager[Progress]:
+        """Show one run; the callable yielded takes published and consumed counts."""
+
+    def say(self, text: str) -> None:
+        """Print one line."""
+
+
+def split_cores(available: set[int], pin: bool) -> tuple[set[int], set[int]]:
+    """Return the cores of our broker and those of the load; empty means any."""
+    if not pin or len(available) < 2:
+        return set(), set()
+    ordered = sorted(available)
+    return {ordered[0]}, {ordered[1]}
+
+
+@dataclass(slots=True)
+class Session:
+    """What every case needs; the first target is the broker under test."""
+
+    options: Options
+    targets: list[Target]
+    broker_cores: set[int]
+    load_cores: set[int]
+    reporter: Reporter
+    rows: list[Row] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+    @staticmethod
+    def available_cores() -> set[int]:
+        """Return the cores this process may use."""
+        return set(os.sched_getaffinity(0))
+
+    @property
+    def subject(self) -> Target:
+        """The broker under test."""
+        return self.targets[0]
+
+    def compare(self, case: str, scenarios: list[Scenario], metrics: list[str]) -> list[Row]:
+        """Measure each scenario on each broker in turn, A B A B, so that a noisy minute hits all alike."""
+        rows = []
+        for scenario in scenarios:
+
+            def once(target: Target, scenario: Scenario = scenario) -> Values:
+                text = f"{scenario.name} · {target.name}"
+                with self.reporter.running(text, scenario.limit * scenario.publishers) as progress:
+                    return measure(target, scenario, self.load_cores, progress)
+
+            row = self.rounds(Row(case, scenario.name, metrics, x=float(scenario.size)), once)
+            if row is not None:
+                rows.append(row)
+        return rows
+
+    def rounds(self, row: Row, once: Callable[[Target], Values], targets: list[Target] | None = None) -> Row | None:
+        """Fill a row round by round; a broker that fails it is reported and left out."""
+        if self.options.only.lower() not in row.name.lower():
+            return None
+        failed: set[str] = set()
+        for _ in range(self.options.rounds):
+            for target in targets or self.targets:
+                if target.name in failed:
+                    continue
+                try:
+                    values = once(target)
+                except (LoadFailed, OSError, RuntimeError) as error:
+                    failed.add(target.name)
+                    self.failures.append(f"{row.case} / {row.name} · {target.name}: {error}")
+                    self.reporter.say(f"FAILED {self.failures[-1]}")
+                    continue
+                row.add(target.name, values)
+                self.reporter.say(f"{row.name} · {target.name}: {brief(values, row.metrics)}")
+        self.rows.append(row)
+        return row
+
+
+def brief(values: Values, metrics: list[str]) -> str:
+    """Return the metrics of one run on one line."""
+    return ", ".join(f"{metric} {format_value(metric, values[metric])}" for metric in metrics if metric in values)
+
+
+def format_value(metric: str, value: float) -> str:
+    """Format a value with the digits that mean something."""
+    if metric.endswith(("_ms", "_s", "_kb", "_mib")) and abs(value) < 1000:
+        return f"{value:.2f}"
+    return f"{value:,.0f}".replace(",", " ")

@@ -1,0 +1,93 @@
+"""A broker being measured: its name, where it listens, and what its process costs if it runs on this machine."""
+
+import time
+from dataclasses import dataclass
+
+import psutil
+
+from benchmarks.address import Address
+from benchmarks.client import Client
+from benchmarks.own_broker import OwnBroker
+
+MIB = 1 << 20
+
+
+def listening_pid(port: int) -> int | None:
+    """Find the process that listens on a local port, if we may see it."""
+    try:
+        connections = psutil.net_connections("tcp")
+    except psutil.AccessDenied:
+        return None
+    found = [c.pid for c in connections if c.status == psutil.CONN_LISTEN and c.laddr.port == port and c.pid]
+    return int(found[0]) if found else None
+
+
+@dataclass(slots=True)
+class Target:
+    """One broker; `own` when the benchmark started it and may kill it."""
+
+    name: str
+    address: Address
+    pid: int | None = None
+    own: OwnBroker | None = None
+    product: str = ""
+
+    def inspect(self) -> None:
+        """Connect once: learn what it is and which process it is."""
+        client = Client(self.address)
+        self.product = client.product
+        client.close()
+        if self.pid is None and self.address.host in ("127.0.0.1", "localhost", "::1"):
+            self.pid = listening_pid(self.address.port)
+
+    def rss(self) -> int | None:
+        """Return the resident memory of the broker's process."""
+        return int(psutil.Process(self.pid).memory_info().rss) if self.pid else None
+
+    def cpu_seconds(self) -> float | None:
+        """Return the CPU time the broker's process has used."""
+        if not self.pid:
+            return None
+        times = psutil.Process(self.pid).cpu_times()
+        return float(times.user + times.system)
+
+    def cores(self) -> list[int]:
+        """Return the cores the broker may use."""
+        return list(psutil.Process(self.pid).cpu_affinity()) if self.pid else []
+
+    def describe(self) -> str:
+        """Return one line for the head of a report."""
+        cores = ",".join(map(str, self.cores())) or "?"
+        return f"{self.name}: {self.product or 'unknown'} at {self.address}, pid {self.pid or '?'}, cores {cores}"
+
+
+class Meter:
+    """Watches memory and CPU of a target from the first look of a run to the last."""
+
+    __slots__ = ("_first", "_last", "_target", "before", "peak")
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self.before = self.peak = target.rss() or 0
+        self._first: tuple[float, float] | None = None
+        self._last = (0.0, 0.0)
+
+    def sample(self) -> None:
+        """Look at most ten times a second: reading /proc costs the load generator's core."""
+        now = time.monotonic()
+        if not self._target.pid or now < self._last[0] + 0.1:
+            return
+        self.peak = max(self.peak, self._target.rss() or 0)
+        self._last = (now, self._target.cpu_seconds() or 0.0)
+        self._first = self._first or self._last
+
+    def values(self) -> dict[str, float]:
+        """Return peak memory, its growth and the share of one core used."""
+        if self._first is None:
+            return {}
+        elapsed, used = (last - first for last, first in zip(self._last, self._first, strict=True))
+        return {
+            "rss_mib": self.peak / MIB,
+            "rss_growth_mib": (self.peak - self.before) / MIB,
+            "cpu_percent": 100 * used / max(0.1, elapsed),
+        }

@@ -1,0 +1,199 @@
+"""The command line: arguments, signals, banner, exit code.
+
+`python -m broker --config conf/broker.xml`. Heavy modules are imported late so that `--help` is instant.
+"""
+
+from __future__ import annotations
+
+import time
+
+_STARTED_AT = time.monotonic()
+
+import argparse  # noqa: E402
+import asyncio  # noqa: E402
+import os  # noqa: E402
+import signal  # noqa: E402
+import sys  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import TYPE_CHECKING, Final  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from broker.config.configuration import Configuration
+    from broker.config.loading import Loaded
+    from broker.node import Started
+
+EX_OK: Final = 0
+EX_UNAVAILABLE: Final = 69
+EX_SOFTWARE: Final = 70
+EX_CONFIG: Final = 78
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return the exit code: 78 for a wrong configuration, 69 for a store that cannot be had."""
+    options = _parser().parse_args(arguments)
+    from broker.config.loading import load
+    from broker.errors import ConfigError
+
+    try:
+        loaded = load(Path(options.config) if options.config else None, os.environ)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return EX_CONFIG
+    if options.check_config:
+        return _check(loaded)
+    if options.show_config:
+        from broker.config.rendering import show
+
+        print(show(loaded.config))
+        return EX_OK
+    return _serve(loaded, options)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m broker", description="Cordillera, an AMQP 0-9-1 broker on a relational database."
+    )
+    parser.add_argument(
+        "--config", metavar="PATH", help="broker.xml or the folder it is in; without it the built-in defaults apply"
+    )
+    parser.add_argument("--check-config", action="store_true", help="validate the configuration and exit")
+    parser.add_argument(
+        "--show-config", action="store_true", help="print the effective configuration, secrets masked, and exit"
+    )
+    parser.add_argument(
+        "--log-level", default="info", choices=("debug", "info", "warning", "error"), help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--loop", default="auto", choices=("auto", "uvloop", "asyncio"), help="event loop, default: %(default)s"
+    )
+    parser.add_argument("--version", action="version", version="cordillera 0.1.0")
+    return parser
+
+
+def _check(loaded: Loaded) -> int:
+    for warning in loaded.warnings:
+        print(warning, file=sys.stderr)
+    for file in loaded.files:
+        print(f"{file}: read")
+    print("configuration is valid")
+    return EX_OK
+
+
+def _serve(loaded: Loaded, options: argparse.Namespace) -> int:
+    from broker.errors import ConfigError, StoreError
+    from broker.logs import configure
+
+    configure(options.log_level)
+    import structlog
+
+    log = structlog.get_logger("broker")
+    for warning in loaded.warnings:
+        log.warning("configuration", text=warning)
+    try:
+        _run(loaded.config, options.loop)
+    except ConfigError as error:
+        log.error("cannot start", reason=str(error))
+        return EX_CONFIG
+    except StoreError as error:
+        log.error("store", reason=str(error))
+        return EX_UNAVAILABLE
+    except KeyboardInterrupt:
+        return 130
+    except BaseExceptionGroup as group:
+        return _explain(group)
+    return EX_OK
+
+
+def _explain(group: BaseExceptionGroup[BaseException]) -> int:
+    """Say what ended the node: one line for what is understood, a traceback for what is not."""
+    import structlog
+
+    from broker.errors import ConfigError, StoreError
+
+    log = structlog.get_logger("broker")
+    code = EX_SOFTWARE
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            code = _explain(error)
+        elif isinstance(error, ConfigError):
+            log.error("cannot start", reason=str(error))
+            code = EX_CONFIG
+        elif isinstance(error, StoreError):
+            log.error("the store has failed, the node stops", reason=str(error))
+            code = EX_UNAVAILABLE
+        else:
+            log.error("the node stops for an internal error", exc_info=error)
+    return code
+
+
+def _run(config: Configuration, loop: str) -> None:
+    import gc
+
+    from broker.node import Node, open_store
+
+    # Messages are many and short-lived and form no cycles: collecting rarely is worth a tenth of the throughput.
+    gc.set_threshold(50_000, 20, 50)
+    factory = _loop_factory(loop)
+    with asyncio.Runner(loop_factory=factory) as runner:
+        node = Node(config, open_store(config), started_at=_STARTED_AT)
+
+        async def serve() -> None:
+            running = asyncio.get_running_loop()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                running.add_signal_handler(number, node.stop)
+            await node.run(lambda started: _banner(started, config))
+
+        runner.run(serve())
+
+
+def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if name == "asyncio":
+        return None
+    try:
+        import uvloop
+    except ImportError:
+        if name == "uvloop":
+            raise
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+def _banner(started: Started, config: Configuration) -> None:
+    """Tell who starts the broker where it is and how to get in; a structured event when nobody watches."""
+    import gc
+
+    import structlog
+
+    gc.freeze()  # what exists now lives as long as the node: no collection needs to look at it again
+    amqp = "off" if started.amqp is None else f"amqp://{started.amqp[0]}:{started.amqp[1]}"
+    if not sys.stderr.isatty():
+        structlog.get_logger("broker").info(
+            "broker started",
+            node=started.node_id,
+            pid=os.getpid(),
+            store=started.store,
+            store_ms=round(started.store_seconds * 1000, 2),
+            amqp=amqp,
+            queues=started.queues,
+            messages=started.messages,
+            seconds=round(started.seconds, 2),
+        )
+        return
+    admin = config.user_mgt.admin_user_name
+    lines = (
+        f"  Cordillera 0.1.0   python {sys.version.split()[0]}   node {started.node_id}   pid {os.getpid()}",
+        f"  store    {started.store}   healthy ({started.store_seconds * 1000:.1f} ms)"
+        f"   {started.queues} queues, {started.messages} messages",
+        f"  amqp     {amqp}   amqps off",
+        f"  users    {admin} (user-mgt.xml), guest; default passwords work from this machine only",
+        f"  try      pika.BlockingConnection(pika.URLParameters('{amqp.replace('://', '://guest:guest@')}'))",
+        f"  started in {started.seconds:.2f} s",
+    )
+    print("\n".join(lines), file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+"""Watches what a node can run out of: memory and disk (contract M13, M14; reliability.md §6).
+
+Knows the operating system's figures; tells one callable why publishers must wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+_PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+_INTERVAL: Final = 1.0
+_HYSTERESIS: Final = 0.92
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """Where the alarms go off: octets of resident memory, octets free on the store's disk (0 for never)."""
+
+    memory: int
+    disk_free: int
+
+
+class Alarms:
+    """Samples once a second and says which alarm stands."""
+
+    def __init__(
+        self,
+        thresholds: Thresholds,
+        on_change: Callable[[str], None],
+        *,
+        resident: Callable[[], int],
+        disk_free: Callable[[], int],
+    ) -> None:
+        """`on_change` gets RabbitMQ's words: `low on memory`, `low on disk`, both, or nothing."""
+        self._thresholds = thresholds
+        self._on_change = on_change
+        self._resident = resident
+        self._disk_free = disk_free
+        self._reason = ""
+
+    def sample(self) -> None:
+        """Look at the figures now. An alarm ends only when there is some room again."""
+        thresholds = self._thresholds
+        memory = thresholds.memory * (_HYSTERESIS if "memory" in self._reason else 1)
+        disk = thresholds.disk_free / (_HYSTERESIS if "disk" in self._reason else 1)
+        short = ["memory"] if self._resident() > memory else []
+        if thresholds.disk_free and self._disk_free() < disk:
+            short.append("disk")
+        reason = f"low on {' & '.join(short)}" if short else ""
+        if reason != self._reason:
+            self._reason = reason
+            self._on_change(reason)
+
+    async def run(self) -> None:
+        """Sample until cancelled."""
+        while True:
+            self.sample()
+            await asyncio.sleep(_INTERVAL)
+
+
+def resident_octets() -> int:
+    """Return how much memory this process has resident."""
+    with open("/proc/self/statm", "rb") as statm:
+        return int(statm.read().split()[1]) * _PAGE
+
+
+def total_memory() -> int:
+    """Return the memory this process may use: the machine's, or its control group's if that is less."""
+    total = _PAGE * os.sysconf("SC_PHYS_PAGES")
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+    except OSError:
+        return total
+    return min(total, int(limit)) if limit.isdigit() else total
+
+
+def disk_free_octets(folder: Path) -> int:
+    """Return how much an unprivileged process may still write where `folder` lies."""
+    status = os.statvfs(folder)
+    return status.f_bavail * status.f_frsize

@@ -1,0 +1,46 @@
+"""Publisher confirms of one channel (contract P1 to P4).
+
+A publish is confirmed when its message is safe in every queue it was routed to. Messages wait here in publish order, so
+one cumulative ack covers all that is safe. Knows sequence numbers and message states; knows no store.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from broker.message import STORED, Message
+
+
+class Confirms:
+    """What a channel in confirm mode still owes its publisher."""
+
+    __slots__ = ("_send", "confirmed", "published", "waiting")
+
+    def __init__(self, send: Callable[[int, bool], None]) -> None:
+        """`send` takes a delivery tag and the multiple flag."""
+        self._send = send
+        self.published = 0
+        self.confirmed = 0
+        self.waiting: deque[Message] = deque()
+
+    def expect(self, message: Message) -> None:
+        """The publish numbered `published` is not safe before `message` is. Hot."""
+        message.confirms = self
+        message.sequence = self.published
+        self.waiting.append(message)
+
+    def flush(self) -> None:
+        """Confirm everything before the first publish that is not safe."""
+        waiting = self.waiting
+        while waiting and waiting[0].state >= STORED:
+            waiting.popleft()
+        safe = waiting[0].sequence - 1 if waiting else self.published
+        if safe > self.confirmed:
+            self._send(safe, safe - self.confirmed > 1)
+            self.confirmed = safe
+
+    def close(self) -> None:
+        """The channel is gone: owe nothing any more."""
+        self.waiting.clear()
+        self.confirmed = self.published

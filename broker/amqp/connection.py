@@ -1,0 +1,576 @@
+"""A connection: handshake, tuning, channel table, heartbeats, and the one place where errors become closes.
+
+Sans-IO: octets come in by `receive`, go out through `output`; time comes with `tick`; the edge is told of new output by
+one callable and runs the coroutines it is handed. Duties: bytes to frames (`FrameReader`), frames to channels, the life
+of the connection, and nothing that concerns messages. Knows no socket, no clock and no database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Final
+
+import structlog
+
+from broker.amqp import methods as amqp
+from broker.amqp.channel import Channel, Waiting
+from broker.amqp.fields import FieldTable
+from broker.amqp.frames import FrameReader
+from broker.amqp.method import METHODS, Method, frame
+from broker.amqp.spec import (
+    FRAME_BODY,
+    FRAME_END,
+    FRAME_HEADER,
+    FRAME_HEARTBEAT,
+    FRAME_METHOD,
+    FRAME_MIN_SIZE,
+    HEARTBEAT_FRAME,
+    PROTOCOL_HEADER,
+)
+from broker.auth.sasl import MECHANISMS, credentials
+from broker.auth.users import Users
+from broker.broker import PRODUCT, Broker
+from broker.errors import (
+    AmqpError,
+    ChannelFault,
+    CommandInvalid,
+    ConnectionForced,
+    FrameFault,
+    InternalError,
+    LoginRefused,
+    NotAllowed,
+    NotImplementedFault,
+    ReplyCode,
+    UnexpectedFrame,
+    clip,
+)
+from broker.queue import Queue
+from broker.vhost import VirtualHost
+
+_log = structlog.get_logger(__name__)
+
+_LEGACY_HEADER: Final = b"AMQP\x01\x01\x00\x09"
+_PRE_TUNE_FRAME_MAX: Final = 8192
+_CLOSE_WAIT: Final = 3.0
+_DEFERRED_LIMIT: Final = 4 * 1024 * 1024
+_CHANNEL_OPEN: Final = amqp.ChannelOpen.index
+_CHANNEL_CLOSE: Final = amqp.ChannelClose.index
+_CHANNEL_CLOSE_OK: Final = amqp.ChannelCloseOk.index
+_SMALL_BODY: Final = 16_384
+
+CAPABILITIES: Final = (
+    "publisher_confirms",
+    "exchange_exchange_bindings",
+    "basic.nack",
+    "consumer_cancel_notify",
+    "connection.blocked",
+    "consumer_priorities",
+    "authentication_failure_close",
+    "per_consumer_qos",
+    "direct_reply_to",
+)
+
+
+class Phase(IntEnum):
+    """How far a connection is; each phase accepts only its own methods (reliability.md S-9)."""
+
+    HEADER = 0
+    START = 1
+    TUNE = 2
+    OPEN = 3
+    RUNNING = 4
+    CLOSING = 5
+    """A close is being answered, or ours waits for its answer."""
+    FINISHED = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who is at the other end of the socket."""
+
+    address: str
+    is_loopback: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a connection gets from the node."""
+
+    broker: Broker
+    users: Users
+    server_properties: FieldTable
+    new_name: Callable[[str], str]
+    """Returns a fresh random name with the given prefix."""
+    spawn: Callable[[Coroutine[Any, Any, None]], object]
+    """Runs a coroutine that waits for a port."""
+
+
+class Connection:
+    """The protocol of one client."""
+
+    __slots__ = (
+        "_channel_max",
+        "_client_capabilities",
+        "_deadline",
+        "_header",
+        "_heartbeat",
+        "_is_flush_scheduled",
+        "_on_output",
+        "_owned",
+        "_surroundings",
+        "_vhost",
+        "blocked_reason",
+        "broker",
+        "channels",
+        "client_properties",
+        "frame_max",
+        "has_large_output",
+        "is_output_blocked",
+        "last_received",
+        "last_sent",
+        "log",
+        "new_name",
+        "output",
+        "peer",
+        "phase",
+        "reader",
+        "spawn",
+        "user",
+    )
+
+    def __init__(self, surroundings: Surroundings, peer: Peer, on_output: Callable[[], None], now: float) -> None:
+        """`on_output` is called once when `output` is no longer empty, until the edge calls `take_output`."""
+        self._surroundings = surroundings
+        self._on_output = on_output
+        self.broker = surroundings.broker
+        self.new_name = surroundings.new_name
+        self.spawn = surroundings.spawn
+        self.peer = peer
+        self.log = _log.bind(connection=peer.address)
+        self.phase = Phase.HEADER
+        self.reader = FrameReader(self, _PRE_TUNE_FRAME_MAX)
+        self.frame_max = FRAME_MIN_SIZE
+        self.channels: dict[int, Channel] = {}
+        self.client_properties = FieldTable()
+        self.user = ""
+        self.output: list[bytes] = []
+        self.has_large_output = False
+        self.is_output_blocked = False
+        self.last_received = now
+        self.last_sent = now
+        self.blocked_reason = ""
+        self._channel_max = self.broker.limits.channel_max
+        self._client_capabilities: dict[str, Any] = {}
+        self._deadline: float | None = now + self.broker.limits.handshake_timeout
+        self._header = b""
+        self._heartbeat = 0.0
+        self._is_flush_scheduled = False
+        self._owned: list[Queue] = []
+        self._vhost: VirtualHost | None = None
+
+    # Output
+
+    def send(self, octets: bytes) -> None:
+        """Queue octets for the peer."""
+        self.output.append(octets)
+        if not self._is_flush_scheduled:
+            self._is_flush_scheduled = True
+            self._on_output()
+
+    def send_content(
+        self, channel_id: int, method: Method, header: bytes, body: bytes, chunks: list[bytes] | None
+    ) -> None:
+        """Queue a method with its content; header and body are frame tails that fit the server's frame size."""
+        start = channel_id.to_bytes(2, "big")
+        body_start = bytes((FRAME_BODY,)) + start
+        self.output += (frame(channel_id, method.encode()), bytes((FRAME_HEADER,)), start, header)
+        for part in chunks if chunks is not None else [body] if body else []:
+            if len(part) + 3 <= self.frame_max:
+                self.output += (body_start, part)
+                continue
+            payload = part[4:-1]
+            room = self.frame_max - 8
+            for at in range(0, len(payload), room):
+                piece = payload[at : at + room]
+                self.output += (body_start, len(piece).to_bytes(4, "big"), piece, FRAME_END)
+        self.has_large_output |= len(body) > _SMALL_BODY or chunks is not None
+        self.schedule_flush()
+
+    def schedule_flush(self) -> None:
+        """Tell the edge that there is output, once."""
+        if not self._is_flush_scheduled:
+            self._is_flush_scheduled = True
+            self._on_output()
+
+    def take_output(self, now: float) -> tuple[list[bytes], bool]:
+        """Return and forget what is to be written, and whether it is large."""
+        self._is_flush_scheduled = False
+        self.last_sent = now
+        output, is_large = self.output, self.has_large_output
+        self.output = []
+        self.has_large_output = False
+        return output, is_large
+
+    def block_output(self) -> None:
+        """The output buffer is full: consumers have no credit until `unblock_output`."""
+        self.is_output_blocked = True
+
+    def unblock_output(self) -> None:
+        """There is room in the output buffer again."""
+        if self.is_output_blocked:
+            self.is_output_blocked = False
+            for channel in self.channels.values():
+                channel.touch_consumed_queues()
+
+    # Input
+
+    def receive(self, data: bytes, now: float) -> None:
+        """Take octets from the peer. The caller dispatches the broker afterwards."""
+        self.last_received = now
+        if self.phase == Phase.HEADER:
+            data = self._take_header(data)
+            if not data:
+                return
+        self.reader.receive(data)
+
+    @property
+    def wants_input(self) -> bool:
+        """False while too much waits for handlers that are not done."""
+        return sum(channel.deferred_octets for channel in self.channels.values() if channel.is_busy) < _DEFERRED_LIMIT
+
+    def _take_header(self, data: bytes) -> bytes:
+        """Read the protocol header (contract C1); return what follows it."""
+        self._header += data
+        header = self._header[:8]
+        if header not in (PROTOCOL_HEADER, _LEGACY_HEADER):
+            if len(header) < 8 and PROTOCOL_HEADER.startswith(header[:4]):
+                return b""
+            self.send(PROTOCOL_HEADER)
+            self.finish()
+            return b""
+        rest, self._header = self._header[8:], b""
+        self.phase = Phase.START
+        properties = self._surroundings.server_properties
+        self._send_method(0, amqp.ConnectionStart(0, 9, properties, MECHANISMS, b"en_US"))
+        return rest
+
+    def on_frame(self, frame_type: int, channel_id: int, payload: bytes) -> None:
+        """Handle a frame that the reader did not hand to a channel itself."""
+        if frame_type == FRAME_HEARTBEAT:
+            if channel_id != 0:
+                raise UnexpectedFrame(f"heartbeat frame on channel {channel_id}")
+            if payload:
+                raise FrameFault("heartbeat frame with a payload")
+            return
+        if self.phase == Phase.CLOSING:
+            self._on_frame_while_closing(frame_type, channel_id, payload)
+        elif channel_id == 0:
+            self._on_control_frame(frame_type, payload)
+        elif self.phase != Phase.RUNNING:
+            raise ChannelFault(f"channel {channel_id} used before the connection is open")
+        else:
+            channel = self.channels.get(channel_id)
+            if channel is None:
+                self._open_channel(frame_type, channel_id, payload)
+            elif channel.is_closing:
+                self._on_frame_of_closing_channel(channel, frame_type, payload)
+            elif channel.is_busy:
+                channel.defer(frame_type, payload)
+            else:
+                self._hand_over(channel, frame_type, payload)
+
+    def _hand_over(self, channel: Channel, frame_type: int, payload: bytes) -> bool:
+        """Let the channel handle a frame; return whether it has to wait for that."""
+        waiting = channel.on_frame(frame_type, payload)
+        if waiting is None:
+            return False
+        channel.set_busy(True)
+        self.spawn(self._finish(channel, waiting, int.from_bytes(payload[:4], "big")))
+        return True
+
+    async def _finish(self, channel: Channel, waiting: Waiting, method: int) -> None:
+        """Run a handler that waits, then the frames that came in the meantime."""
+        try:
+            await waiting
+        except Exception as error:
+            self.on_error(error, channel.id, method)
+        channel.set_busy(False)
+        while not channel.is_closing:
+            kept = channel.next_deferred()
+            if kept is None:
+                channel.set_busy(False)
+                break
+            try:
+                if self._hand_over(channel, *kept):
+                    break
+            except Exception as error:
+                is_method = kept[0] == FRAME_METHOD
+                self.on_error(error, channel.id, int.from_bytes(kept[1][:4], "big") if is_method else 0)
+        self.broker.dispatch()
+        self.schedule_flush()
+
+    # Channels
+
+    def _open_channel(self, frame_type: int, channel_id: int, payload: bytes) -> None:
+        index = int.from_bytes(payload[:4], "big") if frame_type == FRAME_METHOD else 0
+        if index == _CHANNEL_CLOSE_OK:
+            return
+        if index != _CHANNEL_OPEN:
+            raise ChannelFault("expected 'channel.open'")
+        if channel_id > self._channel_max:
+            raise NotAllowed(
+                f"number of channels opened ({len(self.channels)}) has reached the negotiated channel_max"
+                f" ({self._channel_max})"
+            )
+        if self._vhost is None:
+            raise InternalError("channel without virtual host")
+        amqp.ChannelOpen.decode_arguments(payload, 4, len(payload))
+        self.channels[channel_id] = Channel(self, channel_id, self._vhost, self.user)
+        self._send_method(channel_id, amqp.ChannelOpenOk())
+
+    def close_channel(self, channel: Channel) -> None:
+        """The client has closed it: the number is free again."""
+        channel.release()
+        del self.channels[channel.id]
+
+    def _on_frame_of_closing_channel(self, channel: Channel, frame_type: int, payload: bytes) -> None:
+        """Drop everything until the client has seen our close (contract §1.0)."""
+        index = int.from_bytes(payload[:4], "big") if frame_type == FRAME_METHOD else 0
+        if index == _CHANNEL_CLOSE:
+            self._send_method(channel.id, amqp.ChannelCloseOk())
+            del self.channels[channel.id]
+        elif index == _CHANNEL_CLOSE_OK:
+            del self.channels[channel.id]
+
+    async def own(self, queue: Queue) -> None:
+        """Remember that `queue` ends with this connection, or delete it if that has ended already."""
+        if self.phase >= Phase.CLOSING and self._vhost is not None:
+            await self._vhost.delete_exclusive([queue])
+        elif queue not in self._owned:
+            self._owned.append(queue)
+
+    def has_capability(self, name: str) -> bool:
+        """Did the client say that it understands this extension?"""
+        return self._client_capabilities.get(name) is True
+
+    # Channel 0
+
+    def _on_control_frame(self, frame_type: int, payload: bytes) -> None:
+        if frame_type != FRAME_METHOD:
+            raise UnexpectedFrame("content on channel 0")
+        index = int.from_bytes(payload[:4], "big")
+        kind = METHODS.get(index)
+        if kind is None:
+            raise NotImplementedFault(f"unknown method {index >> 16},{index & 0xFFFF}")
+        entry = _CONTROL.get(kind)
+        if entry is None:
+            raise CommandInvalid("unimplemented method")
+        phase, handler = entry
+        if phase != self.phase and (kind is not amqp.ConnectionClose or self.phase < Phase.START):
+            raise ChannelFault(f"{kind.name} is not expected now")
+        handler(self, kind.decode_arguments(payload, 4, len(payload)))
+
+    def _on_start_ok(self, method: amqp.ConnectionStartOk) -> None:
+        self.client_properties = method.client_properties
+        capabilities = method.client_properties.values.get("capabilities")
+        if isinstance(capabilities, dict):
+            self._client_capabilities = capabilities
+        name, password = credentials(method.mechanism, method.response, lambda raw: FieldTable(raw).values)
+        if not self._surroundings.users.accepts(name, password, is_loopback=self.peer.is_loopback):
+            self.log.warning("login refused", user=clip(name, 256), mechanism=method.mechanism)
+            raise LoginRefused(
+                f"Login was refused using authentication mechanism {method.mechanism}."
+                " For details see the broker logfile."
+            )
+        self.user = name
+        self.phase = Phase.TUNE
+        limits = self.broker.limits
+        self._send_method(0, amqp.ConnectionTune(limits.channel_max, limits.frame_max, limits.heartbeat))
+
+    def _on_tune_ok(self, method: amqp.ConnectionTuneOk) -> None:
+        limits = self.broker.limits
+        self.frame_max = _negotiated("frame_max", method.frame_max, limits.frame_max, FRAME_MIN_SIZE)
+        self._channel_max = _negotiated("channel_max", method.channel_max, limits.channel_max, 1)
+        self.reader.frame_max = self.frame_max
+        self.reader.body_limit = min(self.frame_max - 8, limits.max_message_size)
+        self._heartbeat = float(method.heartbeat)
+        self.phase = Phase.OPEN
+
+    def _on_open(self, method: amqp.ConnectionOpen) -> None:
+        self._vhost = self.broker.vhost(method.virtual_host)
+        self.phase = Phase.RUNNING
+        self._deadline = None
+        self._send_method(0, amqp.ConnectionOpenOk())
+        self.log.info(
+            "connection opened",
+            user=self.user,
+            vhost=self._vhost.name,
+            name=clip(str(self.client_properties.values.get("connection_name", "")), 256),
+        )
+
+    def _on_secure_ok(self, method: amqp.ConnectionSecureOk) -> None:
+        raise CommandInvalid("no challenge was sent")
+
+    def _on_update_secret(self, method: amqp.ConnectionUpdateSecret) -> None:
+        # Passwords do not expire here, so a new one changes nothing (contract C16).
+        self._send_method(0, amqp.ConnectionUpdateSecretOk())
+
+    def _on_close(self, method: amqp.ConnectionClose) -> None:
+        self.phase = Phase.CLOSING
+        self.spawn(self._answer_close())
+
+    async def _answer_close(self) -> None:
+        """Answer after everything that was this connection's alone is free again (contract C13)."""
+        try:
+            await self._release()
+        finally:
+            self._send_method(0, amqp.ConnectionCloseOk())
+            self.finish()
+            self.broker.dispatch()
+
+    def _on_frame_while_closing(self, frame_type: int, channel_id: int, payload: bytes) -> None:
+        index = int.from_bytes(payload[:4], "big") if frame_type == FRAME_METHOD and channel_id == 0 else 0
+        if index == amqp.ConnectionCloseOk.index:
+            self.finish()
+        elif index == amqp.ConnectionClose.index:
+            self._send_method(0, amqp.ConnectionCloseOk())
+            self.finish()
+
+    # Errors and the end
+
+    def on_error(self, error: Exception, channel_id: int, method: int) -> None:
+        """Turn an error into the close that answers it: the one place where that happens (house rule).
+
+        `method` is the index of the method at fault, 0 if there is none.
+        """
+        if isinstance(error, AmqpError):
+            fault = error
+        else:
+            self.log.error("internal error", channel=channel_id, exc_info=error)
+            fault = InternalError("internal error")
+        if self.phase >= Phase.CLOSING:
+            return
+        if isinstance(fault, LoginRefused) and not self.has_capability("authentication_failure_close"):
+            self.finish()
+            return
+        ids = (method >> 16, method & 0xFFFF)
+        channel = self.channels.get(channel_id)
+        if fault.closes_connection or channel is None:
+            self.log.warning("connection closed for an error", channel=channel_id, reason=fault.reply_text)
+            self._close(amqp.ConnectionClose(fault.reply_code, fault.reply_text, *ids))
+        elif not channel.is_closing:
+            self.log.info("channel closed for an error", channel=channel_id, reason=fault.reply_text)
+            channel.release()
+            self._send_method(channel_id, amqp.ChannelClose(fault.reply_code, fault.reply_text, *ids))
+
+    def force_close(self, reason: str) -> None:
+        """Close on behalf of the node or an operator (contract C14)."""
+        if self.phase < Phase.TUNE:
+            self.finish()
+        elif self.phase < Phase.CLOSING:
+            self._close(amqp.ConnectionClose(ReplyCode.CONNECTION_FORCED, ConnectionForced(reason).reply_text, 0, 0))
+
+    def _close(self, method: amqp.ConnectionClose) -> None:
+        self.phase = Phase.CLOSING
+        self._deadline = self.last_received + _CLOSE_WAIT
+        self.reader.fast.clear()
+        self._send_method(0, method)
+        if self.reader.is_stopped:
+            self.finish()
+        self.spawn(self._release())
+
+    def finish(self) -> None:
+        """Nothing more is read; the edge writes what is left and closes the socket."""
+        self.phase = Phase.FINISHED
+        self.reader.is_stopped = True
+        self.schedule_flush()
+
+    @property
+    def is_finished(self) -> bool:
+        return self.phase == Phase.FINISHED
+
+    def on_lost(self) -> None:
+        """The socket is gone."""
+        if self.phase == Phase.RUNNING:
+            self.log.info("connection lost", user=self.user)
+        self.phase = Phase.FINISHED
+        self.reader.is_stopped = True
+        self.spawn(self._release())
+
+    async def _release(self) -> None:
+        """Free what belongs to the connection: unacknowledged messages, consumers, exclusive queues."""
+        self.reader.fast.clear()
+        for channel in self.channels.values():
+            channel.release()
+        owned, self._owned = self._owned, []
+        if owned and self._vhost is not None:
+            await self._vhost.delete_exclusive(owned)
+        self.broker.dispatch()
+
+    def set_blocked(self, reason: str) -> None:
+        """Tell a client that understands it that its publishing is held back, or with "" that it is not (C15)."""
+        if reason == self.blocked_reason or self.phase != Phase.RUNNING:
+            return
+        self.blocked_reason = reason
+        if self.has_capability("connection.blocked"):
+            self._send_method(0, amqp.ConnectionBlocked(reason) if reason else amqp.ConnectionUnblocked())
+
+    def _send_method(self, channel_id: int, method: Method) -> None:
+        self.send(frame(channel_id, method.encode()))
+
+    # Time
+
+    def tick(self, now: float, *, may_expire: bool) -> bool:
+        """Do what time asks for; return True when the socket must be closed at once.
+
+        `may_expire` is False when the node itself was late: then nobody's silence counts (design §7).
+        """
+        if self._deadline is not None and now >= self._deadline:
+            return True
+        interval = self._heartbeat
+        if interval and self.phase == Phase.RUNNING:
+            if now - self.last_sent >= interval / 2:
+                self.send(HEARTBEAT_FRAME)
+            limit = interval * max(self.broker.limits.heartbeat_timeout_factor, 1.0)
+            if may_expire and now - self.last_received > limit:
+                self.log.warning("missed heartbeats from client", timeout=limit)
+                return True
+        return False
+
+
+def _negotiated(name: str, value: int, offered: int, minimum: int) -> int:
+    """Check a value of tune-ok against what was offered (contract C9); 0 takes the offer."""
+    if value == 0:
+        return offered
+    if value > offered:
+        raise NotAllowed(f"negotiated {name} = {value} is higher than the maximum allowed value ({offered})")
+    if value < minimum:
+        raise NotAllowed(f"negotiated {name} = {value} is lower than the minimum allowed value ({minimum})")
+    return value
+
+
+def server_properties(version: str, node_id: str, platform: str) -> FieldTable:
+    """Return what connection.start tells of this broker (contract §2.1)."""
+    return FieldTable.of(
+        {
+            "capabilities": dict.fromkeys(CAPABILITIES, True),
+            "product": PRODUCT,
+            "version": version,
+            "platform": platform,
+            "copyright": "The Cordillera authors",
+            "information": "Licensed under the Apache License 2.0",
+            "cluster_name": node_id,
+        }
+    )
+
+
+_CONTROL: Final[dict[type[Method], tuple[Phase, Any]]] = {
+    amqp.ConnectionStartOk: (Phase.START, Connection._on_start_ok),
+    amqp.ConnectionSecureOk: (Phase.START, Connection._on_secure_ok),
+    amqp.ConnectionTuneOk: (Phase.TUNE, Connection._on_tune_ok),
+    amqp.ConnectionOpen: (Phase.OPEN, Connection._on_open),
+    amqp.ConnectionClose: (Phase.RUNNING, Connection._on_close),
+    amqp.ConnectionUpdateSecret: (Phase.RUNNING, Connection._on_update_secret),
+}

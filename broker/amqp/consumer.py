@@ -1,0 +1,153 @@
+"""A consumer: its credit, and the frames of a delivery.
+
+Knows one channel and the wire form of basic.deliver; knows no queue beyond the messages it is handed.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from broker.amqp.spec import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_METHOD
+from broker.message import TRANSIENT, Message, body_tails
+from broker.queue import Queue
+
+if TYPE_CHECKING:
+    from broker.amqp.channel import Channel
+
+_tag: Final = struct.Struct(">Q").pack
+_BASIC_DELIVER: Final = b"\x00\x3c\x00\x3c"
+_LARGE: Final = 16_384
+_CACHED_ROUTINGS: Final = 1000
+_OUTPUT_BUDGET: Final = 1 << 20
+"""Octets put into an output buffer before the socket has its say."""
+
+
+class Consumer:
+    """One basic.consume on one channel."""
+
+    __slots__ = (
+        "_body_start",
+        "_heads",
+        "_large",
+        "channel",
+        "consumer_tag",
+        "is_exclusive",
+        "no_ack",
+        "prefetch",
+        "queue",
+        "unacked",
+    )
+
+    def __init__(
+        self, channel: Channel, queue: Queue, consumer_tag: str, *, no_ack: bool, is_exclusive: bool, prefetch: int
+    ) -> None:
+        """`prefetch` is how many deliveries may be unacknowledged at once, 0 for any number (contract B10)."""
+        self.channel = channel
+        self.queue = queue
+        self.consumer_tag = consumer_tag
+        self.no_ack = no_ack
+        self.is_exclusive = is_exclusive
+        self.prefetch = prefetch
+        self.unacked = 0
+        self._heads: dict[bytes, tuple[bytes, bytes, bytes]] = {}
+        self._body_start = struct.pack(">BH", FRAME_BODY, channel.id)
+        self._large = min(_LARGE, channel.connection.frame_max - 3)
+
+    def can_take(self) -> bool:
+        """Is there credit, and room in the output buffer?"""
+        return self._room(1) > 0
+
+    def _room(self, limit: int) -> int:
+        channel = self.channel
+        if channel.connection.is_output_blocked or not channel.is_flowing:
+            return 0
+        if not self.no_ack:
+            if self.prefetch:
+                limit = min(limit, self.prefetch - self.unacked)
+            if channel.prefetch:
+                limit = min(limit, channel.prefetch - len(channel.unacked))
+        return limit
+
+    def take(self, ready: deque[Message], limit: int) -> int:
+        """Deliver up to `limit` messages from the left of `ready`. Hot: wire bytes are joined, nothing is decoded."""
+        room = self._room(limit)
+        if room <= 0:
+            return 0
+        channel = self.channel
+        connection = channel.connection
+        output = connection.output
+        heads = self._heads
+        body_start = self._body_start
+        large = self._large
+        tag = channel.last_delivery_tag
+        no_ack = self.no_ack
+        unacked = channel.unacked
+        journal = channel.broker.journal
+        pop = ready.popleft
+        send = output.append
+        join = b"".join
+        octets = taken = 0
+        while taken < room:
+            message = pop()
+            taken += 1
+            tag += 1
+            head = heads.get(message.routing) or self._head(message.routing)
+            body = message.body
+            octets += len(body)
+            middle = head[2] if message.redelivered else head[1]
+            if message.chunks is not None or len(body) > large:
+                octets += self._send_large(message, head[0] + _tag(tag) + middle)
+            elif body:
+                send(join((head[0], _tag(tag), middle, message.header, body_start, body)))
+            else:
+                send(join((head[0], _tag(tag), middle, message.header)))
+            if no_ack:
+                if message.state != TRANSIENT:
+                    journal.settle(message)
+            else:
+                message.consumer = self
+                unacked[tag] = message
+            if octets > _OUTPUT_BUDGET:
+                connection.block_output()
+                break
+        channel.last_delivery_tag = tag
+        if not no_ack:
+            self.unacked += taken
+        self.queue.taken(octets)
+        connection.schedule_flush()
+        return taken
+
+    def _head(self, routing: bytes) -> tuple[bytes, bytes, bytes]:
+        """Return what stands before the delivery tag, and after it for a first and for a later delivery."""
+        tag = self.consumer_tag.encode()
+        size = 4 + 1 + len(tag) + 8 + 1 + len(routing)
+        before = struct.pack(">BHI", FRAME_METHOD, self.channel.id, size) + _BASIC_DELIVER + bytes((len(tag),)) + tag
+        after = routing + FRAME_END + struct.pack(">BH", FRAME_HEADER, self.channel.id)
+        head = (before, b"\0" + after, b"\1" + after)
+        if len(self._heads) >= _CACHED_ROUTINGS:
+            self._heads.clear()
+        self._heads[routing] = head
+        return head
+
+    def _send_large(self, message: Message, head: bytes) -> int:
+        """Send a body of many frames, or a large one, without joining it; return the octets not yet counted."""
+        connection = self.channel.connection
+        connection.output.append(head + message.header)
+        connection.has_large_output = True
+        chunks = message.chunks
+        if chunks is None:
+            chunks = [message.body]
+        for chunk in chunks:
+            if len(chunk) + 3 > connection.frame_max:
+                _, parts = body_tails(message.payload, connection.frame_max)
+                chunks = parts or []
+                break
+        for chunk in chunks:
+            connection.output += (self._body_start, chunk)
+        return message.size if message.chunks is not None else 0
+
+    def on_queue_deleted(self) -> None:
+        """Tell the channel that deliveries end (contract B19)."""
+        self.channel.on_consumer_cancelled(self)

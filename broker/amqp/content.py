@@ -1,0 +1,69 @@
+"""Content that does not come in one piece: the frames of one publish, collected (0-9-1 §4.2.6).
+
+Knows the order and the sizes that the frames must have; knows no queue and no property.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from broker.amqp.spec import BASIC_CLASS, FRAME_BODY, FRAME_HEADER
+from broker.errors import FrameFault, PreconditionFailed, UnexpectedFrame
+from broker.message import tail
+
+HARD_MAX_MESSAGE_SIZE: Final = 512 * 1024 * 1024
+_MAX_EMPTY_FRAMES: Final = 1000
+
+
+class Content:
+    """One publish on its way in."""
+
+    __slots__ = ("_empty_frames", "_max_size", "_missing", "arguments", "chunks", "header")
+
+    def __init__(self, arguments: bytes, max_size: int) -> None:
+        """`arguments` are those of basic.publish, `max_size` the largest body allowed in octets."""
+        self.arguments = arguments
+        self.header = b""
+        self.chunks: list[bytes] = []
+        self._max_size = max_size
+        self._missing = 0
+        self._empty_frames = 0
+
+    def add(self, frame_type: int, payload: bytes) -> bool:
+        """Take the next frame; return whether the content is complete now."""
+        if not self.header:
+            self._add_header(frame_type, payload)
+        else:
+            self._add_body(frame_type, payload)
+        return self._missing == 0
+
+    def _add_header(self, frame_type: int, payload: bytes) -> None:
+        if frame_type != FRAME_HEADER:
+            raise UnexpectedFrame("expected content header for class 60, got another frame instead")
+        if len(payload) < 14:
+            raise FrameFault(f"content header of {len(payload)} octets is too short")
+        class_id = int.from_bytes(payload[0:2], "big")
+        if class_id != BASIC_CLASS:
+            raise UnexpectedFrame(f"expected content header for class 60, got one for class {class_id} instead")
+        if payload[2:4] != b"\0\0":
+            raise FrameFault("weight of a content header must be zero")
+        size = int.from_bytes(payload[4:12], "big")
+        if size > HARD_MAX_MESSAGE_SIZE:
+            raise FrameFault(f"message size {size} is larger than {HARD_MAX_MESSAGE_SIZE}")
+        if size > self._max_size:
+            raise PreconditionFailed(f"message size {size} is larger than configured max size {self._max_size}")
+        self.header = tail(payload)
+        self._missing = size
+
+    def _add_body(self, frame_type: int, payload: bytes) -> None:
+        if frame_type != FRAME_BODY:
+            raise UnexpectedFrame("expected content body, got another frame instead")
+        if not payload:
+            self._empty_frames += 1
+            if self._empty_frames > _MAX_EMPTY_FRAMES:
+                raise FrameFault(f"more than {_MAX_EMPTY_FRAMES} empty body frames in one message")
+            return
+        if len(payload) > self._missing:
+            raise FrameFault(f"content body is {len(payload) - self._missing} octets longer than announced")
+        self._missing -= len(payload)
+        self.chunks.append(tail(payload))

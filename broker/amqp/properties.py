@@ -1,0 +1,198 @@
+"""The content header: body size and the fourteen properties of a message (0-9-1 §4.2.6.1).
+
+Knows how properties lie in the payload of a header frame. A message keeps that payload as it came; these functions read
+from it what somebody asks for, and nobody on the way of a message should ask for all. What a property does is decided
+elsewhere.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from broker.amqp.fields import FieldTable
+from broker.amqp.spec import BASIC_CLASS
+from broker.errors import FrameFault, SyntaxFault
+
+FLAG_CONTENT_TYPE: Final = 1 << 15
+FLAG_CONTENT_ENCODING: Final = 1 << 14
+FLAG_HEADERS: Final = 1 << 13
+FLAG_DELIVERY_MODE: Final = 1 << 12
+FLAG_PRIORITY: Final = 1 << 11
+FLAG_CORRELATION_ID: Final = 1 << 10
+FLAG_REPLY_TO: Final = 1 << 9
+FLAG_EXPIRATION: Final = 1 << 8
+FLAG_MESSAGE_ID: Final = 1 << 7
+FLAG_TIMESTAMP: Final = 1 << 6
+FLAG_TYPE: Final = 1 << 5
+FLAG_USER_ID: Final = 1 << 4
+FLAG_APP_ID: Final = 1 << 3
+FLAG_CLUSTER_ID: Final = 1 << 2
+FLAG_CONTINUATION: Final = 1
+_FLAG_RESERVED: Final = 2
+
+PERSISTENT: Final = 2
+
+# Class id, weight and body size lie before the flags.
+_FLAGS_OFFSET: Final = 12
+
+
+@dataclass(frozen=True, slots=True)
+class BasicProperties:
+    """The properties of a message. None is unset, which is not the same as empty. `timestamp` is in seconds."""
+
+    content_type: str | None = None
+    content_encoding: str | None = None
+    headers: FieldTable | None = None
+    delivery_mode: int | None = None
+    priority: int | None = None
+    correlation_id: str | None = None
+    reply_to: str | None = None
+    expiration: str | None = None
+    message_id: str | None = None
+    timestamp: int | None = None
+    type: str | None = None
+    user_id: str | None = None
+    app_id: str | None = None
+    cluster_id: str | None = None
+
+
+def property_flags(header_payload: bytes) -> int:
+    """Return the flags of the properties that are set: test them with FLAG_..., decode nothing that is not there."""
+    return _read_flags(header_payload)[0]
+
+
+def delivery_mode(header_payload: bytes) -> int:
+    """Return the delivery mode, 0 when unset. Hot: walks over what lies before it and decodes nothing."""
+    try:
+        set_flags = header_payload[12]
+        if not set_flags & 0x10:
+            return 0
+        offset = 14 if not header_payload[13] & FLAG_CONTINUATION else _read_flags(header_payload)[1]
+        if set_flags & 0x80:
+            offset += 1 + header_payload[offset]
+        if set_flags & 0x40:
+            offset += 1 + header_payload[offset]
+        if set_flags & 0x20:
+            offset += 4 + int.from_bytes(header_payload[offset : offset + 4], "big")
+        return header_payload[offset]
+    except IndexError:
+        raise SyntaxFault("content header: ends inside the properties") from None
+
+
+def decode_properties(header_payload: bytes) -> BasicProperties:
+    """Return all properties, their headers validated.
+
+    SyntaxFault when malformed, FrameFault for flags of no property. Class id, weight and body size are not looked at.
+    """
+    flags, offset = _read_flags(header_payload)
+    values: dict[str, Any] = {}
+    name = ""
+    try:
+        for flag, name, read, _ in _PROPERTIES:
+            if flags & flag:
+                values[name], offset = read(header_payload, offset)
+    except (IndexError, struct.error):
+        raise SyntaxFault(f"content header: ends inside the property {name}") from None
+    except UnicodeDecodeError:
+        raise SyntaxFault(f"content header: the property {name} is not UTF-8") from None
+    if offset != len(header_payload):
+        raise SyntaxFault("content header: the properties do not end where the frame does")
+    if headers := values.get("headers"):
+        headers.validate()
+    return BasicProperties(**values)
+
+
+def encode_header(body_size: int, properties: BasicProperties) -> bytes:
+    """Return the payload of the header frame. Raises ValueError when a property does not fit its field."""
+    flags = 0
+    parts = []
+    for flag, name, _, write in _PROPERTIES:
+        value = getattr(properties, name)
+        if value is not None:
+            flags |= flag
+            try:
+                parts.append(write(value))
+            except struct.error as error:
+                raise ValueError(f"content header: the property {name}: {error}") from None
+    return struct.pack(">HHQH", BASIC_CLASS, 0, body_size, flags) + b"".join(parts)
+
+
+def _read_flags(header_payload: bytes) -> tuple[int, int]:
+    """Return the flags and the offset of the first property. A second word of flags may be there, but empty."""
+    try:
+        (flags,) = _read_short(header_payload, _FLAGS_OFFSET)
+        if not flags & (_FLAG_RESERVED | FLAG_CONTINUATION):
+            return flags, _FLAGS_OFFSET + 2
+        if flags & _FLAG_RESERVED:
+            raise FrameFault("content header: the reserved property flag is set")
+        if _read_short(header_payload, _FLAGS_OFFSET + 2)[0]:
+            raise FrameFault("content header: property flags go on past the fourteen properties")
+        return flags - FLAG_CONTINUATION, _FLAGS_OFFSET + 4
+    except struct.error:
+        raise SyntaxFault("content header: ends inside the property flags") from None
+
+
+_read_short = struct.Struct(">H").unpack_from
+_read_long = struct.Struct(">I").unpack_from
+_read_longlong = struct.Struct(">Q").unpack_from
+
+
+def _read_short_string(payload: bytes, offset: int) -> tuple[str, int]:
+    end = offset + 1 + payload[offset]
+    return payload[offset + 1 : end].decode(), end
+
+
+def _read_octet(payload: bytes, offset: int) -> tuple[int, int]:
+    return payload[offset], offset + 1
+
+
+def _read_timestamp(payload: bytes, offset: int) -> tuple[int, int]:
+    return _read_longlong(payload, offset)[0], offset + 8
+
+
+def _read_headers(payload: bytes, offset: int) -> tuple[FieldTable, int]:
+    end = offset + 4 + _read_long(payload, offset)[0]
+    return FieldTable(payload[offset + 4 : end]), end
+
+
+def _write_short_string(value: str) -> bytes:
+    encoded = value.encode()
+    return struct.pack(">B", len(encoded)) + encoded
+
+
+def _write_octet(value: int) -> bytes:
+    return struct.pack(">B", value)
+
+
+def _write_timestamp(value: int) -> bytes:
+    return struct.pack(">Q", value)
+
+
+def _write_headers(value: FieldTable) -> bytes:
+    return struct.pack(">I", len(value.raw)) + value.raw
+
+
+_Codec = tuple[Callable[[bytes, int], tuple[Any, int]], Callable[[Any], bytes]]
+_SHORT_STRING: Final[_Codec] = (_read_short_string, _write_short_string)
+_OCTET: Final[_Codec] = (_read_octet, _write_octet)
+
+# In the order of the wire.
+_PROPERTIES: Final = (
+    (FLAG_CONTENT_TYPE, "content_type", *_SHORT_STRING),
+    (FLAG_CONTENT_ENCODING, "content_encoding", *_SHORT_STRING),
+    (FLAG_HEADERS, "headers", _read_headers, _write_headers),
+    (FLAG_DELIVERY_MODE, "delivery_mode", *_OCTET),
+    (FLAG_PRIORITY, "priority", *_OCTET),
+    (FLAG_CORRELATION_ID, "correlation_id", *_SHORT_STRING),
+    (FLAG_REPLY_TO, "reply_to", *_SHORT_STRING),
+    (FLAG_EXPIRATION, "expiration", *_SHORT_STRING),
+    (FLAG_MESSAGE_ID, "message_id", *_SHORT_STRING),
+    (FLAG_TIMESTAMP, "timestamp", _read_timestamp, _write_timestamp),
+    (FLAG_TYPE, "type", *_SHORT_STRING),
+    (FLAG_USER_ID, "user_id", *_SHORT_STRING),
+    (FLAG_APP_ID, "app_id", *_SHORT_STRING),
+    (FLAG_CLUSTER_ID, "cluster_id", *_SHORT_STRING),
+)

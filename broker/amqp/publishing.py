@@ -1,0 +1,223 @@
+"""basic.publish on one channel, from complete content to queues.
+
+The hot path of the broker: a route is found by the method's argument octets, the header is looked at only where its
+flags ask for it, nothing is decoded otherwise. Knows routes, queues and the journal; knows no socket.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from broker.amqp.confirms import Confirms
+from broker.amqp.fields import FieldTable
+from broker.amqp.method import frame
+from broker.amqp.methods import BasicPublish, BasicReturn
+from broker.amqp.properties import BasicProperties, decode_properties, encode_header
+from broker.amqp.spec import FRAME_BODY, FRAME_HEADER
+from broker.amqp.transaction import Publication, Transaction
+from broker.errors import AccessRefused, NotImplementedFault, PreconditionFailed, ReplyCode, SyntaxFault
+from broker.message import PENDING, TRANSIENT, Message, tail
+from broker.queue import Queue
+from broker.vhost import Route, VirtualHost
+
+if TYPE_CHECKING:
+    from broker.amqp.channel import Channel
+
+# Property flags as they lie in octets 16 and 17 of a header's tail (0-9-1 §4.2.6.1).
+_CONTENT_TYPE: Final = 0x80
+_CONTENT_ENCODING: Final = 0x40
+_HEADERS: Final = 0x20
+_DELIVERY_MODE: Final = 0x10
+_ASK_HIGH: Final = 0x21  # headers, expiration
+_ASK_LOW: Final = 0x11  # user-id, a second flag word
+_CACHED_ROUTES: Final = 20_000
+_SHARED_BODY: Final = 1024
+"""Octets from which a body routed to several stored queues is stored once instead of once per queue."""
+
+
+class Publisher:
+    """Publishes for one channel."""
+
+    __slots__ = ("_append", "_channel", "_ids", "_routes", "_touched", "_touched_confirms", "_user", "_vhost",
+                 "confirms", "transaction")  # fmt: skip
+
+    def __init__(self, channel: Channel, vhost: VirtualHost, user: str) -> None:
+        broker = channel.broker
+        self._channel = channel
+        self._vhost = vhost
+        self._user = user
+        self._routes = vhost.routes
+        self._append = broker.journal.append
+        self._ids = broker.ids
+        self._touched = broker.touched
+        self._touched_confirms = broker.touched_confirms
+        self.confirms: Confirms | None = None
+        self.transaction: Transaction | None = None
+
+    def publish(self, arguments: bytes, header: bytes, body: bytes, chunks: list[bytes] | None) -> None:
+        """Route one complete message. `arguments` are the method's; `header` and `body` are frame tails.
+
+        Hot: no await, and no property is decoded unless a flag, a queue or an exchange asks.
+        """
+        route = self._routes.get(arguments) or self._resolve(arguments)
+        high = header[16]
+        queue = route.queue
+        if queue is None or self.transaction is not None or high & _ASK_HIGH or header[17] & _ASK_LOW:
+            self._publish_other(route, header, body, chunks)
+            return
+        if queue.is_stored and high & _DELIVERY_MODE and _is_persistent(header, high):
+            message = Message(self._ids.next(), queue, route.routing, header, body, chunks, PENDING)
+            self._append(message)
+            confirms = self.confirms
+            if confirms is not None:
+                confirms.published += 1
+                confirms.expect(message)
+        else:
+            message = Message(self._ids.next(), queue, route.routing, header, body, chunks, TRANSIENT)
+            confirms = self.confirms
+            if confirms is not None:
+                confirms.published += 1
+                self._touched_confirms.add(confirms)
+        queue.append(message)
+        self._touched.add(queue)
+
+    def _publish_other(self, route: Route, header: bytes, body: bytes, chunks: list[bytes] | None) -> None:
+        """Publish what has no queue or several, asks for a look at its properties, or is part of a transaction."""
+        queues: Sequence[Queue] = route.queues
+        if header[16] & _ASK_HIGH or header[17] & _ASK_LOW or route.dynamic:
+            queues, header = self._inspect(route, header)
+        if self.transaction is not None:
+            octets = sum(map(len, chunks)) if chunks is not None else len(body)
+            self.transaction.add(Publication(route, tuple(queues), header, body, chunks), octets)
+            return
+        confirms = self.confirms
+        if confirms is not None:
+            confirms.published += 1
+            self._touched_confirms.add(confirms)
+        if not queues:
+            if route.mandatory:
+                self.return_unroutable(route, header, body, chunks)
+            return
+        for message in self.clones(route, queues, header, body, chunks):
+            if message.state == PENDING:
+                self._append(message)
+                if confirms is not None:
+                    confirms.expect(message)
+            queue: Any = message.queue
+            queue.append(message)
+            self._touched.add(queue)
+
+    def clones(
+        self, route: Route, queues: Sequence[Queue], header: bytes, body: bytes, chunks: list[bytes] | None
+    ) -> list[Message]:
+        """Return one message per queue, all with the same octets; stored bodies of some size are shared."""
+        is_persistent = bool(header[16] & _DELIVERY_MODE) and _is_persistent(header, header[16])
+        messages = [
+            Message(
+                self._ids.next(),
+                queue,
+                route.routing,
+                header,
+                body,
+                chunks,
+                PENDING if is_persistent and queue.is_stored else TRANSIENT,
+            )
+            for queue in queues
+        ]
+        if is_persistent and (len(body) > _SHARED_BODY or chunks is not None):
+            stored = [message for message in messages if message.state == PENDING]
+            if len(stored) > 1:
+                for message in stored:
+                    message.content_id = stored[0].id
+        return messages
+
+    def _resolve(self, arguments: bytes) -> Route:
+        """Find and remember where messages with these arguments go, or raise what refuses them."""
+        publish = BasicPublish.decode_arguments(arguments, 0, len(arguments))
+        if publish.immediate:
+            raise NotImplementedFault("immediate=true")  # contract B3
+        exchange = self._vhost.exchange(publish.exchange)
+        if exchange.internal:
+            raise AccessRefused(f"cannot publish to internal {self._vhost.phrase('exchange', publish.exchange)}")
+        route = Route(arguments[2:-1], publish.exchange, publish.routing_key, publish.mandatory)
+        route.dynamic = self._vhost.depends_on_headers(publish.exchange)
+        if not route.dynamic:
+            route.queues = tuple(self._vhost.route(publish.exchange, publish.routing_key, dict))
+            route.queue = route.queues[0] if len(route.queues) == 1 else None
+        if len(self._routes) >= _CACHED_ROUTES:
+            self._routes.clear()
+        self._routes[arguments] = route
+        return route
+
+    def _inspect(self, route: Route, header: bytes) -> tuple[Sequence[Queue], bytes]:
+        """Check the properties that the broker must answer for, and route by headers where they matter."""
+        has_copies = bool(header[16] & _HEADERS) and b"CC" in header
+        if not (route.dynamic or has_copies or header[16] & 0x01 or header[17] & _ASK_LOW):
+            return route.queues, header
+        properties = decode_properties(header[4:-1])
+        if properties.user_id is not None and properties.user_id != self._user:
+            raise PreconditionFailed(
+                f"user_id property set to '{properties.user_id}' but authenticated user was '{self._user}'"
+            )
+        if properties.expiration is not None:
+            _check_expiration(properties.expiration)
+        headers = properties.headers
+        values: Callable[[], Mapping[str, Any]] = (lambda: headers.values) if headers is not None else dict
+        queues = self._vhost.route(route.exchange, route.routing_key, values) if route.dynamic else list(route.queues)
+        if has_copies and headers is not None:
+            queues, header = self._route_copies(route, headers, properties, header, queues)
+        return queues, header
+
+    def _route_copies(
+        self, route: Route, headers: FieldTable, properties: BasicProperties, header: bytes, queues: list[Queue]
+    ) -> tuple[list[Queue], bytes]:
+        """Add the routes of the CC and BCC headers; BCC does not travel on (contract B8)."""
+        found = dict.fromkeys(queues)
+        for name in ("CC", "BCC"):
+            keys = headers.values.get(name)
+            if keys is None:
+                continue
+            if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+                raise PreconditionFailed(f"invalid message: {{unacceptable_type_in_header,{name}}}")
+            for key in keys:
+                found |= dict.fromkeys(self._vhost.route(route.exchange, key, lambda: headers.values))
+        if "BCC" in headers.values:
+            size = int.from_bytes(header[8:16], "big")
+            kept = {name: getattr(properties, name) for name in BasicProperties.__slots__}
+            kept["headers"] = headers.without("BCC")
+            header = tail(encode_header(size, BasicProperties(**kept)))
+        return list(found), header
+
+    def return_unroutable(self, route: Route, header: bytes, body: bytes, chunks: list[bytes] | None) -> None:
+        """Send the message back (contract B2); its confirm follows."""
+        channel = self._channel
+        method = BasicReturn(ReplyCode.NO_ROUTE, "NO_ROUTE", route.exchange, route.routing_key)
+        start = channel.id.to_bytes(2, "big")
+        parts = [frame(channel.id, method.encode()), bytes((FRAME_HEADER,)), start, header]
+        for part in chunks if chunks is not None else [body] if body else []:
+            parts += (bytes((FRAME_BODY,)), start, part)
+        channel.connection.send(b"".join(parts))
+
+
+def _is_persistent(header: bytes, high: int) -> bool:
+    """Read the delivery mode of a header's tail whose flags say that there is one."""
+    offset = 18
+    try:
+        if high & _CONTENT_TYPE:
+            offset += 1 + header[offset]
+        if high & _CONTENT_ENCODING:
+            offset += 1 + header[offset]
+        if high & _HEADERS:
+            offset += 4 + int.from_bytes(header[offset : offset + 4], "big")
+        mode = header[offset]
+    except IndexError:
+        mode = -1
+    if mode < 0 or offset >= len(header) - 1:
+        raise SyntaxFault("content header ends inside its properties")
+    return mode == 2
+
+
+def _check_expiration(expiration: str) -> None:
+    if not (expiration.isascii() and expiration.isdigit()):
+        raise PreconditionFailed(f"invalid expiration '{expiration}': expected a number of milliseconds")

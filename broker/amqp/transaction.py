@@ -1,0 +1,51 @@
+"""What a transactional channel has buffered until tx.commit (contract T1 to T3).
+
+Knows publishes and settlements as values; the channel carries them out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from broker.errors import ResourceFault
+from broker.message import Message
+from broker.vhost import Route
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """One message with its route, waiting for the commit."""
+
+    route: Route
+    queues: tuple[object, ...]
+    header: bytes
+    body: bytes
+    chunks: list[bytes] | None
+
+
+Settlement: TypeAlias = tuple[int, Message]
+
+
+@dataclass(slots=True)
+class Transaction:
+    """Publishes, acks and rejects since the last commit or rollback."""
+
+    max_bytes: int
+    publications: list[Publication] = field(default_factory=list)
+    acked: list[Settlement] = field(default_factory=list)
+    requeued: list[Settlement] = field(default_factory=list)
+    octets: int = 0
+
+    def add(self, publication: Publication, octets: int) -> None:
+        """Buffer a publish; raises `ResourceFault` when the transaction has grown too large (reliability.md T4)."""
+        self.octets += octets
+        if self.octets > self.max_bytes:
+            raise ResourceFault(f"transaction larger than {self.max_bytes} octets")
+        self.publications.append(publication)
+
+    def take(self) -> tuple[list[Publication], list[Settlement], list[Settlement]]:
+        """Empty the transaction and return what was in it."""
+        taken = self.publications, self.acked, self.requeued
+        self.publications, self.acked, self.requeued, self.octets = [], [], [], 0
+        return taken

@@ -1,0 +1,32 @@
+"""Who may log in: the administrator of `user-mgt.xml` and `guest`, until the user store arrives.
+
+Knows names and passwords; knows no connection and no permission.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A user with a password. One that is `loopback_only` is refused from other machines (contract C7)."""
+
+    name: str
+    password: str
+    loopback_only: bool = False
+
+
+class Users:
+    """The users of this node."""
+
+    def __init__(self, users: Iterable[User]) -> None:
+        self._users = {user.name: user for user in users}
+
+    def accepts(self, name: str, password: str, *, is_loopback: bool) -> bool:
+        """Is this the password of a user who may come from there? An unknown name takes as long as a known one."""
+        user = self._users.get(name, User("", ""))
+        is_right = hmac.compare_digest(user.password.encode(), password.encode())
+        return is_right and user.name != "" and (is_loopback or not user.loopback_only)

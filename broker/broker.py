@@ -1,0 +1,94 @@
+"""The broker of one node: its virtual hosts, and the work that one batch of input leaves behind.
+
+Everything that arrives in one read is parsed before queues dispatch and confirms go out (design §2): handlers only add
+to `touched` and `touched_confirms`, and the edge calls `dispatch` once. Knows the core's objects; knows no socket.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from broker.errors import NotAllowed
+from broker.message import MessageIdGenerator
+from broker.ports import Journal
+from broker.queue import Queue
+from broker.vhost import VirtualHost
+
+PRODUCT: Final = "Cordillera"
+
+
+class Confirmable(Protocol):
+    """A channel's confirms (an upward call)."""
+
+    def flush(self) -> None:
+        """Send what can be confirmed now."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one client may ask for (reliability.md §6)."""
+
+    channel_max: int = 2047
+    frame_max: int = 131_072
+    heartbeat: int = 30
+    """Seconds proposed in connection.tune (`heartbeat/delay`)."""
+    heartbeat_timeout_factor: float = 2.0
+    handshake_timeout: float = 10.0
+    max_message_size: int = 128 * 1024 * 1024
+    max_consumers_per_channel: int = 1000
+    max_connections: int = 10_000
+    max_uncommitted_bytes: int = 10 * 1024 * 1024
+
+
+class Broker:
+    """What every connection of this node shares."""
+
+    def __init__(
+        self,
+        *,
+        ids: MessageIdGenerator,
+        journal: Journal,
+        feed: Callable[[Queue], Awaitable[None]],
+        touched_confirms: set[Confirmable],
+        limits: Limits | None = None,
+    ) -> None:
+        """`feed` is done when the queue has got messages from its slots; the journal adds to `touched_confirms`."""
+        self.ids = ids
+        self.journal = journal
+        self.feed = feed
+        self.limits = limits or Limits()
+        self.vhosts: dict[str, VirtualHost] = {}
+        self.touched: set[Queue] = set()
+        self.touched_confirms = touched_confirms
+
+    def journal_is_full(self) -> bool:
+        """Should whoever has just published wait for the store?"""
+        return self.journal.check_full()
+
+    def vhost(self, name: str) -> VirtualHost:
+        """Return the virtual host a client opens; clients of WSO2 write a slash before its name (andes.md §1.4)."""
+        vhost = self.vhosts.get(name) or self.vhosts.get(name.removeprefix("/"))
+        if vhost is None:
+            raise NotAllowed(f"vhost {name} not found")
+        return vhost
+
+    def dispatch(self) -> None:
+        """Do what the input since the last call has made possible: deliver, then confirm."""
+        touched = self.touched
+        while touched:
+            queues = tuple(touched)
+            touched.clear()
+            for queue in queues:
+                queue.dispatch()
+        self.flush_confirms()
+
+    def flush_confirms(self) -> None:
+        """Send the confirms that a commit or a settled message has made possible."""
+        touched = self.touched_confirms
+        if touched:
+            for confirms in touched:
+                confirms.flush()
+            touched.clear()

@@ -1,0 +1,300 @@
+"""One file's elements into the values of one model, with the origin of each.
+
+Knows elements, layouts and what is said about unknown, doubled, empty and renamed ones. Values are judged by the
+models; this module brings their complaints back to file, line and element.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from broker.config.layout import Entry, Layout, layout_of
+from broker.config.substitution import secret_from_alias, secret_from_file, substitute
+from broker.config.values import Section
+from broker.config.xml_reader import Node
+from broker.errors import ConfigError
+
+MAX_WARNINGS = 50
+
+Path_ = tuple[str | int, ...]
+Model = TypeVar("Model", bound=Section)
+
+
+def spell(path: Path_) -> str:
+    """Write a place in a file as people do: `coordination/thriftServerPort`."""
+    return "/".join(str(part) for part in path if isinstance(part, str))
+
+
+def origin_key(file: str, path: Path_) -> str:
+    """Return the key under which a `Configuration` keeps where the value at `path` came from."""
+    return f"{file}:{'/'.join(map(str, path))}"
+
+
+@dataclass(slots=True)
+class Reading:
+    """One file being read: where its values come from, and everything there is to say about it."""
+
+    label: str
+    folder: Path
+    environ: Mapping[str, str]
+    origins: dict[Path_, str] = field(default_factory=dict)
+    warnings: list[tuple[int, str]] = field(default_factory=list)
+    errors: list[tuple[int, str]] = field(default_factory=list)
+    lines: dict[Path_, int] = field(default_factory=dict)
+
+    def note(self, path: Path_, line: int) -> None:
+        self.lines.setdefault(path, line)
+        self.origins.setdefault(path, f"{self.label}:{line}")
+
+    def warn(self, line: int, text: str) -> None:
+        if len(self.warnings) < MAX_WARNINGS:
+            self.warnings.append((line, f"{self.label}:{line}: {text}"))
+        elif len(self.warnings) == MAX_WARNINGS:
+            self.warnings.append((line, f"{self.label}:{line}: further warnings about this file are left out"))
+
+    def refuse(self, path: Path_, text: str) -> None:
+        """Report a wrong value at the nearest place that the file or the environment gives."""
+        for length in range(len(path), -1, -1):
+            known = path[:length]
+            if known in self.lines:
+                line = self.lines[known]
+                self.errors.append((line, f"{self.label}:{line}: {spell(path)}: {text}"))
+                return
+            if known in self.origins:
+                self.errors.append((0, f"{self.origins[known]}: {text}"))
+                return
+        self.errors.append((0, f"{self.label}: {spell(path)}: {text}"))
+
+
+def bind(model: type[Section], node: Node, reading: Reading, path: Path_ = (), home: str = "") -> dict[str, Any]:
+    """Return the raw values that `node` gives to the fields of `model`, by their aliases.
+
+    `home` names the element in messages when it is the root, whose name is not part of `path`.
+    """
+    layout = layout_of(model)
+    raw: dict[str, Any] = {}
+    reading.note(path, node.line)
+    place = spell(path) or home
+    for name, text in node.attributes.items():
+        entry = layout.attribute(name)
+        if entry:
+            _leaf(entry, text, None, node.line, raw, reading, path)
+        elif not model.has_foreign_content and name.lower() != "name":
+            reading.warn(node.line, _unknown("attribute", name, place, layout.attribute_names()))
+    if own := layout.element("."):
+        _leaf(own, node.text, None, node.line, raw, reading, path)
+    renamed = {name.lower(): new for name, new in model.renamed.items()}
+    obsolete = {name.lower(): reason for name, reason in model.obsolete.items()}
+    replaced: list[tuple[Entry, Entry, Node]] = []
+    for child in node.children:
+        if new := renamed.get(child.name.lower()):
+            reading.warn(child.line, f"element '{child.name}' in {place} is deprecated; use '{new}'")
+            if entry := layout.element(new):
+                # In another unit, the old name has a field of its own.
+                replaced.append((entry, layout.element(child.name) or entry, child))
+        elif reason := obsolete.get(child.name.lower()):
+            reading.warn(child.line, f"element '{child.name}' in {place} has no effect: {reason}")
+        elif entry := layout.element(child.name, _selector(child)):
+            _child(entry, child, raw, reading, path, home)
+        else:
+            _unknown_child(model, layout, child, reading, place)
+    for successor, entry, child in replaced:
+        if successor.alias not in raw:
+            _child(entry, child, raw, reading, path, home)
+    return raw
+
+
+def validate(model: type[Model], raw: dict[str, Any], reading: Reading) -> Model | None:
+    """Return the model of the raw values, or None after reporting every wrong one."""
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        for detail in error.errors(include_url=False, include_input=False):
+            context = detail.get("ctx", {})
+            path = (*detail["loc"], *([context["element"]] if context.get("element") else []))
+            reading.refuse(path, str(context.get("error") or detail["msg"]))
+        return None
+
+
+def override(raw: dict[str, Any], path: Path_, variable: str, reading: Reading) -> None:
+    """Let the environment variable, when it is set and not empty, win over what the file says."""
+    value = reading.environ.get(variable, "")
+    if not value:
+        return
+    for name in path[:-1]:
+        raw = raw.setdefault(str(name), {})
+    raw[str(path[-1])] = value
+    reading.lines.pop(path, None)
+    reading.origins[path] = f"environment variable {variable}"
+
+
+def place_roots(model: type[Section], root_name: str, roots: list[Node], label: str) -> Node:
+    """Return the whole file's root: the document's own, or a new one around fragments put where they belong."""
+    if len(roots) == 1 and roots[0].name.lower() == root_name.lower():
+        root = roots[0]
+    else:
+        root = Node(root_name, roots[0].line if roots else 1)
+        for fragment in roots:
+            parents = _parents_of(fragment, model)
+            if parents is None:
+                raise ConfigError(
+                    f"{label}:{fragment.line}: '{fragment.name}' is neither the root element '{root_name}' "
+                    "nor an element that belongs below it"
+                )
+            _graft(root, parents, fragment)
+    return root
+
+
+def adopt(model: type[Section], root: Node, reading: Reading) -> None:
+    """Move the elements that may stand anywhere to their home, unless the home has one already."""
+    for name, home in model.found_anywhere.items():
+        parents = [child for child in root.children if child.name.lower() == home.lower()]
+        found = any(child.name.lower() == name.lower() for parent in parents for child in parent.children)
+        for parent, stray in list(_strays(root, name.lower(), parents)):
+            parent.children.remove(stray)
+            if found:
+                reading.warn(stray.line, f"element '{stray.name}' in {parent.name} is ignored: {home} has one")
+            else:
+                _graft(root, (home,), stray)
+                found = True
+
+
+def _strays(node: Node, name: str, homes: list[Node]) -> list[tuple[Node, Node]]:
+    found = []
+    waiting = [node]
+    while waiting:
+        parent = waiting.pop(0)
+        for child in parent.children:
+            if child.name.lower() == name and not any(parent is home for home in homes):
+                found.append((parent, child))
+            else:
+                waiting.append(child)
+    return found
+
+
+def _graft(root: Node, parents: tuple[str, ...], node: Node) -> None:
+    for name in parents:
+        existing = next((child for child in root.children if child.name.lower() == name.lower()), None)
+        if existing is None:
+            existing = Node(name, node.line)
+            root.children.append(existing)
+        root = existing
+    root.children.append(node)
+
+
+def _parents_of(node: Node, model: type[Section]) -> tuple[str, ...] | None:
+    """Search breadth first, so that the outermost element of that name is meant."""
+    waiting: list[tuple[tuple[str, ...], type[Section]]] = [((), model)]
+    while waiting:
+        parents, section = waiting.pop(0)
+        layout = layout_of(section)
+        names = {name.lower() for name in (*section.renamed, *section.obsolete)}
+        if layout.element(node.name, _selector(node)) or node.name.lower() in names:
+            return parents
+        waiting += [((*parents, entry.element), nested) for entry, nested in layout.sections()]
+    return None
+
+
+def _child(entry: Entry, child: Node, raw: dict[str, Any], reading: Reading, path: Path_, home: str) -> None:
+    here = (*path, entry.alias)
+    if entry.is_mapping:
+        values = raw.setdefault(entry.alias, {})
+        _mapping(entry, child, values, reading, here)
+    elif entry.section and entry.is_list:
+        items = raw.setdefault(entry.alias, [])
+        items.append(bind(entry.section, child, reading, (*here, len(items)), home))
+    elif entry.alias in raw:
+        reading.warn(child.line, f"element '{child.name}' in {spell(path) or home} appears again; the first one counts")
+    elif entry.section:
+        raw[entry.alias] = _differing(entry) | bind(entry.section, child, reading, here, home)
+    else:
+        _leaf(entry, child.text, child, child.line, raw, reading, path)
+
+
+def _differing(entry: Entry) -> dict[str, Any]:
+    """Return the fields in which the default of this place differs from the default of its model."""
+    model: type[Section] = type(entry.default)
+    return {
+        inner.alias: getattr(entry.default, inner.field)
+        for inner in layout_of(model).entries
+        if getattr(entry.default, inner.field) != inner.default
+    }
+
+
+def _mapping(entry: Entry, child: Node, values: dict[str, str], reading: Reading, path: Path_) -> None:
+    name = _selector(child)
+    given = next((text for key, text in child.attributes.items() if key.lower() == "value"), child.text).strip()
+    if not name:
+        reading.warn(child.line, f"element '{child.name}' in {spell(path[:-1])} has no name and is ignored")
+        return
+    reading.note((*path, name), child.line)
+    text = _text(given, child, entry, reading, (*path, name))
+    if text is not None:
+        values.setdefault(name, text)
+
+
+def _leaf(
+    entry: Entry, text: str, child: Node | None, line: int, raw: dict[str, Any], reading: Reading, path: Path_
+) -> None:
+    here = (*path, entry.alias)
+    reading.note(here, line)
+    value = _text(text.strip(), child, entry, reading, here)
+    if child:
+        for inner in child.children:
+            reading.warn(inner.line, _unknown("element", inner.name, spell(here), []))
+    if value is None:
+        return
+    if value or entry.is_secret or entry.default in ("", ()):
+        raw[entry.alias] = value
+    else:
+        reading.warn(line, f"{spell(here)} is empty; the default '{entry.default}' applies")
+        del reading.origins[here], reading.lines[here]
+
+
+def _text(text: str, child: Node | None, entry: Entry, reading: Reading, path: Path_) -> str | None:
+    """Return the text after placeholders and secrets, or None after reporting why there is none."""
+    alias = next((value for key, value in child.attributes.items() if key == "secretAlias"), None) if child else None
+    try:
+        if alias is not None:
+            return secret_from_alias(alias, reading.environ)
+        if entry.is_verbatim:
+            return text
+        text = substitute(text, reading.environ)
+        if entry.is_secret and text.startswith("file:"):
+            text, warning = secret_from_file(text, reading.folder)
+            if warning:
+                reading.warn(reading.lines[path], f"{spell(path)}: {warning}")
+    except ValueError as error:
+        reading.refuse(path, str(error))
+        return None
+    return text
+
+
+def _selector(node: Node) -> str:
+    return next((value for key, value in node.attributes.items() if key.lower() == "name"), "")
+
+
+def _unknown_child(model: type[Section], layout: Layout, child: Node, reading: Reading, place: str) -> None:
+    if len(reading.warnings) > MAX_WARNINGS:
+        return
+    selector = _selector(child)
+    selectors = layout.selectors(child.name)
+    if selectors:
+        text = _unknown(child.name, selector, place, selectors)
+    else:
+        text = _unknown("element", child.name, place, layout.element_names() + list(model.renamed))
+    if not model.has_foreign_content or "did you mean" in text:
+        reading.warn(child.line, text)
+
+
+def _unknown(kind: str, name: str, place: str, known: list[str]) -> str:
+    lower = {candidate.lower(): candidate for candidate in known}
+    close = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.7)
+    hint = f"; did you mean '{lower[close[0]]}'?" if close else ""
+    return f"unknown {kind} '{name}' in {place}{hint}"

@@ -1,0 +1,95 @@
+"""The whole configuration, and what follows from several files together.
+
+Knows the sections of every file and the effective ports. Node composition hands each object its own section.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pydantic import Field
+
+from broker.config.axis2 import Axis2
+from broker.config.broker_xml import (
+    Coordination,
+    Deployment,
+    FlowControl,
+    Limits,
+    ManagementConsole,
+    Persistence,
+    Recovery,
+    Transaction,
+    Transports,
+)
+from broker.config.carbon import Carbon
+from broker.config.datasources import Datasources
+from broker.config.hazelcast import Hazelcast
+from broker.config.performance_tuning import PerformanceTuning
+from broker.config.qpid_config import QpidConfig
+from broker.config.qpid_virtualhosts import QpidVirtualHosts
+from broker.config.registry import Registry
+from broker.config.store_url import StoreUrl
+from broker.config.user_mgt import UserMgt
+from broker.config.values import Section
+
+
+class Configuration(Section):
+    """Every section with its values; without arguments, the built-in defaults."""
+
+    coordination: Coordination = Coordination()
+    transports: Transports = Transports()
+    persistence: Persistence = Persistence()
+    transaction: Transaction = Transaction()
+    performance_tuning: PerformanceTuning = PerformanceTuning()
+    management_console: ManagementConsole = ManagementConsole()
+    flow_control: FlowControl = FlowControl()
+    recovery: Recovery = Recovery()
+    deployment: Deployment = Deployment()
+    limits: Limits = Limits()
+    qpid: QpidConfig = QpidConfig()
+    virtualhosts: QpidVirtualHosts = QpidVirtualHosts()
+    datasources: Datasources = Datasources()
+    carbon: Carbon = Carbon()
+    user_mgt: UserMgt = UserMgt()
+    axis2: Axis2 = Axis2()
+    registry: Registry = Registry()
+    hazelcast: Hazelcast = Hazelcast()
+
+    # `binding.origin_key` of a value -> the file and line, or the environment variable, that it comes from.
+    origins: Mapping[str, str] = Field({}, exclude=True, repr=False)
+
+    @property
+    def amqp_port(self) -> int:
+        return self._with_offset(self.transports.amqp.default_connection.port)
+
+    @property
+    def amqps_port(self) -> int:
+        return self._with_offset(self.transports.amqp.ssl_connection.port)
+
+    @property
+    def mqtt_port(self) -> int:
+        return self._with_offset(self.transports.mqtt.default_connection.port)
+
+    @property
+    def mqtts_port(self) -> int:
+        return self._with_offset(self.transports.mqtt.ssl_connection.port)
+
+    @property
+    def thrift_port(self) -> int:
+        return self._with_offset(self.coordination.thrift_server_port)
+
+    @property
+    def jmx_registry_port(self) -> int:
+        return self._with_offset(self.carbon.ports.jmx.rmi_registry_port)
+
+    @property
+    def jmx_server_port(self) -> int:
+        return self._with_offset(self.carbon.ports.jmx.rmi_server_port)
+
+    @property
+    def store_url(self) -> StoreUrl:
+        """The database of the message store; loading has made sure that there is one."""
+        return self.datasources.resolve(self.persistence.message_store.data_source)
+
+    def _with_offset(self, port: int) -> int:
+        return port + self.carbon.offset if port else 0

@@ -1,0 +1,126 @@
+"""`datasources/master-datasources.xml`: databases by their JNDI names (andes.md §1.5).
+
+Knows the elements and how a name finds its database. Opens no connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from pydantic import SecretStr
+
+from broker.config import store_url
+from broker.config.store_url import StoreUrl
+from broker.config.values import NO_SECRET, Boolean, Count, CountOrZero, Name, Section, xml
+
+DEFAULT_URL = "jdbc:sqlite:./broker-data/mb.db"
+
+
+class JndiConfig(Section):
+    """The name under which `broker.xml` refers to a datasource."""
+
+    has_foreign_content: ClassVar[bool] = True
+
+    name: str = xml("name", "")
+
+
+class DataSourceProps(Section):
+    """Properties of the XA form, which has no `url` element."""
+
+    url: str = xml("property[URL]", "", in_repr=False)
+    user: str = xml("property[user]", "")
+    password: SecretStr = xml("property[password]", NO_SECRET)
+    others: Mapping[str, str] = xml("property[*]", {}, in_repr=False)
+
+
+class PoolConfiguration(Section):
+    """A database and the pool of connections to it; the names are those of Tomcat's pool."""
+
+    has_foreign_content: ClassVar[bool] = True
+
+    url: str = xml("url", DEFAULT_URL, in_repr=False)
+    username: str = xml("username", "")
+    password: SecretStr = xml("password", NO_SECRET)
+    driver_class_name: str = xml("driverClassName", "")
+    max_active: Count = xml("maxActive", 50)
+    max_idle: CountOrZero = xml("maxIdle", 50)
+    min_idle: CountOrZero = xml("minIdle", 5)
+    initial_size: CountOrZero = xml("initialSize", 0)
+    max_wait_ms: CountOrZero = xml("maxWait", 60_000)
+    test_on_borrow: Boolean = xml("testOnBorrow", True)
+    validation_query: str = xml("validationQuery", "SELECT 1")
+    validation_interval_ms: CountOrZero = xml("validationInterval", 30_000)
+    default_auto_commit: Boolean = xml("defaultAutoCommit", False)
+    default_transaction_isolation: str = xml("defaultTransactionIsolation", "")
+    default_read_only: Boolean = xml("defaultReadOnly", False)
+    default_catalog: str = xml("defaultCatalog", "")
+    data_source_class_name: str = xml("dataSourceClassName", "")
+    data_source_props: DataSourceProps = xml("dataSourceProps", DataSourceProps())
+
+    @property
+    def store_url(self) -> StoreUrl:
+        """The database meant. Raises ValueError."""
+        if self.data_source_class_name and self.data_source_props.url:
+            return store_url.parse(
+                self.data_source_props.url, self.data_source_props.user, self.data_source_props.password
+            )
+        return store_url.parse(self.url, self.username, self.password)
+
+
+class Definition(Section):
+    """How the datasource is made; RDBMS is the only type Andes knows."""
+
+    type: str = xml("@type", "RDBMS")
+    configuration: PoolConfiguration = xml("configuration", PoolConfiguration())
+
+
+class DataSource(Section):
+    """One database."""
+
+    name: Name = xml("name", "WSO2_MB_STORE_DB")
+    description: str = xml("description", "")
+    jndi_config: JndiConfig = xml("jndiConfig", JndiConfig())
+    definition: Definition = xml("definition", Definition())
+
+    @property
+    def jndi_name(self) -> str:
+        return self.jndi_config.name or self.name
+
+
+_STORE = DataSource(
+    description="The broker's store", jndi_config=JndiConfig(name="WSO2MBStoreDB"), definition=Definition()
+)
+
+
+class Providers(Section):
+    """Java classes that make datasources."""
+
+    provider: str = xml("provider", "org.wso2.carbon.ndatasource.rdbms.RDBMSDataSourceReader")
+
+
+class DataSourceList(Section):
+    """The element `datasources`."""
+
+    datasource: tuple[DataSource, ...] = xml("datasource", (_STORE,))
+
+
+class Datasources(Section):
+    """The whole file."""
+
+    providers: Providers = xml("providers", Providers())
+    datasources: DataSourceList = xml("datasources", DataSourceList())
+
+    def find(self, name: str) -> DataSource | None:
+        """Return the datasource with that JNDI name or, failing that, that name."""
+        sources = self.datasources.datasource
+        by_jndi_name = (source for source in sources if source.jndi_name == name)
+        return next(by_jndi_name, None) or next((source for source in sources if source.name == name), None)
+
+    def resolve(self, name: str) -> StoreUrl:
+        """Return the database of that name. Raises ValueError naming the known ones."""
+        source = self.find(name)
+        if source is None:
+            known = ", ".join(source.jndi_name for source in self.datasources.datasource)
+            raise ValueError(f"no datasource has the JNDI name '{name}'; known are {known}")
+        return source.definition.configuration.store_url

@@ -1,0 +1,154 @@
+"""From `broker.xml` and the files beside it to one validated `Configuration`.
+
+The only entrance: finds the files, lays the environment over them, validates everything once and reports all wrong
+values together. Writes nothing and logs nothing; warnings are part of the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from broker.config import properties, xml_reader
+from broker.config.binding import Path_, Reading, adopt, bind, origin_key, override, place_roots, validate
+from broker.config.configuration import Configuration
+from broker.config.files import BROKER_XML, CARBON, DATASOURCES, FILES, QPID_CONFIG, USER_MGT, ConfigFile
+from broker.config.values import Section
+from broker.config.xml_reader import Node
+from broker.errors import ConfigError
+
+_PORT: Path_ = ("transports", "amqp", "defaultConnection", "@port")
+_SSL_PORT: Path_ = ("transports", "amqp", "sslConnection", "@port")
+_THRIFT_PORT: Path_ = ("coordination", "thriftServerPort")
+
+# Variable, and the file and element it wins over. The RabbitMQ names let this broker take a RabbitMQ container's place.
+_OVERRIDES: tuple[tuple[str, ConfigFile, Path_], ...] = (
+    ("QPID_HEARTBEATDELAY", QPID_CONFIG, ("heartbeat", "delay")),
+    ("QPID_HEARTBEATTIMEOUTFACTOR", QPID_CONFIG, ("heartbeat", "timeoutFactor")),
+    ("BROKER_PORT_OFFSET", CARBON, ("Ports", "Offset")),
+    ("RABBITMQ_NODE_PORT", BROKER_XML, _PORT),
+    ("RABBITMQ_DEFAULT_USER", USER_MGT, ("Realm", "Configuration", "AdminUser", "UserName")),
+    ("RABBITMQ_DEFAULT_PASS", USER_MGT, ("Realm", "Configuration", "AdminUser", "Password")),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A valid configuration, what is odd about it, and the files it was read from."""
+
+    config: Configuration
+    warnings: list[str]
+    files: list[Path]
+
+
+def load(path: Path | None, environ: Mapping[str, str]) -> Loaded:
+    """Read the configuration at `path`: `broker.xml`, its folder, or None for the built-in defaults.
+
+    Raises ConfigError with one line for each wrong value, `file:line: element: what was expected`.
+    """
+    main = path / "broker.xml" if path and path.is_dir() else path
+    folder = main.parent if main else Path()
+    sections: dict[str, Any] = {}
+    files: list[Path] = []
+    readings: dict[str, Reading] = {}
+    for file in FILES:
+        found = _find(file, main, folder)
+        reading = Reading(str(found or file.name), found.parent if found else folder, environ)
+        readings[file.name] = reading
+        if found:
+            files.append(found)
+        model = _read(file, found, reading)
+        if model is not None:
+            sections |= {file.section: model} if file.section else dict(model)
+    if not _errors(readings):
+        config = Configuration(**sections, origins=_origins(readings))
+        _judge_together(config, readings)
+    if errors := _errors(readings):
+        raise ConfigError("\n".join(errors))
+    warnings = [text for reading in readings.values() for _, text in sorted(reading.warnings)]
+    return Loaded(config, warnings, files)
+
+
+def _find(file: ConfigFile, main: Path | None, folder: Path) -> Path | None:
+    if main is None or file is BROKER_XML:
+        return main
+    return next((folder / place for place in file.places if (folder / place).is_file()), None)
+
+
+def _read(file: ConfigFile, path: Path | None, reading: Reading) -> Section | None:
+    raw: dict[str, Any] = {}
+    if path:
+        try:
+            content = xml_reader.read_bytes(path, reading.label)
+            root = _xml_root(file, content, reading) if file.root else _properties_root(content, reading)
+        except ConfigError as error:
+            reading.errors.append((0, str(error)))
+            return None
+        raw = bind(file.model, root, reading, home=file.root or file.name)
+    for variable, target, element in _OVERRIDES:
+        if target is file:
+            override(raw, element, variable, reading)
+    return validate(file.model, raw, reading)
+
+
+def _xml_root(file: ConfigFile, content: bytes, reading: Reading) -> Node:
+    root = place_roots(file.model, file.root, xml_reader.parse(content, reading.label), reading.label)
+    adopt(file.model, root, reading)
+    return root
+
+
+def _properties_root(content: bytes, reading: Reading) -> Node:
+    root = Node("", 1)
+    for entry in properties.parse(content, reading.label):
+        root.children.append(Node(entry.key, entry.line, text=entry.value))
+    return root
+
+
+def _judge_together(config: Configuration, readings: Mapping[str, Reading]) -> None:
+    """Report what only several files together can get wrong."""
+    broker_xml = readings[BROKER_XML.name]
+    amqp = config.transports.amqp
+    ports = [(_THRIFT_PORT, config.coordination.thrift_server_port)]
+    ports += [(_PORT, amqp.default_connection.port)] if amqp.default_connection.enabled else []
+    ports += [(_SSL_PORT, amqp.ssl_connection.port)] if amqp.ssl_connection.enabled else []
+    for element, port in ports:
+        if port and port + config.carbon.offset > 65535:
+            broker_xml.refuse(element, f"'{port}' plus the port offset {config.carbon.offset} is above 65535")
+    _judge_store(config, broker_xml, readings[DATASOURCES.name])
+
+
+def _judge_store(config: Configuration, broker_xml: Reading, datasources: Reading) -> None:
+    messages, context = config.persistence.message_store, config.persistence.context_store
+    for store, element in ((messages, "messageStore"), (context, "contextStore")):
+        path = ("persistence", element, "property[dataSource]")
+        source = config.datasources.find(store.data_source)
+        if source is None:
+            broker_xml.refuse(path, _text_of_failure(config, store.data_source))
+        elif store is messages and (text := _text_of_failure(config, store.data_source)):
+            index = config.datasources.datasources.datasource.index(source)
+            place = ("datasources", "datasource", index, "definition", "configuration")
+            is_xa = source.definition.configuration.data_source_class_name
+            datasources.refuse((*place, *(("dataSourceProps", "property[URL]") if is_xa else ("url",))), text)
+    if context.data_source != messages.data_source:
+        line = broker_xml.lines.get(("persistence", "contextStore"), 1)
+        broker_xml.warn(line, "contextStore has no datasource of its own here: messageStore's keeps everything")
+
+
+def _text_of_failure(config: Configuration, name: str) -> str:
+    try:
+        config.datasources.resolve(name)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _errors(readings: Mapping[str, Reading]) -> list[str]:
+    return [text for reading in readings.values() for _, text in sorted(reading.errors)]
+
+
+def _origins(readings: Mapping[str, Reading]) -> dict[str, str]:
+    return {
+        origin_key(name, path): origin for name, reading in readings.items() for path, origin in reading.origins.items()
+    }

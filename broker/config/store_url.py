@@ -1,0 +1,117 @@
+"""The database that a JDBC or SQLAlchemy URL means.
+
+Knows the spellings of URLs. Opens nothing and loads no driver.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from pydantic import SecretStr
+
+from broker.config.values import NO_SECRET
+
+Engine = Literal["sqlite", "memory", "mysql", "postgresql"]
+
+_SERVERS: dict[str, tuple[Engine, int]] = {
+    "mysql": ("mysql", 3306),
+    "mariadb": ("mysql", 3306),
+    "postgresql": ("postgresql", 5432),
+    "postgres": ("postgresql", 5432),
+}
+_SUPPORTED = "jdbc:sqlite:, jdbc:h2:, jdbc:mysql:, jdbc:mariadb:, jdbc:postgresql: or an SQLAlchemy URL"
+_CREDENTIALS = re.compile(r"(//[^/:@\s]*:)\S*@")
+_PASSWORD_PARAMETER = re.compile(r"(?i)((?:password|passwd|pwd|secret)=)[^&;\s]*")
+MASK = "********"
+
+
+@dataclass(frozen=True, slots=True)
+class StoreUrl:
+    """Where the store is. `path` is set for sqlite; host, port and database for a server."""
+
+    engine: Engine
+    path: Path | None = None
+    host: str = ""
+    port: int = 0
+    database: str = ""
+    user_name: str = ""
+    password: SecretStr = NO_SECRET
+    parameters: Mapping[str, str] = field(default_factory=dict)
+
+
+def mask(text: str) -> str:
+    """Return a URL whose passwords cannot be read."""
+    return _PASSWORD_PARAMETER.sub(rf"\1{MASK}", _CREDENTIALS.sub(rf"\1{MASK}@", text))
+
+
+def parse(url: str, user_name: str = "", password: SecretStr = NO_SECRET) -> StoreUrl:
+    """Return what `url` means; credentials in it win over those given beside it. Raises ValueError."""
+    kind, _, rest = url.removeprefix("jdbc:").partition(":")
+    kind = kind.lower()
+    if url.startswith("jdbc:"):
+        if kind == "h2":
+            return _h2(rest, url)
+        if kind == "sqlite":
+            path, _, query = rest.partition("?")
+            return _sqlite(path, url, dict(parse_qsl(query)))
+        if kind in ("postgresql", "postgres") and not rest.startswith("//"):
+            rest = f"//localhost/{rest}"
+    elif kind.partition("+")[0] == "sqlite" and rest.startswith("//"):
+        parts = urlsplit(f"sqlite:{rest}")
+        path = unquote(parts.path).removeprefix("/")
+        return _sqlite(path or ":memory:", url, dict(parse_qsl(parts.query)))
+    if kind.partition("+")[0] in _SERVERS and rest.startswith("//"):
+        return _server(kind.partition("+")[0], rest, url, user_name, password)
+    raise ValueError(f"'{mask(url)}' is not a database of this broker; use {_SUPPORTED}")
+
+
+def _h2(rest: str, url: str) -> StoreUrl:
+    """H2 itself is Java; its files have another format, so ours lies beside them with a suffix of its own."""
+    location, *options = rest.split(";")
+    parameters = dict(option.split("=", 1) for option in options if "=" in option)
+    if location.startswith("mem:"):
+        return StoreUrl("memory", parameters=parameters)
+    if re.match(r"(tcp|ssl|zip|split|nio\w*):", location):
+        raise ValueError(f"'{mask(url)}' is an H2 server; only jdbc:h2: with a file or mem: can be embedded")
+    location = location.removeprefix("file:")
+    return _sqlite(f"{location}.db" if location else "", url, parameters)
+
+
+def _sqlite(location: str, url: str, parameters: dict[str, str]) -> StoreUrl:
+    if location == ":memory:":
+        return StoreUrl("memory", parameters=parameters)
+    location = location.removeprefix("file:")
+    if not location:
+        raise ValueError(f"'{mask(url)}' names no file")
+    return StoreUrl("sqlite", Path(location).expanduser(), parameters=parameters)
+
+
+def _server(kind: str, rest: str, url: str, user_name: str, password: SecretStr) -> StoreUrl:
+    engine, default_port = _SERVERS[kind]
+    try:
+        parts = urlsplit(f"{kind}:{rest}")
+        host, port = parts.hostname or "localhost", parts.port or default_port
+    except ValueError as error:
+        raise ValueError(f"'{mask(url)}' has no usable host and port") from error
+    if "," in parts.netloc or "(" in parts.netloc:
+        raise ValueError(f"'{mask(url)}' names several hosts; this broker connects to one")
+    database = unquote(parts.path).removeprefix("/")
+    if not database or "/" in database:
+        raise ValueError(f"'{mask(url)}' names no database")
+    parameters = dict(parse_qsl(parts.query, keep_blank_values=True))
+    url_user = unquote(parts.username or "") or parameters.pop("user", "")
+    url_password = unquote(parts.password or "") or parameters.pop("password", "")
+    return StoreUrl(
+        engine,
+        host=host,
+        port=port,
+        database=database,
+        user_name=url_user or user_name,
+        password=SecretStr(url_password) if url_password else password,
+        parameters=parameters,
+    )

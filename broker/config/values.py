@@ -1,0 +1,143 @@
+"""The types of configuration values: what a text must look like, and what is said when it does not.
+
+Knows texts and numbers. Knows no file and no element: the caller puts those before the message.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, NoReturn
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic_core import PydanticCustomError
+
+INT_MAX = 2_147_483_647
+
+_INTEGER = re.compile(r"[+-]?[0-9]{1,19}", re.ASCII)
+_SQL_STATE_CLASS = re.compile(r"[0-9A-Z]{2}", re.ASCII)
+
+
+class Section(BaseModel):
+    """One element of a configuration file; every object of the broker gets only the section it needs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    # Old name -> the element that replaced it. Both work; the old one warns.
+    renamed: ClassVar[Mapping[str, str]] = {}
+    # Elements of older versions: accepted, and a warning says why they change nothing.
+    obsolete: ClassVar[Mapping[str, str]] = {}
+    # True where the file also configures parts of WSO2's platform that this broker does not have. An unknown element
+    # is then worth a warning only when it resembles a known one.
+    has_foreign_content: ClassVar[bool] = False
+    # Elements that documentation prints without their surroundings -> the element they belong in (andes.md §1.2).
+    found_anywhere: ClassVar[Mapping[str, str]] = {}
+
+
+def xml(name: str, default: Any, *, in_repr: bool = True) -> Any:
+    """Declare a field read from `name`: `element`, `@attribute`, `element[name attribute]`, or `element[*]` for all.
+
+    A text that may contain a password is kept out of `repr`.
+    """
+    return Field(default, validation_alias=name, repr=in_repr)
+
+
+def conflict(element: str, text: str) -> NoReturn:
+    """Refuse a combination of values inside a validator, naming the element (below this section) to change."""
+    raise PydanticCustomError("conflict", "{text}", {"text": text, "element": element})
+
+
+class Verbatim:
+    """Marks a value whose `${...}` belong to other software and are not replaced."""
+
+
+VERBATIM = Verbatim()
+
+
+def integer(low: int, high: int = INT_MAX) -> BeforeValidator:
+    def read(value: object) -> int:
+        text = str(value)
+        if not _INTEGER.fullmatch(text) or not low <= int(text) <= high:
+            raise ValueError(f"'{text}' is not an integer between {low} and {high}")
+        return int(text)
+
+    return BeforeValidator(read)
+
+
+def number(low: float, high: float) -> BeforeValidator:
+    def read(value: object) -> float:
+        try:
+            result = float(str(value))
+        except ValueError:
+            result = math.nan
+        if not low <= result <= high:
+            raise ValueError(f"'{value}' is not a number between {low:g} and {high:g}")
+        return result
+
+    return BeforeValidator(read)
+
+
+def one_of(*choices: str) -> BeforeValidator:
+    """Accept one of `choices` in any case, as Andes does."""
+    by_name = {choice.lower(): choice for choice in choices}
+
+    def read(value: object) -> str:
+        if str(value).lower() not in by_name:
+            raise ValueError(f"'{value}' is not one of {', '.join(choices)}")
+        return by_name[str(value).lower()]
+
+    return BeforeValidator(read)
+
+
+def _boolean(value: object) -> bool:
+    text = str(value).lower()
+    if text not in ("true", "false"):
+        raise ValueError(f"'{value}' is not true or false")
+    return text == "true"
+
+
+def _power_of_two(value: object) -> int:
+    text = str(value)
+    if not _INTEGER.fullmatch(text) or int(text) < 1 or int(text) & (int(text) - 1) or int(text) > INT_MAX:
+        raise ValueError(f"'{text}' is not a power of two between 1 and {INT_MAX}")
+    return int(text)
+
+
+def _comma_list(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def _sql_state_classes(value: object) -> object:
+    classes = _comma_list(value)
+    for sql_state_class in classes if isinstance(classes, tuple) else ():
+        if not _SQL_STATE_CLASS.fullmatch(sql_state_class):
+            raise ValueError(f"'{sql_state_class}' is not a SQLState class of two digits or capital letters")
+    return classes
+
+
+def _name(value: object) -> str:
+    if not str(value) or any(character.isspace() for character in str(value)):
+        raise ValueError(f"'{value}' is not a name without blanks")
+    return str(value)
+
+
+def _address(value: object) -> str:
+    return "0.0.0.0" if value == "*" else _name(value)
+
+
+Port = Annotated[int, integer(0, 65535)]
+Count = Annotated[int, integer(1)]
+CountOrZero = Annotated[int, integer(0)]
+Amount = Annotated[int, integer(0, 2**63 - 1)]
+PowerOfTwo = Annotated[int, BeforeValidator(_power_of_two)]
+Boolean = Annotated[bool, BeforeValidator(_boolean)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_comma_list)]
+SqlStateClasses = Annotated[tuple[str, ...], BeforeValidator(_sql_state_classes)]
+Name = Annotated[str, BeforeValidator(_name)]
+Address = Annotated[str, BeforeValidator(_address)]
+VerbatimText = Annotated[str, VERBATIM]
+VerbatimMap = Annotated[Mapping[str, str], VERBATIM]
+NO_SECRET = SecretStr("")

@@ -1,0 +1,149 @@
+"""What can go wrong, and what the peer is told about it.
+
+Knows the reply codes of AMQP 0-9-1 and the tree of exceptions. The class of an error *is* its mapping to the wire:
+handlers raise, and `Connection` alone turns an error into a close. Knows no method, no socket and no database.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ReplyCode(IntEnum):
+    """Reply codes of AMQP 0-9-1 (§1.2 of the protocol's constants). The name is the first word of a reply text."""
+
+    REPLY_SUCCESS = 200
+    CONTENT_TOO_LARGE = 311
+    NO_ROUTE = 312
+    NO_CONSUMERS = 313
+    CONNECTION_FORCED = 320
+    INVALID_PATH = 402
+    ACCESS_REFUSED = 403
+    NOT_FOUND = 404
+    RESOURCE_LOCKED = 405
+    PRECONDITION_FAILED = 406
+    FRAME_ERROR = 501
+    SYNTAX_ERROR = 502
+    COMMAND_INVALID = 503
+    CHANNEL_ERROR = 504
+    UNEXPECTED_FRAME = 505
+    RESOURCE_ERROR = 506
+    NOT_ALLOWED = 530
+    NOT_IMPLEMENTED = 540
+    INTERNAL_ERROR = 541
+
+
+class BrokerError(Exception):
+    """Anything this broker raises on purpose."""
+
+
+class AmqpError(BrokerError):
+    """An error the client is told about. It closes the channel unless its class is a `ConnectionFault`."""
+
+    reply_code = ReplyCode.INTERNAL_ERROR
+    closes_connection = False
+
+    @property
+    def reply_text(self) -> str:
+        """The text for the close, in RabbitMQ's form `CODE_NAME - explanation` (contract §1.0), at most 255 bytes."""
+        return clip(f"{self.reply_code.name} - {self}", 255)
+
+
+def clip(text: str, limit: int) -> str:
+    """Return `text` cut to `limit` bytes of UTF-8, never inside a character."""
+    encoded = text.encode("utf-8", "replace")
+    return text if len(encoded) <= limit else encoded[:limit].decode("utf-8", "ignore")
+
+
+class ContentTooLarge(AmqpError):
+    reply_code = ReplyCode.CONTENT_TOO_LARGE
+
+
+class AccessRefused(AmqpError):
+    reply_code = ReplyCode.ACCESS_REFUSED
+
+
+class NotFound(AmqpError):
+    reply_code = ReplyCode.NOT_FOUND
+
+
+class ResourceLocked(AmqpError):
+    reply_code = ReplyCode.RESOURCE_LOCKED
+
+
+class PreconditionFailed(AmqpError):
+    reply_code = ReplyCode.PRECONDITION_FAILED
+
+
+class ConnectionFault(AmqpError):
+    """An error after which the connection cannot go on."""
+
+    closes_connection = True
+
+
+class ConnectionForced(ConnectionFault):
+    reply_code = ReplyCode.CONNECTION_FORCED
+
+
+class InvalidPath(ConnectionFault):
+    reply_code = ReplyCode.INVALID_PATH
+
+
+class LoginRefused(ConnectionFault):
+    reply_code = ReplyCode.ACCESS_REFUSED
+
+
+class FrameFault(ConnectionFault):
+    reply_code = ReplyCode.FRAME_ERROR
+
+
+class SyntaxFault(ConnectionFault):
+    reply_code = ReplyCode.SYNTAX_ERROR
+
+
+class CommandInvalid(ConnectionFault):
+    reply_code = ReplyCode.COMMAND_INVALID
+
+
+class ChannelFault(ConnectionFault):
+    reply_code = ReplyCode.CHANNEL_ERROR
+
+
+class UnexpectedFrame(ConnectionFault):
+    reply_code = ReplyCode.UNEXPECTED_FRAME
+
+
+class ResourceFault(ConnectionFault):
+    reply_code = ReplyCode.RESOURCE_ERROR
+
+
+class NotAllowed(ConnectionFault):
+    reply_code = ReplyCode.NOT_ALLOWED
+
+
+class NotImplementedFault(ConnectionFault):
+    reply_code = ReplyCode.NOT_IMPLEMENTED
+
+
+class InternalError(ConnectionFault):
+    reply_code = ReplyCode.INTERNAL_ERROR
+
+
+class StoreError(BrokerError):
+    """The store could not do what was asked."""
+
+
+class StoreUnavailable(StoreError):
+    """The store cannot be reached or cannot write now; the same call may succeed later."""
+
+
+class StoreLocked(StoreError):
+    """Another process holds the data directory."""
+
+
+class CoordinationError(BrokerError):
+    """Something between nodes went wrong."""
+
+
+class ConfigError(BrokerError):
+    """A configuration value is wrong. The text names file, line, element and what was expected."""

@@ -1,0 +1,160 @@
+"""A message as it lies in one queue, and where its id comes from.
+
+A message is its wire bytes: nothing is decoded that nobody asks for. A *tail* is a frame without its first three octets
+(type and channel), that is size, payload and end octet: the part that stays the same on whatever channel it travels.
+Knows frames as byte strings only; knows no queue, no store and no clock.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+FRAME_END: Final = b"\xce"
+
+# The states of a message towards the store, in the order in which it can pass them. From STORED on its publisher may be
+# told that it is safe: its row is committed, or a consumer has settled it, or nobody promised to keep it.
+FAILED: Final = -1  # the store refused it: the publisher gets a nack
+PENDING: Final = 0  # in the journal, not yet handed to the store
+WRITING: Final = 1  # in the batch that the store is committing now
+STORED: Final = 2  # its row is committed
+SETTLED: Final = 3  # final: no row exists, or its row's delete is on the way
+WRITING_SETTLED: Final = 4  # settled while its batch was being committed: the row must be deleted after that
+TRANSIENT: Final = 5  # never had and will never have a row (until its window is paged out)
+
+
+class StorageQueue(Protocol):
+    """What a message and the store need to know of a queue."""
+
+    queue_id: int
+
+
+class Message:
+    """One message in one queue. A message routed to several queues is cloned; clones share their bytes.
+
+    `routing` is the exchange and routing key as two short strings, as published. `header` is the tail of the content
+    header frame. `body` is the tail of the only body frame, or empty; a body of more frames is in `chunks`.
+    `content_id` names the shared or chunked content in the store, 0 when the body lies in the message's own row.
+    """
+
+    __slots__ = (
+        "body",
+        "chunks",
+        "confirms",
+        "consumer",
+        "content_id",
+        "header",
+        "id",
+        "queue",
+        "redelivered",
+        "routing",
+        "sequence",
+        "state",
+    )
+
+    consumer: Any
+    confirms: Any
+    sequence: int
+
+    def __init__(
+        self,
+        message_id: int,
+        queue: StorageQueue,
+        routing: bytes,
+        header: bytes,
+        body: bytes,
+        chunks: list[bytes] | None,
+        state: int,
+    ) -> None:
+        self.id = message_id
+        self.queue = queue
+        self.routing = routing
+        self.header = header
+        self.body = body
+        self.chunks = chunks
+        self.state = state
+        self.content_id = 0
+        self.redelivered = False
+        self.confirms = None
+
+    @property
+    def size(self) -> int:
+        """Octets of the body."""
+        if self.chunks is None:
+            return len(self.body) - 5 if self.body else 0
+        return sum(map(len, self.chunks)) - 5 * len(self.chunks)
+
+    @property
+    def header_payload(self) -> bytes:
+        """The content header frame's payload: class id, weight, body size, flags, properties (0-9-1 §4.2.6.1)."""
+        return self.header[4:-1]
+
+    @property
+    def payload(self) -> bytes:
+        """The whole body."""
+        if self.chunks is None:
+            return self.body[4:-1]
+        return b"".join(chunk[4:-1] for chunk in self.chunks)
+
+    @property
+    def is_persistent(self) -> bool:
+        return self.state != TRANSIENT
+
+    if TYPE_CHECKING:
+
+        def __repr__(self) -> str: ...
+
+    else:
+
+        def __repr__(self):
+            return f"<Message {self.id} state={self.state} redelivered={self.redelivered} size={self.size}>"
+
+
+def tail(payload: bytes) -> bytes:
+    """Return the frame tail that carries `payload`."""
+    return len(payload).to_bytes(4, "big") + payload + FRAME_END
+
+
+def body_tails(payload: bytes, frame_max: int) -> tuple[bytes, list[bytes] | None]:
+    """Return `(body, chunks)` for a `Message`, in frames of at most `frame_max` octets with their eight of envelope."""
+    room = frame_max - 8
+    if not payload:
+        return b"", None
+    if len(payload) <= room:
+        return tail(payload), None
+    return b"", [tail(payload[start : start + room]) for start in range(0, len(payload), room)]
+
+
+_EPOCH_MS: Final = 1_292_976_000_000  # 2010-12-22 UTC, the reference of Andes' message ids (andes.md §4.1)
+_COUNTER_MASK: Final = (1 << 10) - 1
+_MILLISECOND: Final = 1 << 18
+
+
+class MessageIdGenerator:
+    """Ids of one lane: 45 bits of milliseconds since 2010-12-22, 8 bits of lane, 10 bits of counter.
+
+    They only grow: when the clock stands or steps back, or a millisecond's 1024 numbers are used up, the next id is
+    simply the next one, ahead of the clock.
+    """
+
+    __slots__ = ("_lane_bits", "last")
+
+    def __init__(self, lane: int, last: int = 0) -> None:
+        """Continue `lane` (0 to 255) after `last`, the highest id it may already have used."""
+        if not 0 <= lane <= 255:
+            raise ValueError(f"lane {lane} is not between 0 and 255")
+        self._lane_bits = lane << 10
+        self.last = (last >> 18 << 18) + self._lane_bits + (_COUNTER_MASK if last else 0)
+
+    def advance(self, wall_ms: int) -> None:
+        """Let the next id carry the time `wall_ms`, unless the lane is already past it. Call once per batch."""
+        base = ((wall_ms - _EPOCH_MS) << 18) + self._lane_bits
+        if base > self.last:
+            self.last = base
+
+    def next(self) -> int:
+        """Return an id greater than every one before."""
+        following = self.last + 1
+        if not following & _COUNTER_MASK:
+            following += _MILLISECOND - _COUNTER_MASK - 1
+        self.last = following
+        return following

@@ -1,0 +1,303 @@
+"""One node: every object built by hand, started and stopped in order.
+
+The only place that knows all the parts. What they do is none of its business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from broker.alarms import Alarms, Thresholds, disk_free_octets, resident_octets, total_memory
+from broker.amqp.connection import Surroundings, server_properties
+from broker.amqp.fields import EMPTY_TABLE, FieldTable
+from broker.auth.users import User, Users
+from broker.broker import Broker, Confirmable, Limits
+from broker.clock import SystemClock
+from broker.config.configuration import Configuration
+from broker.config.user_mgt import GUEST_PASSWORD, GUEST_USER_NAME
+from broker.coordination.feed import Feed
+from broker.coordination.slots import LocalSlotCoordinator
+from broker.errors import ConfigError
+from broker.message import STORED, MessageIdGenerator
+from broker.ports import Registration, Store
+from broker.queue import Queue, QueueLimits
+from broker.server import AmqpServer
+from broker.store.journal import Journal
+from broker.topology import VirtualHostCreated
+from broker.vhost import VirtualHost
+
+_log = structlog.get_logger(__name__)
+
+VERSION: Final = "0.1.0"
+DEFAULT_VHOSTS: Final = ("/", "carbon")
+_QUEUE_IDS_AHEAD: Final = 1000
+_STOP_PATIENCE: Final = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """What the banner shows of a node that is up."""
+
+    node_id: str
+    store: str
+    store_seconds: float
+    amqp: tuple[str, int] | None
+    queues: int
+    messages: int
+    seconds: float
+
+
+class QueueIds:
+    """Hands out queue ids from ranges the store has reserved."""
+
+    def __init__(self, store: Store, first: int, last: int) -> None:
+        self._store = store
+        self._next = first
+        self._last = last
+
+    async def take(self) -> int:
+        """Return an id that nobody else has."""
+        while self._next > self._last:
+            first, last = await self._store.reserve_queue_ids(_QUEUE_IDS_AHEAD)
+            if self._next > self._last:  # another call may have brought a range in the meantime
+                self._next, self._last = first, last
+        taken = self._next
+        self._next += 1
+        return taken
+
+
+class Node:
+    """A broker process without its command line."""
+
+    def __init__(self, config: Configuration, store: Store, *, started_at: float | None = None) -> None:
+        """Serve with `store`, which `run` opens and closes. `started_at` is when the process began (monotonic)."""
+        self._config = config
+        self._store = store
+        self._started_at = time.monotonic() if started_at is None else started_at
+        self._stop = asyncio.Event()
+        self._clock = SystemClock()
+        self.node_id = node_id(config)
+
+    def stop(self) -> None:
+        """Ask the node to stop in order."""
+        self._stop.set()
+
+    async def run(self, on_started: Callable[[Started], None]) -> None:
+        """Serve until `stop` is called; raises what made it impossible to start or to go on."""
+        await self._store.open()
+        try:
+            registration = await self._store.register(self.node_id)
+            async with asyncio.TaskGroup() as tasks:
+                await self._serve(tasks, registration, on_started)
+        finally:
+            await self._store.close()
+
+    async def _serve(
+        self, tasks: asyncio.TaskGroup, registration: Registration, on_started: Callable[[Started], None]
+    ) -> None:
+        server = AmqpServer(self._clock, tasks)
+        touched_confirms: set[Confirmable] = set()
+        ids = MessageIdGenerator(registration.lane, registration.last_message_id)
+        slots = LocalSlotCoordinator()
+        journal = Journal(
+            self._store,
+            high_water=registration.last_message_id,
+            touched_confirms=touched_confirms,
+            on_settled=lambda: broker.flush_confirms(),
+            on_full=server.on_journal_full,
+        )
+
+        def on_fed(queue: Queue) -> None:
+            broker.touched.add(queue)
+            broker.dispatch()
+
+        feed = Feed(self._store, journal, slots, tasks, on_fed)
+        broker = Broker(
+            ids=ids, journal=journal, feed=feed.wait, touched_confirms=touched_confirms, limits=self._limits()
+        )
+        new_queue = partial(
+            Queue,
+            lane=registration.lane,
+            limits=QueueLimits(window_size=self._config.performance_tuning.slots.window_size),
+            journal=journal,
+            slots=slots,
+            on_hungry=feed.start,
+        )
+        messages = await self._restore(broker, registration, slots, new_queue)
+        server.surroundings = Surroundings(
+            broker, self._users(), server_properties(VERSION, self.node_id, _platform()), _new_name, server.spawn
+        )
+        loops = [
+            tasks.create_task(journal.run(), name="journal"),
+            tasks.create_task(server.tick_forever(), name="heartbeats"),
+            tasks.create_task(self._alarms(server).run(), name="alarms"),
+        ]
+        address = await self._listen(server)
+        on_started(
+            Started(
+                self.node_id,
+                self._store.describe(),
+                await self._store.probe(),
+                address,
+                sum(len(vhost.queues) for vhost in broker.vhosts.values()),
+                messages,
+                time.monotonic() - self._started_at,
+            )
+        )
+        _log.info("Server startup complete", node=self.node_id)
+        await self._stop.wait()
+        _log.info("stopping", node=self.node_id)
+        await server.stop("shutdown", _STOP_PATIENCE)
+        await asyncio.sleep(0)  # what connections left to do has begun
+        for loop in loops:
+            loop.cancel()
+        await asyncio.wait(loops)
+        await self._resign(broker, journal)
+
+    async def _restore(
+        self,
+        broker: Broker,
+        registration: Registration,
+        slots: LocalSlotCoordinator,
+        new_queue: Callable[..., Queue],
+    ) -> int:
+        """Rebuild memory from the store; return how many messages wait there."""
+        topology = await self._store.load()
+        missing = [name for name in DEFAULT_VHOSTS if name not in topology.vhosts]
+        if missing:
+            await self._store.record([VirtualHostCreated(name) for name in missing])
+        queue_ids = QueueIds(self._store, registration.first_queue_id, registration.last_queue_id)
+        changes = asyncio.Lock()
+        for name in [*topology.vhosts, *missing]:
+            vhost = broker.vhosts[name] = VirtualHost(
+                name,
+                topology=self._store,
+                journal=broker.journal,
+                changes=changes,
+                new_queue=new_queue,
+                new_queue_id=queue_ids.take,
+                no_arguments=EMPTY_TABLE,
+                max_queues=self._config.limits.max_queues_per_virtual_host,
+            )
+            for complaint in vhost.restore(topology, FieldTable):
+                _log.warning("topology in the store does not fit together", vhost=name, what=complaint)
+        known = {queue.queue_id: queue for vhost in broker.vhosts.values() for queue in vhost.queues.values()}
+        messages = 0
+        for slot in await self._store.backlog():
+            queue = known.get(slot.queue_id)
+            if queue is None:
+                _log.error("messages of an unknown queue are left alone", queue_id=slot.queue_id, count=slot.count)
+                continue
+            slot.maybe_delivered |= not registration.clean
+            messages += slot.count
+            queue.recover(slot)
+        return messages
+
+    async def _resign(self, broker: Broker, journal: Journal) -> None:
+        """Leave the store so that the next start knows exactly what was delivered."""
+        await journal.drain()
+        redelivered = [
+            message
+            for vhost in broker.vhosts.values()
+            for queue in vhost.queues.values()
+            for message in queue.ready
+            if message.redelivered and message.state == STORED
+        ]
+        if redelivered:
+            await self._store.mark_redelivered(redelivered)
+        await self._store.resign()
+
+    async def _listen(self, server: AmqpServer) -> tuple[str, int] | None:
+        amqp = self._config.transports.amqp
+        if not (amqp.enabled and amqp.default_connection.enabled):
+            return None
+        host = amqp.bind_address
+        try:
+            return host, await server.listen(host, self._config.amqp_port)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise ConfigError(
+                f"cannot listen on {host}:{self._config.amqp_port} for AMQP: {reason};"
+                " stop what uses the port or change transports/amqp/defaultConnection/@port"
+            ) from error
+
+    def _limits(self) -> Limits:
+        limits, qpid = self._config.limits, self._config.qpid
+        return Limits(
+            channel_max=qpid.maximum_channel_count,
+            frame_max=qpid.advanced.frame_size_bytes,
+            heartbeat=qpid.heartbeat.delay,
+            heartbeat_timeout_factor=qpid.heartbeat.timeout_factor,
+            handshake_timeout=limits.handshake_timeout,
+            max_message_size=limits.max_message_size_bytes,
+            max_consumers_per_channel=limits.max_consumers_per_channel,
+            max_connections=limits.max_connections,
+            max_uncommitted_bytes=self._config.transaction.max_batch_size_kb * 1024,
+        )
+
+    def _users(self) -> Users:
+        """The administrator and guest. Passwords everybody knows are good from this machine only."""
+        admin = self._config.user_mgt
+        password = admin.admin_password.get_secret_value()
+        is_default = (admin.admin_user_name, password) == ("admin", "admin")
+        users = [User(GUEST_USER_NAME, GUEST_PASSWORD.get_secret_value(), loopback_only=True)]
+        if admin.admin_user_name != GUEST_USER_NAME:
+            users.append(User(admin.admin_user_name, password, loopback_only=is_default))
+        elif password:
+            users = [User(GUEST_USER_NAME, password, loopback_only=True)]
+        return Users(users)
+
+    def _alarms(self, server: AmqpServer) -> Alarms:
+        limits = self._config.limits
+        path = self._config.store_url.path
+        folder = path.absolute().parent if path is not None else Path.cwd()
+        return Alarms(
+            Thresholds(int(total_memory() * limits.memory_high_watermark), limits.disk_free_limit_bytes),
+            server.set_alarm,
+            resident=resident_octets,
+            disk_free=lambda: disk_free_octets(folder),
+        )
+
+
+def node_id(config: Configuration) -> str:
+    """Return the configured node id, or `NODE:<host>:<port>` of the local member (andes.md §1.2.1)."""
+    if config.coordination.node_id != "default":
+        return config.coordination.node_id
+    clustering = config.axis2.clustering
+    return f"NODE:{clustering.local_member_host}:{clustering.local_member_port}"
+
+
+def open_store(config: Configuration) -> Store:
+    """Return the store the configuration names. Raises ConfigError for one that this version cannot use."""
+    url = config.store_url
+    if url.engine == "sqlite" and url.path is not None:
+        from broker.store.sql.sqlite import SqliteStore
+
+        return SqliteStore(url.path)
+    if url.engine == "memory":
+        from broker.store.memory import MemoryStore
+
+        return MemoryStore()
+    raise ConfigError(
+        f"datasource {config.persistence.message_store.data_source}: this version keeps messages in embedded SQLite"
+        f" only (jdbc:sqlite: or jdbc:h2:), not in {url.engine}"
+    )
+
+
+def _new_name(prefix: str) -> str:
+    """Return `prefix` and 22 url-safe characters (contract Q2)."""
+    return prefix + secrets.token_urlsafe(16)
+
+
+def _platform() -> str:
+    return f"Python {platform.python_version()}"

@@ -1,0 +1,193 @@
+"""Every seam between the layers: what the core asks of a store and of the node around it.
+
+Knows the values that pass through the seams; knows no implementation. Every port has one contract suite in
+`tests/contract/`, which every implementation passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from broker.message import Message, StorageQueue
+from broker.slot import Slot
+from broker.topology import Change, Topology
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What the store tells a node that registers.
+
+    `last_message_id` is an upper bound of every id of the lane that was ever stored. `first_queue_id` to
+    `last_queue_id` (both included) are queue ids nobody else will get. `clean` says that the node resigned the last
+    time: then `redelivered` flags in the store are exact, otherwise any stored message may have been delivered.
+    """
+
+    lane: int
+    last_message_id: int
+    first_queue_id: int
+    last_queue_id: int
+    clean: bool
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one store transaction does to messages: first `inserts`, then `deletes`, then `purges`.
+
+    `inserts` and `deletes` are in no particular order and disjoint, except that a transaction may delete what an
+    earlier member of the same batch inserts. A purge deletes every stored message of a slot's range and queue,
+    transient ones too. `high_water` is an upper bound of the lane's ids used so far, recorded with the batch.
+    """
+
+    inserts: list[Message] = field(default_factory=list)
+    deletes: list[Message] = field(default_factory=list)
+    purges: list[Slot] = field(default_factory=list)
+    high_water: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.inserts or self.deletes or self.purges)
+
+
+class MessageStore(Protocol):
+    """Messages of the node's queues."""
+
+    async def write(self, batch: Batch) -> None:
+        """Do all of `batch` in one transaction, or nothing of it; return when it is on disk.
+
+        A message in state TRANSIENT is stored under `-queue_id`: such rows are gone after a restart. Its `content_id`,
+        when not 0, names content that other rows may share; content is deleted with the last row that names it.
+        Writing content that is there already, or deleting a row that is not, is no error.
+
+        Raises `StoreUnavailable` when the batch may be tried again, `StoreError` when it never will succeed.
+        """
+        ...
+
+    async def read(self, queue: StorageQueue, slot: Slot, limit: int, limit_bytes: int) -> list[Message]:
+        """Return the first messages of `slot`, ascending by id: at most `limit`, and not many more than `limit_bytes`
+        octets of body, but at least one if there is one. They are in state STORED, or TRANSIENT when stored under the
+        negative id (the caller then owns the row: it is deleted like any other); `redelivered` is as stored or, if
+        the slot says `maybe_delivered`, set. Only what was committed before the call is certain to be seen.
+        """
+        ...
+
+    async def backlog(self) -> list[Slot]:
+        """Return one slot per queue and lane that has stored messages: all of them, with exact counts.
+
+        Called once, after `register`.
+        """
+        ...
+
+    async def mark_redelivered(self, messages: Sequence[Message]) -> None:
+        """Record that these stored messages were delivered before."""
+        ...
+
+
+class TopologyStore(Protocol):
+    """Durable exchanges, queues and bindings."""
+
+    async def load(self) -> Topology:
+        """Return all that is recorded."""
+        ...
+
+    async def record(self, changes: Sequence[Change]) -> None:
+        """Record `changes` in their order and in one transaction; return when it is on disk.
+
+        Recording what is recorded already, or deleting what is not there, changes nothing and is no error.
+        """
+        ...
+
+    async def reserve_queue_ids(self, count: int) -> tuple[int, int]:
+        """Return the first and last of `count` queue ids that nobody else has or will get."""
+        ...
+
+
+class NodeStore(Protocol):
+    """The node's own rows."""
+
+    async def register(self, node_id: str) -> Registration:
+        """Announce `node_id` as running and return its lane. Rows under negative queue ids are deleted here."""
+        ...
+
+    async def resign(self) -> None:
+        """Record that the node stopped in order: what is stored about redelivery is exact."""
+        ...
+
+
+class Store(MessageStore, TopologyStore, NodeStore, Protocol):
+    """A whole store, as a node opens it."""
+
+    async def open(self) -> None:
+        """Lock, connect, create or check the schema. Raises `StoreLocked`, `StoreUnavailable` or `StoreError`."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what was begun and let go of the lock."""
+        ...
+
+    async def probe(self) -> float:
+        """Do one tiny durable write and return how many seconds it took."""
+        ...
+
+    def describe(self) -> str:
+        """Name the store in one line for the banner: engine, place, and nothing secret."""
+        ...
+
+
+class Journal(Protocol):
+    """What the core tells of messages that must survive: kept in order, written in groups.
+
+    A message in state PENDING is handed over by `append`; from then on its `state` says how far it is.
+    """
+
+    def append(self, message: Message) -> None:
+        """Take a message that must be stored before its publisher is told that it is safe."""
+        ...
+
+    def settle(self, message: Message) -> None:
+        """The message is final: it is not written if it was not yet, or its row is deleted."""
+        ...
+
+    def spill(self, message: Message) -> None:
+        """Store a transient message because it leaves memory."""
+        ...
+
+    def forget(self, message: Message) -> None:
+        """Delete the row of a transient message that is back in memory."""
+        ...
+
+    def transact(self, inserts: Sequence[Message], deletes: Sequence[Message]) -> Awaitable[None]:
+        """Write both in one store transaction, all or nothing; done when it is committed."""
+        ...
+
+    def purge(self, slots: Sequence[Slot]) -> Awaitable[None]:
+        """Delete the rows of these slots after everything that was taken before is written."""
+        ...
+
+    def flushed(self) -> Awaitable[None]:
+        """Done when everything taken so far is committed."""
+        ...
+
+    def check_full(self) -> bool:
+        """Should publishers wait until the store has caught up?"""
+        ...
+
+
+class SlotCoordinator(Protocol):
+    """Who serves which slot of a queue. On one node a local object, in a cluster the coordinator."""
+
+    def submit(self, slot: Slot) -> None:
+        """A window was closed: its messages can be read from the store once the journal is flushed."""
+        ...
+
+    def get(self, queue_id: int) -> Slot | None:
+        """Assign the oldest slot of the queue to this node."""
+        ...
+
+    def count(self, queue_id: int) -> int:
+        """Ready messages in slots that nobody is assigned to."""
+        ...
+
+    def forget(self, queue_id: int) -> list[Slot]:
+        """Delete every slot of the queue that nobody is assigned to, and return them."""
+        ...

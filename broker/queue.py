@@ -1,0 +1,315 @@
+"""A queue: what lies in memory, what lies in slots, and who gets the next message.
+
+Order is the order of message ids. The oldest messages are in `ready`; what did not fit follows in slots, which live in
+the store alone; what is published while slots exist collects in the window. With no slot, the window *is* `ready`.
+Knows messages, slots and the deliver call of a consumer; knows no frame, no connection and no database.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from broker.message import TRANSIENT, Message
+from broker.ports import Journal, SlotCoordinator
+from broker.slot import Slot
+
+MESSAGE_OVERHEAD: Final = 512
+"""Octets of memory that a message costs beside its body, about."""
+
+
+class Consumer(Protocol):
+    """What a queue needs of a consumer (an upward call: `Consumer.take` delivers)."""
+
+    @property
+    def is_exclusive(self) -> bool: ...
+
+    def take(self, ready: deque[Message], limit: int) -> int:
+        """Deliver up to `limit` messages from the left of `ready`, as far as credit and output buffer reach.
+
+        Returns how many were taken. Taking less than `limit` while `ready` is not empty means: no credit now.
+        """
+        ...
+
+    def can_take(self) -> bool:
+        """Would `take` deliver a message now?"""
+        ...
+
+    def on_queue_deleted(self) -> None:
+        """The queue is gone: forget it and tell the client."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class QueueLimits:
+    """How much of a queue may lie in memory."""
+
+    memory: int = 16 * 1024 * 1024
+    """Octets of stored messages kept in memory; the rest is slots (design §3)."""
+    transient_memory: int = 64 * 1024 * 1024
+    """Octets of messages kept in memory that have no row yet: paging them out costs an insert."""
+    window_size: int = 1000
+    """Messages of a slot (`performanceTuning/slots/windowSize`)."""
+    read_ahead: int = 2000
+    """Messages read from the store at once."""
+    read_ahead_bytes: int = 8 * 1024 * 1024
+
+
+class Queue:
+    """One queue of one virtual host, on this node."""
+
+    __slots__ = (
+        "arguments",
+        "auto_delete",
+        "bytes",
+        "consumers",
+        "durable",
+        "feeding",
+        "holds",
+        "is_closing",
+        "is_stored",
+        "journal",
+        "lane",
+        "limits",
+        "name",
+        "on_hungry",
+        "open_slot",
+        "owner",
+        "queue_id",
+        "ready",
+        "slots",
+        "tail",
+        "vhost",
+        "was_consumed",
+    )
+
+    def __init__(
+        self,
+        vhost: str,
+        name: str,
+        queue_id: int,
+        *,
+        durable: bool,
+        auto_delete: bool = False,
+        owner: object | None = None,
+        arguments: Any = None,
+        lane: int = 0,
+        limits: QueueLimits | None = None,
+        journal: Journal,
+        slots: SlotCoordinator,
+        on_hungry: Callable[[Queue], None],
+    ) -> None:
+        """`owner` is the connection an exclusive queue belongs to; `on_hungry` asks the feed to bring messages."""
+        self.vhost = vhost
+        self.name = name
+        self.queue_id = queue_id
+        self.durable = durable
+        self.is_stored = durable and owner is None  # an exclusive queue never survives: its connection does not
+        self.auto_delete = auto_delete
+        self.owner = owner
+        self.arguments = arguments
+        self.lane = lane
+        self.limits = limits or QueueLimits()
+        self.journal = journal
+        self.slots = slots
+        self.on_hungry = on_hungry
+        self.ready: deque[Message] = deque()
+        self.tail = self.ready  # where published messages go: `ready`, or the window while slots exist
+        self.bytes = 0  # octets of body in `tail`
+        self.consumers: deque[Consumer] = deque()
+        self.was_consumed = False
+        self.open_slot: Slot | None = None  # the slot that `ready` is being filled from
+        self.feeding = False  # a read of it is under way
+        self.is_closing = False
+        self.holds = 0  # transactions that have ids but are not in the queue yet: slots must not close over them
+
+    def __repr__(self) -> str:
+        return f"<Queue {self.vhost}:{self.name} ready={self.ready_count} consumers={len(self.consumers)}>"
+
+    # What it holds
+
+    @property
+    def ready_count(self) -> int:
+        """Messages that no consumer holds, wherever they lie (contract Q1)."""
+        if self.tail is self.ready:
+            return len(self.ready)
+        opened = self.open_slot.count if self.open_slot else 0
+        return len(self.ready) + opened + self.slots.count(self.queue_id) + len(self.tail)
+
+    @property
+    def is_exclusive(self) -> bool:
+        return self.owner is not None
+
+    @property
+    def is_in_exclusive_use(self) -> bool:
+        return any(consumer.is_exclusive for consumer in self.consumers)
+
+    # In
+
+    def append(self, message: Message) -> None:
+        """Take a message that was published. Hot: the caller dispatches once per batch."""
+        self.tail.append(message)
+        self.bytes += len(message.body)
+        if message.chunks is not None:
+            self.bytes += message.size
+
+    def insert(self, messages: Sequence[Message]) -> None:
+        """Take messages whose ids are older than their arrival (a transaction that had to be written first)."""
+        tail = self.tail
+        if tail and messages and messages[0].id < tail[-1].id:
+            merged = sorted([*tail, *messages], key=_message_id)
+            tail.clear()
+            tail.extend(merged)
+        else:
+            tail.extend(messages)
+        self.bytes += sum(message.size for message in messages)
+
+    def requeue(self, messages: Sequence[Message]) -> None:
+        """Put delivered messages back where they were (contract B24); they are redelivered from now on."""
+        for message in messages:
+            message.redelivered = True
+        if self.tail is self.ready:
+            self.bytes += sum(message.size for message in messages)
+        returned = sorted(messages, key=_message_id)
+        ready = self.ready
+        if ready and returned and returned[-1].id > ready[0].id:
+            merged = sorted([*ready, *returned], key=_message_id)
+            ready.clear()
+            ready.extend(merged)
+        else:
+            ready.extendleft(reversed(returned))
+
+    def offer(self, messages: Iterable[Message]) -> None:
+        """Take messages the feed has read from a slot: they follow what is in `ready`."""
+        self.ready.extend(messages)
+
+    # Out
+
+    def dispatch(self) -> None:
+        """Give what is ready to the consumers that have credit, in turn (contract B29), then keep memory bounded."""
+        ready = self.ready
+        consumers = self.consumers
+        if not ready and self.tail is not ready:
+            self._refill()
+        if consumers and ready:
+            if len(consumers) == 1:
+                consumers[0].take(ready, len(ready))
+            else:
+                self._share_out()
+        if not ready:
+            if self.tail is ready:
+                self.bytes = 0
+            elif not self.feeding and self._has_hungry_consumer():
+                self._refill()
+                if ready:
+                    self.dispatch()
+        elif self.tail is not ready and len(ready) < self.limits.window_size // 2 and self._has_hungry_consumer():
+            self._refill()
+        if self.bytes > self.limits.memory or len(self.tail) > self.limits.window_size:
+            self._page_out()
+
+    def _share_out(self) -> None:
+        ready = self.ready
+        consumers = self.consumers
+        without_credit = 0
+        while ready and without_credit < len(consumers):
+            consumer = consumers[0]
+            consumers.rotate(-1)
+            if consumer.take(ready, 1):
+                without_credit = 0
+            else:
+                without_credit += 1
+
+    def pop(self) -> Message | None:
+        """Take the next message for basic.get, if it is in memory."""
+        if not self.ready and self.tail is not self.ready:
+            self._refill()
+        if not self.ready:
+            return None
+        message = self.ready.popleft()
+        self.taken(message.size)
+        return message
+
+    def taken(self, octets: int) -> None:
+        """A consumer or a get took messages with `octets` of body from `ready`."""
+        if self.tail is self.ready:
+            self.bytes -= octets
+
+    def _has_hungry_consumer(self) -> bool:
+        return any(consumer.can_take() for consumer in self.consumers)
+
+    # Paging: memory to slots and back (design §3)
+
+    def _page_out(self) -> None:
+        """Close what is too much in memory into slots."""
+        limits = self.limits
+        tail = self.tail
+        if self.is_closing or self.holds or not tail:
+            return
+        if tail is not self.ready:
+            if len(tail) >= limits.window_size or self.bytes > limits.read_ahead_bytes:
+                self._submit(tail)
+                self.bytes = 0
+            return
+        footprint = self.bytes + MESSAGE_OVERHEAD * len(tail)
+        if footprint > (limits.transient_memory if tail[-1].state == TRANSIENT else limits.memory):
+            self.ready = deque(tail.popleft() for _ in range(max(1, len(tail) // 4)))
+            self._submit(tail)
+            self.tail = deque()
+            self.bytes = 0
+
+    def _submit(self, window: deque[Message]) -> None:
+        """Turn `window` into slots and forget its messages: the store has them, or gets them now."""
+        size = self.limits.window_size
+        while window:
+            part = [window.popleft() for _ in range(min(size, len(window)))]
+            transient = False
+            for message in part:
+                if message.state == TRANSIENT:
+                    transient = True
+                    self.journal.spill(message)
+            self.slots.submit(
+                Slot(self.queue_id, self.lane, part[0].id, part[-1].id, len(part), transient=transient),
+            )
+
+    def recover(self, slot: Slot) -> None:
+        """Take over what lies in the store since before this node started."""
+        self.slots.submit(slot)
+        if self.tail is self.ready:
+            self.tail = deque()
+
+    def _refill(self) -> None:
+        """Bring the next messages into `ready`: from a slot, or from the window when no slot is left."""
+        if self.feeding:
+            return
+        if self.open_slot is not None or self.slots.count(self.queue_id):
+            self.feeding = True
+            self.on_hungry(self)
+            return
+        window, self.tail = self.tail, self.ready
+        self.ready.extend(window)
+
+    # Gone
+
+    def drop_all(self) -> tuple[int, list[Slot]]:
+        """Forget every ready message (purge, delete); return how many in memory, and the slots to purge."""
+        messages = list(self.ready)
+        if self.tail is not self.ready:
+            messages += self.tail
+        self.ready = deque()
+        self.tail = self.ready
+        self.bytes = 0
+        for message in messages:
+            if message.state != TRANSIENT:
+                self.journal.settle(message)
+        slots = self.slots.forget(self.queue_id)
+        if self.open_slot is not None:
+            slots.insert(0, self.open_slot)
+            self.open_slot = None
+        return len(messages), slots
+
+
+def _message_id(message: Message) -> int:
+    return message.id

@@ -1,0 +1,303 @@
+"""Group commit: what queues append and settle becomes one store transaction after the other.
+
+The next batch is written as soon as the previous one is committed: no timer, no fixed size (design §4). An insert that
+meets its own delete before it was written is cancelled. Knows messages and the store's `write`; knows no queue, no
+client and no SQL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Final
+
+import structlog
+
+from broker.errors import StoreUnavailable
+from broker.message import PENDING, SETTLED, STORED, WRITING, WRITING_SETTLED, Message
+from broker.ports import Batch, MessageStore
+from broker.slot import Slot
+
+_log = structlog.get_logger(__name__)
+
+HIGH_WATER_AHEAD: Final = 60_000 << 18
+"""How far ahead of the last id the lane's high-water mark is recorded: a minute of ids."""
+
+
+@dataclass(slots=True)
+class _Group:
+    """Things that must be written together, after all that came before."""
+
+    done: asyncio.Future[None]
+    inserts: Sequence[Message] = ()
+    deletes: Sequence[Message] = ()
+    purges: Sequence[Slot] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class JournalLimits:
+    """Bounds of one journal."""
+
+    batch_messages: int = 2000
+    """Inserts of one transaction, unless a group forces more."""
+    batch_deletes: int = 4000
+    batch_bytes: int = 4 * 1024 * 1024
+    pending_bytes: int = 64 * 1024 * 1024
+    """Octets waiting for the store at which publishers are held back; they resume at half of it."""
+    pending_messages: int = 50_000
+    retry_delay: float = 0.1
+    retry_delay_max: float = 5.0
+
+
+@dataclass(slots=True)
+class JournalCounters:
+    """What the journal has done since it started."""
+
+    commits: int = 0
+    inserted: int = 0
+    deleted: int = 0
+    cancelled: int = 0
+    retries: int = 0
+
+
+class Journal:
+    """The node's one way of messages into the store."""
+
+    def __init__(
+        self,
+        store: MessageStore,
+        *,
+        high_water: int,
+        touched_confirms: set[Any],
+        on_settled: Callable[[], None],
+        on_full: Callable[[bool], None],
+        limits: JournalLimits | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """Write to `store`; ids up to `high_water` are recorded as used already.
+
+        Confirms that may be able to go on are added to `touched_confirms`, and `on_settled` is called after each
+        commit. `on_full` is called with True when publishers should wait and with False when they may go on.
+        """
+        self._store = store
+        self._high_water = high_water
+        self._touched_confirms = touched_confirms
+        self._on_settled = on_settled
+        self._on_full = on_full
+        self._limits = limits or JournalLimits()
+        self._sleep = sleep
+        self._pending: dict[int, Message] = {}
+        self._spills: list[Message] = []
+        self._deletes: list[Message] = []
+        self._groups: list[_Group] = []
+        self._bytes = 0
+        self._wakeup = asyncio.Event()
+        self._writing: asyncio.Future[None] | None = None
+        self.is_full = False
+        self.is_failing = False
+        self.counters = JournalCounters()
+
+    # What the core calls
+
+    def append(self, message: Message) -> None:
+        """Take a PENDING message. Hot."""
+        self._pending[message.id] = message
+        self._bytes += len(message.body)
+        if message.chunks is not None:
+            self._bytes += message.size
+        if not self._wakeup.is_set():
+            self._wakeup.set()
+
+    def settle(self, message: Message) -> None:
+        """Cancel the insert of a message that was not written, delete the row of one that was. Hot."""
+        state = message.state
+        if state == PENDING:
+            if self._pending.pop(message.id, None) is not None:
+                self._bytes -= message.size
+                self.counters.cancelled += 1
+            message.state = SETTLED
+            if message.confirms is not None:
+                self._touched_confirms.add(message.confirms)
+        elif state == STORED:
+            message.state = SETTLED
+            self._deletes.append(message)
+            if not self._wakeup.is_set():
+                self._wakeup.set()
+        elif state == WRITING:
+            message.state = WRITING_SETTLED
+            if message.confirms is not None:
+                self._touched_confirms.add(message.confirms)
+
+    def spill(self, message: Message) -> None:
+        """Store a transient message whose queue has no room in memory."""
+        self._spills.append(message)
+        self._bytes += message.size
+        self._wakeup.set()
+
+    def forget(self, message: Message) -> None:
+        """Delete the row of a transient message that is back in memory."""
+        self._deletes.append(message)
+        self._wakeup.set()
+
+    def transact(self, inserts: Sequence[Message], deletes: Sequence[Message]) -> Awaitable[None]:
+        """Write `inserts` and `deletes` in one transaction (contract T3: all or nothing)."""
+        return self._join(inserts=inserts, deletes=deletes)
+
+    def purge(self, slots: Sequence[Slot]) -> Awaitable[None]:
+        """Delete the rows of `slots`, after everything taken before."""
+        return self._join(purges=slots)
+
+    def flushed(self) -> Awaitable[None]:
+        """Wait until everything taken so far is committed."""
+        if self.is_idle:
+            done = asyncio.get_running_loop().create_future()
+            done.set_result(None)
+            return done
+        return self._join()
+
+    @property
+    def is_idle(self) -> bool:
+        """Is nothing waiting and nothing being written?"""
+        return not (self._pending or self._spills or self._deletes or self._groups or self._writing)
+
+    @property
+    def pending_bytes(self) -> int:
+        """Octets of body that wait for the store."""
+        return self._bytes
+
+    def _join(self, **things: Any) -> Awaitable[None]:
+        group = _Group(asyncio.get_running_loop().create_future(), **things)
+        self._groups.append(group)
+        self._wakeup.set()
+        return group.done
+
+    # The loop
+
+    async def run(self) -> None:
+        """Write batch after batch until cancelled."""
+        while True:
+            if not (self._pending or self._deletes or self._spills or self._groups):
+                self._wakeup.clear()
+                await self._wakeup.wait()
+            await self._write_one()
+
+    async def drain(self) -> None:
+        """Write all that waits; for an orderly stop, after `run` was cancelled."""
+        while self._pending or self._deletes or self._spills or self._groups:
+            await self._write_one()
+
+    async def _write_one(self) -> None:
+        batch, groups = self._take()
+        self._writing = asyncio.get_running_loop().create_future()
+        try:
+            if batch:
+                await self._write(batch)
+        finally:
+            self._writing = None
+        self._committed(batch, groups)
+
+    def _take(self) -> tuple[Batch, list[_Group]]:
+        """Take the next batch. A group takes everything that came before it into the same transaction."""
+        groups, self._groups = self._groups, []
+        pending, limits = self._pending, self._limits
+        if groups or (len(pending) <= limits.batch_messages and self._bytes <= limits.batch_bytes):
+            inserts = list(pending.values())
+            self._pending = {}
+            self._bytes = 0
+        else:
+            inserts = self._first_of(pending)
+        deletes, self._deletes = self._deletes, []
+        if len(deletes) > limits.batch_deletes and not groups:
+            deletes, self._deletes = deletes[: limits.batch_deletes], deletes[limits.batch_deletes :]
+        for message in inserts:
+            message.state = WRITING
+        spills, self._spills = self._spills, []
+        if spills:
+            self._bytes = max(self._bytes - sum(message.size for message in spills), 0)
+            inserts += spills
+        batch = Batch(inserts, deletes)
+        for group in groups:
+            batch.inserts += group.inserts
+            batch.deletes += group.deletes
+            batch.purges += group.purges
+        if batch.inserts:
+            last = max(batch.inserts[-1].id, inserts[-1].id if inserts else 0)
+            if last > self._high_water:
+                self._high_water = last + HIGH_WATER_AHEAD
+        batch.high_water = self._high_water
+        return batch, groups
+
+    def _first_of(self, pending: dict[int, Message]) -> list[Message]:
+        inserts = []
+        room = self._limits.batch_bytes
+        for message in islice(pending.values(), self._limits.batch_messages):
+            inserts.append(message)
+            room -= message.size
+            if room < 0:
+                break
+        for message in inserts:
+            del pending[message.id]
+            self._bytes -= message.size
+        return inserts
+
+    async def _write(self, batch: Batch) -> None:
+        """Write `batch` however long the store is away; anything but `StoreUnavailable` ends the node."""
+        delay = self._limits.retry_delay
+        while True:
+            try:
+                await self._store.write(batch)
+            except StoreUnavailable as error:
+                self.is_failing = True
+                self.counters.retries += 1
+                _log.warning("store write failed, will retry", reason=str(error), delay=delay)
+                self._update_full()
+                await self._sleep(delay)
+                delay = min(delay * 2, self._limits.retry_delay_max)
+            else:
+                self.is_failing = False
+                return
+
+    def _committed(self, batch: Batch, groups: list[_Group]) -> None:
+        touched = self._touched_confirms
+        for message in batch.inserts:
+            state = message.state
+            if state == WRITING:
+                message.state = STORED
+            elif state == WRITING_SETTLED:
+                message.state = SETTLED
+                self._deletes.append(message)
+            else:
+                continue
+            confirms = message.confirms
+            if confirms is not None:
+                touched.add(confirms)
+        counters = self.counters
+        counters.commits += 1
+        counters.inserted += len(batch.inserts)
+        counters.deleted += len(batch.deletes)
+        for group in groups:
+            for message in group.inserts:
+                message.state = STORED
+            if not group.done.cancelled():
+                group.done.set_result(None)
+        self._update_full()
+        self._on_settled()
+
+    def _update_full(self) -> None:
+        limits = self._limits
+        waiting = len(self._pending) + len(self._spills)
+        if not self.is_full:
+            full = self._bytes > limits.pending_bytes or waiting > limits.pending_messages
+        else:
+            full = self._bytes > limits.pending_bytes // 2 or waiting > limits.pending_messages // 2
+        if full != self.is_full:
+            self.is_full = full
+            self._on_full(full)
+
+    def check_full(self) -> bool:
+        """Return whether publishers should wait, after what they have just appended."""
+        if not self.is_full:
+            self._update_full()
+        return self.is_full

@@ -1,0 +1,42 @@
+"""How a message becomes a row, and a row a message.
+
+Knows frames as byte strings and the largest piece of content; knows no database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from broker.message import Message, StorageQueue, body_tails, tail
+
+# maxContentChunkSize of Andes (andes.md §2.1): a longer body never lies in the message's own row.
+MAX_CONTENT_CHUNK_SIZE: Final = 65_500
+
+_INLINE_TAIL: Final = MAX_CONTENT_CHUNK_SIZE + 5
+_FRAME_MAX: Final = 131_072
+
+
+def name_large_content(messages: Iterable[Message]) -> None:
+    """Give every body that is too long for a row, and has no content id yet, its message's id as content id.
+
+    Call it where the messages belong to nobody else, before they are handed to another thread.
+    """
+    for message in messages:
+        if message.content_id or (message.chunks is None and len(message.body) <= _INLINE_TAIL):
+            continue
+        if message.size > MAX_CONTENT_CHUNK_SIZE:
+            message.content_id = message.id
+
+
+def metadata_of(message: Message) -> bytes:
+    """Return what is stored of a message besides its body: exchange, routing key and the content header's payload."""
+    return message.routing + message.header[4:-1]
+
+
+def message_of(message_id: int, queue: StorageQueue, metadata: bytes, payload: bytes, state: int) -> Message:
+    """Return the stored message as it was published, but in frames of our own size."""
+    routing_end = metadata[0] + 1
+    routing_end += metadata[routing_end] + 1
+    body, chunks = body_tails(payload, _FRAME_MAX)
+    return Message(message_id, queue, metadata[:routing_end], tail(metadata[routing_end:]), body, chunks, state)

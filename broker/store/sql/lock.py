@@ -1,0 +1,46 @@
+"""The lock on a data directory: one process at a time.
+
+Knows the file system; knows no database.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import time
+from pathlib import Path
+
+from broker.errors import StoreLocked
+
+
+class FileLock:
+    """An advisory lock on a file beside the store; the system releases it when the process ends, however it ends."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor = -1
+
+    def acquire(self, guarded: Path) -> None:
+        """Take the lock for `guarded` and write down who holds it, or raise `StoreLocked` naming who does."""
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(descriptor, 4096).decode("utf-8", "replace").strip() or "another process"
+            os.close(descriptor)
+            raise StoreLocked(f"{guarded} is in use by {holder}; stop it or choose another dataSource") from None
+        except OSError:
+            os.close(descriptor)
+            raise
+        started = time.strftime("%Y-%m-%d %H:%M:%S %z")
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()} since {started}\n".encode(), 0)
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        """Let go; the file stays, because deleting it would let two processes lock two files of one name."""
+        if self._descriptor >= 0:
+            os.ftruncate(self._descriptor, 0)
+            os.close(self._descriptor)
+            self._descriptor = -1

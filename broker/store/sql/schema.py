@@ -1,0 +1,142 @@
+"""The tables, named as in Andes where they mean the same (andes.md §2).
+
+Knows columns and keys for every dialect; knows no statement. The revisions in `migrations/` create them; a test holds
+the two equal.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    UniqueConstraint,
+)
+
+metadata: Final = MetaData()
+
+
+def _name(length: int = 255) -> String:
+    """A name compared byte by byte, whatever the database's default collation is (invariant P of reliability.md)."""
+    binary = String(length, collation="utf8mb4_bin")
+    return (
+        String(length)
+        .with_variant(binary, "mysql", "mariadb")
+        .with_variant(String(length, collation="C"), "postgresql")
+    )
+
+
+def _column(name: str, type_: Any, **options: Any) -> Column[Any]:
+    """A column as the database has it in capitals and Python in small letters."""
+    return Column(name, type_, key=name.lower(), **options)
+
+
+# In SQLite a single key column of exactly this type is the row's own address: no second b-tree.
+_ID: Final = BigInteger().with_variant(Integer(), "sqlite")
+
+VIRTUAL_HOST: Final = Table("MB_VIRTUAL_HOST", metadata, _column("VHOST", _name(), primary_key=True))
+
+EXCHANGE: Final = Table(
+    "MB_EXCHANGE",
+    metadata,
+    _column("VHOST", _name(), primary_key=True),
+    _column("EXCHANGE_NAME", _name(), primary_key=True),
+    _column("EXCHANGE_TYPE", _name(), nullable=False),
+    _column("AUTO_DELETE", Boolean, nullable=False),
+    _column("INTERNAL", Boolean, nullable=False),
+    _column("ARGUMENTS", LargeBinary, nullable=False),
+)
+
+QUEUE: Final = Table(
+    "MB_QUEUE",
+    metadata,
+    _column("QUEUE_ID", _ID, primary_key=True, autoincrement=False),
+    _column("VHOST", _name(), nullable=False),
+    _column("QUEUE_NAME", _name(), nullable=False),
+    _column("EXCLUSIVE", Boolean, nullable=False),
+    _column("AUTO_DELETE", Boolean, nullable=False),
+    _column("ARGUMENTS", LargeBinary, nullable=False),
+    UniqueConstraint("vhost", "queue_name", name="MB_QUEUE_NAME_KEY"),
+)
+
+# All fields together identify a binding, but are longer than an index of MySQL may be: hence their hash.
+BINDING: Final = Table(
+    "MB_BINDING",
+    metadata,
+    _column("BINDING_ID", _ID, primary_key=True),
+    _column("BINDING_HASH", String(64), nullable=False),
+    _column("VHOST", _name(), nullable=False),
+    _column("SOURCE", _name(), nullable=False),
+    _column("DESTINATION_KIND", String(8), nullable=False),
+    _column("DESTINATION", _name(), nullable=False),
+    _column("ROUTING_KEY", _name(), nullable=False),
+    _column("ARGUMENTS", LargeBinary, nullable=False),
+    UniqueConstraint("binding_hash", name="MB_BINDING_HASH_KEY"),
+)
+
+# QUEUE_ID is negative for rows that must not survive a restart. CONTENT_ID names rows of MB_CONTENT; without it the
+# body is in MESSAGE_CONTENT. MESSAGE_METADATA is exchange, routing key and the content header's payload.
+METADATA: Final = Table(
+    "MB_METADATA",
+    metadata,
+    _column("MESSAGE_ID", _ID, primary_key=True, autoincrement=False),
+    _column("QUEUE_ID", BigInteger, nullable=False),
+    _column("CONTENT_ID", BigInteger),
+    _column("REDELIVERED", SmallInteger, nullable=False),
+    _column("MESSAGE_METADATA", LargeBinary, nullable=False),
+    _column("MESSAGE_CONTENT", LargeBinary),
+)
+# In SQLite every index entry ends with the row's address, here MESSAGE_ID: naming it would store it twice.
+Index("MB_METADATA_QUEUE_ID_INDEX", METADATA.c.queue_id).ddl_if(dialect="sqlite")
+Index("MB_METADATA_QUEUE_ID_INDEX", METADATA.c.queue_id, METADATA.c.message_id).ddl_if(
+    callable_=lambda *_, dialect, **__: dialect.name != "sqlite"
+)
+_HAS_CONTENT: Final = METADATA.c.content_id.is_not(None)
+Index("MB_METADATA_CONTENT_ID_INDEX", METADATA.c.content_id, sqlite_where=_HAS_CONTENT, postgresql_where=_HAS_CONTENT)
+
+CONTENT: Final = Table(
+    "MB_CONTENT",
+    metadata,
+    _column("MESSAGE_ID", BigInteger, primary_key=True, autoincrement=False),
+    _column("CONTENT_OFFSET", Integer, primary_key=True, autoincrement=False),
+    _column("MESSAGE_CONTENT", LargeBinary(65_500), nullable=False),
+)
+
+NODE: Final = Table(
+    "MB_NODE",
+    metadata,
+    _column("NODE_ID", _name(), primary_key=True),
+    _column("LANE", SmallInteger, nullable=False),
+    _column("STATE", String(16), nullable=False),
+    UniqueConstraint("lane", name="MB_NODE_LANE_KEY"),
+)
+
+LAST_PUBLISHED_ID: Final = Table(
+    "MB_NODE_TO_LAST_PUBLISHED_ID",
+    metadata,
+    _column("NODE_ID", _name(), primary_key=True),
+    _column("MESSAGE_ID", BigInteger, nullable=False),
+)
+
+STORE_STATUS: Final = Table(
+    "MB_MSG_STORE_STATUS",
+    metadata,
+    _column("NODE_ID", _name(), primary_key=True),
+    _column("TIME_STAMP", BigInteger, nullable=False),
+)
+
+SEQUENCE: Final = Table(
+    "MB_SEQUENCE",
+    metadata,
+    _column("NAME", _name(64), primary_key=True),
+    _column("NEXT_VALUE", BigInteger, nullable=False),
+)

@@ -1,0 +1,225 @@
+"""The embedded store: one file, one thread that writes, one that reads.
+
+Knows SQLite, its settings and its errors; the statements are in the modules beside it. Only the writing connection
+ever writes or checkpoints, so nothing in this process can meet SQLite's races between two checkpointing connections.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, TypeVar
+
+from sqlalchemy import Connection, Engine, StaticPool, create_engine, event
+from sqlalchemy.exc import DBAPIError
+
+from broker.errors import StoreError, StoreUnavailable
+from broker.message import TRANSIENT, Message, StorageQueue
+from broker.ports import Batch, Registration
+from broker.slot import Slot
+from broker.store.rows import name_large_content
+from broker.store.sql import migrate, nodes, sqlite_read, sqlite_write, topology
+from broker.store.sql.lock import FileLock
+from broker.store.sql.worker import Worker
+from broker.topology import Change, Topology
+
+T = TypeVar("T")
+
+_AGAIN: Final = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
+
+# WAL with FULL is what a commit must mean (reliability.md §2.8). The WAL is kept short: with 1000 pages a checkpoint
+# costs about 15 ms and inserts are the fastest. Each delete of many rows is a statement of its own, so a small cache.
+_PRAGMAS: Final = (
+    "busy_timeout = 5000",
+    "synchronous = FULL",
+    "wal_autocheckpoint = 1000",
+    "journal_size_limit = 67108864",
+    "secure_delete = OFF",
+    "cache_size = -32768",
+)
+_CACHED_STATEMENTS: Final = 32
+
+
+class SqliteStore:
+    """A store in the file `path`, whose directory is made when it is not there."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path.absolute()
+        self._lock = FileLock(self._path.with_name(self._path.name + ".lock"))
+        self._writer: Worker | None = None
+        self._reader: Worker | None = None
+        self._node_id = ""
+        self._high_water = 0
+
+    def describe(self) -> str:
+        return f"SQLite {sqlite3.sqlite_version}, {self._path}"
+
+    async def open(self) -> None:
+        self._writer = Worker("store-writer", self._checkpoint)
+        try:
+            await self._writer.submit(self._guarded, self._open_writer)
+            self._reader = Worker("store-reader")
+            await self._reader.submit(self._guarded, self._open_reader)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        # The writer closes last: the last connection to close writes the WAL back into the file.
+        for worker, close in ((self._reader, self._close_reader), (self._writer, self._close_writer)):
+            if worker is not None:
+                await worker.submit(close)
+                worker.stop()
+        self._reader = self._writer = None
+
+    async def write(self, batch: Batch) -> None:
+        name_large_content(batch.inserts)
+        # A transient message can be settled while it is being written: where its row goes is decided here.
+        transient = {message.id for message in batch.inserts if message.state == TRANSIENT}
+        high_water = batch.high_water if batch.high_water > self._high_water else 0
+        await self._on_writer(lambda: sqlite_write.write(self._raw, self._node_id, batch, transient, high_water))
+        self._high_water = max(self._high_water, high_water)
+
+    async def read(self, queue: StorageQueue, slot: Slot, limit: int, limit_bytes: int) -> list[Message]:
+        return await self._on_reader(lambda: sqlite_read.read(self._read_only, queue, slot, limit, limit_bytes))
+
+    async def backlog(self) -> list[Slot]:
+        return await self._on_reader(lambda: sqlite_read.backlog(self._read_only))
+
+    async def mark_redelivered(self, messages: Sequence[Message]) -> None:
+        message_ids = [message.id for message in messages]
+        await self._on_writer(lambda: sqlite_write.mark_redelivered(self._raw, message_ids))
+
+    async def load(self) -> Topology:
+        return await self._in_transaction(topology.load)
+
+    async def record(self, changes: Sequence[Change]) -> None:
+        await self._in_transaction(lambda connection: topology.record(connection, changes))
+
+    async def reserve_queue_ids(self, count: int) -> tuple[int, int]:
+        return await self._in_transaction(lambda connection: nodes.reserve_queue_ids(connection, count))
+
+    async def register(self, node_id: str) -> Registration:
+        registration = await self._in_transaction(lambda connection: nodes.register(connection, node_id))
+        self._node_id = node_id
+        self._high_water = 0
+        return registration
+
+    async def resign(self) -> None:
+        await self._in_transaction(lambda connection: nodes.resign(connection, self._node_id))
+
+    async def probe(self) -> float:
+        def timed() -> float:
+            started = time.perf_counter()
+            with self._engine.begin() as connection:
+                nodes.probe(connection, self._node_id)
+            return time.perf_counter() - started
+
+        return await self._on_writer(timed)
+
+    async def _in_transaction(self, function: Callable[[Connection], T]) -> T:
+        def run() -> T:
+            with self._engine.begin() as connection:
+                return function(connection)
+
+        return await self._on_writer(run)
+
+    async def _on_writer(self, function: Callable[[], T]) -> T:
+        if self._writer is None:
+            raise StoreError(f"the store {self._path} is not open")
+        return await self._writer.submit(self._guarded, function)
+
+    async def _on_reader(self, function: Callable[[], T]) -> T:
+        if self._reader is None:
+            raise StoreError(f"the store {self._path} is not open")
+        return await self._reader.submit(self._guarded, function)
+
+    # What follows runs in the threads.
+
+    def _guarded(self, function: Callable[[], T]) -> T:
+        """Call `function`; above this nobody knows a driver's exceptions (reliability.md §3.6)."""
+        try:
+            return function()
+        except sqlite3.Error as error:
+            raise _translated(error, self._path) from error
+        except DBAPIError as error:
+            cause = error.orig if isinstance(error.orig, sqlite3.Error) else sqlite3.Error(str(error))
+            raise _translated(cause, self._path) from error
+        except OSError as error:
+            raise StoreError(f"the store {self._path}: {error.strerror or error}") from error
+
+    def _open_writer(self) -> None:
+        _make_directory(self._path.parent)
+        self._lock.acquire(self._path)
+        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        self._raw = _connect(self._path)
+        mode = self._raw.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+        if mode != "wal":
+            raise StoreError(f"the store {self._path} cannot keep a write-ahead log: its journal mode is {mode!r}")
+        for pragma in _PRAGMAS:
+            self._raw.execute(f"PRAGMA {pragma}")
+        self._engine = _engine_over(self._raw)
+        with self._engine.begin() as connection:
+            migrate.upgrade(connection)
+        _sync_directory(self._path.parent)
+
+    def _open_reader(self) -> None:
+        self._read_only = _connect(self._path)
+        for pragma in ("busy_timeout = 5000", "query_only = ON", "cache_size = -16384"):
+            self._read_only.execute(f"PRAGMA {pragma}")
+
+    def _checkpoint(self) -> None:
+        with suppress(sqlite3.Error, AttributeError):
+            self._raw.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+
+    def _close_reader(self) -> None:
+        with suppress(sqlite3.Error, AttributeError):
+            self._read_only.close()
+
+    def _close_writer(self) -> None:
+        with suppress(sqlite3.Error, AttributeError):
+            self._raw.close()
+        self._lock.release()
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(path, isolation_level=None, cached_statements=_CACHED_STATEMENTS)
+
+
+def _engine_over(raw: sqlite3.Connection) -> Engine:
+    """Return an engine whose only connection is the writer's own."""
+    engine = create_engine("sqlite://", creator=lambda: raw, poolclass=StaticPool)
+
+    @event.listens_for(engine, "begin")
+    def begin_immediate(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _translated(error: sqlite3.Error, path: Path) -> StoreError:
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+    text = " ".join(f"the store {path}: {error}".split())
+    return StoreUnavailable(text) if code in _AGAIN else StoreError(text)
+
+
+def _make_directory(path: Path) -> None:
+    """Make `path` for its owner alone, as lasting as the file in it will be."""
+    if path.is_dir():
+        return
+    _make_directory(path.parent)
+    with suppress(FileExistsError):
+        path.mkdir(mode=0o700)
+    _sync_directory(path.parent)
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

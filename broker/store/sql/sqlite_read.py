@@ -1,0 +1,175 @@
+"""SQLite's hot statements that read: one page of a slot, and what is stored at start.
+
+Knows `sqlite3` and the layout of the message tables. The driver lets go of the interpreter lock for every row it
+fetches and must then wait until the event loop yields it: beside a busy loop that means hundreds of rows a second.
+So every statement here returns a single row, in which `group_concat` has joined the values of many.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any, Final
+
+from broker.message import STORED, TRANSIENT, Message, StorageQueue
+from broker.slot import Slot
+from broker.store.rows import message_of
+
+# Both signs of a queue id are read by their own index range, so that neither is sorted beyond the page.
+_RANGE: Final = (
+    "SELECT {columns} FROM MB_METADATA WHERE QUEUE_ID = {sign}:queue_id AND MESSAGE_ID BETWEEN :start AND :end"
+    " AND (MESSAGE_ID >> 10) & 255 = :lane ORDER BY MESSAGE_ID LIMIT :limit"
+)
+_MERGED: Final = (
+    "SELECT * FROM (SELECT * FROM ({stored}) UNION ALL SELECT * FROM ({transient})) ORDER BY 1 LIMIT :limit"
+)
+
+_INDEX_COLUMNS: Final = "MESSAGE_ID, QUEUE_ID, CONTENT_ID, REDELIVERED, MESSAGE_METADATA, MESSAGE_CONTENT"
+_INDEX: Final = (
+    "SELECT group_concat(MESSAGE_ID), group_concat(length(MESSAGE_METADATA)), group_concat(CASE WHEN CONTENT_ID IS NULL"
+    " THEN length(MESSAGE_CONTENT) ELSE (SELECT ifnull(sum(length(C.MESSAGE_CONTENT)), 0) FROM MB_CONTENT AS C"
+    " WHERE C.MESSAGE_ID = CONTENT_ID) END), group_concat(CASE WHEN REDELIVERED THEN MESSAGE_ID END),"
+    " group_concat(CASE WHEN QUEUE_ID < 0 THEN MESSAGE_ID END),"
+    " group_concat(CASE WHEN CONTENT_ID IS NOT NULL THEN MESSAGE_ID || ',' || CONTENT_ID END) FROM ({page})"
+)
+# A blob is joined as if it were text, which copies its octets as they are; the cast gives them back as a blob.
+_DATA_COLUMNS: Final = "MESSAGE_ID, MESSAGE_METADATA, MESSAGE_CONTENT"
+_DATA: Final = (
+    "SELECT CAST(group_concat(MESSAGE_METADATA, '') AS BLOB), CAST(group_concat(MESSAGE_CONTENT, '') AS BLOB)"
+    " FROM ({page})"
+)
+_CONTENT: Final = (
+    "SELECT group_concat(MESSAGE_ID), group_concat(length(MESSAGE_CONTENT)),"
+    " CAST(group_concat(MESSAGE_CONTENT, '') AS BLOB) FROM"
+    " (SELECT MESSAGE_ID, MESSAGE_CONTENT FROM MB_CONTENT WHERE MESSAGE_ID IN ({ids})"
+    " ORDER BY MESSAGE_ID, CONTENT_OFFSET)"
+)
+_LANE: Final = "(MESSAGE_ID >> 10) & 255"
+
+
+def _statements(transient: bool) -> tuple[str, str]:
+    def page(columns: str) -> str:
+        stored = _RANGE.format(columns=columns, sign="")
+        return (
+            _MERGED.format(stored=stored, transient=_RANGE.format(columns=columns, sign="-")) if transient else stored
+        )
+
+    return _INDEX.format(page=page(_INDEX_COLUMNS)), _DATA.format(page=page(_DATA_COLUMNS))
+
+
+_STATEMENTS: Final = {transient: _statements(transient) for transient in (False, True)}
+
+
+@dataclass(slots=True)
+class _Page:
+    """What the first statement of a read tells: which rows, and where their octets will be."""
+
+    ids: list[int]
+    metadata_sizes: list[int]
+    sizes: list[int]
+    redelivered: set[int]
+    transient: set[int]
+    content_ids: dict[int, int]
+
+
+def read(
+    connection: sqlite3.Connection, queue: StorageQueue, slot: Slot, limit: int, limit_bytes: int
+) -> list[Message]:
+    """Return the first messages of `slot` as the port says."""
+    index, data = _STATEMENTS[slot.transient]
+    parameters = {
+        "queue_id": slot.queue_id,
+        "start": slot.start,
+        "end": slot.end,
+        "lane": slot.lane,
+        "limit": max(limit, 1),
+    }
+    connection.execute("BEGIN")
+    try:
+        page = _page(connection.execute(index, parameters).fetchone(), limit_bytes)
+        if page is None:
+            return []
+        parameters |= {"end": page.ids[-1], "limit": len(page.ids)}
+        metadata, bodies = connection.execute(data, parameters).fetchone()
+        contents = _contents(connection, set(page.content_ids.values()))
+    finally:
+        connection.execute("COMMIT")
+    return list(_messages(queue, slot, page, metadata, bodies or b"", contents))
+
+
+def _page(row: tuple[Any, ...], limit_bytes: int) -> _Page | None:
+    if row[0] is None:
+        return None
+    ids, metadata_sizes, sizes, redelivered, transient = map(_numbers, row[:5])
+    pairs = _numbers(row[5])
+    count = sum(before < limit_bytes for before in accumulate(sizes[:-1], initial=0)) or 1
+    content_ids = {
+        name: content for name, content in zip(pairs[::2], pairs[1::2], strict=True) if name <= ids[count - 1]
+    }
+    return _Page(ids[:count], metadata_sizes[:count], sizes[:count], set(redelivered), set(transient), content_ids)
+
+
+def _contents(connection: sqlite3.Connection, content_ids: set[int]) -> dict[int, bytes]:
+    if not content_ids:
+        return {}
+    ids, sizes, joined = connection.execute(_CONTENT.format(ids=",".join(map(str, content_ids)))).fetchone()
+    total: dict[int, int] = {}
+    for content_id, size in zip(_numbers(ids), _numbers(sizes), strict=True):
+        total[content_id] = total.get(content_id, 0) + size
+    contents: dict[int, bytes] = {}
+    start = 0
+    for content_id, size in total.items():
+        contents[content_id] = joined[start : start + size]
+        start += size
+    return contents
+
+
+def _messages(
+    queue: StorageQueue, slot: Slot, page: _Page, metadata: bytes, bodies: bytes, contents: dict[int, bytes]
+) -> Iterator[Message]:
+    metadata_at = body_at = 0
+    for message_id, metadata_size, size in zip(page.ids, page.metadata_sizes, page.sizes, strict=True):
+        content_id = page.content_ids.get(message_id, 0)
+        if content_id:
+            payload = contents.get(content_id, b"")
+        else:
+            payload = bodies[body_at : body_at + size]
+            body_at += size
+        state = TRANSIENT if message_id in page.transient else STORED
+        message = message_of(message_id, queue, metadata[metadata_at : metadata_at + metadata_size], payload, state)
+        metadata_at += metadata_size
+        message.content_id = content_id
+        message.redelivered = slot.maybe_delivered or message_id in page.redelivered
+        yield message
+
+
+def backlog(connection: sqlite3.Connection) -> list[Slot]:
+    """Return one slot per queue and lane, from the index on QUEUE_ID alone."""
+    slots: dict[tuple[int, int], Slot] = {}
+    summary = f"QUEUE_ID, min(MESSAGE_ID), max(MESSAGE_ID), count(*), min({_LANE}), max({_LANE})"
+    by_queue = connection.execute(f"SELECT {summary} FROM MB_METADATA GROUP BY QUEUE_ID").fetchall()
+    for queue_id, start, end, count, lane, last_lane in by_queue:
+        if lane == last_lane:
+            _add(slots, queue_id, lane, start, end, count)
+            continue
+        by_lane = f"SELECT {_LANE}, min(MESSAGE_ID), max(MESSAGE_ID), count(*) FROM MB_METADATA WHERE QUEUE_ID = ?"
+        for row in connection.execute(f"{by_lane} GROUP BY 1", (queue_id,)).fetchall():
+            _add(slots, queue_id, *row)
+    return list(slots.values())
+
+
+def _add(slots: dict[tuple[int, int], Slot], queue_id: int, lane: int, start: int, end: int, count: int) -> None:
+    """Add rows of one sign of a queue id to the slot of the queue and lane."""
+    key = abs(queue_id), lane
+    slot = slots.get(key)
+    if slot is None:
+        slots[key] = Slot(key[0], lane, start, end, count, transient=queue_id < 0)
+        return
+    slot.start, slot.end, slot.count = min(slot.start, start), max(slot.end, end), slot.count + count
+    slot.transient |= queue_id < 0
+
+
+def _numbers(text: str | int | None) -> list[int]:
+    return [] if text is None else list(map(int, str(text).split(",")))

@@ -1,0 +1,172 @@
+"""Exchanges, queues and bindings in their tables: plain functions over a connection, for every dialect.
+
+Knows SQLAlchemy Core; knows no driver. The caller holds the transaction.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from sqlalchemy import Connection, Table, delete, insert, or_, select
+
+from broker.store.sql.messages import delete_queue_messages
+from broker.store.sql.schema import BINDING, EXCHANGE, QUEUE, VIRTUAL_HOST
+from broker.topology import (
+    BindingAdded,
+    BindingRecord,
+    BindingRemoved,
+    Change,
+    ExchangeDeclared,
+    ExchangeDeleted,
+    ExchangeRecord,
+    QueueDeclared,
+    QueueDeleted,
+    QueueRecord,
+    Topology,
+    VirtualHostCreated,
+    VirtualHostDeleted,
+)
+
+
+def load(connection: Connection) -> Topology:
+    """Return all that is recorded."""
+    vhosts = connection.scalars(select(VIRTUAL_HOST.c.vhost).order_by(VIRTUAL_HOST.c.vhost))
+    e, q, b = EXCHANGE.c, QUEUE.c, BINDING.c
+    exchanges = connection.execute(
+        select(e.vhost, e.exchange_name, e.exchange_type, e.auto_delete, e.internal, e.arguments).order_by(
+            e.vhost, e.exchange_name
+        )
+    )
+    queues = connection.execute(
+        select(q.vhost, q.queue_name, q.queue_id, q.exclusive, q.auto_delete, q.arguments).order_by(q.queue_id)
+    )
+    bindings = connection.execute(
+        select(b.vhost, b.source, b.destination_kind, b.destination, b.routing_key, b.arguments).order_by(b.binding_id)
+    )
+    return Topology(
+        tuple(vhosts),
+        tuple(ExchangeRecord(*row) for row in exchanges),
+        tuple(QueueRecord(*row) for row in queues),
+        tuple(BindingRecord(*row) for row in bindings),
+    )
+
+
+def record(connection: Connection, changes: Sequence[Change]) -> None:
+    """Write `changes` in their order."""
+    for change in changes:
+        _RECORD[type(change)](connection, change)
+
+
+def _insert_new(connection: Connection, target: Table, key: dict[str, Any], others: dict[str, Any]) -> None:
+    """Insert a row unless one with its `key` is there: what is recorded first stands."""
+    same = [target.c[name] == value for name, value in key.items()]
+    if connection.execute(select(*(target.c[name] for name in key)).where(*same)).first() is None:
+        connection.execute(insert(target).values(key | others))
+
+
+def _create_virtual_host(connection: Connection, change: VirtualHostCreated) -> None:
+    _insert_new(connection, VIRTUAL_HOST, {"vhost": change.name}, {})
+
+
+def _delete_virtual_host(connection: Connection, change: VirtualHostDeleted) -> None:
+    queue_ids = connection.scalars(select(QUEUE.c.queue_id).where(QUEUE.c.vhost == change.name)).all()
+    for queue_id in queue_ids:
+        delete_queue_messages(connection, queue_id)
+    for table in (BINDING, QUEUE, EXCHANGE, VIRTUAL_HOST):
+        connection.execute(delete(table).where(table.c.vhost == change.name))
+
+
+def _declare_exchange(connection: Connection, change: ExchangeDeclared) -> None:
+    exchange = change.exchange
+    _insert_new(
+        connection,
+        EXCHANGE,
+        {"vhost": exchange.vhost, "exchange_name": exchange.name},
+        {
+            "exchange_type": exchange.type,
+            "auto_delete": exchange.auto_delete,
+            "internal": exchange.internal,
+            "arguments": exchange.arguments,
+        },
+    )
+
+
+def _delete_exchange(connection: Connection, change: ExchangeDeleted) -> None:
+    is_destination = (BINDING.c.destination_kind == "exchange") & (BINDING.c.destination == change.name)
+    connection.execute(
+        delete(BINDING).where(BINDING.c.vhost == change.vhost, or_(BINDING.c.source == change.name, is_destination))
+    )
+    connection.execute(
+        delete(EXCHANGE).where(EXCHANGE.c.vhost == change.vhost, EXCHANGE.c.exchange_name == change.name)
+    )
+
+
+def _declare_queue(connection: Connection, change: QueueDeclared) -> None:
+    queue = change.queue
+    _insert_new(
+        connection,
+        QUEUE,
+        {"vhost": queue.vhost, "queue_name": queue.name},
+        {
+            "queue_id": queue.queue_id,
+            "exclusive": queue.exclusive,
+            "auto_delete": queue.auto_delete,
+            "arguments": queue.arguments,
+        },
+    )
+
+
+def _delete_queue(connection: Connection, change: QueueDeleted) -> None:
+    delete_queue_messages(connection, change.queue_id)
+    connection.execute(
+        delete(BINDING).where(
+            BINDING.c.vhost == change.vhost,
+            BINDING.c.destination_kind == "queue",
+            BINDING.c.destination == change.name,
+        )
+    )
+    connection.execute(delete(QUEUE).where(QUEUE.c.vhost == change.vhost, QUEUE.c.queue_name == change.name))
+
+
+def _add_binding(connection: Connection, change: BindingAdded) -> None:
+    binding = change.binding
+    _insert_new(
+        connection,
+        BINDING,
+        {"binding_hash": _hash(binding)},
+        {
+            "vhost": binding.vhost,
+            "source": binding.source,
+            "destination_kind": binding.destination_kind,
+            "destination": binding.destination,
+            "routing_key": binding.routing_key,
+            "arguments": binding.arguments,
+        },
+    )
+
+
+def _remove_binding(connection: Connection, change: BindingRemoved) -> None:
+    connection.execute(delete(BINDING).where(BINDING.c.binding_hash == _hash(change.binding)))
+
+
+def _hash(binding: BindingRecord) -> str:
+    """Return one value for all the fields of a binding; each goes in with its length, so that none runs over."""
+    names = (binding.vhost, binding.source, binding.destination_kind, binding.destination, binding.routing_key)
+    digest = hashlib.sha256()
+    for field in (*(name.encode() for name in names), binding.arguments):
+        digest.update(len(field).to_bytes(4, "big") + field)
+    return digest.hexdigest()
+
+
+_RECORD: Final[dict[type[Change], Callable[[Connection, Any], None]]] = {
+    VirtualHostCreated: _create_virtual_host,
+    VirtualHostDeleted: _delete_virtual_host,
+    ExchangeDeclared: _declare_exchange,
+    ExchangeDeleted: _delete_exchange,
+    QueueDeclared: _declare_queue,
+    QueueDeleted: _delete_queue,
+    BindingAdded: _add_binding,
+    BindingRemoved: _remove_binding,
+}

@@ -1,0 +1,219 @@
+"""Which topic patterns match a routing key.
+
+Knows words, patterns and the values stored under them; knows no exchange, no binding and no queue.
+
+A walk down the trie, word by word, answers everyday keys in microseconds. Patterns full of `#` can keep thousands of
+nodes in play at every word; a walk that grows too long is abandoned and one bit-parallel automaton of all patterns
+answers instead (reliability.md S-19). It is made when a key first needs it after the patterns have changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Final, Generic, TypeVar
+
+Value = TypeVar("Value", bound=Hashable)
+
+# Nodes a walk may visit, about 0.1 ms of work, before the automaton takes over.
+_WALK_LIMIT: Final = 1_000
+# Masks an automaton keeps: a key has at most 256 words, and a mask may have a bit for every word of every pattern.
+_MASKS_LIMIT: Final = 256
+
+
+class Node(Generic[Value]):
+    """A place in the trie. `counts` holds how often each value was added under the pattern that ends here."""
+
+    __slots__ = ("any_word", "any_words", "counts", "words")
+
+    def __init__(self) -> None:
+        self.words: dict[str, Node[Value]] = {}
+        self.any_word: Node[Value] | None = None
+        self.any_words: Node[Value] | None = None
+        self.counts: dict[Value, int] = {}
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.counts or self.words or self.any_word or self.any_words)
+
+    def follow(self, word: str) -> Node[Value]:
+        """Return the node after `word` of a pattern, made now if there was none."""
+        if word == "*":
+            self.any_word = node = self.any_word or Node()
+        elif word == "#":
+            self.any_words = node = self.any_words or Node()
+        else:
+            node = self.words.get(word) or self.words.setdefault(word, Node())
+        return node
+
+    def detach(self, word: str) -> None:
+        if word == "*":
+            self.any_word = None
+        elif word == "#":
+            self.any_words = None
+        else:
+            del self.words[word]
+
+
+class TopicTrie(Generic[Value]):
+    """Values under topic patterns: `*` is exactly one word, `#` zero or more (contract E3).
+
+    Words stand between dots and may be empty; the empty key has no word at all. A value added n times under a pattern,
+    or under patterns that differ in repeated `#` only, is gone after as many removals.
+    """
+
+    __slots__ = ("_automaton", "_patterns", "root")
+
+    def __init__(self) -> None:
+        self.root: Node[Value] = Node()
+        self._patterns: dict[tuple[str, ...], dict[Value, int]] = {}
+        self._automaton: _Automaton[Value] | None = None
+
+    def add(self, pattern: str, value: Value) -> None:
+        words = _pattern_words(pattern)
+        counts = self._patterns.get(words)
+        if counts is None:
+            node = self.root
+            for word in words:
+                node = node.follow(word)
+            counts = self._patterns[words] = node.counts
+            self._automaton = None
+        counts[value] = counts.get(value, 0) + 1
+
+    def remove(self, pattern: str, value: Value) -> bool:
+        """Undo one `add` of the same arguments; False when there is none left."""
+        words = _pattern_words(pattern)
+        counts = self._patterns.get(words, {})
+        if value not in counts:
+            return False
+        counts[value] -= 1
+        if not counts[value]:
+            del counts[value]
+        if not counts:
+            del self._patterns[words]
+            self._automaton = None
+            self._prune(words)
+        return True
+
+    def match(self, routing_key: str) -> list[Value]:
+        """Return every value whose pattern matches, once each, in an order that depends on the calls so far only."""
+        words = routing_key.split(".") if routing_key else []
+        matched = self._walk(words)
+        if matched is None:
+            if self._automaton is None:
+                self._automaton = _Automaton(self._patterns)
+            matched = self._automaton.match(words)
+        if len(matched) == 1:
+            return list(matched[0])
+        return list(dict.fromkeys([value for counts in matched for value in counts]))
+
+    def _walk(self, words: list[str]) -> list[dict[Value, int]] | None:
+        """Follow all paths at once; None when that becomes too much work.
+
+        `reached` are the nodes that exactly the words so far lead to: each has one parent, so none comes twice. A node
+        after `#` takes any further word, so once in `open_ended` it stays.
+        """
+        reached = [self.root]
+        open_ended = {self.root.any_words: None} if self.root.any_words else {}
+        work = 0
+        for word in words:
+            work += len(reached) + len(open_ended)
+            if work > _WALK_LIMIT:
+                return None
+            following: list[Node[Value]] = []
+            for node in (*reached, *open_ended):
+                child = node.words.get(word)
+                if child is not None:
+                    following.append(child)
+                if node.any_word is not None:
+                    following.append(node.any_word)
+            for node in following:
+                if node.any_words is not None:
+                    open_ended[node.any_words] = None
+            reached = following
+        return [node.counts for node in (*reached, *open_ended) if node.counts]
+
+    def _prune(self, words: tuple[str, ...]) -> None:
+        """Take away the nodes on the path of `words` that lead nowhere any more."""
+        path = [self.root]
+        for word in words:
+            path.append(path[-1].follow(word))
+        node = path.pop()
+        for word in reversed(words):
+            if not node.is_empty:
+                return
+            node = path.pop()
+            node.detach(word)
+
+
+class _Automaton(Generic[Value]):
+    """All patterns of a trie as one automaton whose states are the bits of an integer (the Shift-And method).
+
+    A pattern of n words other than `#` owns n + 1 neighbouring bits; bit i says that i of its words have been met.
+    A `#` is no state: it lets the bit before it stay on. One word of a key costs a few operations on whole integers,
+    whatever the patterns are. Not changed after it is made.
+    """
+
+    __slots__ = ("_counts", "_finals", "_masks", "_open_ended", "_positions", "_size", "_starts", "_wildcards")
+
+    def __init__(self, patterns: Mapping[tuple[str, ...], dict[Value, int]]) -> None:
+        self._counts: dict[int, dict[Value, int]] = {}
+        self._positions: dict[str, list[int]] = {}
+        self._masks: dict[str, int] = {}
+        starts: list[int] = []
+        open_ended: list[int] = []
+        bit = 0
+        for words, counts in patterns.items():
+            starts.append(bit)
+            for word in words:
+                if word == "#":
+                    open_ended.append(bit)
+                else:
+                    self._positions.setdefault(word, []).append(bit)
+                    bit += 1
+            self._counts[bit] = counts
+            bit += 1
+        self._size = bit
+        self._starts = self._mask(starts)
+        self._open_ended = self._mask(open_ended)
+        self._finals = self._mask(list(self._counts))
+        self._wildcards = self._mask(self._positions.get("*", []))
+
+    def match(self, words: list[str]) -> list[dict[Value, int]]:
+        states = self._starts
+        for word in words:
+            states = ((states & self._accepting(word)) << 1) | (states & self._open_ended)
+        # bin() writes the highest bit first.
+        digits = bin(states & self._finals)[:1:-1]
+        matched = []
+        bit = digits.find("1")
+        while bit >= 0:
+            matched.append(self._counts[bit])
+            bit = digits.find("1", bit + 1)
+        return matched
+
+    def _accepting(self, word: str) -> int:
+        """Return the states that `word` leads out of."""
+        mask = self._masks.get(word)
+        if mask is None:
+            positions = self._positions.get(word)
+            if positions is None:
+                return self._wildcards
+            if len(self._masks) == _MASKS_LIMIT:
+                self._masks.clear()
+            mask = self._masks[word] = self._mask(positions) | self._wildcards
+        return mask
+
+    def _mask(self, positions: list[int]) -> int:
+        octets = bytearray(self._size // 8 + 1)
+        for bit in positions:
+            octets[bit >> 3] |= 1 << (bit & 7)
+        return int.from_bytes(octets, "little")
+
+
+def _pattern_words(pattern: str) -> tuple[str, ...]:
+    """Split a pattern; one `#` says as much as several in a row."""
+    words: list[str] = []
+    for word in pattern.split(".") if pattern else ():
+        if word != "#" or words[-1:] != ["#"]:
+            words.append(word)
+    return tuple(words)

@@ -1,0 +1,96 @@
+"""A store under test that can be restarted, and messages to put into it.
+
+Knows the ports; the two makers at the end know the implementations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from broker.message import WRITING, Message, body_tails, tail
+from broker.ports import Batch, Registration, Store
+from broker.slot import Slot
+from broker.store.memory import MemoryState, MemoryStore
+from broker.store.sql.sqlite import SqliteStore
+
+NODE = "node-a"
+LATEST = (1 << 63) - 1
+
+
+@dataclass
+class Queue:
+    queue_id: int
+
+
+ORDERS = Queue(7)
+INVOICES = Queue(8)
+
+
+@dataclass
+class Harness:
+    """`store` is open, `registration` its answer to the node, and `make` gives another store over the same data."""
+
+    make: Callable[[], Store]
+    store: Store
+    registration: Registration
+
+    @classmethod
+    async def start(cls, make: Callable[[], Store]) -> Harness:
+        store = make()
+        await store.open()
+        return cls(make, store, await store.register(NODE))
+
+    async def restart(self, node_id: str = NODE) -> Registration:
+        """Stop in order and start again."""
+        await self.store.resign()
+        return await self.crash(node_id)
+
+    async def crash(self, node_id: str = NODE) -> Registration:
+        """Start again without having resigned."""
+        await self.store.close()
+        self.store = self.make()
+        await self.store.open()
+        self.registration = await self.store.register(node_id)
+        return self.registration
+
+    async def insert(self, *messages: Message) -> None:
+        await self.store.write(Batch(inserts=list(messages), high_water=max(message.id for message in messages)))
+
+    async def delete(self, *messages: Message) -> None:
+        await self.store.write(Batch(deletes=list(messages)))
+
+    async def read(self, queue: Queue = ORDERS, *, transient: bool = False, limit: int = 1000) -> list[Message]:
+        """Read the start of all that the queue has on lane 0."""
+        whole = Slot(queue.queue_id, 0, 0, LATEST, 0, transient=transient)
+        return await self.store.read(queue, whole, limit, 1 << 30)
+
+    async def ids(self, queue: Queue = ORDERS, *, transient: bool = False) -> list[int]:
+        return [message.id for message in await self.read(queue, transient=transient)]
+
+
+def message(
+    message_id: int,
+    queue: Queue = ORDERS,
+    body: bytes = b"hello",
+    *,
+    state: int = WRITING,
+    content_id: int = 0,
+    frame_max: int = 131_072,
+    routing: bytes = b"\x05sales\x03new",
+) -> Message:
+    """Return a message whose header carries its body's size, as a publisher sends it."""
+    header = tail(b"\x00\x3c\x00\x00" + len(body).to_bytes(8, "big") + b"\x10\x00\x02")
+    made = Message(message_id, queue, routing, header, *body_tails(body, frame_max), state)
+    made.content_id = content_id
+    return made
+
+
+def memory_maker(_: Path) -> Callable[[], Store]:
+    state = MemoryState()
+    return lambda: MemoryStore(state)
+
+
+def sqlite_maker(directory: Path) -> Callable[[], Store]:
+    return lambda: SqliteStore(directory / "data" / "mb.db")

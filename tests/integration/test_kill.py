@@ -1,0 +1,78 @@
+"""kill -9 under confirmed load: nothing confirmed is lost, no duplicate is unflagged, order is kept (test 4.8)."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+from tests.support.broker_process import BrokerProcess
+from tests.support.history import Event, Fault, Op, Outcome, check, write_jsonl
+from tests.support.load import Load
+
+
+def storm(broker: BrokerProcess, load: Load, rounds: int, rng: random.Random, confirms: int) -> None:
+    """Kill the broker `rounds` times, each after about `confirms` further confirms, and start it again each time."""
+    broker.start()
+    load.start()
+    for _ in range(rounds):
+        wanted = load.recorder.confirmed + rng.randint(confirms // 2, confirms * 3 // 2)
+        load.recorder.wait_until_confirmed(wanted, deadline=60.0)
+        began = monotonic()
+        broker.kill9()
+        load.recorder.add(Op.KILL, "harness", began=began)
+        broker.start()
+    load.recorder.wait_until_confirmed(load.recorder.confirmed + confirms // 4, deadline=60.0)
+    load.stop()
+
+
+def summary(rounds: int, events: list[Event], drained: int) -> str:
+    counts = Counter(event.op for event in events)
+    single = sum(event.op is Op.PUBLISH and not event.transaction for event in events)
+    committed = sum(event.op is Op.COMMIT and event.type is Outcome.OK for event in events)
+    confirmed = sum(event.op is Op.CONFIRM and event.type is Outcome.OK for event in events)
+    redelivered = sum(event.op in (Op.DELIVER, Op.DRAIN) and event.redelivered for event in events)
+    return (
+        f"rounds {rounds}, confirmed {confirmed}, uncertain {single - counts[Op.CONFIRM]}, transactions {committed}, "
+        f"deliveries {counts[Op.DELIVER]}, redelivered {redelivered}, drained {drained}"
+    )
+
+
+def first_of_each(faults: list[Fault]) -> dict[str, tuple[int, Fault]]:
+    counts = Counter(fault.kind.value for fault in faults)
+    return {kind: (counts[kind], next(fault for fault in faults if fault.kind.value == kind)) for kind in counts}
+
+
+def run_and_check(directory: Path, rounds: int, seed: int, confirms: int) -> str:
+    broker = BrokerProcess(directory / "broker")
+    load = Load(broker.host, broker.port)
+    try:
+        storm(broker, load, rounds, random.Random(seed), confirms)
+        drained = load.drain()
+        events = load.recorder.events
+        faults = check(events)
+        if faults:
+            write_jsonl(events, directory / "history.jsonl")
+            (directory / "broker.log").write_text(broker.log)
+        assert not faults, f"{first_of_each(faults)} (history and log in {directory})"
+        return summary(rounds, events, drained)
+    finally:
+        if broker.is_running():
+            broker.kill9()
+
+
+def test_two_kills_under_load_lose_and_repeat_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = run_and_check(tmp_path, rounds=2, seed=1, confirms=6000)
+    with capsys.disabled():
+        print(f"\nkill -9: {line}")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_twenty_kills_under_load_lose_and_repeat_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = run_and_check(tmp_path, rounds=20, seed=20, confirms=6000)
+    with capsys.disabled():
+        print(f"\nkill -9: {line}")

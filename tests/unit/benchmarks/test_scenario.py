@@ -1,0 +1,37 @@
+from benchmarks.scenario import MAX_BYTES, Scenario, encode_batch
+
+
+def test_a_run_never_publishes_more_than_its_bound_in_bytes():
+    assert Scenario("large", size=1 << 20).limit == MAX_BYTES >> 20
+
+
+def test_a_fan_out_counts_every_copy_against_the_bound():
+    assert Scenario("fan", size=1 << 20, exchange="fanout", queues=4).limit == MAX_BYTES >> 22
+
+
+def test_a_rate_bounds_the_count():
+    assert Scenario("steady", rate=5000, seconds=2.0).limit == 10_000
+
+
+def test_publishers_share_the_queues_between_them():
+    scenario = Scenario("spread", publishers=2, queues=4)
+
+    assert scenario.routing_keys(0) == ["bench.queue.00000", "bench.queue.00002"]
+    assert scenario.routing_keys(1) == ["bench.queue.00001", "bench.queue.00003"]
+
+
+def test_topic_patterns_are_spread_over_the_queues_and_keys_match_them():
+    scenario = Scenario("topic", exchange="topic", bindings=4, queues=2)
+
+    assert scenario.bindings_of_queues()[3] == ("bench.queue.00001", "site.000003.*.read")
+    assert scenario.routing_keys(0)[3] == "site.000003.meter.read"
+
+
+def test_a_batch_is_whole_messages_with_each_key_equally_often():
+    scenario = Scenario("two", queues=2)
+
+    batch = encode_batch(scenario, 0, 131_072)
+
+    assert len(batch.frames) == batch.length * batch.count
+    assert batch.count % 2 == 0
+    assert batch.frames.count(b"bench.queue.00000") == batch.frames.count(b"bench.queue.00001")

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from broker.config import load
+from broker.config.files import FILES
+
+CONF = Path(__file__).parents[3] / "conf"
+SECTIONS = sorted(set(load(None, {}).config.model_dump()))
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_the_shipped_files_hold_the_defaults(section):
+    shipped = load(CONF / "broker.xml", {}).config
+    defaults = load(None, {}).config
+    assert getattr(shipped, section) == getattr(defaults, section)
+
+
+def test_the_shipped_files_give_no_warning():
+    assert load(CONF, {}).warnings == []
+
+
+def test_every_file_is_shipped_and_read():
+    assert load(CONF, {}).files == [CONF / file.name for file in FILES]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_a_shipped_file_works_when_the_others_are_missing(file, load_files):
+    loaded = load_files({file.name: (CONF / file.name).read_bytes()})
+    assert loaded.config.model_dump() == load(None, {}).config.model_dump()
+    assert loaded.warnings == []
+
+
+def test_the_defaults_are_safe():
+    config = load(None, {}).config
+    assert config.transports.amqp.bind_address == "127.0.0.1"
+    assert not config.transports.amqp.ssl_connection.enabled
+    assert config.transports.amqp.ssl_connection.ssl_enabled_protocols == ("TLSv1.2", "TLSv1.3")
+    assert not config.transports.mqtt.enabled
+    assert config.transports.mqtt.default_connection.port == 1883
+    assert config.limits.max_message_size_bytes == 134_217_728
+    assert (config.qpid.heartbeat.delay, config.qpid.heartbeat.timeout_factor) == (30, 2.0)
+    assert (config.qpid.advanced.frame_size_bytes, config.qpid.maximum_channel_count) == (131_072, 2047)
+    assert (config.amqp_port, config.amqps_port, config.thrift_port) == (5672, 8672, 7611)
