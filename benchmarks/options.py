@@ -30,6 +30,8 @@ class Options:
     rounds: int
     seconds: float
     pin: bool
+    max_noise: float
+    patience: float
     only: str
     count: int
     size: int
@@ -70,6 +72,8 @@ def parse(arguments: Sequence[str], cases: dict[str, str]) -> Options:
         given.rounds,
         given.seconds,
         given.pin,
+        given.max_noise,
+        given.patience,
         given.only,
         given.count,
         given.size,
@@ -113,6 +117,14 @@ def _parser(cases: dict[str, str]) -> argparse.ArgumentParser:
         default=True,
         help="our broker on core 0, the load on core 1 (default; peers are pinned by who starts them)",
     )
+    add(
+        "--max-noise",
+        type=float,
+        default=15.0,
+        metavar="PERCENT",
+        help="repeat a run, at most four times, while other processes take more of our broker's core (default 15)",
+    )
+    add("--patience", type=float, default=10.0, help="seconds to wait before a run until others are quiet (default 10)")
     add("--only", default="", metavar="TEXT", help="only rows whose name contains this")
     add("--count", type=int, default=1_000_000, help="messages of backlog and restart (default 1000000)")
     add("--size", type=int, default=1024, help="octets per message of backlog and restart (default 1024)")

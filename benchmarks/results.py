@@ -1,5 +1,6 @@
 """Arithmetic of results: medians, spreads, percentiles, ratios. Pure."""
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -7,7 +8,9 @@ from dataclasses import dataclass, field
 Values = dict[str, float]
 
 # How a metric is printed, and whether more of it is better.
-HIGHER_IS_BETTER = {"rate", "publish_rate", "mb_per_s", "drain_rate", "delivered"}
+HIGHER_IS_BETTER = {"rate", "publish_rate", "mb_per_s", "drain_rate"}
+# Circumstances of a run: nothing to be better at.
+NOT_COMPARED = {"cpu_percent", "others_percent", "left", "missing"}
 
 
 def higher_is_better(metric: str) -> bool:
@@ -19,7 +22,7 @@ def percentile(ascending: Sequence[float], fraction: float) -> float:
     """Return the nearest-rank percentile of sorted samples."""
     if not ascending:
         return float("nan")
-    return ascending[min(len(ascending) - 1, max(0, round(fraction * len(ascending) + 0.5) - 1))]
+    return ascending[max(0, math.ceil(fraction * len(ascending)) - 1)]
 
 
 def latency_values(prefix: str, ascending_ns: Sequence[int]) -> Values:
@@ -61,6 +64,6 @@ class Row:
     def ratio(self, subject: str, peer: str, metric: str) -> float | None:
         """Return how many times better the subject is than the peer: above 1 is better whatever the metric."""
         ours, theirs = self.median(subject, metric), self.median(peer, metric)
-        if not ours or not theirs:
+        if not ours or not theirs or metric in NOT_COMPARED:
             return None
         return ours / theirs if higher_is_better(metric) else theirs / ours

@@ -46,7 +46,7 @@ def measure(target: Target, scenario: Scenario, cores: set[int], progress: Progr
 
 def run_prepared(target: Target, scenario: Scenario, cores: set[int], progress: Progress, expected: int = 0) -> Values:
     """Run a scenario on queues that exist; `expected` counts what a drain must find."""
-    meter = Meter(target)
+    meter = Meter(target, cores)
 
     def tick(published: int, consumed: int) -> None:
         meter.sample()

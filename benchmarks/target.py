@@ -61,33 +61,58 @@ class Target:
         return f"{self.name}: {self.product or 'unknown'} at {self.address}, pid {self.pid or '?'}, cores {cores}"
 
 
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """CPU seconds used up to a moment: by the broker, and by anybody on the broker's cores."""
+
+    time: float
+    broker: float
+    cores: float
+
+
 class Meter:
-    """Watches memory and CPU of a target from the first look of a run to the last."""
+    """Watches a target's memory and CPU, and who else uses its cores, from the first look of a run to the last."""
 
-    __slots__ = ("_first", "_last", "_target", "before", "peak")
+    __slots__ = ("_cores", "_first", "_last", "_target", "before", "peak")
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, load_cores: set[int]) -> None:
         self._target = target
         self.before = self.peak = target.rss() or 0
-        self._first: tuple[float, float] | None = None
-        self._last = (0.0, 0.0)
+        cores = set(target.cores())
+        # Where load and broker may meet on a core, nobody can tell who else was there.
+        self._cores = cores if load_cores and not cores & load_cores else set()
+        self._first: Usage | None = None
+        self._last = Usage(0.0, 0.0, 0.0)
 
     def sample(self) -> None:
         """Look at most ten times a second: reading /proc costs the load generator's core."""
         now = time.monotonic()
-        if not self._target.pid or now < self._last[0] + 0.1:
+        if not self._target.pid or now < self._last.time + 0.1:
             return
         self.peak = max(self.peak, self._target.rss() or 0)
-        self._last = (now, self._target.cpu_seconds() or 0.0)
+        self._last = Usage(now, self._target.cpu_seconds() or 0.0, busy_seconds(self._cores))
         self._first = self._first or self._last
 
     def values(self) -> dict[str, float]:
-        """Return peak memory, its growth and the share of one core used."""
-        if self._first is None:
+        """Return peak memory, its growth, the broker's share of one core and that of others on its cores."""
+        first, last = self._first, self._last
+        if first is None:
             return {}
-        elapsed, used = (last - first for last, first in zip(self._last, self._first, strict=True))
-        return {
+        elapsed = max(0.1, last.time - first.time)
+        broker = 100 * (last.broker - first.broker) / elapsed
+        values = {
             "rss_mib": self.peak / MIB,
             "rss_growth_mib": (self.peak - self.before) / MIB,
-            "cpu_percent": 100 * used / max(0.1, elapsed),
+            "cpu_percent": broker,
         }
+        if self._cores:
+            values["others_percent"] = max(0.0, 100 * (last.cores - first.cores) / elapsed - broker)
+        return values
+
+
+def busy_seconds(cores: set[int]) -> float:
+    """Return how long these cores have worked, for whomever; time the hypervisor took away included."""
+    if not cores:
+        return 0.0
+    times = psutil.cpu_times(percpu=True)
+    return float(sum(sum(times[core]) - times[core].idle - times[core].iowait - times[core].guest for core in cores))

@@ -48,7 +48,7 @@ class QueueLimits:
 
     memory: int = 16 * 1024 * 1024
     """Octets of stored messages kept in memory; the rest is slots (design §3)."""
-    transient_memory: int = 64 * 1024 * 1024
+    transient_memory: int = 256 * 1024 * 1024
     """Octets of messages kept in memory that have no row yet: paging them out costs an insert."""
     window_size: int = 1000
     """Messages of a slot (`performanceTuning/slots/windowSize`)."""

@@ -7,7 +7,7 @@ from benchmarks.scenario import Scenario
 from benchmarks.session import Session
 
 SIZES = [16, 256, 1024, 4096, 16_384, 65_536, 262_144, 1_048_576]
-METRICS = ["rate", "mb_per_s", "cpu_percent", "rss_mib"]
+METRICS = ["rate", "mb_per_s", "cpu_percent", "others_percent", "rss_mib"]
 # A thousand unconfirmed messages of a mebibyte would measure memory, not the broker.
 WINDOW_BYTES = 32 << 20
 

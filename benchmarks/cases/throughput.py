@@ -5,8 +5,8 @@ from dataclasses import replace
 from benchmarks.scenario import Scenario
 from benchmarks.session import Session
 
-RATE_METRICS = ["rate", "publish_rate", "cpu_percent", "rss_mib"]
-LATENCY_METRICS = ["p50_ms", "p99_ms", "confirm_p50_ms", "confirm_p99_ms", "rate"]
+RATE_METRICS = ["rate", "publish_rate", "cpu_percent", "others_percent", "rss_mib"]
+LATENCY_METRICS = ["p50_ms", "p99_ms", "confirm_p50_ms", "confirm_p99_ms", "rate", "others_percent"]
 
 TRANSIENT = Scenario("transient auto-ack")
 ACK_EACH = Scenario("transient ack-each prefetch 1000", ack_every=1, prefetch=1000)

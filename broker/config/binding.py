@@ -16,22 +16,22 @@ from pydantic import ValidationError
 
 from broker.config.layout import Entry, Layout, layout_of
 from broker.config.substitution import secret_from_alias, secret_from_file, substitute
-from broker.config.values import Section
+from broker.config.values import Section, one_line
 from broker.config.xml_reader import Node
 from broker.errors import ConfigError
 
 MAX_WARNINGS = 50
 
-Path_ = tuple[str | int, ...]
+Place = tuple[str | int, ...]
 Model = TypeVar("Model", bound=Section)
 
 
-def spell(path: Path_) -> str:
+def spell(path: Place) -> str:
     """Write a place in a file as people do: `coordination/thriftServerPort`."""
     return "/".join(str(part) for part in path if isinstance(part, str))
 
 
-def origin_key(file: str, path: Path_) -> str:
+def origin_key(file: str, path: Place) -> str:
     """Return the key under which a `Configuration` keeps where the value at `path` came from."""
     return f"{file}:{'/'.join(map(str, path))}"
 
@@ -43,36 +43,36 @@ class Reading:
     label: str
     folder: Path
     environ: Mapping[str, str]
-    origins: dict[Path_, str] = field(default_factory=dict)
+    origins: dict[Place, str] = field(default_factory=dict)
     warnings: list[tuple[int, str]] = field(default_factory=list)
     errors: list[tuple[int, str]] = field(default_factory=list)
-    lines: dict[Path_, int] = field(default_factory=dict)
+    lines: dict[Place, int] = field(default_factory=dict)
 
-    def note(self, path: Path_, line: int) -> None:
+    def note(self, path: Place, line: int) -> None:
         self.lines.setdefault(path, line)
         self.origins.setdefault(path, f"{self.label}:{line}")
 
     def warn(self, line: int, text: str) -> None:
         if len(self.warnings) < MAX_WARNINGS:
-            self.warnings.append((line, f"{self.label}:{line}: {text}"))
+            self.warnings.append((line, one_line(f"{self.label}:{line}: {text}")))
         elif len(self.warnings) == MAX_WARNINGS:
             self.warnings.append((line, f"{self.label}:{line}: further warnings about this file are left out"))
 
-    def refuse(self, path: Path_, text: str) -> None:
+    def refuse(self, path: Place, text: str) -> None:
         """Report a wrong value at the nearest place that the file or the environment gives."""
         for length in range(len(path), -1, -1):
             known = path[:length]
             if known in self.lines:
                 line = self.lines[known]
-                self.errors.append((line, f"{self.label}:{line}: {spell(path)}: {text}"))
+                self.errors.append((line, one_line(f"{self.label}:{line}: {spell(path)}: {text}")))
                 return
             if known in self.origins:
-                self.errors.append((0, f"{self.origins[known]}: {text}"))
+                self.errors.append((0, one_line(f"{self.origins[known]}: {text}")))
                 return
-        self.errors.append((0, f"{self.label}: {spell(path)}: {text}"))
+        self.errors.append((0, one_line(f"{self.label}: {spell(path)}: {text}")))
 
 
-def bind(model: type[Section], node: Node, reading: Reading, path: Path_ = (), home: str = "") -> dict[str, Any]:
+def bind(model: type[Section], node: Node, reading: Reading, path: Place = (), home: str = "") -> dict[str, Any]:
     """Return the raw values that `node` gives to the fields of `model`, by their aliases.
 
     `home` names the element in messages when it is the root, whose name is not part of `path`.
@@ -122,7 +122,7 @@ def validate(model: type[Model], raw: dict[str, Any], reading: Reading) -> Model
         return None
 
 
-def override(raw: dict[str, Any], path: Path_, variable: str, reading: Reading) -> None:
+def override(raw: dict[str, Any], path: Place, variable: str, reading: Reading) -> None:
     """Let the environment variable, when it is set and not empty, win over what the file says."""
     value = reading.environ.get(variable, "")
     if not value:
@@ -201,7 +201,7 @@ def _parents_of(node: Node, model: type[Section]) -> tuple[str, ...] | None:
     return None
 
 
-def _child(entry: Entry, child: Node, raw: dict[str, Any], reading: Reading, path: Path_, home: str) -> None:
+def _child(entry: Entry, child: Node, raw: dict[str, Any], reading: Reading, path: Place, home: str) -> None:
     here = (*path, entry.alias)
     if entry.is_mapping:
         values = raw.setdefault(entry.alias, {})
@@ -227,7 +227,7 @@ def _differing(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _mapping(entry: Entry, child: Node, values: dict[str, str], reading: Reading, path: Path_) -> None:
+def _mapping(entry: Entry, child: Node, values: dict[str, str], reading: Reading, path: Place) -> None:
     name = _selector(child)
     given = next((text for key, text in child.attributes.items() if key.lower() == "value"), child.text).strip()
     if not name:
@@ -240,7 +240,7 @@ def _mapping(entry: Entry, child: Node, values: dict[str, str], reading: Reading
 
 
 def _leaf(
-    entry: Entry, text: str, child: Node | None, line: int, raw: dict[str, Any], reading: Reading, path: Path_
+    entry: Entry, text: str, child: Node | None, line: int, raw: dict[str, Any], reading: Reading, path: Place
 ) -> None:
     here = (*path, entry.alias)
     reading.note(here, line)
@@ -257,7 +257,7 @@ def _leaf(
         del reading.origins[here], reading.lines[here]
 
 
-def _text(text: str, child: Node | None, entry: Entry, reading: Reading, path: Path_) -> str | None:
+def _text(text: str, child: Node | None, entry: Entry, reading: Reading, path: Place) -> str | None:
     """Return the text after placeholders and secrets, or None after reporting why there is none."""
     alias = next((value for key, value in child.attributes.items() if key == "secretAlias"), None) if child else None
     try:

@@ -8,23 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from broker.config import properties, xml_reader
-from broker.config.binding import Path_, Reading, adopt, bind, origin_key, override, place_roots, validate
+from broker.config.binding import Place, Reading, adopt, bind, origin_key, override, place_roots, validate
 from broker.config.configuration import Configuration
 from broker.config.files import BROKER_XML, CARBON, DATASOURCES, FILES, QPID_CONFIG, USER_MGT, ConfigFile
-from broker.config.values import Section
+from broker.config.values import Section, one_line
 from broker.config.xml_reader import Node
 from broker.errors import ConfigError
 
-_PORT: Path_ = ("transports", "amqp", "defaultConnection", "@port")
-_SSL_PORT: Path_ = ("transports", "amqp", "sslConnection", "@port")
-_THRIFT_PORT: Path_ = ("coordination", "thriftServerPort")
+_PORT: Place = ("transports", "amqp", "defaultConnection", "@port")
+_SSL_PORT: Place = ("transports", "amqp", "sslConnection", "@port")
+_THRIFT_PORT: Place = ("coordination", "thriftServerPort")
 
 # Variable, and the file and element it wins over. The RabbitMQ names let this broker take a RabbitMQ container's place.
-_OVERRIDES: tuple[tuple[str, ConfigFile, Path_], ...] = (
+_OVERRIDES: tuple[tuple[str, ConfigFile, Place], ...] = (
     ("QPID_HEARTBEATDELAY", QPID_CONFIG, ("heartbeat", "delay")),
     ("QPID_HEARTBEATTIMEOUTFACTOR", QPID_CONFIG, ("heartbeat", "timeoutFactor")),
     ("BROKER_PORT_OFFSET", CARBON, ("Ports", "Offset")),
@@ -67,7 +68,7 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Loaded:
         _judge_together(config, readings)
     if errors := _errors(readings):
         raise ConfigError("\n".join(errors))
-    warnings = [text for reading in readings.values() for _, text in sorted(reading.warnings)]
+    warnings = [text for reading in readings.values() for _, text in sorted(reading.warnings, key=itemgetter(0))]
     return Loaded(config, warnings, files)
 
 
@@ -84,7 +85,7 @@ def _read(file: ConfigFile, path: Path | None, reading: Reading) -> Section | No
             content = xml_reader.read_bytes(path, reading.label)
             root = _xml_root(file, content, reading) if file.root else _properties_root(content, reading)
         except ConfigError as error:
-            reading.errors.append((0, str(error)))
+            reading.errors.append((0, one_line(str(error))))
             return None
         raw = bind(file.model, root, reading, home=file.root or file.name)
     for variable, target, element in _OVERRIDES:
@@ -145,7 +146,7 @@ def _text_of_failure(config: Configuration, name: str) -> str:
 
 
 def _errors(readings: Mapping[str, Reading]) -> list[str]:
-    return [text for reading in readings.values() for _, text in sorted(reading.errors)]
+    return [text for reading in readings.values() for _, text in sorted(reading.errors, key=itemgetter(0))]
 
 
 def _origins(readings: Mapping[str, Reading]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from broker.config.binding import Path_, origin_key
+from broker.config.binding import Place, origin_key
 from broker.config.configuration import Configuration
 from broker.config.files import FILES
 from broker.config.layout import layout_of
@@ -36,7 +36,7 @@ def show(config: Configuration) -> str:
     return "\n".join(lines)
 
 
-def _section(section: Section, path: Path_, file: str, origins: Mapping[str, str]) -> Iterator[str]:
+def _section(section: Section, path: Place, file: str, origins: Mapping[str, str]) -> Iterator[str]:
     for entry in layout_of(type(section)).entries:
         value = getattr(section, entry.field)
         here = (*path, entry.alias)
@@ -52,7 +52,7 @@ def _section(section: Section, path: Path_, file: str, origins: Mapping[str, str
             yield _line(here, _text(value), file, origins)
 
 
-def _line(path: Path_, value: str, file: str, origins: Mapping[str, str]) -> str:
+def _line(path: Place, value: str, file: str, origins: Mapping[str, str]) -> str:
     place = ""
     for part in path:
         place += f"[{part + 1}]" if isinstance(part, int) else f"/{part}"

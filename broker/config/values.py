@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from pydantic_core import PydanticCustomError
 
 INT_MAX = 2_147_483_647
+MAX_MESSAGE = 500
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}", re.ASCII)
 _SQL_STATE_CLASS = re.compile(r"[0-9A-Z]{2}", re.ASCII)
@@ -41,6 +42,12 @@ def xml(name: str, default: Any, *, in_repr: bool = True) -> Any:
     A text that may contain a password is kept out of `repr`.
     """
     return Field(default, validation_alias=name, repr=in_repr)
+
+
+def one_line(text: str) -> str:
+    """Return a message that is one readable line whatever the file holds."""
+    printable = "".join(character if character.isprintable() else " " for character in text)
+    return printable if len(printable) <= MAX_MESSAGE else f"{printable[:MAX_MESSAGE]}…"
 
 
 def conflict(element: str, text: str) -> NoReturn:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections import Counter
 from pathlib import Path
 from time import monotonic
@@ -10,7 +11,7 @@ from time import monotonic
 import pytest
 
 from tests.support.broker_process import BrokerProcess
-from tests.support.history import Event, Fault, Op, Outcome, check, write_jsonl
+from tests.support.history import Event, Fault, FaultKind, Op, Outcome, check, write_jsonl
 from tests.support.load import Load
 
 
@@ -46,26 +47,31 @@ def first_of_each(faults: list[Fault]) -> dict[str, tuple[int, Fault]]:
     return {kind: (counts[kind], next(fault for fault in faults if fault.kind.value == kind)) for kind in counts}
 
 
-def run_and_check(directory: Path, rounds: int, seed: int, confirms: int) -> str:
-    broker = BrokerProcess(directory / "broker")
+def rounds_of_kills(broker: BrokerProcess, rounds: int, seed: int, confirms: int) -> tuple[list[Event], int]:
+    """Return the history of `rounds` kills, and how many messages were drained at its end."""
     load = Load(broker.host, broker.port)
     try:
         storm(broker, load, rounds, random.Random(seed), confirms)
         drained = load.drain()
-        events = load.recorder.events
-        faults = check(events)
-        if faults:
-            write_jsonl(events, directory / "history.jsonl")
-            (directory / "broker.log").write_text(broker.log)
-        assert not faults, f"{first_of_each(faults)} (history and log in {directory})"
-        return summary(rounds, events, drained)
     finally:
         if broker.is_running():
             broker.kill9()
+    return load.recorder.events, drained
+
+
+def run_and_check(directory: Path, rounds: int, seed: int, confirms: int) -> str:
+    broker = BrokerProcess(directory / "broker")
+    events, drained = rounds_of_kills(broker, rounds, seed, confirms)
+    faults = check(events)
+    if faults:
+        write_jsonl(events, directory / "history.jsonl")
+        (directory / "broker.log").write_text(broker.log)
+    assert not faults, f"{first_of_each(faults)} (history and log in {directory})"
+    return summary(rounds, events, drained)
 
 
 def test_two_kills_under_load_lose_and_repeat_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    line = run_and_check(tmp_path, rounds=2, seed=1, confirms=6000)
+    line = run_and_check(tmp_path, rounds=2, seed=1, confirms=12_000)
     with capsys.disabled():
         print(f"\nkill -9: {line}")
 
@@ -73,6 +79,24 @@ def test_two_kills_under_load_lose_and_repeat_nothing(tmp_path: Path, capsys: py
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_twenty_kills_under_load_lose_and_repeat_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    line = run_and_check(tmp_path, rounds=20, seed=20, confirms=6000)
+    line = run_and_check(tmp_path, rounds=20, seed=20, confirms=12_000)
     with capsys.disabled():
         print(f"\nkill -9: {line}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("mutant", "kind"),
+    [
+        ("ConfirmsTooEarly", FaultKind.LOST),
+        ("LosesMessages", FaultKind.LOST),
+        ("ForgetsAcknowledgements", FaultKind.RESURRECTED),
+        ("TearsTransactions", FaultKind.TX_PARTIAL),
+        ("ForgetsDeliveries", FaultKind.DUPLICATED_UNFLAGGED),
+        ("ReadsBackwards", FaultKind.REORDERED),
+    ],
+)
+def test_a_broker_with_a_planted_bug_is_caught(tmp_path: Path, mutant: str, kind: FaultKind) -> None:
+    broker = BrokerProcess(tmp_path / "broker", command=(sys.executable, "-m", "tests.support.mutant", mutant))
+    events, _ = rounds_of_kills(broker, rounds=2, seed=3, confirms=12_000)
+    assert kind in {fault.kind for fault in check(events)}

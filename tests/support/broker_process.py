@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 READY = "Server startup complete"
+PROJECT = Path(__file__).parents[2]
 
 BROKER_XML = """\
 <broker>
@@ -71,7 +72,7 @@ class BrokerProcess:
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
         self._settled = threading.Event()
-        self._lines: deque[str] = deque(maxlen=2000)
+        self._lines: deque[str] = deque(maxlen=20_000)
         (self._config / "datasources").mkdir(parents=True)
         self._data.mkdir()
         (self._config / "broker.xml").write_text(BROKER_XML.format(port=self.port))
@@ -91,7 +92,7 @@ class BrokerProcess:
     @property
     def log(self) -> str:
         """The last lines the broker wrote, over all of its lives."""
-        return "\n".join(self._lines)
+        return "\n".join(list(self._lines))
 
     def start(self, deadline: float = 30.0) -> None:
         """Start the broker and return when it says that it is ready."""
@@ -103,6 +104,7 @@ class BrokerProcess:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
+            cwd=PROJECT,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
         self._reader = threading.Thread(target=self._read, args=(self._process,), daemon=True)

@@ -10,7 +10,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -32,7 +32,7 @@ T = TypeVar("T")
 _AGAIN: Final = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
 
 # WAL with FULL is what a commit must mean (reliability.md §2.8). The WAL is kept short: with 1000 pages a checkpoint
-# costs about 15 ms and inserts are the fastest. Each delete of many rows is a statement of its own, so a small cache.
+# costs about 15 ms and inserts are the fastest.
 _PRAGMAS: Final = (
     "busy_timeout = 5000",
     "synchronous = FULL",
@@ -41,7 +41,7 @@ _PRAGMAS: Final = (
     "secure_delete = OFF",
     "cache_size = -32768",
 )
-_CACHED_STATEMENTS: Final = 32
+_CACHED_STATEMENTS: Final = 64
 
 
 class SqliteStore:
@@ -52,6 +52,8 @@ class SqliteStore:
         self._lock = FileLock(self._path.with_name(self._path.name + ".lock"))
         self._writer: Worker | None = None
         self._reader: Worker | None = None
+        self._opened_by_writer = ExitStack()
+        self._opened_by_reader = ExitStack()
         self._node_id = ""
         self._high_water = 0
 
@@ -70,9 +72,9 @@ class SqliteStore:
 
     async def close(self) -> None:
         # The writer closes last: the last connection to close writes the WAL back into the file.
-        for worker, close in ((self._reader, self._close_reader), (self._writer, self._close_writer)):
+        for worker, opened in ((self._reader, self._opened_by_reader), (self._writer, self._opened_by_writer)):
             if worker is not None:
-                await worker.submit(close)
+                await worker.submit(opened.close)
                 worker.stop()
         self._reader = self._writer = None
 
@@ -155,8 +157,9 @@ class SqliteStore:
     def _open_writer(self) -> None:
         _make_directory(self._path.parent)
         self._lock.acquire(self._path)
+        self._opened_by_writer.callback(self._lock.release)
         os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        self._raw = _connect(self._path)
+        self._raw = self._opened_by_writer.enter_context(closing(_connect(self._path)))
         mode = self._raw.execute("PRAGMA journal_mode = WAL").fetchone()[0]
         if mode != "wal":
             raise StoreError(f"the store {self._path} cannot keep a write-ahead log: its journal mode is {mode!r}")
@@ -168,22 +171,13 @@ class SqliteStore:
         _sync_directory(self._path.parent)
 
     def _open_reader(self) -> None:
-        self._read_only = _connect(self._path)
+        self._read_only = self._opened_by_reader.enter_context(closing(_connect(self._path)))
         for pragma in ("busy_timeout = 5000", "query_only = ON", "cache_size = -16384"):
             self._read_only.execute(f"PRAGMA {pragma}")
 
     def _checkpoint(self) -> None:
-        with suppress(sqlite3.Error, AttributeError):
+        with suppress(sqlite3.Error):
             self._raw.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-
-    def _close_reader(self) -> None:
-        with suppress(sqlite3.Error, AttributeError):
-            self._read_only.close()
-
-    def _close_writer(self) -> None:
-        with suppress(sqlite3.Error, AttributeError):
-            self._raw.close()
-        self._lock.release()
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -1,15 +1,17 @@
 """SQLite's hot statements that write: inserts, deletes, purges of messages.
 
-Knows `sqlite3` and the layout of the message tables. Every call of `execute` releases the interpreter lock once and
-has to wait for it afterwards, so each does hundreds of rows; `executemany` would release it for every row.
+Knows `sqlite3` and the layout of the message tables. Every call of `execute` lets go of the interpreter lock and has to
+wait for it afterwards, for milliseconds when the event loop is busy. So a call does thousands of rows (`executemany`
+would let go for each of them), a batch of one statement is its own transaction, and no statement's text depends on how
+many rows there are, because preparing one lets go of the lock as well.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Set
 from contextlib import contextmanager, suppress
-from functools import lru_cache
+from functools import cache
 from typing import Any, Final
 
 from broker.message import Message
@@ -17,13 +19,22 @@ from broker.ports import Batch
 from broker.slot import Slot
 from broker.store.rows import MAX_CONTENT_CHUNK_SIZE, metadata_of
 
-_ROWS_PER_INSERT: Final = 500
-_IDS_PER_DELETE: Final = 5000
+_ROWS_PER_INSERT: Final = 2048
+_LARGE_ROWS_PER_INSERT: Final = 64
+_LARGE_BATCH: Final = 8 << 20
 _OCTETS_PER_INSERT: Final = 1 << 20
 
-_INLINE_INTO: Final = "INSERT INTO MB_METADATA (MESSAGE_ID, QUEUE_ID, REDELIVERED, MESSAGE_METADATA, MESSAGE_CONTENT) "
-_SHARED_INTO: Final = "INSERT INTO MB_METADATA (MESSAGE_ID, QUEUE_ID, CONTENT_ID, REDELIVERED, MESSAGE_METADATA) "
-_CONTENT_INTO: Final = "INSERT INTO MB_CONTENT (MESSAGE_ID, CONTENT_OFFSET, MESSAGE_CONTENT) "
+_INLINE_INTO: Final = "MB_METADATA (MESSAGE_ID, QUEUE_ID, REDELIVERED, MESSAGE_METADATA, MESSAGE_CONTENT)"
+_SHARED_INTO: Final = "MB_METADATA (MESSAGE_ID, QUEUE_ID, CONTENT_ID, REDELIVERED, MESSAGE_METADATA)"
+_CONTENT_INTO: Final = "MB_CONTENT (MESSAGE_ID, CONTENT_OFFSET, MESSAGE_CONTENT)"
+_IDS: Final = "(SELECT value FROM json_each(?))"
+_DELETE: Final = f"DELETE FROM MB_METADATA WHERE MESSAGE_ID IN {_IDS}"
+_DELETE_ORPHANS: Final = (
+    f"DELETE FROM MB_CONTENT WHERE MESSAGE_ID IN {_IDS}"
+    " AND NOT EXISTS (SELECT 1 FROM MB_METADATA WHERE CONTENT_ID = MB_CONTENT.MESSAGE_ID)"
+)
+_MARK_REDELIVERED: Final = f"UPDATE MB_METADATA SET REDELIVERED = 1 WHERE MESSAGE_ID IN {_IDS}"
+_PRESENT: Final = f"SELECT group_concat(DISTINCT MESSAGE_ID) FROM MB_CONTENT WHERE MESSAGE_ID IN {_IDS}"
 _HIGH_WATER: Final = (
     "INSERT INTO MB_NODE_TO_LAST_PUBLISHED_ID (NODE_ID, MESSAGE_ID) VALUES (?, ?) "
     "ON CONFLICT (NODE_ID) DO UPDATE SET MESSAGE_ID = max(MESSAGE_ID, excluded.MESSAGE_ID)"
@@ -50,62 +61,65 @@ def write(connection: sqlite3.Connection, node_id: str, batch: Batch, transient:
 
     `high_water` is 0 when the recorded one needs no change.
     """
+    shared = [message for message in batch.inserts if message.content_id]
+    inline = [message for message in batch.inserts if not message.content_id] if shared else batch.inserts
+    named = {message.content_id for message in batch.deletes if message.content_id}
+    is_large = sum([len(message.body) for message in inline]) > _LARGE_BATCH
+    step = _LARGE_ROWS_PER_INSERT if is_large else _ROWS_PER_INSERT
+    if not (shared or named or batch.purges or high_water):
+        if not batch.deletes and len(inline) <= step:
+            _insert_inline(connection, inline, transient)
+            return
+        if not inline:
+            connection.execute(_DELETE, _array([message.id for message in batch.deletes]))
+            return
     with transaction(connection):
-        if batch.inserts:
-            _insert(connection, batch.inserts, transient)
-        orphans = _delete(connection, batch.deletes) if batch.deletes else set()
+        for start in range(0, len(inline), step):
+            _insert_inline(connection, inline[start : start + step], transient)
+        if shared:
+            _insert_content(connection, {message.content_id: message for message in shared})
+            _insert_shared(connection, shared, transient)
+        if batch.deletes:
+            connection.execute(_DELETE, _array([message.id for message in batch.deletes]))
         for slot in batch.purges:
-            orphans |= _purge(connection, slot)
-        if orphans:
-            _delete_orphans(connection, orphans)
+            named |= _purge(connection, slot)
+        if named:
+            connection.execute(_DELETE_ORPHANS, _array(named))
         if high_water:
             connection.execute(_HIGH_WATER, (node_id, high_water))
 
 
-def mark_redelivered(connection: sqlite3.Connection, message_ids: Sequence[int]) -> None:
+def mark_redelivered(connection: sqlite3.Connection, message_ids: list[int]) -> None:
     """Set the flag of these rows, as far as they are there."""
-    with transaction(connection):
-        for ids in _literals(message_ids):
-            connection.execute(f"UPDATE MB_METADATA SET REDELIVERED = 1 WHERE MESSAGE_ID IN ({ids})")
+    connection.execute(_MARK_REDELIVERED, _array(message_ids))
 
 
-def _insert(connection: sqlite3.Connection, messages: list[Message], transient: Set[int]) -> None:
-    shared = [message for message in messages if message.content_id]
-    inline = [message for message in messages if not message.content_id] if shared else messages
-    for start in range(0, len(inline), _ROWS_PER_INSERT):
-        part = inline[start : start + _ROWS_PER_INSERT]
-        values: list[Any] = []
-        for message in part:
-            queue_id = message.queue.queue_id
-            values += (
-                message.id,
-                -queue_id if message.id in transient else queue_id,
-                1 if message.redelivered else 0,
-                message.routing + message.header[4:-1],
-                message.body[4:-1] if message.chunks is None else message.payload,
-            )
-        connection.execute(_multi_row(_INLINE_INTO, 5, len(part)), values)
-    if shared:
-        _insert_content(connection, {message.content_id: message for message in shared})
-        _insert_shared(connection, shared, transient)
+def _insert_inline(connection: sqlite3.Connection, messages: list[Message], transient: Set[int]) -> None:
+    values: list[Any] = []
+    for message in messages:
+        queue_id = message.queue.queue_id
+        values += (
+            message.id,
+            -queue_id if message.id in transient else queue_id,
+            1 if message.redelivered else 0,
+            message.routing + message.header[4:-1],
+            message.body[4:-1] if message.chunks is None else message.payload,
+        )
+    _insert(connection, _INLINE_INTO, 5, values)
 
 
 def _insert_shared(connection: sqlite3.Connection, messages: list[Message], transient: Set[int]) -> None:
     for start in range(0, len(messages), _ROWS_PER_INSERT):
-        part = messages[start : start + _ROWS_PER_INSERT]
         values: list[Any] = []
-        for message in part:
+        for message in messages[start : start + _ROWS_PER_INSERT]:
             queue_id = -message.queue.queue_id if message.id in transient else message.queue.queue_id
             redelivered = 1 if message.redelivered else 0
             values += (message.id, queue_id, message.content_id, redelivered, metadata_of(message))
-        connection.execute(_multi_row(_SHARED_INTO, 5, len(part)), values)
+        _insert(connection, _SHARED_INTO, 5, values)
 
 
 def _insert_content(connection: sqlite3.Connection, contents: dict[int, Message]) -> None:
-    present: set[int] = set()
-    for ids in _literals(contents):
-        found = f"SELECT group_concat(DISTINCT MESSAGE_ID) FROM MB_CONTENT WHERE MESSAGE_ID IN ({ids})"
-        present |= _numbers(connection.execute(found).fetchone()[0])
+    present = _numbers(connection.execute(_PRESENT, _array(contents)).fetchone()[0])
     values: list[Any] = []
     octets = 0
     for content_id, message in contents.items():
@@ -116,18 +130,11 @@ def _insert_content(connection: sqlite3.Connection, contents: dict[int, Message]
             chunk = payload[offset : offset + MAX_CONTENT_CHUNK_SIZE]
             values += (content_id, offset, chunk)
             octets += len(chunk)
-            if octets >= _OCTETS_PER_INSERT or len(values) >= 3 * _ROWS_PER_INSERT:
-                connection.execute(_multi_row(_CONTENT_INTO, 3, len(values) // 3), values)
+            if octets >= _OCTETS_PER_INSERT or len(values) == 3 * _ROWS_PER_INSERT:
+                _insert(connection, _CONTENT_INTO, 3, values)
                 values, octets = [], 0
     if values:
-        connection.execute(_multi_row(_CONTENT_INTO, 3, len(values) // 3), values)
-
-
-def _delete(connection: sqlite3.Connection, messages: list[Message]) -> set[int]:
-    """Delete rows and return the content ids they named."""
-    for ids in _literals([message.id for message in messages]):
-        connection.execute(f"DELETE FROM MB_METADATA WHERE MESSAGE_ID IN ({ids})")
-    return {message.content_id for message in messages if message.content_id}
+        _insert(connection, _CONTENT_INTO, 3, values)
 
 
 def _purge(connection: sqlite3.Connection, slot: Slot) -> set[int]:
@@ -139,24 +146,24 @@ def _purge(connection: sqlite3.Connection, slot: Slot) -> set[int]:
     return content_ids
 
 
-def _delete_orphans(connection: sqlite3.Connection, content_ids: set[int]) -> None:
-    is_named = "SELECT 1 FROM MB_METADATA WHERE CONTENT_ID = MB_CONTENT.MESSAGE_ID"
-    for ids in _literals(content_ids):
-        connection.execute(f"DELETE FROM MB_CONTENT WHERE MESSAGE_ID IN ({ids}) AND NOT EXISTS ({is_named})")
+def _insert(connection: sqlite3.Connection, into: str, columns: int, values: list[Any]) -> None:
+    """Insert rows by a statement for the next power of two of them; what is too many has id 0 and is left out."""
+    rows = len(values) // columns
+    size = 1 << (rows - 1).bit_length()
+    if size > rows:
+        values += [0] * (columns * (size - rows))
+    connection.execute(_multi_row(into, columns, size), values)
 
 
-@lru_cache(maxsize=64)
+@cache
 def _multi_row(into: str, columns: int, rows: int) -> str:
     row = "(" + ",".join("?" * columns) + ")"
-    return into + "VALUES " + ",".join([row] * rows)
+    return f"INSERT INTO {into} SELECT * FROM (VALUES {','.join([row] * rows)}) WHERE column1 <> 0"
 
 
-def _literals(ids: Iterable[int]) -> Iterator[str]:
-    """Yield the ids as lists for `IN`, not too many at once. They are integers of our own: nothing to quote."""
-    texts = list(map(str, map(int, ids)))
-    for start in range(0, len(texts), _IDS_PER_DELETE):
-        yield ",".join(texts[start : start + _IDS_PER_DELETE])
+def _array(ids: Iterable[int]) -> tuple[str]:
+    return (f"[{','.join(map(str, ids))}]",)
 
 
-def _numbers(text: str | None) -> set[int]:
-    return set(map(int, text.split(","))) if text else set()
+def _numbers(text: str | int | None) -> set[int]:
+    return set() if text is None else set(map(int, str(text).split(",")))

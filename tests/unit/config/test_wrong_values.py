@@ -173,8 +173,8 @@ def test_outdated_tls_is_accepted_where_tls_is_disabled(load_files):
     ("xml", "expected"),
     [
         (
-            '<messageStore class="org.wso2.andes.store.cassandra.CassandraBasedMessageStore"/>',
-            "persistence/messageStore/@class: 'org.wso2.andes.store.cassandra.CassandraBasedMessageStore' is not a store "
+            '<messageStore class="org.wso2.andes.store.cassandra.CassandraStore"/>',
+            "persistence/messageStore/@class: 'org.wso2.andes.store.cassandra.CassandraStore' is not a store "
             "of this broker; use org.wso2.andes.store.rdbms.RDBMSMessageStoreImpl or its context twin",
         ),
         (
@@ -217,13 +217,19 @@ def test_a_port_above_65535_after_the_offset_is_refused(load_files):
     with pytest.raises(ConfigError) as failure:
         load_files(
             {
-                "broker.xml": '<broker>\n<transports><amqp><defaultConnection port="65000"/></amqp></transports></broker>',
+                "broker.xml": '<!-- -->\n<amqp><defaultConnection port="65000"/></amqp>',
                 "carbon.xml": "<Offset>1000</Offset>",
             }
         )
     assert str(failure.value) == (
         "conf/broker.xml:2: transports/amqp/defaultConnection/@port: '65000' plus the port offset 1000 is above 65535"
     )
+
+
+def test_a_message_is_one_line_of_bounded_length_whatever_the_value_holds(load_files):
+    with pytest.raises(ConfigError) as failure:
+        load_files({"broker.xml": f"<nodeID>a\n\tb\u2028\u0085{'c' * 10_000}</nodeID>"})
+    assert str(failure.value) == f"conf/broker.xml:1: coordination/nodeID: 'a  b  {'c' * 10_000}"[:500] + "…"
 
 
 def test_a_missing_file_is_named():

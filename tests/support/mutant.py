@@ -1,0 +1,107 @@
+"""The broker with a planted bug in its store: `python -m tests.support.mutant NAME --config DIR`.
+
+Knows the ports a node has to its store and spoils one of them. What it breaks must be found by the checker after a
+kill -9, else the checker is worth nothing (reliability.md 4.B).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from dataclasses import replace
+from typing import Any
+
+import broker.node
+from broker.__main__ import main
+from broker.message import Message, StorageQueue
+from broker.ports import Batch, Registration
+from broker.slot import Slot
+
+
+class Mutant:
+    """Passes everything on to a real store."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+class ConfirmsTooEarly(Mutant):
+    """Says that a batch is on disk a second before it is written."""
+
+    def __init__(self, store: Any) -> None:
+        super().__init__(store)
+        self._late: set[asyncio.Future[None]] = set()
+
+    async def write(self, batch: Batch) -> None:
+        self._late.add(asyncio.get_running_loop().create_task(self._write_late(batch)))
+
+    async def _write_late(self, batch: Batch) -> None:
+        await asyncio.sleep(1.0)
+        await self._store.write(batch)
+
+
+class LosesMessages(Mutant):
+    """Forgets one message in a hundred."""
+
+    async def write(self, batch: Batch) -> None:
+        await self._store.write(replace(batch, inserts=[message for message in batch.inserts if message.id % 100]))
+
+
+class ForgetsAcknowledgements(Mutant):
+    """Keeps every tenth message that was acknowledged."""
+
+    async def write(self, batch: Batch) -> None:
+        await self._store.write(replace(batch, deletes=[message for message in batch.deletes if message.id % 10]))
+
+
+class TearsTransactions(Mutant):
+    """Writes what belongs together in two transactions."""
+
+    async def write(self, batch: Batch) -> None:
+        # A transaction's messages are the last of their batch.
+        await self._store.write(replace(batch, inserts=batch.inserts[:-3], deletes=[], purges=[]))
+        await asyncio.sleep(0.05)
+        await self._store.write(replace(batch, inserts=batch.inserts[-3:]))
+
+
+class ForgetsDeliveries(Mutant):
+    """Takes a crash for an orderly stop, so nothing recovered is flagged as redelivered."""
+
+    async def register(self, node_id: str) -> Registration:
+        registration: Registration = await self._store.register(node_id)
+        return replace(registration, clean=True)
+
+
+class ReadsBackwards(Mutant):
+    """Reads the messages of a slot in the wrong order."""
+
+    async def read(self, queue: StorageQueue, slot: Slot, limit: int, limit_bytes: int) -> list[Message]:
+        messages: list[Message] = await self._store.read(queue, slot, limit, limit_bytes)
+        return [*reversed(messages[:-1]), *messages[-1:]]
+
+
+MUTANTS = {
+    mutant.__name__: mutant
+    for mutant in (
+        ConfirmsTooEarly,
+        LosesMessages,
+        ForgetsAcknowledgements,
+        TearsTransactions,
+        ForgetsDeliveries,
+        ReadsBackwards,
+    )
+}
+
+
+def run(name: str, arguments: list[str]) -> int:
+    """Run the broker with the named bug."""
+    open_store = broker.node.open_store
+    broker.node.open_store = lambda config: MUTANTS[name](open_store(config))
+    return main(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1], sys.argv[2:]))

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from broker.errors import ConfigError
+
+FILE = "datasources/master-datasources.xml"
+MASTER = """<?xml version="1.0" encoding="UTF-8"?>
+<datasources-configuration xmlns:svns="http://org.wso2.securevault/configuration">
+  <providers><provider>org.wso2.carbon.ndatasource.rdbms.RDBMSDataSourceReader</provider></providers>
+  <datasources>
+    <datasource><name>WSO2_CARBON_DB</name><description>registry</description>
+      <jndiConfig><name>jdbc/WSO2CarbonDB</name>
+        <environment><property name="java.naming.factory.initial">x</property></environment></jndiConfig>
+      <definition type="RDBMS"><configuration>
+        <url>jdbc:oracle:thin:@localhost:1521/orcl</url><username>wso2carbon</username>
+        <driverClassName>oracle.jdbc.OracleDriver</driverClassName><maxActive>100</maxActive>
+        <validationQuery>SELECT 1 FROM DUAL</validationQuery><logAbandoned>true</logAbandoned>
+      </configuration></definition></datasource>
+    <datasource><name>WSO2_MB_STORE_DB</name><description>store</description>
+      <jndiConfig><name>WSO2MBStoreDB</name></jndiConfig>
+      <definition type="RDBMS"><configuration>
+        <url>jdbc:mysql://mysql.example.org:3306/wso2_mb?autoReconnect=true&amp;useSSL=false</url>
+        <username>mbuser</username>
+        <password svns:secretAlias="Datasources.WSO2_MB_STORE_DB.Configuration.Password">password</password>
+        <driverClassName>com.mysql.jdbc.Driver</driverClassName>
+        <maxActive>50</maxActive><maxIdle>10</maxIdle><minIdle>5</minIdle><initialSize>2</initialSize>
+        <maxWait>60000</maxWait><testOnBorrow>true</testOnBorrow><validationQuery>SELECT 1</validationQuery>
+        <validationInterval>30000</validationInterval><defaultAutoCommit>false</defaultAutoCommit>
+        <defaultTransactionIsolation>READ_COMMITTED</defaultTransactionIsolation>
+        <defaultReadOnly>false</defaultReadOnly><defaultCatalog>x</defaultCatalog>
+      </configuration></definition></datasource>
+  </datasources>
+</datasources-configuration>
+"""
+VARIABLE = "BROKER_SECRET_DATASOURCES_WSO2_MB_STORE_DB_CONFIGURATION_PASSWORD"
+
+
+def fragment(configuration: str, name: str = "WSO2MBStoreDB") -> str:
+    return f"""<datasource><name>MB</name><jndiConfig><name>{name}</name></jndiConfig>
+<definition type="RDBMS"><configuration>
+{configuration}
+</configuration></definition></datasource>"""
+
+
+def test_master_datasources_parses_and_names_a_server(load_files):
+    loaded = load_files({FILE: MASTER}, {VARIABLE: "canary"})
+    url = loaded.config.store_url
+    pool = loaded.config.datasources.datasources.datasource[1].definition.configuration
+    assert loaded.warnings == []
+    assert (url.engine, url.host, url.port, url.database) == ("mysql", "mysql.example.org", 3306, "wso2_mb")
+    assert (url.user_name, url.password.get_secret_value()) == ("mbuser", "canary")
+    assert url.parameters == {"autoReconnect": "true", "useSSL": "false"}
+    assert (pool.max_active, pool.max_wait_ms, pool.default_transaction_isolation) == (50, 60_000, "READ_COMMITTED")
+
+
+def test_a_missing_secret_names_its_variable(load_files):
+    with pytest.raises(ConfigError) as failure:
+        load_files({FILE: MASTER})
+    assert str(failure.value) == (
+        f"conf/{FILE}:18: datasources/datasource/definition/configuration/password: the secret of alias "
+        f"'Datasources.WSO2_MB_STORE_DB.Configuration.Password' is expected in environment variable '{VARIABLE}'"
+    )
+
+
+@pytest.mark.parametrize("around", ["{}", "<datasources>{}</datasources>"])
+def test_a_datasource_stands_alone(load_files, around):
+    content = around.format(fragment("<url>jdbc:h2:./MB</url>"))
+    assert load_files({FILE: content}).config.store_url.path == Path("MB.db")
+
+
+def test_the_xa_form_has_its_url_in_the_properties(load_files):
+    content = fragment(
+        """<dataSourceClassName>com.mysql.jdbc.jdbc2.optional.MysqlXADataSource</dataSourceClassName>
+<dataSourceProps><property name="URL">jdbc:mysql://db/mb</property><property name="user">me</property>
+<property name="password">canary</property><property name="pinGlobalTxToPhysicalConnection">true</property>
+</dataSourceProps>"""
+    )
+    loaded = load_files({FILE: content})
+    assert loaded.warnings == []
+    assert (loaded.config.store_url.host, loaded.config.store_url.user_name) == ("db", "me")
+
+
+def test_an_unknown_datasource_name_lists_the_known_ones(load_files):
+    with pytest.raises(ConfigError) as failure:
+        load_files({FILE: fragment("<url>jdbc:h2:./MB</url>", "jdbc/Other")})
+    assert str(failure.value).splitlines()[0] == (
+        "conf/broker.xml:1: persistence/messageStore/property[dataSource]: "
+        "no datasource has the JNDI name 'WSO2MBStoreDB'; known are jdbc/Other"
+    )
+
+
+def test_a_datasource_is_also_found_by_its_name(load_files):
+    broker_xml = "<persistence><messageStore><property name='dataSource'>MB</property></messageStore></persistence>"
+    loaded = load_files({FILE: fragment("<url>jdbc:h2:./MB</url>"), "broker.xml": broker_xml})
+    assert loaded.config.store_url.path == Path("MB.db")
+    assert loaded.warnings == [
+        "conf/broker.xml:1: contextStore has no datasource of its own here: messageStore's keeps everything"
+    ]
+
+
+def test_an_unusable_url_is_reported_at_its_line(load_files):
+    with pytest.raises(ConfigError) as failure:
+        load_files({FILE: fragment("<url>jdbc:db2://me:canary@x</url>")})
+    assert str(failure.value) == (
+        f"conf/{FILE}:3: datasources/datasource/definition/configuration/url: 'jdbc:db2://me:********@x' is not a "
+        "database of this broker; use jdbc:sqlite:, jdbc:h2:, jdbc:mysql:, jdbc:mariadb:, jdbc:postgresql: or an "
+        "SQLAlchemy URL"
+    )

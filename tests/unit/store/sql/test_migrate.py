@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, StaticPool, create_engine, inspect, text
+
+from broker.errors import StoreError
+from broker.store.sql import migrate, schema
+
+ROOT = Path(__file__).parents[4]
+
+
+@pytest.fixture
+def connection() -> Iterator[Connection]:
+    engine = create_engine("sqlite://", poolclass=StaticPool)
+    with engine.begin() as opened:
+        yield opened
+    engine.dispose()
+
+
+def test_an_empty_database_has_no_revision(connection: Connection) -> None:
+    assert migrate.current_revision(connection) is None
+
+
+def test_an_empty_database_gets_the_newest_schema(connection: Connection) -> None:
+    migrate.upgrade(connection)
+
+    assert migrate.current_revision(connection) == migrate.HEAD
+    assert set(inspect(connection).get_table_names()) == {*schema.metadata.tables, "alembic_version"}
+
+
+def test_the_newest_schema_is_left_alone(connection: Connection) -> None:
+    migrate.upgrade(connection)
+    connection.execute(text("INSERT INTO MB_VIRTUAL_HOST VALUES ('kept')"))
+
+    migrate.upgrade(connection)
+
+    assert connection.scalar(text("SELECT VHOST FROM MB_VIRTUAL_HOST")) == "kept"
+
+
+def test_a_schema_of_a_newer_program_is_refused(connection: Connection) -> None:
+    migrate.upgrade(connection)
+    connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+
+    with pytest.raises(StoreError, match="schema revision '9999', this program knows up to '0001'"):
+        migrate.upgrade(connection)
+
+
+def test_the_revisions_create_what_the_statements_use(connection: Connection) -> None:
+    migrate.upgrade(connection)
+
+    context = MigrationContext.configure(connection, opts={"compare_type": True})
+    assert compare_metadata(context, schema.metadata) == []
+
+
+def test_the_known_revisions_are_those_in_the_package() -> None:
+    revisions = ScriptDirectory(str(Path(migrate.__file__).with_name("migrations"))).walk_revisions()
+
+    assert tuple(script.revision for script in revisions)[::-1] == migrate.REVISIONS
+
+
+@pytest.mark.parametrize("dialect", ["sqlite"])
+def test_the_script_for_administrators_is_up_to_date(dialect: str, capsys: pytest.CaptureFixture[str]) -> None:
+    migrate.main(["--dialect", dialect])
+
+    assert capsys.readouterr().out == (ROOT / "dbscripts" / f"{dialect}.sql").read_text()
+
+
+def test_a_database_made_by_the_script_is_at_the_newest_revision(connection: Connection) -> None:
+    for statement in (ROOT / "dbscripts" / "sqlite.sql").read_text().split(";\n"):
+        if statement.strip():
+            connection.execute(text(statement))
+
+    migrate.upgrade(connection)
+
+    assert migrate.current_revision(connection) == migrate.HEAD
+
+
+@pytest.mark.parametrize("dialect", ["mysql", "postgresql"])
+def test_the_schema_can_be_written_for_the_other_engines(dialect: str) -> None:
+    script = migrate.script(dialect)
+
+    assert all(name in script for name in schema.metadata.tables)
+    assert ("COLLATE utf8mb4_bin" if dialect == "mysql" else 'COLLATE "C"') in script
