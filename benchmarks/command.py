@@ -57,6 +57,8 @@ def measure_all(chosen: Options, own: OwnBroker | None, cores: tuple[set[int], s
         reporter.say("nothing was measured: no row matches --only")
         return 1
     folder = report.write(session, about)
+    if own is not None and session.failures:
+        own.save_log(folder)
     plots.write(session.rows, [target.name for target in targets], folder)
     reporter.say(f"written to {folder}")
     return 1 if session.failures else 0

@@ -127,6 +127,10 @@ class OwnBroker:
             tail = self.log.read_text(errors="replace")[-2000:]
             raise RuntimeError(f"the broker ended with code {self._process.returncode}:\n{tail}")
 
+    def save_log(self, folder: Path) -> None:
+        """Copy the broker's output beside the results."""
+        shutil.copy(self.log, folder / "broker.log")
+
     def kill(self) -> None:
         """End the process as a crash would."""
         if self._process is not None:

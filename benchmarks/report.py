@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.results import Row
+from benchmarks.results import NOT_COMPARED, Row
 from benchmarks.session import Session, format_value
 
 
@@ -85,7 +85,7 @@ def table_cells(row: Row, metric: str, names: list[str]) -> list[str]:
     for name in names:
         median, spread = row.median(name, metric), row.spread(name, metric)
         cell = "" if median is None else format_value(metric, median)
-        if median and spread and spread[0] != spread[1]:
+        if median and spread and spread[0] != spread[1] and metric not in NOT_COMPARED:
             cell += f" ±{50 * (spread[1] - spread[0]) / median:.0f}%"
         cells.append(cell)
         if name != names[0]:

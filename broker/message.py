@@ -125,7 +125,7 @@ def body_tails(payload: bytes, frame_max: int) -> tuple[bytes, list[bytes] | Non
 
 
 _EPOCH_MS: Final = 1_292_976_000_000  # 2010-12-22 UTC, the reference of Andes' message ids (andes.md §4.1)
-_COUNTER_MASK: Final = (1 << 10) - 1
+COUNTER_MASK: Final = (1 << 10) - 1
 _MILLISECOND: Final = 1 << 18
 
 
@@ -143,7 +143,7 @@ class MessageIdGenerator:
         if not 0 <= lane <= 255:
             raise ValueError(f"lane {lane} is not between 0 and 255")
         self._lane_bits = lane << 10
-        self.last = (last >> 18 << 18) + self._lane_bits + (_COUNTER_MASK if last else 0)
+        self.last = (last >> 18 << 18) + self._lane_bits + (COUNTER_MASK if last else 0)
 
     def advance(self, wall_ms: int) -> None:
         """Let the next id carry the time `wall_ms`, unless the lane is already past it. Call once per batch."""
@@ -154,7 +154,7 @@ class MessageIdGenerator:
     def next(self) -> int:
         """Return an id greater than every one before."""
         following = self.last + 1
-        if not following & _COUNTER_MASK:
-            following += _MILLISECOND - _COUNTER_MASK - 1
+        if not following & COUNTER_MASK:
+            following += _MILLISECOND - COUNTER_MASK - 1
         self.last = following
         return following

@@ -32,6 +32,7 @@ from broker.message import STORED, MessageIdGenerator
 from broker.ports import Registration, Store
 from broker.queue import Queue, QueueLimits
 from broker.server import AmqpServer
+from broker.slot import Slot
 from broker.store.journal import Journal
 from broker.topology import VirtualHostCreated
 from broker.vhost import VirtualHost
@@ -97,14 +98,26 @@ class Node:
         await self._store.open()
         try:
             registration = await self._store.register(self.node_id)
-            async with asyncio.TaskGroup() as tasks:
-                await self._serve(tasks, registration, on_started)
+            async with asyncio.TaskGroup() as forever:
+                async with asyncio.TaskGroup() as tasks:
+                    loops, broker, journal = await self._serve(forever, tasks, registration, on_started)
+                # All that connections had begun is done, with the help of the journal.
+                await journal.drain()
+                for loop in loops:
+                    loop.cancel()
+                await asyncio.wait(loops)
+                await self._resign(broker)
         finally:
             await self._store.close()
 
     async def _serve(
-        self, tasks: asyncio.TaskGroup, registration: Registration, on_started: Callable[[Started], None]
-    ) -> None:
+        self,
+        forever: asyncio.TaskGroup,
+        tasks: asyncio.TaskGroup,
+        registration: Registration,
+        on_started: Callable[[Started], None],
+    ) -> tuple[list[asyncio.Task[None]], Broker, Journal]:
+        """Serve clients until the node is to stop; their work is in `tasks`, what never ends by itself in `forever`."""
         server = AmqpServer(self._clock, tasks)
         touched_confirms: set[Confirmable] = set()
         ids = MessageIdGenerator(registration.lane, registration.last_message_id)
@@ -138,9 +151,9 @@ class Node:
             broker, self._users(), server_properties(VERSION, self.node_id, _platform()), _new_name, server.spawn
         )
         loops = [
-            tasks.create_task(journal.run(), name="journal"),
-            tasks.create_task(server.tick_forever(), name="heartbeats"),
-            tasks.create_task(self._alarms(server).run(), name="alarms"),
+            forever.create_task(journal.run(), name="journal"),
+            forever.create_task(server.tick_forever(), name="heartbeats"),
+            forever.create_task(self._alarms(server).run(), name="alarms"),
         ]
         address = await self._listen(server)
         on_started(
@@ -158,11 +171,7 @@ class Node:
         await self._stop.wait()
         _log.info("stopping", node=self.node_id)
         await server.stop("shutdown", _STOP_PATIENCE)
-        await asyncio.sleep(0)  # what connections left to do has begun
-        for loop in loops:
-            loop.cancel()
-        await asyncio.wait(loops)
-        await self._resign(broker, journal)
+        return loops, broker, journal
 
     async def _restore(
         self,
@@ -203,19 +212,25 @@ class Node:
             queue.recover(slot)
         return messages
 
-    async def _resign(self, broker: Broker, journal: Journal) -> None:
+    async def _resign(self, broker: Broker) -> None:
         """Leave the store so that the next start knows exactly what was delivered."""
-        await journal.drain()
+        queues = [queue for vhost in broker.vhosts.values() for queue in vhost.queues.values()]
         redelivered = [
-            message
-            for vhost in broker.vhosts.values()
-            for queue in vhost.queues.values()
-            for message in queue.ready
-            if message.redelivered and message.state == STORED
+            message for queue in queues for message in queue.ready if message.redelivered and message.state == STORED
         ]
         if redelivered:
             await self._store.mark_redelivered(redelivered)
+        for queue in queues:
+            for slot in (queue.open_slot, *queue.slots.forget(queue.queue_id)):
+                if slot is not None and slot.maybe_delivered:
+                    await self._mark_redelivered(queue, slot)
         await self._store.resign()
+
+    async def _mark_redelivered(self, queue: Queue, slot: Slot) -> None:
+        """Keep what is known of a slot that a crash has left: each of its messages may have been delivered."""
+        while messages := await self._store.read(queue, slot, queue.limits.read_ahead, queue.limits.read_ahead_bytes):
+            await self._store.mark_redelivered(messages)
+            slot.start = messages[-1].id + 1
 
     async def _listen(self, server: AmqpServer) -> tuple[str, int] | None:
         amqp = self._config.transports.amqp

@@ -72,6 +72,7 @@ class Queue:
         "is_stored",
         "journal",
         "lane",
+        "last_taken",
         "limits",
         "name",
         "on_hungry",
@@ -123,6 +124,7 @@ class Queue:
         self.open_slot: Slot | None = None  # the slot that `ready` is being filled from
         self.feeding = False  # a read of it is under way
         self.is_closing = False
+        self.last_taken = 0  # no message with a greater id was ever in a consumer's hands
         self.holds = 0  # transactions that have ids but are not in the queue yet: slots must not close over them
 
     def __repr__(self) -> str:
@@ -164,14 +166,14 @@ class Queue:
             tail.extend(merged)
         else:
             tail.extend(messages)
-        self.bytes += sum(message.size for message in messages)
+        self.bytes += sum(map(_weight, messages))
 
     def requeue(self, messages: Sequence[Message]) -> None:
         """Put delivered messages back where they were (contract B24); they are redelivered from now on."""
         for message in messages:
             message.redelivered = True
         if self.tail is self.ready:
-            self.bytes += sum(message.size for message in messages)
+            self.bytes += sum(map(_weight, messages))
         returned = sorted(messages, key=_message_id)
         ready = self.ready
         if ready and returned and returned[-1].id > ready[0].id:
@@ -194,10 +196,15 @@ class Queue:
         if not ready and self.tail is not ready:
             self._refill()
         if consumers and ready:
+            last = ready[-1].id
             if len(consumers) == 1:
                 consumers[0].take(ready, len(ready))
             else:
                 self._share_out()
+            if ready:
+                last = ready[0].id - 1
+            if last > self.last_taken:
+                self.last_taken = last
         if not ready:
             if self.tail is ready:
                 self.bytes = 0
@@ -229,7 +236,8 @@ class Queue:
         if not self.ready:
             return None
         message = self.ready.popleft()
-        self.taken(message.size)
+        self.last_taken = max(self.last_taken, message.id)
+        self.taken(_weight(message))
         return message
 
     def taken(self, octets: int) -> None:
@@ -255,7 +263,13 @@ class Queue:
             return
         footprint = self.bytes + MESSAGE_OVERHEAD * len(tail)
         if footprint > (limits.transient_memory if tail[-1].state == TRANSIENT else limits.memory):
+            # A slot is every row of its range: none may belong to a message that a consumer holds, or has given back,
+            # because the store does not know of that.
+            if tail[-1].id <= self.last_taken:
+                return
             self.ready = deque(tail.popleft() for _ in range(max(1, len(tail) // 4)))
+            while tail and tail[0].id <= self.last_taken:
+                self.ready.append(tail.popleft())
             self._submit(tail)
             self.tail = deque()
             self.bytes = 0
@@ -289,6 +303,9 @@ class Queue:
             self.on_hungry(self)
             return
         window, self.tail = self.tail, self.ready
+        if self.ready:  # read from a slot, or returned: not to be paged out again
+            self.last_taken = max(self.last_taken, self.ready[-1].id)
+            self.bytes += sum(map(_weight, self.ready))
         self.ready.extend(window)
 
     # Gone
@@ -313,3 +330,8 @@ class Queue:
 
 def _message_id(message: Message) -> int:
     return message.id
+
+
+def _weight(message: Message) -> int:
+    """Return the octets a message counts for, the same that `append` adds."""
+    return len(message.body) or message.size

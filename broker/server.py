@@ -23,12 +23,14 @@ _log = structlog.get_logger(__name__)
 _TICK: Final = 0.5
 _WRITE_HIGH: Final = 1 << 20
 _WRITE_LOW: Final = 1 << 18
+_FAIR_READ: Final = 1 << 16
 _UNREAD_OUTPUT_LIMIT: Final = 16 * 1024 * 1024
 
 # Why a socket is not read.
 _FULL: Final = "journal full"
 _ALARM: Final = "alarm"
 _DEFERRED: Final = "handler busy"
+_TURN: Final = "others first"
 _UNREAD: Final = "peer does not read"
 
 
@@ -79,6 +81,10 @@ class AmqpProtocol(asyncio.Protocol):
         broker.dispatch()
         if not connection.wants_input:
             self.hold(_DEFERRED)
+        if len(data) >= _FAIR_READ:
+            # libuv would read on from a fast publisher up to 32 times before anybody else has a turn.
+            self.hold(_TURN)
+            self._loop.call_soon(self.release, _TURN)
 
     def eof_received(self) -> None:
         """Let the transport close: nobody writes to a half-closed AMQP connection."""

@@ -166,7 +166,8 @@ class VirtualHost:
             " another connection or the exclusive property value does not match that of the original declaration."
         )
 
-    def _changeable(self, name: str) -> None:
+    def require_changeable(self, name: str) -> None:
+        """Raise `AccessRefused` for the default exchange, which nobody may change (contract X6)."""
         if name == "":
             raise AccessRefused("operation not permitted on the default exchange")
 
@@ -236,7 +237,7 @@ class VirtualHost:
     async def declare_exchange(self, declaration: ExchangeDeclaration) -> None:
         """Make the exchange exist, as declared (contract X1 to X7)."""
         name = declaration.name
-        self._changeable(name)
+        self.require_changeable(name)
         async with self._changes:
             current = self.exchanges.get(name)
             if current is not None:
@@ -277,7 +278,7 @@ class VirtualHost:
 
     async def delete_exchange(self, name: str, *, if_unused: bool) -> None:
         """Delete the exchange and all bindings from and to it (contract X12)."""
-        self._changeable(name)
+        self.require_changeable(name)
         if name.startswith("amq."):
             raise AccessRefused(f"deletion of system {self.phrase('exchange', name)} not allowed")
         async with self._changes:
@@ -345,7 +346,9 @@ class VirtualHost:
 
     async def unbind(self, source: str, destination: Destination, routing_key: str, arguments: Arguments) -> None:
         """Remove a binding; one that is not there is no error (contract Q12)."""
-        self._changeable(source)
+        self.require_changeable(source)
+        if destination[0] == "exchange":
+            self.require_changeable(destination[1])
         async with self._changes:
             exchange = self.exchanges.get(source)
             binding = Binding(source, destination, routing_key, arguments)
@@ -368,11 +371,11 @@ class VirtualHost:
     def _binding(
         self, source: str, destination: Destination, routing_key: str, arguments: Arguments
     ) -> tuple[Binding, bool]:
-        self._changeable(source)
+        self.require_changeable(source)
         exchange = self.exchange(source)
         kind, name = destination
         if kind == "exchange":
-            self._changeable(name)
+            self.require_changeable(name)
             self.exchange(name)
         elif name not in self.queues:
             raise NotFound(f"no {self.phrase('queue', name)}")
@@ -399,7 +402,7 @@ class VirtualHost:
         """Make the queue exist, as declared (contract Q1 to Q9)."""
         name = declaration.name
         current = self.queues.get(name)
-        if current is None:
+        if current is None or current.is_closing:
             async with self._changes:
                 current = self.queues.get(name)
                 if current is None:
@@ -477,7 +480,11 @@ class VirtualHost:
         changes: list[Change] = [ExchangeDeleted(self.name, each) for each in gone if self.exchanges[each].durable]
         if queue.is_stored:
             changes.append(QueueDeleted(self.name, queue.name, queue.queue_id))
-        await self._record(changes)
+        try:
+            await self._record(changes)
+        except BaseException:
+            queue.is_closing = False
+            raise
         count = queue.ready_count
         _, slots = queue.drop_all()
         del self.queues[queue.name]

@@ -21,7 +21,7 @@ SETTLE = 1.0
 def run(session: Session) -> None:
     """Measure connections, queues and messages one after the other."""
     options = session.options
-    allow_files(options.connections + 200)
+    allow_files(2 * options.connections + 200)
     rows: list[tuple[str, list[str], Callable[[Target], Values]]] = [
         (f"{options.connections} idle connections", ["each_kb"], lambda target: connections(session, target)),
         (f"{options.queues} empty queues", ["each_kb"], lambda target: queues(session, target)),
@@ -45,9 +45,13 @@ def allow_files(wanted: int) -> None:
 
 def connections(session: Session, target: Target) -> Values:
     """Open idle connections with one channel each."""
-    before = target.rss() or 0
-    clients = open_connections(session, target)
+    clients: list[Client] = []
     try:
+        # The first ones fill what the process has freed since its start; they are not counted.
+        clients += open_connections(session, target)
+        time.sleep(SETTLE)
+        before = target.rss() or 0
+        clients += open_connections(session, target)
         time.sleep(SETTLE)
         grown = (target.rss() or 0) - before
     finally:
@@ -57,14 +61,17 @@ def connections(session: Session, target: Target) -> Values:
 
 def queues(session: Session, target: Target) -> Values:
     """Declare transient queues and leave them empty."""
-    before = target.rss() or 0
-    with session.reporter.running(f"queues · {target.name}", session.options.queues):
-        declare_queues(session, target)
     try:
-        time.sleep(SETTLE)
+        with session.reporter.running(f"queues · {target.name}", 2 * session.options.queues):
+            declare_queues(session, target)
+            time.sleep(SETTLE)
+            before = target.rss() or 0
+            declare_queues(session, target, part=1)
+            time.sleep(SETTLE)
         grown = (target.rss() or 0) - before
     finally:
         delete_queues(session, target)
+        delete_queues(session, target, part=1)
     return {"each_kb": grown / 1e3 / session.options.queues}
 
 
@@ -116,20 +123,26 @@ def close_connections(clients: list[Client]) -> None:
         client.close()
 
 
-def declare_queues(session: Session, target: Target) -> None:
+def queue_numbers(session: Session, part: int) -> range:
+    """Return the numbers of one part of the queues; each part has as many as the options say."""
+    count = session.options.queues
+    return range(part * count, (part + 1) * count)
+
+
+def declare_queues(session: Session, target: Target, part: int = 0) -> None:
     """Declare the queues without waiting for each."""
     client = Client(target.address)
-    numbers = range(session.options.queues)
+    numbers = queue_numbers(session, part)
     client.sock.sendall(b"".join(method(1, 50, 10, queue_declare(f"bench.idle.{n}", NO_WAIT)) for n in numbers))
     # An answer to this one means that all before it are done.
-    client.declare_queue("bench.idle.0")
+    client.declare_queue(f"bench.idle.{numbers[0]}")
     client.close()
 
 
-def delete_queues(session: Session, target: Target) -> None:
+def delete_queues(session: Session, target: Target, part: int = 0) -> None:
     """Delete what `declare_queues` declared."""
     client = Client(target.address)
-    names = [short_string(f"bench.idle.{n}") for n in range(session.options.queues)]
+    names = [short_string(f"bench.idle.{n}") for n in queue_numbers(session, part)]
     # The last bit of the flags is no-wait (0-9-1 queue.delete).
     client.sock.sendall(b"".join(method(1, 50, 40, b"\x00\x00" + name + b"\x04") for name in names))
     client.delete_queue("bench.idle.0")

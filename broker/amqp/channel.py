@@ -65,6 +65,7 @@ class Channel:
         "last_delivery_tag",
         "prefetch",
         "publish",
+        "resolve",
         "unacked",
         "vhost",
     )
@@ -89,6 +90,7 @@ class Channel:
         self._next_prefetch = 0
         self._publisher = Publisher(self, vhost, user)
         self.publish = self._publisher.publish
+        self.resolve = self._publisher.resolve
         self._touched = self.broker.touched
         self._update_fast()
 
@@ -106,11 +108,13 @@ class Channel:
                 raise
             self._content = None
             self._update_fast()
-            chunks = content.chunks
+            header, chunks = content.header, content.chunks
+            route = self.resolve(content.arguments)
+            flags = int.from_bytes(header[16:18], "big")
             if len(chunks) > 1:
-                self.publish(content.arguments, content.header, b"", chunks)
+                self._publisher.publish(route, flags, header, b"", chunks)
             else:
-                self.publish(content.arguments, content.header, chunks[0] if chunks else b"", None)
+                self._publisher.publish(route, flags, header, chunks[0] if chunks else b"")
             return None
         if frame_type != FRAME_METHOD:
             raise UnexpectedFrame("expected method frame, got non method frame instead")
@@ -205,6 +209,8 @@ class Channel:
             if self._is_here(target):
                 target.requeue(returned)
                 self._touched.add(target)
+            else:
+                self._drop(returned)
 
     # channel
 
@@ -233,6 +239,7 @@ class Channel:
     async def on_exchange_declare(self, method: amqp.ExchangeDeclare) -> None:
         name = _clean(method.exchange)
         if method.passive:
+            self.vhost.require_changeable(name)
             self.vhost.exchange(name)
         else:
             await self.vhost.declare_exchange(
@@ -292,6 +299,7 @@ class Channel:
         name = self._queue_name(method.queue)
         routing_key = method.routing_key or ("" if method.queue else name)
         destination: tuple[DestinationKind, str] = ("queue", name)
+        self.vhost.require_changeable(method.exchange)
         self.vhost.queue(name, self.connection)
         await self.vhost.bind(method.exchange, destination, routing_key, method.arguments)
         if not method.no_wait:
@@ -299,9 +307,10 @@ class Channel:
 
     async def on_queue_unbind(self, method: amqp.QueueUnbind) -> None:
         name = self._queue_name(method.queue)
+        routing_key = method.routing_key or ("" if method.queue else name)
         if name in self.vhost.queues:
             self.vhost.queue(name, self.connection)
-        await self.vhost.unbind(method.exchange, ("queue", name), method.routing_key, method.arguments)
+        await self.vhost.unbind(method.exchange, ("queue", name), routing_key, method.arguments)
         self.send(amqp.QueueUnbindOk())
 
     async def on_queue_purge(self, method: amqp.QueuePurge) -> None:
@@ -310,7 +319,7 @@ class Channel:
             self.send(amqp.QueuePurgeOk(count))
 
     async def on_queue_delete(self, method: amqp.QueueDelete) -> None:
-        name = self._queue_name(method.queue)
+        name = self._queue_name(_clean(method.queue))
         count = await self.vhost.delete_queue(
             name, self.connection, if_unused=method.if_unused, if_empty=method.if_empty
         )
@@ -548,7 +557,7 @@ class Channel:
         return self.vhost.queues.get(queue.name) is queue
 
     def _drop(self, messages: list[Message]) -> None:
-        """The queue was deleted while its messages were being committed."""
+        """The queue was deleted while its messages were being committed, or while a consumer held them."""
         for message in messages:
             if message.state != TRANSIENT:
                 self.broker.journal.settle(message)

@@ -43,6 +43,7 @@ from broker.errors import (
     NotAllowed,
     NotImplementedFault,
     ReplyCode,
+    SyntaxFault,
     UnexpectedFrame,
     clip,
 )
@@ -55,10 +56,13 @@ _LEGACY_HEADER: Final = b"AMQP\x01\x01\x00\x09"
 _PRE_TUNE_FRAME_MAX: Final = 8192
 _CLOSE_WAIT: Final = 3.0
 _DEFERRED_LIMIT: Final = 4 * 1024 * 1024
+_BASIC_PUBLISH: Final = amqp.BasicPublish.index
 _CHANNEL_OPEN: Final = amqp.ChannelOpen.index
 _CHANNEL_CLOSE: Final = amqp.ChannelClose.index
 _CHANNEL_CLOSE_OK: Final = amqp.ChannelCloseOk.index
 _SMALL_BODY: Final = 16_384
+_MANY_OWNED: Final = 16
+"""Exclusive queues after which a connection looks whether some of them are gone already."""
 
 CAPABILITIES: Final = (
     "publisher_confirms",
@@ -116,9 +120,12 @@ class Connection:
         "_deadline",
         "_header",
         "_heartbeat",
+        "_is_close_waiting",
         "_is_flush_scheduled",
+        "_now",
         "_on_output",
         "_owned",
+        "_owned_limit",
         "_surroundings",
         "_vhost",
         "blocked_reason",
@@ -166,8 +173,11 @@ class Connection:
         self._deadline: float | None = now + self.broker.limits.handshake_timeout
         self._header = b""
         self._heartbeat = 0.0
+        self._is_close_waiting = False
         self._is_flush_scheduled = False
-        self._owned: list[Queue] = []
+        self._now = now
+        self._owned: set[Queue] = set()
+        self._owned_limit = _MANY_OWNED
         self._vhost: VirtualHost | None = None
 
     # Output
@@ -228,7 +238,7 @@ class Connection:
 
     def receive(self, data: bytes, now: float) -> None:
         """Take octets from the peer. The caller dispatches the broker afterwards."""
-        self.last_received = now
+        self.last_received = self._now = now
         if self.phase == Phase.HEADER:
             data = self._take_header(data)
             if not data:
@@ -264,6 +274,9 @@ class Connection:
             if payload:
                 raise FrameFault("heartbeat frame with a payload")
             return
+        if not FRAME_METHOD <= frame_type <= FRAME_BODY:
+            self.reader.is_stopped = True
+            raise FrameFault(f"unknown frame type {frame_type}")
         if self.phase == Phase.CLOSING:
             self._on_frame_while_closing(frame_type, channel_id, payload)
         elif channel_id == 0:
@@ -310,6 +323,8 @@ class Connection:
                 self.on_error(error, channel.id, int.from_bytes(kept[1][:4], "big") if is_method else 0)
         self.broker.dispatch()
         self.schedule_flush()
+        if self._is_close_waiting and not self._is_busy():
+            self.spawn(self._answer_close())
 
     # Channels
 
@@ -348,8 +363,11 @@ class Connection:
         """Remember that `queue` ends with this connection, or delete it if that has ended already."""
         if self.phase >= Phase.CLOSING and self._vhost is not None:
             await self._vhost.delete_exclusive([queue])
-        elif queue not in self._owned:
-            self._owned.append(queue)
+            return
+        self._owned.add(queue)
+        if len(self._owned) >= self._owned_limit:
+            self._owned = {kept for kept in self._owned if not kept.is_closing}
+            self._owned_limit = _MANY_OWNED + 2 * len(self._owned)
 
     def has_capability(self, name: str) -> bool:
         """Did the client say that it understands this extension?"""
@@ -363,6 +381,8 @@ class Connection:
         index = int.from_bytes(payload[:4], "big")
         kind = METHODS.get(index)
         if kind is None:
+            if len(payload) < 4:
+                raise SyntaxFault(f"method frame of {len(payload)} octets has no room for class and method id")
             raise NotImplementedFault(f"unknown method {index >> 16},{index & 0xFFFF}")
         entry = _CONTROL.get(kind)
         if entry is None:
@@ -419,10 +439,17 @@ class Connection:
 
     def _on_close(self, method: amqp.ConnectionClose) -> None:
         self.phase = Phase.CLOSING
-        self.spawn(self._answer_close())
+        self._is_close_waiting = self._is_busy()  # what was asked for before the close is done before its answer
+        if not self._is_close_waiting:
+            self.spawn(self._answer_close())
+
+    def _is_busy(self) -> bool:
+        """Is a channel still at work on what came before?"""
+        return any(channel.is_busy and not channel.is_closing for channel in self.channels.values())
 
     async def _answer_close(self) -> None:
         """Answer after everything that was this connection's alone is free again (contract C13)."""
+        self._is_close_waiting = False
         try:
             await self._release()
         finally:
@@ -455,8 +482,12 @@ class Connection:
         if isinstance(fault, LoginRefused) and not self.has_capability("authentication_failure_close"):
             self.finish()
             return
-        ids = (method >> 16, method & 0xFFFF)
         channel = self.channels.get(channel_id)
+        if isinstance(fault, FrameFault):
+            method = 0  # no method is at fault (contract §1.0)
+        elif not method and not fault.closes_connection:
+            method = _BASIC_PUBLISH  # a frame without a method that offends a channel belongs to a publish
+        ids = (method >> 16, method & 0xFFFF)
         if fault.closes_connection or channel is None:
             self.log.warning("connection closed for an error", channel=channel_id, reason=fault.reply_text)
             self._close(amqp.ConnectionClose(fault.reply_code, fault.reply_text, *ids))
@@ -474,7 +505,7 @@ class Connection:
 
     def _close(self, method: amqp.ConnectionClose) -> None:
         self.phase = Phase.CLOSING
-        self._deadline = self.last_received + _CLOSE_WAIT
+        self._deadline = self._now + _CLOSE_WAIT
         self.reader.fast.clear()
         self._send_method(0, method)
         if self.reader.is_stopped:
@@ -504,7 +535,7 @@ class Connection:
         self.reader.fast.clear()
         for channel in self.channels.values():
             channel.release()
-        owned, self._owned = self._owned, []
+        owned, self._owned = self._owned, set()
         if owned and self._vhost is not None:
             await self._vhost.delete_exclusive(owned)
         self.broker.dispatch()
@@ -527,6 +558,7 @@ class Connection:
 
         `may_expire` is False when the node itself was late: then nobody's silence counts (design §7).
         """
+        self._now = now
         if self._deadline is not None and now >= self._deadline:
             return True
         interval = self._heartbeat

@@ -12,12 +12,17 @@ from typing import Final, Protocol
 
 from broker.amqp.spec import FRAME_BODY, FRAME_END_OCTET, FRAME_HEADER, FRAME_HEARTBEAT, FRAME_METHOD
 from broker.errors import AmqpError, FrameFault
+from broker.vhost import Route
 
 _envelope: Final = struct.Struct(">BHI").unpack_from
+_method_head: Final = struct.Struct(">BHII").unpack_from
+_header_head: Final = struct.Struct(">BHIIQH").unpack_from
 _ack_run: Final = struct.Struct(">11sQH")
-_BASIC_PUBLISH: Final = b"\x00\x3c\x00\x28"
-_BASIC_ACK: Final = b"\x00\x3c\x00\x50"
-_BASIC_CLASS_AND_WEIGHT: Final = b"\x00\x3c\x00\x00"
+_BASIC_PUBLISH: Final = 0x003C_0028
+_BASIC_ACK: Final = 0x003C_0050
+_BASIC_CLASS_AND_WEIGHT: Final = 0x003C_0000
+_NOTHING: Final = b"\xff"  # starts no frame
+_NO_CONTENT: Final = 0, b"", b""
 _SINGLE_ACK_END: Final = 0x00CE  # multiple=false, frame end
 _ACK_SIZE: Final = 21
 _KNOWN: Final = frozenset((FRAME_METHOD, FRAME_HEADER, FRAME_BODY, FRAME_HEARTBEAT))
@@ -28,7 +33,13 @@ AckRun = Iterator[tuple[bytes, int, int]]
 class FastChannel(Protocol):
     """A channel that is open, idle and free to take content at once."""
 
-    def publish(self, arguments: bytes, header: bytes, body: bytes, chunks: list[bytes] | None) -> None: ...
+    def resolve(self, arguments: bytes) -> Route:
+        """Return where publishes with these argument octets go; good until the topology changes."""
+        ...
+
+    def publish(self, route: Route, flags: int, header: bytes, body: bytes) -> None:
+        """Take one message: the property flags, and header and only body frame as tails."""
+        ...
 
     def ack_run(self, acks: AckRun) -> int:
         """Acknowledge as long as the frames look like the first; return how many did."""
@@ -89,80 +100,84 @@ class FrameReader:
 
     def _parse(self, data: bytes, position: int) -> None:
         length = len(data)
-        sink = self._sink
-        fast = self.fast.get
         while not self.is_stopped:
+            # Where the last publish went, if nothing but publishes came since: one like it need not be looked at.
+            last_publish = _NOTHING
             channel_id = method = 0
             try:
                 while length - position >= 8:
-                    method = 0
-                    frame_type, channel_id, size = _envelope(data, position)
-                    end = position + 7 + size
-                    if end >= length or data[end] != FRAME_END_OCTET or size > self.frame_max - 8:
-                        self._check(data, position, frame_type, size)
-                        break
-                    start = position + 7
-                    if frame_type == FRAME_METHOD:
-                        key = data[start : start + 4]
-                        if key == _BASIC_PUBLISH:
-                            channel = fast(channel_id)
-                            if channel is not None:
-                                # The header frame, and the body frame if there is one: whole, in order, same channel?
-                                header_at = end + 1
-                                body_at = 0
-                                if length - header_at >= 22:
-                                    header_type, header_channel, header_size = _envelope(data, header_at)
-                                    body_at = header_at + header_size + 8
-                                    if (
-                                        body_at > length
-                                        or header_type != FRAME_HEADER
-                                        or header_channel != channel_id
-                                        or header_size < 14
-                                        or data[body_at - 1] != FRAME_END_OCTET
-                                        or data[header_at + 7 : header_at + 11] != _BASIC_CLASS_AND_WEIGHT
-                                    ):
-                                        body_at = 0
-                                if body_at:
-                                    body_size = int.from_bytes(data[header_at + 11 : header_at + 19], "big")
-                                    if body_size == 0:
-                                        position = body_at
-                                        method = 0x3C0028
-                                        channel.publish(data[start + 4 : end], data[header_at + 3 : body_at], b"", None)
-                                        continue
-                                    if body_size <= self.body_limit and length - body_at >= body_size + 8:
-                                        following = body_at + body_size + 8
-                                        if (
-                                            _envelope(data, body_at) == (FRAME_BODY, channel_id, body_size)
-                                            and data[following - 1] == FRAME_END_OCTET
-                                        ):
-                                            position = following
-                                            method = 0x3C0028
-                                            channel.publish(
-                                                data[start + 4 : end],
-                                                data[header_at + 3 : body_at],
-                                                data[body_at + 3 : following],
-                                                None,
-                                            )
-                                            continue
-                        elif key == _BASIC_ACK and size == 13 and not data[start + 12]:
-                            channel = fast(channel_id)
-                            if channel is not None:
-                                whole = (length - position) // _ACK_SIZE * _ACK_SIZE
-                                run = _ack_run.iter_unpack(memoryview(data)[position : position + whole])
-                                position += _ACK_SIZE
-                                method = 0x3C0050
-                                position += _ACK_SIZE * (channel.ack_run(run) - 1)
+                    if data.startswith(last_publish, position):
+                        start = position + len(last_publish)
+                    else:
+                        method = 0
+                        if length - position >= 11:
+                            frame_type, channel_id, size, method = _method_head(data, position)
+                        else:
+                            frame_type, channel_id, size = _envelope(data, position)
+                        end = position + 7 + size
+                        if end >= length or data[end] != FRAME_END_OCTET or size > self.frame_max - 8:
+                            self._check(data, position, frame_type, size)
+                            break
+                        start = end + 1
+                        if frame_type != FRAME_METHOD:
+                            method = 0
+                        elif method == _BASIC_ACK and size == 13 and not data[position + 19] and channel_id in self.fast:
+                            run = _ack_run.iter_unpack(
+                                memoryview(data)[position : position + (length - position) // _ACK_SIZE * _ACK_SIZE]
+                            )
+                            last_publish = _NOTHING
+                            position = start
+                            position += _ACK_SIZE * (self.fast[channel_id].ack_run(run) - 1)
+                            continue
+                        if method != _BASIC_PUBLISH or channel_id not in self.fast:
+                            last_publish = _NOTHING
+                            following, position = position + 7, start
+                            self._sink.on_frame(frame_type, channel_id, data[following:end])
+                            if self.has_stopped():
+                                return
+                            continue
+                        channel = self.fast[channel_id]
+                        arguments = data[position + 11 : end]
+                        following = position
+                        position = start  # for errors: this frame is read
+                        route = channel.resolve(arguments)
+                        position = following
+                        last_publish = data[position:start]
+                    # The header frame, and the body frame if there is one: whole, in order, on the same channel?
+                    if length - start >= 22:
+                        kind, its_channel, header_size, class_and_weight, body_size, flags = _header_head(data, start)
+                        body_at = start + header_size + 8
+                        if (
+                            body_at <= length
+                            and kind == FRAME_HEADER
+                            and its_channel == channel_id
+                            and 14 <= header_size <= self.frame_max - 8
+                            and class_and_weight == _BASIC_CLASS_AND_WEIGHT
+                            and data[body_at - 1] == FRAME_END_OCTET
+                            and body_size <= self.body_limit
+                        ):
+                            if body_size == 0:
+                                position = body_at
+                                channel.publish(route, flags, data[start + 3 : body_at], b"")
                                 continue
-                        method = int.from_bytes(key, "big")
-                    position = end + 1
-                    sink.on_frame(frame_type, channel_id, data[start:end])
-                    if self.has_stopped():
-                        return
+                            following = body_at + body_size + 8
+                            if (
+                                following <= length
+                                and data[following - 1] == FRAME_END_OCTET
+                                and _envelope(data, body_at) == (FRAME_BODY, channel_id, body_size)
+                            ):
+                                position = following
+                                channel.publish(route, flags, data[start + 3 : body_at], data[body_at + 3 : following])
+                                continue
+                    # Not (yet) in one piece: frame by frame.
+                    last_publish = _NOTHING
+                    following, position = position + 7, start
+                    self._sink.on_frame(FRAME_METHOD, channel_id, data[following : start - 1])
                 break
             except AmqpError as error:
-                sink.on_error(error, channel_id, method)
+                self._sink.on_error(error, channel_id, method)
             except Exception as error:  # a bug of ours: the peer learns no more than 541
-                sink.on_error(error, channel_id, method)
+                self._sink.on_error(error, channel_id, method)
         if position < length and not self.is_stopped:
             self._keep(data, position)
 
@@ -188,5 +203,9 @@ class FrameReader:
         rest = data[position:] if position else data
         self._parts = [rest]
         if len(rest) >= 7:
-            _, _, size = _envelope(rest, 0)
+            frame_type, _, size = _envelope(rest, 0)
+            try:
+                self._check(rest, 0, frame_type, size)
+            except AmqpError as error:
+                self._sink.on_error(error, 0, 0)
             self._missing = size + 8 - len(rest)

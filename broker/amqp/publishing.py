@@ -17,20 +17,19 @@ from broker.amqp.properties import BasicProperties, decode_properties, encode_he
 from broker.amqp.spec import FRAME_BODY, FRAME_HEADER
 from broker.amqp.transaction import Publication, Transaction
 from broker.errors import AccessRefused, NotImplementedFault, PreconditionFailed, ReplyCode, SyntaxFault
-from broker.message import PENDING, TRANSIENT, Message, tail
+from broker.message import COUNTER_MASK, PENDING, TRANSIENT, Message, tail
 from broker.queue import Queue
 from broker.vhost import Route, VirtualHost
 
 if TYPE_CHECKING:
     from broker.amqp.channel import Channel
 
-# Property flags as they lie in octets 16 and 17 of a header's tail (0-9-1 §4.2.6.1).
-_CONTENT_TYPE: Final = 0x80
-_CONTENT_ENCODING: Final = 0x40
-_HEADERS: Final = 0x20
-_DELIVERY_MODE: Final = 0x10
-_ASK_HIGH: Final = 0x21  # headers, expiration
-_ASK_LOW: Final = 0x11  # user-id, a second flag word
+# Property flags (0-9-1 §4.2.6.1).
+_CONTENT_TYPE: Final = 0x8000
+_CONTENT_ENCODING: Final = 0x4000
+_HEADERS: Final = 0x2000
+_DELIVERY_MODE: Final = 0x1000
+_ASK: Final = 0x2113  # headers, expiration, user-id, and flags that only a second word could explain
 _CACHED_ROUTES: Final = 20_000
 _SHARED_BODY: Final = 1024
 """Octets from which a body routed to several stored queues is stored once instead of once per queue."""
@@ -55,38 +54,47 @@ class Publisher:
         self.confirms: Confirms | None = None
         self.transaction: Transaction | None = None
 
-    def publish(self, arguments: bytes, header: bytes, body: bytes, chunks: list[bytes] | None) -> None:
-        """Route one complete message. `arguments` are the method's; `header` and `body` are frame tails.
+    def resolve(self, arguments: bytes) -> Route:
+        """Return where a publish with these argument octets goes, or raise what refuses it."""
+        return self._routes.get(arguments) or self._find_route(arguments)
+
+    def publish(self, route: Route, flags: int, header: bytes, body: bytes, chunks: list[bytes] | None = None) -> None:
+        """Route one complete message: its property flags, and header and body as frame tails.
 
         Hot: no await, and no property is decoded unless a flag, a queue or an exchange asks.
         """
-        route = self._routes.get(arguments) or self._resolve(arguments)
-        high = header[16]
         queue = route.queue
-        if queue is None or self.transaction is not None or high & _ASK_HIGH or header[17] & _ASK_LOW:
-            self._publish_other(route, header, body, chunks)
+        if queue is None or flags & _ASK or self.transaction is not None:
+            self._publish_other(route, flags, header, body, chunks)
             return
-        if queue.is_stored and high & _DELIVERY_MODE and _is_persistent(header, high):
-            message = Message(self._ids.next(), queue, route.routing, header, body, chunks, PENDING)
-            self._append(message)
-            confirms = self.confirms
-            if confirms is not None:
-                confirms.published += 1
-                confirms.expect(message)
+        ids = self._ids
+        message_id = ids.last + 1
+        if message_id & COUNTER_MASK:
+            ids.last = message_id
         else:
-            message = Message(self._ids.next(), queue, route.routing, header, body, chunks, TRANSIENT)
-            confirms = self.confirms
+            message_id = ids.next()
+        confirms = self.confirms
+        if confirms is not None:
+            confirms.published += 1
+        if queue.is_stored and flags & _DELIVERY_MODE and is_persistent(header, flags):
+            message = Message(message_id, queue, route.routing, header, body, chunks, PENDING)
+            self._append(message)
             if confirms is not None:
-                confirms.published += 1
+                message.confirms = confirms
+                message.sequence = confirms.published
+                confirms.waiting.append(message)
+        else:
+            message = Message(message_id, queue, route.routing, header, body, chunks, TRANSIENT)
+            if confirms is not None:
                 self._touched_confirms.add(confirms)
         queue.append(message)
         self._touched.add(queue)
 
-    def _publish_other(self, route: Route, header: bytes, body: bytes, chunks: list[bytes] | None) -> None:
+    def _publish_other(self, route: Route, flags: int, header: bytes, body: bytes, chunks: list[bytes] | None) -> None:
         """Publish what has no queue or several, asks for a look at its properties, or is part of a transaction."""
         queues: Sequence[Queue] = route.queues
-        if header[16] & _ASK_HIGH or header[17] & _ASK_LOW or route.dynamic:
-            queues, header = self._inspect(route, header)
+        if flags & _ASK or route.dynamic:
+            queues, header = self._inspect(route, flags, header)
         if self.transaction is not None:
             octets = sum(map(len, chunks)) if chunks is not None else len(body)
             self.transaction.add(Publication(route, tuple(queues), header, body, chunks), octets)
@@ -112,7 +120,8 @@ class Publisher:
         self, route: Route, queues: Sequence[Queue], header: bytes, body: bytes, chunks: list[bytes] | None
     ) -> list[Message]:
         """Return one message per queue, all with the same octets; stored bodies of some size are shared."""
-        is_persistent = bool(header[16] & _DELIVERY_MODE) and _is_persistent(header, header[16])
+        flags = int.from_bytes(header[16:18], "big")
+        keep = bool(flags & _DELIVERY_MODE) and is_persistent(header, flags)
         messages = [
             Message(
                 self._ids.next(),
@@ -121,18 +130,18 @@ class Publisher:
                 header,
                 body,
                 chunks,
-                PENDING if is_persistent and queue.is_stored else TRANSIENT,
+                PENDING if keep and queue.is_stored else TRANSIENT,
             )
             for queue in queues
         ]
-        if is_persistent and (len(body) > _SHARED_BODY or chunks is not None):
+        if keep and (len(body) > _SHARED_BODY or chunks is not None):
             stored = [message for message in messages if message.state == PENDING]
             if len(stored) > 1:
                 for message in stored:
                     message.content_id = stored[0].id
         return messages
 
-    def _resolve(self, arguments: bytes) -> Route:
+    def _find_route(self, arguments: bytes) -> Route:
         """Find and remember where messages with these arguments go, or raise what refuses them."""
         publish = BasicPublish.decode_arguments(arguments, 0, len(arguments))
         if publish.immediate:
@@ -150,10 +159,10 @@ class Publisher:
         self._routes[arguments] = route
         return route
 
-    def _inspect(self, route: Route, header: bytes) -> tuple[Sequence[Queue], bytes]:
+    def _inspect(self, route: Route, flags: int, header: bytes) -> tuple[Sequence[Queue], bytes]:
         """Check the properties that the broker must answer for, and route by headers where they matter."""
-        has_copies = bool(header[16] & _HEADERS) and b"CC" in header
-        if not (route.dynamic or has_copies or header[16] & 0x01 or header[17] & _ASK_LOW):
+        has_copies = bool(flags & _HEADERS) and b"CC" in header
+        if not (route.dynamic or has_copies or flags & _ASK & ~_HEADERS):
             return route.queues, header
         properties = decode_properties(header[4:-1])
         if properties.user_id is not None and properties.user_id != self._user:
@@ -200,22 +209,21 @@ class Publisher:
         channel.connection.send(b"".join(parts))
 
 
-def _is_persistent(header: bytes, high: int) -> bool:
-    """Read the delivery mode of a header's tail whose flags say that there is one."""
+def is_persistent(header: bytes, flags: int) -> bool:
+    """Read the delivery mode of a header's tail whose flags say that there is one. Hot."""
     offset = 18
     try:
-        if high & _CONTENT_TYPE:
+        if flags & _CONTENT_TYPE:
             offset += 1 + header[offset]
-        if high & _CONTENT_ENCODING:
+        if flags & _CONTENT_ENCODING:
             offset += 1 + header[offset]
-        if high & _HEADERS:
+        if flags & _HEADERS:
             offset += 4 + int.from_bytes(header[offset : offset + 4], "big")
-        mode = header[offset]
+        if offset < len(header) - 1:
+            return header[offset] == 2
     except IndexError:
-        mode = -1
-    if mode < 0 or offset >= len(header) - 1:
-        raise SyntaxFault("content header ends inside its properties")
-    return mode == 2
+        pass
+    raise SyntaxFault("content header ends inside its properties")
 
 
 def _check_expiration(expiration: str) -> None:

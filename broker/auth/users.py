@@ -26,7 +26,8 @@ class Users:
         self._users = {user.name: user for user in users}
 
     def accepts(self, name: str, password: str, *, is_loopback: bool) -> bool:
-        """Is this the password of a user who may come from there? An unknown name takes as long as a known one."""
+        """Is this the password of a user who may come from there? An unknown name takes as long as a known one, and
+        no password is never the right one."""
         user = self._users.get(name, User("", ""))
         is_right = hmac.compare_digest(user.password.encode(), password.encode())
-        return is_right and user.name != "" and (is_loopback or not user.loopback_only)
+        return is_right and password != "" and (is_loopback or not user.loopback_only)

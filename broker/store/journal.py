@@ -115,7 +115,7 @@ class Journal:
         state = message.state
         if state == PENDING:
             if self._pending.pop(message.id, None) is not None:
-                self._bytes -= message.size
+                self._bytes -= len(message.body) or message.size
                 self.counters.cancelled += 1
             message.state = SETTLED
             if message.confirms is not None:
@@ -184,9 +184,9 @@ class Journal:
             await self._write_one()
 
     async def drain(self) -> None:
-        """Write all that waits; for an orderly stop, after `run` was cancelled."""
-        while self._pending or self._deletes or self._spills or self._groups:
-            await self._write_one()
+        """Return when nothing waits or is being written; then `run` can be cancelled without losing a batch."""
+        while not self.is_idle:
+            await self.flushed()
 
     async def _write_one(self) -> None:
         batch, groups = self._take()
@@ -216,16 +216,14 @@ class Journal:
         spills, self._spills = self._spills, []
         if spills:
             self._bytes = max(self._bytes - sum(message.size for message in spills), 0)
-            inserts += spills
-        batch = Batch(inserts, deletes)
+        batch = Batch([*inserts, *spills], deletes)
         for group in groups:
             batch.inserts += group.inserts
             batch.deletes += group.deletes
             batch.purges += group.purges
-        if batch.inserts:
-            last = max(batch.inserts[-1].id, inserts[-1].id if inserts else 0)
-            if last > self._high_water:
-                self._high_water = last + HIGH_WATER_AHEAD
+        last = max((part[-1].id for part in (inserts, spills, *(group.inserts for group in groups)) if part), default=0)
+        if last > self._high_water:
+            self._high_water = last + HIGH_WATER_AHEAD
         batch.high_water = self._high_water
         return batch, groups
 
@@ -239,7 +237,7 @@ class Journal:
                 break
         for message in inserts:
             del pending[message.id]
-            self._bytes -= message.size
+            self._bytes -= len(message.body) or message.size
         return inserts
 
     async def _write(self, batch: Batch) -> None:
@@ -274,7 +272,7 @@ class Journal:
             if confirms is not None:
                 touched.add(confirms)
         counters = self.counters
-        counters.commits += 1
+        counters.commits += bool(batch)
         counters.inserted += len(batch.inserts)
         counters.deleted += len(batch.deletes)
         for group in groups:

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from time import monotonic
 
 import pika
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
 Connect = Callable[[], pika.BlockingConnection]
+
+
+def process_until(connection: pika.BlockingConnection, is_done: Callable[[], bool], deadline: float = 20.0) -> None:
+    """Let pika handle what arrives until `is_done`; fail after `deadline` seconds."""
+    until = monotonic() + deadline
+    while not is_done():
+        left = until - monotonic()
+        assert left > 0, f"nothing happened for {deadline} s"
+        connection.process_data_events(time_limit=left)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import ChannelClosedByBroker, UnroutableError
 
-from tests.integration.pika_fixtures import Connect, channel, connect, connection, queue
+from tests.integration.pika_fixtures import Connect, channel, connect, connection, process_until, queue
 
 __all__ = ["channel", "connect", "connection", "queue"]
 
@@ -178,13 +178,11 @@ def test_prefetch_bounds_what_a_consumer_holds(
     put(channel, queue, *(b"%d" % number for number in range(5)))
     channel.basic_qos(prefetch_count=2)
     channel.basic_consume(queue, lambda _, method, __, ___: received.append(method.delivery_tag))
-    while len(received) < 2:
-        connection.process_data_events(time_limit=10)
+    process_until(connection, lambda: len(received) >= 2)
     ready = channel.queue_declare(queue, passive=True).method.message_count
     assert (received, ready) == ([1, 2], 3)
     channel.basic_ack(2, multiple=True)
-    while len(received) < 4:
-        connection.process_data_events(time_limit=10)
+    process_until(connection, lambda: len(received) >= 4)
     assert received == [1, 2, 3, 4]
 
 
@@ -214,6 +212,26 @@ def test_nack_of_tag_zero_with_multiple_requeues_everything(channel: BlockingCha
     assert [take(channel, queue), take(channel, queue)] == [(b"one", True), (b"two", True)]
 
 
+def test_ack_with_multiple_settles_everything_up_to_its_tag(connection: pika.BlockingConnection, queue: str) -> None:
+    first, second = connection.channel(), connection.channel()
+    put(first, queue, b"one", b"two", b"three")
+    for _ in range(3):
+        take(first, queue)
+    first.basic_ack(2, multiple=True)
+    first.close()
+    assert [take(second, queue), take(second, queue)] == [(b"three", True), (None, False)]
+
+
+def test_ack_of_tag_zero_with_multiple_settles_everything(connection: pika.BlockingConnection, queue: str) -> None:
+    first = connection.channel()
+    put(first, queue, b"one", b"two")
+    for _ in range(2):
+        take(first, queue)
+    first.basic_ack(0, multiple=True)
+    first.close()
+    assert take(connection.channel(), queue) == (None, False)
+
+
 def test_recover_requeues_what_the_channel_holds(channel: BlockingChannel, queue: str) -> None:
     put(channel, queue, b"one")
     take(channel, queue)
@@ -238,8 +256,7 @@ def test_consumers_of_a_queue_take_turns(
             queue, lambda _, method, __, body: received[method.consumer_tag].append(body), True, False, tag
         )
     put(channel, queue, *(b"%d" % number for number in range(4)))
-    while sum(map(len, received.values())) < 4:
-        connection.process_data_events(time_limit=10)
+    process_until(connection, lambda: sum(map(len, received.values())) >= 4)
     assert sorted(received.values()) == [[b"0", b"2"], [b"1", b"3"]]
 
 
@@ -297,8 +314,7 @@ def test_a_consumer_hears_that_its_queue_was_deleted(
     channel.add_on_cancel_callback(lambda frame: cancelled.append(frame.method.consumer_tag))
     tag = channel.basic_consume(name, lambda *_: None)
     connect().channel().queue_delete(name)
-    while not cancelled:
-        connection.process_data_events(time_limit=10)
+    process_until(connection, lambda: bool(cancelled))
     assert cancelled == [tag]
 
 

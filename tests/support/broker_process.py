@@ -66,17 +66,17 @@ class BrokerProcess:
 
     def __init__(self, directory: Path, *, command: Sequence[str] = (sys.executable, "-m", "broker")) -> None:
         self.port = free_port()
-        self._config = directory / "conf"
+        self.config = directory / "conf"
         self._data = directory / "data"
-        self._command = [*command, "--config", str(self._config)]
+        self._command = [*command, "--config", str(self.config)]
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
         self._settled = threading.Event()
         self._lines: deque[str] = deque(maxlen=20_000)
-        (self._config / "datasources").mkdir(parents=True)
+        (self.config / "datasources").mkdir(parents=True)
         self._data.mkdir()
-        (self._config / "broker.xml").write_text(BROKER_XML.format(port=self.port))
-        (self._config / "datasources" / "master-datasources.xml").write_text(
+        (self.config / "broker.xml").write_text(BROKER_XML.format(port=self.port))
+        (self.config / "datasources" / "master-datasources.xml").write_text(
             DATASOURCES_XML.format(directory=self._data)
         )
 

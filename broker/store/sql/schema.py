@@ -43,6 +43,9 @@ def _column(name: str, type_: Any, **options: Any) -> Column[Any]:
 # In SQLite a single key column of exactly this type is the row's own address: no second b-tree.
 _ID: Final = BigInteger().with_variant(Integer(), "sqlite")
 
+# A field table or content header can be longer than the 65 535 octets of MySQL's plain BLOB.
+_LONG: Final = (1 << 24) - 1
+
 VIRTUAL_HOST: Final = Table("MB_VIRTUAL_HOST", metadata, _column("VHOST", _name(), primary_key=True))
 
 EXCHANGE: Final = Table(
@@ -53,7 +56,7 @@ EXCHANGE: Final = Table(
     _column("EXCHANGE_TYPE", _name(), nullable=False),
     _column("AUTO_DELETE", Boolean, nullable=False),
     _column("INTERNAL", Boolean, nullable=False),
-    _column("ARGUMENTS", LargeBinary, nullable=False),
+    _column("ARGUMENTS", LargeBinary(_LONG), nullable=False),
 )
 
 QUEUE: Final = Table(
@@ -64,7 +67,7 @@ QUEUE: Final = Table(
     _column("QUEUE_NAME", _name(), nullable=False),
     _column("EXCLUSIVE", Boolean, nullable=False),
     _column("AUTO_DELETE", Boolean, nullable=False),
-    _column("ARGUMENTS", LargeBinary, nullable=False),
+    _column("ARGUMENTS", LargeBinary(_LONG), nullable=False),
     UniqueConstraint("vhost", "queue_name", name="MB_QUEUE_NAME_KEY"),
 )
 
@@ -79,7 +82,7 @@ BINDING: Final = Table(
     _column("DESTINATION_KIND", String(8), nullable=False),
     _column("DESTINATION", _name(), nullable=False),
     _column("ROUTING_KEY", _name(), nullable=False),
-    _column("ARGUMENTS", LargeBinary, nullable=False),
+    _column("ARGUMENTS", LargeBinary(_LONG), nullable=False),
     UniqueConstraint("binding_hash", name="MB_BINDING_HASH_KEY"),
 )
 
@@ -92,8 +95,8 @@ METADATA: Final = Table(
     _column("QUEUE_ID", BigInteger, nullable=False),
     _column("CONTENT_ID", BigInteger),
     _column("REDELIVERED", SmallInteger, nullable=False),
-    _column("MESSAGE_METADATA", LargeBinary, nullable=False),
-    _column("MESSAGE_CONTENT", LargeBinary),
+    _column("MESSAGE_METADATA", LargeBinary(_LONG), nullable=False),
+    _column("MESSAGE_CONTENT", LargeBinary(65_500)),
 )
 # In SQLite every index entry ends with the row's address, here MESSAGE_ID: naming it would store it twice.
 Index("MB_METADATA_QUEUE_ID_INDEX", METADATA.c.queue_id).ddl_if(dialect="sqlite")

@@ -83,6 +83,8 @@ class SqliteStore:
         # A transient message can be settled while it is being written: where its row goes is decided here.
         transient = {message.id for message in batch.inserts if message.state == TRANSIENT}
         high_water = batch.high_water if batch.high_water > self._high_water else 0
+        if not batch and not high_water:
+            return
         await self._on_writer(lambda: sqlite_write.write(self._raw, self._node_id, batch, transient, high_water))
         self._high_water = max(self._high_water, high_water)
 

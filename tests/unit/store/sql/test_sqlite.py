@@ -7,6 +7,7 @@ import resource
 import signal
 import sqlite3
 import stat
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -18,6 +19,8 @@ from broker.ports import Batch
 from broker.slot import Slot
 from broker.store.sql.sqlite import SqliteStore
 from tests.contract.harness import LATEST, ORDERS, message
+
+ROOT = Path(__file__).parents[4]
 
 # Opens the store, writes ten messages, says so and waits until it is killed.
 WRITE_AND_WAIT = """
@@ -34,6 +37,21 @@ async def main():
     await store.write(Batch(inserts=[message(number) for number in range(1, 11)], high_water=10))
     print("written", flush=True)
     sys.stdin.read()
+
+asyncio.run(main())
+"""
+
+# Opens the store and says whether that needed alembic.
+OPEN_AND_LOOK = """
+import asyncio, sys
+from pathlib import Path
+from broker.store.sql.sqlite import SqliteStore
+
+async def main():
+    store = SqliteStore(Path(sys.argv[1]))
+    await store.open()
+    await store.close()
+    print("alembic" in sys.modules)
 
 asyncio.run(main())
 """
@@ -58,7 +76,7 @@ async def other_process(path: Path) -> AsyncIterator[asyncio.subprocess.Process]
     """Another process that holds the store and has written ten messages."""
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", WRITE_AND_WAIT, str(path), stdin=pipe, stdout=pipe, cwd=Path(__file__).parents[4]
+        sys.executable, "-c", WRITE_AND_WAIT, str(path), stdin=pipe, stdout=pipe, cwd=ROOT
     )
     assert process.stdout is not None
     assert await process.stdout.readline() == b"written\n"
@@ -71,7 +89,7 @@ async def other_process(path: Path) -> AsyncIterator[asyncio.subprocess.Process]
 async def test_a_file_in_use_by_another_process_is_refused(
     path: Path, other_process: asyncio.subprocess.Process
 ) -> None:
-    with pytest.raises(StoreLocked, match=f"mb.db is in use by process {other_process.pid} on "):
+    with pytest.raises(StoreLocked, match=rf"mb\.db is in use by process {other_process.pid} on "):
         await SqliteStore(path).open()
 
 
@@ -130,7 +148,7 @@ async def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Pa
     path = tmp_path / "mb.db"
     path.write_bytes(b"these are my notes " * 100)
 
-    with pytest.raises(StoreError, match="mb.db: file is not a database") as refused:
+    with pytest.raises(StoreError, match=r"mb\.db: file is not a database") as refused:
         await SqliteStore(path).open()
 
     assert not isinstance(refused.value, StoreUnavailable)
@@ -140,7 +158,7 @@ async def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Pa
 async def test_a_directory_that_cannot_be_made_is_an_error_of_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
-    with pytest.raises(StoreError, match="mb.db: Not a directory"):
+    with pytest.raises(StoreError, match=r"mb\.db: Not a directory"):
         await SqliteStore(tmp_path / "file" / "mb.db").open()
 
 
@@ -150,7 +168,7 @@ async def test_a_full_disk_is_an_outage_that_can_end(store: SqliteStore) -> None
 
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
     try:
-        with pytest.raises(StoreUnavailable, match="the store .*mb.db: "):
+        with pytest.raises(StoreUnavailable, match=r"the store .*mb\.db: "):
             await store.write(batch)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -166,6 +184,14 @@ async def test_a_node_may_take_the_lane_of_a_stopped_one_when_all_are_taken(path
     await store.close()
 
     assert lanes == [*range(256), 0]
+
+
+def test_a_schema_that_is_up_to_date_is_opened_without_importing_alembic(path: Path) -> None:
+    command = [sys.executable, "-c", OPEN_AND_LOOK, str(path)]
+
+    first, second = (subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout for _ in range(2))
+
+    assert (first, second) == (b"True\n", b"False\n")
 
 
 async def test_deleted_content_leaves_no_rows_behind(store: SqliteStore, path: Path) -> None:

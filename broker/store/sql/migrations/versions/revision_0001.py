@@ -24,6 +24,7 @@ def _name(length: int = 255) -> sa.String:
 
 
 _ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+_LONG = (1 << 24) - 1
 
 
 def upgrade() -> None:
@@ -41,7 +42,7 @@ def _create_topology() -> None:
         sa.Column("EXCHANGE_TYPE", _name(), nullable=False),
         sa.Column("AUTO_DELETE", sa.Boolean, nullable=False),
         sa.Column("INTERNAL", sa.Boolean, nullable=False),
-        sa.Column("ARGUMENTS", sa.LargeBinary, nullable=False),
+        sa.Column("ARGUMENTS", sa.LargeBinary(_LONG), nullable=False),
     )
     op.create_table(
         "MB_QUEUE",
@@ -50,7 +51,7 @@ def _create_topology() -> None:
         sa.Column("QUEUE_NAME", _name(), nullable=False),
         sa.Column("EXCLUSIVE", sa.Boolean, nullable=False),
         sa.Column("AUTO_DELETE", sa.Boolean, nullable=False),
-        sa.Column("ARGUMENTS", sa.LargeBinary, nullable=False),
+        sa.Column("ARGUMENTS", sa.LargeBinary(_LONG), nullable=False),
         sa.UniqueConstraint("VHOST", "QUEUE_NAME", name="MB_QUEUE_NAME_KEY"),
     )
     op.create_table(
@@ -62,7 +63,7 @@ def _create_topology() -> None:
         sa.Column("DESTINATION_KIND", sa.String(8), nullable=False),
         sa.Column("DESTINATION", _name(), nullable=False),
         sa.Column("ROUTING_KEY", _name(), nullable=False),
-        sa.Column("ARGUMENTS", sa.LargeBinary, nullable=False),
+        sa.Column("ARGUMENTS", sa.LargeBinary(_LONG), nullable=False),
         sa.UniqueConstraint("BINDING_HASH", name="MB_BINDING_HASH_KEY"),
     )
 
@@ -74,8 +75,8 @@ def _create_messages() -> None:
         sa.Column("QUEUE_ID", sa.BigInteger, nullable=False),
         sa.Column("CONTENT_ID", sa.BigInteger),
         sa.Column("REDELIVERED", sa.SmallInteger, nullable=False),
-        sa.Column("MESSAGE_METADATA", sa.LargeBinary, nullable=False),
-        sa.Column("MESSAGE_CONTENT", sa.LargeBinary),
+        sa.Column("MESSAGE_METADATA", sa.LargeBinary(_LONG), nullable=False),
+        sa.Column("MESSAGE_CONTENT", sa.LargeBinary(65_500)),
     )
     is_sqlite = op.get_context().dialect.name == "sqlite"
     by_queue = ["QUEUE_ID"] if is_sqlite else ["QUEUE_ID", "MESSAGE_ID"]

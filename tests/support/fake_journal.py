@@ -1,0 +1,75 @@
+"""The journal without a loop: what was taken lies there until a test says `commit`.
+
+Keeps the states of messages as the real one does; its store is a real one, so what is on disk can be asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from broker.message import PENDING, SETTLED, STORED, Message
+from broker.ports import Batch, MessageStore
+from broker.slot import Slot
+from tests.support.stage import Gate, drive
+
+
+class FakeJournal:
+    """Group commit by hand. A shut `gate` keeps transactions and purges waiting."""
+
+    def __init__(self, store: MessageStore, touched_confirms: set[Any], gate: Gate) -> None:
+        self._store = store
+        self._touched_confirms = touched_confirms
+        self._gate = gate
+        self._pending: dict[int, Message] = {}
+        self._spills: list[Message] = []
+        self._deletes: list[Message] = []
+        self.is_full = False
+
+    def append(self, message: Message) -> None:
+        assert message.state == PENDING
+        self._pending[message.id] = message
+
+    def settle(self, message: Message) -> None:
+        if message.state == PENDING:
+            del self._pending[message.id]
+            message.state = SETTLED
+            if message.confirms is not None:
+                self._touched_confirms.add(message.confirms)
+        elif message.state == STORED:
+            message.state = SETTLED
+            self._deletes.append(message)
+        else:
+            raise AssertionError(f"{message!r} settled twice")
+
+    def spill(self, message: Message) -> None:
+        self._spills.append(message)
+
+    def forget(self, message: Message) -> None:
+        self._deletes.append(message)
+
+    async def transact(self, inserts: Sequence[Message], deletes: Sequence[Message]) -> None:
+        await self._gate.passed()
+        self.commit(Batch(list(inserts), list(deletes)))
+
+    async def purge(self, slots: Sequence[Slot]) -> None:
+        await self._gate.passed()
+        self.commit(Batch(purges=list(slots)))
+
+    async def flushed(self) -> None:
+        self.commit()
+
+    def check_full(self) -> bool:
+        return self.is_full
+
+    def commit(self, group: Batch | None = None) -> None:
+        """Write all that waits, and `group` with it, in one transaction."""
+        group = group or Batch()
+        written = [*self._pending.values(), *group.inserts]
+        batch = Batch([*written, *self._spills], [*self._deletes, *group.deletes], group.purges)
+        self._pending, self._spills, self._deletes = {}, [], []
+        drive(self._store.write(batch))
+        for message in written:
+            message.state = STORED
+            if message.confirms is not None:
+                self._touched_confirms.add(message.confirms)

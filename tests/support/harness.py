@@ -1,0 +1,271 @@
+"""A whole broker without a socket, a loop or a clock, and clients connected to it.
+
+Everything is the real thing but the edges: coroutines run on a `Stage`, the journal commits when told to, names are
+counted, time stands still. What the AMQP edge does between a connection and its socket is done here in a few lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from itertools import count
+
+from broker.amqp.connection import Connection, Surroundings, server_properties
+from broker.amqp.connection import Peer as Address
+from broker.amqp.fields import EMPTY_TABLE, FieldTable
+from broker.amqp.method import Method
+from broker.amqp.methods import (
+    BasicPublish,
+    ChannelOpen,
+    ChannelOpenOk,
+    ConnectionOpen,
+    ConnectionOpenOk,
+    ConnectionStart,
+    ConnectionStartOk,
+    ConnectionTune,
+    ConnectionTuneOk,
+)
+from broker.amqp.properties import BasicProperties
+from broker.amqp.spec import PROTOCOL_HEADER
+from broker.auth.users import User, Users
+from broker.broker import Broker, Confirmable, Limits
+from broker.coordination.feed import Feed
+from broker.coordination.slots import LocalSlotCoordinator
+from broker.message import MessageIdGenerator
+from broker.queue import Queue, QueueLimits
+from broker.store.memory import MemoryStore
+from broker.topology import Change
+from broker.vhost import VirtualHost
+from tests.support.clock import FakeClock
+from tests.support.fake_journal import FakeJournal
+from tests.support.peer import Content, Peer
+from tests.support.stage import Gate, Stage, Turns, drive, turn
+
+GUEST = b"\0guest\0guest"
+ALL_CAPABILITIES = (
+    "publisher_confirms",
+    "basic.nack",
+    "consumer_cancel_notify",
+    "connection.blocked",
+    "authentication_failure_close",
+)
+
+
+class GatedTopology:
+    """Records in `store`, but not while the gate is shut; `failure` is raised once if set."""
+
+    def __init__(self, store: MemoryStore, gate: Gate) -> None:
+        self._store = store
+        self._gate = gate
+        self.failure: Exception | None = None
+
+    async def record(self, changes: Sequence[Change]) -> None:
+        await self._gate.passed()
+        if self.failure is not None:
+            failure, self.failure = self.failure, None
+            raise failure
+        await self._store.record(changes)
+
+
+class Harness:
+    """One node. `gate` holds back whatever waits for the store while it is shut."""
+
+    def __init__(
+        self, *, limits: Limits | None = None, queue_limits: QueueLimits | None = None, max_queues: int = 100
+    ) -> None:
+        self.clock = FakeClock()
+        self.gate = Gate()
+        self.stage = Stage()
+        self.store = MemoryStore()
+        drive(self.store.open())
+        touched_confirms: set[Confirmable] = set()
+        self.journal = FakeJournal(self.store, touched_confirms, self.gate)
+        slots = LocalSlotCoordinator()
+        feed = Feed(self.store, self.journal, slots, self.stage, self._on_fed)  # type: ignore[arg-type]
+        self.broker = Broker(
+            ids=MessageIdGenerator(0),
+            journal=self.journal,
+            feed=self._fed,
+            touched_confirms=touched_confirms,
+            limits=limits or Limits(heartbeat=60),
+        )
+        self.topology = GatedTopology(self.store, self.gate)
+        self._queue_ids = count(1)
+        new_queue = partial(
+            Queue, limits=queue_limits or QueueLimits(), journal=self.journal, slots=slots, on_hungry=feed.start
+        )
+        changes = Turns()
+        for name in ("/", "carbon"):
+            self.broker.vhosts[name] = VirtualHost(
+                name,
+                topology=self.topology,  # type: ignore[arg-type]
+                journal=self.journal,
+                changes=changes,
+                new_queue=new_queue,
+                new_queue_id=self._new_queue_id,
+                no_arguments=EMPTY_TABLE,
+                max_queues=max_queues,
+            )
+        users = Users([User("guest", "guest", loopback_only=True), User("admin", "secret")])
+        names = count(1)
+        self._surroundings = Surroundings(
+            self.broker,
+            users,
+            server_properties("0.1.0", "NODE:1", "Python 3.11"),
+            lambda prefix: f"{prefix}{next(names)}",
+            self.stage.spawn,
+        )
+        self._clients: list[Client] = []
+
+    @property
+    def vhost(self) -> VirtualHost:
+        return self.broker.vhosts["/"]
+
+    def connect(self, *, is_loopback: bool = True) -> Client:
+        """Return a client that has a socket and has said nothing yet."""
+        client = Client(self, self._surroundings, is_loopback)
+        self._clients.append(client)
+        return client
+
+    def peer(self, capabilities: Sequence[str] = ALL_CAPABILITIES, *, heartbeat: int = 0, frame_max: int = 0) -> Client:
+        """Return a client with an open connection, and channel 1 open on it."""
+        client = self.connect()
+        client.send_raw(PROTOCOL_HEADER)
+        client.send(0, start_ok(capabilities))
+        client.send(0, ConnectionTuneOk(0, frame_max, heartbeat))
+        client.send(0, ConnectionOpen("/"))
+        client.send(1, ChannelOpen())
+        kinds = [type(method) for _, method in client.received()]
+        assert kinds == [ConnectionStart, ConnectionTune, ConnectionOpenOk, ChannelOpenOk]
+        return client
+
+    def commit(self) -> None:
+        """Let the store commit what the journal has taken."""
+        self.journal.commit()
+        self.broker.flush_confirms()
+        self.run()
+
+    def run(self) -> None:
+        """Let everything go on until nothing moves: coroutines, deliveries, sockets."""
+        while True:
+            is_busy = self.stage.run()
+            self.broker.dispatch()
+            is_busy |= any([client.flush() for client in self._clients])
+            if not is_busy:
+                return
+
+    async def _new_queue_id(self) -> int:
+        return next(self._queue_ids)
+
+    async def _fed(self, queue: Queue) -> None:
+        while queue.feeding:
+            await turn()
+
+    def _on_fed(self, queue: Queue) -> None:
+        self.broker.touched.add(queue)
+        self.broker.dispatch()
+
+
+class Client:
+    """The far end of one connection."""
+
+    def __init__(self, harness: Harness, surroundings: Surroundings, is_loopback: bool) -> None:
+        self._harness = harness
+        self._peer = Peer(self._deliver)
+        address = Address("127.0.0.1:50000" if is_loopback else "192.0.2.7:50000", is_loopback)
+        self.connection = Connection(surroundings, address, lambda: None, harness.clock.monotonic())
+        self.reads = True
+        """False: the client has stopped reading, and what is written to it stays in the output buffer."""
+        self.is_closed = False
+        """Has the broker closed the socket?"""
+
+    def send(
+        self, channel: int, method: Method, properties: BasicProperties | None = None, body: bytes | None = None
+    ) -> None:
+        self._peer.send(channel, method, properties, body)
+
+    def send_raw(self, data: bytes) -> None:
+        self._peer.send_raw(data)
+
+    def publish(
+        self,
+        routing_key: str,
+        *bodies: bytes,
+        exchange: str = "",
+        channel: int = 1,
+        mandatory: bool = False,
+        properties: BasicProperties | None = None,
+    ) -> None:
+        """Publish `bodies`, each in a read of its own."""
+        for body in bodies:
+            self.send(channel, BasicPublish(0, exchange, routing_key, mandatory), properties, body)
+
+    def received(self) -> list[tuple[int, Method]]:
+        """Return `(channel, method)` of everything since the last call."""
+        return self._peer.received()
+
+    def contents(self) -> list[Content]:
+        """Return every complete content since the last call."""
+        return self._peer.received_content()
+
+    def bodies(self) -> list[bytes]:
+        """Return the bodies of the contents since the last call."""
+        return [content.body for content in self.contents()]
+
+    def call(self, channel: int, method: Method) -> Method:
+        """Send `method` and return the one answer."""
+        self.received()
+        self.send(channel, method)
+        ((answered, answer),) = self.received()
+        assert answered == channel
+        return answer
+
+    @property
+    def heartbeats(self) -> int:
+        return self._peer.heartbeats
+
+    @property
+    def protocol_header(self) -> bytes:
+        return self._peer.protocol_header
+
+    def tick(self, *, may_expire: bool = True) -> bool:
+        """Let the connection look at the clock; return whether the socket must be closed at once."""
+        must_close = self.connection.tick(self._harness.clock.monotonic(), may_expire=may_expire)
+        self._harness.run()
+        return must_close
+
+    def lose(self) -> None:
+        """Cut the connection."""
+        if not self.is_closed:
+            self.is_closed = True
+            self.connection.on_lost()
+            self._harness.run()
+
+    def flush(self) -> bool:
+        """Move output to the peer as the socket's edge does; return whether there was any."""
+        connection = self.connection
+        if not self.reads:
+            connection.block_output()
+            return False
+        output, _ = connection.take_output(self._harness.clock.monotonic())
+        if not self.is_closed:
+            self._peer.feed(b"".join(output))
+        if connection.is_finished and not self.is_closed:
+            self.is_closed = True
+            connection.on_lost()
+            return True
+        if connection.is_output_blocked:
+            connection.unblock_output()
+            return True
+        return bool(output)
+
+    def _deliver(self, data: bytes) -> None:
+        if not self.is_closed:
+            self.connection.receive(data, self._harness.clock.monotonic())
+            self._harness.run()
+
+
+def start_ok(capabilities: Sequence[str] = (), mechanism: str = "PLAIN", response: bytes = GUEST) -> ConnectionStartOk:
+    """Return the start-ok of a client with these capabilities."""
+    table = FieldTable.of({"capabilities": dict.fromkeys(capabilities, True)})
+    return ConnectionStartOk(table, mechanism, response)

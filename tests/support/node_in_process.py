@@ -1,0 +1,255 @@
+"""A whole node without sockets and without a clock: broker, journal, feed and connections on the running event loop.
+
+Composes the parts as `broker.node` does, but hands out clients that read and write octets directly, waits until nothing
+moves any more, and can be crashed. Knows every part; must not judge what clients see.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from functools import partial
+from itertools import count
+from typing import Any
+
+from broker.amqp import methods as amqp
+from broker.amqp.connection import Connection, Surroundings, server_properties
+from broker.amqp.connection import Peer as Address
+from broker.amqp.method import Method
+from broker.amqp.properties import BasicProperties
+from broker.auth.users import User, Users
+from broker.broker import Broker, Confirmable
+from broker.config.configuration import Configuration
+from broker.coordination.feed import Feed
+from broker.coordination.slots import LocalSlotCoordinator
+from broker.message import Message, MessageIdGenerator
+from broker.node import Node
+from broker.ports import Batch, Store
+from broker.queue import Queue, QueueLimits
+from broker.store.journal import Journal, JournalLimits
+from tests.support.peer import Content, Peer
+
+START_MS = 1_700_000_000_000
+FRAME_MAX = 4096
+
+
+class UnhurriedStore:
+    """A store whose writes begin and end some turns of the loop later, so that much can happen in between."""
+
+    def __init__(self, store: Store, turns: int = 2) -> None:
+        self._store = store
+        self._turns = turns
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def write(self, batch: Batch) -> None:
+        await turns(self._turns)
+        await self._store.write(batch)
+        await turns(self._turns)
+
+
+async def turns(number: int) -> None:
+    """Let everything that is ready run, `number` times."""
+    for _ in range(number):
+        await asyncio.sleep(0)
+
+
+class Tasks:
+    """What stands for the node's task group: an error in a task comes out when somebody waits."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def create_task(self, coroutine: Coroutine[Any, Any, Any], *, name: str | None = None) -> asyncio.Task[Any]:
+        task = asyncio.get_running_loop().create_task(coroutine, name=name)
+        self._tasks.add(task)
+        return task
+
+    async def wait(self) -> bool:
+        """Wait for one of the tasks that are under way; return whether there was one."""
+        for task in [task for task in self._tasks if task.done()]:
+            self._tasks.discard(task)
+            task.result()
+        if self._tasks:
+            await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+            return True
+        return False
+
+    async def cancel(self) -> None:
+        tasks, self._tasks = self._tasks, set()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class Client:
+    """A connection that is open on "/", with the frames it sends and gets."""
+
+    def __init__(self, node: NodeInProcess, surroundings: Surroundings) -> None:
+        self._node = node
+        self._has_output = False
+        self._connection = Connection(surroundings, Address("test", True), self._on_output, 0.0)
+        self._peer = Peer(self._deliver, FRAME_MAX)
+        self._peer.send_raw(b"AMQP\x00\x00\x09\x01")
+        self.send(0, amqp.ConnectionStartOk(response=b"\0guest\0guest"))
+        self.send(0, amqp.ConnectionTuneOk(0, FRAME_MAX, 0))
+        self.send(0, amqp.ConnectionOpen("/"))
+        assert self.receive()[-1] == (0, amqp.ConnectionOpenOk(), None)
+
+    def _on_output(self) -> None:
+        self._has_output = True
+
+    def _deliver(self, data: bytes) -> None:
+        self._node.ids.advance(self._node.wall_ms())
+        self._connection.receive(data, 0.0)
+        self._node.broker.dispatch()
+
+    def send(
+        self, channel: int, method: Method, properties: BasicProperties | None = None, body: bytes | None = None
+    ) -> None:
+        self._peer.send(channel, method, properties, body)
+
+    def receive(self) -> list[tuple[int, Method, Content | None]]:
+        """Return everything that has come, in order."""
+        while self._has_output:
+            self._has_output = False
+            output, _ = self._connection.take_output(0.0)
+            self._peer.feed(b"".join(output))
+            if self._connection.is_output_blocked:
+                self._connection.unblock_output()
+                self._node.broker.dispatch()
+        contents = iter(self._peer.received_content())
+        received = self._peer.received()
+        return [(channel, method, next(contents) if method.has_content else None) for channel, method in received]
+
+    def lose(self) -> None:
+        """The socket is gone."""
+        self._connection.on_lost()
+
+    def close(self) -> None:
+        """The node closes the connection because it stops."""
+        self._connection.force_close("shutdown")
+        self._connection.on_lost()
+
+
+class NodeInProcess:
+    """One life of a node over `store`."""
+
+    broker: Broker
+    ids: MessageIdGenerator
+    journal: Journal
+
+    def __init__(
+        self, store: Store, *, queue_limits: QueueLimits, journal_limits: JournalLimits, clock: count[int]
+    ) -> None:
+        """`clock` counts the milliseconds, over all lives."""
+        self.store = store
+        self._queue_limits = queue_limits
+        self._journal_limits = journal_limits
+        self._clock = clock
+        self._node = Node(Configuration(), store)
+        self._tasks = Tasks()
+        self._loops = Tasks()
+        self._names = count(1)
+
+    def wall_ms(self) -> int:
+        return START_MS + next(self._clock)
+
+    async def open(self) -> None:
+        """Open and register the store; until `start`, nothing but the store is there."""
+        await self.store.open()
+        self._registration = await self.store.register("node-a")
+
+    async def start(self) -> None:
+        """Build the node as `Node._serve` does."""
+        registration = self._registration
+        touched: set[Confirmable] = set()
+        self.ids = MessageIdGenerator(registration.lane, registration.last_message_id)
+        slots = LocalSlotCoordinator()
+        self.journal = Journal(
+            self.store,
+            high_water=registration.last_message_id,
+            touched_confirms=touched,
+            on_settled=lambda: self.broker.flush_confirms(),
+            on_full=lambda is_full: None,
+            limits=self._journal_limits,
+        )
+
+        def on_fed(queue: Queue) -> None:
+            self.broker.touched.add(queue)
+            self.broker.dispatch()
+
+        tasks: Any = self._tasks
+        feed = Feed(self.store, self.journal, slots, tasks, on_fed)
+        self.broker = Broker(ids=self.ids, journal=self.journal, feed=feed.wait, touched_confirms=touched)
+        new_queue = partial(
+            Queue,
+            lane=registration.lane,
+            limits=self._queue_limits,
+            journal=self.journal,
+            slots=slots,
+            on_hungry=feed.start,
+        )
+        await self._node._restore(self.broker, registration, slots, new_queue)
+        self._loops.create_task(self.journal.run())
+        self._surroundings = Surroundings(
+            self.broker,
+            Users([User("guest", "guest")]),
+            server_properties("0", "node-a", "test"),
+            lambda prefix: f"{prefix}{next(self._names)}",
+            self._tasks.create_task,
+        )
+
+    def connect(self) -> Client:
+        return Client(self, self._surroundings)
+
+    @property
+    def queues(self) -> dict[str, Queue]:
+        return self.broker.vhosts["/"].queues
+
+    async def step(self) -> bool:
+        """Wait for something that is under way; return False when nothing is."""
+        if await self._tasks.wait():
+            return True
+        if not self.journal.is_idle:
+            waiting = asyncio.get_running_loop().create_task(_wait(self.journal))
+            loops = self._loops._tasks
+            await asyncio.wait({waiting, *loops}, return_when=asyncio.FIRST_COMPLETED)
+            for loop in loops:
+                if loop.done():
+                    loop.result()
+            return True
+        return False
+
+    async def stored(self) -> dict[int, list[Message]]:
+        """Return what the store holds, by queue id."""
+        messages: dict[int, list[Message]] = {}
+        for slot in await self.store.backlog():
+            queue = Queue("/", "any", slot.queue_id, durable=True, journal=_NONE, slots=_NONE, on_hungry=_NONE)
+            messages[slot.queue_id] = await self.store.read(queue, slot, 1_000_000, 1 << 40)
+        return messages
+
+    async def crash(self) -> None:
+        """Leave everything as it is; only what the store has committed remains."""
+        await self._tasks.cancel()
+        await self._loops.cancel()
+        await self.store.close()
+
+    async def stop(self, clients: list[Client]) -> None:
+        """Stop in order, as `Node.run` does."""
+        for client in clients:
+            client.close()
+        while await self._tasks.wait():
+            pass
+        await self.journal.drain()
+        await self._loops.cancel()
+        await self._node._resign(self.broker)
+        await self.store.close()
+
+
+async def _wait(journal: Journal) -> None:
+    await journal.flushed()
+
+
+_NONE: Any = None
