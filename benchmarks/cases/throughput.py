@@ -27,7 +27,7 @@ SHAPES = [
     replace(TRANSIENT, name="4 publishers, 1 consumer, 1 queue", publishers=4),
     replace(TRANSIENT, name="4 publishers, 4 consumers, 4 queues", publishers=4, consumers=4, queues=4),
     replace(PERSISTENT, name="persistent 4 publishers, 4 consumers, 4 queues", publishers=4, consumers=4, queues=4),
-    replace(TRANSIENT, name="1 publisher, 100 queues, 4 consumed", queues=100, consumers=0, confirm_window=1000),
+    replace(TRANSIENT, name="1 publisher, 100 queues, not consumed", queues=100, consumers=0, confirm_window=1000),
     replace(TRANSIENT, name="fan-out to 5 queues", exchange="fanout", queues=5, consumers=5),
     replace(
         PERSISTENT, name="persistent fan-out to 5 queues", exchange="fanout", queues=5, consumers=5, confirm_window=1000

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from broker.amqp import methods as amqp
@@ -16,7 +17,7 @@ from broker.amqp.consumer import Consumer
 from broker.amqp.content import Content
 from broker.amqp.frames import AckRun
 from broker.amqp.method import METHODS, Method, frame
-from broker.amqp.publishing import Publisher
+from broker.amqp.publishing import Publisher, clones
 from broker.amqp.spec import FRAME_METHOD
 from broker.amqp.transaction import Transaction
 from broker.amqp.unacked import Unacked
@@ -110,11 +111,10 @@ class Channel:
             self._update_fast()
             header, chunks = content.header, content.chunks
             route = self.resolve(content.arguments)
-            flags = int.from_bytes(header[16:18], "big")
             if len(chunks) > 1:
-                self._publisher.publish(route, flags, header, b"", chunks)
+                self._publisher.publish(route, header, b"", chunks)
             else:
-                self._publisher.publish(route, flags, header, chunks[0] if chunks else b"")
+                self._publisher.publish(route, header, chunks[0] if chunks else b"")
             return None
         if frame_type != FRAME_METHOD:
             raise UnexpectedFrame("expected method frame, got non method frame instead")
@@ -518,12 +518,13 @@ class Channel:
         publications, acked, requeued = self._transaction().take()
         messages: list[Message] = []
         for publication in publications:
-            route, header, body, chunks = publication.route, publication.header, publication.body, publication.chunks
-            queues: Any = [queue for queue in publication.queues if self._is_here(queue)]
+            queues = tuple(queue for queue in publication.queues if self._is_here(queue))
             if queues:
-                messages += self._publisher.clones(route, queues, header, body, chunks)
-            elif route.mandatory:
-                self._publisher.return_unroutable(route, header, body, chunks)
+                messages += clones(self.broker.ids, replace(publication, queues=queues))
+            elif publication.route.mandatory:
+                self._publisher.return_unroutable(
+                    publication.route, publication.header, publication.body, publication.chunks
+                )
         inserts = [message for message in messages if message.state == PENDING]
         deletes = [message for _, message in acked if message.state != TRANSIENT]
         if inserts or deletes:

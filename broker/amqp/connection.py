@@ -217,7 +217,8 @@ class Connection:
     def take_output(self, now: float) -> tuple[list[bytes], bool]:
         """Return and forget what is to be written, and whether it is large."""
         self._is_flush_scheduled = False
-        self.last_sent = now
+        if self.output:
+            self.last_sent = now
         output, is_large = self.output, self.has_large_output
         self.output = []
         self.has_large_output = False

@@ -16,7 +16,7 @@ from broker.vhost import Route
 
 _envelope: Final = struct.Struct(">BHI").unpack_from
 _method_head: Final = struct.Struct(">BHII").unpack_from
-_header_head: Final = struct.Struct(">BHIIQH").unpack_from
+_header_head: Final = struct.Struct(">BHIIQ").unpack_from
 _ack_run: Final = struct.Struct(">11sQH")
 _BASIC_PUBLISH: Final = 0x003C_0028
 _BASIC_ACK: Final = 0x003C_0050
@@ -37,8 +37,8 @@ class FastChannel(Protocol):
         """Return where publishes with these argument octets go; good until the topology changes."""
         ...
 
-    def publish(self, route: Route, flags: int, header: bytes, body: bytes) -> None:
-        """Take one message: the property flags, and header and only body frame as tails."""
+    def publish(self, route: Route, header: bytes, body: bytes) -> None:
+        """Take one message: its header frame and its only body frame as tails."""
         ...
 
     def ack_run(self, acks: AckRun) -> int:
@@ -116,12 +116,17 @@ class FrameReader:
                             frame_type, channel_id, size = _envelope(data, position)
                         end = position + 7 + size
                         if end >= length or data[end] != FRAME_END_OCTET or size > self.frame_max - 8:
+                            method = 0
                             self._check(data, position, frame_type, size)
                             break
                         start = end + 1
                         if frame_type != FRAME_METHOD:
                             method = 0
-                        elif method == _BASIC_ACK and size == 13 and not data[position + 19] and channel_id in self.fast:
+                            if frame_type not in _KNOWN:
+                                self._check(data, position, frame_type, size)
+                        elif (
+                            method == _BASIC_ACK and size == 13 and not data[position + 19] and channel_id in self.fast
+                        ):
                             run = _ack_run.iter_unpack(
                                 memoryview(data)[position : position + (length - position) // _ACK_SIZE * _ACK_SIZE]
                             )
@@ -145,7 +150,7 @@ class FrameReader:
                         last_publish = data[position:start]
                     # The header frame, and the body frame if there is one: whole, in order, on the same channel?
                     if length - start >= 22:
-                        kind, its_channel, header_size, class_and_weight, body_size, flags = _header_head(data, start)
+                        kind, its_channel, header_size, class_and_weight, body_size = _header_head(data, start)
                         body_at = start + header_size + 8
                         if (
                             body_at <= length
@@ -158,7 +163,7 @@ class FrameReader:
                         ):
                             if body_size == 0:
                                 position = body_at
-                                channel.publish(route, flags, data[start + 3 : body_at], b"")
+                                channel.publish(route, data[start + 3 : body_at], b"")
                                 continue
                             following = body_at + body_size + 8
                             if (
@@ -167,7 +172,7 @@ class FrameReader:
                                 and _envelope(data, body_at) == (FRAME_BODY, channel_id, body_size)
                             ):
                                 position = following
-                                channel.publish(route, flags, data[start + 3 : body_at], data[body_at + 3 : following])
+                                channel.publish(route, data[start + 3 : body_at], data[body_at + 3 : following])
                                 continue
                     # Not (yet) in one piece: frame by frame.
                     last_publish = _NOTHING

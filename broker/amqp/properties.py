@@ -105,6 +105,34 @@ def decode_properties(header_payload: bytes) -> BasicProperties:
     return BasicProperties(**values)
 
 
+def walk_properties(octets: bytes, end: int) -> tuple[int, int]:
+    """Step over the properties in `octets[:end]`, which start with their flags; return the flags and the delivery mode.
+
+    Decodes nothing, but makes sure that the properties end where they should. The mode is 0 when unset.
+    """
+    flags, offset = octets[0] << 8 | octets[1], 2
+    if flags & (_FLAG_RESERVED | FLAG_CONTINUATION):
+        flags, offset = _read_flags(bytes(_FLAGS_OFFSET) + octets[:end])
+        offset -= _FLAGS_OFFSET
+    mode = 0
+    try:
+        for flag, size in _SIZES:
+            if flags & flag:
+                if size == _SIZED_SHORT:
+                    offset += 1 + octets[offset]
+                elif size == _SIZED_LONG:
+                    offset += 4 + _read_long(octets, offset)[0]
+                else:
+                    if flag == FLAG_DELIVERY_MODE:
+                        mode = octets[offset]
+                    offset += size
+    except (IndexError, struct.error):
+        offset = -1
+    if offset != end:
+        raise SyntaxFault("content header: the properties do not end where the frame does")
+    return flags, mode
+
+
 def encode_header(body_size: int, properties: BasicProperties) -> bytes:
     """Return the payload of the header frame. Raises ValueError when a property does not fit its field."""
     flags = 0
@@ -134,6 +162,25 @@ def _read_flags(header_payload: bytes) -> tuple[int, int]:
     except struct.error:
         raise SyntaxFault("content header: ends inside the property flags") from None
 
+
+_SIZED_SHORT: Final = -1
+_SIZED_LONG: Final = -4
+_SIZES: Final = (
+    (0x8000, _SIZED_SHORT),
+    (0x4000, _SIZED_SHORT),
+    (0x2000, _SIZED_LONG),
+    (0x1000, 1),
+    (0x0800, 1),
+    (0x0400, _SIZED_SHORT),
+    (0x0200, _SIZED_SHORT),
+    (0x0100, _SIZED_SHORT),
+    (0x0080, _SIZED_SHORT),
+    (0x0040, 8),
+    (0x0020, _SIZED_SHORT),
+    (0x0010, _SIZED_SHORT),
+    (0x0008, _SIZED_SHORT),
+    (0x0004, _SIZED_SHORT),
+)
 
 _read_short = struct.Struct(">H").unpack_from
 _read_long = struct.Struct(">I").unpack_from

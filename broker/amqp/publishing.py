@@ -13,23 +13,28 @@ from broker.amqp.confirms import Confirms
 from broker.amqp.fields import FieldTable
 from broker.amqp.method import frame
 from broker.amqp.methods import BasicPublish, BasicReturn
-from broker.amqp.properties import BasicProperties, decode_properties, encode_header
+from broker.amqp.properties import (
+    FLAG_EXPIRATION,
+    FLAG_HEADERS,
+    FLAG_USER_ID,
+    PERSISTENT,
+    BasicProperties,
+    decode_properties,
+    encode_header,
+    walk_properties,
+)
 from broker.amqp.spec import FRAME_BODY, FRAME_HEADER
 from broker.amqp.transaction import Publication, Transaction
-from broker.errors import AccessRefused, NotImplementedFault, PreconditionFailed, ReplyCode, SyntaxFault
-from broker.message import COUNTER_MASK, PENDING, TRANSIENT, Message, tail
+from broker.errors import AccessRefused, NotImplementedFault, PreconditionFailed, ReplyCode
+from broker.message import COUNTER_MASK, PENDING, TRANSIENT, Message, MessageIdGenerator, tail
 from broker.queue import Queue
 from broker.vhost import Route, VirtualHost
 
 if TYPE_CHECKING:
     from broker.amqp.channel import Channel
 
-# Property flags (0-9-1 §4.2.6.1).
-_CONTENT_TYPE: Final = 0x8000
-_CONTENT_ENCODING: Final = 0x4000
-_HEADERS: Final = 0x2000
-_DELIVERY_MODE: Final = 0x1000
-_ASK: Final = 0x2113  # headers, expiration, user-id, and flags that only a second word could explain
+_ASK: Final = FLAG_HEADERS | FLAG_EXPIRATION | FLAG_USER_ID
+"""Flags of properties that the broker itself has to look at."""
 _CACHED_ROUTES: Final = 20_000
 _SHARED_BODY: Final = 1024
 """Octets from which a body routed to several stored queues is stored once instead of once per queue."""
@@ -38,8 +43,21 @@ _SHARED_BODY: Final = 1024
 class Publisher:
     """Publishes for one channel."""
 
-    __slots__ = ("_append", "_channel", "_ids", "_routes", "_touched", "_touched_confirms", "_user", "_vhost",
-                 "confirms", "transaction")  # fmt: skip
+    __slots__ = (
+        "_append",
+        "_asks",
+        "_channel",
+        "_ids",
+        "_is_persistent",
+        "_properties",
+        "_routes",
+        "_touched",
+        "_touched_confirms",
+        "_user",
+        "_vhost",
+        "confirms",
+        "transaction",
+    )
 
     def __init__(self, channel: Channel, vhost: VirtualHost, user: str) -> None:
         broker = channel.broker
@@ -51,6 +69,10 @@ class Publisher:
         self._ids = broker.ids
         self._touched = broker.touched
         self._touched_confirms = broker.touched_confirms
+        # The properties of the last message, and what they mean to us: publishers seldom change them.
+        self._properties = b""
+        self._asks = 0
+        self._is_persistent = False
         self.confirms: Confirms | None = None
         self.transaction: Transaction | None = None
 
@@ -58,14 +80,17 @@ class Publisher:
         """Return where a publish with these argument octets goes, or raise what refuses it."""
         return self._routes.get(arguments) or self._find_route(arguments)
 
-    def publish(self, route: Route, flags: int, header: bytes, body: bytes, chunks: list[bytes] | None = None) -> None:
-        """Route one complete message: its property flags, and header and body as frame tails.
+    def publish(self, route: Route, header: bytes, body: bytes, chunks: list[bytes] | None = None) -> None:
+        """Route one complete message: header and body are frame tails.
 
         Hot: no await, and no property is decoded unless a flag, a queue or an exchange asks.
         """
+        properties = header[16:]
+        if properties != self._properties:
+            self._learn(properties)
         queue = route.queue
-        if queue is None or flags & _ASK or self.transaction is not None:
-            self._publish_other(route, flags, header, body, chunks)
+        if queue is None or self._asks or self.transaction is not None:
+            self._publish_other(route, header, body, chunks)
             return
         ids = self._ids
         message_id = ids.last + 1
@@ -76,7 +101,7 @@ class Publisher:
         confirms = self.confirms
         if confirms is not None:
             confirms.published += 1
-        if queue.is_stored and flags & _DELIVERY_MODE and is_persistent(header, flags):
+        if self._is_persistent and queue.is_stored:
             message = Message(message_id, queue, route.routing, header, body, chunks, PENDING)
             self._append(message)
             if confirms is not None:
@@ -90,14 +115,23 @@ class Publisher:
         queue.append(message)
         self._touched.add(queue)
 
-    def _publish_other(self, route: Route, flags: int, header: bytes, body: bytes, chunks: list[bytes] | None) -> None:
+    def _learn(self, properties: bytes) -> None:
+        """Check properties that differ from the last message's, and note what of them matters here."""
+        flags, mode = walk_properties(properties, len(properties) - 1)
+        self._properties = properties
+        self._asks = flags & _ASK
+        self._is_persistent = mode == PERSISTENT
+
+    def _publish_other(self, route: Route, header: bytes, body: bytes, chunks: list[bytes] | None) -> None:
         """Publish what has no queue or several, asks for a look at its properties, or is part of a transaction."""
         queues: Sequence[Queue] = route.queues
-        if flags & _ASK or route.dynamic:
-            queues, header = self._inspect(route, flags, header)
+        is_persistent = self._is_persistent
+        if self._asks or route.dynamic:
+            queues, header = self._inspect(route, header)
         if self.transaction is not None:
             octets = sum(map(len, chunks)) if chunks is not None else len(body)
-            self.transaction.add(Publication(route, tuple(queues), header, body, chunks), octets)
+            publication = Publication(route, tuple(queues), header, body, chunks, is_persistent)
+            self.transaction.add(publication, octets)
             return
         confirms = self.confirms
         if confirms is not None:
@@ -107,7 +141,7 @@ class Publisher:
             if route.mandatory:
                 self.return_unroutable(route, header, body, chunks)
             return
-        for message in self.clones(route, queues, header, body, chunks):
+        for message in clones(self._ids, Publication(route, tuple(queues), header, body, chunks, is_persistent)):
             if message.state == PENDING:
                 self._append(message)
                 if confirms is not None:
@@ -115,31 +149,6 @@ class Publisher:
             queue: Any = message.queue
             queue.append(message)
             self._touched.add(queue)
-
-    def clones(
-        self, route: Route, queues: Sequence[Queue], header: bytes, body: bytes, chunks: list[bytes] | None
-    ) -> list[Message]:
-        """Return one message per queue, all with the same octets; stored bodies of some size are shared."""
-        flags = int.from_bytes(header[16:18], "big")
-        keep = bool(flags & _DELIVERY_MODE) and is_persistent(header, flags)
-        messages = [
-            Message(
-                self._ids.next(),
-                queue,
-                route.routing,
-                header,
-                body,
-                chunks,
-                PENDING if keep and queue.is_stored else TRANSIENT,
-            )
-            for queue in queues
-        ]
-        if keep and (len(body) > _SHARED_BODY or chunks is not None):
-            stored = [message for message in messages if message.state == PENDING]
-            if len(stored) > 1:
-                for message in stored:
-                    message.content_id = stored[0].id
-        return messages
 
     def _find_route(self, arguments: bytes) -> Route:
         """Find and remember where messages with these arguments go, or raise what refuses them."""
@@ -159,10 +168,10 @@ class Publisher:
         self._routes[arguments] = route
         return route
 
-    def _inspect(self, route: Route, flags: int, header: bytes) -> tuple[Sequence[Queue], bytes]:
+    def _inspect(self, route: Route, header: bytes) -> tuple[Sequence[Queue], bytes]:
         """Check the properties that the broker must answer for, and route by headers where they matter."""
-        has_copies = bool(flags & _HEADERS) and b"CC" in header
-        if not (route.dynamic or has_copies or flags & _ASK & ~_HEADERS):
+        has_copies = bool(self._asks & FLAG_HEADERS) and b"CC" in header
+        if not (route.dynamic or has_copies or self._asks & ~FLAG_HEADERS):
             return route.queues, header
         properties = decode_properties(header[4:-1])
         if properties.user_id is not None and properties.user_id != self._user:
@@ -209,21 +218,21 @@ class Publisher:
         channel.connection.send(b"".join(parts))
 
 
-def is_persistent(header: bytes, flags: int) -> bool:
-    """Read the delivery mode of a header's tail whose flags say that there is one. Hot."""
-    offset = 18
-    try:
-        if flags & _CONTENT_TYPE:
-            offset += 1 + header[offset]
-        if flags & _CONTENT_ENCODING:
-            offset += 1 + header[offset]
-        if flags & _HEADERS:
-            offset += 4 + int.from_bytes(header[offset : offset + 4], "big")
-        if offset < len(header) - 1:
-            return header[offset] == 2
-    except IndexError:
-        pass
-    raise SyntaxFault("content header ends inside its properties")
+def clones(ids: MessageIdGenerator, publication: Publication) -> list[Message]:
+    """Return one message per queue, all with the same octets; stored bodies of some size are shared."""
+    header, body, chunks = publication.header, publication.body, publication.chunks
+    messages = []
+    stored = []
+    for queue in publication.queues:
+        state = PENDING if publication.is_persistent and queue.is_stored else TRANSIENT
+        message = Message(ids.next(), queue, publication.route.routing, header, body, chunks, state)
+        messages.append(message)
+        if state == PENDING:
+            stored.append(message)
+    if len(stored) > 1 and (len(body) > _SHARED_BODY or chunks is not None):
+        for message in stored:
+            message.content_id = stored[0].id
+    return messages
 
 
 def _check_expiration(expiration: str) -> None:

@@ -10,18 +10,20 @@ from typing import TypeAlias
 
 from broker.errors import ResourceFault
 from broker.message import Message
+from broker.queue import Queue
 from broker.vhost import Route
 
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """One message with its route, waiting for the commit."""
+    """One message with its route: header and body are frame tails, shared by the copy in each queue."""
 
     route: Route
-    queues: tuple[object, ...]
+    queues: tuple[Queue, ...]
     header: bytes
     body: bytes
     chunks: list[bytes] | None
+    is_persistent: bool
 
 
 Settlement: TypeAlias = tuple[int, Message]

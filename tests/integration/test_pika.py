@@ -264,6 +264,7 @@ def test_a_transaction_publishes_and_acknowledges_at_its_commit(
     connection: pika.BlockingConnection, channel: BlockingChannel, queue: str
 ) -> None:
     transaction = connection.channel()
+    channel.confirm_delivery()
     put(channel, queue, b"old")
     transaction.tx_select()
     method, _, _ = transaction.basic_get(queue)
@@ -282,6 +283,7 @@ def test_a_rollback_forgets_publishes_and_acknowledgements(
     connection: pika.BlockingConnection, channel: BlockingChannel, queue: str
 ) -> None:
     transaction = connection.channel()
+    channel.confirm_delivery()
     put(channel, queue, b"old")
     transaction.tx_select()
     method, _, _ = transaction.basic_get(queue)

@@ -160,6 +160,7 @@ def test_names_beginning_with_amq_are_reserved(connection: pika.BlockingConnecti
 def test_a_queue_in_use_or_not_empty_is_deleted_only_without_conditions(
     connection: pika.BlockingConnection, channel: BlockingChannel, queue: str
 ) -> None:
+    channel.confirm_delivery()
     channel.basic_publish("", queue, b"hello")
     assert refusal(lambda: connection.channel().queue_delete(queue, if_empty=True)) == (
         406,

@@ -172,8 +172,9 @@ class Client:
     def __init__(self, harness: Harness, surroundings: Surroundings, is_loopback: bool) -> None:
         self._harness = harness
         self._peer = Peer(self._deliver)
+        self._has_output = False
         address = Address("127.0.0.1:50000" if is_loopback else "192.0.2.7:50000", is_loopback)
-        self.connection = Connection(surroundings, address, lambda: None, harness.clock.monotonic())
+        self.connection = Connection(surroundings, address, self._on_output, harness.clock.monotonic())
         self.reads = True
         """False: the client has stopped reading, and what is written to it stays in the output buffer."""
         self.is_closed = False
@@ -247,6 +248,9 @@ class Client:
         if not self.reads:
             connection.block_output()
             return False
+        if not self._has_output:
+            return False
+        self._has_output = False
         output, _ = connection.take_output(self._harness.clock.monotonic())
         if not self.is_closed:
             self._peer.feed(b"".join(output))
@@ -256,8 +260,11 @@ class Client:
             return True
         if connection.is_output_blocked:
             connection.unblock_output()
-            return True
-        return bool(output)
+        return True
+
+    def _on_output(self) -> None:
+        assert not self._has_output, "told of output twice before it was taken"
+        self._has_output = True
 
     def _deliver(self, data: bytes) -> None:
         if not self.is_closed:

@@ -56,13 +56,17 @@ async def turns(number: int) -> None:
 
 
 class Tasks:
-    """What stands for the node's task group: an error in a task comes out when somebody waits."""
+    """What stands for the node's task group: an error in a task comes out when somebody waits.
 
-    def __init__(self) -> None:
+    Clients are driven while the loop stands still, so it must be given.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def create_task(self, coroutine: Coroutine[Any, Any, Any], *, name: str | None = None) -> asyncio.Task[Any]:
-        task = asyncio.get_running_loop().create_task(coroutine, name=name)
+        task = self._loop.create_task(coroutine, name=name)
         self._tasks.add(task)
         return task
 
@@ -149,8 +153,6 @@ class NodeInProcess:
         self._journal_limits = journal_limits
         self._clock = clock
         self._node = Node(Configuration(), store)
-        self._tasks = Tasks()
-        self._loops = Tasks()
         self._names = count(1)
 
     def wall_ms(self) -> int:
@@ -158,6 +160,8 @@ class NodeInProcess:
 
     async def open(self) -> None:
         """Open and register the store; until `start`, nothing but the store is there."""
+        self._tasks = Tasks(asyncio.get_running_loop())
+        self._loops = Tasks(asyncio.get_running_loop())
         await self.store.open()
         self._registration = await self.store.register("node-a")
 

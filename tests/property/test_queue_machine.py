@@ -1,0 +1,618 @@
+"""A whole node against a model: clients do whatever they may, the node crashes and restarts (reliability.md row 4.4).
+
+Limits are tiny, so queues page out and read back all the time. A rule ends at once, after a turn of the loop, or when
+nothing moves any more; only then are counts compared and everything owed must be paid.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections import deque
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+
+from broker.amqp import methods as amqp
+from broker.amqp.method import Method
+from broker.amqp.properties import BasicProperties, decode_properties
+from broker.ports import Store
+from broker.queue import QueueLimits
+from broker.store.journal import JournalLimits
+from broker.store.memory import MemoryState, MemoryStore
+from broker.store.sql.sqlite import SqliteStore
+from tests.support.model import ChannelModel, ConsumerModel, Entry, Model, QueueModel
+from tests.support.node_in_process import Client, NodeInProcess, UnhurriedStore, turns
+from tests.support.peer import Content
+
+QUEUE_LIMITS = QueueLimits(memory=4096, transient_memory=6000, window_size=3, read_ahead=2, read_ahead_bytes=6000)
+JOURNAL_LIMITS = JournalLimits(batch_messages=3, batch_deletes=3, batch_bytes=8000)
+# Name: durable, auto-delete, exclusive.
+QUEUES = {
+    "orders": (True, False, False),
+    "invoices": (True, False, False),
+    "drafts": (False, False, False),
+    "visits": (True, True, False),
+    "mine": (True, False, True),
+}
+STORED = [name for name, (durable, _, exclusive) in QUEUES.items() if durable and not exclusive]
+EXCHANGES = {"fan": "fanout", "tree": "topic", "amq.direct": "direct"}
+KEYS = ("a", "a.b", "b")
+PATTERNS = ("a.*", "#", "b")
+MODES = {1: "plain", 2: "confirm", 3: "tx"}
+SIZES = (0, 10, 600, 5000, 70_000)
+
+
+def matches(kind: str, binding_key: str, routing_key: str) -> bool:
+    if kind == "topic":
+        return binding_key == "#" or binding_key == routing_key or (binding_key == "a.*" and routing_key == "a.b")
+    return kind == "fanout" or binding_key == routing_key
+
+
+@dataclass(eq=False)
+class Session:
+    """A client with a channel of each mode; `gets` are the queues and habits of unanswered basic.get."""
+
+    client: Client
+    channels: dict[int, ChannelModel] = field(default_factory=lambda: {i: ChannelModel(MODES[i]) for i in MODES})
+    gets: dict[int, deque[tuple[QueueModel, bool]]] = field(default_factory=lambda: {i: deque() for i in MODES})
+    answers: list[tuple[int, Method]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    session: Session
+    channel: int
+    consumer: ConsumerModel | None
+    no_ack: bool
+    entry: Entry
+    tag: int
+    redelivered: bool
+
+
+numbers = st.integers(0, 7)
+channel_ids = st.sampled_from(sorted(MODES))
+paces = st.sampled_from(("at once", "turn", "idle"))
+queue_names = st.sampled_from(sorted(QUEUES))
+
+
+class QueueMachine(RuleBasedStateMachine):
+    """Rules over one store; the subclasses choose it."""
+
+    make_store: Callable[[Path], Callable[[], Store]]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.directory = Path(tempfile.mkdtemp(prefix="queue-machine-"))
+        self.new_store = type(self).make_store(self.directory)
+        self.loop = asyncio.new_event_loop()
+        self.clock = count()
+        self.keys = count(1)
+        self.tags = count(1)
+        self.sizes: dict[str, int] = {}
+        self.model = Model()
+        self.sessions: list[Session] = []
+        self.run(self.start_node())
+
+    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        async def in_time() -> Any:
+            async with asyncio.timeout(30):
+                return await coroutine
+
+        return self.loop.run_until_complete(in_time())
+
+    def teardown(self) -> None:
+        try:
+            self.run(self.drain())
+        finally:
+            self.run(self.node.crash())
+            self.loop.close()
+            shutil.rmtree(self.directory)
+
+    # The node and its clients
+
+    async def start_node(self) -> None:
+        await self.open_node()
+        await self.node.start()
+
+    async def open_node(self) -> None:
+        store: Any = UnhurriedStore(self.new_store())
+        self.node = NodeInProcess(
+            store, queue_limits=QUEUE_LIMITS, journal_limits=JOURNAL_LIMITS, clock=self.clock
+        )
+        await self.node.open()
+
+    @initialize()
+    def meet(self) -> None:
+        self.connect()
+        for name, kind in EXCHANGES.items():
+            if not name.startswith("amq."):
+                self.send(self.sessions[0], 1, amqp.ExchangeDeclare(exchange=name, type=kind, durable=True))
+        self.run(self.idle())
+        for name in STORED[:2]:
+            self.declare(0, name)
+
+    @rule()
+    @precondition(lambda self: len(self.sessions) < 3)
+    def connect(self) -> None:
+        session = Session(self.node.connect())
+        self.sessions.append(session)
+        for channel in MODES:
+            self.open_channel(session, channel)
+        session.answers.clear()
+
+    def open_channel(self, session: Session, channel: int) -> None:
+        session.channels[channel] = ChannelModel(MODES[channel])
+        session.gets[channel] = deque()
+        self.send(session, channel, amqp.ChannelOpen())
+        if MODES[channel] == "confirm":
+            self.send(session, channel, amqp.ConfirmSelect())
+        elif MODES[channel] == "tx":
+            self.send(session, channel, amqp.TxSelect())
+
+    def session(self, number: int) -> Session:
+        return self.sessions[number % len(self.sessions)]
+
+    def send(self, session: Session, channel: int, method: Method, *content: Any) -> None:
+        session.client.send(channel, method, *content)
+        self.pump()
+
+    def ask(self, session: Session, channel: int, method: Method, answer: type[Method]) -> Any:
+        """Send a method that is answered, let everything come to rest, and return the answer."""
+        self.send(session, channel, method)
+        self.run(self.idle())
+        found = [each for at, each in session.answers if at == channel and isinstance(each, answer)]
+        assert len(found) == 1, f"{method} is answered by {session.answers}"
+        session.answers.clear()
+        return found[0]
+
+    def continue_at(self, pace: str) -> None:
+        if pace == "turn":
+            self.run(turns(1))
+            self.pump()
+        elif pace == "idle":
+            self.run(self.idle())
+
+    # What comes back
+
+    def pump(self, sessions: list[Session] | None = None) -> None:
+        arrivals: list[Arrival] = []
+        for session in self.sessions if sessions is None else sessions:
+            for channel, method, content in session.client.receive():
+                self.take(session, channel, method, content, arrivals)
+        by_queue: dict[QueueModel, set[Entry]] = {}
+        for arrival in arrivals:
+            by_queue.setdefault(arrival.entry.queue, set()).add(arrival.entry)
+        for queue, delivered in by_queue.items():
+            queue.require_prefix(delivered)
+        for arrival in arrivals:
+            channel = arrival.session.channels[arrival.channel]
+            self.model.deliver(channel, arrival.consumer, arrival.entry, arrival.tag, arrival.redelivered)
+            if arrival.consumer is None and arrival.no_ack:
+                self.model.forget_get(channel, arrival.tag)
+        for queue in self.model.queues.values():
+            queue.returned.clear()
+
+    def take(
+        self, session: Session, channel_id: int, method: Method, content: Content | None, arrivals: list[Arrival]
+    ) -> None:
+        channel = session.channels.get(channel_id)
+        if isinstance(method, amqp.ConnectionClose | amqp.ChannelClose):
+            raise AssertionError(f"the broker complains: {method}")
+        if channel is None or not isinstance(
+            method, amqp.BasicDeliver | amqp.BasicGetOk | amqp.BasicGetEmpty | amqp.BasicAck | amqp.BasicReturn
+        ):
+            session.answers.append((channel_id, method))
+        elif isinstance(method, amqp.BasicAck):
+            self.model.confirm(channel, method.delivery_tag, method.multiple)
+        elif isinstance(method, amqp.BasicReturn):
+            self.model.returned(channel, self.key_of(content))
+        elif isinstance(method, amqp.BasicGetEmpty):
+            queue, _ = session.gets[channel_id].popleft()
+            here = {arrival.entry for arrival in arrivals}
+            assert not queue.is_alive or set(queue.ready) <= here, f"{queue.ready} are there to get"
+        else:
+            consumer = channel.consumers[method.consumer_tag] if isinstance(method, amqp.BasicDeliver) else None
+            queue, no_ack = (consumer.queue, False) if consumer is not None else session.gets[channel_id].popleft()
+            key = self.key_of(content)
+            entry = next((entry for entry in queue.ready if entry.key == key), None)
+            assert entry is not None, f"{key} is delivered from {queue.name}, where it is not ready"
+            arrivals.append(
+                Arrival(session, channel_id, consumer, no_ack, entry, method.delivery_tag, method.redelivered)
+            )
+
+    def key_of(self, content: Content | None) -> str:
+        """Return the name of a message, whose octets must be what was published (D10)."""
+        assert content is not None
+        key = content.properties.message_id
+        assert key is not None
+        assert content.body == body_of(key, self.sizes[key])
+        return key
+
+    async def idle(self) -> None:
+        """Wait until nothing moves, then compare everything."""
+        self.pump()
+        while await self.node.step():
+            self.pump()
+        self.pump()
+        self.model.idle()
+        self.model.owed(channel for session in self.sessions for channel in session.channels.values())
+        here = {name: (queue.ready_count, len(queue.consumers)) for name, queue in self.node.queues.items()}
+        assert here == {name: (len(q.ready), len(q.consumers)) for name, q in self.model.queues.items()}
+
+    # Topology
+
+    @rule(number=numbers, name=queue_names)
+    def declare(self, number: int, name: str) -> None:
+        session = self.session(number)
+        durable, auto_delete, exclusive = QUEUES[name]
+        if self.is_locked(session, name):
+            return
+        declare = amqp.QueueDeclare(queue=name, durable=durable, auto_delete=auto_delete, exclusive=exclusive)
+        if name not in self.model.queues:
+            owner = session if exclusive else None
+            self.model.queues[name] = QueueModel(name, durable and not exclusive, auto_delete, owner)
+        self.run_until_idle_before(session, 1, declare, name)
+
+    def run_until_idle_before(self, session: Session, channel: int, declare: amqp.QueueDeclare, name: str) -> None:
+        while self.run(self.node.step()):
+            self.pump()
+        answer = self.ask(session, channel, declare, amqp.QueueDeclareOk)
+        queue = self.model.queues[name]
+        assert (answer.message_count, answer.consumer_count) == (len(queue.ready), len(queue.consumers))
+
+    def is_locked(self, session: Session, name: str) -> bool:
+        queue = self.model.queues.get(name)
+        return queue is not None and queue.owner is not None and queue.owner is not session
+
+    def usable(self, session: Session, name: str) -> QueueModel | None:
+        return None if self.is_locked(session, name) else self.model.queues.get(name)
+
+    @rule(number=numbers, name=queue_names, exchange=st.sampled_from(sorted(EXCHANGES)), key=numbers)
+    def bind(self, number: int, name: str, exchange: str, key: int) -> None:
+        session = self.session(number)
+        if self.usable(session, name) is None:
+            return
+        binding_key = (PATTERNS if EXCHANGES[exchange] == "topic" else KEYS)[key % 3]
+        self.model.bindings.add((exchange, binding_key, name))
+        bind = amqp.QueueBind(queue=name, exchange=exchange, routing_key=binding_key)
+        self.ask(session, 1, bind, amqp.QueueBindOk)
+
+    @rule(number=numbers, name=queue_names)
+    def delete(self, number: int, name: str) -> None:
+        session = self.session(number)
+        if (queue := self.usable(session, name)) is None:
+            return
+        self.run(self.idle())
+        waiting = len(queue.ready)
+        self.model.delete(queue)
+        assert self.ask(session, 1, amqp.QueueDelete(queue=name), amqp.QueueDeleteOk).message_count == waiting
+
+    @rule(number=numbers, name=queue_names)
+    def purge(self, number: int, name: str) -> None:
+        session = self.session(number)
+        if (queue := self.usable(session, name)) is None:
+            return
+        self.send(session, 1, amqp.QueuePurge(queue=name))
+        while not session.answers:
+            self.run(self.node.step())
+            self.pump()
+        ((_, answer),) = session.answers
+        session.answers.clear()
+        assert isinstance(answer, amqp.QueuePurgeOk)
+        assert answer.message_count == self.model.purge(queue)
+        self.run(self.idle())
+
+    # Messages in
+
+    @rule(
+        number=numbers,
+        channel=channel_ids,
+        exchange=st.sampled_from(["", "", "", *EXCHANGES]),
+        key=st.integers(0, 4),
+        size=st.sampled_from(SIZES),
+        persistent=st.booleans(),
+        mandatory=st.booleans(),
+        times=st.integers(1, 8),
+        pace=paces,
+    )
+    def publish(
+        self,
+        number: int,
+        channel: int,
+        exchange: str,
+        key: int,
+        size: int,
+        persistent: bool,
+        mandatory: bool,
+        times: int,
+        pace: str,
+    ) -> None:
+        session = self.session(number)
+        routing_key = KEYS[key % 3] if exchange else sorted(QUEUES)[key]
+        kind = EXCHANGES.get(exchange, "")
+        queues = {
+            name for source, each, name in self.model.bindings if source == exchange and matches(kind, each, routing_key)
+        }
+        if not exchange and routing_key in self.model.queues:
+            queues = {routing_key}
+        for _ in range(times if size < 5000 else 1):
+            name = f"m{next(self.keys)}"
+            self.sizes[name] = size
+            self.model.publish(session.channels[channel], name, sorted(queues), persistent, mandatory)
+            self.send(
+                session,
+                channel,
+                amqp.BasicPublish(exchange=exchange, routing_key=routing_key, mandatory=mandatory),
+                BasicProperties(message_id=name, delivery_mode=2 if persistent else 1),
+                body_of(name, size),
+            )
+        self.continue_at(pace)
+
+    # Messages out
+
+    @rule(number=numbers, channel=channel_ids, name=queue_names, no_ack=st.booleans(), pace=paces)
+    def consume(self, number: int, channel: int, name: str, no_ack: bool, pace: str) -> None:
+        session = self.session(number)
+        if (queue := self.usable(session, name)) is None:
+            return
+        tag = f"c{next(self.tags)}"
+        model = session.channels[channel]
+        consumer = ConsumerModel(tag, model, queue, no_ack, model.next_prefetch)
+        model.consumers[tag] = consumer
+        queue.consumers.append(consumer)
+        self.send(session, channel, amqp.BasicConsume(queue=name, consumer_tag=tag, no_ack=no_ack))
+        session.answers.clear()
+        self.continue_at(pace)
+
+    @rule(number=numbers, channel=channel_ids, prefetch=st.integers(0, 5), shared=st.booleans(), pace=paces)
+    def limit(self, number: int, channel: int, prefetch: int, shared: bool, pace: str) -> None:
+        session = self.session(number)
+        model = session.channels[channel]
+        if shared:
+            model.prefetch = prefetch
+        else:
+            model.next_prefetch = prefetch
+            for consumer in model.consumers.values():
+                consumer.prefetch = prefetch
+        self.send(session, channel, amqp.BasicQos(prefetch_count=prefetch, global_=shared))
+        session.answers.clear()
+        self.continue_at(pace)
+
+    @rule(number=numbers, channel=channel_ids, which=numbers)
+    def cancel(self, number: int, channel: int, which: int) -> None:
+        session = self.session(number)
+        consumers = list(session.channels[channel].consumers.values())
+        if not consumers:
+            return
+        consumer = consumers[which % len(consumers)]
+        self.run(self.idle())
+        self.model.cancel(consumer)
+        self.ask(session, channel, amqp.BasicCancel(consumer.tag), amqp.BasicCancelOk)
+
+    @rule(number=numbers, channel=channel_ids, name=queue_names, no_ack=st.booleans())
+    def get(self, number: int, channel: int, name: str, no_ack: bool) -> None:
+        session = self.session(number)
+        if (queue := self.usable(session, name)) is None:
+            return
+        session.gets[channel].append((queue, no_ack))
+        self.send(session, channel, amqp.BasicGet(queue=name, no_ack=no_ack))
+        self.run(self.idle())
+        assert not session.gets[channel]
+
+    @rule(number=numbers, channel=channel_ids, which=numbers, multiple=st.booleans(), everything=st.booleans(), pace=paces)
+    def ack(self, number: int, channel: int, which: int, multiple: bool, everything: bool, pace: str) -> None:
+        self.settle(number, channel, which, multiple, everything, None, pace)
+
+    @rule(
+        number=numbers, channel=channel_ids, which=numbers, multiple=st.booleans(), requeue=st.booleans(), pace=paces
+    )
+    def nack(self, number: int, channel: int, which: int, multiple: bool, requeue: bool, pace: str) -> None:
+        self.settle(number, channel, which, multiple, False, requeue, pace)
+
+    def settle(
+        self, number: int, channel: int, which: int, multiple: bool, everything: bool, requeue: bool | None, pace: str
+    ) -> None:
+        session = self.session(number)
+        model = session.channels[channel]
+        if not model.unacked:
+            return
+        tag = 0 if multiple and everything else list(model.unacked)[which % len(model.unacked)]
+        self.model.settle(model, self.model.take_unacked(model, tag, multiple), requeue=bool(requeue))
+        if requeue is None:
+            self.send(session, channel, amqp.BasicAck(tag, multiple))
+        elif multiple:
+            self.send(session, channel, amqp.BasicNack(tag, multiple, requeue))
+        else:
+            self.send(session, channel, amqp.BasicReject(tag, requeue))
+        self.continue_at(pace)
+
+    @rule(number=numbers, channel=channel_ids, pace=paces)
+    def recover(self, number: int, channel: int, pace: str) -> None:
+        session = self.session(number)
+        model = session.channels[channel]
+        deliveries = list(model.unacked.values())
+        model.unacked.clear()
+        for delivery in deliveries:
+            self.model._settle(delivery, True)
+        self.send(session, channel, amqp.BasicRecover(requeue=True))
+        session.answers.clear()
+        self.continue_at(pace)
+
+    # Transactions
+
+    @rule(number=numbers)
+    def commit(self, number: int) -> None:
+        session = self.session(number)
+        self.run(self.idle())
+        self.model.begin_commit(session.channels[3])
+        self.model.end_commit(session.channels[3])
+        self.ask(session, 3, amqp.TxCommit(), amqp.TxCommitOk)
+
+    @rule(number=numbers)
+    def roll_back(self, number: int) -> None:
+        session = self.session(number)
+        self.model.roll_back(session.channels[3])
+        self.ask(session, 3, amqp.TxRollback(), amqp.TxRollbackOk)
+
+    # Ends
+
+    @rule(number=numbers, channel=channel_ids)
+    def close_channel(self, number: int, channel: int) -> None:
+        session = self.session(number)
+        self.run(self.idle())
+        self.model.close(session.channels[channel])
+        self.ask(session, channel, amqp.ChannelClose(200, "done", 0, 0), amqp.ChannelCloseOk)
+        self.open_channel(session, channel)
+        session.answers.clear()
+
+    @rule(number=numbers)
+    @precondition(lambda self: len(self.sessions) > 1)
+    def kill_client(self, number: int) -> None:
+        session = self.session(number)
+        session.client.lose()
+        self.run(turns(1))
+        self.pump([session])
+        self.sessions.remove(session)
+        self.leave(session)
+        self.run(self.idle())
+
+    def leave(self, session: Session) -> None:
+        for channel in session.channels.values():
+            self.model.close(channel)
+        for queue in [queue for queue in self.model.queues.values() if queue.owner is session]:
+            self.model.delete(queue)
+
+    @rule(pause=st.integers(0, 12), in_commit=st.booleans(), number=numbers)
+    def crash(self, pause: int, in_commit: bool, number: int) -> None:
+        if in_commit:
+            session = self.session(number)
+            self.run(self.idle())
+            self.model.begin_commit(session.channels[3])
+            session.client.send(3, amqp.TxCommit())
+            self.run(turns(pause))
+            if any(isinstance(method, amqp.TxCommitOk) for _, method, _ in session.client.receive()):
+                self.model.end_commit(session.channels[3])
+        else:
+            self.run(turns(pause))
+            self.pump()
+        self.run(self.crash_node())
+
+    async def crash_node(self) -> None:
+        await self.node.crash()
+        await self.open_node()
+        stored = await self.stored()
+        self.model.crash(stored, [channel for session in self.sessions for channel in session.channels.values()])
+        await self.begin_again()
+
+    @rule()
+    def restart(self) -> None:
+        self.run(self.restart_node())
+
+    async def restart_node(self) -> None:
+        await self.idle()
+        for session in self.sessions:
+            self.leave(session)
+        await self.node.stop([session.client for session in self.sessions])
+        await self.open_node()
+        self.model.stop(await self.stored())
+        await self.begin_again()
+
+    async def stored(self) -> dict[str, list[str]]:
+        """Return the names of what the store holds, by queue."""
+        names = {queue.queue_id: queue.name for queue in (await self.node.store.load()).queues}
+        return {
+            names[queue_id]: [str(decode_properties(message.header_payload).message_id) for message in messages]
+            for queue_id, messages in (await self.node.stored()).items()
+        }
+
+    async def begin_again(self) -> None:
+        self.sessions.clear()
+        await self.node.start()
+        self.connect()
+        await self.idle()
+
+    async def drain(self) -> None:
+        """What is there in the end comes out, after one more restart."""
+        if not self.sessions:
+            return
+        await self.idle()
+        await self.restart_node()
+        session = self.sessions[0]
+        for name, queue in list(self.model.queues.items()):
+            consumer = ConsumerModel(name, session.channels[1], queue, True, 0)
+            session.channels[1].consumers[name] = consumer
+            queue.consumers.append(consumer)
+            self.send(session, 1, amqp.BasicConsume(queue=name, consumer_tag=name, no_ack=True))
+        await self.idle()
+        assert not any(queue.ready for queue in self.model.queues.values())
+
+
+@cache
+def body_of(key: str, size: int) -> bytes:
+    return (key.encode() * (size // len(key) + 1))[:size]
+
+
+@cache
+def empty_database() -> Path:
+    """Return a database with its schema: making one takes longer than a run."""
+    path = Path(tempfile.mkdtemp(prefix="queue-machine-")) / "mb.db"
+
+    async def make() -> None:
+        store = SqliteStore(path)
+        await store.open()
+        await store.close()
+
+    asyncio.run(make())
+    return path
+
+
+def memory_stores(directory: Path) -> Callable[[], Store]:
+    state = MemoryState()
+    return lambda: MemoryStore(state)
+
+
+def sqlite_stores(directory: Path) -> Callable[[], Store]:
+    shutil.copy(empty_database(), directory / "mb.db")
+    return lambda: SqliteStore(directory / "mb.db")
+
+
+STORES = {"memory": memory_stores, "sqlite": sqlite_stores}
+
+
+def check(store: str, runs: int, steps: int, *, derandomize: bool) -> None:
+    machine = type(f"{store.title()}Machine", (QueueMachine,), {"make_store": staticmethod(STORES[store])})
+    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+        machine,
+        settings=settings(
+            max_examples=runs,
+            stateful_step_count=steps,
+            deadline=None,
+            derandomize=derandomize,
+            database=None,
+            print_blob=True,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_clients_see_what_the_contract_promises(store: str) -> None:
+    check(store, 60, 30, derandomize=True)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("store", STORES)
+def test_clients_see_what_the_contract_promises_over_many_runs(store: str) -> None:
+    check(store, int(os.environ.get("QUEUE_MACHINE_RUNS", "1000")), 50, derandomize=False)
