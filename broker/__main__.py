@@ -9,6 +9,10 @@ import time
 
 _STARTED_AT = time.monotonic()
 
+import gc  # noqa: E402
+
+gc.disable()  # nothing that imports make is garbage; collecting starts when the node does
+
 import argparse  # noqa: E402
 import asyncio  # noqa: E402
 import os  # noqa: E402
@@ -129,12 +133,8 @@ def _explain(group: BaseExceptionGroup[BaseException]) -> int:
 
 
 def _run(config: Configuration, loop: str) -> None:
-    import gc
-
     from broker.node import Node, open_store
 
-    # Messages are many and short-lived and form no cycles: collecting rarely is worth a tenth of the throughput.
-    gc.set_threshold(50_000, 20, 50)
     factory = _loop_factory(loop)
     with asyncio.Runner(loop_factory=factory) as runner:
         node = Node(config, open_store(config), started_at=_STARTED_AT)
@@ -163,12 +163,13 @@ def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 def _banner(started: Started, config: Configuration) -> None:
     """Tell who starts the broker where it is and how to get in; a structured event when nobody watches."""
-    import gc
-
     import structlog
 
-    gc.freeze()  # what exists now lives as long as the node: no collection needs to look at it again
-    amqp = "off" if started.amqp is None else f"amqp://{started.amqp[0]}:{started.amqp[1]}"
+    # What exists now lives as long as the node; messages are many and short-lived and form no cycles.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+    gc.enable()
+    amqp, amqps = started.addresses.get("amqp", "off"), started.addresses.get("amqps", "off")
     if not sys.stderr.isatty():
         structlog.get_logger("broker").info(
             "broker started",
@@ -177,6 +178,7 @@ def _banner(started: Started, config: Configuration) -> None:
             store=started.store,
             store_ms=round(started.store_seconds * 1000, 2),
             amqp=amqp,
+            amqps=amqps,
             queues=started.queues,
             messages=started.messages,
             seconds=round(started.seconds, 2),
@@ -187,7 +189,7 @@ def _banner(started: Started, config: Configuration) -> None:
         f"  Cordillera 0.1.0   python {sys.version.split()[0]}   node {started.node_id}   pid {os.getpid()}",
         f"  store    {started.store}   healthy ({started.store_seconds * 1000:.1f} ms)"
         f"   {started.queues} queues, {started.messages} messages",
-        f"  amqp     {amqp}   amqps off",
+        f"  amqp     {amqp}   amqps {amqps}",
         f"  users    {admin} (user-mgt.xml), guest; default passwords work from this machine only",
         f"  try      pika.BlockingConnection(pika.URLParameters('{amqp.replace('://', '://guest:guest@')}'))",
         f"  started in {started.seconds:.2f} s",

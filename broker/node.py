@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import platform
 import secrets
+import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ from broker.queue import Queue, QueueLimits
 from broker.server import AmqpServer
 from broker.slot import Slot
 from broker.store.journal import Journal
+from broker.tls import server_context
 from broker.topology import VirtualHostCreated
 from broker.vhost import VirtualHost
 
@@ -52,7 +54,7 @@ class Started:
     node_id: str
     store: str
     store_seconds: float
-    amqp: tuple[str, int] | None
+    addresses: dict[str, str]
     queues: int
     messages: int
     seconds: float
@@ -155,13 +157,13 @@ class Node:
             forever.create_task(server.tick_forever(), name="heartbeats"),
             forever.create_task(self._alarms(server).run(), name="alarms"),
         ]
-        address = await self._listen(server)
+        addresses = await self._listen(server)
         on_started(
             Started(
                 self.node_id,
                 self._store.describe(),
                 await self._store.probe(),
-                address,
+                addresses,
                 sum(len(vhost.queues) for vhost in broker.vhosts.values()),
                 messages,
                 time.monotonic() - self._started_at,
@@ -232,18 +234,27 @@ class Node:
             await self._store.mark_redelivered(messages)
             slot.start = messages[-1].id + 1
 
-    async def _listen(self, server: AmqpServer) -> tuple[str, int] | None:
+    async def _listen(self, server: AmqpServer) -> dict[str, str]:
+        """Open the configured listeners; return their addresses by protocol."""
         amqp = self._config.transports.amqp
-        if not (amqp.enabled and amqp.default_connection.enabled):
-            return None
-        host = amqp.bind_address
+        addresses = {}
+        if amqp.enabled and amqp.default_connection.enabled:
+            port = await self._open(server, self._config.amqp_port, "defaultConnection", None)
+            addresses["amqp"] = f"amqp://{amqp.bind_address}:{port}"
+        if amqp.enabled and amqp.ssl_connection.enabled:
+            context = server_context(amqp.ssl_connection)
+            port = await self._open(server, self._config.amqps_port, "sslConnection", context)
+            addresses["amqps"] = f"amqps://{amqp.bind_address}:{port}"
+        return addresses
+
+    async def _open(self, server: AmqpServer, port: int, element: str, tls: ssl.SSLContext | None) -> int:
+        host = self._config.transports.amqp.bind_address
         try:
-            return host, await server.listen(host, self._config.amqp_port)
+            return await server.listen(host, port, tls)
         except OSError as error:
-            reason = error.strerror or str(error)
             raise ConfigError(
-                f"cannot listen on {host}:{self._config.amqp_port} for AMQP: {reason};"
-                " stop what uses the port or change transports/amqp/defaultConnection/@port"
+                f"cannot listen on {host}:{port} for AMQP: {error.strerror or error};"
+                f" stop what uses the port or change transports/amqp/{element}/@port"
             ) from error
 
     def _limits(self) -> Limits:

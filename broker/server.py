@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
+import ssl
 from collections.abc import Coroutine
 from typing import Any, Final, cast
 
@@ -21,6 +22,7 @@ from broker.errors import StoreUnavailable
 _log = structlog.get_logger(__name__)
 
 _TICK: Final = 0.5
+_TLS_HANDSHAKE_TIMEOUT: Final = 5.0
 _WRITE_HIGH: Final = 1 << 20
 _WRITE_LOW: Final = 1 << 18
 _FAIR_READ: Final = 1 << 16
@@ -178,13 +180,20 @@ class AmqpServer:
         self._empty = asyncio.Event()
         self._empty.set()
 
-    async def listen(self, host: str, port: int) -> int:
+    async def listen(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
         """Open a listener; return its port, which the system chooses when `port` is 0."""
         loop = asyncio.get_running_loop()
-        listener = await loop.create_server(lambda: AmqpProtocol(self), host, port, backlog=1024)
+        listener = await loop.create_server(
+            lambda: AmqpProtocol(self),
+            host,
+            port,
+            backlog=1024,
+            ssl=tls,
+            ssl_handshake_timeout=None if tls is None else _TLS_HANDSHAKE_TIMEOUT,
+        )
         self._listeners.append(listener)
         actual: int = listener.sockets[0].getsockname()[1]
-        _log.info("started TCP listener", address=host, port=actual)
+        _log.info("started TLS listener" if tls else "started TCP listener", address=host, port=actual)
         return actual
 
     def add(self, protocol: AmqpProtocol) -> None:

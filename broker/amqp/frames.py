@@ -21,8 +21,7 @@ _ack_run: Final = struct.Struct(">11sQH")
 _BASIC_PUBLISH: Final = 0x003C_0028
 _BASIC_ACK: Final = 0x003C_0050
 _BASIC_CLASS_AND_WEIGHT: Final = 0x003C_0000
-_NOTHING: Final = b"\xff"  # starts no frame
-_NO_CONTENT: Final = 0, b"", b""
+_NOTHING: Final[tuple[bytes, ...]] = ()  # what no octets start with
 _SINGLE_ACK_END: Final = 0x00CE  # multiple=false, frame end
 _ACK_SIZE: Final = 21
 _KNOWN: Final = frozenset((FRAME_METHOD, FRAME_HEADER, FRAME_BODY, FRAME_HEARTBEAT))
@@ -102,7 +101,7 @@ class FrameReader:
         length = len(data)
         while not self.is_stopped:
             # Where the last publish went, if nothing but publishes came since: one like it need not be looked at.
-            last_publish = _NOTHING
+            last_publish: bytes | tuple[bytes, ...] = _NOTHING
             channel_id = method = 0
             try:
                 while length - position >= 8:

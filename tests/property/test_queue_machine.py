@@ -45,12 +45,10 @@ QUEUES = {
     "visits": (True, True, False),
     "mine": (True, False, True),
 }
-STORED = [name for name, (durable, _, exclusive) in QUEUES.items() if durable and not exclusive]
 EXCHANGES = {"fan": "fanout", "tree": "topic", "amq.direct": "direct"}
 KEYS = ("a", "a.b", "b")
 PATTERNS = ("a.*", "#", "b")
 MODES = {1: "plain", 2: "confirm", 3: "tx"}
-SIZES = (0, 10, 600, 5000, 70_000)
 
 
 def matches(kind: str, binding_key: str, routing_key: str) -> bool:
@@ -83,7 +81,9 @@ class Arrival:
 numbers = st.integers(0, 7)
 channel_ids = st.sampled_from(sorted(MODES))
 paces = st.sampled_from(("at once", "turn", "idle"))
-queue_names = st.sampled_from(sorted(QUEUES))
+names = st.sampled_from(["orders", "orders", "orders", "invoices", "drafts", "visits", "mine"])
+sizes = st.sampled_from([10, 0, 600, 600, 5000, 70_000])
+mostly = st.sampled_from([True, True, True, False])
 
 
 class QueueMachine(RuleBasedStateMachine):
@@ -127,23 +127,27 @@ class QueueMachine(RuleBasedStateMachine):
 
     async def open_node(self) -> None:
         store: Any = UnhurriedStore(self.new_store())
-        self.node = NodeInProcess(
-            store, queue_limits=QUEUE_LIMITS, journal_limits=JOURNAL_LIMITS, clock=self.clock
-        )
+        self.node = NodeInProcess(store, queue_limits=QUEUE_LIMITS, journal_limits=JOURNAL_LIMITS, clock=self.clock)
         await self.node.open()
 
     @initialize()
     def meet(self) -> None:
         self.connect()
+        self.connect()
         for name, kind in EXCHANGES.items():
             if not name.startswith("amq."):
                 self.send(self.sessions[0], 1, amqp.ExchangeDeclare(exchange=name, type=kind, durable=True))
         self.run(self.idle())
-        for name in STORED[:2]:
+        for name in QUEUES:
             self.declare(0, name)
+        self.work()
 
-    @rule()
-    @precondition(lambda self: len(self.sessions) < 3)
+    def work(self) -> None:
+        """Without consumers from the start, too few runs would have any that matter."""
+        self.consume_from(0, 1, "orders", 0, 4)
+        self.consume_from(1, 3, "orders", 0, 2)
+        self.consume_from(1, 2, "invoices", 0, 1)
+
     def connect(self) -> None:
         session = Session(self.node.connect())
         self.sessions.append(session)
@@ -252,7 +256,17 @@ class QueueMachine(RuleBasedStateMachine):
 
     # Topology
 
-    @rule(number=numbers, name=queue_names)
+    @rule(number=numbers, name=names, exchange=st.sampled_from(sorted(EXCHANGES)), key=numbers, what=st.integers(0, 5))
+    def change(self, number: int, name: str, exchange: str, key: int, what: int) -> None:
+        if what < 2:
+            self.declare(number, name)
+        elif what < 4:
+            self.bind(number, name, exchange, key)
+        elif what == 4:
+            self.purge(number, name)
+        else:
+            self.delete(number, name)
+
     def declare(self, number: int, name: str) -> None:
         session = self.session(number)
         durable, auto_delete, exclusive = QUEUES[name]
@@ -262,12 +276,9 @@ class QueueMachine(RuleBasedStateMachine):
         if name not in self.model.queues:
             owner = session if exclusive else None
             self.model.queues[name] = QueueModel(name, durable and not exclusive, auto_delete, owner)
-        self.run_until_idle_before(session, 1, declare, name)
-
-    def run_until_idle_before(self, session: Session, channel: int, declare: amqp.QueueDeclare, name: str) -> None:
         while self.run(self.node.step()):
             self.pump()
-        answer = self.ask(session, channel, declare, amqp.QueueDeclareOk)
+        answer = self.ask(session, 1, declare, amqp.QueueDeclareOk)
         queue = self.model.queues[name]
         assert (answer.message_count, answer.consumer_count) == (len(queue.ready), len(queue.consumers))
 
@@ -278,7 +289,6 @@ class QueueMachine(RuleBasedStateMachine):
     def usable(self, session: Session, name: str) -> QueueModel | None:
         return None if self.is_locked(session, name) else self.model.queues.get(name)
 
-    @rule(number=numbers, name=queue_names, exchange=st.sampled_from(sorted(EXCHANGES)), key=numbers)
     def bind(self, number: int, name: str, exchange: str, key: int) -> None:
         session = self.session(number)
         if self.usable(session, name) is None:
@@ -288,7 +298,6 @@ class QueueMachine(RuleBasedStateMachine):
         bind = amqp.QueueBind(queue=name, exchange=exchange, routing_key=binding_key)
         self.ask(session, 1, bind, amqp.QueueBindOk)
 
-    @rule(number=numbers, name=queue_names)
     def delete(self, number: int, name: str) -> None:
         session = self.session(number)
         if (queue := self.usable(session, name)) is None:
@@ -298,7 +307,6 @@ class QueueMachine(RuleBasedStateMachine):
         self.model.delete(queue)
         assert self.ask(session, 1, amqp.QueueDelete(queue=name), amqp.QueueDeleteOk).message_count == waiting
 
-    @rule(number=numbers, name=queue_names)
     def purge(self, number: int, name: str) -> None:
         session = self.session(number)
         if (queue := self.usable(session, name)) is None:
@@ -315,92 +323,97 @@ class QueueMachine(RuleBasedStateMachine):
 
     # Messages in
 
+    @rule(number=numbers, channel=channel_ids, name=names, size=sizes, keep=mostly, times=st.sampled_from([1, 4, 8, 12]), pace=paces)
+    def publish(self, number: int, channel: int, name: str, size: int, keep: bool, times: int, pace: str) -> None:
+        queues = [name] if name in self.model.queues else []
+        for _ in range(times if size < 5000 else 1):
+            self.publish_one(self.session(number), channel, amqp.BasicPublish(routing_key=name), queues, size, keep)
+        self.continue_at(pace)
+
     @rule(
         number=numbers,
         channel=channel_ids,
-        exchange=st.sampled_from(["", "", "", *EXCHANGES]),
-        key=st.integers(0, 4),
-        size=st.sampled_from(SIZES),
-        persistent=st.booleans(),
-        mandatory=st.booleans(),
-        times=st.integers(1, 8),
+        exchange=st.sampled_from(sorted(EXCHANGES)),
+        key=numbers,
+        size=sizes,
+        keep=mostly,
+        mandatory=mostly,
         pace=paces,
     )
-    def publish(
-        self,
-        number: int,
-        channel: int,
-        exchange: str,
-        key: int,
-        size: int,
-        persistent: bool,
-        mandatory: bool,
-        times: int,
-        pace: str,
+    def route(
+        self, number: int, channel: int, exchange: str, key: int, size: int, keep: bool, mandatory: bool, pace: str
     ) -> None:
-        session = self.session(number)
-        routing_key = KEYS[key % 3] if exchange else sorted(QUEUES)[key]
-        kind = EXCHANGES.get(exchange, "")
+        publish = amqp.BasicPublish(exchange=exchange, routing_key=KEYS[key % 3], mandatory=mandatory)
         queues = {
-            name for source, each, name in self.model.bindings if source == exchange and matches(kind, each, routing_key)
+            name
+            for source, binding_key, name in self.model.bindings
+            if source == exchange and matches(EXCHANGES[exchange], binding_key, publish.routing_key)
         }
-        if not exchange and routing_key in self.model.queues:
-            queues = {routing_key}
-        for _ in range(times if size < 5000 else 1):
-            name = f"m{next(self.keys)}"
-            self.sizes[name] = size
-            self.model.publish(session.channels[channel], name, sorted(queues), persistent, mandatory)
-            self.send(
-                session,
-                channel,
-                amqp.BasicPublish(exchange=exchange, routing_key=routing_key, mandatory=mandatory),
-                BasicProperties(message_id=name, delivery_mode=2 if persistent else 1),
-                body_of(name, size),
-            )
+        self.publish_one(self.session(number), channel, publish, sorted(queues), size, keep)
         self.continue_at(pace)
+
+    def publish_one(
+        self, session: Session, channel: int, publish: amqp.BasicPublish, queues: list[str], size: int, keep: bool
+    ) -> None:
+        key = f"m{next(self.keys)}"
+        self.sizes[key] = size
+        self.model.publish(session.channels[channel], key, queues, keep, publish.mandatory)
+        properties = BasicProperties(message_id=key, delivery_mode=2 if keep else 1)
+        self.send(session, channel, publish, properties, body_of(key, size))
 
     # Messages out
 
-    @rule(number=numbers, channel=channel_ids, name=queue_names, no_ack=st.booleans(), pace=paces)
-    def consume(self, number: int, channel: int, name: str, no_ack: bool, pace: str) -> None:
+    @rule(number=numbers, channel=channel_ids, name=names, no_ack=numbers, prefetch=st.integers(0, 5), pace=paces)
+    def consume(self, number: int, channel: int, name: str, no_ack: int, prefetch: int, pace: str) -> None:
+        self.consume_from(number, channel, name, no_ack, prefetch)
+        self.continue_at(pace)
+
+    def consume_from(self, number: int, channel: int, name: str, no_ack: int, prefetch: int) -> None:
         session = self.session(number)
         if (queue := self.usable(session, name)) is None:
             return
+        self.limit(session, channel, prefetch, shared=False)
         tag = f"c{next(self.tags)}"
         model = session.channels[channel]
-        consumer = ConsumerModel(tag, model, queue, no_ack, model.next_prefetch)
+        consumer = ConsumerModel(tag, model, queue, no_ack == 7, prefetch)
         model.consumers[tag] = consumer
         queue.consumers.append(consumer)
-        self.send(session, channel, amqp.BasicConsume(queue=name, consumer_tag=tag, no_ack=no_ack))
+        self.send(session, channel, amqp.BasicConsume(queue=name, consumer_tag=tag, no_ack=consumer.no_ack))
         session.answers.clear()
-        self.continue_at(pace)
 
-    @rule(number=numbers, channel=channel_ids, prefetch=st.integers(0, 5), shared=st.booleans(), pace=paces)
-    def limit(self, number: int, channel: int, prefetch: int, shared: bool, pace: str) -> None:
-        session = self.session(number)
+    def limit(self, session: Session, channel: int, prefetch: int, *, shared: bool) -> None:
         model = session.channels[channel]
         if shared:
             model.prefetch = prefetch
         else:
-            model.next_prefetch = prefetch
             for consumer in model.consumers.values():
                 consumer.prefetch = prefetch
         self.send(session, channel, amqp.BasicQos(prefetch_count=prefetch, global_=shared))
         session.answers.clear()
-        self.continue_at(pace)
 
-    @rule(number=numbers, channel=channel_ids, which=numbers)
-    def cancel(self, number: int, channel: int, which: int) -> None:
-        session = self.session(number)
-        consumers = list(session.channels[channel].consumers.values())
-        if not consumers:
-            return
+    @rule(which=numbers, what=st.integers(0, 3), prefetch=st.integers(0, 5), pace=paces)
+    @precondition(lambda self: any(queue.consumers for queue in self.model.queues.values()))
+    def change_consumer(self, which: int, what: int, prefetch: int, pace: str) -> None:
+        consumers = [consumer for queue in self.model.queues.values() for consumer in queue.consumers]
         consumer = consumers[which % len(consumers)]
-        self.run(self.idle())
-        self.model.cancel(consumer)
-        self.ask(session, channel, amqp.BasicCancel(consumer.tag), amqp.BasicCancelOk)
+        session, channel = self.place_of(consumer.channel)
+        if what == 0:
+            self.run(self.idle())
+            self.model.cancel(consumer)
+            self.ask(session, channel, amqp.BasicCancel(consumer.tag), amqp.BasicCancelOk)
+        else:
+            self.limit(session, channel, prefetch, shared=what == 1)
+            self.continue_at(pace)
 
-    @rule(number=numbers, channel=channel_ids, name=queue_names, no_ack=st.booleans())
+    def place_of(self, channel: ChannelModel) -> tuple[Session, int]:
+        return next(
+            (session, channel_id)
+            for session in self.sessions
+            for channel_id, each in session.channels.items()
+            if each is channel
+        )
+
+    @rule(number=numbers, channel=channel_ids, name=names, no_ack=st.booleans())
     def get(self, number: int, channel: int, name: str, no_ack: bool) -> None:
         session = self.session(number)
         if (queue := self.usable(session, name)) is None:
@@ -410,64 +423,76 @@ class QueueMachine(RuleBasedStateMachine):
         self.run(self.idle())
         assert not session.gets[channel]
 
-    @rule(number=numbers, channel=channel_ids, which=numbers, multiple=st.booleans(), everything=st.booleans(), pace=paces)
-    def ack(self, number: int, channel: int, which: int, multiple: bool, everything: bool, pace: str) -> None:
-        self.settle(number, channel, which, multiple, everything, None, pace)
+    def has_unacked(self) -> bool:
+        return any(channel.unacked for session in self.sessions for channel in session.channels.values())
 
-    @rule(
-        number=numbers, channel=channel_ids, which=numbers, multiple=st.booleans(), requeue=st.booleans(), pace=paces
-    )
-    def nack(self, number: int, channel: int, which: int, multiple: bool, requeue: bool, pace: str) -> None:
-        self.settle(number, channel, which, multiple, False, requeue, pace)
-
-    def settle(
-        self, number: int, channel: int, which: int, multiple: bool, everything: bool, requeue: bool | None, pace: str
-    ) -> None:
-        session = self.session(number)
-        model = session.channels[channel]
-        if not model.unacked:
-            return
-        tag = 0 if multiple and everything else list(model.unacked)[which % len(model.unacked)]
-        self.model.settle(model, self.model.take_unacked(model, tag, multiple), requeue=bool(requeue))
-        if requeue is None:
-            self.send(session, channel, amqp.BasicAck(tag, multiple))
-        elif multiple:
-            self.send(session, channel, amqp.BasicNack(tag, multiple, requeue))
-        else:
-            self.send(session, channel, amqp.BasicReject(tag, requeue))
+    @rule(which=numbers, tag=st.integers(0, 30), multiple=st.booleans(), pace=paces)
+    @precondition(has_unacked)
+    def ack(self, which: int, tag: int, multiple: bool, pace: str) -> None:
+        session, channel, tag = self.settle(which, tag, multiple, requeue=False)
+        self.send(session, channel, amqp.BasicAck(tag, multiple))
         self.continue_at(pace)
 
-    @rule(number=numbers, channel=channel_ids, pace=paces)
-    def recover(self, number: int, channel: int, pace: str) -> None:
-        session = self.session(number)
-        model = session.channels[channel]
-        deliveries = list(model.unacked.values())
-        model.unacked.clear()
-        for delivery in deliveries:
-            self.model._settle(delivery, True)
+    @rule(which=numbers, tag=st.integers(0, 30), multiple=st.booleans(), requeue=mostly, pace=paces)
+    @precondition(has_unacked)
+    def nack(self, which: int, tag: int, multiple: bool, requeue: bool, pace: str) -> None:
+        session, channel, tag = self.settle(which, tag, multiple, requeue=requeue)
+        nack = amqp.BasicNack(tag, multiple, requeue) if multiple else amqp.BasicReject(tag, requeue)
+        self.send(session, channel, nack)
+        self.continue_at(pace)
+
+    def settle(self, which: int, tag: int, multiple: bool, *, requeue: bool) -> tuple[Session, int, int]:
+        """Settle what a delivery tag names, 30 for all there are; return where to say so, and the tag to say."""
+        channels = [channel for session in self.sessions for channel in session.channels.values() if channel.unacked]
+        model = channels[which % len(channels)]
+        real_tag = 0 if multiple and tag == 30 else list(model.unacked)[tag % len(model.unacked)]
+        self.model.settle(model, self.model.take_unacked(model, real_tag, multiple), requeue=requeue)
+        return *self.place_of(model), real_tag
+
+    @rule(which=numbers, pace=paces)
+    @precondition(has_unacked)
+    def recover(self, which: int, pace: str) -> None:
+        channels = [channel for session in self.sessions for channel in session.channels.values() if channel.unacked]
+        model = channels[which % len(channels)]
+        self.model.recover(model)
+        session, channel = self.place_of(model)
         self.send(session, channel, amqp.BasicRecover(requeue=True))
         session.answers.clear()
         self.continue_at(pace)
 
     # Transactions
 
-    @rule(number=numbers)
-    def commit(self, number: int) -> None:
+    def has_transaction(self) -> bool:
+        return any(session.channels[3].transaction or session.channels[3].settling for session in self.sessions)
+
+    @rule(number=numbers, wanted=mostly)
+    @precondition(has_transaction)
+    def end_transaction(self, number: int, wanted: bool) -> None:
         session = self.session(number)
         self.run(self.idle())
-        self.model.begin_commit(session.channels[3])
-        self.model.end_commit(session.channels[3])
-        self.ask(session, 3, amqp.TxCommit(), amqp.TxCommitOk)
-
-    @rule(number=numbers)
-    def roll_back(self, number: int) -> None:
-        session = self.session(number)
-        self.model.roll_back(session.channels[3])
-        self.ask(session, 3, amqp.TxRollback(), amqp.TxRollbackOk)
+        if wanted:
+            self.model.begin_commit(session.channels[3])
+            self.model.end_commit(session.channels[3])
+            self.ask(session, 3, amqp.TxCommit(), amqp.TxCommitOk)
+        else:
+            self.model.roll_back(session.channels[3])
+            self.ask(session, 3, amqp.TxRollback(), amqp.TxRollbackOk)
 
     # Ends
 
-    @rule(number=numbers, channel=channel_ids)
+    @rule(number=numbers, channel=channel_ids, pause=st.integers(0, 12), what=st.integers(0, 7))
+    def end(self, number: int, channel: int, pause: int, what: int) -> None:
+        if what == 0:
+            self.close_channel(number, channel)
+        elif what == 1:
+            self.kill_client(number)
+        elif what == 2:
+            self.restart()
+        elif what < 5:
+            self.crash(pause, what == 3, number)
+        else:
+            self.run(self.idle())
+
     def close_channel(self, number: int, channel: int) -> None:
         session = self.session(number)
         self.run(self.idle())
@@ -476,8 +501,6 @@ class QueueMachine(RuleBasedStateMachine):
         self.open_channel(session, channel)
         session.answers.clear()
 
-    @rule(number=numbers)
-    @precondition(lambda self: len(self.sessions) > 1)
     def kill_client(self, number: int) -> None:
         session = self.session(number)
         session.client.lose()
@@ -485,6 +508,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.pump([session])
         self.sessions.remove(session)
         self.leave(session)
+        self.connect()
         self.run(self.idle())
 
     def leave(self, session: Session) -> None:
@@ -493,7 +517,6 @@ class QueueMachine(RuleBasedStateMachine):
         for queue in [queue for queue in self.model.queues.values() if queue.owner is session]:
             self.model.delete(queue)
 
-    @rule(pause=st.integers(0, 12), in_commit=st.booleans(), number=numbers)
     def crash(self, pause: int, in_commit: bool, number: int) -> None:
         if in_commit:
             session = self.session(number)
@@ -507,6 +530,7 @@ class QueueMachine(RuleBasedStateMachine):
             self.run(turns(pause))
             self.pump()
         self.run(self.crash_node())
+        self.work()
 
     async def crash_node(self) -> None:
         await self.node.crash()
@@ -515,9 +539,9 @@ class QueueMachine(RuleBasedStateMachine):
         self.model.crash(stored, [channel for session in self.sessions for channel in session.channels.values()])
         await self.begin_again()
 
-    @rule()
     def restart(self) -> None:
         self.run(self.restart_node())
+        self.work()
 
     async def restart_node(self) -> None:
         await self.idle()
@@ -539,6 +563,7 @@ class QueueMachine(RuleBasedStateMachine):
     async def begin_again(self) -> None:
         self.sessions.clear()
         await self.node.start()
+        self.connect()
         self.connect()
         await self.idle()
 
@@ -587,6 +612,7 @@ def sqlite_stores(directory: Path) -> Callable[[], Store]:
     return lambda: SqliteStore(directory / "mb.db")
 
 
+RUNS = {"memory": 300, "sqlite": 60}
 STORES = {"memory": memory_stores, "sqlite": sqlite_stores}
 
 
@@ -608,7 +634,7 @@ def check(store: str, runs: int, steps: int, *, derandomize: bool) -> None:
 
 @pytest.mark.parametrize("store", STORES)
 def test_clients_see_what_the_contract_promises(store: str) -> None:
-    check(store, 60, 30, derandomize=True)
+    check(store, RUNS[store], 50, derandomize=True)
 
 
 @pytest.mark.slow

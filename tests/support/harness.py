@@ -248,7 +248,7 @@ class Client:
         if not self.reads:
             connection.block_output()
             return False
-        if not self._has_output:
+        if not self._has_output and not connection.is_output_blocked:
             return False
         self._has_output = False
         output, _ = connection.take_output(self._harness.clock.monotonic())

@@ -92,7 +92,6 @@ class Publication:
 class ChannelModel:
     mode: str
     prefetch: int = 0
-    next_prefetch: int = 0
     last_tag: int = 0
     confirmed: int = 0
     unacked: dict[int, Delivery] = field(default_factory=dict)
@@ -119,7 +118,9 @@ class Model:
 
     # Publishing
 
-    def publish(self, channel: ChannelModel, key: str, queues: Iterable[str], persistent: bool, mandatory: bool) -> None:
+    def publish(
+        self, channel: ChannelModel, key: str, queues: Iterable[str], persistent: bool, mandatory: bool
+    ) -> None:
         targets = [self.queues[name] for name in queues]
         entries = [Entry(key, queue, persistent and queue.is_stored) for queue in targets]
         publication = Publication(key, entries, is_returned=mandatory and not entries)
@@ -154,7 +155,9 @@ class Model:
 
     # Deliveries
 
-    def deliver(self, channel: ChannelModel, consumer: ConsumerModel | None, entry: Entry, tag: int, flag: bool) -> None:
+    def deliver(
+        self, channel: ChannelModel, consumer: ConsumerModel | None, entry: Entry, tag: int, flag: bool
+    ) -> None:
         """`consumer` is None for a get. The caller has checked the order within the queue."""
         assert tag == channel.last_tag + 1, f"delivery tag {tag} after {channel.last_tag}"
         channel.last_tag = tag
@@ -197,6 +200,12 @@ class Model:
     def _gone(self, entry: Entry) -> None:
         if entry.is_stored:
             self.limbo.add(entry)
+
+    def recover(self, channel: ChannelModel) -> None:
+        """basic.recover: what is unacknowledged goes back, even on a channel with a transaction."""
+        deliveries, channel.unacked = list(channel.unacked.values()), {}
+        for delivery in deliveries:
+            self._settle(delivery, requeue=True)
 
     def forget_get(self, channel: ChannelModel, tag: int) -> None:
         """A get without acknowledgement: it is final at once."""

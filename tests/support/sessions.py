@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 from typing import Any
@@ -169,7 +169,7 @@ class Session:
     """What a client sends. It waits for the answers to a stage before it sends the next one."""
 
     name: str
-    stages: tuple[bytes, ...]
+    stages: tuple[bytes, ...] = field(repr=False)
 
 
 def start_ok(user: str = "guest", password: str = "guest", mechanism: str = "PLAIN") -> amqp.ConnectionStartOk:

@@ -1,0 +1,527 @@
+"""basic.publish, get, ack, nack, reject, recover: contract B1 to B8, B20 to B28; reliability.md 4.A."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from broker.amqp import spec
+from broker.amqp.fields import FieldTable, Int64, Timestamp
+from broker.amqp.method import Method, frame
+from broker.amqp.methods import (
+    BasicAck,
+    BasicConsume,
+    BasicDeliver,
+    BasicGet,
+    BasicGetEmpty,
+    BasicGetOk,
+    BasicNack,
+    BasicPublish,
+    BasicRecover,
+    BasicRecoverAsync,
+    BasicRecoverOk,
+    BasicReject,
+    BasicReturn,
+    ChannelClose,
+    ChannelOpen,
+    ConnectionClose,
+    ExchangeBind,
+    ExchangeDeclare,
+    QueueBind,
+    QueueDeclare,
+    QueueDeclareOk,
+    QueuePurge,
+    QueuePurgeOk,
+)
+from broker.amqp.properties import BasicProperties, encode_header
+from broker.broker import Limits
+from broker.queue import QueueLimits
+from tests.support.harness import Client, Harness
+from tests.support.peer import Content, command, raw_frame
+
+PUBLISH = frame(1, BasicPublish(routing_key="q").encode())
+EVERY_PROPERTY = BasicProperties(
+    content_type="text/plain",
+    content_encoding="",
+    headers=FieldTable.of({"a": Int64(1), "b": [True, None, {"c": b"\xff"}], "t": Timestamp(5)}),
+    delivery_mode=2,
+    priority=255,
+    correlation_id="c",
+    reply_to="r",
+    expiration="1000",
+    message_id="m",
+    timestamp=2**63,
+    type="t",
+    user_id="guest",
+    app_id="a",
+    cluster_id="",
+)
+
+
+def header(size: int, class_id: int = 60, weight: int = 0) -> bytes:
+    payload = class_id.to_bytes(2, "big") + weight.to_bytes(2, "big") + size.to_bytes(8, "big") + b"\0\0"
+    return raw_frame(spec.FRAME_HEADER, 1, payload)
+
+
+def body(data: bytes, channel: int = 1) -> bytes:
+    return raw_frame(spec.FRAME_BODY, channel, data)
+
+
+def soft(code: int, text: str, method: type[Method]) -> ChannelClose:
+    return ChannelClose(code, text, *method.ids)
+
+
+def headers(**values: Any) -> BasicProperties:
+    return BasicProperties(headers=FieldTable.of(values))
+
+
+@pytest.fixture
+def peer(harness: Harness) -> Client:
+    peer = harness.peer()
+    peer.send(1, QueueDeclare(queue="q"))
+    peer.received()
+    return peer
+
+
+# publish
+
+
+def test_publishing_to_an_unknown_exchange_closes_the_channel(peer: Client) -> None:
+    peer.send(1, BasicPublish(exchange="nope", routing_key="k"), body=b"hi")
+    assert peer.received() == [(1, ChannelClose(404, "NOT_FOUND - no exchange 'nope' in vhost '/'", 60, 40))]
+
+
+def test_publishing_to_an_unknown_exchange_frame_by_frame_closes_the_channel_as_well(peer: Client) -> None:
+    peer.send_raw(frame(1, BasicPublish(exchange="nope").encode()))
+    peer.send_raw(header(2))
+    peer.send_raw(body(b"h"))
+    peer.send_raw(body(b"i"))
+    assert peer.received() == [(1, ChannelClose(404, "NOT_FOUND - no exchange 'nope' in vhost '/'", 60, 40))]
+
+
+def test_a_message_without_a_body_is_a_message(peer: Client) -> None:
+    peer.send_raw(PUBLISH + header(0))
+    assert peer.call(1, BasicGet(queue="q")) == BasicGetOk(1, False, "", "q", 0)
+    assert peer.contents() == [Content(1, BasicGetOk(1, False, "", "q", 0), BasicProperties(), b"")]
+
+
+@pytest.mark.parametrize("properties", [BasicProperties(), BasicProperties(content_type=""), EVERY_PROPERTY])
+def test_properties_come_back_as_they_went_in(peer: Client, properties: BasicProperties) -> None:
+    peer.publish("q", b"m", properties=properties)
+    peer.send(1, BasicGet(queue="q"))
+    ((_, content_properties),) = [(content.body, content.properties) for content in peer.contents()]
+    assert encode_header(1, content_properties) == encode_header(1, properties)
+
+
+@pytest.mark.parametrize("size", [1, 4088, 4089, 100_000])
+def test_a_body_is_cut_to_the_frame_size_of_its_receiver(harness: Harness, peer: Client, size: int) -> None:
+    small = harness.peer(frame_max=4096)
+    small.send(1, BasicConsume(queue="q", no_ack=True))
+    peer.publish("q", b"x" * size)
+    assert small.bodies() == [b"x" * size]
+
+
+def test_a_body_may_come_in_any_pieces(peer: Client) -> None:
+    data = PUBLISH + header(6) + body(b"abc") + body(b"") + body(b"def")
+    for octet in data:
+        peer.send_raw(bytes([octet]))
+    peer.send(1, BasicGet(queue="q"))
+    assert peer.bodies() == [b"abcdef"]
+
+
+def test_contents_of_two_channels_may_interleave(peer: Client) -> None:
+    peer.send(2, ChannelOpen())
+    one = command(1, BasicPublish(routing_key="q"), body=b"one")
+    two = command(2, BasicPublish(routing_key="q"), body=b"two")
+    cut = len(PUBLISH)
+    peer.send_raw(one[:cut] + two[:cut] + one[cut:] + two[cut:])
+    peer.send(1, BasicGet(queue="q"))
+    peer.send(1, BasicGet(queue="q"))
+    assert peer.bodies() == [b"one", b"two"]
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "text"),
+    [
+        (header(0), 505, "UNEXPECTED_FRAME - expected method frame, got non method frame instead"),
+        (
+            PUBLISH + body(b"x"),
+            505,
+            "UNEXPECTED_FRAME - expected content header for class 60, got another frame instead",
+        ),
+        (
+            PUBLISH + PUBLISH,
+            505,
+            "UNEXPECTED_FRAME - expected content header for class 60, got another frame instead",
+        ),
+        (PUBLISH + header(2) + PUBLISH, 505, "UNEXPECTED_FRAME - expected content body, got another frame instead"),
+        (PUBLISH + header(2) + header(2), 505, "UNEXPECTED_FRAME - expected content body, got another frame instead"),
+        (
+            PUBLISH + header(2, class_id=50),
+            505,
+            "UNEXPECTED_FRAME - expected content header for class 60, got one for class 50 instead",
+        ),
+        (PUBLISH + header(2, weight=1), 501, "FRAME_ERROR - weight of a content header must be zero"),
+        (
+            PUBLISH + raw_frame(spec.FRAME_HEADER, 1, b"\0\x3c\0\0"),
+            501,
+            "FRAME_ERROR - content header of 4 octets is too short",
+        ),
+        (PUBLISH + header(2) + body(b"abc"), 501, "FRAME_ERROR - content body is 1 octets longer than announced"),
+        (PUBLISH + header(2**63), 501, f"FRAME_ERROR - message size {2**63} is larger than 536870912"),
+        (PUBLISH + header(536870913), 501, "FRAME_ERROR - message size 536870913 is larger than 536870912"),
+        (
+            PUBLISH + header(1) + body(b"") * 1001,
+            501,
+            "FRAME_ERROR - more than 1000 empty body frames in one message",
+        ),
+    ],
+)
+def test_content_that_makes_no_sense_closes_the_connection(peer: Client, data: bytes, code: int, text: str) -> None:
+    peer.send_raw(data)
+    ((channel, close),) = peer.received()
+    assert isinstance(close, ConnectionClose)
+    assert (channel, close.reply_code, close.reply_text) == (0, code, text)
+
+
+def test_a_body_that_follows_a_complete_content_closes_the_connection(peer: Client) -> None:
+    peer.send_raw(PUBLISH + header(1) + body(b"x") + body(b"y"))
+    assert [type(method) for _, method in peer.received()] == [ConnectionClose]
+
+
+def test_a_message_that_is_too_large_closes_the_channel_as_soon_as_it_is_announced() -> None:
+    harness = Harness(limits=Limits(max_message_size=10))
+    peer = harness.peer()
+    peer.send(1, QueueDeclare(queue="q"))
+    peer.publish("q", b"x" * 10)
+    peer.received()
+    peer.send_raw(PUBLISH + header(11))
+    assert peer.received() == [
+        (1, ChannelClose(406, "PRECONDITION_FAILED - message size 11 is larger than configured max size 10", 60, 40))
+    ]
+    peer.send_raw(body(b"x" * 11))
+    assert peer.received() == []
+    assert harness.vhost.queues["q"].ready_count == 1
+
+
+def test_the_immediate_flag_is_not_implemented(peer: Client) -> None:
+    peer.send(1, BasicPublish(routing_key="q", immediate=True), body=b"m")
+    assert peer.received() == [(0, ConnectionClose(540, "NOT_IMPLEMENTED - immediate=true", 60, 40))]
+
+
+def test_a_mandatory_message_without_a_queue_comes_back_whole(peer: Client) -> None:
+    peer.publish("nobody", b"x" * 300_000, mandatory=True, properties=EVERY_PROPERTY)
+    method = BasicReturn(312, "NO_ROUTE", "", "nobody")
+    assert peer.received() == [(1, method)]
+    assert peer.contents() == [Content(1, method, EVERY_PROPERTY, b"x" * 300_000)]
+
+
+def test_a_message_without_a_queue_is_dropped_when_it_is_not_mandatory(peer: Client) -> None:
+    peer.publish("nobody", b"m")
+    assert peer.received() == []
+
+
+def test_a_message_comes_once_to_each_queue_it_is_routed_to(peer: Client) -> None:
+    peer.send(1, QueueDeclare(queue="p"))
+    for queue in ("q", "p"):
+        for key in ("a", "#"):
+            peer.send(1, QueueBind(queue=queue, exchange="amq.topic", routing_key=key))
+    peer.publish("a", b"m", exchange="amq.topic")
+    for queue in ("q", "p"):
+        assert peer.call(1, BasicGet(queue=queue, no_ack=True)) != BasicGetEmpty()
+        assert peer.call(1, BasicGet(queue=queue)) == BasicGetEmpty()
+
+
+def test_a_large_stored_body_is_stored_once_for_all_its_queues(harness: Harness, peer: Client) -> None:
+    for queue in ("a", "b"):
+        peer.send(1, QueueDeclare(queue=queue, durable=True))
+        peer.send(1, QueueBind(queue=queue, exchange="amq.fanout"))
+    peer.publish("", b"x" * 5000, exchange="amq.fanout", properties=BasicProperties(delivery_mode=2))
+    harness.commit()
+    assert len(harness.store.state.rows) == 2
+    assert list(harness.store.state.contents.values()) == [b"x" * 5000]
+    peer.send(1, BasicGet(queue="a", no_ack=True))
+    peer.send(1, BasicGet(queue="b", no_ack=True))
+    harness.commit()
+    assert (harness.store.state.rows, harness.store.state.contents) == ({}, {})
+    assert peer.bodies() == [b"x" * 5000] * 2
+
+
+@pytest.mark.parametrize(
+    ("durable", "properties", "stored"),
+    [
+        (True, BasicProperties(delivery_mode=2), 1),
+        (True, BasicProperties("text/plain", "gzip", FieldTable.of({"a": 1}), 2), 1),
+        (True, BasicProperties(delivery_mode=1), 0),
+        (True, BasicProperties(), 0),
+        (False, BasicProperties(delivery_mode=2), 0),
+    ],
+)
+def test_persistent_messages_of_durable_queues_are_stored(
+    harness: Harness, peer: Client, durable: bool, properties: BasicProperties, stored: int
+) -> None:
+    peer.send(1, QueueDeclare(queue="d", durable=durable))
+    peer.publish("d", b"m", properties=properties)
+    harness.commit()
+    assert len(harness.store.state.rows) == stored
+
+
+# What the broker looks at in the properties
+
+
+def test_the_user_id_must_be_the_user(peer: Client) -> None:
+    peer.publish("q", b"m", properties=BasicProperties(user_id="guest"))
+    assert peer.received() == []
+    peer.publish("q", b"m", properties=BasicProperties(user_id="somebody"))
+    text = "PRECONDITION_FAILED - user_id property set to 'somebody' but authenticated user was 'guest'"
+    assert peer.received() == [(1, soft(406, text, BasicPublish))]
+
+
+@pytest.mark.parametrize("expiration", ["0", "1", "86400000"])
+def test_an_expiration_is_a_number_of_milliseconds(peer: Client, expiration: str) -> None:
+    peer.publish("q", b"m", properties=BasicProperties(expiration=expiration))
+    assert peer.received() == []
+
+
+@pytest.mark.parametrize("expiration", ["", "-1", "1.5", "soon", "1 ", "٣", "0x10"])
+def test_another_expiration_closes_the_channel(peer: Client, expiration: str) -> None:
+    peer.publish("q", b"m", properties=BasicProperties(expiration=expiration))
+    text = f"PRECONDITION_FAILED - invalid expiration '{expiration}': expected a number of milliseconds"
+    assert peer.received() == [(1, soft(406, text, BasicPublish))]
+
+
+def test_cc_and_bcc_add_routing_keys_and_bcc_does_not_travel(peer: Client) -> None:
+    for queue in ("cc", "bcc"):
+        peer.send(1, QueueDeclare(queue=queue))
+    peer.publish("q", b"m", properties=headers(CC=["cc", "q"], BCC=["bcc"], other=1))
+    for queue in ("q", "cc", "bcc"):
+        assert peer.call(1, BasicGet(queue=queue, no_ack=True)) == BasicGetOk(
+            peer.connection.channels[1].last_delivery_tag, False, "", "q", 0
+        )
+    for content in peer.contents():
+        assert content.properties == headers(CC=["cc", "q"], other=1)
+
+
+@pytest.mark.parametrize(("name", "keys"), [("CC", "q"), ("BCC", 5), ("CC", ["q", 1]), ("BCC", {"a": 1})])
+def test_cc_and_bcc_are_lists_of_strings(peer: Client, name: str, keys: object) -> None:
+    peer.publish("q", b"m", properties=headers(**{name: keys}))
+    text = f"PRECONDITION_FAILED - invalid message: {{unacceptable_type_in_header,{name}}}"
+    assert peer.received() == [(1, soft(406, text, BasicPublish))]
+
+
+def test_a_mandatory_message_that_only_cc_can_route_is_not_returned(peer: Client) -> None:
+    peer.publish("nobody", b"m", mandatory=True, properties=headers(CC=["q"]))
+    assert peer.received() == []
+
+
+def test_a_headers_exchange_routes_each_message_by_its_own_headers(peer: Client) -> None:
+    peer.send(1, QueueBind(queue="q", exchange="amq.headers", arguments=FieldTable.of({"color": "red"})))
+    peer.publish("", b"no", exchange="amq.headers", properties=headers(color="blue"))
+    peer.publish("", b"yes", exchange="amq.headers", properties=headers(color="red"))
+    peer.publish("", b"none", exchange="amq.headers")
+    assert peer.call(1, QueuePurge(queue="q")) == QueuePurgeOk(1)
+
+
+def test_headers_count_behind_another_exchange_too(peer: Client) -> None:
+    peer.send(1, ExchangeDeclare(exchange="x", type="fanout"))
+    peer.send(1, ExchangeBind(destination="amq.headers", source="x"))
+    peer.send(1, QueueBind(queue="q", exchange="amq.headers", arguments=FieldTable.of({"color": "red"})))
+    peer.publish("", b"no", exchange="x", properties=headers(color="blue"))
+    peer.publish("", b"yes", exchange="x", properties=headers(color="red"))
+    assert peer.call(1, QueuePurge(queue="q")) == QueuePurgeOk(1)
+
+
+# get
+
+
+def test_get_tells_what_is_left(peer: Client) -> None:
+    peer.publish("q", b"one", b"two")
+    assert peer.call(1, BasicGet(queue="q")) == BasicGetOk(1, False, "", "q", 1)
+    assert peer.call(1, BasicGet(queue="q", no_ack=True)) == BasicGetOk(2, False, "", "q", 0)
+    assert peer.call(1, BasicGet(queue="q")) == BasicGetEmpty()
+    assert peer.bodies() == [b"one", b"two"]
+
+
+def test_get_names_exchange_and_key_as_published(peer: Client) -> None:
+    peer.send(1, QueueBind(queue="q", exchange="amq.topic", routing_key="#"))
+    peer.publish("a.b", b"m", exchange="amq.topic")
+    assert peer.call(1, BasicGet(queue="q")) == BasicGetOk(1, False, "amq.topic", "a.b", 0)
+
+
+def test_getting_from_a_missing_queue_closes_the_channel(peer: Client) -> None:
+    assert peer.call(1, BasicGet(queue="p")) == soft(404, "NOT_FOUND - no queue 'p' in vhost '/'", BasicGet)
+
+
+def test_get_brings_back_what_was_paged_out() -> None:
+    harness = Harness(queue_limits=QueueLimits(memory=2000, transient_memory=2000, window_size=4, read_ahead=3))
+    peer = harness.peer()
+    peer.send(1, QueueDeclare(queue="q", durable=True))
+    for number in range(20):
+        mode = 1 + number % 2
+        peer.publish("q", b"%d" % number, properties=BasicProperties(delivery_mode=mode))
+    assert len(harness.vhost.queues["q"].ready) < 20
+    assert peer.call(1, QueueDeclare(queue="q", durable=True)) == QueueDeclareOk("q", 20, 0)
+    for number in range(20):
+        assert peer.call(1, BasicGet(queue="q", no_ack=True)) == BasicGetOk(number + 1, False, "", "q", 19 - number)
+    assert peer.bodies() == [b"%d" % number for number in range(20)]
+    harness.commit()
+    assert harness.store.state.rows == {}
+
+
+# ack
+
+
+def test_an_ack_settles_one_delivery(harness: Harness, peer: Client) -> None:
+    peer.publish("q", b"one", b"two")
+    peer.send(1, BasicGet(queue="q"))
+    peer.send(1, BasicGet(queue="q"))
+    peer.send(1, BasicAck(2))
+    peer.send(1, BasicRecover(True))
+    peer.contents()
+    assert peer.call(1, BasicGet(queue="q")) == BasicGetOk(3, True, "", "q", 0)
+    assert peer.bodies() == [b"one"]
+
+
+@pytest.mark.parametrize(("tag", "left"), [(1, [2, 3]), (2, [3]), (3, []), (0, [])])
+def test_a_multiple_ack_settles_all_up_to_its_tag(peer: Client, tag: int, left: list[int]) -> None:
+    peer.publish("q", b"1", b"2", b"3")
+    peer.send(1, BasicConsume(queue="q"))
+    peer.send(1, BasicAck(tag, True))
+    assert list(peer.connection.channels[1].unacked) == left
+
+
+def test_a_multiple_ack_of_everything_is_fine_when_there_is_nothing(peer: Client) -> None:
+    peer.send(1, BasicAck(0, True))
+    assert peer.received() == []
+
+
+@pytest.mark.parametrize(
+    "acks",
+    [
+        [BasicAck(0)],
+        [BasicAck(4)],
+        [BasicAck(1), BasicAck(1)],
+        [BasicAck(2, True), BasicAck(1)],
+        [BasicAck(2, True), BasicAck(2, True)],
+        [BasicAck(9, True)],
+        [BasicReject(9)],
+        [BasicNack(9)],
+        [BasicNack(9, True)],
+        [BasicReject(1, False), BasicNack(1)],
+    ],
+)
+def test_an_unknown_delivery_tag_closes_the_channel(peer: Client, acks: list[Any]) -> None:
+    peer.publish("q", b"1", b"2", b"3")
+    peer.send(1, BasicConsume(queue="q"))
+    peer.received()
+    peer.send_raw(b"".join(command(1, ack) for ack in acks))
+    text = f"PRECONDITION_FAILED - unknown delivery tag {acks[-1].delivery_tag}"
+    assert peer.received() == [(1, soft(406, text, type(acks[-1])))]
+
+
+def test_a_delivery_is_known_to_its_own_channel_only(peer: Client) -> None:
+    peer.publish("q", b"m")
+    peer.send(1, BasicGet(queue="q"))
+    peer.send(2, ChannelOpen())
+    assert peer.call(2, BasicAck(1)) == soft(406, "PRECONDITION_FAILED - unknown delivery tag 1", BasicAck)
+
+
+def test_deliveries_without_ack_have_no_tag_to_ack(peer: Client) -> None:
+    peer.publish("q", b"m")
+    peer.send(1, BasicGet(queue="q", no_ack=True))
+    assert peer.call(1, BasicAck(1)) == soft(406, "PRECONDITION_FAILED - unknown delivery tag 1", BasicAck)
+
+
+def test_a_run_of_acks_settles_all_it_can_before_an_error(harness: Harness, peer: Client) -> None:
+    peer.publish("q", b"1", b"2", b"3")
+    peer.send(1, BasicConsume(queue="q"))
+    peer.received()
+    peer.send_raw(b"".join(command(1, BasicAck(tag)) for tag in (1, 2, 9, 3)))
+    assert peer.received() == [(1, soft(406, "PRECONDITION_FAILED - unknown delivery tag 9", BasicAck))]
+    assert harness.vhost.queues["q"].ready_count == 1
+
+
+def test_acks_of_two_channels_and_other_methods_may_follow_each_other(peer: Client) -> None:
+    peer.publish("q", b"1", b"2", b"3", b"4")
+    peer.send(2, ChannelOpen())
+    for channel in (1, 1, 2, 2):
+        peer.send(channel, BasicGet(queue="q"))
+    peer.received()
+    peer.send_raw(
+        command(1, BasicAck(1))
+        + command(2, BasicAck(1))
+        + command(2, BasicAck(2, True))
+        + command(1, BasicAck(2))
+        + command(1, QueueDeclare(queue="q", passive=True))
+    )
+    assert peer.received() == [(1, QueueDeclareOk("q", 0, 0))]
+    assert [len(channel.unacked) for channel in peer.connection.channels.values()] == [0, 0]
+
+
+# nack, reject, recover
+
+
+@pytest.mark.parametrize("method", [BasicReject(1, True), BasicNack(1), BasicNack(1, True), BasicNack(0, True)])
+def test_a_returned_message_is_redelivered_at_its_old_place(peer: Client, method: Method) -> None:
+    peer.publish("q", b"1", b"2")
+    peer.send(1, BasicGet(queue="q"))
+    peer.send(1, method)
+    peer.contents()
+    assert peer.call(1, BasicGet(queue="q")) == BasicGetOk(2, True, "", "q", 1)
+    assert peer.call(1, BasicGet(queue="q")) == BasicGetOk(3, False, "", "q", 0)
+    assert peer.bodies() == [b"1", b"2"]
+
+
+@pytest.mark.parametrize(
+    "method", [BasicReject(1, False), BasicNack(1, False, False), BasicNack(1, True, False), BasicNack(0, True, False)]
+)
+def test_a_rejected_message_is_gone(harness: Harness, peer: Client, method: Method) -> None:
+    peer.send(1, QueueDeclare(queue="d", durable=True))
+    peer.publish("d", b"m", properties=BasicProperties(delivery_mode=2))
+    harness.commit()
+    peer.send(1, BasicGet(queue="d"))
+    peer.send(1, method)
+    harness.commit()
+    assert peer.call(1, BasicGet(queue="d")) == BasicGetEmpty()
+    assert harness.store.state.rows == {}
+
+
+def test_messages_return_to_their_order_whatever_the_order_of_their_return(peer: Client) -> None:
+    peer.publish("q", b"1", b"2", b"3", b"4")
+    for _ in range(3):
+        peer.send(1, BasicGet(queue="q"))
+    for tag in (2, 3, 1):
+        peer.send(1, BasicReject(tag, True))
+    peer.contents()
+    for _ in range(4):
+        peer.send(1, BasicGet(queue="q"))
+    assert peer.bodies() == [b"1", b"2", b"3", b"4"]
+
+
+def test_recover_gives_back_everything_unacknowledged_on_the_channel(peer: Client) -> None:
+    peer.publish("q", b"1", b"2")
+    peer.send(1, BasicConsume(queue="q", consumer_tag="c"))
+    peer.received()
+    peer.send(1, BasicRecover(True))
+    assert peer.received() == [
+        (1, BasicRecoverOk()),
+        (1, BasicDeliver("c", 3, True, "", "q")),
+        (1, BasicDeliver("c", 4, True, "", "q")),
+    ]
+    assert peer.bodies() == [b"1", b"2"] * 2
+
+
+def test_recover_async_is_not_answered(peer: Client) -> None:
+    peer.publish("q", b"m")
+    peer.send(1, BasicGet(queue="q"))
+    peer.received()
+    peer.send(1, BasicRecoverAsync(True))
+    assert peer.received() == []
+    assert peer.call(1, BasicGet(queue="q")) == BasicGetOk(2, True, "", "q", 0)
+
+
+@pytest.mark.parametrize("method", [BasicRecover(False), BasicRecoverAsync(False)])
+def test_recover_without_requeue_is_not_implemented(peer: Client, method: Method) -> None:
+    peer.send(1, method)
+    assert peer.received() == [(0, ConnectionClose(540, "NOT_IMPLEMENTED - requeue=false", *method.ids))]

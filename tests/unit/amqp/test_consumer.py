@@ -1,0 +1,330 @@
+"""Consumers, credit and deliveries: contract B9 to B20, B27 to B31."""
+
+from __future__ import annotations
+
+import pytest
+
+from broker.amqp.method import Method
+from broker.amqp.methods import (
+    BasicAck,
+    BasicCancel,
+    BasicCancelOk,
+    BasicConsume,
+    BasicConsumeOk,
+    BasicDeliver,
+    BasicGet,
+    BasicGetOk,
+    BasicNack,
+    BasicQos,
+    BasicQosOk,
+    ChannelClose,
+    ChannelOpen,
+    ConnectionClose,
+    QueueDeclare,
+    QueueDeclareOk,
+    QueueDelete,
+    QueueDeleteOk,
+)
+from broker.amqp.properties import BasicProperties
+from broker.broker import Limits
+from broker.queue import QueueLimits
+from tests.support.harness import Client, Harness
+
+
+def tags(client: Client) -> list[str]:
+    """Return whose deliveries came since the last call."""
+    return [method.consumer_tag for _, method in client.received() if isinstance(method, BasicDeliver)]
+
+
+@pytest.fixture
+def peer(harness: Harness) -> Client:
+    peer = harness.peer()
+    peer.send(1, QueueDeclare(queue="q"))
+    peer.received()
+    return peer
+
+
+# consume
+
+
+def test_consume_ok_comes_before_the_first_delivery(peer: Client) -> None:
+    peer.publish("q", b"m")
+    peer.send(1, BasicConsume(queue="q", consumer_tag="c"))
+    assert peer.received() == [(1, BasicConsumeOk("c")), (1, BasicDeliver("c", 1, False, "", "q"))]
+    assert peer.bodies() == [b"m"]
+
+
+def test_a_consumer_without_a_tag_gets_one(peer: Client) -> None:
+    assert peer.call(1, BasicConsume(queue="q")) == BasicConsumeOk("amq.ctag-1")
+
+
+def test_no_wait_is_not_answered(peer: Client) -> None:
+    peer.publish("q", b"m")
+    peer.send(1, BasicConsume(queue="q", consumer_tag="c", no_wait=True))
+    assert peer.received() == [(1, BasicDeliver("c", 1, False, "", "q"))]
+
+
+def test_no_local_has_no_effect(peer: Client) -> None:
+    peer.send(1, BasicConsume(queue="q", no_local=True))
+    peer.publish("q", b"m")
+    assert peer.bodies() == [b"m"]
+
+
+def test_a_tag_can_be_used_once_on_a_channel(peer: Client) -> None:
+    peer.send(1, BasicConsume(queue="q", consumer_tag="c"))
+    peer.received()
+    peer.send(1, BasicConsume(queue="q", consumer_tag="c"))
+    assert peer.received() == [(0, ConnectionClose(530, "NOT_ALLOWED - attempt to reuse consumer tag 'c'", 60, 20))]
+
+
+def test_a_tag_can_be_used_again_after_cancel_and_on_other_channels(peer: Client) -> None:
+    peer.send(2, ChannelOpen())
+    assert peer.call(1, BasicConsume(queue="q", consumer_tag="c")) == BasicConsumeOk("c")
+    assert peer.call(2, BasicConsume(queue="q", consumer_tag="c")) == BasicConsumeOk("c")
+    peer.send(1, BasicCancel("c"))
+    assert peer.call(1, BasicConsume(queue="q", consumer_tag="c")) == BasicConsumeOk("c")
+
+
+def test_a_channel_has_room_for_so_many_consumers() -> None:
+    peer = Harness(limits=Limits(max_consumers_per_channel=2)).peer()
+    peer.send(1, QueueDeclare(queue="q"))
+    for tag in ("a", "b", "c"):
+        peer.send(1, BasicConsume(queue="q", consumer_tag=tag))
+    text = "NOT_ALLOWED - number of consumers on channel 1 has reached the maximum allowed of 2"
+    assert peer.received()[-1] == (0, ConnectionClose(530, text, 60, 20))
+
+
+@pytest.mark.parametrize(("first", "second"), [(True, False), (False, True), (True, True)])
+def test_an_exclusive_consumer_is_alone(harness: Harness, peer: Client, first: bool, second: bool) -> None:
+    peer.send(1, BasicConsume(queue="q", exclusive=first))
+    other = harness.peer()
+    assert other.call(1, BasicConsume(queue="q", exclusive=second)) == ChannelClose(
+        403, "ACCESS_REFUSED - queue 'q' in vhost '/' in exclusive use", 60, 20
+    )
+
+
+def test_a_queue_is_free_again_when_its_exclusive_consumer_has_cancelled(harness: Harness, peer: Client) -> None:
+    peer.send(1, BasicConsume(queue="q", consumer_tag="c", exclusive=True))
+    peer.send(1, BasicCancel("c"))
+    assert harness.peer().call(1, BasicConsume(queue="q", consumer_tag="d")) == BasicConsumeOk("d")
+
+
+def test_consuming_from_a_missing_queue_closes_the_channel(peer: Client) -> None:
+    assert peer.call(1, BasicConsume(queue="p")) == ChannelClose(404, "NOT_FOUND - no queue 'p' in vhost '/'", 60, 20)
+
+
+# deliver
+
+
+def test_tags_count_up_from_one_across_the_consumers_of_a_channel(peer: Client) -> None:
+    peer.send(1, QueueDeclare(queue="p"))
+    peer.send(1, BasicConsume(queue="q", consumer_tag="a"))
+    peer.send(1, BasicConsume(queue="p", consumer_tag="b"))
+    peer.received()
+    peer.publish("q", b"1")
+    peer.publish("p", b"2")
+    peer.publish("q", b"3")
+    assert peer.received() == [
+        (1, BasicDeliver("a", 1, False, "", "q")),
+        (1, BasicDeliver("b", 2, False, "", "p")),
+        (1, BasicDeliver("a", 3, False, "", "q")),
+    ]
+
+
+def test_messages_of_one_publisher_keep_their_order(peer: Client) -> None:
+    peer.send(1, BasicConsume(queue="q", no_ack=True))
+    bodies = [b"%d" % number for number in range(50)]
+    peer.publish("q", *bodies)
+    assert peer.bodies() == bodies
+
+
+def test_consumers_take_turns(harness: Harness, peer: Client) -> None:
+    for tag in ("a", "b", "c"):
+        peer.send(1, BasicConsume(queue="q", consumer_tag=tag))
+    peer.received()
+    peer.publish("q", *[b"m"] * 6)
+    assert tags(peer) == ["a", "b", "c", "a", "b", "c"]
+
+
+def test_consumers_take_turns_in_a_backlog_too(harness: Harness, peer: Client) -> None:
+    other = harness.peer()
+    peer.publish("q", *[b"m"] * 6)
+    for client in (peer, other):
+        client.send(1, BasicQos(0, 1))
+        client.send(1, BasicConsume(queue="q", consumer_tag="c"))
+    assert len(tags(peer)) == len(tags(other)) == 1
+
+
+def test_a_consumer_without_credit_is_passed_over(peer: Client) -> None:
+    peer.send(1, BasicQos(0, 1))
+    peer.send(1, BasicConsume(queue="q", consumer_tag="a"))
+    peer.send(2, ChannelOpen())
+    peer.send(2, BasicConsume(queue="q", consumer_tag="b"))
+    peer.received()
+    peer.publish("q", *[b"m"] * 4)
+    assert sorted(tags(peer)) == ["a", "b", "b", "b"]
+
+
+def test_deliveries_without_ack_are_settled_at_once(harness: Harness, peer: Client) -> None:
+    peer.send(1, QueueDeclare(queue="d", durable=True))
+    peer.send(1, BasicQos(0, 1))
+    peer.send(1, BasicConsume(queue="d", no_ack=True))
+    peer.publish("d", b"1", b"2", b"3", properties=BasicProperties(delivery_mode=2))
+    harness.commit()
+    assert peer.bodies() == [b"1", b"2", b"3"]
+    assert harness.store.state.rows == {}
+
+
+def test_a_message_whose_consumer_was_lost_is_redelivered(harness: Harness, peer: Client) -> None:
+    other = harness.peer()
+    other.send(1, BasicConsume(queue="q", consumer_tag="o"))
+    peer.publish("q", b"m")
+    other.lose()
+    peer.send(1, BasicConsume(queue="q", consumer_tag="c"))
+    assert peer.received()[-1] == (1, BasicDeliver("c", 1, True, "", "q"))
+
+
+def test_a_backlog_in_the_store_is_delivered_in_order() -> None:
+    harness = Harness(queue_limits=QueueLimits(memory=2000, transient_memory=2000, window_size=4, read_ahead=3))
+    peer = harness.peer()
+    peer.send(1, QueueDeclare(queue="q", durable=True))
+    bodies = [b"%d" % number for number in range(40)]
+    peer.publish("q", *bodies[:20], properties=BasicProperties(delivery_mode=2))
+    peer.publish("q", *bodies[20:])
+    peer.send(1, BasicQos(0, 2))
+    peer.send(1, BasicConsume(queue="q"))
+    for tag in range(1, 41):
+        peer.send(1, BasicAck(tag))
+    assert peer.bodies() == bodies
+    harness.commit()
+    assert harness.store.state.rows == {}
+
+
+# qos
+
+
+def test_a_prefetch_size_is_not_implemented(peer: Client) -> None:
+    peer.send(1, BasicQos(100, 1))
+    assert peer.received() == [(0, ConnectionClose(540, "NOT_IMPLEMENTED - prefetch_size!=0 (100)", 60, 10))]
+
+
+def test_a_prefetch_limits_each_consumer_by_itself(peer: Client) -> None:
+    assert peer.call(1, BasicQos(0, 2)) == BasicQosOk()
+    peer.send(1, BasicConsume(queue="q", consumer_tag="a"))
+    peer.send(1, BasicConsume(queue="q", consumer_tag="b"))
+    peer.received()
+    peer.publish("q", *[b"m"] * 6)
+    assert tags(peer) == ["a", "b", "a", "b"]
+    peer.send(1, BasicAck(1))
+    assert tags(peer) == ["a"]
+
+
+def test_a_global_prefetch_is_shared_by_the_consumers_of_a_channel(peer: Client) -> None:
+    peer.send(1, BasicConsume(queue="q", consumer_tag="a"))
+    peer.send(1, BasicConsume(queue="q", consumer_tag="b"))
+    peer.send(1, BasicQos(0, 3, True))
+    peer.received()
+    peer.publish("q", *[b"m"] * 6)
+    assert tags(peer) == ["a", "b", "a"]
+    peer.send(1, BasicAck(2, True))
+    assert len(tags(peer)) == 2
+
+
+def test_both_limits_hold_at_once(peer: Client) -> None:
+    peer.send(1, BasicQos(0, 3, True))
+    peer.send(1, BasicQos(0, 2))
+    for tag in ("a", "b"):
+        peer.send(1, BasicConsume(queue="q", consumer_tag=tag))
+    peer.received()
+    peer.publish("q", *[b"m"] * 6)
+    assert tags(peer) == ["a", "b", "a"]
+
+
+@pytest.mark.parametrize("is_global", [False, True])
+def test_a_prefetch_can_be_raised_and_lifted_while_consuming(peer: Client, is_global: bool) -> None:
+    peer.send(1, BasicQos(0, 1, is_global))
+    peer.send(1, BasicConsume(queue="q", consumer_tag="a"))
+    peer.publish("q", *[b"m"] * 5)
+    assert len(tags(peer)) == 1
+    peer.send(1, BasicQos(0, 3, is_global))
+    assert len(tags(peer)) == 2
+    peer.send(1, BasicQos(0, 0, is_global))
+    assert len(tags(peer)) == 2
+
+
+def test_a_lowered_prefetch_holds_until_enough_is_acknowledged(peer: Client) -> None:
+    peer.send(1, BasicConsume(queue="q", consumer_tag="a"))
+    peer.publish("q", *[b"m"] * 3)
+    peer.send(1, BasicQos(0, 1))
+    peer.received()
+    peer.publish("q", b"m")
+    peer.send(1, BasicAck(2, True))
+    assert tags(peer) == []
+    peer.send(1, BasicAck(3))
+    assert tags(peer) == ["a"]
+
+
+def test_a_returned_message_gives_its_credit_back(peer: Client) -> None:
+    peer.send(1, BasicQos(0, 1))
+    peer.send(1, BasicConsume(queue="q", consumer_tag="a"))
+    peer.publish("q", b"1", b"2")
+    peer.contents()
+    peer.send(1, BasicNack(1))
+    assert peer.bodies() == [b"1"]
+    peer.send(1, BasicAck(2))
+    assert peer.bodies() == [b"2"]
+
+
+def test_a_prefetch_of_another_channel_does_not_matter(peer: Client) -> None:
+    peer.send(2, ChannelOpen())
+    peer.send(2, BasicQos(0, 1))
+    peer.send(1, BasicConsume(queue="q", consumer_tag="a"))
+    peer.received()
+    peer.publish("q", *[b"m"] * 3)
+    assert tags(peer) == ["a", "a", "a"]
+
+
+# cancel
+
+
+def test_cancel_is_answered_even_for_an_unknown_tag(peer: Client) -> None:
+    assert peer.call(1, BasicCancel("nobody")) == BasicCancelOk("nobody")
+
+
+def test_a_cancelled_consumer_gets_nothing_more_and_keeps_what_it_has(peer: Client) -> None:
+    peer.send(1, BasicConsume(queue="q", consumer_tag="c"))
+    peer.publish("q", b"1")
+    assert peer.call(1, BasicCancel("c")) == BasicCancelOk("c")
+    peer.publish("q", b"2")
+    assert peer.bodies() == [b"1"]
+    assert peer.call(1, QueueDeclare(queue="q", passive=True)) == QueueDeclareOk("q", 1, 0)
+    peer.send(1, BasicAck(1))
+    assert peer.call(1, BasicGet(queue="q")) == BasicGetOk(2, False, "", "q", 0)
+
+
+def test_cancel_without_wait_is_not_answered(peer: Client) -> None:
+    peer.send(1, BasicConsume(queue="q", consumer_tag="c"))
+    peer.received()
+    peer.send(1, BasicCancel("c", True))
+    assert peer.received() == []
+
+
+def test_consumers_of_a_deleted_queue_are_told_if_they_understand_it(harness: Harness, peer: Client) -> None:
+    capable, other = harness.peer(["consumer_cancel_notify"]), harness.peer([])
+    for client in (capable, other):
+        client.send(1, BasicConsume(queue="q", consumer_tag="c"))
+        client.received()
+    peer.publish("q", b"m")
+    capable.received()
+    assert peer.call(1, QueueDelete(queue="q")) == QueueDeleteOk(0)
+    assert capable.received() == [(1, BasicCancel("c", True))]
+    assert other.received() == []
+    capable.send(1, BasicAck(1))
+    assert capable.call(1, BasicCancel("c")) == BasicCancelOk("c")
+
+
+@pytest.mark.parametrize("end", [ChannelClose(), BasicAck(9)])
+def test_an_ended_channel_leaves_no_consumer_behind(harness: Harness, peer: Client, end: Method) -> None:
+    peer.send(1, BasicConsume(queue="q"))
+    peer.send(1, end)
+    assert harness.peer().call(1, QueueDeclare(queue="q")) == QueueDeclareOk("q", 0, 0)

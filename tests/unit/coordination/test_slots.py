@@ -1,0 +1,44 @@
+"""Slots of a node that is alone."""
+
+from __future__ import annotations
+
+from broker.coordination.slots import LocalSlotCoordinator
+from broker.slot import Slot
+
+
+def slot(queue_id: int, start: int, count: int) -> Slot:
+    return Slot(queue_id, 0, start, start + count - 1, count)
+
+
+def test_slots_are_assigned_oldest_first() -> None:
+    slots = LocalSlotCoordinator()
+    first, second = slot(7, 1, 3), slot(7, 4, 2)
+    slots.submit(first)
+    slots.submit(second)
+    assert [slots.get(7), slots.get(7), slots.get(7)] == [first, second, None]
+
+
+def test_the_messages_of_unassigned_slots_are_counted_per_queue() -> None:
+    slots = LocalSlotCoordinator()
+    for each in (slot(7, 1, 3), slot(7, 4, 2), slot(8, 6, 1)):
+        slots.submit(each)
+    assert (slots.count(7), slots.count(8), slots.count(9)) == (5, 1, 0)
+    slots.get(7)
+    assert slots.count(7) == 2
+
+
+def test_forgotten_slots_are_handed_back() -> None:
+    slots = LocalSlotCoordinator()
+    first, second, other = slot(7, 1, 3), slot(7, 4, 2), slot(8, 6, 1)
+    for each in (first, second, other):
+        slots.submit(each)
+    assert slots.forget(7) == [first, second]
+    assert (slots.count(7), slots.get(7), slots.forget(7), slots.count(8)) == (0, None, [], 1)
+
+
+def test_a_queue_whose_slots_are_all_assigned_leaves_nothing_behind() -> None:
+    slots = LocalSlotCoordinator()
+    slots.submit(slot(7, 1, 3))
+    slots.get(7)
+    slots.submit(slot(7, 4, 2))
+    assert slots.count(7) == 2

@@ -1,0 +1,397 @@
+"""A queue by itself: order, fairness, memory, slots and counts (design §3; contract B24, B29)."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+import pytest
+
+from broker.coordination.slots import LocalSlotCoordinator
+from broker.message import PENDING, STORED, TRANSIENT, Message, body_tails
+from broker.queue import Queue, QueueLimits
+from broker.slot import Slot
+
+QUEUE_ID = 7
+SMALL = QueueLimits(memory=6000, transient_memory=12_000, window_size=3, read_ahead=2, read_ahead_bytes=4000)
+
+
+@dataclass
+class Ledger:
+    """A journal that writes nothing and notes what it is told."""
+
+    settled: list[int] = field(default_factory=list)
+    spilled: list[int] = field(default_factory=list)
+
+    def settle(self, message: Message) -> None:
+        self.settled.append(message.id)
+
+    def spill(self, message: Message) -> None:
+        self.spilled.append(message.id)
+
+
+@dataclass(eq=False)
+class Taker:
+    """A consumer with so much credit."""
+
+    queue: Queue
+    credit: int = 1_000_000
+    is_exclusive: bool = False
+    messages: list[Message] = field(default_factory=list)
+    is_cancelled: bool = False
+
+    def take(self, ready: deque[Message], limit: int) -> int:
+        taken = [ready.popleft() for _ in range(min(limit, self.credit))]
+        self.credit -= len(taken)
+        self.messages += taken
+        self.queue.taken(sum(len(message.body) or message.size for message in taken))
+        return len(taken)
+
+    def can_take(self) -> bool:
+        return self.credit > 0
+
+    def on_queue_deleted(self) -> None:
+        self.is_cancelled = True
+
+    @property
+    def ids(self) -> list[int]:
+        return [message.id for message in self.messages]
+
+
+@dataclass
+class Bench:
+    """A queue with its surroundings. `hungry` says how often it has asked to be fed."""
+
+    queue: Queue
+    journal: Ledger
+    slots: LocalSlotCoordinator
+    hungry: list[Queue]
+
+    def consumer(self, credit: int = 1_000_000) -> Taker:
+        taker = Taker(self.queue, credit)
+        self.queue.consumers.append(taker)
+        return taker
+
+    def publish(self, *ids: int, size: int = 10, state: int = STORED) -> None:
+        for message_id in ids:
+            self.queue.append(self.message(message_id, size, state))
+        self.queue.dispatch()
+
+    def message(self, message_id: int, size: int = 10, state: int = STORED) -> Message:
+        return Message(message_id, self.queue, b"\0\0", b"", *body_tails(b"x" * size, 4096), state)
+
+    def feed(self, limit: int = 1000) -> None:
+        """Bring what lies in the oldest slot, as the feed does; its rows are the ids of its range."""
+        queue = self.queue
+        assert queue.feeding
+        slot = queue.open_slot = queue.open_slot or self.slots.get(QUEUE_ID)
+        assert slot is not None
+        ids = list(range(slot.start, slot.end + 1))[:limit]
+        slot.count -= len(ids)
+        slot.start = ids[-1] + 1
+        if slot.start > slot.end:
+            queue.open_slot = None
+        queue.offer([self.message(message_id) for message_id in ids])
+        queue.feeding = False
+        queue.dispatch()
+
+    @property
+    def ready(self) -> list[int]:
+        return [message.id for message in self.queue.ready]
+
+    def closed(self) -> list[tuple[int, int, int]]:
+        """Take all slots: start, end and count of each."""
+        return [(slot.start, slot.end, slot.count) for slot in self.slots.forget(QUEUE_ID)]
+
+
+def bench(limits: QueueLimits = SMALL) -> Bench:
+    journal, slots, hungry = Ledger(), LocalSlotCoordinator(), list[Queue]()
+    queue = Queue(
+        "/",
+        "orders",
+        QUEUE_ID,
+        durable=True,
+        limits=limits,
+        journal=journal,  # type: ignore[arg-type]
+        slots=slots,
+        on_hungry=hungry.append,
+    )
+    return Bench(queue, journal, slots, hungry)
+
+
+def paged_out() -> Bench:
+    """A queue of twelve messages, of which the first three are in memory and 4 to 12 in three slots."""
+    it = bench()
+    it.publish(*range(1, 13))
+    assert it.ready == [1, 2, 3]
+    return it
+
+
+def test_messages_leave_in_the_order_in_which_they_came() -> None:
+    it = bench()
+    consumer = it.consumer()
+    it.publish(1, 2)
+    it.publish(3)
+    assert consumer.ids == [1, 2, 3]
+    assert it.queue.ready_count == 0
+
+
+def test_a_consumer_gets_no_more_than_its_credit() -> None:
+    it = bench()
+    consumer = it.consumer(credit=2)
+    it.publish(1, 2, 3)
+    assert (consumer.ids, it.ready) == ([1, 2], [3])
+
+
+def test_consumers_take_turns() -> None:
+    it = bench()
+    consumers = [it.consumer() for _ in range(3)]
+    it.publish(1, 2, 3, 4)
+    it.publish(5)
+    assert [consumer.ids for consumer in consumers] == [[1, 4], [2, 5], [3]]
+
+
+def test_a_consumer_without_credit_is_passed_over() -> None:
+    it = bench()
+    slow, fast = it.consumer(credit=1), it.consumer()
+    it.publish(1, 2, 3, 4)
+    assert (slow.ids, fast.ids) == ([1], [2, 3, 4])
+
+
+def test_a_requeued_message_returns_to_the_front_and_is_redelivered() -> None:
+    it = bench()
+    consumer = it.consumer(credit=2)
+    it.publish(1, 2, 3)
+    it.queue.requeue(consumer.messages)
+    assert it.ready == [1, 2, 3]
+    assert [message.redelivered for message in it.queue.ready] == [True, True, False]
+
+
+def test_a_requeued_message_returns_between_its_neighbours() -> None:
+    it = bench()
+    consumer = it.consumer(credit=4)
+    it.publish(1, 2, 3, 4, 5)
+    first, second, third, fourth = consumer.messages
+    it.queue.requeue([third, first])
+    it.queue.requeue([fourth, second])
+    assert it.ready == [1, 2, 3, 4, 5]
+
+
+def test_get_takes_the_oldest_message() -> None:
+    it = bench()
+    it.publish(1, 2)
+    taken = it.queue.pop()
+    assert taken is not None
+    assert (taken.id, it.queue.ready_count) == (1, 1)
+
+
+def test_get_finds_nothing_in_an_empty_queue() -> None:
+    assert bench().queue.pop() is None
+
+
+@pytest.mark.parametrize("size", [0, 10, 9000])
+def test_the_octets_in_memory_are_counted_alike_on_every_way(size: int) -> None:
+    it = bench(QueueLimits())
+    it.publish(1, 2, 3, 4, size=size)
+    whole = it.queue.bytes
+    popped = [it.queue.pop(), it.queue.pop()]
+    assert it.queue.bytes == whole // 2
+    it.queue.requeue([message for message in popped if message])
+    assert it.queue.bytes == whole
+    it.consumer(credit=3)
+    it.queue.dispatch()
+    assert it.queue.bytes == whole // 4
+    it.queue.insert([it.message(5, size)])
+    assert it.queue.bytes == whole // 2
+
+
+def test_stored_messages_beyond_the_memory_limit_are_closed_into_slots() -> None:
+    it = paged_out()
+    assert it.closed() == [(4, 6, 3), (7, 9, 3), (10, 12, 3)]
+    assert it.journal.spilled == []
+
+
+def test_transient_messages_have_a_limit_of_their_own_and_are_spilled() -> None:
+    it = bench()
+    it.publish(*range(1, 13), state=TRANSIENT)
+    assert it.slots.count(QUEUE_ID) == 0
+    it.publish(*range(13, 25), state=TRANSIENT)
+    assert it.ready == [1, 2, 3, 4, 5, 6]
+    assert it.journal.spilled == list(range(7, 25))
+    assert all(slot.transient for slot in it.slots.forget(QUEUE_ID))
+
+
+def test_a_slot_says_whether_it_has_transient_messages() -> None:
+    it = paged_out()
+    it.slots.forget(QUEUE_ID)
+    it.publish(13, 14, 15)
+    it.publish(16)
+    it.publish(17, state=TRANSIENT)
+    it.publish(18, 19, 20)
+    assert [slot.transient for slot in it.slots.forget(QUEUE_ID)] == [False, False, True, False]
+    assert it.journal.spilled == [17]
+
+
+def test_the_window_closes_when_it_has_more_than_its_size() -> None:
+    it = paged_out()
+    it.publish(13, 14, 15)
+    assert it.slots.count(QUEUE_ID) == 9
+    it.publish(16)
+    assert it.closed()[3:] == [(13, 15, 3), (16, 16, 1)]
+
+
+def test_the_window_closes_when_its_octets_are_too_many() -> None:
+    it = paged_out()
+    it.publish(13, size=3900)
+    it.publish(14, size=3900)
+    assert it.closed()[3:] == [(13, 14, 2)]
+
+
+def test_messages_are_counted_wherever_they_lie() -> None:
+    it = paged_out()
+    it.publish(13)
+    assert it.queue.ready_count == 13
+    consumer = it.consumer(credit=4)
+    it.queue.dispatch()
+    assert (it.queue.ready_count, it.hungry) == (10, [it.queue])
+    it.feed(limit=2)
+    assert (consumer.ids, it.queue.ready_count) == ([1, 2, 3, 4], 9)
+
+
+def test_slots_are_read_before_the_window() -> None:
+    it = paged_out()
+    it.publish(13, 14)
+    consumer = it.consumer()
+    it.queue.dispatch()
+    for _ in range(3):
+        it.feed()
+    assert consumer.ids == list(range(1, 15))
+    assert it.queue.tail is it.queue.ready
+
+
+def test_a_queue_asks_once_until_it_is_fed() -> None:
+    it = paged_out()
+    it.consumer()
+    it.queue.dispatch()
+    it.publish(13)
+    assert it.queue.pop() is None
+    assert it.hungry == [it.queue]
+
+
+def test_a_queue_without_a_hungry_consumer_reads_no_further() -> None:
+    it = paged_out()
+    it.consumer(credit=3)
+    it.queue.dispatch()
+    assert it.hungry == []
+
+
+def test_a_requeued_message_comes_before_the_slots() -> None:
+    it = paged_out()
+    consumer = it.consumer(credit=3)
+    it.queue.dispatch()
+    it.queue.requeue([consumer.messages[1]])
+    assert (it.ready, it.queue.ready_count) == ([2], 10)
+
+
+def test_no_slot_covers_a_message_that_a_consumer_holds() -> None:
+    it = bench()
+    consumer = it.consumer(credit=6)
+    it.publish(1, 2, 3, 4, 5, 6)
+    it.queue.requeue(consumer.messages[:4])
+    it.publish(*range(7, 19))
+    assert it.ready == [1, 2, 3, 4]
+    assert it.closed() == [(7, 9, 3), (10, 12, 3), (13, 15, 3), (16, 18, 3)]
+
+
+def test_a_message_that_was_delivered_is_not_paged_out_because_the_store_does_not_know_of_it() -> None:
+    it = bench()
+    consumer = it.consumer(credit=15)
+    it.publish(*range(1, 16))
+    it.queue.requeue(consumer.messages)
+    it.queue.dispatch()
+    assert it.ready == list(range(1, 16))
+    assert it.slots.count(QUEUE_ID) == 0
+
+
+def test_nothing_is_paged_out_while_a_transaction_has_ids_in_the_queue() -> None:
+    it = bench()
+    it.queue.holds = 1
+    it.publish(*range(2, 14))
+    assert it.slots.count(QUEUE_ID) == 0
+    it.queue.holds = 0
+    it.queue.insert([it.message(1)])
+    it.queue.dispatch()
+    assert it.ready == [1, 2, 3]
+
+
+def test_messages_of_a_transaction_take_the_place_that_their_ids_say() -> None:
+    it = bench()
+    it.publish(1, 4)
+    it.queue.insert([it.message(2), it.message(3)])
+    it.queue.insert([it.message(5)])
+    assert it.ready == [1, 2, 3, 4, 5]
+
+
+def test_a_late_transaction_is_not_closed_into_a_slot_with_what_was_delivered_meanwhile() -> None:
+    it = bench()
+    it.queue.holds = 1
+    it.consumer(credit=1)
+    it.publish(7)
+    it.queue.holds = 0
+    it.queue.insert([it.message(5), it.message(6)])
+    it.publish(*range(8, 20))
+    assert it.ready == [5, 6, 8]
+    assert it.closed() == [(9, 11, 3), (12, 14, 3), (15, 17, 3), (18, 19, 2)]
+
+
+def test_what_lies_in_the_store_at_the_start_is_taken_over_as_slots() -> None:
+    it = bench()
+    it.queue.recover(Slot(QUEUE_ID, 0, 1, 4, 4))
+    it.publish(5)
+    consumer = it.consumer()
+    it.queue.dispatch()
+    it.feed(limit=3)
+    it.feed()
+    assert consumer.ids == [1, 2, 3, 4, 5]
+
+
+def test_purging_forgets_memory_slots_and_window() -> None:
+    it = paged_out()
+    it.publish(13)
+    count, slots = it.queue.drop_all()
+    assert (count, [slot.start for slot in slots], it.queue.ready_count) == (4, [4, 7, 10], 0)
+    assert it.journal.settled == [1, 2, 3, 13]
+    assert it.queue.bytes == 0
+
+
+def test_purging_takes_what_is_left_of_the_slot_that_is_being_read() -> None:
+    it = paged_out()
+    consumer = it.consumer(credit=5)
+    it.queue.dispatch()
+    it.feed(limit=2)
+    _, slots = it.queue.drop_all()
+    assert consumer.ids == [1, 2, 3, 4, 5]
+    assert [(slot.start, slot.end) for slot in slots] == [(6, 6), (7, 9), (10, 12)]
+
+
+def test_a_purged_queue_goes_on_in_memory() -> None:
+    it = paged_out()
+    it.queue.drop_all()
+    it.consumer()
+    it.publish(13)
+    assert it.queue.ready_count == 0
+
+
+def test_transient_messages_in_memory_have_no_row_to_delete() -> None:
+    it = bench()
+    it.publish(1, state=TRANSIENT)
+    it.publish(2, state=PENDING)
+    it.queue.drop_all()
+    assert it.journal.settled == [2]
+
+
+def test_a_queue_that_is_being_deleted_pages_nothing_out() -> None:
+    it = bench()
+    it.queue.is_closing = True
+    it.publish(*range(1, 20))
+    assert it.queue.ready_count == len(it.queue.ready) == 19
