@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Coroutine
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from broker.amqp import methods as amqp
@@ -518,13 +517,12 @@ class Channel:
         publications, acked, requeued = self._transaction().take()
         messages: list[Message] = []
         for publication in publications:
-            queues = tuple(queue for queue in publication.queues if self._is_here(queue))
+            queues = [queue for queue in publication.queues if self._is_here(queue)]
+            content = (publication.header, publication.body, publication.chunks)
             if queues:
-                messages += clones(self.broker.ids, replace(publication, queues=queues))
+                messages += clones(self.broker.ids, publication.route, queues, *content, publication.is_persistent)
             elif publication.route.mandatory:
-                self._publisher.return_unroutable(
-                    publication.route, publication.header, publication.body, publication.chunks
-                )
+                self._publisher.return_unroutable(publication.route, *content)
         inserts = [message for message in messages if message.state == PENDING]
         deletes = [message for _, message in acked if message.state != TRANSIENT]
         if inserts or deletes:

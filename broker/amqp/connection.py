@@ -55,6 +55,8 @@ _log = structlog.get_logger(__name__)
 _LEGACY_HEADER: Final = b"AMQP\x01\x01\x00\x09"
 _PRE_TUNE_FRAME_MAX: Final = 8192
 _CLOSE_WAIT: Final = 3.0
+_LINGER: Final = 10.0
+"""Seconds in which a peer must have read the last of the output."""
 _DEFERRED_LIMIT: Final = 4 * 1024 * 1024
 _BASIC_PUBLISH: Final = amqp.BasicPublish.index
 _CHANNEL_OPEN: Final = amqp.ChannelOpen.index
@@ -115,6 +117,7 @@ class Connection:
     """The protocol of one client."""
 
     __slots__ = (
+        "_busy",
         "_channel_max",
         "_client_capabilities",
         "_deadline",
@@ -168,6 +171,7 @@ class Connection:
         self.last_received = now
         self.last_sent = now
         self.blocked_reason = ""
+        self._busy: set[Channel] = set()
         self._channel_max = self.broker.limits.channel_max
         self._client_capabilities: dict[str, Any] = {}
         self._deadline: float | None = now + self.broker.limits.handshake_timeout
@@ -249,7 +253,7 @@ class Connection:
     @property
     def wants_input(self) -> bool:
         """False while too much waits for handlers that are not done."""
-        return sum(channel.deferred_octets for channel in self.channels.values() if channel.is_busy) < _DEFERRED_LIMIT
+        return not self._busy or sum(channel.deferred_octets for channel in self._busy) < _DEFERRED_LIMIT
 
     def _take_header(self, data: bytes) -> bytes:
         """Read the protocol header (contract C1); return what follows it."""
@@ -301,6 +305,7 @@ class Connection:
         if waiting is None:
             return False
         channel.set_busy(True)
+        self._busy.add(channel)
         self.spawn(self._finish(channel, waiting, int.from_bytes(payload[:4], "big")))
         return True
 
@@ -310,6 +315,7 @@ class Connection:
             await waiting
         except Exception as error:
             self.on_error(error, channel.id, method)
+        self._busy.discard(channel)
         channel.set_busy(False)
         while not channel.is_closing:
             kept = channel.next_deferred()
@@ -362,7 +368,7 @@ class Connection:
 
     async def own(self, queue: Queue) -> None:
         """Remember that `queue` ends with this connection, or delete it if that has ended already."""
-        if self.phase >= Phase.CLOSING and self._vhost is not None:
+        if self.phase >= Phase.CLOSING and not self._is_close_waiting and self._vhost is not None:
             await self._vhost.delete_exclusive([queue])
             return
         self._owned.add(queue)
@@ -446,7 +452,7 @@ class Connection:
 
     def _is_busy(self) -> bool:
         """Is a channel still at work on what came before?"""
-        return any(channel.is_busy and not channel.is_closing for channel in self.channels.values())
+        return any(not channel.is_closing for channel in self._busy)
 
     async def _answer_close(self) -> None:
         """Answer after everything that was this connection's alone is free again (contract C13)."""
@@ -478,16 +484,18 @@ class Connection:
         else:
             self.log.error("internal error", channel=channel_id, exc_info=error)
             fault = InternalError("internal error")
+        channel = self.channels.get(channel_id)
         if self.phase >= Phase.CLOSING:
+            if channel is not None:
+                channel.release()  # nobody is told any more, but what came behind the error is lost all the same
             return
         if isinstance(fault, LoginRefused) and not self.has_capability("authentication_failure_close"):
             self.finish()
             return
-        channel = self.channels.get(channel_id)
         if isinstance(fault, FrameFault):
             method = 0  # no method is at fault (contract §1.0)
-        elif not method and not fault.closes_connection:
-            method = _BASIC_PUBLISH  # a frame without a method that offends a channel belongs to a publish
+        elif not method and channel is not None and not isinstance(fault, UnexpectedFrame):
+            method = _BASIC_PUBLISH  # what else a header or a body can lead to is an error of its publish
         ids = (method >> 16, method & 0xFFFF)
         if fault.closes_connection or channel is None:
             self.log.warning("connection closed for an error", channel=channel_id, reason=fault.reply_text)
@@ -517,6 +525,7 @@ class Connection:
         """Nothing more is read; the edge writes what is left and closes the socket."""
         self.phase = Phase.FINISHED
         self.reader.is_stopped = True
+        self._deadline = self._now + _LINGER
         self.schedule_flush()
 
     @property
@@ -528,6 +537,7 @@ class Connection:
         if self.phase == Phase.RUNNING:
             self.log.info("connection lost", user=self.user)
         self.phase = Phase.FINISHED
+        self._is_close_waiting = False
         self.reader.is_stopped = True
         self.spawn(self._release())
 

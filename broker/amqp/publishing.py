@@ -141,7 +141,7 @@ class Publisher:
             if route.mandatory:
                 self.return_unroutable(route, header, body, chunks)
             return
-        for message in clones(self._ids, Publication(route, tuple(queues), header, body, chunks, is_persistent)):
+        for message in clones(self._ids, route, queues, header, body, chunks, is_persistent):
             if message.state == PENDING:
                 self._append(message)
                 if confirms is not None:
@@ -218,14 +218,22 @@ class Publisher:
         channel.connection.send(b"".join(parts))
 
 
-def clones(ids: MessageIdGenerator, publication: Publication) -> list[Message]:
+def clones(
+    ids: MessageIdGenerator,
+    route: Route,
+    queues: Sequence[Queue],
+    header: bytes,
+    body: bytes,
+    chunks: list[bytes] | None,
+    is_persistent: bool,
+) -> list[Message]:
     """Return one message per queue, all with the same octets; stored bodies of some size are shared."""
-    header, body, chunks = publication.header, publication.body, publication.chunks
+    routing = route.routing
     messages = []
     stored = []
-    for queue in publication.queues:
-        state = PENDING if publication.is_persistent and queue.is_stored else TRANSIENT
-        message = Message(ids.next(), queue, publication.route.routing, header, body, chunks, state)
+    for queue in queues:
+        state = PENDING if is_persistent and queue.is_stored else TRANSIENT
+        message = Message(ids.next(), queue, routing, header, body, chunks, state)
         messages.append(message)
         if state == PENDING:
             stored.append(message)

@@ -86,6 +86,10 @@ class RawClient:
                 break
         raise AssertionError(f"still open after {limit} s")
 
+    def wait_for_close(self) -> tuple[int, amqp.ConnectionClose | amqp.ChannelClose]:
+        """Return what the broker closes first, the connection or a channel."""
+        return self.wait_for(amqp.ConnectionClose, amqp.ChannelClose)
+
     def agree(self) -> float:
         """Answer the broker's connection.close, and return how long the broker then takes to close the socket."""
         try:

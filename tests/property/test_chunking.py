@@ -113,7 +113,7 @@ def test_pieces_of_equal_size_are_the_same_as_one(session: Session, size: int) -
     assert played(stages) == EXPECTED[session.name]
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_any_cutting_is_the_same_as_one_piece(data: st.DataObject) -> None:
     session = data.draw(st.sampled_from(SESSIONS), label="session")

@@ -108,7 +108,7 @@ class Harness:
             )
         users = Users([User("guest", "guest", loopback_only=True), User("admin", "secret")])
         names = count(1)
-        self._surroundings = Surroundings(
+        self.surroundings = Surroundings(
             self.broker,
             users,
             server_properties("0.1.0", "NODE:1", "Python 3.11"),
@@ -123,7 +123,7 @@ class Harness:
 
     def connect(self, *, is_loopback: bool = True) -> Client:
         """Return a client that has a socket and has said nothing yet."""
-        client = Client(self, self._surroundings, is_loopback)
+        client = Client(self, self.surroundings, is_loopback)
         self._clients.append(client)
         return client
 

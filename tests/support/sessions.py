@@ -281,12 +281,12 @@ def sessions(sizes: Iterable[int] = _SIZES) -> tuple[Session, ...]:
     again = command(1, amqp.ChannelCloseOk()) + command(1, amqp.ChannelOpen())
     mid_content = publish("q", b"cut")[:-11]
     return (
-        Session("publish and get", (opening + batch + get_all + _tags(1, total - 4), closing)),
+        Session("publish and get", (opening, batch + get_all + _tags(1, total - 4), closing)),
         Session("closing at once", (opening + batch + get_all + _tags(1, total - 4) + closing,)),
-        Session("consume", (opening + batch, consume, settle, recover, command(1, amqp.BasicCancel("amq.ctag-2")))),
+        Session("consume", (opening, batch, consume, settle, recover, command(1, amqp.BasicCancel("amq.ctag-2")))),
         Session("confirms", (opening + confirm + batch, batch, batch, closing)),
         Session("transaction", (opening + transaction,)),
         Session("channels", (opening + batch, second, closing)),
         Session("channel error", (opening + missing + batch + get_all, again + get_all, closing)),
-        Session("connection error", (opening + batch, mid_content + get_all, command(0, amqp.ConnectionCloseOk()))),
+        Session("connection error", (opening, batch + mid_content + get_all, command(0, amqp.ConnectionCloseOk()))),
     )

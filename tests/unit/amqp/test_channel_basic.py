@@ -210,6 +210,12 @@ def test_the_immediate_flag_is_not_implemented(peer: Client) -> None:
     assert peer.received() == [(0, ConnectionClose(540, "NOT_IMPLEMENTED - immediate=true", 60, 40))]
 
 
+def test_the_immediate_flag_is_not_implemented_frame_by_frame_either(peer: Client) -> None:
+    for octet in command(1, BasicPublish(routing_key="q", immediate=True), body=b"m"):
+        peer.send_raw(bytes([octet]))
+    assert peer.received() == [(0, ConnectionClose(540, "NOT_IMPLEMENTED - immediate=true", 60, 40))]
+
+
 def test_a_mandatory_message_without_a_queue_comes_back_whole(peer: Client) -> None:
     peer.publish("nobody", b"x" * 300_000, mandatory=True, properties=EVERY_PROPERTY)
     method = BasicReturn(312, "NO_ROUTE", "", "nobody")

@@ -319,6 +319,39 @@ def test_names_of_exclusive_queues_that_are_gone_are_not_kept(harness: Harness, 
     assert len(peer.connection._owned) < 50
 
 
+def test_what_waits_behind_a_handler_is_done_before_close_ok(harness: Harness, peer: Client) -> None:
+    harness.gate.is_open = False
+    peer.send(1, QueueDeclare(queue="q", durable=True))
+    peer.publish("q", b"m")
+    peer.send(0, ConnectionClose(200, "bye"))
+    assert peer.received() == []
+    harness.gate.is_open = True
+    harness.run()
+    assert peer.received() == [(1, QueueDeclareOk("q", 0, 0)), (0, ConnectionCloseOk())]
+    assert harness.vhost.queues["q"].ready_count == 1
+
+
+def test_what_waits_behind_an_error_is_lost_when_the_connection_closes_too(harness: Harness, peer: Client) -> None:
+    harness.gate.is_open = False
+    peer.send(1, QueueDeclare(queue="q", durable=True))
+    peer.publish("q", b"m", exchange="nope")
+    peer.publish("q", b"m")
+    peer.send(0, ConnectionClose(200, "bye"))
+    harness.gate.is_open = True
+    harness.run()
+    assert [type(method) for _, method in peer.received()] == [QueueDeclareOk, ConnectionCloseOk]
+    assert harness.vhost.queues["q"].ready_count == 0
+
+
+def test_a_client_that_does_not_read_close_ok_is_cut_off(harness: Harness, peer: Client) -> None:
+    peer.reads = False
+    peer.send(0, ConnectionClose(200, "bye"))
+    harness.clock.advance(9.9)
+    assert not peer.tick()
+    harness.clock.advance(0.2)
+    assert peer.tick()
+
+
 # The node's side
 
 

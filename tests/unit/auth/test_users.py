@@ -1,0 +1,28 @@
+"""Contract C6, C7."""
+
+from __future__ import annotations
+
+import pytest
+
+from broker.auth.users import User, Users
+
+USERS = Users([User("guest", "guest", loopback_only=True), User("admin", "pässwörd"), User("blank", "")])
+
+
+@pytest.mark.parametrize("is_loopback", [True, False])
+def test_the_right_password_is_accepted(is_loopback: bool) -> None:
+    assert USERS.accepts("admin", "pässwörd", is_loopback=is_loopback)
+
+
+@pytest.mark.parametrize(
+    ("name", "password"),
+    [("admin", "guest"), ("admin", ""), ("Admin", "pässwörd"), ("nobody", "guest"), ("nobody", ""), ("", ""),
+     ("blank", "")],
+)  # fmt: skip
+def test_anything_else_is_refused(name: str, password: str) -> None:
+    assert not USERS.accepts(name, password, is_loopback=True)
+
+
+def test_guest_comes_from_this_machine_only() -> None:
+    assert USERS.accepts("guest", "guest", is_loopback=True)
+    assert not USERS.accepts("guest", "guest", is_loopback=False)

@@ -1,0 +1,81 @@
+"""Contract C15; reliability.md §6."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from broker.alarms import Alarms, Thresholds, disk_free_octets, resident_octets, total_memory
+
+
+class Machine:
+    """What a node can run out of, as a test wants it."""
+
+    def __init__(self, *, disk_limit: int = 100) -> None:
+        self.resident = 0
+        self.free = 1_000_000
+        self.told: list[str] = []
+        self.alarms = Alarms(
+            Thresholds(1000, disk_limit),
+            self.told.append,
+            resident=lambda: self.resident,
+            disk_free=lambda: self.free,
+        )
+
+    def sample(self, *, resident: int = 0, free: int = 1_000_000) -> list[str]:
+        self.resident, self.free = resident, free
+        self.told.clear()
+        self.alarms.sample()
+        return list(self.told)
+
+
+@pytest.fixture
+def machine() -> Machine:
+    return Machine()
+
+
+@pytest.mark.parametrize(
+    ("resident", "free", "told"),
+    [
+        (1000, 100, []),
+        (1001, 100, ["low on memory"]),
+        (1000, 99, ["low on disk"]),
+        (1001, 99, ["low on memory & disk"]),
+    ],
+)
+def test_an_alarm_says_what_is_short(machine: Machine, resident: int, free: int, told: list[str]) -> None:
+    assert machine.sample(resident=resident, free=free) == told
+
+
+def test_an_alarm_is_told_once(machine: Machine) -> None:
+    assert machine.sample(resident=2000) == ["low on memory"]
+    assert machine.sample(resident=3000) == []
+
+
+def test_an_alarm_ends_only_when_there_is_room_again(machine: Machine) -> None:
+    machine.sample(resident=2000)
+    assert machine.sample(resident=930) == []
+    assert machine.sample(resident=910) == [""]
+    assert machine.sample(resident=990) == []
+
+
+def test_the_disk_must_have_room_again_too(machine: Machine) -> None:
+    machine.sample(free=50)
+    assert machine.sample(free=105) == []
+    assert machine.sample(free=110) == [""]
+
+
+def test_a_second_shortage_changes_the_words(machine: Machine) -> None:
+    assert machine.sample(resident=2000) == ["low on memory"]
+    assert machine.sample(resident=2000, free=0) == ["low on memory & disk"]
+    assert machine.sample(free=0) == ["low on disk"]
+
+
+def test_without_a_limit_the_disk_is_never_short() -> None:
+    assert Machine(disk_limit=0).sample(free=0) == []
+
+
+def test_the_figures_are_those_of_this_machine(tmp_path: Path) -> None:
+    assert 1_000_000 < resident_octets() < total_memory()
+    assert disk_free_octets(tmp_path) > 0

@@ -1,0 +1,91 @@
+"""Messages and their ids: design §3, andes.md §4.1."""
+
+from __future__ import annotations
+
+import pytest
+
+from broker.message import PENDING, TRANSIENT, Message, MessageIdGenerator, body_tails, tail
+
+EPOCH_MS = 1_292_976_000_000
+
+
+class SomeQueue:
+    queue_id = 1
+
+
+def message(body: bytes = b"", chunks: list[bytes] | None = None, state: int = PENDING) -> Message:
+    return Message(1, SomeQueue(), b"\0\0", tail(b"header"), body, chunks, state)
+
+
+def test_a_tail_is_a_frame_without_type_and_channel() -> None:
+    assert tail(b"abc") == b"\0\0\0\x03abc\xce"
+
+
+@pytest.mark.parametrize(
+    ("body", "chunks", "payload"),
+    [
+        (b"", None, b""),
+        (tail(b"abc"), None, b"abc"),
+        (b"", [tail(b"abc"), tail(b"de")], b"abcde"),
+    ],
+)
+def test_payload_and_size_are_those_of_the_body(body: bytes, chunks: list[bytes] | None, payload: bytes) -> None:
+    made = message(body, chunks)
+    assert (made.payload, made.size) == (payload, len(payload))
+    assert made.header_payload == b"header"
+
+
+def test_only_transient_messages_are_not_persistent() -> None:
+    assert message().is_persistent
+    assert not message(state=TRANSIENT).is_persistent
+
+
+@pytest.mark.parametrize(
+    ("payload", "body", "chunks"),
+    [
+        (b"", b"", None),
+        (b"abcd", tail(b"abcd"), None),
+        (b"abcde", b"", [tail(b"abcd"), tail(b"e")]),
+    ],
+)
+def test_a_payload_is_cut_into_frames(payload: bytes, body: bytes, chunks: list[bytes] | None) -> None:
+    assert body_tails(payload, 12) == (body, chunks)
+
+
+def test_an_id_is_time_lane_and_counter() -> None:
+    ids = MessageIdGenerator(lane=5)
+    ids.advance(EPOCH_MS + 3)
+    first = ids.next()
+    assert (first >> 18, first >> 10 & 255, first & 1023) == (3, 5, 1)
+
+
+def test_ids_grow_when_the_clock_stands_or_steps_back() -> None:
+    ids = MessageIdGenerator(lane=0)
+    made = []
+    for wall_ms in (10, 10, 5, 11):
+        ids.advance(EPOCH_MS + wall_ms)
+        made += [ids.next(), ids.next()]
+    assert made == sorted(set(made))
+
+
+def test_ids_keep_their_lane_when_a_millisecond_is_used_up() -> None:
+    ids = MessageIdGenerator(lane=255)
+    ids.advance(EPOCH_MS + 1)
+    made = [ids.next() for _ in range(5000)]
+    assert made == sorted(set(made))
+    assert {number >> 10 & 255 for number in made} == {255}
+
+
+def test_a_lane_goes_on_after_its_last_id() -> None:
+    last = (1000 << 18) + (7 << 10) + 3
+    ids = MessageIdGenerator(7, last)
+    ids.advance(EPOCH_MS)
+    following = ids.next()
+    assert following > last
+    assert following >> 10 & 255 == 7
+
+
+@pytest.mark.parametrize("lane", [-1, 256])
+def test_a_lane_is_an_octet(lane: int) -> None:
+    with pytest.raises(ValueError, match=f"lane {lane} is not between 0 and 255"):
+        MessageIdGenerator(lane)
