@@ -61,6 +61,7 @@ class Broker:
         self.feed = feed
         self.limits = limits or Limits()
         self.vhosts: dict[str, VirtualHost] = {}
+        self.open_connections: set[object] = set()
         self.touched: set[Queue] = set()
         self.touched_confirms = touched_confirms
 

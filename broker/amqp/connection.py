@@ -426,7 +426,12 @@ class Connection:
         self.phase = Phase.OPEN
 
     def _on_open(self, method: amqp.ConnectionOpen) -> None:
-        self._vhost = self.broker.vhost(method.virtual_host)
+        vhost = self.broker.vhost(method.virtual_host)
+        limit = self.broker.limits.max_connections
+        if len(self.broker.open_connections) >= limit:  # contract C12
+            raise NotAllowed(f"connection refused: node connection limit ({limit}) is reached")
+        self.broker.open_connections.add(self)
+        self._vhost = vhost
         self.phase = Phase.RUNNING
         self._deadline = None
         self._send_method(0, amqp.ConnectionOpenOk())
@@ -543,6 +548,7 @@ class Connection:
 
     async def _release(self) -> None:
         """Free what belongs to the connection: unacknowledged messages, consumers, exclusive queues."""
+        self.broker.open_connections.discard(self)
         self.reader.fast.clear()
         for channel in self.channels.values():
             channel.release()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import sys
 import tempfile
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -102,6 +103,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.sizes: dict[str, int] = {}
         self.model = Model()
         self.sessions: list[Session] = []
+        self.said_empty: list[QueueModel] = []
         self.run(self.start_node())
 
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -113,7 +115,8 @@ class QueueMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         try:
-            self.run(self.drain())
+            if sys.exc_info()[0] is None:
+                self.run(self.drain())
         finally:
             self.run(self.node.crash())
             self.loop.close()
@@ -204,6 +207,9 @@ class QueueMachine(RuleBasedStateMachine):
             self.model.deliver(channel, arrival.consumer, arrival.entry, arrival.tag, arrival.redelivered)
             if arrival.consumer is None and arrival.no_ack:
                 self.model.forget_get(channel, arrival.tag)
+        for queue in self.said_empty:
+            assert not queue.ready, f"{queue.ready} are there to get"
+        self.said_empty.clear()
         for queue in self.model.queues.values():
             queue.returned.clear()
 
@@ -222,9 +228,7 @@ class QueueMachine(RuleBasedStateMachine):
         elif isinstance(method, amqp.BasicReturn):
             self.model.returned(channel, self.key_of(content))
         elif isinstance(method, amqp.BasicGetEmpty):
-            queue, _ = session.gets[channel_id].popleft()
-            here = {arrival.entry for arrival in arrivals}
-            assert not queue.is_alive or set(queue.ready) <= here, f"{queue.ready} are there to get"
+            self.said_empty.append(session.gets[channel_id].popleft()[0])
         else:
             consumer = channel.consumers[method.consumer_tag] if isinstance(method, amqp.BasicDeliver) else None
             queue, no_ack = (consumer.queue, False) if consumer is not None else session.gets[channel_id].popleft()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Coroutine
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -131,8 +131,10 @@ class Node:
 
 
 @pytest.fixture
-def node() -> Node:
-    return Node()
+def node() -> Iterator[Node]:
+    node = Node()
+    yield node
+    node.harness.stage.run()
 
 
 async def test_what_a_batch_of_input_brings_is_written_at_once(node: Node) -> None:
@@ -365,10 +367,7 @@ async def test_a_fault_in_one_clients_task_ends_nothing_else(node: Node, error: 
     async def fail() -> None:
         raise error
 
-    def run(coroutine: Coroutine[Any, Any, None]) -> None:
-        node.server.spawn(coroutine)
-
-    run(fail())
+    node.server.spawn(fail())
     await node.turn()
 
 

@@ -357,3 +357,18 @@ def test_a_smaller_offer_is_made_as_configured() -> None:
     client = started(Harness(limits=Limits(channel_max=10, frame_max=8192, heartbeat=5)))
     client.send(0, start_ok())
     assert client.received() == [(0, ConnectionTune(10, 8192, 5))]
+
+
+def test_the_connection_after_the_last_one_allowed_is_refused() -> None:
+    harness = Harness(limits=Limits(max_connections=1))
+    first = harness.peer()
+    second = started(harness)
+    second.send(0, start_ok())
+    second.send(0, ConnectionTuneOk(2047, 131072, 0))
+    second.received()
+    second.send(0, ConnectionOpen("/"))
+    text = "NOT_ALLOWED - connection refused: node connection limit (1) is reached"
+    assert second.received() == [(0, ConnectionClose(530, text, 10, 40))]
+    first.send(0, ConnectionClose(200, "bye"))
+    harness.run()
+    assert harness.peer().call(1, QueueDeclare(queue="q")) == QueueDeclareOk("q", 0, 0)

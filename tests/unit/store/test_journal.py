@@ -1,0 +1,339 @@
+"""Group commit: what is written together, in which state messages are, and who is told (design §4)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+
+from broker.errors import StoreError, StoreUnavailable
+from broker.message import PENDING, SETTLED, STORED, TRANSIENT, WRITING, WRITING_SETTLED, Message, body_tails
+from broker.ports import Batch
+from broker.slot import Slot
+from broker.store.journal import HIGH_WATER_AHEAD, Journal, JournalLimits
+
+
+@dataclass
+class Queue:
+    queue_id: int = 7
+
+
+QUEUE = Queue()
+
+
+@dataclass
+class Gate:
+    """A store whose writes each wait to be let through, or fail."""
+
+    batches: list[Batch] = field(default_factory=list)
+    waiting: asyncio.Queue[asyncio.Future[None]] = field(default_factory=asyncio.Queue)
+
+    async def write(self, batch: Batch) -> None:
+        self.batches.append(batch)
+        answer = asyncio.get_running_loop().create_future()
+        self.waiting.put_nowait(answer)
+        await answer
+
+    async def begun(self) -> asyncio.Future[None]:
+        """Return the write that is under way once there is one."""
+        return await self.waiting.get()
+
+    async def let_through(self) -> None:
+        """Let the next write succeed, and the journal see it."""
+        (await self.begun()).set_result(None)
+        await turn()
+
+    @property
+    def inserts(self) -> list[list[int]]:
+        return [[message.id for message in batch.inserts] for batch in self.batches]
+
+    @property
+    def deletes(self) -> list[list[int]]:
+        return [[message.id for message in batch.deletes] for batch in self.batches]
+
+
+@dataclass
+class Bench:
+    journal: Journal
+    store: Gate
+    touched: set[str]
+    settled: list[None]
+    full: list[bool]
+    slept: list[float]
+
+
+async def turn() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def bench(limits: JournalLimits | None = None, high_water: int = 1 << 60) -> AsyncIterator[Bench]:
+    store, touched, settled, full, slept = Gate(), set[str](), list[None](), list[bool](), list[float]()
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    journal = Journal(
+        store,  # type: ignore[arg-type]
+        high_water=high_water,
+        touched_confirms=touched,
+        on_settled=lambda: settled.append(None),
+        on_full=full.append,
+        limits=limits,
+        sleep=sleep,
+    )
+    running = asyncio.get_running_loop().create_task(journal.run())
+    yield Bench(journal, store, touched, settled, full, slept)
+    running.cancel()
+    await asyncio.wait({running})
+
+
+def message(message_id: int, size: int = 10, state: int = PENDING, confirms: str | None = None) -> Message:
+    made = Message(message_id, QUEUE, b"\0\0", b"", *body_tails(b"x" * size, 4096), state)
+    made.confirms = confirms
+    return made
+
+
+async def test_what_comes_while_a_batch_is_written_goes_into_the_next_one() -> None:
+    async with bench() as it:
+        it.journal.append(message(1))
+        await turn()
+        it.journal.append(message(2))
+        it.journal.append(message(3))
+        await it.store.let_through()
+        await it.store.let_through()
+        assert it.store.inserts == [[1], [2, 3]]
+
+
+async def test_a_message_is_stored_when_its_batch_is_committed() -> None:
+    async with bench() as it:
+        first = message(1, confirms="channel 1")
+        it.journal.append(first)
+        writing = await it.store.begun()
+        assert (first.state, it.touched) == (WRITING, set())
+        writing.set_result(None)
+        await turn()
+        assert (first.state, it.touched, it.settled) == (STORED, {"channel 1"}, [None])
+
+
+async def test_an_insert_that_meets_its_own_delete_is_never_written() -> None:
+    async with bench() as it:
+        first = message(1, confirms="channel 1")
+        it.journal.append(first)
+        it.journal.settle(first)
+        await turn()
+        assert (first.state, it.touched, it.store.batches) == (SETTLED, {"channel 1"}, [])
+        assert it.journal.counters.cancelled == 1
+        assert it.journal.is_idle
+
+
+@pytest.mark.parametrize("size", [0, 10, 9000])
+async def test_cancelled_inserts_leave_no_octets_behind(size: int) -> None:
+    async with bench() as it:
+        first = message(1, size)
+        it.journal.append(first)
+        it.journal.settle(first)
+        assert it.journal.pending_bytes == 0
+
+
+@pytest.mark.parametrize("size", [0, 10, 9000])
+async def test_octets_that_wait_are_counted_exactly_when_batches_are_full(size: int) -> None:
+    async with bench(JournalLimits(batch_messages=2)) as it:
+        for number in range(1, 6):
+            it.journal.append(message(number, size))
+        await it.store.let_through()
+        await it.store.let_through()
+        await it.store.let_through()
+        assert it.store.inserts == [[1, 2], [3, 4], [5]]
+        assert it.journal.pending_bytes == 0
+
+
+async def test_a_message_settled_while_it_is_written_is_deleted_after_that() -> None:
+    async with bench() as it:
+        first = message(1, confirms="channel 1")
+        it.journal.append(first)
+        writing = await it.store.begun()
+        it.journal.settle(first)
+        assert (first.state, it.touched) == (WRITING_SETTLED, {"channel 1"})
+        writing.set_result(None)
+        await it.store.let_through()
+        assert (first.state, it.store.deletes) == (SETTLED, [[], [1]])
+
+
+async def test_a_stored_message_is_deleted_once() -> None:
+    async with bench() as it:
+        first = message(1, state=STORED)
+        it.journal.settle(first)
+        it.journal.settle(first)
+        await it.store.let_through()
+        assert (first.state, it.store.deletes) == (SETTLED, [[1]])
+
+
+async def test_a_batch_has_so_many_octets_at_most_but_always_a_message() -> None:
+    async with bench(JournalLimits(batch_bytes=100)) as it:
+        for number, size in enumerate((60, 60, 60, 500, 10), start=1):
+            it.journal.append(message(number, size))
+        for _ in range(3):
+            await it.store.let_through()
+        assert it.store.inserts == [[1, 2], [3, 4], [5]]
+
+
+async def test_a_batch_has_so_many_deletes_at_most() -> None:
+    async with bench(JournalLimits(batch_deletes=2)) as it:
+        for number in range(1, 6):
+            it.journal.settle(message(number, state=STORED))
+        for _ in range(3):
+            await it.store.let_through()
+        assert it.store.deletes == [[1, 2], [3, 4], [5]]
+
+
+async def test_a_transaction_takes_all_that_came_before_into_one_batch() -> None:
+    async with bench(JournalLimits(batch_messages=2, batch_deletes=1)) as it:
+        for number in range(1, 5):
+            it.journal.append(message(number))
+            it.journal.settle(message(10 + number, state=STORED))
+        published = message(5)
+        done = it.journal.transact([published], [message(15, state=STORED)])
+        await it.store.let_through()
+        await done
+        assert (it.store.inserts, it.store.deletes) == ([[1, 2, 3, 4, 5]], [[11, 12, 13, 14, 15]])
+        assert published.state == STORED
+
+
+async def test_a_transaction_is_done_when_it_is_committed_and_not_before() -> None:
+    async with bench() as it:
+        done = asyncio.ensure_future(it.journal.transact([message(1)], []))  # noqa: TID251
+        writing = await it.store.begun()
+        assert not done.done()
+        writing.set_result(None)
+        await turn()
+        assert done.done()
+
+
+async def test_a_purge_is_written_with_what_was_spilled_before_it() -> None:
+    async with bench() as it:
+        slot = Slot(7, 0, 1, 3, 3, transient=True)
+        it.journal.spill(message(1, state=TRANSIENT))
+        done = it.journal.purge([slot])
+        await it.store.let_through()
+        await done
+        assert (it.store.inserts, it.store.batches[0].purges) == ([[1]], [slot])
+
+
+async def test_a_spilled_message_stays_transient_and_can_be_forgotten() -> None:
+    async with bench() as it:
+        spilled = message(1, state=TRANSIENT)
+        it.journal.spill(spilled)
+        await it.store.let_through()
+        it.journal.forget(spilled)
+        await it.store.let_through()
+        assert (it.store.inserts, it.store.deletes, spilled.state) == ([[1], []], [[], [1]], TRANSIENT)
+        assert it.journal.pending_bytes == 0
+
+
+async def test_the_high_water_mark_runs_ahead_of_every_id_of_the_batch() -> None:
+    async with bench(high_water=5) as it:
+        it.journal.append(message(9))
+        done = it.journal.transact([message(4)], [])
+        await it.store.let_through()
+        await done
+        assert it.store.batches[0].high_water == 9 + HIGH_WATER_AHEAD
+
+
+async def test_the_high_water_mark_stays_while_ids_are_below_it() -> None:
+    async with bench(high_water=5) as it:
+        it.journal.append(message(5))
+        await it.store.let_through()
+        assert it.store.batches[0].high_water == 5
+
+
+async def test_a_store_that_is_away_is_tried_again_less_and_less_often() -> None:
+    async with bench(JournalLimits(retry_delay=1.0, retry_delay_max=3.0)) as it:
+        first = message(1)
+        it.journal.append(first)
+        for _ in range(4):
+            (await it.store.begun()).set_exception(StoreUnavailable("away"))
+            await turn()
+        assert (it.journal.is_failing, first.state, it.slept) == (True, WRITING, [1.0, 2.0, 3.0, 3.0])
+        await it.store.let_through()
+        assert (it.journal.is_failing, first.state, it.journal.counters.retries) == (False, STORED, 4)
+        assert it.store.inserts == [[1]] * 5
+
+
+async def test_a_store_that_refuses_for_good_ends_the_journal() -> None:
+    store = Gate()
+    journal = Journal(
+        store,  # type: ignore[arg-type]
+        high_water=0,
+        touched_confirms=set(),
+        on_settled=lambda: None,
+        on_full=lambda is_full: None,
+    )
+    running = asyncio.get_running_loop().create_task(journal.run())
+    journal.append(message(1))
+    (await store.begun()).set_exception(StoreError("broken"))
+    with pytest.raises(StoreError):
+        await running
+
+
+async def test_publishers_are_held_back_at_the_limit_and_go_on_at_half_of_it() -> None:
+    async with bench(JournalLimits(batch_messages=1, pending_messages=4)) as it:
+        it.journal.append(message(1))
+        writing = await it.store.begun()
+        for number in range(2, 6):
+            it.journal.append(message(number))
+        assert not it.journal.check_full()
+        it.journal.append(message(6))
+        assert it.journal.check_full()
+        writing.set_result(None)
+        await it.store.let_through()
+        await it.store.begun()
+        assert it.full == [True]
+        it.store.waiting.put_nowait(asyncio.get_running_loop().create_future())
+
+
+async def test_publishers_go_on_when_half_of_the_octets_are_written() -> None:
+    async with bench(JournalLimits(batch_bytes=1, pending_bytes=100)) as it:
+        for number in range(1, 4):
+            it.journal.append(message(number, size=40))
+        assert it.journal.check_full()
+        assert it.full == [True]
+        await it.store.begun()
+        assert it.journal.check_full()
+
+
+async def test_everything_is_flushed_at_once_when_nothing_waits() -> None:
+    async with bench() as it:
+        await it.journal.flushed()
+        assert it.store.batches == []
+
+
+async def test_flushed_waits_for_the_batch_that_is_being_written() -> None:
+    async with bench() as it:
+        it.journal.append(message(1))
+        writing = await it.store.begun()
+        flushed = asyncio.ensure_future(it.journal.flushed())  # noqa: TID251
+        await turn()
+        assert not flushed.done()
+        writing.set_result(None)
+        await turn()
+        assert flushed.done()
+        assert it.journal.counters.commits == 1
+
+
+async def test_draining_waits_for_deletes_that_follow_from_the_last_batch() -> None:
+    async with bench() as it:
+        first = message(1)
+        it.journal.append(first)
+        writing = await it.store.begun()
+        it.journal.settle(first)
+        drained = asyncio.get_running_loop().create_task(it.journal.drain())
+        writing.set_result(None)
+        await it.store.let_through()
+        await drained
+        assert it.store.deletes == [[], [1]]
+        assert it.journal.is_idle

@@ -1,0 +1,285 @@
+"""Routing, restoring and recording: contract X7, X13, Q6, Q7, Q11; design §5. What clients see is in tests/unit/amqp."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import pytest
+
+from broker.amqp.fields import EMPTY_TABLE, FieldTable
+from broker.errors import AccessRefused, NotFound, ResourceLocked, StoreUnavailable
+from broker.message import Message
+from broker.topology import (
+    BindingRecord,
+    ExchangeDeclared,
+    ExchangeDeleted,
+    ExchangeRecord,
+    QueueDeclared,
+    QueueDeleted,
+    QueueRecord,
+    Topology,
+)
+from broker.vhost import PREDECLARED, ExchangeDeclaration, QueueDeclaration, VirtualHost
+from tests.support.harness import Harness
+from tests.support.stage import drive
+
+
+class SomeConsumer:
+    """A consumer that takes nothing."""
+
+    is_exclusive = False
+
+    def __init__(self) -> None:
+        self.is_told = False
+
+    def take(self, ready: deque[Message], limit: int) -> int:
+        return 0
+
+    def can_take(self) -> bool:
+        return False
+
+    def on_queue_deleted(self) -> None:
+        self.is_told = True
+
+
+@pytest.fixture
+def harness() -> Harness:
+    return Harness()
+
+
+@pytest.fixture
+def vhost(harness: Harness) -> VirtualHost:
+    return harness.vhost
+
+
+def exchange(vhost: VirtualHost, name: str, type: str = "fanout", **arguments: Any) -> None:
+    table = FieldTable.of({key.replace("_", "-"): value for key, value in arguments.items()})
+    drive(vhost.declare_exchange(ExchangeDeclaration(name, type, True, False, False, table)))
+
+
+def queue(vhost: VirtualHost, name: str, *, auto_delete: bool = False, owner: object | None = None) -> None:
+    drive(vhost.declare_queue(QueueDeclaration(name, True, auto_delete, EMPTY_TABLE, owner)))
+
+
+def bind(vhost: VirtualHost, source: str, kind: Any, name: str, key: str = "", **arguments: Any) -> None:
+    drive(vhost.bind(source, (kind, name), key, FieldTable.of(arguments)))
+
+
+def routed(vhost: VirtualHost, name: str, key: str = "", **headers: Any) -> list[str]:
+    return sorted(queue.name for queue in vhost.route(name, key, lambda: headers))
+
+
+def test_every_virtual_host_has_the_predeclared_exchanges(vhost: VirtualHost) -> None:
+    assert [(each.name, each.type, each.internal) for each in vhost.exchanges.values()] == list(PREDECLARED)
+    assert all(each.durable for each in vhost.exchanges.values())
+
+
+def test_the_default_exchange_routes_by_the_name_of_the_queue(vhost: VirtualHost) -> None:
+    queue(vhost, "q")
+    assert routed(vhost, "", "q") == ["q"]
+    assert routed(vhost, "", "p") == []
+
+
+def test_an_unknown_exchange_cannot_route(vhost: VirtualHost) -> None:
+    with pytest.raises(NotFound, match="no exchange 'x' in vhost '/'"):
+        routed(vhost, "x")
+
+
+def test_a_chain_of_exchanges_leads_to_each_queue_once(vhost: VirtualHost) -> None:
+    for name in ("a", "b", "c"):
+        exchange(vhost, name)
+    for name in ("p", "q"):
+        queue(vhost, name)
+    bind(vhost, "a", "exchange", "b")
+    bind(vhost, "b", "exchange", "c")
+    bind(vhost, "c", "exchange", "a")
+    bind(vhost, "a", "queue", "q")
+    bind(vhost, "c", "queue", "q")
+    bind(vhost, "c", "queue", "p")
+    assert routed(vhost, "a") == ["p", "q"]
+
+
+def test_each_exchange_of_a_chain_has_its_own_alternate(vhost: VirtualHost) -> None:
+    exchange(vhost, "rest")
+    exchange(vhost, "inner", "direct", alternate_exchange="rest")
+    exchange(vhost, "outer", alternate_exchange="missing")
+    queue(vhost, "q")
+    queue(vhost, "lost")
+    bind(vhost, "rest", "queue", "lost")
+    bind(vhost, "inner", "queue", "q", "k")
+    bind(vhost, "outer", "exchange", "inner")
+    assert routed(vhost, "outer", "k") == ["q"]
+    assert routed(vhost, "outer", "other") == ["lost"]
+
+
+def test_alternates_in_a_row_are_followed_to_the_end(vhost: VirtualHost) -> None:
+    exchange(vhost, "c")
+    exchange(vhost, "b", "direct", alternate_exchange="c")
+    exchange(vhost, "a", "direct", alternate_exchange="b")
+    queue(vhost, "q")
+    assert routed(vhost, "a", "k") == []
+    bind(vhost, "c", "queue", "q")
+    assert routed(vhost, "a", "k") == ["q"]
+
+
+@pytest.mark.parametrize("way", ["direct", "bound", "alternate"])
+def test_headers_matter_wherever_they_are_looked_at(vhost: VirtualHost, way: str) -> None:
+    queue(vhost, "q")
+    bind(vhost, "amq.headers", "queue", "q", color="red")
+    exchange(vhost, "x", **({"alternate_exchange": "amq.headers"} if way == "alternate" else {}))
+    if way == "bound":
+        bind(vhost, "x", "exchange", "amq.headers")
+    name = "amq.headers" if way == "direct" else "x"
+    assert vhost.depends_on_headers(name)
+    assert routed(vhost, name, color="red") == ["q"]
+    assert routed(vhost, name, color="blue") == []
+
+
+def test_headers_do_not_matter_in_a_cycle_without_them(vhost: VirtualHost) -> None:
+    exchange(vhost, "a", alternate_exchange="b")
+    exchange(vhost, "b", alternate_exchange="missing")
+    bind(vhost, "b", "exchange", "a")
+    assert not vhost.depends_on_headers("a")
+
+
+@pytest.mark.parametrize("change", ["exchange", "queue", "bind", "unbind", "delete queue", "delete exchange"])
+def test_every_change_makes_routes_be_found_anew(vhost: VirtualHost, change: str) -> None:
+    exchange(vhost, "x")
+    queue(vhost, "q")
+    bind(vhost, "x", "queue", "q")
+    vhost.routes[b"cached"] = None  # type: ignore[assignment]
+    if change == "exchange":
+        exchange(vhost, "y")
+    elif change == "queue":
+        queue(vhost, "p")
+    elif change == "bind":
+        bind(vhost, "x", "queue", "q", "k")
+    elif change == "unbind":
+        drive(vhost.unbind("x", ("queue", "q"), "", FieldTable.of({})))
+    elif change == "delete queue":
+        drive(vhost.delete_queue("q"))
+    else:
+        drive(vhost.delete_exchange("x", if_unused=False))
+    assert vhost.routes == {}
+
+
+def test_an_exclusive_queue_is_its_owners(vhost: VirtualHost) -> None:
+    owner = object()
+    queue(vhost, "q", owner=owner)
+    assert vhost.queue("q", owner).name == "q"
+    with pytest.raises(ResourceLocked, match="cannot obtain exclusive access to locked queue 'q' in vhost '/'"):
+        vhost.queue("q", object())
+
+
+def test_deleting_a_queue_tells_its_consumers(vhost: VirtualHost) -> None:
+    queue(vhost, "q")
+    consumer = SomeConsumer()
+    vhost.add_consumer(vhost.queues["q"], consumer)
+    drive(vhost.delete_queue("q"))
+    assert consumer.is_told
+
+
+def test_a_queue_that_is_consumed_again_is_not_deleted(vhost: VirtualHost) -> None:
+    queue(vhost, "q", auto_delete=True)
+    first, second = SomeConsumer(), SomeConsumer()
+    vhost.add_consumer(vhost.queues["q"], first)
+    assert vhost.remove_consumer(vhost.queues["q"], first)
+    vhost.add_consumer(vhost.queues["q"], second)
+    drive(vhost.delete_unused(vhost.queues["q"]))
+    assert "q" in vhost.queues
+
+
+def test_a_consumer_leaves_once(vhost: VirtualHost) -> None:
+    queue(vhost, "q")
+    assert not vhost.remove_consumer(vhost.queues["q"], SomeConsumer())
+
+
+def test_only_exclusive_queues_that_are_still_there_are_deleted(vhost: VirtualHost) -> None:
+    owner = object()
+    queue(vhost, "q", owner=owner)
+    old = vhost.queues["q"]
+    drive(vhost.delete_queue("q", owner))
+    queue(vhost, "q")
+    drive(vhost.delete_exclusive([old]))
+    assert "q" in vhost.queues
+
+
+def test_nothing_changes_when_a_deletion_cannot_be_recorded(harness: Harness, vhost: VirtualHost) -> None:
+    exchange(vhost, "x")
+    queue(vhost, "q")
+    bind(vhost, "x", "queue", "q")
+    for change in (
+        vhost.delete_queue("q"),
+        vhost.delete_exchange("x", if_unused=False),
+        vhost.unbind("x", ("queue", "q"), "", FieldTable.of({})),
+    ):
+        harness.topology.failure = StoreUnavailable("away")
+        with pytest.raises(StoreUnavailable):
+            drive(change)  # type: ignore[arg-type]
+    assert routed(vhost, "x") == ["q"]
+    assert vhost.queue("q").name == "q"
+
+
+def test_what_was_recorded_can_be_restored(harness: Harness, vhost: VirtualHost) -> None:
+    exchange(vhost, "x", alternate_exchange="amq.fanout")
+    queue(vhost, "q", auto_delete=True)
+    bind(vhost, "x", "queue", "q", "k", a=1)
+    bind(vhost, "amq.topic", "exchange", "x", "#")
+    restored = Harness().vhost
+    assert restored.restore(drive(harness.store.load()), FieldTable) == []
+    assert routed(restored, "amq.topic", "k") == ["q"]
+    assert restored.exchanges["x"].alternate == "amq.fanout"
+    kept = restored.queues["q"]
+    assert (kept.durable, kept.auto_delete, kept.queue_id, kept.owner) == (True, True, 1, None)
+    assert list(restored.exchanges["x"].bindings)[0].arguments == FieldTable.of({"a": 1})
+
+
+def test_what_belongs_to_another_virtual_host_is_left_to_it(vhost: VirtualHost) -> None:
+    topology = Topology(
+        exchanges=[ExchangeRecord("carbon", "x", "direct")],
+        queues=[QueueRecord("carbon", "q", 1)],
+        bindings=[BindingRecord("carbon", "x", "queue", "q")],
+    )
+    assert vhost.restore(topology, FieldTable) == []
+    assert "x" not in vhost.exchanges
+    assert "q" not in vhost.queues
+
+
+@pytest.mark.parametrize(
+    "binding", [BindingRecord("/", "nowhere", "queue", "q"), BindingRecord("/", "amq.direct", "queue", "nothing")]
+)
+def test_a_binding_without_an_end_is_told_and_left_out(vhost: VirtualHost, binding: BindingRecord) -> None:
+    topology = Topology(queues=[QueueRecord("/", "q", 1)], bindings=[binding])
+    assert vhost.restore(topology, FieldTable) == [
+        f"binding from '{binding.source}' to '{binding.destination}' has lost an end"
+    ]
+
+
+def test_one_deletion_is_recorded_as_one_change(harness: Harness, vhost: VirtualHost) -> None:
+    recorded: list[Any] = []
+    record = harness.topology.record
+
+    async def listening(changes: Any) -> None:
+        recorded.append(list(changes))
+        await record(changes)
+
+    vhost._topology = type("Listening", (), {"record": staticmethod(listening)})()
+    drive(vhost.declare_exchange(ExchangeDeclaration("x", "fanout", True, True, False, EMPTY_TABLE)))
+    queue(vhost, "q")
+    bind(vhost, "x", "queue", "q")
+    drive(vhost.delete_queue("q"))
+    assert [[type(change) for change in changes] for changes in recorded][::3] == [
+        [ExchangeDeclared],
+        [ExchangeDeleted, QueueDeleted],
+    ]
+    assert type(recorded[1][0]) is QueueDeclared
+
+
+def test_an_exclusive_consumer_stays_alone(vhost: VirtualHost) -> None:
+    queue(vhost, "q")
+    vhost.add_consumer(vhost.queues["q"], SomeConsumer())
+    alone = SomeConsumer()
+    alone.is_exclusive = True
+    with pytest.raises(AccessRefused, match="queue 'q' in vhost '/' in exclusive use"):
+        vhost.add_consumer(vhost.queues["q"], alone)
