@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -71,10 +72,16 @@ def module_of(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@cache
 def imports(path: Path) -> set[str]:
     """Return the full name of every module that `path` imports, wherever in the file."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -137,7 +144,7 @@ def test_neighbours_meet_through_the_ports_only(one: str, other: str) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=module_of)
 def test_no_task_is_started_outside_a_group_and_no_error_is_swallowed_unseen(path: Path) -> None:
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         assert not (isinstance(node, ast.ExceptHandler) and node.type is None), f"line {node.lineno}: bare except"
         if isinstance(node, ast.Call):
             called = ast.unparse(node.func)
@@ -146,4 +153,4 @@ def test_no_task_is_started_outside_a_group_and_no_error_is_swallowed_unseen(pat
 
 @pytest.mark.parametrize("path", [path for path in FILES if path.read_text()], ids=module_of)
 def test_every_module_says_what_it_is(path: Path) -> None:
-    assert ast.get_docstring(ast.parse(path.read_text()))
+    assert ast.get_docstring(parsed(path))

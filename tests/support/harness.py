@@ -150,7 +150,8 @@ class Harness:
         while True:
             is_busy = self.stage.run()
             self.broker.dispatch()
-            is_busy |= any([client.flush() for client in self._clients])
+            for client in self._clients:
+                is_busy |= client.flush()
             if not is_busy:
                 return
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from broker.store.sql.lock import FileLock
 from tests.support.broker_process import DATASOURCES_XML, PROJECT
 
 
@@ -32,9 +33,7 @@ def conf(tmp_path: Path) -> Path:
     (folder / "datasources").mkdir(parents=True)
     (tmp_path / "data").mkdir()
     (folder / "broker.xml").write_text("<broker/>")
-    (folder / "datasources" / "master-datasources.xml").write_text(
-        DATASOURCES_XML.format(directory=tmp_path / "data")
-    )
+    (folder / "datasources" / "master-datasources.xml").write_text(DATASOURCES_XML.format(directory=tmp_path / "data"))
     return folder
 
 
@@ -70,9 +69,7 @@ def test_a_misspelt_element_is_a_warning(conf: Path) -> None:
 
 @pytest.mark.parametrize("option", ["--check-config", "--show-config", "--log-level=info"])
 def test_a_wrong_value_ends_with_78_and_one_line(conf: Path, option: str) -> None:
-    (conf / "broker.xml").write_text(
-        '<broker><transports><amqp enabled="perhaps"/></transports></broker>'
-    )
+    (conf / "broker.xml").write_text('<broker><transports><amqp enabled="perhaps"/></transports></broker>')
     ended = run("--config", str(conf), option)
     assert (ended.returncode, ended.stdout) == (78, "")
     (line,) = ended.stderr.splitlines()
@@ -104,24 +101,11 @@ def test_a_port_in_use_ends_with_78_and_says_what_to_change(conf: Path) -> None:
 
 
 def test_a_store_in_use_ends_with_69_and_says_by_whom(conf: Path) -> None:
-    listen_at(conf, 0)
-    started = subprocess.Popen(
-        [sys.executable, "-m", "broker", "--config", str(conf)],
-        cwd=PROJECT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert started.stderr is not None
-        for line in started.stderr:
-            if "Server startup complete" in line:
-                break
-        ended = run("--config", str(conf))
-        assert ended.returncode == 69
-        assert f"process {started.pid}" in ended.stdout + ended.stderr
-        assert "Traceback" not in ended.stdout + ended.stderr
-    finally:
-        started.terminate()
-        started.communicate(timeout=20)
-    assert started.returncode == 0
+    data = conf.parent / "data"
+    lock = FileLock(data / "mb.db.lock")
+    lock.acquire(data / "mb.db")
+    ended = run("--config", str(conf))
+    lock.release()
+    assert ended.returncode == 69
+    assert f"process {os.getpid()}" in ended.stdout + ended.stderr
+    assert "Traceback" not in ended.stdout + ended.stderr

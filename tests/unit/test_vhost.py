@@ -1,4 +1,4 @@
-"""Routing, restoring and recording: contract X7, X13, Q6, Q7, Q11; design §5. What clients see is in tests/unit/amqp."""
+"""Routing, restoring and recording: contract X7, X13, Q6, Q7, Q11. What clients see is in tests/unit/amqp."""
 
 from __future__ import annotations
 
@@ -232,7 +232,7 @@ def test_what_was_recorded_can_be_restored(harness: Harness, vhost: VirtualHost)
     assert restored.exchanges["x"].alternate == "amq.fanout"
     kept = restored.queues["q"]
     assert (kept.durable, kept.auto_delete, kept.queue_id, kept.owner) == (True, True, 1, None)
-    assert list(restored.exchanges["x"].bindings)[0].arguments == FieldTable.of({"a": 1})
+    assert next(iter(restored.exchanges["x"].bindings)).arguments == FieldTable.of({"a": 1})
 
 
 def test_what_belongs_to_another_virtual_host_is_left_to_it(vhost: VirtualHost) -> None:

@@ -56,9 +56,7 @@ def test_a_message_is_safe_from_stored_on(
     assert bool(sent) is is_safe
 
 
-def test_one_ack_covers_all_before_the_first_that_is_not_safe(
-    confirms: Confirms, sent: list[tuple[int, bool]]
-) -> None:
+def test_one_ack_covers_all_before_the_first_that_is_not_safe(confirms: Confirms, sent: list[tuple[int, bool]]) -> None:
     messages = published(confirms, 4)
     for index in (0, 1, 3):
         messages[index].state = STORED

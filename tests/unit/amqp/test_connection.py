@@ -358,9 +358,7 @@ def test_a_client_that_does_not_read_close_ok_is_cut_off(harness: Harness, peer:
 def test_a_shutdown_is_told_with_320(peer: Client) -> None:
     peer.connection.force_close("broker forced connection closure with reason 'shutdown'")
     peer.tick()
-    assert peer.received() == hard(
-        320, "CONNECTION_FORCED - broker forced connection closure with reason 'shutdown'"
-    )
+    assert peer.received() == hard(320, "CONNECTION_FORCED - broker forced connection closure with reason 'shutdown'")
 
 
 def test_a_shutdown_before_the_login_ends_without_a_word(harness: Harness) -> None:

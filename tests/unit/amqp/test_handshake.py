@@ -28,9 +28,7 @@ from broker.broker import Limits
 from tests.support.harness import GUEST, Client, Harness, start_ok
 from tests.support.peer import command, raw_frame
 
-REFUSED = (
-    "ACCESS_REFUSED - Login was refused using authentication mechanism {}. For details see the broker logfile."
-)
+REFUSED = "ACCESS_REFUSED - Login was refused using authentication mechanism {}. For details see the broker logfile."
 CAPABLE = ("authentication_failure_close",)
 
 

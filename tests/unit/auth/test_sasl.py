@@ -50,7 +50,8 @@ def test_amqplain_is_a_table() -> None:
 
 
 @pytest.mark.parametrize(
-    "table", [{}, {"LOGIN": "user"}, {"PASSWORD": "secret"}, {"LOGIN": 1, "PASSWORD": "x"}, {"LOGIN": "u", "PASSWORD": b"x"}]
+    "table",
+    [{}, {"LOGIN": "user"}, {"PASSWORD": "secret"}, {"LOGIN": 1, "PASSWORD": "x"}, {"LOGIN": "u", "PASSWORD": b"x"}],
 )
 def test_amqplain_needs_both_as_strings(table: Mapping[str, Any]) -> None:
     with pytest.raises(SyntaxFault, match="AMQPLAIN response lacks LOGIN or PASSWORD"):

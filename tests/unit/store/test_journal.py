@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -68,6 +68,13 @@ class Bench:
 async def turn() -> None:
     for _ in range(5):
         await asyncio.sleep(0)
+
+
+def under_way(waited_for: Awaitable[None]) -> asyncio.Task[None]:
+    async def wait() -> None:
+        await waited_for
+
+    return asyncio.get_running_loop().create_task(wait())
 
 
 @asynccontextmanager
@@ -206,7 +213,7 @@ async def test_a_transaction_takes_all_that_came_before_into_one_batch() -> None
 
 async def test_a_transaction_is_done_when_it_is_committed_and_not_before() -> None:
     async with bench() as it:
-        done = asyncio.ensure_future(it.journal.transact([message(1)], []))  # noqa: TID251
+        done = under_way(it.journal.transact([message(1)], []))
         writing = await it.store.begun()
         assert not done.done()
         writing.set_result(None)
@@ -280,30 +287,38 @@ async def test_a_store_that_refuses_for_good_ends_the_journal() -> None:
         await running
 
 
-async def test_publishers_are_held_back_at_the_limit_and_go_on_at_half_of_it() -> None:
+async def test_publishers_are_held_back_above_the_limit_and_go_on_at_half_of_it() -> None:
     async with bench(JournalLimits(batch_messages=1, pending_messages=4)) as it:
-        it.journal.append(message(1))
-        writing = await it.store.begun()
-        for number in range(2, 6):
+        for number in range(1, 5):
             it.journal.append(message(number))
         assert not it.journal.check_full()
-        it.journal.append(message(6))
+        it.journal.append(message(5))
         assert it.journal.check_full()
-        writing.set_result(None)
         await it.store.let_through()
-        await it.store.begun()
-        assert it.full == [True]
-        it.store.waiting.put_nowait(asyncio.get_running_loop().create_future())
+        await it.store.let_through()
+        assert (it.full, it.journal.check_full()) == ([True, False], False)
 
 
-async def test_publishers_go_on_when_half_of_the_octets_are_written() -> None:
-    async with bench(JournalLimits(batch_bytes=1, pending_bytes=100)) as it:
+async def test_publishers_are_held_back_for_octets_too() -> None:
+    async with bench(JournalLimits(batch_bytes=1, pending_bytes=120)) as it:
         for number in range(1, 4):
             it.journal.append(message(number, size=40))
         assert it.journal.check_full()
+        await it.store.let_through()
+        assert it.full == [True, False]
+
+
+async def test_publishers_are_not_let_go_before_half_is_written() -> None:
+    async with bench(JournalLimits(batch_messages=1, pending_messages=4)) as it:
+        for number in range(1, 8):
+            it.journal.append(message(number))
+        it.journal.check_full()
+        await it.store.let_through()
+        await it.store.let_through()
         assert it.full == [True]
-        await it.store.begun()
-        assert it.journal.check_full()
+        await it.store.let_through()
+        await it.store.let_through()
+        assert it.full == [True, False]
 
 
 async def test_everything_is_flushed_at_once_when_nothing_waits() -> None:
@@ -316,7 +331,7 @@ async def test_flushed_waits_for_the_batch_that_is_being_written() -> None:
     async with bench() as it:
         it.journal.append(message(1))
         writing = await it.store.begun()
-        flushed = asyncio.ensure_future(it.journal.flushed())  # noqa: TID251
+        flushed = under_way(it.journal.flushed())
         await turn()
         assert not flushed.done()
         writing.set_result(None)
@@ -331,7 +346,7 @@ async def test_draining_waits_for_deletes_that_follow_from_the_last_batch() -> N
         it.journal.append(first)
         writing = await it.store.begun()
         it.journal.settle(first)
-        drained = asyncio.get_running_loop().create_task(it.journal.drain())
+        drained = under_way(it.journal.drain())
         writing.set_result(None)
         await it.store.let_through()
         await drained
