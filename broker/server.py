@@ -73,7 +73,8 @@ class AmqpProtocol(asyncio.Protocol):
         last_id = ids.last
         connection = self._connection
         connection.receive(data, self._clock())
-        if ids.last != last_id:
+        if ids.last != last_id or connection.has_committed:
+            connection.has_committed = False
             if broker.journal_is_full():
                 self.hold(_FULL)
                 server.waiting_publishers.add(self)

@@ -523,6 +523,7 @@ class Channel:
                 messages += clones(self.broker.ids, publication.route, queues, *content, publication.is_persistent)
             elif publication.route.mandatory:
                 self._publisher.return_unroutable(publication.route, *content)
+        self.connection.has_committed |= bool(messages)
         inserts = [message for message in messages if message.state == PENDING]
         deletes = [message for _, message in acked if message.state != TRANSIENT]
         if inserts or deletes:

@@ -136,6 +136,7 @@ class Connection:
         "channels",
         "client_properties",
         "frame_max",
+        "has_committed",
         "has_large_output",
         "is_output_blocked",
         "last_received",
@@ -167,6 +168,7 @@ class Connection:
         self.user = ""
         self.output: list[bytes] = []
         self.has_large_output = False
+        self.has_committed = False  # a transaction with publishes, since the edge looked the last time
         self.is_output_blocked = False
         self.last_received = now
         self.last_sent = now

@@ -1,141 +1,155 @@
-"""What an orderly stop and a start leave in place, and what one data directory allows (contract C14, Q8, X8, D6)."""
+"""What an orderly restart keeps: topology, messages, large bodies, and exactly which of them were delivered."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
+from hashlib import sha256
+from random import Random
 
 import pika
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel
-from pika.exceptions import AMQPConnectionError, ChannelClosedByBroker, ConnectionClosedByBroker
+from pika.exceptions import ChannelClosedByBroker
 
-from tests.support.broker_process import PROJECT, BrokerProcess
+from tests.support.broker_process import BrokerProcess
 
-PERSISTENT = pika.BasicProperties(delivery_mode=2)
-TRANSIENT = pika.BasicProperties(delivery_mode=1)
-
-
-def connect(broker: BrokerProcess) -> pika.BlockingConnection:
-    return pika.BlockingConnection(pika.URLParameters(broker.url))
+PERSISTENT = pika.BasicProperties(delivery_mode=pika.DeliveryMode.Persistent.value)
 
 
-def take(channel: BlockingChannel, queue: str) -> tuple[bytes | None, bool]:
-    method, _, body = channel.basic_get(queue)
-    return body, bool(method and method.redelivered)
+def channel_of(broker: BrokerProcess) -> BlockingChannel:
+    channel = pika.BlockingConnection(pika.URLParameters(broker.url)).channel()
+    channel.confirm_delivery()
+    return channel
 
 
-def exists(connection: pika.BlockingConnection, queue: str) -> bool:
+def put(channel: BlockingChannel, queue: str, *bodies: bytes) -> None:
+    for body in bodies:
+        channel.basic_publish("", queue, body, PERSISTENT)
+
+
+def take_all(channel: BlockingChannel, queue: str) -> list[tuple[bytes, bool]]:
+    """Fetch everything without acknowledging it: bodies and redelivered flags."""
+    taken: list[tuple[bytes, bool]] = []
+    while (answer := channel.basic_get(queue))[0] is not None:
+        method, _, body = answer
+        assert method is not None
+        assert body is not None
+        taken.append((body, method.redelivered))
+    return taken
+
+
+def exists(broker: BrokerProcess, queue: str) -> bool:
     try:
-        connection.channel().queue_declare(queue, passive=True)
-    except ChannelClosedByBroker:
+        channel_of(broker).queue_declare(queue, passive=True)
+    except ChannelClosedByBroker as error:
+        assert error.reply_code == 404
         return False
     return True
 
 
-def test_a_stopping_broker_says_so_to_its_clients(own_broker: BrokerProcess) -> None:
-    connection = connect(own_broker)
-    code = own_broker.stop()
-    with pytest.raises(ConnectionClosedByBroker) as caught:
-        connection.process_data_events(time_limit=10)
-    assert code == 0
-    assert caught.value.reply_code == 320
-    assert caught.value.reply_text.startswith("CONNECTION_FORCED")
-
-
-def test_durable_things_survive_a_restart_and_transient_ones_do_not(own_broker: BrokerProcess) -> None:
-    with connect(own_broker) as connection:
-        channel = connection.channel()
-        channel.exchange_declare("kept", "topic", durable=True)
-        channel.exchange_declare("gone", "fanout", durable=False)
-        channel.queue_declare("orders", durable=True, arguments={"x-max-length": 1000})
-        channel.queue_declare("scratch", durable=False)
-        channel.queue_bind("orders", "kept", "order.#")
-        channel.confirm_delivery()
-        channel.basic_publish("kept", "order.new", b"persistent", PERSISTENT)
-        channel.basic_publish("kept", "order.new", b"transient", TRANSIENT)
+def test_messages_keep_their_order_and_whether_they_were_delivered(own_broker: BrokerProcess) -> None:
+    channel = channel_of(own_broker)
+    channel.queue_declare("orders", durable=True)
+    put(channel, "orders", b"one", b"two", b"three", b"four")
+    acked, *_ = [channel.basic_get("orders") for _ in range(3)]
+    assert acked[0] is not None
+    channel.basic_ack(acked[0].delivery_tag)
     own_broker.restart()
-    with connect(own_broker) as connection:
-        channel = connection.channel()
-        channel.queue_declare("orders", durable=True, arguments={"x-max-length": 1000})
-        assert take(channel, "orders") == (b"persistent", False)
-        assert take(channel, "orders") == (None, False)
-        channel.basic_publish("kept", "order.new", b"still bound")
-        assert take(channel, "orders") == (b"still bound", False)
-        assert not exists(connection, "scratch")
-        with pytest.raises(ChannelClosedByBroker) as caught:
-            channel.exchange_declare("gone", passive=True)
-        assert caught.value.reply_code == 404
+    assert take_all(channel_of(own_broker), "orders") == [(b"two", True), (b"three", True), (b"four", False)]
 
 
-def test_what_was_deleted_unbound_or_purged_stays_so(own_broker: BrokerProcess) -> None:
-    with connect(own_broker) as connection:
-        channel = connection.channel()
-        channel.confirm_delivery()
-        for name in ("deleted", "purged", "unbound"):
-            channel.queue_declare(name, durable=True)
-            channel.queue_bind(name, "amq.fanout")
-        channel.basic_publish("amq.fanout", "", b"hello", PERSISTENT)
-        channel.queue_delete("deleted")
-        channel.queue_purge("purged")
-        channel.queue_unbind("unbound", "amq.fanout")
+def test_delivered_messages_are_known_over_a_second_restart(own_broker: BrokerProcess) -> None:
+    channel = channel_of(own_broker)
+    channel.queue_declare("orders", durable=True)
+    put(channel, "orders", b"one", b"two")
+    channel.basic_get("orders")
     own_broker.restart()
-    with connect(own_broker) as connection:
-        channel = connection.channel()
-        channel.basic_publish("amq.fanout", "", b"again")
-        assert not exists(connection, "deleted")
-        assert [take(channel, "purged"), take(channel, "purged")] == [(b"again", False), (None, False)]
-        assert [take(channel, "unbound"), take(channel, "unbound")] == [(b"hello", False), (None, False)]
+    own_broker.restart()
+    assert take_all(channel_of(own_broker), "orders") == [(b"one", True), (b"two", False)]
 
 
-def test_after_an_orderly_restart_only_delivered_messages_are_flagged(own_broker: BrokerProcess) -> None:
-    with connect(own_broker) as connection:
-        channel = connection.channel()
-        channel.queue_declare("orders", durable=True)
-        channel.confirm_delivery()
-        for body in (b"acknowledged", b"held", b"untouched"):
-            channel.basic_publish("", "orders", body, PERSISTENT)
+def test_what_may_have_been_delivered_before_a_crash_is_flagged_after_an_orderly_restart_too(
+    own_broker: BrokerProcess,
+) -> None:
+    channel = channel_of(own_broker)
+    channel.queue_declare("orders", durable=True)
+    put(channel, "orders", b"one", b"two")
+    channel.basic_get("orders")
+    own_broker.kill9()
+    own_broker.start()
+    put(channel_of(own_broker), "orders", b"three")
+    own_broker.restart()
+    assert take_all(channel_of(own_broker), "orders") == [(b"one", True), (b"two", True), (b"three", False)]
+
+
+def test_an_acknowledged_message_does_not_come_back(own_broker: BrokerProcess) -> None:
+    channel = channel_of(own_broker)
+    channel.queue_declare("orders", durable=True)
+    put(channel, "orders", b"one", b"two")
+    for _ in range(2):
         method, _, _ = channel.basic_get("orders")
         assert method is not None
         channel.basic_ack(method.delivery_tag)
-        take(channel, "orders")
     own_broker.restart()
-    with connect(own_broker) as connection:
-        channel = connection.channel()
-        assert take(channel, "orders") == (b"held", True)
-        assert take(channel, "orders") == (b"untouched", False)
-        assert take(channel, "orders") == (None, False)
+    assert take_all(channel_of(own_broker), "orders") == []
 
 
-def test_a_large_confirmed_message_survives_kill_9_unchanged(own_broker: BrokerProcess) -> None:
-    body = bytes(range(256)) * 8192
-    properties = pika.BasicProperties(delivery_mode=2, headers={"n": [1, {"two": "três"}]}, timestamp=7, priority=3)
-    connection = connect(own_broker)
-    channel = connection.channel()
+def test_transient_messages_are_gone_and_persistent_ones_between_them_are_not(own_broker: BrokerProcess) -> None:
+    channel = channel_of(own_broker)
     channel.queue_declare("orders", durable=True)
-    channel.queue_bind("orders", "amq.direct", "ключ")
-    channel.confirm_delivery()
-    channel.basic_publish("amq.direct", "ключ", body, properties)
-    own_broker.kill9()
-    with pytest.raises(AMQPConnectionError):
-        connection.process_data_events(time_limit=10)
-    own_broker.start()
-    with connect(own_broker) as again:
-        method, received_properties, received = again.channel().basic_get("orders")
-        assert method is not None
-        assert (method.exchange, method.routing_key) == ("amq.direct", "ключ")
-        assert (received_properties, received) == (properties, body)
+    put(channel, "orders", b"one")
+    channel.basic_publish("", "orders", b"two")
+    put(channel, "orders", b"three")
+    own_broker.restart()
+    assert take_all(channel_of(own_broker), "orders") == [(b"one", False), (b"three", False)]
 
 
-def test_a_second_broker_on_the_same_data_refuses_to_start_and_names_the_first(own_broker: BrokerProcess) -> None:
-    second = subprocess.run(
-        [sys.executable, "-m", "broker", "--config", str(own_broker.config)],
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    assert second.returncode == 69
-    assert str(own_broker.pid) in second.stdout + second.stderr
-    assert own_broker.is_running()
+def test_durable_queues_exchanges_and_bindings_are_kept(own_broker: BrokerProcess) -> None:
+    channel = channel_of(own_broker)
+    channel.exchange_declare("sales", "topic", durable=True)
+    channel.queue_declare("orders", durable=True, arguments={"x-max-length": 10_000})
+    channel.queue_bind("orders", "sales", "order.*")
+    own_broker.restart()
+    again = channel_of(own_broker)
+    again.exchange_declare("sales", "topic", durable=True)
+    again.queue_declare("orders", durable=True, arguments={"x-max-length": 10_000})
+    again.basic_publish("sales", "order.new", b"one", PERSISTENT, mandatory=True)
+    assert take_all(again, "orders") == [(b"one", False)]
+
+
+def test_what_is_not_durable_is_gone(own_broker: BrokerProcess) -> None:
+    channel = channel_of(own_broker)
+    channel.exchange_declare("gossip", "fanout")
+    channel.queue_declare("drafts")
+    channel.queue_declare("mine", durable=True, exclusive=True)
+    own_broker.restart()
+    assert [exists(own_broker, queue) for queue in ("drafts", "mine")] == [False, False]
+    with pytest.raises(ChannelClosedByBroker, match="no exchange 'gossip'"):
+        channel_of(own_broker).exchange_declare("gossip", "fanout", passive=True)
+
+
+def test_deleted_things_do_not_come_back(own_broker: BrokerProcess) -> None:
+    channel = channel_of(own_broker)
+    channel.exchange_declare("sales", "direct", durable=True)
+    for queue in ("orders", "invoices"):
+        channel.queue_declare(queue, durable=True)
+        channel.queue_bind(queue, "sales", "all")
+        put(channel, queue, b"old")
+    channel.queue_unbind("orders", "sales", "all")
+    channel.queue_delete("invoices")
+    own_broker.restart()
+    again = channel_of(own_broker)
+    again.queue_declare("invoices", durable=True)
+    again.basic_publish("sales", "all", b"new", PERSISTENT)
+    assert take_all(again, "invoices") == []
+    assert take_all(again, "orders") == [(b"old", False)]
+
+
+def test_large_bodies_survive_octet_by_octet(own_broker: BrokerProcess) -> None:
+    bodies = [Random(seed).randbytes(size) for seed, size in enumerate((20 << 20, 131_064, 65_501, 1))]
+    channel = channel_of(own_broker)
+    channel.queue_declare("images", durable=True)
+    put(channel, "images", *bodies)
+    own_broker.restart()
+    again = take_all(channel_of(own_broker), "images")
+    assert [sha256(body).digest() for body, _ in again] == [sha256(body).digest() for body in bodies]
+    assert [flag for _, flag in again] == [False] * 4

@@ -437,6 +437,17 @@ class QueueMachine(RuleBasedStateMachine):
         self.send(session, channel, amqp.BasicAck(tag, multiple))
         self.continue_at(pace)
 
+    @rule(pace=paces)
+    @precondition(has_unacked)
+    def ack_everything(self, pace: str) -> None:
+        for session in self.sessions:
+            for channel, model in session.channels.items():
+                if model.unacked:
+                    tag = max(model.unacked)
+                    self.model.settle(model, self.model.take_unacked(model, tag, True), requeue=False)
+                    self.send(session, channel, amqp.BasicAck(tag, True))
+        self.continue_at(pace)
+
     @rule(which=numbers, tag=st.integers(0, 30), multiple=st.booleans(), requeue=mostly, pace=paces)
     @precondition(has_unacked)
     def nack(self, which: int, tag: int, multiple: bool, requeue: bool, pace: str) -> None:
@@ -484,7 +495,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     # Ends
 
-    @rule(number=numbers, channel=channel_ids, pause=st.integers(0, 12), what=st.integers(0, 7))
+    @rule(number=numbers, channel=channel_ids, pause=st.sampled_from([0, 1, 1, 2, 3, 5, 12]), what=st.integers(0, 7))
     def end(self, number: int, channel: int, pause: int, what: int) -> None:
         if what == 0:
             self.close_channel(number, channel)
@@ -492,7 +503,7 @@ class QueueMachine(RuleBasedStateMachine):
             self.kill_client(number)
         elif what == 2:
             self.restart()
-        elif what < 5:
+        elif what < 6:
             self.crash(pause, what == 3, number)
         else:
             self.run(self.idle())
@@ -534,7 +545,8 @@ class QueueMachine(RuleBasedStateMachine):
             self.run(turns(pause))
             self.pump()
         self.run(self.crash_node())
-        self.work()
+        if pause % 2:
+            self.work()
 
     async def crash_node(self) -> None:
         await self.node.crash()
@@ -549,11 +561,12 @@ class QueueMachine(RuleBasedStateMachine):
 
     async def restart_node(self) -> None:
         await self.idle()
+        consumed = {q for q in self.model.queues.values() if any(consumer.no_ack for consumer in q.consumers)}
         for session in self.sessions:
             self.leave(session)
         await self.node.stop([session.client for session in self.sessions])
         await self.open_node()
-        self.model.stop(await self.stored())
+        self.model.stop(await self.stored(), consumed)
         await self.begin_again()
 
     async def stored(self) -> dict[str, list[str]]:

@@ -17,7 +17,7 @@ from typing import Any, Final
 from broker.message import Message
 from broker.ports import Batch
 from broker.slot import Slot
-from broker.store.rows import MAX_CONTENT_CHUNK_SIZE, metadata_of
+from broker.store.rows import metadata_of
 
 _ROWS_PER_INSERT: Final = 2048
 _LARGE_ROWS_PER_INSERT: Final = 64
@@ -125,10 +125,11 @@ def _insert_content(connection: sqlite3.Connection, contents: dict[int, Message]
     for content_id, message in contents.items():
         if content_id in present:
             continue
-        payload = message.payload
-        for offset in range(0, len(payload), MAX_CONTENT_CHUNK_SIZE):
-            chunk = payload[offset : offset + MAX_CONTENT_CHUNK_SIZE]
+        offset = 0
+        for tail in (message.body,) if message.chunks is None else message.chunks:
+            chunk = memoryview(tail)[4:-1]  # a chunk is a body frame as it came: nothing is copied to be stored
             values += (content_id, offset, chunk)
+            offset += len(chunk)
             octets += len(chunk)
             if octets >= _OCTETS_PER_INSERT or len(values) == 3 * _ROWS_PER_INSERT:
                 _insert(connection, _CONTENT_INTO, 3, values)

@@ -1,4 +1,4 @@
-"""From the first octet to connection.open-ok: contract C1 to C11, C24, §2.1 and §2.2."""
+"""From the first octet to connection.open-ok: contract C1 to C12, C24, §2.1 and §2.2."""
 
 from __future__ import annotations
 
@@ -259,6 +259,19 @@ def test_an_unknown_virtual_host_closes_the_connection(harness: Harness, name: s
     client = opening(harness)
     client.send(0, ConnectionOpen(name))
     assert client.received() == [(0, ConnectionClose(530, f"NOT_ALLOWED - vhost {name} not found", 10, 40))]
+
+
+def test_a_node_has_room_for_so_many_connections() -> None:
+    harness = Harness(limits=Limits(max_connections=1))
+    first, second = opening(harness), opening(harness)
+    first.send(0, ConnectionOpen())
+    second.send(0, ConnectionOpen())
+    text = "NOT_ALLOWED - connection refused: node connection limit (1) is reached"
+    assert second.received() == [(0, ConnectionClose(530, text, 10, 40))]
+    first.lose()
+    third = opening(harness)
+    third.send(0, ConnectionOpen())
+    assert third.received() == [(0, ConnectionOpenOk())]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""basic.publish, get, ack, nack, reject, recover: contract B1 to B8, B20 to B28; reliability.md 4.A."""
+"""basic.publish and what the broker looks at in a message: contract B1 to B8; reliability.md 4.A."""
 
 from __future__ import annotations
 
@@ -10,18 +10,11 @@ from broker.amqp import spec
 from broker.amqp.fields import FieldTable, Int64, Timestamp
 from broker.amqp.method import Method, frame
 from broker.amqp.methods import (
-    BasicAck,
     BasicConsume,
-    BasicDeliver,
     BasicGet,
     BasicGetEmpty,
     BasicGetOk,
-    BasicNack,
     BasicPublish,
-    BasicRecover,
-    BasicRecoverAsync,
-    BasicRecoverOk,
-    BasicReject,
     BasicReturn,
     ChannelClose,
     ChannelOpen,
@@ -30,13 +23,11 @@ from broker.amqp.methods import (
     ExchangeDeclare,
     QueueBind,
     QueueDeclare,
-    QueueDeclareOk,
     QueuePurge,
     QueuePurgeOk,
 )
 from broker.amqp.properties import BasicProperties, encode_header
 from broker.broker import Limits
-from broker.queue import QueueLimits
 from tests.support.harness import Client, Harness
 from tests.support.peer import Content, command, raw_frame
 
@@ -183,6 +174,30 @@ def test_content_that_makes_no_sense_closes_the_connection(peer: Client, data: b
     ((channel, close),) = peer.received()
     assert isinstance(close, ConnectionClose)
     assert (channel, close.reply_code, close.reply_text) == (0, code, text)
+
+
+@pytest.mark.parametrize(
+    ("flags_and_properties", "code", "text"),
+    [
+        (b"\x80\0\x05ab", 502, "SYNTAX_ERROR - content header: the properties do not end where the frame does"),
+        (b"\0\0abc", 502, "SYNTAX_ERROR - content header: the properties do not end where the frame does"),
+        (b"\x20\0\0\0\xff\xff", 502, "SYNTAX_ERROR - content header: the properties do not end where the frame does"),
+        (b"\0\x10\x01\xff", 502, "SYNTAX_ERROR - content header: the property user_id is not UTF-8"),
+        (b"\0\x02", 501, "FRAME_ERROR - content header: the reserved property flag is set"),
+        (b"\0\1\0\1\0\0", 501, "FRAME_ERROR - content header: property flags go on past the fourteen properties"),
+    ],
+)
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_properties_that_make_no_sense_close_the_connection_and_reach_no_queue(
+    harness: Harness, peer: Client, flags_and_properties: bytes, code: int, text: str, is_whole: bool
+) -> None:
+    content = raw_frame(spec.FRAME_HEADER, 1, b"\0\x3c\0\0" + bytes(8) + flags_and_properties)
+    for data in [PUBLISH + content] if is_whole else [PUBLISH, content[:20], content[20:]]:
+        peer.send_raw(data)
+    ((channel, close),) = peer.received()
+    assert isinstance(close, ConnectionClose)
+    assert (channel, close.reply_code, close.reply_text) == (0, code, text)
+    assert harness.vhost.queues["q"].ready_count == 0
 
 
 def test_a_body_that_follows_a_complete_content_closes_the_connection(peer: Client) -> None:
@@ -336,198 +351,3 @@ def test_headers_count_behind_another_exchange_too(peer: Client) -> None:
     peer.publish("", b"no", exchange="x", properties=headers(color="blue"))
     peer.publish("", b"yes", exchange="x", properties=headers(color="red"))
     assert peer.call(1, QueuePurge(queue="q")) == QueuePurgeOk(1)
-
-
-# get
-
-
-def test_get_tells_what_is_left(peer: Client) -> None:
-    peer.publish("q", b"one", b"two")
-    assert peer.call(1, BasicGet(queue="q")) == BasicGetOk(1, False, "", "q", 1)
-    assert peer.call(1, BasicGet(queue="q", no_ack=True)) == BasicGetOk(2, False, "", "q", 0)
-    assert peer.call(1, BasicGet(queue="q")) == BasicGetEmpty()
-    assert peer.bodies() == [b"one", b"two"]
-
-
-def test_get_names_exchange_and_key_as_published(peer: Client) -> None:
-    peer.send(1, QueueBind(queue="q", exchange="amq.topic", routing_key="#"))
-    peer.publish("a.b", b"m", exchange="amq.topic")
-    assert peer.call(1, BasicGet(queue="q")) == BasicGetOk(1, False, "amq.topic", "a.b", 0)
-
-
-def test_getting_from_a_missing_queue_closes_the_channel(peer: Client) -> None:
-    assert peer.call(1, BasicGet(queue="p")) == soft(404, "NOT_FOUND - no queue 'p' in vhost '/'", BasicGet)
-
-
-def test_get_brings_back_what_was_paged_out() -> None:
-    harness = Harness(queue_limits=QueueLimits(memory=2000, transient_memory=2000, window_size=4, read_ahead=3))
-    peer = harness.peer()
-    peer.send(1, QueueDeclare(queue="q", durable=True))
-    for number in range(20):
-        mode = 1 + number % 2
-        peer.publish("q", b"%d" % number, properties=BasicProperties(delivery_mode=mode))
-    assert len(harness.vhost.queues["q"].ready) < 20
-    assert peer.call(1, QueueDeclare(queue="q", durable=True)) == QueueDeclareOk("q", 20, 0)
-    for number in range(20):
-        assert peer.call(1, BasicGet(queue="q", no_ack=True)) == BasicGetOk(number + 1, False, "", "q", 19 - number)
-    assert peer.bodies() == [b"%d" % number for number in range(20)]
-    harness.commit()
-    assert harness.store.state.rows == {}
-
-
-# ack
-
-
-def test_an_ack_settles_one_delivery(harness: Harness, peer: Client) -> None:
-    peer.publish("q", b"one", b"two")
-    peer.send(1, BasicGet(queue="q"))
-    peer.send(1, BasicGet(queue="q"))
-    peer.send(1, BasicAck(2))
-    peer.send(1, BasicRecover(True))
-    peer.contents()
-    assert peer.call(1, BasicGet(queue="q")) == BasicGetOk(3, True, "", "q", 0)
-    assert peer.bodies() == [b"one"]
-
-
-@pytest.mark.parametrize(("tag", "left"), [(1, [2, 3]), (2, [3]), (3, []), (0, [])])
-def test_a_multiple_ack_settles_all_up_to_its_tag(peer: Client, tag: int, left: list[int]) -> None:
-    peer.publish("q", b"1", b"2", b"3")
-    peer.send(1, BasicConsume(queue="q"))
-    peer.send(1, BasicAck(tag, True))
-    assert list(peer.connection.channels[1].unacked) == left
-
-
-def test_a_multiple_ack_of_everything_is_fine_when_there_is_nothing(peer: Client) -> None:
-    peer.send(1, BasicAck(0, True))
-    assert peer.received() == []
-
-
-@pytest.mark.parametrize(
-    "acks",
-    [
-        [BasicAck(0)],
-        [BasicAck(4)],
-        [BasicAck(1), BasicAck(1)],
-        [BasicAck(2, True), BasicAck(1)],
-        [BasicAck(2, True), BasicAck(2, True)],
-        [BasicAck(9, True)],
-        [BasicReject(9)],
-        [BasicNack(9)],
-        [BasicNack(9, True)],
-        [BasicReject(1, False), BasicNack(1)],
-    ],
-)
-def test_an_unknown_delivery_tag_closes_the_channel(peer: Client, acks: list[Any]) -> None:
-    peer.publish("q", b"1", b"2", b"3")
-    peer.send(1, BasicConsume(queue="q"))
-    peer.received()
-    peer.send_raw(b"".join(command(1, ack) for ack in acks))
-    text = f"PRECONDITION_FAILED - unknown delivery tag {acks[-1].delivery_tag}"
-    assert peer.received() == [(1, soft(406, text, type(acks[-1])))]
-
-
-def test_a_delivery_is_known_to_its_own_channel_only(peer: Client) -> None:
-    peer.publish("q", b"m")
-    peer.send(1, BasicGet(queue="q"))
-    peer.send(2, ChannelOpen())
-    assert peer.call(2, BasicAck(1)) == soft(406, "PRECONDITION_FAILED - unknown delivery tag 1", BasicAck)
-
-
-def test_deliveries_without_ack_have_no_tag_to_ack(peer: Client) -> None:
-    peer.publish("q", b"m")
-    peer.send(1, BasicGet(queue="q", no_ack=True))
-    assert peer.call(1, BasicAck(1)) == soft(406, "PRECONDITION_FAILED - unknown delivery tag 1", BasicAck)
-
-
-def test_a_run_of_acks_settles_all_it_can_before_an_error(harness: Harness, peer: Client) -> None:
-    peer.publish("q", b"1", b"2", b"3")
-    peer.send(1, BasicConsume(queue="q"))
-    peer.received()
-    peer.send_raw(b"".join(command(1, BasicAck(tag)) for tag in (1, 2, 9, 3)))
-    assert peer.received() == [(1, soft(406, "PRECONDITION_FAILED - unknown delivery tag 9", BasicAck))]
-    assert harness.vhost.queues["q"].ready_count == 1
-
-
-def test_acks_of_two_channels_and_other_methods_may_follow_each_other(peer: Client) -> None:
-    peer.publish("q", b"1", b"2", b"3", b"4")
-    peer.send(2, ChannelOpen())
-    for channel in (1, 1, 2, 2):
-        peer.send(channel, BasicGet(queue="q"))
-    peer.received()
-    peer.send_raw(
-        command(1, BasicAck(1))
-        + command(2, BasicAck(1))
-        + command(2, BasicAck(2, True))
-        + command(1, BasicAck(2))
-        + command(1, QueueDeclare(queue="q", passive=True))
-    )
-    assert peer.received() == [(1, QueueDeclareOk("q", 0, 0))]
-    assert [len(channel.unacked) for channel in peer.connection.channels.values()] == [0, 0]
-
-
-# nack, reject, recover
-
-
-@pytest.mark.parametrize("method", [BasicReject(1, True), BasicNack(1), BasicNack(1, True), BasicNack(0, True)])
-def test_a_returned_message_is_redelivered_at_its_old_place(peer: Client, method: Method) -> None:
-    peer.publish("q", b"1", b"2")
-    peer.send(1, BasicGet(queue="q"))
-    peer.send(1, method)
-    peer.contents()
-    assert peer.call(1, BasicGet(queue="q")) == BasicGetOk(2, True, "", "q", 1)
-    assert peer.call(1, BasicGet(queue="q")) == BasicGetOk(3, False, "", "q", 0)
-    assert peer.bodies() == [b"1", b"2"]
-
-
-@pytest.mark.parametrize(
-    "method", [BasicReject(1, False), BasicNack(1, False, False), BasicNack(1, True, False), BasicNack(0, True, False)]
-)
-def test_a_rejected_message_is_gone(harness: Harness, peer: Client, method: Method) -> None:
-    peer.send(1, QueueDeclare(queue="d", durable=True))
-    peer.publish("d", b"m", properties=BasicProperties(delivery_mode=2))
-    harness.commit()
-    peer.send(1, BasicGet(queue="d"))
-    peer.send(1, method)
-    harness.commit()
-    assert peer.call(1, BasicGet(queue="d")) == BasicGetEmpty()
-    assert harness.store.state.rows == {}
-
-
-def test_messages_return_to_their_order_whatever_the_order_of_their_return(peer: Client) -> None:
-    peer.publish("q", b"1", b"2", b"3", b"4")
-    for _ in range(3):
-        peer.send(1, BasicGet(queue="q"))
-    for tag in (2, 3, 1):
-        peer.send(1, BasicReject(tag, True))
-    peer.contents()
-    for _ in range(4):
-        peer.send(1, BasicGet(queue="q"))
-    assert peer.bodies() == [b"1", b"2", b"3", b"4"]
-
-
-def test_recover_gives_back_everything_unacknowledged_on_the_channel(peer: Client) -> None:
-    peer.publish("q", b"1", b"2")
-    peer.send(1, BasicConsume(queue="q", consumer_tag="c"))
-    peer.received()
-    peer.send(1, BasicRecover(True))
-    assert peer.received() == [
-        (1, BasicRecoverOk()),
-        (1, BasicDeliver("c", 3, True, "", "q")),
-        (1, BasicDeliver("c", 4, True, "", "q")),
-    ]
-    assert peer.bodies() == [b"1", b"2"] * 2
-
-
-def test_recover_async_is_not_answered(peer: Client) -> None:
-    peer.publish("q", b"m")
-    peer.send(1, BasicGet(queue="q"))
-    peer.received()
-    peer.send(1, BasicRecoverAsync(True))
-    assert peer.received() == []
-    assert peer.call(1, BasicGet(queue="q")) == BasicGetOk(2, True, "", "q", 0)
-
-
-@pytest.mark.parametrize("method", [BasicRecover(False), BasicRecoverAsync(False)])
-def test_recover_without_requeue_is_not_implemented(peer: Client, method: Method) -> None:
-    peer.send(1, method)
-    assert peer.received() == [(0, ConnectionClose(540, "NOT_IMPLEMENTED - requeue=false", *method.ids))]

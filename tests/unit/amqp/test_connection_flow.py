@@ -1,0 +1,208 @@
+"""Blocking, heartbeats, handlers that wait and clients that do not read: contract C10, C15, C26, §2.4."""
+
+from __future__ import annotations
+
+import pytest
+
+from broker.amqp.methods import (
+    BasicConsume,
+    BasicGet,
+    BasicGetOk,
+    ChannelClose,
+    ChannelFlow,
+    ChannelFlowOk,
+    ChannelOpen,
+    ConnectionBlocked,
+    ConnectionUnblocked,
+    QueueDeclare,
+    QueueDeclareOk,
+)
+from broker.amqp.spec import HEARTBEAT_FRAME
+from broker.broker import Limits
+from tests.support.harness import Client, Harness
+from tests.support.peer import command
+
+# connection.blocked
+
+
+def test_a_blocked_client_is_told_why_and_when_it_ends(peer: Client) -> None:
+    peer.connection.set_blocked("low on memory")
+    peer.connection.set_blocked("low on memory")
+    peer.connection.set_blocked("")
+    peer.tick()
+    assert peer.received() == [(0, ConnectionBlocked("low on memory")), (0, ConnectionUnblocked())]
+
+
+def test_a_client_that_was_not_blocked_is_not_unblocked(peer: Client) -> None:
+    peer.connection.set_blocked("")
+    peer.tick()
+    assert peer.received() == []
+
+
+def test_a_client_without_the_capability_is_not_told(harness: Harness) -> None:
+    peer = harness.peer(["basic.nack"])
+    peer.connection.set_blocked("low on disk")
+    peer.connection.set_blocked("")
+    peer.tick()
+    assert peer.received() == []
+
+
+# Heartbeats
+
+
+def test_a_heartbeat_goes_out_after_half_the_interval_of_silence(harness: Harness) -> None:
+    peer = harness.peer(heartbeat=10)
+    harness.clock.advance(4.5)
+    peer.tick()
+    assert peer.heartbeats == 0
+    harness.clock.advance(0.5)
+    peer.tick()
+    peer.tick()
+    assert peer.heartbeats == 1
+
+
+def test_whatever_is_sent_puts_off_the_heartbeat(harness: Harness) -> None:
+    peer = harness.peer(heartbeat=10)
+    harness.clock.advance(4.0)
+    peer.send(1, ChannelFlow(True))
+    harness.clock.advance(4.0)
+    peer.tick()
+    assert peer.heartbeats == 0
+
+
+def test_two_intervals_of_silence_close_the_socket(harness: Harness) -> None:
+    peer = harness.peer(heartbeat=10)
+    harness.clock.advance(20.0)
+    assert not peer.tick()
+    harness.clock.advance(0.1)
+    assert peer.tick()
+
+
+def test_how_much_silence_is_allowed_can_be_configured() -> None:
+    harness = Harness(limits=Limits(heartbeat_timeout_factor=3.0))
+    peer = harness.peer(heartbeat=10)
+    harness.clock.advance(30.0)
+    assert not peer.tick()
+    harness.clock.advance(0.1)
+    assert peer.tick()
+
+
+@pytest.mark.parametrize("data", [HEARTBEAT_FRAME, command(1, ChannelFlow(True)), b"\x01"])
+def test_any_octet_counts_as_life(harness: Harness, data: bytes) -> None:
+    peer = harness.peer(heartbeat=10)
+    harness.clock.advance(19.0)
+    peer.send_raw(data)
+    harness.clock.advance(19.0)
+    assert not peer.tick()
+
+
+def test_without_heartbeats_silence_is_allowed_and_none_are_sent(harness: Harness) -> None:
+    peer = harness.peer(heartbeat=0)
+    harness.clock.advance(100_000.0)
+    assert not peer.tick()
+    assert peer.heartbeats == 0
+
+
+def test_the_clients_interval_holds_even_above_the_offer(harness: Harness) -> None:
+    peer = harness.peer(heartbeat=600)
+    harness.clock.advance(1199.0)
+    assert not peer.tick()
+
+
+def test_a_late_node_gives_everybody_another_tick(harness: Harness) -> None:
+    peer = harness.peer(heartbeat=10)
+    harness.clock.advance(25.0)
+    assert not peer.tick(may_expire=False)
+    assert peer.tick()
+
+
+# Waiting handlers
+
+
+def test_frames_behind_a_busy_handler_keep_their_order(harness: Harness, peer: Client) -> None:
+    harness.gate.is_open = False
+    peer.send(1, QueueDeclare(queue="q", durable=True))
+    peer.publish("q", b"one", b"two")
+    peer.send(1, QueueDeclare(queue="q", passive=True))
+    peer.send(1, BasicGet(queue="q", no_ack=True))
+    assert peer.received() == []
+    harness.gate.is_open = True
+    harness.run()
+    assert [method for _, method in peer.received()] == [
+        QueueDeclareOk("q", 0, 0),
+        QueueDeclareOk("q", 2, 0),
+        BasicGetOk(1, False, "", "q", 1),
+    ]
+    assert peer.bodies() == [b"one"]
+
+
+def test_a_second_handler_that_waits_keeps_the_frames_behind_it(harness: Harness, peer: Client) -> None:
+    harness.gate.is_open = False
+    peer.send(1, QueueDeclare(queue="a", durable=True))
+    peer.send(1, QueueDeclare(queue="b", durable=True))
+    peer.publish("b", b"m")
+    peer.send(1, QueueDeclare(queue="b", passive=True))
+    harness.gate.is_open = True
+    harness.run()
+    assert [method for _, method in peer.received()] == [
+        QueueDeclareOk("a", 0, 0),
+        QueueDeclareOk("b", 0, 0),
+        QueueDeclareOk("b", 1, 0),
+    ]
+
+
+def test_other_channels_go_on_while_one_waits(harness: Harness, peer: Client) -> None:
+    peer.send(2, ChannelOpen())
+    harness.gate.is_open = False
+    peer.send(1, QueueDeclare(queue="q", durable=True))
+    peer.received()
+    assert peer.call(2, ChannelFlow(True)) == ChannelFlowOk(True)
+
+
+def test_an_error_of_a_waiting_handler_discards_the_frames_behind_it(harness: Harness, peer: Client) -> None:
+    harness.gate.is_open = False
+    peer.send(1, QueueDeclare(queue="q", durable=True))
+    peer.send(1, QueueDeclare(queue="q", passive=True, durable=True))
+    peer.send(1, QueueDeclare(queue="q", durable=False))
+    peer.send(1, QueueDeclare(queue="late"))
+    harness.gate.is_open = True
+    harness.run()
+    assert [type(method) for _, method in peer.received()] == [QueueDeclareOk, QueueDeclareOk, ChannelClose]
+    assert "late" not in harness.vhost.queues
+
+
+def test_a_publish_error_behind_a_busy_handler_names_basic_publish(harness: Harness, peer: Client) -> None:
+    harness.gate.is_open = False
+    peer.send(1, QueueDeclare(queue="q", durable=True))
+    peer.publish("k", b"m", exchange="nope")
+    harness.gate.is_open = True
+    harness.run()
+    assert peer.received()[1:] == [(1, ChannelClose(404, "NOT_FOUND - no exchange 'nope' in vhost '/'", 60, 40))]
+
+
+def test_reading_stops_when_too_much_waits_behind_a_handler(harness: Harness, peer: Client) -> None:
+    harness.gate.is_open = False
+    peer.send(1, QueueDeclare(queue="q", durable=True))
+    assert peer.connection.wants_input
+    for _ in range(5):
+        peer.publish("q", b"x" * 1_000_000)
+    assert not peer.connection.wants_input
+    harness.gate.is_open = True
+    harness.run()
+    assert peer.connection.wants_input
+
+
+# Output
+
+
+def test_a_client_that_does_not_read_gets_no_more_deliveries(harness: Harness, peer: Client) -> None:
+    other = harness.peer()
+    peer.send(1, QueueDeclare(queue="q"))
+    peer.send(1, BasicConsume(queue="q", no_ack=True))
+    peer.reads = False
+    harness.run()
+    other.publish("q", b"m", b"n")
+    assert other.call(1, QueueDeclare(queue="q", passive=True)) == QueueDeclareOk("q", 2, 1)
+    peer.reads = True
+    harness.run()
+    assert peer.bodies() == [b"m", b"n"]
