@@ -494,7 +494,7 @@ class VirtualHost:
         for consumer in list(queue.consumers):
             consumer.on_queue_deleted()
         queue.consumers.clear()
-        if slots and not queue.is_stored:
+        if slots:  # their rows may still be on their way to the store, after the queue's record
             await self._journal.purge(slots)
         return count
 

@@ -274,7 +274,7 @@ class Connection:
         return rest
 
     def on_frame(self, frame_type: int, channel_id: int, payload: bytes) -> None:
-        """Handle a frame that the reader did not hand to a channel itself."""
+        """Handle a frame that the reader did not hand to a channel itself; of content, `payload` is the whole tail."""
         if frame_type == FRAME_HEARTBEAT:
             if channel_id != 0:
                 raise UnexpectedFrame(f"heartbeat frame on channel {channel_id}")

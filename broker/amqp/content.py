@@ -9,7 +9,6 @@ from typing import Final
 
 from broker.amqp.spec import BASIC_CLASS, FRAME_BODY, FRAME_HEADER
 from broker.errors import FrameFault, PreconditionFailed, UnexpectedFrame
-from broker.message import tail
 
 HARD_MAX_MESSAGE_SIZE: Final = 512 * 1024 * 1024
 _MAX_EMPTY_FRAMES: Final = 1000
@@ -29,41 +28,42 @@ class Content:
         self._missing = 0
         self._empty_frames = 0
 
-    def add(self, frame_type: int, payload: bytes) -> bool:
-        """Take the next frame; return whether the content is complete now."""
+    def add(self, frame_type: int, tail: bytes) -> bool:
+        """Take the tail of the next frame; return whether the content is complete now."""
         if not self.header:
-            self._add_header(frame_type, payload)
+            self._add_header(frame_type, tail)
         else:
-            self._add_body(frame_type, payload)
+            self._add_body(frame_type, tail)
         return self._missing == 0
 
-    def _add_header(self, frame_type: int, payload: bytes) -> None:
+    def _add_header(self, frame_type: int, tail: bytes) -> None:
         if frame_type != FRAME_HEADER:
             raise UnexpectedFrame("expected content header for class 60, got another frame instead")
-        if len(payload) < 14:
-            raise FrameFault(f"content header of {len(payload)} octets is too short")
-        class_id = int.from_bytes(payload[0:2], "big")
+        if len(tail) < 19:
+            raise FrameFault(f"content header of {len(tail) - 5} octets is too short")
+        class_id = int.from_bytes(tail[4:6], "big")
         if class_id != BASIC_CLASS:
             raise UnexpectedFrame(f"expected content header for class 60, got one for class {class_id} instead")
-        if payload[2:4] != b"\0\0":
+        if tail[6:8] != b"\0\0":
             raise FrameFault("weight of a content header must be zero")
-        size = int.from_bytes(payload[4:12], "big")
+        size = int.from_bytes(tail[8:16], "big")
         if size > HARD_MAX_MESSAGE_SIZE:
             raise FrameFault(f"message size {size} is larger than {HARD_MAX_MESSAGE_SIZE}")
         if size > self._max_size:
             raise PreconditionFailed(f"message size {size} is larger than configured max size {self._max_size}")
-        self.header = tail(payload)
+        self.header = tail
         self._missing = size
 
-    def _add_body(self, frame_type: int, payload: bytes) -> None:
+    def _add_body(self, frame_type: int, tail: bytes) -> None:
         if frame_type != FRAME_BODY:
             raise UnexpectedFrame("expected content body, got another frame instead")
-        if not payload:
+        size = len(tail) - 5
+        if not size:
             self._empty_frames += 1
             if self._empty_frames > _MAX_EMPTY_FRAMES:
                 raise FrameFault(f"more than {_MAX_EMPTY_FRAMES} empty body frames in one message")
             return
-        if len(payload) > self._missing:
-            raise FrameFault(f"content body is {len(payload) - self._missing} octets longer than announced")
-        self._missing -= len(payload)
-        self.chunks.append(tail(payload))
+        if size > self._missing:
+            raise FrameFault(f"content body is {size - self._missing} octets longer than announced")
+        self._missing -= size
+        self.chunks.append(tail)

@@ -9,8 +9,11 @@ import pika
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
+from tests.integration.channels import OpenChannel, channel_of
 from tests.integration.conftest import EXTERNAL_URL
 from tests.support.broker_process import BrokerProcess
+
+__all__ = ["channel_of"]
 
 SMALL_MEMORY = """\
 import functools, sys
@@ -36,15 +39,13 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerProcess]:
         process.stop()
 
 
-def channel_of(broker: BrokerProcess) -> BlockingChannel:
-    return pika.BlockingConnection(pika.URLParameters(broker.url)).channel()
-
-
 def body(number: int, size: int) -> bytes:
     return f"{number:08d}".encode().ljust(size, b".")
 
 
-def publish(channel: BlockingChannel, queue: str, count: int, size: int, mode: pika.DeliveryMode, start: int = 0) -> None:
+def publish(
+    channel: BlockingChannel, queue: str, count: int, size: int, mode: pika.DeliveryMode, start: int = 0
+) -> None:
     properties = pika.BasicProperties(delivery_mode=mode.value)
     channel.tx_select()
     for number in range(start, start + count):
@@ -74,7 +75,9 @@ def drain(channel: BlockingChannel, queue: str, count: int, size: int) -> list[b
     return flags
 
 
-def test_a_persistent_backlog_is_drained_completely_and_in_order(broker: BrokerProcess) -> None:
+def test_a_persistent_backlog_is_drained_completely_and_in_order(
+    broker: BrokerProcess, channel_of: OpenChannel
+) -> None:
     channel = channel_of(broker)
     channel.queue_declare("backlog", durable=True)
     publish(channel, "backlog", 30_000, 1024, pika.DeliveryMode.Persistent)
@@ -83,7 +86,9 @@ def test_a_persistent_backlog_is_drained_completely_and_in_order(broker: BrokerP
     assert waiting(channel, "backlog") == 0
 
 
-def test_a_transient_backlog_spills_into_the_store_and_is_drained_in_order(broker: BrokerProcess) -> None:
+def test_a_transient_backlog_spills_into_the_store_and_is_drained_in_order(
+    broker: BrokerProcess, channel_of: OpenChannel
+) -> None:
     channel = channel_of(broker)
     channel.queue_declare("spilled")
     publish(channel, "spilled", 10_000, 1024, pika.DeliveryMode.Transient)
@@ -92,7 +97,9 @@ def test_a_transient_backlog_spills_into_the_store_and_is_drained_in_order(broke
     assert waiting(channel, "spilled") == 0
 
 
-def test_messages_published_while_a_backlog_is_drained_come_after_it(broker: BrokerProcess) -> None:
+def test_messages_published_while_a_backlog_is_drained_come_after_it(
+    broker: BrokerProcess, channel_of: OpenChannel
+) -> None:
     channel = channel_of(broker)
     channel.queue_declare("busy", durable=True)
     publish(channel, "busy", 5000, 1024, pika.DeliveryMode.Persistent)
@@ -110,7 +117,7 @@ def test_messages_published_while_a_backlog_is_drained_come_after_it(broker: Bro
     assert numbers == list(range(7000))
 
 
-def test_a_purged_backlog_is_gone_and_the_queue_goes_on(broker: BrokerProcess) -> None:
+def test_a_purged_backlog_is_gone_and_the_queue_goes_on(broker: BrokerProcess, channel_of: OpenChannel) -> None:
     channel = channel_of(broker)
     channel.queue_declare("purged", durable=True)
     publish(channel, "purged", 5000, 1024, pika.DeliveryMode.Persistent)
@@ -123,7 +130,7 @@ def test_a_purged_backlog_is_gone_and_the_queue_goes_on(broker: BrokerProcess) -
 
 
 def test_exclusive_queues_with_a_backlog_in_the_store_do_not_keep_the_broker_from_stopping(
-    broker: BrokerProcess,
+    broker: BrokerProcess, channel_of: OpenChannel
 ) -> None:
     channel = channel_of(broker)
     for name in ("mine", "mine too", "mine as well"):

@@ -10,18 +10,16 @@ import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import ChannelClosedByBroker
 
+from tests.integration.channels import OpenChannel, channel_of
 from tests.support.broker_process import BrokerProcess
+
+__all__ = ["channel_of"]
 
 PERSISTENT = pika.BasicProperties(delivery_mode=pika.DeliveryMode.Persistent.value)
 
 
-def channel_of(broker: BrokerProcess) -> BlockingChannel:
-    channel = pika.BlockingConnection(pika.URLParameters(broker.url)).channel()
-    channel.confirm_delivery()
-    return channel
-
-
 def put(channel: BlockingChannel, queue: str, *bodies: bytes) -> None:
+    channel.confirm_delivery()
     for body in bodies:
         channel.basic_publish("", queue, body, PERSISTENT)
 
@@ -37,16 +35,9 @@ def take_all(channel: BlockingChannel, queue: str) -> list[tuple[bytes, bool]]:
     return taken
 
 
-def exists(broker: BrokerProcess, queue: str) -> bool:
-    try:
-        channel_of(broker).queue_declare(queue, passive=True)
-    except ChannelClosedByBroker as error:
-        assert error.reply_code == 404
-        return False
-    return True
-
-
-def test_messages_keep_their_order_and_whether_they_were_delivered(own_broker: BrokerProcess) -> None:
+def test_messages_keep_their_order_and_whether_they_were_delivered(
+    own_broker: BrokerProcess, channel_of: OpenChannel
+) -> None:
     channel = channel_of(own_broker)
     channel.queue_declare("orders", durable=True)
     put(channel, "orders", b"one", b"two", b"three", b"four")
@@ -57,7 +48,7 @@ def test_messages_keep_their_order_and_whether_they_were_delivered(own_broker: B
     assert take_all(channel_of(own_broker), "orders") == [(b"two", True), (b"three", True), (b"four", False)]
 
 
-def test_delivered_messages_are_known_over_a_second_restart(own_broker: BrokerProcess) -> None:
+def test_delivered_messages_are_known_over_a_second_restart(own_broker: BrokerProcess, channel_of: OpenChannel) -> None:
     channel = channel_of(own_broker)
     channel.queue_declare("orders", durable=True)
     put(channel, "orders", b"one", b"two")
@@ -68,7 +59,7 @@ def test_delivered_messages_are_known_over_a_second_restart(own_broker: BrokerPr
 
 
 def test_what_may_have_been_delivered_before_a_crash_is_flagged_after_an_orderly_restart_too(
-    own_broker: BrokerProcess,
+    own_broker: BrokerProcess, channel_of: OpenChannel
 ) -> None:
     channel = channel_of(own_broker)
     channel.queue_declare("orders", durable=True)
@@ -81,7 +72,7 @@ def test_what_may_have_been_delivered_before_a_crash_is_flagged_after_an_orderly
     assert take_all(channel_of(own_broker), "orders") == [(b"one", True), (b"two", True), (b"three", False)]
 
 
-def test_an_acknowledged_message_does_not_come_back(own_broker: BrokerProcess) -> None:
+def test_an_acknowledged_message_does_not_come_back(own_broker: BrokerProcess, channel_of: OpenChannel) -> None:
     channel = channel_of(own_broker)
     channel.queue_declare("orders", durable=True)
     put(channel, "orders", b"one", b"two")
@@ -93,7 +84,9 @@ def test_an_acknowledged_message_does_not_come_back(own_broker: BrokerProcess) -
     assert take_all(channel_of(own_broker), "orders") == []
 
 
-def test_transient_messages_are_gone_and_persistent_ones_between_them_are_not(own_broker: BrokerProcess) -> None:
+def test_transient_messages_are_gone_and_persistent_ones_between_them_are_not(
+    own_broker: BrokerProcess, channel_of: OpenChannel
+) -> None:
     channel = channel_of(own_broker)
     channel.queue_declare("orders", durable=True)
     put(channel, "orders", b"one")
@@ -103,31 +96,34 @@ def test_transient_messages_are_gone_and_persistent_ones_between_them_are_not(ow
     assert take_all(channel_of(own_broker), "orders") == [(b"one", False), (b"three", False)]
 
 
-def test_durable_queues_exchanges_and_bindings_are_kept(own_broker: BrokerProcess) -> None:
+def test_durable_queues_exchanges_and_bindings_are_kept(own_broker: BrokerProcess, channel_of: OpenChannel) -> None:
     channel = channel_of(own_broker)
     channel.exchange_declare("sales", "topic", durable=True)
     channel.queue_declare("orders", durable=True, arguments={"x-max-length": 10_000})
     channel.queue_bind("orders", "sales", "order.*")
     own_broker.restart()
     again = channel_of(own_broker)
+    again.confirm_delivery()
     again.exchange_declare("sales", "topic", durable=True)
     again.queue_declare("orders", durable=True, arguments={"x-max-length": 10_000})
     again.basic_publish("sales", "order.new", b"one", PERSISTENT, mandatory=True)
     assert take_all(again, "orders") == [(b"one", False)]
 
 
-def test_what_is_not_durable_is_gone(own_broker: BrokerProcess) -> None:
+def test_what_is_not_durable_is_gone(own_broker: BrokerProcess, channel_of: OpenChannel) -> None:
     channel = channel_of(own_broker)
     channel.exchange_declare("gossip", "fanout")
     channel.queue_declare("drafts")
     channel.queue_declare("mine", durable=True, exclusive=True)
     own_broker.restart()
-    assert [exists(own_broker, queue) for queue in ("drafts", "mine")] == [False, False]
+    for queue in ("drafts", "mine"):
+        with pytest.raises(ChannelClosedByBroker, match=f"no queue '{queue}'"):
+            channel_of(own_broker).queue_declare(queue, passive=True)
     with pytest.raises(ChannelClosedByBroker, match="no exchange 'gossip'"):
         channel_of(own_broker).exchange_declare("gossip", "fanout", passive=True)
 
 
-def test_deleted_things_do_not_come_back(own_broker: BrokerProcess) -> None:
+def test_deleted_things_do_not_come_back(own_broker: BrokerProcess, channel_of: OpenChannel) -> None:
     channel = channel_of(own_broker)
     channel.exchange_declare("sales", "direct", durable=True)
     for queue in ("orders", "invoices"):
@@ -144,7 +140,7 @@ def test_deleted_things_do_not_come_back(own_broker: BrokerProcess) -> None:
     assert take_all(again, "orders") == [(b"old", False)]
 
 
-def test_large_bodies_survive_octet_by_octet(own_broker: BrokerProcess) -> None:
+def test_large_bodies_survive_octet_by_octet(own_broker: BrokerProcess, channel_of: OpenChannel) -> None:
     bodies = [Random(seed).randbytes(size) for seed, size in enumerate((20 << 20, 131_064, 65_501, 1))]
     channel = channel_of(own_broker)
     channel.queue_declare("images", durable=True)

@@ -152,7 +152,7 @@ class NodeInProcess:
         self._queue_limits = queue_limits
         self._journal_limits = journal_limits
         self._clock = clock
-        self._node = Node(Configuration(), store)
+        self._node = Node(Configuration(origins={}), store)
         self._names = count(1)
 
     def wall_ms(self) -> int:

@@ -30,6 +30,7 @@ from broker.amqp.methods import (
 )
 from broker.amqp.properties import BasicProperties
 from broker.errors import StoreUnavailable
+from broker.queue import QueueLimits
 from broker.topology import BindingRecord
 from tests.support.harness import Client, Harness
 from tests.support.stage import drive
@@ -174,6 +175,18 @@ def test_messages_a_consumer_holds_leave_the_store_with_their_queue(harness: Har
     peer.send(2, ChannelOpen())
     peer.send(2, QueueDelete(queue="q"))
     peer.send(1, ChannelClose())
+    harness.commit()
+    assert harness.store.state.rows == {}
+
+
+@pytest.mark.parametrize("is_durable", [True, False])
+def test_messages_that_are_paged_out_and_not_written_yet_go_with_their_queue(is_durable: bool) -> None:
+    harness = Harness(queue_limits=QueueLimits(memory=2000, transient_memory=2000, window_size=4))
+    peer = harness.peer()
+    peer.send(1, QueueDeclare(queue="q", durable=is_durable))
+    peer.publish("q", *[b"m"] * 20, properties=PERSISTENT)
+    assert len(harness.vhost.queues["q"].ready) < 20
+    assert peer.call(1, QueueDelete(queue="q")) == QueueDeleteOk(20)
     harness.commit()
     assert harness.store.state.rows == {}
 

@@ -1,0 +1,30 @@
+"""Channels to brokers that stop and start again while clients are connected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+import pika
+import pytest
+from pika.adapters.blocking_connection import BlockingChannel
+from pika.exceptions import AMQPError
+
+from tests.support.broker_process import BrokerProcess
+
+OpenChannel = Callable[[BrokerProcess], BlockingChannel]
+
+
+@pytest.fixture
+def channel_of() -> Iterator[OpenChannel]:
+    """Opens a channel on a connection of its own, which ends with the test or with its broker."""
+    connections: list[pika.BlockingConnection] = []
+
+    def open_channel(broker: BrokerProcess) -> BlockingChannel:
+        connections.append(pika.BlockingConnection(pika.URLParameters(broker.url)))
+        return connections[-1].channel()
+
+    yield open_channel
+    for connection in connections:
+        with suppress(AMQPError):
+            connection.close()
