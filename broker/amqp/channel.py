@@ -193,6 +193,15 @@ class Channel:
         self._touched.add(consumer.queue)
         return is_unused
 
+    def shared_room(self) -> int:
+        """Return how many more deliveries the prefetch of the whole channel allows (contract B11).
+
+        What a transaction has acknowledged but not committed counts as unacknowledged.
+        """
+        transaction = self._publisher.transaction
+        uncommitted = 0 if transaction is None else len(transaction.acked) + len(transaction.requeued)
+        return self.prefetch - len(self.unacked) - uncommitted
+
     def touch_consumed_queues(self) -> None:
         """The consumers may have credit again: let their queues dispatch."""
         self._touched.update(consumer.queue for consumer in self._consumers.values())
@@ -210,6 +219,8 @@ class Channel:
                 self._touched.add(target)
             else:
                 self._drop(returned)
+        if self.prefetch:
+            self.touch_consumed_queues()
 
     # channel
 
@@ -438,6 +449,8 @@ class Channel:
             if message.state != TRANSIENT:
                 settle(message)
             count += 1
+        if self.prefetch:
+            self.touch_consumed_queues()
         return count
 
     def on_basic_ack(self, method: amqp.BasicAck) -> None:
@@ -457,6 +470,8 @@ class Channel:
                 touch(consumer.queue)
             if message.state != TRANSIENT:
                 settle(message)
+        if self.prefetch:
+            self.touch_consumed_queues()
 
     def on_basic_reject(self, method: amqp.BasicReject) -> None:
         self._reject(method.delivery_tag, False, method.requeue)

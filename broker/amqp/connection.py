@@ -524,6 +524,7 @@ class Connection:
         self._deadline = self._now + _CLOSE_WAIT
         self.reader.fast.clear()
         self._send_method(0, method)
+        self._release_channels()
         if self.reader.is_stopped:
             self.finish()
         self.spawn(self._release())
@@ -546,14 +547,19 @@ class Connection:
         self.phase = Phase.FINISHED
         self._is_close_waiting = False
         self.reader.is_stopped = True
+        self._release_channels()
         self.spawn(self._release())
+
+    def _release_channels(self) -> None:
+        """Take the consumers away before anything is dispatched again: nobody would get what they are sent."""
+        self.reader.fast.clear()
+        for channel in self.channels.values():
+            channel.release()
 
     async def _release(self) -> None:
         """Free what belongs to the connection: unacknowledged messages, consumers, exclusive queues."""
         self.broker.open_connections.discard(self)
-        self.reader.fast.clear()
-        for channel in self.channels.values():
-            channel.release()
+        self._release_channels()
         owned, self._owned = self._owned, set()
         if owned and self._vhost is not None:
             await self._vhost.delete_exclusive(owned)

@@ -67,7 +67,7 @@ class Consumer:
             if self.prefetch:
                 limit = min(limit, self.prefetch - self.unacked)
             if channel.prefetch:
-                limit = min(limit, channel.prefetch - len(channel.unacked))
+                limit = min(limit, channel.shared_room())
         return limit
 
     def take(self, ready: deque[Message], limit: int) -> int:

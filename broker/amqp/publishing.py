@@ -118,6 +118,8 @@ class Publisher:
     def _learn(self, properties: bytes) -> None:
         """Check properties that differ from the last message's, and note what of them matters here."""
         flags, mode = walk_properties(properties, len(properties) - 1)
+        if flags & FLAG_HEADERS:
+            decode_properties(bytes(12) + properties[:-1])  # refuses a table that consumers could not read
         self._properties = properties
         self._asks = flags & _ASK
         self._is_persistent = mode == PERSISTENT
