@@ -13,7 +13,6 @@ FRAME_END: Final = b"\xce"
 
 # The states of a message towards the store, in the order in which it can pass them. From STORED on its publisher may be
 # told that it is safe: its row is committed, or a consumer has settled it, or nobody promised to keep it.
-FAILED: Final = -1  # the store refused it: the publisher gets a nack
 PENDING: Final = 0  # in the journal, not yet handed to the store
 WRITING: Final = 1  # in the batch that the store is committing now
 STORED: Final = 2  # its row is committed

@@ -579,12 +579,11 @@ class QueueMachine(RuleBasedStateMachine):
 
     async def restart_node(self) -> None:
         await self.idle()
-        consumed = {q for q in self.model.queues.values() if any(consumer.no_ack for consumer in q.consumers)}
         for session in self.sessions:
             self.leave(session)
         await self.node.stop([session.client for session in self.sessions])
         await self.open_node()
-        self.model.stop(await self.stored(), consumed)
+        self.model.stop(await self.stored())
         await self.begin_again()
 
     async def stored(self) -> dict[str, list[str]]:

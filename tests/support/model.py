@@ -68,7 +68,7 @@ class ConsumerModel:
     @property
     def has_credit(self) -> bool:
         channel = self.channel
-        full = channel.prefetch and len(channel.unacked) >= channel.prefetch
+        full = channel.prefetch and len(channel.unacked) + len(channel.settling) >= channel.prefetch
         return self.no_ack or not (full or (self.prefetch and self.unacked >= self.prefetch))
 
 
@@ -282,11 +282,7 @@ class Model:
         self.limbo.clear()
         for queue in self.queues.values():
             queue.returned.clear()
-            waiting = [
-                consumer.tag
-                for consumer in queue.consumers
-                if queue.ready and consumer.has_credit and not consumer.channel.prefetch
-            ]
+            waiting = [consumer.tag for consumer in queue.consumers if queue.ready and consumer.has_credit]
             assert not waiting, f"{waiting} wait for {queue.ready[0]}"
 
     def owed(self, channels: Iterable[ChannelModel]) -> None:
@@ -296,16 +292,11 @@ class Model:
 
     # After an end of the node
 
-    def stop(self, stored: Mapping[str, Sequence[str]], consumed: set[QueueModel]) -> None:
-        """Every client is gone and the node has stopped in order: what is stored is exact.
-
-        But for `consumed`, queues from which somebody consumed without acknowledging: that may have gone on (A1).
-        """
+    def stop(self, stored: Mapping[str, Sequence[str]]) -> None:
+        """Every client is gone and the node has stopped in order: what is stored is exact."""
         self._forget_what_does_not_last()
         for queue in self.queues.values():
             queue.ready = [entry for entry in queue.ready if entry.is_stored]
-            if queue in consumed:
-                queue.ready = [entry for entry in queue.ready if entry.key in stored.get(queue.name, ())]
             expected = [entry.key for entry in queue.ready]
             assert expected == list(stored.get(queue.name, ())), f"{queue.name}: {expected} should be in {stored}"
 

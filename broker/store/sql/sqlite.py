@@ -6,6 +6,7 @@ ever writes or checkpoints, so nothing in this process can meet SQLite's races b
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import time
@@ -23,13 +24,23 @@ from broker.ports import Batch, Registration
 from broker.slot import Slot
 from broker.store.rows import name_large_content
 from broker.store.sql import migrate, nodes, sqlite_read, sqlite_write, topology
+from broker.store.sql.content_files import ContentFiles, make_directory, sync_directory
 from broker.store.sql.lock import FileLock
 from broker.store.sql.worker import Worker
-from broker.topology import Change, Topology
+from broker.topology import Change, QueueDeleted, Topology, VirtualHostDeleted
 
 T = TypeVar("T")
 
 _AGAIN: Final = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
+_AGAIN_OF_SYSTEM: Final = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EIO,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+}
 
 # WAL with FULL is what a commit must mean (reliability.md §2.8). The WAL is kept short: with 1000 pages a checkpoint
 # costs about 15 ms and inserts are the fastest.
@@ -45,10 +56,11 @@ _CACHED_STATEMENTS: Final = 64
 
 
 class SqliteStore:
-    """A store in the file `path`, whose directory is made when it is not there."""
+    """A store in the file `path`, whose directory is made when it is not there. Large bodies lie beside it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, content_files: Callable[[Path], ContentFiles] = ContentFiles) -> None:
         self._path = path.absolute()
+        self._files = content_files(self._path.with_name(self._path.name + ".content"))
         self._lock = FileLock(self._path.with_name(self._path.name + ".lock"))
         self._writer: Worker | None = None
         self._reader: Worker | None = None
@@ -85,11 +97,15 @@ class SqliteStore:
         high_water = batch.high_water if batch.high_water > self._high_water else 0
         if not batch and not high_water:
             return
-        await self._on_writer(lambda: sqlite_write.write(self._raw, self._node_id, batch, transient, high_water))
+        await self._on_writer(
+            lambda: sqlite_write.write(self._raw, self._files, self._node_id, batch, transient, high_water)
+        )
         self._high_water = max(self._high_water, high_water)
 
     async def read(self, queue: StorageQueue, slot: Slot, limit: int, limit_bytes: int) -> list[Message]:
-        return await self._on_reader(lambda: sqlite_read.read(self._read_only, queue, slot, limit, limit_bytes))
+        return await self._on_reader(
+            lambda: sqlite_read.read(self._read_only, self._files, queue, slot, limit, limit_bytes)
+        )
 
     async def backlog(self) -> list[Slot]:
         return await self._on_reader(lambda: sqlite_read.backlog(self._read_only))
@@ -103,6 +119,8 @@ class SqliteStore:
 
     async def record(self, changes: Sequence[Change]) -> None:
         await self._in_transaction(lambda connection: topology.record(connection, changes))
+        if any(isinstance(change, QueueDeleted | VirtualHostDeleted) for change in changes):
+            await self._on_writer(self._recount)
 
     async def reserve_queue_ids(self, count: int) -> tuple[int, int]:
         return await self._in_transaction(lambda connection: nodes.reserve_queue_ids(connection, count))
@@ -111,6 +129,7 @@ class SqliteStore:
         registration = await self._in_transaction(lambda connection: nodes.register(connection, node_id))
         self._node_id = node_id
         self._high_water = 0
+        await self._on_writer(self._recount)
         return registration
 
     async def resign(self) -> None:
@@ -154,10 +173,11 @@ class SqliteStore:
             cause = error.orig if isinstance(error.orig, sqlite3.Error) else sqlite3.Error(str(error))
             raise _translated(cause, self._path) from error
         except OSError as error:
-            raise StoreError(f"the store {self._path}: {error.strerror or error}") from error
+            text = f"the store {self._path}: {error.strerror or error}"
+            raise (StoreUnavailable(text) if error.errno in _AGAIN_OF_SYSTEM else StoreError(text)) from error
 
     def _open_writer(self) -> None:
-        _make_directory(self._path.parent)
+        make_directory(self._path.parent)
         self._lock.acquire(self._path)
         self._opened_by_writer.callback(self._lock.release)
         os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
@@ -170,12 +190,18 @@ class SqliteStore:
         self._engine = _engine_over(self._raw)
         with self._engine.begin() as connection:
             migrate.upgrade(connection)
-        _sync_directory(self._path.parent)
+        sync_directory(self._path.parent)
+        self._files.open(sqlite_write.bodies_in_files(self._raw))
+        self._opened_by_writer.callback(self._files.close)
 
     def _open_reader(self) -> None:
         self._read_only = self._opened_by_reader.enter_context(closing(_connect(self._path)))
         for pragma in ("busy_timeout = 5000", "query_only = ON", "cache_size = -16384"):
             self._read_only.execute(f"PRAGMA {pragma}")
+
+    def _recount(self) -> None:
+        if not self._files.is_empty:
+            self._files.recount(sqlite_write.bodies_in_files(self._raw))
 
     def _checkpoint(self) -> None:
         with suppress(sqlite3.Error):
@@ -201,21 +227,3 @@ def _translated(error: sqlite3.Error, path: Path) -> StoreError:
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
     text = " ".join(f"the store {path}: {error}".split())
     return StoreUnavailable(text) if code in _AGAIN else StoreError(text)
-
-
-def _make_directory(path: Path) -> None:
-    """Make `path` for its owner alone, as lasting as the file in it will be."""
-    if path.is_dir():
-        return
-    _make_directory(path.parent)
-    with suppress(FileExistsError):
-        path.mkdir(mode=0o700)
-    _sync_directory(path.parent)
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

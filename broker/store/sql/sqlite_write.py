@@ -1,6 +1,7 @@
 """SQLite's hot statements that write: inserts, deletes, purges of messages.
 
-Knows `sqlite3` and the layout of the message tables. Every call of `execute` lets go of the interpreter lock and has to
+Knows `sqlite3` and the layout of the message tables, and that a body in a file has one row in MB_CONTENT as well: with
+minus the number of the file as CONTENT_OFFSET, and size and position in it as text. Every call of `execute` lets go of the interpreter lock and has to
 wait for it afterwards, for milliseconds when the event loop is busy. So a call does thousands of rows (`executemany`
 would let go for each of them), a batch of one statement is its own transaction, and no statement's text depends on how
 many rows there are, because preparing one lets go of the lock as well.
@@ -9,15 +10,18 @@ many rows there are, because preparing one lets go of the lock as well.
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Iterator, Set
 from contextlib import contextmanager, suppress
 from functools import cache
+from itertools import accumulate
 from typing import Any, Final
 
-from broker.message import Message
+from broker.message import WRITING_SETTLED, Message
 from broker.ports import Batch
 from broker.slot import Slot
-from broker.store.rows import metadata_of
+from broker.store.rows import MAX_CONTENT_CHUNK_SIZE, metadata_of
+from broker.store.sql.content_files import ContentFiles
 
 _ROWS_PER_INSERT: Final = 2048
 _LARGE_ROWS_PER_INSERT: Final = 64
@@ -29,9 +33,15 @@ _SHARED_INTO: Final = "MB_METADATA (MESSAGE_ID, QUEUE_ID, CONTENT_ID, REDELIVERE
 _CONTENT_INTO: Final = "MB_CONTENT (MESSAGE_ID, CONTENT_OFFSET, MESSAGE_CONTENT)"
 _IDS: Final = "(SELECT value FROM json_each(?))"
 _DELETE: Final = f"DELETE FROM MB_METADATA WHERE MESSAGE_ID IN {_IDS}"
-_DELETE_ORPHANS: Final = (
-    f"DELETE FROM MB_CONTENT WHERE MESSAGE_ID IN {_IDS}"
+_ORPHANS: Final = (
+    f"FROM MB_CONTENT WHERE MESSAGE_ID IN {_IDS}"
     " AND NOT EXISTS (SELECT 1 FROM MB_METADATA WHERE CONTENT_ID = MB_CONTENT.MESSAGE_ID)"
+)
+_DELETE_ORPHANS: Final = f"DELETE {_ORPHANS}"
+_ORPHANS_IN_FILES: Final = f"SELECT group_concat(-CONTENT_OFFSET) {_ORPHANS} AND CONTENT_OFFSET < 0"
+_BODIES_IN_FILES: Final = (
+    "SELECT group_concat(SEGMENT), group_concat(BODIES) FROM (SELECT -CONTENT_OFFSET AS SEGMENT, count(*) AS BODIES"
+    " FROM MB_CONTENT WHERE CONTENT_OFFSET < 0 GROUP BY CONTENT_OFFSET)"
 )
 _MARK_REDELIVERED: Final = f"UPDATE MB_METADATA SET REDELIVERED = 1 WHERE MESSAGE_ID IN {_IDS}"
 _PRESENT: Final = f"SELECT group_concat(DISTINCT MESSAGE_ID) FROM MB_CONTENT WHERE MESSAGE_ID IN {_IDS}"
@@ -56,37 +66,69 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def write(connection: sqlite3.Connection, node_id: str, batch: Batch, transient: Set[int], high_water: int) -> None:
+def write(
+    connection: sqlite3.Connection,
+    files: ContentFiles,
+    node_id: str,
+    batch: Batch,
+    transient: Set[int],
+    high_water: int,
+) -> None:
     """Do `batch` in one transaction. `transient` are the ids that go under the negative queue id.
 
-    `high_water` is 0 when the recorded one needs no change.
+    `high_water` is 0 when the recorded one needs no change. A message with content that a consumer has settled in the
+    meantime is left out: it needs no row any more.
     """
     shared = [message for message in batch.inserts if message.content_id]
     inline = [message for message in batch.inserts if not message.content_id] if shared else batch.inserts
+    shared = [message for message in shared if message.state != WRITING_SETTLED]
     named = {message.content_id for message in batch.deletes if message.content_id}
     is_large = sum([len(message.body) for message in inline]) > _LARGE_BATCH
     step = _LARGE_ROWS_PER_INSERT if is_large else _ROWS_PER_INSERT
     if not (shared or named or batch.purges or high_water):
         if not batch.deletes and len(inline) <= step:
-            _insert_inline(connection, inline, transient)
+            if inline:
+                _insert_inline(connection, inline, transient)
             return
         if not inline:
             connection.execute(_DELETE, _array([message.id for message in batch.deletes]))
             return
-    with transaction(connection):
+    with _transaction_with_files(connection, files) as discarded:
         for start in range(0, len(inline), step):
             _insert_inline(connection, inline[start : start + step], transient)
         if shared:
-            _insert_content(connection, {message.content_id: message for message in shared})
+            _insert_content(connection, files, {message.content_id: message for message in shared})
             _insert_shared(connection, shared, transient)
         if batch.deletes:
             connection.execute(_DELETE, _array([message.id for message in batch.deletes]))
         for slot in batch.purges:
             named |= _purge(connection, slot)
         if named:
-            connection.execute(_DELETE_ORPHANS, _array(named))
+            discarded.update(_delete_orphans(connection, files, named))
         if high_water:
             connection.execute(_HIGH_WATER, (node_id, high_water))
+
+
+@contextmanager
+def _transaction_with_files(connection: sqlite3.Connection, files: ContentFiles) -> Iterator[Counter[int]]:
+    """Commit what the block does; bodies that it counts as gone from their files go after that."""
+    discarded: Counter[int] = Counter()
+    try:
+        with transaction(connection):
+            yield discarded
+    except BaseException as error:
+        # A log that could not be synced may be found whole after a crash: then its rows need their bodies.
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        files.roll_back(is_certain=code != sqlite3.SQLITE_IOERR)
+        raise
+    files.commit()
+    files.discard(discarded)
+
+
+def bodies_in_files(connection: sqlite3.Connection) -> dict[int, int]:
+    """Return how many bodies that rows name each file holds."""
+    segments, bodies = connection.execute(_BODIES_IN_FILES).fetchone()
+    return dict(zip(_numbers(segments), _numbers(bodies), strict=True))
 
 
 def mark_redelivered(connection: sqlite3.Connection, message_ids: list[int]) -> None:
@@ -118,31 +160,58 @@ def _insert_shared(connection: sqlite3.Connection, messages: list[Message], tran
         _insert(connection, _SHARED_INTO, 5, values)
 
 
-def _insert_content(connection: sqlite3.Connection, contents: dict[int, Message]) -> None:
-    present = _numbers(connection.execute(_PRESENT, _array(contents)).fetchone()[0])
+def _insert_content(connection: sqlite3.Connection, files: ContentFiles, contents: dict[int, Message]) -> None:
+    present = set(_numbers(connection.execute(_PRESENT, _array(contents)).fetchone()[0]))
+    absent = {content_id: _pieces(message) for content_id, message in contents.items() if content_id not in present}
+    large = {
+        content_id: pieces for content_id, pieces in absent.items() if sum(map(len, pieces)) > MAX_CONTENT_CHUNK_SIZE
+    }
+    if large:
+        places = zip(large, files.append(large.values()), strict=True)
+        rows = [(key, -place.segment, b"%d %d" % (place.size, place.offset)) for key, place in places]
+        _insert_content_rows(connection, rows)
+    _insert_content_rows(
+        connection,
+        (
+            (content_id, offset, piece)
+            for content_id, pieces in absent.items()
+            if content_id not in large
+            for offset, piece in zip(accumulate(map(len, pieces), initial=0), pieces, strict=False)
+        ),
+    )
+
+
+def _pieces(message: Message) -> list[memoryview]:
+    """Return the body without copying it: a chunk is a body frame as it came."""
+    return [memoryview(tail)[4:-1] for tail in ((message.body,) if message.chunks is None else message.chunks)]
+
+
+def _insert_content_rows(connection: sqlite3.Connection, rows: Iterable[tuple[int, int, Any]]) -> None:
     values: list[Any] = []
     octets = 0
-    for content_id, message in contents.items():
-        if content_id in present:
-            continue
-        offset = 0
-        for tail in (message.body,) if message.chunks is None else message.chunks:
-            chunk = memoryview(tail)[4:-1]  # a chunk is a body frame as it came: nothing is copied to be stored
-            values += (content_id, offset, chunk)
-            offset += len(chunk)
-            octets += len(chunk)
-            if octets >= _OCTETS_PER_INSERT or len(values) == 3 * _ROWS_PER_INSERT:
-                _insert(connection, _CONTENT_INTO, 3, values)
-                values, octets = [], 0
+    for row in rows:
+        values += row
+        octets += len(row[2])
+        if octets >= _OCTETS_PER_INSERT or len(values) == 3 * _ROWS_PER_INSERT:
+            _insert(connection, _CONTENT_INTO, 3, values)
+            values, octets = [], 0
     if values:
         _insert(connection, _CONTENT_INTO, 3, values)
+
+
+def _delete_orphans(connection: sqlite3.Connection, files: ContentFiles, content_ids: Set[int]) -> Counter[int]:
+    """Delete content that no row names any more and return how many bodies of each file that were."""
+    ids = _array(content_ids)
+    in_files = None if files.is_empty else connection.execute(_ORPHANS_IN_FILES, ids).fetchone()[0]
+    connection.execute(_DELETE_ORPHANS, ids)
+    return Counter(_numbers(in_files))
 
 
 def _purge(connection: sqlite3.Connection, slot: Slot) -> set[int]:
     """Delete the rows of a slot and return the content ids they named."""
     parameters = (slot.queue_id, -slot.queue_id, slot.start, slot.end, slot.lane)
     named = f"SELECT group_concat(DISTINCT CONTENT_ID) FROM MB_METADATA WHERE {_IN_SLOT} AND CONTENT_ID IS NOT NULL"
-    content_ids = _numbers(connection.execute(named, parameters).fetchone()[0])
+    content_ids = set(_numbers(connection.execute(named, parameters).fetchone()[0]))
     connection.execute(f"DELETE FROM MB_METADATA WHERE {_IN_SLOT}", parameters)
     return content_ids
 
@@ -166,5 +235,5 @@ def _array(ids: Iterable[int]) -> tuple[str]:
     return (f"[{','.join(map(str, ids))}]",)
 
 
-def _numbers(text: str | int | None) -> set[int]:
-    return set() if text is None else set(map(int, str(text).split(",")))
+def _numbers(text: str | int | None) -> list[int]:
+    return [] if text is None else list(map(int, str(text).split(",")))

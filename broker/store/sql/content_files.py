@@ -1,0 +1,243 @@
+"""Large bodies beside the database: files that are only ever appended to, each with the bodies of many batches.
+
+Knows files and what makes them last; knows no SQL. Who names a body, and since when that is certain, its caller knows:
+`append`, then commit the rows that name the places, then `commit`; after the rows' deletion is committed, `discard`.
+All but `read` belongs to one thread; `read` may run in any.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from broker.errors import StoreError
+
+SEGMENT_SIZE: Final = 16 << 20
+"""Octets at which a file is left for the next one: it is deleted when its last body is."""
+
+_BUFFERS_PER_CALL: Final = 1024  # IOV_MAX of Linux
+_BLOCK: Final = 4096  # a batch begins in a block of its own: writing it never writes committed octets again
+
+
+class Place(NamedTuple):
+    """Where one body lies."""
+
+    segment: int
+    offset: int
+    size: int
+
+
+class ContentLost(StoreError):
+    """A file does not have the body that a row names."""
+
+    def __init__(self, segment: int, text: str) -> None:
+        super().__init__(text)
+        self.segment = segment
+
+
+class ContentFiles:
+    """The segments in `directory`, which is made for the first of them."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        segment_size: int = SEGMENT_SIZE,
+        write: Callable[[int, list[memoryview], int], int] = os.pwritev,
+        sync: Callable[[int], None] = os.fdatasync,
+    ) -> None:
+        """`write` and `sync` are the system's calls unless a test replaces them."""
+        self._directory = directory
+        self._segment_size = segment_size
+        self._write = write
+        self._sync = sync
+        self._bodies: dict[int, int] = {}  # committed bodies of each segment that has been or is being written
+        self._descriptor = -1
+        self._segment = 0
+        self._end = 0
+        self._committed_end = 0
+        self._appended = 0
+
+    def open(self, bodies: Mapping[int, int]) -> None:
+        """Go on with segments that hold this many named bodies each; all others are what a crash left: remove them."""
+        self._bodies = dict(bodies)
+        found = self._found()
+        self._segment = max([0, *found, *bodies])
+        for segment in found:
+            if segment not in self._bodies:
+                self._unlink(segment)
+
+    def close(self) -> None:
+        """Finish the segment that is being written."""
+        self._leave()
+
+    @property
+    def is_empty(self) -> bool:
+        """Is no body named that lies here?"""
+        return not self._bodies
+
+    def append(self, contents: Iterable[Sequence[memoryview]]) -> list[Place]:
+        """Write bodies, each given in pieces, and return where they are, once they are on disk.
+
+        Call `commit` or `roll_back` before the next one.
+        """
+        is_new = self._descriptor < 0
+        if is_new:
+            self._begin()
+        start = end = -(-self._end // _BLOCK) * _BLOCK
+        places: list[Place] = []
+        pieces: list[memoryview] = []
+        for content in contents:
+            size = sum(map(len, content))
+            places.append(Place(self._segment, end, size))
+            pieces += filter(None, content)
+            end += size
+        self._appended += len(places)
+        self._write_all(pieces, start)
+        self._sync(self._descriptor)
+        if is_new:
+            sync_directory(self._directory)
+        self._end = end
+        return places
+
+    def commit(self) -> None:
+        """The rows that name what was appended are committed."""
+        if not self._appended:
+            return
+        self._bodies[self._segment] += self._appended
+        self._appended = 0
+        self._committed_end = self._end
+        if self._end >= self._segment_size:
+            self._leave()
+
+    def roll_back(self, *, is_certain: bool) -> None:
+        """The rows were not committed. Unless that `is_certain` even after a crash, what they name is kept.
+
+        What failed may be a sync, after which nobody knows what is on disk: nothing more is written to this segment.
+        """
+        if self._descriptor < 0 or not self._appended:
+            return
+        self._appended = 0
+        if is_certain:
+            with suppress(OSError):
+                os.ftruncate(self._descriptor, self._committed_end)
+            self._leave()
+        else:
+            self._close_descriptor()
+            if not self._bodies[self._segment]:
+                del self._bodies[self._segment]
+
+    def discard(self, bodies: Mapping[int, int]) -> None:
+        """This many bodies of these segments are named no more; a segment without any goes."""
+        for segment, count in bodies.items():
+            if segment in self._bodies:
+                self._bodies[segment] -= count
+                self._unlink_if_unnamed(segment)
+
+    def recount(self, bodies: Mapping[int, int]) -> None:
+        """The segments hold this many named bodies each; those without any go."""
+        for segment in list(self._bodies):
+            self._bodies[segment] = bodies.get(segment, 0)
+            self._unlink_if_unnamed(segment)
+
+    def read(self, places: Mapping[int, Place]) -> dict[int, bytes]:
+        """Return the bodies at `places`, under the same keys. Raises `ContentLost`."""
+        by_segment: dict[int, list[int]] = {}
+        for key, place in places.items():
+            by_segment.setdefault(place.segment, []).append(key)
+        bodies = {}
+        for segment, keys in by_segment.items():
+            path = self._path(segment)
+            try:
+                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                raise ContentLost(segment, f"{path} is missing") from None
+            try:
+                for key in keys:
+                    bodies[key] = _read_at(descriptor, path, places[key])
+            finally:
+                os.close(descriptor)
+        return bodies
+
+    def _begin(self) -> None:
+        make_directory(self._directory)
+        self._segment += 1
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        self._descriptor = os.open(self._path(self._segment), flags, 0o600)
+        self._bodies[self._segment] = self._end = self._committed_end = 0
+
+    def _leave(self) -> None:
+        if self._descriptor >= 0:
+            self._close_descriptor()
+            self._unlink_if_unnamed(self._segment)
+
+    def _close_descriptor(self) -> None:
+        os.close(self._descriptor)
+        self._descriptor = -1
+
+    def _write_all(self, pieces: list[memoryview], offset: int) -> None:
+        at = 0
+        while at < len(pieces):
+            written = self._write(self._descriptor, pieces[at : at + _BUFFERS_PER_CALL], offset)
+            if not written:
+                raise OSError(errno.EIO, "nothing was written")
+            offset += written
+            while at < len(pieces) and written >= len(pieces[at]):
+                written -= len(pieces[at])
+                at += 1
+            if written:
+                pieces[at] = pieces[at][written:]
+
+    def _found(self) -> list[int]:
+        if not self._directory.is_dir():
+            return []
+        return [int(name) for name in os.listdir(self._directory) if name.isascii() and name.isdecimal()]
+
+    def _unlink_if_unnamed(self, segment: int) -> None:
+        is_being_written = segment == self._segment and self._descriptor >= 0
+        if self._bodies[segment] <= 0 and not is_being_written:
+            del self._bodies[segment]
+            self._unlink(segment)
+
+    def _unlink(self, segment: int) -> None:
+        # A file that stays costs room until the next start, which tries again.
+        with suppress(OSError):
+            self._path(segment).unlink()
+
+    def _path(self, segment: int) -> Path:
+        return self._directory / str(segment)
+
+
+def _read_at(descriptor: int, path: Path, place: Place) -> bytes:
+    body = os.pread(descriptor, place.size, place.offset)
+    while len(body) < place.size:
+        more = os.pread(descriptor, place.size - len(body), place.offset + len(body))
+        if not more:
+            raise ContentLost(
+                place.segment, f"{path} is too short: it ends before octet {place.offset + place.size} of the body"
+            )
+        body += more
+    return body
+
+
+def make_directory(path: Path) -> None:
+    """Make `path` for its owner alone, as lasting as the file in it will be."""
+    if path.is_dir():
+        return
+    make_directory(path.parent)
+    with suppress(FileExistsError):
+        path.mkdir(mode=0o700)
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Return when the names in `path` are on disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
