@@ -211,7 +211,12 @@ class AmqpServer:
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run a handler that waits for a port; a fault in it ends no other client's connection."""
-        self._tasks.create_task(_guarded(coroutine))
+        guarded = _guarded(coroutine)
+        try:
+            self._tasks.create_task(guarded)
+        except RuntimeError:  # the node is ending: nobody is left to wait for anything
+            guarded.close()
+            coroutine.close()
 
     def on_journal_full(self, is_full: bool) -> None:
         """The journal has filled up, or has room again: then held publishers go on."""

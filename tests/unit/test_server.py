@@ -24,8 +24,9 @@ from broker.amqp.methods import (
 )
 from broker.amqp.properties import BasicProperties
 from broker.amqp.spec import PROTOCOL_HEADER
+from broker.clock import SystemClock
 from broker.errors import StoreUnavailable
-from broker.server import _peer
+from broker.server import AmqpServer, _peer
 from tests.support.edge import Edge, Node
 from tests.support.peer import Peer, command
 
@@ -315,3 +316,12 @@ async def test_a_real_socket_is_served(node: Node) -> None:
 def test_a_peer_is_named_and_known_to_be_near_or_far(peername: Any, address: str, is_loopback: bool) -> None:
     peer = _peer(peername)
     assert (peer.address, peer.is_loopback) == (address, is_loopback)
+
+
+async def test_a_client_that_is_lost_while_the_node_ends_breaks_nothing() -> None:
+    async with asyncio.TaskGroup() as tasks:
+        server = AmqpServer(SystemClock(), tasks)
+
+    async def release() -> None: ...
+
+    server.spawn(release())
