@@ -127,7 +127,9 @@ async def test_a_cancelled_caller_does_not_stop_the_write(harness: Harness) -> N
 
 
 @pytest.mark.parametrize(
-    "size", [0, 1, 65_499, 65_500, 65_501, 131_000, 131_001, 1 << 20, 20 << 20], ids=lambda size: f"{size}B"
+    "size",
+    [0, 1, 65_499, 65_500, 65_501, 131_000, 131_001, 131_063, 131_064, 131_065, 200_000, 1 << 20, 20 << 20],
+    ids=lambda size: f"{size}B",
 )
 async def test_a_body_of_any_size_comes_back_octet_for_octet(harness: Harness, size: int) -> None:
     body = (bytes(range(251)) * (size // 251 + 1))[:size]
@@ -163,6 +165,92 @@ async def test_a_body_too_long_for_a_row_gets_its_message_id_as_content_id(harne
 
     assert (short.content_id, long.content_id) == (0, 6)
     assert [stored.content_id for stored in await harness.read()] == [0, 6]
+
+
+@pytest.mark.parametrize("frame_max", [4096, 131_072, 1 << 20])
+async def test_a_long_body_comes_back_whatever_frames_it_came_in(harness: Harness, frame_max: int) -> None:
+    body = bytes(range(251)) * 800
+
+    await harness.insert(message(5, body=body, frame_max=frame_max))
+
+    assert [stored.payload for stored in await harness.read()] == [body]
+
+
+async def test_long_bodies_survive_a_restart_and_a_crash(harness: Harness) -> None:
+    await harness.insert(message(5, body=b"a" * 200_000), message(6, body=b"b" * 70_000))
+    await harness.restart()
+    await harness.insert(message(7, body=b"c" * 300_000))
+
+    await harness.crash()
+
+    assert [stored.payload for stored in await harness.read()] == [b"a" * 200_000, b"b" * 70_000, b"c" * 300_000]
+
+
+async def test_long_and_short_bodies_of_one_batch_keep_apart(harness: Harness) -> None:
+    sizes = [10, 200_000, 70_000, 1, 131_065, 5000]
+
+    await harness.insert(*(message(number, body=b"%d" % number * size) for number, size in enumerate(sizes, 1)))
+
+    assert [stored.payload for stored in await harness.read()] == [b"%d" % n * size for n, size in enumerate(sizes, 1)]
+
+
+async def test_a_batch_may_delete_a_long_body_that_it_inserts(harness: Harness) -> None:
+    cancelled, kept = message(1, body=b"x" * 200_000), message(2, body=b"y" * 200_000)
+
+    await harness.store.write(Batch(inserts=[cancelled, kept], deletes=[cancelled]))
+
+    assert [stored.payload for stored in await harness.read()] == [b"y" * 200_000]
+
+
+@pytest.mark.parametrize("size", [6, 5000, 70_000, 200_000], ids=lambda size: f"{size}B")
+async def test_content_of_any_size_is_shared_until_its_last_row_goes(harness: Harness, size: int) -> None:
+    shared, anew = b"s" * size, b"n" * size
+    clones = [message(number, Queue(number), shared, content_id=1) for number in (1, 2)]
+    await harness.insert(*clones)
+    await harness.insert(message(3, Queue(3), shared, content_id=1))
+
+    await harness.delete(clones[0])
+    await harness.restart()
+    left = [await harness.read(Queue(number)) for number in (1, 2, 3)]
+    await harness.delete(*left[1], *left[2])
+    await harness.insert(message(4, Queue(4), anew, content_id=1))
+
+    assert [[stored.payload for stored in found] for found in left] == [[], [shared], [shared]]
+    assert [stored.payload for stored in await harness.read(Queue(4))] == [anew]
+
+
+async def test_a_long_body_of_a_batch_that_failed_is_written_by_the_next(harness: Harness) -> None:
+    await harness.insert(message(1))
+    with pytest.raises(StoreError):
+        await harness.insert(message(2, body=b"x" * 200_000), message(1))
+
+    await harness.insert(message(2, body=b"y" * 200_000))
+
+    assert [stored.payload for stored in await harness.read()] == [b"hello", b"y" * 200_000]
+
+
+async def test_a_purge_deletes_long_bodies_too(harness: Harness) -> None:
+    await harness.insert(*(message(number, body=b"%d" % number * 200_000) for number in range(1, 4)))
+
+    await harness.store.write(Batch(purges=[Slot(7, 0, 1, 2, 2)]))
+
+    assert [stored.payload for stored in await harness.read()] == [b"3" * 200_000]
+
+
+async def test_long_transient_bodies_are_gone_after_a_restart(harness: Harness) -> None:
+    await harness.insert(message(1, body=b"x" * 200_000, state=TRANSIENT), message(2, body=b"y" * 200_000))
+
+    await harness.restart()
+
+    assert [stored.payload for stored in await harness.read(transient=True)] == [b"y" * 200_000]
+
+
+async def test_a_page_ends_soon_after_as_many_octets_of_long_bodies(harness: Harness) -> None:
+    await harness.insert(*(message(number, body=b"x" * 200_000) for number in range(1, 6)))
+
+    page = await harness.store.read(ORDERS, Slot(7, 0, 1, 5, 5), 100, 200_001)
+
+    assert [stored.size for stored in page] == [200_000, 200_000]
 
 
 async def test_clones_share_their_content(harness: Harness) -> None:

@@ -145,20 +145,23 @@ class ContentFiles:
             self._unlink_if_unnamed(segment)
 
     def read(self, places: Mapping[int, Place]) -> dict[int, bytes]:
-        """Return the bodies at `places`, under the same keys. Raises `ContentLost`."""
+        """Return the bodies at `places`, both by message id. Raises `ContentLost`."""
         by_segment: dict[int, list[int]] = {}
-        for key, place in places.items():
-            by_segment.setdefault(place.segment, []).append(key)
-        bodies = {}
-        for segment, keys in by_segment.items():
+        for message_id, place in places.items():
+            by_segment.setdefault(place.segment, []).append(message_id)
+        bodies: dict[int, bytes] = {}
+        for segment, message_ids in by_segment.items():
             path = self._path(segment)
             try:
                 descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             except FileNotFoundError:
-                raise ContentLost(segment, f"{path} is missing") from None
+                raise ContentLost(segment, f"the body of message {message_ids[0]} is lost: no file {path}") from None
             try:
-                for key in keys:
-                    bodies[key] = _read_at(descriptor, path, places[key])
+                for message_id in message_ids:
+                    body = _read_at(descriptor, places[message_id])
+                    if body is None:
+                        raise ContentLost(segment, f"the body of message {message_id} is lost: {path} is too short")
+                    bodies[message_id] = body
             finally:
                 os.close(descriptor)
         return bodies
@@ -212,14 +215,13 @@ class ContentFiles:
         return self._directory / str(segment)
 
 
-def _read_at(descriptor: int, path: Path, place: Place) -> bytes:
+def _read_at(descriptor: int, place: Place) -> bytes | None:
+    """Return the body, None when the file ends before it does."""
     body = os.pread(descriptor, place.size, place.offset)
     while len(body) < place.size:
         more = os.pread(descriptor, place.size - len(body), place.offset + len(body))
         if not more:
-            raise ContentLost(
-                place.segment, f"{path} is too short: it ends before octet {place.offset + place.size} of the body"
-            )
+            return None
         body += more
     return body
 

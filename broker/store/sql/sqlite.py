@@ -104,7 +104,7 @@ class SqliteStore:
 
     async def read(self, queue: StorageQueue, slot: Slot, limit: int, limit_bytes: int) -> list[Message]:
         return await self._on_reader(
-            lambda: sqlite_read.read(self._read_only, self._files, queue, slot, limit, limit_bytes)
+            lambda: sqlite_read.read(self._read_only, self._files.read, queue, slot, limit, limit_bytes)
         )
 
     async def backlog(self) -> list[Slot]:

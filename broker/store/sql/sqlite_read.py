@@ -8,14 +8,16 @@ So every statement here returns a single row, in which `group_concat` has joined
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
+from broker.errors import StoreError
 from broker.message import STORED, TRANSIENT, Message, StorageQueue
 from broker.slot import Slot
 from broker.store.rows import message_of
+from broker.store.sql.content_files import ContentLost, Place
 
 # Both signs of a queue id are read by their own index range, so that neither is sorted beyond the page.
 _RANGE: Final = (
@@ -32,8 +34,9 @@ _INDEX_COLUMNS: Final = (
 )
 _INDEX: Final = (
     "SELECT group_concat(MESSAGE_ID), group_concat(METADATA_SIZE), group_concat(CASE WHEN CONTENT_ID IS NULL"
-    " THEN CONTENT_SIZE ELSE (SELECT ifnull(sum(length(C.MESSAGE_CONTENT)), 0) FROM MB_CONTENT AS C"
-    " WHERE C.MESSAGE_ID = CONTENT_ID) END), group_concat(CASE WHEN REDELIVERED THEN MESSAGE_ID END),"
+    " THEN CONTENT_SIZE ELSE (SELECT ifnull(sum(CASE WHEN CONTENT_OFFSET < 0 THEN CAST(C.MESSAGE_CONTENT AS INTEGER)"
+    " ELSE length(C.MESSAGE_CONTENT) END), 0) FROM MB_CONTENT AS C WHERE C.MESSAGE_ID = CONTENT_ID) END),"
+    " group_concat(CASE WHEN REDELIVERED THEN MESSAGE_ID END),"
     " group_concat(CASE WHEN QUEUE_ID < 0 THEN MESSAGE_ID END),"
     " group_concat(CASE WHEN CONTENT_ID IS NOT NULL THEN MESSAGE_ID || ',' || CONTENT_ID END) FROM ({page})"
 )
@@ -44,11 +47,13 @@ _DATA: Final = (
     " FROM ({page})"
 )
 _CONTENT: Final = (
-    "SELECT group_concat(MESSAGE_ID), group_concat(length(MESSAGE_CONTENT)),"
+    "SELECT group_concat(MESSAGE_ID), group_concat(CONTENT_OFFSET), group_concat(length(MESSAGE_CONTENT)),"
     " CAST(group_concat(MESSAGE_CONTENT, '') AS BLOB) FROM"
-    " (SELECT MESSAGE_ID, MESSAGE_CONTENT FROM MB_CONTENT WHERE MESSAGE_ID IN ({ids})"
+    " (SELECT MESSAGE_ID, CONTENT_OFFSET, MESSAGE_CONTENT FROM MB_CONTENT WHERE MESSAGE_ID IN ({ids})"
     " ORDER BY MESSAGE_ID, CONTENT_OFFSET)"
 )
+ReadFiles: TypeAlias = Callable[[Mapping[int, Place]], dict[int, bytes]]
+
 _LANE: Final = "(MESSAGE_ID >> 10) & 255"
 
 
@@ -78,9 +83,33 @@ class _Page:
 
 
 def read(
-    connection: sqlite3.Connection, queue: StorageQueue, slot: Slot, limit: int, limit_bytes: int
+    connection: sqlite3.Connection,
+    read_files: ReadFiles,
+    queue: StorageQueue,
+    slot: Slot,
+    limit: int,
+    limit_bytes: int,
 ) -> list[Message]:
     """Return the first messages of `slot` as the port says."""
+    missed: set[int] = set()
+    while True:
+        try:
+            return _read(connection, read_files, queue, slot, limit, limit_bytes)
+        except ContentLost as error:
+            # The messages may have been deleted, and then their file, after the transaction: another one tells.
+            if error.segment in missed:
+                raise
+            missed.add(error.segment)
+
+
+def _read(
+    connection: sqlite3.Connection,
+    read_files: ReadFiles,
+    queue: StorageQueue,
+    slot: Slot,
+    limit: int,
+    limit_bytes: int,
+) -> list[Message]:
     index, data = _STATEMENTS[slot.transient]
     parameters = {
         "queue_id": slot.queue_id,
@@ -96,9 +125,11 @@ def read(
             return []
         parameters |= {"end": page.ids[-1], "limit": len(page.ids)}
         metadata, bodies = connection.execute(data, parameters).fetchone()
-        contents = _contents(connection, set(page.content_ids.values()))
+        contents, places = _contents(connection, page.content_ids)
     finally:
         connection.execute("COMMIT")
+    if places:
+        contents |= read_files(places)
     return list(_messages(queue, slot, page, metadata, bodies or b"", contents))
 
 
@@ -114,19 +145,27 @@ def _page(row: tuple[Any, ...], limit_bytes: int) -> _Page | None:
     return _Page(ids[:count], metadata_sizes[:count], sizes[:count], set(redelivered), set(transient), content_ids)
 
 
-def _contents(connection: sqlite3.Connection, content_ids: set[int]) -> dict[int, bytes]:
+def _contents(connection: sqlite3.Connection, content_ids: dict[int, int]) -> tuple[dict[int, bytes], dict[int, Place]]:
+    """Return, by message id, the contents that are in the database, and where the others are."""
     if not content_ids:
-        return {}
-    ids, sizes, joined = connection.execute(_CONTENT.format(ids=",".join(map(str, content_ids)))).fetchone()
-    total: dict[int, int] = {}
-    for content_id, size in zip(_numbers(ids), _numbers(sizes), strict=True):
-        total[content_id] = total.get(content_id, 0) + size
-    contents: dict[int, bytes] = {}
+        return {}, {}
+    names = ",".join(map(str, set(content_ids.values())))
+    ids, offsets, sizes, joined = connection.execute(_CONTENT.format(ids=names)).fetchone()
+    spans: dict[int, slice] = {}
+    places: dict[int, Place] = {}
     start = 0
-    for content_id, size in total.items():
-        contents[content_id] = joined[start : start + size]
-        start += size
-    return contents
+    for content_id, offset, size in zip(_numbers(ids), _numbers(offsets), _numbers(sizes), strict=True):
+        end = start + size
+        if offset < 0:
+            size_in_file, offset_in_file = map(int, joined[start:end].split())
+            places[content_id] = Place(-offset, offset_in_file, size_in_file)
+        else:
+            spans[content_id] = slice(spans[content_id].start if content_id in spans else start, end)
+        start = end
+    return (
+        {name: joined[spans[content_id]] for name, content_id in content_ids.items() if content_id in spans},
+        {name: places[content_id] for name, content_id in content_ids.items() if content_id in places},
+    )
 
 
 def _messages(
@@ -136,7 +175,7 @@ def _messages(
     for message_id, metadata_size, size in zip(page.ids, page.metadata_sizes, page.sizes, strict=True):
         content_id = page.content_ids.get(message_id, 0)
         if content_id:
-            payload = contents.get(content_id, b"")
+            payload = _content_of(message_id, contents)
         else:
             payload = bodies[body_at : body_at + size]
             body_at += size
@@ -146,6 +185,13 @@ def _messages(
         message.content_id = content_id
         message.redelivered = slot.maybe_delivered or message_id in page.redelivered
         yield message
+
+
+def _content_of(message_id: int, contents: dict[int, bytes]) -> bytes:
+    try:
+        return contents[message_id]
+    except KeyError:
+        raise StoreError(f"message {message_id} has no body in the database though its row names one") from None
 
 
 def backlog(connection: sqlite3.Connection) -> list[Slot]:

@@ -1,10 +1,12 @@
 """SQLite's hot statements that write: inserts, deletes, purges of messages.
 
-Knows `sqlite3` and the layout of the message tables, and that a body in a file has one row in MB_CONTENT as well: with
-minus the number of the file as CONTENT_OFFSET, and size and position in it as text. Every call of `execute` lets go of the interpreter lock and has to
-wait for it afterwards, for milliseconds when the event loop is busy. So a call does thousands of rows (`executemany`
-would let go for each of them), a batch of one statement is its own transaction, and no statement's text depends on how
-many rows there are, because preparing one lets go of the lock as well.
+Knows `sqlite3` and the layout of the message tables. A body in a file has one row in MB_CONTENT as well, with minus the
+number of the file as CONTENT_OFFSET, and its size and position there as text.
+
+Every call of `execute` lets go of the interpreter lock and has to wait for it afterwards, for milliseconds when the
+event loop is busy. So a call does thousands of rows (`executemany` would let go for each of them), a batch of one
+statement is its own transaction, and no statement's text depends on how many rows there are, because preparing one lets
+go of the lock as well.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from functools import cache
 from itertools import accumulate
 from typing import Any, Final
 
-from broker.message import WRITING_SETTLED, Message
+from broker.message import Message
 from broker.ports import Batch
 from broker.slot import Slot
 from broker.store.rows import MAX_CONTENT_CHUNK_SIZE, metadata_of
@@ -76,19 +78,16 @@ def write(
 ) -> None:
     """Do `batch` in one transaction. `transient` are the ids that go under the negative queue id.
 
-    `high_water` is 0 when the recorded one needs no change. A message with content that a consumer has settled in the
-    meantime is left out: it needs no row any more.
+    `high_water` is 0 when the recorded one needs no change.
     """
     shared = [message for message in batch.inserts if message.content_id]
     inline = [message for message in batch.inserts if not message.content_id] if shared else batch.inserts
-    shared = [message for message in shared if message.state != WRITING_SETTLED]
     named = {message.content_id for message in batch.deletes if message.content_id}
     is_large = sum([len(message.body) for message in inline]) > _LARGE_BATCH
     step = _LARGE_ROWS_PER_INSERT if is_large else _ROWS_PER_INSERT
     if not (shared or named or batch.purges or high_water):
         if not batch.deletes and len(inline) <= step:
-            if inline:
-                _insert_inline(connection, inline, transient)
+            _insert_inline(connection, inline, transient)
             return
         if not inline:
             connection.execute(_DELETE, _array([message.id for message in batch.deletes]))
