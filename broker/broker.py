@@ -76,15 +76,22 @@ class Broker:
             raise NotAllowed(f"vhost {name} not found")
         return vhost
 
-    def dispatch(self) -> None:
-        """Do what the input since the last call has made possible: deliver, then confirm."""
+    def dispatch(self) -> bool:
+        """Do what the input since the last call has made possible: deliver, then confirm.
+
+        Returns whether consumers of a queue that was touched are behind: then publishers should not be in a hurry.
+        """
         touched = self.touched
+        is_behind = False
         while touched:
             queues = tuple(touched)
             touched.clear()
             for queue in queues:
                 queue.dispatch()
+                if queue.is_behind:
+                    is_behind = True
         self.flush_confirms()
+        return is_behind
 
     def flush_confirms(self) -> None:
         """Send the confirms that a commit or a settled message has made possible."""

@@ -189,6 +189,11 @@ class Queue:
 
     # Out
 
+    @property
+    def is_behind(self) -> bool:
+        """Are there consumers, and more for them than they take now?"""
+        return bool(self.consumers and self.ready)
+
     def dispatch(self) -> None:
         """Give what is ready to the consumers that have credit, in turn (contract B29), then keep memory bounded."""
         ready = self.ready

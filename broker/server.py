@@ -26,6 +26,7 @@ _TLS_HANDSHAKE_TIMEOUT: Final = 5.0
 _WRITE_HIGH: Final = 1 << 20
 _WRITE_LOW: Final = 1 << 18
 _FAIR_READ: Final = 1 << 16
+_TURNS_BEHIND: Final = 8
 _UNREAD_OUTPUT_LIMIT: Final = 16 * 1024 * 1024
 
 # Why a socket is not read.
@@ -81,13 +82,20 @@ class AmqpProtocol(asyncio.Protocol):
             if server.alarm:
                 self.hold(_ALARM)
                 connection.set_blocked(server.alarm)
-        broker.dispatch()
+        is_behind = broker.dispatch()
         if not connection.wants_input:
             self.hold(_DEFERRED)
         if len(data) >= _FAIR_READ:
             # libuv would read on from a fast publisher up to 32 times before anybody else has a turn.
             self.hold(_TURN)
-            self._loop.call_soon(self.release, _TURN)
+            self._loop.call_soon(self._next_turn, _TURNS_BEHIND if is_behind else 1)
+
+    def _next_turn(self, turns: int) -> None:
+        """Read again after so many turns of the loop; when nobody else has work they take no time."""
+        if turns > 1:
+            self._loop.call_soon(self._next_turn, turns - 1)
+        else:
+            self.release(_TURN)
 
     def eof_received(self) -> None:
         """Let the transport close: nobody writes to a half-closed AMQP connection."""

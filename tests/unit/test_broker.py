@@ -31,6 +31,8 @@ class Dispatched:
         self._broker = broker
         self._other = other
 
+    is_behind = False
+
     def dispatch(self) -> None:
         self._log.append(self._name)
         if self._broker is not None:

@@ -12,6 +12,7 @@ import pytest
 from broker.amqp.methods import (
     BasicConsume,
     BasicPublish,
+    BasicQos,
     ChannelFlow,
     ConnectionBlocked,
     ConnectionClose,
@@ -325,3 +326,27 @@ async def test_a_client_that_is_lost_while_the_node_ends_breaks_nothing() -> Non
     async def release() -> None: ...
 
     server.spawn(release())
+
+
+async def turns_until_read_again(node: Node, edge: Edge) -> int:
+    turns = 0
+    while not edge.transport.is_reading:
+        await asyncio.sleep(0)
+        turns += 1
+    return turns
+
+
+async def test_after_a_large_read_the_others_have_a_turn(node: Node) -> None:
+    edge = await Edge(node).open()
+    edge.deliver(command(1, ChannelFlow(True)) * 6000)
+    assert not edge.transport.is_reading
+    assert await turns_until_read_again(node, edge) == 1
+
+
+async def test_after_a_large_read_consumers_that_are_behind_have_several(node: Node) -> None:
+    edge = await Edge(node).open()
+    edge.deliver(command(1, QueueDeclare(queue="q")))
+    await node.turn()
+    edge.deliver(command(1, BasicQos(prefetch_count=1)) + command(1, BasicConsume(queue="q")))
+    edge.deliver(command(1, BasicPublish(routing_key="q"), body=b"m" * 100) * 1000)
+    assert await turns_until_read_again(node, edge) == 8
