@@ -133,8 +133,10 @@ def _explain(group: BaseExceptionGroup[BaseException]) -> int:
 
 
 def _run(config: Configuration, loop: str) -> None:
+    from broker.allocator import keep_freed_memory
     from broker.node import Node, open_store
 
+    keep_freed_memory()
     factory = _loop_factory(loop)
     with asyncio.Runner(loop_factory=factory) as runner:
         node = Node(config, open_store(config), started_at=_STARTED_AT)

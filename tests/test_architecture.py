@@ -33,6 +33,7 @@ LAYERS = {
     "broker.topic": 2,
     "broker.vhost": 2,
     "broker.alarms": 3,
+    "broker.allocator": 3,
     "broker.coordination.agent": 3,
     "broker.coordination.events": 3,
     "broker.coordination.feed": 3,
