@@ -13,11 +13,14 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Final, TypeAlias
 
-from broker.errors import StoreError
+import structlog
+
 from broker.message import STORED, TRANSIENT, Message, StorageQueue
 from broker.slot import Slot
 from broker.store.rows import message_of
 from broker.store.sql.content_files import ContentLost, Place
+
+_log = structlog.get_logger(__name__)
 
 # Both signs of a queue id are read by their own index range, so that neither is sorted beyond the page.
 _RANGE: Final = (
@@ -92,14 +95,32 @@ def read(
 ) -> list[Message]:
     """Return the first messages of `slot` as the port says."""
     missed: set[int] = set()
+    start = slot.start
     while True:
         try:
-            return _read(connection, read_files, queue, slot, limit, limit_bytes)
+            messages, last = _read(connection, read_files, queue, slot, start, limit, limit_bytes)
         except ContentLost as error:
             # The messages may have been deleted, and then their file, after the transaction: another one tells.
             if error.segment in missed:
-                raise
+                read_files = _leaving_out_what_is_lost(read_files)
             missed.add(error.segment)
+            continue
+        if messages or last is None:
+            return messages
+        start = last + 1
+
+
+def _leaving_out_what_is_lost(read_files: ReadFiles) -> ReadFiles:
+    def read_each(places: Mapping[int, Place]) -> dict[int, bytes]:
+        bodies: dict[int, bytes] = {}
+        for message_id, place in places.items():
+            try:
+                bodies |= read_files({message_id: place})
+            except ContentLost as error:
+                _log.error("a message is left alone", reason=str(error))
+        return bodies
+
+    return read_each
 
 
 def _read(
@@ -107,13 +128,15 @@ def _read(
     read_files: ReadFiles,
     queue: StorageQueue,
     slot: Slot,
+    start: int,
     limit: int,
     limit_bytes: int,
-) -> list[Message]:
+) -> tuple[list[Message], int | None]:
+    """Return the messages of one page from `start`, and the last id it covers: None when there is no page."""
     index, data = _STATEMENTS[slot.transient]
     parameters = {
         "queue_id": slot.queue_id,
-        "start": slot.start,
+        "start": start,
         "end": slot.end,
         "lane": slot.lane,
         "limit": max(limit, 1),
@@ -122,7 +145,7 @@ def _read(
     try:
         page = _page(connection.execute(index, parameters).fetchone(), limit_bytes)
         if page is None:
-            return []
+            return [], None
         parameters |= {"end": page.ids[-1], "limit": len(page.ids)}
         metadata, bodies = connection.execute(data, parameters).fetchone()
         contents, places = _contents(connection, page.content_ids)
@@ -130,7 +153,7 @@ def _read(
         connection.execute("COMMIT")
     if places:
         contents |= read_files(places)
-    return list(_messages(queue, slot, page, metadata, bodies or b"", contents))
+    return list(_messages(queue, slot, page, metadata, bodies or b"", contents)), page.ids[-1]
 
 
 def _page(row: tuple[Any, ...], limit_bytes: int) -> _Page | None:
@@ -174,24 +197,21 @@ def _messages(
     metadata_at = body_at = 0
     for message_id, metadata_size, size in zip(page.ids, page.metadata_sizes, page.sizes, strict=True):
         content_id = page.content_ids.get(message_id, 0)
-        if content_id:
-            payload = _content_of(message_id, contents)
-        else:
+        its_metadata = metadata[metadata_at : metadata_at + metadata_size]
+        metadata_at += metadata_size
+        if not content_id:
             payload = bodies[body_at : body_at + size]
             body_at += size
+        elif message_id in contents:
+            payload = contents[message_id]
+        else:  # never delivered without its body, never deleted for the lack of it (invariant D9)
+            _log.error("a message without its body is left alone", message=message_id, content=content_id)
+            continue
         state = TRANSIENT if message_id in page.transient else STORED
-        message = message_of(message_id, queue, metadata[metadata_at : metadata_at + metadata_size], payload, state)
-        metadata_at += metadata_size
+        message = message_of(message_id, queue, its_metadata, payload, state)
         message.content_id = content_id
         message.redelivered = slot.maybe_delivered or message_id in page.redelivered
         yield message
-
-
-def _content_of(message_id: int, contents: dict[int, bytes]) -> bytes:
-    try:
-        return contents[message_id]
-    except KeyError:
-        raise StoreError(f"message {message_id} has no body in the database though its row names one") from None
 
 
 def backlog(connection: sqlite3.Connection) -> list[Slot]:

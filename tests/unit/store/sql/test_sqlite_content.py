@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from broker.errors import StoreError, StoreUnavailable
 from broker.message import Message
@@ -213,32 +214,40 @@ async def test_a_crash_between_file_and_commit_leaves_what_was_there_before(
     assert (during, found, both) == (["1", "2"], [1], [LARGE, b"y" * 200_000])
 
 
-async def test_a_message_whose_file_is_missing_is_an_error_and_keeps_its_row(store: SqliteStore, path: Path) -> None:
-    await store.write(Batch(inserts=[message(5, body=LARGE)]))
+async def test_a_message_whose_file_is_missing_is_left_alone_and_keeps_its_row(store: SqliteStore, path: Path) -> None:
+    await store.write(Batch(inserts=[message(5, body=LARGE), message(6, body=b"small")]))
     (path.with_name("mb.db.content") / "1").unlink()
 
-    for _ in range(2):
-        with pytest.raises(StoreError, match=r"the body of message 5 is lost: no file .*/mb\.db\.content/1$"):
-            await read(store)
+    with capture_logs() as logs:
+        found = [stored.id for stored in await read(store)]
     await store.register("node-a")
 
-    assert [slot.count for slot in await store.backlog()] == [1]
+    assert found == [6]
+    assert logs[0]["reason"] == f"the body of message 5 is lost: no file {path.with_name('mb.db.content')}/1"
+    assert [slot.count for slot in await store.backlog()] == [2]
 
 
-async def test_a_message_whose_file_is_too_short_is_an_error(store: SqliteStore, path: Path) -> None:
+async def test_a_message_whose_file_is_too_short_is_left_alone(store: SqliteStore, path: Path) -> None:
     await store.write(Batch(inserts=[message(5, body=LARGE), message(6, body=LARGE)]))
     os.truncate(path.with_name("mb.db.content") / "1", 399_999)
 
-    with pytest.raises(StoreError, match=r"the body of message 6 is lost: .*/mb\.db\.content/1 is too short$"):
-        await read(store)
+    assert [stored.id for stored in await read(store)] == [5]
 
 
-async def test_content_that_is_not_in_the_database_is_an_error(store: SqliteStore) -> None:
-    await store.write(Batch(inserts=[message(5, body=b"shared", content_id=4)]))
+async def test_a_page_of_lost_messages_does_not_hide_the_next(store: SqliteStore, path: Path) -> None:
+    await store.write(Batch(inserts=[message(5, body=LARGE), message(6, body=LARGE), message(7, body=b"small")]))
+    (path.with_name("mb.db.content") / "1").unlink()
+
+    found = await store.read(ORDERS, Slot(ORDERS.queue_id, 0, 5, 7, 3), 2, 1 << 20)
+
+    assert [stored.id for stored in found] == [7]
+
+
+async def test_content_that_is_not_in_the_database_is_left_alone(store: SqliteStore) -> None:
+    await store.write(Batch(inserts=[message(5, body=b"shared", content_id=4), message(6)]))
     await store._on_writer(lambda: store._raw.execute("DELETE FROM MB_CONTENT"))
 
-    with pytest.raises(StoreError, match="message 5 has no body in the database"):
-        await read(store)
+    assert [stored.id for stored in await read(store)] == [6]
 
 
 async def test_long_bodies_of_an_older_version_are_read_and_deleted(store: SqliteStore, path: Path) -> None:
