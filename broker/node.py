@@ -19,8 +19,9 @@ from typing import Final
 import structlog
 
 from broker.alarms import Alarms, Thresholds, disk_free_octets, resident_octets, total_memory
-from broker.amqp.connection import Surroundings, server_properties
+from broker.amqp.connection import Surroundings
 from broker.amqp.fields import EMPTY_TABLE, FieldTable
+from broker.amqp.handshake import server_properties
 from broker.auth.users import User, Users
 from broker.broker import Broker, Confirmable, Limits
 from broker.clock import SystemClock

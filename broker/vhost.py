@@ -1,21 +1,22 @@
-"""A virtual host: its exchanges, queues and bindings, and the way from a routing key to queues.
+"""A virtual host: what clients may do to its exchanges, queues and bindings.
 
-Every change that must survive is decided, recorded, applied: pure code decides, the store records, and only then memory
-changes (house rule; design §5). Knows the core's own objects and the ports; knows no frame and no connection.
+Every change that must survive is decided, recorded, applied: it is decided here, the store records it, and only then
+the routing table changes (house rule; design §5). Knows the core's own objects and the ports; knows no frame and no
+connection.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from broker.equivalence import QUEUE_ARGUMENTS, require_equal, require_equal_arguments
+from broker.declarations import ExchangeDeclaration, QueueDeclaration
 from broker.errors import AccessRefused, NotFound, PreconditionFailed, ResourceLocked
-from broker.exchange import EXCHANGE_TYPES, Arguments, Binding, Destination, Exchange
+from broker.exchange import EXCHANGE_TYPES, Arguments, Binding, Destination, Exchange, Headers
 from broker.ports import Journal, TopologyStore
 from broker.queue import Consumer, Queue
+from broker.routing import RoutingTable
 from broker.topology import (
     BindingAdded,
     BindingRecord,
@@ -23,10 +24,8 @@ from broker.topology import (
     Change,
     ExchangeDeclared,
     ExchangeDeleted,
-    ExchangeRecord,
     QueueDeclared,
     QueueDeleted,
-    QueueRecord,
     Topology,
 )
 
@@ -64,48 +63,6 @@ class QueueFactory(Protocol):
     ) -> Queue: ...
 
 
-@dataclass(frozen=True, slots=True)
-class QueueDeclaration:
-    """What a client asks for in queue.declare. `owner` is its connection when the queue is exclusive."""
-
-    name: str
-    durable: bool
-    auto_delete: bool
-    arguments: Any
-    owner: object | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ExchangeDeclaration:
-    """What a client asks for in exchange.declare."""
-
-    name: str
-    type: str
-    durable: bool
-    auto_delete: bool
-    internal: bool
-    arguments: Any
-
-
-class Route:
-    """Where messages published with the same arguments go; kept until the topology changes.
-
-    `queue` is the only queue, or None when there are none or several. A `dynamic` route depends on headers: its
-    queues are found anew for each message.
-    """
-
-    __slots__ = ("dynamic", "exchange", "mandatory", "queue", "queues", "routing", "routing_key")
-
-    def __init__(self, routing: bytes, exchange: str, routing_key: str, mandatory: bool) -> None:
-        self.routing = routing
-        self.exchange = exchange
-        self.routing_key = routing_key
-        self.mandatory = mandatory
-        self.dynamic = False
-        self.queues: Sequence[Queue] = ()
-        self.queue: Queue | None = None
-
-
 class VirtualHost:
     """One name space of exchanges and queues."""
 
@@ -123,19 +80,18 @@ class VirtualHost:
     ) -> None:
         """`changes` is held while a change is recorded: one at a time. `no_arguments` is an empty table."""
         self.name = name
-        self.exchanges: dict[str, Exchange] = {}
-        self.queues: dict[str, Queue] = {}
-        self.routes: dict[bytes, Route] = {}
+        self.routing = RoutingTable()
+        self.exchanges: Mapping[str, Exchange] = self.routing.exchanges  # to look at: `routing` changes them
+        self.queues: Mapping[str, Queue] = self.routing.queues
         self._topology = topology
         self._journal = journal
         self._changes = changes
         self._new_queue = new_queue
         self._new_queue_id = new_queue_id
         self._max_queues = max_queues
-        self._sources: dict[Destination, dict[str, None]] = {}
         for exchange_name, exchange_type, internal in PREDECLARED:
-            self.exchanges[exchange_name] = Exchange(
-                exchange_name, exchange_type, durable=True, internal=internal, arguments=no_arguments
+            self.routing.add_exchange(
+                Exchange(exchange_name, exchange_type, durable=True, internal=internal, arguments=no_arguments)
             )
 
     # Names
@@ -173,64 +129,9 @@ class VirtualHost:
 
     # Routing
 
-    def route(self, exchange_name: str, routing_key: str, headers: Callable[[], Mapping[str, Any]]) -> list[Queue]:
+    def route(self, exchange_name: str, routing_key: str, headers: Headers) -> list[Queue]:
         """Return the queues for a message, each once: through bindings, exchanges bound to exchanges, alternates."""
-        found: dict[str, Queue] = {}
-        self._collect(self.exchange(exchange_name), routing_key, headers, found, {exchange_name})
-        return list(found.values())
-
-    def _collect(
-        self,
-        exchange: Exchange,
-        routing_key: str,
-        headers: Callable[[], Mapping[str, Any]],
-        found: dict[str, Queue],
-        visited: set[str],
-    ) -> None:
-        waiting = [exchange]
-        while waiting:
-            current = waiting.pop()
-            is_routed = False
-            for kind, name in self._destinations(current, routing_key, headers):
-                if kind == "queue":
-                    queue = self.queues.get(name)
-                    if queue is not None:
-                        found[name] = queue
-                        is_routed = True
-                elif name in self.exchanges:
-                    is_routed = True
-                    if name not in visited:
-                        visited.add(name)
-                        waiting.append(self.exchanges[name])
-            alternate = current.alternate
-            if not is_routed and alternate is not None and alternate not in visited and alternate in self.exchanges:
-                visited.add(alternate)
-                waiting.append(self.exchanges[alternate])
-
-    def _destinations(
-        self, exchange: Exchange, routing_key: str, headers: Callable[[], Mapping[str, Any]]
-    ) -> Iterable[Destination]:
-        if exchange.name == "":
-            return (("queue", routing_key),)
-        return exchange.match(routing_key, headers)
-
-    def depends_on_headers(self, exchange_name: str) -> bool:
-        """Can a message's headers change where this exchange sends it, directly or further on?"""
-        waiting, visited = [exchange_name], {exchange_name}
-        while waiting:
-            exchange = self.exchanges.get(waiting.pop())
-            if exchange is None:
-                continue
-            if exchange.uses_headers:
-                return True
-            following = [name for kind, name in exchange.destinations if kind == "exchange"]
-            if exchange.alternate is not None:
-                following.append(exchange.alternate)
-            for name in following:
-                if name not in visited:
-                    visited.add(name)
-                    waiting.append(name)
-        return False
+        return self.routing.route(self.exchange(exchange_name), routing_key, headers)
 
     # Exchanges
 
@@ -241,40 +142,16 @@ class VirtualHost:
         async with self._changes:
             current = self.exchanges.get(name)
             if current is not None:
-                self._require_same_exchange(current, declaration)
+                declaration.require_same(self.phrase("exchange", name), current)
                 return
             if declaration.type not in EXCHANGE_TYPES:
                 raise PreconditionFailed(f"unknown exchange type '{declaration.type}'")
             if name.startswith("amq."):
                 raise AccessRefused(f"exchange name '{name}' contains reserved prefix 'amq.*'")
-            exchange = Exchange(
-                name,
-                declaration.type,
-                durable=declaration.durable,
-                auto_delete=declaration.auto_delete,
-                internal=declaration.internal,
-                arguments=declaration.arguments,
-            )
+            exchange = declaration.exchange()
             if declaration.durable:
-                record = ExchangeRecord(
-                    self.name,
-                    name,
-                    declaration.type,
-                    declaration.auto_delete,
-                    declaration.internal,
-                    declaration.arguments.raw,
-                )
-                await self._topology.record([ExchangeDeclared(record)])
-            self.exchanges[name] = exchange
-            self.routes.clear()
-
-    def _require_same_exchange(self, current: Exchange, declaration: ExchangeDeclaration) -> None:
-        what = self.phrase("exchange", current.name)
-        require_equal(what, "type", declaration.type, current.type)
-        require_equal(what, "durable", declaration.durable, current.durable)
-        require_equal(what, "auto_delete", declaration.auto_delete, current.auto_delete)
-        require_equal(what, "internal", declaration.internal, current.internal)
-        require_equal_arguments(what, ("alternate-exchange",), declaration.arguments, current.arguments)
+                await self._record([ExchangeDeclared(declaration.record(self.name))])
+            self.routing.add_exchange(exchange)
 
     async def delete_exchange(self, name: str, *, if_unused: bool) -> None:
         """Delete the exchange and all bindings from and to it (contract X12)."""
@@ -287,62 +164,24 @@ class VirtualHost:
                 return
             if if_unused and not exchange.is_unused:
                 raise PreconditionFailed(f"{self.phrase('exchange', name)} in use")
-            gone = [name, *self._unused_without(("exchange", name))]
-            await self._record(ExchangeDeleted(self.name, each) for each in gone if self.exchanges[each].durable)
-            for each in gone:
-                self._apply_exchange_deleted(each)
-
-    def _unused_without(self, *gone: Destination) -> list[str]:
-        """Return the auto-delete exchanges that lose their last binding when the destinations `gone` go."""
-        lost = dict.fromkeys(gone)
-        waiting = list(gone)
-        unused: list[str] = []
-        while waiting:
-            for source in self._sources.get(waiting.pop(), ()):
-                exchange = self.exchanges[source]
-                if (
-                    exchange.auto_delete
-                    and ("exchange", source) not in lost
-                    and all(destination in lost for destination in exchange.destinations)
-                ):
-                    unused.append(source)
-                    lost[("exchange", source)] = None
-                    waiting.append(("exchange", source))
-        return unused
-
-    def _apply_exchange_deleted(self, name: str) -> None:
-        exchange = self.exchanges.pop(name)
-        for destination in exchange.destinations:
-            self._unlink(destination, name)
-        self._apply_destination_gone(("exchange", name))
-
-    def _apply_destination_gone(self, destination: Destination) -> None:
-        for source in list(self._sources.pop(destination, ())):
-            exchange = self.exchanges.get(source)
-            if exchange is not None:
-                exchange.remove_destination(destination)
-        self.routes.clear()
-
-    def _unlink(self, destination: Destination, source: str) -> None:
-        sources = self._sources.get(destination)
-        if sources is not None:
-            sources.pop(source, None)
-            if not sources:
-                del self._sources[destination]
+            gone = [name, *self.routing.unused_without(("exchange", name))]
+            await self._record(self._deletions(gone))
+            self.routing.remove_exchanges(gone)
 
     # Bindings
 
     async def bind(self, source: str, destination: Destination, routing_key: str, arguments: Arguments) -> None:
         """Bind a queue or an exchange to the exchange `source` (contract Q11, X14)."""
         async with self._changes:
-            binding, is_durable = self._binding(source, destination, routing_key, arguments)
+            self._require_ends(source, destination)
             exchange = self.exchanges[source]
+            binding = Binding(source, destination, routing_key, arguments)
             if binding in exchange.bindings:
                 return
             exchange.check(arguments)
-            if is_durable:
+            if exchange.durable and self.routing.is_durable(destination):
                 await self._record([BindingAdded(self._record_of(binding))])
-            self._apply_bound(binding)
+            self.routing.bind(binding)
 
     async def unbind(self, source: str, destination: Destination, routing_key: str, arguments: Arguments) -> None:
         """Remove a binding; one that is not there is no error (contract Q12)."""
@@ -355,46 +194,27 @@ class VirtualHost:
             if exchange is None or binding not in exchange.bindings:
                 return
             unused = exchange.auto_delete and len(exchange.bindings) == 1
-            gone = [source, *self._unused_without(("exchange", source))] if unused else []
+            gone = [source, *self.routing.unused_without(("exchange", source))] if unused else []
             changes: list[Change] = []
-            if exchange.durable and self._is_durable(destination):
+            if exchange.durable and self.routing.is_durable(destination):
                 changes.append(BindingRemoved(self._record_of(binding)))
-            changes += [ExchangeDeleted(self.name, each) for each in gone if self.exchanges[each].durable]
-            await self._record(changes)
-            exchange.unbind(binding)
-            if destination not in exchange.destinations:
-                self._unlink(destination, source)
-            for each in gone:
-                self._apply_exchange_deleted(each)
-            self.routes.clear()
+            await self._record([*changes, *self._deletions(gone)])
+            self.routing.unbind(binding)
+            self.routing.remove_exchanges(gone)
 
-    def _binding(
-        self, source: str, destination: Destination, routing_key: str, arguments: Arguments
-    ) -> tuple[Binding, bool]:
+    def _require_ends(self, source: str, destination: Destination) -> None:
         self.require_changeable(source)
-        exchange = self.exchange(source)
+        self.exchange(source)
         kind, name = destination
         if kind == "exchange":
             self.require_changeable(name)
             self.exchange(name)
         elif name not in self.queues:
             raise NotFound(f"no {self.phrase('queue', name)}")
-        return Binding(source, destination, routing_key, arguments), exchange.durable and self._is_durable(destination)
-
-    def _is_durable(self, destination: Destination) -> bool:
-        kind, name = destination
-        if kind == "exchange":
-            return name in self.exchanges and self.exchanges[name].durable
-        return name in self.queues and self.queues[name].is_stored
 
     def _record_of(self, binding: Binding) -> BindingRecord:
         kind, name = binding.destination
         return BindingRecord(self.name, binding.source, kind, name, binding.routing_key, binding.arguments.raw)
-
-    def _apply_bound(self, binding: Binding) -> None:
-        self.exchanges[binding.source].bind(binding)
-        self._sources.setdefault(binding.destination, {})[binding.source] = None
-        self.routes.clear()
 
     # Queues
 
@@ -428,21 +248,14 @@ class VirtualHost:
             arguments=declaration.arguments,
         )
         if queue.is_stored:
-            record = QueueRecord(
-                self.name, name, queue.queue_id, False, declaration.auto_delete, declaration.arguments.raw
-            )
-            await self._record([QueueDeclared(record)])
-        self.queues[name] = queue
-        self.routes.clear()
+            await self._record([QueueDeclared(declaration.record(self.name, queue.queue_id))])
+        self.routing.add_queue(queue)
         return queue
 
     def _require_same_queue(self, current: Queue, declaration: QueueDeclaration) -> None:
         if current.owner is not declaration.owner:
             raise self._locked(current.name)
-        what = self.phrase("queue", current.name)
-        require_equal(what, "durable", declaration.durable, current.durable)
-        require_equal(what, "auto_delete", declaration.auto_delete, current.auto_delete)
-        require_equal_arguments(what, QUEUE_ARGUMENTS, declaration.arguments, current.arguments)
+        declaration.require_same(self.phrase("queue", current.name), current)
 
     async def delete_queue(
         self, name: str, owner: object | None = None, *, if_unused: bool = False, if_empty: bool = False
@@ -476,8 +289,8 @@ class VirtualHost:
 
     async def _delete(self, queue: Queue) -> int:
         queue.is_closing = True
-        gone = self._unused_without(("queue", queue.name))
-        changes: list[Change] = [ExchangeDeleted(self.name, each) for each in gone if self.exchanges[each].durable]
+        gone = self.routing.unused_without(("queue", queue.name))
+        changes = self._deletions(gone)
         if queue.is_stored:
             changes.append(QueueDeleted(self.name, queue.name, queue.queue_id))
         try:
@@ -487,10 +300,8 @@ class VirtualHost:
             raise
         count = queue.ready_count
         _, slots = queue.drop_all()
-        del self.queues[queue.name]
-        self._apply_destination_gone(("queue", queue.name))
-        for each in gone:
-            self._apply_exchange_deleted(each)
+        self.routing.remove_queue(queue.name)
+        self.routing.remove_exchanges(gone)
         for consumer in list(queue.consumers):
             consumer.on_queue_deleted()
         queue.consumers.clear()
@@ -520,10 +331,12 @@ class VirtualHost:
             queue.consumers.remove(consumer)
         return queue.auto_delete and queue.was_consumed and not queue.consumers and not queue.is_closing
 
-    # From the store
+    # The store
 
-    async def _record(self, changes: Iterable[Change]) -> None:
-        changes = list(changes)
+    def _deletions(self, exchanges: Iterable[str]) -> list[Change]:
+        return [ExchangeDeleted(self.name, each) for each in exchanges if self.exchanges[each].durable]
+
+    async def _record(self, changes: Sequence[Change]) -> None:
         if changes:
             await self._topology.record(changes)
 
@@ -532,32 +345,36 @@ class VirtualHost:
         complaints = []
         for exchange in topology.exchanges:
             if exchange.vhost == self.name and exchange.name not in self.exchanges:
-                self.exchanges[exchange.name] = Exchange(
-                    exchange.name,
-                    exchange.type,
-                    durable=True,
-                    auto_delete=exchange.auto_delete,
-                    internal=exchange.internal,
-                    arguments=field_tables(exchange.arguments),
+                self.routing.add_exchange(
+                    Exchange(
+                        exchange.name,
+                        exchange.type,
+                        durable=True,
+                        auto_delete=exchange.auto_delete,
+                        internal=exchange.internal,
+                        arguments=field_tables(exchange.arguments),
+                    )
                 )
         for queue in topology.queues:
             if queue.vhost == self.name:
-                self.queues[queue.name] = self._new_queue(
-                    self.name,
-                    queue.name,
-                    queue.queue_id,
-                    durable=True,
-                    auto_delete=queue.auto_delete,
-                    owner=None,
-                    arguments=field_tables(queue.arguments),
+                self.routing.add_queue(
+                    self._new_queue(
+                        self.name,
+                        queue.name,
+                        queue.queue_id,
+                        durable=True,
+                        auto_delete=queue.auto_delete,
+                        owner=None,
+                        arguments=field_tables(queue.arguments),
+                    )
                 )
         for binding in topology.bindings:
             if binding.vhost != self.name:
                 continue
             destination: Destination = (binding.destination_kind, binding.destination)
-            if binding.source in self.exchanges and self._is_durable(destination):
+            if binding.source in self.exchanges and self.routing.is_durable(destination):
                 arguments = field_tables(binding.arguments)
-                self._apply_bound(Binding(binding.source, destination, binding.routing_key, arguments))
+                self.routing.bind(Binding(binding.source, destination, binding.routing_key, arguments))
             else:
                 complaints.append(f"binding from '{binding.source}' to '{binding.destination}' has lost an end")
         return complaints

@@ -1,4 +1,4 @@
-"""A channel: one handler per method, in the order of the specification.
+"""A channel: its frames, and one handler per method in the order of the specification.
 
 Handlers raise what is wrong and never send a close. One that must wait for a port is a coroutine: the channel's later
 frames wait for it in order, other channels go on. Knows the virtual host, its queues and the ports; knows no socket.
@@ -11,15 +11,16 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
 from broker.amqp import methods as amqp
+from broker.amqp import topology_handlers as topology
+from broker.amqp.commit import commit
 from broker.amqp.confirms import Confirms
 from broker.amqp.consumer import Consumer
 from broker.amqp.content import Content
-from broker.amqp.frames import AckRun
 from broker.amqp.method import METHODS, Method, frame
-from broker.amqp.publishing import Publisher, clones
+from broker.amqp.publishing import Publisher
+from broker.amqp.settling import Settler
 from broker.amqp.spec import FRAME_METHOD
 from broker.amqp.transaction import Transaction
-from broker.amqp.unacked import Unacked
 from broker.broker import Broker
 from broker.errors import (
     ChannelFault,
@@ -31,10 +32,9 @@ from broker.errors import (
     SyntaxFault,
     UnexpectedFrame,
 )
-from broker.message import PENDING, SETTLED, TRANSIENT, Message
+from broker.message import TRANSIENT, Message
 from broker.queue import Queue
-from broker.topology import DestinationKind
-from broker.vhost import ExchangeDeclaration, QueueDeclaration, VirtualHost
+from broker.vhost import VirtualHost
 
 if TYPE_CHECKING:
     from broker.amqp.connection import Connection
@@ -50,11 +50,11 @@ class Channel:
         "_consumers",
         "_content",
         "_deferred",
-        "_last_queue",
         "_next_prefetch",
         "_publisher",
+        "_settler",
         "_touched",
-        "_unacked",
+        "ack_run",
         "broker",
         "connection",
         "deferred_octets",
@@ -63,9 +63,11 @@ class Channel:
         "is_closing",
         "is_flowing",
         "last_delivery_tag",
+        "last_queue",
         "prefetch",
         "publish",
         "resolve",
+        "shared_room",
         "unacked",
         "vhost",
     )
@@ -80,17 +82,19 @@ class Channel:
         self.is_busy = False
         self.is_closing = False
         self.last_delivery_tag = 0
-        self._unacked = Unacked()
-        self.unacked = self._unacked.messages
         self._consumers: dict[str, Consumer] = {}
         self._content: Content | None = None
         self._deferred: deque[tuple[int, bytes]] = deque()
         self.deferred_octets = 0
-        self._last_queue = ""
+        self.last_queue = ""
         self._next_prefetch = 0
         self._publisher = Publisher(self, vhost, user)
         self.publish = self._publisher.publish
         self.resolve = self._publisher.resolve
+        self._settler = Settler(self)
+        self.ack_run = self._settler.ack_run
+        self.shared_room = self._settler.shared_room
+        self.unacked = self._settler.unacked
         self._touched = self.broker.touched
         self._update_fast()
 
@@ -181,9 +185,8 @@ class Channel:
             self._remove(consumer)
         transaction = self._publisher.transaction
         if transaction is not None:
-            _, acked, requeued = transaction.take()
-            self._unacked.put_back([*acked, *requeued])
-        self._requeue(self._unacked.take_all())
+            self._settler.roll_back(transaction)
+        self._settler.requeue_all()
 
     def _remove(self, consumer: Consumer) -> bool:
         self._consumers.pop(consumer.consumer_tag, None)
@@ -193,34 +196,17 @@ class Channel:
         self._touched.add(consumer.queue)
         return is_unused
 
-    def shared_room(self) -> int:
-        """Return how many more deliveries the prefetch of the whole channel allows (contract B11).
-
-        What a transaction has acknowledged but not committed counts as unacknowledged.
-        """
-        transaction = self._publisher.transaction
-        uncommitted = 0 if transaction is None else len(transaction.acked) + len(transaction.requeued)
-        return self.prefetch - len(self.unacked) - uncommitted
-
     def touch_consumed_queues(self) -> None:
         """The consumers may have credit again: let their queues dispatch."""
         self._touched.update(consumer.queue for consumer in self._consumers.values())
 
-    def _requeue(self, messages: list[Message]) -> None:
-        by_queue: dict[Queue, list[Message]] = {}
-        for message in messages:
-            queue: Any = message.queue
-            by_queue.setdefault(queue, []).append(message)
-            if message.consumer is not None:
-                message.consumer.unacked -= 1
-        for target, returned in by_queue.items():
-            if self._is_here(target):
-                target.requeue(returned)
-                self._touched.add(target)
-            else:
-                self._drop(returned)
-        if self.prefetch:
-            self.touch_consumed_queues()
+    def queue_name(self, name: str) -> str:
+        """Return `name`, or the last queue declared on this channel when it is empty (contract Q3)."""
+        if name:
+            return name
+        if not self.last_queue:
+            raise NotFound("no previously declared queue")
+        return self.last_queue
 
     # channel
 
@@ -244,98 +230,6 @@ class Channel:
     def on_access_request(self, method: amqp.AccessRequest) -> None:
         self.send(amqp.AccessRequestOk(1))
 
-    # exchange
-
-    async def on_exchange_declare(self, method: amqp.ExchangeDeclare) -> None:
-        name = _clean(method.exchange)
-        if method.passive:
-            self.vhost.require_changeable(name)
-            self.vhost.exchange(name)
-        else:
-            await self.vhost.declare_exchange(
-                ExchangeDeclaration(
-                    name, method.type, method.durable, method.auto_delete, method.internal, method.arguments
-                )
-            )
-        if not method.no_wait:
-            self.send(amqp.ExchangeDeclareOk())
-
-    async def on_exchange_delete(self, method: amqp.ExchangeDelete) -> None:
-        await self.vhost.delete_exchange(_clean(method.exchange), if_unused=method.if_unused)
-        if not method.no_wait:
-            self.send(amqp.ExchangeDeleteOk())
-
-    async def on_exchange_bind(self, method: amqp.ExchangeBind) -> None:
-        await self.vhost.bind(method.source, ("exchange", method.destination), method.routing_key, method.arguments)
-        if not method.no_wait:
-            self.send(amqp.ExchangeBindOk())
-
-    async def on_exchange_unbind(self, method: amqp.ExchangeUnbind) -> None:
-        await self.vhost.unbind(method.source, ("exchange", method.destination), method.routing_key, method.arguments)
-        if not method.no_wait:
-            self.send(amqp.ExchangeUnbindOk())
-
-    # queue
-
-    async def on_queue_declare(self, method: amqp.QueueDeclare) -> None:
-        name = _clean(method.queue)
-        owner = self.connection if method.exclusive else None
-        if method.passive:
-            queue = self.vhost.queue(self._queue_name(name), self.connection)
-        else:
-            declaration = QueueDeclaration(
-                name or self.connection.new_name("amq.gen-"),
-                method.durable,
-                method.auto_delete,
-                method.arguments,
-                owner,
-            )
-            queue = await self.vhost.declare_queue(declaration, is_server_named=not name)
-            if owner is not None:
-                await self.connection.own(queue)
-        self._last_queue = queue.name
-        if not method.no_wait:
-            self.send(amqp.QueueDeclareOk(queue.name, queue.ready_count, len(queue.consumers)))
-
-    def _queue_name(self, name: str) -> str:
-        """Return `name`, or the last queue declared on this channel when it is empty (contract Q3)."""
-        if name:
-            return name
-        if not self._last_queue:
-            raise NotFound("no previously declared queue")
-        return self._last_queue
-
-    async def on_queue_bind(self, method: amqp.QueueBind) -> None:
-        name = self._queue_name(method.queue)
-        routing_key = method.routing_key or ("" if method.queue else name)
-        destination: tuple[DestinationKind, str] = ("queue", name)
-        self.vhost.require_changeable(method.exchange)
-        self.vhost.queue(name, self.connection)
-        await self.vhost.bind(method.exchange, destination, routing_key, method.arguments)
-        if not method.no_wait:
-            self.send(amqp.QueueBindOk())
-
-    async def on_queue_unbind(self, method: amqp.QueueUnbind) -> None:
-        name = self._queue_name(method.queue)
-        routing_key = method.routing_key or ("" if method.queue else name)
-        if name in self.vhost.queues:
-            self.vhost.queue(name, self.connection)
-        await self.vhost.unbind(method.exchange, ("queue", name), routing_key, method.arguments)
-        self.send(amqp.QueueUnbindOk())
-
-    async def on_queue_purge(self, method: amqp.QueuePurge) -> None:
-        count = await self.vhost.purge_queue(self._queue_name(method.queue), self.connection)
-        if not method.no_wait:
-            self.send(amqp.QueuePurgeOk(count))
-
-    async def on_queue_delete(self, method: amqp.QueueDelete) -> None:
-        name = self._queue_name(_clean(method.queue))
-        count = await self.vhost.delete_queue(
-            name, self.connection, if_unused=method.if_unused, if_empty=method.if_empty
-        )
-        if not method.no_wait:
-            self.send(amqp.QueueDeleteOk(count))
-
     # basic
 
     def on_basic_qos(self, method: amqp.BasicQos) -> None:
@@ -353,7 +247,7 @@ class Channel:
         self.send(amqp.BasicQosOk())
 
     def on_basic_consume(self, method: amqp.BasicConsume) -> None:
-        queue = self.vhost.queue(self._queue_name(method.queue), self.connection)
+        queue = self.vhost.queue(self.queue_name(method.queue), self.connection)
         consumer_tag = method.consumer_tag or self.connection.new_name("amq.ctag-")
         if consumer_tag in self._consumers:
             raise NotAllowed(f"attempt to reuse consumer tag '{consumer_tag}'")
@@ -388,7 +282,7 @@ class Channel:
             self.send(amqp.BasicCancel(consumer.consumer_tag, True))
 
     def on_basic_get(self, method: amqp.BasicGet) -> Waiting | None:
-        queue = self.vhost.queue(self._queue_name(method.queue), self.connection)
+        queue = self.vhost.queue(self.queue_name(method.queue), self.connection)
         message = queue.pop()
         if message is None and queue.ready_count:
             return self._get_from_store(queue, method.no_ack)
@@ -427,67 +321,14 @@ class Channel:
             message.consumer = None
             self.unacked[self.last_delivery_tag] = message
 
-    def ack_run(self, acks: AckRun) -> int:
-        """Acknowledge single deliveries in one loop (design §2). Hot."""
-        pop = self.unacked.pop
-        touch = self._touched.add
-        settle = self.broker.journal.settle
-        first = b""
-        count = 0
-        for head, tag, end in acks:
-            if end != 0x00CE or head != first:
-                if count:
-                    break
-                first = head
-            message = pop(tag, None)
-            if message is None:
-                raise PreconditionFailed(f"unknown delivery tag {tag}")
-            consumer = message.consumer
-            if consumer is not None:
-                consumer.unacked -= 1
-                touch(consumer.queue)
-            if message.state != TRANSIENT:
-                settle(message)
-            count += 1
-        if self.prefetch:
-            self.touch_consumed_queues()
-        return count
-
     def on_basic_ack(self, method: amqp.BasicAck) -> None:
-        deliveries = self._unacked.take(method.delivery_tag, method.multiple, self.last_delivery_tag)
-        if self._publisher.transaction is not None:
-            self._publisher.transaction.acked += deliveries
-        else:
-            self._settle(deliveries)
-
-    def _settle(self, deliveries: list[tuple[int, Message]]) -> None:
-        settle = self.broker.journal.settle
-        touch = self._touched.add
-        for _, message in deliveries:
-            consumer = message.consumer
-            if consumer is not None:
-                consumer.unacked -= 1
-                touch(consumer.queue)
-            if message.state != TRANSIENT:
-                settle(message)
-        if self.prefetch:
-            self.touch_consumed_queues()
+        self._settler.ack(method.delivery_tag, multiple=method.multiple)
 
     def on_basic_reject(self, method: amqp.BasicReject) -> None:
-        self._reject(method.delivery_tag, False, method.requeue)
+        self._settler.reject(method.delivery_tag, multiple=False, requeue=method.requeue)
 
     def on_basic_nack(self, method: amqp.BasicNack) -> None:
-        self._reject(method.delivery_tag, method.multiple, method.requeue)
-
-    def _reject(self, tag: int, multiple: bool, requeue: bool) -> None:
-        deliveries = self._unacked.take(tag, multiple, self.last_delivery_tag)
-        transaction = self._publisher.transaction
-        if transaction is not None:
-            (transaction.requeued if requeue else transaction.acked).extend(deliveries)
-        elif requeue:
-            self._requeue([message for _, message in deliveries])
-        else:
-            self._settle(deliveries)
+        self._settler.reject(method.delivery_tag, multiple=method.multiple, requeue=method.requeue)
 
     def on_basic_recover(self, method: amqp.BasicRecover) -> None:
         self._recover(method.requeue)
@@ -499,7 +340,7 @@ class Channel:
     def _recover(self, requeue: bool) -> None:
         if not requeue:
             raise NotImplementedFault("requeue=false")  # contract B26
-        self._requeue(self._unacked.take_all())
+        self._settler.requeue_all()
 
     # confirm and tx
 
@@ -518,7 +359,8 @@ class Channel:
         if self._publisher.confirms is not None:
             raise PreconditionFailed("cannot switch from confirm to tx mode")
         if self._publisher.transaction is None:
-            self._publisher.transaction = Transaction(self.broker.limits.max_uncommitted_bytes)
+            transaction = Transaction(self.broker.limits.max_uncommitted_bytes)
+            self._publisher.transaction = self._settler.transaction = transaction
             self._update_fast()
         self.send(amqp.TxSelectOk())
 
@@ -528,64 +370,12 @@ class Channel:
         return self._publisher.transaction
 
     async def on_tx_commit(self, method: amqp.TxCommit) -> None:
-        """Make publishes and acks real in one store transaction, all or nothing (contract T3)."""
-        publications, acked, requeued = self._transaction().take()
-        messages: list[Message] = []
-        for publication in publications:
-            queues = [queue for queue in publication.queues if self._is_here(queue)]
-            content = (publication.header, publication.body, publication.chunks)
-            if queues:
-                messages += clones(self.broker.ids, publication.route, queues, *content, publication.is_persistent)
-            elif publication.route.mandatory:
-                self._publisher.return_unroutable(publication.route, *content)
-        self.connection.has_committed |= bool(messages)
-        inserts = [message for message in messages if message.state == PENDING]
-        deletes = [message for _, message in acked if message.state != TRANSIENT]
-        if inserts or deletes:
-            targets: list[Any] = [message.queue for message in messages]
-            for queue in targets:
-                queue.holds += 1
-            try:
-                await self.broker.journal.transact(inserts, deletes)
-            finally:
-                for queue in targets:
-                    queue.holds -= 1
-        for message in deletes:
-            message.state = SETTLED
-        by_queue: dict[Any, list[Message]] = {}
-        for message in messages:
-            by_queue.setdefault(message.queue, []).append(message)
-        for queue, members in by_queue.items():
-            if self._is_here(queue):
-                queue.insert(members)
-                self._touched.add(queue)
-            else:
-                self._drop(members)
-        for _, message in acked:
-            if message.consumer is not None:
-                message.consumer.unacked -= 1
-                self._touched.add(message.consumer.queue)
-        self._requeue([message for _, message in requeued])
+        await commit(self, self._publisher, self._settler, self._transaction())
         self.send(amqp.TxCommitOk())
 
-    def _is_here(self, queue: Any) -> bool:
-        return self.vhost.queues.get(queue.name) is queue
-
-    def _drop(self, messages: list[Message]) -> None:
-        """The queue was deleted while its messages were being committed, or while a consumer held them."""
-        for message in messages:
-            if message.state != TRANSIENT:
-                self.broker.journal.settle(message)
-
     def on_tx_rollback(self, method: amqp.TxRollback) -> None:
-        _, acked, requeued = self._transaction().take()
-        self._unacked.put_back([*acked, *requeued])
+        self._settler.roll_back(self._transaction())
         self.send(amqp.TxRollbackOk())
-
-
-def _clean(name: str) -> str:
-    """Strip the line ends that some clients leave in names (contract X1)."""
-    return name.replace("\r", "").replace("\n", "")
 
 
 HANDLERS: Final[dict[type[Method], Any]] = {
@@ -595,15 +385,15 @@ HANDLERS: Final[dict[type[Method], Any]] = {
     amqp.ChannelClose: Channel.on_channel_close,
     amqp.ChannelCloseOk: Channel.on_ignored,
     amqp.AccessRequest: Channel.on_access_request,
-    amqp.ExchangeDeclare: Channel.on_exchange_declare,
-    amqp.ExchangeDelete: Channel.on_exchange_delete,
-    amqp.ExchangeBind: Channel.on_exchange_bind,
-    amqp.ExchangeUnbind: Channel.on_exchange_unbind,
-    amqp.QueueDeclare: Channel.on_queue_declare,
-    amqp.QueueBind: Channel.on_queue_bind,
-    amqp.QueueUnbind: Channel.on_queue_unbind,
-    amqp.QueuePurge: Channel.on_queue_purge,
-    amqp.QueueDelete: Channel.on_queue_delete,
+    amqp.ExchangeDeclare: topology.on_exchange_declare,
+    amqp.ExchangeDelete: topology.on_exchange_delete,
+    amqp.ExchangeBind: topology.on_exchange_bind,
+    amqp.ExchangeUnbind: topology.on_exchange_unbind,
+    amqp.QueueDeclare: topology.on_queue_declare,
+    amqp.QueueBind: topology.on_queue_bind,
+    amqp.QueueUnbind: topology.on_queue_unbind,
+    amqp.QueuePurge: topology.on_queue_purge,
+    amqp.QueueDelete: topology.on_queue_delete,
     amqp.BasicQos: Channel.on_basic_qos,
     amqp.BasicConsume: Channel.on_basic_consume,
     amqp.BasicCancel: Channel.on_basic_cancel,

@@ -1,4 +1,4 @@
-"""A connection: handshake, tuning, channel table, heartbeats, and the one place where errors become closes.
+"""A connection: its phases, output, heartbeats, and the one place where errors become closes.
 
 Sans-IO: octets come in by `receive`, go out through `output`; time comes with `tick`; the edge is told of new output by
 one callable and runs the coroutines it is handed. Duties: bytes to frames (`FrameReader`), frames to channels, the life
@@ -15,23 +15,23 @@ from typing import Any, Final
 import structlog
 
 from broker.amqp import methods as amqp
-from broker.amqp.channel import Channel, Waiting
+from broker.amqp.channel import Channel
+from broker.amqp.channel_table import ChannelTable
+from broker.amqp.content import content_frames
 from broker.amqp.fields import FieldTable
 from broker.amqp.frames import FrameReader
+from broker.amqp.handshake import Handshake
 from broker.amqp.method import METHODS, Method, frame
 from broker.amqp.spec import (
     FRAME_BODY,
-    FRAME_END,
-    FRAME_HEADER,
     FRAME_HEARTBEAT,
     FRAME_METHOD,
     FRAME_MIN_SIZE,
     HEARTBEAT_FRAME,
     PROTOCOL_HEADER,
 )
-from broker.auth.sasl import MECHANISMS, credentials
 from broker.auth.users import Users
-from broker.broker import PRODUCT, Broker
+from broker.broker import Broker
 from broker.errors import (
     AmqpError,
     ChannelFault,
@@ -40,7 +40,6 @@ from broker.errors import (
     FrameFault,
     InternalError,
     LoginRefused,
-    NotAllowed,
     NotImplementedFault,
     ReplyCode,
     SyntaxFault,
@@ -52,31 +51,14 @@ from broker.vhost import VirtualHost
 
 _log = structlog.get_logger(__name__)
 
-_LEGACY_HEADER: Final = b"AMQP\x01\x01\x00\x09"
 _PRE_TUNE_FRAME_MAX: Final = 8192
 _CLOSE_WAIT: Final = 3.0
 _LINGER: Final = 10.0
 """Seconds in which a peer must have read the last of the output."""
-_DEFERRED_LIMIT: Final = 4 * 1024 * 1024
 _BASIC_PUBLISH: Final = amqp.BasicPublish.index
-_CHANNEL_OPEN: Final = amqp.ChannelOpen.index
-_CHANNEL_CLOSE: Final = amqp.ChannelClose.index
-_CHANNEL_CLOSE_OK: Final = amqp.ChannelCloseOk.index
 _SMALL_BODY: Final = 16_384
 _MANY_OWNED: Final = 16
 """Exclusive queues after which a connection looks whether some of them are gone already."""
-
-CAPABILITIES: Final = (
-    "publisher_confirms",
-    "exchange_exchange_bindings",
-    "basic.nack",
-    "consumer_cancel_notify",
-    "connection.blocked",
-    "consumer_priorities",
-    "authentication_failure_close",
-    "per_consumer_qos",
-    "direct_reply_to",
-)
 
 
 class Phase(IntEnum):
@@ -117,12 +99,9 @@ class Connection:
     """The protocol of one client."""
 
     __slots__ = (
-        "_busy",
-        "_channel_max",
-        "_client_capabilities",
+        "_channels",
         "_deadline",
-        "_header",
-        "_heartbeat",
+        "_handshake",
         "_is_close_waiting",
         "_is_flush_scheduled",
         "_now",
@@ -133,8 +112,6 @@ class Connection:
         "_vhost",
         "blocked_reason",
         "broker",
-        "channels",
-        "client_properties",
         "frame_max",
         "has_committed",
         "has_large_output",
@@ -148,7 +125,6 @@ class Connection:
         "phase",
         "reader",
         "spawn",
-        "user",
     )
 
     def __init__(self, surroundings: Surroundings, peer: Peer, on_output: Callable[[], None], now: float) -> None:
@@ -163,9 +139,6 @@ class Connection:
         self.phase = Phase.HEADER
         self.reader = FrameReader(self, _PRE_TUNE_FRAME_MAX)
         self.frame_max = FRAME_MIN_SIZE
-        self.channels: dict[int, Channel] = {}
-        self.client_properties = FieldTable()
-        self.user = ""
         self.output: list[bytes] = []
         self.has_large_output = False
         self.has_committed = False  # a transaction with publishes, since the edge looked the last time
@@ -173,12 +146,9 @@ class Connection:
         self.last_received = now
         self.last_sent = now
         self.blocked_reason = ""
-        self._busy: set[Channel] = set()
-        self._channel_max = self.broker.limits.channel_max
-        self._client_capabilities: dict[str, Any] = {}
+        self._channels = ChannelTable(self)
         self._deadline: float | None = now + self.broker.limits.handshake_timeout
-        self._header = b""
-        self._heartbeat = 0.0
+        self._handshake = Handshake(self.broker, surroundings.users, is_loopback=peer.is_loopback)
         self._is_close_waiting = False
         self._is_flush_scheduled = False
         self._now = now
@@ -199,18 +169,9 @@ class Connection:
         self, channel_id: int, method: Method, header: bytes, body: bytes, chunks: list[bytes] | None
     ) -> None:
         """Queue a method with its content; header and body are frame tails that fit the server's frame size."""
-        start = channel_id.to_bytes(2, "big")
-        body_start = bytes((FRAME_BODY,)) + start
-        self.output += (frame(channel_id, method.encode()), bytes((FRAME_HEADER,)), start, header)
-        for part in chunks if chunks is not None else [body] if body else []:
-            if len(part) + 3 <= self.frame_max:
-                self.output += (body_start, part)
-                continue
-            payload = part[4:-1]
-            room = self.frame_max - 8
-            for at in range(0, len(payload), room):
-                piece = payload[at : at + room]
-                self.output += (body_start, len(piece).to_bytes(4, "big"), piece, FRAME_END)
+        self.output += content_frames(
+            channel_id, method, header, chunks if chunks is not None else [body], self.frame_max
+        )
         self.has_large_output |= len(body) > _SMALL_BODY or chunks is not None
         self.schedule_flush()
 
@@ -255,22 +216,20 @@ class Connection:
     @property
     def wants_input(self) -> bool:
         """False while too much waits for handlers that are not done."""
-        return not self._busy or sum(channel.deferred_octets for channel in self._busy) < _DEFERRED_LIMIT
+        return self._channels.wants_input
 
     def _take_header(self, data: bytes) -> bytes:
-        """Read the protocol header (contract C1); return what follows it."""
-        self._header += data
-        header = self._header[:8]
-        if header not in (PROTOCOL_HEADER, _LEGACY_HEADER):
-            if len(header) < 8 and PROTOCOL_HEADER.startswith(header[:4]):
-                return b""
+        """Return what follows the protocol header, nothing while it is incomplete or when it is another one."""
+        try:
+            rest = self._handshake.take_header(data)
+        except ValueError:
             self.send(PROTOCOL_HEADER)
             self.finish()
             return b""
-        rest, self._header = self._header[8:], b""
+        if rest is None:
+            return b""
         self.phase = Phase.START
-        properties = self._surroundings.server_properties
-        self._send_method(0, amqp.ConnectionStart(0, 9, properties, MECHANISMS, b"en_US"))
+        self._send_method(0, self._handshake.start(self._surroundings.server_properties))
         return rest
 
     def on_frame(self, frame_type: int, channel_id: int, payload: bytes) -> None:
@@ -291,82 +250,25 @@ class Connection:
         elif self.phase != Phase.RUNNING:
             raise ChannelFault(f"channel {channel_id} used before the connection is open")
         else:
-            channel = self.channels.get(channel_id)
-            if channel is None:
-                self._open_channel(frame_type, channel_id, payload)
-            elif channel.is_closing:
-                self._on_frame_of_closing_channel(channel, frame_type, payload)
-            elif channel.is_busy:
-                channel.defer(frame_type, payload)
-            else:
-                self._hand_over(channel, frame_type, payload)
-
-    def _hand_over(self, channel: Channel, frame_type: int, payload: bytes) -> bool:
-        """Let the channel handle a frame; return whether it has to wait for that."""
-        waiting = channel.on_frame(frame_type, payload)
-        if waiting is None:
-            return False
-        channel.set_busy(True)
-        self._busy.add(channel)
-        self.spawn(self._finish(channel, waiting, int.from_bytes(payload[:4], "big")))
-        return True
-
-    async def _finish(self, channel: Channel, waiting: Waiting, method: int) -> None:
-        """Run a handler that waits, then the frames that came in the meantime."""
-        try:
-            await waiting
-        except Exception as error:
-            self.on_error(error, channel.id, method)
-        self._busy.discard(channel)
-        channel.set_busy(False)
-        while not channel.is_closing:
-            kept = channel.next_deferred()
-            if kept is None:
-                channel.set_busy(False)
-                break
-            try:
-                if self._hand_over(channel, *kept):
-                    break
-            except Exception as error:
-                is_method = kept[0] == FRAME_METHOD
-                self.on_error(error, channel.id, int.from_bytes(kept[1][:4], "big") if is_method else 0)
-        self.broker.dispatch()
-        self.schedule_flush()
-        if self._is_close_waiting and not self._is_busy():
-            self.spawn(self._answer_close())
+            self._channels.on_frame(frame_type, channel_id, payload)
 
     # Channels
 
-    def _open_channel(self, frame_type: int, channel_id: int, payload: bytes) -> None:
-        index = int.from_bytes(payload[:4], "big") if frame_type == FRAME_METHOD else 0
-        if index == _CHANNEL_CLOSE_OK:
-            return
-        if index != _CHANNEL_OPEN:
-            raise ChannelFault("expected 'channel.open'")
-        if channel_id > self._channel_max:
-            raise NotAllowed(
-                f"number of channels opened ({len(self.channels)}) has reached the negotiated channel_max"
-                f" ({self._channel_max})"
-            )
-        if self._vhost is None:
-            raise InternalError("channel without virtual host")
-        amqp.ChannelOpen.decode_arguments(payload, 4, len(payload))
-        self.channels[channel_id] = Channel(self, channel_id, self._vhost, self.user)
-        self._send_method(channel_id, amqp.ChannelOpenOk())
+    @property
+    def channels(self) -> dict[int, Channel]:
+        """The channels by number."""
+        return self._channels.by_id
 
     def close_channel(self, channel: Channel) -> None:
         """The client has closed it: the number is free again."""
-        channel.release()
-        del self.channels[channel.id]
+        self._channels.close(channel)
 
-    def _on_frame_of_closing_channel(self, channel: Channel, frame_type: int, payload: bytes) -> None:
-        """Drop everything until the client has seen our close (contract §1.0)."""
-        index = int.from_bytes(payload[:4], "big") if frame_type == FRAME_METHOD else 0
-        if index == _CHANNEL_CLOSE:
-            self._send_method(channel.id, amqp.ChannelCloseOk())
-            del self.channels[channel.id]
-        elif index == _CHANNEL_CLOSE_OK:
-            del self.channels[channel.id]
+    def on_handler_done(self) -> None:
+        """A handler that waited is done, and what came behind it: send, and answer a close that waited for it."""
+        self.broker.dispatch()
+        self.schedule_flush()
+        if self._is_close_waiting and not self._channels.is_busy:
+            self.spawn(self._answer_close())
 
     async def own(self, queue: Queue) -> None:
         """Remember that `queue` ends with this connection, or delete it if that has ended already."""
@@ -378,9 +280,14 @@ class Connection:
             self._owned = {kept for kept in self._owned if not kept.is_closing}
             self._owned_limit = _MANY_OWNED + 2 * len(self._owned)
 
+    @property
+    def client_properties(self) -> FieldTable:
+        """What the client has told of itself."""
+        return self._handshake.client_properties
+
     def has_capability(self, name: str) -> bool:
         """Did the client say that it understands this extension?"""
-        return self._client_capabilities.get(name) is True
+        return self._handshake.has_capability(name)
 
     # Channel 0
 
@@ -402,44 +309,30 @@ class Connection:
         handler(self, kind.decode_arguments(payload, 4, len(payload)))
 
     def _on_start_ok(self, method: amqp.ConnectionStartOk) -> None:
-        self.client_properties = method.client_properties
-        capabilities = method.client_properties.values.get("capabilities")
-        if isinstance(capabilities, dict):
-            self._client_capabilities = capabilities
-        name, password = credentials(method.mechanism, method.response, lambda raw: FieldTable(raw).values)
-        if not self._surroundings.users.accepts(name, password, is_loopback=self.peer.is_loopback):
-            self.log.warning("login refused", user=clip(name, 256), mechanism=method.mechanism)
-            raise LoginRefused(
-                f"Login was refused using authentication mechanism {method.mechanism}."
-                " For details see the broker logfile."
-            )
-        self.user = name
+        try:
+            tune = self._handshake.on_start_ok(method)
+        except LoginRefused:
+            self.log.warning("login refused", user=clip(self._handshake.user, 256), mechanism=method.mechanism)
+            raise
         self.phase = Phase.TUNE
-        limits = self.broker.limits
-        self._send_method(0, amqp.ConnectionTune(limits.channel_max, limits.frame_max, limits.heartbeat))
+        self._send_method(0, tune)
 
     def _on_tune_ok(self, method: amqp.ConnectionTuneOk) -> None:
-        limits = self.broker.limits
-        self.frame_max = _negotiated("frame_max", method.frame_max, limits.frame_max, FRAME_MIN_SIZE)
-        self._channel_max = _negotiated("channel_max", method.channel_max, limits.channel_max, 1)
-        self.reader.frame_max = self.frame_max
-        self.reader.body_limit = min(self.frame_max - 8, limits.max_message_size)
-        self._heartbeat = float(method.heartbeat)
+        self._handshake.on_tune_ok(method)
+        self.frame_max = self.reader.frame_max = self._handshake.frame_max
+        self.reader.body_limit = min(self.frame_max - 8, self.broker.limits.max_message_size)
         self.phase = Phase.OPEN
 
     def _on_open(self, method: amqp.ConnectionOpen) -> None:
-        vhost = self.broker.vhost(method.virtual_host)
-        limit = self.broker.limits.max_connections
-        if len(self.broker.open_connections) >= limit:  # contract C12
-            raise NotAllowed(f"connection refused: node connection limit ({limit}) is reached")
+        self._vhost = self._handshake.on_open(method)
+        self._channels.allow(self._vhost, self._handshake.user, self._handshake.channel_max)
         self.broker.open_connections.add(self)
-        self._vhost = vhost
         self.phase = Phase.RUNNING
         self._deadline = None
         self._send_method(0, amqp.ConnectionOpenOk())
         self.log.info(
             "connection opened",
-            user=self.user,
+            user=self._handshake.user,
             vhost=self._vhost.name,
             name=clip(str(self.client_properties.values.get("connection_name", "")), 256),
         )
@@ -453,13 +346,9 @@ class Connection:
 
     def _on_close(self, method: amqp.ConnectionClose) -> None:
         self.phase = Phase.CLOSING
-        self._is_close_waiting = self._is_busy()  # what was asked for before the close is done before its answer
+        self._is_close_waiting = self._channels.is_busy  # what was asked for before the close is done before its answer
         if not self._is_close_waiting:
             self.spawn(self._answer_close())
-
-    def _is_busy(self) -> bool:
-        """Is a channel still at work on what came before?"""
-        return any(not channel.is_closing for channel in self._busy)
 
     async def _answer_close(self) -> None:
         """Answer after everything that was this connection's alone is free again (contract C13)."""
@@ -543,7 +432,7 @@ class Connection:
     def on_lost(self) -> None:
         """The socket is gone."""
         if self.phase == Phase.RUNNING:
-            self.log.info("connection lost", user=self.user)
+            self.log.info("connection lost", user=self._handshake.user)
         self.phase = Phase.FINISHED
         self._is_close_waiting = False
         self.reader.is_stopped = True
@@ -553,8 +442,7 @@ class Connection:
     def _release_channels(self) -> None:
         """Take the consumers away before anything is dispatched again: nobody would get what they are sent."""
         self.reader.fast.clear()
-        for channel in self.channels.values():
-            channel.release()
+        self._channels.release()
 
     async def _release(self) -> None:
         """Free what belongs to the connection: unacknowledged messages, consumers, exclusive queues."""
@@ -586,7 +474,7 @@ class Connection:
         self._now = now
         if self._deadline is not None and now >= self._deadline:
             return True
-        interval = self._heartbeat
+        interval = self._handshake.heartbeat
         if interval and self.phase == Phase.RUNNING:
             if now - self.last_sent >= interval / 2:
                 self.send(HEARTBEAT_FRAME)
@@ -595,32 +483,6 @@ class Connection:
                 self.log.warning("missed heartbeats from client", timeout=limit)
                 return True
         return False
-
-
-def _negotiated(name: str, value: int, offered: int, minimum: int) -> int:
-    """Check a value of tune-ok against what was offered (contract C9); 0 takes the offer."""
-    if value == 0:
-        return offered
-    if value > offered:
-        raise NotAllowed(f"negotiated {name} = {value} is higher than the maximum allowed value ({offered})")
-    if value < minimum:
-        raise NotAllowed(f"negotiated {name} = {value} is lower than the minimum allowed value ({minimum})")
-    return value
-
-
-def server_properties(version: str, node_id: str, platform: str) -> FieldTable:
-    """Return what connection.start tells of this broker (contract §2.1)."""
-    return FieldTable.of(
-        {
-            "capabilities": dict.fromkeys(CAPABILITIES, True),
-            "product": PRODUCT,
-            "version": version,
-            "platform": platform,
-            "copyright": "The Cordillera authors",
-            "information": "Licensed under the Apache License 2.0",
-            "cluster_name": node_id,
-        }
-    )
 
 
 _CONTROL: Final[dict[type[Method], tuple[Phase, Any]]] = {

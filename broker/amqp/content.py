@@ -1,4 +1,4 @@
-"""Content that does not come in one piece: the frames of one publish, collected (0-9-1 §4.2.6).
+"""Content in more than one piece: frames of one publish collected, those of one message cut (0-9-1 §4.2.6).
 
 Knows the order and the sizes that the frames must have; knows no queue and no property.
 """
@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from broker.amqp.spec import BASIC_CLASS, FRAME_BODY, FRAME_HEADER
+from broker.amqp.method import Method, frame
+from broker.amqp.spec import BASIC_CLASS, FRAME_BODY, FRAME_END, FRAME_HEADER
 from broker.errors import FrameFault, PreconditionFailed, UnexpectedFrame
 
 HARD_MAX_MESSAGE_SIZE: Final = 512 * 1024 * 1024
@@ -67,3 +68,20 @@ class Content:
             raise FrameFault(f"content body is {size - self._missing} octets longer than announced")
         self._missing -= size
         self.chunks.append(tail)
+
+
+def content_frames(channel_id: int, method: Method, header: bytes, bodies: list[bytes], frame_max: int) -> list[bytes]:
+    """Return the octets of a method with its content; `header` and `bodies` are frame tails, cut again if too long."""
+    start = channel_id.to_bytes(2, "big")
+    body_start = bytes((FRAME_BODY,)) + start
+    octets = [frame(channel_id, method.encode()), bytes((FRAME_HEADER,)), start, header]
+    for body in filter(None, bodies):
+        if len(body) + 3 <= frame_max:
+            octets += (body_start, body)
+            continue
+        payload = body[4:-1]
+        room = frame_max - 8
+        for at in range(0, len(payload), room):
+            piece = payload[at : at + room]
+            octets += (body_start, len(piece).to_bytes(4, "big"), piece, FRAME_END)
+    return octets

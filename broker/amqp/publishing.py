@@ -28,7 +28,8 @@ from broker.amqp.transaction import Publication, Transaction
 from broker.errors import AccessRefused, NotImplementedFault, PreconditionFailed, ReplyCode
 from broker.message import COUNTER_MASK, PENDING, TRANSIENT, Message, MessageIdGenerator, tail
 from broker.queue import Queue
-from broker.vhost import Route, VirtualHost
+from broker.routing import Route
+from broker.vhost import VirtualHost
 
 if TYPE_CHECKING:
     from broker.amqp.channel import Channel
@@ -64,7 +65,7 @@ class Publisher:
         self._channel = channel
         self._vhost = vhost
         self._user = user
-        self._routes = vhost.routes
+        self._routes = vhost.routing.routes
         self._append = broker.journal.append
         self._ids = broker.ids
         self._touched = broker.touched
@@ -161,7 +162,7 @@ class Publisher:
         if exchange.internal:
             raise AccessRefused(f"cannot publish to internal {self._vhost.phrase('exchange', publish.exchange)}")
         route = Route(arguments[2:-1], publish.exchange, publish.routing_key, publish.mandatory)
-        route.dynamic = self._vhost.depends_on_headers(publish.exchange)
+        route.dynamic = self._vhost.routing.depends_on_headers(publish.exchange)
         if not route.dynamic:
             route.queues = tuple(self._vhost.route(publish.exchange, publish.routing_key, dict))
             route.queue = route.queues[0] if len(route.queues) == 1 else None

@@ -11,7 +11,7 @@ from typing import TypeAlias
 from broker.errors import ResourceFault
 from broker.message import Message
 from broker.queue import Queue
-from broker.vhost import Route
+from broker.routing import Route
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import count
 
-from broker.amqp.connection import Connection, Surroundings, server_properties
+from broker.amqp.connection import Connection, Surroundings
 from broker.amqp.connection import Peer as Address
 from broker.amqp.fields import EMPTY_TABLE, FieldTable
+from broker.amqp.handshake import server_properties
 from broker.amqp.method import Method
 from broker.amqp.methods import (
     BasicPublish,

@@ -7,14 +7,15 @@ moves any more, and can be crashed. Knows every part; must not judge what client
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from functools import partial
 from itertools import count
 from typing import Any
 
 from broker.amqp import methods as amqp
-from broker.amqp.connection import Connection, Surroundings, server_properties
+from broker.amqp.connection import Connection, Surroundings
 from broker.amqp.connection import Peer as Address
+from broker.amqp.handshake import server_properties
 from broker.amqp.method import Method
 from broker.amqp.properties import BasicProperties
 from broker.auth.users import User, Users
@@ -209,7 +210,7 @@ class NodeInProcess:
         return Client(self, self._surroundings)
 
     @property
-    def queues(self) -> dict[str, Queue]:
+    def queues(self) -> Mapping[str, Queue]:
         return self.broker.vhosts["/"].queues
 
     async def step(self) -> bool:

@@ -15,9 +15,10 @@ from itertools import count
 from typing import Any
 
 from broker.amqp import methods as amqp
-from broker.amqp.connection import Connection, Surroundings, server_properties
+from broker.amqp.connection import Connection, Surroundings
 from broker.amqp.connection import Peer as Remote
 from broker.amqp.fields import EMPTY_TABLE, FieldTable
+from broker.amqp.handshake import server_properties
 from broker.amqp.properties import BasicProperties
 from broker.amqp.spec import HEARTBEAT_FRAME, PROTOCOL_HEADER
 from broker.auth.users import User, Users

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from broker.amqp.fields import EMPTY_TABLE, FieldTable
+from broker.declarations import ExchangeDeclaration, QueueDeclaration
 from broker.errors import AccessRefused, NotFound, ResourceLocked, StoreUnavailable
 from broker.message import Message
 from broker.topology import (
@@ -20,7 +21,7 @@ from broker.topology import (
     QueueRecord,
     Topology,
 )
-from broker.vhost import PREDECLARED, ExchangeDeclaration, QueueDeclaration, VirtualHost
+from broker.vhost import PREDECLARED, VirtualHost
 from tests.support.harness import Harness
 from tests.support.stage import drive
 
@@ -131,7 +132,7 @@ def test_headers_matter_wherever_they_are_looked_at(vhost: VirtualHost, way: str
     if way == "bound":
         bind(vhost, "x", "exchange", "amq.headers")
     name = "amq.headers" if way == "direct" else "x"
-    assert vhost.depends_on_headers(name)
+    assert vhost.routing.depends_on_headers(name)
     assert routed(vhost, name, color="red") == ["q"]
     assert routed(vhost, name, color="blue") == []
 
@@ -140,7 +141,7 @@ def test_headers_do_not_matter_in_a_cycle_without_them(vhost: VirtualHost) -> No
     exchange(vhost, "a", alternate_exchange="b")
     exchange(vhost, "b", alternate_exchange="missing")
     bind(vhost, "b", "exchange", "a")
-    assert not vhost.depends_on_headers("a")
+    assert not vhost.routing.depends_on_headers("a")
 
 
 @pytest.mark.parametrize("change", ["exchange", "queue", "bind", "unbind", "delete queue", "delete exchange"])
@@ -148,7 +149,7 @@ def test_every_change_makes_routes_be_found_anew(vhost: VirtualHost, change: str
     exchange(vhost, "x")
     queue(vhost, "q")
     bind(vhost, "x", "queue", "q")
-    vhost.routes[b"cached"] = None  # type: ignore[assignment]
+    vhost.routing.routes[b"cached"] = None  # type: ignore[assignment]
     if change == "exchange":
         exchange(vhost, "y")
     elif change == "queue":
@@ -161,7 +162,7 @@ def test_every_change_makes_routes_be_found_anew(vhost: VirtualHost, change: str
         drive(vhost.delete_queue("q"))
     else:
         drive(vhost.delete_exchange("x", if_unused=False))
-    assert vhost.routes == {}
+    assert vhost.routing.routes == {}
 
 
 def test_an_exclusive_queue_is_its_owners(vhost: VirtualHost) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from broker.amqp.connection import CAPABILITIES
 from broker.amqp.fields import FieldTable
+from broker.amqp.handshake import CAPABILITIES
 from broker.amqp.method import Method
 from broker.amqp.methods import (
     BasicPublish,

@@ -1,0 +1,132 @@
+"""The channels of one connection: opening, closing, and the order of frames around handlers that wait.
+
+Knows channels and which of them are at work; errors go up to the connection, which makes closes of them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from broker.amqp import methods as amqp
+from broker.amqp.channel import Channel, Waiting
+from broker.amqp.spec import FRAME_METHOD
+from broker.errors import ChannelFault, InternalError, NotAllowed
+from broker.vhost import VirtualHost
+
+if TYPE_CHECKING:
+    from broker.amqp.connection import Connection
+
+_DEFERRED_LIMIT: Final = 4 * 1024 * 1024
+_CHANNEL_OPEN: Final = amqp.ChannelOpen.index
+_CHANNEL_CLOSE: Final = amqp.ChannelClose.index
+_CHANNEL_CLOSE_OK: Final = amqp.ChannelCloseOk.index
+
+
+class ChannelTable:
+    """Channels by number."""
+
+    __slots__ = ("_busy", "_channel_max", "_connection", "_user", "_vhost", "by_id")
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._busy: set[Channel] = set()
+        self._channel_max = 0
+        self._user = ""
+        self._vhost: VirtualHost | None = None
+        self.by_id: dict[int, Channel] = {}
+
+    def allow(self, vhost: VirtualHost, user: str, channel_max: int) -> None:
+        """The connection is open: from now on channels may be opened."""
+        self._vhost = vhost
+        self._user = user
+        self._channel_max = channel_max
+
+    @property
+    def wants_input(self) -> bool:
+        """False while too much waits for handlers that are not done."""
+        return not self._busy or sum(channel.deferred_octets for channel in self._busy) < _DEFERRED_LIMIT
+
+    @property
+    def is_busy(self) -> bool:
+        """Is a channel still at work on what came before?"""
+        return any(not channel.is_closing for channel in self._busy)
+
+    def on_frame(self, frame_type: int, channel_id: int, payload: bytes) -> None:
+        """Handle one frame, or keep it until the handler before it is done."""
+        channel = self.by_id.get(channel_id)
+        if channel is None:
+            self._open(frame_type, channel_id, payload)
+        elif channel.is_closing:
+            self._on_frame_of_closing(channel, frame_type, payload)
+        elif channel.is_busy:
+            channel.defer(frame_type, payload)
+        else:
+            self._hand_over(channel, frame_type, payload)
+
+    def _hand_over(self, channel: Channel, frame_type: int, payload: bytes) -> bool:
+        """Let the channel handle a frame; return whether it has to wait for that."""
+        waiting = channel.on_frame(frame_type, payload)
+        if waiting is None:
+            return False
+        channel.set_busy(True)
+        self._busy.add(channel)
+        self._connection.spawn(self._finish(channel, waiting, int.from_bytes(payload[:4], "big")))
+        return True
+
+    async def _finish(self, channel: Channel, waiting: Waiting, method: int) -> None:
+        """Run a handler that waits, then the frames that came in the meantime."""
+        connection = self._connection
+        try:
+            await waiting
+        except Exception as error:
+            connection.on_error(error, channel.id, method)
+        self._busy.discard(channel)
+        channel.set_busy(False)
+        while not channel.is_closing:
+            kept = channel.next_deferred()
+            if kept is None:
+                channel.set_busy(False)
+                break
+            try:
+                if self._hand_over(channel, *kept):
+                    break
+            except Exception as error:
+                is_method = kept[0] == FRAME_METHOD
+                connection.on_error(error, channel.id, int.from_bytes(kept[1][:4], "big") if is_method else 0)
+        connection.on_handler_done()
+
+    def _open(self, frame_type: int, channel_id: int, payload: bytes) -> None:
+        index = int.from_bytes(payload[:4], "big") if frame_type == FRAME_METHOD else 0
+        if index == _CHANNEL_CLOSE_OK:
+            return
+        if index != _CHANNEL_OPEN:
+            raise ChannelFault("expected 'channel.open'")
+        if channel_id > self._channel_max:
+            raise NotAllowed(
+                f"number of channels opened ({len(self.by_id)}) has reached the negotiated channel_max"
+                f" ({self._channel_max})"
+            )
+        if self._vhost is None:
+            raise InternalError("channel without virtual host")
+        amqp.ChannelOpen.decode_arguments(payload, 4, len(payload))
+        channel = self.by_id[channel_id] = Channel(self._connection, channel_id, self._vhost, self._user)
+        channel.send(amqp.ChannelOpenOk())
+
+    def close(self, channel: Channel) -> None:
+        """The client has closed it: the number is free again."""
+        channel.release()
+        del self.by_id[channel.id]
+
+    def _on_frame_of_closing(self, channel: Channel, frame_type: int, payload: bytes) -> None:
+        """Drop everything until the client has seen our close (contract §1.0)."""
+        index = int.from_bytes(payload[:4], "big") if frame_type == FRAME_METHOD else 0
+        if index == _CHANNEL_CLOSE:
+            channel.send(amqp.ChannelCloseOk())
+            del self.by_id[channel.id]
+        elif index == _CHANNEL_CLOSE_OK:
+            del self.by_id[channel.id]
+
+    def release(self) -> None:
+        """Let go of everything that the channels hold; their numbers stay taken."""
+        for channel in self.by_id.values():
+            channel.release()

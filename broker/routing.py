@@ -1,0 +1,168 @@
+"""What a virtual host has, as a graph: from a routing key to queues, and from a deletion to all that goes with it.
+
+The one place where exchanges, queues and bindings change in memory, after somebody decided and the store recorded it.
+Refuses nothing, records nothing; knows no declaration, no store and no frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from broker.exchange import Binding, Destination, Exchange, Headers
+from broker.queue import Queue
+
+
+class Route:
+    """Where messages published with the same arguments go; kept until the topology changes.
+
+    `queue` is the only queue, or None when there are none or several. A `dynamic` route depends on headers: its
+    queues are found anew for each message.
+    """
+
+    __slots__ = ("dynamic", "exchange", "mandatory", "queue", "queues", "routing", "routing_key")
+
+    def __init__(self, routing: bytes, exchange: str, routing_key: str, mandatory: bool) -> None:
+        self.routing = routing
+        self.exchange = exchange
+        self.routing_key = routing_key
+        self.mandatory = mandatory
+        self.dynamic = False
+        self.queues: Sequence[Queue] = ()
+        self.queue: Queue | None = None
+
+
+class RoutingTable:
+    """The exchanges and queues of a virtual host, the bindings between them, and the routes found so far."""
+
+    __slots__ = ("_sources", "exchanges", "queues", "routes")
+
+    def __init__(self) -> None:
+        self.exchanges: dict[str, Exchange] = {}
+        self.queues: dict[str, Queue] = {}
+        self.routes: dict[bytes, Route] = {}  # by the octets of a publish's arguments; every change here empties it
+        self._sources: dict[Destination, dict[str, None]] = {}  # which exchanges have a binding to it
+
+    # Questions
+
+    def route(self, exchange: Exchange, routing_key: str, headers: Headers) -> list[Queue]:
+        """Return the queues for a message, each once: through bindings, exchanges bound to exchanges, alternates."""
+        found: dict[str, Queue] = {}
+        waiting, visited = [exchange], {exchange.name}
+        while waiting:
+            current = waiting.pop()
+            is_routed = False
+            for kind, name in _destinations(current, routing_key, headers):
+                if kind == "queue":
+                    queue = self.queues.get(name)
+                    if queue is not None:
+                        found[name] = queue
+                        is_routed = True
+                elif name in self.exchanges:
+                    is_routed = True
+                    if name not in visited:
+                        visited.add(name)
+                        waiting.append(self.exchanges[name])
+            alternate = current.alternate
+            if not is_routed and alternate is not None and alternate not in visited and alternate in self.exchanges:
+                visited.add(alternate)
+                waiting.append(self.exchanges[alternate])
+        return list(found.values())
+
+    def depends_on_headers(self, exchange_name: str) -> bool:
+        """Can a message's headers change where this exchange sends it, directly or further on?"""
+        waiting, visited = [exchange_name], {exchange_name}
+        while waiting:
+            exchange = self.exchanges.get(waiting.pop())
+            if exchange is None:
+                continue
+            if exchange.uses_headers:
+                return True
+            following = [name for kind, name in exchange.destinations if kind == "exchange"]
+            if exchange.alternate is not None:
+                following.append(exchange.alternate)
+            for name in following:
+                if name not in visited:
+                    visited.add(name)
+                    waiting.append(name)
+        return False
+
+    def is_durable(self, destination: Destination) -> bool:
+        """Does the store know this destination, so that a binding to it may be stored?"""
+        kind, name = destination
+        if kind == "exchange":
+            return name in self.exchanges and self.exchanges[name].durable
+        return name in self.queues and self.queues[name].is_stored
+
+    def unused_without(self, gone: Destination) -> list[str]:
+        """Return the auto-delete exchanges that lose their last binding when `gone` goes, one after the other."""
+        lost = {gone: None}
+        waiting = [gone]
+        unused: list[str] = []
+        while waiting:
+            for source in self._sources.get(waiting.pop(), ()):
+                exchange = self.exchanges[source]
+                if (
+                    exchange.auto_delete
+                    and ("exchange", source) not in lost
+                    and all(destination in lost for destination in exchange.destinations)
+                ):
+                    unused.append(source)
+                    lost[("exchange", source)] = None
+                    waiting.append(("exchange", source))
+        return unused
+
+    # Changes
+
+    def add_exchange(self, exchange: Exchange) -> None:
+        self.exchanges[exchange.name] = exchange
+        self.routes.clear()
+
+    def add_queue(self, queue: Queue) -> None:
+        self.queues[queue.name] = queue
+        self.routes.clear()
+
+    def bind(self, binding: Binding) -> None:
+        """Add `binding`, whose exchange is there."""
+        self.exchanges[binding.source].bind(binding)
+        self._sources.setdefault(binding.destination, {})[binding.source] = None
+        self.routes.clear()
+
+    def unbind(self, binding: Binding) -> None:
+        """Remove `binding`; what loses its last binding by that stays until it is removed."""
+        exchange = self.exchanges[binding.source]
+        exchange.unbind(binding)
+        if binding.destination not in exchange.destinations:
+            self._unlink(binding.destination, binding.source)
+        self.routes.clear()
+
+    def remove_exchanges(self, names: Iterable[str]) -> None:
+        """Remove exchanges with every binding from and to them."""
+        for name in names:
+            for destination in self.exchanges.pop(name).destinations:
+                self._unlink(destination, name)
+            self._remove_bindings_to(("exchange", name))
+
+    def remove_queue(self, name: str) -> None:
+        """Remove a queue with every binding to it."""
+        del self.queues[name]
+        self._remove_bindings_to(("queue", name))
+
+    def _remove_bindings_to(self, destination: Destination) -> None:
+        for source in self._sources.pop(destination, ()):
+            exchange = self.exchanges.get(source)
+            if exchange is not None:
+                exchange.remove_destination(destination)
+        self.routes.clear()
+
+    def _unlink(self, destination: Destination, source: str) -> None:
+        sources = self._sources.get(destination)
+        if sources is not None:
+            sources.pop(source, None)
+            if not sources:
+                del self._sources[destination]
+
+
+def _destinations(exchange: Exchange, routing_key: str, headers: Headers) -> Iterable[Destination]:
+    if exchange.name == "":
+        return (("queue", routing_key),)
+    return exchange.match(routing_key, headers)

@@ -1,0 +1,83 @@
+"""The routing table by itself: what goes with a deletion (contract X9, X12). Routes are in tests/unit/test_vhost.py."""
+
+from __future__ import annotations
+
+import pytest
+
+from broker.amqp.fields import EMPTY_TABLE
+from broker.exchange import Binding, Destination, Exchange
+from broker.routing import Route, RoutingTable
+
+
+def table_with(*exchanges: str, auto_delete: bool = True) -> RoutingTable:
+    table = RoutingTable()
+    for name in exchanges:
+        table.add_exchange(Exchange(name, "fanout", EMPTY_TABLE, durable=True, auto_delete=auto_delete))
+    return table
+
+
+def binding(source: str, destination: str, key: str = "") -> Binding:
+    return Binding(source, ("exchange", destination), key, EMPTY_TABLE)
+
+
+@pytest.fixture
+def chain() -> RoutingTable:
+    table = table_with("a", "b", "c")
+    table.bind(binding("a", "b"))
+    table.bind(binding("b", "c"))
+    return table
+
+
+def test_exchanges_that_lose_their_last_binding_go_one_after_the_other(chain: RoutingTable) -> None:
+    assert chain.unused_without(("exchange", "c")) == ["b", "a"]
+
+
+def test_an_exchange_with_another_binding_stays_and_so_does_what_leads_to_it(chain: RoutingTable) -> None:
+    chain.add_exchange(Exchange("d", "fanout", EMPTY_TABLE))
+    chain.bind(binding("b", "d"))
+    assert chain.unused_without(("exchange", "c")) == []
+
+
+def test_an_exchange_that_is_not_auto_delete_stays() -> None:
+    table = table_with("a", "b", auto_delete=False)
+    table.bind(binding("a", "b"))
+    assert table.unused_without(("exchange", "b")) == []
+
+
+def test_a_cycle_of_exchanges_is_followed_once(chain: RoutingTable) -> None:
+    chain.bind(binding("c", "a"))
+    assert chain.unused_without(("exchange", "c")) == ["b", "a"]
+
+
+def test_asking_what_would_go_changes_nothing(chain: RoutingTable) -> None:
+    chain.unused_without(("exchange", "c"))
+    assert list(chain.exchanges) == ["a", "b", "c"]
+    assert chain.unused_without(("exchange", "c")) == ["b", "a"]
+
+
+def test_a_removed_exchange_takes_the_bindings_from_and_to_it_along(chain: RoutingTable) -> None:
+    chain.remove_exchanges(["b"])
+    assert list(chain.exchanges) == ["a", "c"]
+    assert chain.exchanges["a"].is_unused
+    assert chain.unused_without(("exchange", "c")) == []
+
+
+def test_a_destination_stays_known_until_its_last_binding_goes() -> None:
+    table = table_with("a", "b")
+    table.bind(binding("a", "b", "one"))
+    table.bind(binding("a", "b", "two"))
+    table.unbind(binding("a", "b", "one"))
+    assert table.unused_without(("exchange", "b")) == ["a"]
+    table.unbind(binding("a", "b", "two"))
+    assert table.unused_without(("exchange", "b")) == []
+
+
+def test_a_removal_makes_routes_be_found_anew(chain: RoutingTable) -> None:
+    chain.routes[b"arguments"] = Route(b"", "a", "", False)
+    chain.remove_exchanges(["c"])
+    assert chain.routes == {}
+
+
+@pytest.mark.parametrize("destination", [("exchange", "missing"), ("queue", "missing")])
+def test_what_is_not_there_is_not_durable(destination: Destination) -> None:
+    assert not table_with("a").is_durable(destination)
