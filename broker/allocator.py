@@ -25,3 +25,9 @@ def keep_freed_memory() -> None:
         mallopt(_M_TRIM_THRESHOLD, _KEPT)
         mallopt(_M_TOP_PAD, _KEPT // 4)
         mallopt(_M_MMAP_THRESHOLD, _KEPT // 2)
+
+
+def give_back_freed_memory() -> None:
+    """Return everything that is free to the system: for when the load is over."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)

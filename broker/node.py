@@ -19,6 +19,7 @@ from typing import Final
 import structlog
 
 from broker.alarms import Alarms, Thresholds, disk_free_octets, resident_octets, total_memory
+from broker.allocator import give_back_freed_memory
 from broker.amqp.connection import Surroundings
 from broker.amqp.fields import EMPTY_TABLE, FieldTable
 from broker.amqp.handshake import server_properties
@@ -121,7 +122,7 @@ class Node:
         on_started: Callable[[Started], None],
     ) -> tuple[list[asyncio.Task[None]], Broker, Journal]:
         """Serve clients until the node is to stop; their work is in `tasks`, what never ends by itself in `forever`."""
-        server = AmqpServer(self._clock, tasks)
+        server = AmqpServer(self._clock, tasks, give_back_freed_memory)
         touched_confirms: set[Confirmable] = set()
         ids = MessageIdGenerator(registration.lane, registration.last_message_id)
         slots = LocalSlotCoordinator()

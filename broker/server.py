@@ -10,7 +10,7 @@ import asyncio
 import ipaddress
 import socket
 import ssl
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Final, cast
 
 import structlog
@@ -87,6 +87,7 @@ class AmqpProtocol(asyncio.Protocol):
             self.hold(_DEFERRED)
         if len(data) >= _FAIR_READ:
             # libuv would read on from a fast publisher up to 32 times before anybody else has a turn.
+            server.had_large_reads = True
             self.hold(_TURN)
             self._loop.call_soon(self._next_turn, _TURNS_BEHIND if is_behind else 1)
 
@@ -176,8 +177,12 @@ class AmqpProtocol(asyncio.Protocol):
 class AmqpServer:
     """Listens for clients and keeps the ones there are."""
 
-    def __init__(self, clock: Clock, tasks: asyncio.TaskGroup) -> None:
+    def __init__(self, clock: Clock, tasks: asyncio.TaskGroup, on_quiet: Callable[[], None] = lambda: None) -> None:
+        """`on_quiet` is called once when large reads have ended for a while."""
         self.clock = clock
+        self.had_large_reads = False
+        self._on_quiet = on_quiet
+        self._is_quiet = True
         self.surroundings: Surroundings
         self.protocols: set[AmqpProtocol] = set()
         self.waiting_publishers: set[AmqpProtocol] = set()
@@ -256,6 +261,10 @@ class AmqpServer:
         """Let every connection look at the time. When the loop was late, what clients sent may not be read yet."""
         was_late = now - self._last_tick > 3 * _TICK
         self._last_tick = now
+        was_quiet, self._is_quiet = self._is_quiet, not self.had_large_reads
+        self.had_large_reads = False
+        if self._is_quiet and not was_quiet:
+            self._on_quiet()
         for protocol in tuple(self.protocols):
             if protocol.connection.tick(now, may_expire=not (was_late or protocol.is_held)):
                 protocol.abort()

@@ -28,6 +28,7 @@ from broker.amqp.spec import PROTOCOL_HEADER
 from broker.clock import SystemClock
 from broker.errors import StoreUnavailable
 from broker.server import AmqpServer, _peer
+from tests.support.clock import FakeClock
 from tests.support.edge import Edge, Node
 from tests.support.peer import Peer, command
 
@@ -350,3 +351,14 @@ async def test_after_a_large_read_consumers_that_are_behind_have_several(node: N
     edge.deliver(command(1, BasicQos(prefetch_count=1)) + command(1, BasicConsume(queue="q")))
     edge.deliver(command(1, BasicPublish(routing_key="q"), body=b"m" * 100) * 1000)
     assert await turns_until_read_again(node, edge) == 8
+
+
+def test_the_end_of_large_reads_is_told_once() -> None:
+    told: list[float] = []
+    clock = FakeClock()
+    server = AmqpServer(clock, asyncio.TaskGroup(), lambda: told.append(clock.monotonic()))
+    for had_large_reads in (False, True, True, False, False):
+        clock.advance(1.0)
+        server.had_large_reads = had_large_reads
+        server.tick(clock.monotonic())
+    assert told == [1004.0]
