@@ -13,7 +13,7 @@ from typing import Any
 
 import broker.node
 from broker.__main__ import main
-from broker.message import Message, StorageQueue
+from broker.message import PENDING, Message, StorageQueue
 from broker.ports import Batch, Registration
 from broker.slot import Slot
 
@@ -61,10 +61,16 @@ class TearsTransactions(Mutant):
     """Writes what belongs together in two transactions."""
 
     async def write(self, batch: Batch) -> None:
-        # A transaction's messages are the last of their batch.
-        await self._store.write(replace(batch, inserts=batch.inserts[:-3], deletes=[], purges=[]))
-        await asyncio.sleep(0.05)
-        await self._store.write(replace(batch, inserts=batch.inserts[-3:]))
+        # The journal marks what it writes; a transaction's messages are still pending. Half of them come much later.
+        together = [message for message in batch.inserts if message.state == PENDING]
+        late = together[len(together) // 2 :]
+        if len(together) < 2:
+            await self._store.write(batch)
+            return
+        early = [message for message in batch.inserts if message not in late]
+        await self._store.write(replace(batch, inserts=early, deletes=[], purges=[]))
+        await asyncio.sleep(0.3)
+        await self._store.write(replace(batch, inserts=late))
 
 
 class ForgetsDeliveries(Mutant):
