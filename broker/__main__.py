@@ -21,6 +21,8 @@ import sys  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import TYPE_CHECKING, Final  # noqa: E402
 
+from broker import __version__  # noqa: E402
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -72,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--loop", default="auto", choices=("auto", "uvloop", "asyncio"), help="event loop, default: %(default)s"
     )
-    parser.add_argument("--version", action="version", version="cordillera 0.1.0")
+    parser.add_argument("--version", action="version", version=f"cordillera {__version__}")
     return parser
 
 
@@ -188,7 +190,7 @@ def _banner(started: Started, config: Configuration) -> None:
         return
     admin = config.user_mgt.admin_user_name
     lines = (
-        f"  Cordillera 0.1.0   python {sys.version.split()[0]}   node {started.node_id}   pid {os.getpid()}",
+        f"  Cordillera {__version__}   python {sys.version.split()[0]}   node {started.node_id}   pid {os.getpid()}",
         f"  store    {started.store}   healthy ({started.store_seconds * 1000:.1f} ms)"
         f"   {started.queues} queues, {started.messages} messages",
         f"  amqp     {amqp}   amqps {amqps}",

@@ -65,10 +65,6 @@ class Broker:
         self.touched: set[Queue] = set()
         self.touched_confirms = touched_confirms
 
-    def journal_is_full(self) -> bool:
-        """Should whoever has just published wait for the store?"""
-        return self.journal.check_full()
-
     def vhost(self, name: str) -> VirtualHost:
         """Return the virtual host a client opens; clients of WSO2 write a slash before its name (andes.md §1.4)."""
         vhost = self.vhosts.get(name) or self.vhosts.get(name.removeprefix("/"))

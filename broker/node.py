@@ -18,6 +18,7 @@ from typing import Final
 
 import structlog
 
+from broker import __version__
 from broker.alarms import Alarms, Thresholds, disk_free_octets, resident_octets, total_memory
 from broker.allocator import give_back_freed_memory
 from broker.amqp.connection import Surroundings
@@ -43,7 +44,6 @@ from broker.vhost import VirtualHost
 
 _log = structlog.get_logger(__name__)
 
-VERSION: Final = "0.1.0"
 DEFAULT_VHOSTS: Final = ("/", "carbon")
 _QUEUE_IDS_AHEAD: Final = 1000
 _STOP_PATIENCE: Final = 3.0
@@ -152,7 +152,7 @@ class Node:
         )
         messages = await self._restore(broker, registration, slots, new_queue)
         server.surroundings = Surroundings(
-            broker, self._users(), server_properties(VERSION, self.node_id, _platform()), _new_name, server.spawn
+            broker, self._users(), server_properties(__version__, self.node_id, _platform()), _new_name, server.spawn
         )
         loops = [
             forever.create_task(journal.run(), name="journal"),

@@ -76,7 +76,7 @@ class AmqpProtocol(asyncio.Protocol):
         connection.receive(data, self._clock())
         if ids.last != last_id or connection.has_committed:
             connection.has_committed = False
-            if broker.journal_is_full():
+            if broker.journal.check_full():
                 self.hold(_FULL)
                 server.waiting_publishers.add(self)
             if server.alarm:

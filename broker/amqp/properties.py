@@ -59,29 +59,6 @@ class BasicProperties:
     cluster_id: str | None = None
 
 
-def property_flags(header_payload: bytes) -> int:
-    """Return the flags of the properties that are set: test them with FLAG_..., decode nothing that is not there."""
-    return _read_flags(header_payload)[0]
-
-
-def delivery_mode(header_payload: bytes) -> int:
-    """Return the delivery mode, 0 when unset. Hot: walks over what lies before it and decodes nothing."""
-    try:
-        set_flags = header_payload[12]
-        if not set_flags & 0x10:
-            return 0
-        offset = 14 if not header_payload[13] & FLAG_CONTINUATION else _read_flags(header_payload)[1]
-        if set_flags & 0x80:
-            offset += 1 + header_payload[offset]
-        if set_flags & 0x40:
-            offset += 1 + header_payload[offset]
-        if set_flags & 0x20:
-            offset += 4 + int.from_bytes(header_payload[offset : offset + 4], "big")
-        return header_payload[offset]
-    except IndexError:
-        raise SyntaxFault("content header: ends inside the properties") from None
-
-
 def decode_properties(header_payload: bytes) -> BasicProperties:
     """Return all properties, their headers validated.
 
@@ -110,6 +87,8 @@ def walk_properties(octets: bytes, end: int) -> tuple[int, int]:
 
     Decodes nothing, but makes sure that the properties end where they should. The mode is 0 when unset.
     """
+    if end < 2:
+        raise SyntaxFault("content header: ends inside the property flags")
     flags, offset = octets[0] << 8 | octets[1], 2
     if flags & (_FLAG_RESERVED | FLAG_CONTINUATION):
         flags, offset = _read_flags(bytes(_FLAGS_OFFSET) + octets[:end])

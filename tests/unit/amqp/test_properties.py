@@ -10,9 +10,8 @@ from broker.amqp.properties import (
     PERSISTENT,
     BasicProperties,
     decode_properties,
-    delivery_mode,
     encode_header,
-    property_flags,
+    walk_properties,
 )
 from broker.errors import FrameFault, ReplyCode, SyntaxFault
 
@@ -34,6 +33,14 @@ ALL = BasicProperties(
     app_id="app",
     cluster_id="",
 )
+
+
+def property_flags(payload: bytes) -> int:
+    return walk_properties(payload[12:], len(payload) - 12)[0]
+
+
+def delivery_mode(payload: bytes) -> int:
+    return walk_properties(payload[12:], len(payload) - 12)[1]
 
 
 def test_a_header_is_class_weight_body_size_flags_and_the_properties_that_are_set():
