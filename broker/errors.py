@@ -137,6 +137,10 @@ class StoreUnavailable(StoreError):
     """The store cannot be reached or cannot write now; the same call may succeed later."""
 
 
+class StoreFull(StoreUnavailable):
+    """The store has no room for new rows now; deletes may still succeed."""
+
+
 class StoreLocked(StoreError):
     """Another process holds the data directory."""
 

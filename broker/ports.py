@@ -119,7 +119,11 @@ class Store(MessageStore, TopologyStore, NodeStore, Protocol):
     """A whole store, as a node opens it."""
 
     async def open(self) -> None:
-        """Lock, connect, create or check the schema. Raises `StoreLocked`, `StoreUnavailable` or `StoreError`."""
+        """Lock, connect, create or check the schema.
+
+        Raises `ConfigError` for what only a human can mend, `StoreUnavailable` for what time can, `StoreLocked` or
+        another `StoreError`.
+        """
         ...
 
     async def close(self) -> None:
@@ -128,6 +132,13 @@ class Store(MessageStore, TopologyStore, NodeStore, Protocol):
 
     async def probe(self) -> float:
         """Do one tiny durable write and return how many seconds it took."""
+        ...
+
+    async def check_safety(self) -> Sequence[str]:
+        """Return one line for each setting of the database under which a committed message can be lost.
+
+        There is none when a commit means what it must (reliability.md §2.8). Call it after `open`.
+        """
         ...
 
     def describe(self) -> str:

@@ -91,6 +91,9 @@ class MemoryStore:
         self._opened()
         return 0.0
 
+    async def check_safety(self) -> list[str]:
+        return []
+
     async def write(self, batch: Batch) -> None:
         state = self._opened()
         name_large_content(batch.inserts)

@@ -144,6 +144,9 @@ class SqliteStore:
 
         return await self._on_writer(timed)
 
+    async def check_safety(self) -> list[str]:
+        return []  # `_PRAGMAS` are ours to set
+
     async def _in_transaction(self, function: Callable[[Connection], T]) -> T:
         def run() -> T:
             with self._engine.begin() as connection:
