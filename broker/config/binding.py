@@ -6,7 +6,6 @@ models; this module brings their complaints back to file, line and element.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,7 @@ from pydantic import ValidationError
 
 from broker.config.layout import Entry, Layout, layout_of
 from broker.config.substitution import secret_from_alias, secret_from_file, substitute
-from broker.config.values import Section, one_line
+from broker.config.values import Section, did_you_mean, one_line
 from broker.config.xml_reader import Node
 from broker.errors import ConfigError
 
@@ -266,7 +265,7 @@ def _text(text: str, child: Node | None, entry: Entry, reading: Reading, path: P
         if entry.is_verbatim:
             return text
         text = substitute(text, reading.environ)
-        if entry.is_secret and text.startswith("file:"):
+        if entry.may_be_in_file and text.startswith("file:"):
             text, warning = secret_from_file(text, reading.folder)
             if warning:
                 reading.warn(reading.lines[path], f"{spell(path)}: {warning}")
@@ -294,7 +293,4 @@ def _unknown_child(model: type[Section], layout: Layout, child: Node, reading: R
 
 
 def _unknown(kind: str, name: str, place: str, known: list[str]) -> str:
-    lower = {candidate.lower(): candidate for candidate in known}
-    close = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.7)
-    hint = f"; did you mean '{lower[close[0]]}'?" if close else ""
-    return f"unknown {kind} '{name}' in {place}{hint}"
+    return f"unknown {kind} '{name}' in {place}{did_you_mean(name, known)}"

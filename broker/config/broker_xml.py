@@ -254,6 +254,10 @@ class Persistence(Section):
     cache: Cache = xml("cache", Cache())
     id_generator: Name = xml("idGenerator", _ANDES_ID_GENERATOR)
     store_health_check_interval: Count = xml("storeHealthCheckInterval", 10)
+    # This broker's own: what to do about a database whose settings can lose a commit (reliability.md §2.8).
+    store_safety_check: Annotated[Literal["warn", "enforce"], one_of("warn", "enforce")] = xml(
+        "storeSafetyCheck", "warn"
+    )
 
 
 class Transaction(Section):

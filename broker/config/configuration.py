@@ -22,7 +22,7 @@ from broker.config.broker_xml import (
     Transports,
 )
 from broker.config.carbon import Carbon
-from broker.config.datasources import Datasources
+from broker.config.datasources import Datasources, PoolConfiguration
 from broker.config.hazelcast import Hazelcast
 from broker.config.performance_tuning import PerformanceTuning
 from broker.config.qpid_config import QpidConfig
@@ -87,9 +87,14 @@ class Configuration(Section):
         return self._with_offset(self.carbon.ports.jmx.rmi_server_port)
 
     @property
-    def store_url(self) -> StoreUrl:
-        """The database of the message store; loading has made sure that there is one."""
+    def datasource(self) -> PoolConfiguration:
+        """The message store's database and pool; loading has made sure that there is one."""
         return self.datasources.resolve(self.persistence.message_store.data_source)
+
+    @property
+    def store_url(self) -> StoreUrl:
+        """The message store's database."""
+        return self.datasource.store_url
 
     def _with_offset(self, port: int) -> int:
         return port + self.carbon.offset if port else 0

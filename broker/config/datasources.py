@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from broker.config import store_url
 from broker.config.store_url import StoreUrl
-from broker.config.values import NO_SECRET, Boolean, Count, CountOrZero, Name, Section, xml
+from broker.config.values import NO_SECRET, Boolean, Count, CountOrZero, Name, SecretText, Section, xml
 
 DEFAULT_URL = "jdbc:sqlite:./broker-data/mb.db"
 
@@ -28,8 +28,8 @@ class JndiConfig(Section):
 class DataSourceProps(Section):
     """Properties of the XA form, which has no `url` element."""
 
-    url: str = xml("property[URL]", "", in_repr=False)
-    user: str = xml("property[user]", "")
+    url: SecretText = xml("property[URL]", "", in_repr=False)
+    user: SecretText = xml("property[user]", "")
     password: SecretStr = xml("property[password]", NO_SECRET)
     others: Mapping[str, str] = xml("property[*]", {}, in_repr=False)
 
@@ -39,8 +39,8 @@ class PoolConfiguration(Section):
 
     has_foreign_content: ClassVar[bool] = True
 
-    url: str = xml("url", DEFAULT_URL, in_repr=False)
-    username: str = xml("username", "")
+    url: SecretText = xml("url", DEFAULT_URL, in_repr=False)
+    username: SecretText = xml("username", "")
     password: SecretStr = xml("password", NO_SECRET)
     driver_class_name: str = xml("driverClassName", "")
     max_active: Count = xml("maxActive", 50)
@@ -59,9 +59,14 @@ class PoolConfiguration(Section):
     data_source_props: DataSourceProps = xml("dataSourceProps", DataSourceProps())
 
     @property
+    def is_xa(self) -> bool:
+        """Whether `dataSourceProps` has the URL."""
+        return bool(self.data_source_class_name and self.data_source_props.url)
+
+    @property
     def store_url(self) -> StoreUrl:
         """The database meant. Raises ValueError."""
-        if self.data_source_class_name and self.data_source_props.url:
+        if self.is_xa:
             return store_url.parse(
                 self.data_source_props.url, self.data_source_props.user, self.data_source_props.password
             )
@@ -117,10 +122,10 @@ class Datasources(Section):
         by_jndi_name = (source for source in sources if source.jndi_name == name)
         return next(by_jndi_name, None) or next((source for source in sources if source.name == name), None)
 
-    def resolve(self, name: str) -> StoreUrl:
-        """Return the database of that name. Raises ValueError naming the known ones."""
+    def resolve(self, name: str) -> PoolConfiguration:
+        """Return the database of that name and its pool. Raises ValueError naming the known ones."""
         source = self.find(name)
         if source is None:
             known = ", ".join(source.jndi_name for source in self.datasources.datasource)
             raise ValueError(f"no datasource has the JNDI name '{name}'; known are {known}")
-        return source.definition.configuration.store_url
+        return source.definition.configuration

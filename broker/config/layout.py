@@ -14,7 +14,7 @@ from typing import Any, TypeGuard, get_args, get_origin
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from broker.config.values import Section, Verbatim
+from broker.config.values import MayBeInFile, Section, Verbatim
 
 _NAMED = re.compile(r"(.+)\[(.+)\]")
 
@@ -35,6 +35,7 @@ class Entry:
     section: type[Section] | None = None
     is_list: bool = False
     is_secret: bool = False
+    may_be_in_file: bool = False
     is_verbatim: bool = False
 
     @property
@@ -98,6 +99,7 @@ def _entry(name: str, info: FieldInfo) -> Entry:
         section=section,
         is_list=is_list,
         is_secret=annotation is SecretStr,
+        may_be_in_file=annotation is SecretStr or any(isinstance(mark, MayBeInFile) for mark in info.metadata),
         is_verbatim=any(isinstance(mark, Verbatim) for mark in info.metadata),
     )
 

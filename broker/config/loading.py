@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from broker.config import properties, xml_reader
-from broker.config.binding import Place, Reading, adopt, bind, origin_key, override, place_roots, validate
+from broker.config.binding import Place, Reading, adopt, bind, origin_key, override, place_roots, spell, validate
 from broker.config.configuration import Configuration
+from broker.config.connection_options import connection_options
+from broker.config.datasources import DataSource
 from broker.config.files import BROKER_XML, CARBON, DATASOURCES, FILES, QPID_CONFIG, USER_MGT, ConfigFile
 from broker.config.values import Section, one_line
 from broker.config.xml_reader import Node
@@ -122,27 +124,35 @@ def _judge_together(config: Configuration, readings: Mapping[str, Reading]) -> N
 
 def _judge_store(config: Configuration, broker_xml: Reading, datasources: Reading) -> None:
     messages, context = config.persistence.message_store, config.persistence.context_store
-    for store, element in ((messages, "messageStore"), (context, "contextStore")):
-        path = ("persistence", element, "property[dataSource]")
-        source = config.datasources.find(store.data_source)
-        if source is None:
-            broker_xml.refuse(path, _text_of_failure(config, store.data_source))
-        elif store is messages and (text := _text_of_failure(config, store.data_source)):
-            index = config.datasources.datasources.datasource.index(source)
-            place = ("datasources", "datasource", index, "definition", "configuration")
-            is_xa = source.definition.configuration.data_source_class_name
-            datasources.refuse((*place, *(("dataSourceProps", "property[URL]") if is_xa else ("url",))), text)
+    names = {"messageStore": messages.data_source}
     if context.data_source != messages.data_source:
+        names["contextStore"] = context.data_source
         line = broker_xml.lines.get(("persistence", "contextStore"), 1)
         broker_xml.warn(line, "contextStore has no datasource of its own here: messageStore's keeps everything")
+    for element, name in names.items():
+        try:
+            config.datasources.resolve(name)
+        except ValueError as error:
+            broker_xml.refuse(("persistence", element, "property[dataSource]"), str(error))
+    if source := config.datasources.find(messages.data_source):
+        _judge_datasource(source, config.datasources.datasources.datasource.index(source), datasources)
 
 
-def _text_of_failure(config: Configuration, name: str) -> str:
+def _judge_datasource(source: DataSource, index: int, reading: Reading) -> None:
+    """Report what is wrong or odd about the database in use; the other ones are not this broker's."""
+    pool = source.definition.configuration
+    place: Place = ("datasources", "datasource", index, "definition", "configuration")
+    url = (*place, "dataSourceProps", "property[URL]") if pool.is_xa else (*place, "url")
     try:
-        config.datasources.resolve(name)
+        _, warnings = connection_options(pool.store_url)
     except ValueError as error:
-        return str(error)
-    return ""
+        reading.refuse(url, str(error))
+        return
+    for warning in warnings:
+        reading.warn(reading.lines.get(url, 1), f"{spell(url)}: {warning}")
+    if pool.default_auto_commit:
+        here = (*place, "defaultAutoCommit")
+        reading.warn(reading.lines.get(here, 1), f"{spell(here)}: 'true' has no effect: the broker commits explicitly")
 
 
 def _errors(readings: Mapping[str, Reading]) -> list[str]:

@@ -5,9 +5,10 @@ Knows texts and numbers. Knows no file and no element: the caller puts those bef
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar, NoReturn
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
@@ -50,6 +51,13 @@ def one_line(text: str) -> str:
     return printable if len(printable) <= MAX_MESSAGE else f"{printable[:MAX_MESSAGE]}…"
 
 
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return the end of a complaint about an unknown name: which known one resembles it, or nothing."""
+    lower = {candidate.lower(): candidate for candidate in known}
+    close = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.7)
+    return f"; did you mean '{lower[close[0]]}'?" if close else ""
+
+
 def conflict(element: str, text: str) -> NoReturn:
     """Refuse a combination of values inside a validator, naming the element (below this section) to change."""
     raise PydanticCustomError("conflict", "{text}", {"text": text, "element": element})
@@ -60,6 +68,13 @@ class Verbatim:
 
 
 VERBATIM = Verbatim()
+
+
+class MayBeInFile:
+    """Marks a value that `file:path` takes from a file, as every password may be."""
+
+
+MAY_BE_IN_FILE = MayBeInFile()
 
 
 def integer(low: int, high: int = INT_MAX) -> BeforeValidator:
@@ -145,6 +160,7 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_comma_list)]
 SqlStateClasses = Annotated[tuple[str, ...], BeforeValidator(_sql_state_classes)]
 Name = Annotated[str, BeforeValidator(_name)]
 Address = Annotated[str, BeforeValidator(_address)]
+SecretText = Annotated[str, MAY_BE_IN_FILE]
 VerbatimText = Annotated[str, VERBATIM]
 VerbatimMap = Annotated[Mapping[str, str], VERBATIM]
 NO_SECRET = SecretStr("")

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from broker.config import load
-from broker.config.files import FILES
+from broker.config.connection_options import ConnectionOptions, connection_options
+from broker.config.files import DATASOURCES, FILES
 
 CONF = Path(__file__).parents[3] / "conf"
 SECTIONS = sorted(set(load(None, {}).config.model_dump()))
@@ -31,6 +33,22 @@ def test_a_shipped_file_works_when_the_others_are_missing(file, load_files):
     loaded = load_files({file.name: (CONF / file.name).read_bytes()})
     assert loaded.config.model_dump() == load(None, {}).config.model_dump()
     assert loaded.warnings == []
+
+
+@pytest.mark.parametrize(
+    ("scheme", "engine", "port"), [("jdbc:mariadb:", "mysql", 3306), ("jdbc:postgresql:", "postgresql", 5432)]
+)
+def test_the_example_of_a_database_server_works_when_it_is_no_comment(load_files, scheme, engine, port):
+    shipped = (CONF / DATASOURCES.name).read_text()
+    comments = re.findall(r"<!--(?:(?!-->).)*-->", shipped, re.DOTALL)
+    (example,) = [text for text in comments if "<datasource>" in text and scheme in text]
+    uncommented = shipped.replace(example, example.removeprefix("<!--").removesuffix("-->"))
+    loaded = load_files({DATASOURCES.name: uncommented}, {"DB_PASSWORD": "canary"})
+    store = loaded.config.store_url
+    assert loaded.warnings == []
+    assert (store.engine, store.host, store.port, store.database) == (engine, "127.0.0.1", port, "wso2_mb")
+    assert (store.user_name, store.password.get_secret_value()) == ("broker", "canary")
+    assert connection_options(store) == (ConnectionOptions(), [])
 
 
 def test_the_defaults_are_safe():

@@ -54,6 +54,7 @@ WRONG = [
         "3000 is not greater than coordinatorEntryCreationWaitTime, which is 3000",
     ),
     ("broker.xml", "coordination/rdbmsBasedCoordination/@enabled", "yes", "'yes' is not true or false"),
+    ("broker.xml", "persistence/storeSafetyCheck", "off", "'off' is not one of warn, enforce"),
     ("broker.xml", "transports/amqp/defaultConnection/@port", "five", f"'five' {INTEGER} 0 and 65535"),
     (
         "broker.xml",

@@ -1,0 +1,196 @@
+"""What the parameters of a database URL say about the connections to its server.
+
+Knows how the JDBC drivers of MySQL, MariaDB and PostgreSQL and the Python drivers spell their parameters, and looks
+into the PEM files they name. Opens no connection and loads no driver.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from broker.config.store_url import StoreUrl
+from broker.config.url_parameters import MILLISECONDS, SECONDS, UrlParameters
+
+TlsMode = Literal["disable", "prefer", "require", "verify-ca", "verify-full"]
+
+CONNECT_TIMEOUT: Final = 5.0
+SOCKET_TIMEOUT: Final = 10.0
+APPLICATION_NAME: Final = "cordillera"
+
+_MYSQL_MODES: Final[Mapping[str, TlsMode]] = {
+    "disabled": "disable",
+    "preferred": "prefer",
+    "required": "require",
+    "verify-ca": "verify-ca",
+    "verify-identity": "verify-full",
+    # MariaDB Connector/J.
+    "disable": "disable",
+    "trust": "require",
+    "verify-full": "verify-full",
+}
+_POSTGRESQL_MODES: Final[Mapping[str, TlsMode]] = {
+    "disable": "disable",
+    "allow": "prefer",
+    "prefer": "prefer",
+    "require": "require",
+    "verify-ca": "verify-ca",
+    "verify-full": "verify-full",
+}
+# pgjdbc's `ssl` is a boolean, and `false` still lets the server ask for TLS; the Python drivers give it a mode.
+_POSTGRESQL_SSL: Final[Mapping[str, TlsMode]] = {
+    "true": "verify-full",
+    "false": "prefer",
+    "": "verify-full",
+    **_POSTGRESQL_MODES,
+}
+
+# What these ask for is what this broker does anyway, or belongs to a Java program only.
+_NEEDLESS: Final[Mapping[str, str]] = {
+    "mysql": """
+        allowLoadLocalInfile allowLocalInfile allowMultiQueries allowPublicKeyRetrieval allowUrlInLocalInfile
+        alwaysSendSetIsolation autoReconnect autoReconnectForPools autocommit cacheCallableStmts cachePrepStmts
+        cacheResultSetMetadata cacheServerConfiguration characterEncoding characterSetResults charset
+        clientCertificateKeyStorePassword clientCertificateKeyStoreType connectionCollation connectionTimeZone
+        continueBatchOnError defaultFetchSize dontTrackOpenResources dumpQueriesOnException elideSetAutoCommits
+        enabledSSLCipherSuites enabledSslProtocolSuites enabledTLSProtocols failOverReadOnly
+        fallbackToSystemKeyStore fallbackToSystemTrustStore forceConnectionTimeZoneToSession initialTimeout
+        interactiveClient jdbcCompliantTruncation keyStorePassword keyStoreType local_infile log logger
+        maintainTimeStats maxAllowedPacket maxReconnects nullCatalogMeansCurrent paranoid permitMysqlScheme
+        pinGlobalTxToPhysicalConnection prepStmtCacheSize prepStmtCacheSqlLimit profileSQL restrictedAuth
+        rewriteBatchedStatements serverRSAPublicKeyFile serverTimezone tcpKeepAlive tcpNoDelay tcpRcvBuf tcpSndBuf
+        timezone tinyInt1isBit tlsCiphersuites tlsVersions transactionIsolation
+        trustCertificateKeyStorePassword trustCertificateKeyStoreType trustStorePassword trustStoreType
+        useBatchMultiSend useBulkStmts useCompression useConfigs useCursorFetch useJDBCCompliantTimezoneShift
+        useLegacyDatetimeCode useLocalSessionState useLocalTransactionState useMysqlMetadata useOldAliasMetadataBehavior
+        useServerPrepStmts useTimezone useUnicode useUnbufferedInput yearIsDateType zeroDateTimeBehavior
+    """,
+    "postgresql": """
+        adaptiveFetch allowEncodingChanges assumeMinServerVersion autosave binaryTransfer cancelSignalTimeout
+        channelBinding charSet cleanupSavepoints client_encoding databaseMetadataCacheFields
+        databaseMetadataCacheFieldsMiB defaultRowFetchSize disableColumnSanitiser escapeSyntaxCallMode
+        groupStartupParameters gssEncMode gsslib hostRecheckSeconds jaasLogin kerberosServerName krbsrvname
+        loadBalanceHosts logServerErrorDetail logUnclosedConnections loggerFile loggerLevel maxResultBuffer
+        preferQueryMode prepareThreshold preparedStatementCacheQueries preparedStatementCacheSizeMiB
+        prepared_statement_cache_size prepared_statement_name_func protocolVersion queryTimeout
+        quoteReturningIdentifiers readOnly readOnlyMode receiveBufferSize reWriteBatchedInserts
+        requireAuth sendBufferSize sslNegotiation sslResponseTimeout sslpassword sslpasswordcallback
+        statement_cache_size stringtype targetServerType target_session_attrs tcpKeepAlive tcpNoDelay
+        unknownLength useSpnego xmlFactoryFactory
+    """,
+}
+_NO_EFFECT: Final[Mapping[str, str]] = {
+    "createDatabaseIfNotExist": "create the database before the first start",
+    "sessionVariables": "the broker sets up its sessions itself",
+    "options": "the broker sets up its sessions itself",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionOptions:
+    """How to connect to the database server; times in seconds.
+
+    `connect_timeout` includes the log-in, `socket_timeout` is for the answer to one ordinary statement. `tls_ca` None
+    means the certificate authorities of the system; `tls_key` None that the key is in `tls_cert`. `schema` is
+    PostgreSQL's, empty for the default; `unix_socket` is MariaDB's.
+    """
+
+    tls: TlsMode = "prefer"
+    tls_ca: Path | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    connect_timeout: float = CONNECT_TIMEOUT
+    socket_timeout: float = SOCKET_TIMEOUT
+    application_name: str = APPLICATION_NAME
+    schema: str = ""
+    unix_socket: Path | None = None
+
+
+def connection_options(url: StoreUrl) -> tuple[ConnectionOptions, list[str]]:
+    """Return what the parameters of `url` ask for, and one line for each that is unknown or changes nothing.
+
+    Raises ValueError naming the parameter and what it expects. Embedded stores have no connections: their parameters
+    are ignored.
+    """
+    if url.engine not in ("mysql", "postgresql"):
+        return ConnectionOptions(), []
+    parameters = UrlParameters(url.parameters)
+    options = _mysql(parameters) if url.engine == "mysql" else _postgresql(parameters)
+    if options.tls_ca and not options.tls.startswith("verify"):
+        parameters.warnings.append(
+            f"TLS mode '{options.tls}' does not verify the server's certificate, so '{options.tls_ca}' has no effect"
+        )
+    parameters.judge_the_rest(_NEEDLESS[url.engine].split(), _NO_EFFECT)
+    return options, parameters.warnings
+
+
+def _mysql(parameters: UrlParameters) -> ConnectionOptions:
+    authority = parameters.file("serverSslCert", "trustCertificateKeyStoreUrl", "trustStore", "ssl_ca")
+    certificate, key = parameters.certificate_and_key(
+        ("clientCertificateKeyStoreUrl", "keyStore", "ssl_cert"), ("ssl_key",)
+    )
+    socket = parameters.text("localSocket", "unix_socket")
+    attributes = dict(pair.split(":", 1) for pair in parameters.text("connectionAttributes").split(",") if ":" in pair)
+    name = parameters.text("program_name") or attributes.get("program_name", "")
+    return ConnectionOptions(
+        tls=_mysql_tls(parameters, bool(authority)),
+        tls_ca=authority,
+        tls_cert=certificate,
+        tls_key=key,
+        connect_timeout=parameters.timeout(
+            {"connectTimeout": MILLISECONDS, "connect_timeout": SECONDS}, CONNECT_TIMEOUT
+        ),
+        socket_timeout=parameters.timeout({"socketTimeout": MILLISECONDS, "read_timeout": SECONDS}, SOCKET_TIMEOUT),
+        application_name=name or APPLICATION_NAME,
+        unix_socket=Path(socket) if socket else None,
+    )
+
+
+def _mysql_tls(parameters: UrlParameters, has_authority: bool) -> TlsMode:
+    """A mode wins over the older booleans; an authority without either is meant to be used.
+
+    `useSSL=true` is `require`: who writes it does not want plain text.
+    """
+    mode = parameters.choice("sslMode", _MYSQL_MODES)
+    use, require = parameters.flag("useSSL"), parameters.flag("requireSSL")
+    verify, trust = parameters.flag("verifyServerCertificate"), parameters.flag("trustServerCertificate")
+    any_host, host = parameters.flag("disableSslHostnameVerification"), parameters.flag("ssl_check_hostname")
+    if mode:
+        return mode
+    if use is False:
+        return "disable"
+    if (verify or has_authority) and not trust:
+        return "verify-full" if host or any_host is False else "verify-ca"
+    return "require" if use or require or verify else "prefer"
+
+
+def _postgresql(parameters: UrlParameters) -> ConnectionOptions:
+    authority = parameters.file("sslrootcert")
+    certificate, key = parameters.certificate_and_key(("sslcert",), ("sslkey",))
+    return ConnectionOptions(
+        tls=_postgresql_tls(parameters, bool(authority)),
+        tls_ca=authority,
+        tls_cert=certificate,
+        tls_key=key,
+        connect_timeout=parameters.timeout(
+            dict.fromkeys(("loginTimeout", "connectTimeout", "connect_timeout", "timeout"), SECONDS), CONNECT_TIMEOUT
+        ),
+        socket_timeout=parameters.timeout(dict.fromkeys(("socketTimeout", "command_timeout"), SECONDS), SOCKET_TIMEOUT),
+        application_name=parameters.text("ApplicationName", "application_name") or APPLICATION_NAME,
+        schema=parameters.text("currentSchema"),
+    )
+
+
+def _postgresql_tls(parameters: UrlParameters, has_authority: bool) -> TlsMode:
+    """As libpq does, `require` with an authority verifies the certificate."""
+    mode = parameters.choice("sslmode", _POSTGRESQL_MODES)
+    ssl = parameters.choice("ssl", _POSTGRESQL_SSL)
+    trusts_any = parameters.text("sslfactory").endswith("NonValidatingFactory")
+    if mode is None and ssl == "verify-full" and trusts_any:
+        return "require"
+    mode = mode or ssl
+    if has_authority and mode in (None, "require"):
+        return "verify-ca"
+    return mode or "prefer"
