@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 CONFIG ?= conf/broker.xml
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow check format bench clean
+.PHONY: help run databases test test-slow check format bench clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,13 +23,16 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/python
 run: $(VENV)/.run ## start the broker on conf/broker.xml
 	exec $(BIN)/python -m broker --config $(CONFIG)
 
-test: $(VENV)/.dev ## install what the tests need and run them
+databases: ## install the database servers the tests start, as root with apt
+	@sh tests/install_databases.sh
+
+test: $(VENV)/.dev databases ## install what the tests need and run them
 	$(BIN)/python -m pytest -m 'not slow'
 
-test-slow: $(VENV)/.dev ## the long tests: kill -9 rounds, large fuzz runs
+test-slow: $(VENV)/.dev databases ## the long tests: kill -9 rounds, large fuzz runs
 	$(BIN)/python -m pytest -m slow --timeout 1800
 
-check: $(VENV)/.dev ## format, lint, types, tests
+check: $(VENV)/.dev databases ## format, lint, types, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy

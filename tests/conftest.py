@@ -1,0 +1,60 @@
+"""The database servers all tests share: started when the first test asks for one, ended with the run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.support.database_products import Product
+from tests.support.databases import DatabaseMissing, DatabaseServer, MariaDB, PostgreSQL
+
+REQUIRED = os.environ.get("CORDILLERA_REQUIRE_DATABASES") == "1"
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[DatabaseServer]:
+    """A private MariaDB server; a test leaves it running and removes its databases."""
+    yield from serving(MariaDB)
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[DatabaseServer]:
+    """A private PostgreSQL server; a test leaves it running and removes its databases."""
+    yield from serving(PostgreSQL)
+
+
+@pytest.fixture(params=["mariadb", "postgresql"])
+def database_server(request: pytest.FixtureRequest) -> Iterator[DatabaseServer]:
+    """Each of the two servers in turn; it is made to run again when the test has left it otherwise."""
+    server: DatabaseServer = request.getfixturevalue(request.param)
+    yield server
+    server.heal()
+
+
+@pytest.fixture
+def database(database_server: DatabaseServer) -> Iterator[str]:
+    """An empty database on the server of the test, removed after it."""
+    name = database_server.create_database()
+    yield name
+    database_server.heal()
+    database_server.drop_database(name)
+
+
+def serving(product: Callable[[], Product]) -> Iterator[DatabaseServer]:
+    """Run a server while the run lasts."""
+    server = started(product)
+    yield server
+    server.close()
+
+
+def started(product: Callable[[], Product]) -> DatabaseServer:
+    """Start a server; without its programs, skip or fail as the environment says."""
+    try:
+        return DatabaseServer(product())
+    except DatabaseMissing as error:
+        missing = str(error)
+    if REQUIRED:
+        pytest.fail(missing, pytrace=False)
+    pytest.skip(missing)
