@@ -2,16 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.contract.harness import Harness, memory_maker, sqlite_maker
+from broker.ports import Store
+from tests.contract.harness import Harness, empty, memory_maker, server_maker, sqlite_maker
+from tests.support.databases import DatabaseServer
 
 
-@pytest.fixture(params=[memory_maker, sqlite_maker], ids=["memory", "sqlite"])
-async def harness(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Harness]:
-    started = await Harness.start(request.param(tmp_path))
+@pytest.fixture(scope="session")
+def mariadb_database(mariadb: DatabaseServer) -> Iterator[tuple[DatabaseServer, str]]:
+    database = mariadb.create_database()
+    yield mariadb, database
+    mariadb.drop_database(database)
+
+
+@pytest.fixture(scope="session")
+def postgresql_database(postgresql: DatabaseServer) -> Iterator[tuple[DatabaseServer, str]]:
+    database = postgresql.create_database()
+    yield postgresql, database
+    postgresql.drop_database(database)
+
+
+@pytest.fixture(params=["memory", "sqlite", "mariadb", "postgresql"])
+def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Store]]:
+    """Makes stores over the same data, which are empty at first."""
+    if request.param == "memory":
+        yield memory_maker(tmp_path)
+    elif request.param == "sqlite":
+        yield sqlite_maker(tmp_path)
+    else:
+        server, database = request.getfixturevalue(f"{request.param}_database")
+        yield server_maker(server, database)
+        empty(server, database)
+
+
+@pytest.fixture
+async def harness(make_store: Callable[[], Store]) -> AsyncIterator[Harness]:
+    started = await Harness.start(make_store)
     yield started
     await started.store.close()

@@ -1,6 +1,6 @@
 """A store under test that can be restarted, and messages to put into it.
 
-Knows the ports; the two makers at the end know the implementations.
+Knows the ports; the makers at the end know the implementations.
 """
 
 from __future__ import annotations
@@ -9,11 +9,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from broker.config.datasources import PoolConfiguration
 from broker.message import WRITING, Message, body_tails, tail
 from broker.ports import Batch, Registration, Store
 from broker.slot import Slot
 from broker.store.memory import MemoryState, MemoryStore
+from broker.store.sql.opening import server_store
+from broker.store.sql.schema import metadata
 from broker.store.sql.sqlite import SqliteStore
+from tests.support.databases import DatabaseServer
 
 NODE = "node-a"
 LATEST = (1 << 63) - 1
@@ -85,6 +89,17 @@ def message(
     made = Message(message_id, queue, routing, header, *body_tails(body, frame_max), state)
     made.content_id = content_id
     return made
+
+
+def server_maker(server: DatabaseServer, database: str) -> Callable[[], Store]:
+    pool = PoolConfiguration(url=server.jdbc_url(database))
+    return lambda: server_store(pool)
+
+
+def empty(server: DatabaseServer, database: str) -> None:
+    """Delete every row the broker has made, but not its schema."""
+    mark = "`" if server.kind == "mariadb" else '"'
+    server.sql(" ".join(f"DELETE FROM {mark}{table}{mark};" for table in metadata.tables), database)
 
 
 def memory_maker(_: Path) -> Callable[[], Store]:

@@ -33,9 +33,13 @@ from broker.queue import QueueLimits
 from broker.store.journal import JournalLimits
 from broker.store.memory import MemoryState, MemoryStore
 from broker.store.sql.sqlite import SqliteStore
+from tests.contract.harness import empty, server_maker
+from tests.support.databases import DatabaseServer
 from tests.support.model import ChannelModel, ConsumerModel, Entry, Model, QueueModel
 from tests.support.node_in_process import Client, NodeInProcess, UnhurriedStore, turns
 from tests.support.peer import Content
+
+StoreMaker = Callable[[Path], Callable[[], Store]]
 
 QUEUE_LIMITS = QueueLimits(memory=4096, transient_memory=6000, window_size=3, read_ahead=2, read_ahead_bytes=6000)
 JOURNAL_LIMITS = JournalLimits(batch_messages=3, batch_deletes=3, batch_bytes=8000)
@@ -647,12 +651,40 @@ def sqlite_stores(directory: Path) -> Callable[[], Store]:
     return lambda: SqliteStore(directory / "mb.db")
 
 
-RUNS = {"memory": 300, "sqlite": 90}
-STORES = {"memory": memory_stores, "sqlite": sqlite_stores}
+def server_stores(server: DatabaseServer) -> StoreMaker:
+    database = server.create_database()
+    make = server_maker(server, database)
+
+    async def create() -> None:
+        store = make()
+        await store.open()
+        await store.close()
+
+    asyncio.run(create())
+
+    def stores(_: Path) -> Callable[[], Store]:
+        empty(server, database)
+        return make
+
+    return stores
 
 
-def check(store: str, runs: int, steps: int, *, derandomize: bool) -> None:
-    machine = type(f"{store.title()}Machine", (QueueMachine,), {"make_store": staticmethod(STORES[store])})
+RUNS = {"memory": 300, "sqlite": 90, "mariadb": 25, "postgresql": 25}
+
+
+@pytest.fixture(params=RUNS)
+def store(request: pytest.FixtureRequest) -> tuple[str, StoreMaker]:
+    """The name of a store, and what makes one in an empty directory or database."""
+    if request.param == "memory":
+        return request.param, memory_stores
+    if request.param == "sqlite":
+        return request.param, sqlite_stores
+    return request.param, server_stores(request.getfixturevalue(request.param))
+
+
+def check(store: tuple[str, StoreMaker], runs: int, steps: int, *, derandomize: bool) -> None:
+    name, make_store = store
+    machine = type(f"{name.title()}Machine", (QueueMachine,), {"make_store": staticmethod(make_store)})
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         machine,
         settings=settings(
@@ -667,13 +699,11 @@ def check(store: str, runs: int, steps: int, *, derandomize: bool) -> None:
     )
 
 
-@pytest.mark.parametrize("store", STORES)
-def test_clients_see_what_the_contract_promises(store: str) -> None:
-    check(store, RUNS[store], 50, derandomize=True)
+def test_clients_see_what_the_contract_promises(store: tuple[str, StoreMaker]) -> None:
+    check(store, RUNS[store[0]], 50, derandomize=True)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("store", STORES)
-def test_clients_see_what_the_contract_promises_over_many_runs(store: str) -> None:
+def test_clients_see_what_the_contract_promises_over_many_runs(store: tuple[str, StoreMaker]) -> None:
     check(store, int(os.environ.get("QUEUE_MACHINE_RUNS", "1000")), 50, derandomize=False)

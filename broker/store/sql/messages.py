@@ -1,17 +1,47 @@
-"""The rare deletes of messages: plain functions over a connection, for every dialect.
+"""What is rarely done with messages: plain functions over a connection, for every dialect.
 
 Knows SQLAlchemy Core; knows no driver. Hot statements are a dialect's own business. The caller holds the transaction.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import islice
 
-from sqlalchemy import ColumnElement, Connection, delete, exists, select
+from sqlalchemy import ColumnElement, Connection, delete, exists, func, literal_column, select, update
 
+from broker.slot import Slot
 from broker.store.sql.schema import CONTENT, METADATA
 
 _IDS_PER_STATEMENT = 500
+
+
+def backlog(connection: Connection) -> list[Slot]:
+    """Return one slot per queue and lane that has stored messages: all of them, with exact counts."""
+    m = METADATA.c
+    lane = m.message_id.op(">>")(literal_column("10")).op("&")(literal_column("255")).label("lane")
+    rows = connection.execute(
+        select(m.queue_id, lane, func.min(m.message_id), func.max(m.message_id), func.count()).group_by(
+            m.queue_id, lane
+        )
+    )
+    slots: dict[tuple[int, int], Slot] = {}
+    for queue_id, lane_, start, end, count in rows:
+        key = abs(queue_id), int(lane_)
+        slot = slots.get(key)
+        if slot is None:
+            slots[key] = Slot(*key, start, end, count, transient=queue_id < 0)
+        else:
+            slot.start, slot.end, slot.count = min(slot.start, start), max(slot.end, end), slot.count + count
+            slot.transient |= queue_id < 0
+    return list(slots.values())
+
+
+def mark_redelivered(connection: Connection, message_ids: Sequence[int]) -> None:
+    """Set the flag of these rows, as far as they are there."""
+    ids = iter(sorted(message_ids))
+    while part := list(islice(ids, _IDS_PER_STATEMENT)):
+        connection.execute(update(METADATA).where(METADATA.c.message_id.in_(part)).values(redelivered=1))
 
 
 def delete_queue_messages(connection: Connection, queue_id: int) -> None:

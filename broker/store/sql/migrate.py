@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Connection, column, inspect, select, table
 
-from broker.errors import StoreError
+from broker.errors import ConfigError
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
-REVISIONS: Final = ("0001",)
+REVISIONS: Final = ("0001", "0002")
 HEAD: Final = REVISIONS[-1]
 DIALECTS: Final = ("sqlite", "mysql", "postgresql")
 
@@ -38,13 +38,13 @@ def current_revision(connection: Connection) -> str | None:
 def upgrade(connection: Connection) -> None:
     """Create the schema, or bring it up to date, inside the transaction that `connection` is in.
 
-    Raises `StoreError` for a revision this program does not know: a newer one wrote it.
+    Raises `ConfigError` for a revision this program does not know: a newer one wrote it.
     """
     revision = current_revision(connection)
     if revision == HEAD:
         return
     if revision is not None and revision not in REVISIONS:
-        raise StoreError(
+        raise ConfigError(
             f"the database has schema revision {revision!r}, this program knows up to {HEAD!r}: "
             "start the version that wrote it, or choose another dataSource"
         )

@@ -22,8 +22,8 @@ _STOPPED: Final = "stopped"
 _QUEUE_IDS: Final = "queue"
 
 
-def register(connection: Connection, node_id: str) -> Registration:
-    """Write `node_id` down as running and return what it must know.
+def register(connection: Connection, node_id: str, incarnation: str = "") -> Registration:
+    """Write `node_id` down as running, its batches counted from 0 under `incarnation`; return what it must know.
 
     Whoever else is written down as running is not any more: it crashed, and what it left may have been delivered.
     """
@@ -32,7 +32,8 @@ def register(connection: Connection, node_id: str) -> Registration:
     delete_transient_messages(connection)
     connection.execute(update(NODE).values(state=_STOPPED))
     lane = _lane(connection, node_id)
-    connection.execute(update(NODE).where(NODE.c.node_id == node_id).values(state=_RUNNING))
+    running = {"state": _RUNNING, "incarnation": incarnation, "batch": 0}
+    connection.execute(update(NODE).where(NODE.c.node_id == node_id).values(running))
     first, last = reserve_queue_ids(connection, QUEUE_IDS_PER_REGISTRATION)
     return Registration(lane, last_message_id, first, last, clean)
 
@@ -45,7 +46,7 @@ def resign(connection: Connection, node_id: str) -> None:
 def reserve_queue_ids(connection: Connection, count: int) -> tuple[int, int]:
     """Return the first and last of `count` queue ids that were never handed out."""
     is_queue = SEQUENCE.c.name == _QUEUE_IDS
-    first: int | None = connection.scalar(select(SEQUENCE.c.next_value).where(is_queue))
+    first: int | None = connection.scalar(select(SEQUENCE.c.next_value).where(is_queue).with_for_update())
     if first is None:
         first = 1
         connection.execute(insert(SEQUENCE).values(name=_QUEUE_IDS, next_value=first + count))

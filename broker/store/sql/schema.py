@@ -6,33 +6,85 @@ the two equal.
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from sqlalchemy import (
+    DDL,
+    VARBINARY,
     BigInteger,
     Boolean,
     Column,
+    Dialect,
     Index,
     Integer,
     LargeBinary,
     MetaData,
     SmallInteger,
     String,
-    Table,
+    Text,
+    TypeDecorator,
     UniqueConstraint,
+    event,
 )
+from sqlalchemy import Table as AnyTable
+from sqlalchemy.types import TypeEngine
 
 metadata: Final = MetaData()
 
 
-def _name(length: int = 255) -> String:
-    """A name compared byte by byte, whatever the database's default collation is (invariant P of reliability.md)."""
-    binary = String(length, collation="utf8mb4_bin")
-    return (
-        String(length)
-        .with_variant(binary, "mysql", "mariadb")
-        .with_variant(String(length, collation="C"), "postgresql")
-    )
+class Name(TypeDecorator[str]):
+    """A name of at most 255 octets, compared octet by octet whatever the database's character set and collation are.
+
+    MySQL's collations ignore blanks at the end, even the binary ones: there it is its UTF-8 as VARBINARY. PostgreSQL's
+    text cannot hold the character NUL: there a backslash escapes it and itself.
+    """
+
+    impl = String
+    cache_ok = True
+
+    def __init__(self, length: int = 255) -> None:
+        super().__init__(length)
+        self._length = length
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        if dialect.name in _MYSQL:
+            return dialect.type_descriptor(VARBINARY(self._length))
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(Text(collation="C"))
+        return dialect.type_descriptor(String(self._length))
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> Any:
+        if value is None or dialect.name == "sqlite":
+            return value
+        if dialect.name in _MYSQL:
+            return value.encode()
+        return postgresql_text(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> str | None:
+        if value is None or dialect.name == "sqlite":
+            return value  # type: ignore[no-any-return]
+        if dialect.name in _MYSQL:
+            return bytes(value).decode()
+        return _ESCAPED.sub(lambda match: "\0" if match[1] == "0" else "\\", str(value))
+
+
+def postgresql_text(name: str) -> str:
+    """Return what PostgreSQL stores for `name`."""
+    return name.replace("\\", "\\\\").replace("\0", "\\0")
+
+
+_MYSQL: Final = ("mysql", "mariadb")
+_ESCAPED: Final = re.compile(r"\\([0\\])")
+
+
+def _name(length: int = 255) -> Name:
+    return Name(length)
+
+
+def Table(name: str, *items: Any) -> AnyTable:
+    """A table in MySQL's transactional engine."""
+    return AnyTable(name, *items, mysql_engine="InnoDB", mariadb_engine="InnoDB")
 
 
 def _column(name: str, type_: Any, **options: Any) -> Column[Any]:
@@ -114,12 +166,20 @@ CONTENT: Final = Table(
     _column("MESSAGE_CONTENT", LargeBinary(65_500), nullable=False),
 )
 
+# Bodies are not worth compressing, but PostgreSQL tries whenever one has more than 2 kB.
+for _table in (METADATA, CONTENT):
+    _storage = DDL(f'ALTER TABLE "{_table.name}" ALTER COLUMN "MESSAGE_CONTENT" SET STORAGE EXTERNAL')  # type: ignore[no-untyped-call]
+    event.listen(_table, "after_create", _storage.execute_if(dialect="postgresql"))
+
+# BATCH counts the node's batches under one INCARNATION: what it holds after a commit tells whether there was one.
 NODE: Final = Table(
     "MB_NODE",
     metadata,
     _column("NODE_ID", _name(), primary_key=True),
     _column("LANE", SmallInteger, nullable=False),
     _column("STATE", String(16), nullable=False),
+    _column("INCARNATION", String(32), nullable=False, server_default=""),
+    _column("BATCH", BigInteger, nullable=False, server_default="0"),
     UniqueConstraint("lane", name="MB_NODE_LANE_KEY"),
 )
 

@@ -5,6 +5,8 @@ A released revision is never edited, and so shares nothing with `schema.py`.
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -15,11 +17,10 @@ depends_on = None
 
 
 def _name(length: int = 255) -> sa.String:
-    binary = sa.String(length, collation="utf8mb4_bin")
     return (
         sa.String(length)
-        .with_variant(binary, "mysql", "mariadb")
-        .with_variant(sa.String(length, collation="C"), "postgresql")
+        .with_variant(sa.VARBINARY(length), "mysql", "mariadb")
+        .with_variant(sa.Text(collation="C"), "postgresql")
     )
 
 
@@ -33,9 +34,26 @@ def upgrade() -> None:
     _create_nodes()
 
 
+def _create_table(name: str, *items: sa.schema.SchemaItem) -> None:
+    # MySQL commits after each statement: after a crash in the midst of a first start some tables are there already.
+    op.create_table(name, *items, mysql_engine="InnoDB", mariadb_engine="InnoDB", if_not_exists=_is_mysql())
+
+
+def _create_index(name: str, table: str, columns: list[str], **options: Any) -> None:
+    if _is_mysql() and not op.get_context().as_sql:
+        there = sa.inspect(op.get_bind()).get_indexes(table)
+        if name in {index["name"] for index in there}:
+            return
+    op.create_index(name, table, columns, **options)
+
+
+def _is_mysql() -> bool:
+    return op.get_context().dialect.name in ("mysql", "mariadb")
+
+
 def _create_topology() -> None:
-    op.create_table("MB_VIRTUAL_HOST", sa.Column("VHOST", _name(), primary_key=True))
-    op.create_table(
+    _create_table("MB_VIRTUAL_HOST", sa.Column("VHOST", _name(), primary_key=True))
+    _create_table(
         "MB_EXCHANGE",
         sa.Column("VHOST", _name(), primary_key=True),
         sa.Column("EXCHANGE_NAME", _name(), primary_key=True),
@@ -44,7 +62,7 @@ def _create_topology() -> None:
         sa.Column("INTERNAL", sa.Boolean, nullable=False),
         sa.Column("ARGUMENTS", sa.LargeBinary(_LONG), nullable=False),
     )
-    op.create_table(
+    _create_table(
         "MB_QUEUE",
         sa.Column("QUEUE_ID", _ID, primary_key=True, autoincrement=False),
         sa.Column("VHOST", _name(), nullable=False),
@@ -54,7 +72,7 @@ def _create_topology() -> None:
         sa.Column("ARGUMENTS", sa.LargeBinary(_LONG), nullable=False),
         sa.UniqueConstraint("VHOST", "QUEUE_NAME", name="MB_QUEUE_NAME_KEY"),
     )
-    op.create_table(
+    _create_table(
         "MB_BINDING",
         sa.Column("BINDING_ID", _ID, primary_key=True),
         sa.Column("BINDING_HASH", sa.String(64), nullable=False),
@@ -69,7 +87,7 @@ def _create_topology() -> None:
 
 
 def _create_messages() -> None:
-    op.create_table(
+    _create_table(
         "MB_METADATA",
         sa.Column("MESSAGE_ID", _ID, primary_key=True, autoincrement=False),
         sa.Column("QUEUE_ID", sa.BigInteger, nullable=False),
@@ -80,42 +98,45 @@ def _create_messages() -> None:
     )
     is_sqlite = op.get_context().dialect.name == "sqlite"
     by_queue = ["QUEUE_ID"] if is_sqlite else ["QUEUE_ID", "MESSAGE_ID"]
-    op.create_index("MB_METADATA_QUEUE_ID_INDEX", "MB_METADATA", by_queue)
+    _create_index("MB_METADATA_QUEUE_ID_INDEX", "MB_METADATA", by_queue)
     has_content = sa.column("CONTENT_ID").is_not(None)
-    op.create_index(
+    _create_index(
         "MB_METADATA_CONTENT_ID_INDEX",
         "MB_METADATA",
         ["CONTENT_ID"],
         sqlite_where=has_content,
         postgresql_where=has_content,
     )
-    op.create_table(
+    _create_table(
         "MB_CONTENT",
         sa.Column("MESSAGE_ID", sa.BigInteger, primary_key=True, autoincrement=False),
         sa.Column("CONTENT_OFFSET", sa.Integer, primary_key=True, autoincrement=False),
         sa.Column("MESSAGE_CONTENT", sa.LargeBinary(65_500), nullable=False),
     )
+    if op.get_context().dialect.name == "postgresql":
+        for table in ("MB_METADATA", "MB_CONTENT"):
+            op.execute(f'ALTER TABLE "{table}" ALTER COLUMN "MESSAGE_CONTENT" SET STORAGE EXTERNAL')
 
 
 def _create_nodes() -> None:
-    op.create_table(
+    _create_table(
         "MB_NODE",
         sa.Column("NODE_ID", _name(), primary_key=True),
         sa.Column("LANE", sa.SmallInteger, nullable=False),
         sa.Column("STATE", sa.String(16), nullable=False),
         sa.UniqueConstraint("LANE", name="MB_NODE_LANE_KEY"),
     )
-    op.create_table(
+    _create_table(
         "MB_NODE_TO_LAST_PUBLISHED_ID",
         sa.Column("NODE_ID", _name(), primary_key=True),
         sa.Column("MESSAGE_ID", sa.BigInteger, nullable=False),
     )
-    op.create_table(
+    _create_table(
         "MB_MSG_STORE_STATUS",
         sa.Column("NODE_ID", _name(), primary_key=True),
         sa.Column("TIME_STAMP", sa.BigInteger, nullable=False),
     )
-    op.create_table(
+    _create_table(
         "MB_SEQUENCE",
         sa.Column("NAME", _name(64), primary_key=True),
         sa.Column("NEXT_VALUE", sa.BigInteger, nullable=False),

@@ -1,0 +1,92 @@
+"""A batch as the rows that it becomes in a database server.
+
+Knows the columns of the message tables; knows no SQL and no driver.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from broker.message import TRANSIENT, Message
+from broker.ports import Batch
+from broker.slot import Slot
+from broker.store.rows import MAX_CONTENT_CHUNK_SIZE, name_large_content
+
+InlineRow: TypeAlias = tuple[int, int, int, bytes, bytes]
+"""MESSAGE_ID, QUEUE_ID, REDELIVERED, MESSAGE_METADATA, MESSAGE_CONTENT."""
+SharedRow: TypeAlias = tuple[int, int, int, int, bytes]
+"""MESSAGE_ID, QUEUE_ID, CONTENT_ID, REDELIVERED, MESSAGE_METADATA."""
+ContentRow: TypeAlias = tuple[int, int, bytes]
+"""MESSAGE_ID, CONTENT_OFFSET, MESSAGE_CONTENT."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What one transaction does, in this order; `released` are content ids that may have lost their last row.
+
+    `high_water` is 0 when the recorded one needs no change. Ids are sorted, so that two transactions meet in one order.
+    """
+
+    inline: Sequence[InlineRow]
+    contents: Sequence[ContentRow]
+    shared: Sequence[SharedRow]
+    deletes: Sequence[int]
+    purges: Sequence[Slot]
+    released: Sequence[int]
+    high_water: int
+
+    @property
+    def count(self) -> int:
+        """How many rows are touched, as far as it can be told."""
+        return (
+            len(self.inline)
+            + len(self.contents)
+            + len(self.shared)
+            + len(self.deletes)
+            + sum(slot.count for slot in self.purges)
+        )
+
+
+def rows_of(batch: Batch, high_water: int) -> Rows:
+    """Return the rows of `batch`. Call it before anything is awaited: messages change their state meanwhile."""
+    name_large_content(batch.inserts)
+    shared = [message for message in batch.inserts if message.content_id]
+    inline = [message for message in batch.inserts if not message.content_id] if shared else batch.inserts
+    contents = {message.content_id: message for message in shared}
+    return Rows(
+        [
+            (
+                message.id,
+                -message.queue.queue_id if message.state == TRANSIENT else message.queue.queue_id,
+                1 if message.redelivered else 0,
+                message.routing + message.header[4:-1],
+                message.body[4:-1] if message.chunks is None else message.payload,
+            )
+            for message in inline
+        ],
+        [row for content_id, message in contents.items() for row in _content_rows(content_id, message)],
+        [
+            (
+                message.id,
+                -message.queue.queue_id if message.state == TRANSIENT else message.queue.queue_id,
+                message.content_id,
+                1 if message.redelivered else 0,
+                message.routing + message.header[4:-1],
+            )
+            for message in shared
+        ],
+        sorted([message.id for message in batch.deletes]),
+        batch.purges,
+        sorted({message.content_id for message in batch.deletes if message.content_id}),
+        high_water,
+    )
+
+
+def _content_rows(content_id: int, message: Message) -> Iterator[ContentRow]:
+    payload = message.payload
+    if not payload:
+        yield content_id, 0, b""
+    for offset in range(0, len(payload), MAX_CONTENT_CHUNK_SIZE):
+        yield content_id, offset, payload[offset : offset + MAX_CONTENT_CHUNK_SIZE]

@@ -1,0 +1,263 @@
+"""Connections to a database server: made, pooled, bounded in time, and every driver's error given its class.
+
+Knows SQLAlchemy's pool and what to do about each class of failure (reliability.md §3.6); how a connection is made, and
+which class an error belongs to, a `Driver` knows. The only place below the journal that tries anything twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any, Final, Protocol, TypeVar
+
+import structlog
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+
+from broker.errors import ConfigError, StoreError, StoreFull, StoreUnavailable
+
+_log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+_TRIES: Final = 10
+_FIRST_PAUSE: Final = 0.005
+_LONGEST_PAUSE: Final = 1.0
+
+
+class Failure(Enum):
+    """What kind of thing went wrong, and with it what to do (reliability.md §3.6)."""
+
+    CONFLICT = auto()  # deadlock, lock wait: roll back and try the whole transaction again now
+    LOST = auto()  # the connection is gone, or was never made: later, with another one
+    ELSEWHERE = auto()  # this server does not take writes: later, with other connections
+    FULL = auto()  # no room for rows
+    BUSY = auto()  # out of connections or memory: later
+    REFUSED = auto()  # credentials, names, rights: only a human can mend that
+    BUG = auto()  # the statement is wrong: it never will succeed
+
+
+class Driver(Protocol):
+    """What differs between database servers besides their statements."""
+
+    engine: str
+    """SQLAlchemy's URL for dialect and driver."""
+    where: str
+    """Server and database for log lines, without anything secret."""
+
+    async def connect(self) -> Any:
+        """Return a connection of the driver with its session set up. Raises what the driver raises."""
+        ...
+
+    def abort(self, raw: Any) -> None:
+        """Close the socket at once; whoever waits for an answer gets an error."""
+        ...
+
+    def failure(self, error: BaseException) -> Failure:
+        """Return the class of an error of the driver."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PoolLimits:
+    """Bounds of the pool: connections, seconds to wait for one, idle seconds after which one is asked before use."""
+
+    max_active: int = 50
+    max_wait: float = 60.0
+    connect_timeout: float = 5.0
+    socket_timeout: float = 10.0
+    test_on_borrow: bool = True
+
+
+class Engine:
+    """The pool of one store, and the home of the tasks that use it: a caller that is cancelled cancels no commit."""
+
+    def __init__(
+        self,
+        driver: Driver,
+        limits: PoolLimits,
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self.driver = driver
+        self.limits = limits
+        self._sleep = sleep
+        self._chance = chance
+        self._tasks: asyncio.TaskGroup | None = None
+        # SQLAlchemy keeps five of the connections; the others are closed when they are given back.
+        kept = min(limits.max_active, 5)
+        self._pool = create_async_engine(
+            driver.engine,
+            async_creator=self._connect_in_time,
+            pool_size=kept,
+            max_overflow=limits.max_active - kept,
+            pool_timeout=limits.max_wait,
+            pool_pre_ping=limits.test_on_borrow,
+            pool_recycle=1800,
+        )
+
+    async def open(self) -> None:
+        """Begin to accept work."""
+        self._tasks = asyncio.TaskGroup()
+        await self._tasks.__aenter__()
+
+    async def close(self) -> None:
+        """Finish the work that was begun and close every connection."""
+        if self._tasks is not None:
+            tasks, self._tasks = self._tasks, None
+            await tasks.__aexit__(None, None, None)
+        with suppress(Exception):
+            await self._pool.dispose()
+
+    async def own(self, work: Coroutine[Any, Any, T]) -> T:
+        """Return what `work` returns, which goes on when the caller is cancelled."""
+        if self._tasks is None:
+            work.close()
+            raise StoreError(f"the store {self.driver.where} is not open")
+        result: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._tasks.create_task(_report(work, result))
+        return await result
+
+    async def run(self, function: Callable[[Connection], T], *, deadline: float | None = None) -> T:
+        """Run `function` in a transaction of its own, again after a conflict and after a stale connection.
+
+        It must do the same when it is done twice: a commit whose answer was lost is not told from one that failed.
+        """
+
+        async def once() -> T:
+            async with self.connection(deadline) as connection, connection.begin():
+                return await connection.run_sync(function)
+
+        return await self.own(self.retrying(once, again=Failure.LOST))
+
+    @asynccontextmanager
+    async def connection(self, deadline: float | None = None) -> AsyncIterator[AsyncConnection]:
+        """Lend a connection of the pool; after an error it is closed instead of given back."""
+        async with self._pool.connect() as connection:
+            raw = (await connection.get_raw_connection()).driver_connection
+            try:
+                with self.deadline(raw, deadline):
+                    yield connection
+            except BaseException:
+                self.driver.abort(raw)
+                with suppress(Exception):
+                    await connection.invalidate()
+                raise
+
+    async def connect(self) -> Any:
+        """Return a connection of its own for somebody who keeps it. Raises a `StoreError` or `ConfigError`."""
+        with self.translated():
+            return await self._connect_in_time()
+
+    async def _connect_in_time(self, *_: Any, **__: Any) -> Any:
+        async with asyncio.timeout(self.limits.connect_timeout):
+            return await self.driver.connect()
+
+    @contextmanager
+    def deadline(self, raw: Any, seconds: float | None = None) -> Iterator[None]:
+        """Close the connection `raw` when the block takes longer: nothing is cancelled, so no commit is either."""
+        allowed = self.limits.socket_timeout if seconds is None else seconds
+        expired = False
+
+        def expire() -> None:
+            nonlocal expired
+            expired = True
+            self.driver.abort(raw)
+
+        timer = asyncio.get_running_loop().call_later(allowed, expire)
+        try:
+            yield
+        except BaseException as error:
+            if expired and isinstance(error, Exception):
+                raise StoreUnavailable(f"{self.driver.where} has not answered for {allowed:g} s") from error
+            raise
+        finally:
+            timer.cancel()
+
+    async def retrying(self, once: Callable[[], Awaitable[T]], *, again: Failure | None = None) -> T:
+        """Do `once` until it succeeds or fails for a reason that trying at once does not mend.
+
+        Conflicts are tried ten times within five seconds, a failure of class `again` one more time.
+        """
+        pause = _FIRST_PAUSE
+        for _ in range(_TRIES - 1):
+            try:
+                return await once()
+            except Exception as error:
+                failure = self._failure(error)
+                if failure is not None and failure is again:
+                    again = None
+                elif failure is Failure.CONFLICT:
+                    _log.info("conflict in the store, trying again", reason=_line(error))
+                    await self._sleep(pause * (0.5 + self._chance()))
+                    pause = min(pause * 2, _LONGEST_PAUSE)
+                else:
+                    raise self.translate(error) from error
+        with self.translated():
+            return await once()
+
+    @contextmanager
+    def translated(self) -> Iterator[None]:
+        """Above this nobody knows a driver's exceptions."""
+        try:
+            yield
+        except Exception as error:
+            raise self.translate(error) from error
+
+    def translate(self, error: Exception) -> Exception:
+        """Return what the store's callers are told of `error`."""
+        failure = self._failure(error)
+        text = f"{self.driver.where}: {_line(error)}"
+        if failure is None:
+            return error
+        if failure is Failure.REFUSED:
+            return ConfigError(f"the database refuses this broker, correct the datasource or the database: {text}")
+        if failure is Failure.FULL:
+            return StoreFull(text)
+        return StoreError(text) if failure is Failure.BUG else StoreUnavailable(text)
+
+    def _failure(self, error: Exception) -> Failure | None:
+        """Return the class of `error`, None when it is one of ours already."""
+        if isinstance(error, StoreError | ConfigError):
+            return None
+        if isinstance(error, PoolTimeout):
+            return Failure.BUSY
+        return self.driver.failure(_cause(error))
+
+
+async def _report(work: Coroutine[Any, Any, T], result: asyncio.Future[T]) -> None:
+    """Hand over what came of `work`; an error nobody waits for is not lost on the way."""
+    try:
+        value = await work
+    except BaseException as error:
+        if result.cancelled():
+            _log.warning("work on the store failed after its caller had gone", reason=_line(error))
+        else:
+            result.set_exception(error)
+    else:
+        if not result.cancelled():
+            result.set_result(value)
+
+
+def _cause(error: BaseException) -> BaseException:
+    """Return the driver's own error below SQLAlchemy's wrapping."""
+    if isinstance(error, DBAPIError) and error.orig is not None:
+        # For asyncpg SQLAlchemy puts a layer of its own in between.
+        return error.orig.__cause__ or error.orig
+    return error
+
+
+def _line(error: BaseException) -> str:
+    cause = _cause(error)
+    if isinstance(cause, TimeoutError) and not str(cause):
+        return "no answer in time"
+    if len(cause.args) == 2 and isinstance(cause.args[0], int):
+        return " ".join(f"{cause.args[1]} ({cause.args[0]})".split())
+    return " ".join(str(cause).split()) or type(cause).__name__

@@ -1,0 +1,252 @@
+"""MariaDB and MySQL: sessions, what their errors mean, and what is hot.
+
+Knows aiomysql; the text of hot statements is made in `mysql_statements`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import ssl
+from collections.abc import Sequence
+from typing import Any, Final
+
+import aiomysql
+import pymysql
+from pymysql.constants import CLIENT
+
+from broker.config.connection_options import ConnectionOptions
+from broker.config.store_url import StoreUrl
+from broker.errors import ConfigError
+from broker.slot import Slot
+from broker.store.sql.batch import Rows
+from broker.store.sql.dialect import IndexRow, Marker
+from broker.store.sql.engine import Failure
+from broker.store.sql.mysql_statements import delete_orphans, in_slot, packets, page, parts
+from broker.store.sql.server_tls import tls_context
+
+_CONFLICT: Final = {1213, 1205, 1020}
+_ELSEWHERE: Final = {1290, 1792, 1836, 1047, 3100}
+_FULL: Final = {1021, 1114, 1026, 3}
+_BUSY: Final = {1040, 1129, 1041, 1037, 1038, 1135, 1203, 1226, 1969, 3024, 1317}
+_REFUSED: Final = {1044, 1045, 1049, 1142, 1143, 1227, 1251, 1698, 1130, 2059, 2061}
+_LOST: Final = {1053, 1080, 1152, 1158, 1159, 1160, 1161, 1184, 1927, 2002, 2003, 2006, 2013, 2014, 2055, 4031}
+
+# A lock that takes longer than this is in the way of every publisher; a connection that was cut must not hold one.
+_SESSION: Final = (
+    "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+    "SET SESSION innodb_lock_wait_timeout = 5",
+    "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'",
+)
+_MARIADB_SESSION: Final = ("SET SESSION idle_transaction_timeout = 10", "SET SESSION max_statement_time = 600")
+
+_SMALLEST_PACKET: Final = 1 << 20
+_LARGEST_STATEMENT: Final = 4 << 20
+
+
+class MySql:
+    """One database of a MariaDB or MySQL server."""
+
+    engine = "mysql+aiomysql://"
+
+    def __init__(self, url: StoreUrl, options: ConnectionOptions) -> None:
+        self._url = url
+        self._options = options
+        self._statement_limit = _LARGEST_STATEMENT
+        self.where = f"{url.host}:{url.port}/{url.database}"
+
+    # Connections
+
+    async def connect(self) -> Any:
+        url, options = self._url, self._options
+        context = tls_context(options)
+        raw = await aiomysql.connect(
+            host=url.host,
+            port=url.port,
+            user=url.user_name,
+            password=url.password.get_secret_value(),
+            db=url.database,
+            unix_socket=str(options.unix_socket) if options.unix_socket else None,
+            charset="utf8mb4",
+            autocommit=False,
+            client_flag=CLIENT.FOUND_ROWS,
+            ssl=context,
+            program_name=options.application_name,
+        )
+        try:
+            if context is not None and options.tls != "prefer" and not raw.server_capabilities & CLIENT.SSL:
+                raise ConfigError(f"{self.where} offers no TLS, but the datasource's URL demands it")
+            await self._set_up(raw)
+        except BaseException:
+            self.abort(raw)
+            raise
+        return raw
+
+    async def _set_up(self, raw: Any) -> None:
+        is_mariadb = "mariadb" in raw.get_server_info().lower()
+        for statement in (*_SESSION, *(_MARIADB_SESSION if is_mariadb else ())):
+            await _execute(raw, statement)
+        [(packet,)] = await _select(raw, "SELECT @@max_allowed_packet")
+        if packet < _SMALLEST_PACKET:
+            raise ConfigError(
+                f"{self.where}: max_allowed_packet is {packet}; set it to {_SMALLEST_PACKET} or more (16M is usual)"
+            )
+        self._statement_limit = min(packet // 2, _LARGEST_STATEMENT)
+
+    def abort(self, raw: Any) -> None:
+        writer = raw._writer  # closing in order would first send what is still in the buffer
+        raw.close()
+        if writer is not None:
+            writer.transport.abort()
+
+    def failure(self, error: BaseException) -> Failure:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return Failure.REFUSED
+        if isinstance(error, OSError | EOFError | TimeoutError | asyncio.CancelledError):
+            return Failure.LOST
+        code = error.args[0] if error.args and isinstance(error.args[0], int) else 0
+        if code == 2003 and isinstance(error.__cause__, ssl.SSLCertVerificationError):
+            return Failure.REFUSED
+        if code == 1030 and "28" in str(error.args[1]):  # the engine's own error is the system's ENOSPC
+            return Failure.FULL
+        if isinstance(error, RuntimeError):  # a login method whose library is not installed
+            return Failure.REFUSED
+        for codes, failure in (
+            (_CONFLICT, Failure.CONFLICT),
+            (_LOST, Failure.LOST),
+            (_ELSEWHERE, Failure.ELSEWHERE),
+            (_FULL, Failure.FULL),
+            (_BUSY, Failure.BUSY),
+            (_REFUSED, Failure.REFUSED),
+        ):
+            if code in codes:
+                return failure
+        # Answers out of step, and calls on a connection that was closed meanwhile, carry no number.
+        is_lost = isinstance(error, pymysql.err.InterfaceError | pymysql.err.InternalError) and code in (0, *_LOST)
+        return Failure.LOST if is_lost or "Packet sequence" in str(error) else Failure.BUG
+
+    async def describe(self, raw: Any) -> str:
+        version = raw.get_server_info().removeprefix("5.5.5-")
+        name = "MariaDB" if "mariadb" in version.lower() else "MySQL"
+        return f"{name} {version.partition('-')[0]}"
+
+    async def check_safety(self, raw: Any) -> list[str]:
+        rows = await _select(
+            raw,
+            "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('innodb_flush_log_at_trx_commit', 'innodb_doublewrite',"
+            " 'log_bin', 'sync_binlog', 'wsrep_on', 'rpl_semi_sync_master_enabled', 'rpl_semi_sync_source_enabled')",
+        )
+        settings = {str(name): str(value).upper() for name, value in rows}
+        found = []
+        if settings.get("innodb_flush_log_at_trx_commit", "1") != "1":
+            found.append(
+                f"innodb_flush_log_at_trx_commit is {settings['innodb_flush_log_at_trx_commit']}, not 1:"
+                " a power failure loses the last second"
+            )
+        if settings.get("innodb_doublewrite", "ON") == "OFF":
+            found.append("innodb_doublewrite is OFF, not ON: a power failure can tear a page")
+        if settings.get("log_bin") == "ON" and settings.get("sync_binlog", "1") != "1":
+            found.append(
+                f"sync_binlog is {settings['sync_binlog']}, not 1: after a power failure log and tables can differ"
+            )
+        is_synchronous = "ON" in {settings.get(name) for name in settings if name.startswith(("rpl_semi", "wsrep"))}
+        replicas = await _select(raw, "SHOW GLOBAL STATUS WHERE Variable_name IN ('Slaves_connected')")
+        if any(int(count) for _, count in replicas) and not is_synchronous:
+            found.append(
+                "replicas are asynchronous (no semi-sync, no Galera): a fail-over loses what they have not yet"
+            )
+        return found
+
+    async def lock(self, raw: Any, name: str, *, wait: float) -> bool:
+        # Names of locks belong to the whole server and have at most 64 characters.
+        digest = hashlib.sha256(f"{self._url.database}/{name}".encode()).hexdigest()[:32]
+        [(taken,)] = await _select(raw, f"SELECT GET_LOCK('cordillera-{digest}', {wait:g})")
+        return bool(taken)
+
+    # Writing
+
+    async def begin(self, raw: Any, marker: Marker, rows: Rows) -> bool:
+        counts: list[int] = []
+        for packet in packets(marker, rows, self._statement_limit):
+            counts += await _execute(raw, packet)
+        for slot in rows.purges:
+            await self._purge(raw, slot)
+        if rows.released:
+            await self._delete_orphans(raw, rows.released)
+        return counts[1] == 1
+
+    async def _purge(self, raw: Any, slot: Slot) -> None:
+        condition = in_slot(slot, f"{slot.queue_id},{-slot.queue_id}")
+        named = await _select(
+            raw, f"SELECT DISTINCT CONTENT_ID FROM MB_METADATA WHERE {condition} AND CONTENT_ID IS NOT NULL"
+        )
+        await _execute(raw, f"DELETE FROM MB_METADATA WHERE {condition}")
+        await self._delete_orphans(raw, sorted(content_id for (content_id,) in named))
+
+    async def _delete_orphans(self, raw: Any, content_ids: Sequence[int]) -> None:
+        for statement in delete_orphans(content_ids):
+            await _execute(raw, statement)
+
+    async def commit(self, raw: Any) -> None:
+        await _execute(raw, "COMMIT")
+
+    async def last_batch(self, raw: Any, marker: Marker) -> int | None:
+        ours = f"LANE={marker.lane} AND INCARNATION='{marker.incarnation}'"
+        await _execute(raw, f"BEGIN;UPDATE MB_NODE SET BATCH=BATCH WHERE {ours}")
+        rows = await _select(raw, f"SELECT BATCH FROM MB_NODE WHERE {ours} FOR UPDATE")
+        await _execute(raw, "COMMIT")
+        return rows[0][0] if rows else None
+
+    async def probe(self, raw: Any, node_id: str) -> None:
+        await _execute(
+            raw,
+            "BEGIN;INSERT INTO MB_MSG_STORE_STATUS (NODE_ID,TIME_STAMP)"
+            f" VALUES (x'{node_id.encode().hex()}',UNIX_TIMESTAMP(NOW(3))*1000)"
+            " ON DUPLICATE KEY UPDATE TIME_STAMP=VALUES(TIME_STAMP);COMMIT",
+        )
+
+    # Reading
+
+    async def begin_read(self, raw: Any, slot: Slot, limit: int) -> list[IndexRow]:
+        await _execute(
+            raw,
+            "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ;START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
+        )
+        rows = await _select(raw, page("MESSAGE_ID,QUEUE_ID,CONTENT_ID,REDELIVERED,MESSAGE_METADATA", slot, limit))
+        return [IndexRow(row[0], row[1] < 0, row[2] or 0, bool(row[3]), row[4]) for row in rows]
+
+    async def read_bodies(self, raw: Any, message_ids: Sequence[int]) -> dict[int, bytes]:
+        found: dict[int, bytes] = {}
+        for ids in parts(message_ids):
+            found.update(
+                await _select(raw, f"SELECT MESSAGE_ID,MESSAGE_CONTENT FROM MB_METADATA WHERE MESSAGE_ID IN ({ids})")
+            )
+        return found
+
+    async def read_contents(self, raw: Any, content_ids: Sequence[int]) -> dict[int, bytes]:
+        pieces: dict[int, list[bytes]] = {}
+        for ids in parts(content_ids):
+            rows = await _select(
+                raw,
+                f"SELECT MESSAGE_ID,MESSAGE_CONTENT FROM MB_CONTENT WHERE MESSAGE_ID IN ({ids})"
+                " ORDER BY MESSAGE_ID,CONTENT_OFFSET",
+            )
+            for content_id, piece in rows:
+                pieces.setdefault(content_id, []).append(piece)
+        return {content_id: b"".join(parts) for content_id, parts in pieces.items()}
+
+    async def end_read(self, raw: Any) -> None:
+        await _execute(raw, "COMMIT")
+
+
+async def _execute(raw: Any, statements: str) -> list[int]:
+    """Return how many rows each of the statements, joined by semicolons, has found."""
+    counts = [await raw.query(statements)]
+    while raw._result.has_next:
+        counts.append(await raw.next_result())
+    return counts
+
+
+async def _select(raw: Any, statement: str) -> list[Any]:
+    await raw.query(statement)
+    return list(raw._result.rows)

@@ -1,0 +1,267 @@
+"""PostgreSQL: sessions, what its errors mean, and the statements that are hot.
+
+Knows asyncpg. Rows go in by COPY, which beats a multi-row INSERT at any batch size (design §4).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import ssl
+from collections.abc import Sequence
+from typing import Any, Final
+
+import asyncpg
+
+from broker.config.connection_options import ConnectionOptions
+from broker.config.store_url import StoreUrl
+from broker.errors import StoreUnavailable
+from broker.slot import Slot
+from broker.store.sql.batch import Rows
+from broker.store.sql.dialect import IndexRow, Marker
+from broker.store.sql.engine import Failure
+from broker.store.sql.schema import postgresql_text
+from broker.store.sql.server_tls import tls_context
+
+# A lock that takes longer than this is in the way of every publisher; a connection that was cut must not hold one.
+_SESSION: Final = {
+    "default_transaction_isolation": "read committed",
+    "idle_in_transaction_session_timeout": "10000",
+    "lock_timeout": "5000",
+    "statement_timeout": "600000",
+    "jit": "off",
+}
+_LOCK_TIMEOUT_MS: Final = 5000
+
+_BY_CODE: Final = {
+    "40001": Failure.CONFLICT,
+    "40P01": Failure.CONFLICT,
+    "55P03": Failure.CONFLICT,
+    "25006": Failure.ELSEWHERE,
+    "53100": Failure.FULL,
+    "53000": Failure.BUSY,
+    "53200": Failure.BUSY,
+    "53300": Failure.BUSY,
+    "53400": Failure.BUSY,
+    "55000": Failure.BUSY,
+    "57014": Failure.BUSY,
+    "25P03": Failure.LOST,
+    "25P04": Failure.LOST,
+    "40003": Failure.LOST,
+    "3D000": Failure.REFUSED,
+    "3F000": Failure.REFUSED,
+    "42501": Failure.REFUSED,
+}
+_BY_CLASS: Final = {"08": Failure.LOST, "57": Failure.LOST, "28": Failure.REFUSED}
+
+_INLINE: Final = ("MESSAGE_ID", "QUEUE_ID", "REDELIVERED", "MESSAGE_METADATA", "MESSAGE_CONTENT")
+_SHARED: Final = ("MESSAGE_ID", "QUEUE_ID", "CONTENT_ID", "REDELIVERED", "MESSAGE_METADATA")
+
+_CONTENT: Final = (
+    'INSERT INTO "MB_CONTENT" ("MESSAGE_ID","CONTENT_OFFSET","MESSAGE_CONTENT")'
+    " SELECT * FROM unnest($1::bigint[],$2::integer[],$3::bytea[]) ON CONFLICT DO NOTHING"
+)
+_CONTENT_ROWS_PER_STATEMENT: Final = 200
+_DELETE: Final = 'DELETE FROM "MB_METADATA" WHERE "MESSAGE_ID"=ANY($1::bigint[])'
+_DELETE_ORPHANS: Final = (
+    'DELETE FROM "MB_CONTENT" AS C WHERE "MESSAGE_ID"=ANY($1::bigint[])'
+    ' AND NOT EXISTS (SELECT 1 FROM "MB_METADATA" WHERE "CONTENT_ID"=C."MESSAGE_ID")'
+)
+_IN_SLOT: Final = '"MESSAGE_ID" BETWEEN $2 AND $3 AND ("MESSAGE_ID" >> 10) & 255 = $4'
+_PURGE_NAMED: Final = (
+    'SELECT DISTINCT "CONTENT_ID" FROM "MB_METADATA"'
+    f' WHERE "QUEUE_ID"=ANY($1::bigint[]) AND {_IN_SLOT} AND "CONTENT_ID" IS NOT NULL'
+)
+_PURGE: Final = f'DELETE FROM "MB_METADATA" WHERE "QUEUE_ID"=ANY($1::bigint[]) AND {_IN_SLOT}'
+_HIGH_WATER: Final = (
+    'INSERT INTO "MB_NODE_TO_LAST_PUBLISHED_ID" AS L ("NODE_ID","MESSAGE_ID") VALUES ($1,$2)'
+    ' ON CONFLICT ("NODE_ID") DO UPDATE SET "MESSAGE_ID"=GREATEST(L."MESSAGE_ID",EXCLUDED."MESSAGE_ID")'
+)
+_PROBE: Final = (
+    'INSERT INTO "MB_MSG_STORE_STATUS" ("NODE_ID","TIME_STAMP")'
+    " VALUES ($1,(EXTRACT(EPOCH FROM clock_timestamp())*1000)::bigint)"
+    ' ON CONFLICT ("NODE_ID") DO UPDATE SET "TIME_STAMP"=EXCLUDED."TIME_STAMP"'
+)
+_INDEX_COLUMNS: Final = '"MESSAGE_ID","QUEUE_ID","CONTENT_ID","REDELIVERED","MESSAGE_METADATA"'
+# Each sign of a queue id is read by its own index range, so that neither is sorted beyond the page.
+_STORED: Final = (
+    f'SELECT {_INDEX_COLUMNS} FROM "MB_METADATA" WHERE "QUEUE_ID"=$1 AND {_IN_SLOT} ORDER BY "MESSAGE_ID" LIMIT $5'
+)
+_BOTH: Final = f"({_STORED}) UNION ALL ({_STORED.replace('$1', '-$1::bigint', 1)}) ORDER BY 1 LIMIT $5"
+_BODIES: Final = 'SELECT "MESSAGE_ID","MESSAGE_CONTENT" FROM "MB_METADATA" WHERE "MESSAGE_ID"=ANY($1::bigint[])'
+_CONTENTS: Final = (
+    'SELECT "MESSAGE_ID","MESSAGE_CONTENT" FROM "MB_CONTENT" WHERE "MESSAGE_ID"=ANY($1::bigint[])'
+    ' ORDER BY "MESSAGE_ID","CONTENT_OFFSET"'
+)
+
+
+class PostgreSql:
+    """One database of a PostgreSQL server."""
+
+    engine = "postgresql+asyncpg://"
+
+    def __init__(self, url: StoreUrl, options: ConnectionOptions) -> None:
+        self._url = url
+        self._options = options
+        self._warned: set[int] = set()
+        self.where = f"{url.host}:{url.port}/{url.database}"
+
+    # Connections
+
+    async def connect(self) -> Any:
+        url, options = self._url, self._options
+        settings = _SESSION | {"application_name": options.application_name}
+        if options.schema:
+            settings["search_path"] = options.schema
+        raw = await asyncpg.connect(
+            host=str(options.unix_socket) if options.unix_socket else url.host,
+            port=url.port,
+            user=url.user_name or None,
+            password=url.password.get_secret_value() or None,
+            database=url.database,
+            ssl="prefer" if options.tls == "prefer" else tls_context(options) or False,
+            server_settings=settings,
+        )
+        try:
+            # The user's default may be weaker than what a commit must mean; `remote_apply` is stronger, it stays.
+            await raw.execute(
+                "SELECT set_config('synchronous_commit', 'on', false)"
+                " WHERE current_setting('synchronous_commit') IN ('off', 'local')"
+            )
+        except BaseException:
+            self.abort(raw)
+            raise
+        raw.add_log_listener(self._on_notice)
+        return raw
+
+    def _on_notice(self, raw: Any, notice: Any) -> None:
+        # A commit that did not wait for the standby is told by a warning only.
+        if notice.sqlstate == "01000":
+            self._warned.add(raw.get_server_pid())
+
+    def abort(self, raw: Any) -> None:
+        if not raw.is_closed():
+            raw.terminate()
+
+    def failure(self, error: BaseException) -> Failure:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return Failure.REFUSED
+        if isinstance(error, OSError | EOFError | TimeoutError | asyncio.CancelledError):
+            return Failure.LOST
+        code = getattr(error, "sqlstate", None) or ""
+        if code == "57014":
+            return Failure.BUSY
+        if code in _BY_CODE:
+            return _BY_CODE[code]
+        if code[:2] in _BY_CLASS:
+            return _BY_CLASS[code[:2]]
+        # Calls on a connection that was closed meanwhile, and answers cut off, carry no code.
+        is_lost = isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError)
+        return Failure.LOST if is_lost else Failure.BUG
+
+    async def describe(self, raw: Any) -> str:
+        return f"PostgreSQL {(await raw.fetchval('SHOW server_version')).partition(' ')[0]}"
+
+    async def check_safety(self, raw: Any) -> list[str]:
+        found = []
+        for name, loss in (
+            ("fsync", "a power failure loses everything since the last checkpoint, or the database"),
+            ("full_page_writes", "a power failure can tear a page"),
+        ):
+            value = await raw.fetchval("SELECT current_setting($1)", name)
+            if value != "on":
+                found.append(f"{name} is {value}, not on: {loss}")
+        standbys = await raw.fetchval("SELECT count(*) FROM pg_stat_replication")
+        if standbys and not await raw.fetchval("SHOW synchronous_standby_names"):
+            found.append(
+                "there are standbys, but synchronous_standby_names is empty: a fail-over loses what they have not yet"
+            )
+        return found
+
+    async def lock(self, raw: Any, name: str, *, wait: float) -> bool:
+        digest = hashlib.sha256(f"cordillera/{self._options.schema}/{name}".encode()).digest()
+        key = int.from_bytes(digest[:8], "big", signed=True)
+        if not wait:
+            return bool(await raw.fetchval("SELECT pg_try_advisory_lock($1)", key))
+        await raw.execute(f"SET lock_timeout = {int(wait * 1000)}")
+        try:
+            await raw.execute("SELECT pg_advisory_lock($1)", key)
+        except asyncpg.LockNotAvailableError:
+            return False
+        await raw.execute(f"SET lock_timeout = {_LOCK_TIMEOUT_MS}")
+        return True
+
+    # Writing
+
+    async def begin(self, raw: Any, marker: Marker, rows: Rows) -> bool:
+        moved = await raw.execute(
+            f'BEGIN; UPDATE "MB_NODE" SET "BATCH"={marker.number} WHERE "LANE"={marker.lane}'
+            f' AND "INCARNATION"=\'{marker.incarnation}\' AND "BATCH"={marker.number - 1}'
+        )
+        if moved != "UPDATE 1":
+            return False
+        if rows.inline:
+            await raw.copy_records_to_table("MB_METADATA", records=rows.inline, columns=_INLINE)
+        for start in range(0, len(rows.contents), _CONTENT_ROWS_PER_STATEMENT):
+            names, offsets, pieces = zip(*rows.contents[start : start + _CONTENT_ROWS_PER_STATEMENT], strict=True)
+            await raw.execute(_CONTENT, names, offsets, pieces)
+        if rows.shared:
+            await raw.copy_records_to_table("MB_METADATA", records=rows.shared, columns=_SHARED)
+        if rows.deletes:
+            await raw.execute(_DELETE, rows.deletes)
+        for slot in rows.purges:
+            await self._purge(raw, slot)
+        if rows.released:
+            await raw.execute(_DELETE_ORPHANS, rows.released)
+        if rows.high_water:
+            await raw.execute(_HIGH_WATER, postgresql_text(marker.node_id), rows.high_water)
+        return True
+
+    async def _purge(self, raw: Any, slot: Slot) -> None:
+        arguments = ([slot.queue_id, -slot.queue_id], slot.start, slot.end, slot.lane)
+        named = await raw.fetch(_PURGE_NAMED, *arguments)
+        await raw.execute(_PURGE, *arguments)
+        if named:
+            await raw.execute(_DELETE_ORPHANS, sorted(row[0] for row in named))
+
+    async def commit(self, raw: Any) -> None:
+        pid = raw.get_server_pid()
+        self._warned.discard(pid)
+        answer = await raw.execute("COMMIT")
+        if answer != "COMMIT":
+            raise StoreUnavailable(f"{self.where}: the commit was answered with {answer}")
+        if pid in self._warned:
+            raise StoreUnavailable(f"{self.where}: the commit did not wait for the synchronous standby")
+
+    async def last_batch(self, raw: Any, marker: Marker) -> int | None:
+        await raw.execute("BEGIN")
+        batch: int | None = await raw.fetchval(
+            'UPDATE "MB_NODE" SET "BATCH"="BATCH" WHERE "LANE"=$1 AND "INCARNATION"=$2 RETURNING "BATCH"',
+            marker.lane,
+            marker.incarnation,
+        )
+        await self.commit(raw)
+        return batch
+
+    async def probe(self, raw: Any, node_id: str) -> None:
+        await raw.execute(_PROBE, postgresql_text(node_id))
+
+    # Reading
+
+    async def begin_read(self, raw: Any, slot: Slot, limit: int) -> list[IndexRow]:
+        await raw.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        statement = _BOTH if slot.transient else _STORED
+        rows = await raw.fetch(statement, slot.queue_id, slot.start, slot.end, slot.lane, limit)
+        return [IndexRow(row[0], row[1] < 0, row[2] or 0, bool(row[3]), row[4]) for row in rows]
+
+    async def read_bodies(self, raw: Any, message_ids: Sequence[int]) -> dict[int, bytes]:
+        return dict(await raw.fetch(_BODIES, message_ids))
+
+    async def read_contents(self, raw: Any, content_ids: Sequence[int]) -> dict[int, bytes]:
+        pieces: dict[int, list[bytes]] = {}
+        for content_id, piece in await raw.fetch(_CONTENTS, content_ids):
+            pieces.setdefault(content_id, []).append(piece)
+        return {content_id: b"".join(parts) for content_id, parts in pieces.items()}
+
+    async def end_read(self, raw: Any) -> None:
+        await raw.execute("COMMIT")

@@ -1,0 +1,279 @@
+"""The store in a database server: one connection that writes, a pool for everything else.
+
+Knows what a batch, a page and a doubtful commit are; the statements and the driver are a `Dialect`'s. Every batch also
+moves the node's batch number on, under the node's incarnation (reliability.md §3.4, §3.7): so the answer to a commit
+that was lost can be read afterwards, and a node that another one has replaced commits nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, TypeVar
+
+import structlog
+from sqlalchemy import Connection
+
+from broker.errors import ConfigError, StoreError, StoreLocked, StoreUnavailable
+from broker.message import STORED, TRANSIENT, Message, StorageQueue
+from broker.ports import Batch, Registration
+from broker.slot import Slot
+from broker.store.rows import message_of
+from broker.store.sql import messages, migrate, nodes, topology
+from broker.store.sql.batch import Rows, rows_of
+from broker.store.sql.dialect import Dialect, IndexRow, Marker
+from broker.store.sql.engine import Engine, Failure, PoolLimits
+from broker.topology import Change, QueueDeleted, Topology, VirtualHostDeleted
+
+T = TypeVar("T")
+
+_log = structlog.get_logger(__name__)
+
+_ROWS_PER_SECOND: Final = 2_000
+"""What even a slow server does: a batch has a second more for each so many rows."""
+_OCTETS_PER_SECOND: Final = 1_000_000
+_LONG_DEADLINE: Final = 600.0
+"""Seconds for statements whose work nobody can tell beforehand: whole queues, the whole schema."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """Messages, and the last id that was looked at: None when there was none."""
+
+    messages: list[Message]
+    last: int | None
+
+
+class ServerStore:
+    """A store in the database that `dialect` connects to."""
+
+    def __init__(self, dialect: Dialect, limits: PoolLimits | None = None) -> None:
+        self._dialect = dialect
+        self._engine = Engine(dialect, limits or PoolLimits())
+        self._description = dialect.where
+        self._writing = asyncio.Lock()
+        self._writer: Any = None
+        self._guard: Any = None
+        self._node_id = ""
+        self._lane = 0
+        self._incarnation = ""
+        self._number = 0
+        self._doubtful: Batch | None = None
+        self._high_water = 0
+
+    def describe(self) -> str:
+        return self._description
+
+    async def open(self) -> None:
+        await self._engine.open()
+        try:
+            await self._engine.own(self._open())
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        await self._engine.close()
+        for raw in (self._writer, self._guard):
+            if raw is not None:
+                self._dialect.abort(raw)
+        self._writer = self._guard = None
+
+    async def write(self, batch: Batch) -> None:
+        high_water = batch.high_water if batch.high_water > self._high_water else 0
+        if not batch and not high_water:
+            return
+        rows = rows_of(batch, high_water)
+        await self._engine.own(self._write(batch, rows))
+        self._high_water = max(self._high_water, high_water)
+
+    async def read(self, queue: StorageQueue, slot: Slot, limit: int, limit_bytes: int) -> list[Message]:
+        start = slot.start
+        while True:
+            page = await self._read_page(queue, slot, start, limit, limit_bytes)
+            if page.messages or page.last is None:
+                return page.messages
+            start = page.last + 1  # every body of this page is lost: there may be more behind it
+
+    async def backlog(self) -> list[Slot]:
+        return await self._engine.run(messages.backlog, deadline=_LONG_DEADLINE)
+
+    async def mark_redelivered(self, messages_: Sequence[Message]) -> None:
+        message_ids = [message.id for message in messages_]
+        await self._run(lambda connection: messages.mark_redelivered(connection, message_ids), len(message_ids))
+
+    async def load(self) -> Topology:
+        return await self._engine.run(topology.load, deadline=_LONG_DEADLINE)
+
+    async def record(self, changes: Sequence[Change]) -> None:
+        deletes_messages = any(isinstance(change, QueueDeleted | VirtualHostDeleted) for change in changes)
+        deadline = _LONG_DEADLINE if deletes_messages else self._deadline(len(changes))
+        await self._engine.run(lambda connection: topology.record(connection, changes), deadline=deadline)
+
+    async def reserve_queue_ids(self, count: int) -> tuple[int, int]:
+        return await self._run(lambda connection: nodes.reserve_queue_ids(connection, count))
+
+    async def register(self, node_id: str) -> Registration:
+        incarnation = uuid.uuid4().hex
+        registration = await self._engine.run(
+            lambda connection: nodes.register(connection, node_id, incarnation), deadline=_LONG_DEADLINE
+        )
+        self._node_id, self._lane, self._incarnation = node_id, registration.lane, incarnation
+        self._number = self._high_water = 0
+        self._doubtful = None
+        return registration
+
+    async def resign(self) -> None:
+        await self._run(lambda connection: nodes.resign(connection, self._node_id))
+
+    async def probe(self) -> float:
+        return await self._engine.own(self._probe())
+
+    async def check_safety(self) -> Sequence[str]:
+        async def once() -> list[str]:
+            async with self._engine.connection() as connection:
+                return await self._dialect.check_safety((await connection.get_raw_connection()).driver_connection)
+
+        return await self._engine.own(self._engine.retrying(once))
+
+    async def _run(self, function: Callable[[Connection], T], rows: int = 0) -> T:
+        return await self._engine.run(function, deadline=self._deadline(rows))
+
+    def _deadline(self, rows: int = 0) -> float:
+        return self._engine.limits.socket_timeout + rows / _ROWS_PER_SECOND
+
+    # Opening
+
+    async def _open(self) -> None:
+        self._guard = await self._engine.connect()
+        with self._engine.translated(), self._engine.deadline(self._guard):
+            self._description = f"{await self._dialect.describe(self._guard)}, {self._dialect.where}"
+            if not await self._dialect.lock(self._guard, "broker", wait=5.0):
+                raise StoreLocked(f"{self._dialect.where} is in use by another broker; stop it or choose another")
+        await self._engine.own(self._engine.retrying(self._create_schema))
+
+    async def _create_schema(self) -> None:
+        """Create the schema or bring it up to date, unless another node is doing that: then wait for it."""
+        raw = await self._engine.connect()
+        try:
+            with self._engine.deadline(raw, _LONG_DEADLINE):
+                if not await self._dialect.lock(raw, "schema", wait=60.0):
+                    raise StoreUnavailable(f"{self._dialect.where}: another node has been setting up for 60 s")
+                async with self._engine.connection(_LONG_DEADLINE) as connection, connection.begin():
+                    await connection.run_sync(migrate.upgrade)
+        finally:
+            self._dialect.abort(raw)
+
+    # Writing
+
+    async def _write(self, batch: Batch, rows: Rows) -> None:
+        async with self._writing:
+            await self._engine.retrying(lambda: self._try_to_write(batch, rows))
+
+    async def _try_to_write(self, batch: Batch, rows: Rows) -> None:
+        """Write once; after whatever goes wrong, the connection is gone and with it the transaction."""
+        try:
+            if self._writer is None:
+                self._writer = await self._engine.connect()
+            with self._engine.deadline(self._writer, self._deadline(rows.count)):
+                if self._doubtful is None or not await self._was_committed(batch):
+                    await self._write_over(self._writer, batch, rows)
+        except BaseException as error:
+            writer, self._writer = self._writer, None
+            if writer is not None:
+                self._dialect.abort(writer)
+            if isinstance(error, ConfigError):  # it was right once: somebody is changing it
+                raise StoreUnavailable(str(error)) from error
+            raise
+
+    async def _write_over(self, raw: Any, batch: Batch, rows: Rows) -> None:
+        marker = self._marker(self._number + 1)
+        if not await self._dialect.begin(raw, marker, rows):
+            raise StoreError(f"another broker has taken over as {self._node_id!r} in {self._dialect.where}")
+        self._doubtful = batch
+        await self._dialect.commit(raw)
+        self._doubtful = None
+        self._number = marker.number
+
+    async def _was_committed(self, batch: Batch) -> bool:
+        """Resolve the commit whose answer was lost; return whether `batch` was its, and is done."""
+        last = await self._dialect.last_batch(self._writer, self._marker(self._number + 1))
+        if last not in (self._number, self._number + 1):
+            raise StoreError(f"another broker has taken over as {self._node_id!r} in {self._dialect.where}")
+        doubtful, self._doubtful = self._doubtful, None
+        is_committed = last > self._number
+        self._number = last
+        _log.info("a commit without an answer is resolved", committed=is_committed, batch=last)
+        return is_committed and doubtful is batch
+
+    def _marker(self, number: int) -> Marker:
+        return Marker(self._lane, self._incarnation, number, self._node_id)
+
+    # Probing
+
+    async def _probe(self) -> float:
+        started = time.perf_counter()
+        try:
+            if self._guard is None:
+                self._guard = await self._engine.connect()
+                # What fails here is settled by the incarnation: the loser cannot commit.
+                await self._dialect.lock(self._guard, "broker", wait=0.0)
+            with self._engine.translated(), self._engine.deadline(self._guard):
+                await self._dialect.probe(self._guard, self._node_id)
+        except BaseException as error:
+            guard, self._guard = self._guard, None
+            if guard is not None:
+                self._dialect.abort(guard)
+            if isinstance(error, ConfigError):
+                raise StoreUnavailable(str(error)) from error
+            raise
+        return time.perf_counter() - started
+
+    # Reading
+
+    async def _read_page(self, queue: StorageQueue, slot: Slot, start: int, limit: int, limit_bytes: int) -> _Page:
+        async def once() -> _Page:
+            deadline = self._deadline(limit) + limit_bytes / _OCTETS_PER_SECOND
+            async with self._engine.connection(deadline) as connection:
+                raw = (await connection.get_raw_connection()).driver_connection
+                return await self._read(raw, queue, replace(slot, start=start), limit, limit_bytes)
+
+        return await self._engine.own(self._engine.retrying(once, again=Failure.LOST))
+
+    async def _read(self, raw: Any, queue: StorageQueue, slot: Slot, limit: int, limit_bytes: int) -> _Page:
+        """Read one page in one state of the store: first what there is, then as many bodies as there is room for."""
+        index = _within(await self._dialect.begin_read(raw, slot, max(limit, 1)), limit_bytes)
+        inline = [row.message_id for row in index if not row.content_id]
+        shared = sorted({row.content_id for row in index if row.content_id})
+        bodies = await self._dialect.read_bodies(raw, inline) if inline else {}
+        contents = await self._dialect.read_contents(raw, shared) if shared else {}
+        await self._dialect.end_read(raw)
+        messages = list(_messages(queue, slot, index, bodies, contents))
+        return _Page(messages, index[-1].message_id if index else None)
+
+
+def _within(rows: list[IndexRow], limit_bytes: int) -> list[IndexRow]:
+    """Return the first of `rows` whose bodies come to `limit_bytes`, and at least one."""
+    octets = 0
+    for number, row in enumerate(rows, 1):
+        octets += row.size
+        if octets >= limit_bytes:
+            return rows[:number]
+    return rows
+
+
+def _messages(
+    queue: StorageQueue, slot: Slot, index: list[IndexRow], bodies: dict[int, bytes], contents: dict[int, bytes]
+) -> Iterable[Message]:
+    for row in index:
+        payload = contents.get(row.content_id) if row.content_id else bodies.get(row.message_id)
+        if payload is None:  # never delivered without its body, never deleted for the lack of it (invariant D9)
+            _log.error("a message without its body is left alone", message=row.message_id, content=row.content_id)
+            continue
+        message = message_of(row.message_id, queue, row.metadata, payload, TRANSIENT if row.is_transient else STORED)
+        message.content_id = row.content_id
+        message.redelivered = slot.maybe_delivered or row.redelivered
+        yield message
