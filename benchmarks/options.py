@@ -38,6 +38,7 @@ class Options:
     connections: int
     queues: int
     data_dir: Path | None
+    store: str
     output: Path
 
 
@@ -80,6 +81,7 @@ def parse(arguments: Sequence[str], cases: dict[str, str]) -> Options:
         given.connections,
         given.queues,
         given.data_dir,
+        given.store,
         given.output,
     )
 
@@ -131,5 +133,6 @@ def _parser(cases: dict[str, str]) -> argparse.ArgumentParser:
     add("--connections", type=int, default=1_000, help="idle connections of memory (default 1000)")
     add("--queues", type=int, default=10_000, help="empty queues of memory (default 10000)")
     add("--data-dir", type=Path, help="where the started broker's temporary directory is made")
+    add("--store", default="", metavar="URL", help="database of the started broker, empty at first (default SQLite)")
     add("--output", type=Path, default=Path(__file__).parent / "results", help="parent of the result directory")
     return parser

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from xml.sax.saxutils import escape
 
 from benchmarks.address import Address
 from benchmarks.client import Client
@@ -51,7 +52,7 @@ DATASOURCES_XML = """<?xml version="1.0" encoding="UTF-8"?>
       <jndiConfig><name>WSO2MBStoreDB</name></jndiConfig>
       <definition type="RDBMS">
         <configuration>
-          <url>jdbc:sqlite:{database}</url>
+          <url>{url}</url>
         </configuration>
       </definition>
     </datasource>
@@ -69,7 +70,8 @@ def free_port() -> int:
 class OwnBroker:
     """Runs `python -m broker` on a configuration and a data directory of its own."""
 
-    def __init__(self, cores: set[int], parent: Path | None = None) -> None:
+    def __init__(self, cores: set[int], parent: Path | None = None, store: str = "") -> None:
+        """Keep messages in the database that `store` is the URL of, by default in a file of the data directory."""
         self._cores = cores
         self._home = Path(tempfile.mkdtemp(prefix="cordillera-bench-", dir=parent))
         self._process: subprocess.Popen[bytes] | None = None
@@ -78,8 +80,8 @@ class OwnBroker:
         datasources.mkdir(parents=True)
         ports = {"port": self.address.port, "thrift_port": free_port(), "tls_port": free_port()}
         (self._home / "conf" / "broker.xml").write_text(BROKER_XML.format(**ports))
-        database = self._home / "mb.db"
-        (datasources / "master-datasources.xml").write_text(DATASOURCES_XML.format(database=database))
+        url = escape(store or f"jdbc:sqlite:{self._home / 'mb.db'}")
+        (datasources / "master-datasources.xml").write_text(DATASOURCES_XML.format(url=url))
 
     @property
     def pid(self) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from broker.slot import Slot
 from broker.store.sql.batch import Rows
@@ -24,15 +24,19 @@ class Marker:
     node_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class IndexRow:
-    """What the first statement of a read tells of a message."""
+SMALL_BODY: Final = 4096
+"""Octets of body that come with the first statement of a read: with as many rows as a page has that is not much."""
+
+
+class IndexRow(NamedTuple):
+    """What the first statement of a read tells of a message; `body` is None when it is large or shared."""
 
     message_id: int
     is_transient: bool
     content_id: int
     redelivered: bool
     metadata: bytes
+    body: bytes | None
 
     @property
     def size(self) -> int:

@@ -212,8 +212,10 @@ class MySql:
             raw,
             "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ;START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
         )
-        rows = await _select(raw, page("MESSAGE_ID,QUEUE_ID,CONTENT_ID,REDELIVERED,MESSAGE_METADATA", slot, limit))
-        return [IndexRow(row[0], row[1] < 0, row[2] or 0, bool(row[3]), row[4]) for row in rows]
+        return [
+            IndexRow(message_id, queue_id < 0, content_id or 0, bool(redelivered), metadata, body)
+            for message_id, queue_id, content_id, redelivered, metadata, body in await _select(raw, page(slot, limit))
+        ]
 
     async def read_bodies(self, raw: Any, message_ids: Sequence[int]) -> dict[int, bytes]:
         found: dict[int, bytes] = {}

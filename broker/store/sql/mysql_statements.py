@@ -12,7 +12,7 @@ from typing import Final
 
 from broker.slot import Slot
 from broker.store.sql.batch import Rows
-from broker.store.sql.dialect import Marker
+from broker.store.sql.dialect import SMALL_BODY, Marker
 
 _IDS_PER_STATEMENT: Final = 2000
 
@@ -31,6 +31,10 @@ _CONTENT_INTO: Final = (
 _ORPHANS: Final = (
     "DELETE FROM MB_CONTENT WHERE MESSAGE_ID IN ({ids})"
     " AND NOT EXISTS (SELECT 1 FROM MB_METADATA WHERE CONTENT_ID=MB_CONTENT.MESSAGE_ID)"
+)
+_INDEX: Final = (
+    "MESSAGE_ID,QUEUE_ID,CONTENT_ID,REDELIVERED,MESSAGE_METADATA,"
+    f"IF(OCTET_LENGTH(MESSAGE_CONTENT)<={SMALL_BODY},MESSAGE_CONTENT,NULL)"
 )
 _IN_SLOT: Final = (
     "QUEUE_ID IN ({queue_ids}) AND MESSAGE_ID BETWEEN {start} AND {end} AND (MESSAGE_ID >> 10) & 255 = {lane}"
@@ -116,14 +120,14 @@ def delete_orphans(content_ids: Sequence[int]) -> Iterator[str]:
     return (_ORPHANS.format(ids=ids) for ids in parts(content_ids))
 
 
-def page(columns: str, slot: Slot, limit: int) -> str:
+def page(slot: Slot, limit: int) -> str:
     """Return the statement for the first rows of a slot.
 
     Both signs of a queue id are read by their own index range, so that neither is sorted beyond the page.
     """
     signs = (slot.queue_id, -slot.queue_id) if slot.transient else (slot.queue_id,)
     selects = [
-        f"(SELECT {columns} FROM MB_METADATA WHERE {in_slot(slot, str(queue_id))} ORDER BY MESSAGE_ID LIMIT {limit})"
+        f"(SELECT {_INDEX} FROM MB_METADATA WHERE {in_slot(slot, str(queue_id))} ORDER BY MESSAGE_ID LIMIT {limit})"
         for queue_id in signs
     ]
     return selects[0] if len(selects) == 1 else f"{' UNION ALL '.join(selects)} ORDER BY 1 LIMIT {limit}"

@@ -18,7 +18,7 @@ from broker.config.store_url import StoreUrl
 from broker.errors import StoreUnavailable
 from broker.slot import Slot
 from broker.store.sql.batch import Rows
-from broker.store.sql.dialect import IndexRow, Marker
+from broker.store.sql.dialect import SMALL_BODY, IndexRow, Marker
 from broker.store.sql.engine import Failure
 from broker.store.sql.schema import postgresql_text
 from broker.store.sql.server_tls import tls_context
@@ -82,7 +82,10 @@ _PROBE: Final = (
     " VALUES ($1,(EXTRACT(EPOCH FROM clock_timestamp())*1000)::bigint)"
     ' ON CONFLICT ("NODE_ID") DO UPDATE SET "TIME_STAMP"=EXCLUDED."TIME_STAMP"'
 )
-_INDEX_COLUMNS: Final = '"MESSAGE_ID","QUEUE_ID","CONTENT_ID","REDELIVERED","MESSAGE_METADATA"'
+_INDEX_COLUMNS: Final = (
+    '"MESSAGE_ID","QUEUE_ID","CONTENT_ID","REDELIVERED","MESSAGE_METADATA",'
+    f'CASE WHEN octet_length("MESSAGE_CONTENT")<={SMALL_BODY} THEN "MESSAGE_CONTENT" END'
+)
 # Each sign of a queue id is read by its own index range, so that neither is sorted beyond the page.
 _STORED: Final = (
     f'SELECT {_INDEX_COLUMNS} FROM "MB_METADATA" WHERE "QUEUE_ID"=$1 AND {_IN_SLOT} ORDER BY "MESSAGE_ID" LIMIT $5'
@@ -252,7 +255,7 @@ class PostgreSql:
         await raw.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         statement = _BOTH if slot.transient else _STORED
         rows = await raw.fetch(statement, slot.queue_id, slot.start, slot.end, slot.lane, limit)
-        return [IndexRow(row[0], row[1] < 0, row[2] or 0, bool(row[3]), row[4]) for row in rows]
+        return [IndexRow(row[0], row[1] < 0, row[2] or 0, bool(row[3]), row[4], row[5]) for row in rows]
 
     async def read_bodies(self, raw: Any, message_ids: Sequence[int]) -> dict[int, bytes]:
         return dict(await raw.fetch(_BODIES, message_ids))

@@ -171,7 +171,7 @@ class ServerStore:
 
     async def _write(self, batch: Batch, rows: Rows) -> None:
         async with self._writing:
-            await self._engine.retrying(lambda: self._try_to_write(batch, rows))
+            await self._engine.retrying(lambda: self._try_to_write(batch, rows), again=Failure.LOST)
 
     async def _try_to_write(self, batch: Batch, rows: Rows) -> None:
         """Write once; after whatever goes wrong, the connection is gone and with it the transaction."""
@@ -246,7 +246,7 @@ class ServerStore:
     async def _read(self, raw: Any, queue: StorageQueue, slot: Slot, limit: int, limit_bytes: int) -> _Page:
         """Read one page in one state of the store: first what there is, then as many bodies as there is room for."""
         index = _within(await self._dialect.begin_read(raw, slot, max(limit, 1)), limit_bytes)
-        inline = [row.message_id for row in index if not row.content_id]
+        inline = [row.message_id for row in index if row.body is None and not row.content_id]
         shared = sorted({row.content_id for row in index if row.content_id})
         bodies = await self._dialect.read_bodies(raw, inline) if inline else {}
         contents = await self._dialect.read_contents(raw, shared) if shared else {}
@@ -269,7 +269,9 @@ def _messages(
     queue: StorageQueue, slot: Slot, index: list[IndexRow], bodies: dict[int, bytes], contents: dict[int, bytes]
 ) -> Iterable[Message]:
     for row in index:
-        payload = contents.get(row.content_id) if row.content_id else bodies.get(row.message_id)
+        payload = row.body
+        if payload is None:
+            payload = contents.get(row.content_id) if row.content_id else bodies.get(row.message_id)
         if payload is None:  # never delivered without its body, never deleted for the lack of it (invariant D9)
             _log.error("a message without its body is left alone", message=row.message_id, content=row.content_id)
             continue
