@@ -1,13 +1,15 @@
 """Group commit: what queues append and settle becomes one store transaction after the other.
 
 The next batch is written as soon as the previous one is committed: no timer, no fixed size (design §4). An insert that
-meets its own delete before it was written is cancelled. Knows messages and the store's `write`; knows no queue, no
+meets its own delete before it was written is cancelled. When the store has no room for inserts, they wait while what
+consumers have settled is deleted (reliability.md §3.1). Knows messages and the store's `write`; knows no queue, no
 client and no SQL.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -15,7 +17,7 @@ from typing import Any, Final
 
 import structlog
 
-from broker.errors import StoreUnavailable
+from broker.errors import StoreFull, StoreUnavailable
 from broker.message import PENDING, SETTLED, STORED, WRITING, WRITING_SETTLED, Message
 from broker.ports import Batch, MessageStore
 from broker.slot import Slot
@@ -43,12 +45,16 @@ class JournalLimits:
     batch_messages: int = 2000
     """Inserts of one transaction, unless a group forces more."""
     batch_deletes: int = 4000
+    batch_deletes_when_full: int = 1000
+    """Each may write two pages of the store's log, which has little room then."""
     batch_bytes: int = 4 * 1024 * 1024
     pending_bytes: int = 64 * 1024 * 1024
     """Octets waiting for the store at which publishers are held back; they resume at half of it."""
     pending_messages: int = 50_000
     retry_delay: float = 0.1
     retry_delay_max: float = 5.0
+    full_delay: float = 1.0
+    """Seconds between two tries of a store without room: as late is a settled message deleted then."""
 
 
 @dataclass(slots=True)
@@ -75,6 +81,7 @@ class Journal:
         on_full: Callable[[bool], None],
         limits: JournalLimits | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Write to `store`; ids up to `high_water` are recorded as used already.
 
@@ -88,13 +95,14 @@ class Journal:
         self._on_full = on_full
         self._limits = limits or JournalLimits()
         self._sleep = sleep
+        self._monotonic = monotonic
         self._pending: dict[int, Message] = {}
         self._spills: list[Message] = []
         self._deletes: list[Message] = []
         self._groups: list[_Group] = []
         self._bytes = 0
         self._wakeup = asyncio.Event()
-        self._writing: asyncio.Future[None] | None = None
+        self._writing_since: float | None = None
         self.is_full = False
         self.is_failing = False
         self.counters = JournalCounters()
@@ -160,12 +168,16 @@ class Journal:
     @property
     def is_idle(self) -> bool:
         """Is nothing waiting and nothing being written?"""
-        return not (self._pending or self._spills or self._deletes or self._groups or self._writing)
+        return not (self._pending or self._spills or self._deletes or self._groups or self._writing_since is not None)
 
     @property
     def pending_bytes(self) -> int:
         """Octets of body that wait for the store."""
         return self._bytes
+
+    def stalled_for(self, now: float) -> float:
+        """Return for how many seconds the write that is under way has been, with its failed tries; 0.0 without one."""
+        return 0.0 if self._writing_since is None else max(now - self._writing_since, 0.0)
 
     def _join(self, **things: Any) -> Awaitable[None]:
         group = _Group(asyncio.get_running_loop().create_future(), **things)
@@ -190,12 +202,13 @@ class Journal:
 
     async def _write_one(self) -> None:
         batch, groups = self._take()
-        self._writing = asyncio.get_running_loop().create_future()
+        settled = len(batch.deletes) - sum(len(group.deletes) for group in groups)
+        self._writing_since = self._monotonic()
         try:
             if batch:
-                await self._write(batch)
+                await self._write(batch, settled)
         finally:
-            self._writing = None
+            self._writing_since = None
         self._committed(batch, groups)
 
     def _take(self) -> tuple[Batch, list[_Group]]:
@@ -240,22 +253,51 @@ class Journal:
             self._bytes -= len(message.body) or message.size
         return inserts
 
-    async def _write(self, batch: Batch) -> None:
-        """Write `batch` however long the store is away; anything but `StoreUnavailable` ends the node."""
+    async def _write(self, batch: Batch, settled: int) -> None:
+        """Write `batch` however long the store is away; anything but `StoreUnavailable` ends the node.
+
+        Its first `settled` deletes belong to no group: they need not wait for room that its inserts need.
+        """
         delay = self._limits.retry_delay
-        while True:
+        while batch:
             try:
                 await self._store.write(batch)
+            except StoreFull as error:
+                self._on_failed(error, self._limits.full_delay)
+                settled = await self._delete_alone(batch.deletes, settled)
+                if not settled:
+                    await self._delete_alone(self._deletes, len(self._deletes))
+                if batch:
+                    await self._sleep(self._limits.full_delay)
             except StoreUnavailable as error:
-                self.is_failing = True
-                self.counters.retries += 1
-                _log.warning("store write failed, will retry", reason=str(error), delay=delay)
-                self._update_full()
+                self._on_failed(error, delay)
                 await self._sleep(delay)
                 delay = min(delay * 2, self._limits.retry_delay_max)
             else:
-                self.is_failing = False
-                return
+                break
+        self.is_failing = False
+
+    def _on_failed(self, error: StoreUnavailable, delay: float) -> None:
+        self.counters.retries += 1
+        # A disk can stay full for hours: one line says it.
+        if not (self.is_failing and isinstance(error, StoreFull)):
+            _log.warning("store write failed, will retry", reason=str(error), delay=delay)
+        self.is_failing = True
+        self._update_full()
+
+    async def _delete_alone(self, deletes: list[Message], count: int) -> int:
+        """Delete the rows of the first `count` messages, take those from the list and return how many are left."""
+        while count:
+            part = deletes[: min(count, self._limits.batch_deletes_when_full)]
+            try:
+                await self._store.write(Batch(deletes=part))
+            except StoreUnavailable:
+                break
+            del deletes[: len(part)]
+            count -= len(part)
+            self.counters.commits += 1
+            self.counters.deleted += len(part)
+        return count
 
     def _committed(self, batch: Batch, groups: list[_Group]) -> None:
         touched = self._touched_confirms

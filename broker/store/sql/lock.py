@@ -9,6 +9,7 @@ import fcntl
 import os
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from broker.errors import StoreLocked
@@ -33,10 +34,11 @@ class FileLock:
         except OSError:
             os.close(descriptor)
             raise
-        started = time.strftime("%Y-%m-%d %H:%M:%S %z")
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()} since {started}\n".encode(), 0)
         self._descriptor = descriptor
+        started = time.strftime("%Y-%m-%d %H:%M:%S %z")
+        with suppress(OSError):  # on a full disk the lock holds all the same, without a name
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()} since {started}\n".encode(), 0)
 
     def release(self) -> None:
         """Let go; the file stays, because deleting it would let two processes lock two files of one name."""

@@ -15,26 +15,28 @@ from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Final, TypeVar
 
+import structlog
 from sqlalchemy import Connection, Engine, StaticPool, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
-from broker.errors import StoreError, StoreUnavailable
+from broker.errors import StoreError, StoreFull, StoreUnavailable
 from broker.message import TRANSIENT, Message, StorageQueue
 from broker.ports import Batch, Registration
 from broker.slot import Slot
 from broker.store.rows import name_large_content
-from broker.store.sql import migrate, nodes, sqlite_read, sqlite_write, topology
+from broker.store.sql import migrate, nodes, sqlite_read, sqlite_safety, sqlite_write, topology
+from broker.store.sql.ballast import NO_ROOM, Ballast
 from broker.store.sql.content_files import ContentFiles, make_directory, sync_directory
 from broker.store.sql.lock import FileLock
 from broker.store.sql.worker import Worker
-from broker.topology import Change, QueueDeleted, Topology, VirtualHostDeleted
+from broker.topology import BindingRemoved, Change, ExchangeDeleted, QueueDeleted, Topology, VirtualHostDeleted
+
+_log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-_AGAIN: Final = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
+_AGAIN: Final = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR}
 _AGAIN_OF_SYSTEM: Final = {
-    errno.ENOSPC,
-    errno.EDQUOT,
     errno.EFBIG,
     errno.EIO,
     errno.EMFILE,
@@ -53,13 +55,22 @@ _PRAGMAS: Final = (
     "cache_size = -32768",
 )
 _CACHED_STATEMENTS: Final = 64
+_SHRINKING: Final = (BindingRemoved, ExchangeDeleted, QueueDeleted, VirtualHostDeleted)
 
 
 class SqliteStore:
     """A store in the file `path`, whose directory is made when it is not there. Large bodies lie beside it."""
 
-    def __init__(self, path: Path, content_files: Callable[[Path], ContentFiles] = ContentFiles) -> None:
+    def __init__(
+        self,
+        path: Path,
+        content_files: Callable[[Path], ContentFiles] = ContentFiles,
+        ballast: Callable[[Path], Ballast] = Ballast,
+        file_system: Callable[[Path], str] = sqlite_safety.file_system_of,
+    ) -> None:
         self._path = path.absolute()
+        self._ballast = ballast(self._path.with_name(self._path.name + ".ballast"))
+        self._file_system = file_system
         self._files = content_files(self._path.with_name(self._path.name + ".content"))
         self._lock = FileLock(self._path.with_name(self._path.name + ".lock"))
         self._writer: Worker | None = None
@@ -73,9 +84,16 @@ class SqliteStore:
         return f"SQLite {sqlite3.sqlite_version}, {self._path}"
 
     async def open(self) -> None:
+        try:
+            await self._open()
+        except StoreFull:
+            # The ballast is given up by now: there may be room enough to start and to serve what is stored.
+            await self._open()
+
+    async def _open(self) -> None:
         self._writer = Worker("store-writer", self._checkpoint)
         try:
-            await self._writer.submit(self._guarded, self._open_writer)
+            await self._writer.submit(self._guarded_writing, self._open_writer, False)
             self._reader = Worker("store-reader")
             await self._reader.submit(self._guarded, self._open_reader)
         except BaseException:
@@ -98,7 +116,8 @@ class SqliteStore:
         if not batch and not high_water:
             return
         await self._on_writer(
-            lambda: sqlite_write.write(self._raw, self._files, self._node_id, batch, transient, high_water)
+            lambda: sqlite_write.write(self._raw, self._files, self._node_id, batch, transient, high_water),
+            grows=bool(batch.inserts),
         )
         self._high_water = max(self._high_water, high_water)
 
@@ -118,7 +137,8 @@ class SqliteStore:
         return await self._in_transaction(topology.load)
 
     async def record(self, changes: Sequence[Change]) -> None:
-        await self._in_transaction(lambda connection: topology.record(connection, changes))
+        grows = not all(isinstance(change, _SHRINKING) for change in changes)
+        await self._in_transaction(lambda connection: topology.record(connection, changes), grows=grows)
         if any(isinstance(change, QueueDeleted | VirtualHostDeleted) for change in changes):
             await self._on_writer(self._recount)
 
@@ -145,19 +165,25 @@ class SqliteStore:
         return await self._on_writer(timed)
 
     async def check_safety(self) -> list[str]:
-        return []  # `_PRAGMAS` are ours to set
+        if sqlite_safety.has_wal_reset_bug(sqlite3.sqlite_version_info):
+            # No complaint: where one connection writes and checkpoints, only another program can bring it about.
+            advice = "let no other program open the store while the broker runs"
+            _log.info("this SQLite has the WAL-reset bug", version=sqlite3.sqlite_version, advice=advice)
+        # The settings are ours (`_PRAGMAS`); what lies below them is not.
+        return sqlite_safety.complaints(self._path, self._file_system(self._path))
 
-    async def _in_transaction(self, function: Callable[[Connection], T]) -> T:
+    async def _in_transaction(self, function: Callable[[Connection], T], *, grows: bool = False) -> T:
         def run() -> T:
             with self._engine.begin() as connection:
                 return function(connection)
 
-        return await self._on_writer(run)
+        return await self._on_writer(run, grows=grows)
 
-    async def _on_writer(self, function: Callable[[], T]) -> T:
+    async def _on_writer(self, function: Callable[[], T], *, grows: bool = False) -> T:
+        """Have `function` called by the writer; what `grows` the store must leave the ballast's room alone."""
         if self._writer is None:
             raise StoreError(f"the store {self._path} is not open")
-        return await self._writer.submit(self._guarded, function)
+        return await self._writer.submit(self._guarded_writing, function, grows)
 
     async def _on_reader(self, function: Callable[[], T]) -> T:
         if self._reader is None:
@@ -165,6 +191,19 @@ class SqliteStore:
         return await self._reader.submit(self._guarded, function)
 
     # What follows runs in the threads.
+
+    def _guarded_writing(self, function: Callable[[], T], grows: bool) -> T:
+        """Call `function`; when the disk is full for it, give up the ballast and raise `StoreFull`."""
+        try:
+            if grows and self._ballast.is_given_up:
+                self._ballast.restore()
+            return self._guarded(function)
+        except StoreUnavailable as error:
+            # SQLite calls some ways of having no room (a quota, its shared memory) an I/O error.
+            if not isinstance(error, StoreFull) and self._ballast.has_room():
+                raise
+            self._ballast.give_up()
+            raise StoreFull(str(error)) from error
 
     def _guarded(self, function: Callable[[], T]) -> T:
         """Call `function`; above this nobody knows a driver's exceptions (reliability.md §3.6)."""
@@ -177,12 +216,15 @@ class SqliteStore:
             raise _translated(cause, self._path) from error
         except OSError as error:
             text = f"the store {self._path}: {error.strerror or error}"
+            if error.errno in NO_ROOM:
+                raise StoreFull(text) from error
             raise (StoreUnavailable(text) if error.errno in _AGAIN_OF_SYSTEM else StoreError(text)) from error
 
     def _open_writer(self) -> None:
         make_directory(self._path.parent)
         self._lock.acquire(self._path)
         self._opened_by_writer.callback(self._lock.release)
+        self._ballast.open()
         os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         self._raw = self._opened_by_writer.enter_context(closing(_connect(self._path)))
         mode = self._raw.execute("PRAGMA journal_mode = WAL").fetchone()[0]
@@ -229,4 +271,6 @@ def _engine_over(raw: sqlite3.Connection) -> Engine:
 def _translated(error: sqlite3.Error, path: Path) -> StoreError:
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
     text = " ".join(f"the store {path}: {error}".split())
+    if code == sqlite3.SQLITE_FULL:
+        return StoreFull(text)
     return StoreUnavailable(text) if code in _AGAIN else StoreError(text)

@@ -3,106 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 
 import pytest
 
-from broker.errors import StoreError, StoreUnavailable
-from broker.message import PENDING, SETTLED, STORED, TRANSIENT, WRITING, WRITING_SETTLED, Message, body_tails
-from broker.ports import Batch
+from broker.errors import StoreError, StoreFull, StoreUnavailable
+from broker.message import SETTLED, STORED, TRANSIENT, WRITING, WRITING_SETTLED
 from broker.slot import Slot
 from broker.store.journal import HIGH_WATER_AHEAD, Journal, JournalLimits
-
-
-@dataclass
-class Queue:
-    queue_id: int = 7
-
-
-QUEUE = Queue()
-
-
-@dataclass
-class Gate:
-    """A store whose writes each wait to be let through, or fail."""
-
-    batches: list[Batch] = field(default_factory=list)
-    waiting: asyncio.Queue[asyncio.Future[None]] = field(default_factory=asyncio.Queue)
-
-    async def write(self, batch: Batch) -> None:
-        self.batches.append(batch)
-        answer = asyncio.get_running_loop().create_future()
-        self.waiting.put_nowait(answer)
-        await answer
-
-    async def begun(self) -> asyncio.Future[None]:
-        """Return the write that is under way once there is one."""
-        return await self.waiting.get()
-
-    async def let_through(self) -> None:
-        """Let the next write succeed, and the journal see it."""
-        (await self.begun()).set_result(None)
-        await turn()
-
-    @property
-    def inserts(self) -> list[list[int]]:
-        return [[message.id for message in batch.inserts] for batch in self.batches]
-
-    @property
-    def deletes(self) -> list[list[int]]:
-        return [[message.id for message in batch.deletes] for batch in self.batches]
-
-
-@dataclass
-class Bench:
-    journal: Journal
-    store: Gate
-    touched: set[str]
-    settled: list[None]
-    full: list[bool]
-    slept: list[float]
-
-
-async def turn() -> None:
-    for _ in range(5):
-        await asyncio.sleep(0)
-
-
-def under_way(waited_for: Awaitable[None]) -> asyncio.Task[None]:
-    async def wait() -> None:
-        await waited_for
-
-    return asyncio.get_running_loop().create_task(wait())
-
-
-@asynccontextmanager
-async def bench(limits: JournalLimits | None = None, high_water: int = 1 << 60) -> AsyncIterator[Bench]:
-    store, touched, settled, full, slept = Gate(), set[str](), list[None](), list[bool](), list[float]()
-
-    async def sleep(seconds: float) -> None:
-        slept.append(seconds)
-
-    journal = Journal(
-        store,  # type: ignore[arg-type]
-        high_water=high_water,
-        touched_confirms=touched,
-        on_settled=lambda: settled.append(None),
-        on_full=full.append,
-        limits=limits,
-        sleep=sleep,
-    )
-    running = asyncio.get_running_loop().create_task(journal.run())
-    yield Bench(journal, store, touched, settled, full, slept)
-    running.cancel()
-    await asyncio.wait({running})
-
-
-def message(message_id: int, size: int = 10, state: int = PENDING, confirms: str | None = None) -> Message:
-    made = Message(message_id, QUEUE, b"\0\0", b"", *body_tails(b"x" * size, 4096), state)
-    made.confirms = confirms
-    return made
+from tests.unit.store.journal_bench import Gate, bench, message, turn, under_way
 
 
 async def test_what_comes_while_a_batch_is_written_goes_into_the_next_one() -> None:
@@ -285,6 +193,17 @@ async def test_a_store_that_refuses_for_good_ends_the_journal() -> None:
     (await store.begun()).set_exception(StoreError("broken"))
     with pytest.raises(StoreError):
         await running
+
+
+async def test_a_write_is_stalled_since_it_began_and_not_since_its_last_try() -> None:
+    async with bench() as it:
+        assert it.journal.stalled_for(130.0) == 0.0
+        it.journal.append(message(1))
+        await it.store.fail(StoreUnavailable("away"))
+        await it.store.fail(StoreFull("full"))
+        assert (it.journal.stalled_for(130.0), it.journal.stalled_for(99.0)) == (30.0, 0.0)
+        await it.store.let_through()
+        assert it.journal.stalled_for(130.0) == 0.0
 
 
 async def test_publishers_are_held_back_above_the_limit_and_go_on_at_half_of_it() -> None:

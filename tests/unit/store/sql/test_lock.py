@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import stat
 from pathlib import Path
@@ -46,3 +47,19 @@ def test_the_lock_file_belongs_to_its_owner_alone(tmp_path: Path) -> None:
     lock.release()
 
     assert stat.S_IMODE((tmp_path / "mb.db.lock").stat().st_mode) == 0o600
+
+
+def test_on_a_full_disk_the_lock_holds_all_the_same(tmp_path: Path) -> None:
+    first, second = FileLock(tmp_path / "mb.db.lock"), FileLock(tmp_path / "mb.db.lock")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        first.acquire(tmp_path / "mb.db")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    with pytest.raises(StoreLocked, match="another process"):
+        second.acquire(tmp_path / "mb.db")
+    first.release()
+    second.acquire(tmp_path / "mb.db")
+    second.release()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.errors import StoreError, StoreLocked, StoreUnavailable
+from broker.errors import ConfigError, StoreError, StoreLocked, StoreUnavailable
 from broker.ports import Batch
 from broker.slot import Slot
 from broker.store.sql.sqlite import SqliteStore
@@ -114,7 +114,8 @@ async def test_the_data_belongs_to_its_owner_alone(store: SqliteStore, path: Pat
 
     modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
 
-    assert modes == {"mb.db": 0o600, "mb.db-wal": 0o600, "mb.db-shm": 0o600, "mb.db.lock": 0o600}
+    names = ("mb.db", "mb.db-wal", "mb.db-shm", "mb.db.ballast", "mb.db.lock")
+    assert modes == dict.fromkeys(names, 0o600)
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
@@ -126,11 +127,11 @@ async def test_a_commit_means_what_reliability_asks_of_it(store: SqliteStore) ->
     assert settings == ["wal", 2]
 
 
-async def test_a_closed_store_leaves_one_file_and_its_lock(store: SqliteStore, path: Path) -> None:
+async def test_a_closed_store_leaves_one_file_its_ballast_and_its_lock(store: SqliteStore, path: Path) -> None:
     await store.write(Batch(inserts=[message(1)]))
     await store.close()
 
-    assert sorted(file.name for file in path.parent.iterdir()) == ["mb.db", "mb.db.lock"]
+    assert sorted(file.name for file in path.parent.iterdir()) == ["mb.db", "mb.db.ballast", "mb.db.lock"]
 
 
 async def test_a_schema_of_a_newer_program_is_refused_and_the_lock_released(store: SqliteStore, path: Path) -> None:
@@ -140,7 +141,7 @@ async def test_a_schema_of_a_newer_program_is_refused_and_the_lock_released(stor
     connection.close()
 
     for _ in range(2):
-        with pytest.raises(StoreError, match="schema revision '9999'"):
+        with pytest.raises(ConfigError, match="schema revision '9999'"):
             await SqliteStore(path).open()
 
 

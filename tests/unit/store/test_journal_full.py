@@ -1,0 +1,90 @@
+"""A store without room: inserts wait, what is settled is deleted meanwhile (reliability.md §3.1)."""
+
+from __future__ import annotations
+
+from broker.errors import StoreFull
+from broker.message import STORED, WRITING
+from broker.store.journal import JournalLimits
+from tests.unit.store.journal_bench import bench, message, under_way
+
+
+async def test_a_store_without_room_still_deletes_what_is_settled() -> None:
+    async with bench() as it:
+        first, settled, later = message(1), message(11, state=STORED), message(12, state=STORED)
+        it.journal.append(first)
+        it.journal.settle(settled)
+        writing = await it.store.begun()
+        it.journal.settle(later)
+        writing.set_exception(StoreFull("full"))
+        await it.store.let_through()
+        await it.store.let_through()
+        assert (it.store.inserts, it.store.deletes) == ([[1], [], [], [1]], [[11], [11], [12], []])
+        assert (first.state, it.journal.counters.deleted, it.journal.counters.commits) == (WRITING, 2, 2)
+        await it.store.let_through()
+        assert (first.state, it.journal.counters.inserted, it.journal.counters.commits) == (STORED, 1, 3)
+        assert it.journal.is_idle
+
+
+async def test_what_a_full_store_could_not_delete_either_is_tried_again_with_the_inserts() -> None:
+    async with bench() as it:
+        it.journal.append(message(1))
+        it.journal.settle(message(11, state=STORED))
+        await it.store.fail(StoreFull("full"))
+        await it.store.fail(StoreFull("full"))
+        await it.store.let_through()
+        assert (it.store.inserts, it.store.deletes) == ([[1], [], [1]], [[11], [11], [11]])
+        assert (it.journal.counters.deleted, it.journal.is_idle) == (1, True)
+
+
+async def test_a_transaction_waits_for_room_as_a_whole() -> None:
+    async with bench() as it:
+        it.journal.settle(message(11, state=STORED))
+        done = under_way(it.journal.transact([message(1)], [message(12, state=STORED)]))
+        await it.store.fail(StoreFull("full"))
+        await it.store.let_through()
+        assert (it.store.inserts, it.store.deletes) == ([[1], [], [1]], [[11, 12], [11], [12]])
+        assert not done.done()
+        await it.store.let_through()
+        assert done.done()
+        assert it.journal.counters.deleted == 2
+
+
+async def test_settled_messages_need_no_second_try_once_they_are_deleted_alone() -> None:
+    async with bench() as it:
+        it.journal.settle(message(11, state=STORED))
+        await it.store.fail(StoreFull("full"))
+        await it.store.let_through()
+        assert (it.store.deletes, it.slept, it.journal.is_failing) == ([[11], [11]], [], False)
+        assert (it.journal.counters.deleted, it.journal.counters.commits, it.journal.is_idle) == (1, 1, True)
+
+
+async def test_a_full_store_is_given_few_deletes_at_a_time() -> None:
+    async with bench(JournalLimits(batch_deletes_when_full=2)) as it:
+        for number in range(11, 16):
+            it.journal.settle(message(number, state=STORED))
+        await it.store.fail(StoreFull("full"))
+        for _ in range(3):
+            await it.store.let_through()
+        assert it.store.deletes == [[11, 12, 13, 14, 15], [11, 12], [13, 14], [15]]
+        assert it.journal.is_idle
+
+
+async def test_a_full_store_is_tried_again_every_second() -> None:
+    async with bench() as it:
+        it.journal.append(message(1))
+        for _ in range(3):
+            await it.store.fail(StoreFull("full"))
+        assert (it.slept, it.journal.is_failing) == ([1.0, 1.0, 1.0], True)
+        await it.store.let_through()
+        assert not it.journal.is_failing
+
+
+async def test_publishers_are_held_back_while_the_store_is_full() -> None:
+    async with bench(JournalLimits(batch_messages=1, pending_messages=2)) as it:
+        for number in range(1, 5):
+            it.journal.append(message(number))
+        await it.store.fail(StoreFull("full"))
+        assert (it.full, it.journal.check_full()) == ([True], True)
+        for _ in range(4):
+            await it.store.let_through()
+        assert it.full == [True, False]
