@@ -69,6 +69,9 @@ def _parser() -> argparse.ArgumentParser:
         "--show-config", action="store_true", help="print the effective configuration, secrets masked, and exit"
     )
     parser.add_argument(
+        "--setup", action="store_true", help="create the database's schema or bring it up to date, and exit"
+    )
+    parser.add_argument(
         "--log-level", default="info", choices=("debug", "info", "warning", "error"), help="default: %(default)s"
     )
     parser.add_argument(
@@ -98,7 +101,7 @@ def _serve(loaded: Loaded, options: argparse.Namespace) -> int:
     for warning in loaded.warnings:
         log.warning("configuration", text=warning)
     try:
-        _run(loaded.config, options.loop)
+        (_set_up if options.setup else _run)(loaded.config, options.loop)
     except ConfigError as error:
         log.error("cannot start", reason=str(error))
         return EX_CONFIG
@@ -152,6 +155,21 @@ def _run(config: Configuration, loop: str) -> None:
         runner.run(serve())
 
 
+def _set_up(config: Configuration, loop: str) -> None:
+    """Do what a start does to the schema, and nothing else; a store that is away is not waited for."""
+    from broker.node import open_store
+
+    async def set_up() -> None:
+        store = open_store(config)
+        await store.open()
+        name = store.describe()
+        await store.close()
+        print(f"the schema of {name} is up to date")
+
+    with asyncio.Runner(loop_factory=_loop_factory(loop)) as runner:
+        runner.run(set_up())
+
+
 def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
     if name == "asyncio":
         return None
@@ -174,6 +192,7 @@ def _banner(started: Started, config: Configuration) -> None:
     gc.set_threshold(50_000, 20, 50)
     gc.enable()
     amqp, amqps = started.addresses.get("amqp", "off"), started.addresses.get("amqps", "off")
+    durability = f"NOT crash-safe: {'; '.join(started.unsafe)}" if started.unsafe else "full"
     if not sys.stderr.isatty():
         structlog.get_logger("broker").info(
             "broker started",
@@ -181,6 +200,7 @@ def _banner(started: Started, config: Configuration) -> None:
             pid=os.getpid(),
             store=started.store,
             store_ms=round(started.store_seconds * 1000, 2),
+            durability=durability,
             amqp=amqp,
             amqps=amqps,
             queues=started.queues,
@@ -193,6 +213,7 @@ def _banner(started: Started, config: Configuration) -> None:
         f"  Cordillera {__version__}   python {sys.version.split()[0]}   node {started.node_id}   pid {os.getpid()}",
         f"  store    {started.store}   healthy ({started.store_seconds * 1000:.1f} ms)"
         f"   {started.queues} queues, {started.messages} messages",
+        f"  durability  {durability}",
         f"  amqp     {amqp}   amqps {amqps}",
         f"  users    {admin} (user-mgt.xml), guest; default passwords work from this machine only",
         f"  try      pika.BlockingConnection(pika.URLParameters('{amqp.replace('://', '://guest:guest@')}'))",

@@ -10,7 +10,7 @@ import platform
 import secrets
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,20 +24,22 @@ from broker.allocator import give_back_freed_memory
 from broker.amqp.connection import Surroundings
 from broker.amqp.fields import EMPTY_TABLE, FieldTable
 from broker.amqp.handshake import server_properties
-from broker.auth.users import User, Users
+from broker.auth.built_in import built_in_users
 from broker.broker import Broker, Confirmable, Limits
 from broker.clock import SystemClock
 from broker.config.configuration import Configuration
-from broker.config.user_mgt import GUEST_PASSWORD, GUEST_USER_NAME
 from broker.coordination.feed import Feed
 from broker.coordination.slots import LocalSlotCoordinator
-from broker.errors import ConfigError
+from broker.errors import ConfigError, StoreUnavailable
 from broker.message import STORED, MessageIdGenerator
 from broker.ports import Registration, Store
 from broker.queue import Queue, QueueLimits
 from broker.server import AmqpServer
 from broker.slot import Slot
+from broker.store.health import StoreHealth, StoreState
 from broker.store.journal import Journal
+from broker.store.patience import ClientTurns, Patience, PatientStore
+from broker.store.queue_ids import QueueIds
 from broker.tls import server_context
 from broker.topology import VirtualHostCreated
 from broker.vhost import VirtualHost
@@ -45,8 +47,8 @@ from broker.vhost import VirtualHost
 _log = structlog.get_logger(__name__)
 
 DEFAULT_VHOSTS: Final = ("/", "carbon")
-_QUEUE_IDS_AHEAD: Final = 1000
 _STOP_PATIENCE: Final = 3.0
+_STORE_PATIENCE: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,52 +58,74 @@ class Started:
     node_id: str
     store: str
     store_seconds: float
+    unsafe: Sequence[str]
+    """The settings of the database under which a committed message can be lost."""
     addresses: dict[str, str]
     queues: int
     messages: int
     seconds: float
 
 
-class QueueIds:
-    """Hands out queue ids from ranges the store has reserved."""
-
-    def __init__(self, store: Store, first: int, last: int) -> None:
-        self._store = store
-        self._next = first
-        self._last = last
-
-    async def take(self) -> int:
-        """Return an id that nobody else has."""
-        while self._next > self._last:
-            first, last = await self._store.reserve_queue_ids(_QUEUE_IDS_AHEAD)
-            if self._next > self._last:  # another call may have brought a range in the meantime
-                self._next, self._last = first, last
-        taken = self._next
-        self._next += 1
-        return taken
-
-
 class Node:
     """A broker process without its command line."""
 
-    def __init__(self, config: Configuration, store: Store, *, started_at: float | None = None) -> None:
-        """Serve with `store`, which `run` opens and closes. `started_at` is when the process began (monotonic)."""
+    def __init__(
+        self,
+        config: Configuration,
+        store: Store,
+        *,
+        started_at: float | None = None,
+        store_patience: float = _STORE_PATIENCE,
+    ) -> None:
+        """Serve with `store`, which `run` opens and closes. `started_at` is when the process began (monotonic).
+
+        A node that is to stop and whose store is away waits for `store_patience` seconds.
+        """
         self._config = config
         self._store = store
+        self._patient_store = PatientStore(store)
+        self._store_patience = store_patience
+        self._start_patience = Patience("waiting for the store", delay=0.5, delay_max=5.0)
         self._started_at = time.monotonic() if started_at is None else started_at
         self._stop = asyncio.Event()
+        self._start: asyncio.Timeout | None = None
         self._clock = SystemClock()
+        self._health: StoreHealth | None = None
+        self._unsafe: Sequence[str] = ()
         self.node_id = node_id(config)
 
+    @property
+    def store_state(self) -> StoreState:
+        """What is known of the store. Raises LookupError until the node has got that far."""
+        if self._health is None:
+            raise LookupError("the node has not started")
+        return self._health.state
+
     def stop(self) -> None:
-        """Ask the node to stop in order."""
+        """Ask the node to stop in order; one that has not started yet, perhaps for want of its store, stops at once."""
         self._stop.set()
+        start, self._start = self._start, None
+        if start is not None:
+            start.reschedule(asyncio.get_running_loop().time())
 
     async def run(self, on_started: Callable[[Started], None]) -> None:
         """Serve until `stop` is called; raises what made it impossible to start or to go on."""
-        await self._store.open()
+        start = asyncio.timeout(None)
         try:
-            registration = await self._store.register(self.node_id)
+            async with start:
+                if not self._stop.is_set():
+                    self._start = start
+                    await self._run(on_started)
+        except TimeoutError:
+            if not start.expired():
+                raise
+            _log.info("stopped before the start was complete", node=self.node_id)
+
+    async def _run(self, on_started: Callable[[Started], None]) -> None:
+        await self._start_patience.until_done(self._store.open)
+        try:
+            await self._check_safety()
+            registration = await self._start_patience.until_done(lambda: self._store.register(self.node_id))
             async with asyncio.TaskGroup() as forever:
                 async with asyncio.TaskGroup() as tasks:
                     loops, broker, journal = await self._serve(forever, tasks, registration, on_started)
@@ -113,6 +137,17 @@ class Node:
                 await self._resign(broker)
         finally:
             await self._store.close()
+
+    async def _check_safety(self) -> None:
+        """Tell, or refuse to start, when a commit of the database does not mean what it must (reliability.md §2.8)."""
+        self._unsafe = await self._start_patience.until_done(self._store.check_safety)
+        if self._unsafe and self._config.persistence.store_safety_check == "enforce":
+            raise ConfigError(
+                f"the database can lose what it has committed: {'; '.join(self._unsafe)};"
+                " mend that, or set persistence/storeSafetyCheck to warn"
+            )
+        for line in self._unsafe:
+            _log.warning("the database can lose what it has committed", setting=line)
 
     async def _serve(
         self,
@@ -127,18 +162,26 @@ class Node:
         ids = MessageIdGenerator(registration.lane, registration.last_message_id)
         slots = LocalSlotCoordinator()
         journal = Journal(
-            self._store,
+            self._patient_store,
             high_water=registration.last_message_id,
             touched_confirms=touched_confirms,
             on_settled=lambda: broker.flush_confirms(),
             on_full=server.on_journal_full,
+            sleep=lambda seconds: health.pause(seconds),
+        )
+        health = self._health = StoreHealth(
+            self._patient_store,
+            journal,
+            self._clock,
+            interval=self._config.persistence.store_health_check_interval,
+            on_change=server.on_store_state,
         )
 
         def on_fed(queue: Queue) -> None:
             broker.touched.add(queue)
             broker.dispatch()
 
-        feed = Feed(self._store, journal, slots, tasks, on_fed)
+        feed = Feed(self._patient_store, journal, slots, tasks, on_fed)
         broker = Broker(
             ids=ids, journal=journal, feed=feed.wait, touched_confirms=touched_confirms, limits=self._limits()
         )
@@ -152,19 +195,43 @@ class Node:
         )
         messages = await self._restore(broker, registration, slots, new_queue)
         server.surroundings = Surroundings(
-            broker, self._users(), server_properties(__version__, self.node_id, _platform()), _new_name, server.spawn
+            broker,
+            built_in_users(self._config.user_mgt),
+            server_properties(__version__, self.node_id, _platform()),
+            _new_name,
+            server.spawn,
         )
         loops = [
             forever.create_task(journal.run(), name="journal"),
             forever.create_task(server.tick_forever(), name="heartbeats"),
             forever.create_task(self._alarms(server).run(), name="alarms"),
+            forever.create_task(health.run(), name="store health"),
         ]
+        store_seconds = await self._start_patience.until_done(self._store.probe)
+        try:
+            await self._serve_clients(server, broker, messages, store_seconds, on_started)
+        finally:
+            server.abort()
+        loops.append(forever.create_task(self._give_up(health), name="store patience"))
+        return loops, broker, journal
+
+    async def _serve_clients(
+        self,
+        server: AmqpServer,
+        broker: Broker,
+        messages: int,
+        store_seconds: float,
+        on_started: Callable[[Started], None],
+    ) -> None:
+        """Listen until the node is to stop; then tell the clients."""
         addresses = await self._listen(server)
+        self._start = None
         on_started(
             Started(
                 self.node_id,
                 self._store.describe(),
-                await self._store.probe(),
+                store_seconds,
+                self._unsafe,
                 addresses,
                 sum(len(vhost.queues) for vhost in broker.vhosts.values()),
                 messages,
@@ -175,7 +242,15 @@ class Node:
         await self._stop.wait()
         _log.info("stopping", node=self.node_id)
         await server.stop("shutdown", _STOP_PATIENCE)
-        return loops, broker, journal
+
+    async def _give_up(self, health: StoreHealth) -> None:
+        """End a node that is to stop and cannot finish, because its store does not come back."""
+        while True:
+            await asyncio.sleep(self._store_patience)
+            if health.is_down:
+                raise StoreUnavailable(
+                    "it was away when the node was to stop: nothing confirmed is lost, what was not confirmed may be"
+                )
 
     async def _restore(
         self,
@@ -185,18 +260,21 @@ class Node:
         new_queue: Callable[..., Queue],
     ) -> int:
         """Rebuild memory from the store; return how many messages wait there."""
-        topology = await self._store.load()
+        store = self._patient_store
+        topology = await store.load()
         missing = [name for name in DEFAULT_VHOSTS if name not in topology.vhosts]
         if missing:
-            await self._store.record([VirtualHostCreated(name) for name in missing])
-        queue_ids = QueueIds(self._store, registration.first_queue_id, registration.last_queue_id)
-        changes = asyncio.Lock()
+            await store.record([VirtualHostCreated(name) for name in missing])
+        queue_ids = QueueIds(store, registration.first_queue_id, registration.last_queue_id)
+        lock = asyncio.Lock()
+        changes = ClientTurns(lock, lambda: self._health is not None and self._health.is_down)
         for name in [*topology.vhosts, *missing]:
             vhost = broker.vhosts[name] = VirtualHost(
                 name,
-                topology=self._store,
+                topology=store,
                 journal=broker.journal,
                 changes=changes,
+                duties=lock,
                 new_queue=new_queue,
                 new_queue_id=queue_ids.take,
                 no_arguments=EMPTY_TABLE,
@@ -206,7 +284,7 @@ class Node:
                 _log.warning("topology in the store does not fit together", vhost=name, what=complaint)
         known = {queue.queue_id: queue for vhost in broker.vhosts.values() for queue in vhost.queues.values()}
         messages = 0
-        for slot in await self._store.backlog():
+        for slot in await store.backlog():
             queue = known.get(slot.queue_id)
             if queue is None:
                 _log.error("messages of an unknown queue are left alone", queue_id=slot.queue_id, count=slot.count)
@@ -273,25 +351,17 @@ class Node:
             max_uncommitted_bytes=self._config.transaction.max_batch_size_kb * 1024,
         )
 
-    def _users(self) -> Users:
-        """The administrator and guest. Passwords everybody knows are good from this machine only."""
-        admin = self._config.user_mgt
-        password = admin.admin_password.get_secret_value()
-        is_default = (admin.admin_user_name, password) == ("admin", "admin")
-        users = [User(GUEST_USER_NAME, GUEST_PASSWORD.get_secret_value(), loopback_only=True)]
-        if admin.admin_user_name != GUEST_USER_NAME:
-            users.append(User(admin.admin_user_name, password, loopback_only=is_default))
-        elif password:
-            users = [User(GUEST_USER_NAME, password, loopback_only=True)]
-        return Users(users)
-
     def _alarms(self, server: AmqpServer) -> Alarms:
         limits = self._config.limits
         path = self._config.store_url.path
         folder = path.absolute().parent if path is not None else Path.cwd()
+        is_on_our_disk = self._config.store_url.engine == "sqlite"
         return Alarms(
-            Thresholds(int(total_memory() * limits.memory_high_watermark), limits.disk_free_limit_bytes),
-            server.set_alarm,
+            Thresholds(
+                int(total_memory() * limits.memory_high_watermark),
+                limits.disk_free_limit_bytes if is_on_our_disk else 0,
+            ),
+            partial(server.set_alarm, "resources"),
             resident=resident_octets,
             disk_free=lambda: disk_free_octets(folder),
         )
@@ -306,7 +376,7 @@ def node_id(config: Configuration) -> str:
 
 
 def open_store(config: Configuration) -> Store:
-    """Return the store the configuration names. Raises ConfigError for one that this version cannot use."""
+    """Return the store the configuration names, not open yet. Raises ConfigError when its driver is not installed."""
     url = config.store_url
     if url.engine == "sqlite" and url.path is not None:
         from broker.store.sql.sqlite import SqliteStore
@@ -316,10 +386,9 @@ def open_store(config: Configuration) -> Store:
         from broker.store.memory import MemoryStore
 
         return MemoryStore()
-    raise ConfigError(
-        f"datasource {config.persistence.message_store.data_source}: this version keeps messages in embedded SQLite"
-        f" only (jdbc:sqlite: or jdbc:h2:), not in {url.engine}"
-    )
+    from broker.store.sql.opening import server_store
+
+    return server_store(config.datasource)
 
 
 def _new_name(prefix: str) -> str:

@@ -80,8 +80,7 @@ class AmqpProtocol(asyncio.Protocol):
                 self.hold(_FULL)
                 server.waiting_publishers.add(self)
             if server.alarm:
-                self.hold(_ALARM)
-                connection.set_blocked(server.alarm)
+                self.begin_alarm(server.alarm)
         is_behind = broker.dispatch()
         if not connection.wants_input:
             self.hold(_DEFERRED)
@@ -160,6 +159,11 @@ class AmqpProtocol(asyncio.Protocol):
     def is_held(self) -> bool:
         return bool(self._held)
 
+    def begin_alarm(self, reason: str) -> None:
+        """Something is short: this publisher must wait, and is told why."""
+        self.hold(_ALARM)
+        self._connection.set_blocked(reason)
+
     def end_alarm(self) -> None:
         """Nothing is short any more: publishers may go on."""
         self.release(_ALARM)
@@ -188,6 +192,8 @@ class AmqpServer:
         self.waiting_publishers: set[AmqpProtocol] = set()
         self.alarm = ""
         """Why publishers are blocked, in RabbitMQ's words; empty when they are not (contract C15)."""
+        self.is_store_away = False
+        self._alarms: dict[str, str] = {}
         self._tasks = tasks
         self._listeners: list[asyncio.Server] = []
         self._last_tick = clock.monotonic()
@@ -239,17 +245,25 @@ class AmqpServer:
             for protocol in waiting:
                 protocol.resume_publishing()
 
-    def set_alarm(self, reason: str) -> None:
-        """Block publishers at their next publish for `reason`, or with "" let them go on."""
-        if reason == self.alarm:
+    def set_alarm(self, source: str, reason: str) -> None:
+        """Block publishers at their next publish for `reason`; with "" let them go on if no other source has one."""
+        if reason == self._alarms.get(source, ""):
             return
-        self.alarm = reason
-        if reason:
-            _log.warning("publishers are blocked", reason=reason)
+        self._alarms[source] = reason
+        self.alarm = "; ".join(filter(None, self._alarms.values()))
+        if self.alarm:
+            _log.warning("publishers are blocked", reason=self.alarm)
+            for protocol in self.waiting_publishers:  # not read already, so they have no next publish
+                protocol.begin_alarm(self.alarm)
         else:
             _log.info("publishers go on")
             for protocol in tuple(self.protocols):
                 protocol.end_alarm()
+
+    def on_store_state(self, reason: str) -> None:
+        """The store is away for `reason`, or with "" it is there again."""
+        self.is_store_away = bool(reason)
+        self.set_alarm("store", reason)
 
     async def tick_forever(self) -> None:
         """Heartbeats and deadlines of all clients."""
@@ -266,8 +280,16 @@ class AmqpServer:
         if self._is_quiet and not was_quiet:
             self._on_quiet()
         for protocol in tuple(self.protocols):
-            if protocol.connection.tick(now, may_expire=not (was_late or protocol.is_held)):
+            may_expire = not (was_late or protocol.is_held)
+            if protocol.connection.tick(now, may_expire=may_expire, is_store_away=self.is_store_away):
                 protocol.abort()
+
+    def abort(self) -> None:
+        """Close everything without a word: the node has failed."""
+        for listener in self._listeners:
+            listener.close()
+        for protocol in tuple(self.protocols):
+            protocol.abort()
 
     async def stop(self, reason: str, patience: float) -> None:
         """Stop listening and close every connection, with 320 for those who can be told (contract C14)."""

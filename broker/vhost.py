@@ -73,12 +73,17 @@ class VirtualHost:
         topology: TopologyStore,
         journal: Journal,
         changes: AbstractAsyncContextManager[Any],
+        duties: AbstractAsyncContextManager[Any] | None = None,
         new_queue: QueueFactory,
         new_queue_id: Callable[[], Awaitable[int]],
         no_arguments: Any,
         max_queues: int = 100_000,
     ) -> None:
-        """`changes` is held while a change is recorded: one at a time. `no_arguments` is an empty table."""
+        """`changes` is held while a change is recorded: one at a time. `no_arguments` is an empty table.
+
+        `duties` is the same for changes that nobody asks for and that must not fail: the end of exclusive and
+        auto-delete queues. Waiting for `changes` may end with `StoreUnavailable`, waiting for `duties` does not.
+        """
         self.name = name
         self.routing = RoutingTable()
         self.exchanges: Mapping[str, Exchange] = self.routing.exchanges  # to look at: `routing` changes them
@@ -86,6 +91,7 @@ class VirtualHost:
         self._topology = topology
         self._journal = journal
         self._changes = changes
+        self._duties = duties or changes
         self._new_queue = new_queue
         self._new_queue_id = new_queue_id
         self._max_queues = max_queues
@@ -276,14 +282,14 @@ class VirtualHost:
 
     async def delete_unused(self, queue: Queue) -> None:
         """Delete an auto-delete queue whose last consumer went, unless somebody consumes again (contract Q7)."""
-        async with self._changes:
+        async with self._duties:
             if self.queues.get(queue.name) is queue and queue.was_consumed and not queue.consumers:
                 await self._delete(queue)
 
     async def delete_exclusive(self, queues: Iterable[Queue]) -> None:
         """Delete queues that are exclusive to a connection that ends (contract Q6)."""
         for queue in queues:
-            async with self._changes:
+            async with self._duties:
                 if self.queues.get(queue.name) is queue:
                     await self._delete(queue)
 

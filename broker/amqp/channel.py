@@ -165,8 +165,9 @@ class Channel:
             fast[self.id] = self
 
     def send(self, method: Method) -> None:
-        """Send a method on this channel."""
-        self.connection.send(frame(self.id, method.encode()))
+        """Send a method on this channel; a handler that waited may come too late for that."""
+        if not self.connection.has_sent_close:
+            self.connection.send(frame(self.id, method.encode()))
 
     # End
 

@@ -5,6 +5,7 @@ Knows channels and which of them are at work; errors go up to the connection, wh
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 from broker.amqp import methods as amqp
@@ -20,6 +21,9 @@ _DEFERRED_LIMIT: Final = 4 * 1024 * 1024
 _CHANNEL_OPEN: Final = amqp.ChannelOpen.index
 _CHANNEL_CLOSE: Final = amqp.ChannelClose.index
 _CHANNEL_CLOSE_OK: Final = amqp.ChannelCloseOk.index
+_TX_COMMIT: Final = amqp.TxCommit.index
+_STORE_PATIENCE: Final = 30.0
+"""Seconds that a handler may wait for a store that is away."""
 
 
 class ChannelTable:
@@ -29,7 +33,7 @@ class ChannelTable:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._busy: set[Channel] = set()
+        self._busy: dict[Channel, float] = {}  # and when it has waited too long for a store that is away
         self._channel_max = 0
         self._user = ""
         self._vhost: VirtualHost | None = None
@@ -51,6 +55,10 @@ class ChannelTable:
         """Is a channel still at work on what came before?"""
         return any(not channel.is_closing for channel in self._busy)
 
+    def is_overdue(self, now: float) -> bool:
+        """Has a handler waited longer than a client has to wait for a store that is away?"""
+        return any(now >= overdue_at and not channel.is_closing for channel, overdue_at in self._busy.items())
+
     def on_frame(self, frame_type: int, channel_id: int, payload: bytes) -> None:
         """Handle one frame, or keep it until the handler before it is done."""
         channel = self.by_id.get(channel_id)
@@ -69,8 +77,10 @@ class ChannelTable:
         if waiting is None:
             return False
         channel.set_busy(True)
-        self._busy.add(channel)
-        self._connection.spawn(self._finish(channel, waiting, int.from_bytes(payload[:4], "big")))
+        method = int.from_bytes(payload[:4], "big")
+        # A commit waits as long as a confirm does: nobody could say whether it will be (contract T3).
+        self._busy[channel] = inf if method == _TX_COMMIT else self._connection.now + _STORE_PATIENCE
+        self._connection.spawn(self._finish(channel, waiting, method))
         return True
 
     async def _finish(self, channel: Channel, waiting: Waiting, method: int) -> None:
@@ -80,7 +90,7 @@ class ChannelTable:
             await waiting
         except Exception as error:
             connection.on_error(error, channel.id, method)
-        self._busy.discard(channel)
+        self._busy.pop(channel, None)
         channel.set_busy(False)
         while not channel.is_closing:
             kept = channel.next_deferred()

@@ -42,6 +42,7 @@ from broker.errors import (
     LoginRefused,
     NotImplementedFault,
     ReplyCode,
+    StoreUnavailable,
     SyntaxFault,
     UnexpectedFrame,
     clip,
@@ -55,6 +56,7 @@ _PRE_TUNE_FRAME_MAX: Final = 8192
 _CLOSE_WAIT: Final = 3.0
 _LINGER: Final = 10.0
 """Seconds in which a peer must have read the last of the output."""
+_STORE_AWAY: Final = "the store is unavailable, try again later"
 _BASIC_PUBLISH: Final = amqp.BasicPublish.index
 _SMALL_BODY: Final = 16_384
 _MANY_OWNED: Final = 16
@@ -104,7 +106,6 @@ class Connection:
         "_handshake",
         "_is_close_waiting",
         "_is_flush_scheduled",
-        "_now",
         "_on_output",
         "_owned",
         "_owned_limit",
@@ -115,11 +116,13 @@ class Connection:
         "frame_max",
         "has_committed",
         "has_large_output",
+        "has_sent_close",
         "is_output_blocked",
         "last_received",
         "last_sent",
         "log",
         "new_name",
+        "now",
         "output",
         "peer",
         "phase",
@@ -142,6 +145,7 @@ class Connection:
         self.output: list[bytes] = []
         self.has_large_output = False
         self.has_committed = False  # a transaction with publishes, since the edge looked the last time
+        self.has_sent_close = False
         self.is_output_blocked = False
         self.last_received = now
         self.last_sent = now
@@ -151,7 +155,7 @@ class Connection:
         self._handshake = Handshake(self.broker, surroundings.users, is_loopback=peer.is_loopback)
         self._is_close_waiting = False
         self._is_flush_scheduled = False
-        self._now = now
+        self.now = now
         self._owned: set[Queue] = set()
         self._owned_limit = _MANY_OWNED
         self._vhost: VirtualHost | None = None
@@ -206,7 +210,7 @@ class Connection:
 
     def receive(self, data: bytes, now: float) -> None:
         """Take octets from the peer. The caller dispatches the broker afterwards."""
-        self.last_received = self._now = now
+        self.last_received = self.now = now
         if self.phase == Phase.HEADER:
             data = self._take_header(data)
             if not data:
@@ -377,6 +381,8 @@ class Connection:
         """
         if isinstance(error, AmqpError):
             fault = error
+        elif isinstance(error, StoreUnavailable):
+            fault = InternalError(_STORE_AWAY)
         else:
             self.log.error("internal error", channel=channel_id, exc_info=error)
             fault = InternalError("internal error")
@@ -410,9 +416,10 @@ class Connection:
 
     def _close(self, method: amqp.ConnectionClose) -> None:
         self.phase = Phase.CLOSING
-        self._deadline = self._now + _CLOSE_WAIT
+        self._deadline = self.now + _CLOSE_WAIT
         self.reader.fast.clear()
         self._send_method(0, method)
+        self.has_sent_close = True
         self._release_channels()
         if self.reader.is_stopped:
             self.finish()
@@ -422,7 +429,7 @@ class Connection:
         """Nothing more is read; the edge writes what is left and closes the socket."""
         self.phase = Phase.FINISHED
         self.reader.is_stopped = True
-        self._deadline = self._now + _LINGER
+        self._deadline = self.now + _LINGER
         self.schedule_flush()
 
     @property
@@ -466,14 +473,17 @@ class Connection:
 
     # Time
 
-    def tick(self, now: float, *, may_expire: bool) -> bool:
+    def tick(self, now: float, *, may_expire: bool, is_store_away: bool = False) -> bool:
         """Do what time asks for; return True when the socket must be closed at once.
 
-        `may_expire` is False when the node itself was late: then nobody's silence counts (design §7).
+        `may_expire` is False when the node itself was late: then nobody's silence counts (design §7). While the store
+        is away a client waits for it so long and no longer: the handler goes on, its connection does not (ADR 14).
         """
-        self._now = now
+        self.now = now
         if self._deadline is not None and now >= self._deadline:
             return True
+        if is_store_away and self.phase == Phase.RUNNING and self._channels.is_overdue(now):
+            self.on_error(InternalError(_STORE_AWAY), 0, 0)
         interval = self._handshake.heartbeat
         if interval and self.phase == Phase.RUNNING:
             if now - self.last_sent >= interval / 2:

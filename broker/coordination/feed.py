@@ -6,20 +6,12 @@ Knows the store's read and the queue's offer; decides nothing about order or cre
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import Callable
 
-import structlog
-
-from broker.errors import StoreUnavailable
 from broker.message import TRANSIENT, Message
 from broker.ports import Journal, MessageStore, SlotCoordinator
 from broker.queue import Queue
 from broker.slot import Slot
-
-_log = structlog.get_logger(__name__)
-
-_RETRY_DELAY: Final = 1.0
 
 
 class Feed:
@@ -32,15 +24,13 @@ class Feed:
         slots: SlotCoordinator,
         tasks: asyncio.TaskGroup,
         on_fed: Callable[[Queue], None],
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """`on_fed` is called when a queue has got messages, or has learnt that a slot was empty."""
+        """`store` waits by itself while it is away. `on_fed` is called when a queue has got messages, or has none."""
         self._store = store
         self._journal = journal
         self._slots = slots
         self._tasks = tasks
         self._on_fed = on_fed
-        self._sleep = sleep
         self._fills: dict[int, asyncio.Task[None]] = {}
 
     def start(self, queue: Queue) -> None:
@@ -58,23 +48,15 @@ class Feed:
             slot = queue.open_slot = queue.open_slot or self._slots.get(queue.queue_id)
             if slot is not None:
                 await self._journal.flushed()
-                messages = await self._read(queue, slot)
                 if queue.open_slot is slot:  # not purged in the meantime
-                    self._deliver(queue, slot, messages)
+                    limits = queue.limits
+                    messages = await self._store.read(queue, slot, limits.read_ahead, limits.read_ahead_bytes)
+                    if queue.open_slot is slot:
+                        self._deliver(queue, slot, messages)
         finally:
             queue.feeding = False
             self._fills.pop(queue.queue_id, None)
         self._on_fed(queue)
-
-    async def _read(self, queue: Queue, slot: Slot) -> list[Message]:
-        limits = queue.limits
-        while queue.open_slot is slot:
-            try:
-                return await self._store.read(queue, slot, limits.read_ahead, limits.read_ahead_bytes)
-            except StoreUnavailable as error:
-                _log.warning("store read failed, will retry", queue=queue.name, reason=str(error), delay=_RETRY_DELAY)
-                await self._sleep(_RETRY_DELAY)
-        return []
 
     def _deliver(self, queue: Queue, slot: Slot, messages: list[Message]) -> None:
         slot.count = max(slot.count - len(messages), 0)

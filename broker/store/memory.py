@@ -92,7 +92,7 @@ class MemoryStore:
         return 0.0
 
     async def check_safety(self) -> list[str]:
-        return []
+        return ["the datasource is memory: everything ends with the process"]
 
     async def write(self, batch: Batch) -> None:
         state = self._opened()

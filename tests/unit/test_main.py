@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from broker.store.sql.lock import FileLock
-from tests.support.broker_process import DATASOURCES_XML, PROJECT
+from tests.support.broker_process import DATASOURCES_XML, PROJECT, free_port
+
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")}
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, module: Sequence[str] = ("broker",)) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "broker", *arguments],
+        [sys.executable, "-m", *module, *arguments],
         cwd=PROJECT,
-        env={name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")},
+        env=ENVIRONMENT,
         capture_output=True,
         text=True,
         timeout=30,
@@ -109,3 +113,76 @@ def test_a_store_in_use_ends_with_69_and_says_by_whom(conf: Path) -> None:
     assert ended.returncode == 69
     assert f"process {os.getpid()}" in ended.stdout + ended.stderr
     assert "Traceback" not in ended.stdout + ended.stderr
+
+
+def over_a_store_that_is(fault: str) -> Sequence[str]:
+    return ("tests.support.faulty_broker", fault)
+
+
+@pytest.mark.parametrize("option", ["--setup", "--log-level=info"])
+@pytest.mark.parametrize(
+    ("fault", "code", "says"),
+    [
+        ("config", 78, "the password of user 'mb' is wrong"),
+        ("locked", 69, "the store is in use by process 1"),
+    ],
+)
+def test_a_store_that_cannot_be_had_ends_with_one_line(
+    conf: Path, option: str, fault: str, code: int, says: str
+) -> None:
+    ended = run("--config", str(conf), option, module=over_a_store_that_is(fault))
+    assert ended.returncode == code
+    (line,) = (ended.stdout + ended.stderr).splitlines()
+    assert says in line
+
+
+def test_the_schema_is_set_up_without_a_start(conf: Path) -> None:
+    for _ in range(2):
+        ended = run("--config", str(conf), "--setup")
+        assert (ended.returncode, ended.stderr) == (0, "")
+        (line,) = ended.stdout.splitlines()
+        assert line.startswith("the schema of SQLite ")
+        assert line.endswith("mb.db is up to date")
+    assert (conf.parent / "data" / "mb.db").exists()
+
+
+def test_setting_up_does_not_wait_for_a_store_that_is_away(conf: Path) -> None:
+    ended = run("--config", str(conf), "--setup", module=over_a_store_that_is("away"))
+    assert ended.returncode == 69
+    (line,) = (ended.stdout + ended.stderr).splitlines()
+    assert "connection refused" in line
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_node_that_waits_for_its_store_says_so_and_ends_when_told_to(conf: Path, number: signal.Signals) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", *over_a_store_that_is("away"), "--config", str(conf)],
+        cwd=PROJECT,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as waiting:
+        assert waiting.stdout is not None
+        line = waiting.stdout.readline()
+        waiting.send_signal(number)
+        assert waiting.wait(30) == 0
+    assert "waiting for the store" in line
+    assert "connection refused" in line
+
+
+@pytest.mark.parametrize(("fault", "durability"), [("unsafe", "NOT crash-safe: fsync is off"), ("none", "full")])
+def test_the_start_says_what_a_commit_is_worth(conf: Path, fault: str, durability: str) -> None:
+    listen_at(conf, free_port())
+    with subprocess.Popen(
+        [sys.executable, "-m", *over_a_store_that_is(fault), "--config", str(conf)],
+        cwd=PROJECT,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as broker:
+        assert broker.stdout is not None
+        started = next((line for line in broker.stdout if "broker started" in line), "")
+        broker.terminate()
+    assert durability in started

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
+from functools import partial
 from typing import Any
 
 import pytest
 
 from broker.amqp.fields import EMPTY_TABLE, FieldTable
+from broker.coordination.slots import LocalSlotCoordinator
 from broker.declarations import ExchangeDeclaration, QueueDeclaration
 from broker.errors import AccessRefused, NotFound, ResourceLocked, StoreUnavailable
 from broker.message import Message
+from broker.queue import Queue
 from broker.topology import (
     BindingRecord,
     ExchangeDeclared,
@@ -23,7 +26,7 @@ from broker.topology import (
 )
 from broker.vhost import PREDECLARED, VirtualHost
 from tests.support.harness import Harness
-from tests.support.stage import drive
+from tests.support.stage import Turns, drive
 
 
 class SomeConsumer:
@@ -220,6 +223,43 @@ def test_nothing_changes_when_a_deletion_cannot_be_recorded(harness: Harness, vh
             drive(change)  # type: ignore[arg-type]
     assert routed(vhost, "x") == ["q"]
     assert vhost.queue("q").name == "q"
+
+
+class ShortTurns:
+    """A lock nobody waits for."""
+
+    is_held = False
+
+    async def __aenter__(self) -> None:
+        if self.is_held:
+            raise StoreUnavailable("a change still waits for the store")
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+
+def test_what_nobody_asks_for_waits_longer_than_clients_do(harness: Harness) -> None:
+    changes = ShortTurns()
+    owner = object()
+    vhost = VirtualHost(
+        "/",
+        topology=harness.store,
+        journal=harness.journal,
+        changes=changes,
+        duties=Turns(),
+        new_queue=partial(Queue, journal=harness.journal, slots=LocalSlotCoordinator(), on_hungry=print),
+        new_queue_id=harness._new_queue_id,
+        no_arguments=EMPTY_TABLE,
+    )
+    queue(vhost, "mine", owner=owner)
+    queue(vhost, "unused", auto_delete=True)
+    changes.is_held = True
+    with pytest.raises(StoreUnavailable):
+        queue(vhost, "another")
+    unused = vhost.queues["unused"]
+    unused.was_consumed = True
+    drive(vhost.delete_unused(unused))
+    drive(vhost.delete_exclusive([vhost.queues["mine"]]))
+    assert vhost.queues == {}
 
 
 def test_what_was_recorded_can_be_restored(harness: Harness, vhost: VirtualHost) -> None:

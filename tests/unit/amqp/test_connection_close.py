@@ -18,7 +18,7 @@ from broker.amqp.methods import (
     QueueDeclareOk,
     QueueDelete,
 )
-from broker.errors import StoreUnavailable
+from broker.errors import StoreError
 from tests.support.harness import Client, Harness
 
 
@@ -156,7 +156,7 @@ def test_a_shutdown_is_told_once(peer: Client) -> None:
 
 
 def test_an_unexpected_fault_is_told_without_details(harness: Harness, peer: Client) -> None:
-    harness.topology.failure = StoreUnavailable("disk on fire at /var/lib")
+    harness.topology.failure = StoreError("disk on fire at /var/lib")
     peer.send(1, QueueDeclare(queue="q", durable=True))
     assert peer.received() == hard(541, "INTERNAL_ERROR - internal error", (50, 10))
 

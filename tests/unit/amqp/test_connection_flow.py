@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from broker.amqp.method import Method
 from broker.amqp.methods import (
     BasicConsume,
     BasicGet,
@@ -13,12 +14,18 @@ from broker.amqp.methods import (
     ChannelFlowOk,
     ChannelOpen,
     ConnectionBlocked,
+    ConnectionClose,
     ConnectionUnblocked,
     QueueDeclare,
     QueueDeclareOk,
+    TxCommit,
+    TxCommitOk,
+    TxSelect,
 )
+from broker.amqp.properties import BasicProperties
 from broker.amqp.spec import HEARTBEAT_FRAME
 from broker.broker import Limits
+from broker.errors import StoreUnavailable
 from tests.support.harness import Client, Harness
 from tests.support.peer import command
 
@@ -190,6 +197,72 @@ def test_reading_stops_when_too_much_waits_behind_a_handler(harness: Harness, pe
     harness.gate.is_open = True
     harness.run()
     assert peer.connection.wants_input
+
+
+# A store that is away (reliability.md §3.9)
+
+
+def wait_for_the_store(harness: Harness, peer: Client, seconds: float) -> None:
+    harness.clock.advance(seconds)
+    peer.connection.tick(harness.clock.monotonic(), may_expire=True, is_store_away=True)
+    harness.run()
+
+
+def closed_for_want_of_the_store(class_id: int = 0, method_id: int = 0) -> list[tuple[int, Method]]:
+    text = "INTERNAL_ERROR - the store is unavailable, try again later"
+    return [(0, ConnectionClose(541, text, class_id, method_id))]
+
+
+def test_a_handler_waits_30_seconds_for_a_store_that_is_away(harness: Harness, peer: Client) -> None:
+    harness.gate.is_open = False
+    peer.send(1, QueueDeclare(queue="q", durable=True))
+    wait_for_the_store(harness, peer, 29.9)
+    assert peer.received() == []
+    wait_for_the_store(harness, peer, 0.1)
+    assert peer.received() == closed_for_want_of_the_store()
+
+
+def test_a_change_is_made_after_the_client_that_wanted_it_has_gone(harness: Harness, peer: Client) -> None:
+    harness.gate.is_open = False
+    peer.send(1, QueueDeclare(queue="q", durable=True))
+    wait_for_the_store(harness, peer, 30.0)
+    harness.gate.is_open = True
+    harness.run()
+    assert peer.received() == closed_for_want_of_the_store()
+    assert harness.peer().call(1, QueueDeclare(queue="q", passive=True)) == QueueDeclareOk("q", 0, 0)
+
+
+def test_a_handler_that_is_only_slow_may_take_its_time(harness: Harness, peer: Client) -> None:
+    harness.gate.is_open = False
+    peer.send(1, QueueDeclare(queue="q", durable=True))
+    harness.clock.advance(600.0)
+    peer.tick()
+    assert peer.received() == []
+
+
+def test_a_commit_waits_for_the_store_as_long_as_a_confirm_does(harness: Harness, peer: Client) -> None:
+    peer.send(1, QueueDeclare(queue="q", durable=True))
+    peer.send(1, TxSelect())
+    peer.publish("q", b"m", properties=BasicProperties(delivery_mode=2))
+    peer.received()
+    harness.gate.is_open = False
+    peer.send(1, TxCommit())
+    wait_for_the_store(harness, peer, 600.0)
+    assert peer.received() == []
+    harness.gate.is_open = True
+    harness.run()
+    assert peer.received() == [(1, TxCommitOk())]
+
+
+def test_a_client_that_waits_for_nothing_stays_while_the_store_is_away(harness: Harness, peer: Client) -> None:
+    wait_for_the_store(harness, peer, 600.0)
+    assert peer.received() == []
+
+
+def test_a_change_that_the_store_cannot_take_now_is_answered_with_advice(harness: Harness, peer: Client) -> None:
+    harness.topology.failure = StoreUnavailable("disk on fire at /var/lib")
+    peer.send(1, QueueDeclare(queue="q", durable=True))
+    assert peer.received() == closed_for_want_of_the_store(50, 10)
 
 
 # Output

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 from broker.coordination.feed import Feed
 from broker.coordination.slots import LocalSlotCoordinator
-from broker.errors import StoreUnavailable
 from broker.message import STORED, TRANSIENT, Message
 from broker.ports import StorageQueue
 from broker.queue import Queue, QueueLimits
@@ -38,15 +37,11 @@ class Store:
 
     rows: dict[int, int]
     may_read: asyncio.Event = field(default_factory=asyncio.Event)
-    failures: int = 0
     reads: list[tuple[int, int]] = field(default_factory=list)
 
     async def read(self, queue: StorageQueue, slot: Slot, limit: int, limit_bytes: int) -> list[Message]:
         self.reads.append((slot.start, slot.end))
         await self.may_read.wait()
-        if self.failures:
-            self.failures -= 1
-            raise StoreUnavailable("away")
         ids = [message_id for message_id in sorted(self.rows) if slot.start <= message_id <= slot.end]
         return [Message(each, queue, b"\0\0", b"", b"", None, self.rows[each]) for each in ids[:limit]]
 
@@ -59,7 +54,6 @@ class Bench:
     store: Store
     journal: Journal
     fed: list[Queue]
-    slept: list[float]
 
     @property
     def ready(self) -> list[int]:
@@ -75,16 +69,13 @@ class Bench:
 async def bench(rows: dict[int, int], *slots: Slot, is_idle: bool = True) -> AsyncIterator[Bench]:
     """`is_idle` means that journal and store let everything through at once."""
     store, journal, coordinator = Store(rows), Journal(), LocalSlotCoordinator()
-    fed, slept = list[Queue](), list[float]()
+    fed = list[Queue]()
     if is_idle:
         store.may_read.set()
         journal.may_flush.set()
 
-    async def sleep(seconds: float) -> None:
-        slept.append(seconds)
-
     async with asyncio.TaskGroup() as tasks:
-        feed = Feed(store, journal, coordinator, tasks, fed.append, sleep)  # type: ignore[arg-type]
+        feed = Feed(store, journal, coordinator, tasks, fed.append)  # type: ignore[arg-type]
         queue = Queue(
             "/",
             "orders",
@@ -97,7 +88,7 @@ async def bench(rows: dict[int, int], *slots: Slot, is_idle: bool = True) -> Asy
         )
         for slot in slots:
             queue.recover(slot)
-        yield Bench(feed, queue, coordinator, store, journal, fed, slept)
+        yield Bench(feed, queue, coordinator, store, journal, fed)
         store.may_read.set()
         journal.may_flush.set()
 
@@ -209,11 +200,3 @@ async def test_a_get_that_is_cancelled_does_not_cancel_the_read() -> None:
 async def test_waiting_for_a_queue_that_is_not_being_fed_ends_at_once() -> None:
     async with bench({}) as it:
         await it.feed.wait(it.queue)
-
-
-async def test_a_store_that_is_away_is_asked_again() -> None:
-    async with bench(stored(1, 2), slot(1, 2, 2)) as it:
-        it.store.failures = 2
-        it.start()
-        await it.feed.wait(it.queue)
-        assert (it.ready, len(it.store.reads), len(it.slept)) == ([1, 2], 3, 2)

@@ -1,0 +1,207 @@
+"""Is the store there? Asks it now and then, watches the journal, and tells one callable when that changes.
+
+Knows the journal's and the probe's figures and how long both may take; knows no SQL and no client (reliability.md
+§3.9, andes.md §7.2).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import structlog
+
+from broker.clock import Clock
+from broker.errors import StoreFull, StoreUnavailable
+
+_log = structlog.get_logger(__name__)
+
+PATIENCE: Final = 2.0
+"""Seconds for which writes may fail, or a probe may take, until the store counts as down."""
+_SAMPLE: Final = 0.25
+_SUSPICIOUS: Final = 0.5
+"""Seconds after which a write that is under way makes somebody ask whether the store is there at all."""
+_PROBE_AGAIN: Final = 1.0
+_LATE: Final = 1.0
+
+# What clients are told: short, and nothing of the store's own words.
+_NO_ANSWER: Final = "store unavailable: no answer"
+_FAILS: Final = "store unavailable: it cannot be written"
+_FULL: Final = "low on disk: the store is full"
+
+
+class WatchedStore(Protocol):
+    """A store that can be asked, and that remembers why it could not be written."""
+
+    write_failure: StoreUnavailable | None
+
+    async def probe(self) -> float: ...
+
+
+class WatchedJournal(Protocol):
+    """A journal as seen from outside."""
+
+    is_failing: bool
+
+    def stalled_for(self, now: float) -> float: ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoreState:
+    """What is known of the store. Times are monotonic seconds."""
+
+    is_up: bool
+    since: float
+    reason: str
+    """Why it counts as down, in the words clients are told; empty while it is up."""
+    last_failure: str
+    """The store's own words when it failed the last time."""
+    latency: float
+    """Seconds that the last probe took that was answered."""
+    probes: int
+    failed_probes: int
+    outages: int
+
+
+class StoreHealth:
+    """Decides whether the store is up, and runs the probes for that."""
+
+    def __init__(
+        self,
+        store: WatchedStore,
+        journal: WatchedJournal,
+        clock: Clock,
+        *,
+        interval: float,
+        on_change: Callable[[str], None],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """Probe every `interval` seconds, more often in trouble. `on_change` gets the reason, or "" when it is over."""
+        self._store = store
+        self._journal = journal
+        self._clock = clock
+        self._interval = interval
+        self._on_change = on_change
+        self._sleep = sleep
+        now = clock.monotonic()
+        self._since = self._sampled_at = self._probed_at = now
+        self._reason = ""
+        self._failing_since: float | None = None
+        self._probing_since: float | None = None
+        self._unanswered_since: float | None = None
+        self._last_failure: StoreUnavailable | None = None
+        self._latency = 0.0
+        self._probes = 0
+        self._failed_probes = 0
+        self._outages = 0
+        self._answered = asyncio.Event()
+
+    @property
+    def is_down(self) -> bool:
+        return bool(self._reason)
+
+    @property
+    def state(self) -> StoreState:
+        failure = self._last_failure
+        return StoreState(
+            not self._reason,
+            self._since,
+            self._reason,
+            "" if failure is None else str(failure),
+            self._latency,
+            self._probes,
+            self._failed_probes,
+            self._outages,
+        )
+
+    async def run(self) -> None:
+        """Watch until cancelled; what a probe raises beside `StoreUnavailable` ends this."""
+        async with asyncio.TaskGroup() as probes:
+            while True:
+                now = self._clock.monotonic()
+                self.sample(now)
+                if self.is_probe_due(now):
+                    probes.create_task(self.probe(), name="store probe")
+                await self._sleep(_SAMPLE)
+
+    async def pause(self, seconds: float) -> None:
+        """Sleep, but not on when a probe is answered: then it is worth while to write again."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._answered.wait()
+        except TimeoutError:
+            return
+
+    def sample(self, now: float) -> None:
+        """Look at the journal and at the probe under way. When the node itself was late, nothing of that counts."""
+        if now - self._sampled_at > _LATE:
+            self._failing_since = None
+            self._probing_since = now if self._probing_since is not None else None
+        self._sampled_at = now
+        if self._unanswered_since is None and self._probing_since is not None and now - self._probing_since >= PATIENCE:
+            self._unanswered_since = self._probing_since
+        if not self._journal.is_failing:
+            self._failing_since = None
+        elif self._failing_since is None:
+            self._failing_since = now
+        self._judge(now)
+
+    def is_probe_due(self, now: float) -> bool:
+        """Is it time to ask? At once if a write fails or takes long: the probe tells a slow write from a lost store."""
+        if self._probing_since is not None:
+            return False
+        is_suspicious = self._journal.is_failing or self._journal.stalled_for(now) >= _SUSPICIOUS
+        is_urgent = is_suspicious or self.is_down or self._unanswered_since is not None
+        return now - self._probed_at >= (_PROBE_AGAIN if is_urgent else self._interval)
+
+    async def probe(self) -> None:
+        """Ask the store once."""
+        started = self._probing_since = self._clock.monotonic()
+        self._probes += 1
+        try:
+            self._latency = await self._store.probe()
+        except StoreUnavailable as error:
+            self._failed_probes += 1
+            self._last_failure = error
+            if self._unanswered_since is None:
+                self._unanswered_since = started
+        else:
+            self._unanswered_since = None
+            self._answered.set()  # who waits has its turn; who comes later waits for the next answer
+            self._answered = asyncio.Event()
+        finally:
+            self._probing_since = None
+            self._probed_at = self._clock.monotonic()
+        self._judge(self._probed_at)
+
+    def _judge(self, now: float) -> None:
+        reason = self._trouble(now)
+        if bool(reason) == self.is_down:
+            return
+        seconds = now - self._since
+        self._since, self._reason = now, reason
+        if reason:
+            self._outages += 1
+            _log.warning("the store is down", reason=reason, last_failure=str(self._last_failure or ""))
+        else:
+            _log.info("the store is up again", seconds=round(seconds, 1))
+        self._on_change(reason)
+
+    def _trouble(self, now: float) -> str:
+        """Return why the store counts as down; once it does, every sign of trouble keeps it there."""
+        if self._failing_since is not None and (self.is_down or now - self._failing_since >= PATIENCE):
+            self._last_failure = self._store.write_failure or self._last_failure
+            return _words(self._store.write_failure)
+        if self._probing_since is not None and now - self._probing_since >= PATIENCE:
+            return _NO_ANSWER
+        if self._unanswered_since is None:
+            return ""
+        # Only up to the last probe is it known to have failed.
+        has_failed_long = self._probed_at - self._unanswered_since >= PATIENCE
+        return _words(self._last_failure) if self.is_down or has_failed_long else ""
+
+
+def _words(failure: StoreUnavailable | None) -> str:
+    return _FULL if isinstance(failure, StoreFull) else _FAILS

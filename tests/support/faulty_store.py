@@ -1,0 +1,120 @@
+"""A store that fails, hangs and recovers when a test says so.
+
+Knows when a call is let through and how it ends; what a call does is the business of the store behind it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from broker.message import Message, StorageQueue
+from broker.ports import Batch, Registration, Store
+from broker.slot import Slot
+from broker.store.memory import MemoryStore
+from broker.topology import Change, Topology
+
+
+class FaultyStore:
+    """`store` with faults. `calls` counts what was asked for, `errors` what was answered with an error."""
+
+    def __init__(self, store: Store | None = None, *, unsafe: Sequence[str] = ()) -> None:
+        """`unsafe` is what `check_safety` answers."""
+        self.store = store or MemoryStore()
+        self.calls: Counter[str] = Counter()
+        self.errors: Counter[str] = Counter()
+        self.is_open = False
+        self._unsafe = unsafe
+        self._failure: Exception | None = None
+        self._failing: frozenset[str] = frozenset()
+        self._is_late = False
+        self._may_go = asyncio.Event()
+        self._may_go.set()
+        self._changed = asyncio.Event()
+
+    def fail(self, failure: Exception, *operations: str, after: bool = False) -> None:
+        """Answer with `failure`, those `operations` or all: before anything was done, or `after` it was done."""
+        self._failure, self._failing, self._is_late = failure, frozenset(operations), after
+        self._may_go.set()
+
+    def hang(self) -> None:
+        """Answer nothing from now on."""
+        self._failure = None
+        self._may_go.clear()
+
+    def heal(self) -> None:
+        """Do what is asked for; calls that hang go on."""
+        self._failure = None
+        self._may_go.set()
+
+    async def until(self, operation: str, calls: int = 1, errors: int = 0) -> None:
+        """Return when `operation` was called and has failed that often."""
+        while self.calls[operation] < calls or self.errors[operation] < errors:
+            self._changed.clear()
+            await self._changed.wait()
+
+    def describe(self) -> str:
+        return "a store with faults"
+
+    async def open(self) -> None:
+        await self._call("open")
+        self.is_open = True
+
+    async def close(self) -> None:
+        self.is_open = False
+        await self.store.close()
+
+    async def probe(self) -> float:
+        seconds: float = await self._call("probe")
+        return seconds
+
+    async def check_safety(self) -> Sequence[str]:
+        await self._call("check_safety")
+        return self._unsafe
+
+    async def write(self, batch: Batch) -> None:
+        await self._call("write", batch)
+
+    async def read(self, queue: StorageQueue, slot: Slot, limit: int, limit_bytes: int) -> list[Message]:
+        messages: list[Message] = await self._call("read", queue, slot, limit, limit_bytes)
+        return messages
+
+    async def backlog(self) -> list[Slot]:
+        slots: list[Slot] = await self._call("backlog")
+        return slots
+
+    async def mark_redelivered(self, messages: Sequence[Message]) -> None:
+        await self._call("mark_redelivered", messages)
+
+    async def load(self) -> Topology:
+        topology: Topology = await self._call("load")
+        return topology
+
+    async def record(self, changes: Sequence[Change]) -> None:
+        await self._call("record", changes)
+
+    async def reserve_queue_ids(self, count: int) -> tuple[int, int]:
+        ids: tuple[int, int] = await self._call("reserve_queue_ids", count)
+        return ids
+
+    async def register(self, node_id: str) -> Registration:
+        registration: Registration = await self._call("register", node_id)
+        return registration
+
+    async def resign(self) -> None:
+        await self._call("resign")
+
+    async def _call(self, operation: str, *arguments: Any) -> Any:
+        self.calls[operation] += 1
+        self._changed.set()
+        await self._may_go.wait()
+        failure = self._failure if not self._failing or operation in self._failing else None
+        if failure is None or self._is_late:
+            result = await getattr(self.store, operation)(*arguments)
+        if failure is not None:
+            self.errors[operation] += 1
+            self._changed.set()
+            raise failure
+        return result

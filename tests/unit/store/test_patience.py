@@ -1,0 +1,124 @@
+"""Waiting for a store that is away: what is repeated, what is said, who waits for how long (ADR 14)."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+import pytest
+from structlog.testing import capture_logs
+
+from broker.errors import StoreError, StoreUnavailable
+from broker.ports import Batch
+from broker.store.patience import ClientTurns, Patience, PatientStore
+from broker.topology import VirtualHostCreated
+from tests.support.clock import FakeClock
+from tests.support.faulty_store import FaultyStore
+
+AWAY = StoreUnavailable("away")
+
+
+@dataclass
+class Bench:
+    """A store behind the seam, with time that passes while somebody sleeps; `heals_after` so many sleeps."""
+
+    heals_after: int
+    store: FaultyStore = field(default_factory=FaultyStore)
+    clock: FakeClock = field(default_factory=FakeClock)
+    slept: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        patience = Patience("will retry", delay=0.1, delay_max=1.0, sleep=self.sleep, monotonic=self.clock.monotonic)
+        self.patient = PatientStore(self.store, patience)
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.clock.advance(seconds)
+        if len(self.slept) == self.heals_after:
+            self.store.heal()
+
+
+async def bench(heals_after: int = 0) -> Bench:
+    made = Bench(heals_after)
+    await made.store.open()
+    return made
+
+
+async def test_a_change_is_recorded_when_the_store_is_back() -> None:
+    it = await bench(heals_after=5)
+    it.store.fail(AWAY)
+    await it.patient.record([VirtualHostCreated("/")])
+    assert it.slept == [0.1, 0.2, 0.4, 0.8, 1.0]
+    assert (await it.patient.load()).vhosts == ("/",)
+
+
+async def test_a_change_whose_commit_was_not_answered_is_recorded_once() -> None:
+    it = await bench(heals_after=1)
+    it.store.fail(AWAY, after=True)
+    await it.patient.record([VirtualHostCreated("/")])
+    assert it.store.calls["record"] == 2
+    assert (await it.patient.load()).vhosts == ("/",)
+
+
+async def test_queue_ids_are_reserved_when_the_store_is_back() -> None:
+    it = await bench(heals_after=1)
+    it.store.fail(AWAY)
+    assert await it.patient.reserve_queue_ids(10) == (1, 10)
+
+
+async def test_reads_are_repeated_too() -> None:
+    it = await bench(heals_after=1)
+    it.store.fail(AWAY)
+    assert await it.patient.backlog() == []
+
+
+async def test_a_long_outage_says_so_every_30_seconds() -> None:
+    it = await bench(heals_after=60)
+    it.store.fail(AWAY)
+    with capture_logs() as logs:
+        await it.patient.load()
+    assert 55 < sum(it.slept) < 60
+    assert [(line["event"], line["reason"]) for line in logs] == [("will retry", "away")] * 2
+
+
+async def test_what_will_never_succeed_is_not_repeated() -> None:
+    it = await bench()
+    it.store.fail(StoreError("corrupt"))
+    with pytest.raises(StoreError, match="corrupt"):
+        await it.patient.load()
+    assert it.slept == []
+
+
+async def test_a_write_is_tried_once_and_its_failure_remembered() -> None:
+    it = await bench()
+    it.store.fail(AWAY)
+    with pytest.raises(StoreUnavailable):
+        await it.patient.write(Batch())
+    it.store.heal()
+    await it.patient.write(Batch())
+    assert it.patient.write_failure is AWAY
+    assert it.slept == []
+
+
+async def test_a_client_waits_no_longer_for_its_turn_than_it_may() -> None:
+    lock = asyncio.Lock()
+    await lock.acquire()
+    with pytest.raises(StoreUnavailable):
+        async with ClientTurns(lock, lambda: True, patience=0.0):
+            raise AssertionError
+
+
+async def test_a_client_waits_for_its_turn_while_the_store_is_there() -> None:
+    lock = asyncio.Lock()
+    await lock.acquire()
+    asked: list[None] = []
+
+    def is_away() -> bool:
+        asked.append(None)
+        if len(asked) == 3:
+            lock.release()
+        return False
+
+    async with ClientTurns(lock, is_away, patience=0.0):
+        assert lock.locked()
+    assert not lock.locked()
