@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Final, Protocol, TypeVar
+from weakref import WeakSet
 
 import structlog
 from sqlalchemy import Connection
@@ -29,6 +30,8 @@ T = TypeVar("T")
 _TRIES: Final = 10
 _FIRST_PAUSE: Final = 0.005
 _LONGEST_PAUSE: Final = 1.0
+_CLOSE_PATIENCE: Final = 1.0
+"""Seconds in which the server must have taken leave of the connections that nobody uses."""
 
 
 class Failure(Enum):
@@ -91,6 +94,7 @@ class Engine:
         self._sleep = sleep
         self._chance = chance
         self._tasks: asyncio.TaskGroup | None = None
+        self._connections: WeakSet[Any] = WeakSet()
         # SQLAlchemy keeps five of the connections; the others are closed when they are given back.
         kept = min(limits.max_active, 5)
         self._pool = create_async_engine(
@@ -109,12 +113,15 @@ class Engine:
         await self._tasks.__aenter__()
 
     async def close(self) -> None:
-        """Finish the work that was begun and close every connection."""
+        """Finish the work that was begun, as far as one statement's time allows, and close every connection."""
         if self._tasks is not None:
             tasks, self._tasks = self._tasks, None
+            timer = asyncio.get_running_loop().call_later(self.limits.socket_timeout, self._abort_all)
             await tasks.__aexit__(None, None, None)
+            timer.cancel()
         with suppress(Exception):
-            await self._pool.dispose()
+            async with asyncio.timeout(_CLOSE_PATIENCE):
+                await self._pool.dispose()
 
     async def own(self, work: Coroutine[Any, Any, T]) -> T:
         """Return what `work` returns, which goes on when the caller is cancelled."""
@@ -140,16 +147,21 @@ class Engine:
     @asynccontextmanager
     async def connection(self, deadline: float | None = None) -> AsyncIterator[AsyncConnection]:
         """Lend a connection of the pool; after an error it is closed instead of given back."""
-        async with self._pool.connect() as connection:
-            raw = (await connection.get_raw_connection()).driver_connection
+        connection = self._pool.connect()
+        # The pool asks a connection before it lends it: that has no deadline of its own.
+        async with asyncio.timeout(self.limits.connect_timeout + self.limits.socket_timeout):
+            await connection.start()
+        raw = (await connection.get_raw_connection()).driver_connection
+        with self.deadline(raw, deadline):
             try:
-                with self.deadline(raw, deadline):
-                    yield connection
+                yield connection
             except BaseException:
                 self.driver.abort(raw)
                 with suppress(Exception):
                     await connection.invalidate()
                 raise
+            finally:
+                await connection.close()
 
     async def connect(self) -> Any:
         """Return a connection of its own for somebody who keeps it. Raises a `StoreError` or `ConfigError`."""
@@ -158,7 +170,13 @@ class Engine:
 
     async def _connect_in_time(self, *_: Any, **__: Any) -> Any:
         async with asyncio.timeout(self.limits.connect_timeout):
-            return await self.driver.connect()
+            raw = await self.driver.connect()
+        self._connections.add(raw)
+        return raw
+
+    def _abort_all(self) -> None:
+        for raw in list(self._connections):
+            self.driver.abort(raw)
 
     @contextmanager
     def deadline(self, raw: Any, seconds: float | None = None) -> Iterator[None]:

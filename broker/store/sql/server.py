@@ -35,6 +35,8 @@ _log = structlog.get_logger(__name__)
 _ROWS_PER_SECOND: Final = 2_000
 """What even a slow server does: a batch has a second more for each so many rows."""
 _OCTETS_PER_SECOND: Final = 1_000_000
+_LOCK_PATIENCE: Final = 5.0
+"""Seconds in which the server must have noticed that the broker before this one is gone."""
 _LONG_DEADLINE: Final = 600.0
 """Seconds for statements whose work nobody can tell beforehand: whole queues, the whole schema."""
 
@@ -62,6 +64,7 @@ class ServerStore:
         self._incarnation = ""
         self._number = 0
         self._doubtful: Batch | None = None
+        self._found_committed: Batch | None = None
         self._high_water = 0
 
     def describe(self) -> str:
@@ -123,7 +126,7 @@ class ServerStore:
         )
         self._node_id, self._lane, self._incarnation = node_id, registration.lane, incarnation
         self._number = self._high_water = 0
-        self._doubtful = None
+        self._doubtful = self._found_committed = None
         return registration
 
     async def resign(self) -> None:
@@ -149,9 +152,9 @@ class ServerStore:
 
     async def _open(self) -> None:
         self._guard = await self._engine.connect()
-        with self._engine.translated(), self._engine.deadline(self._guard):
+        with self._engine.translated(), self._engine.deadline(self._guard, self._deadline() + _LOCK_PATIENCE):
             self._description = f"{await self._dialect.describe(self._guard)}, {self._dialect.where}"
-            if not await self._dialect.lock(self._guard, "broker", wait=5.0):
+            if not await self._dialect.lock(self._guard, "broker", wait=_LOCK_PATIENCE):
                 raise StoreLocked(f"{self._dialect.where} is in use by another broker; stop it or choose another")
         await self._engine.own(self._engine.retrying(self._create_schema))
 
@@ -171,6 +174,8 @@ class ServerStore:
 
     async def _write(self, batch: Batch, rows: Rows) -> None:
         async with self._writing:
+            if batch is self._found_committed:
+                return
             await self._engine.retrying(lambda: self._try_to_write(batch, rows), again=Failure.LOST)
 
     async def _try_to_write(self, batch: Batch, rows: Rows) -> None:
@@ -203,11 +208,12 @@ class ServerStore:
         last = await self._dialect.last_batch(self._writer, self._marker(self._number + 1))
         if last not in (self._number, self._number + 1):
             raise StoreError(f"another broker has taken over as {self._node_id!r} in {self._dialect.where}")
-        doubtful, self._doubtful = self._doubtful, None
         is_committed = last > self._number
+        self._found_committed = self._doubtful if is_committed else None
+        self._doubtful = None
         self._number = last
         _log.info("a commit without an answer is resolved", committed=is_committed, batch=last)
-        return is_committed and doubtful is batch
+        return batch is self._found_committed
 
     def _marker(self, number: int) -> Marker:
         return Marker(self._lane, self._incarnation, number, self._node_id)
@@ -219,8 +225,9 @@ class ServerStore:
         try:
             if self._guard is None:
                 self._guard = await self._engine.connect()
-                # What fails here is settled by the incarnation: the loser cannot commit.
-                await self._dialect.lock(self._guard, "broker", wait=0.0)
+                with self._engine.translated(), self._engine.deadline(self._guard):
+                    # What fails here is settled by the incarnation: the loser cannot commit.
+                    await self._dialect.lock(self._guard, "broker", wait=0.0)
             with self._engine.translated(), self._engine.deadline(self._guard):
                 await self._dialect.probe(self._guard, self._node_id)
         except BaseException as error:
