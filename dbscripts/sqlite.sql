@@ -94,3 +94,11 @@ CREATE TABLE "MB_SEQUENCE" (
 );
 
 INSERT INTO alembic_version (version_num) VALUES ('0001') RETURNING version_num;
+
+-- Running upgrade 0001 -> 0002
+
+ALTER TABLE "MB_NODE" ADD COLUMN "INCARNATION" VARCHAR(32) DEFAULT '' NOT NULL;
+
+ALTER TABLE "MB_NODE" ADD COLUMN "BATCH" BIGINT DEFAULT '0' NOT NULL;
+
+UPDATE alembic_version SET version_num='0002' WHERE alembic_version.version_num = '0001';

@@ -14,9 +14,11 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
+from xml.sax.saxutils import escape
 
 READY = "Server startup complete"
 PROJECT = Path(__file__).parents[2]
+BROKER = (sys.executable, "-m", "broker")
 
 BROKER_XML = """\
 <broker>
@@ -29,7 +31,7 @@ BROKER_XML = """\
 </broker>
 """
 
-DATASOURCES_XML = """\
+_DATASOURCES = """\
 <datasources-configuration>
   <datasources>
     <datasource>
@@ -37,7 +39,7 @@ DATASOURCES_XML = """\
       <jndiConfig><name>WSO2MBStoreDB</name></jndiConfig>
       <definition type="RDBMS">
         <configuration>
-          <url>jdbc:sqlite:{directory}/mb.db</url>
+          <url>{url}</url>
           <defaultAutoCommit>false</defaultAutoCommit>
         </configuration>
       </definition>
@@ -45,6 +47,7 @@ DATASOURCES_XML = """\
   </datasources>
 </datasources-configuration>
 """
+DATASOURCES_XML = _DATASOURCES.replace("{url}", "jdbc:sqlite:{directory}/mb.db")
 
 
 class BrokerFailed(Exception):
@@ -64,7 +67,8 @@ class BrokerProcess:
 
     host = "127.0.0.1"
 
-    def __init__(self, directory: Path, *, command: Sequence[str] = (sys.executable, "-m", "broker")) -> None:
+    def __init__(self, directory: Path, *, command: Sequence[str] = BROKER, store_url: str = "") -> None:
+        """`store_url` is the JDBC address of its store, a SQLite file in its data directory without one."""
         self.port = free_port()
         self.config = directory / "conf"
         self._data = directory / "data"
@@ -76,9 +80,8 @@ class BrokerProcess:
         (self.config / "datasources").mkdir(parents=True)
         self._data.mkdir()
         (self.config / "broker.xml").write_text(BROKER_XML.format(port=self.port))
-        (self.config / "datasources" / "master-datasources.xml").write_text(
-            DATASOURCES_XML.format(directory=self._data)
-        )
+        url = store_url or f"jdbc:sqlite:{self._data}/mb.db"
+        (self.config / "datasources" / "master-datasources.xml").write_text(_DATASOURCES.format(url=escape(url)))
 
     @property
     def url(self) -> str:
@@ -127,6 +130,11 @@ class BrokerProcess:
     def kill9(self) -> None:
         """Kill the broker without warning; when this returns it is dead."""
         self._end(signal.SIGKILL, 10.0)
+
+    def close(self) -> None:
+        """Kill the broker if it still runs, and leave nothing of it behind."""
+        if self._process is not None:
+            self.kill9()
 
     def stop(self, deadline: float = 20.0) -> int:
         """Ask the broker to stop and return its exit code."""

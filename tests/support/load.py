@@ -7,6 +7,7 @@ finishes what it waits for.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -75,12 +76,13 @@ class Client:
         self.recorder.add(Op.OPEN, self.name, channel)
         try:
             self.session(wire, channel)
+            began = time.monotonic()  # the broker gives back what was unacknowledged before it answers
             wire.close()
         except OSError:
             self.recorder.add(Op.CLOSE, self.name, channel, type=Outcome.INFO)
             wire.cut()
         else:
-            self.recorder.add(Op.CLOSE, self.name, channel)
+            self.recorder.add(Op.CLOSE, self.name, channel, began=began)
 
 
 class Load:

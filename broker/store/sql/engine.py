@@ -7,7 +7,9 @@ which class an error belongs to, a `Driver` knows. The only place below the jour
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
@@ -16,14 +18,16 @@ from typing import Any, Final, Protocol, TypeVar
 from weakref import WeakSet
 
 import structlog
-from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Connection, event
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from broker.errors import ConfigError, StoreError, StoreFull, StoreUnavailable
 
 _log = structlog.get_logger(__name__)
+# The pool writes a traceback for each connection that it cannot close in order; what matters is raised.
+logging.getLogger("sqlalchemy.pool").addHandler(logging.NullHandler())
 
 T = TypeVar("T")
 
@@ -32,6 +36,14 @@ _FIRST_PAUSE: Final = 0.005
 _LONGEST_PAUSE: Final = 1.0
 _CLOSE_PATIENCE: Final = 1.0
 """Seconds in which the server must have taken leave of the connections that nobody uses."""
+
+_KEEP_ALIVE: Final = (
+    (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
+    (socket.IPPROTO_TCP, "TCP_KEEPIDLE", 10),
+    (socket.IPPROTO_TCP, "TCP_KEEPINTVL", 5),
+    (socket.IPPROTO_TCP, "TCP_KEEPCNT", 3),
+    (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", 25_000),
+)
 
 
 class Failure(Enum):
@@ -69,13 +81,16 @@ class Driver(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PoolLimits:
-    """Bounds of the pool: connections, seconds to wait for one, idle seconds after which one is asked before use."""
+    """Bounds of the pool: connections, seconds to wait for one, and for the answer to a login or a statement.
+
+    A connection that was idle for `ping_after` seconds is asked before it is lent; None for never.
+    """
 
     max_active: int = 50
     max_wait: float = 60.0
     connect_timeout: float = 5.0
     socket_timeout: float = 10.0
-    test_on_borrow: bool = True
+    ping_after: float | None = 30.0
 
 
 class Engine:
@@ -94,6 +109,8 @@ class Engine:
         self._sleep = sleep
         self._chance = chance
         self._tasks: asyncio.TaskGroup | None = None
+        self.is_proven = False
+        """Has the database accepted this broker? Then what it refuses later, somebody is changing: time may mend it."""
         self._connections: WeakSet[Any] = WeakSet()
         # SQLAlchemy keeps five of the connections; the others are closed when they are given back.
         kept = min(limits.max_active, 5)
@@ -103,9 +120,11 @@ class Engine:
             pool_size=kept,
             max_overflow=limits.max_active - kept,
             pool_timeout=limits.max_wait,
-            pool_pre_ping=limits.test_on_borrow,
             pool_recycle=1800,
         )
+        if limits.ping_after is not None:
+            event.listen(self._pool.sync_engine, "checkin", self._on_given_back)
+            event.listen(self._pool.sync_engine, "checkout", self._on_borrowed)
 
     async def open(self) -> None:
         """Begin to accept work."""
@@ -122,6 +141,7 @@ class Engine:
         with suppress(Exception):
             async with asyncio.timeout(_CLOSE_PATIENCE):
                 await self._pool.dispose()
+        self._abort_all()
 
     async def own(self, work: Coroutine[Any, Any, T]) -> T:
         """Return what `work` returns, which goes on when the caller is cancelled."""
@@ -147,10 +167,7 @@ class Engine:
     @asynccontextmanager
     async def connection(self, deadline: float | None = None) -> AsyncIterator[AsyncConnection]:
         """Lend a connection of the pool; after an error it is closed instead of given back."""
-        connection = self._pool.connect()
-        # The pool asks a connection before it lends it: that has no deadline of its own.
-        async with asyncio.timeout(self.limits.connect_timeout + self.limits.socket_timeout):
-            await connection.start()
+        connection = await self._pool.connect().start()
         raw = (await connection.get_raw_connection()).driver_connection
         with self.deadline(raw, deadline):
             try:
@@ -162,6 +179,22 @@ class Engine:
                 raise
             finally:
                 await connection.close()
+
+    def _on_given_back(self, _: Any, record: Any) -> None:
+        record.info["idle_since"] = asyncio.get_running_loop().time()
+
+    def _on_borrowed(self, adapted: Any, record: Any, _: Any) -> None:
+        loop = asyncio.get_running_loop()
+        assert self.limits.ping_after is not None
+        if loop.time() - record.info.get("idle_since", loop.time()) < self.limits.ping_after:
+            return
+        timer = loop.call_later(self.limits.socket_timeout, self.driver.abort, adapted.driver_connection)
+        try:
+            self._pool.dialect.do_ping(adapted)
+        except Exception as error:
+            raise DisconnectionError(str(error)) from error  # the pool lends another one
+        finally:
+            timer.cancel()
 
     async def connect(self) -> Any:
         """Return a connection of its own for somebody who keeps it. Raises a `StoreError` or `ConfigError`."""
@@ -234,8 +267,8 @@ class Engine:
         failure = self._failure(error)
         text = f"{self.driver.where}: {_line(error)}"
         if failure is None:
-            return error
-        if failure is Failure.REFUSED:
+            return StoreUnavailable(str(error)) if self.is_proven and isinstance(error, ConfigError) else error
+        if failure is Failure.REFUSED and not self.is_proven:
             return ConfigError(f"the database refuses this broker, correct the datasource or the database: {text}")
         if failure is Failure.FULL:
             return StoreFull(text)
@@ -248,6 +281,15 @@ class Engine:
         if isinstance(error, PoolTimeout):
             return Failure.BUSY
         return self.driver.failure(_cause(error))
+
+
+def keep_alive(transport: asyncio.BaseTransport) -> None:
+    """Let the system close a connection whose server has vanished for 25 s, however long its statement may take."""
+    raw = transport.get_extra_info("socket")
+    if raw is not None and raw.family in (socket.AF_INET, socket.AF_INET6):
+        for level, name, value in _KEEP_ALIVE:
+            if hasattr(socket, name):
+                raw.setsockopt(level, getattr(socket, name), value)
 
 
 async def _report(work: Coroutine[Any, Any, T], result: asyncio.Future[T]) -> None:
@@ -274,6 +316,8 @@ def _cause(error: BaseException) -> BaseException:
 
 def _line(error: BaseException) -> str:
     cause = _cause(error)
+    if isinstance(cause.__cause__, OSError):  # the driver's own text only says that it cannot connect
+        cause = cause.__cause__
     if isinstance(cause, TimeoutError) and not str(cause):
         return "no answer in time"
     if len(cause.args) == 2 and isinstance(cause.args[0], int):

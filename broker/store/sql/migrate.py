@@ -12,7 +12,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import Connection, column, inspect, select, table
+from sqlalchemy import Connection, column, inspect, select, table, text
 
 from broker.errors import ConfigError
 
@@ -38,8 +38,10 @@ def current_revision(connection: Connection) -> str | None:
 def upgrade(connection: Connection) -> None:
     """Create the schema, or bring it up to date, inside the transaction that `connection` is in.
 
-    Raises `ConfigError` for a revision this program does not know: a newer one wrote it.
+    Raises `ConfigError` for a revision this program does not know, a newer one wrote it, and for a database that
+    cannot hold every name.
     """
+    _check_encoding(connection)
     revision = current_revision(connection)
     if revision == HEAD:
         return
@@ -53,6 +55,18 @@ def upgrade(connection: Connection) -> None:
     config = _config()
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
+
+
+def _check_encoding(connection: Connection) -> None:
+    """In MySQL names are octets, but PostgreSQL's text is of the database's encoding (contract §2.2)."""
+    if connection.dialect.name != "postgresql":
+        return
+    encoding = connection.scalar(text("SHOW server_encoding"))
+    if encoding != "UTF8":
+        raise ConfigError(
+            f"the database has the encoding {encoding}, which cannot hold every name of a queue: "
+            "create one with ENCODING 'UTF8'"
+        )
 
 
 def script(dialect: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import aiomysql
 import pymysql
+import structlog
 from pymysql.constants import CLIENT
 
 from broker.config.connection_options import ConnectionOptions
@@ -21,9 +22,11 @@ from broker.errors import ConfigError
 from broker.slot import Slot
 from broker.store.sql.batch import Rows
 from broker.store.sql.dialect import IndexRow, Marker
-from broker.store.sql.engine import Failure
+from broker.store.sql.engine import Failure, keep_alive
 from broker.store.sql.mysql_statements import delete_orphans, in_slot, packets, page, parts
 from broker.store.sql.server_tls import tls_context
+
+_log = structlog.get_logger(__name__)
 
 _CONFLICT: Final = {1213, 1205, 1020}
 _ELSEWHERE: Final = {1290, 1792, 1836, 1047, 3100}
@@ -60,7 +63,7 @@ class MySql:
     async def connect(self) -> Any:
         url, options = self._url, self._options
         context = tls_context(options)
-        raw = await aiomysql.connect(
+        raw = aiomysql.Connection(
             host=url.host,
             port=url.port,
             user=url.user_name,
@@ -73,14 +76,27 @@ class MySql:
             ssl=context,
             program_name=options.application_name,
         )
+        if options.tls not in ("disable", "prefer"):
+            self._demand_tls(raw)
         try:
-            if context is not None and options.tls != "prefer" and not raw.server_capabilities & CLIENT.SSL:
-                raise ConfigError(f"{self.where} offers no TLS, but the datasource's URL demands it")
+            await raw._connect()  # the driver's own function to do both forgets the socket when it is cancelled
+            keep_alive(raw._writer.transport)
             await self._set_up(raw)
         except BaseException:
             self.abort(raw)
             raise
         return raw
+
+    def _demand_tls(self, raw: Any) -> None:
+        """Have `raw` look before it logs in: without TLS the driver would tell the password to whoever asks for it."""
+        greeted = raw._get_server_information
+
+        async def greeted_with_tls() -> None:
+            await greeted()
+            if not raw.server_capabilities & CLIENT.SSL:
+                raise ConfigError(f"{self.where} offers no TLS, but the datasource's URL demands it")
+
+        raw._get_server_information = greeted_with_tls
 
     async def _set_up(self, raw: Any) -> None:
         is_mariadb = "mariadb" in raw.get_server_info().lower()
@@ -109,8 +125,8 @@ class MySql:
             return Failure.REFUSED
         if code == 1030 and "28" in str(error.args[1]):  # the engine's own error is the system's ENOSPC
             return Failure.FULL
-        if isinstance(error, RuntimeError):  # a login method whose library is not installed
-            return Failure.REFUSED
+        if isinstance(error, RuntimeError):  # a login method without its library, or uvloop on a socket that is gone
+            return Failure.REFUSED if "package" in str(error) else Failure.LOST
         for codes, failure in (
             (_CONFLICT, Failure.CONFLICT),
             (_LOST, Failure.LOST),
@@ -137,6 +153,7 @@ class MySql:
             " 'log_bin', 'sync_binlog', 'wsrep_on', 'rpl_semi_sync_master_enabled', 'rpl_semi_sync_source_enabled')",
         )
         settings = {str(name): str(value).upper() for name, value in rows}
+        _log.info("what a commit means", where=self.where, **settings)
         found = []
         if settings.get("innodb_flush_log_at_trx_commit", "1") != "1":
             found.append(
@@ -192,7 +209,9 @@ class MySql:
 
     async def last_batch(self, raw: Any, marker: Marker) -> int | None:
         ours = f"LANE={marker.lane} AND INCARNATION='{marker.incarnation}'"
-        await _execute(raw, f"BEGIN;UPDATE MB_NODE SET BATCH=BATCH WHERE {ours}")
+        # What changes nothing writes nothing to the log, and its commit would wait for no earlier one to be on disk.
+        there_and_back = ";".join(f"UPDATE MB_NODE SET BATCH=BATCH{step} WHERE {ours}" for step in ("+1", "-1"))
+        await _execute(raw, f"BEGIN;{there_and_back}")
         rows = await _select(raw, f"SELECT BATCH FROM MB_NODE WHERE {ours} FOR UPDATE")
         await _execute(raw, "COMMIT")
         return rows[0][0] if rows else None

@@ -37,6 +37,6 @@ def server_store(datasource: PoolConfiguration) -> ServerStore:
         max_wait=datasource.max_wait_ms / 1000,
         connect_timeout=options.connect_timeout,
         socket_timeout=options.socket_timeout,
-        test_on_borrow=datasource.test_on_borrow,
+        ping_after=datasource.validation_interval_ms / 1000 if datasource.test_on_borrow else None,
     )
     return ServerStore(dialect, limits)

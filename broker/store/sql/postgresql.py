@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import asyncpg
+import structlog
 
 from broker.config.connection_options import ConnectionOptions
 from broker.config.store_url import StoreUrl
@@ -19,9 +20,11 @@ from broker.errors import StoreUnavailable
 from broker.slot import Slot
 from broker.store.sql.batch import Rows
 from broker.store.sql.dialect import SMALL_BODY, IndexRow, Marker
-from broker.store.sql.engine import Failure
+from broker.store.sql.engine import Failure, keep_alive
 from broker.store.sql.schema import postgresql_text
 from broker.store.sql.server_tls import tls_context
+
+_log = structlog.get_logger(__name__)
 
 # A lock that takes longer than this is in the way of every publisher; a connection that was cut must not hold one.
 _SESSION: Final = {
@@ -126,6 +129,7 @@ class PostgreSql:
             server_settings=settings,
         )
         try:
+            keep_alive(raw._transport)
             # The user's default may be weaker than what a commit must mean; `remote_apply` is stronger, it stays.
             await raw.execute(
                 "SELECT set_config('synchronous_commit', 'on', false)"
@@ -147,8 +151,8 @@ class PostgreSql:
             raw.terminate()
 
     def failure(self, error: BaseException) -> Failure:
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return Failure.REFUSED
+        if isinstance(error, ssl.SSLCertVerificationError) or "rejected SSL upgrade" in str(error):
+            return Failure.REFUSED  # neither another certificate nor TLS at all will come by itself
         if isinstance(error, OSError | EOFError | TimeoutError | asyncio.CancelledError):
             return Failure.LOST
         code = getattr(error, "sqlstate", None) or ""
@@ -158,24 +162,24 @@ class PostgreSql:
             return _BY_CODE[code]
         if code[:2] in _BY_CLASS:
             return _BY_CLASS[code[:2]]
-        # Calls on a connection that was closed meanwhile, and answers cut off, carry no code.
-        is_lost = isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError)
+        # Calls on a connection that was closed meanwhile, and answers cut off, carry no code; uvloop has its own error.
+        is_lost = isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError | RuntimeError)
         return Failure.LOST if is_lost else Failure.BUG
 
     async def describe(self, raw: Any) -> str:
         return f"PostgreSQL {(await raw.fetchval('SHOW server_version')).partition(' ')[0]}"
 
     async def check_safety(self, raw: Any) -> list[str]:
+        names = ("fsync", "full_page_writes", "synchronous_commit", "synchronous_standby_names")
+        rows = await raw.fetch("SELECT name, current_setting(name) FROM unnest($1::text[]) AS name", names)
+        settings = dict(rows) | {"standbys": await raw.fetchval("SELECT count(*) FROM pg_stat_replication")}
+        _log.info("what a commit means", where=self.where, **settings)
         found = []
-        for name, loss in (
-            ("fsync", "a power failure loses everything since the last checkpoint, or the database"),
-            ("full_page_writes", "a power failure can tear a page"),
-        ):
-            value = await raw.fetchval("SELECT current_setting($1)", name)
-            if value != "on":
-                found.append(f"{name} is {value}, not on: {loss}")
-        standbys = await raw.fetchval("SELECT count(*) FROM pg_stat_replication")
-        if standbys and not await raw.fetchval("SHOW synchronous_standby_names"):
+        if settings["fsync"] != "on":
+            found.append(f"fsync is {settings['fsync']}, not on: a power failure loses commits, or the database")
+        if settings["full_page_writes"] != "on":
+            found.append(f"full_page_writes is {settings['full_page_writes']}, not on: a power failure can tear a page")
+        if settings["standbys"] and not settings["synchronous_standby_names"]:
             found.append(
                 "there are standbys, but synchronous_standby_names is empty: a fail-over loses what they have not yet"
             )

@@ -51,7 +51,7 @@ class Name(TypeDecorator[str]):
         if dialect.name in _MYSQL:
             return dialect.type_descriptor(VARBINARY(self._length))
         if dialect.name == "postgresql":
-            return dialect.type_descriptor(Text(collation="C"))
+            return Text(collation="C")
         return dialect.type_descriptor(String(self._length))
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> Any:

@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 import structlog
 from sqlalchemy import Connection
 
-from broker.errors import ConfigError, StoreError, StoreLocked, StoreUnavailable
+from broker.errors import StoreError, StoreLocked, StoreUnavailable
 from broker.message import STORED, TRANSIENT, Message, StorageQueue
 from broker.ports import Batch, Registration
 from broker.slot import Slot
@@ -71,6 +71,7 @@ class ServerStore:
         return self._description
 
     async def open(self) -> None:
+        self._engine.is_proven = False
         await self._engine.open()
         try:
             await self._engine.own(self._open())
@@ -127,6 +128,7 @@ class ServerStore:
         self._node_id, self._lane, self._incarnation = node_id, registration.lane, incarnation
         self._number = self._high_water = 0
         self._doubtful = self._found_committed = None
+        self._engine.is_proven = True
         return registration
 
     async def resign(self) -> None:
@@ -186,12 +188,10 @@ class ServerStore:
             with self._engine.deadline(self._writer, self._deadline(rows.count)):
                 if self._doubtful is None or not await self._was_committed(batch):
                     await self._write_over(self._writer, batch, rows)
-        except BaseException as error:
+        except BaseException:
             writer, self._writer = self._writer, None
             if writer is not None:
                 self._dialect.abort(writer)
-            if isinstance(error, ConfigError):  # it was right once: somebody is changing it
-                raise StoreUnavailable(str(error)) from error
             raise
 
     async def _write_over(self, raw: Any, batch: Batch, rows: Rows) -> None:
@@ -230,12 +230,10 @@ class ServerStore:
                     await self._dialect.lock(self._guard, "broker", wait=0.0)
             with self._engine.translated(), self._engine.deadline(self._guard):
                 await self._dialect.probe(self._guard, self._node_id)
-        except BaseException as error:
+        except BaseException:
             guard, self._guard = self._guard, None
             if guard is not None:
                 self._dialect.abort(guard)
-            if isinstance(error, ConfigError):
-                raise StoreUnavailable(str(error)) from error
             raise
         return time.perf_counter() - started
 

@@ -7,7 +7,7 @@ import pytest
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, StaticPool, create_engine, inspect, text
 
-from broker.errors import StoreError
+from broker.errors import ConfigError
 from broker.store.sql import migrate, schema
 
 ROOT = Path(__file__).parents[4]
@@ -45,7 +45,7 @@ def test_a_schema_of_a_newer_program_is_refused(connection: Connection) -> None:
     migrate.upgrade(connection)
     connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
 
-    with pytest.raises(StoreError, match="schema revision '9999', this program knows up to '0001'"):
+    with pytest.raises(ConfigError, match="schema revision '9999', this program knows up to '0002'"):
         migrate.upgrade(connection)
 
 
@@ -69,7 +69,7 @@ def test_the_known_revisions_are_those_in_the_package() -> None:
     assert tuple(script.revision for script in revisions)[::-1] == migrate.REVISIONS
 
 
-@pytest.mark.parametrize("dialect", ["sqlite"])
+@pytest.mark.parametrize("dialect", migrate.DIALECTS)
 def test_the_script_for_administrators_is_up_to_date(dialect: str, capsys: pytest.CaptureFixture[str]) -> None:
     migrate.main(["--dialect", dialect])
 
@@ -77,18 +77,37 @@ def test_the_script_for_administrators_is_up_to_date(dialect: str, capsys: pytes
 
 
 def test_a_database_made_by_the_script_is_at_the_newest_revision(connection: Connection) -> None:
-    for statement in (ROOT / "dbscripts" / "sqlite.sql").read_text().split(";\n"):
-        if statement.strip():
-            connection.execute(text(statement))
+    run(connection, (ROOT / "dbscripts" / "sqlite.sql").read_text())
 
     migrate.upgrade(connection)
 
     assert migrate.current_revision(connection) == migrate.HEAD
 
 
-@pytest.mark.parametrize("dialect", ["mysql", "postgresql"])
-def test_the_schema_can_be_written_for_the_other_engines(dialect: str) -> None:
+@pytest.mark.parametrize(
+    ("dialect", "name_type"),
+    [("mysql", "VARBINARY(255)"), ("postgresql", 'TEXT COLLATE "C"')],
+    ids=["mysql", "postgresql"],
+)
+def test_a_server_is_told_to_compare_names_octet_by_octet(dialect: str, name_type: str) -> None:
     script = migrate.script(dialect)
 
     assert all(name in script for name in schema.metadata.tables)
-    assert ("COLLATE utf8mb4_bin" if dialect == "mysql" else 'COLLATE "C"') in script
+    assert name_type in script
+
+
+def test_a_database_of_the_first_revision_is_brought_up_to_date_with_its_rows(connection: Connection) -> None:
+    first, _, _ = migrate.script("sqlite").partition("-- Running upgrade 0001 -> 0002")
+    run(connection, first)
+    connection.execute(text("INSERT INTO MB_NODE VALUES ('node-a', 3, 'running')"))
+
+    migrate.upgrade(connection)
+
+    assert migrate.current_revision(connection) == "0002"
+    assert connection.execute(text("SELECT * FROM MB_NODE")).all() == [("node-a", 3, "running", "", 0)]
+
+
+def run(connection: Connection, script: str) -> None:
+    for statement in script.split(";\n"):
+        if statement.strip():
+            connection.execute(text(statement))

@@ -1,0 +1,279 @@
+"""What the engine does about each class of failure, with a driver that fails as it is told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from typing import Any
+
+import pytest
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from broker.errors import ConfigError, StoreError, StoreFull, StoreLocked, StoreUnavailable
+from broker.store.sql.engine import Engine, Failure, PoolLimits
+
+
+class DriverError(Exception):
+    """What a driver raises."""
+
+    def __init__(self, failure: Failure, text: str) -> None:
+        super().__init__(text)
+        self.failure = failure
+
+
+class FakeDriver:
+    """A driver whose connections are numbers."""
+
+    engine = "postgresql+asyncpg://"
+    where = "db.example.org:5432/mb"
+
+    def __init__(self) -> None:
+        self.aborted: list[Any] = []
+        self.on_abort: Callable[[], None] = lambda: None
+        self.refusal: Exception | None = None
+
+    async def connect(self) -> Any:
+        if self.refusal is not None:
+            raise self.refusal
+        return 1
+
+    def abort(self, raw: Any) -> None:
+        self.aborted.append(raw)
+        self.on_abort()
+
+    def failure(self, error: BaseException) -> Failure:
+        return error.failure if isinstance(error, DriverError) else Failure.LOST
+
+
+def conflict() -> DriverError:
+    return DriverError(Failure.CONFLICT, "deadlock")
+
+
+class Attempts:
+    """Something that fails with each of `errors` in turn and then succeeds."""
+
+    def __init__(self, errors: Iterable[Exception]) -> None:
+        self._errors = list(errors)
+        self.count = 0
+
+    async def __call__(self) -> str:
+        self.count += 1
+        if self._errors:
+            raise self._errors.pop(0)
+        return "done"
+
+
+@pytest.fixture
+def driver() -> FakeDriver:
+    return FakeDriver()
+
+
+@pytest.fixture
+def pauses() -> list[float]:
+    return []
+
+
+@pytest.fixture
+async def engine(driver: FakeDriver, pauses: list[float]) -> AsyncIterator[Engine]:
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    made = Engine(driver, PoolLimits(), sleep=sleep, chance=lambda: 0.5)
+    await made.open()
+    yield made
+    await made.close()
+
+
+@pytest.mark.parametrize(
+    ("failure", "raised"),
+    [
+        (Failure.LOST, StoreUnavailable),
+        (Failure.ELSEWHERE, StoreUnavailable),
+        (Failure.BUSY, StoreUnavailable),
+        (Failure.CONFLICT, StoreUnavailable),
+        (Failure.FULL, StoreFull),
+        (Failure.REFUSED, ConfigError),
+        (Failure.BUG, StoreError),
+    ],
+)
+def test_each_class_of_failure_has_its_error(engine: Engine, failure: Failure, raised: type[Exception]) -> None:
+    told = engine.translate(DriverError(failure, "why\n  it failed"))
+
+    assert type(told) is raised
+    assert str(told).endswith("mb: why it failed")
+
+
+def test_what_is_refused_after_it_was_accepted_is_an_outage(engine: Engine) -> None:
+    engine.is_proven = True
+
+    assert type(engine.translate(DriverError(Failure.REFUSED, "wrong password"))) is StoreUnavailable
+    assert type(engine.translate(ConfigError("no TLS"))) is StoreUnavailable
+
+
+def test_an_error_of_ours_is_passed_on(engine: Engine) -> None:
+    error = StoreLocked("in use")
+
+    assert engine.translate(error) is error
+
+
+def test_the_drivers_own_error_is_found_below_that_of_sqlalchemy(engine: Engine) -> None:
+    layer = RuntimeError("a layer in between")
+    layer.__cause__ = DriverError(Failure.FULL, "no room")
+
+    assert type(engine.translate(DBAPIError("SELECT 1", None, layer))) is StoreFull
+    assert type(engine.translate(DBAPIError("SELECT 1", None, DriverError(Failure.FULL, "no room")))) is StoreFull
+
+
+def test_a_pool_without_a_free_connection_is_an_outage(engine: Engine) -> None:
+    assert type(engine.translate(PoolTimeout("QueuePool limit"))) is StoreUnavailable
+
+
+def test_a_numbered_error_is_told_with_its_number(engine: Engine) -> None:
+    assert str(engine.translate(OSError(111, "Connection refused"))).endswith("Connection refused (111)")
+
+
+def test_silence_is_told_as_such(engine: Engine) -> None:
+    assert str(engine.translate(TimeoutError())) == "db.example.org:5432/mb: no answer in time"
+
+
+async def test_a_conflict_is_tried_again_after_growing_pauses(engine: Engine, pauses: list[float]) -> None:
+    attempts = Attempts(conflict() for _ in range(9))
+
+    assert await engine.retrying(attempts) == "done"
+    assert attempts.count == 10
+    assert pauses == [0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.0]
+
+
+async def test_a_conflict_that_does_not_end_is_an_outage(engine: Engine) -> None:
+    attempts = Attempts(conflict() for _ in range(50))
+
+    with pytest.raises(StoreUnavailable, match="deadlock"):
+        await engine.retrying(attempts)
+    assert attempts.count == 10
+
+
+@pytest.mark.parametrize(
+    "failure", [failure for failure in Failure if failure is not Failure.CONFLICT], ids=lambda failure: failure.name
+)
+async def test_nothing_but_a_conflict_is_tried_again(engine: Engine, pauses: list[float], failure: Failure) -> None:
+    attempts = Attempts([DriverError(failure, "no")])
+
+    with pytest.raises((StoreError, ConfigError)):
+        await engine.retrying(attempts)
+    assert (attempts.count, pauses) == (1, [])
+
+
+async def test_what_may_be_repeated_is_tried_once_more_after_a_stale_connection(engine: Engine) -> None:
+    lost = DriverError(Failure.LOST, "gone")
+    once, twice = Attempts([lost]), Attempts([lost, lost])
+
+    assert await engine.retrying(once, again=Failure.LOST) == "done"
+    with pytest.raises(StoreUnavailable, match="gone"):
+        await engine.retrying(twice, again=Failure.LOST)
+    assert twice.count == 2
+
+
+async def test_a_late_answer_closes_the_connection_and_cancels_nothing(driver: FakeDriver, engine: Engine) -> None:
+    answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    driver.on_abort = lambda: answer.set_exception(ConnectionResetError("closed"))
+
+    with pytest.raises(StoreUnavailable, match=r"has not answered for 0 s"), engine.deadline("raw", 0.0):
+        await answer
+    assert driver.aborted == ["raw"]
+
+
+async def test_an_answer_in_time_leaves_the_connection_alone(driver: FakeDriver, engine: Engine) -> None:
+    with engine.deadline("raw", 60.0):
+        await asyncio.sleep(0)
+
+    assert driver.aborted == []
+
+
+async def test_an_error_in_time_is_passed_on(driver: FakeDriver, engine: Engine) -> None:
+    with pytest.raises(DriverError), engine.deadline("raw", 60.0):
+        raise conflict()
+    assert driver.aborted == []
+
+
+async def test_a_caller_that_is_cancelled_does_not_stop_the_work(engine: Engine) -> None:
+    go_on, done = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        await go_on.wait()
+        done.set()
+
+    await cancelled_caller(engine.own(work()))
+    go_on.set()
+
+    await asyncio.wait_for(done.wait(), 5.0)
+
+
+async def test_work_that_fails_after_its_caller_has_gone_does_no_harm(engine: Engine) -> None:
+    go_on = asyncio.Event()
+
+    async def work() -> None:
+        await go_on.wait()
+        raise conflict()
+
+    await cancelled_caller(engine.own(work()))
+    go_on.set()
+    await asyncio.sleep(0)
+
+    assert await engine.own(Attempts([])()) == "done"
+
+
+async def test_closing_waits_for_the_work_that_was_begun(driver: FakeDriver) -> None:
+    engine = Engine(driver, PoolLimits())
+    await engine.open()
+    go_on, ended = asyncio.Event(), False
+
+    async def work() -> None:
+        nonlocal ended
+        await go_on.wait()
+        ended = True
+
+    await cancelled_caller(engine.own(work()))
+    asyncio.get_running_loop().call_soon(go_on.set)
+    await engine.close()
+
+    assert ended
+
+
+async def test_an_engine_that_is_not_open_refuses_work(driver: FakeDriver) -> None:
+    attempts = Attempts([])
+
+    with pytest.raises(StoreError, match="not open"):
+        await Engine(driver, PoolLimits()).own(attempts())
+    assert attempts.count == 0
+
+
+async def test_a_connection_that_is_refused_is_told_in_our_words(driver: FakeDriver, engine: Engine) -> None:
+    driver.refusal = DriverError(Failure.REFUSED, "wrong password")
+
+    with pytest.raises(ConfigError, match=r"correct the datasource or the database: .*wrong password$"):
+        await engine.connect()
+
+
+async def test_a_connection_that_takes_too_long_is_an_outage(driver: FakeDriver) -> None:
+    async def never() -> Any:
+        await asyncio.Event().wait()
+
+    driver.connect = never  # type: ignore[method-assign]
+    engine = Engine(driver, PoolLimits(connect_timeout=0.0))
+
+    with pytest.raises(StoreUnavailable, match="no answer in time"):
+        await engine.connect()
+
+
+async def cancelled_caller(waiting: Awaitable[Any]) -> None:
+    """Begin to wait and be cancelled at once."""
+
+    async def caller() -> None:
+        await waiting
+
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(caller())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        task.cancel()

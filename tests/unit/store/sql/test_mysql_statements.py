@@ -1,0 +1,120 @@
+"""The text of MySQL's hot statements: how it is cut, and that nothing of a client gets into it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from broker.slot import Slot
+from broker.store.sql.batch import Rows
+from broker.store.sql.dialect import Marker
+from broker.store.sql.mysql_statements import delete_orphans, in_slot, packets, page, parts
+
+MARKER = Marker(lane=3, incarnation="abc123", number=8, node_id="node-a")
+MOVE_ON = "BEGIN;UPDATE MB_NODE SET BATCH=8 WHERE LANE=3 AND INCARNATION='abc123' AND BATCH=7"
+HOSTILE = "');DROP TABLE MB_NODE;-- \\'\"`\0"
+
+
+def rows(**given: Any) -> Rows:
+    empty: dict[str, Any] = dict.fromkeys(("inline", "contents", "shared", "deletes", "purges", "released"), ())
+    return Rows(**(empty | {"high_water": 0} | given))
+
+
+def made(limit: int = 1 << 20, **given: Any) -> list[str]:
+    return list(packets(MARKER, rows(**given), limit))
+
+
+def test_an_empty_batch_only_moves_the_marker_on() -> None:
+    assert made() == [MOVE_ON]
+
+
+def test_a_small_batch_is_one_packet() -> None:
+    [packet] = made(
+        inline=[(1, 7, 0, b"m", b"\x00\xff"), (2, -7, 1, b"", b"")],
+        contents=[(5, 0, b"piece"), (5, 65_500, b"rest")],
+        shared=[(3, 7, 5, 0, b"m")],
+        deletes=[10, 11],
+        high_water=99,
+    )
+
+    assert packet.split(";") == [
+        *MOVE_ON.split(";"),
+        "INSERT INTO MB_METADATA (MESSAGE_ID,QUEUE_ID,REDELIVERED,MESSAGE_METADATA,MESSAGE_CONTENT)"
+        " VALUES (1,7,0,x'6d',x'00ff'),(2,-7,1,x'',x'')",
+        "INSERT INTO MB_CONTENT (MESSAGE_ID,CONTENT_OFFSET,MESSAGE_CONTENT)"
+        " VALUES (5,0,x'7069656365'),(5,65500,x'72657374') ON DUPLICATE KEY UPDATE MESSAGE_ID=VALUES(MESSAGE_ID)",
+        "INSERT INTO MB_METADATA (MESSAGE_ID,QUEUE_ID,CONTENT_ID,REDELIVERED,MESSAGE_METADATA) VALUES (3,7,5,0,x'6d')",
+        "DELETE FROM MB_METADATA WHERE MESSAGE_ID IN (10,11)",
+        "INSERT INTO MB_NODE_TO_LAST_PUBLISHED_ID (NODE_ID,MESSAGE_ID) VALUES (x'6e6f64652d61',99)"
+        " ON DUPLICATE KEY UPDATE MESSAGE_ID=GREATEST(MESSAGE_ID,VALUES(MESSAGE_ID))",
+    ]
+
+
+def test_packets_are_cut_by_octets_not_by_rows() -> None:
+    small = [(number, 7, 0, b"", b"s") for number in range(60)]
+    large = [(number, 7, 0, b"", b"l" * 400) for number in range(60, 70)]
+
+    cut = made(1000, inline=small + large)
+
+    assert all(len(packet) < 1000 + 200 for packet in cut)
+    assert [int(found) for packet in cut for found in re.findall(r"\((\d+),7,", packet)] == list(range(70))
+
+
+def test_a_row_that_is_larger_than_the_limit_goes_alone() -> None:
+    cut = made(100, inline=[(1, 7, 0, b"", b"a"), (2, 7, 0, b"", b"b" * 500), (3, 7, 0, b"", b"c")])
+
+    assert [re.findall(r"\((\d+),7,", packet) for packet in cut if "MB_METADATA" in packet] == [["1"], ["2"], ["3"]]
+
+
+def test_every_packet_holds_whole_statements() -> None:
+    cut = made(300, inline=[(number, 7, 0, b"m", b"x" * 50) for number in range(20)], deletes=list(range(50)))
+
+    assert all(re.match(r"(BEGIN|UPDATE|INSERT|DELETE) ?", part) for packet in cut for part in packet.split(";"))
+
+
+@pytest.mark.parametrize("text", [HOSTILE, "%s %(x)s ?", "é\N{PILE OF POO}"])
+def test_no_text_of_a_client_is_part_of_a_statement(text: str) -> None:
+    octets = text.encode()
+    marker = Marker(0, "abc123", 1, node_id=text)
+    batch = rows(
+        inline=[(1, 7, 0, octets, octets)], contents=[(2, 0, octets)], shared=[(3, 7, 2, 0, octets)], high_water=9
+    )
+
+    [packet] = packets(marker, batch, 1 << 20)
+
+    assert packet.count(f"x'{octets.hex()}'") == 5
+    assert re.fullmatch(r"[A-Za-z0-9_ ,;=()'-]*", packet)
+    assert "DROP" not in packet
+
+
+def test_lists_of_ids_are_cut() -> None:
+    cut = list(parts(range(4001)))
+
+    assert [len(ids.split(",")) for ids in cut] == [2000, 2000, 1]
+    assert list(parts([])) == []
+
+
+def test_only_content_without_a_row_is_deleted() -> None:
+    assert list(delete_orphans([5, 6])) == [
+        "DELETE FROM MB_CONTENT WHERE MESSAGE_ID IN (5,6)"
+        " AND NOT EXISTS (SELECT 1 FROM MB_METADATA WHERE CONTENT_ID=MB_CONTENT.MESSAGE_ID)"
+    ]
+
+
+def test_a_slot_is_a_range_of_one_lane() -> None:
+    assert in_slot(Slot(7, 3, 1024, 4096, 5), "7,-7") == (
+        "QUEUE_ID IN (7,-7) AND MESSAGE_ID BETWEEN 1024 AND 4096 AND (MESSAGE_ID >> 10) & 255 = 3"
+    )
+
+
+def test_each_sign_of_a_queue_id_is_read_by_its_own_range() -> None:
+    stored = page(Slot(7, 0, 1, 9, 5), 10)
+    both = page(Slot(7, 0, 1, 9, 5, transient=True), 10)
+
+    assert stored.count("SELECT") == 1
+    assert both.count("ORDER BY MESSAGE_ID LIMIT 10") == 2
+    assert "QUEUE_ID IN (7)" in both
+    assert "QUEUE_ID IN (-7)" in both
+    assert both.endswith(" ORDER BY 1 LIMIT 10")
