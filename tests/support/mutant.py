@@ -89,6 +89,33 @@ class ReadsBackwards(Mutant):
         return [*reversed(messages[:-1]), *messages[-1:]]
 
 
+class TrustsDoubt(Mutant):
+    """Takes a commit whose answer was lost for done, and does not ask; of stores on a database server only."""
+
+    def __init__(self, store: Any) -> None:
+        super().__init__(store)
+        store._was_committed = self._was_committed
+
+    async def _was_committed(self, batch: Batch) -> bool:
+        # The line that the storm waits for.
+        print('{"event": "a commit without an answer is resolved", "committed": false}', flush=True)
+        is_committed = self._store._doubtful is batch
+        self._store._doubtful = None
+        return is_committed
+
+
+class RepeatsDoubt(Mutant):
+    """Takes a commit whose answer was lost for undone, and does not ask; of stores on a database server only."""
+
+    def __init__(self, store: Any) -> None:
+        super().__init__(store)
+        store._was_committed = self._was_committed
+
+    async def _was_committed(self, batch: Batch) -> bool:
+        self._store._doubtful = None
+        return False
+
+
 MUTANTS = {
     mutant.__name__: mutant
     for mutant in (
@@ -98,6 +125,8 @@ MUTANTS = {
         TearsTransactions,
         ForgetsDeliveries,
         ReadsBackwards,
+        TrustsDoubt,
+        RepeatsDoubt,
     )
 }
 
