@@ -1,0 +1,122 @@
+"""Who is in the cluster: what the rows of all nodes say about the others, seen from this node (design §5).
+
+Decides from snapshots and this node's own clock. Does no I/O, reads no clock and compares no timestamps of others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from math import inf
+from typing import TypeAlias
+
+
+class NodeState(Enum):
+    """What a node's row says: it lives, it was evicted, or it left by itself."""
+
+    UP = "UP"
+    DEAD = "DEAD"
+    STOPPED = "STOPPED"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRow:
+    """The row of one node; a new `incarnation` is a new life of it, a higher `fence` voids all that came before."""
+
+    node_id: str
+    incarnation: str
+    fence: int
+    beat: int
+    state: NodeState
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class MemberJoined:
+    """A node was seen alive for the first time in this incarnation."""
+
+    node_id: str
+    incarnation: str
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class MemberLeft:
+    """An incarnation of a node has ended: it left, was evicted, or came back as another one (andes.md §5.7)."""
+
+    node_id: str
+    incarnation: str
+
+
+MemberEvent: TypeAlias = MemberJoined | MemberLeft
+
+
+class Membership:
+    """Keeps who is alive, and since when each of them has been silent.
+
+    Every node observes, not just the coordinator: a new coordinator need not begin to wait for the node that failed.
+    """
+
+    __slots__ = ("_heartbeat_max_age", "_node_id", "_seen", "_silent", "members")
+
+    def __init__(self, node_id: str, heartbeat_interval: float) -> None:
+        self.members: Mapping[str, NodeRow] = {}
+        self._node_id = node_id
+        self._heartbeat_max_age = 2 * heartbeat_interval
+        self._seen: dict[str, tuple[NodeRow, float]] = {}
+        self._silent: list[NodeRow] = []
+
+    def on_nodes(self, rows: Iterable[NodeRow], *, asked_at: float, now: float) -> list[MemberEvent]:
+        """All rows were read, every eventPollingInterval: return what has changed since the last time."""
+        members = {row.node_id: row for row in rows if row.state is NodeState.UP and row.node_id != self._node_id}
+        events = changes(self.members, members)
+        self.members = members
+        self._observe(members, asked_at, now)
+        return events
+
+    def on_store_failed(self) -> None:
+        """A read, or a write of this node's own, went without an answer: nobody's silence counts before it."""
+        self._seen.clear()
+        self._silent.clear()
+
+    def evictable(self) -> list[NodeRow]:
+        """Return the nodes whose beat stood still for `heartbeat_max_age` up to the last read.
+
+        The coordinator evicts each of them where incarnation and beat are still these (reliability.md §3.4).
+        """
+        return list(self._silent)
+
+    def next_deadline(self) -> float:
+        """Return when the next node will have been silent for too long, unless it beats: look again then."""
+        silent = {row.node_id for row in self._silent}
+        sinces = (since for node_id, (_, since) in self._seen.items() if node_id not in silent)
+        return min(sinces, default=inf) + self._heartbeat_max_age
+
+    def _observe(self, members: Mapping[str, NodeRow], asked_at: float, now: float) -> None:
+        self._silent = []
+        seen = {}
+        for node_id, row in members.items():
+            before, since = self._seen.get(node_id, (None, 0.0))
+            if before is None or (before.incarnation, before.beat) != (row.incarnation, row.beat):
+                since = now
+            elif asked_at >= since + self._heartbeat_max_age:
+                self._silent.append(row)
+            seen[node_id] = (row, since)
+        self._seen = seen
+
+
+def changes(before: Mapping[str, NodeRow], after: Mapping[str, NodeRow]) -> list[MemberEvent]:
+    """Return what happened between two sets of living members: who left comes first."""
+    left = {node_id: row for node_id, row in before.items() if not is_same_life(row, after.get(node_id))}
+    joined = {node_id: row for node_id, row in after.items() if not is_same_life(row, before.get(node_id))}
+    events: list[MemberEvent] = [MemberLeft(row.node_id, row.incarnation) for row in left.values()]
+    events += [MemberJoined(row.node_id, row.incarnation, row.host, row.port) for row in joined.values()]
+    return events
+
+
+def is_same_life(row: NodeRow, other: NodeRow | None) -> bool:
+    """Return whether both rows tell of one incarnation of a node."""
+    return other is not None and other.incarnation == row.incarnation
