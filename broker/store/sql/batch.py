@@ -48,6 +48,11 @@ class Rows:
             + sum(slot.count for slot in self.purges)
         )
 
+    @property
+    def octets(self) -> int:
+        """How many octets of bodies are written."""
+        return sum([len(row[-1]) for row in self.inline]) + sum([len(row[-1]) for row in self.contents])
+
 
 def rows_of(batch: Batch, high_water: int) -> Rows:
     """Return the rows of `batch`. Call it before anything is awaited: messages change their state meanwhile."""

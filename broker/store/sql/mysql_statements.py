@@ -8,6 +8,7 @@ times as much (design §4).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Final
 
 from broker.slot import Slot
@@ -43,10 +44,8 @@ _IN_SLOT: Final = (
 
 def packets(marker: Marker, rows: Rows, limit: int) -> Iterator[str]:
     """Return what begins a transaction, moves the marker on and writes `rows`; each packet is one round trip."""
-    statements = ["BEGIN", _move_on(marker), *_statements(rows, limit)]
-    if rows.high_water:
-        statements.append(_high_water(marker.node_id, rows.high_water))
-    return _packed(statements, limit)
+    last = (_high_water(marker.node_id, rows.high_water),) if rows.high_water else ()
+    return _packed(chain(("BEGIN", _move_on(marker)), _statements(rows, limit), last), limit)
 
 
 def _statements(rows: Rows, limit: int) -> Iterator[str]:

@@ -22,7 +22,8 @@ from broker.message import STORED, TRANSIENT, Message, StorageQueue
 from broker.ports import Batch, Registration
 from broker.slot import Slot
 from broker.store.rows import message_of
-from broker.store.sql import messages, migrate, nodes, topology
+from broker.store.sql import messages as message_rows
+from broker.store.sql import migrate, nodes, topology
 from broker.store.sql.batch import Rows, rows_of
 from broker.store.sql.dialect import Dialect, IndexRow, Marker
 from broker.store.sql.engine import Engine, Failure, PoolLimits
@@ -33,7 +34,7 @@ T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 
 _ROWS_PER_SECOND: Final = 2_000
-"""What even a slow server does: a batch has a second more for each so many rows."""
+"""What even a slow server does: a batch has a second more for each so many rows or octets."""
 _OCTETS_PER_SECOND: Final = 1_000_000
 _LOCK_PATIENCE: Final = 5.0
 """Seconds in which the server must have noticed that the broker before this one is gone."""
@@ -103,11 +104,11 @@ class ServerStore:
             start = page.last + 1  # every body of this page is lost: there may be more behind it
 
     async def backlog(self) -> list[Slot]:
-        return await self._engine.run(messages.backlog, deadline=_LONG_DEADLINE)
+        return await self._engine.run(message_rows.backlog, deadline=_LONG_DEADLINE)
 
-    async def mark_redelivered(self, messages_: Sequence[Message]) -> None:
-        message_ids = [message.id for message in messages_]
-        await self._run(lambda connection: messages.mark_redelivered(connection, message_ids), len(message_ids))
+    async def mark_redelivered(self, messages: Sequence[Message]) -> None:
+        message_ids = [message.id for message in messages]
+        await self._run(lambda connection: message_rows.mark_redelivered(connection, message_ids), len(message_ids))
 
     async def load(self) -> Topology:
         return await self._engine.run(topology.load, deadline=_LONG_DEADLINE)
@@ -147,8 +148,8 @@ class ServerStore:
     async def _run(self, function: Callable[[Connection], T], rows: int = 0) -> T:
         return await self._engine.run(function, deadline=self._deadline(rows))
 
-    def _deadline(self, rows: int = 0) -> float:
-        return self._engine.limits.socket_timeout + rows / _ROWS_PER_SECOND
+    def _deadline(self, rows: int = 0, octets: int = 0) -> float:
+        return self._engine.limits.socket_timeout + rows / _ROWS_PER_SECOND + octets / _OCTETS_PER_SECOND
 
     # Opening
 
@@ -185,7 +186,7 @@ class ServerStore:
         try:
             if self._writer is None:
                 self._writer = await self._engine.connect()
-            with self._engine.deadline(self._writer, self._deadline(rows.count)):
+            with self._engine.deadline(self._writer, self._deadline(rows.count, rows.octets)):
                 if self._doubtful is None or not await self._was_committed(batch):
                     await self._write_over(self._writer, batch, rows)
         except BaseException:
@@ -241,7 +242,7 @@ class ServerStore:
 
     async def _read_page(self, queue: StorageQueue, slot: Slot, start: int, limit: int, limit_bytes: int) -> _Page:
         async def once() -> _Page:
-            deadline = self._deadline(limit) + limit_bytes / _OCTETS_PER_SECOND
+            deadline = self._deadline(limit, limit_bytes)
             async with self._engine.connection(deadline) as connection:
                 raw = (await connection.get_raw_connection()).driver_connection
                 return await self._read(raw, queue, replace(slot, start=start), limit, limit_bytes)
