@@ -15,7 +15,7 @@ from broker.errors import StoreError, StoreLocked
 from broker.message import STORED, TRANSIENT, Message, StorageQueue
 from broker.ports import Batch, Registration
 from broker.slot import Slot
-from broker.store.rows import message_of, metadata_of, name_large_content
+from broker.store.rows import add_to_backlog, message_of, metadata_of, name_large_content
 from broker.topology import (
     BindingAdded,
     BindingRecord,
@@ -128,11 +128,7 @@ class MemoryStore:
     async def backlog(self) -> list[Slot]:
         slots: dict[tuple[int, int], Slot] = {}
         for message_id, row in self._opened().rows.items():
-            key = abs(row.storage_id), _lane_of(message_id)
-            slot = slots.setdefault(key, Slot(*key, message_id, message_id, 0))
-            slot.start, slot.end = min(slot.start, message_id), max(slot.end, message_id)
-            slot.count += 1
-            slot.transient |= row.storage_id < 0
+            add_to_backlog(slots, row.storage_id, _lane_of(message_id), message_id, message_id, 1)
         return list(slots.values())
 
     async def mark_redelivered(self, messages: Sequence[Message]) -> None:

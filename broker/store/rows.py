@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from broker.message import Message, StorageQueue, body_tails, tail
+from broker.slot import Slot
 
 # maxContentChunkSize of Andes (andes.md §2.1): a longer body never lies in the message's own row.
 MAX_CONTENT_CHUNK_SIZE: Final = 65_500
@@ -40,3 +41,16 @@ def message_of(message_id: int, queue: StorageQueue, metadata: bytes, payload: b
     routing_end += metadata[routing_end] + 1
     body, chunks = body_tails(payload, _FRAME_MAX)
     return Message(message_id, queue, metadata[:routing_end], tail(metadata[routing_end:]), body, chunks, state)
+
+
+def add_to_backlog(
+    slots: dict[tuple[int, int], Slot], queue_id: int, lane: int, start: int, end: int, count: int
+) -> None:
+    """Add rows under one sign of a queue id to the slot of the queue and lane."""
+    key = abs(queue_id), lane
+    slot = slots.get(key)
+    if slot is None:
+        slots[key] = Slot(*key, start, end, count, transient=queue_id < 0)
+    else:
+        slot.start, slot.end, slot.count = min(slot.start, start), max(slot.end, end), slot.count + count
+        slot.transient |= queue_id < 0

@@ -11,6 +11,7 @@ from itertools import islice
 from sqlalchemy import ColumnElement, Connection, delete, exists, func, literal_column, select, update
 
 from broker.slot import Slot
+from broker.store.rows import add_to_backlog
 from broker.store.sql.schema import CONTENT, METADATA
 
 _IDS_PER_STATEMENT = 500
@@ -26,14 +27,8 @@ def backlog(connection: Connection) -> list[Slot]:
         )
     )
     slots: dict[tuple[int, int], Slot] = {}
-    for queue_id, lane_, start, end, count in rows:
-        key = abs(queue_id), int(lane_)
-        slot = slots.get(key)
-        if slot is None:
-            slots[key] = Slot(*key, start, end, count, transient=queue_id < 0)
-        else:
-            slot.start, slot.end, slot.count = min(slot.start, start), max(slot.end, end), slot.count + count
-            slot.transient |= queue_id < 0
+    for queue_id, its_lane, start, end, count in rows:
+        add_to_backlog(slots, queue_id, int(its_lane), start, end, count)
     return list(slots.values())
 
 

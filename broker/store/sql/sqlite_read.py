@@ -17,7 +17,7 @@ import structlog
 
 from broker.message import STORED, TRANSIENT, Message, StorageQueue
 from broker.slot import Slot
-from broker.store.rows import message_of
+from broker.store.rows import add_to_backlog, message_of
 from broker.store.sql.content_files import ContentLost, Place
 
 _log = structlog.get_logger(__name__)
@@ -221,23 +221,12 @@ def backlog(connection: sqlite3.Connection) -> list[Slot]:
     by_queue = connection.execute(f"SELECT {summary} FROM MB_METADATA GROUP BY QUEUE_ID").fetchall()
     for queue_id, start, end, count, lane, last_lane in by_queue:
         if lane == last_lane:
-            _add(slots, queue_id, lane, start, end, count)
+            add_to_backlog(slots, queue_id, lane, start, end, count)
             continue
         by_lane = f"SELECT {_LANE}, min(MESSAGE_ID), max(MESSAGE_ID), count(*) FROM MB_METADATA WHERE QUEUE_ID = ?"
         for row in connection.execute(f"{by_lane} GROUP BY 1", (queue_id,)).fetchall():
-            _add(slots, queue_id, *row)
+            add_to_backlog(slots, queue_id, *row)
     return list(slots.values())
-
-
-def _add(slots: dict[tuple[int, int], Slot], queue_id: int, lane: int, start: int, end: int, count: int) -> None:
-    """Add rows of one sign of a queue id to the slot of the queue and lane."""
-    key = abs(queue_id), lane
-    slot = slots.get(key)
-    if slot is None:
-        slots[key] = Slot(key[0], lane, start, end, count, transient=queue_id < 0)
-        return
-    slot.start, slot.end, slot.count = min(slot.start, start), max(slot.end, end), slot.count + count
-    slot.transient |= queue_id < 0
 
 
 def _numbers(text: str | int | None) -> list[int]:
