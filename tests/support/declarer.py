@@ -6,6 +6,7 @@ Knows which queues there must be in the end; must not know what happens meanwhil
 from __future__ import annotations
 
 import threading
+from contextlib import closing
 
 from pamqp import commands
 
@@ -36,23 +37,21 @@ class Declarer:
 
     def missing(self) -> list[str]:
         """Return which of the kept queues the broker does not have; for a look after the end."""
-        wire = Wire(*self._address)
-        for queue in self.kept:
-            try:
-                wire.call(commands.Queue.Declare(queue=queue, passive=True), commands.Queue.DeclareOk)
-            except ConnectionAbortedError as error:
-                return [f"{queue}: {error}"]
-        wire.close()
-        return []
+        with closing(Wire(*self._address)) as wire:
+            for queue in self.kept:
+                try:
+                    wire.call(commands.Queue.Declare(queue=queue, passive=True), commands.Queue.DeclareOk)
+                except ConnectionAbortedError as error:
+                    return [f"{queue}: {error}"]
+            return []
 
     def _run(self) -> None:
         try:
-            wire = Wire(*self._address)
-            number = 0
-            while not self._stopping.wait(PAUSE):
-                number += 1
-                self._change(wire, f"declared.{number}", is_kept=number % KEEP == 0)
-            wire.close()
+            with closing(Wire(*self._address)) as wire:
+                number = 0
+                while not self._stopping.wait(PAUSE):
+                    number += 1
+                    self._change(wire, f"declared.{number}", is_kept=number % KEEP == 0)
         except BaseException as error:
             self._failure = error
 

@@ -80,9 +80,10 @@ class Client:
             wire.close()
         except OSError:
             self.recorder.add(Op.CLOSE, self.name, channel, type=Outcome.INFO)
-            wire.cut()
         else:
             self.recorder.add(Op.CLOSE, self.name, channel, began=began)
+        finally:
+            wire.cut()
 
 
 class Load:
