@@ -1,0 +1,174 @@
+"""The slot service of another node, as if it were here (andes.md §3.4).
+
+Knows the methods, their deadlines, and how to follow the coordinator; knows no socket.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from broker.clock import Clock
+from broker.slot import Slot
+from broker.thrift import convert
+from broker.thrift.pool import CALL_TIMEOUT, CONNECT_TIMEOUT, Pool
+from broker.thrift.secret import SharedSecret, new_nonce
+from broker.thrift.service import (
+    Caller,
+    Demand,
+    Fence,
+    Grant,
+    Identity,
+    NotCoordinator,
+    QueueName,
+    Supply,
+)
+
+
+def new_request_id() -> str:
+    """Return an id that no other call has."""
+    return uuid.uuid4().hex
+
+
+class SlotClient:
+    """A `SlotService` at an address, which may change.
+
+    A call that loses its connection is repeated once. One that meets a node that is not the coordinator follows its
+    hint once, and so do all later calls. After three calls without an answer, calls fail at once for a while.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        clock: Clock,
+        pool_size: int = 10,
+        reconnect_timeout: float = 5.0,
+        secret: SharedSecret | None = None,
+        call_timeout: float = CALL_TIMEOUT,
+        connect_timeout: float = CONNECT_TIMEOUT,
+        new_nonce: Callable[[], bytes] = new_nonce,
+        new_request_id: Callable[[], str] = new_request_id,
+    ) -> None:
+        """`pool_size` is thriftClientPoolSize, at least 2; `reconnect_timeout` thriftServerReconnectTimeout."""
+        self._call_timeout = call_timeout
+        self._new_request_id = new_request_id
+        self._new_pool: Callable[[str, int], Pool] = lambda host, port: Pool(
+            host,
+            port,
+            size=pool_size,
+            reconnect_timeout=reconnect_timeout,
+            clock=clock,
+            secret=secret,
+            new_nonce=new_nonce,
+            connect_timeout=connect_timeout,
+        )
+        self._pool = self._new_pool(host, port)
+        self._retired: list[Pool] = []
+        self._epoch = 0
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where calls go."""
+        return self._pool.host, self._pool.port
+
+    def move_to(self, host: str, port: int, epoch: int = 0) -> None:
+        """Call another address from now on, unless one of a later epoch is known; calls under way may end."""
+        if epoch and epoch < self._epoch:
+            return
+        self._epoch = max(epoch, self._epoch)
+        if self.address != (host, port):
+            self._pool.retire()
+            self._retired = [pool for pool in self._retired if pool.is_in_use]
+            self._retired.append(self._pool)
+            self._pool = self._new_pool(host, port)
+
+    def close(self) -> None:
+        """End every connection and every call."""
+        for pool in (self._pool, *self._retired):
+            pool.close()
+
+    async def get_slot(self, queue: QueueName, caller: Caller) -> Grant | None:
+        info = await self._call("getSlotInfo", caller, queue, nodeId=caller.node_id)
+        return convert.from_granted(info)
+
+    async def submit_slot(self, queue: QueueName, slot: Slot, local_safe_zone: int, caller: Caller) -> None:
+        await self._call(
+            "updateMessageId",
+            caller,
+            queue,
+            nodeId=caller.node_id,
+            startMessageId=slot.start,
+            endMessageId=slot.end,
+            localSafeZone=local_safe_zone,
+            traits=convert.to_traits(slot),
+        )
+
+    async def delete_slot(self, queue: QueueName, slot: Slot, caller: Caller) -> bool:
+        info = convert.to_slot_info(slot, queue)
+        info.assignedNodeId = caller.node_id
+        return bool(await self._call("deleteSlot", caller, queue, slotInfo=info, nodeId=caller.node_id))
+
+    async def return_slots(self, queue: QueueName, caller: Caller) -> None:
+        await self._call("reAssignSlotWhenNoSubscribers", caller, queue, nodeId=caller.node_id)
+
+    async def exchange_safe_zones(self, message_id: int, caller: Caller) -> int:
+        zone = await self._call(
+            "updateCurrentMessageIdForSafeZone", caller, messageId=message_id, nodeId=caller.node_id
+        )
+        return int(zone)
+
+    async def clear_slots(self, queue: QueueName, caller: Caller) -> None:
+        await self._call("clearAllActiveSlotRelationsToQueue", caller, queue, nodeId=caller.node_id)
+
+    async def check_health(self) -> bool:
+        return bool(await self._pool.call("healthCheck", {}, self._call_timeout))
+
+    async def await_slots(self, hungry: Sequence[Demand], wait_ms: int, caller: Caller) -> Supply:
+        supply = await self._call(
+            "awaitSlots",
+            caller,
+            patience=self._call_timeout + wait_ms / 1000,
+            nodeId=caller.node_id,
+            hungry=[convert.to_demand(demand) for demand in hungry],
+            waitMs=wait_ms,
+        )
+        return convert.from_supply(supply)
+
+    async def push_events(self, last_event_id: int, caller: Caller) -> int:
+        return int(await self._call("pushEvents", caller, nodeId=caller.node_id, lastEventId=last_event_id))
+
+    async def hint_resigned(self, resigned: Fence, caller: Caller) -> None:
+        await self._call("hint", caller, nodeId=caller.node_id, epoch=resigned.epoch, term=resigned.term)
+
+    async def ping(self, caller: Caller) -> Identity:
+        return convert.from_node_info(await self._call("ping", caller, nodeId=caller.node_id))
+
+    async def _call(
+        self,
+        method: str,
+        caller: Caller,
+        queue: QueueName | None = None,
+        *,
+        patience: float = 0.0,
+        **arguments: Any,
+    ) -> Any:
+        """Call, and once more elsewhere when the node knows that elsewhere is right."""
+        if not caller.request_id:
+            caller = replace(caller, request_id=self._new_request_id())
+        arguments["context"] = convert.to_context(caller)
+        if queue is not None:
+            arguments["queueName"], arguments["queueId"] = queue.name, queue.queue_id
+        pool = self._pool
+        try:
+            return await pool.call(method, arguments, patience or self._call_timeout)
+        except NotCoordinator as error:
+            if error.hint is None:
+                raise
+            self.move_to(error.hint.host, error.hint.port, error.hint.epoch)
+            if self._pool is pool:
+                raise
+        return await self._pool.call(method, arguments, patience or self._call_timeout)

@@ -1,0 +1,202 @@
+"""The dictionary between the structs of the IDL and this broker's values: the only place that knows both.
+
+What a peer that knows Andes' part only leaves out becomes 0 or "". Knows no method and no socket.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from broker.errors import CoordinationError
+from broker.slot import Slot
+from broker.thrift import idl
+from broker.thrift.service import (
+    Caller,
+    Demand,
+    Fence,
+    Grant,
+    Hint,
+    Identity,
+    NotCoordinator,
+    QueueName,
+    Supply,
+    Unauthorized,
+    Unavailable,
+)
+
+
+def to_context(caller: Caller) -> Any:
+    """A caller, all but its node id, which Andes' methods have in a place of its own."""
+    return idl.CallContext(
+        incarnation=caller.incarnation,
+        requestId=caller.request_id,
+        epoch=caller.fence.epoch,
+        term=caller.fence.term,
+    )
+
+
+def from_context(context: Any, node_id: str | None) -> Caller:
+    """A caller; `context` is None when it knows Andes' part only."""
+    if context is None:
+        return Caller(node_id or "")
+    return Caller(node_id or "", context.incarnation or "", context.requestId or "", _fence(context))
+
+
+def from_queue(name: str, queue_id: int | None) -> QueueName:
+    """A storage queue."""
+    return QueueName(name, queue_id or 0)
+
+
+def to_slot_info(slot: Slot, queue: QueueName) -> Any:
+    """A slot that somebody has: whom it is assigned to is not said."""
+    return idl.SlotInfo(
+        messageCount=slot.count,
+        startMessageId=slot.start,
+        endMessageId=slot.end,
+        queueName=queue.name,
+        hasOverlappingSlots=False,
+        lane=slot.lane,
+        queueId=queue.queue_id,
+        maybeDelivered=slot.maybe_delivered,
+        hasTransient=slot.transient,
+    )
+
+
+def from_slot_info(info: Any, queue_id: int) -> Slot:
+    """A slot; `queue_id` is what the call says besides."""
+    return Slot(
+        queue_id or info.queueId or 0,
+        info.lane or 0,
+        info.startMessageId or 0,
+        info.endMessageId or 0,
+        info.messageCount or 0,
+        bool(info.maybeDelivered),
+        bool(info.hasTransient),
+    )
+
+
+def to_granted(grant: Grant | None) -> Any:
+    """A slot with its node and its coordinator; no slot is one that ends at 0 (andes.md §3.2)."""
+    if grant is None:
+        return idl.SlotInfo(startMessageId=0, endMessageId=0, hasOverlappingSlots=False)
+    info = to_slot_info(grant.slot, grant.queue)
+    info.assignedNodeId = grant.node_id
+    info.epoch, info.term = grant.fence.epoch, grant.fence.term
+    info.requestId = grant.request_id
+    return info
+
+
+def to_plain_granted(grant: Grant | None) -> Any:
+    """The same, as Andes writes it."""
+    if grant is None:
+        return to_granted(None)
+    return idl.SlotInfo(
+        startMessageId=grant.slot.start,
+        endMessageId=grant.slot.end,
+        queueName=grant.queue.name,
+        assignedNodeId=grant.node_id,
+        hasOverlappingSlots=False,
+    )
+
+
+def from_granted(info: Any) -> Grant | None:
+    """A slot with its node and its coordinator, or None."""
+    if not info.endMessageId:
+        return None
+    queue = from_queue(info.queueName or "", info.queueId)
+    slot = from_slot_info(info, queue.queue_id)
+    return Grant(queue, slot, info.assignedNodeId or "", _fence(info), info.requestId or "")
+
+
+def to_traits(slot: Slot) -> Any:
+    """What a submitted slot has beyond its range."""
+    return idl.SlotTraits(
+        lane=slot.lane, messageCount=slot.count, maybeDelivered=slot.maybe_delivered, hasTransient=slot.transient
+    )
+
+
+def from_submitted(queue_id: int, start: int, end: int, traits: Any) -> Slot:
+    """A submitted slot; `traits` is None when the caller knows Andes' part only."""
+    if traits is None:
+        return Slot(queue_id, 0, start, end, 0)
+    return Slot(
+        queue_id,
+        traits.lane or 0,
+        start,
+        end,
+        traits.messageCount or 0,
+        bool(traits.maybeDelivered),
+        bool(traits.hasTransient),
+    )
+
+
+def to_demand(demand: Demand) -> Any:
+    """So many messages of a queue."""
+    queue = demand.queue
+    return idl.QueueDemand(queueName=queue.name, queueId=queue.queue_id, messageCount=demand.messages)
+
+
+def from_demand(demand: Any) -> Demand:
+    """So many messages of a queue."""
+    return Demand(from_queue(demand.queueName or "", demand.queueId), demand.messageCount or 0)
+
+
+def to_supply(supply: Supply) -> Any:
+    """The answer of a long poll."""
+    return idl.SlotSupply(
+        slots=[to_granted(grant) for grant in supply.grants],
+        wantedElsewhere=[to_demand(demand) for demand in supply.wanted_elsewhere],
+        epoch=supply.fence.epoch,
+        term=supply.fence.term,
+    )
+
+
+def from_supply(supply: Any) -> Supply:
+    """The answer of a long poll."""
+    grants = [grant for grant in map(from_granted, supply.slots or ()) if grant is not None]
+    return Supply(tuple(grants), tuple(map(from_demand, supply.wantedElsewhere or ())), _fence(supply))
+
+
+def to_node_info(identity: Identity) -> Any:
+    """Who answers."""
+    return idl.NodeInfo(
+        nodeId=identity.node_id,
+        incarnation=identity.incarnation,
+        epoch=identity.fence.epoch,
+        term=identity.fence.term,
+    )
+
+
+def from_node_info(info: Any) -> Identity:
+    """Who answers."""
+    return Identity(info.nodeId or "", info.incarnation or "", _fence(info))
+
+
+def put_error(result: Any, error: CoordinationError) -> None:
+    """Make `error` the answer: each of the three the IDL declares, anything else as Unavailable."""
+    match error:
+        case NotCoordinator(hint=None):
+            result.notCoordinator = idl.NotCoordinator(text=str(error))
+        case NotCoordinator(hint=Hint(host, port, epoch)):
+            result.notCoordinator = idl.NotCoordinator(text=str(error), host=host, port=port, epoch=epoch)
+        case Unauthorized():
+            result.unauthorized = idl.Unauthorized(text=str(error))
+        case _:
+            result.unavailable = idl.Unavailable(text=str(error))
+
+
+def error_of(result: Any) -> CoordinationError | None:
+    """Return the declared error that is the answer, if one is."""
+    if (declared := getattr(result, "notCoordinator", None)) is not None:
+        has_hint = declared.host and declared.port
+        hint = Hint(declared.host, declared.port, declared.epoch or 0) if has_hint else None
+        return NotCoordinator(declared.text or "", hint)
+    if (declared := getattr(result, "unauthorized", None)) is not None:
+        return Unauthorized(declared.text or "")
+    if (declared := getattr(result, "unavailable", None)) is not None:
+        return Unavailable(declared.text or "")
+    return None
+
+
+def _fence(struct: Any) -> Fence:
+    return Fence(struct.epoch or 0, struct.term or "")

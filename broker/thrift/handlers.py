@@ -1,0 +1,161 @@
+"""One call of the slot service: arguments in, answer out (andes.md §3.2).
+
+Knows the methods and which errors the caller can read; knows no socket. Every call gets an answer: a caller that knows
+this broker's part gets the exceptions of the IDL, any other one what Andes answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+import structlog
+
+from broker.errors import BrokerError, CoordinationError
+from broker.thrift import convert, idl
+from broker.thrift.service import Caller, Fence, QueueName, SlotService, Unavailable
+from broker.thrift.wire import CALL, REPLY, MalformedMessage, Message
+
+_log = structlog.get_logger(__name__)
+
+Handler = Callable[[SlotService, Any], Awaitable[Any]]
+
+MAX_WAIT_MS: Final = 60_000
+
+
+async def _get_slot_info(service: SlotService, call: Any) -> Any:
+    grant = await service.get_slot(_queue(call), _caller(call))
+    return convert.to_plain_granted(grant) if call.context is None else convert.to_granted(grant)
+
+
+async def _update_message_id(service: SlotService, call: Any) -> None:
+    queue = _queue(call)
+    slot = convert.from_submitted(queue.queue_id, call.startMessageId, call.endMessageId, call.traits)
+    await service.submit_slot(queue, slot, call.localSafeZone, _caller(call))
+
+
+async def _delete_slot(service: SlotService, call: Any) -> bool:
+    queue = _queue(call)
+    return await service.delete_slot(queue, convert.from_slot_info(call.slotInfo, queue.queue_id), _caller(call))
+
+
+async def _reassign_slots(service: SlotService, call: Any) -> None:
+    await service.return_slots(_queue(call), _caller(call))
+
+
+async def _update_safe_zone(service: SlotService, call: Any) -> int:
+    return await service.exchange_safe_zones(call.messageId, _caller(call))
+
+
+async def _clear_slots(service: SlotService, call: Any) -> None:
+    await service.clear_slots(_queue(call), _caller(call))
+
+
+async def _health_check(service: SlotService, _: Any) -> bool:
+    return await service.check_health()
+
+
+async def _await_slots(service: SlotService, call: Any) -> Any:
+    wait_ms = min(max(call.waitMs, 0), MAX_WAIT_MS)
+    hungry = [convert.from_demand(demand) for demand in call.hungry]
+    return convert.to_supply(await service.await_slots(hungry, wait_ms, _caller(call)))
+
+
+async def _push_events(service: SlotService, call: Any) -> int:
+    return await service.push_events(call.lastEventId, _caller(call))
+
+
+async def _hint(service: SlotService, call: Any) -> None:
+    await service.hint_resigned(Fence(call.epoch, call.term), _caller(call))
+
+
+async def _ping(service: SlotService, call: Any) -> Any:
+    return convert.to_node_info(await service.ping(_caller(call)))
+
+
+def _queue(call: Any) -> QueueName:
+    return convert.from_queue(call.queueName, call.queueId)
+
+
+def _caller(call: Any) -> Caller:
+    return convert.from_context(call.context, call.nodeId)
+
+
+HANDLERS: Final[Mapping[str, Handler]] = MappingProxyType(
+    {
+        "getSlotInfo": _get_slot_info,
+        "updateMessageId": _update_message_id,
+        "deleteSlot": _delete_slot,
+        "reAssignSlotWhenNoSubscribers": _reassign_slots,
+        "updateCurrentMessageIdForSafeZone": _update_safe_zone,
+        "clearAllActiveSlotRelationsToQueue": _clear_slots,
+        "healthCheck": _health_check,
+        "awaitSlots": _await_slots,
+        "pushEvents": _push_events,
+        "hint": _hint,
+        "ping": _ping,
+    }
+)
+ADMITTING: Final = frozenset({"challenge", "authenticate"})
+ADDED: Final = ADMITTING | {"awaitSlots", "pushEvents", "hint", "ping"}
+
+
+async def answer(service: SlotService, message: Message, peer: str) -> bytes:
+    """Return the octets that answer `message`. Raises MalformedMessage for what is not a call."""
+    name, sequence_id = message.name, message.sequence_id
+    call = read_call(message)
+    if name not in HANDLERS:
+        return idl.encode_error(name, sequence_id, idl.UNKNOWN_METHOD, f"Invalid method name: '{name}'")
+    if missing := idl.missing_argument(call):
+        return idl.encode_error(name, sequence_id, idl.PROTOCOL_ERROR, f"{name}: {missing} is missing")
+    result = idl.result(name)
+    try:
+        success = await HANDLERS[name](service, call)
+        if 0 in result.thrift_spec:
+            result.success = _something(success, name)
+    except Exception as error:
+        _log_failure(error, name, peer)
+        return encode_failure(name, sequence_id, call, _declared(error))
+    return idl.encode(name, REPLY, sequence_id, result)
+
+
+def read_call(message: Message) -> Any:
+    """Return the arguments of a call, None for a method that the IDL does not have."""
+    if message.kind != CALL:
+        raise MalformedMessage(f"a message of type {message.kind}; only calls are answered")
+    if message.name not in idl.METHODS:
+        return None
+    return idl.decode(idl.arguments(message.name), message.body)
+
+
+def encode_failure(name: str, sequence_id: int, call: Any, error: CoordinationError) -> bytes:
+    """Return the octets that tell the caller of `error`.
+
+    Andes' client knows no declared exception: it would take one for success, or for no result.
+    """
+    if name not in ADDED and getattr(call, "context", None) is None:
+        return idl.encode_error(name, sequence_id, idl.INTERNAL_ERROR, f"Internal error processing {name}")
+    result = idl.result(name)
+    convert.put_error(result, error)
+    return idl.encode(name, REPLY, sequence_id, result)
+
+
+def _something(success: Any, name: str) -> Any:
+    # thriftpy2 would write nothing at all, and the caller would not know what that means.
+    if success is None:
+        raise TypeError(f"{name} answered None")
+    return success
+
+
+def _declared(error: Exception) -> CoordinationError:
+    if isinstance(error, CoordinationError):
+        return error
+    return Unavailable(str(error) if isinstance(error, BrokerError) else "internal error")
+
+
+def _log_failure(error: Exception, name: str, peer: str) -> None:
+    if isinstance(error, BrokerError):
+        _log.debug("thrift call refused", method=name, peer=peer, reason=str(error))
+    else:
+        _log.error("thrift call failed", method=name, peer=peer, exc_info=error)

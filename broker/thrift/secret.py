@@ -1,0 +1,91 @@
+"""How two nodes show each other that they share a secret without sending it (ADR 18).
+
+Nonce for nonce, then proof for proof, the caller's first: who cannot prove anything learns nothing to guess from. Knows
+HMAC-SHA256; knows no connection and no Thrift.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from collections.abc import Callable
+from typing import Final
+
+from broker.thrift.service import Unauthorized
+
+NONCE_OCTETS: Final = 32
+LEAST_SECRET_OCTETS: Final = 16
+
+
+def new_nonce() -> bytes:
+    """Return a number that nobody has had before."""
+    return secrets.token_bytes(NONCE_OCTETS)
+
+
+class SharedSecret:
+    """The secret of a cluster. It shows itself to nobody, in no log either."""
+
+    __slots__ = ("_key",)
+
+    def __init__(self, secret: str) -> None:
+        key = secret.encode()
+        if len(key) < LEAST_SECRET_OCTETS:
+            raise ValueError(f"a shared secret of {len(key)} octets; at least {LEAST_SECRET_OCTETS} are needed")
+        self._key = key
+
+    def client_proof(self, client_nonce: bytes, server_nonce: bytes) -> bytes:
+        """What only a caller with the secret can send."""
+        return self._proof(b"cordillera client 1", client_nonce, server_nonce)
+
+    def server_proof(self, client_nonce: bytes, server_nonce: bytes) -> bytes:
+        """What only a server with the secret can answer."""
+        return self._proof(b"cordillera server 1", client_nonce, server_nonce)
+
+    def _proof(self, role: bytes, client_nonce: bytes, server_nonce: bytes) -> bytes:
+        for nonce in (client_nonce, server_nonce):
+            if len(nonce) != NONCE_OCTETS:
+                raise Unauthorized(f"a nonce of {len(nonce)} octets; it must have {NONCE_OCTETS}")
+        return hmac.digest(self._key, role + client_nonce + server_nonce, "sha256")
+
+
+class Admission:
+    """What one connection has shown to the server so far. Each step can be taken once, in this order."""
+
+    __slots__ = ("_client_nonce", "_new_nonce", "_secret", "_server_nonce", "is_admitted")
+
+    def __init__(self, secret: SharedSecret | None, new_nonce: Callable[[], bytes]) -> None:
+        """Without a secret everybody is admitted."""
+        self.is_admitted = secret is None
+        self._secret = secret
+        self._new_nonce = new_nonce
+        self._client_nonce = b""
+        self._server_nonce = b""
+
+    def challenge(self, client_nonce: bytes) -> bytes:
+        """Return the server's nonce for the caller's."""
+        if self._secret is None:
+            raise Unauthorized("this node has no shared secret; the caller has one")
+        if self._client_nonce:
+            raise Unauthorized("a second challenge on one connection")
+        if len(client_nonce) != NONCE_OCTETS:
+            raise Unauthorized(f"a nonce of {len(client_nonce)} octets; it must have {NONCE_OCTETS}")
+        self._client_nonce = client_nonce
+        self._server_nonce = self._new_nonce()
+        return self._server_nonce
+
+    def authenticate(self, client_proof: bytes) -> bytes:
+        """Admit the caller and return the server's proof."""
+        if self._secret is None or not self._server_nonce or self.is_admitted:
+            raise Unauthorized("a proof without a challenge")
+        nonces = (self._client_nonce, self._server_nonce)
+        self._server_nonce = b""
+        if not hmac.compare_digest(client_proof, self._secret.client_proof(*nonces)):
+            raise Unauthorized("the shared secret is another one")
+        self.is_admitted = True
+        return self._secret.server_proof(*nonces)
+
+
+def check_server(secret: SharedSecret, server_proof: bytes, client_nonce: bytes, server_nonce: bytes) -> None:
+    """Raise Unauthorized unless the server has the secret."""
+    if not hmac.compare_digest(server_proof, secret.server_proof(client_nonce, server_nonce)):
+        raise Unauthorized("the server does not know the shared secret")

@@ -1,0 +1,127 @@
+"""The listener of the slot service: who may connect, how many, and how it ends (design §6).
+
+Knows asyncio and the address; knows no call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+import structlog
+
+from broker.errors import CoordinationError
+from broker.thrift.secret import SharedSecret, new_nonce
+from broker.thrift.service import SlotService
+from broker.thrift.session import Session, Terms
+
+_log = structlog.get_logger(__name__)
+
+MAX_CONNECTIONS: Final = 200
+ADMISSION_TIMEOUT: Final = 5.0
+
+
+class ThriftServer:
+    """Serves a `SlotService` to the other nodes, one call at a time on each connection."""
+
+    def __init__(
+        self,
+        service: SlotService,
+        tasks: asyncio.TaskGroup,
+        *,
+        secret: SharedSecret | None = None,
+        idle_timeout: float = 0.0,
+        max_connections: int = MAX_CONNECTIONS,
+        admission_timeout: float = ADMISSION_TIMEOUT,
+        new_nonce: Callable[[], bytes] = new_nonce,
+    ) -> None:
+        """`idle_timeout` is thriftSOTimeout in seconds, `max_connections` thriftServerMaxWorkerThreads."""
+        self.sessions: set[Session] = set()
+        self._secret = secret
+        self._tasks = tasks
+        self._max_connections = max_connections
+        self._is_full = False
+        self._listener: asyncio.Server | None = None
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self._terms = Terms(
+            service, secret, idle_timeout, admission_timeout, new_nonce, self._spawn, self._on_made, self._on_lost
+        )
+
+    async def listen(self, host: str, port: int) -> int:
+        """Listen on the address under which others find this node; return the port, chosen by the system when it is 0.
+
+        Raises ValueError for an address that others cannot reach, or that others than this machine can reach while
+        there is no shared secret; CoordinationError when the port cannot be had.
+        """
+        try:
+            listener = await asyncio.get_running_loop().create_server(
+                self._new_session, host if host != "*" else None, port, start_serving=False
+            )
+        except OSError as error:
+            raise CoordinationError(f"cannot listen for nodes on {host}:{port}: {error.strerror or error}") from error
+        try:
+            self._check(host, [ipaddress.ip_address(each.getsockname()[0]) for each in listener.sockets])
+        except ValueError:
+            listener.close()
+            raise
+        self._listener = listener
+        actual: int = listener.sockets[0].getsockname()[1]
+        await listener.start_serving()
+        _log.info("started thrift listener", address=host, port=actual, authenticated=self._secret is not None)
+        return actual
+
+    async def stop(self) -> None:
+        """Stop listening, give up every call and close every connection."""
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+        calls = [session.call for session in self.sessions if session.call is not None]
+        for session in tuple(self.sessions):
+            session.abort()
+        for call in calls:
+            call.cancel()
+        if calls:
+            await asyncio.wait(calls)
+        await self._empty.wait()
+
+    def _check(self, host: str, addresses: list[ipaddress.IPv4Address | ipaddress.IPv6Address]) -> None:
+        # The addresses are looked at, not the name: "0" and an empty name are wildcards as well.
+        if any(address.is_unspecified for address in addresses):
+            raise ValueError(f"thriftServerHost '{host}' cannot be reached by other nodes; name one address")
+        if self._secret is None and not all(address.is_loopback for address in addresses):
+            raise ValueError(f"thriftServerHost '{host}' is not loopback: the nodes need a shared secret")
+
+    def _new_session(self) -> asyncio.BaseProtocol:
+        if self._listener is None or len(self.sessions) >= self._max_connections:
+            if not self._is_full:
+                _log.warning("too many thrift connections", limit=self._max_connections)
+            self._is_full = True
+            return _Refusal()
+        self._is_full = False
+        return Session(self._terms)
+
+    def _on_made(self, session: Session) -> None:
+        self.sessions.add(session)
+        self._empty.clear()
+
+    def _on_lost(self, session: Session) -> None:
+        self.sessions.discard(session)
+        if not self.sessions:
+            self._empty.set()
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
+        try:
+            return self._tasks.create_task(coroutine)
+        except RuntimeError:  # the node is ending: nobody is left to wait for an answer
+            coroutine.close()
+            return None
+
+
+class _Refusal(asyncio.Protocol):
+    """A connection too many: it is closed before anything is read."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.close()

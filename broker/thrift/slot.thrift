@@ -1,0 +1,125 @@
+/*
+ * The slot service between nodes: Andes' methods and fields under their names and ids (andes.md §3.2), and more.
+ *
+ * Andes' own part has field ids below 16 and declared no exceptions. What this broker adds to it is optional and has
+ * higher ids in argument lists and ids from 7 on in SlotInfo. A caller that sends a CallContext knows all of this file;
+ * any other is answered exactly as Andes would, with TApplicationException for every error.
+ */
+namespace java org.wso2.andes.thrift.slot.gen
+
+/* A slot as it is assigned. endMessageId 0 means that there is no slot. */
+struct SlotInfo {
+  1: optional i64 messageCount,
+  2: i64 startMessageId,
+  3: i64 endMessageId,
+  4: string queueName,
+  5: string assignedNodeId,
+  6: bool hasOverlappingSlots,
+  7: optional i32 lane,
+  8: optional i64 queueId,
+  9: optional bool maybeDelivered,
+  10: optional bool hasTransient,
+  11: optional i64 epoch,
+  12: optional string term,
+  13: optional string requestId
+}
+
+/* Who calls, in which life, whom it takes for the coordinator; a repeated call has the same requestId. */
+struct CallContext {
+  1: optional string incarnation,
+  2: optional string requestId,
+  3: optional i64 epoch,
+  4: optional string term
+}
+
+/* What updateMessageId tells of a slot beyond its range. */
+struct SlotTraits {
+  1: optional i32 lane,
+  2: optional i64 messageCount,
+  3: optional bool maybeDelivered,
+  4: optional bool hasTransient
+}
+
+/* So many messages of a queue are wanted. */
+struct QueueDemand {
+  1: string queueName,
+  2: optional i64 queueId,
+  3: i64 messageCount
+}
+
+/* The answer of a long poll: slots for the caller, and queues of which others want the caller's messages. */
+struct SlotSupply {
+  1: list<SlotInfo> slots,
+  2: list<QueueDemand> wantedElsewhere,
+  3: i64 epoch,
+  4: string term
+}
+
+/* A node that answers, in which life, and whom it takes for the coordinator. */
+struct NodeInfo {
+  1: string nodeId,
+  2: string incarnation,
+  3: i64 epoch,
+  4: string term
+}
+
+/* This node is not the coordinator; host and port are those of the one it knows, if it knows one. */
+exception NotCoordinator {
+  1: string text,
+  2: optional string host,
+  3: optional i32 port,
+  4: optional i64 epoch
+}
+
+/* The peer has not shown that it knows the shared secret. */
+exception Unauthorized {
+  1: string text
+}
+
+/* The node cannot do it now; the same call may succeed later. */
+exception Unavailable {
+  1: string text
+}
+
+service SlotManagementService {
+  SlotInfo getSlotInfo(1: string queueName, 2: string nodeId, 16: CallContext context, 17: i64 queueId)
+    throws (1: NotCoordinator notCoordinator, 2: Unauthorized unauthorized, 3: Unavailable unavailable),
+
+  void updateMessageId(1: string queueName, 2: string nodeId, 3: i64 startMessageId, 4: i64 endMessageId,
+                       5: i64 localSafeZone, 16: CallContext context, 17: i64 queueId, 18: SlotTraits traits)
+    throws (1: NotCoordinator notCoordinator, 2: Unauthorized unauthorized, 3: Unavailable unavailable),
+
+  bool deleteSlot(1: string queueName, 2: SlotInfo slotInfo, 3: string nodeId, 16: CallContext context, 17: i64 queueId)
+    throws (1: NotCoordinator notCoordinator, 2: Unauthorized unauthorized, 3: Unavailable unavailable),
+
+  void reAssignSlotWhenNoSubscribers(1: string nodeId, 2: string queueName, 16: CallContext context, 17: i64 queueId)
+    throws (1: NotCoordinator notCoordinator, 2: Unauthorized unauthorized, 3: Unavailable unavailable),
+
+  i64 updateCurrentMessageIdForSafeZone(1: i64 messageId, 2: string nodeId, 16: CallContext context)
+    throws (1: NotCoordinator notCoordinator, 2: Unauthorized unauthorized, 3: Unavailable unavailable),
+
+  void clearAllActiveSlotRelationsToQueue(1: string queueName, 16: CallContext context, 17: i64 queueId,
+                                          18: string nodeId)
+    throws (1: NotCoordinator notCoordinator, 2: Unauthorized unauthorized, 3: Unavailable unavailable),
+
+  bool healthCheck(),
+
+  /* A long poll: answered when there is something to tell, at the latest after waitMs. */
+  SlotSupply awaitSlots(1: string nodeId, 2: list<QueueDemand> hungry, 3: i64 waitMs, 16: CallContext context)
+    throws (1: NotCoordinator notCoordinator, 2: Unauthorized unauthorized, 3: Unavailable unavailable),
+
+  /* Topology events up to this id are recorded. Answered with the last id applied, when that is at least this one. */
+  i64 pushEvents(1: string nodeId, 2: i64 lastEventId, 16: CallContext context)
+    throws (1: NotCoordinator notCoordinator, 2: Unauthorized unauthorized, 3: Unavailable unavailable),
+
+  /* The coordinator of this epoch and term has resigned. */
+  void hint(1: string nodeId, 2: i64 epoch, 3: string term, 16: CallContext context)
+    throws (1: NotCoordinator notCoordinator, 2: Unauthorized unauthorized, 3: Unavailable unavailable),
+
+  NodeInfo ping(1: string nodeId, 16: CallContext context)
+    throws (1: NotCoordinator notCoordinator, 2: Unauthorized unauthorized, 3: Unavailable unavailable),
+
+  /* With a shared secret these two come first on every connection: nonce for nonce, then proof for proof. */
+  binary challenge(1: binary clientNonce) throws (1: Unauthorized unauthorized),
+  binary authenticate(1: binary clientProof) throws (1: Unauthorized unauthorized)
+}

@@ -1,0 +1,221 @@
+"""The contract of `SlotService`: in memory, and the same service behind Thrift."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from broker.slot import Slot
+from broker.thrift.service import (
+    Caller,
+    Demand,
+    Fence,
+    Grant,
+    Hint,
+    Identity,
+    NotCoordinator,
+    QueueName,
+    SlotService,
+    Supply,
+    Unavailable,
+)
+from tests.unit.thrift.memory_service import MemorySlotService
+from tests.unit.thrift.network import SECRET, calling, serving
+
+QUEUE = QueueName("заказы", 42)
+SLOT = Slot(42, 3, 100, 199, 100, True, True)
+LATER_SLOT = Slot(42, 5, 150, (1 << 63) - 1, 7)
+FENCE = Fence(7, "term-7")
+ALICE = Caller("alice", "life-a", "r-1", Fence(6, "term-6"))
+BOB = Caller("bob", "life-b", "r-1", FENCE)
+
+
+@dataclass
+class Reached:
+    service: SlotService
+    memory: MemorySlotService
+
+
+@asynccontextmanager
+async def reached(way: str) -> AsyncIterator[Reached]:
+    memory = MemorySlotService()
+    if way == "memory":
+        yield Reached(memory, memory)
+        return
+    secret = SECRET if way == "thrift with a secret" else None
+    async with serving(memory, secret=secret) as served, calling(served.port, secret=secret) as client:
+        yield Reached(client, memory)
+
+
+@pytest.fixture(params=["memory", "thrift", "thrift with a secret"])
+def way(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def again(caller: Caller, request_id: str) -> Caller:
+    return Caller(caller.node_id, caller.incarnation, request_id, caller.fence)
+
+
+async def test_a_queue_without_slots_has_none(way: str) -> None:
+    async with reached(way) as there:
+        assert await there.service.get_slot(QUEUE, ALICE) is None
+        assert there.memory.callers == [ALICE]
+
+
+async def test_a_submitted_slot_is_assigned_once(way: str) -> None:
+    async with reached(way) as there:
+        await there.service.submit_slot(QUEUE, SLOT, 99, ALICE)
+
+        assert await there.service.get_slot(QUEUE, BOB) == Grant(QUEUE, SLOT, "bob", FENCE, "r-1")
+        assert await there.service.get_slot(QUEUE, ALICE) is None
+
+
+async def test_a_repeated_request_is_answered_with_the_same_slot(way: str) -> None:
+    async with reached(way) as there:
+        await there.service.submit_slot(QUEUE, SLOT, 99, ALICE)
+        await there.service.submit_slot(QUEUE, LATER_SLOT, 99, ALICE)
+
+        first = await there.service.get_slot(QUEUE, BOB)
+        assert await there.service.get_slot(QUEUE, BOB) == first
+        assert await there.service.get_slot(QUEUE, again(BOB, "r-2")) == Grant(QUEUE, LATER_SLOT, "bob", FENCE, "r-2")
+
+
+async def test_a_slot_submitted_twice_is_there_once(way: str) -> None:
+    async with reached(way) as there:
+        await there.service.submit_slot(QUEUE, SLOT, 99, ALICE)
+        await there.service.submit_slot(QUEUE, SLOT, 99, ALICE)
+        await there.service.get_slot(QUEUE, BOB)
+
+        assert await there.service.get_slot(QUEUE, again(BOB, "r-2")) is None
+
+
+async def test_a_returned_slot_is_assigned_again(way: str) -> None:
+    async with reached(way) as there:
+        await there.service.submit_slot(QUEUE, SLOT, 99, ALICE)
+        await there.service.get_slot(QUEUE, BOB)
+        await there.service.return_slots(QUEUE, BOB)
+
+        assert await there.service.get_slot(QUEUE, ALICE) == Grant(QUEUE, SLOT, "alice", FENCE, "r-1")
+
+
+async def test_a_slot_is_deleted_when_every_node_is_beyond_it(way: str) -> None:
+    async with reached(way) as there:
+        await there.service.submit_slot(QUEUE, SLOT, 150, ALICE)
+        await there.service.get_slot(QUEUE, BOB)
+
+        assert await there.service.delete_slot(QUEUE, SLOT, BOB) is False
+        assert await there.service.exchange_safe_zones(200, ALICE) == 200
+        assert await there.service.delete_slot(QUEUE, SLOT, BOB) is True
+        await there.service.return_slots(QUEUE, BOB)
+        assert await there.service.get_slot(QUEUE, ALICE) is None
+
+
+async def test_the_safe_zone_is_the_smallest_of_all(way: str) -> None:
+    async with reached(way) as there:
+        assert await there.service.exchange_safe_zones((1 << 63) - 1, ALICE) == (1 << 63) - 1
+        assert await there.service.exchange_safe_zones(-(1 << 63), BOB) == -(1 << 63)
+
+
+async def test_a_cleared_queue_has_no_slots(way: str) -> None:
+    async with reached(way) as there:
+        await there.service.submit_slot(QUEUE, SLOT, 99, ALICE)
+        await there.service.clear_slots(QUEUE, ALICE)
+
+        assert await there.service.get_slot(QUEUE, BOB) is None
+        assert there.memory.callers[1] == ALICE
+
+
+async def test_everybody_is_healthy(way: str) -> None:
+    async with reached(way) as there:
+        there.memory.failure = NotCoordinator("not me")
+
+        assert await there.service.check_health() is True
+
+
+async def test_a_long_poll_is_answered_with_what_is_there(way: str) -> None:
+    async with reached(way) as there:
+        await there.service.submit_slot(QUEUE, SLOT, 99, ALICE)
+        there.memory.want(Demand(QueueName("other", 9), 50))
+
+        supply = await there.service.await_slots([Demand(QUEUE, 10)], 10_000, BOB)
+
+        assert supply == Supply((Grant(QUEUE, SLOT, "bob", FENCE, "r-1"),), (Demand(QueueName("other", 9), 50),), FENCE)
+
+
+async def test_a_long_poll_is_answered_when_a_slot_comes(way: str) -> None:
+    async with reached(way) as there, asyncio.TaskGroup() as tasks:
+        changed = there.memory.changed
+        poll = tasks.create_task(there.service.await_slots([Demand(QUEUE, 10)], 10_000, BOB))
+        await changed.wait()
+        await there.service.submit_slot(QUEUE, SLOT, 99, ALICE)
+
+        assert await poll == Supply((Grant(QUEUE, SLOT, "bob", FENCE, "r-1"),), (), FENCE)
+
+
+async def test_a_long_poll_of_nobody_hungry_is_answered_when_others_are(way: str) -> None:
+    async with reached(way) as there, asyncio.TaskGroup() as tasks:
+        changed = there.memory.changed
+        poll = tasks.create_task(there.service.await_slots([], 10_000, BOB))
+        await changed.wait()
+        there.memory.want(Demand(QUEUE, 1))
+
+        assert await poll == Supply((), (Demand(QUEUE, 1),), FENCE)
+
+
+async def test_a_long_poll_without_news_is_answered_empty(way: str) -> None:
+    async with reached(way) as there:
+        assert await there.service.await_slots([Demand(QUEUE, 10)], 1, BOB) == Supply((), (), FENCE)
+
+
+async def test_pushed_events_are_answered_once_they_are_applied(way: str) -> None:
+    async with reached(way) as there, asyncio.TaskGroup() as tasks:
+        changed = there.memory.changed
+        push = tasks.create_task(there.service.push_events(12, ALICE))
+        await changed.wait()
+        there.memory.apply_events(11)
+        there.memory.apply_events(13)
+
+        assert await push == 13
+
+
+async def test_a_hint_says_who_has_resigned(way: str) -> None:
+    async with reached(way) as there:
+        await there.service.hint_resigned(FENCE, ALICE)
+
+        assert there.memory.resigned == [FENCE]
+
+
+async def test_a_ping_is_answered_with_who_is_there(way: str) -> None:
+    async with reached(way) as there:
+        assert await there.service.ping(ALICE) == Identity("node-1", "life-1", FENCE)
+
+
+async def test_a_node_that_is_not_the_coordinator_says_so(way: str) -> None:
+    async with reached(way) as there:
+        there.memory.failure = NotCoordinator("node-1 is not the coordinator")
+
+        with pytest.raises(NotCoordinator, match="node-1 is not the coordinator") as caught:
+            await there.service.submit_slot(QUEUE, SLOT, 99, ALICE)
+        assert caught.value.hint is None
+
+
+async def test_a_hint_at_the_coordinator_that_leads_nowhere_else_is_shown(way: str) -> None:
+    async with reached(way) as there:
+        host, port = getattr(there.service, "address", ("127.0.0.1", 7611))
+        there.memory.failure = NotCoordinator("not me", Hint(host, port, 8))
+
+        with pytest.raises(NotCoordinator) as caught:
+            await there.service.get_slot(QUEUE, ALICE)
+        assert caught.value.hint == Hint(host, port, 8)
+
+
+async def test_a_node_that_cannot_says_so(way: str) -> None:
+    async with reached(way) as there:
+        there.memory.failure = Unavailable("the store is away")
+
+        with pytest.raises(Unavailable, match="the store is away"):
+            await there.service.await_slots([], 1000, ALICE)

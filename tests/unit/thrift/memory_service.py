@@ -1,0 +1,138 @@
+"""A slot service in memory: what a coordinator does, without a store, and a log of what it was told.
+
+Held to the contract of `SlotService` by tests/contract/test_slot_service.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+
+from broker.slot import Slot
+from broker.thrift.service import Caller, Demand, Fence, Grant, Identity, QueueName, Supply
+
+
+class MemorySlotService:
+    """Answers as a coordinator, or with `failure` when that is set."""
+
+    def __init__(self, identity: Identity | None = None) -> None:
+        self.identity = identity or Identity("node-1", "life-1", Fence(7, "term-7"))
+        self.failure: Exception | None = None
+        self.callers: list[Caller] = []
+        self.resigned: list[Fence] = []
+        self.applied = 0
+        self.wanted: dict[str, Demand] = {}
+        self.cancelled_polls = 0
+        self.changed = asyncio.Event()
+        self._free: dict[str, deque[Slot]] = {}
+        self._grants: dict[str, list[Grant]] = {}
+        self._answers: dict[tuple[str, str], Grant | None] = {}
+        self._safe_zones: dict[str, int] = {}
+
+    async def get_slot(self, queue: QueueName, caller: Caller) -> Grant | None:
+        self._begin(caller)
+        key = (caller.node_id, caller.request_id)
+        if caller.request_id and key in self._answers:
+            return self._answers[key]
+        grant = self._answers[key] = self._assign(queue, caller)
+        return grant
+
+    async def submit_slot(self, queue: QueueName, slot: Slot, local_safe_zone: int, caller: Caller) -> None:
+        self._begin(caller)
+        self._safe_zones[caller.node_id] = local_safe_zone
+        held = [grant.slot for grant in self._grants.get(queue.name, [])]
+        if slot not in (*self._free.get(queue.name, ()), *held):
+            self._free.setdefault(queue.name, deque()).append(slot)
+            self._change()
+
+    async def delete_slot(self, queue: QueueName, slot: Slot, caller: Caller) -> bool:
+        self._begin(caller)
+        if slot.end >= min(self._safe_zones.values(), default=slot.end + 1):
+            return False
+        grants = self._grants.get(queue.name, [])
+        self._grants[queue.name] = [grant for grant in grants if grant.slot.start != slot.start]
+        return True
+
+    async def return_slots(self, queue: QueueName, caller: Caller) -> None:
+        self._begin(caller)
+        grants = self._grants.get(queue.name, [])
+        returned = [grant for grant in grants if grant.node_id == caller.node_id]
+        self._grants[queue.name] = [grant for grant in grants if grant.node_id != caller.node_id]
+        self._free.setdefault(queue.name, deque()).extendleft(grant.slot for grant in reversed(returned))
+        self._change()
+
+    async def exchange_safe_zones(self, message_id: int, caller: Caller) -> int:
+        self._begin(caller)
+        self._safe_zones[caller.node_id] = message_id
+        return min(self._safe_zones.values())
+
+    async def clear_slots(self, queue: QueueName, caller: Caller) -> None:
+        self._begin(caller)
+        self._free.pop(queue.name, None)
+        self._grants.pop(queue.name, None)
+
+    async def check_health(self) -> bool:
+        return True
+
+    async def await_slots(self, hungry: Sequence[Demand], wait_ms: int, caller: Caller) -> Supply:
+        self._begin(caller)
+        try:
+            async with asyncio.timeout(wait_ms / 1000):
+                while not (supply := self._supply(hungry, caller)):
+                    await self.changed.wait()
+        except TimeoutError:
+            return Supply(fence=self.identity.fence)
+        except asyncio.CancelledError:
+            self.cancelled_polls += 1
+            self._change()
+            raise
+        return supply
+
+    async def push_events(self, last_event_id: int, caller: Caller) -> int:
+        self._begin(caller)
+        while self.applied < last_event_id:
+            await self.changed.wait()
+        return self.applied
+
+    async def hint_resigned(self, resigned: Fence, caller: Caller) -> None:
+        self._begin(caller)
+        self.resigned.append(resigned)
+
+    async def ping(self, caller: Caller) -> Identity:
+        self._begin(caller)
+        return self.identity
+
+    def apply_events(self, last_event_id: int) -> None:
+        """Topology events up to this one are applied."""
+        self.applied = last_event_id
+        self._change()
+
+    def want(self, demand: Demand) -> None:
+        """Somebody else wants messages of a queue."""
+        self.wanted[demand.queue.name] = demand
+        self._change()
+
+    def _begin(self, caller: Caller) -> None:
+        self.callers.append(caller)
+        self._change()
+        if self.failure is not None:
+            raise self.failure
+
+    def _change(self) -> None:
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+    def _assign(self, queue: QueueName, caller: Caller) -> Grant | None:
+        if not self._free.get(queue.name):
+            return None
+        slot = self._free[queue.name].popleft()
+        grant = Grant(queue, slot, caller.node_id, self.identity.fence, caller.request_id)
+        self._grants.setdefault(queue.name, []).append(grant)
+        return grant
+
+    def _supply(self, hungry: Sequence[Demand], caller: Caller) -> Supply | None:
+        grants = [grant for demand in hungry if (grant := self._assign(demand.queue, caller)) is not None]
+        wanted = tuple(self.wanted.values())
+        self.wanted.clear()
+        return Supply(tuple(grants), wanted, self.identity.fence) if grants or wanted else None

@@ -1,0 +1,93 @@
+"""The listener: who may connect, how many, where, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import pytest
+import uvloop
+from structlog.testing import capture_logs
+
+from broker.errors import CoordinationError
+from broker.slot import Slot
+from broker.thrift.server import ThriftServer
+from broker.thrift.service import Caller, QueueName
+from tests.unit.thrift.memory_service import MemorySlotService
+from tests.unit.thrift.network import HOST, calling, raw_peer, serving
+from tests.unit.thrift.octets import (
+    ALICE_HEX,
+    HEALTH_CHECK,
+    HEALTHY,
+    exchange,
+    message,
+)
+
+QUEUE = QueueName("orders", 42)
+ALICE = Caller("alice", "life-a", "r-1")
+
+
+async def test_one_connection_too_many_is_closed_and_said_once() -> None:
+    async with serving(MemorySlotService(), max_connections=1) as served, raw_peer(served.port) as first:
+        await exchange(first, (HEALTH_CHECK, HEALTHY))
+        with capture_logs() as logs:
+            for _ in range(2):
+                async with raw_peer(served.port) as other:
+                    assert await other.receive_to_the_end() == b""
+
+        assert logs == [{"event": "too many thrift connections", "log_level": "warning", "limit": 1}]
+        await exchange(first, (HEALTH_CHECK, HEALTHY))
+
+
+async def test_a_server_that_stops_gives_up_its_calls_and_frees_its_port() -> None:
+    service = MemorySlotService()
+    async with serving(service) as served, raw_peer(served.port) as peer:
+        changed = service.changed
+        peer.send(message(1, "pushEvents", 1, f"0b 0001 {ALICE_HEX} 0a 0002 0000000000000001 00"))
+        await changed.wait()
+        await served.server.stop()
+
+        assert await peer.receive_to_the_end() == b""
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection(HOST, served.port)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "*", "0", ""])
+async def test_an_address_that_nobody_can_reach_is_refused(host: str) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        server = ThriftServer(MemorySlotService(), tasks)
+
+        with pytest.raises(ValueError, match=rf"thriftServerHost '{host.replace('*', '[*]')}' cannot be reached"):
+            await server.listen(host, 0)
+
+
+async def test_an_address_beyond_loopback_needs_a_secret() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("198.51.100.1", 9))
+        except OSError:
+            pytest.skip("this machine has no address but loopback")
+        host = probe.getsockname()[0]
+    async with asyncio.TaskGroup() as tasks:
+        server = ThriftServer(MemorySlotService(), tasks)
+
+        with pytest.raises(ValueError, match="is not loopback: the nodes need a shared secret"):
+            await server.listen(host, 0)
+
+
+async def test_a_port_that_is_taken_is_named() -> None:
+    async with serving(MemorySlotService()) as served, asyncio.TaskGroup() as tasks:
+        other = ThriftServer(MemorySlotService(), tasks)
+
+        with pytest.raises(CoordinationError, match=f"cannot listen for nodes on 127.0.0.1:{served.port}: "):
+            await other.listen(HOST, served.port)
+
+
+def test_it_works_on_uvloop_too() -> None:
+    async def session() -> object:
+        async with serving(MemorySlotService()) as served, calling(served.port) as client:
+            await client.submit_slot(QUEUE, Slot(42, 1, 5, 9, 5), 4, ALICE)
+            return await client.get_slot(QUEUE, ALICE)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert getattr(runner.run(session()), "slot", None) == Slot(42, 1, 5, 9, 5)
