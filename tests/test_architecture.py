@@ -16,6 +16,7 @@ LAYERS = {
     "broker": 0,
     "broker.errors": 0,
     "broker.clock": 0,
+    "broker.cluster": 0,
     "broker.message": 0,
     "broker.slot": 0,
     "broker.topology": 0,

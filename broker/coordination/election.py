@@ -13,6 +13,7 @@ from enum import Enum
 from math import inf
 from typing import TypeAlias
 
+from broker.cluster import Claim, Lease, Renew, Resign
 from broker.coordination.inquiry import Inquiry
 
 
@@ -25,51 +26,11 @@ class Role(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Lease:
-    """The row of the lease; `holder` is None when it was released or never held."""
-
-    epoch: int
-    beat: int
-    term: str
-    holder: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class ReadLease:
     """Read the lease; answer with `on_lease`."""
 
     asked_at: float
     until: float
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """Take lease and fence to the next epoch and to `term`, in one transaction, where epoch, beat and term are as
-    `seen`; answer with `on_granted` or `on_refused`.
-    """
-
-    seen: Lease
-    term: str
-    asked_at: float
-    until: float
-
-
-@dataclass(frozen=True, slots=True)
-class Renew:
-    """Add one to the beat of the lease where epoch and term are these; answer with `on_granted` or `on_refused`."""
-
-    epoch: int
-    term: str
-    asked_at: float
-    until: float
-
-
-@dataclass(frozen=True, slots=True)
-class Resign:
-    """Set the holder of the lease to nobody where epoch and term are these; the answer is of no interest."""
-
-    epoch: int
-    term: str
 
 
 Action: TypeAlias = ReadLease | Claim | Renew
@@ -78,8 +39,9 @@ Action: TypeAlias = ReadLease | Claim | Renew
 class Election:
     """Decides this node's role.
 
-    The edge does what `next_action` returns, reports the answer with the action's `asked_at`, and calls again at
-    `next_deadline`. A question past its `until` is given up: the edge drops its connection.
+    The edge does what `next_action` returns, reports the answer with the action's `asked_at`: `on_lease` for what was
+    read, `on_granted` or `on_refused` for what was to change. It calls again at `next_deadline`. A question past its
+    `until` is given up: the edge drops its connection.
     """
 
     __slots__ = (

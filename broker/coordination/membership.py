@@ -7,30 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from enum import Enum
 from math import inf
 from typing import TypeAlias
 
-
-class NodeState(Enum):
-    """What a node's row says: it lives, it was evicted, or it left by itself."""
-
-    UP = "UP"
-    DEAD = "DEAD"
-    STOPPED = "STOPPED"
-
-
-@dataclass(frozen=True, slots=True)
-class NodeRow:
-    """The row of one node; a new `incarnation` is a new life of it, a higher `fence` voids all that came before."""
-
-    node_id: str
-    incarnation: str
-    fence: int
-    beat: int
-    state: NodeState
-    host: str
-    port: int
+from broker.cluster import NodeRow, NodeState
 
 
 @dataclass(frozen=True, slots=True)

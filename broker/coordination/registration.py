@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from math import inf
 from typing import TypeAlias
 
+from broker.cluster import Beat, Leave, NodeRow, NodeState, Register
 from broker.coordination.inquiry import Inquiry
-from broker.coordination.membership import NodeRow, NodeState
 from broker.errors import CoordinationError
 
 
@@ -26,34 +26,6 @@ class ReadOwnRow:
 
     asked_at: float
     until: float
-
-
-@dataclass(frozen=True, slots=True)
-class Register:
-    """Write this node's row with `incarnation`, beat 0 and the next fence, where incarnation, fence, beat and state are
-    as `seen`; None: where there is no row. Answer with `on_granted` or `on_refused`.
-    """
-
-    seen: NodeRow | None
-    incarnation: str
-    asked_at: float
-    until: float
-
-
-@dataclass(frozen=True, slots=True)
-class Beat:
-    """Add one to this node's beat where it is UP in `incarnation`; answer with `on_granted` or `on_refused`."""
-
-    incarnation: str
-    asked_at: float
-    until: float
-
-
-@dataclass(frozen=True, slots=True)
-class Leave:
-    """Set this node to STOPPED where it is UP in `incarnation`; the answer is of no interest."""
-
-    incarnation: str
 
 
 Step: TypeAlias = ReadOwnRow | Register | Beat

@@ -15,6 +15,7 @@ from broker.errors import StoreError, StoreLocked
 from broker.message import STORED, TRANSIENT, Message, StorageQueue
 from broker.ports import Batch, Registration
 from broker.slot import Slot
+from broker.store.memory_cluster import ClusterRows, MemoryClusterStore
 from broker.store.rows import add_to_backlog, message_of, metadata_of, name_large_content
 from broker.topology import (
     BindingAdded,
@@ -66,6 +67,7 @@ class MemoryState:
     running: str | None = None
     high_water: int = 0
     next_queue_id: int = 1
+    cluster: ClusterRows = field(default_factory=ClusterRows)
     holder: MemoryStore | None = None
 
 
@@ -74,6 +76,7 @@ class MemoryStore:
 
     def __init__(self, state: MemoryState | None = None) -> None:
         self.state = MemoryState() if state is None else state
+        self.cluster = MemoryClusterStore(lambda: self._opened().cluster)
 
     def describe(self) -> str:
         return "memory, nothing survives this process"

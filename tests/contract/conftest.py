@@ -11,6 +11,8 @@ from broker.ports import Store
 from tests.contract.harness import Harness, empty, memory_maker, server_maker, sqlite_maker
 from tests.support.databases import DatabaseServer
 
+KINDS = ("memory", "sqlite", "mariadb", "postgresql")
+
 
 @pytest.fixture(scope="session")
 def mariadb_database(mariadb: DatabaseServer) -> Iterator[tuple[DatabaseServer, str]]:
@@ -26,15 +28,20 @@ def postgresql_database(postgresql: DatabaseServer) -> Iterator[tuple[DatabaseSe
     postgresql.drop_database(database)
 
 
-@pytest.fixture(params=["memory", "sqlite", "mariadb", "postgresql"])
+@pytest.fixture(params=KINDS)
 def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Store]]:
     """Makes stores over the same data, which are empty at first."""
-    if request.param == "memory":
+    yield from store_maker(request.param, request, tmp_path)
+
+
+def store_maker(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Store]]:
+    """Yield what makes stores of one kind, and empty them afterwards."""
+    if kind == "memory":
         yield memory_maker(tmp_path)
-    elif request.param == "sqlite":
+    elif kind == "sqlite":
         yield sqlite_maker(tmp_path)
     else:
-        server, database = request.getfixturevalue(f"{request.param}_database")
+        server, database = request.getfixturevalue(f"{kind}_database")
         yield server_maker(server, database)
         empty(server, database)
 

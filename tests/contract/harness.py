@@ -9,12 +9,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from broker.config.connection_options import connection_options
 from broker.config.datasources import PoolConfiguration
 from broker.message import WRITING, Message, body_tails, tail
 from broker.ports import Batch, Registration, Store
 from broker.slot import Slot
 from broker.store.memory import MemoryState, MemoryStore
+from broker.store.sql.mysql import MySql
 from broker.store.sql.opening import server_store
+from broker.store.sql.own_connection import OwnConnection
+from broker.store.sql.postgresql import PostgreSql
 from broker.store.sql.schema import metadata
 from broker.store.sql.sqlite import SqliteStore
 from tests.support.databases import DatabaseServer
@@ -96,10 +100,22 @@ def server_maker(server: DatabaseServer, database: str) -> Callable[[], Store]:
     return lambda: server_store(pool)
 
 
+def own_connection(server: DatabaseServer, database: str, deadline: float = 10.0) -> OwnConnection:
+    """Return a connection past the lock that keeps a second broker out."""
+    url = PoolConfiguration(url=server.jdbc_url(database)).store_url
+    options, _ = connection_options(url)
+    return OwnConnection(MySql(url, options) if url.engine == "mysql" else PostgreSql(url, options), deadline)
+
+
 def empty(server: DatabaseServer, database: str) -> None:
-    """Delete every row the broker has made, but not its schema."""
+    """Delete every row the broker has made, but not its schema nor the rows that come with it."""
     mark = "`" if server.kind == "mariadb" else '"'
-    server.sql(" ".join(f"DELETE FROM {mark}{table}{mark};" for table in metadata.tables), database)
+    script = "".join(f"DELETE FROM {mark}{table}{mark};" for table in metadata.tables)
+    for table, counters in (("MB_COORDINATOR_HEARTBEAT", "BEAT,LAST_HEARTBEAT"), ("MB_COORDINATOR_FENCE", "SEQUENCE")):
+        columns = f"ANCHOR,EPOCH,TERM,{counters}".replace(",", f"{mark},{mark}")
+        values = f"1,0,''{',0' * len(counters.split(','))}"
+        script += f"INSERT INTO {mark}{table}{mark} ({mark}{columns}{mark}) VALUES ({values});"
+    server.sql(script, database)
 
 
 def memory_maker(_: Path) -> Callable[[], Store]:

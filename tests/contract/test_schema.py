@@ -12,6 +12,7 @@ from sqlalchemy import create_mock_engine
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.schema import SchemaItem
 
+from broker.cluster import Register
 from broker.config.datasources import PoolConfiguration
 from broker.errors import ConfigError
 from broker.ports import Store
@@ -42,6 +43,8 @@ NAMES = (
     "é" * 127 + "e",
     "é" * 127 + "f",
 )
+
+NEVER_HELD = [["1\t0\t0"], ["1\t0\t0"]]
 
 # What of a table is the same whoever has made it, and in whatever order its columns came to it.
 _MARIADB_SHAPE = """
@@ -206,6 +209,29 @@ async def test_a_database_made_by_the_script_is_used_as_it_is(databases: list[Da
     assert scripted.rows("SELECT version_num FROM alembic_version") == [migrate.HEAD]
 
 
+async def test_a_lease_that_nobody_ever_held_comes_with_the_schema(databases: list[Database]) -> None:
+    scripted, upgraded = databases
+    scripted.run((ROOT / "dbscripts" / f"{scripted.dialect}.sql").read_text())
+    upgraded.run(first_revision(upgraded.dialect))
+
+    await opened_and_closed(scripted)
+    await opened_and_closed(upgraded)
+
+    assert lease_and_fence(scripted) == lease_and_fence(upgraded) == NEVER_HELD
+
+
+def lease_and_fence(database: Database) -> list[list[str]]:
+    """Return the number of rows and the largest value of each column that tells of somebody."""
+    quote = "`" if database.dialect == "mysql" else '"'
+    columns = {"MB_COORDINATOR_HEARTBEAT": ("EPOCH", "BEAT"), "MB_COORDINATOR_FENCE": ("EPOCH", "SEQUENCE")}
+    return [
+        database.rows(
+            f"SELECT COUNT(*), MAX({quote}{one}{quote}), MAX({quote}{other}{quote}) FROM {quote}{name}{quote}"
+        )
+        for name, (one, other) in columns.items()
+    ]
+
+
 async def test_a_schema_of_a_newer_program_is_refused_in_one_line(databases: list[Database]) -> None:
     database, _ = databases
     await opened_and_closed(database)
@@ -238,12 +264,14 @@ async def test_a_latin1_database_of_postgresql_is_refused(postgresql: DatabaseSe
 
 
 async def holds_every_name(database: Database) -> None:
-    """Hold queues of all the names, and the same after another start."""
+    """Hold queues and nodes of all the names, and the same after another start."""
     queues = tuple(QueueRecord("/", name, number) for number, name in enumerate(NAMES, 1))
     store = database.store()
     await store.open()
     await store.register("a\\node\0é")
     await store.record([VirtualHostCreated("/"), *(QueueDeclared(queue) for queue in queues)])
+    for name in NAMES:
+        assert await store.cluster.register_node(Register(None, "life", 0.0, 0.0), name, name, 5672)
     await store.resign()
     await store.close()
 
@@ -252,11 +280,12 @@ async def holds_every_name(database: Database) -> None:
     try:
         assert (await store.register("a\\node\0é")).clean
         assert await store.load() == Topology(("/",), (), queues, ())
+        assert {(row.node_id, row.host) for row in await store.cluster.nodes()} == {(name, name) for name in NAMES}
     finally:
         await store.close()
 
 
-@pytest.mark.parametrize("done", [1, 6, 7, 13, 14, 15, 16])
+@pytest.mark.parametrize("done", [1, 6, 7, 13, 14, 15, 16, 18, 19, 20, 23])
 async def test_a_first_start_that_was_killed_is_finished_by_the_next(
     mariadb: DatabaseServer, mariadb_shape: list[str], done: int
 ) -> None:
@@ -268,6 +297,7 @@ async def test_a_first_start_that_was_killed_is_finished_by_the_next(
         await holds_every_name(database)
 
         assert database.shape() == mariadb_shape
+        assert lease_and_fence(database) == NEVER_HELD
         assert database.rows("SELECT version_num FROM alembic_version") == [migrate.HEAD]
     finally:
         database.close()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from broker.coordination.election import Action, Claim, Election, ReadLease, Role
+from broker.cluster import Claim
+from broker.coordination.election import Action, Election, ReadLease, Role
 from tests.simulation.store import SimulatedStore
 from tests.simulation.world import Machine
 

@@ -5,7 +5,7 @@ Each method is one committed transaction. What it sees as a violation it raises:
 
 from __future__ import annotations
 
-from broker.coordination.election import Lease
+from broker.cluster import Lease
 
 
 class Violation(AssertionError):
@@ -59,14 +59,14 @@ class SimulatedStore:
 
     def renew(self, epoch: int, term: str) -> bool:
         lease = self.lease
-        if (lease.epoch, lease.term) != (epoch, term):
+        if (lease.epoch, lease.term) != (epoch, term) or lease.holder is None:
             return False
         self.lease = Lease(epoch, lease.beat + 1, term, lease.holder)
         return True
 
     def resign(self, epoch: int, term: str) -> bool:
         lease = self.lease
-        if (lease.epoch, lease.term) != (epoch, term):
+        if (lease.epoch, lease.term) != (epoch, term) or lease.holder is None:
             return False
         self.lease = Lease(epoch, lease.beat + 1, term, None)
         return True

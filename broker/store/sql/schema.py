@@ -203,3 +203,54 @@ SEQUENCE: Final = Table(
     _column("NAME", _name(64), primary_key=True),
     _column("NEXT_VALUE", BigInteger, nullable=False),
 )
+
+# One row each, made by the revision (reliability.md §3.2). They are two tables so that a renewal never waits for a
+# transaction in which the coordinator uses its power.
+LEASE: Final = Table(
+    "MB_COORDINATOR_HEARTBEAT",
+    metadata,
+    _column("ANCHOR", Integer, primary_key=True, autoincrement=False),
+    _column("EPOCH", BigInteger, nullable=False),
+    _column("BEAT", BigInteger, nullable=False),
+    _column("TERM", _name(36), nullable=False),
+    _column("NODE_ID", _name()),
+    _column("LAST_HEARTBEAT", BigInteger, nullable=False),
+    _column("THRIFT_HOST", _name()),
+    _column("THRIFT_PORT", Integer),
+)
+
+FENCE: Final = Table(
+    "MB_COORDINATOR_FENCE",
+    metadata,
+    _column("ANCHOR", Integer, primary_key=True, autoincrement=False),
+    _column("EPOCH", BigInteger, nullable=False),
+    _column("TERM", _name(36), nullable=False),
+    _column("SEQUENCE", BigInteger, nullable=False),
+)
+
+# LAST_HEARTBEAT, here as above, is milliseconds of the database's clock, for people to look at: nothing compares it.
+NODE_HEARTBEAT: Final = Table(
+    "MB_NODE_HEARTBEAT",
+    metadata,
+    _column("NODE_ID", _name(), primary_key=True),
+    _column("INCARNATION", _name(36), nullable=False),
+    _column("FENCE", BigInteger, nullable=False),
+    _column("BEAT", BigInteger, nullable=False),
+    _column("STATE", String(16), nullable=False),
+    _column("LAST_HEARTBEAT", BigInteger, nullable=False),
+    _column("CLUSTER_AGENT_HOST", _name(), nullable=False),
+    _column("CLUSTER_AGENT_PORT", Integer, nullable=False),
+)
+
+# A timeline: Andes had one row for each addressee, deleted when read. INCARNATION is the term when the coordinator
+# changed; NODE_ID is who brought the change about.
+MEMBERSHIP: Final = Table(
+    "MB_MEMBERSHIP",
+    metadata,
+    _column("EVENT_ID", _ID, primary_key=True),
+    _column("NODE_ID", _name()),
+    _column("CHANGE_TYPE", SmallInteger, nullable=False),
+    _column("CHANGED_MEMBER_ID", _name(), nullable=False),
+    _column("INCARNATION", _name(36), nullable=False),
+    _column("TIME_STAMP", BigInteger, nullable=False),
+)

@@ -1,4 +1,4 @@
-"""The store in a database server: one connection that writes, a pool for everything else.
+"""The store in a database server: one connection that writes, one for the cluster, a pool for everything else.
 
 Knows what a batch, a page and a doubtful commit are; the statements and the driver are a `Dialect`'s. Every batch also
 moves the node's batch number on, under the node's incarnation (reliability.md §3.4, §3.7): so the answer to a commit
@@ -25,8 +25,10 @@ from broker.store.rows import message_of
 from broker.store.sql import messages as message_rows
 from broker.store.sql import migrate, nodes, topology
 from broker.store.sql.batch import Rows, rows_of
+from broker.store.sql.cluster_store import SqlClusterStore
 from broker.store.sql.dialect import Dialect, IndexRow, Marker
 from broker.store.sql.engine import Engine, Failure, PoolLimits
+from broker.store.sql.own_connection import OwnConnection
 from broker.topology import Change, QueueDeleted, Topology, VirtualHostDeleted
 
 T = TypeVar("T")
@@ -40,6 +42,8 @@ _LOCK_PATIENCE: Final = 5.0
 """Seconds in which the server must have noticed that the broker before this one is gone."""
 _LONG_DEADLINE: Final = 600.0
 """Seconds for statements whose work nobody can tell beforehand: whole queues, the whole schema."""
+CLUSTER_DEADLINE: Final = 2.0
+"""Seconds for a question about the cluster: two tries fit into what is left of trust (heartbeatInterval 5 s)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +57,13 @@ class _Page:
 class ServerStore:
     """A store in the database that `dialect` connects to."""
 
-    def __init__(self, dialect: Dialect, limits: PoolLimits | None = None) -> None:
+    def __init__(
+        self, dialect: Dialect, limits: PoolLimits | None = None, *, cluster_deadline: float = CLUSTER_DEADLINE
+    ) -> None:
         self._dialect = dialect
         self._engine = Engine(dialect, limits or PoolLimits())
+        self._cluster_connection = OwnConnection(dialect, cluster_deadline)
+        self.cluster = SqlClusterStore(self._cluster_connection.run)
         self._description = dialect.where
         self._writing = asyncio.Lock()
         self._writer: Any = None
@@ -74,6 +82,7 @@ class ServerStore:
     async def open(self) -> None:
         self._engine.is_proven = False
         await self._engine.open()
+        await self._cluster_connection.open()
         try:
             await self._engine.own(self._open())
         except BaseException:
@@ -81,6 +90,7 @@ class ServerStore:
             raise
 
     async def close(self) -> None:
+        await self._cluster_connection.close()
         await self._engine.close()
         for raw in (self._writer, self._guard):
             if raw is not None:

@@ -26,6 +26,7 @@ from broker.slot import Slot
 from broker.store.rows import name_large_content
 from broker.store.sql import migrate, nodes, sqlite_read, sqlite_safety, sqlite_write, topology
 from broker.store.sql.ballast import NO_ROOM, Ballast
+from broker.store.sql.cluster_store import SqlClusterStore
 from broker.store.sql.content_files import ContentFiles, make_directory, sync_directory
 from broker.store.sql.lock import FileLock
 from broker.store.sql.worker import Worker
@@ -79,6 +80,7 @@ class SqliteStore:
         self._opened_by_reader = ExitStack()
         self._node_id = ""
         self._high_water = 0
+        self.cluster = SqlClusterStore(self._run_for_cluster)
 
     def describe(self) -> str:
         return f"SQLite {sqlite3.sqlite_version}, {self._path}"
@@ -178,6 +180,10 @@ class SqliteStore:
                 return function(connection)
 
         return await self._on_writer(run, grows=grows)
+
+    async def _run_for_cluster(self, function: Callable[[Connection], T], *, repeatable: bool) -> T:
+        # This connection is never lost, and so nothing has to be done twice.
+        return await self._in_transaction(function)
 
     async def _on_writer(self, function: Callable[[], T], *, grows: bool = False) -> T:
         """Have `function` called by the writer; what `grows` the store must leave the ballast's room alone."""

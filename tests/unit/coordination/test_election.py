@@ -6,7 +6,8 @@ from math import inf
 
 import pytest
 
-from broker.coordination.election import Claim, Election, Lease, ReadLease, Renew, Resign, Role
+from broker.cluster import Claim, Lease, Renew, Resign
+from broker.coordination.election import Election, ReadLease, Role
 
 RELEASED = Lease(4, 9, "old", None)
 HELD = Lease(4, 9, "old", "other")

@@ -7,8 +7,8 @@ from math import inf
 
 import pytest
 
-from broker.coordination.membership import NodeRow, NodeState
-from broker.coordination.registration import Beat, DuplicateNodeId, Leave, ReadOwnRow, Register, Registration
+from broker.cluster import Beat, Leave, NodeRow, NodeState, Register
+from broker.coordination.registration import DuplicateNodeId, ReadOwnRow, Registration
 
 DEAD = NodeRow("me", "old", 4, 9, NodeState.DEAD, "10.0.0.9", 5672)
 ALIVE = replace(DEAD, state=NodeState.UP)

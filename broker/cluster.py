@@ -1,0 +1,121 @@
+"""What the store keeps of a cluster, and what its nodes ask it to change there (reliability.md §3.3–3.4).
+
+Knows values only: who decides is in `coordination/`, who keeps is in `store/`. Every change is a compare-and-set: it
+names what was seen, and changes nothing when that is not so any more. `asked_at` and `until` are of the asking node's
+monotonic clock and no business of the store.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The row of the lease; `holder` is None when it was released or never held."""
+
+    epoch: int
+    beat: int
+    term: str
+    holder: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Take lease and fence to the next epoch and to `term`, in one transaction, where epoch, beat and term are as
+    `seen`.
+    """
+
+    seen: Lease
+    term: str
+    asked_at: float
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """Add one to the beat of the lease where epoch and term are these."""
+
+    epoch: int
+    term: str
+    asked_at: float
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Resign:
+    """Set the holder of the lease to nobody where epoch and term are these; the answer is of no interest."""
+
+    epoch: int
+    term: str
+
+
+class NodeState(Enum):
+    """What a node's row says: it lives, it was evicted, or it left by itself."""
+
+    UP = "UP"
+    DEAD = "DEAD"
+    STOPPED = "STOPPED"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRow:
+    """The row of one node; a new `incarnation` is a new life of it, a higher `fence` voids all that came before."""
+
+    node_id: str
+    incarnation: str
+    fence: int
+    beat: int
+    state: NodeState
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """Write this node's row with `incarnation`, beat 0 and the next fence, where incarnation, fence, beat and state are
+    as `seen`; None: where there is no row.
+    """
+
+    seen: NodeRow | None
+    incarnation: str
+    asked_at: float
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """Add one to this node's beat where it is UP in `incarnation`."""
+
+    incarnation: str
+    asked_at: float
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """Set this node to STOPPED where it is UP in `incarnation`; the answer is of no interest."""
+
+    incarnation: str
+
+
+class ChangeType(Enum):
+    """What an entry of the timeline tells, numbered as in Andes (andes.md §2.2)."""
+
+    MEMBER_ADDED = 1
+    MEMBER_REMOVED = 2
+    COORDINATOR_CHANGED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class MembershipChange:
+    """An entry of the timeline: the member that changed, in the life `incarnation` or, as coordinator, in that term.
+
+    `node_id` is who brought it about; None when a coordinator that evicted had resigned meanwhile.
+    """
+
+    type: ChangeType
+    member_id: str
+    incarnation: str
+    node_id: str | None

@@ -1,0 +1,218 @@
+"""Lease, fence, nodes and their timeline: plain functions over a connection, for every dialect.
+
+Knows SQLAlchemy Core; knows no driver. The caller holds the transaction, and commits or rolls back all of it. How many
+rows an UPDATE finds is the whole answer, so the connection must count rows found, not rows changed (reliability.md
+§3.5). Nothing waits between two statements.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sqlalchemy import BigInteger, ColumnElement, Connection, Select, Table, insert, literal_column, select, update
+from sqlalchemy.exc import IntegrityError
+
+from broker.cluster import (
+    Beat,
+    ChangeType,
+    Claim,
+    Lease,
+    Leave,
+    MembershipChange,
+    NodeRow,
+    NodeState,
+    Register,
+    Renew,
+    Resign,
+)
+from broker.errors import StoreError
+from broker.store.sql.schema import FENCE, LEASE, MEMBERSHIP, NODE_HEARTBEAT
+
+_NOW_MS: Final = {
+    "sqlite": "CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER)",
+    "mysql": "CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED)",
+    "postgresql": "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)",
+}
+_ANCHOR: Final = 1
+_N: Final = NODE_HEARTBEAT.c
+
+# The lease
+
+
+def read_lease(connection: Connection) -> Lease:
+    """Return the lease. Raises `StoreError` when its row is gone."""
+    columns = (LEASE.c.epoch, LEASE.c.beat, LEASE.c.term, LEASE.c.node_id)
+    row = connection.execute(select(*columns).where(LEASE.c.anchor == _ANCHOR)).first()
+    if row is None:
+        raise StoreError(
+            f"the table {LEASE.name} has lost its row: restore it and {FENCE.name} from one backup, "
+            "or begin with an empty database"
+        )
+    return Lease(*row)
+
+
+def claim(connection: Connection, claim: Claim, node_id: str, thrift_host: str, thrift_port: int) -> bool:
+    """Take lease and fence to the next epoch; False when the lease is not as it was seen.
+
+    Raises `StoreError` when the fence is of another epoch than the lease: then no epoch would mean anything.
+    """
+    seen = claim.seen
+    is_as_seen = (LEASE.c.epoch == seen.epoch) & (LEASE.c.beat == seen.beat) & (LEASE.c.term == seen.term)
+    taken = {
+        "epoch": seen.epoch + 1,
+        "beat": 0,
+        "term": claim.term,
+        "node_id": node_id,
+        "last_heartbeat": _now_ms(connection),
+        "thrift_host": thrift_host,
+        "thrift_port": thrift_port,
+    }
+    if not _update(connection, LEASE, (LEASE.c.anchor == _ANCHOR) & is_as_seen, taken):
+        return False
+    raised = {"epoch": seen.epoch + 1, "term": claim.term, "sequence": FENCE.c.sequence + 1}
+    if not _update(connection, FENCE, (FENCE.c.anchor == _ANCHOR) & (FENCE.c.epoch == seen.epoch), raised):
+        raise StoreError(
+            f"{FENCE.name} is not at epoch {seen.epoch} as {LEASE.name} is: restore both tables from one backup"
+        )
+    _note(connection, ChangeType.COORDINATOR_CHANGED, node_id, claim.term, node_id)
+    return True
+
+
+def renew(connection: Connection, renew: Renew, node_id: str) -> bool:
+    """Move the beat on; False when somebody else has the lease, or nobody."""
+    later = {"beat": LEASE.c.beat + 1, "last_heartbeat": _now_ms(connection)}
+    return _update(connection, LEASE, _is_held(renew.epoch, renew.term, node_id), later)
+
+
+def resign(connection: Connection, resign: Resign, node_id: str) -> None:
+    """Leave the lease to whoever claims it first."""
+    nobody = {"beat": LEASE.c.beat + 1, "node_id": None, "thrift_host": None, "thrift_port": None}
+    _update(connection, LEASE, _is_held(resign.epoch, resign.term, node_id), nobody)
+
+
+def _is_held(epoch: int, term: str, node_id: str) -> ColumnElement[bool]:
+    is_same_term = (LEASE.c.epoch == epoch) & (LEASE.c.term == term)
+    return (LEASE.c.anchor == _ANCHOR) & is_same_term & (LEASE.c.node_id == node_id)
+
+
+# The nodes
+
+
+def own_row(connection: Connection, node_id: str) -> NodeRow | None:
+    """Return the row of `node_id`."""
+    row = connection.execute(_rows().where(_N.node_id == node_id)).first()
+    return None if row is None else _node_row(*row)
+
+
+def nodes(connection: Connection) -> list[NodeRow]:
+    """Return the rows of all nodes, by id."""
+    return [_node_row(*row) for row in connection.execute(_rows().order_by(_N.node_id))]
+
+
+def register_node(connection: Connection, register: Register, node_id: str, host: str, port: int) -> bool:
+    """Begin a new life; False when the row is not as it was seen. An old life that was not ended ends here."""
+    seen = register.seen
+    born = {
+        "incarnation": register.incarnation,
+        "fence": 1 if seen is None else seen.fence + 1,
+        "beat": 0,
+        "state": NodeState.UP.value,
+        "last_heartbeat": _now_ms(connection),
+        "cluster_agent_host": host,
+        "cluster_agent_port": port,
+    }
+    if seen is None:
+        if not _insert_node(connection, {"node_id": node_id} | born):
+            return False
+    elif not _update(connection, NODE_HEARTBEAT, _is_life(node_id, seen) & (_N.fence == seen.fence), born):
+        return False
+    if seen is not None and seen.state is NodeState.UP:
+        _note(connection, ChangeType.MEMBER_REMOVED, node_id, seen.incarnation, node_id)
+    _note(connection, ChangeType.MEMBER_ADDED, node_id, register.incarnation, node_id)
+    return True
+
+
+def beat(connection: Connection, beat: Beat, node_id: str) -> bool:
+    """Move the node's beat on; False when this life of it was ended."""
+    later = {"beat": _N.beat + 1, "last_heartbeat": _now_ms(connection)}
+    return _update(connection, NODE_HEARTBEAT, _is_up(node_id, beat.incarnation), later)
+
+
+def leave(connection: Connection, leave: Leave, node_id: str) -> None:
+    """End this life of the node, unless it was ended before."""
+    stopped = {"state": NodeState.STOPPED.value, "fence": _N.fence + 1}
+    if _update(connection, NODE_HEARTBEAT, _is_up(node_id, leave.incarnation), stopped):
+        _note(connection, ChangeType.MEMBER_REMOVED, node_id, leave.incarnation, node_id)
+
+
+def evict(connection: Connection, row: NodeRow, epoch: int, term: str) -> bool:
+    """End the life of a node that is as in `row`; False, and nothing done, when the fence is not of this term."""
+    is_passed = (FENCE.c.anchor == _ANCHOR) & (FENCE.c.epoch == epoch) & (FENCE.c.term == term)
+    if not _update(connection, FENCE, is_passed, {"sequence": FENCE.c.sequence + 1}):
+        return False
+    is_silent = _is_up(row.node_id, row.incarnation) & (_N.beat == row.beat)
+    dead = {"state": NodeState.DEAD.value, "fence": _N.fence + 1}
+    if _update(connection, NODE_HEARTBEAT, is_silent, dead):
+        is_of_term = (LEASE.c.anchor == _ANCHOR) & (LEASE.c.term == term)
+        coordinator = select(LEASE.c.node_id).where(is_of_term).scalar_subquery()
+        _note(connection, ChangeType.MEMBER_REMOVED, row.node_id, row.incarnation, coordinator)
+    return True
+
+
+def _rows() -> Select[Any]:
+    address = (_N.cluster_agent_host, _N.cluster_agent_port)
+    return select(_N.node_id, _N.incarnation, _N.fence, _N.beat, _N.state, *address)
+
+
+def _node_row(node_id: str, incarnation: str, fence: int, beat: int, state: str, host: str, port: int) -> NodeRow:
+    return NodeRow(node_id, incarnation, fence, beat, NodeState(state), host, port)
+
+
+def _insert_node(connection: Connection, values: dict[str, Any]) -> bool:
+    try:
+        # After an error PostgreSQL wants at least a savepoint to go back to.
+        with connection.begin_nested():
+            connection.execute(insert(NODE_HEARTBEAT).values(values))
+    except IntegrityError:
+        return False
+    return True
+
+
+def _is_life(node_id: str, seen: NodeRow) -> ColumnElement[bool]:
+    is_same = (_N.incarnation == seen.incarnation) & (_N.beat == seen.beat) & (_N.state == seen.state.value)
+    return (_N.node_id == node_id) & is_same
+
+
+def _is_up(node_id: str, incarnation: str) -> ColumnElement[bool]:
+    return (_N.node_id == node_id) & (_N.incarnation == incarnation) & (_N.state == NodeState.UP.value)
+
+
+# The timeline
+
+
+def timeline(connection: Connection, limit: int) -> list[MembershipChange]:
+    """Return the last `limit` changes, newest first."""
+    m = MEMBERSHIP.c
+    newest = select(m.change_type, m.changed_member_id, m.incarnation, m.node_id).order_by(m.event_id.desc())
+    rows = connection.execute(newest.limit(limit))
+    return [MembershipChange(ChangeType(number), member, life, node) for number, member, life, node in rows]
+
+
+def _note(connection: Connection, change: ChangeType, member_id: str, incarnation: str, node_id: Any) -> None:
+    entry = {
+        "change_type": change.value,
+        "changed_member_id": member_id,
+        "incarnation": incarnation,
+        "node_id": node_id,
+        "time_stamp": _now_ms(connection),
+    }
+    connection.execute(insert(MEMBERSHIP).values(entry))
+
+
+def _update(connection: Connection, target: Table, where: ColumnElement[bool], values: dict[str, Any]) -> bool:
+    """Return whether a row was found."""
+    return connection.execute(update(target).where(where).values(values)).rowcount == 1
+
+
+def _now_ms(connection: Connection) -> ColumnElement[int]:
+    return literal_column(_NOW_MS[connection.dialect.name], BigInteger)
