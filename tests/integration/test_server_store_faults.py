@@ -167,3 +167,30 @@ def test_a_socket_that_the_loop_has_closed_is_a_lost_connection(database_server:
 def test_a_login_without_its_library_is_for_a_human(mariadb: DatabaseServer) -> None:
     error = RuntimeError("'cryptography' package is required for sha256_password or caching_sha2_password auth methods")
     assert dialect_of(mariadb, "mb").failure(error) is Failure.REFUSED
+
+
+async def test_a_lock_is_free_after_the_silence_of_its_session_on_mariadb(mariadb: DatabaseServer) -> None:
+    dialect = dialect_of(mariadb, database := mariadb.create_database())
+    vanished, other = await dialect.connect(), await dialect.connect()
+
+    assert await dialect.lock(vanished, "broker", wait=0.0, silence=1.0)
+    assert not await dialect.lock(other, "broker", wait=0.0, silence=90.0)
+    assert await dialect.lock(other, "broker", wait=10.0, silence=90.0)
+
+    dialect.abort(vanished)
+    dialect.abort(other)
+    mariadb.drop_database(database)
+
+
+async def test_postgresql_notices_a_machine_that_has_vanished_within_a_minute(postgresql: DatabaseServer) -> None:
+    dialect = dialect_of(postgresql, database := postgresql.create_database())
+    raw = await dialect.connect()
+
+    settings = [
+        int(await raw.fetchval("SELECT setting FROM pg_settings WHERE name = $1", f"tcp_keepalives_{name}"))
+        for name in ("idle", "interval", "count")
+    ]
+
+    await raw.close()
+    postgresql.drop_database(database)
+    assert settings == [30, 10, 3]

@@ -57,8 +57,12 @@ class Dialect(Driver, Protocol):
         """Return what the port says (reliability.md §2.8)."""
         ...
 
-    async def lock(self, raw: Any, name: str, *, wait: float) -> bool:
-        """Take a lock that lasts as long as the connection; return whether nobody else had it for `wait` seconds."""
+    async def lock(self, raw: Any, name: str, *, wait: float, silence: float) -> bool:
+        """Take a lock that lasts as long as the connection; return whether nobody else had it for `wait` seconds.
+
+        The server ends the connection when this machine has vanished, at the latest after `silence` seconds in which
+        nothing was asked: otherwise whoever comes after a power failure would be refused for hours.
+        """
         ...
 
     async def begin(self, raw: Any, marker: Marker, rows: Rows) -> bool:

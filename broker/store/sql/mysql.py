@@ -41,6 +41,8 @@ _SESSION: Final = (
     "SET SESSION innodb_lock_wait_timeout = 5",
     "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'",
 )
+# MySQL has no limit for a transaction that is left open, only for a session in which nothing is asked.
+_MYSQL_SESSION: Final = ("SET SESSION wait_timeout = 60",)
 _MARIADB_SESSION: Final = ("SET SESSION idle_transaction_timeout = 10", "SET SESSION max_statement_time = 600")
 
 _SMALLEST_PACKET: Final = 1 << 20
@@ -100,7 +102,7 @@ class MySql:
 
     async def _set_up(self, raw: Any) -> None:
         is_mariadb = "mariadb" in raw.get_server_info().lower()
-        for statement in (*_SESSION, *(_MARIADB_SESSION if is_mariadb else ())):
+        for statement in (*_SESSION, *(_MARIADB_SESSION if is_mariadb else _MYSQL_SESSION)):
             await _execute(raw, statement)
         [(packet,)] = await _select(raw, "SELECT @@max_allowed_packet")
         if packet < _SMALLEST_PACKET:
@@ -174,7 +176,8 @@ class MySql:
             )
         return found
 
-    async def lock(self, raw: Any, name: str, *, wait: float) -> bool:
+    async def lock(self, raw: Any, name: str, *, wait: float, silence: float) -> bool:
+        await _execute(raw, f"SET SESSION wait_timeout = {int(silence)}")
         # Names of locks belong to the whole server and have at most 64 characters.
         digest = hashlib.sha256(f"{self._url.database}/{name}".encode()).hexdigest()[:32]
         [(taken,)] = await _select(raw, f"SELECT GET_LOCK('cordillera-{digest}', {wait:g})")

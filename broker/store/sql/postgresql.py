@@ -33,6 +33,10 @@ _SESSION: Final = {
     "lock_timeout": "5000",
     "statement_timeout": "600000",
     "jit": "off",
+    # A machine that has vanished is noticed within a minute, and what it had locked is free.
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "3",
 }
 _LOCK_TIMEOUT_MS: Final = 5000
 
@@ -185,7 +189,7 @@ class PostgreSql:
             )
         return found
 
-    async def lock(self, raw: Any, name: str, *, wait: float) -> bool:
+    async def lock(self, raw: Any, name: str, *, wait: float, silence: float) -> bool:
         digest = hashlib.sha256(f"cordillera/{self._options.schema}/{name}".encode()).digest()
         key = int.from_bytes(digest[:8], "big", signed=True)
         if not wait:

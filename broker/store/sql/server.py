@@ -40,6 +40,8 @@ _ROWS_PER_SECOND: Final = 2_000
 _OCTETS_PER_SECOND: Final = 1_000_000
 _LOCK_PATIENCE: Final = 5.0
 """Seconds in which the server must have noticed that the broker before this one is gone."""
+_LOCK_SILENCE: Final = 90.0
+"""Seconds after which the lock of a machine that has vanished is free; a probe comes more often."""
 _LONG_DEADLINE: Final = 600.0
 """Seconds for statements whose work nobody can tell beforehand: whole queues, the whole schema."""
 CLUSTER_DEADLINE: Final = 2.0
@@ -167,8 +169,11 @@ class ServerStore:
         self._guard = await self._engine.connect()
         with self._engine.translated(), self._engine.deadline(self._guard, self._deadline() + _LOCK_PATIENCE):
             self._description = f"{await self._dialect.describe(self._guard)}, {self._dialect.where}"
-            if not await self._dialect.lock(self._guard, "broker", wait=_LOCK_PATIENCE):
-                raise StoreLocked(f"{self._dialect.where} is in use by another broker; stop it or choose another")
+            if not await self._dialect.lock(self._guard, "broker", wait=_LOCK_PATIENCE, silence=_LOCK_SILENCE):
+                raise StoreLocked(
+                    f"{self._dialect.where} is in use by another broker; stop it or choose another"
+                    f" (if its machine has vanished: wait {_LOCK_SILENCE:g} s)"
+                )
         await self._engine.own(self._engine.retrying(self._create_schema))
 
     async def _create_schema(self) -> None:
@@ -176,7 +181,7 @@ class ServerStore:
         raw = await self._engine.connect()
         try:
             with self._engine.deadline(raw, _LONG_DEADLINE):
-                if not await self._dialect.lock(raw, "schema", wait=60.0):
+                if not await self._dialect.lock(raw, "schema", wait=60.0, silence=_LONG_DEADLINE):
                     raise StoreUnavailable(f"{self._dialect.where}: another node has been setting up for 60 s")
                 async with self._engine.connection(_LONG_DEADLINE) as connection, connection.begin():
                     await connection.run_sync(migrate.upgrade)
@@ -238,7 +243,7 @@ class ServerStore:
                 self._guard = await self._engine.connect()
                 with self._engine.translated(), self._engine.deadline(self._guard):
                     # What fails here is settled by the incarnation: the loser cannot commit.
-                    await self._dialect.lock(self._guard, "broker", wait=0.0)
+                    await self._dialect.lock(self._guard, "broker", wait=0.0, silence=_LOCK_SILENCE)
             with self._engine.translated(), self._engine.deadline(self._guard):
                 await self._dialect.probe(self._guard, self._node_id)
         except BaseException:
