@@ -43,7 +43,8 @@ END //
 KILL_ON_POSTGRESQL = """
     SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = '{0}' AND usename = 'broker'
 """
-HOLD_ON_MARIADB = "BEGIN; UPDATE MB_NODE SET STATE = STATE; SELECT LANE FROM MB_NODE FOR UPDATE; SELECT SLEEP({0})"
+# By the key that the broker uses too: whoever takes index and row the other way round may lose a deadlock.
+HOLD_ON_MARIADB = "BEGIN; SELECT BATCH FROM MB_NODE WHERE LANE = 0 FOR UPDATE; SELECT SLEEP({0})"
 HOLD_ON_POSTGRESQL = 'BEGIN; SELECT "LANE" FROM "MB_NODE" FOR UPDATE; SELECT pg_sleep({0})'
 # The broker takes its node's row first and the messages after it. MariaDB ends the one that has changed fewer rows.
 CROSS_ON_MARIADB = """
