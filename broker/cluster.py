@@ -7,6 +7,7 @@ monotonic clock and no business of the store.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -119,3 +120,55 @@ class MembershipChange:
     member_id: str
     incarnation: str
     node_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """One life of a node: what it writes counts until that is over."""
+
+    node_id: str
+    incarnation: str
+
+
+@dataclass(frozen=True, slots=True)
+class SlotRow:
+    """A slot as the store has it: message ids `start` to `end` of a queue and lane, and whose they are.
+
+    `start` alone names a slot, because a message is in one slot at most. Without an `owner` it is free.
+    """
+
+    queue_id: int
+    lane: int
+    start: int
+    end: int
+    count: int
+    maybe_delivered: bool = False
+    transient: bool = False
+    owner: Life | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EventRow:
+    """A recorded change of topology, by whom, and what it is, in the words of `coordination/event_codec.py`."""
+
+    event_id: int
+    author: Life
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """Events, and the ids of the last and of the oldest one that is kept; both 0 when there never was one."""
+
+    last: int
+    oldest: int
+    events: Sequence[EventRow]
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """How far a node has applied events, and the hash of its topology then."""
+
+    life: Life
+    event_id: int
+    topology_hash: str

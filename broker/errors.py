@@ -149,5 +149,13 @@ class CoordinationError(BrokerError):
     """Something between nodes went wrong."""
 
 
+class Fenced(CoordinationError):
+    """A newer coordinator has taken over: nothing was done (reliability.md §3.4)."""
+
+
+class Evicted(CoordinationError):
+    """This life of the node is over: it owns nothing and may write nothing any more (contract C4)."""
+
+
 class ConfigError(BrokerError):
     """A configuration value is wrong. The text names file, line, element and what was expected."""

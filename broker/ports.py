@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from broker.cluster import Beat, Claim, Lease, Leave, MembershipChange, NodeRow, Register, Renew, Resign
 from broker.message import Message, StorageQueue
 from broker.slot import Slot
 from broker.topology import Change, Topology
@@ -203,61 +202,4 @@ class SlotCoordinator(Protocol):
 
     def forget(self, queue_id: int) -> list[Slot]:
         """Delete every slot of the queue that nobody is assigned to, and return them."""
-        ...
-
-
-class ClusterStore(Protocol):
-    """Who coordinates, who is there, and what has changed (reliability.md §3.2–3.4; design §5).
-
-    Every call is one transaction. A bool says whether the row was as the caller had seen it, and so was changed. A call
-    waits for no other work of the store and not for long. It raises `StoreUnavailable` when the store gave no answer:
-    what was asked may have been done, or may still be. A caller that is cancelled has given up in the same way.
-    """
-
-    async def read_lease(self) -> Lease:
-        """Return the lease; epoch 0 without a holder when there never was one."""
-        ...
-
-    async def claim(self, claim: Claim, node_id: str, thrift_host: str, thrift_port: int) -> bool:
-        """Make `node_id` the holder, served at this address, and let the fence pass nobody else from now on."""
-        ...
-
-    async def renew(self, renew: Renew, node_id: str) -> bool:
-        """Move the lease's beat on while `node_id` holds it in that term."""
-        ...
-
-    async def resign(self, resign: Resign, node_id: str) -> None:
-        """Release the lease if `node_id` holds it in that term; the fence stays until the next claim."""
-        ...
-
-    async def own_row(self, node_id: str) -> NodeRow | None:
-        """Return the row of `node_id`, None when there never was one."""
-        ...
-
-    async def register_node(self, register: Register, node_id: str, host: str, port: int) -> bool:
-        """Begin the life `register.incarnation` of `node_id`, which others reach at this address."""
-        ...
-
-    async def beat(self, beat: Beat, node_id: str) -> bool:
-        """Move the beat of `node_id` on while it is UP in that incarnation."""
-        ...
-
-    async def leave(self, leave: Leave, node_id: str) -> None:
-        """End that incarnation of `node_id` if it is UP: STOPPED, with the next fence."""
-        ...
-
-    async def nodes(self) -> Sequence[NodeRow]:
-        """Return the rows of all nodes there ever were, by id, as of one moment."""
-        ...
-
-    async def evict(self, row: NodeRow, epoch: int, term: str) -> bool:
-        """Set a node to DEAD, with the next fence, if it is UP and its incarnation and beat are as in `row`.
-
-        False only when the fence refuses this epoch and term: there is a newer coordinator. A node that has beaten
-        since, or was evicted already, is left as it is, and that is True.
-        """
-        ...
-
-    async def timeline(self, limit: int) -> Sequence[MembershipChange]:
-        """Return the last changes, newest first; each was written in the transaction that made it."""
         ...

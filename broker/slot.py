@@ -14,7 +14,8 @@ class Slot:
 
     `count` is how many of them are ready. `maybe_delivered` is set when nobody can say whether they were written to a
     consumer before (a crash): they are then delivered as redelivered. `transient` is set when some of them lie under
-    the queue's negative storage id, where rows go that must not survive a restart.
+    the queue's negative storage id, where rows go that must not survive a restart. `row` is where the slot begins in
+    the store's table of slots; 0 when it is the node's own affair.
     """
 
     queue_id: int
@@ -24,3 +25,4 @@ class Slot:
     count: int
     maybe_delivered: bool = False
     transient: bool = False
+    row: int = 0

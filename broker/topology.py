@@ -14,7 +14,10 @@ DestinationKind: TypeAlias = Literal["queue", "exchange"]
 
 @dataclass(frozen=True, slots=True)
 class ExchangeRecord:
-    """A durable exchange. `arguments` is the field table as it came, without its length."""
+    """An exchange. `arguments` is the field table as it came, without its length.
+
+    One that is not `durable` is recorded in a cluster only, and gone when the last of its nodes is.
+    """
 
     vhost: str
     name: str
@@ -22,11 +25,16 @@ class ExchangeRecord:
     auto_delete: bool = False
     internal: bool = False
     arguments: bytes = b""
+    durable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class QueueRecord:
-    """A durable queue. `queue_id` is its storage id: positive, never used again for another queue."""
+    """A queue. `queue_id` is its storage id: positive, never used again for another queue.
+
+    One that is `exclusive` or not `durable` is recorded in a cluster only. `node_id` and `incarnation` say in which
+    life of which node the connection is that an exclusive queue belongs to.
+    """
 
     vhost: str
     name: str
@@ -34,11 +42,14 @@ class QueueRecord:
     exclusive: bool = False
     auto_delete: bool = False
     arguments: bytes = b""
+    durable: bool = True
+    node_id: str = ""
+    incarnation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class BindingRecord:
-    """A durable binding; identified by all its fields."""
+    """A binding; identified by all its fields."""
 
     vhost: str
     source: str
@@ -98,6 +109,33 @@ class VirtualHostDeleted:
     name: str
 
 
+@dataclass(frozen=True, slots=True)
+class SubscriptionRecord:
+    """In this life of that node a queue has consumers; `exclusive` when its only one shall be the only one anywhere.
+
+    Recorded in a cluster only, and not for exclusive queues.
+    """
+
+    queue_id: int
+    node_id: str
+    incarnation: str
+    exclusive: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionAdded:
+    subscription: SubscriptionRecord
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionRemoved:
+    """The last consumer of a queue on that node is gone."""
+
+    queue_id: int
+    node_id: str
+    incarnation: str
+
+
 Change: TypeAlias = (
     ExchangeDeclared
     | ExchangeDeleted
@@ -107,14 +145,17 @@ Change: TypeAlias = (
     | BindingRemoved
     | VirtualHostCreated
     | VirtualHostDeleted
+    | SubscriptionAdded
+    | SubscriptionRemoved
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """Everything durable, in an order in which it can be applied."""
+    """Everything recorded, in an order in which it can be applied; subscriptions in the order in which they came."""
 
     vhosts: Sequence[str] = field(default_factory=tuple)
     exchanges: Sequence[ExchangeRecord] = field(default_factory=tuple)
     queues: Sequence[QueueRecord] = field(default_factory=tuple)
     bindings: Sequence[BindingRecord] = field(default_factory=tuple)
+    subscriptions: Sequence[SubscriptionRecord] = field(default_factory=tuple)

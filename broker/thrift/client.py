@@ -11,20 +11,11 @@ from dataclasses import replace
 from typing import Any
 
 from broker.clock import Clock
+from broker.peers import Caller, Demand, Fence, Grant, Identity, NotCoordinator, QueueName, Supply
 from broker.slot import Slot
 from broker.thrift import convert
 from broker.thrift.pool import CALL_TIMEOUT, CONNECT_TIMEOUT, Pool
 from broker.thrift.secret import SharedSecret, new_nonce
-from broker.thrift.service import (
-    Caller,
-    Demand,
-    Fence,
-    Grant,
-    Identity,
-    NotCoordinator,
-    QueueName,
-    Supply,
-)
 
 
 def new_request_id() -> str:

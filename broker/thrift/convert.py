@@ -8,9 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from broker.errors import CoordinationError
-from broker.slot import Slot
-from broker.thrift import idl
-from broker.thrift.service import (
+from broker.peers import (
     Caller,
     Demand,
     Fence,
@@ -23,6 +21,8 @@ from broker.thrift.service import (
     Unauthorized,
     Unavailable,
 )
+from broker.slot import Slot
+from broker.thrift import idl
 
 
 def to_context(caller: Caller) -> Any:

@@ -12,9 +12,10 @@ from typing import Any, Final
 
 import structlog
 
+from broker.cluster_ports import SlotService
 from broker.errors import BrokerError, CoordinationError
+from broker.peers import Caller, Fence, QueueName, Unavailable
 from broker.thrift import convert, idl
-from broker.thrift.service import Caller, Fence, QueueName, SlotService, Unavailable
 from broker.thrift.wire import CALL, REPLY, MalformedMessage, Message
 
 _log = structlog.get_logger(__name__)

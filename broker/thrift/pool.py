@@ -11,10 +11,10 @@ from typing import Any, Final
 
 from broker.clock import Clock
 from broker.errors import CoordinationError
+from broker.peers import NotCoordinator, PeerUnreachable, Unauthorized, Unavailable
 from broker.thrift.breaker import CircuitBreaker
 from broker.thrift.connection import ClientConnection, ConnectionLost
 from broker.thrift.secret import SharedSecret
-from broker.thrift.service import NotCoordinator, PeerUnreachable, Unauthorized, Unavailable
 
 CONNECT_TIMEOUT: Final = 2.0
 CALL_TIMEOUT: Final = 5.0

@@ -12,9 +12,9 @@ from typing import Any, Final
 
 import structlog
 
+from broker.cluster_ports import SlotService
 from broker.errors import CoordinationError
 from broker.thrift.secret import SharedSecret, new_nonce
-from broker.thrift.service import SlotService
 from broker.thrift.session import Session, Terms
 
 _log = structlog.get_logger(__name__)

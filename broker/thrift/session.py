@@ -13,9 +13,10 @@ from typing import Any, Final, cast
 
 import structlog
 
+from broker.cluster_ports import SlotService
+from broker.peers import Unauthorized
 from broker.thrift import handlers, idl
 from broker.thrift.secret import Admission, SharedSecret
-from broker.thrift.service import SlotService, Unauthorized
 from broker.thrift.wire import MAX_MESSAGE_OCTETS, REPLY, MalformedMessage, Message, MessageReader
 
 _log = structlog.get_logger(__name__)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from broker.cluster import Beat, Claim, Lease, NodeRow, NodeState, Register, Renew
-from broker.ports import ClusterStore
+from broker.cluster_ports import ClusterStore
 
 NEVER_HELD = Lease(0, 0, "", None)
 HOST = "127.0.0.1"

@@ -16,7 +16,7 @@ from broker.cluster import (
     NodeState,
     Resign,
 )
-from broker.ports import ClusterStore
+from broker.cluster_ports import ClusterStore
 from broker.store.sql.cluster_store import SqlClusterStore
 from tests.contract.cluster_calls import NEVER_HELD, beat, claim, register, renew, up
 from tests.contract.conftest import KINDS, store_maker

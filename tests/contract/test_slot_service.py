@@ -9,20 +9,9 @@ from dataclasses import dataclass
 
 import pytest
 
+from broker.cluster_ports import SlotService
+from broker.peers import Caller, Demand, Fence, Grant, Hint, Identity, NotCoordinator, QueueName, Supply, Unavailable
 from broker.slot import Slot
-from broker.thrift.service import (
-    Caller,
-    Demand,
-    Fence,
-    Grant,
-    Hint,
-    Identity,
-    NotCoordinator,
-    QueueName,
-    SlotService,
-    Supply,
-    Unavailable,
-)
 from tests.unit.thrift.memory_service import MemorySlotService
 from tests.unit.thrift.network import SECRET, calling, serving
 

@@ -21,9 +21,10 @@ from pathlib import Path
 import pytest
 import trustme
 
+from tests.conftest import serving
 from tests.support.broker_process import READY, BrokerProcess
-from tests.support.database_products import Kind, MariaDB, unprivileged
-from tests.support.databases import DatabaseMissing, DatabaseServer
+from tests.support.database_products import Kind, MariaDB, Product, unprivileged
+from tests.support.databases import DatabaseServer
 from tests.support.ports import quiet_port
 
 CONFIG = 78
@@ -323,14 +324,12 @@ def tls_server(request: pytest.FixtureRequest, certificates: Path) -> Iterator[D
 
 
 def tls_mariadb(certificates: Path) -> Iterator[DatabaseServer]:
-    try:
-        product = TlsMariaDB(certificates)
-    except DatabaseMissing as error:
-        pytest.skip(str(error))
-    own_key(certificates, product.runs_as)
-    server = DatabaseServer(product)
-    yield server
-    server.close()
+    def product() -> Product:
+        made = TlsMariaDB(certificates)
+        own_key(certificates, made.runs_as)
+        return made
+
+    yield from serving(product)
 
 
 def tls_postgresql(server: DatabaseServer, certificates: Path) -> Iterator[DatabaseServer]:

@@ -92,9 +92,7 @@ class Client:
         """Return when publish number `last` is confirmed, and not before all of them are."""
         while True:
             ack = await self.expect(BasicAck)
-            if ack.multiple and ack.delivery_tag >= last:
-                return
-            if ack.delivery_tag == last:
+            if ack.delivery_tag == last or (ack.multiple and ack.delivery_tag > last):
                 return
 
     def publish(self, queue: str, *bodies: bytes) -> None:
@@ -267,9 +265,7 @@ async def test_settings_that_are_not_safe_can_forbid_the_start(begin: Begin, tmp
 async def test_an_outage_of_a_moment_is_not_noticed(begin: Begin) -> None:
     store = FaultyStore()
     async with running(begin(store)) as it:
-        await it.started
-        client = await it.connect()
-        await client.call(QueueDeclare(queue="q", durable=True), QueueDeclareOk)
+        client = await client_with_a_queue(it)
         await client.call(ConfirmSelect(), ConfirmSelectOk)
         store.fail(AWAY)
         client.publish("q", b"m")
@@ -311,6 +307,14 @@ async def test_publishers_are_blocked_in_an_outage_and_nothing_is_lost(
         assert (state.is_up, state.outages) == (True, 1)
 
 
+async def client_with_a_queue(it: Running) -> Client:
+    """Wait for the start, connect and declare the durable queue `q`."""
+    await it.started
+    client = await it.connect()
+    await client.call(QueueDeclare(queue="q", durable=True), QueueDeclareOk)
+    return client
+
+
 async def until_down(it: Running, client: Client) -> None:
     """Return when the node knows that its store is away; other clients are served meanwhile."""
     while it.node.store_state.is_up:
@@ -320,9 +324,7 @@ async def until_down(it: Running, client: Client) -> None:
 async def test_publishers_that_flood_are_stopped_and_take_bounded_memory(begin: Begin) -> None:
     store = FaultyStore()
     async with running(begin(store)) as it:
-        await it.started
-        other = await it.connect()
-        await other.call(QueueDeclare(queue="q", durable=True), QueueDeclareOk)
+        other = await client_with_a_queue(it)
         store.hang()
         publishers = [await it.connect() for _ in range(4)]
         burst = command(1, BasicPublish(routing_key="q"), PERSISTENT, b"x" * 60_000) * 20
@@ -340,9 +342,7 @@ async def test_publishers_that_flood_are_stopped_and_take_bounded_memory(begin: 
 async def test_a_store_that_is_broken_for_good_ends_the_node(begin: Begin) -> None:
     store = FaultyStore()
     async with running(begin(store)) as it:
-        await it.started
-        client = await it.connect()
-        await client.call(QueueDeclare(queue="q", durable=True), QueueDeclareOk)
+        client = await client_with_a_queue(it)
         store.fail(StoreError("database disk image is malformed"))
         client.publish("q", b"m")
         assert "malformed" in repr(await it.ended)
@@ -355,9 +355,7 @@ async def test_a_store_that_is_broken_for_good_ends_the_node(begin: Begin) -> No
 async def test_a_node_that_is_to_stop_does_not_wait_for_ever(begin: Begin) -> None:
     store = FaultyStore()
     async with running(begin(store)) as it:
-        await it.started
-        client = await it.connect()
-        await client.call(QueueDeclare(queue="q", durable=True), QueueDeclareOk)
+        client = await client_with_a_queue(it)
         store.hang()
         client.publish("q", b"m")
         await until_down(it, client)
@@ -371,9 +369,7 @@ async def test_a_node_that_is_to_stop_does_not_wait_for_ever(begin: Begin) -> No
 async def test_a_node_that_is_to_stop_waits_a_moment_for_its_store(begin: Begin) -> None:
     store = FaultyStore()
     async with running(begin(store)) as it:
-        await it.started
-        client = await it.connect()
-        await client.call(QueueDeclare(queue="q", durable=True), QueueDeclareOk)
+        client = await client_with_a_queue(it)
         store.fail(AWAY)
         client.publish("q", b"m")
         await store.until("write", errors=1)

@@ -21,9 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from broker.amqp import methods as amqp
 from broker.amqp.method import Method
@@ -35,6 +34,7 @@ from broker.store.memory import MemoryState, MemoryStore
 from broker.store.sql.sqlite import SqliteStore
 from tests.contract.harness import empty, server_maker
 from tests.support.databases import DatabaseServer
+from tests.support.machines import run_machine
 from tests.support.model import ChannelModel, ConsumerModel, Entry, Model, QueueModel
 from tests.support.node_in_process import Client, NodeInProcess, UnhurriedStore, turns
 from tests.support.peer import Content
@@ -685,18 +685,7 @@ def store(request: pytest.FixtureRequest) -> tuple[str, StoreMaker]:
 def check(store: tuple[str, StoreMaker], runs: int, steps: int, *, derandomize: bool) -> None:
     name, make_store = store
     machine = type(f"{name.title()}Machine", (QueueMachine,), {"make_store": staticmethod(make_store)})
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
-        machine,
-        settings=settings(
-            max_examples=runs,
-            stateful_step_count=steps,
-            deadline=None,
-            derandomize=derandomize,
-            database=None,
-            print_blob=True,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    run_machine(machine, runs, steps, derandomize=derandomize)
 
 
 def test_clients_see_what_the_contract_promises(store: tuple[str, StoreMaker]) -> None:

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from broker.errors import StoreError
 from broker.message import STORED, TRANSIENT, WRITING
@@ -35,6 +34,7 @@ from broker.topology import (
 )
 from tests.contract.harness import LATEST, Queue, empty, memory_maker, message, server_maker, sqlite_maker
 from tests.support.databases import DatabaseServer
+from tests.support.machines import run_machine
 
 QUEUES = (Queue(7), Queue(8))
 NODES = ("node-a", "node-b")
@@ -263,18 +263,7 @@ def check(mariadb: DatabaseServer, postgresql: DatabaseServer, runs: int, steps:
         return {"memory": memory_maker(directory), "sqlite": sqlite_maker(directory), **at_servers}
 
     machine = type("AllStores", (StoreMachine,), {"new_makers": staticmethod(new_makers)})
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
-        machine,
-        settings=settings(
-            max_examples=runs,
-            stateful_step_count=steps,
-            deadline=None,
-            derandomize=derandomize,
-            database=None,
-            print_blob=True,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    run_machine(machine, runs, steps, derandomize=derandomize)
 
 
 def test_all_stores_give_the_same_answers(mariadb: DatabaseServer, postgresql: DatabaseServer) -> None:

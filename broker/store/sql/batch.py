@@ -1,18 +1,18 @@
-"""A batch as the rows that it becomes in a database server.
+"""A batch as the rows that it becomes in a database server, and contents from their rows.
 
 Knows the columns of the message tables; knows no SQL and no driver.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from broker.message import TRANSIENT, Message
 from broker.ports import Batch
 from broker.slot import Slot
-from broker.store.rows import MAX_CONTENT_CHUNK_SIZE, name_large_content
+from broker.store.rows import MAX_CONTENT_CHUNK_SIZE, metadata_of, name_large_content
 
 InlineRow: TypeAlias = tuple[int, int, int, bytes, bytes]
 """MESSAGE_ID, QUEUE_ID, REDELIVERED, MESSAGE_METADATA, MESSAGE_CONTENT."""
@@ -78,7 +78,7 @@ def rows_of(batch: Batch, high_water: int) -> Rows:
                 -message.queue.queue_id if message.state == TRANSIENT else message.queue.queue_id,
                 message.content_id,
                 1 if message.redelivered else 0,
-                message.routing + message.header[4:-1],
+                metadata_of(message),
             )
             for message in shared
         ],
@@ -87,6 +87,14 @@ def rows_of(batch: Batch, high_water: int) -> Rows:
         sorted({message.content_id for message in batch.deletes if message.content_id}),
         high_water,
     )
+
+
+def joined_contents(pieces: Iterable[tuple[int, bytes]]) -> dict[int, bytes]:
+    """Return bodies by content id; the pieces of one come in their order."""
+    contents: dict[int, list[bytes]] = {}
+    for content_id, piece in pieces:
+        contents.setdefault(content_id, []).append(piece)
+    return {content_id: b"".join(its_pieces) for content_id, its_pieces in contents.items()}
 
 
 def _content_rows(content_id: int, message: Message) -> Iterator[ContentRow]:

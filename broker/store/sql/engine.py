@@ -51,9 +51,8 @@ class Failure(Enum):
 
     CONFLICT = auto()  # deadlock, lock wait: roll back and try the whole transaction again now
     LOST = auto()  # the connection is gone, or was never made: later, with another one
-    ELSEWHERE = auto()  # this server does not take writes: later, with other connections
     FULL = auto()  # no room for rows
-    BUSY = auto()  # out of connections or memory: later
+    BUSY = auto()  # out of connections or memory, or not taking writes: later
     REFUSED = auto()  # credentials, names, rights: only a human can mend that
     BUG = auto()  # the statement is wrong: it never will succeed
 
@@ -179,6 +178,12 @@ class Engine:
                 raise
             finally:
                 await connection.close()
+
+    @asynccontextmanager
+    async def raw(self, deadline: float | None = None) -> AsyncIterator[Any]:
+        """Lend a connection of the pool as the driver has it."""
+        async with self.connection(deadline) as connection:
+            yield (await connection.get_raw_connection()).driver_connection
 
     def _on_given_back(self, _: Any, record: Any) -> None:
         record.info["idle_since"] = asyncio.get_running_loop().time()

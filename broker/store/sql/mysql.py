@@ -5,7 +5,6 @@ Knows aiomysql; the text of hot statements is made in `mysql_statements`.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import ssl
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ from broker.config.connection_options import ConnectionOptions
 from broker.config.store_url import StoreUrl
 from broker.errors import ConfigError
 from broker.slot import Slot
-from broker.store.sql.batch import Rows
+from broker.store.sql.batch import Rows, joined_contents
 from broker.store.sql.dialect import IndexRow, Marker
 from broker.store.sql.engine import Failure, keep_alive
 from broker.store.sql.mysql_statements import delete_orphans, in_slot, packets, page, parts
@@ -28,12 +27,15 @@ from broker.store.sql.server_tls import tls_context
 
 _log = structlog.get_logger(__name__)
 
-_CONFLICT: Final = {1213, 1205, 1020}
-_ELSEWHERE: Final = {1290, 1792, 1836, 1047, 3100}
-_FULL: Final = {1021, 1114, 1026, 3}
-_BUSY: Final = {1040, 1129, 1041, 1037, 1038, 1135, 1203, 1226, 1969, 3024, 1317}
-_REFUSED: Final = {1044, 1045, 1049, 1142, 1143, 1227, 1251, 1698, 1130, 2059, 2061}
-_LOST: Final = {1053, 1080, 1152, 1158, 1159, 1160, 1161, 1184, 1927, 2002, 2003, 2006, 2013, 2014, 2055, 4031}
+_CODES: Final = {
+    Failure.CONFLICT: (1213, 1205, 1020),
+    Failure.LOST: (1053, 1080, 1152, 1158, 1159, 1160, 1161, 1184, 1927, 2002, 2003, 2006, 2013, 2014, 2055, 4031),
+    Failure.FULL: (1021, 1114, 1026, 3),
+    # The last five are what a server says that takes no writes, such as a replica.
+    Failure.BUSY: (1040, 1129, 1041, 1037, 1038, 1135, 1203, 1226, 1969, 3024, 1317, 1290, 1792, 1836, 1047, 3100),
+    Failure.REFUSED: (1044, 1045, 1049, 1142, 1143, 1227, 1251, 1698, 1130, 2059, 2061),
+}
+_BY_CODE: Final = {code: failure for failure, codes in _CODES.items() for code in codes}
 
 # A lock that takes longer than this is in the way of every publisher; a connection that was cut must not hold one.
 _SESSION: Final = (
@@ -120,7 +122,7 @@ class MySql:
     def failure(self, error: BaseException) -> Failure:
         if isinstance(error, ssl.SSLCertVerificationError):
             return Failure.REFUSED
-        if isinstance(error, OSError | EOFError | TimeoutError | asyncio.CancelledError):
+        if isinstance(error, OSError | EOFError):
             return Failure.LOST
         code = error.args[0] if error.args and isinstance(error.args[0], int) else 0
         if code == 2003 and isinstance(error.__cause__, ssl.SSLCertVerificationError):
@@ -129,18 +131,10 @@ class MySql:
             return Failure.FULL
         if isinstance(error, RuntimeError):  # a login method without its library, or uvloop on a socket that is gone
             return Failure.REFUSED if "package" in str(error) else Failure.LOST
-        for codes, failure in (
-            (_CONFLICT, Failure.CONFLICT),
-            (_LOST, Failure.LOST),
-            (_ELSEWHERE, Failure.ELSEWHERE),
-            (_FULL, Failure.FULL),
-            (_BUSY, Failure.BUSY),
-            (_REFUSED, Failure.REFUSED),
-        ):
-            if code in codes:
-                return failure
+        if code in _BY_CODE:
+            return _BY_CODE[code]
         # Answers out of step, and calls on a connection that was closed meanwhile, carry no number.
-        is_lost = isinstance(error, pymysql.err.InterfaceError | pymysql.err.InternalError) and code in (0, *_LOST)
+        is_lost = isinstance(error, pymysql.err.InterfaceError | pymysql.err.InternalError) and not code
         return Failure.LOST if is_lost or "Packet sequence" in str(error) else Failure.BUG
 
     async def describe(self, raw: Any) -> str:
@@ -248,16 +242,14 @@ class MySql:
         return found
 
     async def read_contents(self, raw: Any, content_ids: Sequence[int]) -> dict[int, bytes]:
-        pieces: dict[int, list[bytes]] = {}
+        pieces: list[tuple[int, bytes]] = []
         for ids in parts(content_ids):
-            rows = await _select(
+            pieces += await _select(
                 raw,
                 f"SELECT MESSAGE_ID,MESSAGE_CONTENT FROM MB_CONTENT WHERE MESSAGE_ID IN ({ids})"
                 " ORDER BY MESSAGE_ID,CONTENT_OFFSET",
             )
-            for content_id, piece in rows:
-                pieces.setdefault(content_id, []).append(piece)
-        return {content_id: b"".join(parts) for content_id, parts in pieces.items()}
+        return joined_contents(pieces)
 
     async def end_read(self, raw: Any) -> None:
         await _execute(raw, "COMMIT")

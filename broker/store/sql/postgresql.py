@@ -5,7 +5,6 @@ Knows asyncpg. Rows go in by COPY, which beats a multi-row INSERT at any batch s
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import ssl
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from broker.config.connection_options import ConnectionOptions
 from broker.config.store_url import StoreUrl
 from broker.errors import StoreUnavailable
 from broker.slot import Slot
-from broker.store.sql.batch import Rows
+from broker.store.sql.batch import Rows, joined_contents
 from broker.store.sql.dialect import SMALL_BODY, IndexRow, Marker
 from broker.store.sql.engine import Failure, keep_alive
 from broker.store.sql.schema import postgresql_text
@@ -38,13 +37,12 @@ _SESSION: Final = {
     "tcp_keepalives_interval": "10",
     "tcp_keepalives_count": "3",
 }
-_LOCK_TIMEOUT_MS: Final = 5000
 
 _BY_CODE: Final = {
     "40001": Failure.CONFLICT,
     "40P01": Failure.CONFLICT,
     "55P03": Failure.CONFLICT,
-    "25006": Failure.ELSEWHERE,
+    "25006": Failure.BUSY,
     "53100": Failure.FULL,
     "53000": Failure.BUSY,
     "53200": Failure.BUSY,
@@ -157,11 +155,9 @@ class PostgreSql:
     def failure(self, error: BaseException) -> Failure:
         if isinstance(error, ssl.SSLCertVerificationError) or "rejected SSL upgrade" in str(error):
             return Failure.REFUSED  # neither another certificate nor TLS at all will come by itself
-        if isinstance(error, OSError | EOFError | TimeoutError | asyncio.CancelledError):
+        if isinstance(error, OSError | EOFError):
             return Failure.LOST
         code = getattr(error, "sqlstate", None) or ""
-        if code == "57014":
-            return Failure.BUSY
         if code in _BY_CODE:
             return _BY_CODE[code]
         if code[:2] in _BY_CLASS:
@@ -199,7 +195,7 @@ class PostgreSql:
             await raw.execute("SELECT pg_advisory_lock($1)", key)
         except asyncpg.LockNotAvailableError:
             return False
-        await raw.execute(f"SET lock_timeout = {_LOCK_TIMEOUT_MS}")
+        await raw.execute("RESET lock_timeout")  # to that of the session
         return True
 
     # Writing
@@ -269,10 +265,7 @@ class PostgreSql:
         return dict(await raw.fetch(_BODIES, message_ids))
 
     async def read_contents(self, raw: Any, content_ids: Sequence[int]) -> dict[int, bytes]:
-        pieces: dict[int, list[bytes]] = {}
-        for content_id, piece in await raw.fetch(_CONTENTS, content_ids):
-            pieces.setdefault(content_id, []).append(piece)
-        return {content_id: b"".join(parts) for content_id, parts in pieces.items()}
+        return joined_contents(await raw.fetch(_CONTENTS, content_ids))
 
     async def end_read(self, raw: Any) -> None:
         await raw.execute("COMMIT")

@@ -152,8 +152,8 @@ class ServerStore:
 
     async def check_safety(self) -> Sequence[str]:
         async def once() -> list[str]:
-            async with self._engine.connection() as connection:
-                return await self._dialect.check_safety((await connection.get_raw_connection()).driver_connection)
+            async with self._engine.raw() as raw:
+                return await self._dialect.check_safety(raw)
 
         return await self._engine.own(self._engine.retrying(once))
 
@@ -174,7 +174,7 @@ class ServerStore:
                     f"{self._dialect.where} is in use by another broker; stop it or choose another"
                     f" (if its machine has vanished: wait {_LOCK_SILENCE:g} s)"
                 )
-        await self._engine.own(self._engine.retrying(self._create_schema))
+        await self._engine.retrying(self._create_schema)
 
     async def _create_schema(self) -> None:
         """Create the schema or bring it up to date, unless another node is doing that: then wait for it."""
@@ -257,9 +257,7 @@ class ServerStore:
 
     async def _read_page(self, queue: StorageQueue, slot: Slot, start: int, limit: int, limit_bytes: int) -> _Page:
         async def once() -> _Page:
-            deadline = self._deadline(limit, limit_bytes)
-            async with self._engine.connection(deadline) as connection:
-                raw = (await connection.get_raw_connection()).driver_connection
+            async with self._engine.raw(self._deadline(limit, limit_bytes)) as raw:
                 return await self._read(raw, queue, replace(slot, start=start), limit, limit_bytes)
 
         return await self._engine.own(self._engine.retrying(once, again=Failure.LOST))

@@ -9,8 +9,8 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 
+from broker.peers import Caller, Demand, Fence, Grant, Identity, QueueName, Supply
 from broker.slot import Slot
-from broker.thrift.service import Caller, Demand, Fence, Grant, Identity, QueueName, Supply
 
 
 class MemorySlotService:

@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+from broker.cluster_ports import SlotService
 from broker.thrift.client import SlotClient
 from broker.thrift.secret import SharedSecret
 from broker.thrift.server import ThriftServer
-from broker.thrift.service import SlotService
 from tests.support.clock import FakeClock
 
 HOST = "127.0.0.1"

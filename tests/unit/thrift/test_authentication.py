@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from structlog.testing import capture_logs
 
+from broker.peers import Caller, QueueName, Unauthorized
 from broker.slot import Slot
 from broker.thrift import convert, idl
 from broker.thrift.secret import SharedSecret
-from broker.thrift.service import Caller, QueueName, Unauthorized
 from broker.thrift.wire import CALL, MessageReader
 from tests.support.clock import FakeClock
 from tests.unit.thrift.memory_service import MemorySlotService

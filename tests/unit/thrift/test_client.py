@@ -6,14 +6,8 @@ import asyncio
 
 import pytest
 
+from broker.peers import Caller, Hint, Identity, NotCoordinator, QueueName
 from broker.slot import Slot
-from broker.thrift.service import (
-    Caller,
-    Hint,
-    Identity,
-    NotCoordinator,
-    QueueName,
-)
 from tests.unit.thrift.memory_service import MemorySlotService
 from tests.unit.thrift.network import HOST, calling, serving
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import pytest
 
 from broker.errors import CoordinationError
-from broker.slot import Slot
-from broker.thrift import convert, idl
-from broker.thrift.service import (
+from broker.peers import (
     Caller,
     Demand,
     Fence,
@@ -20,6 +18,8 @@ from broker.thrift.service import (
     Unauthorized,
     Unavailable,
 )
+from broker.slot import Slot
+from broker.thrift import convert, idl
 from broker.thrift.wire import REPLY, MessageReader
 
 MOST = (1 << 63) - 1

@@ -9,9 +9,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from broker.errors import StoreUnavailable
+from broker.peers import Caller, Demand, NotCoordinator, QueueName, Supply, Unavailable
 from broker.thrift import idl
 from broker.thrift.handlers import ADMITTING, HANDLERS
-from broker.thrift.service import Caller, Demand, NotCoordinator, QueueName, Supply, Unavailable
 from tests.unit.thrift.memory_service import MemorySlotService
 from tests.unit.thrift.network import calling, raw_peer, serving
 from tests.unit.thrift.octets import (

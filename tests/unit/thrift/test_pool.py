@@ -8,17 +8,9 @@ from collections.abc import Awaitable
 
 import pytest
 
+from broker.peers import Caller, Demand, Fence, Identity, PeerUnreachable, QueueName, Unavailable
 from broker.slot import Slot
 from broker.thrift.server import ThriftServer
-from broker.thrift.service import (
-    Caller,
-    Demand,
-    Fence,
-    Identity,
-    PeerUnreachable,
-    QueueName,
-    Unavailable,
-)
 from tests.support.clock import FakeClock
 from tests.support.ports import quiet_port
 from tests.unit.thrift.memory_service import MemorySlotService

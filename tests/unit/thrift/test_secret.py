@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from broker.peers import Unauthorized
 from broker.thrift.secret import Admission, SharedSecret, check_server, new_nonce
-from broker.thrift.service import Unauthorized
 
 SECRET = SharedSecret("0123456789abcdef")
 CLIENT_NONCE = b"c" * 32

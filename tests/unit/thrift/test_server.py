@@ -10,9 +10,9 @@ import uvloop
 from structlog.testing import capture_logs
 
 from broker.errors import CoordinationError
+from broker.peers import Caller, QueueName
 from broker.slot import Slot
 from broker.thrift.server import ThriftServer
-from broker.thrift.service import Caller, QueueName
 from tests.unit.thrift.memory_service import MemorySlotService
 from tests.unit.thrift.network import HOST, calling, raw_peer, serving
 from tests.unit.thrift.octets import (

@@ -89,7 +89,6 @@ async def engine(driver: FakeDriver, pauses: list[float]) -> AsyncIterator[Engin
     ("failure", "raised"),
     [
         (Failure.LOST, StoreUnavailable),
-        (Failure.ELSEWHERE, StoreUnavailable),
         (Failure.BUSY, StoreUnavailable),
         (Failure.CONFLICT, StoreUnavailable),
         (Failure.FULL, StoreFull),

@@ -1,13 +1,11 @@
-"""What nodes ask of each other, in this broker's words: values, errors and the port of the slot service (design §5).
+"""What nodes ask of each other, as values (design §5): who calls, on whose power, and for which queue.
 
 Knows slots and names of queues and nodes; knows neither Thrift nor a socket, neither who answers nor how.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from broker.errors import CoordinationError
 from broker.slot import Slot
@@ -109,53 +107,10 @@ class PeerUnreachable(CoordinationError):
     """No answer came, so nobody knows whether the call was done."""
 
 
-class SlotService(Protocol):
-    """The coordinator, as the other nodes see it, and what every node answers.
+@dataclass(frozen=True, slots=True)
+class QueueCount:
+    """How many ready messages and consumers a queue has somewhere."""
 
-    Every call may raise `NotCoordinator`, `Unauthorized` and `Unavailable`, and `PeerUnreachable` when the service is
-    on another node. Every call may be repeated.
-    """
-
-    async def get_slot(self, queue: QueueName, caller: Caller) -> Grant | None:
-        """Assign the oldest slot of the queue to the caller, or return None if there is none."""
-        ...
-
-    async def submit_slot(self, queue: QueueName, slot: Slot, local_safe_zone: int, caller: Caller) -> None:
-        """Take over a closed window: its messages are in the store."""
-        ...
-
-    async def delete_slot(self, queue: QueueName, slot: Slot, caller: Caller) -> bool:
-        """Forget a slot that is empty; False when it must be asked again later."""
-        ...
-
-    async def return_slots(self, queue: QueueName, caller: Caller) -> None:
-        """Take back every slot of the queue that the caller was assigned to."""
-        ...
-
-    async def exchange_safe_zones(self, message_id: int, caller: Caller) -> int:
-        """Note the smallest id that the caller may still submit, and return the smallest of all nodes."""
-        ...
-
-    async def clear_slots(self, queue: QueueName, caller: Caller) -> None:
-        """Forget every slot of the queue: it was purged."""
-        ...
-
-    async def check_health(self) -> bool:
-        """Answer. Any node does, also one that is not the coordinator."""
-        ...
-
-    async def await_slots(self, hungry: Sequence[Demand], wait_ms: int, caller: Caller) -> Supply:
-        """Return when there are slots for the caller or others want its messages, at the latest after `wait_ms`."""
-        ...
-
-    async def push_events(self, last_event_id: int, caller: Caller) -> int:
-        """Learn that topology events up to this id exist; return the last one applied, once this one is."""
-        ...
-
-    async def hint_resigned(self, resigned: Fence, caller: Caller) -> None:
-        """Learn that this coordinator has resigned: nobody need wait for its lease to run out."""
-        ...
-
-    async def ping(self, caller: Caller) -> Identity:
-        """Say who answers at this address."""
-        ...
+    queue_id: int
+    ready: int
+    consumers: int

@@ -1,0 +1,260 @@
+"""The seams of a cluster: what its nodes ask of the store they share, and of each other.
+
+Knows the values that pass through the seams; knows no implementation. Every port has one contract suite in
+`tests/contract/`, which every implementation passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from broker.cluster import (
+    Beat,
+    Claim,
+    Cursor,
+    EventPage,
+    Lease,
+    Leave,
+    Life,
+    MembershipChange,
+    NodeRow,
+    Register,
+    Renew,
+    Resign,
+    SlotRow,
+)
+from broker.peers import Caller, Demand, Fence, Grant, Identity, QueueCount, QueueName, Supply
+from broker.ports import Registration
+from broker.slot import Slot
+from broker.topology import Change, Topology
+
+
+class ClusterStore(Protocol):
+    """Who coordinates, who is there, and what has changed (reliability.md §3.2–3.4; design §5).
+
+    Every call is one transaction. A bool says whether the row was as the caller had seen it, and so was changed. A call
+    waits for no other work of the store and not for long. It raises `StoreUnavailable` when the store gave no answer:
+    what was asked may have been done, or may still be. A caller that is cancelled has given up in the same way.
+    """
+
+    async def read_lease(self) -> Lease:
+        """Return the lease; epoch 0 without a holder when there never was one."""
+        ...
+
+    async def claim(self, claim: Claim, node_id: str, thrift_host: str, thrift_port: int) -> bool:
+        """Make `node_id` the holder, served at this address, and let the fence pass nobody else from now on."""
+        ...
+
+    async def renew(self, renew: Renew, node_id: str) -> bool:
+        """Move the lease's beat on while `node_id` holds it in that term."""
+        ...
+
+    async def resign(self, resign: Resign, node_id: str) -> None:
+        """Release the lease if `node_id` holds it in that term; the fence stays until the next claim."""
+        ...
+
+    async def own_row(self, node_id: str) -> NodeRow | None:
+        """Return the row of `node_id`, None when there never was one."""
+        ...
+
+    async def register_node(self, register: Register, node_id: str, host: str, port: int) -> bool:
+        """Begin the life `register.incarnation` of `node_id`, which others reach at this address."""
+        ...
+
+    async def beat(self, beat: Beat, node_id: str) -> bool:
+        """Move the beat of `node_id` on while it is UP in that incarnation."""
+        ...
+
+    async def leave(self, leave: Leave, node_id: str) -> None:
+        """End that incarnation of `node_id` if it is UP: STOPPED, with the next fence."""
+        ...
+
+    async def nodes(self) -> Sequence[NodeRow]:
+        """Return the rows of all nodes there ever were, by id, as of one moment."""
+        ...
+
+    async def evict(self, row: NodeRow, epoch: int, term: str) -> bool:
+        """Set a node to DEAD, with the next fence, if it is UP and its incarnation and beat are as in `row`.
+
+        False only when the fence refuses this epoch and term: there is a newer coordinator. A node that has beaten
+        since, or was evicted already, is left as it is, and that is True.
+        """
+        ...
+
+    async def timeline(self, limit: int) -> Sequence[MembershipChange]:
+        """Return the last changes, newest first; each was written in the transaction that made it."""
+        ...
+
+
+class SlotStore(Protocol):
+    """Slots that left the node that published them: each has at most one owner (design §3; reliability.md §3.4).
+
+    The messages of a lane that lie in no slot belong to the node of that lane. Every call is one transaction. It raises
+    `StoreUnavailable` when the store gave no answer: what was asked may have been done. Where `life` acts, it raises
+    `Evicted` when that life is over; where a `fence` is named, `Fenced` when there is a newer coordinator.
+    """
+
+    async def slots(self) -> Sequence[SlotRow]:
+        """Return all slots, by queue, lane and start."""
+        ...
+
+    async def owned(self, life: Life) -> Sequence[SlotRow]:
+        """Return the slots of `life`."""
+        ...
+
+    async def fence(self) -> Fence:
+        """Return the fence as it is: who claims slots by itself names it (reliability.md §3.9)."""
+        ...
+
+    async def assign(self, rows: Sequence[SlotRow], life: Life, fence: Fence) -> Sequence[SlotRow]:
+        """Make `life` the owner of those of `rows` that are free and have the same start and end; return these, owned.
+
+        A life that is over is given none. Repeating it after a lost answer returns what `life` owns already.
+        """
+        ...
+
+    async def cut(
+        self, removed: Sequence[int], kept: Sequence[Slot], given: Sequence[Slot], life: Life
+    ) -> Sequence[SlotRow]:
+        """Replace the slots of `life` that start at `removed` by `kept`, its own, and `given`, free.
+
+        With nothing `removed`, messages of the node's own lane become slots. Returns the free ones. Repeating it after
+        a lost answer changes nothing more.
+        """
+        ...
+
+    async def finish(self, starts: Sequence[int], life: Life) -> Sequence[int]:
+        """Delete those of the slots of `life` of which no message is left; return their starts."""
+        ...
+
+    async def purge(self, queue_id: int) -> int:
+        """Delete every free slot of the queue with its messages; return how many messages there were."""
+        ...
+
+    async def window(self, lane: int, size: int) -> Sequence[Slot]:
+        """Return slots of about `size` messages for all of a lane that lies in none: what its node goes on with."""
+        ...
+
+    async def reclaim(self, fence: Fence, size: int) -> int:
+        """Free the slots of lives that are over, and cut what lies in no slot of lanes where nobody lives into free
+        slots of about `size` messages (for large backlogs more); return how many slots were freed or made.
+
+        They are `maybe_delivered`, but for the lane of a node that left in order and had given everything back.
+        """
+        ...
+
+
+class EventStore(Protocol):
+    """Topology as a cluster's nodes change it together: every change is an event (design §5, reliability.md §3.10)."""
+
+    async def record(self, changes: Sequence[Change], payload: bytes, *, expected: int, token: str, life: Life) -> bool:
+        """Record `changes`, and as the event `expected` + 1 their `payload`, if `expected` is the last event there is.
+
+        True also when this was done before under `token`, which no other change has. False when others were faster:
+        read their events and decide again. Raises `Evicted` when that life is over.
+        """
+        ...
+
+    async def events(self, after: int, limit: int) -> EventPage:
+        """Return the events that follow `after`, ascending and without a gap, at most `limit` of them."""
+        ...
+
+    async def load(self) -> tuple[Topology, int]:
+        """Return all that is recorded, durable or not, and the last event that is in it."""
+        ...
+
+    async def note_cursor(self, life: Life, event_id: int, topology_hash: str) -> None:
+        """Record how far this node has applied events, and the hash of what it has then."""
+        ...
+
+    async def cursors(self) -> Sequence[Cursor]:
+        """Return the cursors of all nodes whose life is not over."""
+        ...
+
+    async def prune(self, keep: int) -> int:
+        """Delete all but the last `keep` events; return how many were deleted."""
+        ...
+
+
+class MemberStore(Protocol):
+    """What a node of a cluster does instead of `NodeStore.register` and `resign`."""
+
+    async def join(self, life: Life) -> Registration:
+        """Begin to write messages in `life`, which must be UP; raises `Evicted` when it is not.
+
+        When no other node is UP, what must not survive goes: queues and exchanges that are not durable, subscriptions,
+        transient messages. From here on batches carry the incarnation of `life`; they fail when it is over, which
+        `ClusterStore.evict`, `leave` and `register_node` bring about.
+        """
+        ...
+
+    async def coordinator_address(self) -> tuple[str, int, Fence] | None:
+        """Return where the holder of the lease answers, and its epoch and term; None when nobody holds it."""
+        ...
+
+
+class SlotService(Protocol):
+    """The coordinator, as the other nodes see it, and what every node answers.
+
+    Every call may raise `NotCoordinator`, `Unauthorized` and `Unavailable`, and `PeerUnreachable` when the service is
+    on another node. Every call may be repeated.
+    """
+
+    async def get_slot(self, queue: QueueName, caller: Caller) -> Grant | None:
+        """Assign the oldest slot of the queue to the caller, or return None if there is none."""
+        ...
+
+    async def submit_slot(self, queue: QueueName, slot: Slot, local_safe_zone: int, caller: Caller) -> None:
+        """Take over a closed window: its messages are in the store."""
+        ...
+
+    async def delete_slot(self, queue: QueueName, slot: Slot, caller: Caller) -> bool:
+        """Forget a slot that is empty; False when it must be asked again later."""
+        ...
+
+    async def return_slots(self, queue: QueueName, caller: Caller) -> None:
+        """Take back every slot of the queue that the caller was assigned to."""
+        ...
+
+    async def exchange_safe_zones(self, message_id: int, caller: Caller) -> int:
+        """Note the smallest id that the caller may still submit, and return the smallest of all nodes."""
+        ...
+
+    async def clear_slots(self, queue: QueueName, caller: Caller) -> None:
+        """Forget every slot of the queue: it was purged."""
+        ...
+
+    async def check_health(self) -> bool:
+        """Answer. Any node does, also one that is not the coordinator."""
+        ...
+
+    async def await_slots(self, hungry: Sequence[Demand], wait_ms: int, caller: Caller) -> Supply:
+        """Return when there are slots for the caller or others want its messages, at the latest after `wait_ms`."""
+        ...
+
+    async def push_events(self, last_event_id: int, caller: Caller) -> int:
+        """Learn that topology events up to this id exist; return the last one applied, once this one is."""
+        ...
+
+    async def hint_resigned(self, resigned: Fence, caller: Caller) -> None:
+        """Learn that this coordinator has resigned: nobody need wait for its lease to run out."""
+        ...
+
+    async def ping(self, caller: Caller) -> Identity:
+        """Say who answers at this address."""
+        ...
+
+    async def surrender(self, queue: QueueName, messages: int, caller: Caller) -> int:
+        """Close up to about `messages` ready ones that this node's own consumers do not take now into slots that nobody
+        owns, and return how many they are; 0 when there are none.
+        """
+        ...
+
+    async def purge_queue(self, queue: QueueName, caller: Caller) -> int:
+        """Delete every ready message of the queue that lies on this node, and return how many there were."""
+        ...
+
+    async def exchange_counts(self, counts: Sequence[QueueCount], caller: Caller) -> Sequence[QueueCount]:
+        """Note what lies on the caller and who consumes there; return the sums over all other nodes and free slots."""
+        ...
