@@ -1,4 +1,4 @@
-"""The port of the cluster in memory: the verified fake of lease, fence, nodes and timeline.
+"""The port of the cluster in memory: the verified fake of lease, fence, nodes and timeline; and who has which lane.
 
 Knows what the port promises; each call is done at once, as a transaction of a real store is.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from broker.cluster import (
     Beat,
@@ -21,16 +22,54 @@ from broker.cluster import (
     Renew,
     Resign,
 )
+from broker.errors import StoreError
+
+_LANES: Final = 256
+_TIMELINE: Final = 1000
+
+
+@dataclass(slots=True)
+class LaneRow:
+    """The lane of a node, and the life in which that writes: none without an `incarnation`.
+
+    `state` says how the last life ended: `running` (when it did not), `dead`, `stopped`; or that all of the lane has
+    been cut into slots since: `recovered`.
+    """
+
+    lane: int
+    state: str = "stopped"
+    incarnation: str = ""
 
 
 @dataclass(slots=True)
 class ClusterRows:
-    """What the tables of the cluster hold; `fence` is the epoch and term that may write."""
+    """What the tables of the cluster hold; `fence` is the epoch and term that may write, `address` the lease's."""
 
     lease: Lease = field(default_factory=lambda: Lease(0, 0, "", None))
     fence: tuple[int, str] = (0, "")
     nodes: dict[str, NodeRow] = field(default_factory=dict)
     timeline: list[MembershipChange] = field(default_factory=list)
+    lanes: dict[str, LaneRow] = field(default_factory=dict)
+    address: tuple[str, int] = ("", 0)
+
+    def lane_for(self, node_id: str) -> LaneRow:
+        """Return the lane of `node_id`: a new node gets the lowest free one, or inherits one of a node that is gone."""
+        if node_id not in self.lanes:
+            free = set(range(_LANES)).difference(row.lane for row in self.lanes.values())
+            self.lanes[node_id] = LaneRow(min(free)) if free else self._inherited(node_id)
+        return self.lanes[node_id]
+
+    def end_life(self, node_id: str, incarnation: str, state: str) -> None:
+        """Let a life write nothing any more, if it did not end before."""
+        row = self.lanes.get(node_id)
+        if row is not None and row.incarnation == incarnation:
+            row.incarnation, row.state = "", state
+
+    def _inherited(self, node_id: str) -> LaneRow:
+        gone = {name: row for name, row in self.lanes.items() if not row.incarnation}
+        if not gone:
+            raise StoreError(f"node {node_id!r} cannot join: each of the {_LANES} lanes is of a node that lives")
+        return self.lanes.pop(min(gone, key=lambda name: gone[name].lane))
 
 
 class MemoryClusterStore:
@@ -48,7 +87,9 @@ class MemoryClusterStore:
             return False
         rows.lease = Lease(seen.epoch + 1, 0, claim.term, node_id)
         rows.fence = (seen.epoch + 1, claim.term)
+        rows.address = thrift_host, thrift_port
         rows.timeline.append(MembershipChange(ChangeType.COORDINATOR_CHANGED, node_id, claim.term, node_id))
+        del rows.timeline[:-_TIMELINE]
         return True
 
     async def renew(self, renew: Renew, node_id: str) -> bool:
@@ -73,6 +114,8 @@ class MemoryClusterStore:
             return False
         fence = 1 if seen is None else seen.fence + 1
         rows.nodes[node_id] = NodeRow(node_id, register.incarnation, fence, 0, NodeState.UP, host, port)
+        if row is not None:
+            rows.end_life(node_id, row.incarnation, "dead")
         if row is not None and row.state is NodeState.UP:
             rows.timeline.append(_removed(row, node_id))
         rows.timeline.append(MembershipChange(ChangeType.MEMBER_ADDED, node_id, register.incarnation, node_id))
@@ -91,6 +134,7 @@ class MemoryClusterStore:
         row = rows.nodes.get(node_id)
         if row is not None and _is_up(row, leave.incarnation):
             rows.nodes[node_id] = replace(row, state=NodeState.STOPPED, fence=row.fence + 1)
+            rows.end_life(node_id, row.incarnation, "stopped")
             rows.timeline.append(_removed(row, node_id))
 
     async def nodes(self) -> list[NodeRow]:
@@ -104,6 +148,7 @@ class MemoryClusterStore:
         now = rows.nodes.get(row.node_id)
         if now is not None and _is_up(now, row.incarnation) and now.beat == row.beat:
             rows.nodes[row.node_id] = replace(now, state=NodeState.DEAD, fence=now.fence + 1)
+            rows.end_life(row.node_id, row.incarnation, "dead")
             coordinator = rows.lease.holder if rows.lease.term == term else None
             rows.timeline.append(_removed(now, coordinator))
         return True

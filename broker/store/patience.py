@@ -73,7 +73,7 @@ class PatientStore:
     """
 
     def __init__(self, store: Store, patience: Patience | None = None) -> None:
-        self._store = store
+        self.store = store
         self._patience = patience or Patience(
             "the store could not do what was asked for, will retry", delay=0.1, delay_max=1.0
         )
@@ -82,31 +82,31 @@ class PatientStore:
 
     async def write(self, batch: Batch) -> None:
         try:
-            await self._store.write(batch)
+            await self.store.write(batch)
         except StoreUnavailable as error:
             self.write_failure = error
             raise
 
     async def probe(self) -> float:
-        return await self._store.probe()
+        return await self.store.probe()
 
     async def read(self, queue: StorageQueue, slot: Slot, limit: int, limit_bytes: int) -> list[Message]:
-        return await self._patience.until_done(lambda: self._store.read(queue, slot, limit, limit_bytes))
+        return await self._patience.until_done(lambda: self.store.read(queue, slot, limit, limit_bytes))
 
     async def backlog(self) -> list[Slot]:
-        return await self._patience.until_done(self._store.backlog)
+        return await self._patience.until_done(self.store.backlog)
 
     async def mark_redelivered(self, messages: Sequence[Message]) -> None:
-        await self._patience.until_done(lambda: self._store.mark_redelivered(messages))
+        await self._patience.until_done(lambda: self.store.mark_redelivered(messages))
 
     async def load(self) -> Topology:
-        return await self._patience.until_done(self._store.load)
+        return await self._patience.until_done(self.store.load)
 
     async def record(self, changes: Sequence[Change]) -> None:
-        await self._patience.until_done(lambda: self._store.record(changes))
+        await self._patience.until_done(lambda: self.store.record(changes))
 
     async def reserve_queue_ids(self, count: int) -> tuple[int, int]:
-        return await self._patience.until_done(lambda: self._store.reserve_queue_ids(count))
+        return await self._patience.until_done(lambda: self.store.reserve_queue_ids(count))
 
 
 class ClientTurns:

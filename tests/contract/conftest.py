@@ -9,6 +9,7 @@ import pytest
 
 from broker.ports import Store
 from tests.contract.harness import Harness, empty, memory_maker, server_maker, sqlite_maker
+from tests.contract.nodes import Nodes
 from tests.support.databases import DatabaseServer
 
 KINDS = ("memory", "sqlite", "mariadb", "postgresql")
@@ -34,15 +35,31 @@ def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Calla
     yield from store_maker(request.param, request, tmp_path)
 
 
-def store_maker(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Store]]:
-    """Yield what makes stores of one kind, and empty them afterwards."""
+@pytest.fixture(params=KINDS)
+def make_shared_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Store]]:
+    """Makes stores over the same data for the nodes of a cluster."""
+    yield from store_maker(request.param, request, tmp_path, is_shared=True)
+
+
+@pytest.fixture
+async def nodes(make_shared_store: Callable[[], Store], request: pytest.FixtureRequest) -> AsyncIterator[Nodes]:
+    """A cluster without nodes yet."""
+    made = Nodes(make_shared_store, is_single=request.node.callspec.params["make_shared_store"] == "sqlite")
+    yield made
+    await made.close()
+
+
+def store_maker(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path, *, is_shared: bool = False
+) -> Iterator[Callable[[], Store]]:
+    """Yield what makes stores of one kind, and empty them afterwards; SQLite's are never shared."""
     if kind == "memory":
-        yield memory_maker(tmp_path)
+        yield memory_maker(tmp_path, is_shared=is_shared)
     elif kind == "sqlite":
         yield sqlite_maker(tmp_path)
     else:
         server, database = request.getfixturevalue(f"{kind}_database")
-        yield server_maker(server, database)
+        yield server_maker(server, database, is_shared=is_shared)
         empty(server, database)
 
 

@@ -95,9 +95,9 @@ def message(
     return made
 
 
-def server_maker(server: DatabaseServer, database: str) -> Callable[[], Store]:
+def server_maker(server: DatabaseServer, database: str, *, is_shared: bool = False) -> Callable[[], Store]:
     pool = PoolConfiguration(url=server.jdbc_url(database))
-    return lambda: server_store(pool)
+    return lambda: server_store(pool, is_shared=is_shared)
 
 
 def own_connection(server: DatabaseServer, database: str, deadline: float = 10.0) -> OwnConnection:
@@ -115,12 +115,14 @@ def empty(server: DatabaseServer, database: str) -> None:
         columns = f"ANCHOR,EPOCH,TERM,{counters}".replace(",", f"{mark},{mark}")
         values = f"1,0,''{',0' * len(counters.split(','))}"
         script += f"INSERT INTO {mark}{table}{mark} ({mark}{columns}{mark}) VALUES ({values});"
+    head = f"{mark}ANCHOR{mark},{mark}EVENT_ID{mark},{mark}TOKEN{mark}"
+    script += f"INSERT INTO {mark}MB_CLUSTER_EVENT_HEAD{mark} ({head}) VALUES (1,0,'');"
     server.sql(script, database)
 
 
-def memory_maker(_: Path) -> Callable[[], Store]:
+def memory_maker(_: Path, *, is_shared: bool = False) -> Callable[[], Store]:
     state = MemoryState()
-    return lambda: MemoryStore(state)
+    return lambda: MemoryStore(state, is_shared=is_shared)
 
 
 def sqlite_maker(directory: Path) -> Callable[[], Store]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from broker.cluster import (
@@ -16,6 +18,7 @@ from broker.cluster import (
     Resign,
 )
 from broker.errors import StoreError
+from broker.ports import Store
 from tests.contract.cluster_calls import NEVER_HELD, beat, claim, register, renew, up
 from tests.contract.harness import Harness, server_maker
 from tests.contract.test_schema import NAMES
@@ -80,7 +83,8 @@ async def test_only_who_holds_the_lease_renews_or_resigns_it(harness: Harness) -
     assert await cluster.read_lease() == Lease(1, 0, "t1", "a")
 
 
-async def test_a_cluster_survives_a_restart(harness: Harness) -> None:
+async def test_a_cluster_survives_a_restart(make_shared_store: Callable[[], Store]) -> None:
+    harness = await Harness.start(make_shared_store)
     await claim(harness.store.cluster, NEVER_HELD, "t1", "a")
     await renew(harness.store.cluster, 1, "t1", "a")
     await register(harness.store.cluster, "a", "a1")
@@ -94,6 +98,7 @@ async def test_a_cluster_survives_a_restart(harness: Harness) -> None:
     assert len(await cluster.timeline(100)) == 2
     assert not await claim(cluster, NEVER_HELD, "t2", "b")
     assert await cluster.evict(up("a", "a1", beat=1), 1, "t1")
+    await harness.store.close()
 
 
 async def test_nodes_have_names_of_all_characters(harness: Harness) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import create_mock_engine
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.schema import SchemaItem
 
-from broker.cluster import Register
+from broker.cluster import Leave, Register
 from broker.config.datasources import PoolConfiguration
 from broker.errors import ConfigError
 from broker.ports import Store
@@ -63,7 +63,7 @@ _POSTGRESQL_SHAPE = """
       LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
      WHERE c.relkind = 'r' AND c.relname LIKE 'MB%' ORDER BY 1, 2;
     SELECT indexdef FROM pg_indexes WHERE tablename LIKE 'MB%' ORDER BY 1;
-    SELECT conrelid::regclass, conname, contype, pg_get_constraintdef(oid)
+    SELECT conrelid::regclass::text, conname, contype, pg_get_constraintdef(oid)
       FROM pg_constraint WHERE conrelid::regclass::text LIKE '"MB%' ORDER BY 1, 2;
 """
 
@@ -272,6 +272,7 @@ async def holds_every_name(database: Database) -> None:
     await store.record([VirtualHostCreated("/"), *(QueueDeclared(queue) for queue in queues)])
     for name in NAMES:
         assert await store.cluster.register_node(Register(None, "life", 0.0, 0.0), name, name, 5672)
+        await store.cluster.leave(Leave("life"), name)
     await store.resign()
     await store.close()
 

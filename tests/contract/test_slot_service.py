@@ -10,7 +10,19 @@ from dataclasses import dataclass
 import pytest
 
 from broker.cluster_ports import SlotService
-from broker.peers import Caller, Demand, Fence, Grant, Hint, Identity, NotCoordinator, QueueName, Supply, Unavailable
+from broker.peers import (
+    Caller,
+    Demand,
+    Fence,
+    Grant,
+    Hint,
+    Identity,
+    NotCoordinator,
+    QueueCount,
+    QueueName,
+    Supply,
+    Unavailable,
+)
 from broker.slot import Slot
 from tests.unit.thrift.memory_service import MemorySlotService
 from tests.unit.thrift.network import SECRET, calling, serving
@@ -181,6 +193,57 @@ async def test_a_hint_says_who_has_resigned(way: str) -> None:
 async def test_a_ping_is_answered_with_who_is_there(way: str) -> None:
     async with reached(way) as there:
         assert await there.service.ping(ALICE) == Identity("node-1", "life-1", FENCE)
+
+
+async def test_a_node_surrenders_what_it_has_of_what_is_asked_for(way: str) -> None:
+    async with reached(way) as there:
+        there.memory.ready["заказы"] = 70
+
+        assert await there.service.surrender(QUEUE, 50, ALICE) == 50
+        assert await there.service.surrender(QUEUE, 50, ALICE) == 20
+        assert await there.service.surrender(QUEUE, 50, ALICE) == 0
+
+
+async def test_a_purge_says_how_many_messages_there_were(way: str) -> None:
+    async with reached(way) as there:
+        there.memory.ready["заказы"] = (1 << 31) + 1
+
+        assert await there.service.purge_queue(QUEUE, ALICE) == (1 << 31) + 1
+        assert await there.service.purge_queue(QUEUE, ALICE) == 0
+
+
+async def test_counts_are_answered_with_the_sums_of_the_others(way: str) -> None:
+    async with reached(way) as there:
+        carol = Caller("carol", "life-c", "r-1")
+
+        assert await there.service.exchange_counts([QueueCount(42, 7, 1), QueueCount(9, 0, 2)], ALICE) == []
+        assert await there.service.exchange_counts([QueueCount(42, 1 << 40, 0)], BOB) == [
+            QueueCount(42, 7, 1),
+            QueueCount(9, 0, 2),
+        ]
+        assert await there.service.exchange_counts([], carol) == [
+            QueueCount(42, (1 << 40) + 7, 1),
+            QueueCount(9, 0, 2),
+        ]
+
+
+async def test_the_counts_of_ten_thousand_queues_fit_into_a_call(way: str) -> None:
+    async with reached(way) as there:
+        counts = [QueueCount(queue_id, 1 << 40, 1000) for queue_id in range(1, 10_001)]
+        await there.service.exchange_counts(counts, ALICE)
+
+        assert await there.service.exchange_counts(counts, BOB) == counts
+
+
+async def test_a_thousand_queues_with_the_longest_names_fit_into_a_long_poll(way: str) -> None:
+    async with reached(way) as there:
+        demands = [Demand(QueueName(f"{number:0255}/{number:0255}", number), 1000) for number in range(1000)]
+        for demand in demands:
+            there.memory.want(demand)
+
+        supply = await there.service.await_slots(demands, 10_000, ALICE)
+
+        assert list(supply.wanted_elsewhere) == demands
 
 
 async def test_a_node_that_is_not_the_coordinator_says_so(way: str) -> None:

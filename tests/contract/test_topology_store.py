@@ -26,7 +26,7 @@ from tests.contract.harness import Harness, Queue, message
 
 SALES = ExchangeRecord("/", "sales", "topic", auto_delete=True, internal=True, arguments=b"\x01aS\x00\x00\x00\x01b")
 AUDIT = ExchangeRecord("/", "audit", "fanout")
-ORDERS = QueueRecord("/", "orders", 7, exclusive=True, auto_delete=True, arguments=b"\x01at\x01")
+ORDERS = QueueRecord("/", "orders", 7, auto_delete=True, arguments=b"\x01at\x01")
 INVOICES = QueueRecord("/", "invoices", 8)
 NEW_ORDERS = BindingRecord("/", "sales", "queue", "orders", "new.#", b"\x01at\x01")
 ALL_SALES = BindingRecord("/", "audit", "exchange", "sales")

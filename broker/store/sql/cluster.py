@@ -9,7 +9,18 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, Select, Table, insert, literal_column, select, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Select,
+    Table,
+    delete,
+    insert,
+    literal_column,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
 from broker.cluster import (
@@ -18,6 +29,7 @@ from broker.cluster import (
     Claim,
     Lease,
     Leave,
+    Life,
     MembershipChange,
     NodeRow,
     NodeState,
@@ -26,6 +38,8 @@ from broker.cluster import (
     Resign,
 )
 from broker.errors import StoreError
+from broker.peers import Fence
+from broker.store.sql.fencing import DEAD, STOPPED, end_life
 from broker.store.sql.schema import FENCE, LEASE, MEMBERSHIP, NODE_HEARTBEAT
 
 _NOW_MS: Final = {
@@ -34,6 +48,8 @@ _NOW_MS: Final = {
     "postgresql": "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)",
 }
 _ANCHOR: Final = 1
+_TIMELINE: Final = 1000
+"""How many entries the timeline has at most after a claim."""
 _N: Final = NODE_HEARTBEAT.c
 
 # The lease
@@ -63,7 +79,7 @@ def claim(connection: Connection, claim: Claim, node_id: str, thrift_host: str, 
         "beat": 0,
         "term": claim.term,
         "node_id": node_id,
-        "last_heartbeat": _now_ms(connection),
+        "last_heartbeat": now_ms(connection),
         "thrift_host": thrift_host,
         "thrift_port": thrift_port,
     }
@@ -75,12 +91,13 @@ def claim(connection: Connection, claim: Claim, node_id: str, thrift_host: str, 
             f"{FENCE.name} is not at epoch {seen.epoch} as {LEASE.name} is: restore both tables from one backup"
         )
     _note(connection, ChangeType.COORDINATOR_CHANGED, node_id, claim.term, node_id)
+    _forget_old_changes(connection)
     return True
 
 
 def renew(connection: Connection, renew: Renew, node_id: str) -> bool:
     """Move the beat on; False when somebody else has the lease, or nobody."""
-    later = {"beat": LEASE.c.beat + 1, "last_heartbeat": _now_ms(connection)}
+    later = {"beat": LEASE.c.beat + 1, "last_heartbeat": now_ms(connection)}
     return _update(connection, LEASE, _is_held(renew.epoch, renew.term, node_id), later)
 
 
@@ -88,6 +105,14 @@ def resign(connection: Connection, resign: Resign, node_id: str) -> None:
     """Leave the lease to whoever claims it first."""
     nobody = {"beat": LEASE.c.beat + 1, "node_id": None, "thrift_host": None, "thrift_port": None}
     _update(connection, LEASE, _is_held(resign.epoch, resign.term, node_id), nobody)
+
+
+def coordinator_address(connection: Connection) -> tuple[str, int, Fence] | None:
+    """Return where the holder of the lease answers; None when nobody holds it."""
+    columns = (LEASE.c.thrift_host, LEASE.c.thrift_port, LEASE.c.epoch, LEASE.c.term)
+    is_held = (LEASE.c.anchor == _ANCHOR) & LEASE.c.node_id.is_not(None)
+    row = connection.execute(select(*columns).where(is_held)).first()
+    return None if row is None else (row.thrift_host, row.thrift_port, Fence(row.epoch, row.term))
 
 
 def _is_held(epoch: int, term: str, node_id: str) -> ColumnElement[bool]:
@@ -117,7 +142,7 @@ def register_node(connection: Connection, register: Register, node_id: str, host
         "fence": 1 if seen is None else seen.fence + 1,
         "beat": 0,
         "state": NodeState.UP.value,
-        "last_heartbeat": _now_ms(connection),
+        "last_heartbeat": now_ms(connection),
         "cluster_agent_host": host,
         "cluster_agent_port": port,
     }
@@ -126,6 +151,8 @@ def register_node(connection: Connection, register: Register, node_id: str, host
             return False
     elif not _update(connection, NODE_HEARTBEAT, _is_life(node_id, seen) & (_N.fence == seen.fence), born):
         return False
+    if seen is not None:
+        end_life(connection, Life(node_id, seen.incarnation), DEAD)
     if seen is not None and seen.state is NodeState.UP:
         _note(connection, ChangeType.MEMBER_REMOVED, node_id, seen.incarnation, node_id)
     _note(connection, ChangeType.MEMBER_ADDED, node_id, register.incarnation, node_id)
@@ -134,7 +161,7 @@ def register_node(connection: Connection, register: Register, node_id: str, host
 
 def beat(connection: Connection, beat: Beat, node_id: str) -> bool:
     """Move the node's beat on; False when this life of it was ended."""
-    later = {"beat": _N.beat + 1, "last_heartbeat": _now_ms(connection)}
+    later = {"beat": _N.beat + 1, "last_heartbeat": now_ms(connection)}
     return _update(connection, NODE_HEARTBEAT, _is_up(node_id, beat.incarnation), later)
 
 
@@ -142,6 +169,7 @@ def leave(connection: Connection, leave: Leave, node_id: str) -> None:
     """End this life of the node, unless it was ended before."""
     stopped = {"state": NodeState.STOPPED.value, "fence": _N.fence + 1}
     if _update(connection, NODE_HEARTBEAT, _is_up(node_id, leave.incarnation), stopped):
+        end_life(connection, Life(node_id, leave.incarnation), STOPPED)
         _note(connection, ChangeType.MEMBER_REMOVED, node_id, leave.incarnation, node_id)
 
 
@@ -153,10 +181,19 @@ def evict(connection: Connection, row: NodeRow, epoch: int, term: str) -> bool:
     is_silent = _is_up(row.node_id, row.incarnation) & (_N.beat == row.beat)
     dead = {"state": NodeState.DEAD.value, "fence": _N.fence + 1}
     if _update(connection, NODE_HEARTBEAT, is_silent, dead):
+        end_life(connection, Life(row.node_id, row.incarnation), DEAD)
         is_of_term = (LEASE.c.anchor == _ANCHOR) & (LEASE.c.term == term)
         coordinator = select(LEASE.c.node_id).where(is_of_term).scalar_subquery()
         _note(connection, ChangeType.MEMBER_REMOVED, row.node_id, row.incarnation, coordinator)
     return True
+
+
+def young_member(connection: Connection, age_ms: int) -> str | None:
+    """Return a node that is UP and has beaten in the last `age_ms` of the database's clock."""
+    is_young = _N.last_heartbeat > now_ms(connection) - age_ms
+    is_up = _N.state == NodeState.UP.value
+    name: str | None = connection.scalar(select(_N.node_id).where(is_up, is_young).order_by(_N.node_id).limit(1))
+    return name
 
 
 def _rows() -> Select[Any]:
@@ -204,9 +241,16 @@ def _note(connection: Connection, change: ChangeType, member_id: str, incarnatio
         "changed_member_id": member_id,
         "incarnation": incarnation,
         "node_id": node_id,
-        "time_stamp": _now_ms(connection),
+        "time_stamp": now_ms(connection),
     }
     connection.execute(insert(MEMBERSHIP).values(entry))
+
+
+def _forget_old_changes(connection: Connection) -> None:
+    m = MEMBERSHIP.c
+    oldest = connection.scalar(select(m.event_id).order_by(m.event_id.desc()).offset(_TIMELINE - 1).limit(1))
+    if oldest is not None:
+        connection.execute(delete(MEMBERSHIP).where(m.event_id < oldest))
 
 
 def _update(connection: Connection, target: Table, where: ColumnElement[bool], values: dict[str, Any]) -> bool:
@@ -214,5 +258,5 @@ def _update(connection: Connection, target: Table, where: ColumnElement[bool], v
     return connection.execute(update(target).where(where).values(values)).rowcount == 1
 
 
-def _now_ms(connection: Connection) -> ColumnElement[int]:
+def now_ms(connection: Connection) -> ColumnElement[int]:
     return literal_column(_NOW_MS[connection.dialect.name], BigInteger)

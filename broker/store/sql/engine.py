@@ -23,7 +23,7 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from broker.errors import ConfigError, StoreError, StoreFull, StoreUnavailable
+from broker.errors import BrokerError, ConfigError, StoreError, StoreFull, StoreUnavailable
 
 _log = structlog.get_logger(__name__)
 # The pool writes a traceback for each connection that it cannot close in order; what matters is raised.
@@ -281,7 +281,7 @@ class Engine:
 
     def _failure(self, error: Exception) -> Failure | None:
         """Return the class of `error`, None when it is one of ours already."""
-        if isinstance(error, StoreError | ConfigError):
+        if isinstance(error, BrokerError):
             return None
         if isinstance(error, PoolTimeout):
             return Failure.BUSY

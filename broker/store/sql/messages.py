@@ -10,6 +10,7 @@ from itertools import islice
 
 from sqlalchemy import ColumnElement, Connection, delete, exists, func, literal_column, select, update
 
+from broker.cluster import SlotRow
 from broker.slot import Slot
 from broker.store.rows import add_to_backlog
 from broker.store.sql.schema import CONTENT, METADATA
@@ -20,7 +21,7 @@ _IDS_PER_STATEMENT = 500
 def backlog(connection: Connection) -> list[Slot]:
     """Return one slot per queue and lane that has stored messages: all of them, with exact counts."""
     m = METADATA.c
-    lane = m.message_id.op(">>")(literal_column("10")).op("&")(literal_column("255")).label("lane")
+    lane = _lane().label("lane")
     rows = connection.execute(
         select(m.queue_id, lane, func.min(m.message_id), func.max(m.message_id), func.count()).group_by(
             m.queue_id, lane
@@ -49,10 +50,37 @@ def delete_transient_messages(connection: Connection) -> None:
     _delete_messages(connection, METADATA.c.queue_id < 0)
 
 
-def _delete_messages(connection: Connection, condition: ColumnElement[bool]) -> None:
+def delete_slot_messages(connection: Connection, row: SlotRow) -> int:
+    """Delete every message of a slot, and what content only they named; return how many messages there were."""
+    return _delete_messages(connection, in_slot(row, (row.queue_id, -row.queue_id)))
+
+
+def count_slot_messages(connection: Connection, row: SlotRow) -> int:
+    """Return how many messages of a slot are stored under the queue's own id."""
+    return connection.scalar(select(func.count()).where(in_slot(row, (row.queue_id,)))) or 0
+
+
+def in_slot(row: SlotRow, queue_ids: Sequence[int]) -> ColumnElement[bool]:
+    """Return the condition for the rows of a slot under these ids of its queue."""
+    is_between = METADATA.c.message_id.between(row.start, row.end)
+    return METADATA.c.queue_id.in_(queue_ids) & is_between & in_lane(row.lane)
+
+
+def in_lane(lane: int) -> ColumnElement[bool]:
+    """Return the condition for the messages of a lane."""
+    return _lane() == lane
+
+
+def _lane() -> ColumnElement[int]:
+    shifted = METADATA.c.message_id.op(">>")(literal_column("10"))
+    return shifted.op("&")(literal_column("255"))
+
+
+def _delete_messages(connection: Connection, condition: ColumnElement[bool]) -> int:
     named = select(METADATA.c.content_id).where(condition, METADATA.c.content_id.is_not(None)).distinct()
     content_ids = iter(connection.scalars(named).all())
-    connection.execute(delete(METADATA).where(condition))
+    count = connection.execute(delete(METADATA).where(condition)).rowcount
     is_named = exists().where(METADATA.c.content_id == CONTENT.c.message_id)
     while part := list(islice(content_ids, _IDS_PER_STATEMENT)):
         connection.execute(delete(CONTENT).where(CONTENT.c.message_id.in_(part), ~is_named))
+    return count

@@ -10,37 +10,46 @@ from typing import Final
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
+from broker.errors import StoreError
 from broker.ports import Registration
+from broker.store.sql.fencing import DEAD, RUNNING, STOPPED
 from broker.store.sql.messages import delete_transient_messages
-from broker.store.sql.schema import LAST_PUBLISHED_ID, METADATA, NODE, SEQUENCE, STORE_STATUS
+from broker.store.sql.schema import LAST_PUBLISHED_ID, METADATA, NODE, SEQUENCE, SLOT, STORE_STATUS
+from broker.store.sql.topology import delete_mortal
 
 QUEUE_IDS_PER_REGISTRATION: Final = 1000
 
 _LANES: Final = 256
-_RUNNING: Final = "running"
-_STOPPED: Final = "stopped"
 _QUEUE_IDS: Final = "queue"
 
 
 def register(connection: Connection, node_id: str, incarnation: str = "") -> Registration:
     """Write `node_id` down as running, its batches counted from 0 under `incarnation`; return what it must know.
 
-    Whoever else is written down as running is not any more: it crashed, and what it left may have been delivered.
+    Whoever else is written down as running is not any more: it crashed, and what it left may have been delivered. What
+    a cluster has left is taken over: its slots with it, but nothing that lives no longer than its nodes.
     """
-    clean = connection.execute(select(NODE.c.node_id).where(NODE.c.state == _RUNNING)).first() is None
-    last_message_id = _last_message_id(connection)
+    clean = not _has_crashed(connection)
+    last_message_id = last_message_id_of_all(connection)
+    connection.execute(delete(SLOT))
+    delete_mortal(connection)
     delete_transient_messages(connection)
-    connection.execute(update(NODE).values(state=_STOPPED))
-    lane = _lane(connection, node_id)
-    running = {"state": _RUNNING, "incarnation": incarnation, "batch": 0}
-    connection.execute(update(NODE).where(NODE.c.node_id == node_id).values(running))
+    connection.execute(update(NODE).values(state=STOPPED, incarnation=""))
+    lane = lane_for(connection, node_id)
+    start(connection, node_id, incarnation)
     first, last = reserve_queue_ids(connection, QUEUE_IDS_PER_REGISTRATION)
     return Registration(lane, last_message_id, first, last, clean)
 
 
+def start(connection: Connection, node_id: str, incarnation: str) -> None:
+    """Write a node that has a lane down as running."""
+    running = {"state": RUNNING, "incarnation": incarnation, "batch": 0}
+    connection.execute(update(NODE).where(NODE.c.node_id == node_id).values(running))
+
+
 def resign(connection: Connection, node_id: str) -> None:
     """Write `node_id` down as stopped in order."""
-    connection.execute(update(NODE).where(NODE.c.node_id == node_id).values(state=_STOPPED))
+    connection.execute(update(NODE).where(NODE.c.node_id == node_id).values(state=STOPPED))
 
 
 def reserve_queue_ids(connection: Connection, count: int) -> tuple[int, int]:
@@ -63,22 +72,36 @@ def probe(connection: Connection, node_id: str) -> None:
         connection.execute(insert(STORE_STATUS).values(node_id=node_id, time_stamp=now_ms))
 
 
-def _last_message_id(connection: Connection) -> int:
+def last_message_id_of_all(connection: Connection) -> int:
     """Return an upper bound of every id of any lane: so it holds also for a lane that had another node before."""
-    recorded: int | None = connection.scalar(select(func.max(LAST_PUBLISHED_ID.c.message_id)))
-    stored: int | None = connection.scalar(select(func.max(METADATA.c.message_id)))
-    return max(recorded or 0, stored or 0)
+    columns = (LAST_PUBLISHED_ID.c.message_id, METADATA.c.message_id, SLOT.c.end_message_id)
+    return max(connection.scalar(select(func.max(column))) or 0 for column in columns)
 
 
-def _lane(connection: Connection, node_id: str) -> int:
-    """Return the node's lane; a new node gets the lowest free one, or that of a stopped node when none is free."""
-    lanes = {str(name): int(lane) for name, lane in connection.execute(select(NODE.c.node_id, NODE.c.lane))}
-    if node_id in lanes:
-        return lanes[node_id]
-    free = set(range(_LANES)) - set(lanes.values())
+def _has_crashed(connection: Connection) -> bool:
+    """Return whether somebody has ended without having put down what was delivered."""
+    is_crashed = select(NODE.c.node_id).where(NODE.c.state.in_((RUNNING, DEAD)))
+    is_uncertain = select(SLOT.c.start_message_id).where(SLOT.c.node_id.is_not(None) | SLOT.c.maybe_delivered.is_(True))
+    return any(connection.execute(found.limit(1)).first() is not None for found in (is_crashed, is_uncertain))
+
+
+def lane_for(connection: Connection, node_id: str) -> int:
+    """Return the node's lane; a new node gets the lowest free one, or inherits that of one that does not live.
+
+    Raises `StoreError` when all lanes are of nodes that live.
+    """
+    columns = (NODE.c.node_id, NODE.c.lane, NODE.c.state, NODE.c.incarnation)
+    rows = {row.node_id: row for row in connection.execute(select(*columns))}
+    if node_id in rows:
+        return int(rows[node_id].lane)
+    free = set(range(_LANES)).difference(row.lane for row in rows.values())
+    lane, state = min(free, default=-1), STOPPED
     if not free:
-        lane, heir_of = min((lane, name) for name, lane in lanes.items())
+        lane, heir_of, state = min(
+            ((row.lane, row.node_id, row.state) for row in rows.values() if not row.incarnation), default=(-1, "", "")
+        )
+        if lane < 0:
+            raise StoreError(f"node {node_id!r} cannot join: each of the {_LANES} lanes is of a node that lives")
         connection.execute(delete(NODE).where(NODE.c.node_id == heir_of))
-        free = {lane}
-    connection.execute(insert(NODE).values(node_id=node_id, lane=min(free), state=_STOPPED))
-    return min(free)
+    connection.execute(insert(NODE).values(node_id=node_id, lane=lane, state=state))
+    return lane

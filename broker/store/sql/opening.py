@@ -10,11 +10,16 @@ from broker.config.datasources import PoolConfiguration
 from broker.errors import ConfigError
 from broker.store.sql.dialect import Dialect
 from broker.store.sql.engine import PoolLimits
-from broker.store.sql.server import ServerStore
+from broker.store.sql.server import CLUSTER_DEADLINE, ServerStore
 
 
-def server_store(datasource: PoolConfiguration) -> ServerStore:
-    """Return a store that is not open yet. Raises `ConfigError` when its driver is not installed."""
+def server_store(
+    datasource: PoolConfiguration, *, cluster_deadline: float = CLUSTER_DEADLINE, is_shared: bool = False
+) -> ServerStore:
+    """Return a store that is not open yet, for a node of a cluster if it `is_shared`.
+
+    A question about the cluster has `cluster_deadline` seconds. Raises `ConfigError` when the driver is not installed.
+    """
     url = datasource.store_url
     options, _ = connection_options(url)
     dialect: Dialect
@@ -39,4 +44,4 @@ def server_store(datasource: PoolConfiguration) -> ServerStore:
         socket_timeout=options.socket_timeout,
         ping_after=datasource.validation_interval_ms / 1000 if datasource.test_on_borrow else None,
     )
-    return ServerStore(dialect, limits)
+    return ServerStore(dialect, limits, cluster_deadline=cluster_deadline, is_shared=is_shared)

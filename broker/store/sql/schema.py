@@ -26,6 +26,7 @@ from sqlalchemy import (
     TypeDecorator,
     UniqueConstraint,
     event,
+    true,
 )
 from sqlalchemy import Table as AnyTable
 from sqlalchemy.types import TypeEngine
@@ -109,8 +110,10 @@ EXCHANGE: Final = Table(
     _column("AUTO_DELETE", Boolean, nullable=False),
     _column("INTERNAL", Boolean, nullable=False),
     _column("ARGUMENTS", LargeBinary(_LONG), nullable=False),
+    _column("DURABLE", Boolean, nullable=False, server_default=true()),
 )
 
+# NODE_ID and INCARNATION are those of the connection that an exclusive queue belongs to.
 QUEUE: Final = Table(
     "MB_QUEUE",
     metadata,
@@ -120,6 +123,9 @@ QUEUE: Final = Table(
     _column("EXCLUSIVE", Boolean, nullable=False),
     _column("AUTO_DELETE", Boolean, nullable=False),
     _column("ARGUMENTS", LargeBinary(_LONG), nullable=False),
+    _column("DURABLE", Boolean, nullable=False, server_default=true()),
+    _column("NODE_ID", _name(), nullable=False, server_default=""),
+    _column("INCARNATION", _name(36), nullable=False, server_default=""),
     UniqueConstraint("vhost", "queue_name", name="MB_QUEUE_NAME_KEY"),
 )
 
@@ -136,6 +142,18 @@ BINDING: Final = Table(
     _column("ROUTING_KEY", _name(), nullable=False),
     _column("ARGUMENTS", LargeBinary(_LONG), nullable=False),
     UniqueConstraint("binding_hash", name="MB_BINDING_HASH_KEY"),
+)
+
+# The nodes on which a queue has consumers, in the order in which they came.
+SUBSCRIPTION: Final = Table(
+    "MB_SUBSCRIPTION",
+    metadata,
+    _column("SUBSCRIPTION_ID", _ID, primary_key=True),
+    _column("QUEUE_ID", BigInteger, nullable=False),
+    _column("NODE_ID", _name(), nullable=False),
+    _column("INCARNATION", _name(36), nullable=False),
+    _column("EXCLUSIVE", Boolean, nullable=False),
+    UniqueConstraint("queue_id", "node_id", "incarnation", name="MB_SUBSCRIPTION_KEY"),
 )
 
 # QUEUE_ID is negative for rows that must not survive a restart. CONTENT_ID names rows of MB_CONTENT; without it the
@@ -170,6 +188,22 @@ CONTENT: Final = Table(
 for _table in (METADATA, CONTENT):
     _storage = DDL(f'ALTER TABLE "{_table.name}" ALTER COLUMN "MESSAGE_CONTENT" SET STORAGE EXTERNAL')  # type: ignore[no-untyped-call]
     event.listen(_table, "after_create", _storage.execute_if(dialect="postgresql"))
+
+# Ranges that left the node that published them; without NODE_ID nobody's yet. A message is in one of them at most.
+SLOT: Final = Table(
+    "MB_SLOT",
+    metadata,
+    _column("START_MESSAGE_ID", _ID, primary_key=True, autoincrement=False),
+    _column("END_MESSAGE_ID", BigInteger, nullable=False),
+    _column("QUEUE_ID", BigInteger, nullable=False),
+    _column("LANE", SmallInteger, nullable=False),
+    _column("MESSAGE_COUNT", BigInteger, nullable=False),
+    _column("MAYBE_DELIVERED", Boolean, nullable=False),
+    _column("HAS_TRANSIENT", Boolean, nullable=False),
+    _column("NODE_ID", _name()),
+    _column("INCARNATION", _name(36)),
+)
+Index("MB_SLOT_QUEUE_ID_INDEX", SLOT.c.queue_id, SLOT.c.lane)
 
 # BATCH counts the node's batches under one INCARNATION: what it holds after a commit tells whether there was one.
 NODE: Final = Table(
@@ -253,4 +287,34 @@ MEMBERSHIP: Final = Table(
     _column("CHANGED_MEMBER_ID", _name(), nullable=False),
     _column("INCARNATION", _name(36), nullable=False),
     _column("TIME_STAMP", BigInteger, nullable=False),
+)
+
+# Topology as it changes. The head is one row, made by the revision: ids are without a gap because it is the last that a
+# change writes (reliability.md §3.10).
+EVENT: Final = Table(
+    "MB_CLUSTER_EVENT",
+    metadata,
+    _column("EVENT_ID", _ID, primary_key=True, autoincrement=False),
+    _column("NODE_ID", _name(), nullable=False),
+    _column("INCARNATION", _name(36), nullable=False),
+    _column("TOKEN", _name(36), nullable=False),
+    _column("PAYLOAD", LargeBinary(_LONG), nullable=False),
+    _column("TIME_STAMP", BigInteger, nullable=False),
+)
+
+EVENT_HEAD: Final = Table(
+    "MB_CLUSTER_EVENT_HEAD",
+    metadata,
+    _column("ANCHOR", Integer, primary_key=True, autoincrement=False),
+    _column("EVENT_ID", BigInteger, nullable=False),
+    _column("TOKEN", _name(36), nullable=False),
+)
+
+EVENT_CURSOR: Final = Table(
+    "MB_EVENT_CURSOR",
+    metadata,
+    _column("NODE_ID", _name(), primary_key=True),
+    _column("INCARNATION", _name(36), nullable=False),
+    _column("EVENT_ID", BigInteger, nullable=False),
+    _column("TOPOLOGY_HASH", _name(64), nullable=False),
 )

@@ -17,18 +17,21 @@ from typing import Any, Final, TypeVar
 import structlog
 from sqlalchemy import Connection
 
-from broker.errors import StoreError, StoreLocked, StoreUnavailable
+from broker.cluster import Life
+from broker.errors import BrokerError, StoreError, StoreLocked, StoreUnavailable
 from broker.message import STORED, TRANSIENT, Message, StorageQueue
 from broker.ports import Batch, Registration
 from broker.slot import Slot
 from broker.store.rows import message_of
+from broker.store.sql import cluster, migrate, nodes, topology
 from broker.store.sql import messages as message_rows
-from broker.store.sql import migrate, nodes, topology
 from broker.store.sql.batch import Rows, rows_of
 from broker.store.sql.cluster_store import SqlClusterStore
 from broker.store.sql.dialect import Dialect, IndexRow, Marker
 from broker.store.sql.engine import Engine, Failure, PoolLimits
+from broker.store.sql.fencing import evicted
 from broker.store.sql.own_connection import OwnConnection
+from broker.store.sql.shared_store import SqlEventStore, SqlMemberStore, SqlSlotStore
 from broker.topology import Change, QueueDeleted, Topology, VirtualHostDeleted
 
 T = TypeVar("T")
@@ -44,6 +47,8 @@ _LOCK_SILENCE: Final = 90.0
 """Seconds after which the lock of a machine that has vanished is free; a probe comes more often."""
 _LONG_DEADLINE: Final = 600.0
 """Seconds for statements whose work nobody can tell beforehand: whole queues, the whole schema."""
+_YOUNG_MS: Final = 30_000
+"""Milliseconds since the last beat of a node within which a broker that would stand alone must expect it to live."""
 CLUSTER_DEADLINE: Final = 2.0
 """Seconds for a question about the cluster: two tries fit into what is left of trust (heartbeatInterval 5 s)."""
 
@@ -57,15 +62,28 @@ class _Page:
 
 
 class ServerStore:
-    """A store in the database that `dialect` connects to."""
+    """A store in the database that `dialect` connects to.
+
+    It is one broker's alone, or `is_shared` by the nodes of a cluster, each of which begins by `members.join` instead
+    of `register`.
+    """
 
     def __init__(
-        self, dialect: Dialect, limits: PoolLimits | None = None, *, cluster_deadline: float = CLUSTER_DEADLINE
+        self,
+        dialect: Dialect,
+        limits: PoolLimits | None = None,
+        *,
+        cluster_deadline: float = CLUSTER_DEADLINE,
+        is_shared: bool = False,
     ) -> None:
         self._dialect = dialect
+        self._is_shared = is_shared
         self._engine = Engine(dialect, limits or PoolLimits())
         self._cluster_connection = OwnConnection(dialect, cluster_deadline)
         self.cluster = SqlClusterStore(self._cluster_connection.run)
+        self.slots = SqlSlotStore(self._work)
+        self.events = SqlEventStore(self._work)
+        self.members = SqlMemberStore(self._work, self._cluster_connection.run, self._on_joined)
         self._description = dialect.where
         self._writing = asyncio.Lock()
         self._writer: Any = None
@@ -73,6 +91,7 @@ class ServerStore:
         self._node_id = ""
         self._lane = 0
         self._incarnation = ""
+        self._life: Life | None = None
         self._number = 0
         self._doubtful: Batch | None = None
         self._found_committed: Batch | None = None
@@ -138,11 +157,20 @@ class ServerStore:
         registration = await self._engine.run(
             lambda connection: nodes.register(connection, node_id, incarnation), deadline=_LONG_DEADLINE
         )
-        self._node_id, self._lane, self._incarnation = node_id, registration.lane, incarnation
+        self._begin(node_id, registration.lane, incarnation)
+        self._life = None
+        return registration
+
+    def _on_joined(self, life: Life, registration: Registration) -> None:
+        self._begin(life.node_id, registration.lane, life.incarnation)
+        self._life = life
+
+    def _begin(self, node_id: str, lane: int, incarnation: str) -> None:
+        """Count batches from 0 under this incarnation."""
+        self._node_id, self._lane, self._incarnation = node_id, lane, incarnation
         self._number = self._high_water = 0
         self._doubtful = self._found_committed = None
         self._engine.is_proven = True
-        return registration
 
     async def resign(self) -> None:
         await self._run(lambda connection: nodes.resign(connection, self._node_id))
@@ -160,21 +188,51 @@ class ServerStore:
     async def _run(self, function: Callable[[Connection], T], rows: int = 0) -> T:
         return await self._engine.run(function, deadline=self._deadline(rows))
 
+    async def _work(self, function: Callable[[Connection], T], *, rows: int = 0, is_long: bool = False) -> T:
+        return await self._engine.run(function, deadline=_LONG_DEADLINE if is_long else self._deadline(rows))
+
     def _deadline(self, rows: int = 0, octets: int = 0) -> float:
         return self._engine.limits.socket_timeout + rows / _ROWS_PER_SECOND + octets / _OCTETS_PER_SECOND
 
     # Opening
 
     async def _open(self) -> None:
-        self._guard = await self._engine.connect()
-        with self._engine.translated(), self._engine.deadline(self._guard, self._deadline() + _LOCK_PATIENCE):
-            self._description = f"{await self._dialect.describe(self._guard)}, {self._dialect.where}"
-            if not await self._dialect.lock(self._guard, "broker", wait=_LOCK_PATIENCE, silence=_LOCK_SILENCE):
-                raise StoreLocked(
-                    f"{self._dialect.where} is in use by another broker; stop it or choose another"
-                    f" (if its machine has vanished: wait {_LOCK_SILENCE:g} s)"
-                )
+        self._guard = await self._locked()
+        if self._is_shared:  # who has the lock for a moment knows that nobody keeps it
+            self._dialect.abort(self._guard)
+            self._guard = await self._engine.connect()
         await self._engine.retrying(self._create_schema)
+        if not self._is_shared:
+            await self._refuse_cluster()
+
+    async def _locked(self) -> Any:
+        """Return a connection that has the lock of a broker that stands alone."""
+        raw = await self._engine.connect()
+        try:
+            with self._engine.translated(), self._engine.deadline(raw, self._deadline() + _LOCK_PATIENCE):
+                self._description = f"{await self._dialect.describe(raw)}, {self._dialect.where}"
+                if not await self._dialect.lock(raw, "broker", wait=_LOCK_PATIENCE, silence=_LOCK_SILENCE):
+                    raise StoreLocked(
+                        f"{self._dialect.where} is in use by another broker{self._outside}; stop it or choose another"
+                        f" (if its machine has vanished: wait {_LOCK_SILENCE:g} s)"
+                    )
+        except BaseException:
+            self._dialect.abort(raw)
+            raise
+        return raw
+
+    @property
+    def _outside(self) -> str:
+        return ", which is not clustered" if self._is_shared else ""
+
+    async def _refuse_cluster(self) -> None:
+        """Raise `StoreLocked` while a node of a cluster lives, or may."""
+        member = await self._run(lambda connection: cluster.young_member(connection, _YOUNG_MS))
+        if member is not None:
+            raise StoreLocked(
+                f"{self._dialect.where} is in use by the node {member!r} of a cluster; stop all its nodes or choose"
+                f" another (if it has crashed: wait {_YOUNG_MS // 1000} s)"
+            )
 
     async def _create_schema(self) -> None:
         """Create the schema or bring it up to date, unless another node is doing that: then wait for it."""
@@ -213,7 +271,7 @@ class ServerStore:
     async def _write_over(self, raw: Any, batch: Batch, rows: Rows) -> None:
         marker = self._marker(self._number + 1)
         if not await self._dialect.begin(raw, marker, rows):
-            raise StoreError(f"another broker has taken over as {self._node_id!r} in {self._dialect.where}")
+            raise self._replaced()
         self._doubtful = batch
         await self._dialect.commit(raw)
         self._doubtful = None
@@ -223,13 +281,19 @@ class ServerStore:
         """Resolve the commit whose answer was lost; return whether `batch` was its, and is done."""
         last = await self._dialect.last_batch(self._writer, self._marker(self._number + 1))
         if last not in (self._number, self._number + 1):
-            raise StoreError(f"another broker has taken over as {self._node_id!r} in {self._dialect.where}")
+            raise self._replaced()
         is_committed = last > self._number
         self._found_committed = self._doubtful if is_committed else None
         self._doubtful = None
         self._number = last
         _log.info("a commit without an answer is resolved", committed=is_committed, batch=last)
         return batch is self._found_committed
+
+    def _replaced(self) -> BrokerError:
+        """Return the error of a node that may not write any more."""
+        if self._life is not None:
+            return evicted(self._life)
+        return StoreError(f"another broker has taken over as {self._node_id!r} in {self._dialect.where}")
 
     def _marker(self, number: int) -> Marker:
         return Marker(self._lane, self._incarnation, number, self._node_id)
@@ -241,9 +305,10 @@ class ServerStore:
         try:
             if self._guard is None:
                 self._guard = await self._engine.connect()
-                with self._engine.translated(), self._engine.deadline(self._guard):
-                    # What fails here is settled by the incarnation: the loser cannot commit.
-                    await self._dialect.lock(self._guard, "broker", wait=0.0, silence=_LOCK_SILENCE)
+                if not self._is_shared:
+                    with self._engine.translated(), self._engine.deadline(self._guard):
+                        # What fails here is settled by the incarnation: the loser cannot commit.
+                        await self._dialect.lock(self._guard, "broker", wait=0.0, silence=_LOCK_SILENCE)
             with self._engine.translated(), self._engine.deadline(self._guard):
                 await self._dialect.probe(self._guard, self._node_id)
         except BaseException:

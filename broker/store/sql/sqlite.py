@@ -19,6 +19,7 @@ import structlog
 from sqlalchemy import Connection, Engine, StaticPool, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
+from broker.cluster import Life
 from broker.errors import StoreError, StoreFull, StoreUnavailable
 from broker.message import TRANSIENT, Message, StorageQueue
 from broker.ports import Batch, Registration
@@ -28,7 +29,9 @@ from broker.store.sql import migrate, nodes, sqlite_read, sqlite_safety, sqlite_
 from broker.store.sql.ballast import NO_ROOM, Ballast
 from broker.store.sql.cluster_store import SqlClusterStore
 from broker.store.sql.content_files import ContentFiles, make_directory, sync_directory
+from broker.store.sql.fencing import check_life
 from broker.store.sql.lock import FileLock
+from broker.store.sql.shared_store import SqlEventStore, SqlMemberStore, SqlSlotStore
 from broker.store.sql.worker import Worker
 from broker.topology import BindingRemoved, Change, ExchangeDeleted, QueueDeleted, Topology, VirtualHostDeleted
 
@@ -79,8 +82,12 @@ class SqliteStore:
         self._opened_by_writer = ExitStack()
         self._opened_by_reader = ExitStack()
         self._node_id = ""
+        self._life: Life | None = None
         self._high_water = 0
         self.cluster = SqlClusterStore(self._run_for_cluster)
+        self.slots = SqlSlotStore(self._work)
+        self.events = SqlEventStore(self._work)
+        self.members = SqlMemberStore(self._work, self._run_for_cluster, self._on_joined)
 
     def describe(self) -> str:
         return f"SQLite {sqlite3.sqlite_version}, {self._path}"
@@ -117,10 +124,13 @@ class SqliteStore:
         high_water = batch.high_water if batch.high_water > self._high_water else 0
         if not batch and not high_water:
             return
-        await self._on_writer(
-            lambda: sqlite_write.write(self._raw, self._files, self._node_id, batch, transient, high_water),
-            grows=bool(batch.inserts),
-        )
+
+        def write() -> None:
+            if self._life is not None:
+                self._check_life(self._life)
+            sqlite_write.write(self._raw, self._files, self._node_id, batch, transient, high_water)
+
+        await self._on_writer(write, grows=bool(batch.inserts))
         self._high_water = max(self._high_water, high_water)
 
     async def read(self, queue: StorageQueue, slot: Slot, limit: int, limit_bytes: int) -> list[Message]:
@@ -150,9 +160,15 @@ class SqliteStore:
     async def register(self, node_id: str) -> Registration:
         registration = await self._in_transaction(lambda connection: nodes.register(connection, node_id))
         self._node_id = node_id
+        self._life = None
         self._high_water = 0
         await self._on_writer(self._recount)
         return registration
+
+    def _on_joined(self, life: Life, registration: Registration) -> None:
+        self._node_id = life.node_id
+        self._life = life
+        self._high_water = 0
 
     async def resign(self) -> None:
         await self._in_transaction(lambda connection: nodes.resign(connection, self._node_id))
@@ -184,6 +200,12 @@ class SqliteStore:
     async def _run_for_cluster(self, function: Callable[[Connection], T], *, repeatable: bool) -> T:
         # This connection is never lost, and so nothing has to be done twice.
         return await self._in_transaction(function)
+
+    async def _work(self, function: Callable[[Connection], T], *, rows: int = 0, is_long: bool = False) -> T:
+        done = await self._in_transaction(function, grows=rows > 0 and not is_long)
+        if is_long:  # it may have deleted messages whose bodies are in files
+            await self._on_writer(self._recount)
+        return done
 
     async def _on_writer(self, function: Callable[[], T], *, grows: bool = False) -> T:
         """Have `function` called by the writer; what `grows` the store must leave the ballast's room alone."""
@@ -249,6 +271,11 @@ class SqliteStore:
         self._read_only = self._opened_by_reader.enter_context(closing(_connect(self._path)))
         for pragma in ("busy_timeout = 5000", "query_only = ON", "cache_size = -16384"):
             self._read_only.execute(f"PRAGMA {pragma}")
+
+    def _check_life(self, life: Life) -> None:
+        # Nobody can come between this and what follows in the same thread.
+        with self._engine.begin() as connection:
+            check_life(connection, life)
 
     def _recount(self) -> None:
         if not self._files.is_empty:

@@ -12,7 +12,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Table, delete, insert, or_, select
 
 from broker.store.sql.messages import delete_queue_messages
-from broker.store.sql.schema import BINDING, EXCHANGE, QUEUE, VIRTUAL_HOST
+from broker.store.sql.schema import BINDING, EXCHANGE, QUEUE, SLOT, SUBSCRIPTION, VIRTUAL_HOST
 from broker.topology import (
     BindingAdded,
     BindingRecord,
@@ -24,6 +24,9 @@ from broker.topology import (
     QueueDeclared,
     QueueDeleted,
     QueueRecord,
+    SubscriptionAdded,
+    SubscriptionRecord,
+    SubscriptionRemoved,
     Topology,
     VirtualHostCreated,
     VirtualHostDeleted,
@@ -33,23 +36,30 @@ from broker.topology import (
 def load(connection: Connection) -> Topology:
     """Return all that is recorded."""
     vhosts = connection.scalars(select(VIRTUAL_HOST.c.vhost).order_by(VIRTUAL_HOST.c.vhost))
-    e, q, b = EXCHANGE.c, QUEUE.c, BINDING.c
+    e, q, b, s = EXCHANGE.c, QUEUE.c, BINDING.c, SUBSCRIPTION.c
     exchanges = connection.execute(
-        select(e.vhost, e.exchange_name, e.exchange_type, e.auto_delete, e.internal, e.arguments).order_by(
+        select(e.vhost, e.exchange_name, e.exchange_type, e.auto_delete, e.internal, e.arguments, e.durable).order_by(
             e.vhost, e.exchange_name
         )
     )
+    owner = (q.node_id, q.incarnation)
     queues = connection.execute(
-        select(q.vhost, q.queue_name, q.queue_id, q.exclusive, q.auto_delete, q.arguments).order_by(q.queue_id)
+        select(q.vhost, q.queue_name, q.queue_id, q.exclusive, q.auto_delete, q.arguments, q.durable, *owner).order_by(
+            q.queue_id
+        )
     )
     bindings = connection.execute(
         select(b.vhost, b.source, b.destination_kind, b.destination, b.routing_key, b.arguments).order_by(b.binding_id)
+    )
+    subscriptions = connection.execute(
+        select(s.queue_id, s.node_id, s.incarnation, s.exclusive).order_by(s.subscription_id)
     )
     return Topology(
         tuple(vhosts),
         tuple(ExchangeRecord(*row) for row in exchanges),
         tuple(QueueRecord(*row) for row in queues),
         tuple(BindingRecord(*row) for row in bindings),
+        tuple(SubscriptionRecord(*row) for row in subscriptions),
     )
 
 
@@ -57,6 +67,18 @@ def record(connection: Connection, changes: Sequence[Change]) -> None:
     """Write `changes` in their order."""
     for change in changes:
         _RECORD[type(change)](connection, change)
+
+
+def delete_mortal(connection: Connection) -> None:
+    """Delete what lives no longer than the nodes that know it: what is not durable or is exclusive; subscriptions."""
+    q, e = QUEUE.c, EXCHANGE.c
+    queues = select(q.vhost, q.queue_name, q.queue_id).where(or_(q.durable.is_(False), q.exclusive.is_(True)))
+    for vhost, name, queue_id in connection.execute(queues).all():
+        _delete_queue(connection, QueueDeleted(vhost, name, queue_id))
+    exchanges = select(e.vhost, e.exchange_name).where(e.durable.is_(False))
+    for vhost, name in connection.execute(exchanges).all():
+        _delete_exchange(connection, ExchangeDeleted(vhost, name))
+    connection.execute(delete(SUBSCRIPTION))
 
 
 def _insert_new(connection: Connection, target: Table, key: dict[str, Any], others: dict[str, Any]) -> None:
@@ -73,7 +95,7 @@ def _create_virtual_host(connection: Connection, change: VirtualHostCreated) -> 
 def _delete_virtual_host(connection: Connection, change: VirtualHostDeleted) -> None:
     queue_ids = connection.scalars(select(QUEUE.c.queue_id).where(QUEUE.c.vhost == change.name)).all()
     for queue_id in queue_ids:
-        delete_queue_messages(connection, queue_id)
+        _delete_content(connection, queue_id)
     for table in (BINDING, QUEUE, EXCHANGE, VIRTUAL_HOST):
         connection.execute(delete(table).where(table.c.vhost == change.name))
 
@@ -89,6 +111,7 @@ def _declare_exchange(connection: Connection, change: ExchangeDeclared) -> None:
             "auto_delete": exchange.auto_delete,
             "internal": exchange.internal,
             "arguments": exchange.arguments,
+            "durable": exchange.durable,
         },
     )
 
@@ -114,12 +137,15 @@ def _declare_queue(connection: Connection, change: QueueDeclared) -> None:
             "exclusive": queue.exclusive,
             "auto_delete": queue.auto_delete,
             "arguments": queue.arguments,
+            "durable": queue.durable,
+            "node_id": queue.node_id,
+            "incarnation": queue.incarnation,
         },
     )
 
 
 def _delete_queue(connection: Connection, change: QueueDeleted) -> None:
-    delete_queue_messages(connection, change.queue_id)
+    _delete_content(connection, change.queue_id)
     connection.execute(
         delete(BINDING).where(
             BINDING.c.vhost == change.vhost,
@@ -128,6 +154,13 @@ def _delete_queue(connection: Connection, change: QueueDeleted) -> None:
         )
     )
     connection.execute(delete(QUEUE).where(QUEUE.c.vhost == change.vhost, QUEUE.c.queue_name == change.name))
+
+
+def _delete_content(connection: Connection, queue_id: int) -> None:
+    """Delete what lies in a queue and who consumes from it; slots before messages, as everybody locks them."""
+    for table in (SLOT, SUBSCRIPTION):
+        connection.execute(delete(table).where(table.c.queue_id == queue_id))
+    delete_queue_messages(connection, queue_id)
 
 
 def _add_binding(connection: Connection, change: BindingAdded) -> None:
@@ -151,6 +184,18 @@ def _remove_binding(connection: Connection, change: BindingRemoved) -> None:
     connection.execute(delete(BINDING).where(BINDING.c.binding_hash == _hash(change.binding)))
 
 
+def _add_subscription(connection: Connection, change: SubscriptionAdded) -> None:
+    new = change.subscription
+    key = {"queue_id": new.queue_id, "node_id": new.node_id, "incarnation": new.incarnation}
+    _insert_new(connection, SUBSCRIPTION, key, {"exclusive": new.exclusive})
+
+
+def _remove_subscription(connection: Connection, change: SubscriptionRemoved) -> None:
+    s = SUBSCRIPTION.c
+    is_life = (s.node_id == change.node_id) & (s.incarnation == change.incarnation)
+    connection.execute(delete(SUBSCRIPTION).where(s.queue_id == change.queue_id, is_life))
+
+
 def _hash(binding: BindingRecord) -> str:
     """Return one value for all the fields of a binding; each goes in with its length, so that none runs over."""
     names = (binding.vhost, binding.source, binding.destination_kind, binding.destination, binding.routing_key)
@@ -169,4 +214,6 @@ _RECORD: Final[dict[type[Change], Callable[[Connection, Any], None]]] = {
     QueueDeleted: _delete_queue,
     BindingAdded: _add_binding,
     BindingRemoved: _remove_binding,
+    SubscriptionAdded: _add_subscription,
+    SubscriptionRemoved: _remove_subscription,
 }

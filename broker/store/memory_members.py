@@ -1,0 +1,68 @@
+"""How a node of a cluster begins to write, in memory: the verified fake of that port.
+
+Knows what the port promises; each call is done at once, as a transaction of a real store is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from broker.cluster import Life
+from broker.errors import Evicted
+from broker.peers import Fence
+from broker.ports import Registration
+from broker.store.memory_state import QUEUE_IDS_PER_REGISTRATION, MemoryState
+
+
+class MemoryMemberStore:
+    """Lives in the rows that `opened` gives; `on_joined` is told which writes from now on."""
+
+    def __init__(self, opened: Callable[[], MemoryState], on_joined: Callable[[Life], None]) -> None:
+        self._opened = opened
+        self._on_joined = on_joined
+
+    async def join(self, life: Life) -> Registration:
+        state = self._opened()
+        up = state.lives_up()
+        if life not in up:
+            raise Evicted(f"the life {life.incarnation} of node {life.node_id!r} is over")
+        _end_lives_outside(state, up)
+        lane = state.cluster.lane_for(life.node_id)
+        clean = lane.state == "stopped"
+        lanes = state.cluster.lanes.items()
+        has_others = any(Life(name, row.incarnation) in up for name, row in lanes if name != life.node_id)
+        lane.state, lane.incarnation = "running", life.incarnation
+        last_message_id = state.last_message_id()
+        if not has_others:
+            state.delete_mortal()
+            _recount_transient(state)
+        self._on_joined(life)
+        first, last = state.reserve_queue_ids(QUEUE_IDS_PER_REGISTRATION)
+        return Registration(lane.lane, last_message_id, first, last, clean)
+
+    async def coordinator_address(self) -> tuple[str, int, Fence] | None:
+        cluster = self._opened().cluster
+        if cluster.lease.holder is None:
+            return None
+        return *cluster.address, Fence(cluster.lease.epoch, cluster.lease.term)
+
+
+def _end_lives_outside(state: MemoryState, up: set[Life]) -> None:
+    """End the lives of brokers that stood alone; one that crashed may have delivered whatever there was."""
+    ended = [lane for name, lane in state.cluster.lanes.items() if Life(name, lane.incarnation) not in up]
+    has_crashed = any(lane.state == "running" for lane in ended)
+    for lane in ended:
+        lane.incarnation = ""
+        if has_crashed and lane.state in ("running", "stopped"):
+            lane.state = "dead"
+
+
+def _recount_transient(state: MemoryState) -> None:
+    """Make slots fit to what is left in them after all transient messages have been deleted."""
+    for row in [row for row in state.slots.values() if row.transient]:
+        count = len(state.in_slot(row))
+        if count:
+            state.slots[row.start] = replace(row, count=count, transient=False)
+        else:
+            del state.slots[row.start]

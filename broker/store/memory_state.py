@@ -1,0 +1,123 @@
+"""What a store in memory has made durable: rows as the tables of a database have them.
+
+Knows values; what may be done to them when is the business of the ports over it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from broker.cluster import Cursor, EventRow, Life, NodeState, SlotRow
+from broker.errors import Evicted, Fenced
+from broker.peers import Fence
+from broker.slot import Slot
+from broker.store.memory_cluster import ClusterRows, LaneRow
+from broker.store.memory_topology import Records
+
+QUEUE_IDS_PER_REGISTRATION: Final = 1000
+
+
+@dataclass(slots=True)
+class Row:
+    """A message of the queue `storage_id`, negative for one that must not survive."""
+
+    storage_id: int
+    content_id: int
+    redelivered: bool
+    metadata: bytes
+    payload: bytes
+
+
+@dataclass(slots=True)
+class Event:
+    """An event, and what its author called it."""
+
+    row: EventRow
+    token: str
+
+
+@dataclass(slots=True)
+class MemoryState:
+    """What outlives a store. `holder` is the store that has it open alone, `sharers` are those that share it."""
+
+    rows: dict[int, Row] = field(default_factory=dict)
+    contents: dict[int, bytes] = field(default_factory=dict)
+    records: Records = field(default_factory=Records)
+    high_water: int = 0
+    next_queue_id: int = 1
+    cluster: ClusterRows = field(default_factory=ClusterRows)
+    slots: dict[int, SlotRow] = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
+    last_event: int = 0
+    cursors: dict[str, Cursor] = field(default_factory=dict)
+    holder: Any = None
+    sharers: set[Any] = field(default_factory=set)
+
+    def reserve_queue_ids(self, count: int) -> tuple[int, int]:
+        """Return the first and last of `count` queue ids that were never handed out."""
+        first = self.next_queue_id
+        self.next_queue_id += count
+        return first, first + count - 1
+
+    def last_message_id(self) -> int:
+        """Return an upper bound of every id of any lane."""
+        ends = (row.end for row in self.slots.values())
+        return max(self.high_water, max(self.rows, default=0), max(ends, default=0))
+
+    def delete(self, message_ids: Iterable[int]) -> int:
+        """Delete rows, and content that no row names any more; return how many rows."""
+        gone = [row for key in message_ids if (row := self.rows.pop(key, None)) is not None]
+        orphans = {row.content_id for row in gone if row.content_id}
+        if orphans:
+            for content_id in orphans.difference(row.content_id for row in self.rows.values()):
+                self.contents.pop(content_id, None)
+        return len(gone)
+
+    def in_slot(self, slot: Slot | SlotRow, *, transient: bool = True) -> list[tuple[int, Row]]:
+        """Return the rows of a slot in no order, without `transient` those of the queue's own id."""
+        storage_ids = {slot.queue_id, -slot.queue_id} if transient else {slot.queue_id}
+        return [
+            (key, row)
+            for key, row in self.rows.items()
+            if slot.start <= key <= slot.end and row.storage_id in storage_ids and lane_of(key) == slot.lane
+        ]
+
+    def delete_queues(self, queue_ids: Collection[int]) -> None:
+        """Delete the slots and messages of these queues."""
+        self.slots = {start: row for start, row in self.slots.items() if row.queue_id not in queue_ids}
+        self.delete([key for key, row in self.rows.items() if abs(row.storage_id) in queue_ids])
+
+    def delete_mortal(self) -> None:
+        """Delete all that must not survive: of the topology, and transient messages."""
+        self.delete_queues(self.records.delete_mortal())
+        self.delete([key for key, row in self.rows.items() if row.storage_id < 0])
+
+    # Who may write
+
+    def is_alive(self, life: Life) -> bool:
+        """Return whether what this life writes counts."""
+        lane = self.cluster.lanes.get(life.node_id)
+        return lane is not None and bool(lane.incarnation) and lane.incarnation == life.incarnation
+
+    def check_life(self, life: Life) -> LaneRow:
+        """Return the lane of `life`. Raises `Evicted` when it is over."""
+        if not self.is_alive(life):
+            raise Evicted(f"the life {life.incarnation} of node {life.node_id!r} is over")
+        return self.cluster.lanes[life.node_id]
+
+    def lives_up(self) -> set[Life]:
+        """Return the lives that nobody has ended."""
+        rows = self.cluster.nodes.values()
+        return {Life(row.node_id, row.incarnation) for row in rows if row.state is NodeState.UP}
+
+    def pass_fence(self, fence: Fence) -> None:
+        """Raise `Fenced` when there is a newer coordinator."""
+        if self.cluster.fence != (fence.epoch, fence.term):
+            raise Fenced(f"epoch {fence.epoch} is over: there is a newer coordinator")
+
+
+def lane_of(message_id: int) -> int:
+    """Return the lane of a message id."""
+    return message_id >> 10 & 255

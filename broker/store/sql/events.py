@@ -1,0 +1,157 @@
+"""Topology as events: plain functions over a connection, for every dialect.
+
+Knows SQLAlchemy Core; knows no driver. The caller holds the transaction. The head is the last row that a change writes,
+so ids become visible in their order and without a gap (reliability.md §3.10).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from sqlalchemy import Connection, delete, func, insert, select, true, update
+from sqlalchemy.exc import IntegrityError
+
+from broker.cluster import Cursor, EventPage, EventRow, Life
+from broker.errors import StoreError
+from broker.store.sql import topology
+from broker.store.sql.cluster import now_ms
+from broker.store.sql.fencing import check_life
+from broker.store.sql.schema import EVENT, EVENT_CURSOR, EVENT_HEAD, NODE
+from broker.topology import Change, Topology
+
+_ANCHOR: Final = 1
+_E: Final = EVENT.c
+_H: Final = EVENT_HEAD.c
+
+
+def record(
+    connection: Connection, changes: Sequence[Change], payload: bytes, *, expected: int, token: str, life: Life
+) -> bool:
+    """Record `changes` as the event `expected` + 1; False, and nothing done, when that is another one."""
+    check_life(connection, life)
+    if _last_event(connection) != expected:
+        return _is_recorded(connection, expected + 1, token)
+    # Not as a context: after a deadlock there is no savepoint to go back to, and the whole transaction is done again.
+    savepoint = connection.begin_nested()
+    try:
+        topology.record(connection, changes)
+        _insert_event(connection, expected + 1, payload, token, life)
+        is_first = _move_head(connection, expected, token)
+    except IntegrityError:
+        # Somebody has written the same row and committed: it was not seen before, but its event is there now.
+        savepoint.rollback()
+        if _last_event(connection) == expected:
+            raise
+        is_first = False
+    else:
+        if is_first:
+            savepoint.commit()
+        else:
+            savepoint.rollback()
+    return is_first or _is_recorded(connection, expected + 1, token)
+
+
+def events(connection: Connection, after: int, limit: int) -> EventPage:
+    """Return the events that follow `after`, in one statement: so they are of one moment."""
+    page = (
+        select(_E.event_id, _E.node_id, _E.incarnation, _E.payload)
+        .where(_E.event_id > after)
+        .order_by(_E.event_id)
+        .limit(limit)
+        .subquery()
+    )
+    oldest = select(func.min(_E.event_id)).scalar_subquery()
+    rows = connection.execute(
+        select(_H.event_id, oldest, page)
+        .select_from(EVENT_HEAD.outerjoin(page, true()))
+        .where(_H.anchor == _ANCHOR)
+        .order_by(page.c.event_id)
+    ).all()
+    if not rows:
+        raise _headless()
+    last, first = rows[0][:2]
+    found = [
+        EventRow(event_id, Life(node_id, incarnation), payload)
+        for _, _, event_id, node_id, incarnation, payload in rows
+        if event_id is not None
+    ]
+    if first is None:
+        first = last + 1 if last else 0
+    return EventPage(last, first, found)
+
+
+def load(connection: Connection) -> tuple[Topology, int]:
+    """Return all that is recorded and the last event in it; no event is recorded meanwhile."""
+    last = connection.scalar(select(_H.event_id).where(_H.anchor == _ANCHOR).with_for_update(read=True))
+    if last is None:
+        raise _headless()
+    return topology.load(connection), last
+
+
+def note_cursor(connection: Connection, life: Life, event_id: int, topology_hash: str) -> None:
+    """Write down how far `life` is, unless it is over."""
+    is_life = (NODE.c.node_id == life.node_id) & (NODE.c.incarnation == life.incarnation)
+    if connection.scalar(select(NODE.c.lane).where(is_life)) is None:
+        return
+    cursor = {"incarnation": life.incarnation, "event_id": event_id, "topology_hash": topology_hash}
+    is_own = EVENT_CURSOR.c.node_id == life.node_id
+    if not connection.execute(update(EVENT_CURSOR).where(is_own).values(cursor)).rowcount:
+        connection.execute(insert(EVENT_CURSOR).values(node_id=life.node_id, **cursor))
+
+
+def cursors(connection: Connection) -> list[Cursor]:
+    """Return the cursors of lives that are not over, by node."""
+    alive = {(name, life) for name, life in connection.execute(select(NODE.c.node_id, NODE.c.incarnation))}
+    c = EVENT_CURSOR.c
+    rows = connection.execute(select(c.node_id, c.incarnation, c.event_id, c.topology_hash).order_by(c.node_id))
+    return [
+        Cursor(Life(node_id, incarnation), event_id, topology_hash)
+        for node_id, incarnation, event_id, topology_hash in rows
+        if (node_id, incarnation) in alive
+    ]
+
+
+def prune(connection: Connection, keep: int) -> int:
+    """Delete all but the last `keep` events."""
+    return connection.execute(delete(EVENT).where(_E.event_id <= _last_event(connection) - keep)).rowcount
+
+
+def lock_head(connection: Connection) -> None:
+    """Let nobody record anything until the commit."""
+    if connection.scalar(select(_H.event_id).where(_H.anchor == _ANCHOR).with_for_update()) is None:
+        raise _headless()
+
+
+def _insert_event(connection: Connection, event_id: int, payload: bytes, token: str, life: Life) -> None:
+    event = {
+        "event_id": event_id,
+        "node_id": life.node_id,
+        "incarnation": life.incarnation,
+        "token": token,
+        "payload": payload,
+        "time_stamp": now_ms(connection),
+    }
+    connection.execute(insert(EVENT).values(event))
+
+
+def _move_head(connection: Connection, expected: int, token: str) -> bool:
+    is_expected = (_H.anchor == _ANCHOR) & (_H.event_id == expected)
+    moved = {"event_id": expected + 1, "token": token}
+    return connection.execute(update(EVENT_HEAD).where(is_expected).values(moved)).rowcount == 1
+
+
+def _last_event(connection: Connection) -> int:
+    last: int | None = connection.scalar(select(_H.event_id).where(_H.anchor == _ANCHOR))
+    if last is None:
+        raise _headless()
+    return last
+
+
+def _is_recorded(connection: Connection, event_id: int, token: str) -> bool:
+    """Return whether this event is the one of `token`."""
+    return connection.scalar(select(_E.token).where(_E.event_id == event_id)) == token
+
+
+def _headless() -> StoreError:
+    return StoreError(f"the table {EVENT_HEAD.name} has lost its row: restore it and {EVENT.name} from one backup")

@@ -1,0 +1,74 @@
+"""Who may write: a node while its life lasts, a coordinator until the next one has claimed (reliability.md §3.4).
+
+Knows the rows that a transaction must have locked before it uses a power, in this order: fence, node, slots, messages.
+Knows SQLAlchemy Core; knows no driver. The caller holds the transaction.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import Connection, select, update
+
+from broker.cluster import Life
+from broker.errors import Evicted, Fenced, StoreError
+from broker.peers import Fence
+from broker.store.sql.schema import FENCE, NODE
+
+DEAD: Final = "dead"
+RUNNING: Final = "running"
+STOPPED: Final = "stopped"
+RECOVERED: Final = "recovered"
+"""The lives of a lane: one that crashed, lasts, left in order; and a lane of which all has been cut into slots."""
+
+_ANCHOR: Final = 1
+
+
+def read_fence(connection: Connection) -> Fence:
+    """Return the fence as it is. Raises `StoreError` when its row is gone."""
+    row = connection.execute(select(FENCE.c.epoch, FENCE.c.term).where(FENCE.c.anchor == _ANCHOR)).first()
+    if row is None:
+        raise StoreError(f"the table {FENCE.name} has lost its row: restore it from a backup")
+    return Fence(*row)
+
+
+def check_fence(connection: Connection, fence: Fence) -> None:
+    """Raise `Fenced` when there is a newer coordinator already; one may still come before the commit."""
+    if read_fence(connection) != fence:
+        raise Fenced(f"epoch {fence.epoch} is over: there is a newer coordinator")
+
+
+def pass_fence(connection: Connection, fence: Fence) -> None:
+    """Keep every other coordinator out until the commit, or raise `Fenced`."""
+    is_ours = (FENCE.c.anchor == _ANCHOR) & (FENCE.c.epoch == fence.epoch) & (FENCE.c.term == fence.term)
+    if connection.execute(update(FENCE).where(is_ours).values(sequence=FENCE.c.sequence + 1)).rowcount != 1:
+        raise Fenced(f"epoch {fence.epoch} is over: there is a newer coordinator")
+
+
+def lane_of(connection: Connection, life: Life, *, alone: bool = False) -> int | None:
+    """Return the lane of `life`, which lasts until the commit then; None when it is over.
+
+    With `alone` nothing else is done in this life meanwhile, neither what an earlier try may still be doing.
+    """
+    is_life = (NODE.c.node_id == life.node_id) & (NODE.c.incarnation == life.incarnation)
+    lane: int | None = connection.scalar(select(NODE.c.lane).where(is_life).with_for_update(read=not alone))
+    return lane
+
+
+def check_life(connection: Connection, life: Life, *, alone: bool = False) -> int:
+    """Return the lane of `life`, which lasts until the commit then. Raises `Evicted` when it is over."""
+    lane = lane_of(connection, life, alone=alone)
+    if lane is None:
+        raise evicted(life)
+    return lane
+
+
+def end_life(connection: Connection, life: Life, state: str) -> None:
+    """Let `life` write nothing any more, if it did not end before."""
+    is_life = (NODE.c.node_id == life.node_id) & (NODE.c.incarnation == life.incarnation)
+    connection.execute(update(NODE).where(is_life).values(incarnation="", state=state))
+
+
+def evicted(life: Life) -> Evicted:
+    """Return the error for what is asked in a life that is over."""
+    return Evicted(f"the life {life.incarnation} of node {life.node_id!r} is over")

@@ -1,0 +1,120 @@
+"""The ports of what nodes share, over any database: slots, topology as events, and how a node begins to write.
+
+Knows which calls are long; knows neither statement nor driver. Each call is one transaction, and may be done twice:
+every statement below is made for that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol, TypeVar
+
+from sqlalchemy import Connection
+
+from broker.cluster import Cursor, EventPage, Life, SlotRow
+from broker.peers import Fence
+from broker.ports import Registration
+from broker.slot import Slot
+from broker.store.sql import cluster, events, fencing, members, recovery, slots
+from broker.store.sql.cluster_store import Run
+from broker.topology import Change, QueueDeleted, Topology, VirtualHostDeleted
+
+T = TypeVar("T")
+
+
+class Work(Protocol):
+    """Calls a function in a transaction of its own, again after a conflict and after a lost connection.
+
+    `rows` is how many rows it touches, as far as that is known; when it `is_long`, nobody can tell: it reads a whole
+    lane, or deletes whole queues.
+    """
+
+    def __call__(
+        self, function: Callable[[Connection], T], *, rows: int = 0, is_long: bool = False
+    ) -> Awaitable[T]: ...
+
+
+class SqlSlotStore:
+    """Slots in the table of a database."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+
+    async def slots(self) -> list[SlotRow]:
+        return await self._work(slots.slots, is_long=True)
+
+    async def owned(self, life: Life) -> list[SlotRow]:
+        return await self._work(lambda connection: slots.owned(connection, life))
+
+    async def fence(self) -> Fence:
+        return await self._work(fencing.read_fence)
+
+    async def assign(self, rows: Sequence[SlotRow], life: Life, fence: Fence) -> list[SlotRow]:
+        return await self._work(lambda connection: slots.assign(connection, rows, life, fence), rows=len(rows))
+
+    async def cut(
+        self, removed: Sequence[int], kept: Sequence[Slot], given: Sequence[Slot], life: Life
+    ) -> list[SlotRow]:
+        return await self._work(
+            lambda connection: slots.cut(connection, removed, kept, given, life),
+            rows=len(removed) + len(kept) + len(given),
+        )
+
+    async def finish(self, starts: Sequence[int], life: Life) -> list[int]:
+        return await self._work(lambda connection: slots.finish(connection, starts, life), rows=len(starts))
+
+    async def purge(self, queue_id: int) -> int:
+        return await self._work(lambda connection: slots.purge(connection, queue_id), is_long=True)
+
+    async def window(self, lane: int, size: int) -> list[Slot]:
+        return await self._work(lambda connection: recovery.window(connection, lane, size), is_long=True)
+
+    async def reclaim(self, fence: Fence, size: int) -> int:
+        return await self._work(lambda connection: recovery.reclaim(connection, fence, size), is_long=True)
+
+
+class SqlEventStore:
+    """Events, and the topology that they have made, in the tables of a database."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+
+    async def record(self, changes: Sequence[Change], payload: bytes, *, expected: int, token: str, life: Life) -> bool:
+        return await self._work(
+            lambda connection: events.record(connection, changes, payload, expected=expected, token=token, life=life),
+            rows=len(changes),
+            is_long=any(isinstance(change, QueueDeleted | VirtualHostDeleted) for change in changes),
+        )
+
+    async def events(self, after: int, limit: int) -> EventPage:
+        return await self._work(lambda connection: events.events(connection, after, limit), rows=limit)
+
+    async def load(self) -> tuple[Topology, int]:
+        return await self._work(events.load, is_long=True)
+
+    async def note_cursor(self, life: Life, event_id: int, topology_hash: str) -> None:
+        await self._work(lambda connection: events.note_cursor(connection, life, event_id, topology_hash))
+
+    async def cursors(self) -> list[Cursor]:
+        return await self._work(events.cursors)
+
+    async def prune(self, keep: int) -> int:
+        return await self._work(lambda connection: events.prune(connection, keep), is_long=True)
+
+
+class SqlMemberStore:
+    """Lives that write; `on_joined` is told which, before anybody else is."""
+
+    def __init__(self, work: Work, run: Run, on_joined: Callable[[Life, Registration], None]) -> None:
+        self._work = work
+        self._run = run
+        self._on_joined = on_joined
+
+    async def join(self, life: Life) -> Registration:
+        members.check_incarnation(life)
+        registration = await self._work(lambda connection: members.join(connection, life), is_long=True)
+        self._on_joined(life, registration)
+        return registration
+
+    async def coordinator_address(self) -> tuple[str, int, Fence] | None:
+        return await self._run(cluster.coordinator_address, repeatable=True)

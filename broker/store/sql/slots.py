@@ -1,0 +1,183 @@
+"""Slots that left the node that published them: plain functions over a connection, for every dialect.
+
+Knows SQLAlchemy Core; knows no driver. The caller holds the transaction, and rolls all of it back after an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Connection, Select, delete, exists, insert, select, update
+
+from broker.cluster import Life, SlotRow
+from broker.peers import Fence
+from broker.slot import Slot
+from broker.store.slot_ranges import check_apart, check_lane, is_within, new_pieces
+from broker.store.sql.fencing import check_life, lane_of, pass_fence
+from broker.store.sql.messages import count_slot_messages, delete_slot_messages, in_slot
+from broker.store.sql.schema import METADATA, SLOT
+
+_ROWS_PER_STATEMENT: Final = 200
+_S: Final = SLOT.c
+
+
+def slots(connection: Connection) -> list[SlotRow]:
+    """Return all slots, by queue, lane and start."""
+    return _rows(connection, _select().order_by(_S.queue_id, _S.lane, _S.start_message_id))
+
+
+def owned(connection: Connection, life: Life) -> list[SlotRow]:
+    """Return the slots of `life`, by start."""
+    return _rows(connection, _select().where(_is_owned(life)).order_by(_S.start_message_id))
+
+
+def assign(connection: Connection, rows: Sequence[SlotRow], life: Life, fence: Fence) -> list[SlotRow]:
+    """Give those of `rows` that are free and as they were seen to `life`; return these, with what it had already."""
+    pass_fence(connection, fence)
+    if lane_of(connection, life) is None:
+        return []
+    ends = {row.start: row.end for row in rows}
+    found = [row for row in _locked(connection, ends) if row.end == ends[row.start] and row.owner in (None, life)]
+    for starts in _parts(row.start for row in found if row.owner is None):
+        owner = {"node_id": life.node_id, "incarnation": life.incarnation}
+        connection.execute(update(SLOT).where(_S.start_message_id.in_(starts)).values(owner))
+    return [replace(row, owner=life) for row in found]
+
+
+def cut(
+    connection: Connection, removed: Sequence[int], kept: Sequence[Slot], given: Sequence[Slot], life: Life
+) -> list[SlotRow]:
+    """Put `kept` and `given` in the place of what `life` owns of `removed`, or of messages of its lane in no slot.
+
+    A piece whose place is taken, or is not there any more, was made by an earlier try, or its queue has been deleted.
+    """
+    lane = check_life(connection, life, alone=True)
+    pieces = (*kept, *given)
+    check_apart(pieces)
+    taken = [row for row in _locked(connection, removed) if row.owner == life]
+    for starts in _parts(row.start for row in taken):
+        connection.execute(delete(SLOT).where(_S.start_message_id.in_(starts)))
+    own = [slot for slot in pieces if not is_within(slot, taken)]
+    if not removed:
+        check_lane(own, lane, life)
+    new = new_pieces(pieces, taken, lane, list(_neighbours(connection, own)))
+    freed = {slot.start for slot in given}
+    _insert(connection, [slot for slot in new if slot.start not in freed], life)
+    _insert(connection, [slot for slot in new if slot.start in freed], None)
+    ends = {slot.start: slot.end for slot in given}
+    return [row for row in _found(connection, ends) if row.owner is None and row.end == ends[row.start]]
+
+
+def finish(connection: Connection, starts: Sequence[int], life: Life) -> list[int]:
+    """Delete those of `life` of which no message is left; return their starts, and those that are gone already."""
+    found = list(_found(connection, starts))
+    empty = [row.start for row in found if row.owner == life and not has_messages(connection, row)]
+    check_life(connection, life)
+    for part in _parts(empty):
+        connection.execute(delete(SLOT).where(_S.start_message_id.in_(part), _is_owned(life)))
+    kept = {row.start for row in found}.difference(empty)
+    return [start for start in starts if start not in kept]
+
+
+def purge(connection: Connection, queue_id: int) -> int:
+    """Delete every free slot of the queue with its messages; return how many messages there were."""
+    is_free = (_S.queue_id == queue_id) & _S.node_id.is_(None)
+    free = _rows(connection, _select().where(is_free).order_by(_S.start_message_id).with_for_update())
+    count = sum(delete_slot_messages(connection, row) for row in free)
+    for starts in _parts(row.start for row in free):
+        connection.execute(delete(SLOT).where(_S.start_message_id.in_(starts)))
+    return count
+
+
+def recount_transient(connection: Connection) -> None:
+    """Make slots fit to what is left in them after all transient messages have been deleted."""
+    for row in _rows(connection, _select().where(_S.has_transient.is_(True))):
+        is_row = _S.start_message_id == row.start
+        count = count_slot_messages(connection, row)
+        if count:
+            connection.execute(update(SLOT).where(is_row).values(message_count=count, has_transient=False))
+        else:
+            connection.execute(delete(SLOT).where(is_row))
+
+
+def insert_free(connection: Connection, pieces: Sequence[Slot]) -> None:
+    """Make free slots of `pieces`, which lie in none."""
+    _insert(connection, pieces, None)
+
+
+def has_messages(connection: Connection, row: SlotRow) -> bool:
+    """Return whether a message of the slot is stored, under either sign of the queue's id."""
+    signs = [exists(select(METADATA.c.message_id).where(in_slot(row, (sign * row.queue_id,)))) for sign in (1, -1)]
+    return bool(connection.scalar(select(signs[0] | signs[1])))
+
+
+def _neighbours(connection: Connection, pieces: Sequence[Slot]) -> Iterator[SlotRow]:
+    """Return the slots that may overlap with `pieces`."""
+    spans: dict[tuple[int, int], tuple[int, int]] = {}
+    for slot in pieces:
+        place = slot.queue_id, slot.lane
+        start, end = spans.get(place, (slot.start, slot.end))
+        spans[place] = min(start, slot.start), max(end, slot.end)
+    for (queue_id, lane), (start, end) in spans.items():
+        is_near = (_S.start_message_id <= end) & (_S.end_message_id >= start)
+        yield from _rows(connection, _select().where(_S.queue_id == queue_id, _S.lane == lane, is_near))
+
+
+def _insert(connection: Connection, pieces: Iterable[Slot], owner: Life | None) -> None:
+    for part in _parts(pieces):
+        connection.execute(insert(SLOT).values([_values(slot, owner) for slot in part]))
+
+
+def _values(slot: Slot, owner: Life | None) -> dict[str, Any]:
+    return {
+        "start_message_id": slot.start,
+        "end_message_id": slot.end,
+        "queue_id": slot.queue_id,
+        "lane": slot.lane,
+        "message_count": slot.count,
+        "maybe_delivered": slot.maybe_delivered,
+        "has_transient": slot.transient,
+        "node_id": None if owner is None else owner.node_id,
+        "incarnation": None if owner is None else owner.incarnation,
+    }
+
+
+def _is_owned(life: Life) -> ColumnElement[bool]:
+    return (_S.node_id == life.node_id) & (_S.incarnation == life.incarnation)
+
+
+def _found(connection: Connection, starts: Iterable[int]) -> Iterator[SlotRow]:
+    for part in _parts(sorted(starts)):
+        wanted = _select().where(_S.start_message_id.in_(part)).order_by(_S.start_message_id)
+        yield from _rows(connection, wanted)
+
+
+def _locked(connection: Connection, starts: Iterable[int]) -> Iterator[SlotRow]:
+    for part in _parts(sorted(starts)):
+        wanted = _select().where(_S.start_message_id.in_(part)).order_by(_S.start_message_id)
+        yield from _rows(connection, wanted.with_for_update())
+
+
+def _select() -> Select[Any]:
+    flags = (_S.message_count, _S.maybe_delivered, _S.has_transient, _S.node_id, _S.incarnation)
+    return select(_S.queue_id, _S.lane, _S.start_message_id, _S.end_message_id, *flags)
+
+
+def _rows(connection: Connection, statement: Select[Any]) -> list[SlotRow]:
+    return [_row(*row) for row in connection.execute(statement)]
+
+
+def _row(*values: Any) -> SlotRow:
+    *place, maybe_delivered, transient, node_id, incarnation = values
+    queue_id, lane, start, end, count = map(int, place)
+    owner = None if node_id is None else Life(node_id, incarnation)
+    return SlotRow(queue_id, lane, start, end, count, bool(maybe_delivered), bool(transient), owner)
+
+
+def _parts(items: Iterable[Any]) -> Iterator[list[Any]]:
+    rest = iter(items)
+    while part := list(islice(rest, _ROWS_PER_STATEMENT)):
+        yield part
