@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from broker.cluster import Life
 from broker.equivalence import QUEUE_ARGUMENTS, require_equal, require_equal_arguments
 from broker.exchange import Exchange
 from broker.queue import Queue
@@ -30,9 +31,20 @@ class QueueDeclaration:
         require_equal(what, "auto_delete", self.auto_delete, current.auto_delete)
         require_equal_arguments(what, QUEUE_ARGUMENTS, self.arguments, current.arguments)
 
-    def record(self, vhost: str, queue_id: int) -> QueueRecord:
-        """Return what the store keeps of a durable queue."""
-        return QueueRecord(vhost, self.name, queue_id, False, self.auto_delete, self.arguments.raw)
+    def record(self, vhost: str, queue_id: int, life: Life | None = None) -> QueueRecord:
+        """Return what is recorded of the queue; `life` is this node's in a cluster, where exclusive queues are too."""
+        node_id, incarnation = (life.node_id, life.incarnation) if life and self.owner is not None else ("", "")
+        return QueueRecord(
+            vhost,
+            self.name,
+            queue_id,
+            self.owner is not None,
+            self.auto_delete,
+            self.arguments.raw,
+            self.durable,
+            node_id,
+            incarnation,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,5 +78,7 @@ class ExchangeDeclaration:
         )
 
     def record(self, vhost: str) -> ExchangeRecord:
-        """Return what the store keeps of a durable exchange."""
-        return ExchangeRecord(vhost, self.name, self.type, self.auto_delete, self.internal, self.arguments.raw)
+        """Return what is recorded of the exchange."""
+        return ExchangeRecord(
+            vhost, self.name, self.type, self.auto_delete, self.internal, self.arguments.raw, self.durable
+        )

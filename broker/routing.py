@@ -34,11 +34,12 @@ class Route:
 class RoutingTable:
     """The exchanges and queues of a virtual host, the bindings between them, and the routes found so far."""
 
-    __slots__ = ("_sources", "exchanges", "queues", "routes")
+    __slots__ = ("_sources", "exchanges", "queues", "queues_by_id", "routes")
 
     def __init__(self) -> None:
         self.exchanges: dict[str, Exchange] = {}
         self.queues: dict[str, Queue] = {}
+        self.queues_by_id: dict[int, Queue] = {}
         self.routes: dict[bytes, Route] = {}  # by the octets of a publish's arguments; every change here empties it
         self._sources: dict[Destination, dict[str, None]] = {}  # which exchanges have a binding to it
 
@@ -119,6 +120,7 @@ class RoutingTable:
 
     def add_queue(self, queue: Queue) -> None:
         self.queues[queue.name] = queue
+        self.queues_by_id[queue.queue_id] = queue
         self.routes.clear()
 
     def bind(self, binding: Binding) -> None:
@@ -144,7 +146,7 @@ class RoutingTable:
 
     def remove_queue(self, name: str) -> None:
         """Remove a queue with every binding to it."""
-        del self.queues[name]
+        del self.queues_by_id[self.queues.pop(name).queue_id]
         self._remove_bindings_to(("queue", name))
 
     def _remove_bindings_to(self, destination: Destination) -> None:

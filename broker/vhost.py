@@ -1,8 +1,8 @@
 """A virtual host: what clients may do to its exchanges, queues and bindings.
 
-Every change that must survive is decided, recorded, applied: it is decided here, the store records it, and only then
-the routing table changes (house rule; design §5). Knows the core's own objects and the ports; knows no frame and no
-connection.
+Every change that must survive, and in a cluster every change, is decided, recorded, applied: it is decided here, the
+store records it, and only then the routing table changes (house rule; design §5). What other nodes have decided enters
+in `applying`. Knows the core's own objects and the ports; knows no frame and no connection.
 """
 
 from __future__ import annotations
@@ -11,12 +11,18 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, Protocol
 
+from broker import applying
+from broker.applying import FieldTables, RemoteOwner
+from broker.cluster import Life
+from broker.consumption import Consumption
 from broker.declarations import ExchangeDeclaration, QueueDeclaration
 from broker.errors import AccessRefused, NotFound, PreconditionFailed, ResourceLocked
 from broker.exchange import EXCHANGE_TYPES, Arguments, Binding, Destination, Exchange, Headers
-from broker.ports import Journal, TopologyStore
-from broker.queue import Consumer, Queue
+from broker.ports import Journal
+from broker.queue import Queue
+from broker.recording import Recorder, decided_anew
 from broker.routing import RoutingTable
+from broker.slot import Slot
 from broker.topology import (
     BindingAdded,
     BindingRecord,
@@ -26,8 +32,11 @@ from broker.topology import (
     ExchangeDeleted,
     QueueDeclared,
     QueueDeleted,
+    SubscriptionRemoved,
     Topology,
 )
+
+_LAST_ID: Final = (1 << 63) - 1
 
 PREDECLARED: Final = (
     ("", "direct", False),
@@ -39,12 +48,6 @@ PREDECLARED: Final = (
     ("amq.rabbitmq.trace", "topic", True),
 )
 """Name, type and internal flag of the exchanges every virtual host has (contract X7)."""
-
-
-class FieldTables(Protocol):
-    """Makes an argument table of the bytes the store kept."""
-
-    def __call__(self, raw: bytes) -> Any: ...
 
 
 class QueueFactory(Protocol):
@@ -70,7 +73,7 @@ class VirtualHost:
         self,
         name: str,
         *,
-        topology: TopologyStore,
+        topology: Recorder,
         journal: Journal,
         changes: AbstractAsyncContextManager[Any],
         duties: AbstractAsyncContextManager[Any] | None = None,
@@ -78,11 +81,16 @@ class VirtualHost:
         new_queue_id: Callable[[], Awaitable[int]],
         no_arguments: Any,
         max_queues: int = 100_000,
+        life: Life | None = None,
+        on_activity: Callable[[Queue], None] | None = None,
     ) -> None:
         """`changes` is held while a change is recorded: one at a time. `no_arguments` is an empty table.
 
         `duties` is the same for changes that nobody asks for and that must not fail: the end of exclusive and
         auto-delete queues. Waiting for `changes` may end with `StoreUnavailable`, waiting for `duties` does not.
+
+        `life` is this node's in a cluster. `on_activity` is told of a queue with a single active consumer when that is
+        to be one of this node.
         """
         self.name = name
         self.routing = RoutingTable()
@@ -90,11 +98,14 @@ class VirtualHost:
         self.queues: Mapping[str, Queue] = self.routing.queues
         self._topology = topology
         self._journal = journal
-        self._changes = changes
-        self._duties = duties or changes
+        self.changes = changes
+        self.duties = duties or changes
         self._new_queue = new_queue
         self._new_queue_id = new_queue_id
         self._max_queues = max_queues
+        self.is_clustered = life is not None
+        self.life = life or Life("", "")
+        self.consumption = Consumption(self, on_activity)
         for exchange_name, exchange_type, internal in PREDECLARED:
             self.routing.add_exchange(
                 Exchange(exchange_name, exchange_type, durable=True, internal=internal, arguments=no_arguments)
@@ -141,11 +152,12 @@ class VirtualHost:
 
     # Exchanges
 
+    @decided_anew
     async def declare_exchange(self, declaration: ExchangeDeclaration) -> None:
         """Make the exchange exist, as declared (contract X1 to X7)."""
         name = declaration.name
         self.require_changeable(name)
-        async with self._changes:
+        async with self.changes:
             current = self.exchanges.get(name)
             if current is not None:
                 declaration.require_same(self.phrase("exchange", name), current)
@@ -155,46 +167,49 @@ class VirtualHost:
             if name.startswith("amq."):
                 raise AccessRefused(f"exchange name '{name}' contains reserved prefix 'amq.*'")
             exchange = declaration.exchange()
-            if declaration.durable:
-                await self._record([ExchangeDeclared(declaration.record(self.name))])
+            if declaration.durable or self.is_clustered:
+                await self.record([ExchangeDeclared(declaration.record(self.name))])
             self.routing.add_exchange(exchange)
 
+    @decided_anew
     async def delete_exchange(self, name: str, *, if_unused: bool) -> None:
         """Delete the exchange and all bindings from and to it (contract X12)."""
         self.require_changeable(name)
         if name.startswith("amq."):
             raise AccessRefused(f"deletion of system {self.phrase('exchange', name)} not allowed")
-        async with self._changes:
+        async with self.changes:
             exchange = self.exchanges.get(name)
             if exchange is None:
                 return
             if if_unused and not exchange.is_unused:
                 raise PreconditionFailed(f"{self.phrase('exchange', name)} in use")
             gone = [name, *self.routing.unused_without(("exchange", name))]
-            await self._record(self._deletions(gone))
+            await self.record(self._deletions(gone))
             self.routing.remove_exchanges(gone)
 
     # Bindings
 
+    @decided_anew
     async def bind(self, source: str, destination: Destination, routing_key: str, arguments: Arguments) -> None:
         """Bind a queue or an exchange to the exchange `source` (contract Q11, X14)."""
-        async with self._changes:
+        async with self.changes:
             self._require_ends(source, destination)
             exchange = self.exchanges[source]
             binding = Binding(source, destination, routing_key, arguments)
             if binding in exchange.bindings:
                 return
             exchange.check(arguments)
-            if exchange.durable and self.routing.is_durable(destination):
-                await self._record([BindingAdded(self._record_of(binding))])
+            if self._is_recorded(exchange, destination):
+                await self.record([BindingAdded(self.record_of(binding))])
             self.routing.bind(binding)
 
+    @decided_anew
     async def unbind(self, source: str, destination: Destination, routing_key: str, arguments: Arguments) -> None:
         """Remove a binding; one that is not there is no error (contract Q12)."""
         self.require_changeable(source)
         if destination[0] == "exchange":
             self.require_changeable(destination[1])
-        async with self._changes:
+        async with self.changes:
             exchange = self.exchanges.get(source)
             binding = Binding(source, destination, routing_key, arguments)
             if exchange is None or binding not in exchange.bindings:
@@ -202,9 +217,9 @@ class VirtualHost:
             unused = exchange.auto_delete and len(exchange.bindings) == 1
             gone = [source, *self.routing.unused_without(("exchange", source))] if unused else []
             changes: list[Change] = []
-            if exchange.durable and self.routing.is_durable(destination):
-                changes.append(BindingRemoved(self._record_of(binding)))
-            await self._record([*changes, *self._deletions(gone)])
+            if self._is_recorded(exchange, destination):
+                changes.append(BindingRemoved(self.record_of(binding)))
+            await self.record([*changes, *self._deletions(gone)])
             self.routing.unbind(binding)
             self.routing.remove_exchanges(gone)
 
@@ -218,18 +233,23 @@ class VirtualHost:
         elif name not in self.queues:
             raise NotFound(f"no {self.phrase('queue', name)}")
 
-    def _record_of(self, binding: Binding) -> BindingRecord:
+    def _is_recorded(self, source: Exchange, destination: Destination) -> bool:
+        return self.is_clustered or (source.durable and self.routing.is_durable(destination))
+
+    def record_of(self, binding: Binding) -> BindingRecord:
+        """Return what is recorded of a binding."""
         kind, name = binding.destination
         return BindingRecord(self.name, binding.source, kind, name, binding.routing_key, binding.arguments.raw)
 
     # Queues
 
+    @decided_anew
     async def declare_queue(self, declaration: QueueDeclaration, *, is_server_named: bool = False) -> Queue:
         """Make the queue exist, as declared (contract Q1 to Q9)."""
         name = declaration.name
         current = self.queues.get(name)
         if current is None or current.is_closing:
-            async with self._changes:
+            async with self.changes:
                 current = self.queues.get(name)
                 if current is None:
                     return await self._create_queue(declaration, is_server_named)
@@ -244,8 +264,7 @@ class VirtualHost:
             raise PreconditionFailed(
                 f"cannot declare queue '{name}': queue limit in vhost '{self.name}' ({self._max_queues}) is reached"
             )
-        queue = self._new_queue(
-            self.name,
+        queue = self.make_queue(
             name,
             await self._new_queue_id(),
             durable=declaration.durable,
@@ -253,67 +272,100 @@ class VirtualHost:
             owner=declaration.owner,
             arguments=declaration.arguments,
         )
-        if queue.is_stored:
-            await self._record([QueueDeclared(declaration.record(self.name, queue.queue_id))])
+        if queue.is_stored or self.is_clustered:
+            await self.record([QueueDeclared(declaration.record(self.name, queue.queue_id, self.life))])
         self.routing.add_queue(queue)
         return queue
+
+    def make_queue(
+        self, name: str, queue_id: int, *, durable: bool, auto_delete: bool, owner: object | None, arguments: Any
+    ) -> Queue:
+        """Build a queue that nobody knows yet."""
+        queue = self._new_queue(
+            self.name,
+            name,
+            queue_id,
+            durable=durable,
+            auto_delete=auto_delete,
+            owner=owner,
+            arguments=arguments,
+        )
+        queue.single_active = arguments.values.get("x-single-active-consumer") is True
+        return queue
+
+    def life_of_owner(self, queue: Queue) -> Life | None:
+        """Return in which life of which node the connection is that `queue` is exclusive to; None if it is shared."""
+        if isinstance(queue.owner, RemoteOwner):
+            return queue.owner.life
+        return None if queue.owner is None else self.life
 
     def _require_same_queue(self, current: Queue, declaration: QueueDeclaration) -> None:
         if current.owner is not declaration.owner:
             raise self._locked(current.name)
         declaration.require_same(self.phrase("queue", current.name), current)
 
+    @decided_anew
     async def delete_queue(
         self, name: str, owner: object | None = None, *, if_unused: bool = False, if_empty: bool = False
     ) -> int:
         """Delete the queue with its messages and bindings; return how many were ready (contract Q14)."""
         if name not in self.queues:
             return 0
-        async with self._changes:
+        async with self.changes:
             queue = self.queues.get(name)
             if queue is None:
                 return 0
             self.queue(name, owner)
-            if if_unused and queue.consumers:
+            if if_unused and (queue.consumers or self.consumption.has_subscribers_elsewhere(queue)):
                 raise PreconditionFailed(f"{self.phrase('queue', name)} in use")
-            if if_empty and queue.ready_count:
+            if if_empty and queue.message_count:
                 raise PreconditionFailed(f"{self.phrase('queue', name)} not empty")
-            return await self._delete(queue)
-
-    async def delete_unused(self, queue: Queue) -> None:
-        """Delete an auto-delete queue whose last consumer went, unless somebody consumes again (contract Q7)."""
-        async with self._duties:
-            if self.queues.get(queue.name) is queue and queue.was_consumed and not queue.consumers:
-                await self._delete(queue)
+            return await self.delete_now(queue)
 
     async def delete_exclusive(self, queues: Iterable[Queue]) -> None:
         """Delete queues that are exclusive to a connection that ends (contract Q6)."""
         for queue in queues:
-            async with self._duties:
-                if self.queues.get(queue.name) is queue:
-                    await self._delete(queue)
+            await self._delete_if_there(queue)
 
-    async def _delete(self, queue: Queue) -> int:
+    @decided_anew
+    async def _delete_if_there(self, queue: Queue) -> None:
+        async with self.duties:
+            if self.queues.get(queue.name) is queue:
+                await self.delete_now(queue)
+
+    async def delete_now(self, queue: Queue, removed: Sequence[SubscriptionRemoved] = ()) -> int:
+        """Delete a queue; `changes` or `duties` is held."""
         queue.is_closing = True
         gone = self.routing.unused_without(("queue", queue.name))
-        changes = self._deletions(gone)
-        if queue.is_stored:
+        changes: list[Change] = [*removed, *self._deletions(gone)]
+        if queue.is_stored or self.is_clustered:
             changes.append(QueueDeleted(self.name, queue.name, queue.queue_id))
         try:
-            await self._record(changes)
+            await self.record(changes)
         except BaseException:
-            queue.is_closing = False
+            queue.is_closing = self.queues.get(queue.name) is not queue  # others may have deleted it meanwhile
             raise
-        count = queue.ready_count
+        count = queue.message_count
+        slots = self.discard(queue)
+        self.routing.remove_exchanges(gone)
+        if slots:
+            await self._journal.purge(slots)
+        return count
+
+    def discard(self, queue: Queue) -> list[Slot]:
+        """Take a queue that was deleted out of memory; return what is to be purged, because its rows may still be on
+        their way to the store, after the queue's record.
+        """
+        queue.is_closing = True
         _, slots = queue.drop_all()
         self.routing.remove_queue(queue.name)
-        self.routing.remove_exchanges(gone)
+        self.consumption.subscriptions.forget(queue.queue_id)
         for consumer in list(queue.consumers):
             consumer.on_queue_deleted()
         queue.consumers.clear()
-        if slots:  # their rows may still be on their way to the store, after the queue's record
-            await self._journal.purge(slots)
-        return count
+        if self.is_clustered:  # all that this node has published to it
+            slots.append(Slot(queue.queue_id, queue.lane, 0, _LAST_ID, 0))
+        return slots
 
     async def purge_queue(self, name: str, owner: object | None) -> int:
         """Remove every ready message; return how many there were (contract Q13)."""
@@ -324,63 +376,22 @@ class VirtualHost:
             await self._journal.purge(slots)
         return count
 
-    def add_consumer(self, queue: Queue, consumer: Consumer) -> None:
-        """Let `consumer` take part in the queue's dispatch, or raise `AccessRefused` (contract B16)."""
-        if queue.consumers and (consumer.is_exclusive or queue.is_in_exclusive_use):
-            raise AccessRefused(f"{self.phrase('queue', queue.name)} in exclusive use")
-        queue.consumers.append(consumer)
-        queue.was_consumed = True
-
-    def remove_consumer(self, queue: Queue, consumer: Consumer) -> bool:
-        """Take `consumer` away; return whether the queue is to be deleted for that."""
-        if consumer in queue.consumers:
-            queue.consumers.remove(consumer)
-        return queue.auto_delete and queue.was_consumed and not queue.consumers and not queue.is_closing
-
-    # The store
+    # What is recorded
 
     def _deletions(self, exchanges: Iterable[str]) -> list[Change]:
-        return [ExchangeDeleted(self.name, each) for each in exchanges if self.exchanges[each].durable]
+        return [
+            ExchangeDeleted(self.name, each) for each in exchanges if self.is_clustered or self.exchanges[each].durable
+        ]
 
-    async def _record(self, changes: Sequence[Change]) -> None:
+    async def record(self, changes: Sequence[Change]) -> None:
+        """Record changes that must survive; they are to be applied at once."""
         if changes:
             await self._topology.record(changes)
 
     def restore(self, topology: Topology, field_tables: FieldTables) -> list[str]:
-        """Apply what the store had recorded of this virtual host; return a line for each thing that made no sense."""
-        complaints = []
-        for exchange in topology.exchanges:
-            if exchange.vhost == self.name and exchange.name not in self.exchanges:
-                self.routing.add_exchange(
-                    Exchange(
-                        exchange.name,
-                        exchange.type,
-                        durable=True,
-                        auto_delete=exchange.auto_delete,
-                        internal=exchange.internal,
-                        arguments=field_tables(exchange.arguments),
-                    )
-                )
-        for queue in topology.queues:
-            if queue.vhost == self.name:
-                self.routing.add_queue(
-                    self._new_queue(
-                        self.name,
-                        queue.name,
-                        queue.queue_id,
-                        durable=True,
-                        auto_delete=queue.auto_delete,
-                        owner=None,
-                        arguments=field_tables(queue.arguments),
-                    )
-                )
-        for binding in topology.bindings:
-            if binding.vhost != self.name:
-                continue
-            destination: Destination = (binding.destination_kind, binding.destination)
-            if binding.source in self.exchanges and self.routing.is_durable(destination):
-                arguments = field_tables(binding.arguments)
-                self.routing.bind(Binding(binding.source, destination, binding.routing_key, arguments))
-            else:
-                complaints.append(f"binding from '{binding.source}' to '{binding.destination}' has lost an end")
-        return complaints
+        """Apply what was recorded of this virtual host; return a line for each thing that made no sense."""
+        return applying.restore(self, topology, field_tables)
+
+    def apply(self, change: Change, field_tables: FieldTables) -> list[Slot]:
+        """Make true what another node has recorded; return what is then to be purged."""
+        return applying.apply(self, change, field_tables)

@@ -1,0 +1,163 @@
+"""Who consumes a queue: the consumers of this node, and what nodes know of each other's.
+
+A node with consumers of a queue has a subscription, which every node knows: exclusive use, the end of an auto-delete
+queue, and the single active consumer are decided from subscriptions. Of exclusive queues, and on a node that is alone,
+there are none. Knows the virtual host it is a part of; knows no message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Set
+from typing import TYPE_CHECKING
+
+from broker.applying import RemoteOwner
+from broker.cluster import Life
+from broker.errors import AccessRefused, NotFound
+from broker.queue import Consumer, Queue
+from broker.recording import decided_anew
+from broker.subscriptions import Subscriptions
+from broker.topology import SubscriptionAdded, SubscriptionRecord, SubscriptionRemoved
+
+if TYPE_CHECKING:
+    from broker.vhost import VirtualHost
+
+
+class Consumption:
+    """The consumers of one virtual host."""
+
+    def __init__(self, vhost: VirtualHost, on_activity: Callable[[Queue], None] | None) -> None:
+        """`on_activity` is told of a queue whose single active consumer is to be one of this node from now on."""
+        self.subscriptions = Subscriptions()
+        self._vhost = vhost
+        self._life = vhost.life
+        self._on_activity = on_activity
+        self._starting: dict[Queue, list[Consumer]] = {}  # consumers whose subscription is being recorded
+        self._leaving: set[Queue] = set()  # queues of which the end of this node's subscription is being recorded
+
+    def add(self, queue: Queue, consumer: Consumer) -> None:
+        """Let `consumer` take part in the queue's dispatch, or raise `AccessRefused` (contract B16, F11)."""
+        self._require_admissible(queue, consumer)
+        queue.consumers.append(consumer)
+        queue.was_consumed = True
+
+    def remove(self, queue: Queue, consumer: Consumer) -> bool:
+        """Take `consumer` away; return whether `unsubscribe` is to be called for that."""
+        if consumer in queue.consumers:
+            queue.consumers.remove(consumer)
+        return not queue.consumers and not queue.is_closing and self._has_left(queue)
+
+    def _has_left(self, queue: Queue) -> bool:
+        """Is something to be recorded when nobody consumes `queue` here?"""
+        is_alone = not self._vhost.is_clustered or queue.is_exclusive
+        return queue.auto_delete and queue.was_consumed if is_alone else self._life in self._subscribers(queue)
+
+    def _require_admissible(self, queue: Queue, consumer: Consumer) -> None:
+        starting = self._starting.get(queue, ())
+        if consumer.is_exclusive and (queue.single_active or queue.consumers or starting):
+            raise self._in_use(queue)
+        if queue.is_in_exclusive_use or any(each.is_exclusive for each in starting):
+            raise self._in_use(queue)
+
+    def _in_use(self, queue: Queue) -> AccessRefused:
+        return AccessRefused(f"{self._vhost.phrase('queue', queue.name)} in exclusive use")
+
+    # Subscriptions: what other nodes must know of consumers
+
+    def _subscribers(self, queue: Queue) -> Mapping[Life, SubscriptionRecord]:
+        return self.subscriptions.of(queue.queue_id)
+
+    def has_subscribers_elsewhere(self, queue: Queue) -> bool:
+        """Does another node consume `queue`?"""
+        return any(life.node_id != self._life.node_id for life in self._subscribers(queue))
+
+    def needs_subscription(self, queue: Queue, consumer: Consumer) -> bool:
+        """Must `subscribe` be awaited before this consumer is added?"""
+        if not self._vhost.is_clustered or queue.is_exclusive:
+            return False
+        own = self._subscribers(queue).get(self._life)
+        return own is None or own.exclusive != consumer.is_exclusive or queue in self._leaving
+
+    async def subscribe(self, queue: Queue, consumer: Consumer) -> None:
+        """Tell all nodes that this one consumes `queue`; raises `AccessRefused` when another forbids it (contract B16).
+
+        The consumer must be added before anything else can happen, or `unsubscribe` be called.
+        """
+        self._require_admissible(queue, consumer)
+        starting = self._starting.setdefault(queue, [])
+        starting.append(consumer)
+        try:
+            while self.needs_subscription(queue, consumer):  # the last consumer may leave while this one starts
+                await self._subscribe(queue, is_exclusive=consumer.is_exclusive)
+        finally:
+            starting.remove(consumer)
+            if not starting:
+                self._starting.pop(queue, None)
+
+    @decided_anew
+    async def _subscribe(self, queue: Queue, *, is_exclusive: bool) -> None:
+        async with self._vhost.changes:
+            if self._vhost.queue(queue.name) is not queue:
+                raise NotFound(f"no {self._vhost.phrase('queue', queue.name)}")
+            subscribers = self._subscribers(queue)
+            others = [each for life, each in subscribers.items() if life.node_id != self._life.node_id]
+            if others and (is_exclusive or any(each.exclusive for each in others)):
+                raise self._in_use(queue)
+            record = SubscriptionRecord(queue.queue_id, self._life.node_id, self._life.incarnation, is_exclusive)
+            if subscribers.get(self._life) == record:
+                return
+            replaced = [life for life in subscribers if life.node_id == self._life.node_id]
+            removed = [SubscriptionRemoved(queue.queue_id, life.node_id, life.incarnation) for life in replaced]
+            await self._vhost.record([*removed, SubscriptionAdded(record)])
+            for life in replaced:
+                self.subscriptions.remove(queue.queue_id, life)
+            self.subscriptions.add(record)
+            self.update_activity(queue)
+
+    @decided_anew
+    async def unsubscribe(self, queue: Queue) -> None:
+        """The last consumer on this node went: tell the others, and delete an auto-delete queue that nobody consumes
+        any more (contract Q7), unless somebody consumes again.
+        """
+        async with self._vhost.duties:
+            if self._vhost.queues.get(queue.name) is queue and not queue.consumers and self._has_left(queue):
+                self._leaving.add(queue)
+                try:
+                    await self._end_subscriptions(queue, [self._life])
+                finally:
+                    self._leaving.discard(queue)
+
+    def has_traces(self, queue: Queue, over: Set[Life]) -> bool:
+        """Does `queue` belong to one of these lives, or do they consume it?"""
+        if isinstance(queue.owner, RemoteOwner):
+            return queue.owner.life in over
+        return any(life in over for life in self._subscribers(queue))
+
+    @decided_anew
+    async def remove_traces(self, queue: Queue, over: Set[Life]) -> None:
+        """Remove what lives that are over have left at `queue`: subscriptions, or the queue, if it was theirs."""
+        async with self._vhost.duties:
+            if self._vhost.queues.get(queue.name) is not queue or not self.has_traces(queue, over):
+                return
+            if queue.is_exclusive:
+                await self._vhost.delete_now(queue)
+            else:
+                await self._end_subscriptions(queue, over)
+
+    async def _end_subscriptions(self, queue: Queue, lives: Iterable[Life]) -> None:
+        ended = [life for life in lives if life in self._subscribers(queue)]
+        removed = [SubscriptionRemoved(queue.queue_id, life.node_id, life.incarnation) for life in ended]
+        if queue.auto_delete and len(ended) == len(self._subscribers(queue)):
+            await self._vhost.delete_now(queue, removed)
+            return
+        await self._vhost.record(removed)
+        for life in ended:
+            self.subscriptions.remove(queue.queue_id, life)
+        self.update_activity(queue)
+
+    def update_activity(self, queue: Queue) -> None:
+        """Find out whether the single active consumer of `queue` is to be one of this node (contract F11)."""
+        if queue.single_active:
+            was_active = queue.is_active
+            queue.is_active = next(iter(self._subscribers(queue)), self._life) == self._life
+            if queue.is_active and not was_active and self._on_activity is not None:
+                self._on_activity(queue)

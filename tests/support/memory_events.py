@@ -1,0 +1,155 @@
+"""An event store in memory that keeps the rules of its port, and does wrong when told to.
+
+Every call lets others go first, so that nodes which share it meet each other in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+
+from broker.cluster import Cursor, EventPage, EventRow, Life
+from broker.errors import Evicted, StoreUnavailable
+from broker.subscriptions import life_of
+from broker.topology import (
+    BindingAdded,
+    BindingRecord,
+    BindingRemoved,
+    Change,
+    ExchangeDeclared,
+    ExchangeDeleted,
+    ExchangeRecord,
+    QueueDeclared,
+    QueueDeleted,
+    QueueRecord,
+    SubscriptionAdded,
+    SubscriptionRecord,
+    SubscriptionRemoved,
+    Topology,
+    VirtualHostCreated,
+    VirtualHostDeleted,
+)
+
+
+class MemoryEvents:
+    """Keeps the recorded topology beside its events. `over` are lives that may record nothing any more.
+
+    Of the next calls of `record`, those that `failures` says fail before or after they did what was asked.
+    """
+
+    def __init__(self, delay: Callable[[], Awaitable[None]] = lambda: asyncio.sleep(0)) -> None:
+        self.log: list[EventRow] = []
+        self.changes: list[Sequence[Change]] = []
+        self.kept_from = 1
+        self.over: set[Life] = set()
+        self.failures: deque[str] = deque()
+        self.is_away = False
+        self.records = 0
+        self.noted: dict[str, Cursor] = {}
+        self._tokens: set[str] = set()
+        self._delay = delay
+        self._vhosts: dict[str, None] = {"/": None}
+        self._exchanges: dict[tuple[str, str], ExchangeRecord] = {}
+        self._queues: dict[tuple[str, str], QueueRecord] = {}
+        self._bindings: dict[BindingRecord, None] = {}
+        self._subscriptions: dict[tuple[int, Life], SubscriptionRecord] = {}
+
+    @property
+    def topology(self) -> Topology:
+        return Topology(
+            tuple(self._vhosts),
+            tuple(self._exchanges.values()),
+            tuple(self._queues.values()),
+            tuple(self._bindings),
+            tuple(self._subscriptions.values()),
+        )
+
+    async def record(self, changes: Sequence[Change], payload: bytes, *, expected: int, token: str, life: Life) -> bool:
+        self.records += 1
+        failure = self.failures.popleft() if self.failures else ""
+        await self._answer()
+        if failure == "before":
+            raise StoreUnavailable("the connection is gone")
+        if life in self.over:
+            raise Evicted(f"{life.node_id} is over")
+        done = token in self._tokens or self._append(changes, payload, expected, token, life)
+        await self._answer()
+        if failure == "after":
+            raise StoreUnavailable("the connection is gone")
+        return done
+
+    def _append(self, changes: Sequence[Change], payload: bytes, expected: int, token: str, life: Life) -> bool:
+        if expected != len(self.log):
+            return False
+        self._tokens.add(token)
+        self.log.append(EventRow(expected + 1, life, payload))
+        self.changes.append(tuple(changes))
+        for change in changes:
+            self._keep(change)
+        return True
+
+    async def events(self, after: int, limit: int) -> EventPage:
+        await self._answer()
+        kept = [event for event in self.log if event.event_id >= self.kept_from]
+        following = [event for event in kept if event.event_id > after][:limit]
+        return EventPage(len(self.log), kept[0].event_id if kept else 0, following)
+
+    async def load(self) -> tuple[Topology, int]:
+        await self._answer()
+        return self.topology, len(self.log)
+
+    async def note_cursor(self, life: Life, event_id: int, topology_hash: str) -> None:
+        await self._answer()
+        self.noted[life.node_id] = Cursor(life, event_id, topology_hash)
+
+    async def cursors(self) -> Sequence[Cursor]:
+        await self._answer()
+        return [cursor for cursor in self.noted.values() if cursor.life not in self.over]
+
+    async def prune(self, keep: int) -> int:
+        await self._answer()
+        kept_from = max(self.kept_from, len(self.log) - keep + 1)
+        deleted, self.kept_from = kept_from - self.kept_from, kept_from
+        return deleted
+
+    async def _answer(self) -> None:
+        await self._delay()
+        if self.is_away:
+            raise StoreUnavailable("nobody answers")
+
+    def _keep(self, change: Change) -> None:
+        match change:
+            case ExchangeDeclared(exchange):
+                self._exchanges.setdefault((exchange.vhost, exchange.name), exchange)
+            case ExchangeDeleted(vhost, name):
+                self._exchanges.pop((vhost, name), None)
+                self._unbind(lambda each: each.vhost == vhost and each.source == name)
+                self._unbind_destination(vhost, "exchange", name)
+            case QueueDeclared(queue):
+                self._queues.setdefault((queue.vhost, queue.name), queue)
+            case QueueDeleted(vhost, name, queue_id):
+                self._queues.pop((vhost, name), None)
+                self._unbind_destination(vhost, "queue", name)
+                self._subscriptions = {
+                    key: value for key, value in self._subscriptions.items() if value.queue_id != queue_id
+                }
+            case BindingAdded(binding):
+                self._bindings.setdefault(binding)
+            case BindingRemoved(binding):
+                self._bindings.pop(binding, None)
+            case SubscriptionAdded(subscription):
+                self._subscriptions.setdefault((subscription.queue_id, life_of(subscription)), subscription)
+            case SubscriptionRemoved():
+                self._subscriptions.pop((change.queue_id, life_of(change)), None)
+            case VirtualHostCreated(name):
+                self._vhosts.setdefault(name)
+            case VirtualHostDeleted(name):
+                self._vhosts.pop(name, None)
+
+    def _unbind_destination(self, vhost: str, kind: str, name: str) -> None:
+        gone = vhost, kind, name
+        self._unbind(lambda each: (each.vhost, each.destination_kind, each.destination) == gone)
+
+    def _unbind(self, is_gone: Callable[[BindingRecord], bool]) -> None:
+        self._bindings = {each: None for each in self._bindings if not is_gone(each)}

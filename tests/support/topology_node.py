@@ -1,0 +1,199 @@
+"""Nodes of a cluster as far as topology goes: a virtual host and its synchronizer, on a store they share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import count
+from typing import Any
+
+from broker.amqp.fields import EMPTY_TABLE, FieldTable
+from broker.cluster import Life
+from broker.comparison import topology_hash
+from broker.coordination.slots import LocalSlotCoordinator
+from broker.coordination.synchronizer import Synchronizer
+from broker.declarations import ExchangeDeclaration, QueueDeclaration
+from broker.message import Message
+from broker.peers import Caller
+from broker.queue import Queue
+from broker.slot import Slot
+from broker.snapshot import snapshot
+from broker.store.patience import Patience
+from broker.topology import VirtualHostCreated, VirtualHostDeleted
+from broker.vhost import VirtualHost
+from tests.support.clock import FakeClock
+from tests.support.memory_events import MemoryEvents
+
+
+class PurgingJournal:
+    """A journal that knows what was purged and settled, and nothing else."""
+
+    def __init__(self) -> None:
+        self.purged: list[Slot] = []
+        self.settled: list[Message] = []
+
+    async def purge(self, slots: Sequence[Slot]) -> None:
+        self.purged += slots
+
+    def settle(self, message: Message) -> None:
+        self.settled.append(message)
+
+
+class OneConsumer:
+    """A consumer that takes nothing, and knows whether it was cancelled."""
+
+    def __init__(self, *, is_exclusive: bool = False) -> None:
+        self.is_exclusive = is_exclusive
+        self.is_cancelled = False
+
+    def take(self, ready: deque[Message], limit: int) -> int:
+        return 0
+
+    def can_take(self) -> bool:
+        return False
+
+    def on_queue_deleted(self) -> None:
+        self.is_cancelled = True
+
+
+class Company:
+    """The nodes that share a store."""
+
+    def __init__(self, events: MemoryEvents | None = None) -> None:
+        self.events = events or MemoryEvents()
+        self.nodes: dict[str, TopologyNode] = {}
+        self.queue_ids = count(1)
+        self.tokens = count(1)
+
+    async def node(self, name: str, incarnation: str = "1", **options: Any) -> TopologyNode:
+        node = self.nodes[name] = TopologyNode(self, Life(name, incarnation), **options)
+        await node.start()
+        return node
+
+    async def settle(self) -> None:
+        """Let every node look for events once."""
+        for node in self.nodes.values():
+            await node.synchronizer.look()
+
+
+class TopologyNode:
+    """One node. `hears` is False while others cannot push events to it."""
+
+    def __init__(self, company: Company, life: Life, *, push_patience: float = 5.0) -> None:
+        self.company = company
+        self.life = life
+        self.clock = FakeClock()
+        self.journal = PurgingJournal()
+        self.active: list[str] = []
+        self.dispatches = 0
+        self.pushes: list[int] = []
+        self.hears = True
+        self.on_push: Callable[[], Any] | None = None
+        self.vhosts: dict[str, VirtualHost] = {}
+        self.synchronizer = Synchronizer(
+            company.events,
+            life,
+            vhosts=self.vhosts,
+            field_tables=FieldTable,
+            on_vhost=self._on_vhost,
+            on_applied=self._on_applied,
+            purge=self.journal.purge,
+            peers=self._peers,
+            caller=lambda: Caller(life.node_id, life.incarnation),
+            interval=1.0,
+            new_token=lambda: str(next(company.tokens)),
+            push_patience=push_patience,
+            patience=Patience("waiting", delay=0, delay_max=0),
+            monotonic=self.clock.monotonic,
+        )
+        self._turns = self.synchronizer.turns(lock := asyncio.Lock(), lock)
+
+    async def start(self) -> None:
+        topology = await self.synchronizer.load()
+        for name in topology.vhosts:
+            self._on_vhost(VirtualHostCreated(name))
+            assert self.vhosts[name].restore(topology, FieldTable) == []
+
+    @property
+    def vhost(self) -> VirtualHost:
+        return self.vhosts["/"]
+
+    @property
+    def hash(self) -> str:
+        return topology_hash(snapshot(self.vhosts.values()))
+
+    def _on_vhost(self, change: VirtualHostCreated | VirtualHostDeleted) -> None:
+        if isinstance(change, VirtualHostDeleted):
+            self.vhosts.pop(change.name, None)
+        elif change.name not in self.vhosts:
+            self.vhosts[change.name] = self._new_vhost(change.name)
+
+    def _new_vhost(self, name: str) -> VirtualHost:
+        changes, duties = self._turns
+        slots = LocalSlotCoordinator()
+        return VirtualHost(
+            name,
+            topology=self.synchronizer,
+            journal=self.journal,  # type: ignore[arg-type]
+            changes=changes,
+            duties=duties,
+            new_queue=partial(Queue, lane=3, journal=self.journal, slots=slots, on_hungry=print),  # type: ignore[arg-type]
+            new_queue_id=self._new_queue_id,
+            no_arguments=EMPTY_TABLE,
+            life=self.life,
+            on_activity=lambda queue: self.active.append(queue.name),
+        )
+
+    async def _new_queue_id(self) -> int:
+        return next(self.company.queue_ids)
+
+    def _on_applied(self) -> None:
+        self.dispatches += 1
+
+    def _peers(self) -> Any:
+        return {name: node for name, node in self.company.nodes.items() if node is not self and node.hears}
+
+    async def push_events(self, last_event_id: int, caller: Caller) -> int:
+        """Answer a peer."""
+        self.pushes.append(last_event_id)
+        if self.on_push is not None:
+            await self.on_push()
+        return await self.synchronizer.push_events(last_event_id)
+
+    # What clients of this node do
+
+    async def declare(
+        self,
+        name: str,
+        *,
+        owner: object | None = None,
+        auto_delete: bool = False,
+        durable: bool = False,
+        **arguments: Any,
+    ) -> Queue:
+        table = FieldTable.of({key.replace("_", "-"): value for key, value in arguments.items()})
+        return await self.vhost.declare_queue(QueueDeclaration(name, durable, auto_delete, table, owner))
+
+    async def exchange(self, name: str, *, type: str = "fanout", auto_delete: bool = False) -> None:
+        await self.vhost.declare_exchange(ExchangeDeclaration(name, type, False, auto_delete, False, EMPTY_TABLE))
+
+    async def bind(self, source: str, queue: str) -> None:
+        await self.vhost.bind(source, ("queue", queue), "", EMPTY_TABLE)
+
+    async def unbind(self, source: str, queue: str) -> None:
+        await self.vhost.unbind(source, ("queue", queue), "", EMPTY_TABLE)
+
+    async def consume(self, name: str, *, is_exclusive: bool = False) -> OneConsumer:
+        queue = self.vhost.queue(name)
+        consumer = OneConsumer(is_exclusive=is_exclusive)
+        consumption = self.vhost.consumption
+        if consumption.needs_subscription(queue, consumer):
+            await consumption.subscribe(queue, consumer)
+        consumption.add(queue, consumer)
+        return consumer
+
+    async def cancel(self, queue: Queue, consumer: OneConsumer) -> None:
+        if self.vhost.consumption.remove(queue, consumer):
+            await self.vhost.consumption.unsubscribe(queue)

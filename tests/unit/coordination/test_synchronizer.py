@@ -1,0 +1,339 @@
+"""Topology across nodes: recording, applying, pushing, and finding the way back (design §5; reliability.md §3.10)."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from broker.applying import RemoteOwner
+from broker.cluster import Life
+from broker.errors import Evicted, NotFound, PreconditionFailed, ResourceLocked
+from broker.peers import Unavailable
+from broker.topology import QueueDeclared, QueueRecord, VirtualHostCreated, VirtualHostDeleted
+from tests.support.topology_node import Company, TopologyNode
+
+
+@pytest.fixture
+async def company() -> Company:
+    return Company()
+
+
+@pytest.fixture
+async def a(company: Company) -> TopologyNode:
+    return await company.node("a")
+
+
+@pytest.fixture
+async def b(company: Company) -> TopologyNode:
+    return await company.node("b")
+
+
+def routed(node: TopologyNode, exchange: str) -> list[str]:
+    return sorted(queue.name for queue in node.vhost.route(exchange, "", dict))
+
+
+async def test_what_one_node_declares_is_there_on_the_others_when_it_is_answered(
+    a: TopologyNode, b: TopologyNode
+) -> None:
+    await a.exchange("x")
+    queue = await a.declare("q")
+    await a.bind("x", "q")
+    assert routed(b, "x") == ["q"]
+    assert b.vhost.queues["q"].queue_id == queue.queue_id
+    assert a.hash == b.hash
+    assert b.dispatches == 3
+
+
+async def test_unbinding_and_deleting_reach_the_others_too(a: TopologyNode, b: TopologyNode) -> None:
+    await a.exchange("x", auto_delete=True)
+    await a.exchange("y")
+    await a.declare("q")
+    await a.bind("x", "q")
+    await a.bind("y", "q")
+    await b.unbind("y", "q")
+    assert routed(a, "y") == []
+    await b.vhost.delete_queue("q")
+    assert "q" not in a.vhost.queues
+    assert "x" not in a.vhost.exchanges
+    await a.vhost.delete_exchange("y", if_unused=True)
+    assert "y" not in b.vhost.exchanges
+    assert a.hash == b.hash
+
+
+async def test_a_node_that_starts_later_loads_all_there_is(company: Company, a: TopologyNode) -> None:
+    await a.exchange("x")
+    await a.declare("q")
+    await a.declare("mine", owner=object())
+    await a.bind("x", "q")
+    await a.consume("q")
+    late = await company.node("late")
+    assert late.synchronizer.applied == 5
+    assert late.hash == a.hash
+    assert late.vhost.queues["mine"].owner == RemoteOwner(a.life)
+
+
+async def test_the_same_queue_declared_on_two_nodes_at_once_is_one_queue(a: TopologyNode, b: TopologyNode) -> None:
+    one, other = await asyncio.gather(a.declare("q"), b.declare("q"))
+    assert one.queue_id == other.queue_id
+    assert a.hash == b.hash
+
+
+async def test_different_declarations_at_once_are_decided_one_after_the_other(a: TopologyNode, b: TopologyNode) -> None:
+    results = await asyncio.gather(a.declare("q"), b.declare("q", durable=True), return_exceptions=True)
+    assert [type(result) for result in results if isinstance(result, Exception)] == [PreconditionFailed]
+    assert a.hash == b.hash
+
+
+async def test_a_queue_deleted_while_another_node_binds_it_is_not_found_there(a: TopologyNode, b: TopologyNode) -> None:
+    await a.declare("q")
+    results = await asyncio.gather(
+        a.vhost.delete_queue("q"),
+        b.vhost.bind("amq.fanout", ("queue", "q"), "", a.vhost.exchanges["amq.fanout"].arguments),
+        return_exceptions=True,
+    )
+    assert [type(result) for result in results] == [int, NotFound]
+    assert a.hash == b.hash
+
+
+async def test_a_queue_deleted_on_two_nodes_at_once_is_deleted_once(a: TopologyNode, b: TopologyNode) -> None:
+    await a.declare("q")
+    await asyncio.gather(a.vhost.delete_queue("q"), b.vhost.delete_queue("q"))
+    assert len(a.company.events.log) == 2
+    assert a.vhost.queues == b.vhost.queues == {}
+
+
+async def test_a_queue_that_others_deleted_during_our_deletion_stays_closed(a: TopologyNode, b: TopologyNode) -> None:
+    await a.declare("q")
+    queues = a.vhost.queues["q"], b.vhost.queues["q"]
+    await asyncio.gather(a.vhost.delete_queue("q"), b.vhost.delete_queue("q"))
+    assert all(queue.is_closing for queue in queues)
+
+
+async def test_an_exclusive_queue_is_locked_on_every_other_node_and_can_be_routed_to(
+    a: TopologyNode, b: TopologyNode
+) -> None:
+    owner = object()
+    await a.declare("q", owner=owner)
+    assert a.vhost.queue("q", owner).owner is owner
+    with pytest.raises(ResourceLocked):
+        b.vhost.queue("q", object())
+    with pytest.raises(ResourceLocked):
+        await b.declare("q", owner=object())
+    assert [queue.name for queue in b.vhost.route("", "q", dict)] == ["q"]
+
+
+@pytest.mark.parametrize("failures", [["after"], ["before", "after"], ["after", "before", "after"]])
+async def test_an_exclusive_queue_whose_answer_was_lost_belongs_to_the_connection(
+    a: TopologyNode, b: TopologyNode, failures: list[str]
+) -> None:
+    owner = object()
+    a.company.events.failures.extend(failures)
+    queue = await a.declare("q", owner=owner)
+    assert queue.owner is owner
+    assert a.vhost.queues["q"] is queue
+    assert len(a.company.events.log) == 1
+    await a.company.settle()
+    assert a.vhost.queues["q"].owner is owner
+    assert a.hash == b.hash
+
+
+async def test_of_two_exclusive_declarations_at_once_one_is_refused(a: TopologyNode, b: TopologyNode) -> None:
+    results = await asyncio.gather(
+        a.declare("q", owner=object()), b.declare("q", owner=object()), return_exceptions=True
+    )
+    assert sorted(type(result).__name__ for result in results) == ["Queue", "ResourceLocked"]
+
+
+async def test_a_deleted_queue_takes_messages_and_consumers_of_every_node_with_it(
+    a: TopologyNode, b: TopologyNode
+) -> None:
+    queue = await a.declare("q")
+    consumer = await b.consume("q")
+    there = b.vhost.queues["q"]
+    await a.vhost.delete_queue("q")
+    assert consumer.is_cancelled
+    assert there.is_closing
+    for journal in (a.journal, b.journal):
+        assert [(slot.queue_id, slot.lane, slot.start, slot.end) for slot in journal.purged] == [
+            (queue.queue_id, 3, 0, (1 << 63) - 1)
+        ]
+
+
+async def test_a_peer_that_cannot_be_told_finds_out_by_itself(a: TopologyNode, b: TopologyNode) -> None:
+    b.hears = False
+    await a.declare("q")
+    assert "q" not in b.vhost.queues
+    await b.synchronizer.look()
+    assert "q" in b.vhost.queues
+
+
+async def test_a_slow_peer_is_not_waited_for_again_before_it_has_looked_by_itself(company: Company) -> None:
+    a = await company.node("a", push_patience=0.0)
+    b = await company.node("b")
+    b.on_push = asyncio.Event().wait
+    await a.declare("p")
+    await a.declare("q")
+    assert b.pushes == [1]
+    a.clock.advance(1.0)
+    b.on_push = None
+    a.synchronizer._announcer._patience = 5.0
+    await a.declare("r")
+    assert b.pushes == [1, 3]
+    assert sorted(b.vhost.queues) == ["p", "q", "r"]
+
+
+async def test_a_peer_that_fails_hinders_nobody(company: Company, a: TopologyNode, b: TopologyNode) -> None:
+    async def fail() -> None:
+        raise Unavailable("away")
+
+    c = await company.node("c")
+    b.on_push = fail
+    await a.declare("q")
+    assert "q" in c.vhost.queues
+
+
+async def test_one_call_tells_a_peer_of_many_changes(a: TopologyNode, b: TopologyNode) -> None:
+    await asyncio.gather(*(a.declare(f"q{number}") for number in range(20)))
+    assert len(b.vhost.queues) == 20
+    assert len(b.pushes) < 20
+
+
+async def test_a_push_of_what_is_applied_already_asks_nobody(a: TopologyNode, b: TopologyNode) -> None:
+    await a.declare("q")
+    a.company.events.is_away = True
+    assert await b.synchronizer.push_events(1) == 1
+    with pytest.raises(Unavailable, match="the store does not tell of topology"):
+        await b.synchronizer.push_events(2)
+
+
+async def test_a_push_of_what_does_not_exist_is_answered_with_what_does(a: TopologyNode, b: TopologyNode) -> None:
+    await a.declare("q")
+    assert await b.synchronizer.push_events(99) == 1
+
+
+async def test_a_life_that_is_over_changes_nothing_any_more(a: TopologyNode, b: TopologyNode) -> None:
+    a.company.events.over.add(a.life)
+    with pytest.raises(Evicted):
+        await a.declare("q")
+    assert a.vhost.queues == {}
+
+
+async def test_virtual_hosts_come_and_go_with_events(a: TopologyNode, b: TopologyNode) -> None:
+    await a.synchronizer.record([VirtualHostCreated("new")])
+    await b.synchronizer.look()
+    assert "new" in b.vhosts
+    await b.synchronizer.record([VirtualHostDeleted("new")])
+    await a.synchronizer.look()
+    assert "new" not in a.vhosts
+
+
+# Full reloads
+
+
+async def test_a_node_that_slept_longer_than_events_are_kept_loads_all(a: TopologyNode, b: TopologyNode) -> None:
+    await a.exchange("old")
+    await a.declare("gone")
+    await a.declare("stays")
+    b.hears = False
+    await a.vhost.delete_queue("gone")
+    await a.vhost.delete_exchange("old", if_unused=False)
+    await a.declare("gone", durable=True)
+    await a.bind("amq.fanout", "gone")
+    await a.consume("stays")
+    assert await a.company.events.prune(1) == 7
+    stays, gone = b.vhost.queues["stays"], b.vhost.queues["gone"]
+    await b.synchronizer.look()
+    assert b.synchronizer.applied == 8
+    assert b.hash == a.hash
+    assert b.vhost.queues["stays"] is stays
+    assert gone.is_closing
+    assert routed(b, "amq.fanout") == ["gone"]
+
+
+async def test_housekeeping_keeps_ten_thousand_events(a: TopologyNode) -> None:
+    await a.declare("q")
+    assert await a.synchronizer.housekeep() == 0
+    a.company.events.log *= 10_002
+    assert await a.synchronizer.housekeep() == 2
+
+
+async def test_an_event_that_cannot_be_applied_is_tried_and_then_all_is_loaded(
+    a: TopologyNode, b: TopologyNode
+) -> None:
+    b.hears = False
+    await a.declare("q")
+    event = a.company.events.log[0]
+    a.company.events.log[0] = type(event)(event.event_id, event.author, b"nonsense")
+    await b.synchronizer.look()
+    assert "q" in b.vhost.queues
+    assert b.synchronizer.applied == 1
+
+
+async def test_an_event_that_does_not_fit_is_never_skipped(a: TopologyNode, b: TopologyNode) -> None:
+    await a.declare("q")
+    b.vhost.routing.remove_queue("q")
+    await a.bind("amq.fanout", "q")
+    assert routed(b, "amq.fanout") == ["q"]
+    assert a.hash == b.hash
+
+
+async def test_nodes_that_differ_after_the_same_event_load_all_anew(a: TopologyNode, b: TopologyNode) -> None:
+    await a.declare("q")
+    b.vhost.routing.remove_queue("q")
+    await a.company.settle()
+    assert a.company.events.noted["a"].event_id == a.company.events.noted["b"].event_id == 1
+    assert "q" in b.vhost.queues
+    await b.synchronizer.look()
+    assert a.company.events.noted["a"].topology_hash == a.company.events.noted["b"].topology_hash
+
+
+async def test_the_same_difference_is_looked_into_once(a: TopologyNode, b: TopologyNode) -> None:
+    await a.company.settle()
+    noted = a.company.events.noted
+    noted["b"] = type(noted["b"])(b.life, 0, "another")
+    loads = 0
+    load = a.company.events.load
+
+    async def counting() -> object:
+        nonlocal loads
+        loads += 1
+        return await load()
+
+    a.company.events.load = counting  # type: ignore[method-assign,assignment]
+    await a.synchronizer.look()
+    await a.synchronizer.look()
+    await a.synchronizer.look()
+    assert loads == 1
+
+
+async def test_the_cursor_is_noted_when_it_moves_and_once_a_second(a: TopologyNode) -> None:
+    noted = a.company.events.noted
+    await a.synchronizer.look()
+    await a.declare("q")
+    await a.synchronizer.look()
+    assert noted["a"].event_id == 0
+    a.clock.advance(1.0)
+    await a.synchronizer.look()
+    assert noted["a"].event_id == 1
+    assert noted["a"].topology_hash == a.hash
+
+
+async def test_looking_goes_on_while_the_store_is_away(a: TopologyNode) -> None:
+    a.company.events.is_away = True
+    a.synchronizer._interval = 0.0
+    loop = asyncio.get_running_loop().create_task(a.synchronizer.run())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not loop.done()
+    loop.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await loop
+
+
+async def test_a_record_that_meets_another_life_of_this_node_leaves_its_queue_to_that_life(company: Company) -> None:
+    a = await company.node("a", "2")
+    change = QueueDeclared(QueueRecord("/", "q", 9, True, False, b"", False, "a", "1"))
+    a.vhost.apply(change, lambda raw: a.vhost.exchanges[""].arguments)
+    a.vhost.apply(change, lambda raw: a.vhost.exchanges[""].arguments)
+    assert a.vhost.queues["q"].owner == RemoteOwner(Life("a", "1"))

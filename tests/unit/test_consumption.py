@@ -1,0 +1,231 @@
+"""Consumers on several nodes: exclusive use, auto-delete, if-unused, single active consumer (contract B16, Q7, F11)."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from broker.cluster import Life
+from broker.coordination.traces import remove_traces
+from broker.errors import AccessRefused, NotFound, PreconditionFailed
+from broker.topology import SubscriptionRecord
+from tests.support.topology_node import Company, OneConsumer, TopologyNode
+
+
+@pytest.fixture
+async def company() -> Company:
+    return Company()
+
+
+@pytest.fixture
+async def a(company: Company) -> TopologyNode:
+    return await company.node("a")
+
+
+@pytest.fixture
+async def b(company: Company) -> TopologyNode:
+    return await company.node("b")
+
+
+def subscribers(node: TopologyNode, name: str) -> list[str]:
+    subscriptions = node.vhost.consumption.subscriptions
+    return [life.node_id for life in subscriptions.of(node.vhost.queues[name].queue_id)]
+
+
+async def test_the_first_consumer_of_a_node_is_told_and_the_last_one(a: TopologyNode, b: TopologyNode) -> None:
+    queue = await a.declare("q")
+    first, second = await a.consume("q"), await a.consume("q")
+    assert len(a.company.events.log) == 2
+    assert subscribers(b, "q") == ["a"]
+    await a.cancel(queue, first)
+    assert subscribers(b, "q") == ["a"]
+    await a.cancel(queue, second)
+    assert subscribers(a, "q") == subscribers(b, "q") == []
+    assert a.hash == b.hash
+
+
+async def test_consumers_of_an_exclusive_queue_are_nobodys_business(a: TopologyNode, b: TopologyNode) -> None:
+    queue = await a.declare("q", owner=object())
+    assert not a.vhost.consumption.needs_subscription(queue, OneConsumer())
+
+
+@pytest.mark.parametrize(("first", "second"), [(True, False), (False, True), (True, True)])
+async def test_exclusive_use_reaches_across_nodes(a: TopologyNode, b: TopologyNode, first: bool, second: bool) -> None:
+    queue = await a.declare("q")
+    consumer = await a.consume("q", is_exclusive=first)
+    with pytest.raises(AccessRefused, match="queue 'q' in vhost '/' in exclusive use"):
+        await b.consume("q", is_exclusive=second)
+    await a.cancel(queue, consumer)
+    await b.consume("q", is_exclusive=second)
+
+
+async def test_of_two_exclusive_consumers_at_once_one_is_refused(a: TopologyNode, b: TopologyNode) -> None:
+    await a.declare("q")
+    results = await asyncio.gather(
+        a.consume("q", is_exclusive=True), b.consume("q", is_exclusive=True), return_exceptions=True
+    )
+    assert sorted(type(result).__name__ for result in results) == ["AccessRefused", "OneConsumer"]
+    assert len(subscribers(a, "q")) == 1
+
+
+async def test_of_two_consumers_of_one_node_at_once_an_exclusive_one_is_alone_or_refused(a: TopologyNode) -> None:
+    queue = await a.declare("q")
+    results = await asyncio.gather(a.consume("q"), a.consume("q", is_exclusive=True), return_exceptions=True)
+    assert [type(result) for result in results] == [OneConsumer, AccessRefused]
+    assert len(queue.consumers) == 1
+
+
+async def test_an_exclusive_consumer_follows_shared_ones_of_its_node_that_have_just_left(
+    a: TopologyNode, b: TopologyNode
+) -> None:
+    queue = await a.declare("q")
+    shared = await a.consume("q")
+    assert a.vhost.consumption.remove(queue, shared)
+    await a.consume("q", is_exclusive=True)
+    await a.vhost.consumption.unsubscribe(queue)
+    with pytest.raises(AccessRefused):
+        await b.consume("q")
+
+
+async def test_a_consumer_that_is_back_before_the_end_was_recorded_stays(a: TopologyNode, b: TopologyNode) -> None:
+    queue = await a.declare("q", auto_delete=True)
+    first = await a.consume("q")
+    assert a.vhost.consumption.remove(queue, first)
+    await a.consume("q")
+    await a.vhost.consumption.unsubscribe(queue)
+    assert subscribers(b, "q") == ["a"]
+
+
+async def test_a_consumer_that_starts_while_the_last_one_leaves_subscribes_again(
+    a: TopologyNode, b: TopologyNode
+) -> None:
+    queue = await a.declare("q")
+    consumer = await a.consume("q")
+    await asyncio.gather(a.cancel(queue, consumer), a.consume("q"))
+    assert subscribers(a, "q") == subscribers(b, "q") == ["a"]
+    assert len(queue.consumers) == 1
+
+
+async def test_an_auto_delete_queue_lives_as_long_as_any_node_consumes(a: TopologyNode, b: TopologyNode) -> None:
+    queue = await a.declare("q", auto_delete=True)
+    here, there = await a.consume("q"), await b.consume("q")
+    await a.cancel(queue, here)
+    assert "q" in a.vhost.queues
+    await b.cancel(b.vhost.queues["q"], there)
+    assert a.vhost.queues == b.vhost.queues == {}
+    assert len(a.company.events.changes[-1]) == 2
+
+
+async def test_the_last_consumers_of_an_auto_delete_queue_may_leave_at_once(a: TopologyNode, b: TopologyNode) -> None:
+    queue = await a.declare("q", auto_delete=True)
+    here, there = await a.consume("q"), await b.consume("q")
+    await asyncio.gather(a.cancel(queue, here), b.cancel(b.vhost.queues["q"], there))
+    assert a.vhost.queues == b.vhost.queues == {}
+
+
+async def test_a_consumer_that_comes_as_an_auto_delete_queue_goes_has_it_or_does_not_find_it(
+    a: TopologyNode, b: TopologyNode
+) -> None:
+    queue = await a.declare("q", auto_delete=True)
+    consumer = await a.consume("q")
+    _, other = await asyncio.gather(a.cancel(queue, consumer), b.consume("q"), return_exceptions=True)
+    assert isinstance(other, OneConsumer) == ("q" in a.vhost.queues)
+    assert isinstance(other, NotFound) == ("q" not in b.vhost.queues)
+    assert a.hash == b.hash
+
+
+async def test_a_queue_that_another_node_consumes_is_in_use(a: TopologyNode, b: TopologyNode) -> None:
+    await a.declare("q")
+    consumer = await b.consume("q")
+    with pytest.raises(PreconditionFailed, match="queue 'q' in vhost '/' in use"):
+        await a.vhost.delete_queue("q", if_unused=True)
+    await b.cancel(b.vhost.queues["q"], consumer)
+    await a.vhost.delete_queue("q", if_unused=True)
+    assert b.vhost.queues == {}
+
+
+# Single active consumer
+
+
+async def test_the_node_that_subscribed_first_has_the_active_consumer(a: TopologyNode, b: TopologyNode) -> None:
+    queue = await a.declare("q", x_single_active_consumer=True)
+    there = b.vhost.queues["q"]
+    assert queue.single_active
+    assert there.single_active
+    first = await b.consume("q")
+    await a.consume("q")
+    assert (queue.is_active, there.is_active) == (False, True)
+    await b.cancel(there, first)
+    assert (queue.is_active, there.is_active) == (True, False)
+    assert a.active == ["q"]
+
+
+async def test_a_node_that_starts_later_knows_who_is_active(company: Company, a: TopologyNode) -> None:
+    await a.declare("q", x_single_active_consumer=True)
+    await a.consume("q")
+    late = await company.node("late")
+    assert not late.vhost.queues["q"].is_active
+    assert a.vhost.queues["q"].is_active
+
+
+async def test_an_exclusive_consumer_cannot_have_a_queue_with_a_single_active_one(a: TopologyNode) -> None:
+    queue = await a.declare("q", x_single_active_consumer=True)
+    with pytest.raises(AccessRefused, match="in exclusive use"):
+        await a.consume("q", is_exclusive=True)
+    assert a.vhost.consumption.subscriptions.of(queue.queue_id) == {}
+
+
+# Traces of lives that are over
+
+
+async def traces_removed(by: TopologyNode, *living: TopologyNode) -> int:
+    async def read_living() -> set[Life]:
+        return {node.life for node in living}
+
+    return await remove_traces(by.vhosts.values, read_living)
+
+
+async def test_what_a_life_that_is_over_has_left_is_removed_everywhere(company: Company, a: TopologyNode) -> None:
+    b, dead = await company.node("b"), await company.node("dead")
+    await dead.declare("exclusive", owner=object())
+    for name in ("its", "shared"):
+        await a.declare(name, auto_delete=True)
+        await dead.consume(name)
+    await a.declare("kept")
+    await dead.consume("kept", is_exclusive=True)
+    await b.consume("shared")
+    await a.declare("mine", owner=object())
+    del company.nodes["dead"]
+    assert await traces_removed(a, a, b) == 1
+    assert sorted(b.vhost.queues) == sorted(a.vhost.queues) == ["kept", "mine", "shared"]
+    assert subscribers(b, "shared") == ["b"]
+    assert subscribers(b, "kept") == []
+    assert a.hash == b.hash
+
+
+async def test_a_life_whose_traces_arrive_while_the_living_are_read_is_spared(a: TopologyNode, b: TopologyNode) -> None:
+    await a.declare("first", owner=object())
+
+    async def read_living() -> set[Life]:
+        await b.declare("q", owner=object())
+        return {a.life}
+
+    assert await remove_traces(a.vhosts.values, read_living) == 0
+    assert sorted(a.vhost.queues) == ["first", "q"]
+
+
+async def test_without_traces_nobody_is_asked(a: TopologyNode) -> None:
+    await a.declare("q")
+    assert await remove_traces(a.vhosts.values, None) == 0  # type: ignore[arg-type]
+
+
+async def test_a_new_life_takes_the_place_of_its_node(company: Company, a: TopologyNode) -> None:
+    await a.declare("q")
+    old = await company.node("b", "1")
+    await old.consume("q", is_exclusive=True)
+    new = await company.node("b", "2")
+    await new.consume("q", is_exclusive=True)
+    queue = a.vhost.queues["q"]
+    assert list(a.vhost.consumption.subscriptions) == [SubscriptionRecord(queue.queue_id, "b", "2", True)]
+    assert a.hash == new.hash
