@@ -34,6 +34,7 @@ from broker.config.values import (
 MAX_MESSAGE_SIZE_BYTES = 536_870_912
 TLS_VERSIONS = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
 OUTDATED_TLS_VERSIONS = ("TLSv1", "TLSv1.1")
+LEAST_CLUSTER_SECRET_OCTETS = 16
 
 _ANDES_MESSAGE_STORE = "org.wso2.andes.store.rdbms.RDBMSMessageStoreImpl"
 _ANDES_CONTEXT_STORE = "org.wso2.andes.store.rdbms.RDBMSAndesContextStoreImpl"
@@ -47,6 +48,14 @@ def _thrift_host(value: object) -> str:
     if not str(value) or " " in str(value):
         raise ValueError(f"'{value}' is not a host name or address")
     return str(value)
+
+
+def _cluster_secret(value: object) -> SecretStr:
+    secret = value if isinstance(value, SecretStr) else SecretStr(str(value))
+    octets = len(secret.get_secret_value().encode())
+    if 0 < octets < LEAST_CLUSTER_SECRET_OCTETS:
+        raise ValueError(f"a secret of {octets} octets; at least {LEAST_CLUSTER_SECRET_OCTETS} are needed")
+    return secret
 
 
 def _store_class(value: object) -> str:
@@ -105,6 +114,8 @@ class Coordination(Section):
     thrift_server_reconnect_timeout: Count = xml("thriftServerReconnectTimeout", 5)
     thrift_server_max_worker_threads: Count = xml("thriftServerMaxWorkerThreads", 200)
     cluster_notification_timeout: Count = xml("clusterNotificationTimeout", 10)
+    # This broker's own: what the nodes show each other before they talk (ADR 18).
+    cluster_secret: Annotated[SecretStr, BeforeValidator(_cluster_secret)] = xml("clusterSecret", NO_SECRET)
     rdbms_based_coordination: RdbmsBasedCoordination = xml("rdbmsBasedCoordination", RdbmsBasedCoordination())
     rdbms_based_cluster_event_synchronization: RdbmsBasedClusterEventSynchronization = xml(
         "rdbmsBasedClusterEventSynchronization", RdbmsBasedClusterEventSynchronization()

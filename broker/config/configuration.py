@@ -59,6 +59,11 @@ class Configuration(Section):
     origins: Mapping[str, str] = Field({}, exclude=True, repr=False)
 
     @property
+    def is_clustered(self) -> bool:
+        """Whether this node is a member of a cluster; loading has made sure that it can be."""
+        return self.axis2.clustering.enabled and self.deployment.mode != "standalone"
+
+    @property
     def amqp_port(self) -> int:
         return self._with_offset(self.transports.amqp.default_connection.port)
 

@@ -6,6 +6,7 @@ values together. Writes nothing and logs nothing; warnings are part of the resul
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
 from operator import itemgetter
@@ -17,7 +18,7 @@ from broker.config.binding import Place, Reading, adopt, bind, origin_key, overr
 from broker.config.configuration import Configuration
 from broker.config.connection_options import connection_options
 from broker.config.datasources import DataSource
-from broker.config.files import BROKER_XML, CARBON, DATASOURCES, FILES, QPID_CONFIG, USER_MGT, ConfigFile
+from broker.config.files import AXIS2, BROKER_XML, CARBON, DATASOURCES, FILES, QPID_CONFIG, USER_MGT, ConfigFile
 from broker.config.values import Section, one_line
 from broker.config.xml_reader import Node
 from broker.errors import ConfigError
@@ -25,12 +26,18 @@ from broker.errors import ConfigError
 _PORT: Place = ("transports", "amqp", "defaultConnection", "@port")
 _SSL_PORT: Place = ("transports", "amqp", "sslConnection", "@port")
 _THRIFT_PORT: Place = ("coordination", "thriftServerPort")
+_SECRET: Place = ("coordination", "clusterSecret")
+_ELECTION: Place = ("coordination", "rdbmsBasedCoordination", "@enabled")
+_EVENTS: Place = ("coordination", "rdbmsBasedClusterEventSynchronization", "@enabled")
+_PARTITIONS: Place = ("recovery", "networkPartitionsDetection", "@enabled")
+_CLUSTERING: Place = ("clustering", "@enable")
 
 # Variable, and the file and element it wins over. The RabbitMQ names let this broker take a RabbitMQ container's place.
 _OVERRIDES: tuple[tuple[str, ConfigFile, Place], ...] = (
     ("QPID_HEARTBEATDELAY", QPID_CONFIG, ("heartbeat", "delay")),
     ("QPID_HEARTBEATTIMEOUTFACTOR", QPID_CONFIG, ("heartbeat", "timeoutFactor")),
     ("BROKER_PORT_OFFSET", CARBON, ("Ports", "Offset")),
+    ("BROKER_CLUSTER_SECRET", BROKER_XML, _SECRET),
     ("RABBITMQ_NODE_PORT", BROKER_XML, _PORT),
     ("RABBITMQ_DEFAULT_USER", USER_MGT, ("Realm", "Configuration", "AdminUser", "UserName")),
     ("RABBITMQ_DEFAULT_PASS", USER_MGT, ("Realm", "Configuration", "AdminUser", "Password")),
@@ -120,6 +127,8 @@ def _judge_together(config: Configuration, readings: Mapping[str, Reading]) -> N
         if port and port + config.carbon.offset > 65535:
             broker_xml.refuse(element, f"'{port}' plus the port offset {config.carbon.offset} is above 65535")
     _judge_store(config, broker_xml, readings[DATASOURCES.name])
+    if config.is_clustered:
+        _judge_cluster(config, broker_xml, readings[AXIS2.name])
 
 
 def _judge_store(config: Configuration, broker_xml: Reading, datasources: Reading) -> None:
@@ -153,6 +162,46 @@ def _judge_datasource(source: DataSource, index: int, reading: Reading) -> None:
     if pool.default_auto_commit:
         here = (*place, "defaultAutoCommit")
         reading.warn(reading.lines.get(here, 1), f"{spell(here)}: 'true' has no effect: the broker commits explicitly")
+
+
+def _judge_cluster(config: Configuration, broker_xml: Reading, axis2: Reading) -> None:
+    """Report what keeps this node from being a member of a cluster."""
+    alone = "set deployment/mode of broker.xml to standalone"
+    try:
+        is_shared = config.store_url.engine in ("mysql", "postgresql")
+    except ValueError:
+        is_shared = True  # what is wrong with the datasource was reported already
+    if not is_shared:
+        axis2.refuse(
+            _CLUSTERING,
+            "a cluster needs MariaDB, MySQL or PostgreSQL, which its nodes share; name such a database as "
+            f"'{config.persistence.message_store.data_source}' in {DATASOURCES.name}, or {alone}",
+        )
+    coordination = config.coordination
+    if not coordination.rdbms_based_coordination.enabled:
+        broker_xml.refuse(_ELECTION, f"the nodes of a cluster meet in the database; set it to true, or {alone}")
+    if not coordination.rdbms_based_cluster_event_synchronization.enabled:
+        line = broker_xml.lines.get(_EVENTS, 1)
+        broker_xml.warn(line, f"{spell(_EVENTS)}: 'false' has no effect: changes reach the nodes through the database")
+    if config.recovery.network_partitions_detection.enabled:
+        line = broker_xml.lines.get(_PARTITIONS, 1)
+        reason = "a node that does not reach the database delivers nothing, whichever nodes it sees"
+        broker_xml.warn(line, f"{spell(_PARTITIONS)}: 'true' has no effect: {reason}")
+    host = coordination.thrift_server_host
+    if not coordination.cluster_secret.get_secret_value() and _is_beyond_loopback(host):
+        broker_xml.refuse(
+            _SECRET,
+            f"thriftServerHost '{host}' is not loopback, so the nodes need a shared secret; "
+            "set it here or in the environment variable BROKER_CLUSTER_SECRET, the same on all nodes",
+        )
+
+
+def _is_beyond_loopback(host: str) -> bool:
+    """Whether `host` is an address of that kind; what a name stands for is seen when it is listened on."""
+    try:
+        return not ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 def _errors(readings: Mapping[str, Reading]) -> list[str]:

@@ -55,6 +55,7 @@ class Election:
         "_stopped",
         "_to_claim",
         "epoch",
+        "lease",
         "power_from",
         "term",
         "trusted_until",
@@ -69,6 +70,8 @@ class Election:
     ) -> None:
         """`creation_wait` is coordinatorEntryCreationWaitTime; `new_term` never gives the same text twice."""
         self.epoch: int | None = None
+        self.lease: Lease | None = None
+        """The lease as it was read the last time, since this node's own claim if it has made one."""
         self.term = ""
         self.trusted_until = 0.0
         self.power_from = 0.0
@@ -115,6 +118,7 @@ class Election:
         """The lease was read."""
         if self._inquiry.answer(asked_at, now) is None:
             return
+        self.lease = lease
         if lease.holder is None:
             self._to_claim = lease
         elif lease.term == self.term:
@@ -200,7 +204,7 @@ class Election:
         # Whoever had resigned needs no time to notice.
         self.power_from = claim.asked_at + (0.0 if claim.seen.holder is None else self._creation_wait)
         self._power_due = True
-        self._claim = None
+        self._claim = self.lease = None
         self._inquiry.due = claim.asked_at + self._inquiry.heartbeat_interval
 
     def _step_down(self) -> None:

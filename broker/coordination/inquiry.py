@@ -23,6 +23,11 @@ class Question(Protocol):
 Q = TypeVar("Q", bound=Question)
 
 
+def patience_of(heartbeat_interval: float) -> float:
+    """Return how long a question may take: trust outlives an interval by 0.8 of one, and two tries fit into that."""
+    return 0.4 * heartbeat_interval
+
+
 class Inquiry(Generic[Q]):
     """Keeps the question that is under way and the time of the next one.
 
@@ -47,8 +52,7 @@ class Inquiry(Generic[Q]):
         self.heartbeat_max_age = 2 * heartbeat_interval
         # A tenth less than others wait: clocks may run at rates that differ by nearly that much.
         self.trust = 0.9 * self.heartbeat_max_age
-        # Trust outlives an interval by 0.8 of one: two tries fit into that.
-        self.patience = 0.4 * heartbeat_interval
+        self.patience = patience_of(heartbeat_interval)
         self.due = 0.0
         self._jitter = jitter
         self._asked: Q | None = None
@@ -58,6 +62,11 @@ class Inquiry(Generic[Q]):
     def deadline(self) -> float:
         """When the question is given up, or the next one is due."""
         return self.due if self._asked is None else self._asked.until
+
+    @property
+    def is_failing(self) -> bool:
+        """Has the last question had no answer?"""
+        return self._failures > 0
 
     def is_under_way(self, now: float) -> bool:
         """Return whether an answer may still come."""

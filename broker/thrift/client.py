@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from broker.clock import Clock
-from broker.peers import Caller, Demand, Fence, Grant, Identity, NotCoordinator, QueueName, Supply
+from broker.peers import Caller, Demand, Fence, Grant, Identity, NotCoordinator, QueueCount, QueueName, Supply
 from broker.slot import Slot
 from broker.thrift import convert
 from broker.thrift.pool import CALL_TIMEOUT, CONNECT_TIMEOUT, Pool
@@ -43,10 +43,15 @@ class SlotClient:
         connect_timeout: float = CONNECT_TIMEOUT,
         new_nonce: Callable[[], bytes] = new_nonce,
         new_request_id: Callable[[], str] = new_request_id,
+        on_not_coordinator: Callable[[], None] = lambda: None,
     ) -> None:
-        """`pool_size` is thriftClientPoolSize, at least 2; `reconnect_timeout` thriftServerReconnectTimeout."""
+        """`pool_size` is thriftClientPoolSize, at least 2; `reconnect_timeout` thriftServerReconnectTimeout.
+
+        `on_not_coordinator` is called when the node at the address turns out not to be the coordinator.
+        """
         self._call_timeout = call_timeout
         self._new_request_id = new_request_id
+        self._on_not_coordinator = on_not_coordinator
         self._new_pool: Callable[[str, int], Pool] = lambda host, port: Pool(
             host,
             port,
@@ -138,6 +143,17 @@ class SlotClient:
     async def ping(self, caller: Caller) -> Identity:
         return convert.from_node_info(await self._call("ping", caller, nodeId=caller.node_id))
 
+    async def surrender(self, queue: QueueName, messages: int, caller: Caller) -> int:
+        return int(await self._call("surrender", caller, queue, nodeId=caller.node_id, messageCount=messages))
+
+    async def purge_queue(self, queue: QueueName, caller: Caller) -> int:
+        return int(await self._call("purgeQueue", caller, queue, nodeId=caller.node_id))
+
+    async def exchange_counts(self, counts: Sequence[QueueCount], caller: Caller) -> Sequence[QueueCount]:
+        told = [convert.to_count(count) for count in counts]
+        answer = await self._call("exchangeCounts", caller, nodeId=caller.node_id, counts=told)
+        return [convert.from_count(count) for count in answer]
+
     async def _call(
         self,
         method: str,
@@ -157,6 +173,7 @@ class SlotClient:
         try:
             return await pool.call(method, arguments, patience or self._call_timeout)
         except NotCoordinator as error:
+            self._on_not_coordinator()
             if error.hint is None:
                 raise
             self.move_to(error.hint.host, error.hint.port, error.hint.epoch)

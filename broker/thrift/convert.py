@@ -16,6 +16,7 @@ from broker.peers import (
     Hint,
     Identity,
     NotCoordinator,
+    QueueCount,
     QueueName,
     Supply,
     Unauthorized,
@@ -170,6 +171,16 @@ def to_node_info(identity: Identity) -> Any:
 def from_node_info(info: Any) -> Identity:
     """Who answers."""
     return Identity(info.nodeId or "", info.incarnation or "", _fence(info))
+
+
+def to_count(count: QueueCount) -> Any:
+    """What a queue has somewhere."""
+    return idl.QueueCount(queueId=count.queue_id, messageCount=count.ready, consumerCount=count.consumers)
+
+
+def from_count(count: Any) -> QueueCount:
+    """What a queue has somewhere."""
+    return QueueCount(count.queueId or 0, count.messageCount or 0, count.consumerCount or 0)
 
 
 def put_error(result: Any, error: CoordinationError) -> None:

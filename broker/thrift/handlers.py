@@ -75,6 +75,19 @@ async def _ping(service: SlotService, call: Any) -> Any:
     return convert.to_node_info(await service.ping(_caller(call)))
 
 
+async def _surrender(service: SlotService, call: Any) -> int:
+    return await service.surrender(_queue(call), call.messageCount, _caller(call))
+
+
+async def _purge_queue(service: SlotService, call: Any) -> int:
+    return await service.purge_queue(_queue(call), _caller(call))
+
+
+async def _exchange_counts(service: SlotService, call: Any) -> Any:
+    counts = [convert.from_count(count) for count in call.counts]
+    return [convert.to_count(count) for count in await service.exchange_counts(counts, _caller(call))]
+
+
 def _queue(call: Any) -> QueueName:
     return convert.from_queue(call.queueName, call.queueId)
 
@@ -96,10 +109,21 @@ HANDLERS: Final[Mapping[str, Handler]] = MappingProxyType(
         "pushEvents": _push_events,
         "hint": _hint,
         "ping": _ping,
+        "surrender": _surrender,
+        "purgeQueue": _purge_queue,
+        "exchangeCounts": _exchange_counts,
     }
 )
 ADMITTING: Final = frozenset({"challenge", "authenticate"})
-ADDED: Final = ADMITTING | {"awaitSlots", "pushEvents", "hint", "ping"}
+ADDED: Final = ADMITTING | {
+    "awaitSlots",
+    "pushEvents",
+    "hint",
+    "ping",
+    "surrender",
+    "purgeQueue",
+    "exchangeCounts",
+}
 
 
 async def answer(service: SlotService, message: Message, peer: str) -> bytes:

@@ -13,7 +13,7 @@ from typing import Any, Final
 import structlog
 
 from broker.cluster_ports import SlotService
-from broker.errors import CoordinationError
+from broker.errors import ConfigError
 from broker.thrift.secret import SharedSecret, new_nonce
 from broker.thrift.session import Session, Terms
 
@@ -53,18 +53,21 @@ class ThriftServer:
     async def listen(self, host: str, port: int) -> int:
         """Listen on the address under which others find this node; return the port, chosen by the system when it is 0.
 
-        Raises ValueError for an address that others cannot reach, or that others than this machine can reach while
-        there is no shared secret; CoordinationError when the port cannot be had.
+        Raises ConfigError for an address that cannot be had, that others cannot reach, or that others than this machine
+        can reach while there is no shared secret.
         """
         try:
             listener = await asyncio.get_running_loop().create_server(
                 self._new_session, host if host != "*" else None, port, start_serving=False
             )
         except OSError as error:
-            raise CoordinationError(f"cannot listen for nodes on {host}:{port}: {error.strerror or error}") from error
+            raise ConfigError(
+                f"cannot listen for nodes on {host}:{port}: {error.strerror or error}; stop what uses the port or"
+                " change coordination/thriftServerHost or thriftServerPort"
+            ) from error
         try:
             self._check(host, [ipaddress.ip_address(each.getsockname()[0]) for each in listener.sockets])
-        except ValueError:
+        except ConfigError:
             listener.close()
             raise
         self._listener = listener
@@ -90,9 +93,14 @@ class ThriftServer:
     def _check(self, host: str, addresses: list[ipaddress.IPv4Address | ipaddress.IPv6Address]) -> None:
         # The addresses are looked at, not the name: "0" and an empty name are wildcards as well.
         if any(address.is_unspecified for address in addresses):
-            raise ValueError(f"thriftServerHost '{host}' cannot be reached by other nodes; name one address")
+            raise ConfigError(
+                f"coordination/thriftServerHost '{host}' cannot be reached by other nodes; name one address"
+            )
         if self._secret is None and not all(address.is_loopback for address in addresses):
-            raise ValueError(f"thriftServerHost '{host}' is not loopback: the nodes need a shared secret")
+            raise ConfigError(
+                f"coordination/thriftServerHost '{host}' is not loopback, so the nodes need a shared secret; set"
+                " coordination/clusterSecret or BROKER_CLUSTER_SECRET, the same on all nodes"
+            )
 
     def _new_session(self) -> asyncio.BaseProtocol:
         if self._listener is None or len(self.sessions) >= self._max_connections:

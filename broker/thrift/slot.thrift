@@ -63,6 +63,13 @@ struct NodeInfo {
   4: string term
 }
 
+/* How many ready messages and consumers a queue has somewhere. */
+struct QueueCount {
+  1: i64 queueId,
+  2: i64 messageCount,
+  3: i64 consumerCount
+}
+
 /* This node is not the coordinator; host and port are those of the one it knows, if it knows one. */
 exception NotCoordinator {
   1: string text,
@@ -117,6 +124,18 @@ service SlotManagementService {
     throws (1: NotCoordinator notCoordinator, 2: Unauthorized unauthorized, 3: Unavailable unavailable),
 
   NodeInfo ping(1: string nodeId, 16: CallContext context)
+    throws (1: NotCoordinator notCoordinator, 2: Unauthorized unauthorized, 3: Unavailable unavailable),
+
+  /* Give so many ready messages of a queue away; answered with how many there were to give. */
+  i64 surrender(1: string queueName, 2: string nodeId, 3: i64 messageCount, 16: CallContext context, 17: i64 queueId)
+    throws (1: NotCoordinator notCoordinator, 2: Unauthorized unauthorized, 3: Unavailable unavailable),
+
+  /* Delete the ready messages of a queue that lie on the node that is asked; answered with how many there were. */
+  i64 purgeQueue(1: string queueName, 2: string nodeId, 16: CallContext context, 17: i64 queueId)
+    throws (1: NotCoordinator notCoordinator, 2: Unauthorized unauthorized, 3: Unavailable unavailable),
+
+  /* What lies on the caller; answered with what lies everywhere else. */
+  list<QueueCount> exchangeCounts(1: string nodeId, 2: list<QueueCount> counts, 16: CallContext context)
     throws (1: NotCoordinator notCoordinator, 2: Unauthorized unauthorized, 3: Unavailable unavailable),
 
   /* With a shared secret these two come first on every connection: nonce for nonce, then proof for proof. */

@@ -377,7 +377,7 @@ CLUSTERING = """<clustering class="org.wso2.carbon.core.clustering.hazelcast.Haz
     "around", ["{}", "<axisconfig><parameter name='hotdeployment'>true</parameter>{}</axisconfig>"]
 )
 def test_the_clustering_element_of_axis2_stands_alone_too(load_files, place, around):
-    loaded = load_files({place: around.format(CLUSTERING)})
+    loaded = load_files({place: around.format(CLUSTERING), "broker.xml": "<mode>standalone</mode>"})
     clustering = loaded.config.axis2.clustering
     assert loaded.warnings == []
     assert clustering.enabled

@@ -29,10 +29,11 @@ def test_list_items_are_numbered(load_files):
 def test_no_secret_is_shown(load_files):
     loaded = load_files(
         {
-            "broker.xml": """<transports><amqp><sslConnection>
+            "broker.xml": """<broker><coordination><clusterSecret>canary-canary-canary</clusterSecret></coordination>
+<transports><amqp><sslConnection>
 <keyStore><password>canary</password></keyStore><trustStore><password>canary</password></trustStore>
 </sslConnection></amqp><mqtt><security><authenticator class="a"><property name="adminPassword">canary</property>
-</authenticator></security></mqtt></transports>""",
+</authenticator></security></mqtt></transports></broker>""",
             "datasources/master-datasources.xml": """<datasource><jndiConfig><name>WSO2MBStoreDB</name></jndiConfig>
 <definition><configuration><url>mysql://me:canary@db/mb?password=canary</url><password>canary</password>
 <dataSourceProps><property name="password">canary</property><property name="trustStorePassword">canary</property>
@@ -54,7 +55,7 @@ def test_a_secret_is_not_in_the_text_of_an_object(load_files):
 <definition><configuration><url>mysql://me:canary@db/mb</url><password>canary</password>
 </configuration></definition></datasource>""",
         },
-        {"RABBITMQ_DEFAULT_PASS": "canary"},
+        {"RABBITMQ_DEFAULT_PASS": "canary", "BROKER_CLUSTER_SECRET": "canary-canary-canary"},
     )
     assert "canary" not in repr(loaded)
 

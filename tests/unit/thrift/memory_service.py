@@ -9,7 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 
-from broker.peers import Caller, Demand, Fence, Grant, Identity, QueueName, Supply
+from broker.peers import Caller, Demand, Fence, Grant, Identity, QueueCount, QueueName, Supply
 from broker.slot import Slot
 
 
@@ -22,6 +22,7 @@ class MemorySlotService:
         self.callers: list[Caller] = []
         self.resigned: list[Fence] = []
         self.applied = 0
+        self.ready: dict[str, int] = {}
         self.wanted: dict[str, Demand] = {}
         self.cancelled_polls = 0
         self.changed = asyncio.Event()
@@ -29,6 +30,7 @@ class MemorySlotService:
         self._grants: dict[str, list[Grant]] = {}
         self._answers: dict[tuple[str, str], Grant | None] = {}
         self._safe_zones: dict[str, int] = {}
+        self._counts: dict[str, Sequence[QueueCount]] = {}
 
     async def get_slot(self, queue: QueueName, caller: Caller) -> Grant | None:
         self._begin(caller)
@@ -102,6 +104,28 @@ class MemorySlotService:
     async def ping(self, caller: Caller) -> Identity:
         self._begin(caller)
         return self.identity
+
+    async def surrender(self, queue: QueueName, messages: int, caller: Caller) -> int:
+        self._begin(caller)
+        given = min(messages, self.ready.get(queue.name, 0))
+        self.ready[queue.name] = self.ready.get(queue.name, 0) - given
+        return given
+
+    async def purge_queue(self, queue: QueueName, caller: Caller) -> int:
+        self._begin(caller)
+        return self.ready.pop(queue.name, 0)
+
+    async def exchange_counts(self, counts: Sequence[QueueCount], caller: Caller) -> Sequence[QueueCount]:
+        self._begin(caller)
+        self._counts[caller.node_id] = counts
+        sums: dict[int, QueueCount] = {}
+        for node_id, told in self._counts.items():
+            for each in told if node_id != caller.node_id else ():
+                before = sums.get(each.queue_id, QueueCount(each.queue_id, 0, 0))
+                sums[each.queue_id] = QueueCount(
+                    each.queue_id, before.ready + each.ready, before.consumers + each.consumers
+                )
+        return list(sums.values())
 
     def apply_events(self, last_event_id: int) -> None:
         """Topology events up to this one are applied."""

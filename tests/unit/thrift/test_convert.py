@@ -13,6 +13,7 @@ from broker.peers import (
     Hint,
     Identity,
     NotCoordinator,
+    QueueCount,
     QueueName,
     Supply,
     Unauthorized,
@@ -93,6 +94,11 @@ def test_a_slot_of_andes_has_its_range_alone() -> None:
 )
 def test_an_answer_of_a_long_poll_comes_back_as_it_was(supply: Supply) -> None:
     assert convert.from_supply(through_the_wire(convert.to_supply(supply))) == supply
+
+
+@pytest.mark.parametrize("count", [QueueCount(42, 1 << 40, 7), QueueCount(1, 0, 0)])
+def test_a_count_comes_back_as_it_was(count: QueueCount) -> None:
+    assert convert.from_count(through_the_wire(convert.to_count(count))) == count
 
 
 def test_an_identity_comes_back_as_it_was() -> None:

@@ -9,7 +9,7 @@ import pytest
 import uvloop
 from structlog.testing import capture_logs
 
-from broker.errors import CoordinationError
+from broker.errors import ConfigError
 from broker.peers import Caller, QueueName
 from broker.slot import Slot
 from broker.thrift.server import ThriftServer
@@ -57,7 +57,7 @@ async def test_an_address_that_nobody_can_reach_is_refused(host: str) -> None:
     async with asyncio.TaskGroup() as tasks:
         server = ThriftServer(MemorySlotService(), tasks)
 
-        with pytest.raises(ValueError, match=rf"thriftServerHost '{host.replace('*', '[*]')}' cannot be reached"):
+        with pytest.raises(ConfigError, match=rf"thriftServerHost '{host.replace('*', '[*]')}' cannot be reached"):
             await server.listen(host, 0)
 
 
@@ -71,7 +71,7 @@ async def test_an_address_beyond_loopback_needs_a_secret() -> None:
     async with asyncio.TaskGroup() as tasks:
         server = ThriftServer(MemorySlotService(), tasks)
 
-        with pytest.raises(ValueError, match="is not loopback: the nodes need a shared secret"):
+        with pytest.raises(ConfigError, match=r"is not loopback, so the nodes need .* set coordination/clusterSecret"):
             await server.listen(host, 0)
 
 
@@ -79,7 +79,7 @@ async def test_a_port_that_is_taken_is_named() -> None:
     async with serving(MemorySlotService()) as served, asyncio.TaskGroup() as tasks:
         other = ThriftServer(MemorySlotService(), tasks)
 
-        with pytest.raises(CoordinationError, match=f"cannot listen for nodes on 127.0.0.1:{served.port}: "):
+        with pytest.raises(ConfigError, match=f"cannot listen for nodes on 127.0.0.1:{served.port}: "):
             await other.listen(HOST, served.port)
 
 

@@ -1,0 +1,132 @@
+"""The other nodes as services to call: one client for each living member, and one for the coordinator.
+
+Knows who is there from the agent; knows no call but the hint of a node that leaves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from broker.clock import Clock
+from broker.cluster import Life, NodeRow
+from broker.cluster_ports import SlotService
+from broker.coordination.agent import ClusterAgent
+from broker.coordination.whereabouts import CoordinatorAddress
+from broker.errors import CoordinationError
+from broker.peers import Caller, Fence
+
+if TYPE_CHECKING:
+    from broker.thrift.client import SlotClient
+    from broker.thrift.secret import SharedSecret
+
+_HINT_PATIENCE: Final = 0.5
+
+
+class Peers:
+    """Clients, made and closed as members come and go; `on_members` is how they do."""
+
+    def __init__(
+        self,
+        agent: ClusterAgent,
+        local: SlotService,
+        clock: Clock,
+        *,
+        pool_size: int,
+        reconnect_timeout: float,
+        secret: SharedSecret | None = None,
+    ) -> None:
+        """`local` is this node's own service; `pool_size` is thriftClientPoolSize, `reconnect_timeout`
+        thriftServerReconnectTimeout in seconds.
+        """
+        self._agent = agent
+        self._local = local
+        self._clock = clock
+        self._pool_size = pool_size
+        self._reconnect_timeout = reconnect_timeout
+        self._secret = secret
+        self._clients: dict[Life, SlotClient] = {}
+        self._others: dict[str, SlotService] = {}
+        self._leading: SlotClient | None = None
+        self._led_from: CoordinatorAddress | None = None
+
+    def others(self) -> Mapping[str, SlotService]:
+        """Return the services of the other living nodes, by id."""
+        return self._others
+
+    def everybody(self) -> Mapping[str, SlotService]:
+        """Return the services of all living nodes, this one's among them, by id."""
+        return {self._agent.node_id: self._local, **self._others}
+
+    def coordinator(self) -> SlotService | None:
+        """Return the coordinator's service: this node's own while it has the power; None while nobody is known.
+
+        The same object is the same coordinator, unless its fence has changed.
+        """
+        agent = self._agent
+        if agent.fence is not None:
+            return self._local
+        known = agent.coordinator
+        if known is None or known[:2] == agent.address:
+            # It is this node that was elected, and it may not act yet, or not any more.
+            return None
+        if self._leading is None:
+            self._leading = self._client(*known[:2], agent.on_hint)
+        elif known != self._led_from:
+            # Not by epoch: after a fail-over that has lost commits an earlier one may be right (ADR 16).
+            self._leading.move_to(*known[:2])
+        self._led_from = known
+        return self._leading
+
+    def caller(self) -> Caller:
+        """Return this node as one that calls; each call gets an id of its own on its way."""
+        agent = self._agent
+        incarnation = agent.life.incarnation if agent.life is not None else ""
+        return Caller(agent.node_id, incarnation, fence=agent.known_fence)
+
+    def on_members(self, members: Mapping[str, NodeRow]) -> None:
+        """These are the other living nodes now."""
+        clients: dict[Life, SlotClient] = {}
+        others: dict[str, SlotService] = {}
+        for row in members.values():
+            life = Life(row.node_id, row.incarnation)
+            known = self._clients.pop(life, None)
+            clients[life] = others[row.node_id] = known or self._client(row.host, row.port)
+        gone, self._clients, self._others = self._clients, clients, others
+        for client in gone.values():
+            client.close()
+
+    async def hint_resigned(self, resigned: Fence | None) -> None:
+        """Tell the others that this node has left, and what power it has resigned; those who do not listen will see."""
+        caller, fence = self.caller(), resigned or Fence()
+
+        async def tell(service: SlotService) -> None:
+            with suppress(TimeoutError, CoordinationError):
+                async with asyncio.timeout(_HINT_PATIENCE):
+                    await service.hint_resigned(fence, caller)
+
+        async with asyncio.TaskGroup() as tasks:
+            for service in self._others.values():
+                tasks.create_task(tell(service))
+
+    def close(self) -> None:
+        """End every connection and every call."""
+        self.on_members({})
+        if self._leading is not None:
+            self._leading.close()
+
+    def _client(self, host: str, port: int, on_not_coordinator: Callable[[], None] = lambda: None) -> SlotClient:
+        # A node alone never needs Thrift, and it takes its time to load.
+        from broker.thrift.client import SlotClient
+
+        return SlotClient(
+            host,
+            port,
+            clock=self._clock,
+            pool_size=self._pool_size,
+            reconnect_timeout=self._reconnect_timeout,
+            secret=self._secret,
+            on_not_coordinator=on_not_coordinator,
+        )

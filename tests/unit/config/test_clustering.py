@@ -1,0 +1,156 @@
+"""Whether a node is in a cluster, and what keeps it from being a member."""
+
+from __future__ import annotations
+
+import pytest
+
+from broker.config import load
+from broker.config.broker_xml import LEAST_CLUSTER_SECRET_OCTETS
+from broker.errors import ConfigError
+from broker.thrift.secret import LEAST_SECRET_OCTETS
+
+AXIS2 = "<axisconfig>\n<clustering enable='true'/></axisconfig>"
+SECRET = "0123456789abcdef"
+
+
+def datasource(url: str) -> str:
+    return f"""<datasource><name>WSO2MBStoreDB</name><definition><configuration><url>{url}</url></configuration>
+</definition></datasource>"""
+
+
+MARIADB = datasource("jdbc:mariadb://db/mb")
+SERVERS = [MARIADB, datasource("jdbc:mysql://db/mb"), datasource("jdbc:postgresql://db/mb")]
+
+
+def refusals(load_files, files, environ=None) -> list[str]:
+    with pytest.raises(ConfigError) as failure:
+        load_files(files, environ)
+    return str(failure.value).splitlines()
+
+
+@pytest.mark.parametrize("source", SERVERS)
+def test_a_node_with_clustering_and_a_database_server_is_in_a_cluster(load_files, source):
+    loaded = load_files({"axis2.xml": AXIS2, "master-datasources.xml": source})
+    assert (loaded.config.is_clustered, loaded.warnings) == (True, [])
+
+
+def test_a_node_is_alone_unless_clustering_is_enabled(load_files):
+    assert not load(None, {}).config.is_clustered
+    assert not load_files({"master-datasources.xml": MARIADB}).config.is_clustered
+
+
+@pytest.mark.parametrize("mode", ["standalone", "STANDALONE"])
+def test_a_standalone_node_is_alone_and_may_have_any_database(load_files, mode):
+    loaded = load_files({"axis2.xml": AXIS2, "broker.xml": f"<mode>{mode}</mode>"})
+    assert not loaded.config.is_clustered
+
+
+@pytest.mark.parametrize(
+    "sources", [{}, *({"master-datasources.xml": datasource(url)} for url in ("jdbc:sqlite:a.db", "jdbc:h2:mem:a"))]
+)
+def test_a_cluster_without_a_database_server_is_refused(load_files, sources):
+    assert refusals(load_files, {"axis2.xml": AXIS2} | sources) == [
+        "conf/axis2.xml:2: clustering/@enable: a cluster needs MariaDB, MySQL or PostgreSQL, which its nodes share; "
+        "name such a database as 'WSO2MBStoreDB' in datasources/master-datasources.xml, or set deployment/mode of "
+        "broker.xml to standalone"
+    ]
+
+
+@pytest.mark.parametrize("url", ["jdbc:oracle:thin:@db/mb", "jdbc:mariadb://db/mb?sslMode=nonsense"])
+def test_a_wrong_datasource_is_complained_about_once(load_files, url):
+    (complaint,) = refusals(load_files, {"axis2.xml": AXIS2, "master-datasources.xml": datasource(url)})
+    assert complaint.startswith("conf/master-datasources.xml:1: ")
+
+
+def test_a_datasource_that_is_not_there_is_complained_about_once(load_files):
+    store = '<messageStore><property name="dataSource">Nope</property></messageStore>'
+    (complaint,) = refusals(load_files, {"axis2.xml": AXIS2, "broker.xml": store, "master-datasources.xml": MARIADB})
+    assert "no datasource has the JNDI name 'Nope'" in complaint
+
+
+def test_a_cluster_without_the_election_in_the_database_is_refused(load_files):
+    broker_xml = '<broker>\n<RDBMSBasedCoordination enabled="false"/></broker>'
+    files = {"axis2.xml": AXIS2, "master-datasources.xml": MARIADB, "broker.xml": broker_xml}
+    assert refusals(load_files, files) == [
+        "conf/broker.xml:2: coordination/rdbmsBasedCoordination/@enabled: the nodes of a cluster meet in the database; "
+        "set it to true, or set deployment/mode of broker.xml to standalone"
+    ]
+
+
+@pytest.mark.parametrize("name", ["RDBMSBasedClusterEventSynchronization", "rdbmsBasedClusterEventSynchronization"])
+def test_events_that_are_switched_off_in_a_cluster_are_a_warning(load_files, name):
+    broker_xml = f'<broker>\n<{name} enabled="false"/></broker>'
+    loaded = load_files({"axis2.xml": AXIS2, "master-datasources.xml": MARIADB, "broker.xml": broker_xml})
+    assert loaded.warnings == [
+        "conf/broker.xml:2: coordination/rdbmsBasedClusterEventSynchronization/@enabled: 'false' has no effect: "
+        "changes reach the nodes through the database"
+    ]
+    assert load_files({"axis2.xml": "<axisconfig/>", "broker.xml": broker_xml}).warnings == []
+
+
+def test_partition_detection_in_a_cluster_is_a_warning(load_files):
+    broker_xml = '<broker>\n<networkPartitionsDetection enabled="true"/></broker>'
+    loaded = load_files({"axis2.xml": AXIS2, "master-datasources.xml": MARIADB, "broker.xml": broker_xml})
+    assert loaded.warnings == [
+        "conf/broker.xml:2: recovery/networkPartitionsDetection/@enabled: 'true' has no effect: a node that does not "
+        "reach the database delivers nothing, whichever nodes it sees"
+    ]
+
+
+@pytest.mark.parametrize("host", ["10.0.0.5", "fe80::1", "[2001:db8::1]"])
+def test_an_address_beyond_loopback_needs_the_secret(load_files, host):
+    files = {
+        "axis2.xml": AXIS2,
+        "master-datasources.xml": MARIADB,
+        "broker.xml": f"<coordination>\n<thriftServerHost>{host}</thriftServerHost></coordination>",
+    }
+    assert refusals(load_files, files) == [
+        f"conf/broker.xml:1: coordination/clusterSecret: thriftServerHost '{host}' is not loopback, so the nodes need "
+        "a shared secret; set it here or in the environment variable BROKER_CLUSTER_SECRET, the same on all nodes"
+    ]
+    assert load_files(files, {"BROKER_CLUSTER_SECRET": SECRET}).config.is_clustered
+    assert not load_files(files | {"axis2.xml": "<axisconfig/>"}).config.is_clustered
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.2", "::1", "broker-1.example"])
+def test_loopback_needs_no_secret_and_a_name_is_not_judged_here(load_files, host):
+    broker_xml = f"<thriftServerHost>{host}</thriftServerHost>"
+    files = {"axis2.xml": AXIS2, "master-datasources.xml": MARIADB, "broker.xml": broker_xml}
+    assert load_files(files).config.is_clustered
+
+
+def test_the_secret_comes_from_the_element_a_file_or_the_environment(load_files, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text(f"{SECRET}-file\n")
+    secret.chmod(0o600)
+
+    def taken(text: str, environ=None) -> str:
+        loaded = load_files({"broker.xml": f"<clusterSecret>{text}</clusterSecret>"}, environ)
+        assert loaded.warnings == []
+        return loaded.config.coordination.cluster_secret.get_secret_value()
+
+    assert taken("") == ""
+    assert taken(SECRET) == SECRET
+    assert taken("${env:S}", {"S": SECRET}) == SECRET
+    assert taken(f"file:{secret}") == f"{SECRET}-file"
+    assert taken(SECRET, {"BROKER_CLUSTER_SECRET": f"{SECRET}-env"}) == f"{SECRET}-env"
+
+
+def test_the_secret_may_stand_behind_an_alias(load_files):
+    content = '<clusterSecret xmlns:svns="http://x" svns:secretAlias="Cluster.Secret"/>'
+    loaded = load_files({"broker.xml": content}, {"BROKER_SECRET_CLUSTER_SECRET": SECRET})
+    assert loaded.config.coordination.cluster_secret.get_secret_value() == SECRET
+
+
+def test_a_secret_that_is_too_short_is_refused_and_not_shown(load_files):
+    assert refusals(
+        load_files,
+        {"broker.xml": "<broker>\n<coordination><clusterSecret>canary</clusterSecret></coordination></broker>"},
+    ) == ["conf/broker.xml:2: coordination/clusterSecret: a secret of 6 octets; at least 16 are needed"]
+    assert refusals(load_files, {}, {"BROKER_CLUSTER_SECRET": "ключ"}) == [
+        "environment variable BROKER_CLUSTER_SECRET: a secret of 8 octets; at least 16 are needed"
+    ]
+
+
+def test_the_service_between_nodes_needs_as_much():
+    assert LEAST_CLUSTER_SECRET_OCTETS == LEAST_SECRET_OCTETS
