@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 CONFIG ?= conf/broker.xml
 
 .DEFAULT_GOAL := help
-.PHONY: help run databases test test-slow check format bench clean
+.PHONY: help run databases test test-slow test-chaos check format bench clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ test: $(VENV)/.dev databases ## install what the tests need and run them
 
 test-slow: $(VENV)/.dev databases ## the long tests: kill -9 rounds, large fuzz runs
 	$(BIN)/python -m pytest -m slow --timeout 1800
+
+test-chaos: $(VENV)/.dev databases ## a cluster in chaos, CORDILLERA_CHAOS_SECONDS for each database (300)
+	$(BIN)/python -m pytest -m slow tests/cluster/test_chaos.py
 
 check: $(VENV)/.dev databases ## format, lint, types, tests
 	$(BIN)/ruff format --check .

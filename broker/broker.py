@@ -6,7 +6,7 @@ to `touched` and `touched_confirms`, and the edge calls `dispatch` once. Knows t
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -24,6 +24,14 @@ class Confirmable(Protocol):
 
     def flush(self) -> None:
         """Send what can be confirmed now."""
+        ...
+
+
+class OpenConnection(Protocol):
+    """A client's connection (an upward call)."""
+
+    def held_ids(self, queue: Queue) -> Iterable[int]:
+        """Return the ids of all messages of `queue` that the client has and has not settled."""
         ...
 
 
@@ -54,14 +62,25 @@ class Broker:
         feed: Callable[[Queue], Awaitable[None]],
         touched_confirms: set[Confirmable],
         limits: Limits | None = None,
+        vhosts: dict[str, VirtualHost] | None = None,
+        is_trusted: Callable[[], bool] | None = None,
+        fetch: Callable[[Queue], Awaitable[bool]] | None = None,
+        purge_elsewhere: Callable[[Queue], Awaitable[int]] | None = None,
     ) -> None:
-        """`feed` is done when the queue has got messages from its slots; the journal adds to `touched_confirms`."""
+        """`feed` is done when the queue has got messages from its slots; the journal adds to `touched_confirms`.
+
+        In a cluster nothing is delivered unless `is_trusted`; `fetch` says whether another node has given messages to
+        the queue, and `purge_elsewhere` how many there were that this node did not have.
+        """
         self.ids = ids
         self.journal = journal
         self.feed = feed
         self.limits = limits or Limits()
-        self.vhosts: dict[str, VirtualHost] = {}
-        self.open_connections: set[object] = set()
+        self.vhosts = {} if vhosts is None else vhosts
+        self.is_trusted = is_trusted
+        self.fetch = fetch
+        self.purge_elsewhere = purge_elsewhere
+        self.open_connections: set[OpenConnection] = set()
         self.touched: set[Queue] = set()
         self.touched_confirms = touched_confirms
 
@@ -72,6 +91,11 @@ class Broker:
             raise NotAllowed(f"vhost {name} not found")
         return vhost
 
+    @property
+    def is_paused(self) -> bool:
+        """May nothing be delivered now, because another node may have taken it over?"""
+        return self.is_trusted is not None and not self.is_trusted()
+
     def dispatch(self) -> bool:
         """Do what the input since the last call has made possible: deliver, then confirm.
 
@@ -79,6 +103,9 @@ class Broker:
         """
         touched = self.touched
         is_behind = False
+        if self.is_paused:
+            self.flush_confirms()
+            return False
         while touched:
             queues = tuple(touched)
             touched.clear()
@@ -88,6 +115,10 @@ class Broker:
                     is_behind = True
         self.flush_confirms()
         return is_behind
+
+    def held_ids(self, queue: Queue) -> list[int]:
+        """Return the ids of all messages of `queue` that clients have and have not settled, ascending."""
+        return sorted(message_id for connection in self.open_connections for message_id in connection.held_ids(queue))
 
     def flush_confirms(self) -> None:
         """Send the confirms that a commit or a settled message has made possible."""

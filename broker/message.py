@@ -157,3 +157,8 @@ class MessageIdGenerator:
             following += _MILLISECOND - COUNTER_MASK - 1
         self.last = following
         return following
+
+    def see(self, message_id: int) -> None:
+        """Let every further id be greater than this one of another lane."""
+        if message_id > self.last:
+            self.last = (message_id >> 18 << 18) + self._lane_bits + COUNTER_MASK

@@ -1,53 +1,32 @@
-"""One node: every object built by hand, started and stopped in order.
+"""A node as a process: it opens the store, lives, listens, tells who it is, and stops.
 
-The only place that knows all the parts. What they do is none of its business.
+Knows the configuration, the store and what a life is; the objects of a life are built in `life`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import platform
-import secrets
 import ssl
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 from typing import Final
 
 import structlog
 
-from broker import __version__
-from broker.alarms import Alarms, Thresholds, disk_free_octets, resident_octets, total_memory
-from broker.allocator import give_back_freed_memory
-from broker.amqp.connection import Surroundings
-from broker.amqp.fields import EMPTY_TABLE, FieldTable
-from broker.amqp.handshake import server_properties
-from broker.auth.built_in import built_in_users
-from broker.broker import Broker, Confirmable, Limits
+from broker.alone import Alone
 from broker.clock import SystemClock
 from broker.config.configuration import Configuration
-from broker.coordination.feed import Feed
-from broker.coordination.slots import LocalSlotCoordinator
-from broker.errors import ConfigError, StoreUnavailable
-from broker.message import STORED, MessageIdGenerator
-from broker.ports import Registration, Store
-from broker.queue import Queue, QueueLimits
+from broker.errors import ConfigError, Evicted
+from broker.life import STOP_PATIENCE, Company, NodeLife
+from broker.ports import Store
 from broker.server import AmqpServer
-from broker.slot import Slot
-from broker.store.health import StoreHealth, StoreState
-from broker.store.journal import Journal
-from broker.store.patience import ClientTurns, Patience, PatientStore
-from broker.store.queue_ids import QueueIds
+from broker.store.health import StoreState
+from broker.store.patience import Patience, PatientStore
 from broker.tls import server_context
-from broker.topology import VirtualHostCreated
-from broker.vhost import VirtualHost
 
 _log = structlog.get_logger(__name__)
 
-DEFAULT_VHOSTS: Final = ("/", "carbon")
-_STOP_PATIENCE: Final = 3.0
 _STORE_PATIENCE: Final = 10.0
 
 
@@ -90,16 +69,16 @@ class Node:
         self._stop = asyncio.Event()
         self._start: asyncio.Timeout | None = None
         self._clock = SystemClock()
-        self._health: StoreHealth | None = None
+        self._life: NodeLife | None = None
         self._unsafe: Sequence[str] = ()
         self.node_id = node_id(config)
 
     @property
     def store_state(self) -> StoreState:
         """What is known of the store. Raises LookupError until the node has got that far."""
-        if self._health is None:
+        if self._life is None or self._life.health is None:
             raise LookupError("the node has not started")
-        return self._health.state
+        return self._life.health.state
 
     def stop(self) -> None:
         """Ask the node to stop in order; one that has not started yet, perhaps for want of its store, stops at once."""
@@ -125,18 +104,39 @@ class Node:
         await self._start_patience.until_done(self._store.open)
         try:
             await self._check_safety()
-            registration = await self._start_patience.until_done(lambda: self._store.register(self.node_id))
-            async with asyncio.TaskGroup() as forever:
-                async with asyncio.TaskGroup() as tasks:
-                    loops, broker, journal = await self._serve(forever, tasks, registration, on_started)
-                # All that connections had begun is done, with the help of the journal.
-                await journal.drain()
-                for loop in loops:
-                    loop.cancel()
-                await asyncio.wait(loops)
-                await self._resign(broker)
+            while await self._was_evicted(on_started):
+                _log.warning("this node was evicted and begins anew", node=self.node_id)
         finally:
             await self._store.close()
+
+    async def _was_evicted(self, on_started: Callable[[Started], None]) -> bool:
+        """Live one life; return whether others have ended it."""
+        life = self._life = NodeLife(
+            self._config,
+            self.node_id,
+            self._patient_store,
+            self._clock,
+            self._company(),
+            store_patience=self._store_patience,
+        )
+
+        async def serve_clients(server: AmqpServer, messages: int) -> None:
+            await self._serve_clients(server, life, messages, on_started)
+
+        try:
+            await life.run(serve_clients)
+        except BaseExceptionGroup as group:
+            if group.split(Evicted)[1] is not None or self._stop.is_set():
+                raise
+            return True
+        return False
+
+    def _company(self) -> Company:
+        if not self._config.is_clustered:
+            return Alone(self._patient_store, self.node_id, self._start_patience)
+        from broker.member import Member
+
+        return Member(self._config, self._patient_store, self.node_id, self._clock, self._start_patience)
 
     async def _check_safety(self) -> None:
         """Tell, or refuse to start, when a commit of the database does not mean what it must (reliability.md §2.8)."""
@@ -149,81 +149,11 @@ class Node:
         for line in self._unsafe:
             _log.warning("the database can lose what it has committed", setting=line)
 
-    async def _serve(
-        self,
-        forever: asyncio.TaskGroup,
-        tasks: asyncio.TaskGroup,
-        registration: Registration,
-        on_started: Callable[[Started], None],
-    ) -> tuple[list[asyncio.Task[None]], Broker, Journal]:
-        """Serve clients until the node is to stop; their work is in `tasks`, what never ends by itself in `forever`."""
-        server = AmqpServer(self._clock, tasks, give_back_freed_memory)
-        touched_confirms: set[Confirmable] = set()
-        ids = MessageIdGenerator(registration.lane, registration.last_message_id)
-        slots = LocalSlotCoordinator()
-        journal = Journal(
-            self._patient_store,
-            high_water=registration.last_message_id,
-            touched_confirms=touched_confirms,
-            on_settled=lambda: broker.flush_confirms(),
-            on_full=server.on_journal_full,
-            sleep=lambda seconds: health.pause(seconds),
-        )
-        health = self._health = StoreHealth(
-            self._patient_store,
-            journal,
-            self._clock,
-            interval=self._config.persistence.store_health_check_interval,
-            on_change=server.on_store_state,
-        )
-
-        def on_fed(queue: Queue) -> None:
-            broker.touched.add(queue)
-            broker.dispatch()
-
-        feed = Feed(self._patient_store, journal, slots, tasks, on_fed)
-        broker = Broker(
-            ids=ids, journal=journal, feed=feed.wait, touched_confirms=touched_confirms, limits=self._limits()
-        )
-        new_queue = partial(
-            Queue,
-            lane=registration.lane,
-            limits=QueueLimits(window_size=self._config.performance_tuning.slots.window_size),
-            journal=journal,
-            slots=slots,
-            on_hungry=feed.start,
-        )
-        messages = await self._restore(broker, registration, slots, new_queue)
-        server.surroundings = Surroundings(
-            broker,
-            built_in_users(self._config.user_mgt),
-            server_properties(__version__, self.node_id, _platform()),
-            _new_name,
-            server.spawn,
-        )
-        loops = [
-            forever.create_task(journal.run(), name="journal"),
-            forever.create_task(server.tick_forever(), name="heartbeats"),
-            forever.create_task(self._alarms(server).run(), name="alarms"),
-            forever.create_task(health.run(), name="store health"),
-        ]
-        store_seconds = await self._start_patience.until_done(self._store.probe)
-        try:
-            await self._serve_clients(server, broker, messages, store_seconds, on_started)
-        finally:
-            server.abort()
-        loops.append(forever.create_task(self._give_up(health), name="store patience"))
-        return loops, broker, journal
-
     async def _serve_clients(
-        self,
-        server: AmqpServer,
-        broker: Broker,
-        messages: int,
-        store_seconds: float,
-        on_started: Callable[[Started], None],
+        self, server: AmqpServer, life: NodeLife, messages: int, on_started: Callable[[Started], None]
     ) -> None:
         """Listen until the node is to stop; then tell the clients."""
+        store_seconds = await self._start_patience.until_done(self._store.probe)
         addresses = await self._listen(server)
         self._start = None
         on_started(
@@ -233,7 +163,7 @@ class Node:
                 store_seconds,
                 self._unsafe,
                 addresses,
-                sum(len(vhost.queues) for vhost in broker.vhosts.values()),
+                len(life.queues),
                 messages,
                 time.monotonic() - self._started_at,
             )
@@ -241,78 +171,7 @@ class Node:
         _log.info("Server startup complete", node=self.node_id)
         await self._stop.wait()
         _log.info("stopping", node=self.node_id)
-        await server.stop("shutdown", _STOP_PATIENCE)
-
-    async def _give_up(self, health: StoreHealth) -> None:
-        """End a node that is to stop and cannot finish, because its store does not come back."""
-        while True:
-            await asyncio.sleep(self._store_patience)
-            if health.is_down:
-                raise StoreUnavailable(
-                    "it was away when the node was to stop: nothing confirmed is lost, what was not confirmed may be"
-                )
-
-    async def _restore(
-        self,
-        broker: Broker,
-        registration: Registration,
-        slots: LocalSlotCoordinator,
-        new_queue: Callable[..., Queue],
-    ) -> int:
-        """Rebuild memory from the store; return how many messages wait there."""
-        store = self._patient_store
-        topology = await store.load()
-        missing = [name for name in DEFAULT_VHOSTS if name not in topology.vhosts]
-        if missing:
-            await store.record([VirtualHostCreated(name) for name in missing])
-        queue_ids = QueueIds(store, registration.first_queue_id, registration.last_queue_id)
-        lock = asyncio.Lock()
-        changes = ClientTurns(lock, lambda: self._health is not None and self._health.is_down)
-        for name in [*topology.vhosts, *missing]:
-            vhost = broker.vhosts[name] = VirtualHost(
-                name,
-                topology=store,
-                journal=broker.journal,
-                changes=changes,
-                duties=lock,
-                new_queue=new_queue,
-                new_queue_id=queue_ids.take,
-                no_arguments=EMPTY_TABLE,
-                max_queues=self._config.limits.max_queues_per_virtual_host,
-            )
-            for complaint in vhost.restore(topology, FieldTable):
-                _log.warning("topology in the store does not fit together", vhost=name, what=complaint)
-        known = {queue.queue_id: queue for vhost in broker.vhosts.values() for queue in vhost.queues.values()}
-        messages = 0
-        for slot in await store.backlog():
-            queue = known.get(slot.queue_id)
-            if queue is None:
-                _log.error("messages of an unknown queue are left alone", queue_id=slot.queue_id, count=slot.count)
-                continue
-            slot.maybe_delivered |= not registration.clean
-            messages += slot.count
-            queue.recover(slot)
-        return messages
-
-    async def _resign(self, broker: Broker) -> None:
-        """Leave the store so that the next start knows exactly what was delivered."""
-        queues = [queue for vhost in broker.vhosts.values() for queue in vhost.queues.values()]
-        redelivered = [
-            message for queue in queues for message in queue.ready if message.redelivered and message.state == STORED
-        ]
-        if redelivered:
-            await self._store.mark_redelivered(redelivered)
-        for queue in queues:
-            for slot in (queue.open_slot, *queue.slots.forget(queue.queue_id)):
-                if slot is not None and slot.maybe_delivered:
-                    await self._mark_redelivered(queue, slot)
-        await self._store.resign()
-
-    async def _mark_redelivered(self, queue: Queue, slot: Slot) -> None:
-        """Keep what is known of a slot that a crash has left: each of its messages may have been delivered."""
-        while messages := await self._store.read(queue, slot, queue.limits.read_ahead, queue.limits.read_ahead_bytes):
-            await self._store.mark_redelivered(messages)
-            slot.start = messages[-1].id + 1
+        await server.stop("shutdown", STOP_PATIENCE)
 
     async def _listen(self, server: AmqpServer) -> dict[str, str]:
         """Open the configured listeners; return their addresses by protocol."""
@@ -337,35 +196,6 @@ class Node:
                 f" stop what uses the port or change transports/amqp/{element}/@port"
             ) from error
 
-    def _limits(self) -> Limits:
-        limits, qpid = self._config.limits, self._config.qpid
-        return Limits(
-            channel_max=qpid.maximum_channel_count,
-            frame_max=qpid.advanced.frame_size_bytes,
-            heartbeat=qpid.heartbeat.delay,
-            heartbeat_timeout_factor=qpid.heartbeat.timeout_factor,
-            handshake_timeout=limits.handshake_timeout,
-            max_message_size=limits.max_message_size_bytes,
-            max_consumers_per_channel=limits.max_consumers_per_channel,
-            max_connections=limits.max_connections,
-            max_uncommitted_bytes=self._config.transaction.max_batch_size_kb * 1024,
-        )
-
-    def _alarms(self, server: AmqpServer) -> Alarms:
-        limits = self._config.limits
-        path = self._config.store_url.path
-        folder = path.absolute().parent if path is not None else Path.cwd()
-        is_on_our_disk = self._config.store_url.engine == "sqlite"
-        return Alarms(
-            Thresholds(
-                int(total_memory() * limits.memory_high_watermark),
-                limits.disk_free_limit_bytes if is_on_our_disk else 0,
-            ),
-            partial(server.set_alarm, "resources"),
-            resident=resident_octets,
-            disk_free=lambda: disk_free_octets(folder),
-        )
-
 
 def node_id(config: Configuration) -> str:
     """Return the configured node id, or `NODE:<host>:<port>` of the local member (andes.md §1.2.1)."""
@@ -388,13 +218,7 @@ def open_store(config: Configuration) -> Store:
         return MemoryStore()
     from broker.store.sql.opening import server_store
 
-    return server_store(config.datasource)
-
-
-def _new_name(prefix: str) -> str:
-    """Return `prefix` and 22 url-safe characters (contract Q2)."""
-    return prefix + secrets.token_urlsafe(16)
-
-
-def _platform() -> str:
-    return f"Python {platform.python_version()}"
+    if not config.is_clustered:
+        return server_store(config.datasource)
+    heartbeat_interval = config.coordination.rdbms_based_coordination.heartbeat_interval_ms / 1000
+    return server_store(config.datasource, cluster_deadline=0.4 * heartbeat_interval, is_shared=True)

@@ -192,8 +192,8 @@ class SlotCoordinator(Protocol):
         """A window was closed: its messages can be read from the store once the journal is flushed."""
         ...
 
-    def get(self, queue_id: int) -> Slot | None:
-        """Assign the oldest slot of the queue to this node."""
+    def get(self, queue_id: int, *, newest: bool = False) -> Slot | None:
+        """Assign the oldest slot of the queue to this node, or the newest one."""
         ...
 
     def count(self, queue_id: int) -> int:

@@ -42,6 +42,18 @@ class Consumer(Protocol):
         ...
 
 
+class Sharing(Protocol):
+    """What a queue tells of itself where other nodes serve it too."""
+
+    def after_dispatch(self, queue: Queue) -> None:
+        """The queue has given its consumers what they take now. Hot: called once per batch."""
+        ...
+
+    def on_dropped(self, slots: Sequence[Slot]) -> None:
+        """What was left of these slots has been purged."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class QueueLimits:
     """How much of a queue may lie in memory."""
@@ -68,6 +80,7 @@ class Queue:
         "durable",
         "feeding",
         "holds",
+        "is_active",
         "is_closing",
         "is_stored",
         "journal",
@@ -78,8 +91,13 @@ class Queue:
         "on_hungry",
         "open_slot",
         "owner",
+        "page_floor",
         "queue_id",
         "ready",
+        "remote_consumers",
+        "remote_ready",
+        "sharing",
+        "single_active",
         "slots",
         "tail",
         "vhost",
@@ -101,8 +119,12 @@ class Queue:
         journal: Journal,
         slots: SlotCoordinator,
         on_hungry: Callable[[Queue], None],
+        sharing: Sharing | None = None,
     ) -> None:
-        """`owner` is the connection an exclusive queue belongs to; `on_hungry` asks the feed to bring messages."""
+        """`owner` is the connection an exclusive queue belongs to; `on_hungry` asks the feed to bring messages.
+
+        `sharing` is there when the node is one of a cluster.
+        """
         self.vhost = vhost
         self.name = name
         self.queue_id = queue_id
@@ -116,6 +138,11 @@ class Queue:
         self.journal = journal
         self.slots = slots
         self.on_hungry = on_hungry
+        self.sharing = sharing
+        self.single_active = False  # only the consumer that came first takes part, on all nodes together
+        self.is_active = True  # with `single_active`: that consumer is on this node
+        self.remote_ready = 0  # ready messages that are not here, about a second ago
+        self.remote_consumers = 0
         self.ready: deque[Message] = deque()
         self.tail = self.ready  # where published messages go: `ready`, or the window while slots exist
         self.bytes = 0  # octets of body in `tail`
@@ -125,6 +152,7 @@ class Queue:
         self.feeding = False  # a read of it is under way
         self.is_closing = False
         self.last_taken = 0  # no message with a greater id was ever in a consumer's hands
+        self.page_floor = 0  # no slot of the window may begin below: what lies there is not all this window's
         self.holds = 0  # transactions that have ids but are not in the queue yet: slots must not close over them
 
     def __repr__(self) -> str:
@@ -139,6 +167,16 @@ class Queue:
             return len(self.ready)
         opened = self.open_slot.count if self.open_slot else 0
         return len(self.ready) + opened + self.slots.count(self.queue_id) + len(self.tail)
+
+    @property
+    def message_count(self) -> int:
+        """Ready messages on all nodes together."""
+        return self.ready_count + self.remote_ready
+
+    @property
+    def consumer_count(self) -> int:
+        """Consumers on all nodes together."""
+        return len(self.consumers) + self.remote_consumers
 
     @property
     def is_exclusive(self) -> bool:
@@ -197,7 +235,7 @@ class Queue:
     def dispatch(self) -> None:
         """Give what is ready to the consumers that have credit, in turn (contract B29), then keep memory bounded."""
         ready = self.ready
-        consumers = self.consumers
+        consumers = self.consumers if not self.single_active else self.takers
         if not ready and self.tail is not ready:
             self._refill()
         if consumers and ready:
@@ -221,6 +259,15 @@ class Queue:
             self._refill()
         if self.bytes > self.limits.memory or len(self.tail) > self.limits.window_size:
             self._page_out()
+        if self.sharing is not None:
+            self.sharing.after_dispatch(self)
+
+    @property
+    def takers(self) -> deque[Consumer]:
+        """The consumers that take part: all, or with `single_active` the first one that ever came, if it is here."""
+        if not self.single_active:
+            return self.consumers
+        return deque([self.consumers[0]] if self.is_active and self.consumers else ())
 
     def _share_out(self) -> None:
         ready = self.ready
@@ -251,7 +298,13 @@ class Queue:
             self.bytes -= octets
 
     def _has_hungry_consumer(self) -> bool:
-        return any(consumer.can_take() for consumer in self.consumers)
+        return any(consumer.can_take() for consumer in self.takers)
+
+    @property
+    def is_hungry(self) -> bool:
+        """Would consumers take more than what is here?"""
+        has_slots = self.open_slot is not None or self.slots.count(self.queue_id) > 0
+        return not has_slots and len(self.ready) < self.limits.window_size // 2 and self._has_hungry_consumer()
 
     # Paging: memory to slots and back (design §3)
 
@@ -270,10 +323,11 @@ class Queue:
         if footprint > (limits.transient_memory if tail[-1].state == TRANSIENT else limits.memory):
             # A slot is every row of its range: none may belong to a message that a consumer holds, or has given back,
             # because the store does not know of that.
-            if tail[-1].id <= self.last_taken:
+            floor = max(self.last_taken, self.page_floor)
+            if tail[-1].id <= floor:
                 return
             self.ready = deque(tail.popleft() for _ in range(max(1, len(tail) // 4)))
-            while tail and tail[0].id <= self.last_taken:
+            while tail and tail[0].id <= floor:
                 self.ready.append(tail.popleft())
             self._submit(tail)
             self.tail = deque()
@@ -294,10 +348,11 @@ class Queue:
             )
 
     def recover(self, slot: Slot) -> None:
-        """Take over what lies in the store since before this node started."""
+        """Take over what lies in the store: since before this node started, or from another node."""
         self.slots.submit(slot)
         if self.tail is self.ready:
             self.tail = deque()
+            self.bytes = 0
 
     def _refill(self) -> None:
         """Bring the next messages into `ready`: from a slot, or from the window when no slot is left."""
@@ -309,9 +364,53 @@ class Queue:
             return
         window, self.tail = self.tail, self.ready
         if self.ready:  # read from a slot, or returned: not to be paged out again
-            self.last_taken = max(self.last_taken, self.ready[-1].id)
+            self.page_floor = max(self.page_floor, self.ready[-1].id)
             self.bytes += sum(map(_weight, self.ready))
         self.ready.extend(window)
+
+    # To other nodes
+
+    def give_oldest(self, count: int) -> tuple[list[Message], list[Slot]]:
+        """Give about `count` of the oldest messages away: they are not this node's affair any more."""
+        messages, slots = self._give(self.ready, count), []
+        count -= len(messages)
+        while count > 0 and (slot := self._give_slot()) is not None:
+            slots.append(slot)
+            count -= slot.count
+        if count > 0 and self.tail is not self.ready:
+            messages += self._give(self.tail, count)
+        return messages, slots
+
+    def give_newest(self, count: int) -> tuple[list[Message], list[Slot]]:
+        """Give about `count` of the newest messages away."""
+        messages, slots = [], []
+        if self.tail is not self.ready:
+            messages = self._give(self.tail, count, from_end=True)
+            count -= len(messages)
+            while count > 0 and (slot := self.slots.get(self.queue_id, newest=True)) is not None:
+                slots.append(slot)
+                count -= slot.count
+            if count > 0 and self.open_slot is not None:
+                slots.append(self.open_slot)
+                count -= self.open_slot.count
+                self.open_slot = None
+        messages += self._give(self.ready, max(count, 0), from_end=True)
+        return messages, slots
+
+    def _give(self, part: deque[Message], count: int, *, from_end: bool = False) -> list[Message]:
+        pop = part.pop if from_end else part.popleft
+        given = [pop() for _ in range(min(count, len(part)))]
+        if given:
+            self.page_floor = max(self.page_floor, given[0].id, given[-1].id)
+            if part is self.tail:
+                self.bytes = max(self.bytes - sum(map(_weight, given)), 0)
+        return given
+
+    def _give_slot(self) -> Slot | None:
+        if self.open_slot is not None:
+            slot, self.open_slot = self.open_slot, None
+            return slot
+        return self.slots.get(self.queue_id)
 
     # Gone
 
@@ -330,6 +429,8 @@ class Queue:
         if self.open_slot is not None:
             slots.insert(0, self.open_slot)
             self.open_slot = None
+        if self.sharing is not None:
+            self.sharing.on_dropped(slots)
         return len(messages), slots
 
 

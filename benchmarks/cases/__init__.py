@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from benchmarks.cases import backlog, generator, latency, memory, restart, sizes, throughput
+from benchmarks.cases import backlog, cluster, generator, latency, memory, restart, sizes, throughput
 from benchmarks.session import Session
 
 __all__ = ["CASES", "DESCRIPTIONS"]
@@ -15,6 +15,7 @@ CASES: dict[str, Callable[[Session], object]] = {
     "backlog": backlog.run,
     "restart": restart.run,
     "memory": memory.run,
+    "cluster": cluster.run,
     "generator": generator.run,
 }
 
@@ -26,5 +27,6 @@ DESCRIPTIONS = {
     "backlog": "publish --count persistent messages, memory growth, drain",
     "restart": "kill -9 with --count stored messages, then time to the first delivery (our broker only)",
     "memory": "idle connections, empty queues, queued messages; latency with and without them",
+    "cluster": "across two nodes, one to three nodes, nodes that fail (needs --store with a database server)",
     "generator": "what the load generator can do by itself, against a peer that does nothing",
 }

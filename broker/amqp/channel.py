@@ -7,7 +7,7 @@ frames wait for it in order, other channels go on. Knows the virtual host, its q
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from broker.amqp import methods as amqp
@@ -191,15 +191,19 @@ class Channel:
 
     def _remove(self, consumer: Consumer) -> bool:
         self._consumers.pop(consumer.consumer_tag, None)
-        is_unused = self.vhost.remove_consumer(consumer.queue, consumer)
-        if is_unused and self.is_closing:
-            self.connection.spawn(self.vhost.delete_unused(consumer.queue))
+        has_left = self.vhost.consumption.remove(consumer.queue, consumer)
+        if has_left and self.is_closing:
+            self.connection.spawn(self.vhost.consumption.unsubscribe(consumer.queue))
         self._touched.add(consumer.queue)
-        return is_unused
+        return has_left
 
     def touch_consumed_queues(self) -> None:
         """The consumers may have credit again: let their queues dispatch."""
         self._touched.update(consumer.queue for consumer in self._consumers.values())
+
+    def held_ids(self, queue: Queue) -> Iterator[int]:
+        """Return the ids of all messages of `queue` that the client has and has not settled."""
+        return self._settler.held_ids(queue)
 
     def queue_name(self, name: str) -> str:
         """Return `name`, or the last queue declared on this channel when it is empty (contract Q3)."""
@@ -247,7 +251,7 @@ class Channel:
         self.touch_consumed_queues()
         self.send(amqp.BasicQosOk())
 
-    def on_basic_consume(self, method: amqp.BasicConsume) -> None:
+    def on_basic_consume(self, method: amqp.BasicConsume) -> Waiting | None:
         queue = self.vhost.queue(self.queue_name(method.queue), self.connection)
         consumer_tag = method.consumer_tag or self.connection.new_name("amq.ctag-")
         if consumer_tag in self._consumers:
@@ -263,18 +267,31 @@ class Channel:
             is_exclusive=method.exclusive,
             prefetch=self._next_prefetch,
         )
-        self.vhost.add_consumer(queue, consumer)
-        self._consumers[consumer_tag] = consumer
-        if not method.no_wait:
-            self.send(amqp.BasicConsumeOk(consumer_tag))
-        self._touched.add(queue)
+        if self.vhost.consumption.needs_subscription(queue, consumer):
+            return self._subscribe(consumer, method.no_wait)
+        self._start(consumer, method.no_wait)
+        return None
+
+    async def _subscribe(self, consumer: Consumer, no_wait: bool) -> None:
+        await self.vhost.consumption.subscribe(consumer.queue, consumer)
+        if self.is_closing:
+            await self.vhost.consumption.unsubscribe(consumer.queue)
+        else:
+            self._start(consumer, no_wait)
+
+    def _start(self, consumer: Consumer, no_wait: bool) -> None:
+        self.vhost.consumption.add(consumer.queue, consumer)
+        self._consumers[consumer.consumer_tag] = consumer
+        if not no_wait:
+            self.send(amqp.BasicConsumeOk(consumer.consumer_tag))
+        self._touched.add(consumer.queue)
 
     def on_basic_cancel(self, method: amqp.BasicCancel) -> Waiting | None:
         consumer = self._consumers.get(method.consumer_tag)
-        is_unused = consumer is not None and self._remove(consumer)
+        has_left = consumer is not None and self._remove(consumer)
         if not method.no_wait:
             self.send(amqp.BasicCancelOk(method.consumer_tag))
-        return self.vhost.delete_unused(consumer.queue) if consumer is not None and is_unused else None
+        return self.vhost.consumption.unsubscribe(consumer.queue) if consumer is not None and has_left else None
 
     def on_consumer_cancelled(self, consumer: Consumer) -> None:
         """The queue of `consumer` is gone (contract B19)."""
@@ -284,16 +301,21 @@ class Channel:
 
     def on_basic_get(self, method: amqp.BasicGet) -> Waiting | None:
         queue = self.vhost.queue(self.queue_name(method.queue), self.connection)
-        message = queue.pop()
-        if message is None and queue.ready_count:
+        is_paused = self.broker.is_paused
+        message = None if is_paused else queue.pop()
+        if message is None and not is_paused and (queue.ready_count or self.broker.fetch is not None):
             return self._get_from_store(queue, method.no_ack)
         self._answer_get(queue, message, method.no_ack)
         return None
 
     async def _get_from_store(self, queue: Queue, no_ack: bool) -> None:
+        broker = self.broker
         message = queue.pop()
-        while message is None and queue.ready_count and not self.is_closing:
-            await self.broker.feed(queue)
+        while message is None and not self.is_closing:
+            if queue.ready_count:
+                await broker.feed(queue)
+            elif broker.fetch is None or not await broker.fetch(queue):
+                break
             message = queue.pop()
         if self.is_closing:
             if message is not None:
@@ -312,7 +334,7 @@ class Channel:
             message.redelivered,
             message.routing[1 : exchange_size + 1].decode(),
             message.routing[exchange_size + 2 :].decode(),
-            queue.ready_count,
+            queue.message_count,
         )
         self.connection.send_content(self.id, method, message.header, message.body, message.chunks)
         if no_ack:

@@ -7,7 +7,7 @@ of the connection, and nothing that concerns messages. Knows no socket, no clock
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final
@@ -262,6 +262,10 @@ class Connection:
     def channels(self) -> dict[int, Channel]:
         """The channels by number."""
         return self._channels.by_id
+
+    def held_ids(self, queue: Queue) -> Iterator[int]:
+        """Return the ids of all messages of `queue` that the client has and has not settled."""
+        return (message_id for channel in self.channels.values() for message_id in channel.held_ids(queue))
 
     def close_channel(self, channel: Channel) -> None:
         """The client has closed it: the number is free again."""

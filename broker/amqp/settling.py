@@ -5,6 +5,7 @@ Knows unacknowledged messages, their queues and the journal; knows no frame and 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from broker.amqp.frames import AckRun
@@ -109,6 +110,16 @@ class Settler:
             else:
                 self.drop(returned)
         self._share_room()
+
+    def held_ids(self, queue: Queue) -> Iterator[int]:
+        """Return the ids of all messages of `queue` that were delivered and are not settled, or not for good."""
+        for message in self.unacked.values():
+            if message.queue is queue:
+                yield message.id
+        if self.transaction is not None:
+            for _, message in (*self.transaction.acked, *self.transaction.requeued):
+                if message.queue is queue:
+                    yield message.id
 
     def is_here(self, queue: Queue) -> bool:
         """Is the queue still the one of its name?"""

@@ -66,7 +66,7 @@ async def on_queue_declare(channel: Channel, method: amqp.QueueDeclare) -> None:
             await channel.connection.own(queue)
     channel.last_queue = queue.name
     if not method.no_wait:
-        channel.send(amqp.QueueDeclareOk(queue.name, queue.ready_count, len(queue.consumers)))
+        channel.send(amqp.QueueDeclareOk(queue.name, queue.message_count, queue.consumer_count))
 
 
 async def on_queue_bind(channel: Channel, method: amqp.QueueBind) -> None:
@@ -90,7 +90,11 @@ async def on_queue_unbind(channel: Channel, method: amqp.QueueUnbind) -> None:
 
 
 async def on_queue_purge(channel: Channel, method: amqp.QueuePurge) -> None:
-    count = await channel.vhost.purge_queue(channel.queue_name(method.queue), channel.connection)
+    name = channel.queue_name(method.queue)
+    queue = channel.vhost.queue(name, channel.connection)
+    count = await channel.vhost.purge_queue(name, channel.connection)
+    if channel.broker.purge_elsewhere is not None:
+        count += await channel.broker.purge_elsewhere(queue)
     if not method.no_wait:
         channel.send(amqp.QueuePurgeOk(count))
 

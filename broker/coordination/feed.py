@@ -6,9 +6,9 @@ Knows the store's read and the queue's offer; decides nothing about order or cre
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from broker.message import TRANSIENT, Message
+from broker.message import STORED, TRANSIENT, Message
 from broker.ports import Journal, MessageStore, SlotCoordinator
 from broker.queue import Queue
 from broker.slot import Slot
@@ -24,13 +24,19 @@ class Feed:
         slots: SlotCoordinator,
         tasks: asyncio.TaskGroup,
         on_fed: Callable[[Queue], None],
+        on_read: Callable[[Queue, Slot, Sequence[Message], bool], None] | None = None,
     ) -> None:
-        """`store` waits by itself while it is away. `on_fed` is called when a queue has got messages, or has none."""
+        """`store` waits by itself while it is away. `on_fed` is called when a queue has got messages, or has none.
+
+        In a cluster `on_read` is called with what was read of a slot, and whether that was its end; rows of transient
+        messages are kept then until they are settled, because they may have to go to another node.
+        """
         self._store = store
         self._journal = journal
         self._slots = slots
         self._tasks = tasks
         self._on_fed = on_fed
+        self._on_read = on_read
         self._fills: dict[int, asyncio.Task[None]] = {}
 
     def start(self, queue: Queue) -> None:
@@ -47,7 +53,8 @@ class Feed:
         try:
             slot = queue.open_slot = queue.open_slot or self._slots.get(queue.queue_id)
             if slot is not None:
-                await self._journal.flushed()
+                if not slot.row:  # what came from another node was written before
+                    await self._journal.flushed()
                 if queue.open_slot is slot:  # not purged in the meantime
                     limits = queue.limits
                     messages = await self._store.read(queue, slot, limits.read_ahead, limits.read_ahead_bytes)
@@ -66,5 +73,10 @@ class Feed:
             slot.start = messages[-1].id + 1
         for message in messages:
             if message.state == TRANSIENT:
-                self._journal.forget(message)
+                if self._on_read is None:
+                    self._journal.forget(message)
+                else:
+                    message.state = STORED
+        if self._on_read is not None:
+            self._on_read(queue, slot, messages, queue.open_slot is None)
         queue.offer(messages)

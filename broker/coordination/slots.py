@@ -24,12 +24,12 @@ class LocalSlotCoordinator:
         self._slots.setdefault(slot.queue_id, deque()).append(slot)
         self._counts[slot.queue_id] = self._counts.get(slot.queue_id, 0) + slot.count
 
-    def get(self, queue_id: int) -> Slot | None:
-        """Take the oldest slot of the queue."""
+    def get(self, queue_id: int, *, newest: bool = False) -> Slot | None:
+        """Take the oldest slot of the queue, or the newest one."""
         slots = self._slots.get(queue_id)
         if not slots:
             return None
-        slot = slots.popleft()
+        slot = slots.pop() if newest else slots.popleft()
         self._counts[queue_id] -= slot.count
         if not slots:
             self.forget(queue_id)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Mapping
-from functools import partial
 from itertools import count
 from typing import Any
 
+from broker.alone import Alone
 from broker.amqp import methods as amqp
 from broker.amqp.connection import Connection, Surroundings
 from broker.amqp.connection import Peer as Address
@@ -20,14 +20,15 @@ from broker.amqp.method import Method
 from broker.amqp.properties import BasicProperties
 from broker.auth.users import User, Users
 from broker.broker import Broker, Confirmable
+from broker.clock import SystemClock
 from broker.config.configuration import Configuration
 from broker.coordination.feed import Feed
-from broker.coordination.slots import LocalSlotCoordinator
+from broker.life import NodeLife
 from broker.message import Message, MessageIdGenerator
-from broker.node import Node
 from broker.ports import Batch, Store
 from broker.queue import Queue, QueueLimits
 from broker.store.journal import Journal, JournalLimits
+from broker.store.patience import Patience, PatientStore
 from tests.support.peer import Content, Peer
 
 START_MS = 1_700_000_000_000
@@ -153,7 +154,11 @@ class NodeInProcess:
         self._queue_limits = queue_limits
         self._journal_limits = journal_limits
         self._clock = clock
-        self._node = Node(Configuration(origins={}), store)
+        patient, patience = PatientStore(store), Patience("waiting for the store", delay=0.0, delay_max=0.0)
+        self._alone = Alone(patient, "node-a", patience)
+        self._life = NodeLife(
+            Configuration(origins={}), "node-a", patient, SystemClock(), self._alone, store_patience=0.0
+        )
         self._names = count(1)
 
     def wall_ms(self) -> int:
@@ -167,11 +172,10 @@ class NodeInProcess:
         self._registration = await self.store.register("node-a")
 
     async def start(self) -> None:
-        """Build the node as `Node._serve` does."""
-        registration = self._registration
+        """Build the node as `NodeLife.run` does."""
+        life, registration = self._life, self._registration
         touched: set[Confirmable] = set()
         self.ids = MessageIdGenerator(registration.lane, registration.last_message_id)
-        slots = LocalSlotCoordinator()
         self.journal = Journal(
             self.store,
             high_water=registration.last_message_id,
@@ -186,17 +190,14 @@ class NodeInProcess:
             self.broker.dispatch()
 
         tasks: Any = self._tasks
-        feed = Feed(self.store, self.journal, slots, tasks, on_fed)
-        self.broker = Broker(ids=self.ids, journal=self.journal, feed=feed.wait, touched_confirms=touched)
-        new_queue = partial(
-            Queue,
-            lane=registration.lane,
-            limits=self._queue_limits,
-            journal=self.journal,
-            slots=slots,
-            on_hungry=feed.start,
+        feed = Feed(self.store, self.journal, life.slots, tasks, on_fed)
+        self.broker = Broker(
+            ids=self.ids, journal=self.journal, feed=feed.wait, touched_confirms=touched, vhosts=life.vhosts
         )
-        await self._node._restore(self.broker, registration, slots, new_queue)
+        self._alone.meet(life)
+        life.registration, life.ids, life.journal = registration, self.ids, self.journal
+        life.broker, life.feed = self.broker, feed
+        await life.restore(self._queue_limits)
         self._loops.create_task(self.journal.run())
         self._surroundings = Surroundings(
             self.broker,
@@ -242,14 +243,14 @@ class NodeInProcess:
         await self.store.close()
 
     async def stop(self, clients: list[Client]) -> None:
-        """Stop in order, as `Node.run` does."""
+        """Stop in order, as `NodeLife.run` does."""
         for client in clients:
             client.close()
         while await self._tasks.wait():
             pass
         await self.journal.drain()
         await self._loops.cancel()
-        await self._node._resign(self.broker)
+        await self._alone.leave()
         await self.store.close()
 
 

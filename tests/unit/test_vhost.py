@@ -179,7 +179,7 @@ def test_an_exclusive_queue_is_its_owners(vhost: VirtualHost) -> None:
 def test_deleting_a_queue_tells_its_consumers(vhost: VirtualHost) -> None:
     queue(vhost, "q")
     consumer = SomeConsumer()
-    vhost.add_consumer(vhost.queues["q"], consumer)
+    vhost.consumption.add(vhost.queues["q"], consumer)
     drive(vhost.delete_queue("q"))
     assert consumer.is_told
 
@@ -187,16 +187,16 @@ def test_deleting_a_queue_tells_its_consumers(vhost: VirtualHost) -> None:
 def test_a_queue_that_is_consumed_again_is_not_deleted(vhost: VirtualHost) -> None:
     queue(vhost, "q", auto_delete=True)
     first, second = SomeConsumer(), SomeConsumer()
-    vhost.add_consumer(vhost.queues["q"], first)
-    assert vhost.remove_consumer(vhost.queues["q"], first)
-    vhost.add_consumer(vhost.queues["q"], second)
-    drive(vhost.delete_unused(vhost.queues["q"]))
+    vhost.consumption.add(vhost.queues["q"], first)
+    assert vhost.consumption.remove(vhost.queues["q"], first)
+    vhost.consumption.add(vhost.queues["q"], second)
+    drive(vhost.consumption.unsubscribe(vhost.queues["q"]))
     assert "q" in vhost.queues
 
 
 def test_a_consumer_leaves_once(vhost: VirtualHost) -> None:
     queue(vhost, "q")
-    assert not vhost.remove_consumer(vhost.queues["q"], SomeConsumer())
+    assert not vhost.consumption.remove(vhost.queues["q"], SomeConsumer())
 
 
 def test_only_exclusive_queues_that_are_still_there_are_deleted(vhost: VirtualHost) -> None:
@@ -257,7 +257,7 @@ def test_what_nobody_asks_for_waits_longer_than_clients_do(harness: Harness) -> 
         queue(vhost, "another")
     unused = vhost.queues["unused"]
     unused.was_consumed = True
-    drive(vhost.delete_unused(unused))
+    drive(vhost.consumption.unsubscribe(unused))
     drive(vhost.delete_exclusive([vhost.queues["mine"]]))
     assert vhost.queues == {}
 
@@ -319,8 +319,8 @@ def test_one_deletion_is_recorded_as_one_change(harness: Harness, vhost: Virtual
 
 def test_an_exclusive_consumer_stays_alone(vhost: VirtualHost) -> None:
     queue(vhost, "q")
-    vhost.add_consumer(vhost.queues["q"], SomeConsumer())
+    vhost.consumption.add(vhost.queues["q"], SomeConsumer())
     alone = SomeConsumer()
     alone.is_exclusive = True
     with pytest.raises(AccessRefused, match="queue 'q' in vhost '/' in exclusive use"):
-        vhost.add_consumer(vhost.queues["q"], alone)
+        vhost.consumption.add(vhost.queues["q"], alone)

@@ -261,3 +261,14 @@ def test_short_heartbeats_shorten_everything() -> None:
     election.next_action(100.01)
     election.on_granted(asked_at=100.01, now=100.02)
     assert election.trusted_until == 100.01 + 0.9
+
+
+def test_the_lease_that_was_read_is_shown_until_this_nodes_own_claim() -> None:
+    election = new_election()
+    assert election.lease is None
+    election.next_action(100.0)
+    election.on_lease(Lease(6, 0, "t", None), asked_at=100.0, now=100.1)
+    assert election.lease == Lease(6, 0, "t", None)
+    election.next_action(100.1)
+    election.on_granted(asked_at=100.1, now=100.2)
+    assert election.lease is None

@@ -180,3 +180,27 @@ def test_a_registered_node_that_stops_leaves() -> None:
 
 def test_a_node_that_was_never_registered_has_nothing_to_leave() -> None:
     assert new_registration().stop() is None
+
+
+def test_a_beat_comes_early_rather_than_behind_a_question_that_may_last_until_it_is_due() -> None:
+    registration = registered()
+    registration.hasten(until=105.0, now=103.0)
+    assert registration.next_action(103.0) is None
+    registration.hasten(until=105.2, now=103.2)
+    assert registration.next_action(103.2) == Beat("life-0", 103.2, 105.2)
+
+
+def test_a_beat_that_is_to_be_repeated_is_not_hastened() -> None:
+    registration = registered()
+    registration.next_action(105.1)
+    registration.on_failed(asked_at=105.1, now=105.2)
+    registration.hasten(until=107.2, now=105.2)
+    assert registration.next_action(105.2) is None
+    assert registration.next_deadline() == pytest.approx(105.3)
+
+
+def test_a_node_without_a_row_has_no_beat_to_hasten() -> None:
+    registration = new_registration()
+    read(registration, ALIVE, 100.0)
+    registration.hasten(until=103.0, now=101.0)
+    assert registration.next_action(101.0) is None

@@ -1,0 +1,86 @@
+"""A node that has its store for itself.
+
+Knows the store; there are no other nodes to know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from broker.life import NodeLife, Turns
+from broker.message import STORED
+from broker.ports import Registration
+from broker.queue import Queue
+from broker.recording import Recorder
+from broker.slot import Slot
+from broker.store.patience import Patience, PatientStore
+from broker.topology import Topology
+
+
+class Alone:
+    """The company of a node that has none."""
+
+    life = None
+    is_trusted = None
+    fetch = None
+    sharing = None
+    on_read = None
+    purge_elsewhere = None
+
+    def __init__(self, store: PatientStore, node_id: str, start_patience: Patience) -> None:
+        self._store = store
+        self._node_id = node_id
+        self._start_patience = start_patience
+        self._parts: NodeLife
+
+    @property
+    def recorder(self) -> Recorder:
+        return self._store
+
+    async def register(self, loops: asyncio.TaskGroup) -> Registration:
+        return await self._start_patience.until_done(lambda: self._store.store.register(self._node_id))
+
+    def meet(self, parts: NodeLife) -> None:
+        self._parts = parts
+
+    def turns(self, changes: Turns, duties: Turns) -> tuple[Turns, Turns]:
+        return changes, duties
+
+    async def load(self) -> Topology:
+        return await self._store.load()
+
+    async def backlog(self) -> Sequence[Slot]:
+        return await self._store.backlog()
+
+    async def enter(self, loops: asyncio.TaskGroup, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
+        return []
+
+    async def part(self) -> None:
+        """Nobody would go on with anything."""
+
+    async def leave(self) -> None:
+        await mark_what_was_delivered(self._parts)
+        await self._store.store.resign()
+
+
+async def mark_what_was_delivered(parts: NodeLife) -> None:
+    """Record which of the messages that stay in the store were delivered before."""
+    store, queues = parts.store.store, parts.queues
+    redelivered = [
+        message for queue in queues for message in queue.ready if message.redelivered and message.state == STORED
+    ]
+    if redelivered:
+        await store.mark_redelivered(redelivered)
+    for queue in queues:
+        for slot in (queue.open_slot, *queue.slots.forget(queue.queue_id)):
+            if slot is not None and slot.maybe_delivered:
+                await _mark_redelivered(parts, queue, slot)
+
+
+async def _mark_redelivered(parts: NodeLife, queue: Queue, slot: Slot) -> None:
+    """Keep what is known of a slot that a crash has left: each of its messages may have been delivered."""
+    store = parts.store.store
+    while messages := await store.read(queue, slot, queue.limits.read_ahead, queue.limits.read_ahead_bytes):
+        await store.mark_redelivered(messages)
+        slot.start = messages[-1].id + 1

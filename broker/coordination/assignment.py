@@ -1,0 +1,303 @@
+"""Which free slots go to which hungry node, and what is wanted of whom: the coordinator's decisions (design §3, §5).
+
+Knows slots, demands and lives. Does no I/O and reads no clock: a plan is carried out by whoever asked for it, and comes
+back as `release` and `grant`. What a call costs depends on what has changed, not on how many queues there are.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from operator import attrgetter
+from typing import Final
+
+from broker.cluster import Life, SlotRow
+from broker.peers import Demand, QueueName
+
+SLOTS_PER_ROUND: Final = 64
+_QUEUES_PER_ROUND: Final = 256
+_GRANTS_PER_ANSWER: Final = 256
+_WANTED_PER_ANSWER: Final = 1000
+
+_start = attrgetter("start")
+
+
+@dataclass(slots=True)
+class _Queue:
+    """`free` is in the order of message ids, so every lane in its own order; `messages` are in these and in plans."""
+
+    name: QueueName
+    free: list[SlotRow] = field(default_factory=list)
+    messages: int = 0
+    hungry: dict[Life, int] = field(default_factory=dict)
+    demand: int = 0
+
+
+@dataclass(slots=True)
+class _Session:
+    """What a life knows: `told` it was that others want so much; `unseen` queues may have changed since."""
+
+    hungry: dict[int, None] = field(default_factory=dict)
+    told: dict[int, Demand] = field(default_factory=dict)
+    unseen: dict[int, None] = field(default_factory=dict)
+    grants: list[tuple[QueueName, SlotRow]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a session has not been told yet; false when there is nothing."""
+
+    grants: Sequence[tuple[QueueName, SlotRow]] = ()
+    wanted_elsewhere: Sequence[Demand] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.grants or self.wanted_elsewhere)
+
+
+class Assignment:
+    """Free slots, and the sessions of living nodes."""
+
+    __slots__ = ("_free", "_matching", "_planned", "_queues", "_sessions", "is_loaded")
+
+    def __init__(self) -> None:
+        self.is_loaded = False
+        self._free: dict[int, SlotRow] = {}
+        self._planned: set[int] = set()
+        self._queues: dict[int, _Queue] = {}
+        self._sessions: dict[Life, _Session] = {}
+        # Queues that may have both a free slot and a hungry life, the one that waits longest first.
+        self._matching: dict[int, None] = {}
+
+    def load(self, rows: Iterable[SlotRow], newer: Collection[int] = ()) -> None:
+        """Take over what the store has; slots that start at `newer` may be missing in it and stay.
+
+        Call it while no plan is under way.
+        """
+        self.is_loaded = True
+        found = {row.start: row for row in rows if row.owner is None}
+        for start in [start for start in self._free if start not in found and start not in newer]:
+            self._remove(start)
+        for row in found.values():
+            self.add(row)
+
+    def add(self, row: SlotRow) -> None:
+        """A slot is free; what was known of another one with this start is void."""
+        if row.start in self._planned or self._free.get(row.start) == row:
+            return
+        self._remove(row.start)
+        queue = self._queue(row.queue_id)
+        self._free[row.start] = row
+        insort(queue.free, row, key=_start)
+        queue.messages += _weight(row)
+        self._changed(row.queue_id, queue)
+
+    def clear(self, queue_id: int) -> None:
+        """Forget the free slots of a queue."""
+        queue = self._queues.get(queue_id)
+        for row in list(queue.free) if queue else ():
+            self._remove(row.start)
+
+    def has_free(self, queue_id: int) -> bool:
+        queue = self._queues.get(queue_id)
+        return queue is not None and bool(queue.free)
+
+    def free_messages(self) -> Iterator[tuple[int, int]]:
+        """Return how many messages lie in free slots, by queue."""
+        return ((queue_id, queue.messages) for queue_id, queue in self._queues.items() if queue.messages)
+
+    def has_session(self, life: Life) -> bool:
+        return life in self._sessions
+
+    def begin(self, life: Life, demands: Iterable[Demand]) -> None:
+        """`life` begins a session, with all it is hungry for; it has been told nothing but gets what was granted."""
+        grants = self._sessions[life].grants if life in self._sessions else []
+        self.drop(life)
+        hungry_elsewhere = dict.fromkeys(queue_id for queue_id, queue in self._queues.items() if queue.demand)
+        self._sessions[life] = _Session(unseen=hungry_elsewhere, grants=grants)
+        self.on_hunger(life, demands)
+
+    def drop(self, life: Life) -> None:
+        """The session is over, and so is the hunger of `life`."""
+        session = self._sessions.get(life)
+        if session is not None:
+            for queue_id in list(session.hungry):
+                self._set_demand(session, life, queue_id, 0)
+            del self._sessions[life]
+
+    def on_hunger(self, life: Life, demands: Iterable[Demand]) -> None:
+        """`life` wants so many messages now, 0 for none any more; it did not know yet of grants it was not told of."""
+        session = self._sessions[life]
+        on_the_way: dict[int, int] = {}
+        for _, row in session.grants:
+            on_the_way[row.queue_id] = on_the_way.get(row.queue_id, 0) + _weight(row)
+        for demand in demands:
+            queue_id = demand.queue.queue_id
+            self._queue(queue_id).name = demand.queue
+            self._set_demand(session, life, queue_id, max(demand.messages - on_the_way.get(queue_id, 0), 0))
+
+    def plan(self, held: Collection[Life] = ()) -> dict[Life, list[SlotRow]]:
+        """Return which slots to assign to whom, but nothing to `held`; they are free no more.
+
+        The oldest slot of a queue goes first. Lives that are hungry for it get one after the other, each as many as its
+        demand covers.
+        """
+        batch: dict[Life, list[SlotRow]] = {}
+        for queue_id in list(islice(self._matching, _QUEUES_PER_ROUND)):
+            del self._matching[queue_id]
+            queue = self._queues.get(queue_id)
+            if queue is not None and not self._plan_queue(queue, held, batch):
+                self._note_match(queue_id, queue)
+        return batch
+
+    def reserve(self, queue_id: int) -> SlotRow | None:
+        """Take the oldest free slot of a queue into a plan."""
+        queue = self._queues.get(queue_id)
+        if queue is None or not queue.free:
+            return None
+        row = queue.free.pop(0)
+        self._note_planned(row)
+        return row
+
+    def release(self, rows: Iterable[SlotRow]) -> None:
+        """What was planned for these slots is done: they are assigned, or not as they were thought to be."""
+        for row in rows:
+            self._planned.discard(row.start)
+            queue = self._queues[row.queue_id]
+            queue.messages -= _weight(row)
+            self._changed(row.queue_id, queue)
+
+    def grant(self, life: Life, rows: Iterable[SlotRow]) -> None:
+        """`life` owns these slots by its hunger, which is less by as much; its next answer says so.
+
+        Call it before these slots are released.
+        """
+        session = self._sessions.get(life)
+        if session is None:
+            return
+        for row in rows:
+            queue = self._queues[row.queue_id]
+            session.grants.append((queue.name, row))
+            if life in queue.hungry:
+                self._set_demand(session, life, row.queue_id, max(queue.hungry[life] - _weight(row), 0))
+
+    def has_news(self, life: Life) -> bool:
+        """Has the session of `life` to be told anything?"""
+        session = self._sessions.get(life)
+        if session is None:
+            return False
+        if session.grants or not self.is_loaded:
+            return bool(session.grants)
+        while session.unseen:
+            queue_id = next(iter(session.unseen))
+            wanted, told = self._wanted(queue_id, life), session.told.get(queue_id)
+            if (wanted and wanted.messages) != (told and told.messages):
+                return True
+            del session.unseen[queue_id]
+        return False
+
+    def take(self, life: Life) -> Answer:
+        """Return what the session of `life` has to be told, and take it as told."""
+        session = self._sessions.get(life)
+        if session is None or not (session.grants or session.unseen):
+            return Answer()
+        grants = session.grants[:_GRANTS_PER_ANSWER]
+        del session.grants[:_GRANTS_PER_ANSWER]
+        return Answer(grants, self._take_wanted(session, life) if self.is_loaded else ())
+
+    def _take_wanted(self, session: _Session, life: Life) -> list[Demand]:
+        """Only when the table was read it is known that there is no free slot."""
+        wanted: list[Demand] = []
+        while session.unseen and len(wanted) < _WANTED_PER_ANSWER:
+            queue_id = next(iter(session.unseen))
+            del session.unseen[queue_id]
+            told = session.told.pop(queue_id, None)
+            now = self._wanted(queue_id, life)
+            if now is not None:
+                session.told[queue_id] = now
+                if told is None or told.messages != now.messages:
+                    wanted.append(now)
+            elif told is not None:
+                wanted.append(Demand(told.queue, 0))
+        return wanted
+
+    def _wanted(self, queue_id: int, life: Life) -> Demand | None:
+        """Return what others than `life` are hungry for beyond what free slots will give them."""
+        queue = self._queues.get(queue_id)
+        if queue is None:
+            return None
+        messages = queue.demand - queue.hungry.get(life, 0) - queue.messages
+        return Demand(queue.name, messages) if messages > 0 else None
+
+    def _plan_queue(self, queue: _Queue, held: Collection[Life], batch: dict[Life, list[SlotRow]]) -> bool:
+        """Plan what a queue has; return False if nothing could be done in this round."""
+        left = dict(queue.hungry)
+        turns = deque(left)
+        taken = 0
+        while turns and taken < len(queue.free):
+            life = turns.popleft()
+            rows = batch.get(life, [])
+            if life in held or len(rows) >= SLOTS_PER_ROUND:
+                continue
+            row = queue.free[taken]
+            taken += 1
+            self._note_planned(row)
+            rows.append(row)
+            batch[life] = rows
+            queue.hungry[life] = queue.hungry.pop(life)
+            left[life] -= _weight(row)
+            if left[life] > 0:
+                turns.append(life)
+        del queue.free[:taken]
+        return taken > 0
+
+    def _set_demand(self, session: _Session, life: Life, queue_id: int, messages: int) -> None:
+        queue = self._queue(queue_id)
+        before = queue.hungry.pop(life, 0) if messages == 0 else queue.hungry.get(life, 0)
+        if messages:
+            queue.hungry[life] = messages
+            session.hungry[queue_id] = None
+        else:
+            session.hungry.pop(queue_id, None)
+        queue.demand += messages - before
+        if before != messages:
+            self._changed(queue_id, queue)
+        else:
+            self._drop_if_idle(queue_id, queue)
+
+    def _remove(self, start: int) -> None:
+        row = self._free.pop(start, None)
+        if row is None:
+            return
+        queue = self._queues[row.queue_id]
+        del queue.free[bisect_left(queue.free, start, key=_start)]
+        self.release((row,))
+
+    def _note_planned(self, row: SlotRow) -> None:
+        del self._free[row.start]
+        self._planned.add(row.start)
+
+    def _changed(self, queue_id: int, queue: _Queue) -> None:
+        for session in self._sessions.values():
+            session.unseen[queue_id] = None
+        self._note_match(queue_id, queue)
+        self._drop_if_idle(queue_id, queue)
+
+    def _note_match(self, queue_id: int, queue: _Queue) -> None:
+        if queue.free and queue.hungry:
+            self._matching[queue_id] = None
+
+    def _drop_if_idle(self, queue_id: int, queue: _Queue) -> None:
+        if not (queue.messages or queue.hungry):
+            self._queues.pop(queue_id, None)
+            self._matching.pop(queue_id, None)
+
+    def _queue(self, queue_id: int) -> _Queue:
+        return self._queues.setdefault(queue_id, _Queue(QueueName("", queue_id)))
+
+
+def _weight(row: SlotRow) -> int:
+    """Even a slot whose messages were not counted is something to read."""
+    return max(row.count, 1)

@@ -1,0 +1,77 @@
+"""How what a node gives away becomes slots: closed ranges that hold no message which somebody keeps (invariant C2).
+
+Knows message ids and slots; knows no queue, no consumer and no store.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from broker.message import TRANSIENT, Message
+from broker.slot import Slot
+
+
+@dataclass(slots=True)
+class Cut:
+    """What `SlotStore.cut` is to do: rows to replace, slots that stay with this node, slots that become free."""
+
+    removed: list[int] = field(default_factory=list)
+    kept: list[Slot] = field(default_factory=list)
+    given: list[Slot] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.removed or self.given)
+
+    def add(self, other: Cut) -> None:
+        """Do what `other` says in the same transaction."""
+        self.removed += other.removed
+        self.kept += other.kept
+        self.given += other.given
+
+
+def close(kind: Slot, messages: Iterable[Message], barriers: Sequence[int], size: int) -> list[Slot]:
+    """Return slots like `kind` of at most `size` for messages of a window, which are ascending by id.
+
+    No slot reaches over an id of `barriers`, which are ascending: what is held, or begins another slot.
+    """
+    slots: list[Slot] = []
+    for message in messages:
+        last = slots[-1] if slots else None
+        transient = kind.transient or message.state == TRANSIENT
+        if last is None or last.count >= size or _is_between(barriers, last.end, message.id):
+            start = message.id
+            slots.append(replace(kind, start=start, end=start, count=1, transient=transient, row=start))
+        else:
+            last.end = message.id
+            last.count += 1
+            last.transient |= transient
+    return slots
+
+
+def carve(row: Slot, given: Sequence[int], kept: Sequence[int], rest: Slot | None, gives_rest: bool) -> Cut:
+    """Divide the slot `row` into what is `given` and what is `kept`, both ascending ids, and its unread `rest`.
+
+    Ids of the row that are in none of them are settled, and their rows gone.
+    """
+    parts = sorted([(message_id, message_id, 1, True) for message_id in given] + [(id_, id_, 1, False) for id_ in kept])
+    if rest is not None:
+        parts.append((rest.start, rest.end, rest.count, gives_rest))
+    cut = Cut([row.row])
+    last_is_given: bool | None = None
+    for start, end, count, is_given in parts:
+        slots = cut.given if is_given else cut.kept
+        if is_given is last_is_given:
+            slots[-1].end = end
+            slots[-1].count += count
+        else:
+            slots.append(replace(row, start=start, end=end, count=count, row=start))
+        last_is_given = is_given
+    return cut
+
+
+def _is_between(barriers: Sequence[int], low: int, high: int) -> bool:
+    """Is there a barrier above `low` and below `high`?"""
+    index = bisect_right(barriers, low)
+    return index < len(barriers) and barriers[index] < high

@@ -1,0 +1,73 @@
+"""How many messages and consumers a queue has on all nodes together: told and learned once a second (design §3).
+
+Knows queues and the slot service; knows neither slots nor messages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import structlog
+
+from broker.cluster_ports import SlotService
+from broker.errors import CoordinationError
+from broker.peers import Caller, QueueCount
+from broker.queue import Queue
+
+_log = structlog.get_logger(__name__)
+
+_INTERVAL: Final = 1.0
+_MOST: Final = 10_000
+
+
+class Counts:
+    """Keeps `remote_ready` and `remote_consumers` of this node's queues."""
+
+    def __init__(
+        self,
+        *,
+        queues: Callable[[], Iterable[Queue]],
+        find_queue: Callable[[int], Queue | None],
+        coordinator: Callable[[], SlotService | None],
+        caller: Callable[[], Caller],
+    ) -> None:
+        self._queues = queues
+        self._find_queue = find_queue
+        self._coordinator = coordinator
+        self._caller = caller
+        self._known: set[int] = set()
+
+    async def run(self) -> None:
+        """Exchange counts every second until cancelled."""
+        while True:
+            await asyncio.sleep(_INTERVAL)
+            await self.exchange()
+
+    async def exchange(self) -> None:
+        """Tell the coordinator what is here, and learn what is elsewhere; without it the last counts stand."""
+        service = self._coordinator()
+        if service is None:
+            return
+        here = [
+            QueueCount(queue.queue_id, queue.ready_count, len(queue.consumers))
+            for queue in self._queues()
+            if queue.consumers or queue.ready_count
+        ]
+        try:
+            elsewhere = await service.exchange_counts(here[:_MOST], self._caller())
+        except CoordinationError as error:
+            _log.debug("counts were not exchanged", reason=str(error))
+            return
+        forgotten = self._known
+        self._known = set()
+        for count in elsewhere:
+            queue = self._find_queue(count.queue_id)
+            if queue is not None:
+                queue.remote_ready, queue.remote_consumers = count.ready, count.consumers
+                self._known.add(count.queue_id)
+        for queue_id in forgotten - self._known:
+            queue = self._find_queue(queue_id)
+            if queue is not None:
+                queue.remote_ready = queue.remote_consumers = 0

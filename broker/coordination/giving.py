@@ -1,0 +1,169 @@
+"""What this node's queues give to others: out of memory, into the store, free for whoever is hungry (design §3).
+
+Knows queues, the journal and the slot store; knows nothing of demand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from broker.cluster import Life, SlotRow
+from broker.cluster_ports import SlotStore
+from broker.coordination.carving import Cut, carve, close
+from broker.coordination.holdings import Holdings
+from broker.message import STORED, TRANSIENT, Message
+from broker.ports import Journal
+from broker.queue import Queue
+from broker.slot import Slot
+from broker.store.patience import Patience
+
+_SLOTS_PER_CUT: Final = 500
+_GIVEN_BEFORE_LOOK: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """About so many messages, from the newest end or from the oldest.
+
+    Who goes on consuming gives from the newest end: so everybody gets messages of a lane in ascending order.
+    """
+
+    messages: int
+    newest: bool = False
+
+
+class Giver:
+    """Turns messages of this node's queues into slots that nobody owns."""
+
+    def __init__(
+        self,
+        store: SlotStore,
+        life: Life,
+        lane: int,
+        *,
+        holdings: Holdings,
+        journal: Journal,
+        mark_redelivered: Callable[[Sequence[Message]], Awaitable[None]],
+        held_ids: Callable[[Queue], list[int]],
+        window_size: int,
+    ) -> None:
+        """`held_ids` are the ids of a queue's messages that clients have and have not settled, ascending."""
+        self._store = store
+        self._life = life
+        self._lane = lane
+        self._holdings = holdings
+        self._journal = journal
+        self._mark_redelivered = mark_redelivered
+        self._held_ids = held_ids
+        self._window_size = window_size
+        self._patience = Patience("messages for other nodes wait for the store", delay=0.1, delay_max=1.0)
+        self._given: dict[int, list[int]] = {}  # where slots of the window begin that were given away before
+
+    async def give(self, wishes: Mapping[Queue, Portion]) -> Sequence[SlotRow]:
+        """Give away what is wished of each queue; return the slots it has become.
+
+        Returns when they are in the store. What cannot be given now is left where it is.
+        """
+        async with self._holdings.lock:
+            cut = Cut()
+            redelivered: list[Message] = []
+            for queue, portion in wishes.items():
+                if can_give(queue):
+                    cut.add(self._take(queue, portion, redelivered))
+            if not cut:
+                return ()
+            await self._journal.flushed()
+            if redelivered:
+                await self._mark_redelivered(redelivered)
+            return await self._commit(cut)
+
+    async def _commit(self, cut: Cut) -> Sequence[SlotRow]:
+        """Let the store do `cut`: rows that are replaced in one transaction, the others in several if they are many."""
+        rows: list[SlotRow] = []
+        parts = [cut]
+        if len(cut.given) > _SLOTS_PER_CUT and not cut.removed:
+            starts = range(0, len(cut.given), _SLOTS_PER_CUT)
+            parts = [Cut(given=cut.given[start : start + _SLOTS_PER_CUT]) for start in starts]
+        for part in parts:
+            rows += await self._patience.until_done(
+                lambda part=part: self._store.cut(part.removed, part.kept, part.given, self._life)  # type: ignore[misc]
+            )
+            self._holdings.on_cut(part)
+        return rows
+
+    def _take(self, queue: Queue, portion: Portion, redelivered: list[Message]) -> Cut:
+        """Take messages out of memory, and say which slots they become."""
+        last_taken = queue.last_taken
+        messages, slots = (queue.give_newest if portion.newest else queue.give_oldest)(portion.messages)
+        messages.sort(key=_message_id)
+        redelivered += [message for message in messages if message.redelivered and message.state == STORED]
+        find = self._holdings.lookup(queue.queue_id)
+        own: list[Message] = []
+        by_row: dict[int, tuple[Slot, list[int]]] = {}
+        for message in messages:
+            row = find(message.id)
+            if row is None:
+                own.append(message)
+            else:
+                by_row.setdefault(row.row, (row, []))[1].append(message.id)
+        rests = {slot.row: slot for slot in slots if slot.row}
+        for start, slot in rests.items():
+            row = find(slot.start)
+            if row is not None:
+                by_row.setdefault(start, (row, []))
+        before = self._given.get(queue.queue_id, ())
+        needs_held = by_row or (own and own[0].id <= last_taken) or len(before) > _GIVEN_BEFORE_LOOK
+        held = self._held_ids(queue) if needs_held else None
+        windows = [slot for slot in slots if not slot.row]
+        cut = Cut(given=self._close(queue, own, windows, held))
+        here = [*(held or ()), *sorted(message.id for message in queue.ready)] if by_row else []
+        for start, (row, given) in by_row.items():
+            cut.add(_carve(queue, row, given, [each for each in here if find(each) is row], rests.get(start)))
+        return cut
+
+    def _close(self, queue: Queue, messages: list[Message], windows: list[Slot], held: list[int] | None) -> list[Slot]:
+        """Make slots of the node's own lane: of messages in memory, and of what was paged out."""
+        for message in messages:
+            if message.state == TRANSIENT:
+                self._journal.spill(message)
+        for slot in windows:
+            slot.row = slot.start
+        before = self._given.get(queue.queue_id, [])
+        barriers = sorted([*before, *(held or ()), *(slot.start for slot in windows)])
+        kind = Slot(queue.queue_id, self._lane, 0, 0, 0, transient=queue.queue_id in self._holdings.spilled)
+        slots = [*windows, *close(kind, messages, barriers, self._window_size)]
+        if slots:
+            oldest = _oldest_here(queue, held)
+            given = [
+                start for start in (*before, *(slot.row for slot in slots)) if oldest is not None and start > oldest
+            ]
+            self._given[queue.queue_id] = given
+            if not given:
+                del self._given[queue.queue_id]
+        return slots
+
+
+def can_give(queue: Queue) -> bool:
+    """May anything be taken out of the queue's memory now?"""
+    return not (queue.holds or queue.feeding or queue.is_closing)
+
+
+def _carve(queue: Queue, row: Slot, given: list[int], kept: list[int], rest: Slot | None) -> Cut:
+    open_slot = queue.open_slot if queue.open_slot is not None and queue.open_slot.row == row.row else None
+    cut = carve(row, given, sorted(kept), rest or open_slot, gives_rest=rest is not None)
+    if open_slot is not None:  # what is being read has another beginning in the store now
+        open_slot.row = cut.kept[-1].row
+    return cut
+
+
+def _oldest_here(queue: Queue, held: list[int] | None) -> int | None:
+    """Return an id below which nothing of the queue is on this node; None when there is nothing at all."""
+    if held is None or queue.ready_count > len(queue.ready) + (len(queue.tail) if queue.tail is not queue.ready else 0):
+        return 0
+    return min([*(part[0].id for part in (queue.ready, queue.tail) if part), *held], default=None)
+
+
+def _message_id(message: Message) -> int:
+    return message.id

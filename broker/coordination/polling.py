@@ -1,0 +1,182 @@
+"""The long poll of a hungry node: it says what is wanted here and learns what is wanted elsewhere (design §3).
+
+One session with one coordinator at a time; only changes travel. Knows the slot service; knows neither messages nor SQL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final, TypeAlias
+
+import structlog
+
+from broker.clock import Clock
+from broker.cluster_ports import SlotService
+from broker.errors import CoordinationError
+from broker.peers import Caller, Demand, Fence, Grant, QueueName, Supply
+from broker.queue import Queue
+
+_log = structlog.get_logger(__name__)
+
+WAIT_MS: Final = 15_000
+_RETRY_DELAY: Final = 0.05
+_RETRY_DELAY_MAX: Final = 1.0
+_CHANGES_PER_CALL: Final = 1000
+
+Key: TypeAlias = tuple[SlotService | None, Fence]
+"""With whom a session is: the service, and whose power it stands on."""
+
+
+class Polling:
+    """Keeps a session with whoever is the coordinator."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        coordinator: Callable[[], SlotService | None],
+        caller: Callable[[], Caller],
+        new_request_id: Callable[[], str],
+        appetite: int,
+        on_grants: Callable[[tuple[Grant, ...], float], None],
+        on_wanted: Callable[[tuple[Demand, ...]], None],
+        on_session: Callable[[], None],
+    ) -> None:
+        """`appetite` is how many messages of a queue are asked for at once.
+
+        `on_grants` gets slots and the time at which they were asked for; `on_wanted` what others want, 0 messages when
+        they do not any more; `on_session` says that what others wanted before does not count.
+        """
+        self._clock = clock
+        self._coordinator = coordinator
+        self._caller = caller
+        self._new_request_id = new_request_id
+        self._appetite = appetite
+        self._on_grants = on_grants
+        self._on_wanted = on_wanted
+        self._on_session = on_session
+        self._hungry: dict[int, Queue] = {}
+        self._left: dict[int, int] = {}  # what is still to come of what was asked for
+        self._changed: dict[int, Demand] = {}
+        self._wake = asyncio.Event()
+        self._session: Key | None = None
+        self._calls = 0
+        self._delay = _RETRY_DELAY
+        self.failing_since: float | None = None
+        """Since when no coordinator has answered; None while one does."""
+
+    # Hunger
+
+    def is_hungry(self, queue_id: int) -> bool:
+        """Are messages of this queue asked for?"""
+        return queue_id in self._hungry
+
+    def ask(self, queue: Queue) -> None:
+        """Consumers of `queue` would take messages from elsewhere."""
+        self._hungry[queue.queue_id] = queue
+        self._left[queue.queue_id] = self._appetite
+        self._note(queue, self._appetite)
+
+    def withdraw(self, queue: Queue) -> None:
+        """Nobody here wants messages of `queue` any more."""
+        if self._hungry.pop(queue.queue_id, None) is not None:
+            self._left.pop(queue.queue_id, None)
+            self._note(queue, 0)
+
+    def on_granted(self, queue_id: int, messages: int) -> None:
+        """So many of those that were asked for are here; the coordinator counts in the same way."""
+        left = self._left.get(queue_id)
+        if left is not None:
+            self._left[queue_id] = left - messages
+            if left <= messages:
+                self._hungry.pop(queue_id, None)
+                del self._left[queue_id]
+
+    @property
+    def hungry(self) -> list[Queue]:
+        """The queues of which messages are asked for."""
+        return list(self._hungry.values())
+
+    def _note(self, queue: Queue, messages: int) -> None:
+        self._changed[queue.queue_id] = Demand(name_of(queue), messages)
+        self._wake.set()
+
+    # The loop
+
+    def look(self) -> None:
+        """Begin a session with another coordinator if there is one now."""
+        if self._key() != self._session:
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Poll until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                service, key = self._coordinator(), self._key()
+                if service is None:
+                    self._on_failed()
+                    await asyncio.sleep(self._delay)
+                    continue
+                if key != self._session:
+                    await self._begin(service, key)
+                    continue
+                if not self._calls or self._changed:
+                    self._calls += 1
+                    tasks.create_task(self._poll(service, key, self._changes(), WAIT_MS), name="long poll")
+                await self._wake.wait()
+                self._wake.clear()
+
+    def _key(self) -> Key:
+        return self._coordinator(), self._caller().fence
+
+    async def _begin(self, service: SlotService, key: Key) -> None:
+        """Begin a session: tell everything, learn everything."""
+        self._changed.clear()
+        self._calls = 1
+        self._on_session()
+        self._left = dict.fromkeys(self._hungry, self._appetite)
+        demands = [Demand(name_of(queue), self._appetite) for queue in self._hungry.values()]
+        for demand in demands[_CHANGES_PER_CALL:]:
+            self._changed[demand.queue.queue_id] = demand
+        self._session = key
+        await self._poll(service, key, demands[:_CHANGES_PER_CALL], 0)
+
+    def _changes(self) -> list[Demand]:
+        changes = [self._changed.pop(queue_id) for queue_id in list(self._changed)[:_CHANGES_PER_CALL]]
+        if self._changed:
+            self._wake.set()
+        return changes
+
+    async def _poll(self, service: SlotService, key: Key, changes: list[Demand], wait_ms: int) -> None:
+        asked_at = self._clock.monotonic()
+        caller = replace(self._caller(), request_id=self._new_request_id())
+        try:
+            supply: Supply = await service.await_slots(changes, wait_ms, caller)
+        except CoordinationError as error:
+            _log.debug("the coordinator has not answered a poll", reason=str(error))
+            if key == self._session:
+                self._on_failed()
+                await asyncio.sleep(self._delay)
+                self._session = None
+        else:
+            if key == self._session:
+                self._calls -= 1
+                self._delay = _RETRY_DELAY
+                self.failing_since = None
+                if supply.wanted_elsewhere:
+                    self._on_wanted(supply.wanted_elsewhere)
+            if supply.grants:
+                self._on_grants(supply.grants, asked_at)
+        self._wake.set()
+
+    def _on_failed(self) -> None:
+        self._delay = min(self._delay * 2, _RETRY_DELAY_MAX)
+        if self.failing_since is None:
+            self.failing_since = self._clock.monotonic()
+
+
+def name_of(queue: Queue) -> QueueName:
+    """Return what nodes call the queue."""
+    return QueueName(queue.name, queue.queue_id)

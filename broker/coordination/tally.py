@@ -1,0 +1,67 @@
+"""The sums of what nodes say of their queues: how many messages are ready, and how many consumers there are.
+
+Knows lives and numbers; knows neither who asks nor what the numbers are for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from heapq import nlargest
+from typing import Final
+
+from broker.cluster import Life
+from broker.peers import QueueCount
+
+_COUNTS_PER_ANSWER: Final = 10_000
+
+
+class Tally:
+    """The last counts of every living node."""
+
+    __slots__ = ("_counts", "_sums")
+
+    def __init__(self) -> None:
+        self._counts: dict[Life, dict[int, tuple[int, int]]] = {}
+        self._sums: dict[int, tuple[int, int]] = {}
+
+    def note(self, life: Life, counts: Iterable[QueueCount]) -> None:
+        """Take these counts for the ones that `life` has given before."""
+        self.drop(life)
+        self._counts[life] = {}
+        for count in counts:
+            ready, consumers = self._counts[life].get(count.queue_id, (0, 0))
+            self._counts[life][count.queue_id] = (ready + count.ready, consumers + count.consumers)
+            self._add(count.queue_id, count.ready, count.consumers)
+
+    def drop(self, life: Life) -> None:
+        """Forget what `life` has said."""
+        for queue_id, (ready, consumers) in self._counts.pop(life, {}).items():
+            self._add(queue_id, -ready, -consumers)
+
+    def elsewhere(self, life: Life, free: Iterable[tuple[int, int]]) -> Sequence[QueueCount]:
+        """Return the sums over all lives but this one and over `free` messages, for queues that have something there.
+
+        If these are too many for one answer, it is those with the most messages.
+        """
+        own = self._counts.get(life, {})
+        unowned = dict(free)
+        counts = []
+        for queue_id in self._sums.keys() | unowned.keys():
+            ready, consumers = self._sums.get(queue_id, (0, 0))
+            own_ready, own_consumers = own.get(queue_id, (0, 0))
+            count = QueueCount(queue_id, ready - own_ready + unowned.get(queue_id, 0), consumers - own_consumers)
+            if count.ready or count.consumers:
+                counts.append(count)
+        if len(counts) > _COUNTS_PER_ANSWER:
+            return nlargest(_COUNTS_PER_ANSWER, counts, key=_size)
+        return counts
+
+    def _add(self, queue_id: int, ready: int, consumers: int) -> None:
+        before = self._sums.pop(queue_id, (0, 0))
+        after = before[0] + ready, before[1] + consumers
+        if after != (0, 0):
+            self._sums[queue_id] = after
+
+
+def _size(count: QueueCount) -> tuple[int, int]:
+    return count.ready, count.consumers

@@ -1,0 +1,338 @@
+"""One life of a node: every object between the store and the clients, from registration until the node stops.
+
+Who else uses the store is its `Company`'s business: nobody's, or the other nodes' of a cluster. A node that was evicted
+ends this life with everything in it, and begins another. Knows all the parts; what they do is none of its business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import structlog
+
+from broker import __version__
+from broker.alarms import Alarms, Thresholds, disk_free_octets, resident_octets, total_memory
+from broker.allocator import give_back_freed_memory
+from broker.amqp.connection import Surroundings
+from broker.amqp.fields import EMPTY_TABLE, FieldTable
+from broker.amqp.handshake import server_properties
+from broker.auth.built_in import built_in_users
+from broker.broker import Broker, Confirmable, Limits
+from broker.clock import Clock
+from broker.cluster import Life
+from broker.config.configuration import Configuration
+from broker.coordination.feed import Feed
+from broker.coordination.slots import LocalSlotCoordinator
+from broker.errors import StoreUnavailable
+from broker.message import Message, MessageIdGenerator
+from broker.ports import Registration
+from broker.queue import Queue, QueueLimits, Sharing
+from broker.recording import Recorder, TopologyMoved
+from broker.server import AmqpServer
+from broker.slot import Slot
+from broker.store.health import StoreHealth
+from broker.store.journal import Journal
+from broker.store.patience import ClientTurns, PatientStore
+from broker.store.queue_ids import QueueIds
+from broker.topology import Topology, VirtualHostCreated
+from broker.vhost import VirtualHost
+
+_log = structlog.get_logger(__name__)
+
+DEFAULT_VHOSTS: Final = ("/", "carbon")
+STOP_PATIENCE: Final = 3.0
+
+Turns = AbstractAsyncContextManager[Any]
+
+
+class Company(Protocol):
+    """Those with whom a node shares its store."""
+
+    @property
+    def life(self) -> Life | None:
+        """The node in its present life; None when it is alone for good."""
+        ...
+
+    @property
+    def is_trusted(self) -> Callable[[], bool] | None:
+        """May this node deliver? None when nobody could have taken anything from it."""
+        ...
+
+    @property
+    def fetch(self) -> Callable[[Queue], Awaitable[bool]] | None: ...
+
+    @property
+    def sharing(self) -> Sharing | None: ...
+
+    @property
+    def on_read(self) -> Callable[[Queue, Slot, Sequence[Message], bool], None] | None: ...
+
+    @property
+    def recorder(self) -> Recorder:
+        """Where virtual hosts record their changes."""
+        ...
+
+    @property
+    def purge_elsewhere(self) -> Callable[[Queue], Awaitable[int]] | None: ...
+
+    async def register(self, loops: asyncio.TaskGroup) -> Registration:
+        """Announce this node; from here on it may write."""
+        ...
+
+    def meet(self, parts: NodeLife) -> None:
+        """Learn the objects of this life, before there is any queue."""
+        ...
+
+    def turns(self, changes: Turns, duties: Turns) -> tuple[Turns, Turns]:
+        """Return the contexts in which topology changes: asked for by clients, and by nobody."""
+        ...
+
+    async def load(self) -> Topology: ...
+
+    async def backlog(self) -> Sequence[Slot]:
+        """Return what lies in the store for this node to go on with."""
+        ...
+
+    async def enter(self, loops: asyncio.TaskGroup, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
+        """Begin to take part; return those of `loops` that must end before `leave`. `tasks` end by themselves."""
+        ...
+
+    async def part(self) -> None:
+        """Give away what others can go on with: the clients are gone, the journal still writes."""
+        ...
+
+    async def leave(self) -> None:
+        """Leave the store so that the next start knows exactly what was delivered; nothing writes any more."""
+        ...
+
+
+class NodeLife:
+    """The objects of one life, built by hand."""
+
+    def __init__(
+        self,
+        config: Configuration,
+        node_id: str,
+        store: PatientStore,
+        clock: Clock,
+        company: Company,
+        *,
+        store_patience: float,
+    ) -> None:
+        self.config = config
+        self.clock = clock
+        self.store = store
+        self.slots = LocalSlotCoordinator()
+        self.vhosts: dict[str, VirtualHost] = {}
+        self.registration: Registration
+        self.ids: MessageIdGenerator
+        self.journal: Journal
+        self.broker: Broker
+        self.health: StoreHealth | None = None
+        self._node_id = node_id
+        self._company = company
+        self._store_patience = store_patience
+
+    @property
+    def queues(self) -> list[Queue]:
+        """All queues of all virtual hosts."""
+        return [queue for vhost in self.vhosts.values() for queue in vhost.queues.values()]
+
+    def find_queue(self, queue_id: int) -> Queue | None:
+        """Return the queue with this storage id, if there is one."""
+        for vhost in self.vhosts.values():
+            queue = vhost.routing.queues_by_id.get(queue_id)
+            if queue is not None:
+                return queue
+        return None
+
+    async def run(self, serve_clients: Callable[[AmqpServer, int], Awaitable[None]]) -> None:
+        """Live until `serve_clients` returns, and end in order; it is told how many messages were found."""
+        company = self._company
+        async with asyncio.TaskGroup() as forever:
+            self.registration = await company.register(forever)
+            async with asyncio.TaskGroup() as tasks:
+                server = AmqpServer(self.clock, tasks, give_back_freed_memory)
+                loops = self._build(server, forever, tasks)
+                messages = await self.restore(QueueLimits(window_size=self.config.performance_tuning.slots.window_size))
+                loops += await company.enter(forever, tasks)
+                try:
+                    await serve_clients(server, messages)
+                finally:
+                    server.abort()
+                loops.append(forever.create_task(self._give_up(), name="store patience"))
+            # All that connections had begun is done, with the help of the journal.
+            await company.part()
+            await self.journal.drain()
+            for loop in loops:
+                loop.cancel()
+            await asyncio.wait(loops)
+            await company.leave()
+
+    def _build(
+        self, server: AmqpServer, forever: asyncio.TaskGroup, tasks: asyncio.TaskGroup
+    ) -> list[asyncio.Task[None]]:
+        company, registration = self._company, self.registration
+        touched_confirms: set[Confirmable] = set()
+        self.ids = MessageIdGenerator(registration.lane, registration.last_message_id)
+        journal = self.journal = Journal(
+            self.store,
+            high_water=registration.last_message_id,
+            touched_confirms=touched_confirms,
+            on_settled=lambda: broker.flush_confirms(),
+            on_full=server.on_journal_full,
+            sleep=lambda seconds: health.pause(seconds),
+        )
+        health = self.health = StoreHealth(
+            self.store,
+            journal,
+            self.clock,
+            interval=self.config.persistence.store_health_check_interval,
+            on_change=server.on_store_state,
+        )
+
+        def on_fed(queue: Queue) -> None:
+            broker.touched.add(queue)
+            broker.dispatch()
+
+        company.meet(self)
+        self.feed = Feed(self.store, journal, self.slots, tasks, on_fed, company.on_read)
+        broker = self.broker = Broker(
+            ids=self.ids,
+            journal=journal,
+            feed=self.feed.wait,
+            touched_confirms=touched_confirms,
+            limits=_limits(self.config),
+            vhosts=self.vhosts,
+            is_trusted=company.is_trusted,
+            fetch=company.fetch,
+            purge_elsewhere=company.purge_elsewhere,
+        )
+        server.surroundings = Surroundings(
+            broker,
+            built_in_users(self.config.user_mgt),
+            server_properties(__version__, self._node_id, _platform()),
+            _new_name,
+            server.spawn,
+        )
+        return [
+            forever.create_task(journal.run(), name="journal"),
+            forever.create_task(server.tick_forever(), name="heartbeats"),
+            forever.create_task(_alarms(self.config, server).run(), name="alarms"),
+            forever.create_task(health.run(), name="store health"),
+        ]
+
+    async def _give_up(self) -> None:
+        """End a node that is to stop and cannot finish, because its store does not come back."""
+        while True:
+            await asyncio.sleep(self._store_patience)
+            if self.health is not None and self.health.is_down:
+                raise StoreUnavailable(
+                    "it was away when the node was to stop: nothing confirmed is lost, what was not confirmed may be"
+                )
+
+    async def restore(self, queue_limits: QueueLimits) -> int:
+        """Rebuild memory from the store; return how many messages wait there."""
+        registration, company = self.registration, self._company
+        topology = await company.load()
+        queue_ids = QueueIds(self.store, registration.first_queue_id, registration.last_queue_id)
+        lock = asyncio.Lock()
+        client_turns = ClientTurns(lock, lambda: self.health is not None and self.health.is_down)
+        changes, duties = company.turns(client_turns, lock)
+        new_queue = partial(
+            Queue,
+            lane=registration.lane,
+            limits=queue_limits,
+            journal=self.journal,
+            slots=self.slots,
+            on_hungry=self.feed.start,
+            sharing=company.sharing,
+        )
+
+        def new_vhost(name: str) -> VirtualHost:
+            vhost = self.vhosts[name] = VirtualHost(
+                name,
+                topology=company.recorder,
+                journal=self.journal,
+                changes=changes,
+                duties=duties,
+                new_queue=new_queue,
+                new_queue_id=queue_ids.take,
+                no_arguments=EMPTY_TABLE,
+                max_queues=self.config.limits.max_queues_per_virtual_host,
+                life=company.life,
+                on_activity=self.broker.touched.add,
+            )
+            return vhost
+
+        self.new_vhost = new_vhost
+        for name in topology.vhosts:
+            for complaint in new_vhost(name).restore(topology, FieldTable):
+                _log.warning("topology in the store does not fit together", vhost=name, what=complaint)
+        for name in DEFAULT_VHOSTS:
+            while name not in self.vhosts:
+                with suppress(TopologyMoved):
+                    async with duties:
+                        await company.recorder.record([VirtualHostCreated(name)])
+                        new_vhost(name)
+        return self._recover(await company.backlog())
+
+    def _recover(self, backlog: Sequence[Slot]) -> int:
+        known = {queue.queue_id: queue for queue in self.queues}
+        messages = 0
+        for slot in backlog:
+            queue = known.get(slot.queue_id)
+            if queue is None:
+                _log.error("messages of an unknown queue are left alone", queue_id=slot.queue_id, count=slot.count)
+                continue
+            slot.maybe_delivered |= not self.registration.clean
+            messages += slot.count
+            queue.recover(slot)
+        return messages
+
+
+def _limits(config: Configuration) -> Limits:
+    limits, qpid = config.limits, config.qpid
+    return Limits(
+        channel_max=qpid.maximum_channel_count,
+        frame_max=qpid.advanced.frame_size_bytes,
+        heartbeat=qpid.heartbeat.delay,
+        heartbeat_timeout_factor=qpid.heartbeat.timeout_factor,
+        handshake_timeout=limits.handshake_timeout,
+        max_message_size=limits.max_message_size_bytes,
+        max_consumers_per_channel=limits.max_consumers_per_channel,
+        max_connections=limits.max_connections,
+        max_uncommitted_bytes=config.transaction.max_batch_size_kb * 1024,
+    )
+
+
+def _alarms(config: Configuration, server: AmqpServer) -> Alarms:
+    limits = config.limits
+    path = config.store_url.path
+    folder = path.absolute().parent if path is not None else Path.cwd()
+    is_on_our_disk = config.store_url.engine == "sqlite"
+    return Alarms(
+        Thresholds(
+            int(total_memory() * limits.memory_high_watermark),
+            limits.disk_free_limit_bytes if is_on_our_disk else 0,
+        ),
+        partial(server.set_alarm, "resources"),
+        resident=resident_octets,
+        disk_free=lambda: disk_free_octets(folder),
+    )
+
+
+def _new_name(prefix: str) -> str:
+    """Return `prefix` and 22 url-safe characters (contract Q2)."""
+    return prefix + secrets.token_urlsafe(16)
+
+
+def _platform() -> str:
+    return f"Python {platform.python_version()}"

@@ -1,0 +1,371 @@
+"""A node that is a member of a cluster: everything that one life of it has beside what a node alone has.
+
+The only place that knows all the parts of a cluster. What they do is none of its business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Final
+
+import structlog
+
+from broker.alone import mark_what_was_delivered
+from broker.amqp.fields import FieldTable
+from broker.clock import Clock
+from broker.cluster import Life, NodeRow, NodeState
+from broker.cluster_ports import SlotService
+from broker.config.configuration import Configuration
+from broker.coordination.agent import ClusterAgent
+from broker.coordination.counts import Counts
+from broker.coordination.giving import Giver
+from broker.coordination.holdings import Holdings
+from broker.coordination.peers import Peers
+from broker.coordination.polling import Polling, name_of
+from broker.coordination.registration import DuplicateNodeId
+from broker.coordination.services import Duties, NodeServices
+from broker.coordination.sharing import Sharing
+from broker.coordination.slot_manager import SlotManager
+from broker.coordination.synchronizer import Synchronizer
+from broker.coordination.traces import remove_traces
+from broker.errors import ConfigError, CoordinationError, StoreUnavailable
+from broker.life import NodeLife, Turns
+from broker.message import Message
+from broker.peers import Fence, QueueName
+from broker.ports import Registration
+from broker.queue import Queue
+from broker.recording import Recorder
+from broker.slot import Slot
+from broker.store.patience import Patience, PatientStore
+from broker.store.sql.server import ServerStore
+from broker.thrift.secret import SharedSecret
+from broker.thrift.server import ThriftServer
+from broker.topology import Topology, VirtualHostCreated, VirtualHostDeleted
+from broker.vhost import VirtualHost
+
+_log = structlog.get_logger(__name__)
+
+_APPETITE: Final = 2000
+"""Messages of a queue that are asked for at once: as many as are read ahead of one slot."""
+_TRACES_INTERVAL: Final = 1.0
+_PURGE_PATIENCE: Final = 5.0
+
+
+class Member:
+    """The company of a node in a cluster, for one life."""
+
+    def __init__(
+        self, config: Configuration, store: PatientStore, node_id: str, clock: Clock, start_patience: Patience
+    ) -> None:
+        assert isinstance(store.store, ServerStore), "loading refuses a cluster without a server"
+        self._config = config
+        self._store = store
+        self._shared: ServerStore = store.store
+        self._clock = clock
+        self._start_patience = start_patience
+        self._loops: asyncio.TaskGroup
+        self._parts: NodeLife
+        self._duties: asyncio.Task[None] | None = None
+        coordination = config.coordination
+        rdbms = coordination.rdbms_based_coordination
+        self._agent = ClusterAgent(
+            self._shared.cluster,
+            clock,
+            node_id=node_id,
+            address=(coordination.thrift_server_host, config.thrift_port),
+            heartbeat_interval=rdbms.heartbeat_interval_ms / 1000,
+            creation_wait=rdbms.coordinator_entry_creation_wait_time_ms / 1000,
+            polling_interval=rdbms.event_polling_interval_ms / 1000,
+            coordinator_address=self._shared.members.coordinator_address,
+            listener=self,
+        )
+        secret = coordination.cluster_secret.get_secret_value()
+        self._secret = SharedSecret(secret) if secret else None
+        self._services = NodeServices(node_id)
+        self._peers = Peers(
+            self._agent,
+            self._services,
+            clock,
+            pool_size=config.performance_tuning.slots.thrift_client_pool_size,
+            reconnect_timeout=coordination.thrift_server_reconnect_timeout,
+            secret=self._secret,
+        )
+        self._is_entered = False
+        self._manager: SlotManager
+        self._synchronizer: Synchronizer
+        self._holdings: Holdings
+        self._thrift: ThriftServer
+        self._sharing_task: asyncio.Task[None]
+        self.sharing: Sharing
+
+    # What a life asks for
+
+    @property
+    def life(self) -> Life:
+        if self._agent.life is None:
+            raise LookupError("there is no life before register")
+        return self._agent.life
+
+    @property
+    def recorder(self) -> Recorder:
+        return self._synchronizer
+
+    def is_trusted(self) -> bool:
+        return self._agent.is_trusted()
+
+    async def fetch(self, queue: Queue) -> bool:
+        return await self.sharing.fetch(queue)
+
+    def on_read(self, queue: Queue, slot: Slot, messages: Sequence[Message], is_read: bool) -> None:
+        self._holdings.on_read(queue, slot, messages, is_read)
+
+    async def register(self, loops: asyncio.TaskGroup) -> Registration:
+        try:
+            await self._agent.register()
+        except DuplicateNodeId as error:
+            raise ConfigError(str(error)) from error
+        self._loops = loops
+        loops.create_task(self._agent.run(), name="cluster agent")
+        return await self._start_patience.until_done(lambda: self._shared.members.join(self.life))
+
+    def meet(self, parts: NodeLife) -> None:
+        """Build what this life has beside what a node alone has."""
+        self._parts = parts
+        config, lane = self._config, parts.registration.lane
+        window_size = config.performance_tuning.slots.window_size
+        store = self._shared.slots
+        self._holdings = Holdings(
+            store,
+            self.life,
+            lane,
+            parts.ids,
+            clock=self._clock,
+            find_queue=self._find_queue,
+            on_adopted=self._on_adopted,
+        )
+        giver = Giver(
+            store,
+            self.life,
+            lane,
+            holdings=self._holdings,
+            journal=parts.journal,
+            mark_redelivered=self._store.mark_redelivered,
+            held_ids=lambda queue: parts.broker.held_ids(queue),
+            window_size=window_size,
+        )
+        self.sharing = Sharing(
+            store,
+            self.life,
+            clock=self._clock,
+            holdings=self._holdings,
+            giver=giver,
+            polling=self._new_polling,
+            coordinator=self._peers.coordinator,
+            caller=self._peers.caller,
+            queues=lambda: parts.queues,
+            find_queue=self._find_queue,
+            has_remote_consumers=self._has_remote_consumers,
+        )
+        self._manager = SlotManager(
+            store,
+            self._clock,
+            others=self._peers.everybody,
+            caller=self._peers.caller,
+            window_size=window_size,
+            on_fenced=self._agent.on_fenced,
+        )
+        self._synchronizer = Synchronizer(
+            self._shared.events,
+            self.life,
+            vhosts=self._vhosts,
+            field_tables=FieldTable,
+            on_vhost=self._on_vhost,
+            on_applied=self._on_applied,
+            purge=parts.journal.purge,
+            peers=self._peers.others,
+            caller=self._peers.caller,
+            interval=config.coordination.rdbms_based_cluster_event_synchronization.event_sync_interval_ms / 1000,
+            new_token=_new_id,
+        )
+
+    def _new_polling(self, sharing: Sharing) -> Polling:
+        return Polling(
+            clock=self._clock,
+            coordinator=self._peers.coordinator,
+            caller=self._peers.caller,
+            new_request_id=_new_id,
+            appetite=_APPETITE,
+            on_grants=sharing.on_grants,
+            on_wanted=sharing.on_wanted,
+            on_session=sharing.on_session,
+        )
+
+    def turns(self, changes: Turns, duties: Turns) -> tuple[Turns, Turns]:
+        return self._synchronizer.turns(changes, duties)
+
+    async def load(self) -> Topology:
+        return await self._synchronizer.load()
+
+    async def backlog(self) -> Sequence[Slot]:
+        parts = self._parts
+        size = self._config.performance_tuning.slots.window_size
+        return await self._start_patience.until_done(
+            lambda: self._shared.slots.window(parts.registration.lane, size),
+        )
+
+    async def enter(self, loops: asyncio.TaskGroup, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
+        parts, coordination = self._parts, self._config.coordination
+        self._manager.set_living(self._agent.living)
+        self._services.begin(
+            self._agent,
+            self._manager,
+            Duties(
+                self._synchronizer.push_events,
+                lambda queue, messages: self.sharing.surrender(queue.queue_id, messages),
+                self._purge_here,
+            ),
+        )
+        self._thrift = ThriftServer(
+            self._services,
+            tasks,
+            secret=self._secret,
+            idle_timeout=coordination.thrift_so_timeout_ms / 1000,
+            max_connections=coordination.thrift_server_max_worker_threads,
+        )
+        await self._thrift.listen(coordination.thrift_server_host, self._config.thrift_port)
+        counts = Counts(
+            queues=lambda: parts.queues,
+            find_queue=self._find_queue,
+            coordinator=self._peers.coordinator,
+            caller=self._peers.caller,
+        )
+        self._sharing_task = loops.create_task(self.sharing.run(), name="sharing")
+        self._is_entered = True
+        if self._agent.fence is not None:
+            self.on_elected(self._agent.fence)
+        return [
+            self._sharing_task,
+            loops.create_task(self._synchronizer.run(), name="topology"),
+            loops.create_task(counts.run(), name="counts"),
+        ]
+
+    async def part(self) -> None:
+        self._sharing_task.cancel()
+        await asyncio.wait((self._sharing_task,))
+        if self._agent.members:
+            with suppress(StoreUnavailable):
+                await self.sharing.leave()
+
+    async def leave(self) -> None:
+        self.on_stepped_down()
+        if not self._agent.members:
+            await mark_what_was_delivered(self._parts)
+        fence = await self._agent.leave()
+        await self._peers.hint_resigned(fence)
+        self._services.end()
+        self._peers.close()
+
+    # What the agent tells
+
+    def on_members(self, members: Mapping[str, NodeRow]) -> None:
+        self._peers.on_members(members)
+        if self._is_entered:
+            self._manager.set_living(self._agent.living)
+
+    def on_member_joined(self, row: NodeRow) -> None:
+        """The manager has been told of all members."""
+
+    def on_member_left(self, node_id: str, incarnation: str) -> None:
+        """The manager has been told of all members, and traces are looked for every second."""
+
+    def on_elected(self, fence: Fence) -> None:
+        if self._is_entered and self._duties is None:
+            self._duties = self._loops.create_task(self._coordinate(fence), name="coordinator")
+
+    def on_stepped_down(self) -> None:
+        if self._duties is not None:
+            self._duties.cancel()
+            self._duties = None
+
+    def on_trust(self, is_trusted: bool) -> None:
+        if is_trusted and self._is_entered:
+            self._parts.broker.dispatch()
+
+    async def _coordinate(self, fence: Fence) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            traces = tasks.create_task(self._keep_tidy(), name="traces")
+            await self._manager.run(fence)
+            traces.cancel()
+
+    async def _keep_tidy(self) -> None:
+        """Remove what lives that are over have left, and events that nobody needs any more."""
+        while True:
+            with suppress(StoreUnavailable):
+                if await remove_traces(lambda: self._vhosts.values(), self._read_living):
+                    _log.info("removed what nodes that are gone have left")
+                await self._synchronizer.housekeep()
+            await asyncio.sleep(_TRACES_INTERVAL)
+
+    async def _read_living(self) -> set[Life]:
+        rows = await self._shared.cluster.nodes()
+        return {Life(row.node_id, row.incarnation) for row in rows if row.state is NodeState.UP}
+
+    # What the parts ask of each other
+
+    @property
+    def _vhosts(self) -> dict[str, VirtualHost]:
+        return self._parts.vhosts
+
+    def _find_queue(self, queue_id: int) -> Queue | None:
+        return self._parts.find_queue(queue_id)
+
+    def _on_applied(self) -> None:
+        self._parts.broker.dispatch()
+
+    def _on_adopted(self, queue: Queue) -> None:
+        broker = self._parts.broker
+        broker.touched.add(queue)
+        broker.dispatch()
+
+    def _has_remote_consumers(self, queue: Queue) -> bool:
+        vhost = self._vhosts[queue.vhost]
+        return vhost.consumption.has_subscribers_elsewhere(queue)
+
+    def _on_vhost(self, change: VirtualHostCreated | VirtualHostDeleted) -> None:
+        if isinstance(change, VirtualHostCreated):
+            if change.name not in self._vhosts:
+                self._parts.new_vhost(change.name)
+        else:
+            self._vhosts.pop(change.name, None)
+
+    async def purge_elsewhere(self, queue: Queue) -> int:
+        """Delete the queue's ready messages that are not on this node; return how many there were."""
+        name, caller = name_of(queue), self._peers.caller()
+
+        async def purge(service: SlotService) -> int:
+            try:
+                async with asyncio.timeout(_PURGE_PATIENCE):
+                    return await service.purge_queue(name, caller)
+            except (TimeoutError, CoordinationError) as error:
+                _log.warning("a node has not purged a queue", queue=queue.name, reason=str(error))
+                return 0
+
+        async with asyncio.TaskGroup() as tasks:
+            purges = [tasks.create_task(purge(service)) for service in self._peers.others().values()]
+        count = sum(task.result() for task in purges)
+        count += await self._start_patience.until_done(lambda: self._shared.slots.purge(queue.queue_id))
+        queue.remote_ready = 0
+        return count
+
+    async def _purge_here(self, name: QueueName) -> int:
+        queue = self._find_queue(name.queue_id)
+        if queue is None:
+            return 0
+        return await self._vhosts[queue.vhost].purge_queue(queue.name, queue.owner)
+
+
+def _new_id() -> str:
+    return uuid.uuid4().hex

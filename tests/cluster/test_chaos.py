@@ -1,0 +1,52 @@
+"""Three nodes under confirmed load while nodes, network, clocks and the database fail in a seeded order.
+
+`make test-chaos` runs the long ones; `CORDILLERA_CHAOS_SECONDS` and `CORDILLERA_CHAOS_SEED` say how long and which.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+
+import pytest
+
+from tests.cluster.conftest import NewCluster
+from tests.support.cluster_chaos import Outcome, brief, survive
+from tests.support.cluster_files import CALM
+from tests.support.databases import DatabaseServer
+
+SECONDS = float(os.environ.get("CORDILLERA_CHAOS_SECONDS", "300"))
+SEED = int(os.environ.get("CORDILLERA_CHAOS_SEED", str(random.randrange(1_000_000))))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(SECONDS + 600)
+@pytest.mark.parametrize("engine", ["mariadb", "postgresql"])
+def test_nothing_is_lost_or_doubled_in_chaos(
+    request: pytest.FixtureRequest, new_cluster: NewCluster, engine: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server: DatabaseServer = request.getfixturevalue(engine)
+    cluster = new_cluster(server, 3, rhythm=CALM, window_size=200, is_proxied=True)
+    cluster.start()
+    outcome = survive(cluster, SEED, SECONDS)
+    with capsys.disabled():
+        print(f"\n{outcome.table}")
+    judge(outcome)
+
+
+@pytest.mark.timeout(180)
+def test_nothing_is_lost_or_doubled_in_a_short_chaos(new_cluster: NewCluster, mariadb: DatabaseServer) -> None:
+    cluster = new_cluster(mariadb, 3, rhythm=CALM, window_size=200, is_proxied=True)
+    cluster.start()
+    outcome = survive(cluster, 7, 25.0, longest=3.0)
+    print(outcome.table)
+    judge(outcome)
+
+
+def judge(outcome: Outcome) -> None:
+    """Fail with everything that is wrong, not only the first."""
+    wrong = brief(outcome.broken)
+    wrong += [f"slots overlap: {outcome.overlaps[:3]}"] if outcome.overlaps else []
+    wrong += [f"{outcome.stuck} messages were not delivered in time"] if outcome.stuck else []
+    wrong += [f"ended by itself: {text}" for text in outcome.died]
+    assert not wrong, "\n".join([*wrong, outcome.table])

@@ -1,0 +1,107 @@
+"""`--cluster-demo`: a run without a terminal, with its keys through a pipe."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import psutil
+
+from tests.support.broker_process import PROJECT
+from tests.support.cluster_node import wait_until
+from tests.support.databases import DatabaseServer
+
+Shown = Callable[[], str]
+
+
+class Demo:
+    """A demo under way and everything it has written."""
+
+    def __init__(self, url: str, nodes: int) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "broker", "--cluster-demo", str(nodes)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=PROJECT,
+            env=os.environ | {"CORDILLERA_DEMO_DATABASE": url},
+        )
+        self.lines: list[str] = []
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self.lines.append(line.rstrip())
+
+    def press(self, key: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(key)
+        self._process.stdin.flush()
+
+    def wait_for(self, *words: str, deadline: float = 30.0) -> None:
+        """Return when a line that is written from now on has all of these words."""
+        since = len(self.lines)
+        wait_until(
+            lambda: any(all(word in line for word in words) for line in self.lines[since:]),
+            deadline,
+            f"a line with {words}; the last ones are\n" + "\n".join(self.lines[-15:]),
+        )
+
+    @property
+    def nodes(self) -> list[psutil.Process]:
+        """The processes of its nodes."""
+        found: list[psutil.Process] = psutil.Process(self._process.pid).children()
+        return found
+
+    def end(self) -> int:
+        """Wait for its end; return the exit code."""
+        try:
+            return self._process.wait(30)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        if self._process.poll() is None:
+            for node in self.nodes:
+                node.kill()
+            self._process.kill()
+            self._process.wait()
+        self._reader.join()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+
+@contextmanager
+def demo(server: DatabaseServer, nodes: int) -> Iterator[Demo]:
+    database = server.create_database()
+    running = Demo(server.jdbc_url(database), nodes)
+    try:
+        yield running
+    finally:
+        running.close()
+        server.drop_database(database)
+
+
+def test_the_demo_shows_nodes_that_are_killed_and_started_by_a_key(mariadb: DatabaseServer) -> None:
+    with demo(mariadb, 2) as running:
+        running.wait_for("demo-1", "coordinator")
+        running.wait_for("demo-2", "member")
+        nodes = running.nodes
+        running.press("1")
+        running.wait_for("demo-1", "killed")
+        running.wait_for("demo-2", "coordinator")
+        running.press("1")
+        running.wait_for("demo-1", "member")
+        nodes += running.nodes
+        running.press("q")
+        assert running.end() == 0
+    assert not any(node.is_running() for node in nodes)
+    assert "Traceback" not in "\n".join(running.lines)

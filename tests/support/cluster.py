@@ -1,0 +1,217 @@
+"""A cluster of real processes on one database: started, killed, frozen and cut off, node by node.
+
+Knows nodes, the database they share and the proxies between all of them; must not know a client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.support.broker_process import BROKER
+from tests.support.cluster_files import FAST, Ports, Rhythm, hooked
+from tests.support.cluster_node import ClusterNode, wait_until
+from tests.support.databases import DatabaseServer
+from tests.support.proxy import Proxy
+
+__all__ = ["ClusterOfProcesses"]
+
+
+@dataclass(frozen=True, slots=True)
+class SlotSeen:
+    """A row of MB_SLOT at some moment."""
+
+    queue_id: int
+    lane: int
+    start: int
+    end: int
+    owner: str
+
+
+class ClusterOfProcesses:
+    """So many nodes on one database, with the offsets 0, 1, 2 and so on.
+
+    With `is_proxied`, every node reaches the database and each other node through a proxy of its own, and its wall
+    clock can be moved.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        server: DatabaseServer,
+        size: int,
+        *,
+        database: str = "",
+        rhythm: Rhythm = FAST,
+        window_size: int = 1000,
+        is_proxied: bool = False,
+    ) -> None:
+        self.server = server
+        self._owns_database = not database
+        self.database = database or server.create_database()
+        self._directory = directory
+        self._rhythm = rhythm
+        self._window_size = window_size
+        self._ports = Ports.for_nodes(size)
+        self._links: dict[tuple[int, int], Proxy] = {}
+        self._to_database: list[Proxy] = []
+        self.nodes: list[ClusterNode] = []
+        try:
+            if is_proxied:
+                self._link(size)
+            self.nodes += [self._node(number) for number in range(size)]
+        except BaseException:
+            self.close()
+            raise
+
+    def _link(self, size: int) -> None:
+        for number in range(size):
+            self._to_database.append(Proxy(self.server.port))
+            for other in range(size):
+                if other != number:
+                    self._links[number, other] = Proxy(self._ports.thrift + other)
+
+    def _node(self, number: int) -> ClusterNode:
+        command: Sequence[str] = BROKER
+        port = None
+        if self._to_database:
+            port = self._to_database[number].port
+            links = {there: proxy.port for (here, there), proxy in self._links.items() if here == number}
+            command = hooked({self._ports.thrift + there: detour for there, detour in links.items()})
+        return ClusterNode(
+            self._directory / f"node{number}",
+            self._ports,
+            number,
+            self._rhythm,
+            self.server.jdbc_url(self.database, port=port),
+            command=command,
+            window_size=self._window_size,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def __getitem__(self, number: int) -> ClusterNode:
+        return self.nodes[number]
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    @property
+    def log(self) -> str:
+        """The ends of all logs, for a report."""
+        return "\n".join(f"--- {node}\n" + "\n".join(node.log.splitlines()[-60:]) for node in self.nodes)
+
+    def start(self) -> None:
+        """Start all nodes; return when they know of each other and one of them coordinates."""
+        self.nodes[0].start()  # it makes the schema
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(ClusterNode.start, self.nodes[1:]))
+        self.wait_until_complete()
+
+    def wait_until_complete(self, deadline: float = 30.0) -> None:
+        """Return when all nodes that run are up in the database and one of them coordinates."""
+        running = {node.node_id for node in self.nodes if node.is_running() and not node.is_suspended}
+        wait_until(
+            lambda: set(self.up()) == running and self.coordinator_id() in running,
+            deadline,
+            f"the nodes that are up are {sorted(running)}, and one of them coordinates",
+            self.nodes,
+        )
+
+    def up(self) -> list[str]:
+        """Return the ids of the nodes that are up, as the database has it."""
+        rows = [line.split("\t") for line in self.rows("MB_NODE_HEARTBEAT", "NODE_ID", "STATE")]
+        return [node_id for node_id, state in rows if state == "UP"]
+
+    def coordinator_id(self) -> str:
+        """Return who holds the lease, as the database has it; nobody is an empty text."""
+        holders = self.rows("MB_COORDINATOR_HEARTBEAT", "NODE_ID")
+        return holders[0] if holders and holders[0] != "NULL" else ""
+
+    def coordinator(self) -> ClusterNode:
+        """Return the node that holds the lease."""
+        holder = self.coordinator_id()
+        return next(node for node in self.nodes if node.node_id == holder)
+
+    def others(self, node: ClusterNode) -> list[ClusterNode]:
+        return [other for other in self.nodes if other is not node]
+
+    def slots(self) -> list[SlotSeen]:
+        """Return all slots, as of one moment."""
+        columns = ("QUEUE_ID", "LANE", "START_MESSAGE_ID", "END_MESSAGE_ID", "NODE_ID")
+        rows = [line.split("\t") for line in self.rows("MB_SLOT", *columns)]
+        return [
+            SlotSeen(int(row[0]), int(row[1]), int(row[2]), int(row[3]), row[4].replace("NULL", "")) for row in rows
+        ]
+
+    def rows(self, table: str, *columns: str) -> list[str]:
+        """Return all rows of a table: a line each, its values apart by tabs."""
+        quoted = ", ".join(map(self._quote, columns))
+        return self.server.sql(f"SELECT {quoted} FROM {self._quote(table)}", self.database).splitlines()
+
+    def _quote(self, name: str) -> str:
+        return f"`{name}`" if self.server.kind == "mariadb" else f'"{name}"'
+
+    def isolate_from_database(self, node: ClusterNode, *, is_silent: bool = True) -> None:
+        """Cut a node off from the database; silently, or so that its connections are reset and refused."""
+        proxy = self._to_database[node.number]
+        if is_silent:
+            proxy.hang()
+        else:
+            proxy.refuse()
+            proxy.cut()
+
+    def isolate_from_peers(self, node: ClusterNode) -> None:
+        """Let nothing pass between a node and the others, in either direction."""
+        for proxy in self._links_of(node):
+            proxy.hang()
+
+    def deafen(self, node: ClusterNode) -> None:
+        """Let nothing pass from the others to a node; it can still call them."""
+        for (_, there), proxy in self._links.items():
+            if there == node.number:
+                proxy.hang()
+
+    def cut(self, node: ClusterNode) -> None:
+        """Reset all connections of a node with the database and with other nodes; new ones are served."""
+        for proxy in (self._to_database[node.number], *self._links_of(node)):
+            proxy.cut()
+
+    def reconnect(self, node: ClusterNode) -> None:
+        """Undo every isolation of a node."""
+        for proxy in (self._to_database[node.number], *self._links_of(node)):
+            proxy.resume()
+            proxy.accept()
+
+    def _links_of(self, node: ClusterNode) -> list[Proxy]:
+        return [proxy for ends, proxy in self._links.items() if node.number in ends]
+
+    def heal(self) -> None:
+        """Make everything run and reach everything."""
+        self.server.heal()
+        for node in self.nodes:
+            if self._to_database:
+                self.reconnect(node)
+            if node.is_running():
+                node.resume()
+            else:
+                node.close()
+                node.start()
+
+    def close(self) -> None:
+        """Leave nothing behind: no process, no proxy, no database."""
+        for node in self.nodes:
+            node.close()
+        for proxy in (*self._to_database, *self._links.values()):
+            proxy.close()
+        if self._owns_database:
+            self.server.heal()
+            self.server.drop_database(self.database)

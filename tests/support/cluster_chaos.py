@@ -1,0 +1,227 @@
+"""Chaos in a cluster under the confirmed load: a seeded schedule of faults, and what came of it.
+
+Knows the cluster's faults, its load and its watch; must not judge the history, which the checker does.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field
+
+from tests.support.cluster import ClusterOfProcesses
+from tests.support.cluster_load import ClusterLoad, Disturbance
+from tests.support.cluster_node import ClusterNode
+from tests.support.cluster_watch import LifeEnded, Watch
+from tests.support.history import Fault, check
+
+GRACE = 15.0  # after a fault; then a life that ends did not end for it
+DRAIN_DEADLINE = 60.0
+ALL_NODES = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Struck:
+    """A fault that happened; `node` is none of the nodes when the database itself was struck."""
+
+    name: str
+    node: int
+    began: float
+    ended: float
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of a run: its faults, the promises it broke, and figures for a person."""
+
+    struck: list[Struck]
+    broken: list[Fault]
+    overlaps: list[str]
+    stuck: int
+    drained: int
+    died: list[str]
+    figures: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def table(self) -> str:
+        """How often each fault happened and how long it lasted, then the figures."""
+        times = Counter(each.name for each in self.struck)
+        lasted = {name: [each.ended - each.began for each in self.struck if each.name == name] for name in times}
+        lines = [f"{'fault':<24}{'times':>6}{'shortest s':>12}{'longest s':>12}"]
+        lines += [
+            f"{name:<24}{count:>6}{min(lasted[name]):>12.1f}{max(lasted[name]):>12.1f}"
+            for name, count in sorted(times.items())
+        ]
+        lines += [f"{name:<32}{value!s:>8}" for name, value in self.figures.items()]
+        return "\n".join(lines)
+
+
+def brief(broken: list[Fault]) -> list[str]:
+    """Return a line for each kind of broken promise: how many there are, and the first."""
+    kinds = Counter(fault.kind for fault in broken)
+    first = {fault.kind: fault for fault in reversed(broken)}
+    return [f"{kind}: {count}, first {first[kind]}" for kind, count in kinds.items()]
+
+
+class Chaos:
+    """Strikes a cluster with one fault after the other, sometimes two at a time, on nodes chosen by chance."""
+
+    def __init__(self, cluster: ClusterOfProcesses, seed: int, *, longest: float = 30.0) -> None:
+        self._cluster = cluster
+        self._random = random.Random(seed)
+        self._longest = longest
+        self._is_ahead: set[int] = set()
+        self.struck: list[Struck] = []
+        self.died: list[str] = []
+        self.faults: dict[str, Callable[[ClusterNode], None]] = {
+            "killed": self._kill,
+            "restarted": self._restart,
+            "suspended": self._suspend,
+            "no database, silent": lambda node: self._isolate(node, is_silent=True),
+            "no database, refused": lambda node: self._isolate(node, is_silent=False),
+            "no peers": self._isolate_from_peers,
+            "deaf to peers": self._deafen,
+            "connections cut": self._cluster.cut,
+            "clock jumps": self._jump,
+        }
+
+    def run(self, seconds: float) -> None:
+        """Strike for so long; in the end all nodes run and reach everything."""
+        until = time.monotonic() + seconds
+        names = list(self.faults)
+        while time.monotonic() < until:
+            self._random.shuffle(names)
+            for name in [*names, "database restarted"]:
+                if time.monotonic() < until:
+                    self._strike(name)
+        self._mourn()
+        self._cluster.heal()
+
+    def _mourn(self) -> None:
+        """Note, and start again, the nodes that have ended by themselves: no fault may bring that about."""
+        for node in self._cluster.nodes:
+            if not node.is_running():
+                self.died.append(f"{node}: " + "\n".join(node.log.splitlines()[-5:]))
+                node.close()
+                node.start(60.0)
+
+    def _strike(self, name: str) -> None:
+        self._mourn()
+        node = self._random.choice(self._cluster.nodes)
+        began = time.monotonic()
+        if name in self.faults:
+            self.faults[name](node)
+        else:
+            self._cluster.server.kill9()
+            time.sleep(self._random.uniform(0, 2))
+            self._cluster.server.start()
+        number = node.number if name in self.faults else ALL_NODES
+        self.struck.append(Struck(name, number, began, time.monotonic()))
+        time.sleep(self._random.choice([0.2, 1.0, 4.0]))
+
+    def _last(self, most: float | None = None) -> None:
+        """Let a fault last, mostly for a short time."""
+        time.sleep(min(self._longest, 0.5 * (60.0 ** self._random.random()), most or self._longest))
+
+    def _kill(self, node: ClusterNode) -> None:
+        node.kill9()
+        self._last(6.0)
+        node.start(60.0)
+
+    def _restart(self, node: ClusterNode) -> None:
+        node.stop(60.0)
+        node.start(60.0)
+
+    def _suspend(self, node: ClusterNode) -> None:
+        node.suspend()
+        self._last()
+        node.resume()
+
+    def _isolate(self, node: ClusterNode, *, is_silent: bool) -> None:
+        self._cluster.isolate_from_database(node, is_silent=is_silent)
+        self._last()
+        self._cluster.reconnect(node)
+
+    def _isolate_from_peers(self, node: ClusterNode) -> None:
+        self._cluster.isolate_from_peers(node)
+        self._last()
+        self._cluster.reconnect(node)
+
+    def _deafen(self, node: ClusterNode) -> None:
+        self._cluster.deafen(node)
+        self._last()
+        self._cluster.reconnect(node)
+
+    def _jump(self, node: ClusterNode) -> None:
+        """Forward and, the next time, back again: a process that was started anew is not ahead."""
+        node.jump(is_forward=node.pid not in self._is_ahead)
+        self._is_ahead ^= {node.pid}
+
+
+def survive(cluster: ClusterOfProcesses, seed: int, seconds: float, *, longest: float = 30.0) -> Outcome:
+    """Run load and chaos for so long, wait until all is delivered, then see what the history says."""
+    load = ClusterLoad(cluster.nodes, seed)
+    chaos = Chaos(cluster, seed, longest=longest)
+    load.start()
+    with closing(Watch(cluster)) as watch:
+        chaos.run(seconds)
+        cluster.wait_until_complete(60.0)
+        calm = time.monotonic()
+        load.stop_publishing()
+        stuck = _wait_until_drained(cluster, load)
+        settled = time.monotonic() - calm
+        load.stop()
+    drained = load.drain(cluster.nodes[0])
+    unexplained = [life for life in watch.ended if cause_of(life, chaos.struck, cluster) is None]
+    load.disturbances += [disturbance(life, chaos.struck, cluster) for life in watch.ended]
+    broken = check(load.history(), confirm_deadline=60.0)
+    figures: dict[str, object] = {
+        "seed": seed,
+        "engine": cluster.server.kind,
+        "seconds": round(seconds),
+        "published, confirmed": load.recorder.confirmed,
+        "lives ended": len(watch.ended),
+        "ended without a fault": len(unexplained),
+        "nodes that ended by themselves": len(chaos.died),
+        "coordinators": len(watch.coordinators),
+        "looks at the slots": watch.looks,
+        "most slots": watch.most_slots,
+        "overlaps": len(watch.overlaps),
+        "calm to drained, s": round(settled, 1),
+        "stuck": stuck,
+        "drained by force": drained,
+        "broken promises": len(broken),
+    }
+    return Outcome(chaos.struck, broken, watch.overlaps, stuck, drained, chaos.died, figures)
+
+
+def _wait_until_drained(cluster: ClusterOfProcesses, load: ClusterLoad) -> int:
+    """Return how many messages still wait when all had time to be delivered."""
+    end = time.monotonic() + DRAIN_DEADLINE
+    while (waiting := load.waiting(cluster.nodes[0])) and time.monotonic() < end:
+        time.sleep(0.5)
+    return waiting
+
+
+def cause_of(life: LifeEnded, struck: list[Struck], cluster: ClusterOfProcesses) -> Struck | None:
+    """Return the fault that this life ended for; none when there was none on its node or the database."""
+    number = next(node.number for node in cluster.nodes if node.node_id == life.node_id)
+    near = [
+        each
+        for each in struck
+        if each.node in (number, ALL_NODES) and each.began <= life.at and life.last_seen <= each.ended + GRACE
+    ]
+    return min(near, key=lambda each: each.began, default=None)
+
+
+def disturbance(life: LifeEnded, struck: list[Struck], cluster: ClusterOfProcesses) -> Disturbance:
+    """Return what the end of a life means for the sessions of its node."""
+    number = next(node.number for node in cluster.nodes if node.node_id == life.node_id)
+    cause = cause_of(life, struck, cluster)
+    if cause is None:
+        return Disturbance(number, life.last_seen - GRACE, life.at)
+    began = min(cause.began, life.at)
+    return Disturbance(number, began, max(cause.ended, life.at), is_silent=cause.name in ("killed", "suspended"))

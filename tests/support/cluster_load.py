@@ -1,0 +1,219 @@
+"""The confirmed load on all nodes of a cluster: clients that connect to any node again, whatever ends their session.
+
+Knows the recording clients and which node each session was on; must not judge. The checker knows one broker: what a
+fault of one node means for the sessions on it is written into the history here.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+
+from pamqp import commands
+
+from tests.support.clients import (
+    ALL_QUEUES,
+    FANOUT,
+    FANOUT_QUEUES,
+    TOPIC,
+    Consumer,
+    Habits,
+    Publisher,
+    Recorder,
+    Transactor,
+)
+from tests.support.cluster_node import ClusterNode
+from tests.support.history import Event, Op, Outcome
+from tests.support.load import HABITS, Client, Load
+from tests.support.wire import Wire
+
+TIMEOUT = 8.0  # of one answer; a node that is frozen gives none
+CHANNELS = "{name}/{session}"
+ALL_HABITS = (*HABITS, Habits("load.d", prefetch=40, ack_every=5), Habits("load.tx.2", prefetch=20))
+
+
+@dataclass(frozen=True, slots=True)
+class Disturbance:
+    """A life of a node that ended: its sessions may have been over since `began`, when its trouble began.
+
+    What a killed or frozen node had in its buffers reaches its clients later: it was sent before.
+    """
+
+    node: int
+    began: float
+    ended: float
+    is_silent: bool = False
+
+
+@dataclass(slots=True)
+class Places:
+    """Where each session of the load was connected."""
+
+    nodes: list[ClusterNode]
+    random: random.Random
+    of: dict[str, int] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def connect(self, name: str, session: Callable[[], int]) -> Wire:
+        """Connect to any node; `session` says how many sessions `name` has had."""
+        with self.lock:
+            node = self.random.choice(self.nodes)
+        wire = Wire(node.host, node.port, timeout=TIMEOUT)
+        self.of[CHANNELS.format(name=name, session=session() + 1)] = node.number
+        return wire
+
+
+class ClusterLoad:
+    """Publishers, a transactor and consumers with every habit, spread over the nodes by chance."""
+
+    def __init__(self, nodes: list[ClusterNode], seed: int, *, publishers: int = 3, window: int = 200) -> None:
+        self.recorder = Recorder()
+        self.disturbances: list[Disturbance] = []
+        self._window = window
+        self._places = Places(nodes, random.Random(seed))
+        self._stop_publishers = threading.Event()
+        self._stop_consumers = threading.Event()
+        self._publishers = [self._client(f"publisher{number}", self._publish) for number in range(publishers)]
+        self._publishers.append(self._client("transactor", self._transact))
+        self._consumers = [self._consumer(f"consumer{number}", habits) for number, habits in enumerate(ALL_HABITS)]
+
+    def _client(self, name: str, session: Callable[[Wire, str], None]) -> Client:
+        return self._any_node(name, session, self._stop_publishers)
+
+    def _consumer(self, name: str, habits: Habits) -> Client:
+        consumer = Consumer(name, habits, self.recorder, self._stop_consumers)
+        return self._any_node(name, consumer.session, self._stop_consumers)
+
+    def _any_node(self, name: str, session: Callable[[Wire, str], None], stopping: threading.Event) -> Client:
+        client: Client
+
+        def connect() -> Wire:
+            return self._places.connect(name, lambda: client.sessions)
+
+        client = Client(name, connect, self.recorder, session, stopping)
+        return client
+
+    def _publish(self, wire: Wire, channel: str) -> None:
+        """One session is one publisher: between two of them, on two nodes, there is no order."""
+        Publisher(name_of(channel), self.recorder, self._stop_publishers, window=self._window).session(wire, channel)
+
+    def _transact(self, wire: Wire, channel: str) -> None:
+        Transactor(name_of(channel), self.recorder, self._stop_publishers).session(wire, channel)
+
+    def start(self) -> None:
+        """Declare the topology and start every client."""
+        declare(self._places.nodes[0])
+        for client in (*self._consumers, *self._publishers):
+            client.thread.start()
+
+    def stop_publishing(self, deadline: float = 90.0) -> None:
+        """Stop the publishers, which wait for what they are owed; the consumers go on."""
+        self._stop_publishers.set()
+        join(self._publishers, deadline)
+
+    def stop(self, deadline: float = 90.0) -> None:
+        """Stop everything; a client that failed raises here."""
+        self.stop_publishing(deadline)
+        self._stop_consumers.set()
+        join(self._consumers, deadline)
+
+    def drain(self, node: ClusterNode) -> int:
+        """Fetch everything that is left through one node, and return how many messages that were."""
+        load = Load(node.host, node.port)
+        load.recorder = self.recorder
+        return load.drain()
+
+    def waiting(self, node: ClusterNode) -> int:
+        """Return how many messages are ready in all queues of the load, as one node counts them."""
+        wire = node.connect()
+        ready = 0
+        for queue in ALL_QUEUES:
+            declare = commands.Queue.Declare(queue=queue, passive=True)
+            ready += wire.call(declare, commands.Queue.DeclareOk).message_count or 0
+        wire.close()
+        return ready
+
+    def disturb(self, disturbance: Disturbance) -> None:
+        """Note what has happened to a node."""
+        self.disturbances.append(disturbance)
+
+    def history(self) -> list[Event]:
+        """Return the history as the checker is to see it."""
+        return disturbed(list(self.recorder.events), self.disturbances, self._places.of)
+
+
+def declare(node: ClusterNode) -> None:
+    """Make the queues, exchanges and bindings of the load."""
+    wire = node.connect()
+    for queue in ALL_QUEUES:
+        wire.call(commands.Queue.Declare(queue=queue, durable=True), commands.Queue.DeclareOk)
+    for exchange, kind in ((FANOUT, "fanout"), (TOPIC, "topic")):
+        exchange_declare = commands.Exchange.Declare(exchange=exchange, exchange_type=kind, durable=True)
+        wire.call(exchange_declare, commands.Exchange.DeclareOk)
+    first, second = FANOUT_QUEUES
+    for queue, exchange, key in (
+        (first, FANOUT, ""),
+        (second, FANOUT, ""),
+        (first, TOPIC, "load.*"),
+        (second, TOPIC, "#.both"),
+    ):
+        wire.call(commands.Queue.Bind(queue=queue, exchange=exchange, routing_key=key), commands.Queue.BindOk)
+    wire.close()
+
+
+def name_of(channel: str) -> str:
+    """Return the name of the publisher of one session; a key's name must not hold a colon."""
+    return channel.replace("/", ".")
+
+
+def join(clients: Iterable[Client], deadline: float) -> None:
+    for client in clients:
+        client.thread.join(deadline)
+        if client.thread.is_alive():
+            raise TimeoutError(f"{client.name} still running {deadline} s after it was told to stop")
+        if client.failure is not None:
+            raise client.failure
+
+
+def disturbed(events: list[Event], disturbances: list[Disturbance], nodes: dict[str, int]) -> list[Event]:
+    """Return `events` with each session over that was on a node when a disturbance of it began.
+
+    The store may end such a session when its client does not see it yet: its messages go to others from then on.
+    """
+    opened = {event.channel: event.t_inv for event in events if event.op is Op.OPEN}
+    closed = {event.channel: event for event in events if event.op is Op.CLOSE}
+    over: dict[str, Disturbance] = {}
+    for disturbance in sorted(disturbances, key=lambda each: each.began):
+        for channel, since in opened.items():
+            close = closed.get(channel)
+            is_open = since <= disturbance.ended and (close is None or close.t_inv >= disturbance.began)
+            if nodes.get(channel) == disturbance.node and is_open and channel not in over:
+                over[channel] = disturbance
+    seen = [_seen(event, over[event.channel]) if event.channel in over else event for event in events]
+    return [_out_of_line(event) for event in seen] + [
+        _end(channel, max(over[channel].began, opened[channel])) for channel in over if channel not in closed
+    ]
+
+
+def _seen(event: Event, disturbance: Disturbance) -> Event:
+    began = disturbance.began
+    if event.op is Op.CLOSE:
+        return replace(event, type=Outcome.INFO, t_inv=min(event.t_inv, began), t_ret=min(event.t_ret, began))
+    is_from_buffer = began < event.t_inv <= disturbance.ended + 1.0
+    if event.op is Op.DELIVER and disturbance.is_silent and is_from_buffer:
+        return replace(event, t_inv=began, t_ret=began)
+    return event
+
+
+def _out_of_line(event: Event) -> Event:
+    """What several nodes have given back comes out of a drain in no order; it is marked."""
+    if event.op is Op.DRAIN and event.redelivered and event.key is not None:
+        return replace(event, channel="{}/{}.{}".format(event.channel, *event.key))
+    return event
+
+
+def _end(channel: str, at: float) -> Event:
+    process = channel.partition("/")[0]
+    return Event(t_inv=at, t_ret=at, process=process, op=Op.CLOSE, channel=channel, type=Outcome.INFO)
