@@ -53,7 +53,7 @@ class Alone:
     async def backlog(self) -> Sequence[Slot]:
         return await self._store.backlog()
 
-    async def enter(self, loops: asyncio.TaskGroup, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
+    async def enter(self, loops: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
         return []
 
     async def part(self) -> None:

@@ -100,8 +100,8 @@ class Company(Protocol):
         """Return what lies in the store for this node to go on with."""
         ...
 
-    async def enter(self, loops: asyncio.TaskGroup, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
-        """Begin to take part; return those of `loops` that must end before `leave`. `tasks` end by themselves."""
+    async def enter(self, loops: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
+        """Begin to take part; return those of `loops` that must end before `leave`."""
         ...
 
     async def part(self) -> None:
@@ -162,7 +162,7 @@ class NodeLife:
                 server = AmqpServer(self.clock, tasks, give_back_freed_memory)
                 loops = self._build(server, forever, tasks)
                 messages = await self.restore(QueueLimits(window_size=self.config.performance_tuning.slots.window_size))
-                loops += await company.enter(forever, tasks)
+                loops += await company.enter(forever)
                 try:
                     await serve_clients(server, messages)
                 finally:

@@ -216,7 +216,7 @@ class Member:
             lambda: self._shared.slots.window(parts.registration.lane, size),
         )
 
-    async def enter(self, loops: asyncio.TaskGroup, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
+    async def enter(self, loops: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
         parts, coordination = self._parts, self._config.coordination
         self._manager.set_living(self._agent.living)
         self._services.begin(
@@ -230,7 +230,7 @@ class Member:
         )
         self._thrift = ThriftServer(
             self._services,
-            tasks,
+            loops,
             secret=self._secret,
             idle_timeout=coordination.thrift_so_timeout_ms / 1000,
             max_connections=coordination.thrift_server_max_worker_threads,
@@ -266,6 +266,7 @@ class Member:
         fence = await self._agent.leave()
         await self._peers.hint_resigned(fence)
         self._services.end()
+        await self._thrift.stop()
         self._peers.close()
 
     # What the agent tells

@@ -128,6 +128,11 @@ COUNTER_MASK: Final = (1 << 10) - 1
 _MILLISECOND: Final = 1 << 18
 
 
+def lane_of(message_id: int) -> int:
+    """Return the lane whose node has made this id."""
+    return message_id >> 10 & 255
+
+
 class MessageIdGenerator:
     """Ids of one lane: 45 bits of milliseconds since 2010-12-22, 8 bits of lane, 10 bits of counter.
 

@@ -188,8 +188,11 @@ class Journal(Protocol):
 class SlotCoordinator(Protocol):
     """Who serves which slot of a queue. On one node a local object, in a cluster the coordinator."""
 
-    def submit(self, slot: Slot) -> None:
-        """A window was closed: its messages can be read from the store once the journal is flushed."""
+    def submit(self, slot: Slot, *, in_order: bool = False) -> None:
+        """A window was closed: its messages can be read from the store once the journal is flushed.
+
+        It follows all slots of its queue, or `in_order` comes before those of its lane that are newer.
+        """
         ...
 
     def get(self, queue_id: int, *, newest: bool = False) -> Slot | None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from broker.message import TRANSIENT, Message
+from broker.message import TRANSIENT, Message, lane_of
 from broker.ports import Journal, SlotCoordinator
 from broker.slot import Slot
 
@@ -348,11 +348,25 @@ class Queue:
             )
 
     def recover(self, slot: Slot) -> None:
-        """Take over what lies in the store: since before this node started, or from another node."""
+        """Take over what lies in the store since before this node started."""
         self.slots.submit(slot)
         if self.tail is self.ready:
             self.tail = deque()
-            self.bytes = 0
+
+    def take_over(self, slot: Slot) -> bool:
+        """Take a slot from other nodes; return whether newer messages of its lane will be delivered before it."""
+        ready = self.ready
+        if self.tail is ready:
+            if ready and ready[0].id > max(slot.end, self.last_taken, self.page_floor):
+                self.ready = deque()  # what is published here is newer: it waits in the window
+            else:
+                self.tail = deque()
+                self.bytes = 0
+        self.slots.submit(slot, in_order=True)
+        opened = self.open_slot
+        if opened is not None and opened.lane == slot.lane and opened.end > slot.start:
+            return True
+        return any(message.id > slot.start and lane_of(message.id) == slot.lane for message in self.ready)
 
     def _refill(self) -> None:
         """Bring the next messages into `ready`: from a slot, or from the window when no slot is left."""

@@ -20,7 +20,7 @@ from broker.cluster import Life, SlotRow
 from broker.cluster_ports import SlotStore
 from broker.coordination.carving import Cut
 from broker.errors import StoreUnavailable
-from broker.message import Message, MessageIdGenerator
+from broker.message import Message, MessageIdGenerator, lane_of
 from broker.queue import Queue
 from broker.slot import Slot
 
@@ -93,7 +93,8 @@ class Holdings:
                 continue
             count += 1
             passed = queue.last_taken if slot.lane == self._lane else self._passed.get((slot.queue_id, slot.lane), 0)
-            if slot.start <= passed:  # consumers here are past it: whoever gets it must know that it comes late
+            is_late = queue.take_over(slot)
+            if is_late or slot.start <= passed:  # whoever gets it must know that it comes after newer ones
                 slot.maybe_delivered = True
             self._ids.see(slot.end)
             self._held.setdefault(slot.queue_id, {})[slot.row] = _Held(
@@ -108,7 +109,6 @@ class Holdings:
                     slot.row,
                 )
             )
-            queue.recover(slot)
             adopted[queue] = None
         for queue in adopted:
             self._on_adopted(queue)
@@ -149,7 +149,7 @@ class Holdings:
             starts[lane] = [slot.start for slot in slots]
 
         def find(message_id: int) -> Slot | None:
-            lane = message_id >> 10 & 255
+            lane = lane_of(message_id)
             index = bisect_right(starts.get(lane, ()), message_id) - 1
             if index < 0:
                 return None

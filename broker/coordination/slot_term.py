@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -282,19 +283,19 @@ class SlotTerm:
         order.gets[row.start] = get
 
     async def _fetch(self, get: _Get) -> None:
-        if not self._assignment.has_free(get.queue.queue_id) and await self._surrender(get.queue, get.life):
+        if not self._assignment.has_free(get.queue.queue_id):
+            await self._surrender(get.queue, get.life)
             self._must_scan = True
         self._gets.append(get)
         self._poked.set()
 
-    async def _surrender(self, queue: QueueName, asker: Life) -> bool:
-        """Ask every other node for a message; return whether there may be a slot now."""
+    async def _surrender(self, queue: QueueName, asker: Life) -> None:
+        """Ask every other node for a message; the table will show who had one."""
         caller = self._caller()
-        services = [service for node_id, service in self._others().items() if node_id != asker.node_id]
         async with asyncio.TaskGroup() as tasks:
-            answers = [tasks.create_task(_surrendered(service, queue, caller)) for service in services]
-        # A node of this very process may have ended its life in the middle of it.
-        return any(answer.cancelled() or answer.result() for answer in answers)
+            for node_id, service in self._others().items():
+                if node_id != asker.node_id:
+                    tasks.create_task(_surrender(service, queue, caller))
 
     def _grant(self, queue: QueueName, row: SlotRow, life: Life, request_id: str) -> Grant:
         slot = Slot(
@@ -332,10 +333,8 @@ class SlotTerm:
             _log.warning("slots wait for the store", reason=str(error))
 
 
-async def _surrendered(service: SlotService, queue: QueueName, caller: Caller) -> bool:
-    """What gave no answer in time may have been done."""
-    try:
+async def _surrender(service: SlotService, queue: QueueName, caller: Caller) -> None:
+    """Let one node give a message; what gives no answer in time may be done all the same."""
+    with suppress(CoordinationError, StoreError, TimeoutError):
         async with asyncio.timeout(_SURRENDER_PATIENCE):
-            return await service.surrender(queue, 1, caller) > 0
-    except (CoordinationError, StoreError, TimeoutError):
-        return True
+            await service.surrender(queue, 1, caller)

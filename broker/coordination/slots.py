@@ -19,9 +19,15 @@ class LocalSlotCoordinator:
         self._slots: dict[int, deque[Slot]] = {}
         self._counts: dict[int, int] = {}
 
-    def submit(self, slot: Slot) -> None:
-        """Add a slot that follows every earlier one of its queue."""
-        self._slots.setdefault(slot.queue_id, deque()).append(slot)
+    def submit(self, slot: Slot, *, in_order: bool = False) -> None:
+        """Add a slot that follows every earlier one of its queue, or `in_order` goes before newer ones of its lane."""
+        slots = self._slots.setdefault(slot.queue_id, deque())
+        newer = (index for index, each in enumerate(slots) if each.lane == slot.lane and each.start > slot.start)
+        index = next(newer, None) if in_order else None
+        if index is None:
+            slots.append(slot)
+        else:
+            slots.insert(index, slot)
         self._counts[slot.queue_id] = self._counts.get(slot.queue_id, 0) + slot.count
 
     def get(self, queue_id: int, *, newest: bool = False) -> Slot | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+from pathlib import Path
 
 import pytest
 
@@ -23,22 +24,28 @@ SEED = int(os.environ.get("CORDILLERA_CHAOS_SEED", str(random.randrange(1_000_00
 @pytest.mark.timeout(SECONDS + 600)
 @pytest.mark.parametrize("engine", ["mariadb", "postgresql"])
 def test_nothing_is_lost_or_doubled_in_chaos(
-    request: pytest.FixtureRequest, new_cluster: NewCluster, engine: str, capsys: pytest.CaptureFixture[str]
+    request: pytest.FixtureRequest,
+    new_cluster: NewCluster,
+    engine: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     server: DatabaseServer = request.getfixturevalue(engine)
     cluster = new_cluster(server, 3, rhythm=CALM, window_size=200, is_proxied=True)
     cluster.start()
-    outcome = survive(cluster, SEED, SECONDS)
+    outcome = survive(cluster, SEED, SECONDS, record=tmp_path / "history.jsonl")
     with capsys.disabled():
         print(f"\n{outcome.table}")
     judge(outcome)
 
 
 @pytest.mark.timeout(180)
-def test_nothing_is_lost_or_doubled_in_a_short_chaos(new_cluster: NewCluster, mariadb: DatabaseServer) -> None:
+def test_nothing_is_lost_or_doubled_in_a_short_chaos(
+    new_cluster: NewCluster, mariadb: DatabaseServer, tmp_path: Path
+) -> None:
     cluster = new_cluster(mariadb, 3, rhythm=CALM, window_size=200, is_proxied=True)
     cluster.start()
-    outcome = survive(cluster, 7, 25.0, longest=3.0)
+    outcome = survive(cluster, 7, 25.0, longest=3.0, record=tmp_path / "history.jsonl")
     print(outcome.table)
     judge(outcome)
 

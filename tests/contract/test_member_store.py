@@ -188,6 +188,27 @@ async def test_ending_an_old_life_late_does_not_end_the_new_one(nodes: Nodes) ->
     assert await new.ids(lane=new.lane) == [1]
 
 
+async def test_a_life_that_is_evicted_while_it_joins_writes_nothing(nodes: Nodes) -> None:
+    a = await nodes.join("a")
+    await nodes.coordinate(a)
+    store = await nodes.store()
+    for number in range(1, 9):
+        life = await nodes.register(store, "b", str(number))
+        seen = await store.cluster.own_row("b")
+
+        joined, is_evicted = await asyncio.gather(
+            store.members.join(life),
+            a.store.cluster.evict(seen, nodes.fence.epoch, nodes.fence.term),
+            return_exceptions=True,
+        )
+
+        assert is_evicted is True
+        if isinstance(joined, Evicted):
+            continue
+        with pytest.raises(Evicted):
+            await store.write(Batch(inserts=messages(joined.lane, number)))
+
+
 async def test_other_lives_write_on_when_one_is_evicted(nodes: Nodes) -> None:
     b, a = await nodes.join("b"), await nodes.join("a")
     await nodes.evict(b)

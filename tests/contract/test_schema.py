@@ -20,7 +20,7 @@ from broker.store.sql import migrate
 from broker.store.sql.opening import server_store
 from broker.store.sql.schema import metadata
 from broker.store.sql.sqlite import SqliteStore
-from broker.topology import QueueDeclared, QueueRecord, Topology, VirtualHostCreated
+from broker.topology import ExchangeRecord, QueueDeclared, QueueRecord, Topology, VirtualHostCreated
 from tests.support.databases import DatabaseServer
 
 ROOT = Path(__file__).parents[2]
@@ -44,7 +44,7 @@ NAMES = (
     "é" * 127 + "f",
 )
 
-NEVER_HELD = [["1\t0\t0"], ["1\t0\t0"]]
+NEVER_HELD = [["1\t0\t0"], ["1\t0\t0"], ["1\t0\t"]]
 
 # What of a table is the same whoever has made it, and in whatever order its columns came to it.
 _MARIADB_SHAPE = """
@@ -147,10 +147,13 @@ def databases(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[list[D
         database.close()
 
 
-async def opened_and_closed(database: Database) -> None:
+async def opened_and_closed(database: Database) -> Topology:
+    """Return what the store knew."""
     store = database.store()
     await store.open()
+    topology = await store.load()
     await store.close()
+    return topology
 
 
 def declared_schema(dialect_name: str) -> str:
@@ -188,10 +191,17 @@ async def test_a_database_of_the_first_revision_becomes_like_a_new_one_and_keeps
     old.run(first_revision(old.dialect))
     quote = "`" if old.dialect == "mysql" else '"'
     old.run(f"INSERT INTO {quote}MB_NODE{quote} VALUES ('node-a', 3, 'stopped');")
+    no = "FALSE" if old.dialect == "postgresql" else "0"
+    old.run(f"INSERT INTO {quote}MB_VIRTUAL_HOST{quote} VALUES ('/');")
+    old.run(f"INSERT INTO {quote}MB_EXCHANGE{quote} VALUES ('/', 'sales', 'topic', {no}, {no}, '');")
+    old.run(f"INSERT INTO {quote}MB_QUEUE{quote} VALUES (7, '/', 'orders', {no}, {no}, '');")
+    old.run(f"INSERT INTO {quote}MB_METADATA{quote} VALUES (5, 7, NULL, 0, 'about', 'hello');")
 
-    await opened_and_closed(old)
+    topology = await opened_and_closed(old)
     await opened_and_closed(new)
 
+    assert topology == Topology(("/",), (ExchangeRecord("/", "sales", "topic"),), (QueueRecord("/", "orders", 7),), ())
+    assert old.rows(f"SELECT {quote}MESSAGE_ID{quote} FROM {quote}MB_METADATA{quote}") == ["5"]
     assert old.shape() == new.shape()
     assert old.rows(f"SELECT * FROM {quote}MB_NODE{quote}") == ["node-a\t3\tstopped\t\t0"]
     assert old.rows("SELECT version_num FROM alembic_version") == [migrate.HEAD]
@@ -221,9 +231,13 @@ async def test_a_lease_that_nobody_ever_held_comes_with_the_schema(databases: li
 
 
 def lease_and_fence(database: Database) -> list[list[str]]:
-    """Return the number of rows and the largest value of each column that tells of somebody."""
+    """Return the number of rows and the largest value of each column that tells of somebody, or of a change."""
     quote = "`" if database.dialect == "mysql" else '"'
-    columns = {"MB_COORDINATOR_HEARTBEAT": ("EPOCH", "BEAT"), "MB_COORDINATOR_FENCE": ("EPOCH", "SEQUENCE")}
+    columns = {
+        "MB_COORDINATOR_HEARTBEAT": ("EPOCH", "BEAT"),
+        "MB_COORDINATOR_FENCE": ("EPOCH", "SEQUENCE"),
+        "MB_CLUSTER_EVENT_HEAD": ("EVENT_ID", "TOKEN"),
+    }
     return [
         database.rows(
             f"SELECT COUNT(*), MAX({quote}{one}{quote}), MAX({quote}{other}{quote}) FROM {quote}{name}{quote}"
@@ -286,7 +300,7 @@ async def holds_every_name(database: Database) -> None:
         await store.close()
 
 
-@pytest.mark.parametrize("done", [1, 6, 7, 13, 14, 15, 16, 18, 19, 20, 23])
+@pytest.mark.parametrize("done", [1, 6, 7, 13, 14, 15, 16, 18, 19, 20, 23, 24, 25, 28, 29, 31, 33, 34])
 async def test_a_first_start_that_was_killed_is_finished_by_the_next(
     mariadb: DatabaseServer, mariadb_shape: list[str], done: int
 ) -> None:

@@ -1,7 +1,7 @@
 """A model of a node in one life: what it has in memory, what it gives away, reads, delivers and settles.
 
-Follows the rules of a node (design §3): held messages lie in no slot that is given, what comes late is flagged, and what
-was released is taken back only when the store says so. Bugs that a test plants are in `world.bugs`.
+Follows the rules of a node (design §3): held messages lie in no slot that is given, what comes late is flagged, and
+what was released is taken back only when the store says so. Bugs that a test plants are in `world.bugs`.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Member:
         random = self.world.random
         reconcile_at = 0.0
         while True:
-            await asyncio.sleep(random.uniform(0.1, 0.35))
+            await asyncio.sleep(random.uniform(0.25, 0.6))
             for queue in QUEUES:
                 await self._work_on(queue)
             if self.world.loop.time() >= reconcile_at and "no reconciliation" not in self.world.bugs:
@@ -214,8 +214,11 @@ class Member:
             queue = next(queue for queue in QUEUES if queue.queue_id == queue_id)
             for slot in given:
                 with suppress(CoordinationError):
-                    await self._call(lambda service, caller, slot=slot: service.submit_slot(queue, slot, 0, caller))
+                    await self._submit(queue, slot)
             return sum(slot.count for slot in given)
+
+    async def _submit(self, queue: QueueName, slot: Slot) -> None:
+        await self._call(lambda service, caller: service.submit_slot(queue, slot, 0, caller))
 
     def _take(self, queue_id: int, count: int) -> tuple[list[int], list[Slot], list[Slot]]:
         ready = self.ready[queue_id]
@@ -252,9 +255,7 @@ class Member:
                 is_open = True
         return slots
 
-    def _carve(
-        self, row: Slot, taken: list[int], rest: list[Slot], kept: list[Slot], given: list[Slot]
-    ) -> None:
+    def _carve(self, row: Slot, taken: list[int], rest: list[Slot], kept: list[Slot], given: list[Slot]) -> None:
         """Divide a slot into what is given and what is kept."""
         queue_id = row.queue_id
         held = (*self.ready[queue_id], *self.unacked[queue_id], *self.acking)
@@ -297,9 +298,11 @@ class Member:
         self._on_supply(await self._ask(demands, 0))
         while True:
             now = {queue.queue_id: self._hunger(queue.queue_id) for queue in QUEUES}
-            demands = [Demand(queue, now[queue.queue_id]) for queue in QUEUES if now[queue.queue_id] or said[queue.queue_id]]
+            demands = [
+                Demand(queue, now[queue.queue_id]) for queue in QUEUES if now[queue.queue_id] or said[queue.queue_id]
+            ]
             said = now
-            self._on_supply(await self._ask(demands, self.world.random.choice((200, 600, 1500))))
+            self._on_supply(await self._ask(demands, self.world.random.choice((300, 1500))))
 
     async def _ask(self, demands: list[Demand], wait_ms: int) -> Supply:
         return await self._call(lambda service, caller: service.await_slots(demands, wait_ms, caller))

@@ -7,136 +7,26 @@ simulated elsewhere. The slot managers are the real ones.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Awaitable, Callable, Collection
 from random import Random
 from typing import Any, TypeVar, cast
 
-from broker.cluster import Life, SlotRow
+from broker.cluster import Life
 from broker.cluster_ports import SlotService
 from broker.coordination.slot_manager import SlotManager
-from broker.errors import BrokerError, Evicted, StoreUnavailable
+from broker.errors import Evicted
 from broker.peers import Caller, Fence, PeerUnreachable, QueueName
-from broker.slot import Slot
 from tests.simulation.schedule import Fault
+from tests.simulation.slots_history import History
+from tests.simulation.slots_link import StoreLink
 from tests.simulation.slots_node import QUEUES, Member
 from tests.simulation.slots_schedule import NODES, SlotSchedule
-from tests.support.memory_slots import SlotTable, Violation, lane_of
+from tests.support.memory_slots import SlotTable, Violation
 from tests.support.virtual_loop import VirtualLoop
 
 T = TypeVar("T")
 
 DRAIN_SECONDS = 40.0
-
-
-class History:
-    """What clients have seen, held against what they were promised (contract A2–A4, R1, O2, C3)."""
-
-    def __init__(self, table: SlotTable) -> None:
-        self.confirmed: set[int] = set()
-        self.settled: set[int] = set()
-        self._table = table
-        self._delivered: set[int] = set()
-        self._last: dict[tuple[Life, int, int], int] = {}
-
-    def deliver(self, life: Life, queue_id: int, message: int, redelivered: bool) -> None:
-        """A consumer on that node gets a message."""
-        if message not in self._table.messages:
-            raise Violation(f"A4: {life} delivers {message}, which is settled")
-        owner = self._table.owner_of(message)
-        if owner != life:
-            raise Violation(f"C3: {life} delivers {message}, which belongs to {owner}")
-        if not redelivered:
-            if message in self._delivered:
-                raise Violation(f"R1: {life} delivers {message} again and does not say so")
-            consumer = (life, queue_id, lane_of(message))
-            if message < self._last.get(consumer, 0):
-                raise Violation(f"O2: {life} delivers {message} after {self._last[consumer]}")
-            self._last[consumer] = message
-        self._delivered.add(message)
-
-    def check_end(self) -> None:
-        lost = self.confirmed - self.settled
-        if lost:
-            raise Violation(f"D2: {sorted(lost)} were confirmed, and no consumer has settled them")
-
-
-class StoreLink:
-    """The way of one life, or one coordinator, to the store: what it asks may fail, or be done although it has."""
-
-    def __init__(self, world: SlotWorld, life: Life | None = None) -> None:
-        self._world = world
-        self._life = life
-        self._late: Callable[[], object] | None = None
-
-    async def slots(self) -> Sequence[SlotRow]:
-        return await self._do(self._world.table.slots)
-
-    async def owned(self, life: Life) -> Sequence[SlotRow]:
-        return await self._do(partial(self._world.table.owned, life))
-
-    async def assign(self, rows: Sequence[SlotRow], life: Life, fence: Fence) -> Sequence[SlotRow]:
-        return await self._do(partial(self._world.table.assign, list(rows), life, fence))
-
-    async def cut(
-        self, removed: Sequence[int], kept: Sequence[Slot], given: Sequence[Slot], life: Life
-    ) -> Sequence[SlotRow]:
-        return await self._do(partial(self._world.table.cut, removed, kept, given, life))
-
-    async def finish(self, starts: Sequence[int], life: Life) -> Sequence[int]:
-        return await self._do(partial(self._world.table.finish, starts, life))
-
-    async def reclaim(self, fence: Fence, size: int) -> int:
-        return await self._do(partial(self._world.table.reclaim, fence, size))
-
-    async def read(self, slot: Slot, limit: int) -> list[int]:
-        return await self._do(partial(self._world.table.read, slot, limit))
-
-    async def write(self, batch: int, inserts: Mapping[int, int], deletes: Iterable[int]) -> None:
-        assert self._life is not None
-        await self._do(partial(self._world.table.write, self._life, batch, dict(inserts), list(deletes)))
-
-    async def _do(self, operation: Callable[[], T]) -> T:
-        """Do it in the order in which it was asked for: a transaction that is late holds locks that others wait for."""
-        world, random = self._world, self._world.random
-        if world.is_store_down:
-            await asyncio.sleep(0.1)
-            raise StoreUnavailable("the store is away")
-        fate = random.random() if world.is_doubtful else 1.0
-        self._do_late()
-        if fate < 0.15:
-            self._late = operation
-            world.loop.call_later(random.uniform(0.1, 2.0), self._do_late, operation)
-        elif fate < 0.3:
-            self._try(operation)
-        if fate < 0.4:
-            await asyncio.sleep(0.05)
-            raise StoreUnavailable("no answer came")
-        if random.random() < 0.3:
-            await asyncio.sleep(random.uniform(0.0, 0.02))
-        try:
-            result = operation()
-        except Violation as violation:
-            world.end(violation)
-            await asyncio.sleep(DRAIN_SECONDS)
-            raise
-        if random.random() < 0.3:
-            await asyncio.sleep(random.uniform(0.0, 0.02))
-        return result
-
-    def _do_late(self, operation: Callable[[], object] | None = None) -> None:
-        late = self._late
-        if late is not None and operation in (None, late):
-            self._late = None
-            self._try(late)
-
-    def _try(self, operation: Callable[[], object]) -> None:
-        try:
-            operation()
-        except BrokerError:
-            pass
-        except Violation as violation:
-            self._world.end(violation)
 
 
 class Surrendering:
@@ -331,7 +221,7 @@ class SlotWorld:
         if fate < 0.15:
             await asyncio.sleep(0.2)
             raise PeerUnreachable("the call was lost")
-        if self.random.random() < 0.5:
+        if self.random.random() < 0.3:
             await asyncio.sleep(self.random.uniform(0.0, 0.02))
         return fate < 0.4
 
@@ -353,11 +243,13 @@ class SlotWorld:
         if not self.table.messages and not self.table.rows and self.history.confirmed <= self.history.settled:
             self.end()
         else:
-            self.loop.call_later(0.25, self._look)
+            self.loop.call_later(0.5, self._look)
 
     def _give_up(self) -> None:
         left = len(self.table.messages), len(self.table.rows)
-        self.end(Violation(f"L3: {left[0]} messages and {left[1]} slots are left {DRAIN_SECONDS:.0f} s after the last fault"))
+        self.end(
+            Violation(f"L3: {left[0]} messages and {left[1]} slots are left {DRAIN_SECONDS:.0f} s after the last fault")
+        )
 
     # Faults
 

@@ -157,6 +157,10 @@ class ClusterOfProcesses:
         quoted = ", ".join(map(self._quote, columns))
         return self.server.sql(f"SELECT {quoted} FROM {self._quote(table)}", self.database).splitlines()
 
+    def stored(self) -> int:
+        """Return how many messages the database has."""
+        return int(self.server.sql(f"SELECT COUNT(*) FROM {self._quote('MB_METADATA')}", self.database))
+
     def _quote(self, name: str) -> str:
         return f"`{name}`" if self.server.kind == "mariadb" else f'"{name}"'
 

@@ -11,12 +11,13 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from tests.support.cluster import ClusterOfProcesses
 from tests.support.cluster_load import ClusterLoad, Disturbance
 from tests.support.cluster_node import ClusterNode
 from tests.support.cluster_watch import LifeEnded, Watch
-from tests.support.history import Fault, check
+from tests.support.history import Fault, check, write_jsonl
 
 GRACE = 15.0  # after a fault; then a life that ends did not end for it
 DRAIN_DEADLINE = 60.0
@@ -161,8 +162,13 @@ class Chaos:
         self._is_ahead ^= {node.pid}
 
 
-def survive(cluster: ClusterOfProcesses, seed: int, seconds: float, *, longest: float = 30.0) -> Outcome:
-    """Run load and chaos for so long, wait until all is delivered, then see what the history says."""
+def survive(
+    cluster: ClusterOfProcesses, seed: int, seconds: float, *, longest: float = 30.0, record: Path | None = None
+) -> Outcome:
+    """Run load and chaos for so long, wait until all is delivered, then see what the history says.
+
+    A history in which a promise is broken is written to `record`.
+    """
     load = ClusterLoad(cluster.nodes, seed)
     chaos = Chaos(cluster, seed, longest=longest)
     load.start()
@@ -171,13 +177,16 @@ def survive(cluster: ClusterOfProcesses, seed: int, seconds: float, *, longest: 
         cluster.wait_until_complete(60.0)
         calm = time.monotonic()
         load.stop_publishing()
-        stuck = _wait_until_drained(cluster, load)
+        stuck, counted = _wait_until_drained(cluster, load)
         settled = time.monotonic() - calm
         load.stop()
     drained = load.drain(cluster.nodes[0])
     unexplained = [life for life in watch.ended if cause_of(life, chaos.struck, cluster) is None]
     load.disturbances += [disturbance(life, chaos.struck, cluster) for life in watch.ended]
-    broken = check(load.history(), confirm_deadline=60.0)
+    history = load.history()
+    broken = check(history, confirm_deadline=60.0)
+    if broken and record is not None:
+        write_jsonl(history, record)
     figures: dict[str, object] = {
         "seed": seed,
         "engine": cluster.server.kind,
@@ -192,18 +201,22 @@ def survive(cluster: ClusterOfProcesses, seed: int, seconds: float, *, longest: 
         "overlaps": len(watch.overlaps),
         "calm to drained, s": round(settled, 1),
         "stuck": stuck,
+        "counted of these": counted,
         "drained by force": drained,
         "broken promises": len(broken),
     }
     return Outcome(chaos.struck, broken, watch.overlaps, stuck, drained, chaos.died, figures)
 
 
-def _wait_until_drained(cluster: ClusterOfProcesses, load: ClusterLoad) -> int:
-    """Return how many messages still wait when all had time to be delivered."""
+def _wait_until_drained(cluster: ClusterOfProcesses, load: ClusterLoad) -> tuple[int, int]:
+    """Return how many messages the database still has when all had time to be delivered, and how many a node counts.
+
+    Every queue has consumers: nothing may stay.
+    """
     end = time.monotonic() + DRAIN_DEADLINE
-    while (waiting := load.waiting(cluster.nodes[0])) and time.monotonic() < end:
+    while (stored := cluster.stored()) and time.monotonic() < end:
         time.sleep(0.5)
-    return waiting
+    return stored, load.waiting(cluster.nodes[0]) if stored else 0
 
 
 def cause_of(life: LifeEnded, struck: list[Struck], cluster: ClusterOfProcesses) -> Struck | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from broker.cluster import Life, SlotRow
 from broker.errors import Evicted, Fenced, StoreUnavailable
@@ -34,7 +35,7 @@ class SlotTable:
     """Rows of slots, messages (queue by id) and nodes."""
 
     bugs: Collection[str] = ()
-    power: Fence = Fence()
+    power: Fence = field(default_factory=Fence)
     rows: dict[int, SlotRow] = field(default_factory=dict)
     messages: dict[int, int] = field(default_factory=dict)
     nodes: dict[str, NodeState] = field(default_factory=dict)
@@ -64,9 +65,9 @@ class SlotTable:
     def owner_of(self, message_id: int) -> Life | None:
         """Return whose a message is: its slot's owner's, or its lane's."""
         for row in self.rows.values():
-            if row.start <= message_id <= row.end and row.lane == lane_of(message_id):
-                if row.queue_id == self.messages.get(message_id):
-                    return row.owner
+            is_of_lane = row.lane == lane_of(message_id) and row.queue_id == self.messages.get(message_id)
+            if is_of_lane and row.start <= message_id <= row.end:
+                return row.owner
         for node_id, node in self.nodes.items():
             if node.lane == lane_of(message_id) and node.incarnation:
                 return Life(node_id, node.incarnation)
@@ -276,7 +277,7 @@ class MemorySlots:
         count: int = self._do("reclaim", fence, size)
         return count
 
-    def _do(self, operation: str, *arguments: object) -> object:
+    def _do(self, operation: str, *arguments: object) -> Any:
         self.calls.append(operation)
         failure = next((failure for failure in self.failures if failure[0] == operation), None)
         if failure is None:

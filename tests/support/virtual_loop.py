@@ -6,7 +6,12 @@ Knows no sockets and no threads. A wait that nothing can end is an error, not a 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
@@ -41,8 +46,22 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Nobody is to be woken: there are no other threads."""
 
 
-class VirtualTimePolicy(asyncio.DefaultEventLoopPolicy):
-    """For the fixture `event_loop_policy` of tests that wait."""
+def run(main: Callable[[VirtualLoop], Coroutine[Any, Any, T]]) -> T:
+    """Return what `main` returns on a loop of its own."""
+    loop = VirtualLoop()
+    asyncio.set_event_loop(loop)
+    try:
+        return loop.run_until_complete(main(loop))
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
 
-    def new_event_loop(self) -> asyncio.AbstractEventLoop:
-        return VirtualLoop()
+
+def in_virtual_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """Let a test that is a coroutine run on a loop of its own."""
+
+    @wraps(test)
+    def on_its_own_loop(*args: P.args, **kwargs: P.kwargs) -> None:
+        run(lambda _: test(*args, **kwargs))
+
+    return on_its_own_loop
