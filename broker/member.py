@@ -97,6 +97,7 @@ class Member:
         self._manager: SlotManager
         self._synchronizer: Synchronizer
         self._holdings: Holdings
+        self._giver: Giver
         self._thrift: ThriftServer
         self._sharing_task: asyncio.Task[None]
         self.sharing: Sharing
@@ -146,7 +147,7 @@ class Member:
             find_queue=self._find_queue,
             on_adopted=self._on_adopted,
         )
-        giver = Giver(
+        giver = self._giver = Giver(
             store,
             self.life,
             lane,
@@ -212,9 +213,11 @@ class Member:
     async def backlog(self) -> Sequence[Slot]:
         parts = self._parts
         size = self._config.performance_tuning.slots.window_size
-        return await self._start_patience.until_done(
+        backlog = await self._start_patience.until_done(
             lambda: self._shared.slots.window(parts.registration.lane, size),
         )
+        self._giver.begin(backlog)
+        return backlog
 
     async def enter(self, loops: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
         parts, coordination = self._parts, self._config.coordination
@@ -253,7 +256,7 @@ class Member:
         ]
 
     async def part(self) -> None:
-        self._sharing_task.cancel()
+        self.sharing.stop()
         await asyncio.wait((self._sharing_task,))
         if self._agent.members:
             with suppress(StoreUnavailable):

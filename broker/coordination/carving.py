@@ -34,7 +34,7 @@ class Cut:
 def close(kind: Slot, messages: Iterable[Message], barriers: Sequence[int], size: int) -> list[Slot]:
     """Return slots like `kind` of at most `size` for messages of a window, which are ascending by id.
 
-    No slot reaches over an id of `barriers`, which are ascending: what is held, or begins another slot.
+    No slot reaches over or to an id of `barriers`, which are ascending: what is held, or begins another slot.
     """
     slots: list[Slot] = []
     for message in messages:
@@ -72,6 +72,6 @@ def carve(row: Slot, given: Sequence[int], kept: Sequence[int], rest: Slot | Non
 
 
 def _is_between(barriers: Sequence[int], low: int, high: int) -> bool:
-    """Is there a barrier above `low` and below `high`?"""
+    """Is there a barrier above `low`, and not above `high`?"""
     index = bisect_right(barriers, low)
-    return index < len(barriers) and barriers[index] < high
+    return index < len(barriers) and barriers[index] <= high

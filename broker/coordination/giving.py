@@ -59,7 +59,12 @@ class Giver:
         self._held_ids = held_ids
         self._window_size = window_size
         self._patience = Patience("messages for other nodes wait for the store", delay=0.1, delay_max=1.0)
-        self._given: dict[int, list[int]] = {}  # where slots of the window begin that were given away before
+        self._given: dict[int, list[int]] = {}  # by queue id, where slots of this lane begin that may be others' now
+
+    def begin(self, backlog: Sequence[Slot]) -> None:
+        """These lie in the store from before this life: between two of them there may be slots of others."""
+        for slot in backlog:
+            self._given.setdefault(slot.queue_id, []).append(slot.start)
 
     async def give(self, wishes: Mapping[Queue, Portion]) -> Sequence[SlotRow]:
         """Give away what is wished of each queue; return the slots it has become.

@@ -63,7 +63,10 @@ class Sharing:
         self._has_remote_consumers = has_remote_consumers
         self._wanted: dict[int, int] = {}
         self._surplus: set[Queue] = set()
+        self._offers: set[Queue] = set()
         self._wake = asyncio.Event()
+        self._requests: list[tuple[Queue, int, asyncio.Future[int]]] = []
+        self._is_stopping = False
         self._seen_taken: dict[int, int] = {}
 
     # What queues call
@@ -113,17 +116,33 @@ class Sharing:
     async def run(self) -> None:
         """Give, poll, and look after what is held, until cancelled or until this life is over (`Evicted`)."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._give_forever(), name="giving")
-            tasks.create_task(self._polling.run(), name="polling")
-            tasks.create_task(self._holdings.run(), name="holdings")
-            tasks.create_task(self._tick_forever(), name="sharing")
+            others = [
+                tasks.create_task(self._polling.run(), name="polling"),
+                tasks.create_task(self._holdings.run(), name="holdings"),
+                tasks.create_task(self._tick_forever(), name="sharing"),
+            ]
+            await self._give_forever()
+            for task in others:
+                task.cancel()
+
+    def stop(self) -> None:
+        """End `run` when what is being given is given: half a gift would be in nobody's hands."""
+        self._is_stopping = True
+        self._wake.set()
 
     async def _give_forever(self) -> None:
-        while True:
+        while not self._is_stopping:
             await self._wake.wait()
             self._wake.clear()
+            requests, self._requests = self._requests, []
+            for queue, messages, given in requests:
+                count = await self._give({queue: Portion(messages)})
+                if not given.done():
+                    given.set_result(count)
             queues, self._surplus = self._surplus, set()
             wishes = {queue: self._portion(queue) for queue in queues}
+            offers, self._offers = self._offers, set()
+            wishes |= {queue: Portion(queue.ready_count) for queue in offers}
             await self._give({queue: portion for queue, portion in wishes.items() if portion.messages > 0})
 
     def _portion(self, queue: Queue) -> Portion:
@@ -195,13 +214,13 @@ class Sharing:
                 for row in rows:
                     self._polling.on_granted(row.queue_id, row.count)
                 self._holdings.adopt([slot_of(row) for row in rows], asked_at)
-        offers = {
-            queue: Portion(queue.ready_count)
+        self._offers.update(
+            queue
             for queue in self._queues()
-            if queue.ready_count and not queue.takers and self._has_remote_consumers(queue) and can_give(queue)
-        }
-        if offers:
-            await self._giver.give(offers)
+            if queue.ready_count and not queue.takers and self._has_remote_consumers(queue)
+        )
+        if self._offers:
+            self._wake.set()
 
     # What clients and other nodes ask for
 
@@ -221,12 +240,16 @@ class Sharing:
     async def surrender(self, queue_id: int, messages: int) -> int:
         """Give what own consumers do not take now; return how many messages."""
         queue = self._find_queue(queue_id)
-        if queue is None or not queue.ready_count:
+        if queue is None or not queue.ready_count or self._is_stopping:
             return 0
-        return await self._give({queue: Portion(messages)})
+        # Whoever asks may go away: what has left the queue must arrive in the store all the same.
+        given: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._requests.append((queue, messages, given))
+        self._wake.set()
+        return await given
 
     async def leave(self) -> None:
-        """Give everything away: this node stops in order. Its loops must have ended."""
+        """Give everything away: this node stops in order. `run` must have ended."""
         wishes = {queue: Portion(queue.ready_count) for queue in self._queues() if queue.ready_count}
         await self._give(wishes)
         await self._holdings.finish(float("inf"))

@@ -14,10 +14,8 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     case,
-    cast,
     func,
     literal_column,
-    null,
     select,
     union_all,
     update,
@@ -35,6 +33,7 @@ PIECES: Final = 1000
 """About so many slots at most are made of what a queue has in a lane: for larger backlogs, larger ones."""
 
 _IDS_PER_STATEMENT: Final = 500
+_START, _MESSAGE, _END = (literal_column(number, BigInteger) for number in "012")
 _S: Final = SLOT.c
 _M: Final = METADATA.c
 
@@ -96,20 +95,21 @@ def _backlog(connection: Connection, lane: int) -> list[Slot]:
 def _cut(connection: Connection, whole: Slot, size: int) -> list[Slot]:
     """Cut what of one queue and lane lies in no slot; no piece goes over a slot.
 
-    Slots and messages are put in one order by id: so the largest end of a slot so far says whether a message is in
-    one, and the number of slots so far which gap it is in.
+    Slots' ends and messages are put in one order by id: so it can be counted how many slots have begun and not ended,
+    and in which gap between slots a message is. Sums only: for a running maximum MariaDB reads all rows for each row.
     """
     marks = _marks(whole).subquery()
-    order = (marks.c.id, marks.c.is_message)
+    order = (marks.c.id, marks.c.kind)
     so_far = select(
         marks,
-        func.max(marks.c.slot_end).over(order_by=order, rows=(None, 0)).label("covered_to"),
-        func.sum(1 - marks.c.is_message).over(order_by=order, rows=(None, 0)).label("gap"),
+        func.sum(_MESSAGE - marks.c.kind).over(order_by=order, rows=(None, 0)).label("open_slots"),
+        func.sum(case((marks.c.kind == _START, 1), else_=0)).over(order_by=order, rows=(None, 0)).label("gap"),
     ).subquery()
-    is_uncovered = (so_far.c.is_message == 1) & (so_far.c.covered_to.is_(None) | (so_far.c.covered_to < so_far.c.id))
     number = func.row_number().over(order_by=so_far.c.id)
     uncovered = (
-        select(so_far.c.id, so_far.c.gap, so_far.c.is_transient, number.label("number")).where(is_uncovered).subquery()
+        select(so_far.c.id, so_far.c.gap, so_far.c.is_transient, number.label("number"))
+        .where(so_far.c.kind == _MESSAGE, so_far.c.open_slots == 0)
+        .subquery()
     )
     piece = (uncovered.c.number - 1) // literal_column(str(size), BigInteger)
     ids = (func.min(uncovered.c.id), func.max(uncovered.c.id), func.count())
@@ -123,18 +123,16 @@ def _cut(connection: Connection, whole: Slot, size: int) -> list[Slot]:
 
 
 def _marks(whole: Slot) -> Any:
-    zero, one = literal_column("0", BigInteger), literal_column("1", BigInteger)
-    starts = select(
-        _S.start_message_id.label("id"),
-        _S.end_message_id.label("slot_end"),
-        zero.label("is_message"),
-        zero.label("is_transient"),
-    ).where(_S.queue_id == whole.queue_id, _S.lane == whole.lane)
-    is_transient: ColumnElement[int] = case((_M.queue_id < 0, one), else_=zero)
-    messages = select(_M.message_id, cast(null(), BigInteger), one, is_transient).where(
-        _M.queue_id.in_((whole.queue_id, -whole.queue_id)), in_lane(whole.lane)
+    """Return the statement for where slots begin, where messages are and where slots end: by id, and at one id so."""
+    is_transient: ColumnElement[int] = case((_M.queue_id < 0, 1), else_=0)
+    is_in_place = (_S.queue_id == whole.queue_id) & (_S.lane == whole.lane)
+    return union_all(
+        select(_M.message_id.label("id"), _MESSAGE.label("kind"), is_transient.label("is_transient")).where(
+            _M.queue_id.in_((whole.queue_id, -whole.queue_id)), in_lane(whole.lane)
+        ),
+        select(_S.start_message_id, _START, literal_column("0", BigInteger)).where(is_in_place),
+        select(_S.end_message_id, _END, literal_column("0", BigInteger)).where(is_in_place),
     )
-    return union_all(starts, messages)
 
 
 def _lanes_to_recover(connection: Connection) -> list[_Lane]:

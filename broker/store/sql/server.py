@@ -83,7 +83,8 @@ class ServerStore:
         self.cluster = SqlClusterStore(self._cluster_connection.run)
         self.slots = SqlSlotStore(self._work)
         self.events = SqlEventStore(self._work)
-        self.members = SqlMemberStore(self._work, self._cluster_connection.run, self._on_joined)
+        before_join = self._notice_lone_broker if is_shared else None
+        self.members = SqlMemberStore(self._work, self._cluster_connection.run, self._on_joined, before_join)
         self._description = dialect.where
         self._writing = asyncio.Lock()
         self._writer: Any = None
@@ -224,6 +225,13 @@ class ServerStore:
     @property
     def _outside(self) -> str:
         return ", which is not clustered" if self._is_shared else ""
+
+    async def _notice_lone_broker(self) -> None:
+        """Raise `StoreLocked` when a broker that stands alone has begun since this store was opened.
+
+        It looks for nodes of a cluster once it has the lock; a node looks for the lock once others can see it.
+        """
+        self._dialect.abort(await self._engine.own(self._locked()))
 
     async def _refuse_cluster(self) -> None:
         """Raise `StoreLocked` while a node of a cluster lives, or may."""

@@ -103,15 +103,24 @@ class SqlEventStore:
 
 
 class SqlMemberStore:
-    """Lives that write; `on_joined` is told which, before anybody else is."""
+    """Lives that write; `on_joined` is told which, before anybody else is, and `before_join` may refuse them all."""
 
-    def __init__(self, work: Work, run: Run, on_joined: Callable[[Life, Registration], None]) -> None:
+    def __init__(
+        self,
+        work: Work,
+        run: Run,
+        on_joined: Callable[[Life, Registration], None],
+        before_join: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         self._work = work
         self._run = run
         self._on_joined = on_joined
+        self._before_join = before_join
 
     async def join(self, life: Life) -> Registration:
         members.check_incarnation(life)
+        if self._before_join is not None:
+            await self._before_join()
         registration = await self._work(lambda connection: members.join(connection, life), is_long=True)
         self._on_joined(life, registration)
         return registration
