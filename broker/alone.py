@@ -63,6 +63,9 @@ class Alone:
         await mark_what_was_delivered(self._parts)
         await self._store.store.resign()
 
+    async def close(self) -> None:
+        """There is nothing else."""
+
 
 async def mark_what_was_delivered(parts: NodeLife) -> None:
     """Record which of the messages that stay in the store were delivered before."""

@@ -112,6 +112,10 @@ class Company(Protocol):
         """Leave the store so that the next start knows exactly what was delivered; nothing writes any more."""
         ...
 
+    async def close(self) -> None:
+        """Let go of everything else, however this life has ended."""
+        ...
+
 
 class NodeLife:
     """The objects of one life, built by hand."""
@@ -155,6 +159,12 @@ class NodeLife:
 
     async def run(self, serve_clients: Callable[[AmqpServer, int], Awaitable[None]]) -> None:
         """Live until `serve_clients` returns, and end in order; it is told how many messages were found."""
+        try:
+            await self._run(serve_clients)
+        finally:
+            await self._company.close()
+
+    async def _run(self, serve_clients: Callable[[AmqpServer, int], Awaitable[None]]) -> None:
         company = self._company
         async with asyncio.TaskGroup() as forever:
             self.registration = await company.register(forever)
@@ -166,7 +176,7 @@ class NodeLife:
                 try:
                     await serve_clients(server, messages)
                 finally:
-                    server.abort()
+                    server.abort("the node ends or begins anew")
                 loops.append(forever.create_task(self._give_up(), name="store patience"))
             # All that connections had begun is done, with the help of the journal.
             await company.part()

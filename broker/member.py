@@ -98,7 +98,7 @@ class Member:
         self._synchronizer: Synchronizer
         self._holdings: Holdings
         self._giver: Giver
-        self._thrift: ThriftServer
+        self._thrift: ThriftServer | None = None
         self._sharing_task: asyncio.Task[None]
         self.sharing: Sharing
 
@@ -268,9 +268,12 @@ class Member:
             await mark_what_was_delivered(self._parts)
         fence = await self._agent.leave()
         await self._peers.hint_resigned(fence)
+
+    async def close(self) -> None:
         self._services.end()
-        await self._thrift.stop()
         self._peers.close()
+        if self._thrift is not None:
+            await self._thrift.stop()
 
     # What the agent tells
 

@@ -177,6 +177,12 @@ class AmqpProtocol(asyncio.Protocol):
         """Close without waiting for the peer."""
         self._transport.abort()
 
+    def dismiss(self, reason: str) -> None:
+        """Say why, and close without waiting for the peer."""
+        self._connection.force_close(reason)
+        self._flush()
+        self._transport.close()
+
 
 class AmqpServer:
     """Listens for clients and keeps the ones there are."""
@@ -284,12 +290,12 @@ class AmqpServer:
             if protocol.connection.tick(now, may_expire=may_expire, is_store_away=self.is_store_away):
                 protocol.abort()
 
-    def abort(self) -> None:
-        """Close everything without a word: the node has failed."""
+    def abort(self, reason: str) -> None:
+        """Stop listening and close what is still there: the node has failed, or must begin anew."""
         for listener in self._listeners:
             listener.close()
         for protocol in tuple(self.protocols):
-            protocol.abort()
+            protocol.dismiss(reason)
 
     async def stop(self, reason: str, patience: float) -> None:
         """Stop listening and close every connection, with 320 for those who can be told (contract C14)."""
