@@ -113,7 +113,7 @@ class OwnNode:
 class OwnCluster:
     """So many nodes on the database that `store` is the URL of, while it is open."""
 
-    def __init__(self, size: int, store: str, rhythm: Rhythm = FAST) -> None:
+    def __init__(self, size: int, store: str, rhythm: Rhythm) -> None:
         self._home = Path(tempfile.mkdtemp(prefix="cordillera-bench-cluster-"))
         self.nodes = [OwnNode(self._home, number, store, rhythm) for number in range(size)]
 

@@ -72,7 +72,7 @@ def run(session: Session) -> None:
 
 def across(session: Session, store: str) -> None:
     """Messages that are published here and wanted there."""
-    with OwnCluster(2, store) as cluster:
+    with OwnCluster(2, store, SHIPPED) as cluster:
         here, there = cluster.addresses
         for scenario, metrics in ((LATENCY, LATENCY_METRICS), (ACROSS, RATE_METRICS)):
             measured(session, scenario, metrics, [here], [there])
@@ -82,7 +82,7 @@ def scaling(session: Session, store: str) -> None:
     """As many publishers and consumers of a queue each as there are nodes, from one to three."""
     for size in (1, 2, 3):
         shape = replace(ACROSS, publishers=size, consumers=size, queues=size)
-        with OwnCluster(size, store) as cluster:
+        with OwnCluster(size, store, SHIPPED) as cluster:
             name = f"{size} node{'s' * (size > 1)}, a publisher, a queue and a consumer on each"
             measured(session, replace(shape, name=name), RATE_METRICS, cluster.addresses, cluster.addresses)
 

@@ -20,9 +20,9 @@ ChannelOf = Callable[[ClusterNode], BlockingChannel]
 NewCluster = Callable[..., ClusterOfProcesses]
 
 
-@pytest.fixture(scope="module", params=["mariadb", "postgresql"])
+@pytest.fixture(scope="session", params=["mariadb", "postgresql"])
 def shared_pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
-    """Two nodes for all tests of a module."""
+    """Two nodes for all tests that leave them as they are."""
     server: DatabaseServer = request.getfixturevalue(request.param)
     with ClusterOfProcesses(tmp_path_factory.mktemp("pair"), server, 2) as pair:
         pair.start()

@@ -45,7 +45,7 @@ def test_nothing_is_lost_or_doubled_in_a_short_chaos(
 ) -> None:
     cluster = new_cluster(mariadb, 3, rhythm=CALM, window_size=200, is_proxied=True)
     cluster.start()
-    outcome = survive(cluster, 7, 25.0, longest=3.0, record=tmp_path / "history.jsonl")
+    outcome = survive(cluster, 7, 12.0, longest=2.0, record=tmp_path / "history.jsonl")
     print(outcome.table)
     judge(outcome)
 

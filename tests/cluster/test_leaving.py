@@ -54,13 +54,13 @@ def test_three_nodes_can_be_restarted_one_after_the_other_under_load(
     load = ClusterLoad(cluster.nodes, seed=1)
     load.start()
     for node in cluster.nodes:
-        load.recorder.wait_until_confirmed(load.recorder.confirmed + 1000, 30.0)
+        load.recorder.wait_until_confirmed(load.recorder.confirmed + 500, 30.0)
         began = time.monotonic()
         assert node.stop() == 0
         load.disturb(Disturbance(node.number, began, time.monotonic()))
         node.start()
         cluster.wait_until_complete()
-    load.recorder.wait_until_confirmed(load.recorder.confirmed + 1000, 30.0)
+    load.recorder.wait_until_confirmed(load.recorder.confirmed + 500, 30.0)
     load.stop()
     load.drain(cluster[0])
     assert brief(check(load.history())) == []
@@ -78,9 +78,9 @@ def test_a_second_node_of_the_same_id_is_refused(
 
 
 def test_a_standalone_broker_is_refused_a_database_that_a_cluster_uses(
-    new_cluster: NewCluster, database_server: DatabaseServer, tmp_path: Path
+    new_cluster: NewCluster, postgresql: DatabaseServer, tmp_path: Path
 ) -> None:
-    cluster = new_cluster(database_server, 1)
+    cluster = new_cluster(postgresql, 1)
     cluster.start()
     alone = a_node(tmp_path / "alone", cluster, is_clustered=False)
     assert alone.refused() == EX_UNAVAILABLE
@@ -88,9 +88,9 @@ def test_a_standalone_broker_is_refused_a_database_that_a_cluster_uses(
 
 
 def test_a_cluster_is_refused_a_database_that_a_standalone_broker_uses(
-    new_cluster: NewCluster, database_server: DatabaseServer, tmp_path: Path
+    new_cluster: NewCluster, mariadb: DatabaseServer, tmp_path: Path
 ) -> None:
-    cluster = new_cluster(database_server, 1)
+    cluster = new_cluster(mariadb, 1)
     alone = a_node(tmp_path / "alone", cluster, is_clustered=False)
     alone.start()
     try:

@@ -73,19 +73,6 @@ async def test_the_timeline_does_not_know_who_evicted_after_having_resigned(harn
     assert list(await cluster.timeline(1)) == [MembershipChange(ChangeType.MEMBER_REMOVED, "b", "b1", None)]
 
 
-async def test_the_timeline_keeps_the_last_thousand_changes(harness: Harness) -> None:
-    cluster = harness.store.cluster
-    for number in range(1005):
-        await register(cluster, f"n{number:04}", "1")
-    assert len(await cluster.timeline(2000)) == 1005
-
-    await claim(cluster, NEVER_HELD, "t1", "a")
-
-    changes = list(await cluster.timeline(2000))
-    assert len(changes) == 1000
-    assert [change.member_id for change in (changes[0], changes[1], changes[-1])] == ["a", "n1004", "n0006"]
-
-
 async def test_only_who_holds_the_lease_renews_or_resigns_it(harness: Harness) -> None:
     cluster = harness.store.cluster
     await claim(cluster, NEVER_HELD, "t1", "a")

@@ -410,6 +410,23 @@ async def test_nodes_of_a_cluster_share_a_server_with_each_other_but_not_with_a_
         await store.close()
 
 
+async def test_a_node_does_not_join_when_a_broker_alone_began_after_it_was_opened(
+    database_server: DatabaseServer, database: str
+) -> None:
+    shared = server_maker(database_server, database, is_shared=True)()
+    alone = server_maker(database_server, database)()
+    await shared.open()
+    await alone.open()
+    await register(shared.cluster, "a", "1")
+
+    with pytest.raises(StoreLocked, match="in use by another broker, which is not clustered"):
+        await shared.members.join(Life("a", "1"))
+
+    await alone.close()
+    await shared.members.join(Life("a", "1"))
+    await shared.close()
+
+
 async def test_a_node_that_has_been_silent_for_long_keeps_no_broker_out(
     database_server: DatabaseServer, database: str
 ) -> None:

@@ -191,10 +191,10 @@ async def test_a_database_of_the_first_revision_becomes_like_a_new_one_and_keeps
     old.run(first_revision(old.dialect))
     quote = "`" if old.dialect == "mysql" else '"'
     old.run(f"INSERT INTO {quote}MB_NODE{quote} VALUES ('node-a', 3, 'stopped');")
-    no = "FALSE" if old.dialect == "postgresql" else "0"
+    no, nothing = ("FALSE", "''") if old.dialect == "postgresql" else ("0", "x''")
     old.run(f"INSERT INTO {quote}MB_VIRTUAL_HOST{quote} VALUES ('/');")
-    old.run(f"INSERT INTO {quote}MB_EXCHANGE{quote} VALUES ('/', 'sales', 'topic', {no}, {no}, '');")
-    old.run(f"INSERT INTO {quote}MB_QUEUE{quote} VALUES (7, '/', 'orders', {no}, {no}, '');")
+    old.run(f"INSERT INTO {quote}MB_EXCHANGE{quote} VALUES ('/', 'sales', 'topic', {no}, {no}, {nothing});")
+    old.run(f"INSERT INTO {quote}MB_QUEUE{quote} VALUES (7, '/', 'orders', {no}, {no}, {nothing});")
     old.run(f"INSERT INTO {quote}MB_METADATA{quote} VALUES (5, 7, NULL, 0, 'about', 'hello');")
 
     topology = await opened_and_closed(old)

@@ -191,14 +191,17 @@ def disturbed(events: list[Event], disturbances: list[Disturbance], nodes: dict[
             is_open = since <= disturbance.ended and (close is None or close.t_inv >= disturbance.began)
             if nodes.get(channel) == disturbance.node and is_open and channel not in over:
                 over[channel] = disturbance
-    seen = [_seen(event, over[event.channel]) if event.channel in over else event for event in events]
+    seen = [
+        _seen(event, over[event.channel], opened[event.channel]) if event.channel in over else event
+        for event in events
+    ]
     return [_out_of_line(event) for event in seen] + [
         _end(channel, max(over[channel].began, opened[channel])) for channel in over if channel not in closed
     ]
 
 
-def _seen(event: Event, disturbance: Disturbance) -> Event:
-    began = disturbance.began
+def _seen(event: Event, disturbance: Disturbance, opened: float) -> Event:
+    began = max(disturbance.began, opened)  # a session may have begun in the middle of it
     if event.op is Op.CLOSE:
         return replace(event, type=Outcome.INFO, t_inv=min(event.t_inv, began), t_ret=min(event.t_ret, began))
     is_from_buffer = began < event.t_inv <= disturbance.ended + 1.0

@@ -69,6 +69,17 @@ def test_every_write_of_a_coordinator_touches_the_fence(connection: Connection) 
     assert row_of(connection, FENCE, "epoch", "term", "sequence") == (1, "t1", 2)
 
 
+def test_the_timeline_keeps_the_last_thousand_changes(connection: Connection) -> None:
+    for number in range(1005):
+        cluster.register_node(connection, Register(None, "1", 0.0, 0.0), f"n{number:04}", "10.0.0.1", 5672)
+
+    cluster.claim(connection, CLAIM, "a", "10.0.0.1", 7611)
+
+    changes = cluster.timeline(connection, 2000)
+    assert len(changes) == 1000
+    assert [change.member_id for change in (changes[0], changes[1], changes[-1])] == ["a", "n1004", "n0006"]
+
+
 def test_a_lease_without_its_row_is_told_in_one_line(connection: Connection) -> None:
     connection.execute(delete(LEASE))
 
