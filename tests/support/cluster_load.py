@@ -192,8 +192,7 @@ def disturbed(events: list[Event], disturbances: list[Disturbance], nodes: dict[
             if nodes.get(channel) == disturbance.node and is_open and channel not in over:
                 over[channel] = disturbance
     seen = [
-        _seen(event, over[event.channel], opened[event.channel]) if event.channel in over else event
-        for event in events
+        _seen(event, over[event.channel], opened[event.channel]) if event.channel in over else event for event in events
     ]
     return [_out_of_line(event) for event in seen] + [
         _end(channel, max(over[channel].began, opened[channel])) for channel in over if channel not in closed

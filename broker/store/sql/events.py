@@ -29,13 +29,15 @@ def record(
     connection: Connection, changes: Sequence[Change], payload: bytes, *, expected: int, token: str, life: Life
 ) -> bool:
     """Record `changes` as the event `expected` + 1; False, and nothing done, when that is another one."""
-    check_life(connection, life)
     if _last_event(connection) != expected:
+        check_life(connection, life)
         return _is_recorded(connection, expected + 1, token)
     # Not as a context: after a deadlock there is no savepoint to go back to, and the whole transaction is done again.
     savepoint = connection.begin_nested()
     try:
         topology.record(connection, changes)
+        # Only now: from here on the node's batches wait, and a large queue takes its time to be deleted.
+        check_life(connection, life)
         _insert_event(connection, expected + 1, payload, token, life)
         is_first = _move_head(connection, expected, token)
     except IntegrityError:
