@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from broker.slot import Slot
+
 
 @dataclass(frozen=True, slots=True)
 class Lease:
@@ -145,6 +147,12 @@ class SlotRow:
     maybe_delivered: bool = False
     transient: bool = False
     owner: Life | None = None
+
+
+def row_of(slot: Slot, owner: Life | None = None) -> SlotRow:
+    """Return what the store keeps of `slot`."""
+    place = slot.queue_id, slot.lane, slot.start, slot.end, slot.count
+    return SlotRow(*place, slot.maybe_delivered, slot.transient, owner)
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,16 +37,18 @@ class Batch:
 
     `inserts` and `deletes` are in no particular order and disjoint, except that a transaction may delete what an
     earlier member of the same batch inserts. A purge deletes every stored message of a slot's range and queue,
-    transient ones too. `high_water` is an upper bound of the lane's ids used so far, recorded with the batch.
+    transient ones too. `high_water` is an upper bound of the lane's ids used so far, recorded with the batch. `slots`
+    are ranges of the node's own lane that leave it with this batch: they become free ones of the cluster.
     """
 
     inserts: list[Message] = field(default_factory=list)
     deletes: list[Message] = field(default_factory=list)
     purges: list[Slot] = field(default_factory=list)
     high_water: int = 0
+    slots: list[Slot] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.inserts or self.deletes or self.purges)
+        return bool(self.inserts or self.deletes or self.purges or self.slots)
 
 
 class MessageStore(Protocol):
@@ -174,6 +176,10 @@ class Journal(Protocol):
 
     def purge(self, slots: Sequence[Slot]) -> Awaitable[None]:
         """Delete the rows of these slots after everything that was taken before is written."""
+        ...
+
+    def give(self, slots: Sequence[Slot]) -> Awaitable[None]:
+        """Make free slots of ranges of this node's lane, after everything that was taken before is written."""
         ...
 
     def flushed(self) -> Awaitable[None]:

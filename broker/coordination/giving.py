@@ -9,17 +9,16 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from broker.cluster import Life, SlotRow
+from broker.cluster import Life, SlotRow, row_of
 from broker.cluster_ports import SlotStore
 from broker.coordination.carving import Cut, carve, close
 from broker.coordination.holdings import Holdings
-from broker.message import STORED, TRANSIENT, Message
+from broker.message import TRANSIENT, Message
 from broker.ports import Journal
 from broker.queue import Queue
 from broker.slot import Slot
 from broker.store.patience import Patience
 
-_SLOTS_PER_CUT: Final = 500
 _GIVEN_BEFORE_LOOK: Final = 1000
 
 
@@ -59,12 +58,13 @@ class Giver:
         self._held_ids = held_ids
         self._window_size = window_size
         self._patience = Patience("messages for other nodes wait for the store", delay=0.1, delay_max=1.0)
-        self._given: dict[int, list[int]] = {}  # by queue id, where slots of this lane begin that may be others' now
+        self._given: dict[int, list[int]] = {}
+        """By queue id, where slots of this lane begin that may be others' now, or others' slots may lie before."""
 
     def begin(self, backlog: Sequence[Slot]) -> None:
-        """These lie in the store from before this life: between two of them there may be slots of others."""
+        """These lie in the store from before this life: between two of them, and after each, may be slots of others."""
         for slot in backlog:
-            self._given.setdefault(slot.queue_id, []).append(slot.start)
+            self._given.setdefault(slot.queue_id, []).extend((slot.start, slot.end + 1))
 
     async def give(self, wishes: Mapping[Queue, Portion]) -> Sequence[SlotRow]:
         """Give away what is wished of each queue; return the slots it has become.
@@ -79,23 +79,21 @@ class Giver:
                     cut.add(self._take(queue, portion, redelivered))
             if not cut:
                 return ()
-            await self._journal.flushed()
             if redelivered:
+                await self._journal.flushed()
                 await self._mark_redelivered(redelivered)
-            return await self._commit(cut)
+            if cut.removed:
+                await self._journal.flushed()
+                return await self._commit(cut)
+            await self._journal.give(cut.given)
+            self._holdings.on_cut(cut)
+            return [row_of(slot) for slot in cut.given]
 
     async def _commit(self, cut: Cut) -> Sequence[SlotRow]:
-        """Let the store do `cut`: rows that are replaced in one transaction, the others in several if they are many."""
-        rows: list[SlotRow] = []
-        parts = [cut]
-        if len(cut.given) > _SLOTS_PER_CUT and not cut.removed:
-            starts = range(0, len(cut.given), _SLOTS_PER_CUT)
-            parts = [Cut(given=cut.given[start : start + _SLOTS_PER_CUT]) for start in starts]
-        for part in parts:
-            rows += await self._patience.until_done(
-                lambda part=part: self._store.cut(part.removed, part.kept, part.given, self._life)  # type: ignore[misc]
-            )
-            self._holdings.on_cut(part)
+        rows = await self._patience.until_done(
+            lambda: self._store.cut(cut.removed, cut.kept, cut.given, self._life),
+        )
+        self._holdings.on_cut(cut)
         return rows
 
     def _take(self, queue: Queue, portion: Portion, redelivered: list[Message]) -> Cut:
@@ -103,7 +101,8 @@ class Giver:
         last_taken = queue.last_taken
         messages, slots = (queue.give_newest if portion.newest else queue.give_oldest)(portion.messages)
         messages.sort(key=_message_id)
-        redelivered += [message for message in messages if message.redelivered and message.state == STORED]
+        # What is being written now may be written without the mark: it is stored when the journal is flushed.
+        redelivered += [message for message in messages if message.redelivered and message.state != TRANSIENT]
         find = self._holdings.lookup(queue.queue_id)
         own: list[Message] = []
         by_row: dict[int, tuple[Slot, list[int]]] = {}

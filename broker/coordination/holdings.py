@@ -124,7 +124,8 @@ class Holdings:
         if slot.transient:
             self.spilled.add(queue.queue_id)
         if messages and slot.row:
-            self._passed[(queue.queue_id, slot.lane)] = messages[-1].id
+            place = (queue.queue_id, slot.lane)
+            self._passed[place] = max(self._passed.get(place, 0), messages[-1].id)
         if is_read and slot.row:
             self.on_dropped([slot])
 

@@ -93,6 +93,9 @@ class Sharing:
         for grant in grants:
             self._polling.on_granted(grant.slot.queue_id, grant.slot.count)
         self._holdings.adopt([_with_row(grant.slot) for grant in grants], asked_at)
+        for queue in {self._find_queue(grant.slot.queue_id) for grant in grants}:
+            if queue is not None:  # what was not believed, or is here already, feeds nobody
+                self.after_dispatch(queue)
 
     def on_wanted(self, demands: tuple[Demand, ...]) -> None:
         """Other nodes are hungry for these queues, or not any more."""
@@ -144,6 +147,9 @@ class Sharing:
             offers, self._offers = self._offers, set()
             wishes |= {queue: Portion(queue.ready_count) for queue in offers}
             await self._give({queue: portion for queue, portion in wishes.items() if portion.messages > 0})
+        for _, _, given in self._requests:
+            if not given.done():
+                given.set_result(0)
 
     def _portion(self, queue: Queue) -> Portion:
         """Return what to give: the newer half while own consumers get on with the older one, otherwise what is wanted.

@@ -36,6 +36,7 @@ class _Group:
     inserts: Sequence[Message] = ()
     deletes: Sequence[Message] = ()
     purges: Sequence[Slot] = ()
+    slots: Sequence[Slot] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +158,10 @@ class Journal:
         """Delete the rows of `slots`, after everything taken before."""
         return self._join(purges=slots)
 
+    def give(self, slots: Sequence[Slot]) -> Awaitable[None]:
+        """Make free slots of `slots`, after everything taken before."""
+        return self._join(slots=slots)
+
     def flushed(self) -> Awaitable[None]:
         """Wait until everything taken so far is committed."""
         if self.is_idle:
@@ -234,6 +239,7 @@ class Journal:
             batch.inserts += group.inserts
             batch.deletes += group.deletes
             batch.purges += group.purges
+            batch.slots += group.slots
         last = max((part[-1].id for part in (inserts, spills, *(group.inserts for group in groups)) if part), default=0)
         if last > self._high_water:
             self._high_water = last + HIGH_WATER_AHEAD

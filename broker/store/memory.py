@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from heapq import nsmallest
 
-from broker.cluster import Life
+from broker.cluster import Life, row_of
 from broker.errors import StoreError, StoreLocked
 from broker.message import STORED, TRANSIENT, Message, StorageQueue
 from broker.ports import Batch, Registration
@@ -74,6 +74,8 @@ class MemoryStore:
         for slot in batch.purges:
             doomed += [message_id for message_id, _ in state.in_slot(slot)]
         state.delete(doomed)
+        for slot in batch.slots:
+            state.slots.setdefault(slot.start, row_of(slot))
         state.high_water = max(state.high_water, batch.high_water)
 
     async def read(self, queue: StorageQueue, slot: Slot, limit: int, limit_bytes: int) -> list[Message]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from broker.cluster import Life, SlotRow
+from broker.cluster import Life, SlotRow, row_of
 from broker.peers import Fence
 from broker.slot import Slot
 from broker.store.memory_state import MemoryState, lane_of
@@ -62,7 +62,7 @@ class MemorySlotStore:
         there = list(state.slots.values())
         freed = {slot.start for slot in given}
         for slot in new_pieces(pieces, taken, lane, there):
-            state.slots[slot.start] = _row(slot, None if slot.start in freed else life)
+            state.slots[slot.start] = row_of(slot, None if slot.start in freed else life)
         ends = {slot.start: slot.end for slot in given}
         found = [row for start in sorted(ends) if (row := state.slots.get(start)) is not None]
         return [row for row in found if row.owner is None and row.end == ends[row.start]]
@@ -101,7 +101,7 @@ class MemorySlotStore:
                 continue
             for piece in _window(state, lane.lane, size):
                 piece.maybe_delivered = lane.state != "stopped" or node_id in unreturned
-                state.slots[piece.start] = _row(piece, None)
+                state.slots[piece.start] = row_of(piece, None)
                 count += 1
             lane.state = "recovered"
         return count
@@ -128,8 +128,3 @@ def _pieces(state: MemoryState, queue_id: int, lane: int, ids: list[int], size: 
         piece.end, piece.count = key, piece.count + 1
         piece.transient |= state.rows[key].storage_id < 0
     return list(pieces.values())
-
-
-def _row(slot: Slot, owner: Life | None) -> SlotRow:
-    place = slot.queue_id, slot.lane, slot.start, slot.end, slot.count
-    return SlotRow(*place, slot.maybe_delivered, slot.transient, owner)

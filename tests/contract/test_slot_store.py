@@ -72,6 +72,27 @@ async def test_giving_the_same_again_changes_nothing_more(nodes: Nodes) -> None:
     assert await all_slots(a) == [replace(rows[0], owner=b.life), rows[1]]
 
 
+async def test_a_batch_makes_free_slots_of_the_messages_it_inserts(nodes: Nodes) -> None:
+    a, b = await two(nodes)
+    inserts = messages(a.lane, 1, 3, 5)
+    given = [slot(a.lane, 1, 3), replace(slot(a.lane, 5, 5), maybe_delivered=True, transient=True)]
+
+    await a.store.write(Batch(inserts, slots=given))
+
+    rows = await all_slots(b)
+    assert rows == [row(piece) for piece in given]
+    assert list(await b.store.slots.assign(rows, b.life, nodes.fence)) == [replace(one, owner=b.life) for one in rows]
+
+
+async def test_a_life_that_is_over_makes_no_slot_with_a_batch(nodes: Nodes) -> None:
+    b, a = await two(nodes)  # a store of one connection writes in the life that has joined last
+    await nodes.evict(a)
+
+    with pytest.raises(Evicted):
+        await a.store.write(Batch(slots=[slot(a.lane, 1, 3)]))
+    assert await all_slots(b) == []
+
+
 async def test_what_was_given_and_cut_by_another_node_is_not_given_again(nodes: Nodes) -> None:
     a, b = await two(nodes)
     rows = await a.give(slot(a.lane, 1, 9))

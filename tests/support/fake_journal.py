@@ -56,6 +56,10 @@ class FakeJournal:
         await self._gate.passed()
         self.commit(Batch(purges=list(slots)))
 
+    async def give(self, slots: Sequence[Slot]) -> None:
+        await self._gate.passed()
+        self.commit(Batch(slots=list(slots)))
+
     async def flushed(self) -> None:
         self.commit()
 
@@ -66,7 +70,7 @@ class FakeJournal:
         """Write all that waits, and `group` with it, in one transaction."""
         group = group or Batch()
         written = [*self._pending.values(), *group.inserts]
-        batch = Batch([*written, *self._spills], [*self._deletes, *group.deletes], group.purges)
+        batch = Batch([*written, *self._spills], [*self._deletes, *group.deletes], group.purges, slots=group.slots)
         self._pending, self._spills, self._deletes = {}, [], []
         drive(self._store.write(batch))
         for message in written:

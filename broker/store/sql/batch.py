@@ -20,6 +20,8 @@ SharedRow: TypeAlias = tuple[int, int, int, int, bytes]
 """MESSAGE_ID, QUEUE_ID, CONTENT_ID, REDELIVERED, MESSAGE_METADATA."""
 ContentRow: TypeAlias = tuple[int, int, bytes]
 """MESSAGE_ID, CONTENT_OFFSET, MESSAGE_CONTENT."""
+SlotPlace: TypeAlias = tuple[int, int, int, int, int, bool, bool]
+"""START_MESSAGE_ID, END_MESSAGE_ID, QUEUE_ID, LANE, MESSAGE_COUNT, MAYBE_DELIVERED, HAS_TRANSIENT."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,7 @@ class Rows:
     purges: Sequence[Slot]
     released: Sequence[int]
     high_water: int
+    slots: Sequence[SlotPlace] = ()
 
     @property
     def count(self) -> int:
@@ -45,6 +48,7 @@ class Rows:
             + len(self.contents)
             + len(self.shared)
             + len(self.deletes)
+            + len(self.slots)
             + sum(slot.count for slot in self.purges)
         )
 
@@ -86,6 +90,10 @@ def rows_of(batch: Batch, high_water: int) -> Rows:
         batch.purges,
         sorted({message.content_id for message in batch.deletes if message.content_id}),
         high_water,
+        [
+            (slot.start, slot.end, slot.queue_id, slot.lane, slot.count, slot.maybe_delivered, slot.transient)
+            for slot in batch.slots
+        ],
     )
 
 

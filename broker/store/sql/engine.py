@@ -120,6 +120,7 @@ class Engine:
             max_overflow=limits.max_active - kept,
             pool_timeout=limits.max_wait,
             pool_recycle=1800,
+            pool_reset_on_return=None,  # whoever borrows one ends the transaction, or it is closed: no round trip more
         )
         if limits.ping_after is not None:
             event.listen(self._pool.sync_engine, "checkin", self._on_given_back)

@@ -10,10 +10,10 @@ from typing import Final
 
 from sqlalchemy import Connection, select, update
 
-from broker.cluster import Life
+from broker.cluster import Life, NodeState
 from broker.errors import Evicted, Fenced, StoreError
 from broker.peers import Fence
-from broker.store.sql.schema import FENCE, NODE
+from broker.store.sql.schema import FENCE, NODE, NODE_HEARTBEAT
 
 DEAD: Final = "dead"
 RUNNING: Final = "running"
@@ -48,11 +48,16 @@ def pass_fence(connection: Connection, fence: Fence) -> None:
 def lane_of(connection: Connection, life: Life, *, alone: bool = False) -> int | None:
     """Return the lane of `life`, which lasts until the commit then; None when it is over.
 
-    With `alone` nothing else is done in this life meanwhile, neither what an earlier try may still be doing.
+    With `alone` nothing of this kind is done in this life meanwhile, neither what an earlier try may still be doing.
+    It is the row of the node's heartbeat that is locked, which ends with every life: batches need the other one.
     """
-    is_life = (NODE.c.node_id == life.node_id) & (NODE.c.incarnation == life.incarnation)
-    lane: int | None = connection.scalar(select(NODE.c.lane).where(is_life).with_for_update(read=not alone))
-    return lane
+    heartbeat, node = NODE_HEARTBEAT.c, NODE.c
+    lane = select(node.lane).where(node.node_id == heartbeat.node_id, node.incarnation == heartbeat.incarnation)
+    is_life = (heartbeat.node_id == life.node_id) & (heartbeat.incarnation == life.incarnation)
+    is_up = heartbeat.state == NodeState.UP.value
+    wanted = select(lane.scalar_subquery()).select_from(NODE_HEARTBEAT).where(is_life & is_up)
+    found: int | None = connection.scalar(wanted.with_for_update(read=not alone))
+    return found
 
 
 def check_life(connection: Connection, life: Life, *, alone: bool = False) -> int:

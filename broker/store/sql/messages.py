@@ -21,7 +21,7 @@ _IDS_PER_STATEMENT = 500
 def backlog(connection: Connection) -> list[Slot]:
     """Return one slot per queue and lane that has stored messages: all of them, with exact counts."""
     m = METADATA.c
-    lane = _lane().label("lane")
+    lane = lane_of_message().label("lane")
     rows = connection.execute(
         select(m.queue_id, lane, func.min(m.message_id), func.max(m.message_id), func.count()).group_by(
             m.queue_id, lane
@@ -68,10 +68,11 @@ def in_slot(row: SlotRow, queue_ids: Sequence[int]) -> ColumnElement[bool]:
 
 def in_lane(lane: int) -> ColumnElement[bool]:
     """Return the condition for the messages of a lane."""
-    return _lane() == lane
+    return lane_of_message() == lane
 
 
-def _lane() -> ColumnElement[int]:
+def lane_of_message() -> ColumnElement[int]:
+    """Return the lane inside a message's id."""
     shifted = METADATA.c.message_id.op(">>")(literal_column("10"))
     return shifted.op("&")(literal_column("255"))
 

@@ -29,6 +29,11 @@ _CONTENT_INTO: Final = (
     "INSERT INTO MB_CONTENT (MESSAGE_ID,CONTENT_OFFSET,MESSAGE_CONTENT) VALUES ",
     " ON DUPLICATE KEY UPDATE MESSAGE_ID=VALUES(MESSAGE_ID)",
 )
+_SLOT_INTO: Final = (
+    "INSERT INTO MB_SLOT"
+    " (START_MESSAGE_ID,END_MESSAGE_ID,QUEUE_ID,LANE,MESSAGE_COUNT,MAYBE_DELIVERED,HAS_TRANSIENT) VALUES ",
+    " ON DUPLICATE KEY UPDATE START_MESSAGE_ID=VALUES(START_MESSAGE_ID)",
+)
 _ORPHANS: Final = (
     "DELETE FROM MB_CONTENT WHERE MESSAGE_ID IN ({ids})"
     " AND NOT EXISTS (SELECT 1 FROM MB_METADATA WHERE CONTENT_ID=MB_CONTENT.MESSAGE_ID)"
@@ -71,6 +76,7 @@ def _statements(rows: Rows, limit: int) -> Iterator[str]:
     )
     for ids in parts(rows.deletes):
         yield f"DELETE FROM MB_METADATA WHERE MESSAGE_ID IN ({ids})"
+    yield from _joined(_SLOT_INTO, (f"({','.join(str(int(value)) for value in place)})" for place in rows.slots), limit)
 
 
 def _move_on(marker: Marker) -> str:

@@ -72,6 +72,11 @@ _DELETE_ORPHANS: Final = (
     'DELETE FROM "MB_CONTENT" AS C WHERE "MESSAGE_ID"=ANY($1::bigint[])'
     ' AND NOT EXISTS (SELECT 1 FROM "MB_METADATA" WHERE "CONTENT_ID"=C."MESSAGE_ID")'
 )
+_SLOT: Final = (
+    'INSERT INTO "MB_SLOT" ("START_MESSAGE_ID","END_MESSAGE_ID","QUEUE_ID","LANE","MESSAGE_COUNT","MAYBE_DELIVERED",'
+    '"HAS_TRANSIENT") SELECT * FROM unnest($1::bigint[],$2::bigint[],$3::bigint[],$4::smallint[],$5::integer[],'
+    "$6::boolean[],$7::boolean[]) ON CONFLICT DO NOTHING"
+)
 _IN_SLOT: Final = '"MESSAGE_ID" BETWEEN $2 AND $3 AND ("MESSAGE_ID" >> 10) & 255 = $4'
 _PURGE_NAMED: Final = (
     'SELECT DISTINCT "CONTENT_ID" FROM "MB_METADATA"'
@@ -216,6 +221,8 @@ class PostgreSql:
             await raw.copy_records_to_table("MB_METADATA", records=rows.shared, columns=_SHARED)
         if rows.deletes:
             await raw.execute(_DELETE, rows.deletes)
+        if rows.slots:
+            await raw.execute(_SLOT, *zip(*rows.slots, strict=True))
         for slot in rows.purges:
             await self._purge(raw, slot)
         if rows.released:

@@ -10,18 +10,28 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Select, delete, exists, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Select, delete, exists, insert, select, tuple_, update
 
-from broker.cluster import Life, SlotRow
+from broker.cluster import Life, SlotRow, row_of
 from broker.peers import Fence
 from broker.slot import Slot
 from broker.store.slot_ranges import check_apart, check_lane, is_within, new_pieces
 from broker.store.sql.fencing import check_life, lane_of, pass_fence
-from broker.store.sql.messages import count_slot_messages, delete_slot_messages, in_slot
+from broker.store.sql.messages import count_slot_messages, delete_slot_messages, lane_of_message
 from broker.store.sql.schema import METADATA, SLOT
 
 _ROWS_PER_STATEMENT: Final = 200
 _S: Final = SLOT.c
+
+
+def _is_without(sign: int) -> ColumnElement[bool]:
+    """Return the condition for a slot that no message is left of under this sign of its queue's id."""
+    m = METADATA.c
+    is_there = (m.queue_id == sign * _S.queue_id) & m.message_id.between(_S.start_message_id, _S.end_message_id)
+    return ~exists(select(m.message_id).where(is_there, lane_of_message() == _S.lane).correlate(SLOT))
+
+
+_IS_EMPTY: Final = _is_without(1) & _is_without(-1)
 
 
 def slots(connection: Connection) -> list[SlotRow]:
@@ -39,12 +49,15 @@ def assign(connection: Connection, rows: Sequence[SlotRow], life: Life, fence: F
     pass_fence(connection, fence)
     if lane_of(connection, life) is None:
         return []
+    free = [row for row in rows if row.owner is None]
+    places = tuple_(_S.start_message_id, _S.end_message_id).in_([(row.start, row.end) for row in free])
+    owner = {"node_id": life.node_id, "incarnation": life.incarnation}
+    taken = connection.execute(update(SLOT).where(places & _S.node_id.is_(None)).values(owner)).rowcount
+    if taken == len(rows):
+        return [replace(row, owner=life) for row in rows]
     ends = {row.start: row.end for row in rows}
-    found = [row for row in _locked(connection, ends) if row.end == ends[row.start] and row.owner in (None, life)]
-    for starts in _parts(row.start for row in found if row.owner is None):
-        owner = {"node_id": life.node_id, "incarnation": life.incarnation}
-        connection.execute(update(SLOT).where(_S.start_message_id.in_(starts)).values(owner))
-    return [replace(row, owner=life) for row in found]
+    found = _locked(connection, ends)
+    return [row for row in found if row.end == ends[row.start] and row.owner == life]
 
 
 def cut(
@@ -67,18 +80,23 @@ def cut(
     freed = {slot.start for slot in given}
     _insert(connection, [slot for slot in new if slot.start not in freed], life)
     _insert(connection, [slot for slot in new if slot.start in freed], None)
+    if len(new) == len(pieces):
+        return sorted(map(row_of, given), key=lambda row: row.start)
     ends = {slot.start: slot.end for slot in given}
     return [row for row in _found(connection, ends) if row.owner is None and row.end == ends[row.start]]
 
 
 def finish(connection: Connection, starts: Sequence[int], life: Life) -> list[int]:
     """Delete those of `life` of which no message is left; return their starts, and those that are gone already."""
-    found = list(_found(connection, starts))
-    empty = [row.start for row in found if row.owner == life and not has_messages(connection, row)]
-    check_life(connection, life)
-    for part in _parts(empty):
-        connection.execute(delete(SLOT).where(_S.start_message_id.in_(part), _is_owned(life)))
-    kept = {row.start for row in found}.difference(empty)
+    kept: set[int] = set()
+    for part in _parts(sorted(starts)):
+        is_asked = _S.start_message_id.in_(part)
+        rows = connection.execute(select(_S.start_message_id, _is_owned(life) & _IS_EMPTY).where(is_asked)).all()
+        empty = [start for start, is_empty in rows if is_empty]
+        if empty:
+            check_life(connection, life)
+            connection.execute(delete(SLOT).where(_S.start_message_id.in_(empty), _is_owned(life)))
+        kept.update(start for start, is_empty in rows if not is_empty)
     return [start for start in starts if start not in kept]
 
 
@@ -108,12 +126,6 @@ def insert_free(connection: Connection, pieces: Sequence[Slot]) -> None:
     _insert(connection, pieces, None)
 
 
-def has_messages(connection: Connection, row: SlotRow) -> bool:
-    """Return whether a message of the slot is stored, under either sign of the queue's id."""
-    signs = [exists(select(METADATA.c.message_id).where(in_slot(row, (sign * row.queue_id,)))) for sign in (1, -1)]
-    return bool(connection.scalar(select(signs[0] | signs[1])))
-
-
 def _neighbours(connection: Connection, pieces: Sequence[Slot]) -> Iterator[SlotRow]:
     """Return the slots that may overlap with `pieces`."""
     spans: dict[tuple[int, int], tuple[int, int]] = {}
@@ -128,7 +140,7 @@ def _neighbours(connection: Connection, pieces: Sequence[Slot]) -> Iterator[Slot
 
 def _insert(connection: Connection, pieces: Iterable[Slot], owner: Life | None) -> None:
     for part in _parts(pieces):
-        connection.execute(insert(SLOT).values([_values(slot, owner) for slot in part]))
+        connection.execute(insert(SLOT), [_values(slot, owner) for slot in part])
 
 
 def _values(slot: Slot, owner: Life | None) -> dict[str, Any]:

@@ -51,6 +51,11 @@ _HIGH_WATER: Final = (
     "INSERT INTO MB_NODE_TO_LAST_PUBLISHED_ID (NODE_ID, MESSAGE_ID) VALUES (?, ?) "
     "ON CONFLICT (NODE_ID) DO UPDATE SET MESSAGE_ID = max(MESSAGE_ID, excluded.MESSAGE_ID)"
 )
+_SLOT: Final = (
+    "INSERT INTO MB_SLOT"
+    " (START_MESSAGE_ID,END_MESSAGE_ID,QUEUE_ID,LANE,MESSAGE_COUNT,MAYBE_DELIVERED,HAS_TRANSIENT)"
+    " VALUES (?,?,?,?,?,?,?) ON CONFLICT DO NOTHING"
+)
 _IN_SLOT: Final = "QUEUE_ID IN (?, ?) AND MESSAGE_ID BETWEEN ? AND ? AND (MESSAGE_ID >> 10) & 255 = ?"
 
 
@@ -85,7 +90,7 @@ def write(
     named = {message.content_id for message in batch.deletes if message.content_id}
     is_large = sum([len(message.body) for message in inline]) > _LARGE_BATCH
     step = _LARGE_ROWS_PER_INSERT if is_large else _ROWS_PER_INSERT
-    if not (shared or named or batch.purges or high_water):
+    if not (shared or named or batch.purges or batch.slots or high_water):
         if not batch.deletes and len(inline) <= step:
             _insert_inline(connection, inline, transient)
             return
@@ -106,6 +111,9 @@ def write(
             discarded.update(_delete_orphans(connection, files, named))
         if high_water:
             connection.execute(_HIGH_WATER, (node_id, high_water))
+        for slot in batch.slots:
+            place = (slot.start, slot.end, slot.queue_id, slot.lane, slot.count, slot.maybe_delivered, slot.transient)
+            connection.execute(_SLOT, place)
 
 
 @contextmanager
