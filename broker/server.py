@@ -17,7 +17,7 @@ import structlog
 
 from broker.amqp.connection import Connection, Peer, Surroundings
 from broker.clock import Clock
-from broker.errors import StoreUnavailable
+from broker.errors import Evicted, StoreUnavailable
 
 _log = structlog.get_logger(__name__)
 
@@ -315,7 +315,7 @@ class AmqpServer:
 async def _guarded(coroutine: Coroutine[Any, Any, None]) -> None:
     try:
         await coroutine
-    except StoreUnavailable as error:
+    except (StoreUnavailable, Evicted) as error:
         _log.warning("the store could not do what a connection asked for", reason=str(error))
     except Exception:
         _log.exception("internal error in a connection's task")

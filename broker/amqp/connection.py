@@ -37,6 +37,7 @@ from broker.errors import (
     ChannelFault,
     CommandInvalid,
     ConnectionForced,
+    Evicted,
     FrameFault,
     InternalError,
     LoginRefused,
@@ -387,6 +388,8 @@ class Connection:
             fault = error
         elif isinstance(error, StoreUnavailable):
             fault = InternalError(_STORE_AWAY)
+        elif isinstance(error, Evicted):
+            fault = ConnectionForced("the node has left the cluster and begins anew")
         else:
             self.log.error("internal error", channel=channel_id, exc_info=error)
             fault = InternalError("internal error")
