@@ -68,6 +68,7 @@ class Node:
         self._started_at = time.monotonic() if started_at is None else started_at
         self._stop = asyncio.Event()
         self._start: asyncio.Timeout | None = None
+        """Ends a start that waits for something, when the node is to stop."""
         self._clock = SystemClock()
         self._life: NodeLife | None = None
         self._unsafe: Sequence[str] = ()
@@ -94,18 +95,19 @@ class Node:
             async with start:
                 if not self._stop.is_set():
                     self._start = start
-                    await self._run(on_started)
+                    await self._run(start, on_started)
         except TimeoutError:
             if not start.expired():
                 raise
             _log.info("stopped before the start was complete", node=self.node_id)
 
-    async def _run(self, on_started: Callable[[Started], None]) -> None:
+    async def _run(self, start: asyncio.Timeout, on_started: Callable[[Started], None]) -> None:
         await self._start_patience.until_done(self._store.open)
         try:
             await self._check_safety()
-            while await self._was_evicted(on_started):
+            while await self._was_evicted(on_started) and not self._stop.is_set():
                 _log.warning("this node was evicted and begins anew", node=self.node_id)
+                self._start = start
         finally:
             await self._store.close()
 
@@ -126,8 +128,11 @@ class Node:
         try:
             await life.run(serve_clients)
         except BaseExceptionGroup as group:
-            if group.split(Evicted)[1] is not None or self._stop.is_set():
+            evicted, others = group.split(Evicted)
+            if evicted is None or (others is not None and others.subgroup(ConfigError) is not None):
                 raise
+            if others is not None:  # what fails when a life ends is a part of that end
+                _log.warning("a life has ended with errors", reason=str(others.exceptions[0]))
             return True
         return False
 

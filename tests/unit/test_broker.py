@@ -16,7 +16,7 @@ from broker.message import MessageIdGenerator
 from broker.queue import QueueLimits
 from broker.store.journal import JournalLimits
 from broker.store.memory import MemoryState, MemoryStore
-from tests.support.node_in_process import Client, NodeInProcess, UnhurriedStore
+from tests.support.node_in_process import Client, NodeInProcess, UnhurriedStore, turns
 
 PERSISTENT = BasicProperties(delivery_mode=2)
 NOTHING: Any = None
@@ -198,3 +198,136 @@ async def test_a_crash_with_much_in_slots_is_still_known_after_an_orderly_restar
     deliveries = [method for _, method, content in client.receive() if content is not None]
     assert [getattr(method, "redelivered", None) for method in deliveries] == [True] * 20
     await third.crash()
+
+
+class Trust:
+    is_there = True
+
+
+async def test_nothing_is_delivered_while_another_node_may_have_taken_over_and_all_of_it_after(
+    node: NodeInProcess,
+) -> None:
+    trust = Trust()
+    node.broker.is_trusted = lambda: trust.is_there
+    client = open_channel(node)
+    client.send(1, amqp.QueueDeclare(queue="orders", durable=True))
+    await settle(node)
+    client.send(1, amqp.BasicConsume(queue="orders"))
+    client.receive()
+    trust.is_there = False
+    client.send(1, amqp.BasicPublish(routing_key="orders"), PERSISTENT, b"one")
+    client.send(1, amqp.BasicPublish(routing_key="orders"), body=b"two")
+    await settle(node)
+    assert (node.broker.is_paused, bodies(client)) == (True, [])
+    trust.is_there = True
+    node.broker.dispatch()
+    assert (node.broker.is_paused, bodies(client)) == (False, [b"one", b"two"])
+
+
+async def test_a_get_without_trust_finds_nothing(node: NodeInProcess) -> None:
+    trust = Trust()
+    node.broker.is_trusted = lambda: trust.is_there
+    client = open_channel(node)
+    client.send(1, amqp.QueueDeclare(queue="orders"))
+    await settle(node)
+    client.send(1, amqp.BasicPublish(routing_key="orders"), body=b"one")
+    client.receive()
+    trust.is_there = False
+    client.send(1, amqp.BasicGet(queue="orders"))
+    await settle(node)
+    assert [method for _, method, _ in client.receive()] == [amqp.BasicGetEmpty()]
+    trust.is_there = True
+    client.send(1, amqp.BasicGet(queue="orders"))
+    assert bodies(client) == [b"one"]
+
+
+def test_confirms_go_out_without_trust() -> None:
+    it, log = broker(), list[str]()
+    it.is_trusted = lambda: False
+    it.touched_confirms.add(Confirms(log))
+    it.touched.add(Dispatched(log, "orders"))  # type: ignore[arg-type]
+    assert not it.dispatch()
+    assert (log, len(it.touched)) == (["confirms"], 1)
+
+
+def test_a_node_that_is_alone_is_never_paused() -> None:
+    assert not broker().is_paused
+
+
+async def publish(node: NodeInProcess, client: Client, count: int) -> list[int]:
+    """Publish to a new queue, orders; return the ids of its messages."""
+    client.send(1, amqp.QueueDeclare(queue="orders", durable=True))
+    await settle(node)
+    for _ in range(count):
+        client.send(1, amqp.BasicPublish(routing_key="orders"), PERSISTENT, b"hello")
+    await settle(node)
+    return [message.id for message in node.queues["orders"].ready]
+
+
+async def test_what_clients_hold_is_what_was_delivered_and_not_settled(node: NodeInProcess) -> None:
+    first, second = open_channel(node), open_channel(node)
+    ids = await publish(node, first, 4)
+    second.send(1, amqp.BasicGet(queue="orders"))
+    first.send(1, amqp.BasicQos(prefetch_count=2))
+    first.send(1, amqp.BasicConsume(queue="orders"))
+    assert node.broker.held_ids(node.queues["orders"]) == ids[:3]
+    first.send(1, amqp.BasicQos(prefetch_count=1))
+    first.send(1, amqp.BasicAck(1))
+    assert node.broker.held_ids(node.queues["orders"]) == [ids[0], ids[2]]
+    second.lose()
+    await settle(node)
+    assert ids[0] not in node.broker.held_ids(node.queues["orders"])
+
+
+async def test_what_was_delivered_without_acknowledgement_is_held_by_nobody(node: NodeInProcess) -> None:
+    client = open_channel(node)
+    await publish(node, client, 2)
+    client.send(1, amqp.BasicGet(queue="orders", no_ack=True))
+    client.send(1, amqp.BasicConsume(queue="orders", no_ack=True))
+    assert node.broker.held_ids(node.queues["orders"]) == []
+
+
+async def test_messages_of_other_queues_are_not_named(node: NodeInProcess) -> None:
+    client = open_channel(node)
+    (message_id,) = await publish(node, client, 1)
+    client.send(1, amqp.QueueDeclare(queue="invoices"))
+    await settle(node)
+    client.send(1, amqp.BasicPublish(routing_key="invoices"), body=b"hello")
+    for queue in ("orders", "invoices"):
+        client.send(1, amqp.BasicGet(queue=queue))
+    assert node.broker.held_ids(node.queues["orders"]) == [message_id]
+
+
+async def test_what_a_transaction_is_to_settle_is_held_until_the_commit(node: NodeInProcess) -> None:
+    client = open_channel(node)
+    ids = await publish(node, client, 3)
+    client.send(1, amqp.TxSelect())
+    for _ in range(3):
+        client.send(1, amqp.BasicGet(queue="orders"))
+    client.send(1, amqp.BasicAck(1))
+    client.send(1, amqp.BasicReject(2, True))
+    assert node.broker.held_ids(node.queues["orders"]) == ids
+    client.send(1, amqp.TxRollback())
+    assert node.broker.held_ids(node.queues["orders"]) == ids
+    client.send(1, amqp.BasicAck(1))
+    client.send(1, amqp.TxCommit())
+    await settle(node)
+    assert node.broker.held_ids(node.queues["orders"]) == ids[1:]
+
+
+@pytest.mark.xfail(strict=True, reason="a commit under way holds what it is to requeue without anybody knowing")
+async def test_what_a_transaction_gives_back_may_not_be_given_to_other_nodes_during_its_commit(
+    node: NodeInProcess,
+) -> None:
+    client = open_channel(node)
+    ids = await publish(node, client, 2)
+    client.send(1, amqp.TxSelect())
+    for _ in range(2):
+        client.send(1, amqp.BasicGet(queue="orders"))
+    client.send(1, amqp.BasicAck(1))
+    client.send(1, amqp.BasicReject(2, True))
+    client.send(1, amqp.TxCommit())
+    await turns(1)
+    queue = node.queues["orders"]
+    assert queue.ready_count == 0
+    assert queue.holds or ids[1] in node.broker.held_ids(queue)

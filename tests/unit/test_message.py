@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker.message import PENDING, TRANSIENT, Message, MessageIdGenerator, body_tails, tail
+from broker.message import PENDING, TRANSIENT, Message, MessageIdGenerator, body_tails, lane_of, tail
 
 EPOCH_MS = 1_292_976_000_000
 
@@ -89,3 +89,39 @@ def test_a_lane_goes_on_after_its_last_id() -> None:
 def test_a_lane_is_an_octet(lane: int) -> None:
     with pytest.raises(ValueError, match=f"lane {lane} is not between 0 and 255"):
         MessageIdGenerator(lane)
+
+
+@pytest.mark.parametrize("lane", [0, 7, 255])
+def test_an_id_says_whose_lane_it_is(lane: int) -> None:
+    ids = MessageIdGenerator(lane)
+    ids.advance(EPOCH_MS + 5)
+    assert {lane_of(ids.next()) for _ in range(2000)} == {lane}
+
+
+@pytest.mark.parametrize("lane", [0, 7, 255])
+def test_ids_follow_one_that_was_seen_and_keep_their_lane(lane: int) -> None:
+    ids = MessageIdGenerator(lane)
+    ids.advance(EPOCH_MS + 5)
+    seen = (9 << 18) + (8 << 10) + 1023
+    ids.see(seen)
+    following = [ids.next() for _ in range(3)]
+    assert following == sorted(set(following))
+    assert following[0] > seen
+    assert {lane_of(each) for each in following} == {lane}
+
+
+def test_an_id_that_is_older_than_the_last_one_changes_nothing() -> None:
+    ids = MessageIdGenerator(lane=3)
+    ids.advance(EPOCH_MS + 5)
+    last = ids.next()
+    ids.see((4 << 18) + (200 << 10))
+    assert ids.next() == last + 1
+
+
+def test_the_clock_goes_on_where_an_id_that_was_seen_was_ahead_of_it() -> None:
+    ids = MessageIdGenerator(lane=3)
+    ids.see((9 << 18) + (8 << 10))
+    ids.advance(EPOCH_MS + 5)
+    ahead = ids.next()
+    ids.advance(EPOCH_MS + 20)
+    assert (ahead >> 18, ids.next() >> 18) == (10, 20)

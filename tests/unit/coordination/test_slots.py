@@ -42,3 +42,37 @@ def test_a_queue_whose_slots_are_all_assigned_leaves_nothing_behind() -> None:
     slots.get(7)
     slots.submit(slot(7, 4, 2))
     assert slots.count(7) == 2
+
+
+def test_a_slot_that_is_submitted_in_order_goes_before_newer_ones_of_its_lane() -> None:
+    slots = LocalSlotCoordinator()
+    for start in (10, 30):
+        slots.submit(slot(7, start, 1))
+    for start in (20, 5, 40):
+        slots.submit(slot(7, start, 1), in_order=True)
+    assert [each.start for each in slots.forget(7)] == [5, 10, 20, 30, 40]
+
+
+def test_slots_of_other_lanes_have_no_say_in_the_order() -> None:
+    slots = LocalSlotCoordinator()
+    first, other = slot(7, 30, 1), Slot(7, 1, 20, 20, 1)
+    slots.submit(first)
+    slots.submit(other, in_order=True)
+    assert (slots.forget(7), slots.count(7)) == ([first, other], 0)
+
+
+def test_a_slot_without_order_is_the_last_one() -> None:
+    slots = LocalSlotCoordinator()
+    newer, older = slot(7, 30, 1), slot(7, 10, 1)
+    slots.submit(newer)
+    slots.submit(older)
+    assert slots.forget(7) == [newer, older]
+
+
+def test_the_newest_slot_can_be_taken() -> None:
+    slots = LocalSlotCoordinator()
+    first, second = slot(7, 1, 3), slot(7, 4, 2)
+    slots.submit(first)
+    slots.submit(second)
+    assert (slots.get(7, newest=True), slots.count(7)) == (second, 3)
+    assert (slots.get(7, newest=True), slots.get(7, newest=True)) == (first, None)
