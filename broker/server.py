@@ -238,10 +238,12 @@ class AmqpServer:
         """Run a handler that waits for a port; a fault in it ends no other client's connection."""
         guarded = _guarded(coroutine)
         try:
-            self._tasks.create_task(guarded)
+            task = self._tasks.create_task(guarded)
         except RuntimeError:  # the node is ending: nobody is left to wait for anything
             guarded.close()
             coroutine.close()
+        else:
+            task.add_done_callback(lambda _: coroutine.close())  # it may be cancelled before it has begun
 
     def on_journal_full(self, is_full: bool) -> None:
         """The journal has filled up, or has room again: then held publishers go on."""

@@ -6,7 +6,7 @@ Knows no asyncio. A coroutine that waits does so at a `Gate` a test has shut, fo
 from __future__ import annotations
 
 import types
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any, TypeVar
 
 _T = TypeVar("_T")
@@ -64,9 +64,13 @@ class Stage:
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         self._waiting.append(coroutine)
 
-    def create_task(self, coroutine: Coroutine[Any, Any, None], name: str = "") -> None:
-        """Stand in for a task group."""
+    def create_task(self, coroutine: Coroutine[Any, Any, None], name: str = "") -> Stage:
+        """Stand in for a task group, and for the task: all of them end here."""
         self.spawn(coroutine)
+        return self
+
+    def add_done_callback(self, callback: Callable[[Any], object]) -> None:
+        """Nothing is left to be done when a coroutine has come to its end here."""
 
     def run(self) -> bool:
         """Step all until none gets any further; return whether one has come to its end."""

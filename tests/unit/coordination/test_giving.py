@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from broker.cluster import Life, NodeRow, NodeState, SlotRow
 from broker.coordination.feed import Feed
@@ -22,13 +22,13 @@ from broker.slot import Slot
 from broker.store.memory import MemoryState, MemoryStore
 from tests.support.clock import FakeClock
 from tests.support.fake_journal import FakeJournal
-from tests.support.machines import run_machine
 from tests.support.stage import Gate, Stage, drive
 
 QUEUE_ID = 7
 EPOCH_MS = 1_292_976_000_000
 LIMITS = QueueLimits(memory=2500, transient_memory=5000, window_size=4, read_ahead=3, read_ahead_bytes=4000)
 FENCE = Fence()
+RUNS = 250
 
 
 @dataclass(eq=False)
@@ -300,11 +300,13 @@ def test_after_a_restart_no_gift_covers_what_was_given_in_the_life_before() -> N
     assert again.give(9) == [(ids[0], ids[0], 1), (new[0], new[0], 1)]
 
 
-class GivingMachine(RuleBasedStateMachine):
-    """Two nodes of a cluster do to one queue whatever they may; each message has exactly one owner all the time."""
+class World:
+    """Two nodes of a cluster do to one queue whatever they may; each message has exactly one owner all the time.
+
+    A step is what is done, by which node, with how many messages, which of them, and one way or the other.
+    """
 
     def __init__(self) -> None:
-        super().__init__()
         self.state = MemoryState()
         self.clock = FakeClock(wall_ms=EPOCH_MS + 1000)
         self.lives = 0
@@ -319,59 +321,64 @@ class GivingMachine(RuleBasedStateMachine):
         self.lives += 1
         return Node(self.state, self.clock, node_id, f"{node_id} {self.lives}")
 
-    def teardown(self) -> None:
+    def end(self) -> None:
         for node in self.nodes:
             node.stage.run()
 
-    @rule(at=st.integers(0, 1), count=st.integers(1, 9), is_transient=st.sampled_from([False, False, True]))
-    def publish(self, at: int, count: int, is_transient: bool) -> None:
-        self.live.update(self.nodes[at].publish(count, TRANSIENT if is_transient else PENDING))
-
-    @rule(at=st.integers(0, 1))
-    def begin_commit(self, at: int) -> None:
+    def do(self, what: str, at: int, count: int, which: int, flag: bool) -> None:
         node = self.nodes[at]
+        if what == "publish":
+            self.live.update(node.publish(count, TRANSIENT if which < 12 else PENDING))
+        elif what == "deliver":
+            node.deliver(count)
+        elif what == "settle":
+            self.settle(node, which, is_ack=flag)
+        elif what == "give":
+            node.give(count, newest=flag)
+        elif what == "assign":
+            self.assign(node, which, is_told=flag or which % 2 == 0)
+        elif what == "answer late":
+            self.answer_late()
+        elif what == "read":
+            node.queue.dispatch()
+            node.stage.run()
+        elif what == "get":
+            message = node.queue.pop()
+            if message is not None:
+                node.held[message.id] = message
+        elif what == "write":
+            node.journal.commit()
+        elif what == "look":
+            drive(node.holdings.reconcile())
+            drive(node.holdings.finish(self.clock.monotonic()))
+        elif what == "commit":
+            if flag or not self.transactions:
+                self.begin_commit(node)
+            else:
+                self.end_commit()
+        else:
+            self.crash(at, is_recovered=flag)
+        self.check()
+
+    def begin_commit(self, node: Node) -> None:
         node.queue.holds += 1
         self.transactions.append((node, [node.new_message(STORED) for _ in range(2)]))
 
-    @rule()
     def end_commit(self) -> None:
-        if self.transactions:
-            node, messages = self.transactions.pop(0)
-            for message in messages:
-                message.state = PENDING
-                node.journal.append(message)
-            node.journal.commit()
-            node.queue.insert(messages)
-            node.queue.holds -= 1
-            node.queue.dispatch()
-            self.live.update(message.id for message in messages)
-            self.late.update(message.id for message in messages)
+        node, messages = self.transactions.pop(0)
+        for message in messages:
+            message.state = PENDING
+            node.journal.append(message)
+        node.journal.commit()
+        node.queue.insert(messages)
+        node.queue.holds -= 1
+        node.queue.dispatch()
+        self.live.update(message.id for message in messages)
+        self.late.update(message.id for message in messages)
 
-    @rule(at=st.integers(0, 1))
-    def write(self, at: int) -> None:
-        self.nodes[at].journal.commit()
-
-    @rule(at=st.integers(0, 1), count=st.integers(1, 12))
-    def deliver(self, at: int, count: int) -> None:
-        self.nodes[at].deliver(count)
-
-    @rule(at=st.integers(0, 1))
-    def read(self, at: int) -> None:
-        self.nodes[at].queue.dispatch()
-        self.nodes[at].stage.run()
-
-    @rule(at=st.integers(0, 1))
-    def get(self, at: int) -> None:
-        node = self.nodes[at]
-        message = node.queue.pop()
-        if message is not None:
-            node.held[message.id] = message
-
-    @rule(at=st.integers(0, 1), which=st.lists(st.integers(0, 9), min_size=1, max_size=6), is_ack=st.booleans())
-    def settle(self, at: int, which: list[int], is_ack: bool) -> None:
-        node = self.nodes[at]
-        held = list(node.held)
-        ids = {held[number % len(held)] for number in which if held}
+    def settle(self, node: Node, which: int, *, is_ack: bool) -> None:
+        """Settle or give back those of the messages that clients hold whose bit is set."""
+        ids = {each for number, each in enumerate(node.held) if which >> number % 6 & 1}
         if is_ack:
             for message_id in ids:
                 node.settle(message_id)
@@ -379,38 +386,24 @@ class GivingMachine(RuleBasedStateMachine):
         else:
             node.requeue(*ids)
 
-    @rule(at=st.integers(0, 1), count=st.integers(1, 12), newest=st.booleans())
-    def give(self, at: int, count: int, newest: bool) -> None:
-        self.nodes[at].give(count, newest=newest)
-
-    @rule(at=st.integers(0, 1), which=st.integers(0, 5), is_told=st.sampled_from([True, True, False]))
-    def assign(self, at: int, which: int, is_told: bool) -> None:
-        node = self.nodes[at]
+    def assign(self, node: Node, which: int, *, is_told: bool) -> None:
         free = node.free()
-        if not free:
-            return
-        row = free[which % len(free)]
-        asked_at = self.clock.monotonic()
-        slots = node.assign(row)
-        if is_told:
-            node.holdings.adopt(slots, asked_at)
-        else:
-            self.untold.append((node, slots, asked_at))
+        if free:
+            asked_at = self.clock.monotonic()
+            slots = node.assign(free[which % len(free)])
+            if is_told:
+                node.holdings.adopt(slots, asked_at)
+            else:
+                self.untold.append((node, slots, asked_at))
 
-    @rule()
     def answer_late(self) -> None:
         if self.untold:
             node, slots, asked_at = self.untold.pop(0)
             if node in self.nodes:
                 node.holdings.adopt(slots, asked_at)
 
-    @rule(at=st.integers(0, 1))
-    def look_after_slots(self, at: int) -> None:
-        drive(self.nodes[at].holdings.reconcile())
-        drive(self.nodes[at].holdings.finish(self.clock.monotonic()))
-
-    @rule(at=st.integers(0, 1), is_recovered=st.booleans())
-    def crash(self, at: int, is_recovered: bool) -> None:
+    def crash(self, at: int, *, is_recovered: bool) -> None:
+        """End a life and begin the next one of that node, before or after others have what it had."""
         node, other = self.nodes[at], self.nodes[1 - at]
         node.crash()
         self.transactions = [each for each in self.transactions if each[0] is not node]
@@ -420,9 +413,8 @@ class GivingMachine(RuleBasedStateMachine):
         self.nodes[at] = self.begin(node.life.node_id)
         if not is_recovered:
             drive(other.store.slots.reclaim(FENCE, LIMITS.window_size))
-        self.live = {*self.state.rows, *(message_id for message_id in memory_of(other))}
+        self.live = {*self.state.rows, *memory_of(other)}
 
-    @invariant()
     def check(self) -> None:
         self.clock.advance(1.0)
         rows = sorted(self.state.slots.values(), key=lambda row: (row.lane, row.start))
@@ -488,5 +480,28 @@ def check_order(node: Node, late: set[int]) -> None:
             last[lane] = message.id
 
 
-def test_each_message_has_one_owner_whatever_nodes_and_clients_do() -> None:
-    run_machine(GivingMachine, 150, 40, derandomize=True)
+steps = st.tuples(
+    st.sampled_from(
+        ["publish"] * 6
+        + ["deliver", "settle", "give", "assign"] * 4
+        + ["read"] * 3
+        + ["commit", "look", "answer late", "get", "write", "crash"]
+    ),
+    st.sampled_from([0, 0, 0, 1]),
+    st.integers(1, 9),
+    st.integers(1, 63),
+    st.booleans(),
+)
+
+
+@settings(max_examples=RUNS, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(steps, min_size=30, max_size=60))
+def test_each_message_has_one_owner_whatever_nodes_and_clients_do(
+    course: list[tuple[str, int, int, int, bool]],
+) -> None:
+    world = World()
+    try:
+        for step in course:
+            world.do(*step)
+    finally:
+        world.end()
