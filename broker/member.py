@@ -51,6 +51,7 @@ _log = structlog.get_logger(__name__)
 _APPETITE: Final = 2000
 """Messages of a queue that are asked for at once: as many as are read ahead of one slot."""
 _TRACES_INTERVAL: Final = 1.0
+_HOUSEKEEPING_INTERVAL: Final = 60.0
 _PURGE_PATIENCE: Final = 5.0
 
 
@@ -309,11 +310,14 @@ class Member:
 
     async def _keep_tidy(self) -> None:
         """Remove what lives that are over have left, and events that nobody needs any more."""
+        housekeep_at = self._clock.monotonic()
         while True:
             with suppress(StoreUnavailable):
                 if await remove_traces(lambda: self._vhosts.values(), self._read_living):
                     _log.info("removed what nodes that are gone have left")
-                await self._synchronizer.housekeep()
+                if self._clock.monotonic() >= housekeep_at:
+                    housekeep_at = self._clock.monotonic() + _HOUSEKEEPING_INTERVAL
+                    await self._synchronizer.housekeep()
             await asyncio.sleep(_TRACES_INTERVAL)
 
     async def _read_living(self) -> set[Life]:

@@ -197,13 +197,13 @@ class Queue:
 
     def insert(self, messages: Sequence[Message]) -> None:
         """Take messages whose ids are older than their arrival (a transaction that had to be written first)."""
-        tail = self.tail
-        if tail and messages and messages[0].id < tail[-1].id:
-            merged = sorted([*tail, *messages], key=_message_id)
-            tail.clear()
-            tail.extend(merged)
-        else:
-            tail.extend(messages)
+        if self.tail is not self.ready:  # slots were taken over meanwhile: the window begins after what was in memory
+            floor = max(self.last_taken, self.page_floor, *map(_message_id, self.ready), 0)
+            begin = min(floor + 1, self.tail[0].id) if self.tail else floor + 1
+            older = [message for message in messages if message.id < begin]
+            _merge(self.ready, older)
+            messages = messages[len(older) :]
+        _merge(self.tail, messages)
         self.bytes += sum(map(_weight, messages))
 
     def requeue(self, messages: Sequence[Message]) -> None:
@@ -401,6 +401,9 @@ class Queue:
         if self.tail is not self.ready:
             messages = self._give(self.tail, count, from_end=True)
             count -= len(messages)
+            if messages and self.tail:  # what is published from now on must not get into one slot with it
+                self._submit(self.tail)
+                self.bytes = 0
             while count > 0 and (slot := self.slots.get(self.queue_id, newest=True)) is not None:
                 slots.append(slot)
                 count -= slot.count
@@ -450,6 +453,16 @@ class Queue:
 
 def _message_id(message: Message) -> int:
     return message.id
+
+
+def _merge(part: deque[Message], messages: Sequence[Message]) -> None:
+    """Add messages, which ascend by id, at their place."""
+    if part and messages and messages[0].id < part[-1].id:
+        merged = sorted([*part, *messages], key=_message_id)
+        part.clear()
+        part.extend(merged)
+    else:
+        part.extend(messages)
 
 
 def _weight(message: Message) -> int:

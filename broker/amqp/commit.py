@@ -23,7 +23,8 @@ async def commit(channel: Channel, publisher: Publisher, settler: Settler, trans
     messages = _route(publications, channel, publisher, settler)
     channel.connection.has_committed |= bool(messages)
     deletes = [message for _, message in acked if message.state != TRANSIENT]
-    await _store(channel.broker.journal, messages, deletes)
+    returned = [message for _, message in requeued]
+    await _store(channel.broker.journal, messages, deletes, returned)
     for message in deletes:
         message.state = SETTLED
     touched = channel.broker.touched
@@ -40,7 +41,7 @@ async def commit(channel: Channel, publisher: Publisher, settler: Settler, trans
         if message.consumer is not None:
             message.consumer.unacked -= 1
             touched.add(message.consumer.queue)
-    settler.requeue([message for _, message in requeued])
+    settler.requeue(returned)
 
 
 def _route(publications: list[Publication], channel: Channel, publisher: Publisher, settler: Settler) -> list[Message]:
@@ -56,12 +57,12 @@ def _route(publications: list[Publication], channel: Channel, publisher: Publish
     return messages
 
 
-async def _store(journal: Journal, messages: list[Message], deletes: list[Message]) -> None:
-    """Record what must survive; until then no slot may cover a message of the transaction."""
+async def _store(journal: Journal, messages: list[Message], deletes: list[Message], returned: list[Message]) -> None:
+    """Record what must survive; until then no slot may cover a message of the transaction, or one it gives back."""
     inserts = [message for message in messages if message.state == PENDING]
     if not (inserts or deletes):
         return
-    targets: list[Any] = [message.queue for message in messages]
+    targets: list[Any] = [message.queue for message in (*messages, *returned)]
     for queue in targets:
         queue.holds += 1
     try:

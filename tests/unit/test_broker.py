@@ -315,7 +315,6 @@ async def test_what_a_transaction_is_to_settle_is_held_until_the_commit(node: No
     assert node.broker.held_ids(node.queues["orders"]) == ids[1:]
 
 
-@pytest.mark.xfail(strict=True, reason="a commit under way holds what it is to requeue without anybody knowing")
 async def test_what_a_transaction_gives_back_may_not_be_given_to_other_nodes_during_its_commit(
     node: NodeInProcess,
 ) -> None:

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
 
+from broker.cluster import Life, SlotRow
+from broker.peers import Fence
 from broker.slot import Slot
 from broker.store.sql.batch import Rows
 from broker.store.sql.engine import Driver
@@ -77,6 +79,13 @@ class Dialect(Driver, Protocol):
         """Return the node's batch number when no transaction can change it any more; None for another incarnation.
 
         Writes something and commits it, so that what was committed before is as safe as any commit.
+        """
+        ...
+
+    async def assign(self, raw: Any, rows: Sequence[SlotRow], life: Life, fence: Fence) -> bool:
+        """Make `life` the owner of all of these free slots, under the fence, and commit.
+
+        False, and nothing done, when that cannot be told to be right at a glance.
         """
         ...
 

@@ -15,14 +15,16 @@ import pymysql
 import structlog
 from pymysql.constants import CLIENT
 
+from broker.cluster import Life, SlotRow
 from broker.config.connection_options import ConnectionOptions
 from broker.config.store_url import StoreUrl
 from broker.errors import ConfigError
+from broker.peers import Fence
 from broker.slot import Slot
 from broker.store.sql.batch import Rows, joined_contents
 from broker.store.sql.dialect import IndexRow, Marker
 from broker.store.sql.engine import Failure, keep_alive
-from broker.store.sql.mysql_statements import delete_orphans, in_slot, packets, page, parts
+from broker.store.sql.mysql_statements import assign, delete_orphans, in_slot, packets, page, parts
 from broker.store.sql.server_tls import tls_context
 
 _log = structlog.get_logger(__name__)
@@ -212,6 +214,12 @@ class MySql:
         rows = await _select(raw, f"SELECT BATCH FROM MB_NODE WHERE {ours} FOR UPDATE")
         await _execute(raw, "COMMIT")
         return rows[0][0] if rows else None
+
+    async def assign(self, raw: Any, rows: Sequence[SlotRow], life: Life, fence: Fence) -> bool:
+        counts = await _execute(raw, assign(rows, life, fence))
+        is_done = counts == [0, 1, 1, len(rows)]
+        await _execute(raw, "COMMIT" if is_done else "ROLLBACK")
+        return is_done
 
     async def probe(self, raw: Any, node_id: str) -> None:
         await _execute(

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Final
 
+from broker.cluster import Life, SlotRow
+from broker.peers import Fence
 from broker.slot import Slot
 from broker.store.sql.batch import Rows
 from broker.store.sql.dialect import SMALL_BODY, Marker
@@ -91,6 +93,24 @@ def _high_water(node_id: str, message_id: int) -> str:
         "INSERT INTO MB_NODE_TO_LAST_PUBLISHED_ID (NODE_ID,MESSAGE_ID)"
         f" VALUES (x'{node_id.encode().hex()}',{message_id})"
         " ON DUPLICATE KEY UPDATE MESSAGE_ID=GREATEST(MESSAGE_ID,VALUES(MESSAGE_ID))"
+    )
+
+
+def assign(rows: Sequence[SlotRow], life: Life, fence: Fence) -> str:
+    """Return what begins a transaction that makes `life` the owner of free slots; its counts are 0, 1, 1 and the rows'.
+
+    The starts are named by themselves too: MariaDB looks no pairs up by an index.
+    """
+    node_id, incarnation, term = (f"x'{text.encode().hex()}'" for text in (life.node_id, life.incarnation, fence.term))
+    starts = ",".join(str(row.start) for row in rows)
+    pairs = ",".join(f"({row.start},{row.end})" for row in rows)
+    return (
+        "BEGIN;UPDATE MB_COORDINATOR_FENCE SET SEQUENCE=SEQUENCE+1"
+        f" WHERE ANCHOR=1 AND EPOCH={fence.epoch} AND TERM={term};"
+        f"SELECT 1 FROM MB_NODE_HEARTBEAT WHERE NODE_ID={node_id} AND INCARNATION={incarnation} AND STATE='UP'"
+        " LOCK IN SHARE MODE;"
+        f"UPDATE MB_SLOT SET NODE_ID={node_id},INCARNATION={incarnation} WHERE NODE_ID IS NULL"
+        f" AND START_MESSAGE_ID IN ({starts}) AND (START_MESSAGE_ID,END_MESSAGE_ID) IN ({pairs})"
     )
 
 

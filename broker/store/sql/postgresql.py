@@ -13,9 +13,11 @@ from typing import Any, Final
 import asyncpg
 import structlog
 
+from broker.cluster import Life, SlotRow
 from broker.config.connection_options import ConnectionOptions
 from broker.config.store_url import StoreUrl
 from broker.errors import StoreUnavailable
+from broker.peers import Fence
 from broker.slot import Slot
 from broker.store.sql.batch import Rows, joined_contents
 from broker.store.sql.dialect import SMALL_BODY, IndexRow, Marker
@@ -76,6 +78,17 @@ _SLOT: Final = (
     'INSERT INTO "MB_SLOT" ("START_MESSAGE_ID","END_MESSAGE_ID","QUEUE_ID","LANE","MESSAGE_COUNT","MAYBE_DELIVERED",'
     '"HAS_TRANSIENT") SELECT * FROM unnest($1::bigint[],$2::bigint[],$3::bigint[],$4::smallint[],$5::integer[],'
     "$6::boolean[],$7::boolean[]) ON CONFLICT DO NOTHING"
+)
+_PASS_FENCE: Final = (
+    'UPDATE "MB_COORDINATOR_FENCE" SET "SEQUENCE"="SEQUENCE"+1 WHERE "ANCHOR"=1 AND "EPOCH"=$1 AND "TERM"=$2'
+)
+_ASSIGN: Final = (
+    'WITH alive AS (SELECT 1 FROM "MB_NODE_HEARTBEAT"'
+    ' WHERE "NODE_ID"=$1 AND "INCARNATION"=$2 AND "STATE"=\'UP\' FOR SHARE)'
+    ' UPDATE "MB_SLOT" SET "NODE_ID"=$1,"INCARNATION"=$2'
+    " FROM unnest($3::bigint[],$4::bigint[]) AS place(first,last)"
+    ' WHERE "START_MESSAGE_ID"=first AND "END_MESSAGE_ID"=last AND "NODE_ID" IS NULL'
+    " AND EXISTS (SELECT 1 FROM alive)"
 )
 _IN_SLOT: Final = '"MESSAGE_ID" BETWEEN $2 AND $3 AND ("MESSAGE_ID" >> 10) & 255 = $4'
 _PURGE_NAMED: Final = (
@@ -256,6 +269,18 @@ class PostgreSql:
         )
         await self.commit(raw)
         return batch
+
+    async def assign(self, raw: Any, rows: Sequence[SlotRow], life: Life, fence: Fence) -> bool:
+        await raw.execute("BEGIN")
+        is_passed = await raw.execute(_PASS_FENCE, fence.epoch, postgresql_text(fence.term)) == "UPDATE 1"
+        names = [postgresql_text(name) for name in (life.node_id, life.incarnation)]
+        starts, ends = [row.start for row in rows], [row.end for row in rows]
+        is_done: bool = is_passed and await raw.execute(_ASSIGN, *names, starts, ends) == f"UPDATE {len(rows)}"
+        if is_done:
+            await self.commit(raw)
+        else:
+            await raw.execute("ROLLBACK")
+        return is_done
 
     async def probe(self, raw: Any, node_id: str) -> None:
         await raw.execute(_PROBE, postgresql_text(node_id))

@@ -17,9 +17,10 @@ from typing import Any, Final, TypeVar
 import structlog
 from sqlalchemy import Connection
 
-from broker.cluster import Life
+from broker.cluster import Life, SlotRow
 from broker.errors import BrokerError, StoreError, StoreLocked, StoreUnavailable
 from broker.message import STORED, TRANSIENT, Message, StorageQueue
+from broker.peers import Fence
 from broker.ports import Batch, Registration
 from broker.slot import Slot
 from broker.store.rows import message_of
@@ -81,7 +82,7 @@ class ServerStore:
         self._engine = Engine(dialect, limits or PoolLimits())
         self._cluster_connection = OwnConnection(dialect, cluster_deadline)
         self.cluster = SqlClusterStore(self._cluster_connection.run)
-        self.slots = SqlSlotStore(self._work)
+        self.slots = SqlSlotStore(self._work, self._assign_all)
         self.events = SqlEventStore(self._work)
         before_join = self._notice_lone_broker if is_shared else None
         self.members = SqlMemberStore(self._work, self._cluster_connection.run, self._on_joined, before_join)
@@ -185,6 +186,13 @@ class ServerStore:
                 return await self._dialect.check_safety(raw)
 
         return await self._engine.own(self._engine.retrying(once))
+
+    async def _assign_all(self, rows: Sequence[SlotRow], life: Life, fence: Fence) -> bool:
+        async def once() -> bool:
+            async with self._engine.raw(self._deadline(len(rows))) as raw:
+                return await self._dialect.assign(raw, rows, life, fence)
+
+        return await self._engine.own(self._engine.retrying(once, again=Failure.LOST))
 
     async def _run(self, function: Callable[[Connection], T], rows: int = 0) -> T:
         return await self._engine.run(function, deadline=self._deadline(rows))

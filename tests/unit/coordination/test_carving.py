@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -69,7 +71,7 @@ def test_pieces_never_overlap_and_hold_every_message_once(tags: str, size: int, 
     rest = Slot(7, 3, len(tags) + 1, end, 10, row=1)
     cut = carve(row, given_ids, kept_ids, rest, gives_rest)
     pieces = sorted([*cut.given, *cut.kept], key=lambda slot: slot.start)
-    assert all(before.end < after.start for before, after in zip(pieces, pieces[1:], strict=False))
+    assert all(before.end < after.start for before, after in pairwise(pieces))
     assert sum(piece.count for piece in pieces) == len(given_ids) + len(kept_ids) + 10
     for each in given_ids:
         assert [piece for piece in cut.given if piece.start <= each <= piece.end]

@@ -18,7 +18,7 @@ from broker.coordination.sharing import Sharing
 from broker.message import Message
 from broker.peers import Caller, Demand, Fence, Grant, QueueName, Supply, Unavailable
 from broker.ports import Journal
-from broker.queue import Queue, QueueLimits
+from broker.queue import QueueLimits
 from broker.slot import Slot
 from broker.store.memory import MemoryState
 from tests.support.clock import FakeClock
