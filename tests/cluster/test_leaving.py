@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.cluster.clients import consume, numbered, publish
 from tests.cluster.conftest import ChannelOf, NewCluster
 from tests.support.cluster import ClusterOfProcesses
@@ -46,6 +48,7 @@ def test_a_node_that_stops_hands_its_backlog_over_and_nothing_is_redelivered(
     assert cluster.coordinator() is staying
 
 
+@pytest.mark.slow
 def test_three_nodes_can_be_restarted_one_after_the_other_under_load(
     new_cluster: NewCluster, mariadb: DatabaseServer
 ) -> None:
