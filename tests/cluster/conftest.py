@@ -13,6 +13,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPError
 
 from tests.support.cluster import ClusterOfProcesses
+from tests.support.cluster_files import CALM
 from tests.support.cluster_node import ClusterNode
 from tests.support.databases import DatabaseServer
 
@@ -24,7 +25,7 @@ NewCluster = Callable[..., ClusterOfProcesses]
 def shared_pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
     """Two nodes for all tests that leave them as they are."""
     server: DatabaseServer = request.getfixturevalue(request.param)
-    with ClusterOfProcesses(tmp_path_factory.mktemp("pair"), server, 2) as pair:
+    with ClusterOfProcesses(tmp_path_factory.mktemp("pair"), server, 2, rhythm=CALM) as pair:
         pair.start()
         yield pair
 
