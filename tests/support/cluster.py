@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from tests.support.broker_process import BROKER
-from tests.support.cluster_files import FAST, Ports, Rhythm, hooked
+from tests.support.cluster_files import CALM, Ports, Rhythm, hooked
 from tests.support.cluster_node import ClusterNode, wait_until
 from tests.support.databases import DatabaseServer
 from tests.support.proxy import Proxy
@@ -46,7 +46,7 @@ class ClusterOfProcesses:
         size: int,
         *,
         database: str = "",
-        rhythm: Rhythm = FAST,
+        rhythm: Rhythm = CALM,
         window_size: int = 1000,
         is_proxied: bool = False,
     ) -> None:
