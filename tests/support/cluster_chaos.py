@@ -24,6 +24,9 @@ DRAIN_DEADLINE = 60.0
 ALL_NODES = -1
 
 
+_FAULTS_RECORDED = 50
+
+
 @dataclass(frozen=True, slots=True)
 class Struck:
     """A fault that happened; `node` is none of the nodes when the database itself was struck."""
@@ -167,7 +170,7 @@ def survive(
 ) -> Outcome:
     """Run load and chaos for so long, wait until all is delivered, then see what the history says.
 
-    A history in which a promise is broken is written to `record`.
+    What the history says of the first messages about which a promise is broken is written to `record`.
     """
     load = ClusterLoad(cluster.nodes, seed)
     chaos = Chaos(cluster, seed, longest=longest)
@@ -186,7 +189,8 @@ def survive(
     history = load.history()
     broken = check(history, confirm_deadline=60.0)
     if broken and record is not None:
-        write_jsonl(history, record)
+        keys = {fault.key for fault in broken[:_FAULTS_RECORDED]}
+        write_jsonl((event for event in history if event.key is None or event.key in keys), record)
     figures: dict[str, object] = {
         "seed": seed,
         "engine": cluster.server.kind,
