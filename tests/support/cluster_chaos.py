@@ -22,8 +22,6 @@ from tests.support.history import Fault, check, write_jsonl
 GRACE = 15.0  # after a fault; then a life that ends did not end for it
 DRAIN_DEADLINE = 60.0
 ALL_NODES = -1
-
-
 _FAULTS_RECORDED = 50
 
 

@@ -10,12 +10,11 @@ from typing import Final
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from broker.cluster import NodeState
 from broker.errors import StoreError
 from broker.ports import Registration
 from broker.store.sql.fencing import DEAD, RUNNING, STOPPED
 from broker.store.sql.messages import delete_transient_messages
-from broker.store.sql.schema import LAST_PUBLISHED_ID, METADATA, NODE, NODE_HEARTBEAT, SEQUENCE, SLOT, STORE_STATUS
+from broker.store.sql.schema import LAST_PUBLISHED_ID, METADATA, NODE, SEQUENCE, SLOT, STORE_STATUS
 from broker.store.sql.topology import delete_mortal
 
 QUEUE_IDS_PER_REGISTRATION: Final = 1000
@@ -36,9 +35,6 @@ def register(connection: Connection, node_id: str, incarnation: str = "") -> Reg
     delete_mortal(connection)
     delete_transient_messages(connection)
     connection.execute(update(NODE).values(state=STOPPED, incarnation=""))
-    beats = NODE_HEARTBEAT.c
-    over = {"state": NodeState.DEAD.value, "fence": beats.fence + 1}
-    connection.execute(update(NODE_HEARTBEAT).where(beats.state == NodeState.UP.value).values(over))
     lane = lane_for(connection, node_id)
     start(connection, node_id, incarnation)
     first, last = reserve_queue_ids(connection, QUEUE_IDS_PER_REGISTRATION)
