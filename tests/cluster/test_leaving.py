@@ -11,7 +11,7 @@ from tests.cluster.clients import consume, numbered, publish
 from tests.cluster.conftest import ChannelOf, NewCluster
 from tests.support.cluster import ClusterOfProcesses
 from tests.support.cluster_chaos import brief
-from tests.support.cluster_files import CALM, FAST, Ports
+from tests.support.cluster_files import CALM, Ports
 from tests.support.cluster_load import ClusterLoad, Disturbance
 from tests.support.cluster_node import ClusterNode
 from tests.support.databases import DatabaseServer
@@ -105,4 +105,4 @@ def test_a_cluster_is_refused_a_database_that_a_standalone_broker_uses(
 def a_node(directory: Path, cluster: ClusterOfProcesses, **options: object) -> ClusterNode:
     """A further process on the cluster's database, with ports of its own."""
     url = cluster.server.jdbc_url(cluster.database)
-    return ClusterNode(directory, Ports.for_nodes(8), 7, FAST, url, **options)  # type: ignore[arg-type]
+    return ClusterNode(directory, Ports.for_nodes(8), 7, CALM, url, **options)  # type: ignore[arg-type]

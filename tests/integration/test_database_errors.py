@@ -161,7 +161,7 @@ def test_a_schema_of_a_newer_program_is_refused(tmp_path: Path, postgresql: Data
 
     assert ended.code == CONFIG
     assert ended.only_error() == (
-        "the database has schema revision '9999', this program knows up to '0003': "
+        "the database has schema revision '9999', this program knows up to '0004': "
         "start the version that wrote it, or choose another dataSource"
     )
 
@@ -278,7 +278,7 @@ def test_two_setups_at_once_make_one_schema_and_a_third_leaves_it(
     [line] = third.lines
     assert line.startswith("the schema of ")
     assert line.endswith(f"/{database} is up to date")
-    assert database_server.sql("SELECT version_num FROM alembic_version", database) == "0003"
+    assert database_server.sql("SELECT version_num FROM alembic_version", database) == "0004"
 
 
 # TLS
