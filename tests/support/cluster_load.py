@@ -203,7 +203,8 @@ def _seen(event: Event, disturbance: Disturbance, opened: float) -> Event:
     began = max(disturbance.began, opened)  # a session may have begun in the middle of it
     if event.op is Op.CLOSE:
         return replace(event, type=Outcome.INFO, t_inv=min(event.t_inv, began), t_ret=min(event.t_ret, began))
-    is_from_buffer = began < event.t_inv <= disturbance.ended + 1.0
+    # What a client reads late was sent before the node fell silent; a session that began later has no such buffer.
+    is_from_buffer = opened < disturbance.began < event.t_inv <= disturbance.ended + 1.0
     if event.op is Op.DELIVER and disturbance.is_silent and is_from_buffer:
         return replace(event, t_inv=began, t_ret=began)
     return event
