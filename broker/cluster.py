@@ -155,6 +155,11 @@ def row_of(slot: Slot, owner: Life | None = None) -> SlotRow:
     return SlotRow(*place, slot.maybe_delivered, slot.transient, owner)
 
 
+def slot_of(row: SlotRow) -> Slot:
+    """Return the slot that a row describes."""
+    return Slot(row.queue_id, row.lane, row.start, row.end, row.count, row.maybe_delivered, row.transient, row.start)
+
+
 @dataclass(frozen=True, slots=True)
 class EventRow:
     """A recorded change of topology, by whom, and what it is, in the words of `coordination/event_codec.py`."""

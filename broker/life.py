@@ -157,6 +157,11 @@ class NodeLife:
                 return queue
         return None
 
+    def on_fed(self, queue: Queue) -> None:
+        """The queue has got messages, or slots to read them from."""
+        self.broker.touched.add(queue)
+        self.broker.dispatch()
+
     async def run(self, serve_clients: Callable[[AmqpServer, int], Awaitable[None]]) -> None:
         """Live until `serve_clients` returns, and end in order; it is told how many messages were found."""
         try:
@@ -208,12 +213,8 @@ class NodeLife:
             on_change=server.on_store_state,
         )
 
-        def on_fed(queue: Queue) -> None:
-            broker.touched.add(queue)
-            broker.dispatch()
-
         company.meet(self)
-        self.feed = Feed(self.store, journal, self.slots, tasks, on_fed, company.on_read)
+        self.feed = Feed(self.store, journal, self.slots, tasks, self.on_fed, company.on_read)
         broker = self.broker = Broker(
             ids=self.ids,
             journal=journal,

@@ -6,7 +6,6 @@ The only place that knows all the parts of a cluster. What they do is none of it
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Final
@@ -19,7 +18,7 @@ from broker.clock import Clock
 from broker.cluster import Life, NodeRow, NodeState
 from broker.cluster_ports import SlotService
 from broker.config.configuration import Configuration
-from broker.coordination.agent import ClusterAgent
+from broker.coordination.agent import ClusterAgent, new_id
 from broker.coordination.counts import Counts
 from broker.coordination.giving import Giver
 from broker.coordination.holdings import Holdings
@@ -146,7 +145,7 @@ class Member:
             parts.ids,
             clock=self._clock,
             find_queue=self._find_queue,
-            on_adopted=self._on_adopted,
+            on_adopted=parts.on_fed,
         )
         giver = self._giver = Giver(
             store,
@@ -190,7 +189,7 @@ class Member:
             peers=self._peers.others,
             caller=self._peers.caller,
             interval=config.coordination.rdbms_based_cluster_event_synchronization.event_sync_interval_ms / 1000,
-            new_token=_new_id,
+            new_token=new_id,
         )
 
     def _new_polling(self, sharing: Sharing) -> Polling:
@@ -198,7 +197,7 @@ class Member:
             clock=self._clock,
             coordinator=self._peers.coordinator,
             caller=self._peers.caller,
-            new_request_id=_new_id,
+            new_request_id=new_id,
             appetite=_APPETITE,
             on_grants=sharing.on_grants,
             on_wanted=sharing.on_wanted,
@@ -260,8 +259,7 @@ class Member:
         self.sharing.stop()
         await asyncio.wait((self._sharing_task,))
         if self._agent.members:
-            with suppress(StoreUnavailable):
-                await self.sharing.leave()
+            await self.sharing.leave()
 
     async def leave(self) -> None:
         self.on_stepped_down()
@@ -336,11 +334,6 @@ class Member:
     def _on_applied(self) -> None:
         self._parts.broker.dispatch()
 
-    def _on_adopted(self, queue: Queue) -> None:
-        broker = self._parts.broker
-        broker.touched.add(queue)
-        broker.dispatch()
-
     def _has_remote_consumers(self, queue: Queue) -> bool:
         vhost = self._vhosts[queue.vhost]
         return vhost.consumption.has_subscribers_elsewhere(queue)
@@ -376,7 +369,3 @@ class Member:
         if queue is None:
             return 0
         return await self._vhosts[queue.vhost].purge_queue(queue.name, queue.owner)
-
-
-def _new_id() -> str:
-    return uuid.uuid4().hex

@@ -10,13 +10,13 @@ import asyncio
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
 
 from broker.clock import Clock
-from broker.cluster import Life, SlotRow
+from broker.cluster import Life, slot_of
 from broker.cluster_ports import SlotStore
 from broker.coordination.carving import Cut
 from broker.errors import StoreUnavailable
@@ -97,18 +97,8 @@ class Holdings:
             if is_late or slot.start <= passed:  # whoever gets it must know that it comes after newer ones
                 slot.maybe_delivered = True
             self._ids.see(slot.end)
-            self._held.setdefault(slot.queue_id, {})[slot.row] = _Held(
-                Slot(
-                    slot.queue_id,
-                    slot.lane,
-                    slot.start,
-                    slot.end,
-                    slot.count,
-                    slot.maybe_delivered,
-                    slot.transient,
-                    slot.row,
-                )
-            )
+            # A copy: the queue's own begins anew with every page that is read of it.
+            self._held.setdefault(slot.queue_id, {})[slot.row] = _Held(replace(slot))
             adopted[queue] = None
         for queue in adopted:
             self._on_adopted(queue)
@@ -162,10 +152,11 @@ class Holdings:
     def on_cut(self, cut: Cut) -> None:
         """The store has done `cut`. Call it under the lock."""
         now = self._clock.monotonic()
-        gone = set(cut.removed)
-        for by_start in self._held.values():
-            for start in gone & by_start.keys():
-                del by_start[start]
+        if cut.removed:
+            for queue_id in {slot.queue_id for slot in (*cut.kept, *cut.given)}:
+                by_start = self._held.get(queue_id, {})
+                for start in by_start.keys() & cut.removed:
+                    del by_start[start]
         for start in (*cut.removed, *(slot.row for slot in cut.given)):
             self._released[start] = now
         for slot in cut.kept:
@@ -223,11 +214,6 @@ class Holdings:
             count = self.adopt([slot_of(row) for row in rows], self._clock.monotonic())
         if count:
             _log.debug("slots were found that no answer had told of", count=count)
-
-
-def slot_of(row: SlotRow) -> Slot:
-    """Return the slot that a row describes."""
-    return Slot(row.queue_id, row.lane, row.start, row.end, row.count, row.maybe_delivered, row.transient, row.start)
 
 
 def _start(slot: Slot) -> int:

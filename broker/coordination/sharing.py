@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from typing import Final
 
 import structlog
 
 from broker.clock import Clock
-from broker.cluster import Life, SlotRow
+from broker.cluster import Life, SlotRow, slot_of
 from broker.cluster_ports import SlotService, SlotStore
 from broker.coordination.giving import Giver, Portion, can_give
-from broker.coordination.holdings import Holdings, slot_of
+from broker.coordination.holdings import Holdings
 from broker.coordination.polling import Polling, name_of
 from broker.errors import CoordinationError, Fenced, StoreUnavailable
 from broker.peers import Caller, Demand, Grant
@@ -258,7 +259,8 @@ class Sharing:
         """Give everything away: this node stops in order. `run` must have ended."""
         wishes = {queue: Portion(queue.ready_count) for queue in self._queues() if queue.ready_count}
         await self._give(wishes)
-        await self._holdings.finish(float("inf"))
+        with suppress(StoreUnavailable):  # rows of empty slots do no harm
+            await self._holdings.finish(float("inf"))
 
 
 def _with_row(slot: Slot) -> Slot:

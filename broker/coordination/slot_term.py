@@ -17,12 +17,11 @@ from typing import Final
 import structlog
 
 from broker.clock import Clock
-from broker.cluster import Life, SlotRow
+from broker.cluster import Life, SlotRow, slot_of
 from broker.cluster_ports import SlotService, SlotStore
 from broker.coordination.assignment import SLOTS_PER_ROUND, Assignment
 from broker.errors import CoordinationError, StoreError, StoreUnavailable
 from broker.peers import Caller, Demand, Fence, Grant, QueueName, Supply
-from broker.slot import Slot
 
 _log = structlog.get_logger(__name__)
 
@@ -298,10 +297,7 @@ class SlotTerm:
                     tasks.create_task(_surrender(service, queue, caller))
 
     def _grant(self, queue: QueueName, row: SlotRow, life: Life, request_id: str) -> Grant:
-        slot = Slot(
-            row.queue_id, row.lane, row.start, row.end, row.count, row.maybe_delivered, row.transient, row.start
-        )
-        return Grant(queue, slot, life.node_id, self.fence, request_id)
+        return Grant(queue, slot_of(row), life.node_id, self.fence, request_id)
 
     def _answer(self, get: _Get, grant: Grant | None) -> None:
         if self._unanswered.pop(get, None) is not None:

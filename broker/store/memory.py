@@ -11,14 +11,14 @@ from heapq import nsmallest
 
 from broker.cluster import Life, row_of
 from broker.errors import StoreError, StoreLocked
-from broker.message import STORED, TRANSIENT, Message, StorageQueue
+from broker.message import STORED, TRANSIENT, Message, StorageQueue, lane_of
 from broker.ports import Batch, Registration
 from broker.slot import Slot
 from broker.store.memory_cluster import MemoryClusterStore
 from broker.store.memory_events import MemoryEventStore
 from broker.store.memory_members import MemoryMemberStore
 from broker.store.memory_slots import MemorySlotStore
-from broker.store.memory_state import QUEUE_IDS_PER_REGISTRATION, Row, lane_of
+from broker.store.memory_state import QUEUE_IDS_PER_REGISTRATION, Row
 from broker.store.memory_state import MemoryState as MemoryState
 from broker.store.rows import add_to_backlog, message_of, metadata_of, name_large_content
 from broker.topology import Change, Topology

@@ -10,9 +10,10 @@ from dataclasses import replace
 from typing import Final
 
 from broker.cluster import Life, SlotRow, row_of
+from broker.message import lane_of
 from broker.peers import Fence
 from broker.slot import Slot
-from broker.store.memory_state import MemoryState, lane_of
+from broker.store.memory_state import MemoryState
 from broker.store.slot_ranges import check_apart, check_lane, new_pieces
 
 _PIECES: Final = 1000

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from broker.cluster import Cursor, EventRow, Life, NodeState, SlotRow
 from broker.errors import Evicted, Fenced
+from broker.message import lane_of
 from broker.peers import Fence
 from broker.slot import Slot
 from broker.store.memory_cluster import ClusterRows, LaneRow
@@ -116,8 +117,3 @@ class MemoryState:
         """Raise `Fenced` when there is a newer coordinator."""
         if self.cluster.fence != (fence.epoch, fence.term):
             raise Fenced(f"epoch {fence.epoch} is over: there is a newer coordinator")
-
-
-def lane_of(message_id: int) -> int:
-    """Return the lane of a message id."""
-    return message_id >> 10 & 255

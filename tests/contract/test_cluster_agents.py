@@ -17,7 +17,7 @@ from broker.errors import Evicted
 from broker.peers import Fence
 from broker.ports import Store
 from tests.support.agents import Agents, Recorder, Started, agents
-from tests.support.virtual_time import run
+from tests.support.virtual_loop import run
 
 
 def now() -> float:
@@ -46,7 +46,7 @@ def test_three_nodes_have_one_coordinator_and_know_each_other() -> None:
             assert [sorted(each.agent.members) for each in (a, b, c)] == [["b", "c"], ["a", "c"], ["a", "b"]]
             assert a.agent.living == b.agent.living == c.agent.living == {each.agent.life for each in (a, b, c)}
 
-    run(main())
+    run(lambda _: main())
 
 
 def test_nodes_that_start_at_once_have_one_coordinator() -> None:
@@ -59,7 +59,7 @@ def test_nodes_that_start_at_once_have_one_coordinator() -> None:
             assert sum(each.agent.fence is not None for each in cluster.lives) == 1
             assert len({each.agent.coordinator for each in cluster.lives}) == 1
 
-    run(main())
+    run(lambda _: main())
 
 
 def test_a_killed_coordinator_is_followed_within_15_5_and_evicted_within_16_5_seconds() -> None:
@@ -80,7 +80,7 @@ def test_a_killed_coordinator_is_followed_within_15_5_and_evicted_within_16_5_se
             assert other.agent.coordinator == (*new.agent.address, new.agent.fence)
             assert [line["epoch"] for line in logs if line["event"] == "Coordinator changed"] == [2]
 
-    run(main())
+    run(lambda _: main())
 
 
 def test_a_coordinator_that_leaves_is_followed_at_once_when_it_hints() -> None:
@@ -101,7 +101,7 @@ def test_a_coordinator_that_leaves_is_followed_at_once_when_it_hints() -> None:
             assert cluster.rows.nodes["a"].state is NodeState.STOPPED
             assert (a.is_running, a.ended) == (False, None)
 
-    run(main())
+    run(lambda _: main())
 
 
 def test_a_coordinator_that_leaves_without_a_hint_is_followed_within_a_few_seconds() -> None:
@@ -117,7 +117,7 @@ def test_a_coordinator_that_leaves_without_a_hint_is_followed_within_a_few_secon
             for each in (b, c):
                 assert each.heard.when("left", ("a", "a-1")) - left_at <= 4.1
 
-    run(main())
+    run(lambda _: main())
 
 
 def test_a_node_that_the_others_evict_learns_it_when_the_store_is_back_and_begins_a_new_life() -> None:
@@ -138,7 +138,7 @@ def test_a_node_that_the_others_evict_learns_it_when_the_store_is_back_and_begin
             assert a.heard.what("joined", "left")[-2:] == [("left", ("b", "b-3")), ("joined", "b")]
             assert again.agent.life in a.agent.living
 
-    run(main())
+    run(lambda _: main())
 
 
 def test_an_outage_of_the_store_costs_no_life_and_ends_with_a_coordinator() -> None:
@@ -159,7 +159,7 @@ def test_an_outage_of_the_store_costs_no_life_and_ends_with_a_coordinator() -> N
             (leading,) = [each for each in nodes if each.agent.fence is not None]
             assert leading.heard.when("elected", 2) - back_at <= 11.0
 
-    run(main())
+    run(lambda _: main())
 
 
 def test_a_short_outage_is_not_noticed() -> None:
@@ -176,7 +176,7 @@ def test_a_short_outage_is_not_noticed() -> None:
 
             assert [each.heard.what("trust", "stepped down", "left") for each in nodes] == [[("trust", True)]] * 3
 
-    run(main())
+    run(lambda _: main())
 
 
 def test_of_two_nodes_with_one_id_one_lives() -> None:
@@ -192,7 +192,7 @@ def test_of_two_nodes_with_one_id_one_lives() -> None:
             assert isinstance(first.ended, Evicted)
             assert (second.ended, second.agent.is_trusted()) == (None, True)
 
-    run(main())
+    run(lambda _: main())
 
 
 async def _storm(random: Random) -> None:
@@ -236,7 +236,7 @@ async def _storm(random: Random) -> None:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_storm_of_faults_leaves_one_coordinator_and_no_false_trust(seed: int) -> None:
-    run(_storm(Random(seed)))
+    run(lambda _: _storm(Random(seed)))
 
 
 def over(store: Store, node_id: str) -> ClusterAgent:

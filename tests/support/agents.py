@@ -13,7 +13,7 @@ from broker.coordination.agent import ClusterAgent
 from broker.errors import BrokerError, StoreUnavailable
 from broker.peers import Fence
 from broker.store.memory_cluster import ClusterRows, MemoryClusterStore
-from tests.support.virtual_time import VirtualClock
+from tests.support.virtual_loop import VirtualClock
 
 HEARTBEAT_INTERVAL = 5.0
 

@@ -11,24 +11,10 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from broker.cluster import Cursor, EventPage, EventRow, Life
 from broker.errors import Evicted, StoreUnavailable
-from broker.subscriptions import life_of
+from broker.store.memory_topology import Records
 from broker.topology import (
-    BindingAdded,
-    BindingRecord,
-    BindingRemoved,
     Change,
-    ExchangeDeclared,
-    ExchangeDeleted,
-    ExchangeRecord,
-    QueueDeclared,
-    QueueDeleted,
-    QueueRecord,
-    SubscriptionAdded,
-    SubscriptionRecord,
-    SubscriptionRemoved,
     Topology,
-    VirtualHostCreated,
-    VirtualHostDeleted,
 )
 
 
@@ -49,21 +35,11 @@ class MemoryEvents:
         self.noted: dict[str, Cursor] = {}
         self._tokens: set[str] = set()
         self._delay = delay
-        self._vhosts: dict[str, None] = {"/": None}
-        self._exchanges: dict[tuple[str, str], ExchangeRecord] = {}
-        self._queues: dict[tuple[str, str], QueueRecord] = {}
-        self._bindings: dict[BindingRecord, None] = {}
-        self._subscriptions: dict[tuple[int, Life], SubscriptionRecord] = {}
+        self._records = Records(vhosts={"/": None})
 
     @property
     def topology(self) -> Topology:
-        return Topology(
-            tuple(self._vhosts),
-            tuple(self._exchanges.values()),
-            tuple(self._queues.values()),
-            tuple(self._bindings),
-            tuple(self._subscriptions.values()),
-        )
+        return self._records.topology()
 
     async def record(self, changes: Sequence[Change], payload: bytes, *, expected: int, token: str, life: Life) -> bool:
         self.records += 1
@@ -86,7 +62,7 @@ class MemoryEvents:
         self.log.append(EventRow(expected + 1, life, payload))
         self.changes.append(tuple(changes))
         for change in changes:
-            self._keep(change)
+            self._records.record(change)
         return True
 
     async def events(self, after: int, limit: int) -> EventPage:
@@ -117,39 +93,3 @@ class MemoryEvents:
         await self._delay()
         if self.is_away:
             raise StoreUnavailable("nobody answers")
-
-    def _keep(self, change: Change) -> None:
-        match change:
-            case ExchangeDeclared(exchange):
-                self._exchanges.setdefault((exchange.vhost, exchange.name), exchange)
-            case ExchangeDeleted(vhost, name):
-                self._exchanges.pop((vhost, name), None)
-                self._unbind(lambda each: each.vhost == vhost and each.source == name)
-                self._unbind_destination(vhost, "exchange", name)
-            case QueueDeclared(queue):
-                self._queues.setdefault((queue.vhost, queue.name), queue)
-            case QueueDeleted(vhost, name, queue_id):
-                self._queues.pop((vhost, name), None)
-                self._unbind_destination(vhost, "queue", name)
-                self._subscriptions = {
-                    key: value for key, value in self._subscriptions.items() if value.queue_id != queue_id
-                }
-            case BindingAdded(binding):
-                self._bindings.setdefault(binding)
-            case BindingRemoved(binding):
-                self._bindings.pop(binding, None)
-            case SubscriptionAdded(subscription):
-                self._subscriptions.setdefault((subscription.queue_id, life_of(subscription)), subscription)
-            case SubscriptionRemoved():
-                self._subscriptions.pop((change.queue_id, life_of(change)), None)
-            case VirtualHostCreated(name):
-                self._vhosts.setdefault(name)
-            case VirtualHostDeleted(name):
-                self._vhosts.pop(name, None)
-
-    def _unbind_destination(self, vhost: str, kind: str, name: str) -> None:
-        gone = vhost, kind, name
-        self._unbind(lambda each: (each.vhost, each.destination_kind, each.destination) == gone)
-
-    def _unbind(self, is_gone: Callable[[BindingRecord], bool]) -> None:
-        self._bindings = {each: None for each in self._bindings if not is_gone(each)}

@@ -12,6 +12,7 @@ from typing import Any
 
 from broker.cluster import Life, SlotRow
 from broker.errors import Evicted, Fenced, StoreUnavailable
+from broker.message import lane_of
 from broker.peers import Fence
 from broker.slot import Slot
 
@@ -286,10 +287,6 @@ class MemorySlots:
         if failure[1]:
             getattr(self.table, operation)(*arguments)
         raise StoreUnavailable("the store is away")
-
-
-def lane_of(message_id: int) -> int:
-    return message_id >> 10 & 255
 
 
 def message_id(lane: int, number: int) -> int:

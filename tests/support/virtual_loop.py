@@ -32,11 +32,15 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def wall_ms(self) -> int:
         return 1_800_000_000_000 + round(self._now * 1000)
 
+    def jump(self, seconds: float) -> None:
+        """Let time pass while nothing can run: a process that was stopped, and goes on."""
+        self._now += seconds
+
     def select(self, timeout: float | None) -> Sequence[object]:
         """Called between two rounds of callbacks; `timeout` is how long nothing is to be done."""
         if timeout is None:
             raise RuntimeError("everybody waits, and nothing will ever happen")
-        self._now += timeout
+        self.jump(timeout)
         return ()
 
     def _process_events(self, events: Sequence[object]) -> None:
@@ -55,6 +59,27 @@ def run(main: Callable[[VirtualLoop], Coroutine[Any, Any, T]]) -> T:
     finally:
         asyncio.set_event_loop(None)
         loop.close()
+
+
+class VirtualClock:
+    """The time of the loop that runs."""
+
+    def monotonic(self) -> float:
+        return _running().monotonic()
+
+    def wall_ms(self) -> int:
+        return _running().wall_ms()
+
+
+def pause(seconds: float) -> None:
+    """Stop the whole process that long, as SIGSTOP does, from inside a coroutine."""
+    _running().jump(seconds)
+
+
+def _running() -> VirtualLoop:
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    return loop
 
 
 def in_virtual_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:

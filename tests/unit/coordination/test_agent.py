@@ -15,7 +15,7 @@ from broker.coordination.registration import DuplicateNodeId
 from broker.errors import Evicted, StoreError
 from broker.peers import Fence
 from tests.support.agents import agents
-from tests.support.virtual_time import pause, run
+from tests.support.virtual_loop import pause, run
 
 OLD = NodeRow("a", "old", 4, 9, NodeState.UP, "elsewhere", 1)
 
@@ -33,7 +33,7 @@ def test_registering_returns_the_life_that_is_up() -> None:
             assert a.agent.is_trusted()
             assert cluster.rows.nodes["a"] == NodeRow("a", "a-1", 1, 0, NodeState.UP, "host-a", 7611)
 
-    run(main())
+    run(lambda _: main())
 
 
 def test_registering_waits_for_the_store() -> None:
@@ -50,7 +50,7 @@ def test_registering_waits_for_the_store() -> None:
             assert a.agent.is_trusted()
             assert len(a.store.calls) < 60
 
-    run(main())
+    run(lambda _: main())
 
 
 def test_an_id_that_is_in_use_is_refused() -> None:
@@ -61,7 +61,7 @@ def test_an_id_that_is_in_use_is_refused() -> None:
             with pytest.raises(DuplicateNodeId, match=r"^node id 'a' is in use by a living node at host-a:7611"):
                 await cluster.new("a").agent.register()
 
-    run(main())
+    run(lambda _: main())
 
 
 def test_an_id_whose_node_is_silent_is_taken_after_ten_seconds() -> None:
@@ -74,7 +74,7 @@ def test_an_id_whose_node_is_silent_is_taken_after_ten_seconds() -> None:
             assert 10.0 <= asyncio.get_running_loop().time() - 1000.0 <= 10.5
             assert cluster.rows.nodes["a"].fence == 5
 
-    run(main())
+    run(lambda _: main())
 
 
 def test_a_node_alone_becomes_the_coordinator_at_once() -> None:
@@ -90,7 +90,7 @@ def test_a_node_alone_becomes_the_coordinator_at_once() -> None:
             assert (a.agent.coordinator, a.agent.known_fence) == (("host-a", 7611, fence), fence)
             assert [line["event"] for line in logs] == ["registered in the cluster", "This node is now the coordinator"]
 
-    run(main())
+    run(lambda _: main())
 
 
 def test_in_an_hour_a_quiet_cluster_asks_little_of_the_store() -> None:
@@ -105,7 +105,7 @@ def test_in_an_hour_a_quiet_cluster_asks_little_of_the_store() -> None:
                 assert each.heard.what("trust") == [("trust", True)]
                 assert len(each.store.calls) < 4200
 
-    run(main())
+    run(lambda _: main())
 
 
 def test_a_beat_that_is_refused_ends_the_life() -> None:
@@ -129,7 +129,7 @@ def test_a_beat_that_is_refused_ends_the_life() -> None:
             assert again.agent.life == Life("a", cluster.rows.nodes["a"].incarnation)
             assert cluster.rows.nodes["a"].fence == 3
 
-    run(main())
+    run(lambda _: main())
 
 
 @pytest.mark.parametrize("fault", ["fails", "hangs"])
@@ -165,7 +165,7 @@ def test_trust_runs_out_while_the_store_is_away_and_comes_back_with_it(fault: st
             assert events.count("the cluster's store answers again") == 1
             assert events.count("Node's trust has run out: deliveries pause") == 1
 
-    run(main())
+    run(lambda _: main())
 
 
 @pytest.mark.parametrize("operations", [["read_lease", "claim", "renew"], ["nodes", "coordinator_address"]])
@@ -182,7 +182,7 @@ def test_other_questions_that_hang_do_not_cost_the_nodes_trust(operations: list[
             beats = a.store.asked("beat")
             assert max(later - beat for beat, later in pairwise(beats)) <= 5.0
 
-    run(main())
+    run(lambda _: main())
 
 
 def test_a_store_that_answers_slowly_but_in_time_costs_neither_trust_nor_power() -> None:
@@ -195,7 +195,7 @@ def test_a_store_that_answers_slowly_but_in_time_costs_neither_trust_nor_power()
 
             assert a.heard.what("trust", "elected", "stepped down") == [("trust", True), ("elected", 1)]
 
-    run(main())
+    run(lambda _: main())
 
 
 def test_a_node_that_was_stopped_for_a_while_acts_on_nothing_it_believed_before() -> None:
@@ -220,7 +220,7 @@ def test_a_node_that_was_stopped_for_a_while_acts_on_nothing_it_believed_before(
                 ("elected", 2),
             ]
 
-    run(main())
+    run(lambda _: main())
 
 
 def test_an_answer_that_comes_after_a_long_stop_counts_as_none() -> None:
@@ -235,7 +235,7 @@ def test_an_answer_that_comes_after_a_long_stop_counts_as_none() -> None:
                 await asyncio.sleep(0.01)
                 assert not a.agent.is_trusted()
 
-    run(main())
+    run(lambda _: main())
 
 
 def test_a_coordinator_evicts_who_is_silent_and_says_so() -> None:
@@ -263,7 +263,7 @@ def test_a_coordinator_evicts_who_is_silent_and_says_so() -> None:
                 ("Member left", "b"),
             ]
 
-    run(main())
+    run(lambda _: main())
 
 
 def test_nobody_is_evicted_for_a_silence_in_which_the_store_was_silent_too() -> None:
@@ -281,7 +281,7 @@ def test_nobody_is_evicted_for_a_silence_in_which_the_store_was_silent_too() -> 
             await asyncio.sleep(8)
             assert len(a.store.asked("evict")) == 1
 
-    run(main())
+    run(lambda _: main())
 
 
 def test_a_coordinator_whose_eviction_the_fence_refuses_steps_down() -> None:
@@ -297,7 +297,7 @@ def test_a_coordinator_whose_eviction_the_fence_refuses_steps_down() -> None:
             assert a.heard.what("elected", "stepped down") == [("elected", 1), ("stepped down", None)]
             assert cluster.rows.nodes["b"].state is NodeState.UP
 
-    run(main())
+    run(lambda _: main())
 
 
 def test_power_over_a_lease_that_was_taken_from_somebody_begins_after_the_creation_wait() -> None:
@@ -311,7 +311,7 @@ def test_power_over_a_lease_that_was_taken_from_somebody_begins_after_the_creati
             (claimed_at,) = a.store.asked("claim")
             assert a.heard.when("elected", 8) == pytest.approx(claimed_at + 3.0, abs=0.01)
 
-    run(main())
+    run(lambda _: main())
 
 
 def test_power_that_the_store_refuses_ends_at_once() -> None:
@@ -326,7 +326,7 @@ def test_power_that_the_store_refuses_ends_at_once() -> None:
             assert a.agent.fence is None
             assert a.heard.what("stepped down") == [("stepped down", None)]
 
-    run(main())
+    run(lambda _: main())
 
 
 def test_the_address_of_another_coordinator_is_read_until_it_is_known() -> None:
@@ -346,7 +346,7 @@ def test_the_address_of_another_coordinator_is_read_until_it_is_known() -> None:
             changes = [line for line in logs if line["event"] == "Coordinator changed"]
             assert [(line["coordinator"], line["epoch"]) for line in changes] == [("z", 7)]
 
-    run(main())
+    run(lambda _: main())
 
 
 def test_a_coordinator_that_changes_while_its_address_is_read_is_found_at_once() -> None:
@@ -361,7 +361,7 @@ def test_a_coordinator_that_changes_while_its_address_is_read_is_found_at_once()
 
             assert a.agent.coordinator == ("host-y", 7611, Fence(8, "u"))
 
-    run(main())
+    run(lambda _: main())
 
 
 def test_hints_without_end_are_heeded_ten_times_a_second() -> None:
@@ -377,7 +377,7 @@ def test_hints_without_end_are_heeded_ten_times_a_second() -> None:
 
             assert 38 <= len(a.store.calls) - asked <= 44
 
-    run(main())
+    run(lambda _: main())
 
 
 def test_a_hint_during_a_question_is_not_lost_and_many_of_them_are_one() -> None:
@@ -396,7 +396,7 @@ def test_a_hint_during_a_question_is_not_lost_and_many_of_them_are_one() -> None
             assert len([when for when in a.store.asked("read_lease") if when >= at]) == 1
             assert len([when for when in a.store.asked("nodes") if when >= at]) == 1
 
-    run(main())
+    run(lambda _: main())
 
 
 def test_a_node_leaves_within_a_second_though_the_store_hangs() -> None:
@@ -414,7 +414,7 @@ def test_a_node_leaves_within_a_second_though_the_store_hangs() -> None:
             assert not a.agent.is_trusted()
             assert (a.is_running, a.ended) == (False, None)
 
-    run(main())
+    run(lambda _: main())
 
 
 def test_what_the_store_will_never_do_ends_the_run() -> None:
@@ -427,4 +427,4 @@ def test_what_the_store_will_never_do_ends_the_run() -> None:
 
             assert str(a.ended) == "the table has lost its row"
 
-    run(main())
+    run(lambda _: main())
