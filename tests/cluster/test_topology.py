@@ -26,7 +26,7 @@ def declare_and_publish(pair: ClusterOfProcesses, channel_of: ChannelOf, name: s
 def test_what_is_published_on_one_node_right_after_a_declare_on_the_other_is_routed(
     pair: ClusterOfProcesses, channel_of: ChannelOf, name: str
 ) -> None:
-    declare_and_publish(pair, channel_of, name, 300 if pair.server.kind == "mariadb" else 50)
+    declare_and_publish(pair, channel_of, name, 150 if pair.server.kind == "mariadb" else 50)
 
 
 @pytest.mark.slow

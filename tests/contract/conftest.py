@@ -42,6 +42,12 @@ def make_shared_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterato
 
 
 @pytest.fixture
+def lock_impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that is refused is refused at once: nobody waits for a broker that has just ended."""
+    monkeypatch.setattr("broker.store.sql.server._LOCK_PATIENCE", 0.5)
+
+
+@pytest.fixture
 async def nodes(make_shared_store: Callable[[], Store], request: pytest.FixtureRequest) -> AsyncIterator[Nodes]:
     """A cluster without nodes yet."""
     made = Nodes(make_shared_store, is_single=request.node.callspec.params["make_shared_store"] == "sqlite")

@@ -110,13 +110,14 @@ def own_connection(server: DatabaseServer, database: str, deadline: float = 10.0
 def empty(server: DatabaseServer, database: str) -> None:
     """Delete every row the broker has made, but not its schema nor the rows that come with it."""
     mark = "`" if server.kind == "mariadb" else '"'
-    script = "".join(f"DELETE FROM {mark}{table}{mark};" for table in metadata.tables)
+    script = "BEGIN;" + "".join(f"DELETE FROM {mark}{table}{mark};" for table in metadata.tables)
     for table, counters in (("MB_COORDINATOR_HEARTBEAT", "BEAT,LAST_HEARTBEAT"), ("MB_COORDINATOR_FENCE", "SEQUENCE")):
         columns = f"ANCHOR,EPOCH,TERM,{counters}".replace(",", f"{mark},{mark}")
         values = f"1,0,''{',0' * len(counters.split(','))}"
         script += f"INSERT INTO {mark}{table}{mark} ({mark}{columns}{mark}) VALUES ({values});"
     head = f"{mark}ANCHOR{mark},{mark}EVENT_ID{mark},{mark}TOKEN{mark}"
     script += f"INSERT INTO {mark}MB_CLUSTER_EVENT_HEAD{mark} ({head}) VALUES (1,0,'');"
+    script += "COMMIT;"
     server.sql(script, database)
 
 

@@ -8,11 +8,23 @@ from contextlib import suppress
 import pika
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel
-from pika.exceptions import AMQPError
+from pika.exceptions import AMQPError, ConnectionClosedByBroker
 
 from tests.support.broker_process import BrokerProcess
 
 OpenChannel = Callable[[BrokerProcess], BlockingChannel]
+
+
+def restart(broker: BrokerProcess, *channels: BlockingChannel) -> None:
+    """Restart a broker whose clients read: one that does not is waited for before it is cut off."""
+
+    def leave() -> None:
+        for channel in channels:
+            with pytest.raises(ConnectionClosedByBroker, match="320"):
+                while True:
+                    channel.connection.process_data_events(1.0)
+
+    broker.restart(then=leave)
 
 
 @pytest.fixture

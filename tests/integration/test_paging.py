@@ -9,7 +9,7 @@ import pika
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
-from tests.integration.channels import OpenChannel, channel_of
+from tests.integration.channels import OpenChannel, channel_of, restart
 from tests.integration.conftest import EXTERNAL_URL
 from tests.support.broker_process import BrokerProcess
 
@@ -123,7 +123,7 @@ def test_a_purged_backlog_is_gone_and_the_queue_goes_on(broker: BrokerProcess, c
     publish(channel, "purged", 5000, 1024, pika.DeliveryMode.Persistent)
     assert channel.queue_purge("purged").method.message_count == 5000
     publish(channel, "purged", 3000, 1024, pika.DeliveryMode.Persistent)
-    broker.restart()
+    restart(broker, channel)
     again = channel_of(broker)
     assert waiting(again, "purged") == 3000
     assert not any(drain(again, "purged", 3000, 1024))

@@ -10,7 +10,7 @@ import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import ChannelClosedByBroker
 
-from tests.integration.channels import OpenChannel, channel_of
+from tests.integration.channels import OpenChannel, channel_of, restart
 from tests.support.broker_process import BrokerProcess
 
 __all__ = ["channel_of"]
@@ -44,7 +44,7 @@ def test_messages_keep_their_order_and_whether_they_were_delivered(
     acked, *_ = [channel.basic_get("orders") for _ in range(3)]
     assert acked[0] is not None
     channel.basic_ack(acked[0].delivery_tag)
-    own_broker.restart()
+    restart(own_broker, channel)
     assert take_all(channel_of(own_broker), "orders") == [(b"two", True), (b"three", True), (b"four", False)]
 
 
@@ -53,7 +53,7 @@ def test_delivered_messages_are_known_over_a_second_restart(own_broker: BrokerPr
     channel.queue_declare("orders", durable=True)
     put(channel, "orders", b"one", b"two")
     channel.basic_get("orders")
-    own_broker.restart()
+    restart(own_broker, channel)
     own_broker.restart()
     assert take_all(channel_of(own_broker), "orders") == [(b"one", True), (b"two", False)]
 
@@ -67,8 +67,9 @@ def test_what_may_have_been_delivered_before_a_crash_is_flagged_after_an_orderly
     channel.basic_get("orders")
     own_broker.kill9()
     own_broker.start()
-    put(channel_of(own_broker), "orders", b"three")
-    own_broker.restart()
+    again = channel_of(own_broker)
+    put(again, "orders", b"three")
+    restart(own_broker, again)
     assert take_all(channel_of(own_broker), "orders") == [(b"one", True), (b"two", True), (b"three", False)]
 
 
@@ -80,7 +81,7 @@ def test_an_acknowledged_message_does_not_come_back(own_broker: BrokerProcess, c
         method, _, _ = channel.basic_get("orders")
         assert method is not None
         channel.basic_ack(method.delivery_tag)
-    own_broker.restart()
+    restart(own_broker, channel)
     assert take_all(channel_of(own_broker), "orders") == []
 
 
@@ -92,7 +93,7 @@ def test_transient_messages_are_gone_and_persistent_ones_between_them_are_not(
     put(channel, "orders", b"one")
     channel.basic_publish("", "orders", b"two")
     put(channel, "orders", b"three")
-    own_broker.restart()
+    restart(own_broker, channel)
     assert take_all(channel_of(own_broker), "orders") == [(b"one", False), (b"three", False)]
 
 
@@ -101,7 +102,7 @@ def test_durable_queues_exchanges_and_bindings_are_kept(own_broker: BrokerProces
     channel.exchange_declare("sales", "topic", durable=True)
     channel.queue_declare("orders", durable=True, arguments={"x-max-length": 10_000})
     channel.queue_bind("orders", "sales", "order.*")
-    own_broker.restart()
+    restart(own_broker, channel)
     again = channel_of(own_broker)
     again.confirm_delivery()
     again.exchange_declare("sales", "topic", durable=True)
@@ -115,7 +116,7 @@ def test_what_is_not_durable_is_gone(own_broker: BrokerProcess, channel_of: Open
     channel.exchange_declare("gossip", "fanout")
     channel.queue_declare("drafts")
     channel.queue_declare("mine", durable=True, exclusive=True)
-    own_broker.restart()
+    restart(own_broker, channel)
     for queue in ("drafts", "mine"):
         with pytest.raises(ChannelClosedByBroker, match=f"no queue '{queue}'"):
             channel_of(own_broker).queue_declare(queue, passive=True)
@@ -132,7 +133,7 @@ def test_deleted_things_do_not_come_back(own_broker: BrokerProcess, channel_of: 
         put(channel, queue, b"old")
     channel.queue_unbind("orders", "sales", "all")
     channel.queue_delete("invoices")
-    own_broker.restart()
+    restart(own_broker, channel)
     again = channel_of(own_broker)
     again.queue_declare("invoices", durable=True)
     again.basic_publish("sales", "all", b"new", PERSISTENT)
@@ -145,7 +146,7 @@ def test_large_bodies_survive_octet_by_octet(own_broker: BrokerProcess, channel_
     channel = channel_of(own_broker)
     channel.queue_declare("images", durable=True)
     put(channel, "images", *bodies)
-    own_broker.restart()
+    restart(own_broker, channel)
     again = take_all(channel_of(own_broker), "images")
     assert [sha256(body).digest() for body, _ in again] == [sha256(body).digest() for body in bodies]
     assert [flag for _, flag in again] == [False] * 4

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from xml.sax.saxutils import escape
 
@@ -136,19 +136,21 @@ class BrokerProcess:
         if self._process is not None:
             self.kill9()
 
-    def stop(self, deadline: float = 20.0) -> int:
-        """Ask the broker to stop and return its exit code."""
+    def stop(self, deadline: float = 20.0, *, then: Callable[[], None] | None = None) -> int:
+        """Ask the broker to stop, do what clients do `then`, and return its exit code."""
         process = self._running()
         try:
-            self._end(signal.SIGTERM, deadline)
+            self._end(signal.SIGTERM, deadline, then)
         except subprocess.TimeoutExpired:
             self.kill9()
             raise BrokerFailed(f"still running {deadline} s after SIGTERM\n{self.log}") from None
         return process.returncode
 
-    def _end(self, how: signal.Signals, deadline: float) -> None:
+    def _end(self, how: signal.Signals, deadline: float, then: Callable[[], None] | None = None) -> None:
         process = self._running()
         process.send_signal(how)
+        if then is not None:
+            then()
         process.wait(deadline)
         if self._reader is not None:
             self._reader.join(deadline)
@@ -156,9 +158,9 @@ class BrokerProcess:
             process.stdout.close()
         self._process = None
 
-    def restart(self) -> None:
-        """Stop the broker and start it again on the same directory and port."""
-        self.stop()
+    def restart(self, *, then: Callable[[], None] | None = None) -> None:
+        """Stop the broker and start it again on the same directory and port; see `stop` for `then`."""
+        self.stop(then=then)
         self.start()
 
     def is_running(self) -> bool:
