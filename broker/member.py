@@ -290,6 +290,7 @@ class Member:
     def on_elected(self, fence: Fence) -> None:
         if self._is_entered and self._duties is None:
             self._duties = self._loops.create_task(self._coordinate(fence), name="coordinator")
+            self.sharing.look()
 
     def on_stepped_down(self) -> None:
         if self._duties is not None:

@@ -21,7 +21,7 @@ from broker.queue import Queue
 _log = structlog.get_logger(__name__)
 
 WAIT_MS: Final = 15_000
-_RETRY_DELAY: Final = 0.05
+_RETRY_DELAY: Final = 0.1
 _RETRY_DELAY_MAX: Final = 1.0
 _CHANGES_PER_CALL: Final = 1000
 
@@ -63,6 +63,8 @@ class Polling:
         self._wake = asyncio.Event()
         self._session: Key | None = None
         self._calls = 0
+        self._failed: Key | None = None
+        self._again_at = 0.0
         self._delay = _RETRY_DELAY
         self.failing_since: float | None = None
         """Since when no coordinator has answered; None while one does."""
@@ -115,18 +117,26 @@ class Polling:
         async with asyncio.TaskGroup() as tasks:
             while True:
                 service, key = self._coordinator(), self._key()
-                if service is None:
-                    self._on_failed()
-                    await asyncio.sleep(self._delay)
-                    continue
-                if key != self._session:
+                rest = self._again_at - self._clock.monotonic() if key == self._failed else 0.0
+                if rest > 0:
+                    try:
+                        async with asyncio.timeout(rest):
+                            await self._await_wake()
+                    except TimeoutError:
+                        self._again_at = float("-inf")  # whatever the clock says: it may be a hair behind
+                elif service is None:
+                    self._on_failed(key)
+                elif key != self._session:
                     await self._begin(service, key)
-                    continue
-                if not self._calls or self._changed:
-                    self._calls += 1
-                    tasks.create_task(self._poll(service, key, self._changes(), WAIT_MS), name="long poll")
-                await self._wake.wait()
-                self._wake.clear()
+                else:
+                    if not self._calls or self._changed:
+                        self._calls += 1
+                        tasks.create_task(self._poll(service, key, self._changes(), WAIT_MS), name="long poll")
+                    await self._await_wake()
+
+    async def _await_wake(self) -> None:
+        await self._wake.wait()
+        self._wake.clear()
 
     def _key(self) -> Key:
         return self._coordinator(), self._caller().fence
@@ -157,13 +167,11 @@ class Polling:
         except CoordinationError as error:
             _log.debug("the coordinator has not answered a poll", reason=str(error))
             if key == self._session:
-                self._on_failed()
-                await asyncio.sleep(self._delay)
-                self._session = None
+                self._on_failed(key)
         else:
             if key == self._session:
                 self._calls -= 1
-                self._delay = _RETRY_DELAY
+                self._failed = None
                 self.failing_since = None
                 if supply.wanted_elsewhere:
                     self._on_wanted(supply.wanted_elsewhere)
@@ -171,10 +179,14 @@ class Polling:
                 self._on_grants(supply.grants, asked_at)
         self._wake.set()
 
-    def _on_failed(self) -> None:
-        self._delay = min(self._delay * 2, _RETRY_DELAY_MAX)
+    def _on_failed(self, key: Key) -> None:
+        """Rest a while, longer each time; another coordinator is asked at once."""
+        self._delay = min(self._delay * 2, _RETRY_DELAY_MAX) if key == self._failed else _RETRY_DELAY
+        self._session, self._failed = None, key
+        now = self._clock.monotonic()
+        self._again_at = now + self._delay
         if self.failing_since is None:
-            self.failing_since = self._clock.monotonic()
+            self.failing_since = now
 
 
 def name_of(queue: Queue) -> QueueName:

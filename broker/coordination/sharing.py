@@ -115,6 +115,10 @@ class Sharing:
         """Nobody is known to want anything: the coordinator tells it anew."""
         self._wanted.clear()
 
+    def look(self) -> None:
+        """There may be another coordinator."""
+        self._polling.look()
+
     # The loops
 
     async def run(self) -> None:
@@ -192,7 +196,7 @@ class Sharing:
 
     async def tick(self, now: float) -> None:
         """Give what own consumers do not get on with; help oneself while the coordinator is away."""
-        self._polling.look()
+        self.look()
         failing_since = self._polling.failing_since
         for queue_id in list(self._wanted):
             queue = self._find_queue(queue_id)

@@ -21,8 +21,7 @@ def restart(broker: BrokerProcess, *channels: BlockingChannel) -> None:
     def leave() -> None:
         for channel in channels:
             with pytest.raises(ConnectionClosedByBroker, match="320"):
-                while True:
-                    channel.connection.process_data_events(1.0)
+                channel.connection.sleep(60)
 
     broker.restart(then=leave)
 

@@ -259,6 +259,22 @@ async def test_without_a_coordinator_it_is_failing_until_there_is_one() -> None:
 
 
 @in_virtual_time
+async def test_a_new_coordinator_is_not_kept_waiting_for_one_that_was_away() -> None:
+    async with polling(ORDERS) as (it, coordinator):
+        coordinator.is_away = True
+        coordinator.fail()
+        await asyncio.sleep(9.9)
+        for away in (coordinator, None):
+            it.service = away
+            it.polling.look()
+            await asyncio.sleep(5.05)
+            it.service = other = Coordinator()
+            it.polling.look()
+            await asyncio.sleep(0.01)
+            assert other.calls == [({1: APPETITE}, 0), ({}, WAIT_MS)]
+
+
+@in_virtual_time
 async def test_one_call_is_under_way_when_nothing_changes() -> None:
     async with polling(ORDERS) as (_, coordinator):
         for _ in range(3):
