@@ -2,12 +2,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CONFIG ?= conf/broker.xml
+NODES ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help run databases test test-slow test-chaos check format bench clean
+.PHONY: help run cluster-demo databases test test-slow test-chaos check format bench clean
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -22,6 +23,9 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/python
 
 run: $(VENV)/.run ## start the broker on conf/broker.xml
 	exec $(BIN)/python -m broker --config $(CONFIG)
+
+cluster-demo: $(VENV)/.dev databases ## watch three nodes on a MariaDB of their own, and kill them by a key (NODES=3)
+	$(BIN)/python -m tests.support.cluster_demo $(NODES)
 
 databases: ## install the database servers the tests start, as root with apt
 	@sh tests/install_databases.sh

@@ -10,6 +10,7 @@ import threading
 import time
 from dataclasses import dataclass
 from itertools import count
+from math import inf
 
 from pamqp import commands
 from pamqp.base import Frame
@@ -85,13 +86,22 @@ class Publisher:
     """Publishes persistent messages with confirms, a window of them outstanding."""
 
     def __init__(
-        self, name: str, recorder: Recorder, stopping: threading.Event, *, window: int = 400, burst: int = 40
+        self,
+        name: str,
+        recorder: Recorder,
+        stopping: threading.Event,
+        *,
+        window: int = 400,
+        burst: int = 40,
+        rate: float = inf,
     ) -> None:
+        """At most about `rate` messages a second go out, `burst` at a time."""
         self._name = name
         self._recorder = recorder
         self._stopping = stopping
         self._window = window
         self._burst = burst
+        self._pause = burst / rate
         self._numbers = count(1)
         self._heads = [publish_head(route.exchange, route.routing_key, BODY_SIZE) for route in ROUTES]
 
@@ -101,9 +111,11 @@ class Publisher:
         keys: list[Key] = []
         open_tags: set[int] = set()
         patience = 0
+        next_at = 0.0
         while patience < 300 and (open_tags or not self._stopping.is_set()):
-            stopping = self._stopping.is_set()
-            if not stopping and len(open_tags) <= self._window - self._burst:
+            stopping, now = self._stopping.is_set(), time.monotonic()
+            if not stopping and len(open_tags) <= self._window - self._burst and now >= next_at:
+                next_at = max(next_at + self._pause, now)  # what was missed is not made up for
                 self._publish(wire, channel, keys, open_tags)
             received = wire.receive(0.1 if stopping or len(open_tags) >= self._window else 0.01)
             self._note(received, channel, keys, open_tags)

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 
 from tests.support.cluster import ClusterOfProcesses
@@ -189,6 +190,8 @@ def survive(
     if broken and record is not None:
         keys = {fault.key for fault in broken[:_FAULTS_RECORDED]}
         write_jsonl((event for event in history if event.key is None or event.key in keys), record)
+        trouble = [*chaos.struck, *watch.ended, *load.disturbances]
+        record.with_suffix(".trouble").write_text("\n".join(map(str, trouble)))
     figures: dict[str, object] = {
         "seed": seed,
         "engine": cluster.server.kind,
@@ -239,4 +242,5 @@ def disturbance(life: LifeEnded, struck: list[Struck], cluster: ClusterOfProcess
     if cause is None:
         return Disturbance(number, life.last_seen - GRACE, life.at)
     began = min(cause.began, life.at)
-    return Disturbance(number, began, max(cause.ended, life.at), is_silent=cause.name in ("killed", "suspended"))
+    silent_until = cause.ended if cause.name in ("killed", "suspended") else -inf
+    return Disturbance(number, began, max(cause.ended, life.at), silent_until)

@@ -10,6 +10,7 @@ import random
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from math import inf
 
 from pamqp import commands
 
@@ -29,6 +30,7 @@ from tests.support.history import Event, Op, Outcome
 from tests.support.load import HABITS, Client, Load
 from tests.support.wire import Wire
 
+RATE = 600.0  # messages a second of each publisher: the consumers keep up, so that what stays is stuck
 TIMEOUT = 8.0  # of one answer; a node that is frozen gives none
 CHANNELS = "{name}/{session}"
 ALL_HABITS = (*HABITS, Habits("load.d", prefetch=40, ack_every=5), Habits("load.tx.2", prefetch=20))
@@ -38,13 +40,14 @@ ALL_HABITS = (*HABITS, Habits("load.d", prefetch=40, ack_every=5), Habits("load.
 class Disturbance:
     """A life of a node that ended: its sessions may have been over since `began`, when its trouble began.
 
-    What a killed or frozen node had in its buffers reaches its clients later: it was sent before.
+    What a node that was killed or frozen `silent_until` then had in its buffers reaches its clients later: it was sent
+    before.
     """
 
     node: int
     began: float
     ended: float
-    is_silent: bool = False
+    silent_until: float = -inf
 
 
 @dataclass(slots=True)
@@ -97,7 +100,8 @@ class ClusterLoad:
 
     def _publish(self, wire: Wire, channel: str) -> None:
         """One session is one publisher: between two of them, on two nodes, there is no order."""
-        Publisher(name_of(channel), self.recorder, self._stop_publishers, window=self._window).session(wire, channel)
+        publisher = Publisher(name_of(channel), self.recorder, self._stop_publishers, window=self._window, rate=RATE)
+        publisher.session(wire, channel)
 
     def _transact(self, wire: Wire, channel: str) -> None:
         Transactor(name_of(channel), self.recorder, self._stop_publishers).session(wire, channel)
@@ -204,9 +208,9 @@ def _seen(event: Event, disturbance: Disturbance, opened: float) -> Event:
     if event.op is Op.CLOSE:
         return replace(event, type=Outcome.INFO, t_inv=min(event.t_inv, began), t_ret=min(event.t_ret, began))
     # What a client reads late was sent before the node fell silent; a session that began later has no such buffer.
-    is_from_buffer = opened < disturbance.began < event.t_inv <= disturbance.ended + 1.0
-    if event.op is Op.DELIVER and disturbance.is_silent and is_from_buffer:
-        return replace(event, t_inv=began, t_ret=began)
+    is_from_buffer = opened < disturbance.began < event.t_inv <= disturbance.silent_until + 1.0
+    if event.op is Op.DELIVER and is_from_buffer:
+        return replace(event, t_ret=began)  # what its client did meanwhile it did in this order
     return event
 
 

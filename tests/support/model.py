@@ -85,7 +85,12 @@ class Publication:
 
     key: str
     entries: list[Entry]
-    is_returned: bool = False
+    is_mandatory: bool
+
+    @property
+    def is_returned(self) -> bool:
+        """Nothing is there to take it: for a transaction that is decided when it is committed (T3)."""
+        return self.is_mandatory and not self.entries
 
 
 @dataclass(eq=False)
@@ -123,7 +128,7 @@ class Model:
     ) -> None:
         targets = [self.queues[name] for name in queues]
         entries = [Entry(key, queue, persistent and queue.is_stored) for queue in targets]
-        publication = Publication(key, entries, is_returned=mandatory and not entries)
+        publication = Publication(key, entries, mandatory)
         if channel.mode == "tx":
             channel.transaction.append(publication)
             return

@@ -56,7 +56,20 @@ def test_an_acknowledgement_to_a_node_whose_life_ended_may_be_lost() -> None:
 def test_what_a_frozen_node_had_sent_is_read_later_and_was_first() -> None:
     late = [taken(7.0, "first/1") if each.t_inv == 3.0 else each for each in STORY]
     assert kinds(late, Disturbance(A, 4.0, 7.0)) == [FaultKind.RESURRECTED]
-    assert kinds(late, Disturbance(A, 4.0, 7.0, is_silent=True)) == []
+    assert kinds(late, Disturbance(A, 4.0, 7.0, silent_until=7.0)) == []
+
+
+def test_what_is_read_late_and_acknowledged_at_once_was_not_held_together() -> None:
+    key = ("publisher.1", 2)
+    before = [
+        event(1.1, Op.CONSUME, "first/1", queue="q", prefetch=1),
+        event(2.0, Op.PUBLISH, "publisher/1", key=key, tag=2, queues=("q",)),
+        event(2.1, Op.CONFIRM, "publisher/1", key=key, tag=2),
+    ]
+    first = [taken(5.0, "first/1"), taken(5.0, "first/1", op=Op.ACK)]
+    second = [event(at, op, "first/1", queue="q", key=key, tag=2) for at, op in ((5.1, Op.DELIVER), (5.2, Op.ACK))]
+    story = [each for each in STORY if each.op is not Op.DELIVER and each.op is not Op.ACK]
+    assert kinds([*story, *before, *first, *second], Disturbance(A, 4.0, 6.0, silent_until=6.0)) == []
 
 
 def test_a_session_begun_after_the_trouble_is_not_touched_by_it() -> None:
