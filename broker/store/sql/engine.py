@@ -304,7 +304,9 @@ async def _report(work: Coroutine[Any, Any, T], result: asyncio.Future[T]) -> No
         value = await work
     except BaseException as error:
         if result.cancelled():
-            _log.warning("work on the store failed after its caller had gone", reason=_line(error))
+            # An outage is told of by those who still wait; anything else is told of nowhere but here.
+            log = _log.debug if isinstance(error, StoreUnavailable) else _log.warning
+            log("work on the store failed after its caller had gone", reason=_line(error))
         else:
             result.set_exception(error)
     else:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from structlog.testing import capture_logs
 
 from broker.errors import ConfigError, StoreError, StoreFull, StoreLocked, StoreUnavailable
 from broker.store.sql.engine import Engine, Failure, PoolLimits
@@ -208,18 +209,25 @@ async def test_a_caller_that_is_cancelled_does_not_stop_the_work(engine: Engine)
     await asyncio.wait_for(done.wait(), 5.0)
 
 
-async def test_work_that_fails_after_its_caller_has_gone_does_no_harm(engine: Engine) -> None:
+@pytest.mark.parametrize(
+    ("error", "level"), [(StoreUnavailable("away"), "debug"), (StoreError("no such table"), "warning")]
+)
+async def test_work_that_fails_after_its_caller_has_gone_is_told_of_when_nobody_else_will(
+    engine: Engine, error: Exception, level: str
+) -> None:
     go_on = asyncio.Event()
 
     async def work() -> None:
         await go_on.wait()
-        raise conflict()
+        raise error
 
-    await cancelled_caller(engine.own(work()))
-    go_on.set()
-    await asyncio.sleep(0)
+    with capture_logs() as logs:
+        await cancelled_caller(engine.own(work()))
+        go_on.set()
+        await asyncio.sleep(0)
+        assert await engine.own(Attempts([])()) == "done"
 
-    assert await engine.own(Attempts([])()) == "done"
+    assert [(line["log_level"], line["reason"]) for line in logs] == [(level, str(error))]
 
 
 async def test_closing_waits_for_the_work_that_was_begun(driver: FakeDriver) -> None:
