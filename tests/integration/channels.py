@@ -17,13 +17,18 @@ OpenChannel = Callable[[BrokerProcess], BlockingChannel]
 
 def restart(broker: BrokerProcess, *channels: BlockingChannel) -> None:
     """Restart a broker whose clients read: one that does not is waited for before it is cut off."""
+    broker.restart(then=leaving(*channels))
+
+
+def leaving(*channels: BlockingChannel) -> Callable[[], None]:
+    """Return what clients do while their broker stops: they read that it does, and answer."""
 
     def leave() -> None:
         for channel in channels:
             with pytest.raises(ConnectionClosedByBroker, match="320"):
                 channel.connection.sleep(60)
 
-    broker.restart(then=leave)
+    return leave
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pika
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
-from tests.integration.channels import OpenChannel, channel_of, restart
+from tests.integration.channels import OpenChannel, channel_of, leaving, restart
 from tests.integration.conftest import EXTERNAL_URL
 from tests.support.broker_process import BrokerProcess
 
@@ -136,4 +136,4 @@ def test_exclusive_queues_with_a_backlog_in_the_store_do_not_keep_the_broker_fro
     for name in ("mine", "mine too", "mine as well"):
         channel.queue_declare(name, exclusive=True)
         publish(channel, name, 3000, 1024, pika.DeliveryMode.Transient)
-    assert broker.stop() == 0
+    assert broker.stop(then=leaving(channel)) == 0

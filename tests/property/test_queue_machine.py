@@ -669,7 +669,7 @@ def server_stores(server: DatabaseServer) -> StoreMaker:
     return stores
 
 
-RUNS = {"memory": 300, "sqlite": 60, "mariadb": 25, "postgresql": 25}
+RUNS = {"memory": 240, "sqlite": 45, "mariadb": 15, "postgresql": 15}
 
 
 @pytest.fixture(params=RUNS)
