@@ -152,7 +152,7 @@ class Holdings:
     def on_cut(self, cut: Cut) -> None:
         """The store has done `cut`. Call it under the lock."""
         now = self._clock.monotonic()
-        if cut.removed:
+        if cut.removed:  # each of them has become pieces of its own queue
             for queue_id in {slot.queue_id for slot in (*cut.kept, *cut.given)}:
                 by_start = self._held.get(queue_id, {})
                 for start in by_start.keys() & cut.removed:

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psutil
@@ -14,8 +14,6 @@ import psutil
 from tests.support.broker_process import PROJECT
 from tests.support.cluster_node import ClusterFailed, wait_until
 from tests.support.databases import DatabaseServer
-
-Shown = Callable[[], str]
 
 
 class Demo:

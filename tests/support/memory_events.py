@@ -12,10 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from broker.cluster import Cursor, EventPage, EventRow, Life
 from broker.errors import Evicted, StoreUnavailable
 from broker.store.memory_topology import Records
-from broker.topology import (
-    Change,
-    Topology,
-)
+from broker.topology import Change, Topology
 
 
 class MemoryEvents:
