@@ -21,12 +21,12 @@ from broker import __version__
 from broker.alarms import Alarms, Thresholds, disk_free_octets, resident_octets, total_memory
 from broker.allocator import give_back_freed_memory
 from broker.amqp.connection import Surroundings
-from broker.amqp.fields import EMPTY_TABLE, FieldTable
 from broker.amqp.handshake import server_properties
 from broker.auth.built_in import built_in_users
 from broker.broker import Broker, Confirmable, Limits
 from broker.clock import Clock
 from broker.cluster import Life
+from broker.codec.field_table import EMPTY_TABLE, FieldTable
 from broker.config.configuration import Configuration
 from broker.coordination.feed import Feed
 from broker.coordination.slots import LocalSlotCoordinator

@@ -13,10 +13,10 @@ from typing import Final
 import structlog
 
 from broker.alone import mark_what_was_delivered
-from broker.amqp.fields import FieldTable
 from broker.clock import Clock
 from broker.cluster import Life, NodeRow, NodeState
 from broker.cluster_ports import SlotService
+from broker.codec.field_table import FieldTable
 from broker.config.configuration import Configuration
 from broker.coordination.agent import ClusterAgent, new_id
 from broker.coordination.counts import Counts

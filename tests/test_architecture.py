@@ -25,6 +25,7 @@ LAYERS = {
     "broker.ports": 1,
     "broker.cluster_ports": 1,
     "broker.amqp": 2,
+    "broker.codec": 0,
     "broker.auth": 2,
     "broker.broker": 2,
     "broker.coordination": 2,

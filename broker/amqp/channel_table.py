@@ -8,9 +8,9 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, Final
 
-from broker.amqp import methods as amqp
 from broker.amqp.channel import Channel, Waiting
-from broker.amqp.spec import FRAME_METHOD
+from broker.codec import methods as amqp
+from broker.codec.constants import FRAME_METHOD
 from broker.errors import ChannelFault, InternalError, NotAllowed
 from broker.vhost import VirtualHost
 

@@ -14,15 +14,15 @@ from typing import Any, Final
 
 import structlog
 
-from broker.amqp import methods as amqp
 from broker.amqp.channel import Channel
 from broker.amqp.channel_table import ChannelTable
 from broker.amqp.content import content_frames
-from broker.amqp.fields import FieldTable
 from broker.amqp.frames import FrameReader
 from broker.amqp.handshake import Handshake
-from broker.amqp.method import METHODS, Method, frame
-from broker.amqp.spec import (
+from broker.auth.users import Users
+from broker.broker import Broker
+from broker.codec import methods as amqp
+from broker.codec.constants import (
     FRAME_BODY,
     FRAME_HEARTBEAT,
     FRAME_METHOD,
@@ -30,8 +30,8 @@ from broker.amqp.spec import (
     HEARTBEAT_FRAME,
     PROTOCOL_HEADER,
 )
-from broker.auth.users import Users
-from broker.broker import Broker
+from broker.codec.field_table import FieldTable
+from broker.codec.method import METHODS, Method, frame
 from broker.errors import (
     AmqpError,
     ChannelFault,

@@ -9,7 +9,7 @@ import struct
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from broker.amqp.spec import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_METHOD
+from broker.codec.constants import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_METHOD
 from broker.message import TRANSIENT, Message, body_tails
 from broker.queue import Queue
 

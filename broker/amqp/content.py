@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from broker.amqp.method import Method, frame
-from broker.amqp.spec import BASIC_CLASS, FRAME_BODY, FRAME_END, FRAME_HEADER
+from broker.codec.constants import BASIC_CLASS, FRAME_BODY, FRAME_END, FRAME_HEADER
+from broker.codec.method import Method, frame
 from broker.errors import FrameFault, PreconditionFailed, UnexpectedFrame
 
 HARD_MAX_MESSAGE_SIZE: Final = 512 * 1024 * 1024

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator
 from typing import Final, Protocol
 
-from broker.amqp.spec import FRAME_BODY, FRAME_END_OCTET, FRAME_HEADER, FRAME_HEARTBEAT, FRAME_METHOD
+from broker.codec.constants import FRAME_BODY, FRAME_END_OCTET, FRAME_HEADER, FRAME_HEARTBEAT, FRAME_METHOD
 from broker.errors import AmqpError, FrameFault
 from broker.routing import Route
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from broker.amqp import methods as amqp
-from broker.amqp.fields import FieldTable
-from broker.amqp.spec import FRAME_MIN_SIZE, PROTOCOL_HEADER
 from broker.auth.sasl import MECHANISMS, credentials
 from broker.auth.users import Users
 from broker.broker import PRODUCT, Broker
+from broker.codec import methods as amqp
+from broker.codec.constants import FRAME_MIN_SIZE, PROTOCOL_HEADER
+from broker.codec.field_table import FieldTable
 from broker.errors import LoginRefused, NotAllowed
 from broker.vhost import VirtualHost
 

@@ -10,10 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from broker.amqp.confirms import Confirms
-from broker.amqp.fields import FieldTable
-from broker.amqp.method import frame
-from broker.amqp.methods import BasicPublish, BasicReturn
-from broker.amqp.properties import (
+from broker.amqp.transaction import Publication, Transaction
+from broker.codec.constants import FRAME_BODY, FRAME_HEADER
+from broker.codec.field_table import FieldTable
+from broker.codec.method import frame
+from broker.codec.methods import BasicPublish, BasicReturn
+from broker.codec.properties import (
     FLAG_EXPIRATION,
     FLAG_HEADERS,
     FLAG_USER_ID,
@@ -23,8 +25,6 @@ from broker.amqp.properties import (
     encode_header,
     walk_properties,
 )
-from broker.amqp.spec import FRAME_BODY, FRAME_HEADER
-from broker.amqp.transaction import Publication, Transaction
 from broker.errors import AccessRefused, NotImplementedFault, PreconditionFailed, ReplyCode
 from broker.message import COUNTER_MASK, PENDING, TRANSIENT, Message, MessageIdGenerator, tail
 from broker.queue import Queue

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from broker.amqp import methods as amqp
+from broker.codec import methods as amqp
 from broker.declarations import ExchangeDeclaration, QueueDeclaration
 from broker.topology import DestinationKind
 

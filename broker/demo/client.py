@@ -10,9 +10,9 @@ import struct
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from broker.amqp import spec
-from broker.amqp.method import Method, decode, frame
-from broker.amqp.methods import (
+from broker.codec import constants as spec
+from broker.codec.method import Method, decode, frame
+from broker.codec.methods import (
     BasicAck,
     BasicConsume,
     BasicConsumeOk,
@@ -33,7 +33,7 @@ from broker.amqp.methods import (
     QueueDeclare,
     QueueDeclareOk,
 )
-from broker.amqp.properties import BasicProperties, encode_header
+from broker.codec.properties import BasicProperties, encode_header
 
 QUEUE: Final = "cluster-demo"
 _M = TypeVar("_M", bound=Method)

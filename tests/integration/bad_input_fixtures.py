@@ -14,8 +14,8 @@ from typing import TypeVar
 import psutil
 import pytest
 
-from broker.amqp import methods as amqp
-from broker.amqp.method import Method
+from broker.codec import methods as amqp
+from broker.codec.method import Method
 from tests.support.broker_process import BrokerProcess
 from tests.support.peer import Peer, command
 from tests.support.sessions import handshake

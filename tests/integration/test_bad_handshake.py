@@ -12,8 +12,8 @@ from time import monotonic
 
 import pytest
 
-from broker.amqp import methods as amqp
-from broker.amqp.spec import PROTOCOL_HEADER
+from broker.codec import methods as amqp
+from broker.codec.constants import PROTOCOL_HEADER
 from tests.integration.bad_input_fixtures import (
     FRAME_MAX,
     HANDSHAKE_TIMEOUT,

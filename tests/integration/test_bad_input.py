@@ -14,8 +14,8 @@ from time import monotonic
 
 import pytest
 
-from broker.amqp import methods as amqp
-from broker.amqp.fields import FieldTable
+from broker.codec import methods as amqp
+from broker.codec.field_table import FieldTable
 from broker.errors import ReplyCode
 from tests.integration.bad_input_fixtures import (
     DEADLINE,

@@ -13,8 +13,9 @@ from typing import TypeVar
 
 import pytest
 
-from broker.amqp.method import Method
-from broker.amqp.methods import (
+from broker.codec.constants import PROTOCOL_HEADER
+from broker.codec.method import Method
+from broker.codec.methods import (
     BasicAck,
     BasicConsume,
     BasicConsumeOk,
@@ -35,8 +36,7 @@ from broker.amqp.methods import (
     QueueDeclare,
     QueueDeclareOk,
 )
-from broker.amqp.properties import BasicProperties
-from broker.amqp.spec import PROTOCOL_HEADER
+from broker.codec.properties import BasicProperties
 from broker.config.loading import load
 from broker.errors import ConfigError, StoreError, StoreLocked, StoreUnavailable
 from broker.node import Node, Started

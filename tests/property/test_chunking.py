@@ -17,11 +17,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker.amqp import methods as amqp
-from broker.amqp.fields import FieldTable
-from broker.amqp.method import decode
-from broker.amqp.properties import BasicProperties
-from broker.amqp.spec import PROTOCOL_HEADER
+from broker.codec import methods as amqp
+from broker.codec.constants import PROTOCOL_HEADER
+from broker.codec.field_table import FieldTable
+from broker.codec.method import decode
+from broker.codec.properties import BasicProperties
 from tests.support.peer import Peer, raw_frame
 from tests.support.sessions import FRAME_MAX, Session, handshake, publish, running_bench, sessions
 

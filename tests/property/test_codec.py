@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 from pamqp import commands, header
 from pamqp import frame as pamqp_frame
 
-import broker.amqp.methods as methods
-from broker.amqp import spec
-from broker.amqp.fields import ByteArray, FieldTable, Int64, Timestamp
-from broker.amqp.method import METHODS, decode, frame
-from broker.amqp.properties import BasicProperties, decode_properties, encode_header, walk_properties
+import broker.codec.methods as methods
+from broker.codec import constants as spec
+from broker.codec.field_table import ByteArray, FieldTable, Int64, Timestamp
+from broker.codec.method import METHODS, decode, frame
+from broker.codec.properties import BasicProperties, decode_properties, encode_header, walk_properties
 from broker.errors import FrameFault, NotImplementedFault, SyntaxFault
 from tests.support.peer import FRAME_MAX, Content, Peer, command, raw_frame
 

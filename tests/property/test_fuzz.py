@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 import pytest
 from structlog.testing import capture_logs
 
-from broker.amqp import methods as amqp
 from broker.broker import Limits
+from broker.codec import methods as amqp
 from broker.errors import ReplyCode
 from tests.support.mutations import mutate
 from tests.support.peer import Peer, command

@@ -24,9 +24,9 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from broker.amqp import methods as amqp
-from broker.amqp.method import Method
-from broker.amqp.properties import BasicProperties, decode_properties
+from broker.codec import methods as amqp
+from broker.codec.method import Method
+from broker.codec.properties import BasicProperties, decode_properties
 from broker.ports import Store
 from broker.queue import QueueLimits
 from broker.store.journal import JournalLimits

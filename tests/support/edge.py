@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from broker.amqp.methods import BasicPublish, ChannelOpen, ConnectionOpen, ConnectionTuneOk, QueueDeclare
-from broker.amqp.properties import BasicProperties
-from broker.amqp.spec import PROTOCOL_HEADER
+from broker.codec.constants import PROTOCOL_HEADER
+from broker.codec.methods import BasicPublish, ChannelOpen, ConnectionOpen, ConnectionTuneOk, QueueDeclare
+from broker.codec.properties import BasicProperties
 from broker.server import AmqpProtocol, AmqpServer
 from tests.support.harness import ALL_CAPABILITIES, Harness, start_ok
 from tests.support.peer import Peer, command

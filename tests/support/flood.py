@@ -11,8 +11,9 @@ import threading
 import time
 from typing import TypeVar
 
-from broker.amqp.method import Method
-from broker.amqp.methods import (
+from broker.codec.constants import PROTOCOL_HEADER
+from broker.codec.method import Method
+from broker.codec.methods import (
     BasicAck,
     BasicNack,
     BasicPublish,
@@ -31,8 +32,7 @@ from broker.amqp.methods import (
     QueueDeclare,
     QueueDeclareOk,
 )
-from broker.amqp.properties import BasicProperties
-from broker.amqp.spec import PROTOCOL_HEADER
+from broker.codec.properties import BasicProperties
 from tests.support.harness import ALL_CAPABILITIES, start_ok
 from tests.support.peer import Peer, command
 

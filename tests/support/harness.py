@@ -12,10 +12,13 @@ from itertools import count
 
 from broker.amqp.connection import Connection, Surroundings
 from broker.amqp.connection import Peer as Address
-from broker.amqp.fields import EMPTY_TABLE, FieldTable
 from broker.amqp.handshake import server_properties
-from broker.amqp.method import Method
-from broker.amqp.methods import (
+from broker.auth.users import User, Users
+from broker.broker import Broker, Confirmable, Limits
+from broker.codec.constants import PROTOCOL_HEADER
+from broker.codec.field_table import EMPTY_TABLE, FieldTable
+from broker.codec.method import Method
+from broker.codec.methods import (
     BasicPublish,
     ChannelOpen,
     ChannelOpenOk,
@@ -26,10 +29,7 @@ from broker.amqp.methods import (
     ConnectionTune,
     ConnectionTuneOk,
 )
-from broker.amqp.properties import BasicProperties
-from broker.amqp.spec import PROTOCOL_HEADER
-from broker.auth.users import User, Users
-from broker.broker import Broker, Confirmable, Limits
+from broker.codec.properties import BasicProperties
 from broker.coordination.feed import Feed
 from broker.coordination.slots import LocalSlotCoordinator
 from broker.message import MessageIdGenerator

@@ -12,15 +12,15 @@ from itertools import count
 from typing import Any
 
 from broker.alone import Alone
-from broker.amqp import methods as amqp
 from broker.amqp.connection import Connection, Surroundings
 from broker.amqp.connection import Peer as Address
 from broker.amqp.handshake import server_properties
-from broker.amqp.method import Method
-from broker.amqp.properties import BasicProperties
 from broker.auth.users import User, Users
 from broker.broker import Broker, Confirmable
 from broker.clock import SystemClock
+from broker.codec import methods as amqp
+from broker.codec.method import Method
+from broker.codec.properties import BasicProperties
 from broker.config.configuration import Configuration
 from broker.coordination.feed import Feed
 from broker.life import NodeLife

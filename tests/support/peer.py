@@ -10,9 +10,9 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from broker.amqp import spec
-from broker.amqp.method import Method, decode, frame
-from broker.amqp.properties import BasicProperties, decode_properties, encode_header
+from broker.codec import constants as spec
+from broker.codec.method import Method, decode, frame
+from broker.codec.properties import BasicProperties, decode_properties, encode_header
 
 FRAME_MAX = 131072
 

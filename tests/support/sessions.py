@@ -14,15 +14,15 @@ from functools import partial
 from itertools import count
 from typing import Any
 
-from broker.amqp import methods as amqp
 from broker.amqp.connection import Connection, Surroundings
 from broker.amqp.connection import Peer as Remote
-from broker.amqp.fields import EMPTY_TABLE, FieldTable
 from broker.amqp.handshake import server_properties
-from broker.amqp.properties import BasicProperties
-from broker.amqp.spec import HEARTBEAT_FRAME, PROTOCOL_HEADER
 from broker.auth.users import User, Users
 from broker.broker import Broker, Confirmable, Limits
+from broker.codec import methods as amqp
+from broker.codec.constants import HEARTBEAT_FRAME, PROTOCOL_HEADER
+from broker.codec.field_table import EMPTY_TABLE, FieldTable
+from broker.codec.properties import BasicProperties
 from broker.coordination.feed import Feed
 from broker.coordination.slots import LocalSlotCoordinator
 from broker.message import MessageIdGenerator

@@ -9,8 +9,8 @@ from functools import partial
 from itertools import count
 from typing import Any
 
-from broker.amqp.fields import EMPTY_TABLE, FieldTable
 from broker.cluster import Life
+from broker.codec.field_table import EMPTY_TABLE, FieldTable
 from broker.comparison import topology_hash
 from broker.coordination.slots import LocalSlotCoordinator
 from broker.coordination.synchronizer import Synchronizer

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from broker.amqp import methods as amqp
-from broker.amqp.properties import BasicProperties
 from broker.broker import Broker
+from broker.codec import methods as amqp
+from broker.codec.properties import BasicProperties
 from broker.errors import NotAllowed
 from broker.message import MessageIdGenerator
 from broker.queue import QueueLimits

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from broker.amqp.fields import FieldTable, Int64
+from broker.codec.field_table import FieldTable, Int64
 from broker.equivalence import QUEUE_ARGUMENTS, require_equal, require_equal_arguments
 from broker.errors import PreconditionFailed
 

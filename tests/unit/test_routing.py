@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker.amqp.fields import EMPTY_TABLE
+from broker.codec.field_table import EMPTY_TABLE
 from broker.exchange import Binding, Destination, Exchange
 from broker.routing import Route, RoutingTable
 

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from broker.amqp.methods import (
+from broker.clock import SystemClock
+from broker.codec.constants import PROTOCOL_HEADER
+from broker.codec.methods import (
     BasicConsume,
     BasicPublish,
     BasicQos,
@@ -23,9 +25,7 @@ from broker.amqp.methods import (
     TxCommit,
     TxSelect,
 )
-from broker.amqp.properties import BasicProperties
-from broker.amqp.spec import PROTOCOL_HEADER
-from broker.clock import SystemClock
+from broker.codec.properties import BasicProperties
 from broker.errors import StoreUnavailable
 from broker.server import AmqpServer, _peer
 from tests.support.clock import FakeClock

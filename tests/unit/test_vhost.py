@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from broker.amqp.fields import EMPTY_TABLE, FieldTable
+from broker.codec.field_table import EMPTY_TABLE, FieldTable
 from broker.coordination.slots import LocalSlotCoordinator
 from broker.declarations import ExchangeDeclaration, QueueDeclaration
 from broker.errors import AccessRefused, NotFound, ResourceLocked, StoreUnavailable

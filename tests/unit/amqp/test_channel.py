@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker.amqp.methods import (
+from broker.codec.methods import (
     AccessRequest,
     AccessRequestOk,
     BasicAck,

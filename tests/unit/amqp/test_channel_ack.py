@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from broker.amqp.method import Method
-from broker.amqp.methods import (
+from broker.codec.method import Method
+from broker.codec.methods import (
     BasicAck,
     BasicConsume,
     BasicDeliver,
@@ -26,7 +26,7 @@ from broker.amqp.methods import (
     QueueDeclare,
     QueueDeclareOk,
 )
-from broker.amqp.properties import BasicProperties
+from broker.codec.properties import BasicProperties
 from broker.queue import QueueLimits
 from tests.support.harness import Client, Harness
 from tests.support.peer import command

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from broker.amqp.fields import FieldTable
-from broker.amqp.method import Method
-from broker.amqp.methods import (
+from broker.codec.field_table import FieldTable
+from broker.codec.method import Method
+from broker.codec.methods import (
     BasicAck,
     BasicConsume,
     BasicGet,
@@ -28,7 +28,7 @@ from broker.amqp.methods import (
     QueueUnbind,
     QueueUnbindOk,
 )
-from broker.amqp.properties import BasicProperties
+from broker.codec.properties import BasicProperties
 from broker.errors import StoreUnavailable
 from broker.queue import QueueLimits
 from broker.topology import BindingRecord

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broker.amqp.methods import (
+from broker.codec.methods import (
     BasicAck,
     BasicConsume,
     BasicDeliver,
@@ -19,7 +19,7 @@ from broker.amqp.methods import (
     QueuePurge,
     TxSelect,
 )
-from broker.amqp.properties import BasicProperties
+from broker.codec.properties import BasicProperties
 from tests.support.harness import Client, Harness
 from tests.support.peer import command
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from broker.amqp.fields import FieldTable
-from broker.amqp.method import Method
-from broker.amqp.methods import (
+from broker.codec.field_table import FieldTable
+from broker.codec.method import Method
+from broker.codec.methods import (
     BasicReturn,
     ChannelClose,
     ChannelOpen,

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from broker.amqp import spec
-from broker.amqp.fields import FieldTable, Int64, Timestamp
-from broker.amqp.method import Method, frame
-from broker.amqp.methods import (
+from broker.broker import Limits
+from broker.codec import constants as spec
+from broker.codec.field_table import FieldTable, Int64, Timestamp
+from broker.codec.method import Method, frame
+from broker.codec.methods import (
     BasicConsume,
     BasicGet,
     BasicGetEmpty,
@@ -26,8 +27,7 @@ from broker.amqp.methods import (
     QueuePurge,
     QueuePurgeOk,
 )
-from broker.amqp.properties import BasicProperties, encode_header
-from broker.broker import Limits
+from broker.codec.properties import BasicProperties, encode_header
 from tests.support.harness import Client, Harness
 from tests.support.peer import Content, command, raw_frame
 

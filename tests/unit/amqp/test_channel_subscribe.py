@@ -7,8 +7,9 @@ from functools import partial
 
 import pytest
 
-from broker.amqp.fields import EMPTY_TABLE, FieldTable
-from broker.amqp.methods import (
+from broker.cluster import Life
+from broker.codec.field_table import EMPTY_TABLE, FieldTable
+from broker.codec.methods import (
     BasicCancel,
     BasicCancelOk,
     BasicConsume,
@@ -25,7 +26,6 @@ from broker.amqp.methods import (
     QueuePurge,
     QueuePurgeOk,
 )
-from broker.cluster import Life
 from broker.coordination.slots import LocalSlotCoordinator
 from broker.queue import Queue
 from broker.topology import Change, QueueDeleted, SubscriptionAdded, SubscriptionRecord, SubscriptionRemoved

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from broker.amqp.method import Method
-from broker.amqp.methods import (
+from broker.broker import Limits
+from broker.codec.method import Method
+from broker.codec.methods import (
     BasicAck,
     BasicConsume,
     BasicDeliver,
@@ -30,8 +31,7 @@ from broker.amqp.methods import (
     TxSelect,
     TxSelectOk,
 )
-from broker.amqp.properties import BasicProperties
-from broker.broker import Limits
+from broker.codec.properties import BasicProperties
 from tests.support.harness import Client, Harness
 
 PERSISTENT = BasicProperties(delivery_mode=2)

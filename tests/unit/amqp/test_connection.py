@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from broker.amqp.method import Method, frame
-from broker.amqp.methods import (
+from broker.broker import Limits
+from broker.codec.constants import FRAME_BODY, FRAME_HEADER, FRAME_METHOD
+from broker.codec.method import Method, frame
+from broker.codec.methods import (
     BasicAck,
     BasicConsume,
     BasicPublish,
@@ -22,8 +24,6 @@ from broker.amqp.methods import (
     QueueDeclare,
     QueueDeclareOk,
 )
-from broker.amqp.spec import FRAME_BODY, FRAME_HEADER, FRAME_METHOD
-from broker.broker import Limits
 from tests.support.harness import Client, Harness, start_ok
 from tests.support.peer import command, raw_frame
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from broker.amqp.method import Method
-from broker.amqp.methods import (
+from broker.codec.method import Method
+from broker.codec.methods import (
     BasicGet,
     BasicGetOk,
     ChannelClose,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from broker.amqp.method import Method
-from broker.amqp.methods import (
+from broker.broker import Limits
+from broker.codec.constants import HEARTBEAT_FRAME
+from broker.codec.method import Method
+from broker.codec.methods import (
     BasicConsume,
     BasicGet,
     BasicGetOk,
@@ -22,9 +24,7 @@ from broker.amqp.methods import (
     TxCommitOk,
     TxSelect,
 )
-from broker.amqp.properties import BasicProperties
-from broker.amqp.spec import HEARTBEAT_FRAME
-from broker.broker import Limits
+from broker.codec.properties import BasicProperties
 from broker.errors import StoreUnavailable
 from tests.support.harness import Client, Harness
 from tests.support.peer import command

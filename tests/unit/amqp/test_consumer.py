@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from broker.amqp.method import Method
-from broker.amqp.methods import (
+from broker.broker import Limits
+from broker.codec.method import Method
+from broker.codec.methods import (
     BasicAck,
     BasicCancel,
     BasicCancelOk,
@@ -25,8 +26,7 @@ from broker.amqp.methods import (
     QueueDelete,
     QueueDeleteOk,
 )
-from broker.amqp.properties import BasicProperties
-from broker.broker import Limits
+from broker.codec.properties import BasicProperties
 from broker.queue import QueueLimits
 from tests.support.harness import Client, Harness
 

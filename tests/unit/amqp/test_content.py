@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from broker.amqp.content import HARD_MAX_MESSAGE_SIZE, Content
-from broker.amqp.spec import FRAME_BODY, FRAME_HEADER, FRAME_METHOD
+from broker.codec.constants import FRAME_BODY, FRAME_HEADER, FRAME_METHOD
 from broker.errors import FrameFault, PreconditionFailed, UnexpectedFrame
 from broker.message import tail
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from broker.amqp.method import frame
-from broker.amqp.methods import (
+from broker.codec.method import frame
+from broker.codec.methods import (
     BasicAck,
     BasicConsume,
     BasicGet,

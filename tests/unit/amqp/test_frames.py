@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from broker.amqp.method import frame
-from broker.amqp.methods import (
+from broker.codec.constants import HEARTBEAT_FRAME
+from broker.codec.method import frame
+from broker.codec.methods import (
     BasicAck,
     BasicConsume,
     BasicPublish,
@@ -15,8 +16,7 @@ from broker.amqp.methods import (
     ConfirmSelect,
     QueueDeclare,
 )
-from broker.amqp.properties import BasicProperties
-from broker.amqp.spec import HEARTBEAT_FRAME
+from broker.codec.properties import BasicProperties
 from tests.support.harness import Client, Harness
 from tests.support.peer import command
 

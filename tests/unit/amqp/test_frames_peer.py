@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from broker.amqp import spec
-from broker.amqp.method import frame
-from broker.amqp.methods import BasicDeliver, BasicGetOk, BasicPublish, ChannelOpen, ChannelOpenOk, ConnectionTune
-from broker.amqp.properties import BasicProperties, encode_header
+from broker.codec import constants as spec
+from broker.codec.method import frame
+from broker.codec.methods import BasicDeliver, BasicGetOk, BasicPublish, ChannelOpen, ChannelOpenOk, ConnectionTune
+from broker.codec.properties import BasicProperties, encode_header
 from tests.support.peer import Content, Peer, command, raw_frame
 
 DELIVER = BasicDeliver("c", 1, False, "x", "k")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from broker.amqp.fields import FieldTable
 from broker.amqp.handshake import CAPABILITIES
-from broker.amqp.method import Method
-from broker.amqp.methods import (
+from broker.broker import Limits
+from broker.codec.constants import PROTOCOL_HEADER
+from broker.codec.field_table import FieldTable
+from broker.codec.method import Method
+from broker.codec.methods import (
     BasicPublish,
     ChannelOpen,
     ChannelOpenOk,
@@ -23,8 +25,6 @@ from broker.amqp.methods import (
     QueueDeclare,
     QueueDeclareOk,
 )
-from broker.amqp.spec import PROTOCOL_HEADER
-from broker.broker import Limits
 from tests.support.harness import GUEST, Client, Harness, start_ok
 from tests.support.peer import command, raw_frame
 

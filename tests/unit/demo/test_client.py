@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broker.amqp.methods import BasicAck
+from broker.codec.methods import BasicAck
 from broker.demo.client import Owed
 
 

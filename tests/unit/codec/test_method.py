@@ -4,9 +4,9 @@ import dataclasses
 
 import pytest
 
-from broker.amqp.fields import FieldTable
-from broker.amqp.method import METHODS, decode, frame
-from broker.amqp.methods import (
+from broker.codec.field_table import FieldTable
+from broker.codec.method import METHODS, decode, frame
+from broker.codec.methods import (
     BasicAck,
     BasicDeliver,
     BasicPublish,

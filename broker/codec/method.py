@@ -14,8 +14,8 @@ from dataclasses import dataclass, fields
 from itertools import groupby
 from typing import Annotated, Any, ClassVar, Final, Self, TypeAlias, TypeVar, dataclass_transform, get_type_hints
 
-from broker.amqp.fields import FieldTable
-from broker.amqp.spec import FRAME_END, FRAME_METHOD
+from broker.codec.constants import FRAME_END, FRAME_METHOD
+from broker.codec.field_table import FieldTable
 from broker.errors import NotImplementedFault, SyntaxFault
 
 # The annotations of a method's fields. The mark is the code of `struct`, or the kind where that has none.

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from broker.amqp.fields import EMPTY_TABLE
-from broker.amqp.method import Bit, Long, LongLong, LongStr, Method, Octet, Short, ShortStr, Table, method
+from broker.codec.field_table import EMPTY_TABLE
+from broker.codec.method import Bit, Long, LongLong, LongStr, Method, Octet, Short, ShortStr, Table, method
 
 # connection
 

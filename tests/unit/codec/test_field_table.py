@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import pytest
 
-from broker.amqp.fields import EMPTY_TABLE, ByteArray, FieldTable, Int64, Timestamp
+from broker.codec.field_table import EMPTY_TABLE, ByteArray, FieldTable, Int64, Timestamp
 from broker.errors import SyntaxFault
 
 # tag, octets of the value, what a reader sees, RabbitMQ's name of the type

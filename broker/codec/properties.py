@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from broker.amqp.fields import FieldTable
-from broker.amqp.spec import BASIC_CLASS
+from broker.codec.constants import BASIC_CLASS
+from broker.codec.field_table import FieldTable
 from broker.errors import FrameFault, SyntaxFault
 
 FLAG_CONTENT_TYPE: Final = 1 << 15

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from broker.amqp.fields import FieldTable
-from broker.amqp.properties import (
+from broker.codec.field_table import FieldTable
+from broker.codec.properties import (
     FLAG_CONTENT_TYPE,
     FLAG_DELIVERY_MODE,
     FLAG_EXPIRATION,
