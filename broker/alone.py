@@ -10,12 +10,12 @@ from collections.abc import Sequence
 
 from broker.life import NodeLife, Turns
 from broker.message import STORED
-from broker.ports import Registration
+from broker.ports.records import Topology
+from broker.ports.slot import Slot
+from broker.ports.store import Registration
 from broker.queue import Queue
 from broker.recording import Recorder
-from broker.slot import Slot
 from broker.store.patience import Patience, PatientStore
-from broker.topology import Topology
 
 
 class Alone:

@@ -10,14 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from broker.cluster import Life
 from broker.comparison import changes_to, vhost_of
 from broker.errors import StoreError
 from broker.exchange import Binding, Exchange
-from broker.queue import Queue
-from broker.slot import Slot
-from broker.subscriptions import life_of
-from broker.topology import (
+from broker.ports.cluster_rows import Life
+from broker.ports.records import (
     BindingAdded,
     BindingRemoved,
     Change,
@@ -29,6 +26,9 @@ from broker.topology import (
     SubscriptionRemoved,
     Topology,
 )
+from broker.ports.slot import Slot
+from broker.queue import Queue
+from broker.subscriptions import life_of
 
 if TYPE_CHECKING:
     from broker.vhost import VirtualHost

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from broker.errors import NotAllowed
 from broker.message import MessageIdGenerator
-from broker.ports import Journal
+from broker.ports.store import Journal
 from broker.queue import Queue
 from broker.vhost import VirtualHost
 

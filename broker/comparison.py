@@ -10,8 +10,7 @@ from hashlib import blake2b
 from itertools import groupby
 from typing import Any, Final
 
-from broker.subscriptions import life_of
-from broker.topology import (
+from broker.ports.records import (
     BindingAdded,
     BindingRecord,
     BindingRemoved,
@@ -28,6 +27,7 @@ from broker.topology import (
     VirtualHostCreated,
     VirtualHostDeleted,
 )
+from broker.subscriptions import life_of
 
 _MODULUS: Final = 1 << 128
 

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable, Mapping, Set
 from typing import TYPE_CHECKING
 
 from broker.applying import RemoteOwner
-from broker.cluster import Life
 from broker.errors import AccessRefused, NotFound
+from broker.ports.cluster_rows import Life
+from broker.ports.records import SubscriptionAdded, SubscriptionRecord, SubscriptionRemoved
 from broker.queue import Consumer, Queue
 from broker.recording import decided_anew
 from broker.subscriptions import Subscriptions
-from broker.topology import SubscriptionAdded, SubscriptionRecord, SubscriptionRemoved
 
 if TYPE_CHECKING:
     from broker.vhost import VirtualHost

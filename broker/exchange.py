@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias
 
 from broker.errors import AccessRefused, PreconditionFailed
+from broker.ports.records import DestinationKind
 from broker.topic import TopicTrie
-from broker.topology import DestinationKind
 
 Destination: TypeAlias = tuple[DestinationKind, str]
 Headers: TypeAlias = Callable[[], Mapping[str, Any]]

@@ -14,8 +14,6 @@ import structlog
 
 from broker.alone import mark_what_was_delivered
 from broker.clock import Clock
-from broker.cluster import Life, NodeRow, NodeState
-from broker.cluster_ports import SlotService
 from broker.codec.field_table import FieldTable
 from broker.config.configuration import Configuration
 from broker.coordination.agent import ClusterAgent, new_id
@@ -33,16 +31,18 @@ from broker.coordination.traces import remove_traces
 from broker.errors import ConfigError, CoordinationError, StoreUnavailable
 from broker.life import NodeLife, Turns
 from broker.message import Message
-from broker.peers import Fence, QueueName
-from broker.ports import Registration
+from broker.ports.cluster import SlotService
+from broker.ports.cluster_rows import Life, NodeRow, NodeState
+from broker.ports.peer_calls import Fence, QueueName
+from broker.ports.records import Topology, VirtualHostCreated, VirtualHostDeleted
+from broker.ports.slot import Slot
+from broker.ports.store import Registration
 from broker.queue import Queue
 from broker.recording import Recorder
-from broker.slot import Slot
 from broker.store.patience import Patience, PatientStore
 from broker.store.sql.server import ServerStore
 from broker.thrift.secret import SharedSecret
 from broker.thrift.server import ThriftServer
-from broker.topology import Topology, VirtualHostCreated, VirtualHostDeleted
 from broker.vhost import VirtualHost
 
 _log = structlog.get_logger(__name__)

@@ -19,7 +19,7 @@ from broker.clock import SystemClock
 from broker.config.configuration import Configuration
 from broker.errors import ConfigError, Evicted
 from broker.life import STOP_PATIENCE, Company, NodeLife
-from broker.ports import Store
+from broker.ports.store import Store
 from broker.server import AmqpServer
 from broker.store.health import StoreState
 from broker.store.patience import Patience, PatientStore

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from broker.message import TRANSIENT, Message, lane_of
-from broker.ports import Journal, SlotCoordinator
-from broker.slot import Slot
+from broker.ports.slot import Slot
+from broker.ports.store import Journal, SlotCoordinator
 
 MESSAGE_OVERHEAD: Final = 512
 """Octets of memory that a message costs beside its body, about."""

@@ -10,7 +10,7 @@ from functools import wraps
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 from broker.errors import BrokerError
-from broker.topology import Change
+from broker.ports.records import Change
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from broker.cluster import Life
+from broker.ports.cluster_rows import Life
+from broker.ports.records import BindingRecord, ExchangeRecord, QueueRecord, Topology
 from broker.subscriptions import life_of
-from broker.topology import BindingRecord, ExchangeRecord, QueueRecord, Topology
 from broker.vhost import PREDECLARED, VirtualHost
 
 _PREDECLARED: Final = frozenset(name for name, _, _ in PREDECLARED)

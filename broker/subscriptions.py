@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from broker.cluster import Life
-from broker.topology import SubscriptionRecord, SubscriptionRemoved
+from broker.ports.cluster_rows import Life
+from broker.ports.records import SubscriptionRecord, SubscriptionRemoved
 
 _NOBODY: Final[Mapping[Life, SubscriptionRecord]] = {}
 

@@ -13,17 +13,12 @@ from typing import Any, Final, Protocol
 
 from broker import applying
 from broker.applying import FieldTables, RemoteOwner
-from broker.cluster import Life
 from broker.consumption import Consumption
 from broker.declarations import ExchangeDeclaration, QueueDeclaration
 from broker.errors import AccessRefused, NotFound, PreconditionFailed, ResourceLocked
 from broker.exchange import EXCHANGE_TYPES, Arguments, Binding, Destination, Exchange, Headers
-from broker.ports import Journal
-from broker.queue import Queue
-from broker.recording import Recorder, decided_anew
-from broker.routing import RoutingTable
-from broker.slot import Slot
-from broker.topology import (
+from broker.ports.cluster_rows import Life
+from broker.ports.records import (
     BindingAdded,
     BindingRecord,
     BindingRemoved,
@@ -35,6 +30,11 @@ from broker.topology import (
     SubscriptionRemoved,
     Topology,
 )
+from broker.ports.slot import Slot
+from broker.ports.store import Journal
+from broker.queue import Queue
+from broker.recording import Recorder, decided_anew
+from broker.routing import RoutingTable
 
 _LAST_ID: Final = (1 << 63) - 1
 

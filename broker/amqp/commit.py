@@ -11,7 +11,7 @@ from broker.amqp.publishing import Publisher, clones
 from broker.amqp.settling import Settler
 from broker.amqp.transaction import Publication, Transaction
 from broker.message import PENDING, SETTLED, TRANSIENT, Message
-from broker.ports import Journal
+from broker.ports.store import Journal
 
 if TYPE_CHECKING:
     from broker.amqp.channel import Channel

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from broker.codec import methods as amqp
 from broker.declarations import ExchangeDeclaration, QueueDeclaration
-from broker.topology import DestinationKind
+from broker.ports.records import DestinationKind
 
 if TYPE_CHECKING:
     from broker.amqp.channel import Channel

@@ -18,8 +18,6 @@ from typing import Any, Final, TypeVar
 import structlog
 
 from broker.clock import Clock
-from broker.cluster import Beat, Claim, Life, NodeRow
-from broker.cluster_ports import ClusterStore
 from broker.coordination.announcer import Announcer, Listener
 from broker.coordination.election import Action, Election, ReadLease, Role
 from broker.coordination.inquiry import patience_of
@@ -27,7 +25,9 @@ from broker.coordination.membership import Membership
 from broker.coordination.registration import ReadOwnRow, Registration, Step
 from broker.coordination.whereabouts import CoordinatorAddress, Whereabouts
 from broker.errors import BrokerError, Evicted, StoreUnavailable
-from broker.peers import Fence
+from broker.ports.cluster import ClusterStore
+from broker.ports.cluster_rows import Beat, Claim, Life, NodeRow
+from broker.ports.peer_calls import Fence
 
 T = TypeVar("T")
 

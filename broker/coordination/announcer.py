@@ -10,9 +10,9 @@ from typing import Protocol
 
 import structlog
 
-from broker.cluster import NodeRow
 from broker.coordination.membership import MemberEvent, MemberLeft
-from broker.peers import Fence
+from broker.ports.cluster_rows import NodeRow
+from broker.ports.peer_calls import Fence
 
 _log = structlog.get_logger(__name__)
 

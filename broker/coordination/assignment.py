@@ -14,8 +14,8 @@ from itertools import islice
 from operator import attrgetter
 from typing import Final
 
-from broker.cluster import Life, SlotRow
-from broker.peers import Demand, QueueName
+from broker.ports.cluster_rows import Life, SlotRow
+from broker.ports.peer_calls import Demand, QueueName
 
 SLOTS_PER_ROUND: Final = 64
 _QUEUES_PER_ROUND: Final = 256

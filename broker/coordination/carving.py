@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from broker.message import TRANSIENT, Message
-from broker.slot import Slot
+from broker.ports.slot import Slot
 
 
 @dataclass(slots=True)

@@ -11,9 +11,9 @@ from typing import Final
 
 import structlog
 
-from broker.cluster_ports import SlotService
 from broker.errors import CoordinationError
-from broker.peers import Caller, QueueCount
+from broker.ports.cluster import SlotService
+from broker.ports.peer_calls import Caller, QueueCount
 from broker.queue import Queue
 
 _log = structlog.get_logger(__name__)

@@ -13,8 +13,8 @@ from enum import Enum
 from math import inf
 from typing import TypeAlias
 
-from broker.cluster import Claim, Lease, Renew, Resign
 from broker.coordination.inquiry import Inquiry
+from broker.ports.cluster_rows import Claim, Lease, Renew, Resign
 
 
 class Role(Enum):

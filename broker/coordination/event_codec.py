@@ -12,7 +12,7 @@ from dataclasses import fields
 from typing import Any, Final
 
 from broker.errors import StoreError
-from broker.topology import (
+from broker.ports.records import (
     BindingAdded,
     BindingRecord,
     BindingRemoved,

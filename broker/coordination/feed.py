@@ -9,9 +9,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from broker.message import STORED, TRANSIENT, Message
-from broker.ports import Journal, MessageStore, SlotCoordinator
+from broker.ports.slot import Slot
+from broker.ports.store import Journal, MessageStore, SlotCoordinator
 from broker.queue import Queue
-from broker.slot import Slot
 
 
 class Feed:

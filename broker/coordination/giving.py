@@ -9,14 +9,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from broker.cluster import Life, SlotRow, row_of
-from broker.cluster_ports import SlotStore
 from broker.coordination.carving import Cut, carve, close
 from broker.coordination.holdings import Holdings
 from broker.message import TRANSIENT, Message
-from broker.ports import Journal
+from broker.ports.cluster import SlotStore
+from broker.ports.cluster_rows import Life, SlotRow, row_of
+from broker.ports.slot import Slot
+from broker.ports.store import Journal
 from broker.queue import Queue
-from broker.slot import Slot
 from broker.store.patience import Patience
 
 _GIVEN_BEFORE_LOOK: Final = 1000

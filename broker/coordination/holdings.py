@@ -16,13 +16,13 @@ from typing import Final
 import structlog
 
 from broker.clock import Clock
-from broker.cluster import Life, slot_of
-from broker.cluster_ports import SlotStore
 from broker.coordination.carving import Cut
 from broker.errors import StoreUnavailable
 from broker.message import Message, MessageIdGenerator, lane_of
+from broker.ports.cluster import SlotStore
+from broker.ports.cluster_rows import Life, slot_of
+from broker.ports.slot import Slot
 from broker.queue import Queue
-from broker.slot import Slot
 
 _log = structlog.get_logger(__name__)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import TypeAlias
 
-from broker.cluster import NodeRow, NodeState
+from broker.ports.cluster_rows import NodeRow, NodeState
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from broker.clock import Clock
-from broker.cluster import Life, NodeRow
-from broker.cluster_ports import SlotService
 from broker.coordination.agent import ClusterAgent
 from broker.coordination.whereabouts import CoordinatorAddress
 from broker.errors import CoordinationError
-from broker.peers import Caller, Fence
+from broker.ports.cluster import SlotService
+from broker.ports.cluster_rows import Life, NodeRow
+from broker.ports.peer_calls import Caller, Fence
 
 if TYPE_CHECKING:
     from broker.thrift.client import SlotClient

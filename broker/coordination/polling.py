@@ -13,9 +13,9 @@ from typing import Final, TypeAlias
 import structlog
 
 from broker.clock import Clock
-from broker.cluster_ports import SlotService
 from broker.errors import CoordinationError
-from broker.peers import Caller, Demand, Fence, Grant, QueueName, Supply
+from broker.ports.cluster import SlotService
+from broker.ports.peer_calls import Caller, Demand, Fence, Grant, QueueName, Supply
 from broker.queue import Queue
 
 _log = structlog.get_logger(__name__)

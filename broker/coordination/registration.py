@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from math import inf
 from typing import TypeAlias
 
-from broker.cluster import Beat, Leave, NodeRow, NodeState, Register
 from broker.coordination.inquiry import Inquiry
 from broker.errors import CoordinationError
+from broker.ports.cluster_rows import Beat, Leave, NodeRow, NodeState, Register
 
 
 class DuplicateNodeId(CoordinationError):

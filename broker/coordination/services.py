@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from broker.cluster import Life
 from broker.coordination.agent import ClusterAgent
 from broker.coordination.slot_manager import SlotManager
 from broker.errors import Evicted
-from broker.peers import (
+from broker.ports.cluster_rows import Life
+from broker.ports.peer_calls import (
     Caller,
     Demand,
     Fence,
@@ -25,7 +25,7 @@ from broker.peers import (
     Supply,
     Unavailable,
 )
-from broker.slot import Slot
+from broker.ports.slot import Slot
 
 
 @dataclass(frozen=True, slots=True)

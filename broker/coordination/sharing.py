@@ -14,15 +14,15 @@ from typing import Final
 import structlog
 
 from broker.clock import Clock
-from broker.cluster import Life, SlotRow, slot_of
-from broker.cluster_ports import SlotService, SlotStore
 from broker.coordination.giving import Giver, Portion, can_give
 from broker.coordination.holdings import Holdings
 from broker.coordination.polling import Polling, name_of
 from broker.errors import CoordinationError, Fenced, StoreUnavailable
-from broker.peers import Caller, Demand, Grant
+from broker.ports.cluster import SlotService, SlotStore
+from broker.ports.cluster_rows import Life, SlotRow, slot_of
+from broker.ports.peer_calls import Caller, Demand, Grant
+from broker.ports.slot import Slot
 from broker.queue import Queue
-from broker.slot import Slot
 
 _log = structlog.get_logger(__name__)
 

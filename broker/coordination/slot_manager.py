@@ -13,13 +13,23 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from broker.clock import Clock
-from broker.cluster import Life, SlotRow
-from broker.cluster_ports import SlotService, SlotStore
 from broker.coordination.slot_term import SlotTerm
 from broker.coordination.tally import Tally
 from broker.errors import Fenced
-from broker.peers import Caller, Demand, Fence, Grant, NotCoordinator, QueueCount, QueueName, Supply, Unavailable
-from broker.slot import Slot
+from broker.ports.cluster import SlotService, SlotStore
+from broker.ports.cluster_rows import Life, SlotRow
+from broker.ports.peer_calls import (
+    Caller,
+    Demand,
+    Fence,
+    Grant,
+    NotCoordinator,
+    QueueCount,
+    QueueName,
+    Supply,
+    Unavailable,
+)
+from broker.ports.slot import Slot
 
 _ANSWERS_PER_LIFE: Final = 256
 _SUBMITS: Final = 4096

@@ -17,11 +17,11 @@ from typing import Final
 import structlog
 
 from broker.clock import Clock
-from broker.cluster import Life, SlotRow, slot_of
-from broker.cluster_ports import SlotService, SlotStore
 from broker.coordination.assignment import SLOTS_PER_ROUND, Assignment
 from broker.errors import CoordinationError, StoreError, StoreUnavailable
-from broker.peers import Caller, Demand, Fence, Grant, QueueName, Supply
+from broker.ports.cluster import SlotService, SlotStore
+from broker.ports.cluster_rows import Life, SlotRow, slot_of
+from broker.ports.peer_calls import Caller, Demand, Fence, Grant, QueueName, Supply
 
 _log = structlog.get_logger(__name__)
 

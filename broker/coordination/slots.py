@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from broker.slot import Slot
+from broker.ports.slot import Slot
 
 
 class LocalSlotCoordinator:

@@ -16,17 +16,17 @@ from typing import Any, Final
 import structlog
 
 from broker.applying import FieldTables
-from broker.cluster import Cursor, EventPage, EventRow, Life
-from broker.cluster_ports import EventStore, SlotService
 from broker.comparison import changes_between, topology_hash, vhost_of
 from broker.coordination.event_codec import decode, encode
 from broker.errors import BrokerError, StoreUnavailable
-from broker.peers import Caller, Unavailable
+from broker.ports.cluster import EventStore, SlotService
+from broker.ports.cluster_rows import Cursor, EventPage, EventRow, Life
+from broker.ports.peer_calls import Caller, Unavailable
+from broker.ports.records import Change, Topology, VirtualHostCreated, VirtualHostDeleted
+from broker.ports.slot import Slot
 from broker.recording import TopologyMoved
-from broker.slot import Slot
 from broker.snapshot import snapshot
 from broker.store.patience import Patience
-from broker.topology import Change, Topology, VirtualHostCreated, VirtualHostDeleted
 from broker.vhost import VirtualHost
 
 _log = structlog.get_logger(__name__)

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from heapq import nlargest
 from typing import Final
 
-from broker.cluster import Life
-from broker.peers import QueueCount
+from broker.ports.cluster_rows import Life
+from broker.ports.peer_calls import QueueCount
 
 _COUNTS_PER_ANSWER: Final = 10_000
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterable
 
-from broker.cluster import Life
+from broker.ports.cluster_rows import Life
 from broker.snapshot import lives_with_traces
 from broker.vhost import VirtualHost
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from math import inf
 from typing import TypeAlias
 
-from broker.cluster import Lease
-from broker.peers import Fence
+from broker.ports.cluster_rows import Lease
+from broker.ports.peer_calls import Fence
 
 CoordinatorAddress: TypeAlias = tuple[str, int, Fence]
 

@@ -15,13 +15,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from broker.cluster import NodeState
 from broker.config.configuration import Configuration
 from broker.demo.client import DemoClient
 from broker.demo.nodes import NODE_IDS, DemoNode, free_offset, with_url
 from broker.demo.table import Shown, Stored, lines
 from broker.demo.terminal import Screen, keys
 from broker.errors import ConfigError, StoreUnavailable
+from broker.ports.cluster_rows import NodeState
 from broker.store.sql.opening import server_store
 from broker.store.sql.server import ServerStore
 

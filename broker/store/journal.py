@@ -19,8 +19,8 @@ import structlog
 
 from broker.errors import StoreFull, StoreUnavailable
 from broker.message import PENDING, SETTLED, STORED, WRITING, WRITING_SETTLED, Message
-from broker.ports import Batch, MessageStore
-from broker.slot import Slot
+from broker.ports.slot import Slot
+from broker.ports.store import Batch, MessageStore
 
 _log = structlog.get_logger(__name__)
 

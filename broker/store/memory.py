@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from heapq import nsmallest
 
-from broker.cluster import Life, row_of
 from broker.errors import StoreError, StoreLocked
 from broker.message import STORED, TRANSIENT, Message, StorageQueue, lane_of
-from broker.ports import Batch, Registration
-from broker.slot import Slot
+from broker.ports.cluster_rows import Life, row_of
+from broker.ports.records import Change, Topology
+from broker.ports.slot import Slot
+from broker.ports.store import Batch, Registration
 from broker.store.memory_cluster import MemoryClusterStore
 from broker.store.memory_events import MemoryEventStore
 from broker.store.memory_members import MemoryMemberStore
@@ -21,7 +22,6 @@ from broker.store.memory_slots import MemorySlotStore
 from broker.store.memory_state import QUEUE_IDS_PER_REGISTRATION, Row
 from broker.store.memory_state import MemoryState as MemoryState
 from broker.store.rows import add_to_backlog, message_of, metadata_of, name_large_content
-from broker.topology import Change, Topology
 
 
 class MemoryStore:

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from broker.cluster import (
+from broker.errors import StoreError
+from broker.ports.cluster_rows import (
     Beat,
     ChangeType,
     Claim,
@@ -22,7 +23,6 @@ from broker.cluster import (
     Renew,
     Resign,
 )
-from broker.errors import StoreError
 
 _LANES: Final = 256
 _TIMELINE: Final = 1000

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from broker.cluster import Cursor, EventPage, EventRow, Life
+from broker.ports.cluster_rows import Cursor, EventPage, EventRow, Life
+from broker.ports.records import Change, Topology
 from broker.store.memory_state import Event, MemoryState
-from broker.topology import Change, Topology
 
 
 class MemoryEventStore:

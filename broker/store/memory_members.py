@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from broker.cluster import Life
 from broker.errors import Evicted
-from broker.peers import Fence
-from broker.ports import Registration
+from broker.ports.cluster_rows import Life
+from broker.ports.peer_calls import Fence
+from broker.ports.store import Registration
 from broker.store.memory_state import QUEUE_IDS_PER_REGISTRATION, MemoryState
 
 

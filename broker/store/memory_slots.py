@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from broker.cluster import Life, SlotRow, row_of
 from broker.message import lane_of
-from broker.peers import Fence
-from broker.slot import Slot
+from broker.ports.cluster_rows import Life, SlotRow, row_of
+from broker.ports.peer_calls import Fence
+from broker.ports.slot import Slot
 from broker.store.memory_state import MemoryState
 from broker.store.slot_ranges import check_apart, check_lane, new_pieces
 

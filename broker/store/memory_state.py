@@ -9,11 +9,11 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from broker.cluster import Cursor, EventRow, Life, NodeState, SlotRow
 from broker.errors import Evicted, Fenced
 from broker.message import lane_of
-from broker.peers import Fence
-from broker.slot import Slot
+from broker.ports.cluster_rows import Cursor, EventRow, Life, NodeState, SlotRow
+from broker.ports.peer_calls import Fence
+from broker.ports.slot import Slot
 from broker.store.memory_cluster import ClusterRows, LaneRow
 from broker.store.memory_topology import Records
 

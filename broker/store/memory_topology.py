@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from broker.topology import (
+from broker.ports.records import (
     BindingAdded,
     BindingRecord,
     BindingRemoved,

@@ -14,9 +14,9 @@ import structlog
 
 from broker.errors import StoreUnavailable
 from broker.message import Message, StorageQueue
-from broker.ports import Batch, Store
-from broker.slot import Slot
-from broker.topology import Change, Topology
+from broker.ports.records import Change, Topology
+from broker.ports.slot import Slot
+from broker.ports.store import Batch, Store
 
 T = TypeVar("T")
 

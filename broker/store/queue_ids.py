@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from broker.ports import TopologyStore
+from broker.ports.store import TopologyStore
 
 _QUEUE_IDS_AHEAD: Final = 1000
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from broker.message import Message, StorageQueue, body_tails, tail
-from broker.slot import Slot
+from broker.ports.slot import Slot
 
 # maxContentChunkSize of Andes (andes.md §2.1): a longer body never lies in the message's own row.
 MAX_CONTENT_CHUNK_SIZE: Final = 65_500

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
-from broker.cluster import Life, SlotRow
 from broker.errors import StoreError
-from broker.slot import Slot
+from broker.ports.cluster_rows import Life, SlotRow
+from broker.ports.slot import Slot
 
 
 def check_apart(pieces: Iterable[Slot]) -> None:

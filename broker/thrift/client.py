@@ -11,8 +11,18 @@ from dataclasses import replace
 from typing import Any
 
 from broker.clock import Clock
-from broker.peers import Caller, Demand, Fence, Grant, Identity, NotCoordinator, QueueCount, QueueName, Supply
-from broker.slot import Slot
+from broker.ports.peer_calls import (
+    Caller,
+    Demand,
+    Fence,
+    Grant,
+    Identity,
+    NotCoordinator,
+    QueueCount,
+    QueueName,
+    Supply,
+)
+from broker.ports.slot import Slot
 from broker.thrift import convert
 from broker.thrift.pool import CALL_TIMEOUT, CONNECT_TIMEOUT, Pool
 from broker.thrift.secret import SharedSecret, new_nonce

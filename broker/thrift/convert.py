@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from broker.errors import CoordinationError
-from broker.peers import (
+from broker.ports.peer_calls import (
     Caller,
     Demand,
     Fence,
@@ -22,7 +22,7 @@ from broker.peers import (
     Unauthorized,
     Unavailable,
 )
-from broker.slot import Slot
+from broker.ports.slot import Slot
 from broker.thrift import idl
 
 

@@ -12,9 +12,9 @@ from typing import Any, Final
 
 import structlog
 
-from broker.cluster_ports import SlotService
 from broker.errors import BrokerError, CoordinationError
-from broker.peers import Caller, Fence, QueueName, Unavailable
+from broker.ports.cluster import SlotService
+from broker.ports.peer_calls import Caller, Fence, QueueName, Unavailable
 from broker.thrift import convert, idl
 from broker.thrift.wire import CALL, REPLY, MalformedMessage, Message
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from broker.clock import Clock
 from broker.errors import CoordinationError
-from broker.peers import NotCoordinator, PeerUnreachable, Unauthorized, Unavailable
+from broker.ports.peer_calls import NotCoordinator, PeerUnreachable, Unauthorized, Unavailable
 from broker.thrift.breaker import CircuitBreaker
 from broker.thrift.connection import ClientConnection, ConnectionLost
 from broker.thrift.secret import SharedSecret

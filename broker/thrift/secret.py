@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Callable
 from typing import Final
 
-from broker.peers import Unauthorized
+from broker.ports.peer_calls import Unauthorized
 
 NONCE_OCTETS: Final = 32
 LEAST_SECRET_OCTETS: Final = 16

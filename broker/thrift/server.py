@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import structlog
 
-from broker.cluster_ports import SlotService
 from broker.errors import ConfigError
+from broker.ports.cluster import SlotService
 from broker.thrift.secret import SharedSecret, new_nonce
 from broker.thrift.session import Session, Terms
 

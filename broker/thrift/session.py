@@ -13,8 +13,8 @@ from typing import Any, Final, cast
 
 import structlog
 
-from broker.cluster_ports import SlotService
-from broker.peers import Unauthorized
+from broker.ports.cluster import SlotService
+from broker.ports.peer_calls import Unauthorized
 from broker.thrift import handlers, idl
 from broker.thrift.secret import Admission, SharedSecret
 from broker.thrift.wire import MAX_MESSAGE_OCTETS, REPLY, MalformedMessage, Message, MessageReader

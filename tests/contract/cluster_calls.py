@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from broker.cluster import Beat, Claim, Lease, NodeRow, NodeState, Register, Renew
-from broker.cluster_ports import ClusterStore
+from broker.ports.cluster import ClusterStore
+from broker.ports.cluster_rows import Beat, Claim, Lease, NodeRow, NodeState, Register, Renew
 
 NEVER_HELD = Lease(0, 0, "", None)
 HOST = "127.0.0.1"

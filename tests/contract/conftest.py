@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.ports import Store
+from broker.ports.store import Store
 from tests.contract.harness import Harness, empty, memory_maker, server_maker, sqlite_maker
 from tests.contract.nodes import Nodes
 from tests.support.databases import DatabaseServer

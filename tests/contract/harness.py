@@ -12,8 +12,8 @@ from pathlib import Path
 from broker.config.connection_options import connection_options
 from broker.config.datasources import PoolConfiguration
 from broker.message import WRITING, Message, body_tails, tail
-from broker.ports import Batch, Registration, Store
-from broker.slot import Slot
+from broker.ports.slot import Slot
+from broker.ports.store import Batch, Registration, Store
 from broker.store.memory import MemoryState, MemoryStore
 from broker.store.sql.mysql import MySql
 from broker.store.sql.opening import server_store

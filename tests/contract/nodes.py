@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from broker.cluster import Lease, Leave, Life, NodeState, SlotRow
 from broker.message import TRANSIENT, Message
-from broker.peers import Fence
-from broker.ports import Batch, Registration
-from broker.slot import Slot
+from broker.ports.cluster_rows import Lease, Leave, Life, NodeState, SlotRow
+from broker.ports.peer_calls import Fence
+from broker.ports.slot import Slot
+from broker.ports.store import Batch, Registration
 from tests.contract.cluster_calls import NEVER_HELD, claim, register
 from tests.contract.harness import LATEST, ORDERS, Queue, message
 

@@ -11,11 +11,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from broker.clock import SystemClock
-from broker.cluster import Life, NodeState
 from broker.coordination.agent import ClusterAgent
 from broker.errors import Evicted
-from broker.peers import Fence
-from broker.ports import Store
+from broker.ports.cluster_rows import Life, NodeState
+from broker.ports.peer_calls import Fence
+from broker.ports.store import Store
 from tests.support.agents import Agents, Recorder, Started, agents
 from tests.support.virtual_loop import run
 

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from broker.cluster import (
+from broker.errors import StoreError
+from broker.ports.cluster_rows import (
     ChangeType,
     Claim,
     Lease,
@@ -17,8 +18,7 @@ from broker.cluster import (
     Register,
     Resign,
 )
-from broker.errors import StoreError
-from broker.ports import Store
+from broker.ports.store import Store
 from tests.contract.cluster_calls import NEVER_HELD, beat, claim, register, renew, up
 from tests.contract.harness import Harness, server_maker
 from tests.contract.test_schema import NAMES

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from broker.cluster import (
+from broker.ports.cluster import ClusterStore
+from broker.ports.cluster_rows import (
     Lease,
     Leave,
     NodeState,
     Resign,
 )
-from broker.cluster_ports import ClusterStore
 from broker.store.sql.cluster_store import SqlClusterStore
 from tests.contract.cluster_calls import NEVER_HELD, beat, claim, register, renew, up
 from tests.contract.conftest import KINDS, store_maker

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from broker.cluster import Cursor, EventPage, EventRow, Life
 from broker.errors import Evicted, StoreError
-from broker.topology import (
+from broker.ports.cluster_rows import Cursor, EventPage, EventRow, Life
+from broker.ports.records import (
     BindingAdded,
     BindingRecord,
     Change,

@@ -6,11 +6,10 @@ import asyncio
 
 import pytest
 
-from broker.cluster import Leave, Life, Resign
 from broker.errors import Evicted, StoreError, StoreLocked
-from broker.peers import Fence
-from broker.ports import Batch
-from broker.topology import (
+from broker.ports.cluster_rows import Leave, Life, Resign
+from broker.ports.peer_calls import Fence
+from broker.ports.records import (
     BindingAdded,
     BindingRecord,
     Change,
@@ -23,6 +22,7 @@ from broker.topology import (
     Topology,
     VirtualHostCreated,
 )
+from broker.ports.store import Batch
 from tests.contract.cluster_calls import register
 from tests.contract.harness import Harness, Queue, message, server_maker
 from tests.contract.nodes import Nodes, message_id, messages, row, slot, transient

@@ -8,8 +8,8 @@ import pytest
 
 from broker.errors import StoreError
 from broker.message import STORED, TRANSIENT, tail
-from broker.ports import Batch
-from broker.slot import Slot
+from broker.ports.slot import Slot
+from broker.ports.store import Batch
 from tests.contract.harness import INVOICES, LATEST, ORDERS, Harness, Queue, message
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from broker.errors import StoreError, StoreLocked
 from broker.message import TRANSIENT
-from broker.ports import Batch
+from broker.ports.store import Batch
 from tests.contract.harness import Harness, message
 
 

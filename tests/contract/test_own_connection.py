@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import Connection, update
 from sqlalchemy.util import await_only
 
-from broker.cluster import Claim, Lease, Renew
 from broker.config.datasources import PoolConfiguration
 from broker.errors import StoreUnavailable
+from broker.ports.cluster_rows import Claim, Lease, Renew
 from broker.store.sql.cluster_store import SqlClusterStore
 from broker.store.sql.opening import server_store
 from broker.store.sql.own_connection import OwnConnection

@@ -12,15 +12,15 @@ from sqlalchemy import create_mock_engine
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.schema import SchemaItem
 
-from broker.cluster import Leave, Register
 from broker.config.datasources import PoolConfiguration
 from broker.errors import ConfigError
-from broker.ports import Store
+from broker.ports.cluster_rows import Leave, Register
+from broker.ports.records import ExchangeRecord, QueueDeclared, QueueRecord, Topology, VirtualHostCreated
+from broker.ports.store import Store
 from broker.store.sql import migrate
 from broker.store.sql.opening import server_store
 from broker.store.sql.schema import metadata
 from broker.store.sql.sqlite import SqliteStore
-from broker.topology import ExchangeRecord, QueueDeclared, QueueRecord, Topology, VirtualHostCreated
 from tests.support.databases import DatabaseServer
 
 ROOT = Path(__file__).parents[2]

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from broker.cluster_ports import SlotService
-from broker.peers import (
+from broker.ports.cluster import SlotService
+from broker.ports.peer_calls import (
     Caller,
     Demand,
     Fence,
@@ -23,7 +23,7 @@ from broker.peers import (
     Supply,
     Unavailable,
 )
-from broker.slot import Slot
+from broker.ports.slot import Slot
 from tests.unit.thrift.memory_service import MemorySlotService
 from tests.unit.thrift.network import SECRET, calling, serving
 

@@ -8,12 +8,12 @@ from itertools import pairwise
 
 import pytest
 
-from broker.cluster import Life, SlotRow
 from broker.errors import Evicted, Fenced, StoreError
-from broker.peers import Fence
-from broker.ports import Batch
-from broker.slot import Slot
-from broker.topology import QueueDeleted
+from broker.ports.cluster_rows import Life, SlotRow
+from broker.ports.peer_calls import Fence
+from broker.ports.records import QueueDeleted
+from broker.ports.slot import Slot
+from broker.ports.store import Batch
 from tests.contract.harness import INVOICES, ORDERS
 from tests.contract.nodes import Node, Nodes, message_id, messages, row, slot, transient
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from broker.topology import (
+from broker.ports.records import (
     BindingAdded,
     BindingRecord,
     BindingRemoved,

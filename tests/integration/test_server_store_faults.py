@@ -15,7 +15,7 @@ import pytest
 from broker.config.connection_options import connection_options
 from broker.config.datasources import PoolConfiguration
 from broker.errors import StoreUnavailable
-from broker.ports import Batch
+from broker.ports.store import Batch
 from broker.store.sql.dialect import Dialect, Marker
 from broker.store.sql.engine import Failure
 from broker.store.sql.mysql import MySql

@@ -27,7 +27,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from broker.codec import methods as amqp
 from broker.codec.method import Method
 from broker.codec.properties import BasicProperties, decode_properties
-from broker.ports import Store
+from broker.ports.store import Store
 from broker.queue import QueueLimits
 from broker.store.journal import JournalLimits
 from broker.store.memory import MemoryState, MemoryStore

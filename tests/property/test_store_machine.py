@@ -16,9 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from broker.errors import StoreError
 from broker.message import STORED, TRANSIENT, WRITING
-from broker.ports import Batch, Store
-from broker.slot import Slot
-from broker.topology import (
+from broker.ports.records import (
     BindingAdded,
     BindingRecord,
     BindingRemoved,
@@ -32,6 +30,8 @@ from broker.topology import (
     VirtualHostCreated,
     VirtualHostDeleted,
 )
+from broker.ports.slot import Slot
+from broker.ports.store import Batch, Store
 from tests.contract.harness import LATEST, Queue, empty, memory_maker, message, server_maker, sqlite_maker
 from tests.support.databases import DatabaseServer
 from tests.support.machines import run_machine

@@ -8,12 +8,11 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from broker.cluster import Life
 from broker.comparison import topology_hash
 from broker.coordination.traces import remove_traces
 from broker.errors import AccessRefused, NotFound, PreconditionFailed, ResourceLocked
-from broker.queue import Queue
-from broker.topology import (
+from broker.ports.cluster_rows import Life
+from broker.ports.records import (
     BindingAdded,
     BindingRemoved,
     Change,
@@ -25,6 +24,7 @@ from broker.topology import (
     SubscriptionRecord,
     SubscriptionRemoved,
 )
+from broker.queue import Queue
 from tests.support.memory_events import MemoryEvents
 from tests.support.topology_node import Company, OneConsumer, TopologyNode
 

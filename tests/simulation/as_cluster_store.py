@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from broker.cluster import Beat, Claim, Lease, Leave, MembershipChange, NodeRow, Register, Renew, Resign
+from broker.ports.cluster_rows import Beat, Claim, Lease, Leave, MembershipChange, NodeRow, Register, Renew, Resign
 from tests.simulation.members import NodeTable
 from tests.simulation.store import SimulatedStore
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from broker.cluster import Claim
 from broker.coordination.election import Action, Election, ReadLease, Role
+from broker.ports.cluster_rows import Claim
 from tests.simulation.store import SimulatedStore
 from tests.simulation.world import Machine
 

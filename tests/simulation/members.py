@@ -7,9 +7,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from broker.cluster import Beat, NodeRow, NodeState, Register
 from broker.coordination.membership import MemberEvent, Membership
 from broker.coordination.registration import ReadOwnRow, Registration, Step
+from broker.ports.cluster_rows import Beat, NodeRow, NodeState, Register
 from tests.simulation.drivers import HEARTBEAT_INTERVAL, ElectionDriver
 from tests.simulation.store import SimulatedStore, Violation
 from tests.simulation.world import Machine

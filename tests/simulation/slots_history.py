@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broker.cluster import Life
+from broker.ports.cluster_rows import Life
 from tests.support.memory_slots import SlotTable, Violation, lane_of
 
 

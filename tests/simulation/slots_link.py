@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from broker.cluster import Life, SlotRow
 from broker.errors import BrokerError, StoreUnavailable
-from broker.peers import Fence
-from broker.slot import Slot
+from broker.ports.cluster_rows import Life, SlotRow
+from broker.ports.peer_calls import Fence
+from broker.ports.slot import Slot
 from tests.support.memory_slots import Violation
 
 if TYPE_CHECKING:

@@ -14,11 +14,11 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from broker.cluster import Life
-from broker.cluster_ports import SlotService
 from broker.errors import CoordinationError, Evicted, StoreUnavailable
-from broker.peers import Caller, Demand, PeerUnreachable, QueueName, Supply
-from broker.slot import Slot
+from broker.ports.cluster import SlotService
+from broker.ports.cluster_rows import Life
+from broker.ports.peer_calls import Caller, Demand, PeerUnreachable, QueueName, Supply
+from broker.ports.slot import Slot
 from tests.support.memory_slots import lane_of, message_id
 
 if TYPE_CHECKING:

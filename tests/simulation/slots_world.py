@@ -11,11 +11,11 @@ from collections.abc import Awaitable, Callable, Collection
 from random import Random
 from typing import Any, TypeVar, cast
 
-from broker.cluster import Life
-from broker.cluster_ports import SlotService
 from broker.coordination.slot_manager import SlotManager
 from broker.errors import Evicted
-from broker.peers import Caller, Fence, PeerUnreachable, QueueName
+from broker.ports.cluster import SlotService
+from broker.ports.cluster_rows import Life
+from broker.ports.peer_calls import Caller, Fence, PeerUnreachable, QueueName
 from tests.simulation.schedule import Fault
 from tests.simulation.slots_history import History
 from tests.simulation.slots_link import StoreLink

@@ -5,7 +5,7 @@ Each method is one committed transaction. What it sees as a violation it raises:
 
 from __future__ import annotations
 
-from broker.cluster import Lease
+from broker.ports.cluster_rows import Lease
 
 
 class Violation(AssertionError):

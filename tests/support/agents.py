@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 from itertools import count
 from typing import Any
 
-from broker.cluster import NodeRow
 from broker.coordination.agent import ClusterAgent
 from broker.errors import BrokerError, StoreUnavailable
-from broker.peers import Fence
+from broker.ports.cluster_rows import NodeRow
+from broker.ports.peer_calls import Fence
 from broker.store.memory_cluster import ClusterRows, MemoryClusterStore
 from tests.support.virtual_loop import VirtualClock
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from broker.message import PENDING, SETTLED, STORED, Message
-from broker.ports import Batch, MessageStore
-from broker.slot import Slot
+from broker.ports.slot import Slot
+from broker.ports.store import Batch, MessageStore
 from tests.support.stage import Gate, drive
 
 

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from broker.message import Message, StorageQueue
-from broker.ports import Batch, Registration, Store
-from broker.slot import Slot
+from broker.ports.records import Change, Topology
+from broker.ports.slot import Slot
+from broker.ports.store import Batch, Registration, Store
 from broker.store.memory import MemoryStore
-from broker.topology import Change, Topology
 
 
 class FaultyStore:

@@ -33,9 +33,9 @@ from broker.codec.properties import BasicProperties
 from broker.coordination.feed import Feed
 from broker.coordination.slots import LocalSlotCoordinator
 from broker.message import MessageIdGenerator
+from broker.ports.records import Change
 from broker.queue import Queue, QueueLimits
 from broker.store.memory import MemoryStore
-from broker.topology import Change
 from broker.vhost import VirtualHost
 from tests.support.clock import FakeClock
 from tests.support.fake_journal import FakeJournal

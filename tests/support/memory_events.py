@@ -9,10 +9,10 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
-from broker.cluster import Cursor, EventPage, EventRow, Life
 from broker.errors import Evicted, StoreUnavailable
+from broker.ports.cluster_rows import Cursor, EventPage, EventRow, Life
+from broker.ports.records import Change, Topology
 from broker.store.memory_topology import Records
-from broker.topology import Change, Topology
 
 
 class MemoryEvents:

@@ -10,11 +10,11 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from broker.cluster import Life, SlotRow
 from broker.errors import Evicted, Fenced, StoreUnavailable
 from broker.message import lane_of
-from broker.peers import Fence
-from broker.slot import Slot
+from broker.ports.cluster_rows import Life, SlotRow
+from broker.ports.peer_calls import Fence
+from broker.ports.slot import Slot
 
 
 class Violation(AssertionError):

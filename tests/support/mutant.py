@@ -14,8 +14,8 @@ from typing import Any
 import broker.node
 from broker.__main__ import main
 from broker.message import PENDING, Message, StorageQueue
-from broker.ports import Batch, Registration
-from broker.slot import Slot
+from broker.ports.slot import Slot
+from broker.ports.store import Batch, Registration
 
 
 class Mutant:

@@ -25,7 +25,7 @@ from broker.config.configuration import Configuration
 from broker.coordination.feed import Feed
 from broker.life import NodeLife
 from broker.message import Message, MessageIdGenerator
-from broker.ports import Batch, Store
+from broker.ports.store import Batch, Store
 from broker.queue import Queue, QueueLimits
 from broker.store.journal import Journal, JournalLimits
 from broker.store.patience import Patience, PatientStore

@@ -9,19 +9,19 @@ from functools import partial
 from itertools import count
 from typing import Any
 
-from broker.cluster import Life
 from broker.codec.field_table import EMPTY_TABLE, FieldTable
 from broker.comparison import topology_hash
 from broker.coordination.slots import LocalSlotCoordinator
 from broker.coordination.synchronizer import Synchronizer
 from broker.declarations import ExchangeDeclaration, QueueDeclaration
 from broker.message import Message
-from broker.peers import Caller
+from broker.ports.cluster_rows import Life
+from broker.ports.peer_calls import Caller
+from broker.ports.records import VirtualHostCreated, VirtualHostDeleted
+from broker.ports.slot import Slot
 from broker.queue import Queue
-from broker.slot import Slot
 from broker.snapshot import snapshot
 from broker.store.patience import Patience
-from broker.topology import VirtualHostCreated, VirtualHostDeleted
 from broker.vhost import VirtualHost
 from tests.support.clock import FakeClock
 from tests.support.memory_events import MemoryEvents

@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from broker.cluster import Life
 from broker.coordination.traces import remove_traces
 from broker.errors import AccessRefused, NotFound, PreconditionFailed
-from broker.topology import SubscriptionRecord
+from broker.ports.cluster_rows import Life
+from broker.ports.records import SubscriptionRecord
 from tests.support.topology_node import Company, OneConsumer, TopologyNode
 
 

@@ -13,8 +13,7 @@ from broker.coordination.slots import LocalSlotCoordinator
 from broker.declarations import ExchangeDeclaration, QueueDeclaration
 from broker.errors import AccessRefused, NotFound, ResourceLocked, StoreUnavailable
 from broker.message import Message
-from broker.queue import Queue
-from broker.topology import (
+from broker.ports.records import (
     BindingRecord,
     ExchangeDeclared,
     ExchangeDeleted,
@@ -24,6 +23,7 @@ from broker.topology import (
     QueueRecord,
     Topology,
 )
+from broker.queue import Queue
 from broker.vhost import PREDECLARED, VirtualHost
 from tests.support.harness import Harness
 from tests.support.stage import Turns, drive

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from broker.message import TRANSIENT, Message
-from broker.ports import Batch
-from broker.slot import Slot
+from broker.ports.slot import Slot
+from broker.ports.store import Batch
 from broker.store.rows import MAX_CONTENT_CHUNK_SIZE, metadata_of, name_large_content
 
 InlineRow: TypeAlias = tuple[int, int, int, bytes, bytes]

@@ -23,7 +23,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
-from broker.cluster import (
+from broker.errors import StoreError
+from broker.ports.cluster_rows import (
     Beat,
     ChangeType,
     Claim,
@@ -37,8 +38,7 @@ from broker.cluster import (
     Renew,
     Resign,
 )
-from broker.errors import StoreError
-from broker.peers import Fence
+from broker.ports.peer_calls import Fence
 from broker.store.sql.fencing import DEAD, STOPPED, end_life
 from broker.store.sql.schema import FENCE, LEASE, MEMBERSHIP, NODE_HEARTBEAT
 

@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 
 from sqlalchemy import Connection
 
-from broker.cluster import Beat, Claim, Lease, Leave, MembershipChange, NodeRow, Register, Renew, Resign
+from broker.ports.cluster_rows import Beat, Claim, Lease, Leave, MembershipChange, NodeRow, Register, Renew, Resign
 from broker.store.sql import cluster
 
 T = TypeVar("T")

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
 
-from broker.cluster import Life, SlotRow
-from broker.peers import Fence
-from broker.slot import Slot
+from broker.ports.cluster_rows import Life, SlotRow
+from broker.ports.peer_calls import Fence
+from broker.ports.slot import Slot
 from broker.store.sql.batch import Rows
 from broker.store.sql.engine import Driver
 

@@ -12,13 +12,13 @@ from typing import Final
 from sqlalchemy import Connection, delete, func, insert, select, true, update
 from sqlalchemy.exc import IntegrityError
 
-from broker.cluster import Cursor, EventPage, EventRow, Life
 from broker.errors import StoreError
+from broker.ports.cluster_rows import Cursor, EventPage, EventRow, Life
+from broker.ports.records import Change, Topology
 from broker.store.sql import topology
 from broker.store.sql.cluster import now_ms
 from broker.store.sql.fencing import check_life
 from broker.store.sql.schema import EVENT, EVENT_CURSOR, EVENT_HEAD, NODE
-from broker.topology import Change, Topology
 
 _ANCHOR: Final = 1
 _E: Final = EVENT.c

@@ -10,9 +10,9 @@ from typing import Final
 
 from sqlalchemy import Connection, select, update
 
-from broker.cluster import Life, NodeState
 from broker.errors import Evicted, Fenced, StoreError
-from broker.peers import Fence
+from broker.ports.cluster_rows import Life, NodeState
+from broker.ports.peer_calls import Fence
 from broker.store.sql.schema import FENCE, NODE, NODE_HEARTBEAT
 
 DEAD: Final = "dead"

@@ -11,9 +11,9 @@ from typing import Final
 
 from sqlalchemy import Connection, select, update
 
-from broker.cluster import Life, NodeState
 from broker.errors import StoreError
-from broker.ports import Registration
+from broker.ports.cluster_rows import Life, NodeState
+from broker.ports.store import Registration
 from broker.store.sql.events import lock_head
 from broker.store.sql.fencing import DEAD, RUNNING, STOPPED, evicted
 from broker.store.sql.messages import delete_transient_messages

@@ -10,8 +10,8 @@ from itertools import islice
 
 from sqlalchemy import ColumnElement, Connection, delete, exists, func, literal_column, select, update
 
-from broker.cluster import SlotRow
-from broker.slot import Slot
+from broker.ports.cluster_rows import SlotRow
+from broker.ports.slot import Slot
 from broker.store.rows import add_to_backlog
 from broker.store.sql.schema import CONTENT, METADATA
 

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Final
 
-from broker.cluster import Life, SlotRow
-from broker.peers import Fence
-from broker.slot import Slot
+from broker.ports.cluster_rows import Life, SlotRow
+from broker.ports.peer_calls import Fence
+from broker.ports.slot import Slot
 from broker.store.sql.batch import Rows
 from broker.store.sql.dialect import SMALL_BODY, Marker
 

@@ -11,7 +11,7 @@ from typing import Final
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from broker.errors import StoreError
-from broker.ports import Registration
+from broker.ports.store import Registration
 from broker.store.sql.fencing import DEAD, RUNNING, STOPPED
 from broker.store.sql.messages import delete_transient_messages
 from broker.store.sql.schema import LAST_PUBLISHED_ID, METADATA, NODE, SEQUENCE, SLOT, STORE_STATUS

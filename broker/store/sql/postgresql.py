@@ -13,12 +13,12 @@ from typing import Any, Final
 import asyncpg
 import structlog
 
-from broker.cluster import Life, SlotRow
 from broker.config.connection_options import ConnectionOptions
 from broker.config.store_url import StoreUrl
 from broker.errors import StoreUnavailable
-from broker.peers import Fence
-from broker.slot import Slot
+from broker.ports.cluster_rows import Life, SlotRow
+from broker.ports.peer_calls import Fence
+from broker.ports.slot import Slot
 from broker.store.sql.batch import Rows, joined_contents
 from broker.store.sql.dialect import SMALL_BODY, IndexRow, Marker
 from broker.store.sql.engine import Failure, keep_alive

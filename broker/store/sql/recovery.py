@@ -21,8 +21,8 @@ from sqlalchemy import (
     update,
 )
 
-from broker.peers import Fence
-from broker.slot import Slot
+from broker.ports.peer_calls import Fence
+from broker.ports.slot import Slot
 from broker.store.rows import add_to_backlog
 from broker.store.sql.fencing import DEAD, RECOVERED, RUNNING, STOPPED, check_fence, pass_fence
 from broker.store.sql.messages import in_lane

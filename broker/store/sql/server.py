@@ -17,12 +17,13 @@ from typing import Any, Final, TypeVar
 import structlog
 from sqlalchemy import Connection
 
-from broker.cluster import Life, SlotRow
 from broker.errors import BrokerError, StoreError, StoreLocked, StoreUnavailable
 from broker.message import STORED, TRANSIENT, Message, StorageQueue
-from broker.peers import Fence
-from broker.ports import Batch, Registration
-from broker.slot import Slot
+from broker.ports.cluster_rows import Life, SlotRow
+from broker.ports.peer_calls import Fence
+from broker.ports.records import Change, QueueDeleted, Topology, VirtualHostDeleted
+from broker.ports.slot import Slot
+from broker.ports.store import Batch, Registration
 from broker.store.rows import message_of
 from broker.store.sql import cluster, migrate, nodes, topology
 from broker.store.sql import messages as message_rows
@@ -33,7 +34,6 @@ from broker.store.sql.engine import Engine, Failure, PoolLimits
 from broker.store.sql.fencing import evicted
 from broker.store.sql.own_connection import OwnConnection
 from broker.store.sql.shared_store import SqlEventStore, SqlMemberStore, SqlSlotStore
-from broker.topology import Change, QueueDeleted, Topology, VirtualHostDeleted
 
 T = TypeVar("T")
 

@@ -12,13 +12,13 @@ from typing import Protocol, TypeAlias, TypeVar
 
 from sqlalchemy import Connection
 
-from broker.cluster import Cursor, EventPage, Life, SlotRow
-from broker.peers import Fence
-from broker.ports import Registration
-from broker.slot import Slot
+from broker.ports.cluster_rows import Cursor, EventPage, Life, SlotRow
+from broker.ports.peer_calls import Fence
+from broker.ports.records import Change, QueueDeleted, Topology, VirtualHostDeleted
+from broker.ports.slot import Slot
+from broker.ports.store import Registration
 from broker.store.sql import cluster, events, fencing, members, recovery, slots
 from broker.store.sql.cluster_store import Run
-from broker.topology import Change, QueueDeleted, Topology, VirtualHostDeleted
 
 T = TypeVar("T")
 

@@ -12,9 +12,9 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Select, delete, insert, select, tuple_, update
 
-from broker.cluster import Life, SlotRow, row_of
-from broker.peers import Fence
-from broker.slot import Slot
+from broker.ports.cluster_rows import Life, SlotRow, row_of
+from broker.ports.peer_calls import Fence
+from broker.ports.slot import Slot
 from broker.store.slot_ranges import check_apart, check_lane, is_within, new_pieces
 from broker.store.sql.fencing import check_life, lane_of, pass_fence
 from broker.store.sql.messages import count_slot_messages, delete_slot_messages

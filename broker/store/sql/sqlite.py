@@ -19,11 +19,12 @@ import structlog
 from sqlalchemy import Connection, Engine, StaticPool, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
-from broker.cluster import Life
 from broker.errors import StoreError, StoreFull, StoreUnavailable
 from broker.message import TRANSIENT, Message, StorageQueue
-from broker.ports import Batch, Registration
-from broker.slot import Slot
+from broker.ports.cluster_rows import Life
+from broker.ports.records import BindingRemoved, Change, ExchangeDeleted, QueueDeleted, Topology, VirtualHostDeleted
+from broker.ports.slot import Slot
+from broker.ports.store import Batch, Registration
 from broker.store.rows import name_large_content
 from broker.store.sql import migrate, nodes, sqlite_read, sqlite_safety, sqlite_write, topology
 from broker.store.sql.ballast import NO_ROOM, Ballast
@@ -33,7 +34,6 @@ from broker.store.sql.fencing import check_life
 from broker.store.sql.lock import FileLock
 from broker.store.sql.shared_store import SqlEventStore, SqlMemberStore, SqlSlotStore
 from broker.store.sql.worker import Worker
-from broker.topology import BindingRemoved, Change, ExchangeDeleted, QueueDeleted, Topology, VirtualHostDeleted
 
 _log = structlog.get_logger(__name__)
 

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeAlias
 import structlog
 
 from broker.message import STORED, TRANSIENT, Message, StorageQueue
-from broker.slot import Slot
+from broker.ports.slot import Slot
 from broker.store.rows import add_to_backlog, message_of
 from broker.store.sql.content_files import ContentLost, Place
 

@@ -20,8 +20,8 @@ from itertools import accumulate
 from typing import Any, Final
 
 from broker.message import Message
-from broker.ports import Batch
-from broker.slot import Slot
+from broker.ports.slot import Slot
+from broker.ports.store import Batch
 from broker.store.rows import MAX_CONTENT_CHUNK_SIZE, metadata_of
 from broker.store.sql.content_files import ContentFiles
 

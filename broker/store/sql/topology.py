@@ -11,9 +11,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Table, delete, insert, or_, select
 
-from broker.store.sql.messages import delete_queue_messages
-from broker.store.sql.schema import BINDING, EXCHANGE, QUEUE, SLOT, SUBSCRIPTION, VIRTUAL_HOST
-from broker.topology import (
+from broker.ports.records import (
     BindingAdded,
     BindingRecord,
     BindingRemoved,
@@ -31,6 +29,8 @@ from broker.topology import (
     VirtualHostCreated,
     VirtualHostDeleted,
 )
+from broker.store.sql.messages import delete_queue_messages
+from broker.store.sql.schema import BINDING, EXCHANGE, QUEUE, SLOT, SUBSCRIPTION, VIRTUAL_HOST
 
 
 def load(connection: Connection) -> Topology:

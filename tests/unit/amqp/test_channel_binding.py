@@ -30,8 +30,8 @@ from broker.codec.methods import (
 )
 from broker.codec.properties import BasicProperties
 from broker.errors import StoreUnavailable
+from broker.ports.records import BindingRecord
 from broker.queue import QueueLimits
-from broker.topology import BindingRecord
 from tests.support.harness import Client, Harness
 from tests.support.stage import drive
 

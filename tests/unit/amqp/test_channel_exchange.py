@@ -27,7 +27,7 @@ from broker.codec.methods import (
     QueueUnbind,
 )
 from broker.errors import StoreUnavailable
-from broker.topology import BindingRecord, ExchangeRecord
+from broker.ports.records import BindingRecord, ExchangeRecord
 from tests.support.harness import Client, Harness
 from tests.support.stage import drive
 

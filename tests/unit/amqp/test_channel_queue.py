@@ -31,7 +31,7 @@ from broker.codec.methods import (
     QueueUnbindOk,
 )
 from broker.errors import StoreUnavailable
-from broker.topology import QueueRecord
+from broker.ports.records import QueueRecord
 from tests.support.harness import Client, Harness
 from tests.support.stage import drive
 

@@ -7,7 +7,6 @@ from functools import partial
 
 import pytest
 
-from broker.cluster import Life
 from broker.codec.field_table import EMPTY_TABLE, FieldTable
 from broker.codec.methods import (
     BasicCancel,
@@ -27,8 +26,9 @@ from broker.codec.methods import (
     QueuePurgeOk,
 )
 from broker.coordination.slots import LocalSlotCoordinator
+from broker.ports.cluster_rows import Life
+from broker.ports.records import Change, QueueDeleted, SubscriptionAdded, SubscriptionRecord, SubscriptionRemoved
 from broker.queue import Queue
-from broker.topology import Change, QueueDeleted, SubscriptionAdded, SubscriptionRecord, SubscriptionRemoved
 from broker.vhost import VirtualHost
 from tests.support.harness import Client, Harness
 from tests.support.stage import Gate, Turns

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from broker.cluster import Life
-from broker.peers import Fence
+from broker.ports.cluster_rows import Life
+from broker.ports.peer_calls import Fence
 
 
 class FakeAgent:

@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from broker.cluster import Life
-from broker.cluster_ports import SlotService
 from broker.coordination.slot_manager import SlotManager
-from broker.peers import Caller, Demand, Fence, NotCoordinator, QueueName, Supply, Unavailable
-from broker.slot import Slot
+from broker.ports.cluster import SlotService
+from broker.ports.cluster_rows import Life
+from broker.ports.peer_calls import Caller, Demand, Fence, NotCoordinator, QueueName, Supply, Unavailable
+from broker.ports.slot import Slot
 from tests.support.memory_slots import MemorySlots, message_id
 from tests.support.virtual_loop import VirtualLoop
 

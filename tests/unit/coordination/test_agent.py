@@ -10,10 +10,10 @@ from math import inf
 import pytest
 from structlog.testing import capture_logs
 
-from broker.cluster import Lease, Life, NodeRow, NodeState
 from broker.coordination.registration import DuplicateNodeId
 from broker.errors import Evicted, StoreError
-from broker.peers import Fence
+from broker.ports.cluster_rows import Lease, Life, NodeRow, NodeState
+from broker.ports.peer_calls import Fence
 from tests.support.agents import agents
 from tests.support.virtual_loop import pause, run
 

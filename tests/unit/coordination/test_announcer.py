@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from structlog.testing import capture_logs
 
-from broker.cluster import NodeRow, NodeState
 from broker.coordination.announcer import Announcer
 from broker.coordination.membership import MemberJoined, MemberLeft
-from broker.peers import Fence
+from broker.ports.cluster_rows import NodeRow, NodeState
+from broker.ports.peer_calls import Fence
 from tests.support.agents import Recorder
 
 B = NodeRow("b", "b-2", 2, 0, NodeState.UP, "10.0.0.2", 7611)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from broker.cluster import Life, SlotRow
 from broker.coordination.assignment import Assignment
-from broker.peers import Demand, QueueName
+from broker.ports.cluster_rows import Life, SlotRow
+from broker.ports.peer_calls import Demand, QueueName
 
 ORDERS = QueueName("orders", 1)
 LETTERS = QueueName("letters", 2)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from broker.coordination.carving import carve, close
 from broker.message import STORED, TRANSIENT, Message
-from broker.slot import Slot
+from broker.ports.slot import Slot
 
 KIND = Slot(7, 3, 0, 0, 0)
 

@@ -9,7 +9,7 @@ from typing import Any
 from broker.coordination.counts import Counts
 from broker.coordination.slots import LocalSlotCoordinator
 from broker.message import STORED, Message
-from broker.peers import Caller, QueueCount, Unavailable
+from broker.ports.peer_calls import Caller, QueueCount, Unavailable
 from broker.queue import Queue
 from tests.support.stage import drive
 from tests.support.virtual_loop import in_virtual_time

@@ -6,8 +6,8 @@ from math import inf
 
 import pytest
 
-from broker.cluster import Claim, Lease, Renew, Resign
 from broker.coordination.election import Election, ReadLease, Role
+from broker.ports.cluster_rows import Claim, Lease, Renew, Resign
 
 RELEASED = Lease(4, 9, "old", None)
 HELD = Lease(4, 9, "old", "other")

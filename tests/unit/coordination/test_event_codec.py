@@ -6,7 +6,7 @@ import pytest
 
 from broker.coordination.event_codec import decode, encode
 from broker.errors import StoreError
-from broker.topology import (
+from broker.ports.records import (
     BindingAdded,
     BindingRecord,
     BindingRemoved,

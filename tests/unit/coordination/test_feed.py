@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from broker.coordination.feed import Feed
 from broker.coordination.slots import LocalSlotCoordinator
 from broker.message import STORED, TRANSIENT, Message
-from broker.ports import StorageQueue
+from broker.ports.slot import Slot
+from broker.ports.store import StorageQueue
 from broker.queue import Queue, QueueLimits
-from broker.slot import Slot
 
 QUEUE_ID = 7
 

@@ -13,15 +13,15 @@ from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
 from broker.clock import Clock
-from broker.cluster import Life, NodeRow, NodeState, SlotRow
 from broker.coordination.feed import Feed
 from broker.coordination.giving import Giver, Portion
 from broker.coordination.holdings import Holdings, slot_of
 from broker.coordination.slots import LocalSlotCoordinator
 from broker.message import PENDING, STORED, TRANSIENT, WRITING, Message, MessageIdGenerator, body_tails, lane_of
-from broker.peers import Fence
+from broker.ports.cluster_rows import Life, NodeRow, NodeState, SlotRow
+from broker.ports.peer_calls import Fence
+from broker.ports.slot import Slot
 from broker.queue import Queue, QueueLimits
-from broker.slot import Slot
 from broker.store.memory import MemoryState, MemoryStore
 from tests.support.clock import FakeClock
 from tests.support.fake_journal import FakeJournal

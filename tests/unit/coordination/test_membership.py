@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from math import inf
 
-from broker.cluster import NodeRow, NodeState
 from broker.coordination.membership import MemberJoined, MemberLeft, Membership
+from broker.ports.cluster_rows import NodeRow, NodeState
 
 ONE = NodeRow("one", "a", 1, 7, NodeState.UP, "10.0.0.1", 5672)
 TWO = NodeRow("two", "b", 1, 3, NodeState.UP, "10.0.0.2", 5673)

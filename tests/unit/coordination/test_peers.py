@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from broker.cluster import NodeRow, NodeState
 from broker.coordination.peers import Peers
-from broker.peers import Caller, Demand, Fence, Identity, NotCoordinator, PeerUnreachable, QueueName, Supply
-from broker.slot import Slot
+from broker.ports.cluster_rows import NodeRow, NodeState
+from broker.ports.peer_calls import Caller, Demand, Fence, Identity, NotCoordinator, PeerUnreachable, QueueName, Supply
+from broker.ports.slot import Slot
 from tests.support.clock import FakeClock
 from tests.unit.coordination.fake_agent import FakeAgent
 from tests.unit.thrift.memory_service import MemorySlotService

@@ -7,8 +7,8 @@ from math import inf
 
 import pytest
 
-from broker.cluster import Beat, Leave, NodeRow, NodeState, Register
 from broker.coordination.registration import DuplicateNodeId, ReadOwnRow, Registration
+from broker.ports.cluster_rows import Beat, Leave, NodeRow, NodeState, Register
 
 DEAD = NodeRow("me", "old", 4, 9, NodeState.DEAD, "10.0.0.9", 5672)
 ALIVE = replace(DEAD, state=NodeState.UP)

@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from broker.cluster_ports import SlotService
 from broker.coordination.services import Duties, NodeServices
 from broker.errors import Evicted
-from broker.peers import (
+from broker.ports.cluster import SlotService
+from broker.ports.peer_calls import (
     Caller,
     Demand,
     Fence,
@@ -22,7 +22,7 @@ from broker.peers import (
     Supply,
     Unavailable,
 )
-from broker.slot import Slot
+from broker.ports.slot import Slot
 from tests.unit.coordination.fake_agent import FakeAgent
 from tests.unit.thrift.memory_service import MemorySlotService
 

@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from broker.cluster import Life
 from broker.coordination.giving import Giver
 from broker.coordination.polling import Polling
 from broker.coordination.sharing import Sharing
 from broker.message import Message
-from broker.peers import Caller, Demand, Fence, Grant, QueueName, Supply, Unavailable
-from broker.ports import Journal
+from broker.ports.cluster_rows import Life
+from broker.ports.peer_calls import Caller, Demand, Fence, Grant, QueueName, Supply, Unavailable
+from broker.ports.slot import Slot
+from broker.ports.store import Journal
 from broker.queue import QueueLimits
-from broker.slot import Slot
 from broker.store.memory import MemoryState
 from tests.support.clock import FakeClock
 from tests.support.virtual_loop import VirtualLoop, in_virtual_time

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from broker.peers import (
+from broker.ports.peer_calls import (
     Caller,
     Demand,
     Fence,
@@ -17,7 +17,7 @@ from broker.peers import (
     Supply,
     Unavailable,
 )
-from broker.slot import Slot
+from broker.ports.slot import Slot
 from tests.support.virtual_loop import in_virtual_time
 from tests.unit.coordination.slot_bench import ALICE, BOB, FENCE, ORDERS, Bench, caller, outcome, serving
 

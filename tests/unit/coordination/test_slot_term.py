@@ -6,14 +6,14 @@ import asyncio
 
 import pytest
 
-from broker.peers import (
+from broker.ports.peer_calls import (
     Fence,
     Grant,
     NotCoordinator,
     PeerUnreachable,
     Supply,
 )
-from broker.slot import Slot
+from broker.ports.slot import Slot
 from tests.support.virtual_loop import in_virtual_time
 from tests.unit.coordination.slot_bench import ALICE, BOB, FENCE, ORDERS, caller, outcome, serving
 

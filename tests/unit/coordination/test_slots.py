@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from broker.coordination.slots import LocalSlotCoordinator
-from broker.slot import Slot
+from broker.ports.slot import Slot
 
 
 def slot(queue_id: int, start: int, count: int) -> Slot:

@@ -7,10 +7,10 @@ import asyncio
 import pytest
 
 from broker.applying import RemoteOwner
-from broker.cluster import Life
 from broker.errors import Evicted, NotFound, PreconditionFailed, ResourceLocked
-from broker.peers import Unavailable
-from broker.topology import QueueDeclared, QueueRecord, VirtualHostCreated, VirtualHostDeleted
+from broker.ports.cluster_rows import Life
+from broker.ports.peer_calls import Unavailable
+from broker.ports.records import QueueDeclared, QueueRecord, VirtualHostCreated, VirtualHostDeleted
 from tests.support.topology_node import Company, TopologyNode
 
 

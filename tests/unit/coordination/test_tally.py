@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from broker.cluster import Life
 from broker.coordination.tally import Tally
-from broker.peers import QueueCount
+from broker.ports.cluster_rows import Life
+from broker.ports.peer_calls import QueueCount
 
 ALICE = Life("alice", "a")
 BOB = Life("bob", "b")

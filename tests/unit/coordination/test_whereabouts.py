@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from math import inf
 
-from broker.cluster import Lease
 from broker.coordination.whereabouts import Whereabouts
-from broker.peers import Fence
+from broker.ports.cluster_rows import Lease
+from broker.ports.peer_calls import Fence
 
 ADDRESS = ("10.0.0.2", 7611, Fence(7, "t"))
 

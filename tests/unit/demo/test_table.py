@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from broker.cluster import Lease, Life, NodeRow, NodeState, SlotRow
 from broker.demo.client import Seen
 from broker.demo.table import HEADER, Shown, Stored, lines
+from broker.ports.cluster_rows import Lease, Life, NodeRow, NodeState, SlotRow
 
 LEASE = Lease(3, 17, "term", "demo-1")
 ROWS = [

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from broker.errors import StoreError
 from broker.message import PENDING, Message, body_tails
-from broker.ports import Batch
+from broker.ports.store import Batch
 from broker.store.journal import Journal, JournalLimits
 
 

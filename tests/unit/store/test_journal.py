@@ -8,7 +8,7 @@ import pytest
 
 from broker.errors import StoreError, StoreFull, StoreUnavailable
 from broker.message import SETTLED, STORED, TRANSIENT, WRITING, WRITING_SETTLED
-from broker.slot import Slot
+from broker.ports.slot import Slot
 from broker.store.journal import HIGH_WATER_AHEAD, Journal, JournalLimits
 from tests.unit.store.journal_bench import Gate, bench, message, turn, under_way
 

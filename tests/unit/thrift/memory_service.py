@@ -9,8 +9,8 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 
-from broker.peers import Caller, Demand, Fence, Grant, Identity, QueueCount, QueueName, Supply
-from broker.slot import Slot
+from broker.ports.peer_calls import Caller, Demand, Fence, Grant, Identity, QueueCount, QueueName, Supply
+from broker.ports.slot import Slot
 
 
 class MemorySlotService:

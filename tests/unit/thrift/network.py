@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from broker.cluster_ports import SlotService
+from broker.ports.cluster import SlotService
 from broker.thrift.client import SlotClient
 from broker.thrift.secret import SharedSecret
 from broker.thrift.server import ThriftServer

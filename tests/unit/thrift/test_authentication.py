@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from structlog.testing import capture_logs
 
-from broker.peers import Caller, QueueName, Unauthorized
-from broker.slot import Slot
+from broker.ports.peer_calls import Caller, QueueName, Unauthorized
+from broker.ports.slot import Slot
 from broker.thrift import convert, idl
 from broker.thrift.secret import SharedSecret
 from broker.thrift.wire import CALL, MessageReader

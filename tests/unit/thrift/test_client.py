@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from broker.peers import Caller, Hint, Identity, NotCoordinator, QueueName
-from broker.slot import Slot
+from broker.ports.peer_calls import Caller, Hint, Identity, NotCoordinator, QueueName
+from broker.ports.slot import Slot
 from tests.unit.thrift.memory_service import MemorySlotService
 from tests.unit.thrift.network import HOST, calling, serving
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from broker.errors import CoordinationError
-from broker.peers import (
+from broker.ports.peer_calls import (
     Caller,
     Demand,
     Fence,
@@ -19,7 +19,7 @@ from broker.peers import (
     Unauthorized,
     Unavailable,
 )
-from broker.slot import Slot
+from broker.ports.slot import Slot
 from broker.thrift import convert, idl
 from broker.thrift.wire import REPLY, MessageReader
 

@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from broker.errors import StoreUnavailable
-from broker.peers import Caller, Demand, NotCoordinator, QueueName, Supply, Unavailable
+from broker.ports.peer_calls import Caller, Demand, NotCoordinator, QueueName, Supply, Unavailable
 from broker.thrift import idl
 from broker.thrift.handlers import ADMITTING, HANDLERS
 from tests.unit.thrift.memory_service import MemorySlotService

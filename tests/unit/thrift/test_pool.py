@@ -8,8 +8,8 @@ from collections.abc import Awaitable
 
 import pytest
 
-from broker.peers import Caller, Demand, Fence, Identity, PeerUnreachable, QueueName, Unavailable
-from broker.slot import Slot
+from broker.ports.peer_calls import Caller, Demand, Fence, Identity, PeerUnreachable, QueueName, Unavailable
+from broker.ports.slot import Slot
 from broker.thrift.server import ThriftServer
 from tests.support.clock import FakeClock
 from tests.support.ports import quiet_port

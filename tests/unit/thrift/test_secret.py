@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker.peers import Unauthorized
+from broker.ports.peer_calls import Unauthorized
 from broker.thrift.secret import Admission, SharedSecret, check_server, new_nonce
 
 SECRET = SharedSecret("0123456789abcdef")

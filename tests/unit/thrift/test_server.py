@@ -10,8 +10,8 @@ import uvloop
 from structlog.testing import capture_logs
 
 from broker.errors import ConfigError
-from broker.peers import Caller, QueueName
-from broker.slot import Slot
+from broker.ports.peer_calls import Caller, QueueName
+from broker.ports.slot import Slot
 from broker.thrift.server import ThriftServer
 from tests.unit.thrift.memory_service import MemorySlotService
 from tests.unit.thrift.network import HOST, calling, raw_peer, serving

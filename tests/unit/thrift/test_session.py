@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
-from broker.peers import Caller, Demand, Identity, QueueName
+from broker.ports.peer_calls import Caller, Demand, Identity, QueueName
 from tests.unit.thrift.memory_service import MemorySlotService
 from tests.unit.thrift.network import calling, raw_peer, serving
 from tests.unit.thrift.octets import (

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from broker.errors import StoreFull, StoreUnavailable
-from broker.ports import Batch
-from broker.slot import Slot
+from broker.ports.records import QueueDeleted, VirtualHostCreated
+from broker.ports.slot import Slot
+from broker.ports.store import Batch
 from broker.store.sql.ballast import SIZE, Ballast
 from broker.store.sql.content_files import ContentFiles
 from broker.store.sql.sqlite import SqliteStore
-from broker.topology import QueueDeleted, VirtualHostCreated
 from tests.contract.harness import LATEST, ORDERS, message
 
 MIB = 1 << 20

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, StaticPool, create_engine, delete, func, select, text, update
 
-from broker.cluster import Beat, Claim, Lease, NodeRow, NodeState, Register, Renew, Resign
 from broker.errors import StoreError
+from broker.ports.cluster_rows import Beat, Claim, Lease, NodeRow, NodeState, Register, Renew, Resign
 from broker.store.sql import cluster, migrate
 from broker.store.sql.schema import FENCE, LEASE, MEMBERSHIP, NODE_HEARTBEAT
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from broker.slot import Slot
+from broker.ports.slot import Slot
 from broker.store.sql.batch import Rows
 from broker.store.sql.dialect import Marker
 from broker.store.sql.mysql_statements import delete_orphans, in_slot, packets, page, parts

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from broker.errors import ConfigError, StoreError, StoreLocked, StoreUnavailable
-from broker.ports import Batch
-from broker.slot import Slot
+from broker.ports.slot import Slot
+from broker.ports.store import Batch
 from broker.store.sql.sqlite import SqliteStore
 from tests.contract.harness import LATEST, ORDERS, message
 
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[4]
 WRITE_AND_WAIT = """
 import asyncio, sys
 from pathlib import Path
-from broker.ports import Batch
+from broker.ports.store import Batch
 from broker.store.sql.sqlite import SqliteStore
 from tests.contract.harness import message
 

@@ -15,13 +15,13 @@ from structlog.testing import capture_logs
 
 from broker.errors import StoreError, StoreUnavailable
 from broker.message import Message
-from broker.ports import Batch
-from broker.slot import Slot
+from broker.ports.records import QueueDeclared, QueueDeleted, QueueRecord, VirtualHostCreated
+from broker.ports.slot import Slot
+from broker.ports.store import Batch
 from broker.store.sql import sqlite_read
 from broker.store.sql.content_files import ContentFiles, Place
 from broker.store.sql.sqlite import SqliteStore
 from broker.store.sql.sqlite_write import _transaction_with_files
-from broker.topology import QueueDeclared, QueueDeleted, QueueRecord, VirtualHostCreated
 from tests.contract.harness import LATEST, ORDERS, Queue, message
 
 LARGE = b"x" * 200_000

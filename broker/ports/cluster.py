@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from broker.cluster import (
+from broker.ports.cluster_rows import (
     Beat,
     Claim,
     Cursor,
@@ -24,10 +24,10 @@ from broker.cluster import (
     Resign,
     SlotRow,
 )
-from broker.peers import Caller, Demand, Fence, Grant, Identity, QueueCount, QueueName, Supply
-from broker.ports import Registration
-from broker.slot import Slot
-from broker.topology import Change, Topology
+from broker.ports.peer_calls import Caller, Demand, Fence, Grant, Identity, QueueCount, QueueName, Supply
+from broker.ports.records import Change, Topology
+from broker.ports.slot import Slot
+from broker.ports.store import Registration
 
 
 class ClusterStore(Protocol):

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from broker.message import Message, StorageQueue
-from broker.slot import Slot
-from broker.topology import Change, Topology
+from broker.ports.records import Change, Topology
+from broker.ports.slot import Slot
 
 
 @dataclass(frozen=True, slots=True)

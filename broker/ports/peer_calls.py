@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from broker.errors import CoordinationError
-from broker.slot import Slot
+from broker.ports.slot import Slot
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from broker.slot import Slot
+from broker.ports.slot import Slot
 
 
 @dataclass(frozen=True, slots=True)
