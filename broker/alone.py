@@ -13,9 +13,9 @@ from broker.message import STORED
 from broker.ports.records import Topology
 from broker.ports.slot import Slot
 from broker.ports.store import Registration
-from broker.queue import Queue
-from broker.recording import Recorder
+from broker.queue.queue import Queue
 from broker.store.patience import Patience, PatientStore
+from broker.topology.recorder import Recorder
 
 
 class Alone:

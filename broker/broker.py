@@ -13,8 +13,8 @@ from typing import Final, Protocol
 from broker.errors import NotAllowed
 from broker.message import MessageIdGenerator
 from broker.ports.store import Journal
-from broker.queue import Queue
-from broker.vhost import VirtualHost
+from broker.queue.queue import Queue
+from broker.topology.vhost import VirtualHost
 
 PRODUCT: Final = "Cordillera"
 

@@ -27,22 +27,22 @@ from broker.broker import Broker, Confirmable, Limits
 from broker.clock import Clock
 from broker.codec.field_table import EMPTY_TABLE, FieldTable
 from broker.config.configuration import Configuration
-from broker.coordination.feed import Feed
-from broker.coordination.slots import LocalSlotCoordinator
 from broker.errors import StoreUnavailable
 from broker.message import Message, MessageIdGenerator
 from broker.ports.cluster_rows import Life
 from broker.ports.records import Topology, VirtualHostCreated
 from broker.ports.slot import Slot
 from broker.ports.store import Registration
-from broker.queue import Queue, QueueLimits, Sharing
-from broker.recording import Recorder, TopologyMoved
+from broker.queue.queue import Queue, QueueLimits, Sharing
+from broker.queue.slot_list import LocalSlotCoordinator
+from broker.queue.slot_reader import Feed
 from broker.server import AmqpServer
 from broker.store.health import StoreHealth
 from broker.store.journal import Journal
 from broker.store.patience import ClientTurns, PatientStore
 from broker.store.queue_ids import QueueIds
-from broker.vhost import VirtualHost
+from broker.topology.recorder import Recorder, TopologyMoved
+from broker.topology.vhost import VirtualHost
 
 _log = structlog.get_logger(__name__)
 

@@ -37,13 +37,13 @@ from broker.ports.peer_calls import Fence, QueueName
 from broker.ports.records import Topology, VirtualHostCreated, VirtualHostDeleted
 from broker.ports.slot import Slot
 from broker.ports.store import Registration
-from broker.queue import Queue
-from broker.recording import Recorder
+from broker.queue.queue import Queue
 from broker.store.patience import Patience, PatientStore
 from broker.store.sql.server import ServerStore
 from broker.thrift.secret import SharedSecret
 from broker.thrift.server import ThriftServer
-from broker.vhost import VirtualHost
+from broker.topology.recorder import Recorder
+from broker.topology.vhost import VirtualHost
 
 _log = structlog.get_logger(__name__)
 

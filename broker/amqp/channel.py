@@ -33,8 +33,8 @@ from broker.errors import (
     UnexpectedFrame,
 )
 from broker.message import TRANSIENT, Message
-from broker.queue import Queue
-from broker.vhost import VirtualHost
+from broker.queue.queue import Queue
+from broker.topology.vhost import VirtualHost
 
 if TYPE_CHECKING:
     from broker.amqp.connection import Connection

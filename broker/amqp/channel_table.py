@@ -12,7 +12,7 @@ from broker.amqp.channel import Channel, Waiting
 from broker.codec import methods as amqp
 from broker.codec.constants import FRAME_METHOD
 from broker.errors import ChannelFault, InternalError, NotAllowed
-from broker.vhost import VirtualHost
+from broker.topology.vhost import VirtualHost
 
 if TYPE_CHECKING:
     from broker.amqp.connection import Connection

@@ -48,8 +48,8 @@ from broker.errors import (
     UnexpectedFrame,
     clip,
 )
-from broker.queue import Queue
-from broker.vhost import VirtualHost
+from broker.queue.queue import Queue
+from broker.topology.vhost import VirtualHost
 
 _log = structlog.get_logger(__name__)
 

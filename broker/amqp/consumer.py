@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from broker.codec.constants import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_METHOD
 from broker.message import TRANSIENT, Message, body_tails
-from broker.queue import Queue
+from broker.queue.queue import Queue
 
 if TYPE_CHECKING:
     from broker.amqp.channel import Channel

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from broker.codec.constants import FRAME_BODY, FRAME_END_OCTET, FRAME_HEADER, FRAME_HEARTBEAT, FRAME_METHOD
 from broker.errors import AmqpError, FrameFault
-from broker.routing import Route
+from broker.topology.routing import Route
 
 _envelope: Final = struct.Struct(">BHI").unpack_from
 _method_head: Final = struct.Struct(">BHII").unpack_from

@@ -15,7 +15,7 @@ from broker.codec import methods as amqp
 from broker.codec.constants import FRAME_MIN_SIZE, PROTOCOL_HEADER
 from broker.codec.field_table import FieldTable
 from broker.errors import LoginRefused, NotAllowed
-from broker.vhost import VirtualHost
+from broker.topology.vhost import VirtualHost
 
 _LEGACY_HEADER: Final = b"AMQP\x01\x01\x00\x09"
 

@@ -27,9 +27,9 @@ from broker.codec.properties import (
 )
 from broker.errors import AccessRefused, NotImplementedFault, PreconditionFailed, ReplyCode
 from broker.message import COUNTER_MASK, PENDING, TRANSIENT, Message, MessageIdGenerator, tail
-from broker.queue import Queue
-from broker.routing import Route
-from broker.vhost import VirtualHost
+from broker.queue.queue import Queue
+from broker.topology.routing import Route
+from broker.topology.vhost import VirtualHost
 
 if TYPE_CHECKING:
     from broker.amqp.channel import Channel

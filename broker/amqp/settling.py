@@ -13,7 +13,7 @@ from broker.amqp.transaction import Settlement, Transaction
 from broker.amqp.unacked import Unacked
 from broker.errors import PreconditionFailed
 from broker.message import TRANSIENT, Message
-from broker.queue import Queue
+from broker.queue.queue import Queue
 
 if TYPE_CHECKING:
     from broker.amqp.channel import Channel

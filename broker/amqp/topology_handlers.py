@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from broker.codec import methods as amqp
-from broker.declarations import ExchangeDeclaration, QueueDeclaration
 from broker.ports.records import DestinationKind
+from broker.topology.declaration import ExchangeDeclaration, QueueDeclaration
 
 if TYPE_CHECKING:
     from broker.amqp.channel import Channel

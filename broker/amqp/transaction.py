@@ -10,8 +10,8 @@ from typing import TypeAlias
 
 from broker.errors import ResourceFault
 from broker.message import Message
-from broker.queue import Queue
-from broker.routing import Route
+from broker.queue.queue import Queue
+from broker.topology.routing import Route
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import structlog
 from broker.errors import CoordinationError
 from broker.ports.cluster import SlotService
 from broker.ports.peer_calls import Caller, QueueCount
-from broker.queue import Queue
+from broker.queue.queue import Queue
 
 _log = structlog.get_logger(__name__)
 

@@ -22,7 +22,7 @@ from broker.message import Message, MessageIdGenerator, lane_of
 from broker.ports.cluster import SlotStore
 from broker.ports.cluster_rows import Life, slot_of
 from broker.ports.slot import Slot
-from broker.queue import Queue
+from broker.queue.queue import Queue
 
 _log = structlog.get_logger(__name__)
 

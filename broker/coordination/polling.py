@@ -16,7 +16,7 @@ from broker.clock import Clock
 from broker.errors import CoordinationError
 from broker.ports.cluster import SlotService
 from broker.ports.peer_calls import Caller, Demand, Fence, Grant, QueueName, Supply
-from broker.queue import Queue
+from broker.queue.queue import Queue
 
 _log = structlog.get_logger(__name__)
 

@@ -22,7 +22,7 @@ from broker.ports.cluster import SlotService, SlotStore
 from broker.ports.cluster_rows import Life, SlotRow, slot_of
 from broker.ports.peer_calls import Caller, Demand, Grant
 from broker.ports.slot import Slot
-from broker.queue import Queue
+from broker.queue.queue import Queue
 
 _log = structlog.get_logger(__name__)
 

@@ -15,8 +15,6 @@ from typing import Any, Final
 
 import structlog
 
-from broker.applying import FieldTables
-from broker.comparison import changes_between, topology_hash, vhost_of
 from broker.coordination.event_codec import decode, encode
 from broker.errors import BrokerError, StoreUnavailable
 from broker.ports.cluster import EventStore, SlotService
@@ -24,10 +22,12 @@ from broker.ports.cluster_rows import Cursor, EventPage, EventRow, Life
 from broker.ports.peer_calls import Caller, Unavailable
 from broker.ports.records import Change, Topology, VirtualHostCreated, VirtualHostDeleted
 from broker.ports.slot import Slot
-from broker.recording import TopologyMoved
-from broker.snapshot import snapshot
 from broker.store.patience import Patience
-from broker.vhost import VirtualHost
+from broker.topology.apply import FieldTables
+from broker.topology.diff import changes_between, topology_hash, vhost_of
+from broker.topology.recorder import TopologyMoved
+from broker.topology.snapshot import snapshot
+from broker.topology.vhost import VirtualHost
 
 _log = structlog.get_logger(__name__)
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Iterable
 
 from broker.ports.cluster_rows import Life
-from broker.snapshot import lives_with_traces
-from broker.vhost import VirtualHost
+from broker.topology.snapshot import lives_with_traces
+from broker.topology.vhost import VirtualHost
 
 
 async def remove_traces(

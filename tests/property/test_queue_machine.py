@@ -28,7 +28,7 @@ from broker.codec import methods as amqp
 from broker.codec.method import Method
 from broker.codec.properties import BasicProperties, decode_properties
 from broker.ports.store import Store
-from broker.queue import QueueLimits
+from broker.queue.queue import QueueLimits
 from broker.store.journal import JournalLimits
 from broker.store.memory import MemoryState, MemoryStore
 from broker.store.sql.sqlite import SqliteStore

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.topic import TopicTrie
+from broker.topology.topic_trie import TopicTrie
 
 WORDS = st.sampled_from(["a", "b", "c", "", "*", "#"])
 KEYS = st.lists(WORDS, max_size=9).map(".".join)

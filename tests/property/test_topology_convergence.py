@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from broker.comparison import topology_hash
 from broker.coordination.traces import remove_traces
 from broker.errors import AccessRefused, NotFound, PreconditionFailed, ResourceLocked
 from broker.ports.cluster_rows import Life
@@ -24,7 +23,8 @@ from broker.ports.records import (
     SubscriptionRecord,
     SubscriptionRemoved,
 )
-from broker.queue import Queue
+from broker.queue.queue import Queue
+from broker.topology.diff import topology_hash
 from tests.support.memory_events import MemoryEvents
 from tests.support.topology_node import Company, OneConsumer, TopologyNode
 

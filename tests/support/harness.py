@@ -30,13 +30,13 @@ from broker.codec.methods import (
     ConnectionTuneOk,
 )
 from broker.codec.properties import BasicProperties
-from broker.coordination.feed import Feed
-from broker.coordination.slots import LocalSlotCoordinator
 from broker.message import MessageIdGenerator
 from broker.ports.records import Change
-from broker.queue import Queue, QueueLimits
+from broker.queue.queue import Queue, QueueLimits
+from broker.queue.slot_list import LocalSlotCoordinator
+from broker.queue.slot_reader import Feed
 from broker.store.memory import MemoryStore
-from broker.vhost import VirtualHost
+from broker.topology.vhost import VirtualHost
 from tests.support.clock import FakeClock
 from tests.support.fake_journal import FakeJournal
 from tests.support.peer import Content, Peer

@@ -22,11 +22,11 @@ from broker.codec import methods as amqp
 from broker.codec.method import Method
 from broker.codec.properties import BasicProperties
 from broker.config.configuration import Configuration
-from broker.coordination.feed import Feed
 from broker.life import NodeLife
 from broker.message import Message, MessageIdGenerator
 from broker.ports.store import Batch, Store
-from broker.queue import Queue, QueueLimits
+from broker.queue.queue import Queue, QueueLimits
+from broker.queue.slot_reader import Feed
 from broker.store.journal import Journal, JournalLimits
 from broker.store.patience import Patience, PatientStore
 from tests.support.peer import Content, Peer

@@ -23,13 +23,13 @@ from broker.codec import methods as amqp
 from broker.codec.constants import HEARTBEAT_FRAME, PROTOCOL_HEADER
 from broker.codec.field_table import EMPTY_TABLE, FieldTable
 from broker.codec.properties import BasicProperties
-from broker.coordination.feed import Feed
-from broker.coordination.slots import LocalSlotCoordinator
 from broker.message import MessageIdGenerator
-from broker.queue import Queue
+from broker.queue.queue import Queue
+from broker.queue.slot_list import LocalSlotCoordinator
+from broker.queue.slot_reader import Feed
 from broker.store.journal import Journal
 from broker.store.memory import MemoryStore
-from broker.vhost import VirtualHost
+from broker.topology.vhost import VirtualHost
 from tests.support.peer import command
 
 FRAME_MAX = 4096

@@ -10,19 +10,19 @@ from itertools import count
 from typing import Any
 
 from broker.codec.field_table import EMPTY_TABLE, FieldTable
-from broker.comparison import topology_hash
-from broker.coordination.slots import LocalSlotCoordinator
 from broker.coordination.synchronizer import Synchronizer
-from broker.declarations import ExchangeDeclaration, QueueDeclaration
 from broker.message import Message
 from broker.ports.cluster_rows import Life
 from broker.ports.peer_calls import Caller
 from broker.ports.records import VirtualHostCreated, VirtualHostDeleted
 from broker.ports.slot import Slot
-from broker.queue import Queue
-from broker.snapshot import snapshot
+from broker.queue.queue import Queue
+from broker.queue.slot_list import LocalSlotCoordinator
 from broker.store.patience import Patience
-from broker.vhost import VirtualHost
+from broker.topology.declaration import ExchangeDeclaration, QueueDeclaration
+from broker.topology.diff import topology_hash
+from broker.topology.snapshot import snapshot
+from broker.topology.vhost import VirtualHost
 from tests.support.clock import FakeClock
 from tests.support.memory_events import MemoryEvents
 

@@ -13,7 +13,7 @@ from broker.codec import methods as amqp
 from broker.codec.properties import BasicProperties
 from broker.errors import NotAllowed
 from broker.message import MessageIdGenerator
-from broker.queue import QueueLimits
+from broker.queue.queue import QueueLimits
 from broker.store.journal import JournalLimits
 from broker.store.memory import MemoryState, MemoryStore
 from tests.support.node_in_process import Client, NodeInProcess, UnhurriedStore, turns

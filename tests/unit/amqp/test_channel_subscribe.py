@@ -25,11 +25,11 @@ from broker.codec.methods import (
     QueuePurge,
     QueuePurgeOk,
 )
-from broker.coordination.slots import LocalSlotCoordinator
 from broker.ports.cluster_rows import Life
 from broker.ports.records import Change, QueueDeleted, SubscriptionAdded, SubscriptionRecord, SubscriptionRemoved
-from broker.queue import Queue
-from broker.vhost import VirtualHost
+from broker.queue.queue import Queue
+from broker.queue.slot_list import LocalSlotCoordinator
+from broker.topology.vhost import VirtualHost
 from tests.support.harness import Client, Harness
 from tests.support.stage import Gate, Turns
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from broker.coordination.counts import Counts
-from broker.coordination.slots import LocalSlotCoordinator
 from broker.message import STORED, Message
 from broker.ports.peer_calls import Caller, QueueCount, Unavailable
-from broker.queue import Queue
+from broker.queue.queue import Queue
+from broker.queue.slot_list import LocalSlotCoordinator
 from tests.support.stage import drive
 from tests.support.virtual_loop import in_virtual_time
 

@@ -13,15 +13,15 @@ from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
 from broker.clock import Clock
-from broker.coordination.feed import Feed
 from broker.coordination.giving import Giver, Portion
 from broker.coordination.holdings import Holdings, slot_of
-from broker.coordination.slots import LocalSlotCoordinator
 from broker.message import PENDING, STORED, TRANSIENT, WRITING, Message, MessageIdGenerator, body_tails, lane_of
 from broker.ports.cluster_rows import Life, NodeRow, NodeState, SlotRow
 from broker.ports.peer_calls import Fence
 from broker.ports.slot import Slot
-from broker.queue import Queue, QueueLimits
+from broker.queue.queue import Queue, QueueLimits
+from broker.queue.slot_list import LocalSlotCoordinator
+from broker.queue.slot_reader import Feed
 from broker.store.memory import MemoryState, MemoryStore
 from tests.support.clock import FakeClock
 from tests.support.fake_journal import FakeJournal

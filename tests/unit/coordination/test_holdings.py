@@ -9,13 +9,13 @@ import pytest
 
 from broker.coordination.carving import Cut
 from broker.coordination.holdings import Holdings
-from broker.coordination.slots import LocalSlotCoordinator
 from broker.errors import Evicted
 from broker.message import STORED, Message, MessageIdGenerator
 from broker.ports.cluster_rows import Life
 from broker.ports.peer_calls import Fence
 from broker.ports.slot import Slot
-from broker.queue import Queue
+from broker.queue.queue import Queue
+from broker.queue.slot_list import LocalSlotCoordinator
 from tests.support.clock import FakeClock
 from tests.support.memory_slots import MemorySlots, message_id, row_of
 from tests.support.stage import drive

@@ -10,10 +10,10 @@ from itertools import count
 from typing import Any
 
 from broker.coordination.polling import WAIT_MS, Polling
-from broker.coordination.slots import LocalSlotCoordinator
 from broker.ports.peer_calls import Caller, Demand, Fence, Grant, QueueName, Supply, Unavailable
 from broker.ports.slot import Slot
-from broker.queue import Queue
+from broker.queue.queue import Queue
+from broker.queue.slot_list import LocalSlotCoordinator
 from tests.support.virtual_loop import VirtualLoop, in_virtual_time
 
 APPETITE = 2000

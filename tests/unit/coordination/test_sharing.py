@@ -19,7 +19,7 @@ from broker.ports.cluster_rows import Life
 from broker.ports.peer_calls import Caller, Demand, Fence, Grant, QueueName, Supply, Unavailable
 from broker.ports.slot import Slot
 from broker.ports.store import Journal
-from broker.queue import QueueLimits
+from broker.queue.queue import QueueLimits
 from broker.store.memory import MemoryState
 from tests.support.clock import FakeClock
 from tests.support.virtual_loop import VirtualLoop, in_virtual_time

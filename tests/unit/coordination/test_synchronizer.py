@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 
-from broker.applying import RemoteOwner
 from broker.errors import Evicted, NotFound, PreconditionFailed, ResourceLocked
 from broker.ports.cluster_rows import Life
 from broker.ports.peer_calls import Unavailable
 from broker.ports.records import QueueDeclared, QueueRecord, VirtualHostCreated, VirtualHostDeleted
+from broker.topology.apply import RemoteOwner
 from tests.support.topology_node import Company, TopologyNode
 
 

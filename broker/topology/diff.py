@@ -27,7 +27,7 @@ from broker.ports.records import (
     VirtualHostCreated,
     VirtualHostDeleted,
 )
-from broker.subscriptions import life_of
+from broker.topology.subscriptions import life_of
 
 _MODULUS: Final = 1 << 128
 

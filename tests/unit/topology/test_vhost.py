@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 
 from broker.codec.field_table import EMPTY_TABLE, FieldTable
-from broker.coordination.slots import LocalSlotCoordinator
-from broker.declarations import ExchangeDeclaration, QueueDeclaration
 from broker.errors import AccessRefused, NotFound, ResourceLocked, StoreUnavailable
 from broker.message import Message
 from broker.ports.records import (
@@ -23,8 +21,10 @@ from broker.ports.records import (
     QueueRecord,
     Topology,
 )
-from broker.queue import Queue
-from broker.vhost import PREDECLARED, VirtualHost
+from broker.queue.queue import Queue
+from broker.queue.slot_list import LocalSlotCoordinator
+from broker.topology.declaration import ExchangeDeclaration, QueueDeclaration
+from broker.topology.vhost import PREDECLARED, VirtualHost
 from tests.support.harness import Harness
 from tests.support.stage import Turns, drive
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from broker.codec.field_table import FieldTable, Int64
-from broker.equivalence import QUEUE_ARGUMENTS, require_equal, require_equal_arguments
 from broker.errors import PreconditionFailed
+from broker.topology.equivalence import QUEUE_ARGUMENTS, require_equal, require_equal_arguments
 
 WHAT = "queue 'q' in vhost '/'"
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from broker.equivalence import QUEUE_ARGUMENTS, require_equal, require_equal_arguments
-from broker.exchange import Exchange
 from broker.ports.cluster_rows import Life
 from broker.ports.records import ExchangeRecord, QueueRecord
-from broker.queue import Queue
+from broker.queue.queue import Queue
+from broker.topology.equivalence import QUEUE_ARGUMENTS, require_equal, require_equal_arguments
+from broker.topology.exchange import Exchange
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from broker.errors import PreconditionFailed
-from broker.exchange import Arguments
+from broker.topology.exchange import Arguments
 
 QUEUE_ARGUMENTS: Final = (
     "x-expires",

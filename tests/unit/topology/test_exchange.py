@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from broker.errors import AccessRefused, PreconditionFailed
-from broker.exchange import EXCHANGE_TYPES, Binding, Destination, Exchange
+from broker.topology.exchange import EXCHANGE_TYPES, Binding, Destination, Exchange
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from broker.coordination.feed import Feed
-from broker.coordination.slots import LocalSlotCoordinator
 from broker.message import STORED, TRANSIENT, Message
 from broker.ports.slot import Slot
 from broker.ports.store import StorageQueue
-from broker.queue import Queue, QueueLimits
+from broker.queue.queue import Queue, QueueLimits
+from broker.queue.slot_list import LocalSlotCoordinator
+from broker.queue.slot_reader import Feed
 
 QUEUE_ID = 7
 

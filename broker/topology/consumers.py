@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Set
 from typing import TYPE_CHECKING
 
-from broker.applying import RemoteOwner
 from broker.errors import AccessRefused, NotFound
 from broker.ports.cluster_rows import Life
 from broker.ports.records import SubscriptionAdded, SubscriptionRecord, SubscriptionRemoved
-from broker.queue import Consumer, Queue
-from broker.recording import decided_anew
-from broker.subscriptions import Subscriptions
+from broker.queue.queue import Consumer, Queue
+from broker.topology.apply import RemoteOwner
+from broker.topology.recorder import decided_anew
+from broker.topology.subscriptions import Subscriptions
 
 if TYPE_CHECKING:
-    from broker.vhost import VirtualHost
+    from broker.topology.vhost import VirtualHost
 
 
 class Consumption:

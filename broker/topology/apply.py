@@ -10,9 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from broker.comparison import changes_to, vhost_of
 from broker.errors import StoreError
-from broker.exchange import Binding, Exchange
 from broker.ports.cluster_rows import Life
 from broker.ports.records import (
     BindingAdded,
@@ -27,11 +25,13 @@ from broker.ports.records import (
     Topology,
 )
 from broker.ports.slot import Slot
-from broker.queue import Queue
-from broker.subscriptions import life_of
+from broker.queue.queue import Queue
+from broker.topology.diff import changes_to, vhost_of
+from broker.topology.exchange import Binding, Exchange
+from broker.topology.subscriptions import life_of
 
 if TYPE_CHECKING:
-    from broker.vhost import VirtualHost
+    from broker.topology.vhost import VirtualHost
 
 
 class FieldTables(Protocol):

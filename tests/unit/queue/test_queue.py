@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from broker.coordination.slots import LocalSlotCoordinator
 from broker.message import PENDING, STORED, TRANSIENT, Message, body_tails
 from broker.ports.slot import Slot
-from broker.queue import Queue, QueueLimits
+from broker.queue.queue import Queue, QueueLimits
+from broker.queue.slot_list import LocalSlotCoordinator
 
 QUEUE_ID = 7
 SMALL = QueueLimits(memory=6000, transient_memory=12_000, window_size=3, read_ahead=2, read_ahead_bytes=4000)

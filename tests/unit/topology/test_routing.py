@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from broker.codec.field_table import EMPTY_TABLE
-from broker.exchange import Binding, Destination, Exchange
-from broker.routing import Route, RoutingTable
+from broker.topology.exchange import Binding, Destination, Exchange
+from broker.topology.routing import Route, RoutingTable
 
 
 def table_with(*exchanges: str, auto_delete: bool = True) -> RoutingTable:

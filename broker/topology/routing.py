@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from broker.exchange import Binding, Destination, Exchange, Headers
-from broker.queue import Queue
+from broker.queue.queue import Queue
+from broker.topology.exchange import Binding, Destination, Exchange, Headers
 
 
 class Route:

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from broker.topic import TopicTrie
+from broker.topology.topic_trie import TopicTrie
 
 
 def matches(pattern: str, routing_key: str) -> bool:

@@ -11,12 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, Protocol
 
-from broker import applying
-from broker.applying import FieldTables, RemoteOwner
-from broker.consumption import Consumption
-from broker.declarations import ExchangeDeclaration, QueueDeclaration
 from broker.errors import AccessRefused, NotFound, PreconditionFailed, ResourceLocked
-from broker.exchange import EXCHANGE_TYPES, Arguments, Binding, Destination, Exchange, Headers
 from broker.ports.cluster_rows import Life
 from broker.ports.records import (
     BindingAdded,
@@ -32,9 +27,14 @@ from broker.ports.records import (
 )
 from broker.ports.slot import Slot
 from broker.ports.store import Journal
-from broker.queue import Queue
-from broker.recording import Recorder, decided_anew
-from broker.routing import RoutingTable
+from broker.queue.queue import Queue
+from broker.topology import apply as applying
+from broker.topology.apply import FieldTables, RemoteOwner
+from broker.topology.consumers import Consumption
+from broker.topology.declaration import ExchangeDeclaration, QueueDeclaration
+from broker.topology.exchange import EXCHANGE_TYPES, Arguments, Binding, Destination, Exchange, Headers
+from broker.topology.recorder import Recorder, decided_anew
+from broker.topology.routing import RoutingTable
 
 _LAST_ID: Final = (1 << 63) - 1
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from broker.coordination.slots import LocalSlotCoordinator
 from broker.ports.slot import Slot
+from broker.queue.slot_list import LocalSlotCoordinator
 
 
 def slot(queue_id: int, start: int, count: int) -> Slot:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from broker.comparison import changes_between, changes_to, topology_hash, vhost_of
 from broker.ports.records import (
     BindingAdded,
     BindingRecord,
@@ -22,6 +21,7 @@ from broker.ports.records import (
     VirtualHostCreated,
     VirtualHostDeleted,
 )
+from broker.topology.diff import changes_between, changes_to, topology_hash, vhost_of
 
 EXCHANGES = (ExchangeRecord("/", "x", "fanout"), ExchangeRecord("/", "y", "topic", arguments=b"\x01"))
 QUEUES = (QueueRecord("/", "p", 1), QueueRecord("/", "q", 2, True, node_id="a", incarnation="1"))

@@ -10,8 +10,8 @@ from typing import Final
 
 from broker.ports.cluster_rows import Life
 from broker.ports.records import BindingRecord, ExchangeRecord, QueueRecord, Topology
-from broker.subscriptions import life_of
-from broker.vhost import PREDECLARED, VirtualHost
+from broker.topology.subscriptions import life_of
+from broker.topology.vhost import PREDECLARED, VirtualHost
 
 _PREDECLARED: Final = frozenset(name for name, _, _ in PREDECLARED)
 

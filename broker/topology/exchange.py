@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol, TypeAlias
 
 from broker.errors import AccessRefused, PreconditionFailed
 from broker.ports.records import DestinationKind
-from broker.topic import TopicTrie
+from broker.topology.topic_trie import TopicTrie
 
 Destination: TypeAlias = tuple[DestinationKind, str]
 Headers: TypeAlias = Callable[[], Mapping[str, Any]]

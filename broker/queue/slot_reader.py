@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from broker.message import STORED, TRANSIENT, Message
 from broker.ports.slot import Slot
 from broker.ports.store import Journal, MessageStore, SlotCoordinator
-from broker.queue import Queue
+from broker.queue.queue import Queue
 
 
 class Feed:
