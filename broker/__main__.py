@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from broker.config.configuration import Configuration
     from broker.config.loading import Loaded
-    from broker.node import Started
+    from broker.node.process import Started
 
 EX_OK: Final = 0
 EX_UNAVAILABLE: Final = 69
@@ -101,7 +101,7 @@ def _check(loaded: Loaded) -> int:
 def _show_cluster(config: Configuration, count: int) -> int:
     from broker.demo.command import run
     from broker.errors import ConfigError, StoreError
-    from broker.logs import configure
+    from broker.node.logs import configure
 
     configure("error")
     gc.enable()
@@ -118,7 +118,7 @@ def _show_cluster(config: Configuration, count: int) -> int:
 
 def _serve(loaded: Loaded, options: argparse.Namespace) -> int:
     from broker.errors import ConfigError, StoreError
-    from broker.logs import configure
+    from broker.node.logs import configure
 
     configure(options.log_level)
     import structlog
@@ -164,8 +164,8 @@ def _explain(group: BaseExceptionGroup[BaseException]) -> int:
 
 
 def _run(config: Configuration, loop: str) -> None:
-    from broker.allocator import keep_freed_memory
-    from broker.node import Node, open_store
+    from broker.node.allocator import keep_freed_memory
+    from broker.node.process import Node, open_store
 
     keep_freed_memory()
     factory = _loop_factory(loop)
@@ -183,7 +183,7 @@ def _run(config: Configuration, loop: str) -> None:
 
 def _set_up(config: Configuration, loop: str) -> None:
     """Do what a start does to the schema, and nothing else; a store that is away is not waited for."""
-    from broker.node import open_store
+    from broker.node.process import open_store
 
     async def set_up() -> None:
         store = open_store(config)

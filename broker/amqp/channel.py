@@ -10,13 +10,13 @@ from collections import deque
 from collections.abc import Coroutine, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from broker.amqp import topology_handlers as topology
+from broker.amqp import topology_methods as topology
 from broker.amqp.commit import commit
 from broker.amqp.confirms import Confirms
 from broker.amqp.consumer import Consumer
 from broker.amqp.content import Content
+from broker.amqp.deliveries import Settler
 from broker.amqp.publishing import Publisher
-from broker.amqp.settling import Settler
 from broker.amqp.transaction import Transaction
 from broker.broker import Broker
 from broker.codec import methods as amqp

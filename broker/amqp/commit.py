@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from broker.amqp.deliveries import Settler
 from broker.amqp.publishing import Publisher, clones
-from broker.amqp.settling import Settler
 from broker.amqp.transaction import Publication, Transaction
 from broker.message import PENDING, SETTLED, TRANSIENT, Message
 from broker.ports.store import Journal

@@ -17,7 +17,7 @@ import structlog
 from broker.amqp.channel import Channel
 from broker.amqp.channel_table import ChannelTable
 from broker.amqp.content import content_frames
-from broker.amqp.frames import FrameReader
+from broker.amqp.frame_reader import FrameReader
 from broker.amqp.handshake import Handshake
 from broker.auth.users import Users
 from broker.broker import Broker

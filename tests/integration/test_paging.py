@@ -17,10 +17,10 @@ __all__ = ["channel_of"]
 
 SMALL_MEMORY = """\
 import functools, sys
-import broker.life
+import broker.node.incarnation
 from broker.__main__ import main
 from broker.queue.queue import QueueLimits
-broker.life.QueueLimits = functools.partial(QueueLimits, memory=1 << 20, transient_memory=1 << 20)
+broker.node.incarnation.QueueLimits = functools.partial(QueueLimits, memory=1 << 20, transient_memory=1 << 20)
 sys.exit(main(sys.argv[1:]))
 """
 BATCH = 1000

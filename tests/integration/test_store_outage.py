@@ -39,7 +39,7 @@ from broker.codec.methods import (
 from broker.codec.properties import BasicProperties
 from broker.config.loading import load
 from broker.errors import ConfigError, StoreError, StoreLocked, StoreUnavailable
-from broker.node import Node, Started
+from broker.node.process import Node, Started
 from tests.support.broker_process import BROKER_XML, DATASOURCES_XML, free_port
 from tests.support.faulty_store import FaultyStore
 from tests.support.harness import ALL_CAPABILITIES, start_ok

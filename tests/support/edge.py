@@ -11,7 +11,7 @@ from typing import Any
 from broker.codec.constants import PROTOCOL_HEADER
 from broker.codec.methods import BasicPublish, ChannelOpen, ConnectionOpen, ConnectionTuneOk, QueueDeclare
 from broker.codec.properties import BasicProperties
-from broker.server import AmqpProtocol, AmqpServer
+from broker.server.listener import AmqpProtocol, AmqpServer
 from tests.support.harness import ALL_CAPABILITIES, Harness, start_ok
 from tests.support.peer import Peer, command
 

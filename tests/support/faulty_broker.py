@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-import broker.node
+import broker.node.process
 from broker.__main__ import main
 from broker.config.configuration import Configuration
 from broker.errors import ConfigError, StoreLocked, StoreUnavailable
@@ -29,5 +29,5 @@ def _open_store(config: Configuration) -> FaultyStore:
 
 if __name__ == "__main__":
     fault = sys.argv[1]
-    broker.node.open_store = _open_store
+    broker.node.process.open_store = _open_store
     sys.exit(main(sys.argv[2:]))

@@ -11,7 +11,7 @@ import sys
 from dataclasses import replace
 from typing import Any
 
-import broker.node
+import broker.node.process
 from broker.__main__ import main
 from broker.message import PENDING, Message, StorageQueue
 from broker.ports.slot import Slot
@@ -133,8 +133,8 @@ MUTANTS = {
 
 def run(name: str, arguments: list[str]) -> int:
     """Run the broker with the named bug."""
-    open_store = broker.node.open_store
-    broker.node.open_store = lambda config: MUTANTS[name](open_store(config))
+    open_store = broker.node.process.open_store
+    broker.node.process.open_store = lambda config: MUTANTS[name](open_store(config))
     return main(arguments)
 
 

@@ -1,6 +1,6 @@
 """A whole node without sockets and without a clock: broker, journal, feed and connections on the running event loop.
 
-Composes the parts as `broker.node` does, but hands out clients that read and write octets directly, waits until nothing
+Composes the parts as a node does, but hands out clients that read and write octets directly, waits until nothing
 moves any more, and can be crashed. Knows every part; must not judge what clients see.
 """
 
@@ -11,7 +11,6 @@ from collections.abc import Coroutine, Mapping
 from itertools import count
 from typing import Any
 
-from broker.alone import Alone
 from broker.amqp.connection import Connection, Surroundings
 from broker.amqp.connection import Peer as Address
 from broker.amqp.handshake import server_properties
@@ -22,8 +21,9 @@ from broker.codec import methods as amqp
 from broker.codec.method import Method
 from broker.codec.properties import BasicProperties
 from broker.config.configuration import Configuration
-from broker.life import NodeLife
 from broker.message import Message, MessageIdGenerator
+from broker.node.incarnation import NodeLife
+from broker.node.standalone import Alone
 from broker.ports.store import Batch, Store
 from broker.queue.queue import Queue, QueueLimits
 from broker.queue.slot_reader import Feed

@@ -35,10 +35,10 @@ SHORT_TIMEOUTS = {
 # Queues of the load then lie in the database for the most part, and are read while the faults happen.
 SMALL_MEMORY = """\
 import functools, sys
-import broker.life
+import broker.node.incarnation
 from broker.__main__ import main
 from broker.queue.queue import QueueLimits
-broker.life.QueueLimits = functools.partial(QueueLimits, memory=1 << 12, transient_memory=1 << 12)
+broker.node.incarnation.QueueLimits = functools.partial(QueueLimits, memory=1 << 12, transient_memory=1 << 12)
 sys.exit(main(sys.argv[1:]))
 """
 FORGETFUL = (sys.executable, "-c", SMALL_MEMORY)

@@ -27,7 +27,7 @@ from broker.codec.methods import (
 )
 from broker.codec.properties import BasicProperties
 from broker.errors import StoreUnavailable
-from broker.server import AmqpServer, _peer
+from broker.server.listener import AmqpServer, _peer
 from tests.support.clock import FakeClock
 from tests.support.edge import Edge, Node
 from tests.support.peer import Peer, command

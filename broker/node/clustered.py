@@ -12,7 +12,6 @@ from typing import Final
 
 import structlog
 
-from broker.alone import mark_what_was_delivered
 from broker.clock import Clock
 from broker.codec.field_table import FieldTable
 from broker.config.configuration import Configuration
@@ -29,8 +28,9 @@ from broker.coordination.slot_manager import SlotManager
 from broker.coordination.synchronizer import Synchronizer
 from broker.coordination.traces import remove_traces
 from broker.errors import ConfigError, CoordinationError, StoreUnavailable
-from broker.life import NodeLife, Turns
 from broker.message import Message
+from broker.node.incarnation import NodeLife, Turns
+from broker.node.standalone import mark_what_was_delivered
 from broker.ports.cluster import SlotService
 from broker.ports.cluster_rows import Life, NodeRow, NodeState
 from broker.ports.peer_calls import Fence, QueueName

@@ -18,8 +18,6 @@ from typing import Any, Final, Protocol
 import structlog
 
 from broker import __version__
-from broker.alarms import Alarms, Thresholds, disk_free_octets, resident_octets, total_memory
-from broker.allocator import give_back_freed_memory
 from broker.amqp.connection import Surroundings
 from broker.amqp.handshake import server_properties
 from broker.auth.built_in import built_in_users
@@ -29,6 +27,7 @@ from broker.codec.field_table import EMPTY_TABLE, FieldTable
 from broker.config.configuration import Configuration
 from broker.errors import StoreUnavailable
 from broker.message import Message, MessageIdGenerator
+from broker.node.allocator import give_back_freed_memory
 from broker.ports.cluster_rows import Life
 from broker.ports.records import Topology, VirtualHostCreated
 from broker.ports.slot import Slot
@@ -36,7 +35,8 @@ from broker.ports.store import Registration
 from broker.queue.queue import Queue, QueueLimits, Sharing
 from broker.queue.slot_list import LocalSlotCoordinator
 from broker.queue.slot_reader import Feed
-from broker.server import AmqpServer
+from broker.server.listener import AmqpServer
+from broker.server.resource_monitor import Alarms, Thresholds, disk_free_octets, resident_octets, total_memory
 from broker.store.health import StoreHealth
 from broker.store.journal import Journal
 from broker.store.patience import ClientTurns, PatientStore

@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from broker.life import NodeLife, Turns
 from broker.message import STORED
+from broker.node.incarnation import NodeLife, Turns
 from broker.ports.records import Topology
 from broker.ports.slot import Slot
 from broker.ports.store import Registration

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from broker.amqp.frames import AckRun
+from broker.amqp.frame_reader import AckRun
 from broker.amqp.transaction import Settlement, Transaction
 from broker.amqp.unacked import Unacked
 from broker.errors import PreconditionFailed

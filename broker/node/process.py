@@ -14,16 +14,16 @@ from typing import Final
 
 import structlog
 
-from broker.alone import Alone
 from broker.clock import SystemClock
 from broker.config.configuration import Configuration
 from broker.errors import ConfigError, Evicted
-from broker.life import STOP_PATIENCE, Company, NodeLife
+from broker.node.incarnation import STOP_PATIENCE, Company, NodeLife
+from broker.node.standalone import Alone
 from broker.ports.store import Store
-from broker.server import AmqpServer
+from broker.server.listener import AmqpServer
+from broker.server.tls import server_context
 from broker.store.health import StoreState
 from broker.store.patience import Patience, PatientStore
-from broker.tls import server_context
 
 _log = structlog.get_logger(__name__)
 
@@ -139,7 +139,7 @@ class Node:
     def _company(self) -> Company:
         if not self._config.is_clustered:
             return Alone(self._patient_store, self.node_id, self._start_patience)
-        from broker.member import Member
+        from broker.node.clustered import Member
 
         return Member(self._config, self._patient_store, self.node_id, self._clock, self._start_patience)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.alarms import Alarms, Thresholds, disk_free_octets, resident_octets, total_memory
+from broker.server.resource_monitor import Alarms, Thresholds, disk_free_octets, resident_octets, total_memory
 
 
 class Machine:
