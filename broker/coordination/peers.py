@@ -11,8 +11,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from broker.clock import Clock
-from broker.coordination.agent import ClusterAgent
-from broker.coordination.whereabouts import CoordinatorAddress
+from broker.coordination.membership.agent import ClusterAgent
+from broker.coordination.membership.coordinator_address import CoordinatorAddress
 from broker.errors import CoordinationError
 from broker.ports.cluster import SlotService
 from broker.ports.cluster_rows import Life, NodeRow

@@ -15,18 +15,18 @@ import structlog
 from broker.clock import Clock
 from broker.codec.field_table import FieldTable
 from broker.config.configuration import Configuration
-from broker.coordination.agent import ClusterAgent, new_id
-from broker.coordination.counts import Counts
-from broker.coordination.giving import Giver
-from broker.coordination.holdings import Holdings
+from broker.coordination.membership.agent import ClusterAgent, new_id
+from broker.coordination.membership.own_row import DuplicateNodeId
 from broker.coordination.peers import Peers
-from broker.coordination.polling import Polling, name_of
-from broker.coordination.registration import DuplicateNodeId
-from broker.coordination.services import Duties, NodeServices
-from broker.coordination.sharing import Sharing
-from broker.coordination.slot_manager import SlotManager
-from broker.coordination.synchronizer import Synchronizer
-from broker.coordination.traces import remove_traces
+from broker.coordination.replication.orphans import remove_traces
+from broker.coordination.replication.replicator import Synchronizer
+from broker.coordination.service import Duties, NodeServices
+from broker.coordination.slots.balancer import Sharing
+from broker.coordination.slots.coordinator import SlotManager
+from broker.coordination.slots.count_exchange import Counts
+from broker.coordination.slots.demand import Polling, name_of
+from broker.coordination.slots.handoff import Giver
+from broker.coordination.slots.owned import Holdings
 from broker.errors import ConfigError, CoordinationError, StoreUnavailable
 from broker.message import Message
 from broker.node.incarnation import NodeLife, Turns

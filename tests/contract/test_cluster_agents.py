@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from broker.clock import SystemClock
-from broker.coordination.agent import ClusterAgent
+from broker.coordination.membership.agent import ClusterAgent
 from broker.errors import Evicted
 from broker.ports.cluster_rows import Life, NodeState
 from broker.ports.peer_calls import Fence

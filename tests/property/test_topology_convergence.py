@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from broker.coordination.traces import remove_traces
+from broker.coordination.replication.orphans import remove_traces
 from broker.errors import AccessRefused, NotFound, PreconditionFailed, ResourceLocked
 from broker.ports.cluster_rows import Life
 from broker.ports.records import (

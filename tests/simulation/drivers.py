@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from broker.coordination.election import Action, Election, ReadLease, Role
+from broker.coordination.membership.election import Action, Election, ReadLease, Role
 from broker.ports.cluster_rows import Claim
 from tests.simulation.store import SimulatedStore
 from tests.simulation.world import Machine

@@ -7,8 +7,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from broker.coordination.membership import MemberEvent, Membership
-from broker.coordination.registration import ReadOwnRow, Registration, Step
+from broker.coordination.membership.members import MemberEvent, Membership
+from broker.coordination.membership.own_row import ReadOwnRow, Registration, Step
 from broker.ports.cluster_rows import Beat, NodeRow, NodeState, Register
 from tests.simulation.drivers import HEARTBEAT_INTERVAL, ElectionDriver
 from tests.simulation.store import SimulatedStore, Violation

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Collection
 from random import Random
 from typing import Any, TypeVar, cast
 
-from broker.coordination.slot_manager import SlotManager
+from broker.coordination.slots.coordinator import SlotManager
 from broker.errors import Evicted
 from broker.ports.cluster import SlotService
 from broker.ports.cluster_rows import Life

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from broker.coordination.membership import MemberJoined, MemberLeft
+from broker.coordination.membership.members import MemberJoined, MemberLeft
 from broker.ports.cluster_rows import NodeRow
 from tests.simulation.members import MemberDriver, NodeTable
 from tests.simulation.schedule import Fault, Schedule, draw, late_replies_before_isolation

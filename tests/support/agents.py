@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from itertools import count
 from typing import Any
 
-from broker.coordination.agent import ClusterAgent
+from broker.coordination.membership.agent import ClusterAgent
 from broker.errors import BrokerError, StoreUnavailable
 from broker.ports.cluster_rows import NodeRow
 from broker.ports.peer_calls import Fence

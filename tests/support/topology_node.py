@@ -10,7 +10,7 @@ from itertools import count
 from typing import Any
 
 from broker.codec.field_table import EMPTY_TABLE, FieldTable
-from broker.coordination.synchronizer import Synchronizer
+from broker.coordination.replication.replicator import Synchronizer
 from broker.message import Message
 from broker.ports.cluster_rows import Life
 from broker.ports.peer_calls import Caller

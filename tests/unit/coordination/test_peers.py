@@ -13,7 +13,7 @@ from broker.ports.cluster_rows import NodeRow, NodeState
 from broker.ports.peer_calls import Caller, Demand, Fence, Identity, NotCoordinator, PeerUnreachable, QueueName, Supply
 from broker.ports.slot import Slot
 from tests.support.clock import FakeClock
-from tests.unit.coordination.fake_agent import FakeAgent
+from tests.unit.coordination.membership.fake_agent import FakeAgent
 from tests.unit.thrift.memory_service import MemorySlotService
 from tests.unit.thrift.network import HOST, SECRET, serving
 

@@ -21,5 +21,5 @@ def page_faults(set_up: str) -> int:
 
 
 def test_memory_that_is_taken_and_freed_again_is_cleared_by_the_kernel_once() -> None:
-    kept = page_faults("from broker.allocator import keep_freed_memory; keep_freed_memory()")
-    assert kept < page_faults("import broker.allocator") / 5
+    kept = page_faults("from broker.node.allocator import keep_freed_memory; keep_freed_memory()")
+    assert kept < page_faults("import broker.node.allocator") / 5

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from broker.coordination.traces import remove_traces
+from broker.coordination.replication.orphans import remove_traces
 from broker.errors import AccessRefused, NotFound, PreconditionFailed
 from broker.ports.cluster_rows import Life
 from broker.ports.records import SubscriptionRecord

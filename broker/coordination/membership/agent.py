@@ -1,0 +1,382 @@
+"""This node's place among the others: keeps its row alive, watches theirs, runs for coordinator (design §5).
+
+Carries the questions of `Registration`, `Election` and `Membership` to the store and their answers back; decides
+nothing itself. All questions share one connection, so there is one at a time, and the beat comes first: whatever is
+slow, this node's own life is not at stake. Knows no other node but by its row, and nothing of slots or topology.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from math import inf
+from typing import Any, Final, TypeVar
+
+import structlog
+
+from broker.clock import Clock
+from broker.coordination.membership.coordinator_address import CoordinatorAddress, Whereabouts
+from broker.coordination.membership.election import Action, Election, ReadLease, Role
+from broker.coordination.membership.events import Announcer, Listener
+from broker.coordination.membership.members import Membership
+from broker.coordination.membership.own_row import ReadOwnRow, Registration, Step
+from broker.coordination.membership.pending_request import patience_of
+from broker.errors import BrokerError, Evicted, StoreUnavailable
+from broker.ports.cluster import ClusterStore
+from broker.ports.cluster_rows import Beat, Claim, Life, NodeRow
+from broker.ports.peer_calls import Fence
+
+T = TypeVar("T")
+
+_log = structlog.get_logger(__name__)
+
+_LEAVE_PATIENCE: Final = 0.5
+
+
+def new_id() -> str:
+    """Return a name that nobody has had before."""
+    return uuid.uuid4().hex
+
+
+class ClusterAgent:
+    """One life of a node in its cluster: `register`, then `run`, which ends with the life or with `leave`."""
+
+    def __init__(
+        self,
+        store: ClusterStore,
+        clock: Clock,
+        *,
+        node_id: str,
+        address: tuple[str, int],
+        heartbeat_interval: float,
+        creation_wait: float,
+        polling_interval: float,
+        coordinator_address: Callable[[], Awaitable[CoordinatorAddress | None]],
+        listener: Listener,
+        new_id: Callable[[], str] = new_id,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        """The times are heartbeatInterval, coordinatorEntryCreationWaitTime and eventPollingInterval in seconds;
+        `address` is where the other nodes reach this one, `coordinator_address` that of `MemberStore`.
+        """
+        self.node_id = node_id
+        self.address = address
+        self.life: Life | None = None
+        self.living: frozenset[Life] = frozenset()
+        """The lives of the members and this node's own."""
+        self._store = store
+        self._clock = clock
+        self._heartbeat_interval = heartbeat_interval
+        self._patience = patience_of(heartbeat_interval)
+        self._polling_interval = polling_interval
+        self._read_address = coordinator_address
+        self._announcer = Announcer(node_id, listener)
+        self._registration = Registration(node_id, heartbeat_interval, new_id, jitter)
+        self._election = Election(heartbeat_interval, creation_wait, new_id, jitter)
+        self._membership = Membership(node_id, heartbeat_interval)
+        self._whereabouts = Whereabouts(node_id, 0.2 * heartbeat_interval)
+        self._look_due = -inf
+        self._hint_due = inf
+        self._hint_heeded = -inf
+        self._evictions_asked: set[NodeRow] = set()
+        self._is_failing = False
+        self._is_leaving = False
+        self._question: asyncio.Timeout | None = None
+        self._driven = asyncio.Event()
+        self._noticed = asyncio.Event()
+
+    @property
+    def members(self) -> Mapping[str, NodeRow]:
+        """The other living nodes, by id."""
+        return self._membership.members
+
+    @property
+    def coordinator(self) -> CoordinatorAddress | None:
+        """Where the coordinator answers, and its fence; None while that is not known."""
+        return self._whereabouts.address
+
+    @property
+    def known_fence(self) -> Fence:
+        """Whom this node takes for the coordinator; epoch 0 when it has seen none yet."""
+        return self._whereabouts.fence
+
+    @property
+    def fence(self) -> Fence | None:
+        """This node's power as coordinator; None when it has none at this instant."""
+        election = self._election
+        if election.epoch is None or election.role(self._clock.monotonic()) is not Role.COORDINATOR:
+            return None
+        return Fence(election.epoch, election.term)
+
+    def is_trusted(self) -> bool:
+        """Return whether nobody can have evicted this node yet; without it nothing is delivered (contract C3). Hot."""
+        return self._clock.monotonic() < self._registration.trusted_until
+
+    def on_hint(self) -> None:
+        """Somebody says that the coordinator or the members have changed: look soon."""
+        now = self._clock.monotonic()
+        self._hint_due = min(self._hint_due, max(now, self._hint_heeded + 0.02 * self._heartbeat_interval))
+        self._driven.set()
+
+    def on_fenced(self, term: str) -> None:
+        """A write that carried `term` was refused by the fence."""
+        now = self._clock.monotonic()
+        self._election.on_fenced(term, now)
+        self._notice(now)
+        self._driven.set()
+
+    async def register(self) -> Life:
+        """Return when this node's row is UP in a new life; raises `DuplicateNodeId`."""
+        registration = self._registration
+        while not registration.is_trusted(now := self._clock.monotonic()):
+            step = registration.next_action(now)
+            if step is None:
+                await self._until(registration.next_deadline(), asyncio.Event())
+            else:
+                await self._take(step)
+        self.life = Life(self.node_id, registration.incarnation)
+        self.living = frozenset((self.life,))
+        _log.info("registered in the cluster", node=self.node_id, incarnation=registration.incarnation)
+        return self.life
+
+    async def run(self) -> None:
+        """Keep this life alive and take part in the cluster until `leave`; raises `Evicted` when others end it."""
+        assert self.life is not None, "register comes first"
+        ended: BrokerError | None = None
+        async with asyncio.TaskGroup() as tasks:
+            watch = tasks.create_task(self._watch(), name="trust and power")
+            try:
+                await self._drive(self.life)
+            except BrokerError as error:
+                ended = error
+            watch.cancel()
+        if ended is not None:
+            await self._resign()
+            raise ended
+
+    async def leave(self) -> Fence | None:
+        """Leave the cluster; return the power that was resigned. `run` ends, and a question under way is given up."""
+        self._is_leaving = True
+        if self._question is not None and not self._question.expired():
+            self._question.reschedule(asyncio.get_running_loop().time())
+        self._driven.set()
+        fence = await self._resign()
+        leave = self._registration.stop()
+        self._notice(self._clock.monotonic())
+        if leave is not None:
+            await self._briefly(self._store.leave(leave, self.node_id))
+        return fence
+
+    async def _resign(self) -> Fence | None:
+        resign = self._election.stop()
+        self._notice(self._clock.monotonic())
+        if resign is None:
+            return None
+        await self._briefly(self._store.resign(resign, self.node_id))
+        return Fence(resign.epoch, resign.term)
+
+    async def _briefly(self, call: Awaitable[None]) -> None:
+        # What is not done now, the others' patience does.
+        with suppress(TimeoutError, StoreUnavailable):
+            async with asyncio.timeout(_LEAVE_PATIENCE):
+                await call
+
+    # Questions to the store, one at a time
+
+    async def _drive(self, life: Life) -> None:
+        while not self._is_leaving:
+            self._driven.clear()
+            now = self._clock.monotonic()
+            if await self._ask_next(now):
+                self._notice(self._clock.monotonic())
+                self._noticed.set()
+            else:
+                await self._until(self._next_deadline(), self._driven)
+            if self._registration.incarnation != life.incarnation:
+                _log.warning("Node was evicted: its life is over", node=life.node_id, incarnation=life.incarnation)
+                raise Evicted(f"node '{life.node_id}' was evicted: its life {life.incarnation} is over")
+
+    async def _ask_next(self, now: float) -> bool:
+        """Ask what is due, if anything is: the beat before all others."""
+        self._heed_hint(now)
+        to_evict = self._next_to_evict(now)
+        if to_evict is not None or now >= min(self._election.next_deadline(), self._look_at(), self._whereabouts.due):
+            self._registration.hasten(now + self._patience, now)
+        if (step := self._registration.next_action(now)) is not None:
+            await self._take(step)
+        elif self._look_due == -inf:
+            # Whoever gets power should know who is there.
+            await self._look_around(now)
+        elif (action := self._election.next_action(now)) is not None:
+            await self._campaign(action)
+        elif now >= self._look_at():
+            await self._look_around(now)
+        elif to_evict is not None:
+            await self._evict(to_evict)
+        elif now >= self._whereabouts.due:
+            await self._find_coordinator(now)
+        else:
+            return False
+        return True
+
+    def _next_deadline(self) -> float:
+        own = min(self._registration.next_deadline(), self._election.next_deadline())
+        return min(own, self._look_at(), self._whereabouts.due, self._hint_due)
+
+    def _look_at(self) -> float:
+        return min(self._look_due, self._membership.next_deadline())
+
+    def _heed_hint(self, now: float) -> None:
+        if now >= self._hint_due:
+            self._hint_due, self._hint_heeded = inf, now
+            self._election.on_hint(now)
+            self._look_due = now
+
+    async def _answer(self, call: Awaitable[T], until: float) -> T:
+        """Return the store's answer; raises `StoreUnavailable` when there is none until then."""
+        try:
+            async with asyncio.timeout(until - self._clock.monotonic()) as self._question:
+                answer = await call
+        except (TimeoutError, StoreUnavailable) as error:
+            if not self._is_failing and not self._is_leaving:
+                _log.warning("the cluster's store does not answer", node=self.node_id, reason=str(error) or "late")
+            self._is_failing = True
+            raise StoreUnavailable("no answer") from error
+        finally:
+            self._question = None
+        if self._is_failing:
+            self._is_failing = False
+            _log.info("the cluster's store answers again", node=self.node_id)
+        return answer
+
+    async def _take(self, step: Step) -> None:
+        """One step of this node's own row."""
+        registration, asked_at = self._registration, step.asked_at
+        call: Any
+        if isinstance(step, ReadOwnRow):
+            call = self._store.own_row(self.node_id)
+        elif isinstance(step, Beat):
+            call = self._store.beat(step, self.node_id)
+        else:
+            call = self._store.register_node(step, self.node_id, *self.address)
+        try:
+            answer = await self._answer(call, step.until)
+        except StoreUnavailable:
+            registration.on_failed(asked_at=asked_at, now=self._clock.monotonic())
+            self._membership.on_store_failed()
+            return
+        now = self._clock.monotonic()
+        if isinstance(step, ReadOwnRow):
+            registration.on_row(answer, asked_at=asked_at, now=now)
+        elif answer:
+            registration.on_granted(asked_at=asked_at, now=now)
+        else:
+            registration.on_refused(asked_at=asked_at, now=now)
+
+    async def _campaign(self, action: Action) -> None:
+        """One action of the election."""
+        election, asked_at = self._election, action.asked_at
+        call: Any
+        if isinstance(action, ReadLease):
+            call = self._store.read_lease()
+        elif isinstance(action, Claim):
+            call = self._store.claim(action, self.node_id, *self.address)
+        else:
+            call = self._store.renew(action, self.node_id)
+        try:
+            answer = await self._answer(call, action.until)
+        except StoreUnavailable:
+            election.on_failed(asked_at=asked_at, now=self._clock.monotonic())
+            return
+        now = self._clock.monotonic()
+        if isinstance(action, ReadLease):
+            election.on_lease(answer, asked_at=asked_at, now=now)
+        elif answer:
+            election.on_granted(asked_at=asked_at, now=now)
+        else:
+            election.on_refused(asked_at=asked_at, now=now)
+        self._follow(now)
+
+    async def _look_around(self, asked_at: float) -> None:
+        """Read the rows of all nodes."""
+        self._look_due = asked_at + self._polling_interval
+        try:
+            rows = await self._answer(self._store.nodes(), asked_at + self._patience)
+        except StoreUnavailable:
+            self._membership.on_store_failed()
+            return
+        self._evictions_asked.clear()
+        events = self._membership.on_nodes(rows, asked_at=asked_at, now=self._clock.monotonic())
+        if events:
+            own = (self.life,) if self.life is not None else ()
+            others = (Life(row.node_id, row.incarnation) for row in self._membership.members.values())
+            self.living = frozenset((*own, *others))
+        self._announcer.members(events, self._membership.members)
+
+    # The coordinator: this node, or another one
+
+    def _next_to_evict(self, now: float) -> NodeRow | None:
+        if self._election.role(now) is not Role.COORDINATOR:
+            return None
+        return next((row for row in self._membership.evictable() if row not in self._evictions_asked), None)
+
+    async def _evict(self, row: NodeRow) -> None:
+        self._evictions_asked.add(row)
+        epoch, term = self._election.epoch, self._election.term
+        assert epoch is not None
+        silence = f"{2 * self._heartbeat_interval:g} s"
+        _log.warning("Member is silent: evicting it", member=row.node_id, incarnation=row.incarnation, silence=silence)
+        until = min(self._clock.monotonic() + self._patience, self._election.trusted_until)
+        try:
+            is_passed = await self._answer(self._store.evict(row, epoch, term), until)
+        except StoreUnavailable:
+            return
+        if not is_passed:
+            self.on_fenced(term)
+        self._look_due = self._clock.monotonic()
+
+    def _follow(self, now: float) -> None:
+        """Note whom the election has seen."""
+        election = self._election
+        if election.epoch is not None:
+            self._whereabouts.on_own_power((*self.address, Fence(election.epoch, election.term)))
+        elif (holder := self._whereabouts.on_lease(election.lease, now)) is not None:
+            self._announcer.coordinator(holder, self._whereabouts.fence.epoch)
+
+    async def _find_coordinator(self, now: float) -> None:
+        self._whereabouts.on_asked(now)
+        with suppress(StoreUnavailable):
+            found = await self._answer(self._read_address(), now + self._patience)
+            if not self._whereabouts.on_address(found):
+                self.on_hint()
+
+    # Trust and power, which begin and end by themselves
+
+    async def _watch(self) -> None:
+        while True:
+            self._noticed.clear()
+            now = self._clock.monotonic()
+            self._notice(now)
+            await self._until(self._next_turn(now), self._noticed)
+
+    def _next_turn(self, now: float) -> float:
+        election = self._election
+        moments = (self._registration.trusted_until, election.power_from, election.trusted_until)
+        return min((moment for moment in moments if moment > now), default=inf)
+
+    def _notice(self, now: float) -> None:
+        """Tell what has begun or ended."""
+        registration = self._registration
+        is_evicted = self.life is not None and registration.incarnation != self.life.incarnation
+        self._announcer.trust(registration.is_trusted(now), is_over=is_evicted or self._is_leaving)
+        self._announcer.power(self.fence)
+
+    async def _until(self, deadline: float, event: asyncio.Event) -> None:
+        """Return at `deadline`, perhaps a little early, or when `event` is set."""
+        delay = None if deadline == inf else max(deadline - self._clock.monotonic(), 0.001)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(delay):
+                await event.wait()

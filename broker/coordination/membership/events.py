@@ -1,0 +1,92 @@
+"""What a node and its administrator are told of the cluster: who is there, who coordinates, whom to trust.
+
+Notices changes between what it is told now and what it was told before. Decides nothing, and knows no store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+import structlog
+
+from broker.coordination.membership.members import MemberEvent, MemberLeft
+from broker.ports.cluster_rows import NodeRow
+from broker.ports.peer_calls import Fence
+
+_log = structlog.get_logger(__name__)
+
+
+class Listener(Protocol):
+    """Whoever acts on it; nothing here may wait."""
+
+    def on_members(self, members: Mapping[str, NodeRow]) -> None:
+        """These are the other living nodes: told at the first look, and after every change."""
+        ...
+
+    def on_member_joined(self, row: NodeRow) -> None: ...
+
+    def on_member_left(self, node_id: str, incarnation: str) -> None: ...
+
+    def on_elected(self, fence: Fence) -> None:
+        """This node is the coordinator from now on."""
+        ...
+
+    def on_stepped_down(self) -> None: ...
+
+    def on_trust(self, is_trusted: bool) -> None:
+        """Deliveries may go on, or must pause."""
+        ...
+
+
+class Announcer:
+    """Tells the listener and the log, in words a WSO2 administrator knows."""
+
+    __slots__ = ("_has_members", "_listener", "_log", "_power", "_was_trusted")
+
+    def __init__(self, node_id: str, listener: Listener) -> None:
+        self._listener = listener
+        self._log = _log.bind(node=node_id)
+        self._has_members = False
+        self._power: Fence | None = None
+        self._was_trusted = False
+
+    def trust(self, is_trusted: bool, *, is_over: bool) -> None:
+        """This is how it is with trust; once the node's life `is_over`, its end is no news."""
+        if is_trusted is self._was_trusted:
+            return
+        self._was_trusted = is_trusted
+        if not is_trusted and not is_over:
+            self._log.warning("Node's trust has run out: deliveries pause")
+        self._listener.on_trust(is_trusted)
+
+    def power(self, power: Fence | None) -> None:
+        """This is the node's power as coordinator."""
+        if power == self._power:
+            return
+        before, self._power = self._power, power
+        if before is not None:
+            self._log.info("This node is not the coordinator any more", epoch=before.epoch)
+            self._listener.on_stepped_down()
+        if power is not None:
+            self._log.info("This node is now the coordinator", epoch=power.epoch)
+            self._listener.on_elected(power)
+
+    def coordinator(self, node_id: str, epoch: int) -> None:
+        """Another node has become the coordinator."""
+        self._log.info("Coordinator changed", coordinator=node_id, epoch=epoch)
+
+    def members(self, events: Iterable[MemberEvent], members: Mapping[str, NodeRow]) -> None:
+        """The rows were read, this has happened since the last time, and these are there."""
+        has_changed = not self._has_members
+        self._has_members = True
+        for event in events:
+            has_changed = True
+            if isinstance(event, MemberLeft):
+                self._log.info("Member left", member=event.node_id, incarnation=event.incarnation)
+                self._listener.on_member_left(event.node_id, event.incarnation)
+            else:
+                self._log.info("Member joined", member=event.node_id, incarnation=event.incarnation)
+                self._listener.on_member_joined(members[event.node_id])
+        if has_changed:
+            self._listener.on_members(members)

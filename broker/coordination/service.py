@@ -1,0 +1,154 @@
+"""What this node answers to the others, and to itself: the one door behind which its parts do the work.
+
+Decides who may ask, and whether the one who is asked is the coordinator. Knows neither slots nor topology nor Thrift.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from broker.coordination.membership.agent import ClusterAgent
+from broker.coordination.slots.coordinator import SlotManager
+from broker.errors import Evicted
+from broker.ports.cluster_rows import Life
+from broker.ports.peer_calls import (
+    Caller,
+    Demand,
+    Fence,
+    Grant,
+    Hint,
+    Identity,
+    NotCoordinator,
+    QueueCount,
+    QueueName,
+    Supply,
+    Unavailable,
+)
+from broker.ports.slot import Slot
+
+
+@dataclass(frozen=True, slots=True)
+class Duties:
+    """What a node does when others ask, whoever coordinates; each as in `SlotService`, without the caller."""
+
+    push_events: Callable[[int], Awaitable[int]]
+    surrender: Callable[[QueueName, int], Awaitable[int]]
+    purge_queue: Callable[[QueueName], Awaitable[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Serving:
+    agent: ClusterAgent
+    manager: SlotManager
+    duties: Duties
+
+
+class NodeServices:
+    """A `SlotService` for the whole process; between two lives of its node it is `Unavailable`."""
+
+    def __init__(self, node_id: str) -> None:
+        self._node_id = node_id
+        self._serving: _Serving | None = None
+
+    def begin(self, agent: ClusterAgent, manager: SlotManager, duties: Duties) -> None:
+        """Answer for the life of `agent`."""
+        self._serving = _Serving(agent, manager, duties)
+
+    def end(self) -> None:
+        """That life is over."""
+        self._serving = None
+
+    # What the coordinator answers
+
+    async def get_slot(self, queue: QueueName, caller: Caller) -> Grant | None:
+        return await self._manager(caller).get_slot(queue, caller)
+
+    async def submit_slot(self, queue: QueueName, slot: Slot, local_safe_zone: int, caller: Caller) -> None:
+        await self._manager(caller).submit_slot(queue, slot, local_safe_zone, caller)
+
+    async def delete_slot(self, queue: QueueName, slot: Slot, caller: Caller) -> bool:
+        return await self._manager(caller).delete_slot(queue, slot, caller)
+
+    async def return_slots(self, queue: QueueName, caller: Caller) -> None:
+        await self._manager(caller).return_slots(queue, caller)
+
+    async def exchange_safe_zones(self, message_id: int, caller: Caller) -> int:
+        return await self._manager(caller).exchange_safe_zones(message_id, caller)
+
+    async def clear_slots(self, queue: QueueName, caller: Caller) -> None:
+        await self._manager(caller).clear_slots(queue, caller)
+
+    async def await_slots(self, hungry: Sequence[Demand], wait_ms: int, caller: Caller) -> Supply:
+        return await self._manager(caller).await_slots(hungry, wait_ms, caller)
+
+    async def exchange_counts(self, counts: Sequence[QueueCount], caller: Caller) -> Sequence[QueueCount]:
+        return await self._manager(caller).exchange_counts(counts, caller)
+
+    # What every node answers
+
+    async def check_health(self) -> bool:
+        return True
+
+    async def ping(self, caller: Caller) -> Identity:
+        agent = self._now().agent
+        return Identity(self._node_id, agent.life.incarnation if agent.life else "", agent.known_fence)
+
+    async def hint_resigned(self, resigned: Fence, caller: Caller) -> None:
+        # From whoever: it has left, so it lives no more, and a look harms nobody.
+        self._now().agent.on_hint()
+
+    async def push_events(self, last_event_id: int, caller: Caller) -> int:
+        # From whoever: perhaps of a node that has not been seen yet. What is applied comes from the store.
+        serving = self._now()
+        self._look_out_for(caller, serving.agent)
+        try:
+            return await serving.duties.push_events(last_event_id)
+        except Evicted as error:
+            raise self._between_lives() from error
+
+    async def surrender(self, queue: QueueName, messages: int, caller: Caller) -> int:
+        return await self._living(caller).duties.surrender(queue, messages)
+
+    async def purge_queue(self, queue: QueueName, caller: Caller) -> int:
+        return await self._living(caller).duties.purge_queue(queue)
+
+    # Who may ask what
+
+    def _now(self) -> _Serving:
+        if self._serving is None:
+            raise self._between_lives()
+        return self._serving
+
+    def _between_lives(self) -> Unavailable:
+        return Unavailable(f"node '{self._node_id}' is not in the cluster at this moment")
+
+    def _living(self, caller: Caller) -> _Serving:
+        """Return what serves a caller that is alive as far as this node knows."""
+        serving = self._now()
+        if not caller.incarnation:
+            raise Unavailable(f"'{caller.node_id}' tells no incarnation: nodes of Andes cannot share this store")
+        if not self._look_out_for(caller, serving.agent):
+            raise Unavailable(
+                f"node '{caller.node_id}' is not known to '{self._node_id}' in incarnation {caller.incarnation}"
+            )
+        return serving
+
+    def _look_out_for(self, caller: Caller, agent: ClusterAgent) -> bool:
+        """Is the caller known to live? When not, it may just have joined, so this node looks again."""
+        if Life(caller.node_id, caller.incarnation) in agent.living:
+            return True
+        agent.on_hint()
+        return False
+
+    def _manager(self, caller: Caller) -> SlotManager:
+        agent = self._now().agent
+        if agent.fence is None:
+            raise NotCoordinator(f"node '{self._node_id}' is not the coordinator", self._hint(agent))
+        return self._living(caller).manager
+
+    def _hint(self, agent: ClusterAgent) -> Hint | None:
+        if agent.coordinator is None or agent.coordinator[:2] == agent.address:
+            return None
+        host, port, fence = agent.coordinator
+        return Hint(host, port, fence.epoch)

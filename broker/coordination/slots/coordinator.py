@@ -1,0 +1,212 @@
+"""The coordinator's part of the slot service: what nodes ask of it, while this node has the power (design §5, §6).
+
+Checks who asks and gives each call its answer once; what slots become of it is the business of a `SlotTerm`. Knows
+neither Thrift nor who elects.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from broker.clock import Clock
+from broker.coordination.slots.queue_counts import Tally
+from broker.coordination.slots.term import SlotTerm
+from broker.errors import Fenced
+from broker.ports.cluster import SlotService, SlotStore
+from broker.ports.cluster_rows import Life, SlotRow
+from broker.ports.peer_calls import (
+    Caller,
+    Demand,
+    Fence,
+    Grant,
+    NotCoordinator,
+    QueueCount,
+    QueueName,
+    Supply,
+    Unavailable,
+)
+from broker.ports.slot import Slot
+
+_ANSWERS_PER_LIFE: Final = 256
+_SUBMITS: Final = 4096
+
+
+@dataclass(slots=True)
+class _Poll:
+    """The newest long poll of a life: its id, and its answer once there is one."""
+
+    request_id: str
+    answer: Supply | None = None
+
+
+@dataclass(slots=True)
+class _Term:
+    """One time of power, and what is remembered of calls in it."""
+
+    slots: SlotTerm
+    tally: Tally = field(default_factory=Tally)
+    polls: dict[Life, _Poll] = field(default_factory=dict)
+    gets: dict[Life, OrderedDict[str, asyncio.Future[Grant | None]]] = field(default_factory=dict)
+    submits: OrderedDict[tuple[Life, str], None] = field(default_factory=OrderedDict)
+
+    def drop(self, life: Life) -> None:
+        """Forget `life`; what it still asks is answered."""
+        self.slots.drop(life, _not_living(life))
+        self.tally.drop(life)
+        self.polls.pop(life, None)
+        self.gets.pop(life, None)
+
+
+class SlotManager:
+    """Serves slots to all nodes of the cluster, this one too."""
+
+    def __init__(
+        self,
+        store: SlotStore,
+        clock: Clock,
+        *,
+        others: Callable[[], Mapping[str, SlotService]],
+        caller: Callable[[], Caller],
+        window_size: int,
+        on_fenced: Callable[[str], None],
+        rescan_interval: float = 1.0,
+    ) -> None:
+        """`others` are the services by node id of all nodes that can have messages, this one's among them; `on_fenced`
+        is told the term in which the store has refused this node's power.
+        """
+        self._store = store
+        self._clock = clock
+        self._others = others
+        self._caller = caller
+        self._window_size = window_size
+        self._on_fenced = on_fenced
+        self._rescan_interval = rescan_interval
+        self._living: dict[Life, None] = {}
+        self._term: _Term | None = None
+
+    async def run(self, fence: Fence) -> None:
+        """Serve on this power until cancelled, or until a newer coordinator is found to have taken over."""
+        async with asyncio.TaskGroup() as tasks:
+            slots = SlotTerm(
+                fence,
+                self._store,
+                self._clock,
+                tasks,
+                others=self._others,
+                caller=self._caller,
+                window_size=self._window_size,
+                rescan_interval=self._rescan_interval,
+            )
+            slots.on_living(self._living, has_lost=False)
+            self._term = _Term(slots)
+            try:
+                await slots.serve()
+            except Fenced:
+                self._on_fenced(fence.term)
+            finally:
+                self._term = None
+                slots.close(_not_coordinator())
+
+    def set_living(self, lives: Collection[Life]) -> None:
+        """These lives, and no others, may ask for slots from now on."""
+        former, self._living = self._living, dict.fromkeys(lives)
+        gone = [life for life in former if life not in self._living]
+        if self._term is not None:
+            for life in gone:
+                self._term.drop(life)
+            self._term.slots.on_living(self._living, has_lost=bool(gone))
+
+    async def await_slots(self, hungry: Sequence[Demand], wait_ms: int, caller: Caller) -> Supply:
+        term = self._serving(caller, *(demand.queue for demand in hungry))
+        life = self._living_life(caller)
+        former = term.polls.get(life)
+        if former is not None and caller.request_id and former.request_id == caller.request_id:
+            if former.answer is not None:
+                return former.answer
+        elif wait_ms <= 0:
+            term.slots.begin(life, hungry)
+        elif not term.slots.has_session(life):
+            raise Unavailable("unknown session: begin one with all that is wanted, and without waiting")
+        else:
+            term.slots.on_hunger(life, hungry)
+        poll = term.polls[life] = _Poll(caller.request_id)
+        if not await term.slots.news(life, wait_ms / 1000):
+            return Supply(fence=term.slots.fence)
+        poll.answer = term.slots.take(life, caller.request_id)
+        return poll.answer
+
+    async def get_slot(self, queue: QueueName, caller: Caller) -> Grant | None:
+        term = self._serving(caller, queue)
+        life = self._living_life(caller)
+        answers = term.gets.setdefault(life, OrderedDict())
+        future = answers.get(caller.request_id) if caller.request_id else None
+        if future is None:
+            # The caller may go away; what it asked for is done all the same, and kept for when it asks again.
+            future = term.slots.get(queue, life, caller.request_id)
+            if caller.request_id:
+                answers[caller.request_id] = future
+                if len(answers) > _ANSWERS_PER_LIFE:
+                    answers.popitem(last=False)
+        return await asyncio.shield(future)
+
+    async def submit_slot(self, queue: QueueName, slot: Slot, local_safe_zone: int, caller: Caller) -> None:
+        term = self._serving(caller, queue)
+        call = Life(caller.node_id, caller.incarnation), caller.request_id
+        if call in term.submits:
+            return  # the slot may be somebody's by now
+        if caller.request_id:
+            term.submits[call] = None
+            if len(term.submits) > _SUBMITS:
+                term.submits.popitem(last=False)
+        term.slots.submit(
+            SlotRow(queue.queue_id, slot.lane, slot.start, slot.end, slot.count, slot.maybe_delivered, slot.transient)
+        )
+
+    async def return_slots(self, queue: QueueName, caller: Caller) -> None:
+        # The caller has freed them in the store: nobody else may, and only the store knows which they are.
+        self._serving(caller, queue).slots.rescan()
+
+    async def clear_slots(self, queue: QueueName, caller: Caller) -> None:
+        self._serving(caller, queue).slots.clear(queue.queue_id)
+
+    async def delete_slot(self, queue: QueueName, slot: Slot, caller: Caller) -> bool:
+        # The caller has deleted the row where nothing was left of it; no other node can still write into its lane.
+        self._serving(caller, queue)
+        return True
+
+    async def exchange_safe_zones(self, message_id: int, caller: Caller) -> int:
+        # A slot is of one lane, so no message of another node can come to lie in it late (ADR 6).
+        self._serving(caller)
+        return message_id
+
+    async def exchange_counts(self, counts: Sequence[QueueCount], caller: Caller) -> Sequence[QueueCount]:
+        term = self._serving(caller)
+        life = self._living_life(caller)
+        term.tally.note(life, counts)
+        return term.tally.elsewhere(life, term.slots.free_messages())
+
+    def _serving(self, caller: Caller, *queues: QueueName) -> _Term:
+        term = self._term
+        if term is None or caller.fence.epoch > term.slots.fence.epoch:
+            raise _not_coordinator()
+        if not caller.incarnation or not all(queue.queue_id for queue in queues):
+            raise Unavailable("nodes that know queues by name only, as those of Andes do, cannot share this store")
+        return term
+
+    def _living_life(self, caller: Caller) -> Life:
+        life = Life(caller.node_id, caller.incarnation)
+        if life not in self._living:
+            raise _not_living(life)
+        return life
+
+
+def _not_coordinator() -> NotCoordinator:
+    return NotCoordinator("this node is not the coordinator")
+
+
+def _not_living(life: Life) -> Unavailable:
+    return Unavailable(f"node '{life.node_id}' is not known to live in incarnation {life.incarnation}")

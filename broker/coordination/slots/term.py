@@ -1,0 +1,336 @@
+"""One term of a coordinator: keeps what is free and who is hungry in step with the store, and assigns what is decided.
+
+There is one loop, and it does one thing at a time: assign what is planned, free what dead nodes had, read the table,
+plan. What comes in meanwhile goes into the next plan. Knows the slot store and the other nodes; decides nothing about
+order or fairness, which is the business of `Assignment`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+
+from broker.clock import Clock
+from broker.coordination.slots.assignment import SLOTS_PER_ROUND, Assignment
+from broker.errors import CoordinationError, StoreError, StoreUnavailable
+from broker.ports.cluster import SlotService, SlotStore
+from broker.ports.cluster_rows import Life, SlotRow, slot_of
+from broker.ports.peer_calls import Caller, Demand, Fence, Grant, QueueName, Supply
+
+_log = structlog.get_logger(__name__)
+
+_DELAY: Final = 0.1
+_DELAY_MAX: Final = 1.0
+_TELL_AGAIN: Final = 30.0
+_SURRENDER_PATIENCE: Final = 1.0
+_TRIES: Final = 3
+# Reading the table of a large backlog may take long; it shall not be all that the coordinator does.
+_REST_PER_SCAN: Final = 20
+
+
+@dataclass(slots=True, eq=False)
+class _Get:
+    """Somebody waits for one slot of a queue."""
+
+    queue: QueueName
+    life: Life
+    request_id: str
+    answer: asyncio.Future[Grant | None]
+    tries: int = 0
+
+
+@dataclass(slots=True)
+class _Order:
+    """Slots that are to be assigned to a life in one transaction; some of them answer a `_Get`."""
+
+    life: Life
+    rows: list[SlotRow] = field(default_factory=list)
+    gets: dict[int, _Get] = field(default_factory=dict)
+
+
+class SlotTerm:
+    """What a coordinator does with slots while the store lets `fence` pass."""
+
+    def __init__(
+        self,
+        fence: Fence,
+        store: SlotStore,
+        clock: Clock,
+        tasks: asyncio.TaskGroup,
+        *,
+        others: Callable[[], Mapping[str, SlotService]],
+        caller: Callable[[], Caller],
+        window_size: int,
+        rescan_interval: float,
+    ) -> None:
+        self.fence = fence
+        self._store = store
+        self._clock = clock
+        self._tasks = tasks
+        self._others = others
+        self._caller = caller
+        self._window_size = window_size
+        self._rescan_interval = rescan_interval
+        self._assignment = Assignment()
+        self._living: Collection[Life] = ()
+        self._held: set[Life] = set()
+        self._waiters: dict[Life, asyncio.Future[bool]] = {}
+        self._gets: deque[_Get] = deque()
+        self._unanswered: dict[_Get, asyncio.Task[None]] = {}
+        self._orders: deque[_Order] = deque()
+        self._newer: set[int] = set()
+        self._must_reclaim = True
+        self._must_scan = True
+        self._has_strangers = False
+        self._poked = asyncio.Event()
+        self._rescan_timer: asyncio.TimerHandle | None = None
+        self._delay = _DELAY
+        self._tell_at = float("-inf")
+
+    # What nodes say
+
+    def has_session(self, life: Life) -> bool:
+        return self._assignment.has_session(life)
+
+    def begin(self, life: Life, hungry: Sequence[Demand]) -> None:
+        """`life` begins a session."""
+        self._assignment.begin(life, hungry)
+        self._poked.set()
+
+    def on_hunger(self, life: Life, hungry: Sequence[Demand]) -> None:
+        """The hunger of `life` has changed."""
+        if hungry:
+            self._assignment.on_hunger(life, hungry)
+            self._poked.set()
+
+    async def news(self, life: Life, seconds: float) -> bool:
+        """Return True when there is something to tell `life`, or after so many seconds; False as soon as a newer call
+        of the same life waits instead.
+        """
+        self._wake(life, False)
+        if seconds <= 0 or self._assignment.has_news(life):
+            return True
+        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiters[life] = waiter
+        try:
+            async with asyncio.timeout(seconds):
+                return await waiter
+        except TimeoutError:
+            return True
+        finally:
+            if self._waiters.get(life) is waiter:
+                del self._waiters[life]
+
+    def take(self, life: Life, request_id: str) -> Supply:
+        """Return what `life` has not been told yet, and take it as told."""
+        answer = self._assignment.take(life)
+        grants = tuple(self._grant(queue, row, life, request_id) for queue, row in answer.grants)
+        return Supply(grants, tuple(answer.wanted_elsewhere), self.fence)
+
+    def submit(self, row: SlotRow) -> None:
+        """A slot is free, says a node; the assignment will show whether that is so."""
+        self._newer.add(row.start)
+        self._assignment.add(row)
+        self._poked.set()
+
+    def clear(self, queue_id: int) -> None:
+        """The free slots of a queue were purged."""
+        self._assignment.clear(queue_id)
+        self.rescan()
+
+    def rescan(self) -> None:
+        """Look at the table soon."""
+        self._must_scan = True
+        self._poked.set()
+
+    def free_messages(self) -> Iterator[tuple[int, int]]:
+        return self._assignment.free_messages()
+
+    def get(self, queue: QueueName, life: Life, request_id: str) -> asyncio.Future[Grant | None]:
+        """Find one slot of the queue for `life`, if need be in the memory of other nodes."""
+        get = _Get(queue, life, request_id, asyncio.get_running_loop().create_future())
+        self._unanswered[get] = self._tasks.create_task(self._fetch(get), name=f"get {queue.name}")
+        return get.answer
+
+    def on_living(self, lives: Collection[Life], *, has_lost: bool) -> None:
+        """The members have changed; what those had who `has_lost` their lives must be freed."""
+        self._living = lives
+        self._held.clear()
+        self._must_reclaim |= has_lost
+        self._poked.set()
+
+    def drop(self, life: Life, error: CoordinationError) -> None:
+        """`life` is over: it wants nothing any more, and whatever it waits for ends with `error`."""
+        self._assignment.drop(life)
+        self._fail([life], [get for get in self._unanswered if get.life == life], error)
+
+    def close(self, error: CoordinationError) -> None:
+        """The term is over, and whatever anybody waits for ends with `error`."""
+        if self._rescan_timer is not None:
+            self._rescan_timer.cancel()
+        self._fail(list(self._waiters), list(self._unanswered), error)
+
+    # The loop
+
+    async def serve(self) -> None:
+        """Assign slots until cancelled; raises `Fenced` when there is a newer coordinator."""
+        while True:
+            try:
+                await self._step()
+            except StoreUnavailable as error:
+                self._tell(error)
+                await asyncio.sleep(self._delay)
+                self._delay = min(self._delay * 2, _DELAY_MAX)
+            else:
+                self._delay = _DELAY
+
+    async def _step(self) -> None:
+        if self._orders:
+            await self._assign(self._orders[0])
+        elif self._must_reclaim:
+            await self._reclaim()
+        elif self._must_scan:
+            await self._scan()
+        elif not self._plan():
+            for life in list(self._waiters):
+                self._wake_if_news(life)
+            await self._poked.wait()
+            self._poked.clear()
+
+    async def _assign(self, order: _Order) -> None:
+        """Until there is an answer nobody knows whose these slots are, so nothing else is done before."""
+        owned = await self._store.assign(order.rows, order.life, self.fence)
+        self._orders.popleft()
+        starts = {row.start for row in owned}
+        self._assignment.grant(order.life, [row for row in owned if row.start not in order.gets])
+        self._assignment.release(order.rows)
+        if len(starts) < len(order.rows):
+            self._must_scan = True
+            if not starts:
+                # Its life may be over, which is not known here yet: it would be tried again and again.
+                self._held.add(order.life)
+        for start, get in order.gets.items():
+            self._on_assigned(get, next((row for row in owned if row.start == start), None))
+        self._wake_if_news(order.life)
+
+    def _on_assigned(self, get: _Get, row: SlotRow | None) -> None:
+        if row is not None:
+            self._answer(get, self._grant(get.queue, row, get.life, get.request_id))
+        elif get.tries < _TRIES:
+            self._gets.append(get)
+        else:
+            self._answer(get, None)
+
+    async def _reclaim(self) -> None:
+        self._must_reclaim = False
+        try:
+            count = await self._store.reclaim(self.fence, self._window_size)
+        except StoreUnavailable:
+            self._must_reclaim = True
+            raise
+        self._must_scan = True
+        if count:
+            _log.info("slots of nodes that are gone are free", count=count)
+
+    async def _scan(self) -> None:
+        self._must_scan = False
+        self._newer.clear()
+        if self._rescan_timer is not None:
+            self._rescan_timer.cancel()
+        began = self._clock.monotonic()
+        try:
+            rows = await self._store.slots()
+        except StoreUnavailable:
+            self._must_scan = True
+            raise
+        self._assignment.load(rows, self._newer)
+        self._has_strangers = any(row.owner is not None and row.owner not in self._living for row in rows)
+        rest = max(self._rescan_interval, _REST_PER_SCAN * (self._clock.monotonic() - began))
+        self._rescan_timer = asyncio.get_running_loop().call_later(rest, self._on_rescan_due)
+
+    def _on_rescan_due(self) -> None:
+        self._held.clear()
+        self._must_reclaim |= self._has_strangers
+        self.rescan()
+
+    def _plan(self) -> bool:
+        """Decide who gets what next; return False if there is nothing to be done."""
+        orders: dict[Life, _Order] = {}
+        for _ in range(min(len(self._gets), SLOTS_PER_ROUND)):
+            self._plan_get(self._gets.popleft(), orders)
+        for life, rows in self._assignment.plan(self._held).items():
+            orders.setdefault(life, _Order(life)).rows.extend(rows)
+        self._orders.extend(orders.values())
+        return bool(self._orders or self._gets)
+
+    def _plan_get(self, get: _Get, orders: dict[Life, _Order]) -> None:
+        if get not in self._unanswered:
+            return
+        row = self._assignment.reserve(get.queue.queue_id)
+        if row is None:
+            self._answer(get, None)
+            return
+        get.tries += 1
+        order = orders.setdefault(get.life, _Order(get.life))
+        order.rows.append(row)
+        order.gets[row.start] = get
+
+    async def _fetch(self, get: _Get) -> None:
+        if not self._assignment.has_free(get.queue.queue_id):
+            await self._surrender(get.queue, get.life)
+            self._must_scan = True
+        self._gets.append(get)
+        self._poked.set()
+
+    async def _surrender(self, queue: QueueName, asker: Life) -> None:
+        """Ask every other node for a message; the table will show who had one."""
+        caller = self._caller()
+        async with asyncio.TaskGroup() as tasks:
+            for node_id, service in self._others().items():
+                if node_id != asker.node_id:
+                    tasks.create_task(_surrender(service, queue, caller))
+
+    def _grant(self, queue: QueueName, row: SlotRow, life: Life, request_id: str) -> Grant:
+        return Grant(queue, slot_of(row), life.node_id, self.fence, request_id)
+
+    def _answer(self, get: _Get, grant: Grant | None) -> None:
+        if self._unanswered.pop(get, None) is not None:
+            get.answer.set_result(grant)
+
+    def _fail(self, lives: Iterable[Life], gets: Iterable[_Get], error: CoordinationError) -> None:
+        for life in lives:
+            waiter = self._waiters.pop(life, None)
+            if waiter is not None and not waiter.done():
+                waiter.set_exception(error)
+        for get in gets:
+            self._unanswered.pop(get).cancel()
+            get.answer.set_exception(error)
+            get.answer.exception()  # who asked may have gone, and need not be warned of
+
+    def _wake(self, life: Life, is_newest: bool) -> None:
+        waiter = self._waiters.pop(life, None)
+        if waiter is not None and not waiter.done():
+            waiter.set_result(is_newest)
+
+    def _wake_if_news(self, life: Life) -> None:
+        if life in self._waiters and self._assignment.has_news(life):
+            self._wake(life, True)
+
+    def _tell(self, error: StoreUnavailable) -> None:
+        now = self._clock.monotonic()
+        if now >= self._tell_at:
+            self._tell_at = now + _TELL_AGAIN
+            _log.warning("slots wait for the store", reason=str(error))
+
+
+async def _surrender(service: SlotService, queue: QueueName, caller: Caller) -> None:
+    """Let one node give a message; what gives no answer in time may be done all the same."""
+    with suppress(CoordinationError, StoreError, TimeoutError):
+        async with asyncio.timeout(_SURRENDER_PATIENCE):
+            await service.surrender(queue, 1, caller)

@@ -1,0 +1,98 @@
+"""A coordinator in virtual time, over a table of slots in memory, and the nodes around it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from broker.coordination.slots.coordinator import SlotManager
+from broker.ports.cluster import SlotService
+from broker.ports.cluster_rows import Life
+from broker.ports.peer_calls import Caller, Demand, Fence, NotCoordinator, QueueName, Supply, Unavailable
+from broker.ports.slot import Slot
+from tests.support.memory_slots import MemorySlots, message_id
+from tests.support.virtual_loop import VirtualLoop
+
+ORDERS = QueueName("orders", 1)
+ALICE = Life("alice", "a")
+BOB = Life("bob", "b")
+FENCE = Fence(1, "term 1")
+
+
+@dataclass
+class Node:
+    """A node that gives what it has when it is asked to; `surrendered` is how often it was."""
+
+    give: Callable[[], Coroutine[Any, Any, int]] | None = None
+    surrendered: int = 0
+
+    async def surrender(self, queue: QueueName, messages: int, caller: Caller) -> int:
+        self.surrendered += 1
+        return await self.give() if self.give else 0
+
+
+@dataclass
+class Bench:
+    """A coordinator and a store in which Alice and Bob live; Alice has messages in her lane."""
+
+    store: MemorySlots = field(default_factory=MemorySlots)
+    nodes: dict[str, Node] = field(default_factory=lambda: {"alice": Node(), "bob": Node()})
+    fenced: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.store.table.claim(FENCE)
+        for life in (ALICE, BOB):
+            self.store.table.join(life)
+        self.manager = SlotManager(
+            self.store,
+            cast(VirtualLoop, asyncio.get_running_loop()),
+            others=lambda: cast(Mapping[str, SlotService], self.nodes),
+            caller=lambda: Caller("alice", "a", fence=FENCE),
+            window_size=10,
+            on_fenced=self.fenced.append,
+        )
+        self.manager.set_living([ALICE, BOB])
+
+    async def give(self, number: int) -> Slot:
+        """Alice puts a message into the store and makes a slot of it."""
+        start = message_id(1, number)
+        self.store.table.write(ALICE, number, {start: ORDERS.queue_id}, [])
+        slot = Slot(ORDERS.queue_id, 1, start, start, 1, row=start)
+        self.store.table.cut([], [], [slot], ALICE)
+        return slot
+
+    async def give_and_submit(self, number: int) -> Slot:
+        slot = await self.give(number)
+        await self.manager.submit_slot(ORDERS, slot, 0, caller(ALICE, f"submit {number}"))
+        return slot
+
+    async def begin(self, life: Life, hunger: int) -> Supply:
+        return await self.manager.await_slots([Demand(ORDERS, hunger)] if hunger else [], 0, caller(life, "begin"))
+
+    async def poll(self, life: Life, request_id: str = "poll", wait_ms: int = 5000) -> Supply:
+        return await self.manager.await_slots([], wait_ms, caller(life, request_id))
+
+
+def caller(life: Life, request_id: str = "", fence: Fence = FENCE) -> Caller:
+    return Caller(life.node_id, life.incarnation, request_id, fence)
+
+
+@asynccontextmanager
+async def serving() -> AsyncIterator[Bench]:
+    bench = Bench()
+    async with asyncio.TaskGroup() as tasks:
+        run = tasks.create_task(bench.manager.run(FENCE))
+        await asyncio.sleep(0)
+        yield bench
+        run.cancel()
+
+
+async def outcome(call: Coroutine[Any, Any, object]) -> object:
+    """Return what a call answers or raises."""
+    try:
+        return await call
+    except (NotCoordinator, Unavailable) as error:
+        return error

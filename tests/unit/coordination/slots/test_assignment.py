@@ -1,0 +1,234 @@
+"""Which slots go to whom, what is wanted of whom, and what is said of it once."""
+
+from __future__ import annotations
+
+import pytest
+
+from broker.coordination.slots.assignment import Assignment
+from broker.ports.cluster_rows import Life, SlotRow
+from broker.ports.peer_calls import Demand, QueueName
+
+ORDERS = QueueName("orders", 1)
+LETTERS = QueueName("letters", 2)
+ALICE = Life("alice", "a")
+BOB = Life("bob", "b")
+CAROL = Life("carol", "c")
+
+
+def row(start: int, count: int = 10, queue: QueueName = ORDERS, lane: int = 1, owner: Life | None = None) -> SlotRow:
+    return SlotRow(queue.queue_id, lane, start, start + 9, count, owner=owner)
+
+
+def carry_out(assignment: Assignment, plan: dict[Life, list[SlotRow]]) -> dict[Life, list[int]]:
+    for life, rows in plan.items():
+        assignment.grant(life, rows)
+        assignment.release(rows)
+    return {life: [each.start for each in rows] for life, rows in plan.items()}
+
+
+def granted(assignment: Assignment, life: Life) -> list[int]:
+    return [each.start for _, each in assignment.take(life).grants]
+
+
+@pytest.fixture
+def assignment() -> Assignment:
+    """Nothing is free, and nobody wants anything."""
+    empty = Assignment()
+    empty.load([])
+    return empty
+
+
+def test_the_oldest_slot_goes_first_whatever_its_lane(assignment: Assignment) -> None:
+    assignment.load([row(300), row(200, lane=7), row(100)])
+    assignment.begin(ALICE, [Demand(ORDERS, 15)])
+
+    assert carry_out(assignment, assignment.plan()) == {ALICE: [100, 200]}
+
+
+def test_a_demand_smaller_than_a_slot_gets_one(assignment: Assignment) -> None:
+    assignment.load([row(100), row(200)])
+    assignment.begin(ALICE, [Demand(ORDERS, 1)])
+
+    assert carry_out(assignment, assignment.plan()) == {ALICE: [100]}
+    assert assignment.plan() == {}
+
+
+def test_hungry_lives_get_slots_one_after_the_other(assignment: Assignment) -> None:
+    assignment.begin(ALICE, [Demand(ORDERS, 30)])
+    assignment.begin(BOB, [Demand(ORDERS, 30)])
+    assignment.load([row(100), row(200), row(300)])
+    carry_out(assignment, assignment.plan())
+    assignment.add(row(400))
+
+    assert granted(assignment, ALICE) == [100, 300]
+    assert carry_out(assignment, assignment.plan()) == {BOB: [400]}
+    assert granted(assignment, BOB) == [200, 400]
+
+
+def test_a_life_gets_no_more_than_64_slots_in_a_round(assignment: Assignment) -> None:
+    assignment.begin(ALICE, [Demand(ORDERS, 10_000)])
+    assignment.load([row(start) for start in range(100, 10_100, 100)])
+
+    assert [len(rows) for rows in carry_out(assignment, assignment.plan()).values()] == [64]
+    assert [len(rows) for rows in carry_out(assignment, assignment.plan()).values()] == [36]
+
+
+def test_a_life_that_is_held_gets_nothing_until_it_is_not(assignment: Assignment) -> None:
+    assignment.load([row(100)])
+    assignment.begin(ALICE, [Demand(ORDERS, 1)])
+
+    assert assignment.plan(held={ALICE}) == {}
+    assert carry_out(assignment, assignment.plan()) == {ALICE: [100]}
+
+
+def test_hunger_is_less_by_what_was_granted_until_it_is_said_anew(assignment: Assignment) -> None:
+    assignment.load([row(100)])
+    assignment.begin(ALICE, [Demand(ORDERS, 10)])
+    carry_out(assignment, assignment.plan())
+    assignment.add(row(200))
+
+    assert assignment.plan() == {}
+    assert granted(assignment, ALICE) == [100]
+    assignment.on_hunger(ALICE, [Demand(ORDERS, 10)])
+    assert carry_out(assignment, assignment.plan()) == {ALICE: [200]}
+
+
+def test_hunger_that_does_not_know_of_a_grant_yet_is_less_by_it(assignment: Assignment) -> None:
+    assignment.load([row(100)])
+    assignment.begin(ALICE, [Demand(ORDERS, 10)])
+    carry_out(assignment, assignment.plan())
+    assignment.add(row(200))
+    assignment.on_hunger(ALICE, [Demand(ORDERS, 10)])
+
+    assert assignment.plan() == {}
+
+
+def test_who_is_not_hungry_any_more_gets_nothing(assignment: Assignment) -> None:
+    assignment.begin(ALICE, [Demand(ORDERS, 10)])
+    assignment.on_hunger(ALICE, [Demand(ORDERS, 0)])
+    assignment.load([row(100)])
+
+    assert assignment.plan() == {}
+
+
+def test_what_somebody_owns_is_not_free(assignment: Assignment) -> None:
+    assignment.begin(ALICE, [Demand(ORDERS, 10)])
+    assignment.load([row(100, owner=BOB)])
+
+    assert assignment.plan() == {}
+
+
+def test_what_has_vanished_from_the_table_is_forgotten_unless_it_is_newer(assignment: Assignment) -> None:
+    assignment.load([row(100), row(200)])
+    assignment.add(row(300))
+    assignment.load([row(100)], newer={300})
+    assignment.begin(ALICE, [Demand(ORDERS, 100)])
+
+    assert carry_out(assignment, assignment.plan()) == {ALICE: [100, 300]}
+
+
+def test_a_slot_that_is_submitted_while_it_is_being_assigned_is_not_free_again(assignment: Assignment) -> None:
+    assignment.load([row(100)])
+    assignment.begin(ALICE, [Demand(ORDERS, 100)])
+    plan = assignment.plan()
+    assignment.add(row(100))
+
+    assert carry_out(assignment, plan) == {ALICE: [100]}
+    assert assignment.plan() == {}
+    assert dict(assignment.free_messages()) == {}
+
+
+def test_what_others_are_hungry_for_is_told_once_and_when_it_changes(assignment: Assignment) -> None:
+    assignment.begin(ALICE, [Demand(ORDERS, 10)])
+    assignment.begin(BOB, [])
+
+    assert assignment.take(BOB).wanted_elsewhere == [Demand(ORDERS, 10)]
+    assert not assignment.take(ALICE)
+    assert not assignment.has_news(BOB)
+    assignment.on_hunger(ALICE, [Demand(ORDERS, 30)])
+    assert assignment.has_news(BOB)
+    assert assignment.take(BOB).wanted_elsewhere == [Demand(ORDERS, 30)]
+    assignment.drop(ALICE)
+    assert assignment.take(BOB).wanted_elsewhere == [Demand(ORDERS, 0)]
+    assert not assignment.take(BOB)
+
+
+def test_what_free_slots_will_give_is_not_wanted_of_anybody(assignment: Assignment) -> None:
+    assignment.load([row(100, count=10)])
+    assignment.begin(ALICE, [Demand(ORDERS, 30)])
+    assignment.begin(BOB, [])
+
+    assert assignment.take(BOB).wanted_elsewhere == [Demand(ORDERS, 20)]
+    carry_out(assignment, assignment.plan())
+    assert not assignment.has_news(BOB)
+
+
+def test_nothing_is_wanted_before_the_table_was_read() -> None:
+    assignment = Assignment()
+    assignment.begin(ALICE, [Demand(ORDERS, 10)])
+    assignment.begin(BOB, [])
+
+    assert not assignment.has_news(BOB)
+    assert not assignment.take(BOB)
+    assignment.load([])
+    assert assignment.take(BOB).wanted_elsewhere == [Demand(ORDERS, 10)]
+
+
+def test_one_answer_has_at_most_a_thousand_queues(assignment: Assignment) -> None:
+    assignment.begin(ALICE, [Demand(QueueName(f"q{each}", each), 1) for each in range(1, 1502)])
+    assignment.begin(BOB, [])
+
+    assert [len(assignment.take(BOB).wanted_elsewhere) for _ in range(3)] == [1000, 501, 0]
+
+
+def test_a_new_session_is_told_everything_and_keeps_its_grants(assignment: Assignment) -> None:
+    assignment.load([row(100)])
+    assignment.begin(ALICE, [Demand(ORDERS, 10)])
+    carry_out(assignment, assignment.plan())
+    assignment.begin(BOB, [Demand(LETTERS, 5)])
+    assignment.begin(ALICE, [])
+
+    answer = assignment.take(ALICE)
+    assert [each for _, each in answer.grants] == [row(100)]
+    assert answer.wanted_elsewhere == [Demand(LETTERS, 5)]
+
+
+def test_what_is_reserved_is_the_oldest_slot_and_not_planned_too(assignment: Assignment) -> None:
+    assignment.load([row(200), row(100)])
+    assignment.begin(ALICE, [Demand(ORDERS, 100)])
+
+    assert assignment.reserve(1) == row(100)
+    assert assignment.plan() == {ALICE: [row(200)]}
+    assert assignment.reserve(1) is None
+    assert assignment.reserve(2) is None
+
+
+def test_a_cleared_queue_has_no_free_slots(assignment: Assignment) -> None:
+    assignment.load([row(100), row(200), row(300, queue=LETTERS)])
+    assignment.clear(1)
+    assignment.clear(7)
+
+    assert not assignment.has_free(1)
+    assert dict(assignment.free_messages()) == {2: 10}
+
+
+def test_what_was_not_assigned_is_not_granted_and_leaves_the_hunger_as_it_was(assignment: Assignment) -> None:
+    assignment.load([row(100)])
+    assignment.begin(ALICE, [Demand(ORDERS, 10)])
+    assignment.release(assignment.plan()[ALICE])
+    assignment.add(row(200))
+
+    assert not assignment.take(ALICE)
+    assert carry_out(assignment, assignment.plan()) == {ALICE: [200]}
+
+
+def test_a_grant_for_a_session_that_is_over_goes_to_nobody(assignment: Assignment) -> None:
+    assignment.load([row(100)])
+    assignment.begin(ALICE, [Demand(ORDERS, 10)])
+    plan = assignment.plan()
+    assignment.drop(ALICE)
+    assignment.drop(CAROL)
+
+    assert carry_out(assignment, plan) == {ALICE: [100]}
+    assert not assignment.take(ALICE)
+    assert not assignment.has_news(ALICE)

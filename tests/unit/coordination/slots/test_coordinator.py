@@ -1,0 +1,186 @@
+"""What the coordinator answers: long polls, repeated calls, counts, and whom it refuses."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from broker.ports.peer_calls import (
+    Caller,
+    Demand,
+    Fence,
+    Grant,
+    NotCoordinator,
+    QueueCount,
+    QueueName,
+    Supply,
+    Unavailable,
+)
+from broker.ports.slot import Slot
+from tests.support.virtual_loop import in_virtual_time
+from tests.unit.coordination.slots.slot_bench import ALICE, BOB, FENCE, ORDERS, Bench, caller, outcome, serving
+
+
+@in_virtual_time
+async def test_a_hungry_node_gets_what_is_free_with_the_coordinators_fence() -> None:
+    async with serving() as bench:
+        slot = await bench.give(1)
+        await bench.begin(BOB, 5)
+
+        assert await bench.poll(BOB) == Supply((Grant(ORDERS, slot, "bob", FENCE, "poll"),), (), FENCE)
+        assert [row.start for row in bench.store.table.owned(BOB)] == [slot.start]
+
+
+@in_virtual_time
+async def test_a_waiting_poll_is_answered_as_soon_as_a_slot_is_submitted() -> None:
+    async with serving() as bench, asyncio.TaskGroup() as tasks:
+        await bench.begin(BOB, 5)
+        poll = tasks.create_task(bench.poll(BOB))
+        began = asyncio.get_running_loop().time()
+        await asyncio.sleep(0.25)
+        slot = await bench.give_and_submit(1)
+
+        assert [grant.slot for grant in (await poll).grants] == [slot]
+        assert asyncio.get_running_loop().time() - began == pytest.approx(0.25)
+
+
+@in_virtual_time
+async def test_what_one_node_wants_is_told_to_the_others() -> None:
+    async with serving() as bench, asyncio.TaskGroup() as tasks:
+        await bench.begin(ALICE, 0)
+        poll = tasks.create_task(bench.poll(ALICE))
+        await asyncio.sleep(0.25)
+        await bench.begin(BOB, 5)
+
+        assert await poll == Supply((), (Demand(ORDERS, 5),), FENCE)
+
+
+@in_virtual_time
+async def test_a_poll_with_nothing_to_tell_is_answered_after_its_wait() -> None:
+    async with serving() as bench:
+        await bench.begin(BOB, 5)
+        began = asyncio.get_running_loop().time()
+
+        assert await bench.poll(BOB, wait_ms=3000) == Supply(fence=FENCE)
+        assert asyncio.get_running_loop().time() - began == pytest.approx(3.0)
+
+
+@in_virtual_time
+async def test_a_newer_poll_ends_the_older_one() -> None:
+    async with serving() as bench, asyncio.TaskGroup() as tasks:
+        await bench.begin(BOB, 5)
+        older = tasks.create_task(bench.poll(BOB, "1"))
+        await asyncio.sleep(0.25)
+        newer = tasks.create_task(bench.poll(BOB, "2"))
+
+        assert await older == Supply(fence=FENCE)
+        await bench.give_and_submit(1)
+        assert len((await newer).grants) == 1
+
+
+@in_virtual_time
+async def test_a_repeated_poll_is_answered_as_the_first_time() -> None:
+    async with serving() as bench:
+        await bench.give(1)
+        await bench.begin(BOB, 5)
+        first = await bench.poll(BOB, "1")
+
+        assert await bench.poll(BOB, "1") == first
+        assert (await bench.poll(BOB, "2", 100)).grants == ()
+
+
+@in_virtual_time
+async def test_a_poll_repeated_while_it_waits_takes_its_place() -> None:
+    async with serving() as bench, asyncio.TaskGroup() as tasks:
+        await bench.begin(BOB, 0)
+        hungry = [Demand(ORDERS, 1)]
+        first = tasks.create_task(bench.manager.await_slots(hungry, 5000, caller(BOB, "1")))
+        await asyncio.sleep(0.25)
+        again = tasks.create_task(bench.manager.await_slots(hungry, 5000, caller(BOB, "1")))
+
+        assert await first == Supply(fence=FENCE)
+        slot = await bench.give_and_submit(1)
+        assert [grant.slot for grant in (await again).grants] == [slot]
+
+
+@in_virtual_time
+async def test_a_poll_without_a_session_is_refused() -> None:
+    async with serving() as bench:
+        with pytest.raises(Unavailable, match="unknown session"):
+            await bench.poll(BOB)
+
+
+@in_virtual_time
+async def test_who_is_not_living_is_refused_and_its_poll_ends() -> None:
+    async with serving() as bench, asyncio.TaskGroup() as tasks:
+        await bench.begin(BOB, 5)
+        poll = tasks.create_task(outcome(bench.poll(BOB)))
+        await asyncio.sleep(0.25)
+        bench.manager.set_living([ALICE])
+
+        assert "not known to live" in str(await poll)
+        assert "not known to live" in str(await outcome(bench.begin(BOB, 5)))
+
+
+@in_virtual_time
+async def test_a_repeated_submit_changes_nothing_more() -> None:
+    async with serving() as bench:
+        slot = await bench.give_and_submit(1)
+        await bench.begin(BOB, 5)
+        await bench.poll(BOB)
+        await bench.manager.submit_slot(ORDERS, slot, 0, caller(ALICE, "submit 1"))
+
+        assert await bench.manager.exchange_counts([], caller(ALICE)) == []
+
+
+@in_virtual_time
+async def test_who_knows_a_newer_coordinator_is_sent_there() -> None:
+    async with serving() as bench:
+        with pytest.raises(NotCoordinator):
+            await bench.manager.get_slot(ORDERS, caller(BOB, "g", Fence(2, "term 2")))
+
+
+@in_virtual_time
+async def test_without_power_nothing_is_served() -> None:
+    bench = Bench()
+    calls = [
+        bench.manager.await_slots([], 0, caller(BOB)),
+        bench.manager.get_slot(ORDERS, caller(BOB)),
+        bench.manager.submit_slot(ORDERS, Slot(1, 1, 5, 9, 5), 0, caller(BOB)),
+        bench.manager.return_slots(ORDERS, caller(BOB)),
+        bench.manager.clear_slots(ORDERS, caller(BOB)),
+        bench.manager.delete_slot(ORDERS, Slot(1, 1, 5, 9, 5), caller(BOB)),
+        bench.manager.exchange_safe_zones(7, caller(BOB)),
+        bench.manager.exchange_counts([], caller(BOB)),
+    ]
+
+    assert [type(await outcome(call)) for call in calls] == [NotCoordinator] * 8
+
+
+@in_virtual_time
+async def test_nodes_of_andes_are_told_that_they_cannot_share_this_store() -> None:
+    async with serving() as bench:
+        for call in (
+            bench.manager.get_slot(ORDERS, Caller("wso2")),
+            bench.manager.get_slot(QueueName("orders"), caller(BOB)),
+        ):
+            assert "those of Andes" in str(await outcome(call))
+
+
+@in_virtual_time
+async def test_safe_zones_and_empty_slots_need_nobody_else() -> None:
+    async with serving() as bench:
+        assert await bench.manager.exchange_safe_zones(77, caller(BOB)) == 77
+        assert await bench.manager.delete_slot(ORDERS, Slot(1, 1, 5, 9, 5), caller(BOB)) is True
+
+
+@in_virtual_time
+async def test_counts_are_the_sums_of_the_others_and_of_free_slots() -> None:
+    async with serving() as bench:
+        await bench.give_and_submit(1)
+        await bench.manager.exchange_counts([QueueCount(1, 7, 2)], caller(ALICE))
+
+        assert await bench.manager.exchange_counts([QueueCount(1, 5, 1)], caller(BOB)) == [QueueCount(1, 8, 2)]
+        bench.manager.set_living([BOB])
+        assert await bench.manager.exchange_counts([], caller(BOB)) == [QueueCount(1, 1, 0)]

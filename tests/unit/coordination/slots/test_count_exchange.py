@@ -1,0 +1,132 @@
+"""Counts of queues over all nodes: told, replaced, forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from broker.coordination.slots.count_exchange import Counts
+from broker.message import STORED, Message
+from broker.ports.peer_calls import Caller, QueueCount, Unavailable
+from broker.queue.queue import Queue
+from broker.queue.slot_list import LocalSlotCoordinator
+from tests.support.stage import drive
+from tests.support.virtual_loop import in_virtual_time
+
+NOTHING: Any = None
+
+
+class Coordinator:
+    """Notes what it is told and answers with `elsewhere`."""
+
+    def __init__(self) -> None:
+        self.told: list[list[QueueCount]] = []
+        self.elsewhere: list[QueueCount] = []
+        self.is_away = False
+
+    async def exchange_counts(self, counts: Sequence[QueueCount], caller: Caller) -> Sequence[QueueCount]:
+        self.told.append(list(counts))
+        if self.is_away:
+            raise Unavailable("away")
+        return self.elsewhere
+
+
+class Bench:
+    """A node with the queues 1 and 2."""
+
+    def __init__(self) -> None:
+        self.coordinator: Coordinator | None = Coordinator()
+        self.queues = {number: new_queue(number) for number in (1, 2)}
+        service: Any = lambda: self.coordinator  # noqa: E731
+        self.counts = Counts(
+            queues=self.queues.values,
+            find_queue=self.queues.get,
+            coordinator=service,
+            caller=lambda: Caller("alice"),
+        )
+
+    def learn(self, *counts: tuple[int, int, int]) -> None:
+        """Exchange counts when this is elsewhere: queue id, messages and consumers."""
+        assert self.coordinator is not None
+        self.coordinator.elsewhere = [QueueCount(*each) for each in counts]
+        drive(self.counts.exchange())
+
+    @property
+    def known(self) -> list[tuple[int, int]]:
+        return [(queue.message_count, queue.consumer_count) for queue in self.queues.values()]
+
+
+def new_queue(queue_id: int) -> Queue:
+    name = f"queue {queue_id}"
+    return Queue("/", name, queue_id, durable=True, journal=NOTHING, slots=LocalSlotCoordinator(), on_hungry=NOTHING)
+
+
+def test_what_is_elsewhere_is_added_to_what_is_here() -> None:
+    it = Bench()
+    it.queues[1].append(Message(1, it.queues[1], b"", b"", b"", None, STORED))
+    it.learn((1, 5, 2))
+    assert it.known == [(6, 2), (0, 0)]
+
+
+def test_counts_are_replaced() -> None:
+    it = Bench()
+    it.learn((1, 5, 2))
+    it.learn((1, 3, 0))
+    assert it.known == [(3, 0), (0, 0)]
+
+
+def test_a_queue_that_is_not_named_any_more_is_nowhere_else() -> None:
+    it = Bench()
+    it.learn((1, 5, 2), (2, 1, 1))
+    it.learn((2, 1, 1))
+    assert it.known == [(0, 0), (1, 1)]
+
+
+def test_only_queues_with_messages_or_consumers_are_told_of() -> None:
+    it = Bench()
+    it.queues[2].consumers.append(NOTHING)
+    it.learn()
+    assert it.coordinator is not None
+    assert it.coordinator.told == [[QueueCount(2, 0, 1)]]
+
+
+def test_queues_that_are_unknown_here_or_deleted_meanwhile_do_no_harm() -> None:
+    it = Bench()
+    it.learn((1, 5, 2), (99, 1, 1))
+    del it.queues[1]
+    it.learn()
+    assert it.known == [(0, 0)]
+
+
+def test_while_the_coordinator_is_away_the_last_counts_stand() -> None:
+    it = Bench()
+    it.learn((1, 5, 2))
+    assert it.coordinator is not None
+    it.coordinator.is_away = True
+    it.learn()
+    it.coordinator = None
+    drive(it.counts.exchange())
+    assert it.known == [(5, 2), (0, 0)]
+
+
+def test_what_was_known_before_the_coordinator_went_away_is_forgotten_after_it() -> None:
+    it = Bench()
+    it.learn((1, 5, 2))
+    assert it.coordinator is not None
+    it.coordinator.is_away = True
+    it.learn()
+    it.coordinator.is_away = False
+    it.learn()
+    assert it.known == [(0, 0), (0, 0)]
+
+
+@in_virtual_time
+async def test_counts_are_exchanged_every_second() -> None:
+    it = Bench()
+    async with asyncio.TaskGroup() as tasks:
+        run = tasks.create_task(it.counts.run())
+        await asyncio.sleep(3.5)
+        run.cancel()
+    assert it.coordinator is not None
+    assert len(it.coordinator.told) == 3

@@ -1,0 +1,182 @@
+"""Who is answered what, and by which part of the node."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from broker.coordination.service import Duties, NodeServices
+from broker.errors import Evicted
+from broker.ports.cluster import SlotService
+from broker.ports.peer_calls import (
+    Caller,
+    Demand,
+    Fence,
+    Grant,
+    Hint,
+    Identity,
+    NotCoordinator,
+    QueueCount,
+    QueueName,
+    Supply,
+    Unavailable,
+)
+from broker.ports.slot import Slot
+from tests.unit.coordination.membership.fake_agent import FakeAgent
+from tests.unit.thrift.memory_service import MemorySlotService
+
+QUEUE = QueueName("/ orders", 42)
+SLOT = Slot(42, 3, 100, 199, 100)
+BOB = Caller("b", "life-b", "r-1", Fence(7, "t"))
+STRANGER = Caller("c", "life-c", "r-1")
+ANDES = Caller("d")
+
+Call = Callable[[SlotService, Caller], Awaitable[object]]
+
+COORDINATORS: dict[str, Call] = {
+    "get_slot": lambda service, caller: service.get_slot(QUEUE, caller),
+    "submit_slot": lambda service, caller: service.submit_slot(QUEUE, SLOT, 0, caller),
+    "delete_slot": lambda service, caller: service.delete_slot(QUEUE, SLOT, caller),
+    "return_slots": lambda service, caller: service.return_slots(QUEUE, caller),
+    "exchange_safe_zones": lambda service, caller: service.exchange_safe_zones(5, caller),
+    "clear_slots": lambda service, caller: service.clear_slots(QUEUE, caller),
+    "await_slots": lambda service, caller: service.await_slots([], 1, caller),
+    "exchange_counts": lambda service, caller: service.exchange_counts([], caller),
+}
+EVERYBODYS: dict[str, Call] = {
+    "surrender": lambda service, caller: service.surrender(QUEUE, 10, caller),
+    "purge_queue": lambda service, caller: service.purge_queue(QUEUE, caller),
+}
+OPEN: dict[str, Call] = {
+    "push_events": lambda service, caller: service.push_events(12, caller),
+    "hint_resigned": lambda service, caller: service.hint_resigned(Fence(6, "s"), caller),
+    "ping": lambda service, caller: service.ping(caller),
+}
+
+
+class Parts:
+    """A node in its life: services over a fake agent, a slot manager in memory and duties that keep what was asked."""
+
+    def __init__(self, *, is_coordinator: bool = False) -> None:
+        self.agent = FakeAgent()
+        self.agent.fence = Fence(7, "t") if is_coordinator else None
+        self.manager = MemorySlotService()
+        self.asked: list[object] = []
+        self.failure: Exception | None = None
+        self.services = NodeServices("a")
+        self.services.begin(
+            self.agent,  # type: ignore[arg-type]
+            self.manager,  # type: ignore[arg-type]
+            Duties(self._push_events, self._surrender, self._purge_queue),
+        )
+
+    async def _push_events(self, last_event_id: int) -> int:
+        self.asked.append(last_event_id)
+        if self.failure is not None:
+            raise self.failure
+        return last_event_id + 1
+
+    async def _surrender(self, queue: QueueName, messages: int) -> int:
+        self.asked.append((queue, messages))
+        return 3
+
+    async def _purge_queue(self, queue: QueueName) -> int:
+        self.asked.append(queue)
+        return 4
+
+
+async def test_the_coordinator_lets_its_slot_manager_answer() -> None:
+    parts = Parts(is_coordinator=True)
+    services = parts.services
+    await services.submit_slot(QUEUE, SLOT, 250, BOB)
+    assert await services.get_slot(QUEUE, BOB) == Grant(QUEUE, SLOT, "b", Fence(7, "term-7"), "r-1")
+    assert await services.delete_slot(QUEUE, SLOT, BOB)
+    assert await services.exchange_safe_zones(300, BOB) == 300
+    await services.return_slots(QUEUE, BOB)
+    await services.clear_slots(QUEUE, BOB)
+    assert await services.await_slots([Demand(QUEUE, 10)], 1, BOB) == Supply((), (), Fence(7, "term-7"))
+    assert await services.exchange_counts([QueueCount(42, 1, 1)], BOB) == []
+    assert parts.manager.callers == [BOB] * 8
+
+
+@pytest.mark.parametrize("name", COORDINATORS)
+async def test_another_node_names_the_coordinator(name: str) -> None:
+    parts = Parts()
+    parts.agent.coordinator = ("10.0.0.9", 7612, Fence(7, "t"))
+
+    with pytest.raises(NotCoordinator, match=r"^node 'a' is not the coordinator$") as caught:
+        await COORDINATORS[name](parts.services, BOB)
+    assert caught.value.hint == Hint("10.0.0.9", 7612, 7)
+
+
+@pytest.mark.parametrize("coordinator", [None, ("127.0.0.1", 7611, Fence(8, "u"))])
+async def test_a_node_that_knows_no_coordinator_but_itself_names_nobody(
+    coordinator: tuple[str, int, Fence] | None,
+) -> None:
+    parts = Parts()
+    parts.agent.coordinator = coordinator
+
+    with pytest.raises(NotCoordinator) as caught:
+        await parts.services.get_slot(QUEUE, BOB)
+    assert caught.value.hint is None
+
+
+@pytest.mark.parametrize("name", COORDINATORS | EVERYBODYS)
+async def test_a_life_that_is_not_known_is_refused_and_looked_for(name: str) -> None:
+    parts = Parts(is_coordinator=True)
+
+    with pytest.raises(Unavailable, match=r"^node 'c' is not known to 'a' in incarnation life-c$"):
+        await (COORDINATORS | EVERYBODYS)[name](parts.services, STRANGER)
+    assert (parts.agent.hints, parts.asked, parts.manager.callers) == (1, [], [])
+
+
+@pytest.mark.parametrize("name", COORDINATORS | EVERYBODYS)
+async def test_a_node_of_andes_is_refused(name: str) -> None:
+    with pytest.raises(Unavailable, match="tells no incarnation: nodes of Andes cannot share this store"):
+        await (COORDINATORS | EVERYBODYS)[name](Parts(is_coordinator=True).services, ANDES)
+
+
+async def test_every_node_does_its_duties_for_a_living_one() -> None:
+    parts = Parts()
+    assert await parts.services.surrender(QUEUE, 10, BOB) == 3
+    assert await parts.services.purge_queue(QUEUE, BOB) == 4
+    assert await parts.services.push_events(12, BOB) == 13
+    assert parts.asked == [(QUEUE, 10), QUEUE, 12]
+    assert parts.agent.hints == 0
+
+
+async def test_events_of_a_node_that_has_just_joined_are_taken() -> None:
+    parts = Parts()
+    assert await parts.services.push_events(12, STRANGER) == 13
+    assert parts.agent.hints == 1
+
+
+async def test_a_hint_makes_the_agent_look() -> None:
+    parts = Parts()
+    await parts.services.hint_resigned(Fence(6, "s"), STRANGER)
+    assert parts.agent.hints == 1
+
+
+async def test_a_ping_is_answered_to_whoever_asks() -> None:
+    parts = Parts()
+    assert await parts.services.ping(STRANGER) == Identity("a", "life-a", Fence(7, "t"))
+    parts.agent.life = None
+    assert await parts.services.ping(STRANGER) == Identity("a", "", Fence(7, "t"))
+
+
+@pytest.mark.parametrize("name", COORDINATORS | EVERYBODYS | OPEN)
+async def test_before_a_life_and_after_it_the_node_is_unavailable_but_healthy(name: str) -> None:
+    parts = Parts(is_coordinator=True)
+    parts.services.end()
+    for services in (NodeServices("a"), parts.services):
+        with pytest.raises(Unavailable, match=r"^node 'a' is not in the cluster at this moment$"):
+            await (COORDINATORS | EVERYBODYS | OPEN)[name](services, BOB)
+        assert await services.check_health()
+
+
+async def test_a_life_that_ends_during_a_push_is_unavailable() -> None:
+    parts = Parts()
+    parts.failure = Evicted("it is over")
+    with pytest.raises(Unavailable, match="is not in the cluster at this moment"):
+        await parts.services.push_events(12, BOB)
