@@ -22,8 +22,8 @@ from broker.demo.table import Shown, Stored, lines
 from broker.demo.terminal import Screen, keys
 from broker.errors import ConfigError, StoreUnavailable
 from broker.ports.cluster_rows import NodeState
-from broker.store.sql.opening import server_store
-from broker.store.sql.server import ServerStore
+from broker.store.server.opening import server_store
+from broker.store.server.store import ServerStore
 
 VARIABLE: Final = "CORDILLERA_DEMO_DATABASE"
 MOST_NODES: Final = 9

@@ -38,8 +38,8 @@ from broker.ports.records import Topology, VirtualHostCreated, VirtualHostDelete
 from broker.ports.slot import Slot
 from broker.ports.store import Registration
 from broker.queue.queue import Queue
-from broker.store.patience import Patience, PatientStore
-from broker.store.sql.server import ServerStore
+from broker.store.retrying import Patience, PatientStore
+from broker.store.server.store import ServerStore
 from broker.thrift.secret import SharedSecret
 from broker.thrift.server import ThriftServer
 from broker.topology.recorder import Recorder

@@ -39,8 +39,8 @@ from broker.server.listener import AmqpServer
 from broker.server.resource_monitor import Alarms, Thresholds, disk_free_octets, resident_octets, total_memory
 from broker.store.health import StoreHealth
 from broker.store.journal import Journal
-from broker.store.patience import ClientTurns, PatientStore
 from broker.store.queue_ids import QueueIds
+from broker.store.retrying import ClientTurns, PatientStore
 from broker.topology.recorder import Recorder, TopologyMoved
 from broker.topology.vhost import VirtualHost
 

@@ -23,7 +23,7 @@ from broker.ports.store import Store
 from broker.server.listener import AmqpServer
 from broker.server.tls import server_context
 from broker.store.health import StoreState
-from broker.store.patience import Patience, PatientStore
+from broker.store.retrying import Patience, PatientStore
 
 _log = structlog.get_logger(__name__)
 
@@ -214,14 +214,14 @@ def open_store(config: Configuration) -> Store:
     """Return the store the configuration names, not open yet. Raises ConfigError when its driver is not installed."""
     url = config.store_url
     if url.engine == "sqlite" and url.path is not None:
-        from broker.store.sql.sqlite import SqliteStore
+        from broker.store.sqlite.store import SqliteStore
 
         return SqliteStore(url.path)
     if url.engine == "memory":
-        from broker.store.memory import MemoryStore
+        from broker.store.memory.store import MemoryStore
 
         return MemoryStore()
-    from broker.store.sql.opening import server_store
+    from broker.store.server.opening import server_store
 
     if not config.is_clustered:
         return server_store(config.datasource)

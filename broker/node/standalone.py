@@ -14,7 +14,7 @@ from broker.ports.records import Topology
 from broker.ports.slot import Slot
 from broker.ports.store import Registration
 from broker.queue.queue import Queue
-from broker.store.patience import Patience, PatientStore
+from broker.store.retrying import Patience, PatientStore
 from broker.topology.recorder import Recorder
 
 

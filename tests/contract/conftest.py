@@ -44,7 +44,7 @@ def make_shared_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterato
 @pytest.fixture
 def lock_impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A store that is refused is refused at once: nobody waits for a broker that has just ended."""
-    monkeypatch.setattr("broker.store.sql.server._LOCK_PATIENCE", 0.5)
+    monkeypatch.setattr("broker.store.server.store._LOCK_PATIENCE", 0.5)
 
 
 @pytest.fixture

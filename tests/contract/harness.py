@@ -14,13 +14,13 @@ from broker.config.datasources import PoolConfiguration
 from broker.message import WRITING, Message, body_tails, tail
 from broker.ports.slot import Slot
 from broker.ports.store import Batch, Registration, Store
-from broker.store.memory import MemoryState, MemoryStore
-from broker.store.sql.mysql import MySql
-from broker.store.sql.opening import server_store
-from broker.store.sql.own_connection import OwnConnection
-from broker.store.sql.postgresql import PostgreSql
+from broker.store.memory.store import MemoryState, MemoryStore
+from broker.store.server.mysql import MySql
+from broker.store.server.opening import server_store
+from broker.store.server.own_connection import OwnConnection
+from broker.store.server.postgresql import PostgreSql
 from broker.store.sql.schema import metadata
-from broker.store.sql.sqlite import SqliteStore
+from broker.store.sqlite.store import SqliteStore
 from tests.support.databases import DatabaseServer
 
 NODE = "node-a"

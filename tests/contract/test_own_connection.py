@@ -13,11 +13,11 @@ from sqlalchemy.util import await_only
 from broker.config.datasources import PoolConfiguration
 from broker.errors import StoreUnavailable
 from broker.ports.cluster_rows import Claim, Lease, Renew
+from broker.store.server.opening import server_store
+from broker.store.server.own_connection import OwnConnection
+from broker.store.server.store import ServerStore
 from broker.store.sql.cluster_store import SqlClusterStore
-from broker.store.sql.opening import server_store
-from broker.store.sql.own_connection import OwnConnection
 from broker.store.sql.schema import LEASE, SEQUENCE
-from broker.store.sql.server import ServerStore
 from tests.contract.harness import own_connection
 from tests.support.databases import DatabaseServer
 

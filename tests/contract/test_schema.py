@@ -17,10 +17,10 @@ from broker.errors import ConfigError
 from broker.ports.cluster_rows import Leave, Register
 from broker.ports.records import ExchangeRecord, QueueDeclared, QueueRecord, Topology, VirtualHostCreated
 from broker.ports.store import Store
+from broker.store.server.opening import server_store
 from broker.store.sql import migrate
-from broker.store.sql.opening import server_store
 from broker.store.sql.schema import metadata
-from broker.store.sql.sqlite import SqliteStore
+from broker.store.sqlite.store import SqliteStore
 from tests.support.databases import DatabaseServer
 
 ROOT = Path(__file__).parents[2]

@@ -7,7 +7,7 @@ from typing import Any
 
 from broker.config.datasources import PoolConfiguration
 from broker.errors import StoreUnavailable
-from broker.store.sql.opening import server_store
+from broker.store.server.opening import server_store
 from tests.support.databases import DatabaseServer
 
 CONNECTIONS = {

@@ -21,8 +21,8 @@ from pamqp import body, commands, frame, header
 
 from broker.errors import BrokerError
 from broker.message import StorageQueue
-from broker.store.sql.ballast import Ballast
-from broker.store.sql.sqlite import SqliteStore
+from broker.store.sqlite.ballast import Ballast
+from broker.store.sqlite.store import SqliteStore
 from tests.support import strace
 from tests.support.broker_process import BrokerProcess
 from tests.support.power_cut import CutDisk, sweep

@@ -16,12 +16,12 @@ from broker.config.connection_options import connection_options
 from broker.config.datasources import PoolConfiguration
 from broker.errors import StoreUnavailable
 from broker.ports.store import Batch
-from broker.store.sql.dialect import Dialect, Marker
-from broker.store.sql.engine import Failure
-from broker.store.sql.mysql import MySql
-from broker.store.sql.opening import server_store
-from broker.store.sql.postgresql import PostgreSql
-from broker.store.sql.server import ServerStore
+from broker.store.server.dialect import Dialect, Marker
+from broker.store.server.engine import Failure
+from broker.store.server.mysql import MySql
+from broker.store.server.opening import server_store
+from broker.store.server.postgresql import PostgreSql
+from broker.store.server.store import ServerStore
 from tests.support.databases import PASSWORD, USER, DatabaseServer
 from tests.support.proxy import Proxy
 from tests.support.storm import COMMITS, SHORT_TIMEOUTS

@@ -30,8 +30,8 @@ from broker.codec.properties import BasicProperties, decode_properties
 from broker.ports.store import Store
 from broker.queue.queue import QueueLimits
 from broker.store.journal import JournalLimits
-from broker.store.memory import MemoryState, MemoryStore
-from broker.store.sql.sqlite import SqliteStore
+from broker.store.memory.store import MemoryState, MemoryStore
+from broker.store.sqlite.store import SqliteStore
 from tests.contract.harness import empty, server_maker
 from tests.support.databases import DatabaseServer
 from tests.support.machines import run_machine

@@ -12,7 +12,7 @@ from broker.coordination.membership.agent import ClusterAgent
 from broker.errors import BrokerError, StoreUnavailable
 from broker.ports.cluster_rows import NodeRow
 from broker.ports.peer_calls import Fence
-from broker.store.memory_cluster import ClusterRows, MemoryClusterStore
+from broker.store.memory.cluster import ClusterRows, MemoryClusterStore
 from tests.support.virtual_loop import VirtualClock
 
 HEARTBEAT_INTERVAL = 5.0

@@ -14,7 +14,7 @@ from broker.message import Message, StorageQueue
 from broker.ports.records import Change, Topology
 from broker.ports.slot import Slot
 from broker.ports.store import Batch, Registration, Store
-from broker.store.memory import MemoryStore
+from broker.store.memory.store import MemoryStore
 
 
 class FaultyStore:

@@ -35,7 +35,7 @@ from broker.ports.records import Change
 from broker.queue.queue import Queue, QueueLimits
 from broker.queue.slot_list import LocalSlotCoordinator
 from broker.queue.slot_reader import Feed
-from broker.store.memory import MemoryStore
+from broker.store.memory.store import MemoryStore
 from broker.topology.vhost import VirtualHost
 from tests.support.clock import FakeClock
 from tests.support.fake_journal import FakeJournal

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from broker.errors import Evicted, StoreUnavailable
 from broker.ports.cluster_rows import Cursor, EventPage, EventRow, Life
 from broker.ports.records import Change, Topology
-from broker.store.memory_topology import Records
+from broker.store.memory.topology import Records
 
 
 class MemoryEvents:

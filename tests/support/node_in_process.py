@@ -28,7 +28,7 @@ from broker.ports.store import Batch, Store
 from broker.queue.queue import Queue, QueueLimits
 from broker.queue.slot_reader import Feed
 from broker.store.journal import Journal, JournalLimits
-from broker.store.patience import Patience, PatientStore
+from broker.store.retrying import Patience, PatientStore
 from tests.support.peer import Content, Peer
 
 START_MS = 1_700_000_000_000

@@ -28,7 +28,7 @@ from broker.queue.queue import Queue
 from broker.queue.slot_list import LocalSlotCoordinator
 from broker.queue.slot_reader import Feed
 from broker.store.journal import Journal
-from broker.store.memory import MemoryStore
+from broker.store.memory.store import MemoryStore
 from broker.topology.vhost import VirtualHost
 from tests.support.peer import command
 

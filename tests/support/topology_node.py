@@ -18,7 +18,7 @@ from broker.ports.records import VirtualHostCreated, VirtualHostDeleted
 from broker.ports.slot import Slot
 from broker.queue.queue import Queue
 from broker.queue.slot_list import LocalSlotCoordinator
-from broker.store.patience import Patience
+from broker.store.retrying import Patience
 from broker.topology.declaration import ExchangeDeclaration, QueueDeclaration
 from broker.topology.diff import topology_hash
 from broker.topology.snapshot import snapshot

@@ -8,11 +8,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import broker.store.sql.content_files
-import broker.store.sql.sqlite
+import broker.store.sqlite.content_files
+import broker.store.sqlite.store
 from broker.__main__ import main
-from broker.store.sql.content_files import ContentFiles
-from broker.store.sql.sqlite import SqliteStore
+from broker.store.sqlite.content_files import ContentFiles
+from broker.store.sqlite.store import SqliteStore
 
 
 def _sync_nothing(_: object) -> None:
@@ -22,7 +22,7 @@ def _sync_nothing(_: object) -> None:
 def forget(what: str) -> None:
     """Make every store opened from now on forget to sync `what`: the log, the bodies in files, or names."""
     if what == "log":
-        sqlite = broker.store.sql.sqlite
+        sqlite = broker.store.sqlite.store
         sqlite._PRAGMAS = ("synchronous = OFF", *(one for one in sqlite._PRAGMAS if "synchronous" not in one))  # type: ignore[misc]
     elif what == "bodies":
 
@@ -31,7 +31,7 @@ def forget(what: str) -> None:
 
         SqliteStore.__init__.__defaults__ = (files, *(SqliteStore.__init__.__defaults__ or ())[1:])  # type: ignore[misc]
     elif what == "names":
-        broker.store.sql.content_files.sync_directory = _sync_nothing
+        broker.store.sqlite.content_files.sync_directory = _sync_nothing
     else:
         raise ValueError(f"nothing is called {what!r}")
 

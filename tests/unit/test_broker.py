@@ -15,7 +15,7 @@ from broker.errors import NotAllowed
 from broker.message import MessageIdGenerator
 from broker.queue.queue import QueueLimits
 from broker.store.journal import JournalLimits
-from broker.store.memory import MemoryState, MemoryStore
+from broker.store.memory.store import MemoryState, MemoryStore
 from tests.support.node_in_process import Client, NodeInProcess, UnhurriedStore, turns
 
 PERSISTENT = BasicProperties(delivery_mode=2)

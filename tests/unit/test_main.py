@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.store.sql.lock import FileLock
+from broker.store.sqlite.lock import FileLock
 from tests.support.broker_process import DATASOURCES_XML, PROJECT, free_port
 
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")}

@@ -22,7 +22,7 @@ from broker.ports.cluster_rows import Cursor, EventPage, EventRow, Life
 from broker.ports.peer_calls import Caller, Unavailable
 from broker.ports.records import Change, Topology, VirtualHostCreated, VirtualHostDeleted
 from broker.ports.slot import Slot
-from broker.store.patience import Patience
+from broker.store.retrying import Patience
 from broker.topology.apply import FieldTables
 from broker.topology.diff import changes_between, topology_hash, vhost_of
 from broker.topology.recorder import TopologyMoved

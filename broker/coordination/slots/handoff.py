@@ -17,7 +17,7 @@ from broker.ports.cluster_rows import Life, SlotRow, row_of
 from broker.ports.slot import Slot
 from broker.ports.store import Journal
 from broker.queue.queue import Queue
-from broker.store.patience import Patience
+from broker.store.retrying import Patience
 
 _GIVEN_BEFORE_LOOK: Final = 1000
 

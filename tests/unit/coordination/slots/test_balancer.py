@@ -20,7 +20,7 @@ from broker.ports.peer_calls import Caller, Demand, Fence, Grant, QueueName, Sup
 from broker.ports.slot import Slot
 from broker.ports.store import Journal
 from broker.queue.queue import QueueLimits
-from broker.store.memory import MemoryState
+from broker.store.memory.store import MemoryState
 from tests.support.clock import FakeClock
 from tests.support.virtual_loop import VirtualLoop, in_virtual_time
 from tests.unit.coordination.slots.test_handoff import QUEUE_ID, Node

@@ -22,7 +22,7 @@ from broker.ports.slot import Slot
 from broker.queue.queue import Queue, QueueLimits
 from broker.queue.slot_list import LocalSlotCoordinator
 from broker.queue.slot_reader import Feed
-from broker.store.memory import MemoryState, MemoryStore
+from broker.store.memory.store import MemoryState, MemoryStore
 from tests.support.clock import FakeClock
 from tests.support.fake_journal import FakeJournal
 from tests.support.stage import Gate, Stage, drive

@@ -15,12 +15,12 @@ from broker.ports.cluster_rows import Life, row_of
 from broker.ports.records import Change, Topology
 from broker.ports.slot import Slot
 from broker.ports.store import Batch, Registration
-from broker.store.memory_cluster import MemoryClusterStore
-from broker.store.memory_events import MemoryEventStore
-from broker.store.memory_members import MemoryMemberStore
-from broker.store.memory_slots import MemorySlotStore
-from broker.store.memory_state import QUEUE_IDS_PER_REGISTRATION, Row
-from broker.store.memory_state import MemoryState as MemoryState
+from broker.store.memory.cluster import MemoryClusterStore
+from broker.store.memory.events import MemoryEventStore
+from broker.store.memory.members import MemoryMemberStore
+from broker.store.memory.slots import MemorySlotStore
+from broker.store.memory.state import QUEUE_IDS_PER_REGISTRATION, Row
+from broker.store.memory.state import MemoryState as MemoryState
 from broker.store.rows import add_to_backlog, message_of, metadata_of, name_large_content
 
 

@@ -12,7 +12,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from structlog.testing import capture_logs
 
 from broker.errors import ConfigError, StoreError, StoreFull, StoreLocked, StoreUnavailable
-from broker.store.sql.engine import Engine, Failure, PoolLimits
+from broker.store.server.engine import Engine, Failure, PoolLimits
 
 
 class DriverError(Exception):

@@ -8,8 +8,8 @@ import pytest
 
 from broker.config.datasources import PoolConfiguration
 from broker.errors import ConfigError
-from broker.store.sql.opening import server_store
-from broker.store.sql.server import ServerStore
+from broker.store.server.opening import server_store
+from broker.store.server.store import ServerStore
 
 
 @pytest.mark.parametrize(
@@ -31,13 +31,13 @@ def test_a_url_names_server_and_database_and_no_secret(url: str, place: str) -> 
     [
         (
             "jdbc:mariadb://db.example.org/mb",
-            "broker.store.sql.mysql",
+            "broker.store.server.mysql",
             "aiomysql",
             r"^MariaDB and MySQL need the package aiomysql \(.*\): pip install aiomysql$",
         ),
         (
             "jdbc:postgresql://db.example.org/mb",
-            "broker.store.sql.postgresql",
+            "broker.store.server.postgresql",
             "asyncpg",
             r"^PostgreSQL needs the package asyncpg \(.*\): pip install 'cordillera\[postgres\]'$",
         ),

@@ -14,8 +14,8 @@ from typing import Final
 from broker.ports.cluster_rows import Life, SlotRow
 from broker.ports.peer_calls import Fence
 from broker.ports.slot import Slot
-from broker.store.sql.batch import Rows
-from broker.store.sql.dialect import SMALL_BODY, Marker
+from broker.store.server.batch import Rows
+from broker.store.server.dialect import SMALL_BODY, Marker
 
 _IDS_PER_STATEMENT: Final = 2000
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection
 
 from broker.errors import StoreUnavailable
-from broker.store.sql.engine import Driver, Engine, Failure, PoolLimits
+from broker.store.server.engine import Driver, Engine, Failure, PoolLimits
 
 T = TypeVar("T")
 

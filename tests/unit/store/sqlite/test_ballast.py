@@ -14,9 +14,9 @@ from broker.errors import StoreFull, StoreUnavailable
 from broker.ports.records import QueueDeleted, VirtualHostCreated
 from broker.ports.slot import Slot
 from broker.ports.store import Batch
-from broker.store.sql.ballast import SIZE, Ballast
-from broker.store.sql.content_files import ContentFiles
-from broker.store.sql.sqlite import SqliteStore
+from broker.store.sqlite.ballast import SIZE, Ballast
+from broker.store.sqlite.content_files import ContentFiles
+from broker.store.sqlite.store import SqliteStore
 from tests.contract.harness import LATEST, ORDERS, message
 
 MIB = 1 << 20

@@ -17,7 +17,7 @@ import pytest
 from broker.errors import ConfigError, StoreError, StoreLocked, StoreUnavailable
 from broker.ports.slot import Slot
 from broker.ports.store import Batch
-from broker.store.sql.sqlite import SqliteStore
+from broker.store.sqlite.store import SqliteStore
 from tests.contract.harness import LATEST, ORDERS, message
 
 ROOT = Path(__file__).parents[4]
@@ -27,7 +27,7 @@ WRITE_AND_WAIT = """
 import asyncio, sys
 from pathlib import Path
 from broker.ports.store import Batch
-from broker.store.sql.sqlite import SqliteStore
+from broker.store.sqlite.store import SqliteStore
 from tests.contract.harness import message
 
 async def main():
@@ -45,7 +45,7 @@ asyncio.run(main())
 OPEN_AND_LOOK = """
 import asyncio, sys
 from pathlib import Path
-from broker.store.sql.sqlite import SqliteStore
+from broker.store.sqlite.store import SqliteStore
 
 async def main():
     store = SqliteStore(Path(sys.argv[1]))

@@ -8,9 +8,9 @@ from __future__ import annotations
 from broker.config.connection_options import connection_options
 from broker.config.datasources import PoolConfiguration
 from broker.errors import ConfigError
-from broker.store.sql.dialect import Dialect
-from broker.store.sql.engine import PoolLimits
-from broker.store.sql.server import CLUSTER_DEADLINE, ServerStore
+from broker.store.server.dialect import Dialect
+from broker.store.server.engine import PoolLimits
+from broker.store.server.store import CLUSTER_DEADLINE, ServerStore
 
 
 def server_store(
@@ -25,13 +25,13 @@ def server_store(
     dialect: Dialect
     if url.engine == "mysql":
         try:
-            from broker.store.sql.mysql import MySql
+            from broker.store.server.mysql import MySql
         except ImportError as error:
             raise ConfigError(f"MariaDB and MySQL need the package aiomysql ({error}): pip install aiomysql") from error
         dialect = MySql(url, options)
     else:
         try:
-            from broker.store.sql.postgresql import PostgreSql
+            from broker.store.server.postgresql import PostgreSql
         except ImportError as error:
             raise ConfigError(
                 f"PostgreSQL needs the package asyncpg ({error}): pip install 'cordillera[postgres]'"

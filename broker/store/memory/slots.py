@@ -13,7 +13,7 @@ from broker.message import lane_of
 from broker.ports.cluster_rows import Life, SlotRow, row_of
 from broker.ports.peer_calls import Fence
 from broker.ports.slot import Slot
-from broker.store.memory_state import MemoryState
+from broker.store.memory.state import MemoryState
 from broker.store.slot_ranges import check_apart, check_lane, new_pieces
 
 _PIECES: Final = 1000

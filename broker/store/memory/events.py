@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from broker.ports.cluster_rows import Cursor, EventPage, EventRow, Life
 from broker.ports.records import Change, Topology
-from broker.store.memory_state import Event, MemoryState
+from broker.store.memory.state import Event, MemoryState
 
 
 class MemoryEventStore:

@@ -12,8 +12,8 @@ from typing import Any, Final, NamedTuple, Protocol
 from broker.ports.cluster_rows import Life, SlotRow
 from broker.ports.peer_calls import Fence
 from broker.ports.slot import Slot
-from broker.store.sql.batch import Rows
-from broker.store.sql.engine import Driver
+from broker.store.server.batch import Rows
+from broker.store.server.engine import Driver
 
 
 @dataclass(frozen=True, slots=True)

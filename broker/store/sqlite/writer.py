@@ -23,7 +23,7 @@ from broker.message import Message
 from broker.ports.slot import Slot
 from broker.ports.store import Batch
 from broker.store.rows import MAX_CONTENT_CHUNK_SIZE, metadata_of
-from broker.store.sql.content_files import ContentFiles
+from broker.store.sqlite.content_files import ContentFiles
 
 _ROWS_PER_INSERT: Final = 2048
 _LARGE_ROWS_PER_INSERT: Final = 64

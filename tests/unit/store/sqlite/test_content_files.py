@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.store.sql.content_files import ContentFiles, ContentLost, Place
+from broker.store.sqlite.content_files import ContentFiles, ContentLost, Place
 
 
 def body(text: str, size: int = 1000) -> list[memoryview]:

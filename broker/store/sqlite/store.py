@@ -26,14 +26,17 @@ from broker.ports.records import BindingRemoved, Change, ExchangeDeleted, QueueD
 from broker.ports.slot import Slot
 from broker.ports.store import Batch, Registration
 from broker.store.rows import name_large_content
-from broker.store.sql import migrate, nodes, sqlite_read, sqlite_safety, sqlite_write, topology
-from broker.store.sql.ballast import NO_ROOM, Ballast
+from broker.store.sql import migrate, nodes, topology
 from broker.store.sql.cluster_store import SqlClusterStore
-from broker.store.sql.content_files import ContentFiles, make_directory, sync_directory
 from broker.store.sql.fencing import check_life
-from broker.store.sql.lock import FileLock
 from broker.store.sql.shared_store import SqlEventStore, SqlMemberStore, SqlSlotStore
-from broker.store.sql.worker import Worker
+from broker.store.sqlite import reader as sqlite_read
+from broker.store.sqlite import safety as sqlite_safety
+from broker.store.sqlite import writer as sqlite_write
+from broker.store.sqlite.ballast import NO_ROOM, Ballast
+from broker.store.sqlite.content_files import ContentFiles, make_directory, sync_directory
+from broker.store.sqlite.lock import FileLock
+from broker.store.sqlite.worker import Worker
 
 _log = structlog.get_logger(__name__)
 

@@ -25,14 +25,14 @@ from broker.ports.records import Change, QueueDeleted, Topology, VirtualHostDele
 from broker.ports.slot import Slot
 from broker.ports.store import Batch, Registration
 from broker.store.rows import message_of
+from broker.store.server.batch import Rows, rows_of
+from broker.store.server.dialect import Dialect, IndexRow, Marker
+from broker.store.server.engine import Engine, Failure, PoolLimits
+from broker.store.server.own_connection import OwnConnection
 from broker.store.sql import cluster, migrate, nodes, topology
 from broker.store.sql import messages as message_rows
-from broker.store.sql.batch import Rows, rows_of
 from broker.store.sql.cluster_store import SqlClusterStore
-from broker.store.sql.dialect import Dialect, IndexRow, Marker
-from broker.store.sql.engine import Engine, Failure, PoolLimits
 from broker.store.sql.fencing import evicted
-from broker.store.sql.own_connection import OwnConnection
 from broker.store.sql.shared_store import SqlEventStore, SqlMemberStore, SqlSlotStore
 
 T = TypeVar("T")

@@ -10,7 +10,7 @@ import trustme
 
 from broker.config.connection_options import ConnectionOptions, TlsMode
 from broker.errors import ConfigError
-from broker.store.sql.server_tls import tls_context
+from broker.store.server.tls import tls_context
 
 
 @pytest.fixture

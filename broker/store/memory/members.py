@@ -12,7 +12,7 @@ from broker.errors import Evicted
 from broker.ports.cluster_rows import Life
 from broker.ports.peer_calls import Fence
 from broker.ports.store import Registration
-from broker.store.memory_state import QUEUE_IDS_PER_REGISTRATION, MemoryState
+from broker.store.memory.state import QUEUE_IDS_PER_REGISTRATION, MemoryState
 
 
 class MemoryMemberStore:

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from broker.errors import StoreError, StoreUnavailable
 from broker.ports.records import VirtualHostCreated
 from broker.ports.store import Batch
-from broker.store.patience import ClientTurns, Patience, PatientStore
+from broker.store.retrying import ClientTurns, Patience, PatientStore
 from tests.support.clock import FakeClock
 from tests.support.faulty_store import FaultyStore
 

@@ -14,8 +14,8 @@ from broker.message import lane_of
 from broker.ports.cluster_rows import Cursor, EventRow, Life, NodeState, SlotRow
 from broker.ports.peer_calls import Fence
 from broker.ports.slot import Slot
-from broker.store.memory_cluster import ClusterRows, LaneRow
-from broker.store.memory_topology import Records
+from broker.store.memory.cluster import ClusterRows, LaneRow
+from broker.store.memory.topology import Records
 
 QUEUE_IDS_PER_REGISTRATION: Final = 1000
 

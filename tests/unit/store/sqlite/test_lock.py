@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from broker.errors import StoreLocked
-from broker.store.sql.lock import FileLock
+from broker.store.sqlite.lock import FileLock
 
 
 def test_a_second_lock_is_refused_and_told_who_holds_the_first(tmp_path: Path) -> None:

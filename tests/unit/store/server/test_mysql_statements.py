@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from broker.ports.slot import Slot
-from broker.store.sql.batch import Rows
-from broker.store.sql.dialect import Marker
-from broker.store.sql.mysql_statements import delete_orphans, in_slot, packets, page, parts
+from broker.store.server.batch import Rows
+from broker.store.server.dialect import Marker
+from broker.store.server.mysql_statements import delete_orphans, in_slot, packets, page, parts
 
 MARKER = Marker(lane=3, incarnation="abc123", number=8, node_id="node-a")
 MOVE_ON = "BEGIN;UPDATE MB_NODE SET BATCH=8 WHERE LANE=3 AND INCARNATION='abc123' AND BATCH=7"

@@ -18,7 +18,7 @@ import structlog
 from broker.message import STORED, TRANSIENT, Message, StorageQueue
 from broker.ports.slot import Slot
 from broker.store.rows import add_to_backlog, message_of
-from broker.store.sql.content_files import ContentLost, Place
+from broker.store.sqlite.content_files import ContentLost, Place
 
 _log = structlog.get_logger(__name__)
 

@@ -21,11 +21,11 @@ from broker.errors import ConfigError
 from broker.ports.cluster_rows import Life, SlotRow
 from broker.ports.peer_calls import Fence
 from broker.ports.slot import Slot
-from broker.store.sql.batch import Rows, joined_contents
-from broker.store.sql.dialect import IndexRow, Marker
-from broker.store.sql.engine import Failure, keep_alive
-from broker.store.sql.mysql_statements import assign, delete_orphans, in_slot, packets, page, parts
-from broker.store.sql.server_tls import tls_context
+from broker.store.server.batch import Rows, joined_contents
+from broker.store.server.dialect import IndexRow, Marker
+from broker.store.server.engine import Failure, keep_alive
+from broker.store.server.mysql_statements import assign, delete_orphans, in_slot, packets, page, parts
+from broker.store.server.tls import tls_context
 
 _log = structlog.get_logger(__name__)
 

@@ -18,10 +18,10 @@ from broker.message import Message
 from broker.ports.records import QueueDeclared, QueueDeleted, QueueRecord, VirtualHostCreated
 from broker.ports.slot import Slot
 from broker.ports.store import Batch
-from broker.store.sql import sqlite_read
-from broker.store.sql.content_files import ContentFiles, Place
-from broker.store.sql.sqlite import SqliteStore
-from broker.store.sql.sqlite_write import _transaction_with_files
+from broker.store.sqlite import reader as sqlite_read
+from broker.store.sqlite.content_files import ContentFiles, Place
+from broker.store.sqlite.store import SqliteStore
+from broker.store.sqlite.writer import _transaction_with_files
 from tests.contract.harness import LATEST, ORDERS, Queue, message
 
 LARGE = b"x" * 200_000

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from broker.store.sql.sqlite import SqliteStore
-from broker.store.sql.sqlite_safety import complaints, file_system_in, file_system_of, has_wal_reset_bug
+from broker.store.sqlite.safety import complaints, file_system_in, file_system_of, has_wal_reset_bug
+from broker.store.sqlite.store import SqliteStore
 
 MOUNTS = r"""
 22 27 0:21 / /proc rw,relatime - proc proc rw

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from broker.store.sql.worker import Worker
+from broker.store.sqlite.worker import Worker
 
 
 @pytest.fixture
