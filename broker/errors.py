@@ -154,7 +154,7 @@ class Fenced(CoordinationError):
 
 
 class Evicted(CoordinationError):
-    """This life of the node is over: it owns nothing and may write nothing any more (contract C4)."""
+    """This incarnation of the node is over: it owns nothing and may write nothing any more (contract C4)."""
 
 
 class ConfigError(BrokerError):

@@ -15,7 +15,7 @@ from broker.coordination.membership.agent import ClusterAgent
 from broker.coordination.membership.coordinator_address import CoordinatorAddress
 from broker.errors import CoordinationError
 from broker.ports.cluster import SlotService
-from broker.ports.cluster_rows import Life, NodeRow
+from broker.ports.cluster_rows import Incarnation, NodeRow
 from broker.ports.peer_calls import Caller, Fence
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Peers:
         self._pool_size = pool_size
         self._reconnect_timeout = reconnect_timeout
         self._secret = secret
-        self._clients: dict[Life, SlotClient] = {}
+        self._clients: dict[Incarnation, SlotClient] = {}
         self._others: dict[str, SlotService] = {}
         self._leading: SlotClient | None = None
         self._led_from: CoordinatorAddress | None = None
@@ -83,17 +83,17 @@ class Peers:
     def caller(self) -> Caller:
         """Return this node as one that calls; each call gets an id of its own on its way."""
         agent = self._agent
-        incarnation = agent.life.incarnation if agent.life is not None else ""
+        incarnation = agent.incarnation.id if agent.incarnation is not None else ""
         return Caller(agent.node_id, incarnation, fence=agent.known_fence)
 
     def on_members(self, members: Mapping[str, NodeRow]) -> None:
         """These are the other living nodes now."""
-        clients: dict[Life, SlotClient] = {}
+        clients: dict[Incarnation, SlotClient] = {}
         others: dict[str, SlotService] = {}
         for row in members.values():
-            life = Life(row.node_id, row.incarnation)
-            known = self._clients.pop(life, None)
-            clients[life] = others[row.node_id] = known or self._client(row.host, row.port)
+            incarnation = Incarnation(row.node_id, row.incarnation)
+            known = self._clients.pop(incarnation, None)
+            clients[incarnation] = others[row.node_id] = known or self._client(row.host, row.port)
         gone, self._clients, self._others = self._clients, clients, others
         for client in gone.values():
             client.close()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from broker.coordination.membership.agent import ClusterAgent
 from broker.coordination.slots.coordinator import SlotManager
 from broker.errors import Evicted
-from broker.ports.cluster_rows import Life
+from broker.ports.cluster_rows import Incarnation
 from broker.ports.peer_calls import (
     Caller,
     Demand,
@@ -45,18 +45,18 @@ class _Serving:
 
 
 class NodeServices:
-    """A `SlotService` for the whole process; between two lives of its node it is `Unavailable`."""
+    """A `SlotService` for the whole process; between two incarnations of its node it is `Unavailable`."""
 
     def __init__(self, node_id: str) -> None:
         self._node_id = node_id
         self._serving: _Serving | None = None
 
     def begin(self, agent: ClusterAgent, manager: SlotManager, duties: Duties) -> None:
-        """Answer for the life of `agent`."""
+        """Answer for the incarnation of `agent`."""
         self._serving = _Serving(agent, manager, duties)
 
     def end(self) -> None:
-        """That life is over."""
+        """That incarnation is over."""
         self._serving = None
 
     # What the coordinator answers
@@ -92,7 +92,7 @@ class NodeServices:
 
     async def ping(self, caller: Caller) -> Identity:
         agent = self._now().agent
-        return Identity(self._node_id, agent.life.incarnation if agent.life else "", agent.known_fence)
+        return Identity(self._node_id, agent.incarnation.id if agent.incarnation else "", agent.known_fence)
 
     async def hint_resigned(self, resigned: Fence, caller: Caller) -> None:
         # From whoever: it has left, so it lives no more, and a look harms nobody.
@@ -105,7 +105,7 @@ class NodeServices:
         try:
             return await serving.duties.push_events(last_event_id)
         except Evicted as error:
-            raise self._between_lives() from error
+            raise self._between_incarnations() from error
 
     async def surrender(self, queue: QueueName, messages: int, caller: Caller) -> int:
         return await self._living(caller).duties.surrender(queue, messages)
@@ -117,10 +117,10 @@ class NodeServices:
 
     def _now(self) -> _Serving:
         if self._serving is None:
-            raise self._between_lives()
+            raise self._between_incarnations()
         return self._serving
 
-    def _between_lives(self) -> Unavailable:
+    def _between_incarnations(self) -> Unavailable:
         return Unavailable(f"node '{self._node_id}' is not in the cluster at this moment")
 
     def _living(self, caller: Caller) -> _Serving:
@@ -136,7 +136,7 @@ class NodeServices:
 
     def _look_out_for(self, caller: Caller, agent: ClusterAgent) -> bool:
         """Is the caller known to live? When not, it may just have joined, so this node looks again."""
-        if Life(caller.node_id, caller.incarnation) in agent.living:
+        if Incarnation(caller.node_id, caller.incarnation) in agent.living:
             return True
         agent.on_hint()
         return False

@@ -37,7 +37,7 @@ class Stored:
 
 
 HEADER = (
-    f"{'':2}{'node':<9}{'pid':>8}{'port':>7}  {'role':<13}{'life':<9}{'slots':>6}"
+    f"{'':2}{'node':<9}{'pid':>8}{'port':>7}  {'role':<13}{'incarnation':<9}{'slots':>6}"
     f"{'published/s':>13}{'delivered/s':>13}{'redelivered':>13}"
 )
 

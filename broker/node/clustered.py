@@ -1,4 +1,4 @@
-"""A node that is a member of a cluster: everything that one life of it has beside what a node alone has.
+"""A node that is a member of a cluster: everything that one incarnation of it has beside what a node alone has.
 
 The only place that knows all the parts of a cluster. What they do is none of its business.
 """
@@ -18,7 +18,7 @@ from broker.config.configuration import Configuration
 from broker.coordination.membership.agent import ClusterAgent, new_id
 from broker.coordination.membership.own_row import DuplicateNodeId
 from broker.coordination.peers import Peers
-from broker.coordination.replication.orphans import remove_traces
+from broker.coordination.replication.orphans import remove_orphans
 from broker.coordination.replication.replicator import Synchronizer
 from broker.coordination.service import Duties, NodeServices
 from broker.coordination.slots.balancer import Sharing
@@ -29,10 +29,10 @@ from broker.coordination.slots.handoff import Giver
 from broker.coordination.slots.owned import Holdings
 from broker.errors import ConfigError, CoordinationError, StoreUnavailable
 from broker.message import Message
-from broker.node.incarnation import NodeLife, Turns
+from broker.node.incarnation import NodeIncarnation, Turns
 from broker.node.standalone import mark_what_was_delivered
 from broker.ports.cluster import SlotService
-from broker.ports.cluster_rows import Life, NodeRow, NodeState
+from broker.ports.cluster_rows import Incarnation, NodeRow, NodeState
 from broker.ports.peer_calls import Fence, QueueName
 from broker.ports.records import Topology, VirtualHostCreated, VirtualHostDeleted
 from broker.ports.slot import Slot
@@ -49,13 +49,13 @@ _log = structlog.get_logger(__name__)
 
 _APPETITE: Final = 2000
 """Messages of a queue that are asked for at once: as many as are read ahead of one slot."""
-_TRACES_INTERVAL: Final = 1.0
+_ORPHANS_INTERVAL: Final = 1.0
 _HOUSEKEEPING_INTERVAL: Final = 60.0
 _PURGE_PATIENCE: Final = 5.0
 
 
 class Member:
-    """The company of a node in a cluster, for one life."""
+    """The company of a node in a cluster, for one incarnation."""
 
     def __init__(
         self, config: Configuration, store: PatientStore, node_id: str, clock: Clock, start_patience: Patience
@@ -67,7 +67,7 @@ class Member:
         self._clock = clock
         self._start_patience = start_patience
         self._loops: asyncio.TaskGroup
-        self._parts: NodeLife
+        self._parts: NodeIncarnation
         self._duties: asyncio.Task[None] | None = None
         coordination = config.coordination
         rdbms = coordination.rdbms_based_coordination
@@ -102,13 +102,13 @@ class Member:
         self._sharing_task: asyncio.Task[None]
         self.sharing: Sharing
 
-    # What a life asks for
+    # What an incarnation asks for
 
     @property
-    def life(self) -> Life:
-        if self._agent.life is None:
-            raise LookupError("there is no life before register")
-        return self._agent.life
+    def incarnation(self) -> Incarnation:
+        if self._agent.incarnation is None:
+            raise LookupError("there is no incarnation before register")
+        return self._agent.incarnation
 
     @property
     def recorder(self) -> Recorder:
@@ -130,17 +130,17 @@ class Member:
             raise ConfigError(str(error)) from error
         self._loops = loops
         loops.create_task(self._agent.run(), name="cluster agent")
-        return await self._start_patience.until_done(lambda: self._shared.members.join(self.life))
+        return await self._start_patience.until_done(lambda: self._shared.members.join(self.incarnation))
 
-    def meet(self, parts: NodeLife) -> None:
-        """Build what this life has beside what a node alone has."""
+    def meet(self, parts: NodeIncarnation) -> None:
+        """Build what this incarnation has beside what a node alone has."""
         self._parts = parts
         config, lane = self._config, parts.registration.lane
         window_size = config.performance_tuning.slots.window_size
         store = self._shared.slots
         self._holdings = Holdings(
             store,
-            self.life,
+            self.incarnation,
             lane,
             parts.ids,
             clock=self._clock,
@@ -149,7 +149,7 @@ class Member:
         )
         giver = self._giver = Giver(
             store,
-            self.life,
+            self.incarnation,
             lane,
             holdings=self._holdings,
             journal=parts.journal,
@@ -159,7 +159,7 @@ class Member:
         )
         self.sharing = Sharing(
             store,
-            self.life,
+            self.incarnation,
             clock=self._clock,
             holdings=self._holdings,
             giver=giver,
@@ -180,7 +180,7 @@ class Member:
         )
         self._synchronizer = Synchronizer(
             self._shared.events,
-            self.life,
+            self.incarnation,
             vhosts=self._vhosts,
             field_tables=FieldTable,
             on_vhost=self._on_vhost,
@@ -285,7 +285,7 @@ class Member:
         """The manager has been told of all members."""
 
     def on_member_left(self, node_id: str, incarnation: str) -> None:
-        """The manager has been told of all members, and traces are looked for every second."""
+        """The manager has been told of all members, and orphans are looked for every second."""
 
     def on_elected(self, fence: Fence) -> None:
         if self._is_entered and self._duties is None:
@@ -303,25 +303,25 @@ class Member:
 
     async def _coordinate(self, fence: Fence) -> None:
         async with asyncio.TaskGroup() as tasks:
-            traces = tasks.create_task(self._keep_tidy(), name="traces")
+            traces = tasks.create_task(self._keep_tidy(), name="orphans")
             await self._manager.run(fence)
             traces.cancel()
 
     async def _keep_tidy(self) -> None:
-        """Remove what lives that are over have left, and events that nobody needs any more."""
+        """Remove what incarnations that are over have left, and events that nobody needs any more."""
         housekeep_at = self._clock.monotonic()
         while True:
             with suppress(StoreUnavailable):
-                if await remove_traces(lambda: self._vhosts.values(), self._read_living):
+                if await remove_orphans(lambda: self._vhosts.values(), self._read_living):
                     _log.info("removed what nodes that are gone have left")
                 if self._clock.monotonic() >= housekeep_at:
                     housekeep_at = self._clock.monotonic() + _HOUSEKEEPING_INTERVAL
                     await self._synchronizer.housekeep()
-            await asyncio.sleep(_TRACES_INTERVAL)
+            await asyncio.sleep(_ORPHANS_INTERVAL)
 
-    async def _read_living(self) -> set[Life]:
+    async def _read_living(self) -> set[Incarnation]:
         rows = await self._shared.cluster.nodes()
-        return {Life(row.node_id, row.incarnation) for row in rows if row.state is NodeState.UP}
+        return {Incarnation(row.node_id, row.incarnation) for row in rows if row.state is NodeState.UP}
 
     # What the parts ask of each other
 

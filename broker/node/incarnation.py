@@ -1,7 +1,8 @@
-"""One life of a node: every object between the store and the clients, from registration until the node stops.
+"""One incarnation of a node: every object between the store and the clients, from registration until the node stops.
 
 Who else uses the store is its `Company`'s business: nobody's, or the other nodes' of a cluster. A node that was evicted
-ends this life with everything in it, and begins another. Knows all the parts; what they do is none of its business.
+ends this incarnation with everything in it, and begins another. Knows all the parts; what they do is none of its
+business.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from broker.config.configuration import Configuration
 from broker.errors import StoreUnavailable
 from broker.message import Message, MessageIdGenerator
 from broker.node.allocator import give_back_freed_memory
-from broker.ports.cluster_rows import Life
+from broker.ports.cluster_rows import Incarnation
 from broker.ports.records import Topology, VirtualHostCreated
 from broker.ports.slot import Slot
 from broker.ports.store import Registration
@@ -56,8 +57,8 @@ class Company(Protocol):
     """Those with whom a node shares its store."""
 
     @property
-    def life(self) -> Life | None:
-        """The node in its present life; None when it is alone for good."""
+    def incarnation(self) -> Incarnation | None:
+        """The node in its present incarnation; None when it is alone for good."""
         ...
 
     @property
@@ -86,8 +87,8 @@ class Company(Protocol):
         """Announce this node; from here on it may write."""
         ...
 
-    def meet(self, parts: NodeLife) -> None:
-        """Learn the objects of this life, before there is any queue."""
+    def meet(self, parts: NodeIncarnation) -> None:
+        """Learn the objects of this incarnation, before there is any queue."""
         ...
 
     def turns(self, changes: Turns, duties: Turns) -> tuple[Turns, Turns]:
@@ -113,12 +114,12 @@ class Company(Protocol):
         ...
 
     async def close(self) -> None:
-        """Let go of everything else, however this life has ended."""
+        """Let go of everything else, however this incarnation has ended."""
         ...
 
 
-class NodeLife:
-    """The objects of one life, built by hand."""
+class NodeIncarnation:
+    """The objects of one incarnation, built by hand."""
 
     def __init__(
         self,
@@ -278,7 +279,7 @@ class NodeLife:
                 new_queue_id=queue_ids.take,
                 no_arguments=EMPTY_TABLE,
                 max_queues=self.config.limits.max_queues_per_virtual_host,
-                life=company.life,
+                incarnation=company.incarnation,
                 on_activity=self.broker.touched.add,
             )
             return vhost

@@ -1,6 +1,6 @@
-"""A node as a process: it opens the store, lives, listens, tells who it is, and stops.
+"""A node as a process: it opens the store, serves, listens, tells who it is, and stops.
 
-Knows the configuration, the store and what a life is; the objects of a life are built in `life`.
+Knows the configuration, the store and what an incarnation is; the objects of an incarnation are built in `incarnation`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import structlog
 from broker.clock import SystemClock
 from broker.config.configuration import Configuration
 from broker.errors import ConfigError, Evicted
-from broker.node.incarnation import STOP_PATIENCE, Company, NodeLife
+from broker.node.incarnation import STOP_PATIENCE, Company, NodeIncarnation
 from broker.node.standalone import Alone
 from broker.ports.store import Store
 from broker.server.listener import AmqpServer
@@ -70,16 +70,16 @@ class Node:
         self._start: asyncio.Timeout | None = None
         """Ends a start that waits for something, when the node is to stop."""
         self._clock = SystemClock()
-        self._life: NodeLife | None = None
+        self._incarnation: NodeIncarnation | None = None
         self._unsafe: Sequence[str] = ()
         self.node_id = node_id(config)
 
     @property
     def store_state(self) -> StoreState:
         """What is known of the store. Raises LookupError until the node has got that far."""
-        if self._life is None or self._life.health is None:
+        if self._incarnation is None or self._incarnation.health is None:
             raise LookupError("the node has not started")
-        return self._life.health.state
+        return self._incarnation.health.state
 
     def stop(self) -> None:
         """Ask the node to stop in order; one that has not started yet, perhaps for want of its store, stops at once."""
@@ -112,8 +112,8 @@ class Node:
             await self._store.close()
 
     async def _was_evicted(self, on_started: Callable[[Started], None]) -> bool:
-        """Live one life; return whether others have ended it."""
-        life = self._life = NodeLife(
+        """Live one incarnation; return whether others have ended it."""
+        incarnation = self._incarnation = NodeIncarnation(
             self._config,
             self.node_id,
             self._patient_store,
@@ -123,16 +123,16 @@ class Node:
         )
 
         async def serve_clients(server: AmqpServer, messages: int) -> None:
-            await self._serve_clients(server, life, messages, on_started)
+            await self._serve_clients(server, incarnation, messages, on_started)
 
         try:
-            await life.run(serve_clients)
+            await incarnation.run(serve_clients)
         except BaseExceptionGroup as group:
             evicted, others = group.split(Evicted)
             if evicted is None or (others is not None and others.subgroup(ConfigError) is not None):
                 raise
-            if others is not None:  # what fails when a life ends is a part of that end
-                _log.warning("a life has ended with errors", reason=str(others.exceptions[0]))
+            if others is not None:  # what fails when an incarnation ends is a part of that end
+                _log.warning("an incarnation has ended with errors", reason=str(others.exceptions[0]))
             return True
         return False
 
@@ -155,7 +155,7 @@ class Node:
             _log.warning("the database can lose what it has committed", setting=line)
 
     async def _serve_clients(
-        self, server: AmqpServer, life: NodeLife, messages: int, on_started: Callable[[Started], None]
+        self, server: AmqpServer, incarnation: NodeIncarnation, messages: int, on_started: Callable[[Started], None]
     ) -> None:
         """Listen until the node is to stop; then tell the clients."""
         store_seconds = await self._start_patience.until_done(self._store.probe)
@@ -168,7 +168,7 @@ class Node:
                 store_seconds,
                 self._unsafe,
                 addresses,
-                len(life.queues),
+                len(incarnation.queues),
                 messages,
                 time.monotonic() - self._started_at,
             )

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Sequence
 
 from broker.message import STORED
-from broker.node.incarnation import NodeLife, Turns
+from broker.node.incarnation import NodeIncarnation, Turns
 from broker.ports.records import Topology
 from broker.ports.slot import Slot
 from broker.ports.store import Registration
@@ -21,7 +21,7 @@ from broker.topology.recorder import Recorder
 class Alone:
     """The company of a node that has none."""
 
-    life = None
+    incarnation = None
     is_trusted = None
     fetch = None
     sharing = None
@@ -32,7 +32,7 @@ class Alone:
         self._store = store
         self._node_id = node_id
         self._start_patience = start_patience
-        self._parts: NodeLife
+        self._parts: NodeIncarnation
 
     @property
     def recorder(self) -> Recorder:
@@ -41,7 +41,7 @@ class Alone:
     async def register(self, loops: asyncio.TaskGroup) -> Registration:
         return await self._start_patience.until_done(lambda: self._store.store.register(self._node_id))
 
-    def meet(self, parts: NodeLife) -> None:
+    def meet(self, parts: NodeIncarnation) -> None:
         self._parts = parts
 
     def turns(self, changes: Turns, duties: Turns) -> tuple[Turns, Turns]:
@@ -67,7 +67,7 @@ class Alone:
         """There is nothing else."""
 
 
-async def mark_what_was_delivered(parts: NodeLife) -> None:
+async def mark_what_was_delivered(parts: NodeIncarnation) -> None:
     """Record which of the messages that stay in the store were delivered before."""
     store, queues = parts.store.store, parts.queues
     redelivered = [
@@ -81,7 +81,7 @@ async def mark_what_was_delivered(parts: NodeLife) -> None:
                 await _mark_redelivered(parts, queue, slot)
 
 
-async def _mark_redelivered(parts: NodeLife, queue: Queue, slot: Slot) -> None:
+async def _mark_redelivered(parts: NodeIncarnation, queue: Queue, slot: Slot) -> None:
     """Keep what is known of a slot that a crash has left: each of its messages may have been delivered."""
     store = parts.store.store
     while messages := await store.read(queue, slot, queue.limits.read_ahead, queue.limits.read_ahead_bytes):

@@ -14,9 +14,9 @@ from broker.ports.cluster_rows import (
     Claim,
     Cursor,
     EventPage,
+    Incarnation,
     Lease,
     Leave,
-    Life,
     MembershipChange,
     NodeRow,
     Register,
@@ -59,7 +59,7 @@ class ClusterStore(Protocol):
         ...
 
     async def register_node(self, register: Register, node_id: str, host: str, port: int) -> bool:
-        """Begin the life `register.incarnation` of `node_id`, which others reach at this address."""
+        """Begin the incarnation `register.incarnation` of `node_id`, which others reach at this address."""
         ...
 
     async def beat(self, beat: Beat, node_id: str) -> bool:
@@ -91,41 +91,44 @@ class SlotStore(Protocol):
     """Slots that left the node that published them: each has at most one owner (design §3; reliability.md §3.4).
 
     The messages of a lane that lie in no slot belong to the node of that lane. Every call is one transaction. It raises
-    `StoreUnavailable` when the store gave no answer: what was asked may have been done. Where `life` acts, it raises
-    `Evicted` when that life is over; where a `fence` is named, `Fenced` when there is a newer coordinator.
+    `StoreUnavailable` when the store gave no answer: what was asked may have been done. Where `incarnation` acts, it
+    raises `Evicted` when that incarnation is over; where a `fence` is named, `Fenced` when there is a newer
+    coordinator.
     """
 
     async def slots(self) -> Sequence[SlotRow]:
         """Return all slots, by queue, lane and start."""
         ...
 
-    async def owned(self, life: Life) -> Sequence[SlotRow]:
-        """Return the slots of `life`."""
+    async def owned(self, incarnation: Incarnation) -> Sequence[SlotRow]:
+        """Return the slots of `incarnation`."""
         ...
 
     async def fence(self) -> Fence:
         """Return the fence as it is: who claims slots by itself names it (reliability.md §3.9)."""
         ...
 
-    async def assign(self, rows: Sequence[SlotRow], life: Life, fence: Fence) -> Sequence[SlotRow]:
-        """Make `life` the owner of those of `rows` that are free and have the same start and end; return these, owned.
+    async def assign(self, rows: Sequence[SlotRow], incarnation: Incarnation, fence: Fence) -> Sequence[SlotRow]:
+        """Make `incarnation` the owner of those of `rows` that are free and have the same start and end; return these,
+        owned.
 
-        A life that is over is given none. Repeating it after a lost answer returns what `life` owns already.
+        An incarnation that is over is given none. Repeating it after a lost answer returns what `incarnation` owns
+        already.
         """
         ...
 
     async def cut(
-        self, removed: Sequence[int], kept: Sequence[Slot], given: Sequence[Slot], life: Life
+        self, removed: Sequence[int], kept: Sequence[Slot], given: Sequence[Slot], incarnation: Incarnation
     ) -> Sequence[SlotRow]:
-        """Replace the slots of `life` that start at `removed` by `kept`, its own, and `given`, free.
+        """Replace the slots of `incarnation` that start at `removed` by `kept`, its own, and `given`, free.
 
         With nothing `removed`, messages of the node's own lane become slots. Returns the free ones. Repeating it after
         a lost answer changes nothing more.
         """
         ...
 
-    async def finish(self, starts: Sequence[int], life: Life) -> Sequence[int]:
-        """Delete those of the slots of `life` of which no message is left; return their starts."""
+    async def finish(self, starts: Sequence[int], incarnation: Incarnation) -> Sequence[int]:
+        """Delete those of the slots of `incarnation` of which no message is left; return their starts."""
         ...
 
     async def purge(self, queue_id: int) -> int:
@@ -137,8 +140,8 @@ class SlotStore(Protocol):
         ...
 
     async def reclaim(self, fence: Fence, size: int) -> int:
-        """Free the slots of lives that are over, and cut what lies in no slot of lanes where nobody lives into free
-        slots of about `size` messages (for large backlogs more); return how many slots were freed or made.
+        """Free the slots of incarnations that are over, and cut what lies in no slot of lanes where nobody lives into
+        free slots of about `size` messages (for large backlogs more); return how many slots were freed or made.
 
         They are `maybe_delivered`, but for the lane of a node that left in order and had given everything back.
         """
@@ -148,11 +151,13 @@ class SlotStore(Protocol):
 class EventStore(Protocol):
     """Topology as a cluster's nodes change it together: every change is an event (design §5, reliability.md §3.10)."""
 
-    async def record(self, changes: Sequence[Change], payload: bytes, *, expected: int, token: str, life: Life) -> bool:
+    async def record(
+        self, changes: Sequence[Change], payload: bytes, *, expected: int, token: str, incarnation: Incarnation
+    ) -> bool:
         """Record `changes`, and as the event `expected` + 1 their `payload`, if `expected` is the last event there is.
 
         True also when this was done before under `token`, which no other change has. False when others were faster:
-        read their events and decide again. Raises `Evicted` when that life is over.
+        read their events and decide again. Raises `Evicted` when that incarnation is over.
         """
         ...
 
@@ -164,12 +169,12 @@ class EventStore(Protocol):
         """Return all that is recorded, durable or not, and the last event that is in it."""
         ...
 
-    async def note_cursor(self, life: Life, event_id: int, topology_hash: str) -> None:
+    async def note_cursor(self, incarnation: Incarnation, event_id: int, topology_hash: str) -> None:
         """Record how far this node has applied events, and the hash of what it has then."""
         ...
 
     async def cursors(self) -> Sequence[Cursor]:
-        """Return the cursors of all nodes whose life is not over."""
+        """Return the cursors of all nodes whose incarnation is not over."""
         ...
 
     async def prune(self, keep: int) -> int:
@@ -180,12 +185,12 @@ class EventStore(Protocol):
 class MemberStore(Protocol):
     """What a node of a cluster does instead of `NodeStore.register` and `resign`."""
 
-    async def join(self, life: Life) -> Registration:
-        """Begin to write messages in `life`, which must be UP; raises `Evicted` when it is not.
+    async def join(self, incarnation: Incarnation) -> Registration:
+        """Begin to write messages in `incarnation`, which must be UP; raises `Evicted` when it is not.
 
         When no other node is UP, what must not survive goes: queues and exchanges that are not durable, subscriptions,
-        transient messages. From here on batches carry the incarnation of `life`; they fail when it is over, which
-        `ClusterStore.evict`, `leave` and `register_node` bring about.
+        transient messages. From here on batches carry the incarnation of `incarnation`; they fail when it is over,
+        which `ClusterStore.evict`, `leave` and `register_node` bring about.
         """
         ...
 

@@ -64,7 +64,9 @@ class NodeState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class NodeRow:
-    """The row of one node; a new `incarnation` is a new life of it, a higher `fence` voids all that came before."""
+    """The row of one node; a new `incarnation` is a new incarnation of it, a higher `fence` voids all that came
+    before.
+    """
 
     node_id: str
     incarnation: str
@@ -113,7 +115,8 @@ class ChangeType(Enum):
 
 @dataclass(frozen=True, slots=True)
 class MembershipChange:
-    """An entry of the timeline: the member that changed, in the life `incarnation` or, as coordinator, in that term.
+    """An entry of the timeline: the member that changed, in the incarnation `incarnation` or, as coordinator, in that
+    term.
 
     `node_id` is who brought it about; None when a coordinator that evicted had resigned meanwhile.
     """
@@ -125,11 +128,11 @@ class MembershipChange:
 
 
 @dataclass(frozen=True, slots=True)
-class Life:
-    """One life of a node: what it writes counts until that is over."""
+class Incarnation:
+    """One incarnation of a node: what it writes counts until that is over."""
 
     node_id: str
-    incarnation: str
+    id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +149,10 @@ class SlotRow:
     count: int
     maybe_delivered: bool = False
     transient: bool = False
-    owner: Life | None = None
+    owner: Incarnation | None = None
 
 
-def row_of(slot: Slot, owner: Life | None = None) -> SlotRow:
+def row_of(slot: Slot, owner: Incarnation | None = None) -> SlotRow:
     """Return what the store keeps of `slot`."""
     place = slot.queue_id, slot.lane, slot.start, slot.end, slot.count
     return SlotRow(*place, slot.maybe_delivered, slot.transient, owner)
@@ -165,7 +168,7 @@ class EventRow:
     """A recorded change of topology, by whom, and what it is, in the words of `coordination/event_codec.py`."""
 
     event_id: int
-    author: Life
+    author: Incarnation
     payload: bytes
 
 
@@ -182,6 +185,6 @@ class EventPage:
 class Cursor:
     """How far a node has applied events, and the hash of its topology then."""
 
-    life: Life
+    incarnation: Incarnation
     event_id: int
     topology_hash: str

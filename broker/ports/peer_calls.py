@@ -29,7 +29,7 @@ class QueueName:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The node that calls, its life, the call's id, and whom it takes for the coordinator.
+    """The node that calls, its incarnation, the call's id, and whom it takes for the coordinator.
 
     Repeating a call with its `request_id` changes nothing more and is answered as the first time. All but `node_id` is
     empty when the caller knows Andes' part of the service only.
@@ -71,7 +71,7 @@ class Supply:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The node that answers, its life, and whom it takes for the coordinator."""
+    """The node that answers, its incarnation, and whom it takes for the coordinator."""
 
     node_id: str
     incarnation: str

@@ -33,7 +33,7 @@ class QueueRecord:
     """A queue. `queue_id` is its storage id: positive, never used again for another queue.
 
     One that is `exclusive` or not `durable` is recorded in a cluster only. `node_id` and `incarnation` say in which
-    life of which node the connection is that an exclusive queue belongs to.
+    incarnation of which node the connection is that an exclusive queue belongs to.
     """
 
     vhost: str
@@ -111,7 +111,8 @@ class VirtualHostDeleted:
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionRecord:
-    """In this life of that node a queue has consumers; `exclusive` when its only one shall be the only one anywhere.
+    """In this incarnation of that node a queue has consumers; `exclusive` when its only one shall be the only one
+    anywhere.
 
     Recorded in a cluster only, and not for exclusive queues.
     """

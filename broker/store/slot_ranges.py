@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 from broker.errors import StoreError
-from broker.ports.cluster_rows import Life, SlotRow
+from broker.ports.cluster_rows import Incarnation, SlotRow
 from broker.ports.slot import Slot
 
 
@@ -21,11 +21,13 @@ def check_apart(pieces: Iterable[Slot]) -> None:
             raise StoreError(f"slots {before[2]}-{before[3]} and {after[2]}-{after[3]} of queue {after[0]} overlap")
 
 
-def check_lane(pieces: Iterable[Slot], lane: int, life: Life) -> None:
+def check_lane(pieces: Iterable[Slot], lane: int, incarnation: Incarnation) -> None:
     """Raise `StoreError` when a node would give messages that were never its own."""
     for slot in pieces:
         if slot.lane != lane:
-            raise StoreError(f"slot {slot.start} is of lane {slot.lane}, but node {life.node_id!r} has lane {lane}")
+            raise StoreError(
+                f"slot {slot.start} is of lane {slot.lane}, but node {incarnation.node_id!r} has lane {lane}"
+            )
 
 
 def new_pieces(pieces: Iterable[Slot], taken: Sequence[SlotRow], lane: int, there: Sequence[SlotRow]) -> list[Slot]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from broker.errors import StoreError
-from broker.ports.cluster_rows import Life
+from broker.ports.cluster_rows import Incarnation
 from broker.ports.records import (
     BindingAdded,
     BindingRemoved,
@@ -28,7 +28,7 @@ from broker.ports.slot import Slot
 from broker.queue.queue import Queue
 from broker.topology.diff import changes_to, vhost_of
 from broker.topology.exchange import Binding, Exchange
-from broker.topology.subscriptions import life_of
+from broker.topology.subscriptions import incarnation_of
 
 if TYPE_CHECKING:
     from broker.topology.vhost import VirtualHost
@@ -42,9 +42,9 @@ class FieldTables(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RemoteOwner:
-    """The connection that an exclusive queue belongs to, when it is not one of this node in this life."""
+    """The connection that an exclusive queue belongs to, when it is not one of this node in this incarnation."""
 
-    life: Life
+    incarnation: Incarnation
 
 
 def apply(vhost: VirtualHost, change: Change, field_tables: FieldTables) -> list[Slot]:
@@ -95,7 +95,7 @@ def _declare_queue(vhost: VirtualHost, change: QueueDeclared, field_tables: Fiel
         if vhost.queues[record.name].queue_id != record.queue_id:
             raise StoreError(f"{vhost.phrase('queue', record.name)} is there already with another id")
         return []
-    owner = RemoteOwner(Life(record.node_id, record.incarnation)) if record.exclusive else None
+    owner = RemoteOwner(Incarnation(record.node_id, record.incarnation)) if record.exclusive else None
     vhost.routing.add_queue(
         vhost.make_queue(
             record.name,
@@ -146,7 +146,7 @@ def _add_subscription(vhost: VirtualHost, change: SubscriptionAdded, field_table
 def _remove_subscription(vhost: VirtualHost, change: SubscriptionRemoved, field_tables: FieldTables) -> list[Slot]:
     queue = _consumed(vhost, change.queue_id)
     if queue is not None:
-        vhost.consumption.subscriptions.remove(change.queue_id, life_of(change))
+        vhost.consumption.subscriptions.remove(change.queue_id, incarnation_of(change))
         vhost.consumption.update_activity(queue)
     return []
 

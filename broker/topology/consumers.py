@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Set
 from typing import TYPE_CHECKING
 
 from broker.errors import AccessRefused, NotFound
-from broker.ports.cluster_rows import Life
+from broker.ports.cluster_rows import Incarnation
 from broker.ports.records import SubscriptionAdded, SubscriptionRecord, SubscriptionRemoved
 from broker.queue.queue import Consumer, Queue
 from broker.topology.apply import RemoteOwner
@@ -29,7 +29,7 @@ class Consumption:
         """`on_activity` is told of a queue whose single active consumer is to be one of this node from now on."""
         self.subscriptions = Subscriptions()
         self._vhost = vhost
-        self._life = vhost.life
+        self._incarnation = vhost.incarnation
         self._on_activity = on_activity
         self._starting: dict[Queue, list[Consumer]] = {}  # consumers whose subscription is being recorded
         self._leaving: set[Queue] = set()  # queues of which the end of this node's subscription is being recorded
@@ -49,7 +49,7 @@ class Consumption:
     def _has_left(self, queue: Queue) -> bool:
         """Is something to be recorded when nobody consumes `queue` here?"""
         is_alone = not self._vhost.is_clustered or queue.is_exclusive
-        return queue.auto_delete and queue.was_consumed if is_alone else self._life in self._subscribers(queue)
+        return queue.auto_delete and queue.was_consumed if is_alone else self._incarnation in self._subscribers(queue)
 
     def _require_admissible(self, queue: Queue, consumer: Consumer) -> None:
         starting = self._starting.get(queue, ())
@@ -63,18 +63,18 @@ class Consumption:
 
     # Subscriptions: what other nodes must know of consumers
 
-    def _subscribers(self, queue: Queue) -> Mapping[Life, SubscriptionRecord]:
+    def _subscribers(self, queue: Queue) -> Mapping[Incarnation, SubscriptionRecord]:
         return self.subscriptions.of(queue.queue_id)
 
     def has_subscribers_elsewhere(self, queue: Queue) -> bool:
         """Does another node consume `queue`?"""
-        return any(life.node_id != self._life.node_id for life in self._subscribers(queue))
+        return any(incarnation.node_id != self._incarnation.node_id for incarnation in self._subscribers(queue))
 
     def needs_subscription(self, queue: Queue, consumer: Consumer) -> bool:
         """Must `subscribe` be awaited before this consumer is added?"""
         if not self._vhost.is_clustered or queue.is_exclusive:
             return False
-        own = self._subscribers(queue).get(self._life)
+        own = self._subscribers(queue).get(self._incarnation)
         return own is None or own.exclusive != consumer.is_exclusive or queue in self._leaving
 
     async def subscribe(self, queue: Queue, consumer: Consumer) -> None:
@@ -99,17 +99,21 @@ class Consumption:
             if self._vhost.queue(queue.name) is not queue:
                 raise NotFound(f"no {self._vhost.phrase('queue', queue.name)}")
             subscribers = self._subscribers(queue)
-            others = [each for life, each in subscribers.items() if life.node_id != self._life.node_id]
+            others = [
+                each for incarnation, each in subscribers.items() if incarnation.node_id != self._incarnation.node_id
+            ]
             if others and (is_exclusive or any(each.exclusive for each in others)):
                 raise self._in_use(queue)
-            record = SubscriptionRecord(queue.queue_id, self._life.node_id, self._life.incarnation, is_exclusive)
-            if subscribers.get(self._life) == record:
+            record = SubscriptionRecord(queue.queue_id, self._incarnation.node_id, self._incarnation.id, is_exclusive)
+            if subscribers.get(self._incarnation) == record:
                 return
-            replaced = [life for life in subscribers if life.node_id == self._life.node_id]
-            removed = [SubscriptionRemoved(queue.queue_id, life.node_id, life.incarnation) for life in replaced]
+            replaced = [incarnation for incarnation in subscribers if incarnation.node_id == self._incarnation.node_id]
+            removed = [
+                SubscriptionRemoved(queue.queue_id, incarnation.node_id, incarnation.id) for incarnation in replaced
+            ]
             await self._vhost.record([*removed, SubscriptionAdded(record)])
-            for life in replaced:
-                self.subscriptions.remove(queue.queue_id, life)
+            for incarnation in replaced:
+                self.subscriptions.remove(queue.queue_id, incarnation)
             self.subscriptions.add(record)
             self.update_activity(queue)
 
@@ -122,42 +126,44 @@ class Consumption:
             if self._vhost.queues.get(queue.name) is queue and not queue.consumers and self._has_left(queue):
                 self._leaving.add(queue)
                 try:
-                    await self._end_subscriptions(queue, [self._life])
+                    await self._end_subscriptions(queue, [self._incarnation])
                 finally:
                     self._leaving.discard(queue)
 
-    def has_traces(self, queue: Queue, over: Set[Life]) -> bool:
-        """Does `queue` belong to one of these lives, or do they consume it?"""
+    def has_orphans(self, queue: Queue, over: Set[Incarnation]) -> bool:
+        """Does `queue` belong to one of these incarnations, or do they consume it?"""
         if isinstance(queue.owner, RemoteOwner):
-            return queue.owner.life in over
-        return any(life in over for life in self._subscribers(queue))
+            return queue.owner.incarnation in over
+        return any(incarnation in over for incarnation in self._subscribers(queue))
 
     @decided_anew
-    async def remove_traces(self, queue: Queue, over: Set[Life]) -> None:
-        """Remove what lives that are over have left at `queue`: subscriptions, or the queue, if it was theirs."""
+    async def remove_orphans(self, queue: Queue, over: Set[Incarnation]) -> None:
+        """Remove what incarnations that are over have left at `queue`: subscriptions, or the queue, if it was
+        theirs.
+        """
         async with self._vhost.duties:
-            if self._vhost.queues.get(queue.name) is not queue or not self.has_traces(queue, over):
+            if self._vhost.queues.get(queue.name) is not queue or not self.has_orphans(queue, over):
                 return
             if queue.is_exclusive:
                 await self._vhost.delete_now(queue)
             else:
                 await self._end_subscriptions(queue, over)
 
-    async def _end_subscriptions(self, queue: Queue, lives: Iterable[Life]) -> None:
-        ended = [life for life in lives if life in self._subscribers(queue)]
-        removed = [SubscriptionRemoved(queue.queue_id, life.node_id, life.incarnation) for life in ended]
+    async def _end_subscriptions(self, queue: Queue, incarnations: Iterable[Incarnation]) -> None:
+        ended = [incarnation for incarnation in incarnations if incarnation in self._subscribers(queue)]
+        removed = [SubscriptionRemoved(queue.queue_id, incarnation.node_id, incarnation.id) for incarnation in ended]
         if queue.auto_delete and len(ended) == len(self._subscribers(queue)):
             await self._vhost.delete_now(queue, removed)
             return
         await self._vhost.record(removed)
-        for life in ended:
-            self.subscriptions.remove(queue.queue_id, life)
+        for incarnation in ended:
+            self.subscriptions.remove(queue.queue_id, incarnation)
         self.update_activity(queue)
 
     def update_activity(self, queue: Queue) -> None:
         """Find out whether the single active consumer of `queue` is to be one of this node (contract F11)."""
         if queue.single_active:
             was_active = queue.is_active
-            queue.is_active = next(iter(self._subscribers(queue)), self._life) == self._life
+            queue.is_active = next(iter(self._subscribers(queue)), self._incarnation) == self._incarnation
             if queue.is_active and not was_active and self._on_activity is not None:
                 self._on_activity(queue)

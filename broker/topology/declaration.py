@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from broker.ports.cluster_rows import Life
+from broker.ports.cluster_rows import Incarnation
 from broker.ports.records import ExchangeRecord, QueueRecord
 from broker.queue.queue import Queue
 from broker.topology.equivalence import QUEUE_ARGUMENTS, require_equal, require_equal_arguments
@@ -31,9 +31,11 @@ class QueueDeclaration:
         require_equal(what, "auto_delete", self.auto_delete, current.auto_delete)
         require_equal_arguments(what, QUEUE_ARGUMENTS, self.arguments, current.arguments)
 
-    def record(self, vhost: str, queue_id: int, life: Life | None = None) -> QueueRecord:
-        """Return what is recorded of the queue; `life` is this node's in a cluster, where exclusive queues are too."""
-        node_id, incarnation = (life.node_id, life.incarnation) if life and self.owner is not None else ("", "")
+    def record(self, vhost: str, queue_id: int, incarnation: Incarnation | None = None) -> QueueRecord:
+        """Return what is recorded of the queue; `incarnation` is this node's in a cluster, where exclusive queues are
+        too.
+        """
+        owner = incarnation if self.owner is not None else None
         return QueueRecord(
             vhost,
             self.name,
@@ -42,8 +44,8 @@ class QueueDeclaration:
             self.auto_delete,
             self.arguments.raw,
             self.durable,
-            node_id,
-            incarnation,
+            owner.node_id if owner else "",
+            owner.id if owner else "",
         )
 
 

@@ -27,7 +27,7 @@ from broker.ports.records import (
     VirtualHostCreated,
     VirtualHostDeleted,
 )
-from broker.topology.subscriptions import life_of
+from broker.topology.subscriptions import incarnation_of
 
 _MODULUS: Final = 1 << 128
 
@@ -86,8 +86,8 @@ def changes_between(current: Topology, wanted: Topology) -> Iterator[Change]:
         yield BindingRemoved(binding)
     for subscription in current.subscriptions:
         if subscription.queue_id in moved:
-            life = life_of(subscription)
-            yield SubscriptionRemoved(subscription.queue_id, life.node_id, life.incarnation)
+            incarnation = incarnation_of(subscription)
+            yield SubscriptionRemoved(subscription.queue_id, incarnation.node_id, incarnation.id)
     for queue in queues:
         yield QueueDeleted(queue.vhost, queue.name, queue.queue_id)
     for exchange in exchanges:

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from broker.ports.cluster_rows import Life
+from broker.ports.cluster_rows import Incarnation
 from broker.ports.records import BindingRecord, ExchangeRecord, QueueRecord, Topology
-from broker.topology.subscriptions import life_of
+from broker.topology.subscriptions import incarnation_of
 from broker.topology.vhost import PREDECLARED, VirtualHost
 
 _PREDECLARED: Final = frozenset(name for name, _, _ in PREDECLARED)
@@ -44,17 +44,17 @@ def _exchanges(vhost: VirtualHost) -> Iterator[ExchangeRecord]:
 
 def _queues(vhost: VirtualHost) -> Iterator[QueueRecord]:
     for queue in vhost.queues.values():
-        life = vhost.life_of_owner(queue)
+        incarnation = vhost.incarnation_of_owner(queue)
         yield QueueRecord(
             vhost.name,
             queue.name,
             queue.queue_id,
-            life is not None,
+            incarnation is not None,
             queue.auto_delete,
             queue.arguments.raw,
             queue.durable,
-            life.node_id if life else "",
-            life.incarnation if life else "",
+            incarnation.node_id if incarnation else "",
+            incarnation.id if incarnation else "",
         )
 
 
@@ -64,11 +64,11 @@ def _bindings(vhost: VirtualHost) -> Iterator[BindingRecord]:
             yield vhost.record_of(binding)
 
 
-def lives_with_traces(vhosts: Iterable[VirtualHost]) -> set[Life]:
-    """Return every life that an exclusive queue or a subscription belongs to."""
-    lives: set[Life] = set()
+def incarnations_with_orphans(vhosts: Iterable[VirtualHost]) -> set[Incarnation]:
+    """Return every incarnation that an exclusive queue or a subscription belongs to."""
+    incarnations: set[Incarnation] = set()
     for vhost in vhosts:
-        lives.update(map(life_of, vhost.consumption.subscriptions))
-        owners = (vhost.life_of_owner(queue) for queue in vhost.queues.values() if queue.is_exclusive)
-        lives.update(life for life in owners if life is not None)
-    return lives
+        incarnations.update(map(incarnation_of, vhost.consumption.subscriptions))
+        owners = (vhost.incarnation_of_owner(queue) for queue in vhost.queues.values() if queue.is_exclusive)
+        incarnations.update(incarnation for incarnation in owners if incarnation is not None)
+    return incarnations

@@ -1,4 +1,4 @@
-"""Which lives of which nodes have consumers of a queue, in the order in which they came.
+"""Which incarnations of which nodes have consumers of a queue, in the order in which they came.
 
 Knows what is recorded of subscriptions; knows no queue, no consumer and no rule about either.
 """
@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from broker.ports.cluster_rows import Life
+from broker.ports.cluster_rows import Incarnation
 from broker.ports.records import SubscriptionRecord, SubscriptionRemoved
 
-_NOBODY: Final[Mapping[Life, SubscriptionRecord]] = {}
+_NOBODY: Final[Mapping[Incarnation, SubscriptionRecord]] = {}
 
 
 class Subscriptions:
@@ -20,9 +20,9 @@ class Subscriptions:
     __slots__ = ("_by_queue",)
 
     def __init__(self) -> None:
-        self._by_queue: dict[int, dict[Life, SubscriptionRecord]] = {}
+        self._by_queue: dict[int, dict[Incarnation, SubscriptionRecord]] = {}
 
-    def of(self, queue_id: int) -> Mapping[Life, SubscriptionRecord]:
+    def of(self, queue_id: int) -> Mapping[Incarnation, SubscriptionRecord]:
         """Return who consumes the queue, oldest first."""
         return self._by_queue.get(queue_id, _NOBODY)
 
@@ -33,13 +33,13 @@ class Subscriptions:
 
     def add(self, record: SubscriptionRecord) -> None:
         """Note a subscription; one that is there already keeps its place."""
-        self._by_queue.setdefault(record.queue_id, {})[life_of(record)] = record
+        self._by_queue.setdefault(record.queue_id, {})[incarnation_of(record)] = record
 
-    def remove(self, queue_id: int, life: Life) -> None:
+    def remove(self, queue_id: int, incarnation: Incarnation) -> None:
         """Forget a subscription, if there is one."""
         records = self._by_queue.get(queue_id)
         if records is not None:
-            records.pop(life, None)
+            records.pop(incarnation, None)
             if not records:
                 del self._by_queue[queue_id]
 
@@ -48,6 +48,6 @@ class Subscriptions:
         self._by_queue.pop(queue_id, None)
 
 
-def life_of(subscription: SubscriptionRecord | SubscriptionRemoved) -> Life:
-    """Return in which life of which node the consumers are."""
-    return Life(subscription.node_id, subscription.incarnation)
+def incarnation_of(subscription: SubscriptionRecord | SubscriptionRemoved) -> Incarnation:
+    """Return in which incarnation of which node the consumers are."""
+    return Incarnation(subscription.node_id, subscription.incarnation)

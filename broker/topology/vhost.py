@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, Protocol
 
 from broker.errors import AccessRefused, NotFound, PreconditionFailed, ResourceLocked
-from broker.ports.cluster_rows import Life
+from broker.ports.cluster_rows import Incarnation
 from broker.ports.records import (
     BindingAdded,
     BindingRecord,
@@ -81,7 +81,7 @@ class VirtualHost:
         new_queue_id: Callable[[], Awaitable[int]],
         no_arguments: Any,
         max_queues: int = 100_000,
-        life: Life | None = None,
+        incarnation: Incarnation | None = None,
         on_activity: Callable[[Queue], None] | None = None,
     ) -> None:
         """`changes` is held while a change is recorded: one at a time. `no_arguments` is an empty table.
@@ -89,8 +89,8 @@ class VirtualHost:
         `duties` is the same for changes that nobody asks for and that must not fail: the end of exclusive and
         auto-delete queues. Waiting for `changes` may end with `StoreUnavailable`, waiting for `duties` does not.
 
-        `life` is this node's in a cluster. `on_activity` is told of a queue with a single active consumer when that is
-        to be one of this node.
+        `incarnation` is this node's in a cluster. `on_activity` is told of a queue with a single active consumer when
+        that is to be one of this node.
         """
         self.name = name
         self.routing = RoutingTable()
@@ -103,8 +103,8 @@ class VirtualHost:
         self._new_queue = new_queue
         self._new_queue_id = new_queue_id
         self._max_queues = max_queues
-        self.is_clustered = life is not None
-        self.life = life or Life("", "")
+        self.is_clustered = incarnation is not None
+        self.incarnation = incarnation or Incarnation("", "")
         self.consumption = Consumption(self, on_activity)
         for exchange_name, exchange_type, internal in PREDECLARED:
             self.routing.add_exchange(
@@ -273,7 +273,7 @@ class VirtualHost:
             arguments=declaration.arguments,
         )
         if queue.is_stored or self.is_clustered:
-            await self.record([QueueDeclared(declaration.record(self.name, queue.queue_id, self.life))])
+            await self.record([QueueDeclared(declaration.record(self.name, queue.queue_id, self.incarnation))])
         self.routing.add_queue(queue)
         return queue
 
@@ -293,11 +293,13 @@ class VirtualHost:
         queue.single_active = arguments.values.get("x-single-active-consumer") is True
         return queue
 
-    def life_of_owner(self, queue: Queue) -> Life | None:
-        """Return in which life of which node the connection is that `queue` is exclusive to; None if it is shared."""
+    def incarnation_of_owner(self, queue: Queue) -> Incarnation | None:
+        """Return in which incarnation of which node the connection is that `queue` is exclusive to; None if it is
+        shared.
+        """
         if isinstance(queue.owner, RemoteOwner):
-            return queue.owner.life
-        return None if queue.owner is None else self.life
+            return queue.owner.incarnation
+        return None if queue.owner is None else self.incarnation
 
     def _require_same_queue(self, current: Queue, declaration: QueueDeclaration) -> None:
         if current.owner is not declaration.owner:

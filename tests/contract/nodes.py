@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from broker.message import TRANSIENT, Message
-from broker.ports.cluster_rows import Lease, Leave, Life, NodeState, SlotRow
+from broker.ports.cluster_rows import Incarnation, Lease, Leave, NodeState, SlotRow
 from broker.ports.peer_calls import Fence
 from broker.ports.slot import Slot
 from broker.ports.store import Batch, Registration
@@ -33,7 +33,7 @@ def slot(lane: int, first: int, last: int, count: int | None = None, queue: Queu
     return Slot(queue.queue_id, lane, start, end, last - first + 1 if count is None else count, **flags)
 
 
-def row(piece: Slot, owner: Life | None = None, **flags: Any) -> SlotRow:
+def row(piece: Slot, owner: Incarnation | None = None, **flags: Any) -> SlotRow:
     """Return the row of a slot."""
     place = piece.queue_id, piece.lane, piece.start, piece.end, piece.count
     return replace(SlotRow(*place, piece.maybe_delivered, piece.transient, owner), **flags)
@@ -44,7 +44,7 @@ class Node:
     """A node that has joined, and its store: the ports of a cluster are attributes of it."""
 
     store: Any
-    life: Life
+    incarnation: Incarnation
     registration: Registration
 
     @property
@@ -63,12 +63,12 @@ class Node:
         return [one.id >> 18 for one in await self.store.read(queue, whole, 1000, 1 << 30)]
 
     async def give(self, *given: Slot) -> list[SlotRow]:
-        return list(await self.store.slots.cut([], [], given, self.life))
+        return list(await self.store.slots.cut([], [], given, self.incarnation))
 
 
 @dataclass
 class Nodes:
-    """What one store's nodes are. SQLite has one store, which is whose life began last."""
+    """What one store's nodes are. SQLite has one store, which is whose incarnation began last."""
 
     make: Callable[[], Any]
     stores: list[Any] = field(default_factory=list)
@@ -83,36 +83,36 @@ class Nodes:
         self.stores.append(made)
         return made
 
-    async def register(self, store: Any, node_id: str, incarnation: str) -> Life:
+    async def register(self, store: Any, node_id: str, incarnation: str) -> Incarnation:
         seen = await store.cluster.own_row(node_id)
         assert await register(store.cluster, node_id, incarnation, seen)
-        return Life(node_id, incarnation)
+        return Incarnation(node_id, incarnation)
 
-    async def join(self, node_id: str, incarnation: str = "1") -> Node:
+    async def join(self, node_id: str, incarnation_id: str = "1") -> Node:
         store = await self.store()
-        life = await self.register(store, node_id, incarnation)
-        return Node(store, life, await store.members.join(life))
+        incarnation = await self.register(store, node_id, incarnation_id)
+        return Node(store, incarnation, await store.members.join(incarnation))
 
     async def coordinate(self, node: Node) -> Fence:
         """Let `node` claim the lease."""
         lease: Lease = await node.store.cluster.read_lease()
         assert lease == NEVER_HELD or lease.epoch == self.fence.epoch
         term = f"t{lease.epoch + 1}"
-        assert await claim(node.store.cluster, lease, term, node.life.node_id)
+        assert await claim(node.store.cluster, lease, term, node.incarnation.node_id)
         self.fence = Fence(lease.epoch + 1, term)
         return self.fence
 
     async def evict(self, node: Node) -> None:
         """Evict `node` with its own connection and the coordinator's power."""
-        seen = await node.store.cluster.own_row(node.life.node_id)
+        seen = await node.store.cluster.own_row(node.incarnation.node_id)
         if not self.fence.epoch:
             await self.coordinate(node)
         assert await node.store.cluster.evict(seen, self.fence.epoch, self.fence.term)
-        seen = await node.store.cluster.own_row(node.life.node_id)
+        seen = await node.store.cluster.own_row(node.incarnation.node_id)
         assert seen.state is NodeState.DEAD
 
     async def leave(self, node: Node) -> None:
-        await node.store.cluster.leave(Leave(node.life.incarnation), node.life.node_id)
+        await node.store.cluster.leave(Leave(node.incarnation.id), node.incarnation.node_id)
 
     async def close(self) -> None:
         for store in self.stores:

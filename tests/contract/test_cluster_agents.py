@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from broker.clock import SystemClock
 from broker.coordination.membership.agent import ClusterAgent
 from broker.errors import Evicted
-from broker.ports.cluster_rows import Life, NodeState
+from broker.ports.cluster_rows import Incarnation, NodeState
 from broker.ports.peer_calls import Fence
 from broker.ports.store import Store
 from tests.support.agents import Agents, Recorder, Started, agents
@@ -44,7 +44,7 @@ def test_three_nodes_have_one_coordinator_and_know_each_other() -> None:
             assert [each.agent.fence for each in (b, c)] == [None, None]
             assert [each.agent.coordinator for each in (a, b, c)] == [("host-a", 7611, fence)] * 3
             assert [sorted(each.agent.members) for each in (a, b, c)] == [["b", "c"], ["a", "c"], ["a", "b"]]
-            assert a.agent.living == b.agent.living == c.agent.living == {each.agent.life for each in (a, b, c)}
+            assert a.agent.living == b.agent.living == c.agent.living == {each.agent.incarnation for each in (a, b, c)}
 
     run(lambda _: main())
 
@@ -56,8 +56,8 @@ def test_nodes_that_start_at_once_have_one_coordinator() -> None:
                 tasks.create_task(cluster.start(node_id))
             await asyncio.sleep(5)
 
-            assert sum(each.agent.fence is not None for each in cluster.lives) == 1
-            assert len({each.agent.coordinator for each in cluster.lives}) == 1
+            assert sum(each.agent.fence is not None for each in cluster.incarnations) == 1
+            assert len({each.agent.coordinator for each in cluster.incarnations}) == 1
 
     run(lambda _: main())
 
@@ -76,7 +76,7 @@ def test_a_killed_coordinator_is_followed_within_15_5_and_evicted_within_16_5_se
             assert 8.0 <= new.heard.when("elected", 2) - killed_at <= 15.5
             assert new.heard.when("left", ("a", "a-1")) - killed_at <= 16.5
             assert cluster.rows.nodes["a"].state is NodeState.DEAD
-            assert new.agent.living == other.agent.living == {new.agent.life, other.agent.life}
+            assert new.agent.living == other.agent.living == {new.agent.incarnation, other.agent.incarnation}
             assert other.agent.coordinator == (*new.agent.address, new.agent.fence)
             assert [line["epoch"] for line in logs if line["event"] == "Coordinator changed"] == [2]
 
@@ -120,7 +120,7 @@ def test_a_coordinator_that_leaves_without_a_hint_is_followed_within_a_few_secon
     run(lambda _: main())
 
 
-def test_a_node_that_the_others_evict_learns_it_when_the_store_is_back_and_begins_a_new_life() -> None:
+def test_a_node_that_the_others_evict_learns_it_when_the_store_is_back_and_begins_a_new_incarnation() -> None:
     async def main() -> None:
         async with agents() as cluster:
             a, b, _ = await three(cluster)
@@ -134,14 +134,14 @@ def test_a_node_that_the_others_evict_learns_it_when_the_store_is_back_and_begin
             again = await cluster.start("b")
             await asyncio.sleep(5)
 
-            assert again.agent.life != b.agent.life
+            assert again.agent.incarnation != b.agent.incarnation
             assert a.heard.what("joined", "left")[-2:] == [("left", ("b", "b-3")), ("joined", "b")]
-            assert again.agent.life in a.agent.living
+            assert again.agent.incarnation in a.agent.living
 
     run(lambda _: main())
 
 
-def test_an_outage_of_the_store_costs_no_life_and_ends_with_a_coordinator() -> None:
+def test_an_outage_of_the_store_costs_no_incarnation_and_ends_with_a_coordinator() -> None:
     async def main() -> None:
         async with agents() as cluster:
             nodes = await three(cluster)
@@ -217,14 +217,14 @@ async def _storm(random: Random) -> None:
                     running[position] = await cluster.start(each.agent.node_id)
             assert sum(each.agent.fence is not None for each in running) <= 1
             for each in running:
-                life, row = each.agent.life, cluster.rows.nodes[each.agent.node_id]
-                assert life is not None
-                is_up = (row.incarnation, row.state) == (life.incarnation, NodeState.UP)
+                incarnation, row = each.agent.incarnation, cluster.rows.nodes[each.agent.node_id]
+                assert incarnation is not None
+                is_up = (row.incarnation, row.state) == (incarnation.id, NodeState.UP)
                 assert is_up or not each.agent.is_trusted()
         for each in running:
             each.store.failing, each.store.delays = set(), {}
         await asyncio.sleep(45)
-        living = {Life(row.node_id, row.incarnation) for row in cluster.rows.nodes.values()}
+        living = {Incarnation(row.node_id, row.incarnation) for row in cluster.rows.nodes.values()}
         alive = [each for each in running if each.ended is None]
         assert sum(each.agent.fence is not None for each in alive) == 1
         assert len({each.agent.coordinator for each in alive}) == 1
@@ -279,10 +279,10 @@ async def test_two_agents_over_every_store_agree_and_hand_over(make_shared_store
             fence = a.fence
             assert fence is not None
             await until(lambda: b.coordinator == ("host-a", 7611, fence))
-            await until(lambda: a.living == b.living == {a.life, b.life})
+            await until(lambda: a.living == b.living == {a.incarnation, b.incarnation})
 
             assert await a.leave() == fence
             b.on_hint()
-            await until(lambda: b.fence is not None and b.living == {b.life})
+            await until(lambda: b.fence is not None and b.living == {b.incarnation})
             assert (b.known_fence.epoch, b.known_fence.term != fence.term) == (fence.epoch + 1, True)
             await b.leave()

@@ -52,7 +52,7 @@ async def test_the_timeline_has_each_change_once(harness: Harness) -> None:
     assert list(await cluster.timeline(2)) == changes[:2:-1]
 
 
-async def test_the_timeline_tells_that_a_new_life_ended_the_old_one(harness: Harness) -> None:
+async def test_the_timeline_tells_that_a_new_incarnation_ended_the_old_one(harness: Harness) -> None:
     cluster = harness.store.cluster
     await register(cluster, "a", "a1")
     await register(cluster, "a", "a2", up("a", "a1"))
@@ -104,11 +104,12 @@ async def test_a_cluster_survives_a_restart(make_shared_store: Callable[[], Stor
 async def test_nodes_have_names_of_all_characters(harness: Harness) -> None:
     cluster = harness.store.cluster
     for number, name in enumerate(NAMES):
-        assert await cluster.register_node(Register(None, f"life {number}", 0.0, 0.0), name, name, number)
-        assert await beat(cluster, name, f"life {number}")
+        assert await cluster.register_node(Register(None, f"incarnation {number}", 0.0, 0.0), name, name, number)
+        assert await beat(cluster, name, f"incarnation {number}")
 
     assert {row.node_id: row for row in await cluster.nodes()} == {
-        name: NodeRow(name, f"life {number}", 1, 1, NodeState.UP, name, number) for number, name in enumerate(NAMES)
+        name: NodeRow(name, f"incarnation {number}", 1, 1, NodeState.UP, name, number)
+        for number, name in enumerate(NAMES)
     }
 
 

@@ -238,7 +238,7 @@ async def test_a_node_that_leaves_is_stopped_and_may_come_back(cluster: ClusterS
     assert await cluster.own_row("a") == up("a", "2", fence=3)
 
 
-async def test_an_old_life_that_leaves_late_does_not_end_the_new_one(cluster: ClusterStore) -> None:
+async def test_an_old_incarnation_that_leaves_late_does_not_end_the_new_one(cluster: ClusterStore) -> None:
     await register(cluster, "a", "1")
     await register(cluster, "a", "2", up("a", "1"))
 
@@ -307,7 +307,7 @@ async def test_a_node_is_evicted_once(cluster: ClusterStore) -> None:
     assert await cluster.own_row("b") == dead
 
 
-async def test_the_eviction_of_an_old_life_does_not_end_the_new_one(cluster: ClusterStore) -> None:
+async def test_the_eviction_of_an_old_incarnation_does_not_end_the_new_one(cluster: ClusterStore) -> None:
     await claim(cluster, NEVER_HELD, "t1")
     await register(cluster, "b", "1")
     await register(cluster, "b", "2", up("b", "1"))

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from broker.errors import Evicted, StoreError
-from broker.ports.cluster_rows import Cursor, EventPage, EventRow, Life
+from broker.ports.cluster_rows import Cursor, EventPage, EventRow, Incarnation
 from broker.ports.records import (
     BindingAdded,
     BindingRecord,
@@ -33,8 +33,10 @@ QUEUE = QueueRecord("/", "orders", ORDERS.queue_id)
 
 
 async def record(node: Node, expected: int, *changes: Change, token: str = "", payload: bytes = b"x") -> bool:
-    token = token or f"{node.life.node_id} {expected}"
-    done: bool = await node.store.events.record(changes, payload, expected=expected, token=token, life=node.life)
+    token = token or f"{node.incarnation.node_id} {expected}"
+    done: bool = await node.store.events.record(
+        changes, payload, expected=expected, token=token, incarnation=node.incarnation
+    )
     return done
 
 
@@ -53,7 +55,7 @@ async def test_a_change_is_recorded_as_an_event(nodes: Nodes) -> None:
     assert await record(a, 0, VHOST, payload=b"\0one\xff")
     assert await record(b, 1, QueueDeclared(QUEUE), payload=b"")
 
-    events = [EventRow(1, a.life, b"\0one\xff"), EventRow(2, b.life, b"")]
+    events = [EventRow(1, a.incarnation, b"\0one\xff"), EventRow(2, b.incarnation, b"")]
     assert await a.store.events.events(0, 10) == EventPage(2, 1, events)
     assert await a.store.events.load() == (Topology(("/",), (), (QUEUE,)), 2)
 
@@ -104,7 +106,7 @@ async def test_a_large_payload_is_kept(nodes: Nodes) -> None:
     assert (await a.store.events.events(0, 1)).events[0].payload == payload
 
 
-async def test_a_life_that_is_over_records_nothing(nodes: Nodes) -> None:
+async def test_a_incarnation_that_is_over_records_nothing(nodes: Nodes) -> None:
     a, b = await nodes.join("a"), await nodes.join("b")
     assert await record(b, 0, VHOST, token="before")
     await nodes.evict(b)
@@ -113,7 +115,7 @@ async def test_a_life_that_is_over_records_nothing(nodes: Nodes) -> None:
         with pytest.raises(Evicted):
             await record(b, expected, QueueDeclared(QUEUE), token=token)
     with pytest.raises(Evicted):
-        await a.store.events.record([VHOST], b"", expected=1, token="never", life=Life("c", "1"))
+        await a.store.events.record([VHOST], b"", expected=1, token="never", incarnation=Incarnation("c", "1"))
     assert await a.store.events.load() == (Topology(("/",)), 1)
 
 
@@ -201,7 +203,7 @@ async def test_a_deleted_queue_takes_messages_slots_and_subscriptions_along(node
     await nodes.coordinate(a)
     await record(a, 0, VHOST, QueueDeclared(QUEUE), SubscriptionAdded(SubscriptionRecord(7, "b", "1")))
     await a.insert(*messages(a.lane, 1, 2))
-    await a.store.slots.assign(await a.give(slot(a.lane, 1, 2)), b.life, nodes.fence)
+    await a.store.slots.assign(await a.give(slot(a.lane, 1, 2)), b.incarnation, nodes.fence)
 
     await record(b, 1, QueueDeleted("/", "orders", QUEUE.queue_id))
 
@@ -239,22 +241,22 @@ async def test_a_deleted_virtual_host_takes_slots_and_subscriptions_along(nodes:
 # Cursors and retention
 
 
-async def test_cursors_are_those_of_lives_that_are_not_over(nodes: Nodes) -> None:
+async def test_cursors_are_those_of_incarnations_that_are_not_over(nodes: Nodes) -> None:
     a, b, c = [await nodes.join(name) for name in "abc"]
     for node in (c, a, b):
-        await node.store.events.note_cursor(node.life, 1, "#1")
-    await a.store.events.note_cursor(a.life, 2, "#2")
+        await node.store.events.note_cursor(node.incarnation, 1, "#1")
+    await a.store.events.note_cursor(a.incarnation, 2, "#2")
     await nodes.evict(b)
     await nodes.leave(c)
-    await b.store.events.note_cursor(b.life, 9, "late")
+    await b.store.events.note_cursor(b.incarnation, 9, "late")
 
-    assert list(await a.store.events.cursors()) == [Cursor(a.life, 2, "#2")]
+    assert list(await a.store.events.cursors()) == [Cursor(a.incarnation, 2, "#2")]
 
     again = await nodes.join("b", "2")
-    assert list(await a.store.events.cursors()) == [Cursor(a.life, 2, "#2")]
-    await again.store.events.note_cursor(again.life, 3, "#3")
-    await b.store.events.note_cursor(b.life, 9, "late")
-    assert list(await a.store.events.cursors()) == [Cursor(a.life, 2, "#2"), Cursor(again.life, 3, "#3")]
+    assert list(await a.store.events.cursors()) == [Cursor(a.incarnation, 2, "#2")]
+    await again.store.events.note_cursor(again.incarnation, 3, "#3")
+    await b.store.events.note_cursor(b.incarnation, 9, "late")
+    assert list(await a.store.events.cursors()) == [Cursor(a.incarnation, 2, "#2"), Cursor(again.incarnation, 3, "#3")]
 
 
 async def test_the_last_events_are_kept(nodes: Nodes) -> None:

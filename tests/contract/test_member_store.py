@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from broker.errors import Evicted, StoreError, StoreLocked
-from broker.ports.cluster_rows import Leave, Life, Resign
+from broker.ports.cluster_rows import Incarnation, Leave, Resign
 from broker.ports.peer_calls import Fence
 from broker.ports.records import (
     BindingAdded,
@@ -65,9 +65,11 @@ async def test_a_node_that_joins_gets_a_lane_and_queue_ids_of_its_own(nodes: Nod
 
 async def test_nodes_that_join_at_once_get_different_lanes(nodes: Nodes) -> None:
     stores = [await nodes.store() for _ in range(4)]
-    lives = [await nodes.register(store, f"n{number}", "1") for number, store in enumerate(stores)]
+    incarnations = [await nodes.register(store, f"n{number}", "1") for number, store in enumerate(stores)]
 
-    joined = await asyncio.gather(*(store.members.join(life) for store, life in zip(stores, lives, strict=True)))
+    joined = await asyncio.gather(
+        *(store.members.join(incarnation) for store, incarnation in zip(stores, incarnations, strict=True))
+    )
 
     assert sorted(one.lane for one in joined) == [0, 1, 2, 3]
     assert len({one.first_queue_id for one in joined}) == 4
@@ -83,17 +85,17 @@ async def test_a_node_keeps_its_lane(nodes: Nodes) -> None:
 
 
 @pytest.mark.parametrize("incarnation", ["0", "2"])
-async def test_a_life_that_is_not_up_does_not_join(nodes: Nodes, incarnation: str) -> None:
+async def test_a_incarnation_that_is_not_up_does_not_join(nodes: Nodes, incarnation: str) -> None:
     store = await nodes.store()
     await nodes.register(store, "a", "1")
 
     with pytest.raises(Evicted):
-        await store.members.join(Life("a", incarnation))
+        await store.members.join(Incarnation("a", incarnation))
     with pytest.raises(Evicted):
-        await store.members.join(Life("b", "1"))
+        await store.members.join(Incarnation("b", "1"))
 
 
-async def test_a_life_that_was_ended_before_it_joined_does_not_join(nodes: Nodes) -> None:
+async def test_a_incarnation_that_was_ended_before_it_joined_does_not_join(nodes: Nodes) -> None:
     a = await nodes.join("a")
     await nodes.coordinate(a)
     store = await nodes.store()
@@ -101,14 +103,14 @@ async def test_a_life_that_was_ended_before_it_joined_does_not_join(nodes: Nodes
     assert await store.cluster.evict(await store.cluster.own_row("b"), nodes.fence.epoch, nodes.fence.term)
     await store.cluster.leave(Leave("1"), "c")
 
-    for life in (evicted, left):
+    for incarnation in (evicted, left):
         with pytest.raises(Evicted):
-            await store.members.join(life)
+            await store.members.join(incarnation)
 
 
 async def test_joining_again_is_harmless(nodes: Nodes) -> None:
     a = await nodes.join("a")
-    again = await a.store.members.join(a.life)
+    again = await a.store.members.join(a.incarnation)
 
     assert again.lane == a.lane
     assert again.first_queue_id > a.registration.last_queue_id
@@ -142,10 +144,10 @@ async def test_a_node_that_was_silent_and_registered_anew_is_not_clean(nodes: No
     assert not (await nodes.join("a", "2")).registration.clean
 
 
-# What ends a life
+# What ends an incarnation
 
 
-async def test_an_evicted_life_writes_no_batch(nodes: Nodes) -> None:
+async def test_an_evicted_incarnation_writes_no_batch(nodes: Nodes) -> None:
     a = await nodes.join("a")
     await a.insert(*messages(a.lane, 1))
     await nodes.evict(a)
@@ -156,7 +158,7 @@ async def test_an_evicted_life_writes_no_batch(nodes: Nodes) -> None:
     assert await a.ids(lane=a.lane) == [1]
 
 
-async def test_a_life_that_left_writes_no_batch(nodes: Nodes) -> None:
+async def test_a_incarnation_that_left_writes_no_batch(nodes: Nodes) -> None:
     a = await nodes.join("a")
     await nodes.leave(a)
 
@@ -164,19 +166,19 @@ async def test_a_life_that_left_writes_no_batch(nodes: Nodes) -> None:
         await a.insert(*messages(a.lane, 1))
 
 
-async def test_a_new_life_ends_the_old_one_before_it_has_joined(nodes: Nodes) -> None:
+async def test_a_new_incarnation_ends_the_old_one_before_it_has_joined(nodes: Nodes) -> None:
     a = await nodes.join("a")
     await nodes.register(a.store, "a", "2")
 
     with pytest.raises(Evicted):
         await a.insert(*messages(a.lane, 1))
 
-    again = await a.store.members.join(Life("a", "2"))
+    again = await a.store.members.join(Incarnation("a", "2"))
     await a.store.write(Batch(inserts=messages(again.lane, 1)))
     assert await a.ids(lane=again.lane) == [1]
 
 
-async def test_ending_an_old_life_late_does_not_end_the_new_one(nodes: Nodes) -> None:
+async def test_ending_an_old_incarnation_late_does_not_end_the_new_one(nodes: Nodes) -> None:
     old = await nodes.join("a")
     await nodes.coordinate(old)
     seen = await old.store.cluster.own_row("a")
@@ -188,16 +190,16 @@ async def test_ending_an_old_life_late_does_not_end_the_new_one(nodes: Nodes) ->
     assert await new.ids(lane=new.lane) == [1]
 
 
-async def test_a_life_that_is_evicted_while_it_joins_writes_nothing(nodes: Nodes) -> None:
+async def test_a_incarnation_that_is_evicted_while_it_joins_writes_nothing(nodes: Nodes) -> None:
     a = await nodes.join("a")
     await nodes.coordinate(a)
     store = await nodes.store()
     for number in range(1, 9):
-        life = await nodes.register(store, "b", str(number))
+        incarnation = await nodes.register(store, "b", str(number))
         seen = await store.cluster.own_row("b")
 
         joined, is_evicted = await asyncio.gather(
-            store.members.join(life),
+            store.members.join(incarnation),
             a.store.cluster.evict(seen, nodes.fence.epoch, nodes.fence.term),
             return_exceptions=True,
         )
@@ -266,9 +268,9 @@ async def test_of_nodes_that_start_at_once_the_first_to_join_deletes(nodes: Node
     await a.store.record(EVERYTHING)
     await nodes.leave(a)
     store = await nodes.store()
-    lives = [await nodes.register(store, name, "2") for name in "ab"]
+    incarnations = [await nodes.register(store, name, "2") for name in "ab"]
 
-    await store.members.join(lives[0])
+    await store.members.join(incarnations[0])
 
     assert await store.load() == WHAT_LASTS
 
@@ -331,7 +333,7 @@ async def test_a_broker_alone_knows_that_a_cluster_may_have_delivered(nodes: Nod
     await a.insert(*messages(a.lane, 1))
     rows = await a.give(slot(a.lane, 1, 1, maybe_delivered=left == "maybe delivered"))
     if left == "owned":
-        await a.store.slots.assign(rows, a.life, nodes.fence)
+        await a.store.slots.assign(rows, a.incarnation, nodes.fence)
     await (nodes.evict(a) if left == "evicted" else nodes.leave(a))
 
     assert not (await a.store.register("alone")).clean
@@ -339,7 +341,7 @@ async def test_a_broker_alone_knows_that_a_cluster_may_have_delivered(nodes: Nod
     assert (await a.store.register("alone")).clean
 
 
-async def test_a_life_is_over_when_a_broker_alone_has_registered(nodes: Nodes) -> None:
+async def test_a_incarnation_is_over_when_a_broker_alone_has_registered(nodes: Nodes) -> None:
     a = await nodes.join("a")
     await a.store.register("alone")
 
@@ -383,7 +385,7 @@ async def test_an_incarnation_that_no_batch_could_name_is_refused(
     try:
         for incarnation in ("", "it's", "x" * 33):
             with pytest.raises(StoreError, match="1 to 32 letters"):
-                await store.members.join(Life("a", incarnation))
+                await store.members.join(Incarnation("a", incarnation))
     finally:
         await store.close()
 
@@ -422,10 +424,10 @@ async def test_a_node_does_not_join_when_a_broker_alone_began_after_it_was_opene
     await register(shared.cluster, "a", "1")
 
     with pytest.raises(StoreLocked, match="in use by another broker, which is not clustered"):
-        await shared.members.join(Life("a", "1"))
+        await shared.members.join(Incarnation("a", "1"))
 
     await alone.close()
-    await shared.members.join(Life("a", "1"))
+    await shared.members.join(Incarnation("a", "1"))
     await shared.close()
 
 
@@ -458,7 +460,7 @@ async def test_a_probe_of_a_shared_store_keeps_nobody_out(database_server: Datab
     await shared.close()
 
 
-async def test_a_batch_whose_answer_was_lost_is_not_repeated_in_a_life_that_is_over(
+async def test_a_batch_whose_answer_was_lost_is_not_repeated_in_a_incarnation_that_is_over(
     database_server: DatabaseServer, database: str
 ) -> None:
     nodes = Nodes(server_maker(database_server, database, is_shared=True))

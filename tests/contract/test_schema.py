@@ -285,8 +285,8 @@ async def holds_every_name(database: Database) -> None:
     await store.register("a\\node\0é")
     await store.record([VirtualHostCreated("/"), *(QueueDeclared(queue) for queue in queues)])
     for name in NAMES:
-        assert await store.cluster.register_node(Register(None, "life", 0.0, 0.0), name, name, 5672)
-        await store.cluster.leave(Leave("life"), name)
+        assert await store.cluster.register_node(Register(None, "incarnation", 0.0, 0.0), name, name, 5672)
+        await store.cluster.leave(Leave("incarnation"), name)
     await store.resign()
     await store.close()
 

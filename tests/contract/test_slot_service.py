@@ -31,8 +31,8 @@ QUEUE = QueueName("заказы", 42)
 SLOT = Slot(42, 3, 100, 199, 100, True, True)
 LATER_SLOT = Slot(42, 5, 150, (1 << 63) - 1, 7)
 FENCE = Fence(7, "term-7")
-ALICE = Caller("alice", "life-a", "r-1", Fence(6, "term-6"))
-BOB = Caller("bob", "life-b", "r-1", FENCE)
+ALICE = Caller("alice", "incarnation-a", "r-1", Fence(6, "term-6"))
+BOB = Caller("bob", "incarnation-b", "r-1", FENCE)
 
 
 @dataclass
@@ -192,7 +192,7 @@ async def test_a_hint_says_who_has_resigned(way: str) -> None:
 
 async def test_a_ping_is_answered_with_who_is_there(way: str) -> None:
     async with reached(way) as there:
-        assert await there.service.ping(ALICE) == Identity("node-1", "life-1", FENCE)
+        assert await there.service.ping(ALICE) == Identity("node-1", "incarnation-1", FENCE)
 
 
 async def test_a_node_surrenders_what_it_has_of_what_is_asked_for(way: str) -> None:
@@ -214,7 +214,7 @@ async def test_a_purge_says_how_many_messages_there_were(way: str) -> None:
 
 async def test_counts_are_answered_with_the_sums_of_the_others(way: str) -> None:
     async with reached(way) as there:
-        carol = Caller("carol", "life-c", "r-1")
+        carol = Caller("carol", "incarnation-c", "r-1")
 
         assert await there.service.exchange_counts([QueueCount(42, 7, 1), QueueCount(9, 0, 2)], ALICE) == []
         assert await there.service.exchange_counts([QueueCount(42, 1 << 40, 0)], BOB) == [

@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 
 from broker.errors import Evicted, Fenced, StoreError
-from broker.ports.cluster_rows import Life, SlotRow
+from broker.ports.cluster_rows import Incarnation, SlotRow
 from broker.ports.peer_calls import Fence
 from broker.ports.records import QueueDeleted
 from broker.ports.slot import Slot
@@ -36,7 +36,7 @@ async def test_a_new_store_has_no_slots(nodes: Nodes) -> None:
     a = await nodes.join("a")
 
     assert await all_slots(a) == []
-    assert await a.store.slots.owned(a.life) == []
+    assert await a.store.slots.owned(a.incarnation) == []
     assert await a.store.slots.purge(ORDERS.queue_id) == 0
     assert await a.store.slots.fence() == Fence(0, "")
 
@@ -48,7 +48,7 @@ async def test_what_a_node_gives_of_its_lane_becomes_free_slots(nodes: Nodes) ->
     assert await a.give(*given) == [row(piece) for piece in given]
 
     assert await all_slots(b) == [row(piece) for piece in given]
-    assert await b.store.slots.owned(a.life) == []
+    assert await b.store.slots.owned(a.incarnation) == []
 
 
 async def test_slots_are_listed_by_queue_lane_and_start(nodes: Nodes) -> None:
@@ -65,11 +65,11 @@ async def test_giving_the_same_again_changes_nothing_more(nodes: Nodes) -> None:
     a, b = await two(nodes)
     given = [slot(a.lane, 1, 5), slot(a.lane, 6, 9)]
     rows = await a.give(*given)
-    await b.store.slots.assign(rows[:1], b.life, nodes.fence)
+    await b.store.slots.assign(rows[:1], b.incarnation, nodes.fence)
 
     assert await a.give(*given) == rows[1:]
 
-    assert await all_slots(a) == [replace(rows[0], owner=b.life), rows[1]]
+    assert await all_slots(a) == [replace(rows[0], owner=b.incarnation), rows[1]]
 
 
 async def test_a_batch_makes_free_slots_of_the_messages_it_inserts(nodes: Nodes) -> None:
@@ -81,11 +81,13 @@ async def test_a_batch_makes_free_slots_of_the_messages_it_inserts(nodes: Nodes)
 
     rows = await all_slots(b)
     assert rows == [row(piece) for piece in given]
-    assert list(await b.store.slots.assign(rows, b.life, nodes.fence)) == [replace(one, owner=b.life) for one in rows]
+    assert list(await b.store.slots.assign(rows, b.incarnation, nodes.fence)) == [
+        replace(one, owner=b.incarnation) for one in rows
+    ]
 
 
-async def test_a_life_that_is_over_makes_no_slot_with_a_batch(nodes: Nodes) -> None:
-    b, a = await two(nodes)  # a store of one connection writes in the life that has joined last
+async def test_a_incarnation_that_is_over_makes_no_slot_with_a_batch(nodes: Nodes) -> None:
+    b, a = await two(nodes)  # a store of one connection writes in the incarnation that has joined last
     await nodes.evict(a)
 
     with pytest.raises(Evicted):
@@ -96,12 +98,12 @@ async def test_a_life_that_is_over_makes_no_slot_with_a_batch(nodes: Nodes) -> N
 async def test_what_was_given_and_cut_by_another_node_is_not_given_again(nodes: Nodes) -> None:
     a, b = await two(nodes)
     rows = await a.give(slot(a.lane, 1, 9))
-    await b.store.slots.assign(rows, b.life, nodes.fence)
-    await b.store.slots.cut([rows[0].start], [slot(a.lane, 3, 5)], [slot(a.lane, 6, 9)], b.life)
+    await b.store.slots.assign(rows, b.incarnation, nodes.fence)
+    await b.store.slots.cut([rows[0].start], [slot(a.lane, 3, 5)], [slot(a.lane, 6, 9)], b.incarnation)
 
     assert await a.give(slot(a.lane, 1, 9)) == []
 
-    assert await all_slots(a) == [row(slot(a.lane, 3, 5), b.life), row(slot(a.lane, 6, 9))]
+    assert await all_slots(a) == [row(slot(a.lane, 3, 5), b.incarnation), row(slot(a.lane, 6, 9))]
 
 
 async def test_messages_of_another_nodes_lane_cannot_be_given(nodes: Nodes) -> None:
@@ -131,64 +133,66 @@ async def test_slots_of_two_queues_or_lanes_may_lie_between_each_other(nodes: No
 async def test_a_slot_is_cut_into_what_its_owner_keeps_and_what_it_gives_back(nodes: Nodes) -> None:
     a, b = await two(nodes)
     rows = await a.give(slot(a.lane, 1, 9))
-    await b.store.slots.assign(rows, b.life, nodes.fence)
+    await b.store.slots.assign(rows, b.incarnation, nodes.fence)
     kept, given = slot(a.lane, 1, 3, maybe_delivered=True), slot(a.lane, 4, 9, transient=True)
 
     for _ in range(2):
-        assert await b.store.slots.cut([rows[0].start], [kept], [given], b.life) == [row(given)]
-        assert await all_slots(a) == [row(kept, b.life), row(given)]
+        assert await b.store.slots.cut([rows[0].start], [kept], [given], b.incarnation) == [row(given)]
+        assert await all_slots(a) == [row(kept, b.incarnation), row(given)]
 
 
 async def test_cutting_again_leaves_alone_what_others_got_meanwhile(nodes: Nodes) -> None:
     a, b = await two(nodes)
     rows = await a.give(slot(a.lane, 1, 9))
-    await b.store.slots.assign(rows, b.life, nodes.fence)
-    cut = [rows[0].start], [slot(a.lane, 1, 3)], [slot(a.lane, 4, 6), slot(a.lane, 7, 9)], b.life
+    await b.store.slots.assign(rows, b.incarnation, nodes.fence)
+    cut = [rows[0].start], [slot(a.lane, 1, 3)], [slot(a.lane, 4, 6), slot(a.lane, 7, 9)], b.incarnation
     given = await b.store.slots.cut(*cut)
-    await a.store.slots.assign(given[:1], a.life, nodes.fence)
+    await a.store.slots.assign(given[:1], a.incarnation, nodes.fence)
 
     assert await b.store.slots.cut(*cut) == given[1:]
 
-    assert await a.store.slots.owned(a.life) == [replace(given[0], owner=a.life)]
-    assert await a.store.slots.owned(b.life) == [row(slot(a.lane, 1, 3), b.life)]
+    assert await a.store.slots.owned(a.incarnation) == [replace(given[0], owner=a.incarnation)]
+    assert await a.store.slots.owned(b.incarnation) == [row(slot(a.lane, 1, 3), b.incarnation)]
 
 
 async def test_a_slot_is_given_back_whole(nodes: Nodes) -> None:
     a, b = await two(nodes)
     rows = await a.give(slot(a.lane, 1, 9))
-    await b.store.slots.assign(rows, b.life, nodes.fence)
+    await b.store.slots.assign(rows, b.incarnation, nodes.fence)
 
-    assert await b.store.slots.cut([rows[0].start], [], [slot(a.lane, 1, 9)], b.life) == rows
+    assert await b.store.slots.cut([rows[0].start], [], [slot(a.lane, 1, 9)], b.incarnation) == rows
     assert await all_slots(a) == rows
 
 
-async def test_a_slot_of_another_life_is_not_cut(nodes: Nodes) -> None:
+async def test_a_slot_of_another_incarnation_is_not_cut(nodes: Nodes) -> None:
     a, b = await two(nodes)
     rows = await a.give(slot(a.lane, 1, 9))
-    await a.store.slots.assign(rows, a.life, nodes.fence)
+    await a.store.slots.assign(rows, a.incarnation, nodes.fence)
 
-    assert await b.store.slots.cut([rows[0].start], [slot(a.lane, 1, 3)], [slot(a.lane, 4, 9)], b.life) == []
-    assert await all_slots(a) == [replace(rows[0], owner=a.life)]
+    assert await b.store.slots.cut([rows[0].start], [slot(a.lane, 1, 3)], [slot(a.lane, 4, 9)], b.incarnation) == []
+    assert await all_slots(a) == [replace(rows[0], owner=a.incarnation)]
 
 
 async def test_one_cut_gives_back_a_slot_and_messages_of_the_nodes_own_lane(nodes: Nodes) -> None:
     a, b = await two(nodes)
     rows = await a.give(slot(a.lane, 1, 9))
-    await b.store.slots.assign(rows, b.life, nodes.fence)
+    await b.store.slots.assign(rows, b.incarnation, nodes.fence)
     given = [slot(a.lane, 4, 9), slot(b.lane, 1, 3)]
 
     for _ in range(2):
-        assert await b.store.slots.cut([rows[0].start], [], given, b.life) == sorted(map(row, given), key=by_start)
+        assert await b.store.slots.cut([rows[0].start], [], given, b.incarnation) == sorted(
+            map(row, given), key=by_start
+        )
         assert await all_slots(a) == [row(piece) for piece in given]
 
 
 async def test_the_slots_of_a_deleted_queue_are_not_cut_into_new_ones(nodes: Nodes) -> None:
     a, b = await two(nodes)
     rows = await a.give(slot(a.lane, 1, 9))
-    await b.store.slots.assign(rows, b.life, nodes.fence)
+    await b.store.slots.assign(rows, b.incarnation, nodes.fence)
     await a.store.record([QueueDeleted("/", "orders", ORDERS.queue_id)])
 
-    assert await b.store.slots.cut([rows[0].start], [slot(a.lane, 1, 3)], [slot(a.lane, 4, 9)], b.life) == []
+    assert await b.store.slots.cut([rows[0].start], [slot(a.lane, 1, 3)], [slot(a.lane, 4, 9)], b.incarnation) == []
     assert await all_slots(a) == []
 
 
@@ -203,20 +207,22 @@ async def test_free_slots_are_assigned(nodes: Nodes) -> None:
     a, b = await two(nodes)
     rows = await a.give(slot(a.lane, 1, 3), slot(a.lane, 4, 6), slot(a.lane, 7, 9))
 
-    assigned = await a.store.slots.assign(rows[:2], b.life, nodes.fence)
+    assigned = await a.store.slots.assign(rows[:2], b.incarnation, nodes.fence)
 
-    assert assigned == [replace(one, owner=b.life) for one in rows[:2]]
-    assert await b.store.slots.owned(b.life) == assigned
+    assert assigned == [replace(one, owner=b.incarnation) for one in rows[:2]]
+    assert await b.store.slots.owned(b.incarnation) == assigned
     assert await all_slots(a) == [*assigned, rows[2]]
 
 
-async def test_assigning_again_returns_what_the_life_owns_already(nodes: Nodes) -> None:
+async def test_assigning_again_returns_what_the_incarnation_owns_already(nodes: Nodes) -> None:
     a, b = await two(nodes)
     rows = await a.give(slot(a.lane, 1, 3), slot(a.lane, 4, 6))
-    assigned = await a.store.slots.assign(rows[:1], b.life, nodes.fence)
+    assigned = await a.store.slots.assign(rows[:1], b.incarnation, nodes.fence)
 
-    assert await a.store.slots.assign(rows[:1], b.life, nodes.fence) == assigned
-    assert await a.store.slots.assign(rows, b.life, nodes.fence) == [replace(one, owner=b.life) for one in rows]
+    assert await a.store.slots.assign(rows[:1], b.incarnation, nodes.fence) == assigned
+    assert await a.store.slots.assign(rows, b.incarnation, nodes.fence) == [
+        replace(one, owner=b.incarnation) for one in rows
+    ]
 
 
 @pytest.mark.parametrize("change", [{"start": message_id(2)}, {"end": message_id(8)}])
@@ -224,27 +230,27 @@ async def test_a_slot_that_is_not_as_it_was_seen_is_not_assigned(nodes: Nodes, c
     a, b = await two(nodes)
     rows = await a.give(slot(a.lane, 1, 9))
 
-    assert await a.store.slots.assign([replace(rows[0], **change)], b.life, nodes.fence) == []
+    assert await a.store.slots.assign([replace(rows[0], **change)], b.incarnation, nodes.fence) == []
     assert await all_slots(a) == rows
 
 
 async def test_a_slot_of_another_owner_is_not_assigned(nodes: Nodes) -> None:
     a, b = await two(nodes)
     rows = await a.give(slot(a.lane, 1, 9))
-    await a.store.slots.assign(rows, a.life, nodes.fence)
+    await a.store.slots.assign(rows, a.incarnation, nodes.fence)
 
-    assert await a.store.slots.assign(rows, b.life, nodes.fence) == []
-    assert await a.store.slots.owned(a.life) == [replace(rows[0], owner=a.life)]
+    assert await a.store.slots.assign(rows, b.incarnation, nodes.fence) == []
+    assert await a.store.slots.owned(a.incarnation) == [replace(rows[0], owner=a.incarnation)]
 
 
-async def test_a_life_that_is_over_is_assigned_nothing(nodes: Nodes) -> None:
+async def test_a_incarnation_that_is_over_is_assigned_nothing(nodes: Nodes) -> None:
     a, b = await two(nodes)
     rows = await a.give(slot(a.lane, 1, 9))
     await nodes.evict(b)
 
-    assert await a.store.slots.assign(rows, b.life, nodes.fence) == []
-    assert await a.store.slots.assign(rows, Life("b", "never was"), nodes.fence) == []
-    assert await a.store.slots.assign(rows, Life("c", "1"), nodes.fence) == []
+    assert await a.store.slots.assign(rows, b.incarnation, nodes.fence) == []
+    assert await a.store.slots.assign(rows, Incarnation("b", "never was"), nodes.fence) == []
+    assert await a.store.slots.assign(rows, Incarnation("c", "1"), nodes.fence) == []
     assert await all_slots(a) == rows
 
 
@@ -257,9 +263,9 @@ async def test_a_coordinator_that_was_replaced_assigns_nothing(nodes: Nodes) -> 
     assert await a.store.slots.fence() == new
     for fence in (old, replace(new, term="t0"), replace(new, epoch=3)):
         with pytest.raises(Fenced):
-            await a.store.slots.assign(rows, b.life, fence)
+            await a.store.slots.assign(rows, b.incarnation, fence)
     assert await all_slots(a) == rows
-    assert await b.store.slots.assign(rows, b.life, new) == [replace(rows[0], owner=b.life)]
+    assert await b.store.slots.assign(rows, b.incarnation, new) == [replace(rows[0], owner=b.incarnation)]
 
 
 async def test_of_many_who_claim_a_slot_at_once_one_gets_it(nodes: Nodes) -> None:
@@ -268,7 +274,7 @@ async def test_of_many_who_claim_a_slot_at_once_one_gets_it(nodes: Nodes) -> Non
     rows = await a.give(*(slot(a.lane, number * 10, number * 10 + 9) for number in range(1, 11)))
 
     for seen in rows:
-        claims = [node.store.slots.assign([seen], node.life, nodes.fence) for node in (a, b, c, b)]
+        claims = [node.store.slots.assign([seen], node.incarnation, nodes.fence) for node in (a, b, c, b)]
         owners = {got[0].owner for got in await asyncio.gather(*claims) if got}
         assert len(owners) == 1
     assert all(one.owner is not None for one in await all_slots(a))
@@ -278,9 +284,9 @@ async def test_many_slots_are_given_and_assigned_at_once(nodes: Nodes) -> None:
     a, b = await two(nodes)
 
     rows = await a.give(*(slot(a.lane, number, number) for number in range(1, 501)))
-    assigned = await a.store.slots.assign(rows, b.life, nodes.fence)
+    assigned = await a.store.slots.assign(rows, b.incarnation, nodes.fence)
 
-    assert len(rows) == len(assigned) == len(await b.store.slots.owned(b.life)) == 500
+    assert len(rows) == len(assigned) == len(await b.store.slots.owned(b.incarnation)) == 500
 
 
 # Finishing and purging
@@ -293,32 +299,32 @@ async def test_slots_without_messages_are_finished(nodes: Nodes) -> None:
     await a.insert(first, second, third, *spilled)
     rows = await a.give(slot(a.lane, 1, 3), slot(a.lane, 4, 6), slot(a.lane, 7, 9), slot(a.lane, 10, 12))
     starts = [one.start for one in rows]
-    await a.store.slots.assign(rows, b.life, nodes.fence)
+    await a.store.slots.assign(rows, b.incarnation, nodes.fence)
     await a.store.write(Batch(deletes=[first, second]))
 
-    assert list(await b.store.slots.finish(starts, b.life)) == starts[:2]
+    assert list(await b.store.slots.finish(starts, b.incarnation)) == starts[:2]
     assert [one.start for one in await all_slots(a)] == starts[2:]
 
     await a.store.write(Batch(deletes=[third, *spilled]))
-    assert list(await b.store.slots.finish(starts[2:], b.life)) == starts[2:]
+    assert list(await b.store.slots.finish(starts[2:], b.incarnation)) == starts[2:]
     assert await all_slots(a) == []
 
 
 async def test_finishing_again_says_the_same(nodes: Nodes) -> None:
     a, b = await two(nodes)
     rows = await a.give(slot(a.lane, 1, 3))
-    await a.store.slots.assign(rows, b.life, nodes.fence)
-    await b.store.slots.finish([rows[0].start], b.life)
+    await a.store.slots.assign(rows, b.incarnation, nodes.fence)
+    await b.store.slots.finish([rows[0].start], b.incarnation)
 
-    assert list(await b.store.slots.finish([rows[0].start], b.life)) == [rows[0].start]
+    assert list(await b.store.slots.finish([rows[0].start], b.incarnation)) == [rows[0].start]
 
 
 async def test_slots_of_others_are_not_finished(nodes: Nodes) -> None:
     a, b = await two(nodes)
     rows = await a.give(slot(a.lane, 1, 3), slot(a.lane, 4, 6))
-    await a.store.slots.assign(rows[:1], a.life, nodes.fence)
+    await a.store.slots.assign(rows[:1], a.incarnation, nodes.fence)
 
-    assert list(await b.store.slots.finish([one.start for one in rows], b.life)) == []
+    assert list(await b.store.slots.finish([one.start for one in rows], b.incarnation)) == []
     assert len(await all_slots(a)) == 2
 
 
@@ -326,9 +332,9 @@ async def test_messages_of_another_lane_or_queue_do_not_keep_a_slot(nodes: Nodes
     a, b = await two(nodes)
     await a.insert(*messages(b.lane, 2), *messages(a.lane, 2, queue=INVOICES))
     rows = await a.give(slot(a.lane, 1, 3))
-    await a.store.slots.assign(rows, a.life, nodes.fence)
+    await a.store.slots.assign(rows, a.incarnation, nodes.fence)
 
-    assert list(await a.store.slots.finish([rows[0].start], a.life)) == [rows[0].start]
+    assert list(await a.store.slots.finish([rows[0].start], a.incarnation)) == [rows[0].start]
 
 
 async def test_free_slots_are_purged_with_their_messages(nodes: Nodes) -> None:
@@ -336,7 +342,7 @@ async def test_free_slots_are_purged_with_their_messages(nodes: Nodes) -> None:
     await a.insert(*messages(a.lane, 1, 2, 5, 6, 9), *transient(a.lane, 3), *messages(a.lane, 4, queue=INVOICES))
     await a.insert(*messages(b.lane, 1))
     rows = await a.give(slot(a.lane, 1, 3), slot(a.lane, 4, 4, queue=INVOICES), slot(a.lane, 5, 6))
-    await a.store.slots.assign(rows[2:], b.life, nodes.fence)
+    await a.store.slots.assign(rows[2:], b.incarnation, nodes.fence)
 
     assert await b.store.slots.purge(ORDERS.queue_id) == 3
     assert await b.store.slots.purge(ORDERS.queue_id) == 0
@@ -344,7 +350,7 @@ async def test_free_slots_are_purged_with_their_messages(nodes: Nodes) -> None:
     assert await a.ids(lane=a.lane) == [5, 6, 9]
     assert await a.ids(lane=b.lane) == [1]
     assert await a.ids(INVOICES, lane=a.lane) == [4]
-    assert await all_slots(a) == [replace(rows[2], owner=b.life), rows[1]]
+    assert await all_slots(a) == [replace(rows[2], owner=b.incarnation), rows[1]]
 
 
 async def test_a_purge_takes_shared_content_with_its_last_message(nodes: Nodes) -> None:
@@ -364,42 +370,42 @@ async def test_a_purge_takes_shared_content_with_its_last_message(nodes: Nodes) 
 async def test_a_deleted_queue_has_no_slots(nodes: Nodes) -> None:
     a, b = await two(nodes)
     rows = await a.give(slot(a.lane, 1, 3), slot(a.lane, 4, 6), slot(a.lane, 7, 9, queue=INVOICES))
-    await a.store.slots.assign(rows[:1], b.life, nodes.fence)
+    await a.store.slots.assign(rows[:1], b.incarnation, nodes.fence)
 
     await a.store.record([QueueDeleted("/", "orders", ORDERS.queue_id)])
 
     assert await all_slots(a) == rows[2:]
 
 
-# Lives that are over
+# Incarnations that are over
 
 
-async def test_a_life_that_is_over_cuts_and_finishes_nothing(nodes: Nodes) -> None:
+async def test_a_incarnation_that_is_over_cuts_and_finishes_nothing(nodes: Nodes) -> None:
     a, b = await two(nodes)
     rows = await a.give(slot(a.lane, 1, 9))
-    await a.store.slots.assign(rows, b.life, nodes.fence)
+    await a.store.slots.assign(rows, b.incarnation, nodes.fence)
     await nodes.evict(b)
 
     with pytest.raises(Evicted):
         await b.give(slot(b.lane, 1, 5))
     with pytest.raises(Evicted):
-        await b.store.slots.cut([rows[0].start], [], [slot(a.lane, 1, 9)], b.life)
+        await b.store.slots.cut([rows[0].start], [], [slot(a.lane, 1, 9)], b.incarnation)
     with pytest.raises(Evicted):
-        await b.store.slots.finish([rows[0].start], b.life)
-    assert await all_slots(a) == [replace(rows[0], owner=b.life)]
+        await b.store.slots.finish([rows[0].start], b.incarnation)
+    assert await all_slots(a) == [replace(rows[0], owner=b.incarnation)]
 
 
 async def test_a_node_that_left_and_came_back_does_not_own_what_it_did(nodes: Nodes) -> None:
     a, b = await two(nodes)
     rows = await a.give(slot(a.lane, 1, 9))
-    await a.store.slots.assign(rows, b.life, nodes.fence)
+    await a.store.slots.assign(rows, b.incarnation, nodes.fence)
     await nodes.leave(b)
     again = await nodes.join("b", "2")
 
     with pytest.raises(Evicted):
-        await b.store.slots.finish([rows[0].start], b.life)
-    assert await again.store.slots.owned(again.life) == []
-    assert list(await again.store.slots.finish([rows[0].start], again.life)) == []
+        await b.store.slots.finish([rows[0].start], b.incarnation)
+    assert await again.store.slots.owned(again.incarnation) == []
+    assert list(await again.store.slots.finish([rows[0].start], again.incarnation)) == []
 
 
 # Windows
@@ -465,20 +471,24 @@ async def test_a_large_backlog_is_cut_into_about_a_thousand_slots(nodes: Nodes) 
 # Reclaiming
 
 
-async def test_the_slots_of_an_evicted_life_are_freed_and_may_have_been_delivered(nodes: Nodes) -> None:
+async def test_the_slots_of_an_evicted_incarnation_are_freed_and_may_have_been_delivered(nodes: Nodes) -> None:
     a, b = await two(nodes)
     rows = await a.give(slot(a.lane, 1, 3), slot(a.lane, 4, 6), slot(a.lane, 7, 9))
-    await a.store.slots.assign(rows[:1], b.life, nodes.fence)
-    await a.store.slots.assign(rows[1:2], a.life, nodes.fence)
+    await a.store.slots.assign(rows[:1], b.incarnation, nodes.fence)
+    await a.store.slots.assign(rows[1:2], a.incarnation, nodes.fence)
     await nodes.evict(b)
 
     assert await a.store.slots.reclaim(nodes.fence, 100) == 1
 
-    assert await all_slots(a) == [replace(rows[0], maybe_delivered=True), replace(rows[1], owner=a.life), rows[2]]
+    assert await all_slots(a) == [
+        replace(rows[0], maybe_delivered=True),
+        replace(rows[1], owner=a.incarnation),
+        rows[2],
+    ]
     assert await a.store.slots.reclaim(nodes.fence, 100) == 0
 
 
-async def test_the_lane_of_an_evicted_life_becomes_slots_that_may_have_been_delivered(nodes: Nodes) -> None:
+async def test_the_lane_of_an_evicted_incarnation_becomes_slots_that_may_have_been_delivered(nodes: Nodes) -> None:
     a, b = await two(nodes)
     await b.insert(*messages(b.lane, 1, 2, 3, 4, 5, 8), *transient(b.lane, 9), *messages(a.lane, 1))
     await b.give(slot(b.lane, 3, 4))
@@ -510,7 +520,7 @@ async def test_a_node_that_left_without_giving_back_may_have_delivered(nodes: No
     a, b = await two(nodes)
     await b.insert(*messages(a.lane, 1), *messages(b.lane, 1))
     rows = await a.give(slot(a.lane, 1, 1))
-    await a.store.slots.assign(rows, b.life, nodes.fence)
+    await a.store.slots.assign(rows, b.incarnation, nodes.fence)
     await nodes.leave(b)
 
     assert await a.store.slots.reclaim(nodes.fence, 100) == 2
@@ -550,7 +560,7 @@ async def test_a_node_that_came_back_goes_on_with_its_lane_itself(nodes: Nodes) 
     assert list(await again.store.slots.window(again.lane, 100)) == [slot(b.lane, 1, 2)]
 
 
-async def test_a_life_after_a_reclaim_is_reclaimed_as_well(nodes: Nodes) -> None:
+async def test_a_incarnation_after_a_reclaim_is_reclaimed_as_well(nodes: Nodes) -> None:
     a, b = await two(nodes)
     await b.insert(*messages(b.lane, 1))
     await nodes.evict(b)

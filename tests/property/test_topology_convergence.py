@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from broker.coordination.replication.orphans import remove_traces
+from broker.coordination.replication.orphans import remove_orphans
 from broker.errors import AccessRefused, NotFound, PreconditionFailed, ResourceLocked
-from broker.ports.cluster_rows import Life
+from broker.ports.cluster_rows import Incarnation
 from broker.ports.records import (
     BindingAdded,
     BindingRemoved,
@@ -105,7 +105,7 @@ class Referee:
         self.auto_delete: set[int] = set()
         self.exchanges = {"amq.fanout"}
         self.bindings: set[tuple[str, str]] = set()
-        self.subscriptions: dict[tuple[int, Life], SubscriptionRecord] = {}
+        self.subscriptions: dict[tuple[int, Incarnation], SubscriptionRecord] = {}
 
     def follow(self, change: Change) -> None:
         match change:
@@ -131,13 +131,13 @@ class Referee:
             case BindingRemoved(binding):
                 self.bindings.remove((binding.source, binding.destination))
             case SubscriptionAdded(subscription):
-                life = Life(subscription.node_id, subscription.incarnation)
+                incarnation = Incarnation(subscription.node_id, subscription.incarnation)
                 assert subscription.queue_id in self.queues.values()
                 others = [value for key, value in self.subscriptions.items() if key[0] == subscription.queue_id]
                 assert not others or not (subscription.exclusive or any(each.exclusive for each in others))
-                self.subscriptions[subscription.queue_id, life] = subscription
+                self.subscriptions[subscription.queue_id, incarnation] = subscription
             case SubscriptionRemoved(queue_id, node_id, incarnation):
-                del self.subscriptions[queue_id, Life(node_id, incarnation)]
+                del self.subscriptions[queue_id, Incarnation(node_id, incarnation)]
             case _:
                 raise AssertionError(change)
 
@@ -170,13 +170,13 @@ async def test_nodes_that_change_topology_at_once_agree_in_the_end(seed: int) ->
             assert queue.is_closing or client.node.vhost.queues[queue.name].owner is client
     for node in nodes:
         for queue in node.vhost.queues.values():
-            subscribed = node.life in node.vhost.consumption.subscriptions.of(queue.queue_id)
+            subscribed = node.incarnation in node.vhost.consumption.subscriptions.of(queue.queue_id)
             assert subscribed == (bool(queue.consumers) and not queue.is_exclusive)
     for name in QUEUES:
         active = [node for node in nodes if name in node.vhost.queues and node.vhost.queues[name].is_active]
         if name == "r" and name in nodes[0].vhost.queues and nodes[0].vhost.queues[name].single_active:
-            lives = nodes[0].vhost.consumption.subscriptions.of(nodes[0].vhost.queues[name].queue_id)
-            assert [node.life for node in active] == list(lives)[:1] or not lives
+            incarnations = nodes[0].vhost.consumption.subscriptions.of(nodes[0].vhost.queues[name].queue_id)
+            assert [node.incarnation for node in active] == list(incarnations)[:1] or not incarnations
     await _bury(nodes)
 
 
@@ -185,13 +185,13 @@ async def _bury(nodes: list[TopologyNode]) -> None:
     dead, *living = nodes
     dead.hears = False
 
-    async def read_living() -> set[Life]:
-        return {node.life for node in living}
+    async def read_living() -> set[Incarnation]:
+        return {node.incarnation for node in living}
 
-    await asyncio.gather(*(remove_traces(node.vhosts.values, read_living) for node in living))
+    await asyncio.gather(*(remove_orphans(node.vhosts.values, read_living) for node in living))
     for node in living:
         await node.synchronizer.look()
         queues = node.vhost.queues.values()
-        assert dead.life not in {node.vhost.life_of_owner(queue) for queue in queues}
-        assert all(dead.life not in node.vhost.consumption.subscriptions.of(queue.queue_id) for queue in queues)
+        assert dead.incarnation not in {node.vhost.incarnation_of_owner(queue) for queue in queues}
+        assert all(dead.incarnation not in node.vhost.consumption.subscriptions.of(queue.queue_id) for queue in queues)
     assert len({node.hash for node in living}) == 1

@@ -21,7 +21,7 @@ class ElectionDriver:
         self._store = store
         self._trusts_answer = trusts_answer
         random = machine.world.random
-        terms = (f"{machine.name}/{machine.life}/{number}" for number in range(1_000_000))
+        terms = (f"{machine.name}/{machine.incarnation}/{number}" for number in range(1_000_000))
         self.election = Election(HEARTBEAT_INTERVAL, machine.world.creation_wait, terms.__next__, random.random)
 
     def wake(self) -> float:

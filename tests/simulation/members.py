@@ -89,7 +89,7 @@ class MemberDriver:
         self._machine = machine
         self._table = table
         self._leading = ElectionDriver(machine, store)
-        incarnations = (f"{machine.life}.{number}" for number in range(1_000_000))
+        incarnations = (f"{machine.incarnation}.{number}" for number in range(1_000_000))
         random = machine.world.random
         self.registration = Registration(machine.name, HEARTBEAT_INTERVAL, incarnations.__next__, random.random)
         self.membership = Membership(machine.name, HEARTBEAT_INTERVAL)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broker.ports.cluster_rows import Life
+from broker.ports.cluster_rows import Incarnation
 from tests.support.memory_slots import SlotTable, Violation, lane_of
 
 
@@ -14,21 +14,21 @@ class History:
         self.settled: set[int] = set()
         self._table = table
         self._delivered: set[int] = set()
-        self._last: dict[tuple[Life, int, int], int] = {}
+        self._last: dict[tuple[Incarnation, int, int], int] = {}
 
-    def deliver(self, life: Life, queue_id: int, message: int, redelivered: bool) -> None:
+    def deliver(self, incarnation: Incarnation, queue_id: int, message: int, redelivered: bool) -> None:
         """A consumer on that node gets a message."""
         if message not in self._table.messages:
-            raise Violation(f"A4: {life} delivers {message}, which is settled")
+            raise Violation(f"A4: {incarnation} delivers {message}, which is settled")
         owner = self._table.owner_of(message)
-        if owner != life:
-            raise Violation(f"C3: {life} delivers {message}, which belongs to {owner}")
+        if owner != incarnation:
+            raise Violation(f"C3: {incarnation} delivers {message}, which belongs to {owner}")
         if not redelivered:
             if message in self._delivered:
-                raise Violation(f"R1: {life} delivers {message} again and does not say so")
-            consumer = (life, queue_id, lane_of(message))
+                raise Violation(f"R1: {incarnation} delivers {message} again and does not say so")
+            consumer = (incarnation, queue_id, lane_of(message))
             if message < self._last.get(consumer, 0):
-                raise Violation(f"O2: {life} delivers {message} after {self._last[consumer]}")
+                raise Violation(f"O2: {incarnation} delivers {message} after {self._last[consumer]}")
             self._last[consumer] = message
         self._delivered.add(message)
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from broker.errors import BrokerError, StoreUnavailable
-from broker.ports.cluster_rows import Life, SlotRow
+from broker.ports.cluster_rows import Incarnation, SlotRow
 from broker.ports.peer_calls import Fence
 from broker.ports.slot import Slot
 from tests.support.memory_slots import Violation
@@ -22,29 +22,31 @@ _FOREVER: Final = 1000.0
 
 
 class StoreLink:
-    """The way of one life, or one coordinator, to the store: what it asks may fail, or be done although it has."""
+    """The way of one incarnation, or one coordinator, to the store: what it asks may fail, or be done although
+    it has.
+    """
 
-    def __init__(self, world: SlotWorld, life: Life | None = None) -> None:
+    def __init__(self, world: SlotWorld, incarnation: Incarnation | None = None) -> None:
         self._world = world
-        self._life = life
+        self._incarnation = incarnation
         self._late: Callable[[], object] | None = None
 
     async def slots(self) -> Sequence[SlotRow]:
         return await self._do(self._world.table.slots)
 
-    async def owned(self, life: Life) -> Sequence[SlotRow]:
-        return await self._do(partial(self._world.table.owned, life))
+    async def owned(self, incarnation: Incarnation) -> Sequence[SlotRow]:
+        return await self._do(partial(self._world.table.owned, incarnation))
 
-    async def assign(self, rows: Sequence[SlotRow], life: Life, fence: Fence) -> Sequence[SlotRow]:
-        return await self._do(partial(self._world.table.assign, list(rows), life, fence))
+    async def assign(self, rows: Sequence[SlotRow], incarnation: Incarnation, fence: Fence) -> Sequence[SlotRow]:
+        return await self._do(partial(self._world.table.assign, list(rows), incarnation, fence))
 
     async def cut(
-        self, removed: Sequence[int], kept: Sequence[Slot], given: Sequence[Slot], life: Life
+        self, removed: Sequence[int], kept: Sequence[Slot], given: Sequence[Slot], incarnation: Incarnation
     ) -> Sequence[SlotRow]:
-        return await self._do(partial(self._world.table.cut, removed, kept, given, life))
+        return await self._do(partial(self._world.table.cut, removed, kept, given, incarnation))
 
-    async def finish(self, starts: Sequence[int], life: Life) -> Sequence[int]:
-        return await self._do(partial(self._world.table.finish, starts, life))
+    async def finish(self, starts: Sequence[int], incarnation: Incarnation) -> Sequence[int]:
+        return await self._do(partial(self._world.table.finish, starts, incarnation))
 
     async def reclaim(self, fence: Fence, size: int) -> int:
         return await self._do(partial(self._world.table.reclaim, fence, size))
@@ -53,8 +55,8 @@ class StoreLink:
         return await self._do(partial(self._world.table.read, slot, limit))
 
     async def write(self, batch: int, inserts: Mapping[int, int], deletes: Iterable[int]) -> None:
-        assert self._life is not None
-        await self._do(partial(self._world.table.write, self._life, batch, dict(inserts), list(deletes)))
+        assert self._incarnation is not None
+        await self._do(partial(self._world.table.write, self._incarnation, batch, dict(inserts), list(deletes)))
 
     async def _do(self, operation: Callable[[], T]) -> T:
         """Do it in the order in which it was asked for: a transaction that is late holds locks that others wait for."""

@@ -1,4 +1,4 @@
-"""A model of a node in one life: what it has in memory, what it gives away, reads, delivers and settles.
+"""A model of a node in one incarnation: what it has in memory, what it gives away, reads, delivers and settles.
 
 Follows the rules of a node (design §3): held messages lie in no slot that is given, what comes late is flagged, and
 what was released is taken back only when the store says so. Bugs that a test plants are in `world.bugs`.
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from broker.errors import CoordinationError, Evicted, StoreUnavailable
 from broker.ports.cluster import SlotService
-from broker.ports.cluster_rows import Life
+from broker.ports.cluster_rows import Incarnation
 from broker.ports.peer_calls import Caller, Demand, PeerUnreachable, QueueName, Supply
 from broker.ports.slot import Slot
 from tests.support.memory_slots import lane_of, message_id
@@ -32,15 +32,17 @@ HUNGER = 6
 
 
 class Member:
-    """One life of a node: ready messages and unread slots by queue, ascending; `rows` are its slots in the store."""
+    """One incarnation of a node: ready messages and unread slots by queue, ascending; `rows` are its slots in the
+    store.
+    """
 
-    def __init__(self, world: SlotWorld, life: Life, lane: int) -> None:
+    def __init__(self, world: SlotWorld, incarnation: Incarnation, lane: int) -> None:
         self.world = world
-        self.life = life
+        self.incarnation = incarnation
         self.lane = lane
         self.is_trusted = True
         self.consuming: dict[int, bool] = {}
-        self.store = world.link(life)
+        self.store = world.link(incarnation)
         self.rows: dict[int, Slot] = {}
         self.ready: dict[int, list[int]] = defaultdict(list)
         self.unread: dict[int, list[Slot]] = defaultdict(list)
@@ -57,7 +59,7 @@ class Member:
         self._batch = 0
         self._requests = 0
 
-        for slot in world.table.window(lane, 1000):  # what the life before has left
+        for slot in world.table.window(lane, 1000):  # what the incarnation before has left
             ids = world.table.read(slot, slot.count)
             # Between two windows lies what is another node's: no slot may reach over the id that stands for it.
             self.own[slot.queue_id] += [*ids, slot.end + 1]
@@ -128,7 +130,7 @@ class Member:
             if any(slot.start < ready[0] for slot in self.unread[queue_id]):
                 return
             each = ready.pop(0)
-            self.world.history.deliver(self.life, queue_id, each, each in self.flagged)
+            self.world.history.deliver(self.incarnation, queue_id, each, each in self.flagged)
             self.passed[queue_id, lane_of(each)] = max(self.passed.get((queue_id, lane_of(each)), 0), each)
             self.flagged.add(each)
             unacked.append(each)
@@ -183,13 +185,13 @@ class Member:
             unread = {slot.row for slots in self.unread.values() for slot in slots}
             starts = [start for start in self.rows if start not in unread]
             with suppress(StoreUnavailable):
-                for start in await self.store.finish(starts, self.life):
+                for start in await self.store.finish(starts, self.incarnation):
                     del self.rows[start]
                     self.released.add(start)
 
     async def _reconcile(self) -> None:
         async with self._lock:
-            self._adopt([slot_of(row) for row in await self.store.owned(self.life)])
+            self._adopt([slot_of(row) for row in await self.store.owned(self.incarnation)])
 
     def _adopt(self, slots: Iterable[Slot]) -> None:
         for slot in slots:
@@ -206,7 +208,7 @@ class Member:
             removed, kept, given = self._take(queue_id, count)
             if not given:
                 return 0
-            await self._patiently(lambda: self.store.cut(removed, kept, given, self.life))
+            await self._patiently(lambda: self.store.cut(removed, kept, given, self.incarnation))
             for start in removed:
                 del self.rows[start]
             self.released.update(removed, (slot.start for slot in given))
@@ -327,9 +329,9 @@ class Member:
         self._requests += 1
         request_id = str(self._requests)
         try:
-            return await self.world.ask_coordinator(self.life, request_id, call)
+            return await self.world.ask_coordinator(self.incarnation, request_id, call)
         except PeerUnreachable:
-            return await self.world.ask_coordinator(self.life, request_id, call)
+            return await self.world.ask_coordinator(self.incarnation, request_id, call)
 
     async def _patiently(self, operation: Callable[[], Awaitable[Any]]) -> None:
         while True:

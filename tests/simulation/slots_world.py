@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 from broker.coordination.slots.coordinator import SlotManager
 from broker.errors import Evicted
 from broker.ports.cluster import SlotService
-from broker.ports.cluster_rows import Life
+from broker.ports.cluster_rows import Incarnation
 from broker.ports.peer_calls import Caller, Fence, PeerUnreachable, QueueName
 from tests.simulation.schedule import Fault
 from tests.simulation.slots_history import History
@@ -52,7 +52,7 @@ class Surrendering:
 
 
 class Node:
-    """One node: its process, its present life, and its slot manager."""
+    """One node: its process, its present incarnation, and its slot manager."""
 
     def __init__(self, world: SlotWorld, index: int) -> None:
         self.world = world
@@ -60,21 +60,21 @@ class Node:
         self.member: Member | None = None
         self.known: tuple[Node, Fence] = (self, Fence())
         self.manager = self._new_manager()
-        self._lives = 0
+        self._incarnations = 0
         self._tasks: list[asyncio.Task[Any]] = []
         self._reign: asyncio.Task[Any] | None = None
         self._epoch = 0
 
     def live(self) -> None:
-        """Begin a new life."""
+        """Begin a new incarnation."""
         self.die()
-        self._lives += 1
-        life = Life(self.name, str(self._lives))
-        lane = self.world.table.join(life)
-        self.member = Member(self.world, life, lane)
+        self._incarnations += 1
+        incarnation = Incarnation(self.name, str(self._incarnations))
+        lane = self.world.table.join(incarnation)
+        self.member = Member(self.world, incarnation, lane)
         for queue in QUEUES:
             self.member.consuming[queue.queue_id] = self.world.is_healing or self.world.random.random() < 0.5
-        self.world.on_lives_changed()
+        self.world.on_incarnations_changed()
         for loop in (self.member.work, self.member.poll):
             self.spawn(self._run(self.member, loop))
 
@@ -85,13 +85,13 @@ class Node:
         self._tasks = []
         self.member = None
 
-    def end_life(self, life: Life, *, in_order: bool = False) -> None:
-        """The store is told that a life is over, if it is not yet."""
-        self.world.table.end(life, in_order=in_order)
-        self.world.on_lives_changed()
+    def end_incarnation(self, incarnation: Incarnation, *, in_order: bool = False) -> None:
+        """The store is told that an incarnation is over, if it is not yet."""
+        self.world.table.end(incarnation, in_order=in_order)
+        self.world.on_incarnations_changed()
 
     def spawn(self, coroutine: Any) -> asyncio.Task[Any]:
-        """Start something that ends with this life."""
+        """Start something that ends with this incarnation."""
         task = self.world.spawn(coroutine)
         self._tasks.append(task)
         return task
@@ -183,8 +183,8 @@ class SlotWorld:
         else:
             self._ended.set_exception(violation)
 
-    def link(self, life: Life) -> StoreLink:
-        return StoreLink(self, life)
+    def link(self, incarnation: Incarnation) -> StoreLink:
+        return StoreLink(self, incarnation)
 
     def next_number(self) -> int:
         self._number += 1
@@ -196,20 +196,22 @@ class SlotWorld:
         task.add_done_callback(self._on_done)
         return task
 
-    def on_lives_changed(self) -> None:
+    def on_incarnations_changed(self) -> None:
         """Every node learns of it, some earlier than others."""
-        lives = [Life(name, node.incarnation) for name, node in self.table.nodes.items() if node.incarnation]
+        incarnations = [
+            Incarnation(name, node.incarnation) for name, node in self.table.nodes.items() if node.incarnation
+        ]
         for node in self.nodes:
-            self.loop.call_later(self.random.uniform(0.0, 0.2), node.manager.set_living, lives)
+            self.loop.call_later(self.random.uniform(0.0, 0.2), node.manager.set_living, incarnations)
 
     async def ask_coordinator(
-        self, life: Life, request_id: str, call: Callable[[SlotService, Caller], Awaitable[T]]
+        self, incarnation: Incarnation, request_id: str, call: Callable[[SlotService, Caller], Awaitable[T]]
     ) -> T:
         """Call whom this node takes for the coordinator."""
-        node = next(node for node in self.nodes if node.name == life.node_id)
+        node = next(node for node in self.nodes if node.name == incarnation.node_id)
         coordinator, fence = node.known
         is_answer_lost = await self.travel()
-        answer = await call(cast(SlotService, coordinator.manager), Caller(*_names(life), request_id, fence))
+        answer = await call(cast(SlotService, coordinator.manager), Caller(*_names(incarnation), request_id, fence))
         if is_answer_lost:
             await asyncio.sleep(0.2)
             raise PeerUnreachable("no answer came")
@@ -291,19 +293,19 @@ class SlotWorld:
             return
         node.die()
         node.restart_manager()
-        self.loop.call_later(self.random.uniform(0.0, seconds), node.end_life, member.life)
+        self.loop.call_later(self.random.uniform(0.0, seconds), node.end_incarnation, member.incarnation)
         self.loop.call_later(seconds, node.live)
         if self._leader is node:
             successor = self.nodes[(self.nodes.index(node) + 1) % NODES]
             self.loop.call_later(0.3, self._elect, successor, 0.0)
 
     def _evict(self, node: Node, seconds: float) -> None:
-        """A node has lost its trust, and others end its life; it goes on in the belief that it lives."""
+        """A node has lost its trust, and others end its incarnation; it goes on in the belief that it lives."""
         member = node.member
         if member is None:
             return
         member.is_trusted = False
-        self.loop.call_later(seconds / 2, node.end_life, member.life)
+        self.loop.call_later(seconds / 2, node.end_incarnation, member.incarnation)
         self.loop.call_later(seconds, self._notice_eviction, node, member)
 
     @staticmethod
@@ -320,5 +322,5 @@ class SlotWorld:
                     node.member.consuming[queue.queue_id] = True
 
 
-def _names(life: Life) -> tuple[str, str]:
-    return life.node_id, life.incarnation
+def _names(incarnation: Incarnation) -> tuple[str, str]:
+    return incarnation.node_id, incarnation.id

@@ -72,7 +72,7 @@ def test_a_run_is_a_function_of_its_schedule() -> None:
         ("reclaim without fence", "C1"),
         ("reclaim from all", "C3"),
         ("reclaim unflagged", "R1"),
-        ("no check of lives", "C4"),
+        ("no check of incarnations", "C4"),
         ("finish too early", "L3"),
         ("cut forgets what is held", "A4"),
         ("no reconciliation", "L3"),

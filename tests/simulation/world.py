@@ -52,7 +52,7 @@ class Machine:
         self.index = index
         self.name = f"node {index}"
         self.driver: Driver | None = None
-        self.life = 1
+        self.incarnation = 1
         self.paused_until = 0.0
         self.wall_offset = 0.0
         self.slow_until = self.late_until = self.lossy_until = self.isolated_until = 0.0
@@ -75,7 +75,7 @@ class Machine:
         self.world.later(self.world.random.uniform(0.0, 1.0), self, self._work)
 
     def kill(self) -> None:
-        self.life += 1
+        self.incarnation += 1
         self.driver = None
 
     def is_coordinator(self) -> bool:
@@ -155,13 +155,13 @@ class World:
 
     def later(self, seconds: float, machine: Machine, event: Callable[[], None]) -> None:
         """Let `event` happen on the machine, unless its process ends before; a paused one does it on waking up."""
-        self.at(self.now + seconds, partial(self._on_machine, machine, machine.life, event))
+        self.at(self.now + seconds, partial(self._on_machine, machine, machine.incarnation, event))
 
     def send(self, machine: Machine, operation: Callable[[], Any], answer: Callable[[Any], None]) -> None:
         """Bring a request to the store, perhaps late or never; it arrives even when its sender is no more."""
         lost, delay = self._fate(machine)
         if not lost:
-            self.at(self.now + delay, partial(self._arrive, machine, machine.life, operation, answer))
+            self.at(self.now + delay, partial(self._arrive, machine, machine.incarnation, operation, answer))
 
     def check_power(self, machine: Machine) -> None:
         """Hold that no other node that runs believes in power at this instant."""
@@ -174,11 +174,11 @@ class World:
                 if other is not machine and other.paused_until <= self.now and other.is_coordinator():
                     raise Violation(f"C1: {machine.name} and {other.name} both believe in power")
 
-    def _on_machine(self, machine: Machine, life: int, event: Callable[[], None]) -> None:
-        if machine.life != life:
+    def _on_machine(self, machine: Machine, incarnation: int, event: Callable[[], None]) -> None:
+        if machine.incarnation != incarnation:
             return
         if machine.paused_until > self.now:
-            self.at(machine.paused_until, partial(self._on_machine, machine, life, event))
+            self.at(machine.paused_until, partial(self._on_machine, machine, incarnation, event))
         else:
             event()
 
@@ -189,9 +189,11 @@ class World:
         lost = machine.lossy_until > self.now and self.random.random() < 0.3
         return lost or machine.isolated_until > self.now, delay
 
-    def _arrive(self, machine: Machine, life: int, operation: Callable[[], Any], answer: Callable[[Any], None]) -> None:
+    def _arrive(
+        self, machine: Machine, incarnation: int, operation: Callable[[], Any], answer: Callable[[Any], None]
+    ) -> None:
         if self._hung_until > self.now:
-            self.at(self._hung_until, partial(self._arrive, machine, life, operation, answer))
+            self.at(self._hung_until, partial(self._arrive, machine, incarnation, operation, answer))
             return
         if self._down_until > self.now:
             result: Any = ConnectionError("the store is away")
@@ -203,7 +205,7 @@ class World:
         if machine.late_until > self.now:
             delay += self.random.uniform(0.5, 2.0)
         if not lost:
-            self.at(self.now + delay, partial(self._on_machine, machine, life, partial(answer, result)))
+            self.at(self.now + delay, partial(self._on_machine, machine, incarnation, partial(answer, result)))
 
     def _strike(self, fault: Fault) -> None:
         until = self.now + fault.seconds

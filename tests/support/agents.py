@@ -98,24 +98,24 @@ class Agents:
     def __init__(self, tasks: asyncio.TaskGroup) -> None:
         self.rows = ClusterRows()
         self.memory = MemoryClusterStore(lambda: self.rows)
-        self.lives: list[Started] = []
+        self.incarnations: list[Started] = []
         self._tasks = tasks
         self._numbers = count(1)
 
     def new(self, node_id: str) -> Started:
-        """Return a new life of that node, not registered yet."""
-        self.lives.append(Started(self, node_id, self._numbers))
-        return self.lives[-1]
+        """Return a new incarnation of that node, not registered yet."""
+        self.incarnations.append(Started(self, node_id, self._numbers))
+        return self.incarnations[-1]
 
     async def start(self, node_id: str) -> Started:
-        """Return a new life of that node that registers and runs."""
+        """Return a new incarnation of that node that registers and runs."""
         started = self.new(node_id)
         await started.start(self._tasks)
         return started
 
 
 class Started:
-    """One life of a node: its agent, its store with faults, what it was told, and how it ended."""
+    """One incarnation of a node: its agent, its store with faults, what it was told, and how it ended."""
 
     def __init__(self, agents: Agents, node_id: str, numbers: Any) -> None:
         self.store = FaultyClusterStore(agents.memory)
@@ -171,6 +171,6 @@ async def agents() -> AsyncIterator[Agents]:
     async with asyncio.TaskGroup() as tasks:
         made = Agents(tasks)
         yield made
-        for life in made.lives:
-            if life.is_running:
-                life.kill()
+        for incarnation in made.incarnations:
+            if incarnation.is_running:
+                incarnation.kill()

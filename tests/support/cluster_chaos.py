@@ -17,10 +17,10 @@ from pathlib import Path
 from tests.support.cluster import ClusterOfProcesses
 from tests.support.cluster_load import ClusterLoad, Disturbance
 from tests.support.cluster_node import ClusterNode
-from tests.support.cluster_watch import LifeEnded, Watch
+from tests.support.cluster_watch import IncarnationEnded, Watch
 from tests.support.history import Fault, check, write_jsonl
 
-GRACE = 15.0  # after a fault; then a life that ends did not end for it
+GRACE = 15.0  # after a fault; then an incarnation that ends did not end for it
 DRAIN_DEADLINE = 60.0
 ALL_NODES = -1
 _FAULTS_RECORDED = 50
@@ -183,8 +183,8 @@ def survive(
         settled = time.monotonic() - calm
         load.stop()
     drained = load.drain(cluster.nodes[0])
-    unexplained = [life for life in watch.ended if cause_of(life, chaos.struck, cluster) is None]
-    load.disturbances += [disturbance(life, chaos.struck, cluster) for life in watch.ended]
+    unexplained = [incarnation for incarnation in watch.ended if cause_of(incarnation, chaos.struck, cluster) is None]
+    load.disturbances += [disturbance(incarnation, chaos.struck, cluster) for incarnation in watch.ended]
     history = load.history()
     broken = check(history, confirm_deadline=60.0)
     if broken and record is not None:
@@ -197,7 +197,7 @@ def survive(
         "engine": cluster.server.kind,
         "seconds": round(seconds),
         "published, confirmed": load.recorder.confirmed,
-        "lives ended": len(watch.ended),
+        "incarnations ended": len(watch.ended),
         "ended without a fault": len(unexplained),
         "nodes that ended by themselves": len(chaos.died),
         "coordinators": len(watch.coordinators),
@@ -224,23 +224,25 @@ def _wait_until_drained(cluster: ClusterOfProcesses, load: ClusterLoad) -> tuple
     return stored, load.waiting(cluster.nodes[0]) if stored else 0
 
 
-def cause_of(life: LifeEnded, struck: list[Struck], cluster: ClusterOfProcesses) -> Struck | None:
-    """Return the fault that this life ended for; none when there was none on its node or the database."""
-    number = next(node.number for node in cluster.nodes if node.node_id == life.node_id)
+def cause_of(incarnation: IncarnationEnded, struck: list[Struck], cluster: ClusterOfProcesses) -> Struck | None:
+    """Return the fault that this incarnation ended for; none when there was none on its node or the database."""
+    number = next(node.number for node in cluster.nodes if node.node_id == incarnation.node_id)
     near = [
         each
         for each in struck
-        if each.node in (number, ALL_NODES) and each.began <= life.at and life.last_seen <= each.ended + GRACE
+        if each.node in (number, ALL_NODES)
+        and each.began <= incarnation.at
+        and incarnation.last_seen <= each.ended + GRACE
     ]
     return min(near, key=lambda each: each.began, default=None)
 
 
-def disturbance(life: LifeEnded, struck: list[Struck], cluster: ClusterOfProcesses) -> Disturbance:
-    """Return what the end of a life means for the sessions of its node."""
-    number = next(node.number for node in cluster.nodes if node.node_id == life.node_id)
-    cause = cause_of(life, struck, cluster)
+def disturbance(incarnation: IncarnationEnded, struck: list[Struck], cluster: ClusterOfProcesses) -> Disturbance:
+    """Return what the end of an incarnation means for the sessions of its node."""
+    number = next(node.number for node in cluster.nodes if node.node_id == incarnation.node_id)
+    cause = cause_of(incarnation, struck, cluster)
     if cause is None:
-        return Disturbance(number, life.last_seen - GRACE, life.at)
-    began = min(cause.began, life.at)
+        return Disturbance(number, incarnation.last_seen - GRACE, incarnation.at)
+    began = min(cause.began, incarnation.at)
     silent_until = cause.ended if cause.name in ("killed", "suspended") else -inf
-    return Disturbance(number, began, max(cause.ended, life.at), silent_until)
+    return Disturbance(number, began, max(cause.ended, incarnation.at), silent_until)

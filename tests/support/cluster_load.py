@@ -38,7 +38,7 @@ ALL_HABITS = (*HABITS, Habits("load.d", prefetch=40, ack_every=5), Habits("load.
 
 @dataclass(frozen=True, slots=True)
 class Disturbance:
-    """A life of a node that ended: its sessions may have been over since `began`, when its trouble began.
+    """An incarnation of a node that ended: its sessions may have been over since `began`, when its trouble began.
 
     What a node that was killed or frozen `silent_until` then had in its buffers reaches its clients later: it was sent
     before.

@@ -1,4 +1,4 @@
-"""One node of a cluster as a process of its own, over any number of lives, and what its log says.
+"""One node of a cluster as a process of its own, over any number of incarnations, and what its log says.
 
 Knows a process, its signals and the lines it writes; must not know other nodes.
 """
@@ -69,7 +69,7 @@ class ClusterNode:
 
     @property
     def log(self) -> str:
-        """The last lines it wrote, over all of its lives."""
+        """The last lines it wrote, over all of its incarnations."""
         return self._process.log
 
     def is_running(self) -> bool:

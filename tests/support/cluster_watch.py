@@ -1,4 +1,4 @@
-"""What the database shows of a cluster while it is disturbed: lives that end, slots that overlap.
+"""What the database shows of a cluster while it is disturbed: incarnations that end, slots that overlap.
 
 Knows the tables of the cluster as rows; must not know clients, nor why something happens.
 """
@@ -16,8 +16,8 @@ from tests.support.databases import ServerFailed
 
 
 @dataclass(frozen=True, slots=True)
-class LifeEnded:
-    """A life that was seen to be over at `at`, and to go on at `last_seen`."""
+class IncarnationEnded:
+    """An incarnation that was seen to be over at `at`, and to go on at `last_seen`."""
 
     node_id: str
     incarnation: str
@@ -26,17 +26,17 @@ class LifeEnded:
 
 
 class Watch:
-    """Looks at lives and slots several times a second while it is open; a look without an answer is skipped."""
+    """Looks at incarnations and slots several times a second while it is open; a look without an answer is skipped."""
 
     def __init__(self, cluster: ClusterOfProcesses, pause: float = 0.25) -> None:
-        self.ended: list[LifeEnded] = []
+        self.ended: list[IncarnationEnded] = []
         self.overlaps: list[str] = []
         self.coordinators: list[str] = []
         self.looks = 0
         self.most_slots = 0
         self._cluster = cluster
         self._pause = pause
-        self._lives: dict[str, tuple[str, float]] = {}
+        self._incarnations: dict[str, tuple[str, float]] = {}
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
         self._thread.start()
@@ -59,12 +59,12 @@ class Watch:
         now = time.monotonic()
         rows = [line.split("\t") for line in self._cluster.rows("MB_NODE_HEARTBEAT", "NODE_ID", "INCARNATION", "STATE")]
         for node_id, incarnation, state in rows:
-            before = self._lives.get(node_id)
+            before = self._incarnations.get(node_id)
             if before is not None and (before[0] != incarnation or state != "UP"):
-                self.ended.append(LifeEnded(node_id, before[0], before[1], time.monotonic()))
-                del self._lives[node_id]
+                self.ended.append(IncarnationEnded(node_id, before[0], before[1], time.monotonic()))
+                del self._incarnations[node_id]
             if state == "UP":
-                self._lives[node_id] = (incarnation, now)
+                self._incarnations[node_id] = (incarnation, now)
         holder = self._cluster.coordinator_id()
         if holder and holder not in self.coordinators[-1:]:
             self.coordinators.append(holder)

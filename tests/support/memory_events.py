@@ -10,13 +10,13 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
 from broker.errors import Evicted, StoreUnavailable
-from broker.ports.cluster_rows import Cursor, EventPage, EventRow, Life
+from broker.ports.cluster_rows import Cursor, EventPage, EventRow, Incarnation
 from broker.ports.records import Change, Topology
 from broker.store.memory.topology import Records
 
 
 class MemoryEvents:
-    """Keeps the recorded topology beside its events. `over` are lives that may record nothing any more.
+    """Keeps the recorded topology beside its events. `over` are incarnations that may record nothing any more.
 
     Of the next calls of `record`, those that `failures` says fail before or after they did what was asked.
     """
@@ -25,7 +25,7 @@ class MemoryEvents:
         self.log: list[EventRow] = []
         self.changes: list[Sequence[Change]] = []
         self.kept_from = 1
-        self.over: set[Life] = set()
+        self.over: set[Incarnation] = set()
         self.failures: deque[str] = deque()
         self.is_away = False
         self.records = 0
@@ -38,25 +38,29 @@ class MemoryEvents:
     def topology(self) -> Topology:
         return self._records.topology()
 
-    async def record(self, changes: Sequence[Change], payload: bytes, *, expected: int, token: str, life: Life) -> bool:
+    async def record(
+        self, changes: Sequence[Change], payload: bytes, *, expected: int, token: str, incarnation: Incarnation
+    ) -> bool:
         self.records += 1
         failure = self.failures.popleft() if self.failures else ""
         await self._answer()
         if failure == "before":
             raise StoreUnavailable("the connection is gone")
-        if life in self.over:
-            raise Evicted(f"{life.node_id} is over")
-        done = token in self._tokens or self._append(changes, payload, expected, token, life)
+        if incarnation in self.over:
+            raise Evicted(f"{incarnation.node_id} is over")
+        done = token in self._tokens or self._append(changes, payload, expected, token, incarnation)
         await self._answer()
         if failure == "after":
             raise StoreUnavailable("the connection is gone")
         return done
 
-    def _append(self, changes: Sequence[Change], payload: bytes, expected: int, token: str, life: Life) -> bool:
+    def _append(
+        self, changes: Sequence[Change], payload: bytes, expected: int, token: str, incarnation: Incarnation
+    ) -> bool:
         if expected != len(self.log):
             return False
         self._tokens.add(token)
-        self.log.append(EventRow(expected + 1, life, payload))
+        self.log.append(EventRow(expected + 1, incarnation, payload))
         self.changes.append(tuple(changes))
         for change in changes:
             self._records.record(change)
@@ -72,13 +76,13 @@ class MemoryEvents:
         await self._answer()
         return self.topology, len(self.log)
 
-    async def note_cursor(self, life: Life, event_id: int, topology_hash: str) -> None:
+    async def note_cursor(self, incarnation: Incarnation, event_id: int, topology_hash: str) -> None:
         await self._answer()
-        self.noted[life.node_id] = Cursor(life, event_id, topology_hash)
+        self.noted[incarnation.node_id] = Cursor(incarnation, event_id, topology_hash)
 
     async def cursors(self) -> Sequence[Cursor]:
         await self._answer()
-        return [cursor for cursor in self.noted.values() if cursor.life not in self.over]
+        return [cursor for cursor in self.noted.values() if cursor.incarnation not in self.over]
 
     async def prune(self, keep: int) -> int:
         await self._answer()

@@ -1,7 +1,7 @@
 """The table of slots in memory: each call of `SlotTable` is one transaction, and what must never commit it refuses.
 
-Knows the rules of `SlotStore`, lives and messages by id. A test breaks a rule by its name in `bugs`: the audit, which
-knows no bugs, then says what has come of it.
+Knows the rules of `SlotStore`, incarnations and messages by id. A test breaks a rule by its name in `bugs`: the audit,
+which knows no bugs, then says what has come of it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from broker.errors import Evicted, Fenced, StoreUnavailable
 from broker.message import lane_of
-from broker.ports.cluster_rows import Life, SlotRow
+from broker.ports.cluster_rows import Incarnation, SlotRow
 from broker.ports.peer_calls import Fence
 from broker.ports.slot import Slot
 
@@ -47,23 +47,23 @@ class SlotTable:
         """Somebody is the coordinator from now on."""
         self.power = fence
 
-    def join(self, life: Life) -> int:
-        """A life begins, and the one that this node had before is over; return its lane."""
-        node = self.nodes.setdefault(life.node_id, NodeState(len(self.nodes) + 1))
-        node.incarnation, node.state, node.batch = life.incarnation, "running", 0
+    def join(self, incarnation: Incarnation) -> int:
+        """An incarnation begins, and the one that this node had before is over; return its lane."""
+        node = self.nodes.setdefault(incarnation.node_id, NodeState(len(self.nodes) + 1))
+        node.incarnation, node.state, node.batch = incarnation.id, "running", 0
         return node.lane
 
-    def end(self, life: Life, *, in_order: bool = False) -> None:
-        """A life is evicted, or leaves."""
-        node = self.nodes[life.node_id]
-        if node.incarnation == life.incarnation:
+    def end(self, incarnation: Incarnation, *, in_order: bool = False) -> None:
+        """An incarnation is evicted, or leaves."""
+        node = self.nodes[incarnation.node_id]
+        if node.incarnation == incarnation.id:
             node.incarnation, node.state = "", "stopped" if in_order else "dead"
 
-    def is_living(self, life: Life) -> bool:
-        node = self.nodes.get(life.node_id)
-        return node is not None and node.incarnation == life.incarnation
+    def is_living(self, incarnation: Incarnation) -> bool:
+        node = self.nodes.get(incarnation.node_id)
+        return node is not None and node.incarnation == incarnation.id
 
-    def owner_of(self, message_id: int) -> Life | None:
+    def owner_of(self, message_id: int) -> Incarnation | None:
         """Return whose a message is: its slot's owner's, or its lane's."""
         for row in self.rows.values():
             is_of_lane = row.lane == lane_of(message_id) and row.queue_id == self.messages.get(message_id)
@@ -71,15 +71,15 @@ class SlotTable:
                 return row.owner
         for node_id, node in self.nodes.items():
             if node.lane == lane_of(message_id) and node.incarnation:
-                return Life(node_id, node.incarnation)
+                return Incarnation(node_id, node.incarnation)
         return None
 
     # Messages
 
-    def write(self, life: Life, batch: int, inserts: dict[int, int], deletes: Iterable[int]) -> None:
+    def write(self, incarnation: Incarnation, batch: int, inserts: dict[int, int], deletes: Iterable[int]) -> None:
         """Write what a node's journal has; once per number of a batch."""
-        self._check_life(life)
-        node = self.nodes[life.node_id]
+        self._check_incarnation(incarnation)
+        node = self.nodes[incarnation.node_id]
         if batch <= node.batch:
             return
         node.batch = batch
@@ -96,40 +96,42 @@ class SlotTable:
     def slots(self) -> list[SlotRow]:
         return sorted(self.rows.values(), key=lambda row: (row.queue_id, row.lane, row.start))
 
-    def owned(self, life: Life) -> list[SlotRow]:
-        return [row for row in self.slots() if row.owner == life]
+    def owned(self, incarnation: Incarnation) -> list[SlotRow]:
+        return [row for row in self.slots() if row.owner == incarnation]
 
-    def assign(self, rows: Sequence[SlotRow], life: Life, fence: Fence) -> list[SlotRow]:
+    def assign(self, rows: Sequence[SlotRow], incarnation: Incarnation, fence: Fence) -> list[SlotRow]:
         self._check_power(fence, "assign without fence")
-        if not self.is_living(life) and "assign to anybody" not in self.bugs:
+        if not self.is_living(incarnation) and "assign to anybody" not in self.bugs:
             return []
         owned = []
         for row in rows:
             present = self.rows.get(row.start)
             if present is None or present.end != row.end:
                 continue
-            if present.owner in (None, life) or "assign without CAS" in self.bugs:
-                self.rows[row.start] = replace(present, owner=life)
+            if present.owner in (None, incarnation) or "assign without CAS" in self.bugs:
+                self.rows[row.start] = replace(present, owner=incarnation)
                 owned.append(self.rows[row.start])
         if owned:
-            self._audit(life)
+            self._audit(incarnation)
         return owned
 
-    def cut(self, removed: Sequence[int], kept: Sequence[Slot], given: Sequence[Slot], life: Life) -> list[SlotRow]:
-        self._check_life(life)
-        if not self._was_cut(removed, kept, given, life):
+    def cut(
+        self, removed: Sequence[int], kept: Sequence[Slot], given: Sequence[Slot], incarnation: Incarnation
+    ) -> list[SlotRow]:
+        self._check_incarnation(incarnation)
+        if not self._was_cut(removed, kept, given, incarnation):
             for start in removed:
                 del self.rows[start]
             for slot in (*kept, *given):
                 if not self._overlaps(slot):
-                    self.rows[slot.start] = row_of(slot, life if slot in kept else None)
-        self._audit(life)
+                    self.rows[slot.start] = row_of(slot, incarnation if slot in kept else None)
+        self._audit(incarnation)
         rows = (self.rows.get(slot.start) for slot in given)
         return [row for row in rows if row is not None and row.owner is None]
 
-    def finish(self, starts: Sequence[int], life: Life) -> list[int]:
-        self._check_life(life)
-        rows = [row for start in starts if (row := self.rows.get(start)) is not None and row.owner == life]
+    def finish(self, starts: Sequence[int], incarnation: Incarnation) -> list[int]:
+        self._check_incarnation(incarnation)
+        rows = [row for start in starts if (row := self.rows.get(start)) is not None and row.owner == incarnation]
         gone = [row.start for row in rows if not self.read(row, 1) or "finish too early" in self.bugs]
         for start in gone:
             del self.rows[start]
@@ -178,12 +180,12 @@ class SlotTable:
 
     # Rules
 
-    def _check_life(self, life: Life) -> None:
-        if self.is_living(life):
+    def _check_incarnation(self, incarnation: Incarnation) -> None:
+        if self.is_living(incarnation):
             return
-        if "no check of lives" in self.bugs:
-            raise Violation(f"C4: {life} has committed after it was over")
-        raise Evicted(f"this life of node '{life.node_id}' is over")
+        if "no check of incarnations" in self.bugs:
+            raise Violation(f"C4: {incarnation} has committed after it was over")
+        raise Evicted(f"this incarnation of node '{incarnation.node_id}' is over")
 
     def _check_power(self, fence: Fence, bug: str) -> None:
         if fence == self.power:
@@ -192,16 +194,18 @@ class SlotTable:
             raise Violation(f"C1: epoch {fence.epoch} has committed after {self.power.epoch} had begun")
         raise Fenced(f"epoch {fence.epoch} is over")
 
-    def _was_cut(self, removed: Sequence[int], kept: Sequence[Slot], given: Sequence[Slot], life: Life) -> bool:
-        """Was this done before? Then rows are not this life's any more, or are shorter than their pieces.
+    def _was_cut(
+        self, removed: Sequence[int], kept: Sequence[Slot], given: Sequence[Slot], incarnation: Incarnation
+    ) -> bool:
+        """Was this done before? Then rows are not this incarnation's any more, or are shorter than their pieces.
 
         Pieces of its own lane need not come from a row.
         """
         rows = [self.rows.get(start) for start in removed]
-        if any(row is None or row.owner != life for row in rows):
+        if any(row is None or row.owner != incarnation for row in rows):
             return True
         ranges = [(row.start, row.end) for row in rows if row is not None]
-        own_lane = self.nodes[life.node_id].lane
+        own_lane = self.nodes[incarnation.node_id].lane
         pieces = [piece for piece in (*kept, *given) if piece.lane != own_lane]
         return not all(any(low <= piece.start and piece.end <= high for low, high in ranges) for piece in pieces)
 
@@ -218,10 +222,12 @@ class SlotTable:
             )
         )
 
-    def _audit(self, life: Life | None) -> None:
-        """What holds whatever was done: slots do not overlap (C2), and nobody is given slots after its life (C4)."""
-        if life is not None and not self.is_living(life):
-            raise Violation(f"C4: {life} owns slots after it was over")
+    def _audit(self, incarnation: Incarnation | None) -> None:
+        """What holds whatever was done: slots do not overlap (C2), and nobody is given slots after its incarnation
+        (C4).
+        """
+        if incarnation is not None and not self.is_living(incarnation):
+            raise Violation(f"C4: {incarnation} owns slots after it was over")
         last: SlotRow | None = None
         for row in self.slots():
             if last is not None and (last.queue_id, last.lane) == (row.queue_id, row.lane) and last.end >= row.start:
@@ -245,25 +251,25 @@ class MemorySlots:
         rows: Sequence[SlotRow] = self._do("slots")
         return rows
 
-    async def owned(self, life: Life) -> Sequence[SlotRow]:
-        rows: Sequence[SlotRow] = self._do("owned", life)
+    async def owned(self, incarnation: Incarnation) -> Sequence[SlotRow]:
+        rows: Sequence[SlotRow] = self._do("owned", incarnation)
         return rows
 
     async def fence(self) -> Fence:
         return self.table.power
 
-    async def assign(self, rows: Sequence[SlotRow], life: Life, fence: Fence) -> Sequence[SlotRow]:
-        owned: Sequence[SlotRow] = self._do("assign", rows, life, fence)
+    async def assign(self, rows: Sequence[SlotRow], incarnation: Incarnation, fence: Fence) -> Sequence[SlotRow]:
+        owned: Sequence[SlotRow] = self._do("assign", rows, incarnation, fence)
         return owned
 
     async def cut(
-        self, removed: Sequence[int], kept: Sequence[Slot], given: Sequence[Slot], life: Life
+        self, removed: Sequence[int], kept: Sequence[Slot], given: Sequence[Slot], incarnation: Incarnation
     ) -> Sequence[SlotRow]:
-        rows: Sequence[SlotRow] = self._do("cut", removed, kept, given, life)
+        rows: Sequence[SlotRow] = self._do("cut", removed, kept, given, incarnation)
         return rows
 
-    async def finish(self, starts: Sequence[int], life: Life) -> Sequence[int]:
-        gone: Sequence[int] = self._do("finish", starts, life)
+    async def finish(self, starts: Sequence[int], incarnation: Incarnation) -> Sequence[int]:
+        gone: Sequence[int] = self._do("finish", starts, incarnation)
         return gone
 
     async def purge(self, queue_id: int) -> int:
@@ -294,7 +300,7 @@ def message_id(lane: int, number: int) -> int:
     return number << 18 | lane << 10
 
 
-def row_of(slot: Slot, owner: Life | None) -> SlotRow:
+def row_of(slot: Slot, owner: Incarnation | None) -> SlotRow:
     return SlotRow(
         slot.queue_id,
         slot.lane,

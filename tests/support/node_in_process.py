@@ -22,7 +22,7 @@ from broker.codec.method import Method
 from broker.codec.properties import BasicProperties
 from broker.config.configuration import Configuration
 from broker.message import Message, MessageIdGenerator
-from broker.node.incarnation import NodeLife
+from broker.node.incarnation import NodeIncarnation
 from broker.node.standalone import Alone
 from broker.ports.store import Batch, Store
 from broker.queue.queue import Queue, QueueLimits
@@ -140,7 +140,7 @@ class Client:
 
 
 class NodeInProcess:
-    """One life of a node over `store`."""
+    """One incarnation of a node over `store`."""
 
     broker: Broker
     ids: MessageIdGenerator
@@ -149,14 +149,14 @@ class NodeInProcess:
     def __init__(
         self, store: Store, *, queue_limits: QueueLimits, journal_limits: JournalLimits, clock: count[int]
     ) -> None:
-        """`clock` counts the milliseconds, over all lives."""
+        """`clock` counts the milliseconds, over all incarnations."""
         self.store = store
         self._queue_limits = queue_limits
         self._journal_limits = journal_limits
         self._clock = clock
         patient, patience = PatientStore(store), Patience("waiting for the store", delay=0.0, delay_max=0.0)
         self._alone = Alone(patient, "node-a", patience)
-        self._life = NodeLife(
+        self._incarnation = NodeIncarnation(
             Configuration(origins={}), "node-a", patient, SystemClock(), self._alone, store_patience=0.0
         )
         self._names = count(1)
@@ -172,8 +172,8 @@ class NodeInProcess:
         self._registration = await self.store.register("node-a")
 
     async def start(self) -> None:
-        """Build the node as `NodeLife.run` does."""
-        life, registration = self._life, self._registration
+        """Build the node as `NodeIncarnation.run` does."""
+        incarnation, registration = self._incarnation, self._registration
         touched: set[Confirmable] = set()
         self.ids = MessageIdGenerator(registration.lane, registration.last_message_id)
         self.journal = Journal(
@@ -190,14 +190,14 @@ class NodeInProcess:
             self.broker.dispatch()
 
         tasks: Any = self._tasks
-        feed = Feed(self.store, self.journal, life.slots, tasks, on_fed)
+        feed = Feed(self.store, self.journal, incarnation.slots, tasks, on_fed)
         self.broker = Broker(
-            ids=self.ids, journal=self.journal, feed=feed.wait, touched_confirms=touched, vhosts=life.vhosts
+            ids=self.ids, journal=self.journal, feed=feed.wait, touched_confirms=touched, vhosts=incarnation.vhosts
         )
-        self._alone.meet(life)
-        life.registration, life.ids, life.journal = registration, self.ids, self.journal
-        life.broker, life.feed = self.broker, feed
-        await life.restore(self._queue_limits)
+        self._alone.meet(incarnation)
+        incarnation.registration, incarnation.ids, incarnation.journal = registration, self.ids, self.journal
+        incarnation.broker, incarnation.feed = self.broker, feed
+        await incarnation.restore(self._queue_limits)
         self._loops.create_task(self.journal.run())
         self._surroundings = Surroundings(
             self.broker,
@@ -243,7 +243,7 @@ class NodeInProcess:
         await self.store.close()
 
     async def stop(self, clients: list[Client]) -> None:
-        """Stop in order, as `NodeLife.run` does."""
+        """Stop in order, as `NodeIncarnation.run` does."""
         for client in clients:
             client.close()
         while await self._tasks.wait():

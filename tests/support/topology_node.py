@@ -12,7 +12,7 @@ from typing import Any
 from broker.codec.field_table import EMPTY_TABLE, FieldTable
 from broker.coordination.replication.replicator import Synchronizer
 from broker.message import Message
-from broker.ports.cluster_rows import Life
+from broker.ports.cluster_rows import Incarnation
 from broker.ports.peer_calls import Caller
 from broker.ports.records import VirtualHostCreated, VirtualHostDeleted
 from broker.ports.slot import Slot
@@ -68,7 +68,7 @@ class Company:
         self.tokens = count(1)
 
     async def node(self, name: str, incarnation: str = "1", **options: Any) -> TopologyNode:
-        node = self.nodes[name] = TopologyNode(self, Life(name, incarnation), **options)
+        node = self.nodes[name] = TopologyNode(self, Incarnation(name, incarnation), **options)
         await node.start()
         return node
 
@@ -81,9 +81,9 @@ class Company:
 class TopologyNode:
     """One node. `hears` is False while others cannot push events to it."""
 
-    def __init__(self, company: Company, life: Life, *, push_patience: float = 5.0) -> None:
+    def __init__(self, company: Company, incarnation: Incarnation, *, push_patience: float = 5.0) -> None:
         self.company = company
-        self.life = life
+        self.incarnation = incarnation
         self.clock = FakeClock()
         self.journal = PurgingJournal()
         self.active: list[str] = []
@@ -94,14 +94,14 @@ class TopologyNode:
         self.vhosts: dict[str, VirtualHost] = {}
         self.synchronizer = Synchronizer(
             company.events,
-            life,
+            incarnation,
             vhosts=self.vhosts,
             field_tables=FieldTable,
             on_vhost=self._on_vhost,
             on_applied=self._on_applied,
             purge=self.journal.purge,
             peers=self._peers,
-            caller=lambda: Caller(life.node_id, life.incarnation),
+            caller=lambda: Caller(incarnation.node_id, incarnation.id),
             interval=1.0,
             new_token=lambda: str(next(company.tokens)),
             push_patience=push_patience,
@@ -142,7 +142,7 @@ class TopologyNode:
             new_queue=partial(Queue, lane=3, journal=self.journal, slots=slots, on_hungry=print),  # type: ignore[arg-type]
             new_queue_id=self._new_queue_id,
             no_arguments=EMPTY_TABLE,
-            life=self.life,
+            incarnation=self.incarnation,
             on_activity=lambda queue: self.active.append(queue.name),
         )
 

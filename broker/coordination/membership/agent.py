@@ -2,7 +2,7 @@
 
 Carries the questions of `Registration`, `Election` and `Membership` to the store and their answers back; decides
 nothing itself. All questions share one connection, so there is one at a time, and the beat comes first: whatever is
-slow, this node's own life is not at stake. Knows no other node but by its row, and nothing of slots or topology.
+slow, this node's own incarnation is not at stake. Knows no other node but by its row, and nothing of slots or topology.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from broker.coordination.membership.own_row import ReadOwnRow, Registration, Ste
 from broker.coordination.membership.pending_request import patience_of
 from broker.errors import BrokerError, Evicted, StoreUnavailable
 from broker.ports.cluster import ClusterStore
-from broker.ports.cluster_rows import Beat, Claim, Life, NodeRow
+from broker.ports.cluster_rows import Beat, Claim, Incarnation, NodeRow
 from broker.ports.peer_calls import Fence
 
 T = TypeVar("T")
@@ -42,7 +42,9 @@ def new_id() -> str:
 
 
 class ClusterAgent:
-    """One life of a node in its cluster: `register`, then `run`, which ends with the life or with `leave`."""
+    """One incarnation of a node in its cluster: `register`, then `run`, which ends with the incarnation or with
+    `leave`.
+    """
 
     def __init__(
         self,
@@ -64,9 +66,9 @@ class ClusterAgent:
         """
         self.node_id = node_id
         self.address = address
-        self.life: Life | None = None
-        self.living: frozenset[Life] = frozenset()
-        """The lives of the members and this node's own."""
+        self.incarnation: Incarnation | None = None
+        self.living: frozenset[Incarnation] = frozenset()
+        """The incarnations of the members and this node's own."""
         self._store = store
         self._clock = clock
         self._heartbeat_interval = heartbeat_interval
@@ -128,8 +130,8 @@ class ClusterAgent:
         self._notice(now)
         self._driven.set()
 
-    async def register(self) -> Life:
-        """Return when this node's row is UP in a new life; raises `DuplicateNodeId`."""
+    async def register(self) -> Incarnation:
+        """Return when this node's row is UP in a new incarnation; raises `DuplicateNodeId`."""
         registration = self._registration
         while not registration.is_trusted(now := self._clock.monotonic()):
             step = registration.next_action(now)
@@ -137,19 +139,21 @@ class ClusterAgent:
                 await self._until(registration.next_deadline(), asyncio.Event())
             else:
                 await self._take(step)
-        self.life = Life(self.node_id, registration.incarnation)
-        self.living = frozenset((self.life,))
+        self.incarnation = Incarnation(self.node_id, registration.incarnation)
+        self.living = frozenset((self.incarnation,))
         _log.info("registered in the cluster", node=self.node_id, incarnation=registration.incarnation)
-        return self.life
+        return self.incarnation
 
     async def run(self) -> None:
-        """Keep this life alive and take part in the cluster until `leave`; raises `Evicted` when others end it."""
-        assert self.life is not None, "register comes first"
+        """Keep this incarnation alive and take part in the cluster until `leave`; raises `Evicted` when others
+        end it.
+        """
+        assert self.incarnation is not None, "register comes first"
         ended: BrokerError | None = None
         async with asyncio.TaskGroup() as tasks:
             watch = tasks.create_task(self._watch(), name="trust and power")
             try:
-                await self._drive(self.life)
+                await self._drive(self.incarnation)
             except BrokerError as error:
                 ended = error
             watch.cancel()
@@ -186,7 +190,7 @@ class ClusterAgent:
 
     # Questions to the store, one at a time
 
-    async def _drive(self, life: Life) -> None:
+    async def _drive(self, incarnation: Incarnation) -> None:
         while not self._is_leaving:
             self._driven.clear()
             now = self._clock.monotonic()
@@ -195,9 +199,11 @@ class ClusterAgent:
                 self._noticed.set()
             else:
                 await self._until(self._next_deadline(), self._driven)
-            if self._registration.incarnation != life.incarnation:
-                _log.warning("Node was evicted: its life is over", node=life.node_id, incarnation=life.incarnation)
-                raise Evicted(f"node '{life.node_id}' was evicted: its life {life.incarnation} is over")
+            if self._registration.incarnation != incarnation.id:
+                _log.warning(
+                    "Node was evicted: its incarnation is over", node=incarnation.node_id, incarnation=incarnation.id
+                )
+                raise Evicted(f"node '{incarnation.node_id}' was evicted: its incarnation {incarnation.id} is over")
 
     async def _ask_next(self, now: float) -> bool:
         """Ask what is due, if anything is: the beat before all others."""
@@ -311,8 +317,8 @@ class ClusterAgent:
         self._evictions_asked.clear()
         events = self._membership.on_nodes(rows, asked_at=asked_at, now=self._clock.monotonic())
         if events:
-            own = (self.life,) if self.life is not None else ()
-            others = (Life(row.node_id, row.incarnation) for row in self._membership.members.values())
+            own = (self.incarnation,) if self.incarnation is not None else ()
+            others = (Incarnation(row.node_id, row.incarnation) for row in self._membership.members.values())
             self.living = frozenset((*own, *others))
         self._announcer.members(events, self._membership.members)
 
@@ -370,7 +376,7 @@ class ClusterAgent:
     def _notice(self, now: float) -> None:
         """Tell what has begun or ended."""
         registration = self._registration
-        is_evicted = self.life is not None and registration.incarnation != self.life.incarnation
+        is_evicted = self.incarnation is not None and registration.incarnation != self.incarnation.id
         self._announcer.trust(registration.is_trusted(now), is_over=is_evicted or self._is_leaving)
         self._announcer.power(self.fence)
 

@@ -36,7 +36,7 @@ class Whereabouts:
     def on_lease(self, lease: Lease | None, now: float) -> str | None:
         """The lease was read, by a node that does not hold it; return the node that is a new coordinator."""
         if lease is None or lease.holder is None or lease.holder == self._node_id:
-            # Nobody, or an earlier life of this node, or this one before it has noticed that its power is over.
+            # Nobody, or an earlier incarnation of this node, or this one before it has noticed that its power is over.
             self.address, self.due = None, inf
             return None
         seen = Fence(lease.epoch, lease.term)

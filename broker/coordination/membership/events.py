@@ -52,7 +52,7 @@ class Announcer:
         self._was_trusted = False
 
     def trust(self, is_trusted: bool, *, is_over: bool) -> None:
-        """This is how it is with trust; once the node's life `is_over`, its end is no news."""
+        """This is how it is with trust; once the node's incarnation `is_over`, its end is no news."""
         if is_trusted is self._was_trusted:
             return
         self._was_trusted = is_trusted

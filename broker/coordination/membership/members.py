@@ -90,13 +90,13 @@ class Membership:
 
 def changes(before: Mapping[str, NodeRow], after: Mapping[str, NodeRow]) -> list[MemberEvent]:
     """Return what happened between two sets of living members: who left comes first."""
-    left = {node_id: row for node_id, row in before.items() if not is_same_life(row, after.get(node_id))}
-    joined = {node_id: row for node_id, row in after.items() if not is_same_life(row, before.get(node_id))}
+    left = {node_id: row for node_id, row in before.items() if not is_same_incarnation(row, after.get(node_id))}
+    joined = {node_id: row for node_id, row in after.items() if not is_same_incarnation(row, before.get(node_id))}
     events: list[MemberEvent] = [MemberLeft(row.node_id, row.incarnation) for row in left.values()]
     events += [MemberJoined(row.node_id, row.incarnation, row.host, row.port) for row in joined.values()]
     return events
 
 
-def is_same_life(row: NodeRow, other: NodeRow | None) -> bool:
+def is_same_incarnation(row: NodeRow, other: NodeRow | None) -> bool:
     """Return whether both rows tell of one incarnation of a node."""
     return other is not None and other.incarnation == row.incarnation

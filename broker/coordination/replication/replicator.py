@@ -18,7 +18,7 @@ import structlog
 from broker.coordination.replication.event_codec import decode, encode
 from broker.errors import BrokerError, StoreUnavailable
 from broker.ports.cluster import EventStore, SlotService
-from broker.ports.cluster_rows import Cursor, EventPage, EventRow, Life
+from broker.ports.cluster_rows import Cursor, EventPage, EventRow, Incarnation
 from broker.ports.peer_calls import Caller, Unavailable
 from broker.ports.records import Change, Topology, VirtualHostCreated, VirtualHostDeleted
 from broker.ports.slot import Slot
@@ -42,12 +42,12 @@ _HASH_SHARE: Final = 50
 
 
 class Synchronizer:
-    """Records, applies and announces events; the recorder of every virtual host of this life."""
+    """Records, applies and announces events; the recorder of every virtual host of this incarnation."""
 
     def __init__(
         self,
         events: EventStore,
-        life: Life,
+        incarnation: Incarnation,
         *,
         vhosts: Mapping[str, VirtualHost],
         field_tables: FieldTables,
@@ -69,7 +69,7 @@ class Synchronizer:
         `push_patience` for peers to answer that they have applied an event.
         """
         self._events = events
-        self._life = life
+        self._incarnation = incarnation
         self._vhosts = vhosts
         self._field_tables = field_tables
         self._on_vhost = on_vhost
@@ -111,7 +111,9 @@ class Synchronizer:
         """
         token, payload = self._new_token(), encode(changes)
         is_recorded = await self._patience.until_done(
-            lambda: self._events.record(changes, payload, expected=self.applied, token=token, life=self._life)
+            lambda: self._events.record(
+                changes, payload, expected=self.applied, token=token, incarnation=self._incarnation
+            )
         )
         if not is_recorded:
             await self._patience.until_done(self._catch_up)
@@ -228,9 +230,9 @@ class Synchronizer:
         """Tell how far this node is, not too often; return the cursor if it is still true."""
         now = self._monotonic()
         if (self._noted is None or self._noted.event_id != self.applied) and now >= self._note_at:
-            cursor = Cursor(self._life, self.applied, topology_hash(snapshot(self._vhosts.values())))
+            cursor = Cursor(self._incarnation, self.applied, topology_hash(snapshot(self._vhosts.values())))
             self._note_at = now + max(_NOTE_INTERVAL, _HASH_SHARE * (self._monotonic() - now))
-            await self._events.note_cursor(self._life, cursor.event_id, cursor.topology_hash)
+            await self._events.note_cursor(self._incarnation, cursor.event_id, cursor.topology_hash)
             self._noted = cursor
         return self._noted if self._noted is not None and self._noted.event_id == self.applied else None
 
@@ -261,7 +263,9 @@ class Announcer:
         self._monotonic = monotonic
         self._silent_until: dict[str, float] = {}
         self._newest = 0
-        self._applied: dict[str, int] = {}  # by peer; a later life of it has loaded what an earlier one had applied
+        self._applied: dict[
+            str, int
+        ] = {}  # by peer; a later incarnation of it has loaded what an earlier one had applied
         self._turns: dict[str, asyncio.Lock] = {}
 
     async def announce(self, event_id: int) -> None:

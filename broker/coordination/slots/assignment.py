@@ -1,7 +1,8 @@
 """Which free slots go to which hungry node, and what is wanted of whom: the coordinator's decisions (design §3, §5).
 
-Knows slots, demands and lives. Does no I/O and reads no clock: a plan is carried out by whoever asked for it, and comes
-back as `release` and `grant`. What a call costs depends on what has changed, not on how many queues there are.
+Knows slots, demands and incarnations. Does no I/O and reads no clock: a plan is carried out by whoever asked for it,
+and comes back as `release` and `grant`. What a call costs depends on what has changed, not on how many queues there
+are.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from itertools import islice
 from operator import attrgetter
 from typing import Final
 
-from broker.ports.cluster_rows import Life, SlotRow
+from broker.ports.cluster_rows import Incarnation, SlotRow
 from broker.ports.peer_calls import Demand, QueueName
 
 SLOTS_PER_ROUND: Final = 64
@@ -32,13 +33,13 @@ class _Queue:
     name: QueueName
     free: list[SlotRow] = field(default_factory=list)
     messages: int = 0
-    hungry: dict[Life, int] = field(default_factory=dict)
+    hungry: dict[Incarnation, int] = field(default_factory=dict)
     demand: int = 0
 
 
 @dataclass(slots=True)
 class _Session:
-    """What a life knows: `told` it was that others want so much; `unseen` queues may have changed since."""
+    """What an incarnation knows: `told` it was that others want so much; `unseen` queues may have changed since."""
 
     hungry: dict[int, None] = field(default_factory=dict)
     told: dict[int, Demand] = field(default_factory=dict)
@@ -67,8 +68,8 @@ class Assignment:
         self._free: dict[int, SlotRow] = {}
         self._planned: set[int] = set()
         self._queues: dict[int, _Queue] = {}
-        self._sessions: dict[Life, _Session] = {}
-        # Queues that may have both a free slot and a hungry life, the one that waits longest first.
+        self._sessions: dict[Incarnation, _Session] = {}
+        # Queues that may have both a free slot and a hungry incarnation, the one that waits longest first.
         self._matching: dict[int, None] = {}
 
     def load(self, rows: Iterable[SlotRow], newer: Collection[int] = ()) -> None:
@@ -108,43 +109,47 @@ class Assignment:
         """Return how many messages lie in free slots, by queue."""
         return ((queue_id, queue.messages) for queue_id, queue in self._queues.items() if queue.messages)
 
-    def has_session(self, life: Life) -> bool:
-        return life in self._sessions
+    def has_session(self, incarnation: Incarnation) -> bool:
+        return incarnation in self._sessions
 
-    def begin(self, life: Life, demands: Iterable[Demand]) -> None:
-        """`life` begins a session, with all it is hungry for; it has been told nothing but gets what was granted."""
-        grants = self._sessions[life].grants if life in self._sessions else []
-        self.drop(life)
+    def begin(self, incarnation: Incarnation, demands: Iterable[Demand]) -> None:
+        """`incarnation` begins a session, with all it is hungry for; it has been told nothing but gets what was
+        granted.
+        """
+        grants = self._sessions[incarnation].grants if incarnation in self._sessions else []
+        self.drop(incarnation)
         hungry_elsewhere = dict.fromkeys(queue_id for queue_id, queue in self._queues.items() if queue.demand)
-        self._sessions[life] = _Session(unseen=hungry_elsewhere, grants=grants)
-        self.on_hunger(life, demands)
+        self._sessions[incarnation] = _Session(unseen=hungry_elsewhere, grants=grants)
+        self.on_hunger(incarnation, demands)
 
-    def drop(self, life: Life) -> None:
-        """The session is over, and so is the hunger of `life`."""
-        session = self._sessions.get(life)
+    def drop(self, incarnation: Incarnation) -> None:
+        """The session is over, and so is the hunger of `incarnation`."""
+        session = self._sessions.get(incarnation)
         if session is not None:
             for queue_id in list(session.hungry):
-                self._set_demand(session, life, queue_id, 0)
-            del self._sessions[life]
+                self._set_demand(session, incarnation, queue_id, 0)
+            del self._sessions[incarnation]
 
-    def on_hunger(self, life: Life, demands: Iterable[Demand]) -> None:
-        """`life` wants so many messages now, 0 for none any more; it did not know yet of grants it was not told of."""
-        session = self._sessions[life]
+    def on_hunger(self, incarnation: Incarnation, demands: Iterable[Demand]) -> None:
+        """`incarnation` wants so many messages now, 0 for none any more; it did not know yet of grants it was not told
+        of.
+        """
+        session = self._sessions[incarnation]
         on_the_way: dict[int, int] = {}
         for _, row in session.grants:
             on_the_way[row.queue_id] = on_the_way.get(row.queue_id, 0) + _weight(row)
         for demand in demands:
             queue_id = demand.queue.queue_id
             self._queue(queue_id).name = demand.queue
-            self._set_demand(session, life, queue_id, max(demand.messages - on_the_way.get(queue_id, 0), 0))
+            self._set_demand(session, incarnation, queue_id, max(demand.messages - on_the_way.get(queue_id, 0), 0))
 
-    def plan(self, held: Collection[Life] = ()) -> dict[Life, list[SlotRow]]:
+    def plan(self, held: Collection[Incarnation] = ()) -> dict[Incarnation, list[SlotRow]]:
         """Return which slots to assign to whom, but nothing to `held`; they are free no more.
 
-        The oldest slot of a queue goes first. Lives that are hungry for it get one after the other, each as many as its
-        demand covers.
+        The oldest slot of a queue goes first. Incarnations that are hungry for it get one after the other, each as many
+        as its demand covers.
         """
-        batch: dict[Life, list[SlotRow]] = {}
+        batch: dict[Incarnation, list[SlotRow]] = {}
         for queue_id in list(islice(self._matching, _QUEUES_PER_ROUND)):
             del self._matching[queue_id]
             queue = self._queues.get(queue_id)
@@ -169,52 +174,52 @@ class Assignment:
             queue.messages -= _weight(row)
             self._changed(row.queue_id, queue)
 
-    def grant(self, life: Life, rows: Iterable[SlotRow]) -> None:
-        """`life` owns these slots by its hunger, which is less by as much; its next answer says so.
+    def grant(self, incarnation: Incarnation, rows: Iterable[SlotRow]) -> None:
+        """`incarnation` owns these slots by its hunger, which is less by as much; its next answer says so.
 
         Call it before these slots are released.
         """
-        session = self._sessions.get(life)
+        session = self._sessions.get(incarnation)
         if session is None:
             return
         for row in rows:
             queue = self._queues[row.queue_id]
             session.grants.append((queue.name, row))
-            if life in queue.hungry:
-                self._set_demand(session, life, row.queue_id, max(queue.hungry[life] - _weight(row), 0))
+            if incarnation in queue.hungry:
+                self._set_demand(session, incarnation, row.queue_id, max(queue.hungry[incarnation] - _weight(row), 0))
 
-    def has_news(self, life: Life) -> bool:
-        """Has the session of `life` to be told anything?"""
-        session = self._sessions.get(life)
+    def has_news(self, incarnation: Incarnation) -> bool:
+        """Has the session of `incarnation` to be told anything?"""
+        session = self._sessions.get(incarnation)
         if session is None:
             return False
         if session.grants or not self.is_loaded:
             return bool(session.grants)
         while session.unseen:
             queue_id = next(iter(session.unseen))
-            wanted, told = self._wanted(queue_id, life), session.told.get(queue_id)
+            wanted, told = self._wanted(queue_id, incarnation), session.told.get(queue_id)
             if (wanted and wanted.messages) != (told and told.messages):
                 return True
             del session.unseen[queue_id]
         return False
 
-    def take(self, life: Life) -> Answer:
-        """Return what the session of `life` has to be told, and take it as told."""
-        session = self._sessions.get(life)
+    def take(self, incarnation: Incarnation) -> Answer:
+        """Return what the session of `incarnation` has to be told, and take it as told."""
+        session = self._sessions.get(incarnation)
         if session is None or not (session.grants or session.unseen):
             return Answer()
         grants = session.grants[:_GRANTS_PER_ANSWER]
         del session.grants[:_GRANTS_PER_ANSWER]
-        return Answer(grants, self._take_wanted(session, life) if self.is_loaded else ())
+        return Answer(grants, self._take_wanted(session, incarnation) if self.is_loaded else ())
 
-    def _take_wanted(self, session: _Session, life: Life) -> list[Demand]:
+    def _take_wanted(self, session: _Session, incarnation: Incarnation) -> list[Demand]:
         """Only when the table was read it is known that there is no free slot."""
         wanted: list[Demand] = []
         while session.unseen and len(wanted) < _WANTED_PER_ANSWER:
             queue_id = next(iter(session.unseen))
             del session.unseen[queue_id]
             told = session.told.pop(queue_id, None)
-            now = self._wanted(queue_id, life)
+            now = self._wanted(queue_id, incarnation)
             if now is not None:
                 session.told[queue_id] = now
                 if told is None or told.messages != now.messages:
@@ -223,41 +228,43 @@ class Assignment:
                 wanted.append(Demand(told.queue, 0))
         return wanted
 
-    def _wanted(self, queue_id: int, life: Life) -> Demand | None:
-        """Return what others than `life` are hungry for beyond what free slots will give them."""
+    def _wanted(self, queue_id: int, incarnation: Incarnation) -> Demand | None:
+        """Return what others than `incarnation` are hungry for beyond what free slots will give them."""
         queue = self._queues.get(queue_id)
         if queue is None:
             return None
-        messages = queue.demand - queue.hungry.get(life, 0) - queue.messages
+        messages = queue.demand - queue.hungry.get(incarnation, 0) - queue.messages
         return Demand(queue.name, messages) if messages > 0 else None
 
-    def _plan_queue(self, queue: _Queue, held: Collection[Life], batch: dict[Life, list[SlotRow]]) -> bool:
+    def _plan_queue(
+        self, queue: _Queue, held: Collection[Incarnation], batch: dict[Incarnation, list[SlotRow]]
+    ) -> bool:
         """Plan what a queue has; return False if nothing could be done in this round."""
         left = dict(queue.hungry)
         turns = deque(left)
         taken = 0
         while turns and taken < len(queue.free):
-            life = turns.popleft()
-            rows = batch.get(life, [])
-            if life in held or len(rows) >= SLOTS_PER_ROUND:
+            incarnation = turns.popleft()
+            rows = batch.get(incarnation, [])
+            if incarnation in held or len(rows) >= SLOTS_PER_ROUND:
                 continue
             row = queue.free[taken]
             taken += 1
             self._note_planned(row)
             rows.append(row)
-            batch[life] = rows
-            queue.hungry[life] = queue.hungry.pop(life)
-            left[life] -= _weight(row)
-            if left[life] > 0:
-                turns.append(life)
+            batch[incarnation] = rows
+            queue.hungry[incarnation] = queue.hungry.pop(incarnation)
+            left[incarnation] -= _weight(row)
+            if left[incarnation] > 0:
+                turns.append(incarnation)
         del queue.free[:taken]
         return taken > 0
 
-    def _set_demand(self, session: _Session, life: Life, queue_id: int, messages: int) -> None:
+    def _set_demand(self, session: _Session, incarnation: Incarnation, queue_id: int, messages: int) -> None:
         queue = self._queue(queue_id)
-        before = queue.hungry.pop(life, 0) if messages == 0 else queue.hungry.get(life, 0)
+        before = queue.hungry.pop(incarnation, 0) if messages == 0 else queue.hungry.get(incarnation, 0)
         if messages:
-            queue.hungry[life] = messages
+            queue.hungry[incarnation] = messages
             session.hungry[queue_id] = None
         else:
             session.hungry.pop(queue_id, None)

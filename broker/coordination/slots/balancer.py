@@ -19,7 +19,7 @@ from broker.coordination.slots.handoff import Giver, Portion, can_give
 from broker.coordination.slots.owned import Holdings
 from broker.errors import CoordinationError, Fenced, StoreUnavailable
 from broker.ports.cluster import SlotService, SlotStore
-from broker.ports.cluster_rows import Life, SlotRow, slot_of
+from broker.ports.cluster_rows import Incarnation, SlotRow, slot_of
 from broker.ports.peer_calls import Caller, Demand, Grant
 from broker.ports.slot import Slot
 from broker.queue.queue import Queue
@@ -39,7 +39,7 @@ class Sharing:
     def __init__(
         self,
         store: SlotStore,
-        life: Life,
+        incarnation: Incarnation,
         *,
         clock: Clock,
         holdings: Holdings,
@@ -52,7 +52,7 @@ class Sharing:
         has_remote_consumers: Callable[[Queue], bool],
     ) -> None:
         self._store = store
-        self._life = life
+        self._incarnation = incarnation
         self._clock = clock
         self._holdings = holdings
         self._giver = giver
@@ -122,7 +122,7 @@ class Sharing:
     # The loops
 
     async def run(self) -> None:
-        """Give, poll, and look after what is held, until cancelled or until this life is over (`Evicted`)."""
+        """Give, poll, and look after what is held, until cancelled or until this incarnation is over (`Evicted`)."""
         async with asyncio.TaskGroup() as tasks:
             others = [
                 tasks.create_task(self._polling.run(), name="polling"),
@@ -221,7 +221,7 @@ class Sharing:
         if hungry:
             free = [row for row in await self._store.slots() if row.owner is None and row.queue_id in hungry]
             if free:
-                rows = await self._store.assign(free[:_CLAIM_LIMIT], self._life, await self._store.fence())
+                rows = await self._store.assign(free[:_CLAIM_LIMIT], self._incarnation, await self._store.fence())
                 for row in rows:
                     self._polling.on_granted(row.queue_id, row.count)
                 self._holdings.adopt([slot_of(row) for row in rows], asked_at)

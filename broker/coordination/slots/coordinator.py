@@ -17,7 +17,7 @@ from broker.coordination.slots.queue_counts import Tally
 from broker.coordination.slots.term import SlotTerm
 from broker.errors import Fenced
 from broker.ports.cluster import SlotService, SlotStore
-from broker.ports.cluster_rows import Life, SlotRow
+from broker.ports.cluster_rows import Incarnation, SlotRow
 from broker.ports.peer_calls import (
     Caller,
     Demand,
@@ -31,13 +31,13 @@ from broker.ports.peer_calls import (
 )
 from broker.ports.slot import Slot
 
-_ANSWERS_PER_LIFE: Final = 256
+_ANSWERS_PER_INCARNATION: Final = 256
 _SUBMITS: Final = 4096
 
 
 @dataclass(slots=True)
 class _Poll:
-    """The newest long poll of a life: its id, and its answer once there is one."""
+    """The newest long poll of an incarnation: its id, and its answer once there is one."""
 
     request_id: str
     answer: Supply | None = None
@@ -49,16 +49,16 @@ class _Term:
 
     slots: SlotTerm
     tally: Tally = field(default_factory=Tally)
-    polls: dict[Life, _Poll] = field(default_factory=dict)
-    gets: dict[Life, OrderedDict[str, asyncio.Future[Grant | None]]] = field(default_factory=dict)
-    submits: OrderedDict[tuple[Life, str], None] = field(default_factory=OrderedDict)
+    polls: dict[Incarnation, _Poll] = field(default_factory=dict)
+    gets: dict[Incarnation, OrderedDict[str, asyncio.Future[Grant | None]]] = field(default_factory=dict)
+    submits: OrderedDict[tuple[Incarnation, str], None] = field(default_factory=OrderedDict)
 
-    def drop(self, life: Life) -> None:
-        """Forget `life`; what it still asks is answered."""
-        self.slots.drop(life, _not_living(life))
-        self.tally.drop(life)
-        self.polls.pop(life, None)
-        self.gets.pop(life, None)
+    def drop(self, incarnation: Incarnation) -> None:
+        """Forget `incarnation`; what it still asks is answered."""
+        self.slots.drop(incarnation, _not_living(incarnation))
+        self.tally.drop(incarnation)
+        self.polls.pop(incarnation, None)
+        self.gets.pop(incarnation, None)
 
 
 class SlotManager:
@@ -85,7 +85,7 @@ class SlotManager:
         self._window_size = window_size
         self._on_fenced = on_fenced
         self._rescan_interval = rescan_interval
-        self._living: dict[Life, None] = {}
+        self._living: dict[Incarnation, None] = {}
         self._term: _Term | None = None
 
     async def run(self, fence: Fence) -> None:
@@ -111,51 +111,51 @@ class SlotManager:
                 self._term = None
                 slots.close(_not_coordinator())
 
-    def set_living(self, lives: Collection[Life]) -> None:
-        """These lives, and no others, may ask for slots from now on."""
-        former, self._living = self._living, dict.fromkeys(lives)
-        gone = [life for life in former if life not in self._living]
+    def set_living(self, incarnations: Collection[Incarnation]) -> None:
+        """These incarnations, and no others, may ask for slots from now on."""
+        former, self._living = self._living, dict.fromkeys(incarnations)
+        gone = [incarnation for incarnation in former if incarnation not in self._living]
         if self._term is not None:
-            for life in gone:
-                self._term.drop(life)
+            for incarnation in gone:
+                self._term.drop(incarnation)
             self._term.slots.on_living(self._living, has_lost=bool(gone))
 
     async def await_slots(self, hungry: Sequence[Demand], wait_ms: int, caller: Caller) -> Supply:
         term = self._serving(caller, *(demand.queue for demand in hungry))
-        life = self._living_life(caller)
-        former = term.polls.get(life)
+        incarnation = self._living_incarnation(caller)
+        former = term.polls.get(incarnation)
         if former is not None and caller.request_id and former.request_id == caller.request_id:
             if former.answer is not None:
                 return former.answer
         elif wait_ms <= 0:
-            term.slots.begin(life, hungry)
-        elif not term.slots.has_session(life):
+            term.slots.begin(incarnation, hungry)
+        elif not term.slots.has_session(incarnation):
             raise Unavailable("unknown session: begin one with all that is wanted, and without waiting")
         else:
-            term.slots.on_hunger(life, hungry)
-        poll = term.polls[life] = _Poll(caller.request_id)
-        if not await term.slots.news(life, wait_ms / 1000):
+            term.slots.on_hunger(incarnation, hungry)
+        poll = term.polls[incarnation] = _Poll(caller.request_id)
+        if not await term.slots.news(incarnation, wait_ms / 1000):
             return Supply(fence=term.slots.fence)
-        poll.answer = term.slots.take(life, caller.request_id)
+        poll.answer = term.slots.take(incarnation, caller.request_id)
         return poll.answer
 
     async def get_slot(self, queue: QueueName, caller: Caller) -> Grant | None:
         term = self._serving(caller, queue)
-        life = self._living_life(caller)
-        answers = term.gets.setdefault(life, OrderedDict())
+        incarnation = self._living_incarnation(caller)
+        answers = term.gets.setdefault(incarnation, OrderedDict())
         future = answers.get(caller.request_id) if caller.request_id else None
         if future is None:
             # The caller may go away; what it asked for is done all the same, and kept for when it asks again.
-            future = term.slots.get(queue, life, caller.request_id)
+            future = term.slots.get(queue, incarnation, caller.request_id)
             if caller.request_id:
                 answers[caller.request_id] = future
-                if len(answers) > _ANSWERS_PER_LIFE:
+                if len(answers) > _ANSWERS_PER_INCARNATION:
                     answers.popitem(last=False)
         return await asyncio.shield(future)
 
     async def submit_slot(self, queue: QueueName, slot: Slot, local_safe_zone: int, caller: Caller) -> None:
         term = self._serving(caller, queue)
-        call = Life(caller.node_id, caller.incarnation), caller.request_id
+        call = Incarnation(caller.node_id, caller.incarnation), caller.request_id
         if call in term.submits:
             return  # the slot may be somebody's by now
         if caller.request_id:
@@ -185,9 +185,9 @@ class SlotManager:
 
     async def exchange_counts(self, counts: Sequence[QueueCount], caller: Caller) -> Sequence[QueueCount]:
         term = self._serving(caller)
-        life = self._living_life(caller)
-        term.tally.note(life, counts)
-        return term.tally.elsewhere(life, term.slots.free_messages())
+        incarnation = self._living_incarnation(caller)
+        term.tally.note(incarnation, counts)
+        return term.tally.elsewhere(incarnation, term.slots.free_messages())
 
     def _serving(self, caller: Caller, *queues: QueueName) -> _Term:
         term = self._term
@@ -197,16 +197,16 @@ class SlotManager:
             raise Unavailable("nodes that know queues by name only, as those of Andes do, cannot share this store")
         return term
 
-    def _living_life(self, caller: Caller) -> Life:
-        life = Life(caller.node_id, caller.incarnation)
-        if life not in self._living:
-            raise _not_living(life)
-        return life
+    def _living_incarnation(self, caller: Caller) -> Incarnation:
+        incarnation = Incarnation(caller.node_id, caller.incarnation)
+        if incarnation not in self._living:
+            raise _not_living(incarnation)
+        return incarnation
 
 
 def _not_coordinator() -> NotCoordinator:
     return NotCoordinator("this node is not the coordinator")
 
 
-def _not_living(life: Life) -> Unavailable:
-    return Unavailable(f"node '{life.node_id}' is not known to live in incarnation {life.incarnation}")
+def _not_living(incarnation: Incarnation) -> Unavailable:
+    return Unavailable(f"node '{incarnation.node_id}' is not known to live in incarnation {incarnation.id}")

@@ -13,7 +13,7 @@ from broker.coordination.slots.owned import Holdings
 from broker.coordination.slots.split import Cut, carve, close
 from broker.message import TRANSIENT, Message
 from broker.ports.cluster import SlotStore
-from broker.ports.cluster_rows import Life, SlotRow, row_of
+from broker.ports.cluster_rows import Incarnation, SlotRow, row_of
 from broker.ports.slot import Slot
 from broker.ports.store import Journal
 from broker.queue.queue import Queue
@@ -39,7 +39,7 @@ class Giver:
     def __init__(
         self,
         store: SlotStore,
-        life: Life,
+        incarnation: Incarnation,
         lane: int,
         *,
         holdings: Holdings,
@@ -50,7 +50,7 @@ class Giver:
     ) -> None:
         """`held_ids` are the ids of a queue's messages that clients have and have not settled, ascending."""
         self._store = store
-        self._life = life
+        self._incarnation = incarnation
         self._lane = lane
         self._holdings = holdings
         self._journal = journal
@@ -62,7 +62,9 @@ class Giver:
         """By queue id, where slots of this lane begin that may be others' now, or others' slots may lie before."""
 
     def begin(self, backlog: Sequence[Slot]) -> None:
-        """These lie in the store from before this life: between two of them, and after each, may be slots of others."""
+        """These lie in the store from before this incarnation: between two of them, and after each, may be slots of
+        others.
+        """
         for slot in backlog:
             self._given.setdefault(slot.queue_id, []).extend((slot.start, slot.end + 1))
 
@@ -91,7 +93,7 @@ class Giver:
 
     async def _commit(self, cut: Cut) -> Sequence[SlotRow]:
         rows = await self._patience.until_done(
-            lambda: self._store.cut(cut.removed, cut.kept, cut.given, self._life),
+            lambda: self._store.cut(cut.removed, cut.kept, cut.given, self._incarnation),
         )
         self._holdings.on_cut(cut)
         return rows

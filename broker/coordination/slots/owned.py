@@ -1,4 +1,4 @@
-"""The slots of the store that belong to this node in its present life: taken over, read, finished, found again.
+"""The slots of the store that belong to this node in its present incarnation: taken over, read, finished, found again.
 
 Every change of them in the store happens under one lock, so that a look at the store and what is known here can be
 compared (design §3). Knows slots, queues and the slot store; knows no other node.
@@ -20,7 +20,7 @@ from broker.coordination.slots.split import Cut
 from broker.errors import StoreUnavailable
 from broker.message import Message, MessageIdGenerator, lane_of
 from broker.ports.cluster import SlotStore
-from broker.ports.cluster_rows import Life, slot_of
+from broker.ports.cluster_rows import Incarnation, slot_of
 from broker.ports.slot import Slot
 from broker.queue.queue import Queue
 
@@ -50,7 +50,7 @@ class Holdings:
     def __init__(
         self,
         store: SlotStore,
-        life: Life,
+        incarnation: Incarnation,
         lane: int,
         ids: MessageIdGenerator,
         *,
@@ -64,7 +64,7 @@ class Holdings:
         """Queues of which transient messages with rows are, or were, in memory."""
         self._is_in_doubt = asyncio.Event()
         self._store = store
-        self._life = life
+        self._incarnation = incarnation
         self._lane = lane
         self._ids = ids
         self._clock = clock
@@ -193,7 +193,7 @@ class Holdings:
             ][:_STARTS_PER_CALL]
             if not due:
                 return
-            finished = set(await self._store.finish([held.slot.row for held in due], self._life))
+            finished = set(await self._store.finish([held.slot.row for held in due], self._incarnation))
             for held in due:
                 slot = held.slot
                 if slot.row in finished:
@@ -210,7 +210,7 @@ class Holdings:
         now = self._clock.monotonic()
         self._released = {start: at for start, at in self._released.items() if now - at < _FORGET_RELEASED_AFTER}
         async with self.lock:
-            rows = await self._store.owned(self._life)
+            rows = await self._store.owned(self._incarnation)
             count = self.adopt([slot_of(row) for row in rows], self._clock.monotonic())
         if count:
             _log.debug("slots were found that no answer had told of", count=count)

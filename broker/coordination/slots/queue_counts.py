@@ -1,6 +1,6 @@
 """The sums of what nodes say of their queues: how many messages are ready, and how many consumers there are.
 
-Knows lives and numbers; knows neither who asks nor what the numbers are for.
+Knows incarnations and numbers; knows neither who asks nor what the numbers are for.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from heapq import nlargest
 from typing import Final
 
-from broker.ports.cluster_rows import Life
+from broker.ports.cluster_rows import Incarnation
 from broker.ports.peer_calls import QueueCount
 
 _COUNTS_PER_ANSWER: Final = 10_000
@@ -21,29 +21,30 @@ class Tally:
     __slots__ = ("_counts", "_sums")
 
     def __init__(self) -> None:
-        self._counts: dict[Life, dict[int, tuple[int, int]]] = {}
+        self._counts: dict[Incarnation, dict[int, tuple[int, int]]] = {}
         self._sums: dict[int, tuple[int, int]] = {}
 
-    def note(self, life: Life, counts: Iterable[QueueCount]) -> None:
-        """Take these counts for the ones that `life` has given before."""
-        self.drop(life)
-        self._counts[life] = {}
+    def note(self, incarnation: Incarnation, counts: Iterable[QueueCount]) -> None:
+        """Take these counts for the ones that `incarnation` has given before."""
+        self.drop(incarnation)
+        self._counts[incarnation] = {}
         for count in counts:
-            ready, consumers = self._counts[life].get(count.queue_id, (0, 0))
-            self._counts[life][count.queue_id] = (ready + count.ready, consumers + count.consumers)
+            ready, consumers = self._counts[incarnation].get(count.queue_id, (0, 0))
+            self._counts[incarnation][count.queue_id] = (ready + count.ready, consumers + count.consumers)
             self._add(count.queue_id, count.ready, count.consumers)
 
-    def drop(self, life: Life) -> None:
-        """Forget what `life` has said."""
-        for queue_id, (ready, consumers) in self._counts.pop(life, {}).items():
+    def drop(self, incarnation: Incarnation) -> None:
+        """Forget what `incarnation` has said."""
+        for queue_id, (ready, consumers) in self._counts.pop(incarnation, {}).items():
             self._add(queue_id, -ready, -consumers)
 
-    def elsewhere(self, life: Life, free: Iterable[tuple[int, int]]) -> Sequence[QueueCount]:
-        """Return the sums over all lives but this one and over `free` messages, for queues that have something there.
+    def elsewhere(self, incarnation: Incarnation, free: Iterable[tuple[int, int]]) -> Sequence[QueueCount]:
+        """Return the sums over all incarnations but this one and over `free` messages, for queues that have something
+        there.
 
         If these are too many for one answer, it is those with the most messages.
         """
-        own = self._counts.get(life, {})
+        own = self._counts.get(incarnation, {})
         unowned = dict(free)
         counts = []
         for queue_id in self._sums.keys() | unowned.keys():

@@ -20,7 +20,7 @@ from broker.clock import Clock
 from broker.coordination.slots.assignment import SLOTS_PER_ROUND, Assignment
 from broker.errors import CoordinationError, StoreError, StoreUnavailable
 from broker.ports.cluster import SlotService, SlotStore
-from broker.ports.cluster_rows import Life, SlotRow, slot_of
+from broker.ports.cluster_rows import Incarnation, SlotRow, slot_of
 from broker.ports.peer_calls import Caller, Demand, Fence, Grant, QueueName, Supply
 
 _log = structlog.get_logger(__name__)
@@ -39,7 +39,7 @@ class _Get:
     """Somebody waits for one slot of a queue."""
 
     queue: QueueName
-    life: Life
+    incarnation: Incarnation
     request_id: str
     answer: asyncio.Future[Grant | None]
     tries: int = 0
@@ -47,9 +47,9 @@ class _Get:
 
 @dataclass(slots=True)
 class _Order:
-    """Slots that are to be assigned to a life in one transaction; some of them answer a `_Get`."""
+    """Slots that are to be assigned to an incarnation in one transaction; some of them answer a `_Get`."""
 
-    life: Life
+    incarnation: Incarnation
     rows: list[SlotRow] = field(default_factory=list)
     gets: dict[int, _Get] = field(default_factory=dict)
 
@@ -78,9 +78,9 @@ class SlotTerm:
         self._window_size = window_size
         self._rescan_interval = rescan_interval
         self._assignment = Assignment()
-        self._living: Collection[Life] = ()
-        self._held: set[Life] = set()
-        self._waiters: dict[Life, asyncio.Future[bool]] = {}
+        self._living: Collection[Incarnation] = ()
+        self._held: set[Incarnation] = set()
+        self._waiters: dict[Incarnation, asyncio.Future[bool]] = {}
         self._gets: deque[_Get] = deque()
         self._unanswered: dict[_Get, asyncio.Task[None]] = {}
         self._orders: deque[_Order] = deque()
@@ -95,42 +95,42 @@ class SlotTerm:
 
     # What nodes say
 
-    def has_session(self, life: Life) -> bool:
-        return self._assignment.has_session(life)
+    def has_session(self, incarnation: Incarnation) -> bool:
+        return self._assignment.has_session(incarnation)
 
-    def begin(self, life: Life, hungry: Sequence[Demand]) -> None:
-        """`life` begins a session."""
-        self._assignment.begin(life, hungry)
+    def begin(self, incarnation: Incarnation, hungry: Sequence[Demand]) -> None:
+        """`incarnation` begins a session."""
+        self._assignment.begin(incarnation, hungry)
         self._poked.set()
 
-    def on_hunger(self, life: Life, hungry: Sequence[Demand]) -> None:
-        """The hunger of `life` has changed."""
+    def on_hunger(self, incarnation: Incarnation, hungry: Sequence[Demand]) -> None:
+        """The hunger of `incarnation` has changed."""
         if hungry:
-            self._assignment.on_hunger(life, hungry)
+            self._assignment.on_hunger(incarnation, hungry)
             self._poked.set()
 
-    async def news(self, life: Life, seconds: float) -> bool:
-        """Return True when there is something to tell `life`, or after so many seconds; False as soon as a newer call
-        of the same life waits instead.
+    async def news(self, incarnation: Incarnation, seconds: float) -> bool:
+        """Return True when there is something to tell `incarnation`, or after so many seconds; False as soon as a newer
+        call of the same incarnation waits instead.
         """
-        self._wake(life, False)
-        if seconds <= 0 or self._assignment.has_news(life):
+        self._wake(incarnation, False)
+        if seconds <= 0 or self._assignment.has_news(incarnation):
             return True
         waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._waiters[life] = waiter
+        self._waiters[incarnation] = waiter
         try:
             async with asyncio.timeout(seconds):
                 return await waiter
         except TimeoutError:
             return True
         finally:
-            if self._waiters.get(life) is waiter:
-                del self._waiters[life]
+            if self._waiters.get(incarnation) is waiter:
+                del self._waiters[incarnation]
 
-    def take(self, life: Life, request_id: str) -> Supply:
-        """Return what `life` has not been told yet, and take it as told."""
-        answer = self._assignment.take(life)
-        grants = tuple(self._grant(queue, row, life, request_id) for queue, row in answer.grants)
+    def take(self, incarnation: Incarnation, request_id: str) -> Supply:
+        """Return what `incarnation` has not been told yet, and take it as told."""
+        answer = self._assignment.take(incarnation)
+        grants = tuple(self._grant(queue, row, incarnation, request_id) for queue, row in answer.grants)
         return Supply(grants, tuple(answer.wanted_elsewhere), self.fence)
 
     def submit(self, row: SlotRow) -> None:
@@ -152,23 +152,23 @@ class SlotTerm:
     def free_messages(self) -> Iterator[tuple[int, int]]:
         return self._assignment.free_messages()
 
-    def get(self, queue: QueueName, life: Life, request_id: str) -> asyncio.Future[Grant | None]:
-        """Find one slot of the queue for `life`, if need be in the memory of other nodes."""
-        get = _Get(queue, life, request_id, asyncio.get_running_loop().create_future())
+    def get(self, queue: QueueName, incarnation: Incarnation, request_id: str) -> asyncio.Future[Grant | None]:
+        """Find one slot of the queue for `incarnation`, if need be in the memory of other nodes."""
+        get = _Get(queue, incarnation, request_id, asyncio.get_running_loop().create_future())
         self._unanswered[get] = self._tasks.create_task(self._fetch(get), name=f"get {queue.name}")
         return get.answer
 
-    def on_living(self, lives: Collection[Life], *, has_lost: bool) -> None:
-        """The members have changed; what those had who `has_lost` their lives must be freed."""
-        self._living = lives
+    def on_living(self, incarnations: Collection[Incarnation], *, has_lost: bool) -> None:
+        """The members have changed; what those had who `has_lost` their incarnations must be freed."""
+        self._living = incarnations
         self._held.clear()
         self._must_reclaim |= has_lost
         self._poked.set()
 
-    def drop(self, life: Life, error: CoordinationError) -> None:
-        """`life` is over: it wants nothing any more, and whatever it waits for ends with `error`."""
-        self._assignment.drop(life)
-        self._fail([life], [get for get in self._unanswered if get.life == life], error)
+    def drop(self, incarnation: Incarnation, error: CoordinationError) -> None:
+        """`incarnation` is over: it wants nothing any more, and whatever it waits for ends with `error`."""
+        self._assignment.drop(incarnation)
+        self._fail([incarnation], [get for get in self._unanswered if get.incarnation == incarnation], error)
 
     def close(self, error: CoordinationError) -> None:
         """The term is over, and whatever anybody waits for ends with `error`."""
@@ -198,30 +198,30 @@ class SlotTerm:
         elif self._must_scan:
             await self._scan()
         elif not self._plan():
-            for life in list(self._waiters):
-                self._wake_if_news(life)
+            for incarnation in list(self._waiters):
+                self._wake_if_news(incarnation)
             await self._poked.wait()
             self._poked.clear()
 
     async def _assign(self, order: _Order) -> None:
         """Until there is an answer nobody knows whose these slots are, so nothing else is done before."""
-        owned = await self._store.assign(order.rows, order.life, self.fence)
+        owned = await self._store.assign(order.rows, order.incarnation, self.fence)
         self._orders.popleft()
         starts = {row.start for row in owned}
-        self._assignment.grant(order.life, [row for row in owned if row.start not in order.gets])
+        self._assignment.grant(order.incarnation, [row for row in owned if row.start not in order.gets])
         self._assignment.release(order.rows)
         if len(starts) < len(order.rows):
             self._must_scan = True
             if not starts:
-                # Its life may be over, which is not known here yet: it would be tried again and again.
-                self._held.add(order.life)
+                # Its incarnation may be over, which is not known here yet: it would be tried again and again.
+                self._held.add(order.incarnation)
         for start, get in order.gets.items():
             self._on_assigned(get, next((row for row in owned if row.start == start), None))
-        self._wake_if_news(order.life)
+        self._wake_if_news(order.incarnation)
 
     def _on_assigned(self, get: _Get, row: SlotRow | None) -> None:
         if row is not None:
-            self._answer(get, self._grant(get.queue, row, get.life, get.request_id))
+            self._answer(get, self._grant(get.queue, row, get.incarnation, get.request_id))
         elif get.tries < _TRIES:
             self._gets.append(get)
         else:
@@ -261,15 +261,15 @@ class SlotTerm:
 
     def _plan(self) -> bool:
         """Decide who gets what next; return False if there is nothing to be done."""
-        orders: dict[Life, _Order] = {}
+        orders: dict[Incarnation, _Order] = {}
         for _ in range(min(len(self._gets), SLOTS_PER_ROUND)):
             self._plan_get(self._gets.popleft(), orders)
-        for life, rows in self._assignment.plan(self._held).items():
-            orders.setdefault(life, _Order(life)).rows.extend(rows)
+        for incarnation, rows in self._assignment.plan(self._held).items():
+            orders.setdefault(incarnation, _Order(incarnation)).rows.extend(rows)
         self._orders.extend(orders.values())
         return bool(self._orders or self._gets)
 
-    def _plan_get(self, get: _Get, orders: dict[Life, _Order]) -> None:
+    def _plan_get(self, get: _Get, orders: dict[Incarnation, _Order]) -> None:
         if get not in self._unanswered:
             return
         row = self._assignment.reserve(get.queue.queue_id)
@@ -277,18 +277,18 @@ class SlotTerm:
             self._answer(get, None)
             return
         get.tries += 1
-        order = orders.setdefault(get.life, _Order(get.life))
+        order = orders.setdefault(get.incarnation, _Order(get.incarnation))
         order.rows.append(row)
         order.gets[row.start] = get
 
     async def _fetch(self, get: _Get) -> None:
         if not self._assignment.has_free(get.queue.queue_id):
-            await self._surrender(get.queue, get.life)
+            await self._surrender(get.queue, get.incarnation)
             self._must_scan = True
         self._gets.append(get)
         self._poked.set()
 
-    async def _surrender(self, queue: QueueName, asker: Life) -> None:
+    async def _surrender(self, queue: QueueName, asker: Incarnation) -> None:
         """Ask every other node for a message; the table will show who had one."""
         caller = self._caller()
         async with asyncio.TaskGroup() as tasks:
@@ -296,16 +296,16 @@ class SlotTerm:
                 if node_id != asker.node_id:
                     tasks.create_task(_surrender(service, queue, caller))
 
-    def _grant(self, queue: QueueName, row: SlotRow, life: Life, request_id: str) -> Grant:
-        return Grant(queue, slot_of(row), life.node_id, self.fence, request_id)
+    def _grant(self, queue: QueueName, row: SlotRow, incarnation: Incarnation, request_id: str) -> Grant:
+        return Grant(queue, slot_of(row), incarnation.node_id, self.fence, request_id)
 
     def _answer(self, get: _Get, grant: Grant | None) -> None:
         if self._unanswered.pop(get, None) is not None:
             get.answer.set_result(grant)
 
-    def _fail(self, lives: Iterable[Life], gets: Iterable[_Get], error: CoordinationError) -> None:
-        for life in lives:
-            waiter = self._waiters.pop(life, None)
+    def _fail(self, incarnations: Iterable[Incarnation], gets: Iterable[_Get], error: CoordinationError) -> None:
+        for incarnation in incarnations:
+            waiter = self._waiters.pop(incarnation, None)
             if waiter is not None and not waiter.done():
                 waiter.set_exception(error)
         for get in gets:
@@ -313,14 +313,14 @@ class SlotTerm:
             get.answer.set_exception(error)
             get.answer.exception()  # who asked may have gone, and need not be warned of
 
-    def _wake(self, life: Life, is_newest: bool) -> None:
-        waiter = self._waiters.pop(life, None)
+    def _wake(self, incarnation: Incarnation, is_newest: bool) -> None:
+        waiter = self._waiters.pop(incarnation, None)
         if waiter is not None and not waiter.done():
             waiter.set_result(is_newest)
 
-    def _wake_if_news(self, life: Life) -> None:
-        if life in self._waiters and self._assignment.has_news(life):
-            self._wake(life, True)
+    def _wake_if_news(self, incarnation: Incarnation) -> None:
+        if incarnation in self._waiters and self._assignment.has_news(incarnation):
+            self._wake(incarnation, True)
 
     def _tell(self, error: StoreUnavailable) -> None:
         now = self._clock.monotonic()

@@ -30,10 +30,10 @@ _TIMELINE: Final = 1000
 
 @dataclass(slots=True)
 class LaneRow:
-    """The lane of a node, and the life in which that writes: none without an `incarnation`.
+    """The lane of a node, and the incarnation in which that writes: none without an `incarnation`.
 
-    `state` says how the last life ended: `running` (when it did not), `dead`, `stopped`; or that all of the lane has
-    been cut into slots since: `recovered`.
+    `state` says how the last incarnation ended: `running` (when it did not), `dead`, `stopped`; or that all of the lane
+    has been cut into slots since: `recovered`.
     """
 
     lane: int
@@ -59,8 +59,8 @@ class ClusterRows:
             self.lanes[node_id] = LaneRow(min(free)) if free else self._inherited(node_id)
         return self.lanes[node_id]
 
-    def end_life(self, node_id: str, incarnation: str, state: str) -> None:
-        """Let a life write nothing any more, if it did not end before."""
+    def end_incarnation(self, node_id: str, incarnation: str, state: str) -> None:
+        """Let an incarnation write nothing any more, if it did not end before."""
         row = self.lanes.get(node_id)
         if row is not None and row.incarnation == incarnation:
             row.incarnation, row.state = "", state
@@ -115,7 +115,7 @@ class MemoryClusterStore:
         fence = 1 if seen is None else seen.fence + 1
         rows.nodes[node_id] = NodeRow(node_id, register.incarnation, fence, 0, NodeState.UP, host, port)
         if row is not None:
-            rows.end_life(node_id, row.incarnation, "dead")
+            rows.end_incarnation(node_id, row.incarnation, "dead")
         if row is not None and row.state is NodeState.UP:
             rows.timeline.append(_removed(row, node_id))
         rows.timeline.append(MembershipChange(ChangeType.MEMBER_ADDED, node_id, register.incarnation, node_id))
@@ -134,7 +134,7 @@ class MemoryClusterStore:
         row = rows.nodes.get(node_id)
         if row is not None and _is_up(row, leave.incarnation):
             rows.nodes[node_id] = replace(row, state=NodeState.STOPPED, fence=row.fence + 1)
-            rows.end_life(node_id, row.incarnation, "stopped")
+            rows.end_incarnation(node_id, row.incarnation, "stopped")
             rows.timeline.append(_removed(row, node_id))
 
     async def nodes(self) -> list[NodeRow]:
@@ -148,7 +148,7 @@ class MemoryClusterStore:
         now = rows.nodes.get(row.node_id)
         if now is not None and _is_up(now, row.incarnation) and now.beat == row.beat:
             rows.nodes[row.node_id] = replace(now, state=NodeState.DEAD, fence=now.fence + 1)
-            rows.end_life(row.node_id, row.incarnation, "dead")
+            rows.end_incarnation(row.node_id, row.incarnation, "dead")
             coordinator = rows.lease.holder if rows.lease.term == term else None
             rows.timeline.append(_removed(now, coordinator))
         return True

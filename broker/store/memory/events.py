@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from broker.ports.cluster_rows import Cursor, EventPage, EventRow, Life
+from broker.ports.cluster_rows import Cursor, EventPage, EventRow, Incarnation
 from broker.ports.records import Change, Topology
 from broker.store.memory.state import Event, MemoryState
 
@@ -18,9 +18,11 @@ class MemoryEventStore:
     def __init__(self, opened: Callable[[], MemoryState]) -> None:
         self._opened = opened
 
-    async def record(self, changes: Sequence[Change], payload: bytes, *, expected: int, token: str, life: Life) -> bool:
+    async def record(
+        self, changes: Sequence[Change], payload: bytes, *, expected: int, token: str, incarnation: Incarnation
+    ) -> bool:
         state = self._opened()
-        state.check_life(life)
+        state.check_incarnation(incarnation)
         if state.last_event != expected:
             return any(event.row.event_id == expected + 1 and event.token == token for event in state.events)
         records = state.records.copy()
@@ -28,7 +30,7 @@ class MemoryEventStore:
         state.records = records
         state.delete_queues(gone)
         state.last_event += 1
-        state.events.append(Event(EventRow(state.last_event, life, payload), token))
+        state.events.append(Event(EventRow(state.last_event, incarnation, payload), token))
         return True
 
     async def events(self, after: int, limit: int) -> EventPage:
@@ -41,14 +43,16 @@ class MemoryEventStore:
         state = self._opened()
         return state.records.topology(), state.last_event
 
-    async def note_cursor(self, life: Life, event_id: int, topology_hash: str) -> None:
+    async def note_cursor(self, incarnation: Incarnation, event_id: int, topology_hash: str) -> None:
         state = self._opened()
-        if state.is_alive(life):
-            state.cursors[life.node_id] = Cursor(life, event_id, topology_hash)
+        if state.is_alive(incarnation):
+            state.cursors[incarnation.node_id] = Cursor(incarnation, event_id, topology_hash)
 
     async def cursors(self) -> list[Cursor]:
         state = self._opened()
-        return [state.cursors[name] for name in sorted(state.cursors) if state.is_alive(state.cursors[name].life)]
+        return [
+            state.cursors[name] for name in sorted(state.cursors) if state.is_alive(state.cursors[name].incarnation)
+        ]
 
     async def prune(self, keep: int) -> int:
         state = self._opened()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from broker.errors import Evicted
-from broker.ports.cluster_rows import Life
+from broker.ports.cluster_rows import Incarnation
 from broker.ports.peer_calls import Fence
 from broker.ports.store import Registration
 from broker.store.memory.state import QUEUE_IDS_PER_REGISTRATION, MemoryState
@@ -18,26 +18,26 @@ from broker.store.memory.state import QUEUE_IDS_PER_REGISTRATION, MemoryState
 class MemoryMemberStore:
     """Lives in the rows that `opened` gives; `on_joined` is told which writes from now on."""
 
-    def __init__(self, opened: Callable[[], MemoryState], on_joined: Callable[[Life], None]) -> None:
+    def __init__(self, opened: Callable[[], MemoryState], on_joined: Callable[[Incarnation], None]) -> None:
         self._opened = opened
         self._on_joined = on_joined
 
-    async def join(self, life: Life) -> Registration:
+    async def join(self, incarnation: Incarnation) -> Registration:
         state = self._opened()
-        up = state.lives_up()
-        if life not in up:
-            raise Evicted(f"the life {life.incarnation} of node {life.node_id!r} is over")
-        _end_lives_outside(state, up)
-        lane = state.cluster.lane_for(life.node_id)
+        up = state.incarnations_up()
+        if incarnation not in up:
+            raise Evicted(f"the incarnation {incarnation.id} of node {incarnation.node_id!r} is over")
+        _end_incarnations_outside(state, up)
+        lane = state.cluster.lane_for(incarnation.node_id)
         clean = lane.state == "stopped"
         lanes = state.cluster.lanes.items()
-        has_others = any(Life(name, row.incarnation) in up for name, row in lanes if name != life.node_id)
-        lane.state, lane.incarnation = "running", life.incarnation
+        has_others = any(Incarnation(name, row.incarnation) in up for name, row in lanes if name != incarnation.node_id)
+        lane.state, lane.incarnation = "running", incarnation.id
         last_message_id = state.last_message_id()
         if not has_others:
             state.delete_mortal()
             _recount_transient(state)
-        self._on_joined(life)
+        self._on_joined(incarnation)
         first, last = state.reserve_queue_ids(QUEUE_IDS_PER_REGISTRATION)
         return Registration(lane.lane, last_message_id, first, last, clean)
 
@@ -48,9 +48,9 @@ class MemoryMemberStore:
         return *cluster.address, Fence(cluster.lease.epoch, cluster.lease.term)
 
 
-def _end_lives_outside(state: MemoryState, up: set[Life]) -> None:
-    """End the lives of brokers that stood alone; one that crashed may have delivered whatever there was."""
-    ended = [lane for name, lane in state.cluster.lanes.items() if Life(name, lane.incarnation) not in up]
+def _end_incarnations_outside(state: MemoryState, up: set[Incarnation]) -> None:
+    """End the incarnations of brokers that stood alone; one that crashed may have delivered whatever there was."""
+    ended = [lane for name, lane in state.cluster.lanes.items() if Incarnation(name, lane.incarnation) not in up]
     has_crashed = any(lane.state == "running" for lane in ended)
     for lane in ended:
         lane.incarnation = ""

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Final
 
 from broker.message import lane_of
-from broker.ports.cluster_rows import Life, SlotRow, row_of
+from broker.ports.cluster_rows import Incarnation, SlotRow, row_of
 from broker.ports.peer_calls import Fence
 from broker.ports.slot import Slot
 from broker.store.memory.state import MemoryState
@@ -28,53 +28,55 @@ class MemorySlotStore:
     async def slots(self) -> list[SlotRow]:
         return sorted(self._opened().slots.values(), key=lambda row: (row.queue_id, row.lane, row.start))
 
-    async def owned(self, life: Life) -> list[SlotRow]:
+    async def owned(self, incarnation: Incarnation) -> list[SlotRow]:
         rows = self._opened().slots
-        return [rows[start] for start in sorted(rows) if rows[start].owner == life]
+        return [rows[start] for start in sorted(rows) if rows[start].owner == incarnation]
 
     async def fence(self) -> Fence:
         return Fence(*self._opened().cluster.fence)
 
-    async def assign(self, rows: Sequence[SlotRow], life: Life, fence: Fence) -> list[SlotRow]:
+    async def assign(self, rows: Sequence[SlotRow], incarnation: Incarnation, fence: Fence) -> list[SlotRow]:
         state = self._opened()
         state.pass_fence(fence)
-        if not state.is_alive(life):
+        if not state.is_alive(incarnation):
             return []
         given = []
         for start, end in sorted({row.start: row.end for row in rows}.items()):
             row = state.slots.get(start)
-            if row is not None and row.end == end and row.owner in (None, life):
-                state.slots[start] = replace(row, owner=life)
+            if row is not None and row.end == end and row.owner in (None, incarnation):
+                state.slots[start] = replace(row, owner=incarnation)
                 given.append(state.slots[start])
         return given
 
     async def cut(
-        self, removed: Sequence[int], kept: Sequence[Slot], given: Sequence[Slot], life: Life
+        self, removed: Sequence[int], kept: Sequence[Slot], given: Sequence[Slot], incarnation: Incarnation
     ) -> list[SlotRow]:
         state = self._opened()
-        lane = state.check_life(life).lane
+        lane = state.check_incarnation(incarnation).lane
         pieces = (*kept, *given)
         check_apart(pieces)
-        taken = [row for start in set(removed) if (row := state.slots.get(start)) is not None and row.owner == life]
+        taken = [
+            row for start in set(removed) if (row := state.slots.get(start)) is not None and row.owner == incarnation
+        ]
         if not removed:
-            check_lane(pieces, lane, life)
+            check_lane(pieces, lane, incarnation)
         for row in taken:
             del state.slots[row.start]
         there = list(state.slots.values())
         freed = {slot.start for slot in given}
         for slot in new_pieces(pieces, taken, lane, there):
-            state.slots[slot.start] = row_of(slot, None if slot.start in freed else life)
+            state.slots[slot.start] = row_of(slot, None if slot.start in freed else incarnation)
         ends = {slot.start: slot.end for slot in given}
         found = [row for start in sorted(ends) if (row := state.slots.get(start)) is not None]
         return [row for row in found if row.owner is None and row.end == ends[row.start]]
 
-    async def finish(self, starts: Sequence[int], life: Life) -> list[int]:
+    async def finish(self, starts: Sequence[int], incarnation: Incarnation) -> list[int]:
         state = self._opened()
-        state.check_life(life)
+        state.check_incarnation(incarnation)
         finished = []
         for start in starts:
             row = state.slots.get(start)
-            if row is None or (row.owner == life and not state.in_slot(row)):
+            if row is None or (row.owner == incarnation and not state.in_slot(row)):
                 state.slots.pop(start, None)
                 finished.append(start)
         return finished

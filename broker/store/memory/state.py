@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from broker.errors import Evicted, Fenced
 from broker.message import lane_of
-from broker.ports.cluster_rows import Cursor, EventRow, Life, NodeState, SlotRow
+from broker.ports.cluster_rows import Cursor, EventRow, Incarnation, NodeState, SlotRow
 from broker.ports.peer_calls import Fence
 from broker.ports.slot import Slot
 from broker.store.memory.cluster import ClusterRows, LaneRow
@@ -97,21 +97,21 @@ class MemoryState:
 
     # Who may write
 
-    def is_alive(self, life: Life) -> bool:
-        """Return whether what this life writes counts."""
-        lane = self.cluster.lanes.get(life.node_id)
-        return lane is not None and bool(lane.incarnation) and lane.incarnation == life.incarnation
+    def is_alive(self, incarnation: Incarnation) -> bool:
+        """Return whether what this incarnation writes counts."""
+        lane = self.cluster.lanes.get(incarnation.node_id)
+        return lane is not None and bool(lane.incarnation) and lane.incarnation == incarnation.id
 
-    def check_life(self, life: Life) -> LaneRow:
-        """Return the lane of `life`. Raises `Evicted` when it is over."""
-        if not self.is_alive(life):
-            raise Evicted(f"the life {life.incarnation} of node {life.node_id!r} is over")
-        return self.cluster.lanes[life.node_id]
+    def check_incarnation(self, incarnation: Incarnation) -> LaneRow:
+        """Return the lane of `incarnation`. Raises `Evicted` when it is over."""
+        if not self.is_alive(incarnation):
+            raise Evicted(f"the incarnation {incarnation.id} of node {incarnation.node_id!r} is over")
+        return self.cluster.lanes[incarnation.node_id]
 
-    def lives_up(self) -> set[Life]:
-        """Return the lives that nobody has ended."""
+    def incarnations_up(self) -> set[Incarnation]:
+        """Return the incarnations that nobody has ended."""
         rows = self.cluster.nodes.values()
-        return {Life(row.node_id, row.incarnation) for row in rows if row.state is NodeState.UP}
+        return {Incarnation(row.node_id, row.incarnation) for row in rows if row.state is NodeState.UP}
 
     def pass_fence(self, fence: Fence) -> None:
         """Raise `Fenced` when there is a newer coordinator."""

@@ -11,7 +11,7 @@ from heapq import nsmallest
 
 from broker.errors import StoreError, StoreLocked
 from broker.message import STORED, TRANSIENT, Message, StorageQueue, lane_of
-from broker.ports.cluster_rows import Life, row_of
+from broker.ports.cluster_rows import Incarnation, row_of
 from broker.ports.records import Change, Topology
 from broker.ports.slot import Slot
 from broker.ports.store import Batch, Registration
@@ -35,7 +35,7 @@ class MemoryStore:
         self.members = MemoryMemberStore(self._opened, self._on_joined)
         self._is_shared = is_shared
         self._node_id = ""
-        self._life: Life | None = None
+        self._incarnation: Incarnation | None = None
 
     def describe(self) -> str:
         return "memory, nothing survives this process"
@@ -62,8 +62,8 @@ class MemoryStore:
 
     async def write(self, batch: Batch) -> None:
         state = self._opened()
-        if self._life is not None:
-            state.check_life(self._life)
+        if self._incarnation is not None:
+            state.check_incarnation(self._incarnation)
         name_large_content(batch.inserts)
         ids = [message.id for message in batch.inserts]
         if len(set(ids)) < len(ids) or not state.rows.keys().isdisjoint(ids):
@@ -133,7 +133,7 @@ class MemoryStore:
             row.state, row.incarnation = "stopped", ""
         lane = state.cluster.lane_for(node_id)
         lane.state = "running"
-        self._node_id, self._life = node_id, None
+        self._node_id, self._incarnation = node_id, None
         first, last = state.reserve_queue_ids(QUEUE_IDS_PER_REGISTRATION)
         return Registration(lane.lane, last_message_id, first, last, clean)
 
@@ -142,8 +142,8 @@ class MemoryStore:
         if self._node_id in state.cluster.lanes:
             state.cluster.lanes[self._node_id].state = "stopped"
 
-    def _on_joined(self, life: Life) -> None:
-        self._node_id, self._life = life.node_id, life
+    def _on_joined(self, incarnation: Incarnation) -> None:
+        self._node_id, self._incarnation = incarnation.node_id, incarnation
 
     def _opened(self) -> MemoryState:
         if self.state.holder is not self and self not in self.state.sharers:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
 
-from broker.ports.cluster_rows import Life, SlotRow
+from broker.ports.cluster_rows import Incarnation, SlotRow
 from broker.ports.peer_calls import Fence
 from broker.ports.slot import Slot
 from broker.store.server.batch import Rows
@@ -82,8 +82,8 @@ class Dialect(Driver, Protocol):
         """
         ...
 
-    async def assign(self, raw: Any, rows: Sequence[SlotRow], life: Life, fence: Fence) -> bool:
-        """Make `life` the owner of all of these free slots, under the fence, and commit.
+    async def assign(self, raw: Any, rows: Sequence[SlotRow], incarnation: Incarnation, fence: Fence) -> bool:
+        """Make `incarnation` the owner of all of these free slots, under the fence, and commit.
 
         False, and nothing done, when that cannot be told to be right at a glance.
         """

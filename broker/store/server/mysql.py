@@ -18,7 +18,7 @@ from pymysql.constants import CLIENT
 from broker.config.connection_options import ConnectionOptions
 from broker.config.store_url import StoreUrl
 from broker.errors import ConfigError
-from broker.ports.cluster_rows import Life, SlotRow
+from broker.ports.cluster_rows import Incarnation, SlotRow
 from broker.ports.peer_calls import Fence
 from broker.ports.slot import Slot
 from broker.store.server.batch import Rows, joined_contents
@@ -215,8 +215,8 @@ class MySql:
         await _execute(raw, "COMMIT")
         return rows[0][0] if rows else None
 
-    async def assign(self, raw: Any, rows: Sequence[SlotRow], life: Life, fence: Fence) -> bool:
-        counts = await _execute(raw, assign(rows, life, fence))
+    async def assign(self, raw: Any, rows: Sequence[SlotRow], incarnation: Incarnation, fence: Fence) -> bool:
+        counts = await _execute(raw, assign(rows, incarnation, fence))
         is_done = counts == [0, 1, 1, len(rows)]
         await _execute(raw, "COMMIT" if is_done else "ROLLBACK")
         return is_done

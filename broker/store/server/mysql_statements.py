@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Final
 
-from broker.ports.cluster_rows import Life, SlotRow
+from broker.ports.cluster_rows import Incarnation, SlotRow
 from broker.ports.peer_calls import Fence
 from broker.ports.slot import Slot
 from broker.store.server.batch import Rows
@@ -96,20 +96,23 @@ def _high_water(node_id: str, message_id: int) -> str:
     )
 
 
-def assign(rows: Sequence[SlotRow], life: Life, fence: Fence) -> str:
-    """Return what begins a transaction that makes `life` the owner of free slots; its counts are 0, 1, 1 and the rows'.
+def assign(rows: Sequence[SlotRow], incarnation: Incarnation, fence: Fence) -> str:
+    """Return what begins a transaction that makes `incarnation` the owner of free slots; its counts are 0, 1, 1 and the
+    rows'.
 
     The starts are named by themselves too: MariaDB looks no pairs up by an index.
     """
-    node_id, incarnation, term = (f"x'{text.encode().hex()}'" for text in (life.node_id, life.incarnation, fence.term))
+    node_id, incarnation_id, term = (
+        f"x'{text.encode().hex()}'" for text in (incarnation.node_id, incarnation.id, fence.term)
+    )
     starts = ",".join(str(row.start) for row in rows)
     pairs = ",".join(f"({row.start},{row.end})" for row in rows)
     return (
         "BEGIN;UPDATE MB_COORDINATOR_FENCE SET SEQUENCE=SEQUENCE+1"
         f" WHERE ANCHOR=1 AND EPOCH={fence.epoch} AND TERM={term};"
-        f"SELECT 1 FROM MB_NODE_HEARTBEAT WHERE NODE_ID={node_id} AND INCARNATION={incarnation} AND STATE='UP'"
+        f"SELECT 1 FROM MB_NODE_HEARTBEAT WHERE NODE_ID={node_id} AND INCARNATION={incarnation_id} AND STATE='UP'"
         " LOCK IN SHARE MODE;"
-        f"UPDATE MB_SLOT SET NODE_ID={node_id},INCARNATION={incarnation} WHERE NODE_ID IS NULL"
+        f"UPDATE MB_SLOT SET NODE_ID={node_id},INCARNATION={incarnation_id} WHERE NODE_ID IS NULL"
         f" AND START_MESSAGE_ID IN ({starts}) AND (START_MESSAGE_ID,END_MESSAGE_ID) IN ({pairs})"
     )
 

@@ -16,7 +16,7 @@ import structlog
 from broker.config.connection_options import ConnectionOptions
 from broker.config.store_url import StoreUrl
 from broker.errors import StoreUnavailable
-from broker.ports.cluster_rows import Life, SlotRow
+from broker.ports.cluster_rows import Incarnation, SlotRow
 from broker.ports.peer_calls import Fence
 from broker.ports.slot import Slot
 from broker.store.server.batch import Rows, joined_contents
@@ -270,10 +270,10 @@ class PostgreSql:
         await self.commit(raw)
         return batch
 
-    async def assign(self, raw: Any, rows: Sequence[SlotRow], life: Life, fence: Fence) -> bool:
+    async def assign(self, raw: Any, rows: Sequence[SlotRow], incarnation: Incarnation, fence: Fence) -> bool:
         await raw.execute("BEGIN")
         is_passed = await raw.execute(_PASS_FENCE, fence.epoch, postgresql_text(fence.term)) == "UPDATE 1"
-        names = [postgresql_text(name) for name in (life.node_id, life.incarnation)]
+        names = [postgresql_text(name) for name in (incarnation.node_id, incarnation.id)]
         starts, ends = [row.start for row in rows], [row.end for row in rows]
         is_done: bool = is_passed and await raw.execute(_ASSIGN, *names, starts, ends) == f"UPDATE {len(rows)}"
         if is_done:

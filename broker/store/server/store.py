@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 
 from broker.errors import BrokerError, StoreError, StoreLocked, StoreUnavailable
 from broker.message import STORED, TRANSIENT, Message, StorageQueue
-from broker.ports.cluster_rows import Life, SlotRow
+from broker.ports.cluster_rows import Incarnation, SlotRow
 from broker.ports.peer_calls import Fence
 from broker.ports.records import Change, QueueDeleted, Topology, VirtualHostDeleted
 from broker.ports.slot import Slot
@@ -92,8 +92,8 @@ class ServerStore:
         self._guard: Any = None
         self._node_id = ""
         self._lane = 0
-        self._incarnation = ""
-        self._life: Life | None = None
+        self._incarnation_id = ""
+        self._incarnation: Incarnation | None = None
         self._number = 0
         self._doubtful: Batch | None = None
         self._found_committed: Batch | None = None
@@ -160,16 +160,16 @@ class ServerStore:
             lambda connection: nodes.register(connection, node_id, incarnation), deadline=_LONG_DEADLINE
         )
         self._begin(node_id, registration.lane, incarnation)
-        self._life = None
+        self._incarnation = None
         return registration
 
-    def _on_joined(self, life: Life, registration: Registration) -> None:
-        self._begin(life.node_id, registration.lane, life.incarnation)
-        self._life = life
+    def _on_joined(self, incarnation: Incarnation, registration: Registration) -> None:
+        self._begin(incarnation.node_id, registration.lane, incarnation.id)
+        self._incarnation = incarnation
 
-    def _begin(self, node_id: str, lane: int, incarnation: str) -> None:
+    def _begin(self, node_id: str, lane: int, incarnation_id: str) -> None:
         """Count batches from 0 under this incarnation."""
-        self._node_id, self._lane, self._incarnation = node_id, lane, incarnation
+        self._node_id, self._lane, self._incarnation_id = node_id, lane, incarnation_id
         self._number = self._high_water = 0
         self._doubtful = self._found_committed = None
         self._engine.is_proven = True
@@ -187,10 +187,10 @@ class ServerStore:
 
         return await self._engine.own(self._engine.retrying(once))
 
-    async def _assign_all(self, rows: Sequence[SlotRow], life: Life, fence: Fence) -> bool:
+    async def _assign_all(self, rows: Sequence[SlotRow], incarnation: Incarnation, fence: Fence) -> bool:
         async def once() -> bool:
             async with self._engine.raw(self._deadline(len(rows))) as raw:
-                return await self._dialect.assign(raw, rows, life, fence)
+                return await self._dialect.assign(raw, rows, incarnation, fence)
 
         return await self._engine.own(self._engine.retrying(once, again=Failure.LOST))
 
@@ -307,12 +307,12 @@ class ServerStore:
 
     def _replaced(self) -> BrokerError:
         """Return the error of a node that may not write any more."""
-        if self._life is not None:
-            return evicted(self._life)
+        if self._incarnation is not None:
+            return evicted(self._incarnation)
         return StoreError(f"another broker has taken over as {self._node_id!r} in {self._dialect.where}")
 
     def _marker(self, number: int) -> Marker:
-        return Marker(self._lane, self._incarnation, number, self._node_id)
+        return Marker(self._lane, self._incarnation_id, number, self._node_id)
 
     # Probing
 

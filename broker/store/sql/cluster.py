@@ -28,9 +28,9 @@ from broker.ports.cluster_rows import (
     Beat,
     ChangeType,
     Claim,
+    Incarnation,
     Lease,
     Leave,
-    Life,
     MembershipChange,
     NodeRow,
     NodeState,
@@ -39,7 +39,7 @@ from broker.ports.cluster_rows import (
     Resign,
 )
 from broker.ports.peer_calls import Fence
-from broker.store.sql.fencing import DEAD, STOPPED, end_life
+from broker.store.sql.fencing import DEAD, STOPPED, end_incarnation
 from broker.store.sql.schema import FENCE, LEASE, MEMBERSHIP, NODE_HEARTBEAT
 
 _NOW_MS: Final = {
@@ -135,7 +135,9 @@ def nodes(connection: Connection) -> list[NodeRow]:
 
 
 def register_node(connection: Connection, register: Register, node_id: str, host: str, port: int) -> bool:
-    """Begin a new life; False when the row is not as it was seen. An old life that was not ended ends here."""
+    """Begin a new incarnation; False when the row is not as it was seen. An old incarnation that was not ended ends
+    here.
+    """
     seen = register.seen
     born = {
         "incarnation": register.incarnation,
@@ -149,10 +151,10 @@ def register_node(connection: Connection, register: Register, node_id: str, host
     if seen is None:
         if not _insert_node(connection, {"node_id": node_id} | born):
             return False
-    elif not _update(connection, NODE_HEARTBEAT, _is_life(node_id, seen) & (_N.fence == seen.fence), born):
+    elif not _update(connection, NODE_HEARTBEAT, _is_incarnation(node_id, seen) & (_N.fence == seen.fence), born):
         return False
     if seen is not None:
-        end_life(connection, Life(node_id, seen.incarnation), DEAD)
+        end_incarnation(connection, Incarnation(node_id, seen.incarnation), DEAD)
     if seen is not None and seen.state is NodeState.UP:
         _note(connection, ChangeType.MEMBER_REMOVED, node_id, seen.incarnation, node_id)
     _note(connection, ChangeType.MEMBER_ADDED, node_id, register.incarnation, node_id)
@@ -160,28 +162,30 @@ def register_node(connection: Connection, register: Register, node_id: str, host
 
 
 def beat(connection: Connection, beat: Beat, node_id: str) -> bool:
-    """Move the node's beat on; False when this life of it was ended."""
+    """Move the node's beat on; False when this incarnation of it was ended."""
     later = {"beat": _N.beat + 1, "last_heartbeat": now_ms(connection)}
     return _update(connection, NODE_HEARTBEAT, _is_up(node_id, beat.incarnation), later)
 
 
 def leave(connection: Connection, leave: Leave, node_id: str) -> None:
-    """End this life of the node, unless it was ended before."""
+    """End this incarnation of the node, unless it was ended before."""
     stopped = {"state": NodeState.STOPPED.value, "fence": _N.fence + 1}
     if _update(connection, NODE_HEARTBEAT, _is_up(node_id, leave.incarnation), stopped):
-        end_life(connection, Life(node_id, leave.incarnation), STOPPED)
+        end_incarnation(connection, Incarnation(node_id, leave.incarnation), STOPPED)
         _note(connection, ChangeType.MEMBER_REMOVED, node_id, leave.incarnation, node_id)
 
 
 def evict(connection: Connection, row: NodeRow, epoch: int, term: str) -> bool:
-    """End the life of a node that is as in `row`; False, and nothing done, when the fence is not of this term."""
+    """End the incarnation of a node that is as in `row`; False, and nothing done, when the fence is not of this
+    term.
+    """
     is_passed = (FENCE.c.anchor == _ANCHOR) & (FENCE.c.epoch == epoch) & (FENCE.c.term == term)
     if not _update(connection, FENCE, is_passed, {"sequence": FENCE.c.sequence + 1}):
         return False
     is_silent = _is_up(row.node_id, row.incarnation) & (_N.beat == row.beat)
     dead = {"state": NodeState.DEAD.value, "fence": _N.fence + 1}
     if _update(connection, NODE_HEARTBEAT, is_silent, dead):
-        end_life(connection, Life(row.node_id, row.incarnation), DEAD)
+        end_incarnation(connection, Incarnation(row.node_id, row.incarnation), DEAD)
         is_of_term = (LEASE.c.anchor == _ANCHOR) & (LEASE.c.term == term)
         coordinator = select(LEASE.c.node_id).where(is_of_term).scalar_subquery()
         _note(connection, ChangeType.MEMBER_REMOVED, row.node_id, row.incarnation, coordinator)
@@ -215,7 +219,7 @@ def _insert_node(connection: Connection, values: dict[str, Any]) -> bool:
     return True
 
 
-def _is_life(node_id: str, seen: NodeRow) -> ColumnElement[bool]:
+def _is_incarnation(node_id: str, seen: NodeRow) -> ColumnElement[bool]:
     is_same = (_N.incarnation == seen.incarnation) & (_N.beat == seen.beat) & (_N.state == seen.state.value)
     return (_N.node_id == node_id) & is_same
 
@@ -232,7 +236,9 @@ def timeline(connection: Connection, limit: int) -> list[MembershipChange]:
     m = MEMBERSHIP.c
     newest = select(m.change_type, m.changed_member_id, m.incarnation, m.node_id).order_by(m.event_id.desc())
     rows = connection.execute(newest.limit(limit))
-    return [MembershipChange(ChangeType(number), member, life, node) for number, member, life, node in rows]
+    return [
+        MembershipChange(ChangeType(number), member, incarnation, node) for number, member, incarnation, node in rows
+    ]
 
 
 def _note(connection: Connection, change: ChangeType, member_id: str, incarnation: str, node_id: Any) -> None:

@@ -13,11 +13,11 @@ from sqlalchemy import Connection, delete, func, insert, select, true, update
 from sqlalchemy.exc import IntegrityError
 
 from broker.errors import StoreError
-from broker.ports.cluster_rows import Cursor, EventPage, EventRow, Life
+from broker.ports.cluster_rows import Cursor, EventPage, EventRow, Incarnation
 from broker.ports.records import Change, Topology
 from broker.store.sql import topology
 from broker.store.sql.cluster import now_ms
-from broker.store.sql.fencing import check_life
+from broker.store.sql.fencing import check_incarnation
 from broker.store.sql.schema import EVENT, EVENT_CURSOR, EVENT_HEAD, NODE
 
 _ANCHOR: Final = 1
@@ -26,19 +26,25 @@ _H: Final = EVENT_HEAD.c
 
 
 def record(
-    connection: Connection, changes: Sequence[Change], payload: bytes, *, expected: int, token: str, life: Life
+    connection: Connection,
+    changes: Sequence[Change],
+    payload: bytes,
+    *,
+    expected: int,
+    token: str,
+    incarnation: Incarnation,
 ) -> bool:
     """Record `changes` as the event `expected` + 1; False, and nothing done, when that is another one."""
     if _last_event(connection) != expected:
-        check_life(connection, life)
+        check_incarnation(connection, incarnation)
         return _is_recorded(connection, expected + 1, token)
     # Not as a context: after a deadlock there is no savepoint to go back to, and the whole transaction is done again.
     savepoint = connection.begin_nested()
     try:
         topology.record(connection, changes)
         # Only now: from here on the node's batches wait, and a large queue takes its time to be deleted.
-        check_life(connection, life)
-        _insert_event(connection, expected + 1, payload, token, life)
+        check_incarnation(connection, incarnation)
+        _insert_event(connection, expected + 1, payload, token, incarnation)
         is_first = _move_head(connection, expected, token)
     except IntegrityError:
         # Somebody has written the same row and committed: it was not seen before, but its event is there now.
@@ -74,7 +80,7 @@ def events(connection: Connection, after: int, limit: int) -> EventPage:
         raise _headless()
     last, first = rows[0][:2]
     found = [
-        EventRow(event_id, Life(node_id, incarnation), payload)
+        EventRow(event_id, Incarnation(node_id, incarnation), payload)
         for _, _, event_id, node_id, incarnation, payload in rows
         if event_id is not None
     ]
@@ -91,24 +97,26 @@ def load(connection: Connection) -> tuple[Topology, int]:
     return topology.load(connection), last
 
 
-def note_cursor(connection: Connection, life: Life, event_id: int, topology_hash: str) -> None:
-    """Write down how far `life` is, unless it is over."""
-    is_life = (NODE.c.node_id == life.node_id) & (NODE.c.incarnation == life.incarnation)
-    if connection.scalar(select(NODE.c.lane).where(is_life)) is None:
+def note_cursor(connection: Connection, incarnation: Incarnation, event_id: int, topology_hash: str) -> None:
+    """Write down how far `incarnation` is, unless it is over."""
+    is_incarnation = (NODE.c.node_id == incarnation.node_id) & (NODE.c.incarnation == incarnation.id)
+    if connection.scalar(select(NODE.c.lane).where(is_incarnation)) is None:
         return
-    cursor = {"incarnation": life.incarnation, "event_id": event_id, "topology_hash": topology_hash}
-    is_own = EVENT_CURSOR.c.node_id == life.node_id
+    cursor = {"incarnation": incarnation.id, "event_id": event_id, "topology_hash": topology_hash}
+    is_own = EVENT_CURSOR.c.node_id == incarnation.node_id
     if not connection.execute(update(EVENT_CURSOR).where(is_own).values(cursor)).rowcount:
-        connection.execute(insert(EVENT_CURSOR).values(node_id=life.node_id, **cursor))
+        connection.execute(insert(EVENT_CURSOR).values(node_id=incarnation.node_id, **cursor))
 
 
 def cursors(connection: Connection) -> list[Cursor]:
-    """Return the cursors of lives that are not over, by node."""
-    alive = {(name, life) for name, life in connection.execute(select(NODE.c.node_id, NODE.c.incarnation))}
+    """Return the cursors of incarnations that are not over, by node."""
+    alive = {
+        (name, incarnation) for name, incarnation in connection.execute(select(NODE.c.node_id, NODE.c.incarnation))
+    }
     c = EVENT_CURSOR.c
     rows = connection.execute(select(c.node_id, c.incarnation, c.event_id, c.topology_hash).order_by(c.node_id))
     return [
-        Cursor(Life(node_id, incarnation), event_id, topology_hash)
+        Cursor(Incarnation(node_id, incarnation), event_id, topology_hash)
         for node_id, incarnation, event_id, topology_hash in rows
         if (node_id, incarnation) in alive
     ]
@@ -125,11 +133,11 @@ def lock_head(connection: Connection) -> None:
         raise _headless()
 
 
-def _insert_event(connection: Connection, event_id: int, payload: bytes, token: str, life: Life) -> None:
+def _insert_event(connection: Connection, event_id: int, payload: bytes, token: str, incarnation: Incarnation) -> None:
     event = {
         "event_id": event_id,
-        "node_id": life.node_id,
-        "incarnation": life.incarnation,
+        "node_id": incarnation.node_id,
+        "incarnation": incarnation.id,
         "token": token,
         "payload": payload,
         "time_stamp": now_ms(connection),

@@ -1,4 +1,5 @@
-"""Who may write: a node while its life lasts, a coordinator until the next one has claimed (reliability.md §3.4).
+"""Who may write: a node while its incarnation lasts, a coordinator until the next one has claimed (reliability.md
+§3.4).
 
 Knows the rows that a transaction must have locked before it uses a power, in this order: fence, node, slots, messages.
 Knows SQLAlchemy Core; knows no driver. The caller holds the transaction.
@@ -11,7 +12,7 @@ from typing import Final
 from sqlalchemy import Connection, select, update
 
 from broker.errors import Evicted, Fenced, StoreError
-from broker.ports.cluster_rows import Life, NodeState
+from broker.ports.cluster_rows import Incarnation, NodeState
 from broker.ports.peer_calls import Fence
 from broker.store.sql.schema import FENCE, NODE, NODE_HEARTBEAT
 
@@ -19,7 +20,8 @@ DEAD: Final = "dead"
 RUNNING: Final = "running"
 STOPPED: Final = "stopped"
 RECOVERED: Final = "recovered"
-"""The lives of a lane: one that crashed, lasts, left in order; and a lane of which all has been cut into slots."""
+"""The incarnations of a lane: one that crashed, lasts, left in order; and a lane of which all has been cut into slots.
+"""
 
 _ANCHOR: Final = 1
 
@@ -45,35 +47,36 @@ def pass_fence(connection: Connection, fence: Fence) -> None:
         raise Fenced(f"epoch {fence.epoch} is over: there is a newer coordinator")
 
 
-def lane_of(connection: Connection, life: Life, *, alone: bool = False) -> int | None:
-    """Return the lane of `life`, which lasts until the commit then; None when it is over.
+def lane_of(connection: Connection, incarnation: Incarnation, *, alone: bool = False) -> int | None:
+    """Return the lane of `incarnation`, which lasts until the commit then; None when it is over.
 
-    With `alone` nothing of this kind is done in this life meanwhile, neither what an earlier try may still be doing.
-    It is the row of the node's heartbeat that is locked, which ends with every life: batches need the other one.
+    With `alone` nothing of this kind is done in this incarnation meanwhile, neither what an earlier try may still be
+    doing. It is the row of the node's heartbeat that is locked, which ends with every incarnation: batches need the
+    other one.
     """
     heartbeat, node = NODE_HEARTBEAT.c, NODE.c
     lane = select(node.lane).where(node.node_id == heartbeat.node_id, node.incarnation == heartbeat.incarnation)
-    is_life = (heartbeat.node_id == life.node_id) & (heartbeat.incarnation == life.incarnation)
+    is_incarnation = (heartbeat.node_id == incarnation.node_id) & (heartbeat.incarnation == incarnation.id)
     is_up = heartbeat.state == NodeState.UP.value
-    wanted = select(lane.scalar_subquery()).select_from(NODE_HEARTBEAT).where(is_life & is_up)
+    wanted = select(lane.scalar_subquery()).select_from(NODE_HEARTBEAT).where(is_incarnation & is_up)
     found: int | None = connection.scalar(wanted.with_for_update(read=not alone))
     return found
 
 
-def check_life(connection: Connection, life: Life, *, alone: bool = False) -> int:
-    """Return the lane of `life`, which lasts until the commit then. Raises `Evicted` when it is over."""
-    lane = lane_of(connection, life, alone=alone)
+def check_incarnation(connection: Connection, incarnation: Incarnation, *, alone: bool = False) -> int:
+    """Return the lane of `incarnation`, which lasts until the commit then. Raises `Evicted` when it is over."""
+    lane = lane_of(connection, incarnation, alone=alone)
     if lane is None:
-        raise evicted(life)
+        raise evicted(incarnation)
     return lane
 
 
-def end_life(connection: Connection, life: Life, state: str) -> None:
-    """Let `life` write nothing any more, if it did not end before."""
-    is_life = (NODE.c.node_id == life.node_id) & (NODE.c.incarnation == life.incarnation)
-    connection.execute(update(NODE).where(is_life).values(incarnation="", state=state))
+def end_incarnation(connection: Connection, incarnation: Incarnation, state: str) -> None:
+    """Let `incarnation` write nothing any more, if it did not end before."""
+    is_incarnation = (NODE.c.node_id == incarnation.node_id) & (NODE.c.incarnation == incarnation.id)
+    connection.execute(update(NODE).where(is_incarnation).values(incarnation="", state=state))
 
 
-def evicted(life: Life) -> Evicted:
-    """Return the error for what is asked in a life that is over."""
-    return Evicted(f"the life {life.incarnation} of node {life.node_id!r} is over")
+def evicted(incarnation: Incarnation) -> Evicted:
+    """Return the error for what is asked in an incarnation that is over."""
+    return Evicted(f"the incarnation {incarnation.id} of node {incarnation.node_id!r} is over")

@@ -12,7 +12,7 @@ from typing import Final
 from sqlalchemy import Connection, select, update
 
 from broker.errors import StoreError
-from broker.ports.cluster_rows import Life, NodeState
+from broker.ports.cluster_rows import Incarnation, NodeState
 from broker.ports.store import Registration
 from broker.store.sql.events import lock_head
 from broker.store.sql.fencing import DEAD, RUNNING, STOPPED, evicted
@@ -32,56 +32,58 @@ _INCARNATION: Final = re.compile(r"[0-9A-Za-z_-]{1,32}")
 """What a batch's statement can name, and its column hold."""
 
 
-def check_incarnation(life: Life) -> None:
-    """Raise `StoreError` for a life that could not be named in every batch."""
-    if _INCARNATION.fullmatch(life.incarnation) is None:
-        raise StoreError(f"the incarnation {life.incarnation!r} is not 1 to 32 letters, digits, '-' or '_'")
+def check_incarnation(incarnation: Incarnation) -> None:
+    """Raise `StoreError` for an incarnation that could not be named in every batch."""
+    if _INCARNATION.fullmatch(incarnation.id) is None:
+        raise StoreError(f"the incarnation {incarnation.id!r} is not 1 to 32 letters, digits, '-' or '_'")
 
 
-def join(connection: Connection, life: Life) -> Registration:
-    """Let batches of `life` pass from now on; when nobody else has joined, delete what must not survive.
+def join(connection: Connection, incarnation: Incarnation) -> Registration:
+    """Let batches of `incarnation` pass from now on; when nobody else has joined, delete what must not survive.
 
-    Joins come one after the other, and no topology is recorded meanwhile. Done again for the same life, it is not
-    `clean` any more.
+    Joins come one after the other, and no topology is recorded meanwhile. Done again for the same incarnation, it is
+    not `clean` any more.
     """
     lock_head(connection)
-    up = _lives_that_are_up(connection)
-    if life not in up:
-        raise evicted(life)
-    _end_lives_outside(connection, up)
-    lane = lane_for(connection, life.node_id)
+    up = _incarnations_that_are_up(connection)
+    if incarnation not in up:
+        raise evicted(incarnation)
+    _end_incarnations_outside(connection, up)
+    lane = lane_for(connection, incarnation.node_id)
     rows = connection.execute(select(NODE.c.node_id, NODE.c.state, NODE.c.incarnation)).all()
-    clean = any(row.node_id == life.node_id and row.state == STOPPED for row in rows)
-    has_others = any(Life(row.node_id, row.incarnation) in up for row in rows if row.node_id != life.node_id)
-    start(connection, life.node_id, life.incarnation)
+    clean = any(row.node_id == incarnation.node_id and row.state == STOPPED for row in rows)
+    has_others = any(
+        Incarnation(row.node_id, row.incarnation) in up for row in rows if row.node_id != incarnation.node_id
+    )
+    start(connection, incarnation.node_id, incarnation.id)
     last_message_id = last_message_id_of_all(connection)
     if not has_others:
         delete_mortal(connection)
         delete_transient_messages(connection)
         recount_transient(connection)
     first, last = reserve_queue_ids(connection, QUEUE_IDS_PER_REGISTRATION)
-    # Whoever ends this life from here on waits for the commit, and so finds it.
-    if life not in _lives_that_are_up(connection, locked=life.node_id):
-        raise evicted(life)
+    # Whoever ends this incarnation from here on waits for the commit, and so finds it.
+    if incarnation not in _incarnations_that_are_up(connection, locked=incarnation.node_id):
+        raise evicted(incarnation)
     return Registration(lane, last_message_id, first, last, clean)
 
 
-def _lives_that_are_up(connection: Connection, *, locked: str | None = None) -> set[Life]:
-    """Return the lives that nobody has ended; of `locked` alone, if given, until the commit."""
+def _incarnations_that_are_up(connection: Connection, *, locked: str | None = None) -> set[Incarnation]:
+    """Return the incarnations that nobody has ended; of `locked` alone, if given, until the commit."""
     n = NODE_HEARTBEAT.c
     wanted = select(n.node_id, n.incarnation).where(n.state == NodeState.UP.value)
     if locked is not None:
         wanted = wanted.where(n.node_id == locked).with_for_update(read=True)
-    return {Life(node_id, incarnation) for node_id, incarnation in connection.execute(wanted)}
+    return {Incarnation(node_id, incarnation) for node_id, incarnation in connection.execute(wanted)}
 
 
-def _end_lives_outside(connection: Connection, up: Collection[Life]) -> None:
-    """End the lives of brokers that stood alone: none has been here since the cluster is.
+def _end_incarnations_outside(connection: Connection, up: Collection[Incarnation]) -> None:
+    """End the incarnations of brokers that stood alone: none has been here since the cluster is.
 
     One of them that crashed may have delivered whatever there was, of any lane.
     """
     rows = connection.execute(select(NODE.c.node_id, NODE.c.state, NODE.c.incarnation)).all()
-    ended = [row for row in rows if Life(row.node_id, row.incarnation) not in up]
+    ended = [row for row in rows if Incarnation(row.node_id, row.incarnation) not in up]
     has_crashed = any(row.state == RUNNING for row in ended)
     for node_id, state, incarnation in ended:
         new_state = DEAD if has_crashed and state in (RUNNING, STOPPED) else state

@@ -1,4 +1,5 @@
-"""What lies in no slot, cut into slots; and what lives that are over have left: plain functions, for every dialect.
+"""What lies in no slot, cut into slots; and what incarnations that are over have left: plain functions, for every
+dialect.
 
 Knows SQLAlchemy Core; knows no driver. The caller holds the transaction.
 """
@@ -40,7 +41,9 @@ _M: Final = METADATA.c
 
 @dataclass(frozen=True, slots=True)
 class _Lane:
-    """A lane in which nobody lives; `fence` changes with every life of its node, 0 when it had none in a cluster."""
+    """A lane in which nobody lives; `fence` changes with every incarnation of its node, 0 when it had none in a
+    cluster.
+    """
 
     node_id: str
     lane: int
@@ -62,7 +65,7 @@ def window(connection: Connection, lane: int, size: int) -> list[Slot]:
 
 
 def reclaim(connection: Connection, fence: Fence, size: int) -> int:
-    """Free the slots of lives that are over, and make free ones of lanes where nobody lives; return how many.
+    """Free the slots of incarnations that are over, and make free ones of lanes where nobody lives; return how many.
 
     What there is to cut is looked up first: whoever waits for the fence shall not wait for that.
     """
@@ -158,13 +161,18 @@ def _fence_of(connection: Connection, node_id: str) -> int:
 def _free_slots_of_the_dead(connection: Connection) -> dict[str, int]:
     """Return how many slots were freed of which node.
 
-    Owners are read before lives: a life that is not among these then is over for good.
+    Owners are read before incarnations: an incarnation that is not among these then is over for good.
     """
     owners = connection.execute(select(_S.node_id, _S.incarnation).where(_S.node_id.is_not(None)).distinct()).all()
-    alive = {(str(name), str(life)) for name, life in connection.execute(select(NODE.c.node_id, NODE.c.incarnation))}
+    alive = {
+        (str(name), str(incarnation))
+        for name, incarnation in connection.execute(select(NODE.c.node_id, NODE.c.incarnation))
+    }
     free = {"node_id": None, "incarnation": None, "maybe_delivered": True}
     freed: dict[str, int] = {}
-    for node_id, incarnation in sorted((name, life) for name, life in owners if (name, life) not in alive):
+    for node_id, incarnation in sorted(
+        (name, incarnation) for name, incarnation in owners if (name, incarnation) not in alive
+    ):
         is_owner = (_S.node_id == node_id) & (_S.incarnation == incarnation)
         count = connection.execute(update(SLOT).where(is_owner).values(free)).rowcount
         freed[node_id] = freed.get(node_id, 0) + count

@@ -12,7 +12,7 @@ from typing import Protocol, TypeAlias, TypeVar
 
 from sqlalchemy import Connection
 
-from broker.ports.cluster_rows import Cursor, EventPage, Life, SlotRow
+from broker.ports.cluster_rows import Cursor, EventPage, Incarnation, SlotRow
 from broker.ports.peer_calls import Fence
 from broker.ports.records import Change, QueueDeleted, Topology, VirtualHostDeleted
 from broker.ports.slot import Slot
@@ -22,7 +22,7 @@ from broker.store.sql.cluster_store import Run
 
 T = TypeVar("T")
 
-AssignAll: TypeAlias = Callable[[Sequence[SlotRow], Life, Fence], Awaitable[bool]]
+AssignAll: TypeAlias = Callable[[Sequence[SlotRow], Incarnation, Fence], Awaitable[bool]]
 
 
 class Work(Protocol):
@@ -48,27 +48,27 @@ class SqlSlotStore:
     async def slots(self) -> list[SlotRow]:
         return await self._work(slots.slots, is_long=True)
 
-    async def owned(self, life: Life) -> list[SlotRow]:
-        return await self._work(lambda connection: slots.owned(connection, life))
+    async def owned(self, incarnation: Incarnation) -> list[SlotRow]:
+        return await self._work(lambda connection: slots.owned(connection, incarnation))
 
     async def fence(self) -> Fence:
         return await self._work(fencing.read_fence)
 
-    async def assign(self, rows: Sequence[SlotRow], life: Life, fence: Fence) -> list[SlotRow]:
-        if self._assign_all is not None and rows and await self._assign_all(rows, life, fence):
-            return [replace(row, owner=life) for row in rows]
-        return await self._work(lambda connection: slots.assign(connection, rows, life, fence), rows=len(rows))
+    async def assign(self, rows: Sequence[SlotRow], incarnation: Incarnation, fence: Fence) -> list[SlotRow]:
+        if self._assign_all is not None and rows and await self._assign_all(rows, incarnation, fence):
+            return [replace(row, owner=incarnation) for row in rows]
+        return await self._work(lambda connection: slots.assign(connection, rows, incarnation, fence), rows=len(rows))
 
     async def cut(
-        self, removed: Sequence[int], kept: Sequence[Slot], given: Sequence[Slot], life: Life
+        self, removed: Sequence[int], kept: Sequence[Slot], given: Sequence[Slot], incarnation: Incarnation
     ) -> list[SlotRow]:
         return await self._work(
-            lambda connection: slots.cut(connection, removed, kept, given, life),
+            lambda connection: slots.cut(connection, removed, kept, given, incarnation),
             rows=len(removed) + len(kept) + len(given),
         )
 
-    async def finish(self, starts: Sequence[int], life: Life) -> list[int]:
-        return await self._work(lambda connection: slots.finish(connection, starts, life), rows=len(starts))
+    async def finish(self, starts: Sequence[int], incarnation: Incarnation) -> list[int]:
+        return await self._work(lambda connection: slots.finish(connection, starts, incarnation), rows=len(starts))
 
     async def purge(self, queue_id: int) -> int:
         return await self._work(lambda connection: slots.purge(connection, queue_id), is_long=True)
@@ -86,9 +86,13 @@ class SqlEventStore:
     def __init__(self, work: Work) -> None:
         self._work = work
 
-    async def record(self, changes: Sequence[Change], payload: bytes, *, expected: int, token: str, life: Life) -> bool:
+    async def record(
+        self, changes: Sequence[Change], payload: bytes, *, expected: int, token: str, incarnation: Incarnation
+    ) -> bool:
         return await self._work(
-            lambda connection: events.record(connection, changes, payload, expected=expected, token=token, life=life),
+            lambda connection: events.record(
+                connection, changes, payload, expected=expected, token=token, incarnation=incarnation
+            ),
             rows=len(changes),
             is_long=any(isinstance(change, QueueDeleted | VirtualHostDeleted) for change in changes),
         )
@@ -99,8 +103,8 @@ class SqlEventStore:
     async def load(self) -> tuple[Topology, int]:
         return await self._work(events.load, is_long=True)
 
-    async def note_cursor(self, life: Life, event_id: int, topology_hash: str) -> None:
-        await self._work(lambda connection: events.note_cursor(connection, life, event_id, topology_hash))
+    async def note_cursor(self, incarnation: Incarnation, event_id: int, topology_hash: str) -> None:
+        await self._work(lambda connection: events.note_cursor(connection, incarnation, event_id, topology_hash))
 
     async def cursors(self) -> list[Cursor]:
         return await self._work(events.cursors)
@@ -110,13 +114,15 @@ class SqlEventStore:
 
 
 class SqlMemberStore:
-    """Lives that write; `on_joined` is told which, before anybody else is, and `before_join` may refuse them all."""
+    """Incarnations that write; `on_joined` is told which, before anybody else is, and `before_join` may refuse them
+    all.
+    """
 
     def __init__(
         self,
         work: Work,
         run: Run,
-        on_joined: Callable[[Life, Registration], None],
+        on_joined: Callable[[Incarnation, Registration], None],
         before_join: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._work = work
@@ -124,12 +130,12 @@ class SqlMemberStore:
         self._on_joined = on_joined
         self._before_join = before_join
 
-    async def join(self, life: Life) -> Registration:
-        members.check_incarnation(life)
+    async def join(self, incarnation: Incarnation) -> Registration:
+        members.check_incarnation(incarnation)
         if self._before_join is not None:
             await self._before_join()
-        registration = await self._work(lambda connection: members.join(connection, life), is_long=True)
-        self._on_joined(life, registration)
+        registration = await self._work(lambda connection: members.join(connection, incarnation), is_long=True)
+        self._on_joined(incarnation, registration)
         return registration
 
     async def coordinator_address(self) -> tuple[str, int, Fence] | None:

@@ -12,11 +12,11 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Select, delete, insert, select, tuple_, update
 
-from broker.ports.cluster_rows import Life, SlotRow, row_of
+from broker.ports.cluster_rows import Incarnation, SlotRow, row_of
 from broker.ports.peer_calls import Fence
 from broker.ports.slot import Slot
 from broker.store.slot_ranges import check_apart, check_lane, is_within, new_pieces
-from broker.store.sql.fencing import check_life, lane_of, pass_fence
+from broker.store.sql.fencing import check_incarnation, lane_of, pass_fence
 from broker.store.sql.messages import count_slot_messages, delete_slot_messages
 from broker.store.sql.schema import METADATA, SLOT
 
@@ -29,49 +29,56 @@ def slots(connection: Connection) -> list[SlotRow]:
     return _rows(connection, _select().order_by(_S.queue_id, _S.lane, _S.start_message_id))
 
 
-def owned(connection: Connection, life: Life) -> list[SlotRow]:
-    """Return the slots of `life`, by start."""
-    return _rows(connection, _select().where(_is_owned(life)).order_by(_S.start_message_id))
+def owned(connection: Connection, incarnation: Incarnation) -> list[SlotRow]:
+    """Return the slots of `incarnation`, by start."""
+    return _rows(connection, _select().where(_is_owned(incarnation)).order_by(_S.start_message_id))
 
 
-def assign(connection: Connection, rows: Sequence[SlotRow], life: Life, fence: Fence) -> list[SlotRow]:
-    """Give those of `rows` that are free and as they were seen to `life`; return these, with what it had already."""
+def assign(connection: Connection, rows: Sequence[SlotRow], incarnation: Incarnation, fence: Fence) -> list[SlotRow]:
+    """Give those of `rows` that are free and as they were seen to `incarnation`; return these, with what it had
+    already.
+    """
     pass_fence(connection, fence)
-    if lane_of(connection, life) is None:
+    if lane_of(connection, incarnation) is None:
         return []
     free = [row for row in rows if row.owner is None]
     # The starts by themselves too: MariaDB looks no pairs up by an index.
     places = _S.start_message_id.in_([row.start for row in free]) & tuple_(_S.start_message_id, _S.end_message_id).in_(
         [(row.start, row.end) for row in free]
     )
-    owner = {"node_id": life.node_id, "incarnation": life.incarnation}
+    owner = {"node_id": incarnation.node_id, "incarnation": incarnation.id}
     taken = connection.execute(update(SLOT).where(places & _S.node_id.is_(None)).values(owner)).rowcount
     if taken == len(rows):
-        return [replace(row, owner=life) for row in rows]
+        return [replace(row, owner=incarnation) for row in rows]
     ends = {row.start: row.end for row in rows}
     found = _locked(connection, ends)
-    return [row for row in found if row.end == ends[row.start] and row.owner == life]
+    return [row for row in found if row.end == ends[row.start] and row.owner == incarnation]
 
 
 def cut(
-    connection: Connection, removed: Sequence[int], kept: Sequence[Slot], given: Sequence[Slot], life: Life
+    connection: Connection,
+    removed: Sequence[int],
+    kept: Sequence[Slot],
+    given: Sequence[Slot],
+    incarnation: Incarnation,
 ) -> list[SlotRow]:
-    """Put `kept` and `given` in the place of what `life` owns of `removed`, or of messages of its lane in no slot.
+    """Put `kept` and `given` in the place of what `incarnation` owns of `removed`, or of messages of its lane in no
+    slot.
 
     A piece whose place is taken, or is not there any more, was made by an earlier try, or its queue has been deleted.
     """
-    lane = check_life(connection, life, alone=True)
+    lane = check_incarnation(connection, incarnation, alone=True)
     pieces = (*kept, *given)
     check_apart(pieces)
-    taken = [row for row in _locked(connection, removed) if row.owner == life]
+    taken = [row for row in _locked(connection, removed) if row.owner == incarnation]
     for starts in _parts(row.start for row in taken):
         connection.execute(delete(SLOT).where(_S.start_message_id.in_(starts)))
     own = [slot for slot in pieces if not is_within(slot, taken)]
     if not removed:
-        check_lane(own, lane, life)
+        check_lane(own, lane, incarnation)
     new = new_pieces(pieces, taken, lane, list(_neighbours(connection, own)))
     freed = {slot.start for slot in given}
-    _insert(connection, [slot for slot in new if slot.start not in freed], life)
+    _insert(connection, [slot for slot in new if slot.start not in freed], incarnation)
     _insert(connection, [slot for slot in new if slot.start in freed], None)
     if len(new) == len(pieces):
         return sorted(map(row_of, given), key=lambda row: row.start)
@@ -79,10 +86,12 @@ def cut(
     return [row for row in _found(connection, ends) if row.owner is None and row.end == ends[row.start]]
 
 
-def finish(connection: Connection, starts: Sequence[int], life: Life) -> list[int]:
-    """Delete those of `life` of which no message is left; return their starts, and those that are gone already."""
+def finish(connection: Connection, starts: Sequence[int], incarnation: Incarnation) -> list[int]:
+    """Delete those of `incarnation` of which no message is left; return their starts, and those that are gone
+    already.
+    """
     found = list(_found(connection, starts))
-    own = [row for row in found if row.owner == life]
+    own = [row for row in found if row.owner == incarnation]
     full = {
         start
         for part in _parts(own)
@@ -90,9 +99,9 @@ def finish(connection: Connection, starts: Sequence[int], life: Life) -> list[in
     }
     empty = [row.start for row in own if row.start not in full]
     if empty:
-        check_life(connection, life)
+        check_incarnation(connection, incarnation)
     for part in _parts(empty):
-        connection.execute(delete(SLOT).where(_S.start_message_id.in_(part), _is_owned(life)))
+        connection.execute(delete(SLOT).where(_S.start_message_id.in_(part), _is_owned(incarnation)))
     kept = {row.start for row in found}.difference(empty)
     return [start for start in starts if start not in kept]
 
@@ -152,12 +161,12 @@ def _neighbours(connection: Connection, pieces: Sequence[Slot]) -> Iterator[Slot
         yield from _rows(connection, _select().where(_S.queue_id == queue_id, _S.lane == lane, is_near))
 
 
-def _insert(connection: Connection, pieces: Iterable[Slot], owner: Life | None) -> None:
+def _insert(connection: Connection, pieces: Iterable[Slot], owner: Incarnation | None) -> None:
     for part in _parts(pieces):
         connection.execute(insert(SLOT), [_values(slot, owner) for slot in part])
 
 
-def _values(slot: Slot, owner: Life | None) -> dict[str, Any]:
+def _values(slot: Slot, owner: Incarnation | None) -> dict[str, Any]:
     return {
         "start_message_id": slot.start,
         "end_message_id": slot.end,
@@ -167,12 +176,12 @@ def _values(slot: Slot, owner: Life | None) -> dict[str, Any]:
         "maybe_delivered": slot.maybe_delivered,
         "has_transient": slot.transient,
         "node_id": None if owner is None else owner.node_id,
-        "incarnation": None if owner is None else owner.incarnation,
+        "incarnation": None if owner is None else owner.id,
     }
 
 
-def _is_owned(life: Life) -> ColumnElement[bool]:
-    return (_S.node_id == life.node_id) & (_S.incarnation == life.incarnation)
+def _is_owned(incarnation: Incarnation) -> ColumnElement[bool]:
+    return (_S.node_id == incarnation.node_id) & (_S.incarnation == incarnation.id)
 
 
 def _found(connection: Connection, starts: Iterable[int]) -> Iterator[SlotRow]:
@@ -199,7 +208,7 @@ def _rows(connection: Connection, statement: Select[Any]) -> list[SlotRow]:
 def _row(*values: Any) -> SlotRow:
     *place, maybe_delivered, transient, node_id, incarnation = values
     queue_id, lane, start, end, count = map(int, place)
-    owner = None if node_id is None else Life(node_id, incarnation)
+    owner = None if node_id is None else Incarnation(node_id, incarnation)
     return SlotRow(queue_id, lane, start, end, count, bool(maybe_delivered), bool(transient), owner)
 
 

@@ -192,8 +192,8 @@ def _add_subscription(connection: Connection, change: SubscriptionAdded) -> None
 
 def _remove_subscription(connection: Connection, change: SubscriptionRemoved) -> None:
     s = SUBSCRIPTION.c
-    is_life = (s.node_id == change.node_id) & (s.incarnation == change.incarnation)
-    connection.execute(delete(SUBSCRIPTION).where(s.queue_id == change.queue_id, is_life))
+    is_incarnation = (s.node_id == change.node_id) & (s.incarnation == change.incarnation)
+    connection.execute(delete(SUBSCRIPTION).where(s.queue_id == change.queue_id, is_incarnation))
 
 
 def _hash(binding: BindingRecord) -> str:

@@ -21,14 +21,14 @@ from sqlalchemy.exc import DBAPIError
 
 from broker.errors import StoreError, StoreFull, StoreUnavailable
 from broker.message import TRANSIENT, Message, StorageQueue
-from broker.ports.cluster_rows import Life
+from broker.ports.cluster_rows import Incarnation
 from broker.ports.records import BindingRemoved, Change, ExchangeDeleted, QueueDeleted, Topology, VirtualHostDeleted
 from broker.ports.slot import Slot
 from broker.ports.store import Batch, Registration
 from broker.store.rows import name_large_content
 from broker.store.sql import migrate, nodes, topology
 from broker.store.sql.cluster_store import SqlClusterStore
-from broker.store.sql.fencing import check_life
+from broker.store.sql.fencing import check_incarnation
 from broker.store.sql.shared_store import SqlEventStore, SqlMemberStore, SqlSlotStore
 from broker.store.sqlite import reader as sqlite_read
 from broker.store.sqlite import safety as sqlite_safety
@@ -85,7 +85,7 @@ class SqliteStore:
         self._opened_by_writer = ExitStack()
         self._opened_by_reader = ExitStack()
         self._node_id = ""
-        self._life: Life | None = None
+        self._incarnation: Incarnation | None = None
         self._high_water = 0
         self.cluster = SqlClusterStore(self._run_for_cluster)
         self.slots = SqlSlotStore(self._work)
@@ -129,8 +129,8 @@ class SqliteStore:
             return
 
         def write() -> None:
-            if self._life is not None:
-                self._check_life(self._life)
+            if self._incarnation is not None:
+                self._check_incarnation(self._incarnation)
             sqlite_write.write(self._raw, self._files, self._node_id, batch, transient, high_water)
 
         await self._on_writer(write, grows=bool(batch.inserts))
@@ -163,14 +163,14 @@ class SqliteStore:
     async def register(self, node_id: str) -> Registration:
         registration = await self._in_transaction(lambda connection: nodes.register(connection, node_id))
         self._node_id = node_id
-        self._life = None
+        self._incarnation = None
         self._high_water = 0
         await self._on_writer(self._recount)
         return registration
 
-    def _on_joined(self, life: Life, registration: Registration) -> None:
-        self._node_id = life.node_id
-        self._life = life
+    def _on_joined(self, incarnation: Incarnation, registration: Registration) -> None:
+        self._node_id = incarnation.node_id
+        self._incarnation = incarnation
         self._high_water = 0
 
     async def resign(self) -> None:
@@ -275,10 +275,10 @@ class SqliteStore:
         for pragma in ("busy_timeout = 5000", "query_only = ON", "cache_size = -16384"):
             self._read_only.execute(f"PRAGMA {pragma}")
 
-    def _check_life(self, life: Life) -> None:
+    def _check_incarnation(self, incarnation: Incarnation) -> None:
         # Nobody can come between this and what follows in the same thread.
         with self._engine.begin() as connection:
-            check_life(connection, life)
+            check_incarnation(connection, incarnation)
 
     def _recount(self) -> None:
         if not self._files.is_empty:

@@ -25,7 +25,7 @@ from broker.codec.methods import (
     QueuePurge,
     QueuePurgeOk,
 )
-from broker.ports.cluster_rows import Life
+from broker.ports.cluster_rows import Incarnation
 from broker.ports.records import Change, QueueDeleted, SubscriptionAdded, SubscriptionRecord, SubscriptionRemoved
 from broker.queue.queue import Queue
 from broker.queue.slot_list import LocalSlotCoordinator
@@ -58,7 +58,7 @@ def recorder(harness: Harness) -> ListeningRecorder:
         new_queue=partial(Queue, journal=harness.journal, slots=slots, on_hungry=print),
         new_queue_id=harness._new_queue_id,
         no_arguments=EMPTY_TABLE,
-        life=Life("a", "1"),
+        incarnation=Incarnation("a", "1"),
     )
     return recorder
 

@@ -95,7 +95,7 @@ def test_how_much_silence_is_allowed_can_be_configured() -> None:
 
 
 @pytest.mark.parametrize("data", [HEARTBEAT_FRAME, command(1, ChannelFlow(True)), b"\x01"])
-def test_any_octet_counts_as_life(harness: Harness, data: bytes) -> None:
+def test_any_octet_counts_as_incarnation(harness: Harness, data: bytes) -> None:
     peer = harness.peer(heartbeat=10)
     harness.clock.advance(19.0)
     peer.send_raw(data)

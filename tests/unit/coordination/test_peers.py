@@ -68,7 +68,7 @@ async def test_a_member_that_stays_keeps_its_client_and_one_that_has_gone_loses_
             await to_c.ping(peers.caller())
 
 
-async def test_a_new_life_of_a_member_gets_a_new_client() -> None:
+async def test_a_new_incarnation_of_a_member_gets_a_new_client() -> None:
     async with new_peers(FakeAgent()) as peers:
         peers.on_members({"b": row("b", 1)})
         before = peers.others()["b"]
@@ -76,11 +76,11 @@ async def test_a_new_life_of_a_member_gets_a_new_client() -> None:
         assert peers.others()["b"] is not before
 
 
-async def test_the_caller_is_this_life_and_whom_it_takes_for_the_coordinator() -> None:
+async def test_the_caller_is_this_incarnation_and_whom_it_takes_for_the_coordinator() -> None:
     agent = FakeAgent()
     async with new_peers(agent) as peers:
-        assert peers.caller() == Caller("a", "life-a", "", Fence(7, "t"))
-        agent.life = None
+        assert peers.caller() == Caller("a", "incarnation-a", "", Fence(7, "t"))
+        agent.incarnation = None
         assert peers.caller() == Caller("a", "", "", Fence(7, "t"))
 
 

@@ -28,8 +28,8 @@ from tests.unit.thrift.memory_service import MemorySlotService
 
 QUEUE = QueueName("/ orders", 42)
 SLOT = Slot(42, 3, 100, 199, 100)
-BOB = Caller("b", "life-b", "r-1", Fence(7, "t"))
-STRANGER = Caller("c", "life-c", "r-1")
+BOB = Caller("b", "incarnation-b", "r-1", Fence(7, "t"))
+STRANGER = Caller("c", "incarnation-c", "r-1")
 ANDES = Caller("d")
 
 Call = Callable[[SlotService, Caller], Awaitable[object]]
@@ -56,7 +56,9 @@ OPEN: dict[str, Call] = {
 
 
 class Parts:
-    """A node in its life: services over a fake agent, a slot manager in memory and duties that keep what was asked."""
+    """A node in its incarnation: services over a fake agent, a slot manager in memory and duties that keep what was
+    asked.
+    """
 
     def __init__(self, *, is_coordinator: bool = False) -> None:
         self.agent = FakeAgent()
@@ -123,10 +125,10 @@ async def test_a_node_that_knows_no_coordinator_but_itself_names_nobody(
 
 
 @pytest.mark.parametrize("name", COORDINATORS | EVERYBODYS)
-async def test_a_life_that_is_not_known_is_refused_and_looked_for(name: str) -> None:
+async def test_a_incarnation_that_is_not_known_is_refused_and_looked_for(name: str) -> None:
     parts = Parts(is_coordinator=True)
 
-    with pytest.raises(Unavailable, match=r"^node 'c' is not known to 'a' in incarnation life-c$"):
+    with pytest.raises(Unavailable, match=r"^node 'c' is not known to 'a' in incarnation incarnation-c$"):
         await (COORDINATORS | EVERYBODYS)[name](parts.services, STRANGER)
     assert (parts.agent.hints, parts.asked, parts.manager.callers) == (1, [], [])
 
@@ -160,13 +162,13 @@ async def test_a_hint_makes_the_agent_look() -> None:
 
 async def test_a_ping_is_answered_to_whoever_asks() -> None:
     parts = Parts()
-    assert await parts.services.ping(STRANGER) == Identity("a", "life-a", Fence(7, "t"))
-    parts.agent.life = None
+    assert await parts.services.ping(STRANGER) == Identity("a", "incarnation-a", Fence(7, "t"))
+    parts.agent.incarnation = None
     assert await parts.services.ping(STRANGER) == Identity("a", "", Fence(7, "t"))
 
 
 @pytest.mark.parametrize("name", COORDINATORS | EVERYBODYS | OPEN)
-async def test_before_a_life_and_after_it_the_node_is_unavailable_but_healthy(name: str) -> None:
+async def test_before_a_incarnation_and_after_it_the_node_is_unavailable_but_healthy(name: str) -> None:
     parts = Parts(is_coordinator=True)
     parts.services.end()
     for services in (NodeServices("a"), parts.services):
@@ -175,7 +177,7 @@ async def test_before_a_life_and_after_it_the_node_is_unavailable_but_healthy(na
         assert await services.check_health()
 
 
-async def test_a_life_that_ends_during_a_push_is_unavailable() -> None:
+async def test_a_incarnation_that_ends_during_a_push_is_unavailable() -> None:
     parts = Parts()
     parts.failure = Evicted("it is over")
     with pytest.raises(Unavailable, match="is not in the cluster at this moment"):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from broker.demo.client import Seen
 from broker.demo.table import HEADER, Shown, Stored, lines
-from broker.ports.cluster_rows import Lease, Life, NodeRow, NodeState, SlotRow
+from broker.ports.cluster_rows import Incarnation, Lease, NodeRow, NodeState, SlotRow
 
 LEASE = Lease(3, 17, "term", "demo-1")
 ROWS = [
     NodeRow("demo-1", "aaaaaaaaaa", 1, 9, NodeState.UP, "127.0.0.1", 7611),
     NodeRow("demo-2", "bbbbbbbbbb", 4, 2, NodeState.DEAD, "127.0.0.1", 7612),
 ]
-SLOTS = [SlotRow(1, 0, 10, 20, 5, owner=Life("demo-1", "aaaaaaaaaa")), SlotRow(1, 0, 30, 40, 7)]
+SLOTS = [SlotRow(1, 0, 10, 20, 5, owner=Incarnation("demo-1", "aaaaaaaaaa")), SlotRow(1, 0, 30, 40, 7)]
 STORED = Stored(LEASE, ROWS, SLOTS, 12)
 RUNNING = Shown(1, "demo-1", 5672, 4711, None, Seen(10, 9, 8, 1, True), 100.0, 80.4)
 

@@ -1,4 +1,4 @@
-"""What the end of a node's life means in the history of its clients."""
+"""What the end of a node's incarnation means in the history of its clients."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ def test_a_message_held_by_an_undisturbed_session_may_not_come_again() -> None:
     assert kinds(STORY, Disturbance(B, 4.0, 5.0)) == [FaultKind.UNPROVOKED]
 
 
-def test_a_message_held_on_a_node_whose_life_ended_may_come_again_elsewhere() -> None:
+def test_a_message_held_on_a_node_whose_incarnation_ended_may_come_again_elsewhere() -> None:
     assert kinds(STORY, Disturbance(A, 4.0, 5.0)) == []
 
 
-def test_an_acknowledgement_to_a_node_whose_life_ended_may_be_lost() -> None:
+def test_an_acknowledgement_to_a_node_whose_incarnation_ended_may_be_lost() -> None:
     acked = [*STORY, taken(4.5, "first/1", op=Op.ACK)]
     assert FaultKind.RESURRECTED in kinds(acked)
     assert kinds(acked, Disturbance(A, 4.0, 5.0)) == []

@@ -90,7 +90,7 @@ PLANTS: dict[FaultKind, Plant] = {
 
 
 def play(story: Story, fate: str, number: int) -> None:
-    """Append one valid life of a message."""
+    """Append one valid incarnation of a message."""
     key = story.publish(number)
     if fate == "refused":
         story.confirm(key, Outcome.FAIL)

@@ -17,7 +17,7 @@ class MemorySlotService:
     """Answers as a coordinator, or with `failure` when that is set."""
 
     def __init__(self, identity: Identity | None = None) -> None:
-        self.identity = identity or Identity("node-1", "life-1", Fence(7, "term-7"))
+        self.identity = identity or Identity("node-1", "incarnation-1", Fence(7, "term-7"))
         self.failure: Exception | None = None
         self.callers: list[Caller] = []
         self.resigned: list[Fence] = []

@@ -15,7 +15,7 @@ from tests.unit.thrift.memory_service import MemorySlotService
 from tests.unit.thrift.network import OTHER_SECRET, SECRET, RawPeer, calling, raw_peer, raw_server, serving
 
 QUEUE = QueueName("orders", 42)
-ALICE = Caller("alice", "life-a", "r-1")
+ALICE = Caller("alice", "incarnation-a", "r-1")
 CLIENT_NONCE = b"c" * 32
 
 

@@ -13,7 +13,7 @@ from tests.unit.thrift.network import HOST, calling, serving
 
 QUEUE = QueueName("orders", 42)
 SLOT = Slot(42, 3, 100, 199, 100)
-ALICE = Caller("alice", "life-a", "r-1")
+ALICE = Caller("alice", "incarnation-a", "r-1")
 
 
 async def test_a_request_id_of_the_caller_is_kept() -> None:
@@ -59,7 +59,7 @@ async def test_a_hint_at_an_earlier_coordinator_is_not_followed() -> None:
 
 
 async def test_a_call_under_way_ends_at_the_old_address_and_the_next_goes_to_the_new() -> None:
-    one, other = MemorySlotService(), MemorySlotService(Identity("node-2", "life-2"))
+    one, other = MemorySlotService(), MemorySlotService(Identity("node-2", "incarnation-2"))
     async with (
         serving(one) as here,
         serving(other) as there,

@@ -58,7 +58,7 @@ def test_no_slot_is_a_slot_that_ends_at_0() -> None:
 
 
 def test_a_caller_comes_back_as_it_was() -> None:
-    caller = Caller("NODE:ñandú:4000", "life", "request", FENCE)
+    caller = Caller("NODE:ñandú:4000", "incarnation", "request", FENCE)
 
     assert convert.from_context(through_the_wire(convert.to_context(caller)), caller.node_id) == caller
 
@@ -102,7 +102,7 @@ def test_a_count_comes_back_as_it_was(count: QueueCount) -> None:
 
 
 def test_an_identity_comes_back_as_it_was() -> None:
-    identity = Identity("NODE:ñandú:4000", "life", FENCE)
+    identity = Identity("NODE:ñandú:4000", "incarnation", FENCE)
 
     assert convert.from_node_info(through_the_wire(convert.to_node_info(identity))) == identity
 

@@ -33,7 +33,7 @@ from tests.unit.thrift.octets import (
 )
 
 QUEUE = QueueName("orders", 42)
-ALICE = Caller("alice", "life-a", "r-1")
+ALICE = Caller("alice", "incarnation-a", "r-1")
 
 
 async def test_a_session_of_andes_is_answered_octet_by_octet_as_andes_does() -> None:

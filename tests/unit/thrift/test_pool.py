@@ -18,7 +18,7 @@ from tests.unit.thrift.network import HOST, RawPeer, calling, raw_server, read_r
 
 QUEUE = QueueName("orders", 42)
 SLOT = Slot(42, 3, 100, 199, 100)
-ALICE = Caller("alice", "life-a", "r-1")
+ALICE = Caller("alice", "incarnation-a", "r-1")
 HEALTHY = bytes.fromhex("80010002 0000000b") + b"healthCheck" + bytes.fromhex("00000001 02 0000 01 00")
 
 
@@ -225,7 +225,7 @@ async def test_a_cancelled_call_drops_its_connection_and_no_other() -> None:
         await asyncio.wait([push])
         service.apply_events(5)
 
-        assert await client.ping(ALICE) == Identity("node-1", "life-1", Fence(7, "term-7"))
+        assert await client.ping(ALICE) == Identity("node-1", "incarnation-1", Fence(7, "term-7"))
         assert await client.push_events(2, ALICE) == 5
         assert len(served.server.sessions) <= 2
 

@@ -24,7 +24,7 @@ from tests.unit.thrift.octets import (
 )
 
 QUEUE = QueueName("orders", 42)
-ALICE = Caller("alice", "life-a", "r-1")
+ALICE = Caller("alice", "incarnation-a", "r-1")
 
 
 async def test_one_connection_too_many_is_closed_and_said_once() -> None:

@@ -24,7 +24,7 @@ from tests.unit.thrift.octets import (
 )
 
 QUEUE = QueueName("orders", 42)
-ALICE = Caller("alice", "life-a", "r-1")
+ALICE = Caller("alice", "incarnation-a", "r-1")
 
 
 async def test_a_call_that_comes_octet_by_octet_is_answered() -> None:
@@ -60,7 +60,7 @@ async def test_a_call_that_comes_during_another_waits() -> None:
 
 
 async def test_a_peer_that_does_not_read_is_not_served_on_and_on() -> None:
-    service = MemorySlotService(Identity("n" * 500_000, "life-1"))
+    service = MemorySlotService(Identity("n" * 500_000, "incarnation-1"))
     ping = message(1, "ping", 1, f"0b 0001 {ALICE_HEX} 00")
     async with serving(service) as served, raw_peer(served.port) as peer, calling(served.port) as client:
         peer.writer.transport.pause_reading()  # type: ignore[attr-defined]

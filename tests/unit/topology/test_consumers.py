@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from broker.coordination.replication.orphans import remove_traces
+from broker.coordination.replication.orphans import remove_orphans
 from broker.errors import AccessRefused, NotFound, PreconditionFailed
-from broker.ports.cluster_rows import Life
+from broker.ports.cluster_rows import Incarnation
 from broker.ports.records import SubscriptionRecord
 from tests.support.topology_node import Company, OneConsumer, TopologyNode
 
@@ -30,7 +30,7 @@ async def b(company: Company) -> TopologyNode:
 
 def subscribers(node: TopologyNode, name: str) -> list[str]:
     subscriptions = node.vhost.consumption.subscriptions
-    return [life.node_id for life in subscriptions.of(node.vhost.queues[name].queue_id)]
+    return [incarnation.node_id for incarnation in subscriptions.of(node.vhost.queues[name].queue_id)]
 
 
 async def test_the_first_consumer_of_a_node_is_told_and_the_last_one(a: TopologyNode, b: TopologyNode) -> None:
@@ -176,17 +176,19 @@ async def test_an_exclusive_consumer_cannot_have_a_queue_with_a_single_active_on
     assert a.vhost.consumption.subscriptions.of(queue.queue_id) == {}
 
 
-# Traces of lives that are over
+# Traces of incarnations that are over
 
 
 async def traces_removed(by: TopologyNode, *living: TopologyNode) -> int:
-    async def read_living() -> set[Life]:
-        return {node.life for node in living}
+    async def read_living() -> set[Incarnation]:
+        return {node.incarnation for node in living}
 
-    return await remove_traces(by.vhosts.values, read_living)
+    return await remove_orphans(by.vhosts.values, read_living)
 
 
-async def test_what_a_life_that_is_over_has_left_is_removed_everywhere(company: Company, a: TopologyNode) -> None:
+async def test_what_a_incarnation_that_is_over_has_left_is_removed_everywhere(
+    company: Company, a: TopologyNode
+) -> None:
     b, dead = await company.node("b"), await company.node("dead")
     await dead.declare("exclusive", owner=object())
     for name in ("its", "shared"):
@@ -204,23 +206,25 @@ async def test_what_a_life_that_is_over_has_left_is_removed_everywhere(company: 
     assert a.hash == b.hash
 
 
-async def test_a_life_whose_traces_arrive_while_the_living_are_read_is_spared(a: TopologyNode, b: TopologyNode) -> None:
+async def test_a_incarnation_whose_orphans_arrive_while_the_living_are_read_is_spared(
+    a: TopologyNode, b: TopologyNode
+) -> None:
     await a.declare("first", owner=object())
 
-    async def read_living() -> set[Life]:
+    async def read_living() -> set[Incarnation]:
         await b.declare("q", owner=object())
-        return {a.life}
+        return {a.incarnation}
 
-    assert await remove_traces(a.vhosts.values, read_living) == 0
+    assert await remove_orphans(a.vhosts.values, read_living) == 0
     assert sorted(a.vhost.queues) == ["first", "q"]
 
 
-async def test_without_traces_nobody_is_asked(a: TopologyNode) -> None:
+async def test_without_orphans_nobody_is_asked(a: TopologyNode) -> None:
     await a.declare("q")
-    assert await remove_traces(a.vhosts.values, None) == 0  # type: ignore[arg-type]
+    assert await remove_orphans(a.vhosts.values, None) == 0  # type: ignore[arg-type]
 
 
-async def test_a_new_life_takes_the_place_of_its_node(company: Company, a: TopologyNode) -> None:
+async def test_a_new_incarnation_takes_the_place_of_its_node(company: Company, a: TopologyNode) -> None:
     await a.declare("q")
     old = await company.node("b", "1")
     await old.consume("q", is_exclusive=True)

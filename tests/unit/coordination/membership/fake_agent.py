@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broker.ports.cluster_rows import Life
+from broker.ports.cluster_rows import Incarnation
 from broker.ports.peer_calls import Fence
 
 
@@ -12,8 +12,8 @@ class FakeAgent:
     def __init__(self, port: int = 7611) -> None:
         self.node_id = "a"
         self.address = ("127.0.0.1", port)
-        self.life: Life | None = Life("a", "life-a")
-        self.living = frozenset({Life("a", "life-a"), Life("b", "life-b")})
+        self.incarnation: Incarnation | None = Incarnation("a", "incarnation-a")
+        self.living = frozenset({Incarnation("a", "incarnation-a"), Incarnation("b", "incarnation-b")})
         self.fence: Fence | None = None
         self.known_fence = Fence(7, "t")
         self.coordinator: tuple[str, int, Fence] | None = None

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from broker.coordination.membership.own_row import DuplicateNodeId
 from broker.errors import Evicted, StoreError
-from broker.ports.cluster_rows import Lease, Life, NodeRow, NodeState
+from broker.ports.cluster_rows import Incarnation, Lease, NodeRow, NodeState
 from broker.ports.peer_calls import Fence
 from tests.support.agents import agents
 from tests.support.virtual_loop import pause, run
@@ -20,16 +20,16 @@ from tests.support.virtual_loop import pause, run
 OLD = NodeRow("a", "old", 4, 9, NodeState.UP, "elsewhere", 1)
 
 
-def test_registering_returns_the_life_that_is_up() -> None:
+def test_registering_returns_the_incarnation_that_is_up() -> None:
     async def main() -> None:
         async with agents() as cluster:
             a = cluster.new("a")
-            assert (a.agent.life, a.agent.living, a.agent.is_trusted()) == (None, frozenset(), False)
+            assert (a.agent.incarnation, a.agent.living, a.agent.is_trusted()) == (None, frozenset(), False)
 
-            life = await a.agent.register()
+            incarnation = await a.agent.register()
 
-            assert (life, a.agent.life) == (Life("a", "a-1"), life)
-            assert a.agent.living == {life}
+            assert (incarnation, a.agent.incarnation) == (Incarnation("a", "a-1"), incarnation)
+            assert a.agent.living == {incarnation}
             assert a.agent.is_trusted()
             assert cluster.rows.nodes["a"] == NodeRow("a", "a-1", 1, 0, NodeState.UP, "host-a", 7611)
 
@@ -108,7 +108,7 @@ def test_in_an_hour_a_quiet_cluster_asks_little_of_the_store() -> None:
     run(lambda _: main())
 
 
-def test_a_beat_that_is_refused_ends_the_life() -> None:
+def test_a_beat_that_is_refused_ends_the_incarnation() -> None:
     async def main() -> None:
         async with agents() as cluster:
             a = await cluster.start("a")
@@ -118,15 +118,15 @@ def test_a_beat_that_is_refused_ends_the_life() -> None:
                 await asyncio.sleep(6)
 
             assert isinstance(a.ended, Evicted)
-            assert str(a.ended) == "node 'a' was evicted: its life a-1 is over"
+            assert str(a.ended) == "node 'a' was evicted: its incarnation a-1 is over"
             assert not a.agent.is_trusted()
             assert a.heard.what("trust", "stepped down") == [("trust", True), ("trust", False), ("stepped down", None)]
             assert cluster.rows.lease.holder is None
-            assert "Node was evicted: its life is over" in [line["event"] for line in logs]
+            assert "Node was evicted: its incarnation is over" in [line["event"] for line in logs]
             assert "Node's trust has run out: deliveries pause" not in [line["event"] for line in logs]
 
             again = await cluster.start("a")
-            assert again.agent.life == Life("a", cluster.rows.nodes["a"].incarnation)
+            assert again.agent.incarnation == Incarnation("a", cluster.rows.nodes["a"].incarnation)
             assert cluster.rows.nodes["a"].fence == 3
 
     run(lambda _: main())
@@ -245,11 +245,11 @@ def test_a_coordinator_evicts_who_is_silent_and_says_so() -> None:
             with capture_logs() as logs:
                 a = await cluster.start("a")
                 await asyncio.sleep(9)
-                assert a.agent.living == {Life("a", "a-1"), Life("b", "old")}
+                assert a.agent.living == {Incarnation("a", "a-1"), Incarnation("b", "old")}
                 await asyncio.sleep(3)
 
             assert cluster.rows.nodes["b"] == replace(OLD, node_id="b", state=NodeState.DEAD, fence=5)
-            assert a.agent.living == {Life("a", "a-1")}
+            assert a.agent.living == {Incarnation("a", "a-1")}
             assert a.heard.what("joined", "left", "members") == [
                 ("joined", "b"),
                 ("members", ["b"]),

@@ -37,7 +37,7 @@ def test_trust_is_told_when_it_changes(told: Told) -> None:
     ]
 
 
-def test_trust_that_ends_with_the_life_is_no_news_for_the_log(told: Told) -> None:
+def test_trust_that_ends_with_the_incarnation_is_no_news_for_the_log(told: Told) -> None:
     announcer = Announcer("a", told)
     with capture_logs() as logs:
         announcer.trust(True, is_over=False)

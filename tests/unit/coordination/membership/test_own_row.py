@@ -15,7 +15,7 @@ ALIVE = replace(DEAD, state=NodeState.UP)
 
 
 def new_registration() -> Registration:
-    incarnations = (f"life-{number}" for number in range(100))
+    incarnations = (f"incarnation-{number}" for number in range(100))
     return Registration("me", 5.0, incarnations.__next__, lambda: 1.0)
 
 
@@ -37,7 +37,7 @@ def registered() -> Registration:
 def test_the_first_start_of_a_node_makes_its_row() -> None:
     registration = new_registration()
     read(registration, None, 100.0)
-    assert registration.next_action(100.1) == Register(None, "life-0", 100.1, 102.1)
+    assert registration.next_action(100.1) == Register(None, "incarnation-0", 100.1, 102.1)
     assert not registration.is_trusted(100.1)
     registration.on_granted(asked_at=100.1, now=100.2)
     assert (registration.fence, registration.is_trusted(109.0), registration.is_trusted(109.1)) == (1, True, False)
@@ -48,7 +48,7 @@ def test_a_row_that_is_not_up_is_taken_at_once(state: NodeState) -> None:
     registration = new_registration()
     row = replace(DEAD, state=state)
     read(registration, row, 100.0)
-    assert registration.next_action(100.1) == Register(row, "life-0", 100.1, 102.1)
+    assert registration.next_action(100.1) == Register(row, "incarnation-0", 100.1, 102.1)
     registration.on_granted(asked_at=100.1, now=100.2)
     assert registration.fence == 5
 
@@ -59,7 +59,7 @@ def test_a_row_that_is_up_is_taken_after_ten_seconds_of_silence() -> None:
     read(registration, ALIVE, 110.0)
     assert registration.next_deadline() == 110.1
     read(registration, ALIVE, 110.1)
-    assert registration.next_action(110.2) == Register(ALIVE, "life-0", 110.2, 112.2)
+    assert registration.next_action(110.2) == Register(ALIVE, "incarnation-0", 110.2, 112.2)
 
 
 def test_an_id_that_another_living_node_has_is_refused() -> None:
@@ -79,7 +79,7 @@ def test_late_beats_of_the_process_before_are_waited_out() -> None:
     read(registration, replace(ALIVE, beat=10), 103.0)
     read(registration, replace(ALIVE, beat=11), 106.0)
     read(registration, replace(ALIVE, beat=11), 116.1)
-    assert registration.next_action(116.2) == Register(replace(ALIVE, beat=11), "life-0", 116.2, 118.2)
+    assert registration.next_action(116.2) == Register(replace(ALIVE, beat=11), "incarnation-0", 116.2, 118.2)
 
 
 def test_silence_during_an_outage_does_not_count() -> None:
@@ -94,7 +94,7 @@ def test_silence_during_an_outage_does_not_count() -> None:
 def test_beats_extend_trust_from_the_question() -> None:
     registration = registered()
     assert registration.next_action(105.0) is None
-    assert registration.next_action(105.1) == Beat("life-0", 105.1, 107.1)
+    assert registration.next_action(105.1) == Beat("incarnation-0", 105.1, 107.1)
     assert registration.next_action(105.2) is None
     registration.on_granted(asked_at=105.1, now=107.0)
     assert (registration.trusted_until, registration.next_deadline()) == (114.1, 110.1)
@@ -104,8 +104,8 @@ def test_an_evicted_node_begins_again_in_a_new_incarnation() -> None:
     registration = registered()
     registration.next_action(105.1)
     registration.on_refused(asked_at=105.1, now=105.2)
-    assert (registration.incarnation, registration.is_trusted(105.2)) == ("life-1", False)
-    read(registration, replace(DEAD, incarnation="life-0"), 105.2)
+    assert (registration.incarnation, registration.is_trusted(105.2)) == ("incarnation-1", False)
+    read(registration, replace(DEAD, incarnation="incarnation-0"), 105.2)
     assert isinstance(registration.next_action(105.3), Register)
 
 
@@ -114,7 +114,7 @@ def test_a_node_nobody_evicted_goes_on_after_an_outage() -> None:
     registration.next_action(105.1)
     registration.on_failed(asked_at=105.1, now=107.1)
     assert not registration.is_trusted(110.0)
-    assert registration.next_action(130.0) == Beat("life-0", 130.0, 132.0)
+    assert registration.next_action(130.0) == Beat("incarnation-0", 130.0, 132.0)
     registration.on_granted(asked_at=130.0, now=130.1)
     assert registration.is_trusted(138.0)
 
@@ -124,9 +124,9 @@ def test_a_registration_without_an_answer_is_found_and_trusted_from_the_first_be
     read(registration, None, 100.0)
     registration.next_action(100.1)
     registration.on_failed(asked_at=100.1, now=102.1)
-    read(registration, NodeRow("me", "life-0", 1, 0, NodeState.UP, "10.0.0.1", 5672), 102.3)
+    read(registration, NodeRow("me", "incarnation-0", 1, 0, NodeState.UP, "10.0.0.1", 5672), 102.3)
     assert not registration.is_trusted(102.4)
-    assert registration.next_action(102.4) == Beat("life-0", 102.4, 104.4)
+    assert registration.next_action(102.4) == Beat("incarnation-0", 102.4, 104.4)
     registration.on_granted(asked_at=102.4, now=102.5)
     assert (registration.fence, registration.is_trusted(111.0)) == (1, True)
 
@@ -136,9 +136,9 @@ def test_a_registration_that_was_done_late_and_evicted_is_not_repeated_in_its_in
     read(registration, None, 100.0)
     registration.next_action(100.1)
     registration.on_failed(asked_at=100.1, now=102.1)
-    evicted = NodeRow("me", "life-0", 2, 0, NodeState.DEAD, "10.0.0.1", 5672)
+    evicted = NodeRow("me", "incarnation-0", 2, 0, NodeState.DEAD, "10.0.0.1", 5672)
     read(registration, evicted, 115.0)
-    assert registration.next_action(115.1) == Register(evicted, "life-1", 115.1, 117.1)
+    assert registration.next_action(115.1) == Register(evicted, "incarnation-1", 115.1, 117.1)
 
 
 def test_a_refused_registration_reads_again() -> None:
@@ -170,7 +170,7 @@ def test_answers_to_questions_that_were_given_up_change_nothing() -> None:
 
 def test_a_registered_node_that_stops_leaves() -> None:
     registration = registered()
-    assert registration.stop() == Leave("life-0")
+    assert registration.stop() == Leave("incarnation-0")
     assert (registration.is_trusted(101.0), registration.next_action(200.0), registration.next_deadline()) == (
         False,
         None,
@@ -187,7 +187,7 @@ def test_a_beat_comes_early_rather_than_behind_a_question_that_may_last_until_it
     registration.hasten(until=105.0, now=103.0)
     assert registration.next_action(103.0) is None
     registration.hasten(until=105.2, now=103.2)
-    assert registration.next_action(103.2) == Beat("life-0", 103.2, 105.2)
+    assert registration.next_action(103.2) == Beat("incarnation-0", 103.2, 105.2)
 
 
 def test_a_beat_that_is_to_be_repeated_is_not_hastened() -> None:

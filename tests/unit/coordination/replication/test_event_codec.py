@@ -28,14 +28,14 @@ BINDING = BindingRecord("/", "x", "queue", "q", "k.#", b"\x01a\xff")
 CHANGES: list[Change] = [
     ExchangeDeclared(ExchangeRecord("/", "x", "topic", True, True, b"\x00\xff", False)),
     ExchangeDeleted("/", "x"),
-    QueueDeclared(QueueRecord("/", "q", 1 << 40, True, True, b"\x01", False, "node", "life")),
+    QueueDeclared(QueueRecord("/", "q", 1 << 40, True, True, b"\x01", False, "node", "incarnation")),
     QueueDeleted("/", "q\0ü\U0001f407", 7),
     BindingAdded(BINDING),
     BindingRemoved(BINDING),
     VirtualHostCreated("carbon"),
     VirtualHostDeleted("carbon"),
-    SubscriptionAdded(SubscriptionRecord(7, "node", "life", True)),
-    SubscriptionRemoved(7, "node", "life"),
+    SubscriptionAdded(SubscriptionRecord(7, "node", "incarnation", True)),
+    SubscriptionRemoved(7, "node", "incarnation"),
 ]
 
 

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from broker.errors import Evicted, NotFound, PreconditionFailed, ResourceLocked
-from broker.ports.cluster_rows import Life
+from broker.ports.cluster_rows import Incarnation
 from broker.ports.peer_calls import Unavailable
 from broker.ports.records import QueueDeclared, QueueRecord, VirtualHostCreated, VirtualHostDeleted
 from broker.topology.apply import RemoteOwner
@@ -70,7 +70,7 @@ async def test_a_node_that_starts_later_loads_all_there_is(company: Company, a: 
     late = await company.node("late")
     assert late.synchronizer.applied == 5
     assert late.hash == a.hash
-    assert late.vhost.queues["mine"].owner == RemoteOwner(a.life)
+    assert late.vhost.queues["mine"].owner == RemoteOwner(a.incarnation)
 
 
 async def test_the_same_queue_declared_on_two_nodes_at_once_is_one_queue(a: TopologyNode, b: TopologyNode) -> None:
@@ -212,8 +212,8 @@ async def test_a_push_of_what_does_not_exist_is_answered_with_what_does(a: Topol
     assert await b.synchronizer.push_events(99) == 1
 
 
-async def test_a_life_that_is_over_changes_nothing_any_more(a: TopologyNode, b: TopologyNode) -> None:
-    a.company.events.over.add(a.life)
+async def test_a_incarnation_that_is_over_changes_nothing_any_more(a: TopologyNode, b: TopologyNode) -> None:
+    a.company.events.over.add(a.incarnation)
     with pytest.raises(Evicted):
         await a.declare("q")
     assert a.vhost.queues == {}
@@ -291,7 +291,7 @@ async def test_nodes_that_differ_after_the_same_event_load_all_anew(a: TopologyN
 async def test_the_same_difference_is_looked_into_once(a: TopologyNode, b: TopologyNode) -> None:
     await a.company.settle()
     noted = a.company.events.noted
-    noted["b"] = type(noted["b"])(b.life, 0, "another")
+    noted["b"] = type(noted["b"])(b.incarnation, 0, "another")
     loads = 0
     load = a.company.events.load
 
@@ -331,9 +331,11 @@ async def test_looking_goes_on_while_the_store_is_away(a: TopologyNode) -> None:
         await loop
 
 
-async def test_a_record_that_meets_another_life_of_this_node_leaves_its_queue_to_that_life(company: Company) -> None:
+async def test_a_record_that_meets_another_incarnation_of_this_node_leaves_its_queue_to_that_incarnation(
+    company: Company,
+) -> None:
     a = await company.node("a", "2")
     change = QueueDeclared(QueueRecord("/", "q", 9, True, False, b"", False, "a", "1"))
     a.vhost.apply(change, lambda raw: a.vhost.exchanges[""].arguments)
     a.vhost.apply(change, lambda raw: a.vhost.exchanges[""].arguments)
-    assert a.vhost.queues["q"].owner == RemoteOwner(Life("a", "1"))
+    assert a.vhost.queues["q"].owner == RemoteOwner(Incarnation("a", "1"))

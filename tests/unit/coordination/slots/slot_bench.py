@@ -10,15 +10,15 @@ from typing import Any, cast
 
 from broker.coordination.slots.coordinator import SlotManager
 from broker.ports.cluster import SlotService
-from broker.ports.cluster_rows import Life
+from broker.ports.cluster_rows import Incarnation
 from broker.ports.peer_calls import Caller, Demand, Fence, NotCoordinator, QueueName, Supply, Unavailable
 from broker.ports.slot import Slot
 from tests.support.memory_slots import MemorySlots, message_id
 from tests.support.virtual_loop import VirtualLoop
 
 ORDERS = QueueName("orders", 1)
-ALICE = Life("alice", "a")
-BOB = Life("bob", "b")
+ALICE = Incarnation("alice", "a")
+BOB = Incarnation("bob", "b")
 FENCE = Fence(1, "term 1")
 
 
@@ -44,8 +44,8 @@ class Bench:
 
     def __post_init__(self) -> None:
         self.store.table.claim(FENCE)
-        for life in (ALICE, BOB):
-            self.store.table.join(life)
+        for incarnation in (ALICE, BOB):
+            self.store.table.join(incarnation)
         self.manager = SlotManager(
             self.store,
             cast(VirtualLoop, asyncio.get_running_loop()),
@@ -69,15 +69,17 @@ class Bench:
         await self.manager.submit_slot(ORDERS, slot, 0, caller(ALICE, f"submit {number}"))
         return slot
 
-    async def begin(self, life: Life, hunger: int) -> Supply:
-        return await self.manager.await_slots([Demand(ORDERS, hunger)] if hunger else [], 0, caller(life, "begin"))
+    async def begin(self, incarnation: Incarnation, hunger: int) -> Supply:
+        return await self.manager.await_slots(
+            [Demand(ORDERS, hunger)] if hunger else [], 0, caller(incarnation, "begin")
+        )
 
-    async def poll(self, life: Life, request_id: str = "poll", wait_ms: int = 5000) -> Supply:
-        return await self.manager.await_slots([], wait_ms, caller(life, request_id))
+    async def poll(self, incarnation: Incarnation, request_id: str = "poll", wait_ms: int = 5000) -> Supply:
+        return await self.manager.await_slots([], wait_ms, caller(incarnation, request_id))
 
 
-def caller(life: Life, request_id: str = "", fence: Fence = FENCE) -> Caller:
-    return Caller(life.node_id, life.incarnation, request_id, fence)
+def caller(incarnation: Incarnation, request_id: str = "", fence: Fence = FENCE) -> Caller:
+    return Caller(incarnation.node_id, incarnation.id, request_id, fence)
 
 
 @asynccontextmanager

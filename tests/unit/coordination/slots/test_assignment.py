@@ -5,29 +5,31 @@ from __future__ import annotations
 import pytest
 
 from broker.coordination.slots.assignment import Assignment
-from broker.ports.cluster_rows import Life, SlotRow
+from broker.ports.cluster_rows import Incarnation, SlotRow
 from broker.ports.peer_calls import Demand, QueueName
 
 ORDERS = QueueName("orders", 1)
 LETTERS = QueueName("letters", 2)
-ALICE = Life("alice", "a")
-BOB = Life("bob", "b")
-CAROL = Life("carol", "c")
+ALICE = Incarnation("alice", "a")
+BOB = Incarnation("bob", "b")
+CAROL = Incarnation("carol", "c")
 
 
-def row(start: int, count: int = 10, queue: QueueName = ORDERS, lane: int = 1, owner: Life | None = None) -> SlotRow:
+def row(
+    start: int, count: int = 10, queue: QueueName = ORDERS, lane: int = 1, owner: Incarnation | None = None
+) -> SlotRow:
     return SlotRow(queue.queue_id, lane, start, start + 9, count, owner=owner)
 
 
-def carry_out(assignment: Assignment, plan: dict[Life, list[SlotRow]]) -> dict[Life, list[int]]:
-    for life, rows in plan.items():
-        assignment.grant(life, rows)
+def carry_out(assignment: Assignment, plan: dict[Incarnation, list[SlotRow]]) -> dict[Incarnation, list[int]]:
+    for incarnation, rows in plan.items():
+        assignment.grant(incarnation, rows)
         assignment.release(rows)
-    return {life: [each.start for each in rows] for life, rows in plan.items()}
+    return {incarnation: [each.start for each in rows] for incarnation, rows in plan.items()}
 
 
-def granted(assignment: Assignment, life: Life) -> list[int]:
-    return [each.start for _, each in assignment.take(life).grants]
+def granted(assignment: Assignment, incarnation: Incarnation) -> list[int]:
+    return [each.start for _, each in assignment.take(incarnation).grants]
 
 
 @pytest.fixture
@@ -53,7 +55,7 @@ def test_a_demand_smaller_than_a_slot_gets_one(assignment: Assignment) -> None:
     assert assignment.plan() == {}
 
 
-def test_hungry_lives_get_slots_one_after_the_other(assignment: Assignment) -> None:
+def test_hungry_incarnations_get_slots_one_after_the_other(assignment: Assignment) -> None:
     assignment.begin(ALICE, [Demand(ORDERS, 30)])
     assignment.begin(BOB, [Demand(ORDERS, 30)])
     assignment.load([row(100), row(200), row(300)])
@@ -65,7 +67,7 @@ def test_hungry_lives_get_slots_one_after_the_other(assignment: Assignment) -> N
     assert granted(assignment, BOB) == [200, 400]
 
 
-def test_a_life_gets_no_more_than_64_slots_in_a_round(assignment: Assignment) -> None:
+def test_a_incarnation_gets_no_more_than_64_slots_in_a_round(assignment: Assignment) -> None:
     assignment.begin(ALICE, [Demand(ORDERS, 10_000)])
     assignment.load([row(start) for start in range(100, 10_100, 100)])
 
@@ -73,7 +75,7 @@ def test_a_life_gets_no_more_than_64_slots_in_a_round(assignment: Assignment) ->
     assert [len(rows) for rows in carry_out(assignment, assignment.plan()).values()] == [36]
 
 
-def test_a_life_that_is_held_gets_nothing_until_it_is_not(assignment: Assignment) -> None:
+def test_a_incarnation_that_is_held_gets_nothing_until_it_is_not(assignment: Assignment) -> None:
     assignment.load([row(100)])
     assignment.begin(ALICE, [Demand(ORDERS, 1)])
 

@@ -15,7 +15,7 @@ from broker.coordination.slots.balancer import Sharing
 from broker.coordination.slots.demand import Polling
 from broker.coordination.slots.handoff import Giver
 from broker.message import Message
-from broker.ports.cluster_rows import Life
+from broker.ports.cluster_rows import Incarnation
 from broker.ports.peer_calls import Caller, Demand, Fence, Grant, QueueName, Supply, Unavailable
 from broker.ports.slot import Slot
 from broker.ports.store import Journal
@@ -27,7 +27,7 @@ from tests.unit.coordination.slots.test_handoff import QUEUE_ID, Node
 
 ORDERS = QueueName("orders", QUEUE_ID)
 APPETITE = 100
-BOB = Life("bob", "b")
+BOB = Incarnation("bob", "b")
 
 
 class HeldJournal:
@@ -94,7 +94,7 @@ class Bench:
         journal: Any = self.journal
         giver = Giver(
             node.store.slots,
-            node.life,
+            node.incarnation,
             node.lane,
             holdings=node.holdings,
             journal=journal,
@@ -120,7 +120,7 @@ class Bench:
 
         self.sharing = Sharing(
             node.store.slots,
-            node.life,
+            node.incarnation,
             clock=loop,
             holdings=node.holdings,
             giver=giver,

@@ -16,7 +16,7 @@ from broker.clock import Clock
 from broker.coordination.slots.handoff import Giver, Portion
 from broker.coordination.slots.owned import Holdings, slot_of
 from broker.message import PENDING, STORED, TRANSIENT, WRITING, Message, MessageIdGenerator, body_tails, lane_of
-from broker.ports.cluster_rows import Life, NodeRow, NodeState, SlotRow
+from broker.ports.cluster_rows import Incarnation, NodeRow, NodeState, SlotRow
 from broker.ports.peer_calls import Fence
 from broker.ports.slot import Slot
 from broker.queue.queue import Queue, QueueLimits
@@ -66,19 +66,19 @@ class Taker:
 
 
 class Node:
-    """One life of a node: a queue with its store, giver and holdings, and what its clients hold."""
+    """One incarnation of a node: a queue with its store, giver and holdings, and what its clients hold."""
 
     def __init__(
         self, state: MemoryState, clock: Clock, node_id: str, incarnation: str, limits: QueueLimits = LIMITS
     ) -> None:
         self.state = state
         self.clock = clock
-        self.life = Life(node_id, incarnation)
+        self.incarnation = Incarnation(node_id, incarnation)
         row = NodeRow(node_id, incarnation, 1, 0, NodeState.UP, "", 0)
         state.cluster.nodes[node_id] = row
         self.store = MemoryStore(state, is_shared=True)
         drive(self.store.open())
-        registration = drive(self.store.members.join(self.life))
+        registration = drive(self.store.members.join(self.incarnation))
         self.lane = registration.lane
         self.ids = MessageIdGenerator(self.lane, registration.last_message_id)
         self.journal = FakeJournal(self.store, set(), Gate())
@@ -87,7 +87,7 @@ class Node:
         self.held: dict[int, Message] = {}
         self.holdings = Holdings(
             self.store.slots,
-            self.life,
+            self.incarnation,
             self.lane,
             self.ids,
             clock=clock,
@@ -112,7 +112,7 @@ class Node:
         )
         self.giver = Giver(
             self.store.slots,
-            self.life,
+            self.incarnation,
             self.lane,
             holdings=self.holdings,
             journal=self.journal,
@@ -171,8 +171,8 @@ class Node:
         return [(row.start, row.end, row.count) for row in rows]
 
     def assign(self, *rows: SlotRow) -> list[Slot]:
-        """Let a coordinator make this life the owner; nobody tells it."""
-        return [slot_of(row) for row in drive(self.store.slots.assign(rows, self.life, FENCE))]
+        """Let a coordinator make this incarnation the owner; nobody tells it."""
+        return [slot_of(row) for row in drive(self.store.slots.assign(rows, self.incarnation, FENCE))]
 
     def adopt(self, *rows: SlotRow) -> int:
         asked_at = self.clock.monotonic() + 1.0
@@ -183,7 +183,7 @@ class Node:
 
     def crash(self) -> None:
         self.stage.run()
-        self.state.cluster.end_life(self.life.node_id, self.life.incarnation, "dead")
+        self.state.cluster.end_incarnation(self.incarnation.node_id, self.incarnation.id, "dead")
         drive(self.store.close())
 
 
@@ -279,7 +279,7 @@ def test_a_part_of_an_adopted_slot_goes_back_and_the_rest_stays() -> None:
     node.adopt(*node.free())
     node.deliver(1)
     assert node.give(1) == [(ids[1], ids[1], 1)]
-    kept = [(row.start, row.end) for row in node.state.slots.values() if row.owner == node.life]
+    kept = [(row.start, row.end) for row in node.state.slots.values() if row.owner == node.incarnation]
     assert sorted(kept) == [(ids[0], ids[0]), (ids[2], ids[3])]
     assert node.deliver(9) == ids[2:]
 
@@ -294,7 +294,7 @@ def test_a_slot_that_was_not_read_goes_back_as_it_is() -> None:
     assert node.give(3, newest=True) == [(ids[4], ids[6], 3)]
 
 
-def test_after_a_restart_no_gift_covers_what_was_given_in_the_life_before() -> None:
+def test_after_a_restart_no_gift_covers_what_was_given_in_the_incarnation_before() -> None:
     node = alone()
     ids = node.publish(3)
     node.give(2, newest=True)
@@ -316,7 +316,7 @@ class World:
     def __init__(self) -> None:
         self.state = MemoryState()
         self.clock = FakeClock(wall_ms=EPOCH_MS + 1000)
-        self.lives = 0
+        self.incarnations = 0
         self.live: set[int] = set()
         self.late: set[int] = set()
         """Messages of transactions: they come to the queue after newer ones."""
@@ -325,8 +325,8 @@ class World:
         self.transactions: list[tuple[Node, list[Message]]] = []
 
     def begin(self, node_id: str) -> Node:
-        self.lives += 1
-        return Node(self.state, self.clock, node_id, f"{node_id} {self.lives}")
+        self.incarnations += 1
+        return Node(self.state, self.clock, node_id, f"{node_id} {self.incarnations}")
 
     def end(self) -> None:
         for node in self.nodes:
@@ -410,14 +410,14 @@ class World:
                 node.holdings.adopt(slots, asked_at)
 
     def crash(self, at: int, *, is_recovered: bool) -> None:
-        """End a life and begin the next one of that node, before or after others have what it had."""
+        """End an incarnation and begin the next one of that node, before or after others have what it had."""
         node, other = self.nodes[at], self.nodes[1 - at]
         node.crash()
         self.transactions = [each for each in self.transactions if each[0] is not node]
         other.journal.commit()
         if is_recovered:
             drive(other.store.slots.reclaim(FENCE, LIMITS.window_size))
-        self.nodes[at] = self.begin(node.life.node_id)
+        self.nodes[at] = self.begin(node.incarnation.node_id)
         if not is_recovered:
             drive(other.store.slots.reclaim(FENCE, LIMITS.window_size))
         self.live = {*self.state.rows, *memory_of(other)}
@@ -431,7 +431,7 @@ class World:
         for node in self.nodes:
             self.note_places(node, places)
         for row in rows:
-            owner = next((node for node in self.nodes if node.life == row.owner), None)
+            owner = next((node for node in self.nodes if node.incarnation == row.owner), None)
             if owner is None or owner.holdings.lookup(QUEUE_ID)(row.start) is None:
                 for message_id in within(row, self.live):
                     places[message_id].append(f"row {row}")
@@ -441,13 +441,13 @@ class World:
             check_order(node, self.late)
 
     def note_places(self, node: Node, places: dict[int, list[str]]) -> None:
-        name, queue = node.life.incarnation, node.queue
+        name, queue = node.incarnation.id, node.queue
         for message_id in memory_of(node):
             assert message_id in places, f"{message_id} is at {name}, although it was settled"
             places[message_id].append(f"in the memory of {name}")
             row = self.row_of(message_id)
-            owner = Life(node.life.node_id, node.life.incarnation) if row is None else row.owner
-            assert owner == node.life, f"{message_id} is at {name}, but in {row}"
+            owner = Incarnation(node.incarnation.node_id, node.incarnation.id) if row is None else row.owner
+            assert owner == node.incarnation, f"{message_id} is at {name}, but in {row}"
             assert row is not None or lane_of(message_id) == node.lane, f"{message_id} was never of {name}"
         for slot in local_slots(queue):
             for message_id in within(slot, self.live):
@@ -483,7 +483,7 @@ def check_order(node: Node, late: set[int]) -> None:
     for message in node.taker.taken:
         if not message.redelivered and message.id not in late:
             lane = lane_of(message.id)
-            assert message.id > last.get(lane, 0), f"{message.id} comes after {last[lane]} at {node.life.incarnation}"
+            assert message.id > last.get(lane, 0), f"{message.id} comes after {last[lane]} at {node.incarnation.id}"
             last[lane] = message.id
 
 

@@ -11,7 +11,7 @@ from broker.coordination.slots.owned import Holdings
 from broker.coordination.slots.split import Cut
 from broker.errors import Evicted
 from broker.message import STORED, Message, MessageIdGenerator
-from broker.ports.cluster_rows import Life
+from broker.ports.cluster_rows import Incarnation
 from broker.ports.peer_calls import Fence
 from broker.ports.slot import Slot
 from broker.queue.queue import Queue
@@ -22,8 +22,8 @@ from tests.support.stage import drive
 from tests.support.virtual_loop import VirtualLoop, in_virtual_time
 
 QUEUE_ID = 7
-ALICE = Life("alice", "a")
-BOB = Life("bob", "b")
+ALICE = Incarnation("alice", "a")
+BOB = Incarnation("bob", "b")
 NOTHING: Any = None
 
 
@@ -33,8 +33,8 @@ class Bench:
     def __init__(self, clock: FakeClock | VirtualLoop | None = None) -> None:
         self.clock = clock or FakeClock()
         self.store = MemorySlots()
-        for life in (ALICE, BOB):
-            self.store.table.join(life)
+        for incarnation in (ALICE, BOB):
+            self.store.table.join(incarnation)
         self.ids = MessageIdGenerator(1)
         self.adopted: list[Queue] = []
         self.slots = LocalSlotCoordinator()
@@ -52,7 +52,7 @@ class Bench:
             on_adopted=self.adopted.append,
         )
 
-    def slot(self, first: int, last: int, lane: int = 2, owner: Life | None = ALICE) -> Slot:
+    def slot(self, first: int, last: int, lane: int = 2, owner: Incarnation | None = ALICE) -> Slot:
         """Put messages of these numbers and the slot over them into the store."""
         ids = [message_id(lane, number) for number in range(first, last + 1)]
         self.store.table.messages.update(dict.fromkeys(ids, QUEUE_ID))
@@ -258,7 +258,7 @@ def test_a_queue_of_which_transient_rows_were_read_is_remembered() -> None:
     assert it.holdings.spilled == {QUEUE_ID}
 
 
-def test_a_life_that_is_over_finishes_nothing() -> None:
+def test_a_incarnation_that_is_over_finishes_nothing() -> None:
     it = Bench()
     slot = it.slot(1, 1)
     it.adopt(slot)

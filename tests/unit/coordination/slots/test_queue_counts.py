@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from broker.coordination.slots.queue_counts import Tally
-from broker.ports.cluster_rows import Life
+from broker.ports.cluster_rows import Incarnation
 from broker.ports.peer_calls import QueueCount
 
-ALICE = Life("alice", "a")
-BOB = Life("bob", "b")
+ALICE = Incarnation("alice", "a")
+BOB = Incarnation("bob", "b")
 
 
 def test_a_node_is_told_what_lies_on_the_others_and_in_free_slots() -> None:

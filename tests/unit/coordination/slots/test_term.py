@@ -46,7 +46,7 @@ async def test_what_a_dead_node_had_goes_to_who_is_hungry() -> None:
 
 
 @in_virtual_time
-async def test_a_life_that_is_over_for_the_store_alone_does_not_keep_the_store_busy() -> None:
+async def test_a_incarnation_that_is_over_for_the_store_alone_does_not_keep_the_store_busy() -> None:
     async with serving() as bench:
         await bench.give(1)
         await bench.begin(BOB, 5)
