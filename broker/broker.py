@@ -118,6 +118,8 @@ class Broker:
 
     def held_ids(self, queue: Queue) -> list[int]:
         """Return the ids of all messages of `queue` that clients have and have not settled, ascending."""
+        if not queue.unacked_count:
+            return []
         return sorted(message_id for connection in self.open_connections for message_id in connection.held_ids(queue))
 
     def flush_confirms(self) -> None:

@@ -24,7 +24,8 @@ TRANSIENT: Final = 5  # never had and will never have a row (until its window is
 class StorageQueue(Protocol):
     """What a message and the store need to know of a queue."""
 
-    queue_id: int
+    @property
+    def queue_id(self) -> int: ...
 
 
 class Message:

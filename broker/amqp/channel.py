@@ -32,7 +32,8 @@ from broker.errors import (
     SyntaxFault,
     UnexpectedFrame,
 )
-from broker.message import TRANSIENT, Message
+from broker.message import Message
+from broker.queue.outcome import AUTO_ACKED
 from broker.queue.queue import Queue
 from broker.topology.vhost import VirtualHost
 
@@ -338,8 +339,7 @@ class Channel:
         )
         self.connection.send_content(self.id, method, message.header, message.body, message.chunks)
         if no_ack:
-            if message.state != TRANSIENT:
-                self.broker.journal.settle(message)
+            queue.settle((message,), AUTO_ACKED)
         else:
             message.consumer = None
             self.unacked[self.last_delivery_tag] = message

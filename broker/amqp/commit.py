@@ -12,6 +12,7 @@ from broker.amqp.publishing import Publisher, clones
 from broker.amqp.transaction import Publication, Transaction
 from broker.message import PENDING, SETTLED, TRANSIENT, Message
 from broker.ports.store import Journal
+from broker.queue.outcome import ACKED, REJECTED
 
 if TYPE_CHECKING:
     from broker.amqp.channel import Channel
@@ -19,11 +20,13 @@ if TYPE_CHECKING:
 
 async def commit(channel: Channel, publisher: Publisher, settler: Settler, transaction: Transaction) -> None:
     """Empty the transaction and carry it out in one store transaction, all or nothing."""
-    publications, acked, requeued = transaction.take()
-    messages = _route(publications, channel, publisher, settler)
+    done = transaction.take()
+    messages = _route(done.publications, channel, publisher)
     channel.connection.has_committed |= bool(messages)
-    deletes = [message for _, message in acked if message.state != TRANSIENT]
-    returned = [message for _, message in requeued]
+    acked = [message for _, message in done.acked]
+    rejected = [message for _, message in done.rejected]
+    deletes = [message for message in (*acked, *rejected) if message.state != TRANSIENT]
+    returned = [message for _, message in done.requeued]
     await _store(channel.broker.journal, messages, deletes, returned)
     for message in deletes:
         message.state = SETTLED
@@ -32,23 +35,18 @@ async def commit(channel: Channel, publisher: Publisher, settler: Settler, trans
     for message in messages:
         by_queue.setdefault(message.queue, []).append(message)
     for queue, members in by_queue.items():
-        if settler.is_here(queue):
-            queue.insert(members)
-            touched.add(queue)
-        else:
-            settler.drop(members)
-    for _, message in acked:
-        if message.consumer is not None:
-            message.consumer.unacked -= 1
-            touched.add(message.consumer.queue)
+        queue.insert(members)
+        touched.add(queue)
+    settler.settle(acked, ACKED)
+    settler.settle(rejected, REJECTED)
     settler.requeue(returned)
 
 
-def _route(publications: list[Publication], channel: Channel, publisher: Publisher, settler: Settler) -> list[Message]:
+def _route(publications: list[Publication], channel: Channel, publisher: Publisher) -> list[Message]:
     """Return the messages of the publishes, one for each queue that is still there; send back what has to be."""
     messages: list[Message] = []
     for publication in publications:
-        queues = [queue for queue in publication.queues if settler.is_here(queue)]
+        queues = [queue for queue in publication.queues if not queue.is_deleted]
         content = (publication.header, publication.body, publication.chunks)
         if queues:
             messages += clones(channel.broker.ids, publication.route, queues, *content, publication.is_persistent)
@@ -64,9 +62,9 @@ async def _store(journal: Journal, messages: list[Message], deletes: list[Messag
         return
     targets: list[Any] = [message.queue for message in (*messages, *returned)]
     for queue in targets:
-        queue.holds += 1
+        queue.begin_transaction()
     try:
         await journal.transact(inserts, deletes)
     finally:
         for queue in targets:
-            queue.holds -= 1
+            queue.end_transaction()

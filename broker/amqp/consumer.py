@@ -10,7 +10,8 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from broker.codec.constants import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_METHOD
-from broker.message import TRANSIENT, Message, body_tails
+from broker.message import Message, body_tails
+from broker.queue.outcome import AUTO_ACKED
 from broker.queue.queue import Queue
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class Consumer:
         tag = channel.last_delivery_tag
         no_ack = self.no_ack
         unacked = channel.unacked
-        journal = channel.broker.journal
+        settled: list[Message] = []
         pop = ready.popleft
         send = output.append
         join = b"".join
@@ -104,8 +105,7 @@ class Consumer:
             else:
                 send(join((head[0], _tag(tag), middle, message.header)))
             if no_ack:
-                if message.state != TRANSIENT:
-                    journal.settle(message)
+                settled.append(message)
             else:
                 message.consumer = self
                 unacked[tag] = message
@@ -115,7 +115,9 @@ class Consumer:
         channel.last_delivery_tag = tag
         if not no_ack:
             self.unacked += taken
-        self.queue.taken(octets)
+        self.queue.on_taken(taken, octets)
+        if settled:
+            self.queue.settle(settled, AUTO_ACKED)
         connection.schedule_flush()
         return taken
 

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from broker.amqp.frame_reader import AckRun
-from broker.amqp.transaction import Settlement, Transaction
+from broker.amqp.transaction import Transaction
 from broker.amqp.unacked import Unacked
 from broker.errors import PreconditionFailed
-from broker.message import TRANSIENT, Message
+from broker.message import Message
+from broker.queue.outcome import ACKED, REJECTED, Outcome
 from broker.queue.queue import Queue
 
 if TYPE_CHECKING:
@@ -22,14 +23,12 @@ if TYPE_CHECKING:
 class Settler:
     """Acks, rejects and requeues for one channel."""
 
-    __slots__ = ("_channel", "_settle", "_touched", "_unacked", "_vhost", "transaction", "unacked")
+    __slots__ = ("_channel", "_touched", "_unacked", "transaction", "unacked")
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._settle = channel.broker.journal.settle
         self._touched = channel.broker.touched
         self._unacked = Unacked()
-        self._vhost = channel.vhost
         self.unacked = self._unacked.messages
         self.transaction: Transaction | None = None
 
@@ -38,34 +37,26 @@ class Settler:
 
         What a transaction has acknowledged but not committed counts as unacknowledged.
         """
-        transaction = self.transaction
-        uncommitted = 0 if transaction is None else len(transaction.acked) + len(transaction.requeued)
+        uncommitted = 0 if self.transaction is None else self.transaction.settlement_count
         return self._channel.prefetch - len(self.unacked) - uncommitted
 
     def ack_run(self, acks: AckRun) -> int:
         """Acknowledge single deliveries in one loop (design §2). Hot."""
         pop = self.unacked.pop
-        touch = self._touched.add
-        settle = self._settle
+        acked: list[Message] = []
         first = b""
-        count = 0
         for head, tag, end in acks:
             if end != 0x00CE or head != first:
-                if count:
+                if acked:
                     break
                 first = head
             message = pop(tag, None)
             if message is None:
+                self.settle(acked, ACKED)
                 raise PreconditionFailed(f"unknown delivery tag {tag}")
-            consumer = message.consumer
-            if consumer is not None:
-                consumer.unacked -= 1
-                touch(consumer.queue)
-            if message.state != TRANSIENT:
-                settle(message)
-            count += 1
-        self._share_room()
-        return count
+            acked.append(message)
+        self.settle(acked, ACKED)
+        return len(acked)
 
     def ack(self, tag: int, *, multiple: bool) -> None:
         """Settle what `tag` names, or note it for the commit."""
@@ -73,18 +64,17 @@ class Settler:
         if self.transaction is not None:
             self.transaction.acked += deliveries
         else:
-            self._settle_all(deliveries)
+            self.settle([message for _, message in deliveries], ACKED)
 
     def reject(self, tag: int, *, multiple: bool, requeue: bool) -> None:
         """Settle what `tag` names, or give it back, or note either for the commit."""
-        if not requeue:
-            self.ack(tag, multiple=multiple)
-            return
         deliveries = self._unacked.take(tag, multiple, self._channel.last_delivery_tag)
         if self.transaction is not None:
-            self.transaction.requeued += deliveries
-        else:
+            (self.transaction.requeued if requeue else self.transaction.rejected).extend(deliveries)
+        elif requeue:
             self.requeue([message for _, message in deliveries])
+        else:
+            self.settle([message for _, message in deliveries], REJECTED)
 
     def requeue_all(self) -> None:
         """Give everything back that is outstanding."""
@@ -92,8 +82,7 @@ class Settler:
 
     def roll_back(self, transaction: Transaction) -> None:
         """Empty the transaction: what it was to settle is outstanding again."""
-        _, acked, requeued = transaction.take()
-        self._unacked.put_back([*acked, *requeued])
+        self._unacked.put_back(transaction.take().settlements)
 
     def requeue(self, messages: list[Message]) -> None:
         """Give messages back to their queues, as far as these are still there."""
@@ -104,11 +93,8 @@ class Settler:
             if message.consumer is not None:
                 message.consumer.unacked -= 1
         for target, returned in by_queue.items():
-            if self.is_here(target):
-                target.requeue(returned)
-                self._touched.add(target)
-            else:
-                self.drop(returned)
+            target.requeue(returned)
+            self._touched.add(target)
         self._share_room()
 
     def held_ids(self, queue: Queue) -> Iterator[int]:
@@ -117,30 +103,27 @@ class Settler:
             if message.queue is queue:
                 yield message.id
         if self.transaction is not None:
-            for _, message in (*self.transaction.acked, *self.transaction.requeued):
+            for _, message in self.transaction.settlements:
                 if message.queue is queue:
                     yield message.id
 
-    def is_here(self, queue: Queue) -> bool:
-        """Is the queue still the one of its name?"""
-        return self._vhost.queues.get(queue.name) is queue
-
-    def drop(self, messages: list[Message]) -> None:
-        """The queue was deleted while its messages were being committed, or while a consumer held them."""
-        for message in messages:
-            if message.state != TRANSIENT:
-                self._settle(message)
-
-    def _settle_all(self, deliveries: list[Settlement]) -> None:
-        settle = self._settle
-        touch = self._touched.add
-        for _, message in deliveries:
-            consumer = message.consumer
-            if consumer is not None:
-                consumer.unacked -= 1
-                touch(consumer.queue)
-            if message.state != TRANSIENT:
-                settle(message)
+    def settle(self, messages: list[Message], outcome: Outcome) -> None:
+        """Give messages, which are outstanding no more, their outcome; consumers have room for others. Hot."""
+        start, count = 0, len(messages)
+        while start < count:
+            # What one consumer had is settled in one call: mostly that is everything.
+            consumer = messages[start].consumer
+            end = start + 1
+            if consumer is None:
+                queue: Any = messages[start].queue
+            else:
+                while end < count and messages[end].consumer is consumer:
+                    end += 1
+                queue = consumer.queue
+                consumer.unacked -= end - start
+                self._touched.add(queue)
+            queue.settle(messages if end - start == count else messages[start:end], outcome)
+            start = end
         self._share_room()
 
     def _share_room(self) -> None:

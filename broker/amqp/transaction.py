@@ -5,7 +5,7 @@ Knows publishes and settlements as values; the channel carries them out.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from broker.errors import ResourceFault
@@ -36,6 +36,7 @@ class Transaction:
     max_bytes: int
     publications: list[Publication] = field(default_factory=list)
     acked: list[Settlement] = field(default_factory=list)
+    rejected: list[Settlement] = field(default_factory=list)
     requeued: list[Settlement] = field(default_factory=list)
     octets: int = 0
 
@@ -46,8 +47,17 @@ class Transaction:
             raise ResourceFault(f"transaction larger than {self.max_bytes} octets")
         self.publications.append(publication)
 
-    def take(self) -> tuple[list[Publication], list[Settlement], list[Settlement]]:
+    @property
+    def settlement_count(self) -> int:
+        return len(self.acked) + len(self.rejected) + len(self.requeued)
+
+    @property
+    def settlements(self) -> list[Settlement]:
+        """All deliveries that the commit is to settle or give back."""
+        return [*self.acked, *self.rejected, *self.requeued]
+
+    def take(self) -> Transaction:
         """Empty the transaction and return what was in it."""
-        taken = self.publications, self.acked, self.requeued
-        self.publications, self.acked, self.requeued, self.octets = [], [], [], 0
+        taken = replace(self)
+        self.publications, self.acked, self.rejected, self.requeued, self.octets = [], [], [], [], 0
         return taken

@@ -37,7 +37,7 @@ from broker.ports.peer_calls import Fence, QueueName
 from broker.ports.records import Topology, VirtualHostCreated, VirtualHostDeleted
 from broker.ports.slot import Slot
 from broker.ports.store import Registration
-from broker.queue.queue import Queue
+from broker.queue.queue import Queue, QueueObserver
 from broker.store.retrying import Patience, PatientStore
 from broker.store.server.store import ServerStore
 from broker.thrift.secret import SharedSecret
@@ -109,6 +109,10 @@ class Member:
         if self._agent.incarnation is None:
             raise LookupError("there is no incarnation before register")
         return self._agent.incarnation
+
+    @property
+    def observer(self) -> QueueObserver:
+        return self.sharing
 
     @property
     def recorder(self) -> Recorder:
@@ -362,7 +366,7 @@ class Member:
             purges = [tasks.create_task(purge(service)) for service in self._peers.others().values()]
         count = sum(task.result() for task in purges)
         count += await self._start_patience.until_done(lambda: self._shared.slots.purge(queue.queue_id))
-        queue.remote_ready = 0
+        queue.set_remote_counts(0, queue.consumer_count - len(queue.consumers))
         return count
 
     async def _purge_here(self, name: QueueName) -> int:

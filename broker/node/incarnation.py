@@ -33,9 +33,9 @@ from broker.ports.cluster_rows import Incarnation
 from broker.ports.records import Topology, VirtualHostCreated
 from broker.ports.slot import Slot
 from broker.ports.store import Registration
-from broker.queue.queue import Queue, QueueLimits, Sharing
-from broker.queue.slot_list import LocalSlotCoordinator
-from broker.queue.slot_reader import Feed
+from broker.queue.queue import Queue, QueueObserver
+from broker.queue.settings import QueueLimits
+from broker.queue.slot_reader import SlotReader
 from broker.server.listener import AmqpServer
 from broker.server.resource_monitor import Alarms, Thresholds, disk_free_octets, resident_octets, total_memory
 from broker.store.health import StoreHealth
@@ -70,7 +70,9 @@ class Company(Protocol):
     def fetch(self) -> Callable[[Queue], Awaitable[bool]] | None: ...
 
     @property
-    def sharing(self) -> Sharing | None: ...
+    def observer(self) -> QueueObserver:
+        """Who is told what happens to queues."""
+        ...
 
     @property
     def on_read(self) -> Callable[[Queue, Slot, Sequence[Message], bool], None] | None: ...
@@ -134,7 +136,6 @@ class NodeIncarnation:
         self.config = config
         self.clock = clock
         self.store = store
-        self.slots = LocalSlotCoordinator()
         self.vhosts: dict[str, VirtualHost] = {}
         self.registration: Registration
         self.ids: MessageIdGenerator
@@ -215,11 +216,11 @@ class NodeIncarnation:
         )
 
         company.meet(self)
-        self.feed = Feed(self.store, journal, self.slots, tasks, self.on_fed, company.on_read)
+        self.slot_reader = SlotReader(self.store, journal, tasks, self.on_fed, company.on_read)
         broker = self.broker = Broker(
             ids=self.ids,
             journal=journal,
-            feed=self.feed.wait,
+            feed=self.slot_reader.wait,
             touched_confirms=touched_confirms,
             limits=_limits(self.config),
             vhosts=self.vhosts,
@@ -263,9 +264,8 @@ class NodeIncarnation:
             lane=registration.lane,
             limits=queue_limits,
             journal=self.journal,
-            slots=self.slots,
-            on_hungry=self.feed.start,
-            sharing=company.sharing,
+            read_slots=self.slot_reader.start,
+            observer=company.observer,
         )
 
         def new_vhost(name: str) -> VirtualHost:

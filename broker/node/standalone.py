@@ -8,12 +8,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from broker.message import STORED
 from broker.node.incarnation import NodeIncarnation, Turns
 from broker.ports.records import Topology
 from broker.ports.slot import Slot
 from broker.ports.store import Registration
-from broker.queue.queue import Queue
+from broker.queue.queue import UNOBSERVED, Queue
 from broker.store.retrying import Patience, PatientStore
 from broker.topology.recorder import Recorder
 
@@ -24,7 +23,7 @@ class Alone:
     incarnation = None
     is_trusted = None
     fetch = None
-    sharing = None
+    observer = UNOBSERVED
     on_read = None
     purge_elsewhere = None
 
@@ -69,16 +68,13 @@ class Alone:
 
 async def mark_what_was_delivered(parts: NodeIncarnation) -> None:
     """Record which of the messages that stay in the store were delivered before."""
-    store, queues = parts.store.store, parts.queues
-    redelivered = [
-        message for queue in queues for message in queue.ready if message.redelivered and message.state == STORED
-    ]
+    left = {queue: queue.leave_behind() for queue in parts.queues}
+    redelivered = [message for messages, _ in left.values() for message in messages]
     if redelivered:
-        await store.mark_redelivered(redelivered)
-    for queue in queues:
-        for slot in (queue.open_slot, *queue.slots.forget(queue.queue_id)):
-            if slot is not None and slot.maybe_delivered:
-                await _mark_redelivered(parts, queue, slot)
+        await parts.store.store.mark_redelivered(redelivered)
+    for queue, (_, slots) in left.items():
+        for slot in slots:
+            await _mark_redelivered(parts, queue, slot)
 
 
 async def _mark_redelivered(parts: NodeIncarnation, queue: Queue, slot: Slot) -> None:

@@ -1,107 +1,80 @@
-"""A queue: what lies in memory, what lies in slots, and who gets the next message.
+"""A queue of one virtual host on this node: the one owner of its messages' state.
 
-Order is the order of message ids. The oldest messages are in `ready`; what did not fit follows in slots, which live in
-the store alone; what is published while slots exist collects in the window. With no slot, the window *is* `ready`.
-Knows messages, slots and the deliver call of a consumer; knows no frame, no connection and no database.
+A message comes in by `append`, `insert` or `offer` and leaves by `settle`, whose outcome says why; between them it is
+ready, or a consumer holds it until it settles or requeues it. What lies where is the `Window`'s business, whose turn it
+is the `Dispatcher`'s.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
-from broker.message import TRANSIENT, Message, lane_of
+from broker.codec.field_table import EMPTY_TABLE, FieldTable
+from broker.message import SETTLED, STORED, Message
 from broker.ports.slot import Slot
-from broker.ports.store import Journal, SlotCoordinator
-
-MESSAGE_OVERHEAD: Final = 512
-"""Octets of memory that a message costs beside its body, about."""
-
-
-class Consumer(Protocol):
-    """What a queue needs of a consumer (an upward call: `Consumer.take` delivers)."""
-
-    @property
-    def is_exclusive(self) -> bool: ...
-
-    def take(self, ready: deque[Message], limit: int) -> int:
-        """Deliver up to `limit` messages from the left of `ready`, as far as credit and output buffer reach.
-
-        Returns how many were taken. Taking less than `limit` while `ready` is not empty means: no credit now.
-        """
-        ...
-
-    def can_take(self) -> bool:
-        """Would `take` deliver a message now?"""
-        ...
-
-    def on_queue_deleted(self) -> None:
-        """The queue is gone: forget it and tell the client."""
-        ...
+from broker.ports.store import Journal
+from broker.queue.dispatcher import Dispatcher, QueueConsumer
+from broker.queue.outcome import DELETED, PURGED, Outcome
+from broker.queue.settings import QueueLimits, QueueSettings
+from broker.queue.window import Window
 
 
-class Sharing(Protocol):
-    """What a queue tells of itself where other nodes serve it too."""
+class QueueObserver(Protocol):
+    """Who is told what happens to a queue: in a cluster, whoever balances it between the nodes."""
 
     def after_dispatch(self, queue: Queue) -> None:
         """The queue has given its consumers what they take now. Hot: called once per batch."""
         ...
 
     def on_dropped(self, slots: Sequence[Slot]) -> None:
-        """What was left of these slots has been purged."""
+        """What was left of these slots will not be read any more: it was purged."""
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class QueueLimits:
-    """How much of a queue may lie in memory."""
+class Unobserved:
+    """The observer of a queue whose node stands alone."""
 
-    memory: int = 16 * 1024 * 1024
-    """Octets of stored messages kept in memory; the rest is slots (design §3)."""
-    transient_memory: int = 256 * 1024 * 1024
-    """Octets of messages kept in memory that have no row yet: paging them out costs an insert."""
-    window_size: int = 1000
-    """Messages of a slot (`performanceTuning/slots/windowSize`)."""
-    read_ahead: int = 2000
-    """Messages read from the store at once."""
-    read_ahead_bytes: int = 8 * 1024 * 1024
+    def after_dispatch(self, queue: Queue) -> None:
+        """Nobody else would have the queue's messages."""
+
+    def on_dropped(self, slots: Sequence[Slot]) -> None:
+        """No other node has given these slots."""
+
+
+UNOBSERVED: Final = Unobserved()
 
 
 class Queue:
     """One queue of one virtual host, on this node."""
 
     __slots__ = (
+        "_dispatcher",
+        "_is_closing",
+        "_is_deleted",
+        "_journal",
+        "_observer",
+        "_read_slots",
+        "_remote_consumers",
+        "_remote_ready",
+        "_unacked",
+        "_window",
+        "append",
         "arguments",
         "auto_delete",
-        "bytes",
-        "consumers",
         "durable",
-        "feeding",
-        "holds",
-        "is_active",
-        "is_closing",
         "is_stored",
-        "journal",
         "lane",
-        "last_taken",
         "limits",
         "name",
-        "on_hungry",
-        "open_slot",
+        "offer",
+        "on_read",
+        "open_next_slot",
         "owner",
-        "page_floor",
         "queue_id",
-        "ready",
-        "remote_consumers",
-        "remote_ready",
-        "sharing",
-        "single_active",
-        "slots",
-        "tail",
+        "settings",
         "vhost",
-        "was_consumed",
     )
 
     def __init__(
@@ -113,47 +86,40 @@ class Queue:
         durable: bool,
         auto_delete: bool = False,
         owner: object | None = None,
-        arguments: Any = None,
+        arguments: FieldTable = EMPTY_TABLE,
         lane: int = 0,
         limits: QueueLimits | None = None,
         journal: Journal,
-        slots: SlotCoordinator,
-        on_hungry: Callable[[Queue], None],
-        sharing: Sharing | None = None,
+        read_slots: Callable[[Queue], None],
+        observer: QueueObserver = UNOBSERVED,
     ) -> None:
-        """`owner` is the connection an exclusive queue belongs to; `on_hungry` asks the feed to bring messages.
-
-        `sharing` is there when the node is one of a cluster.
-        """
-        self.vhost = vhost
-        self.name = name
-        self.queue_id = queue_id
-        self.durable = durable
-        self.is_stored = durable and owner is None  # an exclusive queue never survives: its connection does not
-        self.auto_delete = auto_delete
-        self.owner = owner
-        self.arguments = arguments
-        self.lane = lane
-        self.limits = limits or QueueLimits()
-        self.journal = journal
-        self.slots = slots
-        self.on_hungry = on_hungry
-        self.sharing = sharing
-        self.single_active = False  # only the consumer that came first takes part, on all nodes together
-        self.is_active = True  # with `single_active`: that consumer is on this node
-        self.remote_ready = 0  # ready messages that are not here, about a second ago
-        self.remote_consumers = 0
-        self.ready: deque[Message] = deque()
-        self.tail = self.ready  # where published messages go: `ready`, or the window while slots exist
-        self.bytes = 0  # octets of body in `tail`
-        self.consumers: deque[Consumer] = deque()
-        self.was_consumed = False
-        self.open_slot: Slot | None = None  # the slot that `ready` is being filled from
-        self.feeding = False  # a read of it is under way
-        self.is_closing = False
-        self.last_taken = 0  # no message with a greater id was ever in a consumer's hands
-        self.page_floor = 0  # no slot of the window may begin below: what lies there is not all this window's
-        self.holds = 0  # transactions that have ids but are not in the queue yet: slots must not close over them
+        """`owner` is the connection an exclusive queue belongs to; `read_slots` asks for messages from the slots."""
+        self.vhost: Final = vhost
+        self.name: Final = name
+        self.queue_id: Final = queue_id
+        self.durable: Final = durable
+        self.is_stored: Final = durable and owner is None  # an exclusive queue never survives its connection
+        self.auto_delete: Final = auto_delete
+        self.owner: Final = owner
+        self.arguments: Final = arguments
+        self.settings: Final = QueueSettings.of(arguments)
+        self.lane: Final = lane
+        self.limits: Final = limits or QueueLimits()
+        self._journal = journal
+        self._read_slots = read_slots
+        self._observer = observer
+        self._dispatcher = Dispatcher(is_single=self.settings.single_active_consumer)
+        self._window = window = Window(queue_id, lane, self.limits, journal)
+        self._unacked = 0
+        self._remote_ready = 0  # about a second old
+        self._remote_consumers = 0
+        self._is_closing = False
+        self._is_deleted = False
+        self.append: Final = window.append
+        """Take a message that was published. Hot: the caller dispatches once per batch."""
+        self.offer: Final = window.offer
+        self.open_next_slot: Final = window.open_next_slot
+        self.on_read: Final = window.on_read
 
     def __repr__(self) -> str:
         return f"<Queue {self.vhost}:{self.name} ready={self.ready_count} consumers={len(self.consumers)}>"
@@ -161,22 +127,44 @@ class Queue:
     # What it holds
 
     @property
+    def ready(self) -> Sequence[Message]:
+        """The messages that consumers get next, oldest first: those that lie in memory before any slot."""
+        return self._window.ready
+
+    @property
     def ready_count(self) -> int:
-        """Messages that no consumer holds, wherever they lie (contract Q1)."""
-        if self.tail is self.ready:
-            return len(self.ready)
-        opened = self.open_slot.count if self.open_slot else 0
-        return len(self.ready) + opened + self.slots.count(self.queue_id) + len(self.tail)
+        """Messages on this node that no consumer holds, wherever they lie (contract Q1)."""
+        return self._window.ready_count
+
+    @property
+    def has_ready(self) -> bool:
+        """Is anything ready on this node, in memory or in slots?"""
+        return bool(self._window.ready) or self._window.is_paged
+
+    @property
+    def unacked_count(self) -> int:
+        """Messages that clients of this node hold."""
+        return self._unacked
 
     @property
     def message_count(self) -> int:
         """Ready messages on all nodes together."""
-        return self.ready_count + self.remote_ready
+        return self._window.ready_count + self._remote_ready
+
+    @property
+    def consumers(self) -> deque[QueueConsumer]:
+        """The consumers on this node."""
+        return self._dispatcher.consumers
 
     @property
     def consumer_count(self) -> int:
         """Consumers on all nodes together."""
-        return len(self.consumers) + self.remote_consumers
+        return len(self._dispatcher.consumers) + self._remote_consumers
+
+    @property
+    def was_consumed(self) -> bool:
+        """Has there ever been a consumer on this node?"""
+        return self._dispatcher.was_used
 
     @property
     def is_exclusive(self) -> bool:
@@ -184,287 +172,234 @@ class Queue:
 
     @property
     def is_in_exclusive_use(self) -> bool:
-        return any(consumer.is_exclusive for consumer in self.consumers)
+        return any(consumer.is_exclusive for consumer in self._dispatcher.consumers)
+
+    def set_remote_counts(self, ready: int, consumers: int) -> None:
+        """Note how many ready messages and consumers the queue has on other nodes."""
+        self._remote_ready, self._remote_consumers = ready, consumers
 
     # In
 
-    def append(self, message: Message) -> None:
-        """Take a message that was published. Hot: the caller dispatches once per batch."""
-        self.tail.append(message)
-        self.bytes += len(message.body)
-        if message.chunks is not None:
-            self.bytes += message.size
-
     def insert(self, messages: Sequence[Message]) -> None:
-        """Take messages whose ids are older than their arrival (a transaction that had to be written first)."""
-        if self.tail is not self.ready:  # slots were taken over meanwhile: the window begins after what was in memory
-            floor = max(self.last_taken, self.page_floor, *map(_message_id, self.ready), 0)
-            begin = min(floor + 1, self.tail[0].id) if self.tail else floor + 1
-            older = [message for message in messages if message.id < begin]
-            _merge(self.ready, older)
-            messages = messages[len(older) :]
-        _merge(self.tail, messages)
-        self.bytes += sum(map(_weight, messages))
+        """Take messages, ascending by id, whose ids are older than their arrival: those of a transaction."""
+        if self._is_deleted:
+            self.settle(messages, DELETED)
+        else:
+            self._window.insert(messages)
 
     def requeue(self, messages: Sequence[Message]) -> None:
-        """Put delivered messages back where they were (contract B24); they are redelivered from now on."""
+        """Take messages back that were delivered (contract B24); they are redelivered from now on."""
+        self._unacked -= len(messages)
+        if self._is_deleted:
+            self.settle(messages, DELETED)
+            return
         for message in messages:
             message.redelivered = True
-        if self.tail is self.ready:
-            self.bytes += sum(map(_weight, messages))
-        returned = sorted(messages, key=_message_id)
-        ready = self.ready
-        if ready and returned and returned[-1].id > ready[0].id:
-            merged = sorted([*ready, *returned], key=_message_id)
-            ready.clear()
-            ready.extend(merged)
-        else:
-            ready.extendleft(reversed(returned))
-
-    def offer(self, messages: Iterable[Message]) -> None:
-        """Take messages the feed has read from a slot: they follow what is in `ready`."""
-        self.ready.extend(messages)
+        self._window.put_back(messages)
 
     # Out
+
+    def settle(self, messages: Sequence[Message], outcome: Outcome) -> None:
+        """These messages have left the queue for good. Hot: the store forgets those that it has or is to get."""
+        if outcome.was_held:
+            self._unacked -= len(messages)
+        settle = self._journal.settle
+        for message in messages:
+            if message.state < SETTLED:
+                settle(message)
+
+    def pop(self) -> Message | None:
+        """Take the next message for basic.get, if it is in memory."""
+        window = self._window
+        if not window.ready and window.is_paged:
+            self._refill()
+        message = window.take_first()
+        if message is not None:
+            self._unacked += 1
+        return message
+
+    def on_taken(self, count: int, octets: int) -> None:
+        """A consumer took so many messages, with so many octets of body, from `ready`."""
+        self._unacked += count
+        self._window.on_taken(octets)
+
+    def purge(self) -> list[Slot]:
+        """Settle every ready message; return the slots whose rows are to be deleted."""
+        return self._drop_all(PURGED)
+
+    def _drop_all(self, outcome: Outcome) -> list[Slot]:
+        messages, slots = self._window.clear()
+        if messages:
+            self.settle(messages, outcome)
+        self._observer.on_dropped(slots)
+        return slots
+
+    # Dispatch
 
     @property
     def is_behind(self) -> bool:
         """Are there consumers, and more for them than they take now?"""
-        return bool(self.consumers and self.ready)
+        return bool(self._window.ready and self._dispatcher.consumers)
 
     def dispatch(self) -> None:
-        """Give what is ready to the consumers that have credit, in turn (contract B29), then keep memory bounded."""
-        ready = self.ready
-        consumers = self.consumers if not self.single_active else self.takers
-        if not ready and self.tail is not ready:
+        """Give what is ready to the consumers that have credit, then keep memory bounded."""
+        window = self._window
+        if not window.ready and window.is_paged:
             self._refill()
-        if consumers and ready:
+        ready = window.ready
+        dispatcher = self._dispatcher
+        if ready:
             last = ready[-1].id
-            if len(consumers) == 1:
-                consumers[0].take(ready, len(ready))
-            else:
-                self._share_out()
-            if ready:
-                last = ready[0].id - 1
-            if last > self.last_taken:
-                self.last_taken = last
+            if dispatcher.share_out(ready):
+                if ready:
+                    last = ready[0].id - 1
+                if last > window.last_taken:
+                    window.last_taken = last
         if not ready:
-            if self.tail is ready:
-                self.bytes = 0
-            elif not self.feeding and self._has_hungry_consumer():
+            if window.tail is ready:
+                window.bytes = 0
+            elif not window.is_reading and dispatcher.has_credit():
                 self._refill()
                 if ready:
                     self.dispatch()
-        elif self.tail is not ready and len(ready) < self.limits.window_size // 2 and self._has_hungry_consumer():
+        elif window.tail is not ready and len(ready) < self.limits.window_size // 2 and dispatcher.has_credit():
             self._refill()
-        if self.bytes > self.limits.memory or len(self.tail) > self.limits.window_size:
-            self._page_out()
-        if self.sharing is not None:
-            self.sharing.after_dispatch(self)
-
-    @property
-    def takers(self) -> deque[Consumer]:
-        """The consumers that take part: all, or with `single_active` the first one that ever came, if it is here."""
-        if not self.single_active:
-            return self.consumers
-        return deque([self.consumers[0]] if self.is_active and self.consumers else ())
-
-    def _share_out(self) -> None:
-        ready = self.ready
-        consumers = self.consumers
-        without_credit = 0
-        while ready and without_credit < len(consumers):
-            consumer = consumers[0]
-            consumers.rotate(-1)
-            if consumer.take(ready, 1):
-                without_credit = 0
-            else:
-                without_credit += 1
-
-    def pop(self) -> Message | None:
-        """Take the next message for basic.get, if it is in memory."""
-        if not self.ready and self.tail is not self.ready:
-            self._refill()
-        if not self.ready:
-            return None
-        message = self.ready.popleft()
-        self.last_taken = max(self.last_taken, message.id)
-        self.taken(_weight(message))
-        return message
-
-    def taken(self, octets: int) -> None:
-        """A consumer or a get took messages with `octets` of body from `ready`."""
-        if self.tail is self.ready:
-            self.bytes -= octets
-
-    def _has_hungry_consumer(self) -> bool:
-        return any(consumer.can_take() for consumer in self.takers)
-
-    @property
-    def is_hungry(self) -> bool:
-        """Would consumers take more than what is here?"""
-        has_slots = self.open_slot is not None or self.slots.count(self.queue_id) > 0
-        return not has_slots and len(self.ready) < self.limits.window_size // 2 and self._has_hungry_consumer()
-
-    # Paging: memory to slots and back (design §3)
-
-    def _page_out(self) -> None:
-        """Close what is too much in memory into slots."""
-        limits = self.limits
-        tail = self.tail
-        if self.is_closing or self.holds or not tail:
-            return
-        if tail is not self.ready:
-            if len(tail) >= limits.window_size or self.bytes > limits.read_ahead_bytes:
-                self._submit(tail)
-                self.bytes = 0
-            return
-        footprint = self.bytes + MESSAGE_OVERHEAD * len(tail)
-        if footprint > (limits.transient_memory if tail[-1].state == TRANSIENT else limits.memory):
-            # A slot is every row of its range: none may belong to a message that a consumer holds, or has given back,
-            # because the store does not know of that.
-            floor = max(self.last_taken, self.page_floor)
-            if tail[-1].id <= floor:
-                return
-            self.ready = deque(tail.popleft() for _ in range(max(1, len(tail) // 4)))
-            while tail and tail[0].id <= floor:
-                self.ready.append(tail.popleft())
-            self._submit(tail)
-            self.tail = deque()
-            self.bytes = 0
-
-    def _submit(self, window: deque[Message]) -> None:
-        """Turn `window` into slots and forget its messages: the store has them, or gets them now."""
-        size = self.limits.window_size
-        while window:
-            part = [window.popleft() for _ in range(min(size, len(window)))]
-            transient = False
-            for message in part:
-                if message.state == TRANSIENT:
-                    transient = True
-                    self.journal.spill(message)
-            self.slots.submit(
-                Slot(self.queue_id, self.lane, part[0].id, part[-1].id, len(part), transient=transient),
-            )
-
-    def recover(self, slot: Slot) -> None:
-        """Take over what lies in the store since before this node started."""
-        self.slots.submit(slot)
-        if self.tail is self.ready:
-            self.tail = deque()
-
-    def take_over(self, slot: Slot) -> bool:
-        """Take a slot from other nodes; return whether newer messages of its lane will be delivered before it."""
-        ready = self.ready
-        if self.tail is ready:
-            if ready and ready[0].id > max(slot.end, self.last_taken, self.page_floor):
-                self.ready = deque()  # what is published here is newer: it waits in the window
-            else:
-                self.tail = deque()
-                self.bytes = 0
-        self.slots.submit(slot, in_order=True)
-        opened = self.open_slot
-        if opened is not None and opened.lane == slot.lane and opened.end > slot.start:
-            return True
-        return any(message.id > slot.start and lane_of(message.id) == slot.lane for message in self.ready)
+        if (window.bytes > self.limits.memory or len(window.tail) > self.limits.window_size) and not self.is_closing:
+            window.page_out()
+        self._observer.after_dispatch(self)
 
     def _refill(self) -> None:
-        """Bring the next messages into `ready`: from a slot, or from the window when no slot is left."""
-        if self.feeding:
+        """Bring the next messages into `ready`: from a slot, or when none is left from behind them in memory."""
+        window = self._window
+        if window.is_reading:
             return
-        if self.open_slot is not None or self.slots.count(self.queue_id):
-            self.feeding = True
-            self.on_hungry(self)
-            return
-        window, self.tail = self.tail, self.ready
-        if self.ready:  # read from a slot, or returned: not to be paged out again
-            self.page_floor = max(self.page_floor, self.ready[-1].id)
-            self.bytes += sum(map(_weight, self.ready))
-        self.ready.extend(window)
+        if window.has_slots:
+            window.is_reading = True
+            self._read_slots(self)
+        else:
+            window.join_tail()
 
-    # To other nodes
+    # Consumers
 
-    def give_oldest(self, count: int) -> tuple[list[Message], list[Slot]]:
-        """Give about `count` of the oldest messages away: they are not this node's affair any more."""
-        messages, slots = self._give(self.ready, count), []
-        count -= len(messages)
-        while count > 0 and (slot := self._give_slot()) is not None:
-            slots.append(slot)
-            count -= slot.count
-        if count > 0 and self.tail is not self.ready:
-            messages += self._give(self.tail, count)
+    def add_consumer(self, consumer: QueueConsumer) -> None:
+        """Let a consumer take part in dispatch."""
+        self._dispatcher.add(consumer)
+
+    def remove_consumer(self, consumer: QueueConsumer) -> None:
+        """Take a consumer away, if it takes part."""
+        self._dispatcher.remove(consumer)
+
+    @property
+    def has_takers(self) -> bool:
+        """May a consumer of this node get messages, if it has credit?"""
+        return bool(self._dispatcher.takers)
+
+    def set_active(self, is_active: bool) -> bool:
+        """Note whether the single active consumer is to be one of this node; return whether it was not before."""
+        was_active, self._dispatcher.is_active = self._dispatcher.is_active, is_active
+        return is_active and not was_active
+
+    @property
+    def has_demand(self) -> bool:
+        """Would consumers take more than what is here?"""
+        window = self._window
+        is_short = len(window.ready) < self.limits.window_size // 2 and not window.has_slots
+        return is_short and self._dispatcher.has_credit()
+
+    # Slots: what the reader brings, and what other nodes give and get
+
+    @property
+    def open_slot(self) -> Slot | None:
+        """The slot that is being read."""
+        return self._window.open_slot
+
+    @property
+    def is_reading(self) -> bool:
+        """Is a read of a slot under way?"""
+        return self._window.is_reading
+
+    def end_reading(self) -> None:
+        """The read that `read_slots` was asked for is over, whatever it has brought."""
+        self._window.is_reading = False
+
+    @property
+    def last_taken(self) -> int:
+        """No message with a greater id was ever in a consumer's hands."""
+        return self._window.last_taken
+
+    def begin_transaction(self) -> None:
+        """A transaction has given ids to messages for this queue: no slot closes over them until `end_transaction`."""
+        self._window.open_transactions += 1
+
+    def end_transaction(self) -> None:
+        """Its messages come now, or never."""
+        self._window.open_transactions -= 1
+
+    def recover(self, slot: Slot) -> None:
+        """Take over what has lain in the store since before this node started."""
+        self._window.recover(slot)
+
+    def take_over(self, slot: Slot) -> bool:
+        """Take a slot from another node; return whether newer messages of its lane will be delivered before it."""
+        return self._window.take_over(slot)
+
+    @property
+    def can_hand_off(self) -> bool:
+        """May anything be taken out of memory for another node now?"""
+        return not (self._window.open_transactions or self._window.is_reading or self.is_closing)
+
+    def take_oldest(self, count: int) -> tuple[list[Message], list[Slot]]:
+        """Remove and return about `count` of the oldest ready messages, for another node."""
+        return self._window.take_oldest(count)
+
+    def take_newest(self, count: int) -> tuple[list[Message], list[Slot]]:
+        """Remove and return about `count` of the newest ready messages, for another node."""
+        return self._window.take_newest(count)
+
+    def oldest_id(self, held: Iterable[int] = ()) -> int | None:
+        """Return an id below which nothing is on this node, where clients hold `held`; None when nothing is here."""
+        window = self._window
+        if window.has_slots:
+            return 0
+        return min([*(part[0].id for part in (window.ready, window.tail) if part), *held], default=None)
+
+    # The end
+
+    @property
+    def is_closing(self) -> bool:
+        """Is the queue being deleted, or deleted?"""
+        return self._is_closing or self._is_deleted
+
+    def begin_delete(self) -> None:
+        """The end of the queue is being recorded."""
+        self._is_closing = True
+
+    def cancel_delete(self) -> None:
+        """The end of the queue could not be recorded: unless it was deleted meanwhile, it goes on."""
+        self._is_closing = False
+
+    @property
+    def is_deleted(self) -> bool:
+        return self._is_deleted
+
+    def delete(self) -> list[Slot]:
+        """End the queue: settle what is ready, dismiss the consumers; return the slots whose rows are to be deleted."""
+        self._is_deleted = True
+        slots = self._drop_all(DELETED)
+        consumers = list(self._dispatcher.consumers)
+        self._dispatcher.consumers.clear()
+        for consumer in consumers:
+            consumer.on_queue_deleted()
+        return slots
+
+    def leave_behind(self) -> tuple[list[Message], list[Slot]]:
+        """Return the stored messages that were delivered before, and the slots that may have been, for the next start.
+
+        The slots are taken out: nothing is read from them any more.
+        """
+        window = self._window
+        messages = [message for message in window.ready if message.redelivered and message.state == STORED]
+        slots = [
+            slot for slot in (window.open_slot, *window.slots.clear()) if slot is not None and slot.maybe_delivered
+        ]
         return messages, slots
-
-    def give_newest(self, count: int) -> tuple[list[Message], list[Slot]]:
-        """Give about `count` of the newest messages away."""
-        messages, slots = [], []
-        if self.tail is not self.ready:
-            messages = self._give(self.tail, count, from_end=True)
-            count -= len(messages)
-            if messages and self.tail:  # what is published from now on must not get into one slot with it
-                self._submit(self.tail)
-                self.bytes = 0
-            while count > 0 and (slot := self.slots.get(self.queue_id, newest=True)) is not None:
-                slots.append(slot)
-                count -= slot.count
-            if count > 0 and self.open_slot is not None:
-                slots.append(self.open_slot)
-                count -= self.open_slot.count
-                self.open_slot = None
-        messages += self._give(self.ready, max(count, 0), from_end=True)
-        return messages, slots
-
-    def _give(self, part: deque[Message], count: int, *, from_end: bool = False) -> list[Message]:
-        pop = part.pop if from_end else part.popleft
-        given = [pop() for _ in range(min(count, len(part)))]
-        if given:
-            self.page_floor = max(self.page_floor, given[0].id, given[-1].id)
-            if part is self.tail:
-                self.bytes = max(self.bytes - sum(map(_weight, given)), 0)
-        return given
-
-    def _give_slot(self) -> Slot | None:
-        if self.open_slot is not None:
-            slot, self.open_slot = self.open_slot, None
-            return slot
-        return self.slots.get(self.queue_id)
-
-    # Gone
-
-    def drop_all(self) -> tuple[int, list[Slot]]:
-        """Forget every ready message (purge, delete); return how many in memory, and the slots to purge."""
-        messages = list(self.ready)
-        if self.tail is not self.ready:
-            messages += self.tail
-        self.ready = deque()
-        self.tail = self.ready
-        self.bytes = 0
-        for message in messages:
-            if message.state != TRANSIENT:
-                self.journal.settle(message)
-        slots = self.slots.forget(self.queue_id)
-        if self.open_slot is not None:
-            slots.insert(0, self.open_slot)
-            self.open_slot = None
-        if self.sharing is not None:
-            self.sharing.on_dropped(slots)
-        return len(messages), slots
-
-
-def _message_id(message: Message) -> int:
-    return message.id
-
-
-def _merge(part: deque[Message], messages: Sequence[Message]) -> None:
-    """Add messages, which ascend by id, at their place."""
-    if part and messages and messages[0].id < part[-1].id:
-        merged = sorted([*part, *messages], key=_message_id)
-        part.clear()
-        part.extend(merged)
-    else:
-        part.extend(messages)
-
-
-def _weight(message: Message) -> int:
-    """Return the octets a message counts for, the same that `append` adds."""
-    return len(message.body) or message.size

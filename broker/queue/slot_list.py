@@ -1,7 +1,4 @@
-"""The slots of one node that is alone: the coordinator as a local object (design §3).
-
-Knows slots and their order; knows no queue, no message and no database.
-"""
+"""The slots of one queue that this node serves and has not opened yet, oldest first."""
 
 from __future__ import annotations
 
@@ -10,42 +7,45 @@ from collections import deque
 from broker.ports.slot import Slot
 
 
-class LocalSlotCoordinator:
-    """Keeps every slot that nobody serves yet, oldest first per queue."""
+class SlotList:
+    """Slots in the order in which they are to be read. False when there is none."""
 
-    __slots__ = ("_counts", "_slots")
+    __slots__ = ("_slots", "count")
 
     def __init__(self) -> None:
-        self._slots: dict[int, deque[Slot]] = {}
-        self._counts: dict[int, int] = {}
+        self._slots: deque[Slot] = deque()
+        self.count = 0
+        """Messages in all of these slots together."""
 
-    def submit(self, slot: Slot, *, in_order: bool = False) -> None:
-        """Add a slot that follows every earlier one of its queue, or `in_order` goes before newer ones of its lane."""
-        slots = self._slots.setdefault(slot.queue_id, deque())
-        newer = (index for index, each in enumerate(slots) if each.lane == slot.lane and each.start > slot.start)
-        index = next(newer, None) if in_order else None
-        if index is None:
-            slots.append(slot)
-        else:
-            slots.insert(index, slot)
-        self._counts[slot.queue_id] = self._counts.get(slot.queue_id, 0) + slot.count
+    def __len__(self) -> int:
+        return len(self._slots)
 
-    def get(self, queue_id: int, *, newest: bool = False) -> Slot | None:
-        """Take the oldest slot of the queue, or the newest one."""
-        slots = self._slots.get(queue_id)
-        if not slots:
-            return None
-        slot = slots.pop() if newest else slots.popleft()
-        self._counts[queue_id] -= slot.count
-        if not slots:
-            self.forget(queue_id)
+    def append(self, slot: Slot) -> None:
+        """Add a slot that follows all others."""
+        self._slots.append(slot)
+        self.count += slot.count
+
+    def insert(self, slot: Slot) -> None:
+        """Add a slot before those of its lane that are newer."""
+        newer = (index for index, each in enumerate(self._slots) if each.lane == slot.lane and each.start > slot.start)
+        self._slots.insert(next(newer, len(self._slots)), slot)
+        self.count += slot.count
+
+    def take_oldest(self) -> Slot | None:
+        """Remove and return the slot that is to be read next."""
+        return self._taken(self._slots.popleft()) if self._slots else None
+
+    def take_newest(self) -> Slot | None:
+        """Remove and return the slot that would be read last."""
+        return self._taken(self._slots.pop()) if self._slots else None
+
+    def clear(self) -> list[Slot]:
+        """Remove and return all slots."""
+        slots = list(self._slots)
+        self._slots.clear()
+        self.count = 0
+        return slots
+
+    def _taken(self, slot: Slot) -> Slot:
+        self.count -= slot.count
         return slot
-
-    def count(self, queue_id: int) -> int:
-        """Return how many messages wait in slots of the queue."""
-        return self._counts.get(queue_id, 0)
-
-    def forget(self, queue_id: int) -> list[Slot]:
-        """Drop all slots of the queue and return them."""
-        self._counts.pop(queue_id, None)
-        return list(self._slots.pop(queue_id, ()))

@@ -1,7 +1,4 @@
-"""Brings the messages of slots into the memory of hungry queues: one task per queue that is being fed.
-
-Knows the store's read and the queue's offer; decides nothing about order or credit.
-"""
+"""Brings the messages of slots into the memory of queues whose consumers have credit: one task per queue that reads."""
 
 from __future__ import annotations
 
@@ -10,48 +7,46 @@ from collections.abc import Callable, Sequence
 
 from broker.message import STORED, TRANSIENT, Message
 from broker.ports.slot import Slot
-from broker.ports.store import Journal, MessageStore, SlotCoordinator
+from broker.ports.store import Journal, MessageStore
 from broker.queue.queue import Queue
 
 
-class Feed:
-    """Reads slots for queues whose consumers have credit and whose memory is empty."""
+class SlotReader:
+    """Reads the slots of queues, one at a time for each queue."""
 
     def __init__(
         self,
         store: MessageStore,
         journal: Journal,
-        slots: SlotCoordinator,
         tasks: asyncio.TaskGroup,
-        on_fed: Callable[[Queue], None],
+        on_done: Callable[[Queue], None],
         on_read: Callable[[Queue, Slot, Sequence[Message], bool], None] | None = None,
     ) -> None:
-        """`store` waits by itself while it is away. `on_fed` is called when a queue has got messages, or has none.
+        """`store` waits by itself while it is away. `on_done` is called when a read is over, whatever it has brought.
 
         In a cluster `on_read` is called with what was read of a slot, and whether that was its end; rows of transient
         messages are kept then until they are settled, because they may have to go to another node.
         """
         self._store = store
         self._journal = journal
-        self._slots = slots
         self._tasks = tasks
-        self._on_fed = on_fed
+        self._on_done = on_done
         self._on_read = on_read
-        self._fills: dict[int, asyncio.Task[None]] = {}
+        self._reads: dict[int, asyncio.Task[None]] = {}
 
     def start(self, queue: Queue) -> None:
-        """Fill `queue` from its oldest slot; `queue.feeding` is set until that is done."""
-        self._fills[queue.queue_id] = self._tasks.create_task(self._fill(queue), name=f"feed {queue.name}")
+        """Read the next messages of `queue` from its slots; `queue.is_reading` until that is done."""
+        self._reads[queue.queue_id] = self._tasks.create_task(self._read(queue), name=f"read slots of {queue.name}")
 
     async def wait(self, queue: Queue) -> None:
-        """Return when the fill that is under way for `queue` is done."""
-        task = self._fills.get(queue.queue_id)
+        """Return when the read that is under way for `queue` is done."""
+        task = self._reads.get(queue.queue_id)
         if task is not None:
             await asyncio.shield(task)
 
-    async def _fill(self, queue: Queue) -> None:
+    async def _read(self, queue: Queue) -> None:
         try:
-            slot = queue.open_slot = queue.open_slot or self._slots.get(queue.queue_id)
+            slot = queue.open_next_slot()
             if slot is not None:
                 if not slot.row:  # what came from another node was written before
                     await self._journal.flushed()
@@ -59,18 +54,14 @@ class Feed:
                     limits = queue.limits
                     messages = await self._store.read(queue, slot, limits.read_ahead, limits.read_ahead_bytes)
                     if queue.open_slot is slot:
-                        self._deliver(queue, slot, messages)
+                        self._offer(queue, slot, messages)
         finally:
-            queue.feeding = False
-            self._fills.pop(queue.queue_id, None)
-        self._on_fed(queue)
+            queue.end_reading()
+            self._reads.pop(queue.queue_id, None)
+        self._on_done(queue)
 
-    def _deliver(self, queue: Queue, slot: Slot, messages: list[Message]) -> None:
-        slot.count = max(slot.count - len(messages), 0)
-        if not messages or messages[-1].id >= slot.end:
-            queue.open_slot = None
-        else:
-            slot.start = messages[-1].id + 1
+    def _offer(self, queue: Queue, slot: Slot, messages: list[Message]) -> None:
+        is_end = queue.on_read(slot, messages)
         for message in messages:
             if message.state == TRANSIENT:
                 if self._on_read is None:
@@ -78,5 +69,5 @@ class Feed:
                 else:
                     message.state = STORED
         if self._on_read is not None:
-            self._on_read(queue, slot, messages, queue.open_slot is None)
+            self._on_read(queue, slot, messages, is_end)
         queue.offer(messages)

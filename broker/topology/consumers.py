@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from broker.errors import AccessRefused, NotFound
 from broker.ports.cluster_rows import Incarnation
 from broker.ports.records import SubscriptionAdded, SubscriptionRecord, SubscriptionRemoved
-from broker.queue.queue import Consumer, Queue
+from broker.queue.dispatcher import QueueConsumer
+from broker.queue.queue import Queue
 from broker.topology.apply import RemoteOwner
 from broker.topology.recorder import decided_anew
 from broker.topology.subscriptions import Subscriptions
@@ -31,19 +32,17 @@ class Consumption:
         self._vhost = vhost
         self._incarnation = vhost.incarnation
         self._on_activity = on_activity
-        self._starting: dict[Queue, list[Consumer]] = {}  # consumers whose subscription is being recorded
+        self._starting: dict[Queue, list[QueueConsumer]] = {}  # consumers whose subscription is being recorded
         self._leaving: set[Queue] = set()  # queues of which the end of this node's subscription is being recorded
 
-    def add(self, queue: Queue, consumer: Consumer) -> None:
+    def add(self, queue: Queue, consumer: QueueConsumer) -> None:
         """Let `consumer` take part in the queue's dispatch, or raise `AccessRefused` (contract B16, F11)."""
         self._require_admissible(queue, consumer)
-        queue.consumers.append(consumer)
-        queue.was_consumed = True
+        queue.add_consumer(consumer)
 
-    def remove(self, queue: Queue, consumer: Consumer) -> bool:
+    def remove(self, queue: Queue, consumer: QueueConsumer) -> bool:
         """Take `consumer` away; return whether `unsubscribe` is to be called for that."""
-        if consumer in queue.consumers:
-            queue.consumers.remove(consumer)
+        queue.remove_consumer(consumer)
         return not queue.consumers and not queue.is_closing and self._has_left(queue)
 
     def _has_left(self, queue: Queue) -> bool:
@@ -51,9 +50,9 @@ class Consumption:
         is_alone = not self._vhost.is_clustered or queue.is_exclusive
         return queue.auto_delete and queue.was_consumed if is_alone else self._incarnation in self._subscribers(queue)
 
-    def _require_admissible(self, queue: Queue, consumer: Consumer) -> None:
+    def _require_admissible(self, queue: Queue, consumer: QueueConsumer) -> None:
         starting = self._starting.get(queue, ())
-        if consumer.is_exclusive and (queue.single_active or queue.consumers or starting):
+        if consumer.is_exclusive and (queue.settings.single_active_consumer or queue.consumers or starting):
             raise self._in_use(queue)
         if queue.is_in_exclusive_use or any(each.is_exclusive for each in starting):
             raise self._in_use(queue)
@@ -70,14 +69,14 @@ class Consumption:
         """Does another node consume `queue`?"""
         return any(incarnation.node_id != self._incarnation.node_id for incarnation in self._subscribers(queue))
 
-    def needs_subscription(self, queue: Queue, consumer: Consumer) -> bool:
+    def needs_subscription(self, queue: Queue, consumer: QueueConsumer) -> bool:
         """Must `subscribe` be awaited before this consumer is added?"""
         if not self._vhost.is_clustered or queue.is_exclusive:
             return False
         own = self._subscribers(queue).get(self._incarnation)
         return own is None or own.exclusive != consumer.is_exclusive or queue in self._leaving
 
-    async def subscribe(self, queue: Queue, consumer: Consumer) -> None:
+    async def subscribe(self, queue: Queue, consumer: QueueConsumer) -> None:
         """Tell all nodes that this one consumes `queue`; raises `AccessRefused` when another forbids it (contract B16).
 
         The consumer must be added before anything else can happen, or `unsubscribe` be called.
@@ -162,8 +161,7 @@ class Consumption:
 
     def update_activity(self, queue: Queue) -> None:
         """Find out whether the single active consumer of `queue` is to be one of this node (contract F11)."""
-        if queue.single_active:
-            was_active = queue.is_active
-            queue.is_active = next(iter(self._subscribers(queue)), self._incarnation) == self._incarnation
-            if queue.is_active and not was_active and self._on_activity is not None:
+        if queue.settings.single_active_consumer:
+            first = next(iter(self._subscribers(queue)), self._incarnation)
+            if queue.set_active(first == self._incarnation) and self._on_activity is not None:
                 self._on_activity(queue)

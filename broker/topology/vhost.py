@@ -281,7 +281,7 @@ class VirtualHost:
         self, name: str, queue_id: int, *, durable: bool, auto_delete: bool, owner: object | None, arguments: Any
     ) -> Queue:
         """Build a queue that nobody knows yet."""
-        queue = self._new_queue(
+        return self._new_queue(
             self.name,
             name,
             queue_id,
@@ -290,8 +290,6 @@ class VirtualHost:
             owner=owner,
             arguments=arguments,
         )
-        queue.single_active = arguments.values.get("x-single-active-consumer") is True
-        return queue
 
     def incarnation_of_owner(self, queue: Queue) -> Incarnation | None:
         """Return in which incarnation of which node the connection is that `queue` is exclusive to; None if it is
@@ -337,7 +335,7 @@ class VirtualHost:
 
     async def delete_now(self, queue: Queue, removed: Sequence[SubscriptionRemoved] = ()) -> int:
         """Delete a queue; `changes` or `duties` is held."""
-        queue.is_closing = True
+        queue.begin_delete()
         gone = self.routing.unused_without(("queue", queue.name))
         changes: list[Change] = [*removed, *self._deletions(gone)]
         if queue.is_stored or self.is_clustered:
@@ -345,7 +343,7 @@ class VirtualHost:
         try:
             await self.record(changes)
         except BaseException:
-            queue.is_closing = self.queues.get(queue.name) is not queue  # others may have deleted it meanwhile
+            queue.cancel_delete()
             raise
         count = queue.message_count
         slots = self.discard(queue)
@@ -358,13 +356,9 @@ class VirtualHost:
         """Take a queue that was deleted out of memory; return what is to be purged, because its rows may still be on
         their way to the store, after the queue's record.
         """
-        queue.is_closing = True
-        _, slots = queue.drop_all()
+        slots = queue.delete()
         self.routing.remove_queue(queue.name)
         self.consumption.subscriptions.forget(queue.queue_id)
-        for consumer in list(queue.consumers):
-            consumer.on_queue_deleted()
-        queue.consumers.clear()
         if self.is_clustered:  # all that this node has published to it
             slots.append(Slot(queue.queue_id, queue.lane, 0, _LAST_ID, 0))
         return slots
@@ -373,7 +367,7 @@ class VirtualHost:
         """Remove every ready message; return how many there were (contract Q13)."""
         queue = self.queue(name, owner)
         count = queue.ready_count
-        _, slots = queue.drop_all()
+        slots = queue.purge()
         if slots:
             await self._journal.purge(slots)
         return count

@@ -19,7 +19,7 @@ SMALL_MEMORY = """\
 import functools, sys
 import broker.node.incarnation
 from broker.__main__ import main
-from broker.queue.queue import QueueLimits
+from broker.queue.settings import QueueLimits
 broker.node.incarnation.QueueLimits = functools.partial(QueueLimits, memory=1 << 20, transient_memory=1 << 20)
 sys.exit(main(sys.argv[1:]))
 """

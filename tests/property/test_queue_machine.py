@@ -28,7 +28,7 @@ from broker.codec import methods as amqp
 from broker.codec.method import Method
 from broker.codec.properties import BasicProperties, decode_properties
 from broker.ports.store import Store
-from broker.queue.queue import QueueLimits
+from broker.queue.settings import QueueLimits
 from broker.store.journal import JournalLimits
 from broker.store.memory.store import MemoryState, MemoryStore
 from broker.store.sqlite.store import SqliteStore
@@ -260,6 +260,8 @@ class QueueMachine(RuleBasedStateMachine):
         self.pump()
         self.model.idle()
         self.model.owed(channel for session in self.sessions for channel in session.channels.values())
+        for queue in self.node.queues.values():
+            assert queue.unacked_count == len(self.node.broker.held_ids(queue))
         here = {name: (queue.ready_count, len(queue.consumers)) for name, queue in self.node.queues.items()}
         assert here == {name: (len(q.ready), len(q.consumers)) for name, q in self.model.queues.items()}
 

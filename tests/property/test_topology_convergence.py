@@ -173,9 +173,10 @@ async def test_nodes_that_change_topology_at_once_agree_in_the_end(seed: int) ->
             subscribed = node.incarnation in node.vhost.consumption.subscriptions.of(queue.queue_id)
             assert subscribed == (bool(queue.consumers) and not queue.is_exclusive)
     for name in QUEUES:
-        active = [node for node in nodes if name in node.vhost.queues and node.vhost.queues[name].is_active]
-        if name == "r" and name in nodes[0].vhost.queues and nodes[0].vhost.queues[name].single_active:
-            incarnations = nodes[0].vhost.consumption.subscriptions.of(nodes[0].vhost.queues[name].queue_id)
+        queues = [(node, node.vhost.queues[name]) for node in nodes if name in node.vhost.queues]
+        active = [node for node, queue in queues if queue._dispatcher.is_active]
+        if name == "r" and queues and queues[0][1].settings.single_active_consumer:
+            incarnations = nodes[0].vhost.consumption.subscriptions.of(queues[0][1].queue_id)
             assert [node.incarnation for node in active] == list(incarnations)[:1] or not incarnations
     await _bury(nodes)
 

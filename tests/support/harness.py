@@ -32,9 +32,9 @@ from broker.codec.methods import (
 from broker.codec.properties import BasicProperties
 from broker.message import MessageIdGenerator
 from broker.ports.records import Change
-from broker.queue.queue import Queue, QueueLimits
-from broker.queue.slot_list import LocalSlotCoordinator
-from broker.queue.slot_reader import Feed
+from broker.queue.queue import Queue
+from broker.queue.settings import QueueLimits
+from broker.queue.slot_reader import SlotReader
 from broker.store.memory.store import MemoryStore
 from broker.topology.vhost import VirtualHost
 from tests.support.clock import FakeClock
@@ -81,8 +81,7 @@ class Harness:
         drive(self.store.open())
         touched_confirms: set[Confirmable] = set()
         self.journal = FakeJournal(self.store, touched_confirms, self.gate)
-        slots = LocalSlotCoordinator()
-        feed = Feed(self.store, self.journal, slots, self.stage, self._on_fed)  # type: ignore[arg-type]
+        feed = SlotReader(self.store, self.journal, self.stage, self._on_fed)  # type: ignore[arg-type]
         self.broker = Broker(
             ids=MessageIdGenerator(0),
             journal=self.journal,
@@ -92,9 +91,7 @@ class Harness:
         )
         self.topology = GatedTopology(self.store, self.gate)
         self._queue_ids = count(1)
-        new_queue = partial(
-            Queue, limits=queue_limits or QueueLimits(), journal=self.journal, slots=slots, on_hungry=feed.start
-        )
+        new_queue = partial(Queue, limits=queue_limits or QueueLimits(), journal=self.journal, read_slots=feed.start)
         changes = Turns()
         for name in ("/", "carbon"):
             self.broker.vhosts[name] = VirtualHost(
@@ -160,7 +157,7 @@ class Harness:
         return next(self._queue_ids)
 
     async def _fed(self, queue: Queue) -> None:
-        while queue.feeding:
+        while queue.is_reading:
             await turn()
 
     def _on_fed(self, queue: Queue) -> None:

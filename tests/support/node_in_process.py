@@ -25,8 +25,9 @@ from broker.message import Message, MessageIdGenerator
 from broker.node.incarnation import NodeIncarnation
 from broker.node.standalone import Alone
 from broker.ports.store import Batch, Store
-from broker.queue.queue import Queue, QueueLimits
-from broker.queue.slot_reader import Feed
+from broker.queue.queue import Queue
+from broker.queue.settings import QueueLimits
+from broker.queue.slot_reader import SlotReader
 from broker.store.journal import Journal, JournalLimits
 from broker.store.retrying import Patience, PatientStore
 from tests.support.peer import Content, Peer
@@ -190,13 +191,13 @@ class NodeInProcess:
             self.broker.dispatch()
 
         tasks: Any = self._tasks
-        feed = Feed(self.store, self.journal, incarnation.slots, tasks, on_fed)
+        feed = SlotReader(self.store, self.journal, tasks, on_fed)
         self.broker = Broker(
             ids=self.ids, journal=self.journal, feed=feed.wait, touched_confirms=touched, vhosts=incarnation.vhosts
         )
         self._alone.meet(incarnation)
         incarnation.registration, incarnation.ids, incarnation.journal = registration, self.ids, self.journal
-        incarnation.broker, incarnation.feed = self.broker, feed
+        incarnation.broker, incarnation.slot_reader = self.broker, feed
         await incarnation.restore(self._queue_limits)
         self._loops.create_task(self.journal.run())
         self._surroundings = Surroundings(
@@ -232,7 +233,7 @@ class NodeInProcess:
         """Return what the store holds, by queue id."""
         messages: dict[int, list[Message]] = {}
         for slot in await self.store.backlog():
-            queue = Queue("/", "any", slot.queue_id, durable=True, journal=_NONE, slots=_NONE, on_hungry=_NONE)
+            queue = Queue("/", "any", slot.queue_id, durable=True, journal=_NONE, read_slots=_NONE)
             messages[slot.queue_id] = await self.store.read(queue, slot, 1_000_000, 1 << 40)
         return messages
 

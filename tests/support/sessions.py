@@ -25,8 +25,7 @@ from broker.codec.field_table import EMPTY_TABLE, FieldTable
 from broker.codec.properties import BasicProperties
 from broker.message import MessageIdGenerator
 from broker.queue.queue import Queue
-from broker.queue.slot_list import LocalSlotCoordinator
-from broker.queue.slot_reader import Feed
+from broker.queue.slot_reader import SlotReader
 from broker.store.journal import Journal
 from broker.store.memory.store import MemoryStore
 from broker.topology.vhost import VirtualHost
@@ -67,7 +66,6 @@ class Bench:
         self._running: set[asyncio.Task[None]] = set()
         self.failures: list[Exception] = []
         self._store = MemoryStore()
-        self._slots = LocalSlotCoordinator()
         touched: set[Confirmable] = set()
         self.journal = Journal(
             self._store,
@@ -76,7 +74,7 @@ class Bench:
             on_settled=lambda: self.broker.flush_confirms(),
             on_full=lambda is_full: None,
         )
-        self._feed = Feed(self._store, self.journal, self._slots, tasks, self._on_fed)
+        self._feed = SlotReader(self._store, self.journal, tasks, self._on_fed)
         self.broker = Broker(
             ids=MessageIdGenerator(0),
             journal=self.journal,
@@ -106,7 +104,7 @@ class Bench:
             topology=self._store,
             journal=self.journal,
             changes=asyncio.Lock(),
-            new_queue=partial(Queue, journal=self.journal, slots=self._slots, on_hungry=self._feed.start),
+            new_queue=partial(Queue, journal=self.journal, read_slots=self._feed.start),
             new_queue_id=next_queue_id,
             no_arguments=EMPTY_TABLE,
         )

@@ -17,7 +17,6 @@ from broker.ports.peer_calls import Caller
 from broker.ports.records import VirtualHostCreated, VirtualHostDeleted
 from broker.ports.slot import Slot
 from broker.queue.queue import Queue
-from broker.queue.slot_list import LocalSlotCoordinator
 from broker.store.retrying import Patience
 from broker.topology.declaration import ExchangeDeclaration, QueueDeclaration
 from broker.topology.diff import topology_hash
@@ -132,14 +131,13 @@ class TopologyNode:
 
     def _new_vhost(self, name: str) -> VirtualHost:
         changes, duties = self._turns
-        slots = LocalSlotCoordinator()
         return VirtualHost(
             name,
             topology=self.synchronizer,
             journal=self.journal,  # type: ignore[arg-type]
             changes=changes,
             duties=duties,
-            new_queue=partial(Queue, lane=3, journal=self.journal, slots=slots, on_hungry=print),  # type: ignore[arg-type]
+            new_queue=partial(Queue, lane=3, journal=self.journal, read_slots=print),  # type: ignore[arg-type]
             new_queue_id=self._new_queue_id,
             no_arguments=EMPTY_TABLE,
             incarnation=self.incarnation,

@@ -13,7 +13,7 @@ from broker.codec import methods as amqp
 from broker.codec.properties import BasicProperties
 from broker.errors import NotAllowed
 from broker.message import MessageIdGenerator
-from broker.queue.queue import QueueLimits
+from broker.queue.settings import QueueLimits
 from broker.store.journal import JournalLimits
 from broker.store.memory.store import MemoryState, MemoryStore
 from tests.support.node_in_process import Client, NodeInProcess, UnhurriedStore, turns
@@ -329,4 +329,4 @@ async def test_what_a_transaction_gives_back_may_not_be_given_to_other_nodes_dur
     await turns(1)
     queue = node.queues["orders"]
     assert queue.ready_count == 0
-    assert queue.holds or ids[1] in node.broker.held_ids(queue)
+    assert queue._window.open_transactions or ids[1] in node.broker.held_ids(queue)

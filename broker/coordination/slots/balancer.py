@@ -15,7 +15,7 @@ import structlog
 
 from broker.clock import Clock
 from broker.coordination.slots.demand import Polling, name_of
-from broker.coordination.slots.handoff import Giver, Portion, can_give
+from broker.coordination.slots.handoff import Giver, Portion
 from broker.coordination.slots.owned import Holdings
 from broker.errors import CoordinationError, Fenced, StoreUnavailable
 from broker.ports.cluster import SlotService, SlotStore
@@ -76,11 +76,11 @@ class Sharing:
         """Is `queue` hungry, or has it what others want? Hot: called once per batch."""
         queue_id = queue.queue_id
         if queue.consumers:
-            if not self._polling.is_hungry(queue_id) and queue.is_hungry:
+            if not self._polling.is_hungry(queue_id) and queue.has_demand:
                 self._polling.ask(queue)
         elif self._polling.is_hungry(queue_id):
             self._polling.withdraw(queue)
-        if queue_id in self._wanted and (queue.ready or queue.tail is not queue.ready):
+        if queue_id in self._wanted and queue.has_ready:
             self._surplus.add(queue)
             self._wake.set()
 
@@ -161,13 +161,13 @@ class Sharing:
 
         All of that half at once, whatever is wanted: who is done then takes the oldest of it, this node too.
         """
-        if queue.queue_id in self._wanted and queue.takers and not self._is_stuck(queue):
+        if queue.queue_id in self._wanted and queue.has_takers and not self._is_stuck(queue):
             return Portion(queue.ready_count // 2, newest=True)
         return Portion(self._wanted.get(queue.queue_id, 0))
 
     def _is_stuck(self, queue: Queue) -> bool:
         """Have own consumers taken nothing since the tick before the last?"""
-        return self._seen_taken.get(queue.queue_id, -1) == queue.last_taken and not queue.feeding
+        return self._seen_taken.get(queue.queue_id, -1) == queue.last_taken and not queue.is_reading
 
     async def _give(self, wishes: dict[Queue, Portion]) -> int:
         if not wishes:
@@ -200,7 +200,7 @@ class Sharing:
         failing_since = self._polling.failing_since
         for queue_id in list(self._wanted):
             queue = self._find_queue(queue_id)
-            if queue is not None and queue.ready_count and can_give(queue):
+            if queue is not None and queue.ready_count and queue.can_hand_off:
                 self._surplus.add(queue)
                 self._wake.set()
         self._seen_taken = {
@@ -228,7 +228,7 @@ class Sharing:
         self._offers.update(
             queue
             for queue in self._queues()
-            if queue.ready_count and not queue.takers and self._has_remote_consumers(queue)
+            if queue.ready_count and not queue.has_takers and self._has_remote_consumers(queue)
         )
         if self._offers:
             self._wake.set()

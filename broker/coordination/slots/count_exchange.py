@@ -65,9 +65,9 @@ class Counts:
         for count in elsewhere:
             queue = self._find_queue(count.queue_id)
             if queue is not None:
-                queue.remote_ready, queue.remote_consumers = count.ready, count.consumers
+                queue.set_remote_counts(count.ready, count.consumers)
                 self._known.add(count.queue_id)
         for queue_id in forgotten - self._known:
             queue = self._find_queue(queue_id)
             if queue is not None:
-                queue.remote_ready = queue.remote_consumers = 0
+                queue.set_remote_counts(0, 0)

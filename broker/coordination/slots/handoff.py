@@ -77,7 +77,7 @@ class Giver:
             cut = Cut()
             redelivered: list[Message] = []
             for queue, portion in wishes.items():
-                if can_give(queue):
+                if queue.can_hand_off:
                     cut.add(self._take(queue, portion, redelivered))
             if not cut:
                 return ()
@@ -101,7 +101,7 @@ class Giver:
     def _take(self, queue: Queue, portion: Portion, redelivered: list[Message]) -> Cut:
         """Take messages out of memory, and say which slots they become."""
         last_taken = queue.last_taken
-        messages, slots = (queue.give_newest if portion.newest else queue.give_oldest)(portion.messages)
+        messages, slots = (queue.take_newest if portion.newest else queue.take_oldest)(portion.messages)
         messages.sort(key=_message_id)
         # What is being written now may be written without the mark: it is stored when the journal is flushed.
         redelivered += [message for message in messages if message.redelivered and message.state != TRANSIENT]
@@ -141,7 +141,7 @@ class Giver:
         kind = Slot(queue.queue_id, self._lane, 0, 0, 0, transient=queue.queue_id in self._holdings.spilled)
         slots = [*windows, *close(kind, messages, barriers, self._window_size)]
         if slots:
-            oldest = _oldest_here(queue, held)
+            oldest = 0 if held is None else queue.oldest_id(held)
             given = [
                 start for start in (*before, *(slot.row for slot in slots)) if oldest is not None and start > oldest
             ]
@@ -151,24 +151,12 @@ class Giver:
         return slots
 
 
-def can_give(queue: Queue) -> bool:
-    """May anything be taken out of the queue's memory now?"""
-    return not (queue.holds or queue.feeding or queue.is_closing)
-
-
 def _carve(queue: Queue, row: Slot, given: list[int], kept: list[int], rest: Slot | None) -> Cut:
     open_slot = queue.open_slot if queue.open_slot is not None and queue.open_slot.row == row.row else None
     cut = carve(row, given, sorted(kept), rest or open_slot, gives_rest=rest is not None)
     if open_slot is not None:  # what is being read has another beginning in the store now
         open_slot.row = cut.kept[-1].row
     return cut
-
-
-def _oldest_here(queue: Queue, held: list[int] | None) -> int | None:
-    """Return an id below which nothing of the queue is on this node; None when there is nothing at all."""
-    if held is None or queue.ready_count > len(queue.ready) + (len(queue.tail) if queue.tail is not queue.ready else 0):
-        return 0
-    return min([*(part[0].id for part in (queue.ready, queue.tail) if part), *held], default=None)
 
 
 def _message_id(message: Message) -> int:

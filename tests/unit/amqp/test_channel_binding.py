@@ -31,7 +31,7 @@ from broker.codec.methods import (
 from broker.codec.properties import BasicProperties
 from broker.errors import StoreUnavailable
 from broker.ports.records import BindingRecord
-from broker.queue.queue import QueueLimits
+from broker.queue.settings import QueueLimits
 from tests.support.harness import Client, Harness
 from tests.support.stage import drive
 

@@ -28,7 +28,6 @@ from broker.codec.methods import (
 from broker.ports.cluster_rows import Incarnation
 from broker.ports.records import Change, QueueDeleted, SubscriptionAdded, SubscriptionRecord, SubscriptionRemoved
 from broker.queue.queue import Queue
-from broker.queue.slot_list import LocalSlotCoordinator
 from broker.topology.vhost import VirtualHost
 from tests.support.harness import Client, Harness
 from tests.support.stage import Gate, Turns
@@ -49,13 +48,12 @@ class ListeningRecorder:
 @pytest.fixture
 def recorder(harness: Harness) -> ListeningRecorder:
     recorder = ListeningRecorder(harness.gate)
-    slots = LocalSlotCoordinator()
     harness.broker.vhosts["/"] = VirtualHost(
         "/",
         topology=recorder,
         journal=harness.journal,
         changes=Turns(),
-        new_queue=partial(Queue, journal=harness.journal, slots=slots, on_hungry=print),
+        new_queue=partial(Queue, journal=harness.journal, read_slots=print),
         new_queue_id=harness._new_queue_id,
         no_arguments=EMPTY_TABLE,
         incarnation=Incarnation("a", "1"),
@@ -150,7 +148,7 @@ def test_transient_things_are_recorded_too(peer: Client, recorder: ListeningReco
 
 def test_declare_tells_what_lies_on_all_nodes(harness: Harness, peer: Client) -> None:
     queue = harness.vhost.queues["q"]
-    queue.remote_ready, queue.remote_consumers = 5, 2
+    queue.set_remote_counts(5, 2)
     assert peer.call(1, QueueDeclare(queue="q", passive=True)) == QueueDeclareOk("q", 6, 2)
 
 

@@ -27,7 +27,7 @@ from broker.codec.methods import (
     QueueDeleteOk,
 )
 from broker.codec.properties import BasicProperties
-from broker.queue.queue import QueueLimits
+from broker.queue.settings import QueueLimits
 from tests.support.harness import Client, Harness
 
 

@@ -8,12 +8,17 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from broker.message import PENDING, STORED, TRANSIENT, Message, body_tails
+from broker.codec.field_table import EMPTY_TABLE, FieldTable
+from broker.message import PENDING, SETTLED, STORED, TRANSIENT, Message, body_tails
 from broker.ports.slot import Slot
-from broker.queue.queue import Queue, QueueLimits
-from broker.queue.slot_list import LocalSlotCoordinator
+from broker.queue.dispatcher import QueueConsumer
+from broker.queue.outcome import ACKED, AUTO_ACKED, PURGED, REJECTED
+from broker.queue.queue import UNOBSERVED, Queue, QueueObserver
+from broker.queue.settings import QueueLimits
+from broker.queue.window import Window
 
 QUEUE_ID = 7
+SINGLE_ACTIVE = FieldTable.of({"x-single-active-consumer": True})
 SMALL = QueueLimits(memory=6000, transient_memory=12_000, window_size=3, read_ahead=2, read_ahead_bytes=4000)
 
 
@@ -45,7 +50,7 @@ class Taker:
         taken = [ready.popleft() for _ in range(min(limit, self.credit))]
         self.credit -= len(taken)
         self.messages += taken
-        self.queue.taken(sum(len(message.body) or message.size for message in taken))
+        self.queue.on_taken(len(taken), sum(len(message.body) or message.size for message in taken))
         return len(taken)
 
     def can_take(self) -> bool:
@@ -65,12 +70,11 @@ class Bench:
 
     queue: Queue
     journal: Ledger
-    slots: LocalSlotCoordinator
     hungry: list[Queue]
 
     def consumer(self, credit: int = 1_000_000) -> Taker:
         taker = Taker(self.queue, credit)
-        self.queue.consumers.append(taker)
+        self.queue.add_consumer(taker)
         return taker
 
     def publish(self, *ids: int, size: int = 10, state: int = STORED) -> None:
@@ -84,25 +88,30 @@ class Bench:
     def feed(self, limit: int = 1000) -> None:
         """Bring what lies in the oldest slot, as the feed does; its rows are the ids of its range."""
         queue = self.queue
-        assert queue.feeding
-        slot = queue.open_slot = queue.open_slot or self.slots.get(QUEUE_ID)
+        assert queue.is_reading
+        slot = queue.open_next_slot()
         assert slot is not None
-        ids = list(range(slot.start, slot.end + 1))[:limit]
-        slot.count -= len(ids)
-        slot.start = ids[-1] + 1
-        if slot.start > slot.end:
-            queue.open_slot = None
-        queue.offer([self.message(message_id) for message_id in ids])
-        queue.feeding = False
+        messages = [self.message(message_id) for message_id in range(slot.start, slot.end + 1)[:limit]]
+        queue.on_read(slot, messages)
+        queue.offer(messages)
+        queue.end_reading()
         queue.dispatch()
 
     @property
     def ready(self) -> list[int]:
         return [message.id for message in self.queue.ready]
 
+    @property
+    def window(self) -> Window:
+        return self.queue._window
+
+    @property
+    def takers(self) -> list[QueueConsumer]:
+        return list(self.queue._dispatcher.takers)
+
     def closed(self) -> list[tuple[int, int, int]]:
         """Take all slots: start, end and count of each."""
-        return [(slot.start, slot.end, slot.count) for slot in self.slots.forget(QUEUE_ID)]
+        return [(slot.start, slot.end, slot.count) for slot in self.window.slots.clear()]
 
 
 @dataclass
@@ -119,8 +128,10 @@ class Cluster:
         self.dropped += slots
 
 
-def bench(limits: QueueLimits = SMALL, sharing: Cluster | None = None) -> Bench:
-    journal, slots, hungry = Ledger(), LocalSlotCoordinator(), list[Queue]()
+def bench(
+    limits: QueueLimits = SMALL, observer: QueueObserver = UNOBSERVED, arguments: FieldTable = EMPTY_TABLE
+) -> Bench:
+    journal, hungry = Ledger(), list[Queue]()
     queue = Queue(
         "/",
         "orders",
@@ -128,11 +139,11 @@ def bench(limits: QueueLimits = SMALL, sharing: Cluster | None = None) -> Bench:
         durable=True,
         limits=limits,
         journal=journal,  # type: ignore[arg-type]
-        slots=slots,
-        on_hungry=hungry.append,
-        sharing=sharing,
+        read_slots=hungry.append,
+        observer=observer,
+        arguments=arguments,
     )
-    return Bench(queue, journal, slots, hungry)
+    return Bench(queue, journal, hungry)
 
 
 def paged_out() -> Bench:
@@ -209,16 +220,16 @@ def test_get_finds_nothing_in_an_empty_queue() -> None:
 def test_the_octets_in_memory_are_counted_alike_on_every_way(size: int) -> None:
     it = bench(QueueLimits())
     it.publish(1, 2, 3, 4, size=size)
-    whole = it.queue.bytes
+    whole = it.window.bytes
     popped = [it.queue.pop(), it.queue.pop()]
-    assert it.queue.bytes == whole // 2
+    assert it.window.bytes == whole // 2
     it.queue.requeue([message for message in popped if message])
-    assert it.queue.bytes == whole
+    assert it.window.bytes == whole
     it.consumer(credit=3)
     it.queue.dispatch()
-    assert it.queue.bytes == whole // 4
+    assert it.window.bytes == whole // 4
     it.queue.insert([it.message(5, size)])
-    assert it.queue.bytes == whole // 2
+    assert it.window.bytes == whole // 2
 
 
 def test_stored_messages_beyond_the_memory_limit_are_closed_into_slots() -> None:
@@ -230,28 +241,28 @@ def test_stored_messages_beyond_the_memory_limit_are_closed_into_slots() -> None
 def test_transient_messages_have_a_limit_of_their_own_and_are_spilled() -> None:
     it = bench()
     it.publish(*range(1, 13), state=TRANSIENT)
-    assert it.slots.count(QUEUE_ID) == 0
+    assert it.window.slots.count == 0
     it.publish(*range(13, 25), state=TRANSIENT)
     assert it.ready == [1, 2, 3, 4, 5, 6]
     assert it.journal.spilled == list(range(7, 25))
-    assert all(slot.transient for slot in it.slots.forget(QUEUE_ID))
+    assert all(slot.transient for slot in it.window.slots.clear())
 
 
 def test_a_slot_says_whether_it_has_transient_messages() -> None:
     it = paged_out()
-    it.slots.forget(QUEUE_ID)
+    it.window.slots.clear()
     it.publish(13, 14, 15)
     it.publish(16)
     it.publish(17, state=TRANSIENT)
     it.publish(18, 19, 20)
-    assert [slot.transient for slot in it.slots.forget(QUEUE_ID)] == [False, False, True, False]
+    assert [slot.transient for slot in it.window.slots.clear()] == [False, False, True, False]
     assert it.journal.spilled == [17]
 
 
 def test_the_window_closes_when_it_has_more_than_its_size() -> None:
     it = paged_out()
     it.publish(13, 14, 15)
-    assert it.slots.count(QUEUE_ID) == 9
+    assert it.window.slots.count == 9
     it.publish(16)
     assert it.closed()[3:] == [(13, 15, 3), (16, 16, 1)]
 
@@ -282,7 +293,7 @@ def test_slots_are_read_before_the_window() -> None:
     for _ in range(3):
         it.feed()
     assert consumer.ids == list(range(1, 15))
-    assert it.queue.tail is it.queue.ready
+    assert it.window.tail is it.queue.ready
 
 
 def test_a_queue_asks_once_until_it_is_fed() -> None:
@@ -326,15 +337,15 @@ def test_a_message_that_was_delivered_is_not_paged_out_because_the_store_does_no
     it.queue.requeue(consumer.messages)
     it.queue.dispatch()
     assert it.ready == list(range(1, 16))
-    assert it.slots.count(QUEUE_ID) == 0
+    assert it.window.slots.count == 0
 
 
 def test_nothing_is_paged_out_while_a_transaction_has_ids_in_the_queue() -> None:
     it = bench()
-    it.queue.holds = 1
+    it.queue.begin_transaction()
     it.publish(*range(2, 14))
-    assert it.slots.count(QUEUE_ID) == 0
-    it.queue.holds = 0
+    assert it.window.slots.count == 0
+    it.queue.end_transaction()
     it.queue.insert([it.message(1)])
     it.queue.dispatch()
     assert it.ready == [1, 2, 3]
@@ -350,10 +361,10 @@ def test_messages_of_a_transaction_take_the_place_that_their_ids_say() -> None:
 
 def test_a_late_transaction_is_not_closed_into_a_slot_with_what_was_delivered_meanwhile() -> None:
     it = bench()
-    it.queue.holds = 1
+    it.queue.begin_transaction()
     it.consumer(credit=1)
     it.publish(7)
-    it.queue.holds = 0
+    it.queue.end_transaction()
     it.queue.insert([it.message(5), it.message(6)])
     it.publish(*range(8, 20))
     assert it.ready == [5, 6, 8]
@@ -374,10 +385,10 @@ def test_what_lies_in_the_store_at_the_start_is_taken_over_as_slots() -> None:
 def test_purging_forgets_memory_slots_and_window() -> None:
     it = paged_out()
     it.publish(13)
-    count, slots = it.queue.drop_all()
-    assert (count, [slot.start for slot in slots], it.queue.ready_count) == (4, [4, 7, 10], 0)
+    slots = it.queue.purge()
+    assert ([slot.start for slot in slots], it.queue.ready_count) == ([4, 7, 10], 0)
     assert it.journal.settled == [1, 2, 3, 13]
-    assert it.queue.bytes == 0
+    assert it.window.bytes == 0
 
 
 def test_purging_takes_what_is_left_of_the_slot_that_is_being_read() -> None:
@@ -385,14 +396,14 @@ def test_purging_takes_what_is_left_of_the_slot_that_is_being_read() -> None:
     consumer = it.consumer(credit=5)
     it.queue.dispatch()
     it.feed(limit=2)
-    _, slots = it.queue.drop_all()
+    slots = it.queue.purge()
     assert consumer.ids == [1, 2, 3, 4, 5]
     assert [(slot.start, slot.end) for slot in slots] == [(6, 6), (7, 9), (10, 12)]
 
 
 def test_a_purged_queue_goes_on_in_memory() -> None:
     it = paged_out()
-    it.queue.drop_all()
+    it.queue.purge()
     it.consumer()
     it.publish(13)
     assert it.queue.ready_count == 0
@@ -402,13 +413,13 @@ def test_transient_messages_in_memory_have_no_row_to_delete() -> None:
     it = bench()
     it.publish(1, state=TRANSIENT)
     it.publish(2, state=PENDING)
-    it.queue.drop_all()
+    it.queue.purge()
     assert it.journal.settled == [2]
 
 
 def test_a_queue_that_is_being_deleted_pages_nothing_out() -> None:
     it = bench()
-    it.queue.is_closing = True
+    it.queue.begin_delete()
     it.publish(*range(1, 20))
     assert it.queue.ready_count == len(it.queue.ready) == 19
 
@@ -450,7 +461,7 @@ def test_a_slot_of_older_messages_is_late_when_messages_in_memory_were_delivered
     it.publish(10, 11)
     it.queue.requeue(consumer.messages)
     assert it.queue.take_over(foreign(1, 3))
-    assert (it.ready, it.queue.tail is it.queue.ready) == ([10, 11], False)
+    assert (it.ready, it.window.tail is it.queue.ready) == ([10, 11], False)
 
 
 def test_a_slot_of_another_lane_is_not_late() -> None:
@@ -480,7 +491,7 @@ def test_a_slot_goes_before_newer_ones_of_its_lane_that_nobody_reads_yet() -> No
     it.queue.take_over(foreign(20, 25))
     it.queue.take_over(foreign(1024, 1026, lane=1))
     assert not it.queue.take_over(foreign(1, 3))
-    assert [slot.start for slot in it.slots.forget(QUEUE_ID)] == [1, 20, 1024]
+    assert [slot.start for slot in it.window.slots.clear()] == [1, 20, 1024]
 
 
 def test_messages_read_from_slots_of_others_are_not_paged_out_again() -> None:
@@ -499,7 +510,7 @@ def test_the_window_counts_its_octets_from_nothing_when_a_slot_is_taken_over() -
     it.publish(10, 11, size=3000)
     it.queue.take_over(foreign(20, 21))
     it.publish(30)
-    assert it.queue.bytes == len(it.queue.tail[0].body)
+    assert it.window.bytes == len(it.window.tail[0].body)
 
 
 # To other nodes
@@ -512,17 +523,17 @@ def given(messages: list[Message], slots: list[Slot]) -> tuple[list[int], list[i
 def test_the_oldest_go_from_memory_first_then_from_slots_then_from_the_window() -> None:
     it = paged_out()
     it.publish(13, 14)
-    assert given(*it.queue.give_oldest(2)) == ([1, 2], [])
-    assert given(*it.queue.give_oldest(4)) == ([3], [4])
-    assert given(*it.queue.give_oldest(7)) == ([13], [7, 10])
-    assert (it.queue.ready_count, [message.id for message in it.queue.tail]) == (1, [14])
+    assert given(*it.queue.take_oldest(2)) == ([1, 2], [])
+    assert given(*it.queue.take_oldest(4)) == ([3], [4])
+    assert given(*it.queue.take_oldest(7)) == ([13], [7, 10])
+    assert (it.queue.ready_count, [message.id for message in it.window.tail]) == (1, [14])
 
 
 def test_the_newest_go_from_the_window_first_then_from_slots_then_from_memory() -> None:
     it = paged_out()
     it.publish(13, 14)
-    assert given(*it.queue.give_newest(5)) == ([14, 13], [10])
-    assert given(*it.queue.give_newest(7)) == ([3], [7, 4])
+    assert given(*it.queue.take_newest(5)) == ([14, 13], [10])
+    assert given(*it.queue.take_newest(7)) == ([3], [7, 4])
     assert it.ready == [1, 2]
 
 
@@ -532,7 +543,7 @@ def test_the_rest_of_the_slot_that_is_being_read_is_given_too(newest: bool) -> N
     it.queue.take_over(foreign(1, 5))
     assert it.queue.pop() is None
     it.feed(limit=2)
-    give = it.queue.give_newest if newest else it.queue.give_oldest
+    give = it.queue.take_newest if newest else it.queue.take_oldest
     messages, slots = give(5)
     assert given(messages, slots) == ([2, 1] if newest else [1, 2], [3])
     assert (it.queue.open_slot, it.queue.ready_count) == (None, 0)
@@ -541,24 +552,24 @@ def test_the_rest_of_the_slot_that_is_being_read_is_given_too(newest: bool) -> N
 def test_more_than_there_is_cannot_be_given() -> None:
     it = bench()
     it.publish(1, 2)
-    assert given(*it.queue.give_oldest(99)) == ([1, 2], [])
-    assert given(*it.queue.give_oldest(99)) == ([], [])
-    assert given(*it.queue.give_newest(99)) == ([], [])
+    assert given(*it.queue.take_oldest(99)) == ([1, 2], [])
+    assert given(*it.queue.take_oldest(99)) == ([], [])
+    assert given(*it.queue.take_newest(99)) == ([], [])
 
 
 def test_what_is_given_weighs_nothing_any_more() -> None:
     it = bench(QueueLimits())
     it.publish(1, 2, 3, 4)
-    whole = it.queue.bytes
-    it.queue.give_oldest(1)
-    it.queue.give_newest(1)
-    assert it.queue.bytes == whole // 2
+    whole = it.window.bytes
+    it.queue.take_oldest(1)
+    it.queue.take_newest(1)
+    assert it.window.bytes == whole // 2
 
 
 def test_no_slot_covers_what_was_given_from_the_end_of_memory() -> None:
     it = bench()
     it.publish(*range(1, 11))
-    it.queue.give_newest(2)
+    it.queue.take_newest(2)
     it.publish(*range(11, 24))
     assert it.closed()[0][0] == 11
 
@@ -566,18 +577,18 @@ def test_no_slot_covers_what_was_given_from_the_end_of_memory() -> None:
 def test_no_slot_covers_what_was_given_from_the_end_of_the_window() -> None:
     it = paged_out()
     it.publish(13, 14)
-    it.queue.give_newest(1)
+    it.queue.take_newest(1)
     it.publish(15, 16, 17)
     assert not any(start <= 14 <= end for start, end, _ in it.closed())
 
 
 def test_no_slot_of_a_late_transaction_covers_what_was_in_memory_when_a_slot_was_taken_over() -> None:
     it = bench()
-    it.queue.holds = 1
+    it.queue.begin_transaction()
     consumer = it.consumer(credit=1)
     it.publish(5, 9)
     it.queue.take_over(foreign(1024, 1026, lane=1))
-    it.queue.holds = 0
+    it.queue.end_transaction()
     it.queue.insert([it.message(7)])
     it.publish(2048, 2049, 2050)
     assert (consumer.ids, it.ready[-1]) == ([5], 9)
@@ -588,49 +599,47 @@ def test_no_slot_of_a_late_transaction_covers_what_was_in_memory_when_a_slot_was
 
 
 def test_with_a_single_active_consumer_the_first_one_takes_everything() -> None:
-    it = bench()
-    it.queue.single_active = True
+    it = bench(arguments=SINGLE_ACTIVE)
     first, second = it.consumer(), it.consumer()
     it.publish(1, 2, 3)
-    assert (first.ids, second.ids, list(it.queue.takers)) == ([1, 2, 3], [], [first])
+    assert (first.ids, second.ids, it.takers) == ([1, 2, 3], [], [first])
 
 
 def test_the_next_consumer_becomes_active_when_the_first_one_is_gone() -> None:
-    it = bench()
-    it.queue.single_active = True
+    it = bench(arguments=SINGLE_ACTIVE)
     first, second = it.consumer(credit=1), it.consumer()
     it.publish(1, 2)
     assert it.ready == [2]
-    it.queue.consumers.remove(first)
+    it.queue.remove_consumer(first)
     it.queue.dispatch()
     assert second.ids == [2]
 
 
 def test_no_consumer_of_this_node_takes_part_while_the_active_one_is_on_another() -> None:
-    it = bench()
-    it.queue.single_active, it.queue.is_active = True, False
+    it = bench(arguments=SINGLE_ACTIVE)
+    it.queue.set_active(False)
     consumer = it.consumer()
     it.publish(1)
-    assert (consumer.ids, list(it.queue.takers), it.queue.is_hungry) == ([], [], False)
+    assert (consumer.ids, it.takers, it.queue.has_demand) == ([], [], False)
 
 
 def test_without_that_argument_every_consumer_takes_part() -> None:
     it = bench()
     consumers = [it.consumer(), it.consumer()]
-    assert list(it.queue.takers) == consumers
+    assert it.takers == consumers
 
 
 def test_a_queue_is_hungry_when_its_consumers_would_take_more_than_is_here() -> None:
     it = bench(QueueLimits(window_size=4))
-    is_hungry = [it.queue.is_hungry]
+    is_hungry = [it.queue.has_demand]
     consumer = it.consumer(credit=1)
-    is_hungry.append(it.queue.is_hungry)
+    is_hungry.append(it.queue.has_demand)
     it.publish(1, 2)
-    is_hungry.append(it.queue.is_hungry)
+    is_hungry.append(it.queue.has_demand)
     consumer.credit = 1
-    is_hungry.append(it.queue.is_hungry)
+    is_hungry.append(it.queue.has_demand)
     it.queue.append(it.message(3))
-    is_hungry.append(it.queue.is_hungry)
+    is_hungry.append(it.queue.has_demand)
     assert is_hungry == [False, True, False, True, False]
 
 
@@ -638,12 +647,12 @@ def test_a_queue_that_has_slots_is_not_hungry() -> None:
     it = bench()
     it.queue.take_over(foreign(1, 2))
     it.consumer()
-    assert not it.queue.is_hungry
+    assert not it.queue.has_demand
 
 
 def test_the_cluster_is_told_after_each_dispatch_what_consumers_have_left() -> None:
     cluster = Cluster()
-    it = bench(sharing=cluster)
+    it = bench(observer=cluster)
     it.publish(1, 2)
     it.consumer(credit=1)
     it.queue.dispatch()
@@ -652,13 +661,13 @@ def test_the_cluster_is_told_after_each_dispatch_what_consumers_have_left() -> N
 
 def test_the_cluster_is_told_which_slots_were_purged() -> None:
     cluster = Cluster()
-    it = bench(sharing=cluster)
+    it = bench(observer=cluster)
     first, second = foreign(1, 2), foreign(3, 4)
     for slot in (first, second):
         it.queue.take_over(slot)
     assert it.queue.pop() is None
     it.feed(limit=1)
-    it.queue.drop_all()
+    it.queue.purge()
     assert cluster.dropped == [first, second]
 
 
@@ -666,5 +675,86 @@ def test_messages_and_consumers_elsewhere_count_too() -> None:
     it = bench()
     it.publish(1)
     it.consumer(credit=0)
-    it.queue.remote_ready, it.queue.remote_consumers = 5, 2
+    it.queue.set_remote_counts(5, 2)
     assert (it.queue.ready_count, it.queue.message_count, it.queue.consumer_count) == (1, 6, 3)
+
+
+# What is settled, and what is held
+
+
+def test_delivered_messages_count_as_unacknowledged_until_they_are_settled_or_given_back() -> None:
+    it = bench()
+    consumer = it.consumer()
+    it.publish(1, 2, 3, 4)
+    counts = [it.queue.unacked_count]
+    it.queue.settle(consumer.messages[:1], ACKED)
+    counts.append(it.queue.unacked_count)
+    it.queue.settle(consumer.messages[1:2], REJECTED)
+    counts.append(it.queue.unacked_count)
+    it.queue.requeue(consumer.messages[2:])
+    counts.append(it.queue.unacked_count)
+    assert (counts, it.journal.settled) == ([4, 3, 2, 0], [1, 2])
+
+
+def test_a_message_that_was_got_counts_as_unacknowledged() -> None:
+    it = bench()
+    it.publish(1)
+    message = it.queue.pop()
+    assert message is not None
+    assert it.queue.unacked_count == 1
+    it.queue.settle([message], AUTO_ACKED)
+    assert (it.queue.unacked_count, it.journal.settled) == (0, [1])
+
+
+def test_purged_messages_were_held_by_nobody() -> None:
+    it = bench()
+    it.consumer(credit=1)
+    it.publish(1, 2)
+    it.queue.purge()
+    assert (it.queue.unacked_count, it.journal.settled) == (1, [2])
+
+
+def test_the_journal_is_told_only_of_messages_that_it_knows() -> None:
+    it = bench()
+    it.queue.settle([it.message(1, state=TRANSIENT), it.message(2, state=SETTLED), it.message(3)], PURGED)
+    assert it.journal.settled == [3]
+
+
+def test_what_comes_back_to_a_deleted_queue_is_settled() -> None:
+    it = bench()
+    consumer = it.consumer()
+    it.publish(1, 2)
+    assert it.queue.delete() == []
+    it.queue.requeue(consumer.messages)
+    it.queue.insert([it.message(3)])
+    assert (it.queue.unacked_count, it.ready, it.journal.settled) == (0, [], [1, 2, 3])
+
+
+def test_a_queue_that_could_not_be_deleted_goes_on() -> None:
+    it = bench()
+    it.queue.begin_delete()
+    it.queue.cancel_delete()
+    consumer = it.consumer()
+    it.publish(1)
+    assert (consumer.ids, it.queue.is_closing) == ([1], False)
+
+
+def test_a_queue_that_was_deleted_meanwhile_does_not_come_back() -> None:
+    it = bench()
+    consumer = it.consumer()
+    it.queue.begin_delete()
+    it.queue.delete()
+    it.queue.cancel_delete()
+    assert (it.queue.is_closing, it.queue.is_deleted, consumer.is_cancelled) == (True, True, True)
+
+
+def test_what_is_left_behind_is_what_was_delivered_or_may_have_been() -> None:
+    it = bench()
+    consumer = it.consumer(credit=2)
+    it.publish(1, 2, 3)
+    it.queue.requeue(consumer.messages)
+    certain, doubtful = Slot(QUEUE_ID, 0, 10, 11, 2), Slot(QUEUE_ID, 0, 20, 21, 2, maybe_delivered=True)
+    for slot in (certain, doubtful):
+        it.queue.recover(slot)
+    messages, slots = it.queue.leave_behind()
+    assert ([message.id for message in messages], slots) == ([1, 2], [doubtful])

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from broker.message import STORED, TRANSIENT, Message
 from broker.ports.slot import Slot
 from broker.ports.store import StorageQueue
-from broker.queue.queue import Queue, QueueLimits
-from broker.queue.slot_list import LocalSlotCoordinator
-from broker.queue.slot_reader import Feed
+from broker.queue.queue import Queue
+from broker.queue.settings import QueueLimits
+from broker.queue.slot_reader import SlotReader
 
 QUEUE_ID = 7
 
@@ -48,9 +48,8 @@ class Store:
 
 @dataclass
 class Bench:
-    feed: Feed
+    feed: SlotReader
     queue: Queue
-    slots: LocalSlotCoordinator
     store: Store
     journal: Journal
     fed: list[Queue]
@@ -62,20 +61,20 @@ class Bench:
     def start(self) -> None:
         """Let the queue ask to be fed."""
         assert self.queue.pop() is None
-        assert self.queue.feeding
+        assert self.queue.is_reading
 
 
 @asynccontextmanager
 async def bench(rows: dict[int, int], *slots: Slot, is_idle: bool = True) -> AsyncIterator[Bench]:
     """`is_idle` means that journal and store let everything through at once."""
-    store, journal, coordinator = Store(rows), Journal(), LocalSlotCoordinator()
+    store, journal = Store(rows), Journal()
     fed = list[Queue]()
     if is_idle:
         store.may_read.set()
         journal.may_flush.set()
 
     async with asyncio.TaskGroup() as tasks:
-        feed = Feed(store, journal, coordinator, tasks, fed.append)  # type: ignore[arg-type]
+        feed = SlotReader(store, journal, tasks, fed.append)  # type: ignore[arg-type]
         queue = Queue(
             "/",
             "orders",
@@ -83,12 +82,11 @@ async def bench(rows: dict[int, int], *slots: Slot, is_idle: bool = True) -> Asy
             durable=True,
             limits=QueueLimits(read_ahead=2),
             journal=journal,  # type: ignore[arg-type]
-            slots=coordinator,
-            on_hungry=feed.start,
+            read_slots=feed.start,
         )
         for slot in slots:
             queue.recover(slot)
-        yield Bench(feed, queue, coordinator, store, journal, fed)
+        yield Bench(feed, queue, store, journal, fed)
         store.may_read.set()
         journal.may_flush.set()
 
@@ -110,7 +108,7 @@ async def test_a_slot_is_read_in_portions_and_the_count_stays_exact() -> None:
     async with bench(stored(1, 2, 3, 4, 5), slot(1, 5, 5)) as it:
         it.start()
         await it.feed.wait(it.queue)
-        assert (it.ready, it.queue.ready_count, it.queue.feeding) == ([1, 2], 5, False)
+        assert (it.ready, it.queue.ready_count, it.queue.is_reading) == ([1, 2], 5, False)
         it.queue.ready.clear()
         it.start()
         await it.feed.wait(it.queue)
@@ -124,7 +122,7 @@ async def test_the_next_slot_is_opened_when_one_is_read_to_its_end() -> None:
         it.queue.ready.clear()
         it.start()
         await it.feed.wait(it.queue)
-        assert (it.ready, it.queue.open_slot, it.slots.count(QUEUE_ID)) == ([3], None, 0)
+        assert (it.ready, it.queue.open_slot, it.queue._window.slots.count) == ([3], None, 0)
 
 
 async def test_a_slot_whose_rows_are_gone_is_closed_and_the_queue_told() -> None:
@@ -149,21 +147,21 @@ async def test_what_was_purged_during_the_read_is_not_offered() -> None:
         it.journal.may_flush.set()
         it.start()
         await turn()
-        _, purged = it.queue.drop_all()
+        purged = it.queue.purge()
         it.store.may_read.set()
         await turn()
         assert [(each.start, each.end) for each in purged] == [(1, 2)]
-        assert (it.ready, it.queue.ready_count, it.queue.feeding, it.fed) == ([], 0, False, [it.queue])
+        assert (it.ready, it.queue.ready_count, it.queue.is_reading, it.fed) == ([], 0, False, [it.queue])
 
 
 async def test_what_was_purged_before_the_read_is_not_read() -> None:
     async with bench(stored(1, 2), slot(1, 2, 2), is_idle=False) as it:
         it.start()
         await turn()
-        it.queue.drop_all()
+        it.queue.purge()
         it.journal.may_flush.set()
         await turn()
-        assert (it.store.reads, it.queue.feeding) == ([], False)
+        assert (it.store.reads, it.queue.is_reading) == ([], False)
 
 
 async def test_transient_messages_lose_their_rows_when_they_are_back_in_memory() -> None:

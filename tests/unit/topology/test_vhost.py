@@ -22,7 +22,6 @@ from broker.ports.records import (
     Topology,
 )
 from broker.queue.queue import Queue
-from broker.queue.slot_list import LocalSlotCoordinator
 from broker.topology.declaration import ExchangeDeclaration, QueueDeclaration
 from broker.topology.vhost import PREDECLARED, VirtualHost
 from tests.support.harness import Harness
@@ -246,7 +245,7 @@ def test_what_nobody_asks_for_waits_longer_than_clients_do(harness: Harness) -> 
         journal=harness.journal,
         changes=changes,
         duties=Turns(),
-        new_queue=partial(Queue, journal=harness.journal, slots=LocalSlotCoordinator(), on_hungry=print),
+        new_queue=partial(Queue, journal=harness.journal, read_slots=print),
         new_queue_id=harness._new_queue_id,
         no_arguments=EMPTY_TABLE,
     )
@@ -256,7 +255,7 @@ def test_what_nobody_asks_for_waits_longer_than_clients_do(harness: Harness) -> 
     with pytest.raises(StoreUnavailable):
         queue(vhost, "another")
     unused = vhost.queues["unused"]
-    unused.was_consumed = True
+    unused._dispatcher.was_used = True
     drive(vhost.consumption.unsubscribe(unused))
     drive(vhost.delete_exclusive([vhost.queues["mine"]]))
     assert vhost.queues == {}

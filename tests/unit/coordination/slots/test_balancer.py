@@ -19,7 +19,7 @@ from broker.ports.cluster_rows import Incarnation
 from broker.ports.peer_calls import Caller, Demand, Fence, Grant, QueueName, Supply, Unavailable
 from broker.ports.slot import Slot
 from broker.ports.store import Journal
-from broker.queue.queue import QueueLimits
+from broker.queue.settings import QueueLimits
 from broker.store.memory.store import MemoryState
 from tests.support.clock import FakeClock
 from tests.support.virtual_loop import VirtualLoop, in_virtual_time
@@ -88,7 +88,7 @@ class Bench:
         self.coordinator: Coordinator | None = Coordinator()
         self.has_remote_consumers = False
         self.node = node = Node(MemoryState(), loop, "alice", "a", QueueLimits(window_size=10))
-        node.queue.consumers.clear()
+        node.queue.remove_consumer(node.taker)
         self.queue = node.queue
         self.journal = HeldJournal(node.journal)
         journal: Any = self.journal
@@ -131,7 +131,7 @@ class Bench:
             find_queue=lambda queue_id: self.queue if queue_id == QUEUE_ID else None,
             has_remote_consumers=lambda queue: self.has_remote_consumers,
         )
-        self.queue.sharing = self.sharing
+        self.queue._observer = self.sharing
 
     def caller(self) -> Caller:
         return Caller("alice", "a", fence=Fence(1, "term"))
@@ -139,12 +139,12 @@ class Bench:
     def consume(self, credit: int) -> None:
         self.node.taker.credit = credit
         if not self.queue.consumers:
-            self.queue.consumers.append(self.node.taker)
+            self.queue.add_consumer(self.node.taker)
         self.queue.dispatch()
         self.node.stage.run()
 
     def cancel(self) -> None:
-        self.queue.consumers.clear()
+        self.queue.remove_consumer(self.node.taker)
         self.queue.dispatch()
 
     def want(self, messages: int) -> None:

@@ -10,7 +10,6 @@ from broker.coordination.slots.count_exchange import Counts
 from broker.message import STORED, Message
 from broker.ports.peer_calls import Caller, QueueCount, Unavailable
 from broker.queue.queue import Queue
-from broker.queue.slot_list import LocalSlotCoordinator
 from tests.support.stage import drive
 from tests.support.virtual_loop import in_virtual_time
 
@@ -59,7 +58,7 @@ class Bench:
 
 def new_queue(queue_id: int) -> Queue:
     name = f"queue {queue_id}"
-    return Queue("/", name, queue_id, durable=True, journal=NOTHING, slots=LocalSlotCoordinator(), on_hungry=NOTHING)
+    return Queue("/", name, queue_id, durable=True, journal=NOTHING, read_slots=NOTHING)
 
 
 def test_what_is_elsewhere_is_added_to_what_is_here() -> None:

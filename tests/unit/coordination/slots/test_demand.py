@@ -13,7 +13,6 @@ from broker.coordination.slots.demand import WAIT_MS, Polling
 from broker.ports.peer_calls import Caller, Demand, Fence, Grant, QueueName, Supply, Unavailable
 from broker.ports.slot import Slot
 from broker.queue.queue import Queue
-from broker.queue.slot_list import LocalSlotCoordinator
 from tests.support.virtual_loop import VirtualLoop, in_virtual_time
 
 APPETITE = 2000
@@ -22,7 +21,7 @@ NOTHING: Any = None
 
 def queue(queue_id: int) -> Queue:
     name = f"queue {queue_id}"
-    return Queue("/", name, queue_id, durable=True, journal=NOTHING, slots=LocalSlotCoordinator(), on_hungry=NOTHING)
+    return Queue("/", name, queue_id, durable=True, journal=NOTHING, read_slots=NOTHING)
 
 
 ORDERS = queue(1)

@@ -19,9 +19,9 @@ from broker.message import PENDING, STORED, TRANSIENT, WRITING, Message, Message
 from broker.ports.cluster_rows import Incarnation, NodeRow, NodeState, SlotRow
 from broker.ports.peer_calls import Fence
 from broker.ports.slot import Slot
-from broker.queue.queue import Queue, QueueLimits
-from broker.queue.slot_list import LocalSlotCoordinator
-from broker.queue.slot_reader import Feed
+from broker.queue.queue import Queue
+from broker.queue.settings import QueueLimits
+from broker.queue.slot_reader import SlotReader
 from broker.store.memory.store import MemoryState, MemoryStore
 from tests.support.clock import FakeClock
 from tests.support.fake_journal import FakeJournal
@@ -52,7 +52,7 @@ class Taker:
     def take(self, ready: deque[Message], limit: int) -> int:
         taken = [ready.popleft() for _ in range(min(limit, self.credit))]
         self.credit -= len(taken)
-        self.node.queue.taken(sum(len(message.body) for message in taken))
+        self.node.queue.on_taken(len(taken), sum(len(message.body) for message in taken))
         self.taken += taken
         for message in taken:
             self.node.held[message.id] = message
@@ -82,7 +82,6 @@ class Node:
         self.lane = registration.lane
         self.ids = MessageIdGenerator(self.lane, registration.last_message_id)
         self.journal = FakeJournal(self.store, set(), Gate())
-        self.slots = LocalSlotCoordinator()
         self.stage = Stage()
         self.held: dict[int, Message] = {}
         self.holdings = Holdings(
@@ -95,9 +94,7 @@ class Node:
             on_adopted=lambda queue: queue.dispatch(),
         )
         tasks: Any = self.stage
-        self.feed = Feed(
-            self.store, self.journal, self.slots, tasks, lambda queue: queue.dispatch(), self.holdings.on_read
-        )
+        self.feed = SlotReader(self.store, self.journal, tasks, lambda queue: queue.dispatch(), self.holdings.on_read)
         self.queue = Queue(
             "/",
             "orders",
@@ -106,9 +103,8 @@ class Node:
             lane=self.lane,
             limits=limits,
             journal=self.journal,
-            slots=self.slots,
-            on_hungry=self.feed.start,
-            sharing=self,
+            read_slots=self.feed.start,
+            observer=self,
         )
         self.giver = Giver(
             self.store.slots,
@@ -121,7 +117,7 @@ class Node:
             window_size=LIMITS.window_size,
         )
         self.taker = Taker(self)
-        self.queue.consumers.append(self.taker)
+        self.queue.add_consumer(self.taker)
         backlog = drive(self.store.slots.window(self.lane, LIMITS.window_size))
         self.giver.begin(backlog)
         for slot in backlog:
@@ -261,14 +257,14 @@ def test_what_was_delivered_before_it_was_written_is_given_as_redelivered() -> N
 def test_nothing_is_given_while_a_transaction_is_being_committed() -> None:
     node = alone()
     node.publish(1)
-    node.queue.holds = 1
+    node.queue.begin_transaction()
     assert (node.give(1), node.queue.ready_count) == ([], 1)
 
 
 def test_nothing_is_given_while_a_slot_is_being_read() -> None:
     node = alone()
     node.publish(1)
-    node.queue.feeding = True
+    node.queue._window.is_reading = True
     assert (node.give(1), node.queue.ready_count) == ([], 1)
 
 
@@ -368,7 +364,7 @@ class World:
         self.check()
 
     def begin_commit(self, node: Node) -> None:
-        node.queue.holds += 1
+        node.queue.begin_transaction()
         self.transactions.append((node, [node.new_message(STORED) for _ in range(2)]))
 
     def end_commit(self) -> None:
@@ -378,7 +374,7 @@ class World:
             node.journal.append(message)
         node.journal.commit()
         node.queue.insert(messages)
-        node.queue.holds -= 1
+        node.queue.end_transaction()
         node.queue.dispatch()
         self.live.update(message.id for message in messages)
         self.late.update(message.id for message in messages)
@@ -460,16 +456,16 @@ class World:
 
 def memory_of(node: Node) -> list[int]:
     """Return the messages that a node's clients hold, and those that wait in its memory."""
-    queue = node.queue
-    window = queue.tail if queue.tail is not queue.ready else ()
-    return [*node.held, *(message.id for part in (queue.ready, window) for message in part)]
+    window = node.queue._window
+    tail = window.tail if window.is_paged else ()
+    return [*node.held, *(message.id for part in (window.ready, tail) for message in part)]
 
 
 def local_slots(queue: Queue) -> list[Slot]:
     """Return what a queue has not read yet, and leave it there."""
-    slots = queue.slots.forget(QUEUE_ID)
+    slots = queue._window.slots.clear()
     for slot in slots:
-        queue.slots.submit(slot)
+        queue._window.slots.append(slot)
     return [*([queue.open_slot] if queue.open_slot is not None else ()), *slots]
 
 

@@ -15,7 +15,6 @@ from broker.ports.cluster_rows import Incarnation
 from broker.ports.peer_calls import Fence
 from broker.ports.slot import Slot
 from broker.queue.queue import Queue
-from broker.queue.slot_list import LocalSlotCoordinator
 from tests.support.clock import FakeClock
 from tests.support.memory_slots import MemorySlots, message_id, row_of
 from tests.support.stage import drive
@@ -37,10 +36,7 @@ class Bench:
             self.store.table.join(incarnation)
         self.ids = MessageIdGenerator(1)
         self.adopted: list[Queue] = []
-        self.slots = LocalSlotCoordinator()
-        self.queue = Queue(
-            "/", "orders", QUEUE_ID, durable=True, lane=1, journal=NOTHING, slots=self.slots, on_hungry=NOTHING
-        )
+        self.queue = Queue("/", "orders", QUEUE_ID, durable=True, lane=1, journal=NOTHING, read_slots=NOTHING)
         self.queues = {QUEUE_ID: self.queue}
         self.holdings = Holdings(
             self.store,
@@ -75,7 +71,7 @@ class Bench:
 
     def give(self, slot: Slot) -> None:
         """Give an adopted slot away, whole."""
-        assert self.slots.get(QUEUE_ID) is slot
+        assert self.queue._window.slots.take_oldest() is slot
         self.store.table.cut([slot.row], [], [slot], ALICE)
         self.holdings.on_cut(Cut([slot.row], [], [slot]))
 
@@ -115,7 +111,7 @@ def test_a_slot_older_than_what_was_read_of_its_lane_is_delivered_as_redelivered
     it = Bench()
     newer, older, newest = it.slot(5, 6), it.slot(1, 2), it.slot(7, 8)
     it.adopt(newer)
-    it.slots.get(QUEUE_ID)
+    it.queue._window.slots.take_oldest()
     it.read(newer)
     it.adopt(older, newest)
     assert (older.maybe_delivered, newest.maybe_delivered) == (True, False)
@@ -126,7 +122,7 @@ def test_a_late_slot_does_not_let_the_next_one_count_as_on_time() -> None:
     newer, older, between = it.slot(9, 9), it.slot(1, 1), it.slot(5, 5)
     for slot in (newer, older):
         it.adopt(slot)
-        it.slots.get(QUEUE_ID)
+        it.queue._window.slots.take_oldest()
         it.read(slot)
     it.adopt(between)
     assert between.maybe_delivered
@@ -134,7 +130,7 @@ def test_a_late_slot_does_not_let_the_next_one_count_as_on_time() -> None:
 
 def test_a_slot_of_the_own_lane_that_comes_back_after_newer_messages_is_redelivered() -> None:
     it = Bench()
-    it.queue.last_taken = message_id(1, 5)
+    it.queue._window.last_taken = message_id(1, 5)
     older, newer = it.slot(1, 2, lane=1), it.slot(6, 7, lane=1)
     it.adopt(older, newer)
     assert (older.maybe_delivered, newer.maybe_delivered) == (True, False)

@@ -1,0 +1,297 @@
+"""What of a queue lies in memory on this node, and what in slots that only the store has.
+
+Order is the order of message ids. The oldest messages are in `ready`; what did not fit follows in slots; what is
+published while there are slots collects in `tail`. Without slots `tail` is `ready`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from broker.message import TRANSIENT, Message, lane_of
+from broker.ports.slot import Slot
+from broker.ports.store import Journal
+from broker.queue.settings import QueueLimits
+from broker.queue.slot_list import SlotList
+
+MESSAGE_OVERHEAD: Final = 512
+"""Octets of memory that a message costs beside its body, about."""
+
+
+class Window:
+    """The ready messages of one queue, in memory and in slots."""
+
+    __slots__ = (
+        "_journal",
+        "_lane",
+        "_limits",
+        "_queue_id",
+        "bytes",
+        "is_reading",
+        "last_taken",
+        "open_slot",
+        "open_transactions",
+        "page_floor",
+        "ready",
+        "slots",
+        "tail",
+    )
+
+    def __init__(self, queue_id: int, lane: int, limits: QueueLimits, journal: Journal) -> None:
+        self._queue_id = queue_id
+        self._lane = lane
+        self._limits = limits
+        self._journal = journal
+        self.ready: deque[Message] = deque()
+        self.tail = self.ready
+        self.bytes = 0
+        """Octets of body in `tail`."""
+        self.slots = SlotList()
+        self.open_slot: Slot | None = None
+        """The slot from which `ready` is being filled."""
+        self.is_reading = False
+        """Is a read of a slot under way?"""
+        self.last_taken = 0
+        """No message with a greater id was ever in a consumer's hands."""
+        self.page_floor = 0
+        """No slot of `tail` may begin at this id or below: not all messages there are in `tail`."""
+        self.open_transactions = 0
+        """Transactions that have ids of this queue and are not in it yet: no slot may close over them."""
+
+    @property
+    def is_paged(self) -> bool:
+        """Are there slots, or is there more in memory behind slots that were read?"""
+        return self.tail is not self.ready
+
+    @property
+    def has_slots(self) -> bool:
+        return self.open_slot is not None or bool(self.slots)
+
+    @property
+    def ready_count(self) -> int:
+        """Messages in memory and in slots together."""
+        if self.tail is self.ready:
+            return len(self.ready)
+        opened = self.open_slot.count if self.open_slot else 0
+        return len(self.ready) + opened + self.slots.count + len(self.tail)
+
+    # In
+
+    def append(self, message: Message) -> None:
+        """Add the newest message. Hot."""
+        self.tail.append(message)
+        self.bytes += len(message.body)
+        if message.chunks is not None:
+            self.bytes += message.size
+
+    def insert(self, messages: Sequence[Message]) -> None:
+        """Add messages, ascending by id, whose ids are older than their arrival."""
+        if self.tail is not self.ready:  # slots were taken over meanwhile: `tail` begins after what was in memory
+            floor = max(self.last_taken, self.page_floor, *map(_message_id, self.ready), 0)
+            begin = min(floor + 1, self.tail[0].id) if self.tail else floor + 1
+            older = [message for message in messages if message.id < begin]
+            _merge(self.ready, older)
+            messages = messages[len(older) :]
+        _merge(self.tail, messages)
+        self.bytes += sum(map(_weight, messages))
+
+    def put_back(self, messages: Sequence[Message]) -> None:
+        """Put messages that were taken back to their places (contract B24)."""
+        if self.tail is self.ready:
+            self.bytes += sum(map(_weight, messages))
+        returned = sorted(messages, key=_message_id)
+        ready = self.ready
+        if ready and returned and returned[-1].id > ready[0].id:
+            merged = sorted([*ready, *returned], key=_message_id)
+            ready.clear()
+            ready.extend(merged)
+        else:
+            ready.extendleft(reversed(returned))
+
+    # Out
+
+    def take_first(self) -> Message | None:
+        """Remove and return the oldest message in `ready`."""
+        if not self.ready:
+            return None
+        message = self.ready.popleft()
+        self.last_taken = max(self.last_taken, message.id)
+        self.on_taken(_weight(message))
+        return message
+
+    def on_taken(self, octets: int) -> None:
+        """Messages with so many octets of body were taken from `ready`."""
+        if self.tail is self.ready:
+            self.bytes -= octets
+
+    def clear(self) -> tuple[list[Message], list[Slot]]:
+        """Remove everything; return the messages in memory, and the slots."""
+        messages = list(self.ready)
+        if self.tail is not self.ready:
+            messages += self.tail
+        self.ready = deque()
+        self.tail = self.ready
+        self.bytes = 0
+        slots = self.slots.clear()
+        if self.open_slot is not None:
+            slots.insert(0, self.open_slot)
+            self.open_slot = None
+        return messages, slots
+
+    # From memory to slots
+
+    def page_out(self) -> None:
+        """Close what is too much in memory into slots."""
+        limits = self._limits
+        tail = self.tail
+        if self.open_transactions or not tail:
+            return
+        if tail is not self.ready:
+            if len(tail) >= limits.window_size or self.bytes > limits.read_ahead_bytes:
+                self._close(tail)
+                self.bytes = 0
+            return
+        footprint = self.bytes + MESSAGE_OVERHEAD * len(tail)
+        if footprint > (limits.transient_memory if tail[-1].state == TRANSIENT else limits.memory):
+            # A slot is every row of its range: none may belong to a message that a consumer holds, or has given back,
+            # because the store does not know of that.
+            floor = max(self.last_taken, self.page_floor)
+            if tail[-1].id <= floor:
+                return
+            self.ready = deque(tail.popleft() for _ in range(max(1, len(tail) // 4)))
+            while tail and tail[0].id <= floor:
+                self.ready.append(tail.popleft())
+            self._close(tail)
+            self.tail = deque()
+            self.bytes = 0
+
+    def _close(self, messages: deque[Message]) -> None:
+        """Turn `messages` into slots and forget them: the store has them, or gets them now."""
+        size = self._limits.window_size
+        while messages:
+            part = [messages.popleft() for _ in range(min(size, len(messages)))]
+            transient = False
+            for message in part:
+                if message.state == TRANSIENT:
+                    transient = True
+                    self._journal.spill(message)
+            slot = Slot(self._queue_id, self._lane, part[0].id, part[-1].id, len(part), transient=transient)
+            self.slots.append(slot)
+
+    # From slots to memory
+
+    def open_next_slot(self) -> Slot | None:
+        """Return the slot to read from: the one that is open already, or the oldest."""
+        if self.open_slot is None:
+            self.open_slot = self.slots.take_oldest()
+        return self.open_slot
+
+    def on_read(self, slot: Slot, messages: Sequence[Message]) -> bool:
+        """Note that `messages` of the open slot are in memory; return whether nothing of it is left to read."""
+        slot.count = max(slot.count - len(messages), 0)
+        if not messages or messages[-1].id >= slot.end:
+            self.open_slot = None
+            return True
+        slot.start = messages[-1].id + 1
+        return False
+
+    def offer(self, messages: Iterable[Message]) -> None:
+        """Add messages that were read from a slot: they follow what is in `ready`."""
+        self.ready.extend(messages)
+
+    def join_tail(self) -> None:
+        """No slot is left: what follows in memory is ready."""
+        tail, self.tail = self.tail, self.ready
+        if self.ready:  # read from a slot, or put back: must not be paged out again
+            self.page_floor = max(self.page_floor, self.ready[-1].id)
+            self.bytes += sum(map(_weight, self.ready))
+        self.ready.extend(tail)
+
+    def recover(self, slot: Slot) -> None:
+        """Take over what has lain in the store since before this node started."""
+        self.slots.append(slot)
+        if self.tail is self.ready:
+            self.tail = deque()
+
+    # Between nodes
+
+    def take_over(self, slot: Slot) -> bool:
+        """Take a slot from another node; return whether newer messages of its lane will be delivered before it."""
+        ready = self.ready
+        if self.tail is ready:
+            if ready and ready[0].id > max(slot.end, self.last_taken, self.page_floor):
+                self.ready = deque()  # what was published here is newer: it follows in `tail`
+            else:
+                self.tail = deque()
+                self.bytes = 0
+        self.slots.insert(slot)
+        opened = self.open_slot
+        if opened is not None and opened.lane == slot.lane and opened.end > slot.start:
+            return True
+        return any(message.id > slot.start and lane_of(message.id) == slot.lane for message in self.ready)
+
+    def take_oldest(self, count: int) -> tuple[list[Message], list[Slot]]:
+        """Remove and return about `count` of the oldest messages, for another node."""
+        messages, slots = self._take(self.ready, count), []
+        count -= len(messages)
+        while count > 0 and (slot := self._take_slot()) is not None:
+            slots.append(slot)
+            count -= slot.count
+        if count > 0 and self.tail is not self.ready:
+            messages += self._take(self.tail, count)
+        return messages, slots
+
+    def take_newest(self, count: int) -> tuple[list[Message], list[Slot]]:
+        """Remove and return about `count` of the newest messages, for another node."""
+        messages, slots = [], []
+        if self.tail is not self.ready:
+            messages = self._take(self.tail, count, from_end=True)
+            count -= len(messages)
+            if messages and self.tail:  # what is published from now on must not get into one slot with it
+                self._close(self.tail)
+                self.bytes = 0
+            while count > 0 and (slot := self.slots.take_newest()) is not None:
+                slots.append(slot)
+                count -= slot.count
+            if count > 0 and self.open_slot is not None:
+                slots.append(self.open_slot)
+                count -= self.open_slot.count
+                self.open_slot = None
+        messages += self._take(self.ready, max(count, 0), from_end=True)
+        return messages, slots
+
+    def _take(self, part: deque[Message], count: int, *, from_end: bool = False) -> list[Message]:
+        pop = part.pop if from_end else part.popleft
+        taken = [pop() for _ in range(min(count, len(part)))]
+        if taken:
+            self.page_floor = max(self.page_floor, taken[0].id, taken[-1].id)
+            if part is self.tail:
+                self.bytes = max(self.bytes - sum(map(_weight, taken)), 0)
+        return taken
+
+    def _take_slot(self) -> Slot | None:
+        if self.open_slot is not None:
+            slot, self.open_slot = self.open_slot, None
+            return slot
+        return self.slots.take_oldest()
+
+
+def _message_id(message: Message) -> int:
+    return message.id
+
+
+def _merge(part: deque[Message], messages: Sequence[Message]) -> None:
+    """Add messages, which ascend by id, at their places."""
+    if part and messages and messages[0].id < part[-1].id:
+        merged = sorted([*part, *messages], key=_message_id)
+        part.clear()
+        part.extend(merged)
+    else:
+        part.extend(messages)
+
+
+def _weight(message: Message) -> int:
+    """Return the octets a message counts for, the same that `append` adds."""
+    return len(message.body) or message.size
