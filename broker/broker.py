@@ -110,8 +110,7 @@ class Broker:
             queues = tuple(touched)
             touched.clear()
             for queue in queues:
-                queue.dispatch()
-                if queue.is_behind:
+                if queue.dispatch():
                     is_behind = True
         self.flush_confirms()
         return is_behind

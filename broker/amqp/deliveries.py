@@ -112,10 +112,11 @@ class Settler:
         start, count = 0, len(messages)
         while start < count:
             # What one consumer had is settled in one call: mostly that is everything.
-            consumer = messages[start].consumer
+            first = messages[start]
+            consumer = first.consumer
             end = start + 1
             if consumer is None:
-                queue: Any = messages[start].queue
+                queue: Any = first.queue
             else:
                 while end < count and messages[end].consumer is consumer:
                     end += 1
@@ -124,7 +125,8 @@ class Settler:
                 self._touched.add(queue)
             queue.settle(messages if end - start == count else messages[start:end], outcome)
             start = end
-        self._share_room()
+        if self._channel.prefetch:
+            self._share_room()
 
     def _share_room(self) -> None:
         """What one consumer has given back of the channel's prefetch, any of them may use."""

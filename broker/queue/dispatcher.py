@@ -68,12 +68,12 @@ class Dispatcher:
 
     def share_out(self, ready: deque[Message]) -> bool:
         """Give `ready` to the takers that have credit, one message each in turn; False when there is no taker."""
-        consumers = self.takers
-        if not consumers:
-            return False
+        consumers = self.takers if self._is_single else self.consumers
         if len(consumers) == 1:
             consumers[0].take(ready, len(ready))
             return True
+        if not consumers:
+            return False
         without_credit = 0
         while ready and without_credit < len(consumers):
             consumer = consumers[0]

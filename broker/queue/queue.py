@@ -50,11 +50,12 @@ class Queue:
     """One queue of one virtual host, on this node."""
 
     __slots__ = (
+        "_after_dispatch",
         "_dispatcher",
         "_is_closing",
         "_is_deleted",
         "_journal",
-        "_observer",
+        "_on_dropped",
         "_read_slots",
         "_remote_consumers",
         "_remote_ready",
@@ -107,7 +108,9 @@ class Queue:
         self.limits: Final = limits or QueueLimits()
         self._journal = journal
         self._read_slots = read_slots
-        self._observer = observer
+        # Nobody pays in every dispatch for an observer that does nothing.
+        self._after_dispatch = None if observer is UNOBSERVED else observer.after_dispatch
+        self._on_dropped = observer.on_dropped
         self._dispatcher = Dispatcher(is_single=self.settings.single_active_consumer)
         self._window = window = Window(queue_id, lane, self.limits, journal)
         self._unacked = 0
@@ -221,7 +224,9 @@ class Queue:
     def on_taken(self, count: int, octets: int) -> None:
         """A consumer took so many messages, with so many octets of body, from `ready`."""
         self._unacked += count
-        self._window.on_taken(octets)
+        window = self._window
+        if window.tail is window.ready:
+            window.bytes -= octets
 
     def purge(self) -> list[Slot]:
         """Settle every ready message; return the slots whose rows are to be deleted."""
@@ -231,18 +236,16 @@ class Queue:
         messages, slots = self._window.clear()
         if messages:
             self.settle(messages, outcome)
-        self._observer.on_dropped(slots)
+        self._on_dropped(slots)
         return slots
 
     # Dispatch
 
-    @property
-    def is_behind(self) -> bool:
-        """Are there consumers, and more for them than they take now?"""
-        return bool(self._window.ready and self._dispatcher.consumers)
+    def dispatch(self) -> bool:
+        """Give what is ready to the consumers that have credit, then keep memory bounded.
 
-    def dispatch(self) -> None:
-        """Give what is ready to the consumers that have credit, then keep memory bounded."""
+        Hot: once per batch. Return whether there are consumers, and more for them than they take now.
+        """
         window = self._window
         if not window.ready and window.is_paged:
             self._refill()
@@ -261,12 +264,15 @@ class Queue:
             elif not window.is_reading and dispatcher.has_credit():
                 self._refill()
                 if ready:
-                    self.dispatch()
+                    return self.dispatch()
         elif window.tail is not ready and len(ready) < self.limits.window_size // 2 and dispatcher.has_credit():
             self._refill()
-        if (window.bytes > self.limits.memory or len(window.tail) > self.limits.window_size) and not self.is_closing:
+        limits = self.limits
+        if (window.bytes > limits.memory or len(window.tail) > limits.window_size) and not self.is_closing:
             window.page_out()
-        self._observer.after_dispatch(self)
+        if self._after_dispatch is not None:
+            self._after_dispatch(self)
+        return bool(window.ready and dispatcher.consumers)
 
     def _refill(self) -> None:
         """Bring the next messages into `ready`: from a slot, or when none is left from behind them in memory."""

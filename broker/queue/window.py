@@ -118,13 +118,9 @@ class Window:
             return None
         message = self.ready.popleft()
         self.last_taken = max(self.last_taken, message.id)
-        self.on_taken(_weight(message))
-        return message
-
-    def on_taken(self, octets: int) -> None:
-        """Messages with so many octets of body were taken from `ready`."""
         if self.tail is self.ready:
-            self.bytes -= octets
+            self.bytes -= _weight(message)
+        return message
 
     def clear(self) -> tuple[list[Message], list[Slot]]:
         """Remove everything; return the messages in memory, and the slots."""

@@ -31,13 +31,12 @@ class Dispatched:
         self._broker = broker
         self._other = other
 
-    is_behind = False
-
-    def dispatch(self) -> None:
+    def dispatch(self) -> bool:
         self._log.append(self._name)
         if self._broker is not None:
             self._broker.touched.add(self._other)
             self._broker = None
+        return False
 
 
 class Confirms:

@@ -131,7 +131,8 @@ class Bench:
             find_queue=lambda queue_id: self.queue if queue_id == QUEUE_ID else None,
             has_remote_consumers=lambda queue: self.has_remote_consumers,
         )
-        self.queue._observer = self.sharing
+        self.queue._after_dispatch = self.sharing.after_dispatch
+        self.queue._on_dropped = self.sharing.on_dropped
 
     def caller(self) -> Caller:
         return Caller("alice", "a", fence=Fence(1, "term"))
