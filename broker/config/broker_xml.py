@@ -272,13 +272,13 @@ class Persistence(Section):
 
 
 class Transaction(Section):
-    """What one transaction may hold; beyond it the commit fails."""
+    """What one transaction may hold; a publish beyond it is refused."""
 
     renamed: ClassVar[Mapping[str, str]] = {"maxBatchSizeInBytes": "maxBatchSizeInKB"}
 
     max_batch_size_kb: Count = xml("maxBatchSizeInKB", 10240)
-    # The element of andes 3.1, in another unit; 0 when the file does not have it.
-    max_batch_size_bytes: CountOrZero = xml("maxBatchSizeInBytes", 0)
+    # The element of andes 3.1, in another unit, read where the new one is missing; 0 when the file does not have it.
+    max_batch_size_bytes: Count = xml("maxBatchSizeInBytes", 0)
     max_parallel_dtx_channels: CountOrZero = xml("maxParallelDtxChannels", 20)
     max_wait_timeout: Count = xml("maxWaitTimeout", 30)
 

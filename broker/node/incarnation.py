@@ -222,7 +222,7 @@ class NodeIncarnation:
             journal=journal,
             feed=self.slot_reader.wait,
             touched_confirms=touched_confirms,
-            limits=_limits(self.config),
+            limits=client_limits(self.config),
             vhosts=self.vhosts,
             is_trusted=company.is_trusted,
             fetch=company.fetch,
@@ -310,7 +310,8 @@ class NodeIncarnation:
         return messages
 
 
-def _limits(config: Configuration) -> Limits:
+def client_limits(config: Configuration) -> Limits:
+    """Return what one client may ask for."""
     limits, qpid = config.limits, config.qpid
     return Limits(
         channel_max=qpid.maximum_channel_count,
@@ -321,7 +322,7 @@ def _limits(config: Configuration) -> Limits:
         max_message_size=limits.max_message_size_bytes,
         max_consumers_per_channel=limits.max_consumers_per_channel,
         max_connections=limits.max_connections,
-        max_uncommitted_bytes=config.transaction.max_batch_size_kb * 1024,
+        max_uncommitted_bytes=config.transaction.max_uncommitted_bytes,
     )
 
 

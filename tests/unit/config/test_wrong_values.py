@@ -84,6 +84,7 @@ WRONG = [
     ("broker.xml", "persistence/idGenerator", "a b", "'a b' is not a name without blanks"),
     ("broker.xml", "persistence/cache/valueReferenceType", "soft", "'soft' is not one of strong, weak"),
     ("broker.xml", "transaction/maxBatchSizeInKB", "0", f"'0' {INTEGER} 1 and 2147483647"),
+    ("broker.xml", "transaction/maxBatchSizeInBytes", "0", f"'0' {INTEGER} 1 and 2147483647"),
     ("broker.xml", f"{SLOTS}/windowSize", "0", f"'0' {INTEGER} 1 and 2147483647"),
     (
         "broker.xml",
