@@ -1,7 +1,7 @@
 """One file's elements into the values of one model, with the origin of each.
 
 Knows elements, layouts and what is said about unknown, doubled, empty and renamed ones. Values are judged by the
-models; this module brings their complaints back to file, line and element.
+models, those of accepted elements by `judging`; this module brings the complaints back to file, line and element.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
-from broker.config.layout import Entry, Layout, layout_of
+from broker.config.accepted import Given
+from broker.config.layout import Entry, Layout
 from broker.config.substitution import secret_from_alias, secret_from_file, substitute
-from broker.config.values import Section, did_you_mean, one_line
+from broker.config.values import Place, Section, did_you_mean, one_line
 from broker.config.xml_reader import Node
 from broker.errors import ConfigError
 
 MAX_WARNINGS = 50
 
-Place = tuple[str | int, ...]
 Model = TypeVar("Model", bound=Section)
 
 
@@ -43,6 +44,7 @@ class Reading:
     folder: Path
     environ: Mapping[str, str]
     origins: dict[Place, str] = field(default_factory=dict)
+    accepted: dict[Place, Given] = field(default_factory=dict)
     warnings: list[tuple[int, str]] = field(default_factory=list)
     errors: list[tuple[int, str]] = field(default_factory=list)
     lines: dict[Place, int] = field(default_factory=dict)
@@ -71,12 +73,11 @@ class Reading:
         self.errors.append((0, one_line(f"{self.label}: {spell(path)}: {text}")))
 
 
-def bind(model: type[Section], node: Node, reading: Reading, path: Place = (), home: str = "") -> dict[str, Any]:
-    """Return the raw values that `node` gives to the fields of `model`, by their aliases.
+def bind(layout: Layout, node: Node, reading: Reading, path: Place = (), home: str = "") -> dict[str, Any]:
+    """Return the raw values that `node` gives to the entries of `layout`, by their aliases.
 
     `home` names the element in messages when it is the root, whose name is not part of `path`.
     """
-    layout = layout_of(model)
     raw: dict[str, Any] = {}
     reading.note(path, node.line)
     place = spell(path) or home
@@ -84,25 +85,21 @@ def bind(model: type[Section], node: Node, reading: Reading, path: Place = (), h
         entry = layout.attribute(name)
         if entry:
             _leaf(entry, text, None, node.line, raw, reading, path)
-        elif not model.has_foreign_content and name.lower() != "name":
+        elif not layout.has_foreign_content and name.lower() != "name":
             reading.warn(node.line, _unknown("attribute", name, place, layout.attribute_names()))
-    if own := layout.element("."):
-        _leaf(own, node.text, None, node.line, raw, reading, path)
-    renamed = {name.lower(): new for name, new in model.renamed.items()}
-    obsolete = {name.lower(): reason for name, reason in model.obsolete.items()}
     replaced: list[tuple[Entry, Entry, Node]] = []
     for child in node.children:
-        if new := renamed.get(child.name.lower()):
+        if new := layout.renamed.get(child.name.lower()):
             reading.warn(child.line, f"element '{child.name}' in {place} is deprecated; use '{new}'")
             if entry := layout.element(new):
                 # In another unit, the old name has a field of its own.
                 replaced.append((entry, layout.element(child.name) or entry, child))
-        elif reason := obsolete.get(child.name.lower()):
+        elif reason := layout.obsolete.get(child.name.lower()):
             reading.warn(child.line, f"element '{child.name}' in {place} has no effect: {reason}")
         elif entry := layout.element(child.name, _selector(child)):
             _child(entry, child, raw, reading, path, home)
         else:
-            _unknown_child(model, layout, child, reading, place)
+            _unknown_child(layout, child, reading, place)
     for successor, entry, child in replaced:
         if successor.alias not in raw:
             _child(entry, child, raw, reading, path, home)
@@ -115,10 +112,14 @@ def validate(model: type[Model], raw: dict[str, Any], reading: Reading) -> Model
         return model.model_validate(raw)
     except ValidationError as error:
         for detail in error.errors(include_url=False, include_input=False):
-            context = detail.get("ctx", {})
-            path = (*detail["loc"], *([context["element"]] if context.get("element") else []))
-            reading.refuse(path, str(context.get("error") or detail["msg"]))
+            element = detail.get("ctx", {}).get("element")
+            reading.refuse((*detail["loc"], *([element] if element else [])), complaint_of(detail))
         return None
+
+
+def complaint_of(detail: ErrorDetails) -> str:
+    """Return what a validator says of a value."""
+    return str(detail.get("ctx", {}).get("error") or detail["msg"])
 
 
 def override(raw: dict[str, Any], path: Place, variable: str, reading: Reading) -> None:
@@ -133,14 +134,14 @@ def override(raw: dict[str, Any], path: Place, variable: str, reading: Reading) 
     reading.origins[path] = f"environment variable {variable}"
 
 
-def place_roots(model: type[Section], root_name: str, roots: list[Node], label: str) -> Node:
+def place_roots(layout: Layout, root_name: str, roots: list[Node], label: str) -> Node:
     """Return the whole file's root: the document's own, or a new one around fragments put where they belong."""
     if len(roots) == 1 and roots[0].name.lower() == root_name.lower():
         root = roots[0]
     else:
         root = Node(root_name, roots[0].line if roots else 1)
         for fragment in roots:
-            parents = _parents_of(fragment, model)
+            parents = _parents_of(fragment, layout)
             if parents is None:
                 raise ConfigError(
                     f"{label}:{fragment.line}: '{fragment.name}' is neither the root element '{root_name}' "
@@ -150,9 +151,9 @@ def place_roots(model: type[Section], root_name: str, roots: list[Node], label: 
     return root
 
 
-def adopt(model: type[Section], root: Node, reading: Reading) -> None:
+def adopt(layout: Layout, root: Node, reading: Reading) -> None:
     """Move the elements that may stand anywhere to their home, unless the home has one already."""
-    for name, home in model.found_anywhere.items():
+    for name, home in layout.found_anywhere.items():
         parents = [child for child in root.children if child.name.lower() == home.lower()]
         found = any(child.name.lower() == name.lower() for parent in parents for child in parent.children)
         for parent, stray in list(_strays(root, name.lower(), parents)):
@@ -187,16 +188,14 @@ def _graft(root: Node, parents: tuple[str, ...], node: Node) -> None:
     root.children.append(node)
 
 
-def _parents_of(node: Node, model: type[Section]) -> tuple[str, ...] | None:
+def _parents_of(node: Node, layout: Layout) -> tuple[str, ...] | None:
     """Search breadth first, so that the outermost element of that name is meant."""
-    waiting: list[tuple[tuple[str, ...], type[Section]]] = [((), model)]
+    waiting: list[tuple[tuple[str, ...], Layout]] = [((), layout)]
     while waiting:
-        parents, section = waiting.pop(0)
-        layout = layout_of(section)
-        names = {name.lower() for name in (*section.renamed, *section.obsolete)}
-        if layout.element(node.name, _selector(node)) or node.name.lower() in names:
+        parents, place = waiting.pop(0)
+        if place.element(node.name, _selector(node)) or node.name.lower() in {**place.renamed, **place.obsolete}:
             return parents
-        waiting += [((*parents, entry.element), nested) for entry, nested in layout.sections()]
+        waiting += [((*parents, entry.element), below) for entry, below in place.sections()]
     return None
 
 
@@ -205,25 +204,15 @@ def _child(entry: Entry, child: Node, raw: dict[str, Any], reading: Reading, pat
     if entry.is_mapping:
         values = raw.setdefault(entry.alias, {})
         _mapping(entry, child, values, reading, here)
-    elif entry.section and entry.is_list:
+    elif entry.below and entry.is_list:
         items = raw.setdefault(entry.alias, [])
-        items.append(bind(entry.section, child, reading, (*here, len(items)), home))
+        items.append(bind(entry.below, child, reading, (*here, len(items)), home))
     elif entry.alias in raw:
         reading.warn(child.line, f"element '{child.name}' in {spell(path) or home} appears again; the first one counts")
-    elif entry.section:
-        raw[entry.alias] = _differing(entry) | bind(entry.section, child, reading, here, home)
+    elif entry.below:
+        raw[entry.alias] = bind(entry.below, child, reading, here, home)
     else:
         _leaf(entry, child.text, child, child.line, raw, reading, path)
-
-
-def _differing(entry: Entry) -> dict[str, Any]:
-    """Return the fields in which the default of this place differs from the default of its model."""
-    model: type[Section] = type(entry.default)
-    return {
-        inner.alias: getattr(entry.default, inner.field)
-        for inner in layout_of(model).entries
-        if getattr(entry.default, inner.field) != inner.default
-    }
 
 
 def _mapping(entry: Entry, child: Node, values: dict[str, str], reading: Reading, path: Place) -> None:
@@ -279,7 +268,7 @@ def _selector(node: Node) -> str:
     return next((value for key, value in node.attributes.items() if key.lower() == "name"), "")
 
 
-def _unknown_child(model: type[Section], layout: Layout, child: Node, reading: Reading, place: str) -> None:
+def _unknown_child(layout: Layout, child: Node, reading: Reading, place: str) -> None:
     if len(reading.warnings) > MAX_WARNINGS:
         return
     selector = _selector(child)
@@ -287,8 +276,8 @@ def _unknown_child(model: type[Section], layout: Layout, child: Node, reading: R
     if selectors:
         text = _unknown(child.name, selector, place, selectors)
     else:
-        text = _unknown("element", child.name, place, layout.element_names() + list(model.renamed))
-    if not model.has_foreign_content or "did you mean" in text:
+        text = _unknown("element", child.name, place, layout.element_names())
+    if not layout.has_foreign_content or "did you mean" in text:
         reading.warn(child.line, text)
 
 

@@ -1,7 +1,7 @@
 """`broker.xml`: coordination, transports, persistence, tuning and this broker's limits (andes.md §1.2).
 
-Knows the elements, their defaults and what they may hold. Knows neither where the file is nor who uses a value.
-`docs/configuration.md` says which elements have an effect.
+Knows the elements that have an effect, their defaults and what they may hold; the others are in `accepted`. Knows
+neither where the file is nor who uses a value.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, SecretStr, model_validator
 
-from broker.config.performance_tuning import PerformanceTuning
 from broker.config.values import (
     NO_SECRET,
     Address,
@@ -21,9 +20,8 @@ from broker.config.values import (
     Name,
     Names,
     Port,
-    PowerOfTwo,
     Section,
-    SqlStateClasses,
+    TlsVersions,
     conflict,
     integer,
     number,
@@ -32,13 +30,9 @@ from broker.config.values import (
 )
 
 MAX_MESSAGE_SIZE_BYTES = 536_870_912
-TLS_VERSIONS = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
 OUTDATED_TLS_VERSIONS = ("TLSv1", "TLSv1.1")
 LEAST_CLUSTER_SECRET_OCTETS = 16
 
-_ANDES_MESSAGE_STORE = "org.wso2.andes.store.rdbms.RDBMSMessageStoreImpl"
-_ANDES_CONTEXT_STORE = "org.wso2.andes.store.rdbms.RDBMSAndesContextStoreImpl"
-_ANDES_ID_GENERATOR = "org.wso2.andes.server.cluster.coordination.TimeStampBasedMessageIdGenerator"
 _UNSPECIFIED_ADDRESSES = ("0.0.0.0", "::", "[::]")
 
 
@@ -56,24 +50,6 @@ def _cluster_secret(value: object) -> SecretStr:
     if 0 < octets < LEAST_CLUSTER_SECRET_OCTETS:
         raise ValueError(f"a secret of {octets} octets; at least {LEAST_CLUSTER_SECRET_OCTETS} are needed")
     return secret
-
-
-def _store_class(value: object) -> str:
-    if ".rdbms." not in str(value):
-        raise ValueError(f"'{value}' is not a store of this broker; use {_ANDES_MESSAGE_STORE} or its context twin")
-    return str(value)
-
-
-def _tls_versions(value: object) -> tuple[str, ...]:
-    given = value.split(",") if isinstance(value, str) else list(value) if isinstance(value, tuple) else []
-    by_name = {version.lower(): version for version in TLS_VERSIONS}
-    for version in given:
-        if version.strip().lower() not in by_name:
-            raise ValueError(f"'{version.strip()}' is not one of {', '.join(TLS_VERSIONS)}")
-    return tuple(by_name[version.strip().lower()] for version in given)
-
-
-StoreClass = Annotated[str, BeforeValidator(_store_class)]
 
 
 class RdbmsBasedCoordination(Section):
@@ -98,14 +74,11 @@ class RdbmsBasedCoordination(Section):
 class RdbmsBasedClusterEventSynchronization(Section):
     """Cluster events through a database table."""
 
-    enabled: Boolean = xml("@enabled", True)
     event_sync_interval_ms: Count = xml("eventSyncInterval", 1000)
 
 
 class Coordination(Section):
     """How this node finds and is found by the others."""
-
-    obsolete: ClassVar[Mapping[str, str]] = {"slotManagement": "slots are always kept in the store"}
 
     node_id: Name = xml("nodeID", "default")
     thrift_server_host: Annotated[str, BeforeValidator(_thrift_host)] = xml("thriftServerHost", "localhost")
@@ -113,7 +86,6 @@ class Coordination(Section):
     thrift_so_timeout_ms: CountOrZero = xml("thriftSOTimeout", 0)
     thrift_server_reconnect_timeout: Count = xml("thriftServerReconnectTimeout", 5)
     thrift_server_max_worker_threads: Count = xml("thriftServerMaxWorkerThreads", 200)
-    cluster_notification_timeout: Count = xml("clusterNotificationTimeout", 10)
     # This broker's own: what the nodes show each other before they talk (ADR 18).
     cluster_secret: Annotated[SecretStr, BeforeValidator(_cluster_secret)] = xml("clusterSecret", NO_SECRET)
     rdbms_based_coordination: RdbmsBasedCoordination = xml("rdbmsBasedCoordination", RdbmsBasedCoordination())
@@ -130,11 +102,16 @@ class Connection(Section):
 
 
 class KeyStore(Section):
-    """A file with keys or with the certificates to trust."""
+    """A file with the key and the certificates to show."""
 
     location: str = xml("location", "")
     password: SecretStr = xml("password", NO_SECRET)
-    cert_type: str = xml("certType", "SunX509")
+
+
+class TrustStore(Section):
+    """A file with the certificates to trust."""
+
+    location: str = xml("location", "")
 
 
 class SslConnection(Section):
@@ -143,10 +120,8 @@ class SslConnection(Section):
     enabled: Boolean = xml("@enabled", False)
     port: Port = xml("@port", 8672)
     key_store: KeyStore = xml("keyStore", KeyStore())
-    trust_store: KeyStore = xml("trustStore", KeyStore())
-    ssl_enabled_protocols: Annotated[tuple[str, ...], BeforeValidator(_tls_versions)] = xml(
-        "sslEnabledProtocols", ("TLSv1.2", "TLSv1.3")
-    )
+    trust_store: TrustStore = xml("trustStore", TrustStore())
+    ssl_enabled_protocols: TlsVersions = xml("sslEnabledProtocols", ("TLSv1.2", "TLSv1.3"))
     ciphers: Names = xml("ciphers", ())
 
     @model_validator(mode="after")
@@ -168,48 +143,6 @@ class Amqp(Section):
     bind_address: Address = xml("bindAddress", "127.0.0.1")
     default_connection: Connection = xml("defaultConnection", Connection())
     ssl_connection: SslConnection = xml("sslConnection", SslConnection())
-    maximum_redelivery_attempts: CountOrZero = xml("maximumRedeliveryAttempts", 10)
-    allow_shared_topic_subscriptions: Boolean = xml("allowSharedTopicSubscriptions", False)
-    allow_strict_name_validation: Boolean = xml("allowStrictNameValidation", True)
-    send_expired_messages_to_dlc: Boolean = xml("sendExpiredMessagesToDLC", False)
-
-
-class PlugIn(Section):
-    """A Java class and its properties."""
-
-    class_name: str = xml("@class", "")
-    properties: Mapping[str, str] = xml("property[*]", {})
-
-
-class MqttSecurity(Section):
-    """Who may use MQTT."""
-
-    authentication: Annotated[Literal["OPTIONAL", "REQUIRED"], one_of("OPTIONAL", "REQUIRED")] = xml(
-        "authentication", "OPTIONAL"
-    )
-    authenticator: PlugIn = xml("authenticator", PlugIn())
-    authorization: Annotated[Literal["NOT_REQUIRED", "REQUIRED"], one_of("NOT_REQUIRED", "REQUIRED")] = xml(
-        "authorization", "NOT_REQUIRED"
-    )
-    authorizer: PlugIn = xml("authorizer", PlugIn())
-
-    @model_validator(mode="after")
-    def _authorization_knows_the_user(self) -> Self:
-        if self.authorization == "REQUIRED" and self.authentication != "REQUIRED":
-            conflict("authorization", "REQUIRED needs authentication to be REQUIRED too")
-        return self
-
-
-class Mqtt(Section):
-    """The MQTT listeners of Andes, which this broker does not have."""
-
-    enabled: Boolean = xml("@enabled", False)
-    bind_address: Address = xml("bindAddress", "127.0.0.1")
-    default_connection: Connection = xml("defaultConnection", Connection(port=1883))
-    ssl_connection: SslConnection = xml("sslConnection", SslConnection(port=8883))
-    inbound_buffer_size: PowerOfTwo = xml("inboundBufferSize", 32768)
-    delivery_buffer_size: PowerOfTwo = xml("deliveryBufferSize", 32768)
-    security: MqttSecurity = xml("security", MqttSecurity())
 
 
 class Transports(Section):
@@ -217,7 +150,6 @@ class Transports(Section):
 
     bind_address: str = xml("bindAddress", "")
     amqp: Amqp = xml("amqp", Amqp())
-    mqtt: Mqtt = xml("mqtt", Mqtt())
 
     @model_validator(mode="before")
     @classmethod
@@ -231,39 +163,22 @@ class Transports(Section):
 
 
 class MessageStore(Section):
-    """The store of messages, in the datasource of that JNDI name."""
+    """The store, in the datasource of that JNDI name."""
 
-    class_name: StoreClass = xml("@class", _ANDES_MESSAGE_STORE)
     data_source: Name = xml("property[dataSource]", "WSO2MBStoreDB")
-    store_unavailable_sql_state_classes: SqlStateClasses = xml("property[storeUnavailableSQLStateClasses]", ("08",))
-    integrity_violation_sql_state_classes: SqlStateClasses = xml(
-        "property[integrityViolationSQLStateClasses]", ("23", "27", "44")
-    )
-    data_error_sql_state_classes: SqlStateClasses = xml("property[dataErrorSQLStateClasses]", ("21", "22"))
-    transaction_rollback_sql_state_classes: SqlStateClasses = xml(
-        "property[transactionRollbackSQLStateClasses]", ("40",)
-    )
 
 
-class Cache(Section):
-    """Andes' write-through cache of message bodies."""
+class ContextStore(Section):
+    """A datasource that must exist; the message store's keeps everything."""
 
-    size_mb: CountOrZero = xml("size", 256)
-    concurrency_level: Count = xml("concurrencyLevel", 4)
-    expiry_seconds: Count = xml("expirySeconds", 2)
-    value_reference_type: Annotated[Literal["strong", "weak"], one_of("strong", "weak")] = xml(
-        "valueReferenceType", "strong"
-    )
-    print_stats: Boolean = xml("printStats", False)
+    data_source: Name = xml("property[dataSource]", "WSO2MBStoreDB")
 
 
 class Persistence(Section):
     """Where messages and topology are kept."""
 
     message_store: MessageStore = xml("messageStore", MessageStore())
-    context_store: MessageStore = xml("contextStore", MessageStore(class_name=_ANDES_CONTEXT_STORE))
-    cache: Cache = xml("cache", Cache())
-    id_generator: Name = xml("idGenerator", _ANDES_ID_GENERATOR)
+    context_store: ContextStore = xml("contextStore", ContextStore())
     store_health_check_interval: Count = xml("storeHealthCheckInterval", 10)
     # This broker's own: what to do about a database whose settings can lose a commit (reliability.md §2.8).
     store_safety_check: Annotated[Literal["warn", "enforce"], one_of("warn", "enforce")] = xml(
@@ -279,8 +194,6 @@ class Transaction(Section):
     max_batch_size_kb: Count = xml("maxBatchSizeInKB", 10240)
     # The element of andes 3.1, in another unit, read where the new one is missing; 0 when the file does not have it.
     max_batch_size_bytes: Count = xml("maxBatchSizeInBytes", 0)
-    max_parallel_dtx_channels: CountOrZero = xml("maxParallelDtxChannels", 20)
-    max_wait_timeout: Count = xml("maxWaitTimeout", 30)
 
     @property
     def max_uncommitted_bytes(self) -> int:
@@ -288,57 +201,23 @@ class Transaction(Section):
         return self.max_batch_size_bytes or self.max_batch_size_kb * 1024
 
 
-class ManagementConsole(Section):
-    """What the console shows of a queue."""
+class Slots(Section):
+    """Cutting each queue's messages into slots, and handing those out."""
 
-    obsolete: ClassVar[Mapping[str, str]] = {"allowReRouteAllInDLC": "the console decides by permission"}
+    renamed: ClassVar[Mapping[str, str]] = {
+        "slotRetainTimeInMemory": "messageAccumulationTimeout",
+        "windowCreationTimeout": "maxSubmitDelay",
+        "workerThreadCount": "deliveryThreadCount",
+    }
 
-    message_browse_page_size: Count = xml("messageBrowsePageSize", 100)
-    maximum_message_display_length: Count = xml("maximumMessageDisplayLength", 100_000)
-
-
-class FlowLimits(Section):
-    """Content chunks waiting for the store: publishing pauses above the high and resumes below the low limit."""
-
-    low_limit: CountOrZero = xml("lowLimit", 800)
-    high_limit: Count = xml("highLimit", 8000)
-
-    @model_validator(mode="after")
-    def _high_is_above_low(self) -> Self:
-        if self.high_limit <= self.low_limit:
-            conflict("highLimit", f"{self.high_limit} is not greater than lowLimit, which is {self.low_limit}")
-        return self
+    window_size: Count = xml("windowSize", 1000)
+    thrift_client_pool_size: Count = xml("thriftClientPoolSize", 10)
 
 
-class ConnectionBased(Section):
-    """Defined by Andes and never read there either."""
+class PerformanceTuning(Section):
+    """Sizes inside the broker."""
 
-    per_connection_message_threshold: Count = xml("perConnectionMessageThreshold", 1000)
-
-
-class FlowControl(Section):
-    """Back-pressure on publishers: the whole node's, and each channel's."""
-
-    whole_node: FlowLimits = xml("global", FlowLimits())
-    buffer_based: FlowLimits = xml("bufferBased", FlowLimits(low_limit=100, high_limit=1000))
-    connection_based: ConnectionBased = xml("connectionBased", ConnectionBased())
-
-
-class NetworkPartitionsDetection(Section):
-    """When to stop serving because too few nodes are in sight."""
-
-    enabled: Boolean = xml("@enabled", False)
-    minimum_cluster_size: Count = xml("minimumClusterSize", 1)
-
-
-class Recovery(Section):
-    """What a node does at start, after losses and against drift."""
-
-    concurrent_storage_queue_reads: Count = xml("concurrentStorageQueueReads", 5)
-    v_host_sync_task_interval: Count = xml("vHostSyncTaskInterval", 900)
-    network_partitions_detection: NetworkPartitionsDetection = xml(
-        "networkPartitionsDetection", NetworkPartitionsDetection()
-    )
+    slots: Slots = xml("slots", Slots())
 
 
 class Deployment(Section):
@@ -373,8 +252,5 @@ class BrokerXml(Section):
     persistence: Persistence = xml("persistence", Persistence())
     transaction: Transaction = xml("transaction", Transaction())
     performance_tuning: PerformanceTuning = xml("performanceTuning", PerformanceTuning())
-    management_console: ManagementConsole = xml("managementConsole", ManagementConsole())
-    flow_control: FlowControl = xml("flowControl", FlowControl())
-    recovery: Recovery = xml("recovery", Recovery())
     deployment: Deployment = xml("deployment", Deployment())
     limits: Limits = xml("limits", Limits())

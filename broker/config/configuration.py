@@ -9,54 +9,45 @@ from collections.abc import Mapping
 
 from pydantic import Field
 
+from broker.config.accepted import Given
 from broker.config.axis2 import Axis2
 from broker.config.broker_xml import (
     Coordination,
     Deployment,
-    FlowControl,
     Limits,
-    ManagementConsole,
+    PerformanceTuning,
     Persistence,
-    Recovery,
     Transaction,
     Transports,
 )
 from broker.config.carbon import Carbon
 from broker.config.datasources import Datasources, PoolConfiguration
-from broker.config.hazelcast import Hazelcast
-from broker.config.performance_tuning import PerformanceTuning
 from broker.config.qpid_config import QpidConfig
-from broker.config.qpid_virtualhosts import QpidVirtualHosts
-from broker.config.registry import Registry
 from broker.config.store_url import StoreUrl
 from broker.config.user_mgt import UserMgt
-from broker.config.values import Section
+from broker.config.values import Place, Section
 
 
 class Configuration(Section):
-    """Every section with its values; without arguments, the built-in defaults."""
+    """Every section that has an effect, with its values; without arguments, the built-in defaults."""
 
     coordination: Coordination = Coordination()
     transports: Transports = Transports()
     persistence: Persistence = Persistence()
     transaction: Transaction = Transaction()
     performance_tuning: PerformanceTuning = PerformanceTuning()
-    management_console: ManagementConsole = ManagementConsole()
-    flow_control: FlowControl = FlowControl()
-    recovery: Recovery = Recovery()
     deployment: Deployment = Deployment()
     limits: Limits = Limits()
     qpid: QpidConfig = QpidConfig()
-    virtualhosts: QpidVirtualHosts = QpidVirtualHosts()
     datasources: Datasources = Datasources()
     carbon: Carbon = Carbon()
     user_mgt: UserMgt = UserMgt()
     axis2: Axis2 = Axis2()
-    registry: Registry = Registry()
-    hazelcast: Hazelcast = Hazelcast()
 
     # `binding.origin_key` of a value -> the file and line, or the environment variable, that it comes from.
     origins: Mapping[str, str] = Field({}, exclude=True, repr=False)
+    # File -> what it says in elements that have no effect.
+    accepted: Mapping[str, Mapping[Place, Given]] = Field({}, exclude=True, repr=False)
 
     @property
     def is_clustered(self) -> bool:
@@ -72,24 +63,8 @@ class Configuration(Section):
         return self._with_offset(self.transports.amqp.ssl_connection.port)
 
     @property
-    def mqtt_port(self) -> int:
-        return self._with_offset(self.transports.mqtt.default_connection.port)
-
-    @property
-    def mqtts_port(self) -> int:
-        return self._with_offset(self.transports.mqtt.ssl_connection.port)
-
-    @property
     def thrift_port(self) -> int:
         return self._with_offset(self.coordination.thrift_server_port)
-
-    @property
-    def jmx_registry_port(self) -> int:
-        return self._with_offset(self.carbon.ports.jmx.rmi_registry_port)
-
-    @property
-    def jmx_server_port(self) -> int:
-        return self._with_offset(self.carbon.ports.jmx.rmi_server_port)
 
     @property
     def datasource(self) -> PoolConfiguration:

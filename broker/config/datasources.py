@@ -5,7 +5,6 @@ Knows the elements and how a name finds its database. Opens no connection.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import ClassVar
 
 from pydantic import SecretStr
@@ -31,7 +30,6 @@ class DataSourceProps(Section):
     url: SecretText = xml("property[URL]", "", in_repr=False)
     user: SecretText = xml("property[user]", "")
     password: SecretStr = xml("property[password]", NO_SECRET)
-    others: Mapping[str, str] = xml("property[*]", {}, in_repr=False)
 
 
 class PoolConfiguration(Section):
@@ -42,19 +40,10 @@ class PoolConfiguration(Section):
     url: SecretText = xml("url", DEFAULT_URL, in_repr=False)
     username: SecretText = xml("username", "")
     password: SecretStr = xml("password", NO_SECRET)
-    driver_class_name: str = xml("driverClassName", "")
     max_active: Count = xml("maxActive", 50)
-    max_idle: CountOrZero = xml("maxIdle", 50)
-    min_idle: CountOrZero = xml("minIdle", 5)
-    initial_size: CountOrZero = xml("initialSize", 0)
     max_wait_ms: CountOrZero = xml("maxWait", 60_000)
     test_on_borrow: Boolean = xml("testOnBorrow", True)
-    validation_query: str = xml("validationQuery", "SELECT 1")
     validation_interval_ms: CountOrZero = xml("validationInterval", 30_000)
-    default_auto_commit: Boolean = xml("defaultAutoCommit", False)
-    default_transaction_isolation: str = xml("defaultTransactionIsolation", "")
-    default_read_only: Boolean = xml("defaultReadOnly", False)
-    default_catalog: str = xml("defaultCatalog", "")
     data_source_class_name: str = xml("dataSourceClassName", "")
     data_source_props: DataSourceProps = xml("dataSourceProps", DataSourceProps())
 
@@ -74,9 +63,8 @@ class PoolConfiguration(Section):
 
 
 class Definition(Section):
-    """How the datasource is made; RDBMS is the only type Andes knows."""
+    """How the datasource is made."""
 
-    type: str = xml("@type", "RDBMS")
     configuration: PoolConfiguration = xml("configuration", PoolConfiguration())
 
 
@@ -84,7 +72,6 @@ class DataSource(Section):
     """One database."""
 
     name: Name = xml("name", "WSO2_MB_STORE_DB")
-    description: str = xml("description", "")
     jndi_config: JndiConfig = xml("jndiConfig", JndiConfig())
     definition: Definition = xml("definition", Definition())
 
@@ -93,15 +80,7 @@ class DataSource(Section):
         return self.jndi_config.name or self.name
 
 
-_STORE = DataSource(
-    description="The broker's store", jndi_config=JndiConfig(name="WSO2MBStoreDB"), definition=Definition()
-)
-
-
-class Providers(Section):
-    """Java classes that make datasources."""
-
-    provider: str = xml("provider", "org.wso2.carbon.ndatasource.rdbms.RDBMSDataSourceReader")
+_STORE = DataSource(jndi_config=JndiConfig(name="WSO2MBStoreDB"))
 
 
 class DataSourceList(Section):
@@ -113,7 +92,6 @@ class DataSourceList(Section):
 class Datasources(Section):
     """The whole file."""
 
-    providers: Providers = xml("providers", Providers())
     datasources: DataSourceList = xml("datasources", DataSourceList())
 
     def find(self, name: str) -> DataSource | None:

@@ -1,42 +1,53 @@
-"""Which element of a file fills which field of a model.
+"""Which elements a place of a file may have, and where their values go: into a field of a model, or nowhere.
 
-Derived once per model from its field declarations. Knows models and names; reads no element.
+Made once for each file, from the fields of its model and the table of accepted elements. Reads no element.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cache
-from typing import Any, TypeGuard, get_args, get_origin
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, TypeGuard, get_args, get_origin
 
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from broker.config.values import MayBeInFile, Section, Verbatim
+from broker.config.accepted import Accepted, Anything, Element, Obsolete
+from broker.config.values import MayBeInFile, Place, Section, Verbatim
 
 _NAMED = re.compile(r"(.+)\[(.+)\]")
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One field of a model: its name in the file and how its element is read.
+    """One element: its name in the file and how it is read.
 
-    `section` is the model of a nested element, `is_list` says that there may be several of them; `selector` is the
-    name attribute an element must carry (`*`: any; all of them fill one mapping).
+    `field` is the name in the model, empty for an element that is only accepted. `below` is the layout of a nested
+    element, `is_list` says that there may be several of them.
     """
 
     field: str
     alias: str
     default: Any
-    element: str
-    selector: str = ""
-    section: type[Section] | None = None
+    below: Layout | None = None
+    accepted: Accepted | None = None
     is_list: bool = False
     is_secret: bool = False
     may_be_in_file: bool = False
     is_verbatim: bool = False
+
+    @property
+    def element(self) -> str:
+        """The name of the element."""
+        named = _NAMED.fullmatch(self.alias)
+        return named[1] if named else self.alias
+
+    @property
+    def selector(self) -> str:
+        """The name attribute that the element must carry (`*`: any; all of them fill one mapping)."""
+        named = _NAMED.fullmatch(self.alias)
+        return named[2] if named else ""
 
     @property
     def is_mapping(self) -> bool:
@@ -44,19 +55,38 @@ class Entry:
 
 
 class Layout:
-    """All fields of one model, found by the names in the file; the case of a name does not matter."""
+    """All elements of one place, found by the names in the file; the case of a name does not matter."""
 
-    def __init__(self, model: type[Section]) -> None:
-        self.entries = [_entry(name, info) for name, info in model.model_fields.items()]
-        self._by_name: dict[tuple[str, str], Entry] = {}
-        for entry in self.entries:
-            self._by_name[entry.element.lower(), entry.selector.lower()] = entry
+    def __init__(self, model: type[Section], elements: Mapping[str, Element]) -> None:
+        """`elements` are the accepted ones, by their path from here."""
+        self.renamed = {name.lower(): new for name, new in model.renamed.items()}
+        self.obsolete: dict[str, str] = {}
+        self.found_anywhere = model.found_anywhere
+        self.has_foreign_content = model.has_foreign_content
+        self._old_names = list(model.renamed)
+        below = _by_first_name(elements)
+        self.entries = [
+            _of_field(name, info, below.pop(str(info.validation_alias), {}))
+            for name, info in model.model_fields.items()
+        ]
+        for name, rest in below.items():
+            match rest.get(""):
+                case Obsolete(why):
+                    self.obsolete[name.lower()] = why
+                case Anything():
+                    self.has_foreign_content = True
+                case Accepted() as accepted:
+                    self.entries.append(_of_accepted(name, accepted))
+                case _:
+                    is_list = any(path.startswith(f"{name}*/") for path in elements)
+                    self.entries.append(Entry("", name, None, below=Layout(Section, rest), is_list=is_list))
+        self._by_name = {(entry.element.lower(), entry.selector.lower()): entry for entry in self.entries}
 
     def attribute(self, name: str) -> Entry | None:
         return self._by_name.get(("@" + name.lower(), ""))
 
     def element(self, name: str, selector: str = "") -> Entry | None:
-        """Return the field of an element called `name` whose name attribute is `selector`."""
+        """Return the element called `name` whose name attribute is `selector`."""
         for key in (selector.lower(), "*", ""):
             if entry := self._by_name.get((name.lower(), key)):
                 return entry
@@ -66,41 +96,57 @@ class Layout:
         return [entry.element[1:] for entry in self.entries if entry.element.startswith("@")]
 
     def element_names(self) -> list[str]:
-        return [entry.element for entry in self.entries if not entry.element.startswith("@") and not entry.selector]
+        """Return what elements may be called here, old names too."""
+        names = [entry.element for entry in self.entries if not entry.element.startswith("@") and not entry.selector]
+        return names + self._old_names
 
     def selectors(self, name: str) -> list[str]:
         """Return the name attributes known for elements called `name`."""
         return [entry.selector for entry in self.entries if entry.element.lower() == name.lower() and entry.selector]
 
-    def sections(self) -> Iterator[tuple[Entry, type[Section]]]:
+    def default(self, place: Place) -> Any:
+        """Return the default of the element at `place`, a path from here. Raises KeyError."""
+        alias, *rest = (part for part in place if isinstance(part, str))
+        entry = {entry.alias: entry for entry in self.entries}[alias]
+        return entry.below.default(tuple(rest)) if entry.below else entry.default
+
+    def sections(self) -> Iterator[tuple[Entry, Layout]]:
         for entry in self.entries:
-            if entry.section:
-                yield entry, entry.section
+            if entry.below:
+                yield entry, entry.below
 
 
-@cache
-def layout_of(model: type[Section]) -> Layout:
-    return Layout(model)
+def _by_first_name(elements: Mapping[str, Element]) -> dict[str, dict[str, Element]]:
+    """Return the elements by the first name of their path, and below it by the rest; a `*` for several is left out."""
+    groups: dict[str, dict[str, Element]] = {}
+    for path, element in elements.items():
+        name, _, rest = path.partition("/")
+        groups.setdefault(name if name == "*" else name.removesuffix("*"), {})[rest] = element
+    return groups
 
 
-def _entry(name: str, info: FieldInfo) -> Entry:
-    alias = str(info.validation_alias)
-    named = _NAMED.fullmatch(alias)
-    annotation = info.annotation
+def _of_field(name: str, info: FieldInfo, elements: Mapping[str, Element]) -> Entry:
+    alias, annotation = str(info.validation_alias), info.annotation
     is_list = get_origin(annotation) is tuple and _is_section(get_args(annotation)[0])
     model = get_args(annotation)[0] if is_list else annotation
-    section: type[Section] | None = model if _is_section(model) else None
-    return Entry(
-        field=name,
-        alias=alias,
-        default=info.get_default(),
-        element=named[1] if named else alias,
-        selector=named[2] if named else "",
-        section=section,
-        is_list=is_list,
-        is_secret=annotation is SecretStr,
-        may_be_in_file=annotation is SecretStr or any(isinstance(mark, MayBeInFile) for mark in info.metadata),
-        is_verbatim=any(isinstance(mark, Verbatim) for mark in info.metadata),
+    if _is_section(model):
+        return Entry(name, alias, info.get_default(), below=Layout(model, elements), is_list=is_list)
+    return _leaf(Entry(name, alias, info.get_default()), annotation, info.metadata)
+
+
+def _of_accepted(alias: str, accepted: Accepted) -> Entry:
+    kind, *marks = get_args(accepted.kind) if get_origin(accepted.kind) is Annotated else (accepted.kind,)
+    return _leaf(Entry("", alias, accepted.default, accepted=accepted), kind, marks)
+
+
+def _leaf(entry: Entry, kind: Any, marks: Sequence[Any]) -> Entry:
+    """Return the entry with what the type of its value says of the text."""
+    is_secret = kind is SecretStr
+    return replace(
+        entry,
+        is_secret=is_secret,
+        may_be_in_file=is_secret or any(isinstance(mark, MayBeInFile) for mark in marks),
+        is_verbatim=any(isinstance(mark, Verbatim) for mark in marks),
     )
 
 

@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from broker.config import properties, xml_reader
-from broker.config.binding import Place, Reading, adopt, bind, origin_key, override, place_roots, spell, validate
+from broker.config.accepted import RULES
+from broker.config.binding import Reading, adopt, bind, origin_key, override, place_roots, spell, validate
 from broker.config.configuration import Configuration
 from broker.config.connection_options import connection_options
 from broker.config.datasources import DataSource
 from broker.config.files import AXIS2, BROKER_XML, CARBON, DATASOURCES, FILES, QPID_CONFIG, USER_MGT, ConfigFile
-from broker.config.values import Section, one_line
+from broker.config.judging import keep_rules, set_aside
+from broker.config.values import Place, Section, one_line
 from broker.config.xml_reader import Node
 from broker.errors import ConfigError
 
@@ -73,7 +75,8 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Loaded:
         if model is not None:
             sections |= {file.section: model} if file.section else dict(model)
     if not _errors(readings):
-        config = Configuration(**sections, origins=_origins(readings))
+        accepted = {name: reading.accepted for name, reading in readings.items()}
+        config = Configuration(**sections, origins=_origins(readings), accepted=accepted)
         _judge_together(config, readings)
     if errors := _errors(readings):
         raise ConfigError("\n".join(errors))
@@ -96,16 +99,18 @@ def _read(file: ConfigFile, path: Path | None, reading: Reading) -> Section | No
         except ConfigError as error:
             reading.errors.append((0, one_line(str(error))))
             return None
-        raw = bind(file.model, root, reading, home=file.root or file.name)
+        raw = bind(file.layout, root, reading, home=file.root or file.name)
     for variable, target, element in _OVERRIDES:
         if target is file:
             override(raw, element, variable, reading)
+    set_aside(file.layout, raw, reading)
+    keep_rules(RULES.get(file.name, ()), file.layout, reading)
     return validate(file.model, raw, reading)
 
 
 def _xml_root(file: ConfigFile, content: bytes, reading: Reading) -> Node:
-    root = place_roots(file.model, file.root, xml_reader.parse(content, reading.label), reading.label)
-    adopt(file.model, root, reading)
+    root = place_roots(file.layout, file.root, xml_reader.parse(content, reading.label), reading.label)
+    adopt(file.layout, root, reading)
     return root
 
 
@@ -159,9 +164,7 @@ def _judge_datasource(source: DataSource, index: int, reading: Reading) -> None:
         return
     for warning in warnings:
         reading.warn(reading.lines.get(url, 1), f"{spell(url)}: {warning}")
-    if pool.default_auto_commit:
-        here = (*place, "defaultAutoCommit")
-        reading.warn(reading.lines.get(here, 1), f"{spell(here)}: 'true' has no effect: the broker commits explicitly")
+    _warn_of((*place, "defaultAutoCommit"), reading, wanted=True)
 
 
 def _judge_cluster(config: Configuration, broker_xml: Reading, axis2: Reading) -> None:
@@ -180,13 +183,8 @@ def _judge_cluster(config: Configuration, broker_xml: Reading, axis2: Reading) -
     coordination = config.coordination
     if not coordination.rdbms_based_coordination.enabled:
         broker_xml.refuse(_ELECTION, f"the nodes of a cluster meet in the database; set it to true, or {alone}")
-    if not coordination.rdbms_based_cluster_event_synchronization.enabled:
-        line = broker_xml.lines.get(_EVENTS, 1)
-        broker_xml.warn(line, f"{spell(_EVENTS)}: 'false' has no effect: changes reach the nodes through the database")
-    if config.recovery.network_partitions_detection.enabled:
-        line = broker_xml.lines.get(_PARTITIONS, 1)
-        reason = "a node that does not reach the database delivers nothing, whichever nodes it sees"
-        broker_xml.warn(line, f"{spell(_PARTITIONS)}: 'true' has no effect: {reason}")
+    _warn_of(_EVENTS, broker_xml, wanted=False)
+    _warn_of(_PARTITIONS, broker_xml, wanted=True)
     host = coordination.thrift_server_host
     if not coordination.cluster_secret.get_secret_value() and _is_beyond_loopback(host):
         broker_xml.refuse(
@@ -194,6 +192,13 @@ def _judge_cluster(config: Configuration, broker_xml: Reading, axis2: Reading) -
             f"thriftServerHost '{host}' is not loopback, so the nodes need a shared secret; "
             "set it here or in the environment variable BROKER_CLUSTER_SECRET, the same on all nodes",
         )
+
+
+def _warn_of(place: Place, reading: Reading, *, wanted: bool) -> None:
+    """Warn that an accepted element has no effect when the file wants it to have one."""
+    given = reading.accepted.get(place)
+    if given and given.value is wanted:
+        reading.warn(reading.lines[place], f"{spell(place)}: '{str(wanted).lower()}' has no effect: {given.why}")
 
 
 def _is_beyond_loopback(host: str) -> bool:

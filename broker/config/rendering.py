@@ -1,6 +1,6 @@
 """The effective configuration as text, for `--show-config`.
 
-Knows the files, their models and where each value came from. Writes no secret.
+Knows the files, what they hold and where each value came from. Writes no secret.
 """
 
 from __future__ import annotations
@@ -10,53 +10,58 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from broker.config.binding import Place, origin_key
+from broker.config.binding import origin_key
 from broker.config.configuration import Configuration
 from broker.config.files import FILES
-from broker.config.layout import layout_of
+from broker.config.layout import Layout
 from broker.config.store_url import MASK, mask
-from broker.config.values import Section
+from broker.config.values import Place, Section
 
 _PORTS = ("amqp_port", "amqps_port", "thrift_port")
 
 
 def show(config: Configuration) -> str:
-    """Return every value as `element = value  (origin)`, file by file, and the ports that result."""
+    """Return every value in effect as `element = value  (origin)`, file by file, and the ports that result.
+
+    Elements without effect are there when a file holds them, after the others of their file, and say why.
+    """
     lines = []
     for file in FILES:
         lines.append(f"# {file.name}")
         if file.section:
-            lines += _section(getattr(config, file.section), (), file.name, config.origins)
+            lines += _section(getattr(config, file.section), file.layout, (), file.name, config.origins)
         else:
-            for entry in layout_of(file.model).entries:
-                lines += _section(getattr(config, entry.field), (entry.alias,), file.name, config.origins)
+            lines += _section(config, file.layout, (), file.name, config.origins)
+        for place, given in config.accepted.get(file.name, {}).items():
+            is_secret = place[-2:-1] == ("property[*]",) and "password" in str(place[-1]).lower()
+            text = MASK if is_secret else _text(given.value)
+            lines.append(_line(place, text, f"{config.origins[origin_key(file.name, place)]}; no effect: {given.why}"))
         lines.append("")
     lines.append("# ports after the offset")
     lines += [f"{name} = {getattr(config, name)}" for name in _PORTS]
     return "\n".join(lines)
 
 
-def _section(section: Section, path: Place, file: str, origins: Mapping[str, str]) -> Iterator[str]:
-    for entry in layout_of(type(section)).entries:
+def _section(section: Section, layout: Layout, path: Place, file: str, origins: Mapping[str, str]) -> Iterator[str]:
+    for entry in layout.entries:
+        if not entry.field:
+            continue
         value = getattr(section, entry.field)
         here = (*path, entry.alias)
-        if isinstance(value, Section):
-            yield from _section(value, here, file, origins)
-        elif entry.is_list:
+        if entry.below and entry.is_list:
             for index, item in enumerate(value):
-                yield from _section(item, (*here, index), file, origins)
-        elif entry.is_mapping:
-            for name, text in value.items():
-                yield _line((*here, name), MASK if "password" in name.lower() else mask(text), file, origins)
+                yield from _section(item, entry.below, (*here, index), file, origins)
+        elif entry.below:
+            yield from _section(value, entry.below, here, file, origins)
         else:
-            yield _line(here, _text(value), file, origins)
+            yield _line(here, _text(value), origins.get(origin_key(file, here), "default"))
 
 
-def _line(path: Place, value: str, file: str, origins: Mapping[str, str]) -> str:
+def _line(path: Place, value: str, origin: str) -> str:
     place = ""
     for part in path:
         place += f"[{part + 1}]" if isinstance(part, int) else f"/{part}"
-    return f"{place[1:]} = {' '.join(value.split())}  ({origins.get(origin_key(file, path), 'default')})"
+    return f"{place[1:]} = {' '.join(value.split())}  ({origin})"
 
 
 def _text(value: Any) -> str:

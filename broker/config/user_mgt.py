@@ -1,4 +1,4 @@
-"""`user-mgt.xml`: the first user and the roles every broker has (andes.md §1.6).
+"""`user-mgt.xml`: the first user (andes.md §1.6).
 
 Knows the `Configuration` element; user stores of WSO2's platform are configured elsewhere in the file and not read.
 """
@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import BeforeValidator, SecretStr
 
-from broker.config.values import Boolean, Name, Section, xml
+from broker.config.values import Name, Section, xml
 
 # RabbitMQ's well-known user, for clients that are pointed at this broker unchanged. Only from loopback.
 GUEST_USER_NAME = "guest"
@@ -34,11 +34,7 @@ class RealmConfiguration(Section):
 
     has_foreign_content: ClassVar[bool] = True
 
-    add_admin: Boolean = xml("AddAdmin", True)
-    admin_role: Name = xml("AdminRole", "admin")
     admin_user: AdminUser = xml("AdminUser", AdminUser())
-    every_one_role_name: Name = xml("EveryOneRoleName", "everyone")
-    data_source: Name = xml("Property[dataSource]", "jdbc/WSO2UMDB")
 
 
 class Realm(Section):
@@ -63,12 +59,3 @@ class UserMgt(Section):
     @property
     def admin_password(self) -> SecretStr:
         return self.realm.configuration.admin_user.password
-
-    @property
-    def admin_role(self) -> str:
-        return self.realm.configuration.admin_role
-
-    @property
-    def add_admin(self) -> bool:
-        """Whether the admin user is made when the user store does not have it."""
-        return self.realm.configuration.add_admin

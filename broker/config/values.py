@@ -14,11 +14,17 @@ from typing import Annotated, Any, ClassVar, NoReturn
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from pydantic_core import PydanticCustomError
 
+# Where an element is in its file: names, and the number of one of several.
+Place = tuple[str | int, ...]
+
 INT_MAX = 2_147_483_647
 MAX_MESSAGE = 500
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}", re.ASCII)
 _SQL_STATE_CLASS = re.compile(r"[0-9A-Z]{2}", re.ASCII)
+_HOST_RANGE = re.compile(r"(?:\d{1,3}\.){3}(\d{1,3})-(\d{1,3})", re.ASCII)
+_TLS_VERSIONS = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
+_ANDES_STORE = "org.wso2.andes.store.rdbms.RDBMSMessageStoreImpl"
 
 
 class Section(BaseModel):
@@ -28,8 +34,6 @@ class Section(BaseModel):
 
     # Old name -> the element that replaced it. Both work; the old one warns.
     renamed: ClassVar[Mapping[str, str]] = {}
-    # Elements of older versions: accepted, and a warning says why they change nothing.
-    obsolete: ClassVar[Mapping[str, str]] = {}
     # True where the file also configures parts of WSO2's platform that this broker does not have. An unknown element
     # is then worth a warning only when it resembles a known one.
     has_foreign_content: ClassVar[bool] = False
@@ -112,6 +116,11 @@ def one_of(*choices: str) -> BeforeValidator:
     return BeforeValidator(read)
 
 
+def choice(*choices: str) -> Any:
+    """Return the type of a text that is one of `choices` in any case."""
+    return Annotated[str, one_of(*choices)]
+
+
 def _boolean(value: object) -> bool:
     text = str(value).lower()
     if text not in ("true", "false"):
@@ -150,6 +159,30 @@ def _address(value: object) -> str:
     return "0.0.0.0" if value == "*" else _name(value)
 
 
+def _host_range(value: object) -> str:
+    text = str(value)
+    if not text or " " in text:
+        raise ValueError(f"'{text}' is not a host name, an address or a range such as 192.168.1.2-10")
+    if (match := _HOST_RANGE.fullmatch(text)) and not int(match[1]) <= int(match[2]) <= 255:
+        raise ValueError(f"'{text}' is not an ascending range of addresses")
+    return text
+
+
+def _store_class(value: object) -> str:
+    if ".rdbms." not in str(value):
+        raise ValueError(f"'{value}' is not a store of this broker; use {_ANDES_STORE} or its context twin")
+    return str(value)
+
+
+def _tls_versions(value: object) -> tuple[str, ...]:
+    given = value.split(",") if isinstance(value, str) else list(value) if isinstance(value, tuple) else []
+    by_name = {version.lower(): version for version in _TLS_VERSIONS}
+    for version in given:
+        if version.strip().lower() not in by_name:
+            raise ValueError(f"'{version.strip()}' is not one of {', '.join(_TLS_VERSIONS)}")
+    return tuple(by_name[version.strip().lower()] for version in given)
+
+
 Port = Annotated[int, integer(0, 65535)]
 Count = Annotated[int, integer(1)]
 CountOrZero = Annotated[int, integer(0)]
@@ -161,6 +194,10 @@ SqlStateClasses = Annotated[tuple[str, ...], BeforeValidator(_sql_state_classes)
 Name = Annotated[str, BeforeValidator(_name)]
 Address = Annotated[str, BeforeValidator(_address)]
 SecretText = Annotated[str, MAY_BE_IN_FILE]
+HostRange = Annotated[str, BeforeValidator(_host_range)]
+StoreClass = Annotated[str, BeforeValidator(_store_class)]
+TlsVersions = Annotated[tuple[str, ...], BeforeValidator(_tls_versions)]
+TextMap = Mapping[str, str]
 VerbatimText = Annotated[str, VERBATIM]
 VerbatimMap = Annotated[Mapping[str, str], VERBATIM]
 NO_SECRET = SecretStr("")

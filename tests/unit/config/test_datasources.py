@@ -54,7 +54,7 @@ def test_master_datasources_parses_and_names_a_server(load_files):
     assert (url.engine, url.host, url.port, url.database) == ("mysql", "mysql.example.org", 3306, "wso2_mb")
     assert (url.user_name, url.password.get_secret_value()) == ("mbuser", "canary")
     assert url.parameters == {"autoReconnect": "true", "useSSL": "false"}
-    assert (pool.max_active, pool.max_wait_ms, pool.default_transaction_isolation) == (50, 60_000, "READ_COMMITTED")
+    assert (pool.max_active, pool.max_wait_ms) == (50, 60_000)
 
 
 def test_a_missing_secret_names_its_variable(load_files):

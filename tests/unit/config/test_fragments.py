@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from broker.config import Loaded
 from broker.errors import ConfigError
+
+
+def accepted(loaded: Loaded, path: str, file: str = "broker.xml") -> Any:
+    """Return what the file says in an element that has no effect; numbers in the path count from 0."""
+    place = tuple(int(part) if part.isdigit() else part for part in path.split("/"))
+    return loaded.config.accepted[file][place].value
 
 
 @pytest.mark.parametrize(
@@ -32,10 +41,9 @@ def test_the_coordination_fragment_stands_alone_in_any_case(load_files, name):
 )
 def test_event_synchronization_is_found_anywhere_in_either_spelling(load_files, name, around):
     fragment = f'<{name} enabled="false"><eventSyncInterval>1500</eventSyncInterval></{name}>'
-    synchronization = load_files(
-        {"broker.xml": around.format(fragment)}
-    ).config.coordination.rdbms_based_cluster_event_synchronization
-    assert not synchronization.enabled
+    loaded = load_files({"broker.xml": around.format(fragment)})
+    synchronization = loaded.config.coordination.rdbms_based_cluster_event_synchronization
+    assert accepted(loaded, "coordination/rdbmsBasedClusterEventSynchronization/@enabled") is False
     assert synchronization.event_sync_interval_ms == 1500
 
 
@@ -46,9 +54,9 @@ def test_partition_detection_stands_alone_with_its_own_prolog(load_files):
     <minimumClusterSize>2</minimumClusterSize>
 </networkPartitionsDetection>
 """
-    detection = load_files({"broker.xml": fragment}).config.recovery.network_partitions_detection
-    assert detection.enabled
-    assert detection.minimum_cluster_size == 2
+    loaded = load_files({"broker.xml": fragment})
+    assert accepted(loaded, "recovery/networkPartitionsDetection/@enabled") is True
+    assert accepted(loaded, "recovery/networkPartitionsDetection/minimumClusterSize") == 2
 
 
 def test_blank_lines_before_the_prolog_are_forgiven_and_lines_still_count(load_files):
@@ -81,11 +89,12 @@ def test_several_fragments_side_by_side_are_one_file(load_files):
 <slots><windowSize>10</windowSize></slots>
 <RDBMSBasedClusterEventSynchronization enabled="false"/>
 """.encode("iso-8859-1")
-    config = load_files({"broker.xml": fragments}).config
+    loaded = load_files({"broker.xml": fragments})
+    config = loaded.config
     assert config.coordination.node_id == "café"
     assert config.coordination.thrift_server_host == "10.0.0.1"
     assert config.performance_tuning.slots.window_size == 10
-    assert not config.coordination.rdbms_based_cluster_event_synchronization.enabled
+    assert accepted(loaded, "coordination/rdbmsBasedClusterEventSynchronization/@enabled") is False
 
 
 BROKER_XML = """<?xml version="1.0" encoding="ISO-8859-1"?>
@@ -203,15 +212,23 @@ def test_the_whole_broker_xml_of_andes_parses_without_a_warning(load_files):
     assert config.transports.amqp.bind_address == "0.0.0.0"
     assert config.transports.amqp.ssl_connection.key_store.password.get_secret_value() == "wso2carbon"
     assert config.transports.amqp.ssl_connection.ciphers == ("TLS_AES_256_GCM_SHA384", "TLS_AES_128_GCM_SHA256")
-    assert config.transports.mqtt.ssl_connection.port == 8883
-    assert config.transports.mqtt.security.authenticator.properties["hostURL"] == "https://localhost:9443/services/"
-    assert config.persistence.message_store.integrity_violation_sql_state_classes == ("23", "27", "44")
     assert config.transaction.max_uncommitted_bytes == 5120 * 1024
-    assert config.performance_tuning.slots.slot_delete_queue_depth_warning_threshold == 900
-    strategy = config.performance_tuning.delivery.topic_message_delivery_strategy
-    assert strategy.strategy_name == "SLOWEST_SUB_RATE"
-    assert config.flow_control.buffer_based.low_limit == 100
     assert config.deployment.mode == "standalone"
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("transports/mqtt/sslConnection/@port", 8883),
+        ("transports/mqtt/security/authenticator/property[*]/hostURL", "https://localhost:9443/services/"),
+        ("persistence/messageStore/property[integrityViolationSQLStateClasses]", ("23", "27", "44")),
+        ("performanceTuning/slots/SlotDeleteQueueDepthWarningThreshold", 900),
+        ("performanceTuning/delivery/topicMessageDeliveryStrategy/strategyName", "SLOWEST_SUB_RATE"),
+        ("flowControl/bufferBased/lowLimit", 100),
+    ],
+)
+def test_elements_without_effect_are_read_too(load_files, path, value):
+    assert accepted(load_files({"broker.xml": BROKER_XML}), path) == value
 
 
 def test_names_that_andes_replaced_still_work_and_warn(load_files):
@@ -229,10 +246,9 @@ def test_names_that_andes_replaced_still_work_and_warn(load_files):
 </broker>"""
         }
     )
-    slots = loaded.config.performance_tuning.slots
-    assert slots.message_accumulation_timeout_ms == 1500
-    assert slots.max_submit_delay_ms == 3000
-    assert slots.delivery_thread_count == 7
+    assert accepted(loaded, "performanceTuning/slots/messageAccumulationTimeout") == 1500
+    assert accepted(loaded, "performanceTuning/slots/maxSubmitDelay") == 3000
+    assert accepted(loaded, "performanceTuning/slots/deliveryThreadCount") == 7
     assert loaded.config.transaction.max_uncommitted_bytes == 10_000_000
     assert loaded.warnings[0] == (
         "conf/broker.xml:2: element 'slotRetainTimeInMemory' in performanceTuning/slots is deprecated; "
@@ -244,8 +260,8 @@ def test_names_that_andes_replaced_still_work_and_warn(load_files):
 def test_a_new_name_wins_over_the_one_it_replaced(load_files):
     slots = """<slots><slotRetainTimeInMemory>1500</slotRetainTimeInMemory>
 <messageAccumulationTimeout>1700</messageAccumulationTimeout></slots>"""
-    config = load_files({"broker.xml": slots}).config
-    assert config.performance_tuning.slots.message_accumulation_timeout_ms == 1700
+    loaded = load_files({"broker.xml": slots})
+    assert accepted(loaded, "performanceTuning/slots/messageAccumulationTimeout") == 1700
 
 
 QPID_CONFIG = """<?xml version="1.0" encoding="UTF-8"?>
@@ -302,10 +318,10 @@ def test_qpid_virtualhosts_parses_without_a_warning(load_files):
 </carbon></virtualhost></virtualhosts>"""
         }
     )
-    settings = loaded.config.virtualhosts.virtualhost[0].carbon
+    file = "advanced/qpid-virtualhosts.xml"
     assert loaded.warnings == []
-    assert settings.exchanges.exchange[0].name == "carbon.direct"
-    assert settings.queues.maximum_message_count == 50
+    assert accepted(loaded, "virtualhost/0/carbon/exchanges/exchange/0/name", file) == "carbon.direct"
+    assert accepted(loaded, "virtualhost/0/carbon/queues/maximumMessageCount", file) == 50
 
 
 CARBON_XML = """<?xml version="1.0" encoding="ISO-8859-1"?>
@@ -324,10 +340,9 @@ def test_the_carbon_offset_of_the_broker_profile_shifts_every_port(load_files):
     loaded = load_files({"carbon.xml": CARBON_XML})
     config = loaded.config
     assert loaded.warnings == []
-    assert (config.amqp_port, config.amqps_port, config.mqtt_port, config.mqtts_port) == (5675, 8675, 1886, 8886)
-    assert (config.thrift_port, config.jmx_registry_port, config.jmx_server_port) == (7614, 10002, 11114)
+    assert (config.amqp_port, config.amqps_port, config.thrift_port) == (5675, 8675, 7614)
     assert config.axis2.clustering.local_member_port == 4000
-    assert config.carbon.host_name == "mb.example.org"
+    assert accepted(loaded, "HostName", "carbon.xml") == "mb.example.org"
 
 
 CONFIGURATION = """<Configuration>
@@ -347,8 +362,8 @@ def test_the_configuration_element_of_user_mgt_stands_alone_too(load_files, arou
     assert loaded.warnings == []
     assert loaded.config.user_mgt.admin_user_name == "root"
     assert loaded.config.user_mgt.admin_password.get_secret_value() == "canary-admin"
-    assert loaded.config.user_mgt.admin_role == "admin"
-    assert loaded.config.user_mgt.add_admin
+    assert accepted(loaded, "Realm/Configuration/AdminRole", "user-mgt.xml") == "admin"
+    assert accepted(loaded, "Realm/Configuration/AddAdmin", "user-mgt.xml") is True
 
 
 CLUSTERING = """<clustering class="org.wso2.carbon.core.clustering.hazelcast.HazelcastClusteringAgent" enable="true">
@@ -372,19 +387,26 @@ CLUSTERING = """<clustering class="org.wso2.carbon.core.clustering.hazelcast.Haz
 </clustering>"""
 
 
+ACCEPTED_OF_CLUSTERING = {
+    "parameter[membershipScheme]": "wka",
+    "parameter[domain]": "wso2.ei.domain",
+    "parameter[properties]/property[*]/backendServerURL": "https://${hostName}:${httpsPort}/services/",
+    "members/member/1/hostName": "192.168.1.2-4",
+    "groupManagement/applicationDomain/0/@subDomain": "worker",
+}
+
+
 @pytest.mark.parametrize("place", ["axis2.xml", "axis2/axis2.xml"])
 @pytest.mark.parametrize(
     "around", ["{}", "<axisconfig><parameter name='hotdeployment'>true</parameter>{}</axisconfig>"]
 )
 def test_the_clustering_element_of_axis2_stands_alone_too(load_files, place, around):
     loaded = load_files({place: around.format(CLUSTERING), "broker.xml": "<mode>standalone</mode>"})
-    clustering = loaded.config.axis2.clustering
     assert loaded.warnings == []
-    assert clustering.enabled
-    assert (clustering.membership_scheme, clustering.domain) == ("wka", "wso2.ei.domain")
-    assert clustering.properties.properties["backendServerURL"] == "https://${hostName}:${httpsPort}/services/"
-    assert clustering.members.member[1].hosts == ("192.168.1.2", "192.168.1.3", "192.168.1.4")
-    assert clustering.group_management.application_domain[0].sub_domain == "worker"
+    assert loaded.config.axis2.clustering.enabled
+    assert {path: accepted(loaded, f"clustering/{path}", "axis2.xml") for path in ACCEPTED_OF_CLUSTERING} == (
+        ACCEPTED_OF_CLUSTERING
+    )
 
 
 def test_single_parameters_of_axis2_stand_alone(load_files):
@@ -408,11 +430,12 @@ REGISTRY = """<dbConfig name="sharedregistry"><dataSource>jdbc/WSO2RegistryDB</d
 @pytest.mark.parametrize("around", ["{}", "<wso2registry>{}<versionResourcesOnChange/></wso2registry>"])
 def test_the_registry_mounts_parse_alone_and_in_their_file(load_files, around):
     loaded = load_files({"registry.xml": around.format(REGISTRY)})
-    registry = loaded.config.registry
+    file = "registry.xml"
     assert loaded.warnings == []
-    assert registry.db_config[0].data_source == "jdbc/WSO2RegistryDB"
-    assert registry.remote_instance[0].cache_id == "root@jdbc:mysql://localhost:3306/regdb"
-    assert [mount.target_path for mount in registry.mount] == ["/_system/mbconfig", "/_system/governance"]
+    assert accepted(loaded, "dbConfig/0/dataSource", file) == "jdbc/WSO2RegistryDB"
+    assert accepted(loaded, "remoteInstance/0/cacheId", file) == "root@jdbc:mysql://localhost:3306/regdb"
+    assert accepted(loaded, "mount/0/targetPath", file) == "/_system/mbconfig"
+    assert accepted(loaded, "mount/1/targetPath", file) == "/_system/governance"
 
 
 def test_hazelcast_properties_parse_without_a_warning(load_files):
@@ -423,8 +446,8 @@ def test_hazelcast_properties_parse_without_a_warning(load_files):
         }
     )
     assert loaded.warnings == []
-    assert loaded.config.hazelcast.max_no_heartbeat_seconds == 300
-    assert loaded.config.hazelcast.logging_type == "log4j"
+    assert accepted(loaded, "hazelcast.max.no.heartbeat.seconds", "hazelcast.properties") == 300
+    assert accepted(loaded, "hazelcast.logging.type", "hazelcast.properties") == "log4j"
 
 
 def test_a_root_that_belongs_nowhere_is_refused(load_files):

@@ -7,7 +7,6 @@ def test_every_value_is_shown_with_its_origin(load_files):
     loaded = load_files(
         {
             "broker.xml": "<broker>\n<coordination><nodeID>n1</nodeID></coordination></broker>",
-            "axis2.xml": "<parameter name='properties'>\n<property name='a' value='b'/></parameter>",
         },
         {"BROKER_PORT_OFFSET": "3"},
     )
@@ -17,13 +16,34 @@ def test_every_value_is_shown_with_its_origin(load_files):
     assert "transports/amqp/sslConnection/sslEnabledProtocols = TLSv1.2,TLSv1.3  (default)" in lines
     assert "transports/amqp/@enabled = true  (default)" in lines
     assert "Ports/Offset = 3  (environment variable BROKER_PORT_OFFSET)" in lines
-    assert "clustering/parameter[properties]/property[*]/a = b  (conf/axis2.xml:2)" in lines
     assert "amqp_port = 5675" in lines
 
 
+def test_an_element_without_effect_is_shown_where_a_file_holds_it_and_says_why(load_files):
+    loaded = load_files(
+        {
+            "broker.xml": "<cache>\n<printStats>TRUE</printStats></cache>",
+            "axis2.xml": "<parameter name='properties'>\n<property name='a' value='b'/></parameter>",
+        }
+    )
+    lines = show(loaded.config).splitlines()
+    assert [line for line in lines if "no effect" in line] == [
+        "persistence/cache/printStats = true  (conf/broker.xml:2; no effect: bodies are in memory or in the store)",
+        "clustering/parameter[properties]/property[*]/a = b  (conf/axis2.xml:2; no effect: nodes meet in the database)",
+    ]
+
+
 def test_list_items_are_numbered(load_files):
-    lines = show(load_files({"registry.xml": "<dbConfig name='a'/>\n<dbConfig name='b'/>"}).config).splitlines()
-    assert "dbConfig[2]/@name = b  (conf/registry.xml:2)" in lines
+    loaded = load_files(
+        {
+            "datasources/master-datasources.xml": "<datasource><name>WSO2MBStoreDB</name></datasource>\n"
+            "<datasource><name>b</name><description>c</description></datasource>"
+        }
+    )
+    lines = show(loaded.config).splitlines()
+    file = "conf/datasources/master-datasources.xml"
+    assert f"datasources/datasource[2]/name = b  ({file}:2)" in lines
+    assert f"datasources/datasource[2]/description = c  ({file}:2; no effect: the URL decides)" in lines
 
 
 def test_no_secret_is_shown(load_files):

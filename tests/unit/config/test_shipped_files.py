@@ -20,6 +20,14 @@ def test_the_shipped_files_hold_the_defaults(section):
     assert getattr(shipped, section) == getattr(defaults, section)
 
 
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_the_shipped_files_hold_the_defaults_of_elements_without_effect_too(file):
+    accepted = load(CONF, {}).config.accepted[file.name]
+    values = {place: given.value for place, given in accepted.items()}
+    described = {"description": "The broker's store"} if file is DATASOURCES else {}
+    assert values == {place: described.get(str(place[-1]), file.layout.default(place)) for place in accepted}
+
+
 def test_the_shipped_files_give_no_warning():
     assert load(CONF, {}).warnings == []
 
@@ -56,8 +64,6 @@ def test_the_defaults_are_safe():
     assert config.transports.amqp.bind_address == "127.0.0.1"
     assert not config.transports.amqp.ssl_connection.enabled
     assert config.transports.amqp.ssl_connection.ssl_enabled_protocols == ("TLSv1.2", "TLSv1.3")
-    assert not config.transports.mqtt.enabled
-    assert config.transports.mqtt.default_connection.port == 1883
     assert config.limits.max_message_size_bytes == 134_217_728
     assert (config.qpid.heartbeat.delay, config.qpid.heartbeat.timeout_factor) == (30, 2.0)
     assert (config.qpid.advanced.frame_size_bytes, config.qpid.maximum_channel_count) == (131_072, 2047)

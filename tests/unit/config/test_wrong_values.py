@@ -165,6 +165,12 @@ def test_outdated_tls_is_refused_where_tls_is_enabled(load_files, version):
     )
 
 
+def test_outdated_tls_is_accepted_where_nothing_listens(load_files):
+    content = """<broker><transports><mqtt><sslConnection enabled="true">
+<sslEnabledProtocols>TLSv1</sslEnabledProtocols></sslConnection></mqtt></transports></broker>"""
+    assert load_files({"broker.xml": content}).warnings == []
+
+
 def test_outdated_tls_is_accepted_where_tls_is_disabled(load_files):
     content = '<sslConnection enabled="false"><sslEnabledProtocols>tlsv1</sslEnabledProtocols></sslConnection>'
     ssl = load_files({"broker.xml": content}).config.transports.amqp.ssl_connection

@@ -1,0 +1,410 @@
+"""The elements of WSO2's files that change nothing here: what each may hold, and why it has no effect.
+
+One table, by file. A file that is right for WSO2's server is right here, and a wrong value is reported as it would be
+for an element in use; then it is forgotten. An element that comes to have an effect moves from here into a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from operator import gt
+from typing import Any, Final
+
+from pydantic import SecretStr
+
+from broker.config.values import (
+    NO_SECRET,
+    Address,
+    Amount,
+    Boolean,
+    Count,
+    CountOrZero,
+    HostRange,
+    Name,
+    Names,
+    Port,
+    PowerOfTwo,
+    SqlStateClasses,
+    StoreClass,
+    TextMap,
+    TlsVersions,
+    VerbatimMap,
+    VerbatimText,
+    choice,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """An element without effect: the type that judges its text, and what it is when it is empty or missing."""
+
+    kind: Any
+    default: Any
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Obsolete:
+    """An element of an older version: whatever it holds, a warning says why it has no effect."""
+
+    why: str
+
+
+class Anything:
+    """Marks a place that also configures parts of WSO2's platform; see `Section.has_foreign_content`."""
+
+
+ANYTHING: Final = Anything()
+
+Element = Accepted | Obsolete | Anything
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a file says in an accepted element."""
+
+    value: Any = field(repr=False)
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What the values of two accepted elements of a file must have in common, and the complaint about the first."""
+
+    element: str
+    other: str
+    holds: Callable[[Any, Any], bool]
+    complaint: str
+
+
+_CLIENTS: Final = "queues are declared by clients"
+_DRIVER_CODES: Final = "the drivers' own codes decide"
+_FOLDERS: Final = "the broker has no such folders"
+_HASHES: Final = "nodes of a cluster compare hashes of their topology after changes"
+_JOURNAL: Final = "the journal bounds what waits for the store (limits.md)"
+_NO_CACHE: Final = "bodies are in memory or in the store"
+_NO_CONSOLE: Final = "there is no console yet"
+_NO_EXPIRY: Final = "messages do not expire yet"
+_NO_HAZELCAST: Final = "nodes meet in the database"
+_NO_JMX: Final = "there is no JMX here"
+_NO_MQTT: Final = "there is no MQTT here"
+_NO_REGISTRY: Final = "topology is kept in the broker's own store"
+_NO_THREADS: Final = "it tunes threads and buffers of Andes"
+_NO_TIMER: Final = "messages wait for no timer, they go to another node when it wants them"
+_NO_WAIT: Final = "no subscriber waits for another one"
+_PARTITIONS: Final = "a node that does not reach the database delivers nothing, whichever nodes it sees"
+_PEM: Final = "key stores are PEM files"
+_POOL: Final = "connections are made when they are needed, and pinged without a query"
+_QPID: Final = "it tunes Qpid's network layer"
+_READ_AHEAD: Final = "what is read ahead of consumers is bounded in bytes (limits.md)"
+_READ_BACK: Final = "what is read back at once is bounded in bytes (limits.md)"
+_ROLES: Final = "there are no roles yet"
+_RUN_TIME: Final = "virtual hosts are made at run time"
+_SESSIONS: Final = "the broker sets up its sessions itself"
+_STORE: Final = "any class of Andes' RDBMS stores means this broker's store"
+_URL: Final = "the URL decides"
+_USERS: Final = "users come from user-mgt.xml"
+_WHOLE: Final = "bodies are stored whole, as they are"
+
+# The path of an element from the root of its file, spelled as a model's fields are (`values.xml`). An element marked
+# with `*` may stand several times; `*` alone is any element.
+ACCEPTED: Final[Mapping[str, Mapping[str, Element]]] = {
+    "broker.xml": {
+        "coordination/clusterNotificationTimeout": Accepted(Count, 10, "it concerns Hazelcast's topics"),
+        "coordination/rdbmsBasedClusterEventSynchronization/@enabled": Accepted(
+            Boolean, True, "changes reach the nodes through the database"
+        ),
+        "coordination/slotManagement": Obsolete("slots are always kept in the store"),
+        "transports/amqp/sslConnection/keyStore/certType": Accepted(str, "SunX509", _PEM),
+        "transports/amqp/sslConnection/trustStore/password": Accepted(SecretStr, NO_SECRET, _PEM),
+        "transports/amqp/sslConnection/trustStore/certType": Accepted(str, "SunX509", _PEM),
+        "transports/amqp/maximumRedeliveryAttempts": Accepted(CountOrZero, 10, "no message is dead-lettered yet"),
+        "transports/amqp/allowSharedTopicSubscriptions": Accepted(
+            Boolean, False, "subscriptions of JMS are not served yet"
+        ),
+        "transports/amqp/allowStrictNameValidation": Accepted(Boolean, True, "names are what AMQP allows"),
+        "transports/amqp/sendExpiredMessagesToDLC": Accepted(Boolean, False, _NO_EXPIRY),
+        "transports/mqtt/@enabled": Accepted(Boolean, False, _NO_MQTT),
+        "transports/mqtt/bindAddress": Accepted(Address, "127.0.0.1", _NO_MQTT),
+        "transports/mqtt/defaultConnection/@enabled": Accepted(Boolean, True, _NO_MQTT),
+        "transports/mqtt/defaultConnection/@port": Accepted(Port, 1883, _NO_MQTT),
+        "transports/mqtt/sslConnection/@enabled": Accepted(Boolean, False, _NO_MQTT),
+        "transports/mqtt/sslConnection/@port": Accepted(Port, 8883, _NO_MQTT),
+        "transports/mqtt/sslConnection/keyStore/location": Accepted(str, "", _NO_MQTT),
+        "transports/mqtt/sslConnection/keyStore/password": Accepted(SecretStr, NO_SECRET, _NO_MQTT),
+        "transports/mqtt/sslConnection/keyStore/certType": Accepted(str, "SunX509", _NO_MQTT),
+        "transports/mqtt/sslConnection/trustStore/location": Accepted(str, "", _NO_MQTT),
+        "transports/mqtt/sslConnection/trustStore/password": Accepted(SecretStr, NO_SECRET, _NO_MQTT),
+        "transports/mqtt/sslConnection/trustStore/certType": Accepted(str, "SunX509", _NO_MQTT),
+        "transports/mqtt/sslConnection/sslEnabledProtocols": Accepted(TlsVersions, ("TLSv1.2", "TLSv1.3"), _NO_MQTT),
+        "transports/mqtt/sslConnection/ciphers": Accepted(Names, (), _NO_MQTT),
+        "transports/mqtt/inboundBufferSize": Accepted(PowerOfTwo, 32_768, _NO_MQTT),
+        "transports/mqtt/deliveryBufferSize": Accepted(PowerOfTwo, 32_768, _NO_MQTT),
+        "transports/mqtt/security/authentication": Accepted(choice("OPTIONAL", "REQUIRED"), "OPTIONAL", _NO_MQTT),
+        "transports/mqtt/security/authenticator/@class": Accepted(str, "", _NO_MQTT),
+        "transports/mqtt/security/authenticator/property[*]": Accepted(TextMap, {}, _NO_MQTT),
+        "transports/mqtt/security/authorization": Accepted(
+            choice("NOT_REQUIRED", "REQUIRED"), "NOT_REQUIRED", _NO_MQTT
+        ),
+        "transports/mqtt/security/authorizer/@class": Accepted(str, "", _NO_MQTT),
+        "transports/mqtt/security/authorizer/property[*]": Accepted(TextMap, {}, _NO_MQTT),
+        "persistence/messageStore/@class": Accepted(
+            StoreClass, "org.wso2.andes.store.rdbms.RDBMSMessageStoreImpl", _STORE
+        ),
+        "persistence/contextStore/@class": Accepted(
+            StoreClass, "org.wso2.andes.store.rdbms.RDBMSAndesContextStoreImpl", _STORE
+        ),
+        "persistence/messageStore/property[storeUnavailableSQLStateClasses]": Accepted(
+            SqlStateClasses, ("08",), _DRIVER_CODES
+        ),
+        "persistence/messageStore/property[integrityViolationSQLStateClasses]": Accepted(
+            SqlStateClasses, ("23", "27", "44"), _DRIVER_CODES
+        ),
+        "persistence/messageStore/property[dataErrorSQLStateClasses]": Accepted(
+            SqlStateClasses, ("21", "22"), _DRIVER_CODES
+        ),
+        "persistence/messageStore/property[transactionRollbackSQLStateClasses]": Accepted(
+            SqlStateClasses, ("40",), _DRIVER_CODES
+        ),
+        "persistence/contextStore/property[storeUnavailableSQLStateClasses]": Accepted(
+            SqlStateClasses, ("08",), _DRIVER_CODES
+        ),
+        "persistence/contextStore/property[integrityViolationSQLStateClasses]": Accepted(
+            SqlStateClasses, ("23", "27", "44"), _DRIVER_CODES
+        ),
+        "persistence/contextStore/property[dataErrorSQLStateClasses]": Accepted(
+            SqlStateClasses, ("21", "22"), _DRIVER_CODES
+        ),
+        "persistence/contextStore/property[transactionRollbackSQLStateClasses]": Accepted(
+            SqlStateClasses, ("40",), _DRIVER_CODES
+        ),
+        "persistence/cache/size": Accepted(CountOrZero, 256, _NO_CACHE),
+        "persistence/cache/concurrencyLevel": Accepted(Count, 4, _NO_CACHE),
+        "persistence/cache/expirySeconds": Accepted(Count, 2, _NO_CACHE),
+        "persistence/cache/valueReferenceType": Accepted(choice("strong", "weak"), "strong", _NO_CACHE),
+        "persistence/cache/printStats": Accepted(Boolean, False, _NO_CACHE),
+        "persistence/idGenerator": Accepted(
+            Name,
+            "org.wso2.andes.server.cluster.coordination.TimeStampBasedMessageIdGenerator",
+            "the broker makes its message ids itself",
+        ),
+        "transaction/maxParallelDtxChannels": Accepted(CountOrZero, 20, "AMQP 0-9-1 has no distributed transactions"),
+        "transaction/maxWaitTimeout": Accepted(Count, 30, "a commit takes as long as the store needs"),
+        "performanceTuning/slots/messageAccumulationTimeout": Accepted(Count, 2000, _NO_TIMER),
+        "performanceTuning/slots/maxSubmitDelay": Accepted(Count, 1000, _NO_TIMER),
+        "performanceTuning/slots/deliveryThreadCount": Accepted(Count, 5, _NO_THREADS),
+        "performanceTuning/slots/idleTaskDelay": Accepted(CountOrZero, 100, _NO_THREADS),
+        "performanceTuning/slots/deleteThreadCount": Accepted(Count, 5, _NO_THREADS),
+        "performanceTuning/slots/SlotDeleteQueueDepthWarningThreshold": Accepted(Count, 1000, _NO_THREADS),
+        "performanceTuning/delivery/ringBufferSize": Accepted(PowerOfTwo, 4096, _NO_THREADS),
+        "performanceTuning/delivery/parallelContentReaders": Accepted(Count, 5, _NO_THREADS),
+        "performanceTuning/delivery/parallelDecompressionHandlers": Accepted(Count, 5, _NO_THREADS),
+        "performanceTuning/delivery/parallelDeliveryHandlers": Accepted(Count, 5, _NO_THREADS),
+        "performanceTuning/ackHandling/ackHandlerCount": Accepted(Count, 1, _NO_THREADS),
+        "performanceTuning/ackHandling/ackHandlerBatchSize": Accepted(Count, 100, _NO_THREADS),
+        "performanceTuning/contentHandling/contentChunkHandlerCount": Accepted(Count, 3, _NO_THREADS),
+        "performanceTuning/inboundEvents/parallelMessageWriters": Accepted(Count, 1, _NO_THREADS),
+        "performanceTuning/inboundEvents/bufferSize": Accepted(PowerOfTwo, 65_536, _NO_THREADS),
+        "performanceTuning/inboundEvents/messageWriterBatchSize": Accepted(Count, 70, _NO_THREADS),
+        "performanceTuning/inboundEvents/purgedCountTimeout": Accepted(Count, 180, _NO_THREADS),
+        "performanceTuning/inboundEvents/transactionMessageWriters": Accepted(Count, 1, _NO_THREADS),
+        "performanceTuning/delivery/maxNumberOfReadButUndeliveredMessages": Accepted(Count, 1000, _READ_AHEAD),
+        "performanceTuning/delivery/contentReadBatchSize": Accepted(Count, 65_000, _READ_AHEAD),
+        "performanceTuning/delivery/contentCache/maximumSize": Accepted(CountOrZero, 100, _NO_CACHE),
+        "performanceTuning/delivery/contentCache/expiryTime": Accepted(Count, 120, _NO_CACHE),
+        "performanceTuning/delivery/topicMessageDeliveryStrategy/strategyName": Accepted(
+            choice("DISCARD_NONE", "SLOWEST_SUB_RATE", "DISCARD_ALLOWED"), "DISCARD_NONE", _NO_WAIT
+        ),
+        "performanceTuning/delivery/topicMessageDeliveryStrategy/deliveryTimeout": Accepted(Count, 60, _NO_WAIT),
+        "performanceTuning/ackHandling/maxUnackedMessages": Accepted(
+            Count, 1000, "the prefetch count that the client chooses decides"
+        ),
+        "performanceTuning/contentHandling/maxContentChunkSize": Accepted(Count, 65_500, _WHOLE),
+        "performanceTuning/contentHandling/allowCompression": Accepted(Boolean, False, _WHOLE),
+        "performanceTuning/contentHandling/contentCompressionThreshold": Accepted(Count, 1000, _WHOLE),
+        "performanceTuning/messageExpiration/preDeliveryExpiryDeletionInterval": Accepted(Count, 10, _NO_EXPIRY),
+        "performanceTuning/messageExpiration/periodicMessageDeletionInterval": Accepted(Count, 900, _NO_EXPIRY),
+        "performanceTuning/messageExpiration/safetySlotCount": Accepted(Count, 3, _NO_EXPIRY),
+        "performanceTuning/messageExpiration/moveExpiredMessagesToDLC": Accepted(Boolean, False, _NO_EXPIRY),
+        "performanceTuning/messageExpiration/expireMessagesInDLC": Accepted(Boolean, False, _NO_EXPIRY),
+        "performanceTuning/messageExpiration/messageBatchSize": Accepted(Count, 1000, _NO_EXPIRY),
+        "performanceTuning/messageExpiration/checkInterval": Obsolete(
+            "use preDeliveryExpiryDeletionInterval and periodicMessageDeletionInterval"
+        ),
+        "managementConsole/messageBrowsePageSize": Accepted(Count, 100, _NO_CONSOLE),
+        "managementConsole/maximumMessageDisplayLength": Accepted(Count, 100_000, _NO_CONSOLE),
+        "managementConsole/allowReRouteAllInDLC": Obsolete("the console decides by permission"),
+        "flowControl/global/lowLimit": Accepted(CountOrZero, 800, _JOURNAL),
+        "flowControl/global/highLimit": Accepted(Count, 8000, _JOURNAL),
+        "flowControl/bufferBased/lowLimit": Accepted(CountOrZero, 100, _JOURNAL),
+        "flowControl/bufferBased/highLimit": Accepted(Count, 1000, _JOURNAL),
+        "flowControl/connectionBased/perConnectionMessageThreshold": Accepted(Count, 1000, _JOURNAL),
+        "recovery/concurrentStorageQueueReads": Accepted(Count, 5, _READ_BACK),
+        "recovery/vHostSyncTaskInterval": Accepted(Count, 900, _HASHES),
+        "recovery/networkPartitionsDetection/@enabled": Accepted(Boolean, False, _PARTITIONS),
+        "recovery/networkPartitionsDetection/minimumClusterSize": Accepted(Count, 1, _PARTITIONS),
+    },
+    "advanced/qpid-config.xml": {
+        "prefix": Accepted(VerbatimText, "${ANDES_HOME}", _FOLDERS),
+        "work": Accepted(VerbatimText, "${QPID_WORK}", _FOLDERS),
+        "conf": Accepted(VerbatimText, "${prefix}/etc", _FOLDERS),
+        "plugin-directory": Accepted(VerbatimText, "${ANDES_HOME}/lib/plugins", _FOLDERS),
+        "cache-directory": Accepted(VerbatimText, "${QPID_WORK}/cache", _FOLDERS),
+        "connector/qpidnio": Accepted(Boolean, False, _QPID),
+        "connector/protectio/enabled": Accepted(Boolean, False, _QPID),
+        "connector/protectio/readBufferLimitSize": Accepted(Count, 262_144, _QPID),
+        "connector/protectio/writeBufferLimitSize": Accepted(Count, 262_144, _QPID),
+        "connector/transport": Accepted(str, "nio", _QPID),
+        "connector/socketReceiveBuffer": Accepted(Count, 32_768, _QPID),
+        "connector/socketSendBuffer": Accepted(Count, 32_768, _QPID),
+        "connector/port": Obsolete("transports/amqp/defaultConnection of broker.xml has the port"),
+        "connector/sslport": Obsolete("transports/amqp/sslConnection of broker.xml has the port"),
+        "connector/ssl": Obsolete("transports/amqp/sslConnection of broker.xml configures TLS"),
+        "management/enabled": Accepted(Boolean, True, _NO_JMX),
+        "management/jmxport": Accepted(Port, 8999, _NO_JMX),
+        "management/ssl/enabled": Accepted(Boolean, False, _NO_JMX),
+        "management/ssl/keyStorePath": Accepted(VerbatimText, "", _NO_JMX),
+        "management/ssl/keyStorePassword": Accepted(SecretStr, NO_SECRET, _NO_JMX),
+        "advanced/filterchain/@enableExecutorPool": Accepted(Boolean, True, _QPID),
+        "advanced/enablePooledAllocator": Accepted(Boolean, False, _QPID),
+        "advanced/enableDirectBuffers": Accepted(Boolean, False, _QPID),
+        "advanced/compressBufferOnQueue": Accepted(Boolean, False, _QPID),
+        "advanced/enableJMSXUserID": Accepted(Boolean, False, "messages keep the user they came with"),
+        "advanced/locale": Accepted(Name, "en_US", "en_US is offered"),
+        "security/pd-auth-manager/principal-database/class": Accepted(
+            str, "org.wso2.carbon.andes.authentication.CarbonBasedPrincipalDatabase", _USERS
+        ),
+        "security/msg-auth": Accepted(Boolean, False, _USERS),
+        "virtualhosts": Accepted(VerbatimText, "${conf}/qpid-virtualhosts.xml", _RUN_TIME),
+        "queue/auto_register": Accepted(Boolean, True, _CLIENTS),
+        "queue/viewMessageCounts": Accepted(Boolean, False, _CLIENTS),
+        "status-updates": Accepted(
+            choice("ON", "OFF", "true", "false"), "ON", "the options of the command line configure the log"
+        ),
+    },
+    "advanced/qpid-virtualhosts.xml": {
+        "*": ANYTHING,
+        "virtualhost*/*": ANYTHING,
+        "default": Accepted(Name, "carbon", _RUN_TIME),
+        "work": Accepted(VerbatimText, "${QPID_WORK}", _RUN_TIME),
+        "virtualhost*/name": Accepted(Name, "carbon", _RUN_TIME),
+        "virtualhost*/carbon/housekeeping/threadCount": Accepted(Count, 2, _RUN_TIME),
+        "virtualhost*/carbon/housekeeping/expiredMessageCheckPeriod": Accepted(Count, 20_000, _RUN_TIME),
+        "virtualhost*/carbon/exchanges/exchange*/type": Accepted(str, "direct", _RUN_TIME),
+        "virtualhost*/carbon/exchanges/exchange*/name": Accepted(str, "", _RUN_TIME),
+        "virtualhost*/carbon/exchanges/exchange*/durable": Accepted(Boolean, False, _RUN_TIME),
+        "virtualhost*/carbon/queues/maximumQueueDepth": Accepted(Amount, 0, _RUN_TIME),
+        "virtualhost*/carbon/queues/maximumMessageSize": Accepted(Amount, 0, _RUN_TIME),
+        "virtualhost*/carbon/queues/maximumMessageAge": Accepted(Amount, 0, _RUN_TIME),
+        "virtualhost*/carbon/queues/maximumMessageCount": Accepted(CountOrZero, 0, _RUN_TIME),
+    },
+    "datasources/master-datasources.xml": {
+        "providers/provider": Accepted(str, "org.wso2.carbon.ndatasource.rdbms.RDBMSDataSourceReader", _URL),
+        "datasources/datasource*/description": Accepted(str, "", _URL),
+        "datasources/datasource*/definition/@type": Accepted(str, "RDBMS", _URL),
+        "datasources/datasource*/definition/configuration/driverClassName": Accepted(str, "", _URL),
+        "datasources/datasource*/definition/configuration/dataSourceProps/property[*]": Accepted(TextMap, {}, _URL),
+        "datasources/datasource*/definition/configuration/maxIdle": Accepted(CountOrZero, 50, _POOL),
+        "datasources/datasource*/definition/configuration/minIdle": Accepted(CountOrZero, 5, _POOL),
+        "datasources/datasource*/definition/configuration/initialSize": Accepted(CountOrZero, 0, _POOL),
+        "datasources/datasource*/definition/configuration/validationQuery": Accepted(str, "SELECT 1", _POOL),
+        "datasources/datasource*/definition/configuration/defaultAutoCommit": Accepted(
+            Boolean, False, "the broker commits explicitly"
+        ),
+        "datasources/datasource*/definition/configuration/defaultTransactionIsolation": Accepted(str, "", _SESSIONS),
+        "datasources/datasource*/definition/configuration/defaultReadOnly": Accepted(Boolean, False, _SESSIONS),
+        "datasources/datasource*/definition/configuration/defaultCatalog": Accepted(str, "", _SESSIONS),
+    },
+    "carbon.xml": {
+        "ServerKey": Accepted(Name, "MB", _NO_CONSOLE),
+        "HostName": Accepted(Name, "localhost", _NO_CONSOLE),
+        "MgtHostName": Accepted(Name, "localhost", _NO_CONSOLE),
+        "Ports/JMX/RMIRegistryPort": Accepted(Port, 9999, _NO_JMX),
+        "Ports/JMX/RMIServerPort": Accepted(Port, 11_111, _NO_JMX),
+    },
+    "user-mgt.xml": {
+        "Realm/Configuration/AddAdmin": Accepted(Boolean, True, "the admin user always exists"),
+        "Realm/Configuration/AdminRole": Accepted(Name, "admin", _ROLES),
+        "Realm/Configuration/EveryOneRoleName": Accepted(Name, "everyone", _ROLES),
+        "Realm/Configuration/Property[dataSource]": Accepted(
+            Name, "jdbc/WSO2UMDB", "no users are read from a database yet"
+        ),
+    },
+    "axis2.xml": {
+        "clustering/@class": Accepted(
+            Name, "org.wso2.carbon.core.clustering.hazelcast.HazelcastClusteringAgent", _NO_HAZELCAST
+        ),
+        "clustering/parameter[AvoidInitiation]": Accepted(Boolean, True, _NO_HAZELCAST),
+        "clustering/parameter[membershipScheme]": Accepted(
+            choice("multicast", "wka", "aws"), "multicast", _NO_HAZELCAST
+        ),
+        "clustering/parameter[domain]": Accepted(Name, "wso2.carbon.domain", _NO_HAZELCAST),
+        "clustering/parameter[password]": Accepted(SecretStr, NO_SECRET, _NO_HAZELCAST),
+        "clustering/parameter[mcastAddress]": Accepted(Name, "228.0.0.4", _NO_HAZELCAST),
+        "clustering/parameter[mcastPort]": Accepted(Port, 45_564, _NO_HAZELCAST),
+        "clustering/parameter[mcastTTL]": Accepted(CountOrZero, 100, _NO_HAZELCAST),
+        "clustering/parameter[mcastTimeout]": Accepted(CountOrZero, 60, _NO_HAZELCAST),
+        "clustering/parameter[mcastBindAddress]": Accepted(Name, "127.0.0.1", _NO_HAZELCAST),
+        "clustering/parameter[localMemberBindAddress]": Accepted(Name, "127.0.0.1", _NO_HAZELCAST),
+        "clustering/parameter[localMemberBindPort]": Accepted(Port, 4001, _NO_HAZELCAST),
+        "clustering/parameter[properties]/property[*]": Accepted(VerbatimMap, {}, _NO_HAZELCAST),
+        "clustering/members/member*/hostName": Accepted(HostRange, "127.0.0.1", _NO_HAZELCAST),
+        "clustering/members/member*/port": Accepted(Port, 4000, _NO_HAZELCAST),
+        "clustering/groupManagement/@enable": Accepted(Boolean, False, _NO_HAZELCAST),
+        "clustering/groupManagement/applicationDomain*/@name": Accepted(str, "", _NO_HAZELCAST),
+        "clustering/groupManagement/applicationDomain*/@description": Accepted(str, "", _NO_HAZELCAST),
+        "clustering/groupManagement/applicationDomain*/@agent": Accepted(str, "", _NO_HAZELCAST),
+        "clustering/groupManagement/applicationDomain*/@subDomain": Accepted(str, "", _NO_HAZELCAST),
+        "clustering/groupManagement/applicationDomain*/@port": Accepted(Port, 2222, _NO_HAZELCAST),
+    },
+    "registry.xml": {
+        "*": ANYTHING,
+        "currentDBConfig": Accepted(Name, "wso2registry", _NO_REGISTRY),
+        "readOnly": Accepted(Boolean, False, _NO_REGISTRY),
+        "enableCache": Accepted(Boolean, True, _NO_REGISTRY),
+        "registryRoot": Accepted(str, "/", _NO_REGISTRY),
+        "dbConfig*/@name": Accepted(Name, "wso2registry", _NO_REGISTRY),
+        "dbConfig*/dataSource": Accepted(Name, "jdbc/WSO2CarbonDB", _NO_REGISTRY),
+        "remoteInstance*/@url": Accepted(str, "", _NO_REGISTRY),
+        "remoteInstance*/id": Accepted(str, "", _NO_REGISTRY),
+        "remoteInstance*/dbConfig": Accepted(str, "", _NO_REGISTRY),
+        "remoteInstance*/readOnly": Accepted(Boolean, False, _NO_REGISTRY),
+        "remoteInstance*/enableCache": Accepted(Boolean, True, _NO_REGISTRY),
+        "remoteInstance*/registryRoot": Accepted(str, "/", _NO_REGISTRY),
+        "remoteInstance*/cacheId": Accepted(str, "", _NO_REGISTRY),
+        "mount*/@path": Accepted(str, "", _NO_REGISTRY),
+        "mount*/@overwrite": Accepted(choice("true", "false", "virtual"), "false", _NO_REGISTRY),
+        "mount*/instanceId": Accepted(str, "", _NO_REGISTRY),
+        "mount*/targetPath": Accepted(str, "", _NO_REGISTRY),
+    },
+    "hazelcast.properties": {
+        "*": ANYTHING,
+        "hazelcast.max.no.heartbeat.seconds": Accepted(Count, 600, _NO_HAZELCAST),
+        "hazelcast.max.no.master.confirmation.seconds": Accepted(Count, 900, _NO_HAZELCAST),
+        "hazelcast.merge.first.run.delay.seconds": Accepted(Count, 60, _NO_HAZELCAST),
+        "hazelcast.merge.next.run.delay.seconds": Accepted(Count, 30, _NO_HAZELCAST),
+        "hazelcast.shutdownhook.enabled": Accepted(Boolean, False, _NO_HAZELCAST),
+        "hazelcast.logging.type": Accepted(str, "", _NO_HAZELCAST),
+    },
+}
+
+RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
+    "broker.xml": (
+        Rule(
+            "transports/mqtt/security/authorization",
+            "transports/mqtt/security/authentication",
+            lambda authorization, authentication: authorization != "REQUIRED" or authentication == "REQUIRED",
+            "REQUIRED needs authentication to be REQUIRED too",
+        ),
+        *(
+            Rule(
+                f"flowControl/{scope}/highLimit",
+                f"flowControl/{scope}/lowLimit",
+                gt,
+                "{value} is not greater than lowLimit, which is {other}",
+            )
+            for scope in ("global", "bufferBased")
+        ),
+    ),
+}

@@ -1,0 +1,66 @@
+"""The values of accepted elements: each judged by its type, some together, and all kept away from the models.
+
+Knows the table of accepted elements by the layouts made from it. Reads no file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from broker.config.accepted import Accepted, Given, Rule
+from broker.config.binding import Reading, complaint_of
+from broker.config.layout import Layout
+from broker.config.values import Place
+
+
+def set_aside(layout: Layout, raw: dict[str, Any], reading: Reading, path: Place = ()) -> None:
+    """Take the values of accepted elements out of `raw` and judge them, so that those of the model are left."""
+    for entry in layout.entries:
+        if entry.alias not in raw:
+            continue
+        here = (*path, entry.alias)
+        value = raw[entry.alias] if entry.field else raw.pop(entry.alias)
+        if entry.accepted and entry.is_mapping:
+            for name, text in value.items():
+                reading.accepted[(*here, name)] = Given(text, entry.accepted.why)
+        elif entry.accepted:
+            _judge(entry.accepted, value, here, reading)
+        elif entry.below and entry.is_list:
+            for index, item in enumerate(value):
+                set_aside(entry.below, item, reading, (*here, index))
+        elif entry.below:
+            set_aside(entry.below, value, reading, here)
+
+
+def _judge(accepted: Accepted, value: Any, place: Place, reading: Reading) -> None:
+    try:
+        judged = _adapter(accepted.kind).validate_python(value)
+    except ValidationError as error:
+        reading.refuse(place, complaint_of(error.errors(include_url=False, include_input=False)[0]))
+    else:
+        reading.accepted[place] = Given(judged, accepted.why)
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def keep_rules(rules: Iterable[Rule], layout: Layout, reading: Reading) -> None:
+    """Report accepted elements that contradict each other."""
+    for rule in rules:
+        value, other = (_accepted_value(element, layout, reading) for element in (rule.element, rule.other))
+        if value is not None and other is not None and not rule.holds(value, other):
+            reading.refuse(tuple(rule.element.split("/")), rule.complaint.format(value=value, other=other))
+
+
+def _accepted_value(element: str, layout: Layout, reading: Reading) -> Any:
+    """Return what the file says in that element, or its default; None when it has been refused."""
+    place: Place = tuple(element.split("/"))
+    if place in reading.accepted:
+        return reading.accepted[place].value
+    return None if place in reading.lines else layout.default(place)
