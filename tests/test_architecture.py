@@ -15,6 +15,7 @@ FILES = sorted(path for path in (ROOT / "broker").rglob("*.py") if "migrations" 
 LAYERS = {
     "broker": 0,
     "broker.errors": 0,
+    "broker.backoff": 0,
     "broker.clock": 0,
     "broker.ports.cluster_rows": 0,
     "broker.message": 0,

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
+from broker.backoff import Backoff
+
 
 class Question(Protocol):
     """What is asked of the store, when, and how long an answer counts."""
@@ -37,11 +39,13 @@ class Inquiry(Generic[Q]):
 
     __slots__ = (
         "_asked",
-        "_failures",
+        "_backoff",
+        "_first_backoff",
         "_jitter",
         "due",
         "heartbeat_interval",
         "heartbeat_max_age",
+        "is_failing",
         "patience",
         "trust",
     )
@@ -54,19 +58,16 @@ class Inquiry(Generic[Q]):
         self.trust = 0.9 * self.heartbeat_max_age
         self.patience = patience_of(heartbeat_interval)
         self.due = 0.0
+        self.is_failing = False
+        """Has the last question had no answer?"""
         self._jitter = jitter
         self._asked: Q | None = None
-        self._failures = 0
+        self._first_backoff = self._backoff = Backoff(0.02 * heartbeat_interval, 0.5 * heartbeat_interval)
 
     @property
     def deadline(self) -> float:
         """When the question is given up, or the next one is due."""
         return self.due if self._asked is None else self._asked.until
-
-    @property
-    def is_failing(self) -> bool:
-        """Has the last question had no answer?"""
-        return self._failures > 0
 
     def is_under_way(self, now: float) -> bool:
         """Return whether an answer may still come."""
@@ -83,7 +84,8 @@ class Inquiry(Generic[Q]):
         if question is None or question.asked_at != asked_at or now >= question.until:
             return None
         self._asked = None
-        self._failures = 0
+        self.is_failing = False
+        self._backoff = self._first_backoff
         self.due = now
         return question
 
@@ -92,9 +94,9 @@ class Inquiry(Generic[Q]):
         question = self._asked
         if question is not None:
             self._asked = None
-            pause = min(0.02 * 2.0**self._failures, 0.5) * self.heartbeat_interval
-            self.due = now + pause * (0.5 + 0.5 * self._jitter())
-            self._failures += 1
+            self.is_failing = True
+            self.due = now + self._backoff.jittered(self._jitter())
+            self._backoff = self._backoff.longer()
         return question
 
     def is_asked(self, asked_at: float) -> bool:

@@ -52,6 +52,14 @@ def test_pauses_after_failures_double_up_to_half_an_interval() -> None:
     assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 2.5, 2.5]
 
 
+def test_a_store_may_be_away_for_hours() -> None:
+    inquiry = new_inquiry()
+    for _ in range(2000):
+        inquiry.ask(Question(10.0, 12.0))
+        inquiry.give_up(12.0)
+    assert inquiry.due == 14.5
+
+
 def test_an_answer_ends_the_series_of_pauses() -> None:
     inquiry = new_inquiry(jitter=0.0)
     for _ in range(3):
