@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import structlog
 
+from broker.backoff import Backoff
 from broker.errors import StoreFull, StoreUnavailable
 from broker.message import PENDING, SETTLED, STORED, WRITING, WRITING_SETTLED, Message
 from broker.ports.slot import Slot
@@ -26,6 +27,7 @@ _log = structlog.get_logger(__name__)
 
 HIGH_WATER_AHEAD: Final = 60_000 << 18
 """How far ahead of the last id the lane's high-water mark is recorded: a minute of ids."""
+_RETRY: Final = Backoff(0.1, 5.0)
 
 
 @dataclass(slots=True)
@@ -52,8 +54,8 @@ class JournalLimits:
     pending_bytes: int = 64 * 1024 * 1024
     """Octets waiting for the store at which publishers are held back; they resume at half of it."""
     pending_messages: int = 50_000
-    retry_delay: float = 0.1
-    retry_delay_max: float = 5.0
+    retry: Backoff = _RETRY
+    """Seconds between two tries of a store that does not answer."""
     full_delay: float = 1.0
     """Seconds between two tries of a store without room: as late is a settled message deleted then."""
 
@@ -264,7 +266,7 @@ class Journal:
 
         Its first `settled` deletes belong to no group: they need not wait for room that its inserts need.
         """
-        delay = self._limits.retry_delay
+        backoff = self._limits.retry
         while batch:
             try:
                 await self._store.write(batch)
@@ -276,9 +278,9 @@ class Journal:
                 if batch:
                     await self._sleep(self._limits.full_delay)
             except StoreUnavailable as error:
-                self._on_failed(error, delay)
-                await self._sleep(delay)
-                delay = min(delay * 2, self._limits.retry_delay_max)
+                self._on_failed(error, backoff.delay)
+                await self._sleep(backoff.delay)
+                backoff = backoff.longer()
             else:
                 break
         self.is_failing = False

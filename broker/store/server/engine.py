@@ -23,6 +23,7 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
+from broker.backoff import Backoff
 from broker.errors import BrokerError, ConfigError, StoreError, StoreFull, StoreUnavailable
 
 _log = structlog.get_logger(__name__)
@@ -32,8 +33,7 @@ logging.getLogger("sqlalchemy.pool").addHandler(logging.NullHandler())
 T = TypeVar("T")
 
 _TRIES: Final = 10
-_FIRST_PAUSE: Final = 0.005
-_LONGEST_PAUSE: Final = 1.0
+_AFTER_CONFLICT: Final = Backoff(0.005, 1.0)
 _CLOSE_PATIENCE: Final = 1.0
 """Seconds in which the server must have taken leave of the connections that nobody uses."""
 
@@ -243,7 +243,7 @@ class Engine:
 
         Conflicts are tried ten times within five seconds, a failure of class `again` one more time.
         """
-        pause = _FIRST_PAUSE
+        backoff = _AFTER_CONFLICT
         for _ in range(_TRIES - 1):
             try:
                 return await once()
@@ -253,8 +253,8 @@ class Engine:
                     again = None
                 elif failure is Failure.CONFLICT:
                     _log.info("conflict in the store, trying again", reason=_line(error))
-                    await self._sleep(pause * (0.5 + self._chance()))
-                    pause = min(pause * 2, _LONGEST_PAUSE)
+                    await self._sleep(backoff.jittered(self._chance(), most=1.5))
+                    backoff = backoff.longer()
                 else:
                     raise self.translate(error) from error
         with self.translated():

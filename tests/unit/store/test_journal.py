@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from broker.backoff import Backoff
 from broker.errors import StoreError, StoreFull, StoreUnavailable
 from broker.message import SETTLED, STORED, TRANSIENT, WRITING, WRITING_SETTLED
 from broker.ports.slot import Slot
@@ -167,7 +168,7 @@ async def test_the_high_water_mark_stays_while_ids_are_below_it() -> None:
 
 
 async def test_a_store_that_is_away_is_tried_again_less_and_less_often() -> None:
-    async with bench(JournalLimits(retry_delay=1.0, retry_delay_max=3.0)) as it:
+    async with bench(JournalLimits(retry=Backoff(1.0, 3.0))) as it:
         first = message(1)
         it.journal.append(first)
         for _ in range(4):
