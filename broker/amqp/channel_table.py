@@ -22,7 +22,7 @@ _CHANNEL_OPEN: Final = amqp.ChannelOpen.index
 _CHANNEL_CLOSE: Final = amqp.ChannelClose.index
 _CHANNEL_CLOSE_OK: Final = amqp.ChannelCloseOk.index
 _TX_COMMIT: Final = amqp.TxCommit.index
-_STORE_PATIENCE: Final = 30.0
+_STORE_TIMEOUT: Final = 30.0
 """Seconds that a handler may wait for a store that is away."""
 
 
@@ -79,7 +79,7 @@ class ChannelTable:
         channel.set_busy(True)
         method = int.from_bytes(payload[:4], "big")
         # A commit waits as long as a confirm does: nobody could say whether it will be (contract T3).
-        self._busy[channel] = inf if method == _TX_COMMIT else self._connection.now + _STORE_PATIENCE
+        self._busy[channel] = inf if method == _TX_COMMIT else self._connection.now + _STORE_TIMEOUT
         self._connection.spawn(self._finish(channel, waiting, method))
         return True
 

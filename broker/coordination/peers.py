@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from broker.thrift.client import SlotClient
     from broker.thrift.secret import SharedSecret
 
-_HINT_PATIENCE: Final = 0.5
+_HINT_TIMEOUT: Final = 0.5
 
 
 class Peers:
@@ -104,7 +104,7 @@ class Peers:
 
         async def tell(service: SlotService) -> None:
             with suppress(TimeoutError, CoordinationError):
-                async with asyncio.timeout(_HINT_PATIENCE):
+                async with asyncio.timeout(_HINT_TIMEOUT):
                     await service.hint_resigned(fence, caller)
 
         async with asyncio.TaskGroup() as tasks:

@@ -40,7 +40,7 @@ _M = TypeVar("_M", bound=Method)
 _HEAD: Final = struct.Struct(">BHI")
 _TICK: Final = 0.05
 _AGAIN: Final = 0.5
-_ANSWER_PATIENCE: Final = 10.0
+_ANSWER_TIMEOUT: Final = 10.0
 _MOST_UNCONFIRMED: Final = 500
 
 
@@ -83,7 +83,7 @@ class DemoClient:
     async def _session(self) -> None:
         reader, writer = await asyncio.open_connection(*self._address)
         try:
-            async with asyncio.timeout(_ANSWER_PATIENCE):
+            async with asyncio.timeout(_ANSWER_TIMEOUT):
                 await self._open(reader, writer)
             self.seen.is_connected = True
             owed = Owed()

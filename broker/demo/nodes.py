@@ -19,7 +19,7 @@ from broker.config.datasources import DataSource, DataSourceList, Datasources, D
 from broker.errors import ConfigError
 
 _HOST: Final = "127.0.0.1"
-_STOP_PATIENCE: Final = 10.0
+_STOP_TIMEOUT: Final = 10.0
 
 _BROKER_XML: Final = """\
 <broker>
@@ -150,7 +150,7 @@ class DemoNode:
         """Return when the process has ended, which is killed when it takes too long."""
         if self._process is not None:
             try:
-                self._process.wait(_STOP_PATIENCE)
+                self._process.wait(_STOP_TIMEOUT)
             except subprocess.TimeoutExpired:
                 self.kill()
 

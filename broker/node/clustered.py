@@ -38,7 +38,7 @@ from broker.ports.records import Topology, VirtualHostCreated, VirtualHostDelete
 from broker.ports.slot import Slot
 from broker.ports.store import Registration
 from broker.queue.queue import Queue, QueueObserver
-from broker.store.retrying import Patience, PatientStore
+from broker.store.retrying import Retry, RetryingStore
 from broker.store.server.store import ServerStore
 from broker.thrift.secret import SharedSecret
 from broker.thrift.server import ThriftServer
@@ -51,21 +51,21 @@ _APPETITE: Final = 2000
 """Messages of a queue that are asked for at once: as many as are read ahead of one slot."""
 _ORPHANS_INTERVAL: Final = 1.0
 _HOUSEKEEPING_INTERVAL: Final = 60.0
-_PURGE_PATIENCE: Final = 5.0
+_PURGE_TIMEOUT: Final = 5.0
 
 
 class Member:
     """The company of a node in a cluster, for one incarnation."""
 
     def __init__(
-        self, config: Configuration, store: PatientStore, node_id: str, clock: Clock, start_patience: Patience
+        self, config: Configuration, store: RetryingStore, node_id: str, clock: Clock, start_retry: Retry
     ) -> None:
         assert isinstance(store.store, ServerStore), "loading refuses a cluster without a server"
         self._config = config
         self._store = store
         self._shared: ServerStore = store.store
         self._clock = clock
-        self._start_patience = start_patience
+        self._start_retry = start_retry
         self._loops: asyncio.TaskGroup
         self._parts: NodeIncarnation
         self._duties: asyncio.Task[None] | None = None
@@ -134,7 +134,7 @@ class Member:
             raise ConfigError(str(error)) from error
         self._loops = loops
         loops.create_task(self._agent.run(), name="cluster agent")
-        return await self._start_patience.until_done(lambda: self._shared.members.join(self.incarnation))
+        return await self._start_retry.until_done(lambda: self._shared.members.join(self.incarnation))
 
     def meet(self, parts: NodeIncarnation) -> None:
         """Build what this incarnation has beside what a node alone has."""
@@ -217,7 +217,7 @@ class Member:
     async def backlog(self) -> Sequence[Slot]:
         parts = self._parts
         size = self._config.performance_tuning.slots.window_size
-        backlog = await self._start_patience.until_done(
+        backlog = await self._start_retry.until_done(
             lambda: self._shared.slots.window(parts.registration.lane, size),
         )
         self._giver.begin(backlog)
@@ -356,7 +356,7 @@ class Member:
 
         async def purge(service: SlotService) -> int:
             try:
-                async with asyncio.timeout(_PURGE_PATIENCE):
+                async with asyncio.timeout(_PURGE_TIMEOUT):
                     return await service.purge_queue(name, caller)
             except (TimeoutError, CoordinationError) as error:
                 _log.warning("a node has not purged a queue", queue=queue.name, reason=str(error))
@@ -365,7 +365,7 @@ class Member:
         async with asyncio.TaskGroup() as tasks:
             purges = [tasks.create_task(purge(service)) for service in self._peers.others().values()]
         count = sum(task.result() for task in purges)
-        count += await self._start_patience.until_done(lambda: self._shared.slots.purge(queue.queue_id))
+        count += await self._start_retry.until_done(lambda: self._shared.slots.purge(queue.queue_id))
         queue.set_remote_counts(0, queue.consumer_count - len(queue.consumers))
         return count
 

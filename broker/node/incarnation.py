@@ -41,14 +41,14 @@ from broker.server.resource_monitor import Alarms, Thresholds, disk_free_octets,
 from broker.store.health import StoreHealth
 from broker.store.journal import Journal
 from broker.store.queue_ids import QueueIds
-from broker.store.retrying import ClientTurns, PatientStore
+from broker.store.retrying import ClientLock, RetryingStore
 from broker.topology.recorder import Recorder, TopologyMoved
 from broker.topology.vhost import VirtualHost
 
 _log = structlog.get_logger(__name__)
 
 DEFAULT_VHOSTS: Final = ("/", "carbon")
-STOP_PATIENCE: Final = 3.0
+STOP_TIMEOUT: Final = 3.0
 
 Turns = AbstractAsyncContextManager[Any]
 
@@ -127,11 +127,11 @@ class NodeIncarnation:
         self,
         config: Configuration,
         node_id: str,
-        store: PatientStore,
+        store: RetryingStore,
         clock: Clock,
         company: Company,
         *,
-        store_patience: float,
+        store_timeout: float,
     ) -> None:
         self.config = config
         self.clock = clock
@@ -144,7 +144,7 @@ class NodeIncarnation:
         self.health: StoreHealth | None = None
         self._node_id = node_id
         self._company = company
-        self._store_patience = store_patience
+        self._store_timeout = store_timeout
 
     @property
     def queues(self) -> list[Queue]:
@@ -184,7 +184,7 @@ class NodeIncarnation:
                     await serve_clients(server, messages)
                 finally:
                     server.abort("the node ends or begins anew")
-                loops.append(forever.create_task(self._give_up(), name="store patience"))
+                loops.append(forever.create_task(self._give_up(), name="store timeout"))
             # All that connections had begun is done, with the help of the journal.
             await company.part()
             await self.journal.drain()
@@ -245,7 +245,7 @@ class NodeIncarnation:
     async def _give_up(self) -> None:
         """End a node that is to stop and cannot finish, because its store does not come back."""
         while True:
-            await asyncio.sleep(self._store_patience)
+            await asyncio.sleep(self._store_timeout)
             if self.health is not None and self.health.is_down:
                 raise StoreUnavailable(
                     "it was away when the node was to stop: nothing confirmed is lost, what was not confirmed may be"
@@ -257,8 +257,8 @@ class NodeIncarnation:
         topology = await company.load()
         queue_ids = QueueIds(self.store, registration.first_queue_id, registration.last_queue_id)
         lock = asyncio.Lock()
-        client_turns = ClientTurns(lock, lambda: self.health is not None and self.health.is_down)
-        changes, duties = company.turns(client_turns, lock)
+        client_lock = ClientLock(lock, lambda: self.health is not None and self.health.is_down)
+        changes, duties = company.turns(client_lock, lock)
         new_queue = partial(
             Queue,
             lane=registration.lane,

@@ -14,20 +14,21 @@ from typing import Final
 
 import structlog
 
+from broker.backoff import Backoff
 from broker.clock import SystemClock
 from broker.config.configuration import Configuration
 from broker.errors import ConfigError, Evicted
-from broker.node.incarnation import STOP_PATIENCE, Company, NodeIncarnation
+from broker.node.incarnation import STOP_TIMEOUT, Company, NodeIncarnation
 from broker.node.standalone import Alone
 from broker.ports.store import Store
 from broker.server.listener import AmqpServer
 from broker.server.tls import server_context
 from broker.store.health import StoreState
-from broker.store.retrying import Patience, PatientStore
+from broker.store.retrying import Retry, RetryingStore
 
 _log = structlog.get_logger(__name__)
 
-_STORE_PATIENCE: Final = 10.0
+_STORE_TIMEOUT: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +55,17 @@ class Node:
         store: Store,
         *,
         started_at: float | None = None,
-        store_patience: float = _STORE_PATIENCE,
+        store_timeout: float = _STORE_TIMEOUT,
     ) -> None:
         """Serve with `store`, which `run` opens and closes. `started_at` is when the process began (monotonic).
 
-        A node that is to stop and whose store is away waits for `store_patience` seconds.
+        A node that is to stop and whose store is away waits for `store_timeout` seconds.
         """
         self._config = config
         self._store = store
-        self._patient_store = PatientStore(store)
-        self._store_patience = store_patience
-        self._start_patience = Patience("waiting for the store", delay=0.5, delay_max=5.0)
+        self._retrying_store = RetryingStore(store)
+        self._store_timeout = store_timeout
+        self._start_retry = Retry("waiting for the store", Backoff(0.5, 5.0))
         self._started_at = time.monotonic() if started_at is None else started_at
         self._stop = asyncio.Event()
         self._start: asyncio.Timeout | None = None
@@ -102,7 +103,7 @@ class Node:
             _log.info("stopped before the start was complete", node=self.node_id)
 
     async def _run(self, start: asyncio.Timeout, on_started: Callable[[Started], None]) -> None:
-        await self._start_patience.until_done(self._store.open)
+        await self._start_retry.until_done(self._store.open)
         try:
             await self._check_safety()
             while await self._was_evicted(on_started) and not self._stop.is_set():
@@ -116,10 +117,10 @@ class Node:
         incarnation = self._incarnation = NodeIncarnation(
             self._config,
             self.node_id,
-            self._patient_store,
+            self._retrying_store,
             self._clock,
             self._company(),
-            store_patience=self._store_patience,
+            store_timeout=self._store_timeout,
         )
 
         async def serve_clients(server: AmqpServer, messages: int) -> None:
@@ -138,14 +139,14 @@ class Node:
 
     def _company(self) -> Company:
         if not self._config.is_clustered:
-            return Alone(self._patient_store, self.node_id, self._start_patience)
+            return Alone(self._retrying_store, self.node_id, self._start_retry)
         from broker.node.clustered import Member
 
-        return Member(self._config, self._patient_store, self.node_id, self._clock, self._start_patience)
+        return Member(self._config, self._retrying_store, self.node_id, self._clock, self._start_retry)
 
     async def _check_safety(self) -> None:
         """Tell, or refuse to start, when a commit of the database does not mean what it must (reliability.md §2.8)."""
-        self._unsafe = await self._start_patience.until_done(self._store.check_safety)
+        self._unsafe = await self._start_retry.until_done(self._store.check_safety)
         if self._unsafe and self._config.persistence.store_safety_check == "enforce":
             raise ConfigError(
                 f"the database can lose what it has committed: {'; '.join(self._unsafe)};"
@@ -158,7 +159,7 @@ class Node:
         self, server: AmqpServer, incarnation: NodeIncarnation, messages: int, on_started: Callable[[Started], None]
     ) -> None:
         """Listen until the node is to stop; then tell the clients."""
-        store_seconds = await self._start_patience.until_done(self._store.probe)
+        store_seconds = await self._start_retry.until_done(self._store.probe)
         addresses = await self._listen(server)
         self._start = None
         on_started(
@@ -176,7 +177,7 @@ class Node:
         _log.info("Server startup complete", node=self.node_id)
         await self._stop.wait()
         _log.info("stopping", node=self.node_id)
-        await server.stop("shutdown", STOP_PATIENCE)
+        await server.stop("shutdown", STOP_TIMEOUT)
 
     async def _listen(self, server: AmqpServer) -> dict[str, str]:
         """Open the configured listeners; return their addresses by protocol."""

@@ -13,7 +13,7 @@ from broker.ports.records import Topology
 from broker.ports.slot import Slot
 from broker.ports.store import Registration
 from broker.queue.queue import UNOBSERVED, Queue
-from broker.store.retrying import Patience, PatientStore
+from broker.store.retrying import Retry, RetryingStore
 from broker.topology.recorder import Recorder
 
 
@@ -27,10 +27,10 @@ class Alone:
     on_read = None
     purge_elsewhere = None
 
-    def __init__(self, store: PatientStore, node_id: str, start_patience: Patience) -> None:
+    def __init__(self, store: RetryingStore, node_id: str, start_retry: Retry) -> None:
         self._store = store
         self._node_id = node_id
-        self._start_patience = start_patience
+        self._start_retry = start_retry
         self._parts: NodeIncarnation
 
     @property
@@ -38,7 +38,7 @@ class Alone:
         return self._store
 
     async def register(self, loops: asyncio.TaskGroup) -> Registration:
-        return await self._start_patience.until_done(lambda: self._store.store.register(self._node_id))
+        return await self._start_retry.until_done(lambda: self._store.store.register(self._node_id))
 
     def meet(self, parts: NodeIncarnation) -> None:
         self._parts = parts

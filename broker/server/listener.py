@@ -299,14 +299,14 @@ class AmqpServer:
         for protocol in tuple(self.protocols):
             protocol.dismiss(reason)
 
-    async def stop(self, reason: str, patience: float) -> None:
+    async def stop(self, reason: str, close_timeout: float) -> None:
         """Stop listening and close every connection, with 320 for those who can be told (contract C14)."""
         for listener in self._listeners:
             listener.close()
         for protocol in tuple(self.protocols):
             protocol.connection.force_close(reason)
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(close_timeout):
                 await self._empty.wait()
         except TimeoutError:
             for protocol in tuple(self.protocols):

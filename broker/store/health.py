@@ -18,7 +18,7 @@ from broker.errors import StoreFull, StoreUnavailable
 
 _log = structlog.get_logger(__name__)
 
-PATIENCE: Final = 2.0
+DOWN_AFTER: Final = 2.0
 """Seconds for which writes may fail, or a probe may take, until the store counts as down."""
 _SAMPLE: Final = 0.25
 _SUSPICIOUS: Final = 0.5
@@ -140,8 +140,9 @@ class StoreHealth:
             self._failing_since = None
             self._probing_since = now if self._probing_since is not None else None
         self._sampled_at = now
-        if self._unanswered_since is None and self._probing_since is not None and now - self._probing_since >= PATIENCE:
-            self._unanswered_since = self._probing_since
+        started = self._probing_since
+        if self._unanswered_since is None and started is not None and now - started >= DOWN_AFTER:
+            self._unanswered_since = started
         if not self._journal.is_failing:
             self._failing_since = None
         elif self._failing_since is None:
@@ -191,15 +192,15 @@ class StoreHealth:
 
     def _trouble(self, now: float) -> str:
         """Return why the store counts as down; once it does, every sign of trouble keeps it there."""
-        if self._failing_since is not None and (self.is_down or now - self._failing_since >= PATIENCE):
+        if self._failing_since is not None and (self.is_down or now - self._failing_since >= DOWN_AFTER):
             self._last_failure = self._store.write_failure or self._last_failure
             return _words(self._store.write_failure)
-        if self._probing_since is not None and now - self._probing_since >= PATIENCE:
+        if self._probing_since is not None and now - self._probing_since >= DOWN_AFTER:
             return _NO_ANSWER
         if self._unanswered_since is None:
             return ""
         # Only up to the last probe is it known to have failed.
-        has_failed_long = self._probed_at - self._unanswered_since >= PATIENCE
+        has_failed_long = self._probed_at - self._unanswered_since >= DOWN_AFTER
         return _words(self._last_failure) if self.is_down or has_failed_long else ""
 
 

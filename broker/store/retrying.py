@@ -1,6 +1,6 @@
-"""Waiting for a store that is away: the seam at which everybody but the journal meets the store (ADR 14).
+"""Waiting for a store that is away (ADR 14). All of the node but the journal calls the store through this module.
 
-Knows which calls may be repeated, and for how long a client waits for its turn. Knows no SQL, no client, no message.
+It repeats the calls that may be repeated, and bounds how long a client waits for the lock on changes of topology.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Final, TypeVar
 
 import structlog
 
+from broker.backoff import Backoff
 from broker.errors import StoreUnavailable
 from broker.message import Message, StorageQueue
 from broker.ports.records import Change, Topology
@@ -23,39 +24,40 @@ T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 
 _TELL_AGAIN: Final = 30.0
-_TURN_PATIENCE: Final = 30.0
+_LOCK_TIMEOUT: Final = 30.0
 
 
-class Patience:
-    """Repeats a call until the store is there, and says so at the first failure and then every 30 seconds."""
+class Retry:
+    """Repeats a call until the store answers, and logs the first failure and then one every 30 seconds."""
 
     def __init__(
         self,
         event: str,
+        backoff: Backoff,
         *,
-        delay: float,
-        delay_max: float,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`event` is what the log says. Between two tries there are `delay` seconds, doubled up to `delay_max`."""
+        """`event` is the log line; `backoff` says how long to wait after the first failure of each call."""
         self._event = event
-        self._delay = delay
-        self._delay_max = delay_max
+        self._backoff = backoff
         self._sleep = sleep
         self._monotonic = monotonic
         self._tell_at = float("-inf")
 
     async def until_done(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Return what `call` returns; anything it raises but `StoreUnavailable` is raised."""
-        delay = self._delay
+        """Return what `call` returns, however often it must be repeated.
+
+        Only `StoreUnavailable` leads to another try; any other error is raised.
+        """
+        backoff = self._backoff
         while True:
             try:
                 return await call()
             except StoreUnavailable as error:
                 self._tell(error)
-            await self._sleep(delay)
-            delay = min(delay * 2, self._delay_max)
+            await self._sleep(backoff.delay)
+            backoff = backoff.longer()
 
     def _tell(self, error: StoreUnavailable) -> None:
         now = self._monotonic()
@@ -64,21 +66,20 @@ class Patience:
             _log.warning(self._event, reason=str(error))
 
 
-class PatientStore:
-    """The node's store with calls that end when they are done, however long that takes.
+class RetryingStore:
+    """The node's store, whose calls do not fail while the store is away: they wait and are repeated.
 
-    A change that was given up could be recorded all the same: its commit may have been under way when the connection
-    broke. So a change is never given up, only the client that asked for it. All that is repeated here changes nothing
-    the second time. `write` is tried once: the journal knows better what can be done meanwhile.
+    A commit that was under way when the connection broke may have been done. So a change is repeated until the store
+    confirms it; the client that asked for it may be given up before. Every call that is repeated here may be done
+    twice: the second time it changes nothing. `write` is tried once, because the journal repeats it and can cancel
+    inserts in between.
     """
 
-    def __init__(self, store: Store, patience: Patience | None = None) -> None:
+    def __init__(self, store: Store, retry: Retry | None = None) -> None:
         self.store = store
-        self._patience = patience or Patience(
-            "the store could not do what was asked for, will retry", delay=0.1, delay_max=1.0
-        )
+        self._retry = retry or Retry("the store could not do what was asked for, will retry", Backoff(0.1, 1.0))
         self.write_failure: StoreUnavailable | None = None
-        """Why a write has failed the last time that one did."""
+        """The error of the last `write` that failed; a later success does not clear it."""
 
     async def write(self, batch: Batch) -> None:
         try:
@@ -91,40 +92,41 @@ class PatientStore:
         return await self.store.probe()
 
     async def read(self, queue: StorageQueue, slot: Slot, limit: int, limit_bytes: int) -> list[Message]:
-        return await self._patience.until_done(lambda: self.store.read(queue, slot, limit, limit_bytes))
+        return await self._retry.until_done(lambda: self.store.read(queue, slot, limit, limit_bytes))
 
     async def backlog(self) -> list[Slot]:
-        return await self._patience.until_done(self.store.backlog)
+        return await self._retry.until_done(self.store.backlog)
 
     async def mark_redelivered(self, messages: Sequence[Message]) -> None:
-        await self._patience.until_done(lambda: self.store.mark_redelivered(messages))
+        await self._retry.until_done(lambda: self.store.mark_redelivered(messages))
 
     async def load(self) -> Topology:
-        return await self._patience.until_done(self.store.load)
+        return await self._retry.until_done(self.store.load)
 
     async def record(self, changes: Sequence[Change]) -> None:
-        await self._patience.until_done(lambda: self.store.record(changes))
+        await self._retry.until_done(lambda: self.store.record(changes))
 
     async def reserve_queue_ids(self, count: int) -> tuple[int, int]:
-        return await self._patience.until_done(lambda: self.store.reserve_queue_ids(count))
+        return await self._retry.until_done(lambda: self.store.reserve_queue_ids(count))
 
 
-class ClientTurns:
-    """The lock under which changes of topology are recorded, as a client's handler takes it.
+class ClientLock:
+    """The lock under which a client's handler changes the topology; waiting for it may end with `StoreUnavailable`.
 
-    Whoever holds it goes on until the store is back; those in line do not wait longer than a client does, so that
-    clients who ask again and again during a long outage leave nothing behind.
+    The holder keeps it until its change is recorded, however long the store is away. The others give up after
+    `timeout` seconds of an outage: clients that retry all through a long outage would otherwise leave more and more
+    waiting handlers behind. While the store is up they wait without a limit.
     """
 
-    def __init__(self, lock: asyncio.Lock, is_store_away: Callable[[], bool], patience: float = _TURN_PATIENCE) -> None:
+    def __init__(self, lock: asyncio.Lock, is_store_away: Callable[[], bool], timeout: float = _LOCK_TIMEOUT) -> None:
         self._lock = lock
         self._is_store_away = is_store_away
-        self._patience = patience
+        self._timeout = timeout
 
     async def __aenter__(self) -> None:
         while True:
             try:
-                async with asyncio.timeout(self._patience):
+                async with asyncio.timeout(self._timeout):
                     await self._lock.acquire()
                     return
             except TimeoutError:

@@ -137,7 +137,7 @@ class SlotClient:
         supply = await self._call(
             "awaitSlots",
             caller,
-            patience=self._call_timeout + wait_ms / 1000,
+            call_timeout=self._call_timeout + wait_ms / 1000,
             nodeId=caller.node_id,
             hungry=[convert.to_demand(demand) for demand in hungry],
             waitMs=wait_ms,
@@ -170,7 +170,7 @@ class SlotClient:
         caller: Caller,
         queue: QueueName | None = None,
         *,
-        patience: float = 0.0,
+        call_timeout: float = 0.0,
         **arguments: Any,
     ) -> Any:
         """Call, and once more elsewhere when the node knows that elsewhere is right."""
@@ -181,7 +181,7 @@ class SlotClient:
             arguments["queueName"], arguments["queueId"] = queue.name, queue.queue_id
         pool = self._pool
         try:
-            return await pool.call(method, arguments, patience or self._call_timeout)
+            return await pool.call(method, arguments, call_timeout or self._call_timeout)
         except NotCoordinator as error:
             self._on_not_coordinator()
             if error.hint is None:
@@ -189,4 +189,4 @@ class SlotClient:
             self.move_to(error.hint.host, error.hint.port, error.hint.epoch)
             if self._pool is pool:
                 raise
-        return await self._pool.call(method, arguments, patience or self._call_timeout)
+        return await self._pool.call(method, arguments, call_timeout or self._call_timeout)

@@ -52,13 +52,13 @@ class Pool:
         self._is_retired = False
         self._is_closed = False
 
-    async def call(self, method: str, arguments: Mapping[str, Any], patience: float) -> Any:
+    async def call(self, method: str, arguments: Mapping[str, Any], call_timeout: float) -> Any:
         """Return the peer's answer. Raises its errors, and PeerUnreachable when there was none."""
         if self._breaker.is_open(self._clock.monotonic()):
             raise PeerUnreachable(f"{self._name} is not tried: it did not answer the last calls")
         is_waiting = True
         try:
-            async with asyncio.timeout(patience), self._free:
+            async with asyncio.timeout(call_timeout), self._free:
                 is_waiting = False
                 self._calls += 1
                 try:

@@ -42,9 +42,9 @@ def make_shared_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterato
 
 
 @pytest.fixture
-def lock_impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_lock_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     """A store that is refused is refused at once: nobody waits for a broker that has just ended."""
-    monkeypatch.setattr("broker.store.server.store._LOCK_PATIENCE", 0.5)
+    monkeypatch.setattr("broker.store.server.store._LOCK_TIMEOUT", 0.5)
 
 
 @pytest.fixture

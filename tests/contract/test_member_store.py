@@ -390,7 +390,7 @@ async def test_an_incarnation_that_no_batch_could_name_is_refused(
         await store.close()
 
 
-@pytest.mark.usefixtures("lock_impatience")
+@pytest.mark.usefixtures("short_lock_timeout")
 async def test_nodes_of_a_cluster_share_a_server_with_each_other_but_not_with_a_broker_alone(
     database_server: DatabaseServer, database: str
 ) -> None:
@@ -413,7 +413,7 @@ async def test_nodes_of_a_cluster_share_a_server_with_each_other_but_not_with_a_
         await store.close()
 
 
-@pytest.mark.usefixtures("lock_impatience")
+@pytest.mark.usefixtures("short_lock_timeout")
 async def test_a_node_does_not_join_when_a_broker_alone_began_after_it_was_opened(
     database_server: DatabaseServer, database: str
 ) -> None:

@@ -68,7 +68,7 @@ async def test_no_id_is_above_the_last_message_id_even_when_its_row_is_gone(harn
     assert (await harness.crash()).last_message_id >= 900
 
 
-@pytest.mark.usefixtures("lock_impatience")
+@pytest.mark.usefixtures("short_lock_timeout")
 async def test_a_store_that_is_open_is_refused_to_another(harness: Harness) -> None:
     with pytest.raises(StoreLocked, match="in use"):
         await harness.make().open()

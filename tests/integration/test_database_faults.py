@@ -52,7 +52,7 @@ def judge(it: Storm, directory: Path) -> str:
 def test_faults_of_a_database_under_load_lose_and_repeat_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], database_server: DatabaseServer, database: str
 ) -> None:
-    with storm(tmp_path, database_server, database, seed=5, is_proxied=True, is_impatient=True) as it:
+    with storm(tmp_path, database_server, database, seed=5, is_proxied=True, has_short_timeouts=True) as it:
         for fault in FAULTS:
             it.rounds(it.fault(fault, 2.5), rounds=1, confirms=1_000)
         line = judge(it, tmp_path)

@@ -163,7 +163,7 @@ def begin(tmp_path: Path) -> Begin:
     config = load(tmp_path, {}).config
 
     def begin(store: FaultyStore) -> Running:
-        return Running(Node(config, store, store_patience=0.1), store, port)
+        return Running(Node(config, store, store_timeout=0.1), store, port)
 
     return begin
 

@@ -151,7 +151,7 @@ async def test_nodes_that_change_topology_at_once_agree_in_the_end(seed: int) ->
             await asyncio.sleep(0)
 
     company = Company(MemoryEvents(delay))
-    nodes = [await company.node(name, push_patience=60.0) for name in "abc"]
+    nodes = [await company.node(name, push_timeout=60.0) for name in "abc"]
     for node in nodes:
         node.hears = chance.random() < 0.7
     company.events.failures.extend(chance.choice(["", "", "", "before", "after"]) for _ in range(200))

@@ -157,7 +157,7 @@ class Member:
     async def _commit(self, inserts: dict[int, int], deletes: Iterable[int]) -> None:
         async with self._journal:
             self._batch += 1
-            await self._patiently(lambda: self.store.write(self._batch, inserts, deletes))
+            await self._until_done(lambda: self.store.write(self._batch, inserts, deletes))
 
     # Slots
 
@@ -208,7 +208,7 @@ class Member:
             removed, kept, given = self._take(queue_id, count)
             if not given:
                 return 0
-            await self._patiently(lambda: self.store.cut(removed, kept, given, self.incarnation))
+            await self._until_done(lambda: self.store.cut(removed, kept, given, self.incarnation))
             for start in removed:
                 del self.rows[start]
             self.released.update(removed, (slot.start for slot in given))
@@ -333,7 +333,7 @@ class Member:
         except PeerUnreachable:
             return await self.world.ask_coordinator(self.incarnation, request_id, call)
 
-    async def _patiently(self, operation: Callable[[], Awaitable[Any]]) -> None:
+    async def _until_done(self, operation: Callable[[], Awaitable[Any]]) -> None:
         while True:
             try:
                 await operation()

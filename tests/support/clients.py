@@ -110,16 +110,16 @@ class Publisher:
         wire.call(commands.Confirm.Select(), commands.Confirm.SelectOk)
         keys: list[Key] = []
         open_tags: set[int] = set()
-        patience = 0
+        idle_polls = 0
         next_at = 0.0
-        while patience < 300 and (open_tags or not self._stopping.is_set()):
+        while idle_polls < 300 and (open_tags or not self._stopping.is_set()):
             stopping, now = self._stopping.is_set(), time.monotonic()
             if not stopping and len(open_tags) <= self._window - self._burst and now >= next_at:
                 next_at = max(next_at + self._pause, now)  # what was missed is not made up for
                 self._publish(wire, channel, keys, open_tags)
             received = wire.receive(0.1 if stopping or len(open_tags) >= self._window else 0.01)
             self._note(received, channel, keys, open_tags)
-            patience = patience + 1 if stopping and not received else 0
+            idle_polls = idle_polls + 1 if stopping and not received else 0
 
     def _publish(self, wire: Wire, channel: str, keys: list[Key], open_tags: set[int]) -> None:
         burst = bytearray()

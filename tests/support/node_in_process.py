@@ -15,6 +15,7 @@ from broker.amqp.connection import Connection, Surroundings
 from broker.amqp.connection import Peer as Address
 from broker.amqp.handshake import server_properties
 from broker.auth.users import User, Users
+from broker.backoff import Backoff
 from broker.broker import Broker, Confirmable
 from broker.clock import SystemClock
 from broker.codec import methods as amqp
@@ -29,7 +30,7 @@ from broker.queue.queue import Queue
 from broker.queue.settings import QueueLimits
 from broker.queue.slot_reader import SlotReader
 from broker.store.journal import Journal, JournalLimits
-from broker.store.retrying import Patience, PatientStore
+from broker.store.retrying import Retry, RetryingStore
 from tests.support.peer import Content, Peer
 
 START_MS = 1_700_000_000_000
@@ -155,10 +156,10 @@ class NodeInProcess:
         self._queue_limits = queue_limits
         self._journal_limits = journal_limits
         self._clock = clock
-        patient, patience = PatientStore(store), Patience("waiting for the store", delay=0.0, delay_max=0.0)
-        self._alone = Alone(patient, "node-a", patience)
+        retrying_store, retry = RetryingStore(store), Retry("waiting for the store", Backoff(0.0, 0.0))
+        self._alone = Alone(retrying_store, "node-a", retry)
         self._incarnation = NodeIncarnation(
-            Configuration(origins={}), "node-a", patient, SystemClock(), self._alone, store_patience=0.0
+            Configuration(origins={}), "node-a", retrying_store, SystemClock(), self._alone, store_timeout=0.0
         )
         self._names = count(1)
 

@@ -150,16 +150,16 @@ def storm(
     *,
     seed: int,
     is_proxied: bool = False,
-    is_impatient: bool = False,
+    has_short_timeouts: bool = False,
     command: Sequence[str] = FORGETFUL,
 ) -> Iterator[Storm]:
     """A broker under load on `database`, reached through a proxy or directly; killed at the end if it still runs.
 
-    One that is impatient waits a second for each answer of the database.
+    One that has short timeouts waits a second for each answer of the database.
     """
     with Proxy(server.port) as proxy:
         url = server.jdbc_url(database, port=proxy.port if is_proxied else None)
-        url += SHORT_TIMEOUTS[server.kind] if is_impatient else ""
+        url += SHORT_TIMEOUTS[server.kind] if has_short_timeouts else ""
         broker = BrokerProcess(directory / "broker", store_url=url, command=command)
         broker.start()
         load = Load(broker.host, broker.port)

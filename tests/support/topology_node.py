@@ -9,6 +9,7 @@ from functools import partial
 from itertools import count
 from typing import Any
 
+from broker.backoff import Backoff
 from broker.codec.field_table import EMPTY_TABLE, FieldTable
 from broker.coordination.replication.replicator import Synchronizer
 from broker.message import Message
@@ -17,7 +18,7 @@ from broker.ports.peer_calls import Caller
 from broker.ports.records import VirtualHostCreated, VirtualHostDeleted
 from broker.ports.slot import Slot
 from broker.queue.queue import Queue
-from broker.store.retrying import Patience
+from broker.store.retrying import Retry
 from broker.topology.declaration import ExchangeDeclaration, QueueDeclaration
 from broker.topology.diff import topology_hash
 from broker.topology.snapshot import snapshot
@@ -80,7 +81,7 @@ class Company:
 class TopologyNode:
     """One node. `hears` is False while others cannot push events to it."""
 
-    def __init__(self, company: Company, incarnation: Incarnation, *, push_patience: float = 5.0) -> None:
+    def __init__(self, company: Company, incarnation: Incarnation, *, push_timeout: float = 5.0) -> None:
         self.company = company
         self.incarnation = incarnation
         self.clock = FakeClock()
@@ -103,8 +104,8 @@ class TopologyNode:
             caller=lambda: Caller(incarnation.node_id, incarnation.id),
             interval=1.0,
             new_token=lambda: str(next(company.tokens)),
-            push_patience=push_patience,
-            patience=Patience("waiting", delay=0, delay_max=0),
+            push_timeout=push_timeout,
+            retry=Retry("waiting", Backoff(0.0, 0.0)),
             monotonic=self.clock.monotonic,
         )
         self._turns = self.synchronizer.turns(lock := asyncio.Lock(), lock)

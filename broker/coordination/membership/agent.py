@@ -23,7 +23,7 @@ from broker.coordination.membership.election import Action, Election, ReadLease,
 from broker.coordination.membership.events import Announcer, Listener
 from broker.coordination.membership.members import Membership
 from broker.coordination.membership.own_row import ReadOwnRow, Registration, Step
-from broker.coordination.membership.pending_request import patience_of
+from broker.coordination.membership.pending_request import timeout_of
 from broker.errors import BrokerError, Evicted, StoreUnavailable
 from broker.ports.cluster import ClusterStore
 from broker.ports.cluster_rows import Beat, Claim, Incarnation, NodeRow
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 _log = structlog.get_logger(__name__)
 
-_LEAVE_PATIENCE: Final = 0.5
+_LEAVE_TIMEOUT: Final = 0.5
 
 
 def new_id() -> str:
@@ -72,7 +72,7 @@ class ClusterAgent:
         self._store = store
         self._clock = clock
         self._heartbeat_interval = heartbeat_interval
-        self._patience = patience_of(heartbeat_interval)
+        self._timeout = timeout_of(heartbeat_interval)
         self._polling_interval = polling_interval
         self._read_address = coordinator_address
         self._announcer = Announcer(node_id, listener)
@@ -183,9 +183,9 @@ class ClusterAgent:
         return Fence(resign.epoch, resign.term)
 
     async def _briefly(self, call: Awaitable[None]) -> None:
-        # What is not done now, the others' patience does.
+        # When this call gets no answer, the others notice the silence instead.
         with suppress(TimeoutError, StoreUnavailable):
-            async with asyncio.timeout(_LEAVE_PATIENCE):
+            async with asyncio.timeout(_LEAVE_TIMEOUT):
                 await call
 
     # Questions to the store, one at a time
@@ -210,7 +210,7 @@ class ClusterAgent:
         self._heed_hint(now)
         to_evict = self._next_to_evict(now)
         if to_evict is not None or now >= min(self._election.next_deadline(), self._look_at(), self._whereabouts.due):
-            self._registration.hasten(now + self._patience, now)
+            self._registration.hasten(now + self._timeout, now)
         if (step := self._registration.next_action(now)) is not None:
             await self._take(step)
         elif self._look_due == -inf:
@@ -310,7 +310,7 @@ class ClusterAgent:
         """Read the rows of all nodes."""
         self._look_due = asked_at + self._polling_interval
         try:
-            rows = await self._answer(self._store.nodes(), asked_at + self._patience)
+            rows = await self._answer(self._store.nodes(), asked_at + self._timeout)
         except StoreUnavailable:
             self._membership.on_store_failed()
             return
@@ -335,7 +335,7 @@ class ClusterAgent:
         assert epoch is not None
         silence = f"{2 * self._heartbeat_interval:g} s"
         _log.warning("Member is silent: evicting it", member=row.node_id, incarnation=row.incarnation, silence=silence)
-        until = min(self._clock.monotonic() + self._patience, self._election.trusted_until)
+        until = min(self._clock.monotonic() + self._timeout, self._election.trusted_until)
         try:
             is_passed = await self._answer(self._store.evict(row, epoch, term), until)
         except StoreUnavailable:
@@ -355,7 +355,7 @@ class ClusterAgent:
     async def _find_coordinator(self, now: float) -> None:
         self._whereabouts.on_asked(now)
         with suppress(StoreUnavailable):
-            found = await self._answer(self._read_address(), now + self._patience)
+            found = await self._answer(self._read_address(), now + self._timeout)
             if not self._whereabouts.on_address(found):
                 self.on_hint()
 

@@ -166,7 +166,7 @@ class Election:
         return None if epoch is None else Resign(epoch, self.term)
 
     def _question(self, now: float) -> Action:
-        until = now + self._inquiry.patience
+        until = now + self._inquiry.timeout
         if self.epoch is not None:
             return Renew(self.epoch, self.term, now, min(until, self.trusted_until))
         if self._to_claim is not None:

@@ -146,7 +146,7 @@ class Registration:
         return Leave(self.incarnation) if self._is_registered else None
 
     def _question(self, now: float) -> Step:
-        until = now + self._inquiry.patience
+        until = now + self._inquiry.timeout
         if self._is_registered:
             return Beat(self.incarnation, now, until)
         if self._to_register is not None:

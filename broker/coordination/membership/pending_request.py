@@ -25,7 +25,7 @@ class Question(Protocol):
 Q = TypeVar("Q", bound=Question)
 
 
-def patience_of(heartbeat_interval: float) -> float:
+def timeout_of(heartbeat_interval: float) -> float:
     """Return how long a question may take: trust outlives an interval by 0.8 of one, and two tries fit into that."""
     return 0.4 * heartbeat_interval
 
@@ -46,7 +46,7 @@ class Inquiry(Generic[Q]):
         "heartbeat_interval",
         "heartbeat_max_age",
         "is_failing",
-        "patience",
+        "timeout",
         "trust",
     )
 
@@ -56,7 +56,7 @@ class Inquiry(Generic[Q]):
         self.heartbeat_max_age = 2 * heartbeat_interval
         # A tenth less than others wait: clocks may run at rates that differ by nearly that much.
         self.trust = 0.9 * self.heartbeat_max_age
-        self.patience = patience_of(heartbeat_interval)
+        self.timeout = timeout_of(heartbeat_interval)
         self.due = 0.0
         self.is_failing = False
         """Has the last question had no answer?"""

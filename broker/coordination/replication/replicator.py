@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import structlog
 
+from broker.backoff import Backoff
 from broker.coordination.replication.event_codec import decode, encode
 from broker.errors import BrokerError, StoreUnavailable
 from broker.ports.cluster import EventStore, SlotService
@@ -22,7 +23,7 @@ from broker.ports.cluster_rows import Cursor, EventPage, EventRow, Incarnation
 from broker.ports.peer_calls import Caller, Unavailable
 from broker.ports.records import Change, Topology, VirtualHostCreated, VirtualHostDeleted
 from broker.ports.slot import Slot
-from broker.store.retrying import Patience
+from broker.store.retrying import Retry
 from broker.topology.apply import FieldTables
 from broker.topology.diff import changes_between, topology_hash, vhost_of
 from broker.topology.recorder import TopologyMoved
@@ -58,15 +59,15 @@ class Synchronizer:
         caller: Callable[[], Caller],
         interval: float,
         new_token: Callable[[], str],
-        push_patience: float = 1.0,
-        patience: Patience | None = None,
+        push_timeout: float = 1.0,
+        retry: Retry | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`on_vhost` adds a virtual host to `vhosts` or removes it, as others have decided; repeating it is harmless.
 
         `on_applied` is called after changes of others were applied: queues may dispatch, confirms may go out. `purge`
         is the journal's. `peers` are the other living nodes. Seconds: `interval` between two looks at the event store,
-        `push_patience` for peers to answer that they have applied an event.
+        `push_timeout` for peers to answer that they have applied an event.
         """
         self._events = events
         self._incarnation = incarnation
@@ -77,9 +78,9 @@ class Synchronizer:
         self._purge = purge
         self._interval = interval
         self._new_token = new_token
-        self._patience = patience or Patience("topology waits for the store", delay=0.1, delay_max=1.0)
+        self._retry = retry or Retry("topology waits for the store", Backoff(0.1, 1.0))
         self._monotonic = monotonic
-        self._announcer = Announcer(peers, caller, push_patience, interval, monotonic)
+        self._announcer = Announcer(peers, caller, push_timeout, interval, monotonic)
         self._turn: Turns = asyncio.Lock()
         self.applied = 0
         self.recorded = 0
@@ -101,7 +102,7 @@ class Synchronizer:
 
     async def load(self) -> Topology:
         """Return all that is recorded: what this node begins with."""
-        topology, self.applied = await self._patience.until_done(self._events.load)
+        topology, self.applied = await self._retry.until_done(self._events.load)
         return topology
 
     async def record(self, changes: Sequence[Change]) -> None:
@@ -110,13 +111,13 @@ class Synchronizer:
         Raises `TopologyMoved` when others came first: their events have been applied then.
         """
         token, payload = self._new_token(), encode(changes)
-        is_recorded = await self._patience.until_done(
+        is_recorded = await self._retry.until_done(
             lambda: self._events.record(
                 changes, payload, expected=self.applied, token=token, incarnation=self._incarnation
             )
         )
         if not is_recorded:
-            await self._patience.until_done(self._catch_up)
+            await self._retry.until_done(self._catch_up)
             raise TopologyMoved("other nodes have changed the topology")
         self.applied += 1
         self.recorded = self.applied
@@ -251,14 +252,14 @@ class Announcer:
         self,
         peers: Callable[[], Mapping[str, SlotService]],
         caller: Callable[[], Caller],
-        patience: float,
+        timeout: float,
         pause: float,
         monotonic: Callable[[], float],
     ) -> None:
-        """`patience` is how long a peer has to answer, `pause` how long one that did not is left alone."""
+        """`timeout` is how long a peer has to answer, `pause` how long one that did not is left alone."""
         self._peers = peers
         self._caller = caller
-        self._patience = patience
+        self._timeout = timeout
         self._pause = pause
         self._monotonic = monotonic
         self._silent_until: dict[str, float] = {}
@@ -280,7 +281,7 @@ class Announcer:
 
     async def _push(self, peer: str, service: SlotService, event_id: int) -> None:
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(self._timeout):
                 async with self._turns.setdefault(peer, asyncio.Lock()):
                     if self._applied.get(peer, 0) < event_id:
                         self._applied[peer] = await service.push_events(self._newest, self._caller())

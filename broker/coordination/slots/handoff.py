@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from broker.backoff import Backoff
 from broker.coordination.slots.owned import Holdings
 from broker.coordination.slots.split import Cut, carve, close
 from broker.message import TRANSIENT, Message
@@ -17,7 +18,7 @@ from broker.ports.cluster_rows import Incarnation, SlotRow, row_of
 from broker.ports.slot import Slot
 from broker.ports.store import Journal
 from broker.queue.queue import Queue
-from broker.store.retrying import Patience
+from broker.store.retrying import Retry
 
 _GIVEN_BEFORE_LOOK: Final = 1000
 
@@ -57,7 +58,7 @@ class Giver:
         self._mark_redelivered = mark_redelivered
         self._held_ids = held_ids
         self._window_size = window_size
-        self._patience = Patience("messages for other nodes wait for the store", delay=0.1, delay_max=1.0)
+        self._retry = Retry("messages for other nodes wait for the store", Backoff(0.1, 1.0))
         self._given: dict[int, list[int]] = {}
         """By queue id, where slots of this lane begin that may be others' now, or others' slots may lie before."""
 
@@ -92,7 +93,7 @@ class Giver:
             return [row_of(slot) for slot in cut.given]
 
     async def _commit(self, cut: Cut) -> Sequence[SlotRow]:
-        rows = await self._patience.until_done(
+        rows = await self._retry.until_done(
             lambda: self._store.cut(cut.removed, cut.kept, cut.given, self._incarnation),
         )
         self._holdings.on_cut(cut)

@@ -28,7 +28,7 @@ _log = structlog.get_logger(__name__)
 _DELAY: Final = 0.1
 _DELAY_MAX: Final = 1.0
 _TELL_AGAIN: Final = 30.0
-_SURRENDER_PATIENCE: Final = 1.0
+_SURRENDER_TIMEOUT: Final = 1.0
 _TRIES: Final = 3
 # Reading the table of a large backlog may take long; it shall not be all that the coordinator does.
 _REST_PER_SCAN: Final = 20
@@ -332,5 +332,5 @@ class SlotTerm:
 async def _surrender(service: SlotService, queue: QueueName, caller: Caller) -> None:
     """Let one node give a message; what gives no answer in time may be done all the same."""
     with suppress(CoordinationError, StoreError, TimeoutError):
-        async with asyncio.timeout(_SURRENDER_PATIENCE):
+        async with asyncio.timeout(_SURRENDER_TIMEOUT):
             await service.surrender(queue, 1, caller)

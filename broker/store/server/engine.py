@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 _TRIES: Final = 10
 _AFTER_CONFLICT: Final = Backoff(0.005, 1.0)
-_CLOSE_PATIENCE: Final = 1.0
+_CLOSE_TIMEOUT: Final = 1.0
 """Seconds in which the server must have taken leave of the connections that nobody uses."""
 
 _KEEP_ALIVE: Final = (
@@ -139,7 +139,7 @@ class Engine:
             await tasks.__aexit__(None, None, None)
             timer.cancel()
         with suppress(Exception):
-            async with asyncio.timeout(_CLOSE_PATIENCE):
+            async with asyncio.timeout(_CLOSE_TIMEOUT):
                 await self._pool.dispose()
         self._abort_all()
 

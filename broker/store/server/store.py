@@ -42,7 +42,7 @@ _log = structlog.get_logger(__name__)
 _ROWS_PER_SECOND: Final = 2_000
 """What even a slow server does: a batch has a second more for each so many rows or octets."""
 _OCTETS_PER_SECOND: Final = 1_000_000
-_LOCK_PATIENCE: Final = 5.0
+_LOCK_TIMEOUT: Final = 5.0
 """Seconds in which the server must have noticed that the broker before this one is gone."""
 _LOCK_SILENCE: Final = 90.0
 """Seconds after which the lock of a machine that has vanished is free; a probe comes more often."""
@@ -218,9 +218,9 @@ class ServerStore:
         """Return a connection that has the lock of a broker that stands alone."""
         raw = await self._engine.connect()
         try:
-            with self._engine.translated(), self._engine.deadline(raw, self._deadline() + _LOCK_PATIENCE):
+            with self._engine.translated(), self._engine.deadline(raw, self._deadline() + _LOCK_TIMEOUT):
                 self._description = f"{await self._dialect.describe(raw)}, {self._dialect.where}"
-                if not await self._dialect.lock(raw, "broker", wait=_LOCK_PATIENCE, silence=_LOCK_SILENCE):
+                if not await self._dialect.lock(raw, "broker", wait=_LOCK_TIMEOUT, silence=_LOCK_SILENCE):
                     raise StoreLocked(
                         f"{self._dialect.where} is in use by another broker{self._outside}; stop it or choose another"
                         f" (if its machine has vanished: wait {_LOCK_SILENCE:g} s)"

@@ -302,7 +302,7 @@ async def test_stopping_tells_every_client_and_waits_for_them(node: Node) -> Non
     stopping = asyncio.get_running_loop().create_future()
 
     async def stop() -> None:
-        await node.server.stop("shutdown", patience=60.0)
+        await node.server.stop("shutdown", close_timeout=60.0)
         stopping.set_result(None)
 
     async with asyncio.TaskGroup() as tasks:
@@ -320,14 +320,14 @@ async def test_stopping_tells_every_client_and_waits_for_them(node: Node) -> Non
 async def test_stopping_cuts_off_who_does_not_answer(node: Node) -> None:
     edge = await Edge(node).open()
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(node.server.stop("shutdown", patience=0.0))
+        tasks.create_task(node.server.stop("shutdown", close_timeout=0.0))
         await node.turn()
         assert edge.transport.is_aborted
         edge.protocol.connection_lost(None)
 
 
 async def test_stopping_without_clients_is_done_at_once(node: Node) -> None:
-    await node.server.stop("shutdown", patience=60.0)
+    await node.server.stop("shutdown", close_timeout=60.0)
 
 
 @pytest.mark.parametrize("error", [StoreUnavailable("away"), RuntimeError("a bug")])
@@ -351,7 +351,7 @@ async def test_a_real_socket_is_served(node: Node) -> None:
     assert protocol._transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
     writer.close()
     await writer.wait_closed()
-    await node.server.stop("shutdown", patience=5.0)
+    await node.server.stop("shutdown", close_timeout=5.0)
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 import pytest
 from structlog.testing import capture_logs
 
+from broker.backoff import Backoff
 from broker.errors import StoreError, StoreUnavailable
 from broker.ports.records import VirtualHostCreated
 from broker.ports.store import Batch
-from broker.store.retrying import ClientTurns, Patience, PatientStore
+from broker.store.retrying import ClientLock, Retry, RetryingStore
 from tests.support.clock import FakeClock
 from tests.support.faulty_store import FaultyStore
 
@@ -28,8 +29,8 @@ class Bench:
     slept: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        patience = Patience("will retry", delay=0.1, delay_max=1.0, sleep=self.sleep, monotonic=self.clock.monotonic)
-        self.patient = PatientStore(self.store, patience)
+        retry = Retry("will retry", Backoff(0.1, 1.0), sleep=self.sleep, monotonic=self.clock.monotonic)
+        self.retrying = RetryingStore(self.store, retry)
 
     async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
@@ -47,36 +48,36 @@ async def bench(heals_after: int = 0) -> Bench:
 async def test_a_change_is_recorded_when_the_store_is_back() -> None:
     it = await bench(heals_after=5)
     it.store.fail(AWAY)
-    await it.patient.record([VirtualHostCreated("/")])
+    await it.retrying.record([VirtualHostCreated("/")])
     assert it.slept == [0.1, 0.2, 0.4, 0.8, 1.0]
-    assert (await it.patient.load()).vhosts == ("/",)
+    assert (await it.retrying.load()).vhosts == ("/",)
 
 
 async def test_a_change_whose_commit_was_not_answered_is_recorded_once() -> None:
     it = await bench(heals_after=1)
     it.store.fail(AWAY, after=True)
-    await it.patient.record([VirtualHostCreated("/")])
+    await it.retrying.record([VirtualHostCreated("/")])
     assert it.store.calls["record"] == 2
-    assert (await it.patient.load()).vhosts == ("/",)
+    assert (await it.retrying.load()).vhosts == ("/",)
 
 
 async def test_queue_ids_are_reserved_when_the_store_is_back() -> None:
     it = await bench(heals_after=1)
     it.store.fail(AWAY)
-    assert await it.patient.reserve_queue_ids(10) == (1, 10)
+    assert await it.retrying.reserve_queue_ids(10) == (1, 10)
 
 
 async def test_reads_are_repeated_too() -> None:
     it = await bench(heals_after=1)
     it.store.fail(AWAY)
-    assert await it.patient.backlog() == []
+    assert await it.retrying.backlog() == []
 
 
 async def test_a_long_outage_says_so_every_30_seconds() -> None:
     it = await bench(heals_after=60)
     it.store.fail(AWAY)
     with capture_logs() as logs:
-        await it.patient.load()
+        await it.retrying.load()
     assert 55 < sum(it.slept) < 60
     assert [(line["event"], line["reason"]) for line in logs] == [("will retry", "away")] * 2
 
@@ -85,7 +86,7 @@ async def test_what_will_never_succeed_is_not_repeated() -> None:
     it = await bench()
     it.store.fail(StoreError("corrupt"))
     with pytest.raises(StoreError, match="corrupt"):
-        await it.patient.load()
+        await it.retrying.load()
     assert it.slept == []
 
 
@@ -93,22 +94,22 @@ async def test_a_write_is_tried_once_and_its_failure_remembered() -> None:
     it = await bench()
     it.store.fail(AWAY)
     with pytest.raises(StoreUnavailable):
-        await it.patient.write(Batch())
+        await it.retrying.write(Batch())
     it.store.heal()
-    await it.patient.write(Batch())
-    assert it.patient.write_failure is AWAY
+    await it.retrying.write(Batch())
+    assert it.retrying.write_failure is AWAY
     assert it.slept == []
 
 
-async def test_a_client_waits_no_longer_for_its_turn_than_it_may() -> None:
+async def test_a_client_waits_no_longer_for_the_lock_than_its_timeout_during_an_outage() -> None:
     lock = asyncio.Lock()
     await lock.acquire()
     with pytest.raises(StoreUnavailable):
-        async with ClientTurns(lock, lambda: True, patience=0.0):
+        async with ClientLock(lock, lambda: True, timeout=0.0):
             raise AssertionError
 
 
-async def test_a_client_waits_for_its_turn_while_the_store_is_there() -> None:
+async def test_a_client_waits_for_the_lock_while_the_store_is_there() -> None:
     lock = asyncio.Lock()
     await lock.acquire()
     asked: list[None] = []
@@ -119,6 +120,6 @@ async def test_a_client_waits_for_its_turn_while_the_store_is_there() -> None:
             lock.release()
         return False
 
-    async with ClientTurns(lock, is_away, patience=0.0):
+    async with ClientLock(lock, is_away, timeout=0.0):
         assert lock.locked()
     assert not lock.locked()

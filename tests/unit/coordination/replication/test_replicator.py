@@ -169,7 +169,7 @@ async def test_a_peer_that_cannot_be_told_finds_out_by_itself(a: TopologyNode, b
 
 
 async def test_a_slow_peer_is_not_waited_for_again_before_it_has_looked_by_itself(company: Company) -> None:
-    a = await company.node("a", push_patience=0.0)
+    a = await company.node("a", push_timeout=0.0)
     b = await company.node("b")
     b.on_push = asyncio.Event().wait
     await a.declare("p")
@@ -177,7 +177,7 @@ async def test_a_slow_peer_is_not_waited_for_again_before_it_has_looked_by_itsel
     assert b.pushes == [1]
     a.clock.advance(1.0)
     b.on_push = None
-    a.synchronizer._announcer._patience = 5.0
+    a.synchronizer._announcer._timeout = 5.0
     await a.declare("r")
     assert b.pushes == [1, 3]
     assert sorted(b.vhost.queues) == ["p", "q", "r"]
