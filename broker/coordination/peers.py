@@ -1,7 +1,4 @@
-"""The other nodes as services to call: one client for each living member, and one for the coordinator.
-
-Knows who is there from the agent; knows no call but the hint of a node that leaves.
-"""
+"""The other nodes as services to call: one client for each living member, and one for the coordinator."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from broker.clock import Clock
 from broker.coordination.membership.agent import ClusterAgent
-from broker.coordination.membership.coordinator_address import CoordinatorAddress
+from broker.coordination.membership.coordinator_address import FencedAddress
 from broker.errors import CoordinationError
 from broker.ports.cluster import SlotService
 from broker.ports.cluster_rows import Incarnation, NodeRow
@@ -26,7 +23,7 @@ _HINT_TIMEOUT: Final = 0.5
 
 
 class Peers:
-    """Clients, made and closed as members come and go; `on_members` is how they do."""
+    """Keeps a client for each living member; `on_members` makes and closes them as members join and leave."""
 
     def __init__(
         self,
@@ -50,7 +47,7 @@ class Peers:
         self._clients: dict[Incarnation, SlotClient] = {}
         self._others: dict[str, SlotService] = {}
         self._leading: SlotClient | None = None
-        self._led_from: CoordinatorAddress | None = None
+        self._led_from: FencedAddress | None = None
 
     def others(self) -> Mapping[str, SlotService]:
         """Return the services of the other living nodes, by id."""
@@ -70,7 +67,7 @@ class Peers:
             return self._local
         known = agent.coordinator
         if known is None or known[:2] == agent.address:
-            # It is this node that was elected, and it may not act yet, or not any more.
+            # This node holds the lease, but it may not act yet or not any more.
             return None
         if self._leading is None:
             self._leading = self._client(*known[:2], agent.on_hint)
@@ -81,13 +78,13 @@ class Peers:
         return self._leading
 
     def caller(self) -> Caller:
-        """Return this node as one that calls; each call gets an id of its own on its way."""
+        """Return this node as the caller of a service; the client gives each call an id of its own."""
         agent = self._agent
         incarnation = agent.incarnation.id if agent.incarnation is not None else ""
         return Caller(agent.node_id, incarnation, fence=agent.known_fence)
 
     def on_members(self, members: Mapping[str, NodeRow]) -> None:
-        """These are the other living nodes now."""
+        """`members` are the other living nodes now: make and close clients accordingly."""
         clients: dict[Incarnation, SlotClient] = {}
         others: dict[str, SlotService] = {}
         for row in members.values():
@@ -99,7 +96,10 @@ class Peers:
             client.close()
 
     async def hint_resigned(self, resigned: Fence | None) -> None:
-        """Tell the others that this node has left, and what power it has resigned; those who do not listen will see."""
+        """Tell the others that this node has left and which fence it has resigned.
+
+        This only saves time: a node that does not get the hint reads the same from the store.
+        """
         caller, fence = self.caller(), resigned or Fence()
 
         async def tell(service: SlotService) -> None:
@@ -118,7 +118,7 @@ class Peers:
             self._leading.close()
 
     def _client(self, host: str, port: int, on_not_coordinator: Callable[[], None] = lambda: None) -> SlotClient:
-        # A node alone never needs Thrift, and it takes its time to load.
+        # Thrift takes time to load, and a standalone node never needs it.
         from broker.thrift.client import SlotClient
 
         return SlotClient(

@@ -1,6 +1,6 @@
-"""What this node answers to the others, and to itself: the one door behind which its parts do the work.
+"""This node's side of `SlotService`: it checks who calls, and passes the call to the part that does the work.
 
-Decides who may ask, and whether the one who is asked is the coordinator. Knows neither slots nor topology nor Thrift.
+Calls of other nodes arrive here over Thrift; calls of this node to itself arrive directly.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from broker.ports.slot import Slot
 
 @dataclass(frozen=True, slots=True)
 class Duties:
-    """What a node does when others ask, whoever coordinates; each as in `SlotService`, without the caller."""
+    """The calls that every node answers, coordinator or not; each is as in `SlotService`, without the caller."""
 
     push_events: Callable[[int], Awaitable[int]]
     surrender: Callable[[QueueName, int], Awaitable[int]]
@@ -45,7 +45,7 @@ class _Serving:
 
 
 class NodeServices:
-    """A `SlotService` for the whole process; between two incarnations of its node it is `Unavailable`."""
+    """The `SlotService` of a process; between two incarnations of its node every call raises `Unavailable`."""
 
     def __init__(self, node_id: str) -> None:
         self._node_id = node_id
@@ -56,7 +56,7 @@ class NodeServices:
         self._serving = _Serving(agent, manager, duties)
 
     def end(self) -> None:
-        """That incarnation is over."""
+        """Answer `Unavailable` from now on: the incarnation is over."""
         self._serving = None
 
     # What the coordinator answers
@@ -95,11 +95,11 @@ class NodeServices:
         return Identity(self._node_id, agent.incarnation.id if agent.incarnation else "", agent.known_fence)
 
     async def hint_resigned(self, resigned: Fence, caller: Caller) -> None:
-        # From whoever: it has left, so it lives no more, and a look harms nobody.
+        # Any caller may say this: the caller has just left, so it is not alive any more; reading again does no harm.
         self._now().agent.on_hint()
 
     async def push_events(self, last_event_id: int, caller: Caller) -> int:
-        # From whoever: perhaps of a node that has not been seen yet. What is applied comes from the store.
+        # Any caller may say this: it may be a node not seen yet, and the events themselves come from the store.
         serving = self._now()
         self._look_out_for(caller, serving.agent)
         try:
@@ -124,7 +124,7 @@ class NodeServices:
         return Unavailable(f"node '{self._node_id}' is not in the cluster at this moment")
 
     def _living(self, caller: Caller) -> _Serving:
-        """Return what serves a caller that is alive as far as this node knows."""
+        """Return the parts of this node. Raises `Unavailable` unless this node knows that the caller is alive."""
         serving = self._now()
         if not caller.incarnation:
             raise Unavailable(f"'{caller.node_id}' tells no incarnation: nodes of Andes cannot share this store")
@@ -135,7 +135,7 @@ class NodeServices:
         return serving
 
     def _look_out_for(self, caller: Caller, agent: ClusterAgent) -> bool:
-        """Is the caller known to live? When not, it may just have joined, so this node looks again."""
+        """Return whether this node knows that the caller is alive; if not, read the nodes again: it may be new."""
         if Incarnation(caller.node_id, caller.incarnation) in agent.living:
             return True
         agent.on_hint()

@@ -7,8 +7,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from broker.coordination.membership.members import MemberEvent, Membership
-from broker.coordination.membership.own_row import ReadOwnRow, Registration, Step
+from broker.coordination.membership.members import MemberEvent, Members
+from broker.coordination.membership.own_row import OwnRow, ReadOwnRow, Step
 from broker.ports.cluster_rows import Beat, NodeRow, NodeState, Register
 from tests.simulation.drivers import HEARTBEAT_INTERVAL, ElectionDriver
 from tests.simulation.store import SimulatedStore, Violation
@@ -91,40 +91,40 @@ class MemberDriver:
         self._leading = ElectionDriver(machine, store)
         incarnations = (f"{machine.incarnation}.{number}" for number in range(1_000_000))
         random = machine.world.random
-        self.registration = Registration(machine.name, HEARTBEAT_INTERVAL, incarnations.__next__, random.random)
-        self.membership = Membership(machine.name, HEARTBEAT_INTERVAL)
+        self.own_row = OwnRow(machine.name, HEARTBEAT_INTERVAL, incarnations.__next__, random.random)
+        self.members = Members(machine.name, HEARTBEAT_INTERVAL)
         self._next_look = machine.clock()
         self._look: float | None = None
 
     def wake(self) -> float:
         now = self._machine.clock()
-        step = self.registration.next_action(now)
+        step = self.own_row.next_action(now)
         if step is not None:
             self._machine.ask(self._operation(step), partial(self._on_step, step))
-        if now >= self._next_look or (self._look is None and now >= self.membership.next_deadline()):
+        if now >= self._next_look or (self._look is None and now >= self.members.next_deadline()):
             self._look_around(now)
-        look = min(self._next_look, self.membership.next_deadline()) if self._look is None else self._next_look
-        return min(self._leading.wake(), self.registration.next_deadline(), look)
+        look = min(self._next_look, self.members.next_deadline()) if self._look is None else self._next_look
+        return min(self._leading.wake(), self.own_row.next_deadline(), look)
 
     def is_coordinator(self) -> bool:
         return self._leading.is_coordinator()
 
     def is_trusted(self) -> bool:
-        return self.registration.is_trusted(self._machine.clock())
+        return self.own_row.is_trusted(self._machine.clock())
 
     def work(self) -> None:
-        name, own, election = self._machine.name, self.registration, self._leading.election
+        name, own, election = self._machine.name, self.own_row, self._leading.election
         self._leading.work()
         if self.is_trusted():
             self._machine.ask(partial(self._table.publish, name, own.incarnation, own.fence), lambda _: None)
         if self.is_coordinator() and election.epoch is not None:
-            for row in self.membership.evictable():
+            for row in self.members.evictable():
                 evict = partial(self._table.evict, name, election.epoch, election.term, row)
                 self._machine.ask(evict, lambda _: None)
 
     def stop(self) -> None:
         self._leading.stop()
-        leave = self.registration.stop()
+        leave = self.own_row.stop()
         if leave is not None:
             self._machine.ask(partial(self._table.leave, self._machine.name, leave.incarnation), lambda _: None)
 
@@ -139,19 +139,19 @@ class MemberDriver:
     def _on_step(self, step: Step, result: Any) -> None:
         now = self._machine.clock()
         if isinstance(result, Exception):
-            self.registration.on_failed(asked_at=step.asked_at, now=now)
+            self.own_row.on_failed(asked_at=step.asked_at, now=now)
             if isinstance(step, Beat):
-                self.membership.on_store_failed()
+                self.members.on_store_failed()
         elif isinstance(step, ReadOwnRow):
-            self.registration.on_row(result, asked_at=step.asked_at, now=now)
+            self.own_row.on_row(result, asked_at=step.asked_at, now=now)
         elif result:
-            self.registration.on_granted(asked_at=step.asked_at, now=now)
+            self.own_row.on_granted(asked_at=step.asked_at, now=now)
         else:
-            self.registration.on_refused(asked_at=step.asked_at, now=now)
+            self.own_row.on_refused(asked_at=step.asked_at, now=now)
 
     def _look_around(self, now: float) -> None:
         if self._look is not None:
-            self.membership.on_store_failed()
+            self.members.on_store_failed()
         self._look = now
         self._next_look = now + EVENT_POLLING_INTERVAL
         self._machine.ask(self._table.read_all, partial(self._on_rows, now))
@@ -161,6 +161,6 @@ class MemberDriver:
             return
         self._look = None
         if isinstance(result, Exception):
-            self.membership.on_store_failed()
+            self.members.on_store_failed()
         else:
-            self.events += self.membership.on_nodes(result, asked_at=asked_at, now=self._machine.clock())
+            self.events += self.members.on_nodes(result, asked_at=asked_at, now=self._machine.clock())

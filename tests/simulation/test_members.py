@@ -27,7 +27,7 @@ class Cluster:
     def is_settled(self) -> bool:
         """Return whether every node trusts itself and sees all the others."""
         return all(
-            driver.is_trusted() and driver.membership.members.keys() == self.drivers.keys() - {name}
+            driver.is_trusted() and driver.members.members.keys() == self.drivers.keys() - {name}
             for name, driver in self.drivers.items()
         )
 
@@ -40,7 +40,7 @@ class Cluster:
         machine = next(machine for machine in self.world.machines if machine.name == row.node_id)
         driver = self.drivers[machine.name]
         runs = machine.driver is driver and machine.paused_until <= self.world.now
-        holds = driver.is_trusted() and driver.registration.incarnation == row.incarnation
+        holds = driver.is_trusted() and driver.own_row.incarnation == row.incarnation
         if self.world.checks_belief and runs and holds:
             raise Violation(f"C3: {row.node_id} was evicted while it might still deliver")
 
@@ -93,7 +93,7 @@ def test_nobody_is_evicted_because_the_store_was_away(kind: str) -> None:
     for seed in range(100):
         cluster = run(three_nodes(seed, kind, -1, 30.0))
         assert (cluster.table.evictions, cluster.table.refused) == (0, 0)
-        assert {driver.registration.incarnation for driver in cluster.drivers.values()} == {"1.0"}
+        assert {driver.own_row.incarnation for driver in cluster.drivers.values()} == {"1.0"}
 
 
 def test_a_dead_coordinator_is_evicted_within_16_5_seconds() -> None:

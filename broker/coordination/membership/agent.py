@@ -1,8 +1,8 @@
-"""This node's place among the others: keeps its row alive, watches theirs, runs for coordinator (design §5).
+"""A node's membership of the cluster: the agent renews this node's row, reads the others' and runs for coordinator.
 
-Carries the questions of `Registration`, `Election` and `Membership` to the store and their answers back; decides
-nothing itself. All questions share one connection, so there is one at a time, and the beat comes first: whatever is
-slow, this node's own incarnation is not at stake. Knows no other node but by its row, and nothing of slots or topology.
+The agent carries the requests of `OwnRow`, `Election` and `Members` to the store and brings back the answers; the
+decisions are theirs. All requests share one connection, so the agent makes one at a time. This node's beat comes before
+all others: a slow answer to another request must not cost this node its incarnation (ADR 16).
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from typing import Any, Final, TypeVar
 import structlog
 
 from broker.clock import Clock
-from broker.coordination.membership.coordinator_address import CoordinatorAddress, Whereabouts
+from broker.coordination.membership.coordinator_address import CoordinatorAddress, FencedAddress
 from broker.coordination.membership.election import Action, Election, ReadLease, Role
-from broker.coordination.membership.events import Announcer, Listener
-from broker.coordination.membership.members import Membership
-from broker.coordination.membership.own_row import ReadOwnRow, Registration, Step
+from broker.coordination.membership.events import Listener, MembershipEvents
+from broker.coordination.membership.members import Members
+from broker.coordination.membership.own_row import OwnRow, ReadOwnRow, Step
 from broker.coordination.membership.pending_request import timeout_of
 from broker.errors import BrokerError, Evicted, StoreUnavailable
 from broker.ports.cluster import ClusterStore
@@ -37,13 +37,14 @@ _LEAVE_TIMEOUT: Final = 0.5
 
 
 def new_id() -> str:
-    """Return a name that nobody has had before."""
+    """Return an id that was never used before."""
     return uuid.uuid4().hex
 
 
 class ClusterAgent:
-    """One incarnation of a node in its cluster: `register`, then `run`, which ends with the incarnation or with
-    `leave`.
+    """Keeps one incarnation of this node in its cluster.
+
+    Call `register` first, then `run`, which returns after `leave` or raises when the incarnation ends.
     """
 
     def __init__(
@@ -56,75 +57,77 @@ class ClusterAgent:
         heartbeat_interval: float,
         creation_wait: float,
         polling_interval: float,
-        coordinator_address: Callable[[], Awaitable[CoordinatorAddress | None]],
+        coordinator_address: Callable[[], Awaitable[FencedAddress | None]],
         listener: Listener,
         new_id: Callable[[], str] = new_id,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        """The times are heartbeatInterval, coordinatorEntryCreationWaitTime and eventPollingInterval in seconds;
-        `address` is where the other nodes reach this one, `coordinator_address` that of `MemberStore`.
+        """The times are heartbeatInterval, coordinatorEntryCreationWaitTime and eventPollingInterval in seconds.
+
+        `address` is where the other nodes reach this one; `coordinator_address` reads the coordinator's address from
+        the store (`MemberStore.coordinator_address`).
         """
         self.node_id = node_id
         self.address = address
         self.incarnation: Incarnation | None = None
         self.living: frozenset[Incarnation] = frozenset()
-        """The incarnations of the members and this node's own."""
+        """The incarnations of all living nodes: of the members and of this node."""
         self._store = store
         self._clock = clock
         self._heartbeat_interval = heartbeat_interval
-        self._timeout = timeout_of(heartbeat_interval)
+        self._request_timeout = timeout_of(heartbeat_interval)
         self._polling_interval = polling_interval
         self._read_address = coordinator_address
-        self._announcer = Announcer(node_id, listener)
-        self._registration = Registration(node_id, heartbeat_interval, new_id, jitter)
+        self._events = MembershipEvents(node_id, listener)
+        self._own_row = OwnRow(node_id, heartbeat_interval, new_id, jitter)
         self._election = Election(heartbeat_interval, creation_wait, new_id, jitter)
-        self._membership = Membership(node_id, heartbeat_interval)
-        self._whereabouts = Whereabouts(node_id, 0.2 * heartbeat_interval)
+        self._members = Members(node_id, heartbeat_interval)
+        self._coordinator_address = CoordinatorAddress(node_id, 0.2 * heartbeat_interval)
         self._look_due = -inf
         self._hint_due = inf
         self._hint_heeded = -inf
         self._evictions_asked: set[NodeRow] = set()
         self._is_failing = False
         self._is_leaving = False
-        self._question: asyncio.Timeout | None = None
+        self._under_way: asyncio.Timeout | None = None
         self._driven = asyncio.Event()
         self._noticed = asyncio.Event()
 
     @property
     def members(self) -> Mapping[str, NodeRow]:
         """The other living nodes, by id."""
-        return self._membership.members
+        return self._members.members
 
     @property
-    def coordinator(self) -> CoordinatorAddress | None:
-        """Where the coordinator answers, and its fence; None while that is not known."""
-        return self._whereabouts.address
+    def coordinator(self) -> FencedAddress | None:
+        """The coordinator's host, port and fence; None while this node does not know them."""
+        return self._coordinator_address.address
 
     @property
     def known_fence(self) -> Fence:
-        """Whom this node takes for the coordinator; epoch 0 when it has seen none yet."""
-        return self._whereabouts.fence
+        """The fence of the last coordinator this node has seen; epoch 0 when it has seen none yet."""
+        return self._coordinator_address.fence
 
     @property
     def fence(self) -> Fence | None:
-        """This node's power as coordinator; None when it has none at this instant."""
+        """This node's fence while it is the coordinator; None while it is not."""
         election = self._election
         if election.epoch is None or election.role(self._clock.monotonic()) is not Role.COORDINATOR:
             return None
         return Fence(election.epoch, election.term)
 
     def is_trusted(self) -> bool:
-        """Return whether nobody can have evicted this node yet; without it nothing is delivered (contract C3). Hot."""
-        return self._clock.monotonic() < self._registration.trusted_until
+        """Return whether no other node can have evicted this one yet. Nothing is delivered without trust. Hot."""
+        return self._clock.monotonic() < self._own_row.trusted_until
 
     def on_hint(self) -> None:
-        """Somebody says that the coordinator or the members have changed: look soon."""
+        """Read the lease and the nodes soon: another node says that the coordinator or the members have changed."""
         now = self._clock.monotonic()
         self._hint_due = min(self._hint_due, max(now, self._hint_heeded + 0.02 * self._heartbeat_interval))
         self._driven.set()
 
     def on_fenced(self, term: str) -> None:
-        """A write that carried `term` was refused by the fence."""
+        """Give up the role of coordinator: the fence refused a write that carried `term`."""
         now = self._clock.monotonic()
         self._election.on_fenced(term, now)
         self._notice(now)
@@ -132,21 +135,22 @@ class ClusterAgent:
 
     async def register(self) -> Incarnation:
         """Return when this node's row is UP in a new incarnation; raises `DuplicateNodeId`."""
-        registration = self._registration
-        while not registration.is_trusted(now := self._clock.monotonic()):
-            step = registration.next_action(now)
+        own_row = self._own_row
+        while not own_row.is_trusted(now := self._clock.monotonic()):
+            step = own_row.next_action(now)
             if step is None:
-                await self._until(registration.next_deadline(), asyncio.Event())
+                await self._until(own_row.next_deadline(), asyncio.Event())
             else:
                 await self._take(step)
-        self.incarnation = Incarnation(self.node_id, registration.incarnation)
+        self.incarnation = Incarnation(self.node_id, own_row.incarnation)
         self.living = frozenset((self.incarnation,))
-        _log.info("registered in the cluster", node=self.node_id, incarnation=registration.incarnation)
+        _log.info("registered in the cluster", node=self.node_id, incarnation=own_row.incarnation)
         return self.incarnation
 
     async def run(self) -> None:
-        """Keep this incarnation alive and take part in the cluster until `leave`; raises `Evicted` when others
-        end it.
+        """Keep this incarnation alive and take part in the cluster until `leave`.
+
+        Raises `Evicted` when the coordinator has ended this incarnation.
         """
         assert self.incarnation is not None, "register comes first"
         ended: BrokerError | None = None
@@ -162,13 +166,16 @@ class ClusterAgent:
             raise ended
 
     async def leave(self) -> Fence | None:
-        """Leave the cluster; return the power that was resigned. `run` ends, and a question under way is given up."""
+        """Leave the cluster; `run` returns, and a request under way is given up.
+
+        Returns the fence that this node has resigned; None when it was not the coordinator.
+        """
         self._is_leaving = True
-        if self._question is not None and not self._question.expired():
-            self._question.reschedule(asyncio.get_running_loop().time())
+        if self._under_way is not None and not self._under_way.expired():
+            self._under_way.reschedule(asyncio.get_running_loop().time())
         self._driven.set()
         fence = await self._resign()
-        leave = self._registration.stop()
+        leave = self._own_row.stop()
         self._notice(self._clock.monotonic())
         if leave is not None:
             await self._briefly(self._store.leave(leave, self.node_id))
@@ -188,7 +195,7 @@ class ClusterAgent:
             async with asyncio.timeout(_LEAVE_TIMEOUT):
                 await call
 
-    # Questions to the store, one at a time
+    # Requests to the store, one at a time
 
     async def _drive(self, incarnation: Incarnation) -> None:
         while not self._is_leaving:
@@ -199,22 +206,23 @@ class ClusterAgent:
                 self._noticed.set()
             else:
                 await self._until(self._next_deadline(), self._driven)
-            if self._registration.incarnation != incarnation.id:
+            if self._own_row.incarnation != incarnation.id:
                 _log.warning(
                     "Node was evicted: its incarnation is over", node=incarnation.node_id, incarnation=incarnation.id
                 )
                 raise Evicted(f"node '{incarnation.node_id}' was evicted: its incarnation {incarnation.id} is over")
 
     async def _ask_next(self, now: float) -> bool:
-        """Ask what is due, if anything is: the beat before all others."""
+        """Make the request that is due; the beat comes before all others. Return whether one was due."""
         self._heed_hint(now)
         to_evict = self._next_to_evict(now)
-        if to_evict is not None or now >= min(self._election.next_deadline(), self._look_at(), self._whereabouts.due):
-            self._registration.hasten(now + self._timeout, now)
-        if (step := self._registration.next_action(now)) is not None:
+        others_due = min(self._election.next_deadline(), self._look_at(), self._coordinator_address.due)
+        if to_evict is not None or now >= others_due:
+            self._own_row.hasten(now + self._request_timeout, now)
+        if (step := self._own_row.next_action(now)) is not None:
             await self._take(step)
         elif self._look_due == -inf:
-            # Whoever gets power should know who is there.
+            # A node that becomes the coordinator must know the members by then.
             await self._look_around(now)
         elif (action := self._election.next_action(now)) is not None:
             await self._campaign(action)
@@ -222,18 +230,18 @@ class ClusterAgent:
             await self._look_around(now)
         elif to_evict is not None:
             await self._evict(to_evict)
-        elif now >= self._whereabouts.due:
+        elif now >= self._coordinator_address.due:
             await self._find_coordinator(now)
         else:
             return False
         return True
 
     def _next_deadline(self) -> float:
-        own = min(self._registration.next_deadline(), self._election.next_deadline())
-        return min(own, self._look_at(), self._whereabouts.due, self._hint_due)
+        own = min(self._own_row.next_deadline(), self._election.next_deadline())
+        return min(own, self._look_at(), self._coordinator_address.due, self._hint_due)
 
     def _look_at(self) -> float:
-        return min(self._look_due, self._membership.next_deadline())
+        return min(self._look_due, self._members.next_deadline())
 
     def _heed_hint(self, now: float) -> None:
         if now >= self._hint_due:
@@ -242,9 +250,9 @@ class ClusterAgent:
             self._look_due = now
 
     async def _answer(self, call: Awaitable[T], until: float) -> T:
-        """Return the store's answer; raises `StoreUnavailable` when there is none until then."""
+        """Return the store's answer. Raises `StoreUnavailable` when there is none by the monotonic time `until`."""
         try:
-            async with asyncio.timeout(until - self._clock.monotonic()) as self._question:
+            async with asyncio.timeout(until - self._clock.monotonic()) as self._under_way:
                 answer = await call
         except (TimeoutError, StoreUnavailable) as error:
             if not self._is_failing and not self._is_leaving:
@@ -252,15 +260,15 @@ class ClusterAgent:
             self._is_failing = True
             raise StoreUnavailable("no answer") from error
         finally:
-            self._question = None
+            self._under_way = None
         if self._is_failing:
             self._is_failing = False
             _log.info("the cluster's store answers again", node=self.node_id)
         return answer
 
     async def _take(self, step: Step) -> None:
-        """One step of this node's own row."""
-        registration, asked_at = self._registration, step.asked_at
+        """Do one step of `OwnRow` and report the answer to it."""
+        own_row, asked_at = self._own_row, step.asked_at
         call: Any
         if isinstance(step, ReadOwnRow):
             call = self._store.own_row(self.node_id)
@@ -271,19 +279,19 @@ class ClusterAgent:
         try:
             answer = await self._answer(call, step.until)
         except StoreUnavailable:
-            registration.on_failed(asked_at=asked_at, now=self._clock.monotonic())
-            self._membership.on_store_failed()
+            own_row.on_failed(asked_at=asked_at, now=self._clock.monotonic())
+            self._members.on_store_failed()
             return
         now = self._clock.monotonic()
         if isinstance(step, ReadOwnRow):
-            registration.on_row(answer, asked_at=asked_at, now=now)
+            own_row.on_row(answer, asked_at=asked_at, now=now)
         elif answer:
-            registration.on_granted(asked_at=asked_at, now=now)
+            own_row.on_granted(asked_at=asked_at, now=now)
         else:
-            registration.on_refused(asked_at=asked_at, now=now)
+            own_row.on_refused(asked_at=asked_at, now=now)
 
     async def _campaign(self, action: Action) -> None:
-        """One action of the election."""
+        """Do one action of the election and report the answer to it."""
         election, asked_at = self._election, action.asked_at
         call: Any
         if isinstance(action, ReadLease):
@@ -310,24 +318,24 @@ class ClusterAgent:
         """Read the rows of all nodes."""
         self._look_due = asked_at + self._polling_interval
         try:
-            rows = await self._answer(self._store.nodes(), asked_at + self._timeout)
+            rows = await self._answer(self._store.nodes(), asked_at + self._request_timeout)
         except StoreUnavailable:
-            self._membership.on_store_failed()
+            self._members.on_store_failed()
             return
         self._evictions_asked.clear()
-        events = self._membership.on_nodes(rows, asked_at=asked_at, now=self._clock.monotonic())
+        events = self._members.on_nodes(rows, asked_at=asked_at, now=self._clock.monotonic())
         if events:
             own = (self.incarnation,) if self.incarnation is not None else ()
-            others = (Incarnation(row.node_id, row.incarnation) for row in self._membership.members.values())
+            others = (Incarnation(row.node_id, row.incarnation) for row in self._members.members.values())
             self.living = frozenset((*own, *others))
-        self._announcer.members(events, self._membership.members)
+        self._events.members(events, self._members.members)
 
     # The coordinator: this node, or another one
 
     def _next_to_evict(self, now: float) -> NodeRow | None:
         if self._election.role(now) is not Role.COORDINATOR:
             return None
-        return next((row for row in self._membership.evictable() if row not in self._evictions_asked), None)
+        return next((row for row in self._members.evictable() if row not in self._evictions_asked), None)
 
     async def _evict(self, row: NodeRow) -> None:
         self._evictions_asked.add(row)
@@ -335,7 +343,7 @@ class ClusterAgent:
         assert epoch is not None
         silence = f"{2 * self._heartbeat_interval:g} s"
         _log.warning("Member is silent: evicting it", member=row.node_id, incarnation=row.incarnation, silence=silence)
-        until = min(self._clock.monotonic() + self._timeout, self._election.trusted_until)
+        until = min(self._clock.monotonic() + self._request_timeout, self._election.trusted_until)
         try:
             is_passed = await self._answer(self._store.evict(row, epoch, term), until)
         except StoreUnavailable:
@@ -345,40 +353,40 @@ class ClusterAgent:
         self._look_due = self._clock.monotonic()
 
     def _follow(self, now: float) -> None:
-        """Note whom the election has seen."""
+        """Note the coordinator that the election has seen."""
         election = self._election
         if election.epoch is not None:
-            self._whereabouts.on_own_power((*self.address, Fence(election.epoch, election.term)))
-        elif (holder := self._whereabouts.on_lease(election.lease, now)) is not None:
-            self._announcer.coordinator(holder, self._whereabouts.fence.epoch)
+            self._coordinator_address.on_own_power((*self.address, Fence(election.epoch, election.term)))
+        elif (holder := self._coordinator_address.on_lease(election.lease, now)) is not None:
+            self._events.coordinator(holder, self._coordinator_address.fence.epoch)
 
     async def _find_coordinator(self, now: float) -> None:
-        self._whereabouts.on_asked(now)
+        self._coordinator_address.on_asked(now)
         with suppress(StoreUnavailable):
-            found = await self._answer(self._read_address(), now + self._timeout)
-            if not self._whereabouts.on_address(found):
+            found = await self._answer(self._read_address(), now + self._request_timeout)
+            if not self._coordinator_address.on_address(found):
                 self.on_hint()
 
-    # Trust and power, which begin and end by themselves
+    # Trust and power begin and end by time, without an answer of the store
 
     async def _watch(self) -> None:
         while True:
             self._noticed.clear()
             now = self._clock.monotonic()
             self._notice(now)
-            await self._until(self._next_turn(now), self._noticed)
+            await self._until(self._next_change(now), self._noticed)
 
-    def _next_turn(self, now: float) -> float:
+    def _next_change(self, now: float) -> float:
         election = self._election
-        moments = (self._registration.trusted_until, election.power_from, election.trusted_until)
+        moments = (self._own_row.trusted_until, election.power_from, election.trusted_until)
         return min((moment for moment in moments if moment > now), default=inf)
 
     def _notice(self, now: float) -> None:
-        """Tell what has begun or ended."""
-        registration = self._registration
-        is_evicted = self.incarnation is not None and registration.incarnation != self.incarnation.id
-        self._announcer.trust(registration.is_trusted(now), is_over=is_evicted or self._is_leaving)
-        self._announcer.power(self.fence)
+        """Tell the listener when trust or power has begun or ended."""
+        own_row = self._own_row
+        is_evicted = self.incarnation is not None and own_row.incarnation != self.incarnation.id
+        self._events.trust(own_row.is_trusted(now), is_over=is_evicted or self._is_leaving)
+        self._events.power(self.fence)
 
     async def _until(self, deadline: float, event: asyncio.Event) -> None:
         """Return at `deadline`, perhaps a little early, or when `event` is set."""

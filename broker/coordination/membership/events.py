@@ -1,7 +1,4 @@
-"""What a node and its administrator are told of the cluster: who is there, who coordinates, whom to trust.
-
-Notices changes between what it is told now and what it was told before. Decides nothing, and knows no store.
-"""
+"""Membership events: members, coordinator and trust, told to the node and to its log when they change."""
 
 from __future__ import annotations
 
@@ -18,10 +15,10 @@ _log = structlog.get_logger(__name__)
 
 
 class Listener(Protocol):
-    """Whoever acts on it; nothing here may wait."""
+    """The part of the node that acts on the events. Its methods must not wait."""
 
     def on_members(self, members: Mapping[str, NodeRow]) -> None:
-        """These are the other living nodes: told at the first look, and after every change."""
+        """`members` are the other living nodes. Called after the first read of them and after every change."""
         ...
 
     def on_member_joined(self, row: NodeRow) -> None: ...
@@ -29,18 +26,18 @@ class Listener(Protocol):
     def on_member_left(self, node_id: str, incarnation: str) -> None: ...
 
     def on_elected(self, fence: Fence) -> None:
-        """This node is the coordinator from now on."""
+        """This node has become the coordinator, with this fence."""
         ...
 
     def on_stepped_down(self) -> None: ...
 
     def on_trust(self, is_trusted: bool) -> None:
-        """Deliveries may go on, or must pause."""
+        """Deliveries may go on, or must pause while this node is not trusted."""
         ...
 
 
-class Announcer:
-    """Tells the listener and the log, in words a WSO2 administrator knows."""
+class MembershipEvents:
+    """Tells the listener and the log what has changed; log lines have the words that WSO2's administrators know."""
 
     __slots__ = ("_has_members", "_listener", "_log", "_power", "_was_trusted")
 
@@ -52,7 +49,7 @@ class Announcer:
         self._was_trusted = False
 
     def trust(self, is_trusted: bool, *, is_over: bool) -> None:
-        """This is how it is with trust; once the node's incarnation `is_over`, its end is no news."""
+        """Tell whether this node is trusted. When its incarnation `is_over`, the end of trust is not logged."""
         if is_trusted is self._was_trusted:
             return
         self._was_trusted = is_trusted
@@ -61,7 +58,7 @@ class Announcer:
         self._listener.on_trust(is_trusted)
 
     def power(self, power: Fence | None) -> None:
-        """This is the node's power as coordinator."""
+        """Tell the fence with which this node is the coordinator, None while it is not."""
         if power == self._power:
             return
         before, self._power = self._power, power
@@ -73,11 +70,11 @@ class Announcer:
             self._listener.on_elected(power)
 
     def coordinator(self, node_id: str, epoch: int) -> None:
-        """Another node has become the coordinator."""
+        """Tell that another node has become the coordinator."""
         self._log.info("Coordinator changed", coordinator=node_id, epoch=epoch)
 
     def members(self, events: Iterable[MemberEvent], members: Mapping[str, NodeRow]) -> None:
-        """The rows were read, this has happened since the last time, and these are there."""
+        """Tell what has happened since the last read of all rows, and who the members are now."""
         has_changed = not self._has_members
         self._has_members = True
         for event in events:

@@ -1,6 +1,7 @@
-"""Who is in the cluster: what the rows of all nodes say about the others, seen from this node (design §5).
+"""The other members of the cluster, as this node sees them in the rows of all nodes (ADR 16).
 
-Decides from snapshots and this node's own clock. Does no I/O, reads no clock and compares no timestamps of others.
+A member counts as silent when its beat stands still for a time on this node's own clock. Timestamps that other machines
+wrote are never compared.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from broker.ports.cluster_rows import NodeRow, NodeState
 
 @dataclass(frozen=True, slots=True)
 class MemberJoined:
-    """A node was seen alive for the first time in this incarnation."""
+    """An incarnation of a node was seen alive for the first time."""
 
     node_id: str
     incarnation: str
@@ -34,10 +35,11 @@ class MemberLeft:
 MemberEvent: TypeAlias = MemberJoined | MemberLeft
 
 
-class Membership:
-    """Keeps who is alive, and since when each of them has been silent.
+class Members:
+    """Knows which nodes are alive, and since when the beat of each has stood still.
 
-    Every node observes, not just the coordinator: a new coordinator need not begin to wait for the node that failed.
+    Every node watches the others, so that one that becomes the coordinator can evict a silent node without waiting
+    first.
     """
 
     __slots__ = ("_heartbeat_max_age", "_node_id", "_seen", "_silent", "members")
@@ -50,7 +52,7 @@ class Membership:
         self._silent: list[NodeRow] = []
 
     def on_nodes(self, rows: Iterable[NodeRow], *, asked_at: float, now: float) -> list[MemberEvent]:
-        """All rows were read, every eventPollingInterval: return what has changed since the last time."""
+        """All rows were read. Return what has changed since the last read."""
         members = {row.node_id: row for row in rows if row.state is NodeState.UP and row.node_id != self._node_id}
         events = changes(self.members, members)
         self.members = members
@@ -58,19 +60,19 @@ class Membership:
         return events
 
     def on_store_failed(self) -> None:
-        """A read, or a write of this node's own, went without an answer: nobody's silence counts before it."""
+        """The store did not answer this node, so it may not have answered the others: their silence counts anew."""
         self._seen.clear()
         self._silent.clear()
 
     def evictable(self) -> list[NodeRow]:
-        """Return the nodes whose beat stood still for `heartbeat_max_age` up to the last read.
+        """Return the rows of the nodes whose beat has stood still for `heartbeat_max_age` up to the last read.
 
-        The coordinator evicts each of them where incarnation and beat are still these (reliability.md §3.4).
+        The coordinator evicts a node only if its incarnation and beat are still those of the row.
         """
         return list(self._silent)
 
     def next_deadline(self) -> float:
-        """Return when the next node will have been silent for too long, unless it beats: look again then."""
+        """Return when the next node will have been silent for too long unless it beats: read all rows then."""
         silent = {row.node_id for row in self._silent}
         sinces = (since for node_id, (_, since) in self._seen.items() if node_id not in silent)
         return min(sinces, default=inf) + self._heartbeat_max_age
@@ -89,7 +91,7 @@ class Membership:
 
 
 def changes(before: Mapping[str, NodeRow], after: Mapping[str, NodeRow]) -> list[MemberEvent]:
-    """Return what happened between two sets of living members: who left comes first."""
+    """Return what happened between two sets of living members; those that left come first."""
     left = {node_id: row for node_id, row in before.items() if not is_same_incarnation(row, after.get(node_id))}
     joined = {node_id: row for node_id, row in after.items() if not is_same_incarnation(row, before.get(node_id))}
     events: list[MemberEvent] = [MemberLeft(row.node_id, row.incarnation) for row in left.values()]
@@ -98,5 +100,5 @@ def changes(before: Mapping[str, NodeRow], after: Mapping[str, NodeRow]) -> list
 
 
 def is_same_incarnation(row: NodeRow, other: NodeRow | None) -> bool:
-    """Return whether both rows tell of one incarnation of a node."""
+    """Return whether both rows are of the same incarnation of a node."""
     return other is not None and other.incarnation == row.incarnation

@@ -1,7 +1,7 @@
-"""This node's own row: registered once per incarnation, kept alive by beats, trusted for as long as they are answered.
+"""This node's own row in the store: registered once per incarnation, and kept alive by beats.
 
-Decides from this node's own clock and the answers of the store (reliability.md §3.4). Does no I/O, reads no clock, and
-knows nothing of the coordinator: whoever evicts this node makes the next beat change no row.
+The store's answer to a beat gives the node trust for a while: until then no other node can have evicted it. A node
+learns of its eviction when its beat changes no row (ADR 16).
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from math import inf
 from typing import TypeAlias
 
-from broker.coordination.membership.pending_request import Inquiry
+from broker.coordination.membership.pending_request import PendingRequest
 from broker.errors import CoordinationError
 from broker.ports.cluster_rows import Beat, Leave, NodeRow, NodeState, Register
 
 
 class DuplicateNodeId(CoordinationError):
-    """Another living process has this node's id (contract C5)."""
+    """Another living process has this node's id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +31,19 @@ class ReadOwnRow:
 Step: TypeAlias = ReadOwnRow | Register | Beat
 
 
-class Registration:
-    """Drives this node's row. Used like `Election`: `next_action`, an answer with its `asked_at`, `next_deadline`."""
+class OwnRow:
+    """Decides what to do with this node's row.
+
+    Used like `Election`: the caller makes the request of `next_action`, reports the answer with the request's
+    `asked_at`, and calls again at `next_deadline`.
+    """
 
     __slots__ = (
         "_first_seen_at",
-        "_inquiry",
         "_is_registered",
         "_new_incarnation",
         "_node_id",
+        "_pending",
         "_seen",
         "_seen_at",
         "_stopped",
@@ -61,7 +65,7 @@ class Registration:
         self.trusted_until = -inf
         self._node_id = node_id
         self._new_incarnation = new_incarnation
-        self._inquiry: Inquiry[Step] = Inquiry(heartbeat_interval, jitter)
+        self._pending: PendingRequest[Step] = PendingRequest(heartbeat_interval, jitter)
         self._first_seen_at = 0.0
         self._is_registered = False
         self._seen: NodeRow | None = None
@@ -70,83 +74,86 @@ class Registration:
         self._to_register: tuple[NodeRow | None] | None = None
 
     def is_trusted(self, now: float) -> bool:
-        """Return whether nobody can have evicted this node yet; without it nothing is delivered (contract C3).
+        """Return whether no other node can have evicted this one yet. Nothing is delivered without trust.
 
-        Trust that ended comes back with the next beat that is granted: in the same incarnation the node was not
-        evicted, and nothing it holds was given to another. In a new one it holds nothing.
+        Trust that has ended comes back with the next beat that changes the row: then this incarnation was not evicted,
+        and none of its slots was given to another node. A new incarnation owns no slots.
         """
         return now < self.trusted_until
 
     def next_deadline(self) -> float:
-        """Return when `next_action` may be different without an answer; `trusted_until` is for whoever delivers."""
-        return inf if self._stopped else self._inquiry.deadline
+        """Return when `next_action` may change even if no answer comes."""
+        return inf if self._stopped else self._pending.deadline
 
     def next_action(self, now: float) -> Step | None:
-        """Return what to ask the store now, if anything."""
-        if self._stopped or self._inquiry.is_under_way(now):
+        """Return the request to make now, if one is due."""
+        if self._stopped or self._pending.is_under_way(now):
             return None
         self._given_up(now)
-        return None if now < self._inquiry.due else self._inquiry.ask(self._question(now))
+        return None if now < self._pending.due else self._pending.ask(self._next_request(now))
 
     def hasten(self, until: float, now: float) -> None:
-        """Beat now rather than behind another question, which may take until then on the connection they share."""
-        if self._is_registered and not self._inquiry.is_failing and self._inquiry.due < until:
-            self._inquiry.due = min(self._inquiry.due, now)
+        """Make the next beat due now if it would fall due before `until`.
+
+        Another request is about to take the connection that they share, and may keep it until then.
+        """
+        if self._is_registered and not self._pending.is_failing and self._pending.due < until:
+            self._pending.due = min(self._pending.due, now)
 
     def on_row(self, row: NodeRow | None, *, asked_at: float, now: float) -> None:
-        """This node's row was read; raises `DuplicateNodeId` when another process goes on to keep it alive."""
-        if self._inquiry.answer(asked_at, now) is None:
+        """This node's row was read. Raises `DuplicateNodeId` when another process keeps it alive."""
+        if self._pending.answer(asked_at, now) is None:
             return
         if row is None or row.state is not NodeState.UP:
             if row is not None and row.incarnation == self.incarnation:
-                # Registered late and evicted meanwhile: to those who look on, this incarnation has long been silent.
+                # The store did a registration late, and this incarnation, silent ever since, was evicted.
                 self.incarnation = self._new_incarnation()
             self._to_register = (row,)
         elif row.incarnation == self.incarnation:
-            # By a question that was given up: nobody knows when, so trust waits for the first beat, due now.
+            # The store did a registration that was given up, nobody knows when: trust begins with a beat, due now.
             self._is_registered = True
             self.fence = row.fence
         elif self._seen is None or (row.incarnation, row.beat) != (self._seen.incarnation, self._seen.beat):
             self._on_sign_of_life(row, now)
-            self._inquiry.due = self._next_look(asked_at)
-        elif asked_at >= self._seen_at + self._inquiry.heartbeat_max_age:
+            self._pending.due = self._next_look(asked_at)
+        elif asked_at >= self._seen_at + self._pending.heartbeat_max_age:
             self._to_register = (row,)
         else:
-            self._inquiry.due = self._next_look(asked_at)
+            self._pending.due = self._next_look(asked_at)
 
     def on_granted(self, *, asked_at: float, now: float) -> None:
-        """One row was changed."""
-        question = self._inquiry.answer(asked_at, now)
-        if isinstance(question, Register):
+        """The registration or beat was done."""
+        request = self._pending.answer(asked_at, now)
+        if isinstance(request, Register):
             self._is_registered = True
-            self.fence = 1 if question.seen is None else question.seen.fence + 1
-        if isinstance(question, Register | Beat):
-            self.trusted_until = asked_at + self._inquiry.trust
-            self._inquiry.due = asked_at + self._inquiry.heartbeat_interval
+            self.fence = 1 if request.seen is None else request.seen.fence + 1
+        if isinstance(request, Register | Beat):
+            self.trusted_until = asked_at + self._pending.trust
+            self._pending.due = asked_at + self._pending.heartbeat_interval
 
     def on_refused(self, *, asked_at: float, now: float) -> None:
-        """No row was changed: after a beat, this node was evicted and begins again in a new incarnation."""
-        question = self._inquiry.answer(asked_at, now)
-        if isinstance(question, Beat):
+        """The request changed no row. After a beat that means eviction: the node begins a new incarnation."""
+        request = self._pending.answer(asked_at, now)
+        if isinstance(request, Beat):
             self._is_registered = False
             self.trusted_until = -inf
             self._seen = None
             self.incarnation = self._new_incarnation()
 
     def on_failed(self, *, asked_at: float, now: float) -> None:
-        """The store did not answer: what was asked may have been done, or may be done later."""
-        if self._inquiry.is_asked(asked_at):
+        """The store did not answer: the request may have been done, or may be done later."""
+        if self._pending.is_asked(asked_at):
             self._given_up(now)
 
     def stop(self) -> Leave | None:
-        """Leave the cluster for good; return what spares the others the wait for this node's silence."""
+        """Leave the cluster for good. Return the request that tells the others, so that they need not wait."""
         self._stopped = True
-        self._inquiry.drop()
+        self._pending.drop()
         self.trusted_until = -inf
         return Leave(self.incarnation) if self._is_registered else None
 
-    def _question(self, now: float) -> Step:
-        until = now + self._inquiry.timeout
+    def _next_request(self, now: float) -> Step:
+        until = now + self._pending.timeout
         if self._is_registered:
             return Beat(self.incarnation, now, until)
         if self._to_register is not None:
@@ -155,15 +162,15 @@ class Registration:
         return ReadOwnRow(now, until)
 
     def _given_up(self, now: float) -> None:
-        if self._inquiry.give_up(now) is not None:
-            # A store that was away for this node was away for the other one too: its silence says nothing.
+        if self._pending.give_up(now) is not None:
+            # While the store was away another process with this id could not beat either: start to watch it anew.
             self._seen = None
 
     def _on_sign_of_life(self, row: NodeRow, now: float) -> None:
         if self._seen is None:
             self._first_seen_at = now
-        # Beats of the process that was here before may be done late, but not as late as this.
-        elif now >= self._first_seen_at + self._inquiry.heartbeat_max_age:
+        # The store may still do late beats of this node's previous process, but none this late.
+        elif now >= self._first_seen_at + self._pending.heartbeat_max_age:
             raise DuplicateNodeId(
                 f"node id '{self._node_id}' is in use by a living node at {row.host}:{row.port}, "
                 f"incarnation {row.incarnation}; every node needs an id of its own"
@@ -171,4 +178,4 @@ class Registration:
         self._seen, self._seen_at = row, now
 
     def _next_look(self, asked_at: float) -> float:
-        return min(self._inquiry.next_poll(asked_at), self._seen_at + self._inquiry.heartbeat_max_age)
+        return min(self._pending.next_poll(asked_at), self._seen_at + self._pending.heartbeat_max_age)

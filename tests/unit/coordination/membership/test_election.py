@@ -19,7 +19,7 @@ def new_election(heartbeat_interval: float = 5.0, creation_wait: float = 3.0) ->
 
 
 def read(election: Election, lease: Lease, asked_at: float) -> None:
-    """Let the election read `lease`, answered 0.1 s after the question."""
+    """Let the election read `lease`, answered 0.1 s after the request."""
     assert election.next_action(asked_at) == ReadLease(asked_at, asked_at + 2.0)
     election.on_lease(lease, asked_at=asked_at, now=asked_at + 0.1)
 

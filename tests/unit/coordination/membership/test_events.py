@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from structlog.testing import capture_logs
 
-from broker.coordination.membership.events import Announcer
+from broker.coordination.membership.events import MembershipEvents
 from broker.coordination.membership.members import MemberJoined, MemberLeft
 from broker.ports.cluster_rows import NodeRow, NodeState
 from broker.ports.peer_calls import Fence
@@ -27,10 +27,10 @@ def told() -> Told:
 
 
 def test_trust_is_told_when_it_changes(told: Told) -> None:
-    announcer = Announcer("a", told)
+    events = MembershipEvents("a", told)
     with capture_logs() as logs:
         for is_trusted in (False, True, True, False, False, True):
-            announcer.trust(is_trusted, is_over=False)
+            events.trust(is_trusted, is_over=False)
     assert told.what("trust") == [("trust", True), ("trust", False), ("trust", True)]
     assert logs == [
         {"event": "Node's trust has run out: deliveries pause", "node": "a", "log_level": "warning"},
@@ -38,18 +38,18 @@ def test_trust_is_told_when_it_changes(told: Told) -> None:
 
 
 def test_trust_that_ends_with_the_incarnation_is_no_news_for_the_log(told: Told) -> None:
-    announcer = Announcer("a", told)
+    events = MembershipEvents("a", told)
     with capture_logs() as logs:
-        announcer.trust(True, is_over=False)
-        announcer.trust(False, is_over=True)
+        events.trust(True, is_over=False)
+        events.trust(False, is_over=True)
     assert (told.what("trust"), logs) == ([("trust", True), ("trust", False)], [])
 
 
 def test_power_of_another_term_is_the_end_of_one_and_the_begin_of_another(told: Told) -> None:
-    announcer = Announcer("a", told)
+    events = MembershipEvents("a", told)
     with capture_logs() as logs:
         for power in (None, Fence(7, "t"), Fence(7, "t"), Fence(8, "u"), None):
-            announcer.power(power)
+            events.power(power)
     assert told.what("elected", "stepped down") == [
         ("elected", 7),
         ("stepped down", None),
@@ -66,19 +66,19 @@ def test_power_of_another_term_is_the_end_of_one_and_the_begin_of_another(told: 
 
 def test_the_coordinator_that_changed_is_named(told: Told) -> None:
     with capture_logs() as logs:
-        Announcer("a", told).coordinator("b", 7)
+        MembershipEvents("a", told).coordinator("b", 7)
     assert logs == [
         {"event": "Coordinator changed", "coordinator": "b", "epoch": 7, "node": "a", "log_level": "info"},
     ]
 
 
 def test_members_are_told_at_the_first_look_and_after_every_change(told: Told) -> None:
-    announcer = Announcer("a", told)
+    events = MembershipEvents("a", told)
     with capture_logs() as logs:
-        announcer.members([], {})
-        announcer.members([], {})
-        announcer.members([MemberLeft("b", "b-1"), MemberJoined("b", "b-2", "10.0.0.2", 7611)], {"b": B})
-        announcer.members([], {"b": B})
+        events.members([], {})
+        events.members([], {})
+        events.members([MemberLeft("b", "b-1"), MemberJoined("b", "b-2", "10.0.0.2", 7611)], {"b": B})
+        events.members([], {"b": B})
     assert told.what("members", "left", "joined") == [
         ("members", []),
         ("left", ("b", "b-1")),
