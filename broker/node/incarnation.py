@@ -39,7 +39,7 @@ from broker.queue.slot_reader import SlotReader
 from broker.server.listener import AmqpServer
 from broker.server.resource_monitor import Alarms, Thresholds, disk_free_octets, resident_octets, total_memory
 from broker.store.health import StoreHealth
-from broker.store.journal import Journal
+from broker.store.journal import GroupCommitJournal
 from broker.store.queue_ids import QueueIds
 from broker.store.retrying import ClientLock, RetryingStore
 from broker.topology.recorder import Recorder, TopologyMoved
@@ -139,7 +139,7 @@ class NodeIncarnation:
         self.vhosts: dict[str, VirtualHost] = {}
         self.registration: Registration
         self.ids: MessageIdGenerator
-        self.journal: Journal
+        self.journal: GroupCommitJournal
         self.broker: Broker
         self.health: StoreHealth | None = None
         self._node_id = node_id
@@ -199,7 +199,7 @@ class NodeIncarnation:
         company, registration = self._company, self.registration
         touched_confirms: set[Confirmable] = set()
         self.ids = MessageIdGenerator(registration.lane, registration.last_message_id)
-        journal = self.journal = Journal(
+        journal = self.journal = GroupCommitJournal(
             self.store,
             high_water=registration.last_message_id,
             touched_confirms=touched_confirms,

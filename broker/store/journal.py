@@ -71,7 +71,7 @@ class JournalCounters:
     retries: int = 0
 
 
-class Journal:
+class GroupCommitJournal:
     """The node's one way of messages into the store."""
 
     def __init__(

@@ -13,7 +13,7 @@ from typing import Any, cast
 from broker.errors import CoordinationError
 from broker.thrift import convert, idl
 from broker.thrift.secret import SharedSecret, check_server
-from broker.thrift.wire import CALL, EXCEPTION, REPLY, MalformedMessage, Message, MessageReader
+from broker.thrift.wire import CALL, EXCEPTION, REPLY, MalformedMessage, MessageReader, ThriftMessage
 
 
 class ConnectionLost(Exception):
@@ -29,7 +29,7 @@ class ClientConnection(asyncio.Protocol):
 
     def __init__(self) -> None:
         self._reader = MessageReader()
-        self._reply: asyncio.Future[Message] | None = None
+        self._reply: asyncio.Future[ThriftMessage] | None = None
         self._sequence_id = 0
         self.is_usable = True
 
@@ -102,7 +102,7 @@ class ClientConnection(asyncio.Protocol):
             raise error
         return getattr(result, "success", None)
 
-    def _result_of(self, method: str, reply: Message) -> Any:
+    def _result_of(self, method: str, reply: ThriftMessage) -> Any:
         if reply.name != method or reply.sequence_id != self._sequence_id or not self._reader.is_empty:
             raise CoordinationError(f"the answer to {method} is out of step: {reply.name} {reply.sequence_id}")
         try:

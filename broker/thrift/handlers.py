@@ -16,7 +16,7 @@ from broker.errors import BrokerError, CoordinationError
 from broker.ports.cluster import SlotService
 from broker.ports.peer_calls import Caller, Fence, QueueName, Unavailable
 from broker.thrift import convert, idl
-from broker.thrift.wire import CALL, REPLY, MalformedMessage, Message
+from broker.thrift.wire import CALL, REPLY, MalformedMessage, ThriftMessage
 
 _log = structlog.get_logger(__name__)
 
@@ -126,7 +126,7 @@ ADDED: Final = ADMITTING | {
 }
 
 
-async def answer(service: SlotService, message: Message, peer: str) -> bytes:
+async def answer(service: SlotService, message: ThriftMessage, peer: str) -> bytes:
     """Return the octets that answer `message`. Raises MalformedMessage for what is not a call."""
     name, sequence_id = message.name, message.sequence_id
     call = read_call(message)
@@ -145,7 +145,7 @@ async def answer(service: SlotService, message: Message, peer: str) -> bytes:
     return idl.encode(name, REPLY, sequence_id, result)
 
 
-def read_call(message: Message) -> Any:
+def read_call(message: ThriftMessage) -> Any:
     """Return the arguments of a call, None for a method that the IDL does not have."""
     if message.kind != CALL:
         raise MalformedMessage(f"a message of type {message.kind}; only calls are answered")

@@ -17,7 +17,7 @@ from broker.ports.cluster import SlotService
 from broker.ports.peer_calls import Unauthorized
 from broker.thrift import handlers, idl
 from broker.thrift.secret import Admission, SharedSecret
-from broker.thrift.wire import MAX_MESSAGE_OCTETS, REPLY, MalformedMessage, Message, MessageReader
+from broker.thrift.wire import MAX_MESSAGE_OCTETS, REPLY, MalformedMessage, MessageReader, ThriftMessage
 
 _log = structlog.get_logger(__name__)
 
@@ -123,7 +123,7 @@ class Session(asyncio.Protocol):
         self._is_waiting_call = message.name == _AWAITING
         self._call = self._terms.spawn(self._answer(message))
 
-    async def _answer(self, message: Message) -> None:
+    async def _answer(self, message: ThriftMessage) -> None:
         try:
             if not self._admission.is_admitted or message.name in handlers.ADMITTING:
                 reply = self._admit(message)
@@ -145,7 +145,7 @@ class Session(asyncio.Protocol):
             self._transport.resume_reading()
             self._take_call()
 
-    def _admit(self, message: Message) -> bytes:
+    def _admit(self, message: ThriftMessage) -> bytes:
         """Take one step of the admission; whoever does anything else is told so, and the connection ends."""
         name, sequence_id = message.name, message.sequence_id
         call = handlers.read_call(message)

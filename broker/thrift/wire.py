@@ -30,7 +30,7 @@ class MalformedMessage(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class ThriftMessage:
     """One message; `body` is the struct of arguments or of results."""
 
     name: str
@@ -69,7 +69,7 @@ class MessageReader:
     def is_empty(self) -> bool:
         return not self._buffer
 
-    def take(self) -> Message | None:
+    def take(self) -> ThriftMessage | None:
         """Return the next message once all of it is there. Raises MalformedMessage; nothing can be read after that."""
         if self._header is None and not self._read_header():
             return None
@@ -80,7 +80,7 @@ class MessageReader:
                 raise MalformedMessage(f"more than {MAX_DEPTH} structs and containers in each other")
         if self._open or self._header is None or len(self._buffer) < self._position:
             return None
-        message = Message(*self._header, bytes(self._buffer[self._body_start : self._position]))
+        message = ThriftMessage(*self._header, bytes(self._buffer[self._body_start : self._position]))
         del self._buffer[: self._position]
         self._header = None
         return message

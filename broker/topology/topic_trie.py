@@ -20,29 +20,29 @@ _WALK_LIMIT: Final = 1_000
 _MASKS_LIMIT: Final = 256
 
 
-class Node(Generic[Value]):
+class TrieNode(Generic[Value]):
     """A place in the trie. `counts` holds how often each value was added under the pattern that ends here."""
 
     __slots__ = ("any_word", "any_words", "counts", "words")
 
     def __init__(self) -> None:
-        self.words: dict[str, Node[Value]] = {}
-        self.any_word: Node[Value] | None = None
-        self.any_words: Node[Value] | None = None
+        self.words: dict[str, TrieNode[Value]] = {}
+        self.any_word: TrieNode[Value] | None = None
+        self.any_words: TrieNode[Value] | None = None
         self.counts: dict[Value, int] = {}
 
     @property
     def is_empty(self) -> bool:
         return not (self.counts or self.words or self.any_word or self.any_words)
 
-    def follow(self, word: str) -> Node[Value]:
+    def follow(self, word: str) -> TrieNode[Value]:
         """Return the node after `word` of a pattern, made now if there was none."""
         if word == "*":
-            self.any_word = node = self.any_word or Node()
+            self.any_word = node = self.any_word or TrieNode()
         elif word == "#":
-            self.any_words = node = self.any_words or Node()
+            self.any_words = node = self.any_words or TrieNode()
         else:
-            node = self.words.get(word) or self.words.setdefault(word, Node())
+            node = self.words.get(word) or self.words.setdefault(word, TrieNode())
         return node
 
     def detach(self, word: str) -> None:
@@ -64,7 +64,7 @@ class TopicTrie(Generic[Value]):
     __slots__ = ("_automaton", "_patterns", "root")
 
     def __init__(self) -> None:
-        self.root: Node[Value] = Node()
+        self.root: TrieNode[Value] = TrieNode()
         self._patterns: dict[tuple[str, ...], dict[Value, int]] = {}
         self._automaton: _Automaton[Value] | None = None
 
@@ -119,7 +119,7 @@ class TopicTrie(Generic[Value]):
             work += len(reached) + len(open_ended)
             if work > _WALK_LIMIT:
                 return None
-            following: list[Node[Value]] = []
+            following: list[TrieNode[Value]] = []
             for node in (*reached, *open_ended):
                 child = node.words.get(word)
                 if child is not None:

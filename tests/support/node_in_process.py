@@ -29,7 +29,7 @@ from broker.ports.store import Batch, Store
 from broker.queue.queue import Queue
 from broker.queue.settings import QueueLimits
 from broker.queue.slot_reader import SlotReader
-from broker.store.journal import Journal, JournalLimits
+from broker.store.journal import GroupCommitJournal, JournalLimits
 from broker.store.retrying import Retry, RetryingStore
 from tests.support.peer import Content, Peer
 
@@ -146,7 +146,7 @@ class NodeInProcess:
 
     broker: Broker
     ids: MessageIdGenerator
-    journal: Journal
+    journal: GroupCommitJournal
 
     def __init__(
         self, store: Store, *, queue_limits: QueueLimits, journal_limits: JournalLimits, clock: count[int]
@@ -178,7 +178,7 @@ class NodeInProcess:
         incarnation, registration = self._incarnation, self._registration
         touched: set[Confirmable] = set()
         self.ids = MessageIdGenerator(registration.lane, registration.last_message_id)
-        self.journal = Journal(
+        self.journal = GroupCommitJournal(
             self.store,
             high_water=registration.last_message_id,
             touched_confirms=touched,
@@ -256,7 +256,7 @@ class NodeInProcess:
         await self.store.close()
 
 
-async def _wait(journal: Journal) -> None:
+async def _wait(journal: GroupCommitJournal) -> None:
     await journal.flushed()
 
 

@@ -26,7 +26,7 @@ from broker.codec.properties import BasicProperties
 from broker.message import MessageIdGenerator
 from broker.queue.queue import Queue
 from broker.queue.slot_reader import SlotReader
-from broker.store.journal import Journal
+from broker.store.journal import GroupCommitJournal
 from broker.store.memory.store import MemoryStore
 from broker.topology.vhost import VirtualHost
 from tests.support.peer import command
@@ -67,7 +67,7 @@ class Bench:
         self.failures: list[Exception] = []
         self._store = MemoryStore()
         touched: set[Confirmable] = set()
-        self.journal = Journal(
+        self.journal = GroupCommitJournal(
             self._store,
             high_water=0,
             touched_confirms=touched,

@@ -114,7 +114,7 @@ class OwnRow:
             self._is_registered = True
             self.fence = row.fence
         elif self._seen is None or (row.incarnation, row.beat) != (self._seen.incarnation, self._seen.beat):
-            self._on_sign_of_life(row, now)
+            self._on_beat_of_another(row, now)
             self._pending.due = self._next_look(asked_at)
         elif asked_at >= self._seen_at + self._pending.heartbeat_max_age:
             self._to_register = (row,)
@@ -166,7 +166,7 @@ class OwnRow:
             # While the store was away another process with this id could not beat either: start to watch it anew.
             self._seen = None
 
-    def _on_sign_of_life(self, row: NodeRow, now: float) -> None:
+    def _on_beat_of_another(self, row: NodeRow, now: float) -> None:
         if self._seen is None:
             self._first_seen_at = now
         # The store may still do late beats of this node's previous process, but none this late.

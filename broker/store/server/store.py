@@ -55,7 +55,7 @@ CLUSTER_DEADLINE: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Page:
+class _ReadPage:
     """Messages, and the last id that was looked at: None when there was none."""
 
     messages: list[Message]
@@ -336,14 +336,14 @@ class ServerStore:
 
     # Reading
 
-    async def _read_page(self, queue: StorageQueue, slot: Slot, start: int, limit: int, limit_bytes: int) -> _Page:
-        async def once() -> _Page:
+    async def _read_page(self, queue: StorageQueue, slot: Slot, start: int, limit: int, limit_bytes: int) -> _ReadPage:
+        async def once() -> _ReadPage:
             async with self._engine.raw(self._deadline(limit, limit_bytes)) as raw:
                 return await self._read(raw, queue, replace(slot, start=start), limit, limit_bytes)
 
         return await self._engine.own(self._engine.retrying(once, again=Failure.LOST))
 
-    async def _read(self, raw: Any, queue: StorageQueue, slot: Slot, limit: int, limit_bytes: int) -> _Page:
+    async def _read(self, raw: Any, queue: StorageQueue, slot: Slot, limit: int, limit_bytes: int) -> _ReadPage:
         """Read one page in one state of the store: first what there is, then as many bodies as there is room for."""
         index = _within(await self._dialect.begin_read(raw, slot, max(limit, 1)), limit_bytes)
         inline = [row.message_id for row in index if row.body is None and not row.content_id]
@@ -352,7 +352,7 @@ class ServerStore:
         contents = await self._dialect.read_contents(raw, shared) if shared else {}
         await self._dialect.end_read(raw)
         messages = list(_messages(queue, slot, index, bodies, contents))
-        return _Page(messages, index[-1].message_id if index else None)
+        return _ReadPage(messages, index[-1].message_id if index else None)
 
 
 def _within(rows: list[IndexRow], limit_bytes: int) -> list[IndexRow]:

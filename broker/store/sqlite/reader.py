@@ -74,7 +74,7 @@ _STATEMENTS: Final = {transient: _statements(transient) for transient in (False,
 
 
 @dataclass(slots=True)
-class _Page:
+class _PageIndex:
     """What the first statement of a read tells: which rows, and where their octets will be."""
 
     ids: list[int]
@@ -143,7 +143,7 @@ def _read(
     }
     connection.execute("BEGIN")
     try:
-        page = _page(connection.execute(index, parameters).fetchone(), limit_bytes)
+        page = _page_index(connection.execute(index, parameters).fetchone(), limit_bytes)
         if page is None:
             return [], None
         parameters |= {"end": page.ids[-1], "limit": len(page.ids)}
@@ -156,7 +156,7 @@ def _read(
     return list(_messages(queue, slot, page, metadata, bodies or b"", contents)), page.ids[-1]
 
 
-def _page(row: tuple[Any, ...], limit_bytes: int) -> _Page | None:
+def _page_index(row: tuple[Any, ...], limit_bytes: int) -> _PageIndex | None:
     if row[0] is None:
         return None
     ids, metadata_sizes, sizes, redelivered, transient = map(_numbers, row[:5])
@@ -165,7 +165,7 @@ def _page(row: tuple[Any, ...], limit_bytes: int) -> _Page | None:
     content_ids = {
         name: content for name, content in zip(pairs[::2], pairs[1::2], strict=True) if name <= ids[count - 1]
     }
-    return _Page(ids[:count], metadata_sizes[:count], sizes[:count], set(redelivered), set(transient), content_ids)
+    return _PageIndex(ids[:count], metadata_sizes[:count], sizes[:count], set(redelivered), set(transient), content_ids)
 
 
 def _contents(connection: sqlite3.Connection, content_ids: dict[int, int]) -> tuple[dict[int, bytes], dict[int, Place]]:
@@ -192,7 +192,7 @@ def _contents(connection: sqlite3.Connection, content_ids: dict[int, int]) -> tu
 
 
 def _messages(
-    queue: StorageQueue, slot: Slot, page: _Page, metadata: bytes, bodies: bytes, contents: dict[int, bytes]
+    queue: StorageQueue, slot: Slot, page: _PageIndex, metadata: bytes, bodies: bytes, contents: dict[int, bytes]
 ) -> Iterator[Message]:
     metadata_at = body_at = 0
     for message_id, metadata_size, size in zip(page.ids, page.metadata_sizes, page.sizes, strict=True):

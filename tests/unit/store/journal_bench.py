@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from broker.errors import StoreError
 from broker.message import PENDING, Message, body_tails
 from broker.ports.store import Batch
-from broker.store.journal import Journal, JournalLimits
+from broker.store.journal import GroupCommitJournal, JournalLimits
 
 
 @dataclass
@@ -59,7 +59,7 @@ class Gate:
 
 @dataclass
 class Bench:
-    journal: Journal
+    journal: GroupCommitJournal
     store: Gate
     touched: set[str]
     settled: list[None]
@@ -86,7 +86,7 @@ async def bench(limits: JournalLimits | None = None, high_water: int = 1 << 60) 
     async def sleep(seconds: float) -> None:
         slept.append(seconds)
 
-    journal = Journal(
+    journal = GroupCommitJournal(
         store,  # type: ignore[arg-type]
         high_water=high_water,
         touched_confirms=touched,

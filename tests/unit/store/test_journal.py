@@ -10,7 +10,7 @@ from broker.backoff import Backoff
 from broker.errors import StoreError, StoreFull, StoreUnavailable
 from broker.message import SETTLED, STORED, TRANSIENT, WRITING, WRITING_SETTLED
 from broker.ports.slot import Slot
-from broker.store.journal import HIGH_WATER_AHEAD, Journal, JournalLimits
+from broker.store.journal import HIGH_WATER_AHEAD, GroupCommitJournal, JournalLimits
 from tests.unit.store.journal_bench import Gate, bench, message, turn, under_way
 
 
@@ -182,7 +182,7 @@ async def test_a_store_that_is_away_is_tried_again_less_and_less_often() -> None
 
 async def test_a_store_that_refuses_for_good_ends_the_journal() -> None:
     store = Gate()
-    journal = Journal(
+    journal = GroupCommitJournal(
         store,  # type: ignore[arg-type]
         high_water=0,
         touched_confirms=set(),

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.thrift import idl
-from broker.thrift.wire import CALL, MalformedMessage, Message, MessageReader
+from broker.thrift.wire import CALL, MalformedMessage, MessageReader, ThriftMessage
 
 HEALTH_CHECK = bytes.fromhex("80010001 0000000b") + b"healthCheck" + bytes.fromhex("00000009 00")
 # A struct with one field of every type, in an order that no method has.
@@ -36,18 +36,18 @@ def call(body: bytes, name: bytes = b"m") -> bytes:
     return bytes.fromhex("80010001") + len(name).to_bytes(4, "big") + name + bytes(4) + body
 
 
-def taken(data: bytes, limit: int = 1024) -> Message | None:
+def taken(data: bytes, limit: int = 1024) -> ThriftMessage | None:
     reader = MessageReader(limit)
     reader.feed(data)
     return reader.take()
 
 
 def test_a_whole_message_is_taken() -> None:
-    assert taken(HEALTH_CHECK) == Message("healthCheck", CALL, 9, b"\0")
+    assert taken(HEALTH_CHECK) == ThriftMessage("healthCheck", CALL, 9, b"\0")
 
 
 def test_every_type_is_walked_over() -> None:
-    assert taken(call(EVERYTHING)) == Message("m", CALL, 0, EVERYTHING)
+    assert taken(call(EVERYTHING)) == ThriftMessage("m", CALL, 0, EVERYTHING)
 
 
 def test_a_message_that_comes_octet_by_octet_is_taken_with_the_last() -> None:
@@ -58,7 +58,7 @@ def test_a_message_that_comes_octet_by_octet_is_taken_with_the_last() -> None:
         results.append(reader.take())
 
     assert results[:-1] == [None] * (len(results) - 1)
-    assert results[-1] == Message("m", CALL, 0, EVERYTHING)
+    assert results[-1] == ThriftMessage("m", CALL, 0, EVERYTHING)
     assert reader.is_empty
 
 
@@ -67,8 +67,8 @@ def test_two_messages_in_one_chunk_are_taken_one_after_the_other() -> None:
     reader.feed(HEALTH_CHECK + call(b"\0") + HEALTH_CHECK[:5])
 
     assert [reader.take(), reader.take(), reader.take()] == [
-        Message("healthCheck", CALL, 9, b"\0"),
-        Message("m", CALL, 0, b"\0"),
+        ThriftMessage("healthCheck", CALL, 9, b"\0"),
+        ThriftMessage("m", CALL, 0, b"\0"),
         None,
     ]
 
@@ -76,7 +76,7 @@ def test_two_messages_in_one_chunk_are_taken_one_after_the_other() -> None:
 def test_the_older_form_of_the_header_is_read() -> None:
     data = bytes.fromhex("0000000b") + b"healthCheck" + bytes.fromhex("01 00000009 00")
 
-    assert taken(data) == Message("healthCheck", CALL, 9, b"\0")
+    assert taken(data) == ThriftMessage("healthCheck", CALL, 9, b"\0")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,110 @@
+"""Names: a class has one of its own, and no identifier uses a word that the glossary has replaced (ARCHITECTURE.md)."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import Counter
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FILES = sorted((ROOT / "broker").rglob("*.py"))
+
+# Public names that still stand for two classes, and the change that takes one of them away. This list only shrinks.
+STILL_DOUBLE = {
+    "Connection": "config: the element of broker.xml gets a name of its own",
+    "Limits": "config: the element of broker.xml gets a name of its own",
+    "MessageStore": "config: the element of broker.xml gets a name of its own",
+    "Node": "config: what is read of an XML file gets a name of its own",
+    "Transaction": "config: the element of broker.xml gets a name of its own",
+}
+
+# Words of the glossary's left column that no identifier has any more.
+REPLACED = {
+    "carving": "split",
+    "comparison": "diff",
+    "giving": "handoff",
+    "inquiry": "pending request",
+    "life": "incarnation",
+    "lives": "incarnations",
+    "patience": "timeout, retry, backoff",
+    "patient": "retrying",
+    "recording": "recorder",
+    "whereabouts": "coordinator address",
+}
+
+# Words that identifiers still have, and the change that removes the last of them. This list only shrinks.
+STILL_IN_USE = {
+    "appetite": "coordination/slots: demand",
+    "applying": "topology: apply",
+    "carve": "coordination/slots: split",
+    "company": "node: the port Cluster",
+    "consumption": "topology: consumers",
+    "duties": "node: the maintenance lock",
+    "equivalence": "topology: declaration",
+    "fast": "amqp: direct dispatch",
+    "giver": "coordination/slots: handoff",
+    "holdings": "coordination/slots: owned slots",
+    "hunger": "coordination/slots: demand",
+    "hungry": "coordination/slots: demand",
+    "settler": "amqp: deliveries",
+    "sharing": "coordination/slots: balancer",
+    "surrender": "coordination/slots: release",
+    "surroundings": "amqp: shared context",
+    "tally": "coordination/slots: queue counts",
+    "traces": "node: orphans",
+}
+
+
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+def public_classes(path: Path) -> Iterator[str]:
+    for node in ast.walk(parsed(path)):
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            yield node.name
+
+
+def identifiers(path: Path) -> Iterator[str]:
+    """Return every name in the file, and that of its module."""
+    yield path.stem
+    for node in ast.walk(parsed(path)):
+        match node:
+            case ast.ClassDef() | ast.FunctionDef() | ast.AsyncFunctionDef() | ast.alias():
+                yield node.name
+            case ast.Name():
+                yield node.id
+            case ast.Attribute():
+                yield node.attr
+            case ast.arg() | ast.keyword():
+                yield node.arg or ""
+
+
+@cache
+def words(path: Path) -> frozenset[str]:
+    """Return the words that the identifiers of a file are made of."""
+    found: set[str] = set()
+    for name in identifiers(path):
+        found.update(word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name))
+    return frozenset(found)
+
+
+def test_a_public_class_name_stands_once() -> None:
+    names = Counter(name for path in FILES for name in public_classes(path))
+    assert {name for name, count in names.items() if count > 1} == STILL_DOUBLE.keys()
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_identifier_has_a_word_that_was_replaced(path: Path) -> None:
+    assert not {word: REPLACED[word] for word in words(path) & REPLACED.keys()}
+
+
+@pytest.mark.parametrize("word", STILL_IN_USE)
+def test_a_word_that_is_gone_leaves_the_list_of_those_in_use(word: str) -> None:
+    assert any(word in words(path) for path in FILES), f"move {word!r} to REPLACED"
