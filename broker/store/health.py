@@ -1,8 +1,4 @@
-"""Is the store there? Asks it now and then, watches the journal, and tells one callable when that changes.
-
-Knows the journal's and the probe's figures and how long both may take; knows no SQL and no client (reliability.md
-§3.9, andes.md §7.2).
-"""
+"""The health of the store: whether it is up, judged by probes and by the journal's writes (ADR 14)."""
 
 from __future__ import annotations
 
@@ -22,18 +18,20 @@ DOWN_AFTER: Final = 2.0
 """Seconds for which writes may fail, or a probe may take, until the store counts as down."""
 _SAMPLE: Final = 0.25
 _SUSPICIOUS: Final = 0.5
-"""Seconds after which a write that is under way makes somebody ask whether the store is there at all."""
+"""Seconds after which a write that is under way leads to a probe."""
 _PROBE_AGAIN: Final = 1.0
+"""Seconds between two probes while something is wrong."""
 _LATE: Final = 1.0
+"""Seconds between two samples that mean that this process stood still."""
 
-# What clients are told: short, and nothing of the store's own words.
+# The reasons that clients are told: short, and without the store's own error text.
 _NO_ANSWER: Final = "store unavailable: no answer"
 _FAILS: Final = "store unavailable: it cannot be written"
 _FULL: Final = "low on disk: the store is full"
 
 
 class WatchedStore(Protocol):
-    """A store that can be asked, and that remembers why it could not be written."""
+    """A store that answers probes and remembers the error of its last failed write."""
 
     write_failure: StoreUnavailable | None
 
@@ -41,7 +39,7 @@ class WatchedStore(Protocol):
 
 
 class WatchedJournal(Protocol):
-    """A journal as seen from outside."""
+    """What the journal tells of its writes."""
 
     is_failing: bool
 
@@ -50,16 +48,16 @@ class WatchedJournal(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StoreState:
-    """What is known of the store. Times are monotonic seconds."""
+    """The health of the store at one moment; `since` is the monotonic time of the last change of `is_up`."""
 
     is_up: bool
     since: float
     reason: str
-    """Why it counts as down, in the words clients are told; empty while it is up."""
+    """Why the store counts as down, in the words that clients are told; empty while it is up."""
     last_failure: str
-    """The store's own words when it failed the last time."""
+    """The error text of the store's last failure, of a probe or a write; empty before the first."""
     latency: float
-    """Seconds that the last probe took that was answered."""
+    """Seconds that the last answered probe took."""
     probes: int
     failed_probes: int
     outages: int
@@ -78,7 +76,10 @@ class StoreHealth:
         on_change: Callable[[str], None],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """Probe every `interval` seconds, more often in trouble. `on_change` gets the reason, or "" when it is over."""
+        """Probe every `interval` seconds, and every second while something is wrong.
+
+        `on_change` is called with the reason when the store goes down, and with "" when it is up again.
+        """
         self._store = store
         self._journal = journal
         self._clock = clock
@@ -117,7 +118,7 @@ class StoreHealth:
         )
 
     async def run(self) -> None:
-        """Watch until cancelled; what a probe raises beside `StoreUnavailable` ends this."""
+        """Watch until cancelled. Raises what a probe raises, except `StoreUnavailable`."""
         async with asyncio.TaskGroup() as probes:
             while True:
                 now = self._clock.monotonic()
@@ -127,7 +128,7 @@ class StoreHealth:
                 await self._sleep(_SAMPLE)
 
     async def pause(self, seconds: float) -> None:
-        """Sleep, but not on when a probe is answered: then it is worth while to write again."""
+        """Sleep, but wake up when a probe is answered: a write may succeed again."""
         try:
             async with asyncio.timeout(seconds):
                 await self._answered.wait()
@@ -135,7 +136,10 @@ class StoreHealth:
             return
 
     def sample(self, now: float) -> None:
-        """Look at the journal and at the probe under way. When the node itself was late, nothing of that counts."""
+        """Look at the journal and at the probe under way.
+
+        When this process stood still since the last sample, the time that passed does not count against the store.
+        """
         if now - self._sampled_at > _LATE:
             self._failing_since = None
             self._probing_since = now if self._probing_since is not None else None
@@ -150,7 +154,11 @@ class StoreHealth:
         self._judge(now)
 
     def is_probe_due(self, now: float) -> bool:
-        """Is it time to ask? At once if a write fails or takes long: the probe tells a slow write from a lost store."""
+        """Return whether to probe now.
+
+        A write that fails or takes long leads to a probe within a second: it tells a slow write from a store that is
+        away.
+        """
         if self._probing_since is not None:
             return False
         is_suspicious = self._journal.is_failing or self._journal.stalled_for(now) >= _SUSPICIOUS
@@ -170,7 +178,7 @@ class StoreHealth:
                 self._unanswered_since = started
         else:
             self._unanswered_since = None
-            self._answered.set()  # who waits has its turn; who comes later waits for the next answer
+            self._answered.set()  # wakes those who wait now; later ones wait for the next answer
             self._answered = asyncio.Event()
         finally:
             self._probing_since = None
@@ -191,18 +199,18 @@ class StoreHealth:
         self._on_change(reason)
 
     def _trouble(self, now: float) -> str:
-        """Return why the store counts as down; once it does, every sign of trouble keeps it there."""
+        """Return why the store counts as down, "" if it does not; once it is down, any sign of trouble keeps it so."""
         if self._failing_since is not None and (self.is_down or now - self._failing_since >= DOWN_AFTER):
             self._last_failure = self._store.write_failure or self._last_failure
-            return _words(self._store.write_failure)
+            return _reason_of(self._store.write_failure)
         if self._probing_since is not None and now - self._probing_since >= DOWN_AFTER:
             return _NO_ANSWER
         if self._unanswered_since is None:
             return ""
-        # Only up to the last probe is it known to have failed.
+        # What happened after the last probe is not known: only the time up to it counts.
         has_failed_long = self._probed_at - self._unanswered_since >= DOWN_AFTER
-        return _words(self._last_failure) if self.is_down or has_failed_long else ""
+        return _reason_of(self._last_failure) if self.is_down or has_failed_long else ""
 
 
-def _words(failure: StoreUnavailable | None) -> str:
+def _reason_of(failure: StoreUnavailable | None) -> str:
     return _FULL if isinstance(failure, StoreFull) else _FAILS

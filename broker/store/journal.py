@@ -1,9 +1,8 @@
-"""Group commit: what queues append and settle becomes one store transaction after the other.
+"""Group commit: the messages that queues append and settle are written in one store transaction after the other.
 
-The next batch is written as soon as the previous one is committed: no timer, no fixed size (design §4). An insert that
-meets its own delete before it was written is cancelled. When the store has no room for inserts, they wait while what
-consumers have settled is deleted (reliability.md §3.1). Knows messages and the store's `write`; knows no queue, no
-client and no SQL.
+The next batch is written as soon as the previous one is committed, without a timer or a fixed size (ADR 5). When a
+message is settled before its insert was written, the insert is cancelled. When the store has no room for inserts, they
+wait while the rows of settled messages are deleted (ADR 13).
 """
 
 from __future__ import annotations
@@ -26,13 +25,13 @@ from broker.ports.store import Batch, MessageStore
 _log = structlog.get_logger(__name__)
 
 HIGH_WATER_AHEAD: Final = 60_000 << 18
-"""How far ahead of the last id the lane's high-water mark is recorded: a minute of ids."""
+"""How far above the last message id the lane's high-water mark is recorded: the ids of one minute."""
 _RETRY: Final = Backoff(0.1, 5.0)
 
 
 @dataclass(slots=True)
 class _Group:
-    """Things that must be written together, after all that came before."""
+    """Writes that belong in one transaction, together with or after all writes that were taken before them."""
 
     done: asyncio.Future[None]
     inserts: Sequence[Message] = ()
@@ -46,18 +45,18 @@ class JournalLimits:
     """Bounds of one journal."""
 
     batch_messages: int = 2000
-    """Inserts of one transaction, unless a group forces more."""
+    """Inserts in one transaction; a group can force more."""
     batch_deletes: int = 4000
     batch_deletes_when_full: int = 1000
-    """Each may write two pages of the store's log, which has little room then."""
+    """A delete may write two pages of the store's log, and a full disk leaves the log little room."""
     batch_bytes: int = 4 * 1024 * 1024
     pending_bytes: int = 64 * 1024 * 1024
-    """Octets waiting for the store at which publishers are held back; they resume at half of it."""
+    """Octets waiting for the store above which publishers are held back; they resume below half of it."""
     pending_messages: int = 50_000
     retry: Backoff = _RETRY
     """Seconds between two tries of a store that does not answer."""
     full_delay: float = 1.0
-    """Seconds between two tries of a store without room: as late is a settled message deleted then."""
+    """Seconds between two tries of a store without room; rows of settled messages are deleted this late then."""
 
 
 @dataclass(slots=True)
@@ -72,7 +71,7 @@ class JournalCounters:
 
 
 class GroupCommitJournal:
-    """The node's one way of messages into the store."""
+    """The `Journal` of a node: the only writer of messages to its store."""
 
     def __init__(
         self,
@@ -86,10 +85,10 @@ class GroupCommitJournal:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Write to `store`; ids up to `high_water` are recorded as used already.
+        """Write to `store`, which has recorded that message ids up to `high_water` may be in use.
 
-        Confirms that may be able to go on are added to `touched_confirms`, and `on_settled` is called after each
-        commit. `on_full` is called with True when publishers should wait and with False when they may go on.
+        `touched_confirms` collects the confirms of messages that were stored or settled; `on_settled` is called after
+        each commit. `on_full` is called with True when publishers should wait and with False when they may go on.
         """
         self._store = store
         self._high_water = high_water
@@ -113,7 +112,7 @@ class GroupCommitJournal:
     # What the core calls
 
     def append(self, message: Message) -> None:
-        """Take a PENDING message. Hot."""
+        """Queue the insert of a PENDING message. Hot."""
         self._pending[message.id] = message
         self._bytes += len(message.body)
         if message.chunks is not None:
@@ -122,7 +121,7 @@ class GroupCommitJournal:
             self._wakeup.set()
 
     def settle(self, message: Message) -> None:
-        """Cancel the insert of a message that was not written, delete the row of one that was. Hot."""
+        """Cancel the insert of a message that is not written yet, or queue the delete of its row. Hot."""
         state = message.state
         if state == PENDING:
             if self._pending.pop(message.id, None) is not None:
@@ -153,7 +152,7 @@ class GroupCommitJournal:
         self._wakeup.set()
 
     def transact(self, inserts: Sequence[Message], deletes: Sequence[Message]) -> Awaitable[None]:
-        """Write `inserts` and `deletes` in one transaction (contract T3: all or nothing)."""
+        """Write `inserts` and `deletes` in one transaction: all or nothing."""
         return self._join(inserts=inserts, deletes=deletes)
 
     def purge(self, slots: Sequence[Slot]) -> Awaitable[None]:
@@ -174,7 +173,7 @@ class GroupCommitJournal:
 
     @property
     def is_idle(self) -> bool:
-        """Is nothing waiting and nothing being written?"""
+        """Whether nothing waits and nothing is being written."""
         return not (self._pending or self._spills or self._deletes or self._groups or self._writing_since is not None)
 
     @property
@@ -183,7 +182,7 @@ class GroupCommitJournal:
         return self._bytes
 
     def stalled_for(self, now: float) -> float:
-        """Return for how many seconds the write that is under way has been, with its failed tries; 0.0 without one."""
+        """Return for how many seconds the current batch has been written, failed tries included; 0.0 without one."""
         return 0.0 if self._writing_since is None else max(now - self._writing_since, 0.0)
 
     def _join(self, **things: Any) -> Awaitable[None]:
@@ -262,9 +261,10 @@ class GroupCommitJournal:
         return inserts
 
     async def _write(self, batch: Batch, settled: int) -> None:
-        """Write `batch` however long the store is away; anything but `StoreUnavailable` ends the node.
+        """Write `batch`, however long the store is away; raises any error but `StoreUnavailable`.
 
-        Its first `settled` deletes belong to no group: they need not wait for room that its inserts need.
+        The first `settled` deletes of the batch belong to no group. When the store is full they are written ahead of
+        the inserts, in transactions of their own.
         """
         backoff = self._limits.retry
         while batch:

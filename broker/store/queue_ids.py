@@ -1,7 +1,4 @@
-"""Ids for new queues, of which the store hands out whole ranges.
-
-Knows the ranges; knows no queue.
-"""
+"""Ids for new queues, taken from ranges that the store has reserved for this node."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ _QUEUE_IDS_AHEAD: Final = 1000
 
 
 class QueueIds:
-    """Hands out queue ids from ranges the store has reserved."""
+    """Hands out queue ids one by one, and reserves the next range when the last one is used up."""
 
     def __init__(self, store: TopologyStore, first: int, last: int) -> None:
         self._store = store
@@ -21,7 +18,7 @@ class QueueIds:
         self._last = last
 
     async def take(self) -> int:
-        """Return an id that nobody else has."""
+        """Return an id that no other queue of any node has."""
         while self._next > self._last:
             first, last = await self._store.reserve_queue_ids(_QUEUE_IDS_AHEAD)
             if self._next > self._last:  # another call may have brought a range in the meantime

@@ -1,7 +1,4 @@
-"""How a message becomes a row, and a row a message.
-
-Knows frames as byte strings and the largest piece of content; knows no database.
-"""
+"""Conversion between messages and rows, the same in every store."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from typing import Final
 from broker.message import Message, StorageQueue, body_tails, tail
 from broker.ports.slot import Slot
 
-# maxContentChunkSize of Andes (andes.md §2.1): a longer body never lies in the message's own row.
+# maxContentChunkSize of Andes (andes.md §2.1): a longer body is stored apart from the message's own row.
 MAX_CONTENT_CHUNK_SIZE: Final = 65_500
 
 _INLINE_TAIL: Final = MAX_CONTENT_CHUNK_SIZE + 5
@@ -19,9 +16,9 @@ _FRAME_MAX: Final = 131_072
 
 
 def name_large_content(messages: Iterable[Message]) -> None:
-    """Give every body that is too long for a row, and has no content id yet, its message's id as content id.
+    """Set the content id of each message whose body is too long for its row, unless it has one: to the message's id.
 
-    Call it where the messages belong to nobody else, before they are handed to another thread.
+    Call it on the event loop, before the messages are handed to another thread.
     """
     for message in messages:
         if message.content_id or (message.chunks is None and len(message.body) <= _INLINE_TAIL):
@@ -31,12 +28,12 @@ def name_large_content(messages: Iterable[Message]) -> None:
 
 
 def metadata_of(message: Message) -> bytes:
-    """Return what is stored of a message besides its body: exchange, routing key and the content header's payload."""
+    """Return the MESSAGE_METADATA column: exchange, routing key and the content header's payload."""
     return message.routing + message.header[4:-1]
 
 
 def message_of(message_id: int, queue: StorageQueue, metadata: bytes, payload: bytes, state: int) -> Message:
-    """Return the stored message as it was published, but in frames of our own size."""
+    """Return the stored message as it was published, its body cut into frames of this broker's size."""
     routing_end = metadata[0] + 1
     routing_end += metadata[routing_end] + 1
     body, chunks = body_tails(payload, _FRAME_MAX)
@@ -46,7 +43,7 @@ def message_of(message_id: int, queue: StorageQueue, metadata: bytes, payload: b
 def add_to_backlog(
     slots: dict[tuple[int, int], Slot], queue_id: int, lane: int, start: int, end: int, count: int
 ) -> None:
-    """Add rows under one sign of a queue id to the slot of the queue and lane."""
+    """Extend the slot of a queue and lane by `count` rows, stored under `queue_id` or its negative."""
     key = abs(queue_id), lane
     slot = slots.get(key)
     if slot is None:

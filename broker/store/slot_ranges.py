@@ -1,7 +1,4 @@
-"""Where a piece of a slot may lie: the rules that every store holds slots to.
-
-Knows ranges of message ids; knows no row and no database.
-"""
+"""The rules for ranges of slots, which every store enforces when slots are cut."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from broker.ports.slot import Slot
 
 
 def check_apart(pieces: Iterable[Slot]) -> None:
-    """Raise `StoreError` when a message would be in two slots (contract C2)."""
+    """Raise `StoreError` when two of `pieces` overlap: a message must not be in two slots."""
     ordered = sorted((slot.queue_id, slot.lane, slot.start, slot.end) for slot in pieces)
     for before, after in pairwise(ordered):
         if before[:2] == after[:2] and after[2] <= before[3]:
@@ -22,7 +19,7 @@ def check_apart(pieces: Iterable[Slot]) -> None:
 
 
 def check_lane(pieces: Iterable[Slot], lane: int, incarnation: Incarnation) -> None:
-    """Raise `StoreError` when a node would give messages that were never its own."""
+    """Raise `StoreError` when a piece is not of the node's own `lane`: its messages were never the node's."""
     for slot in pieces:
         if slot.lane != lane:
             raise StoreError(
@@ -31,14 +28,15 @@ def check_lane(pieces: Iterable[Slot], lane: int, incarnation: Incarnation) -> N
 
 
 def new_pieces(pieces: Iterable[Slot], taken: Sequence[SlotRow], lane: int, there: Sequence[SlotRow]) -> list[Slot]:
-    """Return those of `pieces` that have a place: in a slot that was `taken` away for them, or in the node's own lane
-    where no slot is `there`.
+    """Return those of `pieces` that may become slots.
+
+    A piece may lie in a slot that was `taken` away for it, or in the node's own `lane` where no slot is `there`.
     """
     return [slot for slot in pieces if is_within(slot, taken) or (slot.lane == lane and not _meets(slot, there))]
 
 
 def is_within(piece: Slot, taken: Iterable[SlotRow]) -> bool:
-    """Return whether the piece is a part of one of these slots."""
+    """Return whether the piece lies within one of these slots."""
     place = piece.queue_id, piece.lane
     return any(place == (row.queue_id, row.lane) and row.start <= piece.start <= piece.end <= row.end for row in taken)
 

@@ -1,7 +1,4 @@
-"""When a peer that does not answer is left alone for a while (reliability.md §3.9).
-
-Decides from the results it is told and from `now`. Knows neither peer nor call.
-"""
+"""The circuit breaker: a peer that does not answer is not called for a while."""
 
 from __future__ import annotations
 
@@ -13,14 +10,17 @@ FAILURES_TO_OPEN: Final = 3
 
 @dataclass(slots=True)
 class CircuitBreaker:
-    """Open after three failures in a row, for `reconnect_timeout` seconds; then one call may try."""
+    """Opens after three failures in a row, for `reconnect_timeout` seconds; then one call may try the peer again."""
 
     reconnect_timeout: float
     _failures: int = 0
     _open_until: float = 0.0
 
     def is_open(self, now: float) -> bool:
-        """Must this call fail at once? When not, and others would have to, this one is the trial."""
+        """Return whether this call must fail at once.
+
+        After `reconnect_timeout` seconds one call gets False and tries the peer; the calls beside it still get True.
+        """
         if self._failures < FAILURES_TO_OPEN:
             return False
         if now < self._open_until:
@@ -29,11 +29,11 @@ class CircuitBreaker:
         return False
 
     def on_answer(self) -> None:
-        """The peer lives."""
+        """The peer has answered: close the breaker."""
         self._failures = 0
 
     def on_failure(self, now: float) -> None:
-        """No answer, or no connection."""
+        """The peer has not answered, or there was no connection to it."""
         self._failures += 1
         if self._failures >= FAILURES_TO_OPEN:
             self._open_until = now + self.reconnect_timeout

@@ -1,7 +1,4 @@
-"""The connections to one address: how many, how long a call may take, what is repeated, when nothing is tried.
-
-Knows deadlines and the breaker; knows no method and no other address.
-"""
+"""A pool of connections to one address: it bounds their number and the time of a call, and repeats a lost call once."""
 
 from __future__ import annotations
 
@@ -18,12 +15,12 @@ from broker.thrift.secret import SharedSecret
 
 CONNECT_TIMEOUT: Final = 2.0
 CALL_TIMEOUT: Final = 5.0
-# A long poll holds a connection for itself, and another call must find one beside it.
+# A long poll keeps one connection busy, and other calls need another one.
 LEAST_SIZE: Final = 2
 
 
 class Pool:
-    """Up to `size` connections to one address, made when needed and kept while they are good."""
+    """Up to `size` connections to one address, made when needed and kept while they are usable."""
 
     def __init__(
         self,
@@ -53,7 +50,10 @@ class Pool:
         self._is_closed = False
 
     async def call(self, method: str, arguments: Mapping[str, Any], call_timeout: float) -> Any:
-        """Return the peer's answer. Raises its errors, and PeerUnreachable when there was none."""
+        """Return the peer's answer within `call_timeout` seconds.
+
+        Raises the peer's own errors, and `PeerUnreachable` when there is no answer.
+        """
         if self._breaker.is_open(self._clock.monotonic()):
             raise PeerUnreachable(f"{self._name} is not tried: it did not answer the last calls")
         is_waiting = True
@@ -82,11 +82,11 @@ class Pool:
 
     @property
     def is_in_use(self) -> bool:
-        """Are calls under way?"""
+        """Whether calls are under way."""
         return self._calls > 0
 
     def retire(self) -> None:
-        """Make no new connection and keep none; calls under way may end."""
+        """Close the idle connections and make no new ones; calls under way go on to their end."""
         self._is_retired = True
         for connection in self._idle:
             connection.close()
@@ -108,7 +108,7 @@ class Pool:
         return PeerUnreachable(text)
 
     async def _call_or_repeat(self, method: str, arguments: Mapping[str, Any]) -> Any:
-        """Call on a kept connection if there is one; when that ends without an answer, repeat once on a new one."""
+        """Call on an idle connection, or on a new one; when it ends without an answer, repeat once on a new one."""
         connection = self._take_idle() or await self._connect()
         try:
             return await self._call_on(connection, method, arguments)

@@ -1,7 +1,4 @@
-"""The port of the cluster in memory: the verified fake of lease, fence, nodes and timeline; and who has which lane.
-
-Knows what the port promises; each call is done at once, as a transaction of a real store is.
-"""
+"""The port `ClusterStore` in memory: lease, fence, nodes and timeline; and the lanes of nodes."""
 
 from __future__ import annotations
 
@@ -30,10 +27,10 @@ _TIMELINE: Final = 1000
 
 @dataclass(slots=True)
 class LaneRow:
-    """The lane of a node, and the incarnation in which that writes: none without an `incarnation`.
+    """The lane of a node, and the incarnation that writes in it; empty when none does.
 
-    `state` says how the last incarnation ended: `running` (when it did not), `dead`, `stopped`; or that all of the lane
-    has been cut into slots since: `recovered`.
+    `state` is that of the last incarnation: `running`, `dead` or `stopped`. It is `recovered` when all of the lane has
+    become slots since.
     """
 
     lane: int
@@ -43,7 +40,7 @@ class LaneRow:
 
 @dataclass(slots=True)
 class ClusterRows:
-    """What the tables of the cluster hold; `fence` is the epoch and term that may write, `address` the lease's."""
+    """The rows of the cluster's tables; `fence` is the epoch and term that may write, `address` that of the holder."""
 
     lease: Lease = field(default_factory=lambda: Lease(0, 0, "", None))
     fence: tuple[int, str] = (0, "")
@@ -53,14 +50,14 @@ class ClusterRows:
     address: tuple[str, int] = ("", 0)
 
     def lane_for(self, node_id: str) -> LaneRow:
-        """Return the lane of `node_id`: a new node gets the lowest free one, or inherits one of a node that is gone."""
+        """Return the lane of `node_id`. A new node gets the lowest free one, or that of a node that is gone."""
         if node_id not in self.lanes:
             free = set(range(_LANES)).difference(row.lane for row in self.lanes.values())
             self.lanes[node_id] = LaneRow(min(free)) if free else self._inherited(node_id)
         return self.lanes[node_id]
 
     def end_incarnation(self, node_id: str, incarnation: str, state: str) -> None:
-        """Let an incarnation write nothing any more, if it did not end before."""
+        """End an incarnation, unless it has ended: from now on it cannot write."""
         row = self.lanes.get(node_id)
         if row is not None and row.incarnation == incarnation:
             row.incarnation, row.state = "", state
@@ -73,7 +70,7 @@ class ClusterRows:
 
 
 class MemoryClusterStore:
-    """Lease, nodes and timeline in the rows that `opened` gives, which raises when the store is closed."""
+    """Lease, nodes and timeline in the rows that `opened` returns; it raises when the store is closed."""
 
     def __init__(self, opened: Callable[[], ClusterRows]) -> None:
         self._opened = opened

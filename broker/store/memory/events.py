@@ -1,7 +1,4 @@
-"""Topology as events in memory: the verified fake of that port.
-
-Knows what the port promises; each call is done at once, as a transaction of a real store is.
-"""
+"""The port `EventStore` in memory: changes of topology as numbered events."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from broker.store.memory.state import Event, MemoryState
 
 
 class MemoryEventStore:
-    """Events in the rows that `opened` gives, which raises when the store is closed."""
+    """Events in the rows that `opened` returns; it raises when the store is closed."""
 
     def __init__(self, opened: Callable[[], MemoryState]) -> None:
         self._opened = opened

@@ -1,7 +1,4 @@
-"""How a node of a cluster begins to write, in memory: the verified fake of that port.
-
-Knows what the port promises; each call is done at once, as a transaction of a real store is.
-"""
+"""The port `MemberStore` in memory: how an incarnation of a node begins to write."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from broker.store.memory.state import QUEUE_IDS_PER_REGISTRATION, MemoryState
 
 
 class MemoryMemberStore:
-    """Lives in the rows that `opened` gives; `on_joined` is told which writes from now on."""
+    """Incarnations in the rows that `opened` returns; `on_joined` is called with each that begins to write."""
 
     def __init__(self, opened: Callable[[], MemoryState], on_joined: Callable[[Incarnation], None]) -> None:
         self._opened = opened
@@ -49,7 +46,7 @@ class MemoryMemberStore:
 
 
 def _end_incarnations_outside(state: MemoryState, up: set[Incarnation]) -> None:
-    """End the incarnations of brokers that stood alone; one that crashed may have delivered whatever there was."""
+    """End the incarnations of standalone brokers; one that crashed may have delivered messages of every lane."""
     ended = [lane for name, lane in state.cluster.lanes.items() if Incarnation(name, lane.incarnation) not in up]
     has_crashed = any(lane.state == "running" for lane in ended)
     for lane in ended:
@@ -59,7 +56,7 @@ def _end_incarnations_outside(state: MemoryState, up: set[Incarnation]) -> None:
 
 
 def _recount_transient(state: MemoryState) -> None:
-    """Make slots fit to what is left in them after all transient messages have been deleted."""
+    """Correct or delete the slots that had transient messages, after all of those have been deleted."""
     for row in [row for row in state.slots.values() if row.transient]:
         count = len(state.in_slot(row))
         if count:

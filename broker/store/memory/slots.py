@@ -1,7 +1,4 @@
-"""Slots between nodes in memory: the verified fake of that port.
-
-Knows what the port promises; each call is done at once, as a transaction of a real store is.
-"""
+"""The port `SlotStore` in memory: the slots of all nodes."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ _PIECES: Final = 1000
 
 
 class MemorySlotStore:
-    """Slots in the rows that `opened` gives, which raises when the store is closed."""
+    """Slots in the rows that `opened` returns; it raises when the store is closed."""
 
     def __init__(self, opened: Callable[[], MemoryState]) -> None:
         self._opened = opened
@@ -120,7 +117,7 @@ def _window(state: MemoryState, lane: int, size: int) -> list[Slot]:
 
 
 def _pieces(state: MemoryState, queue_id: int, lane: int, ids: list[int], size: int) -> list[Slot]:
-    """Cut what of these messages lies in no slot; no piece goes over a slot."""
+    """Cut those of these messages that are in no slot into pieces of `size`; no piece overlaps a slot."""
     size = max(size, -(-len(ids) // _PIECES))
     rows = [row for row in state.slots.values() if (row.queue_id, row.lane) == (queue_id, lane)]
     uncovered = [key for key in ids if not any(row.start <= key <= row.end for row in rows)]

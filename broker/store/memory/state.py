@@ -1,7 +1,4 @@
-"""What a store in memory has made durable: rows as the tables of a database have them.
-
-Knows values; what may be done to them when is the business of the ports over it.
-"""
+"""The contents of a store in memory: the rows that the tables of a database would have."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ QUEUE_IDS_PER_REGISTRATION: Final = 1000
 
 @dataclass(slots=True)
 class Row:
-    """A message of the queue `storage_id`, negative for one that must not survive."""
+    """The row of a message; `storage_id` is the id of its queue, negative for a transient message."""
 
     storage_id: int
     content_id: int
@@ -33,7 +30,7 @@ class Row:
 
 @dataclass(slots=True)
 class Event:
-    """An event, and what its author called it."""
+    """An event, and the token by which its author recognises it."""
 
     row: EventRow
     token: str
@@ -41,7 +38,7 @@ class Event:
 
 @dataclass(slots=True)
 class MemoryState:
-    """What outlives a store. `holder` is the store that has it open alone, `sharers` are those that share it."""
+    """What remains when a store is closed. `holder` is the only store that has it open, or `sharers` share it."""
 
     rows: dict[int, Row] = field(default_factory=dict)
     contents: dict[int, bytes] = field(default_factory=dict)
@@ -63,12 +60,12 @@ class MemoryState:
         return first, first + count - 1
 
     def last_message_id(self) -> int:
-        """Return an upper bound of every id of any lane."""
+        """Return an upper bound of the message ids of all lanes."""
         ends = (row.end for row in self.slots.values())
         return max(self.high_water, max(self.rows, default=0), max(ends, default=0))
 
     def delete(self, message_ids: Iterable[int]) -> int:
-        """Delete rows, and content that no row names any more; return how many rows."""
+        """Delete messages, and the bodies that no other uses; return how many messages there were."""
         gone = [row for key in message_ids if (row := self.rows.pop(key, None)) is not None]
         orphans = {row.content_id for row in gone if row.content_id}
         if orphans:
@@ -77,7 +74,7 @@ class MemoryState:
         return len(gone)
 
     def in_slot(self, slot: Slot | SlotRow, *, transient: bool = True) -> list[tuple[int, Row]]:
-        """Return the rows of a slot in no order, without `transient` those of the queue's own id."""
+        """Return the messages of a slot in no order; without `transient` those under the queue's own id only."""
         storage_ids = {slot.queue_id, -slot.queue_id} if transient else {slot.queue_id}
         return [
             (key, row)
@@ -91,14 +88,14 @@ class MemoryState:
         self.delete([key for key, row in self.rows.items() if abs(row.storage_id) in queue_ids])
 
     def delete_mortal(self) -> None:
-        """Delete all that must not survive: of the topology, and transient messages."""
+        """Delete what must not survive a restart: parts of the topology, and transient messages."""
         self.delete_queues(self.records.delete_mortal())
         self.delete([key for key, row in self.rows.items() if row.storage_id < 0])
 
     # Who may write
 
     def is_alive(self, incarnation: Incarnation) -> bool:
-        """Return whether what this incarnation writes counts."""
+        """Return whether this incarnation may write."""
         lane = self.cluster.lanes.get(incarnation.node_id)
         return lane is not None and bool(lane.incarnation) and lane.incarnation == incarnation.id
 
@@ -109,7 +106,7 @@ class MemoryState:
         return self.cluster.lanes[incarnation.node_id]
 
     def incarnations_up(self) -> set[Incarnation]:
-        """Return the incarnations that nobody has ended."""
+        """Return the incarnations that last."""
         rows = self.cluster.nodes.values()
         return {Incarnation(row.node_id, row.incarnation) for row in rows if row.state is NodeState.UP}
 

@@ -1,7 +1,7 @@
-"""A whole store in memory: the verified fake of every store port.
+"""A whole store in memory: every store port over one `MemoryState`.
 
-Knows what the ports promise and nothing of disks. What was written lies in a `MemoryState`, which outlives the store:
-open another store over it, and you have a restart; leave out `resign` before, and it was a crash.
+The state remains when the store is closed. Opening another store over it is a restart; without a `resign` before, it is
+a restart after a crash.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from broker.store.rows import add_to_backlog, message_of, metadata_of, name_larg
 
 
 class MemoryStore:
-    """A store over `state`, a new one unless given; several may have it open if each of them `is_shared`."""
+    """A store over `state`, or over a new one. Several stores may have a state open if each of them `is_shared`."""
 
     def __init__(self, state: MemoryState | None = None, *, is_shared: bool = False) -> None:
         self.state = MemoryState() if state is None else state

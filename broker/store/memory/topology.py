@@ -1,7 +1,4 @@
-"""The topology in memory, and what each change does to it.
-
-Knows records; knows no message but which queues lose theirs.
-"""
+"""The topology in memory, and what each change does to it."""
 
 from __future__ import annotations
 
@@ -31,7 +28,7 @@ from broker.ports.records import (
 
 @dataclass(slots=True)
 class Records:
-    """All that is recorded; of subscriptions the key is all but `exclusive`."""
+    """The records of the topology by key; the key of a subscription is all of it but `exclusive`."""
 
     vhosts: dict[str, None] = field(default_factory=dict)
     exchanges: dict[tuple[str, str], ExchangeRecord] = field(default_factory=dict)
@@ -58,14 +55,14 @@ class Records:
         )
 
     def record(self, change: Change) -> list[int]:
-        """Do `change` and return the ids of the queues whose messages go with it."""
+        """Apply `change`; return the ids of the queues that were deleted, whose messages go with them."""
         gone = _RECORD[type(change)](self, change)
         if gone:
             self.subscriptions = {key: value for key, value in self.subscriptions.items() if key[0] not in gone}
         return gone
 
     def delete_mortal(self) -> list[int]:
-        """Delete what lives no longer than the nodes that know it; return the ids of the queues among it."""
+        """Delete what ends with its nodes; return the ids of the queues that were deleted."""
         doomed = [queue for queue in self.queues.values() if queue.exclusive or not queue.durable]
         changes: list[Change] = [QueueDeleted(queue.vhost, queue.name, queue.queue_id) for queue in doomed]
         changes += [ExchangeDeleted(*key) for key, exchange in self.exchanges.items() if not exchange.durable]
@@ -139,7 +136,7 @@ def _remove_subscription(records: Records, change: SubscriptionRemoved) -> list[
     return []
 
 
-# Each returns the ids of the queues whose messages go with the change.
+# Each returns the ids of the queues that the change deletes.
 _RECORD: Final[dict[type[Change], Callable[[Records, Any], list[int]]]] = {
     VirtualHostCreated: _create_virtual_host,
     VirtualHostDeleted: _delete_virtual_host,

@@ -1,0 +1,1 @@
+"""The store in a database server: MariaDB, MySQL or PostgreSQL."""

@@ -1,7 +1,4 @@
-"""A batch as the rows that it becomes in a database server, and contents from their rows.
-
-Knows the columns of the message tables; knows no SQL and no driver.
-"""
+"""The rows that a batch becomes in a database server, and bodies put together from their rows."""
 
 from __future__ import annotations
 
@@ -26,9 +23,10 @@ SlotPlace: TypeAlias = tuple[int, int, int, int, int, bool, bool]
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """What one transaction does, in this order; `released` are content ids that may have lost their last row.
+    """What one transaction writes, in the order of the fields.
 
-    `high_water` is 0 when the recorded one needs no change. Ids are sorted, so that two transactions meet in one order.
+    `released` are content ids that may have lost their last message. `high_water` is 0 when the recorded one needs no
+    change. Ids are sorted, so that two transactions lock rows in the same order.
     """
 
     inline: Sequence[InlineRow]
@@ -42,7 +40,7 @@ class Rows:
 
     @property
     def count(self) -> int:
-        """How many rows are touched, as far as it can be told."""
+        """How many rows are touched; of a purge it counts the messages that its slot is thought to hold."""
         return (
             len(self.inline)
             + len(self.contents)
@@ -59,7 +57,7 @@ class Rows:
 
 
 def rows_of(batch: Batch, high_water: int) -> Rows:
-    """Return the rows of `batch`. Call it before anything is awaited: messages change their state meanwhile."""
+    """Return the rows of `batch`. Call it before the first await: messages change their state during one."""
     name_large_content(batch.inserts)
     shared = [message for message in batch.inserts if message.content_id]
     inline = [message for message in batch.inserts if not message.content_id] if shared else batch.inserts
@@ -98,7 +96,7 @@ def rows_of(batch: Batch, high_water: int) -> Rows:
 
 
 def joined_contents(pieces: Iterable[tuple[int, bytes]]) -> dict[int, bytes]:
-    """Return bodies by content id; the pieces of one come in their order."""
+    """Return bodies by content id, joined from `pieces`, which come in the order of their offsets."""
     contents: dict[int, list[bytes]] = {}
     for content_id, piece in pieces:
         contents.setdefault(content_id, []).append(piece)

@@ -1,7 +1,4 @@
-"""What a kind of database server must offer to the store: its driver, and its hot statements.
-
-Knows the values that pass; knows no statement.
-"""
+"""The port that a kind of database server implements for the store: its driver and its hot statements."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from broker.store.server.engine import Driver
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """The node's row and the number of the batch under way."""
+    """The node's row in MB_NODE and the number of the batch that is being written."""
 
     lane: int
     incarnation: str
@@ -27,11 +24,11 @@ class Marker:
 
 
 SMALL_BODY: Final = 4096
-"""Octets of body that come with the first statement of a read: with as many rows as a page has that is not much."""
+"""Bodies of at most so many octets are read with the index rows of a page, larger ones by a second statement."""
 
 
 class IndexRow(NamedTuple):
-    """What the first statement of a read tells of a message; `body` is None when it is large or shared."""
+    """A message as the first statement of a read returns it; `body` is None when it is large or shared."""
 
     message_id: int
     is_transient: bool
@@ -56,49 +53,49 @@ class Dialect(Driver, Protocol):
         ...
 
     async def check_safety(self, raw: Any) -> list[str]:
-        """Return what the port says (reliability.md §2.8)."""
+        """Return one line for each setting of the server that can lose a commit."""
         ...
 
     async def lock(self, raw: Any, name: str, *, wait: float, silence: float) -> bool:
-        """Take a lock that lasts as long as the connection; return whether nobody else had it for `wait` seconds.
+        """Take the lock `name` for the life of the connection; False when it is not free within `wait` seconds.
 
-        The server ends the connection when this machine has vanished, at the latest after `silence` seconds in which
-        nothing was asked: otherwise whoever comes after a power failure would be refused for hours.
+        The server must end the connection after `silence` seconds without a statement. Otherwise the lock of a machine
+        that lost its power would stay taken for hours.
         """
         ...
 
     async def begin(self, raw: Any, marker: Marker, rows: Rows) -> bool:
-        """Do everything but the commit; False when the node's row has another incarnation or batch number."""
+        """Begin a transaction and write `rows` in it; False when the node's row has another incarnation or batch."""
         ...
 
     async def commit(self, raw: Any) -> None:
-        """Commit; returning means that it is done."""
+        """Commit. Raises unless the server confirms it."""
         ...
 
     async def last_batch(self, raw: Any, marker: Marker) -> int | None:
-        """Return the node's batch number when no transaction can change it any more; None for another incarnation.
+        """Return the node's batch number once no other transaction can change it; None for another incarnation.
 
-        Writes something and commits it, so that what was committed before is as safe as any commit.
+        It commits a write of its own, so that an earlier commit without an answer is on disk, too, when this returns.
         """
         ...
 
     async def assign(self, raw: Any, rows: Sequence[SlotRow], incarnation: Incarnation, fence: Fence) -> bool:
         """Make `incarnation` the owner of all of these free slots, under the fence, and commit.
 
-        False, and nothing done, when that cannot be told to be right at a glance.
+        Returns False and changes nothing if any condition fails; the caller finds out which.
         """
         ...
 
     async def probe(self, raw: Any, node_id: str) -> None:
-        """Change one small row."""
+        """Write one small row, to prove that the server takes writes."""
         ...
 
     async def begin_read(self, raw: Any, slot: Slot, limit: int) -> list[IndexRow]:
-        """Begin a transaction that sees one state of the store, and return the first rows of `slot`, by id."""
+        """Begin a transaction over one snapshot, and return the first rows of `slot`, by id."""
         ...
 
     async def read_bodies(self, raw: Any, message_ids: Sequence[int]) -> dict[int, bytes]:
-        """Return the bodies that lie in the messages' own rows."""
+        """Return the bodies stored in the messages' own rows, by message id."""
         ...
 
     async def read_contents(self, raw: Any, content_ids: Sequence[int]) -> dict[int, bytes]:

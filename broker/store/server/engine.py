@@ -1,7 +1,6 @@
-"""Connections to a database server: made, pooled, bounded in time, and every driver's error given its class.
+"""Connections to a database server: a pool, deadlines, and what to do about each class of failure (ADR 15).
 
-Knows SQLAlchemy's pool and what to do about each class of failure (reliability.md §3.6); how a connection is made, and
-which class an error belongs to, a `Driver` knows. The only place below the journal that tries anything twice.
+A `Driver` makes the connections and sorts the errors into classes. Nothing else below the journal tries anything twice.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from broker.backoff import Backoff
 from broker.errors import BrokerError, ConfigError, StoreError, StoreFull, StoreUnavailable
 
 _log = structlog.get_logger(__name__)
-# The pool writes a traceback for each connection that it cannot close in order; what matters is raised.
+# The pool logs a traceback for each connection that it cannot close properly; errors that matter are raised.
 logging.getLogger("sqlalchemy.pool").addHandler(logging.NullHandler())
 
 T = TypeVar("T")
@@ -35,7 +34,7 @@ T = TypeVar("T")
 _TRIES: Final = 10
 _AFTER_CONFLICT: Final = Backoff(0.005, 1.0)
 _CLOSE_TIMEOUT: Final = 1.0
-"""Seconds in which the server must have taken leave of the connections that nobody uses."""
+"""Seconds in which idle connections are closed properly; then their sockets are closed."""
 
 _KEEP_ALIVE: Final = (
     (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
@@ -47,14 +46,14 @@ _KEEP_ALIVE: Final = (
 
 
 class Failure(Enum):
-    """What kind of thing went wrong, and with it what to do (reliability.md §3.6)."""
+    """The class of an error, which says what to do about it."""
 
-    CONFLICT = auto()  # deadlock, lock wait: roll back and try the whole transaction again now
-    LOST = auto()  # the connection is gone, or was never made: later, with another one
-    FULL = auto()  # no room for rows
-    BUSY = auto()  # out of connections or memory, or not taking writes: later
-    REFUSED = auto()  # credentials, names, rights: only a human can mend that
-    BUG = auto()  # the statement is wrong: it never will succeed
+    CONFLICT = auto()  # a deadlock or a lock wait: roll back, and try the whole transaction again at once
+    LOST = auto()  # the connection broke or could not be made: try later on another one
+    FULL = auto()  # the database has no room for more rows
+    BUSY = auto()  # the server has no connections or memory left, or takes no writes: try later
+    REFUSED = auto()  # credentials, names or rights are wrong: an operator must correct them
+    BUG = auto()  # the statement is wrong and will never succeed
 
 
 class Driver(Protocol):
@@ -70,7 +69,7 @@ class Driver(Protocol):
         ...
 
     def abort(self, raw: Any) -> None:
-        """Close the socket at once; whoever waits for an answer gets an error."""
+        """Close the socket at once; a call that waits for an answer gets an error."""
         ...
 
     def failure(self, error: BaseException) -> Failure:
@@ -80,9 +79,9 @@ class Driver(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PoolLimits:
-    """Bounds of the pool: connections, seconds to wait for one, and for the answer to a login or a statement.
+    """Bounds of the pool: connections, and the seconds to wait for one, for a login and for the answer to a statement.
 
-    A connection that was idle for `ping_after` seconds is asked before it is lent; None for never.
+    A connection that was idle for `ping_after` seconds is pinged before it is lent; None means never.
     """
 
     max_active: int = 50
@@ -93,7 +92,7 @@ class PoolLimits:
 
 
 class Engine:
-    """The pool of one store, and the home of the tasks that use it: a caller that is cancelled cancels no commit."""
+    """The connections of one store, and the tasks that use them: cancelling a caller does not cancel its commit."""
 
     def __init__(
         self,
@@ -109,7 +108,7 @@ class Engine:
         self._chance = chance
         self._tasks: asyncio.TaskGroup | None = None
         self.is_proven = False
-        """Has the database accepted this broker? Then what it refuses later, somebody is changing: time may mend it."""
+        """Whether the database has accepted this broker once. A later refusal is then `StoreUnavailable`, not fatal."""
         self._connections: WeakSet[Any] = WeakSet()
         # SQLAlchemy keeps five of the connections; the others are closed when they are given back.
         kept = min(limits.max_active, 5)
@@ -120,7 +119,7 @@ class Engine:
             max_overflow=limits.max_active - kept,
             pool_timeout=limits.max_wait,
             pool_recycle=1800,
-            pool_reset_on_return=None,  # whoever borrows one ends the transaction, or it is closed: no round trip more
+            pool_reset_on_return=None,  # a borrower ends its transaction, or the connection is closed
         )
         if limits.ping_after is not None:
             event.listen(self._pool.sync_engine, "checkin", self._on_given_back)
@@ -132,7 +131,7 @@ class Engine:
         await self._tasks.__aenter__()
 
     async def close(self) -> None:
-        """Finish the work that was begun, as far as one statement's time allows, and close every connection."""
+        """Finish the work under way, within the time of one statement, and close every connection."""
         if self._tasks is not None:
             tasks, self._tasks = self._tasks, None
             timer = asyncio.get_running_loop().call_later(self.limits.socket_timeout, self._abort_all)
@@ -144,7 +143,7 @@ class Engine:
         self._abort_all()
 
     async def own(self, work: Coroutine[Any, Any, T]) -> T:
-        """Return what `work` returns, which goes on when the caller is cancelled."""
+        """Return what `work` returns; `work` goes on when the caller is cancelled."""
         if self._tasks is None:
             work.close()
             raise StoreError(f"the store {self.driver.where} is not open")
@@ -153,9 +152,9 @@ class Engine:
         return await result
 
     async def run(self, function: Callable[[Connection], T], *, deadline: float | None = None) -> T:
-        """Run `function` in a transaction of its own, again after a conflict and after a stale connection.
+        """Run `function` in a transaction of its own, and again after a conflict or a lost connection.
 
-        It must do the same when it is done twice: a commit whose answer was lost is not told from one that failed.
+        Doing it twice must have the effect of doing it once: after a commit without an answer it is done again.
         """
 
         async def once() -> T:
@@ -166,7 +165,7 @@ class Engine:
 
     @asynccontextmanager
     async def connection(self, deadline: float | None = None) -> AsyncIterator[AsyncConnection]:
-        """Lend a connection of the pool; after an error it is closed instead of given back."""
+        """Lend a connection of the pool; after an error in the block it is closed, not given back."""
         connection = await self._pool.connect().start()
         raw = (await connection.get_raw_connection()).driver_connection
         with self.deadline(raw, deadline):
@@ -182,7 +181,7 @@ class Engine:
 
     @asynccontextmanager
     async def raw(self, deadline: float | None = None) -> AsyncIterator[Any]:
-        """Lend a connection of the pool as the driver has it."""
+        """Lend the driver's own connection below one of the pool."""
         async with self.connection(deadline) as connection:
             yield (await connection.get_raw_connection()).driver_connection
 
@@ -203,7 +202,7 @@ class Engine:
             timer.cancel()
 
     async def connect(self) -> Any:
-        """Return a connection of its own for somebody who keeps it. Raises a `StoreError` or `ConfigError`."""
+        """Return a connection outside the pool, for the caller to keep. Raises `StoreError` or `ConfigError`."""
         with self.translated():
             return await self._connect_in_time()
 
@@ -219,7 +218,10 @@ class Engine:
 
     @contextmanager
     def deadline(self, raw: Any, seconds: float | None = None) -> Iterator[None]:
-        """Close the connection `raw` when the block takes longer: nothing is cancelled, so no commit is either."""
+        """Close the connection `raw` when the block takes longer than `seconds`; raise `StoreUnavailable` then.
+
+        Closing the socket cancels nothing: a commit that was sent may still be done.
+        """
         allowed = self.limits.socket_timeout if seconds is None else seconds
         expired = False
 
@@ -239,9 +241,9 @@ class Engine:
             timer.cancel()
 
     async def retrying(self, once: Callable[[], Awaitable[T]], *, again: Failure | None = None) -> T:
-        """Do `once` until it succeeds or fails for a reason that trying at once does not mend.
+        """Do `once`, and again after a conflict: up to ten times within five seconds.
 
-        Conflicts are tried ten times within five seconds, a failure of class `again` one more time.
+        After a failure of class `again` it is tried one more time. Any other error is raised, translated.
         """
         backoff = _AFTER_CONFLICT
         for _ in range(_TRIES - 1):
@@ -262,14 +264,14 @@ class Engine:
 
     @contextmanager
     def translated(self) -> Iterator[None]:
-        """Above this nobody knows a driver's exceptions."""
+        """Raise a driver's exception from the block as one of the broker's own."""
         try:
             yield
         except Exception as error:
             raise self.translate(error) from error
 
     def translate(self, error: Exception) -> Exception:
-        """Return what the store's callers are told of `error`."""
+        """Return the broker's own error for `error`."""
         failure = self._failure(error)
         text = f"{self.driver.where}: {_line(error)}"
         if failure is None:
@@ -281,7 +283,7 @@ class Engine:
         return StoreError(text) if failure is Failure.BUG else StoreUnavailable(text)
 
     def _failure(self, error: Exception) -> Failure | None:
-        """Return the class of `error`, None when it is one of ours already."""
+        """Return the class of `error`; None when it is one of the broker's own already."""
         if isinstance(error, BrokerError):
             return None
         if isinstance(error, PoolTimeout):
@@ -290,7 +292,10 @@ class Engine:
 
 
 def keep_alive(transport: asyncio.BaseTransport) -> None:
-    """Let the system close a connection whose server has vanished for 25 s, however long its statement may take."""
+    """Let the system close a connection whose server has been silent on the network for 25 s.
+
+    A statement may take longer than that: the server's system answers the probes meanwhile.
+    """
     raw = transport.get_extra_info("socket")
     if raw is not None and raw.family in (socket.AF_INET, socket.AF_INET6):
         for level, name, value in _KEEP_ALIVE:
@@ -299,12 +304,12 @@ def keep_alive(transport: asyncio.BaseTransport) -> None:
 
 
 async def _report(work: Coroutine[Any, Any, T], result: asyncio.Future[T]) -> None:
-    """Hand over what came of `work`; an error nobody waits for is not lost on the way."""
+    """Do `work` and pass its result to `result`; log an error that no caller waits for any more."""
     try:
         value = await work
     except BaseException as error:
         if result.cancelled():
-            # An outage is told of by those who still wait; anything else is told of nowhere but here.
+            # Other callers report an outage; any other error is reported nowhere but here.
             log = _log.debug if isinstance(error, StoreUnavailable) else _log.warning
             log("work on the store failed after its caller had gone", reason=_line(error))
         else:
@@ -317,7 +322,7 @@ async def _report(work: Coroutine[Any, Any, T], result: asyncio.Future[T]) -> No
 def _cause(error: BaseException) -> BaseException:
     """Return the driver's own error below SQLAlchemy's wrapping."""
     if isinstance(error, DBAPIError) and error.orig is not None:
-        # For asyncpg SQLAlchemy puts a layer of its own in between.
+        # For asyncpg, SQLAlchemy wraps the driver's error once more.
         return error.orig.__cause__ or error.orig
     return error
 

@@ -1,6 +1,6 @@
-"""MariaDB and MySQL: sessions, what their errors mean, and what is hot.
+"""The dialect of MariaDB and MySQL: its sessions, its error codes and its hot statements.
 
-Knows aiomysql; the text of hot statements is made in `mysql_statements`.
+The text of the hot statements is in `mysql_statements`.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ _CODES: Final = {
     Failure.CONFLICT: (1213, 1205, 1020),
     Failure.LOST: (1053, 1080, 1152, 1158, 1159, 1160, 1161, 1184, 1927, 2002, 2003, 2006, 2013, 2014, 2055, 4031),
     Failure.FULL: (1021, 1114, 1026, 3),
-    # The last five are what a server says that takes no writes, such as a replica.
+    # The last five codes come from a server that takes no writes, such as a replica.
     Failure.BUSY: (1040, 1129, 1041, 1037, 1038, 1135, 1203, 1226, 1969, 3024, 1317, 1290, 1792, 1836, 1047, 3100),
     Failure.REFUSED: (1044, 1045, 1049, 1142, 1143, 1227, 1251, 1698, 1130, 2059, 2061),
 }
 _BY_CODE: Final = {code: failure for failure, codes in _CODES.items() for code in codes}
 
-# A lock that takes longer than this is in the way of every publisher; a connection that was cut must not hold one.
+# A longer wait for a lock would hold up every publisher, and a connection that broke must not keep its locks.
 _SESSION: Final = (
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
     "SET SESSION innodb_lock_wait_timeout = 5",
     "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'",
 )
-# MySQL has no limit for a transaction that is left open, only for a session in which nothing is asked.
+# MySQL cannot limit the time of an open transaction, only that of a session without statements.
 _MYSQL_SESSION: Final = ("SET SESSION wait_timeout = 60",)
 _MARIADB_SESSION: Final = ("SET SESSION idle_transaction_timeout = 10", "SET SESSION max_statement_time = 600")
 
@@ -85,7 +85,7 @@ class MySql:
         if options.tls not in ("disable", "prefer"):
             self._demand_tls(raw)
         try:
-            await raw._connect()  # the driver's own function to do both forgets the socket when it is cancelled
+            await raw._connect()  # `aiomysql.connect` would leave the socket open when it is cancelled
             keep_alive(raw._writer.transport)
             await self._set_up(raw)
         except BaseException:
@@ -94,7 +94,7 @@ class MySql:
         return raw
 
     def _demand_tls(self, raw: Any) -> None:
-        """Have `raw` look before it logs in: without TLS the driver would tell the password to whoever asks for it."""
+        """Let `raw` check for TLS before it logs in: the driver would send the password without TLS, too."""
         greeted = raw._get_server_information
 
         async def greeted_with_tls() -> None:
@@ -116,7 +116,7 @@ class MySql:
         self._statement_limit = min(packet // 2, _LARGEST_STATEMENT)
 
     def abort(self, raw: Any) -> None:
-        writer = raw._writer  # closing in order would first send what is still in the buffer
+        writer = raw._writer  # `close` alone would first send what is still in the buffer
         raw.close()
         if writer is not None:
             writer.transport.abort()
@@ -131,11 +131,11 @@ class MySql:
             return Failure.REFUSED
         if code == 1030 and "28" in str(error.args[1]):  # the engine's own error is the system's ENOSPC
             return Failure.FULL
-        if isinstance(error, RuntimeError):  # a login method without its library, or uvloop on a socket that is gone
+        if isinstance(error, RuntimeError):  # a login method without its library, or uvloop on a closed socket
             return Failure.REFUSED if "package" in str(error) else Failure.LOST
         if code in _BY_CODE:
             return _BY_CODE[code]
-        # Answers out of step, and calls on a connection that was closed meanwhile, carry no number.
+        # Answers that do not fit their requests, and calls on a closed connection, carry no error code.
         is_lost = isinstance(error, pymysql.err.InterfaceError | pymysql.err.InternalError) and not code
         return Failure.LOST if is_lost or "Packet sequence" in str(error) else Failure.BUG
 
@@ -174,7 +174,7 @@ class MySql:
 
     async def lock(self, raw: Any, name: str, *, wait: float, silence: float) -> bool:
         await _execute(raw, f"SET SESSION wait_timeout = {int(silence)}")
-        # Names of locks belong to the whole server and have at most 64 characters.
+        # The names of locks are shared by all databases of a server and have at most 64 characters.
         digest = hashlib.sha256(f"{self._url.database}/{name}".encode()).hexdigest()[:32]
         [(taken,)] = await _select(raw, f"SELECT GET_LOCK('cordillera-{digest}', {wait:g})")
         return bool(taken)
@@ -208,7 +208,7 @@ class MySql:
 
     async def last_batch(self, raw: Any, marker: Marker) -> int | None:
         ours = f"LANE={marker.lane} AND INCARNATION='{marker.incarnation}'"
-        # What changes nothing writes nothing to the log, and its commit would wait for no earlier one to be on disk.
+        # An update that changes nothing writes no log, and its commit would not wait until earlier ones are on disk.
         there_and_back = ";".join(f"UPDATE MB_NODE SET BATCH=BATCH{step} WHERE {ours}" for step in ("+1", "-1"))
         await _execute(raw, f"BEGIN;{there_and_back}")
         rows = await _select(raw, f"SELECT BATCH FROM MB_NODE WHERE {ours} FOR UPDATE")
@@ -264,7 +264,7 @@ class MySql:
 
 
 async def _execute(raw: Any, statements: str) -> list[int]:
-    """Return how many rows each of the statements, joined by semicolons, has found."""
+    """Run `statements`, joined by semicolons, and return how many rows each of them has found."""
     counts = [await raw.query(statements)]
     while raw._result.has_next:
         counts.append(await raw.next_result())

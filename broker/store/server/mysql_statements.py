@@ -1,8 +1,7 @@
 """The text of MariaDB's and MySQL's hot statements.
 
-Knows the message tables and how much one packet may hold; knows no driver. No text of a client is ever part of a
-statement: numbers and hexadecimal digits only. Rows are joined by hand: the driver's own `executemany` costs fifty
-times as much (design §4).
+Values become numbers and hexadecimal digits only, so that no text of a client is ever part of a statement. Rows are
+joined here because the driver's own `executemany` takes fifty times as long.
 """
 
 from __future__ import annotations
@@ -50,13 +49,13 @@ _IN_SLOT: Final = (
 
 
 def packets(marker: Marker, rows: Rows, limit: int) -> Iterator[str]:
-    """Return what begins a transaction, moves the marker on and writes `rows`; each packet is one round trip."""
+    """Return the packets that begin a transaction, move the marker on and write `rows`; each is one round trip."""
     last = (_high_water(marker.node_id, rows.high_water),) if rows.high_water else ()
     return _packed(chain(("BEGIN", _move_on(marker)), _statements(rows, limit), last), limit)
 
 
 def _statements(rows: Rows, limit: int) -> Iterator[str]:
-    """Return the statements of a batch, each below the limit."""
+    """Return the statements that write the rows of a batch, each of at most about `limit` octets."""
     yield from _joined(
         _INLINE_INTO,
         (
@@ -97,10 +96,10 @@ def _high_water(node_id: str, message_id: int) -> str:
 
 
 def assign(rows: Sequence[SlotRow], incarnation: Incarnation, fence: Fence) -> str:
-    """Return what begins a transaction that makes `incarnation` the owner of free slots; its counts are 0, 1, 1 and the
-    rows'.
+    """Return the packet that begins a transaction and makes `incarnation` the owner of free slots.
 
-    The starts are named by themselves too: MariaDB looks no pairs up by an index.
+    When all of it succeeds, its statements report 0, 1, 1 and `len(rows)` rows. The starts are named once more by
+    themselves, because MariaDB does not look up pairs by an index.
     """
     node_id, incarnation_id, term = (
         f"x'{text.encode().hex()}'" for text in (incarnation.node_id, incarnation.id, fence.term)
@@ -118,18 +117,18 @@ def assign(rows: Sequence[SlotRow], incarnation: Incarnation, fence: Fence) -> s
 
 
 def in_slot(slot: Slot, queue_ids: str) -> str:
-    """Return the condition for the rows of a slot."""
+    """Return the condition for the messages of a slot, under the ids `queue_ids`."""
     return _IN_SLOT.format(queue_ids=queue_ids, start=slot.start, end=slot.end, lane=slot.lane)
 
 
 def parts(ids: Sequence[int]) -> Iterator[str]:
-    """Return lists of ids that the server still looks up one by one instead of reading the whole table."""
+    """Return lists of ids, short enough for the server to look them up by the index instead of reading the table."""
     for start in range(0, len(ids), _IDS_PER_STATEMENT):
         yield ",".join(map(str, ids[start : start + _IDS_PER_STATEMENT]))
 
 
 def _joined(around: tuple[str, str], rows: Iterable[str], limit: int) -> Iterator[str]:
-    """Return statements of as many rows as fit into `limit` octets, and at least one."""
+    """Return statements with as many rows each as fit into `limit` octets, at least one."""
     before, after = around
     part: list[str] = []
     octets = 0
@@ -144,14 +143,14 @@ def _joined(around: tuple[str, str], rows: Iterable[str], limit: int) -> Iterato
 
 
 def delete_orphans(content_ids: Sequence[int]) -> Iterator[str]:
-    """Return statements that delete those contents that no row names any more."""
+    """Return statements that delete those of the bodies `content_ids` that no message uses any more."""
     return (_ORPHANS.format(ids=ids) for ids in parts(content_ids))
 
 
 def page(slot: Slot, limit: int) -> str:
-    """Return the statement for the first rows of a slot.
+    """Return the statement that reads the first index rows of a slot.
 
-    Both signs of a queue id are read by their own index range, so that neither is sorted beyond the page.
+    Each sign of the queue id is read by an index range of its own, so that the server sorts no more than one page.
     """
     signs = (slot.queue_id, -slot.queue_id) if slot.transient else (slot.queue_id,)
     selects = [
@@ -162,7 +161,7 @@ def page(slot: Slot, limit: int) -> str:
 
 
 def _packed(statements: Iterable[str], limit: int) -> Iterator[str]:
-    """Return packets of as many statements as fit into `limit` octets: each packet is one round trip."""
+    """Return packets with as many statements each as fit into `limit` octets."""
     part: list[str] = []
     octets = 0
     for statement in statements:

@@ -1,6 +1,6 @@
-"""The store in the database server that a datasource names.
+"""Makes the store for the database server that a datasource names.
 
-Knows which driver belongs to which server, and imports it only when it is asked for: that takes a tenth of a second.
+A driver is imported only when its server is named: an import takes a tenth of a second.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from broker.store.server.store import CLUSTER_DEADLINE, ServerStore
 def server_store(
     datasource: PoolConfiguration, *, cluster_deadline: float = CLUSTER_DEADLINE, is_shared: bool = False
 ) -> ServerStore:
-    """Return a store that is not open yet, for a node of a cluster if it `is_shared`.
+    """Return a store, not open yet; `is_shared` makes it that of a node of a cluster.
 
-    A question about the cluster has `cluster_deadline` seconds. Raises `ConfigError` when the driver is not installed.
+    A call of `cluster` may take `cluster_deadline` seconds. Raises `ConfigError` when the driver is not installed.
     """
     url = datasource.store_url
     options, _ = connection_options(url)

@@ -1,7 +1,7 @@
-"""One connection for short and urgent work: it waits for no pool, and nobody waits for it for long (design §5).
+"""A connection outside the pool, for short calls that must not wait: beats and the coordinator's lease.
 
-Knows deadlines; knows neither statements nor drivers. Publishers may have the pool and the writing connection to
-themselves, and the disk busy: the coordinator still renews its lease.
+Publishers can keep the pool, the writing connection and the disk busy; a node must renew its row and its lease all the
+same (ADR 16).
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ T = TypeVar("T")
 
 
 class OwnConnection:
-    """A connection that is made when it is needed, and again after any failure.
+    """A connection that is made when it is first needed, and made anew after any failure.
 
-    `deadline` bounds each call as a whole, from the question to the answer: waiting for the call before it, connecting,
-    trying again after a conflict.
+    `deadline` bounds each call as a whole: waiting for the call before it, connecting, and trying again after a
+    conflict are all part of it.
     """
 
     def __init__(self, driver: Driver, deadline: float) -> None:
@@ -33,7 +33,7 @@ class OwnConnection:
         )
         self._driver = driver
         self._engine = Engine(driver, limits)
-        # Whoever uses this has opened the store before: what the database refuses now, time may mend.
+        # The store has been opened before this is used, so a refusal of the database can be passing.
         self._engine.is_proven = True
 
     async def open(self) -> None:
@@ -41,11 +41,15 @@ class OwnConnection:
         await self._engine.open()
 
     async def close(self) -> None:
-        """Finish what was begun, within the deadline, and close the connection."""
+        """Finish the calls under way, within the deadline, and close the connection."""
         await self._engine.close()
 
     async def run(self, function: Callable[[Connection], T], *, repeatable: bool) -> T:
-        """Call `function` in a transaction of its own; when its caller has gone, the connection is dropped."""
+        """Return what `function` returns, called in a transaction of its own.
+
+        A `repeatable` one is called again when the connection turns out to be dead. When the caller is cancelled, the
+        connection is closed.
+        """
         loop = asyncio.get_running_loop()
         until = loop.time() + self._deadline
         lent: Any = None

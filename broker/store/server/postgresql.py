@@ -1,6 +1,6 @@
-"""PostgreSQL: sessions, what its errors mean, and the statements that are hot.
+"""The dialect of PostgreSQL: its sessions, its error codes and its hot statements.
 
-Knows asyncpg. Rows go in by COPY, which beats a multi-row INSERT at any batch size (design §4).
+Rows are written by COPY, which is faster than a multi-row INSERT at any batch size.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from broker.store.sql.schema import postgresql_text
 
 _log = structlog.get_logger(__name__)
 
-# A lock that takes longer than this is in the way of every publisher; a connection that was cut must not hold one.
+# A longer wait for a lock would hold up every publisher, and a connection that broke must not keep its locks.
 _SESSION: Final = {
     "default_transaction_isolation": "read committed",
     "idle_in_transaction_session_timeout": "10000",
     "lock_timeout": "5000",
     "statement_timeout": "600000",
     "jit": "off",
-    # A machine that has vanished is noticed within a minute, and what it had locked is free.
+    # The server notices within a minute that a machine has vanished, and frees its locks.
     "tcp_keepalives_idle": "30",
     "tcp_keepalives_interval": "10",
     "tcp_keepalives_count": "3",
@@ -109,7 +109,7 @@ _INDEX_COLUMNS: Final = (
     '"MESSAGE_ID","QUEUE_ID","CONTENT_ID","REDELIVERED","MESSAGE_METADATA",'
     f'CASE WHEN octet_length("MESSAGE_CONTENT")<={SMALL_BODY} THEN "MESSAGE_CONTENT" END'
 )
-# Each sign of a queue id is read by its own index range, so that neither is sorted beyond the page.
+# Each sign of the queue id is read by an index range of its own, so that the server sorts no more than one page.
 _STORED: Final = (
     f'SELECT {_INDEX_COLUMNS} FROM "MB_METADATA" WHERE "QUEUE_ID"=$1 AND {_IN_SLOT} ORDER BY "MESSAGE_ID" LIMIT $5'
 )
@@ -150,7 +150,7 @@ class PostgreSql:
         )
         try:
             keep_alive(raw._transport)
-            # The user's default may be weaker than what a commit must mean; `remote_apply` is stronger, it stays.
+            # A commit must be on disk when it returns; a stronger setting of the user, `remote_apply`, is kept.
             await raw.execute(
                 "SELECT set_config('synchronous_commit', 'on', false)"
                 " WHERE current_setting('synchronous_commit') IN ('off', 'local')"
@@ -162,7 +162,7 @@ class PostgreSql:
         return raw
 
     def _on_notice(self, raw: Any, notice: Any) -> None:
-        # A commit that did not wait for the standby is told by a warning only.
+        # Only a warning tells that a commit did not wait for the standby.
         if notice.sqlstate == "01000":
             self._warned.add(raw.get_server_pid())
 
@@ -172,7 +172,7 @@ class PostgreSql:
 
     def failure(self, error: BaseException) -> Failure:
         if isinstance(error, ssl.SSLCertVerificationError) or "rejected SSL upgrade" in str(error):
-            return Failure.REFUSED  # neither another certificate nor TLS at all will come by itself
+            return Failure.REFUSED  # an operator must correct the certificate, or switch TLS on
         if isinstance(error, OSError | EOFError):
             return Failure.LOST
         code = getattr(error, "sqlstate", None) or ""
@@ -180,7 +180,7 @@ class PostgreSql:
             return _BY_CODE[code]
         if code[:2] in _BY_CLASS:
             return _BY_CLASS[code[:2]]
-        # Calls on a connection that was closed meanwhile, and answers cut off, carry no code; uvloop has its own error.
+        # Calls on a closed connection and incomplete answers carry no code; uvloop raises an error of its own.
         is_lost = isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError | RuntimeError)
         return Failure.LOST if is_lost else Failure.BUG
 

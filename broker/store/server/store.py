@@ -1,8 +1,8 @@
-"""The store in a database server: one connection that writes, one for the cluster, a pool for everything else.
+"""The store in a database server: one connection writes, one serves the cluster, a pool does everything else.
 
-Knows what a batch, a page and a doubtful commit are; the statements and the driver are a `Dialect`'s. Every batch also
-moves the node's batch number on, under the node's incarnation (reliability.md §3.4, §3.7): so the answer to a commit
-that was lost can be read afterwards, and a node that another one has replaced commits nothing.
+Each batch also increments the node's batch number, on condition that its incarnation still lasts (ADR 15). By that
+number the store finds out later whether a commit without an answer was done, and a node that was replaced commits
+nothing. The statements and the driver belong to a `Dialect`.
 """
 
 from __future__ import annotations
@@ -40,23 +40,23 @@ T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 
 _ROWS_PER_SECOND: Final = 2_000
-"""What even a slow server does: a batch has a second more for each so many rows or octets."""
+"""What a slow server still manages: the deadline of a batch grows by a second for so many rows or octets."""
 _OCTETS_PER_SECOND: Final = 1_000_000
 _LOCK_TIMEOUT: Final = 5.0
-"""Seconds in which the server must have noticed that the broker before this one is gone."""
+"""Seconds to wait for the lock: the server may need them to notice that the broker before this one is gone."""
 _LOCK_SILENCE: Final = 90.0
-"""Seconds after which the lock of a machine that has vanished is free; a probe comes more often."""
+"""Seconds without a statement after which the lock of a machine that has vanished is free; probes come more often."""
 _LONG_DEADLINE: Final = 600.0
-"""Seconds for statements whose work nobody can tell beforehand: whole queues, the whole schema."""
+"""Seconds for statements whose amount of work is not known beforehand: on whole queues, on the whole schema."""
 _YOUNG_MS: Final = 30_000
-"""Milliseconds since the last beat of a node within which a broker that would stand alone must expect it to live."""
+"""Milliseconds after its last beat for which a node of a cluster counts as alive to a standalone broker."""
 CLUSTER_DEADLINE: Final = 2.0
-"""Seconds for a question about the cluster: two tries fit into what is left of trust (heartbeatInterval 5 s)."""
+"""Seconds for a call about the cluster: with heartbeatInterval 5 s a beat can be tried twice before trust ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class _ReadPage:
-    """Messages, and the last id that was looked at: None when there was none."""
+    """The messages of a page, and the last id of its rows; None when there were no rows."""
 
     messages: list[Message]
     last: int | None
@@ -65,8 +65,8 @@ class _ReadPage:
 class ServerStore:
     """A store in the database that `dialect` connects to.
 
-    It is one broker's alone, or `is_shared` by the nodes of a cluster, each of which begins by `members.join` instead
-    of `register`.
+    It belongs to one standalone broker, or it `is_shared` by the nodes of a cluster. A standalone broker begins with
+    `register`, a node of a cluster with `members.join`.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class ServerStore:
             page = await self._read_page(queue, slot, start, limit, limit_bytes)
             if page.messages or page.last is None:
                 return page.messages
-            start = page.last + 1  # every body of this page is lost: there may be more behind it
+            start = page.last + 1  # the bodies of all messages of this page are lost: go on behind it
 
     async def backlog(self) -> list[Slot]:
         return await self._engine.run(message_rows.backlog, deadline=_LONG_DEADLINE)
@@ -168,7 +168,7 @@ class ServerStore:
         self._incarnation = incarnation
 
     def _begin(self, node_id: str, lane: int, incarnation_id: str) -> None:
-        """Count batches from 0 under this incarnation."""
+        """Begin to write as this incarnation, whose first batch is number 1."""
         self._node_id, self._lane, self._incarnation_id = node_id, lane, incarnation_id
         self._number = self._high_water = 0
         self._doubtful = self._found_committed = None
@@ -207,7 +207,7 @@ class ServerStore:
 
     async def _open(self) -> None:
         self._guard = await self._locked()
-        if self._is_shared:  # who has the lock for a moment knows that nobody keeps it
+        if self._is_shared:  # to get the lock proves that no standalone broker has it; this node does not keep it
             self._dialect.abort(self._guard)
             self._guard = await self._engine.connect()
         await self._engine.retrying(self._create_schema)
@@ -215,7 +215,7 @@ class ServerStore:
             await self._refuse_cluster()
 
     async def _locked(self) -> Any:
-        """Return a connection that has the lock of a broker that stands alone."""
+        """Return a connection that holds the lock of a standalone broker. Raises `StoreLocked` when it is taken."""
         raw = await self._engine.connect()
         try:
             with self._engine.translated(), self._engine.deadline(raw, self._deadline() + _LOCK_TIMEOUT):
@@ -235,14 +235,15 @@ class ServerStore:
         return ", which is not clustered" if self._is_shared else ""
 
     async def _notice_lone_broker(self) -> None:
-        """Raise `StoreLocked` when a broker that stands alone has begun since this store was opened.
+        """Raise `StoreLocked` when a standalone broker has started since this store was opened.
 
-        It looks for nodes of a cluster once it has the lock; a node looks for the lock once others can see it.
+        A standalone broker takes the lock first and then looks for nodes; a node registers first and then tries the
+        lock. So at least one of them sees the other.
         """
         self._dialect.abort(await self._engine.own(self._locked()))
 
     async def _refuse_cluster(self) -> None:
-        """Raise `StoreLocked` while a node of a cluster lives, or may."""
+        """Raise `StoreLocked` when a node of a cluster is alive, or may be."""
         member = await self._run(lambda connection: cluster.young_member(connection, _YOUNG_MS))
         if member is not None:
             raise StoreLocked(
@@ -251,7 +252,7 @@ class ServerStore:
             )
 
     async def _create_schema(self) -> None:
-        """Create the schema or bring it up to date, unless another node is doing that: then wait for it."""
+        """Create the schema or bring it up to date; wait while another node does that."""
         raw = await self._engine.connect()
         try:
             with self._engine.deadline(raw, _LONG_DEADLINE):
@@ -271,7 +272,7 @@ class ServerStore:
             await self._engine.retrying(lambda: self._try_to_write(batch, rows), again=Failure.LOST)
 
     async def _try_to_write(self, batch: Batch, rows: Rows) -> None:
-        """Write once; after whatever goes wrong, the connection is gone and with it the transaction."""
+        """Write once; after any error close the connection, which ends its transaction."""
         try:
             if self._writer is None:
                 self._writer = await self._engine.connect()
@@ -294,7 +295,7 @@ class ServerStore:
         self._number = marker.number
 
     async def _was_committed(self, batch: Batch) -> bool:
-        """Resolve the commit whose answer was lost; return whether `batch` was its, and is done."""
+        """Find out whether the commit without an answer was done; return whether it was that of `batch`."""
         last = await self._dialect.last_batch(self._writer, self._marker(self._number + 1))
         if last not in (self._number, self._number + 1):
             raise self._replaced()
@@ -306,7 +307,7 @@ class ServerStore:
         return batch is self._found_committed
 
     def _replaced(self) -> BrokerError:
-        """Return the error of a node that may not write any more."""
+        """Return the error for a node whose incarnation may not write any more."""
         if self._incarnation is not None:
             return evicted(self._incarnation)
         return StoreError(f"another broker has taken over as {self._node_id!r} in {self._dialect.where}")
@@ -323,7 +324,7 @@ class ServerStore:
                 self._guard = await self._engine.connect()
                 if not self._is_shared:
                     with self._engine.translated(), self._engine.deadline(self._guard):
-                        # What fails here is settled by the incarnation: the loser cannot commit.
+                        # Not getting the lock does no harm: the node that was replaced cannot commit.
                         await self._dialect.lock(self._guard, "broker", wait=0.0, silence=_LOCK_SILENCE)
             with self._engine.translated(), self._engine.deadline(self._guard):
                 await self._dialect.probe(self._guard, self._node_id)
@@ -344,7 +345,7 @@ class ServerStore:
         return await self._engine.own(self._engine.retrying(once, again=Failure.LOST))
 
     async def _read(self, raw: Any, queue: StorageQueue, slot: Slot, limit: int, limit_bytes: int) -> _ReadPage:
-        """Read one page in one state of the store: first what there is, then as many bodies as there is room for."""
+        """Read one page in one snapshot: first its index rows, then the bodies that `limit_bytes` leaves room for."""
         index = _within(await self._dialect.begin_read(raw, slot, max(limit, 1)), limit_bytes)
         inline = [row.message_id for row in index if row.body is None and not row.content_id]
         shared = sorted({row.content_id for row in index if row.content_id})
@@ -356,7 +357,7 @@ class ServerStore:
 
 
 def _within(rows: list[IndexRow], limit_bytes: int) -> list[IndexRow]:
-    """Return the first of `rows` whose bodies come to `limit_bytes`, and at least one."""
+    """Return the first of `rows`, up to the one whose body reaches `limit_bytes`; at least one."""
     octets = 0
     for number, row in enumerate(rows, 1):
         octets += row.size
@@ -372,7 +373,7 @@ def _messages(
         payload = row.body
         if payload is None:
             payload = contents.get(row.content_id) if row.content_id else bodies.get(row.message_id)
-        if payload is None:  # never delivered without its body, never deleted for the lack of it (invariant D9)
+        if payload is None:  # a message without its body is never delivered, and its row is never deleted for that
             _log.error("a message without its body is left alone", message=row.message_id, content=row.content_id)
             continue
         message = message_of(row.message_id, queue, row.metadata, payload, TRANSIENT if row.is_transient else STORED)

@@ -1,6 +1,6 @@
 """The TLS context that a datasource's options ask for, the same for every database server.
 
-Knows `ssl` and libpq's words for how much is verified; knows no driver.
+How much is verified is said in libpq's words: `prefer`, `require`, `verify-ca`, `verify-full`.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from broker.errors import ConfigError
 
 
 def tls_context(options: ConnectionOptions) -> ssl.SSLContext | None:
-    """Return a context for `options.tls`, None for `disable`. Raises ConfigError for files that cannot be used."""
+    """Return a context for `options.tls`, None for `disable`. Raises `ConfigError` for files that cannot be used."""
     if options.tls == "disable":
         return None
     verifies = options.tls in ("verify-ca", "verify-full")
     try:
-        # The machine's authorities take 28 ms to read, for each connection: only who verifies by them waits for that.
+        # Reading the machine's authorities takes 28 ms for each connection: it is only done to verify by them.
         context = ssl.create_default_context(cafile=options.tls_ca) if verifies else _trusting(options)
         if options.tls_cert is not None:
             context.load_cert_chain(options.tls_cert, options.tls_key)
@@ -29,7 +29,7 @@ def tls_context(options: ConnectionOptions) -> ssl.SSLContext | None:
 
 
 def _trusting(options: ConnectionOptions) -> ssl.SSLContext:
-    """Return a context that verifies nothing, but reads what is named: a wrong file shall not be found out later."""
+    """Return a context that verifies nothing; a CA file that is named is still read, so that a wrong one is noticed."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

@@ -1,8 +1,7 @@
-"""Lease, fence, nodes and their timeline: plain functions over a connection, for every dialect.
+"""Lease, fence, nodes and their timeline in their tables.
 
-Knows SQLAlchemy Core; knows no driver. The caller holds the transaction, and commits or rolls back all of it. How many
-rows an UPDATE finds is the whole answer, so the connection must count rows found, not rows changed (reliability.md
-§3.5). Nothing waits between two statements.
+Each change is a compare-and-set: the answer is whether its UPDATE has found a row. So the connection must count the
+rows found, not the rows changed (ADR 16).
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ _NOW_MS: Final = {
 }
 _ANCHOR: Final = 1
 _TIMELINE: Final = 1000
-"""How many entries the timeline has at most after a claim."""
+"""The number of entries to which a claim shortens the timeline."""
 _N: Final = NODE_HEARTBEAT.c
 
 # The lease
@@ -68,9 +67,9 @@ def read_lease(connection: Connection) -> Lease:
 
 
 def claim(connection: Connection, claim: Claim, node_id: str, thrift_host: str, thrift_port: int) -> bool:
-    """Take lease and fence to the next epoch; False when the lease is not as it was seen.
+    """Move lease and fence to the next epoch, for this node; False when the lease is not as it was seen.
 
-    Raises `StoreError` when the fence is of another epoch than the lease: then no epoch would mean anything.
+    Raises `StoreError` when lease and fence are of different epochs: then an epoch could be given out twice.
     """
     seen = claim.seen
     is_as_seen = (LEASE.c.epoch == seen.epoch) & (LEASE.c.beat == seen.beat) & (LEASE.c.term == seen.term)
@@ -96,19 +95,19 @@ def claim(connection: Connection, claim: Claim, node_id: str, thrift_host: str, 
 
 
 def renew(connection: Connection, renew: Renew, node_id: str) -> bool:
-    """Move the beat on; False when somebody else has the lease, or nobody."""
+    """Move the lease's beat on; False when this node does not hold it any more."""
     later = {"beat": LEASE.c.beat + 1, "last_heartbeat": now_ms(connection)}
     return _update(connection, LEASE, _is_held(renew.epoch, renew.term, node_id), later)
 
 
 def resign(connection: Connection, resign: Resign, node_id: str) -> None:
-    """Leave the lease to whoever claims it first."""
+    """Free the lease, if this node still holds it."""
     nobody = {"beat": LEASE.c.beat + 1, "node_id": None, "thrift_host": None, "thrift_port": None}
     _update(connection, LEASE, _is_held(resign.epoch, resign.term, node_id), nobody)
 
 
 def coordinator_address(connection: Connection) -> tuple[str, int, Fence] | None:
-    """Return where the holder of the lease answers; None when nobody holds it."""
+    """Return host, port and fence of the holder of the lease; None when nobody holds it."""
     columns = (LEASE.c.thrift_host, LEASE.c.thrift_port, LEASE.c.epoch, LEASE.c.term)
     is_held = (LEASE.c.anchor == _ANCHOR) & LEASE.c.node_id.is_not(None)
     row = connection.execute(select(*columns).where(is_held)).first()
@@ -124,7 +123,7 @@ def _is_held(epoch: int, term: str, node_id: str) -> ColumnElement[bool]:
 
 
 def own_row(connection: Connection, node_id: str) -> NodeRow | None:
-    """Return the row of `node_id`."""
+    """Return the row of `node_id`; None when it has none."""
     row = connection.execute(_rows().where(_N.node_id == node_id)).first()
     return None if row is None else _node_row(*row)
 
@@ -135,8 +134,9 @@ def nodes(connection: Connection) -> list[NodeRow]:
 
 
 def register_node(connection: Connection, register: Register, node_id: str, host: str, port: int) -> bool:
-    """Begin a new incarnation; False when the row is not as it was seen. An old incarnation that was not ended ends
-    here.
+    """Begin a new incarnation of a node; False when its row is not as it was seen.
+
+    The incarnation before it is ended, unless it has ended already.
     """
     seen = register.seen
     born = {
@@ -162,13 +162,13 @@ def register_node(connection: Connection, register: Register, node_id: str, host
 
 
 def beat(connection: Connection, beat: Beat, node_id: str) -> bool:
-    """Move the node's beat on; False when this incarnation of it was ended."""
+    """Move the node's beat on; False when this incarnation is over."""
     later = {"beat": _N.beat + 1, "last_heartbeat": now_ms(connection)}
     return _update(connection, NODE_HEARTBEAT, _is_up(node_id, beat.incarnation), later)
 
 
 def leave(connection: Connection, leave: Leave, node_id: str) -> None:
-    """End this incarnation of the node, unless it was ended before."""
+    """End this incarnation of the node, unless it is over."""
     stopped = {"state": NodeState.STOPPED.value, "fence": _N.fence + 1}
     if _update(connection, NODE_HEARTBEAT, _is_up(node_id, leave.incarnation), stopped):
         end_incarnation(connection, Incarnation(node_id, leave.incarnation), STOPPED)
@@ -176,8 +176,9 @@ def leave(connection: Connection, leave: Leave, node_id: str) -> None:
 
 
 def evict(connection: Connection, row: NodeRow, epoch: int, term: str) -> bool:
-    """End the incarnation of a node that is as in `row`; False, and nothing done, when the fence is not of this
-    term.
+    """End the incarnation in `row`, if its beat is still the same; False when the fence is not of this term.
+
+    With False nothing is changed.
     """
     is_passed = (FENCE.c.anchor == _ANCHOR) & (FENCE.c.epoch == epoch) & (FENCE.c.term == term)
     if not _update(connection, FENCE, is_passed, {"sequence": FENCE.c.sequence + 1}):
@@ -193,7 +194,7 @@ def evict(connection: Connection, row: NodeRow, epoch: int, term: str) -> bool:
 
 
 def young_member(connection: Connection, age_ms: int) -> str | None:
-    """Return a node that is UP and has beaten in the last `age_ms` of the database's clock."""
+    """Return a node that is UP and whose last beat is younger than `age_ms`, by the database's clock."""
     is_young = _N.last_heartbeat > now_ms(connection) - age_ms
     is_up = _N.state == NodeState.UP.value
     name: str | None = connection.scalar(select(_N.node_id).where(is_up, is_young).order_by(_N.node_id).limit(1))
@@ -211,7 +212,7 @@ def _node_row(node_id: str, incarnation: str, fence: int, beat: int, state: str,
 
 def _insert_node(connection: Connection, values: dict[str, Any]) -> bool:
     try:
-        # After an error PostgreSQL wants at least a savepoint to go back to.
+        # After an error PostgreSQL goes on only from a savepoint.
         with connection.begin_nested():
             connection.execute(insert(NODE_HEARTBEAT).values(values))
     except IntegrityError:
@@ -260,7 +261,7 @@ def _forget_old_changes(connection: Connection) -> None:
 
 
 def _update(connection: Connection, target: Table, where: ColumnElement[bool], values: dict[str, Any]) -> bool:
-    """Return whether a row was found."""
+    """Update, and return whether a row was found."""
     return connection.execute(update(target).where(where).values(values)).rowcount == 1
 
 

@@ -1,7 +1,4 @@
-"""The port of the cluster over any database: each call one transaction of whoever runs it.
-
-Knows which calls may be done twice; knows neither statement nor driver.
-"""
+"""The port `ClusterStore` over any database: each call is one transaction."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ T = TypeVar("T")
 
 
 class Run(Protocol):
-    """Calls a function in a transaction of its own; a `repeatable` one again when the connection proves to be dead."""
+    """Calls a function in a transaction of its own; a `repeatable` one again when the connection turns out dead."""
 
     def __call__(self, function: Callable[[Connection], T], *, repeatable: bool) -> Awaitable[T]: ...
 
@@ -25,8 +22,8 @@ class Run(Protocol):
 class SqlClusterStore:
     """Lease, nodes and timeline in the tables of a database.
 
-    A claim, a registration or an eviction whose answer was lost is not tried again here: whether it was done is looked
-    up by those who asked (reliability.md §3.7).
+    A claim, a registration or an eviction without an answer is not repeated here: the caller reads the rows to find
+    out whether it was done (ADR 16).
     """
 
     def __init__(self, run: Run) -> None:

@@ -1,7 +1,7 @@
-"""Topology as events: plain functions over a connection, for every dialect.
+"""Changes of topology as numbered events in their table (ADR 20).
 
-Knows SQLAlchemy Core; knows no driver. The caller holds the transaction. The head is the last row that a change writes,
-so ids become visible in their order and without a gap (reliability.md §3.10).
+A change writes the row of the head last. Since every change must write it, events become visible in the order of their
+numbers and without a gap.
 """
 
 from __future__ import annotations
@@ -34,20 +34,23 @@ def record(
     token: str,
     incarnation: Incarnation,
 ) -> bool:
-    """Record `changes` as the event `expected` + 1; False, and nothing done, when that is another one."""
+    """Record `changes` as the event number `expected` + 1; False, with nothing changed, when that event is another's.
+
+    An event with this `token` that was recorded before counts as this one.
+    """
     if _last_event(connection) != expected:
         check_incarnation(connection, incarnation)
         return _is_recorded(connection, expected + 1, token)
-    # Not as a context: after a deadlock there is no savepoint to go back to, and the whole transaction is done again.
+    # Not as a context manager: a deadlock destroys the savepoint, and the whole transaction is done again then.
     savepoint = connection.begin_nested()
     try:
         topology.record(connection, changes)
-        # Only now: from here on the node's batches wait, and a large queue takes its time to be deleted.
+        # Checked late: the node's batches wait from here on, and deleting a large queue takes long.
         check_incarnation(connection, incarnation)
         _insert_event(connection, expected + 1, payload, token, incarnation)
         is_first = _move_head(connection, expected, token)
     except IntegrityError:
-        # Somebody has written the same row and committed: it was not seen before, but its event is there now.
+        # Another node has committed the same row after this transaction began; its event is there now.
         savepoint.rollback()
         if _last_event(connection) == expected:
             raise
@@ -61,7 +64,7 @@ def record(
 
 
 def events(connection: Connection, after: int, limit: int) -> EventPage:
-    """Return the events that follow `after`, in one statement: so they are of one moment."""
+    """Return up to `limit` events after `after`, with the head and the oldest event of the same moment."""
     page = (
         select(_E.event_id, _E.node_id, _E.incarnation, _E.payload)
         .where(_E.event_id > after)
@@ -90,7 +93,7 @@ def events(connection: Connection, after: int, limit: int) -> EventPage:
 
 
 def load(connection: Connection) -> tuple[Topology, int]:
-    """Return all that is recorded and the last event in it; no event is recorded meanwhile."""
+    """Return the topology and the number of its last event; the head is locked, so that both fit."""
     last = connection.scalar(select(_H.event_id).where(_H.anchor == _ANCHOR).with_for_update(read=True))
     if last is None:
         raise _headless()
@@ -98,7 +101,7 @@ def load(connection: Connection) -> tuple[Topology, int]:
 
 
 def note_cursor(connection: Connection, incarnation: Incarnation, event_id: int, topology_hash: str) -> None:
-    """Write down how far `incarnation` is, unless it is over."""
+    """Record the last event that `incarnation` has applied, unless the incarnation is over."""
     is_incarnation = (NODE.c.node_id == incarnation.node_id) & (NODE.c.incarnation == incarnation.id)
     if connection.scalar(select(NODE.c.lane).where(is_incarnation)) is None:
         return
@@ -109,7 +112,7 @@ def note_cursor(connection: Connection, incarnation: Incarnation, event_id: int,
 
 
 def cursors(connection: Connection) -> list[Cursor]:
-    """Return the cursors of incarnations that are not over, by node."""
+    """Return the cursors of the incarnations that last, by node."""
     alive = {
         (name, incarnation) for name, incarnation in connection.execute(select(NODE.c.node_id, NODE.c.incarnation))
     }
@@ -123,12 +126,12 @@ def cursors(connection: Connection) -> list[Cursor]:
 
 
 def prune(connection: Connection, keep: int) -> int:
-    """Delete all but the last `keep` events."""
+    """Delete all but the last `keep` events; return how many were deleted."""
     return connection.execute(delete(EVENT).where(_E.event_id <= _last_event(connection) - keep)).rowcount
 
 
 def lock_head(connection: Connection) -> None:
-    """Let nobody record anything until the commit."""
+    """Lock the head: no event can be recorded until this transaction ends."""
     if connection.scalar(select(_H.event_id).where(_H.anchor == _ANCHOR).with_for_update()) is None:
         raise _headless()
 
@@ -159,7 +162,7 @@ def _last_event(connection: Connection) -> int:
 
 
 def _is_recorded(connection: Connection, event_id: int, token: str) -> bool:
-    """Return whether this event is the one of `token`."""
+    """Return whether the event `event_id` has this `token`."""
     return connection.scalar(select(_E.token).where(_E.event_id == event_id)) == token
 
 

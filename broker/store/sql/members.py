@@ -1,7 +1,4 @@
-"""How a node of a cluster begins to write: plain functions over a connection, for every dialect.
-
-Knows SQLAlchemy Core; knows no driver. The caller holds the transaction.
-"""
+"""How an incarnation of a node begins to write to a store that the nodes of a cluster share."""
 
 from __future__ import annotations
 
@@ -29,20 +26,20 @@ from broker.store.sql.slots import recount_transient
 from broker.store.sql.topology import delete_mortal
 
 _INCARNATION: Final = re.compile(r"[0-9A-Za-z_-]{1,32}")
-"""What a batch's statement can name, and its column hold."""
+"""Ids that can stand in the text of a batch's statement and fit into the column."""
 
 
 def check_incarnation(incarnation: Incarnation) -> None:
-    """Raise `StoreError` for an incarnation that could not be named in every batch."""
+    """Raise `StoreError` for an incarnation whose id cannot stand in a batch's statement."""
     if _INCARNATION.fullmatch(incarnation.id) is None:
         raise StoreError(f"the incarnation {incarnation.id!r} is not 1 to 32 letters, digits, '-' or '_'")
 
 
 def join(connection: Connection, incarnation: Incarnation) -> Registration:
-    """Let batches of `incarnation` pass from now on; when nobody else has joined, delete what must not survive.
+    """Let `incarnation` commit batches from now on; the first node of a cluster deletes what must not survive.
 
-    Joins come one after the other, and no topology is recorded meanwhile. Done again for the same incarnation, it is
-    not `clean` any more.
+    The head of the events is locked, so joins follow each other and no topology is recorded meanwhile. A repeated join
+    of the same incarnation reports that it is not `clean`.
     """
     lock_head(connection)
     up = _incarnations_that_are_up(connection)
@@ -62,14 +59,14 @@ def join(connection: Connection, incarnation: Incarnation) -> Registration:
         delete_transient_messages(connection)
         recount_transient(connection)
     first, last = reserve_queue_ids(connection, QUEUE_IDS_PER_REGISTRATION)
-    # Whoever ends this incarnation from here on waits for the commit, and so finds it.
+    # The row is locked now: an eviction waits for this commit, and then ends an incarnation that has joined.
     if incarnation not in _incarnations_that_are_up(connection, locked=incarnation.node_id):
         raise evicted(incarnation)
     return Registration(lane, last_message_id, first, last, clean)
 
 
 def _incarnations_that_are_up(connection: Connection, *, locked: str | None = None) -> set[Incarnation]:
-    """Return the incarnations that nobody has ended; of `locked` alone, if given, until the commit."""
+    """Return the incarnations that last; with `locked` only that of this node, which cannot end before the commit."""
     n = NODE_HEARTBEAT.c
     wanted = select(n.node_id, n.incarnation).where(n.state == NodeState.UP.value)
     if locked is not None:
@@ -78,9 +75,9 @@ def _incarnations_that_are_up(connection: Connection, *, locked: str | None = No
 
 
 def _end_incarnations_outside(connection: Connection, up: Collection[Incarnation]) -> None:
-    """End the incarnations of brokers that stood alone: none has been here since the cluster is.
+    """End the incarnations of standalone brokers, which cannot run beside a cluster.
 
-    One of them that crashed may have delivered whatever there was, of any lane.
+    If one of them crashed, it may have delivered messages of every lane.
     """
     rows = connection.execute(select(NODE.c.node_id, NODE.c.state, NODE.c.incarnation)).all()
     ended = [row for row in rows if Incarnation(row.node_id, row.incarnation) not in up]

@@ -1,7 +1,4 @@
-"""What is rarely done with messages: plain functions over a connection, for every dialect.
-
-Knows SQLAlchemy Core; knows no driver. Hot statements are a dialect's own business. The caller holds the transaction.
-"""
+"""The statements about messages that are rare; each engine has its own hot statements."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ _IDS_PER_STATEMENT = 500
 
 
 def backlog(connection: Connection) -> list[Slot]:
-    """Return one slot per queue and lane that has stored messages: all of them, with exact counts."""
+    """Return one slot for each queue and lane with stored messages; it covers all of them, and its count is exact."""
     m = METADATA.c
     lane = lane_of_message().label("lane")
     rows = connection.execute(
@@ -34,34 +31,34 @@ def backlog(connection: Connection) -> list[Slot]:
 
 
 def mark_redelivered(connection: Connection, message_ids: Sequence[int]) -> None:
-    """Set the flag of these rows, as far as they are there."""
+    """Set the redelivered flag of these messages, as far as they are stored."""
     ids = iter(sorted(message_ids))
     while part := list(islice(ids, _IDS_PER_STATEMENT)):
         connection.execute(update(METADATA).where(METADATA.c.message_id.in_(part)).values(redelivered=1))
 
 
 def delete_queue_messages(connection: Connection, queue_id: int) -> None:
-    """Delete every message of a queue, under either sign of its id, and what content only they named."""
+    """Delete every message of a queue, transient ones too, and the bodies that no other message uses."""
     _delete_messages(connection, METADATA.c.queue_id.in_((queue_id, -queue_id)))
 
 
 def delete_transient_messages(connection: Connection) -> None:
-    """Delete what must not survive a restart: the rows under negative queue ids."""
+    """Delete the transient messages: the rows under negative queue ids."""
     _delete_messages(connection, METADATA.c.queue_id < 0)
 
 
 def delete_slot_messages(connection: Connection, row: SlotRow) -> int:
-    """Delete every message of a slot, and what content only they named; return how many messages there were."""
+    """Delete every message of a slot, and the bodies that no other uses; return how many messages there were."""
     return _delete_messages(connection, in_slot(row, (row.queue_id, -row.queue_id)))
 
 
 def count_slot_messages(connection: Connection, row: SlotRow) -> int:
-    """Return how many messages of a slot are stored under the queue's own id."""
+    """Return how many messages of a slot are stored under the queue's own id: those that are not transient."""
     return connection.scalar(select(func.count()).where(in_slot(row, (row.queue_id,)))) or 0
 
 
 def in_slot(row: SlotRow, queue_ids: Sequence[int]) -> ColumnElement[bool]:
-    """Return the condition for the rows of a slot under these ids of its queue."""
+    """Return the condition for the messages of a slot that are stored under one of `queue_ids`."""
     is_between = METADATA.c.message_id.between(row.start, row.end)
     return METADATA.c.queue_id.in_(queue_ids) & is_between & in_lane(row.lane)
 

@@ -1,6 +1,6 @@
 """Brings a database's schema to the newest revision, or prints the script that does.
 
-Knows alembic, and imports it only when there is something to do: it would cost a tenth of a second at every start.
+Alembic is imported only when there is something to do: that takes a tenth of a second.
 
     python -m broker.store.sql.migrate --dialect sqlite > dbscripts/sqlite.sql
 """
@@ -38,8 +38,7 @@ def current_revision(connection: Connection) -> str | None:
 def upgrade(connection: Connection) -> None:
     """Create the schema, or bring it up to date, inside the transaction that `connection` is in.
 
-    Raises `ConfigError` for a revision this program does not know, a newer one wrote it, and for a database that
-    cannot hold every name.
+    Raises `ConfigError` for a revision that only a newer program knows, and for a database that cannot hold every name.
     """
     _check_encoding(connection)
     revision = current_revision(connection)
@@ -58,7 +57,7 @@ def upgrade(connection: Connection) -> None:
 
 
 def _check_encoding(connection: Connection) -> None:
-    """In MySQL names are octets, but PostgreSQL's text is of the database's encoding (contract §2.2)."""
+    """Raise `ConfigError` for a PostgreSQL database whose encoding cannot hold every name."""
     if connection.dialect.name != "postgresql":
         return
     encoding = connection.scalar(text("SHOW server_encoding"))

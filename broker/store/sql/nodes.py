@@ -1,7 +1,4 @@
-"""The node's own rows, and numbers that nobody else gets: plain functions over a connection, for every dialect.
-
-Knows SQLAlchemy Core; knows no driver. The caller holds the transaction, and the store: nobody else has it open.
-"""
+"""The rows of nodes: states, lanes, the ranges of queue ids; and how a standalone broker registers."""
 
 from __future__ import annotations
 
@@ -24,10 +21,10 @@ _QUEUE_IDS: Final = "queue"
 
 
 def register(connection: Connection, node_id: str, incarnation: str = "") -> Registration:
-    """Write `node_id` down as running, its batches counted from 0 under `incarnation`; return what it must know.
+    """Register `node_id` as the only broker on this store; its batches are counted from 0 under `incarnation`.
 
-    Whoever else is written down as running is not any more: it crashed, and what it left may have been delivered. What
-    a cluster has left is taken over: its slots with it, but nothing that lives no longer than its nodes.
+    Any node that is still recorded as running has crashed, and what it left may have been delivered. All messages of a
+    cluster that ran here before are this broker's: slots are dissolved, and what was to end with its nodes is deleted.
     """
     clean = not _has_crashed(connection)
     last_message_id = last_message_id_of_all(connection)
@@ -42,13 +39,13 @@ def register(connection: Connection, node_id: str, incarnation: str = "") -> Reg
 
 
 def start(connection: Connection, node_id: str, incarnation: str) -> None:
-    """Write a node that has a lane down as running."""
+    """Record as running a node that has a lane."""
     running = {"state": RUNNING, "incarnation": incarnation, "batch": 0}
     connection.execute(update(NODE).where(NODE.c.node_id == node_id).values(running))
 
 
 def resign(connection: Connection, node_id: str) -> None:
-    """Write `node_id` down as stopped in order."""
+    """Record that `node_id` has stopped in order."""
     connection.execute(update(NODE).where(NODE.c.node_id == node_id).values(state=STOPPED))
 
 
@@ -65,7 +62,7 @@ def reserve_queue_ids(connection: Connection, count: int) -> tuple[int, int]:
 
 
 def probe(connection: Connection, node_id: str) -> None:
-    """Change one small row."""
+    """Write one small row, to prove that the store takes writes."""
     now_ms = time.time_ns() // 1_000_000
     is_ours = STORE_STATUS.c.node_id == node_id
     if not connection.execute(update(STORE_STATUS).where(is_ours).values(time_stamp=now_ms)).rowcount:
@@ -73,22 +70,22 @@ def probe(connection: Connection, node_id: str) -> None:
 
 
 def last_message_id_of_all(connection: Connection) -> int:
-    """Return an upper bound of every id of any lane: so it holds also for a lane that had another node before."""
+    """Return an upper bound of the message ids of all lanes, and so of a lane that another node had before."""
     columns = (LAST_PUBLISHED_ID.c.message_id, METADATA.c.message_id, SLOT.c.end_message_id)
     return max(connection.scalar(select(func.max(column))) or 0 for column in columns)
 
 
 def _has_crashed(connection: Connection) -> bool:
-    """Return whether somebody has ended without having put down what was delivered."""
+    """Return whether a node has ended without recording what it had delivered."""
     is_crashed = select(NODE.c.node_id).where(NODE.c.state.in_((RUNNING, DEAD)))
     is_uncertain = select(SLOT.c.start_message_id).where(SLOT.c.node_id.is_not(None) | SLOT.c.maybe_delivered.is_(True))
     return any(connection.execute(found.limit(1)).first() is not None for found in (is_crashed, is_uncertain))
 
 
 def lane_for(connection: Connection, node_id: str) -> int:
-    """Return the node's lane; a new node gets the lowest free one, or inherits that of one that does not live.
+    """Return the node's lane. A new node gets the lowest free one, or takes over that of a node that is not alive.
 
-    Raises `StoreError` when all lanes are of nodes that live.
+    Raises `StoreError` when all lanes belong to nodes that are alive.
     """
     columns = (NODE.c.node_id, NODE.c.lane, NODE.c.state, NODE.c.incarnation)
     rows = {row.node_id: row for row in connection.execute(select(*columns))}
@@ -97,11 +94,11 @@ def lane_for(connection: Connection, node_id: str) -> int:
     free = set(range(_LANES)).difference(row.lane for row in rows.values())
     lane, state = min(free, default=-1), STOPPED
     if not free:
-        lane, heir_of, state = min(
+        lane, predecessor, state = min(
             ((row.lane, row.node_id, row.state) for row in rows.values() if not row.incarnation), default=(-1, "", "")
         )
         if lane < 0:
             raise StoreError(f"node {node_id!r} cannot join: each of the {_LANES} lanes is of a node that lives")
-        connection.execute(delete(NODE).where(NODE.c.node_id == heir_of))
+        connection.execute(delete(NODE).where(NODE.c.node_id == predecessor))
     connection.execute(insert(NODE).values(node_id=node_id, lane=lane, state=state))
     return lane

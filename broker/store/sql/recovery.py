@@ -1,8 +1,4 @@
-"""What lies in no slot, cut into slots; and what incarnations that are over have left: plain functions, for every
-dialect.
-
-Knows SQLAlchemy Core; knows no driver. The caller holds the transaction.
-"""
+"""Recovery of slots: messages outside any slot become slots, and slots of incarnations that are over become free."""
 
 from __future__ import annotations
 
@@ -31,7 +27,7 @@ from broker.store.sql.schema import METADATA, NODE, NODE_HEARTBEAT, SLOT
 from broker.store.sql.slots import insert_free
 
 PIECES: Final = 1000
-"""About so many slots at most are made of what a queue has in a lane: for larger backlogs, larger ones."""
+"""About the most slots that are made of one queue's messages in a lane; a larger backlog gets larger slots."""
 
 _IDS_PER_STATEMENT: Final = 500
 _START, _MESSAGE, _END = (literal_column(number, BigInteger) for number in "012")
@@ -41,8 +37,9 @@ _M: Final = METADATA.c
 
 @dataclass(frozen=True, slots=True)
 class _Lane:
-    """A lane in which nobody lives; `fence` changes with every incarnation of its node, 0 when it had none in a
-    cluster.
+    """The lane of a node that is not alive.
+
+    `fence` is a number that changes with every incarnation of the node; it is 0 for a node that was never in a cluster.
     """
 
     node_id: str
@@ -52,8 +49,8 @@ class _Lane:
 
 
 def window(connection: Connection, lane: int, size: int) -> list[Slot]:
-    """Return slots for all of a lane that lies in none, with exact counts, by queue and start."""
-    # First the slots: of a queue that has none of this lane no message can get into one without its node.
+    """Return slots for all messages of a lane that are in none, with exact counts, by queue and start."""
+    # Slots are read first: only the lane's node makes slots, so a queue without one in this lane gets none meanwhile.
     with_slots = set(connection.scalars(select(_S.queue_id).where(_S.lane == lane).distinct()))
     pieces: list[Slot] = []
     for whole in _backlog(connection, lane):
@@ -65,9 +62,10 @@ def window(connection: Connection, lane: int, size: int) -> list[Slot]:
 
 
 def reclaim(connection: Connection, fence: Fence, size: int) -> int:
-    """Free the slots of incarnations that are over, and make free ones of lanes where nobody lives; return how many.
+    """Free the slots of incarnations that are over, and make free slots of their lanes' other messages.
 
-    What there is to cut is looked up first: whoever waits for the fence shall not wait for that.
+    Returns how many slots that gave. The messages are looked up before the fence is locked, because that takes long and
+    others wait for the fence.
     """
     check_fence(connection, fence)
     left = [(lane, window(connection, lane.lane, size)) for lane in _lanes_to_recover(connection)]
@@ -86,7 +84,7 @@ def reclaim(connection: Connection, fence: Fence, size: int) -> int:
 
 
 def _backlog(connection: Connection, lane: int) -> list[Slot]:
-    """Return one slot per queue for all that is stored of a lane, in slots or not."""
+    """Return one slot for each queue with messages in a lane; it covers all of them, in slots or not."""
     ids = (func.min(_M.message_id), func.max(_M.message_id), func.count())
     rows = connection.execute(select(_M.queue_id, *ids).where(in_lane(lane)).group_by(_M.queue_id))
     slots: dict[tuple[int, int], Slot] = {}
@@ -96,10 +94,11 @@ def _backlog(connection: Connection, lane: int) -> list[Slot]:
 
 
 def _cut(connection: Connection, whole: Slot, size: int) -> list[Slot]:
-    """Cut what of one queue and lane lies in no slot; no piece goes over a slot.
+    """Cut the messages of a queue and lane that are in no slot into pieces of `size`; no piece overlaps a slot.
 
-    Slots' ends and messages are put in one order by id: so it can be counted how many slots have begun and not ended,
-    and in which gap between slots a message is. Sums only: for a running maximum MariaDB reads all rows for each row.
+    Messages, starts and ends of slots are sorted together by id. Running sums then tell for each message how many slots
+    are open there, and in which gap between slots it lies. Only sums are used: for a running maximum MariaDB reads all
+    rows again for each row.
     """
     marks = _marks(whole).subquery()
     order = (marks.c.id, marks.c.kind)
@@ -126,7 +125,7 @@ def _cut(connection: Connection, whole: Slot, size: int) -> list[Slot]:
 
 
 def _marks(whole: Slot) -> Any:
-    """Return the statement for where slots begin, where messages are and where slots end: by id, and at one id so."""
+    """Return the statement for the ids of starts of slots, messages and ends of slots; `kind` sorts them at one id."""
     is_transient: ColumnElement[int] = case((_M.queue_id < 0, 1), else_=0)
     is_in_place = (_S.queue_id == whole.queue_id) & (_S.lane == whole.lane)
     return union_all(
@@ -145,7 +144,7 @@ def _lanes_to_recover(connection: Connection) -> list[_Lane]:
 
 
 def _lock(connection: Connection, lane: _Lane) -> bool:
-    """Return whether nobody has lived in the lane since, nor will until the commit."""
+    """Lock the lane; return whether its node has had no new incarnation since the lane was read."""
     is_same = (NODE.c.node_id == lane.node_id) & (NODE.c.lane == lane.lane) & (NODE.c.state == lane.state)
     is_left = is_same & (NODE.c.incarnation == "")
     if connection.scalar(select(NODE.c.lane).where(is_left).with_for_update()) is None:
@@ -159,9 +158,9 @@ def _fence_of(connection: Connection, node_id: str) -> int:
 
 
 def _free_slots_of_the_dead(connection: Connection) -> dict[str, int]:
-    """Return how many slots were freed of which node.
+    """Free the slots whose owner is over; return how many, by node.
 
-    Owners are read before incarnations: an incarnation that is not among these then is over for good.
+    Owners are read before the incarnations that last: an owner that is not among these is over for good.
     """
     owners = connection.execute(select(_S.node_id, _S.incarnation).where(_S.node_id.is_not(None)).distinct()).all()
     alive = {
@@ -180,7 +179,7 @@ def _free_slots_of_the_dead(connection: Connection) -> dict[str, int]:
 
 
 def _still_there(connection: Connection, pieces: Sequence[Slot]) -> list[Slot]:
-    """Return those of `pieces` whose queue has not been deleted meanwhile: only with it their first messages go."""
+    """Return those of `pieces` whose first message is still stored: it goes only when its queue is deleted."""
     there: set[int] = set()
     for number in range(0, len(pieces), _IDS_PER_STATEMENT):
         starts = [piece.start for piece in pieces[number : number + _IDS_PER_STATEMENT]]

@@ -1,7 +1,6 @@
 """The tables, named as in Andes where they mean the same (andes.md §2).
 
-Knows columns and keys for every dialect; knows no statement. The revisions in `migrations/` create them; a test holds
-the two equal.
+The revisions in `migrations/` create them; a test holds the two equal.
 """
 
 from __future__ import annotations
@@ -37,8 +36,8 @@ metadata: Final = MetaData()
 class Name(TypeDecorator[str]):
     """A name of at most 255 octets, compared octet by octet whatever the database's character set and collation are.
 
-    MySQL's collations ignore blanks at the end, even the binary ones: there it is its UTF-8 as VARBINARY. PostgreSQL's
-    text cannot hold the character NUL: there a backslash escapes it and itself.
+    MySQL's collations, even the binary ones, ignore blanks at the end: there the column holds UTF-8 as VARBINARY.
+    PostgreSQL's text cannot hold the character NUL: there a backslash escapes NUL and itself.
     """
 
     impl = String
@@ -84,16 +83,16 @@ def _name(length: int = 255) -> Name:
 
 
 def Table(name: str, *items: Any) -> AnyTable:
-    """A table in MySQL's transactional engine."""
+    """Return a table, in MySQL with the transactional engine InnoDB."""
     return AnyTable(name, *items, mysql_engine="InnoDB", mariadb_engine="InnoDB")
 
 
 def _column(name: str, type_: Any, **options: Any) -> Column[Any]:
-    """A column as the database has it in capitals and Python in small letters."""
+    """Return a column with a name in capitals for the database and in small letters for Python."""
     return Column(name, type_, key=name.lower(), **options)
 
 
-# In SQLite a single key column of exactly this type is the row's own address: no second b-tree.
+# In SQLite a single key column of exactly this type is the row's own address, and needs no index.
 _ID: Final = BigInteger().with_variant(Integer(), "sqlite")
 
 # A field table or content header can be longer than the 65 535 octets of MySQL's plain BLOB.
@@ -129,7 +128,7 @@ QUEUE: Final = Table(
     UniqueConstraint("vhost", "queue_name", name="MB_QUEUE_NAME_KEY"),
 )
 
-# All fields together identify a binding, but are longer than an index of MySQL may be: hence their hash.
+# All fields together identify a binding, but they are too long for an index of MySQL: their hash is the key.
 BINDING: Final = Table(
     "MB_BINDING",
     metadata,
@@ -144,7 +143,7 @@ BINDING: Final = Table(
     UniqueConstraint("binding_hash", name="MB_BINDING_HASH_KEY"),
 )
 
-# The nodes on which a queue has consumers, in the order in which they came.
+# The nodes on which a queue has consumers, in the order of their subscription.
 SUBSCRIPTION: Final = Table(
     "MB_SUBSCRIPTION",
     metadata,
@@ -168,7 +167,7 @@ METADATA: Final = Table(
     _column("MESSAGE_METADATA", LargeBinary(_LONG), nullable=False),
     _column("MESSAGE_CONTENT", LargeBinary(65_500)),
 )
-# In SQLite every index entry ends with the row's address, here MESSAGE_ID: naming it would store it twice.
+# In SQLite every index entry ends with the row's address, which is MESSAGE_ID here: naming it would store it twice.
 Index("MB_METADATA_QUEUE_ID_INDEX", METADATA.c.queue_id).ddl_if(dialect="sqlite")
 Index("MB_METADATA_QUEUE_ID_INDEX", METADATA.c.queue_id, METADATA.c.message_id).ddl_if(
     callable_=lambda *_, dialect, **__: dialect.name != "sqlite"
@@ -184,12 +183,12 @@ CONTENT: Final = Table(
     _column("MESSAGE_CONTENT", LargeBinary(65_500), nullable=False),
 )
 
-# Bodies are not worth compressing, but PostgreSQL tries whenever one has more than 2 kB.
+# PostgreSQL would try to compress every body of more than 2 kB, which is not worth the time.
 for _table in (METADATA, CONTENT):
     _storage = DDL(f'ALTER TABLE "{_table.name}" ALTER COLUMN "MESSAGE_CONTENT" SET STORAGE EXTERNAL')  # type: ignore[no-untyped-call]
     event.listen(_table, "after_create", _storage.execute_if(dialect="postgresql"))
 
-# Ranges that left the node that published them; without NODE_ID nobody's yet. A message is in one of them at most.
+# Slots that left the node that published them; without a NODE_ID a slot is free. A message is in one slot at most.
 SLOT: Final = Table(
     "MB_SLOT",
     metadata,
@@ -205,7 +204,7 @@ SLOT: Final = Table(
 )
 Index("MB_SLOT_QUEUE_ID_INDEX", SLOT.c.queue_id, SLOT.c.lane)
 
-# BATCH counts the node's batches under one INCARNATION: what it holds after a commit tells whether there was one.
+# BATCH counts the node's batches under one INCARNATION: it tells whether a commit without an answer was done.
 NODE: Final = Table(
     "MB_NODE",
     metadata,
@@ -238,8 +237,8 @@ SEQUENCE: Final = Table(
     _column("NEXT_VALUE", BigInteger, nullable=False),
 )
 
-# One row each, made by the revision (reliability.md §3.2). They are two tables so that a renewal never waits for a
-# transaction in which the coordinator uses its power.
+# One row each, made by the revision (ADR 16). Lease and fence are two tables, so that a renewal never waits for a
+# transaction that the coordinator does under the fence.
 LEASE: Final = Table(
     "MB_COORDINATOR_HEARTBEAT",
     metadata,
@@ -262,7 +261,8 @@ FENCE: Final = Table(
     _column("SEQUENCE", BigInteger, nullable=False),
 )
 
-# LAST_HEARTBEAT, here as above, is milliseconds of the database's clock, for people to look at: nothing compares it.
+# LAST_HEARTBEAT, here as above, is in milliseconds of the database's clock. Only a standalone broker that starts
+# compares it; the nodes of a cluster compare BEAT.
 NODE_HEARTBEAT: Final = Table(
     "MB_NODE_HEARTBEAT",
     metadata,
@@ -276,8 +276,8 @@ NODE_HEARTBEAT: Final = Table(
     _column("CLUSTER_AGENT_PORT", Integer, nullable=False),
 )
 
-# A timeline: Andes had one row for each addressee, deleted when read. INCARNATION is the term when the coordinator
-# changed; NODE_ID is who brought the change about.
+# The timeline of members: Andes had one row for each addressee, deleted when read. INCARNATION is the term when the
+# coordinator changed; NODE_ID is the node that made the change.
 MEMBERSHIP: Final = Table(
     "MB_MEMBERSHIP",
     metadata,
@@ -289,8 +289,8 @@ MEMBERSHIP: Final = Table(
     _column("TIME_STAMP", BigInteger, nullable=False),
 )
 
-# Topology as it changes. The head is one row, made by the revision: ids are without a gap because it is the last that a
-# change writes (reliability.md §3.10).
+# The changes of topology as events. The head is one row, made by the revision; every change writes it last, so that
+# events are numbered without a gap (ADR 20).
 EVENT: Final = Table(
     "MB_CLUSTER_EVENT",
     metadata,

@@ -1,7 +1,6 @@
-"""The ports of what nodes share, over any database: slots, topology as events, and how a node begins to write.
+"""The ports `SlotStore`, `EventStore` and `MemberStore` over any database.
 
-Knows which calls are long; knows neither statement nor driver. Each call is one transaction, and may be done twice:
-every statement below is made for that.
+Each call is one transaction. It may be done twice, and the second time it changes nothing.
 """
 
 from __future__ import annotations
@@ -26,10 +25,10 @@ AssignAll: TypeAlias = Callable[[Sequence[SlotRow], Incarnation, Fence], Awaitab
 
 
 class Work(Protocol):
-    """Calls a function in a transaction of its own, again after a conflict and after a lost connection.
+    """Calls a function in a transaction of its own, and again after a conflict or a lost connection.
 
-    `rows` is how many rows it touches, as far as that is known; when it `is_long`, nobody can tell: it reads a whole
-    lane, or deletes whole queues.
+    `rows` is how many rows it touches, as far as that is known. One that `is_long` reads a whole lane or deletes whole
+    queues, so its time cannot be told.
     """
 
     def __call__(
@@ -38,10 +37,10 @@ class Work(Protocol):
 
 
 class SqlSlotStore:
-    """Slots in the table of a database."""
+    """The slots of all nodes in the table of a database."""
 
     def __init__(self, work: Work, assign_all: AssignAll | None = None) -> None:
-        """`assign_all` is a shorter way when all slots are as they were seen; what it cannot do, it leaves alone."""
+        """`assign_all` is a faster `assign`: it returns False and changes nothing unless it can assign all slots."""
         self._work = work
         self._assign_all = assign_all
 
@@ -81,7 +80,7 @@ class SqlSlotStore:
 
 
 class SqlEventStore:
-    """Events, and the topology that they have made, in the tables of a database."""
+    """Events, and the topology that results from them, in the tables of a database."""
 
     def __init__(self, work: Work) -> None:
         self._work = work
@@ -114,8 +113,9 @@ class SqlEventStore:
 
 
 class SqlMemberStore:
-    """Incarnations that write; `on_joined` is told which, before anybody else is, and `before_join` may refuse them
-    all.
+    """Lets incarnations of this node begin to write.
+
+    `before_join` may raise to refuse a join. `on_joined` is called before `join` returns.
     """
 
     def __init__(

@@ -1,7 +1,4 @@
-"""Slots that left the node that published them: plain functions over a connection, for every dialect.
-
-Knows SQLAlchemy Core; knows no driver. The caller holds the transaction, and rolls all of it back after an error.
-"""
+"""The slots of all nodes in their table: assigned, cut, finished, purged."""
 
 from __future__ import annotations
 
@@ -35,14 +32,15 @@ def owned(connection: Connection, incarnation: Incarnation) -> list[SlotRow]:
 
 
 def assign(connection: Connection, rows: Sequence[SlotRow], incarnation: Incarnation, fence: Fence) -> list[SlotRow]:
-    """Give those of `rows` that are free and as they were seen to `incarnation`; return these, with what it had
-    already.
+    """Make `incarnation` the owner of those of `rows` that are free and unchanged; return those it owns now.
+
+    Slots that it owned before are among them, so a repeated call returns the same.
     """
     pass_fence(connection, fence)
     if lane_of(connection, incarnation) is None:
         return []
     free = [row for row in rows if row.owner is None]
-    # The starts by themselves too: MariaDB looks no pairs up by an index.
+    # The starts are named by themselves, too, because MariaDB does not look up pairs by an index.
     places = _S.start_message_id.in_([row.start for row in free]) & tuple_(_S.start_message_id, _S.end_message_id).in_(
         [(row.start, row.end) for row in free]
     )
@@ -62,12 +60,12 @@ def cut(
     given: Sequence[Slot],
     incarnation: Incarnation,
 ) -> list[SlotRow]:
-    """Put `kept` and `given` in the place of what `incarnation` owns of `removed`, or of messages of its lane in no
-    slot.
+    """Replace slots of `incarnation` by the slots `kept`, which it owns, and `given`, which are free.
 
-    A piece whose place is taken, or is not there any more, was made by an earlier try, or its queue has been deleted.
+    Without `removed` the pieces are made of messages of the node's lane that are in no slot. A piece whose place is
+    taken or gone is left out: an earlier try has made it, or its queue was deleted. Returns the free ones.
     """
-    lane = check_incarnation(connection, incarnation, alone=True)
+    lane = check_incarnation(connection, incarnation, exclusive=True)
     pieces = (*kept, *given)
     check_apart(pieces)
     taken = [row for row in _locked(connection, removed) if row.owner == incarnation]
@@ -87,8 +85,9 @@ def cut(
 
 
 def finish(connection: Connection, starts: Sequence[int], incarnation: Incarnation) -> list[int]:
-    """Delete those of `incarnation` of which no message is left; return their starts, and those that are gone
-    already.
+    """Delete those slots of `incarnation` that have no messages left; return their starts.
+
+    The starts of slots that are gone already are among them.
     """
     found = list(_found(connection, starts))
     own = [row for row in found if row.owner == incarnation]
@@ -107,7 +106,7 @@ def finish(connection: Connection, starts: Sequence[int], incarnation: Incarnati
 
 
 def purge(connection: Connection, queue_id: int) -> int:
-    """Delete every free slot of the queue with its messages; return how many messages there were."""
+    """Delete every free slot of the queue, with its messages; return how many messages there were."""
     is_free = (_S.queue_id == queue_id) & _S.node_id.is_(None)
     free = _rows(connection, _select().where(is_free).order_by(_S.start_message_id).with_for_update())
     count = sum(delete_slot_messages(connection, row) for row in free)
@@ -117,7 +116,7 @@ def purge(connection: Connection, queue_id: int) -> int:
 
 
 def recount_transient(connection: Connection) -> None:
-    """Make slots fit to what is left in them after all transient messages have been deleted."""
+    """Correct or delete the slots that had transient messages, after all of those have been deleted."""
     for row in _rows(connection, _select().where(_S.has_transient.is_(True))):
         is_row = _S.start_message_id == row.start
         count = count_slot_messages(connection, row)
@@ -128,15 +127,15 @@ def recount_transient(connection: Connection) -> None:
 
 
 def insert_free(connection: Connection, pieces: Sequence[Slot]) -> None:
-    """Make free slots of `pieces`, which lie in none."""
+    """Insert `pieces` as free slots; none of them may overlap a slot."""
     _insert(connection, pieces, None)
 
 
 def _with_messages(connection: Connection, rows: Sequence[SlotRow]) -> str:
-    """Return the statement for the starts of those slots of which a message is left, under either sign of a queue id.
+    """Return the statement for the starts of those of `rows` that still have a message, transient or not.
 
-    With each range as constants: for a join MariaDB reads the whole queue for each slot, and 200 ranges as expressions
-    take longer to compile than to look up. Numbers only.
+    Each range is written as constants: with a join MariaDB reads the whole queue for each slot, and SQLAlchemy takes
+    longer to compile 200 ranges than the database to look them up. Only numbers go into the text.
     """
     quote = connection.dialect.identifier_preparer.quote
     table, queue_id, message_id = quote(METADATA.name), quote("QUEUE_ID"), quote("MESSAGE_ID")

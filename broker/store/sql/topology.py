@@ -1,7 +1,4 @@
-"""Exchanges, queues and bindings in their tables: plain functions over a connection, for every dialect.
-
-Knows SQLAlchemy Core; knows no driver. The caller holds the transaction.
-"""
+"""Virtual hosts, exchanges, queues, bindings and subscriptions in their tables."""
 
 from __future__ import annotations
 
@@ -64,13 +61,13 @@ def load(connection: Connection) -> Topology:
 
 
 def record(connection: Connection, changes: Sequence[Change]) -> None:
-    """Write `changes` in their order."""
+    """Record `changes` in their order; recording one twice changes nothing."""
     for change in changes:
         _RECORD[type(change)](connection, change)
 
 
 def delete_mortal(connection: Connection) -> None:
-    """Delete what lives no longer than the nodes that know it: what is not durable or is exclusive; subscriptions."""
+    """Delete what ends with its nodes: exchanges and queues that are not durable, exclusive queues, subscriptions."""
     q, e = QUEUE.c, EXCHANGE.c
     queues = select(q.vhost, q.queue_name, q.queue_id).where(or_(q.durable.is_(False), q.exclusive.is_(True)))
     for vhost, name, queue_id in connection.execute(queues).all():
@@ -82,7 +79,7 @@ def delete_mortal(connection: Connection) -> None:
 
 
 def _insert_new(connection: Connection, target: Table, key: dict[str, Any], others: dict[str, Any]) -> None:
-    """Insert a row unless one with its `key` is there: what is recorded first stands."""
+    """Insert a row, unless one with this `key` exists: the first record stands."""
     same = [target.c[name] == value for name, value in key.items()]
     if connection.execute(select(*(target.c[name] for name in key)).where(*same)).first() is None:
         connection.execute(insert(target).values(key | others))
@@ -157,7 +154,7 @@ def _delete_queue(connection: Connection, change: QueueDeleted) -> None:
 
 
 def _delete_content(connection: Connection, queue_id: int) -> None:
-    """Delete what lies in a queue and who consumes from it; slots before messages, as everybody locks them."""
+    """Delete a queue's slots, subscriptions and messages; slots first, because all transactions lock in that order."""
     for table in (SLOT, SUBSCRIPTION):
         connection.execute(delete(table).where(table.c.queue_id == queue_id))
     delete_queue_messages(connection, queue_id)
@@ -197,7 +194,7 @@ def _remove_subscription(connection: Connection, change: SubscriptionRemoved) ->
 
 
 def _hash(binding: BindingRecord) -> str:
-    """Return one value for all the fields of a binding; each goes in with its length, so that none runs over."""
+    """Return one value for all fields of a binding; each is hashed with its length, so that no two bindings mix."""
     names = (binding.vhost, binding.source, binding.destination_kind, binding.destination, binding.routing_key)
     digest = hashlib.sha256()
     for field in (*(name.encode() for name in names), binding.arguments):

@@ -1,7 +1,7 @@
-"""Room kept on the store's disk for the day it is full: a file that can be given up, so that deletes work.
+"""The ballast: a file that keeps room on the store's disk, and is emptied when the disk is full (ADR 13).
 
-SQLite needs room for a delete as for an insert (reliability.md §3.1), so without it a full disk would bring back all
-that consumers acknowledge. Knows the file system; knows no database. Belongs to the thread that writes.
+SQLite needs room for a delete just as for an insert. Without the ballast a full disk would keep the rows of
+acknowledged messages, and they would be delivered again. Only the writing thread uses it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from broker.errors import StoreFull
 _log = structlog.get_logger(__name__)
 
 SIZE: Final = 16 << 20
-"""Octets: the log up to its checkpoint, the pages it brings to the database, and one large transaction of deletes."""
+"""Octets for the log up to its checkpoint, the pages that this adds to the database, and a large batch of deletes."""
 
 NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -35,7 +35,7 @@ def _free_octets(directory: Path) -> int:
 
 
 class Ballast:
-    """The file `path`, really allocated; empty while it is given up, also over a restart."""
+    """The file `path`, whose blocks are allocated; it is empty while it is given up, and stays so over a restart."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class Ballast:
         allocate: Callable[[int, int, int], None] = os.posix_fallocate,
         free_octets: Callable[[Path], int] = _free_octets,
     ) -> None:
-        """`allocate` and `free_octets` are the system's answers unless a test replaces them."""
+        """`allocate` and `free_octets` are the system's own functions unless a test replaces them."""
         self._path = path
         self._most = size
         self._size = 0
@@ -55,7 +55,7 @@ class Ballast:
         self.is_given_up = False
 
     def open(self) -> None:
-        """Make the file, or let a small one grow. That it cannot be made is a warning: the store works without."""
+        """Make the file, or let a small one grow. A failure is only logged: the store works without a ballast."""
         try:
             found = self._path.stat().st_size if self._path.exists() else None
             self.is_given_up = found == 0
@@ -70,7 +70,7 @@ class Ballast:
                 _log.warning(_NONE, file=str(self._path), reason=str(error))
 
     def give_up(self) -> None:
-        """Let the file's room be used; it comes back by `restore`."""
+        """Empty the file, so that its room can be used; `restore` takes it back."""
         if self.is_given_up or not self._is_possible:
             return
         self.is_given_up = True
@@ -79,7 +79,7 @@ class Ballast:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 os.ftruncate(descriptor, 0)
-                # Some file systems give blocks away again only when the truncation is on disk.
+                # Some file systems free the blocks only when the truncation is on disk.
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
@@ -87,9 +87,9 @@ class Ballast:
             _log.warning("the ballast cannot be given up", file=str(self._path), reason=str(error))
 
     def restore(self) -> None:
-        """Take the room again, or raise `StoreFull` when the disk has none to spare."""
+        """Fill the file again. Raises `StoreFull` when the disk has no room to spare."""
         size = self._size or self._wanted(0)
-        # Asked first, because an allocation that fails takes, for a moment, the room that deletes need.
+        # Checked first: an allocation that fails takes the room that deletes need, if only for a moment.
         if self._free_octets(self._path.parent) < size:
             raise self._full(size)
         try:
@@ -97,7 +97,7 @@ class Ballast:
         except OSError as error:
             if error.errno in NO_ROOM:
                 raise self._full(size) from error
-            # A file system that cannot allocate gives no ballast, but it may well have room.
+            # On a file system that cannot allocate blocks there is no ballast, but there may be room.
             _log.warning(_NONE, file=str(self._path), reason=str(error))
             self._is_possible = self.is_given_up = False
             return
@@ -107,7 +107,7 @@ class Ballast:
             _log.info("the disk has room again: the ballast is back", file=str(self._path), octets=size)
 
     def has_room(self) -> bool:
-        """Say whether the disk has a little room now."""
+        """Return whether the disk has room for 64 KiB now."""
         try:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
@@ -123,7 +123,7 @@ class Ballast:
         return True
 
     def _wanted(self, held: int) -> int:
-        """Return how much to keep: little of a small disk. Raises `StoreFull` when that is too little to be of use."""
+        """Return the size for the file: at most a tenth of what is free. Raises `StoreFull` if that is too little."""
         size = min(self._most, (self._free_octets(self._path.parent) + held) // _PART_OF_FREE)
         if size < min(_SMALLEST, self._most):
             raise self._full(min(_SMALLEST, self._most))

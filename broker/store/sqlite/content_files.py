@@ -1,8 +1,7 @@
-"""Large bodies beside the database: files that are only ever appended to, each with the bodies of many batches.
+"""Files for large bodies beside the database: segments that are only appended to, each with the bodies of many batches.
 
-Knows files and what makes them last; knows no SQL. Who names a body, and since when that is certain, its caller knows:
-`append`, then commit the rows that name the places, then `commit`; after the rows' deletion is committed, `discard`.
-All but `read` belongs to one thread; `read` may run in any.
+The caller calls `append`, commits the rows that name the places, and then calls `commit`. When it has committed the
+deletion of rows, it calls `discard`. `read` may run in any thread, everything else in one thread only.
 """
 
 from __future__ import annotations
@@ -17,14 +16,14 @@ from typing import Final, NamedTuple
 from broker.errors import StoreError
 
 SEGMENT_SIZE: Final = 16 << 20
-"""Octets at which a file is left for the next one: it is deleted when its last body is."""
+"""Octets after which the next file is begun. A file is deleted when no row names any of its bodies any more."""
 
 _BUFFERS_PER_CALL: Final = 1024  # IOV_MAX of Linux
-_BLOCK: Final = 4096  # a batch begins in a block of its own: writing it never writes committed octets again
+_BLOCK: Final = 4096  # a batch begins at a block: writing it never rewrites the block of committed octets
 
 
 class Place(NamedTuple):
-    """Where one body lies."""
+    """The place of a body: file, offset and size in octets."""
 
     segment: int
     offset: int
@@ -32,7 +31,7 @@ class Place(NamedTuple):
 
 
 class ContentLost(StoreError):
-    """A file does not have the body that a row names."""
+    """A body that a row names is not in its file."""
 
     def __init__(self, segment: int, text: str) -> None:
         super().__init__(text)
@@ -40,7 +39,7 @@ class ContentLost(StoreError):
 
 
 class ContentFiles:
-    """The segments in `directory`, which is made for the first of them."""
+    """The segments in `directory`, which is made with the first of them."""
 
     def __init__(
         self,
@@ -50,12 +49,12 @@ class ContentFiles:
         write: Callable[[int, list[memoryview], int], int] = os.pwritev,
         sync: Callable[[int], None] = os.fdatasync,
     ) -> None:
-        """`write` and `sync` are the system's calls unless a test replaces them."""
+        """`write` and `sync` are the system's own functions unless a test replaces them."""
         self._directory = directory
         self._segment_size = segment_size
         self._write = write
         self._sync = sync
-        self._bodies: dict[int, int] = {}  # committed bodies of each segment that has been or is being written
+        self._bodies: dict[int, int] = {}  # by segment, how many bodies are named by committed rows
         self._descriptor = -1
         self._segment = 0
         self._end = 0
@@ -63,7 +62,10 @@ class ContentFiles:
         self._appended = 0
 
     def open(self, bodies: Mapping[int, int]) -> None:
-        """Go on with segments that hold this many named bodies each; all others are what a crash left: remove them."""
+        """Take over the segments; `bodies` says how many bodies of each are named by rows.
+
+        Segments without any were left by a crash and are deleted.
+        """
         self._bodies = dict(bodies)
         found = self._found()
         self._segment = max([0, *found, *bodies])
@@ -72,18 +74,18 @@ class ContentFiles:
                 self._unlink(segment)
 
     def close(self) -> None:
-        """Finish the segment that is being written."""
+        """Close the segment that is being written."""
         self._leave()
 
     @property
     def is_empty(self) -> bool:
-        """Is no body named that lies here?"""
+        """Whether rows name no body in these files."""
         return not self._bodies
 
     def append(self, contents: Iterable[Sequence[memoryview]]) -> list[Place]:
-        """Write bodies, each given in pieces, and return where they are, once they are on disk.
+        """Write bodies, each given in pieces, and return their places once they are on disk.
 
-        Call `commit` or `roll_back` before the next one.
+        Call `commit` or `roll_back` before the next `append`.
         """
         is_new = self._descriptor < 0
         if is_new:
@@ -105,7 +107,7 @@ class ContentFiles:
         return places
 
     def commit(self) -> None:
-        """The rows that name what was appended are committed."""
+        """Keep what was appended: the rows that name it are committed."""
         if not self._appended:
             return
         self._bodies[self._segment] += self._appended
@@ -115,9 +117,10 @@ class ContentFiles:
             self._leave()
 
     def roll_back(self, *, is_certain: bool) -> None:
-        """The rows were not committed. Unless that `is_certain` even after a crash, what they name is kept.
+        """Remove what was appended: the rows that name it were not committed.
 
-        What failed may be a sync, after which nobody knows what is on disk: nothing more is written to this segment.
+        If that is not `is_certain`, the rows may turn out to be committed after a crash, and their bodies are kept.
+        Nothing more is written to this segment: after a sync that failed it is unknown what is on disk.
         """
         if self._descriptor < 0 or not self._appended:
             return
@@ -132,20 +135,20 @@ class ContentFiles:
                 del self._bodies[self._segment]
 
     def discard(self, bodies: Mapping[int, int]) -> None:
-        """This many bodies of these segments are named no more; a segment without any goes."""
+        """Note by segment how many bodies are not named any more; delete segments that have none left."""
         for segment, count in bodies.items():
             if segment in self._bodies:
                 self._bodies[segment] -= count
                 self._unlink_if_unnamed(segment)
 
     def recount(self, bodies: Mapping[int, int]) -> None:
-        """The segments hold this many named bodies each; those without any go."""
+        """Set by segment how many bodies are named; delete segments that have none."""
         for segment in list(self._bodies):
             self._bodies[segment] = bodies.get(segment, 0)
             self._unlink_if_unnamed(segment)
 
     def read(self, places: Mapping[int, Place]) -> dict[int, bytes]:
-        """Return the bodies at `places`, both by message id. Raises `ContentLost`."""
+        """Return the bodies at `places`, both by message id. Raises `ContentLost` when one is not there."""
         by_segment: dict[int, list[int]] = {}
         for message_id, place in places.items():
             by_segment.setdefault(place.segment, []).append(message_id)
@@ -207,7 +210,7 @@ class ContentFiles:
             self._unlink(segment)
 
     def _unlink(self, segment: int) -> None:
-        # A file that stays costs room until the next start, which tries again.
+        # A file that cannot be deleted costs room until the next start tries again.
         with suppress(OSError):
             self._path(segment).unlink()
 
@@ -216,7 +219,7 @@ class ContentFiles:
 
 
 def _read_at(descriptor: int, place: Place) -> bytes | None:
-    """Return the body, None when the file ends before it does."""
+    """Return the body at `place`, None when the file ends before the body does."""
     body = os.pread(descriptor, place.size, place.offset)
     while len(body) < place.size:
         more = os.pread(descriptor, place.size - len(body), place.offset + len(body))
@@ -227,7 +230,7 @@ def _read_at(descriptor: int, place: Place) -> bytes | None:
 
 
 def make_directory(path: Path) -> None:
-    """Make `path` for its owner alone, as lasting as the file in it will be."""
+    """Make the directory `path`, for its owner alone, and return when its name is on disk."""
     if path.is_dir():
         return
     make_directory(path.parent)

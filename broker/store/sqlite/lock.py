@@ -1,7 +1,4 @@
-"""The lock on a data directory: one process at a time.
-
-Knows the file system; knows no database.
-"""
+"""The lock on a data directory, which one process at a time may use."""
 
 from __future__ import annotations
 
@@ -23,7 +20,10 @@ class FileLock:
         self._descriptor = -1
 
     def acquire(self, guarded: Path) -> None:
-        """Take the lock for `guarded` and write down who holds it, or raise `StoreLocked` naming who does."""
+        """Take the lock for `guarded` and write this process into its file.
+
+        Raises `StoreLocked`, with the process that holds it, when it is taken.
+        """
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -36,12 +36,12 @@ class FileLock:
             raise
         self._descriptor = descriptor
         started = time.strftime("%Y-%m-%d %H:%M:%S %z")
-        with suppress(OSError):  # on a full disk the lock holds all the same, without a name
+        with suppress(OSError):  # on a full disk the lock is held all the same, without the holder's name
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()} since {started}\n".encode(), 0)
 
     def release(self) -> None:
-        """Let go; the file stays, because deleting it would let two processes lock two files of one name."""
+        """Release the lock. The file stays: if it were deleted, two processes could lock two files of that name."""
         if self._descriptor >= 0:
             os.ftruncate(self._descriptor, 0)
             os.close(self._descriptor)

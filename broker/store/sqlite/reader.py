@@ -1,8 +1,8 @@
-"""SQLite's hot statements that read: one page of a slot, and what is stored at start.
+"""SQLite's hot statements that read: a page of a slot, and the backlog at the start.
 
-Knows `sqlite3` and the layout of the message tables. The driver lets go of the interpreter lock for every row it
-fetches and must then wait until the event loop yields it: beside a busy loop that means hundreds of rows a second.
-So every statement here returns a single row, in which `group_concat` has joined the values of many.
+The driver releases the interpreter lock for every row that it fetches and must then wait for it: beside a busy event
+loop it reads only hundreds of rows a second. So every statement here returns a single row, in which `group_concat` has
+joined the values of many.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from broker.store.sqlite.content_files import ContentLost, Place
 
 _log = structlog.get_logger(__name__)
 
-# Both signs of a queue id are read by their own index range, so that neither is sorted beyond the page.
+# Each sign of the queue id is read by an index range of its own, so that SQLite sorts no more than one page.
 _RANGE: Final = (
     "SELECT {columns} FROM MB_METADATA WHERE QUEUE_ID = {sign}:queue_id AND MESSAGE_ID BETWEEN :start AND :end"
     " AND (MESSAGE_ID >> 10) & 255 = :lane ORDER BY MESSAGE_ID LIMIT :limit"
@@ -43,7 +43,7 @@ _INDEX: Final = (
     " group_concat(CASE WHEN QUEUE_ID < 0 THEN MESSAGE_ID END),"
     " group_concat(CASE WHEN CONTENT_ID IS NOT NULL THEN MESSAGE_ID || ',' || CONTENT_ID END) FROM ({page})"
 )
-# A blob is joined as if it were text, which copies its octets as they are; the cast gives them back as a blob.
+# `group_concat` takes blobs for text and copies their octets unchanged; the cast makes a blob of the result.
 _DATA_COLUMNS: Final = "MESSAGE_ID, MESSAGE_METADATA, MESSAGE_CONTENT"
 _DATA: Final = (
     "SELECT CAST(group_concat(MESSAGE_METADATA, '') AS BLOB), CAST(group_concat(MESSAGE_CONTENT, '') AS BLOB)"
@@ -75,7 +75,7 @@ _STATEMENTS: Final = {transient: _statements(transient) for transient in (False,
 
 @dataclass(slots=True)
 class _PageIndex:
-    """What the first statement of a read tells: which rows, and where their octets will be."""
+    """The result of the first statement of a read: the rows of the page, and the sizes to cut their data by."""
 
     ids: list[int]
     metadata_sizes: list[int]
@@ -93,14 +93,14 @@ def read(
     limit: int,
     limit_bytes: int,
 ) -> list[Message]:
-    """Return the first messages of `slot` as the port says."""
+    """Return the first messages of `slot`, up to `limit` messages or `limit_bytes` octets of body, at least one."""
     missed: set[int] = set()
     start = slot.start
     while True:
         try:
             messages, last = _read(connection, read_files, queue, slot, start, limit, limit_bytes)
         except ContentLost as error:
-            # The messages may have been deleted, and then their file, after the transaction: another one tells.
+            # Messages and file may have been deleted after the transaction: only a second miss means a lost body.
             if error.segment in missed:
                 read_files = _leaving_out_what_is_lost(read_files)
             missed.add(error.segment)
@@ -132,7 +132,7 @@ def _read(
     limit: int,
     limit_bytes: int,
 ) -> tuple[list[Message], int | None]:
-    """Return the messages of one page from `start`, and the last id it covers: None when there is no page."""
+    """Return the messages of one page from `start`, and the last id of its rows; None when there are no rows."""
     index, data = _STATEMENTS[slot.transient]
     parameters = {
         "queue_id": slot.queue_id,
@@ -169,7 +169,7 @@ def _page_index(row: tuple[Any, ...], limit_bytes: int) -> _PageIndex | None:
 
 
 def _contents(connection: sqlite3.Connection, content_ids: dict[int, int]) -> tuple[dict[int, bytes], dict[int, Place]]:
-    """Return, by message id, the contents that are in the database, and where the others are."""
+    """Return, by message id, the bodies that are in the database, and the places of those in files."""
     if not content_ids:
         return {}, {}
     names = ",".join(map(str, set(content_ids.values())))
@@ -204,7 +204,7 @@ def _messages(
             body_at += size
         elif message_id in contents:
             payload = contents[message_id]
-        else:  # never delivered without its body, never deleted for the lack of it (invariant D9)
+        else:  # a message without its body is never delivered, and its row is never deleted for that
             _log.error("a message without its body is left alone", message=message_id, content=content_id)
             continue
         state = TRANSIENT if message_id in page.transient else STORED

@@ -1,7 +1,4 @@
-"""What lies below an embedded store and can lose what it has committed: the file system, and SQLite's version.
-
-Knows the system's table of mounts and which versions of SQLite have which bug; knows no connection.
-"""
+"""Checks of what can lose an embedded store's commits: the file system below it, and the version of SQLite."""
 
 from __future__ import annotations
 
@@ -31,7 +28,7 @@ def complaints(path: Path, file_system: str) -> list[str]:
 
 
 def file_system_of(path: Path) -> str:
-    """Return the type of the file system that `path` lies on, empty when the system does not tell."""
+    """Return the type of the file system that holds `path`; empty when the system does not tell."""
     try:
         return file_system_in(_MOUNTS.read_text(errors="replace"), path.resolve())
     except OSError:
@@ -39,22 +36,22 @@ def file_system_of(path: Path) -> str:
 
 
 def file_system_in(mounts: str, path: Path) -> str:
-    """Return the type of the file system that holds `path` by a table as in /proc/self/mountinfo."""
+    """Return the type of the file system that holds `path`, by a table in the format of /proc/self/mountinfo."""
     found, longest = "", -1
     for line in mounts.splitlines():
         before, _, after = line.partition(" - ")
         mount_point = Path(_ESCAPED.sub(lambda octal: chr(int(octal[1], 8)), before.split()[4]))
-        # Of two mounts on one place the later one hides the other.
+        # Of two mounts at one place the later one hides the earlier.
         if path.is_relative_to(mount_point) and len(mount_point.parts) >= longest:
             found, longest = after.split()[0], len(mount_point.parts)
     return found
 
 
 def has_wal_reset_bug(version: tuple[int, int, int]) -> bool:
-    """Say whether this SQLite can lose commits when two connections checkpoint at once (sqlite.org/wal.html).
+    """Return whether this SQLite can lose commits when two connections checkpoint at once (sqlite.org/wal.html).
 
-    It was mended in 3.51.3, and for older lines in 3.44.6 and 3.50.7.
+    It was fixed in 3.51.3, and for older lines in 3.44.6 and 3.50.7.
     """
-    mended_from = {(3, 44): 6, (3, 50): 7}
+    fixed_from = {(3, 44): 6, (3, 50): 7}
     line, patch = version[:2], version[2]
-    return (3, 7, 0) <= version < (3, 51, 3) and patch < mended_from.get(line, patch + 1)
+    return (3, 7, 0) <= version < (3, 51, 3) and patch < fixed_from.get(line, patch + 1)

@@ -1,7 +1,6 @@
-"""The embedded store: one file, one thread that writes, one that reads.
+"""The embedded store: one SQLite file, one thread that writes and one that reads (ADR 9).
 
-Knows SQLite, its settings and its errors; the statements are in the modules beside it. Only the writing connection
-ever writes or checkpoints, so nothing in this process can meet SQLite's races between two checkpointing connections.
+Only the writing connection writes and checkpoints: SQLite has had bugs with two connections that checkpoint at once.
 """
 
 from __future__ import annotations
@@ -51,8 +50,8 @@ _AGAIN_OF_SYSTEM: Final = {
     errno.ENOMEM,
 }
 
-# WAL with FULL is what a commit must mean (reliability.md §2.8). The WAL is kept short: with 1000 pages a checkpoint
-# costs about 15 ms and inserts are the fastest.
+# With a WAL and FULL a commit is on disk when it returns. The WAL is kept short: at 1000 pages inserts are fastest, and
+# a checkpoint takes about 15 ms.
 _PRAGMAS: Final = (
     "busy_timeout = 5000",
     "synchronous = FULL",
@@ -66,7 +65,7 @@ _SHRINKING: Final = (BindingRemoved, ExchangeDeleted, QueueDeleted, VirtualHostD
 
 
 class SqliteStore:
-    """A store in the file `path`, whose directory is made when it is not there. Large bodies lie beside it."""
+    """A store in the file `path`, whose directory is made when it is missing. Files beside it hold large bodies."""
 
     def __init__(
         self,
@@ -99,7 +98,7 @@ class SqliteStore:
         try:
             await self._open()
         except StoreFull:
-            # The ballast is given up by now: there may be room enough to start and to serve what is stored.
+            # The ballast has been given up: its room may be enough to start and to deliver what is stored.
             await self._open()
 
     async def _open(self) -> None:
@@ -113,7 +112,7 @@ class SqliteStore:
             raise
 
     async def close(self) -> None:
-        # The writer closes last: the last connection to close writes the WAL back into the file.
+        # The writer closes last, because the last connection to close writes the WAL back into the file.
         for worker, opened in ((self._reader, self._opened_by_reader), (self._writer, self._opened_by_writer)):
             if worker is not None:
                 await worker.submit(opened.close)
@@ -122,7 +121,7 @@ class SqliteStore:
 
     async def write(self, batch: Batch) -> None:
         name_large_content(batch.inserts)
-        # A transient message can be settled while it is being written: where its row goes is decided here.
+        # A transient message can be settled while the thread writes it, so the sign of its queue id is decided here.
         transient = {message.id for message in batch.inserts if message.state == TRANSIENT}
         high_water = batch.high_water if batch.high_water > self._high_water else 0
         if not batch and not high_water:
@@ -187,10 +186,10 @@ class SqliteStore:
 
     async def check_safety(self) -> list[str]:
         if sqlite_safety.has_wal_reset_bug(sqlite3.sqlite_version_info):
-            # No complaint: where one connection writes and checkpoints, only another program can bring it about.
+            # This is no complaint: with one writing connection only another program can trigger the bug.
             advice = "let no other program open the store while the broker runs"
             _log.info("this SQLite has the WAL-reset bug", version=sqlite3.sqlite_version, advice=advice)
-        # The settings are ours (`_PRAGMAS`); what lies below them is not.
+        # SQLite's settings are set by `_PRAGMAS` and need no check.
         return sqlite_safety.complaints(self._path, self._file_system(self._path))
 
     async def _in_transaction(self, function: Callable[[Connection], T], *, grows: bool = False) -> T:
@@ -201,17 +200,20 @@ class SqliteStore:
         return await self._on_writer(run, grows=grows)
 
     async def _run_for_cluster(self, function: Callable[[Connection], T], *, repeatable: bool) -> T:
-        # This connection is never lost, and so nothing has to be done twice.
+        # A connection to a file is never lost, so nothing must be repeated.
         return await self._in_transaction(function)
 
     async def _work(self, function: Callable[[Connection], T], *, rows: int = 0, is_long: bool = False) -> T:
         done = await self._in_transaction(function, grows=rows > 0 and not is_long)
-        if is_long:  # it may have deleted messages whose bodies are in files
+        if is_long:  # `function` may have deleted messages whose bodies are in files
             await self._on_writer(self._recount)
         return done
 
     async def _on_writer(self, function: Callable[[], T], *, grows: bool = False) -> T:
-        """Have `function` called by the writer; what `grows` the store must leave the ballast's room alone."""
+        """Return what `function` returns, called in the writing thread.
+
+        What `grows` the store is refused while the ballast is given up: that room is for deletes.
+        """
         if self._writer is None:
             raise StoreError(f"the store {self._path} is not open")
         return await self._writer.submit(self._guarded_writing, function, grows)
@@ -221,23 +223,23 @@ class SqliteStore:
             raise StoreError(f"the store {self._path} is not open")
         return await self._reader.submit(self._guarded, function)
 
-    # What follows runs in the threads.
+    # The methods below run in the store's threads
 
     def _guarded_writing(self, function: Callable[[], T], grows: bool) -> T:
-        """Call `function`; when the disk is full for it, give up the ballast and raise `StoreFull`."""
+        """Call `function`; when the disk is full, give up the ballast and raise `StoreFull`."""
         try:
             if grows and self._ballast.is_given_up:
                 self._ballast.restore()
             return self._guarded(function)
         except StoreUnavailable as error:
-            # SQLite calls some ways of having no room (a quota, its shared memory) an I/O error.
+            # SQLite reports some kinds of a full disk (a quota, its shared memory) as an I/O error.
             if not isinstance(error, StoreFull) and self._ballast.has_room():
                 raise
             self._ballast.give_up()
             raise StoreFull(str(error)) from error
 
     def _guarded(self, function: Callable[[], T]) -> T:
-        """Call `function`; above this nobody knows a driver's exceptions (reliability.md §3.6)."""
+        """Call `function`, and raise the driver's exceptions as the broker's own."""
         try:
             return function()
         except sqlite3.Error as error:
@@ -276,7 +278,7 @@ class SqliteStore:
             self._read_only.execute(f"PRAGMA {pragma}")
 
     def _check_incarnation(self, incarnation: Incarnation) -> None:
-        # Nobody can come between this and what follows in the same thread.
+        # No other write can come between this check and the batch: both run in the writing thread.
         with self._engine.begin() as connection:
             check_incarnation(connection, incarnation)
 

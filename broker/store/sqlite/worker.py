@@ -1,7 +1,4 @@
-"""One thread that does what it is given, in order, and reports back to the event loop.
-
-Knows threads and the loop; knows nothing of what it runs.
-"""
+"""A thread that runs functions in order and reports their results to the event loop."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ _IDLE_AFTER: Final = 0.5
 
 
 class Worker:
-    """A thread and its queue. `on_idle` runs in the thread, once whenever it has had nothing to do for a while."""
+    """A thread with a queue of jobs. `on_idle` runs in the thread, once each time it had no job for half a second."""
 
     def __init__(self, name: str, on_idle: Callable[[], None] | None = None) -> None:
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
@@ -29,13 +26,13 @@ class Worker:
         self._thread.start()
 
     def submit(self, function: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
-        """Have `function` called after everything submitted before; cancelling the future does not prevent it."""
+        """Call `function` in the thread, after everything submitted before; cancelling the future does not stop it."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._jobs.put((future, function, arguments))
         return future
 
     def stop(self) -> None:
-        """Let the thread end after what was submitted, and wait for that."""
+        """End the thread after everything submitted before, and wait for that."""
         self._jobs.put(None)
         self._thread.join()
 
@@ -47,7 +44,7 @@ class Worker:
                 result = function(*arguments)
             except BaseException as raised:
                 error = raised
-            # A loop that is closed waits for nothing any more.
+            # When the loop is closed, nothing waits for the result.
             with suppress(RuntimeError):
                 future.get_loop().call_soon_threadsafe(_complete, future, result, error)
             del job, future, function, arguments, result, error

@@ -1,12 +1,12 @@
-"""SQLite's hot statements that write: inserts, deletes, purges of messages.
+"""SQLite's hot statements that write: inserts, deletes and purges of messages.
 
-Knows `sqlite3` and the layout of the message tables. A body in a file has one row in MB_CONTENT as well, with minus the
-number of the file as CONTENT_OFFSET, and its size and position there as text.
+A body in a file has a row in MB_CONTENT, too: its CONTENT_OFFSET is minus the number of the file, and its content is
+size and position in the file, as text.
 
-Every call of `execute` lets go of the interpreter lock and has to wait for it afterwards, for milliseconds when the
-event loop is busy. So a call does thousands of rows (`executemany` would let go for each of them), a batch of one
-statement is its own transaction, and no statement's text depends on how many rows there are, because preparing one lets
-go of the lock as well.
+Every call of `execute` releases the interpreter lock and must wait for it afterwards, for milliseconds when the event
+loop is busy. So one call writes thousands of rows (`executemany` would release the lock for each), a batch that is a
+single statement needs no BEGIN and COMMIT, and a few fixed texts serve any number of rows, because preparing a
+statement releases the lock, too.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ _IN_SLOT: Final = "QUEUE_ID IN (?, ?) AND MESSAGE_ID BETWEEN ? AND ? AND (MESSAG
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """Commit what the block does, or nothing of it."""
+    """Commit what the block does, or roll all of it back after an error."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -81,7 +81,7 @@ def write(
     transient: Set[int],
     high_water: int,
 ) -> None:
-    """Do `batch` in one transaction. `transient` are the ids that go under the negative queue id.
+    """Write `batch` in one transaction; `transient` are the ids stored under the negative of their queue's id.
 
     `high_water` is 0 when the recorded one needs no change.
     """
@@ -118,13 +118,13 @@ def write(
 
 @contextmanager
 def _transaction_with_files(connection: sqlite3.Connection, files: ContentFiles) -> Iterator[Counter[int]]:
-    """Commit what the block does; bodies that it counts as gone from their files go after that."""
+    """Commit what the block does, and after that discard the bodies that it has counted by file."""
     discarded: Counter[int] = Counter()
     try:
         with transaction(connection):
             yield discarded
     except BaseException as error:
-        # A log that could not be synced may be found whole after a crash: then its rows need their bodies.
+        # After a failed sync a crash may still leave the log complete, and then its rows need their bodies.
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         files.roll_back(is_certain=code != sqlite3.SQLITE_IOERR)
         raise
@@ -133,13 +133,13 @@ def _transaction_with_files(connection: sqlite3.Connection, files: ContentFiles)
 
 
 def bodies_in_files(connection: sqlite3.Connection) -> dict[int, int]:
-    """Return how many bodies that rows name each file holds."""
+    """Return by file how many of its bodies are named by rows."""
     segments, bodies = connection.execute(_BODIES_IN_FILES).fetchone()
     return dict(zip(_numbers(segments), _numbers(bodies), strict=True))
 
 
 def mark_redelivered(connection: sqlite3.Connection, message_ids: list[int]) -> None:
-    """Set the flag of these rows, as far as they are there."""
+    """Set the redelivered flag of these messages, as far as they are stored."""
     connection.execute(_MARK_REDELIVERED, _array(message_ids))
 
 
@@ -189,7 +189,7 @@ def _insert_content(connection: sqlite3.Connection, files: ContentFiles, content
 
 
 def _pieces(message: Message) -> list[memoryview]:
-    """Return the body without copying it: a chunk is a body frame as it came."""
+    """Return the body in pieces, without a copy: each chunk is a body frame as it was received."""
     return [memoryview(tail)[4:-1] for tail in ((message.body,) if message.chunks is None else message.chunks)]
 
 
@@ -207,7 +207,7 @@ def _insert_content_rows(connection: sqlite3.Connection, rows: Iterable[tuple[in
 
 
 def _delete_orphans(connection: sqlite3.Connection, files: ContentFiles, content_ids: Set[int]) -> Counter[int]:
-    """Delete content that no row names any more and return how many bodies of each file that were."""
+    """Delete those of the bodies that no message uses any more; return by file how many there were."""
     ids = _array(content_ids)
     in_files = None if files.is_empty else connection.execute(_ORPHANS_IN_FILES, ids).fetchone()[0]
     connection.execute(_DELETE_ORPHANS, ids)
@@ -215,7 +215,7 @@ def _delete_orphans(connection: sqlite3.Connection, files: ContentFiles, content
 
 
 def _purge(connection: sqlite3.Connection, slot: Slot) -> set[int]:
-    """Delete the rows of a slot and return the content ids they named."""
+    """Delete the messages of a slot and return the content ids that they used."""
     parameters = (slot.queue_id, -slot.queue_id, slot.start, slot.end, slot.lane)
     named = f"SELECT group_concat(DISTINCT CONTENT_ID) FROM MB_METADATA WHERE {_IN_SLOT} AND CONTENT_ID IS NOT NULL"
     content_ids = set(_numbers(connection.execute(named, parameters).fetchone()[0]))
@@ -224,7 +224,7 @@ def _purge(connection: sqlite3.Connection, slot: Slot) -> set[int]:
 
 
 def _insert(connection: sqlite3.Connection, into: str, columns: int, values: list[Any]) -> None:
-    """Insert rows by a statement for the next power of two of them; what is too many has id 0 and is left out."""
+    """Insert rows by the statement for the next power of two; it skips the rows with id 0 that fill it up."""
     rows = len(values) // columns
     size = 1 << (rows - 1).bit_length()
     if size > rows:
