@@ -8,7 +8,7 @@ from typing import Final
 from broker.message import Message, StorageQueue, body_tails, tail
 from broker.ports.slot import Slot
 
-# maxContentChunkSize of Andes (andes.md §2.1): a longer body is stored apart from the message's own row.
+# maxContentChunkSize of Andes (andes §2.1): a longer body is stored apart from the message's own row.
 MAX_CONTENT_CHUNK_SIZE: Final = 65_500
 
 _INLINE_TAIL: Final = MAX_CONTENT_CHUNK_SIZE + 5

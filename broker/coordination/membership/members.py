@@ -26,7 +26,7 @@ class MemberJoined:
 
 @dataclass(frozen=True, slots=True)
 class MemberLeft:
-    """An incarnation of a node has ended: it left, was evicted, or came back as another one (andes.md §5.7)."""
+    """An incarnation of a node has ended: it left, was evicted, or came back as another one (andes §5.4)."""
 
     node_id: str
     incarnation: str

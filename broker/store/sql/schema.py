@@ -1,4 +1,4 @@
-"""The tables, named as in Andes where they mean the same (andes.md §2).
+"""The tables, named as in Andes where they mean the same (andes §2).
 
 The revisions in `migrations/` create them; a test holds the two equal.
 """

@@ -1,4 +1,4 @@
-"""When the store counts as down and when as up again (reliability.md §3.9, andes.md §7.2)."""
+"""When the store counts as down and when as up again (ADR 14, andes §7.2)."""
 
 from __future__ import annotations
 

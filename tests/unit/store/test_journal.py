@@ -1,4 +1,4 @@
-"""Group commit: what is written together, in which state messages are, and who is told (design §4)."""
+"""Group commit: what is written together, in which state messages are, and who is told (ADR 5)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A store without room: inserts wait, what is settled is deleted meanwhile (reliability.md §3.1)."""
+"""A store without room: inserts wait, what is settled is deleted meanwhile (ADR 13)."""
 
 from __future__ import annotations
 

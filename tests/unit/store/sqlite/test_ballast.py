@@ -1,4 +1,4 @@
-"""Room that is kept, given up and taken back (reliability.md §3.1: on a full disk SQLite cannot even delete)."""
+"""Room that is kept, given up and taken back (ADR 13: on a full disk SQLite cannot even delete)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What lies below an embedded store: file systems and versions of SQLite that lose commits (reliability.md §2.8)."""
+"""What lies below an embedded store: file systems and versions of SQLite that lose commits (invariant I91)."""
 
 from __future__ import annotations
 
