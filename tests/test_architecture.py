@@ -36,7 +36,6 @@ LAYERS = {
     "broker.coordination.replication": 2,
     "broker.dead_letter": 2,
     "broker.topology.declaration": 2,
-    "broker.topology.equivalence": 2,
     "broker.topology": 2,
     "broker.topology.exchange": 2,
     "broker.policy": 2,

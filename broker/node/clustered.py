@@ -13,7 +13,6 @@ from typing import Final
 import structlog
 
 from broker.clock import Clock
-from broker.codec.field_table import FieldTable
 from broker.config.configuration import Configuration
 from broker.coordination.membership.agent import ClusterAgent, new_id
 from broker.coordination.membership.own_row import DuplicateNodeId
@@ -186,7 +185,6 @@ class Member:
             self._shared.events,
             self.incarnation,
             vhosts=self._vhosts,
-            field_tables=FieldTable,
             on_vhost=self._on_vhost,
             on_applied=self._on_applied,
             purge=parts.journal.purge,

@@ -24,7 +24,6 @@ from broker.amqp.handshake import server_properties
 from broker.auth.built_in import built_in_users
 from broker.broker import Broker, Confirmable, Limits
 from broker.clock import Clock
-from broker.codec.field_table import EMPTY_TABLE, FieldTable
 from broker.config.configuration import Configuration
 from broker.errors import StoreUnavailable
 from broker.message import Message, MessageIdGenerator
@@ -277,7 +276,6 @@ class NodeIncarnation:
                 duties=duties,
                 new_queue=new_queue,
                 new_queue_id=queue_ids.take,
-                no_arguments=EMPTY_TABLE,
                 max_queues=self.config.limits.max_queues_per_virtual_host,
                 incarnation=company.incarnation,
                 on_activity=self.broker.touched.add,
@@ -286,7 +284,7 @@ class NodeIncarnation:
 
         self.new_vhost = new_vhost
         for name in topology.vhosts:
-            for complaint in new_vhost(name).restore(topology, FieldTable):
+            for complaint in new_vhost(name).restore(topology):
                 _log.warning("topology in the store does not fit together", vhost=name, what=complaint)
         for name in DEFAULT_VHOSTS:
             while name not in self.vhosts:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
+from broker.codec.field_table import FieldTable
 from broker.errors import StoreError
 from broker.ports.cluster_rows import Incarnation
 from broker.ports.records import (
@@ -26,18 +27,13 @@ from broker.ports.records import (
 )
 from broker.ports.slot import Slot
 from broker.queue.queue import Queue
+from broker.topology.binding import Binding
 from broker.topology.diff import changes_to, vhost_of
-from broker.topology.exchange import Binding, Exchange
+from broker.topology.exchange import Exchange
 from broker.topology.subscriptions import incarnation_of
 
 if TYPE_CHECKING:
     from broker.topology.vhost import VirtualHost
-
-
-class FieldTables(Protocol):
-    """Makes an argument table of the bytes that were recorded."""
-
-    def __call__(self, raw: bytes) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,27 +43,27 @@ class RemoteOwner:
     incarnation: Incarnation
 
 
-def apply(vhost: VirtualHost, change: Change, field_tables: FieldTables) -> list[Slot]:
+def apply(vhost: VirtualHost, change: Change) -> list[Slot]:
     """Make `change` true in memory; return what is to be purged, because its rows may be on their way to the store.
 
     Raises `StoreError` when the change does not fit what is there.
     """
-    return _APPLY[type(change)](vhost, change, field_tables)
+    return _APPLY[type(change)](vhost, change)
 
 
-def restore(vhost: VirtualHost, topology: Topology, field_tables: FieldTables) -> list[str]:
+def restore(vhost: VirtualHost, topology: Topology) -> list[str]:
     """Apply what was recorded of this virtual host; return a line for each thing that made no sense."""
     complaints = []
     for change in changes_to(replace(topology, vhosts=())):
         if vhost_of(change) in (vhost.name, None):
             try:
-                apply(vhost, change, field_tables)
+                apply(vhost, change)
             except StoreError as error:
                 complaints.append(str(error))
     return complaints
 
 
-def _declare_exchange(vhost: VirtualHost, change: ExchangeDeclared, field_tables: FieldTables) -> list[Slot]:
+def _declare_exchange(vhost: VirtualHost, change: ExchangeDeclared) -> list[Slot]:
     record = change.exchange
     if record.name not in vhost.exchanges:
         vhost.routing.add_exchange(
@@ -77,19 +73,19 @@ def _declare_exchange(vhost: VirtualHost, change: ExchangeDeclared, field_tables
                 durable=record.durable,
                 auto_delete=record.auto_delete,
                 internal=record.internal,
-                arguments=field_tables(record.arguments),
+                arguments=FieldTable(record.arguments),
             )
         )
     return []
 
 
-def _delete_exchange(vhost: VirtualHost, change: ExchangeDeleted, field_tables: FieldTables) -> list[Slot]:
+def _delete_exchange(vhost: VirtualHost, change: ExchangeDeleted) -> list[Slot]:
     if change.name in vhost.exchanges:
         vhost.routing.remove_exchanges([change.name])
     return []
 
 
-def _declare_queue(vhost: VirtualHost, change: QueueDeclared, field_tables: FieldTables) -> list[Slot]:
+def _declare_queue(vhost: VirtualHost, change: QueueDeclared) -> list[Slot]:
     record = change.queue
     if record.name in vhost.queues:
         if vhost.queues[record.name].queue_id != record.queue_id:
@@ -103,39 +99,39 @@ def _declare_queue(vhost: VirtualHost, change: QueueDeclared, field_tables: Fiel
             durable=record.durable,
             auto_delete=record.auto_delete,
             owner=owner,
-            arguments=field_tables(record.arguments),
+            arguments=FieldTable(record.arguments),
         )
     )
     return []
 
 
-def _delete_queue(vhost: VirtualHost, change: QueueDeleted, field_tables: FieldTables) -> list[Slot]:
+def _delete_queue(vhost: VirtualHost, change: QueueDeleted) -> list[Slot]:
     queue = vhost.routing.queues_by_id.get(change.queue_id)
     return vhost.discard(queue) if queue is not None else []
 
 
-def _add_binding(vhost: VirtualHost, change: BindingAdded, field_tables: FieldTables) -> list[Slot]:
+def _add_binding(vhost: VirtualHost, change: BindingAdded) -> list[Slot]:
     record = change.binding
     ends = vhost.exchanges if record.destination_kind == "exchange" else vhost.queues
     if record.source not in vhost.exchanges or record.destination not in ends:
         raise StoreError(f"binding from '{record.source}' to '{record.destination}' has lost an end")
-    vhost.routing.bind(_binding_of(change, field_tables))
+    vhost.routing.bind(_binding_of(change))
     return []
 
 
-def _remove_binding(vhost: VirtualHost, change: BindingRemoved, field_tables: FieldTables) -> list[Slot]:
+def _remove_binding(vhost: VirtualHost, change: BindingRemoved) -> list[Slot]:
     if change.binding.source in vhost.exchanges:
-        vhost.routing.unbind(_binding_of(change, field_tables))
+        vhost.routing.unbind(_binding_of(change))
     return []
 
 
-def _binding_of(change: BindingAdded | BindingRemoved, field_tables: FieldTables) -> Binding:
+def _binding_of(change: BindingAdded | BindingRemoved) -> Binding:
     record = change.binding
     destination = (record.destination_kind, record.destination)
-    return Binding(record.source, destination, record.routing_key, field_tables(record.arguments))
+    return Binding(record.source, destination, record.routing_key, FieldTable(record.arguments))
 
 
-def _add_subscription(vhost: VirtualHost, change: SubscriptionAdded, field_tables: FieldTables) -> list[Slot]:
+def _add_subscription(vhost: VirtualHost, change: SubscriptionAdded) -> list[Slot]:
     queue = _consumed(vhost, change.subscription.queue_id)
     if queue is not None:
         vhost.consumption.subscriptions.add(change.subscription)
@@ -143,7 +139,7 @@ def _add_subscription(vhost: VirtualHost, change: SubscriptionAdded, field_table
     return []
 
 
-def _remove_subscription(vhost: VirtualHost, change: SubscriptionRemoved, field_tables: FieldTables) -> list[Slot]:
+def _remove_subscription(vhost: VirtualHost, change: SubscriptionRemoved) -> list[Slot]:
     queue = _consumed(vhost, change.queue_id)
     if queue is not None:
         vhost.consumption.subscriptions.remove(change.queue_id, incarnation_of(change))
@@ -156,7 +152,7 @@ def _consumed(vhost: VirtualHost, queue_id: int) -> Queue | None:
     return vhost.routing.queues_by_id.get(queue_id)
 
 
-_APPLY: Final[dict[type[Change], Callable[[VirtualHost, Any, FieldTables], list[Slot]]]] = {
+_APPLY: Final[dict[type[Change], Callable[[VirtualHost, Any], list[Slot]]]] = {
     ExchangeDeclared: _declare_exchange,
     ExchangeDeleted: _delete_exchange,
     QueueDeclared: _declare_queue,

@@ -1,18 +1,39 @@
 """What clients ask for when they declare an exchange or a queue: what must be equal, and what the store keeps of it.
 
-Knows the fields of a declaration; whether a client may declare is the virtual host's business.
+Knows the fields of a declaration and RabbitMQ's words for what differs (contract X2, Q4); whether a client may declare
+is the virtual host's business.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
+from broker.codec.field_table import FieldTable
+from broker.errors import PreconditionFailed
 from broker.ports.cluster_rows import Incarnation
 from broker.ports.records import ExchangeRecord, QueueRecord
 from broker.queue.queue import Queue
-from broker.topology.equivalence import QUEUE_ARGUMENTS, require_equal, require_equal_arguments
 from broker.topology.exchange import Exchange
+
+QUEUE_ARGUMENTS: Final = (
+    "x-expires",
+    "x-message-ttl",
+    "x-dead-letter-exchange",
+    "x-dead-letter-routing-key",
+    "x-max-length",
+    "x-max-length-bytes",
+    "x-max-priority",
+    "x-overflow",
+    "x-queue-mode",
+    "x-single-active-consumer",
+    "x-queue-type",
+    "x-delivery-limit",
+)
+"""Arguments that make two queues different; all others are stored, echoed and not compared."""
+
+_DEFAULTS: Final[Mapping[str, Any]] = {"x-queue-type": "classic"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +43,7 @@ class QueueDeclaration:
     name: str
     durable: bool
     auto_delete: bool
-    arguments: Any
+    arguments: FieldTable
     owner: object | None = None
 
     def require_same(self, what: str, current: Queue) -> None:
@@ -58,7 +79,7 @@ class ExchangeDeclaration:
     durable: bool
     auto_delete: bool
     internal: bool
-    arguments: Any
+    arguments: FieldTable
 
     def require_same(self, what: str, current: Exchange) -> None:
         """Raise `PreconditionFailed` unless `current`, called `what`, is as declared here (contract X2)."""
@@ -84,3 +105,36 @@ class ExchangeDeclaration:
         return ExchangeRecord(
             vhost, self.name, self.type, self.auto_delete, self.internal, self.arguments.raw, self.durable
         )
+
+
+# The comparison
+
+
+def require_equal(what: str, name: str, received: bool | str, current: bool | str) -> None:
+    """Raise `PreconditionFailed` unless the property `name` of `what` (a resource phrase) is as it is."""
+    if received != current:
+        raise PreconditionFailed(
+            f"inequivalent arg '{name}' for {what}: received '{_word(received)}' but current is '{_word(current)}'"
+        )
+
+
+def _word(value: bool | str) -> str:
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+def require_equal_arguments(what: str, names: tuple[str, ...], received: FieldTable, current: FieldTable) -> None:
+    """Raise `PreconditionFailed` when one of the arguments `names` differs; integers of any width are equal."""
+    for name in names:
+        default = _DEFAULTS.get(name)
+        wanted, existing = received.values.get(name, default), current.values.get(name, default)
+        if wanted != existing or isinstance(wanted, bool) != isinstance(existing, bool):
+            raise PreconditionFailed(
+                f"inequivalent arg '{name}' for {what}: received {_phrase(received, name)}"
+                f" but current is {_phrase(current, name)}"
+            )
+
+
+def _phrase(arguments: FieldTable, name: str) -> str:
+    if name not in arguments.values:
+        return "none"
+    return f"the value '{arguments.values[name]}' of type '{arguments.types[name]}'"

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from broker.queue.queue import Queue
-from broker.topology.exchange import Binding, Destination, Exchange, Headers
+from broker.topology.binding import Binding, Destination, Headers
+from broker.topology.exchange import Exchange
 
 
 class Route:
@@ -52,7 +53,7 @@ class RoutingTable:
         while waiting:
             current = waiting.pop()
             is_routed = False
-            for kind, name in _destinations(current, routing_key, headers):
+            for kind, name in current.match(routing_key, headers):
                 if kind == "queue":
                     queue = self.queues.get(name)
                     if queue is not None:
@@ -162,9 +163,3 @@ class RoutingTable:
             sources.pop(source, None)
             if not sources:
                 del self._sources[destination]
-
-
-def _destinations(exchange: Exchange, routing_key: str, headers: Headers) -> Iterable[Destination]:
-    if exchange.name == "":
-        return (("queue", routing_key),)
-    return exchange.match(routing_key, headers)

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, Protocol
 
+from broker.codec.field_table import EMPTY_TABLE, FieldTable
 from broker.errors import AccessRefused, NotFound, PreconditionFailed, ResourceLocked
 from broker.ports.cluster_rows import Incarnation
 from broker.ports.records import (
@@ -29,10 +30,11 @@ from broker.ports.slot import Slot
 from broker.ports.store import Journal
 from broker.queue.queue import Queue
 from broker.topology import apply as applying
-from broker.topology.apply import FieldTables, RemoteOwner
+from broker.topology.apply import RemoteOwner
+from broker.topology.binding import Binding, Destination, Headers
 from broker.topology.consumers import Consumption
 from broker.topology.declaration import ExchangeDeclaration, QueueDeclaration
-from broker.topology.exchange import EXCHANGE_TYPES, Arguments, Binding, Destination, Exchange, Headers
+from broker.topology.exchange import EXCHANGE_TYPES, Exchange
 from broker.topology.recorder import Recorder, decided_anew
 from broker.topology.routing import RoutingTable
 
@@ -62,7 +64,7 @@ class QueueFactory(Protocol):
         durable: bool,
         auto_delete: bool,
         owner: object | None,
-        arguments: Any,
+        arguments: FieldTable,
     ) -> Queue: ...
 
 
@@ -79,12 +81,11 @@ class VirtualHost:
         duties: AbstractAsyncContextManager[Any] | None = None,
         new_queue: QueueFactory,
         new_queue_id: Callable[[], Awaitable[int]],
-        no_arguments: Any,
         max_queues: int = 100_000,
         incarnation: Incarnation | None = None,
         on_activity: Callable[[Queue], None] | None = None,
     ) -> None:
-        """`changes` is held while a change is recorded: one at a time. `no_arguments` is an empty table.
+        """`changes` is held while a change is recorded: one at a time.
 
         `duties` is the same for changes that nobody asks for and that must not fail: the end of exclusive and
         auto-delete queues. Waiting for `changes` may end with `StoreUnavailable`, waiting for `duties` does not.
@@ -108,7 +109,7 @@ class VirtualHost:
         self.consumption = Consumption(self, on_activity)
         for exchange_name, exchange_type, internal in PREDECLARED:
             self.routing.add_exchange(
-                Exchange(exchange_name, exchange_type, durable=True, internal=internal, arguments=no_arguments)
+                Exchange(exchange_name, exchange_type, durable=True, internal=internal, arguments=EMPTY_TABLE)
             )
 
     # Names
@@ -190,7 +191,7 @@ class VirtualHost:
     # Bindings
 
     @decided_anew
-    async def bind(self, source: str, destination: Destination, routing_key: str, arguments: Arguments) -> None:
+    async def bind(self, source: str, destination: Destination, routing_key: str, arguments: FieldTable) -> None:
         """Bind a queue or an exchange to the exchange `source` (contract Q11, X14)."""
         async with self.changes:
             self._require_ends(source, destination)
@@ -204,7 +205,7 @@ class VirtualHost:
             self.routing.bind(binding)
 
     @decided_anew
-    async def unbind(self, source: str, destination: Destination, routing_key: str, arguments: Arguments) -> None:
+    async def unbind(self, source: str, destination: Destination, routing_key: str, arguments: FieldTable) -> None:
         """Remove a binding; one that is not there is no error (contract Q12)."""
         self.require_changeable(source)
         if destination[0] == "exchange":
@@ -278,7 +279,7 @@ class VirtualHost:
         return queue
 
     def make_queue(
-        self, name: str, queue_id: int, *, durable: bool, auto_delete: bool, owner: object | None, arguments: Any
+        self, name: str, queue_id: int, *, durable: bool, auto_delete: bool, owner: object | None, arguments: FieldTable
     ) -> Queue:
         """Build a queue that nobody knows yet."""
         return self._new_queue(
@@ -384,10 +385,10 @@ class VirtualHost:
         if changes:
             await self._topology.record(changes)
 
-    def restore(self, topology: Topology, field_tables: FieldTables) -> list[str]:
+    def restore(self, topology: Topology) -> list[str]:
         """Apply what was recorded of this virtual host; return a line for each thing that made no sense."""
-        return applying.restore(self, topology, field_tables)
+        return applying.restore(self, topology)
 
-    def apply(self, change: Change, field_tables: FieldTables) -> list[Slot]:
+    def apply(self, change: Change) -> list[Slot]:
         """Make true what another node has recorded; return what is then to be purged."""
-        return applying.apply(self, change, field_tables)
+        return applying.apply(self, change)

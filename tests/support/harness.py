@@ -16,7 +16,7 @@ from broker.amqp.handshake import server_properties
 from broker.auth.users import User, Users
 from broker.broker import Broker, Confirmable, Limits
 from broker.codec.constants import PROTOCOL_HEADER
-from broker.codec.field_table import EMPTY_TABLE, FieldTable
+from broker.codec.field_table import FieldTable
 from broker.codec.method import Method
 from broker.codec.methods import (
     BasicPublish,
@@ -101,7 +101,6 @@ class Harness:
                 changes=changes,
                 new_queue=new_queue,
                 new_queue_id=self._new_queue_id,
-                no_arguments=EMPTY_TABLE,
                 max_queues=max_queues,
             )
         users = Users([User("guest", "guest", loopback_only=True), User("admin", "secret")])

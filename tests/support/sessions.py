@@ -21,7 +21,7 @@ from broker.auth.users import User, Users
 from broker.broker import Broker, Confirmable, Limits
 from broker.codec import methods as amqp
 from broker.codec.constants import HEARTBEAT_FRAME, PROTOCOL_HEADER
-from broker.codec.field_table import EMPTY_TABLE, FieldTable
+from broker.codec.field_table import FieldTable
 from broker.codec.properties import BasicProperties
 from broker.message import MessageIdGenerator
 from broker.queue.queue import Queue
@@ -106,7 +106,6 @@ class Bench:
             changes=asyncio.Lock(),
             new_queue=partial(Queue, journal=self.journal, read_slots=self._feed.start),
             new_queue_id=next_queue_id,
-            no_arguments=EMPTY_TABLE,
         )
 
     def connect(self) -> Client:

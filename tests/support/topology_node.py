@@ -96,7 +96,6 @@ class TopologyNode:
             company.events,
             incarnation,
             vhosts=self.vhosts,
-            field_tables=FieldTable,
             on_vhost=self._on_vhost,
             on_applied=self._on_applied,
             purge=self.journal.purge,
@@ -114,7 +113,7 @@ class TopologyNode:
         topology = await self.synchronizer.load()
         for name in topology.vhosts:
             self._on_vhost(VirtualHostCreated(name))
-            assert self.vhosts[name].restore(topology, FieldTable) == []
+            assert self.vhosts[name].restore(topology) == []
 
     @property
     def vhost(self) -> VirtualHost:
@@ -140,7 +139,6 @@ class TopologyNode:
             duties=duties,
             new_queue=partial(Queue, lane=3, journal=self.journal, read_slots=print),  # type: ignore[arg-type]
             new_queue_id=self._new_queue_id,
-            no_arguments=EMPTY_TABLE,
             incarnation=self.incarnation,
             on_activity=lambda queue: self.active.append(queue.name),
         )

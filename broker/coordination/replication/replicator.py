@@ -24,7 +24,6 @@ from broker.ports.peer_calls import Caller, Unavailable
 from broker.ports.records import Change, Topology, VirtualHostCreated, VirtualHostDeleted
 from broker.ports.slot import Slot
 from broker.store.retrying import Retry
-from broker.topology.apply import FieldTables
 from broker.topology.diff import changes_between, topology_hash, vhost_of
 from broker.topology.recorder import TopologyMoved
 from broker.topology.snapshot import snapshot
@@ -51,7 +50,6 @@ class Synchronizer:
         incarnation: Incarnation,
         *,
         vhosts: Mapping[str, VirtualHost],
-        field_tables: FieldTables,
         on_vhost: Callable[[VirtualHostCreated | VirtualHostDeleted], None],
         on_applied: Callable[[], None],
         purge: Callable[[Sequence[Slot]], Awaitable[None]],
@@ -72,7 +70,6 @@ class Synchronizer:
         self._events = events
         self._incarnation = incarnation
         self._vhosts = vhosts
-        self._field_tables = field_tables
         self._on_vhost = on_vhost
         self._on_applied = on_applied
         self._purge = purge
@@ -204,7 +201,7 @@ class Synchronizer:
         name = vhost_of(change)
         for vhost in list(self._vhosts.values()):
             if name is None or name == vhost.name:
-                self._slots += vhost.apply(change, self._field_tables)
+                self._slots += vhost.apply(change)
 
     async def _reload(self) -> None:
         """Make memory what the store says; a turn is held."""

@@ -7,7 +7,6 @@ from functools import partial
 
 import pytest
 
-from broker.codec.field_table import EMPTY_TABLE, FieldTable
 from broker.codec.methods import (
     BasicCancel,
     BasicCancelOk,
@@ -55,7 +54,6 @@ def recorder(harness: Harness) -> ListeningRecorder:
         changes=Turns(),
         new_queue=partial(Queue, journal=harness.journal, read_slots=print),
         new_queue_id=harness._new_queue_id,
-        no_arguments=EMPTY_TABLE,
         incarnation=Incarnation("a", "1"),
     )
     return recorder
@@ -112,7 +110,7 @@ def test_a_consumer_whose_channel_ends_before_it_has_begun_leaves_no_subscriptio
 
 def test_a_consumer_that_another_node_forbids_closes_the_channel(harness: Harness, peer: Client) -> None:
     other = SubscriptionAdded(SubscriptionRecord(1, "b", "1", exclusive=True))
-    harness.vhost.apply(other, FieldTable)
+    harness.vhost.apply(other)
     text = "ACCESS_REFUSED - queue 'q' in vhost '/' in exclusive use"
     assert peer.call(1, BasicConsume(queue="q")) == ChannelClose(403, text, 60, 20)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from broker.codec.field_table import EMPTY_TABLE
-from broker.topology.exchange import Binding, Destination, Exchange
+from broker.topology.binding import Binding, Destination
+from broker.topology.exchange import Exchange
 from broker.topology.routing import Route, RoutingTable
 
 

@@ -247,7 +247,6 @@ def test_what_nobody_asks_for_waits_longer_than_clients_do(harness: Harness) -> 
         duties=Turns(),
         new_queue=partial(Queue, journal=harness.journal, read_slots=print),
         new_queue_id=harness._new_queue_id,
-        no_arguments=EMPTY_TABLE,
     )
     queue(vhost, "mine", owner=owner)
     queue(vhost, "unused", auto_delete=True)
@@ -267,7 +266,7 @@ def test_what_was_recorded_can_be_restored(harness: Harness, vhost: VirtualHost)
     bind(vhost, "x", "queue", "q", "k", a=1)
     bind(vhost, "amq.topic", "exchange", "x", "#")
     restored = Harness().vhost
-    assert restored.restore(drive(harness.store.load()), FieldTable) == []
+    assert restored.restore(drive(harness.store.load())) == []
     assert routed(restored, "amq.topic", "k") == ["q"]
     assert restored.exchanges["x"].alternate == "amq.fanout"
     kept = restored.queues["q"]
@@ -281,7 +280,7 @@ def test_what_belongs_to_another_virtual_host_is_left_to_it(vhost: VirtualHost) 
         queues=[QueueRecord("carbon", "q", 1)],
         bindings=[BindingRecord("carbon", "x", "queue", "q")],
     )
-    assert vhost.restore(topology, FieldTable) == []
+    assert vhost.restore(topology) == []
     assert "x" not in vhost.exchanges
     assert "q" not in vhost.queues
 
@@ -291,9 +290,7 @@ def test_what_belongs_to_another_virtual_host_is_left_to_it(vhost: VirtualHost) 
 )
 def test_a_binding_without_an_end_is_told_and_left_out(vhost: VirtualHost, binding: BindingRecord) -> None:
     topology = Topology(queues=[QueueRecord("/", "q", 1)], bindings=[binding])
-    assert vhost.restore(topology, FieldTable) == [
-        f"binding from '{binding.source}' to '{binding.destination}' has lost an end"
-    ]
+    assert vhost.restore(topology) == [f"binding from '{binding.source}' to '{binding.destination}' has lost an end"]
 
 
 def test_one_deletion_is_recorded_as_one_change(harness: Harness, vhost: VirtualHost) -> None:

@@ -336,6 +336,6 @@ async def test_a_record_that_meets_another_incarnation_of_this_node_leaves_its_q
 ) -> None:
     a = await company.node("a", "2")
     change = QueueDeclared(QueueRecord("/", "q", 9, True, False, b"", False, "a", "1"))
-    a.vhost.apply(change, lambda raw: a.vhost.exchanges[""].arguments)
-    a.vhost.apply(change, lambda raw: a.vhost.exchanges[""].arguments)
+    a.vhost.apply(change)
+    a.vhost.apply(change)
     assert a.vhost.queues["q"].owner == RemoteOwner(Incarnation("a", "1"))

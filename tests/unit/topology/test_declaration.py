@@ -1,4 +1,4 @@
-"""Contract X2, Q4."""
+"""Declarations against what exists: contract X2, Q4."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from broker.codec.field_table import FieldTable, Int64
 from broker.errors import PreconditionFailed
-from broker.topology.equivalence import QUEUE_ARGUMENTS, require_equal, require_equal_arguments
+from broker.topology.declaration import QUEUE_ARGUMENTS, require_equal, require_equal_arguments
 
 WHAT = "queue 'q' in vhost '/'"
 

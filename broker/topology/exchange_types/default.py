@@ -1,0 +1,28 @@
+"""The exchange without a name: every queue is bound to it by the queue's name (contract X6)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from broker.codec.field_table import FieldTable
+from broker.errors import AccessRefused
+from broker.topology.binding import Binding, Destination, Headers
+
+
+class DefaultRouter:
+    """Whatever the key is, the queue of that name; nothing can be bound."""
+
+    __slots__ = ()
+    uses_headers = False
+
+    def check(self, arguments: FieldTable) -> None:
+        raise AccessRefused("operation not permitted on the default exchange")
+
+    def add(self, binding: Binding) -> None:
+        self.check(binding.arguments)
+
+    def remove(self, binding: Binding) -> None:
+        """Nothing was ever added."""
+
+    def match(self, routing_key: str, headers: Headers) -> Iterable[Destination]:
+        return (("queue", routing_key),)
