@@ -33,7 +33,7 @@ from broker.node.standalone import mark_what_was_delivered
 from broker.ports.cluster import SlotService
 from broker.ports.cluster_rows import Incarnation, NodeRow, NodeState
 from broker.ports.peer_calls import Fence, QueueName
-from broker.ports.records import Topology, VirtualHostCreated, VirtualHostDeleted
+from broker.ports.records import Topology
 from broker.ports.slot import Slot
 from broker.ports.store import Registration
 from broker.queue.queue import Queue, QueueObserver
@@ -184,8 +184,7 @@ class Member:
         self._synchronizer = Synchronizer(
             self._shared.events,
             self.incarnation,
-            vhosts=self._vhosts,
-            on_vhost=self._on_vhost,
+            topology=parts.topology,
             on_applied=self._on_applied,
             purge=parts.journal.purge,
             peers=self._peers.others,
@@ -340,13 +339,6 @@ class Member:
     def _has_remote_consumers(self, queue: Queue) -> bool:
         vhost = self._vhosts[queue.vhost]
         return vhost.consumption.has_subscribers_elsewhere(queue)
-
-    def _on_vhost(self, change: VirtualHostCreated | VirtualHostDeleted) -> None:
-        if isinstance(change, VirtualHostCreated):
-            if change.name not in self._vhosts:
-                self._parts.new_vhost(change.name)
-        else:
-            self._vhosts.pop(change.name, None)
 
     async def purge_elsewhere(self, queue: Queue) -> int:
         """Delete the queue's ready messages that are not on this node; return how many there were."""

@@ -29,7 +29,7 @@ from broker.errors import StoreUnavailable
 from broker.message import Message, MessageIdGenerator
 from broker.node.allocator import give_back_freed_memory
 from broker.ports.cluster_rows import Incarnation
-from broker.ports.records import Topology, VirtualHostCreated
+from broker.ports.records import Put, Topology, VirtualHostRecord
 from broker.ports.slot import Slot
 from broker.ports.store import Registration
 from broker.queue.queue import Queue, QueueObserver
@@ -41,6 +41,7 @@ from broker.store.health import StoreHealth
 from broker.store.journal import GroupCommitJournal
 from broker.store.queue_ids import QueueIds
 from broker.store.retrying import ClientLock, RetryingStore
+from broker.topology.apply import LiveTopology
 from broker.topology.recorder import Recorder, TopologyMoved
 from broker.topology.vhost import VirtualHost
 
@@ -136,6 +137,7 @@ class NodeIncarnation:
         self.clock = clock
         self.store = store
         self.vhosts: dict[str, VirtualHost] = {}
+        self.topology = LiveTopology(self.vhosts, lambda name: self._new_vhost(name))
         self.registration: Registration
         self.ids: MessageIdGenerator
         self.journal: GroupCommitJournal
@@ -152,11 +154,7 @@ class NodeIncarnation:
 
     def find_queue(self, queue_id: int) -> Queue | None:
         """Return the queue with this storage id, if there is one."""
-        for vhost in self.vhosts.values():
-            queue = vhost.routing.queues_by_id.get(queue_id)
-            if queue is not None:
-                return queue
-        return None
+        return self.topology.find_queue(queue_id)
 
     def on_fed(self, queue: Queue) -> None:
         """The queue has got messages, or slots to read them from."""
@@ -268,9 +266,10 @@ class NodeIncarnation:
         )
 
         def new_vhost(name: str) -> VirtualHost:
-            vhost = self.vhosts[name] = VirtualHost(
+            return VirtualHost(
                 name,
-                topology=company.recorder,
+                recorder=company.recorder,
+                apply=self.topology.apply,
                 journal=self.journal,
                 changes=changes,
                 duties=duties,
@@ -280,18 +279,17 @@ class NodeIncarnation:
                 incarnation=company.incarnation,
                 on_activity=self.broker.touched.add,
             )
-            return vhost
 
-        self.new_vhost = new_vhost
-        for name in topology.vhosts:
-            for complaint in new_vhost(name).restore(topology):
-                _log.warning("topology in the store does not fit together", vhost=name, what=complaint)
+        self._new_vhost = new_vhost
+        for complaint in self.topology.restore(topology):
+            _log.warning("topology in the store does not fit together", what=complaint)
         for name in DEFAULT_VHOSTS:
             while name not in self.vhosts:
                 with suppress(TopologyMoved):
                     async with duties:
-                        await company.recorder.record([VirtualHostCreated(name)])
-                        new_vhost(name)
+                        created = Put(VirtualHostRecord(name))
+                        await company.recorder.record([created])
+                        self.topology.apply(created)
         return self._recover(await company.backlog())
 
     def _recover(self, backlog: Sequence[Slot]) -> int:

@@ -1,15 +1,35 @@
-"""Exchanges, queues and bindings as they are recorded, and the changes that are recorded of them.
+"""What is recorded: virtual hosts, exchanges, queues, bindings and subscriptions; and how it changes.
 
-Plain values: what the core decides, the store writes and every node applies. Knows no behaviour.
+Plain values: what the core decides, the store writes and every node applies. What the kinds of records have in common,
+and where they differ, is in `kinds`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias, TypeVar
 
 DestinationKind: TypeAlias = Literal["queue", "exchange"]
+
+
+class Record(Protocol):
+    """A frozen dataclass, hashable, with fields of `str`, `int`, `bool`, `bytes` or a `Literal` of strings."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+R = TypeVar("R", bound=Record)
+
+
+# Records, and what a drop of one names
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualHostRecord:
+    """A virtual host. When it is dropped, all that it holds is gone."""
+
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +46,14 @@ class ExchangeRecord:
     internal: bool = False
     arguments: bytes = b""
     durable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeKey:
+    """When an exchange is dropped, every binding from or to it is gone."""
+
+    vhost: str
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +76,19 @@ class QueueRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class QueueKey:
+    """When a queue is dropped, every binding to it, every subscription to it and every message in it are gone.
+
+    The id decides: a queue that has taken the name since is another one. Also dropped is a queue that is not recorded
+    because it is not durable, but has messages in the store: then only those exist.
+    """
+
+    vhost: str
+    name: str
+    queue_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class BindingRecord:
     """A binding; identified by all its fields."""
 
@@ -57,56 +98,6 @@ class BindingRecord:
     destination: str
     routing_key: str = ""
     arguments: bytes = b""
-
-
-@dataclass(frozen=True, slots=True)
-class ExchangeDeclared:
-    exchange: ExchangeRecord
-
-
-@dataclass(frozen=True, slots=True)
-class ExchangeDeleted:
-    """The exchange and every binding from or to it are gone."""
-
-    vhost: str
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class QueueDeclared:
-    queue: QueueRecord
-
-
-@dataclass(frozen=True, slots=True)
-class QueueDeleted:
-    """The queue, every binding to it and every message in it are gone. Also recorded for a queue that is not durable
-    but has stored messages: then only the messages exist."""
-
-    vhost: str
-    name: str
-    queue_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class BindingAdded:
-    binding: BindingRecord
-
-
-@dataclass(frozen=True, slots=True)
-class BindingRemoved:
-    binding: BindingRecord
-
-
-@dataclass(frozen=True, slots=True)
-class VirtualHostCreated:
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class VirtualHostDeleted:
-    """The virtual host and all that it holds are gone."""
-
-    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,39 +115,58 @@ class SubscriptionRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class SubscriptionAdded:
-    subscription: SubscriptionRecord
-
-
-@dataclass(frozen=True, slots=True)
-class SubscriptionRemoved:
-    """The last consumer of a queue on that node is gone."""
+class SubscriptionKey:
+    """A subscription is dropped when the last consumer of a queue on that node is gone."""
 
     queue_id: int
     node_id: str
     incarnation: str
 
 
-Change: TypeAlias = (
-    ExchangeDeclared
-    | ExchangeDeleted
-    | QueueDeclared
-    | QueueDeleted
-    | BindingAdded
-    | BindingRemoved
-    | VirtualHostCreated
-    | VirtualHostDeleted
-    | SubscriptionAdded
-    | SubscriptionRemoved
-)
+# Changes
 
 
 @dataclass(frozen=True, slots=True)
-class Topology:
-    """Everything recorded, in an order in which it can be applied; subscriptions in the order in which they came."""
+class Put:
+    """The record is there from now on."""
 
-    vhosts: Sequence[str] = field(default_factory=tuple)
-    exchanges: Sequence[ExchangeRecord] = field(default_factory=tuple)
-    queues: Sequence[QueueRecord] = field(default_factory=tuple)
-    bindings: Sequence[BindingRecord] = field(default_factory=tuple)
-    subscriptions: Sequence[SubscriptionRecord] = field(default_factory=tuple)
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """The record with this key is gone, with all that refers to it."""
+
+    key: Record
+
+
+Change: TypeAlias = Put | Drop
+
+
+class Topology:
+    """Records of all kinds; those of one kind keep the order in which they were handed in."""
+
+    __slots__ = ("_records",)
+
+    def __init__(self, records: Iterable[Record] = ()) -> None:
+        by_class: dict[type[Any], list[Any]] = {}
+        for record in records:
+            by_class.setdefault(type(record), []).append(record)
+        self._records = {record_class: tuple(found) for record_class, found in by_class.items()}
+
+    def of(self, record_class: type[R]) -> tuple[R, ...]:
+        """Return the records of one kind."""
+        return self._records.get(record_class, ())
+
+    def __iter__(self) -> Iterator[Record]:
+        for records in self._records.values():
+            yield from records
+
+    def __eq__(self, other: object) -> bool:
+        return self._records == other._records if isinstance(other, Topology) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._records.items()))
+
+    def __repr__(self) -> str:
+        return f"Topology({list(self)!r})"

@@ -1,164 +1,224 @@
-"""From a recorded change to memory: what another node has decided, or the store has kept, becomes so here.
+"""From a change to memory: the one place where the topology of a node changes, whoever decided and recorded it.
 
-Every change may be applied again and then does nothing. Refuses nothing that was recorded; decides nothing, records
-nothing. Knows the virtual host and its routing table.
+`HANDLERS` says what each kind of record does to memory. Every change may be applied again and then does nothing.
+Refuses nothing that was recorded; decides nothing, records nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
 
 from broker.codec.field_table import FieldTable
 from broker.errors import StoreError
-from broker.ports.cluster_rows import Incarnation
+from broker.ports.kinds import KINDS, Kinds
 from broker.ports.records import (
-    BindingAdded,
-    BindingRemoved,
+    BindingRecord,
     Change,
-    ExchangeDeclared,
-    ExchangeDeleted,
-    QueueDeclared,
-    QueueDeleted,
-    SubscriptionAdded,
-    SubscriptionRemoved,
+    ExchangeKey,
+    ExchangeRecord,
+    Put,
+    QueueKey,
+    QueueRecord,
+    Record,
+    SubscriptionKey,
+    SubscriptionRecord,
     Topology,
+    VirtualHostRecord,
 )
 from broker.ports.slot import Slot
 from broker.queue.queue import Queue
+from broker.topology import snapshot
 from broker.topology.binding import Binding
-from broker.topology.diff import changes_to, vhost_of
+from broker.topology.diff import changes_to
 from broker.topology.exchange import Exchange
 from broker.topology.subscriptions import incarnation_of
+from broker.topology.vhost import VirtualHost
 
-if TYPE_CHECKING:
-    from broker.topology.vhost import VirtualHost
+_LAST_ID: Final = (1 << 63) - 1
+_NOTHING: Final[Sequence[Slot]] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class RemoteOwner:
-    """The connection that an exclusive queue belongs to, when it is not one of this node in this incarnation."""
+class Handler:
+    """What records of one kind do to memory: `put` and `drop` return what is to be purged, `records` what is there."""
 
-    incarnation: Incarnation
-
-
-def apply(vhost: VirtualHost, change: Change) -> list[Slot]:
-    """Make `change` true in memory; return what is to be purged, because its rows may be on their way to the store.
-
-    Raises `StoreError` when the change does not fit what is there.
-    """
-    return _APPLY[type(change)](vhost, change)
+    put: Callable[[LiveTopology, Any], Sequence[Slot]]
+    drop: Callable[[LiveTopology, Any], Sequence[Slot]]
+    records: Callable[[LiveTopology], Iterable[Record]]
 
 
-def restore(vhost: VirtualHost, topology: Topology) -> list[str]:
-    """Apply what was recorded of this virtual host; return a line for each thing that made no sense."""
-    complaints = []
-    for change in changes_to(replace(topology, vhosts=())):
-        if vhost_of(change) in (vhost.name, None):
-            try:
-                apply(vhost, change)
-            except StoreError as error:
-                complaints.append(str(error))
-    return complaints
+# A record of a virtual host that is not there does nothing: it goes with the virtual host that others delete.
 
 
-def _declare_exchange(vhost: VirtualHost, change: ExchangeDeclared) -> list[Slot]:
-    record = change.exchange
-    if record.name not in vhost.exchanges:
+def _put_vhost(live: LiveTopology, record: VirtualHostRecord) -> Sequence[Slot]:
+    if record.name not in live.vhosts:
+        live.vhosts[record.name] = live.new_vhost(record.name)
+    return _NOTHING
+
+
+def _drop_vhost(live: LiveTopology, key: VirtualHostRecord) -> Sequence[Slot]:
+    vhost = live.vhosts.get(key.name)
+    if vhost is None:
+        return _NOTHING
+    slots = [slot for queue in list(vhost.queues.values()) for slot in _discard(vhost, queue)]
+    del live.vhosts[key.name]
+    return slots
+
+
+def _put_exchange(live: LiveTopology, record: ExchangeRecord) -> Sequence[Slot]:
+    vhost = live.vhosts.get(record.vhost)
+    if vhost is not None and record.name not in vhost.exchanges:
         vhost.routing.add_exchange(
             Exchange(
                 record.name,
                 record.type,
+                FieldTable(record.arguments),
                 durable=record.durable,
                 auto_delete=record.auto_delete,
                 internal=record.internal,
-                arguments=FieldTable(record.arguments),
             )
         )
-    return []
+    return _NOTHING
 
 
-def _delete_exchange(vhost: VirtualHost, change: ExchangeDeleted) -> list[Slot]:
-    if change.name in vhost.exchanges:
-        vhost.routing.remove_exchanges([change.name])
-    return []
+def _drop_exchange(live: LiveTopology, key: ExchangeKey) -> Sequence[Slot]:
+    vhost = live.vhosts.get(key.vhost)
+    if vhost is not None and key.name in vhost.exchanges:
+        vhost.routing.remove_exchanges([key.name])
+    return _NOTHING
 
 
-def _declare_queue(vhost: VirtualHost, change: QueueDeclared) -> list[Slot]:
-    record = change.queue
-    if record.name in vhost.queues:
-        if vhost.queues[record.name].queue_id != record.queue_id:
-            raise StoreError(f"{vhost.phrase('queue', record.name)} is there already with another id")
-        return []
-    owner = RemoteOwner(Incarnation(record.node_id, record.incarnation)) if record.exclusive else None
-    vhost.routing.add_queue(
-        vhost.make_queue(
-            record.name,
-            record.queue_id,
-            durable=record.durable,
-            auto_delete=record.auto_delete,
-            owner=owner,
-            arguments=FieldTable(record.arguments),
-        )
-    )
-    return []
+def _put_queue(live: LiveTopology, record: QueueRecord) -> Sequence[Slot]:
+    vhost = live.vhosts.get(record.vhost)
+    if vhost is None:
+        return _NOTHING
+    current = vhost.queues.get(record.name)
+    if current is None:
+        vhost.routing.add_queue(vhost.make_queue(record))
+    elif current.queue_id != record.queue_id:
+        raise StoreError(f"{vhost.phrase('queue', record.name)} is there already with another id")
+    return _NOTHING
 
 
-def _delete_queue(vhost: VirtualHost, change: QueueDeleted) -> list[Slot]:
-    queue = vhost.routing.queues_by_id.get(change.queue_id)
-    return vhost.discard(queue) if queue is not None else []
+def _drop_queue(live: LiveTopology, key: QueueKey) -> Sequence[Slot]:
+    vhost = live.vhosts.get(key.vhost)
+    queue = None if vhost is None else vhost.routing.queues_by_id.get(key.queue_id)
+    return _NOTHING if vhost is None or queue is None else _discard(vhost, queue)
 
 
-def _add_binding(vhost: VirtualHost, change: BindingAdded) -> list[Slot]:
-    record = change.binding
-    ends = vhost.exchanges if record.destination_kind == "exchange" else vhost.queues
-    if record.source not in vhost.exchanges or record.destination not in ends:
-        raise StoreError(f"binding from '{record.source}' to '{record.destination}' has lost an end")
-    vhost.routing.bind(_binding_of(change))
-    return []
+def _discard(vhost: VirtualHost, queue: Queue) -> Sequence[Slot]:
+    """Take a queue that was deleted out of memory; return what is to be purged, because its rows may still be on their
+    way to the store, after the queue's record.
+    """
+    slots = queue.delete()
+    vhost.routing.remove_queue(queue.name)
+    vhost.consumption.subscriptions.forget(queue.queue_id)
+    if vhost.is_clustered:  # all that this node has published to it
+        slots.append(Slot(queue.queue_id, queue.lane, 0, _LAST_ID, 0))
+    return slots
 
 
-def _remove_binding(vhost: VirtualHost, change: BindingRemoved) -> list[Slot]:
-    if change.binding.source in vhost.exchanges:
-        vhost.routing.unbind(_binding_of(change))
-    return []
+def _put_binding(live: LiveTopology, record: BindingRecord) -> Sequence[Slot]:
+    vhost = live.vhosts.get(record.vhost)
+    if vhost is not None:
+        ends = vhost.exchanges if record.destination_kind == "exchange" else vhost.queues
+        if record.source not in vhost.exchanges or record.destination not in ends:
+            raise StoreError(
+                f"binding from '{record.source}' to '{record.destination}' in vhost '{vhost.name}' has lost an end"
+            )
+        vhost.routing.bind(_binding_of(record))
+    return _NOTHING
 
 
-def _binding_of(change: BindingAdded | BindingRemoved) -> Binding:
-    record = change.binding
+def _drop_binding(live: LiveTopology, key: BindingRecord) -> Sequence[Slot]:
+    vhost = live.vhosts.get(key.vhost)
+    if vhost is not None and key.source in vhost.exchanges:
+        vhost.routing.unbind(_binding_of(key))
+    return _NOTHING
+
+
+def _binding_of(record: BindingRecord) -> Binding:
     destination = (record.destination_kind, record.destination)
     return Binding(record.source, destination, record.routing_key, FieldTable(record.arguments))
 
 
-def _add_subscription(vhost: VirtualHost, change: SubscriptionAdded) -> list[Slot]:
-    queue = _consumed(vhost, change.subscription.queue_id)
+def _put_subscription(live: LiveTopology, record: SubscriptionRecord) -> Sequence[Slot]:
+    queue = live.find_queue(record.queue_id)
     if queue is not None:
-        vhost.consumption.subscriptions.add(change.subscription)
-        vhost.consumption.update_activity(queue)
-    return []
+        consumption = live.vhosts[queue.vhost].consumption
+        consumption.subscriptions.add(record)
+        consumption.update_activity(queue)
+    return _NOTHING
 
 
-def _remove_subscription(vhost: VirtualHost, change: SubscriptionRemoved) -> list[Slot]:
-    queue = _consumed(vhost, change.queue_id)
+def _drop_subscription(live: LiveTopology, key: SubscriptionKey) -> Sequence[Slot]:
+    queue = live.find_queue(key.queue_id)
     if queue is not None:
-        vhost.consumption.subscriptions.remove(change.queue_id, incarnation_of(change))
-        vhost.consumption.update_activity(queue)
-    return []
+        consumption = live.vhosts[queue.vhost].consumption
+        consumption.subscriptions.remove(key.queue_id, incarnation_of(key))
+        consumption.update_activity(queue)
+    return _NOTHING
 
 
-def _consumed(vhost: VirtualHost, queue_id: int) -> Queue | None:
-    """Return the queue of a subscription, which does not say in which virtual host that is."""
-    return vhost.routing.queues_by_id.get(queue_id)
+def _in_all(
+    records: Callable[[Iterable[VirtualHost]], Iterable[Record]],
+) -> Callable[[LiveTopology], Iterable[Record]]:
+    return lambda live: records(live.vhosts.values())
 
 
-_APPLY: Final[dict[type[Change], Callable[[VirtualHost, Any], list[Slot]]]] = {
-    ExchangeDeclared: _declare_exchange,
-    ExchangeDeleted: _delete_exchange,
-    QueueDeclared: _declare_queue,
-    QueueDeleted: _delete_queue,
-    BindingAdded: _add_binding,
-    BindingRemoved: _remove_binding,
-    SubscriptionAdded: _add_subscription,
-    SubscriptionRemoved: _remove_subscription,
+HANDLERS: Final[Mapping[type[Any], Handler]] = {
+    VirtualHostRecord: Handler(_put_vhost, _drop_vhost, _in_all(snapshot.vhosts)),
+    ExchangeRecord: Handler(_put_exchange, _drop_exchange, _in_all(snapshot.exchanges)),
+    QueueRecord: Handler(_put_queue, _drop_queue, _in_all(snapshot.queues)),
+    BindingRecord: Handler(_put_binding, _drop_binding, _in_all(snapshot.bindings)),
+    SubscriptionRecord: Handler(_put_subscription, _drop_subscription, _in_all(snapshot.subscriptions)),
 }
+
+
+class LiveTopology:
+    """The topology of this node as it is in memory. `apply` alters it, and nothing else does."""
+
+    def __init__(
+        self,
+        vhosts: dict[str, VirtualHost],
+        new_vhost: Callable[[str], VirtualHost],
+        kinds: Kinds = KINDS,
+        handlers: Mapping[type[Any], Handler] = HANDLERS,
+    ) -> None:
+        """`new_vhost` makes a virtual host that has nothing yet; `vhosts` then holds it."""
+        self.vhosts = vhosts
+        self.new_vhost = new_vhost
+        self._kinds = kinds
+        self._handlers = handlers
+
+    def apply(self, change: Change) -> Sequence[Slot]:
+        """Make `change` true in memory; return what is to be purged, because its rows may be on their way to the store.
+
+        Raises `StoreError` when the change does not fit what is there.
+        """
+        handler = self._handlers[self._kinds.of(change).record]
+        return handler.put(self, change.record) if isinstance(change, Put) else handler.drop(self, change.key)
+
+    def restore(self, topology: Topology) -> list[str]:
+        """Apply all that was recorded; return a line for each thing that made no sense."""
+        complaints = []
+        for change in changes_to(topology, self._kinds):
+            try:
+                self.apply(change)
+            except StoreError as error:
+                complaints.append(str(error))
+        return complaints
+
+    def snapshot(self) -> Topology:
+        """Return what a cluster has recorded, to judge by what this node has."""
+        return Topology(record for kind in self._kinds for record in self._handlers[kind.record].records(self))
+
+    def find_queue(self, queue_id: int) -> Queue | None:
+        """Return the queue with this storage id, if there is one."""
+        for vhost in self.vhosts.values():
+            queue = vhost.routing.queues_by_id.get(queue_id)
+            if queue is not None:
+                return queue
+        return None

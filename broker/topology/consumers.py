@@ -7,26 +7,42 @@ there are none. Knows the virtual host it is a part of; knows no message.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Set
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
 
 from broker.errors import AccessRefused, NotFound
 from broker.ports.cluster_rows import Incarnation
-from broker.ports.records import SubscriptionAdded, SubscriptionRecord, SubscriptionRemoved
+from broker.ports.records import Change, Drop, Put, SubscriptionKey, SubscriptionRecord
 from broker.queue.dispatcher import QueueConsumer
 from broker.queue.queue import Queue
-from broker.topology.apply import RemoteOwner
+from broker.topology.declaration import RemoteOwner
 from broker.topology.recorder import decided_anew
 from broker.topology.subscriptions import Subscriptions
 
-if TYPE_CHECKING:
-    from broker.topology.vhost import VirtualHost
+
+class Host(Protocol):
+    """What consumers need of the virtual host that they are a part of."""
+
+    is_clustered: bool
+    incarnation: Incarnation
+    queues: Mapping[str, Queue]
+    changes: AbstractAsyncContextManager[Any]
+    duties: AbstractAsyncContextManager[Any]
+
+    def phrase(self, kind: str, name: str) -> str: ...
+
+    def queue(self, name: str) -> Queue: ...
+
+    async def record_and_apply(self, changes: Sequence[Change]) -> None: ...
+
+    async def delete_now(self, queue: Queue, removed: Sequence[SubscriptionKey]) -> int: ...
 
 
 class Consumption:
     """The consumers of one virtual host."""
 
-    def __init__(self, vhost: VirtualHost, on_activity: Callable[[Queue], None] | None) -> None:
+    def __init__(self, vhost: Host, on_activity: Callable[[Queue], None] | None) -> None:
         """`on_activity` is told of a queue whose single active consumer is to be one of this node from now on."""
         self.subscriptions = Subscriptions()
         self._vhost = vhost
@@ -107,14 +123,7 @@ class Consumption:
             if subscribers.get(self._incarnation) == record:
                 return
             replaced = [incarnation for incarnation in subscribers if incarnation.node_id == self._incarnation.node_id]
-            removed = [
-                SubscriptionRemoved(queue.queue_id, incarnation.node_id, incarnation.id) for incarnation in replaced
-            ]
-            await self._vhost.record([*removed, SubscriptionAdded(record)])
-            for incarnation in replaced:
-                self.subscriptions.remove(queue.queue_id, incarnation)
-            self.subscriptions.add(record)
-            self.update_activity(queue)
+            await self._vhost.record_and_apply([*map(Drop, _keys(queue, replaced)), Put(record)])
 
     @decided_anew
     async def unsubscribe(self, queue: Queue) -> None:
@@ -144,20 +153,17 @@ class Consumption:
             if self._vhost.queues.get(queue.name) is not queue or not self.has_orphans(queue, over):
                 return
             if queue.is_exclusive:
-                await self._vhost.delete_now(queue)
+                await self._vhost.delete_now(queue, ())
             else:
                 await self._end_subscriptions(queue, over)
 
     async def _end_subscriptions(self, queue: Queue, incarnations: Iterable[Incarnation]) -> None:
         ended = [incarnation for incarnation in incarnations if incarnation in self._subscribers(queue)]
-        removed = [SubscriptionRemoved(queue.queue_id, incarnation.node_id, incarnation.id) for incarnation in ended]
+        removed = _keys(queue, ended)
         if queue.auto_delete and len(ended) == len(self._subscribers(queue)):
             await self._vhost.delete_now(queue, removed)
-            return
-        await self._vhost.record(removed)
-        for incarnation in ended:
-            self.subscriptions.remove(queue.queue_id, incarnation)
-        self.update_activity(queue)
+        else:
+            await self._vhost.record_and_apply([Drop(key) for key in removed])
 
     def update_activity(self, queue: Queue) -> None:
         """Find out whether the single active consumer of `queue` is to be one of this node (contract F11)."""
@@ -165,3 +171,7 @@ class Consumption:
             first = next(iter(self._subscribers(queue)), self._incarnation)
             if queue.set_active(first == self._incarnation) and self._on_activity is not None:
                 self._on_activity(queue)
+
+
+def _keys(queue: Queue, incarnations: Iterable[Incarnation]) -> list[SubscriptionKey]:
+    return [SubscriptionKey(queue.queue_id, incarnation.node_id, incarnation.id) for incarnation in incarnations]

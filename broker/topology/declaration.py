@@ -37,6 +37,13 @@ _DEFAULTS: Final[Mapping[str, Any]] = {"x-queue-type": "classic"}
 
 
 @dataclass(frozen=True, slots=True)
+class RemoteOwner:
+    """The connection that an exclusive queue belongs to, when it is not one of this node in this incarnation."""
+
+    incarnation: Incarnation
+
+
+@dataclass(frozen=True, slots=True)
 class QueueDeclaration:
     """What a client asks for in queue.declare. `owner` is its connection when the queue is exclusive."""
 
@@ -89,16 +96,9 @@ class ExchangeDeclaration:
         require_equal(what, "internal", self.internal, current.internal)
         require_equal_arguments(what, ("alternate-exchange",), self.arguments, current.arguments)
 
-    def exchange(self) -> Exchange:
-        """Return a new exchange as declared, or raise what refuses its type or arguments (contract X4, X15)."""
-        return Exchange(
-            self.name,
-            self.type,
-            durable=self.durable,
-            auto_delete=self.auto_delete,
-            internal=self.internal,
-            arguments=self.arguments,
-        )
+    def check(self) -> None:
+        """Raise what refuses this type or these arguments (contract X4, X15): then nothing must be recorded."""
+        Exchange(self.name, self.type, self.arguments)
 
     def record(self, vhost: str) -> ExchangeRecord:
         """Return what is recorded of the exchange."""

@@ -1,58 +1,34 @@
 """Topologies as records: a hash to compare them by, and the changes that lead from one to another.
 
-Knows records and changes only; knows no virtual host and no store.
+Knows the kinds of records and changes only; knows no virtual host and no store.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from hashlib import blake2b
-from itertools import groupby
 from typing import Any, Final
 
-from broker.ports.records import (
-    BindingAdded,
-    BindingRecord,
-    BindingRemoved,
-    Change,
-    DestinationKind,
-    ExchangeDeclared,
-    ExchangeDeleted,
-    QueueDeclared,
-    QueueDeleted,
-    SubscriptionAdded,
-    SubscriptionRecord,
-    SubscriptionRemoved,
-    Topology,
-    VirtualHostCreated,
-    VirtualHostDeleted,
-)
-from broker.topology.subscriptions import incarnation_of
+from broker.ports.kinds import KINDS, Kind, Kinds, values_of
+from broker.ports.records import Change, Drop, Put, Record, Topology
 
 _MODULUS: Final = 1 << 128
 
 
-def topology_hash(topology: Topology) -> str:
+def topology_hash(topology: Topology, kinds: Kinds = KINDS) -> str:
     """Return a hash of all that is recorded, whatever its order: equal on all nodes that applied the same events."""
-    total = sum(_digest("vhost", name) for name in topology.vhosts)
-    for exchange in topology.exchanges:
-        total += _digest(
-            "exchange", exchange.vhost, exchange.name, exchange.type, exchange.auto_delete, exchange.internal,
-            exchange.durable, exchange.arguments,
-        )  # fmt: skip
-    for queue in topology.queues:
-        total += _digest(
-            "queue", queue.vhost, queue.name, queue.queue_id, queue.exclusive, queue.auto_delete, queue.durable,
-            queue.node_id, queue.incarnation, queue.arguments,
-        )  # fmt: skip
-    for binding in topology.bindings:
-        total += _digest(
-            "binding", binding.vhost, binding.source, binding.destination_kind, binding.destination,
-            binding.routing_key, binding.arguments,
-        )  # fmt: skip
-    for each in topology.subscriptions:
-        total += _digest("subscription", each.queue_id, each.node_id, each.incarnation, each.exclusive)
+    total = 0
+    for kind in kinds:
+        values = _hashed(kind)
+        total += sum(_digest(kind.name, *values(record)) for record in topology.of(kind.record))
     return f"{total % _MODULUS:032x}"
+
+
+def _hashed(kind: Kind) -> Callable[[Record], tuple[Any, ...]]:
+    """Return what makes a tuple of a record's fields: octets last, as nodes of every version have it."""
+    in_order = sorted(fields(kind.record), key=lambda each: each.type in (bytes, "bytes"))
+    return values_of([each.name for each in in_order])
 
 
 def _digest(*values: str | int | bytes) -> int:
@@ -62,75 +38,55 @@ def _digest(*values: str | int | bytes) -> int:
 # From a topology to changes
 
 
-def changes_to(topology: Topology) -> Iterator[Change]:
+def changes_to(topology: Topology, kinds: Kinds = KINDS) -> Iterator[Change]:
     """Yield the changes that make `topology` out of nothing, in an order in which they can be applied."""
-    yield from map(VirtualHostCreated, topology.vhosts)
-    yield from map(ExchangeDeclared, topology.exchanges)
-    yield from map(QueueDeclared, topology.queues)
-    yield from map(BindingAdded, topology.bindings)
-    yield from map(SubscriptionAdded, topology.subscriptions)
+    for kind in kinds:
+        yield from map(Put, topology.of(kind.record))
 
 
-def changes_between(current: Topology, wanted: Topology) -> Iterator[Change]:
-    """Yield the changes that make `wanted` out of `current`: what is surplus goes first."""
-    vhosts = _surplus(current.vhosts, wanted.vhosts)
-    exchanges = _surplus(current.exchanges, wanted.exchanges)
-    queues = _surplus(current.queues, wanted.queues)
-    ends: set[tuple[str, DestinationKind, str]] = {(each.vhost, "exchange", each.name) for each in exchanges}
-    ends.update((each.vhost, "queue", each.name) for each in queues)
-    left = [each for each in current.bindings if _has_both_ends(each, ends)]
-    wanted_order, current_order = _by_queue(wanted), _by_queue(current)
-    moved = {queue_id for queue_id, records in current_order.items() if records != wanted_order.get(queue_id)}
-    moved.update(queue.queue_id for queue in queues)
-    for binding in _surplus(left, wanted.bindings):
-        yield BindingRemoved(binding)
-    for subscription in current.subscriptions:
-        if subscription.queue_id in moved:
-            incarnation = incarnation_of(subscription)
-            yield SubscriptionRemoved(subscription.queue_id, incarnation.node_id, incarnation.id)
-    for queue in queues:
-        yield QueueDeleted(queue.vhost, queue.name, queue.queue_id)
-    for exchange in exchanges:
-        yield ExchangeDeleted(exchange.vhost, exchange.name)
-    yield from map(VirtualHostDeleted, vhosts)
-    yield from changes_to(
-        Topology(
-            _surplus(wanted.vhosts, current.vhosts),
-            _surplus(wanted.exchanges, current.exchanges),
-            _surplus(wanted.queues, current.queues),
-            _surplus(wanted.bindings, left),
-            [each for each in wanted.subscriptions if each.queue_id in moved or each.queue_id not in current_order],
-        )
-    )
+def changes_between(current: Topology, wanted: Topology, kinds: Kinds = KINDS) -> Iterator[Change]:
+    """Yield the changes that make `wanted` out of `current`: what is surplus goes first, and what refers to it before.
+
+    What refers to something that goes comes again when it is wanted.
+    """
+    gone: dict[type[Any], list[Record]] = {}
+    missing: list[Change] = []
+    for kind in kinds:
+        here, there = current.of(kind.record), wanted.of(kind.record)
+        surplus, orphans = _surplus(kind, here, there), _orphans(kind, here, gone)
+        kept = set(here) - surplus - orphans
+        if kind.is_replaced:
+            replaced = set(map(kind.unique_of, there))
+            surplus = {record for record in surplus if kind.unique_of(record) not in replaced}
+        gone[kind.record] = [record for record in here if record in surplus or record in orphans]
+        missing += [Put(record) for record in there if record not in kept]
+    for kind in reversed(tuple(kinds)):
+        yield from (Drop(kind.key_of(record)) for record in gone[kind.record])
+    yield from missing
 
 
-def _surplus(here: Iterable[Any], there: Iterable[Any]) -> list[Any]:
-    known = set(there)
-    return [each for each in here if each not in known]
+def _surplus(kind: Kind, here: Sequence[Record], there: Sequence[Record]) -> set[Record]:
+    """Return what is not wanted, and all of a group whose order is not as wanted."""
+    if not kind.ordered_by:
+        return set(here).difference(there)
+    wanted = _groups(kind, there)
+    return {
+        record for value, records in _groups(kind, here).items() if records != wanted.get(value) for record in records
+    }
 
 
-def _has_both_ends(binding: BindingRecord, gone: set[tuple[str, DestinationKind, str]]) -> bool:
-    source = (binding.vhost, "exchange", binding.source)
-    return source not in gone and (binding.vhost, binding.destination_kind, binding.destination) not in gone
+def _groups(kind: Kind, records: Iterable[Record]) -> Mapping[Any, list[Record]]:
+    groups: dict[Any, list[Record]] = {}
+    for record in records:
+        groups.setdefault(getattr(record, kind.ordered_by), []).append(record)
+    return groups
 
 
-def _by_queue(topology: Topology) -> Mapping[int, list[SubscriptionRecord]]:
-    ordered = sorted(topology.subscriptions, key=lambda each: each.queue_id)  # stable: the order of arrival stays
-    return {queue_id: list(records) for queue_id, records in groupby(ordered, key=lambda each: each.queue_id)}
-
-
-def vhost_of(change: Change) -> str | None:
-    """Return in which virtual host something changes; None for a subscription, which names its queue only by id."""
-    match change:
-        case ExchangeDeclared(exchange):
-            return exchange.vhost
-        case QueueDeclared(queue):
-            return queue.vhost
-        case BindingAdded(binding) | BindingRemoved(binding):
-            return binding.vhost
-        case ExchangeDeleted() | QueueDeleted():
-            return change.vhost
-        case VirtualHostCreated() | VirtualHostDeleted():
-            return change.name
-        case _:
-            return None
+def _orphans(kind: Kind, here: Sequence[Record], gone: Mapping[type[Any], Sequence[Record]]) -> set[Record]:
+    """Return the records that refer to one that goes."""
+    orphans: set[Record] = set()
+    for reference in kind.references:
+        targets = set(map(values_of(tuple(reference.fields)), gone[reference.to]))
+        if targets:
+            orphans.update(record for record in here if reference.value_of(record) in targets)
+    return orphans

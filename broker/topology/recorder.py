@@ -26,7 +26,7 @@ class Recorder(Protocol):
     async def record(self, changes: Sequence[Change]) -> None:
         """Record `changes` together; return when they are on disk. Raises `TopologyMoved` when nothing is recorded.
 
-        Whoever calls it applies the changes before anything else can happen.
+        Whoever calls it applies the changes with `LiveTopology.apply` before anything else can happen.
         """
         ...
 

@@ -9,59 +9,65 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from broker.ports.cluster_rows import Incarnation
-from broker.ports.records import BindingRecord, ExchangeRecord, QueueRecord, Topology
+from broker.ports.records import BindingRecord, ExchangeRecord, QueueRecord, SubscriptionRecord, VirtualHostRecord
 from broker.topology.subscriptions import incarnation_of
 from broker.topology.vhost import PREDECLARED, VirtualHost
 
 _PREDECLARED: Final = frozenset(name for name, _, _ in PREDECLARED)
 
 
-def snapshot(vhosts: Iterable[VirtualHost]) -> Topology:
-    """Return what a cluster has recorded of `vhosts`, to judge by what they have."""
-    vhosts = tuple(vhosts)
-    return Topology(
-        tuple(vhost.name for vhost in vhosts),
-        tuple(record for vhost in vhosts for record in _exchanges(vhost)),
-        tuple(record for vhost in vhosts for record in _queues(vhost)),
-        tuple(record for vhost in vhosts for record in _bindings(vhost)),
-        tuple(record for vhost in vhosts for record in vhost.consumption.subscriptions),
-    )
+def vhosts(vhosts: Iterable[VirtualHost]) -> Iterator[VirtualHostRecord]:
+    """Yield the virtual hosts themselves."""
+    for vhost in vhosts:
+        yield VirtualHostRecord(vhost.name)
 
 
-def _exchanges(vhost: VirtualHost) -> Iterator[ExchangeRecord]:
-    for exchange in vhost.exchanges.values():
-        if exchange.name not in _PREDECLARED:
-            yield ExchangeRecord(
+def exchanges(vhosts: Iterable[VirtualHost]) -> Iterator[ExchangeRecord]:
+    """Yield every exchange but those that each virtual host has from its beginning."""
+    for vhost in vhosts:
+        for exchange in vhost.exchanges.values():
+            if exchange.name not in _PREDECLARED:
+                yield ExchangeRecord(
+                    vhost.name,
+                    exchange.name,
+                    exchange.type,
+                    exchange.auto_delete,
+                    exchange.internal,
+                    exchange.arguments.raw,
+                    exchange.durable,
+                )
+
+
+def queues(vhosts: Iterable[VirtualHost]) -> Iterator[QueueRecord]:
+    """Yield every queue, exclusive ones with the incarnation that they belong to."""
+    for vhost in vhosts:
+        for queue in vhost.queues.values():
+            incarnation = vhost.incarnation_of_owner(queue)
+            yield QueueRecord(
                 vhost.name,
-                exchange.name,
-                exchange.type,
-                exchange.auto_delete,
-                exchange.internal,
-                exchange.arguments.raw,
-                exchange.durable,
+                queue.name,
+                queue.queue_id,
+                incarnation is not None,
+                queue.auto_delete,
+                queue.arguments.raw,
+                queue.durable,
+                incarnation.node_id if incarnation else "",
+                incarnation.id if incarnation else "",
             )
 
 
-def _queues(vhost: VirtualHost) -> Iterator[QueueRecord]:
-    for queue in vhost.queues.values():
-        incarnation = vhost.incarnation_of_owner(queue)
-        yield QueueRecord(
-            vhost.name,
-            queue.name,
-            queue.queue_id,
-            incarnation is not None,
-            queue.auto_delete,
-            queue.arguments.raw,
-            queue.durable,
-            incarnation.node_id if incarnation else "",
-            incarnation.id if incarnation else "",
-        )
+def bindings(vhosts: Iterable[VirtualHost]) -> Iterator[BindingRecord]:
+    """Yield every binding, those of one exchange oldest first."""
+    for vhost in vhosts:
+        for exchange in vhost.exchanges.values():
+            for binding in exchange.bindings:
+                yield vhost.record_of(binding)
 
 
-def _bindings(vhost: VirtualHost) -> Iterator[BindingRecord]:
-    for exchange in vhost.exchanges.values():
-        for binding in exchange.bindings:
-            yield vhost.record_of(binding)
+def subscriptions(vhosts: Iterable[VirtualHost]) -> Iterator[SubscriptionRecord]:
+    """Yield every subscription, those of one queue oldest first."""
+    for vhost in vhosts:
+        yield from vhost.consumption.subscriptions
 
 
 def incarnations_with_orphans(vhosts: Iterable[VirtualHost]) -> set[Incarnation]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from broker.ports.cluster_rows import Incarnation
-from broker.ports.records import SubscriptionRecord, SubscriptionRemoved
+from broker.ports.records import SubscriptionKey, SubscriptionRecord
 
 _NOBODY: Final[Mapping[Incarnation, SubscriptionRecord]] = {}
 
@@ -48,6 +48,6 @@ class Subscriptions:
         self._by_queue.pop(queue_id, None)
 
 
-def incarnation_of(subscription: SubscriptionRecord | SubscriptionRemoved) -> Incarnation:
+def incarnation_of(subscription: SubscriptionRecord | SubscriptionKey) -> Incarnation:
     """Return in which incarnation of which node the consumers are."""
     return Incarnation(subscription.node_id, subscription.incarnation)

@@ -1,8 +1,8 @@
 """A virtual host: what clients may do to its exchanges, queues and bindings.
 
-Every change that must survive, and in a cluster every change, is decided, recorded, applied: it is decided here, the
-store records it, and only then the routing table changes (house rule; design §5). What other nodes have decided enters
-in `applying`. Knows the core's own objects and the ports; knows no frame and no connection.
+Every change is decided here, recorded if it must survive (in a cluster: always), and then applied, as what other nodes
+have decided is: nothing here alters memory itself. Knows the core's own objects and the ports; knows no frame and no
+connection.
 """
 
 from __future__ import annotations
@@ -15,30 +15,25 @@ from broker.codec.field_table import EMPTY_TABLE, FieldTable
 from broker.errors import AccessRefused, NotFound, PreconditionFailed, ResourceLocked
 from broker.ports.cluster_rows import Incarnation
 from broker.ports.records import (
-    BindingAdded,
     BindingRecord,
-    BindingRemoved,
     Change,
-    ExchangeDeclared,
-    ExchangeDeleted,
-    QueueDeclared,
-    QueueDeleted,
-    SubscriptionRemoved,
-    Topology,
+    Drop,
+    ExchangeKey,
+    ExchangeRecord,
+    Put,
+    QueueKey,
+    QueueRecord,
+    SubscriptionKey,
 )
 from broker.ports.slot import Slot
 from broker.ports.store import Journal
 from broker.queue.queue import Queue
-from broker.topology import apply as applying
-from broker.topology.apply import RemoteOwner
 from broker.topology.binding import Binding, Destination, Headers
 from broker.topology.consumers import Consumption
-from broker.topology.declaration import ExchangeDeclaration, QueueDeclaration
+from broker.topology.declaration import ExchangeDeclaration, QueueDeclaration, RemoteOwner
 from broker.topology.exchange import EXCHANGE_TYPES, Exchange
 from broker.topology.recorder import Recorder, decided_anew
 from broker.topology.routing import RoutingTable
-
-_LAST_ID: Final = (1 << 63) - 1
 
 PREDECLARED: Final = (
     ("", "direct", False),
@@ -75,7 +70,8 @@ class VirtualHost:
         self,
         name: str,
         *,
-        topology: Recorder,
+        recorder: Recorder,
+        apply: Callable[[Change], Sequence[Slot]],
         journal: Journal,
         changes: AbstractAsyncContextManager[Any],
         duties: AbstractAsyncContextManager[Any] | None = None,
@@ -85,7 +81,8 @@ class VirtualHost:
         incarnation: Incarnation | None = None,
         on_activity: Callable[[Queue], None] | None = None,
     ) -> None:
-        """`changes` is held while a change is recorded: one at a time.
+        """`changes` is held while a change is recorded: one at a time. `apply` alters memory, this virtual host too; it
+        returns what is then to be purged.
 
         `duties` is the same for changes that nobody asks for and that must not fail: the end of exclusive and
         auto-delete queues. Waiting for `changes` may end with `StoreUnavailable`, waiting for `duties` does not.
@@ -97,7 +94,8 @@ class VirtualHost:
         self.routing = RoutingTable()
         self.exchanges: Mapping[str, Exchange] = self.routing.exchanges  # to look at: `routing` changes them
         self.queues: Mapping[str, Queue] = self.routing.queues
-        self._topology = topology
+        self._recorder = recorder
+        self._apply = apply
         self._journal = journal
         self.changes = changes
         self.duties = duties or changes
@@ -106,6 +104,7 @@ class VirtualHost:
         self._max_queues = max_queues
         self.is_clustered = incarnation is not None
         self.incarnation = incarnation or Incarnation("", "")
+        self._declaring: dict[int, object] = {}  # the connections whose exclusive queues are being recorded, by id
         self.consumption = Consumption(self, on_activity)
         for exchange_name, exchange_type, internal in PREDECLARED:
             self.routing.add_exchange(
@@ -167,10 +166,8 @@ class VirtualHost:
                 raise PreconditionFailed(f"unknown exchange type '{declaration.type}'")
             if name.startswith("amq."):
                 raise AccessRefused(f"exchange name '{name}' contains reserved prefix 'amq.*'")
-            exchange = declaration.exchange()
-            if declaration.durable or self.is_clustered:
-                await self.record([ExchangeDeclared(declaration.record(self.name))])
-            self.routing.add_exchange(exchange)
+            declaration.check()
+            await self.record_and_apply([Put(declaration.record(self.name))])
 
     @decided_anew
     async def delete_exchange(self, name: str, *, if_unused: bool) -> None:
@@ -185,8 +182,7 @@ class VirtualHost:
             if if_unused and not exchange.is_unused:
                 raise PreconditionFailed(f"{self.phrase('exchange', name)} in use")
             gone = [name, *self.routing.unused_without(("exchange", name))]
-            await self.record(self._deletions(gone))
-            self.routing.remove_exchanges(gone)
+            await self.record_and_apply(self._deletions(gone))
 
     # Bindings
 
@@ -200,9 +196,7 @@ class VirtualHost:
             if binding in exchange.bindings:
                 return
             exchange.check(arguments)
-            if self._is_recorded(exchange, destination):
-                await self.record([BindingAdded(self.record_of(binding))])
-            self.routing.bind(binding)
+            await self.record_and_apply([Put(self.record_of(binding))])
 
     @decided_anew
     async def unbind(self, source: str, destination: Destination, routing_key: str, arguments: FieldTable) -> None:
@@ -217,12 +211,7 @@ class VirtualHost:
                 return
             unused = exchange.auto_delete and len(exchange.bindings) == 1
             gone = [source, *self.routing.unused_without(("exchange", source))] if unused else []
-            changes: list[Change] = []
-            if self._is_recorded(exchange, destination):
-                changes.append(BindingRemoved(self.record_of(binding)))
-            await self.record([*changes, *self._deletions(gone)])
-            self.routing.unbind(binding)
-            self.routing.remove_exchanges(gone)
+            await self.record_and_apply([Drop(self.record_of(binding)), *self._deletions(gone)])
 
     def _require_ends(self, source: str, destination: Destination) -> None:
         self.require_changeable(source)
@@ -233,9 +222,6 @@ class VirtualHost:
             self.exchange(name)
         elif name not in self.queues:
             raise NotFound(f"no {self.phrase('queue', name)}")
-
-    def _is_recorded(self, source: Exchange, destination: Destination) -> bool:
-        return self.is_clustered or (source.durable and self.routing.is_durable(destination))
 
     def record_of(self, binding: Binding) -> BindingRecord:
         """Return what is recorded of a binding."""
@@ -265,31 +251,31 @@ class VirtualHost:
             raise PreconditionFailed(
                 f"cannot declare queue '{name}': queue limit in vhost '{self.name}' ({self._max_queues}) is reached"
             )
-        queue = self.make_queue(
-            name,
-            await self._new_queue_id(),
-            durable=declaration.durable,
-            auto_delete=declaration.auto_delete,
-            owner=declaration.owner,
-            arguments=declaration.arguments,
-        )
-        if queue.is_stored or self.is_clustered:
-            await self.record([QueueDeclared(declaration.record(self.name, queue.queue_id, self.incarnation))])
-        self.routing.add_queue(queue)
-        return queue
+        queue_id = await self._new_queue_id()
+        if declaration.owner is not None:
+            self._declaring[queue_id] = declaration.owner
+        try:
+            await self.record_and_apply([Put(declaration.record(self.name, queue_id, self.incarnation))])
+        finally:
+            self._declaring.pop(queue_id, None)
+        return self.queues[name]
 
-    def make_queue(
-        self, name: str, queue_id: int, *, durable: bool, auto_delete: bool, owner: object | None, arguments: FieldTable
-    ) -> Queue:
-        """Build a queue that nobody knows yet."""
+    def make_queue(self, record: QueueRecord) -> Queue:
+        """Build a queue that nobody knows yet. An exclusive one belongs to the connection that declares it here, or to
+        one elsewhere.
+        """
+        owner: object | None = None
+        if record.exclusive:
+            elsewhere = RemoteOwner(Incarnation(record.node_id, record.incarnation))
+            owner = self._declaring.get(record.queue_id, elsewhere)
         return self._new_queue(
             self.name,
-            name,
-            queue_id,
-            durable=durable,
-            auto_delete=auto_delete,
+            record.name,
+            record.queue_id,
+            durable=record.durable,
+            auto_delete=record.auto_delete,
             owner=owner,
-            arguments=arguments,
+            arguments=FieldTable(record.arguments),
         )
 
     def incarnation_of_owner(self, queue: Queue) -> Incarnation | None:
@@ -334,35 +320,20 @@ class VirtualHost:
             if self.queues.get(queue.name) is queue:
                 await self.delete_now(queue)
 
-    async def delete_now(self, queue: Queue, removed: Sequence[SubscriptionRemoved] = ()) -> int:
-        """Delete a queue; `changes` or `duties` is held."""
+    async def delete_now(self, queue: Queue, removed: Sequence[SubscriptionKey] = ()) -> int:
+        """Delete a queue, and the subscriptions `removed` with it; `changes` or `duties` is held."""
         queue.begin_delete()
         gone = self.routing.unused_without(("queue", queue.name))
-        changes: list[Change] = [*removed, *self._deletions(gone)]
-        if queue.is_stored or self.is_clustered:
-            changes.append(QueueDeleted(self.name, queue.name, queue.queue_id))
+        key = QueueKey(self.name, queue.name, queue.queue_id)
+        changes: list[Change] = [*map(Drop, removed), *self._deletions(gone), Drop(key)]
         try:
-            await self.record(changes)
+            await self._record(changes)
         except BaseException:
             queue.cancel_delete()
             raise
         count = queue.message_count
-        slots = self.discard(queue)
-        self.routing.remove_exchanges(gone)
-        if slots:
-            await self._journal.purge(slots)
+        await self._apply_all(changes)
         return count
-
-    def discard(self, queue: Queue) -> list[Slot]:
-        """Take a queue that was deleted out of memory; return what is to be purged, because its rows may still be on
-        their way to the store, after the queue's record.
-        """
-        slots = queue.delete()
-        self.routing.remove_queue(queue.name)
-        self.consumption.subscriptions.forget(queue.queue_id)
-        if self.is_clustered:  # all that this node has published to it
-            slots.append(Slot(queue.queue_id, queue.lane, 0, _LAST_ID, 0))
-        return slots
 
     async def purge_queue(self, name: str, owner: object | None) -> int:
         """Remove every ready message; return how many there were (contract Q13)."""
@@ -376,19 +347,36 @@ class VirtualHost:
     # What is recorded
 
     def _deletions(self, exchanges: Iterable[str]) -> list[Change]:
-        return [
-            ExchangeDeleted(self.name, each) for each in exchanges if self.is_clustered or self.exchanges[each].durable
-        ]
+        return [Drop(ExchangeKey(self.name, each)) for each in exchanges]
 
-    async def record(self, changes: Sequence[Change]) -> None:
-        """Record changes that must survive; they are to be applied at once."""
-        if changes:
-            await self._topology.record(changes)
+    async def record_and_apply(self, changes: Sequence[Change]) -> None:
+        """Make `changes`, which were decided, true in the store and in memory; `changes` or `duties` is held."""
+        await self._record(changes)
+        await self._apply_all(changes)
 
-    def restore(self, topology: Topology) -> list[str]:
-        """Apply what was recorded of this virtual host; return a line for each thing that made no sense."""
-        return applying.restore(self, topology)
+    async def _record(self, changes: Sequence[Change]) -> None:
+        lasting = [change for change in changes if self.is_clustered or self._is_lasting(change)]
+        if lasting:
+            await self._recorder.record(lasting)
 
-    def apply(self, change: Change) -> list[Slot]:
-        """Make true what another node has recorded; return what is then to be purged."""
-        return applying.apply(self, change)
+    async def _apply_all(self, changes: Sequence[Change]) -> None:
+        slots = [slot for change in changes for slot in self._apply(change)]
+        if slots:
+            await self._journal.purge(slots)
+
+    def _is_lasting(self, change: Change) -> bool:
+        """Must the store know of `change` where there are no other nodes to tell?"""
+        match change:
+            case Put(ExchangeRecord(durable=durable)):
+                return durable
+            case Drop(ExchangeKey(name=name)):
+                return self.exchanges[name].durable
+            case Put(QueueRecord(durable=durable, exclusive=exclusive)):
+                return durable and not exclusive
+            case Drop(QueueKey(name=name)):
+                return self.queues[name].is_stored
+            case Put(BindingRecord() as binding) | Drop(BindingRecord() as binding):
+                destination = (binding.destination_kind, binding.destination)
+                return self.exchanges[binding.source].durable and self.routing.is_durable(destination)
+            case _:
+                return False

@@ -10,25 +10,22 @@ import pytest
 from broker.errors import Evicted, StoreError
 from broker.ports.cluster_rows import Cursor, EventPage, EventRow, Incarnation
 from broker.ports.records import (
-    BindingAdded,
     BindingRecord,
     Change,
-    ExchangeDeclared,
+    Drop,
     ExchangeRecord,
-    QueueDeclared,
-    QueueDeleted,
+    Put,
+    QueueKey,
     QueueRecord,
-    SubscriptionAdded,
+    SubscriptionKey,
     SubscriptionRecord,
-    SubscriptionRemoved,
     Topology,
-    VirtualHostCreated,
-    VirtualHostDeleted,
+    VirtualHostRecord,
 )
 from tests.contract.harness import ORDERS
 from tests.contract.nodes import Node, Nodes, messages, slot
 
-VHOST = VirtualHostCreated("/")
+VHOST = Put(VirtualHostRecord("/"))
 QUEUE = QueueRecord("/", "orders", ORDERS.queue_id)
 
 
@@ -53,11 +50,11 @@ async def test_a_change_is_recorded_as_an_event(nodes: Nodes) -> None:
     a, b = await nodes.join("a"), await nodes.join("b")
 
     assert await record(a, 0, VHOST, payload=b"\0one\xff")
-    assert await record(b, 1, QueueDeclared(QUEUE), payload=b"")
+    assert await record(b, 1, Put(QUEUE), payload=b"")
 
     events = [EventRow(1, a.incarnation, b"\0one\xff"), EventRow(2, b.incarnation, b"")]
     assert await a.store.events.events(0, 10) == EventPage(2, 1, events)
-    assert await a.store.events.load() == (Topology(("/",), (), (QUEUE,)), 2)
+    assert await a.store.events.load() == (Topology([VirtualHostRecord("/"), QUEUE]), 2)
 
 
 async def test_events_are_read_in_pages(nodes: Nodes) -> None:
@@ -80,19 +77,19 @@ async def test_a_change_after_another_event_than_the_last_is_not_recorded(nodes:
     a, b = await nodes.join("a"), await nodes.join("b")
     await record(a, 0, VHOST)
 
-    assert not await record(b, expected, QueueDeclared(QUEUE), token="mine")
+    assert not await record(b, expected, Put(QUEUE), token="mine")
 
-    assert await b.store.events.load() == (Topology(("/",)), 1)
+    assert await b.store.events.load() == (Topology([VirtualHostRecord("/")]), 1)
     assert (await b.store.events.events(0, 10)).last == 1
 
 
 async def test_a_change_that_was_recorded_under_its_token_before_is_not_recorded_again(nodes: Nodes) -> None:
     a, b = await nodes.join("a"), await nodes.join("b")
-    assert await record(a, 0, QueueDeclared(QUEUE), token="one")
-    assert await record(b, 1, QueueDeleted("/", "orders", QUEUE.queue_id), token="two")
+    assert await record(a, 0, Put(QUEUE), token="one")
+    assert await record(b, 1, Drop(QueueKey("/", "orders", QUEUE.queue_id)), token="two")
 
-    assert await record(a, 0, QueueDeclared(QUEUE), token="one")
-    assert not await record(a, 0, QueueDeclared(QUEUE), token="two")
+    assert await record(a, 0, Put(QUEUE), token="one")
+    assert not await record(a, 0, Put(QUEUE), token="two")
 
     assert await a.store.events.load() == (Topology(), 2)
 
@@ -113,10 +110,10 @@ async def test_a_incarnation_that_is_over_records_nothing(nodes: Nodes) -> None:
 
     for expected, token in ((0, "before"), (1, "after")):
         with pytest.raises(Evicted):
-            await record(b, expected, QueueDeclared(QUEUE), token=token)
+            await record(b, expected, Put(QUEUE), token=token)
     with pytest.raises(Evicted):
         await a.store.events.record([VHOST], b"", expected=1, token="never", incarnation=Incarnation("c", "1"))
-    assert await a.store.events.load() == (Topology(("/",)), 1)
+    assert await a.store.events.load() == (Topology([VirtualHostRecord("/")]), 1)
 
 
 async def test_a_change_is_recorded_with_its_event_or_not_at_all(nodes: Nodes) -> None:
@@ -138,7 +135,7 @@ async def test_of_eight_writers_at_once_none_loses_a_change_and_none_leaves_a_ga
             # Each pair of writers wants one and the same queue, and one of its own.
             shared = QueueRecord("/", f"shared {writer // 2} {number}", 1000 + 100 * writer + number)
             own = QueueRecord("/", f"own {writer} {number}", 1000 + 100 * writer + 10 + number)
-            changes = [QueueDeclared(shared), QueueDeclared(own)]
+            changes = [Put(shared), Put(own)]
             last = (await node.store.events.events(0, 1)).last
             while not await record(node, last, *changes, token=f"{writer}-{number}-{last}", payload=own.name.encode()):
                 last = (await node.store.events.events(0, 1)).last
@@ -152,14 +149,14 @@ async def test_of_eight_writers_at_once_none_loses_a_change_and_none_leaves_a_ga
     assert {event.payload.decode() for event in page.events} == {f"own {w} {n}" for w in range(8) for n in range(3)}
     topology, last = await members[1].store.events.load()
     assert last == 24
-    assert len({queue.name for queue in topology.queues}) == len(topology.queues) == 24 + 12
+    assert len({queue.name for queue in topology.of(QueueRecord)}) == len(topology.of(QueueRecord)) == 24 + 12
 
 
 async def test_the_same_record_twice_at_once_is_one_event(nodes: Nodes) -> None:
     a = await nodes.join("a")
     for expected in range(5):
         queue = QueueRecord("/", f"q{expected}", 100 + expected)
-        done = await asyncio.gather(*(record(a, expected, QueueDeclared(queue), token=f"t{expected}") for _ in "12"))
+        done = await asyncio.gather(*(record(a, expected, Put(queue), token=f"t{expected}") for _ in "12"))
         assert done == [True, True]
 
     assert (await a.store.events.load())[1] == 5
@@ -175,10 +172,10 @@ async def test_what_is_not_durable_is_recorded_as_such(nodes: Nodes) -> None:
     passing = QueueRecord("/", "passing", 8, durable=False, auto_delete=True, arguments=b"\x01at\x01")
     private = QueueRecord("/", "private", 9, exclusive=True, durable=False, node_id="a\0é ", incarnation="1")
 
-    await record(a, 0, VHOST, ExchangeDeclared(exchange), QueueDeclared(passing), QueueDeclared(private))
+    await record(a, 0, VHOST, Put(exchange), Put(passing), Put(private))
 
-    assert (await a.store.events.load())[0] == Topology(("/",), (exchange,), (passing, private))
-    assert await a.store.load() == Topology(("/",), (exchange,), (passing, private))
+    assert (await a.store.events.load())[0] == Topology([VirtualHostRecord("/"), exchange, passing, private])
+    assert await a.store.load() == Topology([VirtualHostRecord("/"), exchange, passing, private])
 
 
 async def test_subscriptions_are_kept_in_the_order_in_which_they_came(nodes: Nodes) -> None:
@@ -187,37 +184,37 @@ async def test_subscriptions_are_kept_in_the_order_in_which_they_came(nodes: Nod
     second = SubscriptionRecord(7, "a", "1", exclusive=True)
     third = SubscriptionRecord(8, "b", "1")
     fourth = SubscriptionRecord(7, "b", "2")
-    await record(a, 0, *(SubscriptionAdded(one) for one in (first, second)))
-    await record(a, 1, *(SubscriptionAdded(one) for one in (third, fourth, first)))
+    await record(a, 0, *(Put(one) for one in (first, second)))
+    await record(a, 1, *(Put(one) for one in (third, fourth, first)))
 
-    assert (await a.store.events.load())[0].subscriptions == (first, second, third, fourth)
+    assert (await a.store.events.load())[0].of(SubscriptionRecord) == (first, second, third, fourth)
 
-    await record(a, 2, SubscriptionRemoved(7, "b", "1"), SubscriptionRemoved(7, "nobody", "1"))
-    await record(a, 3, SubscriptionAdded(first))
+    await record(a, 2, Drop(SubscriptionKey(7, "b", "1")), Drop(SubscriptionKey(7, "nobody", "1")))
+    await record(a, 3, Put(first))
 
-    assert (await a.store.events.load())[0].subscriptions == (second, third, fourth, first)
+    assert (await a.store.events.load())[0].of(SubscriptionRecord) == (second, third, fourth, first)
 
 
 async def test_a_deleted_queue_takes_messages_slots_and_subscriptions_along(nodes: Nodes) -> None:
     a, b = await nodes.join("a"), await nodes.join("b")
     await nodes.coordinate(a)
-    await record(a, 0, VHOST, QueueDeclared(QUEUE), SubscriptionAdded(SubscriptionRecord(7, "b", "1")))
+    await record(a, 0, VHOST, Put(QUEUE), Put(SubscriptionRecord(7, "b", "1")))
     await a.insert(*messages(a.lane, 1, 2))
     await a.store.slots.assign(await a.give(slot(a.lane, 1, 2)), b.incarnation, nodes.fence)
 
-    await record(b, 1, QueueDeleted("/", "orders", QUEUE.queue_id))
+    await record(b, 1, Drop(QueueKey("/", "orders", QUEUE.queue_id)))
 
-    assert await a.store.events.load() == (Topology(("/",)), 2)
+    assert await a.store.events.load() == (Topology([VirtualHostRecord("/")]), 2)
     assert await a.ids(lane=a.lane) == []
     assert list(await a.store.slots.slots()) == []
 
 
 async def test_a_deletion_that_comes_too_late_deletes_no_message(nodes: Nodes) -> None:
     a = await nodes.join("a")
-    await record(a, 0, VHOST, QueueDeclared(QUEUE))
+    await record(a, 0, VHOST, Put(QUEUE))
     await a.insert(*messages(a.lane, 1, 2))
 
-    assert not await record(a, 0, QueueDeleted("/", "orders", QUEUE.queue_id), token="late")
+    assert not await record(a, 0, Drop(QueueKey("/", "orders", QUEUE.queue_id)), token="late")
 
     assert await a.ids(lane=a.lane) == [1, 2]
 
@@ -226,15 +223,15 @@ async def test_a_deleted_virtual_host_takes_slots_and_subscriptions_along(nodes:
     a = await nodes.join("a")
     kept, other = SubscriptionRecord(8, "a", "1"), replace(QUEUE, vhost="carbon", queue_id=8)
     binding = BindingRecord("/", "", "queue", "orders", "orders")
-    subscriptions = (SubscriptionAdded(SubscriptionRecord(7, "a", "1")), SubscriptionAdded(kept))
-    carbon = VirtualHostCreated("carbon")
-    await record(a, 0, VHOST, carbon, QueueDeclared(QUEUE), QueueDeclared(other), BindingAdded(binding), *subscriptions)
+    subscriptions = (Put(SubscriptionRecord(7, "a", "1")), Put(kept))
+    carbon = Put(VirtualHostRecord("carbon"))
+    await record(a, 0, VHOST, carbon, Put(QUEUE), Put(other), Put(binding), *subscriptions)
     await a.insert(*messages(a.lane, 1))
     await a.give(slot(a.lane, 1, 1))
 
-    await record(a, 1, VirtualHostDeleted("/"))
+    await record(a, 1, Drop(VirtualHostRecord("/")))
 
-    assert await a.store.events.load() == (Topology(("carbon",), (), (other,), (), (kept,)), 2)
+    assert await a.store.events.load() == (Topology([VirtualHostRecord("carbon"), other, kept]), 2)
     assert list(await a.store.slots.slots()) == []
 
 
@@ -282,7 +279,7 @@ async def test_events_survive_a_restart(nodes: Nodes) -> None:
     again = await nodes.join("a", "2")
 
     assert (await again.store.events.events(0, 10)).last == 1
-    assert await record(again, 1, QueueDeclared(QUEUE))
+    assert await record(again, 1, Put(QUEUE))
 
 
 async def test_a_closed_store_says_so(nodes: Nodes) -> None:

@@ -10,17 +10,14 @@ from broker.errors import Evicted, StoreError, StoreLocked
 from broker.ports.cluster_rows import Incarnation, Leave, Resign
 from broker.ports.peer_calls import Fence
 from broker.ports.records import (
-    BindingAdded,
     BindingRecord,
     Change,
-    ExchangeDeclared,
     ExchangeRecord,
-    QueueDeclared,
+    Put,
     QueueRecord,
-    SubscriptionAdded,
     SubscriptionRecord,
     Topology,
-    VirtualHostCreated,
+    VirtualHostRecord,
 )
 from broker.ports.store import Batch
 from tests.contract.cluster_calls import register
@@ -35,19 +32,19 @@ KEPT = BindingRecord("/", "events", "queue", "lasting", "#")
 EVENTS = ExchangeRecord("/", "events", "topic")
 NEWS = ExchangeRecord("/", "news", "fanout", durable=False)
 EVERYTHING: list[Change] = [
-    VirtualHostCreated("/"),
-    ExchangeDeclared(EVENTS),
-    ExchangeDeclared(NEWS),
-    QueueDeclared(LASTING),
-    QueueDeclared(PASSING),
-    QueueDeclared(PRIVATE),
-    BindingAdded(KEPT),
-    BindingAdded(BindingRecord("/", "news", "queue", "lasting", "")),
-    BindingAdded(BindingRecord("/", "events", "queue", "passing", "")),
-    BindingAdded(BindingRecord("/", "events", "queue", "private", "")),
-    SubscriptionAdded(SubscriptionRecord(7, "a", "1")),
+    Put(VirtualHostRecord("/")),
+    Put(EVENTS),
+    Put(NEWS),
+    Put(LASTING),
+    Put(PASSING),
+    Put(PRIVATE),
+    Put(KEPT),
+    Put(BindingRecord("/", "news", "queue", "lasting", "")),
+    Put(BindingRecord("/", "events", "queue", "passing", "")),
+    Put(BindingRecord("/", "events", "queue", "private", "")),
+    Put(SubscriptionRecord(7, "a", "1")),
 ]
-WHAT_LASTS = Topology(("/",), (EVENTS,), (LASTING,), (KEPT,))
+WHAT_LASTS = Topology([VirtualHostRecord("/"), EVENTS, LASTING, KEPT])
 
 
 # Joining

@@ -15,7 +15,7 @@ from sqlalchemy.schema import SchemaItem
 from broker.config.datasources import PoolConfiguration
 from broker.errors import ConfigError
 from broker.ports.cluster_rows import Leave, Register
-from broker.ports.records import ExchangeRecord, QueueDeclared, QueueRecord, Topology, VirtualHostCreated
+from broker.ports.records import ExchangeRecord, Put, QueueRecord, Topology, VirtualHostRecord
 from broker.ports.store import Store
 from broker.store.server.opening import server_store
 from broker.store.sql import migrate
@@ -200,7 +200,9 @@ async def test_a_database_of_the_first_revision_becomes_like_a_new_one_and_keeps
     topology = await opened_and_closed(old)
     await opened_and_closed(new)
 
-    assert topology == Topology(("/",), (ExchangeRecord("/", "sales", "topic"),), (QueueRecord("/", "orders", 7),), ())
+    assert topology == Topology(
+        [VirtualHostRecord("/"), ExchangeRecord("/", "sales", "topic"), QueueRecord("/", "orders", 7)]
+    )
     assert old.rows(f"SELECT {quote}MESSAGE_ID{quote} FROM {quote}MB_METADATA{quote}") == ["5"]
     assert old.shape() == new.shape()
     assert old.rows(f"SELECT * FROM {quote}MB_NODE{quote}") == ["node-a\t3\tstopped\t\t0"]
@@ -283,7 +285,7 @@ async def holds_every_name(database: Database) -> None:
     store = database.store()
     await store.open()
     await store.register("a\\node\0é")
-    await store.record([VirtualHostCreated("/"), *(QueueDeclared(queue) for queue in queues)])
+    await store.record([Put(VirtualHostRecord("/")), *(Put(queue) for queue in queues)])
     for name in NAMES:
         assert await store.cluster.register_node(Register(None, "incarnation", 0.0, 0.0), name, name, 5672)
         await store.cluster.leave(Leave("incarnation"), name)
@@ -294,7 +296,7 @@ async def holds_every_name(database: Database) -> None:
     await store.open()
     try:
         assert (await store.register("a\\node\0é")).clean
-        assert await store.load() == Topology(("/",), (), queues, ())
+        assert await store.load() == Topology([VirtualHostRecord("/"), *queues])
         assert {(row.node_id, row.host) for row in await store.cluster.nodes()} == {(name, name) for name in NAMES}
     finally:
         await store.close()
@@ -336,9 +338,9 @@ async def test_two_schemas_of_one_postgresql_database_are_two_stores(postgresql:
     try:
         await one.open()
         await other.open()
-        await one.record([VirtualHostCreated("/")])
+        await one.record([Put(VirtualHostRecord("/"))])
 
-        assert await one.load() == Topology(("/",))
+        assert await one.load() == Topology([VirtualHostRecord("/")])
         assert await other.load() == Topology()
     finally:
         await one.close()

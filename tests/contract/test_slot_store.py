@@ -11,7 +11,7 @@ import pytest
 from broker.errors import Evicted, Fenced, StoreError
 from broker.ports.cluster_rows import Incarnation, SlotRow
 from broker.ports.peer_calls import Fence
-from broker.ports.records import QueueDeleted
+from broker.ports.records import Drop, QueueKey
 from broker.ports.slot import Slot
 from broker.ports.store import Batch
 from tests.contract.harness import INVOICES, ORDERS
@@ -190,7 +190,7 @@ async def test_the_slots_of_a_deleted_queue_are_not_cut_into_new_ones(nodes: Nod
     a, b = await two(nodes)
     rows = await a.give(slot(a.lane, 1, 9))
     await b.store.slots.assign(rows, b.incarnation, nodes.fence)
-    await a.store.record([QueueDeleted("/", "orders", ORDERS.queue_id)])
+    await a.store.record([Drop(QueueKey("/", "orders", ORDERS.queue_id))])
 
     assert await b.store.slots.cut([rows[0].start], [slot(a.lane, 1, 3)], [slot(a.lane, 4, 9)], b.incarnation) == []
     assert await all_slots(a) == []
@@ -372,7 +372,7 @@ async def test_a_deleted_queue_has_no_slots(nodes: Nodes) -> None:
     rows = await a.give(slot(a.lane, 1, 3), slot(a.lane, 4, 6), slot(a.lane, 7, 9, queue=INVOICES))
     await a.store.slots.assign(rows[:1], b.incarnation, nodes.fence)
 
-    await a.store.record([QueueDeleted("/", "orders", ORDERS.queue_id)])
+    await a.store.record([Drop(QueueKey("/", "orders", ORDERS.queue_id))])
 
     assert await all_slots(a) == rows[2:]
 

@@ -8,19 +8,16 @@ from itertools import pairwise
 import pytest
 
 from broker.ports.records import (
-    BindingAdded,
     BindingRecord,
-    BindingRemoved,
     Change,
-    ExchangeDeclared,
-    ExchangeDeleted,
+    Drop,
+    ExchangeKey,
     ExchangeRecord,
-    QueueDeclared,
-    QueueDeleted,
+    Put,
+    QueueKey,
     QueueRecord,
     Topology,
-    VirtualHostCreated,
-    VirtualHostDeleted,
+    VirtualHostRecord,
 )
 from tests.contract.harness import Harness, Queue, message
 
@@ -36,28 +33,30 @@ async def load(harness: Harness) -> Topology:
     """Return what is recorded, in an order that makes it comparable."""
     loaded = await harness.store.load()
     return Topology(
-        tuple(sorted(loaded.vhosts)),
-        tuple(sorted(loaded.exchanges, key=lambda record: (record.vhost, record.name))),
-        tuple(sorted(loaded.queues, key=lambda record: record.queue_id)),
-        tuple(sorted(loaded.bindings, key=repr)),
+        [
+            *sorted(loaded.of(VirtualHostRecord), key=lambda record: record.name),
+            *sorted(loaded.of(ExchangeRecord), key=lambda record: (record.vhost, record.name)),
+            *sorted(loaded.of(QueueRecord), key=lambda record: record.queue_id),
+            *sorted(loaded.of(BindingRecord), key=repr),
+        ]
     )
 
 
 async def record_all(harness: Harness) -> None:
     await harness.store.record(
         [
-            VirtualHostCreated("/"),
-            ExchangeDeclared(SALES),
-            ExchangeDeclared(AUDIT),
-            QueueDeclared(ORDERS),
-            QueueDeclared(INVOICES),
-            BindingAdded(NEW_ORDERS),
-            BindingAdded(ALL_SALES),
+            Put(VirtualHostRecord("/")),
+            Put(SALES),
+            Put(AUDIT),
+            Put(ORDERS),
+            Put(INVOICES),
+            Put(NEW_ORDERS),
+            Put(ALL_SALES),
         ]
     )
 
 
-EVERYTHING = Topology(("/",), (AUDIT, SALES), (ORDERS, INVOICES), (ALL_SALES, NEW_ORDERS))
+EVERYTHING = Topology([VirtualHostRecord("/"), AUDIT, SALES, ORDERS, INVOICES, ALL_SALES, NEW_ORDERS])
 
 
 async def test_a_new_store_has_recorded_nothing(harness: Harness) -> None:
@@ -84,11 +83,11 @@ async def test_deleting_what_is_not_there_changes_nothing(harness: Harness) -> N
 
     await harness.store.record(
         [
-            ExchangeDeleted("/", "nope"),
-            QueueDeleted("/", "nope", 99),
-            BindingRemoved(replace(NEW_ORDERS, routing_key="old")),
-            BindingRemoved(replace(NEW_ORDERS, arguments=b"")),
-            VirtualHostDeleted("nope"),
+            Drop(ExchangeKey("/", "nope")),
+            Drop(QueueKey("/", "nope", 99)),
+            Drop(replace(NEW_ORDERS, routing_key="old")),
+            Drop(replace(NEW_ORDERS, arguments=b"")),
+            Drop(VirtualHostRecord("nope")),
         ]
     )
 
@@ -96,16 +95,14 @@ async def test_deleting_what_is_not_there_changes_nothing(harness: Harness) -> N
 
 
 async def test_changes_are_recorded_in_their_order(harness: Harness) -> None:
-    await harness.store.record(
-        [QueueDeclared(ORDERS), QueueDeleted("/", "orders", 7), QueueDeclared(replace(ORDERS, queue_id=9))]
-    )
+    await harness.store.record([Put(ORDERS), Drop(QueueKey("/", "orders", 7)), Put(replace(ORDERS, queue_id=9))])
 
-    assert (await load(harness)).queues == (replace(ORDERS, queue_id=9),)
+    assert (await load(harness)).of(QueueRecord) == (replace(ORDERS, queue_id=9),)
 
 
 async def test_changes_are_recorded_all_or_none(harness: Harness) -> None:
     with pytest.raises(Exception, match=r".*"):
-        await harness.store.record([QueueDeclared(ORDERS), "no change"])  # type: ignore[list-item]
+        await harness.store.record([Put(ORDERS), "no change"])  # type: ignore[list-item]
 
     assert await load(harness) == Topology()
 
@@ -113,35 +110,46 @@ async def test_changes_are_recorded_all_or_none(harness: Harness) -> None:
 async def test_a_deleted_exchange_takes_its_bindings_along(harness: Harness) -> None:
     await record_all(harness)
 
-    await harness.store.record([ExchangeDeleted("/", "sales")])
+    await harness.store.record([Drop(ExchangeKey("/", "sales"))])
 
-    assert await load(harness) == Topology(("/",), (AUDIT,), (ORDERS, INVOICES), ())
+    assert await load(harness) == Topology([VirtualHostRecord("/"), AUDIT, ORDERS, INVOICES])
 
 
 async def test_a_deleted_exchange_leaves_a_queue_of_the_same_name_bound(harness: Harness) -> None:
     to_queue = BindingRecord("/", "audit", "queue", "sales")
-    await harness.store.record([BindingAdded(to_queue), BindingAdded(ALL_SALES)])
+    await harness.store.record([Put(to_queue), Put(ALL_SALES)])
 
-    await harness.store.record([ExchangeDeleted("/", "sales")])
+    await harness.store.record([Drop(ExchangeKey("/", "sales"))])
 
-    assert (await load(harness)).bindings == (to_queue,)
+    assert (await load(harness)).of(BindingRecord) == (to_queue,)
 
 
 async def test_a_deleted_queue_takes_its_bindings_and_messages_along(harness: Harness) -> None:
     await record_all(harness)
     await harness.insert(message(1, Queue(7)), message(2, Queue(8)), message(3, Queue(7), b"x" * 70_000))
 
-    await harness.store.record([QueueDeleted("/", "orders", 7)])
+    await harness.store.record([Drop(QueueKey("/", "orders", 7))])
 
-    assert await load(harness) == Topology(("/",), (AUDIT, SALES), (INVOICES,), (ALL_SALES,))
+    assert await load(harness) == Topology([VirtualHostRecord("/"), AUDIT, SALES, INVOICES, ALL_SALES])
     assert await harness.ids(Queue(7)) == []
     assert await harness.ids(Queue(8)) == [2]
+
+
+async def test_a_deletion_of_a_queue_that_is_there_anew_leaves_the_new_one(harness: Harness) -> None:
+    await record_all(harness)
+    await harness.insert(message(1, Queue(7)), message(2, Queue(99)))
+
+    await harness.store.record([Drop(QueueKey("/", "orders", 99))])
+
+    assert await load(harness) == EVERYTHING
+    assert await harness.ids(Queue(7)) == [1]
+    assert await harness.ids(Queue(99)) == []
 
 
 async def test_a_deleted_queue_leaves_content_that_another_queue_shares(harness: Harness) -> None:
     await harness.insert(message(1, Queue(7), b"shared", content_id=1), message(2, Queue(8), b"shared", content_id=1))
 
-    await harness.store.record([QueueDeleted("/", "orders", 7)])
+    await harness.store.record([Drop(QueueKey("/", "orders", 7))])
 
     assert [stored.payload for stored in await harness.read(Queue(8))] == [b"shared"]
 
@@ -149,7 +157,7 @@ async def test_a_deleted_queue_leaves_content_that_another_queue_shares(harness:
 async def test_deleting_a_queue_that_is_not_durable_deletes_its_messages(harness: Harness) -> None:
     await harness.insert(message(1, Queue(9), state=5), message(2, Queue(9)), message(3, Queue(8)))
 
-    await harness.store.record([QueueDeleted("/", "amq.gen-1", 9)])
+    await harness.store.record([Drop(QueueKey("/", "amq.gen-1", 9))])
 
     assert await harness.ids(Queue(9), transient=True) == []
     assert await harness.ids(Queue(8)) == [3]
@@ -164,22 +172,22 @@ async def test_a_removed_binding_leaves_its_neighbours(harness: Harness) -> None
         replace(NEW_ORDERS, source="audit"),
         replace(NEW_ORDERS, vhost="carbon"),
     )
-    await harness.store.record([BindingAdded(binding) for binding in (NEW_ORDERS, *others)])
+    await harness.store.record([Put(binding) for binding in (NEW_ORDERS, *others)])
 
-    await harness.store.record([BindingRemoved(NEW_ORDERS)])
+    await harness.store.record([Drop(NEW_ORDERS)])
 
-    assert set((await load(harness)).bindings) == set(others)
+    assert set((await load(harness)).of(BindingRecord)) == set(others)
 
 
 async def test_a_deleted_virtual_host_takes_all_it_holds_along(harness: Harness) -> None:
     await record_all(harness)
-    elsewhere: list[Change] = [VirtualHostCreated("carbon"), QueueDeclared(replace(ORDERS, vhost="carbon", queue_id=9))]
+    elsewhere: list[Change] = [Put(VirtualHostRecord("carbon")), Put(replace(ORDERS, vhost="carbon", queue_id=9))]
     await harness.store.record(elsewhere)
     await harness.insert(message(1, Queue(7)), message(2, Queue(9)))
 
-    await harness.store.record([VirtualHostDeleted("/")])
+    await harness.store.record([Drop(VirtualHostRecord("/"))])
 
-    assert await load(harness) == Topology(("carbon",), (), (replace(ORDERS, vhost="carbon", queue_id=9),), ())
+    assert await load(harness) == Topology([VirtualHostRecord("carbon"), replace(ORDERS, vhost="carbon", queue_id=9)])
     assert await harness.ids(Queue(7)) == []
     assert await harness.ids(Queue(9)) == [2]
 
@@ -204,17 +212,17 @@ async def test_any_name_is_kept_byte_by_byte(harness: Harness, name: str) -> Non
     exchange, queue = ExchangeRecord(name, name, name), QueueRecord(name, name, 7)
     binding = BindingRecord(name, name, "queue", name, name, name.encode())
     changes: list[Change] = [
-        VirtualHostCreated(name),
-        ExchangeDeclared(exchange),
-        QueueDeclared(queue),
-        BindingAdded(binding),
+        Put(VirtualHostRecord(name)),
+        Put(exchange),
+        Put(queue),
+        Put(binding),
     ]
 
     await harness.store.record(changes)
     recorded = await load(harness)
-    await harness.store.record([VirtualHostDeleted(name)])
+    await harness.store.record([Drop(VirtualHostRecord(name))])
 
-    assert recorded == Topology((name,), (exchange,), (queue,), (binding,))
+    assert recorded == Topology([VirtualHostRecord(name), exchange, queue, binding])
     assert await load(harness) == Topology()
 
 
@@ -222,18 +230,18 @@ async def test_names_that_differ_in_case_accents_or_blanks_are_different(harness
     names = ("orders", "Orders", "ORDERS", "ordérs", "orde\u0301rs", "orders ", "orders\0")
     queues = tuple(QueueRecord("/", name, number) for number, name in enumerate(names, 1))
 
-    await harness.store.record([QueueDeclared(queue) for queue in queues])
-    await harness.store.record([QueueDeleted("/", "Orders", 2)])
+    await harness.store.record([Put(queue) for queue in queues])
+    await harness.store.record([Drop(QueueKey("/", "Orders", 2))])
 
-    assert (await load(harness)).queues == (queues[0], *queues[2:])
+    assert (await load(harness)).of(QueueRecord) == (queues[0], *queues[2:])
 
 
 async def test_fields_of_a_binding_do_not_run_over_into_each_other(harness: Harness) -> None:
     bindings = (BindingRecord("/", "a", "queue", "bc", "d"), BindingRecord("/", "ab", "queue", "c", "d"))
 
-    await harness.store.record([BindingAdded(binding) for binding in bindings])
+    await harness.store.record([Put(binding) for binding in bindings])
 
-    assert (await load(harness)).bindings == bindings
+    assert (await load(harness)).of(BindingRecord) == bindings
 
 
 async def test_queue_ids_are_never_reserved_twice(harness: Harness) -> None:

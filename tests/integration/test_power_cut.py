@@ -21,6 +21,7 @@ from pamqp import body, commands, frame, header
 
 from broker.errors import BrokerError
 from broker.message import StorageQueue
+from broker.ports.records import QueueRecord
 from broker.store.sqlite.ballast import Ballast
 from broker.store.sqlite.store import SqliteStore
 from tests.support import strace
@@ -172,7 +173,7 @@ async def stored(database: Path) -> tuple[dict[Place, int], list[str]]:
     await store.open()
     try:
         await store.register("node")
-        names = {queue.queue_id: queue.name for queue in (await store.load()).queues}
+        names = {queue.queue_id: queue.name for queue in (await store.load()).of(QueueRecord)}
         for slot in await store.backlog():
             queue: StorageQueue = Queue(slot.queue_id)
             messages = await store.read(queue, slot, slot.count, 1 << 40)

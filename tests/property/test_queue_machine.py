@@ -27,6 +27,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from broker.codec import methods as amqp
 from broker.codec.method import Method
 from broker.codec.properties import BasicProperties, decode_properties
+from broker.ports.records import QueueRecord
 from broker.ports.store import Store
 from broker.queue.settings import QueueLimits
 from broker.store.journal import JournalLimits
@@ -594,7 +595,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     async def stored(self) -> dict[str, list[str]]:
         """Return the names of what the store holds, by queue; a crash may leave rows of a deleted one (D9)."""
-        names = {queue.queue_id: queue.name for queue in (await self.node.store.load()).queues}
+        names = {queue.queue_id: queue.name for queue in (await self.node.store.load()).of(QueueRecord)}
         return {
             names[queue_id]: [str(decode_properties(message.header_payload).message_id) for message in messages]
             for queue_id, messages in (await self.node.stored()).items()

@@ -17,18 +17,16 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from broker.errors import StoreError
 from broker.message import STORED, TRANSIENT, WRITING
 from broker.ports.records import (
-    BindingAdded,
     BindingRecord,
-    BindingRemoved,
     Change,
-    ExchangeDeclared,
-    ExchangeDeleted,
+    Drop,
+    ExchangeKey,
     ExchangeRecord,
-    QueueDeclared,
-    QueueDeleted,
+    Put,
+    QueueKey,
     QueueRecord,
-    VirtualHostCreated,
-    VirtualHostDeleted,
+    Topology,
+    VirtualHostRecord,
 )
 from broker.ports.slot import Slot
 from broker.ports.store import Batch, Store
@@ -140,15 +138,15 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(
         changes=st.lists(
             st.one_of(
-                st.builds(VirtualHostCreated, names),
-                st.builds(VirtualHostDeleted, names),
+                st.builds(Put, st.builds(VirtualHostRecord, names)),
+                st.builds(Drop, st.builds(VirtualHostRecord, names)),
                 st.builds(
-                    ExchangeDeclared,
+                    Put,
                     st.builds(ExchangeRecord, names, names, names, st.booleans(), st.booleans(), st.binary(max_size=5)),
                 ),
-                st.builds(ExchangeDeleted, names, names),
+                st.builds(Drop, st.builds(ExchangeKey, names, names)),
                 st.builds(
-                    BindingAdded,
+                    Put,
                     st.builds(
                         BindingRecord,
                         names,
@@ -160,7 +158,7 @@ class StoreMachine(RuleBasedStateMachine):
                     ),
                 ),
                 st.builds(
-                    BindingRemoved,
+                    Drop,
                     st.builds(
                         BindingRecord,
                         names,
@@ -184,15 +182,15 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(queue=queues, vhost=names)
     def declare_queue(self, queue: Queue, vhost: str) -> None:
         record = QueueRecord(vhost, f"queue {queue.queue_id}", queue.queue_id, False, False, b"")
-        there = [known.queue_id for known in self.loaded().queues]
+        there = [known.queue_id for known in self.loaded().of(QueueRecord)]
         if queue.queue_id not in there:
-            self.each(lambda store: store.record([QueueDeclared(record)]))
+            self.each(lambda store: store.record([Put(record)]))
 
     @rule(queue=queues)
     def delete_queue(self, queue: Queue) -> None:
-        for known in self.loaded().queues:
+        for known in self.loaded().of(QueueRecord):
             if known.queue_id == queue.queue_id:
-                self.record([QueueDeleted(known.vhost, known.name, known.queue_id)])
+                self.record([Drop(QueueKey(known.vhost, known.name, known.queue_id))])
 
     @rule(count=st.integers(1, 2000))
     def reserve(self, count: int) -> None:
@@ -236,12 +234,9 @@ class StoreMachine(RuleBasedStateMachine):
     def loaded(self) -> Any:
         async def ask(store: Store) -> Any:
             topology = await store.load()
-            return topology.__class__(
-                tuple(sorted(topology.vhosts)),
-                tuple(sorted(topology.exchanges, key=repr)),
-                tuple(sorted(topology.queues, key=repr)),
-                topology.bindings,
-            )
+            unordered = (VirtualHostRecord, ExchangeRecord, QueueRecord)
+            records = [record for each in unordered for record in sorted(topology.of(each), key=repr)]
+            return Topology([*records, *topology.of(BindingRecord)])
 
         return self.each(ask)
 

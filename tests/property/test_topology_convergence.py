@@ -12,16 +12,16 @@ from broker.coordination.replication.orphans import remove_orphans
 from broker.errors import AccessRefused, NotFound, PreconditionFailed, ResourceLocked
 from broker.ports.cluster_rows import Incarnation
 from broker.ports.records import (
-    BindingAdded,
-    BindingRemoved,
+    BindingRecord,
     Change,
-    ExchangeDeclared,
-    ExchangeDeleted,
-    QueueDeclared,
-    QueueDeleted,
-    SubscriptionAdded,
+    Drop,
+    ExchangeKey,
+    ExchangeRecord,
+    Put,
+    QueueKey,
+    QueueRecord,
+    SubscriptionKey,
     SubscriptionRecord,
-    SubscriptionRemoved,
 )
 from broker.queue.queue import Queue
 from broker.topology.diff import topology_hash
@@ -109,34 +109,34 @@ class Referee:
 
     def follow(self, change: Change) -> None:
         match change:
-            case ExchangeDeclared(exchange):
+            case Put(ExchangeRecord() as exchange):
                 assert exchange.name not in self.exchanges
                 self.exchanges.add(exchange.name)
-            case ExchangeDeleted(_, name):
+            case Drop(ExchangeKey(_, name)):
                 self.exchanges.remove(name)
                 self.bindings = {each for each in self.bindings if each[0] != name}
-            case QueueDeclared(queue):
+            case Put(QueueRecord() as queue):
                 assert queue.name not in self.queues
                 assert queue.queue_id not in self.queues.values()
                 self.queues[queue.name] = queue.queue_id
-            case QueueDeleted(_, name, queue_id):
+            case Drop(QueueKey(_, name, queue_id)):
                 assert self.queues.pop(name) == queue_id
                 self.bindings = {each for each in self.bindings if each[1] != name}
                 self.subscriptions = {key: value for key, value in self.subscriptions.items() if key[0] != queue_id}
-            case BindingAdded(binding):
+            case Put(BindingRecord() as binding):
                 assert binding.source in self.exchanges
                 assert binding.destination in self.queues
                 assert (binding.source, binding.destination) not in self.bindings
                 self.bindings.add((binding.source, binding.destination))
-            case BindingRemoved(binding):
+            case Drop(BindingRecord() as binding):
                 self.bindings.remove((binding.source, binding.destination))
-            case SubscriptionAdded(subscription):
+            case Put(SubscriptionRecord() as subscription):
                 incarnation = Incarnation(subscription.node_id, subscription.incarnation)
                 assert subscription.queue_id in self.queues.values()
                 others = [value for key, value in self.subscriptions.items() if key[0] == subscription.queue_id]
                 assert not others or not (subscription.exclusive or any(each.exclusive for each in others))
                 self.subscriptions[subscription.queue_id, incarnation] = subscription
-            case SubscriptionRemoved(queue_id, node_id, incarnation):
+            case Drop(SubscriptionKey(queue_id, node_id, incarnation)):
                 del self.subscriptions[queue_id, Incarnation(node_id, incarnation)]
             case _:
                 raise AssertionError(change)

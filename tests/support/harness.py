@@ -31,11 +31,12 @@ from broker.codec.methods import (
 )
 from broker.codec.properties import BasicProperties
 from broker.message import MessageIdGenerator
-from broker.ports.records import Change
+from broker.ports.records import Change, Put, VirtualHostRecord
 from broker.queue.queue import Queue
 from broker.queue.settings import QueueLimits
 from broker.queue.slot_reader import SlotReader
 from broker.store.memory.store import MemoryStore
+from broker.topology.apply import LiveTopology
 from broker.topology.vhost import VirtualHost
 from tests.support.clock import FakeClock
 from tests.support.fake_journal import FakeJournal
@@ -93,16 +94,22 @@ class Harness:
         self._queue_ids = count(1)
         new_queue = partial(Queue, limits=queue_limits or QueueLimits(), journal=self.journal, read_slots=feed.start)
         changes = Turns()
-        for name in ("/", "carbon"):
-            self.broker.vhosts[name] = VirtualHost(
+
+        def new_vhost(name: str) -> VirtualHost:
+            return VirtualHost(
                 name,
-                topology=self.topology,  # type: ignore[arg-type]
+                recorder=self.topology,
+                apply=self.live.apply,
                 journal=self.journal,
                 changes=changes,
                 new_queue=new_queue,
                 new_queue_id=self._new_queue_id,
                 max_queues=max_queues,
             )
+
+        self.live = LiveTopology(self.broker.vhosts, new_vhost)
+        for name in ("/", "carbon"):
+            self.live.apply(Put(VirtualHostRecord(name)))
         users = Users([User("guest", "guest", loopback_only=True), User("admin", "secret")])
         names = count(1)
         self.surroundings = Surroundings(

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from broker.errors import Evicted, StoreUnavailable
 from broker.ports.cluster_rows import Cursor, EventPage, EventRow, Incarnation
-from broker.ports.records import Change, Topology
+from broker.ports.records import Change, Put, Topology, VirtualHostRecord
 from broker.store.memory.topology import Records
 
 
@@ -32,7 +32,8 @@ class MemoryEvents:
         self.noted: dict[str, Cursor] = {}
         self._tokens: set[str] = set()
         self._delay = delay
-        self._records = Records(vhosts={"/": None})
+        self._records = Records()
+        self._records.record(Put(VirtualHostRecord("/")))
 
     @property
     def topology(self) -> Topology:

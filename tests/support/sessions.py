@@ -24,10 +24,12 @@ from broker.codec.constants import HEARTBEAT_FRAME, PROTOCOL_HEADER
 from broker.codec.field_table import FieldTable
 from broker.codec.properties import BasicProperties
 from broker.message import MessageIdGenerator
+from broker.ports.records import Put, VirtualHostRecord
 from broker.queue.queue import Queue
 from broker.queue.slot_reader import SlotReader
 from broker.store.journal import GroupCommitJournal
 from broker.store.memory.store import MemoryStore
+from broker.topology.apply import LiveTopology
 from broker.topology.vhost import VirtualHost
 from tests.support.peer import command
 
@@ -99,14 +101,19 @@ class Bench:
         async def next_queue_id() -> int:
             return next(queue_ids)
 
-        self.broker.vhosts["/"] = VirtualHost(
-            "/",
-            topology=self._store,
-            journal=self.journal,
-            changes=asyncio.Lock(),
-            new_queue=partial(Queue, journal=self.journal, read_slots=self._feed.start),
-            new_queue_id=next_queue_id,
+        live = LiveTopology(
+            self.broker.vhosts,
+            lambda name: VirtualHost(
+                name,
+                recorder=self._store,
+                apply=live.apply,
+                journal=self.journal,
+                changes=asyncio.Lock(),
+                new_queue=partial(Queue, journal=self.journal, read_slots=self._feed.start),
+                new_queue_id=next_queue_id,
+            ),
         )
+        live.apply(Put(VirtualHostRecord("/")))
 
     def connect(self) -> Client:
         return Client(self)

@@ -15,13 +15,12 @@ from broker.coordination.replication.replicator import Synchronizer
 from broker.message import Message
 from broker.ports.cluster_rows import Incarnation
 from broker.ports.peer_calls import Caller
-from broker.ports.records import VirtualHostCreated, VirtualHostDeleted
 from broker.ports.slot import Slot
 from broker.queue.queue import Queue
 from broker.store.retrying import Retry
+from broker.topology.apply import LiveTopology
 from broker.topology.declaration import ExchangeDeclaration, QueueDeclaration
 from broker.topology.diff import topology_hash
-from broker.topology.snapshot import snapshot
 from broker.topology.vhost import VirtualHost
 from tests.support.clock import FakeClock
 from tests.support.memory_events import MemoryEvents
@@ -92,11 +91,11 @@ class TopologyNode:
         self.hears = True
         self.on_push: Callable[[], Any] | None = None
         self.vhosts: dict[str, VirtualHost] = {}
+        self.topology = LiveTopology(self.vhosts, self._new_vhost)
         self.synchronizer = Synchronizer(
             company.events,
             incarnation,
-            vhosts=self.vhosts,
-            on_vhost=self._on_vhost,
+            topology=self.topology,
             on_applied=self._on_applied,
             purge=self.journal.purge,
             peers=self._peers,
@@ -110,10 +109,7 @@ class TopologyNode:
         self._turns = self.synchronizer.turns(lock := asyncio.Lock(), lock)
 
     async def start(self) -> None:
-        topology = await self.synchronizer.load()
-        for name in topology.vhosts:
-            self._on_vhost(VirtualHostCreated(name))
-            assert self.vhosts[name].restore(topology) == []
+        assert self.topology.restore(await self.synchronizer.load()) == []
 
     @property
     def vhost(self) -> VirtualHost:
@@ -121,19 +117,14 @@ class TopologyNode:
 
     @property
     def hash(self) -> str:
-        return topology_hash(snapshot(self.vhosts.values()))
-
-    def _on_vhost(self, change: VirtualHostCreated | VirtualHostDeleted) -> None:
-        if isinstance(change, VirtualHostDeleted):
-            self.vhosts.pop(change.name, None)
-        elif change.name not in self.vhosts:
-            self.vhosts[change.name] = self._new_vhost(change.name)
+        return topology_hash(self.topology.snapshot())
 
     def _new_vhost(self, name: str) -> VirtualHost:
         changes, duties = self._turns
         return VirtualHost(
             name,
-            topology=self.synchronizer,
+            recorder=self.synchronizer,
+            apply=self.topology.apply,
             journal=self.journal,  # type: ignore[arg-type]
             changes=changes,
             duties=duties,

@@ -1,105 +1,75 @@
 """Changes of topology as the payload of an event, and back: JSON, with octets in hexadecimal.
 
-Knows the shape of every change and nothing of what it means. A payload that another version of the broker wrote and
-that this one does not know is refused: the reader loads the whole topology instead.
+Knows how each kind of record is told of, and nothing of what it means. A payload that another version of the broker
+wrote and that this one does not know is refused: the reader loads the whole topology instead.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal, get_args, get_origin
 
 from broker.errors import StoreError
-from broker.ports.records import (
-    BindingAdded,
-    BindingRecord,
-    BindingRemoved,
-    Change,
-    ExchangeDeclared,
-    ExchangeDeleted,
-    ExchangeRecord,
-    QueueDeclared,
-    QueueDeleted,
-    QueueRecord,
-    SubscriptionAdded,
-    SubscriptionRecord,
-    SubscriptionRemoved,
-    VirtualHostCreated,
-    VirtualHostDeleted,
-)
+from broker.ports.kinds import KINDS, Kinds, field_names
+from broker.ports.records import Change, Drop, Put, Record
 
 VERSION: Final = 1
 
-_CHANGES: Final[Mapping[str, type[Change]]] = {
-    kind.__name__: kind
-    for kind in (
-        ExchangeDeclared,
-        ExchangeDeleted,
-        QueueDeclared,
-        QueueDeleted,
-        BindingAdded,
-        BindingRemoved,
-        VirtualHostCreated,
-        VirtualHostDeleted,
-        SubscriptionAdded,
-        SubscriptionRemoved,
-    )
-}
-_RECORDS: Final[Mapping[str, type[Any]]] = {
-    kind.__name__: kind for kind in (ExchangeRecord, QueueRecord, BindingRecord, SubscriptionRecord)
-}
 
-
-def encode(changes: Sequence[Change]) -> bytes:
+def encode(changes: Sequence[Change], kinds: Kinds = KINDS) -> bytes:
     """Return the payload of the event that `changes` are."""
-    described = [[type(change).__name__, _describe(change)] for change in changes]
+    described = [_describe(change, kinds) for change in changes]
     return json.dumps({"version": VERSION, "changes": described}, separators=(",", ":")).encode()
 
 
-def decode(payload: bytes) -> list[Change]:
+def decode(payload: bytes, kinds: Kinds = KINDS) -> list[Change]:
     """Return the changes that `payload` describes, or raise `StoreError`."""
     try:
         event = json.loads(payload)
         if event["version"] != VERSION:
             raise ValueError(f"version {event['version']!r} is not {VERSION}")
-        return [_build(_CHANGES[kind], described) for kind, described in event["changes"]]
+        return [_change(name, described, kinds) for name, described in event["changes"]]
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
         raise StoreError(f"an event of topology that makes no sense: {error!r}") from error
 
 
-def _describe(value: Any) -> dict[str, Any]:
-    return {field.name: _to_json(getattr(value, field.name)) for field in fields(value)}
+def _describe(change: Change, kinds: Kinds) -> list[Any]:
+    kind = kinds.of(change)
+    form, value = (kind.put, change.record) if isinstance(change, Put) else (kind.drop, change.key)
+    described = {name: _to_json(getattr(value, name)) for name in field_names(type(value))}
+    return [form.name, {form.within: described} if form.within else described]
 
 
-def _to_json(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return value.hex()
-    return value if isinstance(value, (str, int)) else _describe(value)
+def _to_json(value: str | int | bytes) -> str | int:
+    return value.hex() if isinstance(value, bytes) else value
 
 
-def _build(kind: type[Any], described: Any) -> Any:
-    known = {field.name: field.type for field in fields(kind)}
-    if described.keys() != known.keys():
-        raise ValueError(f"{kind.__name__} has the fields {', '.join(described)}")
-    return kind(**{name: _value(f"{kind.__name__}.{name}", known[name], described[name]) for name in known})
+def _change(name: str, described: Any, kinds: Kinds) -> Change:
+    kind = kinds.by_event[name]
+    is_put = name == kind.put.name
+    form = kind.put if is_put else kind.drop
+    if form.within:
+        (described,) = _exactly((form.within,), described, name).values()
+    return Put(_record(kind.record, described, kinds)) if is_put else Drop(_record(kind.key, described, kinds))
 
 
-def _value(name: str, annotation: Any, value: Any) -> Any:
-    record = _RECORDS.get(annotation)
-    if record is not None:
-        return _build(record, value)
-    if annotation == "bytes":
+def _record(record_class: type[Any], described: Any, kinds: Kinds) -> Record:
+    hints = kinds.types_of(record_class)
+    known = _exactly(tuple(hints), described, record_class.__name__)
+    record: Record = record_class(**{name: _value(name, hints[name], known[name]) for name in hints})
+    return record
+
+
+def _exactly(names: Sequence[str], described: Any, what: str) -> Mapping[str, Any]:
+    if described.keys() != set(names):
+        raise ValueError(f"{what} has the fields {', '.join(described)}")
+    return described  # type: ignore[no-any-return]
+
+
+def _value(name: str, hint: Any, value: Any) -> Any:
+    if hint is bytes:
         return bytes.fromhex(value)
-    if not _IS[annotation](value):
+    if not (value in get_args(hint) if get_origin(hint) is Literal else type(value) is hint):
         raise ValueError(f"{name} is {value!r}")
     return value
-
-
-_IS: Final[Mapping[str, Callable[[Any], bool]]] = {
-    "str": lambda value: type(value) is str,
-    "int": lambda value: type(value) is int,
-    "bool": lambda value: type(value) is bool,
-    "DestinationKind": lambda value: value in ("queue", "exchange"),
-}

@@ -21,13 +21,12 @@ from broker.errors import BrokerError, StoreUnavailable
 from broker.ports.cluster import EventStore, SlotService
 from broker.ports.cluster_rows import Cursor, EventPage, EventRow, Incarnation
 from broker.ports.peer_calls import Caller, Unavailable
-from broker.ports.records import Change, Topology, VirtualHostCreated, VirtualHostDeleted
+from broker.ports.records import Change, Topology
 from broker.ports.slot import Slot
 from broker.store.retrying import Retry
-from broker.topology.diff import changes_between, topology_hash, vhost_of
+from broker.topology.apply import LiveTopology
+from broker.topology.diff import changes_between, topology_hash
 from broker.topology.recorder import TopologyMoved
-from broker.topology.snapshot import snapshot
-from broker.topology.vhost import VirtualHost
 
 _log = structlog.get_logger(__name__)
 
@@ -49,8 +48,7 @@ class Synchronizer:
         events: EventStore,
         incarnation: Incarnation,
         *,
-        vhosts: Mapping[str, VirtualHost],
-        on_vhost: Callable[[VirtualHostCreated | VirtualHostDeleted], None],
+        topology: LiveTopology,
         on_applied: Callable[[], None],
         purge: Callable[[Sequence[Slot]], Awaitable[None]],
         peers: Callable[[], Mapping[str, SlotService]],
@@ -61,16 +59,14 @@ class Synchronizer:
         retry: Retry | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`on_vhost` adds a virtual host to `vhosts` or removes it, as others have decided; repeating it is harmless.
+        """`on_applied` is called after changes of others were applied: queues may dispatch, confirms may go out.
 
-        `on_applied` is called after changes of others were applied: queues may dispatch, confirms may go out. `purge`
-        is the journal's. `peers` are the other living nodes. Seconds: `interval` between two looks at the event store,
-        `push_timeout` for peers to answer that they have applied an event.
+        `purge` is the journal's. `peers` are the other living nodes. Seconds: `interval` between two looks at the event
+        store, `push_timeout` for peers to answer that they have applied an event.
         """
         self._events = events
         self._incarnation = incarnation
-        self._vhosts = vhosts
-        self._on_vhost = on_vhost
+        self._topology = topology
         self._on_applied = on_applied
         self._purge = purge
         self._interval = interval
@@ -186,7 +182,7 @@ class Synchronizer:
         for attempt in range(1, _TRIES + 1):
             try:
                 for change in decode(event.payload):
-                    self._apply(change)
+                    self._slots += self._topology.apply(change)
             except Exception:
                 _log.exception("an event of topology could not be applied", event_id=event.event_id, attempt=attempt)
             else:
@@ -194,22 +190,13 @@ class Synchronizer:
                 return True
         return False
 
-    def _apply(self, change: Change) -> None:
-        if isinstance(change, (VirtualHostCreated, VirtualHostDeleted)):
-            self._on_vhost(change)
-            return
-        name = vhost_of(change)
-        for vhost in list(self._vhosts.values()):
-            if name is None or name == vhost.name:
-                self._slots += vhost.apply(change)
-
     async def _reload(self) -> None:
         """Make memory what the store says; a turn is held."""
         topology, last = await self._events.load()
-        changes = list(changes_between(snapshot(self._vhosts.values()), topology))
+        changes = list(changes_between(self._topology.snapshot(), topology))
         for change in changes:
             try:
-                self._apply(change)
+                self._slots += self._topology.apply(change)
             except BrokerError as error:
                 _log.error("topology in the store does not fit together", what=str(error))
         self.applied = last
@@ -228,7 +215,7 @@ class Synchronizer:
         """Tell how far this node is, not too often; return the cursor if it is still true."""
         now = self._monotonic()
         if (self._noted is None or self._noted.event_id != self.applied) and now >= self._note_at:
-            cursor = Cursor(self._incarnation, self.applied, topology_hash(snapshot(self._vhosts.values())))
+            cursor = Cursor(self._incarnation, self.applied, topology_hash(self._topology.snapshot()))
             self._note_at = now + max(_NOTE_INTERVAL, _HASH_SHARE * (self._monotonic() - now))
             await self._events.note_cursor(self._incarnation, cursor.event_id, cursor.topology_hash)
             self._noted = cursor

@@ -21,7 +21,7 @@ from broker.errors import BrokerError, StoreError, StoreLocked, StoreUnavailable
 from broker.message import STORED, TRANSIENT, Message, StorageQueue
 from broker.ports.cluster_rows import Incarnation, SlotRow
 from broker.ports.peer_calls import Fence
-from broker.ports.records import Change, QueueDeleted, Topology, VirtualHostDeleted
+from broker.ports.records import Change, Topology
 from broker.ports.slot import Slot
 from broker.ports.store import Batch, Registration
 from broker.store.rows import message_of
@@ -29,11 +29,12 @@ from broker.store.server.batch import Rows, rows_of
 from broker.store.server.dialect import Dialect, IndexRow, Marker
 from broker.store.server.engine import Engine, Failure, PoolLimits
 from broker.store.server.own_connection import OwnConnection
-from broker.store.sql import cluster, migrate, nodes, topology
+from broker.store.sql import cluster, migrate, nodes
 from broker.store.sql import messages as message_rows
 from broker.store.sql.cluster_store import SqlClusterStore
 from broker.store.sql.fencing import evicted
 from broker.store.sql.shared_store import SqlEventStore, SqlMemberStore, SqlSlotStore
+from broker.store.sql.topology import TOPOLOGY
 
 T = TypeVar("T")
 
@@ -144,12 +145,11 @@ class ServerStore:
         await self._run(lambda connection: message_rows.mark_redelivered(connection, message_ids), len(message_ids))
 
     async def load(self) -> Topology:
-        return await self._engine.run(topology.load, deadline=_LONG_DEADLINE)
+        return await self._engine.run(TOPOLOGY.load, deadline=_LONG_DEADLINE)
 
     async def record(self, changes: Sequence[Change]) -> None:
-        deletes_messages = any(isinstance(change, QueueDeleted | VirtualHostDeleted) for change in changes)
-        deadline = _LONG_DEADLINE if deletes_messages else self._deadline(len(changes))
-        await self._engine.run(lambda connection: topology.record(connection, changes), deadline=deadline)
+        deadline = _LONG_DEADLINE if TOPOLOGY.deletes_messages(changes) else self._deadline(len(changes))
+        await self._engine.run(lambda connection: TOPOLOGY.record(connection, changes), deadline=deadline)
 
     async def reserve_queue_ids(self, count: int) -> tuple[int, int]:
         return await self._run(lambda connection: nodes.reserve_queue_ids(connection, count))

@@ -15,10 +15,10 @@ from sqlalchemy.exc import IntegrityError
 from broker.errors import StoreError
 from broker.ports.cluster_rows import Cursor, EventPage, EventRow, Incarnation
 from broker.ports.records import Change, Topology
-from broker.store.sql import topology
 from broker.store.sql.cluster import now_ms
 from broker.store.sql.fencing import check_incarnation
 from broker.store.sql.schema import EVENT, EVENT_CURSOR, EVENT_HEAD, NODE
+from broker.store.sql.topology import TOPOLOGY
 
 _ANCHOR: Final = 1
 _E: Final = EVENT.c
@@ -44,7 +44,7 @@ def record(
     # Not as a context manager: a deadlock destroys the savepoint, and the whole transaction is done again then.
     savepoint = connection.begin_nested()
     try:
-        topology.record(connection, changes)
+        TOPOLOGY.record(connection, changes)
         # Checked late: the node's batches wait from here on, and deleting a large queue takes long.
         check_incarnation(connection, incarnation)
         _insert_event(connection, expected + 1, payload, token, incarnation)
@@ -97,7 +97,7 @@ def load(connection: Connection) -> tuple[Topology, int]:
     last = connection.scalar(select(_H.event_id).where(_H.anchor == _ANCHOR).with_for_update(read=True))
     if last is None:
         raise _headless()
-    return topology.load(connection), last
+    return TOPOLOGY.load(connection), last
 
 
 def note_cursor(connection: Connection, incarnation: Incarnation, event_id: int, topology_hash: str) -> None:

@@ -23,7 +23,7 @@ from broker.store.sql.nodes import (
 )
 from broker.store.sql.schema import NODE, NODE_HEARTBEAT
 from broker.store.sql.slots import recount_transient
-from broker.store.sql.topology import delete_mortal
+from broker.store.sql.topology import TOPOLOGY
 
 _INCARNATION: Final = re.compile(r"[0-9A-Za-z_-]{1,32}")
 """Ids that can stand in the text of a batch's statement and fit into the column."""
@@ -55,7 +55,7 @@ def join(connection: Connection, incarnation: Incarnation) -> Registration:
     start(connection, incarnation.node_id, incarnation.id)
     last_message_id = last_message_id_of_all(connection)
     if not has_others:
-        delete_mortal(connection)
+        TOPOLOGY.delete_mortal(connection)
         delete_transient_messages(connection)
         recount_transient(connection)
     first, last = reserve_queue_ids(connection, QUEUE_IDS_PER_REGISTRATION)

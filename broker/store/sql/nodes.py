@@ -12,7 +12,7 @@ from broker.ports.store import Registration
 from broker.store.sql.fencing import DEAD, RUNNING, STOPPED
 from broker.store.sql.messages import delete_transient_messages
 from broker.store.sql.schema import LAST_PUBLISHED_ID, METADATA, NODE, SEQUENCE, SLOT, STORE_STATUS
-from broker.store.sql.topology import delete_mortal
+from broker.store.sql.topology import TOPOLOGY
 
 QUEUE_IDS_PER_REGISTRATION: Final = 1000
 
@@ -29,7 +29,7 @@ def register(connection: Connection, node_id: str, incarnation: str = "") -> Reg
     clean = not _has_crashed(connection)
     last_message_id = last_message_id_of_all(connection)
     connection.execute(delete(SLOT))
-    delete_mortal(connection)
+    TOPOLOGY.delete_mortal(connection)
     delete_transient_messages(connection)
     connection.execute(update(NODE).values(state=STOPPED, incarnation=""))
     lane = lane_for(connection, node_id)

@@ -13,11 +13,12 @@ from sqlalchemy import Connection
 
 from broker.ports.cluster_rows import Cursor, EventPage, Incarnation, SlotRow
 from broker.ports.peer_calls import Fence
-from broker.ports.records import Change, QueueDeleted, Topology, VirtualHostDeleted
+from broker.ports.records import Change, Topology
 from broker.ports.slot import Slot
 from broker.ports.store import Registration
 from broker.store.sql import cluster, events, fencing, members, recovery, slots
 from broker.store.sql.cluster_store import Run
+from broker.store.sql.topology import TOPOLOGY
 
 T = TypeVar("T")
 
@@ -93,7 +94,7 @@ class SqlEventStore:
                 connection, changes, payload, expected=expected, token=token, incarnation=incarnation
             ),
             rows=len(changes),
-            is_long=any(isinstance(change, QueueDeleted | VirtualHostDeleted) for change in changes),
+            is_long=TOPOLOGY.deletes_messages(changes),
         )
 
     async def events(self, after: int, limit: int) -> EventPage:

@@ -21,14 +21,15 @@ from sqlalchemy.exc import DBAPIError
 from broker.errors import StoreError, StoreFull, StoreUnavailable
 from broker.message import TRANSIENT, Message, StorageQueue
 from broker.ports.cluster_rows import Incarnation
-from broker.ports.records import BindingRemoved, Change, ExchangeDeleted, QueueDeleted, Topology, VirtualHostDeleted
+from broker.ports.records import Change, Drop, Topology
 from broker.ports.slot import Slot
 from broker.ports.store import Batch, Registration
 from broker.store.rows import name_large_content
-from broker.store.sql import migrate, nodes, topology
+from broker.store.sql import migrate, nodes
 from broker.store.sql.cluster_store import SqlClusterStore
 from broker.store.sql.fencing import check_incarnation
 from broker.store.sql.shared_store import SqlEventStore, SqlMemberStore, SqlSlotStore
+from broker.store.sql.topology import TOPOLOGY
 from broker.store.sqlite import reader as sqlite_read
 from broker.store.sqlite import safety as sqlite_safety
 from broker.store.sqlite import writer as sqlite_write
@@ -61,7 +62,6 @@ _PRAGMAS: Final = (
     "cache_size = -32768",
 )
 _CACHED_STATEMENTS: Final = 64
-_SHRINKING: Final = (BindingRemoved, ExchangeDeleted, QueueDeleted, VirtualHostDeleted)
 
 
 class SqliteStore:
@@ -148,12 +148,12 @@ class SqliteStore:
         await self._on_writer(lambda: sqlite_write.mark_redelivered(self._raw, message_ids))
 
     async def load(self) -> Topology:
-        return await self._in_transaction(topology.load)
+        return await self._in_transaction(TOPOLOGY.load)
 
     async def record(self, changes: Sequence[Change]) -> None:
-        grows = not all(isinstance(change, _SHRINKING) for change in changes)
-        await self._in_transaction(lambda connection: topology.record(connection, changes), grows=grows)
-        if any(isinstance(change, QueueDeleted | VirtualHostDeleted) for change in changes):
+        grows = not all(isinstance(change, Drop) for change in changes)
+        await self._in_transaction(lambda connection: TOPOLOGY.record(connection, changes), grows=grows)
+        if TOPOLOGY.deletes_messages(changes):
             await self._on_writer(self._recount)
 
     async def reserve_queue_ids(self, count: int) -> tuple[int, int]:

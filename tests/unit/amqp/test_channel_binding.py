@@ -53,7 +53,7 @@ def test_bind_is_idempotent_on_everything_that_identifies_a_binding(harness: Har
     peer.send(1, QueueDeclare(queue="q", durable=True))
     for arguments in (args(a=1), args(a=1), args(a=2)):
         assert peer.call(1, QueueBind(0, "q", "amq.topic", "k", False, arguments)) == QueueBindOk()
-    assert drive(harness.store.load()).bindings == (
+    assert drive(harness.store.load()).of(BindingRecord) == (
         BindingRecord("/", "amq.topic", "queue", "q", "k", args(a=1).raw),
         BindingRecord("/", "amq.topic", "queue", "q", "k", args(a=2).raw),
     )
@@ -93,7 +93,7 @@ def test_an_unbound_queue_gets_nothing_more(harness: Harness, peer: Client) -> N
     peer.send(1, QueueUnbind(queue="q", exchange="amq.direct", routing_key="k"))
     peer.publish("k", b"m", exchange="amq.direct")
     assert peer.call(1, QueuePurge(queue="q")) == QueuePurgeOk(1)
-    assert drive(harness.store.load()).bindings == ()
+    assert drive(harness.store.load()).of(BindingRecord) == ()
 
 
 def test_a_binding_that_cannot_work_is_refused_before_it_is_recorded(harness: Harness, peer: Client) -> None:
@@ -103,7 +103,7 @@ def test_a_binding_that_cannot_work_is_refused_before_it_is_recorded(harness: Ha
         "PRECONDITION_FAILED - Invalid x-match field value 'some'; expected all, any, all-with-x or any-with-x",
         QueueBind,
     )
-    assert drive(harness.store.load()).bindings == ()
+    assert drive(harness.store.load()).of(BindingRecord) == ()
 
 
 def test_a_thousand_bindings_route_to_the_right_queue(peer: Client) -> None:
@@ -143,7 +143,7 @@ def test_delete_tells_how_many_messages_were_ready(harness: Harness, peer: Clien
     assert peer.call(1, QueueDelete(queue="q")) == QueueDeleteOk(2)
     harness.commit()
     assert harness.store.state.rows == {}
-    assert drive(harness.store.load()).bindings == ()
+    assert drive(harness.store.load()).of(BindingRecord) == ()
     assert harness.vhost.exchanges["amq.direct"].is_unused
 
 

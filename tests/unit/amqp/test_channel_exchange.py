@@ -52,7 +52,7 @@ def soft(code: int, text: str, method: type[Method]) -> ChannelClose:
 def test_declare_is_idempotent(harness: Harness, peer: Client) -> None:
     for _ in range(2):
         assert peer.call(1, ExchangeDeclare(exchange="x", type="topic", durable=True)) == ExchangeDeclareOk()
-    assert drive(harness.store.load()).exchanges == (ExchangeRecord("/", "x", "topic"),)
+    assert drive(harness.store.load()).of(ExchangeRecord) == (ExchangeRecord("/", "x", "topic"),)
 
 
 def test_line_ends_are_stripped_from_names(harness: Harness, peer: Client) -> None:
@@ -64,7 +64,7 @@ def test_line_ends_are_stripped_from_names(harness: Harness, peer: Client) -> No
 
 def test_a_transient_exchange_is_not_recorded(harness: Harness, peer: Client) -> None:
     peer.send(1, ExchangeDeclare(exchange="x"))
-    assert drive(harness.store.load()).exchanges == ()
+    assert drive(harness.store.load()).of(ExchangeRecord) == ()
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_delete_removes_the_exchange_with_its_bindings(harness: Harness, peer: C
     peer.send(1, ExchangeBind(destination="x", source="amq.topic"))
     assert peer.call(1, ExchangeDelete(exchange="x")) == ExchangeDeleteOk()
     assert harness.vhost.exchanges["amq.topic"].is_unused
-    assert drive(harness.store.load()).bindings == ()
+    assert drive(harness.store.load()).of(BindingRecord) == ()
 
 
 def test_deleting_what_is_not_there_is_no_error(peer: Client) -> None:
@@ -260,7 +260,7 @@ def test_deleting_a_queue_takes_auto_delete_exchanges_along_a_whole_chain(harnes
     assert not {"a", "b", "c"} & harness.vhost.exchanges.keys()
     assert harness.vhost.exchanges["kept"].is_unused
     recorded = drive(harness.store.load())
-    assert ([exchange.name for exchange in recorded.exchanges], recorded.bindings) == (["kept"], ())
+    assert ([exchange.name for exchange in recorded.of(ExchangeRecord)], recorded.of(BindingRecord)) == (["kept"], ())
 
 
 def test_deleting_and_unbinding_exchanges_cascades_too(harness: Harness, peer: Client) -> None:
@@ -291,7 +291,7 @@ def test_exchanges_are_bound_to_exchanges(harness: Harness, peer: Client) -> Non
     bind = ExchangeBind(destination="x", source="amq.topic", routing_key="#")
     assert peer.call(1, bind) == ExchangeBindOk()
     assert peer.call(1, bind) == ExchangeBindOk()
-    assert drive(harness.store.load()).bindings == (BindingRecord("/", "amq.topic", "exchange", "x", "#"),)
+    assert drive(harness.store.load()).of(BindingRecord) == (BindingRecord("/", "amq.topic", "exchange", "x", "#"),)
     peer.publish("any", b"m", exchange="amq.topic")
     assert ready(peer, "q") == 1
     unbind = ExchangeUnbind(destination="x", source="amq.topic", routing_key="#")
@@ -300,7 +300,7 @@ def test_exchanges_are_bound_to_exchanges(harness: Harness, peer: Client) -> Non
     assert ExchangeUnbindOk.ids == (40, 51)
     peer.publish("any", b"m", exchange="amq.topic")
     assert ready(peer, "q") == 1
-    assert drive(harness.store.load()).bindings == ()
+    assert drive(harness.store.load()).of(BindingRecord) == ()
 
 
 @pytest.mark.parametrize(

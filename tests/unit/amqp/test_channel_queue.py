@@ -67,7 +67,7 @@ def test_only_durable_shared_queues_are_recorded(harness: Harness, peer: Client)
     peer.send(1, QueueDeclare(queue="durable", durable=True))
     peer.send(1, QueueDeclare(queue="transient"))
     peer.send(1, QueueDeclare(queue="exclusive", durable=True, exclusive=True))
-    assert drive(harness.store.load()).queues == (QueueRecord("/", "durable", 1),)
+    assert drive(harness.store.load()).of(QueueRecord) == (QueueRecord("/", "durable", 1),)
 
 
 def test_a_queue_without_a_name_gets_one(peer: Client) -> None:
@@ -293,7 +293,7 @@ def test_an_auto_delete_queue_goes_with_its_last_consumer(harness: Harness, peer
     peer.send(1, BasicConsume(queue="q", consumer_tag="c"))
     peer.send(1, end)
     assert "q" not in harness.vhost.queues
-    assert drive(harness.store.load()).queues == ()
+    assert drive(harness.store.load()).of(QueueRecord) == ()
 
 
 def test_an_auto_delete_queue_goes_when_its_consumers_connection_is_lost(harness: Harness, peer: Client) -> None:

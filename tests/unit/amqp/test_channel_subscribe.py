@@ -25,7 +25,16 @@ from broker.codec.methods import (
     QueuePurgeOk,
 )
 from broker.ports.cluster_rows import Incarnation
-from broker.ports.records import Change, QueueDeleted, SubscriptionAdded, SubscriptionRecord, SubscriptionRemoved
+from broker.ports.records import (
+    Change,
+    Drop,
+    ExchangeRecord,
+    Put,
+    QueueKey,
+    QueueRecord,
+    SubscriptionKey,
+    SubscriptionRecord,
+)
 from broker.queue.queue import Queue
 from broker.topology.vhost import VirtualHost
 from tests.support.harness import Client, Harness
@@ -49,7 +58,8 @@ def recorder(harness: Harness) -> ListeningRecorder:
     recorder = ListeningRecorder(harness.gate)
     harness.broker.vhosts["/"] = VirtualHost(
         "/",
-        topology=recorder,
+        recorder=recorder,
+        apply=harness.live.apply,
         journal=harness.journal,
         changes=Turns(),
         new_queue=partial(Queue, journal=harness.journal, read_slots=print),
@@ -69,8 +79,8 @@ def peer(harness: Harness, recorder: ListeningRecorder) -> Client:
     return peer
 
 
-ADDED = SubscriptionAdded(SubscriptionRecord(1, "a", "1"))
-REMOVED = SubscriptionRemoved(1, "a", "1")
+ADDED = Put(SubscriptionRecord(1, "a", "1"))
+REMOVED = Drop(SubscriptionKey(1, "a", "1"))
 
 
 def opened(harness: Harness, peer: Client) -> list[object]:
@@ -109,8 +119,8 @@ def test_a_consumer_whose_channel_ends_before_it_has_begun_leaves_no_subscriptio
 
 
 def test_a_consumer_that_another_node_forbids_closes_the_channel(harness: Harness, peer: Client) -> None:
-    other = SubscriptionAdded(SubscriptionRecord(1, "b", "1", exclusive=True))
-    harness.vhost.apply(other)
+    other = Put(SubscriptionRecord(1, "b", "1", exclusive=True))
+    harness.live.apply(other)
     text = "ACCESS_REFUSED - queue 'q' in vhost '/' in exclusive use"
     assert peer.call(1, BasicConsume(queue="q")) == ChannelClose(403, text, 60, 20)
 
@@ -135,13 +145,13 @@ def test_the_end_of_the_last_consumer_of_an_auto_delete_queue_is_one_change(
     peer.received()
     recorder.changes.clear()
     end(peer)
-    assert recorder.changes == [SubscriptionRemoved(2, "a", "1"), QueueDeleted("/", "auto", 2)]
+    assert recorder.changes == [Drop(SubscriptionKey(2, "a", "1")), Drop(QueueKey("/", "auto", 2))]
 
 
 def test_transient_things_are_recorded_too(peer: Client, recorder: ListeningRecorder) -> None:
     assert peer.call(1, ExchangeDeclare(exchange="x", type="fanout")) == ExchangeDeclareOk()
     assert peer.call(1, QueueDeclare(queue="mine", exclusive=True)) == QueueDeclareOk("mine", 0, 0)
-    assert [type(change).__name__ for change in recorder.changes] == ["ExchangeDeclared", "QueueDeclared"]
+    assert [type(change.record) for change in recorder.changes] == [ExchangeRecord, QueueRecord]
 
 
 def test_declare_tells_what_lies_on_all_nodes(harness: Harness, peer: Client) -> None:

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from broker.backoff import Backoff
 from broker.errors import StoreError, StoreUnavailable
-from broker.ports.records import VirtualHostCreated
+from broker.ports.records import Put, Topology, VirtualHostRecord
 from broker.ports.store import Batch
 from broker.store.retrying import ClientLock, Retry, RetryingStore
 from tests.support.clock import FakeClock
@@ -48,17 +48,17 @@ async def bench(heals_after: int = 0) -> Bench:
 async def test_a_change_is_recorded_when_the_store_is_back() -> None:
     it = await bench(heals_after=5)
     it.store.fail(AWAY)
-    await it.retrying.record([VirtualHostCreated("/")])
+    await it.retrying.record([Put(VirtualHostRecord("/"))])
     assert it.slept == [0.1, 0.2, 0.4, 0.8, 1.0]
-    assert (await it.retrying.load()).vhosts == ("/",)
+    assert await it.retrying.load() == Topology([VirtualHostRecord("/")])
 
 
 async def test_a_change_whose_commit_was_not_answered_is_recorded_once() -> None:
     it = await bench(heals_after=1)
     it.store.fail(AWAY, after=True)
-    await it.retrying.record([VirtualHostCreated("/")])
+    await it.retrying.record([Put(VirtualHostRecord("/"))])
     assert it.store.calls["record"] == 2
-    assert (await it.retrying.load()).vhosts == ("/",)
+    assert await it.retrying.load() == Topology([VirtualHostRecord("/")])
 
 
 async def test_queue_ids_are_reserved_when_the_store_is_back() -> None:

@@ -1,4 +1,4 @@
-"""Routing, restoring and recording: contract X7, X13, Q6, Q7, Q11. What clients see is in tests/unit/amqp."""
+"""Routing, deciding and recording: contract X7, X13, Q6, Q7, Q11. What clients see is in tests/unit/amqp."""
 
 from __future__ import annotations
 
@@ -11,17 +11,9 @@ import pytest
 from broker.codec.field_table import EMPTY_TABLE, FieldTable
 from broker.errors import AccessRefused, NotFound, ResourceLocked, StoreUnavailable
 from broker.message import Message
-from broker.ports.records import (
-    BindingRecord,
-    ExchangeDeclared,
-    ExchangeDeleted,
-    ExchangeRecord,
-    QueueDeclared,
-    QueueDeleted,
-    QueueRecord,
-    Topology,
-)
+from broker.ports.records import Drop, ExchangeKey, ExchangeRecord, Put, QueueKey, QueueRecord, VirtualHostRecord
 from broker.queue.queue import Queue
+from broker.topology.apply import LiveTopology
 from broker.topology.declaration import ExchangeDeclaration, QueueDeclaration
 from broker.topology.vhost import PREDECLARED, VirtualHost
 from tests.support.harness import Harness
@@ -239,15 +231,18 @@ class ShortTurns:
 def test_what_nobody_asks_for_waits_longer_than_clients_do(harness: Harness) -> None:
     changes = ShortTurns()
     owner = object()
+    live = LiveTopology({}, lambda _: vhost)
     vhost = VirtualHost(
         "/",
-        topology=harness.store,
+        recorder=harness.store,
+        apply=live.apply,
         journal=harness.journal,
         changes=changes,
         duties=Turns(),
         new_queue=partial(Queue, journal=harness.journal, read_slots=print),
         new_queue_id=harness._new_queue_id,
     )
+    live.apply(Put(VirtualHostRecord("/")))
     queue(vhost, "mine", owner=owner)
     queue(vhost, "unused", auto_delete=True)
     changes.is_held = True
@@ -260,39 +255,6 @@ def test_what_nobody_asks_for_waits_longer_than_clients_do(harness: Harness) -> 
     assert vhost.queues == {}
 
 
-def test_what_was_recorded_can_be_restored(harness: Harness, vhost: VirtualHost) -> None:
-    exchange(vhost, "x", alternate_exchange="amq.fanout")
-    queue(vhost, "q", auto_delete=True)
-    bind(vhost, "x", "queue", "q", "k", a=1)
-    bind(vhost, "amq.topic", "exchange", "x", "#")
-    restored = Harness().vhost
-    assert restored.restore(drive(harness.store.load())) == []
-    assert routed(restored, "amq.topic", "k") == ["q"]
-    assert restored.exchanges["x"].alternate == "amq.fanout"
-    kept = restored.queues["q"]
-    assert (kept.durable, kept.auto_delete, kept.queue_id, kept.owner) == (True, True, 1, None)
-    assert next(iter(restored.exchanges["x"].bindings)).arguments == FieldTable.of({"a": 1})
-
-
-def test_what_belongs_to_another_virtual_host_is_left_to_it(vhost: VirtualHost) -> None:
-    topology = Topology(
-        exchanges=[ExchangeRecord("carbon", "x", "direct")],
-        queues=[QueueRecord("carbon", "q", 1)],
-        bindings=[BindingRecord("carbon", "x", "queue", "q")],
-    )
-    assert vhost.restore(topology) == []
-    assert "x" not in vhost.exchanges
-    assert "q" not in vhost.queues
-
-
-@pytest.mark.parametrize(
-    "binding", [BindingRecord("/", "nowhere", "queue", "q"), BindingRecord("/", "amq.direct", "queue", "nothing")]
-)
-def test_a_binding_without_an_end_is_told_and_left_out(vhost: VirtualHost, binding: BindingRecord) -> None:
-    topology = Topology(queues=[QueueRecord("/", "q", 1)], bindings=[binding])
-    assert vhost.restore(topology) == [f"binding from '{binding.source}' to '{binding.destination}' has lost an end"]
-
-
 def test_one_deletion_is_recorded_as_one_change(harness: Harness, vhost: VirtualHost) -> None:
     recorded: list[Any] = []
     record = harness.topology.record
@@ -301,16 +263,14 @@ def test_one_deletion_is_recorded_as_one_change(harness: Harness, vhost: Virtual
         recorded.append(list(changes))
         await record(changes)
 
-    vhost._topology = type("Listening", (), {"record": staticmethod(listening)})()
+    vhost._recorder = type("Listening", (), {"record": staticmethod(listening)})()
     drive(vhost.declare_exchange(ExchangeDeclaration("x", "fanout", True, True, False, EMPTY_TABLE)))
     queue(vhost, "q")
     bind(vhost, "x", "queue", "q")
     drive(vhost.delete_queue("q"))
-    assert [[type(change) for change in changes] for changes in recorded][::3] == [
-        [ExchangeDeclared],
-        [ExchangeDeleted, QueueDeleted],
-    ]
-    assert type(recorded[1][0]) is QueueDeclared
+    assert recorded[0] == [Put(ExchangeRecord("/", "x", "fanout", auto_delete=True))]
+    assert recorded[1] == [Put(QueueRecord("/", "q", 1))]
+    assert recorded[3] == [Drop(ExchangeKey("/", "x")), Drop(QueueKey("/", "q", 1))]
 
 
 def test_an_exclusive_consumer_stays_alone(vhost: VirtualHost) -> None:

@@ -7,41 +7,63 @@ import pytest
 from broker.coordination.replication.event_codec import decode, encode
 from broker.errors import StoreError
 from broker.ports.records import (
-    BindingAdded,
     BindingRecord,
-    BindingRemoved,
     Change,
-    ExchangeDeclared,
-    ExchangeDeleted,
+    Drop,
+    ExchangeKey,
     ExchangeRecord,
-    QueueDeclared,
-    QueueDeleted,
+    Put,
+    QueueKey,
     QueueRecord,
-    SubscriptionAdded,
+    SubscriptionKey,
     SubscriptionRecord,
-    SubscriptionRemoved,
-    VirtualHostCreated,
-    VirtualHostDeleted,
+    VirtualHostRecord,
 )
 
 BINDING = BindingRecord("/", "x", "queue", "q", "k.#", b"\x01a\xff")
 CHANGES: list[Change] = [
-    ExchangeDeclared(ExchangeRecord("/", "x", "topic", True, True, b"\x00\xff", False)),
-    ExchangeDeleted("/", "x"),
-    QueueDeclared(QueueRecord("/", "q", 1 << 40, True, True, b"\x01", False, "node", "incarnation")),
-    QueueDeleted("/", "q\0ü\U0001f407", 7),
-    BindingAdded(BINDING),
-    BindingRemoved(BINDING),
-    VirtualHostCreated("carbon"),
-    VirtualHostDeleted("carbon"),
-    SubscriptionAdded(SubscriptionRecord(7, "node", "incarnation", True)),
-    SubscriptionRemoved(7, "node", "incarnation"),
+    Put(ExchangeRecord("/", "x", "topic", True, True, b"\x00\xff", False)),
+    Drop(ExchangeKey("/", "x")),
+    Put(QueueRecord("/", "q", 1 << 40, True, True, b"\x01", False, "node", "incarnation")),
+    Drop(QueueKey("/", "q\0ü\U0001f407", 7)),
+    Put(BINDING),
+    Drop(BINDING),
+    Put(VirtualHostRecord("carbon")),
+    Drop(VirtualHostRecord("carbon")),
+    Put(SubscriptionRecord(7, "node", "incarnation", True)),
+    Drop(SubscriptionKey(7, "node", "incarnation")),
 ]
 
 
-@pytest.mark.parametrize("change", CHANGES, ids=lambda change: type(change).__name__)
+DESCRIBED = [
+    '["ExchangeDeclared",{"exchange":{"vhost":"/","name":"x","type":"topic","auto_delete":true,"internal":true,'
+    '"arguments":"00ff","durable":false}}]',
+    '["ExchangeDeleted",{"vhost":"/","name":"x"}]',
+    '["QueueDeclared",{"queue":{"vhost":"/","name":"q","queue_id":1099511627776,"exclusive":true,"auto_delete":true,'
+    '"arguments":"01","durable":false,"node_id":"node","incarnation":"incarnation"}}]',
+    '["QueueDeleted",{"vhost":"/","name":"q\\u0000\\u00fc\\ud83d\\udc07","queue_id":7}]',
+    '["BindingAdded",{"binding":{"vhost":"/","source":"x","destination_kind":"queue","destination":"q",'
+    '"routing_key":"k.#","arguments":"0161ff"}}]',
+    '["BindingRemoved",{"binding":{"vhost":"/","source":"x","destination_kind":"queue","destination":"q",'
+    '"routing_key":"k.#","arguments":"0161ff"}}]',
+    '["VirtualHostCreated",{"name":"carbon"}]',
+    '["VirtualHostDeleted",{"name":"carbon"}]',
+    '["SubscriptionAdded",{"subscription":{"queue_id":7,"node_id":"node","incarnation":"incarnation",'
+    '"exclusive":true}}]',
+    '["SubscriptionRemoved",{"queue_id":7,"node_id":"node","incarnation":"incarnation"}]',
+]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=repr)
 def test_every_change_comes_out_as_it_went_in(change: Change) -> None:
     assert decode(encode([change])) == [change]
+
+
+@pytest.mark.parametrize(("change", "described"), list(zip(CHANGES, DESCRIBED, strict=True)), ids=repr)
+def test_events_are_as_earlier_versions_of_the_broker_write_and_read_them(change: Change, described: str) -> None:
+    payload = b'{"version":1,"changes":[%s]}' % described.encode()
+    assert encode([change]) == payload
+    assert decode(payload) == [change]
 
 
 def test_changes_keep_their_order() -> None:
@@ -65,8 +87,8 @@ def test_changes_keep_their_order() -> None:
         b'{"version":1,"changes":[["VirtualHostCreated",7]]}',
         b'{"version":1,"changes":[["QueueDeleted",{"vhost":"/","name":"q","queue_id":true}]]}',
         b'{"version":1,"changes":[["QueueDeclared",{"queue":{}}]]}',
-        encode([BindingAdded(BINDING)]).replace(b'"queue"', b'"server"'),
-        encode([BindingAdded(BINDING)]).replace(b"0161ff", b"0161f"),
+        encode([Put(BINDING)]).replace(b'"queue"', b'"server"'),
+        encode([Put(BINDING)]).replace(b"0161ff", b"0161f"),
         b'{"version":1,"changes":' + b"[" * 100_000,
     ],
 )

@@ -9,8 +9,8 @@ import pytest
 from broker.errors import Evicted, NotFound, PreconditionFailed, ResourceLocked
 from broker.ports.cluster_rows import Incarnation
 from broker.ports.peer_calls import Unavailable
-from broker.ports.records import QueueDeclared, QueueRecord, VirtualHostCreated, VirtualHostDeleted
-from broker.topology.apply import RemoteOwner
+from broker.ports.records import Drop, Put, QueueRecord, VirtualHostRecord
+from broker.topology.declaration import RemoteOwner
 from tests.support.topology_node import Company, TopologyNode
 
 
@@ -220,10 +220,10 @@ async def test_a_incarnation_that_is_over_changes_nothing_any_more(a: TopologyNo
 
 
 async def test_virtual_hosts_come_and_go_with_events(a: TopologyNode, b: TopologyNode) -> None:
-    await a.synchronizer.record([VirtualHostCreated("new")])
+    await a.synchronizer.record([Put(VirtualHostRecord("new"))])
     await b.synchronizer.look()
     assert "new" in b.vhosts
-    await b.synchronizer.record([VirtualHostDeleted("new")])
+    await b.synchronizer.record([Drop(VirtualHostRecord("new"))])
     await a.synchronizer.look()
     assert "new" not in a.vhosts
 
@@ -335,7 +335,7 @@ async def test_a_record_that_meets_another_incarnation_of_this_node_leaves_its_q
     company: Company,
 ) -> None:
     a = await company.node("a", "2")
-    change = QueueDeclared(QueueRecord("/", "q", 9, True, False, b"", False, "a", "1"))
-    a.vhost.apply(change)
-    a.vhost.apply(change)
+    change = Put(QueueRecord("/", "q", 9, True, False, b"", False, "a", "1"))
+    a.topology.apply(change)
+    a.topology.apply(change)
     assert a.vhost.queues["q"].owner == RemoteOwner(Incarnation("a", "1"))

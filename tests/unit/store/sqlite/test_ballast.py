@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from broker.errors import StoreFull, StoreUnavailable
-from broker.ports.records import QueueDeleted, VirtualHostCreated
+from broker.ports.records import Drop, Put, QueueKey, VirtualHostRecord
 from broker.ports.slot import Slot
 from broker.ports.store import Batch
 from broker.store.sqlite.ballast import SIZE, Ballast
@@ -228,8 +228,8 @@ async def test_topology_that_grows_waits_for_room_and_topology_that_goes_does_no
         await store.write(Batch(inserts=[message(3, body=LARGE)]))
 
     with pytest.raises(StoreFull):
-        await store.record([VirtualHostCreated("new")])
-    await store.record([QueueDeleted("/", "orders", ORDERS.queue_id)])
+        await store.record([Put(VirtualHostRecord("new"))])
+    await store.record([Drop(QueueKey("/", "orders", ORDERS.queue_id))])
 
     assert await ids(store) == []
     await store.close()

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from broker.errors import StoreError, StoreUnavailable
 from broker.message import Message
-from broker.ports.records import QueueDeclared, QueueDeleted, QueueRecord, VirtualHostCreated
+from broker.ports.records import Drop, Put, QueueKey, QueueRecord, VirtualHostRecord
 from broker.ports.slot import Slot
 from broker.ports.store import Batch
 from broker.store.sqlite import reader as sqlite_read
@@ -130,11 +130,11 @@ async def test_a_purge_removes_files(store: SqliteStore, path: Path) -> None:
 
 
 async def test_deleting_a_queue_removes_its_files(store: SqliteStore, path: Path) -> None:
-    await store.record([VirtualHostCreated("/"), QueueDeclared(QueueRecord("/", "orders", 7))])
+    await store.record([Put(VirtualHostRecord("/")), Put(QueueRecord("/", "orders", 7))])
     await store.write(Batch(inserts=[message(1, body=LARGE)]))
     await store.write(Batch(inserts=[message(2, Queue(8), LARGE)]))
 
-    await store.record([QueueDeleted("/", "orders", 7)])
+    await store.record([Drop(QueueKey("/", "orders", 7))])
 
     assert segments(path) == ["2"]
 

@@ -1,0 +1,221 @@
+"""The kinds of records: what identifies a record, what goes with it, how events call it.
+
+One entry in `KINDS` is all that events, the hash, the comparison of topologies and the store in memory need to know of
+a kind. The tables of SQL are in `store/sql/topology`, what a kind does to a node's own memory is in `topology/apply`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from operator import attrgetter
+from typing import Any, Final, TypeAlias, get_type_hints
+
+from broker.ports.records import (
+    BindingRecord,
+    Change,
+    ExchangeKey,
+    ExchangeRecord,
+    Put,
+    QueueKey,
+    QueueRecord,
+    Record,
+    SubscriptionKey,
+    SubscriptionRecord,
+    VirtualHostRecord,
+)
+
+Condition: TypeAlias = Mapping[str, str | int | bool]
+"""Fields and the values they must all have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Records of this kind go when the record of the kind `to` goes whose `fields` theirs name.
+
+    `fields` are pairs of a field of `to`'s key and a field here; `when` says which records have this reference.
+    """
+
+    to: type[Any]
+    fields: Mapping[str, str]
+    when: Condition = field(default_factory=dict)
+
+    def is_to(self, key: Record, record: Record) -> bool:
+        """Does `record` refer to the record that has this key?"""
+        return self.value_of(record) == tuple(getattr(key, name) for name in self.fields)
+
+    def value_of(self, record: Record) -> tuple[Any, ...] | None:
+        """Return what `record` refers to: the values of `fields`; None when it has no such reference."""
+        return tuple(getattr(record, name) for name in self.fields.values()) if holds(self.when, record) else None
+
+
+@dataclass(frozen=True, slots=True)
+class EventForm:
+    """How an event tells of a change: its name, and the member in which the fields are, unless they stand alone."""
+
+    name: str
+    within: str = ""
+
+
+class Kind:
+    """One kind of record."""
+
+    __slots__ = (
+        "drop",
+        "is_replaced",
+        "key",
+        "key_of",
+        "mortal",
+        "name",
+        "ordered_by",
+        "put",
+        "record",
+        "references",
+        "unique",
+        "unique_of",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        record: type[Any],
+        key: type[Any],
+        *,
+        put: EventForm,
+        drop: EventForm,
+        unique: tuple[str, ...] = (),
+        references: tuple[Reference, ...] = (),
+        mortal: tuple[Condition, ...] = (),
+        ordered_by: str = "",
+        is_replaced: bool = False,
+    ) -> None:
+        """`key` has those fields of `record` that identify one: it is `record` when all of them do.
+
+        Of records that are equal in the fields `unique`, all of the key's unless given, there is one at a time: the
+        first that was put, or the last one if `is_replaced`. A record that meets one of the conditions `mortal` lives
+        no longer than the nodes that know it. Records equal in the field `ordered_by` have an order that matters.
+        """
+        self.name = name
+        self.record = record
+        self.key = key
+        self.put = put
+        self.drop = drop
+        self.unique = unique or field_names(key)
+        self.references = references
+        self.mortal = mortal
+        self.ordered_by = ordered_by
+        self.is_replaced = is_replaced
+        self.unique_of: Callable[[Any], tuple[Any, ...]] = values_of(self.unique)
+        key_values = values_of(field_names(key))
+        self.key_of: Callable[[Any], Any] = lambda value: value if type(value) is key else key(*key_values(value))
+
+    def is_mortal(self, record: Record) -> bool:
+        """Does `record` live no longer than the nodes that know it?"""
+        return any(holds(condition, record) for condition in self.mortal)
+
+
+class Kinds:
+    """A table of kinds, in an order in which their records can be put: none refers to a later one."""
+
+    __slots__ = ("_by_class", "_kinds", "_referring", "_types", "by_event")
+
+    def __init__(self, kinds: Iterable[Kind]) -> None:
+        self._kinds = tuple(kinds)
+        self._by_class = {record_class: kind for kind in self._kinds for record_class in (kind.record, kind.key)}
+        self._types = {record_class: get_type_hints(record_class) for record_class in self._by_class}
+        self.by_event: Mapping[str, Kind] = {form.name: kind for kind in self._kinds for form in (kind.put, kind.drop)}
+        self._referring: dict[type[Any], list[tuple[Kind, Reference]]] = {kind.record: [] for kind in self._kinds}
+        for kind in self._kinds:
+            for reference in kind.references:
+                self._referring[reference.to].append((kind, reference))
+
+    def __iter__(self) -> Iterator[Kind]:
+        return iter(self._kinds)
+
+    def of(self, change: Change) -> Kind:
+        """Return the kind of record that `change` is about."""
+        return self._by_class[type(change.record if isinstance(change, Put) else change.key)]
+
+    def types_of(self, record_class: type[Any]) -> Mapping[str, Any]:
+        """Return the types of the fields of a record or key in their order."""
+        return self._types[record_class]
+
+    def referring_to(self, kind: Kind) -> Sequence[tuple[Kind, Reference]]:
+        """Return the kinds whose records go with a record of `kind`, and by which reference."""
+        return self._referring[kind.record]
+
+
+def field_names(record_class: type[Any]) -> tuple[str, ...]:
+    """Return the names of a record's fields in their order."""
+    return tuple(each.name for each in fields(record_class))
+
+
+def values_of(names: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:
+    """Return what makes a tuple of these attributes of a value."""
+    get = attrgetter(*names)
+    return get if len(names) > 1 else lambda value: (get(value),)
+
+
+def holds(condition: Condition, record: Record) -> bool:
+    """Does `record` meet the condition?"""
+    return all(getattr(record, name) == value for name, value in condition.items())
+
+
+_OF_VHOST: Final = Reference(VirtualHostRecord, {"name": "vhost"})
+
+# The names of events and the order of kinds are part of what nodes of different versions tell each other.
+KINDS: Final = Kinds(
+    [
+        Kind(
+            "vhost",
+            VirtualHostRecord,
+            VirtualHostRecord,
+            put=EventForm("VirtualHostCreated"),
+            drop=EventForm("VirtualHostDeleted"),
+        ),
+        Kind(
+            "exchange",
+            ExchangeRecord,
+            ExchangeKey,
+            put=EventForm("ExchangeDeclared", within="exchange"),
+            drop=EventForm("ExchangeDeleted"),
+            references=(_OF_VHOST,),
+            mortal=({"durable": False},),
+        ),
+        Kind(
+            "queue",
+            QueueRecord,
+            QueueKey,
+            put=EventForm("QueueDeclared", within="queue"),
+            drop=EventForm("QueueDeleted"),
+            unique=("vhost", "name"),
+            references=(_OF_VHOST,),
+            mortal=({"durable": False}, {"exclusive": True}),
+        ),
+        Kind(
+            "binding",
+            BindingRecord,
+            BindingRecord,
+            put=EventForm("BindingAdded", within="binding"),
+            drop=EventForm("BindingRemoved", within="binding"),
+            references=(
+                _OF_VHOST,
+                Reference(ExchangeRecord, {"vhost": "vhost", "name": "source"}),
+                Reference(
+                    ExchangeRecord, {"vhost": "vhost", "name": "destination"}, when={"destination_kind": "exchange"}
+                ),
+                Reference(QueueRecord, {"vhost": "vhost", "name": "destination"}, when={"destination_kind": "queue"}),
+            ),
+        ),
+        Kind(
+            "subscription",
+            SubscriptionRecord,
+            SubscriptionKey,
+            put=EventForm("SubscriptionAdded", within="subscription"),
+            drop=EventForm("SubscriptionRemoved"),
+            references=(Reference(QueueRecord, {"queue_id": "queue_id"}),),
+            mortal=({},),
+            ordered_by="queue_id",
+        ),
+    ]
+)

@@ -1,0 +1,184 @@
+"""From changes to memory: every change goes one way, whoever decided it, and may be applied again."""
+
+from __future__ import annotations
+
+import pytest
+
+from broker.codec.field_table import EMPTY_TABLE, FieldTable
+from broker.errors import StoreError
+from broker.ports.cluster_rows import Incarnation
+from broker.ports.records import (
+    BindingRecord,
+    Change,
+    Drop,
+    ExchangeKey,
+    ExchangeRecord,
+    Put,
+    QueueKey,
+    QueueRecord,
+    SubscriptionKey,
+    SubscriptionRecord,
+    Topology,
+    VirtualHostRecord,
+)
+from broker.topology.declaration import ExchangeDeclaration, QueueDeclaration, RemoteOwner
+from broker.topology.vhost import VirtualHost
+from tests.support.harness import Harness
+from tests.support.stage import drive
+from tests.support.topology_node import Company, OneConsumer, TopologyNode
+
+X = ExchangeRecord("/", "x", "headers", True, True, FieldTable.of({"alternate-exchange": "spare"}).raw, False)
+Q = QueueRecord("/", "q", 7, False, True, FieldTable.of({"x-single-active-consumer": True}).raw, False)
+MINE = QueueRecord("/", "mine", 8, True, node_id="a", incarnation="1")
+BOUND = BindingRecord("/", "x", "queue", "q", "k", FieldTable.of({"a": 1}).raw)
+CHAINED = BindingRecord("/", "amq.fanout", "exchange", "x")
+CONSUMED = SubscriptionRecord(7, "b", "1")
+ALL = (X, Q, MINE, BOUND, CHAINED, CONSUMED)
+
+
+@pytest.fixture
+def harness() -> Harness:
+    return Harness()
+
+
+@pytest.fixture
+def vhost(harness: Harness) -> VirtualHost:
+    return harness.vhost
+
+
+def test_what_was_applied_is_what_memory_says_it_has(harness: Harness) -> None:
+    for record in ALL:
+        harness.live.apply(Put(record))
+    there = harness.live.snapshot()
+    assert set(there) == {VirtualHostRecord("/"), VirtualHostRecord("carbon"), *ALL}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *map(Put, ALL),
+        *map(Drop, (ExchangeKey("/", "x"), QueueKey("/", "q", 7), BOUND, SubscriptionKey(7, "b", "1"))),
+        Put(VirtualHostRecord("new")),
+        Drop(VirtualHostRecord("carbon")),
+    ],
+    ids=repr,
+)
+def test_a_change_that_is_applied_again_does_nothing(harness: Harness, change: Change) -> None:
+    for record in ALL:
+        harness.live.apply(Put(record))
+    harness.live.apply(change)
+    once = harness.live.snapshot()
+    assert list(harness.live.apply(change)) == []
+    assert harness.live.snapshot() == once
+
+
+@pytest.mark.parametrize(
+    "change",
+    [*map(Put, ALL[:-1]), Put(CONSUMED), *map(Drop, (ExchangeKey("/", "x"), QueueKey("/", "q", 7), BOUND))],
+    ids=repr,
+)
+def test_what_is_in_a_virtual_host_that_is_not_there_is_left_out(harness: Harness, change: Change) -> None:
+    harness.live.apply(Drop(VirtualHostRecord("/")))
+    assert list(harness.live.apply(change)) == []
+    assert list(harness.live.snapshot()) == [VirtualHostRecord("carbon")]
+
+
+def test_a_virtual_host_that_goes_takes_its_queues_messages_and_consumers_with_it(harness: Harness) -> None:
+    harness.live.apply(Put(Q))
+    queue, consumer = harness.vhost.queues["q"], OneConsumer()
+    harness.vhost.consumption.add(queue, consumer)
+    harness.live.apply(Drop(VirtualHostRecord("/")))
+    assert consumer.is_cancelled
+    assert queue.is_closing
+    assert list(harness.broker.vhosts) == ["carbon"]
+
+
+def test_a_queue_is_deleted_by_its_id(harness: Harness, vhost: VirtualHost) -> None:
+    harness.live.apply(Put(Q))
+    harness.live.apply(Drop(QueueKey("/", "q", 99)))
+    assert vhost.queues["q"].queue_id == 7
+
+
+def test_a_queue_that_is_there_with_another_id_does_not_fit(harness: Harness) -> None:
+    harness.live.apply(Put(Q))
+    with pytest.raises(StoreError, match="queue 'q' in vhost '/' is there already with another id"):
+        harness.live.apply(Put(QueueRecord("/", "q", 99)))
+
+
+def test_an_exclusive_queue_of_the_store_belongs_to_a_connection_elsewhere(harness: Harness) -> None:
+    harness.live.apply(Put(MINE))
+    assert harness.vhost.queues["mine"].owner == RemoteOwner(Incarnation("a", "1"))
+
+
+def test_what_is_not_recorded_is_applied_like_everything_else(harness: Harness, vhost: VirtualHost) -> None:
+    applied: list[Change] = []
+
+    def apply(change: Change) -> object:
+        applied.append(change)
+        return harness.live.apply(change)
+
+    vhost._apply = apply  # type: ignore[assignment]
+    owner = object()
+    drive(vhost.declare_exchange(ExchangeDeclaration("x", "fanout", False, False, False, EMPTY_TABLE)))
+    drive(vhost.declare_queue(QueueDeclaration("q", True, False, EMPTY_TABLE, owner)))
+    drive(vhost.bind("x", ("queue", "q"), "", EMPTY_TABLE))
+    drive(vhost.delete_exchange("x", if_unused=False))
+    drive(vhost.delete_queue("q", owner))
+    assert applied == [
+        Put(ExchangeRecord("/", "x", "fanout", durable=False)),
+        Put(QueueRecord("/", "q", 1, exclusive=True)),
+        Put(BindingRecord("/", "x", "queue", "q")),
+        Drop(ExchangeKey("/", "x")),
+        Drop(QueueKey("/", "q", 1)),
+    ]
+    assert drive(harness.store.load()) == Topology()
+
+
+async def test_memory_is_the_same_on_the_node_that_decided_and_on_those_that_were_told() -> None:
+    company = Company()
+    a: TopologyNode = await company.node("a")
+    b = await company.node("b")
+    await a.exchange("x", auto_delete=True)
+    await a.declare("mine", owner=object())
+    await a.declare("q", x_single_active_consumer=True)
+    await a.bind("x", "q")
+    await a.consume("q")
+    assert a.topology.snapshot() == b.topology.snapshot()
+    assert len(list(a.topology.snapshot())) == 6
+
+
+# What the store has kept
+
+
+def test_what_was_recorded_can_be_restored(harness: Harness, vhost: VirtualHost) -> None:
+    alternate = FieldTable.of({"alternate-exchange": "amq.fanout"})
+    drive(vhost.declare_exchange(ExchangeDeclaration("x", "fanout", True, False, False, alternate)))
+    drive(vhost.declare_queue(QueueDeclaration("q", True, True, EMPTY_TABLE)))
+    drive(vhost.bind("x", ("queue", "q"), "k", FieldTable.of({"a": 1})))
+    drive(vhost.bind("amq.topic", ("exchange", "x"), "#", EMPTY_TABLE))
+    another = Harness()
+    assert another.live.restore(drive(harness.store.load())) == []
+    restored = another.vhost
+    assert [queue.name for queue in restored.route("amq.topic", "k", dict)] == ["q"]
+    assert restored.exchanges["x"].alternate == "amq.fanout"
+    kept = restored.queues["q"]
+    assert (kept.durable, kept.auto_delete, kept.queue_id, kept.owner) == (True, True, 1, None)
+    assert next(iter(restored.exchanges["x"].bindings)).arguments == FieldTable.of({"a": 1})
+
+
+def test_what_belongs_to_another_virtual_host_is_left_to_it(harness: Harness, vhost: VirtualHost) -> None:
+    exchange, queue = ExchangeRecord("carbon", "x", "direct"), QueueRecord("carbon", "q", 1)
+    assert harness.live.restore(Topology([exchange, queue, BindingRecord("carbon", "x", "queue", "q")])) == []
+    assert "x" not in vhost.exchanges
+    assert "q" not in vhost.queues
+    assert "q" in harness.broker.vhosts["carbon"].queues
+
+
+@pytest.mark.parametrize(
+    "binding", [BindingRecord("/", "nowhere", "queue", "q"), BindingRecord("/", "amq.direct", "queue", "nothing")]
+)
+def test_a_binding_without_an_end_is_told_and_left_out(harness: Harness, binding: BindingRecord) -> None:
+    assert harness.live.restore(Topology([QueueRecord("/", "q", 1), binding])) == [
+        f"binding from '{binding.source}' to '{binding.destination}' in vhost '/' has lost an end"
+    ]
+    assert "q" in harness.vhost.queues
