@@ -15,7 +15,7 @@ from broker.amqp.commit import commit
 from broker.amqp.confirms import Confirms
 from broker.amqp.consumer import Consumer
 from broker.amqp.content import Content
-from broker.amqp.deliveries import Settler
+from broker.amqp.deliveries import Deliveries
 from broker.amqp.publishing import Publisher
 from broker.amqp.transaction import Transaction
 from broker.broker import Broker
@@ -51,9 +51,9 @@ class Channel:
         "_consumers",
         "_content",
         "_deferred",
+        "_deliveries",
         "_next_prefetch",
         "_publisher",
-        "_settler",
         "_touched",
         "ack_run",
         "broker",
@@ -92,12 +92,12 @@ class Channel:
         self._publisher = Publisher(self, vhost, user)
         self.publish = self._publisher.publish
         self.resolve = self._publisher.resolve
-        self._settler = Settler(self)
-        self.ack_run = self._settler.ack_run
-        self.shared_room = self._settler.shared_room
-        self.unacked = self._settler.unacked
+        self._deliveries = Deliveries(self)
+        self.ack_run = self._deliveries.ack_run
+        self.shared_room = self._deliveries.shared_room
+        self.unacked = self._deliveries.unacked
         self._touched = self.broker.touched
-        self._update_fast()
+        self._update_direct()
 
     # Frames
 
@@ -112,7 +112,7 @@ class Channel:
                 self._content = None
                 raise
             self._content = None
-            self._update_fast()
+            self._update_direct()
             header, chunks = content.header, content.chunks
             route = self.resolve(content.arguments)
             if len(chunks) > 1:
@@ -126,7 +126,7 @@ class Channel:
         if index == _PUBLISH:
             self._content = Content(payload[4:], self.broker.limits.max_message_size)
             amqp.BasicPublish.decode_arguments(payload, 4, len(payload))
-            self._update_fast()
+            self._update_direct()
             return None
         kind = METHODS.get(index)
         if kind is None:
@@ -155,15 +155,15 @@ class Channel:
     def set_busy(self, is_busy: bool) -> None:
         """Mark the channel as waiting for a handler, or as free again."""
         self.is_busy = is_busy
-        self._update_fast()
+        self._update_direct()
 
-    def _update_fast(self) -> None:
+    def _update_direct(self) -> None:
         """May the reader hand content and acks over directly?"""
-        fast = self.connection.reader.fast
+        direct = self.connection.reader.direct
         if self.is_busy or self.is_closing or self._deferred or self._content or self._publisher.transaction:
-            fast.pop(self.id, None)
+            direct.pop(self.id, None)
         else:
-            fast[self.id] = self
+            direct[self.id] = self
 
     def send(self, method: Method) -> None:
         """Send a method on this channel; a handler that waited may come too late for that."""
@@ -177,7 +177,7 @@ class Channel:
         if self.is_closing:
             return
         self.is_closing = True
-        self._update_fast()
+        self._update_direct()
         self._deferred.clear()
         self.deferred_octets = 0
         self._content = None
@@ -187,8 +187,8 @@ class Channel:
             self._remove(consumer)
         transaction = self._publisher.transaction
         if transaction is not None:
-            self._settler.roll_back(transaction)
-        self._settler.requeue_all()
+            self._deliveries.roll_back(transaction)
+        self._deliveries.requeue_all()
 
     def _remove(self, consumer: Consumer) -> bool:
         self._consumers.pop(consumer.consumer_tag, None)
@@ -204,7 +204,7 @@ class Channel:
 
     def held_ids(self, queue: Queue) -> Iterator[int]:
         """Return the ids of all messages of `queue` that the client has and has not settled."""
-        return self._settler.held_ids(queue)
+        return self._deliveries.held_ids(queue)
 
     def queue_name(self, name: str) -> str:
         """Return `name`, or the last queue declared on this channel when it is empty (contract Q3)."""
@@ -345,13 +345,13 @@ class Channel:
             self.unacked[self.last_delivery_tag] = message
 
     def on_basic_ack(self, method: amqp.BasicAck) -> None:
-        self._settler.ack(method.delivery_tag, multiple=method.multiple)
+        self._deliveries.ack(method.delivery_tag, multiple=method.multiple)
 
     def on_basic_reject(self, method: amqp.BasicReject) -> None:
-        self._settler.reject(method.delivery_tag, multiple=False, requeue=method.requeue)
+        self._deliveries.reject(method.delivery_tag, multiple=False, requeue=method.requeue)
 
     def on_basic_nack(self, method: amqp.BasicNack) -> None:
-        self._settler.reject(method.delivery_tag, multiple=method.multiple, requeue=method.requeue)
+        self._deliveries.reject(method.delivery_tag, multiple=method.multiple, requeue=method.requeue)
 
     def on_basic_recover(self, method: amqp.BasicRecover) -> None:
         self._recover(method.requeue)
@@ -363,7 +363,7 @@ class Channel:
     def _recover(self, requeue: bool) -> None:
         if not requeue:
             raise NotImplementedFault("requeue=false")  # contract B26
-        self._settler.requeue_all()
+        self._deliveries.requeue_all()
 
     # confirm and tx
 
@@ -383,8 +383,8 @@ class Channel:
             raise PreconditionFailed("cannot switch from confirm to tx mode")
         if self._publisher.transaction is None:
             transaction = Transaction(self.broker.limits.max_uncommitted_bytes)
-            self._publisher.transaction = self._settler.transaction = transaction
-            self._update_fast()
+            self._publisher.transaction = self._deliveries.transaction = transaction
+            self._update_direct()
         self.send(amqp.TxSelectOk())
 
     def _transaction(self) -> Transaction:
@@ -393,11 +393,11 @@ class Channel:
         return self._publisher.transaction
 
     async def on_tx_commit(self, method: amqp.TxCommit) -> None:
-        await commit(self, self._publisher, self._settler, self._transaction())
+        await commit(self, self._publisher, self._deliveries, self._transaction())
         self.send(amqp.TxCommitOk())
 
     def on_tx_rollback(self, method: amqp.TxRollback) -> None:
-        self._settler.roll_back(self._transaction())
+        self._deliveries.roll_back(self._transaction())
         self.send(amqp.TxRollbackOk())
 
 

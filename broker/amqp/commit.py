@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from broker.amqp.deliveries import Settler
+from broker.amqp.deliveries import Deliveries
 from broker.amqp.publishing import Publisher, clones
 from broker.amqp.transaction import Publication, Transaction
 from broker.message import PENDING, SETTLED, TRANSIENT, Message
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from broker.amqp.channel import Channel
 
 
-async def commit(channel: Channel, publisher: Publisher, settler: Settler, transaction: Transaction) -> None:
+async def commit(channel: Channel, publisher: Publisher, deliveries: Deliveries, transaction: Transaction) -> None:
     """Empty the transaction and carry it out in one store transaction, all or nothing."""
     done = transaction.take()
     messages = _route(done.publications, channel, publisher)
@@ -37,9 +37,9 @@ async def commit(channel: Channel, publisher: Publisher, settler: Settler, trans
     for queue, members in by_queue.items():
         queue.insert(members)
         touched.add(queue)
-    settler.settle(acked, ACKED)
-    settler.settle(rejected, REJECTED)
-    settler.requeue(returned)
+    deliveries.settle(acked, ACKED)
+    deliveries.settle(rejected, REJECTED)
+    deliveries.requeue(returned)
 
 
 def _route(publications: list[Publication], channel: Channel, publisher: Publisher) -> list[Message]:

@@ -86,7 +86,7 @@ class Peer:
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class SharedContext:
     """What a connection gets from the node."""
 
     broker: Broker
@@ -110,7 +110,7 @@ class Connection:
         "_on_output",
         "_owned",
         "_owned_limit",
-        "_surroundings",
+        "_shared",
         "_vhost",
         "blocked_reason",
         "broker",
@@ -131,13 +131,13 @@ class Connection:
         "spawn",
     )
 
-    def __init__(self, surroundings: Surroundings, peer: Peer, on_output: Callable[[], None], now: float) -> None:
+    def __init__(self, shared: SharedContext, peer: Peer, on_output: Callable[[], None], now: float) -> None:
         """`on_output` is called once when `output` is no longer empty, until the edge calls `take_output`."""
-        self._surroundings = surroundings
+        self._shared = shared
         self._on_output = on_output
-        self.broker = surroundings.broker
-        self.new_name = surroundings.new_name
-        self.spawn = surroundings.spawn
+        self.broker = shared.broker
+        self.new_name = shared.new_name
+        self.spawn = shared.spawn
         self.peer = peer
         self.log = _log.bind(connection=peer.address)
         self.phase = Phase.HEADER
@@ -153,7 +153,7 @@ class Connection:
         self.blocked_reason = ""
         self._channels = ChannelTable(self)
         self._deadline: float | None = now + self.broker.limits.handshake_timeout
-        self._handshake = Handshake(self.broker, surroundings.users, is_loopback=peer.is_loopback)
+        self._handshake = Handshake(self.broker, shared.users, is_loopback=peer.is_loopback)
         self._is_close_waiting = False
         self._is_flush_scheduled = False
         self.now = now
@@ -234,7 +234,7 @@ class Connection:
         if rest is None:
             return b""
         self.phase = Phase.START
-        self._send_method(0, self._handshake.start(self._surroundings.server_properties))
+        self._send_method(0, self._handshake.start(self._shared.server_properties))
         return rest
 
     def on_frame(self, frame_type: int, channel_id: int, payload: bytes) -> None:
@@ -424,7 +424,7 @@ class Connection:
     def _close(self, method: amqp.ConnectionClose) -> None:
         self.phase = Phase.CLOSING
         self._deadline = self.now + _CLOSE_WAIT
-        self.reader.fast.clear()
+        self.reader.direct.clear()
         self._send_method(0, method)
         self.has_sent_close = True
         self._release_channels()
@@ -455,7 +455,7 @@ class Connection:
 
     def _release_channels(self) -> None:
         """Take the consumers away before anything is dispatched again: nobody would get what they are sent."""
-        self.reader.fast.clear()
+        self.reader.direct.clear()
         self._channels.release()
 
     async def _release(self) -> None:

@@ -29,7 +29,7 @@ _KNOWN: Final = frozenset((FRAME_METHOD, FRAME_HEADER, FRAME_BODY, FRAME_HEARTBE
 AckRun = Iterator[tuple[bytes, int, int]]
 
 
-class FastChannel(Protocol):
+class DirectChannel(Protocol):
     """A channel that is open, idle and free to take content at once."""
 
     def resolve(self, arguments: bytes) -> Route:
@@ -46,7 +46,7 @@ class FastChannel(Protocol):
 
 
 class FrameSink(Protocol):
-    """Where everything goes that is not on the fast path."""
+    """Where everything goes that is not in direct dispatch."""
 
     def on_frame(self, frame_type: int, channel_id: int, octets: bytes) -> None:
         """Handle a frame: `octets` is the payload of a method or heartbeat, the tail of a header or body."""
@@ -60,7 +60,7 @@ class FrameSink(Protocol):
 class FrameReader:
     """Splits the input of one connection."""
 
-    __slots__ = ("_body_channel", "_missing", "_parts", "_sink", "body_limit", "fast", "frame_max", "is_stopped")
+    __slots__ = ("_body_channel", "_missing", "_parts", "_sink", "body_limit", "direct", "frame_max", "is_stopped")
 
     def __init__(self, sink: FrameSink, frame_max: int) -> None:
         self._sink = sink
@@ -69,8 +69,8 @@ class FrameReader:
         self._body_channel = -1  # of the body frame whose tail is being collected
         self.frame_max = frame_max
         self.body_limit = frame_max - 8
-        """Bodies up to this size may take the fast path."""
-        self.fast: dict[int, FastChannel] = {}
+        """Bodies up to this size may be dispatched directly."""
+        self.direct: dict[int, DirectChannel] = {}
         self.is_stopped = False
 
     @property
@@ -130,16 +130,19 @@ class FrameReader:
                             if frame_type not in _KNOWN:
                                 self._check(data, position, frame_type, size)
                         elif (
-                            method == _BASIC_ACK and size == 13 and not data[position + 19] and channel_id in self.fast
+                            method == _BASIC_ACK
+                            and size == 13
+                            and not data[position + 19]
+                            and channel_id in self.direct
                         ):
                             run = _ack_run.iter_unpack(
                                 memoryview(data)[position : position + (length - position) // _ACK_SIZE * _ACK_SIZE]
                             )
                             last_publish = _NOTHING
                             position = start
-                            position += _ACK_SIZE * (self.fast[channel_id].ack_run(run) - 1)
+                            position += _ACK_SIZE * (self.direct[channel_id].ack_run(run) - 1)
                             continue
-                        if method != _BASIC_PUBLISH or channel_id not in self.fast:
+                        if method != _BASIC_PUBLISH or channel_id not in self.direct:
                             last_publish = _NOTHING
                             following, position = position, start
                             if frame_type in (FRAME_BODY, FRAME_HEADER):
@@ -149,7 +152,7 @@ class FrameReader:
                             if self.has_stopped():
                                 return
                             continue
-                        channel = self.fast[channel_id]
+                        channel = self.direct[channel_id]
                         arguments = data[position + 11 : end]
                         following = position
                         position = start  # for errors: this frame is read

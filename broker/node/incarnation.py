@@ -19,7 +19,7 @@ from typing import Any, Final, Protocol
 import structlog
 
 from broker import __version__
-from broker.amqp.connection import Surroundings
+from broker.amqp.connection import SharedContext
 from broker.amqp.handshake import server_properties
 from broker.auth.built_in import built_in_users
 from broker.broker import Broker, Confirmable, Limits
@@ -36,7 +36,7 @@ from broker.queue.queue import Queue, QueueObserver
 from broker.queue.settings import QueueLimits
 from broker.queue.slot_reader import SlotReader
 from broker.server.listener import AmqpServer
-from broker.server.resource_monitor import Alarms, Thresholds, disk_free_octets, resident_octets, total_memory
+from broker.server.resource_monitor import ResourceMonitor, Thresholds, disk_free_octets, resident_octets, total_memory
 from broker.store.health import StoreHealth
 from broker.store.journal import GroupCommitJournal
 from broker.store.queue_ids import QueueIds
@@ -225,7 +225,7 @@ class NodeIncarnation:
             fetch=company.fetch,
             purge_elsewhere=company.purge_elsewhere,
         )
-        server.surroundings = Surroundings(
+        server.shared = SharedContext(
             broker,
             built_in_users(self.config.user_mgt),
             server_properties(__version__, self._node_id, _platform()),
@@ -235,7 +235,7 @@ class NodeIncarnation:
         return [
             forever.create_task(journal.run(), name="journal"),
             forever.create_task(server.tick_forever(), name="heartbeats"),
-            forever.create_task(_alarms(self.config, server).run(), name="alarms"),
+            forever.create_task(_resource_monitor(self.config, server).run(), name="resources"),
             forever.create_task(health.run(), name="store health"),
         ]
 
@@ -322,12 +322,12 @@ def client_limits(config: Configuration) -> Limits:
     )
 
 
-def _alarms(config: Configuration, server: AmqpServer) -> Alarms:
+def _resource_monitor(config: Configuration, server: AmqpServer) -> ResourceMonitor:
     limits = config.limits
     path = config.store_url.path
     folder = path.absolute().parent if path is not None else Path.cwd()
     is_on_our_disk = config.store_url.engine == "sqlite"
-    return Alarms(
+    return ResourceMonitor(
         Thresholds(
             int(total_memory() * limits.memory_high_watermark),
             limits.disk_free_limit_bytes if is_on_our_disk else 0,

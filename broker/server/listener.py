@@ -15,7 +15,7 @@ from typing import Any, Final, cast
 
 import structlog
 
-from broker.amqp.connection import Connection, Peer, Surroundings
+from broker.amqp.connection import Connection, Peer, SharedContext
 from broker.clock import Clock
 from broker.errors import Evicted, StoreUnavailable
 
@@ -62,13 +62,13 @@ class AmqpProtocol(asyncio.Protocol):
         if raw is not None and raw.family in (socket.AF_INET, socket.AF_INET6):
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._connection = Connection(
-            self._server.surroundings, _peer(transport.get_extra_info("peername")), self._schedule_flush, self._clock()
+            self._server.shared, _peer(transport.get_extra_info("peername")), self._schedule_flush, self._clock()
         )
         self._server.add(self)
 
     def data_received(self, data: bytes) -> None:
         server = self._server
-        broker = server.surroundings.broker
+        broker = server.shared.broker
         ids = broker.ids
         ids.advance(server.clock.wall_ms())
         last_id = ids.last
@@ -138,7 +138,7 @@ class AmqpProtocol(asyncio.Protocol):
 
     def _resume_output(self) -> None:
         self._connection.unblock_output()
-        self._server.surroundings.broker.dispatch()
+        self._server.shared.broker.dispatch()
 
     # Back-pressure: TCP does the waiting (contract §2.4.7)
 
@@ -193,7 +193,7 @@ class AmqpServer:
         self.had_large_reads = False
         self._on_quiet = on_quiet
         self._is_quiet = True
-        self.surroundings: Surroundings
+        self.shared: SharedContext
         self.protocols: set[AmqpProtocol] = set()
         self.waiting_publishers: set[AmqpProtocol] = set()
         self.alarm = ""

@@ -25,7 +25,7 @@ class Thresholds:
     disk_free: int
 
 
-class Alarms:
+class ResourceMonitor:
     """Samples once a second and says which alarm stands."""
 
     def __init__(

@@ -99,7 +99,7 @@ class Node:
     def __init__(self) -> None:
         self.harness = Harness()
         self.server = AmqpServer(self.harness.clock, self.harness.stage)  # type: ignore[arg-type]
-        self.server.surroundings = self.harness.surroundings
+        self.server.shared = self.harness.shared
         self.now = self.harness.clock.monotonic()
 
     async def turn(self) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import count
 
-from broker.amqp.connection import Connection, Surroundings
+from broker.amqp.connection import Connection, SharedContext
 from broker.amqp.connection import Peer as Address
 from broker.amqp.handshake import server_properties
 from broker.auth.users import User, Users
@@ -112,7 +112,7 @@ class Harness:
             self.live.apply(Put(VirtualHostRecord(name)))
         users = Users([User("guest", "guest", loopback_only=True), User("admin", "secret")])
         names = count(1)
-        self.surroundings = Surroundings(
+        self.shared = SharedContext(
             self.broker,
             users,
             server_properties("0.1.0", "NODE:1", "Python 3.11"),
@@ -127,7 +127,7 @@ class Harness:
 
     def connect(self, *, is_loopback: bool = True) -> Client:
         """Return a client that has a socket and has said nothing yet."""
-        client = Client(self, self.surroundings, is_loopback)
+        client = Client(self, self.shared, is_loopback)
         self._clients.append(client)
         return client
 
@@ -174,12 +174,12 @@ class Harness:
 class Client:
     """The far end of one connection."""
 
-    def __init__(self, harness: Harness, surroundings: Surroundings, is_loopback: bool) -> None:
+    def __init__(self, harness: Harness, shared: SharedContext, is_loopback: bool) -> None:
         self._harness = harness
         self._peer = Peer(self._deliver)
         self._has_output = False
         address = Address("127.0.0.1:50000" if is_loopback else "192.0.2.7:50000", is_loopback)
-        self.connection = Connection(surroundings, address, self._on_output, harness.clock.monotonic())
+        self.connection = Connection(shared, address, self._on_output, harness.clock.monotonic())
         self.reads = True
         """False: the client has stopped reading, and what is written to it stays in the output buffer."""
         self.is_closed = False

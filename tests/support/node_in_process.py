@@ -11,7 +11,7 @@ from collections.abc import Coroutine, Mapping
 from itertools import count
 from typing import Any
 
-from broker.amqp.connection import Connection, Surroundings
+from broker.amqp.connection import Connection, SharedContext
 from broker.amqp.connection import Peer as Address
 from broker.amqp.handshake import server_properties
 from broker.auth.users import User, Users
@@ -94,10 +94,10 @@ class Tasks:
 class Client:
     """A connection that is open on "/", with the frames it sends and gets."""
 
-    def __init__(self, node: NodeInProcess, surroundings: Surroundings) -> None:
+    def __init__(self, node: NodeInProcess, shared: SharedContext) -> None:
         self._node = node
         self._has_output = False
-        self._connection = Connection(surroundings, Address("test", True), self._on_output, 0.0)
+        self._connection = Connection(shared, Address("test", True), self._on_output, 0.0)
         self._peer = Peer(self._deliver, FRAME_MAX)
         self._peer.send_raw(b"AMQP\x00\x00\x09\x01")
         self.send(0, amqp.ConnectionStartOk(response=b"\0guest\0guest"))
@@ -201,7 +201,7 @@ class NodeInProcess:
         incarnation.broker, incarnation.slot_reader = self.broker, feed
         await incarnation.restore(self._queue_limits)
         self._loops.create_task(self.journal.run())
-        self._surroundings = Surroundings(
+        self._shared = SharedContext(
             self.broker,
             Users([User("guest", "guest")]),
             server_properties("0", "node-a", "test"),
@@ -210,7 +210,7 @@ class NodeInProcess:
         )
 
     def connect(self) -> Client:
-        return Client(self, self._surroundings)
+        return Client(self, self._shared)
 
     @property
     def queues(self) -> Mapping[str, Queue]:

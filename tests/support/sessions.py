@@ -14,7 +14,7 @@ from functools import partial
 from itertools import count
 from typing import Any
 
-from broker.amqp.connection import Connection, Surroundings
+from broker.amqp.connection import Connection, SharedContext
 from broker.amqp.connection import Peer as Remote
 from broker.amqp.handshake import server_properties
 from broker.auth.users import User, Users
@@ -43,7 +43,7 @@ class Client:
 
     def __init__(self, bench: Bench) -> None:
         self._broker = bench.broker
-        self.connection = Connection(bench.surroundings, Remote("192.0.2.1:5000", True), lambda: None, 0.0)
+        self.connection = Connection(bench.shared, Remote("192.0.2.1:5000", True), lambda: None, 0.0)
         self.output = bytearray()
 
     def send(self, data: bytes) -> None:
@@ -85,7 +85,7 @@ class Bench:
             limits=limits,
         )
         names = count(1)
-        self.surroundings = Surroundings(
+        self.shared = SharedContext(
             self.broker,
             Users([User("guest", "guest")]),
             server_properties("0", "node", "test"),

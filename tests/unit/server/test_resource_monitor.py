@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.server.resource_monitor import Alarms, Thresholds, disk_free_octets, resident_octets, total_memory
+from broker.server.resource_monitor import ResourceMonitor, Thresholds, disk_free_octets, resident_octets, total_memory
 
 
 class Machine:
@@ -16,7 +16,7 @@ class Machine:
         self.resident = 0
         self.free = 1_000_000
         self.told: list[str] = []
-        self.alarms = Alarms(
+        self.monitor = ResourceMonitor(
             Thresholds(1000, disk_limit),
             self.told.append,
             resident=lambda: self.resident,
@@ -26,7 +26,7 @@ class Machine:
     def sample(self, *, resident: int = 0, free: int = 1_000_000) -> list[str]:
         self.resident, self.free = resident, free
         self.told.clear()
-        self.alarms.sample()
+        self.monitor.sample()
         return list(self.told)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker.amqp.unacked import Unacked
+from broker.amqp.deliveries import Unacked
 from broker.errors import PreconditionFailed
 from broker.message import TRANSIENT, Message
 
