@@ -25,11 +25,10 @@ CAPABILITIES: Final = (
     "basic.nack",
     "consumer_cancel_notify",
     "connection.blocked",
-    "consumer_priorities",
     "authentication_failure_close",
     "per_consumer_qos",
-    "direct_reply_to",
 )
+"""What connection.start tells clients that this broker serves; a feature that clients look for adds its line."""
 
 
 class Handshake:
