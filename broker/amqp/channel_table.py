@@ -1,21 +1,17 @@
-"""The channels of one connection: opening, closing, and the order of frames around handlers that wait.
-
-Knows channels and which of them are at work; errors go up to the connection, which makes closes of them.
-"""
+"""The channels of one open connection: opening, closing, and the order of frames around handlers that wait."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import inf
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from broker.amqp.channel import Channel, Waiting
+from broker.amqp.channel import Channel
+from broker.amqp.context import ConnectionContext, Waiting
+from broker.amqp.handlers import handle_method
 from broker.codec import methods as amqp
 from broker.codec.constants import FRAME_METHOD
-from broker.errors import ChannelFault, InternalError, NotAllowed
-from broker.topology.vhost import VirtualHost
-
-if TYPE_CHECKING:
-    from broker.amqp.connection import Connection
+from broker.errors import ChannelFault, NotAllowed
 
 _DEFERRED_LIMIT: Final = 4 * 1024 * 1024
 _CHANNEL_OPEN: Final = amqp.ChannelOpen.index
@@ -29,21 +25,25 @@ _STORE_TIMEOUT: Final = 30.0
 class ChannelTable:
     """Channels by number."""
 
-    __slots__ = ("_busy", "_channel_max", "_connection", "_user", "_vhost", "by_id")
+    __slots__ = ("_busy", "_channel_max", "_connection", "_on_error", "_on_handler_done", "by_id")
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(
+        self,
+        connection: ConnectionContext,
+        channel_max: int,
+        on_error: Callable[[Exception, int, int], None],
+        on_handler_done: Callable[[], None],
+    ) -> None:
+        """`on_error` gets an error, the channel's number and the index of the method at fault.
+
+        `on_handler_done` is called when a handler that waited is done, and the frames behind it are handled.
+        """
         self._connection = connection
-        self._busy: dict[Channel, float] = {}  # and when it has waited too long for a store that is away
-        self._channel_max = 0
-        self._user = ""
-        self._vhost: VirtualHost | None = None
-        self.by_id: dict[int, Channel] = {}
-
-    def allow(self, vhost: VirtualHost, user: str, channel_max: int) -> None:
-        """The connection is open: from now on channels may be opened."""
-        self._vhost = vhost
-        self._user = user
         self._channel_max = channel_max
+        self._on_error = on_error
+        self._on_handler_done = on_handler_done
+        self._busy: dict[Channel, float] = {}  # and when it has waited too long for a store that is away
+        self.by_id: dict[int, Channel] = {}
 
     @property
     def wants_input(self) -> bool:
@@ -73,23 +73,26 @@ class ChannelTable:
 
     def _hand_over(self, channel: Channel, frame_type: int, payload: bytes) -> bool:
         """Let the channel handle a frame; return whether it has to wait for that."""
-        waiting = channel.on_frame(frame_type, payload)
+        content = channel.content
+        if content is not None:
+            channel.add_content(content, frame_type, payload)
+            return False
+        waiting = handle_method(channel, frame_type, payload)
         if waiting is None:
             return False
         channel.set_busy(True)
         method = int.from_bytes(payload[:4], "big")
         # A commit waits as long as a confirm does: nobody could say whether it will be (contract T3).
-        self._busy[channel] = inf if method == _TX_COMMIT else self._connection.now + _STORE_TIMEOUT
-        self._connection.spawn(self._finish(channel, waiting, method))
+        self._busy[channel] = inf if method == _TX_COMMIT else self._connection.shared.monotonic() + _STORE_TIMEOUT
+        self._connection.shared.spawn(self._finish(channel, waiting, method))
         return True
 
     async def _finish(self, channel: Channel, waiting: Waiting, method: int) -> None:
         """Run a handler that waits, then the frames that came in the meantime."""
-        connection = self._connection
         try:
             await waiting
         except Exception as error:
-            connection.on_error(error, channel.id, method)
+            self._on_error(error, channel.id, method)
         self._busy.pop(channel, None)
         channel.set_busy(False)
         while not channel.is_closing:
@@ -102,8 +105,8 @@ class ChannelTable:
                     break
             except Exception as error:
                 is_method = kept[0] == FRAME_METHOD
-                connection.on_error(error, channel.id, int.from_bytes(kept[1][:4], "big") if is_method else 0)
-        connection.on_handler_done()
+                self._on_error(error, channel.id, int.from_bytes(kept[1][:4], "big") if is_method else 0)
+        self._on_handler_done()
 
     def _open(self, frame_type: int, channel_id: int, payload: bytes) -> None:
         index = int.from_bytes(payload[:4], "big") if frame_type == FRAME_METHOD else 0
@@ -116,15 +119,12 @@ class ChannelTable:
                 f"number of channels opened ({len(self.by_id)}) has reached the negotiated channel_max"
                 f" ({self._channel_max})"
             )
-        if self._vhost is None:
-            raise InternalError("channel without virtual host")
         amqp.ChannelOpen.decode_arguments(payload, 4, len(payload))
-        channel = self.by_id[channel_id] = Channel(self._connection, channel_id, self._vhost, self._user)
+        channel = self.by_id[channel_id] = Channel(self._connection, channel_id, self._forget)
         channel.send(amqp.ChannelOpenOk())
 
-    def close(self, channel: Channel) -> None:
-        """The client has closed it: the number is free again."""
-        channel.release()
+    def _forget(self, channel: Channel) -> None:
+        """Free the number of a channel that is closed on both sides."""
         del self.by_id[channel.id]
 
     def _on_frame_of_closing(self, channel: Channel, frame_type: int, payload: bytes) -> None:

@@ -5,32 +5,33 @@ Knows the channel's parts, queues and the journal; knows no frame.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from broker.amqp.deliveries import Deliveries
+from broker.amqp.output import Output
 from broker.amqp.publishing import Publisher, clones
 from broker.amqp.transaction import Publication, Transaction
+from broker.broker import Broker
 from broker.message import PENDING, SETTLED, TRANSIENT, Message
 from broker.ports.store import Journal
 from broker.queue.outcome import ACKED, REJECTED
 
-if TYPE_CHECKING:
-    from broker.amqp.channel import Channel
 
-
-async def commit(channel: Channel, publisher: Publisher, deliveries: Deliveries, transaction: Transaction) -> None:
+async def commit(
+    broker: Broker, output: Output, publisher: Publisher, deliveries: Deliveries, transaction: Transaction
+) -> None:
     """Empty the transaction and carry it out in one store transaction, all or nothing."""
     done = transaction.take()
-    messages = _route(done.publications, channel, publisher)
-    channel.connection.has_committed |= bool(messages)
+    messages = _route(done.publications, broker, publisher)
+    output.has_committed |= bool(messages)
     acked = [message for _, message in done.acked]
     rejected = [message for _, message in done.rejected]
     deletes = [message for message in (*acked, *rejected) if message.state != TRANSIENT]
     returned = [message for _, message in done.requeued]
-    await _store(channel.broker.journal, messages, deletes, returned)
+    await _store(broker.journal, messages, deletes, returned)
     for message in deletes:
         message.state = SETTLED
-    touched = channel.broker.touched
+    touched = broker.touched
     by_queue: dict[Any, list[Message]] = {}
     for message in messages:
         by_queue.setdefault(message.queue, []).append(message)
@@ -42,14 +43,14 @@ async def commit(channel: Channel, publisher: Publisher, deliveries: Deliveries,
     deliveries.requeue(returned)
 
 
-def _route(publications: list[Publication], channel: Channel, publisher: Publisher) -> list[Message]:
+def _route(publications: list[Publication], broker: Broker, publisher: Publisher) -> list[Message]:
     """Return the messages of the publishes, one for each queue that is still there; send back what has to be."""
     messages: list[Message] = []
     for publication in publications:
         queues = [queue for queue in publication.queues if not queue.is_deleted]
         content = (publication.header, publication.body, publication.chunks)
         if queues:
-            messages += clones(channel.broker.ids, publication.route, queues, *content, publication.is_persistent)
+            messages += clones(broker.ids, publication.route, queues, *content, publication.is_persistent)
         elif publication.route.mandatory:
             publisher.return_unroutable(publication.route, *content)
     return messages

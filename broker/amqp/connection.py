@@ -7,7 +7,7 @@ of the connection, and nothing that concerns messages. Knows no socket, no clock
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final
@@ -16,22 +16,21 @@ import structlog
 
 from broker.amqp.channel import Channel
 from broker.amqp.channel_table import ChannelTable
-from broker.amqp.content import content_frames
+from broker.amqp.context import ConnectionContext, SharedContext
+from broker.amqp.exclusive_queues import ExclusiveQueues
 from broker.amqp.frame_reader import FrameReader
 from broker.amqp.handshake import Handshake
-from broker.auth.users import Users
-from broker.broker import Broker
+from broker.amqp.output import Output
 from broker.codec import methods as amqp
 from broker.codec.constants import (
     FRAME_BODY,
     FRAME_HEARTBEAT,
     FRAME_METHOD,
-    FRAME_MIN_SIZE,
     HEARTBEAT_FRAME,
     PROTOCOL_HEADER,
 )
 from broker.codec.field_table import FieldTable
-from broker.codec.method import METHODS, Method, frame
+from broker.codec.method import Method, kind_of
 from broker.errors import (
     AmqpError,
     ChannelFault,
@@ -41,15 +40,12 @@ from broker.errors import (
     FrameFault,
     InternalError,
     LoginRefused,
-    NotImplementedFault,
     ReplyCode,
     StoreUnavailable,
-    SyntaxFault,
     UnexpectedFrame,
     clip,
 )
 from broker.queue.queue import Queue
-from broker.topology.vhost import VirtualHost
 
 _log = structlog.get_logger(__name__)
 
@@ -59,9 +55,6 @@ _LINGER: Final = 10.0
 """Seconds in which a peer must have read the last of the output."""
 _STORE_AWAY: Final = "the store is unavailable, try again later"
 _BASIC_PUBLISH: Final = amqp.BasicPublish.index
-_SMALL_BODY: Final = 16_384
-_MANY_OWNED: Final = 16
-"""Exclusive queues after which a connection looks whether some of them are gone already."""
 
 
 class Phase(IntEnum):
@@ -85,125 +78,45 @@ class Peer:
     is_loopback: bool
 
 
-@dataclass(frozen=True, slots=True)
-class SharedContext:
-    """What a connection gets from the node."""
-
-    broker: Broker
-    users: Users
-    server_properties: FieldTable
-    new_name: Callable[[str], str]
-    """Returns a fresh random name with the given prefix."""
-    spawn: Callable[[Coroutine[Any, Any, None]], object]
-    """Runs a coroutine that waits for a port."""
-
-
 class Connection:
     """The protocol of one client."""
 
     __slots__ = (
         "_channels",
         "_deadline",
+        "_exclusive",
         "_handshake",
         "_is_close_waiting",
-        "_is_flush_scheduled",
-        "_on_output",
-        "_owned",
-        "_owned_limit",
+        "_log",
         "_shared",
-        "_vhost",
         "blocked_reason",
         "broker",
-        "frame_max",
-        "has_committed",
-        "has_large_output",
-        "has_sent_close",
-        "is_output_blocked",
         "last_received",
-        "last_sent",
-        "log",
-        "new_name",
-        "now",
         "output",
-        "peer",
         "phase",
         "reader",
-        "spawn",
     )
 
     def __init__(self, shared: SharedContext, peer: Peer, on_output: Callable[[], None], now: float) -> None:
-        """`on_output` is called once when `output` is no longer empty, until the edge calls `take_output`."""
+        """`on_output` is called once when there is output, until the edge takes it."""
         self._shared = shared
-        self._on_output = on_output
         self.broker = shared.broker
-        self.new_name = shared.new_name
-        self.spawn = shared.spawn
-        self.peer = peer
-        self.log = _log.bind(connection=peer.address)
+        self._log = _log.bind(connection=peer.address)
         self.phase = Phase.HEADER
         self.reader = FrameReader(self, _PRE_TUNE_FRAME_MAX)
-        self.frame_max = FRAME_MIN_SIZE
-        self.output: list[bytes] = []
-        self.has_large_output = False
-        self.has_committed = False  # a transaction with publishes, since the edge looked the last time
-        self.has_sent_close = False
-        self.is_output_blocked = False
+        self.output = Output(on_output, now)
         self.last_received = now
-        self.last_sent = now
         self.blocked_reason = ""
-        self._channels = ChannelTable(self)
+        self._channels: ChannelTable | None = None  # from connection.open on
+        self._exclusive: ExclusiveQueues | None = None
         self._deadline: float | None = now + self.broker.limits.handshake_timeout
         self._handshake = Handshake(self.broker, shared.users, is_loopback=peer.is_loopback)
         self._is_close_waiting = False
-        self._is_flush_scheduled = False
-        self.now = now
-        self._owned: set[Queue] = set()
-        self._owned_limit = _MANY_OWNED
-        self._vhost: VirtualHost | None = None
-
-    # Output
-
-    def send(self, octets: bytes) -> None:
-        """Queue octets for the peer."""
-        self.output.append(octets)
-        if not self._is_flush_scheduled:
-            self._is_flush_scheduled = True
-            self._on_output()
-
-    def send_content(
-        self, channel_id: int, method: Method, header: bytes, body: bytes, chunks: list[bytes] | None
-    ) -> None:
-        """Queue a method with its content; header and body are frame tails that fit the server's frame size."""
-        self.output += content_frames(
-            channel_id, method, header, chunks if chunks is not None else [body], self.frame_max
-        )
-        self.has_large_output |= len(body) > _SMALL_BODY or chunks is not None
-        self.schedule_flush()
-
-    def schedule_flush(self) -> None:
-        """Tell the edge that there is output, once."""
-        if not self._is_flush_scheduled:
-            self._is_flush_scheduled = True
-            self._on_output()
-
-    def take_output(self, now: float) -> tuple[list[bytes], bool]:
-        """Return and forget what is to be written, and whether it is large."""
-        self._is_flush_scheduled = False
-        if self.output:
-            self.last_sent = now
-        output, is_large = self.output, self.has_large_output
-        self.output = []
-        self.has_large_output = False
-        return output, is_large
-
-    def block_output(self) -> None:
-        """The output buffer is full: consumers have no credit until `unblock_output`."""
-        self.is_output_blocked = True
 
     def unblock_output(self) -> None:
         """There is room in the output buffer again."""
-        if self.is_output_blocked:
-            self.is_output_blocked = False
+        if self.output.is_blocked:
+            self.output.is_blocked = False
             for channel in self.channels.values():
                 channel.touch_consumed_queues()
 
@@ -211,7 +124,7 @@ class Connection:
 
     def receive(self, data: bytes, now: float) -> None:
         """Take octets from the peer. The caller dispatches the broker afterwards."""
-        self.last_received = self.now = now
+        self.last_received = now
         if self.phase == Phase.HEADER:
             data = self._take_header(data)
             if not data:
@@ -221,20 +134,20 @@ class Connection:
     @property
     def wants_input(self) -> bool:
         """False while too much waits for handlers that are not done."""
-        return self._channels.wants_input
+        return self._channels is None or self._channels.wants_input
 
     def _take_header(self, data: bytes) -> bytes:
         """Return what follows the protocol header, nothing while it is incomplete or when it is another one."""
         try:
             rest = self._handshake.take_header(data)
         except ValueError:
-            self.send(PROTOCOL_HEADER)
+            self.output.send(PROTOCOL_HEADER)
             self.finish()
             return b""
         if rest is None:
             return b""
         self.phase = Phase.START
-        self._send_method(0, self._handshake.start(self._shared.server_properties))
+        self.output.send_method(0, self._handshake.start(self._shared.server_properties))
         return rest
 
     def on_frame(self, frame_type: int, channel_id: int, payload: bytes) -> None:
@@ -252,7 +165,7 @@ class Connection:
             self._on_frame_while_closing(frame_type, channel_id, payload)
         elif channel_id == 0:
             self._on_control_frame(frame_type, payload)
-        elif self.phase != Phase.RUNNING:
+        elif self._channels is None:
             raise ChannelFault(f"channel {channel_id} used before the connection is open")
         else:
             self._channels.on_frame(frame_type, channel_id, payload)
@@ -260,34 +173,24 @@ class Connection:
     # Channels
 
     @property
-    def channels(self) -> dict[int, Channel]:
+    def channels(self) -> Mapping[int, Channel]:
         """The channels by number."""
-        return self._channels.by_id
+        return self._channels.by_id if self._channels is not None else {}
+
+    @property
+    def _is_busy(self) -> bool:
+        return self._channels is not None and self._channels.is_busy
 
     def held_ids(self, queue: Queue) -> Iterator[int]:
         """Return the ids of all messages of `queue` that the client has and has not settled."""
         return (message_id for channel in self.channels.values() for message_id in channel.held_ids(queue))
 
-    def close_channel(self, channel: Channel) -> None:
-        """The client has closed it: the number is free again."""
-        self._channels.close(channel)
-
     def on_handler_done(self) -> None:
         """A handler that waited is done, and what came behind it: send, and answer a close that waited for it."""
         self.broker.dispatch()
-        self.schedule_flush()
-        if self._is_close_waiting and not self._channels.is_busy:
-            self.spawn(self._answer_close())
-
-    async def own(self, queue: Queue) -> None:
-        """Remember that `queue` ends with this connection, or delete it if that has ended already."""
-        if self.phase >= Phase.CLOSING and not self._is_close_waiting and self._vhost is not None:
-            await self._vhost.delete_exclusive([queue])
-            return
-        self._owned.add(queue)
-        if len(self._owned) >= self._owned_limit:
-            self._owned = {kept for kept in self._owned if not kept.is_closing}
-            self._owned_limit = _MANY_OWNED + 2 * len(self._owned)
+        self.output.schedule_flush()
+        if self._is_close_waiting and not self._is_busy:
+            self._shared.spawn(self._answer_close())
 
     @property
     def client_properties(self) -> FieldTable:
@@ -303,12 +206,7 @@ class Connection:
     def _on_control_frame(self, frame_type: int, payload: bytes) -> None:
         if frame_type != FRAME_METHOD:
             raise UnexpectedFrame("content on channel 0")
-        index = int.from_bytes(payload[:4], "big")
-        kind = METHODS.get(index)
-        if kind is None:
-            if len(payload) < 4:
-                raise SyntaxFault(f"method frame of {len(payload)} octets has no room for class and method id")
-            raise NotImplementedFault(f"unknown method {index >> 16},{index & 0xFFFF}")
+        kind = kind_of(payload)
         entry = _CONTROL.get(kind)
         if entry is None:
             raise CommandInvalid("unimplemented method")
@@ -321,28 +219,38 @@ class Connection:
         try:
             tune = self._handshake.on_start_ok(method)
         except LoginRefused:
-            self.log.warning("login refused", user=clip(self._handshake.user, 256), mechanism=method.mechanism)
+            self._log.warning("login refused", user=clip(self._handshake.user, 256), mechanism=method.mechanism)
             raise
         self.phase = Phase.TUNE
-        self._send_method(0, tune)
+        self.output.send_method(0, tune)
 
     def _on_tune_ok(self, method: amqp.ConnectionTuneOk) -> None:
         self._handshake.on_tune_ok(method)
-        self.frame_max = self.reader.frame_max = self._handshake.frame_max
-        self.reader.body_limit = min(self.frame_max - 8, self.broker.limits.max_message_size)
+        self.output.frame_max = self.reader.frame_max = self._handshake.frame_max
+        self.reader.body_limit = min(self._handshake.frame_max - 8, self.broker.limits.max_message_size)
         self.phase = Phase.OPEN
 
     def _on_open(self, method: amqp.ConnectionOpen) -> None:
-        self._vhost = self._handshake.on_open(method)
-        self._channels.allow(self._vhost, self._handshake.user, self._handshake.channel_max)
+        vhost = self._handshake.on_open(method)
+        self._exclusive = ExclusiveQueues(vhost)
+        context = ConnectionContext(
+            self._shared,
+            vhost,
+            self._handshake.user,
+            self.output,
+            self.reader.direct,
+            self._exclusive,
+            self._handshake.has_capability,
+        )
+        self._channels = ChannelTable(context, self._handshake.channel_max, self.on_error, self.on_handler_done)
         self.broker.open_connections.add(self)
         self.phase = Phase.RUNNING
         self._deadline = None
-        self._send_method(0, amqp.ConnectionOpenOk())
-        self.log.info(
+        self.output.send_method(0, amqp.ConnectionOpenOk())
+        self._log.info(
             "connection opened",
             user=self._handshake.user,
-            vhost=self._vhost.name,
+            vhost=vhost.name,
             name=clip(str(self.client_properties.values.get("connection_name", "")), 256),
         )
 
@@ -351,13 +259,13 @@ class Connection:
 
     def _on_update_secret(self, method: amqp.ConnectionUpdateSecret) -> None:
         # Passwords do not expire here, so a new one changes nothing (contract C16).
-        self._send_method(0, amqp.ConnectionUpdateSecretOk())
+        self.output.send_method(0, amqp.ConnectionUpdateSecretOk())
 
     def _on_close(self, method: amqp.ConnectionClose) -> None:
         self.phase = Phase.CLOSING
-        self._is_close_waiting = self._channels.is_busy  # what was asked for before the close is done before its answer
+        self._is_close_waiting = self._is_busy  # what was asked for before the close is done before its answer
         if not self._is_close_waiting:
-            self.spawn(self._answer_close())
+            self._shared.spawn(self._answer_close())
 
     async def _answer_close(self) -> None:
         """Answer after everything that was this connection's alone is free again (contract C13)."""
@@ -365,7 +273,7 @@ class Connection:
         try:
             await self._release()
         finally:
-            self._send_method(0, amqp.ConnectionCloseOk())
+            self.output.send_method(0, amqp.ConnectionCloseOk())
             self.finish()
             self.broker.dispatch()
 
@@ -374,7 +282,7 @@ class Connection:
         if index == amqp.ConnectionCloseOk.index:
             self.finish()
         elif index == amqp.ConnectionClose.index:
-            self._send_method(0, amqp.ConnectionCloseOk())
+            self.output.send_method(0, amqp.ConnectionCloseOk())
             self.finish()
 
     # Errors and the end
@@ -391,7 +299,7 @@ class Connection:
         elif isinstance(error, Evicted):
             fault = ConnectionForced("the node has left the cluster and begins anew")
         else:
-            self.log.error("internal error", channel=channel_id, exc_info=error)
+            self._log.error("internal error", channel=channel_id, exc_info=error)
             fault = InternalError("internal error")
         channel = self.channels.get(channel_id)
         if self.phase >= Phase.CLOSING:
@@ -407,12 +315,12 @@ class Connection:
             method = _BASIC_PUBLISH  # what else a header or a body can lead to is an error of its publish
         ids = (method >> 16, method & 0xFFFF)
         if fault.closes_connection or channel is None:
-            self.log.warning("connection closed for an error", channel=channel_id, reason=fault.reply_text)
+            self._log.warning("connection closed for an error", channel=channel_id, reason=fault.reply_text)
             self._close(amqp.ConnectionClose(fault.reply_code, fault.reply_text, *ids))
         elif not channel.is_closing:
-            self.log.info("channel closed for an error", channel=channel_id, reason=fault.reply_text)
+            self._log.info("channel closed for an error", channel=channel_id, reason=fault.reply_text)
             channel.release()
-            self._send_method(channel_id, amqp.ChannelClose(fault.reply_code, fault.reply_text, *ids))
+            self.output.send_method(channel_id, amqp.ChannelClose(fault.reply_code, fault.reply_text, *ids))
 
     def force_close(self, reason: str) -> None:
         """Close on behalf of the node or an operator (contract C14)."""
@@ -423,21 +331,21 @@ class Connection:
 
     def _close(self, method: amqp.ConnectionClose) -> None:
         self.phase = Phase.CLOSING
-        self._deadline = self.now + _CLOSE_WAIT
+        self._deadline = self._shared.monotonic() + _CLOSE_WAIT
         self.reader.direct.clear()
-        self._send_method(0, method)
-        self.has_sent_close = True
+        self.output.send_method(0, method)
+        self.output.has_sent_close = True
         self._release_channels()
         if self.reader.is_stopped:
             self.finish()
-        self.spawn(self._release())
+        self._shared.spawn(self._release())
 
     def finish(self) -> None:
         """Nothing more is read; the edge writes what is left and closes the socket."""
         self.phase = Phase.FINISHED
         self.reader.is_stopped = True
-        self._deadline = self.now + _LINGER
-        self.schedule_flush()
+        self._deadline = self._shared.monotonic() + _LINGER
+        self.output.schedule_flush()
 
     @property
     def is_finished(self) -> bool:
@@ -446,25 +354,25 @@ class Connection:
     def on_lost(self) -> None:
         """The socket is gone."""
         if self.phase == Phase.RUNNING:
-            self.log.info("connection lost", user=self._handshake.user)
+            self._log.info("connection lost", user=self._handshake.user)
         self.phase = Phase.FINISHED
         self._is_close_waiting = False
         self.reader.is_stopped = True
         self._release_channels()
-        self.spawn(self._release())
+        self._shared.spawn(self._release())
 
     def _release_channels(self) -> None:
         """Take the consumers away before anything is dispatched again: nobody would get what they are sent."""
         self.reader.direct.clear()
-        self._channels.release()
+        if self._channels is not None:
+            self._channels.release()
 
     async def _release(self) -> None:
         """Free what belongs to the connection: unacknowledged messages, consumers, exclusive queues."""
         self.broker.open_connections.discard(self)
         self._release_channels()
-        owned, self._owned = self._owned, set()
-        if owned and self._vhost is not None:
-            await self._vhost.delete_exclusive(owned)
+        if self._exclusive is not None:
+            await self._exclusive.delete_all()
         self.broker.dispatch()
 
     def set_blocked(self, reason: str) -> None:
@@ -473,10 +381,7 @@ class Connection:
             return
         self.blocked_reason = reason
         if self.has_capability("connection.blocked"):
-            self._send_method(0, amqp.ConnectionBlocked(reason) if reason else amqp.ConnectionUnblocked())
-
-    def _send_method(self, channel_id: int, method: Method) -> None:
-        self.send(frame(channel_id, method.encode()))
+            self.output.send_method(0, amqp.ConnectionBlocked(reason) if reason else amqp.ConnectionUnblocked())
 
     # Time
 
@@ -486,18 +391,22 @@ class Connection:
         `may_expire` is False when the node itself was late: then nobody's silence counts (design §7). While the store
         is away a client waits for it so long and no longer: the handler goes on, its connection does not (ADR 14).
         """
-        self.now = now
         if self._deadline is not None and now >= self._deadline:
             return True
-        if is_store_away and self.phase == Phase.RUNNING and self._channels.is_overdue(now):
+        if (
+            is_store_away
+            and self.phase == Phase.RUNNING
+            and self._channels is not None
+            and self._channels.is_overdue(now)
+        ):
             self.on_error(InternalError(_STORE_AWAY), 0, 0)
         interval = self._handshake.heartbeat
         if interval and self.phase == Phase.RUNNING:
-            if now - self.last_sent >= interval / 2:
-                self.send(HEARTBEAT_FRAME)
+            if now - self.output.last_taken >= interval / 2:
+                self.output.send(HEARTBEAT_FRAME)
             limit = interval * max(self.broker.limits.heartbeat_timeout_factor, 1.0)
             if may_expire and now - self.last_received > limit:
-                self.log.warning("missed heartbeats from client", timeout=limit)
+                self._log.warning("missed heartbeats from client", timeout=limit)
                 return True
         return False
 

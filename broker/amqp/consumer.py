@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final
 
+from broker.amqp.deliveries import Deliveries
+from broker.amqp.output import Output
 from broker.codec.constants import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_METHOD
 from broker.message import Message, body_tails
 from broker.queue.outcome import AUTO_ACKED
 from broker.queue.queue import Queue
-
-if TYPE_CHECKING:
-    from broker.amqp.channel import Channel
 
 _tag: Final = struct.Struct(">Q").pack
 _BASIC_DELIVER: Final = b"\x00\x3c\x00\x3c"
@@ -30,9 +30,12 @@ class Consumer:
 
     __slots__ = (
         "_body_start",
+        "_channel_id",
+        "_deliveries",
         "_heads",
         "_large",
-        "channel",
+        "_on_cancelled",
+        "_output",
         "consumer_tag",
         "is_exclusive",
         "no_ack",
@@ -42,10 +45,26 @@ class Consumer:
     )
 
     def __init__(
-        self, channel: Channel, queue: Queue, consumer_tag: str, *, no_ack: bool, is_exclusive: bool, prefetch: int
+        self,
+        channel_id: int,
+        deliveries: Deliveries,
+        output: Output,
+        queue: Queue,
+        consumer_tag: str,
+        *,
+        no_ack: bool,
+        is_exclusive: bool,
+        prefetch: int,
+        on_cancelled: Callable[[Consumer], None],
     ) -> None:
-        """`prefetch` is how many deliveries may be unacknowledged at once, 0 for any number (contract B10)."""
-        self.channel = channel
+        """`prefetch` is how many deliveries may be unacknowledged at once, 0 for any number (contract B10).
+
+        `on_cancelled` is called when the queue is gone.
+        """
+        self._channel_id = channel_id
+        self._deliveries = deliveries
+        self._output = output
+        self._on_cancelled = on_cancelled
         self.queue = queue
         self.consumer_tag = consumer_tag
         self.no_ack = no_ack
@@ -53,22 +72,22 @@ class Consumer:
         self.prefetch = prefetch
         self.unacked = 0
         self._heads: dict[bytes, tuple[bytes, bytes, bytes]] = {}
-        self._body_start = struct.pack(">BH", FRAME_BODY, channel.id)
-        self._large = min(_LARGE, channel.connection.frame_max - 3)
+        self._body_start = struct.pack(">BH", FRAME_BODY, channel_id)
+        self._large = min(_LARGE, output.frame_max - 3)
 
     def can_take(self) -> bool:
         """Is there credit, and room in the output buffer?"""
         return self._room(1) > 0
 
     def _room(self, limit: int) -> int:
-        channel = self.channel
-        if channel.connection.is_output_blocked or not channel.is_flowing:
+        deliveries = self._deliveries
+        if self._output.is_blocked or not deliveries.is_flowing:
             return 0
         if not self.no_ack:
             if self.prefetch:
                 limit = min(limit, self.prefetch - self.unacked)
-            if channel.prefetch:
-                limit = min(limit, channel.shared_room())
+            if deliveries.prefetch:
+                limit = min(limit, deliveries.shared_room())
         return limit
 
     def take(self, ready: deque[Message], limit: int) -> int:
@@ -76,18 +95,17 @@ class Consumer:
         room = self._room(limit)
         if room <= 0:
             return 0
-        channel = self.channel
-        connection = channel.connection
-        output = connection.output
+        deliveries = self._deliveries
+        output = self._output
         heads = self._heads
         body_start = self._body_start
         large = self._large
-        tag = channel.last_delivery_tag
+        tag = deliveries.last_tag
         no_ack = self.no_ack
-        unacked = channel.unacked
+        unacked = deliveries.unacked
         settled: list[Message] = []
         pop = ready.popleft
-        send = output.append
+        send = output.buffer.append
         join = b"".join
         octets = taken = 0
         while taken < room:
@@ -110,23 +128,23 @@ class Consumer:
                 message.consumer = self
                 unacked[tag] = message
             if octets > _OUTPUT_BUDGET:
-                connection.block_output()
+                output.block()
                 break
-        channel.last_delivery_tag = tag
+        deliveries.last_tag = tag
         if not no_ack:
             self.unacked += taken
         self.queue.on_taken(taken, octets)
         if settled:
             self.queue.settle(settled, AUTO_ACKED)
-        connection.schedule_flush()
+        output.schedule_flush()
         return taken
 
     def _head(self, routing: bytes) -> tuple[bytes, bytes, bytes]:
         """Return what stands before the delivery tag, and after it for a first and for a later delivery."""
         tag = self.consumer_tag.encode()
         size = 4 + 1 + len(tag) + 8 + 1 + len(routing)
-        before = struct.pack(">BHI", FRAME_METHOD, self.channel.id, size) + _BASIC_DELIVER + bytes((len(tag),)) + tag
-        after = routing + FRAME_END + struct.pack(">BH", FRAME_HEADER, self.channel.id)
+        before = struct.pack(">BHI", FRAME_METHOD, self._channel_id, size) + _BASIC_DELIVER + bytes((len(tag),)) + tag
+        after = routing + FRAME_END + struct.pack(">BH", FRAME_HEADER, self._channel_id)
         head = (before, b"\0" + after, b"\1" + after)
         if len(self._heads) >= _CACHED_ROUTINGS:
             self._heads.clear()
@@ -135,21 +153,21 @@ class Consumer:
 
     def _send_large(self, message: Message, head: bytes) -> int:
         """Send a body of many frames, or a large one, without joining it; return the octets not yet counted."""
-        connection = self.channel.connection
-        connection.output.append(head + message.header)
-        connection.has_large_output = True
+        output = self._output
+        output.buffer.append(head + message.header)
+        output.has_large = True
         chunks = message.chunks
         if chunks is None:
             chunks = [message.body]
         for chunk in chunks:
-            if len(chunk) + 3 > connection.frame_max:
-                _, parts = body_tails(message.payload, connection.frame_max)
+            if len(chunk) + 3 > output.frame_max:
+                _, parts = body_tails(message.payload, output.frame_max)
                 chunks = parts or []
                 break
         for chunk in chunks:
-            connection.output += (self._body_start, chunk)
+            output.buffer += (self._body_start, chunk)
         return message.size if message.chunks is not None else 0
 
     def on_queue_deleted(self) -> None:
         """Tell the channel that deliveries end (contract B19)."""
-        self.channel.on_consumer_cancelled(self)
+        self._on_cancelled(self)

@@ -5,8 +5,8 @@ Knows unacknowledged messages, their queues and the journal; knows no frame and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from broker.amqp.frame_reader import AckRun
 from broker.amqp.transaction import Transaction
@@ -14,9 +14,6 @@ from broker.errors import PreconditionFailed
 from broker.message import Message
 from broker.queue.outcome import ACKED, REJECTED, Outcome
 from broker.queue.queue import Queue
-
-if TYPE_CHECKING:
-    from broker.amqp.channel import Channel
 
 
 class Unacked:
@@ -74,15 +71,31 @@ class Unacked:
 
 
 class Deliveries:
-    """Acks, rejects and requeues for one channel."""
+    """The deliveries of one channel: their tags, what becomes of them, and the credit for more of them."""
 
-    __slots__ = ("_channel", "_touched", "_unacked", "transaction", "unacked")
+    __slots__ = (
+        "_on_shared_room",
+        "_touched",
+        "_unacked",
+        "is_flowing",
+        "last_tag",
+        "prefetch",
+        "transaction",
+        "unacked",
+    )
 
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
-        self._touched = channel.broker.touched
+    def __init__(self, touched: set[Queue], on_shared_room: Callable[[], None]) -> None:
+        """`touched` gets the queues that have something to dispatch after the batch.
+
+        `on_shared_room` is called when any consumer of the channel may have credit again.
+        """
+        self._touched = touched
+        self._on_shared_room = on_shared_room
         self._unacked = Unacked()
         self.unacked = self._unacked.messages
+        self.last_tag = 0
+        self.prefetch = 0  # shared by all consumers, 0 for any number (contract B11)
+        self.is_flowing = True
         self.transaction: Transaction | None = None
 
     def shared_room(self) -> int:
@@ -91,7 +104,7 @@ class Deliveries:
         What a transaction has acknowledged but not committed counts as unacknowledged.
         """
         uncommitted = 0 if self.transaction is None else self.transaction.settlement_count
-        return self._channel.prefetch - len(self.unacked) - uncommitted
+        return self.prefetch - len(self.unacked) - uncommitted
 
     def ack_run(self, acks: AckRun) -> int:
         """Acknowledge single deliveries in one loop (design §2). Hot."""
@@ -113,7 +126,7 @@ class Deliveries:
 
     def ack(self, tag: int, *, multiple: bool) -> None:
         """Settle what `tag` names, or note it for the commit."""
-        deliveries = self._unacked.take(tag, multiple, self._channel.last_delivery_tag)
+        deliveries = self._unacked.take(tag, multiple, self.last_tag)
         if self.transaction is not None:
             self.transaction.acked += deliveries
         else:
@@ -121,7 +134,7 @@ class Deliveries:
 
     def reject(self, tag: int, *, multiple: bool, requeue: bool) -> None:
         """Settle what `tag` names, or give it back, or note either for the commit."""
-        deliveries = self._unacked.take(tag, multiple, self._channel.last_delivery_tag)
+        deliveries = self._unacked.take(tag, multiple, self.last_tag)
         if self.transaction is not None:
             (self.transaction.requeued if requeue else self.transaction.rejected).extend(deliveries)
         elif requeue:
@@ -148,7 +161,8 @@ class Deliveries:
         for target, returned in by_queue.items():
             target.requeue(returned)
             self._touched.add(target)
-        self._share_room()
+        if self.prefetch:
+            self._on_shared_room()
 
     def held_ids(self, queue: Queue) -> Iterator[int]:
         """Return the ids of all messages of `queue` that were delivered and are not settled, or not for good."""
@@ -178,10 +192,5 @@ class Deliveries:
                 self._touched.add(queue)
             queue.settle(messages if end - start == count else messages[start:end], outcome)
             start = end
-        if self._channel.prefetch:
-            self._share_room()
-
-    def _share_room(self) -> None:
-        """What one consumer has given back of the channel's prefetch, any of them may use."""
-        if self._channel.prefetch:
-            self._channel.touch_consumed_queues()
+        if self.prefetch:
+            self._on_shared_room()

@@ -7,10 +7,12 @@ flags ask for it, nothing is decoded otherwise. Knows routes, queues and the jou
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from broker.amqp.confirms import Confirms
+from broker.amqp.output import Output
 from broker.amqp.transaction import Publication, Transaction
+from broker.broker import Broker
 from broker.codec.constants import FRAME_BODY, FRAME_HEADER
 from broker.codec.field_table import FieldTable
 from broker.codec.method import frame
@@ -31,9 +33,6 @@ from broker.queue.queue import Queue
 from broker.topology.routing import Route
 from broker.topology.vhost import VirtualHost
 
-if TYPE_CHECKING:
-    from broker.amqp.channel import Channel
-
 _ASK: Final = FLAG_HEADERS | FLAG_EXPIRATION | FLAG_USER_ID
 """Flags of properties that the broker itself has to look at."""
 _CACHED_ROUTES: Final = 20_000
@@ -47,9 +46,10 @@ class Publisher:
     __slots__ = (
         "_append",
         "_asks",
-        "_channel",
+        "_channel_id",
         "_ids",
         "_is_persistent",
+        "_output",
         "_properties",
         "_routes",
         "_touched",
@@ -60,9 +60,9 @@ class Publisher:
         "transaction",
     )
 
-    def __init__(self, channel: Channel, vhost: VirtualHost, user: str) -> None:
-        broker = channel.broker
-        self._channel = channel
+    def __init__(self, channel_id: int, output: Output, broker: Broker, vhost: VirtualHost, user: str) -> None:
+        self._channel_id = channel_id
+        self._output = output
         self._vhost = vhost
         self._user = user
         self._routes = vhost.routing.routes
@@ -212,13 +212,12 @@ class Publisher:
 
     def return_unroutable(self, route: Route, header: bytes, body: bytes, chunks: list[bytes] | None) -> None:
         """Send the message back (contract B2); its confirm follows."""
-        channel = self._channel
         method = BasicReturn(ReplyCode.NO_ROUTE, "NO_ROUTE", route.exchange, route.routing_key)
-        start = channel.id.to_bytes(2, "big")
-        parts = [frame(channel.id, method.encode()), bytes((FRAME_HEADER,)), start, header]
+        start = self._channel_id.to_bytes(2, "big")
+        parts = [frame(self._channel_id, method.encode()), bytes((FRAME_HEADER,)), start, header]
         for part in chunks if chunks is not None else [body] if body else []:
             parts += (bytes((FRAME_BODY,)), start, part)
-        channel.connection.send(b"".join(parts))
+        self._output.send(b"".join(parts))
 
 
 def clones(

@@ -5,14 +5,10 @@ Knows the virtual host and the channel that asks; decides nothing about topology
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from broker.amqp.channel import Channel
 from broker.codec import methods as amqp
 from broker.ports.records import DestinationKind
 from broker.topology.declaration import ExchangeDeclaration, QueueDeclaration
-
-if TYPE_CHECKING:
-    from broker.amqp.channel import Channel
 
 
 async def on_exchange_declare(channel: Channel, method: amqp.ExchangeDeclare) -> None:
@@ -50,12 +46,12 @@ async def on_exchange_unbind(channel: Channel, method: amqp.ExchangeUnbind) -> N
 
 async def on_queue_declare(channel: Channel, method: amqp.QueueDeclare) -> None:
     name = _clean(method.queue)
-    owner = channel.connection if method.exclusive else None
+    owner = channel.connection.exclusive if method.exclusive else None
     if method.passive:
-        queue = channel.vhost.queue(channel.queue_name(name), channel.connection)
+        queue = channel.vhost.queue(channel.queue_name(name), channel.connection.exclusive)
     else:
         declaration = QueueDeclaration(
-            name or channel.connection.new_name("amq.gen-"),
+            name or channel.connection.shared.new_name("amq.gen-"),
             method.durable,
             method.auto_delete,
             method.arguments,
@@ -63,7 +59,7 @@ async def on_queue_declare(channel: Channel, method: amqp.QueueDeclare) -> None:
         )
         queue = await channel.vhost.declare_queue(declaration, is_server_named=not name)
         if owner is not None:
-            await channel.connection.own(queue)
+            await channel.connection.exclusive.add(queue)
     channel.last_queue = queue.name
     if not method.no_wait:
         channel.send(amqp.QueueDeclareOk(queue.name, queue.message_count, queue.consumer_count))
@@ -74,7 +70,7 @@ async def on_queue_bind(channel: Channel, method: amqp.QueueBind) -> None:
     routing_key = method.routing_key or ("" if method.queue else name)
     destination: tuple[DestinationKind, str] = ("queue", name)
     channel.vhost.require_changeable(method.exchange)
-    channel.vhost.queue(name, channel.connection)
+    channel.vhost.queue(name, channel.connection.exclusive)
     await channel.vhost.bind(method.exchange, destination, routing_key, method.arguments)
     if not method.no_wait:
         channel.send(amqp.QueueBindOk())
@@ -84,15 +80,15 @@ async def on_queue_unbind(channel: Channel, method: amqp.QueueUnbind) -> None:
     name = channel.queue_name(method.queue)
     routing_key = method.routing_key or ("" if method.queue else name)
     if name in channel.vhost.queues:
-        channel.vhost.queue(name, channel.connection)
+        channel.vhost.queue(name, channel.connection.exclusive)
     await channel.vhost.unbind(method.exchange, ("queue", name), routing_key, method.arguments)
     channel.send(amqp.QueueUnbindOk())
 
 
 async def on_queue_purge(channel: Channel, method: amqp.QueuePurge) -> None:
     name = channel.queue_name(method.queue)
-    queue = channel.vhost.queue(name, channel.connection)
-    count = await channel.vhost.purge_queue(name, channel.connection)
+    queue = channel.vhost.queue(name, channel.connection.exclusive)
+    count = await channel.vhost.purge_queue(name, channel.connection.exclusive)
     if channel.broker.purge_elsewhere is not None:
         count += await channel.broker.purge_elsewhere(queue)
     if not method.no_wait:
@@ -102,7 +98,7 @@ async def on_queue_purge(channel: Channel, method: amqp.QueuePurge) -> None:
 async def on_queue_delete(channel: Channel, method: amqp.QueueDelete) -> None:
     name = channel.queue_name(_clean(method.queue))
     count = await channel.vhost.delete_queue(
-        name, channel.connection, if_unused=method.if_unused, if_empty=method.if_empty
+        name, channel.connection.exclusive, if_unused=method.if_unused, if_empty=method.if_empty
     )
     if not method.no_wait:
         channel.send(amqp.QueueDeleteOk(count))

@@ -61,6 +61,11 @@ _frame = struct.Struct(">BHI").pack
 
 def decode(payload: bytes) -> Method:
     """Decode the payload of a method frame. Raises SyntaxFault when malformed, NotImplementedFault when unknown."""
+    return kind_of(payload).decode_arguments(payload, 4, len(payload))
+
+
+def kind_of(payload: bytes) -> type[Method]:
+    """Return which method the payload of a method frame holds; raises as `decode` does."""
     try:
         (index,) = _ids(payload)
     except struct.error:
@@ -69,7 +74,7 @@ def decode(payload: bytes) -> Method:
     if kind is None:
         # contract C21
         raise NotImplementedFault(f"unknown method {index >> 16},{index & 0xFFFF}")
-    return kind.decode_arguments(payload, 4, len(payload))
+    return kind
 
 
 def frame(channel: int, payload: bytes) -> bytes:

@@ -19,7 +19,7 @@ from typing import Any, Final, Protocol
 import structlog
 
 from broker import __version__
-from broker.amqp.connection import SharedContext
+from broker.amqp.context import SharedContext
 from broker.amqp.handshake import server_properties
 from broker.auth.built_in import built_in_users
 from broker.broker import Broker, Confirmable, Limits
@@ -231,6 +231,7 @@ class NodeIncarnation:
             server_properties(__version__, self._node_id, _platform()),
             _new_name,
             server.spawn,
+            self.clock.monotonic,
         )
         return [
             forever.create_task(journal.run(), name="journal"),

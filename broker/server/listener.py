@@ -15,7 +15,8 @@ from typing import Any, Final, cast
 
 import structlog
 
-from broker.amqp.connection import Connection, Peer, SharedContext
+from broker.amqp.connection import Connection, Peer
+from broker.amqp.context import SharedContext
 from broker.clock import Clock
 from broker.errors import Evicted, StoreUnavailable
 
@@ -74,8 +75,8 @@ class AmqpProtocol(asyncio.Protocol):
         last_id = ids.last
         connection = self._connection
         connection.receive(data, self._clock())
-        if ids.last != last_id or connection.has_committed:
-            connection.has_committed = False
+        if ids.last != last_id or connection.output.has_committed:
+            connection.output.has_committed = False
             if broker.journal.check_full():
                 self.hold(_FULL)
                 server.waiting_publishers.add(self)
@@ -112,7 +113,7 @@ class AmqpProtocol(asyncio.Protocol):
     def _flush(self) -> None:
         transport = self._transport
         connection = self._connection
-        output, is_large = connection.take_output(self._clock())
+        output, is_large = connection.output.take(self._clock())
         if output and not transport.is_closing():
             if is_large:
                 transport.writelines(output)
@@ -122,7 +123,7 @@ class AmqpProtocol(asyncio.Protocol):
             transport.close()
             return
         if transport.get_write_buffer_size() <= _WRITE_HIGH:
-            if connection.is_output_blocked:
+            if connection.output.is_blocked:
                 self._resume_output()
         elif transport.get_write_buffer_size() > _UNREAD_OUTPUT_LIMIT:
             self.hold(_UNREAD)
@@ -130,7 +131,7 @@ class AmqpProtocol(asyncio.Protocol):
             self.release(_DEFERRED)
 
     def pause_writing(self) -> None:
-        self._connection.block_output()
+        self._connection.output.block()
 
     def resume_writing(self) -> None:
         self.release(_UNREAD)

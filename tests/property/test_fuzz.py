@@ -96,7 +96,7 @@ def held(client: Client) -> bool:
     """Is no more kept for this client than its limits allow?"""
     connection = client.connection
     deferred = sum(channel.deferred_octets for channel in connection.channels.values())
-    return connection.reader.buffered <= max(connection.frame_max, 8192) and deferred <= DEFERRED_LIMIT
+    return connection.reader.buffered <= max(connection.output.frame_max, 8192) and deferred <= DEFERRED_LIMIT
 
 
 async def play_case(bench: Bench, canary: Canary, data: list[bytes], tally: Tally, where: str) -> None:
@@ -124,7 +124,7 @@ async def play_case(bench: Bench, canary: Canary, data: list[bytes], tally: Tall
     bench.failures.clear()
     judge(bytes(client.output), tally, where)
     queues = bench.broker.vhosts["/"].queues.values()
-    if any(queue.owner is client.connection for queue in queues) or sum(len(queue.consumers) for queue in queues) != 1:
+    if sum(queue.is_exclusive for queue in queues) != 1 or sum(len(queue.consumers) for queue in queues) != 1:
         tally.complain("a lost connection leaves consumers or exclusive queues behind", where)
     if not canary.sing():
         tally.complain("the canary has fallen silent", where)

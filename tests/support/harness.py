@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import count
 
-from broker.amqp.connection import Connection, SharedContext
+from broker.amqp.connection import Connection
 from broker.amqp.connection import Peer as Address
+from broker.amqp.context import SharedContext
 from broker.amqp.handshake import server_properties
 from broker.auth.users import User, Users
 from broker.broker import Broker, Confirmable, Limits
@@ -118,6 +119,7 @@ class Harness:
             server_properties("0.1.0", "NODE:1", "Python 3.11"),
             lambda prefix: f"{prefix}{next(names)}",
             self.stage.spawn,
+            self.clock.monotonic,
         )
         self._clients: list[Client] = []
 
@@ -251,19 +253,19 @@ class Client:
         """Move output to the peer as the socket's edge does; return whether there was any."""
         connection = self.connection
         if not self.reads:
-            connection.block_output()
+            connection.output.block()
             return False
-        if not self._has_output and not connection.is_output_blocked:
+        if not self._has_output and not connection.output.is_blocked:
             return False
         self._has_output = False
-        output, _ = connection.take_output(self._harness.clock.monotonic())
+        output, _ = connection.output.take(self._harness.clock.monotonic())
         if not self.is_closed:
             self._peer.feed(b"".join(output))
         if connection.is_finished and not self.is_closed:
             self.is_closed = True
             connection.on_lost()
             return True
-        if connection.is_output_blocked:
+        if connection.output.is_blocked:
             connection.unblock_output()
         return True
 

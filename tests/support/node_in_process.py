@@ -11,8 +11,9 @@ from collections.abc import Coroutine, Mapping
 from itertools import count
 from typing import Any
 
-from broker.amqp.connection import Connection, SharedContext
+from broker.amqp.connection import Connection
 from broker.amqp.connection import Peer as Address
+from broker.amqp.context import SharedContext
 from broker.amqp.handshake import server_properties
 from broker.auth.users import User, Users
 from broker.backoff import Backoff
@@ -122,9 +123,9 @@ class Client:
         """Return everything that has come, in order."""
         while self._has_output:
             self._has_output = False
-            output, _ = self._connection.take_output(0.0)
+            output, _ = self._connection.output.take(0.0)
             self._peer.feed(b"".join(output))
-            if self._connection.is_output_blocked:
+            if self._connection.output.is_blocked:
                 self._connection.unblock_output()
                 self._node.broker.dispatch()
         contents = iter(self._peer.received_content())
@@ -207,6 +208,7 @@ class NodeInProcess:
             server_properties("0", "node-a", "test"),
             lambda prefix: f"{prefix}{next(self._names)}",
             self._tasks.create_task,
+            lambda: 0.0,
         )
 
     def connect(self) -> Client:

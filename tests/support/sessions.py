@@ -14,8 +14,9 @@ from functools import partial
 from itertools import count
 from typing import Any
 
-from broker.amqp.connection import Connection, SharedContext
+from broker.amqp.connection import Connection
 from broker.amqp.connection import Peer as Remote
+from broker.amqp.context import SharedContext
 from broker.amqp.handshake import server_properties
 from broker.auth.users import User, Users
 from broker.broker import Broker, Confirmable, Limits
@@ -54,7 +55,7 @@ class Client:
 
     def take_output(self) -> bytes:
         """Return what the broker wrote since the last call, and add it to `output`."""
-        pieces, _ = self.connection.take_output(0.0)
+        pieces, _ = self.connection.output.take(0.0)
         data = b"".join(pieces)
         self.output += data
         return data
@@ -91,6 +92,7 @@ class Bench:
             server_properties("0", "node", "test"),
             lambda prefix: f"{prefix}{next(names)}",
             self.spawn,
+            lambda: 0.0,
         )
 
     async def open(self) -> None:

@@ -100,7 +100,7 @@ def test_a_multiple_ack_settles_all_up_to_its_tag(peer: Client, tag: int, left: 
     peer.publish("q", b"1", b"2", b"3")
     peer.send(1, BasicConsume(queue="q"))
     peer.send(1, BasicAck(tag, True))
-    assert list(peer.connection.channels[1].unacked) == left
+    assert list(peer.connection.channels[1].deliveries.unacked) == left
 
 
 def test_a_multiple_ack_of_everything_is_fine_when_there_is_nothing(peer: Client) -> None:
@@ -168,7 +168,7 @@ def test_acks_of_two_channels_and_other_methods_may_follow_each_other(peer: Clie
         + command(1, QueueDeclare(queue="q", passive=True))
     )
     assert peer.received() == [(1, QueueDeclareOk("q", 0, 0))]
-    assert [len(channel.unacked) for channel in peer.connection.channels.values()] == [0, 0]
+    assert [len(channel.deliveries.unacked) for channel in peer.connection.channels.values()] == [0, 0]
 
 
 # nack, reject, recover

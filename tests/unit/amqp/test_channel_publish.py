@@ -318,7 +318,7 @@ def test_cc_and_bcc_add_routing_keys_and_bcc_does_not_travel(peer: Client) -> No
     peer.publish("q", b"m", properties=headers(CC=["cc", "q"], BCC=["bcc"], other=1))
     for queue in ("q", "cc", "bcc"):
         assert peer.call(1, BasicGet(queue=queue, no_ack=True)) == BasicGetOk(
-            peer.connection.channels[1].last_delivery_tag, False, "", "q", 0
+            peer.connection.channels[1].deliveries.last_tag, False, "", "q", 0
         )
     for content in peer.contents():
         assert content.properties == headers(CC=["cc", "q"], other=1)

@@ -95,7 +95,7 @@ def test_names_of_exclusive_queues_that_are_gone_are_not_kept(harness: Harness, 
     for _ in range(100):
         peer.send(1, QueueDeclare(queue="mine", exclusive=True))
         peer.send(1, QueueDelete(queue="mine"))
-    assert len(peer.connection._owned) < 50
+    assert len(peer.connection.channels[1].connection.exclusive) < 50
 
 
 def test_what_waits_behind_a_handler_is_done_before_close_ok(harness: Harness, peer: Client) -> None:

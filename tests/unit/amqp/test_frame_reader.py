@@ -59,7 +59,7 @@ def check_session(harness: Harness, publishes: list[bytes], acks: list[bytes]) -
     for piece in acks:
         peer.send_raw(piece)
     assert [method.name for _, method in peer.received()] == ["channel.flow-ok", "channel.close-ok"]
-    assert len(peer.connection.channels[1].unacked) == 0
+    assert len(peer.connection.channels[1].deliveries.unacked) == 0
     assert peer.connection.reader.buffered == 0
 
 

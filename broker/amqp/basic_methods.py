@@ -1,0 +1,151 @@
+"""The handlers of basic.*, in the order of the specification, but for basic.publish (`publishing`)."""
+
+from __future__ import annotations
+
+from broker.amqp.channel import Channel
+from broker.amqp.consumer import Consumer
+from broker.amqp.context import Waiting
+from broker.codec import methods as amqp
+from broker.errors import NotAllowed, NotImplementedFault
+from broker.message import Message
+from broker.queue.outcome import AUTO_ACKED
+from broker.queue.queue import Queue
+
+
+def on_basic_qos(channel: Channel, method: amqp.BasicQos) -> None:
+    if method.prefetch_size:
+        raise NotImplementedFault(f"prefetch_size!=0 ({method.prefetch_size})")
+    if method.global_:
+        channel.deliveries.prefetch = method.prefetch_count
+    else:
+        # Later consumers, as RabbitMQ has it, and the running ones too: clients that do not find the product
+        # RabbitMQ count on that (contract §2.1).
+        channel.next_prefetch = method.prefetch_count
+        for consumer in channel.consumers.values():
+            consumer.prefetch = method.prefetch_count
+    channel.touch_consumed_queues()
+    channel.send(amqp.BasicQosOk())
+
+
+def on_basic_consume(channel: Channel, method: amqp.BasicConsume) -> Waiting | None:
+    queue = channel.vhost.queue(channel.queue_name(method.queue), channel.connection.exclusive)
+    consumer_tag = method.consumer_tag or channel.connection.shared.new_name("amq.ctag-")
+    if consumer_tag in channel.consumers:
+        raise NotAllowed(f"attempt to reuse consumer tag '{consumer_tag}'")
+    limit = channel.broker.limits.max_consumers_per_channel
+    if len(channel.consumers) >= limit:
+        raise NotAllowed(f"number of consumers on channel {channel.id} has reached the maximum allowed of {limit}")
+    consumer = Consumer(
+        channel.id,
+        channel.deliveries,
+        channel.output,
+        queue,
+        consumer_tag,
+        no_ack=method.no_ack,
+        is_exclusive=method.exclusive,
+        prefetch=channel.next_prefetch,
+        on_cancelled=channel.on_consumer_cancelled,
+    )
+    if channel.vhost.consumption.needs_subscription(queue, consumer):
+        return _subscribe(channel, consumer, method.no_wait)
+    _start(channel, consumer, method.no_wait)
+    return None
+
+
+async def _subscribe(channel: Channel, consumer: Consumer, no_wait: bool) -> None:
+    await channel.vhost.consumption.subscribe(consumer.queue, consumer)
+    if channel.is_closing:
+        await channel.vhost.consumption.unsubscribe(consumer.queue)
+    else:
+        _start(channel, consumer, no_wait)
+
+
+def _start(channel: Channel, consumer: Consumer, no_wait: bool) -> None:
+    channel.vhost.consumption.add(consumer.queue, consumer)
+    channel.consumers[consumer.consumer_tag] = consumer
+    if not no_wait:
+        channel.send(amqp.BasicConsumeOk(consumer.consumer_tag))
+    channel.broker.touched.add(consumer.queue)
+
+
+def on_basic_cancel(channel: Channel, method: amqp.BasicCancel) -> Waiting | None:
+    consumer = channel.consumers.get(method.consumer_tag)
+    has_left = consumer is not None and channel.remove(consumer)
+    if not method.no_wait:
+        channel.send(amqp.BasicCancelOk(method.consumer_tag))
+    return channel.vhost.consumption.unsubscribe(consumer.queue) if consumer is not None and has_left else None
+
+
+def on_basic_get(channel: Channel, method: amqp.BasicGet) -> Waiting | None:
+    queue = channel.vhost.queue(channel.queue_name(method.queue), channel.connection.exclusive)
+    is_paused = channel.broker.is_paused
+    message = None if is_paused else queue.pop()
+    if message is None and not is_paused and (queue.ready_count or channel.broker.fetch is not None):
+        return _get_from_store(channel, queue, method.no_ack)
+    _answer_get(channel, queue, message, method.no_ack)
+    return None
+
+
+async def _get_from_store(channel: Channel, queue: Queue, no_ack: bool) -> None:
+    broker = channel.broker
+    message = queue.pop()
+    while message is None and not channel.is_closing:
+        if queue.ready_count:
+            await broker.feed(queue)
+        elif broker.fetch is None or not await broker.fetch(queue):
+            break
+        message = queue.pop()
+    if channel.is_closing:
+        if message is not None:
+            queue.requeue([message])
+        return
+    _answer_get(channel, queue, message, no_ack)
+
+
+def _answer_get(channel: Channel, queue: Queue, message: Message | None, no_ack: bool) -> None:
+    if message is None:
+        channel.send(amqp.BasicGetEmpty())
+        return
+    deliveries = channel.deliveries
+    deliveries.last_tag += 1
+    exchange_size = message.routing[0]
+    method = amqp.BasicGetOk(
+        deliveries.last_tag,
+        message.redelivered,
+        message.routing[1 : exchange_size + 1].decode(),
+        message.routing[exchange_size + 2 :].decode(),
+        queue.message_count,
+    )
+    channel.output.send_content(channel.id, method, message.header, message.body, message.chunks)
+    if no_ack:
+        queue.settle((message,), AUTO_ACKED)
+    else:
+        message.consumer = None
+        deliveries.unacked[deliveries.last_tag] = message
+
+
+def on_basic_ack(channel: Channel, method: amqp.BasicAck) -> None:
+    channel.deliveries.ack(method.delivery_tag, multiple=method.multiple)
+
+
+def on_basic_reject(channel: Channel, method: amqp.BasicReject) -> None:
+    channel.deliveries.reject(method.delivery_tag, multiple=False, requeue=method.requeue)
+
+
+def on_basic_recover_async(channel: Channel, method: amqp.BasicRecoverAsync) -> None:
+    _recover(channel, method.requeue)
+
+
+def on_basic_recover(channel: Channel, method: amqp.BasicRecover) -> None:
+    _recover(channel, method.requeue)
+    channel.send(amqp.BasicRecoverOk())
+
+
+def _recover(channel: Channel, requeue: bool) -> None:
+    if not requeue:
+        raise NotImplementedFault("requeue=false")  # contract B26
+    channel.deliveries.requeue_all()
+
+
+def on_basic_nack(channel: Channel, method: amqp.BasicNack) -> None:
+    channel.deliveries.reject(method.delivery_tag, multiple=method.multiple, requeue=method.requeue)

@@ -1,0 +1,48 @@
+"""What a connection gets from its node, and what a channel gets from its connection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from broker.amqp.exclusive_queues import ExclusiveQueues
+from broker.amqp.frame_reader import DirectChannel
+from broker.amqp.output import Output
+from broker.auth.users import Users
+from broker.broker import Broker
+from broker.codec.field_table import FieldTable
+from broker.topology.vhost import VirtualHost
+
+Waiting: TypeAlias = Coroutine[Any, Any, None]
+"""The rest of a handler that waits for a port."""
+
+
+@dataclass(frozen=True, slots=True)
+class SharedContext:
+    """What all connections of a node share."""
+
+    broker: Broker
+    users: Users
+    server_properties: FieldTable
+    new_name: Callable[[str], str]
+    """Returns a fresh random name with the given prefix."""
+    spawn: Callable[[Waiting], object]
+    """Runs the rest of a handler that waits for a port."""
+    monotonic: Callable[[], float]
+    """Returns the time in seconds, for what is done between two calls of the edge."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionContext:
+    """What the channels of one open connection share."""
+
+    shared: SharedContext
+    vhost: VirtualHost
+    user: str
+    output: Output
+    direct: dict[int, DirectChannel]
+    """The channels that the reader may hand publishes and acks to without a detour."""
+    exclusive: ExclusiveQueues
+    has_capability: Callable[[str], bool]
+    """Did the client say that it understands this extension?"""
