@@ -35,6 +35,8 @@ from broker.ports.store import Registration
 from broker.queue.queue import Queue, QueueObserver
 from broker.queue.settings import QueueLimits
 from broker.queue.slot_reader import SlotReader
+from broker.server.back_pressure import BackPressure
+from broker.server.handler_tasks import HandlerTasks
 from broker.server.listener import AmqpServer
 from broker.server.resource_monitor import ResourceMonitor, Thresholds, disk_free_octets, resident_octets, total_memory
 from broker.store.health import StoreHealth
@@ -173,8 +175,7 @@ class NodeIncarnation:
         async with asyncio.TaskGroup() as forever:
             self.registration = await company.register(forever)
             async with asyncio.TaskGroup() as tasks:
-                server = AmqpServer(self.clock, tasks, give_back_freed_memory)
-                loops = self._build(server, forever, tasks)
+                server, loops = self._build(forever, tasks)
                 messages = await self.restore(QueueLimits(window_size=self.config.performance_tuning.slots.window_size))
                 loops += await company.enter(forever)
                 try:
@@ -191,9 +192,10 @@ class NodeIncarnation:
             await company.leave()
 
     def _build(
-        self, server: AmqpServer, forever: asyncio.TaskGroup, tasks: asyncio.TaskGroup
-    ) -> list[asyncio.Task[None]]:
+        self, forever: asyncio.TaskGroup, tasks: asyncio.TaskGroup
+    ) -> tuple[AmqpServer, list[asyncio.Task[None]]]:
         company, registration = self._company, self.registration
+        pressure = BackPressure()
         touched_confirms: set[Confirmable] = set()
         self.ids = MessageIdGenerator(registration.lane, registration.last_message_id)
         journal = self.journal = GroupCommitJournal(
@@ -201,7 +203,7 @@ class NodeIncarnation:
             high_water=registration.last_message_id,
             touched_confirms=touched_confirms,
             on_settled=lambda: broker.flush_confirms(),
-            on_full=server.on_journal_full,
+            on_full=pressure.on_journal_full,
             sleep=lambda seconds: health.pause(seconds),
         )
         health = self.health = StoreHealth(
@@ -209,7 +211,7 @@ class NodeIncarnation:
             journal,
             self.clock,
             interval=self.config.persistence.store_health_check_interval,
-            on_change=server.on_store_state,
+            on_change=pressure.on_store_state,
         )
 
         company.meet(self)
@@ -225,18 +227,19 @@ class NodeIncarnation:
             fetch=company.fetch,
             purge_elsewhere=company.purge_elsewhere,
         )
-        server.shared = SharedContext(
+        shared = SharedContext(
             broker,
             built_in_users(self.config.user_mgt),
             server_properties(__version__, self._node_id, _platform()),
             _new_name,
-            server.spawn,
+            HandlerTasks(tasks).spawn,
             self.clock.monotonic,
         )
-        return [
+        server = AmqpServer(self.clock, shared, pressure, give_back_freed_memory)
+        return server, [
             forever.create_task(journal.run(), name="journal"),
             forever.create_task(server.tick_forever(), name="heartbeats"),
-            forever.create_task(_resource_monitor(self.config, server).run(), name="resources"),
+            forever.create_task(_resource_monitor(self.config, pressure).run(), name="resources"),
             forever.create_task(health.run(), name="store health"),
         ]
 
@@ -323,7 +326,7 @@ def client_limits(config: Configuration) -> Limits:
     )
 
 
-def _resource_monitor(config: Configuration, server: AmqpServer) -> ResourceMonitor:
+def _resource_monitor(config: Configuration, pressure: BackPressure) -> ResourceMonitor:
     limits = config.limits
     path = config.store_url.path
     folder = path.absolute().parent if path is not None else Path.cwd()
@@ -333,7 +336,7 @@ def _resource_monitor(config: Configuration, server: AmqpServer) -> ResourceMoni
             int(total_memory() * limits.memory_high_watermark),
             limits.disk_free_limit_bytes if is_on_our_disk else 0,
         ),
-        partial(server.set_alarm, "resources"),
+        partial(pressure.set_alarm, "resources"),
         resident=resident_octets,
         disk_free=lambda: disk_free_octets(folder),
     )

@@ -11,7 +11,9 @@ from typing import Any
 from broker.codec.constants import PROTOCOL_HEADER
 from broker.codec.methods import BasicPublish, ChannelOpen, ConnectionOpen, ConnectionTuneOk, QueueDeclare
 from broker.codec.properties import BasicProperties
-from broker.server.listener import AmqpProtocol, AmqpServer
+from broker.server.back_pressure import BackPressure
+from broker.server.listener import AmqpServer
+from broker.server.protocol import AmqpProtocol
 from tests.support.harness import ALL_CAPABILITIES, Harness, start_ok
 from tests.support.peer import Peer, command
 
@@ -98,8 +100,8 @@ class Node:
 
     def __init__(self) -> None:
         self.harness = Harness()
-        self.server = AmqpServer(self.harness.clock, self.harness.stage)  # type: ignore[arg-type]
-        self.server.shared = self.harness.shared
+        self.pressure = BackPressure()
+        self.server = AmqpServer(self.harness.clock, self.harness.shared, self.pressure)
         self.now = self.harness.clock.monotonic()
 
     async def turn(self) -> None:

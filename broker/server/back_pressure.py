@@ -1,0 +1,72 @@
+"""Holds publishers back while something is short: journal room, memory, disk, the store (contract §2.4.7, C15)."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import structlog
+
+_log = structlog.get_logger(__name__)
+
+
+class PublisherSocket(Protocol):
+    """The socket of a client that publishes."""
+
+    def begin_alarm(self, reason: str) -> None:
+        """Stop reading, and tell the client why."""
+        ...
+
+    def end_alarm(self) -> None:
+        """Read again, and tell the client so."""
+        ...
+
+    def resume_publishing(self) -> None:
+        """Read again: the journal has room."""
+        ...
+
+
+class BackPressure:
+    """Why publishers must wait, and which of them do."""
+
+    def __init__(self) -> None:
+        self.alarm = ""
+        """Why publishers are blocked at their next publish, in RabbitMQ's words; empty when they are not."""
+        self.is_store_away = False
+        self.waiting: set[PublisherSocket] = set()
+        """Publishers that are not read until the journal has room."""
+        self.blocked: set[PublisherSocket] = set()
+        """Publishers that are not read until no alarm is left."""
+        self._alarms: dict[str, str] = {}
+
+    def forget(self, socket: PublisherSocket) -> None:
+        """The socket is gone."""
+        self.waiting.discard(socket)
+        self.blocked.discard(socket)
+
+    def on_journal_full(self, is_full: bool) -> None:
+        """The journal has filled up, or has room again: then the publishers that wait for it go on."""
+        if not is_full:
+            waiting, self.waiting = self.waiting, set()
+            for socket in waiting:
+                socket.resume_publishing()
+
+    def set_alarm(self, source: str, reason: str) -> None:
+        """Block publishers at their next publish for `reason`; with "" let them go on if no other source has one."""
+        if reason == self._alarms.get(source, ""):
+            return
+        self._alarms[source] = reason
+        self.alarm = "; ".join(filter(None, self._alarms.values()))
+        if self.alarm:
+            _log.warning("publishers are blocked", reason=self.alarm)
+            for socket in self.waiting:  # not read already, so they have no next publish
+                socket.begin_alarm(self.alarm)
+        else:
+            _log.info("publishers go on")
+            blocked, self.blocked = self.blocked, set()
+            for socket in blocked:
+                socket.end_alarm()
+
+    def on_store_state(self, reason: str) -> None:
+        """The store is away for `reason`, or with "" it is there again."""
+        self.is_store_away = bool(reason)
+        self.set_alarm("store", reason)

@@ -1,0 +1,207 @@
+"""The socket of one AMQP client: octets in, octets out, and when to read. Decides nothing else.
+
+One write per turn of the loop; reading pauses where something further in is full.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from typing import Any, Final, Protocol, cast
+
+from broker.amqp.connection import Connection, Peer
+from broker.amqp.context import SharedContext
+from broker.clock import Clock
+from broker.server.back_pressure import BackPressure
+
+_WRITE_HIGH: Final = 1 << 20
+_WRITE_LOW: Final = 1 << 18
+_FAIR_READ: Final = 1 << 16
+_TURNS_BEHIND: Final = 8
+_UNREAD_OUTPUT_LIMIT: Final = 16 * 1024 * 1024
+
+# Why a socket is not read.
+_FULL: Final = "journal full"
+_ALARM: Final = "alarm"
+_DEFERRED: Final = "handler busy"
+_TURN: Final = "others first"
+_UNREAD: Final = "peer does not read"
+
+
+class Server(Protocol):
+    """What a socket uses of the server that has accepted it."""
+
+    clock: Clock
+    shared: SharedContext
+    pressure: BackPressure
+    had_large_reads: bool
+
+    def add(self, protocol: AmqpProtocol) -> None:
+        """A client has connected."""
+        ...
+
+    def remove(self, protocol: AmqpProtocol) -> None:
+        """A client's socket is gone."""
+        ...
+
+
+class AmqpProtocol(asyncio.Protocol):
+    """The edge of one client."""
+
+    __slots__ = ("_broker", "_clock", "_connection", "_held", "_loop", "_server", "_transport")
+
+    _connection: Connection
+    _transport: asyncio.Transport
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._broker = server.shared.broker
+        self._clock = server.clock.monotonic
+        self._held: set[str] = set()
+
+    @property
+    def connection(self) -> Connection:
+        return self._connection
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but its base
+        self._loop = asyncio.get_running_loop()
+        transport.set_write_buffer_limits(high=_WRITE_HIGH, low=_WRITE_LOW)
+        raw = transport.get_extra_info("socket")
+        if raw is not None and raw.family in (socket.AF_INET, socket.AF_INET6):
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._connection = Connection(
+            self._server.shared, _peer(transport.get_extra_info("peername")), self._schedule_flush, self._clock()
+        )
+        self._server.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        server = self._server
+        broker = self._broker
+        ids = broker.ids
+        ids.advance(server.clock.wall_ms())
+        last_id = ids.last
+        connection = self._connection
+        connection.receive(data, self._clock())
+        output = connection.output
+        if ids.last != last_id or output.has_committed:
+            output.has_committed = False
+            pressure = server.pressure
+            if broker.journal.check_full():
+                self.hold(_FULL)
+                pressure.waiting.add(self)
+            if pressure.alarm:
+                self.begin_alarm(pressure.alarm)
+        is_behind = broker.dispatch()
+        if not connection.wants_input:
+            self.hold(_DEFERRED)
+        if len(data) >= _FAIR_READ:
+            # libuv would read on from a fast publisher up to 32 times before anybody else has a turn.
+            server.had_large_reads = True
+            self.hold(_TURN)
+            self._loop.call_soon(self._next_turn, _TURNS_BEHIND if is_behind else 1)
+
+    def _next_turn(self, turns: int) -> None:
+        """Read again after so many turns of the loop; when nobody else has work they take no time."""
+        if turns > 1:
+            self._loop.call_soon(self._next_turn, turns - 1)
+        else:
+            self.release(_TURN)
+
+    def eof_received(self) -> None:
+        """Let the transport close: nobody writes to a half-closed AMQP connection."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._server.remove(self)
+        self._connection.on_lost()
+
+    # Output
+
+    def _schedule_flush(self) -> None:
+        self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        transport = self._transport
+        connection = self._connection
+        output = connection.output
+        octets, is_large = output.take(self._clock())
+        if octets and not transport.is_closing():
+            if is_large:
+                transport.writelines(octets)
+            else:
+                transport.write(b"".join(octets))
+        if connection.is_finished:
+            transport.close()
+            return
+        if transport.get_write_buffer_size() <= _WRITE_HIGH:
+            if output.is_blocked:
+                self._resume_output()
+        elif transport.get_write_buffer_size() > _UNREAD_OUTPUT_LIMIT:
+            self.hold(_UNREAD)
+        if _DEFERRED in self._held and connection.wants_input:
+            self.release(_DEFERRED)
+
+    def pause_writing(self) -> None:
+        self._connection.output.block()
+
+    def resume_writing(self) -> None:
+        self.release(_UNREAD)
+        self._resume_output()
+
+    def _resume_output(self) -> None:
+        self._connection.unblock_output()
+        self._broker.dispatch()
+
+    # Back-pressure: TCP does the waiting (contract §2.4.7)
+
+    def hold(self, reason: str) -> None:
+        """Stop reading until every reason is released."""
+        if not self._held and not self._transport.is_closing():
+            self._transport.pause_reading()
+        self._held.add(reason)
+
+    def release(self, reason: str) -> None:
+        """Read again if nothing else holds the socket."""
+        if reason in self._held:
+            self._held.discard(reason)
+            if not self._held and not self._transport.is_closing():
+                self._transport.resume_reading()
+
+    @property
+    def is_held(self) -> bool:
+        return bool(self._held)
+
+    def begin_alarm(self, reason: str) -> None:
+        """Something is short: this publisher must wait, and is told why."""
+        self._server.pressure.blocked.add(self)
+        self.hold(_ALARM)
+        self._connection.set_blocked(reason)
+
+    def end_alarm(self) -> None:
+        """Nothing is short any more: publishers may go on."""
+        self.release(_ALARM)
+        self._connection.set_blocked("")
+
+    def resume_publishing(self) -> None:
+        """The journal has room again."""
+        self.release(_FULL)
+
+    def abort(self) -> None:
+        """Close without waiting for the peer."""
+        self._transport.abort()
+
+    def dismiss(self, reason: str) -> None:
+        """Say why, and close without waiting for the peer."""
+        self._connection.force_close(reason)
+        self._flush()
+        self._transport.close()
+
+
+def _peer(peername: Any) -> Peer:
+    if not isinstance(peername, tuple):
+        return Peer("local", True)
+    address = ipaddress.ip_address(peername[0].partition("%")[0])
+    mapped = getattr(address, "ipv4_mapped", None)
+    host = f"[{peername[0]}]" if address.version == 6 else peername[0]
+    return Peer(f"{host}:{peername[1]}", (mapped or address).is_loopback)

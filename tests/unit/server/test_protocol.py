@@ -1,0 +1,208 @@
+"""The edge between a socket and a connection: contract C10, C26, §2.4.6 and §2.4.7."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from broker.codec.constants import PROTOCOL_HEADER
+from broker.codec.methods import (
+    BasicConsume,
+    BasicPublish,
+    BasicQos,
+    ChannelFlow,
+    ConnectionClose,
+    QueueDeclare,
+)
+from broker.codec.properties import BasicProperties
+from broker.server.protocol import _peer
+from tests.support.edge import Edge, Node
+from tests.support.peer import command
+
+
+async def test_what_a_batch_of_input_brings_is_written_at_once(node: Node) -> None:
+    edge = await Edge(node).open()
+    writes = edge.transport.writes
+    edge.deliver(command(1, ChannelFlow(True)) * 100)
+    await node.turn()
+    assert edge.transport.writes == writes + 1
+    assert len(edge.peer.received()) == 100
+
+
+async def test_a_connection_that_has_ended_is_closed_after_its_last_words(node: Node) -> None:
+    edge = Edge(node)
+    edge.deliver(b"GET / HTTP/1.1\r\n")
+    await node.turn()
+    assert edge.peer.protocol_header == PROTOCOL_HEADER
+    assert edge.transport.is_closed
+    assert not edge.transport.is_aborted
+
+
+async def test_a_lost_client_gives_back_what_it_held(node: Node) -> None:
+    edge, other = await Edge(node).open(), await Edge(node).open()
+    edge.peer.send(1, BasicConsume(queue="q"))
+    await other.publish()
+    edge.protocol.connection_lost(ConnectionResetError())
+    await node.turn()
+    assert node.harness.vhost.queues["q"].ready_count == 1
+
+
+async def test_a_half_closed_socket_is_closed(node: Node) -> None:
+    assert not Edge(node).protocol.eof_received()
+
+
+async def test_a_client_that_waits_for_a_store_which_is_away_is_told_after_a_while(node: Node) -> None:
+    edge = await Edge(node).open()
+    node.harness.gate.is_open = False
+    edge.peer.send(1, QueueDeclare(queue="d", durable=True))
+    edge.protocol.hold("test")
+    node.pressure.on_store_state("store unavailable: no answer")
+    node.tick(30.0)
+    await node.turn()
+    text = "INTERNAL_ERROR - the store is unavailable, try again later"
+    assert edge.peer.received() == [(0, ConnectionClose(541, text, 0, 0))]
+
+
+async def test_reading_stops_while_too_much_waits_behind_a_handler(node: Node) -> None:
+    edge = await Edge(node).open()
+    node.harness.gate.is_open = False
+    edge.peer.send(1, QueueDeclare(queue="d", durable=True))
+    for _ in range(50):
+        edge.peer.send(1, BasicPublish(routing_key="q"), BasicProperties(), b"x" * 100_000)
+    await node.turn()
+    assert not edge.transport.is_reading
+    node.harness.gate.is_open = True
+    await node.turn()
+    assert edge.transport.is_reading
+
+
+async def test_a_socket_that_is_closing_is_neither_paused_nor_resumed(node: Node) -> None:
+    edge = await Edge(node).open()
+    edge.transport.close()
+    edge.protocol.hold("alarm")
+    edge.protocol.release("alarm")
+    assert edge.transport.is_reading
+
+
+async def test_a_full_socket_takes_the_credit_of_its_consumers(node: Node) -> None:
+    edge, other = await Edge(node).open(), await Edge(node).open()
+    edge.peer.send(1, BasicConsume(queue="q", no_ack=True))
+    await node.turn()
+    edge.protocol.pause_writing()
+    await other.publish()
+    assert node.harness.vhost.queues["q"].ready_count == 1
+    edge.protocol.resume_writing()
+    await node.turn()
+    assert [content.body for content in edge.peer.received_content()] == [b"m"]
+
+
+async def test_a_large_backlog_is_written_as_the_socket_takes_it(node: Node) -> None:
+    edge, other = await Edge(node).open(), await Edge(node).open()
+    for _ in range(40):
+        await other.publish(b"x" * 100_000)
+    edge.transport.is_stuck = True
+    edge.peer.send(1, BasicConsume(queue="q", no_ack=True))
+    await node.turn()
+    assert 1_000_000 < edge.transport.buffered < 2_500_000
+    edge.transport.buffered = 0
+    edge.protocol.resume_writing()
+    await node.turn()
+    assert edge.transport.buffered > 1_000_000
+
+
+async def test_a_client_that_asks_and_does_not_read_is_not_read(node: Node) -> None:
+    edge = await Edge(node).open()
+    edge.transport.buffered = 17 * 1024 * 1024
+    edge.peer.send(1, ChannelFlow(True))
+    await node.turn()
+    assert not edge.transport.is_reading
+    edge.transport.buffered = 0
+    edge.protocol.resume_writing()
+    assert edge.transport.is_reading
+
+
+# Time
+
+
+async def test_a_silent_client_is_cut_off(node: Node) -> None:
+    edge = await Edge(node).open()
+    node.tick(20.0)
+    assert not edge.transport.is_aborted
+    node.tick(0.5)
+    assert edge.transport.is_aborted
+
+
+async def test_heartbeats_go_out(node: Node) -> None:
+    edge = await Edge(node).open()
+    node.tick(5.0)
+    await node.turn()
+    assert edge.peer.heartbeats == 1
+
+
+async def test_a_client_that_is_not_read_is_not_silent(node: Node) -> None:
+    edge = await Edge(node).open()
+    edge.protocol.hold("alarm")
+    node.tick(60.0)
+    assert not edge.transport.is_aborted
+
+
+async def test_a_late_loop_gives_clients_another_tick(node: Node) -> None:
+    edge = await Edge(node).open()
+    node.harness.clock.advance(60.0)
+    node.server.tick(node.harness.clock.monotonic())
+    assert not edge.transport.is_aborted
+    node.tick(0.5)
+    assert edge.transport.is_aborted
+
+
+async def test_a_handshake_that_takes_too_long_is_cut_off(node: Node) -> None:
+    edge = Edge(node)
+    node.tick(9.5)
+    assert not edge.transport.is_aborted
+    node.tick(0.5)
+    assert edge.transport.is_aborted
+
+
+@pytest.mark.parametrize(
+    ("peername", "address", "is_loopback"),
+    [
+        (("127.0.0.1", 5), "127.0.0.1:5", True),
+        (("127.9.9.9", 5), "127.9.9.9:5", True),
+        (("192.0.2.1", 5), "192.0.2.1:5", False),
+        (("::1", 5, 0, 0), "[::1]:5", True),
+        (("fe80::1%eth0", 5, 0, 2), "[fe80::1%eth0]:5", False),
+        (("::ffff:127.0.0.1", 5, 0, 0), "[::ffff:127.0.0.1]:5", True),
+        (("::ffff:192.0.2.1", 5, 0, 0), "[::ffff:192.0.2.1]:5", False),
+        ("/run/socket", "local", True),
+        (None, "local", True),
+    ],
+)
+def test_a_peer_is_named_and_known_to_be_near_or_far(peername: Any, address: str, is_loopback: bool) -> None:
+    peer = _peer(peername)
+    assert (peer.address, peer.is_loopback) == (address, is_loopback)
+
+
+async def turns_until_read_again(node: Node, edge: Edge) -> int:
+    turns = 0
+    while not edge.transport.is_reading:
+        await asyncio.sleep(0)
+        turns += 1
+    return turns
+
+
+async def test_after_a_large_read_the_others_have_a_turn(node: Node) -> None:
+    edge = await Edge(node).open()
+    edge.deliver(command(1, ChannelFlow(True)) * 6000)
+    assert not edge.transport.is_reading
+    assert await turns_until_read_again(node, edge) == 1
+
+
+async def test_after_a_large_read_consumers_that_are_behind_have_several(node: Node) -> None:
+    edge = await Edge(node).open()
+    edge.deliver(command(1, QueueDeclare(queue="q")))
+    await node.turn()
+    edge.deliver(command(1, BasicQos(prefetch_count=1)) + command(1, BasicConsume(queue="q")))
+    edge.deliver(command(1, BasicPublish(routing_key="q"), body=b"m" * 100) * 1000)
+    assert await turns_until_read_again(node, edge) == 8
