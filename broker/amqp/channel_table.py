@@ -25,22 +25,25 @@ _STORE_TIMEOUT: Final = 30.0
 class ChannelTable:
     """Channels by number."""
 
-    __slots__ = ("_busy", "_channel_max", "_connection", "_on_error", "_on_handler_done", "by_id")
+    __slots__ = ("_busy", "_channel_max", "_connection", "_on_error", "_on_handler_done", "_on_waiting", "by_id")
 
     def __init__(
         self,
         connection: ConnectionContext,
         channel_max: int,
         on_error: Callable[[Exception, int, int], None],
+        on_waiting: Callable[[], None],
         on_handler_done: Callable[[], None],
     ) -> None:
         """`on_error` gets an error, the channel's number and the index of the method at fault.
 
-        `on_handler_done` is called when a handler that waited is done, and the frames behind it are handled.
+        `on_waiting` is called when a handler begins to wait, so that `overdue_at` may have come nearer;
+        `on_handler_done` when it is done, and the frames behind it are handled.
         """
         self._connection = connection
         self._channel_max = channel_max
         self._on_error = on_error
+        self._on_waiting = on_waiting
         self._on_handler_done = on_handler_done
         self._busy: dict[Channel, float] = {}  # and when it has waited too long for a store that is away
         self.by_id: dict[int, Channel] = {}
@@ -55,9 +58,10 @@ class ChannelTable:
         """Is a channel still at work on what came before?"""
         return any(not channel.is_closing for channel in self._busy)
 
-    def is_overdue(self, now: float) -> bool:
-        """Has a handler waited longer than a client has to wait for a store that is away?"""
-        return any(now >= overdue_at and not channel.is_closing for channel, overdue_at in self._busy.items())
+    @property
+    def overdue_at(self) -> float:
+        """When a handler will have waited as long as a client has to wait for a store that is away."""
+        return min((overdue_at for channel, overdue_at in self._busy.items() if not channel.is_closing), default=inf)
 
     def on_frame(self, frame_type: int, channel_id: int, payload: bytes) -> None:
         """Handle one frame, or keep it until the handler before it is done."""
@@ -84,6 +88,7 @@ class ChannelTable:
         method = int.from_bytes(payload[:4], "big")
         # A commit waits as long as a confirm does: nobody could say whether it will be (contract T3).
         self._busy[channel] = inf if method == _TX_COMMIT else self._connection.shared.monotonic() + _STORE_TIMEOUT
+        self._on_waiting()
         self._connection.shared.spawn(self._finish(channel, waiting, method))
         return True
 

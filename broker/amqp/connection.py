@@ -1,8 +1,8 @@
 """A connection: its phases, output, heartbeats, and the one place where errors become closes.
 
-Sans-IO: octets come in by `receive`, go out through `output`; time comes with `tick`; the edge is told of new output by
-one callable and runs the coroutines it is handed. Duties: bytes to frames (`FrameReader`), frames to channels, the life
-of the connection, and nothing that concerns messages. Knows no socket, no clock and no database.
+Sans-IO: octets come in by `receive` and go out through `output`, time comes with `on_time`. The edge is told of new
+output and of nearer deadlines by a callable each, and runs the coroutines it is handed. A connection leads frames to
+channel 0, which it serves itself, or to its channels; it does nothing that concerns messages.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from math import inf
 from typing import Any, Final
 
 import structlog
@@ -53,6 +54,8 @@ _PRE_TUNE_FRAME_MAX: Final = 8192
 _CLOSE_WAIT: Final = 3.0
 _LINGER: Final = 10.0
 """Seconds in which a peer must have read the last of the output."""
+_LOOK_AGAIN: Final = 0.5
+"""Seconds after which something is looked at again that was due and had to be put off."""
 _STORE_AWAY: Final = "the store is unavailable, try again later"
 _BASIC_PUBLISH: Final = amqp.BasicPublish.index
 
@@ -88,6 +91,8 @@ class Connection:
         "_handshake",
         "_is_close_waiting",
         "_log",
+        "_look_again_at",
+        "_on_deadline",
         "_shared",
         "blocked_reason",
         "broker",
@@ -97,8 +102,19 @@ class Connection:
         "reader",
     )
 
-    def __init__(self, shared: SharedContext, peer: Peer, on_output: Callable[[], None], now: float) -> None:
-        """`on_output` is called once when there is output, until the edge takes it."""
+    def __init__(
+        self,
+        shared: SharedContext,
+        peer: Peer,
+        on_output: Callable[[], None],
+        on_deadline: Callable[[], None],
+        now: float,
+    ) -> None:
+        """`on_output` is called once when there is output, until the edge takes it.
+
+        `on_deadline` is called when `next_deadline` may have come nearer.
+        """
+        self._on_deadline = on_deadline
         self._shared = shared
         self.broker = shared.broker
         self._log = _log.bind(connection=peer.address)
@@ -112,6 +128,7 @@ class Connection:
         self._deadline: float | None = now + self.broker.limits.handshake_timeout
         self._handshake = Handshake(self.broker, shared.users, is_loopback=peer.is_loopback)
         self._is_close_waiting = False
+        self._look_again_at = 0.0
 
     def unblock_output(self) -> None:
         """There is room in the output buffer again."""
@@ -242,10 +259,13 @@ class Connection:
             self._exclusive,
             self._handshake.has_capability,
         )
-        self._channels = ChannelTable(context, self._handshake.channel_max, self.on_error, self.on_handler_done)
+        self._channels = ChannelTable(
+            context, self._handshake.channel_max, self.on_error, self._on_deadline, self.on_handler_done
+        )
         self.broker.open_connections.add(self)
         self.phase = Phase.RUNNING
         self._deadline = None
+        self._on_deadline()
         self.output.send_method(0, amqp.ConnectionOpenOk())
         self._log.info(
             "connection opened",
@@ -332,6 +352,7 @@ class Connection:
     def _close(self, method: amqp.ConnectionClose) -> None:
         self.phase = Phase.CLOSING
         self._deadline = self._shared.monotonic() + _CLOSE_WAIT
+        self._on_deadline()
         self.reader.direct.clear()
         self.output.send_method(0, method)
         self.output.has_sent_close = True
@@ -342,9 +363,11 @@ class Connection:
 
     def finish(self) -> None:
         """Nothing more is read; the edge writes what is left and closes the socket."""
-        self.phase = Phase.FINISHED
+        if self.phase != Phase.FINISHED:
+            self.phase = Phase.FINISHED
+            self._deadline = self._shared.monotonic() + _LINGER
+            self._on_deadline()
         self.reader.is_stopped = True
-        self._deadline = self._shared.monotonic() + _LINGER
         self.output.schedule_flush()
 
     @property
@@ -356,6 +379,7 @@ class Connection:
         if self.phase == Phase.RUNNING:
             self._log.info("connection lost", user=self._handshake.user)
         self.phase = Phase.FINISHED
+        self._deadline = None
         self._is_close_waiting = False
         self.reader.is_stopped = True
         self._release_channels()
@@ -385,30 +409,48 @@ class Connection:
 
     # Time
 
-    def tick(self, now: float, *, may_expire: bool, is_store_away: bool = False) -> bool:
-        """Do what time asks for; return True when the socket must be closed at once.
-
-        `may_expire` is False when the node itself was late: then nobody's silence counts (design §7). While the store
-        is away a client waits for it so long and no longer: the handler goes on, its connection does not (ADR 14).
-        """
-        if self._deadline is not None and now >= self._deadline:
-            return True
-        if (
-            is_store_away
-            and self.phase == Phase.RUNNING
-            and self._channels is not None
-            and self._channels.is_overdue(now)
-        ):
-            self.on_error(InternalError(_STORE_AWAY), 0, 0)
+    def next_deadline(self) -> float | None:
+        """Return when `on_time` has something to do, None for never. It may move later at any time."""
+        if self._deadline is not None or self._channels is None or self.phase != Phase.RUNNING:
+            return self._deadline
+        again = self._look_again_at
+        deadline = max(self._channels.overdue_at, again)
         interval = self._handshake.heartbeat
-        if interval and self.phase == Phase.RUNNING:
+        if interval:
+            silent_at = max(self.last_received + self._allowed_silence, again)
+            deadline = min(deadline, silent_at, self.output.last_taken + interval / 2)
+        return deadline if deadline < inf else None
+
+    def on_time(self, now: float, *, may_expire: bool) -> bool:
+        """Do what is due; return True when the socket must be closed at once.
+
+        `may_expire` is False when the node itself was late, or does not read the socket: then nobody's silence counts
+        (design §7). While the store is away a client waits for it so long and no longer: the handler goes on, its
+        connection does not (ADR 14).
+        """
+        if self._deadline is not None:
+            return now >= self._deadline
+        if self.phase != Phase.RUNNING or self._channels is None:
+            return False
+        if now >= self._channels.overdue_at:
+            if self._shared.is_store_away():
+                self.on_error(InternalError(_STORE_AWAY), 0, 0)
+                return False
+            self._look_again_at = now + _LOOK_AGAIN
+        interval = self._handshake.heartbeat
+        if interval:
             if now - self.output.last_taken >= interval / 2:
                 self.output.send(HEARTBEAT_FRAME)
-            limit = interval * max(self.broker.limits.heartbeat_timeout_factor, 1.0)
-            if may_expire and now - self.last_received > limit:
-                self._log.warning("missed heartbeats from client", timeout=limit)
-                return True
+            if now - self.last_received > self._allowed_silence:
+                if may_expire:
+                    self._log.warning("missed heartbeats from client", timeout=self._allowed_silence)
+                    return True
+                self._look_again_at = now + _LOOK_AGAIN
         return False
+
+    @property
+    def _allowed_silence(self) -> float:
+        return self._handshake.heartbeat * max(self.broker.limits.heartbeat_timeout_factor, 1.0)
 
 
 _CONTROL: Final[dict[type[Method], tuple[Phase, Any]]] = {

@@ -31,6 +31,8 @@ class SharedContext:
     """Runs the rest of a handler that waits for a port."""
     monotonic: Callable[[], float]
     """Returns the time in seconds, for what is done between two calls of the edge."""
+    is_store_away: Callable[[], bool]
+    """Has the store been away for a while?"""
 
 
 @dataclass(frozen=True, slots=True)

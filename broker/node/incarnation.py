@@ -39,6 +39,7 @@ from broker.server.back_pressure import BackPressure
 from broker.server.handler_tasks import HandlerTasks
 from broker.server.listener import AmqpServer
 from broker.server.resource_monitor import ResourceMonitor, Thresholds, disk_free_octets, resident_octets, total_memory
+from broker.server.timers import Timers
 from broker.store.health import StoreHealth
 from broker.store.journal import GroupCommitJournal
 from broker.store.queue_ids import QueueIds
@@ -196,6 +197,7 @@ class NodeIncarnation:
     ) -> tuple[AmqpServer, list[asyncio.Task[None]]]:
         company, registration = self._company, self.registration
         pressure = BackPressure()
+        timers = Timers(self.clock.monotonic)
         touched_confirms: set[Confirmable] = set()
         self.ids = MessageIdGenerator(registration.lane, registration.last_message_id)
         journal = self.journal = GroupCommitJournal(
@@ -234,11 +236,12 @@ class NodeIncarnation:
             _new_name,
             HandlerTasks(tasks).spawn,
             self.clock.monotonic,
+            lambda: pressure.is_store_away,
         )
-        server = AmqpServer(self.clock, shared, pressure, give_back_freed_memory)
+        server = AmqpServer(self.clock, shared, pressure, timers, give_back_freed_memory)
         return server, [
             forever.create_task(journal.run(), name="journal"),
-            forever.create_task(server.tick_forever(), name="heartbeats"),
+            forever.create_task(timers.run(), name="timers"),
             forever.create_task(_resource_monitor(self.config, pressure).run(), name="resources"),
             forever.create_task(health.run(), name="store health"),
         ]

@@ -13,10 +13,11 @@ from broker.amqp.context import SharedContext
 from broker.clock import Clock
 from broker.server.back_pressure import BackPressure
 from broker.server.protocol import AmqpProtocol
+from broker.server.timers import Timers
 
 _log = structlog.get_logger(__name__)
 
-_TICK: Final = 0.5
+_LOOK_INTERVAL: Final = 0.5
 _TLS_HANDSHAKE_TIMEOUT: Final = 5.0
 
 
@@ -28,20 +29,23 @@ class AmqpServer:
         clock: Clock,
         shared: SharedContext,
         pressure: BackPressure,
+        timers: Timers,
         on_quiet: Callable[[], None] = lambda: None,
     ) -> None:
         """`on_quiet` is called once when large reads have ended for a while."""
         self.clock = clock
         self.shared = shared
         self.pressure = pressure
+        self.timers = timers
         self.had_large_reads = False
         self._on_quiet = on_quiet
         self._is_quiet = True
         self.protocols: set[AmqpProtocol] = set()
         self._listeners: list[asyncio.Server] = []
-        self._last_tick = clock.monotonic()
         self._empty = asyncio.Event()
         self._empty.set()
+        self._next_look = clock.monotonic() + _LOOK_INTERVAL
+        timers.watch(self)
 
     async def listen(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
         """Open a listener; return its port, which the system chooses when `port` is 0."""
@@ -62,33 +66,31 @@ class AmqpServer:
     def add(self, protocol: AmqpProtocol) -> None:
         """A client has connected."""
         self.protocols.add(protocol)
+        self.timers.watch(protocol)
         self._empty.clear()
 
     def remove(self, protocol: AmqpProtocol) -> None:
         """A client's socket is gone."""
         self.protocols.discard(protocol)
+        self.timers.forget(protocol)
         self.pressure.forget(protocol)
         if not self.protocols:
             self._empty.set()
 
-    async def tick_forever(self) -> None:
-        """Heartbeats and deadlines of all clients."""
-        while True:
-            await asyncio.sleep(_TICK)
-            self.tick(self.clock.monotonic())
+    def next_deadline(self) -> float:
+        """Return when the server looks again whether large reads have ended.
 
-    def tick(self, now: float) -> None:
-        """Let every connection look at the time. When the loop was late, what clients sent may not be read yet."""
-        was_late = now - self._last_tick > 3 * _TICK
-        self._last_tick = now
+        It does so twice a second, whatever happens: so the timers learn in time that the loop was held up.
+        """
+        return self._next_look
+
+    def on_time(self, now: float) -> None:
+        """See whether large reads have ended."""
+        self._next_look = now + _LOOK_INTERVAL
         was_quiet, self._is_quiet = self._is_quiet, not self.had_large_reads
         self.had_large_reads = False
         if self._is_quiet and not was_quiet:
             self._on_quiet()
-        for protocol in tuple(self.protocols):
-            may_expire = not (was_late or protocol.is_held)
-            if protocol.connection.tick(now, may_expire=may_expire, is_store_away=self.pressure.is_store_away):
-                protocol.abort()
 
     def abort(self, reason: str) -> None:
         """Stop listening and close what is still there: the node has failed, or must begin anew."""

@@ -14,6 +14,7 @@ from broker.amqp.connection import Connection, Peer
 from broker.amqp.context import SharedContext
 from broker.clock import Clock
 from broker.server.back_pressure import BackPressure
+from broker.server.timers import Timers
 
 _WRITE_HIGH: Final = 1 << 20
 _WRITE_LOW: Final = 1 << 18
@@ -35,6 +36,7 @@ class Server(Protocol):
     clock: Clock
     shared: SharedContext
     pressure: BackPressure
+    timers: Timers
     had_large_reads: bool
 
     def add(self, protocol: AmqpProtocol) -> None:
@@ -72,7 +74,11 @@ class AmqpProtocol(asyncio.Protocol):
         if raw is not None and raw.family in (socket.AF_INET, socket.AF_INET6):
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._connection = Connection(
-            self._server.shared, _peer(transport.get_extra_info("peername")), self._schedule_flush, self._clock()
+            self._server.shared,
+            _peer(transport.get_extra_info("peername")),
+            self._schedule_flush,
+            self._watch,
+            self._clock(),
         )
         self._server.add(self)
 
@@ -168,10 +174,6 @@ class AmqpProtocol(asyncio.Protocol):
             if not self._held and not self._transport.is_closing():
                 self._transport.resume_reading()
 
-    @property
-    def is_held(self) -> bool:
-        return bool(self._held)
-
     def begin_alarm(self, reason: str) -> None:
         """Something is short: this publisher must wait, and is told why."""
         self._server.pressure.blocked.add(self)
@@ -186,6 +188,22 @@ class AmqpProtocol(asyncio.Protocol):
     def resume_publishing(self) -> None:
         """The journal has room again."""
         self.release(_FULL)
+
+    # Time
+
+    def _watch(self) -> None:
+        self._server.timers.watch(self)
+
+    def next_deadline(self) -> float | None:
+        """Return when the connection has something to do."""
+        return self._connection.next_deadline()
+
+    def on_time(self, now: float) -> None:
+        """Let the connection do what is due."""
+        if self._connection.on_time(now, may_expire=not (self._held or self._server.timers.is_late)):
+            self.abort()
+
+    # The end
 
     def abort(self) -> None:
         """Close without waiting for the peer."""

@@ -6,6 +6,7 @@ Knows asyncio's protocol calls; the broker behind it is that of the harness.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 from broker.codec.constants import PROTOCOL_HEADER
@@ -14,6 +15,7 @@ from broker.codec.properties import BasicProperties
 from broker.server.back_pressure import BackPressure
 from broker.server.listener import AmqpServer
 from broker.server.protocol import AmqpProtocol
+from broker.server.timers import Timers
 from tests.support.harness import ALL_CAPABILITIES, Harness, start_ok
 from tests.support.peer import Peer, command
 
@@ -101,7 +103,9 @@ class Node:
     def __init__(self) -> None:
         self.harness = Harness()
         self.pressure = BackPressure()
-        self.server = AmqpServer(self.harness.clock, self.harness.shared, self.pressure)
+        self.timers = Timers(self.harness.clock.monotonic)
+        shared = replace(self.harness.shared, is_store_away=lambda: self.pressure.is_store_away)
+        self.server = AmqpServer(self.harness.clock, shared, self.pressure, self.timers)
         self.now = self.harness.clock.monotonic()
 
     async def turn(self) -> None:
@@ -114,4 +118,4 @@ class Node:
         """Let time pass in steps that are not late."""
         for _ in range(round(seconds / 0.5)):
             self.harness.clock.advance(0.5)
-            self.server.tick(self.harness.clock.monotonic())
+            self.timers.run_due(self.harness.clock.monotonic())

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from itertools import count
+from math import inf
 
 from broker.amqp.connection import Connection
 from broker.amqp.connection import Peer as Address
@@ -78,6 +79,7 @@ class Harness:
     ) -> None:
         self.clock = FakeClock()
         self.gate = Gate()
+        self.is_store_away = False
         self.stage = Stage()
         self.store = MemoryStore()
         drive(self.store.open())
@@ -120,6 +122,7 @@ class Harness:
             lambda prefix: f"{prefix}{next(names)}",
             self.stage.spawn,
             self.clock.monotonic,
+            lambda: self.is_store_away,
         )
         self._clients: list[Client] = []
 
@@ -181,7 +184,8 @@ class Client:
         self._peer = Peer(self._deliver)
         self._has_output = False
         address = Address("127.0.0.1:50000" if is_loopback else "192.0.2.7:50000", is_loopback)
-        self.connection = Connection(shared, address, self._on_output, harness.clock.monotonic())
+        self.connection = Connection(shared, address, self._on_output, self._on_deadline, harness.clock.monotonic())
+        self._on_deadline()
         self.reads = True
         """False: the client has stopped reading, and what is written to it stays in the output buffer."""
         self.is_closed = False
@@ -237,8 +241,14 @@ class Client:
         return self._peer.protocol_header
 
     def tick(self, *, may_expire: bool = True) -> bool:
-        """Let the connection look at the clock; return whether the socket must be closed at once."""
-        must_close = self.connection.tick(self._harness.clock.monotonic(), may_expire=may_expire)
+        """Let the connection do what is due; return whether the socket must be closed at once.
+
+        As the timers do, this asks for another deadline when the last one has come, or the connection says that it has
+        come nearer.
+        """
+        now = self._harness.clock.monotonic()
+        must_close = self.deadline <= now and self.connection.on_time(now, may_expire=may_expire)
+        self._on_deadline()
         self._harness.run()
         return must_close
 
@@ -268,6 +278,10 @@ class Client:
         if connection.output.is_blocked:
             connection.unblock_output()
         return True
+
+    def _on_deadline(self) -> None:
+        deadline = self.connection.next_deadline()
+        self.deadline = inf if deadline is None else deadline
 
     def _on_output(self) -> None:
         assert not self._has_output, "told of output twice before it was taken"

@@ -98,7 +98,7 @@ class Client:
     def __init__(self, node: NodeInProcess, shared: SharedContext) -> None:
         self._node = node
         self._has_output = False
-        self._connection = Connection(shared, Address("test", True), self._on_output, 0.0)
+        self._connection = Connection(shared, Address("test", True), self._on_output, lambda: None, 0.0)
         self._peer = Peer(self._deliver, FRAME_MAX)
         self._peer.send_raw(b"AMQP\x00\x00\x09\x01")
         self.send(0, amqp.ConnectionStartOk(response=b"\0guest\0guest"))
@@ -209,6 +209,7 @@ class NodeInProcess:
             lambda prefix: f"{prefix}{next(self._names)}",
             self._tasks.create_task,
             lambda: 0.0,
+            lambda: False,
         )
 
     def connect(self) -> Client:

@@ -44,7 +44,7 @@ class Client:
 
     def __init__(self, bench: Bench) -> None:
         self._broker = bench.broker
-        self.connection = Connection(bench.shared, Remote("192.0.2.1:5000", True), lambda: None, 0.0)
+        self.connection = Connection(bench.shared, Remote("192.0.2.1:5000", True), lambda: None, lambda: None, 0.0)
         self.output = bytearray()
 
     def send(self, data: bytes) -> None:
@@ -93,6 +93,7 @@ class Bench:
             lambda prefix: f"{prefix}{next(names)}",
             self.spawn,
             lambda: 0.0,
+            lambda: False,
         )
 
     async def open(self) -> None:

@@ -131,6 +131,16 @@ def test_a_client_that_does_not_read_close_ok_is_cut_off(harness: Harness, peer:
     assert peer.tick()
 
 
+def test_a_client_that_closes_behind_a_busy_handler_waits_without_a_deadline(harness: Harness) -> None:
+    peer = harness.peer(heartbeat=10)
+    harness.gate.is_open = False
+    peer.send(1, QueueDeclare(queue="q", durable=True))
+    peer.send(0, ConnectionClose(200, "bye"))
+    harness.clock.advance(600.0)
+    assert peer.connection.next_deadline() is None
+    assert not peer.connection.on_time(harness.clock.monotonic(), may_expire=True)
+
+
 # The node's side
 
 

@@ -204,8 +204,8 @@ def test_reading_stops_when_too_much_waits_behind_a_handler(harness: Harness, pe
 
 def wait_for_the_store(harness: Harness, peer: Client, seconds: float) -> None:
     harness.clock.advance(seconds)
-    peer.connection.tick(harness.clock.monotonic(), may_expire=True, is_store_away=True)
-    harness.run()
+    harness.is_store_away = True
+    peer.tick()
 
 
 def closed_for_want_of_the_store(class_id: int = 0, method_id: int = 0) -> list[tuple[int, Method]]:

@@ -13,6 +13,7 @@ from broker.codec.methods import (
 )
 from broker.server.back_pressure import BackPressure
 from broker.server.listener import AmqpServer
+from broker.server.timers import Timers
 from tests.support.clock import FakeClock
 from tests.support.edge import Edge, Node
 from tests.support.harness import Harness
@@ -78,9 +79,10 @@ async def test_a_real_socket_is_served(node: Node) -> None:
 def test_the_end_of_large_reads_is_told_once() -> None:
     told: list[float] = []
     clock = FakeClock()
-    server = AmqpServer(clock, Harness().shared, BackPressure(), lambda: told.append(clock.monotonic()))
+    timers = Timers(clock.monotonic)
+    server = AmqpServer(clock, Harness().shared, BackPressure(), timers, lambda: told.append(clock.monotonic()))
     for had_large_reads in (False, True, True, False, False):
         clock.advance(1.0)
         server.had_large_reads = had_large_reads
-        server.tick(clock.monotonic())
+        timers.run_due(clock.monotonic())
     assert told == [1004.0]

@@ -14,6 +14,8 @@ from broker.codec.methods import (
     BasicQos,
     ChannelFlow,
     ConnectionClose,
+    ExchangeDeclare,
+    QueueBind,
     QueueDeclare,
 )
 from broker.codec.properties import BasicProperties
@@ -148,10 +150,56 @@ async def test_a_client_that_is_not_read_is_not_silent(node: Node) -> None:
     assert not edge.transport.is_aborted
 
 
+async def test_a_client_that_is_read_again_must_be_heard_of(node: Node) -> None:
+    edge = await Edge(node).open()
+    edge.protocol.hold("alarm")
+    node.tick(60.0)
+    edge.protocol.release("alarm")
+    node.tick(0.5)
+    assert edge.transport.is_aborted
+
+
+async def test_a_client_that_talks_is_looked_at_a_few_times_an_interval(node: Node) -> None:
+    edge = await Edge(node).open()
+    looks = 0
+
+    class Watched:
+        def next_deadline(self) -> float | None:
+            return edge.protocol.next_deadline()
+
+        def on_time(self, now: float) -> None:
+            nonlocal looks
+            looks += 1
+            edge.protocol.on_time(now)
+
+    node.timers.forget(edge.protocol)
+    node.timers.watch(Watched())
+    for _ in range(400):
+        node.tick(0.5)
+        edge.peer.send(1, ChannelFlow(True))
+        await node.turn()
+    assert not edge.transport.is_aborted
+    assert looks <= 50
+
+
+async def test_a_client_that_is_lost_while_its_close_is_being_answered_is_watched_no_more(node: Node) -> None:
+    edge = await Edge(node).open()
+    edge.deliver(command(1, QueueDeclare(queue="mine", exclusive=True)))
+    edge.deliver(command(1, ExchangeDeclare(exchange="x", durable=True, auto_delete=True)))
+    edge.deliver(command(1, QueueBind(queue="mine", exchange="x")))
+    node.harness.gate.is_open = False
+    edge.deliver(command(0, ConnectionClose(200, "bye")))
+    edge.protocol.connection_lost(None)
+    node.harness.gate.is_open = True
+    await node.turn()
+    assert list(node.harness.vhost.queues) == ["q"]
+    assert len(node.timers) == 1
+
+
 async def test_a_late_loop_gives_clients_another_tick(node: Node) -> None:
     edge = await Edge(node).open()
     node.harness.clock.advance(60.0)
-    node.server.tick(node.harness.clock.monotonic())
+    node.timers.run_due(node.harness.clock.monotonic())
     assert not edge.transport.is_aborted
     node.tick(0.5)
     assert edge.transport.is_aborted
