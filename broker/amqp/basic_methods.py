@@ -5,6 +5,7 @@ from __future__ import annotations
 from broker.amqp.channel import Channel
 from broker.amqp.consumer import Consumer
 from broker.amqp.context import Waiting
+from broker.auth.access import Permission
 from broker.codec import methods as amqp
 from broker.errors import NotAllowed, NotImplementedFault
 from broker.message import Message
@@ -28,7 +29,9 @@ def on_basic_qos(channel: Channel, method: amqp.BasicQos) -> None:
 
 
 def on_basic_consume(channel: Channel, method: amqp.BasicConsume) -> Waiting | None:
-    queue = channel.vhost.queue(channel.queue_name(method.queue), channel.connection.exclusive)
+    name = channel.queue_name(method.queue)
+    channel.connection.access.require(Permission.READ, "queue", name)
+    queue = channel.vhost.queue(name, channel.connection.exclusive)
     consumer_tag = method.consumer_tag or channel.connection.shared.new_name("amq.ctag-")
     if consumer_tag in channel.consumers:
         raise NotAllowed(f"attempt to reuse consumer tag '{consumer_tag}'")
@@ -77,7 +80,9 @@ def on_basic_cancel(channel: Channel, method: amqp.BasicCancel) -> Waiting | Non
 
 
 def on_basic_get(channel: Channel, method: amqp.BasicGet) -> Waiting | None:
-    queue = channel.vhost.queue(channel.queue_name(method.queue), channel.connection.exclusive)
+    name = channel.queue_name(method.queue)
+    channel.connection.access.require(Permission.READ, "queue", name)
+    queue = channel.vhost.queue(name, channel.connection.exclusive)
     is_paused = channel.broker.is_paused
     message = None if is_paused else queue.pop()
     if message is None and not is_paused and (queue.ready_count or channel.broker.fetch is not None):

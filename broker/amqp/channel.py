@@ -65,7 +65,7 @@ class Channel:
         self.last_queue = ""
         self.next_prefetch = 0
         """How many unacknowledged deliveries consumers may have that start from now on; 0 for any number."""
-        self.publisher = Publisher(channel_id, self.output, self.broker, self.vhost, connection.user)
+        self.publisher = Publisher(channel_id, self.output, self.broker, self.vhost, connection.access)
         self.publish = self.publisher.publish
         self.resolve = self.publisher.resolve
         self.deliveries = Deliveries(self.broker.touched, self.touch_consumed_queues)

@@ -8,7 +8,6 @@ channel 0, which it serves itself, or to its channels; it does nothing that conc
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from enum import IntEnum
 from math import inf
 from typing import Any, Final
@@ -17,36 +16,35 @@ import structlog
 
 from broker.amqp.channel import Channel
 from broker.amqp.channel_table import ChannelTable
+from broker.amqp.closes import STORE_AWAY, fault_of, method_at_fault
 from broker.amqp.context import ConnectionContext, SharedContext
 from broker.amqp.exclusive_queues import ExclusiveQueues
 from broker.amqp.frame_reader import FrameReader
-from broker.amqp.handshake import Handshake
+from broker.amqp.handshake import STEPS, Handshake, Peer
+from broker.amqp.heartbeats import Heartbeats
 from broker.amqp.output import Output
+from broker.auth.access import Access
 from broker.codec import methods as amqp
 from broker.codec.constants import (
     FRAME_BODY,
     FRAME_HEARTBEAT,
     FRAME_METHOD,
     HEARTBEAT_FRAME,
-    PROTOCOL_HEADER,
 )
-from broker.codec.field_table import FieldTable
 from broker.codec.method import Method, kind_of
 from broker.errors import (
-    AmqpError,
     ChannelFault,
     CommandInvalid,
     ConnectionForced,
-    Evicted,
     FrameFault,
     InternalError,
     LoginRefused,
     ReplyCode,
-    StoreUnavailable,
     UnexpectedFrame,
     clip,
 )
 from broker.queue.queue import Queue
+from broker.topology.vhost import VirtualHost
 
 _log = structlog.get_logger(__name__)
 
@@ -55,30 +53,18 @@ _CLOSE_WAIT: Final = 3.0
 _LINGER: Final = 10.0
 """Seconds in which a peer must have read the last of the output."""
 _LOOK_AGAIN: Final = 0.5
-"""Seconds after which something is looked at again that was due and had to be put off."""
-_STORE_AWAY: Final = "the store is unavailable, try again later"
-_BASIC_PUBLISH: Final = amqp.BasicPublish.index
+"""Seconds after which a handler is looked at again that waits for long, though the store is there."""
 
 
 class Phase(IntEnum):
-    """How far a connection is; each phase accepts only its own methods (reliability.md S-9)."""
+    """How far a connection is."""
 
-    HEADER = 0
-    START = 1
-    TUNE = 2
-    OPEN = 3
-    RUNNING = 4
-    CLOSING = 5
+    OPENING = 0
+    """The handshake, with steps of its own."""
+    RUNNING = 1
+    CLOSING = 2
     """A close is being answered, or ours waits for its answer."""
-    FINISHED = 6
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """Who is at the other end of the socket."""
-
-    address: str
-    is_loopback: bool
+    FINISHED = 3
 
 
 class Connection:
@@ -89,6 +75,7 @@ class Connection:
         "_deadline",
         "_exclusive",
         "_handshake",
+        "_heartbeats",
         "_is_close_waiting",
         "_log",
         "_look_again_at",
@@ -118,7 +105,7 @@ class Connection:
         self._shared = shared
         self.broker = shared.broker
         self._log = _log.bind(connection=peer.address)
-        self.phase = Phase.HEADER
+        self.phase = Phase.OPENING
         self.reader = FrameReader(self, _PRE_TUNE_FRAME_MAX)
         self.output = Output(on_output, now)
         self.last_received = now
@@ -126,7 +113,8 @@ class Connection:
         self._channels: ChannelTable | None = None  # from connection.open on
         self._exclusive: ExclusiveQueues | None = None
         self._deadline: float | None = now + self.broker.limits.handshake_timeout
-        self._handshake = Handshake(self.broker, shared.users, is_loopback=peer.is_loopback)
+        self._handshake = Handshake(shared, peer, self.reader, self.output, self._log, self)
+        self._heartbeats = Heartbeats(0.0, 0.0)
         self._is_close_waiting = False
         self._look_again_at = 0.0
 
@@ -142,30 +130,15 @@ class Connection:
     def receive(self, data: bytes, now: float) -> None:
         """Take octets from the peer. The caller dispatches the broker afterwards."""
         self.last_received = now
-        if self.phase == Phase.HEADER:
-            data = self._take_header(data)
-            if not data:
-                return
-        self.reader.receive(data)
+        if self.phase != Phase.OPENING:
+            self.reader.receive(data)
+        elif not self._handshake.receive(data):
+            self.finish()
 
     @property
     def wants_input(self) -> bool:
         """False while too much waits for handlers that are not done."""
-        return self._channels is None or self._channels.wants_input
-
-    def _take_header(self, data: bytes) -> bytes:
-        """Return what follows the protocol header, nothing while it is incomplete or when it is another one."""
-        try:
-            rest = self._handshake.take_header(data)
-        except ValueError:
-            self.output.send(PROTOCOL_HEADER)
-            self.finish()
-            return b""
-        if rest is None:
-            return b""
-        self.phase = Phase.START
-        self.output.send_method(0, self._handshake.start(self._shared.server_properties))
-        return rest
+        return self._handshake.wants_input if self._channels is None else self._channels.wants_input
 
     def on_frame(self, frame_type: int, channel_id: int, payload: bytes) -> None:
         """Handle a frame that the reader did not hand to a channel itself; of content, `payload` is the whole tail."""
@@ -209,11 +182,6 @@ class Connection:
         if self._is_close_waiting and not self._is_busy:
             self._shared.spawn(self._answer_close())
 
-    @property
-    def client_properties(self) -> FieldTable:
-        """What the client has told of itself."""
-        return self._handshake.client_properties
-
     def has_capability(self, name: str) -> bool:
         """Did the client say that it understands this extension?"""
         return self._handshake.has_capability(name)
@@ -224,36 +192,23 @@ class Connection:
         if frame_type != FRAME_METHOD:
             raise UnexpectedFrame("content on channel 0")
         kind = kind_of(payload)
-        entry = _CONTROL.get(kind)
-        if entry is None:
+        if kind in STEPS:
+            self._handshake.on_method(kind, payload)
+            return
+        handler = _CONTROL.get(kind)
+        if handler is None:
             raise CommandInvalid("unimplemented method")
-        phase, handler = entry
-        if phase != self.phase and (kind is not amqp.ConnectionClose or self.phase < Phase.START):
+        if self.phase == Phase.OPENING and kind is not amqp.ConnectionClose:
             raise ChannelFault(f"{kind.name} is not expected now")
         handler(self, kind.decode_arguments(payload, 4, len(payload)))
 
-    def _on_start_ok(self, method: amqp.ConnectionStartOk) -> None:
-        try:
-            tune = self._handshake.on_start_ok(method)
-        except LoginRefused:
-            self._log.warning("login refused", user=clip(self._handshake.user, 256), mechanism=method.mechanism)
-            raise
-        self.phase = Phase.TUNE
-        self.output.send_method(0, tune)
-
-    def _on_tune_ok(self, method: amqp.ConnectionTuneOk) -> None:
-        self._handshake.on_tune_ok(method)
-        self.output.frame_max = self.reader.frame_max = self._handshake.frame_max
-        self.reader.body_limit = min(self._handshake.frame_max - 8, self.broker.limits.max_message_size)
-        self.phase = Phase.OPEN
-
-    def _on_open(self, method: amqp.ConnectionOpen) -> None:
-        vhost = self._handshake.on_open(method)
+    def on_opened(self, vhost: VirtualHost, access: Access) -> None:
+        """The handshake is done."""
         self._exclusive = ExclusiveQueues(vhost)
         context = ConnectionContext(
             self._shared,
             vhost,
-            self._handshake.user,
+            access,
             self.output,
             self.reader.direct,
             self._exclusive,
@@ -262,20 +217,17 @@ class Connection:
         self._channels = ChannelTable(
             context, self._handshake.channel_max, self.on_error, self._on_deadline, self.on_handler_done
         )
+        self._heartbeats = Heartbeats(self._handshake.heartbeat, self.broker.limits.heartbeat_timeout_factor)
         self.broker.open_connections.add(self)
         self.phase = Phase.RUNNING
         self._deadline = None
         self._on_deadline()
-        self.output.send_method(0, amqp.ConnectionOpenOk())
         self._log.info(
             "connection opened",
-            user=self._handshake.user,
+            user=access.identity.user,
             vhost=vhost.name,
-            name=clip(str(self.client_properties.values.get("connection_name", "")), 256),
+            name=clip(str(self._handshake.client_properties.values.get("connection_name", "")), 256),
         )
-
-    def _on_secure_ok(self, method: amqp.ConnectionSecureOk) -> None:
-        raise CommandInvalid("no challenge was sent")
 
     def _on_update_secret(self, method: amqp.ConnectionUpdateSecret) -> None:
         # Passwords do not expire here, so a new one changes nothing (contract C16).
@@ -312,13 +264,8 @@ class Connection:
 
         `method` is the index of the method at fault, 0 if there is none.
         """
-        if isinstance(error, AmqpError):
-            fault = error
-        elif isinstance(error, StoreUnavailable):
-            fault = InternalError(_STORE_AWAY)
-        elif isinstance(error, Evicted):
-            fault = ConnectionForced("the node has left the cluster and begins anew")
-        else:
+        fault = fault_of(error)
+        if fault is None:
             self._log.error("internal error", channel=channel_id, exc_info=error)
             fault = InternalError("internal error")
         channel = self.channels.get(channel_id)
@@ -329,11 +276,7 @@ class Connection:
         if isinstance(fault, LoginRefused) and not self.has_capability("authentication_failure_close"):
             self.finish()
             return
-        if isinstance(fault, FrameFault):
-            method = 0  # no method is at fault (contract §1.0)
-        elif not method and channel is not None and not isinstance(fault, UnexpectedFrame):
-            method = _BASIC_PUBLISH  # what else a header or a body can lead to is an error of its publish
-        ids = (method >> 16, method & 0xFFFF)
+        ids = method_at_fault(fault, method, is_on_channel=channel is not None)
         if fault.closes_connection or channel is None:
             self._log.warning("connection closed for an error", channel=channel_id, reason=fault.reply_text)
             self._close(amqp.ConnectionClose(fault.reply_code, fault.reply_text, *ids))
@@ -344,19 +287,21 @@ class Connection:
 
     def force_close(self, reason: str) -> None:
         """Close on behalf of the node or an operator (contract C14)."""
-        if self.phase < Phase.TUNE:
+        if self._handshake.identity is None:
             self.finish()
         elif self.phase < Phase.CLOSING:
             self._close(amqp.ConnectionClose(ReplyCode.CONNECTION_FORCED, ConnectionForced(reason).reply_text, 0, 0))
 
     def _close(self, method: amqp.ConnectionClose) -> None:
         self.phase = Phase.CLOSING
+        self._handshake.end()
         self._deadline = self._shared.monotonic() + _CLOSE_WAIT
         self._on_deadline()
         self.reader.direct.clear()
         self.output.send_method(0, method)
         self.output.has_sent_close = True
         self._release_channels()
+        self.reader.resume()  # if it waits for a step of the handshake: only close-ok is listened for now
         if self.reader.is_stopped:
             self.finish()
         self._shared.spawn(self._release())
@@ -367,7 +312,8 @@ class Connection:
             self.phase = Phase.FINISHED
             self._deadline = self._shared.monotonic() + _LINGER
             self._on_deadline()
-        self.reader.is_stopped = True
+        self._handshake.end()
+        self.reader.stop()
         self.output.schedule_flush()
 
     @property
@@ -377,11 +323,13 @@ class Connection:
     def on_lost(self) -> None:
         """The socket is gone."""
         if self.phase == Phase.RUNNING:
-            self._log.info("connection lost", user=self._handshake.user)
+            identity = self._handshake.identity
+            self._log.info("connection lost", user=identity.user if identity is not None else "")
         self.phase = Phase.FINISHED
         self._deadline = None
         self._is_close_waiting = False
-        self.reader.is_stopped = True
+        self._handshake.end()
+        self.reader.stop()
         self._release_channels()
         self._shared.spawn(self._release())
 
@@ -413,12 +361,8 @@ class Connection:
         """Return when `on_time` has something to do, None for never. It may move later at any time."""
         if self._deadline is not None or self._channels is None or self.phase != Phase.RUNNING:
             return self._deadline
-        again = self._look_again_at
-        deadline = max(self._channels.overdue_at, again)
-        interval = self._handshake.heartbeat
-        if interval:
-            silent_at = max(self.last_received + self._allowed_silence, again)
-            deadline = min(deadline, silent_at, self.output.last_taken + interval / 2)
+        overdue_at = max(self._channels.overdue_at, self._look_again_at)
+        deadline = min(overdue_at, self._heartbeats.next_deadline(self.output.last_taken, self.last_received))
         return deadline if deadline < inf else None
 
     def on_time(self, now: float, *, may_expire: bool) -> bool:
@@ -434,30 +378,22 @@ class Connection:
             return False
         if now >= self._channels.overdue_at:
             if self._shared.is_store_away():
-                self.on_error(InternalError(_STORE_AWAY), 0, 0)
+                self.on_error(InternalError(STORE_AWAY), 0, 0)
                 return False
             self._look_again_at = now + _LOOK_AGAIN
-        interval = self._handshake.heartbeat
-        if interval:
-            if now - self.output.last_taken >= interval / 2:
-                self.output.send(HEARTBEAT_FRAME)
-            if now - self.last_received > self._allowed_silence:
-                if may_expire:
-                    self._log.warning("missed heartbeats from client", timeout=self._allowed_silence)
-                    return True
-                self._look_again_at = now + _LOOK_AGAIN
-        return False
-
-    @property
-    def _allowed_silence(self) -> float:
-        return self._handshake.heartbeat * max(self.broker.limits.heartbeat_timeout_factor, 1.0)
+        heartbeats = self._heartbeats
+        if heartbeats.is_due(now, self.output.last_taken):
+            self.output.send(HEARTBEAT_FRAME)
+        if not heartbeats.is_overdue(now, self.last_received):
+            return False
+        if may_expire:
+            self._log.warning("missed heartbeats from client", timeout=heartbeats.allowed_silence)
+        else:
+            heartbeats.put_off(now)
+        return may_expire
 
 
-_CONTROL: Final[dict[type[Method], tuple[Phase, Any]]] = {
-    amqp.ConnectionStartOk: (Phase.START, Connection._on_start_ok),
-    amqp.ConnectionSecureOk: (Phase.START, Connection._on_secure_ok),
-    amqp.ConnectionTuneOk: (Phase.TUNE, Connection._on_tune_ok),
-    amqp.ConnectionOpen: (Phase.OPEN, Connection._on_open),
-    amqp.ConnectionClose: (Phase.RUNNING, Connection._on_close),
-    amqp.ConnectionUpdateSecret: (Phase.RUNNING, Connection._on_update_secret),
+_CONTROL: Final[dict[type[Method], Any]] = {
+    amqp.ConnectionClose: Connection._on_close,
+    amqp.ConnectionUpdateSecret: Connection._on_update_secret,
 }

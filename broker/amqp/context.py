@@ -9,7 +9,8 @@ from typing import Any, TypeAlias
 from broker.amqp.exclusive_queues import ExclusiveQueues
 from broker.amqp.frame_reader import DirectChannel
 from broker.amqp.output import Output
-from broker.auth.users import Users
+from broker.auth.access import Access, AccessControl
+from broker.auth.identity import Authenticator
 from broker.broker import Broker
 from broker.codec.field_table import FieldTable
 from broker.topology.vhost import VirtualHost
@@ -23,7 +24,8 @@ class SharedContext:
     """What all connections of a node share."""
 
     broker: Broker
-    users: Users
+    users: Authenticator
+    access: AccessControl
     server_properties: FieldTable
     new_name: Callable[[str], str]
     """Returns a fresh random name with the given prefix."""
@@ -41,7 +43,8 @@ class ConnectionContext:
 
     shared: SharedContext
     vhost: VirtualHost
-    user: str
+    access: Access
+    """Who the client is, and what it may do in `vhost`."""
     output: Output
     direct: dict[int, DirectChannel]
     """The channels that the reader may hand publishes and acks to without a detour."""

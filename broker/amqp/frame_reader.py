@@ -60,7 +60,18 @@ class FrameSink(Protocol):
 class FrameReader:
     """Splits the input of one connection."""
 
-    __slots__ = ("_body_channel", "_missing", "_parts", "_sink", "body_limit", "direct", "frame_max", "is_stopped")
+    __slots__ = (
+        "_body_channel",
+        "_held",
+        "_missing",
+        "_parts",
+        "_sink",
+        "body_limit",
+        "direct",
+        "frame_max",
+        "is_held",
+        "is_stopped",
+    )
 
     def __init__(self, sink: FrameSink, frame_max: int) -> None:
         self._sink = sink
@@ -72,6 +83,8 @@ class FrameReader:
         """Bodies up to this size may be dispatched directly."""
         self.direct: dict[int, DirectChannel] = {}
         self.is_stopped = False
+        self.is_held = False
+        self._held: list[bytes] = []
 
     @property
     def buffered(self) -> int:
@@ -150,7 +163,7 @@ class FrameReader:
                             else:
                                 self._sink.on_frame(frame_type, channel_id, data[following + 7 : end])
                             if self.has_stopped():
-                                return
+                                break
                             continue
                         channel = self.direct[channel_id]
                         arguments = data[position + 11 : end]
@@ -194,8 +207,42 @@ class FrameReader:
                 self._sink.on_error(error, channel_id, method)
             except Exception as error:  # a bug of ours: the peer learns no more than 541
                 self._sink.on_error(error, channel_id, method)
-        if position < length and not self.is_stopped:
-            self._keep(data, position)
+        if position < length:
+            if not self.is_stopped:
+                self._keep(data, position)
+            elif self.is_held:
+                self._held.append(data[position:])
+
+    # Pausing
+
+    def hold(self) -> None:
+        """Read nothing more until `resume`: a frame has to be dealt with first. What is left is kept."""
+        self.is_stopped = self.is_held = True
+
+    def keep(self, data: bytes) -> None:
+        """Keep input while reading is on hold."""
+        self._held.append(data)
+
+    @property
+    def held_octets(self) -> int:
+        """Octets that wait for `resume`."""
+        return sum(map(len, self._held))
+
+    def resume(self) -> None:
+        """Read what has been kept, and then as before."""
+        if self.is_held:
+            self.is_stopped = self.is_held = False
+            held, self._held = self._held, []
+            if held:
+                self.receive(b"".join(held))
+
+    def stop(self) -> None:
+        """Read nothing more at all."""
+        self.is_stopped = True
+        self.is_held = False
+        self._held = []
+
+    # Frames that are collected, or wrong
 
     def _take_body(self, tail: bytes) -> None:
         """Hand over a body frame that was collected: its octets are joined once and copied no more."""

@@ -1,22 +1,33 @@
-"""From the protocol header to connection.open: who the client is, and what both sides agree on (contract C1 to C12).
-
-Each step takes what the client sent and returns the answer, or raises what refuses it. Knows users, limits and virtual
-hosts; sends nothing, and keeps no phase: the connection asks for the steps in order.
-"""
+"""From the protocol header to connection.open: who the client is, and what both sides agree on (contract C1 to C12)."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import partial
+from typing import Any, Final, Protocol, TypeVar
 
+from structlog.typing import FilteringBoundLogger
+
+from broker.amqp.context import SharedContext, Waiting
+from broker.amqp.frame_reader import FrameReader
+from broker.amqp.output import Output
+from broker.auth.access import Access, Permissions
+from broker.auth.identity import Identity
 from broker.auth.sasl import MECHANISMS, credentials
-from broker.auth.users import Users
-from broker.broker import PRODUCT, Broker
+from broker.broker import PRODUCT
 from broker.codec import methods as amqp
 from broker.codec.constants import FRAME_MIN_SIZE, PROTOCOL_HEADER
 from broker.codec.field_table import FieldTable
-from broker.errors import LoginRefused, NotAllowed
+from broker.codec.method import Method
+from broker.errors import ChannelFault, CommandInvalid, InternalError, LoginRefused, NotAllowed, clip
 from broker.topology.vhost import VirtualHost
 
+_T = TypeVar("_T")
+
+_HELD_LIMIT: Final = 65_536
+"""Octets that a client may send behind a step that waits, before it is not read any more."""
 _LEGACY_HEADER: Final = b"AMQP\x01\x01\x00\x09"
 
 CAPABILITIES: Final = (
@@ -31,86 +42,219 @@ CAPABILITIES: Final = (
 """What connection.start tells clients that this broker serves; a feature that clients look for adds its line."""
 
 
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who is at the other end of the socket."""
+
+    address: str
+    is_loopback: bool
+
+
+class HandshakeSink(Protocol):
+    """Where the handshake leads."""
+
+    def on_opened(self, vhost: VirtualHost, access: Access) -> None:
+        """The client has opened a virtual host; it is told so afterwards."""
+        ...
+
+    def on_error(self, error: Exception, channel_id: int, method: int) -> None:
+        """A step that waited has failed; `method` is the index of the client's method."""
+        ...
+
+    def on_handler_done(self) -> None:
+        """A step that waited is done, and what has come in the meantime."""
+        ...
+
+
+class Step(IntEnum):
+    """What the client has to send next (reliability.md S-9)."""
+
+    HEADER = 0
+    START = 1
+    TUNE = 2
+    OPEN = 3
+    DONE = 4
+
+
 class Handshake:
-    """What is known of one client, growing with every step."""
+    """What is known of one client, growing with every step.
+
+    A step may have to wait for a store. Then nothing more is read until it is done: what comes meanwhile is kept in
+    order, and the client is not read any more when that is too much.
+    """
 
     __slots__ = (
-        "_broker",
         "_capabilities",
         "_header",
-        "_is_loopback",
-        "_users",
+        "_log",
+        "_output",
+        "_peer",
+        "_reader",
+        "_shared",
+        "_sink",
         "channel_max",
         "client_properties",
-        "frame_max",
         "heartbeat",
-        "user",
+        "identity",
+        "step",
     )
 
-    def __init__(self, broker: Broker, users: Users, *, is_loopback: bool) -> None:
-        self._broker = broker
-        self._users = users
-        self._is_loopback = is_loopback
+    def __init__(
+        self,
+        shared: SharedContext,
+        peer: Peer,
+        reader: FrameReader,
+        output: Output,
+        log: FilteringBoundLogger,
+        sink: HandshakeSink,
+    ) -> None:
+        self._shared = shared
+        self._peer = peer
+        self._reader = reader
+        self._output = output
+        self._log = log
+        self._sink = sink
         self._header = b""
         self._capabilities: dict[str, Any] = {}
+        self.step = Step.HEADER
         self.client_properties = FieldTable()
-        self.user = ""
-        self.channel_max = broker.limits.channel_max
-        self.frame_max = FRAME_MIN_SIZE
+        self.identity: Identity | None = None
+        self.channel_max = shared.broker.limits.channel_max
         self.heartbeat = 0.0
 
-    def take_header(self, data: bytes) -> bytes | None:
-        """Read the protocol header (contract C1): return what follows it, None while it is incomplete.
+    def receive(self, data: bytes) -> bool:
+        """Take octets from the client; return False when they are another protocol's, and the conversation over."""
+        if self.step == Step.HEADER:
+            rest = self._take_header(data)
+            if not rest:
+                return rest is not None
+            data = rest
+        if self._reader.is_held:
+            self._reader.keep(data)
+        else:
+            self._reader.receive(data)
+        return True
 
-        Raises `ValueError` for octets that are another protocol's.
+    @property
+    def wants_input(self) -> bool:
+        """False while too much waits for a step that is not done."""
+        return self._reader.held_octets < _HELD_LIMIT
+
+    def _take_header(self, data: bytes) -> bytes | None:
+        """Read the protocol header and begin the conversation (contract C1).
+
+        Returns what follows the header; nothing while it is incomplete, None when it is another protocol's.
         """
         self._header += data
         header = self._header[:8]
         if header in (PROTOCOL_HEADER, _LEGACY_HEADER):
             rest, self._header = self._header[8:], b""
+            self.step = Step.START
+            self._output.send_method(
+                0, amqp.ConnectionStart(0, 9, self._shared.server_properties, MECHANISMS, b"en_US")
+            )
             return rest
         if len(header) < 8 and PROTOCOL_HEADER.startswith(header[:4]):
-            return None
-        raise ValueError("not the protocol header of AMQP 0-9-1")
+            return b""
+        self._output.send(PROTOCOL_HEADER)
+        return None
 
-    def start(self, properties: FieldTable) -> amqp.ConnectionStart:
-        """Return what opens the conversation."""
-        return amqp.ConnectionStart(0, 9, properties, MECHANISMS, b"en_US")
+    def on_method(self, kind: type[Method], payload: bytes) -> None:
+        """Take the client's part of a step."""
+        step, handler = STEPS[kind]
+        if step != self.step:
+            raise ChannelFault(f"{kind.name} is not expected now")
+        waiting: Waiting | None = handler(self, kind.decode_arguments(payload, 4, len(payload)))
+        if waiting is not None:
+            self._reader.hold()
+            self._shared.spawn(self._finish(waiting, kind.index))
 
-    def on_start_ok(self, method: amqp.ConnectionStartOk) -> amqp.ConnectionTune:
-        """Learn the client's properties and check its credentials."""
+    async def _finish(self, waiting: Waiting, method: int) -> None:
+        """Do the rest of a step, then read what has come in the meantime."""
+        try:
+            await waiting
+        except Exception as error:
+            self._sink.on_error(error, 0, method)
+        self._reader.resume()
+        self._sink.on_handler_done()
+
+    def end(self) -> None:
+        """The connection ends: a step that waits has no consequence any more."""
+        self.step = Step.DONE
+
+    def _on_start_ok(self, method: amqp.ConnectionStartOk) -> Waiting | None:
         self.client_properties = method.client_properties
         capabilities = method.client_properties.values.get("capabilities")
         if isinstance(capabilities, dict):
             self._capabilities = capabilities
-        name, password = credentials(method.mechanism, method.response, lambda raw: FieldTable(raw).values)
-        self.user = name
-        if not self._users.accepts(name, password, is_loopback=self._is_loopback):
-            raise LoginRefused(
-                f"Login was refused using authentication mechanism {method.mechanism}."
-                " For details see the broker logfile."
-            )
-        limits = self._broker.limits
-        return amqp.ConnectionTune(limits.channel_max, limits.frame_max, limits.heartbeat)
+        name, password = credentials(method.mechanism, method.response)
+        login = self._shared.users.log_in(name, password, is_loopback=self._peer.is_loopback)
+        return self._when_known(login, partial(self._on_login, name, method.mechanism))
 
-    def on_tune_ok(self, method: amqp.ConnectionTuneOk) -> None:
-        """Agree on the sizes and the heartbeat."""
-        limits = self._broker.limits
-        self.frame_max = _negotiated("frame_max", method.frame_max, limits.frame_max, FRAME_MIN_SIZE)
+    def _on_login(self, name: str, mechanism: str, identity: Identity | None) -> None:
+        if identity is None:
+            self._log.warning("login refused", user=clip(name, 256), mechanism=mechanism)
+            raise LoginRefused(
+                f"Login was refused using authentication mechanism {mechanism}. For details see the broker logfile."
+            )
+        self.identity = identity
+        self.step = Step.TUNE
+        limits = self._shared.broker.limits
+        self._output.send_method(0, amqp.ConnectionTune(limits.channel_max, limits.frame_max, limits.heartbeat))
+
+    def _on_secure_ok(self, method: amqp.ConnectionSecureOk) -> None:
+        raise CommandInvalid("no challenge was sent")
+
+    def _on_tune_ok(self, method: amqp.ConnectionTuneOk) -> None:
+        limits = self._shared.broker.limits
+        frame_max = _negotiated("frame_max", method.frame_max, limits.frame_max, FRAME_MIN_SIZE)
         self.channel_max = _negotiated("channel_max", method.channel_max, limits.channel_max, 1)
         self.heartbeat = float(method.heartbeat)
+        self._output.frame_max = self._reader.frame_max = frame_max
+        self._reader.body_limit = min(frame_max - 8, limits.max_message_size)
+        self.step = Step.OPEN
 
-    def on_open(self, method: amqp.ConnectionOpen) -> VirtualHost:
-        """Return the virtual host that the client may use."""
-        vhost = self._broker.vhost(method.virtual_host)
-        limit = self._broker.limits.max_connections
-        if len(self._broker.open_connections) >= limit:  # contract C12
+    def _on_open(self, method: amqp.ConnectionOpen) -> Waiting | None:
+        if self.identity is None:
+            raise InternalError("connection.open before the login")
+        vhost = self._shared.broker.vhost(method.virtual_host)
+        permissions = self._shared.access.permissions(self.identity, vhost.name)
+        return self._when_known(permissions, partial(self._open, self.identity, vhost))
+
+    def _open(self, identity: Identity, vhost: VirtualHost, permissions: Permissions) -> None:
+        broker = self._shared.broker
+        limit = broker.limits.max_connections
+        if len(broker.open_connections) >= limit:  # contract C12
             raise NotAllowed(f"connection refused: node connection limit ({limit}) is reached")
-        return vhost
+        self.step = Step.DONE
+        self._sink.on_opened(broker.vhost(vhost.name), Access(identity, vhost.name, permissions))
+        self._output.send_method(0, amqp.ConnectionOpenOk())
+
+    def _when_known(self, answer: _T | Coroutine[Any, Any, _T], then: Callable[[_T], None]) -> Waiting | None:
+        """Go on with `then`: now if the answer is there, otherwise when it has been waited for."""
+        if isinstance(answer, Coroutine):
+            return self._wait(answer, then)
+        then(answer)
+        return None
+
+    async def _wait(self, answer: Coroutine[Any, Any, _T], then: Callable[[_T], None]) -> None:
+        step = self.step
+        known = await answer
+        if self.step == step:
+            then(known)
 
     def has_capability(self, name: str) -> bool:
         """Did the client say that it understands this extension?"""
         return self._capabilities.get(name) is True
+
+
+STEPS: Final[dict[type[Method], tuple[Step, Any]]] = {
+    amqp.ConnectionStartOk: (Step.START, Handshake._on_start_ok),
+    amqp.ConnectionSecureOk: (Step.START, Handshake._on_secure_ok),
+    amqp.ConnectionTuneOk: (Step.TUNE, Handshake._on_tune_ok),
+    amqp.ConnectionOpen: (Step.OPEN, Handshake._on_open),
+}
+"""The methods of the handshake, with the step in which each is expected."""
 
 
 def _negotiated(name: str, value: int, offered: int, minimum: int) -> int:

@@ -12,6 +12,7 @@ from typing import Any, Final
 from broker.amqp.confirms import Confirms
 from broker.amqp.output import Output
 from broker.amqp.transaction import Publication, Transaction
+from broker.auth.access import Access, Permission
 from broker.broker import Broker
 from broker.codec.constants import FRAME_BODY, FRAME_HEADER
 from broker.codec.field_table import FieldTable
@@ -44,6 +45,7 @@ class Publisher:
     """Publishes for one channel."""
 
     __slots__ = (
+        "_access",
         "_append",
         "_asks",
         "_channel_id",
@@ -54,18 +56,17 @@ class Publisher:
         "_routes",
         "_touched",
         "_touched_confirms",
-        "_user",
         "_vhost",
         "confirms",
         "transaction",
     )
 
-    def __init__(self, channel_id: int, output: Output, broker: Broker, vhost: VirtualHost, user: str) -> None:
+    def __init__(self, channel_id: int, output: Output, broker: Broker, vhost: VirtualHost, access: Access) -> None:
         self._channel_id = channel_id
         self._output = output
         self._vhost = vhost
-        self._user = user
-        self._routes = vhost.routing.routes
+        self._access = access
+        self._routes = vhost.routing.routes_for(access.permissions)
         self._append = broker.journal.append
         self._ids = broker.ids
         self._touched = broker.touched
@@ -158,6 +159,7 @@ class Publisher:
         publish = BasicPublish.decode_arguments(arguments, 0, len(arguments))
         if publish.immediate:
             raise NotImplementedFault("immediate=true")  # contract B3
+        self._access.require(Permission.WRITE, "exchange", publish.exchange)
         exchange = self._vhost.exchange(publish.exchange)
         if exchange.internal:
             raise AccessRefused(f"cannot publish to internal {self._vhost.phrase('exchange', publish.exchange)}")
@@ -177,9 +179,10 @@ class Publisher:
         if not (route.dynamic or has_copies or self._asks & ~FLAG_HEADERS):
             return route.queues, header
         properties = decode_properties(header[4:-1])
-        if properties.user_id is not None and properties.user_id != self._user:
+        user = self._access.identity.user
+        if properties.user_id is not None and properties.user_id != user:
             raise PreconditionFailed(
-                f"user_id property set to '{properties.user_id}' but authenticated user was '{self._user}'"
+                f"user_id property set to '{properties.user_id}' but authenticated user was '{user}'"
             )
         if properties.expiration is not None:
             _check_expiration(properties.expiration)

@@ -1,14 +1,15 @@
 """The handlers of exchange.* and queue.*: what a channel asks of its virtual host, in the order of the specification.
 
-Knows the virtual host and the channel that asks; decides nothing about topology itself, and knows no message.
+Whether the client may do it is asked first, of its access; what is possible, the virtual host decides.
 """
 
 from __future__ import annotations
 
 from broker.amqp.channel import Channel
+from broker.auth.access import Permission
 from broker.codec import methods as amqp
-from broker.ports.records import DestinationKind
 from broker.topology.declaration import ExchangeDeclaration, QueueDeclaration
+from broker.topology.exchange import Arguments, Destination
 
 
 async def on_exchange_declare(channel: Channel, method: amqp.ExchangeDeclare) -> None:
@@ -17,6 +18,7 @@ async def on_exchange_declare(channel: Channel, method: amqp.ExchangeDeclare) ->
         channel.vhost.require_changeable(name)
         channel.vhost.exchange(name)
     else:
+        _require_exchange(channel, name, method.arguments)
         await channel.vhost.declare_exchange(
             ExchangeDeclaration(
                 name, method.type, method.durable, method.auto_delete, method.internal, method.arguments
@@ -26,22 +28,45 @@ async def on_exchange_declare(channel: Channel, method: amqp.ExchangeDeclare) ->
         channel.send(amqp.ExchangeDeclareOk())
 
 
+def _require_exchange(channel: Channel, name: str, arguments: Arguments) -> None:
+    """Ask for what a declaration needs: an alternate exchange gets messages that were sent to this one."""
+    access = channel.connection.access
+    access.require(Permission.CONFIGURE, "exchange", name)
+    alternate = arguments.values.get("alternate-exchange")
+    if isinstance(alternate, str):
+        access.require(Permission.READ, "exchange", name)
+        access.require(Permission.WRITE, "exchange", alternate)
+
+
 async def on_exchange_delete(channel: Channel, method: amqp.ExchangeDelete) -> None:
-    await channel.vhost.delete_exchange(_clean(method.exchange), if_unused=method.if_unused)
+    name = _clean(method.exchange)
+    channel.connection.access.require(Permission.CONFIGURE, "exchange", name)
+    await channel.vhost.delete_exchange(name, if_unused=method.if_unused)
     if not method.no_wait:
         channel.send(amqp.ExchangeDeleteOk())
 
 
 async def on_exchange_bind(channel: Channel, method: amqp.ExchangeBind) -> None:
-    await channel.vhost.bind(method.source, ("exchange", method.destination), method.routing_key, method.arguments)
+    destination: Destination = ("exchange", method.destination)
+    _require_binding(channel, method.source, destination)
+    await channel.vhost.bind(method.source, destination, method.routing_key, method.arguments)
     if not method.no_wait:
         channel.send(amqp.ExchangeBindOk())
 
 
 async def on_exchange_unbind(channel: Channel, method: amqp.ExchangeUnbind) -> None:
-    await channel.vhost.unbind(method.source, ("exchange", method.destination), method.routing_key, method.arguments)
+    destination: Destination = ("exchange", method.destination)
+    _require_binding(channel, method.source, destination)
+    await channel.vhost.unbind(method.source, destination, method.routing_key, method.arguments)
     if not method.no_wait:
         channel.send(amqp.ExchangeUnbindOk())
+
+
+def _require_binding(channel: Channel, source: str, destination: Destination) -> None:
+    """Ask for what a binding needs, or its end: messages go from the source to the destination."""
+    access = channel.connection.access
+    access.require(Permission.WRITE, *destination)
+    access.require(Permission.READ, "exchange", source)
 
 
 async def on_queue_declare(channel: Channel, method: amqp.QueueDeclare) -> None:
@@ -57,6 +82,7 @@ async def on_queue_declare(channel: Channel, method: amqp.QueueDeclare) -> None:
             method.arguments,
             owner,
         )
+        channel.connection.access.require(Permission.CONFIGURE, "queue", declaration.name)
         queue = await channel.vhost.declare_queue(declaration, is_server_named=not name)
         if owner is not None:
             await channel.connection.exclusive.add(queue)
@@ -68,10 +94,10 @@ async def on_queue_declare(channel: Channel, method: amqp.QueueDeclare) -> None:
 async def on_queue_bind(channel: Channel, method: amqp.QueueBind) -> None:
     name = channel.queue_name(method.queue)
     routing_key = method.routing_key or ("" if method.queue else name)
-    destination: tuple[DestinationKind, str] = ("queue", name)
+    _require_binding(channel, method.exchange, ("queue", name))
     channel.vhost.require_changeable(method.exchange)
     channel.vhost.queue(name, channel.connection.exclusive)
-    await channel.vhost.bind(method.exchange, destination, routing_key, method.arguments)
+    await channel.vhost.bind(method.exchange, ("queue", name), routing_key, method.arguments)
     if not method.no_wait:
         channel.send(amqp.QueueBindOk())
 
@@ -79,6 +105,7 @@ async def on_queue_bind(channel: Channel, method: amqp.QueueBind) -> None:
 async def on_queue_unbind(channel: Channel, method: amqp.QueueUnbind) -> None:
     name = channel.queue_name(method.queue)
     routing_key = method.routing_key or ("" if method.queue else name)
+    _require_binding(channel, method.exchange, ("queue", name))
     if name in channel.vhost.queues:
         channel.vhost.queue(name, channel.connection.exclusive)
     await channel.vhost.unbind(method.exchange, ("queue", name), routing_key, method.arguments)
@@ -87,6 +114,7 @@ async def on_queue_unbind(channel: Channel, method: amqp.QueueUnbind) -> None:
 
 async def on_queue_purge(channel: Channel, method: amqp.QueuePurge) -> None:
     name = channel.queue_name(method.queue)
+    channel.connection.access.require(Permission.READ, "queue", name)
     queue = channel.vhost.queue(name, channel.connection.exclusive)
     count = await channel.vhost.purge_queue(name, channel.connection.exclusive)
     if channel.broker.purge_elsewhere is not None:
@@ -97,6 +125,7 @@ async def on_queue_purge(channel: Channel, method: amqp.QueuePurge) -> None:
 
 async def on_queue_delete(channel: Channel, method: amqp.QueueDelete) -> None:
     name = channel.queue_name(_clean(method.queue))
+    channel.connection.access.require(Permission.CONFIGURE, "queue", name)
     count = await channel.vhost.delete_queue(
         name, channel.connection.exclusive, if_unused=method.if_unused, if_empty=method.if_empty
     )

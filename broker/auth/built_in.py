@@ -1,7 +1,4 @@
-"""The users a node has without anybody having made them: the administrator and guest.
-
-Knows the administrator's section of the configuration; knows no connection.
-"""
+"""The users a node has without anybody having made them: the administrator of `user-mgt.xml`, and guest."""
 
 from __future__ import annotations
 

@@ -1,30 +1,24 @@
-"""The SASL mechanisms of connection.start-ok: PLAIN and AMQPLAIN (contract C4).
-
-Knows how credentials lie in a response; knows no user.
-"""
+"""The SASL mechanisms of connection.start-ok: PLAIN and AMQPLAIN (contract C4)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
+from broker.codec.field_table import FieldTable
 from broker.errors import CommandInvalid, SyntaxFault
 
 MECHANISMS: Final = b"PLAIN AMQPLAIN"
 
 
-def credentials(mechanism: str, response: bytes, read_table: Any) -> tuple[str, str]:
-    """Return user name and password, or raise what is wrong with the response.
-
-    `read_table` decodes the octets of a field table, which is what AMQPLAIN sends.
-    """
+def credentials(mechanism: str, response: bytes) -> tuple[str, str]:
+    """Return user name and password, or raise what is wrong with the response."""
     if mechanism == "PLAIN":
         parts = response.split(b"\0")
         if len(parts) != 3:
             raise SyntaxFault("PLAIN response is not authorisation identity, user and password")
         return _text(parts[1]), _text(parts[2])
     if mechanism == "AMQPLAIN":
-        values: Mapping[str, Any] = read_table(response)
+        values = FieldTable(response).values
         login, password = values.get("LOGIN"), values.get("PASSWORD")
         if not isinstance(login, str) or not isinstance(password, str):
             raise SyntaxFault("AMQPLAIN response lacks LOGIN or PASSWORD")

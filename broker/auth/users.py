@@ -1,13 +1,12 @@
-"""Who may log in: the administrator of `user-mgt.xml` and `guest`, until the user store arrives.
-
-Knows names and passwords; knows no connection and no permission.
-"""
+"""Users that a node keeps in memory, with their passwords."""
 
 from __future__ import annotations
 
 import hmac
 from collections.abc import Iterable
 from dataclasses import dataclass
+
+from broker.auth.identity import Identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +24,13 @@ class Users:
     def __init__(self, users: Iterable[User]) -> None:
         self._users = {user.name: user for user in users}
 
-    def accepts(self, name: str, password: str, *, is_loopback: bool) -> bool:
-        """Is this the password of a user who may come from there? An unknown name takes as long as a known one, and
-        no password is never the right one."""
+    def log_in(self, name: str, password: str, *, is_loopback: bool) -> Identity | None:
+        """Return who that is, None unless this is the password of a user who may come from there.
+
+        An unknown name takes as long as a known one, and no password is never the right one.
+        """
         user = self._users.get(name, User("", ""))
         is_right = hmac.compare_digest(user.password.encode(), password.encode())
-        return is_right and password != "" and (is_loopback or not user.loopback_only)
+        if is_right and password != "" and (is_loopback or not user.loopback_only):
+            return Identity(name, is_loopback)
+        return None

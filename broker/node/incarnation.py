@@ -21,6 +21,7 @@ import structlog
 from broker import __version__
 from broker.amqp.context import SharedContext
 from broker.amqp.handshake import server_properties
+from broker.auth.access import OpenAccess
 from broker.auth.built_in import built_in_users
 from broker.broker import Broker, Confirmable, Limits
 from broker.clock import Clock
@@ -232,6 +233,7 @@ class NodeIncarnation:
         shared = SharedContext(
             broker,
             built_in_users(self.config.user_mgt),
+            OpenAccess(),
             server_properties(__version__, self._node_id, _platform()),
             _new_name,
             HandlerTasks(tasks).spawn,

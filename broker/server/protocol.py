@@ -10,8 +10,9 @@ import ipaddress
 import socket
 from typing import Any, Final, Protocol, cast
 
-from broker.amqp.connection import Connection, Peer
+from broker.amqp.connection import Connection
 from broker.amqp.context import SharedContext
+from broker.amqp.handshake import Peer
 from broker.clock import Clock
 from broker.server.back_pressure import BackPressure
 from broker.server.timers import Timers

@@ -6,7 +6,8 @@ Refuses nothing, records nothing; knows no declaration, no store and no frame.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
+from weakref import WeakValueDictionary
 
 from broker.queue.queue import Queue
 from broker.topology.binding import Binding, Destination, Headers
@@ -32,16 +33,22 @@ class Route:
         self.queue: Queue | None = None
 
 
+class RouteCache(dict[bytes, Route]):
+    """The routes found so far, by the octets of a publish's arguments."""
+
+    __slots__ = ("__weakref__",)
+
+
 class RoutingTable:
     """The exchanges and queues of a virtual host, the bindings between them, and the routes found so far."""
 
-    __slots__ = ("_sources", "exchanges", "queues", "queues_by_id", "routes")
+    __slots__ = ("_caches", "_sources", "exchanges", "queues", "queues_by_id")
 
     def __init__(self) -> None:
         self.exchanges: dict[str, Exchange] = {}
         self.queues: dict[str, Queue] = {}
         self.queues_by_id: dict[int, Queue] = {}
-        self.routes: dict[bytes, Route] = {}  # by the octets of a publish's arguments; every change here empties it
+        self._caches: WeakValueDictionary[Hashable, RouteCache] = WeakValueDictionary()
         self._sources: dict[Destination, dict[str, None]] = {}  # which exchanges have a binding to it
 
     # Questions
@@ -113,22 +120,37 @@ class RoutingTable:
                     waiting.append(("exchange", source))
         return unused
 
+    def routes_for(self, permissions: Hashable) -> RouteCache:
+        """Return the routes found so far by publishers with equal `permissions`; every change here empties them.
+
+        A route that one of them has found is good for all of them, and for nobody else.
+        """
+        cache = self._caches.get(permissions)
+        if cache is None:
+            cache = self._caches[permissions] = RouteCache()
+        return cache
+
+    def forget_routes(self) -> None:
+        """Let every route be found anew."""
+        for cache in self._caches.values():
+            cache.clear()
+
     # Changes
 
     def add_exchange(self, exchange: Exchange) -> None:
         self.exchanges[exchange.name] = exchange
-        self.routes.clear()
+        self.forget_routes()
 
     def add_queue(self, queue: Queue) -> None:
         self.queues[queue.name] = queue
         self.queues_by_id[queue.queue_id] = queue
-        self.routes.clear()
+        self.forget_routes()
 
     def bind(self, binding: Binding) -> None:
         """Add `binding`, whose exchange is there."""
         self.exchanges[binding.source].bind(binding)
         self._sources.setdefault(binding.destination, {})[binding.source] = None
-        self.routes.clear()
+        self.forget_routes()
 
     def unbind(self, binding: Binding) -> None:
         """Remove `binding`; what loses its last binding by that stays until it is removed."""
@@ -136,7 +158,7 @@ class RoutingTable:
         exchange.unbind(binding)
         if binding.destination not in exchange.destinations:
             self._unlink(binding.destination, binding.source)
-        self.routes.clear()
+        self.forget_routes()
 
     def remove_exchanges(self, names: Iterable[str]) -> None:
         """Remove exchanges with every binding from and to them."""
@@ -155,7 +177,7 @@ class RoutingTable:
             exchange = self.exchanges.get(source)
             if exchange is not None:
                 exchange.remove_destination(destination)
-        self.routes.clear()
+        self.forget_routes()
 
     def _unlink(self, destination: Destination, source: str) -> None:
         sources = self._sources.get(destination)

@@ -12,9 +12,11 @@ from itertools import count
 from math import inf
 
 from broker.amqp.connection import Connection
-from broker.amqp.connection import Peer as Address
 from broker.amqp.context import SharedContext
+from broker.amqp.handshake import Peer as Address
 from broker.amqp.handshake import server_properties
+from broker.auth.access import AccessControl, OpenAccess
+from broker.auth.identity import Authenticator
 from broker.auth.users import User, Users
 from broker.broker import Broker, Confirmable, Limits
 from broker.codec.constants import PROTOCOL_HEADER
@@ -75,8 +77,15 @@ class Harness:
     """One node. `gate` holds back whatever waits for the store while it is shut."""
 
     def __init__(
-        self, *, limits: Limits | None = None, queue_limits: QueueLimits | None = None, max_queues: int = 100
+        self,
+        *,
+        limits: Limits | None = None,
+        queue_limits: QueueLimits | None = None,
+        max_queues: int = 100,
+        users: Authenticator | None = None,
+        access: AccessControl | None = None,
     ) -> None:
+        """`users` and `access` say who may log in, and what for: otherwise guest and admin, for everything."""
         self.clock = FakeClock()
         self.gate = Gate()
         self.is_store_away = False
@@ -113,11 +122,12 @@ class Harness:
         self.live = LiveTopology(self.broker.vhosts, new_vhost)
         for name in ("/", "carbon"):
             self.live.apply(Put(VirtualHostRecord(name)))
-        users = Users([User("guest", "guest", loopback_only=True), User("admin", "secret")])
+        built_in = Users([User("guest", "guest", loopback_only=True), User("admin", "secret")])
         names = count(1)
         self.shared = SharedContext(
             self.broker,
-            users,
+            users or built_in,
+            access or OpenAccess(),
             server_properties("0.1.0", "NODE:1", "Python 3.11"),
             lambda prefix: f"{prefix}{next(names)}",
             self.stage.spawn,
@@ -136,11 +146,18 @@ class Harness:
         self._clients.append(client)
         return client
 
-    def peer(self, capabilities: Sequence[str] = ALL_CAPABILITIES, *, heartbeat: int = 0, frame_max: int = 0) -> Client:
+    def peer(
+        self,
+        capabilities: Sequence[str] = ALL_CAPABILITIES,
+        *,
+        heartbeat: int = 0,
+        frame_max: int = 0,
+        login: bytes = GUEST,
+    ) -> Client:
         """Return a client with an open connection, and channel 1 open on it."""
         client = self.connect()
         client.send_raw(PROTOCOL_HEADER)
-        client.send(0, start_ok(capabilities))
+        client.send(0, start_ok(capabilities, response=login))
         client.send(0, ConnectionTuneOk(0, frame_max, heartbeat))
         client.send(0, ConnectionOpen("/"))
         client.send(1, ChannelOpen())

@@ -12,9 +12,10 @@ from itertools import count
 from typing import Any
 
 from broker.amqp.connection import Connection
-from broker.amqp.connection import Peer as Address
 from broker.amqp.context import SharedContext
+from broker.amqp.handshake import Peer as Address
 from broker.amqp.handshake import server_properties
+from broker.auth.access import OpenAccess
 from broker.auth.users import User, Users
 from broker.backoff import Backoff
 from broker.broker import Broker, Confirmable
@@ -205,6 +206,7 @@ class NodeInProcess:
         self._shared = SharedContext(
             self.broker,
             Users([User("guest", "guest")]),
+            OpenAccess(),
             server_properties("0", "node-a", "test"),
             lambda prefix: f"{prefix}{next(self._names)}",
             self._tasks.create_task,

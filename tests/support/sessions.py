@@ -15,9 +15,10 @@ from itertools import count
 from typing import Any
 
 from broker.amqp.connection import Connection
-from broker.amqp.connection import Peer as Remote
 from broker.amqp.context import SharedContext
+from broker.amqp.handshake import Peer as Remote
 from broker.amqp.handshake import server_properties
+from broker.auth.access import OpenAccess
 from broker.auth.users import User, Users
 from broker.broker import Broker, Confirmable, Limits
 from broker.codec import methods as amqp
@@ -89,6 +90,7 @@ class Bench:
         self.shared = SharedContext(
             self.broker,
             Users([User("guest", "guest")]),
+            OpenAccess(),
             server_properties("0", "node", "test"),
             lambda prefix: f"{prefix}{next(names)}",
             self.spawn,

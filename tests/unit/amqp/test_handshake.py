@@ -359,7 +359,7 @@ def test_names_of_clients_and_their_capabilities_are_kept(harness: Harness) -> N
     client = started(harness)
     table = FieldTable.of({"product": "test", "connection_name": "mine", "capabilities": {"basic.nack": True}})
     client.send(0, ConnectionStartOk(table, "PLAIN", GUEST))
-    assert client.connection.client_properties == table
+    assert client.connection._handshake.client_properties == table
     assert client.connection.has_capability("basic.nack")
     assert not client.connection.has_capability("connection.blocked")
 

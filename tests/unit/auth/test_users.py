@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from broker.auth.identity import Identity
 from broker.auth.users import User, Users
 
 USERS = Users([User("guest", "guest", loopback_only=True), User("admin", "pässwörd"), User("blank", "")])
@@ -11,7 +12,7 @@ USERS = Users([User("guest", "guest", loopback_only=True), User("admin", "pässw
 
 @pytest.mark.parametrize("is_loopback", [True, False])
 def test_the_right_password_is_accepted(is_loopback: bool) -> None:
-    assert USERS.accepts("admin", "pässwörd", is_loopback=is_loopback)
+    assert USERS.log_in("admin", "pässwörd", is_loopback=is_loopback) == Identity("admin", is_loopback)
 
 
 @pytest.mark.parametrize(
@@ -20,9 +21,9 @@ def test_the_right_password_is_accepted(is_loopback: bool) -> None:
      ("blank", "")],
 )  # fmt: skip
 def test_anything_else_is_refused(name: str, password: str) -> None:
-    assert not USERS.accepts(name, password, is_loopback=True)
+    assert USERS.log_in(name, password, is_loopback=True) is None
 
 
 def test_guest_comes_from_this_machine_only() -> None:
-    assert USERS.accepts("guest", "guest", is_loopback=True)
-    assert not USERS.accepts("guest", "guest", is_loopback=False)
+    assert USERS.log_in("guest", "guest", is_loopback=True) == Identity("guest", True)
+    assert USERS.log_in("guest", "guest", is_loopback=False) is None

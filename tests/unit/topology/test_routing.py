@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
 from broker.codec.field_table import EMPTY_TABLE
@@ -74,9 +76,23 @@ def test_a_destination_stays_known_until_its_last_binding_goes() -> None:
 
 
 def test_a_removal_makes_routes_be_found_anew(chain: RoutingTable) -> None:
-    chain.routes[b"arguments"] = Route(b"", "a", "", False)
+    one, other = chain.routes_for("some"), chain.routes_for("all")
+    one[b"arguments"] = other[b"arguments"] = Route(b"", "a", "", False)
     chain.remove_exchanges(["c"])
-    assert chain.routes == {}
+    assert (one, other) == ({}, {})
+
+
+def test_publishers_with_equal_permissions_share_their_routes_and_others_do_not(chain: RoutingTable) -> None:
+    routes = chain.routes_for(("a", "b"))
+    routes[b"arguments"] = Route(b"", "a", "", False)
+    assert chain.routes_for(("a", "b")) is routes
+    assert chain.routes_for(("a", "c")) == {}
+
+
+def test_routes_of_permissions_that_nobody_has_any_more_are_not_kept(chain: RoutingTable) -> None:
+    chain.routes_for("nobody's")[b"arguments"] = Route(b"", "a", "", False)
+    gc.collect()
+    assert chain.routes_for("nobody's") == {}
 
 
 @pytest.mark.parametrize("destination", [("exchange", "missing"), ("queue", "missing")])

@@ -1,0 +1,26 @@
+"""Who a client is, and who tells so at its login."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A user who has logged in on one connection."""
+
+    user: str
+    is_loopback: bool
+    """Does the client run on this machine?"""
+
+
+class Authenticator(Protocol):
+    """Knows users by what they show at the login."""
+
+    def log_in(
+        self, name: str, password: str, *, is_loopback: bool
+    ) -> Identity | Coroutine[Any, Any, Identity | None] | None:
+        """Return who that is, None when the login is refused; a coroutine when a store has to be asked."""
+        ...

@@ -1,0 +1,60 @@
+"""Contract A8."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from broker.auth.access import Access, AllPermissions, OpenAccess, Permission, ResourceKind
+from broker.auth.identity import Identity
+from broker.errors import AccessRefused
+
+ANN = Identity("ann", is_loopback=True)
+
+
+@dataclass(frozen=True)
+class Only:
+    """One permission, for one name."""
+
+    name: str
+
+    def permits(self, permission: Permission, kind: ResourceKind, name: str) -> bool:
+        return name == self.name
+
+
+def test_what_is_permitted_passes() -> None:
+    Access(ANN, "/", Only("q")).require(Permission.READ, "queue", "q")
+
+
+@pytest.mark.parametrize(
+    ("permission", "kind", "name", "text"),
+    [
+        (Permission.CONFIGURE, "queue", "p", "configure access to queue 'p' in vhost '/' refused for user 'ann'"),
+        (
+            Permission.WRITE,
+            "exchange",
+            "",
+            "write access to exchange 'amq.default' in vhost '/' refused for user 'ann'",
+        ),
+        (Permission.READ, "exchange", "x", "read access to exchange 'x' in vhost '/' refused for user 'ann'"),
+    ],
+)
+def test_a_refusal_names_what_to_whom(permission: Permission, kind: ResourceKind, name: str, text: str) -> None:
+    with pytest.raises(AccessRefused) as refusal:
+        Access(ANN, "/", Only("q")).require(permission, kind, name)
+    assert str(refusal.value) == text
+
+
+def test_the_default_exchange_has_a_name_for_permissions() -> None:
+    Access(ANN, "/", Only("amq.default")).require(Permission.WRITE, "exchange", "")
+    with pytest.raises(AccessRefused, match=r"exchange 'amq\.default'"):
+        Access(ANN, "/", Only("")).require(Permission.WRITE, "exchange", "")
+
+
+def test_without_access_control_everybody_may_do_everything_and_all_are_of_one_kind() -> None:
+    ann = OpenAccess().permissions(ANN, "/")
+    bob = OpenAccess().permissions(Identity("bob", is_loopback=False), "/")
+    assert ann.permits(Permission.CONFIGURE, "queue", "any")
+    assert (ann, hash(ann)) == (bob, hash(bob))
+    assert ann == AllPermissions()
