@@ -1,4 +1,4 @@
-"""The handlers of basic.*, in the order of the specification, but for basic.publish (`publishing`)."""
+"""The handlers of basic.*, in the order of the specification. basic.publish is in `publishing`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def on_basic_qos(channel: Channel, method: amqp.BasicQos) -> None:
         channel.deliveries.prefetch = method.prefetch_count
     else:
         # Later consumers, as RabbitMQ has it, and the running ones too: clients that do not find the product
-        # RabbitMQ count on that (contract §2.1).
+        # RabbitMQ count on that (contract U2).
         channel.next_prefetch = method.prefetch_count
         for consumer in channel.consumers.values():
             consumer.prefetch = method.prefetch_count

@@ -1,4 +1,4 @@
-"""The channels of one open connection: opening, closing, and the order of frames around handlers that wait."""
+"""The channels of one open connection. They are opened and closed here, and frames wait here for busy handlers."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ class ChannelTable:
         del self.by_id[channel.id]
 
     def _on_frame_of_closing(self, channel: Channel, frame_type: int, payload: bytes) -> None:
-        """Drop everything until the client has seen our close (contract §1.0)."""
+        """Drop everything until the client has seen our close (contract G7)."""
         index = int.from_bytes(payload[:4], "big") if frame_type == FRAME_METHOD else 0
         if index == _CHANNEL_CLOSE:
             channel.send(amqp.ChannelCloseOk())

@@ -1,7 +1,4 @@
-"""tx.commit: the publishes and settlements of a transaction become real together (contract T3).
-
-Knows the channel's parts, queues and the journal; knows no frame.
-"""
+"""tx.commit: the publishes and settlements of a transaction take effect together (contract T3)."""
 
 from __future__ import annotations
 

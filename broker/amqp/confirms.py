@@ -1,7 +1,7 @@
 """Publisher confirms of one channel (contract P1 to P4).
 
 A publish is confirmed when its message is safe in every queue it was routed to. Messages wait here in publish order, so
-one cumulative ack covers all that is safe. Knows sequence numbers and message states; knows no store.
+one cumulative ack covers all that is safe.
 """
 
 from __future__ import annotations

@@ -260,7 +260,7 @@ class Connection:
     # Errors and the end
 
     def on_error(self, error: Exception, channel_id: int, method: int) -> None:
-        """Turn an error into the close that answers it: the one place where that happens (house rule).
+        """Turn an error into the close that answers it; this is the one place where that happens.
 
         `method` is the index of the method at fault, 0 if there is none.
         """
@@ -348,7 +348,9 @@ class Connection:
         self.broker.dispatch()
 
     def set_blocked(self, reason: str) -> None:
-        """Tell a client that understands it that its publishing is held back, or with "" that it is not (C15)."""
+        """Tell a client with that capability that its publishing is held back, or with "" that it is not (contract
+        C15).
+        """
         if reason == self.blocked_reason or self.phase != Phase.RUNNING:
             return
         self.blocked_reason = reason
@@ -368,8 +370,8 @@ class Connection:
     def on_time(self, now: float, *, may_expire: bool) -> bool:
         """Do what is due; return True when the socket must be closed at once.
 
-        `may_expire` is False when the node itself was late, or does not read the socket: then nobody's silence counts
-        (design §7). While the store is away a client waits for it so long and no longer: the handler goes on, its
+        `may_expire` is False when the node itself was late, or does not read the socket: then nobody's silence counts.
+        While the store is away a client waits for it so long and no longer: the handler goes on, its
         connection does not (ADR 14).
         """
         if self._deadline is not None:

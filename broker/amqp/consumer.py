@@ -1,7 +1,4 @@
-"""A consumer: its credit, and the frames of a delivery.
-
-Knows one channel and the wire form of basic.deliver; knows no queue beyond the messages it is handed.
-"""
+"""A consumer: its credit, and the frames of a delivery (basic.deliver)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Content in more than one piece: frames of one publish collected, those of one message cut (0-9-1 §4.2.6).
-
-Knows the order and the sizes that the frames must have; knows no queue and no property.
-"""
+"""Content in more than one frame: it is collected from a publisher, and cut for a consumer (0-9-1 §4.2.6)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What becomes of the deliveries of one channel: settled, given back, or kept for tx.commit (contract B22 to B26).
 
-Knows unacknowledged messages, their queues and the journal; knows no frame and sends nothing.
+A delivery is outstanding from its frames on until the client settles it or gives it back.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class Deliveries:
         return self.prefetch - len(self.unacked) - uncommitted
 
     def ack_run(self, acks: AckRun) -> int:
-        """Acknowledge single deliveries in one loop (design §2). Hot."""
+        """Acknowledge single deliveries in one loop (ADR 1). Hot."""
         pop = self.unacked.pop
         acked: list[Message] = []
         first = b""

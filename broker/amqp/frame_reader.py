@@ -1,7 +1,7 @@
 """From octets to frames, and straight to the channel for the frames that make up the load.
 
-Whole publishes and runs of acks are recognised in the buffer and handed on without an object in between (design §2);
-everything else becomes (type, channel, payload). Input may be cut anywhere. Knows frames; knows no method's meaning.
+Whole publishes and runs of acks are recognised in the buffer and handed on without an object in between (ADR 1);
+everything else becomes (type, channel, payload). Input may be cut anywhere.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ class HandshakeSink(Protocol):
 
 
 class Step(IntEnum):
-    """What the client has to send next (reliability.md S-9)."""
+    """What the client has to send next (invariant I86)."""
 
     HEADER = 0
     START = 1
@@ -269,7 +269,7 @@ def _negotiated(name: str, value: int, offered: int, minimum: int) -> int:
 
 
 def server_properties(version: str, node_id: str, platform: str) -> FieldTable:
-    """Return what connection.start tells of this broker (contract §2.1)."""
+    """Return what connection.start tells of this broker (contract U1)."""
     return FieldTable.of(
         {
             "capabilities": dict.fromkeys(CAPABILITIES, True),

@@ -1,7 +1,7 @@
 """basic.publish on one channel, from complete content to queues.
 
-The hot path of the broker: a route is found by the method's argument octets, the header is looked at only where its
-flags ask for it, nothing is decoded otherwise. Knows routes, queues and the journal; knows no socket.
+This is the hot path of the broker. A route is found by the octets of the method's arguments; the header is looked at
+only where its flags ask for it; nothing else is decoded.
 """
 
 from __future__ import annotations

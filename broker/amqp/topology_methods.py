@@ -8,8 +8,9 @@ from __future__ import annotations
 from broker.amqp.channel import Channel
 from broker.auth.access import Permission
 from broker.codec import methods as amqp
+from broker.codec.field_table import FieldTable
+from broker.topology.binding import Destination
 from broker.topology.declaration import ExchangeDeclaration, QueueDeclaration
-from broker.topology.exchange import Arguments, Destination
 
 
 async def on_exchange_declare(channel: Channel, method: amqp.ExchangeDeclare) -> None:
@@ -28,7 +29,7 @@ async def on_exchange_declare(channel: Channel, method: amqp.ExchangeDeclare) ->
         channel.send(amqp.ExchangeDeclareOk())
 
 
-def _require_exchange(channel: Channel, name: str, arguments: Arguments) -> None:
+def _require_exchange(channel: Channel, name: str, arguments: FieldTable) -> None:
     """Ask for what a declaration needs: an alternate exchange gets messages that were sent to this one."""
     access = channel.connection.access
     access.require(Permission.CONFIGURE, "exchange", name)

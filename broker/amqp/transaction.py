@@ -1,6 +1,6 @@
 """What a transactional channel has buffered until tx.commit (contract T1 to T3).
 
-Knows publishes and settlements as values; the channel carries them out.
+`commit` carries it out.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Transaction:
     octets: int = 0
 
     def add(self, publication: Publication, octets: int) -> None:
-        """Buffer a publish; raises `ResourceFault` when the transaction has grown too large (reliability.md T4)."""
+        """Buffer a publish; raises `ResourceFault` when the transaction has grown too large."""
         self.octets += octets
         if self.octets > self.max_bytes:
             raise ResourceFault(f"transaction larger than {self.max_bytes} octets")

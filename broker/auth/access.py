@@ -1,8 +1,7 @@
-"""What an identity may do: the questions, as they are asked of every method, and who answers them.
+"""What an identity may do: the questions that handlers ask, and who answers them (ADR 23).
 
 An identity gets its permissions for one virtual host at connection.open. Permissions are equal when they answer every
-question alike: the routes that publishers have found are kept for each kind of permissions, and one that is
-there may be published to.
+question alike. Routes are kept for each kind of permissions: a route that is there may be published to.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ ResourceKind: TypeAlias = Literal["exchange", "queue"]
 
 
 class Permission(StrEnum):
-    """What is asked for: to make or delete a resource, to put messages into it, to take messages from it."""
+    """To make or delete a resource, to put messages into it, or to take messages from it."""
 
     CONFIGURE = "configure"
     WRITE = "write"
@@ -69,7 +68,7 @@ class Access:
     permissions: Permissions
 
     def require(self, permission: Permission, kind: ResourceKind, name: str) -> None:
-        """Raise `AccessRefused` unless that is permitted (contract A8)."""
+        """Raise `AccessRefused` unless that is permitted."""
         shown = name or "amq.default"
         if not self.permissions.permits(permission, kind, shown):
             raise AccessRefused(

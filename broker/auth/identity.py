@@ -1,4 +1,4 @@
-"""Who a client is, and who tells so at its login."""
+"""Who a client is, and who finds that out at its login."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Identity:
 
 
 class Authenticator(Protocol):
-    """Knows users by what they show at the login."""
+    """Tells who it is that logs in."""
 
     def log_in(
         self, name: str, password: str, *, is_loopback: bool

@@ -1,4 +1,4 @@
-"""Holds publishers back while something is short: journal room, memory, disk, the store (contract §2.4.7, C15)."""
+"""Holds publishers back while something is short: journal room, memory, disk, the store (contract C15, U11)."""
 
 from __future__ import annotations
 

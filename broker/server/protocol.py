@@ -160,7 +160,7 @@ class AmqpProtocol(asyncio.Protocol):
         self._connection.unblock_output()
         self._broker.dispatch()
 
-    # Back-pressure: TCP does the waiting (contract §2.4.7)
+    # Back-pressure: TCP does the waiting (contract U11)
 
     def hold(self, reason: str) -> None:
         """Stop reading until every reason is released."""

@@ -1,7 +1,4 @@
-"""Watches what a node can run out of: memory and disk (contract M13, M14; reliability.md §6).
-
-Knows the operating system's figures; tells one callable why publishers must wait.
-"""
+"""Watches what a node can run out of: memory and disk (contract M13, M14)."""
 
 from __future__ import annotations
 
@@ -19,14 +16,14 @@ _HYSTERESIS: Final = 0.92
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """Where the alarms go off: octets of resident memory, octets free on the store's disk (0 for never)."""
+    """When there is an alarm: octets of resident memory, octets free on the store's disk (0 for never)."""
 
     memory: int
     disk_free: int
 
 
 class ResourceMonitor:
-    """Samples once a second and says which alarm stands."""
+    """Looks once a second, and tells which alarm there is."""
 
     def __init__(
         self,

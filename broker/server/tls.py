@@ -1,6 +1,6 @@
-"""TLS for the AMQP listener, from the `sslConnection` of broker.xml (contract N1; reliability.md S-31).
+"""TLS for the AMQP listener, from the `sslConnection` of broker.xml (contract N1, invariant I89).
 
-Key and trust stores are PEM files. Knows the standard library's ssl; knows no socket and no client.
+Key and trust stores are PEM files.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The channel and access classes: contract §1.0, H1 to H8."""
+"""The channel and access classes: contract H1 to H8, contract G4 to G9."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which permissions the methods of a channel need: contract A8, X14."""
+"""Which permissions the methods of a channel need: ADR 23."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The confirm class: contract P1 to P5, B2, §2.4.2."""
+"""The confirm class: contract P1 to P5, contract B2."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""basic.publish and what the broker looks at in a message: contract B1 to B8; reliability.md 4.A."""
+"""basic.publish and what the broker looks at in a message: contract B1 to B8, invariant I82."""
 
 from __future__ import annotations
 

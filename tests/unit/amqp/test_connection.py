@@ -1,4 +1,4 @@
-"""Frames and methods out of place, and after an error: contract §1.0, C17 to C22, H1, H2, H8; reliability.md 4.A."""
+"""Frames and methods out of place, and after an error: contract G1 to G10, C17 to C22, H1, H2, H8; invariant I86."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The end of a connection from either side: contract §1.0, C13, C14, C16."""
+"""The end of a connection from either side: contract G8, C13, C14, C16."""
 
 from __future__ import annotations
 

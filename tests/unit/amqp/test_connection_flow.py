@@ -1,4 +1,4 @@
-"""Blocking, heartbeats, handlers that wait and clients that do not read: contract C10, C15, C26, §2.4."""
+"""Blocking, heartbeats, handlers that wait and clients that do not read: contract C10, C15, C26, U10, U11."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ def test_reading_stops_when_too_much_waits_behind_a_handler(harness: Harness, pe
     assert peer.connection.wants_input
 
 
-# A store that is away (reliability.md §3.9)
+# A store that is away (ADR 14)
 
 
 def wait_for_the_store(harness: Harness, peer: Client, seconds: float) -> None:

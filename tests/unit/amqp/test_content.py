@@ -1,4 +1,4 @@
-"""Contract B4, C20; reliability.md 4.A."""
+"""Contract B4, C20; invariant I82."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Credit that several consumers share, and what consumers get when their connection ends (contract B11, A6, C14)."""
+"""Credit that several consumers share, and what consumers get when their connection ends (contract B11, C14)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the first octet to connection.open-ok: contract C1 to C12, C24, §2.1 and §2.2."""
+"""From the first octet to connection.open-ok: contract C1 to C12, C24, U1 to U3."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A handshake that waits for a store: contract C5 to C11; reliability.md S-9."""
+"""A handshake that waits for a store: ADR 23, contract C2 to C11, invariant I86."""
 
 from __future__ import annotations
 

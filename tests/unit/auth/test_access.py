@@ -1,4 +1,4 @@
-"""Contract A8."""
+"""ADR 23."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Publishers that must wait: contract C15, §2.4.7."""
+"""Publishers that must wait: contract C15, U11."""
 
 from __future__ import annotations
 

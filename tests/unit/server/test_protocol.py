@@ -1,4 +1,4 @@
-"""The edge between a socket and a connection: contract C10, C26, §2.4.6 and §2.4.7."""
+"""The edge between a socket and a connection: contract C10, C26, U10, U11."""
 
 from __future__ import annotations
 

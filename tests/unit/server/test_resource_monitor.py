@@ -1,4 +1,4 @@
-"""Contract C15; reliability.md §6."""
+"""Contract M13, M14."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One heap for everything that has a deadline: contract C8, C10; reliability.md S-9."""
+"""One heap for everything that has a deadline: contract C2, C10."""
 
 from __future__ import annotations
 
