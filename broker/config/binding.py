@@ -18,7 +18,7 @@ from broker.config.accepted import Given
 from broker.config.layout import Entry, Layout
 from broker.config.substitution import secret_from_alias, secret_from_file, substitute
 from broker.config.values import Place, Section, did_you_mean, one_line
-from broker.config.xml_reader import Node
+from broker.config.xml_reader import XmlElement
 from broker.errors import ConfigError
 
 MAX_WARNINGS = 50
@@ -73,7 +73,7 @@ class Reading:
         self.errors.append((0, one_line(f"{self.label}: {spell(path)}: {text}")))
 
 
-def bind(layout: Layout, node: Node, reading: Reading, path: Place = (), home: str = "") -> dict[str, Any]:
+def bind(layout: Layout, node: XmlElement, reading: Reading, path: Place = (), home: str = "") -> dict[str, Any]:
     """Return the raw values that `node` gives to the entries of `layout`, by their aliases.
 
     `home` names the element in messages when it is the root, whose name is not part of `path`.
@@ -87,7 +87,7 @@ def bind(layout: Layout, node: Node, reading: Reading, path: Place = (), home: s
             _leaf(entry, text, None, node.line, raw, reading, path)
         elif not layout.has_foreign_content and name.lower() != "name":
             reading.warn(node.line, _unknown("attribute", name, place, layout.attribute_names()))
-    replaced: list[tuple[Entry, Entry, Node]] = []
+    replaced: list[tuple[Entry, Entry, XmlElement]] = []
     for child in node.children:
         if new := layout.renamed.get(child.name.lower()):
             reading.warn(child.line, f"element '{child.name}' in {place} is deprecated; use '{new}'")
@@ -134,12 +134,12 @@ def override(raw: dict[str, Any], path: Place, variable: str, reading: Reading) 
     reading.origins[path] = f"environment variable {variable}"
 
 
-def place_roots(layout: Layout, root_name: str, roots: list[Node], label: str) -> Node:
+def place_roots(layout: Layout, root_name: str, roots: list[XmlElement], label: str) -> XmlElement:
     """Return the whole file's root: the document's own, or a new one around fragments put where they belong."""
     if len(roots) == 1 and roots[0].name.lower() == root_name.lower():
         root = roots[0]
     else:
-        root = Node(root_name, roots[0].line if roots else 1)
+        root = XmlElement(root_name, roots[0].line if roots else 1)
         for fragment in roots:
             parents = _parents_of(fragment, layout)
             if parents is None:
@@ -151,7 +151,7 @@ def place_roots(layout: Layout, root_name: str, roots: list[Node], label: str) -
     return root
 
 
-def adopt(layout: Layout, root: Node, reading: Reading) -> None:
+def adopt(layout: Layout, root: XmlElement, reading: Reading) -> None:
     """Move the elements that may stand anywhere to their home, unless the home has one already."""
     for name, home in layout.found_anywhere.items():
         parents = [child for child in root.children if child.name.lower() == home.lower()]
@@ -165,7 +165,7 @@ def adopt(layout: Layout, root: Node, reading: Reading) -> None:
                 found = True
 
 
-def _strays(node: Node, name: str, homes: list[Node]) -> list[tuple[Node, Node]]:
+def _strays(node: XmlElement, name: str, homes: list[XmlElement]) -> list[tuple[XmlElement, XmlElement]]:
     found = []
     waiting = [node]
     while waiting:
@@ -178,17 +178,17 @@ def _strays(node: Node, name: str, homes: list[Node]) -> list[tuple[Node, Node]]
     return found
 
 
-def _graft(root: Node, parents: tuple[str, ...], node: Node) -> None:
+def _graft(root: XmlElement, parents: tuple[str, ...], node: XmlElement) -> None:
     for name in parents:
         existing = next((child for child in root.children if child.name.lower() == name.lower()), None)
         if existing is None:
-            existing = Node(name, node.line)
+            existing = XmlElement(name, node.line)
             root.children.append(existing)
         root = existing
     root.children.append(node)
 
 
-def _parents_of(node: Node, layout: Layout) -> tuple[str, ...] | None:
+def _parents_of(node: XmlElement, layout: Layout) -> tuple[str, ...] | None:
     """Search breadth first, so that the outermost element of that name is meant."""
     waiting: list[tuple[tuple[str, ...], Layout]] = [((), layout)]
     while waiting:
@@ -199,7 +199,7 @@ def _parents_of(node: Node, layout: Layout) -> tuple[str, ...] | None:
     return None
 
 
-def _child(entry: Entry, child: Node, raw: dict[str, Any], reading: Reading, path: Place, home: str) -> None:
+def _child(entry: Entry, child: XmlElement, raw: dict[str, Any], reading: Reading, path: Place, home: str) -> None:
     here = (*path, entry.alias)
     if entry.is_mapping:
         values = raw.setdefault(entry.alias, {})
@@ -215,7 +215,7 @@ def _child(entry: Entry, child: Node, raw: dict[str, Any], reading: Reading, pat
         _leaf(entry, child.text, child, child.line, raw, reading, path)
 
 
-def _mapping(entry: Entry, child: Node, values: dict[str, str], reading: Reading, path: Place) -> None:
+def _mapping(entry: Entry, child: XmlElement, values: dict[str, str], reading: Reading, path: Place) -> None:
     name = _selector(child)
     given = next((text for key, text in child.attributes.items() if key.lower() == "value"), child.text).strip()
     if not name:
@@ -228,7 +228,7 @@ def _mapping(entry: Entry, child: Node, values: dict[str, str], reading: Reading
 
 
 def _leaf(
-    entry: Entry, text: str, child: Node | None, line: int, raw: dict[str, Any], reading: Reading, path: Place
+    entry: Entry, text: str, child: XmlElement | None, line: int, raw: dict[str, Any], reading: Reading, path: Place
 ) -> None:
     here = (*path, entry.alias)
     reading.note(here, line)
@@ -245,7 +245,7 @@ def _leaf(
         del reading.origins[here], reading.lines[here]
 
 
-def _text(text: str, child: Node | None, entry: Entry, reading: Reading, path: Place) -> str | None:
+def _text(text: str, child: XmlElement | None, entry: Entry, reading: Reading, path: Place) -> str | None:
     """Return the text after placeholders and secrets, or None after reporting why there is none."""
     alias = next((value for key, value in child.attributes.items() if key == "secretAlias"), None) if child else None
     try:
@@ -264,11 +264,11 @@ def _text(text: str, child: Node | None, entry: Entry, reading: Reading, path: P
     return text
 
 
-def _selector(node: Node) -> str:
+def _selector(node: XmlElement) -> str:
     return next((value for key, value in node.attributes.items() if key.lower() == "name"), "")
 
 
-def _unknown_child(layout: Layout, child: Node, reading: Reading, place: str) -> None:
+def _unknown_child(layout: Layout, child: XmlElement, reading: Reading, place: str) -> None:
     if len(reading.warnings) > MAX_WARNINGS:
         return
     selector = _selector(child)

@@ -94,7 +94,7 @@ class Coordination(Section):
     )
 
 
-class Connection(Section):
+class ConnectionSection(Section):
     """A plain TCP listener."""
 
     enabled: Boolean = xml("@enabled", True)
@@ -141,7 +141,7 @@ class Amqp(Section):
 
     enabled: Boolean = xml("@enabled", True)
     bind_address: Address = xml("bindAddress", "127.0.0.1")
-    default_connection: Connection = xml("defaultConnection", Connection())
+    default_connection: ConnectionSection = xml("defaultConnection", ConnectionSection())
     ssl_connection: SslConnection = xml("sslConnection", SslConnection())
 
 
@@ -162,7 +162,7 @@ class Transports(Section):
         return values
 
 
-class MessageStore(Section):
+class MessageStoreSection(Section):
     """The store, in the datasource of that JNDI name."""
 
     data_source: Name = xml("property[dataSource]", "WSO2MBStoreDB")
@@ -177,7 +177,7 @@ class ContextStore(Section):
 class Persistence(Section):
     """Where messages and topology are kept."""
 
-    message_store: MessageStore = xml("messageStore", MessageStore())
+    message_store: MessageStoreSection = xml("messageStore", MessageStoreSection())
     context_store: ContextStore = xml("contextStore", ContextStore())
     store_health_check_interval: Count = xml("storeHealthCheckInterval", 10)
     # This broker's own: what to do about a database whose settings can lose a commit (reliability.md §2.8).
@@ -186,7 +186,7 @@ class Persistence(Section):
     )
 
 
-class Transaction(Section):
+class TransactionSection(Section):
     """What one transaction may hold; a publish beyond it is refused."""
 
     renamed: ClassVar[Mapping[str, str]] = {"maxBatchSizeInBytes": "maxBatchSizeInKB"}
@@ -226,7 +226,7 @@ class Deployment(Section):
     mode: Annotated[Literal["default", "standalone"], one_of("default", "standalone")] = xml("mode", "default")
 
 
-class Limits(Section):
+class LimitsSection(Section):
     """This broker's own section: what a client or a node may use up (reliability.md §6)."""
 
     max_message_size_bytes: Annotated[int, integer(1, MAX_MESSAGE_SIZE_BYTES)] = xml("maxMessageSize", 134_217_728)
@@ -250,7 +250,7 @@ class BrokerXml(Section):
     coordination: Coordination = xml("coordination", Coordination())
     transports: Transports = xml("transports", Transports())
     persistence: Persistence = xml("persistence", Persistence())
-    transaction: Transaction = xml("transaction", Transaction())
+    transaction: TransactionSection = xml("transaction", TransactionSection())
     performance_tuning: PerformanceTuning = xml("performanceTuning", PerformanceTuning())
     deployment: Deployment = xml("deployment", Deployment())
-    limits: Limits = xml("limits", Limits())
+    limits: LimitsSection = xml("limits", LimitsSection())

@@ -1,6 +1,6 @@
 """The whole configuration, and what follows from several files together.
 
-Knows the sections of every file and the effective ports. Node composition hands each object its own section.
+Knows the sections of every file and the effective ports. XmlElement composition hands each object its own section.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from broker.config.axis2 import Axis2
 from broker.config.broker_xml import (
     Coordination,
     Deployment,
-    Limits,
+    LimitsSection,
     PerformanceTuning,
     Persistence,
-    Transaction,
+    TransactionSection,
     Transports,
 )
 from broker.config.carbon import Carbon
@@ -34,10 +34,10 @@ class Configuration(Section):
     coordination: Coordination = Coordination()
     transports: Transports = Transports()
     persistence: Persistence = Persistence()
-    transaction: Transaction = Transaction()
+    transaction: TransactionSection = TransactionSection()
     performance_tuning: PerformanceTuning = PerformanceTuning()
     deployment: Deployment = Deployment()
-    limits: Limits = Limits()
+    limits: LimitsSection = LimitsSection()
     qpid: QpidConfig = QpidConfig()
     datasources: Datasources = Datasources()
     carbon: Carbon = Carbon()

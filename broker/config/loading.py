@@ -22,7 +22,7 @@ from broker.config.datasources import DataSource
 from broker.config.files import AXIS2, BROKER_XML, CARBON, DATASOURCES, FILES, QPID_CONFIG, USER_MGT, ConfigFile
 from broker.config.judging import keep_rules, set_aside
 from broker.config.values import Place, Section, one_line
-from broker.config.xml_reader import Node
+from broker.config.xml_reader import XmlElement
 from broker.errors import ConfigError
 
 _PORT: Place = ("transports", "amqp", "defaultConnection", "@port")
@@ -108,16 +108,16 @@ def _read(file: ConfigFile, path: Path | None, reading: Reading) -> Section | No
     return validate(file.model, raw, reading)
 
 
-def _xml_root(file: ConfigFile, content: bytes, reading: Reading) -> Node:
+def _xml_root(file: ConfigFile, content: bytes, reading: Reading) -> XmlElement:
     root = place_roots(file.layout, file.root, xml_reader.parse(content, reading.label), reading.label)
     adopt(file.layout, root, reading)
     return root
 
 
-def _properties_root(content: bytes, reading: Reading) -> Node:
-    root = Node("", 1)
+def _properties_root(content: bytes, reading: Reading) -> XmlElement:
+    root = XmlElement("", 1)
     for entry in properties.parse(content, reading.label):
-        root.children.append(Node(entry.key, entry.line, text=entry.value))
+        root.children.append(XmlElement(entry.key, entry.line, text=entry.value))
     return root
 
 

@@ -31,13 +31,13 @@ _WRAPPER = b'<fragments xmlns:svns="http://org.wso2.securevault/configuration">'
 
 
 @dataclass(slots=True)
-class Node:
+class XmlElement:
     """One element: local names, its own text, and the line its start tag is on."""
 
     name: str
     line: int
     attributes: dict[str, str] = field(default_factory=dict)
-    children: list[Node] = field(default_factory=list)
+    children: list[XmlElement] = field(default_factory=list)
     text: str = ""
 
 
@@ -45,9 +45,9 @@ class _TreeBuilder:
     """Receives the parser's events and builds nodes."""
 
     def __init__(self, label: str) -> None:
-        self.roots: list[Node] = []
+        self.roots: list[XmlElement] = []
         self._label = label
-        self._open: list[Node] = []
+        self._open: list[XmlElement] = []
         self._parser: expat.XMLParserType | None = None
 
     def follow(self, parser: expat.XMLParserType) -> None:
@@ -62,7 +62,7 @@ class _TreeBuilder:
             raise ConfigError(f"{self._label}:{self.line}: {_local(tag)}: XInclude is refused in a configuration file")
         if len(self._open) >= MAX_DEPTH:
             raise ConfigError(f"{self._label}:{self.line}: elements are nested deeper than {MAX_DEPTH} levels")
-        node = Node(_local(tag), self.line, {_local(name): value for name, value in attributes.items()})
+        node = XmlElement(_local(tag), self.line, {_local(name): value for name, value in attributes.items()})
         (self._open[-1].children if self._open else self.roots).append(node)
         self._open.append(node)
 
@@ -72,7 +72,7 @@ class _TreeBuilder:
     def end(self, tag: str) -> None:
         self._open.pop()
 
-    def close(self) -> list[Node]:
+    def close(self) -> list[XmlElement]:
         return self.roots
 
 
@@ -90,7 +90,7 @@ def read_bytes(path: Path, label: str) -> bytes:
     return content
 
 
-def parse(content: bytes, label: str) -> list[Node]:
+def parse(content: bytes, label: str) -> list[XmlElement]:
     """Return the root elements of a document: one, or several when it is a sequence of fragments.
 
     Documentation prints configuration as fragments: several elements side by side, or `svns:` attributes without the
@@ -113,13 +113,13 @@ def parse(content: bytes, label: str) -> list[Node]:
         raise _malformed(error, label) from error
 
 
-def _parse(content: bytes, label: str) -> list[Node]:
+def _parse(content: bytes, label: str) -> list[XmlElement]:
     builder = _TreeBuilder(label)
     parser = DefusedElementTree.DefusedXMLParser(target=builder, forbid_dtd=True)
     builder.follow(parser.parser)
     try:
         parser.feed(content)
-        nodes: list[Node] = parser.close()
+        nodes: list[XmlElement] = parser.close()
     except DefusedXmlException as error:
         raise ConfigError(
             f"{label}:{builder.line}: document type definitions and entities are refused in a configuration file"

@@ -18,7 +18,7 @@ from broker.ports.peer_calls import (
     Fence,
     Grant,
     Hint,
-    Identity,
+    NodeIdentity,
     NotCoordinator,
     QueueCount,
     QueueName,
@@ -90,9 +90,9 @@ class NodeServices:
     async def check_health(self) -> bool:
         return True
 
-    async def ping(self, caller: Caller) -> Identity:
+    async def ping(self, caller: Caller) -> NodeIdentity:
         agent = self._now().agent
-        return Identity(self._node_id, agent.incarnation.id if agent.incarnation else "", agent.known_fence)
+        return NodeIdentity(self._node_id, agent.incarnation.id if agent.incarnation else "", agent.known_fence)
 
     async def hint_resigned(self, resigned: Fence, caller: Caller) -> None:
         # Any caller may say this: the caller has just left, so it is not alive any more; reading again does no harm.

@@ -24,7 +24,7 @@ from broker.ports.cluster_rows import (
     Resign,
     SlotRow,
 )
-from broker.ports.peer_calls import Caller, Demand, Fence, Grant, Identity, QueueCount, QueueName, Supply
+from broker.ports.peer_calls import Caller, Demand, Fence, Grant, NodeIdentity, QueueCount, QueueName, Supply
 from broker.ports.records import Change, Topology
 from broker.ports.slot import Slot
 from broker.ports.store import Registration
@@ -246,7 +246,7 @@ class SlotService(Protocol):
         """Learn that this coordinator has resigned: nobody need wait for its lease to run out."""
         ...
 
-    async def ping(self, caller: Caller) -> Identity:
+    async def ping(self, caller: Caller) -> NodeIdentity:
         """Say who answers at this address."""
         ...
 

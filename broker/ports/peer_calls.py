@@ -70,7 +70,7 @@ class Supply:
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class NodeIdentity:
     """The node that answers, its incarnation, and whom it takes for the coordinator."""
 
     node_id: str

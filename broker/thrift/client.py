@@ -16,7 +16,7 @@ from broker.ports.peer_calls import (
     Demand,
     Fence,
     Grant,
-    Identity,
+    NodeIdentity,
     NotCoordinator,
     QueueCount,
     QueueName,
@@ -150,7 +150,7 @@ class SlotClient:
     async def hint_resigned(self, resigned: Fence, caller: Caller) -> None:
         await self._call("hint", caller, nodeId=caller.node_id, epoch=resigned.epoch, term=resigned.term)
 
-    async def ping(self, caller: Caller) -> Identity:
+    async def ping(self, caller: Caller) -> NodeIdentity:
         return convert.from_node_info(await self._call("ping", caller, nodeId=caller.node_id))
 
     async def surrender(self, queue: QueueName, messages: int, caller: Caller) -> int:

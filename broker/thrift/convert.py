@@ -14,7 +14,7 @@ from broker.ports.peer_calls import (
     Fence,
     Grant,
     Hint,
-    Identity,
+    NodeIdentity,
     NotCoordinator,
     QueueCount,
     QueueName,
@@ -158,7 +158,7 @@ def from_supply(supply: Any) -> Supply:
     return Supply(tuple(grants), tuple(map(from_demand, supply.wantedElsewhere or ())), _fence(supply))
 
 
-def to_node_info(identity: Identity) -> Any:
+def to_node_info(identity: NodeIdentity) -> Any:
     """Who answers."""
     return idl.NodeInfo(
         nodeId=identity.node_id,
@@ -168,9 +168,9 @@ def to_node_info(identity: Identity) -> Any:
     )
 
 
-def from_node_info(info: Any) -> Identity:
+def from_node_info(info: Any) -> NodeIdentity:
     """Who answers."""
-    return Identity(info.nodeId or "", info.incarnation or "", _fence(info))
+    return NodeIdentity(info.nodeId or "", info.incarnation or "", _fence(info))
 
 
 def to_count(count: QueueCount) -> Any:

@@ -16,7 +16,7 @@ from broker.ports.peer_calls import (
     Fence,
     Grant,
     Hint,
-    Identity,
+    NodeIdentity,
     NotCoordinator,
     QueueCount,
     QueueName,
@@ -192,7 +192,7 @@ async def test_a_hint_says_who_has_resigned(way: str) -> None:
 
 async def test_a_ping_is_answered_with_who_is_there(way: str) -> None:
     async with reached(way) as there:
-        assert await there.service.ping(ALICE) == Identity("node-1", "incarnation-1", FENCE)
+        assert await there.service.ping(ALICE) == NodeIdentity("node-1", "incarnation-1", FENCE)
 
 
 async def test_a_node_surrenders_what_it_has_of_what_is_asked_for(way: str) -> None:

@@ -4,7 +4,7 @@ import ast
 
 import pytest
 
-from broker.config.broker_xml import Limits, Slots, Transaction, Transports
+from broker.config.broker_xml import LimitsSection, Slots, TransactionSection, Transports
 from broker.config.carbon import Carbon, Ports
 from broker.config.configuration import Configuration
 from broker.config.user_mgt import UserMgt
@@ -44,8 +44,11 @@ def test_each_place_has_a_model_of_its_own_so_that_no_other_place_is_read_for_it
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
-        ("def f(config: Configuration): return config.limits.max_connections", (Limits, "max_connections")),
-        ("def f(config: Configuration | None): return config.limits.max_connections", (Limits, "max_connections")),
+        ("def f(config: Configuration): return config.limits.max_connections", (LimitsSection, "max_connections")),
+        (
+            "def f(config: Configuration | None): return config.limits.max_connections",
+            (LimitsSection, "max_connections"),
+        ),
         (
             "def f(config: Configuration):\n  limits, carbon = config.limits, config.carbon\n  carbon.offset",
             (Carbon, "offset"),
@@ -53,11 +56,11 @@ def test_each_place_has_a_model_of_its_own_so_that_no_other_place_is_read_for_it
         (
             "class A:\n  def g(self): return self._c.limits.max_connections\n"
             "  def __init__(self, config: Configuration): self._c = config",
-            (Limits, "max_connections"),
+            (LimitsSection, "max_connections"),
         ),
         (
             "class A:\n  config: Configuration\n  def g(self): return self.config.limits.max_connections",
-            (Limits, "max_connections"),
+            (LimitsSection, "max_connections"),
         ),
         (
             "def f(config: Configuration):\n  def g(): return config.performance_tuning.slots.window_size\n  return g",
@@ -75,20 +78,20 @@ def test_a_value_is_read_where_source_names_it_by_way_of_the_configuration(sourc
     "source",
     [
         "def f(config): return config.limits.max_connections",
-        "def f(limits: Limits): return limits.max_connections",
+        "def f(limits: LimitsSection): return limits.max_connections",
         "def f(config: Configuration):\n  config = g()\n  return config.limits.max_connections",
         "def f(config: Configuration): config.limits.max_connections = 1",
     ],
 )
 def test_a_name_that_only_looks_like_one_of_the_configuration_is_no_read(source):
-    assert (Limits, "max_connections") not in reads_in(ast.parse(HEAD + source))
+    assert (LimitsSection, "max_connections") not in reads_in(ast.parse(HEAD + source))
 
 
 def test_what_a_property_is_made_of_is_read_with_it():
-    assert with_what_they_are_made_of({(Transaction, "max_uncommitted_bytes")}) == {
-        (Transaction, "max_uncommitted_bytes"),
-        (Transaction, "max_batch_size_kb"),
-        (Transaction, "max_batch_size_bytes"),
+    assert with_what_they_are_made_of({(TransactionSection, "max_uncommitted_bytes")}) == {
+        (TransactionSection, "max_uncommitted_bytes"),
+        (TransactionSection, "max_batch_size_kb"),
+        (TransactionSection, "max_batch_size_bytes"),
     }
 
 

@@ -10,7 +10,16 @@ import pytest
 
 from broker.coordination.peers import Peers
 from broker.ports.cluster_rows import NodeRow, NodeState
-from broker.ports.peer_calls import Caller, Demand, Fence, Identity, NotCoordinator, PeerUnreachable, QueueName, Supply
+from broker.ports.peer_calls import (
+    Caller,
+    Demand,
+    Fence,
+    NodeIdentity,
+    NotCoordinator,
+    PeerUnreachable,
+    QueueName,
+    Supply,
+)
 from broker.ports.slot import Slot
 from tests.support.clock import FakeClock
 from tests.unit.coordination.membership.fake_agent import FakeAgent
@@ -42,7 +51,7 @@ async def new_peers(agent: FakeAgent, local: MemorySlotService | None = None) ->
 
 
 async def test_every_living_member_has_a_client() -> None:
-    b, c = MemorySlotService(Identity("b", "b-1")), MemorySlotService(Identity("c", "c-1"))
+    b, c = MemorySlotService(NodeIdentity("b", "b-1")), MemorySlotService(NodeIdentity("c", "c-1"))
     async with (
         serving(b, secret=SECRET) as at_b,
         serving(c, secret=SECRET) as at_c,
@@ -96,7 +105,7 @@ async def test_the_coordinator_is_this_node_itself_while_it_has_the_power() -> N
 
 
 async def test_the_coordinators_client_moves_when_another_is_known_and_not_before() -> None:
-    b, c = MemorySlotService(Identity("b", "b-1")), MemorySlotService(Identity("c", "c-1"))
+    b, c = MemorySlotService(NodeIdentity("b", "b-1")), MemorySlotService(NodeIdentity("c", "c-1"))
     agent = FakeAgent()
     async with (
         serving(b, secret=SECRET) as at_b,

@@ -15,7 +15,7 @@ from broker.ports.peer_calls import (
     Fence,
     Grant,
     Hint,
-    Identity,
+    NodeIdentity,
     NotCoordinator,
     QueueCount,
     QueueName,
@@ -162,9 +162,9 @@ async def test_a_hint_makes_the_agent_look() -> None:
 
 async def test_a_ping_is_answered_to_whoever_asks() -> None:
     parts = Parts()
-    assert await parts.services.ping(STRANGER) == Identity("a", "incarnation-a", Fence(7, "t"))
+    assert await parts.services.ping(STRANGER) == NodeIdentity("a", "incarnation-a", Fence(7, "t"))
     parts.agent.incarnation = None
-    assert await parts.services.ping(STRANGER) == Identity("a", "", Fence(7, "t"))
+    assert await parts.services.ping(STRANGER) == NodeIdentity("a", "", Fence(7, "t"))
 
 
 @pytest.mark.parametrize("name", COORDINATORS | EVERYBODYS | OPEN)

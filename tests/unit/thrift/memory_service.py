@@ -9,15 +9,15 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 
-from broker.ports.peer_calls import Caller, Demand, Fence, Grant, Identity, QueueCount, QueueName, Supply
+from broker.ports.peer_calls import Caller, Demand, Fence, Grant, NodeIdentity, QueueCount, QueueName, Supply
 from broker.ports.slot import Slot
 
 
 class MemorySlotService:
     """Answers as a coordinator, or with `failure` when that is set."""
 
-    def __init__(self, identity: Identity | None = None) -> None:
-        self.identity = identity or Identity("node-1", "incarnation-1", Fence(7, "term-7"))
+    def __init__(self, identity: NodeIdentity | None = None) -> None:
+        self.identity = identity or NodeIdentity("node-1", "incarnation-1", Fence(7, "term-7"))
         self.failure: Exception | None = None
         self.callers: list[Caller] = []
         self.resigned: list[Fence] = []
@@ -101,7 +101,7 @@ class MemorySlotService:
         self._begin(caller)
         self.resigned.append(resigned)
 
-    async def ping(self, caller: Caller) -> Identity:
+    async def ping(self, caller: Caller) -> NodeIdentity:
         self._begin(caller)
         return self.identity
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from broker.ports.peer_calls import Caller, Hint, Identity, NotCoordinator, QueueName
+from broker.ports.peer_calls import Caller, Hint, NodeIdentity, NotCoordinator, QueueName
 from broker.ports.slot import Slot
 from tests.unit.thrift.memory_service import MemorySlotService
 from tests.unit.thrift.network import HOST, calling, serving
@@ -59,7 +59,7 @@ async def test_a_hint_at_an_earlier_coordinator_is_not_followed() -> None:
 
 
 async def test_a_call_under_way_ends_at_the_old_address_and_the_next_goes_to_the_new() -> None:
-    one, other = MemorySlotService(), MemorySlotService(Identity("node-2", "incarnation-2"))
+    one, other = MemorySlotService(), MemorySlotService(NodeIdentity("node-2", "incarnation-2"))
     async with (
         serving(one) as here,
         serving(other) as there,

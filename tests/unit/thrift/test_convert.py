@@ -11,7 +11,7 @@ from broker.ports.peer_calls import (
     Fence,
     Grant,
     Hint,
-    Identity,
+    NodeIdentity,
     NotCoordinator,
     QueueCount,
     QueueName,
@@ -102,7 +102,7 @@ def test_a_count_comes_back_as_it_was(count: QueueCount) -> None:
 
 
 def test_an_identity_comes_back_as_it_was() -> None:
-    identity = Identity("NODE:ñandú:4000", "incarnation", FENCE)
+    identity = NodeIdentity("NODE:ñandú:4000", "incarnation", FENCE)
 
     assert convert.from_node_info(through_the_wire(convert.to_node_info(identity))) == identity
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable
 
 import pytest
 
-from broker.ports.peer_calls import Caller, Demand, Fence, Identity, PeerUnreachable, QueueName, Unavailable
+from broker.ports.peer_calls import Caller, Demand, Fence, NodeIdentity, PeerUnreachable, QueueName, Unavailable
 from broker.ports.slot import Slot
 from broker.thrift.server import ThriftServer
 from tests.support.clock import FakeClock
@@ -225,7 +225,7 @@ async def test_a_cancelled_call_drops_its_connection_and_no_other() -> None:
         await asyncio.wait([push])
         service.apply_events(5)
 
-        assert await client.ping(ALICE) == Identity("node-1", "incarnation-1", Fence(7, "term-7"))
+        assert await client.ping(ALICE) == NodeIdentity("node-1", "incarnation-1", Fence(7, "term-7"))
         assert await client.push_events(2, ALICE) == 5
         assert len(served.server.sessions) <= 2
 

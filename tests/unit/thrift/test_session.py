@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
-from broker.ports.peer_calls import Caller, Demand, Identity, QueueName
+from broker.ports.peer_calls import Caller, Demand, NodeIdentity, QueueName
 from tests.unit.thrift.memory_service import MemorySlotService
 from tests.unit.thrift.network import calling, raw_peer, serving
 from tests.unit.thrift.octets import (
@@ -60,7 +60,7 @@ async def test_a_call_that_comes_during_another_waits() -> None:
 
 
 async def test_a_peer_that_does_not_read_is_not_served_on_and_on() -> None:
-    service = MemorySlotService(Identity("n" * 500_000, "incarnation-1"))
+    service = MemorySlotService(NodeIdentity("n" * 500_000, "incarnation-1"))
     ping = message(1, "ping", 1, f"0b 0001 {ALICE_HEX} 00")
     async with serving(service) as served, raw_peer(served.port) as peer, calling(served.port) as client:
         peer.writer.transport.pause_reading()  # type: ignore[attr-defined]
