@@ -348,9 +348,7 @@ class Connection:
         self.broker.dispatch()
 
     def set_blocked(self, reason: str) -> None:
-        """Tell a client with that capability that its publishing is held back, or with "" that it is not (contract
-        C15).
-        """
+        """Tell a client that its publishing is held back, or with "" that it is not any more (contract C15)."""
         if reason == self.blocked_reason or self.phase != Phase.RUNNING:
             return
         self.blocked_reason = reason
