@@ -33,7 +33,7 @@ class Duties:
     """The calls that every node answers, coordinator or not; each is as in `SlotService`, without the caller."""
 
     push_events: Callable[[int], Awaitable[int]]
-    surrender: Callable[[QueueName, int], Awaitable[int]]
+    release: Callable[[QueueName, int], Awaitable[int]]
     purge_queue: Callable[[QueueName], Awaitable[int]]
 
 
@@ -79,8 +79,8 @@ class NodeServices:
     async def clear_slots(self, queue: QueueName, caller: Caller) -> None:
         await self._manager(caller).clear_slots(queue, caller)
 
-    async def await_slots(self, hungry: Sequence[Demand], wait_ms: int, caller: Caller) -> Supply:
-        return await self._manager(caller).await_slots(hungry, wait_ms, caller)
+    async def await_slots(self, demands: Sequence[Demand], wait_ms: int, caller: Caller) -> Supply:
+        return await self._manager(caller).await_slots(demands, wait_ms, caller)
 
     async def exchange_counts(self, counts: Sequence[QueueCount], caller: Caller) -> Sequence[QueueCount]:
         return await self._manager(caller).exchange_counts(counts, caller)
@@ -107,8 +107,8 @@ class NodeServices:
         except Evicted as error:
             raise self._between_incarnations() from error
 
-    async def surrender(self, queue: QueueName, messages: int, caller: Caller) -> int:
-        return await self._living(caller).duties.surrender(queue, messages)
+    async def release(self, queue: QueueName, messages: int, caller: Caller) -> int:
+        return await self._living(caller).duties.release(queue, messages)
 
     async def purge_queue(self, queue: QueueName, caller: Caller) -> int:
         return await self._living(caller).duties.purge_queue(queue)

@@ -20,12 +20,12 @@ from broker.coordination.peers import Peers
 from broker.coordination.replication.orphans import remove_orphans
 from broker.coordination.replication.replicator import Synchronizer
 from broker.coordination.service import Duties, NodeServices
-from broker.coordination.slots.balancer import Sharing
+from broker.coordination.slots.balancer import Balancer
 from broker.coordination.slots.coordinator import SlotManager
-from broker.coordination.slots.count_exchange import Counts
-from broker.coordination.slots.demand import Polling, name_of
-from broker.coordination.slots.handoff import Giver
-from broker.coordination.slots.owned import Holdings
+from broker.coordination.slots.count_exchange import CountExchange
+from broker.coordination.slots.demand import DemandSession, name_of
+from broker.coordination.slots.handoff import Handoff
+from broker.coordination.slots.owned import OwnedSlots
 from broker.errors import ConfigError, CoordinationError, StoreUnavailable
 from broker.message import Message
 from broker.node.incarnation import NodeIncarnation, Turns
@@ -46,7 +46,7 @@ from broker.topology.vhost import VirtualHost
 
 _log = structlog.get_logger(__name__)
 
-_APPETITE: Final = 2000
+_DEMAND_SIZE: Final = 2000
 """Messages of a queue that are asked for at once: as many as are read ahead of one slot."""
 _ORPHANS_INTERVAL: Final = 1.0
 _HOUSEKEEPING_INTERVAL: Final = 60.0
@@ -95,11 +95,11 @@ class Member:
         self._is_entered = False
         self._manager: SlotManager
         self._synchronizer: Synchronizer
-        self._holdings: Holdings
-        self._giver: Giver
+        self._owned: OwnedSlots
+        self._handoff: Handoff
         self._thrift: ThriftServer | None = None
-        self._sharing_task: asyncio.Task[None]
-        self.sharing: Sharing
+        self._balancer_task: asyncio.Task[None]
+        self.sharing: Balancer
 
     # What an incarnation asks for
 
@@ -124,7 +124,7 @@ class Member:
         return await self.sharing.fetch(queue)
 
     def on_read(self, queue: Queue, slot: Slot, messages: Sequence[Message], is_read: bool) -> None:
-        self._holdings.on_read(queue, slot, messages, is_read)
+        self._owned.on_read(queue, slot, messages, is_read)
 
     async def register(self, loops: asyncio.TaskGroup) -> Registration:
         try:
@@ -141,7 +141,7 @@ class Member:
         config, lane = self._config, parts.registration.lane
         window_size = config.performance_tuning.slots.window_size
         store = self._shared.slots
-        self._holdings = Holdings(
+        self._owned = OwnedSlots(
             store,
             self.incarnation,
             lane,
@@ -150,23 +150,23 @@ class Member:
             find_queue=self._find_queue,
             on_adopted=parts.on_fed,
         )
-        giver = self._giver = Giver(
+        handoff = self._handoff = Handoff(
             store,
             self.incarnation,
             lane,
-            holdings=self._holdings,
+            owned=self._owned,
             journal=parts.journal,
             mark_redelivered=self._store.mark_redelivered,
             held_ids=lambda queue: parts.broker.held_ids(queue),
             window_size=window_size,
         )
-        self.sharing = Sharing(
+        self.sharing = Balancer(
             store,
             self.incarnation,
             clock=self._clock,
-            holdings=self._holdings,
-            giver=giver,
-            polling=self._new_polling,
+            owned=self._owned,
+            handoff=handoff,
+            demand=self._new_demand,
             coordinator=self._peers.coordinator,
             caller=self._peers.caller,
             queues=lambda: parts.queues,
@@ -193,16 +193,16 @@ class Member:
             new_token=new_id,
         )
 
-    def _new_polling(self, sharing: Sharing) -> Polling:
-        return Polling(
+    def _new_demand(self, balancer: Balancer) -> DemandSession:
+        return DemandSession(
             clock=self._clock,
             coordinator=self._peers.coordinator,
             caller=self._peers.caller,
             new_request_id=new_id,
-            appetite=_APPETITE,
-            on_grants=sharing.on_grants,
-            on_wanted=sharing.on_wanted,
-            on_session=sharing.on_session,
+            demand_size=_DEMAND_SIZE,
+            on_grants=balancer.on_grants,
+            on_remote_demand=balancer.on_remote_demand,
+            on_session=balancer.on_session,
         )
 
     def turns(self, changes: Turns, duties: Turns) -> tuple[Turns, Turns]:
@@ -217,7 +217,7 @@ class Member:
         backlog = await self._start_retry.until_done(
             lambda: self._shared.slots.window(parts.registration.lane, size),
         )
-        self._giver.begin(backlog)
+        self._handoff.begin(backlog)
         return backlog
 
     async def enter(self, loops: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
@@ -228,7 +228,7 @@ class Member:
             self._manager,
             Duties(
                 self._synchronizer.push_events,
-                lambda queue, messages: self.sharing.surrender(queue.queue_id, messages),
+                lambda queue, messages: self.sharing.release(queue.queue_id, messages),
                 self._purge_here,
             ),
         )
@@ -240,25 +240,25 @@ class Member:
             max_connections=coordination.thrift_server_max_worker_threads,
         )
         await self._thrift.listen(coordination.thrift_server_host, self._config.thrift_port)
-        counts = Counts(
+        counts = CountExchange(
             queues=lambda: parts.queues,
             find_queue=self._find_queue,
             coordinator=self._peers.coordinator,
             caller=self._peers.caller,
         )
-        self._sharing_task = loops.create_task(self.sharing.run(), name="sharing")
+        self._balancer_task = loops.create_task(self.sharing.run(), name="balancer")
         self._is_entered = True
         if self._agent.fence is not None:
             self.on_elected(self._agent.fence)
         return [
-            self._sharing_task,
+            self._balancer_task,
             loops.create_task(self._synchronizer.run(), name="topology"),
             loops.create_task(counts.run(), name="counts"),
         ]
 
     async def part(self) -> None:
         self.sharing.stop()
-        await asyncio.wait((self._sharing_task,))
+        await asyncio.wait((self._balancer_task,))
         if self._agent.members:
             await self.sharing.leave()
 

@@ -234,7 +234,7 @@ class SlotService(Protocol):
         """Answer. Any node does, also one that is not the coordinator."""
         ...
 
-    async def await_slots(self, hungry: Sequence[Demand], wait_ms: int, caller: Caller) -> Supply:
+    async def await_slots(self, demands: Sequence[Demand], wait_ms: int, caller: Caller) -> Supply:
         """Return when there are slots for the caller or others want its messages, at the latest after `wait_ms`."""
         ...
 
@@ -250,7 +250,7 @@ class SlotService(Protocol):
         """Say who answers at this address."""
         ...
 
-    async def surrender(self, queue: QueueName, messages: int, caller: Caller) -> int:
+    async def release(self, queue: QueueName, messages: int, caller: Caller) -> int:
         """Close up to about `messages` ready ones that this node's own consumers do not take now into slots that nobody
         owns, and return how many they are; 0 when there are none.
         """

@@ -65,7 +65,7 @@ class Supply:
     """The answer of a long poll: slots for the caller, and queues of which others want the caller's messages."""
 
     grants: tuple[Grant, ...] = ()
-    wanted_elsewhere: tuple[Demand, ...] = ()
+    remote_demand: tuple[Demand, ...] = ()
     fence: Fence = Fence()
 
 

@@ -133,13 +133,13 @@ class SlotClient:
     async def check_health(self) -> bool:
         return bool(await self._pool.call("healthCheck", {}, self._call_timeout))
 
-    async def await_slots(self, hungry: Sequence[Demand], wait_ms: int, caller: Caller) -> Supply:
+    async def await_slots(self, demands: Sequence[Demand], wait_ms: int, caller: Caller) -> Supply:
         supply = await self._call(
             "awaitSlots",
             caller,
             call_timeout=self._call_timeout + wait_ms / 1000,
             nodeId=caller.node_id,
-            hungry=[convert.to_demand(demand) for demand in hungry],
+            hungry=[convert.to_demand(demand) for demand in demands],
             waitMs=wait_ms,
         )
         return convert.from_supply(supply)
@@ -153,7 +153,7 @@ class SlotClient:
     async def ping(self, caller: Caller) -> NodeIdentity:
         return convert.from_node_info(await self._call("ping", caller, nodeId=caller.node_id))
 
-    async def surrender(self, queue: QueueName, messages: int, caller: Caller) -> int:
+    async def release(self, queue: QueueName, messages: int, caller: Caller) -> int:
         return int(await self._call("surrender", caller, queue, nodeId=caller.node_id, messageCount=messages))
 
     async def purge_queue(self, queue: QueueName, caller: Caller) -> int:

@@ -146,7 +146,7 @@ def to_supply(supply: Supply) -> Any:
     """The answer of a long poll."""
     return idl.SlotSupply(
         slots=[to_granted(grant) for grant in supply.grants],
-        wantedElsewhere=[to_demand(demand) for demand in supply.wanted_elsewhere],
+        wantedElsewhere=[to_demand(demand) for demand in supply.remote_demand],
         epoch=supply.fence.epoch,
         term=supply.fence.term,
     )

@@ -59,8 +59,8 @@ async def _health_check(service: SlotService, _: Any) -> bool:
 
 async def _await_slots(service: SlotService, call: Any) -> Any:
     wait_ms = min(max(call.waitMs, 0), MAX_WAIT_MS)
-    hungry = [convert.from_demand(demand) for demand in call.hungry]
-    return convert.to_supply(await service.await_slots(hungry, wait_ms, _caller(call)))
+    demands = [convert.from_demand(demand) for demand in call.hungry]
+    return convert.to_supply(await service.await_slots(demands, wait_ms, _caller(call)))
 
 
 async def _push_events(service: SlotService, call: Any) -> int:
@@ -75,8 +75,8 @@ async def _ping(service: SlotService, call: Any) -> Any:
     return convert.to_node_info(await service.ping(_caller(call)))
 
 
-async def _surrender(service: SlotService, call: Any) -> int:
-    return await service.surrender(_queue(call), call.messageCount, _caller(call))
+async def _release(service: SlotService, call: Any) -> int:
+    return await service.release(_queue(call), call.messageCount, _caller(call))
 
 
 async def _purge_queue(service: SlotService, call: Any) -> int:
@@ -109,7 +109,7 @@ HANDLERS: Final[Mapping[str, Handler]] = MappingProxyType(
         "pushEvents": _push_events,
         "hint": _hint,
         "ping": _ping,
-        "surrender": _surrender,
+        "surrender": _release,
         "purgeQueue": _purge_queue,
         "exchangeCounts": _exchange_counts,
     }

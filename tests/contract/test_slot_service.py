@@ -157,7 +157,7 @@ async def test_a_long_poll_is_answered_when_a_slot_comes(way: str) -> None:
         assert await poll == Supply((Grant(QUEUE, SLOT, "bob", FENCE, "r-1"),), (), FENCE)
 
 
-async def test_a_long_poll_of_nobody_hungry_is_answered_when_others_are(way: str) -> None:
+async def test_a_long_poll_without_demand_is_answered_when_others_have_some(way: str) -> None:
     async with reached(way) as there, asyncio.TaskGroup() as tasks:
         changed = there.memory.changed
         poll = tasks.create_task(there.service.await_slots([], 10_000, BOB))
@@ -195,13 +195,13 @@ async def test_a_ping_is_answered_with_who_is_there(way: str) -> None:
         assert await there.service.ping(ALICE) == NodeIdentity("node-1", "incarnation-1", FENCE)
 
 
-async def test_a_node_surrenders_what_it_has_of_what_is_asked_for(way: str) -> None:
+async def test_a_node_releases_what_it_has_of_what_is_asked_for(way: str) -> None:
     async with reached(way) as there:
         there.memory.ready["заказы"] = 70
 
-        assert await there.service.surrender(QUEUE, 50, ALICE) == 50
-        assert await there.service.surrender(QUEUE, 50, ALICE) == 20
-        assert await there.service.surrender(QUEUE, 50, ALICE) == 0
+        assert await there.service.release(QUEUE, 50, ALICE) == 50
+        assert await there.service.release(QUEUE, 50, ALICE) == 20
+        assert await there.service.release(QUEUE, 50, ALICE) == 0
 
 
 async def test_a_purge_says_how_many_messages_there_were(way: str) -> None:
@@ -243,7 +243,7 @@ async def test_a_thousand_queues_with_the_longest_names_fit_into_a_long_poll(way
 
         supply = await there.service.await_slots(demands, 10_000, ALICE)
 
-        assert list(supply.wanted_elsewhere) == demands
+        assert list(supply.remote_demand) == demands
 
 
 async def test_a_node_that_is_not_the_coordinator_says_so(way: str) -> None:

@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 QUEUES = (QueueName("orders", 1), QueueName("letters", 2))
 CREDIT = 3
-HUNGER = 6
+DEMAND = 6
 
 
 class Member:
@@ -236,7 +236,7 @@ class Member:
         rows.update(row.start for each in taken if (row := self._row_of(queue_id, each)) is not None)
         for start in sorted(rows):
             removed.append(start)
-            self._carve(self.rows[start], taken, rest, kept, given)
+            self._split(self.rows[start], taken, rest, kept, given)
         for slot in rest:
             self.unread[queue_id].remove(slot)
         self.given.update(taken)
@@ -257,7 +257,7 @@ class Member:
                 is_open = True
         return slots
 
-    def _carve(self, row: Slot, taken: list[int], rest: list[Slot], kept: list[Slot], given: list[Slot]) -> None:
+    def _split(self, row: Slot, taken: list[int], rest: list[Slot], kept: list[Slot], given: list[Slot]) -> None:
         """Divide a slot into what is given and what is kept."""
         queue_id = row.queue_id
         held = (*self.ready[queue_id], *self.unacked[queue_id], *self.acking)
@@ -294,12 +294,12 @@ class Member:
     # The coordinator
 
     async def _session(self) -> None:
-        said = {queue.queue_id: self._hunger(queue.queue_id) for queue in QUEUES}
+        said = {queue.queue_id: self._demand(queue.queue_id) for queue in QUEUES}
         demands = [Demand(queue, said[queue.queue_id]) for queue in QUEUES if said[queue.queue_id]]
         self.wanted.clear()
         self._on_supply(await self._ask(demands, 0))
         while True:
-            now = {queue.queue_id: self._hunger(queue.queue_id) for queue in QUEUES}
+            now = {queue.queue_id: self._demand(queue.queue_id) for queue in QUEUES}
             demands = [
                 Demand(queue, now[queue.queue_id]) for queue in QUEUES if now[queue.queue_id] or said[queue.queue_id]
             ]
@@ -311,12 +311,12 @@ class Member:
 
     def _on_supply(self, supply: Supply) -> None:
         self._adopt(grant.slot for grant in supply.grants if grant.slot.row not in self.released)
-        for demand in supply.wanted_elsewhere:
+        for demand in supply.remote_demand:
             self.wanted[demand.queue.queue_id] = demand.messages
 
-    def _hunger(self, queue_id: int) -> int:
-        is_hungry = self.consuming[queue_id] and not self.ready[queue_id] and not self.unread[queue_id]
-        return HUNGER if is_hungry else 0
+    def _demand(self, queue_id: int) -> int:
+        has_demand = self.consuming[queue_id] and not self.ready[queue_id] and not self.unread[queue_id]
+        return DEMAND if has_demand else 0
 
     async def _get(self, queue: QueueName) -> None:
         with suppress(PeerUnreachable, StoreUnavailable, CoordinationError):

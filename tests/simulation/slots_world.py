@@ -29,13 +29,13 @@ T = TypeVar("T")
 DRAIN_SECONDS = 40.0
 
 
-class Surrendering:
+class Releasing:
     """What a coordinator can ask of another node."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
 
-    async def surrender(self, queue: QueueName, messages: int, caller: Caller) -> int:
+    async def release(self, queue: QueueName, messages: int, caller: Caller) -> int:
         await self._node.world.travel()
         member = self._node.member
         if member is None:
@@ -116,7 +116,7 @@ class Node:
         return SlotManager(
             cast(Any, StoreLink(world)),
             world.loop,
-            others=lambda: {node.name: cast(SlotService, Surrendering(node)) for node in world.nodes},
+            others=lambda: {node.name: cast(SlotService, Releasing(node)) for node in world.nodes},
             caller=lambda: Caller(self.name, "process"),
             window_size=5,
             on_fenced=lambda _: None,

@@ -1,7 +1,7 @@
-"""Which free slots go to which hungry node, and what is wanted of whom: the coordinator's decisions (design §3, §5).
+"""The coordinator's decisions: which node gets a free slot, and what it learns of others' demand (design §3, §5).
 
 Knows slots, demands and incarnations. Does no I/O and reads no clock: a plan is carried out by whoever asked for it,
-and comes back as `release` and `grant`. What a call costs depends on what has changed, not on how many queues there
+and comes back as `end_plan` and `grant`. What a call costs depends on what has changed, not on how many queues there
 are.
 """
 
@@ -21,7 +21,7 @@ from broker.ports.peer_calls import Demand, QueueName
 SLOTS_PER_ROUND: Final = 64
 _QUEUES_PER_ROUND: Final = 256
 _GRANTS_PER_ANSWER: Final = 256
-_WANTED_PER_ANSWER: Final = 1000
+_DEMANDS_PER_ANSWER: Final = 1000
 
 _start = attrgetter("start")
 
@@ -33,7 +33,7 @@ class _Queue:
     name: QueueName
     free: list[SlotRow] = field(default_factory=list)
     messages: int = 0
-    hungry: dict[Incarnation, int] = field(default_factory=dict)
+    demands: dict[Incarnation, int] = field(default_factory=dict)
     demand: int = 0
 
 
@@ -41,7 +41,7 @@ class _Queue:
 class _Session:
     """What an incarnation knows: `told` it was that others want so much; `unseen` queues may have changed since."""
 
-    hungry: dict[int, None] = field(default_factory=dict)
+    queues: dict[int, None] = field(default_factory=dict)
     told: dict[int, Demand] = field(default_factory=dict)
     unseen: dict[int, None] = field(default_factory=dict)
     grants: list[tuple[QueueName, SlotRow]] = field(default_factory=list)
@@ -52,10 +52,10 @@ class Answer:
     """What a session has not been told yet; false when there is nothing."""
 
     grants: Sequence[tuple[QueueName, SlotRow]] = ()
-    wanted_elsewhere: Sequence[Demand] = ()
+    remote_demand: Sequence[Demand] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.grants or self.wanted_elsewhere)
+        return bool(self.grants or self.remote_demand)
 
 
 class Assignment:
@@ -69,7 +69,7 @@ class Assignment:
         self._planned: set[int] = set()
         self._queues: dict[int, _Queue] = {}
         self._sessions: dict[Incarnation, _Session] = {}
-        # Queues that may have both a free slot and a hungry incarnation, the one that waits longest first.
+        # Queues that may have both a free slot and an incarnation with demand, the one that waits longest first.
         self._matching: dict[int, None] = {}
 
     def load(self, rows: Iterable[SlotRow], newer: Collection[int] = ()) -> None:
@@ -113,24 +113,24 @@ class Assignment:
         return incarnation in self._sessions
 
     def begin(self, incarnation: Incarnation, demands: Iterable[Demand]) -> None:
-        """`incarnation` begins a session, with all it is hungry for; it has been told nothing but gets what was
+        """`incarnation` begins a session, with all its demand; it has been told nothing but gets what was
         granted.
         """
         grants = self._sessions[incarnation].grants if incarnation in self._sessions else []
         self.drop(incarnation)
-        hungry_elsewhere = dict.fromkeys(queue_id for queue_id, queue in self._queues.items() if queue.demand)
-        self._sessions[incarnation] = _Session(unseen=hungry_elsewhere, grants=grants)
-        self.on_hunger(incarnation, demands)
+        remote_demand = dict.fromkeys(queue_id for queue_id, queue in self._queues.items() if queue.demand)
+        self._sessions[incarnation] = _Session(unseen=remote_demand, grants=grants)
+        self.on_demand(incarnation, demands)
 
     def drop(self, incarnation: Incarnation) -> None:
-        """The session is over, and so is the hunger of `incarnation`."""
+        """The session is over, and so is the demand of `incarnation`."""
         session = self._sessions.get(incarnation)
         if session is not None:
-            for queue_id in list(session.hungry):
+            for queue_id in list(session.queues):
                 self._set_demand(session, incarnation, queue_id, 0)
             del self._sessions[incarnation]
 
-    def on_hunger(self, incarnation: Incarnation, demands: Iterable[Demand]) -> None:
+    def on_demand(self, incarnation: Incarnation, demands: Iterable[Demand]) -> None:
         """`incarnation` wants so many messages now, 0 for none any more; it did not know yet of grants it was not told
         of.
         """
@@ -146,7 +146,7 @@ class Assignment:
     def plan(self, held: Collection[Incarnation] = ()) -> dict[Incarnation, list[SlotRow]]:
         """Return which slots to assign to whom, but nothing to `held`; they are free no more.
 
-        The oldest slot of a queue goes first. Incarnations that are hungry for it get one after the other, each as many
+        The oldest slot of a queue goes first. Incarnations with demand for it get one after the other, each as many
         as its demand covers.
         """
         batch: dict[Incarnation, list[SlotRow]] = {}
@@ -166,7 +166,7 @@ class Assignment:
         self._note_planned(row)
         return row
 
-    def release(self, rows: Iterable[SlotRow]) -> None:
+    def end_plan(self, rows: Iterable[SlotRow]) -> None:
         """What was planned for these slots is done: they are assigned, or not as they were thought to be."""
         for row in rows:
             self._planned.discard(row.start)
@@ -175,9 +175,9 @@ class Assignment:
             self._changed(row.queue_id, queue)
 
     def grant(self, incarnation: Incarnation, rows: Iterable[SlotRow]) -> None:
-        """`incarnation` owns these slots by its hunger, which is less by as much; its next answer says so.
+        """`incarnation` owns these slots by its demand, which is less by as much; its next answer says so.
 
-        Call it before these slots are released.
+        Call it before these slots leave the plan.
         """
         session = self._sessions.get(incarnation)
         if session is None:
@@ -185,8 +185,8 @@ class Assignment:
         for row in rows:
             queue = self._queues[row.queue_id]
             session.grants.append((queue.name, row))
-            if incarnation in queue.hungry:
-                self._set_demand(session, incarnation, row.queue_id, max(queue.hungry[incarnation] - _weight(row), 0))
+            if incarnation in queue.demands:
+                self._set_demand(session, incarnation, row.queue_id, max(queue.demands[incarnation] - _weight(row), 0))
 
     def has_news(self, incarnation: Incarnation) -> bool:
         """Has the session of `incarnation` to be told anything?"""
@@ -197,8 +197,8 @@ class Assignment:
             return bool(session.grants)
         while session.unseen:
             queue_id = next(iter(session.unseen))
-            wanted, told = self._wanted(queue_id, incarnation), session.told.get(queue_id)
-            if (wanted and wanted.messages) != (told and told.messages):
+            demand, told = self._remote_demand(queue_id, incarnation), session.told.get(queue_id)
+            if (demand and demand.messages) != (told and told.messages):
                 return True
             del session.unseen[queue_id]
         return False
@@ -210,16 +210,16 @@ class Assignment:
             return Answer()
         grants = session.grants[:_GRANTS_PER_ANSWER]
         del session.grants[:_GRANTS_PER_ANSWER]
-        return Answer(grants, self._take_wanted(session, incarnation) if self.is_loaded else ())
+        return Answer(grants, self._take_remote_demand(session, incarnation) if self.is_loaded else ())
 
-    def _take_wanted(self, session: _Session, incarnation: Incarnation) -> list[Demand]:
+    def _take_remote_demand(self, session: _Session, incarnation: Incarnation) -> list[Demand]:
         """Only when the table was read it is known that there is no free slot."""
         wanted: list[Demand] = []
-        while session.unseen and len(wanted) < _WANTED_PER_ANSWER:
+        while session.unseen and len(wanted) < _DEMANDS_PER_ANSWER:
             queue_id = next(iter(session.unseen))
             del session.unseen[queue_id]
             told = session.told.pop(queue_id, None)
-            now = self._wanted(queue_id, incarnation)
+            now = self._remote_demand(queue_id, incarnation)
             if now is not None:
                 session.told[queue_id] = now
                 if told is None or told.messages != now.messages:
@@ -228,23 +228,23 @@ class Assignment:
                 wanted.append(Demand(told.queue, 0))
         return wanted
 
-    def _wanted(self, queue_id: int, incarnation: Incarnation) -> Demand | None:
-        """Return what others than `incarnation` are hungry for beyond what free slots will give them."""
+    def _remote_demand(self, queue_id: int, incarnation: Incarnation) -> Demand | None:
+        """Return the demand of others than `incarnation` beyond what free slots will give them."""
         queue = self._queues.get(queue_id)
         if queue is None:
             return None
-        messages = queue.demand - queue.hungry.get(incarnation, 0) - queue.messages
+        messages = queue.demand - queue.demands.get(incarnation, 0) - queue.messages
         return Demand(queue.name, messages) if messages > 0 else None
 
     def _plan_queue(
         self, queue: _Queue, held: Collection[Incarnation], batch: dict[Incarnation, list[SlotRow]]
     ) -> bool:
         """Plan what a queue has; return False if nothing could be done in this round."""
-        left = dict(queue.hungry)
-        turns = deque(left)
+        left = dict(queue.demands)
+        waiting = deque(left)
         taken = 0
-        while turns and taken < len(queue.free):
-            incarnation = turns.popleft()
+        while waiting and taken < len(queue.free):
+            incarnation = waiting.popleft()
             rows = batch.get(incarnation, [])
             if incarnation in held or len(rows) >= SLOTS_PER_ROUND:
                 continue
@@ -253,21 +253,21 @@ class Assignment:
             self._note_planned(row)
             rows.append(row)
             batch[incarnation] = rows
-            queue.hungry[incarnation] = queue.hungry.pop(incarnation)
+            queue.demands[incarnation] = queue.demands.pop(incarnation)
             left[incarnation] -= _weight(row)
             if left[incarnation] > 0:
-                turns.append(incarnation)
+                waiting.append(incarnation)
         del queue.free[:taken]
         return taken > 0
 
     def _set_demand(self, session: _Session, incarnation: Incarnation, queue_id: int, messages: int) -> None:
         queue = self._queue(queue_id)
-        before = queue.hungry.pop(incarnation, 0) if messages == 0 else queue.hungry.get(incarnation, 0)
+        before = queue.demands.pop(incarnation, 0) if messages == 0 else queue.demands.get(incarnation, 0)
         if messages:
-            queue.hungry[incarnation] = messages
-            session.hungry[queue_id] = None
+            queue.demands[incarnation] = messages
+            session.queues[queue_id] = None
         else:
-            session.hungry.pop(queue_id, None)
+            session.queues.pop(queue_id, None)
         queue.demand += messages - before
         if before != messages:
             self._changed(queue_id, queue)
@@ -280,7 +280,7 @@ class Assignment:
             return
         queue = self._queues[row.queue_id]
         del queue.free[bisect_left(queue.free, start, key=_start)]
-        self.release((row,))
+        self.end_plan((row,))
 
     def _note_planned(self, row: SlotRow) -> None:
         del self._free[row.start]
@@ -293,11 +293,11 @@ class Assignment:
         self._drop_if_idle(queue_id, queue)
 
     def _note_match(self, queue_id: int, queue: _Queue) -> None:
-        if queue.free and queue.hungry:
+        if queue.free and queue.demands:
             self._matching[queue_id] = None
 
     def _drop_if_idle(self, queue_id: int, queue: _Queue) -> None:
-        if not (queue.messages or queue.hungry):
+        if not (queue.messages or queue.demands):
             self._queues.pop(queue_id, None)
             self._matching.pop(queue_id, None)
 

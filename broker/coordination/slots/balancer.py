@@ -1,6 +1,6 @@
-"""This node's share of a cluster's queues: what it gets when it is hungry, what it gives when others are (design §3).
+"""This node's share of a cluster's queues: what it asks for, and what it gives to others (design §3).
 
-Local consumers come first and the overflow goes to other nodes. Knows queues and the parts that give, poll and hold;
+Local consumers come first and the overflow goes to other nodes. Knows queues and the parts that give, ask and own;
 knows no client, no SQL and no Thrift.
 """
 
@@ -14,9 +14,9 @@ from typing import Final
 import structlog
 
 from broker.clock import Clock
-from broker.coordination.slots.demand import Polling, name_of
-from broker.coordination.slots.handoff import Giver, Portion
-from broker.coordination.slots.owned import Holdings
+from broker.coordination.slots.demand import DemandSession, name_of
+from broker.coordination.slots.handoff import Handoff, Portion
+from broker.coordination.slots.owned import OwnedSlots
 from broker.errors import CoordinationError, Fenced, StoreUnavailable
 from broker.ports.cluster import SlotService, SlotStore
 from broker.ports.cluster_rows import Incarnation, SlotRow, slot_of
@@ -29,11 +29,11 @@ _log = structlog.get_logger(__name__)
 _TICK: Final = 0.5
 _SUBMITS: Final = 16
 _CLAIM_AFTER: Final = 2.0
-"""Seconds without an answer of the coordinator after which a hungry node helps itself (reliability.md §3.9)."""
+"""Seconds without an answer of the coordinator after which a node with demand helps itself (reliability.md §3.9)."""
 _CLAIM_LIMIT: Final = 8
 
 
-class Sharing:
+class Balancer:
     """What every queue of a clustered node tells of itself to, and what the node's services ask."""
 
     def __init__(
@@ -42,9 +42,9 @@ class Sharing:
         incarnation: Incarnation,
         *,
         clock: Clock,
-        holdings: Holdings,
-        giver: Giver,
-        polling: Callable[[Sharing], Polling],
+        owned: OwnedSlots,
+        handoff: Handoff,
+        demand: Callable[[Balancer], DemandSession],
         coordinator: Callable[[], SlotService | None],
         caller: Callable[[], Caller],
         queues: Callable[[], Iterable[Queue]],
@@ -54,15 +54,15 @@ class Sharing:
         self._store = store
         self._incarnation = incarnation
         self._clock = clock
-        self._holdings = holdings
-        self._giver = giver
-        self._polling = polling(self)
+        self._owned = owned
+        self._handoff = handoff
+        self._demand = demand(self)
         self._coordinator = coordinator
         self._caller = caller
         self._queues = queues
         self._find_queue = find_queue
         self._has_remote_consumers = has_remote_consumers
-        self._wanted: dict[int, int] = {}
+        self._remote_demand: dict[int, int] = {}
         self._surplus: set[Queue] = set()
         self._offers: set[Queue] = set()
         self._wake = asyncio.Event()
@@ -73,39 +73,39 @@ class Sharing:
     # What queues call
 
     def after_dispatch(self, queue: Queue) -> None:
-        """Is `queue` hungry, or has it what others want? Hot: called once per batch."""
+        """Has `queue` demand, or has it what others want? Hot: called once per batch."""
         queue_id = queue.queue_id
         if queue.consumers:
-            if not self._polling.is_hungry(queue_id) and queue.has_demand:
-                self._polling.ask(queue)
-        elif self._polling.is_hungry(queue_id):
-            self._polling.withdraw(queue)
-        if queue_id in self._wanted and queue.has_ready:
+            if not self._demand.has_demand(queue_id) and queue.has_demand:
+                self._demand.add(queue)
+        elif self._demand.has_demand(queue_id):
+            self._demand.withdraw(queue)
+        if queue_id in self._remote_demand and queue.has_ready:
             self._surplus.add(queue)
             self._wake.set()
 
     def on_dropped(self, slots: Sequence[Slot]) -> None:
-        self._holdings.on_dropped(slots)
+        self._owned.on_dropped(slots)
 
     # What the coordinator says
 
     def on_grants(self, grants: tuple[Grant, ...], asked_at: float) -> None:
         """Slots were assigned to this node."""
         for grant in grants:
-            self._polling.on_granted(grant.slot.queue_id, grant.slot.count)
-        self._holdings.adopt([_with_row(grant.slot) for grant in grants], asked_at)
+            self._demand.on_granted(grant.slot.queue_id, grant.slot.count)
+        self._owned.adopt([_with_row(grant.slot) for grant in grants], asked_at)
         for queue in {self._find_queue(grant.slot.queue_id) for grant in grants}:
             if queue is not None:  # what was not believed, or is here already, feeds nobody
                 self.after_dispatch(queue)
 
-    def on_wanted(self, demands: tuple[Demand, ...]) -> None:
-        """Other nodes are hungry for these queues, or not any more."""
+    def on_remote_demand(self, demands: tuple[Demand, ...]) -> None:
+        """Other nodes have demand for these queues, or not any more."""
         for demand in demands:
             queue_id = demand.queue.queue_id
             if demand.messages <= 0:
-                self._wanted.pop(queue_id, None)
+                self._remote_demand.pop(queue_id, None)
                 continue
-            self._wanted[queue_id] = demand.messages
+            self._remote_demand[queue_id] = demand.messages
             queue = self._find_queue(queue_id)
             if queue is not None and queue.ready_count:
                 self._surplus.add(queue)
@@ -113,11 +113,11 @@ class Sharing:
 
     def on_session(self) -> None:
         """Nobody is known to want anything: the coordinator tells it anew."""
-        self._wanted.clear()
+        self._remote_demand.clear()
 
     def look(self) -> None:
         """There may be another coordinator."""
-        self._polling.look()
+        self._demand.look()
 
     # The loops
 
@@ -125,9 +125,9 @@ class Sharing:
         """Give, poll, and look after what is held, until cancelled or until this incarnation is over (`Evicted`)."""
         async with asyncio.TaskGroup() as tasks:
             others = [
-                tasks.create_task(self._polling.run(), name="polling"),
-                tasks.create_task(self._holdings.run(), name="holdings"),
-                tasks.create_task(self._tick_forever(), name="sharing"),
+                tasks.create_task(self._demand.run(), name="demand"),
+                tasks.create_task(self._owned.run(), name="owned"),
+                tasks.create_task(self._tick_forever(), name="balancer"),
             ]
             await self._give_forever()
             for task in others:
@@ -161,9 +161,9 @@ class Sharing:
 
         All of that half at once, whatever is wanted: who is done then takes the oldest of it, this node too.
         """
-        if queue.queue_id in self._wanted and queue.has_takers and not self._is_stuck(queue):
+        if queue.queue_id in self._remote_demand and queue.has_takers and not self._is_stuck(queue):
             return Portion(queue.ready_count // 2, newest=True)
-        return Portion(self._wanted.get(queue.queue_id, 0))
+        return Portion(self._remote_demand.get(queue.queue_id, 0))
 
     def _is_stuck(self, queue: Queue) -> bool:
         """Have own consumers taken nothing since the tick before the last?"""
@@ -172,7 +172,7 @@ class Sharing:
     async def _give(self, wishes: dict[Queue, Portion]) -> int:
         if not wishes:
             return 0
-        rows = await self._giver.give(wishes)
+        rows = await self._handoff.give(wishes)
         await self._tell(rows)
         return sum(row.count for row in rows)
 
@@ -197,15 +197,15 @@ class Sharing:
     async def tick(self, now: float) -> None:
         """Give what own consumers do not get on with; help oneself while the coordinator is away."""
         self.look()
-        failing_since = self._polling.failing_since
-        for queue_id in list(self._wanted):
+        failing_since = self._demand.failing_since
+        for queue_id in list(self._remote_demand):
             queue = self._find_queue(queue_id)
             if queue is not None and queue.ready_count and queue.can_hand_off:
                 self._surplus.add(queue)
                 self._wake.set()
         self._seen_taken = {
             queue.queue_id: queue.last_taken
-            for queue in map(self._find_queue, self._wanted)
+            for queue in map(self._find_queue, self._remote_demand)
             if queue is not None and queue.ready
         }
         if failing_since is not None and now - failing_since > _CLAIM_AFTER:
@@ -216,15 +216,15 @@ class Sharing:
 
     async def _claim(self) -> None:
         """Take free slots without a coordinator, and offer what others will have to take in the same way."""
-        hungry = {queue.queue_id for queue in self._polling.hungry}
+        queue_ids = {queue.queue_id for queue in self._demand.queues}
         asked_at = self._clock.monotonic()
-        if hungry:
-            free = [row for row in await self._store.slots() if row.owner is None and row.queue_id in hungry]
+        if queue_ids:
+            free = [row for row in await self._store.slots() if row.owner is None and row.queue_id in queue_ids]
             if free:
                 rows = await self._store.assign(free[:_CLAIM_LIMIT], self._incarnation, await self._store.fence())
                 for row in rows:
-                    self._polling.on_granted(row.queue_id, row.count)
-                self._holdings.adopt([slot_of(row) for row in rows], asked_at)
+                    self._demand.on_granted(row.queue_id, row.count)
+                self._owned.adopt([slot_of(row) for row in rows], asked_at)
         self._offers.update(
             queue
             for queue in self._queues()
@@ -246,9 +246,9 @@ class Sharing:
         except CoordinationError as error:
             _log.debug("the coordinator has given no slot", reason=str(error))
             return False
-        return grant is not None and self._holdings.adopt([_with_row(grant.slot)], asked_at) > 0
+        return grant is not None and self._owned.adopt([_with_row(grant.slot)], asked_at) > 0
 
-    async def surrender(self, queue_id: int, messages: int) -> int:
+    async def release(self, queue_id: int, messages: int) -> int:
         """Give what own consumers do not take now; return how many messages."""
         queue = self._find_queue(queue_id)
         if queue is None or not queue.ready_count or self._is_stopping:
@@ -264,7 +264,7 @@ class Sharing:
         wishes = {queue: Portion(queue.ready_count) for queue in self._queues() if queue.ready_count}
         await self._give(wishes)
         with suppress(StoreUnavailable):  # rows of empty slots do no harm
-            await self._holdings.finish(float("inf"))
+            await self._owned.finish(float("inf"))
 
 
 def _with_row(slot: Slot) -> Slot:

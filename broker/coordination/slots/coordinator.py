@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from broker.clock import Clock
-from broker.coordination.slots.queue_counts import Tally
+from broker.coordination.slots.queue_counts import QueueCounts
 from broker.coordination.slots.term import SlotTerm
 from broker.errors import Fenced
 from broker.ports.cluster import SlotService, SlotStore
@@ -48,7 +48,7 @@ class _Term:
     """One time of power, and what is remembered of calls in it."""
 
     slots: SlotTerm
-    tally: Tally = field(default_factory=Tally)
+    counts: QueueCounts = field(default_factory=QueueCounts)
     polls: dict[Incarnation, _Poll] = field(default_factory=dict)
     gets: dict[Incarnation, OrderedDict[str, asyncio.Future[Grant | None]]] = field(default_factory=dict)
     submits: OrderedDict[tuple[Incarnation, str], None] = field(default_factory=OrderedDict)
@@ -56,7 +56,7 @@ class _Term:
     def drop(self, incarnation: Incarnation) -> None:
         """Forget `incarnation`; what it still asks is answered."""
         self.slots.drop(incarnation, _not_living(incarnation))
-        self.tally.drop(incarnation)
+        self.counts.drop(incarnation)
         self.polls.pop(incarnation, None)
         self.gets.pop(incarnation, None)
 
@@ -120,19 +120,19 @@ class SlotManager:
                 self._term.drop(incarnation)
             self._term.slots.on_living(self._living, has_lost=bool(gone))
 
-    async def await_slots(self, hungry: Sequence[Demand], wait_ms: int, caller: Caller) -> Supply:
-        term = self._serving(caller, *(demand.queue for demand in hungry))
+    async def await_slots(self, demands: Sequence[Demand], wait_ms: int, caller: Caller) -> Supply:
+        term = self._serving(caller, *(demand.queue for demand in demands))
         incarnation = self._living_incarnation(caller)
         former = term.polls.get(incarnation)
         if former is not None and caller.request_id and former.request_id == caller.request_id:
             if former.answer is not None:
                 return former.answer
         elif wait_ms <= 0:
-            term.slots.begin(incarnation, hungry)
+            term.slots.begin(incarnation, demands)
         elif not term.slots.has_session(incarnation):
             raise Unavailable("unknown session: begin one with all that is wanted, and without waiting")
         else:
-            term.slots.on_hunger(incarnation, hungry)
+            term.slots.on_demand(incarnation, demands)
         poll = term.polls[incarnation] = _Poll(caller.request_id)
         if not await term.slots.news(incarnation, wait_ms / 1000):
             return Supply(fence=term.slots.fence)
@@ -186,8 +186,8 @@ class SlotManager:
     async def exchange_counts(self, counts: Sequence[QueueCount], caller: Caller) -> Sequence[QueueCount]:
         term = self._serving(caller)
         incarnation = self._living_incarnation(caller)
-        term.tally.note(incarnation, counts)
-        return term.tally.elsewhere(incarnation, term.slots.free_messages())
+        term.counts.note(incarnation, counts)
+        return term.counts.elsewhere(incarnation, term.slots.free_messages())
 
     def _serving(self, caller: Caller, *queues: QueueName) -> _Term:
         term = self._term

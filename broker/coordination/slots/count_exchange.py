@@ -22,7 +22,7 @@ _INTERVAL: Final = 1.0
 _MOST: Final = 10_000
 
 
-class Counts:
+class CountExchange:
     """Keeps `remote_ready` and `remote_consumers` of this node's queues."""
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The long poll of a hungry node: it says what is wanted here and learns what is wanted elsewhere (design §3).
+"""The long poll of a node: it tells the demand here and learns the demand elsewhere (design §3).
 
 One session with one coordinator at a time; only changes travel. Knows the slot service; knows neither messages nor SQL.
 """
@@ -29,7 +29,7 @@ Key: TypeAlias = tuple[SlotService | None, Fence]
 """With whom a session is: the service, and whose power it stands on."""
 
 
-class Polling:
+class DemandSession:
     """Keeps a session with whoever is the coordinator."""
 
     def __init__(
@@ -39,25 +39,25 @@ class Polling:
         coordinator: Callable[[], SlotService | None],
         caller: Callable[[], Caller],
         new_request_id: Callable[[], str],
-        appetite: int,
+        demand_size: int,
         on_grants: Callable[[tuple[Grant, ...], float], None],
-        on_wanted: Callable[[tuple[Demand, ...]], None],
+        on_remote_demand: Callable[[tuple[Demand, ...]], None],
         on_session: Callable[[], None],
     ) -> None:
-        """`appetite` is how many messages of a queue are asked for at once.
+        """`demand_size` is how many messages of a queue are asked for at once.
 
-        `on_grants` gets slots and the time at which they were asked for; `on_wanted` what others want, 0 messages when
-        they do not any more; `on_session` says that what others wanted before does not count.
+        `on_grants` gets slots and the time at which they were asked for; `on_remote_demand` what others want, 0
+        messages when they do not any more; `on_session` says that what others wanted before does not count.
         """
         self._clock = clock
         self._coordinator = coordinator
         self._caller = caller
         self._new_request_id = new_request_id
-        self._appetite = appetite
+        self._demand_size = demand_size
         self._on_grants = on_grants
-        self._on_wanted = on_wanted
+        self._on_remote_demand = on_remote_demand
         self._on_session = on_session
-        self._hungry: dict[int, Queue] = {}
+        self._queues: dict[int, Queue] = {}
         self._left: dict[int, int] = {}  # what is still to come of what was asked for
         self._changed: dict[int, Demand] = {}
         self._wake = asyncio.Event()
@@ -69,21 +69,21 @@ class Polling:
         self.failing_since: float | None = None
         """Since when no coordinator has answered; None while one does."""
 
-    # Hunger
+    # Demand
 
-    def is_hungry(self, queue_id: int) -> bool:
+    def has_demand(self, queue_id: int) -> bool:
         """Are messages of this queue asked for?"""
-        return queue_id in self._hungry
+        return queue_id in self._queues
 
-    def ask(self, queue: Queue) -> None:
+    def add(self, queue: Queue) -> None:
         """Consumers of `queue` would take messages from elsewhere."""
-        self._hungry[queue.queue_id] = queue
-        self._left[queue.queue_id] = self._appetite
-        self._note(queue, self._appetite)
+        self._queues[queue.queue_id] = queue
+        self._left[queue.queue_id] = self._demand_size
+        self._note(queue, self._demand_size)
 
     def withdraw(self, queue: Queue) -> None:
         """Nobody here wants messages of `queue` any more."""
-        if self._hungry.pop(queue.queue_id, None) is not None:
+        if self._queues.pop(queue.queue_id, None) is not None:
             self._left.pop(queue.queue_id, None)
             self._note(queue, 0)
 
@@ -93,13 +93,13 @@ class Polling:
         if left is not None:
             self._left[queue_id] = left - messages
             if left <= messages:
-                self._hungry.pop(queue_id, None)
+                self._queues.pop(queue_id, None)
                 del self._left[queue_id]
 
     @property
-    def hungry(self) -> list[Queue]:
+    def queues(self) -> list[Queue]:
         """The queues of which messages are asked for."""
-        return list(self._hungry.values())
+        return list(self._queues.values())
 
     def _note(self, queue: Queue, messages: int) -> None:
         self._changed[queue.queue_id] = Demand(name_of(queue), messages)
@@ -146,8 +146,8 @@ class Polling:
         self._changed.clear()
         self._calls = 1
         self._on_session()
-        self._left = dict.fromkeys(self._hungry, self._appetite)
-        demands = [Demand(name_of(queue), self._appetite) for queue in self._hungry.values()]
+        self._left = dict.fromkeys(self._queues, self._demand_size)
+        demands = [Demand(name_of(queue), self._demand_size) for queue in self._queues.values()]
         for demand in demands[_CHANGES_PER_CALL:]:
             self._changed[demand.queue.queue_id] = demand
         self._session = key
@@ -173,8 +173,8 @@ class Polling:
                 self._calls -= 1
                 self._failed = None
                 self.failing_since = None
-                if supply.wanted_elsewhere:
-                    self._on_wanted(supply.wanted_elsewhere)
+                if supply.remote_demand:
+                    self._on_remote_demand(supply.remote_demand)
             if supply.grants:
                 self._on_grants(supply.grants, asked_at)
         self._wake.set()

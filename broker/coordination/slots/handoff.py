@@ -1,4 +1,4 @@
-"""What this node's queues give to others: out of memory, into the store, free for whoever is hungry (design §3).
+"""What this node's queues give to others: out of memory, into the store, free for whoever has demand (design §3).
 
 Knows queues, the journal and the slot store; knows nothing of demand.
 """
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from broker.backoff import Backoff
-from broker.coordination.slots.owned import Holdings
-from broker.coordination.slots.split import Cut, carve, close
+from broker.coordination.slots.owned import OwnedSlots
+from broker.coordination.slots.split import Cut, close, split
 from broker.message import TRANSIENT, Message
 from broker.ports.cluster import SlotStore
 from broker.ports.cluster_rows import Incarnation, SlotRow, row_of
@@ -34,7 +34,7 @@ class Portion:
     newest: bool = False
 
 
-class Giver:
+class Handoff:
     """Turns messages of this node's queues into slots that nobody owns."""
 
     def __init__(
@@ -43,7 +43,7 @@ class Giver:
         incarnation: Incarnation,
         lane: int,
         *,
-        holdings: Holdings,
+        owned: OwnedSlots,
         journal: Journal,
         mark_redelivered: Callable[[Sequence[Message]], Awaitable[None]],
         held_ids: Callable[[Queue], list[int]],
@@ -53,7 +53,7 @@ class Giver:
         self._store = store
         self._incarnation = incarnation
         self._lane = lane
-        self._holdings = holdings
+        self._owned = owned
         self._journal = journal
         self._mark_redelivered = mark_redelivered
         self._held_ids = held_ids
@@ -74,7 +74,7 @@ class Giver:
 
         Returns when they are in the store. What cannot be given now is left where it is.
         """
-        async with self._holdings.lock:
+        async with self._owned.lock:
             cut = Cut()
             redelivered: list[Message] = []
             for queue, portion in wishes.items():
@@ -89,14 +89,14 @@ class Giver:
                 await self._journal.flushed()
                 return await self._commit(cut)
             await self._journal.give(cut.given)
-            self._holdings.on_cut(cut)
+            self._owned.on_cut(cut)
             return [row_of(slot) for slot in cut.given]
 
     async def _commit(self, cut: Cut) -> Sequence[SlotRow]:
         rows = await self._retry.until_done(
             lambda: self._store.cut(cut.removed, cut.kept, cut.given, self._incarnation),
         )
-        self._holdings.on_cut(cut)
+        self._owned.on_cut(cut)
         return rows
 
     def _take(self, queue: Queue, portion: Portion, redelivered: list[Message]) -> Cut:
@@ -106,7 +106,7 @@ class Giver:
         messages.sort(key=_message_id)
         # What is being written now may be written without the mark: it is stored when the journal is flushed.
         redelivered += [message for message in messages if message.redelivered and message.state != TRANSIENT]
-        find = self._holdings.lookup(queue.queue_id)
+        find = self._owned.lookup(queue.queue_id)
         own: list[Message] = []
         by_row: dict[int, tuple[Slot, list[int]]] = {}
         for message in messages:
@@ -127,7 +127,7 @@ class Giver:
         cut = Cut(given=self._close(queue, own, windows, held))
         here = [*(held or ()), *sorted(message.id for message in queue.ready)] if by_row else []
         for start, (row, given) in by_row.items():
-            cut.add(_carve(queue, row, given, [each for each in here if find(each) is row], rests.get(start)))
+            cut.add(_split(queue, row, given, [each for each in here if find(each) is row], rests.get(start)))
         return cut
 
     def _close(self, queue: Queue, messages: list[Message], windows: list[Slot], held: list[int] | None) -> list[Slot]:
@@ -139,7 +139,7 @@ class Giver:
             slot.row = slot.start
         before = self._given.get(queue.queue_id, [])
         barriers = sorted([*before, *(held or ()), *(slot.start for slot in windows)])
-        kind = Slot(queue.queue_id, self._lane, 0, 0, 0, transient=queue.queue_id in self._holdings.spilled)
+        kind = Slot(queue.queue_id, self._lane, 0, 0, 0, transient=queue.queue_id in self._owned.spilled)
         slots = [*windows, *close(kind, messages, barriers, self._window_size)]
         if slots:
             oldest = 0 if held is None else queue.oldest_id(held)
@@ -152,9 +152,9 @@ class Giver:
         return slots
 
 
-def _carve(queue: Queue, row: Slot, given: list[int], kept: list[int], rest: Slot | None) -> Cut:
+def _split(queue: Queue, row: Slot, given: list[int], kept: list[int], rest: Slot | None) -> Cut:
     open_slot = queue.open_slot if queue.open_slot is not None and queue.open_slot.row == row.row else None
-    cut = carve(row, given, sorted(kept), rest or open_slot, gives_rest=rest is not None)
+    cut = split(row, given, sorted(kept), rest or open_slot, gives_rest=rest is not None)
     if open_slot is not None:  # what is being read has another beginning in the store now
         open_slot.row = cut.kept[-1].row
     return cut

@@ -30,7 +30,7 @@ _TICK: Final = 0.25
 _FINISH_DELAY: Final = 0.25
 _FINISH_DELAY_MAX: Final = 8.0
 _RECONCILE_INTERVAL: Final = 2.0
-_FORGET_RELEASED_AFTER: Final = 90.0
+_FORGET_GONE_AFTER: Final = 90.0
 _STARTS_PER_CALL: Final = 1000
 
 
@@ -44,7 +44,7 @@ class _Held:
     delay: float = _FINISH_DELAY
 
 
-class Holdings:
+class OwnedSlots:
     """What this node owns in the store's table of slots."""
 
     def __init__(
@@ -71,7 +71,7 @@ class Holdings:
         self._find_queue = find_queue
         self._on_adopted = on_adopted
         self._held: dict[int, dict[int, _Held]] = {}  # by queue id and start
-        self._released: dict[int, float] = {}
+        self._gone: dict[int, float] = {}
         self._passed: dict[tuple[int, int], int] = {}
 
     # Taking over
@@ -88,7 +88,7 @@ class Holdings:
             queue = self._find_queue(slot.queue_id)
             if queue is None or self._is_known(slot):
                 continue
-            if self._released.get(slot.row, -1.0) >= asked_at:
+            if self._gone.get(slot.row, -1.0) >= asked_at:
                 self._is_in_doubt.set()
                 continue
             count += 1
@@ -158,7 +158,7 @@ class Holdings:
                 for start in by_start.keys() & cut.removed:
                     del by_start[start]
         for start in (*cut.removed, *(slot.row for slot in cut.given)):
-            self._released[start] = now
+            self._gone[start] = now
         for slot in cut.kept:
             held = _Held(slot, is_read=True, due=now + _FINISH_DELAY)
             self._held.setdefault(slot.queue_id, {})[slot.row] = held
@@ -200,7 +200,7 @@ class Holdings:
                     self._held[slot.queue_id].pop(slot.row, None)
                     if not self._held[slot.queue_id]:
                         del self._held[slot.queue_id]
-                    self._released[slot.row] = now
+                    self._gone[slot.row] = now
                 else:
                     held.delay = min(held.delay * 2, _FINISH_DELAY_MAX)
                     held.due = now + held.delay
@@ -208,7 +208,7 @@ class Holdings:
     async def reconcile(self) -> None:
         """Take over what the store says is this node's and nobody has told it: an answer was lost."""
         now = self._clock.monotonic()
-        self._released = {start: at for start, at in self._released.items() if now - at < _FORGET_RELEASED_AFTER}
+        self._gone = {start: at for start, at in self._gone.items() if now - at < _FORGET_GONE_AFTER}
         async with self.lock:
             rows = await self._store.owned(self._incarnation)
             count = self.adopt([slot_of(row) for row in rows], self._clock.monotonic())

@@ -15,7 +15,7 @@ from broker.ports.peer_calls import QueueCount
 _COUNTS_PER_ANSWER: Final = 10_000
 
 
-class Tally:
+class QueueCounts:
     """The last counts of every living node."""
 
     __slots__ = ("_counts", "_sums")

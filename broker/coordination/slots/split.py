@@ -50,7 +50,7 @@ def close(kind: Slot, messages: Iterable[Message], barriers: Sequence[int], size
     return slots
 
 
-def carve(row: Slot, given: Sequence[int], kept: Sequence[int], rest: Slot | None, gives_rest: bool) -> Cut:
+def split(row: Slot, given: Sequence[int], kept: Sequence[int], rest: Slot | None, gives_rest: bool) -> Cut:
     """Divide the slot `row` into what is `given` and what is `kept`, both ascending ids, and its unread `rest`.
 
     Ids of the row that are in none of them are settled, and their rows gone.

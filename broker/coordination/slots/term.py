@@ -1,4 +1,4 @@
-"""One term of a coordinator: keeps what is free and who is hungry in step with the store, and assigns what is decided.
+"""One term of a coordinator: keeps what is free and who has demand in step with the store, and assigns what is decided.
 
 There is one loop, and it does one thing at a time: assign what is planned, free what dead nodes had, read the table,
 plan. What comes in meanwhile goes into the next plan. Knows the slot store and the other nodes; decides nothing about
@@ -28,7 +28,7 @@ _log = structlog.get_logger(__name__)
 _DELAY: Final = 0.1
 _DELAY_MAX: Final = 1.0
 _TELL_AGAIN: Final = 30.0
-_SURRENDER_TIMEOUT: Final = 1.0
+_RELEASE_TIMEOUT: Final = 1.0
 _TRIES: Final = 3
 # Reading the table of a large backlog may take long; it shall not be all that the coordinator does.
 _REST_PER_SCAN: Final = 20
@@ -98,15 +98,15 @@ class SlotTerm:
     def has_session(self, incarnation: Incarnation) -> bool:
         return self._assignment.has_session(incarnation)
 
-    def begin(self, incarnation: Incarnation, hungry: Sequence[Demand]) -> None:
+    def begin(self, incarnation: Incarnation, demands: Sequence[Demand]) -> None:
         """`incarnation` begins a session."""
-        self._assignment.begin(incarnation, hungry)
+        self._assignment.begin(incarnation, demands)
         self._poked.set()
 
-    def on_hunger(self, incarnation: Incarnation, hungry: Sequence[Demand]) -> None:
-        """The hunger of `incarnation` has changed."""
-        if hungry:
-            self._assignment.on_hunger(incarnation, hungry)
+    def on_demand(self, incarnation: Incarnation, demands: Sequence[Demand]) -> None:
+        """The demand of `incarnation` has changed."""
+        if demands:
+            self._assignment.on_demand(incarnation, demands)
             self._poked.set()
 
     async def news(self, incarnation: Incarnation, seconds: float) -> bool:
@@ -131,7 +131,7 @@ class SlotTerm:
         """Return what `incarnation` has not been told yet, and take it as told."""
         answer = self._assignment.take(incarnation)
         grants = tuple(self._grant(queue, row, incarnation, request_id) for queue, row in answer.grants)
-        return Supply(grants, tuple(answer.wanted_elsewhere), self.fence)
+        return Supply(grants, tuple(answer.remote_demand), self.fence)
 
     def submit(self, row: SlotRow) -> None:
         """A slot is free, says a node; the assignment will show whether that is so."""
@@ -209,7 +209,7 @@ class SlotTerm:
         self._orders.popleft()
         starts = {row.start for row in owned}
         self._assignment.grant(order.incarnation, [row for row in owned if row.start not in order.gets])
-        self._assignment.release(order.rows)
+        self._assignment.end_plan(order.rows)
         if len(starts) < len(order.rows):
             self._must_scan = True
             if not starts:
@@ -283,18 +283,18 @@ class SlotTerm:
 
     async def _fetch(self, get: _Get) -> None:
         if not self._assignment.has_free(get.queue.queue_id):
-            await self._surrender(get.queue, get.incarnation)
+            await self._release(get.queue, get.incarnation)
             self._must_scan = True
         self._gets.append(get)
         self._poked.set()
 
-    async def _surrender(self, queue: QueueName, asker: Incarnation) -> None:
+    async def _release(self, queue: QueueName, asker: Incarnation) -> None:
         """Ask every other node for a message; the table will show who had one."""
         caller = self._caller()
         async with asyncio.TaskGroup() as tasks:
             for node_id, service in self._others().items():
                 if node_id != asker.node_id:
-                    tasks.create_task(_surrender(service, queue, caller))
+                    tasks.create_task(_release(service, queue, caller))
 
     def _grant(self, queue: QueueName, row: SlotRow, incarnation: Incarnation, request_id: str) -> Grant:
         return Grant(queue, slot_of(row), incarnation.node_id, self.fence, request_id)
@@ -329,8 +329,8 @@ class SlotTerm:
             _log.warning("slots wait for the store", reason=str(error))
 
 
-async def _surrender(service: SlotService, queue: QueueName, caller: Caller) -> None:
+async def _release(service: SlotService, queue: QueueName, caller: Caller) -> None:
     """Let one node give a message; what gives no answer in time may be done all the same."""
     with suppress(CoordinationError, StoreError, TimeoutError):
-        async with asyncio.timeout(_SURRENDER_TIMEOUT):
-            await service.surrender(queue, 1, caller)
+        async with asyncio.timeout(_RELEASE_TIMEOUT):
+            await service.release(queue, 1, caller)

@@ -147,7 +147,7 @@ async def test_whoever_listens_is_told_of_a_resignation_and_nobody_is_waited_for
 
 async def test_a_long_poll_leaves_room_for_another_call() -> None:
     class Waiting(MemorySlotService):
-        async def await_slots(self, hungry: Sequence[Demand], wait_ms: int, caller: Caller) -> Supply:
+        async def await_slots(self, demands: Sequence[Demand], wait_ms: int, caller: Caller) -> Supply:
             self._begin(caller)
             await self.changed.wait()
             return Supply()

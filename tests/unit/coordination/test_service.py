@@ -45,7 +45,7 @@ COORDINATORS: dict[str, Call] = {
     "exchange_counts": lambda service, caller: service.exchange_counts([], caller),
 }
 EVERYBODYS: dict[str, Call] = {
-    "surrender": lambda service, caller: service.surrender(QUEUE, 10, caller),
+    "release": lambda service, caller: service.release(QUEUE, 10, caller),
     "purge_queue": lambda service, caller: service.purge_queue(QUEUE, caller),
 }
 OPEN: dict[str, Call] = {
@@ -70,7 +70,7 @@ class Parts:
         self.services.begin(
             self.agent,  # type: ignore[arg-type]
             self.manager,  # type: ignore[arg-type]
-            Duties(self._push_events, self._surrender, self._purge_queue),
+            Duties(self._push_events, self._release, self._purge_queue),
         )
 
     async def _push_events(self, last_event_id: int) -> int:
@@ -79,7 +79,7 @@ class Parts:
             raise self.failure
         return last_event_id + 1
 
-    async def _surrender(self, queue: QueueName, messages: int) -> int:
+    async def _release(self, queue: QueueName, messages: int) -> int:
         self.asked.append((queue, messages))
         return 3
 
@@ -141,7 +141,7 @@ async def test_a_node_of_andes_is_refused(name: str) -> None:
 
 async def test_every_node_does_its_duties_for_a_living_one() -> None:
     parts = Parts()
-    assert await parts.services.surrender(QUEUE, 10, BOB) == 3
+    assert await parts.services.release(QUEUE, 10, BOB) == 3
     assert await parts.services.purge_queue(QUEUE, BOB) == 4
     assert await parts.services.push_events(12, BOB) == 13
     assert parts.asked == [(QUEUE, 10), QUEUE, 12]

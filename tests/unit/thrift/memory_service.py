@@ -77,11 +77,11 @@ class MemorySlotService:
     async def check_health(self) -> bool:
         return True
 
-    async def await_slots(self, hungry: Sequence[Demand], wait_ms: int, caller: Caller) -> Supply:
+    async def await_slots(self, demands: Sequence[Demand], wait_ms: int, caller: Caller) -> Supply:
         self._begin(caller)
         try:
             async with asyncio.timeout(wait_ms / 1000):
-                while not (supply := self._supply(hungry, caller)):
+                while not (supply := self._supply(demands, caller)):
                     await self.changed.wait()
         except TimeoutError:
             return Supply(fence=self.identity.fence)
@@ -105,7 +105,7 @@ class MemorySlotService:
         self._begin(caller)
         return self.identity
 
-    async def surrender(self, queue: QueueName, messages: int, caller: Caller) -> int:
+    async def release(self, queue: QueueName, messages: int, caller: Caller) -> int:
         self._begin(caller)
         given = min(messages, self.ready.get(queue.name, 0))
         self.ready[queue.name] = self.ready.get(queue.name, 0) - given
@@ -155,8 +155,8 @@ class MemorySlotService:
         self._grants.setdefault(queue.name, []).append(grant)
         return grant
 
-    def _supply(self, hungry: Sequence[Demand], caller: Caller) -> Supply | None:
-        grants = [grant for demand in hungry if (grant := self._assign(demand.queue, caller)) is not None]
+    def _supply(self, demands: Sequence[Demand], caller: Caller) -> Supply | None:
+        grants = [grant for demand in demands if (grant := self._assign(demand.queue, caller)) is not None]
         wanted = tuple(self.wanted.values())
         self.wanted.clear()
         return Supply(tuple(grants), wanted, self.identity.fence) if grants or wanted else None

@@ -138,7 +138,7 @@ async def test_a_long_poll_waits_a_minute_at_most_and_no_negative_time() -> None
     class Waited(MemorySlotService):
         waits: ClassVar[list[int]] = []
 
-        async def await_slots(self, hungry: Sequence[Demand], wait_ms: int, caller: Caller) -> Supply:
+        async def await_slots(self, demands: Sequence[Demand], wait_ms: int, caller: Caller) -> Supply:
             self.waits.append(wait_ms)
             return Supply()
 

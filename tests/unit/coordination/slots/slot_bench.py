@@ -24,13 +24,13 @@ FENCE = Fence(1, "term 1")
 
 @dataclass
 class Node:
-    """A node that gives what it has when it is asked to; `surrendered` is how often it was."""
+    """A node that gives what it has when it is asked to; `released` is how often it was."""
 
     give: Callable[[], Coroutine[Any, Any, int]] | None = None
-    surrendered: int = 0
+    released: int = 0
 
-    async def surrender(self, queue: QueueName, messages: int, caller: Caller) -> int:
-        self.surrendered += 1
+    async def release(self, queue: QueueName, messages: int, caller: Caller) -> int:
+        self.released += 1
         return await self.give() if self.give else 0
 
 
@@ -69,9 +69,9 @@ class Bench:
         await self.manager.submit_slot(ORDERS, slot, 0, caller(ALICE, f"submit {number}"))
         return slot
 
-    async def begin(self, incarnation: Incarnation, hunger: int) -> Supply:
+    async def begin(self, incarnation: Incarnation, demand: int) -> Supply:
         return await self.manager.await_slots(
-            [Demand(ORDERS, hunger)] if hunger else [], 0, caller(incarnation, "begin")
+            [Demand(ORDERS, demand)] if demand else [], 0, caller(incarnation, "begin")
         )
 
     async def poll(self, incarnation: Incarnation, request_id: str = "poll", wait_ms: int = 5000) -> Supply:

@@ -24,7 +24,7 @@ def row(
 def carry_out(assignment: Assignment, plan: dict[Incarnation, list[SlotRow]]) -> dict[Incarnation, list[int]]:
     for incarnation, rows in plan.items():
         assignment.grant(incarnation, rows)
-        assignment.release(rows)
+        assignment.end_plan(rows)
     return {incarnation: [each.start for each in rows] for incarnation, rows in plan.items()}
 
 
@@ -55,7 +55,7 @@ def test_a_demand_smaller_than_a_slot_gets_one(assignment: Assignment) -> None:
     assert assignment.plan() == {}
 
 
-def test_hungry_incarnations_get_slots_one_after_the_other(assignment: Assignment) -> None:
+def test_incarnations_with_demand_get_slots_one_after_the_other(assignment: Assignment) -> None:
     assignment.begin(ALICE, [Demand(ORDERS, 30)])
     assignment.begin(BOB, [Demand(ORDERS, 30)])
     assignment.load([row(100), row(200), row(300)])
@@ -83,7 +83,7 @@ def test_a_incarnation_that_is_held_gets_nothing_until_it_is_not(assignment: Ass
     assert carry_out(assignment, assignment.plan()) == {ALICE: [100]}
 
 
-def test_hunger_is_less_by_what_was_granted_until_it_is_said_anew(assignment: Assignment) -> None:
+def test_demand_is_less_by_what_was_granted_until_it_is_said_anew(assignment: Assignment) -> None:
     assignment.load([row(100)])
     assignment.begin(ALICE, [Demand(ORDERS, 10)])
     carry_out(assignment, assignment.plan())
@@ -91,23 +91,23 @@ def test_hunger_is_less_by_what_was_granted_until_it_is_said_anew(assignment: As
 
     assert assignment.plan() == {}
     assert granted(assignment, ALICE) == [100]
-    assignment.on_hunger(ALICE, [Demand(ORDERS, 10)])
+    assignment.on_demand(ALICE, [Demand(ORDERS, 10)])
     assert carry_out(assignment, assignment.plan()) == {ALICE: [200]}
 
 
-def test_hunger_that_does_not_know_of_a_grant_yet_is_less_by_it(assignment: Assignment) -> None:
+def test_demand_that_does_not_know_of_a_grant_yet_is_less_by_it(assignment: Assignment) -> None:
     assignment.load([row(100)])
     assignment.begin(ALICE, [Demand(ORDERS, 10)])
     carry_out(assignment, assignment.plan())
     assignment.add(row(200))
-    assignment.on_hunger(ALICE, [Demand(ORDERS, 10)])
+    assignment.on_demand(ALICE, [Demand(ORDERS, 10)])
 
     assert assignment.plan() == {}
 
 
-def test_who_is_not_hungry_any_more_gets_nothing(assignment: Assignment) -> None:
+def test_who_has_no_demand_any_more_gets_nothing(assignment: Assignment) -> None:
     assignment.begin(ALICE, [Demand(ORDERS, 10)])
-    assignment.on_hunger(ALICE, [Demand(ORDERS, 0)])
+    assignment.on_demand(ALICE, [Demand(ORDERS, 0)])
     assignment.load([row(100)])
 
     assert assignment.plan() == {}
@@ -140,18 +140,18 @@ def test_a_slot_that_is_submitted_while_it_is_being_assigned_is_not_free_again(a
     assert dict(assignment.free_messages()) == {}
 
 
-def test_what_others_are_hungry_for_is_told_once_and_when_it_changes(assignment: Assignment) -> None:
+def test_the_demand_of_others_is_told_once_and_when_it_changes(assignment: Assignment) -> None:
     assignment.begin(ALICE, [Demand(ORDERS, 10)])
     assignment.begin(BOB, [])
 
-    assert assignment.take(BOB).wanted_elsewhere == [Demand(ORDERS, 10)]
+    assert assignment.take(BOB).remote_demand == [Demand(ORDERS, 10)]
     assert not assignment.take(ALICE)
     assert not assignment.has_news(BOB)
-    assignment.on_hunger(ALICE, [Demand(ORDERS, 30)])
+    assignment.on_demand(ALICE, [Demand(ORDERS, 30)])
     assert assignment.has_news(BOB)
-    assert assignment.take(BOB).wanted_elsewhere == [Demand(ORDERS, 30)]
+    assert assignment.take(BOB).remote_demand == [Demand(ORDERS, 30)]
     assignment.drop(ALICE)
-    assert assignment.take(BOB).wanted_elsewhere == [Demand(ORDERS, 0)]
+    assert assignment.take(BOB).remote_demand == [Demand(ORDERS, 0)]
     assert not assignment.take(BOB)
 
 
@@ -160,7 +160,7 @@ def test_what_free_slots_will_give_is_not_wanted_of_anybody(assignment: Assignme
     assignment.begin(ALICE, [Demand(ORDERS, 30)])
     assignment.begin(BOB, [])
 
-    assert assignment.take(BOB).wanted_elsewhere == [Demand(ORDERS, 20)]
+    assert assignment.take(BOB).remote_demand == [Demand(ORDERS, 20)]
     carry_out(assignment, assignment.plan())
     assert not assignment.has_news(BOB)
 
@@ -173,14 +173,14 @@ def test_nothing_is_wanted_before_the_table_was_read() -> None:
     assert not assignment.has_news(BOB)
     assert not assignment.take(BOB)
     assignment.load([])
-    assert assignment.take(BOB).wanted_elsewhere == [Demand(ORDERS, 10)]
+    assert assignment.take(BOB).remote_demand == [Demand(ORDERS, 10)]
 
 
 def test_one_answer_has_at_most_a_thousand_queues(assignment: Assignment) -> None:
     assignment.begin(ALICE, [Demand(QueueName(f"q{each}", each), 1) for each in range(1, 1502)])
     assignment.begin(BOB, [])
 
-    assert [len(assignment.take(BOB).wanted_elsewhere) for _ in range(3)] == [1000, 501, 0]
+    assert [len(assignment.take(BOB).remote_demand) for _ in range(3)] == [1000, 501, 0]
 
 
 def test_a_new_session_is_told_everything_and_keeps_its_grants(assignment: Assignment) -> None:
@@ -192,7 +192,7 @@ def test_a_new_session_is_told_everything_and_keeps_its_grants(assignment: Assig
 
     answer = assignment.take(ALICE)
     assert [each for _, each in answer.grants] == [row(100)]
-    assert answer.wanted_elsewhere == [Demand(LETTERS, 5)]
+    assert answer.remote_demand == [Demand(LETTERS, 5)]
 
 
 def test_what_is_reserved_is_the_oldest_slot_and_not_planned_too(assignment: Assignment) -> None:
@@ -214,10 +214,10 @@ def test_a_cleared_queue_has_no_free_slots(assignment: Assignment) -> None:
     assert dict(assignment.free_messages()) == {2: 10}
 
 
-def test_what_was_not_assigned_is_not_granted_and_leaves_the_hunger_as_it_was(assignment: Assignment) -> None:
+def test_what_was_not_assigned_is_not_granted_and_leaves_the_demand_as_it_was(assignment: Assignment) -> None:
     assignment.load([row(100)])
     assignment.begin(ALICE, [Demand(ORDERS, 10)])
-    assignment.release(assignment.plan()[ALICE])
+    assignment.end_plan(assignment.plan()[ALICE])
     assignment.add(row(200))
 
     assert not assignment.take(ALICE)

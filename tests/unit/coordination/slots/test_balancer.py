@@ -1,4 +1,4 @@
-"""What a node gives and takes: when queues are hungry, when others are, when it stops, and without a coordinator."""
+"""What a node gives and takes: when queues have demand, when others have, when it stops, and without a coordinator."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from broker.coordination.slots.balancer import Sharing
-from broker.coordination.slots.demand import Polling
-from broker.coordination.slots.handoff import Giver
+from broker.coordination.slots.balancer import Balancer
+from broker.coordination.slots.demand import DemandSession
+from broker.coordination.slots.handoff import Handoff
 from broker.message import Message
 from broker.ports.cluster_rows import Incarnation
 from broker.ports.peer_calls import Caller, Demand, Fence, Grant, QueueName, Supply, Unavailable
@@ -26,7 +26,7 @@ from tests.support.virtual_loop import VirtualLoop, in_virtual_time
 from tests.unit.coordination.slots.test_handoff import QUEUE_ID, Node
 
 ORDERS = QueueName("orders", QUEUE_ID)
-APPETITE = 100
+DEMAND_SIZE = 100
 BOB = Incarnation("bob", "b")
 
 
@@ -55,14 +55,14 @@ class Coordinator:
     """Is asked, told, or away."""
 
     is_away: bool = False
-    hungry: list[tuple[int, int]] = field(default_factory=list)
+    demands: list[tuple[int, int]] = field(default_factory=list)
     submitted: list[tuple[str, int, int]] = field(default_factory=list)
     grant: Grant | None = None
     answers: asyncio.Queue[Supply] = field(default_factory=asyncio.Queue)
 
-    async def await_slots(self, hungry: Sequence[Demand], wait_ms: int, caller: Caller) -> Supply:
+    async def await_slots(self, demands: Sequence[Demand], wait_ms: int, caller: Caller) -> Supply:
         self._check()
-        self.hungry += [(demand.queue.queue_id, demand.messages) for demand in hungry]
+        self.demands += [(demand.queue.queue_id, demand.messages) for demand in demands]
         return await self.answers.get() if wait_ms else Supply()
 
     async def submit_slot(self, queue: QueueName, slot: Slot, local_safe_zone: int, caller: Caller) -> None:
@@ -92,11 +92,11 @@ class Bench:
         self.queue = node.queue
         self.journal = HeldJournal(node.journal)
         journal: Any = self.journal
-        giver = Giver(
+        handoff = Handoff(
             node.store.slots,
             node.incarnation,
             node.lane,
-            holdings=node.holdings,
+            owned=node.owned,
             journal=journal,
             mark_redelivered=node.store.mark_redelivered,
             held_ids=lambda queue: sorted(node.held),
@@ -105,26 +105,26 @@ class Bench:
         service: Any = lambda: self.coordinator  # noqa: E731
         numbers = count(1)
 
-        def new_polling(sharing: Sharing) -> Polling:
-            self.polling = Polling(
+        def new_demand(sharing: Balancer) -> DemandSession:
+            self.demand = DemandSession(
                 clock=loop,
                 coordinator=service,
                 caller=self.caller,
                 new_request_id=lambda: str(next(numbers)),
-                appetite=APPETITE,
+                demand_size=DEMAND_SIZE,
                 on_grants=sharing.on_grants,
-                on_wanted=sharing.on_wanted,
+                on_remote_demand=sharing.on_remote_demand,
                 on_session=sharing.on_session,
             )
-            return self.polling
+            return self.demand
 
-        self.sharing = Sharing(
+        self.sharing = Balancer(
             node.store.slots,
             node.incarnation,
             clock=loop,
-            holdings=node.holdings,
-            giver=giver,
-            polling=new_polling,
+            owned=node.owned,
+            handoff=handoff,
+            demand=new_demand,
             coordinator=service,
             caller=self.caller,
             queues=lambda: [self.queue],
@@ -149,7 +149,7 @@ class Bench:
         self.queue.dispatch()
 
     def want(self, messages: int) -> None:
-        self.sharing.on_wanted((Demand(ORDERS, messages),))
+        self.sharing.on_remote_demand((Demand(ORDERS, messages),))
 
     def free(self) -> list[tuple[int, int]]:
         return [(row.start, row.end) for row in self.node.free()]
@@ -183,30 +183,30 @@ async def turn() -> None:
 
 
 @in_virtual_time
-async def test_a_queue_with_a_consumer_and_nothing_to_deliver_is_hungry() -> None:
+async def test_a_queue_with_a_consumer_and_nothing_to_deliver_has_demand() -> None:
     async with sharing() as it:
         it.consume(credit=5)
         await turn()
         assert it.coordinator is not None
-        assert it.coordinator.hungry == [(QUEUE_ID, APPETITE)]
+        assert it.coordinator.demands == [(QUEUE_ID, DEMAND_SIZE)]
 
 
 @in_virtual_time
-async def test_a_queue_whose_consumer_has_no_credit_is_not_hungry() -> None:
+async def test_a_queue_whose_consumer_has_no_credit_has_no_demand() -> None:
     async with sharing() as it:
         it.consume(credit=0)
-        assert not it.polling.is_hungry(QUEUE_ID)
+        assert not it.demand.has_demand(QUEUE_ID)
 
 
 @in_virtual_time
-async def test_a_queue_that_has_lost_its_last_consumer_is_not_hungry_any_more() -> None:
+async def test_a_queue_that_has_lost_its_last_consumer_has_no_demand_any_more() -> None:
     async with sharing() as it:
         it.consume(credit=5)
         await turn()
         it.cancel()
         await turn()
         assert it.coordinator is not None
-        assert it.coordinator.hungry == [(QUEUE_ID, APPETITE), (QUEUE_ID, 0)]
+        assert it.coordinator.demands == [(QUEUE_ID, DEMAND_SIZE), (QUEUE_ID, 0)]
 
 
 @in_virtual_time
@@ -220,22 +220,22 @@ async def test_granted_messages_are_delivered() -> None:
 
 
 @in_virtual_time
-async def test_a_grant_that_is_not_believed_leaves_the_queue_hungry() -> None:
+async def test_a_grant_that_is_not_believed_leaves_the_demand_as_it_was() -> None:
     async with sharing() as it:
         slot = it.free_slot_of_bob()
-        slot.count = APPETITE
+        slot.count = DEMAND_SIZE
         grant = it.assigned(slot)
-        grant.slot.count = APPETITE
+        grant.slot.count = DEMAND_SIZE
         asked_at = it.loop.time()
         it.sharing.on_grants((grant,), asked_at)
         it.node.stage.run()
-        it.sharing.on_wanted((Demand(ORDERS, 1000),))
+        it.sharing.on_remote_demand((Demand(ORDERS, 1000),))
         await turn()
         assert it.queue.ready_count == 0
         it.consume(credit=5)
         await turn()
-        it.sharing.on_grants((Grant(ORDERS, Slot(QUEUE_ID, 1, slot.start, slot.end, APPETITE), "alice"),), asked_at)
-        assert it.polling.is_hungry(QUEUE_ID)
+        it.sharing.on_grants((Grant(ORDERS, Slot(QUEUE_ID, 1, slot.start, slot.end, DEMAND_SIZE), "alice"),), asked_at)
+        assert it.demand.has_demand(QUEUE_ID)
 
 
 @in_virtual_time
@@ -310,26 +310,26 @@ async def test_a_coordinator_that_is_away_hinders_no_gift() -> None:
 
 
 @in_virtual_time
-async def test_surrender_gives_the_oldest_and_says_how_many() -> None:
+async def test_a_release_gives_the_oldest_and_says_how_many() -> None:
     async with sharing() as it:
         ids = it.node.publish(3)
-        assert await it.sharing.surrender(QUEUE_ID, 2) == 2
+        assert await it.sharing.release(QUEUE_ID, 2) == 2
         assert it.free() == [(ids[0], ids[1])]
 
 
 @in_virtual_time
-async def test_surrender_of_nothing_is_answered_at_once() -> None:
+async def test_a_release_of_nothing_is_answered_at_once() -> None:
     async with sharing() as it:
-        assert await it.sharing.surrender(QUEUE_ID, 2) == 0
-        assert await it.sharing.surrender(99, 2) == 0
+        assert await it.sharing.release(QUEUE_ID, 2) == 0
+        assert await it.sharing.release(99, 2) == 0
 
 
 @in_virtual_time
-async def test_a_surrender_is_done_although_who_asked_has_gone() -> None:
+async def test_a_release_is_done_although_who_asked_has_gone() -> None:
     async with sharing() as it, asyncio.TaskGroup() as tasks:
         ids = it.node.publish(2)
         it.journal.may_write.clear()
-        asking = tasks.create_task(it.sharing.surrender(QUEUE_ID, 2))
+        asking = tasks.create_task(it.sharing.release(QUEUE_ID, 2))
         await turn()
         assert (it.queue.ready_count, it.free()) == (0, [])
         asking.cancel()
@@ -338,7 +338,7 @@ async def test_a_surrender_is_done_although_who_asked_has_gone() -> None:
         await turn()
         assert it.free() == [(ids[0], ids[1])]
         it.node.publish(1)
-        assert await it.sharing.surrender(QUEUE_ID, 1) == 1
+        assert await it.sharing.release(QUEUE_ID, 1) == 1
 
 
 @in_virtual_time
@@ -359,7 +359,7 @@ async def test_stopping_ends_when_the_gift_under_way_is_in_the_store() -> None:
 
 
 @in_virtual_time
-async def test_a_surrender_that_comes_too_late_gives_nothing_and_is_answered() -> None:
+async def test_a_release_that_comes_too_late_gives_nothing_and_is_answered() -> None:
     it = Bench()
     it.node.publish(2)
     async with asyncio.TaskGroup() as tasks:
@@ -367,13 +367,13 @@ async def test_a_surrender_that_comes_too_late_gives_nothing_and_is_answered() -
         it.journal.may_write.clear()
         it.want(1)
         await turn()
-        late = tasks.create_task(it.sharing.surrender(QUEUE_ID, 1))
+        late = tasks.create_task(it.sharing.release(QUEUE_ID, 1))
         await turn()
         it.sharing.stop()
         it.journal.may_write.set()
         await turn()
         assert late.done()
-        assert (late.result(), await it.sharing.surrender(QUEUE_ID, 1)) == (0, 0)
+        assert (late.result(), await it.sharing.release(QUEUE_ID, 1)) == (0, 0)
 
 
 @in_virtual_time
@@ -402,11 +402,11 @@ async def test_leaving_finishes_what_is_empty_however_short_ago() -> None:
 
 
 @in_virtual_time
-async def test_a_hungry_node_claims_free_slots_when_no_coordinator_has_answered_for_two_seconds() -> None:
+async def test_a_node_with_demand_claims_free_slots_when_no_coordinator_has_answered_for_two_seconds() -> None:
     async with sharing() as it:
         slot = it.free_slot_of_bob()
         it.coordinator = None
-        it.polling.look()
+        it.demand.look()
         it.consume(credit=5)
         await asyncio.sleep(1.9)
         assert it.free() == [(slot.start, slot.end)]
@@ -434,7 +434,7 @@ async def test_without_a_coordinator_a_node_without_consumers_offers_all_it_has_
     async with sharing() as it:
         ids = it.node.publish(3)
         it.coordinator = None
-        it.polling.look()
+        it.demand.look()
         await asyncio.sleep(4)
         assert it.free() == []
         it.has_remote_consumers = True

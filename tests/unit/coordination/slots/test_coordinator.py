@@ -23,7 +23,7 @@ from tests.unit.coordination.slots.slot_bench import ALICE, BOB, FENCE, ORDERS, 
 
 
 @in_virtual_time
-async def test_a_hungry_node_gets_what_is_free_with_the_coordinators_fence() -> None:
+async def test_a_node_with_demand_gets_what_is_free_with_the_coordinators_fence() -> None:
     async with serving() as bench:
         slot = await bench.give(1)
         await bench.begin(BOB, 5)
@@ -94,10 +94,10 @@ async def test_a_repeated_poll_is_answered_as_the_first_time() -> None:
 async def test_a_poll_repeated_while_it_waits_takes_its_place() -> None:
     async with serving() as bench, asyncio.TaskGroup() as tasks:
         await bench.begin(BOB, 0)
-        hungry = [Demand(ORDERS, 1)]
-        first = tasks.create_task(bench.manager.await_slots(hungry, 5000, caller(BOB, "1")))
+        demands = [Demand(ORDERS, 1)]
+        first = tasks.create_task(bench.manager.await_slots(demands, 5000, caller(BOB, "1")))
         await asyncio.sleep(0.25)
-        again = tasks.create_task(bench.manager.await_slots(hungry, 5000, caller(BOB, "1")))
+        again = tasks.create_task(bench.manager.await_slots(demands, 5000, caller(BOB, "1")))
 
         assert await first == Supply(fence=FENCE)
         slot = await bench.give_and_submit(1)

@@ -1,4 +1,4 @@
-"""Counts of queues over all nodes: told, replaced, forgotten."""
+"""CountExchange of queues over all nodes: told, replaced, forgotten."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from broker.coordination.slots.count_exchange import Counts
+from broker.coordination.slots.count_exchange import CountExchange
 from broker.message import STORED, Message
 from broker.ports.peer_calls import Caller, QueueCount, Unavailable
 from broker.queue.queue import Queue
@@ -38,7 +38,7 @@ class Bench:
         self.coordinator: Coordinator | None = Coordinator()
         self.queues = {number: new_queue(number) for number in (1, 2)}
         service: Any = lambda: self.coordinator  # noqa: E731
-        self.counts = Counts(
+        self.counts = CountExchange(
             queues=self.queues.values,
             find_queue=self.queues.get,
             coordinator=service,

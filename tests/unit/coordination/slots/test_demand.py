@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-from broker.coordination.slots.demand import WAIT_MS, Polling
+from broker.coordination.slots.demand import WAIT_MS, DemandSession
 from broker.ports.peer_calls import Caller, Demand, Fence, Grant, QueueName, Supply, Unavailable
 from broker.ports.slot import Slot
 from broker.queue.queue import Queue
 from tests.support.virtual_loop import VirtualLoop, in_virtual_time
 
-APPETITE = 2000
+DEMAND_SIZE = 2000
 NOTHING: Any = None
 
 
@@ -37,8 +37,8 @@ class Coordinator:
     callers: list[Caller] = field(default_factory=list)
     waiting: list[asyncio.Future[Supply]] = field(default_factory=list)
 
-    async def await_slots(self, hungry: Sequence[Demand], wait_ms: int, caller: Caller) -> Supply:
-        self.calls.append(({demand.queue.queue_id: demand.messages for demand in hungry}, wait_ms))
+    async def await_slots(self, demands: Sequence[Demand], wait_ms: int, caller: Caller) -> Supply:
+        self.calls.append(({demand.queue.queue_id: demand.messages for demand in demands}, wait_ms))
         self.callers.append(caller)
         if self.is_away:
             raise Unavailable("unknown session")
@@ -70,14 +70,14 @@ class Bench:
         self.wanted: list[Demand] = []
         numbers = count(1)
         service: Any = lambda: self.service  # noqa: E731
-        self.polling = Polling(
+        self.demand = DemandSession(
             clock=loop,
             coordinator=service,
             caller=lambda: Caller("alice", "a", fence=self.fence),
             new_request_id=lambda: f"call {next(numbers)}",
-            appetite=APPETITE,
+            demand_size=DEMAND_SIZE,
             on_grants=lambda grants, asked_at: self.grants.extend((grant, asked_at) for grant in grants),
-            on_wanted=self.wanted.extend,
+            on_remote_demand=self.wanted.extend,
             on_session=self._on_session,
         )
 
@@ -86,20 +86,20 @@ class Bench:
 
 
 @asynccontextmanager
-async def polling(*hungry: Queue) -> AsyncIterator[tuple[Bench, Coordinator]]:
+async def session(*asked: Queue) -> AsyncIterator[tuple[Bench, Coordinator]]:
     bench = Bench()
     assert bench.service is not None
-    for each in hungry:
-        bench.polling.ask(each)
+    for each in asked:
+        bench.demand.add(each)
     async with asyncio.TaskGroup() as tasks:
-        run = tasks.create_task(bench.polling.run())
+        run = tasks.create_task(bench.demand.run())
         await asyncio.sleep(0.01)
         yield bench, bench.service
         run.cancel()
 
 
-def has_failed(polling: Polling) -> bool:
-    return polling.failing_since is not None
+def has_failed(demand: DemandSession) -> bool:
+    return demand.failing_since is not None
 
 
 def grant(messages: int = 10) -> Grant:
@@ -108,17 +108,17 @@ def grant(messages: int = 10) -> Grant:
 
 @in_virtual_time
 async def test_a_session_begins_with_everything_and_without_a_wait() -> None:
-    async with polling(ORDERS, INVOICES) as (it, coordinator):
-        assert coordinator.calls == [({1: APPETITE, 2: APPETITE}, 0), ({}, WAIT_MS)]
+    async with session(ORDERS, INVOICES) as (it, coordinator):
+        assert coordinator.calls == [({1: DEMAND_SIZE, 2: DEMAND_SIZE}, 0), ({}, WAIT_MS)]
         assert it.sessions == 1
 
 
 @in_virtual_time
-async def test_a_node_that_is_not_hungry_polls_too_because_others_may_be() -> None:
-    async with polling() as (it, coordinator):
+async def test_a_node_without_demand_polls_too_because_others_may_have_some() -> None:
+    async with session() as (it, coordinator):
         assert coordinator.calls == [({}, 0), ({}, WAIT_MS)]
         demand = Demand(QueueName("queue 2", 2), 5)
-        coordinator.answer(Supply(wanted_elsewhere=(demand,)))
+        coordinator.answer(Supply(remote_demand=(demand,)))
         await asyncio.sleep(0.01)
         assert it.wanted == [demand]
         assert coordinator.calls[2:] == [({}, WAIT_MS)]
@@ -126,33 +126,33 @@ async def test_a_node_that_is_not_hungry_polls_too_because_others_may_be() -> No
 
 @in_virtual_time
 async def test_only_changes_follow_each_at_once() -> None:
-    async with polling(ORDERS) as (it, coordinator):
-        it.polling.ask(INVOICES)
+    async with session(ORDERS) as (it, coordinator):
+        it.demand.add(INVOICES)
         await asyncio.sleep(0.01)
-        it.polling.withdraw(ORDERS)
+        it.demand.withdraw(ORDERS)
         await asyncio.sleep(0.01)
-        assert coordinator.calls[2:] == [({2: APPETITE}, WAIT_MS), ({1: 0}, WAIT_MS)]
+        assert coordinator.calls[2:] == [({2: DEMAND_SIZE}, WAIT_MS), ({1: 0}, WAIT_MS)]
 
 
 @in_virtual_time
 async def test_changes_of_the_same_turn_travel_together_and_the_last_one_counts() -> None:
-    async with polling(ORDERS) as (it, coordinator):
-        it.polling.withdraw(ORDERS)
-        it.polling.ask(INVOICES)
-        it.polling.ask(ORDERS)
+    async with session(ORDERS) as (it, coordinator):
+        it.demand.withdraw(ORDERS)
+        it.demand.add(INVOICES)
+        it.demand.add(ORDERS)
         await asyncio.sleep(0.01)
-        assert coordinator.calls[2:] == [({1: APPETITE, 2: APPETITE}, WAIT_MS)]
+        assert coordinator.calls[2:] == [({1: DEMAND_SIZE, 2: DEMAND_SIZE}, WAIT_MS)]
 
 
 @in_virtual_time
 async def test_a_call_names_no_more_than_a_thousand_queues_and_the_next_one_follows_at_once() -> None:
-    async with polling(*(queue(number) for number in range(1, 1202))) as (_, coordinator):
-        assert [(len(hungry), wait_ms) for hungry, wait_ms in coordinator.calls] == [(1000, 0), (201, WAIT_MS)]
+    async with session(*(queue(number) for number in range(1, 1202))) as (_, coordinator):
+        assert [(len(asked), wait_ms) for asked, wait_ms in coordinator.calls] == [(1000, 0), (201, WAIT_MS)]
 
 
 @in_virtual_time
 async def test_each_call_has_an_id_of_its_own_and_names_the_power_it_is_for() -> None:
-    async with polling() as (_, coordinator):
+    async with session() as (_, coordinator):
         assert [(caller.request_id, caller.fence.epoch) for caller in coordinator.callers] == [
             ("call 1", 1),
             ("call 2", 1),
@@ -161,7 +161,7 @@ async def test_each_call_has_an_id_of_its_own_and_names_the_power_it_is_for() ->
 
 @in_virtual_time
 async def test_what_is_granted_is_handed_on_with_the_time_of_the_question() -> None:
-    async with polling(ORDERS) as (it, coordinator):
+    async with session(ORDERS) as (it, coordinator):
         asked_at = it.loop.time() - 0.01
         await asyncio.sleep(5)
         coordinator.answer(Supply(grants=(grant(),)))
@@ -170,112 +170,112 @@ async def test_what_is_granted_is_handed_on_with_the_time_of_the_question() -> N
 
 
 @in_virtual_time
-async def test_a_queue_stays_hungry_until_all_that_was_asked_for_is_granted() -> None:
-    async with polling(ORDERS) as (it, _):
-        it.polling.on_granted(1, APPETITE - 1)
-        assert it.polling.is_hungry(1)
-        it.polling.on_granted(1, 1)
-        assert (it.polling.is_hungry(1), it.polling.hungry) == (False, [])
-        it.polling.on_granted(1, 1)
+async def test_a_queue_has_demand_until_all_that_was_asked_for_is_granted() -> None:
+    async with session(ORDERS) as (it, _):
+        it.demand.on_granted(1, DEMAND_SIZE - 1)
+        assert it.demand.has_demand(1)
+        it.demand.on_granted(1, 1)
+        assert (it.demand.has_demand(1), it.demand.queues) == (False, [])
+        it.demand.on_granted(1, 1)
 
 
 @in_virtual_time
 async def test_a_queue_that_was_granted_enough_says_nothing_when_it_wants_no_more() -> None:
-    async with polling(ORDERS) as (it, coordinator):
-        it.polling.on_granted(1, APPETITE)
-        it.polling.withdraw(ORDERS)
+    async with session(ORDERS) as (it, coordinator):
+        it.demand.on_granted(1, DEMAND_SIZE)
+        it.demand.withdraw(ORDERS)
         await asyncio.sleep(0.01)
         assert len(coordinator.calls) == 2
 
 
 @in_virtual_time
 async def test_another_coordinator_is_told_everything_anew() -> None:
-    async with polling(ORDERS) as (it, coordinator):
-        it.polling.on_granted(1, 500)
+    async with session(ORDERS) as (it, coordinator):
+        it.demand.on_granted(1, 500)
         it.service = other = Coordinator()
-        it.polling.look()
+        it.demand.look()
         await asyncio.sleep(0.01)
-        assert (other.calls, it.sessions) == ([({1: APPETITE}, 0), ({}, WAIT_MS)], 2)
-        it.polling.on_granted(1, 1999)
-        assert it.polling.is_hungry(1)
-        coordinator.answer(Supply(grants=(grant(),), wanted_elsewhere=(Demand(QueueName("queue 2", 2), 5),)))
+        assert (other.calls, it.sessions) == ([({1: DEMAND_SIZE}, 0), ({}, WAIT_MS)], 2)
+        it.demand.on_granted(1, 1999)
+        assert it.demand.has_demand(1)
+        coordinator.answer(Supply(grants=(grant(),), remote_demand=(Demand(QueueName("queue 2", 2), 5),)))
         await asyncio.sleep(0.01)
         assert ([each for each, _ in it.grants], it.wanted) == ([grant()], [])
 
 
 @in_virtual_time
 async def test_a_new_term_of_the_same_coordinator_is_a_new_session() -> None:
-    async with polling(ORDERS) as (it, coordinator):
+    async with session(ORDERS) as (it, coordinator):
         it.fence = Fence(2, "term 2")
-        it.polling.look()
+        it.demand.look()
         await asyncio.sleep(0.01)
-        assert coordinator.calls[2:] == [({1: APPETITE}, 0), ({}, WAIT_MS)]
+        assert coordinator.calls[2:] == [({1: DEMAND_SIZE}, 0), ({}, WAIT_MS)]
 
 
 @in_virtual_time
 async def test_looking_at_the_same_coordinator_changes_nothing() -> None:
-    async with polling(ORDERS) as (it, coordinator):
-        it.polling.look()
+    async with session(ORDERS) as (it, coordinator):
+        it.demand.look()
         await asyncio.sleep(0.01)
         assert (len(coordinator.calls), it.sessions) == (2, 1)
 
 
 @in_virtual_time
 async def test_a_session_that_fails_begins_anew_after_a_while() -> None:
-    async with polling(ORDERS) as (it, coordinator):
+    async with session(ORDERS) as (it, coordinator):
         coordinator.fail()
         await asyncio.sleep(0.01)
-        failing_since = it.polling.failing_since
+        failing_since = it.demand.failing_since
         assert failing_since is not None
         assert len(coordinator.calls) == 2
         await asyncio.sleep(0.2)
-        assert coordinator.calls[2:] == [({1: APPETITE}, 0), ({}, WAIT_MS)]
-        assert (it.polling.failing_since, it.sessions) == (None, 2)
+        assert coordinator.calls[2:] == [({1: DEMAND_SIZE}, 0), ({}, WAIT_MS)]
+        assert (it.demand.failing_since, it.sessions) == (None, 2)
 
 
 @in_virtual_time
 async def test_a_coordinator_that_is_away_is_asked_ever_more_rarely_but_once_a_second() -> None:
-    async with polling(ORDERS) as (it, coordinator):
+    async with session(ORDERS) as (it, coordinator):
         coordinator.is_away = True
         began = it.loop.time()
         coordinator.fail()
         await asyncio.sleep(9.9)
-        assert it.polling.failing_since == began
+        assert it.demand.failing_since == began
         assert 11 <= len(coordinator.calls) - 2 <= 14
 
 
 @in_virtual_time
 async def test_without_a_coordinator_it_is_failing_until_there_is_one() -> None:
-    async with polling(ORDERS) as (it, _):
+    async with session(ORDERS) as (it, _):
         it.service = None
-        it.polling.look()
+        it.demand.look()
         await asyncio.sleep(3)
-        assert has_failed(it.polling)
+        assert has_failed(it.demand)
         it.service = other = Coordinator()
         await asyncio.sleep(1.1)
-        assert not has_failed(it.polling)
-        assert other.calls[0] == ({1: APPETITE}, 0)
+        assert not has_failed(it.demand)
+        assert other.calls[0] == ({1: DEMAND_SIZE}, 0)
 
 
 @in_virtual_time
 async def test_a_new_coordinator_is_not_kept_waiting_for_one_that_was_away() -> None:
-    async with polling(ORDERS) as (it, coordinator):
+    async with session(ORDERS) as (it, coordinator):
         coordinator.is_away = True
         coordinator.fail()
         await asyncio.sleep(9.9)
         for away in (coordinator, None):
             it.service = away
-            it.polling.look()
+            it.demand.look()
             await asyncio.sleep(5.05)
             it.service = other = Coordinator()
-            it.polling.look()
+            it.demand.look()
             await asyncio.sleep(0.01)
-            assert other.calls == [({1: APPETITE}, 0), ({}, WAIT_MS)]
+            assert other.calls == [({1: DEMAND_SIZE}, 0), ({}, WAIT_MS)]
 
 
 @in_virtual_time
 async def test_one_call_is_under_way_when_nothing_changes() -> None:
-    async with polling(ORDERS) as (_, coordinator):
+    async with session(ORDERS) as (_, coordinator):
         for _ in range(3):
             coordinator.answer(Supply())
             await asyncio.sleep(0.01)

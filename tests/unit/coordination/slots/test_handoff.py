@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
 from broker.clock import Clock
-from broker.coordination.slots.handoff import Giver, Portion
-from broker.coordination.slots.owned import Holdings, slot_of
+from broker.coordination.slots.handoff import Handoff, Portion
+from broker.coordination.slots.owned import OwnedSlots, slot_of
 from broker.message import PENDING, STORED, TRANSIENT, WRITING, Message, MessageIdGenerator, body_tails, lane_of
 from broker.ports.cluster_rows import Incarnation, NodeRow, NodeState, SlotRow
 from broker.ports.peer_calls import Fence
@@ -66,7 +66,7 @@ class Taker:
 
 
 class Node:
-    """One incarnation of a node: a queue with its store, giver and holdings, and what its clients hold."""
+    """One incarnation of a node: a queue with its store, handoff and owned, and what its clients hold."""
 
     def __init__(
         self, state: MemoryState, clock: Clock, node_id: str, incarnation: str, limits: QueueLimits = LIMITS
@@ -84,7 +84,7 @@ class Node:
         self.journal = FakeJournal(self.store, set(), Gate())
         self.stage = Stage()
         self.held: dict[int, Message] = {}
-        self.holdings = Holdings(
+        self.owned = OwnedSlots(
             self.store.slots,
             self.incarnation,
             self.lane,
@@ -94,7 +94,7 @@ class Node:
             on_adopted=lambda queue: queue.dispatch(),
         )
         tasks: Any = self.stage
-        self.feed = SlotReader(self.store, self.journal, tasks, lambda queue: queue.dispatch(), self.holdings.on_read)
+        self.feed = SlotReader(self.store, self.journal, tasks, lambda queue: queue.dispatch(), self.owned.on_read)
         self.queue = Queue(
             "/",
             "orders",
@@ -106,11 +106,11 @@ class Node:
             read_slots=self.feed.start,
             observer=self,
         )
-        self.giver = Giver(
+        self.handoff = Handoff(
             self.store.slots,
             self.incarnation,
             self.lane,
-            holdings=self.holdings,
+            owned=self.owned,
             journal=self.journal,
             mark_redelivered=self.store.mark_redelivered,
             held_ids=lambda queue: sorted(self.held),
@@ -119,7 +119,7 @@ class Node:
         self.taker = Taker(self)
         self.queue.add_consumer(self.taker)
         backlog = drive(self.store.slots.window(self.lane, LIMITS.window_size))
-        self.giver.begin(backlog)
+        self.handoff.begin(backlog)
         for slot in backlog:
             slot.maybe_delivered |= not registration.clean
             self.queue.recover(slot)
@@ -128,7 +128,7 @@ class Node:
         """Nobody asks for more than the test does."""
 
     def on_dropped(self, slots: Sequence[Slot]) -> None:
-        self.holdings.on_dropped(slots)
+        self.owned.on_dropped(slots)
 
     def new_message(self, state: int = PENDING, size: int = 10) -> Message:
         self.ids.advance(self.clock.wall_ms())
@@ -163,7 +163,7 @@ class Node:
 
     def give(self, messages: int, *, newest: bool = False) -> list[tuple[int, int, int]]:
         """Give and return start, end and count of the slots that are free now."""
-        rows = drive(self.giver.give({self.queue: Portion(messages, newest)}))
+        rows = drive(self.handoff.give({self.queue: Portion(messages, newest)}))
         return [(row.start, row.end, row.count) for row in rows]
 
     def assign(self, *rows: SlotRow) -> list[Slot]:
@@ -172,7 +172,7 @@ class Node:
 
     def adopt(self, *rows: SlotRow) -> int:
         asked_at = self.clock.monotonic() + 1.0
-        return self.holdings.adopt(self.assign(*rows), asked_at)
+        return self.owned.adopt(self.assign(*rows), asked_at)
 
     def free(self) -> list[SlotRow]:
         return [row for row in drive(self.store.slots.slots()) if row.owner is None]
@@ -352,8 +352,8 @@ class World:
         elif what == "write":
             node.journal.commit()
         elif what == "look":
-            drive(node.holdings.reconcile())
-            drive(node.holdings.finish(self.clock.monotonic()))
+            drive(node.owned.reconcile())
+            drive(node.owned.finish(self.clock.monotonic()))
         elif what == "commit":
             if flag or not self.transactions:
                 self.begin_commit(node)
@@ -395,7 +395,7 @@ class World:
             asked_at = self.clock.monotonic()
             slots = node.assign(free[which % len(free)])
             if is_told:
-                node.holdings.adopt(slots, asked_at)
+                node.owned.adopt(slots, asked_at)
             else:
                 self.untold.append((node, slots, asked_at))
 
@@ -403,7 +403,7 @@ class World:
         if self.untold:
             node, slots, asked_at = self.untold.pop(0)
             if node in self.nodes:
-                node.holdings.adopt(slots, asked_at)
+                node.owned.adopt(slots, asked_at)
 
     def crash(self, at: int, *, is_recovered: bool) -> None:
         """End an incarnation and begin the next one of that node, before or after others have what it had."""
@@ -428,7 +428,7 @@ class World:
             self.note_places(node, places)
         for row in rows:
             owner = next((node for node in self.nodes if node.incarnation == row.owner), None)
-            if owner is None or owner.holdings.lookup(QUEUE_ID)(row.start) is None:
+            if owner is None or owner.owned.lookup(QUEUE_ID)(row.start) is None:
                 for message_id in within(row, self.live):
                     places[message_id].append(f"row {row}")
         for message_id, found in places.items():

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from broker.coordination.slots.owned import Holdings
+from broker.coordination.slots.owned import OwnedSlots
 from broker.coordination.slots.split import Cut
 from broker.errors import Evicted
 from broker.message import STORED, Message, MessageIdGenerator
@@ -38,7 +38,7 @@ class Bench:
         self.adopted: list[Queue] = []
         self.queue = Queue("/", "orders", QUEUE_ID, durable=True, lane=1, journal=NOTHING, read_slots=NOTHING)
         self.queues = {QUEUE_ID: self.queue}
-        self.holdings = Holdings(
+        self.owned = OwnedSlots(
             self.store,
             ALICE,
             1,
@@ -57,12 +57,12 @@ class Bench:
         return slot
 
     def adopt(self, *slots: Slot, asked_at: float | None = None) -> int:
-        return self.holdings.adopt(slots, self.clock.monotonic() if asked_at is None else asked_at)
+        return self.owned.adopt(slots, self.clock.monotonic() if asked_at is None else asked_at)
 
     def read(self, slot: Slot) -> None:
         """Read a slot to its end, as the feed does."""
         messages = [Message(each, self.queue, b"", b"", b"", None, STORED) for each in self.store.table.read(slot, 99)]
-        self.holdings.on_read(self.queue, slot, messages, True)
+        self.owned.on_read(self.queue, slot, messages, True)
 
     def settle(self, slot: Slot) -> None:
         """All messages of the slot are acknowledged, and their rows gone."""
@@ -73,10 +73,10 @@ class Bench:
         """Give an adopted slot away, whole."""
         assert self.queue._window.slots.take_oldest() is slot
         self.store.table.cut([slot.row], [], [slot], ALICE)
-        self.holdings.on_cut(Cut([slot.row], [], [slot]))
+        self.owned.on_cut(Cut([slot.row], [], [slot]))
 
     def is_held(self, slot: Slot) -> bool:
-        return self.holdings.lookup(QUEUE_ID)(slot.start) is not None
+        return self.owned.lookup(QUEUE_ID)(slot.start) is not None
 
 
 def test_adopted_slots_wait_in_the_queue_which_is_told() -> None:
@@ -97,7 +97,7 @@ def test_a_slot_of_an_unknown_queue_is_left_until_the_queue_is_known() -> None:
     slot = it.slot(1, 3)
     assert it.adopt(slot) == 0
     it.queues[QUEUE_ID] = it.queue
-    drive(it.holdings.reconcile())
+    drive(it.owned.reconcile())
     assert it.queue.ready_count == 3
 
 
@@ -140,7 +140,7 @@ def test_lookup_finds_the_slot_of_a_message_by_lane_and_range() -> None:
     it = Bench()
     first, second, own = it.slot(1, 3), it.slot(6, 7), it.slot(5, 5, lane=1)
     it.adopt(first, second, own)
-    find = it.holdings.lookup(QUEUE_ID)
+    find = it.owned.lookup(QUEUE_ID)
     ids = [message_id(2, 0), message_id(2, 3), message_id(2, 5), message_id(2, 6), message_id(1, 5), message_id(1, 6)]
     found = [None if (slot := find(each)) is None else slot.row for each in ids]
     assert found == [None, first.row, None, second.row, own.row, None]
@@ -151,17 +151,17 @@ def test_a_slot_is_finished_only_when_none_of_its_messages_is_left() -> None:
     slot = it.slot(1, 2)
     it.adopt(slot)
     it.read(slot)
-    drive(it.holdings.finish(it.clock.monotonic() + 1.0))
+    drive(it.owned.finish(it.clock.monotonic() + 1.0))
     assert slot.row in it.store.table.rows
     it.settle(slot)
-    drive(it.holdings.finish(it.clock.monotonic() + 10.0))
+    drive(it.owned.finish(it.clock.monotonic() + 10.0))
     assert (slot.row in it.store.table.rows, it.is_held(slot)) == (False, False)
 
 
 def test_a_slot_that_was_not_read_to_its_end_is_not_even_looked_at() -> None:
     it = Bench()
     it.adopt(it.slot(1, 2))
-    drive(it.holdings.finish(it.clock.monotonic() + 100.0))
+    drive(it.owned.finish(it.clock.monotonic() + 100.0))
     assert it.store.calls == []
 
 
@@ -173,7 +173,7 @@ def test_the_longer_a_slot_lasts_the_more_rarely_it_is_looked_at() -> None:
     looks = []
     for quarter in range(1, 81):
         before = len(it.store.calls)
-        drive(it.holdings.finish(it.clock.monotonic() + quarter / 4))
+        drive(it.owned.finish(it.clock.monotonic() + quarter / 4))
         if len(it.store.calls) > before:
             looks.append(quarter / 4)
     assert looks == [0.25, 0.75, 1.75, 3.75, 7.75, 15.75]
@@ -184,8 +184,8 @@ def test_what_was_purged_unread_is_finished_too() -> None:
     slot = it.slot(1, 2)
     it.adopt(slot)
     it.settle(slot)
-    it.holdings.on_dropped([slot])
-    drive(it.holdings.finish(it.clock.monotonic() + 1.0))
+    it.owned.on_dropped([slot])
+    drive(it.owned.finish(it.clock.monotonic() + 1.0))
     assert it.store.table.rows == {}
 
 
@@ -196,7 +196,7 @@ def test_an_answer_about_a_slot_that_was_given_away_since_is_not_believed() -> N
     it.adopt(slot)
     it.give(slot)
     assert (it.adopt(slot, asked_at=asked_at), it.queue.ready_count) == (0, 0)
-    drive(it.holdings.reconcile())
+    drive(it.owned.reconcile())
     assert it.queue.ready_count == 0
 
 
@@ -210,7 +210,7 @@ def test_a_slot_that_came_back_in_the_same_poll_is_found_in_the_store() -> None:
     assert it.adopt(slot, asked_at=asked_at) == 0
     assert isinstance(it.clock, FakeClock)
     it.clock.advance(0.25)
-    drive(it.holdings.reconcile())
+    drive(it.owned.reconcile())
     assert it.queue.ready_count == 3
 
 
@@ -227,7 +227,7 @@ def test_a_slot_of_which_no_answer_has_told_is_found() -> None:
     it.slot(1, 3)
     it.slot(4, 5, owner=BOB)
     it.slot(6, 6, owner=None)
-    drive(it.holdings.reconcile())
+    drive(it.owned.reconcile())
     assert (it.queue.ready_count, it.adopted) == (3, [it.queue])
 
 
@@ -238,10 +238,10 @@ def test_what_is_kept_of_a_slot_that_was_cut_is_finished_when_it_is_empty() -> N
     kept = Slot(QUEUE_ID, 2, slot.start, slot.start, 1, row=slot.start)
     given = Slot(QUEUE_ID, 2, message_id(2, 2), slot.end, 2, row=message_id(2, 2))
     it.store.table.cut([slot.row], [kept], [given], ALICE)
-    it.holdings.on_cut(Cut([slot.row], [kept], [given]))
+    it.owned.on_cut(Cut([slot.row], [kept], [given]))
     assert (it.is_held(kept), it.is_held(given)) == (True, False)
     it.settle(kept)
-    drive(it.holdings.finish(it.clock.monotonic() + 1.0))
+    drive(it.owned.finish(it.clock.monotonic() + 1.0))
     assert list(it.store.table.rows) == [given.row]
 
 
@@ -251,7 +251,7 @@ def test_a_queue_of_which_transient_rows_were_read_is_remembered() -> None:
     slot.transient = True
     it.adopt(slot)
     it.read(slot)
-    assert it.holdings.spilled == {QUEUE_ID}
+    assert it.owned.spilled == {QUEUE_ID}
 
 
 def test_a_incarnation_that_is_over_finishes_nothing() -> None:
@@ -261,12 +261,12 @@ def test_a_incarnation_that_is_over_finishes_nothing() -> None:
     it.read(slot)
     it.store.table.end(ALICE)
     with pytest.raises(Evicted):
-        drive(it.holdings.finish(it.clock.monotonic() + 1.0))
+        drive(it.owned.finish(it.clock.monotonic() + 1.0))
 
 
 async def running(it: Bench, seconds: float) -> None:
     async with asyncio.TaskGroup() as tasks:
-        run = tasks.create_task(it.holdings.run())
+        run = tasks.create_task(it.owned.run())
         await asyncio.sleep(seconds)
         run.cancel()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broker.coordination.slots.queue_counts import Tally
+from broker.coordination.slots.queue_counts import QueueCounts
 from broker.ports.cluster_rows import Incarnation
 from broker.ports.peer_calls import QueueCount
 
@@ -11,11 +11,11 @@ BOB = Incarnation("bob", "b")
 
 
 def test_a_node_is_told_what_lies_on_the_others_and_in_free_slots() -> None:
-    tally = Tally()
-    tally.note(ALICE, [QueueCount(1, 10, 1)])
-    tally.note(BOB, [QueueCount(1, 5, 2), QueueCount(2, 0, 1)])
+    counts = QueueCounts()
+    counts.note(ALICE, [QueueCount(1, 10, 1)])
+    counts.note(BOB, [QueueCount(1, 5, 2), QueueCount(2, 0, 1)])
 
-    assert tally.elsewhere(ALICE, [(1, 100), (3, 7)]) == [
+    assert counts.elsewhere(ALICE, [(1, 100), (3, 7)]) == [
         QueueCount(1, 105, 2),
         QueueCount(2, 0, 1),
         QueueCount(3, 7, 0),
@@ -23,19 +23,19 @@ def test_a_node_is_told_what_lies_on_the_others_and_in_free_slots() -> None:
 
 
 def test_counts_are_replaced_as_a_whole_and_go_with_their_node() -> None:
-    tally = Tally()
-    tally.note(BOB, [QueueCount(1, 5, 2), QueueCount(2, 3, 0)])
-    tally.note(BOB, [QueueCount(2, 4, 0)])
+    counts = QueueCounts()
+    counts.note(BOB, [QueueCount(1, 5, 2), QueueCount(2, 3, 0)])
+    counts.note(BOB, [QueueCount(2, 4, 0)])
 
-    assert tally.elsewhere(ALICE, []) == [QueueCount(2, 4, 0)]
-    tally.drop(BOB)
-    assert tally.elsewhere(ALICE, []) == []
+    assert counts.elsewhere(ALICE, []) == [QueueCount(2, 4, 0)]
+    counts.drop(BOB)
+    assert counts.elsewhere(ALICE, []) == []
 
 
 def test_an_answer_has_at_most_ten_thousand_queues_those_with_the_most_messages() -> None:
-    tally = Tally()
-    tally.note(BOB, [QueueCount(each, each, 0) for each in range(1, 10_003)])
+    counts = QueueCounts()
+    counts.note(BOB, [QueueCount(each, each, 0) for each in range(1, 10_003)])
 
-    counts = tally.elsewhere(ALICE, [])
+    counts = counts.elsewhere(ALICE, [])
     assert len(counts) == 10_000
     assert min(count.ready for count in counts) == 3

@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.coordination.slots.split import carve, close
+from broker.coordination.slots.split import close, split
 from broker.message import STORED, TRANSIENT, Message
 from broker.ports.slot import Slot
 
@@ -49,7 +49,7 @@ def test_a_slot_says_whether_it_has_transient_messages() -> None:
 
 def test_a_slot_is_divided_into_what_is_given_and_what_is_kept() -> None:
     row = Slot(7, 3, 10, 90, 9, row=10)
-    cut = carve(row, [20, 30, 50], [10, 40], Slot(7, 3, 60, 90, 4, row=10), gives_rest=False)
+    cut = split(row, [20, 30, 50], [10, 40], Slot(7, 3, 60, 90, 4, row=10), gives_rest=False)
     assert cut.removed == [10]
     assert ranges(cut.given) == [(20, 30, 2), (50, 50, 1)]
     assert ranges(cut.kept) == [(10, 10, 1), (40, 40, 1), (60, 90, 4)]
@@ -57,7 +57,7 @@ def test_a_slot_is_divided_into_what_is_given_and_what_is_kept() -> None:
 
 def test_the_unread_rest_goes_with_what_is_given_before_it() -> None:
     row = Slot(7, 3, 10, 90, 9, maybe_delivered=True, transient=True, row=10)
-    cut = carve(row, [50], [10], Slot(7, 3, 60, 90, 4, row=10), gives_rest=True)
+    cut = split(row, [50], [10], Slot(7, 3, 60, 90, 4, row=10), gives_rest=True)
     assert cut.kept == [Slot(7, 3, 10, 10, 1, maybe_delivered=True, transient=True, row=10)]
     assert cut.given == [Slot(7, 3, 50, 90, 5, maybe_delivered=True, transient=True, row=50)]
 
@@ -69,7 +69,7 @@ def test_pieces_never_overlap_and_hold_every_message_once(tags: str, size: int, 
     end = len(tags) + 10
     row = Slot(7, 3, 1, end, len(tags) + 10, row=1)
     rest = Slot(7, 3, len(tags) + 1, end, 10, row=1)
-    cut = carve(row, given_ids, kept_ids, rest, gives_rest)
+    cut = split(row, given_ids, kept_ids, rest, gives_rest)
     pieces = sorted([*cut.given, *cut.kept], key=lambda slot: slot.start)
     assert all(before.end < after.start for before, after in pairwise(pieces))
     assert sum(piece.count for piece in pieces) == len(given_ids) + len(kept_ids) + 10

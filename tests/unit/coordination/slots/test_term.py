@@ -32,7 +32,7 @@ async def test_a_slot_that_nobody_submitted_is_found_within_a_second() -> None:
 
 
 @in_virtual_time
-async def test_what_a_dead_node_had_goes_to_who_is_hungry() -> None:
+async def test_what_a_dead_node_had_goes_to_who_has_demand() -> None:
     async with serving() as bench:
         await bench.give(1)
         await bench.begin(BOB, 5)
@@ -77,7 +77,7 @@ async def test_a_get_asks_the_others_when_nothing_is_free() -> None:
         grant = await bench.manager.get_slot(ORDERS, caller(BOB, "g"))
 
         assert grant is not None
-        assert (bench.nodes["alice"].surrendered, bench.nodes["bob"].surrendered) == (1, 0)
+        assert (bench.nodes["alice"].released, bench.nodes["bob"].released) == (1, 0)
 
 
 @in_virtual_time
