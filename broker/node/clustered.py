@@ -20,12 +20,10 @@ from broker.coordination.peers import Peers
 from broker.coordination.replication.orphans import remove_orphans
 from broker.coordination.replication.replicator import Synchronizer
 from broker.coordination.service import Duties, NodeServices
-from broker.coordination.slots.balancer import Balancer
 from broker.coordination.slots.coordinator import SlotManager
 from broker.coordination.slots.count_exchange import CountExchange
-from broker.coordination.slots.demand import DemandSession, name_of
-from broker.coordination.slots.handoff import Handoff
-from broker.coordination.slots.owned import OwnedSlots
+from broker.coordination.slots.demand import name_of
+from broker.coordination.slots.runner import SlotRunner
 from broker.errors import ConfigError, CoordinationError, StoreUnavailable
 from broker.message import Message
 from broker.node.incarnation import NodeIncarnation, Turns
@@ -95,11 +93,9 @@ class Member:
         self._is_entered = False
         self._manager: SlotManager
         self._synchronizer: Synchronizer
-        self._owned: OwnedSlots
-        self._handoff: Handoff
         self._thrift: ThriftServer | None = None
-        self._balancer_task: asyncio.Task[None]
-        self.sharing: Balancer
+        self._slots_task: asyncio.Task[None]
+        self.sharing: SlotRunner
 
     # What an incarnation asks for
 
@@ -124,7 +120,7 @@ class Member:
         return await self.sharing.fetch(queue)
 
     def on_read(self, queue: Queue, slot: Slot, messages: Sequence[Message], is_read: bool) -> None:
-        self._owned.on_read(queue, slot, messages, is_read)
+        self.sharing.on_read(queue, slot, messages, is_read)
 
     async def register(self, loops: asyncio.TaskGroup) -> Registration:
         try:
@@ -141,37 +137,24 @@ class Member:
         config, lane = self._config, parts.registration.lane
         window_size = config.performance_tuning.slots.window_size
         store = self._shared.slots
-        self._owned = OwnedSlots(
+        self.sharing = SlotRunner(
             store,
             self.incarnation,
             lane,
             parts.ids,
             clock=self._clock,
-            find_queue=self._find_queue,
-            on_adopted=parts.on_fed,
-        )
-        handoff = self._handoff = Handoff(
-            store,
-            self.incarnation,
-            lane,
-            owned=self._owned,
             journal=parts.journal,
             mark_redelivered=self._store.mark_redelivered,
             held_ids=lambda queue: parts.broker.held_ids(queue),
             window_size=window_size,
-        )
-        self.sharing = Balancer(
-            store,
-            self.incarnation,
-            clock=self._clock,
-            owned=self._owned,
-            handoff=handoff,
-            demand=self._new_demand,
+            demand_size=_DEMAND_SIZE,
             coordinator=self._peers.coordinator,
             caller=self._peers.caller,
+            new_request_id=new_id,
             queues=lambda: parts.queues,
             find_queue=self._find_queue,
             has_remote_consumers=self._has_remote_consumers,
+            on_adopted=parts.on_fed,
         )
         self._manager = SlotManager(
             store,
@@ -193,18 +176,6 @@ class Member:
             new_token=new_id,
         )
 
-    def _new_demand(self, balancer: Balancer) -> DemandSession:
-        return DemandSession(
-            clock=self._clock,
-            coordinator=self._peers.coordinator,
-            caller=self._peers.caller,
-            new_request_id=new_id,
-            demand_size=_DEMAND_SIZE,
-            on_grants=balancer.on_grants,
-            on_remote_demand=balancer.on_remote_demand,
-            on_session=balancer.on_session,
-        )
-
     def turns(self, changes: Turns, duties: Turns) -> tuple[Turns, Turns]:
         return self._synchronizer.turns(changes, duties)
 
@@ -217,7 +188,7 @@ class Member:
         backlog = await self._start_retry.until_done(
             lambda: self._shared.slots.window(parts.registration.lane, size),
         )
-        self._handoff.begin(backlog)
+        self.sharing.begin(backlog)
         return backlog
 
     async def enter(self, loops: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
@@ -246,19 +217,19 @@ class Member:
             coordinator=self._peers.coordinator,
             caller=self._peers.caller,
         )
-        self._balancer_task = loops.create_task(self.sharing.run(), name="balancer")
+        self._slots_task = loops.create_task(self.sharing.run(), name="slots")
         self._is_entered = True
         if self._agent.fence is not None:
             self.on_elected(self._agent.fence)
         return [
-            self._balancer_task,
+            self._slots_task,
             loops.create_task(self._synchronizer.run(), name="topology"),
             loops.create_task(counts.run(), name="counts"),
         ]
 
     async def part(self) -> None:
         self.sharing.stop()
-        await asyncio.wait((self._balancer_task,))
+        await asyncio.wait((self._slots_task,))
         if self._agent.members:
             await self.sharing.leave()
 

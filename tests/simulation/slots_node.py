@@ -19,7 +19,8 @@ from broker.ports.cluster import SlotService
 from broker.ports.cluster_rows import Incarnation
 from broker.ports.peer_calls import Caller, Demand, PeerUnreachable, QueueName, Supply
 from broker.ports.slot import Slot
-from tests.support.memory_slots import lane_of, message_id
+from tests.support.ids import message_id
+from tests.support.memory_slots import lane_of
 
 if TYPE_CHECKING:
     from tests.simulation.slots_world import SlotWorld

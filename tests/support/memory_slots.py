@@ -295,11 +295,6 @@ class MemorySlots:
         raise StoreUnavailable("the store is away")
 
 
-def message_id(lane: int, number: int) -> int:
-    """Return the id of the lane's message of that number: later than any of a lower number in any lane."""
-    return number << 18 | lane << 10
-
-
 def row_of(slot: Slot, owner: Incarnation | None) -> SlotRow:
     return SlotRow(
         slot.queue_id,

@@ -1,79 +1,94 @@
-"""This node's share of a cluster's queues: what it asks for, and what it gives to others (design §3).
+"""What this node asks other nodes for, and what it hands off to them (design §3).
 
-Local consumers come first and the overflow goes to other nodes. Knows queues and the parts that give, ask and own;
-knows no client, no SQL and no Thrift.
+Local consumers come first, and the overflow goes to other nodes. Pure: does no I/O and reads no clock; `runner` carries
+out what it decides.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Collection, Iterable, Sequence
-from contextlib import suppress
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
-import structlog
-
-from broker.clock import Clock
-from broker.coordination.slots.demand import DemandSession, name_of
-from broker.coordination.slots.handoff import Handoff, Portion
+from broker.coordination.slots.demand import Coordinator, DemandSession, Poll
+from broker.coordination.slots.handoff import Portion
 from broker.coordination.slots.owned import OwnedSlots
-from broker.errors import CoordinationError, Fenced, StoreUnavailable
-from broker.ports.cluster import SlotService, SlotStore
-from broker.ports.cluster_rows import Incarnation, SlotRow, slot_of
-from broker.ports.peer_calls import Caller, Demand, Grant
+from broker.ports.cluster_rows import SlotRow, slot_of
+from broker.ports.peer_calls import Demand, Grant, Supply
 from broker.ports.slot import Slot
 from broker.queue.queue import Queue
 
-_log = structlog.get_logger(__name__)
-
-_TICK: Final = 0.5
-_SUBMITS: Final = 16
+TICK: Final = 0.5
+"""Seconds between two calls of `on_tick`."""
 _CLAIM_AFTER: Final = 2.0
 """Seconds without an answer of the coordinator after which a node with demand helps itself (reliability.md §3.9)."""
 _CLAIM_LIMIT: Final = 8
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Release:
+    """Another node has asked for so many messages of `queue`."""
+
+    queue: Queue
+    messages: int
+
+
+@dataclass(frozen=True, slots=True)
+class Surplus:
+    """Hand these portions off; `release` is answered with how many messages that were."""
+
+    wishes: Mapping[Queue, Portion]
+    release: Release | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimFree:
+    """Assign free slots of these queues to this node itself; answer with `on_claimed`, if it comes to that."""
+
+    queue_ids: Collection[int]
+    asked_at: float
+
+    def choose(self, rows: Iterable[SlotRow]) -> Sequence[SlotRow]:
+        """Return which of the store's slots to assign."""
+        return [row for row in rows if row.owner is None and row.queue_id in self.queue_ids][:_CLAIM_LIMIT]
+
+
 class Balancer:
-    """What every queue of a clustered node tells of itself to, and what the node's services ask."""
+    """Weighs what this node's consumers take against the demand of other nodes.
+
+    Every queue of a clustered node tells `after_dispatch`. The edge carries out what `next_action` returns, one after
+    the other, and asks again when `on_due` was called.
+    """
 
     def __init__(
         self,
-        store: SlotStore,
-        incarnation: Incarnation,
-        *,
-        clock: Clock,
+        demand: DemandSession,
         owned: OwnedSlots,
-        handoff: Handoff,
-        demand: Callable[[Balancer], DemandSession],
-        coordinator: Callable[[], SlotService | None],
-        caller: Callable[[], Caller],
+        *,
         queues: Callable[[], Iterable[Queue]],
         find_queue: Callable[[int], Queue | None],
         has_remote_consumers: Callable[[Queue], bool],
+        on_due: Callable[[], None],
     ) -> None:
-        self._store = store
-        self._incarnation = incarnation
-        self._clock = clock
+        self._demand = demand
         self._owned = owned
-        self._handoff = handoff
-        self._demand = demand(self)
-        self._coordinator = coordinator
-        self._caller = caller
         self._queues = queues
         self._find_queue = find_queue
         self._has_remote_consumers = has_remote_consumers
+        self._on_due = on_due
         self._remote_demand: dict[int, int] = {}
         self._surplus: set[Queue] = set()
         self._offers: set[Queue] = set()
-        self._wake = asyncio.Event()
-        self._requests: list[tuple[Queue, int, asyncio.Future[int]]] = []
-        self._is_stopping = False
-        self._seen_taken: dict[int, int] = {}
+        self._releases: deque[Release] = deque()
+        self._taken_before: dict[int, int] = {}
+        """By queue id, the newest message that consumers had taken at the last tick."""
+        self.is_stopping = False
 
-    # What queues call
+    # What queues tell
 
     def after_dispatch(self, queue: Queue) -> None:
-        """Has `queue` demand, or has it what others want? Hot: called once per batch."""
+        """Note whether `queue` has demand, or has what others want. Hot: called once per batch."""
         queue_id = queue.queue_id
         if queue.consumers:
             if not self._demand.has_demand(queue_id) and queue.has_demand:
@@ -82,24 +97,37 @@ class Balancer:
             self._demand.withdraw(queue)
         if queue_id in self._remote_demand and queue.has_ready:
             self._surplus.add(queue)
-            self._wake.set()
-
-    def on_dropped(self, slots: Sequence[Slot]) -> None:
-        self._owned.on_dropped(slots)
+            self._on_due()
 
     # What the coordinator says
 
-    def on_grants(self, grants: tuple[Grant, ...], asked_at: float) -> None:
-        """Slots were assigned to this node."""
-        for grant in grants:
+    def next_poll(self, now: float, coordinator: Coordinator) -> Poll | None:
+        """Return the next call to the coordinator, if one is due."""
+        poll = self._demand.next_action(now, coordinator)
+        if poll is not None and poll.is_first:
+            self._remote_demand.clear()  # the coordinator tells it anew
+        return poll
+
+    def on_supply(self, poll: Poll, supply: Supply) -> Mapping[Queue, int]:
+        """The coordinator has answered `poll`; return the queues that got slots, and how many."""
+        if self._demand.on_answered(poll):
+            self._on_remote_demand(supply.remote_demand)
+        for grant in supply.grants:
             self._demand.on_granted(grant.slot.queue_id, grant.slot.count)
-        self._owned.adopt([_with_row(grant.slot) for grant in grants], asked_at)
+        return self.adopt(supply.grants, poll.asked_at)
+
+    def adopt(self, grants: Iterable[Grant], asked_at: float) -> Mapping[Queue, int]:
+        """Adopt slots that the coordinator has assigned to this node; return the queues that got them."""
+        return self._owned.adopt([_with_row(grant.slot) for grant in grants], asked_at)
+
+    def after_grants(self, grants: Iterable[Grant]) -> None:
+        """Ask for more where that is wanted: slots that are not believed, or are here already, feed nobody."""
         for queue in {self._find_queue(grant.slot.queue_id) for grant in grants}:
-            if queue is not None:  # what was not believed, or is here already, feeds nobody
+            if queue is not None:
                 self.after_dispatch(queue)
 
-    def on_remote_demand(self, demands: tuple[Demand, ...]) -> None:
-        """Other nodes have demand for these queues, or not any more."""
+    def _on_remote_demand(self, demands: Iterable[Demand]) -> None:
+        """Note the demand that other nodes have now, 0 for none any more."""
         for demand in demands:
             queue_id = demand.queue.queue_id
             if demand.messages <= 0:
@@ -109,162 +137,88 @@ class Balancer:
             queue = self._find_queue(queue_id)
             if queue is not None and queue.ready_count:
                 self._surplus.add(queue)
-                self._wake.set()
+                self._on_due()
 
-    def on_session(self) -> None:
-        """Nobody is known to want anything: the coordinator tells it anew."""
-        self._remote_demand.clear()
+    # What is handed off
 
-    def look(self) -> None:
-        """There may be another coordinator."""
-        self._demand.look()
-
-    # The loops
-
-    async def run(self) -> None:
-        """Give, poll, and look after what is held, until cancelled or until this incarnation is over (`Evicted`)."""
-        async with asyncio.TaskGroup() as tasks:
-            others = [
-                tasks.create_task(self._demand.run(), name="demand"),
-                tasks.create_task(self._owned.run(), name="owned"),
-                tasks.create_task(self._tick_forever(), name="balancer"),
-            ]
-            await self._give_forever()
-            for task in others:
-                task.cancel()
+    def request(self, queue_id: int, messages: int) -> Release | None:
+        """Note that another node asks for messages; None when there is nothing to release."""
+        queue = self._find_queue(queue_id)
+        if queue is None or not queue.ready_count or self.is_stopping:
+            return None
+        release = Release(queue, messages)
+        self._releases.append(release)
+        self._on_due()
+        return release
 
     def stop(self) -> None:
-        """End `run` when what is being given is given: half a gift would be in nobody's hands."""
-        self._is_stopping = True
-        self._wake.set()
+        """Hand nothing off any more."""
+        self.is_stopping = True
+        self._on_due()
 
-    async def _give_forever(self) -> None:
-        while not self._is_stopping:
-            await self._wake.wait()
-            self._wake.clear()
-            requests, self._requests = self._requests, []
-            for queue, messages, given in requests:
-                count = await self._give({queue: Portion(messages)})
-                if not given.done():
-                    given.set_result(count)
-            queues, self._surplus = self._surplus, set()
-            wishes = {queue: self._portion(queue) for queue in queues}
-            offers, self._offers = self._offers, set()
-            wishes |= {queue: Portion(queue.ready_count) for queue in offers}
-            await self._give({queue: portion for queue, portion in wishes.items() if portion.messages > 0})
-        for _, _, given in self._requests:
-            if not given.done():
-                given.set_result(0)
+    def next_action(self) -> Surplus | None:
+        """Return what to hand off now, if anything."""
+        if self.is_stopping:
+            return None
+        if self._releases:
+            release = self._releases.popleft()
+            return Surplus({release.queue: Portion(release.messages)}, release)
+        queues, self._surplus = self._surplus, set()
+        offers, self._offers = self._offers, set()
+        wishes = {queue: self._portion(queue) for queue in queues}
+        wishes |= {queue: Portion(queue.ready_count) for queue in offers}
+        wishes = {queue: portion for queue, portion in wishes.items() if portion.messages > 0}
+        return Surplus(wishes) if wishes else None
+
+    def everything(self) -> Surplus:
+        """Return all that this node has: it leaves in order."""
+        return Surplus({queue: Portion(queue.ready_count) for queue in self._queues() if queue.ready_count})
 
     def _portion(self, queue: Queue) -> Portion:
-        """Return what to give: the newer half while own consumers get on with the older one, otherwise what is wanted.
+        """Return what to hand off: what others want, or the newer half while own consumers get on with the older one.
 
-        All of that half at once, whatever is wanted: who is done then takes the oldest of it, this node too.
+        That is all of the newer half, whatever others want: the node that is done first, which may be this one, takes
+        the oldest of it.
         """
         if queue.queue_id in self._remote_demand and queue.has_takers and not self._is_stuck(queue):
             return Portion(queue.ready_count // 2, newest=True)
         return Portion(self._remote_demand.get(queue.queue_id, 0))
 
     def _is_stuck(self, queue: Queue) -> bool:
-        """Have own consumers taken nothing since the tick before the last?"""
-        return self._seen_taken.get(queue.queue_id, -1) == queue.last_taken and not queue.is_reading
+        """Have own consumers taken nothing since the last tick?"""
+        return self._taken_before.get(queue.queue_id, -1) == queue.last_taken and not queue.is_reading
 
-    async def _give(self, wishes: dict[Queue, Portion]) -> int:
-        if not wishes:
-            return 0
-        rows = await self._handoff.give(wishes)
-        await self._tell(rows)
-        return sum(row.count for row in rows)
+    # What happens from time to time
 
-    async def _tell(self, rows: Collection[SlotRow]) -> None:
-        """Say to the coordinator what is free; without that it sees it in the store, within a second."""
-        service = self._coordinator()
-        if service is None:
-            return
-        try:
-            for row in tuple(rows)[:_SUBMITS]:
-                queue = self._find_queue(row.queue_id)
-                if queue is not None:
-                    await service.submit_slot(name_of(queue), slot_of(row), 0, self._caller())
-        except CoordinationError as error:
-            _log.debug("the coordinator was not told of slots", reason=str(error))
-
-    async def _tick_forever(self) -> None:
-        while True:
-            await asyncio.sleep(_TICK)
-            await self.tick(self._clock.monotonic())
-
-    async def tick(self, now: float) -> None:
-        """Give what own consumers do not get on with; help oneself while the coordinator is away."""
-        self.look()
-        failing_since = self._demand.failing_since
-        for queue_id in list(self._remote_demand):
-            queue = self._find_queue(queue_id)
-            if queue is not None and queue.ready_count and queue.can_hand_off:
+    def on_tick(self, now: float) -> ClaimFree | None:
+        """Hand off what own consumers do not get on with; return the claim to make while the coordinator is away."""
+        queues = [queue for queue in map(self._find_queue, list(self._remote_demand)) if queue is not None]
+        for queue in queues:
+            if queue.ready_count and queue.can_hand_off:
                 self._surplus.add(queue)
-                self._wake.set()
-        self._seen_taken = {
-            queue.queue_id: queue.last_taken
-            for queue in map(self._find_queue, self._remote_demand)
-            if queue is not None and queue.ready
-        }
-        if failing_since is not None and now - failing_since > _CLAIM_AFTER:
-            try:
-                await self._claim()
-            except (StoreUnavailable, Fenced) as error:
-                _log.debug("no slots could be claimed", reason=str(error))
+                self._on_due()
+        self._taken_before = {queue.queue_id: queue.last_taken for queue in queues if queue.ready}
+        failing_since = self._demand.failing_since
+        if failing_since is None or now - failing_since <= _CLAIM_AFTER:
+            return None
+        return ClaimFree({queue.queue_id for queue in self._demand.queues}, now)
 
-    async def _claim(self) -> None:
-        """Take free slots without a coordinator, and offer what others will have to take in the same way."""
-        queue_ids = {queue.queue_id for queue in self._demand.queues}
-        asked_at = self._clock.monotonic()
-        if queue_ids:
-            free = [row for row in await self._store.slots() if row.owner is None and row.queue_id in queue_ids]
-            if free:
-                rows = await self._store.assign(free[:_CLAIM_LIMIT], self._incarnation, await self._store.fence())
-                for row in rows:
-                    self._demand.on_granted(row.queue_id, row.count)
-                self._owned.adopt([slot_of(row) for row in rows], asked_at)
+    def on_claimed(self, claim: ClaimFree, rows: Iterable[SlotRow]) -> Mapping[Queue, int]:
+        """The store has assigned these slots to this node; return the queues that got them."""
+        rows = list(rows)
+        for row in rows:
+            self._demand.on_granted(row.queue_id, row.count)
+        return self._owned.adopt([slot_of(row) for row in rows], claim.asked_at)
+
+    def offer(self) -> None:
+        """Hand off, for other nodes to claim, all of the queues that have consumers on other nodes only."""
         self._offers.update(
             queue
             for queue in self._queues()
             if queue.ready_count and not queue.has_takers and self._has_remote_consumers(queue)
         )
         if self._offers:
-            self._wake.set()
-
-    # What clients and other nodes ask for
-
-    async def fetch(self, queue: Queue) -> bool:
-        """Get messages for basic.get; return whether there were any."""
-        service = self._coordinator()
-        if service is None:
-            return False
-        asked_at = self._clock.monotonic()
-        try:
-            grant = await service.get_slot(name_of(queue), self._caller())
-        except CoordinationError as error:
-            _log.debug("the coordinator has given no slot", reason=str(error))
-            return False
-        return grant is not None and self._owned.adopt([_with_row(grant.slot)], asked_at) > 0
-
-    async def release(self, queue_id: int, messages: int) -> int:
-        """Give what own consumers do not take now; return how many messages."""
-        queue = self._find_queue(queue_id)
-        if queue is None or not queue.ready_count or self._is_stopping:
-            return 0
-        # Whoever asks may go away: what has left the queue must arrive in the store all the same.
-        given: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._requests.append((queue, messages, given))
-        self._wake.set()
-        return await given
-
-    async def leave(self) -> None:
-        """Give everything away: this node stops in order. `run` must have ended."""
-        wishes = {queue: Portion(queue.ready_count) for queue in self._queues() if queue.ready_count}
-        await self._give(wishes)
-        with suppress(StoreUnavailable):  # rows of empty slots do no harm
-            await self._owned.finish(float("inf"))
+            self._on_due()
 
 
 def _with_row(slot: Slot) -> Slot:

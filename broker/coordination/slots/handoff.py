@@ -1,110 +1,130 @@
-"""What this node's queues give to others: out of memory, into the store, free for whoever has demand (design §3).
+"""How messages of this node's queues leave it: out of memory, into free slots of the store (design §3).
 
-Knows queues, the journal and the slot store; knows nothing of demand.
+Pure: does no I/O and reads no clock. A plan takes the messages out of memory at once; `runner` carries out its steps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
-from broker.backoff import Backoff
 from broker.coordination.slots.owned import OwnedSlots
 from broker.coordination.slots.split import Cut, close, split
 from broker.message import TRANSIENT, Message
-from broker.ports.cluster import SlotStore
-from broker.ports.cluster_rows import Incarnation, SlotRow, row_of
 from broker.ports.slot import Slot
-from broker.ports.store import Journal
 from broker.queue.queue import Queue
-from broker.store.retrying import Retry
 
-_GIVEN_BEFORE_LOOK: Final = 1000
+_STARTS_BEFORE_LOOK: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Portion:
     """About so many messages, from the newest end or from the oldest.
 
-    Who goes on consuming gives from the newest end: so everybody gets messages of a lane in ascending order.
+    A node that goes on consuming gives from the newest end, so that each node gets messages of a lane in ascending
+    order.
     """
 
     messages: int
     newest: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Flush:
+    """Wait until the journal has written all that it has taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class MarkRedelivered:
+    """Record that these messages, which are stored, were delivered before."""
+
+    messages: Sequence[Message]
+
+
+@dataclass(frozen=True, slots=True)
+class CutSlots:
+    """Replace slots of this node in the store, however long that takes."""
+
+    cut: Cut
+
+
+@dataclass(frozen=True, slots=True)
+class WriteSlots:
+    """Write new free slots of this node's lane with the journal's next batch."""
+
+    slots: Sequence[Slot]
+
+
+HandoffStep: TypeAlias = Flush | MarkRedelivered | CutSlots | WriteSlots
+
+
+@dataclass(frozen=True, slots=True)
+class HandoffPlan:
+    """The messages that were taken out of memory: `spilled` go to the journal at once, then come the steps in order."""
+
+    cut: Cut
+    spilled: Sequence[Message]
+    steps: Sequence[HandoffStep]
+
+
 class Handoff:
-    """Turns messages of this node's queues into slots that nobody owns."""
+    """Turns messages of this node's queues into slots that nobody owns.
+
+    The edge calls `plan` and `on_done` under the lock of `OwnedSlots`, and carries out the steps between the two.
+    """
 
     def __init__(
-        self,
-        store: SlotStore,
-        incarnation: Incarnation,
-        lane: int,
-        *,
-        owned: OwnedSlots,
-        journal: Journal,
-        mark_redelivered: Callable[[Sequence[Message]], Awaitable[None]],
-        held_ids: Callable[[Queue], list[int]],
-        window_size: int,
+        self, lane: int, *, owned: OwnedSlots, held_ids: Callable[[Queue], list[int]], window_size: int
     ) -> None:
-        """`held_ids` are the ids of a queue's messages that clients have and have not settled, ascending."""
-        self._store = store
-        self._incarnation = incarnation
+        """`lane` is this node's own. `held_ids` are the ids of a queue's messages that clients have and have not
+        settled, ascending.
+        """
         self._lane = lane
         self._owned = owned
-        self._journal = journal
-        self._mark_redelivered = mark_redelivered
         self._held_ids = held_ids
         self._window_size = window_size
-        self._retry = Retry("messages for other nodes wait for the store", Backoff(0.1, 1.0))
-        self._given: dict[int, list[int]] = {}
-        """By queue id, where slots of this lane begin that may be others' now, or others' slots may lie before."""
+        self._starts: dict[int, list[int]] = {}
+        """By queue id, the ids of this lane where slots begin that may be others' now, or before which others' slots
+        may lie."""
 
-    def begin(self, backlog: Sequence[Slot]) -> None:
-        """These lie in the store from before this incarnation: between two of them, and after each, may be slots of
-        others.
+    def begin(self, backlog: Iterable[Slot]) -> None:
+        """Note what lies in the store from before this incarnation: others' slots may lie between two of these, and
+        after each.
         """
         for slot in backlog:
-            self._given.setdefault(slot.queue_id, []).extend((slot.start, slot.end + 1))
+            self._starts.setdefault(slot.queue_id, []).extend((slot.start, slot.end + 1))
 
-    async def give(self, wishes: Mapping[Queue, Portion]) -> Sequence[SlotRow]:
-        """Give away what is wished of each queue; return the slots it has become.
+    def plan(self, wishes: Mapping[Queue, Portion]) -> HandoffPlan | None:
+        """Take what is wished of each queue out of memory; None when nothing can be taken now."""
+        cut = Cut()
+        spilled: list[Message] = []
+        redelivered: list[Message] = []
+        for queue, portion in wishes.items():
+            if queue.can_hand_off:
+                cut.add(self._take(queue, portion, spilled, redelivered))
+        return HandoffPlan(cut, spilled, self._steps(cut, redelivered)) if cut else None
 
-        Returns when they are in the store. What cannot be given now is left where it is.
-        """
-        async with self._owned.lock:
-            cut = Cut()
-            redelivered: list[Message] = []
-            for queue, portion in wishes.items():
-                if queue.can_hand_off:
-                    cut.add(self._take(queue, portion, redelivered))
-            if not cut:
-                return ()
-            if redelivered:
-                await self._journal.flushed()
-                await self._mark_redelivered(redelivered)
-            if cut.removed:
-                await self._journal.flushed()
-                return await self._commit(cut)
-            await self._journal.give(cut.given)
-            self._owned.on_cut(cut)
-            return [row_of(slot) for slot in cut.given]
+    def on_done(self, plan: HandoffPlan, now: float) -> None:
+        """All steps of the plan are done."""
+        self._owned.on_cut(plan.cut, now)
 
-    async def _commit(self, cut: Cut) -> Sequence[SlotRow]:
-        rows = await self._retry.until_done(
-            lambda: self._store.cut(cut.removed, cut.kept, cut.given, self._incarnation),
-        )
-        self._owned.on_cut(cut)
-        return rows
+    def _steps(self, cut: Cut, redelivered: list[Message]) -> list[HandoffStep]:
+        steps: list[HandoffStep] = []
+        if redelivered:
+            # What is being written now may be written without the mark: it is stored when the journal is flushed.
+            steps += Flush(), MarkRedelivered(redelivered)
+        if cut.removed:
+            steps += Flush(), CutSlots(cut)
+        else:
+            steps.append(WriteSlots(cut.given))
+        return steps
 
-    def _take(self, queue: Queue, portion: Portion, redelivered: list[Message]) -> Cut:
-        """Take messages out of memory, and say which slots they become."""
+    def _take(self, queue: Queue, portion: Portion, spilled: list[Message], redelivered: list[Message]) -> Cut:
+        """Take messages out of memory; return which slots they become."""
         last_taken = queue.last_taken
         messages, slots = (queue.take_newest if portion.newest else queue.take_oldest)(portion.messages)
         messages.sort(key=_message_id)
-        # What is being written now may be written without the mark: it is stored when the journal is flushed.
         redelivered += [message for message in messages if message.redelivered and message.state != TRANSIENT]
         find = self._owned.lookup(queue.queue_id)
         own: list[Message] = []
@@ -120,9 +140,10 @@ class Handoff:
             row = find(slot.start)
             if row is not None:
                 by_row.setdefault(start, (row, []))
-        before = self._given.get(queue.queue_id, ())
-        needs_held = by_row or (own and own[0].id <= last_taken) or len(before) > _GIVEN_BEFORE_LOOK
-        held = self._held_ids(queue) if needs_held else None
+        is_many = len(self._starts.get(queue.queue_id, ())) > _STARTS_BEFORE_LOOK
+        needs_held = by_row or (own and own[0].id <= last_taken) or is_many
+        held = self._held(queue) if needs_held else None
+        spilled += [message for message in own if message.state == TRANSIENT]
         windows = [slot for slot in slots if not slot.row]
         cut = Cut(given=self._close(queue, own, windows, held))
         here = [*(held or ()), *sorted(message.id for message in queue.ready)] if by_row else []
@@ -130,26 +151,29 @@ class Handoff:
             cut.add(_split(queue, row, given, [each for each in here if find(each) is row], rests.get(start)))
         return cut
 
+    def _held(self, queue: Queue) -> list[int]:
+        return self._held_ids(queue)
+
     def _close(self, queue: Queue, messages: list[Message], windows: list[Slot], held: list[int] | None) -> list[Slot]:
         """Make slots of the node's own lane: of messages in memory, and of what was paged out."""
-        for message in messages:
-            if message.state == TRANSIENT:
-                self._journal.spill(message)
         for slot in windows:
             slot.row = slot.start
-        before = self._given.get(queue.queue_id, [])
-        barriers = sorted([*before, *(held or ()), *(slot.start for slot in windows)])
         kind = Slot(queue.queue_id, self._lane, 0, 0, 0, transient=queue.queue_id in self._owned.spilled)
-        slots = [*windows, *close(kind, messages, barriers, self._window_size)]
+        slots = [*windows, *close(kind, messages, self._barriers(queue, windows, held or ()), self._window_size)]
         if slots:
-            oldest = 0 if held is None else queue.oldest_id(held)
-            given = [
-                start for start in (*before, *(slot.row for slot in slots)) if oldest is not None and start > oldest
-            ]
-            self._given[queue.queue_id] = given
-            if not given:
-                del self._given[queue.queue_id]
+            self._note_starts(queue, slots, 0 if held is None else queue.oldest_id(held))
         return slots
+
+    def _barriers(self, queue: Queue, windows: Sequence[Slot], held: Sequence[int]) -> list[int]:
+        """Return the ids, ascending, over which no slot of this lane may reach."""
+        return sorted([*self._starts.get(queue.queue_id, ()), *held, *(slot.start for slot in windows)])
+
+    def _note_starts(self, queue: Queue, slots: Sequence[Slot], oldest: int | None) -> None:
+        """Remember where slots begin that messages of this node may have to go around."""
+        before = self._starts.pop(queue.queue_id, ())
+        starts = [start for start in (*before, *(slot.row for slot in slots)) if oldest is not None and start > oldest]
+        if starts:
+            self._starts[queue.queue_id] = starts
 
 
 def _split(queue: Queue, row: Slot, given: list[int], kept: list[int], rest: Slot | None) -> Cut:

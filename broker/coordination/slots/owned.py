@@ -1,30 +1,22 @@
-"""The slots of the store that belong to this node in its present incarnation: taken over, read, finished, found again.
+"""The slots in the store that belong to this node in its present incarnation: adopted, read, finished, found again.
 
-Every change of them in the store happens under one lock, so that a look at the store and what is known here can be
-compared (design §3). Knows slots, queues and the slot store; knows no other node.
+Pure: does no I/O and reads no clock. `runner` carries out what `next_action` returns. It makes one change of this
+node's slots at a time, under one lock, so that what the store says can be compared with what is known here (design §3).
 """
 
 from __future__ import annotations
 
-import asyncio
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from math import inf
+from typing import Final, TypeAlias
 
-import structlog
-
-from broker.clock import Clock
 from broker.coordination.slots.split import Cut
-from broker.errors import StoreUnavailable
 from broker.message import Message, MessageIdGenerator, lane_of
-from broker.ports.cluster import SlotStore
-from broker.ports.cluster_rows import Incarnation, slot_of
+from broker.ports.cluster_rows import SlotRow, slot_of
 from broker.ports.slot import Slot
 from broker.queue.queue import Queue
-
-_log = structlog.get_logger(__name__)
 
 _TICK: Final = 0.25
 _FINISH_DELAY: Final = 0.25
@@ -35,7 +27,7 @@ _STARTS_PER_CALL: Final = 1000
 
 
 @dataclass(slots=True)
-class _Held:
+class _Owned:
     """A slot of this node, and when to look whether all of its messages are gone."""
 
     slot: Slot
@@ -44,72 +36,85 @@ class _Held:
     delay: float = _FINISH_DELAY
 
 
+@dataclass(frozen=True, slots=True)
+class ReadOwned:
+    """Read the slots of this incarnation; answer with `on_owned`."""
+
+
+@dataclass(frozen=True, slots=True)
+class FinishSlots:
+    """Delete those of the slots that begin at `starts` of which no message is left; answer with `on_finished`."""
+
+    starts: Sequence[int]
+    asked_at: float
+
+
+OwnedAction: TypeAlias = ReadOwned | FinishSlots
+
+
 class OwnedSlots:
-    """What this node owns in the store's table of slots."""
+    """What this node owns in the store's table of slots.
+
+    The edge carries out what `next_action` returns and reports the answer, or `on_failed`. It asks again until there is
+    nothing to do, then at `next_deadline` and when `on_due` was called. All of this happens under the edge's lock, and
+    so does `on_cut`.
+    """
 
     def __init__(
         self,
-        store: SlotStore,
-        incarnation: Incarnation,
         lane: int,
         ids: MessageIdGenerator,
         *,
-        clock: Clock,
         find_queue: Callable[[int], Queue | None],
-        on_adopted: Callable[[Queue], None],
+        on_due: Callable[[], None],
     ) -> None:
-        """`on_adopted` is called when a queue has got slots; the ids of this lane follow those that come in."""
-        self.lock = asyncio.Lock()
+        """`lane` is this node's own; the `ids` that it gives follow those of every slot that it adopts."""
         self.spilled: set[int] = set()
-        """Queues of which transient messages with rows are, or were, in memory."""
-        self._is_in_doubt = asyncio.Event()
-        self._store = store
-        self._incarnation = incarnation
+        """Ids of the queues of which transient messages with rows are, or were, in memory."""
         self._lane = lane
         self._ids = ids
-        self._clock = clock
         self._find_queue = find_queue
-        self._on_adopted = on_adopted
-        self._held: dict[int, dict[int, _Held]] = {}  # by queue id and start
-        self._gone: dict[int, float] = {}
-        self._passed: dict[tuple[int, int], int] = {}
+        self._on_due = on_due
+        self._slots: dict[int, dict[int, _Owned]] = {}  # by queue id and start
+        self._gone: dict[int, float] = {}  # by start, when a slot ceased to be this node's
+        self._passed: dict[tuple[int, int], int] = {}  # by queue id and lane, the newest id that was read
+        self._is_in_doubt = False
+        self._reconcile_at = inf
+        self._finish_at = inf
 
-    # Taking over
+    # Adopting
 
-    def adopt(self, slots: Iterable[Slot], asked_at: float) -> int:
-        """Take over slots that were assigned to this node; return how many were new.
+    def adopt(self, slots: Iterable[Slot], asked_at: float) -> Mapping[Queue, int]:
+        """Take over slots that were assigned to this node; return the queues that got new ones, and how many.
 
-        `asked_at` is when they were asked for. Whether an answer about a slot that was given away since is old, the
-        store knows: it is looked up soon.
+        `asked_at` is when they were asked for. An answer about a slot that this node has given away since may be old;
+        the store knows, and is asked soon.
         """
-        adopted: dict[Queue, None] = {}
-        count = 0
+        adopted: dict[Queue, int] = {}
         for slot in slots:
             queue = self._find_queue(slot.queue_id)
-            if queue is None or self._is_known(slot):
+            if queue is None or slot.row in self._slots.get(slot.queue_id, ()):
                 continue
-            if self._gone.get(slot.row, -1.0) >= asked_at:
-                self._is_in_doubt.set()
+            if self._is_doubtful(slot, asked_at):
+                self._is_in_doubt = True
+                self._on_due()
                 continue
-            count += 1
             passed = queue.last_taken if slot.lane == self._lane else self._passed.get((slot.queue_id, slot.lane), 0)
             is_late = queue.take_over(slot)
             if is_late or slot.start <= passed:  # whoever gets it must know that it comes after newer ones
                 slot.maybe_delivered = True
             self._ids.see(slot.end)
             # A copy: the queue's own begins anew with every page that is read of it.
-            self._held.setdefault(slot.queue_id, {})[slot.row] = _Held(replace(slot))
-            adopted[queue] = None
-        for queue in adopted:
-            self._on_adopted(queue)
-        return count
+            self._slots.setdefault(slot.queue_id, {})[slot.row] = _Owned(replace(slot))
+            adopted[queue] = adopted.get(queue, 0) + 1
+        return adopted
 
-    def _is_known(self, slot: Slot) -> bool:
-        return slot.row in self._held.get(slot.queue_id, ())
+    def _is_doubtful(self, slot: Slot, asked_at: float) -> bool:
+        return self._gone.get(slot.row, -inf) >= asked_at
 
     # Reading
 
-    def on_read(self, queue: Queue, slot: Slot, messages: Sequence[Message], is_read: bool) -> None:
+    def on_read(self, queue: Queue, slot: Slot, messages: Sequence[Message], is_read: bool, now: float) -> None:
         """These messages of a slot are in memory now; `is_read` when they were its last."""
         if slot.transient:
             self.spilled.add(queue.queue_id)
@@ -117,23 +122,23 @@ class OwnedSlots:
             place = (queue.queue_id, slot.lane)
             self._passed[place] = max(self._passed.get(place, 0), messages[-1].id)
         if is_read and slot.row:
-            self.on_dropped([slot])
+            self.on_dropped([slot], now)
 
-    def on_dropped(self, slots: Iterable[Slot]) -> None:
+    def on_dropped(self, slots: Iterable[Slot], now: float) -> None:
         """Nothing of these slots will be read any more."""
         for slot in slots:
-            held = self._held.get(slot.queue_id, {}).get(slot.row)
-            if held is not None:
-                held.is_read = True
-                held.due = self._clock.monotonic() + held.delay
+            owned = self._slots.get(slot.queue_id, {}).get(slot.row)
+            if owned is not None:
+                owned.is_read = True
+                owned.due = now + owned.delay
 
-    # Giving away
+    # Handing off
 
     def lookup(self, queue_id: int) -> Callable[[int], Slot | None]:
         """Return a function that finds the slot of a message id of the queue."""
         by_lane: dict[int, list[Slot]] = {}
-        for held in self._held.get(queue_id, {}).values():
-            by_lane.setdefault(held.slot.lane, []).append(held.slot)
+        for owned in self._slots.get(queue_id, {}).values():
+            by_lane.setdefault(owned.slot.lane, []).append(owned.slot)
         starts: dict[int, list[int]] = {}
         for lane, slots in by_lane.items():
             slots.sort(key=_start)
@@ -149,71 +154,76 @@ class OwnedSlots:
 
         return find
 
-    def on_cut(self, cut: Cut) -> None:
-        """The store has done `cut`. Call it under the lock."""
-        now = self._clock.monotonic()
+    def on_cut(self, cut: Cut, now: float) -> None:
+        """The store has done `cut`."""
         if cut.removed:  # each of them has become pieces of its own queue
             for queue_id in {slot.queue_id for slot in (*cut.kept, *cut.given)}:
-                by_start = self._held.get(queue_id, {})
+                by_start = self._slots.get(queue_id, {})
                 for start in by_start.keys() & cut.removed:
                     del by_start[start]
         for start in (*cut.removed, *(slot.row for slot in cut.given)):
             self._gone[start] = now
         for slot in cut.kept:
-            held = _Held(slot, is_read=True, due=now + _FINISH_DELAY)
-            self._held.setdefault(slot.queue_id, {})[slot.row] = held
+            owned = _Owned(slot, is_read=True, due=now + _FINISH_DELAY)
+            self._slots.setdefault(slot.queue_id, {})[slot.row] = owned
 
-    # The loop
+    # What is to be done from time to time
 
-    async def run(self) -> None:
-        """Finish slots that are empty, and look for slots nobody has told this node of, until cancelled."""
-        reconcile_at = self._clock.monotonic() + _RECONCILE_INTERVAL
-        while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_TICK):
-                    await self._is_in_doubt.wait()
-            now = self._clock.monotonic()
-            try:
-                if now >= reconcile_at or self._is_in_doubt.is_set():
-                    self._is_in_doubt.clear()
-                    reconcile_at = now + _RECONCILE_INTERVAL
-                    await self.reconcile()
-                await self.finish(now)
-            except StoreUnavailable as error:
-                _log.debug("slots are looked after later", reason=str(error))
+    def start(self, now: float) -> None:
+        """Begin to look after the slots."""
+        self._reconcile_at = now + _RECONCILE_INTERVAL
+        self._finish_at = now + _TICK
 
-    async def finish(self, now: float) -> None:
-        """Delete the rows of those slots of which no message is left."""
-        async with self.lock:
-            due = [
-                held
-                for by_start in self._held.values()
-                for held in by_start.values()
-                if held.is_read and held.due <= now
-            ][:_STARTS_PER_CALL]
-            if not due:
-                return
-            finished = set(await self._store.finish([held.slot.row for held in due], self._incarnation))
-            for held in due:
-                slot = held.slot
-                if slot.row in finished:
-                    self._held[slot.queue_id].pop(slot.row, None)
-                    if not self._held[slot.queue_id]:
-                        del self._held[slot.queue_id]
-                    self._gone[slot.row] = now
+    def next_deadline(self) -> float:
+        """Return when `next_action` may have something to do although nothing was reported."""
+        return min(self._reconcile_at, self._finish_at)
+
+    def next_action(self, now: float) -> OwnedAction | None:
+        """Return what to ask the store now, if anything."""
+        if self._is_in_doubt or now >= self._reconcile_at:
+            self._is_in_doubt = False
+            self._reconcile_at = now + _RECONCILE_INTERVAL
+            self._gone = {start: at for start, at in self._gone.items() if now - at < _FORGET_GONE_AFTER}
+            return ReadOwned()
+        if now >= self._finish_at:
+            self._finish_at = now + _TICK
+            return self.finish_due(now)
+        return None
+
+    def finish_due(self, now: float) -> FinishSlots | None:
+        """Return the slots of which it is time to look whether they are empty; with infinity, all that were read."""
+        due = [
+            owned.slot.row
+            for by_start in self._slots.values()
+            for owned in by_start.values()
+            if owned.is_read and owned.due <= now
+        ]
+        return FinishSlots(due[:_STARTS_PER_CALL], now) if due else None
+
+    def on_owned(self, rows: Iterable[SlotRow]) -> Mapping[Queue, int]:
+        """The store says that these slots are this node's: adopt those of which no answer has told."""
+        # Nothing was given away while the store was read, so this answer cannot be old.
+        return self.adopt([slot_of(row) for row in rows], inf)
+
+    def on_finished(self, action: FinishSlots, finished: Collection[int]) -> None:
+        """These of the slots are deleted, or nobody has them; the others are looked at ever more rarely."""
+        asked = set(action.starts)
+        gone = set(finished)
+        for queue_id, by_start in list(self._slots.items()):
+            for start in by_start.keys() & asked:
+                if start in gone:
+                    del by_start[start]
+                    self._gone[start] = action.asked_at
                 else:
-                    held.delay = min(held.delay * 2, _FINISH_DELAY_MAX)
-                    held.due = now + held.delay
+                    owned = by_start[start]
+                    owned.delay = min(owned.delay * 2, _FINISH_DELAY_MAX)
+                    owned.due = action.asked_at + owned.delay
+            if not by_start:
+                del self._slots[queue_id]
 
-    async def reconcile(self) -> None:
-        """Take over what the store says is this node's and nobody has told it: an answer was lost."""
-        now = self._clock.monotonic()
-        self._gone = {start: at for start, at in self._gone.items() if now - at < _FORGET_GONE_AFTER}
-        async with self.lock:
-            rows = await self._store.owned(self._incarnation)
-            count = self.adopt([slot_of(row) for row in rows], self._clock.monotonic())
-        if count:
-            _log.debug("slots were found that no answer had told of", count=count)
+    def on_failed(self, now: float) -> None:
+        """The store has not answered: try again a little later."""
+        self._finish_at = now + _TICK
 
 
 def _start(slot: Slot) -> int:

@@ -13,7 +13,8 @@ from broker.ports.cluster import SlotService
 from broker.ports.cluster_rows import Incarnation
 from broker.ports.peer_calls import Caller, Demand, Fence, NotCoordinator, QueueName, Supply, Unavailable
 from broker.ports.slot import Slot
-from tests.support.memory_slots import MemorySlots, message_id
+from tests.support.ids import message_id
+from tests.support.memory_slots import MemorySlots
 from tests.support.virtual_loop import VirtualLoop
 
 ORDERS = QueueName("orders", 1)

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from itertools import count
+from math import inf
 from typing import Any
 
-from broker.coordination.slots.demand import WAIT_MS, DemandSession
-from broker.ports.peer_calls import Caller, Demand, Fence, Grant, QueueName, Supply, Unavailable
-from broker.ports.slot import Slot
+from broker.coordination.slots.demand import WAIT_MS, Coordinator, DemandSession, Poll, name_of
+from broker.ports.peer_calls import Fence, QueueName
 from broker.queue.queue import Queue
-from tests.support.virtual_loop import VirtualLoop, in_virtual_time
 
-DEMAND_SIZE = 2000
+SIZE = 2000
 NOTHING: Any = None
+SERVICE: Any = "a service"
+OTHER: Any = "another service"
 
 
 def queue(queue_id: int) -> Queue:
@@ -28,255 +24,188 @@ ORDERS = queue(1)
 INVOICES = queue(2)
 
 
-@dataclass(eq=False)
-class Coordinator:
-    """Answers the first call of a session at once, and the others when told so: calls are ids, messages and waits."""
+class Bench:
+    """A session of a node that asks for messages of some queues; `polls` are the calls that were made."""
 
-    is_away: bool = False
-    calls: list[tuple[dict[int, int], int]] = field(default_factory=list)
-    callers: list[Caller] = field(default_factory=list)
-    waiting: list[asyncio.Future[Supply]] = field(default_factory=list)
+    def __init__(self, *asked: Queue) -> None:
+        self.now = 1000.0
+        self.coordinator: Coordinator = (SERVICE, Fence(1, "term 1"))
+        self.due = 0
+        self.polls: list[Poll] = []
+        self.demand = DemandSession(SIZE, on_due=self._on_due)
+        for each in asked:
+            self.demand.add(each)
 
-    async def await_slots(self, demands: Sequence[Demand], wait_ms: int, caller: Caller) -> Supply:
-        self.calls.append(({demand.queue.queue_id: demand.messages for demand in demands}, wait_ms))
-        self.callers.append(caller)
-        if self.is_away:
-            raise Unavailable("unknown session")
-        for older in self.waiting:
-            if not older.done():
-                older.set_result(Supply())
-        if not wait_ms:
-            return Supply()
-        answer: asyncio.Future[Supply] = asyncio.get_running_loop().create_future()
-        self.waiting.append(answer)
-        return await answer
+    def _on_due(self) -> None:
+        self.due += 1
 
-    def answer(self, supply: Supply) -> None:
-        self.waiting.pop().set_result(supply)
+    def ask(self) -> list[tuple[dict[int, int], int]]:
+        """Make the calls that are due; return what each asks for and how long it waits."""
+        calls = []
+        while (poll := self.demand.next_action(self.now, self.coordinator)) is not None:
+            self.polls.append(poll)
+            calls.append(({demand.queue.queue_id: demand.messages for demand in poll.demands}, poll.wait_ms))
+        return calls
+
+    def answer(self) -> bool:
+        return self.demand.on_answered(self.polls.pop())
 
     def fail(self) -> None:
-        self.waiting.pop().set_exception(Unavailable("restarted"))
+        self.demand.on_failed(self.polls.pop(), self.now)
+
+    def open(self) -> Bench:
+        """Begin a session, and its long poll."""
+        self.ask()
+        self.answer()
+        self.ask()
+        return self
 
 
-class Bench:
-    def __init__(self) -> None:
-        loop = asyncio.get_running_loop()
-        assert isinstance(loop, VirtualLoop)
-        self.loop = loop
-        self.service: Coordinator | None = Coordinator()
-        self.fence = Fence(1, "term 1")
-        self.sessions = 0
-        self.grants: list[tuple[Grant, float]] = []
-        self.wanted: list[Demand] = []
-        numbers = count(1)
-        service: Any = lambda: self.service  # noqa: E731
-        self.demand = DemandSession(
-            clock=loop,
-            coordinator=service,
-            caller=lambda: Caller("alice", "a", fence=self.fence),
-            new_request_id=lambda: f"call {next(numbers)}",
-            demand_size=DEMAND_SIZE,
-            on_grants=lambda grants, asked_at: self.grants.extend((grant, asked_at) for grant in grants),
-            on_remote_demand=self.wanted.extend,
-            on_session=self._on_session,
-        )
-
-    def _on_session(self) -> None:
-        self.sessions += 1
+def test_a_session_begins_with_everything_and_without_a_wait() -> None:
+    it = Bench(ORDERS, INVOICES)
+    assert it.ask() == [({1: SIZE, 2: SIZE}, 0)]
+    assert it.polls[0].is_first
+    it.answer()
+    assert it.ask() == [({}, WAIT_MS)]
+    assert not it.polls[0].is_first
 
 
-@asynccontextmanager
-async def session(*asked: Queue) -> AsyncIterator[tuple[Bench, Coordinator]]:
-    bench = Bench()
-    assert bench.service is not None
-    for each in asked:
-        bench.demand.add(each)
-    async with asyncio.TaskGroup() as tasks:
-        run = tasks.create_task(bench.demand.run())
-        await asyncio.sleep(0.01)
-        yield bench, bench.service
-        run.cancel()
+def test_nothing_else_is_asked_before_the_session_has_begun() -> None:
+    it = Bench(ORDERS)
+    it.ask()
+    it.demand.add(INVOICES)
+    it.coordinator = OTHER, Fence(2, "term 2")
+    assert it.ask() == []
+    assert it.answer()
+    assert it.ask() == [({1: SIZE, 2: SIZE}, 0)]
 
 
-def has_failed(demand: DemandSession) -> bool:
-    return demand.failing_since is not None
+def test_a_node_without_demand_polls_too_because_others_may_have_some() -> None:
+    it = Bench().open()
+    assert it.answer()
+    assert it.ask() == [({}, WAIT_MS)]
 
 
-def grant(messages: int = 10) -> Grant:
-    return Grant(QueueName(ORDERS.name, 1), Slot(1, 2, 100, 200, messages), "alice")
+def test_only_changes_follow_each_at_once() -> None:
+    it = Bench(ORDERS).open()
+    it.demand.add(INVOICES)
+    assert (it.due, it.ask()) == (2, [({2: SIZE}, WAIT_MS)])
+    it.demand.withdraw(ORDERS)
+    assert (it.due, it.ask()) == (3, [({1: 0}, WAIT_MS)])
+    it.demand.withdraw(ORDERS)
+    assert (it.due, it.ask()) == (3, [])
 
 
-@in_virtual_time
-async def test_a_session_begins_with_everything_and_without_a_wait() -> None:
-    async with session(ORDERS, INVOICES) as (it, coordinator):
-        assert coordinator.calls == [({1: DEMAND_SIZE, 2: DEMAND_SIZE}, 0), ({}, WAIT_MS)]
-        assert it.sessions == 1
+def test_changes_of_the_same_turn_travel_together_and_the_last_one_counts() -> None:
+    it = Bench(ORDERS).open()
+    it.demand.withdraw(ORDERS)
+    it.demand.add(INVOICES)
+    it.demand.add(ORDERS)
+    assert it.ask() == [({1: SIZE, 2: SIZE}, WAIT_MS)]
 
 
-@in_virtual_time
-async def test_a_node_without_demand_polls_too_because_others_may_have_some() -> None:
-    async with session() as (it, coordinator):
-        assert coordinator.calls == [({}, 0), ({}, WAIT_MS)]
-        demand = Demand(QueueName("queue 2", 2), 5)
-        coordinator.answer(Supply(remote_demand=(demand,)))
-        await asyncio.sleep(0.01)
-        assert it.wanted == [demand]
-        assert coordinator.calls[2:] == [({}, WAIT_MS)]
+def test_a_call_names_no_more_than_a_thousand_queues_and_the_next_one_follows_at_once() -> None:
+    it = Bench(*(queue(number) for number in range(1, 2202)))
+    assert [len(asked) for asked, _ in it.ask()] == [1000]
+    it.answer()
+    assert [(len(asked), wait_ms) for asked, wait_ms in it.ask()] == [(1000, WAIT_MS), (201, WAIT_MS)]
 
 
-@in_virtual_time
-async def test_only_changes_follow_each_at_once() -> None:
-    async with session(ORDERS) as (it, coordinator):
-        it.demand.add(INVOICES)
-        await asyncio.sleep(0.01)
-        it.demand.withdraw(ORDERS)
-        await asyncio.sleep(0.01)
-        assert coordinator.calls[2:] == [({2: DEMAND_SIZE}, WAIT_MS), ({1: 0}, WAIT_MS)]
+def test_a_call_says_when_it_was_asked_and_whom() -> None:
+    it = Bench(ORDERS)
+    it.ask()
+    assert (it.polls[0].asked_at, it.polls[0].coordinator) == (1000.0, (SERVICE, Fence(1, "term 1")))
 
 
-@in_virtual_time
-async def test_changes_of_the_same_turn_travel_together_and_the_last_one_counts() -> None:
-    async with session(ORDERS) as (it, coordinator):
-        it.demand.withdraw(ORDERS)
-        it.demand.add(INVOICES)
-        it.demand.add(ORDERS)
-        await asyncio.sleep(0.01)
-        assert coordinator.calls[2:] == [({1: DEMAND_SIZE, 2: DEMAND_SIZE}, WAIT_MS)]
+def test_one_call_is_under_way_when_nothing_changes() -> None:
+    it = Bench(ORDERS).open()
+    assert it.ask() == []
+    for _ in range(3):
+        it.answer()
+        assert it.ask() == [({}, WAIT_MS)]
 
 
-@in_virtual_time
-async def test_a_call_names_no_more_than_a_thousand_queues_and_the_next_one_follows_at_once() -> None:
-    async with session(*(queue(number) for number in range(1, 1202))) as (_, coordinator):
-        assert [(len(asked), wait_ms) for asked, wait_ms in coordinator.calls] == [(1000, 0), (201, WAIT_MS)]
+def test_a_queue_has_demand_until_all_that_was_asked_for_is_granted() -> None:
+    it = Bench(ORDERS).open()
+    it.demand.on_granted(1, SIZE - 1)
+    assert it.demand.has_demand(1)
+    it.demand.on_granted(1, 1)
+    assert (it.demand.has_demand(1), it.demand.queues) == (False, [])
+    it.demand.on_granted(1, 1)
 
 
-@in_virtual_time
-async def test_each_call_has_an_id_of_its_own_and_names_the_power_it_is_for() -> None:
-    async with session() as (_, coordinator):
-        assert [(caller.request_id, caller.fence.epoch) for caller in coordinator.callers] == [
-            ("call 1", 1),
-            ("call 2", 1),
-        ]
+def test_a_queue_that_was_granted_enough_says_nothing_when_it_wants_no_more() -> None:
+    it = Bench(ORDERS).open()
+    it.demand.on_granted(1, SIZE)
+    it.demand.withdraw(ORDERS)
+    assert it.ask() == []
 
 
-@in_virtual_time
-async def test_what_is_granted_is_handed_on_with_the_time_of_the_question() -> None:
-    async with session(ORDERS) as (it, coordinator):
-        asked_at = it.loop.time() - 0.01
-        await asyncio.sleep(5)
-        coordinator.answer(Supply(grants=(grant(),)))
-        await asyncio.sleep(0.01)
-        assert it.grants == [(grant(), asked_at)]
+def test_another_coordinator_is_told_everything_anew() -> None:
+    it = Bench(ORDERS).open()
+    it.demand.on_granted(1, 500)
+    it.coordinator = OTHER, Fence(2, "term 2")
+    assert not it.demand.is_with(it.coordinator)
+    assert it.ask() == [({1: SIZE}, 0)]
+    assert it.demand.is_with(it.coordinator)
+    it.demand.on_granted(1, SIZE - 1)
+    assert it.demand.has_demand(1)
 
 
-@in_virtual_time
-async def test_a_queue_has_demand_until_all_that_was_asked_for_is_granted() -> None:
-    async with session(ORDERS) as (it, _):
-        it.demand.on_granted(1, DEMAND_SIZE - 1)
-        assert it.demand.has_demand(1)
-        it.demand.on_granted(1, 1)
-        assert (it.demand.has_demand(1), it.demand.queues) == (False, [])
-        it.demand.on_granted(1, 1)
+def test_answers_of_a_former_coordinator_do_not_count_for_the_session() -> None:
+    it = Bench(ORDERS).open()
+    (old,) = it.polls
+    it.coordinator = OTHER, Fence(2, "term 2")
+    it.ask()
+    assert not it.demand.on_answered(old)
+    it.demand.on_failed(old, it.now)
+    assert it.demand.failing_since is None
+    assert it.answer()
 
 
-@in_virtual_time
-async def test_a_queue_that_was_granted_enough_says_nothing_when_it_wants_no_more() -> None:
-    async with session(ORDERS) as (it, coordinator):
-        it.demand.on_granted(1, DEMAND_SIZE)
-        it.demand.withdraw(ORDERS)
-        await asyncio.sleep(0.01)
-        assert len(coordinator.calls) == 2
+def test_a_new_term_of_the_same_coordinator_is_a_new_session() -> None:
+    it = Bench(ORDERS).open()
+    it.coordinator = SERVICE, Fence(2, "term 2")
+    assert it.ask() == [({1: SIZE}, 0)]
 
 
-@in_virtual_time
-async def test_another_coordinator_is_told_everything_anew() -> None:
-    async with session(ORDERS) as (it, coordinator):
-        it.demand.on_granted(1, 500)
-        it.service = other = Coordinator()
-        it.demand.look()
-        await asyncio.sleep(0.01)
-        assert (other.calls, it.sessions) == ([({1: DEMAND_SIZE}, 0), ({}, WAIT_MS)], 2)
-        it.demand.on_granted(1, 1999)
-        assert it.demand.has_demand(1)
-        coordinator.answer(Supply(grants=(grant(),), remote_demand=(Demand(QueueName("queue 2", 2), 5),)))
-        await asyncio.sleep(0.01)
-        assert ([each for each, _ in it.grants], it.wanted) == ([grant()], [])
+def test_a_session_that_fails_begins_anew_after_a_while() -> None:
+    it = Bench(ORDERS).open()
+    assert it.demand.next_deadline() == inf
+    it.fail()
+    assert (it.demand.failing_since, it.demand.next_deadline(), it.ask()) == (1000.0, 1000.1, [])
+    it.now = 1000.1
+    assert it.ask() == [({1: SIZE}, 0)]
+    it.answer()
+    assert (it.demand.failing_since, it.demand.next_deadline()) == (None, inf)
 
 
-@in_virtual_time
-async def test_a_new_term_of_the_same_coordinator_is_a_new_session() -> None:
-    async with session(ORDERS) as (it, coordinator):
-        it.fence = Fence(2, "term 2")
-        it.demand.look()
-        await asyncio.sleep(0.01)
-        assert coordinator.calls[2:] == [({1: DEMAND_SIZE}, 0), ({}, WAIT_MS)]
+def test_a_coordinator_that_is_away_is_asked_ever_more_rarely_but_once_a_second() -> None:
+    it = Bench(ORDERS).open()
+    it.fail()
+    rests = []
+    for _ in range(6):
+        rests.append(round(it.demand.next_deadline() - it.now, 3))
+        it.now = it.demand.next_deadline()
+        it.ask()
+        it.fail()
+    assert (rests, it.demand.failing_since) == ([0.1, 0.2, 0.4, 0.8, 1.0, 1.0], 1000.0)
 
 
-@in_virtual_time
-async def test_looking_at_the_same_coordinator_changes_nothing() -> None:
-    async with session(ORDERS) as (it, coordinator):
-        it.demand.look()
-        await asyncio.sleep(0.01)
-        assert (len(coordinator.calls), it.sessions) == (2, 1)
+def test_while_nobody_is_the_coordinator_it_is_failing() -> None:
+    it = Bench(ORDERS)
+    it.coordinator = None, Fence()
+    assert (it.ask(), it.demand.failing_since, it.demand.next_deadline()) == ([], 1000.0, 1000.1)
+    it.now = 1000.1
+    assert (it.ask(), it.demand.next_deadline()) == ([], 1000.1 + 0.2)
 
 
-@in_virtual_time
-async def test_a_session_that_fails_begins_anew_after_a_while() -> None:
-    async with session(ORDERS) as (it, coordinator):
-        coordinator.fail()
-        await asyncio.sleep(0.01)
-        failing_since = it.demand.failing_since
-        assert failing_since is not None
-        assert len(coordinator.calls) == 2
-        await asyncio.sleep(0.2)
-        assert coordinator.calls[2:] == [({1: DEMAND_SIZE}, 0), ({}, WAIT_MS)]
-        assert (it.demand.failing_since, it.sessions) == (None, 2)
+def test_a_new_coordinator_is_not_kept_waiting_for_one_that_was_away() -> None:
+    it = Bench(ORDERS).open()
+    it.fail()
+    it.coordinator = OTHER, Fence(2, "term 2")
+    assert it.ask() == [({1: SIZE}, 0)]
 
 
-@in_virtual_time
-async def test_a_coordinator_that_is_away_is_asked_ever_more_rarely_but_once_a_second() -> None:
-    async with session(ORDERS) as (it, coordinator):
-        coordinator.is_away = True
-        began = it.loop.time()
-        coordinator.fail()
-        await asyncio.sleep(9.9)
-        assert it.demand.failing_since == began
-        assert 11 <= len(coordinator.calls) - 2 <= 14
-
-
-@in_virtual_time
-async def test_without_a_coordinator_it_is_failing_until_there_is_one() -> None:
-    async with session(ORDERS) as (it, _):
-        it.service = None
-        it.demand.look()
-        await asyncio.sleep(3)
-        assert has_failed(it.demand)
-        it.service = other = Coordinator()
-        await asyncio.sleep(1.1)
-        assert not has_failed(it.demand)
-        assert other.calls[0] == ({1: DEMAND_SIZE}, 0)
-
-
-@in_virtual_time
-async def test_a_new_coordinator_is_not_kept_waiting_for_one_that_was_away() -> None:
-    async with session(ORDERS) as (it, coordinator):
-        coordinator.is_away = True
-        coordinator.fail()
-        await asyncio.sleep(9.9)
-        for away in (coordinator, None):
-            it.service = away
-            it.demand.look()
-            await asyncio.sleep(5.05)
-            it.service = other = Coordinator()
-            it.demand.look()
-            await asyncio.sleep(0.01)
-            assert other.calls == [({1: DEMAND_SIZE}, 0), ({}, WAIT_MS)]
-
-
-@in_virtual_time
-async def test_one_call_is_under_way_when_nothing_changes() -> None:
-    async with session(ORDERS) as (_, coordinator):
-        for _ in range(3):
-            coordinator.answer(Supply())
-            await asyncio.sleep(0.01)
-        assert coordinator.calls[1:] == [({}, WAIT_MS)] * 4
+def test_a_queue_is_called_by_its_name_and_id() -> None:
+    assert name_of(ORDERS) == QueueName("queue 1", 1)

@@ -1,36 +1,23 @@
-"""What a queue gives to other nodes: which slots it becomes, and that each message has one owner (invariant C2)."""
+"""What a queue hands off to other nodes: which slots it becomes, and that each message has one owner (invariant C2)."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from itertools import pairwise
 from random import Random
-from typing import Any
 
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
-from broker.clock import Clock
-from broker.coordination.slots.handoff import Handoff, Portion
-from broker.coordination.slots.owned import OwnedSlots, slot_of
-from broker.message import PENDING, STORED, TRANSIENT, WRITING, Message, MessageIdGenerator, body_tails, lane_of
-from broker.ports.cluster_rows import Incarnation, NodeRow, NodeState, SlotRow
-from broker.ports.peer_calls import Fence
+from broker.message import PENDING, STORED, TRANSIENT, WRITING, Message, lane_of
+from broker.ports.cluster_rows import Incarnation, SlotRow
 from broker.ports.slot import Slot
 from broker.queue.queue import Queue
 from broker.queue.settings import QueueLimits
-from broker.queue.slot_reader import SlotReader
-from broker.store.memory.store import MemoryState, MemoryStore
+from broker.store.memory.store import MemoryState
 from tests.support.clock import FakeClock
-from tests.support.fake_journal import FakeJournal
-from tests.support.stage import Gate, Stage, drive
+from tests.support.stage import drive
+from tests.unit.coordination.slots.slot_node import EPOCH_MS, FENCE, LIMITS, QUEUE_ID, Node
 
-QUEUE_ID = 7
-EPOCH_MS = 1_292_976_000_000
-LIMITS = QueueLimits(memory=2500, transient_memory=5000, window_size=4, read_ahead=3, read_ahead_bytes=4000)
-FENCE = Fence()
 RUNS = 300
 STEPS = (
     *("publish",) * 6,
@@ -38,149 +25,6 @@ STEPS = (
     *("read",) * 3,
     *("commit", "look", "answer late", "get", "write", "crash"),
 )
-
-
-@dataclass(eq=False)
-class Taker:
-    """The consumer of a node: it takes as much as it is allowed to, and holds what it has taken."""
-
-    node: Node
-    credit: int = 0
-    is_exclusive: bool = False
-    taken: list[Message] = field(default_factory=list)
-
-    def take(self, ready: deque[Message], limit: int) -> int:
-        taken = [ready.popleft() for _ in range(min(limit, self.credit))]
-        self.credit -= len(taken)
-        self.node.queue.on_taken(len(taken), sum(len(message.body) for message in taken))
-        self.taken += taken
-        for message in taken:
-            self.node.held[message.id] = message
-        return len(taken)
-
-    def can_take(self) -> bool:
-        return self.credit > 0
-
-    def on_queue_deleted(self) -> None:
-        """It never is."""
-
-
-class Node:
-    """One incarnation of a node: a queue with its store, handoff and owned, and what its clients hold."""
-
-    def __init__(
-        self, state: MemoryState, clock: Clock, node_id: str, incarnation: str, limits: QueueLimits = LIMITS
-    ) -> None:
-        self.state = state
-        self.clock = clock
-        self.incarnation = Incarnation(node_id, incarnation)
-        row = NodeRow(node_id, incarnation, 1, 0, NodeState.UP, "", 0)
-        state.cluster.nodes[node_id] = row
-        self.store = MemoryStore(state, is_shared=True)
-        drive(self.store.open())
-        registration = drive(self.store.members.join(self.incarnation))
-        self.lane = registration.lane
-        self.ids = MessageIdGenerator(self.lane, registration.last_message_id)
-        self.journal = FakeJournal(self.store, set(), Gate())
-        self.stage = Stage()
-        self.held: dict[int, Message] = {}
-        self.owned = OwnedSlots(
-            self.store.slots,
-            self.incarnation,
-            self.lane,
-            self.ids,
-            clock=clock,
-            find_queue=lambda queue_id: self.queue if queue_id == QUEUE_ID else None,
-            on_adopted=lambda queue: queue.dispatch(),
-        )
-        tasks: Any = self.stage
-        self.feed = SlotReader(self.store, self.journal, tasks, lambda queue: queue.dispatch(), self.owned.on_read)
-        self.queue = Queue(
-            "/",
-            "orders",
-            QUEUE_ID,
-            durable=True,
-            lane=self.lane,
-            limits=limits,
-            journal=self.journal,
-            read_slots=self.feed.start,
-            observer=self,
-        )
-        self.handoff = Handoff(
-            self.store.slots,
-            self.incarnation,
-            self.lane,
-            owned=self.owned,
-            journal=self.journal,
-            mark_redelivered=self.store.mark_redelivered,
-            held_ids=lambda queue: sorted(self.held),
-            window_size=LIMITS.window_size,
-        )
-        self.taker = Taker(self)
-        self.queue.add_consumer(self.taker)
-        backlog = drive(self.store.slots.window(self.lane, LIMITS.window_size))
-        self.handoff.begin(backlog)
-        for slot in backlog:
-            slot.maybe_delivered |= not registration.clean
-            self.queue.recover(slot)
-
-    def after_dispatch(self, queue: Queue) -> None:
-        """Nobody asks for more than the test does."""
-
-    def on_dropped(self, slots: Sequence[Slot]) -> None:
-        self.owned.on_dropped(slots)
-
-    def new_message(self, state: int = PENDING, size: int = 10) -> Message:
-        self.ids.advance(self.clock.wall_ms())
-        return Message(self.ids.next(), self.queue, b"\0\0", b"", *body_tails(b"x" * size, 4096), state)
-
-    def publish(self, count: int = 1, state: int = PENDING) -> list[int]:
-        messages = [self.new_message(state) for _ in range(count)]
-        for message in messages:
-            if state == PENDING:
-                self.journal.append(message)
-            self.queue.append(message)
-        self.queue.dispatch()
-        return [message.id for message in messages]
-
-    def deliver(self, count: int) -> list[int]:
-        """Let the consumer take so many more; return what it got."""
-        before = len(self.taker.taken)
-        self.taker.credit += count
-        self.queue.dispatch()
-        self.stage.run()
-        self.taker.credit = 0
-        return [message.id for message in self.taker.taken[before:]]
-
-    def settle(self, message_id: int) -> None:
-        message = self.held.pop(message_id)
-        if message.state != TRANSIENT:
-            self.journal.settle(message)
-
-    def requeue(self, *ids: int) -> None:
-        self.queue.requeue([self.held.pop(message_id) for message_id in ids])
-        self.queue.dispatch()
-
-    def give(self, messages: int, *, newest: bool = False) -> list[tuple[int, int, int]]:
-        """Give and return start, end and count of the slots that are free now."""
-        rows = drive(self.handoff.give({self.queue: Portion(messages, newest)}))
-        return [(row.start, row.end, row.count) for row in rows]
-
-    def assign(self, *rows: SlotRow) -> list[Slot]:
-        """Let a coordinator make this incarnation the owner; nobody tells it."""
-        return [slot_of(row) for row in drive(self.store.slots.assign(rows, self.incarnation, FENCE))]
-
-    def adopt(self, *rows: SlotRow) -> int:
-        asked_at = self.clock.monotonic() + 1.0
-        return self.owned.adopt(self.assign(*rows), asked_at)
-
-    def free(self) -> list[SlotRow]:
-        return [row for row in drive(self.store.slots.slots()) if row.owner is None]
-
-    def crash(self) -> None:
-        self.stage.run()
-        self.state.cluster.end_incarnation(self.incarnation.node_id, self.incarnation.id, "dead")
-        drive(self.store.close())
 
 
 def alone() -> Node:
@@ -352,8 +196,7 @@ class World:
         elif what == "write":
             node.journal.commit()
         elif what == "look":
-            drive(node.owned.reconcile())
-            drive(node.owned.finish(self.clock.monotonic()))
+            node.look()
         elif what == "commit":
             if flag or not self.transactions:
                 self.begin_commit(node)
@@ -395,7 +238,7 @@ class World:
             asked_at = self.clock.monotonic()
             slots = node.assign(free[which % len(free)])
             if is_told:
-                node.owned.adopt(slots, asked_at)
+                node.tell(slots, asked_at)
             else:
                 self.untold.append((node, slots, asked_at))
 
@@ -403,7 +246,7 @@ class World:
         if self.untold:
             node, slots, asked_at = self.untold.pop(0)
             if node in self.nodes:
-                node.owned.adopt(slots, asked_at)
+                node.tell(slots, asked_at)
 
     def crash(self, at: int, *, is_recovered: bool) -> None:
         """End an incarnation and begin the next one of that node, before or after others have what it had."""
