@@ -6,6 +6,7 @@ Knows slots and names of queues and nodes; knows neither Thrift nor a socket, ne
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from broker.errors import CoordinationError
 from broker.ports.slot import Slot
@@ -58,6 +59,10 @@ class Demand:
 
     queue: QueueName
     messages: int
+
+
+GRANTS_PER_SUPPLY: Final = 256
+"""The most slots that one answer of a long poll tells of; what is left over comes with the next one."""
 
 
 @dataclass(frozen=True, slots=True)

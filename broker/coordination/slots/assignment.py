@@ -1,4 +1,4 @@
-"""The coordinator's decisions: which node gets a free slot, and what it learns of others' demand (design §3, §5).
+"""The coordinator's decisions: which node gets a free slot, and what it learns of others' demand (ADR 19).
 
 Knows slots, demands and incarnations. Does no I/O and reads no clock: a plan is carried out by whoever asked for it,
 and comes back as `end_plan` and `grant`. What a call costs depends on what has changed, not on how many queues there
@@ -16,11 +16,10 @@ from operator import attrgetter
 from typing import Final
 
 from broker.ports.cluster_rows import Incarnation, SlotRow
-from broker.ports.peer_calls import Demand, QueueName
+from broker.ports.peer_calls import GRANTS_PER_SUPPLY, Demand, QueueName
 
 SLOTS_PER_ROUND: Final = 64
 _QUEUES_PER_ROUND: Final = 256
-_GRANTS_PER_ANSWER: Final = 256
 _DEMANDS_PER_ANSWER: Final = 1000
 
 _start = attrgetter("start")
@@ -208,8 +207,8 @@ class Assignment:
         session = self._sessions.get(incarnation)
         if session is None or not (session.grants or session.unseen):
             return Answer()
-        grants = session.grants[:_GRANTS_PER_ANSWER]
-        del session.grants[:_GRANTS_PER_ANSWER]
+        grants = session.grants[:GRANTS_PER_SUPPLY]
+        del session.grants[:GRANTS_PER_SUPPLY]
         return Answer(grants, self._take_remote_demand(session, incarnation) if self.is_loaded else ())
 
     def _take_remote_demand(self, session: _Session, incarnation: Incarnation) -> list[Demand]:

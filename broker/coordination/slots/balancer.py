@@ -1,4 +1,4 @@
-"""What this node asks other nodes for, and what it hands off to them (design §3).
+"""What this node asks other nodes for, and what it hands off to them (ADR 19).
 
 Local consumers come first, and the overflow goes to other nodes. Pure: does no I/O and reads no clock; `runner` carries
 out what it decides.
@@ -22,7 +22,7 @@ from broker.queue.queue import Queue
 TICK: Final = 0.5
 """Seconds between two calls of `on_tick`."""
 _CLAIM_AFTER: Final = 2.0
-"""Seconds without an answer of the coordinator after which a node with demand helps itself (reliability.md §3.9)."""
+"""Seconds without an answer of the coordinator after which a node with demand helps itself (ADR 19)."""
 _CLAIM_LIMIT: Final = 8
 
 
@@ -78,8 +78,9 @@ class Balancer:
         self._has_remote_consumers = has_remote_consumers
         self._on_due = on_due
         self._remote_demand: dict[int, int] = {}
-        self._surplus: set[Queue] = set()
-        self._offers: set[Queue] = set()
+        # In the order in which they came, so that a run can be repeated.
+        self._surplus: dict[Queue, None] = {}
+        self._offers: dict[Queue, None] = {}
         self._releases: deque[Release] = deque()
         self._taken_before: dict[int, int] = {}
         """By queue id, the newest message that consumers had taken at the last tick."""
@@ -96,7 +97,7 @@ class Balancer:
         elif self._demand.has_demand(queue_id):
             self._demand.withdraw(queue)
         if queue_id in self._remote_demand and queue.has_ready:
-            self._surplus.add(queue)
+            self._surplus[queue] = None
             self._on_due()
 
     # What the coordinator says
@@ -110,19 +111,19 @@ class Balancer:
 
     def on_supply(self, poll: Poll, supply: Supply) -> Mapping[Queue, int]:
         """The coordinator has answered `poll`; return the queues that got slots, and how many."""
-        if self._demand.on_answered(poll):
+        if self._demand.on_answered(poll, supply):
             self._on_remote_demand(supply.remote_demand)
         for grant in supply.grants:
             self._demand.on_granted(grant.slot.queue_id, grant.slot.count)
-        return self.adopt(supply.grants, poll.asked_at)
+        return self.adopt(supply.grants, poll.granted_after)
 
-    def adopt(self, grants: Iterable[Grant], asked_at: float) -> Mapping[Queue, int]:
-        """Adopt slots that the coordinator has assigned to this node; return the queues that got them."""
-        return self._owned.adopt([_with_row(grant.slot) for grant in grants], asked_at)
+    def adopt(self, grants: Iterable[Grant], granted_after: float) -> Mapping[Queue, int]:
+        """Adopt slots that were assigned to this node, after that time; return the queues that got them."""
+        return self._owned.adopt([_with_row(grant.slot) for grant in grants], granted_after)
 
     def after_grants(self, grants: Iterable[Grant]) -> None:
         """Ask for more where that is wanted: slots that are not believed, or are here already, feed nobody."""
-        for queue in {self._find_queue(grant.slot.queue_id) for grant in grants}:
+        for queue in dict.fromkeys(self._find_queue(grant.slot.queue_id) for grant in grants):
             if queue is not None:
                 self.after_dispatch(queue)
 
@@ -136,7 +137,7 @@ class Balancer:
             self._remote_demand[queue_id] = demand.messages
             queue = self._find_queue(queue_id)
             if queue is not None and queue.ready_count:
-                self._surplus.add(queue)
+                self._surplus[queue] = None
                 self._on_due()
 
     # What is handed off
@@ -163,8 +164,8 @@ class Balancer:
         if self._releases:
             release = self._releases.popleft()
             return Surplus({release.queue: Portion(release.messages)}, release)
-        queues, self._surplus = self._surplus, set()
-        offers, self._offers = self._offers, set()
+        queues, self._surplus = self._surplus, {}
+        offers, self._offers = self._offers, {}
         wishes = {queue: self._portion(queue) for queue in queues}
         wishes |= {queue: Portion(queue.ready_count) for queue in offers}
         wishes = {queue: portion for queue, portion in wishes.items() if portion.messages > 0}
@@ -195,7 +196,7 @@ class Balancer:
         queues = [queue for queue in map(self._find_queue, list(self._remote_demand)) if queue is not None]
         for queue in queues:
             if queue.ready_count and queue.can_hand_off:
-                self._surplus.add(queue)
+                self._surplus[queue] = None
                 self._on_due()
         self._taken_before = {queue.queue_id: queue.last_taken for queue in queues if queue.ready}
         failing_since = self._demand.failing_since
@@ -212,11 +213,9 @@ class Balancer:
 
     def offer(self) -> None:
         """Hand off, for other nodes to claim, all of the queues that have consumers on other nodes only."""
-        self._offers.update(
-            queue
-            for queue in self._queues()
-            if queue.ready_count and not queue.has_takers and self._has_remote_consumers(queue)
-        )
+        for queue in self._queues():
+            if queue.ready_count and not queue.has_takers and self._has_remote_consumers(queue):
+                self._offers[queue] = None
         if self._offers:
             self._on_due()
 

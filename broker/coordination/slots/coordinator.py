@@ -1,4 +1,4 @@
-"""The coordinator's part of the slot service: what nodes ask of it, while this node has the power (design §5, §6).
+"""The coordinator's part of the slot service: what nodes ask of it, while this node has the power (ADR 19).
 
 Checks who asks and gives each call its answer once; what slots become of it is the business of a `SlotTerm`. Knows
 neither Thrift nor who elects.

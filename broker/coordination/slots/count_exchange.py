@@ -1,4 +1,4 @@
-"""How many messages and consumers a queue has on all nodes together: told and learned once a second (design §3).
+"""How many messages and consumers a queue has on all nodes together: told and learned once a second.
 
 Knows queues and the slot service; knows neither slots nor messages.
 """

@@ -1,7 +1,7 @@
 """The slots in the store that belong to this node in its present incarnation: adopted, read, finished, found again.
 
 Pure: does no I/O and reads no clock. `runner` carries out what `next_action` returns. It makes one change of this
-node's slots at a time, under one lock, so that what the store says can be compared with what is known here (design §3).
+node's slots at a time, under one lock, so that what the store says can be compared with what is known here (ADR 19).
 """
 
 from __future__ import annotations
@@ -84,18 +84,18 @@ class OwnedSlots:
 
     # Adopting
 
-    def adopt(self, slots: Iterable[Slot], asked_at: float) -> Mapping[Queue, int]:
+    def adopt(self, slots: Iterable[Slot], granted_after: float) -> Mapping[Queue, int]:
         """Take over slots that were assigned to this node; return the queues that got new ones, and how many.
 
-        `asked_at` is when they were asked for. An answer about a slot that this node has given away since may be old;
-        the store knows, and is asked soon.
+        They were assigned after the time `granted_after`. What is told of a slot that this node has given away since
+        may be old; the store knows, and is asked soon.
         """
         adopted: dict[Queue, int] = {}
         for slot in slots:
             queue = self._find_queue(slot.queue_id)
             if queue is None or slot.row in self._slots.get(slot.queue_id, ()):
                 continue
-            if self._is_doubtful(slot, asked_at):
+            if self._is_doubtful(slot, granted_after):
                 self._is_in_doubt = True
                 self._on_due()
                 continue
@@ -109,8 +109,9 @@ class OwnedSlots:
             adopted[queue] = adopted.get(queue, 0) + 1
         return adopted
 
-    def _is_doubtful(self, slot: Slot, asked_at: float) -> bool:
-        return self._gone.get(slot.row, -inf) >= asked_at
+    def _is_doubtful(self, slot: Slot, granted_after: float) -> bool:
+        gone_at = self._gone.get(slot.row)
+        return gone_at is not None and gone_at >= granted_after
 
     # Reading
 

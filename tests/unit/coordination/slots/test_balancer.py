@@ -16,6 +16,7 @@ from tests.support.ids import message_id
 from tests.unit.coordination.slots.slot_node import DEMAND_SIZE, QUEUE_ID, Node
 
 ORDERS = QueueName("orders", QUEUE_ID)
+EMPTY = Supply()
 
 
 class Bench:
@@ -31,10 +32,10 @@ class Bench:
         self.epoch = 0
         self.begin()
 
-    def begin(self) -> None:
-        """Begin a session with a new coordinator."""
+    def begin(self, supply: Supply = EMPTY) -> int:
+        """Begin a session with a new coordinator; return how many slots of its first answer were new."""
         self.epoch += 1
-        self.supply(Supply())
+        return self.supply(supply)
 
     def supply(self, supply: Supply) -> int:
         """Let the coordinator answer the next poll; return how many slots were new."""
@@ -101,6 +102,17 @@ def test_a_grant_that_is_not_believed_leaves_the_demand_as_it_was() -> None:
     it.consume(credit=5)
     assert it.supply(Supply(grants=(grant(1, 3, DEMAND_SIZE),))) == 0
     assert it.demand.queues == [it.queue]
+
+
+def test_a_new_session_may_tell_of_a_slot_that_was_handed_off_since_it_was_granted() -> None:
+    it = Bench()
+    it.supply(Supply(grants=(grant(1, 3, 3),)))
+    it.node.give(3)
+    it.clock.advance(5.0)
+    assert (it.begin(Supply(grants=(grant(1, 3, 3),))), it.queue.ready_count) == (0, 0)
+    it.clock.advance(5.0)
+    it.supply(Supply())
+    assert it.supply(Supply(grants=(grant(1, 3, 3),))) == 1
 
 
 def test_a_grant_for_a_queue_that_is_not_here_is_left_alone() -> None:

@@ -33,8 +33,8 @@ class Bench:
     def _on_due(self) -> None:
         self.is_due = True
 
-    def adopt(self, *slots: Slot, asked_at: float | None = None) -> int:
-        return sum(self.owned.adopt(slots, self.now if asked_at is None else asked_at).values())
+    def adopt(self, *slots: Slot, granted_after: float | None = None) -> int:
+        return sum(self.owned.adopt(slots, self.now if granted_after is None else granted_after).values())
 
     def read(self, slot: Slot) -> None:
         """Read a slot to its end, as the feed does."""
@@ -170,9 +170,9 @@ def test_what_was_purged_unread_is_finished_too() -> None:
 def test_an_answer_about_a_slot_that_was_given_away_since_is_not_believed_but_looked_up_at_once() -> None:
     it = Bench()
     it.adopt(given := slot(1, 3))
-    asked_at = it.now - 1.0
+    granted_after = it.now - 1.0
     it.give(given)
-    assert (it.adopt(slot(1, 3), asked_at=asked_at), it.queue.ready_count, it.is_due) == (0, 0, True)
+    assert (it.adopt(slot(1, 3), granted_after=granted_after), it.queue.ready_count, it.is_due) == (0, 0, True)
     assert it.actions(0.0) == [ReadOwned()]
     it.owned.on_owned([])
     assert it.queue.ready_count == 0
@@ -191,18 +191,18 @@ def test_an_answer_asked_for_after_the_slot_was_given_is_believed() -> None:
     it = Bench()
     it.adopt(given := slot(1, 3))
     it.give(given)
-    assert it.adopt(slot(1, 3), asked_at=it.now + 0.1) == 1
+    assert it.adopt(slot(1, 3), granted_after=it.now + 0.1) == 1
 
 
 def test_an_answer_about_a_slot_that_was_finished_since_is_not_believed() -> None:
     it = Bench()
     it.adopt(read := slot(1, 2))
     it.read(read)
-    asked_at = it.now
+    granted_after = it.now
     (action,) = it.actions(0.25)
     assert isinstance(action, FinishSlots)
     it.owned.on_finished(action, [read.row])
-    assert it.adopt(slot(1, 2), asked_at=asked_at) == 0
+    assert it.adopt(slot(1, 2), granted_after=granted_after) == 0
 
 
 def test_the_store_is_asked_every_two_seconds_what_no_answer_has_told() -> None:
@@ -224,10 +224,10 @@ def test_a_store_that_is_away_is_asked_to_finish_slots_a_tick_later() -> None:
 def test_what_was_given_is_forgotten_when_no_answer_can_be_so_old() -> None:
     it = Bench()
     it.adopt(given := slot(1, 3))
-    asked_at = it.now
+    granted_after = it.now
     it.give(given)
     it.actions(100.0)
-    assert it.adopt(slot(1, 3), asked_at=asked_at) == 1
+    assert it.adopt(slot(1, 3), granted_after=granted_after) == 1
 
 
 def test_what_is_kept_of_a_slot_that_was_cut_is_finished_when_it_is_empty() -> None:
