@@ -144,6 +144,7 @@ class Member:
             parts.ids,
             clock=self._clock,
             journal=parts.journal,
+            read=self._store.read,
             mark_redelivered=self._store.mark_redelivered,
             held_ids=lambda queue: parts.broker.held_ids(queue),
             window_size=window_size,

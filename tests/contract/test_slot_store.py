@@ -121,6 +121,16 @@ async def test_no_message_can_be_in_two_slots(nodes: Nodes) -> None:
     assert await all_slots(a) == []
 
 
+async def test_two_slots_cannot_begin_at_the_same_id_even_if_they_are_of_two_queues(nodes: Nodes) -> None:
+    a, _ = await two(nodes)
+    (free,) = await a.give(slot(a.lane, 1, 5))
+
+    with pytest.raises(StoreError):
+        await a.give(slot(a.lane, 1, 5, queue=INVOICES))
+
+    assert await all_slots(a) == [free]
+
+
 async def test_slots_of_two_queues_or_lanes_may_lie_between_each_other(nodes: Nodes) -> None:
     a, b = await two(nodes)
     await a.give(slot(a.lane, 1, 9))

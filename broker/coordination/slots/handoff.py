@@ -1,4 +1,4 @@
-"""How messages of this node's queues leave it: out of memory, into free slots of the store (design §3).
+"""How messages of this node's queues leave it: out of memory, into free slots of the store (ADR 19).
 
 Pure: does no I/O and reads no clock. A plan takes the messages out of memory at once; `runner` carries out its steps.
 """
@@ -28,6 +28,15 @@ class Portion:
 
     messages: int
     newest: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FindStart:
+    """Find the first message of `slot`, which `queue` has read in part up to `start`; answer with `on_found`."""
+
+    queue: Queue
+    slot: Slot
+    start: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +80,8 @@ class HandoffPlan:
 class Handoff:
     """Turns messages of this node's queues into slots that nobody owns.
 
-    The edge calls `plan` and `on_done` under the lock of `OwnedSlots`, and carries out the steps between the two.
+    The edge calls `unknown_starts`, `plan` and `on_done` under the lock of `OwnedSlots`. It finds the starts before
+    `plan`, and carries out the steps after it.
     """
 
     def __init__(
@@ -84,6 +94,7 @@ class Handoff:
         self._owned = owned
         self._held_ids = held_ids
         self._window_size = window_size
+        self._found: dict[int, int] = {}  # by queue id, where the unread rest of a slot begins
         self._starts: dict[int, list[int]] = {}
         """By queue id, the ids of this lane where slots begin that may be others' now, or before which others' slots
         may lie."""
@@ -95,19 +106,43 @@ class Handoff:
         for slot in backlog:
             self._starts.setdefault(slot.queue_id, []).extend((slot.start, slot.end + 1))
 
+    def unknown_starts(self, wishes: Iterable[Queue]) -> list[FindStart]:
+        """Return what is to be found before messages of these queues can be handed off.
+
+        Where the next message of a slot lies that was read in part is not known here: only that it follows the last
+        one that was read. The start alone names a slot in the store, so it must be the id of a message of this queue:
+        the id after the last one may be another queue's.
+        """
+        return [
+            FindStart(queue, slot, slot.start)
+            for queue in wishes
+            if queue.can_hand_off and (slot := queue.open_slot) is not None and not self._is_start_known(queue)
+        ]
+
+    def on_found(self, step: FindStart, message_id: int | None) -> None:
+        """The slot goes on with this message; None when no message of it is left."""
+        slot = step.slot
+        if step.queue.open_slot is slot and slot.start == step.start:
+            slot.start = slot.end if message_id is None else message_id
+            self._found[slot.queue_id] = slot.start
+
     def plan(self, wishes: Mapping[Queue, Portion]) -> HandoffPlan | None:
         """Take what is wished of each queue out of memory; None when nothing can be taken now."""
         cut = Cut()
         spilled: list[Message] = []
         redelivered: list[Message] = []
         for queue, portion in wishes.items():
-            if queue.can_hand_off:
+            if queue.can_hand_off and self._is_start_known(queue):
                 cut.add(self._take(queue, portion, spilled, redelivered))
         return HandoffPlan(cut, spilled, self._steps(cut, redelivered)) if cut else None
 
     def on_done(self, plan: HandoffPlan, now: float) -> None:
         """All steps of the plan are done."""
         self._owned.on_cut(plan.cut, now)
+
+    def _is_start_known(self, queue: Queue) -> bool:
+        slot = queue.open_slot
+        return slot is None or self._found.get(slot.queue_id) == slot.start
 
     def _steps(self, cut: Cut, redelivered: list[Message]) -> list[HandoffStep]:
         steps: list[HandoffStep] = []

@@ -58,6 +58,7 @@ class SlotRunner:
         *,
         clock: Clock,
         journal: Journal,
+        read: Callable[[Queue, Slot, int, int], Awaitable[Sequence[Message]]],
         mark_redelivered: Callable[[Sequence[Message]], Awaitable[None]],
         held_ids: Callable[[Queue], list[int]],
         window_size: int,
@@ -71,13 +72,14 @@ class SlotRunner:
         on_adopted: Callable[[Queue], None],
         deciders: Deciders | None = None,
     ) -> None:
-        """`held_ids` are as for `Handoff`, `demand_size` as for `DemandSession`; `on_adopted` is called with a queue
-        that has got slots.
+        """`read` and `mark_redelivered` are those of the message store. `held_ids` is as for `Handoff`, `demand_size`
+        as for `DemandSession`. `on_adopted` is called with a queue that has got slots.
         """
         self._store = store
         self._incarnation = incarnation
         self._clock = clock
         self._journal = journal
+        self._read = read
         self._mark_redelivered = mark_redelivered
         self._coordinator = coordinator
         self._caller = caller
@@ -191,14 +193,17 @@ class SlotRunner:
         What cannot be handed off now is left where it is.
         """
         async with self._lock:
+            for step in self.handoff.unknown_starts(wishes):
+                found = await self._read(step.queue, step.slot, 1, 1)
+                self.handoff.on_found(step, found[0].id if found else None)
             plan = self.handoff.plan(wishes)
             if plan is None:
                 return ()
             for message in plan.spilled:
                 self._journal.spill(message)
             rows: Sequence[SlotRow] = ()
-            for step in plan.steps:
-                rows = await self._do(step)
+            for each in plan.steps:
+                rows = await self._do(each)
             self.handoff.on_done(plan, self._clock.monotonic())
             return rows
 

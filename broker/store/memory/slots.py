@@ -62,7 +62,7 @@ class MemorySlotStore:
         there = list(state.slots.values())
         freed = {slot.start for slot in given}
         for slot in new_pieces(pieces, taken, lane, there):
-            state.slots[slot.start] = row_of(slot, None if slot.start in freed else incarnation)
+            state.add_slot(row_of(slot, None if slot.start in freed else incarnation))
         ends = {slot.start: slot.end for slot in given}
         found = [row for start in sorted(ends) if (row := state.slots.get(start)) is not None]
         return [row for row in found if row.owner is None and row.end == ends[row.start]]

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from broker.errors import Evicted, Fenced
+from broker.errors import Evicted, Fenced, StoreError
 from broker.message import lane_of
 from broker.ports.cluster_rows import Cursor, EventRow, Incarnation, NodeState, SlotRow
 from broker.ports.peer_calls import Fence
@@ -72,6 +72,12 @@ class MemoryState:
             for content_id in orphans.difference(row.content_id for row in self.rows.values()):
                 self.contents.pop(content_id, None)
         return len(gone)
+
+    def add_slot(self, row: SlotRow) -> None:
+        """Add a slot. Raises `StoreError` where another one begins: the start alone names a slot."""
+        if row.start in self.slots:
+            raise StoreError(f"two slots begin at {row.start}: {self.slots[row.start]} and {row}")
+        self.slots[row.start] = row
 
     def in_slot(self, slot: Slot | SlotRow, *, transient: bool = True) -> list[tuple[int, Row]]:
         """Return the messages of a slot in no order; without `transient` those under the queue's own id only."""

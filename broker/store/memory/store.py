@@ -75,7 +75,7 @@ class MemoryStore:
             doomed += [message_id for message_id, _ in state.in_slot(slot)]
         state.delete(doomed)
         for slot in batch.slots:
-            state.slots.setdefault(slot.start, row_of(slot))
+            state.add_slot(row_of(slot))
         state.high_water = max(state.high_water, batch.high_water)
 
     async def read(self, queue: StorageQueue, slot: Slot, limit: int, limit_bytes: int) -> list[Message]:

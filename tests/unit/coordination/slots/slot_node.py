@@ -93,6 +93,7 @@ class Node:
             self.ids,
             clock=clock,
             journal=journal(self.journal) if journal else self.journal,
+            read=self.store.read,
             mark_redelivered=self.store.mark_redelivered,
             held_ids=lambda queue: sorted(self.held),
             window_size=limits.window_size,
@@ -176,9 +177,9 @@ class Node:
     def adopt(self, *rows: SlotRow) -> int:
         return self.tell(self.assign(*rows), self.clock.monotonic() + 1.0)
 
-    def tell(self, slots: Sequence[Slot], asked_at: float) -> int:
+    def tell(self, slots: Sequence[Slot], granted_after: float) -> int:
         """Let an answer say that these slots are this node's; return how many were new."""
-        return self.feed_adopted(self.owned.adopt(slots, asked_at))
+        return self.feed_adopted(self.owned.adopt(slots, granted_after))
 
     def feed_adopted(self, adopted: Mapping[Queue, int]) -> int:
         for queue in adopted:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from itertools import pairwise
 from random import Random
 
+import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
+from broker.coordination.slots.handoff import Portion
 from broker.message import PENDING, STORED, TRANSIENT, WRITING, Message, lane_of
 from broker.ports.cluster_rows import Incarnation, SlotRow
 from broker.ports.slot import Slot
@@ -29,6 +31,17 @@ STEPS = (
 
 def alone() -> Node:
     return Node(MemoryState(), FakeClock(wall_ms=EPOCH_MS + 1000), "alice", "alice 1", QueueLimits(window_size=4))
+
+
+def with_gaps(count: int) -> tuple[Node, list[int]]:
+    """Return a node with stored messages, and their ids; another queue has one between each two of them."""
+    node = Node(MemoryState(), FakeClock(wall_ms=EPOCH_MS + 1000), "alice", "alice 1")
+    ids: list[int] = []
+    for _ in range(count):
+        ids += node.publish(1)
+        node.ids.next()
+    node.journal.commit()
+    return node, ids
 
 
 def test_messages_that_are_given_become_free_slots_of_a_window_each() -> None:
@@ -134,6 +147,35 @@ def test_a_slot_that_was_not_read_goes_back_as_it_is() -> None:
     assert node.give(3, newest=True) == [(ids[4], ids[6], 3)]
 
 
+@pytest.mark.parametrize("is_adopted", [False, True])
+def test_the_rest_of_a_slot_that_was_read_in_part_begins_at_a_message_of_its_queue(is_adopted: bool) -> None:
+    node, ids = with_gaps(10)
+    if is_adopted:
+        node.give(10)
+        node.adopt(*node.free())
+    assert (node.deliver(4), node.queue.ready_count) == (ids[:4], 6)
+    node.give(9, newest=True)
+    assert node.queue.ready_count == 0
+    assert {row.start for row in node.free()} == {ids[4], ids[5], ids[9]}
+
+
+def test_the_rest_of_a_slot_of_which_nothing_is_left_begins_at_its_end() -> None:
+    node, ids = with_gaps(10)
+    node.deliver(4)
+    del node.state.rows[ids[4]]
+    node.give(9, newest=True)
+    assert {(row.start, row.end) for row in node.free()} == {(ids[4], ids[4]), (ids[5], ids[8]), (ids[9], ids[9])}
+
+
+def test_a_slot_that_is_read_on_meanwhile_is_not_handed_off_with_a_start_that_is_old() -> None:
+    node, ids = with_gaps(10)
+    node.deliver(4)
+    (step,) = node.runner.handoff.unknown_starts([node.queue])
+    node.deliver(2)
+    node.runner.handoff.on_found(step, ids[4])
+    assert (node.runner.handoff.plan({node.queue: Portion(9)}), node.queue.ready_count) == (None, 4)
+
+
 def test_after_a_restart_no_gift_covers_what_was_given_in_the_incarnation_before() -> None:
     node = alone()
     ids = node.publish(3)
@@ -158,6 +200,7 @@ class World:
         self.clock = FakeClock(wall_ms=EPOCH_MS + 1000)
         self.incarnations = 0
         self.live: set[int] = set()
+        self.published: set[int] = set()
         self.late: set[int] = set()
         """Messages of transactions: they come to the queue after newer ones."""
         self.nodes = [self.begin("alice"), self.begin("bob")]
@@ -176,6 +219,7 @@ class World:
         node = self.nodes[at]
         if what == "publish":
             self.live.update(node.publish(count, TRANSIENT if which < 12 else PENDING))
+            node.ids.next()  # of another queue
         elif what == "deliver":
             node.deliver(count)
         elif what == "settle":
@@ -263,7 +307,9 @@ class World:
 
     def check(self) -> None:
         self.clock.advance(1.0)
+        self.published |= self.live
         rows = sorted(self.state.slots.values(), key=lambda row: (row.lane, row.start))
+        assert {row.start for row in rows} <= self.published, f"{rows} begin at messages of other queues"
         for before, after in pairwise(rows):
             assert before.lane != after.lane or before.end < after.start, f"{before} and {after} overlap"
         places: dict[int, list[str]] = {message_id: [] for message_id in self.live}
