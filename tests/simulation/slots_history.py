@@ -1,38 +1,58 @@
-"""What consumers of a simulated cluster have seen, and what they must not see."""
+"""What clients of a simulated cluster have seen, and what they must not see."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from broker.message import lane_of
 from broker.ports.cluster_rows import Incarnation
-from tests.support.memory_slots import SlotTable, Violation, lane_of
+from tests.support.memory_slots import MemoryCluster
+
+
+class Violation(AssertionError):
+    """An invariant is broken."""
 
 
 class History:
-    """What clients have seen, held against what they were promised (contract A2–A4, R1, O2, C3)."""
+    """What clients have seen, held against what they were promised (invariants I2, I13, I14, I21, I32, I53)."""
 
-    def __init__(self, table: SlotTable) -> None:
+    def __init__(self, cluster: MemoryCluster) -> None:
         self.confirmed: set[int] = set()
         self.settled: set[int] = set()
-        self._table = table
+        self.stored: set[int] = set()
+        """The messages of which the store has had a row."""
+        self._cluster = cluster
         self._delivered: set[int] = set()
         self._last: dict[tuple[Incarnation, int, int], int] = {}
 
-    def deliver(self, incarnation: Incarnation, queue_id: int, message: int, redelivered: bool) -> None:
+    def publish(self, message: int) -> None:
+        """A message is new. Its id may have been given before, if the store has never heard of it."""
+        if message in self.stored:
+            raise Violation(f"I13: {message} is the id of another message")
+        for ids in (self.confirmed, self.settled, self._delivered):
+            ids.discard(message)
+
+    def deliver(self, incarnation: Incarnation, queue_id: int, message: int, *, redelivered: bool) -> None:
         """A consumer on that node gets a message."""
-        if message not in self._table.messages:
-            raise Violation(f"A4: {incarnation} delivers {message}, which is settled")
-        owner = self._table.owner_of(message)
+        if message in self.stored and message not in self._cluster.state.rows:
+            raise Violation(f"I14: {incarnation} delivers {message}, which is settled")
+        owner = self._cluster.owner_of(queue_id, message)
         if owner != incarnation:
-            raise Violation(f"C3: {incarnation} delivers {message}, which belongs to {owner}")
+            raise Violation(f"I53: {incarnation} delivers {message}, which belongs to {owner}")
         if not redelivered:
             if message in self._delivered:
-                raise Violation(f"R1: {incarnation} delivers {message} again and does not say so")
+                raise Violation(f"I21: {incarnation} delivers {message} again and does not say so")
             consumer = (incarnation, queue_id, lane_of(message))
             if message < self._last.get(consumer, 0):
-                raise Violation(f"O2: {incarnation} delivers {message} after {self._last[consumer]}")
+                raise Violation(f"I32: {incarnation} delivers {message} after {self._last[consumer]}")
             self._last[consumer] = message
         self._delivered.add(message)
+
+    def confirm(self, messages: Iterable[int]) -> None:
+        """The publisher is told that these are safe."""
+        self.confirmed.update(messages)
 
     def check_end(self) -> None:
         lost = self.confirmed - self.settled
         if lost:
-            raise Violation(f"D2: {sorted(lost)} were confirmed, and no consumer has settled them")
+            raise Violation(f"I2: {sorted(lost)} were confirmed, and no consumer has settled them")

@@ -1,20 +1,29 @@
-"""The way to the store of a simulated cluster: what is asked there may fail, be done unsaid, or be done late."""
+"""The ways of a simulated node to the store and to the coordinator: what is asked may fail, be done unsaid, or late.
+
+What the store has done is held against invariants I51, I52 and I54 here, whoever has let it happen.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from broker.errors import BrokerError, StoreUnavailable
+from broker.message import Message, StorageQueue
+from broker.ports.cluster import SlotService
 from broker.ports.cluster_rows import Incarnation, SlotRow
-from broker.ports.peer_calls import Fence
+from broker.ports.peer_calls import Caller, Demand, Fence, Grant, PeerUnreachable, QueueName, Supply
 from broker.ports.slot import Slot
-from tests.support.memory_slots import Violation
+from broker.ports.store import Batch
+from broker.store.memory.store import MemoryStore
+from tests.simulation.slots_history import Violation
+from tests.support.memory_slots import overlaps
+from tests.support.stage import drive
 
 if TYPE_CHECKING:
-    from tests.simulation.slots_world import SlotWorld
+    from tests.simulation.slots_world import Node, SlotWorld
 
 T = TypeVar("T")
 
@@ -22,41 +31,77 @@ _FOREVER: Final = 1000.0
 
 
 class StoreLink:
-    """The way of one incarnation, or one coordinator, to the store: what it asks may fail, or be done although
-    it has.
-    """
+    """The way of one coordinator to the table of slots."""
 
-    def __init__(self, world: SlotWorld, incarnation: Incarnation | None = None) -> None:
+    def __init__(self, world: SlotWorld) -> None:
         self._world = world
-        self._incarnation = incarnation
+        self._slots = world.cluster.slots
         self._late: Callable[[], object] | None = None
 
     async def slots(self) -> Sequence[SlotRow]:
-        return await self._do(self._world.table.slots)
+        return await self._do(lambda: drive(self._slots.slots()))
 
     async def owned(self, incarnation: Incarnation) -> Sequence[SlotRow]:
-        return await self._do(partial(self._world.table.owned, incarnation))
+        return await self._do(lambda: drive(self._slots.owned(incarnation)))
+
+    async def fence(self) -> Fence:
+        return await self._do(lambda: drive(self._slots.fence()))
 
     async def assign(self, rows: Sequence[SlotRow], incarnation: Incarnation, fence: Fence) -> Sequence[SlotRow]:
-        return await self._do(partial(self._world.table.assign, list(rows), incarnation, fence))
+        return await self._do(partial(self._assign, list(rows), incarnation, fence))
 
     async def cut(
         self, removed: Sequence[int], kept: Sequence[Slot], given: Sequence[Slot], incarnation: Incarnation
     ) -> Sequence[SlotRow]:
-        return await self._do(partial(self._world.table.cut, removed, kept, given, incarnation))
+        return await self._do(partial(self._cut, removed, kept, given, incarnation))
 
     async def finish(self, starts: Sequence[int], incarnation: Incarnation) -> Sequence[int]:
-        return await self._do(partial(self._world.table.finish, starts, incarnation))
+        return await self._do(partial(self._finish, starts, incarnation))
 
     async def reclaim(self, fence: Fence, size: int) -> int:
-        return await self._do(partial(self._world.table.reclaim, fence, size))
+        return await self._do(partial(self._reclaim, fence, size))
 
-    async def read(self, slot: Slot, limit: int) -> list[int]:
-        return await self._do(partial(self._world.table.read, slot, limit))
+    async def purge(self, queue_id: int) -> int:
+        raise NotImplementedError("nobody purges")
 
-    async def write(self, batch: int, inserts: Mapping[int, int], deletes: Iterable[int]) -> None:
-        assert self._incarnation is not None
-        await self._do(partial(self._world.table.write, self._incarnation, batch, dict(inserts), list(deletes)))
+    async def window(self, lane: int, size: int) -> Sequence[Slot]:
+        return await self._do(lambda: drive(self._slots.window(lane, size)))
+
+    # What is done in the store, and what must be so then
+
+    def _assign(self, rows: Sequence[SlotRow], incarnation: Incarnation, fence: Fence) -> Sequence[SlotRow]:
+        owned = drive(self._slots.assign(rows, incarnation, fence))
+        if owned:
+            self._check(fence=fence, incarnation=incarnation)
+        return owned
+
+    def _cut(
+        self, removed: Sequence[int], kept: Sequence[Slot], given: Sequence[Slot], incarnation: Incarnation
+    ) -> Sequence[SlotRow]:
+        rows = drive(self._slots.cut(removed, kept, given, incarnation))
+        self._check(incarnation=incarnation)
+        return rows
+
+    def _finish(self, starts: Sequence[int], incarnation: Incarnation) -> Sequence[int]:
+        finished = drive(self._slots.finish(starts, incarnation))
+        self._check(incarnation=incarnation)
+        return finished
+
+    def _reclaim(self, fence: Fence, size: int) -> int:
+        count = drive(self._slots.reclaim(fence, size))
+        self._check(fence=fence)
+        return count
+
+    def _check(self, *, fence: Fence | None = None, incarnation: Incarnation | None = None) -> None:
+        cluster = self._world.cluster
+        if fence not in (None, cluster.power):
+            raise Violation(f"I51: {fence} has committed after {cluster.power} had begun")
+        if incarnation is not None and incarnation not in cluster.living():
+            raise Violation(f"I54: {incarnation} has committed after it was over")
+        if (both := overlaps(cluster.state.slots.values())) is not None:
+            raise Violation(f"I52: {both[0]} and {both[1]} overlap")
+
+    # How it is done
 
     async def _do(self, operation: Callable[[], T]) -> T:
         """Do it in the order in which it was asked for: a transaction that is late holds locks that others wait for."""
@@ -99,3 +144,65 @@ class StoreLink:
             pass
         except Violation as violation:
             self._world.end(violation)
+
+
+class MemberLink(StoreLink):
+    """The way of one incarnation to its messages too."""
+
+    def __init__(self, world: SlotWorld, store: MemoryStore, incarnation: Incarnation) -> None:
+        super().__init__(world)
+        self._store = store
+        self._incarnation = incarnation
+        self._written: Batch | None = None
+
+    async def write(self, batch: Batch) -> None:
+        if self._world.is_slow:
+            await asyncio.sleep(self._world.random.uniform(0.2, 1.0))
+        await self._do(partial(self._write, batch))
+
+    async def read(self, queue: StorageQueue, slot: Slot, limit: int, limit_bytes: int) -> list[Message]:
+        return await self._do(lambda: drive(self._store.read(queue, slot, limit, limit_bytes)))
+
+    async def mark_redelivered(self, messages: Sequence[Message]) -> None:
+        await self._do(lambda: drive(self._store.mark_redelivered(messages)))
+
+    def _write(self, batch: Batch) -> None:
+        if batch is self._written:
+            return  # the stores of servers know by its number that it was done
+        drive(self._store.write(batch))
+        self._written = batch
+        self._world.history.stored.update(message.id for message in batch.inserts)
+        self._check(incarnation=self._incarnation)
+
+
+class CoordinatorLink:
+    """The way of a node to the one that it takes for the coordinator. A call without an answer is repeated once."""
+
+    def __init__(self, world: SlotWorld, coordinator: Node) -> None:
+        self._world = world
+        self._coordinator = coordinator
+
+    async def await_slots(self, demands: Sequence[Demand], wait_ms: int, caller: Caller) -> Supply:
+        return await self._call(lambda service, caller: service.await_slots(demands, wait_ms, caller), caller)
+
+    async def get_slot(self, queue: QueueName, caller: Caller) -> Grant | None:
+        return await self._call(lambda service, caller: service.get_slot(queue, caller), caller)
+
+    async def submit_slot(self, queue: QueueName, slot: Slot, local_safe_zone: int, caller: Caller) -> None:
+        await self._call(lambda service, caller: service.submit_slot(queue, slot, local_safe_zone, caller), caller)
+
+    async def _call(self, call: Callable[[SlotService, Caller], Awaitable[T]], caller: Caller) -> T:
+        if not caller.request_id:
+            caller = self._world.numbered(caller)
+        try:
+            return await self._call_once(call, caller)
+        except PeerUnreachable:
+            return await self._call_once(call, caller)
+
+    async def _call_once(self, call: Callable[[SlotService, Caller], Awaitable[T]], caller: Caller) -> T:
+        is_answer_lost = await self._world.travel()
+        answer = await call(self._coordinator.service, caller)
+        if is_answer_lost:
+            await asyncio.sleep(0.2)
+            raise PeerUnreachable("no answer came")
+        return answer

@@ -1,347 +1,243 @@
-"""A model of a node in one incarnation: what it has in memory, what it gives away, reads, delivers and settles.
+"""A node in one incarnation: the real queues, feed, journal and slot logic, with clients that publish and consume.
 
-Follows the rules of a node (design §3): held messages lie in no slot that is given, what comes late is flagged, and
-what was released is taken back only when the store says so. Bugs that a test plants are in `world.bugs`.
+What its clients do is drawn from the run's random numbers.
 """
 
 from __future__ import annotations
 
 import asyncio
-from bisect import insort
-from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable
-from contextlib import suppress
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections import deque
+from collections.abc import Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from broker.errors import CoordinationError, Evicted, StoreUnavailable
-from broker.ports.cluster import SlotService
+from broker.backoff import Backoff
+from broker.coordination.slots.runner import SlotRunner
+from broker.message import PENDING, STORED, TRANSIENT, Message, MessageIdGenerator, body_tails
 from broker.ports.cluster_rows import Incarnation
-from broker.ports.peer_calls import Caller, Demand, PeerUnreachable, QueueName, Supply
-from broker.ports.slot import Slot
-from tests.support.ids import message_id
-from tests.support.memory_slots import lane_of
+from broker.ports.peer_calls import Caller, QueueName
+from broker.queue.outcome import ACKED
+from broker.queue.queue import Queue
+from broker.queue.settings import QueueLimits
+from broker.queue.slot_reader import SlotReader
+from broker.store.journal import GroupCommitJournal
+from broker.store.retrying import Retry, RetryingStore
+from tests.simulation.slots_link import MemberLink
 
 if TYPE_CHECKING:
-    from tests.simulation.slots_world import SlotWorld
+    from tests.simulation.slots_world import Node
 
-T = TypeVar("T")
+QUEUES: Final = (QueueName("orders", 1), QueueName("letters", 2))
+CREDIT: Final = 3
+DEMAND_SIZE: Final = 6
+WINDOW_SIZE: Final = 5
+# So little memory that some of what waits is paged out.
+LIMITS: Final = QueueLimits(memory=6000, transient_memory=9000, window_size=WINDOW_SIZE, read_ahead=3)
 
-QUEUES = (QueueName("orders", 1), QueueName("letters", 2))
-CREDIT = 3
-DEMAND = 6
+
+class Consumer:
+    """The consumers of a queue on this node, as one: it takes messages while it has credit, and may come and go."""
+
+    is_exclusive = False
+
+    def __init__(self, member: Member, queue: Queue) -> None:
+        self.unacked: list[Message] = []
+        self.credit = CREDIT
+        self._member = member
+        self._queue = queue
+
+    def take(self, ready: deque[Message], limit: int) -> int:
+        count = min(limit, len(ready), max(self.credit - len(self.unacked), 0))
+        taken = [ready.popleft() for _ in range(count)]
+        self._queue.on_taken(count, sum(len(message.body) for message in taken))
+        for message in taken:
+            self.hold(message)
+        return count
+
+    def hold(self, message: Message) -> None:
+        """A client gets a message."""
+        member = self._member
+        member.world.history.deliver(
+            member.incarnation, self._queue.queue_id, message.id, redelivered=message.redelivered
+        )
+        self.unacked.append(message)
+
+    def can_take(self) -> bool:
+        return len(self.unacked) < self.credit
+
+    def on_queue_deleted(self) -> None:
+        raise AssertionError("no queue is deleted")
 
 
 class Member:
-    """One incarnation of a node: ready messages and unread slots by queue, ascending; `rows` are its slots in the
-    store.
-    """
+    """One incarnation of a node."""
 
-    def __init__(self, world: SlotWorld, incarnation: Incarnation, lane: int) -> None:
-        self.world = world
+    def __init__(self, node: Node, incarnation: Incarnation) -> None:
+        world = self.world = node.world
         self.incarnation = incarnation
-        self.lane = lane
         self.is_trusted = True
-        self.consuming: dict[int, bool] = {}
-        self.store = world.link(incarnation)
-        self.rows: dict[int, Slot] = {}
-        self.ready: dict[int, list[int]] = defaultdict(list)
-        self.unread: dict[int, list[Slot]] = defaultdict(list)
-        self.unacked: dict[int, list[int]] = defaultdict(list)
-        self.acking: set[int] = set()
-        self.own: dict[int, list[int]] = defaultdict(list)
-        self.given: set[int] = set()
-        self.released: set[int] = set()
-        self.flagged: set[int] = set()
-        self.passed: dict[tuple[int, int], int] = {}
-        self.wanted: dict[int, int] = {}
-        self._lock = asyncio.Lock()
-        self._journal = asyncio.Lock()
-        self._batch = 0
-        self._requests = 0
+        store, registration = world.cluster.join(incarnation)
+        link = MemberLink(world, store, incarnation)
+        clock = world.loop
+        self._ids = MessageIdGenerator(registration.lane, registration.last_message_id)
+        self._wall_offset_ms = world.random.choice((-400, 0, 0, 400))
+        retrying = RetryingStore(
+            cast(Any, link), Retry("the store is away", Backoff(0.1, 1.0), monotonic=clock.monotonic)
+        )
+        self.journal = GroupCommitJournal(
+            link,
+            high_water=registration.last_message_id,
+            touched_confirms=set(),
+            on_settled=lambda: None,
+            on_full=lambda _: None,
+            monotonic=clock.monotonic,
+        )
+        self.runner = SlotRunner(
+            link,
+            incarnation,
+            registration.lane,
+            self._ids,
+            clock=clock,
+            journal=self.journal,
+            read=retrying.read,
+            mark_redelivered=retrying.mark_redelivered,
+            held_ids=lambda queue: sorted(message.id for message in self.consumers[queue.queue_id].unacked),
+            window_size=WINDOW_SIZE,
+            demand_size=DEMAND_SIZE,
+            coordinator=node.coordinator,
+            caller=lambda: Caller(incarnation.node_id, incarnation.id, fence=node.known[1]),
+            new_request_id=world.new_request_id,
+            queues=lambda: self.queues.values(),
+            find_queue=lambda queue_id: self.queues.get(queue_id),
+            has_remote_consumers=lambda queue: world.has_consumers_beside(self, queue.queue_id),
+            on_adopted=self.dispatch,
+            deciders=world.plant.deciders,
+        )
+        self._tasks: asyncio.TaskGroup
+        self._slots_task: asyncio.Task[None]
+        tasks: Any = self
+        reader = SlotReader(retrying, self.journal, tasks, self.dispatch, self.runner.on_read)
+        self.queues = {
+            name.queue_id: Queue(
+                "/",
+                name.name,
+                name.queue_id,
+                durable=True,
+                lane=registration.lane,
+                limits=LIMITS,
+                journal=self.journal,
+                read_slots=reader.start,
+                observer=self.runner,
+            )
+            for name in QUEUES
+        }
+        self.consumers = {queue_id: Consumer(self, queue) for queue_id, queue in self.queues.items()}
+        backlog = world.read_window(registration.lane)
+        self.runner.begin(backlog)
+        for slot in backlog:
+            slot.maybe_delivered |= not registration.clean
+            self.queues[slot.queue_id].recover(slot)
 
-        for slot in world.table.window(lane, 1000):  # what the incarnation before has left
-            ids = world.table.read(slot, slot.count)
-            # Between two windows lies what is another node's: no slot may reach over the id that stands for it.
-            self.own[slot.queue_id] += [*ids, slot.end + 1]
-            self.ready[slot.queue_id] += ids
-            self.flagged.update(ids)
+    def create_task(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Start a task of this incarnation."""
+        return self._tasks.create_task(coroutine, name=name)
 
-    # Loops
+    async def run(self) -> None:
+        """Live until cancelled, or until the store says that this incarnation is over (`Evicted`)."""
+        async with asyncio.TaskGroup() as self._tasks:
+            self._tasks.create_task(self.journal.run(), name="journal")
+            self._slots_task = self._tasks.create_task(self.runner.run(), name="slots")
+            self._work_task = self._tasks.create_task(self._work(), name="clients")
+            for queue_id in self.queues:
+                if self.world.is_healing or self.world.random.random() < 0.5:
+                    self.start_consuming(queue_id)
 
-    async def work(self) -> None:
-        random = self.world.random
-        reconcile_at = 0.0
+    async def stop(self) -> None:
+        """Stop in order: the clients go, and what is here goes to the other nodes."""
+        self._work_task.cancel()
+        for queue_id in self.queues:
+            self.stop_consuming(queue_id, is_closing=True)
+        self.runner.stop()
+        await asyncio.wait((self._slots_task,))
+        await self.runner.leave()
+        await self.journal.drain()
+
+    # Clients
+
+    def is_consuming(self, queue_id: int) -> bool:
+        return bool(self.queues[queue_id].consumers)
+
+    def start_consuming(self, queue_id: int) -> None:
+        """Consumers come."""
+        if not self.is_consuming(queue_id):
+            self.queues[queue_id].add_consumer(self.consumers[queue_id])
+            self.dispatch(self.queues[queue_id])
+
+    def stop_consuming(self, queue_id: int, *, is_closing: bool) -> None:
+        """Consumers go. When their channels are closing, what they had is ready again."""
+        self.queues[queue_id].remove_consumer(self.consumers[queue_id])
+        if is_closing:
+            self._requeue(self.queues[queue_id], list(self.consumers[queue_id].unacked))
+
+    def dispatch(self, queue: Queue) -> None:
+        """Deliver what can be delivered."""
+        if self.is_trusted or self.world.plant.delivers_without_trust:
+            queue.dispatch()
+
+    async def _work(self) -> None:
         while True:
-            await asyncio.sleep(random.uniform(0.25, 0.6))
-            for queue in QUEUES:
+            await asyncio.sleep(self.world.random.uniform(0.25, 0.6))
+            for queue in self.queues.values():
                 await self._work_on(queue)
-            if self.world.loop.time() >= reconcile_at and "no reconciliation" not in self.world.bugs:
-                reconcile_at = self.world.loop.time() + 2.0
-                with suppress(StoreUnavailable):
-                    await self._reconcile()
 
-    async def poll(self) -> None:
-        while True:
-            try:
-                with suppress(StoreUnavailable):
-                    await self._reconcile()
-                await self._session()
-            except Evicted:
-                raise
-            except CoordinationError:
-                await asyncio.sleep(self.world.random.uniform(0.1, 0.5))
-
-    async def _work_on(self, queue: QueueName) -> None:
-        random, queue_id = self.world.random, queue.queue_id
+    async def _work_on(self, queue: Queue) -> None:
+        random, consumer = self.world.random, self.consumers[queue.queue_id]
+        unacked = consumer.unacked
+        consumer.credit = CREDIT if self.world.is_healing else random.choice((0, 1, CREDIT, CREDIT, CREDIT))
         if not self.world.is_healing and random.random() < 0.25:
-            await self._publish(queue_id, random.randint(1, 4))
-        if self.consuming[queue_id] and self._must_read(queue_id):
-            await self._read(queue_id)
-        self._deliver(queue_id)
-        if self.unacked[queue_id] and random.random() < 0.15:
-            self._requeue(queue_id, random.choice(self.unacked[queue_id]))
-        if self.unacked[queue_id] and random.random() < 0.6:
-            await self._settle(queue_id, random.randint(1, len(self.unacked[queue_id])))
-        if self.rows and random.random() < 0.4:
-            await self._finish()
-        if self.wanted.get(queue_id):
-            await self.give(queue_id, self.wanted[queue_id])
-        elif random.random() < 0.03:
+            self._publish(queue, random.randint(1, 4), TRANSIENT if random.random() < 0.2 else PENDING)
+        self.dispatch(queue)
+        if unacked and random.random() < 0.15:
+            self._requeue(queue, [random.choice(unacked)])
+        if unacked and random.random() < 0.6:
+            self._settle(queue, unacked[: random.randint(1, len(unacked))])
+        if random.random() < 0.03:
             await self._get(queue)
 
-    # Messages
+    def _publish(self, queue: Queue, count: int, state: int) -> None:
+        self._ids.advance(self.world.loop.wall_ms() + self._wall_offset_ms)
+        messages = [
+            Message(self._ids.next(), queue, b"\0\0", b"", *body_tails(b"x" * 10, 4096), state) for _ in range(count)
+        ]
+        for message in messages:
+            self.world.history.publish(message.id)
+            if state == PENDING:
+                self.journal.append(message)
+            queue.append(message)
+        self.dispatch(queue)
+        if state == PENDING:
+            self.create_task(self._confirm(messages), "confirm")
 
-    async def _publish(self, queue_id: int, count: int) -> None:
-        ids = [message_id(self.lane, self.world.next_number()) for _ in range(count)]
-        self.own[queue_id] += ids
-        await self._commit(dict.fromkeys(ids, queue_id), ())
-        self.world.history.confirmed.update(ids)
-        for each in ids:
-            insort(self.ready[queue_id], each)
+    async def _confirm(self, messages: Sequence[Message]) -> None:
+        await self.journal.flushed()
+        self.world.history.confirm(message.id for message in messages if message.state >= STORED)
 
-    def _must_read(self, queue_id: int) -> bool:
-        ready, unread = self.ready[queue_id], self.unread[queue_id]
-        return bool(unread) and (len(ready) < 2 or unread[0].start < ready[0])
+    def _settle(self, queue: Queue, messages: Sequence[Message]) -> None:
+        for message in messages:
+            self.consumers[queue.queue_id].unacked.remove(message)
+            self.world.history.settled.add(message.id)
+        queue.settle(messages, ACKED)
+        self.dispatch(queue)
 
-    def _deliver(self, queue_id: int) -> None:
-        """Deliver what consumers have credit for, oldest first: nothing that follows an unread slot."""
-        ready, unacked = self.ready[queue_id], self.unacked[queue_id]
-        while self.is_trusted and self.consuming[queue_id] and ready and len(unacked) < CREDIT:
-            if any(slot.start < ready[0] for slot in self.unread[queue_id]):
-                return
-            each = ready.pop(0)
-            self.world.history.deliver(self.incarnation, queue_id, each, each in self.flagged)
-            self.passed[queue_id, lane_of(each)] = max(self.passed.get((queue_id, lane_of(each)), 0), each)
-            self.flagged.add(each)
-            unacked.append(each)
+    def _requeue(self, queue: Queue, messages: Sequence[Message]) -> None:
+        for message in messages:
+            self.consumers[queue.queue_id].unacked.remove(message)
+        queue.requeue(messages)
+        self.dispatch(queue)
 
-    async def _settle(self, queue_id: int, count: int) -> None:
-        ids = self.unacked[queue_id][:count]
-        del self.unacked[queue_id][:count]
-        self.acking.update(ids)
-        self.world.history.settled.update(ids)
-        await self._commit({}, ids)
-        self.acking.difference_update(ids)
-        self.own[queue_id] = [each for each in self.own[queue_id] if each not in ids]
-
-    def _requeue(self, queue_id: int, each: int) -> None:
-        self.unacked[queue_id].remove(each)
-        insort(self.ready[queue_id], each)
-
-    def stop_consuming(self, queue_id: int) -> None:
-        """Consumers go; what they had is ready again, and known to be redelivered."""
-        self.consuming[queue_id] = False
-        for each in list(self.unacked[queue_id]):
-            self._requeue(queue_id, each)
-
-    async def _commit(self, inserts: dict[int, int], deletes: Iterable[int]) -> None:
-        async with self._journal:
-            self._batch += 1
-            await self._until_done(lambda: self.store.write(self._batch, inserts, deletes))
-
-    # Slots
-
-    async def _read(self, queue_id: int) -> None:
-        async with self._lock:
-            if not self.unread[queue_id]:
-                return
-            slot = self.unread[queue_id][0]
-            try:
-                ids = await self.store.read(slot, 3)
-            except StoreUnavailable:
-                return
-            if len(ids) < 3 or ids[-1] >= slot.end:
-                self.unread[queue_id].remove(slot)
-            else:
-                slot.start = ids[-1] + 1
-                self.unread[queue_id].sort(key=lambda each: each.start)
-            if slot.maybe_delivered:
-                self.flagged.update(ids)
-            for each in ids:
-                insort(self.ready[queue_id], each)
-
-    async def _finish(self) -> None:
-        async with self._lock:
-            unread = {slot.row for slots in self.unread.values() for slot in slots}
-            starts = [start for start in self.rows if start not in unread]
-            with suppress(StoreUnavailable):
-                for start in await self.store.finish(starts, self.incarnation):
-                    del self.rows[start]
-                    self.released.add(start)
-
-    async def _reconcile(self) -> None:
-        async with self._lock:
-            self._adopt([slot_of(row) for row in await self.store.owned(self.incarnation)])
-
-    def _adopt(self, slots: Iterable[Slot]) -> None:
-        for slot in slots:
-            if slot.row in self.rows:
-                continue
-            if slot.start <= self.passed.get((slot.queue_id, slot.lane), 0):
-                slot.maybe_delivered = True
-            self.rows[slot.row] = replace(slot)
-            insort(self.unread[slot.queue_id], replace(slot), key=lambda each: each.start)
-
-    async def give(self, queue_id: int, count: int) -> int:
-        """Give away what this node's own consumers do not take now; return how many messages that is."""
-        async with self._lock:
-            removed, kept, given = self._take(queue_id, count)
-            if not given:
-                return 0
-            await self._until_done(lambda: self.store.cut(removed, kept, given, self.incarnation))
-            for start in removed:
-                del self.rows[start]
-            self.released.update(removed, (slot.start for slot in given))
-            self.rows.update((slot.start, slot) for slot in kept)
-            queue = next(queue for queue in QUEUES if queue.queue_id == queue_id)
-            for slot in given:
-                with suppress(CoordinationError):
-                    await self._submit(queue, slot)
-            return sum(slot.count for slot in given)
-
-    async def _submit(self, queue: QueueName, slot: Slot) -> None:
-        await self._call(lambda service, caller: service.submit_slot(queue, slot, 0, caller))
-
-    def _take(self, queue_id: int, count: int) -> tuple[list[int], list[Slot], list[Slot]]:
-        ready = self.ready[queue_id]
-        needed = CREDIT - len(self.unacked[queue_id]) if self.consuming[queue_id] else 0
-        taken = ready[: max(min(count, len(ready) - needed), 0)]
-        rest = self.unread[queue_id][:1] if not ready and not self.consuming[queue_id] else []
-        removed, kept = list[int](), list[Slot]()
-        if not taken and not rest:
-            return removed, kept, []
-        del ready[: len(taken)]
-        given = self._close(queue_id, [each for each in taken if self._row_of(queue_id, each) is None])
-        rows = {slot.row for slot in rest}
-        rows.update(row.start for each in taken if (row := self._row_of(queue_id, each)) is not None)
-        for start in sorted(rows):
-            removed.append(start)
-            self._split(self.rows[start], taken, rest, kept, given)
-        for slot in rest:
-            self.unread[queue_id].remove(slot)
-        self.given.update(taken)
-        return removed, kept, given
-
-    def _close(self, queue_id: int, taken: list[int]) -> list[Slot]:
-        """Return slots of own messages; each ends where another one follows that is not taken."""
-        slots: list[Slot] = []
-        is_open = False
-        for each in self.own[queue_id]:
-            if each not in taken:
-                forgets = "cut forgets what is held" in self.world.bugs and each not in self.given
-                is_open = is_open and forgets
-            elif is_open:
-                self._extend(slots[-1], each, each, 1)
-            else:
-                slots.append(self._slot(queue_id, self.lane, each, each, 1, flagged=False))
-                is_open = True
-        return slots
-
-    def _split(self, row: Slot, taken: list[int], rest: list[Slot], kept: list[Slot], given: list[Slot]) -> None:
-        """Divide a slot into what is given and what is kept."""
-        queue_id = row.queue_id
-        held = (*self.ready[queue_id], *self.unacked[queue_id], *self.acking)
-        parts = [(each, each, 1, True) for each in taken if self._row_of(queue_id, each) is row]
-        parts += [(each, each, 1, False) for each in held if self._row_of(queue_id, each) is row]
-        unread = next((slot for slot in self.unread[queue_id] if slot.row == row.start), None)
-        if unread is not None:
-            parts.append((unread.start, unread.end, unread.count, unread in rest))
-        last: bool | None = None
-        for start, end, count, is_given in sorted(parts):
-            slots = given if is_given else kept
-            if is_given is last:
-                self._extend(slots[-1], start, end, count)
-            else:
-                slots.append(self._slot(queue_id, row.lane, start, end, count, flagged=row.maybe_delivered))
-            last = is_given
-        if unread is not None and unread not in rest:
-            unread.row = kept[-1].start
-
-    def _slot(self, queue_id: int, lane: int, start: int, end: int, count: int, *, flagged: bool) -> Slot:
-        return Slot(queue_id, lane, start, end, count, flagged or start in self.flagged, False, start)
-
-    def _extend(self, slot: Slot, start: int, end: int, count: int) -> None:
-        slot.end, slot.count = end, slot.count + count
-        slot.maybe_delivered |= start in self.flagged
-
-    def _row_of(self, queue_id: int, each: int) -> Slot | None:
-        lane = lane_of(each)
-        for row in self.rows.values():
-            if row.start <= each <= row.end and row.lane == lane and row.queue_id == queue_id:
-                return row
-        return None
-
-    # The coordinator
-
-    async def _session(self) -> None:
-        said = {queue.queue_id: self._demand(queue.queue_id) for queue in QUEUES}
-        demands = [Demand(queue, said[queue.queue_id]) for queue in QUEUES if said[queue.queue_id]]
-        self.wanted.clear()
-        self._on_supply(await self._ask(demands, 0))
-        while True:
-            now = {queue.queue_id: self._demand(queue.queue_id) for queue in QUEUES}
-            demands = [
-                Demand(queue, now[queue.queue_id]) for queue in QUEUES if now[queue.queue_id] or said[queue.queue_id]
-            ]
-            said = now
-            self._on_supply(await self._ask(demands, self.world.random.choice((300, 1500))))
-
-    async def _ask(self, demands: list[Demand], wait_ms: int) -> Supply:
-        return await self._call(lambda service, caller: service.await_slots(demands, wait_ms, caller))
-
-    def _on_supply(self, supply: Supply) -> None:
-        self._adopt(grant.slot for grant in supply.grants if grant.slot.row not in self.released)
-        for demand in supply.remote_demand:
-            self.wanted[demand.queue.queue_id] = demand.messages
-
-    def _demand(self, queue_id: int) -> int:
-        has_demand = self.consuming[queue_id] and not self.ready[queue_id] and not self.unread[queue_id]
-        return DEMAND if has_demand else 0
-
-    async def _get(self, queue: QueueName) -> None:
-        with suppress(PeerUnreachable, StoreUnavailable, CoordinationError):
-            grant = await self._call(lambda service, caller: service.get_slot(queue, caller))
-            if grant is not None and grant.slot.row not in self.released:
-                self._adopt([grant.slot])
-
-    async def _call(self, call: Callable[[SlotService, Caller], Awaitable[T]]) -> T:
-        """Call the coordinator; repeat the call once if it was not answered."""
-        self._requests += 1
-        request_id = str(self._requests)
-        try:
-            return await self.world.ask_coordinator(self.incarnation, request_id, call)
-        except PeerUnreachable:
-            return await self.world.ask_coordinator(self.incarnation, request_id, call)
-
-    async def _until_done(self, operation: Callable[[], Awaitable[Any]]) -> None:
-        while True:
-            try:
-                await operation()
-                return
-            except StoreUnavailable:
-                await asyncio.sleep(0.1)
-
-
-def slot_of(row: Any) -> Slot:
-    return Slot(row.queue_id, row.lane, row.start, row.end, row.count, row.maybe_delivered, row.transient, row.start)
+    async def _get(self, queue: Queue) -> None:
+        """Get one message, from another node if there is none here."""
+        if not queue.ready_count and not await self.runner.fetch(queue):
+            return
+        message = queue.pop() if self.is_trusted else None
+        if message is not None:
+            self.consumers[queue.queue_id].hold(message)

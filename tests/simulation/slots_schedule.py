@@ -10,9 +10,14 @@ from tests.simulation.schedule import Fault
 
 NODES: Final = 3
 FAULT_SECONDS: Final = 2.5
-# Of a node: its process ends; it is thought dead and learns it later; its consumers come or go.
-# Of all: another node is elected, or is while the former one believes in its power; calls, or the store, fail.
-KINDS: Final = ("crash", "stop", "evict", "consumers", "elect", "rival", "lossy", "doubtful", "outage")
+# Of a node: its process ends; it stops in order; it is thought dead and learns it later; its consumers come or go.
+# Of all: another node is elected, or is while the former one believes in its power; nobody is known to coordinate;
+# calls, or the store, fail; the store is slow to write.
+KINDS: Final = (
+    *("crash", "stop", "evict", "consumers"),
+    *("elect", "rival", "headless"),
+    *("lossy", "doubtful", "outage", "slow"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +39,13 @@ class SlotSchedule:
 def draw(seed: int) -> SlotSchedule:
     """Draw the schedule of `seed`."""
     random = Random(seed)
-    faults = []
-    for _ in range(random.randint(2, 6)):
-        at = round(random.uniform(0.2, FAULT_SECONDS), 2)
-        faults.append(Fault(at, random.choice(KINDS), random.randrange(NODES), round(random.uniform(0.2, 1.5), 2)))
-    return SlotSchedule(seed, tuple(sorted(faults, key=lambda fault: fault.at)))
+    return SlotSchedule(
+        seed, tuple(sorted((_draw_fault(random) for _ in range(random.randint(2, 6))), key=lambda fault: fault.at))
+    )
+
+
+def _draw_fault(random: Random) -> Fault:
+    at, kind = round(random.uniform(0.2, FAULT_SECONDS), 2), random.choice(KINDS)
+    # Nodes help themselves when nobody has answered for two seconds.
+    seconds = random.uniform(2.5, 4.5) if kind == "headless" else random.uniform(0.2, 1.5)
+    return Fault(at, kind, random.randrange(NODES), round(seconds, 2))

@@ -1,32 +1,42 @@
 """Nodes that share slots through a store and a coordinator, on one simulated clock; what must hold is checked always.
 
 A run is a function of its schedule. Who coordinates and who lives is said by the schedule: how that comes about is
-simulated elsewhere. The slot managers are the real ones.
+simulated elsewhere. All the slot logic is the real one, of the coordinator and of the nodes, and so is the store.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from random import Random
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 from broker.coordination.slots.coordinator import SlotManager
 from broker.errors import Evicted
 from broker.ports.cluster import SlotService
 from broker.ports.cluster_rows import Incarnation
 from broker.ports.peer_calls import Caller, Fence, PeerUnreachable, QueueName
+from broker.ports.slot import Slot
 from tests.simulation.schedule import Fault
-from tests.simulation.slots_history import History
-from tests.simulation.slots_link import StoreLink
-from tests.simulation.slots_node import QUEUES, Member
+from tests.simulation.slots_faults import SOUND, Plant
+from tests.simulation.slots_history import History, Violation
+from tests.simulation.slots_link import CoordinatorLink, StoreLink
+from tests.simulation.slots_node import QUEUES, WINDOW_SIZE, Member
 from tests.simulation.slots_schedule import NODES, SlotSchedule
-from tests.support.memory_slots import SlotTable, Violation
+from tests.support.memory_slots import MemoryCluster
+from tests.support.stage import drive
 from tests.support.virtual_loop import VirtualLoop
 
-T = TypeVar("T")
-
 DRAIN_SECONDS = 40.0
+CONDITIONS = {
+    "lossy": "is_lossy",
+    "headless": "is_headless",
+    "outage": "is_store_down",
+    "doubtful": "is_doubtful",
+    "slow": "is_slow",
+}
+"""The faults that all nodes suffer, and the attributes of the world that say so."""
 
 
 class Releasing:
@@ -40,15 +50,7 @@ class Releasing:
         member = self._node.member
         if member is None:
             raise PeerUnreachable("nobody answers")
-        # Whoever asked may stop waiting; what was taken out of memory must reach the store all the same.
-        return await asyncio.shield(self._node.spawn(self._give(member, queue, messages)))
-
-    @staticmethod
-    async def _give(member: Member, queue: QueueName, messages: int) -> int:
-        try:
-            return await member.give(queue.queue_id, messages)
-        except Evicted:
-            return 0
+        return await member.runner.release(queue.queue_id, messages)
 
 
 class Node:
@@ -60,23 +62,28 @@ class Node:
         self.member: Member | None = None
         self.known: tuple[Node, Fence] = (self, Fence())
         self.manager = self._new_manager()
+        self._link = cast(SlotService, CoordinatorLink(world, self))
         self._incarnations = 0
         self._tasks: list[asyncio.Task[Any]] = []
         self._reign: asyncio.Task[Any] | None = None
         self._epoch = 0
 
+    @property
+    def service(self) -> SlotService:
+        """What answers other nodes."""
+        return cast(SlotService, self.manager)
+
+    def coordinator(self) -> SlotService | None:
+        """Return the way to whom this node takes for the coordinator."""
+        return None if self.world.is_headless else self.known[0]._link
+
     def live(self) -> None:
         """Begin a new incarnation."""
         self.die()
         self._incarnations += 1
-        incarnation = Incarnation(self.name, str(self._incarnations))
-        lane = self.world.table.join(incarnation)
-        self.member = Member(self.world, incarnation, lane)
-        for queue in QUEUES:
-            self.member.consuming[queue.queue_id] = self.world.is_healing or self.world.random.random() < 0.5
+        self.member = member = Member(self, Incarnation(self.name, str(self._incarnations)))
         self.world.on_incarnations_changed()
-        for loop in (self.member.work, self.member.poll):
-            self.spawn(self._run(self.member, loop))
+        self.spawn(self._run(member))
 
     def die(self) -> None:
         """All that is in memory is gone."""
@@ -87,14 +94,21 @@ class Node:
 
     def end_incarnation(self, incarnation: Incarnation, *, in_order: bool = False) -> None:
         """The store is told that an incarnation is over, if it is not yet."""
-        self.world.table.end(incarnation, in_order=in_order)
+        self.world.cluster.end(incarnation, in_order=in_order)
         self.world.on_incarnations_changed()
 
-    def spawn(self, coroutine: Any) -> asyncio.Task[Any]:
+    def spawn(self, coroutine: Any) -> None:
         """Start something that ends with this incarnation."""
-        task = self.world.spawn(coroutine)
-        self._tasks.append(task)
-        return task
+        self._tasks.append(self.world.spawn(coroutine))
+
+    async def stop(self, member: Member) -> None:
+        """Stop in order, if nothing comes between."""
+        try:
+            await member.stop()
+        except Evicted:
+            return
+        self.end_incarnation(member.incarnation, in_order=True)
+        self.world.loop.call_soon(self.die)
 
     def reign(self, fence: Fence) -> None:
         self.depose(fence.epoch)
@@ -114,47 +128,48 @@ class Node:
     def _new_manager(self) -> SlotManager:
         world = self.world
         return SlotManager(
-            cast(Any, StoreLink(world)),
+            StoreLink(world),
             world.loop,
             others=lambda: {node.name: cast(SlotService, Releasing(node)) for node in world.nodes},
             caller=lambda: Caller(self.name, "process"),
-            window_size=5,
+            window_size=WINDOW_SIZE,
             on_fenced=lambda _: None,
-            rescan_interval=1e6 if "no rescan" in world.bugs else 1.0,
+            rescan_interval=world.plant.rescan_interval,
         )
 
-    async def _run(self, member: Member, loop: Callable[[], Awaitable[None]]) -> None:
+    async def _run(self, member: Member) -> None:
         try:
-            await loop()
-        except Evicted:
+            await member.run()
+        except* Evicted:
             if self.member is member:
                 self.world.loop.call_soon(self.live)
-        except Violation as violation:
-            self.world.end(violation)
+        except* Exception as errors:
+            error = next(_leaves(errors))
+            self.world.end(error if isinstance(error, Violation) else Violation(f"error: {error!r}"))
 
 
 class SlotWorld:
-    """Runs a schedule to its end, or to the first violation."""
+    """The nodes of one run, and the store they share."""
 
-    def __init__(self, schedule: SlotSchedule, loop: VirtualLoop, bugs: Collection[str] = ()) -> None:
+    def __init__(self, schedule: SlotSchedule, loop: VirtualLoop, plant: Plant = SOUND) -> None:
         self.loop = loop
         self.random = Random(schedule.seed)
-        self.bugs = bugs
-        self.table = SlotTable(bugs)
-        self.history = History(self.table)
+        self.plant = plant
+        self.cluster = MemoryCluster(plant.state(), plant.slots)
+        self.history = History(self.cluster)
         self.is_healing = False
-        self.is_store_down = self.is_doubtful = self.is_lossy = False
+        self.is_store_down = self.is_doubtful = self.is_slow = self.is_lossy = self.is_headless = False
         self.nodes: list[Node] = []
         self._schedule = schedule
         self._epoch = 0
         self._leader: Node | None = None
-        self._number = 0
-        self._began = loop.time()
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._requests = 0
+        self._tasks: dict[asyncio.Task[Any], None] = {}
         self._ended: asyncio.Future[None] = loop.create_future()
 
     async def run(self) -> None:
         """Run until all faults are over and every message is settled."""
+        self.loop.set_exception_handler(self._on_error)
         try:
             await self._run()
         finally:
@@ -183,39 +198,32 @@ class SlotWorld:
         else:
             self._ended.set_exception(violation)
 
-    def link(self, incarnation: Incarnation) -> StoreLink:
-        return StoreLink(self, incarnation)
+    def read_window(self, lane: int) -> Sequence[Slot]:
+        """Return what a node that starts goes on with."""
+        return drive(self.cluster.slots.window(lane, WINDOW_SIZE))
 
-    def next_number(self) -> int:
-        self._number += 1
-        return self._number
+    def has_consumers_beside(self, member: Member, queue_id: int) -> bool:
+        """Has another node consumers of the queue?"""
+        others = (node.member for node in self.nodes if node.member is not None and node.member is not member)
+        return any(other.is_consuming(queue_id) for other in others)
+
+    def new_request_id(self) -> str:
+        self._requests += 1
+        return str(self._requests)
+
+    def numbered(self, caller: Caller) -> Caller:
+        return replace(caller, request_id=self.new_request_id())
 
     def spawn(self, coroutine: Any) -> asyncio.Task[Any]:
         task: asyncio.Task[Any] = self.loop.create_task(coroutine)
-        self._tasks.add(task)
+        self._tasks[task] = None
         task.add_done_callback(self._on_done)
         return task
 
     def on_incarnations_changed(self) -> None:
         """Every node learns of it, some earlier than others."""
-        incarnations = [
-            Incarnation(name, node.incarnation) for name, node in self.table.nodes.items() if node.incarnation
-        ]
         for node in self.nodes:
-            self.loop.call_later(self.random.uniform(0.0, 0.2), node.manager.set_living, incarnations)
-
-    async def ask_coordinator(
-        self, incarnation: Incarnation, request_id: str, call: Callable[[SlotService, Caller], Awaitable[T]]
-    ) -> T:
-        """Call whom this node takes for the coordinator."""
-        node = next(node for node in self.nodes if node.name == incarnation.node_id)
-        coordinator, fence = node.known
-        is_answer_lost = await self.travel()
-        answer = await call(cast(SlotService, coordinator.manager), Caller(*_names(incarnation), request_id, fence))
-        if is_answer_lost:
-            await asyncio.sleep(0.2)
-            raise PeerUnreachable("no answer came")
-        return answer
+            self.loop.call_later(self.random.uniform(0.0, 0.2), node.manager.set_living, self.cluster.living())
 
     async def travel(self) -> bool:
         """Let a call be under way; return whether its answer will be lost."""
@@ -227,30 +235,39 @@ class SlotWorld:
             await asyncio.sleep(self.random.uniform(0.0, 0.02))
         return fate < 0.4
 
+    def _on_error(self, _: object, context: dict[str, Any]) -> None:
+        """A callback has failed: that is an error of the run."""
+        if not self._ended.done():
+            self._ended.set_exception(context.get("exception") or RuntimeError(context["message"]))
+
     def _on_done(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
+        del self._tasks[task]
         if not task.cancelled() and (error := task.exception()) is not None and not self._ended.done():
             self._ended.set_exception(error)
 
     def _heal(self) -> None:
         self.is_healing = True
-        self.is_store_down = self.is_doubtful = self.is_lossy = False
+        for name in CONDITIONS.values():
+            setattr(self, name, False)
         for node in self.nodes:
             for queue in QUEUES:
                 if node.member is not None:
-                    node.member.consuming[queue.queue_id] = True
+                    node.member.start_consuming(queue.queue_id)
         self._look()
 
     def _look(self) -> None:
-        if not self.table.messages and not self.table.rows and self.history.confirmed <= self.history.settled:
+        state = self.cluster.state
+        if not state.rows and not state.slots and self.history.confirmed <= self.history.settled:
             self.end()
         else:
             self.loop.call_later(0.5, self._look)
 
     def _give_up(self) -> None:
-        left = len(self.table.messages), len(self.table.rows)
+        left = len(self.cluster.state.rows), len(self.cluster.state.slots)
         self.end(
-            Violation(f"L3: {left[0]} messages and {left[1]} slots are left {DRAIN_SECONDS:.0f} s after the last fault")
+            Violation(
+                f"I63: {left[0]} messages and {left[1]} slots are left {DRAIN_SECONDS:.0f} s after the last fault"
+            )
         )
 
     # Faults
@@ -259,14 +276,16 @@ class SlotWorld:
         node = self.nodes[fault.node]
         if fault.kind in ("elect", "rival"):
             self._elect(node, fault.seconds if fault.kind == "rival" else 0.0)
-        elif fault.kind in ("crash", "stop"):
-            self._crash(node, fault.seconds, in_order=False)
+        elif fault.kind == "crash":
+            self._crash(node, fault.seconds)
+        elif fault.kind == "stop":
+            self._stop(node, fault.seconds)
         elif fault.kind == "evict":
             self._evict(node, fault.seconds)
         elif fault.kind == "consumers":
             self._move_consumers(node)
         else:
-            name = {"lossy": "is_lossy", "doubtful": "is_doubtful", "outage": "is_store_down"}[fault.kind]
+            name = CONDITIONS[fault.kind]
             setattr(self, name, True)
             self.loop.call_later(fault.seconds, setattr, self, name, False)
 
@@ -275,7 +294,7 @@ class SlotWorld:
         self._epoch += 1
         self._leader = node
         fence = Fence(self._epoch, f"term {self._epoch}")
-        self.table.claim(fence)
+        self.cluster.claim(fence)
         for other in self.nodes:
             if other is not node:
                 self.loop.call_later(linger, other.depose, fence.epoch)
@@ -287,14 +306,26 @@ class SlotWorld:
         if fence.epoch > node.known[1].epoch:
             node.known = coordinator, fence
 
-    def _crash(self, node: Node, seconds: float, *, in_order: bool) -> None:
+    def _crash(self, node: Node, seconds: float) -> None:
         member = node.member
         if member is None:
             return
         node.die()
         node.restart_manager()
-        self.loop.call_later(self.random.uniform(0.0, seconds), node.end_incarnation, member.incarnation)
+        # Many a node is back before the others have noticed.
+        self.loop.call_later(self.random.uniform(0.0, 2 * seconds), node.end_incarnation, member.incarnation)
         self.loop.call_later(seconds, node.live)
+        self._replace_leader(node)
+
+    def _stop(self, node: Node, seconds: float) -> None:
+        """A node stops in order; one that has not done so after some seconds is killed. Then it starts again."""
+        if node.member is None:
+            return
+        node.spawn(node.stop(node.member))
+        self.loop.call_later(seconds, node.live)
+        self._replace_leader(node)
+
+    def _replace_leader(self, node: Node) -> None:
         if self._leader is node:
             successor = self.nodes[(self.nodes.index(node) + 1) % NODES]
             self.loop.call_later(0.3, self._elect, successor, 0.0)
@@ -316,11 +347,15 @@ class SlotWorld:
     def _move_consumers(self, node: Node) -> None:
         for queue in QUEUES:
             if node.member is not None:
-                if node.member.consuming[queue.queue_id]:
-                    node.member.stop_consuming(queue.queue_id)
+                if node.member.is_consuming(queue.queue_id):
+                    node.member.stop_consuming(queue.queue_id, is_closing=self.random.random() < 0.5)
                 else:
-                    node.member.consuming[queue.queue_id] = True
+                    node.member.start_consuming(queue.queue_id)
 
 
-def _names(incarnation: Incarnation) -> tuple[str, str]:
-    return incarnation.node_id, incarnation.id
+def _leaves(group: BaseExceptionGroup[Exception]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error

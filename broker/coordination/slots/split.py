@@ -1,4 +1,4 @@
-"""How what a node gives away becomes slots: closed ranges that hold no message which somebody keeps (invariant C2).
+"""How what a node hands off becomes slots: closed ranges that hold no message that a client holds (invariant I52).
 
 Knows message ids and slots; knows no queue, no consumer and no store.
 """

@@ -14,7 +14,7 @@ from broker.ports.cluster_rows import Incarnation
 from broker.ports.peer_calls import Caller, Demand, Fence, NotCoordinator, QueueName, Supply, Unavailable
 from broker.ports.slot import Slot
 from tests.support.ids import message_id
-from tests.support.memory_slots import MemorySlots
+from tests.support.memory_slots import FailingSlots, MemoryCluster
 from tests.support.virtual_loop import VirtualLoop
 
 ORDERS = QueueName("orders", 1)
@@ -39,14 +39,15 @@ class Node:
 class Bench:
     """A coordinator and a store in which Alice and Bob live; Alice has messages in her lane."""
 
-    store: MemorySlots = field(default_factory=MemorySlots)
+    cluster: MemoryCluster = field(default_factory=MemoryCluster)
     nodes: dict[str, Node] = field(default_factory=lambda: {"alice": Node(), "bob": Node()})
     fenced: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.store.table.claim(FENCE)
+        self.store = FailingSlots(self.cluster.slots)
+        self.cluster.claim(FENCE)
         for incarnation in (ALICE, BOB):
-            self.store.table.join(incarnation)
+            self.cluster.join(incarnation)
         self.manager = SlotManager(
             self.store,
             cast(VirtualLoop, asyncio.get_running_loop()),
@@ -59,10 +60,10 @@ class Bench:
 
     async def give(self, number: int) -> Slot:
         """Alice puts a message into the store and makes a slot of it."""
-        start = message_id(1, number)
-        self.store.table.write(ALICE, number, {start: ORDERS.queue_id}, [])
-        slot = Slot(ORDERS.queue_id, 1, start, start, 1, row=start)
-        self.store.table.cut([], [], [slot], ALICE)
+        start = message_id(0, number)
+        self.cluster.put(ORDERS.queue_id, start)
+        slot = Slot(ORDERS.queue_id, 0, start, start, 1, row=start)
+        await self.cluster.slots.cut([], [], [slot], ALICE)
         return slot
 
     async def give_and_submit(self, number: int) -> Slot:

@@ -29,7 +29,7 @@ async def test_a_node_with_demand_gets_what_is_free_with_the_coordinators_fence(
         await bench.begin(BOB, 5)
 
         assert await bench.poll(BOB) == Supply((Grant(ORDERS, slot, "bob", FENCE, "poll"),), (), FENCE)
-        assert [row.start for row in bench.store.table.owned(BOB)] == [slot.start]
+        assert [row.start for row in bench.cluster.owned(BOB)] == [slot.start]
 
 
 @in_virtual_time

@@ -1,4 +1,4 @@
-"""What a queue hands off to other nodes: which slots it becomes, and that each message has one owner (invariant C2)."""
+"""What a queue hands off to other nodes: which slots it becomes, and that a message has one owner (invariant I13)."""
 
 from __future__ import annotations
 
@@ -363,7 +363,7 @@ def within(slot: Slot | SlotRow, ids: set[int]) -> list[int]:
 
 
 def check_order(node: Node, late: set[int]) -> None:
-    """What a consumer gets of a lane ascends, but for what says that it was delivered before (invariant D3)."""
+    """What a consumer gets of a lane ascends, but for what says that it was delivered before (invariant I32)."""
     last: dict[int, int] = {}
     for message in node.taker.taken:
         if not message.redelivered and message.id not in late:

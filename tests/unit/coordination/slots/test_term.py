@@ -37,7 +37,7 @@ async def test_what_a_dead_node_had_goes_to_who_has_demand() -> None:
         await bench.give(1)
         await bench.begin(BOB, 5)
         assert len((await bench.poll(BOB)).grants) == 1
-        bench.store.table.end(BOB)
+        bench.cluster.end(BOB)
         bench.manager.set_living([ALICE])
         await bench.begin(ALICE, 5)
 
@@ -50,7 +50,7 @@ async def test_a_incarnation_that_is_over_for_the_store_alone_does_not_keep_the_
     async with serving() as bench:
         await bench.give(1)
         await bench.begin(BOB, 5)
-        bench.store.table.end(BOB)
+        bench.cluster.end(BOB)
         await bench.poll(BOB, wait_ms=2500)
 
         assert bench.store.calls.count("assign") <= 4
@@ -118,7 +118,7 @@ async def test_a_repeated_get_returns_the_same_slot_even_if_its_caller_had_gone(
         grant = await bench.manager.get_slot(ORDERS, caller(BOB, "g"))
         assert grant is not None
         assert grant.slot == slot
-        assert len(bench.store.table.owned(BOB)) == 1
+        assert len(bench.cluster.owned(BOB)) == 1
 
 
 @in_virtual_time
@@ -158,11 +158,11 @@ async def test_a_coordinator_that_is_fenced_says_so_and_ends() -> None:
         poll = tasks.create_task(outcome(bench.poll(BOB)))
         await asyncio.sleep(0.25)
         await bench.give(1)
-        bench.store.table.claim(Fence(2, "term 2"))
+        bench.cluster.claim(Fence(2, "term 2"))
 
         assert isinstance(await poll, NotCoordinator)
         assert bench.fenced == ["term 1"]
-        assert bench.store.table.owned(BOB) == []
+        assert bench.cluster.owned(BOB) == []
         assert isinstance(await outcome(bench.begin(BOB, 5)), NotCoordinator)
 
 
