@@ -7,18 +7,13 @@ counted, time stands still. What the AMQP edge does between a connection and its
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
-from itertools import count
 from math import inf
 
-from broker.amqp.connection import Connection
 from broker.amqp.context import SharedContext
-from broker.amqp.handshake import Peer as Address
-from broker.amqp.handshake import server_properties
-from broker.auth.access import AccessControl, OpenAccess
+from broker.auth.access import AccessControl
 from broker.auth.identity import Authenticator
 from broker.auth.users import User, Users
-from broker.broker import Broker, Confirmable, Limits
+from broker.broker import Limits
 from broker.codec.constants import PROTOCOL_HEADER
 from broker.codec.field_table import FieldTable
 from broker.codec.method import Method
@@ -34,15 +29,13 @@ from broker.codec.methods import (
     ConnectionTuneOk,
 )
 from broker.codec.properties import BasicProperties
-from broker.message import MessageIdGenerator
 from broker.ports.records import Change, Put, VirtualHostRecord
 from broker.queue.queue import Queue
 from broker.queue.settings import QueueLimits
-from broker.queue.slot_reader import SlotReader
 from broker.store.memory.store import MemoryStore
-from broker.topology.apply import LiveTopology
 from broker.topology.vhost import VirtualHost
 from tests.support.clock import FakeClock
+from tests.support.composition import NodeParts, new_connection
 from tests.support.fake_journal import FakeJournal
 from tests.support.peer import Content, Peer
 from tests.support.stage import Gate, Stage, Turns, drive, turn
@@ -92,47 +85,31 @@ class Harness:
         self.stage = Stage()
         self.store = MemoryStore()
         drive(self.store.open())
-        touched_confirms: set[Confirmable] = set()
-        self.journal = FakeJournal(self.store, touched_confirms, self.gate)
-        feed = SlotReader(self.store, self.journal, self.stage, self._on_fed)  # type: ignore[arg-type]
-        self.broker = Broker(
-            ids=MessageIdGenerator(0),
-            journal=self.journal,
-            feed=self._fed,
-            touched_confirms=touched_confirms,
-            limits=limits or Limits(heartbeat=60),
-        )
         self.topology = GatedTopology(self.store, self.gate)
-        self._queue_ids = count(1)
-        new_queue = partial(Queue, limits=queue_limits or QueueLimits(), journal=self.journal, read_slots=feed.start)
-        changes = Turns()
-
-        def new_vhost(name: str) -> VirtualHost:
-            return VirtualHost(
-                name,
-                recorder=self.topology,
-                apply=self.live.apply,
-                journal=self.journal,
-                changes=changes,
-                new_queue=new_queue,
-                new_queue_id=self._new_queue_id,
-                max_queues=max_queues,
-            )
-
-        self.live = LiveTopology(self.broker.vhosts, new_vhost)
+        self.parts = NodeParts(
+            self.store,
+            tasks=self.stage,
+            new_journal=lambda touched_confirms: FakeJournal(self.store, touched_confirms, self.gate),
+            feed=self._fed,
+            limits=limits or Limits(heartbeat=60),
+            recorder=self.topology,
+            changes=Turns(),
+            queue_limits=queue_limits,
+            max_queues=max_queues,
+        )
+        self.broker, self.live = self.parts.broker, self.parts.live
+        self.journal: FakeJournal = self.parts.journal
         for name in ("/", "carbon"):
             self.live.apply(Put(VirtualHostRecord(name)))
-        built_in = Users([User("guest", "guest", loopback_only=True), User("admin", "secret")])
-        names = count(1)
-        self.shared = SharedContext(
-            self.broker,
-            users or built_in,
-            access or OpenAccess(),
-            server_properties("0.1.0", "NODE:1", "Python 3.11"),
-            lambda prefix: f"{prefix}{next(names)}",
+        self.shared = self.parts.shared_context(
             self.stage.spawn,
-            self.clock.monotonic,
-            lambda: self.is_store_away,
+            users=users or Users([User("guest", "guest", loopback_only=True), User("admin", "secret")]),
+            access=access,
+            version="0.1.0",
+            node_id="NODE:1",
+            platform="Python 3.11",
+            monotonic=self.clock.monotonic,
+            is_store_away=lambda: self.is_store_away,
         )
         self._clients: list[Client] = []
 
@@ -181,16 +158,9 @@ class Harness:
             if not is_busy:
                 return
 
-    async def _new_queue_id(self) -> int:
-        return next(self._queue_ids)
-
     async def _fed(self, queue: Queue) -> None:
         while queue.is_reading:
             await turn()
-
-    def _on_fed(self, queue: Queue) -> None:
-        self.broker.touched.add(queue)
-        self.broker.dispatch()
 
 
 class Client:
@@ -200,8 +170,11 @@ class Client:
         self._harness = harness
         self._peer = Peer(self._deliver)
         self._has_output = False
-        address = Address("127.0.0.1:50000" if is_loopback else "192.0.2.7:50000", is_loopback)
-        self.connection = Connection(shared, address, self._on_output, self._on_deadline, harness.clock.monotonic())
+        host = "127.0.0.1" if is_loopback else "192.0.2.7"
+        now = harness.clock.monotonic()
+        self.connection = new_connection(
+            shared, self._on_output, self._on_deadline, now, host=host, is_loopback=is_loopback
+        )
         self._on_deadline()
         self.reads = True
         """False: the client has stopped reading, and what is written to it stays in the output buffer."""

@@ -11,14 +11,9 @@ from collections.abc import Coroutine, Mapping
 from itertools import count
 from typing import Any
 
-from broker.amqp.connection import Connection
 from broker.amqp.context import SharedContext
-from broker.amqp.handshake import Peer as Address
-from broker.amqp.handshake import server_properties
-from broker.auth.access import OpenAccess
-from broker.auth.users import User, Users
 from broker.backoff import Backoff
-from broker.broker import Broker, Confirmable
+from broker.broker import Broker
 from broker.clock import SystemClock
 from broker.codec import methods as amqp
 from broker.codec.method import Method
@@ -30,9 +25,9 @@ from broker.node.standalone import Alone
 from broker.ports.store import Batch, Store
 from broker.queue.queue import Queue
 from broker.queue.settings import QueueLimits
-from broker.queue.slot_reader import SlotReader
 from broker.store.journal import GroupCommitJournal, JournalLimits
 from broker.store.retrying import Retry, RetryingStore
+from tests.support.composition import NodeParts, new_connection, new_queue
 from tests.support.peer import Content, Peer
 
 START_MS = 1_700_000_000_000
@@ -99,7 +94,7 @@ class Client:
     def __init__(self, node: NodeInProcess, shared: SharedContext) -> None:
         self._node = node
         self._has_output = False
-        self._connection = Connection(shared, Address("test", True), self._on_output, lambda: None, 0.0)
+        self._connection = new_connection(shared, self._on_output)
         self._peer = Peer(self._deliver, FRAME_MAX)
         self._peer.send_raw(b"AMQP\x00\x00\x09\x01")
         self.send(0, amqp.ConnectionStartOk(response=b"\0guest\0guest"))
@@ -163,7 +158,6 @@ class NodeInProcess:
         self._incarnation = NodeIncarnation(
             Configuration(origins={}), "node-a", retrying_store, SystemClock(), self._alone, store_timeout=0.0
         )
-        self._names = count(1)
 
     def wall_ms(self) -> int:
         return START_MS + next(self._clock)
@@ -178,41 +172,22 @@ class NodeInProcess:
     async def start(self) -> None:
         """Build the node as `NodeIncarnation.run` does."""
         incarnation, registration = self._incarnation, self._registration
-        touched: set[Confirmable] = set()
         self.ids = MessageIdGenerator(registration.lane, registration.last_message_id)
-        self.journal = GroupCommitJournal(
+        parts = NodeParts(
             self.store,
+            tasks=self._tasks,
+            journal_limits=self._journal_limits,
+            ids=self.ids,
             high_water=registration.last_message_id,
-            touched_confirms=touched,
-            on_settled=lambda: self.broker.flush_confirms(),
-            on_full=lambda is_full: None,
-            limits=self._journal_limits,
+            vhosts=incarnation.vhosts,
         )
-
-        def on_fed(queue: Queue) -> None:
-            self.broker.touched.add(queue)
-            self.broker.dispatch()
-
-        tasks: Any = self._tasks
-        feed = SlotReader(self.store, self.journal, tasks, on_fed)
-        self.broker = Broker(
-            ids=self.ids, journal=self.journal, feed=feed.wait, touched_confirms=touched, vhosts=incarnation.vhosts
-        )
+        self.broker, self.journal = parts.broker, parts.journal
         self._alone.meet(incarnation)
         incarnation.registration, incarnation.ids, incarnation.journal = registration, self.ids, self.journal
-        incarnation.broker, incarnation.slot_reader = self.broker, feed
+        incarnation.broker, incarnation.slot_reader = self.broker, parts.slot_reader
         await incarnation.restore(self._queue_limits)
         self._loops.create_task(self.journal.run())
-        self._shared = SharedContext(
-            self.broker,
-            Users([User("guest", "guest")]),
-            OpenAccess(),
-            server_properties("0", "node-a", "test"),
-            lambda prefix: f"{prefix}{next(self._names)}",
-            self._tasks.create_task,
-            lambda: 0.0,
-            lambda: False,
-        )
+        self._shared = parts.shared_context(self._tasks.create_task, node_id="node-a")
 
     def connect(self) -> Client:
         return Client(self, self._shared)
@@ -239,7 +214,7 @@ class NodeInProcess:
         """Return what the store holds, by queue id."""
         messages: dict[int, list[Message]] = {}
         for slot in await self.store.backlog():
-            queue = Queue("/", "any", slot.queue_id, durable=True, journal=_NONE, read_slots=_NONE)
+            queue = new_queue("any", slot.queue_id)
             messages[slot.queue_id] = await self.store.read(queue, slot, 1_000_000, 1 << 40)
         return messages
 
@@ -263,6 +238,3 @@ class NodeInProcess:
 
 async def _wait(journal: GroupCommitJournal) -> None:
     await journal.flushed()
-
-
-_NONE: Any = None

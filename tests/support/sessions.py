@@ -10,29 +10,15 @@ import asyncio
 from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
-from itertools import count
 from typing import Any
 
-from broker.amqp.connection import Connection
-from broker.amqp.context import SharedContext
-from broker.amqp.handshake import Peer as Remote
-from broker.amqp.handshake import server_properties
-from broker.auth.access import OpenAccess
-from broker.auth.users import User, Users
-from broker.broker import Broker, Confirmable, Limits
+from broker.broker import Limits
 from broker.codec import methods as amqp
 from broker.codec.constants import HEARTBEAT_FRAME, PROTOCOL_HEADER
 from broker.codec.field_table import FieldTable
 from broker.codec.properties import BasicProperties
-from broker.message import MessageIdGenerator
-from broker.ports.records import Put, VirtualHostRecord
-from broker.queue.queue import Queue
-from broker.queue.slot_reader import SlotReader
-from broker.store.journal import GroupCommitJournal
 from broker.store.memory.store import MemoryStore
-from broker.topology.apply import LiveTopology
-from broker.topology.vhost import VirtualHost
+from tests.support.composition import NodeParts, new_connection
 from tests.support.peer import command
 
 FRAME_MAX = 4096
@@ -45,7 +31,7 @@ class Client:
 
     def __init__(self, bench: Bench) -> None:
         self._broker = bench.broker
-        self.connection = Connection(bench.shared, Remote("192.0.2.1:5000", True), lambda: None, lambda: None, 0.0)
+        self.connection = new_connection(bench.shared, lambda: None)
         self.output = bytearray()
 
     def send(self, data: bytes) -> None:
@@ -70,55 +56,15 @@ class Bench:
         self._running: set[asyncio.Task[None]] = set()
         self.failures: list[Exception] = []
         self._store = MemoryStore()
-        touched: set[Confirmable] = set()
-        self.journal = GroupCommitJournal(
-            self._store,
-            high_water=0,
-            touched_confirms=touched,
-            on_settled=lambda: self.broker.flush_confirms(),
-            on_full=lambda is_full: None,
-        )
-        self._feed = SlotReader(self._store, self.journal, tasks, self._on_fed)
-        self.broker = Broker(
-            ids=MessageIdGenerator(0),
-            journal=self.journal,
-            feed=self._feed.wait,
-            touched_confirms=touched,
-            limits=limits,
-        )
-        names = count(1)
-        self.shared = SharedContext(
-            self.broker,
-            Users([User("guest", "guest")]),
-            OpenAccess(),
-            server_properties("0", "node", "test"),
-            lambda prefix: f"{prefix}{next(names)}",
-            self.spawn,
-            lambda: 0.0,
-            lambda: False,
-        )
+        self._parts = NodeParts(self._store, tasks=tasks, limits=limits)
+        self.journal = self._parts.journal
+        self.broker = self._parts.broker
+        self.shared = self._parts.shared_context(self.spawn)
 
     async def open(self) -> None:
         """Make the virtual host `/`."""
         await self._store.open()
-        queue_ids = count(1)
-
-        async def next_queue_id() -> int:
-            return next(queue_ids)
-
-        live = LiveTopology(
-            self.broker.vhosts,
-            lambda name: VirtualHost(
-                name,
-                recorder=self._store,
-                apply=live.apply,
-                journal=self.journal,
-                changes=asyncio.Lock(),
-                new_queue=partial(Queue, journal=self.journal, read_slots=self._feed.start),
-                new_queue_id=next_queue_id,
-            ),
-        )
-        live.apply(Put(VirtualHostRecord("/")))
+        self._parts.add_vhost("/")
 
     def connect(self) -> Client:
         return Client(self)
@@ -134,10 +80,6 @@ class Bench:
             await coroutine
         except Exception as error:
             self.failures.append(error)
-
-    def _on_fed(self, queue: Queue) -> None:
-        self.broker.touched.add(queue)
-        self.broker.dispatch()
 
     async def settle(self) -> None:
         """Let the loop turn until no handler and no write is under way."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from functools import partial
 from itertools import count
 from typing import Any
 
@@ -23,6 +22,7 @@ from broker.topology.declaration import ExchangeDeclaration, QueueDeclaration
 from broker.topology.diff import topology_hash
 from broker.topology.vhost import VirtualHost
 from tests.support.clock import FakeClock
+from tests.support.composition import new_vhost
 from tests.support.memory_events import MemoryEvents
 
 
@@ -121,15 +121,15 @@ class TopologyNode:
 
     def _new_vhost(self, name: str) -> VirtualHost:
         changes, duties = self._turns
-        return VirtualHost(
+        return new_vhost(
             name,
             recorder=self.synchronizer,
             apply=self.topology.apply,
-            journal=self.journal,  # type: ignore[arg-type]
+            journal=self.journal,
             changes=changes,
             duties=duties,
-            new_queue=partial(Queue, lane=3, journal=self.journal, read_slots=print),  # type: ignore[arg-type]
             new_queue_id=self._new_queue_id,
+            lane=3,
             incarnation=self.incarnation,
             on_activity=lambda queue: self.active.append(queue.name),
         )

@@ -12,10 +12,10 @@ from broker.broker import Broker
 from broker.codec import methods as amqp
 from broker.codec.properties import BasicProperties
 from broker.errors import NotAllowed
-from broker.message import MessageIdGenerator
 from broker.queue.settings import QueueLimits
 from broker.store.journal import JournalLimits
 from broker.store.memory.store import MemoryState, MemoryStore
+from tests.support.composition import new_broker
 from tests.support.node_in_process import Client, NodeInProcess, UnhurriedStore, turns
 
 PERSISTENT = BasicProperties(delivery_mode=2)
@@ -48,7 +48,7 @@ class Confirms:
 
 
 def broker() -> Broker:
-    return Broker(ids=MessageIdGenerator(0), journal=NOTHING, feed=NOTHING, touched_confirms=set())
+    return new_broker()
 
 
 def test_queues_are_dispatched_before_confirms_go_out() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import pytest
 
@@ -36,9 +35,8 @@ from broker.ports.records import (
     SubscriptionRecord,
 )
 from broker.queue.queue import Queue
-from broker.topology.vhost import VirtualHost
 from tests.support.harness import Client, Harness
-from tests.support.stage import Gate, Turns
+from tests.support.stage import Gate
 
 
 class ListeningRecorder:
@@ -56,16 +54,7 @@ class ListeningRecorder:
 @pytest.fixture
 def recorder(harness: Harness) -> ListeningRecorder:
     recorder = ListeningRecorder(harness.gate)
-    harness.broker.vhosts["/"] = VirtualHost(
-        "/",
-        recorder=recorder,
-        apply=harness.live.apply,
-        journal=harness.journal,
-        changes=Turns(),
-        new_queue=partial(Queue, journal=harness.journal, read_slots=print),
-        new_queue_id=harness._new_queue_id,
-        incarnation=Incarnation("a", "1"),
-    )
+    harness.parts.add_vhost("/", recorder=recorder, incarnation=Incarnation("a", "1"))
     return recorder
 
 

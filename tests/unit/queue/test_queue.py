@@ -16,6 +16,7 @@ from broker.queue.outcome import ACKED, AUTO_ACKED, PURGED, REJECTED
 from broker.queue.queue import UNOBSERVED, Queue, QueueObserver
 from broker.queue.settings import QueueLimits
 from broker.queue.window import Window
+from tests.support.composition import new_queue
 
 QUEUE_ID = 7
 SINGLE_ACTIVE = FieldTable.of({"x-single-active-consumer": True})
@@ -132,13 +133,10 @@ def bench(
     limits: QueueLimits = SMALL, observer: QueueObserver = UNOBSERVED, arguments: FieldTable = EMPTY_TABLE
 ) -> Bench:
     journal, hungry = Ledger(), list[Queue]()
-    queue = Queue(
-        "/",
-        "orders",
-        QUEUE_ID,
-        durable=True,
+    queue = new_queue(
+        queue_id=QUEUE_ID,
         limits=limits,
-        journal=journal,  # type: ignore[arg-type]
+        journal=journal,
         read_slots=hungry.append,
         observer=observer,
         arguments=arguments,

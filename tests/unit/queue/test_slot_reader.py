@@ -13,6 +13,7 @@ from broker.ports.store import StorageQueue
 from broker.queue.queue import Queue
 from broker.queue.settings import QueueLimits
 from broker.queue.slot_reader import SlotReader
+from tests.support.composition import new_queue
 
 QUEUE_ID = 7
 
@@ -75,15 +76,7 @@ async def bench(rows: dict[int, int], *slots: Slot, is_idle: bool = True) -> Asy
 
     async with asyncio.TaskGroup() as tasks:
         feed = SlotReader(store, journal, tasks, fed.append)  # type: ignore[arg-type]
-        queue = Queue(
-            "/",
-            "orders",
-            QUEUE_ID,
-            durable=True,
-            limits=QueueLimits(read_ahead=2),
-            journal=journal,  # type: ignore[arg-type]
-            read_slots=feed.start,
-        )
+        queue = new_queue(queue_id=QUEUE_ID, limits=QueueLimits(read_ahead=2), journal=journal, read_slots=feed.start)
         for slot in slots:
             queue.recover(slot)
         yield Bench(feed, queue, store, journal, fed)

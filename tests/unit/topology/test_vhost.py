@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from functools import partial
 from typing import Any
 
 import pytest
@@ -11,9 +10,7 @@ import pytest
 from broker.codec.field_table import EMPTY_TABLE, FieldTable
 from broker.errors import AccessRefused, NotFound, ResourceLocked, StoreUnavailable
 from broker.message import Message
-from broker.ports.records import Drop, ExchangeKey, ExchangeRecord, Put, QueueKey, QueueRecord, VirtualHostRecord
-from broker.queue.queue import Queue
-from broker.topology.apply import LiveTopology
+from broker.ports.records import Drop, ExchangeKey, ExchangeRecord, Put, QueueKey, QueueRecord
 from broker.topology.declaration import ExchangeDeclaration, QueueDeclaration
 from broker.topology.vhost import PREDECLARED, VirtualHost
 from tests.support.harness import Harness
@@ -232,18 +229,7 @@ class ShortTurns:
 def test_what_nobody_asks_for_waits_longer_than_clients_do(harness: Harness) -> None:
     changes = ShortTurns()
     owner = object()
-    live = LiveTopology({}, lambda _: vhost)
-    vhost = VirtualHost(
-        "/",
-        recorder=harness.store,
-        apply=live.apply,
-        journal=harness.journal,
-        changes=changes,
-        duties=Turns(),
-        new_queue=partial(Queue, journal=harness.journal, read_slots=print),
-        new_queue_id=harness._new_queue_id,
-    )
-    live.apply(Put(VirtualHostRecord("/")))
+    vhost = harness.parts.add_vhost("/", recorder=harness.store, changes=changes, duties=Turns())
     queue(vhost, "mine", owner=owner)
     queue(vhost, "unused", auto_delete=True)
     changes.is_held = True

@@ -10,6 +10,7 @@ from broker.coordination.slots.count_exchange import CountExchange
 from broker.message import STORED, Message
 from broker.ports.peer_calls import Caller, QueueCount, Unavailable
 from broker.queue.queue import Queue
+from tests.support.composition import new_queue
 from tests.support.stage import drive
 from tests.support.virtual_loop import in_virtual_time
 
@@ -36,7 +37,7 @@ class Bench:
 
     def __init__(self) -> None:
         self.coordinator: Coordinator | None = Coordinator()
-        self.queues = {number: new_queue(number) for number in (1, 2)}
+        self.queues = {number: numbered_queue(number) for number in (1, 2)}
         service: Any = lambda: self.coordinator  # noqa: E731
         self.counts = CountExchange(
             queues=self.queues.values,
@@ -56,9 +57,9 @@ class Bench:
         return [(queue.message_count, queue.consumer_count) for queue in self.queues.values()]
 
 
-def new_queue(queue_id: int) -> Queue:
+def numbered_queue(queue_id: int) -> Queue:
     name = f"queue {queue_id}"
-    return Queue("/", name, queue_id, durable=True, journal=NOTHING, read_slots=NOTHING)
+    return new_queue(name, queue_id)
 
 
 def test_what_is_elsewhere_is_added_to_what_is_here() -> None:

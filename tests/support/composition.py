@@ -1,0 +1,196 @@
+"""The objects of a node, put together for tests in one place, as `broker.node.incarnation` puts them together.
+
+Every test that needs a broker, a virtual host or a queue gets it here and says only in what it differs: the store, the
+journal, what runs coroutines, the limits. Knows every constructor of the core; must not judge what the objects do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
+from itertools import count
+from typing import Any
+
+from broker.amqp.connection import Connection
+from broker.amqp.context import SharedContext
+from broker.amqp.handshake import Peer, server_properties
+from broker.auth.access import AccessControl, OpenAccess
+from broker.auth.identity import Authenticator
+from broker.auth.users import User, Users
+from broker.broker import Broker, Confirmable, Limits
+from broker.message import MessageIdGenerator
+from broker.ports.store import MessageStore
+from broker.queue.queue import Queue
+from broker.queue.settings import QueueLimits
+from broker.queue.slot_reader import SlotReader
+from broker.store.journal import GroupCommitJournal, JournalLimits
+from broker.topology.apply import LiveTopology
+from broker.topology.vhost import VirtualHost
+
+GUEST = User("guest", "guest")
+
+_NOTHING: Any = None
+"""Stands for a part that a test never reaches."""
+
+
+def new_queue(
+    name: str = "orders",
+    queue_id: int = 7,
+    *,
+    vhost: str = "/",
+    durable: bool = True,
+    journal: Any = _NOTHING,
+    read_slots: Callable[[Queue], object] = _NOTHING,
+    **options: Any,
+) -> Queue:
+    """Return a queue on its own; `options` are further arguments of `Queue`."""
+    return Queue(
+        vhost,
+        name,
+        queue_id,
+        durable=durable,
+        journal=journal,
+        read_slots=read_slots,
+        **options,
+    )
+
+
+def new_vhost(
+    name: str,
+    *,
+    journal: Any,
+    read_slots: Callable[[Queue], object] = print,
+    queue_limits: QueueLimits | None = None,
+    lane: int = 0,
+    **options: Any,
+) -> VirtualHost:
+    """Return a virtual host that gives its queues `journal`, `read_slots`, `queue_limits` and `lane`.
+
+    `options` are further arguments of `VirtualHost`.
+    """
+    new_queue = partial(Queue, lane=lane, limits=queue_limits, journal=journal, read_slots=read_slots)
+    return VirtualHost(name, journal=journal, new_queue=new_queue, **options)
+
+
+def new_broker(**parts: Any) -> Broker:
+    """Return a broker without virtual hosts; `parts` are arguments of `Broker`, and the others are not there."""
+    missing = {"ids": MessageIdGenerator(0), "journal": _NOTHING, "feed": _NOTHING, "touched_confirms": set()}
+    return Broker(**{**missing, **parts})
+
+
+def new_connection(
+    shared: SharedContext,
+    on_output: Callable[[], None],
+    on_deadline: Callable[[], None] = lambda: None,
+    now: float = 0.0,
+    *,
+    host: str = "127.0.0.1",
+    is_loopback: bool = True,
+) -> Connection:
+    """Return the broker's end of a connection that has just been accepted from `host`."""
+    return Connection(shared, Peer(f"{host}:50000", is_loopback), on_output, on_deadline, now)
+
+
+def numbered() -> Callable[[], Awaitable[int]]:
+    """Return what hands out 1, 2, 3 and so on as ids of queues."""
+    numbers = count(1)
+
+    async def new_queue_id() -> int:
+        return next(numbers)
+
+    return new_queue_id
+
+
+class NodeParts:
+    """The broker of one node, its journal, its reader of slots and its topology."""
+
+    def __init__(
+        self,
+        store: MessageStore,
+        *,
+        tasks: Any,
+        new_journal: Callable[[set[Confirmable]], Any] | None = None,
+        journal_limits: JournalLimits | None = None,
+        feed: Callable[[Queue], Awaitable[None]] | None = None,
+        ids: MessageIdGenerator | None = None,
+        high_water: int = 0,
+        limits: Limits | None = None,
+        vhosts: dict[str, VirtualHost] | None = None,
+        **vhost_options: Any,
+    ) -> None:
+        """`tasks` stands for a task group and runs what reads slots. `vhost_options` are arguments of `new_vhost`.
+
+        The journal is a real one that nobody runs yet, unless `new_journal` makes another from the set of touched
+        confirms. `feed` waits for a queue whose slots are being read, where `tasks` makes no tasks that can be
+        awaited.
+        """
+        self.ids = ids or MessageIdGenerator(0)
+        touched_confirms: set[Confirmable] = set()
+        if new_journal is None:
+            self.journal: Any = GroupCommitJournal(
+                store,
+                high_water=high_water,
+                touched_confirms=touched_confirms,
+                on_settled=lambda: self.broker.flush_confirms(),
+                on_full=lambda is_full: None,
+                limits=journal_limits,
+            )
+        else:
+            self.journal = new_journal(touched_confirms)
+        self.slot_reader = SlotReader(store, self.journal, tasks, self._on_read)
+        self.broker = new_broker(
+            ids=self.ids,
+            journal=self.journal,
+            feed=feed or self.slot_reader.wait,
+            touched_confirms=touched_confirms,
+            limits=limits,
+            vhosts=vhosts,
+        )
+        self.live = LiveTopology(self.broker.vhosts, self._new_vhost)
+        self._vhost_options = {
+            "recorder": store,
+            "apply": self.live.apply,
+            "journal": self.journal,
+            "changes": asyncio.Lock(),
+            "new_queue_id": numbered(),
+            "read_slots": self.slot_reader.start,
+            **vhost_options,
+        }
+
+    def add_vhost(self, name: str, **options: Any) -> VirtualHost:
+        """Serve a virtual host that has nothing yet, instead of one of that name; `options` win over the node's."""
+        vhost = self.broker.vhosts[name] = self._new_vhost(name, **options)
+        return vhost
+
+    def _new_vhost(self, name: str, **options: Any) -> VirtualHost:
+        return new_vhost(name, **{**self._vhost_options, **options})
+
+    def shared_context(
+        self,
+        spawn: Callable[[Coroutine[Any, Any, None]], object],
+        *,
+        users: Authenticator | None = None,
+        access: AccessControl | None = None,
+        version: str = "0",
+        node_id: str = "node",
+        platform: str = "test",
+        monotonic: Callable[[], float] = lambda: 0.0,
+        is_store_away: Callable[[], bool] = lambda: False,
+    ) -> SharedContext:
+        """Return what connections share: guest may do everything, and names that clients leave open are counted."""
+        names = count(1)
+        return SharedContext(
+            self.broker,
+            users or Users([GUEST]),
+            access or OpenAccess(),
+            server_properties(version, node_id, platform),
+            lambda prefix: f"{prefix}{next(names)}",
+            spawn,
+            monotonic,
+            is_store_away,
+        )
+
+    def _on_read(self, queue: Queue) -> None:
+        self.broker.touched.add(queue)
+        self.broker.dispatch()
