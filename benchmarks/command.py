@@ -20,7 +20,7 @@ def main(arguments: Sequence[str]) -> int:
     chosen = options.parse(arguments, DESCRIPTIONS)
     available = Session.available_cores()
     broker_cores, load_cores = split_cores(available, chosen.pin)
-    own = None if chosen.subject else OwnBroker(broker_cores, chosen.data_dir, chosen.store)
+    own = None if chosen.subject else OwnBroker.standalone(broker_cores, chosen.data_dir, chosen.store)
     # Whoever ends a measurement must not leave a broker behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

@@ -22,7 +22,8 @@ from benchmarks.load import (
     consumer_process,
     publisher_process,
 )
-from benchmarks.own_cluster import FAST, SHIPPED, OwnCluster, OwnNode, Rhythm
+from benchmarks.nodes.configuration import FAST, SHIPPED, Rhythm
+from benchmarks.own_broker import OwnBroker, OwnCluster
 from benchmarks.results import Row, Values
 from benchmarks.run import work_out
 from benchmarks.scenario import Scenario
@@ -63,8 +64,8 @@ def run(session: Session) -> None:
     try:
         across(session, store)
         scaling(session, store)
-        for rhythm in (SHIPPED, FAST):
-            failing(session, store, rhythm)
+        for rhythm, name in ((SHIPPED, "as shipped"), (FAST, f"heartbeatInterval {FAST.heartbeat_interval}")):
+            failing(session, store, rhythm, name)
     finally:
         own.start()
         session.subject.pid = own.pid
@@ -87,16 +88,16 @@ def scaling(session: Session, store: str) -> None:
             measured(session, replace(shape, name=name), RATE_METRICS, cluster.addresses, cluster.addresses)
 
 
-def failing(session: Session, store: str, rhythm: Rhythm) -> None:
+def failing(session: Session, store: str, rhythm: Rhythm, rhythm_name: str) -> None:
     """How long until another node delivers what a node held that was killed or stopped."""
     for name, victim, end in (
-        ("kill -9 of the coordinator", 0, OwnNode.kill),
-        ("kill -9 of a member", 1, OwnNode.kill),
-        ("SIGTERM of a member", 1, OwnNode.ask_to_stop),
+        ("kill -9 of the coordinator", 0, OwnBroker.kill),
+        ("kill -9 of a member", 1, OwnBroker.kill),
+        ("SIGTERM of a member", 1, OwnBroker.ask_to_stop),
     ):
-        row = Row("cluster", f"{name} with {UNACKED} unacknowledged, {rhythm.name}", FAILURE_METRICS)
+        row = Row("cluster", f"{name} with {UNACKED} unacknowledged, {rhythm_name}", FAILURE_METRICS)
 
-        def once(_: Target, victim: int = victim, end: Callable[[OwnNode], None] = end) -> Values:
+        def once(_: Target, victim: int = victim, end: Callable[[OwnBroker], None] = end) -> Values:
             with OwnCluster(2, store, rhythm) as cluster:
                 return take_over(cluster.nodes[victim], cluster.nodes[1 - victim], end)
 
@@ -201,7 +202,7 @@ def report(pipe: Connection, limit: float) -> Report:
     return said
 
 
-def take_over(victim: OwnNode, other: OwnNode, end: Callable[[OwnNode], None]) -> Values:
+def take_over(victim: OwnBroker, other: OwnBroker, end: Callable[[OwnBroker], None]) -> Values:
     """Let a client of `victim` hold messages, end that node, and time their delivery by the other."""
     holder, waiter = victim.connect(START_LIMIT), other.connect(START_LIMIT)
     waiter.delete_queue(QUEUE)

@@ -12,12 +12,12 @@ import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPError
 
+from benchmarks.nodes.configuration import CALM
+from benchmarks.nodes.process import BrokerProcess
 from tests.support.cluster import ClusterOfProcesses
-from tests.support.cluster_files import CALM
-from tests.support.cluster_node import ClusterNode
 from tests.support.databases import DatabaseServer
 
-ChannelOf = Callable[[ClusterNode], BlockingChannel]
+ChannelOf = Callable[[BrokerProcess], BlockingChannel]
 NewCluster = Callable[..., ClusterOfProcesses]
 
 
@@ -33,10 +33,10 @@ def shared_pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
 @pytest.fixture
 def pair(shared_pair: ClusterOfProcesses) -> Iterator[ClusterOfProcesses]:
     """Two nodes that a test leaves as they are; what they logged meanwhile is part of a failure's report."""
-    marks = [node.mark() for node in shared_pair.nodes]
+    marks = [node.output.mark() for node in shared_pair.nodes]
     yield shared_pair
     for node, mark in zip(shared_pair.nodes, marks, strict=True):
-        print(f"--- {node}", *node.log.splitlines()[mark:], sep="\n")
+        print(f"--- {node}", node.output.since(mark), sep="\n")
         assert node.is_running(), f"{node} has died\n{node.log}"
 
 
@@ -60,7 +60,7 @@ def channel_of() -> Iterator[ChannelOf]:
     """Opens a channel on a connection of its own, which ends with the test or with its node."""
     connections: list[pika.BlockingConnection] = []
 
-    def open_channel(node: ClusterNode) -> BlockingChannel:
+    def open_channel(node: BrokerProcess) -> BlockingChannel:
         connections.append(pika.BlockingConnection(pika.URLParameters(f"{node.url}?heartbeat=0")))
         return connections[-1].channel()
 

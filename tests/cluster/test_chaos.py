@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.nodes.configuration import CALM
 from tests.cluster.conftest import NewCluster
 from tests.support.cluster_chaos import Outcome, brief, survive
-from tests.support.cluster_files import CALM
 from tests.support.databases import DatabaseServer
 
 SECONDS = float(os.environ.get("CORDILLERA_CHAOS_SECONDS", "300"))

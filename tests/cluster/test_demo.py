@@ -11,9 +11,9 @@ from contextlib import contextmanager
 
 import psutil
 
-from tests.support.broker_process import PROJECT
-from tests.support.cluster_node import ClusterFailed, wait_until
+from benchmarks.nodes.process import PROJECT
 from tests.support.databases import DatabaseServer
+from tests.support.waiting import ClusterFailed, wait_until
 
 
 class Demo:

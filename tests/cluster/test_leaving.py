@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.nodes.configuration import CALM, Membership, NodeConfiguration
+from benchmarks.nodes.ports import quiet_port
+from benchmarks.nodes.process import BrokerProcess
 from tests.cluster.clients import consume, numbered, publish
 from tests.cluster.conftest import ChannelOf, NewCluster
 from tests.support.cluster import ClusterOfProcesses
 from tests.support.cluster_chaos import brief
-from tests.support.cluster_files import CALM, Ports
 from tests.support.cluster_load import ClusterLoad, Disturbance
-from tests.support.cluster_node import ClusterNode
 from tests.support.databases import DatabaseServer
 from tests.support.history import check
 
@@ -44,7 +45,7 @@ def test_a_node_that_stops_hands_its_backlog_over_and_nothing_is_redelivered(
     assert rest.bodies == numbered(1500, 500)
     assert rest.first_time == rest.bodies
     assert seconds < 3.0
-    staying.wait_for("Member left", 2.0)
+    staying.output.wait_for("Member left", 2.0)
     assert cluster.coordinator() is staying
 
 
@@ -102,7 +103,10 @@ def test_a_cluster_is_refused_a_database_that_a_standalone_broker_uses(
         alone.close()
 
 
-def a_node(directory: Path, cluster: ClusterOfProcesses, **options: object) -> ClusterNode:
+def a_node(
+    directory: Path, cluster: ClusterOfProcesses, *, node_id: str = "", is_clustered: bool = True
+) -> BrokerProcess:
     """A further process on the cluster's database, with ports of its own."""
     url = cluster.server.jdbc_url(cluster.database)
-    return ClusterNode(directory, Ports.for_nodes(8), 7, CALM, url, **options)  # type: ignore[arg-type]
+    membership = Membership(7, quiet_port(8), CALM, is_enabled=is_clustered)
+    return BrokerProcess(directory, NodeConfiguration(url, quiet_port(8), given_id=node_id, membership=membership))

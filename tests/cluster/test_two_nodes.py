@@ -27,9 +27,9 @@ def test_two_nodes_find_each_other_and_one_goes_on_when_the_other_is_killed(
     cluster.start()
     first, second = cluster.nodes
 
-    first.wait_for("Member joined")
-    second.wait_for("Member joined")
-    assert sum(len(node.events("This node is now the coordinator")) for node in cluster.nodes) == 1
+    first.output.wait_for("Member joined")
+    second.output.wait_for("Member joined")
+    assert sum(len(node.output.events("This node is now the coordinator")) for node in cluster.nodes) == 1
 
     dying = cluster.coordinator()
     dying = dying if victim == "coordinator" else cluster.others(dying)[0]
@@ -52,7 +52,7 @@ def test_two_nodes_find_each_other_and_one_goes_on_when_the_other_is_killed(
     assert sorted(map(int, rest.bodies)) == list(range(100, 400))
     flagged = {taken.body for taken in rest.taken if taken.redelivered}
     assert flagged >= set(held.bodies)
-    surviving.wait_for("Member left")
+    surviving.output.wait_for("Member left")
     assert cluster.coordinator() is surviving
 
 

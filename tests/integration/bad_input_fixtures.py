@@ -14,9 +14,9 @@ from typing import TypeVar
 import psutil
 import pytest
 
+from benchmarks.nodes.process import BrokerProcess
 from broker.codec import methods as amqp
 from broker.codec.method import Method
-from tests.support.broker_process import BrokerProcess
 from tests.support.peer import Peer, command
 from tests.support.sessions import handshake
 

@@ -10,7 +10,7 @@ import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPError, ConnectionClosedByBroker
 
-from tests.support.broker_process import BrokerProcess
+from benchmarks.nodes.process import BrokerProcess
 
 OpenChannel = Callable[[BrokerProcess], BlockingChannel]
 

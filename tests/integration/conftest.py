@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.support.broker_process import BrokerProcess
+from benchmarks.nodes.process import BrokerProcess
 
 EXTERNAL_URL = os.environ.get("CORDILLERA_TEST_URL")
 

@@ -16,7 +16,7 @@ from aio_pika.exceptions import (
     PublishError,
 )
 
-from tests.support.broker_process import BrokerProcess
+from benchmarks.nodes.process import BrokerProcess
 
 UniqueName = Callable[[str], str]
 

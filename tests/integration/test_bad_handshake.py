@@ -12,6 +12,7 @@ from time import monotonic
 
 import pytest
 
+from benchmarks.nodes.process import BrokerProcess
 from broker.codec import methods as amqp
 from broker.codec.constants import PROTOCOL_HEADER
 from tests.integration.bad_input_fixtures import (
@@ -23,7 +24,6 @@ from tests.integration.bad_input_fixtures import (
     canary_goes_on,
     running,
 )
-from tests.support.broker_process import BrokerProcess
 from tests.support.peer import command, raw_frame
 from tests.support.sessions import handshake, start_ok
 

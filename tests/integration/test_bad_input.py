@@ -14,6 +14,7 @@ from time import monotonic
 
 import pytest
 
+from benchmarks.nodes.process import BrokerProcess
 from broker.codec import methods as amqp
 from broker.codec.field_table import FieldTable
 from broker.errors import ReplyCode
@@ -30,7 +31,6 @@ from tests.integration.bad_input_fixtures import (
     resident,
     running,
 )
-from tests.support.broker_process import BrokerProcess
 from tests.support.peer import command, raw_frame
 from tests.support.sessions import start_ok
 

@@ -8,12 +8,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +19,12 @@ from pathlib import Path
 import pytest
 import trustme
 
+from benchmarks.nodes.configuration import NodeConfiguration
+from benchmarks.nodes.ports import quiet_port
+from benchmarks.nodes.process import READY, BrokerProcess
 from tests.conftest import serving
-from tests.support.broker_process import READY, BrokerProcess
 from tests.support.database_products import Kind, MariaDB, Product, unprivileged
 from tests.support.databases import DatabaseServer
-from tests.support.ports import quiet_port
 
 CONFIG = 78
 UNAVAILABLE = 69
@@ -64,57 +63,27 @@ def command(config: Path, *options: str, hidden: str = "") -> list[str]:
 
 def run(directory: Path, url: str, *options: str, hidden: str = "") -> Ended:
     """Run the broker on a database until it ends by itself."""
-    config = BrokerProcess(directory / "broker", store_url=url).config
+    config = BrokerProcess(directory / "broker", NodeConfiguration(url)).config
     done = subprocess.run(
         command(config, *options, hidden=hidden), cwd=PROJECT, capture_output=True, text=True, timeout=DEADLINE
     )
     return Ended(done.returncode, (done.stdout + done.stderr).splitlines())
 
 
-class Running:
-    """A broker that may or may not get as far as to serve."""
-
-    def __init__(self, directory: Path, url: str) -> None:
-        broker = BrokerProcess(directory / "broker", store_url=url)
-        self.port = broker.port
-        self._log = directory / "broker.log"
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(command(broker.config), cwd=PROJECT, stdout=log, stderr=log)
-
-    @property
-    def log(self) -> str:
-        return self._log.read_text()
-
-    def wait_for(self, text: str) -> None:
-        self.wait_until(lambda: text in self.log)
-
-    def wait_until(self, condition: Callable[[], bool]) -> None:
-        end = time.monotonic() + DEADLINE
-        while not condition():
-            assert self._process.poll() is None, self.log
-            assert time.monotonic() < end, self.log
-            time.sleep(0.02)
-
-    def is_listening(self) -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
-
-    def stop(self) -> int:
-        self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(DEADLINE)
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.wait(DEADLINE)
-
-
 @contextmanager
-def running(directory: Path, url: str) -> Iterator[Running]:
-    broker = Running(directory, url)
+def running(directory: Path, url: str) -> Iterator[BrokerProcess]:
+    """A broker that may or may not get as far as to serve."""
+    broker = BrokerProcess(directory / "broker", NodeConfiguration(url))
+    broker.spawn()
     try:
         yield broker
     finally:
-        broker.kill()
+        broker.close()
+
+
+def is_listening(broker: BrokerProcess) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((broker.host, broker.port)) == 0
 
 
 def test_a_wrong_password_is_told_and_not_shown(tmp_path: Path, database_server: DatabaseServer, database: str) -> None:
@@ -210,22 +179,22 @@ def test_a_database_in_use_by_another_broker_is_refused(
 ) -> None:
     url = database_server.jdbc_url(database)
     with running(tmp_path, url) as first:
-        first.wait_for(READY)
+        first.output.wait_for(READY)
 
         ended = run(tmp_path / "second", url)
 
         assert ended.code == UNAVAILABLE
         assert "is in use by another broker; stop it or choose another" in ended.only_error()
-        assert first.is_listening()
+        assert is_listening(first)
         assert first.stop() == 0
 
 
 def test_an_unknown_host_is_waited_for_without_an_amqp_port(tmp_path: Path, database_server: DatabaseServer) -> None:
     url = database_server.jdbc_url("unused").replace("127.0.0.1", "nowhere.invalid")
     with running(tmp_path, url) as broker:
-        broker.wait_for(WAITING)
+        broker.output.wait_for(WAITING)
 
-        assert not broker.is_listening()
+        assert not is_listening(broker)
         assert broker.stop() == 0
         told = [json.loads(line) for line in broker.log.splitlines()]
         [warning] = [line for line in told if line["level"] not in ("debug", "info")]
@@ -238,13 +207,13 @@ def test_a_broker_starts_by_itself_when_its_database_comes(
 ) -> None:
     database_server.stop()
     with running(tmp_path, database_server.jdbc_url(database)) as broker:
-        broker.wait_for(WAITING)
-        assert not broker.is_listening()
+        broker.output.wait_for(WAITING)
+        assert not is_listening(broker)
 
         database_server.start()
 
-        broker.wait_for(READY)
-        assert broker.is_listening()
+        broker.output.wait_for(READY)
+        assert is_listening(broker)
         assert broker.stop() == 0
         assert broker.log.count(WAITING) == 1
         assert '"error"' not in broker.log
@@ -261,7 +230,7 @@ def test_two_setups_at_once_make_one_schema_and_a_third_leaves_it(
     tmp_path: Path, database_server: DatabaseServer, database: str
 ) -> None:
     url = database_server.jdbc_url(database)
-    configs = [BrokerProcess(tmp_path / name, store_url=url).config for name in ("one", "two")]
+    configs = [BrokerProcess(tmp_path / name, NodeConfiguration(url)).config for name in ("one", "two")]
 
     processes = [
         subprocess.Popen(

@@ -14,8 +14,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from benchmarks.nodes.configuration import NodeConfiguration
+from benchmarks.nodes.process import BrokerFailed, BrokerProcess
 from tests.integration.test_kill import first_of_each, rounds_of_kills, summary
-from tests.support.broker_process import BrokerFailed, BrokerProcess
 from tests.support.databases import DatabaseServer
 from tests.support.flood import Flood
 from tests.support.history import FaultKind, check, write_jsonl
@@ -89,7 +90,7 @@ def test_a_killed_broker_loses_and_repeats_nothing_of_a_database(
     rounds: int,
     seed: int,
 ) -> None:
-    broker = BrokerProcess(tmp_path / "broker", store_url=database_server.jdbc_url(database))
+    broker = BrokerProcess(tmp_path / "broker", NodeConfiguration(database_server.jdbc_url(database)))
     events, drained = rounds_of_kills(broker, rounds, seed, confirms=6_000)
     faults = check(events)
     if faults:
@@ -150,7 +151,7 @@ def test_publishers_that_flood_through_an_outage_get_every_answer(
     fault: str,
     seconds: float,
 ) -> None:
-    broker = BrokerProcess(tmp_path / "broker", store_url=database_server.jdbc_url(database))
+    broker = BrokerProcess(tmp_path / "broker", NodeConfiguration(database_server.jdbc_url(database)))
     try:
         broker.start()
         floods = [Flood(broker.host, broker.port, f"flood{size}", size) for size in (100, 1_000, 16_000)]

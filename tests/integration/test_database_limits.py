@@ -19,9 +19,10 @@ import pymysql
 import pytest
 from pamqp import commands
 
+from benchmarks.nodes.configuration import NodeConfiguration
+from benchmarks.nodes.process import BrokerProcess
 from tests.conftest import serving
 from tests.integration.test_database_faults import judge
-from tests.support.broker_process import BrokerProcess
 from tests.support.database_products import PASSWORD, USER, MariaDB, unprivileged
 from tests.support.databases import DatabaseServer, ServerFailed
 from tests.support.small_disk import MIB, CannotMount, SmallDisk, small_disk
@@ -219,7 +220,7 @@ def test_a_database_that_does_not_serve_for_longer_is_waited_for_again_and_again
 def test_a_queue_declared_while_the_password_is_another_is_there_when_it_is_right_again(
     tmp_path: Path, database_server: DatabaseServer, database: str
 ) -> None:
-    broker = BrokerProcess(tmp_path / "broker", store_url=database_server.jdbc_url(database))
+    broker = BrokerProcess(tmp_path / "broker", NodeConfiguration(database_server.jdbc_url(database)))
     broker.start()
     wire = Wire(broker.host, broker.port)
     try:

@@ -14,7 +14,7 @@ import pika
 import pytest
 from pamqp import commands
 
-from tests.support.broker_process import BrokerProcess
+from benchmarks.nodes.process import BrokerProcess
 from tests.support.small_disk import MIB, CannotMount, SmallDisk, small_disk
 from tests.support.wire import Content, Wire, body_frame, publish_head
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
 
+from benchmarks.nodes.configuration import NodeConfiguration
+from benchmarks.nodes.process import BrokerProcess
 from tests.integration.channels import OpenChannel, channel_of
 from tests.integration.test_paging import SMALL_MEMORY, drain, publish, waiting
-from tests.support.broker_process import BrokerProcess
 from tests.support.databases import DatabaseServer
 
 __all__ = ["channel_of"]
@@ -118,4 +119,4 @@ def wait_until_spilled(server: DatabaseServer, database: str) -> None:
 def broker_on(directory: Path, server: DatabaseServer, database: str) -> BrokerProcess:
     """Return a broker with little memory per queue, so that a backlog is read back from the database."""
     command = (sys.executable, "-c", SMALL_MEMORY)
-    return BrokerProcess(directory, command=command, store_url=server.jdbc_url(database))
+    return BrokerProcess(directory, NodeConfiguration(server.jdbc_url(database)), command=command)

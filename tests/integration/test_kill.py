@@ -10,7 +10,7 @@ from time import monotonic
 
 import pytest
 
-from tests.support.broker_process import BrokerProcess
+from benchmarks.nodes.process import BrokerProcess
 from tests.support.history import Event, Fault, FaultKind, Op, Outcome, check, write_jsonl
 from tests.support.load import Load
 

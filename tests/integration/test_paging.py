@@ -9,9 +9,9 @@ import pika
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
+from benchmarks.nodes.process import BrokerProcess
 from tests.integration.channels import OpenChannel, channel_of, leaving, restart
 from tests.integration.conftest import EXTERNAL_URL
-from tests.support.broker_process import BrokerProcess
 
 __all__ = ["channel_of"]
 

@@ -19,13 +19,13 @@ from pathlib import Path
 import pytest
 from pamqp import body, commands, frame, header
 
+from benchmarks.nodes.process import BrokerProcess
 from broker.errors import BrokerError
 from broker.message import StorageQueue
 from broker.ports.records import QueueRecord
 from broker.store.sqlite.ballast import Ballast
 from broker.store.sqlite.store import SqliteStore
 from tests.support import strace
-from tests.support.broker_process import BrokerProcess
 from tests.support.power_cut import CutDisk, sweep
 from tests.support.promises import Place, Promises, make_body, read_body
 from tests.support.strace import Call

@@ -10,8 +10,8 @@ import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import ChannelClosedByBroker
 
+from benchmarks.nodes.process import BrokerProcess
 from tests.integration.channels import OpenChannel, channel_of, restart
-from tests.support.broker_process import BrokerProcess
 
 __all__ = ["channel_of"]
 

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import pytest
 
+from benchmarks.nodes.configuration import NodeConfiguration
 from broker.codec.constants import PROTOCOL_HEADER
 from broker.codec.method import Method
 from broker.codec.methods import (
@@ -40,7 +41,6 @@ from broker.codec.properties import BasicProperties
 from broker.config.loading import load
 from broker.errors import ConfigError, StoreError, StoreLocked, StoreUnavailable
 from broker.node.process import Node, Started
-from tests.support.broker_process import BROKER_XML, DATASOURCES_XML, free_port
 from tests.support.faulty_store import FaultyStore
 from tests.support.harness import ALL_CAPABILITIES, start_ok
 from tests.support.peer import Peer, command
@@ -156,14 +156,12 @@ Begin = Callable[[FaultyStore], Running]
 @pytest.fixture
 def begin(tmp_path: Path) -> Begin:
     """Makes a node with a port of its own."""
-    port = free_port()
-    (tmp_path / "datasources").mkdir()
-    (tmp_path / "broker.xml").write_text(BROKER_XML.format(port=port))
-    (tmp_path / "datasources" / "master-datasources.xml").write_text(DATASOURCES_XML.format(directory=tmp_path))
+    written = NodeConfiguration(f"jdbc:sqlite:{tmp_path}/mb.db")
+    written.write(tmp_path)
     config = load(tmp_path, {}).config
 
     def begin(store: FaultyStore) -> Running:
-        return Running(Node(config, store, store_timeout=0.1), store, port)
+        return Running(Node(config, store, store_timeout=0.1), store, written.port)
 
     return begin
 

@@ -10,7 +10,8 @@ import pika
 import pytest
 import trustme
 
-from tests.support.broker_process import BrokerFailed, BrokerProcess, free_port
+from benchmarks.nodes.ports import quiet_port
+from benchmarks.nodes.process import BrokerFailed, BrokerProcess
 
 SSL_CONNECTION = """\
       <sslConnection enabled="true" port="{port}">
@@ -21,7 +22,7 @@ SSL_CONNECTION = """\
 
 
 def _with_tls(broker: BrokerProcess, location: Path) -> int:
-    port = free_port()
+    port = quiet_port()
     file = broker.config / "broker.xml"
     file.write_text(file.read_text().replace("    </amqp>\n", SSL_CONNECTION.format(port=port, location=location)))
     return port

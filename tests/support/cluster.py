@@ -12,11 +12,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.support.broker_process import BROKER
-from tests.support.cluster_files import CALM, Ports, Rhythm, hooked
-from tests.support.cluster_node import ClusterNode, wait_until
+from benchmarks.nodes.configuration import CALM, Membership, NodeConfiguration, Rhythm
+from benchmarks.nodes.ports import quiet_port
+from benchmarks.nodes.process import BROKER, BrokerProcess
 from tests.support.databases import DatabaseServer
+from tests.support.hooks import hooked
 from tests.support.proxy import Proxy
+from tests.support.waiting import wait_until
 
 __all__ = ["ClusterOfProcesses"]
 
@@ -56,10 +58,10 @@ class ClusterOfProcesses:
         self._directory = directory
         self._rhythm = rhythm
         self._window_size = window_size
-        self._ports = Ports.for_nodes(size)
+        self._base_port, self._thrift_port = quiet_port(size), quiet_port(size)
         self._links: dict[tuple[int, int], Proxy] = {}
         self._to_database: list[Proxy] = []
-        self.nodes: list[ClusterNode] = []
+        self.nodes: list[BrokerProcess] = []
         try:
             if is_proxied:
                 self._link(size)
@@ -73,24 +75,22 @@ class ClusterOfProcesses:
             self._to_database.append(Proxy(self.server.port))
             for other in range(size):
                 if other != number:
-                    self._links[number, other] = Proxy(self._ports.thrift + other)
+                    self._links[number, other] = Proxy(self._thrift_port + other)
 
-    def _node(self, number: int) -> ClusterNode:
+    def _node(self, number: int) -> BrokerProcess:
         command: Sequence[str] = BROKER
         port = None
         if self._to_database:
             port = self._to_database[number].port
             links = {there: proxy.port for (here, there), proxy in self._links.items() if here == number}
-            command = hooked({self._ports.thrift + there: detour for there, detour in links.items()})
-        return ClusterNode(
-            self._directory / f"node{number}",
-            self._ports,
-            number,
-            self._rhythm,
+            command = hooked({self._thrift_port + there: detour for there, detour in links.items()})
+        configuration = NodeConfiguration(
             self.server.jdbc_url(self.database, port=port),
-            command=command,
+            self._base_port,
             window_size=self._window_size,
+            membership=Membership(number, self._thrift_port, self._rhythm),
         )
+        return BrokerProcess(self._directory / f"node{number}", configuration, command=command)
 
     def __enter__(self) -> Self:
         return self
@@ -98,7 +98,7 @@ class ClusterOfProcesses:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    def __getitem__(self, number: int) -> ClusterNode:
+    def __getitem__(self, number: int) -> BrokerProcess:
         return self.nodes[number]
 
     def __len__(self) -> int:
@@ -113,7 +113,7 @@ class ClusterOfProcesses:
         """Start all nodes; return when they know of each other and one of them coordinates."""
         self.nodes[0].start()  # it makes the schema
         with ThreadPoolExecutor() as pool:
-            list(pool.map(ClusterNode.start, self.nodes[1:]))
+            list(pool.map(BrokerProcess.start, self.nodes[1:]))
         self.wait_until_complete()
 
     def wait_until_complete(self, deadline: float = 30.0) -> None:
@@ -136,12 +136,12 @@ class ClusterOfProcesses:
         holders = self.rows("MB_COORDINATOR_HEARTBEAT", "NODE_ID")
         return holders[0] if holders and holders[0] != "NULL" else ""
 
-    def coordinator(self) -> ClusterNode:
+    def coordinator(self) -> BrokerProcess:
         """Return the node that holds the lease."""
         holder = self.coordinator_id()
         return next(node for node in self.nodes if node.node_id == holder)
 
-    def others(self, node: ClusterNode) -> list[ClusterNode]:
+    def others(self, node: BrokerProcess) -> list[BrokerProcess]:
         return [other for other in self.nodes if other is not node]
 
     def slots(self) -> list[SlotSeen]:
@@ -164,7 +164,7 @@ class ClusterOfProcesses:
     def _quote(self, name: str) -> str:
         return f"`{name}`" if self.server.kind == "mariadb" else f'"{name}"'
 
-    def isolate_from_database(self, node: ClusterNode, *, is_silent: bool = True) -> None:
+    def isolate_from_database(self, node: BrokerProcess, *, is_silent: bool = True) -> None:
         """Cut a node off from the database; silently, or so that its connections are reset and refused."""
         proxy = self._to_database[node.number]
         if is_silent:
@@ -173,29 +173,29 @@ class ClusterOfProcesses:
             proxy.refuse()
             proxy.cut()
 
-    def isolate_from_peers(self, node: ClusterNode) -> None:
+    def isolate_from_peers(self, node: BrokerProcess) -> None:
         """Let nothing pass between a node and the others, in either direction."""
         for proxy in self._links_of(node):
             proxy.hang()
 
-    def deafen(self, node: ClusterNode) -> None:
+    def deafen(self, node: BrokerProcess) -> None:
         """Let nothing pass from the others to a node; it can still call them."""
         for (_, there), proxy in self._links.items():
             if there == node.number:
                 proxy.hang()
 
-    def cut(self, node: ClusterNode) -> None:
+    def cut(self, node: BrokerProcess) -> None:
         """Reset all connections of a node with the database and with other nodes; new ones are served."""
         for proxy in (self._to_database[node.number], *self._links_of(node)):
             proxy.cut()
 
-    def reconnect(self, node: ClusterNode) -> None:
+    def reconnect(self, node: BrokerProcess) -> None:
         """Undo every isolation of a node."""
         for proxy in (self._to_database[node.number], *self._links_of(node)):
             proxy.resume()
             proxy.accept()
 
-    def _links_of(self, node: ClusterNode) -> list[Proxy]:
+    def _links_of(self, node: BrokerProcess) -> list[Proxy]:
         return [proxy for ends, proxy in self._links.items() if node.number in ends]
 
     def heal(self) -> None:

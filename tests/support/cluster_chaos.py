@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
 
+from benchmarks.nodes.process import BrokerProcess
 from tests.support.cluster import ClusterOfProcesses
 from tests.support.cluster_load import ClusterLoad, Disturbance
-from tests.support.cluster_node import ClusterNode
 from tests.support.cluster_watch import IncarnationEnded, Watch
 from tests.support.history import Fault, check, write_jsonl
+from tests.support.hooks import jump
 
 GRACE = 15.0  # after a fault; then an incarnation that ends did not end for it
 DRAIN_DEADLINE = 60.0
@@ -79,7 +80,7 @@ class Chaos:
         self._is_ahead: set[int] = set()
         self.struck: list[Struck] = []
         self.died: list[str] = []
-        self.faults: dict[str, Callable[[ClusterNode], None]] = {
+        self.faults: dict[str, Callable[[BrokerProcess], None]] = {
             "killed": self._kill,
             "restarted": self._restart,
             "suspended": self._suspend,
@@ -129,38 +130,38 @@ class Chaos:
         """Let a fault last, mostly for a short time."""
         time.sleep(min(self._longest, 0.5 * (60.0 ** self._random.random()), most or self._longest))
 
-    def _kill(self, node: ClusterNode) -> None:
+    def _kill(self, node: BrokerProcess) -> None:
         node.kill9()
         self._last(6.0)
         node.start(60.0)
 
-    def _restart(self, node: ClusterNode) -> None:
+    def _restart(self, node: BrokerProcess) -> None:
         node.stop(60.0)
         node.start(60.0)
 
-    def _suspend(self, node: ClusterNode) -> None:
+    def _suspend(self, node: BrokerProcess) -> None:
         node.suspend()
         self._last()
         node.resume()
 
-    def _isolate(self, node: ClusterNode, *, is_silent: bool) -> None:
+    def _isolate(self, node: BrokerProcess, *, is_silent: bool) -> None:
         self._cluster.isolate_from_database(node, is_silent=is_silent)
         self._last()
         self._cluster.reconnect(node)
 
-    def _isolate_from_peers(self, node: ClusterNode) -> None:
+    def _isolate_from_peers(self, node: BrokerProcess) -> None:
         self._cluster.isolate_from_peers(node)
         self._last()
         self._cluster.reconnect(node)
 
-    def _deafen(self, node: ClusterNode) -> None:
+    def _deafen(self, node: BrokerProcess) -> None:
         self._cluster.deafen(node)
         self._last()
         self._cluster.reconnect(node)
 
-    def _jump(self, node: ClusterNode) -> None:
+    def _jump(self, node: BrokerProcess) -> None:
         """Forward and, the next time, back again: a process that was started anew is not ahead."""
-        node.jump(is_forward=node.pid not in self._is_ahead)
+        jump(node, is_forward=node.pid not in self._is_ahead)
         self._is_ahead ^= {node.pid}
 
 

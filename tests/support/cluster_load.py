@@ -14,6 +14,7 @@ from math import inf
 
 from pamqp import commands
 
+from benchmarks.nodes.process import BrokerProcess
 from tests.support.clients import (
     ALL_QUEUES,
     FANOUT,
@@ -25,7 +26,6 @@ from tests.support.clients import (
     Recorder,
     Transactor,
 )
-from tests.support.cluster_node import ClusterNode
 from tests.support.history import Event, Op, Outcome
 from tests.support.load import HABITS, Client, Load
 from tests.support.wire import Wire
@@ -54,7 +54,7 @@ class Disturbance:
 class Places:
     """Where each session of the load was connected."""
 
-    nodes: list[ClusterNode]
+    nodes: list[BrokerProcess]
     random: random.Random
     of: dict[str, int] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -71,7 +71,7 @@ class Places:
 class ClusterLoad:
     """Publishers, a transactor and consumers with every habit, spread over the nodes by chance."""
 
-    def __init__(self, nodes: list[ClusterNode], seed: int, *, publishers: int = 3, window: int = 200) -> None:
+    def __init__(self, nodes: list[BrokerProcess], seed: int, *, publishers: int = 3, window: int = 200) -> None:
         self.recorder = Recorder()
         self.disturbances: list[Disturbance] = []
         self._window = window
@@ -123,15 +123,15 @@ class ClusterLoad:
         self._stop_consumers.set()
         join(self._consumers, deadline)
 
-    def drain(self, node: ClusterNode) -> int:
+    def drain(self, node: BrokerProcess) -> int:
         """Fetch everything that is left through one node, and return how many messages that were."""
         load = Load(node.host, node.port)
         load.recorder = self.recorder
         return load.drain()
 
-    def waiting(self, node: ClusterNode) -> int:
+    def waiting(self, node: BrokerProcess) -> int:
         """Return how many messages are ready in all queues of the load, as one node counts them."""
-        wire = node.connect()
+        wire = Wire(node.host, node.port)
         ready = 0
         for queue in ALL_QUEUES:
             declare = commands.Queue.Declare(queue=queue, passive=True)
@@ -148,9 +148,9 @@ class ClusterLoad:
         return disturbed(list(self.recorder.events), self.disturbances, self._places.of)
 
 
-def declare(node: ClusterNode) -> None:
+def declare(node: BrokerProcess) -> None:
     """Make the queues, exchanges and bindings of the load."""
-    wire = node.connect()
+    wire = Wire(node.host, node.port)
     for queue in ALL_QUEUES:
         wire.call(commands.Queue.Declare(queue=queue, durable=True), commands.Queue.DeclareOk)
     for exchange, kind in ((FANOUT, "fanout"), (TOPIC, "topic")):

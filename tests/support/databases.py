@@ -12,8 +12,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.nodes.ports import quiet_port
 from tests.support.database_products import PASSWORD, USER, DatabaseMissing, Kind, MariaDB, PostgreSQL, Product
-from tests.support.ports import quiet_port
 from tests.support.server_process import ServerFailed, ServerProcess, as_user
 
 __all__ = ["PASSWORD", "USER", "DatabaseMissing", "DatabaseServer", "MariaDB", "PostgreSQL", "ServerFailed"]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-from tests.support.ports import quiet_port
+from benchmarks.nodes.ports import quiet_port
 from tests.support.proxy_link import Link
 
 HOST = "127.0.0.1"

@@ -14,7 +14,8 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
-from tests.support.broker_process import BrokerFailed, BrokerProcess
+from benchmarks.nodes.configuration import NodeConfiguration
+from benchmarks.nodes.process import BrokerFailed, BrokerProcess
 from tests.support.databases import DatabaseServer
 from tests.support.declarer import Declarer
 from tests.support.history import Event, Op, Outcome
@@ -160,7 +161,7 @@ def storm(
     with Proxy(server.port) as proxy:
         url = server.jdbc_url(database, port=proxy.port if is_proxied else None)
         url += SHORT_TIMEOUTS[server.kind] if has_short_timeouts else ""
-        broker = BrokerProcess(directory / "broker", store_url=url, command=command)
+        broker = BrokerProcess(directory / "broker", NodeConfiguration(url), command=command)
         broker.start()
         load = Load(broker.host, broker.port)
         try:

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.nodes.configuration import NodeConfiguration
+from benchmarks.nodes.ports import quiet_port
+from benchmarks.nodes.process import PROJECT
 from broker.store.sqlite.lock import FileLock
-from tests.support.broker_process import DATASOURCES_XML, PROJECT, free_port
 
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")}
 
@@ -34,10 +36,9 @@ def run(*arguments: str, module: Sequence[str] = ("broker",)) -> subprocess.Comp
 def conf(tmp_path: Path) -> Path:
     """A folder with a configuration that works, and its data beside it."""
     folder = tmp_path / "conf"
-    (folder / "datasources").mkdir(parents=True)
     (tmp_path / "data").mkdir()
+    NodeConfiguration(f"jdbc:sqlite:{tmp_path}/data/mb.db").write(folder)
     (folder / "broker.xml").write_text("<broker/>")
-    (folder / "datasources" / "master-datasources.xml").write_text(DATASOURCES_XML.format(directory=tmp_path / "data"))
     return folder
 
 
@@ -173,7 +174,7 @@ def test_a_node_that_waits_for_its_store_says_so_and_ends_when_told_to(conf: Pat
 
 @pytest.mark.parametrize(("fault", "durability"), [("unsafe", "NOT crash-safe: fsync is off"), ("none", "full")])
 def test_the_start_says_what_a_commit_is_worth(conf: Path, fault: str, durability: str) -> None:
-    listen_at(conf, free_port())
+    listen_at(conf, quiet_port())
     with subprocess.Popen(
         [sys.executable, "-m", *over_a_store_that_is(fault), "--config", str(conf)],
         cwd=PROJECT,

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-from tests.support.broker_process import PROJECT
+from benchmarks.nodes.process import PROJECT
 
 
 def refused(*arguments: str, **environ: str) -> str:

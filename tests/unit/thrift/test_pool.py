@@ -8,11 +8,11 @@ from collections.abc import Awaitable
 
 import pytest
 
+from benchmarks.nodes.ports import quiet_port
 from broker.ports.peer_calls import Caller, Demand, Fence, NodeIdentity, PeerUnreachable, QueueName, Unavailable
 from broker.ports.slot import Slot
 from broker.thrift.server import ThriftServer
 from tests.support.clock import FakeClock
-from tests.support.ports import quiet_port
 from tests.unit.thrift.memory_service import MemorySlotService
 from tests.unit.thrift.network import HOST, RawPeer, calling, raw_server, read_request, serving
 

@@ -1,0 +1,173 @@
+"""The configuration folder of a node: WSO2's files, with what the nodes of tests, benchmarks and the demo differ in.
+
+Knows the files of `conf/`; must not know processes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+from benchmarks.nodes.ports import HOST, quiet_port
+
+_BROKER_XML = """\
+<broker>
+{coordination}\
+  <transports>
+    <amqp enabled="true">
+      <bindAddress>{host}</bindAddress>
+      <defaultConnection enabled="true" port="{port}"/>
+    </amqp>
+  </transports>
+{tuning}\
+</broker>
+"""
+
+_STANDALONE = """\
+  <coordination><nodeID>{node_id}</nodeID></coordination>
+"""
+
+_CLUSTERED = """\
+  <coordination>
+    <nodeID>{node_id}</nodeID>
+    <thriftServerHost>{host}</thriftServerHost>
+    <thriftServerPort>{thrift_port}</thriftServerPort>
+    <rdbmsBasedCoordination enabled="true">
+      <heartbeatInterval>{rhythm.heartbeat_interval}</heartbeatInterval>
+      <coordinatorEntryCreationWaitTime>{rhythm.creation_wait}</coordinatorEntryCreationWaitTime>
+      <eventPollingInterval>{rhythm.polling_interval}</eventPollingInterval>
+    </rdbmsBasedCoordination>
+    <rdbmsBasedClusterEventSynchronization enabled="true">
+      <eventSyncInterval>{rhythm.sync_interval}</eventSyncInterval>
+    </rdbmsBasedClusterEventSynchronization>
+  </coordination>
+"""
+
+_TUNING = """\
+  <performanceTuning><slots><windowSize>{window_size}</windowSize></slots></performanceTuning>
+"""
+
+_CARBON_XML = """\
+<Server xmlns="http://wso2.org/projects/carbon/carbon.xml"><Ports><Offset>{offset}</Offset></Ports></Server>
+"""
+
+_AXIS2_XML = """\
+<axisconfig name="AxisJava2.0">
+  <clustering class="org.wso2.carbon.core.clustering.hazelcast.HazelcastClusteringAgent" enable="{is_enabled}">
+    <parameter name="membershipScheme">wka</parameter>
+    <parameter name="localMemberHost">{host}</parameter>
+    <parameter name="localMemberPort">{member_port}</parameter>
+    <members><member><hostName>{host}</hostName><port>4000</port></member></members>
+  </clustering>
+</axisconfig>
+"""
+
+_DATASOURCES_XML = """\
+<datasources-configuration>
+  <datasources>
+    <datasource>
+      <name>WSO2_MB_STORE_DB</name>
+      <jndiConfig><name>WSO2MBStoreDB</name></jndiConfig>
+      <definition type="RDBMS">
+        <configuration>
+          <url>{url}</url>
+        </configuration>
+      </definition>
+    </datasource>
+  </datasources>
+</datasources-configuration>
+"""
+
+MEMBER_PORT = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class Rhythm:
+    """How fast a cluster notices things, in milliseconds and in the words of broker.xml."""
+
+    heartbeat_interval: int = 5000
+    creation_wait: int = 3000
+    polling_interval: int = 4000
+    sync_interval: int = 1000
+
+
+SHIPPED = Rhythm()
+FAST = Rhythm(500, 300, 400)
+CALM = Rhythm(1500, 900, 1200, 500)
+"""For nodes under load on a machine that they share with it and with the database."""
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """What a node of a cluster has beside what a standalone node has.
+
+    `number` is its port offset. The ports of the node and of `thrift_port` are those of the node with offset 0.
+    """
+
+    number: int = 0
+    thrift_port: int = field(default_factory=quiet_port)
+    rhythm: Rhythm = SHIPPED
+    is_enabled: bool = True
+    """False: all is written, and `axis2.xml` turns clustering off."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConfiguration:
+    """What is written into a node's configuration folder; what is not said is as shipped."""
+
+    store_url: str
+    """The JDBC address of its store."""
+    base_port: int = field(default_factory=quiet_port)
+    """Where it listens for clients, but for the offset."""
+    given_id: str = ""
+    """Its node id; without one it is made of the member's port, as WSO2 does it."""
+    window_size: int | None = None
+    membership: Membership | None = None
+
+    @property
+    def port(self) -> int:
+        """Where it listens for clients."""
+        return self.base_port + self.number
+
+    @property
+    def number(self) -> int:
+        """Its port offset."""
+        return self.membership.number if self.membership is not None else 0
+
+    @property
+    def node_id(self) -> str:
+        """What it is called in the database and in logs."""
+        return self.given_id or f"NODE:{HOST}:{MEMBER_PORT + self.number}"
+
+    def write(self, folder: Path) -> None:
+        """Make `folder` and its files."""
+        (folder / "datasources").mkdir(parents=True)
+        for name, text in self._files().items():
+            (folder / name).write_text(text)
+
+    def _files(self) -> dict[str, str]:
+        member = self.membership
+        files = {
+            "broker.xml": _BROKER_XML.format(
+                host=HOST,
+                port=self.base_port,
+                coordination=self._coordination(),
+                tuning="" if self.window_size is None else _TUNING.format(window_size=self.window_size),
+            ),
+            "datasources/master-datasources.xml": _DATASOURCES_XML.format(url=escape(self.store_url)),
+        }
+        if member is not None:
+            files["carbon.xml"] = _CARBON_XML.format(offset=member.number)
+            files["axis2.xml"] = _AXIS2_XML.format(
+                host=HOST, is_enabled=str(member.is_enabled).lower(), member_port=MEMBER_PORT + member.number
+            )
+        return files
+
+    def _coordination(self) -> str:
+        member = self.membership
+        if member is None:
+            return _STANDALONE.format(node_id=self.given_id) if self.given_id else ""
+        return _CLUSTERED.format(
+            host=HOST, node_id=self.given_id or "default", thrift_port=member.thrift_port, rhythm=member.rhythm
+        )
