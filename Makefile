@@ -25,7 +25,7 @@ run: $(VENV)/.run ## start the broker on conf/broker.xml
 	exec $(BIN)/python -m broker --config $(CONFIG)
 
 cluster-demo: $(VENV)/.dev databases ## watch three nodes on a MariaDB of their own, and kill them by a key (NODES=3)
-	$(BIN)/python -m tests.support.cluster_demo $(NODES)
+	$(BIN)/python -m tests.support.demo $(NODES)
 
 databases: ## install the database servers the tests start, as root with apt
 	@sh tests/install_databases.sh

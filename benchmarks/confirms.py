@@ -28,7 +28,7 @@ class ConfirmCounter:
         at = 0
         for head, tag, multiple, _ in ACK.iter_unpack(memoryview(stream)[:whole]):
             if head in (ack_start, nack_start):
-                self._settle(tag, multiple)
+                self.settle(tag, multiple)
                 self.nacked += head == nack_start
                 at += ACK.size
             else:
@@ -41,7 +41,8 @@ class ConfirmCounter:
                 return
         self._rest = stream[at:]
 
-    def _settle(self, tag: int, multiple: int) -> None:
+    def settle(self, tag: int, multiple: int) -> None:
+        """Count one ack or nack."""
         if multiple:
             self.confirmed = max(self.confirmed, tag)
             if self._early:

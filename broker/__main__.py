@@ -54,8 +54,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         print(show(loaded.config))
         return EX_OK
-    if options.cluster_demo is not None:
-        return _show_cluster(loaded.config, options.cluster_demo)
     return _serve(loaded, options)
 
 
@@ -74,12 +72,6 @@ def _parser() -> argparse.ArgumentParser:
         "--setup", action="store_true", help="create the database's schema or bring it up to date, and exit"
     )
     parser.add_argument(
-        "--cluster-demo",
-        metavar="N",
-        type=int,
-        help="start N nodes with some load on the configured database server, show them, and kill them by a key",
-    )
-    parser.add_argument(
         "--log-level", default="info", choices=("debug", "info", "warning", "error"), help="default: %(default)s"
     )
     parser.add_argument(
@@ -95,24 +87,6 @@ def _check(loaded: Loaded) -> int:
     for file in loaded.files:
         print(f"{file}: read")
     print("configuration is valid")
-    return EX_OK
-
-
-def _show_cluster(config: Configuration, count: int) -> int:
-    from broker.demo.command import run
-    from broker.errors import ConfigError, StoreError
-    from broker.node.logs import configure
-
-    configure("error")
-    gc.enable()
-    try:
-        run(config, count)
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        return EX_CONFIG
-    except StoreError as error:
-        print(f"the demo's database: {error}", file=sys.stderr)
-        return EX_UNAVAILABLE
     return EX_OK
 
 

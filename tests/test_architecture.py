@@ -75,7 +75,6 @@ LAYERS = {
     "broker.node.incarnation": 4,
     "broker.node.clustered": 4,
     "broker.node.process": 4,
-    "broker.demo": 4,
     "broker.testing": 4,
 }
 

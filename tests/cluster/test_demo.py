@@ -1,4 +1,4 @@
-"""`--cluster-demo`: a run without a terminal, with its keys through a pipe."""
+"""The demo: a run without a terminal, with its keys through a pipe."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Demo:
 
     def __init__(self, url: str, nodes: int) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "broker", "--cluster-demo", str(nodes)],
+            [sys.executable, "-m", "tests.support.demo", str(nodes)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from broker.demo.client import Seen
-from broker.demo.table import HEADER, Shown, Stored, lines
 from broker.ports.cluster_rows import Incarnation, Lease, NodeRow, NodeState, SlotRow
+from tests.support.demo.client import Seen
+from tests.support.demo.table import HEADER, Shown, Stored, lines
 
 LEASE = Lease(3, 17, "term", "demo-1")
 ROWS = [

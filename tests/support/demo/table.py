@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from broker.demo.client import Seen
 from broker.ports.cluster_rows import Lease, NodeRow, NodeState, SlotRow
+from tests.support.demo.client import Seen
 
 
 @dataclass(frozen=True, slots=True)
