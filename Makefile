@@ -3,6 +3,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 CONFIG ?= conf/broker.xml
 NODES ?= 3
+WORKERS ?= 2
+PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help run cluster-demo databases test test-slow test-chaos check format bench clean
@@ -30,8 +32,8 @@ cluster-demo: $(VENV)/.dev databases ## watch three nodes on a MariaDB of their 
 databases: ## install the database servers the tests start, as root with apt
 	@sh tests/install_databases.sh
 
-test: $(VENV)/.dev databases ## install what the tests need and run them
-	$(BIN)/python -m pytest -m 'not slow'
+test: $(VENV)/.dev databases ## install what the tests need and run them (WORKERS=2)
+	$(PYTEST) -m 'not slow'
 
 test-slow: $(VENV)/.dev databases ## the long tests: kill -9 rounds, large fuzz runs
 	$(BIN)/python -m pytest -m slow --timeout 1800
@@ -43,7 +45,7 @@ check: $(VENV)/.dev databases ## format, lint, types, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m 'not slow'
+	$(PYTEST) -m 'not slow'
 
 format: $(VENV)/.dev ## rewrite the sources in the house format
 	$(BIN)/ruff format .

@@ -1,4 +1,7 @@
-"""The database servers all tests share: started when the first test asks for one, ended with the run."""
+"""The database servers that tests share: started when the first test asks for one, ended with the run.
+
+A run may have several workers; each has its own servers, and its own share of the ports.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,16 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from benchmarks.nodes.ports import share_ports
 from tests.support.database_products import Product
 from tests.support.databases import DatabaseMissing, DatabaseServer, MariaDB, PostgreSQL
+
+
+def pytest_configure() -> None:
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    if worker is not None:
+        share_ports(int(worker.removeprefix("gw")), int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
+
 
 REQUIRED = os.environ.get("CORDILLERA_REQUIRE_DATABASES") == "1"
 
