@@ -1,0 +1,85 @@
+"""Where tests are: `tests/unit` mirrors `broker/`, and what has no unit test is tested elsewhere on purpose."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[1]
+UNIT = PROJECT / "tests" / "unit"
+MIRRORED = {"benchmarks": PROJECT / "benchmarks", "support": PROJECT / "tests" / "support"}
+"""Folders of `tests/unit` that are about something else than the broker."""
+
+TESTED_ELSEWHERE = {
+    "amqp/channel_table": "one dict and a limit: test_connection.py opens and closes channels",
+    "amqp/commit": "a transaction's end as a client sees it: test_channel_tx.py",
+    "amqp/deliveries": "what a channel has delivered: test_channel_ack.py, test_consumer_credit.py",
+    "amqp/publishing": "a publish as a client sees it: test_channel_publish.py, test_channel_confirm.py",
+    "amqp/topology_methods": "as clients see it: test_channel_queue.py, test_channel_exchange.py and the like",
+    "amqp/transaction": "a transaction as a client sees it: test_channel_tx.py",
+    "auth/built_in": "two users made of a section of a file: tests/integration logs in as both",
+    "clock": "reads the machine's clocks: every test replaces it",
+    "codec/constants": "numbers of the specification: tests/property/test_codec.py compares them with another codec",
+    "config/*": "sections of WSO2's files, which are read as wholes: test_loading*.py, test_configuration*.py",
+    "coordination/replication/orphans": "several nodes are needed: test_replicator.py, tests/cluster",
+    "node/*": "the process itself: tests/integration, tests/cluster, test_main.py",
+    "ports/*": "protocols and values without behaviour: tests/contract holds every implementation to them",
+    "queue/dispatcher": "a part of a queue, told nothing by others: test_queue.py",
+    "queue/outcome": "names of what can become of a message: test_queue.py",
+    "queue/window": "a part of a queue, told nothing by others: test_queue.py",
+    "server/tls": "needs sockets: tests/integration/test_tls.py",
+    "store/memory/*": "a store: tests/contract",
+    "store/server/*": "a store: tests/contract, and the faults of servers in tests/integration",
+    "store/sql/*": "what the stores share: tests/contract",
+    "store/sqlite/*": "a store: tests/contract",
+    "thrift/connection": "an open socket: test_client.py, test_server.py",
+    "thrift/idl": "types of the protocol: test_convert.py",
+    "topology/apply": "another node's decision: test_replicator.py, tests/property/test_topology_convergence.py",
+    "topology/declaration": "what a client asks for: test_equivalence.py",
+    "topology/recorder": "a protocol and a loop around it: test_replicator.py",
+    "topology/snapshot": "the whole topology: test_diff.py",
+    "topology/subscriptions": "who consumes on which node: test_consumers.py",
+}
+
+
+def modules_of(folder: Path) -> set[str]:
+    paths = (path.relative_to(folder) for path in folder.rglob("*.py"))
+    return {path.with_suffix("").as_posix() for path in paths if path.name != "__init__.py"}
+
+
+MODULES = modules_of(PROJECT / "broker")
+TESTS = sorted(path.relative_to(UNIT).as_posix() for path in UNIT.rglob("test_*.py"))
+
+
+def module_of(test: str, modules: set[str]) -> str | None:
+    """Return the module that `folder/test_<module>.py` or `folder/test_<module>_<aspect>.py` is about."""
+    folder, _, name = test.rpartition("/")
+    subject = name.removeprefix("test_").removesuffix(".py")
+    found = [
+        module
+        for module in modules
+        if module.rpartition("/")[0] == folder and f"{subject}_".startswith(f"{module.rpartition('/')[2].strip('_')}_")
+    ]
+    return max(found, key=len, default=None)
+
+
+@pytest.mark.parametrize("test", TESTS)
+def test_every_unit_test_is_named_after_a_module_in_the_same_folder(test: str) -> None:
+    top, _, rest = test.partition("/")
+    if top in MIRRORED:
+        assert module_of(rest, modules_of(MIRRORED[top])) is not None
+    else:
+        assert module_of(test, MODULES) is not None
+
+
+def test_every_module_has_a_unit_test_or_a_reason_for_having_none() -> None:
+    untested = MODULES - {module_of(test, MODULES) for test in TESTS}
+    assert {module for module in untested if not any(fnmatch(module, known) for known in TESTED_ELSEWHERE)} == set()
+
+
+@pytest.mark.parametrize("known", TESTED_ELSEWHERE)
+def test_every_reason_is_about_a_module_without_a_unit_test(known: str) -> None:
+    untested = MODULES - {module_of(test, MODULES) for test in TESTS}
+    assert any(fnmatch(module, known) for module in untested)
