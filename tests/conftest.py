@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -53,17 +54,17 @@ def database(database_server: DatabaseServer) -> Iterator[str]:
     database_server.drop_database(name)
 
 
-def serving(product: Callable[[], Product]) -> Iterator[DatabaseServer]:
-    """Run a server while the run lasts."""
-    server = started(product)
+def serving(product: Callable[[], Product], parent: Path | None = None) -> Iterator[DatabaseServer]:
+    """Run a server while the run lasts, with its data in `parent` or in memory."""
+    server = started(product, parent)
     yield server
     server.close()
 
 
-def started(product: Callable[[], Product]) -> DatabaseServer:
+def started(product: Callable[[], Product], parent: Path | None = None) -> DatabaseServer:
     """Start a server; without its programs, skip or fail as the environment says."""
     try:
-        return DatabaseServer(product())
+        return DatabaseServer(product(), parent)
     except DatabaseMissing as error:
         missing = str(error)
     if REQUIRED:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -284,10 +283,9 @@ def test_a_postgresql_without_room_is_waited_for(
 
 @pytest.mark.slow
 def test_a_mariadb_without_room_is_waited_for(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, disk: SmallDisk
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], disk: SmallDisk
 ) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(disk.directory))
-    for server in serving(MariaDB):
+    for server in serving(MariaDB, disk.directory):
         database = server.create_database()
         with storm(tmp_path, server, database, seed=7) as it:
             it.rounds(partial(fill_for_a_while, it, disk, 3.0), rounds=2, confirms=1_000)

@@ -155,6 +155,7 @@ class PostgreSQL:
             "port": str(port),
             "unix_socket_directories": str(directory),
             "shared_buffers": "64MB",
+            "dynamic_shared_memory_type": "mmap",  # in its directory, which goes with a server that was killed
             "max_connections": "100",
             "fsync": "on",
             "synchronous_commit": "on",
