@@ -16,12 +16,17 @@ FILES = sorted((ROOT / "broker").rglob("*.py"))
 
 # Words of the glossary's left column that no identifier has any more.
 REPLACED = {
+    "appetite": "demand size",
     "applying": "apply",
+    "carve": "split",
     "carving": "split",
     "comparison": "diff",
     "equivalence": "declaration",
     "fast": "direct dispatch",
+    "giver": "handoff",
     "giving": "handoff",
+    "holdings": "owned slots",
+    "hunger": "demand",
     "inquiry": "pending request",
     "life": "incarnation",
     "lives": "incarnations",
@@ -29,24 +34,19 @@ REPLACED = {
     "patient": "retrying",
     "recording": "recorder",
     "settler": "deliveries",
+    "surrender": "release",
     "surroundings": "shared context",
+    "tally": "queue counts",
     "whereabouts": "coordinator address",
 }
 
 # Words that identifiers still have, and the change that removes the last of them. This list only shrinks.
 STILL_IN_USE = {
-    "appetite": "coordination/slots: demand",
-    "carve": "coordination/slots: split",
     "company": "node: the port Cluster",
     "consumption": "topology: consumers",
     "duties": "node: the maintenance lock",
-    "giver": "coordination/slots: handoff",
-    "holdings": "coordination/slots: owned slots",
-    "hunger": "coordination/slots: demand",
     "hungry": "coordination/slots: demand",
     "sharing": "coordination/slots: balancer",
-    "surrender": "coordination/slots: release",
-    "tally": "coordination/slots: queue counts",
     "traces": "node: orphans",
 }
 
