@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from broker.errors import NotAllowed
-from broker.message import MessageIdGenerator
+from broker.message import Message, MessageIdGenerator
+from broker.ports.cluster import Cluster
 from broker.ports.store import Journal
 from broker.queue.queue import Queue
 from broker.topology.vhost import VirtualHost
@@ -59,27 +60,21 @@ class Broker:
         *,
         ids: MessageIdGenerator,
         journal: Journal,
-        feed: Callable[[Queue], Awaitable[None]],
+        cluster: Cluster[Queue],
+        await_read: Callable[[Queue], Awaitable[None]],
         touched_confirms: set[Confirmable],
         limits: Limits | None = None,
         vhosts: dict[str, VirtualHost] | None = None,
-        is_trusted: Callable[[], bool] | None = None,
-        fetch: Callable[[Queue], Awaitable[bool]] | None = None,
-        purge_elsewhere: Callable[[Queue], Awaitable[int]] | None = None,
     ) -> None:
-        """`feed` is done when the queue has got messages from its slots; the journal adds to `touched_confirms`.
-
-        In a cluster nothing is delivered unless `is_trusted`; `fetch` says whether another node has given messages to
-        the queue, and `purge_elsewhere` how many there were that this node did not have.
+        """`await_read` is done when the queue has got what is being read from its slots; the journal adds to
+        `touched_confirms`.
         """
         self.ids = ids
         self.journal = journal
-        self.feed = feed
         self.limits = limits or Limits()
         self.vhosts = {} if vhosts is None else vhosts
-        self.is_trusted = is_trusted
-        self.fetch = fetch
-        self.purge_elsewhere = purge_elsewhere
+        self._cluster = cluster
+        self._await_read = await_read
         self.open_connections: set[OpenConnection] = set()
         self.touched: set[Queue] = set()
         self.touched_confirms = touched_confirms
@@ -91,11 +86,6 @@ class Broker:
             raise NotAllowed(f"vhost {name} not found")
         return vhost
 
-    @property
-    def is_paused(self) -> bool:
-        """May nothing be delivered now, because another node may have taken it over?"""
-        return self.is_trusted is not None and not self.is_trusted()
-
     def dispatch(self) -> bool:
         """Do what the input since the last call has made possible: deliver, then confirm.
 
@@ -103,7 +93,7 @@ class Broker:
         """
         touched = self.touched
         is_behind = False
-        if self.is_paused:
+        if not self._cluster.is_trusted():
             self.flush_confirms()
             return False
         while touched:
@@ -114,6 +104,27 @@ class Broker:
                     is_behind = True
         self.flush_confirms()
         return is_behind
+
+    # basic.get
+
+    def get(self, queue: Queue) -> Message | None:
+        """Take the next message that is in memory, if any may be delivered."""
+        return queue.pop() if self._cluster.is_trusted() else None
+
+    def may_get_later(self, queue: Queue) -> bool:
+        """May `get_later` bring a message that `get` has not found?"""
+        return self._cluster.is_trusted() and (queue.ready_count > 0 or self._cluster.shares(queue))
+
+    async def get_later(self, queue: Queue, is_wanted: Callable[[], bool]) -> Message | None:
+        """Take the next message, from wherever it has to be brought; stop as soon as nobody waits any more."""
+        message = queue.pop()
+        while message is None and is_wanted():
+            if queue.ready_count:
+                await self._await_read(queue)
+            elif not await self._cluster.fetch(queue):
+                break
+            message = queue.pop()
+        return message
 
     def held_ids(self, queue: Queue) -> list[int]:
         """Return the ids of all messages of `queue` that clients have and have not settled, ascending."""

@@ -20,7 +20,10 @@ REPLACED = {
     "applying": "apply",
     "carve": "split",
     "carving": "split",
+    "company": "the port Cluster",
     "comparison": "diff",
+    "consumption": "consumers",
+    "duties": "the maintenance lock",
     "equivalence": "declaration",
     "fast": "direct dispatch",
     "giver": "handoff",
@@ -34,20 +37,17 @@ REPLACED = {
     "patient": "retrying",
     "recording": "recorder",
     "settler": "deliveries",
+    "sharing": "balancer",
     "surrender": "release",
     "surroundings": "shared context",
     "tally": "queue counts",
+    "traces": "orphans",
     "whereabouts": "coordinator address",
 }
 
 # Words that identifiers still have, and the change that removes the last of them. This list only shrinks.
 STILL_IN_USE = {
-    "company": "node: the port Cluster",
-    "consumption": "topology: consumers",
-    "duties": "node: the maintenance lock",
     "hungry": "coordination/slots: demand",
-    "sharing": "coordination/slots: balancer",
-    "traces": "node: orphans",
 }
 
 

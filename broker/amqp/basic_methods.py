@@ -49,22 +49,22 @@ def on_basic_consume(channel: Channel, method: amqp.BasicConsume) -> Waiting | N
         prefetch=channel.next_prefetch,
         on_cancelled=channel.on_consumer_cancelled,
     )
-    if channel.vhost.consumption.needs_subscription(queue, consumer):
+    if channel.vhost.consumers.needs_subscription(queue, consumer):
         return _subscribe(channel, consumer, method.no_wait)
     _start(channel, consumer, method.no_wait)
     return None
 
 
 async def _subscribe(channel: Channel, consumer: Consumer, no_wait: bool) -> None:
-    await channel.vhost.consumption.subscribe(consumer.queue, consumer)
+    await channel.vhost.consumers.subscribe(consumer.queue, consumer)
     if channel.is_closing:
-        await channel.vhost.consumption.unsubscribe(consumer.queue)
+        await channel.vhost.consumers.unsubscribe(consumer.queue)
     else:
         _start(channel, consumer, no_wait)
 
 
 def _start(channel: Channel, consumer: Consumer, no_wait: bool) -> None:
-    channel.vhost.consumption.add(consumer.queue, consumer)
+    channel.vhost.consumers.add(consumer.queue, consumer)
     channel.consumers[consumer.consumer_tag] = consumer
     if not no_wait:
         channel.send(amqp.BasicConsumeOk(consumer.consumer_tag))
@@ -76,30 +76,22 @@ def on_basic_cancel(channel: Channel, method: amqp.BasicCancel) -> Waiting | Non
     has_left = consumer is not None and channel.remove(consumer)
     if not method.no_wait:
         channel.send(amqp.BasicCancelOk(method.consumer_tag))
-    return channel.vhost.consumption.unsubscribe(consumer.queue) if consumer is not None and has_left else None
+    return channel.vhost.consumers.unsubscribe(consumer.queue) if consumer is not None and has_left else None
 
 
 def on_basic_get(channel: Channel, method: amqp.BasicGet) -> Waiting | None:
     name = channel.queue_name(method.queue)
     channel.connection.access.require(Permission.READ, "queue", name)
     queue = channel.vhost.queue(name, channel.connection.exclusive)
-    is_paused = channel.broker.is_paused
-    message = None if is_paused else queue.pop()
-    if message is None and not is_paused and (queue.ready_count or channel.broker.fetch is not None):
-        return _get_from_store(channel, queue, method.no_ack)
+    message = channel.broker.get(queue)
+    if message is None and channel.broker.may_get_later(queue):
+        return _get_later(channel, queue, method.no_ack)
     _answer_get(channel, queue, message, method.no_ack)
     return None
 
 
-async def _get_from_store(channel: Channel, queue: Queue, no_ack: bool) -> None:
-    broker = channel.broker
-    message = queue.pop()
-    while message is None and not channel.is_closing:
-        if queue.ready_count:
-            await broker.feed(queue)
-        elif broker.fetch is None or not await broker.fetch(queue):
-            break
-        message = queue.pop()
+async def _get_later(channel: Channel, queue: Queue, no_ack: bool) -> None:
+    message = await channel.broker.get_later(queue, lambda: not channel.is_closing)
     if channel.is_closing:
         if message is not None:
             queue.requeue([message])

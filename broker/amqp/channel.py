@@ -134,9 +134,9 @@ class Channel:
     def remove(self, consumer: Consumer) -> bool:
         """Take a consumer away; return whether the queue's `unsubscribe` is to be awaited for that."""
         self.consumers.pop(consumer.consumer_tag, None)
-        has_left = self.vhost.consumption.remove(consumer.queue, consumer)
+        has_left = self.vhost.consumers.remove(consumer.queue, consumer)
         if has_left and self.is_closing:
-            self.connection.shared.spawn(self.vhost.consumption.unsubscribe(consumer.queue))
+            self.connection.shared.spawn(self.vhost.consumers.unsubscribe(consumer.queue))
         self._touched.add(consumer.queue)
         return has_left
 

@@ -116,10 +116,7 @@ async def on_queue_unbind(channel: Channel, method: amqp.QueueUnbind) -> None:
 async def on_queue_purge(channel: Channel, method: amqp.QueuePurge) -> None:
     name = channel.queue_name(method.queue)
     channel.connection.access.require(Permission.READ, "queue", name)
-    queue = channel.vhost.queue(name, channel.connection.exclusive)
     count = await channel.vhost.purge_queue(name, channel.connection.exclusive)
-    if channel.broker.purge_elsewhere is not None:
-        count += await channel.broker.purge_elsewhere(queue)
     if not method.no_wait:
         channel.send(amqp.QueuePurgeOk(count))
 

@@ -29,7 +29,7 @@ from broker.ports.slot import Slot
 
 
 @dataclass(frozen=True, slots=True)
-class Duties:
+class PeerCalls:
     """The calls that every node answers, coordinator or not; each is as in `SlotService`, without the caller."""
 
     push_events: Callable[[int], Awaitable[int]]
@@ -41,7 +41,7 @@ class Duties:
 class _Serving:
     agent: ClusterAgent
     manager: SlotManager
-    duties: Duties
+    calls: PeerCalls
 
 
 class NodeServices:
@@ -51,9 +51,9 @@ class NodeServices:
         self._node_id = node_id
         self._serving: _Serving | None = None
 
-    def begin(self, agent: ClusterAgent, manager: SlotManager, duties: Duties) -> None:
+    def begin(self, agent: ClusterAgent, manager: SlotManager, calls: PeerCalls) -> None:
         """Answer for the incarnation of `agent`."""
-        self._serving = _Serving(agent, manager, duties)
+        self._serving = _Serving(agent, manager, calls)
 
     def end(self) -> None:
         """Answer `Unavailable` from now on: the incarnation is over."""
@@ -103,15 +103,15 @@ class NodeServices:
         serving = self._now()
         self._look_out_for(caller, serving.agent)
         try:
-            return await serving.duties.push_events(last_event_id)
+            return await serving.calls.push_events(last_event_id)
         except Evicted as error:
             raise self._between_incarnations() from error
 
     async def release(self, queue: QueueName, messages: int, caller: Caller) -> int:
-        return await self._living(caller).duties.release(queue, messages)
+        return await self._living(caller).calls.release(queue, messages)
 
     async def purge_queue(self, queue: QueueName, caller: Caller) -> int:
-        return await self._living(caller).duties.purge_queue(queue)
+        return await self._living(caller).calls.purge_queue(queue)
 
     # Who may ask what
 

@@ -6,7 +6,7 @@ The only place that knows all the parts of a cluster. What they do is none of it
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -18,20 +18,20 @@ from broker.coordination.membership.agent import ClusterAgent, new_id
 from broker.coordination.membership.own_row import DuplicateNodeId
 from broker.coordination.peers import Peers
 from broker.coordination.replication.orphans import remove_orphans
-from broker.coordination.replication.replicator import Synchronizer
-from broker.coordination.service import Duties, NodeServices
+from broker.coordination.replication.replicator import Replicator
+from broker.coordination.service import NodeServices, PeerCalls
 from broker.coordination.slots.coordinator import SlotManager
 from broker.coordination.slots.count_exchange import CountExchange
 from broker.coordination.slots.demand import name_of
 from broker.coordination.slots.runner import SlotRunner
 from broker.errors import ConfigError, CoordinationError, StoreUnavailable
 from broker.message import Message
-from broker.node.incarnation import NodeIncarnation, Turns
+from broker.node.incarnation import NodeIncarnation
 from broker.node.standalone import mark_what_was_delivered
-from broker.ports.cluster import SlotService
+from broker.ports.cluster import Cluster, SlotService
 from broker.ports.cluster_rows import Incarnation, NodeRow, NodeState
 from broker.ports.peer_calls import Fence, QueueName
-from broker.ports.records import Topology
+from broker.ports.records import Change, Topology
 from broker.ports.slot import Slot
 from broker.ports.store import Registration
 from broker.queue.queue import Queue, QueueObserver
@@ -39,7 +39,6 @@ from broker.store.retrying import Retry, RetryingStore
 from broker.store.server.store import ServerStore
 from broker.thrift.secret import SharedSecret
 from broker.thrift.server import ThriftServer
-from broker.topology.recorder import Recorder
 from broker.topology.vhost import VirtualHost
 
 _log = structlog.get_logger(__name__)
@@ -49,10 +48,11 @@ _DEMAND_SIZE: Final = 2000
 _ORPHANS_INTERVAL: Final = 1.0
 _HOUSEKEEPING_INTERVAL: Final = 60.0
 _PURGE_TIMEOUT: Final = 5.0
+_LAST_ID: Final = (1 << 63) - 1
 
 
-class Member:
-    """The company of a node in a cluster, for one incarnation."""
+class Clustered:
+    """The lifecycle of a node in a cluster, and the cluster as its core sees it, for one incarnation."""
 
     def __init__(
         self, config: Configuration, store: RetryingStore, node_id: str, clock: Clock, start_retry: Retry
@@ -65,7 +65,7 @@ class Member:
         self._start_retry = start_retry
         self._loops: asyncio.TaskGroup
         self._parts: NodeIncarnation
-        self._duties: asyncio.Task[None] | None = None
+        self._coordinating: asyncio.Task[None] | None = None
         coordination = config.coordination
         rdbms = coordination.rdbms_based_coordination
         self._agent = ClusterAgent(
@@ -90,12 +90,12 @@ class Member:
             reconnect_timeout=coordination.thrift_server_reconnect_timeout,
             secret=self._secret,
         )
-        self._is_entered = False
+        self._is_started = False
         self._manager: SlotManager
-        self._synchronizer: Synchronizer
+        self._replicator: Replicator
         self._thrift: ThriftServer | None = None
         self._slots_task: asyncio.Task[None]
-        self.sharing: SlotRunner
+        self._slots: SlotRunner
 
     # What an incarnation asks for
 
@@ -107,20 +107,38 @@ class Member:
 
     @property
     def observer(self) -> QueueObserver:
-        return self.sharing
+        return self._slots
+
+    # What the core asks of its cluster
 
     @property
-    def recorder(self) -> Recorder:
-        return self._synchronizer
+    def cluster(self) -> Cluster[Queue]:
+        return self
+
+    @property
+    def recorded(self) -> int:
+        return self._replicator.recorded
+
+    async def record(self, changes: Sequence[Change], is_lasting: Callable[[Change], bool]) -> None:
+        await self._replicator.record(changes)
+
+    async def announce(self, event_id: int) -> None:
+        await self._replicator.announce(event_id)
+
+    def shares(self, queue: Queue) -> bool:
+        return not queue.is_exclusive
+
+    def rows_to_come(self, queue: Queue) -> Sequence[Slot]:
+        return (Slot(queue.queue_id, queue.lane, 0, _LAST_ID, 0),)
 
     def is_trusted(self) -> bool:
         return self._agent.is_trusted()
 
     async def fetch(self, queue: Queue) -> bool:
-        return await self.sharing.fetch(queue)
+        return await self._slots.fetch(queue)
 
-    def on_read(self, queue: Queue, slot: Slot, messages: Sequence[Message], is_read: bool) -> None:
-        self.sharing.on_read(queue, slot, messages, is_read)
+    def on_read(self, queue: Queue, slot: Slot, messages: Sequence[Message], is_end: bool) -> None:
+        self._slots.on_read(queue, slot, messages, is_end)
 
     async def register(self, loops: asyncio.TaskGroup) -> Registration:
         try:
@@ -131,13 +149,13 @@ class Member:
         loops.create_task(self._agent.run(), name="cluster agent")
         return await self._start_retry.until_done(lambda: self._shared.members.join(self.incarnation))
 
-    def meet(self, parts: NodeIncarnation) -> None:
+    def attach(self, parts: NodeIncarnation) -> None:
         """Build what this incarnation has beside what a node alone has."""
         self._parts = parts
         config, lane = self._config, parts.registration.lane
         window_size = config.performance_tuning.slots.window_size
         store = self._shared.slots
-        self.sharing = SlotRunner(
+        self._slots = SlotRunner(
             store,
             self.incarnation,
             lane,
@@ -165,10 +183,11 @@ class Member:
             window_size=window_size,
             on_fenced=self._agent.on_fenced,
         )
-        self._synchronizer = Synchronizer(
+        self._replicator = Replicator(
             self._shared.events,
             self.incarnation,
             topology=parts.topology,
+            lock=parts.topology_lock,
             on_applied=self._on_applied,
             purge=parts.journal.purge,
             peers=self._peers.others,
@@ -177,11 +196,8 @@ class Member:
             new_token=new_id,
         )
 
-    def turns(self, changes: Turns, duties: Turns) -> tuple[Turns, Turns]:
-        return self._synchronizer.turns(changes, duties)
-
     async def load(self) -> Topology:
-        return await self._synchronizer.load()
+        return await self._replicator.load()
 
     async def backlog(self) -> Sequence[Slot]:
         parts = self._parts
@@ -189,18 +205,18 @@ class Member:
         backlog = await self._start_retry.until_done(
             lambda: self._shared.slots.window(parts.registration.lane, size),
         )
-        self.sharing.begin(backlog)
+        self._slots.begin(backlog)
         return backlog
 
-    async def enter(self, loops: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
+    async def start(self, loops: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
         parts, coordination = self._parts, self._config.coordination
         self._manager.set_living(self._agent.living)
         self._services.begin(
             self._agent,
             self._manager,
-            Duties(
-                self._synchronizer.push_events,
-                lambda queue, messages: self.sharing.release(queue.queue_id, messages),
+            PeerCalls(
+                self._replicator.push_events,
+                lambda queue, messages: self._slots.release(queue.queue_id, messages),
                 self._purge_here,
             ),
         )
@@ -218,21 +234,21 @@ class Member:
             coordinator=self._peers.coordinator,
             caller=self._peers.caller,
         )
-        self._slots_task = loops.create_task(self.sharing.run(), name="slots")
-        self._is_entered = True
+        self._slots_task = loops.create_task(self._slots.run(), name="slots")
+        self._is_started = True
         if self._agent.fence is not None:
             self.on_elected(self._agent.fence)
         return [
             self._slots_task,
-            loops.create_task(self._synchronizer.run(), name="topology"),
+            loops.create_task(self._replicator.run(), name="topology"),
             loops.create_task(counts.run(), name="counts"),
         ]
 
-    async def part(self) -> None:
-        self.sharing.stop()
+    async def hand_off(self) -> None:
+        self._slots.stop()
         await asyncio.wait((self._slots_task,))
         if self._agent.members:
-            await self.sharing.leave()
+            await self._slots.leave()
 
     async def leave(self) -> None:
         self.on_stepped_down()
@@ -251,7 +267,7 @@ class Member:
 
     def on_members(self, members: Mapping[str, NodeRow]) -> None:
         self._peers.on_members(members)
-        if self._is_entered:
+        if self._is_started:
             self._manager.set_living(self._agent.living)
 
     def on_member_joined(self, row: NodeRow) -> None:
@@ -261,24 +277,24 @@ class Member:
         """The manager has been told of all members, and orphans are looked for every second."""
 
     def on_elected(self, fence: Fence) -> None:
-        if self._is_entered and self._duties is None:
-            self._duties = self._loops.create_task(self._coordinate(fence), name="coordinator")
-            self.sharing.look()
+        if self._is_started and self._coordinating is None:
+            self._coordinating = self._loops.create_task(self._coordinate(fence), name="coordinator")
+            self._slots.look()
 
     def on_stepped_down(self) -> None:
-        if self._duties is not None:
-            self._duties.cancel()
-            self._duties = None
+        if self._coordinating is not None:
+            self._coordinating.cancel()
+            self._coordinating = None
 
     def on_trust(self, is_trusted: bool) -> None:
-        if is_trusted and self._is_entered:
+        if is_trusted and self._is_started:
             self._parts.broker.dispatch()
 
     async def _coordinate(self, fence: Fence) -> None:
         async with asyncio.TaskGroup() as tasks:
-            traces = tasks.create_task(self._keep_tidy(), name="orphans")
+            orphans = tasks.create_task(self._keep_tidy(), name="orphans")
             await self._manager.run(fence)
-            traces.cancel()
+            orphans.cancel()
 
     async def _keep_tidy(self) -> None:
         """Remove what incarnations that are over have left, and events that nobody needs any more."""
@@ -289,7 +305,7 @@ class Member:
                     _log.info("removed what nodes that are gone have left")
                 if self._clock.monotonic() >= housekeep_at:
                     housekeep_at = self._clock.monotonic() + _HOUSEKEEPING_INTERVAL
-                    await self._synchronizer.housekeep()
+                    await self._replicator.housekeep()
             await asyncio.sleep(_ORPHANS_INTERVAL)
 
     async def _read_living(self) -> set[Incarnation]:
@@ -310,13 +326,13 @@ class Member:
 
     def _has_remote_consumers(self, queue: Queue) -> bool:
         vhost = self._vhosts[queue.vhost]
-        return vhost.consumption.has_subscribers_elsewhere(queue)
+        return vhost.consumers.has_subscribers_elsewhere(queue)
 
-    async def purge_elsewhere(self, queue: Queue) -> int:
+    async def purge(self, queue: Queue) -> int:
         """Delete the queue's ready messages that are not on this node; return how many there were."""
         name, caller = name_of(queue), self._peers.caller()
 
-        async def purge(service: SlotService) -> int:
+        async def purge_on(service: SlotService) -> int:
             try:
                 async with asyncio.timeout(_PURGE_TIMEOUT):
                     return await service.purge_queue(name, caller)
@@ -325,7 +341,7 @@ class Member:
                 return 0
 
         async with asyncio.TaskGroup() as tasks:
-            purges = [tasks.create_task(purge(service)) for service in self._peers.others().values()]
+            purges = [tasks.create_task(purge_on(service)) for service in self._peers.others().values()]
         count = sum(task.result() for task in purges)
         count += await self._start_retry.until_done(lambda: self._shared.slots.purge(queue.queue_id))
         queue.set_remote_counts(0, queue.consumer_count - len(queue.consumers))
@@ -335,4 +351,4 @@ class Member:
         queue = self._find_queue(name.queue_id)
         if queue is None:
             return 0
-        return await self._vhosts[queue.vhost].purge_queue(queue.name, queue.owner)
+        return await self._vhosts[queue.vhost].purge_here(queue)

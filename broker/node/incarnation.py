@@ -11,10 +11,9 @@ import asyncio
 import platform
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import structlog
 
@@ -27,9 +26,9 @@ from broker.broker import Broker, Confirmable, Limits
 from broker.clock import Clock
 from broker.config.configuration import Configuration
 from broker.errors import StoreUnavailable
-from broker.message import Message, MessageIdGenerator
+from broker.message import MessageIdGenerator
 from broker.node.allocator import give_back_freed_memory
-from broker.ports.cluster_rows import Incarnation
+from broker.ports.cluster import Cluster
 from broker.ports.records import Put, Topology, VirtualHostRecord
 from broker.ports.slot import Slot
 from broker.ports.store import Registration
@@ -46,7 +45,7 @@ from broker.store.journal import GroupCommitJournal
 from broker.store.queue_ids import QueueIds
 from broker.store.retrying import ClientLock, RetryingStore
 from broker.topology.apply import LiveTopology
-from broker.topology.recorder import Recorder, TopologyMoved
+from broker.topology.recorder import Recorder
 from broker.topology.vhost import VirtualHost
 
 _log = structlog.get_logger(__name__)
@@ -54,51 +53,26 @@ _log = structlog.get_logger(__name__)
 DEFAULT_VHOSTS: Final = ("/", "carbon")
 STOP_TIMEOUT: Final = 3.0
 
-Turns = AbstractAsyncContextManager[Any]
 
-
-class Company(Protocol):
-    """Those with whom a node shares its store."""
+class Lifecycle(Protocol):
+    """What a node does, in the course of one incarnation, about those who share its store."""
 
     @property
-    def incarnation(self) -> Incarnation | None:
-        """The node in its present incarnation; None when it is alone for good."""
+    def cluster(self) -> Cluster[Queue]:
+        """Those who share the store, as the core sees them; there from `attach` on."""
         ...
-
-    @property
-    def is_trusted(self) -> Callable[[], bool] | None:
-        """May this node deliver? None when nobody could have taken anything from it."""
-        ...
-
-    @property
-    def fetch(self) -> Callable[[Queue], Awaitable[bool]] | None: ...
 
     @property
     def observer(self) -> QueueObserver:
-        """Who is told what happens to queues."""
+        """Who is told what happens to queues; there from `attach` on."""
         ...
-
-    @property
-    def on_read(self) -> Callable[[Queue, Slot, Sequence[Message], bool], None] | None: ...
-
-    @property
-    def recorder(self) -> Recorder:
-        """Where virtual hosts record their changes."""
-        ...
-
-    @property
-    def purge_elsewhere(self) -> Callable[[Queue], Awaitable[int]] | None: ...
 
     async def register(self, loops: asyncio.TaskGroup) -> Registration:
         """Announce this node; from here on it may write."""
         ...
 
-    def meet(self, parts: NodeIncarnation) -> None:
+    def attach(self, parts: NodeIncarnation) -> None:
         """Learn the objects of this incarnation, before there is any queue."""
-        ...
-
-    def turns(self, changes: Turns, duties: Turns) -> tuple[Turns, Turns]:
-        """Return the contexts in which topology changes: asked for by clients, and by nobody."""
         ...
 
     async def load(self) -> Topology: ...
@@ -107,11 +81,11 @@ class Company(Protocol):
         """Return what lies in the store for this node to go on with."""
         ...
 
-    async def enter(self, loops: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
+    async def start(self, loops: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
         """Begin to take part; return those of `loops` that must end before `leave`."""
         ...
 
-    async def part(self) -> None:
+    async def hand_off(self) -> None:
         """Give away what others can go on with: the clients are gone, the journal still writes."""
         ...
 
@@ -133,7 +107,7 @@ class NodeIncarnation:
         node_id: str,
         store: RetryingStore,
         clock: Clock,
-        company: Company,
+        lifecycle: Lifecycle,
         *,
         store_timeout: float,
     ) -> None:
@@ -141,6 +115,8 @@ class NodeIncarnation:
         self.clock = clock
         self.store = store
         self.vhosts: dict[str, VirtualHost] = {}
+        self.topology_lock = asyncio.Lock()
+        """Held while the topology changes, by this node or by others."""
         self.topology = LiveTopology(self.vhosts, lambda name: self._new_vhost(name))
         self.registration: Registration
         self.ids: MessageIdGenerator
@@ -148,7 +124,7 @@ class NodeIncarnation:
         self.broker: Broker
         self.health: StoreHealth | None = None
         self._node_id = node_id
-        self._company = company
+        self._lifecycle = lifecycle
         self._store_timeout = store_timeout
 
     @property
@@ -170,33 +146,33 @@ class NodeIncarnation:
         try:
             await self._run(serve_clients)
         finally:
-            await self._company.close()
+            await self._lifecycle.close()
 
     async def _run(self, serve_clients: Callable[[AmqpServer, int], Awaitable[None]]) -> None:
-        company = self._company
+        lifecycle = self._lifecycle
         async with asyncio.TaskGroup() as forever:
-            self.registration = await company.register(forever)
+            self.registration = await lifecycle.register(forever)
             async with asyncio.TaskGroup() as tasks:
                 server, loops = self._build(forever, tasks)
                 messages = await self.restore(QueueLimits(window_size=self.config.performance_tuning.slots.window_size))
-                loops += await company.enter(forever)
+                loops += await lifecycle.start(forever)
                 try:
                     await serve_clients(server, messages)
                 finally:
                     server.abort("the node ends or begins anew")
                 loops.append(forever.create_task(self._give_up(), name="store timeout"))
             # All that connections had begun is done, with the help of the journal.
-            await company.part()
+            await lifecycle.hand_off()
             await self.journal.drain()
             for loop in loops:
                 loop.cancel()
             await asyncio.wait(loops)
-            await company.leave()
+            await lifecycle.leave()
 
     def _build(
         self, forever: asyncio.TaskGroup, tasks: asyncio.TaskGroup
     ) -> tuple[AmqpServer, list[asyncio.Task[None]]]:
-        company, registration = self._company, self.registration
+        lifecycle, registration = self._lifecycle, self.registration
         pressure = BackPressure()
         timers = Timers(self.clock.monotonic)
         touched_confirms: set[Confirmable] = set()
@@ -217,18 +193,17 @@ class NodeIncarnation:
             on_change=pressure.on_store_state,
         )
 
-        company.meet(self)
-        self.slot_reader = SlotReader(self.store, journal, tasks, self.on_fed, company.on_read)
+        lifecycle.attach(self)
+        cluster = lifecycle.cluster
+        self.slot_reader = SlotReader(self.store, journal, tasks, self.on_fed, cluster.on_read)
         broker = self.broker = Broker(
             ids=self.ids,
             journal=journal,
-            feed=self.slot_reader.wait,
+            cluster=cluster,
+            await_read=self.slot_reader.wait,
             touched_confirms=touched_confirms,
             limits=client_limits(self.config),
             vhosts=self.vhosts,
-            is_trusted=company.is_trusted,
-            fetch=company.fetch,
-            purge_elsewhere=company.purge_elsewhere,
         )
         shared = SharedContext(
             broker,
@@ -259,33 +234,35 @@ class NodeIncarnation:
 
     async def restore(self, queue_limits: QueueLimits) -> int:
         """Rebuild memory from the store; return how many messages wait there."""
-        registration, company = self.registration, self._company
-        topology = await company.load()
+        registration, lifecycle = self.registration, self._lifecycle
+        topology = await lifecycle.load()
         queue_ids = QueueIds(self.store, registration.first_queue_id, registration.last_queue_id)
-        lock = asyncio.Lock()
-        client_lock = ClientLock(lock, lambda: self.health is not None and self.health.is_down)
-        changes, duties = company.turns(client_lock, lock)
+        cluster = lifecycle.cluster
+        recorder = Recorder(
+            cluster,
+            self.topology.apply,
+            self.journal.purge,
+            client_lock=ClientLock(self.topology_lock, lambda: self.health is not None and self.health.is_down),
+            maintenance_lock=self.topology_lock,
+        )
         new_queue = partial(
             Queue,
             lane=registration.lane,
             limits=queue_limits,
             journal=self.journal,
             read_slots=self.slot_reader.start,
-            observer=company.observer,
+            observer=lifecycle.observer,
         )
 
         def new_vhost(name: str) -> VirtualHost:
             return VirtualHost(
                 name,
-                recorder=company.recorder,
-                apply=self.topology.apply,
+                cluster=cluster,
+                recorder=recorder,
                 journal=self.journal,
-                changes=changes,
-                duties=duties,
                 new_queue=new_queue,
                 new_queue_id=queue_ids.take,
                 max_queues=self.config.limits.max_queues_per_virtual_host,
-                incarnation=company.incarnation,
                 on_activity=self.broker.touched.add,
             )
 
@@ -293,13 +270,14 @@ class NodeIncarnation:
         for complaint in self.topology.restore(topology):
             _log.warning("topology in the store does not fit together", what=complaint)
         for name in DEFAULT_VHOSTS:
-            while name not in self.vhosts:
-                with suppress(TopologyMoved):
-                    async with duties:
-                        created = Put(VirtualHostRecord(name))
-                        await company.recorder.record([created])
-                        self.topology.apply(created)
-        return self._recover(await company.backlog())
+            await recorder.maintain(partial(self._create_vhost, recorder, name))
+        return self._recover(await lifecycle.backlog())
+
+    async def _create_vhost(self, recorder: Recorder, name: str) -> None:
+        if name not in self.vhosts:
+            created = [Put(VirtualHostRecord(name))]
+            await recorder.record(created, lambda _: True)
+            await recorder.apply(created)
 
     def _recover(self, backlog: Sequence[Slot]) -> int:
         known = {queue.queue_id: queue for queue in self.queues}

@@ -18,8 +18,8 @@ from broker.backoff import Backoff
 from broker.clock import SystemClock
 from broker.config.configuration import Configuration
 from broker.errors import ConfigError, Evicted
-from broker.node.incarnation import STOP_TIMEOUT, Company, NodeIncarnation
-from broker.node.standalone import Alone
+from broker.node.incarnation import STOP_TIMEOUT, Lifecycle, NodeIncarnation
+from broker.node.standalone import Standalone
 from broker.ports.store import Store
 from broker.server.listener import AmqpServer
 from broker.server.tls import server_context
@@ -119,7 +119,7 @@ class Node:
             self.node_id,
             self._retrying_store,
             self._clock,
-            self._company(),
+            self._new_lifecycle(),
             store_timeout=self._store_timeout,
         )
 
@@ -137,12 +137,12 @@ class Node:
             return True
         return False
 
-    def _company(self) -> Company:
+    def _new_lifecycle(self) -> Lifecycle:
         if not self._config.is_clustered:
-            return Alone(self._retrying_store, self.node_id, self._start_retry)
-        from broker.node.clustered import Member
+            return Standalone(self._retrying_store, self.node_id, self._start_retry)
+        from broker.node.clustered import Clustered
 
-        return Member(self._config, self._retrying_store, self.node_id, self._clock, self._start_retry)
+        return Clustered(self._config, self._retrying_store, self.node_id, self._clock, self._start_retry)
 
     async def _check_safety(self) -> None:
         """Tell, or refuse to start, when a commit of the database does not mean what it must (reliability.md §2.8)."""

@@ -8,43 +8,33 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from broker.node.incarnation import NodeIncarnation, Turns
+from broker.node.incarnation import NodeIncarnation
+from broker.ports.cluster import NoOtherNodes
 from broker.ports.records import Topology
 from broker.ports.slot import Slot
 from broker.ports.store import Registration
 from broker.queue.queue import UNOBSERVED, Queue
 from broker.store.retrying import Retry, RetryingStore
-from broker.topology.recorder import Recorder
 
 
-class Alone:
-    """The company of a node that has none."""
+class Standalone:
+    """The lifecycle of a node that has its store for itself."""
 
-    incarnation = None
-    is_trusted = None
-    fetch = None
     observer = UNOBSERVED
-    on_read = None
-    purge_elsewhere = None
 
     def __init__(self, store: RetryingStore, node_id: str, start_retry: Retry) -> None:
         self._store = store
         self._node_id = node_id
         self._start_retry = start_retry
         self._parts: NodeIncarnation
-
-    @property
-    def recorder(self) -> Recorder:
-        return self._store
+        self.cluster: NoOtherNodes
 
     async def register(self, loops: asyncio.TaskGroup) -> Registration:
         return await self._start_retry.until_done(lambda: self._store.store.register(self._node_id))
 
-    def meet(self, parts: NodeIncarnation) -> None:
+    def attach(self, parts: NodeIncarnation) -> None:
         self._parts = parts
-
-    def turns(self, changes: Turns, duties: Turns) -> tuple[Turns, Turns]:
-        return changes, duties
+        self.cluster = NoOtherNodes(self._store.record, parts.journal.forget)
 
     async def load(self) -> Topology:
         return await self._store.load()
@@ -52,10 +42,10 @@ class Alone:
     async def backlog(self) -> Sequence[Slot]:
         return await self._store.backlog()
 
-    async def enter(self, loops: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
+    async def start(self, loops: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
         return []
 
-    async def part(self) -> None:
+    async def hand_off(self) -> None:
         """Nobody would go on with anything."""
 
     async def leave(self) -> None:

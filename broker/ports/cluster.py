@@ -6,9 +6,11 @@ Knows the values that pass through the seams; knows no implementation. Every por
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol, TypeVar
 
+from broker.errors import BrokerError
+from broker.message import TRANSIENT, Message
 from broker.ports.cluster_rows import (
     Beat,
     Claim,
@@ -28,6 +30,110 @@ from broker.ports.peer_calls import Caller, Demand, Fence, Grant, NodeIdentity, 
 from broker.ports.records import Change, Topology
 from broker.ports.slot import Slot
 from broker.ports.store import Registration
+
+Q_contra = TypeVar("Q_contra", contravariant=True)
+
+
+class Cluster(Protocol[Q_contra]):
+    """The nodes that share the store, as the core of one of them asks them; `Q_contra` is the core's queue.
+
+    A node that has its store for itself asks `NoOtherNodes`, and never whether there is a cluster.
+    """
+
+    @property
+    def incarnation(self) -> Incarnation:
+        """This node as the others know it."""
+        ...
+
+    @property
+    def recorded(self) -> int:
+        """The last event of topology that this node has recorded, 0 before the first."""
+        ...
+
+    def is_trusted(self) -> bool:
+        """May this node deliver, because no other can have taken over what it has? Hot."""
+        ...
+
+    def shares(self, queue: Q_contra) -> bool:
+        """Do other nodes serve `queue` too, so that they must know who consumes it?"""
+        ...
+
+    async def fetch(self, queue: Q_contra) -> bool:
+        """Get ready messages of the queue from other nodes for basic.get; return whether there were any."""
+        ...
+
+    async def purge(self, queue: Q_contra) -> int:
+        """Delete the queue's ready messages that other nodes have, or none; return how many there were."""
+        ...
+
+    def on_read(self, queue: Q_contra, slot: Slot, messages: Sequence[Message], is_end: bool) -> None:
+        """These messages of a slot are in memory now; `is_end` when the slot has no more."""
+        ...
+
+    def rows_to_come(self, queue: Q_contra) -> Sequence[Slot]:
+        """Return where this node may still write rows of a queue that was deleted: they are to be purged after that."""
+        ...
+
+    async def record(self, changes: Sequence[Change], is_lasting: Callable[[Change], bool]) -> None:
+        """Record those of `changes` that the store or other nodes must know; return when they are on disk.
+
+        `is_lasting` says which of them survive a restart. Whoever calls it applies all changes before anything else can
+        happen. Raises `TopologyMoved` when nothing is recorded because other nodes came first.
+        """
+        ...
+
+    async def announce(self, event_id: int) -> None:
+        """Let the other nodes apply events up to this one, as far as they answer."""
+        ...
+
+
+class NoOtherNodes:
+    """The cluster of a node that has its store for itself: nobody to ask, and nobody to tell."""
+
+    __slots__ = ("_forget", "_record")
+
+    incarnation = Incarnation("", "")
+    recorded = 0
+
+    def __init__(
+        self, record: Callable[[Sequence[Change]], Awaitable[None]], forget: Callable[[Message], None]
+    ) -> None:
+        """`record` is the store's; `forget` is the journal's: it deletes the row of a transient message."""
+        self._record = record
+        self._forget = forget
+
+    def is_trusted(self) -> bool:
+        return True
+
+    def shares(self, queue: object) -> bool:
+        return False
+
+    async def fetch(self, queue: object) -> bool:
+        return False
+
+    async def purge(self, queue: object) -> int:
+        return 0
+
+    def on_read(self, queue: object, slot: Slot, messages: Sequence[Message], is_end: bool) -> None:
+        """Transient messages that are back in memory need no row: nobody else will ever read it."""
+        for message in messages:
+            if message.state == TRANSIENT:
+                self._forget(message)
+
+    def rows_to_come(self, queue: object) -> Sequence[Slot]:
+        return ()
+
+    async def record(self, changes: Sequence[Change], is_lasting: Callable[[Change], bool]) -> None:
+        lasting = [change for change in changes if is_lasting(change)]
+        if lasting:
+            await self._record(lasting)
+
+    async def announce(self, event_id: int) -> None:
+        """Nobody has to be told."""
+
+
+class TopologyMoved(BrokerError):
+    """Other nodes were faster: what they did has been applied, and what was decided must be decided anew."""
 
 
 class ClusterStore(Protocol):

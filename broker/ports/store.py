@@ -189,26 +189,3 @@ class Journal(Protocol):
     def check_full(self) -> bool:
         """Should publishers wait until the store has caught up?"""
         ...
-
-
-class SlotCoordinator(Protocol):
-    """Who serves which slot of a queue. On one node a local object, in a cluster the coordinator."""
-
-    def submit(self, slot: Slot, *, in_order: bool = False) -> None:
-        """A window was closed: its messages can be read from the store once the journal is flushed.
-
-        It follows all slots of its queue, or `in_order` comes before those of its lane that are newer.
-        """
-        ...
-
-    def get(self, queue_id: int, *, newest: bool = False) -> Slot | None:
-        """Assign the oldest slot of the queue to this node, or the newest one."""
-        ...
-
-    def count(self, queue_id: int) -> int:
-        """Ready messages in slots that nobody is assigned to."""
-        ...
-
-    def forget(self, queue_id: int) -> list[Slot]:
-        """Delete every slot of the queue that nobody is assigned to, and return them."""
-        ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from broker.message import STORED, TRANSIENT, Message
+from broker.message import Message
 from broker.ports.slot import Slot
 from broker.ports.store import Journal, MessageStore
 from broker.queue.queue import Queue
@@ -20,12 +20,11 @@ class SlotReader:
         journal: Journal,
         tasks: asyncio.TaskGroup,
         on_done: Callable[[Queue], None],
-        on_read: Callable[[Queue, Slot, Sequence[Message], bool], None] | None = None,
+        on_read: Callable[[Queue, Slot, Sequence[Message], bool], None],
     ) -> None:
         """`store` waits by itself while it is away. `on_done` is called when a read is over, whatever it has brought.
 
-        In a cluster `on_read` is called with what was read of a slot, and whether that was its end; rows of transient
-        messages are kept then until they are settled, because they may have to go to another node.
+        `on_read` is called with what was read of a slot, and whether that was its end, before the queue has it.
         """
         self._store = store
         self._journal = journal
@@ -62,12 +61,5 @@ class SlotReader:
 
     def _offer(self, queue: Queue, slot: Slot, messages: list[Message]) -> None:
         is_end = queue.on_read(slot, messages)
-        for message in messages:
-            if message.state == TRANSIENT:
-                if self._on_read is None:
-                    self._journal.forget(message)
-                else:
-                    message.state = STORED
-        if self._on_read is not None:
-            self._on_read(queue, slot, messages, is_end)
+        self._on_read(queue, slot, messages, is_end)
         queue.offer(messages)

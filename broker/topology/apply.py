@@ -36,7 +36,6 @@ from broker.topology.exchange import Exchange
 from broker.topology.subscriptions import incarnation_of
 from broker.topology.vhost import VirtualHost
 
-_LAST_ID: Final = (1 << 63) - 1
 _NOTHING: Final[Sequence[Slot]] = ()
 
 
@@ -114,10 +113,8 @@ def _discard(vhost: VirtualHost, queue: Queue) -> Sequence[Slot]:
     """
     slots = queue.delete()
     vhost.routing.remove_queue(queue.name)
-    vhost.consumption.subscriptions.forget(queue.queue_id)
-    if vhost.is_clustered:  # all that this node has published to it
-        slots.append(Slot(queue.queue_id, queue.lane, 0, _LAST_ID, 0))
-    return slots
+    vhost.consumers.subscriptions.forget(queue.queue_id)
+    return [*slots, *vhost.cluster.rows_to_come(queue)]
 
 
 def _put_binding(live: LiveTopology, record: BindingRecord) -> Sequence[Slot]:
@@ -147,18 +144,18 @@ def _binding_of(record: BindingRecord) -> Binding:
 def _put_subscription(live: LiveTopology, record: SubscriptionRecord) -> Sequence[Slot]:
     queue = live.find_queue(record.queue_id)
     if queue is not None:
-        consumption = live.vhosts[queue.vhost].consumption
-        consumption.subscriptions.add(record)
-        consumption.update_activity(queue)
+        consumers = live.vhosts[queue.vhost].consumers
+        consumers.subscriptions.add(record)
+        consumers.update_activity(queue)
     return _NOTHING
 
 
 def _drop_subscription(live: LiveTopology, key: SubscriptionKey) -> Sequence[Slot]:
     queue = live.find_queue(key.queue_id)
     if queue is not None:
-        consumption = live.vhosts[queue.vhost].consumption
-        consumption.subscriptions.remove(key.queue_id, incarnation_of(key))
-        consumption.update_activity(queue)
+        consumers = live.vhosts[queue.vhost].consumers
+        consumers.subscriptions.remove(key.queue_id, incarnation_of(key))
+        consumers.update_activity(queue)
     return _NOTHING
 
 

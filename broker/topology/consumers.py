@@ -8,27 +8,25 @@ there are none. Knows the virtual host it is a part of; knows no message.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol
+from typing import Protocol
 
 from broker.errors import AccessRefused, NotFound
+from broker.ports.cluster import Cluster
 from broker.ports.cluster_rows import Incarnation
 from broker.ports.records import Change, Drop, Put, SubscriptionKey, SubscriptionRecord
 from broker.queue.dispatcher import QueueConsumer
 from broker.queue.queue import Queue
 from broker.topology.declaration import RemoteOwner
-from broker.topology.recorder import decided_anew
+from broker.topology.recorder import Recorder
 from broker.topology.subscriptions import Subscriptions
 
 
 class Host(Protocol):
     """What consumers need of the virtual host that they are a part of."""
 
-    is_clustered: bool
-    incarnation: Incarnation
+    cluster: Cluster[Queue]
+    recorder: Recorder
     queues: Mapping[str, Queue]
-    changes: AbstractAsyncContextManager[Any]
-    duties: AbstractAsyncContextManager[Any]
 
     def phrase(self, kind: str, name: str) -> str: ...
 
@@ -39,14 +37,14 @@ class Host(Protocol):
     async def delete_now(self, queue: Queue, removed: Sequence[SubscriptionKey]) -> int: ...
 
 
-class Consumption:
+class Consumers:
     """The consumers of one virtual host."""
 
-    def __init__(self, vhost: Host, on_activity: Callable[[Queue], None] | None) -> None:
+    def __init__(self, vhost: Host, on_activity: Callable[[Queue], None]) -> None:
         """`on_activity` is told of a queue whose single active consumer is to be one of this node from now on."""
         self.subscriptions = Subscriptions()
         self._vhost = vhost
-        self._incarnation = vhost.incarnation
+        self._incarnation = vhost.cluster.incarnation
         self._on_activity = on_activity
         self._starting: dict[Queue, list[QueueConsumer]] = {}  # consumers whose subscription is being recorded
         self._leaving: set[Queue] = set()  # queues of which the end of this node's subscription is being recorded
@@ -63,8 +61,9 @@ class Consumption:
 
     def _has_left(self, queue: Queue) -> bool:
         """Is something to be recorded when nobody consumes `queue` here?"""
-        is_alone = not self._vhost.is_clustered or queue.is_exclusive
-        return queue.auto_delete and queue.was_consumed if is_alone else self._incarnation in self._subscribers(queue)
+        if self._vhost.cluster.shares(queue):
+            return self._incarnation in self._subscribers(queue)
+        return queue.auto_delete and queue.was_consumed
 
     def _require_admissible(self, queue: Queue, consumer: QueueConsumer) -> None:
         starting = self._starting.get(queue, ())
@@ -87,7 +86,7 @@ class Consumption:
 
     def needs_subscription(self, queue: Queue, consumer: QueueConsumer) -> bool:
         """Must `subscribe` be awaited before this consumer is added?"""
-        if not self._vhost.is_clustered or queue.is_exclusive:
+        if not self._vhost.cluster.shares(queue):
             return False
         own = self._subscribers(queue).get(self._incarnation)
         return own is None or own.exclusive != consumer.is_exclusive or queue in self._leaving
@@ -102,41 +101,38 @@ class Consumption:
         starting.append(consumer)
         try:
             while self.needs_subscription(queue, consumer):  # the last consumer may leave while this one starts
-                await self._subscribe(queue, is_exclusive=consumer.is_exclusive)
+                await self._vhost.recorder.change(lambda: self._subscribe(queue, consumer.is_exclusive))
         finally:
             starting.remove(consumer)
             if not starting:
                 self._starting.pop(queue, None)
 
-    @decided_anew
-    async def _subscribe(self, queue: Queue, *, is_exclusive: bool) -> None:
-        async with self._vhost.changes:
-            if self._vhost.queue(queue.name) is not queue:
-                raise NotFound(f"no {self._vhost.phrase('queue', queue.name)}")
-            subscribers = self._subscribers(queue)
-            others = [
-                each for incarnation, each in subscribers.items() if incarnation.node_id != self._incarnation.node_id
-            ]
-            if others and (is_exclusive or any(each.exclusive for each in others)):
-                raise self._in_use(queue)
-            record = SubscriptionRecord(queue.queue_id, self._incarnation.node_id, self._incarnation.id, is_exclusive)
-            if subscribers.get(self._incarnation) == record:
-                return
-            replaced = [incarnation for incarnation in subscribers if incarnation.node_id == self._incarnation.node_id]
-            await self._vhost.record_and_apply([*map(Drop, _keys(queue, replaced)), Put(record)])
+    async def _subscribe(self, queue: Queue, is_exclusive: bool) -> None:
+        if self._vhost.queue(queue.name) is not queue:
+            raise NotFound(f"no {self._vhost.phrase('queue', queue.name)}")
+        own, subscribers = self._incarnation, self._subscribers(queue)
+        others = [each for incarnation, each in subscribers.items() if incarnation.node_id != own.node_id]
+        if others and (is_exclusive or any(each.exclusive for each in others)):
+            raise self._in_use(queue)
+        record = SubscriptionRecord(queue.queue_id, own.node_id, own.id, is_exclusive)
+        if subscribers.get(own) == record:
+            return
+        replaced = [incarnation for incarnation in subscribers if incarnation.node_id == own.node_id]
+        await self._vhost.record_and_apply([*map(Drop, _keys(queue, replaced)), Put(record)])
 
-    @decided_anew
     async def unsubscribe(self, queue: Queue) -> None:
         """The last consumer on this node went: tell the others, and delete an auto-delete queue that nobody consumes
         any more (contract Q7), unless somebody consumes again.
         """
-        async with self._vhost.duties:
-            if self._vhost.queues.get(queue.name) is queue and not queue.consumers and self._has_left(queue):
-                self._leaving.add(queue)
-                try:
-                    await self._end_subscriptions(queue, [self._incarnation])
-                finally:
-                    self._leaving.discard(queue)
+        await self._vhost.recorder.maintain(lambda: self._unsubscribe(queue))
+
+    async def _unsubscribe(self, queue: Queue) -> None:
+        if self._vhost.queues.get(queue.name) is queue and not queue.consumers and self._has_left(queue):
+            self._leaving.add(queue)
+            try:
+                await self._end_subscriptions(queue, [self._incarnation])
+            finally:
+                self._leaving.discard(queue)
 
     def has_orphans(self, queue: Queue, over: Set[Incarnation]) -> bool:
         """Does `queue` belong to one of these incarnations, or do they consume it?"""
@@ -144,18 +140,19 @@ class Consumption:
             return queue.owner.incarnation in over
         return any(incarnation in over for incarnation in self._subscribers(queue))
 
-    @decided_anew
     async def remove_orphans(self, queue: Queue, over: Set[Incarnation]) -> None:
         """Remove what incarnations that are over have left at `queue`: subscriptions, or the queue, if it was
         theirs.
         """
-        async with self._vhost.duties:
-            if self._vhost.queues.get(queue.name) is not queue or not self.has_orphans(queue, over):
-                return
-            if queue.is_exclusive:
-                await self._vhost.delete_now(queue, ())
-            else:
-                await self._end_subscriptions(queue, over)
+        await self._vhost.recorder.maintain(lambda: self._remove_orphans(queue, over))
+
+    async def _remove_orphans(self, queue: Queue, over: Set[Incarnation]) -> None:
+        if self._vhost.queues.get(queue.name) is not queue or not self.has_orphans(queue, over):
+            return
+        if queue.is_exclusive:
+            await self._vhost.delete_now(queue, ())
+        else:
+            await self._end_subscriptions(queue, over)
 
     async def _end_subscriptions(self, queue: Queue, incarnations: Iterable[Incarnation]) -> None:
         ended = [incarnation for incarnation in incarnations if incarnation in self._subscribers(queue)]
@@ -169,7 +166,7 @@ class Consumption:
         """Find out whether the single active consumer of `queue` is to be one of this node (contract F11)."""
         if queue.settings.single_active_consumer:
             first = next(iter(self._subscribers(queue)), self._incarnation)
-            if queue.set_active(first == self._incarnation) and self._on_activity is not None:
+            if queue.set_active(first == self._incarnation):
                 self._on_activity(queue)
 
 

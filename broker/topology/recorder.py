@@ -1,45 +1,72 @@
-"""How a change of topology is recorded: before it is applied, and decided anew when other nodes came first.
-
-Knows no change and no store.
-"""
+"""How topology changes: decided, recorded, applied, one change at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
-from functools import wraps
-from typing import Any, ParamSpec, Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, TypeAlias, TypeVar
 
-from broker.errors import BrokerError
+from broker.ports.cluster import Cluster, TopologyMoved
 from broker.ports.records import Change
+from broker.ports.slot import Slot
+from broker.queue.queue import Queue
 
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
-
-
-class TopologyMoved(BrokerError):
-    """Others were faster: what they did has been applied, and what was decided must be decided anew."""
+T = TypeVar("T")
+Lock: TypeAlias = AbstractAsyncContextManager[Any]
 
 
-class Recorder(Protocol):
-    """Where changes are recorded before they are applied."""
+class Recorder:
+    """The one way in which the virtual hosts of a node change."""
 
-    async def record(self, changes: Sequence[Change]) -> None:
-        """Record `changes` together; return when they are on disk. Raises `TopologyMoved` when nothing is recorded.
+    def __init__(
+        self,
+        cluster: Cluster[Queue],
+        apply: Callable[[Change], Sequence[Slot]],
+        purge: Callable[[Sequence[Slot]], Awaitable[None]],
+        *,
+        client_lock: Lock,
+        maintenance_lock: Lock,
+    ) -> None:
+        """`apply` alters memory and returns what is then to be purged by `purge`, which is the journal's.
 
-        Whoever calls it applies the changes with `LiveTopology.apply` before anything else can happen.
+        Both locks are one lock, held while a change is made. Waiting for `client_lock` may end with `StoreUnavailable`;
+        waiting for `maintenance_lock` does not, because nobody could be told.
         """
-        ...
+        self._cluster = cluster
+        self._apply = apply
+        self._purge = purge
+        self._client_lock = client_lock
+        self._maintenance_lock = maintenance_lock
 
+    async def change(self, decide: Callable[[], Awaitable[T]]) -> T:
+        """Let `decide` make a change that a client has asked for."""
+        return await self._change(decide, self._client_lock)
 
-def decided_anew(change: Callable[_P, Coroutine[Any, Any, _T]]) -> Callable[_P, Coroutine[Any, Any, _T]]:
-    """Repeat a change from its beginning as long as others come first."""
+    async def maintain(self, decide: Callable[[], Awaitable[T]]) -> T:
+        """Let `decide` make a change that nobody has asked for, and that must not fail."""
+        return await self._change(decide, self._maintenance_lock)
 
-    @wraps(change)
-    async def until_recorded(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+    async def _change(self, decide: Callable[[], Awaitable[T]], lock: Lock) -> T:
+        """Decide under the lock, anew as long as other nodes come first; then let the other nodes apply it."""
         while True:
             try:
-                return await change(*args, **kwargs)
+                async with lock:
+                    before = self._cluster.recorded
+                    result = await decide()
+                    recorded = self._cluster.recorded
             except TopologyMoved:
                 continue
+            if recorded > before:
+                await self._cluster.announce(recorded)
+            return result
 
-    return until_recorded
+    async def record(self, changes: Sequence[Change], is_lasting: Callable[[Change], bool]) -> None:
+        """Record `changes`, which `decide` has decided; they are to be applied at once."""
+        if changes:
+            await self._cluster.record(changes, is_lasting)
+
+    async def apply(self, changes: Sequence[Change]) -> None:
+        """Make `changes`, which were recorded, true in memory."""
+        slots = [slot for change in changes for slot in self._apply(change)]
+        if slots:
+            await self._purge(slots)

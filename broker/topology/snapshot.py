@@ -67,14 +67,14 @@ def bindings(vhosts: Iterable[VirtualHost]) -> Iterator[BindingRecord]:
 def subscriptions(vhosts: Iterable[VirtualHost]) -> Iterator[SubscriptionRecord]:
     """Yield every subscription, those of one queue oldest first."""
     for vhost in vhosts:
-        yield from vhost.consumption.subscriptions
+        yield from vhost.consumers.subscriptions
 
 
 def incarnations_with_orphans(vhosts: Iterable[VirtualHost]) -> set[Incarnation]:
     """Return every incarnation that an exclusive queue or a subscription belongs to."""
     incarnations: set[Incarnation] = set()
     for vhost in vhosts:
-        incarnations.update(map(incarnation_of, vhost.consumption.subscriptions))
+        incarnations.update(map(incarnation_of, vhost.consumers.subscriptions))
         owners = (vhost.incarnation_of_owner(queue) for queue in vhost.queues.values() if queue.is_exclusive)
         incarnations.update(incarnation for incarnation in owners if incarnation is not None)
     return incarnations

@@ -1,18 +1,19 @@
 """A virtual host: what clients may do to its exchanges, queues and bindings.
 
-Every change is decided here, recorded if it must survive (in a cluster: always), and then applied, as what other nodes
-have decided is: nothing here alters memory itself. Knows the core's own objects and the ports; knows no frame and no
+Every change is decided here, recorded where it must be known, and then applied, as what other nodes have decided is:
+nothing here alters memory itself. Knows the core's own objects and the ports; knows no frame and no
 connection.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
-from typing import Any, Final, Protocol
+from functools import partial
+from typing import Final, Protocol
 
 from broker.codec.field_table import EMPTY_TABLE, FieldTable
 from broker.errors import AccessRefused, NotFound, PreconditionFailed, ResourceLocked
+from broker.ports.cluster import Cluster
 from broker.ports.cluster_rows import Incarnation
 from broker.ports.records import (
     BindingRecord,
@@ -25,14 +26,13 @@ from broker.ports.records import (
     QueueRecord,
     SubscriptionKey,
 )
-from broker.ports.slot import Slot
 from broker.ports.store import Journal
 from broker.queue.queue import Queue
 from broker.topology.binding import Binding, Destination, Headers
-from broker.topology.consumers import Consumption
+from broker.topology.consumers import Consumers
 from broker.topology.declaration import ExchangeDeclaration, QueueDeclaration, RemoteOwner
 from broker.topology.exchange import EXCHANGE_TYPES, Exchange
-from broker.topology.recorder import Recorder, decided_anew
+from broker.topology.recorder import Recorder
 from broker.topology.routing import RoutingTable
 
 PREDECLARED: Final = (
@@ -70,42 +70,27 @@ class VirtualHost:
         self,
         name: str,
         *,
+        cluster: Cluster[Queue],
         recorder: Recorder,
-        apply: Callable[[Change], Sequence[Slot]],
         journal: Journal,
-        changes: AbstractAsyncContextManager[Any],
-        duties: AbstractAsyncContextManager[Any] | None = None,
         new_queue: QueueFactory,
         new_queue_id: Callable[[], Awaitable[int]],
+        on_activity: Callable[[Queue], None],
         max_queues: int = 100_000,
-        incarnation: Incarnation | None = None,
-        on_activity: Callable[[Queue], None] | None = None,
     ) -> None:
-        """`changes` is held while a change is recorded: one at a time. `apply` alters memory, this virtual host too; it
-        returns what is then to be purged.
-
-        `duties` is the same for changes that nobody asks for and that must not fail: the end of exclusive and
-        auto-delete queues. Waiting for `changes` may end with `StoreUnavailable`, waiting for `duties` does not.
-
-        `incarnation` is this node's in a cluster. `on_activity` is told of a queue with a single active consumer when
-        that is to be one of this node.
-        """
+        """`on_activity` is told of a queue whose single active consumer is to be one of this node from now on."""
         self.name = name
         self.routing = RoutingTable()
         self.exchanges: Mapping[str, Exchange] = self.routing.exchanges  # to look at: `routing` changes them
         self.queues: Mapping[str, Queue] = self.routing.queues
-        self._recorder = recorder
-        self._apply = apply
+        self.cluster = cluster
+        self.recorder = recorder
         self._journal = journal
-        self.changes = changes
-        self.duties = duties or changes
         self._new_queue = new_queue
         self._new_queue_id = new_queue_id
         self._max_queues = max_queues
-        self.is_clustered = incarnation is not None
-        self.incarnation = incarnation or Incarnation("", "")
         self._declaring: dict[int, object] = {}  # the connections whose exclusive queues are being recorded, by id
-        self.consumption = Consumption(self, on_activity)
+        self.consumers = Consumers(self, on_activity)
         for exchange_name, exchange_type, internal in PREDECLARED:
             self.routing.add_exchange(
                 Exchange(exchange_name, exchange_type, durable=True, internal=internal, arguments=EMPTY_TABLE)
@@ -152,66 +137,69 @@ class VirtualHost:
 
     # Exchanges
 
-    @decided_anew
     async def declare_exchange(self, declaration: ExchangeDeclaration) -> None:
         """Make the exchange exist, as declared (contract X1 to X7)."""
-        name = declaration.name
-        self.require_changeable(name)
-        async with self.changes:
-            current = self.exchanges.get(name)
-            if current is not None:
-                declaration.require_same(self.phrase("exchange", name), current)
-                return
-            if declaration.type not in EXCHANGE_TYPES:
-                raise PreconditionFailed(f"unknown exchange type '{declaration.type}'")
-            if name.startswith("amq."):
-                raise AccessRefused(f"exchange name '{name}' contains reserved prefix 'amq.*'")
-            declaration.check()
-            await self.record_and_apply([Put(declaration.record(self.name))])
+        self.require_changeable(declaration.name)
+        await self.recorder.change(lambda: self._declare_exchange(declaration))
 
-    @decided_anew
+    async def _declare_exchange(self, declaration: ExchangeDeclaration) -> None:
+        name = declaration.name
+        current = self.exchanges.get(name)
+        if current is not None:
+            declaration.require_same(self.phrase("exchange", name), current)
+            return
+        if declaration.type not in EXCHANGE_TYPES:
+            raise PreconditionFailed(f"unknown exchange type '{declaration.type}'")
+        if name.startswith("amq."):
+            raise AccessRefused(f"exchange name '{name}' contains reserved prefix 'amq.*'")
+        declaration.check()
+        await self.record_and_apply([Put(declaration.record(self.name))])
+
     async def delete_exchange(self, name: str, *, if_unused: bool) -> None:
         """Delete the exchange and all bindings from and to it (contract X12)."""
         self.require_changeable(name)
         if name.startswith("amq."):
             raise AccessRefused(f"deletion of system {self.phrase('exchange', name)} not allowed")
-        async with self.changes:
-            exchange = self.exchanges.get(name)
-            if exchange is None:
-                return
-            if if_unused and not exchange.is_unused:
-                raise PreconditionFailed(f"{self.phrase('exchange', name)} in use")
-            gone = [name, *self.routing.unused_without(("exchange", name))]
-            await self.record_and_apply(self._deletions(gone))
+        await self.recorder.change(lambda: self._delete_exchange(name, if_unused))
+
+    async def _delete_exchange(self, name: str, if_unused: bool) -> None:
+        exchange = self.exchanges.get(name)
+        if exchange is None:
+            return
+        if if_unused and not exchange.is_unused:
+            raise PreconditionFailed(f"{self.phrase('exchange', name)} in use")
+        gone = [name, *self.routing.unused_without(("exchange", name))]
+        await self.record_and_apply(self._deletions(gone))
 
     # Bindings
 
-    @decided_anew
     async def bind(self, source: str, destination: Destination, routing_key: str, arguments: FieldTable) -> None:
         """Bind a queue or an exchange to the exchange `source` (contract Q11, X14)."""
-        async with self.changes:
-            self._require_ends(source, destination)
-            exchange = self.exchanges[source]
-            binding = Binding(source, destination, routing_key, arguments)
-            if binding in exchange.bindings:
-                return
-            exchange.check(arguments)
-            await self.record_and_apply([Put(self.record_of(binding))])
+        await self.recorder.change(lambda: self._bind(Binding(source, destination, routing_key, arguments)))
 
-    @decided_anew
+    async def _bind(self, binding: Binding) -> None:
+        self._require_ends(binding.source, binding.destination)
+        exchange = self.exchanges[binding.source]
+        if binding in exchange.bindings:
+            return
+        exchange.check(binding.arguments)
+        await self.record_and_apply([Put(self.record_of(binding))])
+
     async def unbind(self, source: str, destination: Destination, routing_key: str, arguments: FieldTable) -> None:
         """Remove a binding; one that is not there is no error (contract Q12)."""
         self.require_changeable(source)
         if destination[0] == "exchange":
             self.require_changeable(destination[1])
-        async with self.changes:
-            exchange = self.exchanges.get(source)
-            binding = Binding(source, destination, routing_key, arguments)
-            if exchange is None or binding not in exchange.bindings:
-                return
-            unused = exchange.auto_delete and len(exchange.bindings) == 1
-            gone = [source, *self.routing.unused_without(("exchange", source))] if unused else []
-            await self.record_and_apply([Drop(self.record_of(binding)), *self._deletions(gone)])
+        await self.recorder.change(lambda: self._unbind(Binding(source, destination, routing_key, arguments)))
+
+    async def _unbind(self, binding: Binding) -> None:
+        source = binding.source
+        exchange = self.exchanges.get(source)
+        if exchange is None or binding not in exchange.bindings:
+            return
+        unused = exchange.auto_delete and len(exchange.bindings) == 1
+        gone = [source, *self.routing.unused_without(("exchange", source))] if unused else []
+        await self.record_and_apply([Drop(self.record_of(binding)), *self._deletions(gone)])
 
     def _require_ends(self, source: str, destination: Destination) -> None:
         self.require_changeable(source)
@@ -230,21 +218,20 @@ class VirtualHost:
 
     # Queues
 
-    @decided_anew
     async def declare_queue(self, declaration: QueueDeclaration, *, is_server_named: bool = False) -> Queue:
         """Make the queue exist, as declared (contract Q1 to Q9)."""
-        name = declaration.name
-        current = self.queues.get(name)
+        current = self.queues.get(declaration.name)
         if current is None or current.is_closing:
-            async with self.changes:
-                current = self.queues.get(name)
-                if current is None:
-                    return await self._create_queue(declaration, is_server_named)
+            return await self.recorder.change(lambda: self._declare_queue(declaration, is_server_named))
         self._require_same_queue(current, declaration)
         return current
 
-    async def _create_queue(self, declaration: QueueDeclaration, is_server_named: bool) -> Queue:
+    async def _declare_queue(self, declaration: QueueDeclaration, is_server_named: bool) -> Queue:
         name = declaration.name
+        current = self.queues.get(name)
+        if current is not None:
+            self._require_same_queue(current, declaration)
+            return current
         if name.startswith("amq.") and not is_server_named:
             raise AccessRefused(f"queue name '{name}' contains reserved prefix 'amq.*'")
         if len(self.queues) >= self._max_queues:
@@ -255,7 +242,7 @@ class VirtualHost:
         if declaration.owner is not None:
             self._declaring[queue_id] = declaration.owner
         try:
-            await self.record_and_apply([Put(declaration.record(self.name, queue_id, self.incarnation))])
+            await self.record_and_apply([Put(declaration.record(self.name, queue_id, self.cluster.incarnation))])
         finally:
             self._declaring.pop(queue_id, None)
         return self.queues[name]
@@ -284,60 +271,62 @@ class VirtualHost:
         """
         if isinstance(queue.owner, RemoteOwner):
             return queue.owner.incarnation
-        return None if queue.owner is None else self.incarnation
+        return None if queue.owner is None else self.cluster.incarnation
 
     def _require_same_queue(self, current: Queue, declaration: QueueDeclaration) -> None:
         if current.owner is not declaration.owner:
             raise self._locked(current.name)
         declaration.require_same(self.phrase("queue", current.name), current)
 
-    @decided_anew
     async def delete_queue(
         self, name: str, owner: object | None = None, *, if_unused: bool = False, if_empty: bool = False
     ) -> int:
         """Delete the queue with its messages and bindings; return how many were ready (contract Q14)."""
         if name not in self.queues:
             return 0
-        async with self.changes:
-            queue = self.queues.get(name)
-            if queue is None:
-                return 0
-            self.queue(name, owner)
-            if if_unused and (queue.consumers or self.consumption.has_subscribers_elsewhere(queue)):
-                raise PreconditionFailed(f"{self.phrase('queue', name)} in use")
-            if if_empty and queue.message_count:
-                raise PreconditionFailed(f"{self.phrase('queue', name)} not empty")
-            return await self.delete_now(queue)
+        return await self.recorder.change(lambda: self._delete_queue(name, owner, if_unused, if_empty))
+
+    async def _delete_queue(self, name: str, owner: object | None, if_unused: bool, if_empty: bool) -> int:
+        if name not in self.queues:
+            return 0
+        queue = self.queue(name, owner)
+        if if_unused and (queue.consumers or self.consumers.has_subscribers_elsewhere(queue)):
+            raise PreconditionFailed(f"{self.phrase('queue', name)} in use")
+        if if_empty and queue.message_count:
+            raise PreconditionFailed(f"{self.phrase('queue', name)} not empty")
+        return await self.delete_now(queue)
 
     async def delete_exclusive(self, queues: Iterable[Queue]) -> None:
         """Delete queues that are exclusive to a connection that ends (contract Q6)."""
         for queue in queues:
-            await self._delete_if_there(queue)
+            await self.recorder.maintain(partial(self._delete_if_there, queue))
 
-    @decided_anew
     async def _delete_if_there(self, queue: Queue) -> None:
-        async with self.duties:
-            if self.queues.get(queue.name) is queue:
-                await self.delete_now(queue)
+        if self.queues.get(queue.name) is queue:
+            await self.delete_now(queue)
 
     async def delete_now(self, queue: Queue, removed: Sequence[SubscriptionKey] = ()) -> int:
-        """Delete a queue, and the subscriptions `removed` with it; `changes` or `duties` is held."""
+        """Delete a queue, and the subscriptions `removed` with it; a lock of the recorder is held."""
         queue.begin_delete()
         gone = self.routing.unused_without(("queue", queue.name))
         key = QueueKey(self.name, queue.name, queue.queue_id)
         changes: list[Change] = [*map(Drop, removed), *self._deletions(gone), Drop(key)]
         try:
-            await self._record(changes)
+            await self.recorder.record(changes, self._is_lasting)
         except BaseException:
             queue.cancel_delete()
             raise
         count = queue.message_count
-        await self._apply_all(changes)
+        await self.recorder.apply(changes)
         return count
 
     async def purge_queue(self, name: str, owner: object | None) -> int:
-        """Remove every ready message; return how many there were (contract Q13)."""
+        """Remove every ready message, wherever it is; return how many there were (contract Q13)."""
         queue = self.queue(name, owner)
+        return await self.purge_here(queue) + await self.cluster.purge(queue)
+
+    async def purge_here(self, queue: Queue) -> int:
+        """Remove every ready message that this node has; return how many there were."""
         count = queue.ready_count
         slots = queue.purge()
         if slots:
@@ -350,22 +339,12 @@ class VirtualHost:
         return [Drop(ExchangeKey(self.name, each)) for each in exchanges]
 
     async def record_and_apply(self, changes: Sequence[Change]) -> None:
-        """Make `changes`, which were decided, true in the store and in memory; `changes` or `duties` is held."""
-        await self._record(changes)
-        await self._apply_all(changes)
-
-    async def _record(self, changes: Sequence[Change]) -> None:
-        lasting = [change for change in changes if self.is_clustered or self._is_lasting(change)]
-        if lasting:
-            await self._recorder.record(lasting)
-
-    async def _apply_all(self, changes: Sequence[Change]) -> None:
-        slots = [slot for change in changes for slot in self._apply(change)]
-        if slots:
-            await self._journal.purge(slots)
+        """Make `changes`, which were decided, true in the store and in memory; a lock of the recorder is held."""
+        await self.recorder.record(changes, self._is_lasting)
+        await self.recorder.apply(changes)
 
     def _is_lasting(self, change: Change) -> bool:
-        """Must the store know of `change` where there are no other nodes to tell?"""
+        """Does what `change` says survive a restart?"""
         match change:
             case Put(ExchangeRecord(durable=durable)):
                 return durable

@@ -170,13 +170,13 @@ async def test_nodes_that_change_topology_at_once_agree_in_the_end(seed: int) ->
             assert queue.is_closing or client.node.vhost.queues[queue.name].owner is client
     for node in nodes:
         for queue in node.vhost.queues.values():
-            subscribed = node.incarnation in node.vhost.consumption.subscriptions.of(queue.queue_id)
+            subscribed = node.incarnation in node.vhost.consumers.subscriptions.of(queue.queue_id)
             assert subscribed == (bool(queue.consumers) and not queue.is_exclusive)
     for name in QUEUES:
         queues = [(node, node.vhost.queues[name]) for node in nodes if name in node.vhost.queues]
         active = [node for node, queue in queues if queue._dispatcher.is_active]
         if name == "r" and queues and queues[0][1].settings.single_active_consumer:
-            incarnations = nodes[0].vhost.consumption.subscriptions.of(queues[0][1].queue_id)
+            incarnations = nodes[0].vhost.consumers.subscriptions.of(queues[0][1].queue_id)
             assert [node.incarnation for node in active] == list(incarnations)[:1] or not incarnations
     await _bury(nodes)
 
@@ -191,8 +191,8 @@ async def _bury(nodes: list[TopologyNode]) -> None:
 
     await asyncio.gather(*(remove_orphans(node.vhosts.values, read_living) for node in living))
     for node in living:
-        await node.synchronizer.look()
+        await node.replicator.look()
         queues = node.vhost.queues.values()
         assert dead.incarnation not in {node.vhost.incarnation_of_owner(queue) for queue in queues}
-        assert all(dead.incarnation not in node.vhost.consumption.subscriptions.of(queue.queue_id) for queue in queues)
+        assert all(dead.incarnation not in node.vhost.consumers.subscriptions.of(queue.queue_id) for queue in queues)
     assert len({node.hash for node in living}) == 1

@@ -7,7 +7,7 @@ journal, what runs coroutines, the limits. Knows every constructor of the core; 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from itertools import count
 from typing import Any
@@ -19,19 +19,70 @@ from broker.auth.access import AccessControl, OpenAccess
 from broker.auth.identity import Authenticator
 from broker.auth.users import User, Users
 from broker.broker import Broker, Confirmable, Limits
-from broker.message import MessageIdGenerator
-from broker.ports.store import MessageStore
+from broker.message import Message, MessageIdGenerator
+from broker.ports.cluster import Cluster, NoOtherNodes
+from broker.ports.cluster_rows import Incarnation
+from broker.ports.records import Change
+from broker.ports.slot import Slot
+from broker.ports.store import Store
 from broker.queue.queue import Queue
 from broker.queue.settings import QueueLimits
 from broker.queue.slot_reader import SlotReader
 from broker.store.journal import GroupCommitJournal, JournalLimits
 from broker.topology.apply import LiveTopology
+from broker.topology.recorder import Lock, Recorder
 from broker.topology.vhost import VirtualHost
 
 GUEST = User("guest", "guest")
 
 _NOTHING: Any = None
 """Stands for a part that a test never reaches."""
+
+
+class OneOfMany:
+    """A cluster whose other nodes do nothing but what a test lets them: `record` gets all changes."""
+
+    def __init__(
+        self,
+        incarnation: Incarnation,
+        record: Callable[[Sequence[Change]], Awaitable[None]],
+        recorded: Callable[[], int] = lambda: 0,
+        announce: Callable[[int], Awaitable[None]] | None = None,
+    ) -> None:
+        self.incarnation = incarnation
+        self.purged_elsewhere = 0
+        self._record = record
+        self._recorded = recorded
+        self._announce = announce
+
+    @property
+    def recorded(self) -> int:
+        return self._recorded()
+
+    def is_trusted(self) -> bool:
+        return True
+
+    def shares(self, queue: Queue) -> bool:
+        return not queue.is_exclusive
+
+    async def fetch(self, queue: Queue) -> bool:
+        return False
+
+    async def purge(self, queue: Queue) -> int:
+        return self.purged_elsewhere
+
+    def on_read(self, queue: Queue, slot: Slot, messages: Sequence[Message], is_end: bool) -> None:
+        """Nobody else has anything."""
+
+    def rows_to_come(self, queue: Queue) -> Sequence[Slot]:
+        return (Slot(queue.queue_id, queue.lane, 0, (1 << 63) - 1, 0),)
+
+    async def record(self, changes: Sequence[Change], is_lasting: Callable[[Change], bool]) -> None:
+        await self._record(changes)
+
+    async def announce(self, event_id: int) -> None:
+        if self._announce is not None:
+            await self._announce(event_id)
 
 
 def new_queue(
@@ -75,7 +126,13 @@ def new_vhost(
 
 def new_broker(**parts: Any) -> Broker:
     """Return a broker without virtual hosts; `parts` are arguments of `Broker`, and the others are not there."""
-    missing = {"ids": MessageIdGenerator(0), "journal": _NOTHING, "feed": _NOTHING, "touched_confirms": set()}
+    missing = {
+        "ids": MessageIdGenerator(0),
+        "journal": _NOTHING,
+        "cluster": NoOtherNodes(_NOTHING, _NOTHING),
+        "await_read": _NOTHING,
+        "touched_confirms": set(),
+    }
     return Broker(**{**missing, **parts})
 
 
@@ -107,12 +164,14 @@ class NodeParts:
 
     def __init__(
         self,
-        store: MessageStore,
+        store: Store,
         *,
         tasks: Any,
         new_journal: Callable[[set[Confirmable]], Any] | None = None,
         journal_limits: JournalLimits | None = None,
-        feed: Callable[[Queue], Awaitable[None]] | None = None,
+        await_read: Callable[[Queue], Awaitable[None]] | None = None,
+        record: Callable[[Sequence[Change]], Awaitable[None]] | None = None,
+        lock: Lock | None = None,
         ids: MessageIdGenerator | None = None,
         high_water: int = 0,
         limits: Limits | None = None,
@@ -122,8 +181,8 @@ class NodeParts:
         """`tasks` stands for a task group and runs what reads slots. `vhost_options` are arguments of `new_vhost`.
 
         The journal is a real one that nobody runs yet, unless `new_journal` makes another from the set of touched
-        confirms. `feed` waits for a queue whose slots are being read, where `tasks` makes no tasks that can be
-        awaited.
+        confirms. `await_read` waits for a queue whose slots are being read, where `tasks` makes no tasks that can be
+        awaited. `record` records topology instead of the store.
         """
         self.ids = ids or MessageIdGenerator(0)
         touched_confirms: set[Confirmable] = set()
@@ -138,21 +197,22 @@ class NodeParts:
             )
         else:
             self.journal = new_journal(touched_confirms)
-        self.slot_reader = SlotReader(store, self.journal, tasks, self._on_read)
+        self.cluster: Cluster[Queue] = NoOtherNodes(record or store.record, self.journal.forget)
+        self.slot_reader = SlotReader(store, self.journal, tasks, self._on_read, self.cluster.on_read)
         self.broker = new_broker(
             ids=self.ids,
             journal=self.journal,
-            feed=feed or self.slot_reader.wait,
+            cluster=self.cluster,
+            await_read=await_read or self.slot_reader.wait,
             touched_confirms=touched_confirms,
             limits=limits,
             vhosts=vhosts,
         )
         self.live = LiveTopology(self.broker.vhosts, self._new_vhost)
+        self._lock = lock or asyncio.Lock()
         self._vhost_options = {
-            "recorder": store,
-            "apply": self.live.apply,
             "journal": self.journal,
-            "changes": asyncio.Lock(),
+            "on_activity": self.broker.touched.add,
             "new_queue_id": numbered(),
             "read_slots": self.slot_reader.start,
             **vhost_options,
@@ -163,8 +223,22 @@ class NodeParts:
         vhost = self.broker.vhosts[name] = self._new_vhost(name, **options)
         return vhost
 
-    def _new_vhost(self, name: str, **options: Any) -> VirtualHost:
-        return new_vhost(name, **{**self._vhost_options, **options})
+    def _new_vhost(
+        self,
+        name: str,
+        cluster: Cluster[Queue] | None = None,
+        client_lock: Lock | None = None,
+        **options: Any,
+    ) -> VirtualHost:
+        cluster = cluster or self.cluster
+        recorder = Recorder(
+            cluster,
+            self.live.apply,
+            self.journal.purge,
+            client_lock=client_lock or self._lock,
+            maintenance_lock=self._lock,
+        )
+        return new_vhost(name, cluster=cluster, recorder=recorder, **{**self._vhost_options, **options})
 
     def shared_context(
         self,

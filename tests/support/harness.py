@@ -90,10 +90,10 @@ class Harness:
             self.store,
             tasks=self.stage,
             new_journal=lambda touched_confirms: FakeJournal(self.store, touched_confirms, self.gate),
-            feed=self._fed,
+            await_read=self._fed,
             limits=limits or Limits(heartbeat=60),
-            recorder=self.topology,
-            changes=Turns(),
+            record=self.topology.record,
+            lock=Turns(),
             queue_limits=queue_limits,
             max_queues=max_queues,
         )

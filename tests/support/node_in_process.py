@@ -21,7 +21,7 @@ from broker.codec.properties import BasicProperties
 from broker.config.configuration import Configuration
 from broker.message import Message, MessageIdGenerator
 from broker.node.incarnation import NodeIncarnation
-from broker.node.standalone import Alone
+from broker.node.standalone import Standalone
 from broker.ports.store import Batch, Store
 from broker.queue.queue import Queue
 from broker.queue.settings import QueueLimits
@@ -154,9 +154,9 @@ class NodeInProcess:
         self._journal_limits = journal_limits
         self._clock = clock
         retrying_store, retry = RetryingStore(store), Retry("waiting for the store", Backoff(0.0, 0.0))
-        self._alone = Alone(retrying_store, "node-a", retry)
+        self._lifecycle = Standalone(retrying_store, "node-a", retry)
         self._incarnation = NodeIncarnation(
-            Configuration(origins={}), "node-a", retrying_store, SystemClock(), self._alone, store_timeout=0.0
+            Configuration(origins={}), "node-a", retrying_store, SystemClock(), self._lifecycle, store_timeout=0.0
         )
 
     def wall_ms(self) -> int:
@@ -182,8 +182,8 @@ class NodeInProcess:
             vhosts=incarnation.vhosts,
         )
         self.broker, self.journal = parts.broker, parts.journal
-        self._alone.meet(incarnation)
         incarnation.registration, incarnation.ids, incarnation.journal = registration, self.ids, self.journal
+        self._lifecycle.attach(incarnation)
         incarnation.broker, incarnation.slot_reader = self.broker, parts.slot_reader
         await incarnation.restore(self._queue_limits)
         self._loops.create_task(self.journal.run())
@@ -232,7 +232,7 @@ class NodeInProcess:
             pass
         await self.journal.drain()
         await self._loops.cancel()
-        await self._alone.leave()
+        await self._lifecycle.leave()
         await self.store.close()
 
 

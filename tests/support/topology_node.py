@@ -1,4 +1,4 @@
-"""Nodes of a cluster as far as topology goes: a virtual host and its synchronizer, on a store they share."""
+"""Nodes of a cluster as far as topology goes: a virtual host and its replicator, on a store they share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from broker.backoff import Backoff
 from broker.codec.field_table import EMPTY_TABLE, FieldTable
-from broker.coordination.replication.replicator import Synchronizer
+from broker.coordination.replication.replicator import Replicator
 from broker.message import Message
 from broker.ports.cluster_rows import Incarnation
 from broker.ports.peer_calls import Caller
@@ -20,9 +20,10 @@ from broker.store.retrying import Retry
 from broker.topology.apply import LiveTopology
 from broker.topology.declaration import ExchangeDeclaration, QueueDeclaration
 from broker.topology.diff import topology_hash
+from broker.topology.recorder import Recorder
 from broker.topology.vhost import VirtualHost
 from tests.support.clock import FakeClock
-from tests.support.composition import new_vhost
+from tests.support.composition import OneOfMany, new_vhost
 from tests.support.memory_events import MemoryEvents
 
 
@@ -74,7 +75,7 @@ class Company:
     async def settle(self) -> None:
         """Let every node look for events once."""
         for node in self.nodes.values():
-            await node.synchronizer.look()
+            await node.replicator.look()
 
 
 class TopologyNode:
@@ -92,10 +93,11 @@ class TopologyNode:
         self.on_push: Callable[[], Any] | None = None
         self.vhosts: dict[str, VirtualHost] = {}
         self.topology = LiveTopology(self.vhosts, self._new_vhost)
-        self.synchronizer = Synchronizer(
+        self.replicator = Replicator(
             company.events,
             incarnation,
             topology=self.topology,
+            lock=(lock := asyncio.Lock()),
             on_applied=self._on_applied,
             purge=self.journal.purge,
             peers=self._peers,
@@ -106,10 +108,14 @@ class TopologyNode:
             retry=Retry("waiting", Backoff(0.0, 0.0)),
             monotonic=self.clock.monotonic,
         )
-        self._turns = self.synchronizer.turns(lock := asyncio.Lock(), lock)
+        replicator = self.replicator
+        self.cluster = OneOfMany(incarnation, replicator.record, lambda: replicator.recorded, replicator.announce)
+        self._recorder = Recorder(
+            self.cluster, self.topology.apply, self.journal.purge, client_lock=lock, maintenance_lock=lock
+        )
 
     async def start(self) -> None:
-        assert self.topology.restore(await self.synchronizer.load()) == []
+        assert self.topology.restore(await self.replicator.load()) == []
 
     @property
     def vhost(self) -> VirtualHost:
@@ -120,17 +126,13 @@ class TopologyNode:
         return topology_hash(self.topology.snapshot())
 
     def _new_vhost(self, name: str) -> VirtualHost:
-        changes, duties = self._turns
         return new_vhost(
             name,
-            recorder=self.synchronizer,
-            apply=self.topology.apply,
+            cluster=self.cluster,
+            recorder=self._recorder,
             journal=self.journal,
-            changes=changes,
-            duties=duties,
             new_queue_id=self._new_queue_id,
             lane=3,
-            incarnation=self.incarnation,
             on_activity=lambda queue: self.active.append(queue.name),
         )
 
@@ -148,7 +150,7 @@ class TopologyNode:
         self.pushes.append(last_event_id)
         if self.on_push is not None:
             await self.on_push()
-        return await self.synchronizer.push_events(last_event_id)
+        return await self.replicator.push_events(last_event_id)
 
     # What clients of this node do
 
@@ -176,12 +178,12 @@ class TopologyNode:
     async def consume(self, name: str, *, is_exclusive: bool = False) -> OneConsumer:
         queue = self.vhost.queue(name)
         consumer = OneConsumer(is_exclusive=is_exclusive)
-        consumption = self.vhost.consumption
+        consumption = self.vhost.consumers
         if consumption.needs_subscription(queue, consumer):
             await consumption.subscribe(queue, consumer)
         consumption.add(queue, consumer)
         return consumer
 
     async def cancel(self, queue: Queue, consumer: OneConsumer) -> None:
-        if self.vhost.consumption.remove(queue, consumer):
-            await self.vhost.consumption.unsubscribe(queue)
+        if self.vhost.consumers.remove(queue, consumer):
+            await self.vhost.consumers.unsubscribe(queue)

@@ -12,6 +12,7 @@ from broker.broker import Broker
 from broker.codec import methods as amqp
 from broker.codec.properties import BasicProperties
 from broker.errors import NotAllowed
+from broker.ports.cluster import NoOtherNodes
 from broker.queue.settings import QueueLimits
 from broker.store.journal import JournalLimits
 from broker.store.memory.store import MemoryState, MemoryStore
@@ -199,15 +200,26 @@ async def test_a_crash_with_much_in_slots_is_still_known_after_an_orderly_restar
     await third.crash()
 
 
-class Trust:
-    is_there = True
+class Trust(NoOtherNodes):
+    """A cluster that may have taken over what this node has."""
+
+    __slots__ = ("is_there",)
+
+    def __init__(self, node: NodeInProcess | None = None) -> None:
+        nothing: Any = None
+        super().__init__(nothing, node.journal.forget if node is not None else nothing)
+        self.is_there = True
+        if node is not None:
+            node.broker._cluster = self
+
+    def is_trusted(self) -> bool:
+        return self.is_there
 
 
 async def test_nothing_is_delivered_while_another_node_may_have_taken_over_and_all_of_it_after(
     node: NodeInProcess,
 ) -> None:
-    trust = Trust()
-    node.broker.is_trusted = lambda: trust.is_there
+    trust = Trust(node)
     client = open_channel(node)
     client.send(1, amqp.QueueDeclare(queue="orders", durable=True))
     await settle(node)
@@ -217,15 +229,14 @@ async def test_nothing_is_delivered_while_another_node_may_have_taken_over_and_a
     client.send(1, amqp.BasicPublish(routing_key="orders"), PERSISTENT, b"one")
     client.send(1, amqp.BasicPublish(routing_key="orders"), body=b"two")
     await settle(node)
-    assert (node.broker.is_paused, bodies(client)) == (True, [])
+    assert bodies(client) == []
     trust.is_there = True
     node.broker.dispatch()
-    assert (node.broker.is_paused, bodies(client)) == (False, [b"one", b"two"])
+    assert bodies(client) == [b"one", b"two"]
 
 
 async def test_a_get_without_trust_finds_nothing(node: NodeInProcess) -> None:
-    trust = Trust()
-    node.broker.is_trusted = lambda: trust.is_there
+    trust = Trust(node)
     client = open_channel(node)
     client.send(1, amqp.QueueDeclare(queue="orders"))
     await settle(node)
@@ -242,15 +253,12 @@ async def test_a_get_without_trust_finds_nothing(node: NodeInProcess) -> None:
 
 def test_confirms_go_out_without_trust() -> None:
     it, log = broker(), list[str]()
-    it.is_trusted = lambda: False
+    it._cluster = trust = Trust()
+    trust.is_there = False
     it.touched_confirms.add(Confirms(log))
     it.touched.add(Dispatched(log, "orders"))  # type: ignore[arg-type]
     assert not it.dispatch()
     assert (log, len(it.touched)) == (["confirms"], 1)
-
-
-def test_a_node_that_is_alone_is_never_paused() -> None:
-    assert not broker().is_paused
 
 
 async def publish(node: NodeInProcess, client: Client, count: int) -> list[int]:

@@ -28,6 +28,6 @@ async def remove_orphans(
     if over:
         for vhost in list(vhosts()):
             for queue in list(vhost.queues.values()):
-                if vhost.consumption.has_orphans(queue, over):
-                    await vhost.consumption.remove_orphans(queue, over)
+                if vhost.consumers.has_orphans(queue, over):
+                    await vhost.consumers.remove_orphans(queue, over)
     return len(over)

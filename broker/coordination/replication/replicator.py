@@ -10,15 +10,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
 from broker.backoff import Backoff
 from broker.coordination.replication.event_codec import decode, encode
 from broker.errors import BrokerError, StoreUnavailable
-from broker.ports.cluster import EventStore, SlotService
+from broker.ports.cluster import EventStore, SlotService, TopologyMoved
 from broker.ports.cluster_rows import Cursor, EventPage, EventRow, Incarnation
 from broker.ports.peer_calls import Caller, Unavailable
 from broker.ports.records import Change, Topology
@@ -26,11 +25,8 @@ from broker.ports.slot import Slot
 from broker.store.retrying import Retry
 from broker.topology.apply import LiveTopology
 from broker.topology.diff import changes_between, topology_hash
-from broker.topology.recorder import TopologyMoved
 
 _log = structlog.get_logger(__name__)
-
-Turns = AbstractAsyncContextManager[Any]
 
 _PAGE: Final = 500
 _TRIES: Final = 3
@@ -40,7 +36,7 @@ _HASH_SHARE: Final = 50
 """At most one part in so many of the time goes into hashing the topology."""
 
 
-class Synchronizer:
+class Replicator:
     """Records, applies and announces events; the recorder of every virtual host of this incarnation."""
 
     def __init__(
@@ -49,6 +45,7 @@ class Synchronizer:
         incarnation: Incarnation,
         *,
         topology: LiveTopology,
+        lock: asyncio.Lock,
         on_applied: Callable[[], None],
         purge: Callable[[Sequence[Slot]], Awaitable[None]],
         peers: Callable[[], Mapping[str, SlotService]],
@@ -59,7 +56,8 @@ class Synchronizer:
         retry: Retry | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`on_applied` is called after changes of others were applied: queues may dispatch, confirms may go out.
+        """`lock` is held while the topology changes, by this node or by others. `on_applied` is called after changes of
+        others were applied: queues may dispatch, confirms may go out.
 
         `purge` is the journal's. `peers` are the other living nodes. Seconds: `interval` between two looks at the event
         store, `push_timeout` for peers to answer that they have applied an event.
@@ -74,7 +72,7 @@ class Synchronizer:
         self._retry = retry or Retry("topology waits for the store", Backoff(0.1, 1.0))
         self._monotonic = monotonic
         self._announcer = Announcer(peers, caller, push_timeout, interval, monotonic)
-        self._turn: Turns = asyncio.Lock()
+        self._lock = lock
         self.applied = 0
         self.recorded = 0
         """The last event of this node."""
@@ -82,14 +80,6 @@ class Synchronizer:
         self._noted: Cursor | None = None
         self._note_at = float("-inf")
         self._doubted = -1
-
-    def turns(self, changes: Turns, duties: Turns) -> tuple[Turns, Turns]:
-        """Return the same contexts, which also announce what was recorded in them when they are left.
-
-        Both are the same lock; changes of others are applied under `duties`.
-        """
-        self._turn = duties
-        return _AnnouncedTurns(self, changes), _AnnouncedTurns(self, duties)
 
     # Record
 
@@ -99,7 +89,7 @@ class Synchronizer:
         return topology
 
     async def record(self, changes: Sequence[Change]) -> None:
-        """Record `changes` as the next event, whose time it is to be applied when this returns; a turn is held.
+        """Record `changes` as the next event, whose time it is to be applied when this returns; the lock is held.
 
         Raises `TopologyMoved` when others came first: their events have been applied then.
         """
@@ -127,7 +117,7 @@ class Synchronizer:
         Raises `Unavailable` when the store does not tell what happened.
         """
         if self.applied < last_event_id:
-            async with self._turn:
+            async with self._lock:
                 if self.applied < last_event_id:
                     try:
                         await self._catch_up()
@@ -148,13 +138,13 @@ class Synchronizer:
         """Apply what others have recorded; tell how far this node is; load all anew if another one differs."""
         page = await self._events.events(self.applied, 1)
         if page.last > self.applied:
-            async with self._turn:
+            async with self._lock:
                 await self._catch_up()
         cursor = await self._note()
         if cursor is not None and await self._is_doubtful(cursor):
             _log.error("topology differs from that of another node", event_id=cursor.event_id)
             self._doubted = cursor.event_id
-            async with self._turn:
+            async with self._lock:
                 await self._reload()
             self._note_at = float("-inf")
             self._noted = None
@@ -164,7 +154,7 @@ class Synchronizer:
         return await self._events.prune(_KEPT_EVENTS)
 
     async def _catch_up(self) -> None:
-        """Apply all events there are; a turn is held."""
+        """Apply all events there are; the lock is held."""
         while True:
             page = await self._events.events(self.applied, _PAGE)
             if self._is_missing_some(page) or not all(map(self._is_applied, page.events)):
@@ -191,7 +181,7 @@ class Synchronizer:
         return False
 
     async def _reload(self) -> None:
-        """Make memory what the store says; a turn is held."""
+        """Make memory what the store says; the lock is held."""
         topology, last = await self._events.load()
         changes = list(changes_between(self._topology.snapshot(), topology))
         for change in changes:
@@ -274,22 +264,3 @@ class Announcer:
             _log.debug("a node is slow to apply an event", peer=peer, event_id=event_id)
         except BrokerError as error:
             _log.debug("a node could not be told of an event", peer=peer, event_id=event_id, reason=str(error))
-
-
-class _AnnouncedTurns:
-    """A turn at changing topology; what was recorded in it is announced when it has ended."""
-
-    def __init__(self, synchronizer: Synchronizer, turn: Turns) -> None:
-        self._synchronizer = synchronizer
-        self._turn = turn
-        self._began_at = 0
-
-    async def __aenter__(self) -> None:
-        await self._turn.__aenter__()
-        self._began_at = self._synchronizer.recorded
-
-    async def __aexit__(self, *reason: Any) -> None:
-        recorded, began_at = self._synchronizer.recorded, self._began_at
-        await self._turn.__aexit__(*reason)
-        if recorded > began_at:
-            await self._synchronizer.announce(recorded)

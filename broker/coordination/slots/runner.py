@@ -22,7 +22,7 @@ from broker.coordination.slots.demand import Coordinator, DemandSession, Poll, n
 from broker.coordination.slots.handoff import CutSlots, Flush, Handoff, HandoffStep, MarkRedelivered, Portion
 from broker.coordination.slots.owned import FinishSlots, OwnedSlots, ReadOwned
 from broker.errors import CoordinationError, Fenced, StoreUnavailable
-from broker.message import Message, MessageIdGenerator
+from broker.message import STORED, TRANSIENT, Message, MessageIdGenerator
 from broker.ports.cluster import SlotService, SlotStore
 from broker.ports.cluster_rows import Incarnation, SlotRow, row_of, slot_of
 from broker.ports.peer_calls import Caller, Grant
@@ -111,6 +111,9 @@ class SlotRunner:
 
     def on_read(self, queue: Queue, slot: Slot, messages: Sequence[Message], is_read: bool) -> None:
         """These messages of a slot are in memory now; `is_read` when they were its last."""
+        for message in messages:
+            if message.state == TRANSIENT:  # its row stays until it is settled: it may have to go to another node
+                message.state = STORED
         self.owned.on_read(queue, slot, messages, is_read, self._clock.monotonic())
 
     def on_dropped(self, slots: Sequence[Slot]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 
@@ -34,7 +35,7 @@ from broker.ports.records import (
     SubscriptionKey,
     SubscriptionRecord,
 )
-from broker.queue.queue import Queue
+from tests.support.composition import OneOfMany
 from tests.support.harness import Client, Harness
 from tests.support.stage import Gate
 
@@ -54,7 +55,7 @@ class ListeningRecorder:
 @pytest.fixture
 def recorder(harness: Harness) -> ListeningRecorder:
     recorder = ListeningRecorder(harness.gate)
-    harness.parts.add_vhost("/", recorder=recorder, incarnation=Incarnation("a", "1"))
+    harness.parts.add_vhost("/", cluster=OneOfMany(Incarnation("a", "1"), recorder.record))
     return recorder
 
 
@@ -150,8 +151,6 @@ def test_declare_tells_what_lies_on_all_nodes(harness: Harness, peer: Client) ->
 
 
 def test_a_purge_reaches_the_other_nodes(harness: Harness, peer: Client) -> None:
-    async def purge_elsewhere(queue: Queue) -> int:
-        return 5
-
-    harness.broker.purge_elsewhere = purge_elsewhere
+    cluster: Any = harness.vhost.cluster
+    cluster.purged_elsewhere = 5
     assert peer.call(1, QueuePurge(queue="q")) == QueuePurgeOk(6)

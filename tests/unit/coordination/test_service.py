@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from broker.coordination.service import Duties, NodeServices
+from broker.coordination.service import NodeServices, PeerCalls
 from broker.errors import Evicted
 from broker.ports.cluster import SlotService
 from broker.ports.peer_calls import (
@@ -56,7 +56,7 @@ OPEN: dict[str, Call] = {
 
 
 class Parts:
-    """A node in its incarnation: services over a fake agent, a slot manager in memory and duties that keep what was
+    """A node in its incarnation: services over a fake agent, a slot manager in memory and calls that keep what was
     asked.
     """
 
@@ -70,7 +70,7 @@ class Parts:
         self.services.begin(
             self.agent,  # type: ignore[arg-type]
             self.manager,  # type: ignore[arg-type]
-            Duties(self._push_events, self._release, self._purge_queue),
+            PeerCalls(self._push_events, self._release, self._purge_queue),
         )
 
     async def _push_events(self, last_event_id: int) -> int:
@@ -139,7 +139,7 @@ async def test_a_node_of_andes_is_refused(name: str) -> None:
         await (COORDINATORS | EVERYBODYS)[name](Parts(is_coordinator=True).services, ANDES)
 
 
-async def test_every_node_does_its_duties_for_a_living_one() -> None:
+async def test_every_node_does_its_calls_for_a_living_one() -> None:
     parts = Parts()
     assert await parts.services.release(QUEUE, 10, BOB) == 3
     assert await parts.services.purge_queue(QUEUE, BOB) == 4

@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from broker.message import STORED, TRANSIENT, Message
+from broker.ports.cluster import NoOtherNodes
 from broker.ports.slot import Slot
 from broker.ports.store import StorageQueue
 from broker.queue.queue import Queue
@@ -15,6 +17,7 @@ from broker.queue.settings import QueueLimits
 from broker.queue.slot_reader import SlotReader
 from tests.support.composition import new_queue
 
+NOTHING: Any = None
 QUEUE_ID = 7
 
 
@@ -75,7 +78,7 @@ async def bench(rows: dict[int, int], *slots: Slot, is_idle: bool = True) -> Asy
         journal.may_flush.set()
 
     async with asyncio.TaskGroup() as tasks:
-        feed = SlotReader(store, journal, tasks, fed.append)  # type: ignore[arg-type]
+        feed = SlotReader(store, journal, tasks, fed.append, NoOtherNodes(NOTHING, journal.forget).on_read)  # type: ignore[arg-type]
         queue = new_queue(queue_id=QUEUE_ID, limits=QueueLimits(read_ahead=2), journal=journal, read_slots=feed.start)
         for slot in slots:
             queue.recover(slot)

@@ -86,7 +86,7 @@ def test_what_is_in_a_virtual_host_that_is_not_there_is_left_out(harness: Harnes
 def test_a_virtual_host_that_goes_takes_its_queues_messages_and_consumers_with_it(harness: Harness) -> None:
     harness.live.apply(Put(Q))
     queue, consumer = harness.vhost.queues["q"], OneConsumer()
-    harness.vhost.consumption.add(queue, consumer)
+    harness.vhost.consumers.add(queue, consumer)
     harness.live.apply(Drop(VirtualHostRecord("/")))
     assert consumer.is_cancelled
     assert queue.is_closing
@@ -117,7 +117,7 @@ def test_what_is_not_recorded_is_applied_like_everything_else(harness: Harness, 
         applied.append(change)
         return harness.live.apply(change)
 
-    vhost._apply = apply  # type: ignore[assignment]
+    vhost.recorder._apply = apply  # type: ignore[assignment]
     owner = object()
     drive(vhost.declare_exchange(ExchangeDeclaration("x", "fanout", False, False, False, EMPTY_TABLE)))
     drive(vhost.declare_queue(QueueDeclaration("q", True, False, EMPTY_TABLE, owner)))

@@ -35,7 +35,7 @@ async def b(company: Company) -> TopologyNode:
 
 
 def subscribers(node: TopologyNode, name: str) -> list[str]:
-    subscriptions = node.vhost.consumption.subscriptions
+    subscriptions = node.vhost.consumers.subscriptions
     return [incarnation.node_id for incarnation in subscriptions.of(node.vhost.queues[name].queue_id)]
 
 
@@ -53,7 +53,7 @@ async def test_the_first_consumer_of_a_node_is_told_and_the_last_one(a: Topology
 
 async def test_consumers_of_an_exclusive_queue_are_nobodys_business(a: TopologyNode, b: TopologyNode) -> None:
     queue = await a.declare("q", owner=object())
-    assert not a.vhost.consumption.needs_subscription(queue, OneConsumer())
+    assert not a.vhost.consumers.needs_subscription(queue, OneConsumer())
 
 
 @pytest.mark.parametrize(("first", "second"), [(True, False), (False, True), (True, True)])
@@ -87,9 +87,9 @@ async def test_an_exclusive_consumer_follows_shared_ones_of_its_node_that_have_j
 ) -> None:
     queue = await a.declare("q")
     shared = await a.consume("q")
-    assert a.vhost.consumption.remove(queue, shared)
+    assert a.vhost.consumers.remove(queue, shared)
     await a.consume("q", is_exclusive=True)
-    await a.vhost.consumption.unsubscribe(queue)
+    await a.vhost.consumers.unsubscribe(queue)
     with pytest.raises(AccessRefused):
         await b.consume("q")
 
@@ -97,9 +97,9 @@ async def test_an_exclusive_consumer_follows_shared_ones_of_its_node_that_have_j
 async def test_a_consumer_that_is_back_before_the_end_was_recorded_stays(a: TopologyNode, b: TopologyNode) -> None:
     queue = await a.declare("q", auto_delete=True)
     first = await a.consume("q")
-    assert a.vhost.consumption.remove(queue, first)
+    assert a.vhost.consumers.remove(queue, first)
     await a.consume("q")
-    await a.vhost.consumption.unsubscribe(queue)
+    await a.vhost.consumers.unsubscribe(queue)
     assert subscribers(b, "q") == ["a"]
 
 
@@ -179,7 +179,7 @@ async def test_an_exclusive_consumer_cannot_have_a_queue_with_a_single_active_on
     queue = await a.declare("q", x_single_active_consumer=True)
     with pytest.raises(AccessRefused, match="in exclusive use"):
         await a.consume("q", is_exclusive=True)
-    assert a.vhost.consumption.subscriptions.of(queue.queue_id) == {}
+    assert a.vhost.consumers.subscriptions.of(queue.queue_id) == {}
 
 
 # Traces of incarnations that are over
@@ -237,5 +237,5 @@ async def test_a_new_incarnation_takes_the_place_of_its_node(company: Company, a
     new = await company.node("b", "2")
     await new.consume("q", is_exclusive=True)
     queue = a.vhost.queues["q"]
-    assert list(a.vhost.consumption.subscriptions) == [SubscriptionRecord(queue.queue_id, "b", "2", True)]
+    assert list(a.vhost.consumers.subscriptions) == [SubscriptionRecord(queue.queue_id, "b", "2", True)]
     assert a.hash == new.hash

@@ -10,11 +10,12 @@ import pytest
 from broker.codec.field_table import EMPTY_TABLE, FieldTable
 from broker.errors import AccessRefused, NotFound, ResourceLocked, StoreUnavailable
 from broker.message import Message
+from broker.ports.cluster import NoOtherNodes
 from broker.ports.records import Drop, ExchangeKey, ExchangeRecord, Put, QueueKey, QueueRecord
 from broker.topology.declaration import ExchangeDeclaration, QueueDeclaration
 from broker.topology.vhost import PREDECLARED, VirtualHost
 from tests.support.harness import Harness
-from tests.support.stage import Turns, drive
+from tests.support.stage import drive
 
 
 class SomeConsumer:
@@ -168,7 +169,7 @@ def test_an_exclusive_queue_is_its_owners(vhost: VirtualHost) -> None:
 def test_deleting_a_queue_tells_its_consumers(vhost: VirtualHost) -> None:
     queue(vhost, "q")
     consumer = SomeConsumer()
-    vhost.consumption.add(vhost.queues["q"], consumer)
+    vhost.consumers.add(vhost.queues["q"], consumer)
     drive(vhost.delete_queue("q"))
     assert consumer.is_told
 
@@ -176,16 +177,16 @@ def test_deleting_a_queue_tells_its_consumers(vhost: VirtualHost) -> None:
 def test_a_queue_that_is_consumed_again_is_not_deleted(vhost: VirtualHost) -> None:
     queue(vhost, "q", auto_delete=True)
     first, second = SomeConsumer(), SomeConsumer()
-    vhost.consumption.add(vhost.queues["q"], first)
-    assert vhost.consumption.remove(vhost.queues["q"], first)
-    vhost.consumption.add(vhost.queues["q"], second)
-    drive(vhost.consumption.unsubscribe(vhost.queues["q"]))
+    vhost.consumers.add(vhost.queues["q"], first)
+    assert vhost.consumers.remove(vhost.queues["q"], first)
+    vhost.consumers.add(vhost.queues["q"], second)
+    drive(vhost.consumers.unsubscribe(vhost.queues["q"]))
     assert "q" in vhost.queues
 
 
 def test_a_consumer_leaves_once(vhost: VirtualHost) -> None:
     queue(vhost, "q")
-    assert not vhost.consumption.remove(vhost.queues["q"], SomeConsumer())
+    assert not vhost.consumers.remove(vhost.queues["q"], SomeConsumer())
 
 
 def test_only_exclusive_queues_that_are_still_there_are_deleted(vhost: VirtualHost) -> None:
@@ -229,7 +230,7 @@ class ShortTurns:
 def test_what_nobody_asks_for_waits_longer_than_clients_do(harness: Harness) -> None:
     changes = ShortTurns()
     owner = object()
-    vhost = harness.parts.add_vhost("/", recorder=harness.store, changes=changes, duties=Turns())
+    vhost = harness.parts.add_vhost("/", client_lock=changes)
     queue(vhost, "mine", owner=owner)
     queue(vhost, "unused", auto_delete=True)
     changes.is_held = True
@@ -237,20 +238,18 @@ def test_what_nobody_asks_for_waits_longer_than_clients_do(harness: Harness) -> 
         queue(vhost, "another")
     unused = vhost.queues["unused"]
     unused._dispatcher.was_used = True
-    drive(vhost.consumption.unsubscribe(unused))
+    drive(vhost.consumers.unsubscribe(unused))
     drive(vhost.delete_exclusive([vhost.queues["mine"]]))
     assert vhost.queues == {}
 
 
-def test_one_deletion_is_recorded_as_one_change(harness: Harness, vhost: VirtualHost) -> None:
+def test_one_deletion_is_recorded_as_one_change(harness: Harness) -> None:
     recorded: list[Any] = []
-    record = harness.topology.record
 
     async def listening(changes: Any) -> None:
         recorded.append(list(changes))
-        await record(changes)
 
-    vhost._recorder = type("Listening", (), {"record": staticmethod(listening)})()
+    vhost = harness.parts.add_vhost("/", cluster=NoOtherNodes(listening, harness.journal.forget))
     drive(vhost.declare_exchange(ExchangeDeclaration("x", "fanout", True, True, False, EMPTY_TABLE)))
     queue(vhost, "q")
     bind(vhost, "x", "queue", "q")
@@ -262,8 +261,8 @@ def test_one_deletion_is_recorded_as_one_change(harness: Harness, vhost: Virtual
 
 def test_an_exclusive_consumer_stays_alone(vhost: VirtualHost) -> None:
     queue(vhost, "q")
-    vhost.consumption.add(vhost.queues["q"], SomeConsumer())
+    vhost.consumers.add(vhost.queues["q"], SomeConsumer())
     alone = SomeConsumer()
     alone.is_exclusive = True
     with pytest.raises(AccessRefused, match="queue 'q' in vhost '/' in exclusive use"):
-        vhost.consumption.add(vhost.queues["q"], alone)
+        vhost.consumers.add(vhost.queues["q"], alone)

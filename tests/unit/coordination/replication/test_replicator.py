@@ -68,7 +68,7 @@ async def test_a_node_that_starts_later_loads_all_there_is(company: Company, a: 
     await a.bind("x", "q")
     await a.consume("q")
     late = await company.node("late")
-    assert late.synchronizer.applied == 5
+    assert late.replicator.applied == 5
     assert late.hash == a.hash
     assert late.vhost.queues["mine"].owner == RemoteOwner(a.incarnation)
 
@@ -164,7 +164,7 @@ async def test_a_peer_that_cannot_be_told_finds_out_by_itself(a: TopologyNode, b
     b.hears = False
     await a.declare("q")
     assert "q" not in b.vhost.queues
-    await b.synchronizer.look()
+    await b.replicator.look()
     assert "q" in b.vhost.queues
 
 
@@ -177,7 +177,7 @@ async def test_a_slow_peer_is_not_waited_for_again_before_it_has_looked_by_itsel
     assert b.pushes == [1]
     a.clock.advance(1.0)
     b.on_push = None
-    a.synchronizer._announcer._timeout = 5.0
+    a.replicator._announcer._timeout = 5.0
     await a.declare("r")
     assert b.pushes == [1, 3]
     assert sorted(b.vhost.queues) == ["p", "q", "r"]
@@ -202,14 +202,14 @@ async def test_one_call_tells_a_peer_of_many_changes(a: TopologyNode, b: Topolog
 async def test_a_push_of_what_is_applied_already_asks_nobody(a: TopologyNode, b: TopologyNode) -> None:
     await a.declare("q")
     a.company.events.is_away = True
-    assert await b.synchronizer.push_events(1) == 1
+    assert await b.replicator.push_events(1) == 1
     with pytest.raises(Unavailable, match="the store does not tell of topology"):
-        await b.synchronizer.push_events(2)
+        await b.replicator.push_events(2)
 
 
 async def test_a_push_of_what_does_not_exist_is_answered_with_what_does(a: TopologyNode, b: TopologyNode) -> None:
     await a.declare("q")
-    assert await b.synchronizer.push_events(99) == 1
+    assert await b.replicator.push_events(99) == 1
 
 
 async def test_a_incarnation_that_is_over_changes_nothing_any_more(a: TopologyNode, b: TopologyNode) -> None:
@@ -220,11 +220,11 @@ async def test_a_incarnation_that_is_over_changes_nothing_any_more(a: TopologyNo
 
 
 async def test_virtual_hosts_come_and_go_with_events(a: TopologyNode, b: TopologyNode) -> None:
-    await a.synchronizer.record([Put(VirtualHostRecord("new"))])
-    await b.synchronizer.look()
+    await a.replicator.record([Put(VirtualHostRecord("new"))])
+    await b.replicator.look()
     assert "new" in b.vhosts
-    await b.synchronizer.record([Drop(VirtualHostRecord("new"))])
-    await a.synchronizer.look()
+    await b.replicator.record([Drop(VirtualHostRecord("new"))])
+    await a.replicator.look()
     assert "new" not in a.vhosts
 
 
@@ -243,8 +243,8 @@ async def test_a_node_that_slept_longer_than_events_are_kept_loads_all(a: Topolo
     await a.consume("stays")
     assert await a.company.events.prune(1) == 7
     stays, gone = b.vhost.queues["stays"], b.vhost.queues["gone"]
-    await b.synchronizer.look()
-    assert b.synchronizer.applied == 8
+    await b.replicator.look()
+    assert b.replicator.applied == 8
     assert b.hash == a.hash
     assert b.vhost.queues["stays"] is stays
     assert gone.is_closing
@@ -253,9 +253,9 @@ async def test_a_node_that_slept_longer_than_events_are_kept_loads_all(a: Topolo
 
 async def test_housekeeping_keeps_ten_thousand_events(a: TopologyNode) -> None:
     await a.declare("q")
-    assert await a.synchronizer.housekeep() == 0
+    assert await a.replicator.housekeep() == 0
     a.company.events.log *= 10_002
-    assert await a.synchronizer.housekeep() == 2
+    assert await a.replicator.housekeep() == 2
 
 
 async def test_an_event_that_cannot_be_applied_is_tried_and_then_all_is_loaded(
@@ -265,9 +265,9 @@ async def test_an_event_that_cannot_be_applied_is_tried_and_then_all_is_loaded(
     await a.declare("q")
     event = a.company.events.log[0]
     a.company.events.log[0] = type(event)(event.event_id, event.author, b"nonsense")
-    await b.synchronizer.look()
+    await b.replicator.look()
     assert "q" in b.vhost.queues
-    assert b.synchronizer.applied == 1
+    assert b.replicator.applied == 1
 
 
 async def test_an_event_that_does_not_fit_is_never_skipped(a: TopologyNode, b: TopologyNode) -> None:
@@ -284,7 +284,7 @@ async def test_nodes_that_differ_after_the_same_event_load_all_anew(a: TopologyN
     await a.company.settle()
     assert a.company.events.noted["a"].event_id == a.company.events.noted["b"].event_id == 1
     assert "q" in b.vhost.queues
-    await b.synchronizer.look()
+    await b.replicator.look()
     assert a.company.events.noted["a"].topology_hash == a.company.events.noted["b"].topology_hash
 
 
@@ -301,28 +301,28 @@ async def test_the_same_difference_is_looked_into_once(a: TopologyNode, b: Topol
         return await load()
 
     a.company.events.load = counting  # type: ignore[method-assign,assignment]
-    await a.synchronizer.look()
-    await a.synchronizer.look()
-    await a.synchronizer.look()
+    await a.replicator.look()
+    await a.replicator.look()
+    await a.replicator.look()
     assert loads == 1
 
 
 async def test_the_cursor_is_noted_when_it_moves_and_once_a_second(a: TopologyNode) -> None:
     noted = a.company.events.noted
-    await a.synchronizer.look()
+    await a.replicator.look()
     await a.declare("q")
-    await a.synchronizer.look()
+    await a.replicator.look()
     assert noted["a"].event_id == 0
     a.clock.advance(1.0)
-    await a.synchronizer.look()
+    await a.replicator.look()
     assert noted["a"].event_id == 1
     assert noted["a"].topology_hash == a.hash
 
 
 async def test_looking_goes_on_while_the_store_is_away(a: TopologyNode) -> None:
     a.company.events.is_away = True
-    a.synchronizer._interval = 0.0
-    loop = asyncio.get_running_loop().create_task(a.synchronizer.run())
+    a.replicator._interval = 0.0
+    loop = asyncio.get_running_loop().create_task(a.replicator.run())
     for _ in range(20):
         await asyncio.sleep(0)
     assert not loop.done()
