@@ -47,7 +47,7 @@ REPLACED = {
 
 # Words that identifiers still have, and the change that removes the last of them. This list only shrinks.
 STILL_IN_USE = {
-    "hungry": "coordination/slots: demand",
+    "hungry": "thrift: a field of the wire, which nodes of other versions know",
 }
 
 
