@@ -1,8 +1,7 @@
 """The coordinator's decisions: which node gets a free slot, and what it learns of others' demand (ADR 19).
 
-Knows slots, demands and incarnations. Does no I/O and reads no clock: a plan is carried out by whoever asked for it,
-and comes back as `end_plan` and `grant`. What a call costs depends on what has changed, not on how many queues there
-are.
+Pure: does no I/O and reads no clock. `term` carries a plan out and reports it by `end_plan` and `grant`. What a call
+costs depends on what has changed, not on how many queues there are.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The coordinator's part of the slot service: what nodes ask of it, while this node has the power (ADR 19).
 
-Checks who asks and gives each call its answer once; what slots become of it is the business of a `SlotTerm`. Knows
-neither Thrift nor who elects.
+Checks who asks, and answers a repeated call as it answered the first one. A `SlotTerm` decides which slots an answer
+tells of.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class _Poll:
 
 @dataclass(slots=True)
 class _Term:
-    """One time of power, and what is remembered of calls in it."""
+    """One term of this coordinator, and the calls that it remembers."""
 
     slots: SlotTerm
     counts: QueueCounts = field(default_factory=QueueCounts)
@@ -145,7 +145,7 @@ class SlotManager:
         answers = term.gets.setdefault(incarnation, OrderedDict())
         future = answers.get(caller.request_id) if caller.request_id else None
         if future is None:
-            # The caller may go away; what it asked for is done all the same, and kept for when it asks again.
+            # A caller that goes away is served all the same, and finds the answer when it repeats the call.
             future = term.slots.get(queue, incarnation, caller.request_id)
             if caller.request_id:
                 answers[caller.request_id] = future

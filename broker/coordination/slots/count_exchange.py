@@ -23,7 +23,7 @@ _MOST: Final = 10_000
 
 
 class CountExchange:
-    """Keeps `remote_ready` and `remote_consumers` of this node's queues."""
+    """Tells this node's queues how many messages and consumers they have on other nodes."""
 
     def __init__(
         self,

@@ -25,7 +25,7 @@ class QueueCounts:
         self._sums: dict[int, tuple[int, int]] = {}
 
     def note(self, incarnation: Incarnation, counts: Iterable[QueueCount]) -> None:
-        """Take these counts for the ones that `incarnation` has given before."""
+        """Replace the counts that `incarnation` gave before by these."""
         self.drop(incarnation)
         self._counts[incarnation] = {}
         for count in counts:

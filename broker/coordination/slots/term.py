@@ -1,8 +1,7 @@
 """One term of a coordinator: keeps what is free and who has demand in step with the store, and assigns what is decided.
 
-There is one loop, and it does one thing at a time: assign what is planned, free what dead nodes had, read the table,
-plan. What comes in meanwhile goes into the next plan. Knows the slot store and the other nodes; decides nothing about
-order or fairness, which is the business of `Assignment`.
+One loop does one thing at a time: it assigns what is planned, frees what dead nodes had, reads the table, and plans.
+What comes in meanwhile goes into the next plan. `Assignment` decides about order and fairness.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ _REST_PER_SCAN: Final = 20
 
 @dataclass(slots=True, eq=False)
 class _Get:
-    """Somebody waits for one slot of a queue."""
+    """A call that waits for one slot of a queue."""
 
     queue: QueueName
     incarnation: Incarnation
@@ -134,7 +133,7 @@ class SlotTerm:
         return Supply(grants, tuple(answer.remote_demand), self.fence)
 
     def submit(self, row: SlotRow) -> None:
-        """A slot is free, says a node; the assignment will show whether that is so."""
+        """A node says that a slot is free; assigning it will show whether that is so."""
         self._newer.add(row.start)
         self._assignment.add(row)
         self._poked.set()
@@ -204,7 +203,7 @@ class SlotTerm:
             self._poked.clear()
 
     async def _assign(self, order: _Order) -> None:
-        """Until there is an answer nobody knows whose these slots are, so nothing else is done before."""
+        """Assign slots. Until the store answers nobody knows whose they are, so the loop does nothing else before."""
         owned = await self._store.assign(order.rows, order.incarnation, self.fence)
         self._orders.popleft()
         starts = {row.start for row in owned}
@@ -330,7 +329,7 @@ class SlotTerm:
 
 
 async def _release(service: SlotService, queue: QueueName, caller: Caller) -> None:
-    """Let one node give a message; what gives no answer in time may be done all the same."""
+    """Let one node hand a message off. A node that does not answer in time may do it all the same."""
     with suppress(CoordinationError, StoreError, TimeoutError):
         async with asyncio.timeout(_RELEASE_TIMEOUT):
             await service.release(queue, 1, caller)
