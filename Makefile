@@ -7,7 +7,7 @@ WORKERS ?= 2
 PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help run cluster-demo databases test test-slow test-chaos check format bench clean
+.PHONY: help imports run cluster-demo databases test test-slow test-chaos check format bench clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ check: $(VENV)/.dev databases ## format, lint, types, tests
 format: $(VENV)/.dev ## rewrite the sources in the house format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+imports: $(VENV)/.dev ## print the import graph: floors, circles, imports that run up
+	$(BIN)/python -m tests.support.imports
 
 bench: $(VENV)/.dev ## measure this broker (BENCH='--help' lists cases and options)
 	$(BIN)/python -m benchmarks $(BENCH)
