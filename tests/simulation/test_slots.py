@@ -15,7 +15,7 @@ from tests.simulation.slots_world import SlotWorld
 from tests.support.virtual_loop import VirtualLoop
 from tests.support.virtual_loop import run as run_in_virtual_time
 
-SCHEDULES = 3_000
+SCHEDULES = 1_000
 
 
 def run(schedule: SlotSchedule, plant: Plant = SOUND) -> SlotWorld:
