@@ -22,15 +22,13 @@ KINDS = {".md", ".properties", ".py", ".sh", ".sql", ".thrift", ".toml", ".xml"}
 
 # What this module plants is wrong on purpose.
 SKIPPED = "tests/test_references.py"
-# Rewritten soon; until then the modules it names are those of before.
-STALE_NAMES = "ARCHITECTURE.md"
 
 
 def faults(path: str, text: str, library: Library) -> Iterator[Fault]:
     yield from wrong_citations(path, text, library)
     if path.endswith(".md"):
         yield from wrong_links(path, text, library)
-    if path.endswith((".md", ".py")) and path != STALE_NAMES:
+    if path.endswith((".md", ".py")):
         yield from names(path, text, library)
 
 
@@ -205,13 +203,6 @@ def test_every_reference_resolves() -> None:
     library = repository()
     texts = ((path, text) for path, text in library.files.items() if path != SKIPPED)
     wrong = [str(fault) for path, text in texts for fault in faults(path, text, library)]
-    assert not wrong, "\n".join(wrong)
-
-
-@pytest.mark.xfail(strict=True, reason="names modules as they were before they moved")
-def test_the_architecture_names_what_is_there() -> None:
-    library = repository()
-    wrong = [str(fault) for fault in names(STALE_NAMES, library.files[STALE_NAMES], library)]
     assert not wrong, "\n".join(wrong)
 
 

@@ -152,9 +152,12 @@ class Library:
 
     @cached_property
     def elements(self) -> frozenset[str]:
-        """Names of elements, attributes and parameters in the files of `conf/`."""
-        texts = (text for path, text in self.files.items() if path.startswith("conf/"))
-        return frozenset(name for text in texts for match in _ELEMENT.findall(text) for name in match if name)
+        """Names of elements, attributes and parameters in the files of `conf/`, and those that the code writes out."""
+        texts = [text for path, text in self.files.items() if path.startswith("conf/")]
+        names = {name for text in texts for match in _ELEMENT.findall(text) for name in match if name}
+        models = [text for path, text in self.files.items() if path.startswith("broker/config/")]
+        literals = {literal for text in models for literal in re.findall(r'"([^"\n]+)"', text)}
+        return frozenset(names | {word for literal in literals for word in re.findall(r"[\w.-]+", literal)})
 
     def modules_named(self, name: str) -> list[str]:
         """Return the modules whose dotted name ends like that, and all modules of packages whose name does."""
