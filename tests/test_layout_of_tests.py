@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -13,13 +14,18 @@ MIRRORED = {"benchmarks": PROJECT / "benchmarks", "support": PROJECT / "tests" /
 """Folders of `tests/unit` that are about something else than the broker."""
 
 TESTED_ELSEWHERE = {
+    "amqp/basic_methods": "as clients see it: test_channel_ack.py, test_channel_subscribe.py and the like",
     "amqp/channel_table": "one dict and a limit: test_connection.py opens and closes channels",
+    "amqp/closes": "as clients see it: test_connection_close.py",
     "amqp/commit": "a transaction's end as a client sees it: test_channel_tx.py",
-    "amqp/deliveries": "what a channel has delivered: test_channel_ack.py, test_consumer_credit.py",
+    "amqp/context": "two records without behaviour",
+    "amqp/handlers": "a table of methods: test_channel.py",
+    "amqp/output": "as clients see it: test_connection_flow.py",
     "amqp/publishing": "a publish as a client sees it: test_channel_publish.py, test_channel_confirm.py",
     "amqp/topology_methods": "as clients see it: test_channel_queue.py, test_channel_exchange.py and the like",
     "amqp/transaction": "a transaction as a client sees it: test_channel_tx.py",
     "auth/built_in": "two users made of a section of a file: tests/integration logs in as both",
+    "auth/identity": "a record and a protocol: test_users.py has the one, test_handshake_waits.py the other",
     "clock": "reads the machine's clocks: every test replaces it",
     "codec/constants": "numbers of the specification: tests/property/test_codec.py compares them with another codec",
     "config/*": "sections of WSO2's files, which are read as wholes: test_loading*.py, test_configuration*.py",
@@ -36,10 +42,9 @@ TESTED_ELSEWHERE = {
     "store/sqlite/*": "a store: tests/contract",
     "thrift/connection": "an open socket: test_client.py, test_server.py",
     "thrift/idl": "types of the protocol: test_convert.py",
-    "topology/apply": "another node's decision: test_replicator.py, tests/property/test_topology_convergence.py",
-    "topology/declaration": "what a client asks for: test_equivalence.py",
+    "topology/binding": "a part of an exchange: test_exchange.py, test_routing.py",
     "topology/recorder": "a protocol and a loop around it: test_replicator.py",
-    "topology/snapshot": "the whole topology: test_diff.py",
+    "topology/snapshot": "the whole topology: test_apply.py, test_diff.py",
     "topology/subscriptions": "who consumes on which node: test_consumers.py",
 }
 
@@ -83,3 +88,9 @@ def test_every_module_has_a_unit_test_or_a_reason_for_having_none() -> None:
 def test_every_reason_is_about_a_module_without_a_unit_test(known: str) -> None:
     untested = MODULES - {module_of(test, MODULES) for test in TESTS}
     assert any(fnmatch(module, known) for module in untested)
+
+
+@pytest.mark.parametrize("known", TESTED_ELSEWHERE)
+def test_every_test_that_a_reason_names_is_there(known: str) -> None:
+    named = re.findall(r"test_[a-z_*]+\.py", TESTED_ELSEWHERE[known])
+    assert [name for name in named if not any((PROJECT / "tests").rglob(name))] == []
