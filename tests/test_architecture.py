@@ -15,8 +15,8 @@ FILES = list(HOUSE.files.values())
 
 IMPURE = {
     "asyncio", "aiomysql", "asyncpg", "concurrent", "multiprocessing", "os", "pathlib", "pymysql", "random", "secrets",
-    "select", "selectors", "signal", "socket", "sqlalchemy", "sqlite3", "ssl", "subprocess", "thriftpy2", "threading", "time",
-    "uuid", "uvloop",
+    "select", "selectors", "signal", "socket", "sqlalchemy", "sqlite3", "ssl", "subprocess", "thriftpy2", "threading",
+    "time", "uuid", "uvloop",
 }  # fmt: skip
 
 MOST_AT_THE_TOP = 8
