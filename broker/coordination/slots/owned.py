@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import Final, TypeAlias
 
+from broker.backoff import Backoff
 from broker.coordination.slots.split import Cut
 from broker.message import Message, MessageIdGenerator, lane_of
 from broker.ports.cluster_rows import SlotRow, slot_of
@@ -19,8 +20,7 @@ from broker.ports.slot import Slot
 from broker.queue.queue import Queue
 
 _TICK: Final = 0.25
-_FINISH_DELAY: Final = 0.25
-_FINISH_DELAY_MAX: Final = 8.0
+_FINISH_BACKOFF: Final = Backoff(0.25, 8.0)
 _RECONCILE_INTERVAL: Final = 2.0
 _FORGET_GONE_AFTER: Final = 90.0
 _STARTS_PER_CALL: Final = 1000
@@ -33,7 +33,7 @@ class _Owned:
     slot: Slot
     is_read: bool = False
     due: float = 0.0
-    delay: float = _FINISH_DELAY
+    backoff: Backoff = _FINISH_BACKOFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ class OwnedSlots:
             owned = self._slots.get(slot.queue_id, {}).get(slot.row)
             if owned is not None:
                 owned.is_read = True
-                owned.due = now + owned.delay
+                owned.due = now + owned.backoff.delay
 
     # Handing off
 
@@ -165,7 +165,7 @@ class OwnedSlots:
         for start in (*cut.removed, *(slot.row for slot in cut.given)):
             self._gone[start] = now
         for slot in cut.kept:
-            owned = _Owned(slot, is_read=True, due=now + _FINISH_DELAY)
+            owned = _Owned(slot, is_read=True, due=now + _FINISH_BACKOFF.delay)
             self._slots.setdefault(slot.queue_id, {})[slot.row] = owned
 
     # What is to be done from time to time
@@ -217,8 +217,8 @@ class OwnedSlots:
                     self._gone[start] = action.asked_at
                 else:
                     owned = by_start[start]
-                    owned.delay = min(owned.delay * 2, _FINISH_DELAY_MAX)
-                    owned.due = action.asked_at + owned.delay
+                    owned.backoff = owned.backoff.longer()
+                    owned.due = action.asked_at + owned.backoff.delay
             if not by_start:
                 del self._slots[queue_id]
 

@@ -15,6 +15,7 @@ from typing import Final
 
 import structlog
 
+from broker.backoff import Backoff
 from broker.clock import Clock
 from broker.coordination.slots.assignment import SLOTS_PER_ROUND, Assignment
 from broker.errors import CoordinationError, StoreError, StoreUnavailable
@@ -24,8 +25,7 @@ from broker.ports.peer_calls import Caller, Demand, Fence, Grant, QueueName, Sup
 
 _log = structlog.get_logger(__name__)
 
-_DELAY: Final = 0.1
-_DELAY_MAX: Final = 1.0
+_BACKOFF: Final = Backoff(0.1, 1.0)
 _TELL_AGAIN: Final = 30.0
 _RELEASE_TIMEOUT: Final = 1.0
 _TRIES: Final = 3
@@ -89,7 +89,7 @@ class SlotTerm:
         self._has_strangers = False
         self._poked = asyncio.Event()
         self._rescan_timer: asyncio.TimerHandle | None = None
-        self._delay = _DELAY
+        self._backoff = _BACKOFF
         self._tell_at = float("-inf")
 
     # What nodes say
@@ -184,10 +184,10 @@ class SlotTerm:
                 await self._step()
             except StoreUnavailable as error:
                 self._tell(error)
-                await asyncio.sleep(self._delay)
-                self._delay = min(self._delay * 2, _DELAY_MAX)
+                await asyncio.sleep(self._backoff.delay)
+                self._backoff = self._backoff.longer()
             else:
-                self._delay = _DELAY
+                self._backoff = _BACKOFF
 
     async def _step(self) -> None:
         if self._orders:
