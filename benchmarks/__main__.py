@@ -1,4 +1,4 @@
-"""`python -m benchmarks`; load processes import this module again, so it stays light."""
+"""`python -m benchmarks`. Every load process imports this module again, so it imports little."""
 
 import sys
 

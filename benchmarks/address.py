@@ -1,4 +1,4 @@
-"""Where a broker listens, as an `amqp://` URL says it."""
+"""The address of a broker, from an `amqp://` URL."""
 
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit

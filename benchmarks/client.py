@@ -1,4 +1,4 @@
-"""A blocking AMQP client of one connection and channel 1: what a measurement needs before bytes flow freely."""
+"""A blocking AMQP client with one connection and one channel, for what a measurement sets up before it starts."""
 
 import socket
 import struct
@@ -8,14 +8,15 @@ from benchmarks.deliveries import CHANNEL_CLOSE, CONNECTION_CLOSE, PeerFault, de
 from benchmarks.frames import FRAME_HEARTBEAT, FRAME_START, PROTOCOL_HEADER, method, short_string
 
 FRAME_MAX = 131_072
-# A broker that throttles a publisher answers its close late, and drops what it has not read if the socket goes first.
+# A broker that throttles a publisher answers its close late. If the socket closed earlier, what the broker has not read
+# would be lost.
 CLOSE_LIMIT = 30.0
 CLOSE = method(0, 10, 50, struct.pack(">HBHH", 200, 0, 0, 0))
 PASSIVE, DURABLE, EXCLUSIVE, AUTO_DELETE, NO_WAIT = 1, 2, 4, 8, 16
 
 
 class Client:
-    """A connected socket with channel 1 open; `sock` may be used directly once set up."""
+    """A connected socket with channel 1 open; after the set-up, `sock` may be used directly."""
 
     def __init__(self, address: Address, timeout: float = 60.0) -> None:
         self.sock = socket.create_connection((address.host, address.port), timeout)
@@ -43,7 +44,7 @@ class Client:
         return self.expect(class_id, method_id)
 
     def expect(self, class_id: int, method_id: int) -> bytes:
-        """Read until the method comes and return its payload; a close becomes a `PeerFault`."""
+        """Read until the method arrives and return its payload. Raises PeerFault for a close."""
         wanted = struct.pack(">HH", class_id, method_id)
         while True:
             head = self._read(FRAME_START.size)
@@ -75,7 +76,7 @@ class Client:
         return int(struct.unpack_from(">I", payload, 5 + payload[4])[0])
 
     def delete_queue(self, name: str) -> None:
-        """Delete a queue, whatever is in it."""
+        """Delete a queue and its messages."""
         self.call(method(1, 50, 40, b"\x00\x00" + short_string(name) + b"\x00"), 50, 41)
 
     def declare_exchange(self, name: str, kind: str) -> None:
@@ -106,13 +107,13 @@ class Client:
         self.call(method(1, 85, 10, b"\x00"), 85, 11)
 
     def take_ahead(self) -> bytes:
-        """Hand over what was read behind the last answer; from here on only `sock` is to be read."""
+        """Return what was read beyond the last answer; afterwards the caller reads from `sock` itself."""
         data = bytes(self._ahead)
         self._ahead.clear()
         return data
 
     def close(self) -> None:
-        """Close in order, so that the broker logs nothing."""
+        """Close with the AMQP handshake, so that the broker logs no lost connection."""
         self.sock.settimeout(CLOSE_LIMIT)
         try:
             self.call(CLOSE, 10, 51)

@@ -1,4 +1,4 @@
-"""What `python -m benchmarks` does: start or find the brokers, run the cases, write the results."""
+"""The command `python -m benchmarks`: it starts or finds the brokers, runs the cases and writes the results."""
 
 import os
 import signal
@@ -16,12 +16,12 @@ from benchmarks.target import Target
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure and return the exit code: 0 all rows measured, 1 some failed."""
+    """Run the command and return the exit code: 0 when all rows were measured, 1 when some failed."""
     chosen = options.parse(arguments, DESCRIPTIONS)
     available = Session.available_cores()
     broker_cores, load_cores = split_cores(available, chosen.pin)
     own = None if chosen.subject else OwnBroker.standalone(broker_cores, chosen.data_dir, chosen.store)
-    # Whoever ends a measurement must not leave a broker behind.
+    # SIGTERM raises KeyboardInterrupt, so that the clean-up runs and no broker is left behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if own is not None:
@@ -65,7 +65,7 @@ def measure_all(chosen: Options, own: OwnBroker | None, cores: tuple[set[int], s
 
 
 def find_targets(chosen: Options, own: OwnBroker | None) -> list[Target]:
-    """Return our broker first, then the peers, each seen to answer."""
+    """Return our broker and then the peers, after connecting to each once."""
     targets = [Target(SUBJECT, own.address, own.pid, own)] if own is not None else []
     places = [chosen.subject] if chosen.subject else []
     targets += [Target(place.name, place.address, place.pid) for place in (*places, *chosen.peers)]

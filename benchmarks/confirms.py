@@ -1,11 +1,11 @@
-"""Counting publisher confirms in a stream of bytes. Knows no socket."""
+"""Counts publisher confirms in a stream of bytes. Pure: does no I/O."""
 
 from benchmarks.deliveries import CHANNEL_CLOSE, CONNECTION_CLOSE, PeerFault, describe_close
 from benchmarks.frames import ACK, FRAME_HEARTBEAT, FRAME_OVERHEAD, FRAME_START, ack_head, nack_head
 
 
 class ConfirmCounter:
-    """Follows acks and nacks of channel 1; single, multiple and out of order."""
+    """Counts acks and nacks of channel 1, single or multiple, in any order."""
 
     __slots__ = ("_early", "_rest", "confirmed", "nacked")
 
@@ -17,7 +17,7 @@ class ConfirmCounter:
 
     @property
     def settled(self) -> int:
-        """How many publishes have been answered, those beyond a gap included."""
+        """How many publishes have been answered, including those after one that has not."""
         return self.confirmed + len(self._early)
 
     def take(self, received: bytes) -> None:

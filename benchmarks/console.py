@@ -1,4 +1,4 @@
-"""What a person sees while it measures: a progress bar on a terminal, plain lines elsewhere."""
+"""Shows progress while measuring: a progress bar on a terminal, plain lines elsewhere."""
 
 import sys
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ class ConsoleReporter:
 
     @contextmanager
     def running(self, text: str, goal: int) -> Iterator[ProgressTick]:
-        """Show one run; where there is no terminal, only its result line will tell."""
+        """Show the progress of one run; without a terminal nothing is shown until its result."""
         if not self._console.is_terminal:
             yield lambda published, consumed: None
             return
@@ -29,7 +29,7 @@ class ConsoleReporter:
             TextColumn("{task.fields[consumed]:,} delivered"),
             TimeElapsedColumn(),
         ]
-        # Few refreshes: drawing happens on the core the load runs on.
+        # Refreshed rarely: drawing uses CPU time of a core on which the load runs.
         with Progress(*columns, console=self._console, transient=True, refresh_per_second=4) as bar:
             task = bar.add_task(text, total=goal, consumed=0)
             yield lambda published, consumed: bar.update(task, completed=published or consumed, consumed=consumed)

@@ -1,4 +1,4 @@
-"""The consuming half of the load: one connection in one process, deliveries counted by length."""
+"""The consumer of the load: one connection in one process, which counts deliveries by their length."""
 
 import socket
 import struct
@@ -15,7 +15,7 @@ POLL = 0.1
 
 
 class Consumer:
-    """Takes deliveries, acknowledges as the scenario says, stops when told."""
+    """Receives deliveries and acknowledges them as the scenario says, until it is told to stop."""
 
     def __init__(self, client: Client, scenario: Scenario, shared: Shared, slot: int) -> None:
         self._sock = client.sock
@@ -32,7 +32,7 @@ class Consumer:
 
     def run(self) -> None:
         """Receive until the measurement is stopped."""
-        # A receive timeout in the kernel spares the poll that Python's own timeout puts before each read.
+        # The receive timeout is set in the kernel: with Python's own timeout there is a poll before each read.
         self._sock.setblocking(True)
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, int(POLL * 1e6)))
         view, counter = memoryview(self.counter.buffer), self.counter

@@ -1,9 +1,9 @@
-"""Counting deliveries in a stream of bytes at memory speed, yet exactly.
+"""Counts deliveries in a stream of bytes exactly, without parsing each one. Pure: does no I/O.
 
-All deliveries of one measurement have the same length: consumer tag, exchange, key, header and body do not change and
-a delivery tag is eight octets. So a buffer is counted by division, and the count is proved by the last delivery in it:
-it must stand where it is expected, bear the expected tag and end with a frame end. Where it does not, frames are parsed
-one by one. Knows no socket.
+All deliveries of one measurement have the same length: consumer tag, exchange, key, header and body do not change, and
+a delivery tag is always eight octets. So the length of a buffer divided by that length is the count. The last delivery
+in the buffer verifies it: it must lie at the expected offset, have the expected tag and end with a frame end. If it
+does not, frames are parsed one by one.
 """
 
 from array import array
@@ -28,12 +28,12 @@ HEAD = 11
 
 
 class PeerFault(Exception):
-    """The broker answered what a measurement cannot go on with."""
+    """The broker sent an answer after which the measurement cannot continue."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where things lie in one whole delivery: method, header and body frames."""
+    """The offsets inside one whole delivery: its method, header and body frames."""
 
     head: bytes
     tag: int
@@ -84,7 +84,7 @@ def _frame_end(buffer: bytes | bytearray, start: int, end: int, expected: int) -
 
 
 class DeliveryCounter:
-    """Counts the deliveries in `buffer[:filled]` and keeps what is left for the next read."""
+    """Counts the deliveries in `buffer[:filled]` and keeps an incomplete one for the next read."""
 
     __slots__ = ("buffer", "filled", "latencies", "layout", "parsed", "received")
 
@@ -97,7 +97,7 @@ class DeliveryCounter:
         self.latencies: array[int] | None = array("q") if keep_latencies else None
 
     def take(self, size: int, now_ns: int = 0) -> int:
-        """Count what `size` fresh octets behind `filled` complete and return how many deliveries that is."""
+        """Return how many deliveries `size` new octets complete, which were read into the buffer at `filled`."""
         self.filled += size
         before, at = self.received, 0
         while at < self.filled:

@@ -1,6 +1,6 @@
 """AMQP 0-9-1 frames encoded ahead of a measurement.
 
-Knows bytes; knows no socket, no clock and none of the broker's own codec: a fault there must not hide here.
+The broker's own codec is not used: a fault in it would then be on both sides of a measurement, and stay unseen.
 """
 
 import struct
@@ -36,7 +36,7 @@ def method(channel: int, class_id: int, method_id: int, arguments: bytes = b"") 
 
 def content(channel: int, body: bytes, *, persistent: bool, frame_max: int) -> bytes:
     """Encode content header and body frames; the body is cut where `frame_max` demands."""
-    # content-type and delivery-mode are what most clients send.
+    # The properties that most clients send: content-type and delivery-mode.
     flags = struct.pack(">H", 0x8000 | 0x1000)
     properties = flags + short_string("application/octet-stream") + (b"\x02" if persistent else b"\x01")
     header = struct.pack(">HHQ", 60, 0, len(body)) + properties
@@ -80,7 +80,7 @@ def ack_run(first: int, last: int) -> bytes:
 
 
 def ack_every(step: int, acked: int, received: int) -> tuple[bytes, int]:
-    """Return the multiple acks that `received` deliveries call for, one each `step`, and the tag they reach."""
+    """Return the multiple acks due after `received` deliveries, one every `step`, and the last tag acked."""
     last = received - (received - acked) % step
     tags = range(acked + step, last + 1, step)
     return b"".join([ack(tag, multiple=True) for tag in tags]), last

@@ -1,4 +1,4 @@
-"""The processes that make load. `run_load` starts them, watches them and returns what they saw."""
+"""The processes that generate load; `run_load` starts and watches them and returns their reports."""
 
 import os
 import time
@@ -20,19 +20,19 @@ from benchmarks.shared import Shared
 
 POLL = 0.02
 START_LIMIT = 60.0
-# Without any progress for this long a run has failed.
+# A run fails after so many seconds without progress.
 STALL_LIMIT = 30.0
 
 Tick = Callable[[int, int], None]
 
 
 class LoadFailed(Exception):
-    """A measurement could not be finished."""
+    """A measurement could not be completed."""
 
 
 @dataclass(slots=True)
 class Report:
-    """What one process saw; times are of the machine's monotonic clock, in nanoseconds."""
+    """The observations of one process; times are nanoseconds of the machine's monotonic clock."""
 
     role: str
     count: int = 0
@@ -46,12 +46,12 @@ class Report:
 
 @dataclass(slots=True)
 class LoadResult:
-    """What all processes of one run saw."""
+    """The reports of all processes of one run."""
 
     reports: list[Report] = field(default_factory=list)
 
     def of(self, role: str) -> list[Report]:
-        """Return the reports of publishers or of consumers."""
+        """Return the reports of the publishers or of the consumers."""
         return [report for report in self.reports if report.role == role]
 
     def latencies(self, role: str) -> list[int]:
@@ -65,7 +65,7 @@ class LoadResult:
 def publisher_process(
     address: Address, scenario: Scenario, slot: int, shared: Shared, pipe: Connection, cores: set[int]
 ) -> None:
-    """Entry of a publishing process."""
+    """The main function of a publishing process."""
     with _reporting("publisher", pipe, cores) as report:
         client = Client(address)
         if scenario.confirm_window:
@@ -85,12 +85,12 @@ def publisher_process(
 def consumer_process(
     address: Address, scenario: Scenario, slot: int, shared: Shared, pipe: Connection, cores: set[int]
 ) -> None:
-    """Entry of a consuming process."""
+    """The main function of a consuming process."""
     with _reporting("consumer", pipe, cores) as report:
         client = Client(address)
         queue = scenario.queue_name(slot % scenario.queues)
         if scenario.publishers == 0:
-            # A drain is timed from the moment deliveries may flow.
+            # The time of a drain starts here, when the broker may begin to deliver.
             pipe.send("ready")
             shared.go.wait()
             report.first_ns = time.monotonic_ns()
@@ -135,7 +135,7 @@ class _Worker:
 
 
 def run_load(address: Address, scenario: Scenario, cores: set[int], tick: Tick, expected: int = 0) -> LoadResult:
-    """Run one scenario on queues that exist; `expected` says what a drain without publishers must find."""
+    """Run one scenario on existing queues; `expected` is how many messages a drain without publishers must receive."""
     context = get_context("spawn")
     shared = Shared.create(context, scenario.publishers, scenario.consumers)
     workers: list[_Worker] = []

@@ -12,7 +12,7 @@ from benchmarks.client import CLOSE
 from benchmarks.frames import FRAME_START, TAG, content, method, short_string
 
 BATCH = 2_000
-# What each method of a client's set-up is answered with.
+# The answer to each method that a client sends to set up its connection.
 ANSWERS = {
     (10, 11): method(0, 10, 30, struct.pack(">HIH", 2047, 131_072, 0)),
     (10, 40): method(0, 10, 41, b"\x00"),
@@ -27,7 +27,7 @@ START = method(0, 10, 10, b"\x00\x09" + bytes(4) + struct.pack(">I", 5) + b"PLAI
 
 
 def null_peer_process(server: socket.socket, size: int, count: int, cores: set[int]) -> None:
-    """Entry of the process: serve connections until killed."""
+    """Serve connections until killed; the main function of the process."""
     if cores:
         os.sched_setaffinity(0, cores)
     published = threading.Event()
@@ -57,7 +57,7 @@ def _serve(connection: socket.socket, size: int, count: int, published: threadin
 
 
 def _discard(connection: socket.socket) -> None:
-    """Read until the close."""
+    """Read and discard everything until the peer closes the connection."""
     buffer = bytearray(1 << 20)
     while size := connection.recv_into(buffer):
         if buffer.endswith(CLOSE, 0, size):

@@ -13,7 +13,7 @@ SUBJECT = "cordillera"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A running broker to measure."""
+    """The address of a running broker to measure, its name and its process id if given."""
 
     name: str
     address: Address
@@ -43,7 +43,7 @@ class Options:
 
 
 def parse_place(text: str, default_name: str, pid: int | None) -> Place:
-    """Read `amqp://...` or `name=amqp://...`."""
+    """Parse `amqp://...` or `name=amqp://...`."""
     name, equals, url = text.partition("=")
     if not equals or "://" in name:
         name, url = default_name, text

@@ -1,4 +1,4 @@
-"""The broker under test as a child process, and a cluster of them: set up, connected to, left without a trace."""
+"""Runs the broker under test as a child process, alone or as a cluster, and removes its data afterwards."""
 
 import shutil
 import tempfile
@@ -20,17 +20,17 @@ STOP_LIMIT = 20.0
 
 
 class OwnBroker:
-    """Runs a broker that the benchmark may kill, on a directory of its own."""
+    """A broker process in a directory of its own, which the benchmark may kill."""
 
     def __init__(self, home: Path, configuration: NodeConfiguration | None = None, cores: Collection[int] = ()) -> None:
-        """Keep messages in a file of `home` unless the configuration says otherwise."""
+        """Without a configuration the broker is standalone and stores messages in a file below `home`."""
         self._home = home
         self._process = BrokerProcess(home, configuration, cores=cores)
         self.address = Address(port=self._process.port)
 
     @classmethod
     def standalone(cls, cores: Collection[int], parent: Path | None = None, store: str = "") -> "OwnBroker":
-        """Return a broker without others, with its home in `parent`, on the database that `store` is the URL of."""
+        """Return a standalone broker with a home below `parent` and the database at the URL `store`."""
         home = Path(tempfile.mkdtemp(prefix="cordillera-bench-", dir=parent))
         url = store or f"jdbc:sqlite:{home}/mb.db"
         return cls(home, NodeConfiguration(url, given_id="bench"), cores)
@@ -46,14 +46,14 @@ class OwnBroker:
         return self._process.log
 
     def start(self, *, wait: bool = True) -> None:
-        """Start the process on its cores; with `wait`, return once it takes connections."""
+        """Start the process on its cores; with `wait`, return once it accepts connections."""
         if wait:
             self._process.start(START_LIMIT)
         else:
             self._process.spawn()
 
     def connect(self, limit: float) -> Client:
-        """Connect as soon as that is possible."""
+        """Try to connect until it succeeds, for at most `limit` seconds."""
         until = time.monotonic() + limit
         while True:
             try:
@@ -64,7 +64,7 @@ class OwnBroker:
                 time.sleep(0.005)
 
     def wait_for_member(self, other: "OwnBroker", limit: float) -> None:
-        """Return when this node knows of another one."""
+        """Wait until this node has seen `other` join the cluster."""
         self._process.output.wait_for("Member joined", limit, member=other._process.node_id)
 
     def save_log(self, folder: Path) -> None:
@@ -72,26 +72,26 @@ class OwnBroker:
         (folder / "broker.log").write_text(self.log)
 
     def kill(self) -> None:
-        """End the process as a crash would."""
+        """Kill the process, as in a crash."""
         self._process.close()
 
     def ask_to_stop(self) -> None:
-        """Let the broker end in order, without waiting for it."""
+        """Ask the broker to stop, and return at once."""
         if self._process.is_running():
             self._process.terminate()
 
     def stop(self) -> None:
-        """Stop the process, with force if need be, and remove its data."""
+        """Stop the process, by killing it if necessary, and remove its data."""
         self.ask_to_stop()
         if self._process.is_running():
-            with suppress(BrokerFailed):  # it is killed then
+            with suppress(BrokerFailed):  # it has not stopped in time, and is killed below
                 self._process.ended(STOP_LIMIT)
         self._process.close()
         shutil.rmtree(self._home, ignore_errors=True)
 
 
 class OwnCluster:
-    """So many nodes on the database that `store` is the URL of, while it is open; the first one coordinates."""
+    """A context manager that runs `size` nodes on the database at the URL `store`; the first one coordinates."""
 
     def __init__(self, size: int, store: str, rhythm: Rhythm) -> None:
         self._home = Path(tempfile.mkdtemp(prefix="cordillera-bench-cluster-"))
@@ -129,5 +129,5 @@ class OwnCluster:
 
     @property
     def addresses(self) -> list[Address]:
-        """Where the nodes take clients."""
+        """The addresses at which the nodes accept clients."""
         return [node.address for node in self.nodes]

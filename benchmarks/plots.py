@@ -1,4 +1,4 @@
-"""Results as PNG files."""
+"""Draws results as PNG files."""
 
 from pathlib import Path
 

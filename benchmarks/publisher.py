@@ -1,4 +1,4 @@
-"""The publishing half of the load: one connection in one process, frames encoded beforehand."""
+"""The publisher of the load: one connection in one process, which sends frames encoded beforehand."""
 
 import select
 import time
@@ -12,7 +12,7 @@ from benchmarks.scenario import Batch, Scenario
 from benchmarks.shared import Shared
 
 READ_SIZE = 1 << 18
-# Smaller waits than this only burn the core the consumer needs as well.
+# Shorter waits would take CPU time from the consumer, which may run on the same core.
 TICK = 0.001
 
 
@@ -37,7 +37,7 @@ class Publisher:
         return self._confirms.nacked
 
     def run(self) -> None:
-        """Publish until count or time is used up, then wait for the confirms still owed."""
+        """Publish until the count or the time is reached, then wait for the outstanding confirms."""
         if self._scenario.rate:
             self._run_at_rate()
         elif self._scenario.confirm_window:
@@ -59,7 +59,7 @@ class Publisher:
     def _run_in_window(self) -> None:
         view, batch = memoryview(self._batch.frames), self._batch
         window, limit = self._scenario.confirm_window, self._scenario.limit
-        # Refilling a window message by message would measure system calls.
+        # Sending single messages into the window would measure system calls, not the broker.
         least = max(1, window // 8)
         until = time.monotonic() + self._scenario.seconds
         at = 0

@@ -16,7 +16,7 @@ from benchmarks.session import Session, format_value
 
 
 def environment(session: Session) -> dict[str, Any]:
-    """Return what a reader must know to compare figures."""
+    """Return the facts about machine, brokers and options that a reader needs to compare figures."""
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": cpu_model(),
@@ -35,7 +35,7 @@ def environment(session: Session) -> dict[str, Any]:
 
 
 def cpu_model() -> str:
-    """Return the processor's name where Linux tells it."""
+    """Return the name of the processor from /proc, or a substitute where there is none."""
     path = Path("/proc/cpuinfo")
     lines = path.read_text().splitlines() if path.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -80,7 +80,7 @@ def tables(rows: list[Row], names: list[str]) -> list[Table]:
 
 
 def table_cells(row: Row, metric: str, names: list[str]) -> list[str]:
-    """Return the cells of one metric, ratio cells behind their peer's."""
+    """Return the cells of one metric; the ratio to a peer stands after the peer's figure."""
     cells = []
     for name in names:
         median, spread = row.median(name, metric), row.spread(name, metric)

@@ -1,4 +1,4 @@
-"""Arithmetic of results: medians, spreads, percentiles, ratios. Pure."""
+"""Computes medians, spreads, percentiles and ratios of results. Pure: does no I/O."""
 
 import math
 import statistics
@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 
 Values = dict[str, float]
 
-# How a metric is printed, and whether more of it is better.
+# The metrics of which a higher value is better.
 HIGHER_IS_BETTER = {"rate", "publish_rate", "mb_per_s", "drain_rate"}
-# Circumstances of a run: nothing to be better at.
+# Metrics that describe a run and say nothing about which broker is better.
 NOT_COMPARED = {"cpu_percent", "others_percent", "left", "missing"}
 
 
 def higher_is_better(metric: str) -> bool:
-    """Say which way a metric points; everything that is not a rate is a cost."""
+    """Return whether a higher value is better: true for rates, false for everything else, which is a cost."""
     return metric in HIGHER_IS_BETTER
 
 
@@ -35,7 +35,7 @@ def latency_values(prefix: str, ascending_ns: Sequence[int]) -> Values:
 
 @dataclass(slots=True)
 class Row:
-    """One line of a result: the rounds of each broker for one scenario; the first broker is the one under test."""
+    """The values of all rounds of each broker for one scenario; the first broker is the one under test."""
 
     case: str
     name: str
@@ -48,7 +48,7 @@ class Row:
         self.rounds.setdefault(broker, []).append(values)
 
     def samples(self, broker: str, metric: str) -> list[float]:
-        """Return a metric of every round."""
+        """Return the values of a metric in all rounds."""
         return [values[metric] for values in self.rounds.get(broker, []) if metric in values]
 
     def median(self, broker: str, metric: str) -> float | None:
@@ -57,12 +57,12 @@ class Row:
         return statistics.median(samples) if samples else None
 
     def spread(self, broker: str, metric: str) -> tuple[float, float] | None:
-        """Return the smallest and the largest round."""
+        """Return the smallest and the largest value of all rounds."""
         samples = self.samples(broker, metric)
         return (min(samples), max(samples)) if samples else None
 
     def ratio(self, subject: str, peer: str, metric: str) -> float | None:
-        """Return how many times better the subject is than the peer: above 1 is better whatever the metric."""
+        """Return how many times better the subject is than the peer: above 1 is better for every metric."""
         ours, theirs = self.median(subject, metric), self.median(peer, metric)
         if not ours or not theirs or metric in NOT_COMPARED:
             return None

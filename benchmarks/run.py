@@ -1,4 +1,4 @@
-"""One scenario against one broker: prepare queues, run the load, clean up, work out the values."""
+"""Runs one scenario against one broker: prepare the queues, run the load, clean up, compute the values."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ Progress = Callable[[int, int], None]
 
 
 def prepare(target: Target, scenario: Scenario) -> None:
-    """Declare what the scenario publishes to, empty."""
+    """Declare the exchange and the queues of the scenario, and empty the queues."""
     client = Client(target.address)
     for number in range(scenario.queues):
         name = scenario.queue_name(number)
@@ -45,7 +45,7 @@ def measure(target: Target, scenario: Scenario, cores: set[int], progress: Progr
 
 
 def run_prepared(target: Target, scenario: Scenario, cores: set[int], progress: Progress, expected: int = 0) -> Values:
-    """Run a scenario on queues that exist; `expected` counts what a drain must find."""
+    """Run a scenario on existing queues; `expected` is how many messages a drain must receive."""
     meter = Meter(target, cores)
 
     def tick(published: int, consumed: int) -> None:
@@ -57,7 +57,7 @@ def run_prepared(target: Target, scenario: Scenario, cores: set[int], progress: 
 
 
 def work_out(scenario: Scenario, result: LoadResult) -> Values:
-    """Turn what the processes saw into rates and percentiles."""
+    """Compute rates and percentiles from the reports of the processes."""
     publishers, consumers = result.of("publisher"), result.of("consumer")
     published = sum(report.count for report in publishers)
     consumed = sum(report.count for report in consumers)

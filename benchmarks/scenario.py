@@ -1,10 +1,10 @@
-"""What one measurement does: shapes of load and the names and messages they need. Pure."""
+"""Scenarios of load: the shape of one measurement, and the names and messages it needs. Pure: does no I/O."""
 
 from dataclasses import dataclass
 
 from benchmarks.frames import publish
 
-# Bounds on what one run puts into a broker, whatever its speed.
+# Limits on what one run publishes, however fast the broker is.
 MAX_BYTES = 1 << 30
 MAX_MESSAGES = 5_000_000
 BATCH_BYTES = 256 * 1024
@@ -13,7 +13,7 @@ TOPIC_KEYS = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One shape of load; `rate` 0 means flat out, `ack_every` 0 means automatic acknowledgement."""
+    """One shape of load; a `rate` of 0 means no limit, an `ack_every` of 0 means automatic acknowledgement."""
 
     name: str
     size: int = 100
@@ -49,11 +49,11 @@ class Scenario:
         return f"bench.{self.exchange}" if self.exchange else ""
 
     def queue_name(self, number: int) -> str:
-        """All names of a scenario are equally long, so that all its frames are."""
+        """Return the name of a queue. All names of a scenario have the same length, so that its frames do too."""
         return f"bench.queue.{number:05d}"
 
     def bindings_of_queues(self) -> list[tuple[str, str]]:
-        """(queue, key) pairs to bind; a topic scenario spreads its patterns over its queues."""
+        """Return the (queue, key) pairs to bind; a topic scenario spreads its patterns over its queues."""
         if self.exchange == "fanout":
             return [(self.queue_name(number), "") for number in range(self.queues)]
         if self.exchange == "topic":
@@ -61,7 +61,7 @@ class Scenario:
         return []
 
     def routing_keys(self, publisher: int) -> list[str]:
-        """The keys one publisher uses in turn."""
+        """Return the keys that one publisher uses in turn."""
         if self.exchange == "fanout":
             return ["any"]
         if self.exchange == "topic":
@@ -73,7 +73,7 @@ class Scenario:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Encoded publishes of equal length, to be sent as often as wanted."""
+    """Encoded publishes of equal length, which can be sent any number of times."""
 
     frames: bytes
     length: int

@@ -1,4 +1,4 @@
-"""One call of the command: the brokers measured, the cores used, the rows gathered."""
+"""One run of the command: the brokers measured, the cores used and the rows collected."""
 
 import os
 import time
@@ -19,17 +19,17 @@ NOISE_RETRIES = 4
 
 
 class Reporter(Protocol):
-    """Tells a person what is going on."""
+    """Shows the user what is going on."""
 
     def running(self, text: str, goal: int) -> AbstractContextManager[Progress]:
-        """Show one run; the callable yielded takes published and consumed counts."""
+        """Show the progress of one run; the callable yielded is called with the counts published and consumed."""
 
     def say(self, text: str) -> None:
         """Print one line."""
 
 
 def split_cores(available: set[int], pin: bool) -> tuple[set[int], set[int]]:
-    """Return the cores of our broker and those of the load; empty means any."""
+    """Return the cores for our broker and those for the load; an empty set means any core."""
     if not pin or len(available) < 2:
         return set(), set()
     ordered = sorted(available)
@@ -37,7 +37,7 @@ def split_cores(available: set[int], pin: bool) -> tuple[set[int], set[int]]:
 
 
 def wait_for_quiet(max_noise: float, patience: float) -> None:
-    """Wait until the machine does little else, at most as long as patience lasts."""
+    """Wait until other processes use less than `max_noise` of the CPU, for at most `patience` seconds."""
     cores = set(range(os.cpu_count() or 1))
     until = time.monotonic() + patience
     while time.monotonic() < until:
@@ -49,7 +49,7 @@ def wait_for_quiet(max_noise: float, patience: float) -> None:
 
 @dataclass(slots=True)
 class Session:
-    """What every case needs; the first target is the broker under test."""
+    """What every case uses; the first target is the broker under test."""
 
     options: Options
     targets: list[Target]
@@ -70,7 +70,7 @@ class Session:
         return self.targets[0]
 
     def compare(self, case: str, scenarios: list[Scenario], metrics: list[str]) -> list[Row]:
-        """Measure each scenario on each broker in turn, A B A B, so that a noisy minute hits all alike."""
+        """Measure each scenario on the brokers in turn (A B A B), so that noise on the machine affects all alike."""
         rows = []
         for scenario in scenarios:
 
@@ -85,7 +85,7 @@ class Session:
         return rows
 
     def rounds(self, row: Row, once: Callable[[Target], Values], targets: list[Target] | None = None) -> Row | None:
-        """Fill a row round by round; a broker that fails it is reported and left out."""
+        """Fill a row round by round; a broker that fails is reported and left out of the row."""
         if self.options.only.lower() not in row.name.lower():
             return None
         failed: set[str] = set()
@@ -117,12 +117,12 @@ class Session:
 
 
 def brief(values: Values, metrics: list[str]) -> str:
-    """Return the metrics of one run on one line."""
+    """Return the metrics of one run as one line."""
     return ", ".join(f"{metric} {format_value(metric, values[metric])}" for metric in metrics if metric in values)
 
 
 def format_value(metric: str, value: float) -> str:
-    """Format a value with the digits that mean something."""
+    """Format a value with the number of digits that fits its metric and size."""
     if metric.endswith(("_ms", "_s", "_kb", "_mib")) and abs(value) < 1000:
         return f"{value:.2f}"
     return f"{value:,.0f}".replace(",", " ")

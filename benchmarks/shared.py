@@ -1,4 +1,4 @@
-"""Counters that the processes of one measurement share: each is written by one process alone, so none needs a lock."""
+"""Counters shared by the processes of one measurement. Only one process writes each, so they need no lock."""
 
 import ctypes
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from multiprocessing.synchronize import Event
 
 @dataclass(slots=True)
 class Shared:
-    """Progress of every publisher and consumer, and the two signals from the measuring process."""
+    """The progress of every publisher and consumer, and the two signals that the measuring process sends them."""
 
     published: "ctypes.Array[ctypes.c_uint64]"
     consumed: "ctypes.Array[ctypes.c_uint64]"
@@ -17,7 +17,7 @@ class Shared:
 
     @staticmethod
     def create(context: SpawnContext, publishers: int, consumers: int) -> "Shared":
-        """Make counters for that many processes; at least one each, since an empty array cannot be shared."""
+        """Make counters for so many processes; at least one of each, because an empty array cannot be shared."""
         return Shared(
             context.RawArray(ctypes.c_uint64, max(1, publishers)),
             context.RawArray(ctypes.c_uint64, max(1, consumers)),

@@ -1,4 +1,4 @@
-"""A broker being measured: its name, where it listens, and what its process costs if it runs on this machine."""
+"""A broker under measurement: its name, its address, and the memory and CPU of its process if that is local."""
 
 import time
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ MIB = 1 << 20
 
 
 def listening_pid(port: int) -> int | None:
-    """Find the process that listens on a local port, if we may see it."""
+    """Return the id of the process that listens on a local port, or None when it is not visible to this user."""
     try:
         connections = psutil.net_connections("tcp")
     except psutil.AccessDenied:
@@ -24,7 +24,7 @@ def listening_pid(port: int) -> int | None:
 
 @dataclass(slots=True)
 class Target:
-    """One broker; `own` when the benchmark started it and may kill it."""
+    """One broker; `own` is set when the benchmark has started it and may kill it."""
 
     name: str
     address: Address
@@ -33,7 +33,7 @@ class Target:
     product: str = ""
 
     def inspect(self) -> None:
-        """Connect once: learn what it is and which process it is."""
+        """Connect once to learn the product and the process id of the broker."""
         client = Client(self.address)
         self.product = client.product
         client.close()
@@ -63,7 +63,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """CPU seconds used up to a moment: by the broker, and by anybody on the broker's cores."""
+    """The CPU seconds used until `time`, by the broker and by all processes on the broker's cores."""
 
     time: float
     broker: float
@@ -71,7 +71,9 @@ class Usage:
 
 
 class Meter:
-    """Watches a target's memory and CPU, and who else uses its cores, from the first look of a run to the last."""
+    """Measures a target's memory and CPU, and the load of other processes on its cores, between the first and the last
+    sample of a run.
+    """
 
     __slots__ = ("_cores", "_first", "_last", "_target", "before", "peak")
 
@@ -79,13 +81,13 @@ class Meter:
         self._target = target
         self.before = self.peak = target.rss() or 0
         cores = set(target.cores())
-        # Where load and broker may meet on a core, nobody can tell who else was there.
+        # If the load generator may use these cores too, the CPU time of other processes on them cannot be told apart.
         self._cores = cores if load_cores and not cores & load_cores else set()
         self._first: Usage | None = None
         self._last = Usage(0.0, 0.0, 0.0)
 
     def sample(self) -> None:
-        """Look at most ten times a second: reading /proc costs the load generator's core."""
+        """Take a sample, at most ten times a second: reading /proc uses CPU time of the load generator's core."""
         now = time.monotonic()
         if not self._target.pid or now < self._last.time + 0.1:
             return
@@ -111,7 +113,7 @@ class Meter:
 
 
 def busy_seconds(cores: set[int]) -> float:
-    """Return how long these cores have worked, for whomever; time the hypervisor took away included."""
+    """Return the busy seconds of these cores for all processes, including time stolen by the hypervisor."""
     if not cores:
         return 0.0
     times = psutil.cpu_times(percpu=True)

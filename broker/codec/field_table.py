@@ -1,8 +1,7 @@
 """Field tables: the typed key-value lists that travel as arguments, headers and peer properties (0-9-1 §4.2.5.5).
 
-Knows the type tags with the meaning RabbitMQ gives them (contract C23) and the limits of reliability.md table 4.A. Does
-not know which table it reads or what any key means. A table is kept as the bytes that came, so a header nobody changes
-goes out byte for byte; values are decoded when somebody asks.
+Type tags have the meaning that RabbitMQ gives them (contract C23); the limits are those of reliability.md table 4.A. A
+table keeps the bytes received, so an unchanged table is sent byte for byte; its values are decoded on first use.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ MAX_DEPTH: Final = 32
 MAX_ENTRIES: Final = 1024
 MAX_DECIMAL_SCALE: Final = 28
 
-# RabbitMQ's names of the types: clients see them in texts of PRECONDITION_FAILED.
+# RabbitMQ's names of the types, which clients see in the text of PRECONDITION_FAILED.
 TYPE_NAMES: Final[Mapping[int, str]] = {
     ord("t"): "bool",
     ord("b"): "byte",
@@ -45,13 +44,13 @@ TYPE_NAMES: Final[Mapping[int, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Timestamp:
-    """Seconds since 1970 in UTC, type `T`."""
+    """A value of type `T`: seconds since 1970 in UTC."""
 
     seconds: int
 
 
 class ByteArray(bytes):
-    """A value of type `x`. Plain `bytes` are a long string, which need not be text."""
+    """A value of type `x`. Plain `bytes` are written as a long string, type `S`."""
 
     __slots__ = ()
 
@@ -63,9 +62,10 @@ class Int64(int):
 
 
 class FieldTable:
-    """One field table. Equal and hashed by its bytes: two tables that differ only in order or width are not equal.
+    """One field table.
 
-    `raw` is the content without its four-byte length.
+    Tables are equal when their bytes are: another order of entries or width of a number makes another table. `raw` is
+    the content without its four-byte length.
     """
 
     __slots__ = ("_decoded", "raw")
@@ -76,12 +76,12 @@ class FieldTable:
 
     @classmethod
     def of(cls, mapping: Mapping[str, Any]) -> Self:
-        """Encode `mapping`. Raises ValueError for what does not fit its type and TypeError for what has none."""
+        """Encode `mapping`. Raises ValueError when a value does not fit its type, TypeError when it has none."""
         return cls(_write_entries(mapping, 1))
 
     @property
     def values(self) -> dict[str, Any]:
-        """The decoded entries; of a repeated key the last. Not to be changed. Raises SyntaxFault when malformed."""
+        """The decoded entries, not to be changed; the last one of a repeated key. Raises SyntaxFault when malformed."""
         return (self._decoded or self._decode())[0]
 
     @property
@@ -128,8 +128,8 @@ class FieldTable:
 EMPTY_TABLE: Final = FieldTable()
 
 
-# Reading. A reader takes the bytes and the offset of a value and returns the value and the offset behind it. None
-# checks whether the value ends inside its table: the loop does that for all, and a slice past the end costs nothing.
+# Reading. A reader takes the bytes and the offset of a value and returns the value and the offset after it. It does not
+# check whether the value ends inside its table: the loop does that for all types, and a slice past the end is harmless.
 
 _Reader = Callable[[bytes, int], tuple[Any, int]]
 _TABLE: Final = ord("F")
@@ -162,7 +162,7 @@ def _read_byte_array(raw: bytes, offset: int) -> tuple[ByteArray, int]:
     return ByteArray(octets), end
 
 
-# Signed, as the text of §4.2.5.5 and the clients have it; the grammar there says unsigned.
+# Signed, as the text of §4.2.5.5 says and clients write it; the grammar there says unsigned.
 _unpack_decimal = struct.Struct(">Bi").unpack_from
 
 
@@ -207,7 +207,7 @@ def _read_table(raw: bytes) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def _read_nested(raw: bytes) -> tuple[dict[str, Any], dict[str, str]]:
-    """Decode without recursion: the peer chooses the depth, so it may not choose our stack."""
+    """Decode without recursion: the peer chooses how deep tables are nested, and recursion could exhaust the stack."""
     values: dict[str, Any] = {}
     types: dict[str, str] = {}
     outer: list[tuple[dict[str, Any] | list[Any], int, int]] = []
@@ -267,7 +267,7 @@ def _split_entries(raw: bytes) -> list[bytes]:
     return entries
 
 
-# Writing. A writer returns the type tag and the value, and raises rather than truncate.
+# Writing. A writer returns the octets of the type tag and the value; it raises for a value that does not fit.
 
 
 def _write_name(name: str) -> bytes:

@@ -1,8 +1,8 @@
-"""What a method is, and the codec compiled from its annotations (ADR 4).
+"""AMQP methods as classes, and the codec compiled from their annotations (ADR 4).
 
-`@method(60, 40)` turns an annotated class into a frozen, slotted value whose encoder and decoder are written for its
-very fields, once, at import. Knows how arguments lie on the wire (0-9-1 §4.2.4.1, §4.2.5); knows no particular method
-and no channel state.
+`@method(60, 40)` turns an annotated class into a frozen dataclass with slots. Its encoder and decoder are generated for
+its fields once, at import, from the layout of arguments on the wire (0-9-1 §4.2.4.1, §4.2.5). The methods themselves
+are in `methods`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from broker.codec.constants import FRAME_END, FRAME_METHOD
 from broker.codec.field_table import FieldTable
 from broker.errors import NotImplementedFault, SyntaxFault
 
-# The annotations of a method's fields. The mark is the code of `struct`, or the kind where that has none.
+# The annotations of a method's fields: a Python type with its format code of `struct`, or a kind where there is none.
 Octet: TypeAlias = Annotated[int, "B"]
 Short: TypeAlias = Annotated[int, "H"]
 Long: TypeAlias = Annotated[int, "I"]
@@ -65,7 +65,7 @@ def decode(payload: bytes) -> Method:
 
 
 def kind_of(payload: bytes) -> type[Method]:
-    """Return which method the payload of a method frame holds; raises as `decode` does."""
+    """Return the class of the method in the payload of a method frame. Raises as `decode` does."""
     try:
         (index,) = _ids(payload)
     except struct.error:
@@ -102,7 +102,7 @@ def method(class_id: int, method_id: int) -> Callable[[type[_M]], type[_M]]:
 
 
 def _arguments(cls: type[Method]) -> list[tuple[str, list[str]]]:
-    """Return the wire's sequence of (kind, fields): one field each, but neighbouring bits share an octet."""
+    """Return (kind, field names) in the order of the wire: one name each, but adjacent bits share an octet."""
     hints = get_type_hints(cls, include_extras=True)
     kinds = [(field.name, hints[field.name].__metadata__[0]) for field in fields(cls)]  # type: ignore[arg-type]
     arguments: list[tuple[str, list[str]]] = []
@@ -113,7 +113,7 @@ def _arguments(cls: type[Method]) -> list[tuple[str, list[str]]]:
 
 
 class _Runs:
-    """Joins neighbouring fixed-size items into one `struct` call each: the calls cost more than the bytes."""
+    """Collects adjacent fixed-size items into runs with one `struct` call each: a call costs more than the bytes."""
 
     def __init__(self, attribute: str) -> None:
         self.attribute = attribute
@@ -176,7 +176,7 @@ def _compile_decoder(cls: type[Method], arguments: list[tuple[str, list[str]]]) 
 
     def flush() -> None:
         if runs.codes == "B":
-            # Indexing is the quickest way to one octet.
+            # For one octet, indexing is faster than `struct`.
             lines.extend([f"{runs.take()[1][0]} = data[offset]", "offset += 1"])
         elif runs.codes:
             name, operands, size = runs.take()
@@ -205,12 +205,12 @@ def _compile_decoder(cls: type[Method], arguments: list[tuple[str, list[str]]]) 
             " except (IndexError, struct_error):",
             "  raise ends_early() from None",
         ]
-    # A read may run past `end` as long as the buffer lasts; nothing it found there survives this line.
+    # A read may go beyond `end` within the buffer; this check discards what it found there.
     source += [" if offset != end: raise wrong_end(offset, end)", f" return cls({', '.join(values)})"]
     return _define(cls, source, runs.namespace | _decoder_names(cls))
 
 
-# What is appended to a value of variable size to get its octets, and the code of its length.
+# For each kind of variable size: the expression suffix that gives its octets, and the format code of its length.
 _VARIABLE: Final = {"shortstr": (".encode()", "B"), "longstr": ("", "I"), "table": (".raw", "I")}
 
 

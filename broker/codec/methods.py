@@ -1,7 +1,7 @@
 """Every method of AMQP 0-9-1 and of RabbitMQ's extensions to it, in the order of the specification.
 
-The annotations are the wire layout and the defaults are the specification's. Knows no behaviour: what a method does is
-in `connection` and `channel`.
+The annotations give the layout on the wire; the defaults are those of the specification. What a method does is in
+`amqp/`.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ class ChannelCloseOk(Method):
     pass
 
 
-# access: of 0-8, still sent by old clients (contract H7)
+# access: a class of AMQP 0-8 that old clients still send (contract H7)
 
 
 @method(30, 10)
@@ -303,7 +303,7 @@ class QueueUnbindOk(Method):
 class BasicQos(Method):
     prefetch_size: Long = 0
     prefetch_count: Short = 0
-    # `global` is a word of Python
+    # `global` is a keyword of Python
     global_: Bit = False
 
 

@@ -1,8 +1,7 @@
 """The content header: body size and the fourteen properties of a message (0-9-1 §4.2.6.1).
 
-Knows how properties lie in the payload of a header frame. A message keeps that payload as it came; these functions read
-from it what somebody asks for, and nobody on the way of a message should ask for all. What a property does is decided
-elsewhere.
+A message keeps the payload of its header frame as received, and these functions read properties from it on demand. The
+path from publish to deliver must not decode all properties: that is too slow for every message.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ _FLAGS_OFFSET: Final = 12
 
 @dataclass(frozen=True, slots=True)
 class BasicProperties:
-    """The properties of a message. None is unset, which is not the same as empty. `timestamp` is in seconds."""
+    """The properties of a message. None means unset, which differs from empty. `timestamp` is in seconds since 1970."""
 
     content_type: str | None = None
     content_encoding: str | None = None
@@ -62,7 +61,7 @@ class BasicProperties:
 def decode_properties(header_payload: bytes) -> BasicProperties:
     """Return all properties, their headers validated.
 
-    SyntaxFault when malformed, FrameFault for flags of no property. Class id, weight and body size are not looked at.
+    Raises SyntaxFault when malformed, FrameFault for an undefined flag. Class id, weight and body size are not checked.
     """
     flags, offset = _read_flags(header_payload)
     values: dict[str, Any] = {}
@@ -85,7 +84,7 @@ def decode_properties(header_payload: bytes) -> BasicProperties:
 def walk_properties(octets: bytes, end: int) -> tuple[int, int]:
     """Step over the properties in `octets[:end]`, which start with their flags; return the flags and the delivery mode.
 
-    Decodes nothing, but makes sure that the properties end where they should. The mode is 0 when unset.
+    Decodes no other property, but raises SyntaxFault unless the properties end at `end`. The mode is 0 when unset.
     """
     if end < 2:
         raise SyntaxFault("content header: ends inside the property flags")
@@ -128,7 +127,7 @@ def encode_header(body_size: int, properties: BasicProperties) -> bytes:
 
 
 def _read_flags(header_payload: bytes) -> tuple[int, int]:
-    """Return the flags and the offset of the first property. A second word of flags may be there, but empty."""
+    """Return the flags and the offset of the first property. A second word of flags is allowed if it is 0."""
     try:
         (flags,) = _read_short(header_payload, _FLAGS_OFFSET)
         if not flags & (_FLAG_RESERVED | FLAG_CONTINUATION):
@@ -205,7 +204,7 @@ _Codec = tuple[Callable[[bytes, int], tuple[Any, int]], Callable[[Any], bytes]]
 _SHORT_STRING: Final[_Codec] = (_read_short_string, _write_short_string)
 _OCTET: Final[_Codec] = (_read_octet, _write_octet)
 
-# In the order of the wire.
+# In the order on the wire.
 _PROPERTIES: Final = (
     (FLAG_CONTENT_TYPE, "content_type", *_SHORT_STRING),
     (FLAG_CONTENT_ENCODING, "content_encoding", *_SHORT_STRING),

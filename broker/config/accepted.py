@@ -1,7 +1,7 @@
-"""The elements of WSO2's files that change nothing here: what each may hold, and why it has no effect.
+"""The elements of WSO2's files that have no effect in this broker: what each may hold, and why it has no effect.
 
-One table, by file. A file that is right for WSO2's server is right here, and a wrong value is reported as it would be
-for an element in use; then it is forgotten. An element that comes to have an effect moves from here into a model.
+One table lists them by file. So a file that is valid for WSO2's server is valid here, and a wrong value is reported as
+for an element in use. An element that gets an effect moves from this table into a model.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from broker.config.values import (
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """An element without effect: the type that judges its text, and what it is when it is empty or missing."""
+    """An element without effect: the type that validates its text, and its value when it is empty or missing."""
 
     kind: Any
     default: Any
@@ -46,13 +46,13 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Obsolete:
-    """An element of an older version: whatever it holds, a warning says why it has no effect."""
+    """An element of an older version: its content is not validated, and a warning says why it has no effect."""
 
     why: str
 
 
 class Anything:
-    """Marks a place that also configures parts of WSO2's platform; see `Section.has_foreign_content`."""
+    """Marks an element that also configures parts of WSO2's platform; see `Section.has_foreign_content`."""
 
 
 ANYTHING: Final = Anything()
@@ -62,7 +62,7 @@ Element = Accepted | Obsolete | Anything
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What a file says in an accepted element."""
+    """The content of an accepted element in a file."""
 
     value: Any = field(repr=False)
     why: str
@@ -70,7 +70,7 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What the values of two accepted elements of a file must have in common, and the complaint about the first."""
+    """A condition on the values of two accepted elements of a file, and the error reported at the first of them."""
 
     element: str
     other: str

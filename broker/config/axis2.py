@@ -1,6 +1,7 @@
-"""`axis2.xml`: whether this node is in a cluster, and what its id is made of (andes.md §1.6).
+"""`axis2.xml`: whether this node is in a cluster, and what its node id is made of (andes.md §1.6).
 
-Knows the `clustering` element of a file that configures a web service engine which this broker does not have.
+Only the `clustering` element is read: the rest of the file configures a web service engine that this broker does not
+have.
 """
 
 from __future__ import annotations

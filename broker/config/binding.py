@@ -1,7 +1,7 @@
-"""One file's elements into the values of one model, with the origin of each.
+"""Turns the elements of one file into the values of one model, and remembers where each value came from.
 
-Knows elements, layouts and what is said about unknown, doubled, empty and renamed ones. Values are judged by the
-models, those of accepted elements by `judging`; this module brings the complaints back to file, line and element.
+It reports unknown, repeated, empty and renamed elements. The models validate the values, `judging` those of accepted
+elements; this module adds file, line and element to their errors.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Model = TypeVar("Model", bound=Section)
 
 
 def spell(path: Place) -> str:
-    """Write a place in a file as people do: `coordination/thriftServerPort`."""
+    """Return a place in a file as text: `coordination/thriftServerPort`."""
     return "/".join(str(part) for part in path if isinstance(part, str))
 
 
@@ -38,7 +38,7 @@ def origin_key(file: str, path: Place) -> str:
 
 @dataclass(slots=True)
 class Reading:
-    """One file being read: where its values come from, and everything there is to say about it."""
+    """The state of reading one file: the origins of its values, its errors and its warnings."""
 
     label: str
     folder: Path
@@ -60,7 +60,7 @@ class Reading:
             self.warnings.append((line, f"{self.label}:{line}: further warnings about this file are left out"))
 
     def refuse(self, path: Place, text: str) -> None:
-        """Report a wrong value at the nearest place that the file or the environment gives."""
+        """Report a wrong value, with the origin of `path` or of the nearest enclosing element that has one."""
         for length in range(len(path), -1, -1):
             known = path[:length]
             if known in self.lines:
@@ -92,7 +92,7 @@ def bind(layout: Layout, node: XmlElement, reading: Reading, path: Place = (), h
         if new := layout.renamed.get(child.name.lower()):
             reading.warn(child.line, f"element '{child.name}' in {place} is deprecated; use '{new}'")
             if entry := layout.element(new):
-                # In another unit, the old name has a field of its own.
+                # An old element in another unit has a field of its own.
                 replaced.append((entry, layout.element(child.name) or entry, child))
         elif reason := layout.obsolete.get(child.name.lower()):
             reading.warn(child.line, f"element '{child.name}' in {place} has no effect: {reason}")
@@ -118,12 +118,12 @@ def validate(model: type[Model], raw: dict[str, Any], reading: Reading) -> Model
 
 
 def complaint_of(detail: ErrorDetails) -> str:
-    """Return what a validator says of a value."""
+    """Return the text of a validator's error."""
     return str(detail.get("ctx", {}).get("error") or detail["msg"])
 
 
 def override(raw: dict[str, Any], path: Place, variable: str, reading: Reading) -> None:
-    """Let the environment variable, when it is set and not empty, win over what the file says."""
+    """Replace the value of the file by that of the environment variable, if this is set and not empty."""
     value = reading.environ.get(variable, "")
     if not value:
         return
@@ -135,7 +135,7 @@ def override(raw: dict[str, Any], path: Place, variable: str, reading: Reading) 
 
 
 def place_roots(layout: Layout, root_name: str, roots: list[XmlElement], label: str) -> XmlElement:
-    """Return the whole file's root: the document's own, or a new one around fragments put where they belong."""
+    """Return the root of the whole file: the document's own, or a new one that holds fragments in their places."""
     if len(roots) == 1 and roots[0].name.lower() == root_name.lower():
         root = roots[0]
     else:
@@ -152,7 +152,7 @@ def place_roots(layout: Layout, root_name: str, roots: list[XmlElement], label: 
 
 
 def adopt(layout: Layout, root: XmlElement, reading: Reading) -> None:
-    """Move the elements that may stand anywhere to their home, unless the home has one already."""
+    """Move each element that may stand anywhere into the element it belongs in, unless one is there already."""
     for name, home in layout.found_anywhere.items():
         parents = [child for child in root.children if child.name.lower() == home.lower()]
         found = any(child.name.lower() == name.lower() for parent in parents for child in parent.children)
@@ -189,7 +189,7 @@ def _graft(root: XmlElement, parents: tuple[str, ...], node: XmlElement) -> None
 
 
 def _parents_of(node: XmlElement, layout: Layout) -> tuple[str, ...] | None:
-    """Search breadth first, so that the outermost element of that name is meant."""
+    """Return the names of the parents of the outermost matching element: the search is breadth first."""
     waiting: list[tuple[tuple[str, ...], Layout]] = [((), layout)]
     while waiting:
         parents, place = waiting.pop(0)
@@ -246,7 +246,7 @@ def _leaf(
 
 
 def _text(text: str, child: XmlElement | None, entry: Entry, reading: Reading, path: Place) -> str | None:
-    """Return the text after placeholders and secrets, or None after reporting why there is none."""
+    """Return the text with placeholders and secrets replaced, or None after reporting why that failed."""
     alias = next((value for key, value in child.attributes.items() if key == "secretAlias"), None) if child else None
     try:
         if alias is not None:

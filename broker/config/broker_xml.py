@@ -1,7 +1,7 @@
 """`broker.xml`: coordination, transports, persistence, tuning and this broker's limits (andes.md §1.2).
 
-Knows the elements that have an effect, their defaults and what they may hold; the others are in `accepted`. Knows
-neither where the file is nor who uses a value.
+The models declare the elements that have an effect, their defaults and their valid values; the other elements are in
+`accepted`.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def _cluster_secret(value: object) -> SecretStr:
 
 
 class RdbmsBasedCoordination(Section):
-    """The election through a database row; a heartbeat older than twice the interval is dead."""
+    """The election through a database row; a node whose heartbeat is older than twice the interval counts as dead."""
 
     enabled: Boolean = xml("@enabled", True)
     heartbeat_interval_ms: Count = xml("heartbeatInterval", 5000)
@@ -78,7 +78,7 @@ class RdbmsBasedClusterEventSynchronization(Section):
 
 
 class Coordination(Section):
-    """How this node finds and is found by the others."""
+    """How the nodes of a cluster find each other."""
 
     node_id: Name = xml("nodeID", "default")
     thrift_server_host: Annotated[str, BeforeValidator(_thrift_host)] = xml("thriftServerHost", "localhost")
@@ -86,7 +86,7 @@ class Coordination(Section):
     thrift_so_timeout_ms: CountOrZero = xml("thriftSOTimeout", 0)
     thrift_server_reconnect_timeout: Count = xml("thriftServerReconnectTimeout", 5)
     thrift_server_max_worker_threads: Count = xml("thriftServerMaxWorkerThreads", 200)
-    # This broker's own: what the nodes show each other before they talk (ADR 18).
+    # This broker's own element: the secret by which nodes authenticate each other (ADR 18).
     cluster_secret: Annotated[SecretStr, BeforeValidator(_cluster_secret)] = xml("clusterSecret", NO_SECRET)
     rdbms_based_coordination: RdbmsBasedCoordination = xml("rdbmsBasedCoordination", RdbmsBasedCoordination())
     rdbms_based_cluster_event_synchronization: RdbmsBasedClusterEventSynchronization = xml(
@@ -102,14 +102,14 @@ class ConnectionSection(Section):
 
 
 class KeyStore(Section):
-    """A file with the key and the certificates to show."""
+    """A file with this broker's key and certificates."""
 
     location: str = xml("location", "")
     password: SecretStr = xml("password", NO_SECRET)
 
 
 class TrustStore(Section):
-    """A file with the certificates to trust."""
+    """A file with trusted certificates."""
 
     location: str = xml("location", "")
 
@@ -146,7 +146,7 @@ class Amqp(Section):
 
 
 class Transports(Section):
-    """The protocols clients may speak."""
+    """The protocols that clients may use."""
 
     bind_address: str = xml("bindAddress", "")
     amqp: Amqp = xml("amqp", Amqp())
@@ -163,13 +163,13 @@ class Transports(Section):
 
 
 class MessageStoreSection(Section):
-    """The store, in the datasource of that JNDI name."""
+    """The store, in the datasource with this JNDI name."""
 
     data_source: Name = xml("property[dataSource]", "WSO2MBStoreDB")
 
 
 class ContextStore(Section):
-    """A datasource that must exist; the message store's keeps everything."""
+    """The context store of WSO2: its datasource must exist, but everything is in that of the message store."""
 
     data_source: Name = xml("property[dataSource]", "WSO2MBStoreDB")
 
@@ -180,29 +180,29 @@ class Persistence(Section):
     message_store: MessageStoreSection = xml("messageStore", MessageStoreSection())
     context_store: ContextStore = xml("contextStore", ContextStore())
     store_health_check_interval: Count = xml("storeHealthCheckInterval", 10)
-    # This broker's own: what to do about a database whose settings can lose a commit (reliability.md §2.8).
+    # This broker's own element: what to do when the settings of the database can lose a commit (reliability.md §2.8).
     store_safety_check: Annotated[Literal["warn", "enforce"], one_of("warn", "enforce")] = xml(
         "storeSafetyCheck", "warn"
     )
 
 
 class TransactionSection(Section):
-    """What one transaction may hold; a publish beyond it is refused."""
+    """The limits of one transaction; a publish beyond them is refused."""
 
     renamed: ClassVar[Mapping[str, str]] = {"maxBatchSizeInBytes": "maxBatchSizeInKB"}
 
     max_batch_size_kb: Count = xml("maxBatchSizeInKB", 10240)
-    # The element of andes 3.1, in another unit, read where the new one is missing; 0 when the file does not have it.
+    # The same limit in bytes, as in Andes 3.1; used when the element above is missing. 0 when this one is missing too.
     max_batch_size_bytes: Count = xml("maxBatchSizeInBytes", 0)
 
     @property
     def max_uncommitted_bytes(self) -> int:
-        """Payload bytes that one channel may publish before it commits."""
+        """How many bytes of message bodies one channel may publish before it commits."""
         return self.max_batch_size_bytes or self.max_batch_size_kb * 1024
 
 
 class Slots(Section):
-    """Cutting each queue's messages into slots, and handing those out."""
+    """How the messages of a queue are cut into slots, and how slots are assigned."""
 
     renamed: ClassVar[Mapping[str, str]] = {
         "slotRetainTimeInMemory": "messageAccumulationTimeout",
@@ -221,13 +221,13 @@ class PerformanceTuning(Section):
 
 
 class Deployment(Section):
-    """`standalone` keeps a node alone even where clustering is configured."""
+    """The mode of this node: `standalone` turns clustering off whatever `axis2.xml` says."""
 
     mode: Annotated[Literal["default", "standalone"], one_of("default", "standalone")] = xml("mode", "default")
 
 
 class LimitsSection(Section):
-    """This broker's own section: what a client or a node may use up (reliability.md §6)."""
+    """This broker's own section: limits on what a client or the node may use (reliability.md §6)."""
 
     max_message_size_bytes: Annotated[int, integer(1, MAX_MESSAGE_SIZE_BYTES)] = xml("maxMessageSize", 134_217_728)
     max_consumers_per_channel: Count = xml("maxConsumersPerChannel", 1000)

@@ -1,6 +1,6 @@
 """`carbon.xml`: the port offset of this server (andes.md §1.6).
 
-Knows the one element a broker needs of a file that configures all of WSO2's platform.
+The file configures all of WSO2's platform; only the element `Ports` is read.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from broker.config.values import Port, Section, xml
 
 
 class Ports(Section):
-    """The offset of every port but axis2's `localMemberPort`."""
+    """The offset that is added to every port except axis2's `localMemberPort`."""
 
     has_foreign_content: ClassVar[bool] = True
 
@@ -27,5 +27,5 @@ class Carbon(Section):
 
     @property
     def offset(self) -> int:
-        """Added to every port except 0, which means any free one."""
+        """The port offset. Port 0 stays 0: it means any free port."""
         return self.ports.offset

@@ -1,6 +1,6 @@
-"""The whole configuration, and what follows from several files together.
+"""The whole configuration, and values that follow from several files together, such as the effective ports.
 
-Knows the sections of every file and the effective ports. XmlElement composition hands each object its own section.
+The node gives each object only the section that it needs.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from broker.config.values import Place, Section
 
 
 class Configuration(Section):
-    """Every section that has an effect, with its values; without arguments, the built-in defaults."""
+    """All sections that have an effect; without arguments, with the built-in defaults."""
 
     coordination: Coordination = Coordination()
     transports: Transports = Transports()
@@ -44,14 +44,14 @@ class Configuration(Section):
     user_mgt: UserMgt = UserMgt()
     axis2: Axis2 = Axis2()
 
-    # `binding.origin_key` of a value -> the file and line, or the environment variable, that it comes from.
+    # Maps the `binding.origin_key` of a value to its origin: a file and line, or an environment variable.
     origins: Mapping[str, str] = Field({}, exclude=True, repr=False)
-    # File -> what it says in elements that have no effect.
+    # Maps each file to the content of its elements that have no effect.
     accepted: Mapping[str, Mapping[Place, Given]] = Field({}, exclude=True, repr=False)
 
     @property
     def is_clustered(self) -> bool:
-        """Whether this node is a member of a cluster; loading has made sure that it can be."""
+        """Whether this node is a member of a cluster; if so, loading has checked what a member needs."""
         return self.axis2.clustering.enabled and self.deployment.mode != "standalone"
 
     @property
@@ -68,7 +68,7 @@ class Configuration(Section):
 
     @property
     def datasource(self) -> PoolConfiguration:
-        """The message store's database and pool; loading has made sure that there is one."""
+        """The database and the pool of the message store; loading has checked that they are configured."""
         return self.datasources.resolve(self.persistence.message_store.data_source)
 
     @property

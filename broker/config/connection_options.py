@@ -1,7 +1,7 @@
-"""What the parameters of a database URL say about the connections to its server.
+"""Connection options from the parameters of a database URL.
 
-Knows how the JDBC drivers of MySQL, MariaDB and PostgreSQL and the Python drivers spell their parameters, and looks
-into the PEM files they name. Opens no connection and loads no driver.
+Parameters may be spelled as the JDBC drivers of MySQL, MariaDB and PostgreSQL or the Python drivers spell them. The PEM
+files that they name are checked. This module opens no connection and loads no driver.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _POSTGRESQL_MODES: Final[Mapping[str, TlsMode]] = {
     "verify-ca": "verify-ca",
     "verify-full": "verify-full",
 }
-# pgjdbc's `ssl` is a boolean, and `false` still lets the server ask for TLS; the Python drivers give it a mode.
+# pgjdbc's `ssl` is a boolean, and with `false` the server may still require TLS; the Python drivers give it a mode.
 _POSTGRESQL_SSL: Final[Mapping[str, TlsMode]] = {
     "true": "verify-full",
     "false": "prefer",
@@ -47,7 +47,7 @@ _POSTGRESQL_SSL: Final[Mapping[str, TlsMode]] = {
     **_POSTGRESQL_MODES,
 }
 
-# What these ask for is what this broker does anyway, or belongs to a Java program only.
+# Parameters without effect that need no warning: they ask for what this broker does anyway, or concern Java only.
 _NEEDLESS: Final[Mapping[str, str]] = {
     "mysql": """
         allowLoadLocalInfile allowLocalInfile allowMultiQueries allowPublicKeyRetrieval allowUrlInLocalInfile
@@ -92,9 +92,9 @@ _NO_EFFECT: Final[Mapping[str, str]] = {
 class ConnectionOptions:
     """How to connect to the database server; times in seconds.
 
-    `connect_timeout` includes the log-in, `socket_timeout` is for the answer to one ordinary statement. `tls_ca` None
-    means the certificate authorities of the system; `tls_key` None that the key is in `tls_cert`. `schema` is
-    PostgreSQL's, empty for the default; `unix_socket` is MariaDB's.
+    `connect_timeout` includes the log-in; `socket_timeout` limits the wait for the answer to one ordinary statement. A
+    `tls_ca` of None means the certificate authorities of the system; a `tls_key` of None means that the key is in
+    `tls_cert`. `schema` is for PostgreSQL, empty for the default; `unix_socket` is for MariaDB.
     """
 
     tls: TlsMode = "prefer"
@@ -109,10 +109,10 @@ class ConnectionOptions:
 
 
 def connection_options(url: StoreUrl) -> tuple[ConnectionOptions, list[str]]:
-    """Return what the parameters of `url` ask for, and one line for each that is unknown or changes nothing.
+    """Return the options that the parameters of `url` give, and a warning for each that is unknown or has no effect.
 
-    Raises ValueError naming the parameter and what it expects. Embedded stores have no connections: their parameters
-    are ignored.
+    Raises ValueError naming the parameter and its valid values. The parameters of an embedded store are ignored: it has
+    no connections.
     """
     if url.engine not in ("mysql", "postgresql"):
         return ConnectionOptions(), []
@@ -149,9 +149,10 @@ def _mysql(parameters: UrlParameters) -> ConnectionOptions:
 
 
 def _mysql_tls(parameters: UrlParameters, has_authority: bool) -> TlsMode:
-    """A mode wins over the older booleans; an authority without either is meant to be used.
+    """Return the mode that MySQL's and MariaDB's parameters ask for.
 
-    `useSSL=true` is `require`: who writes it does not want plain text.
+    A mode wins over the older booleans. A certificate authority without a mode means that the certificate is verified,
+    unless a boolean forbids it. `useSSL=true` means `require`, not `prefer`: whoever writes it expects encryption.
     """
     mode = parameters.choice("sslMode", _MYSQL_MODES)
     use, require = parameters.flag("useSSL"), parameters.flag("requireSSL")
@@ -184,7 +185,7 @@ def _postgresql(parameters: UrlParameters) -> ConnectionOptions:
 
 
 def _postgresql_tls(parameters: UrlParameters, has_authority: bool) -> TlsMode:
-    """As libpq does, `require` with an authority verifies the certificate."""
+    """Return the mode that PostgreSQL's parameters ask for; as in libpq, `require` with an authority verifies."""
     mode = parameters.choice("sslmode", _POSTGRESQL_MODES)
     ssl = parameters.choice("ssl", _POSTGRESQL_SSL)
     trusts_any = parameters.text("sslfactory").endswith("NonValidatingFactory")

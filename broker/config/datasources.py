@@ -1,6 +1,6 @@
 """`datasources/master-datasources.xml`: databases by their JNDI names (andes.md §1.5).
 
-Knows the elements and how a name finds its database. Opens no connection.
+This module opens no connection.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class JndiConfig(Section):
 
 
 class DataSourceProps(Section):
-    """Properties of the XA form, which has no `url` element."""
+    """The properties of an XA datasource, which has them instead of the element `url`."""
 
     url: SecretText = xml("property[URL]", "", in_repr=False)
     user: SecretText = xml("property[user]", "")
@@ -33,7 +33,7 @@ class DataSourceProps(Section):
 
 
 class PoolConfiguration(Section):
-    """A database and the pool of connections to it; the names are those of Tomcat's pool."""
+    """A database and the pool of connections to it; the elements are those of Tomcat's JDBC pool."""
 
     has_foreign_content: ClassVar[bool] = True
 
@@ -49,12 +49,12 @@ class PoolConfiguration(Section):
 
     @property
     def is_xa(self) -> bool:
-        """Whether `dataSourceProps` has the URL."""
+        """Whether the URL is in `dataSourceProps`."""
         return bool(self.data_source_class_name and self.data_source_props.url)
 
     @property
     def store_url(self) -> StoreUrl:
-        """The database meant. Raises ValueError."""
+        """The database that the URL means. Raises ValueError."""
         if self.is_xa:
             return store_url.parse(
                 self.data_source_props.url, self.data_source_props.user, self.data_source_props.password
@@ -95,13 +95,13 @@ class Datasources(Section):
     datasources: DataSourceList = xml("datasources", DataSourceList())
 
     def find(self, name: str) -> DataSource | None:
-        """Return the datasource with that JNDI name or, failing that, that name."""
+        """Return the datasource with this JNDI name or else with this name."""
         sources = self.datasources.datasource
         by_jndi_name = (source for source in sources if source.jndi_name == name)
         return next(by_jndi_name, None) or next((source for source in sources if source.name == name), None)
 
     def resolve(self, name: str) -> PoolConfiguration:
-        """Return the database of that name and its pool. Raises ValueError naming the known ones."""
+        """Return the database with this name and its pool. Raises ValueError listing the known names."""
         source = self.find(name)
         if source is None:
             known = ", ".join(source.jndi_name for source in self.datasources.datasource)

@@ -1,6 +1,6 @@
 """The configuration files: their names, their models and the sections they fill.
 
-Knows the layout WSO2 uses below the folder of `broker.xml` (andes.md §1.1).
+They lie below the folder of `broker.xml` as in WSO2's server (andes.md §1.1).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The values of accepted elements: each judged by its type, some together, and all kept away from the models.
+"""Validates the values of accepted elements, each by its type and some in pairs, and keeps them out of the models.
 
-Knows the table of accepted elements by the layouts made from it. Reads no file.
+`accepted` has the table of these elements.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from broker.config.values import Place
 
 
 def set_aside(layout: Layout, raw: dict[str, Any], reading: Reading, path: Place = ()) -> None:
-    """Take the values of accepted elements out of `raw` and judge them, so that those of the model are left."""
+    """Validate the values of accepted elements and remove them from `raw`, which leaves those of the model."""
     for entry in layout.entries:
         if entry.alias not in raw:
             continue
@@ -59,7 +59,7 @@ def keep_rules(rules: Iterable[Rule], layout: Layout, reading: Reading) -> None:
 
 
 def _accepted_value(element: str, layout: Layout, reading: Reading) -> Any:
-    """Return what the file says in that element, or its default; None when it has been refused."""
+    """Return the value of an accepted element, or its default; None when the value was refused."""
     place: Place = tuple(element.split("/"))
     if place in reading.accepted:
         return reading.accepted[place].value

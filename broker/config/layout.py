@@ -1,6 +1,6 @@
 """Which elements a place of a file may have, and where their values go: into a field of a model, or nowhere.
 
-Made once for each file, from the fields of its model and the table of accepted elements. Reads no element.
+A layout is made once for each file, from the fields of its model and the table of accepted elements.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _NAMED = re.compile(r"(.+)\[(.+)\]")
 class Entry:
     """One element: its name in the file and how it is read.
 
-    `field` is the name in the model, empty for an element that is only accepted. `below` is the layout of a nested
-    element, `is_list` says that there may be several of them.
+    `field` is the name in the model, empty for an element that is only accepted. `below` is the layout of the nested
+    elements; with `is_list` the element may be repeated.
     """
 
     field: str
@@ -45,7 +45,7 @@ class Entry:
 
     @property
     def selector(self) -> str:
-        """The name attribute that the element must carry (`*`: any; all of them fill one mapping)."""
+        """The value that the `name` attribute must have; `*` means any, and all such elements fill one mapping."""
         named = _NAMED.fullmatch(self.alias)
         return named[2] if named else ""
 
@@ -55,7 +55,7 @@ class Entry:
 
 
 class Layout:
-    """All elements of one place, found by the names in the file; the case of a name does not matter."""
+    """All elements that one place may have, by their names in the file; the case of a name does not matter."""
 
     def __init__(self, model: type[Section], elements: Mapping[str, Element]) -> None:
         """`elements` are the accepted ones, by their path from here."""
@@ -96,7 +96,7 @@ class Layout:
         return [entry.element[1:] for entry in self.entries if entry.element.startswith("@")]
 
     def element_names(self) -> list[str]:
-        """Return what elements may be called here, old names too."""
+        """Return the names of the elements that may stand here, including old names."""
         names = [entry.element for entry in self.entries if not entry.element.startswith("@") and not entry.selector]
         return names + self._old_names
 
@@ -117,7 +117,7 @@ class Layout:
 
 
 def _by_first_name(elements: Mapping[str, Element]) -> dict[str, dict[str, Element]]:
-    """Return the elements by the first name of their path, and below it by the rest; a `*` for several is left out."""
+    """Group elements by the first name of their path, and then by the rest; a `*` that marks repetition is dropped."""
     groups: dict[str, dict[str, Element]] = {}
     for path, element in elements.items():
         name, _, rest = path.partition("/")
@@ -140,7 +140,7 @@ def _of_accepted(alias: str, accepted: Accepted) -> Entry:
 
 
 def _leaf(entry: Entry, kind: Any, marks: Sequence[Any]) -> Entry:
-    """Return the entry with what the type of its value says of the text."""
+    """Return the entry with the settings that the type of its value gives for reading the text."""
     is_secret = kind is SecretStr
     return replace(
         entry,

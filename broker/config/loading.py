@@ -1,7 +1,7 @@
-"""From `broker.xml` and the files beside it to one validated `Configuration`.
+"""Loads `broker.xml` and the files beside it into one validated `Configuration`.
 
-The only entrance: finds the files, lays the environment over them, validates everything once and reports all wrong
-values together. Writes nothing and logs nothing; warnings are part of the result.
+`load` is the only way in: it finds the files, applies the environment variables, validates everything once and reports
+all wrong values together. It does not log: warnings are part of the result.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ _EVENTS: Place = ("coordination", "rdbmsBasedClusterEventSynchronization", "@ena
 _PARTITIONS: Place = ("recovery", "networkPartitionsDetection", "@enabled")
 _CLUSTERING: Place = ("clustering", "@enable")
 
-# Variable, and the file and element it wins over. The RabbitMQ names let this broker take a RabbitMQ container's place.
+# Each variable with the file and the element that it overrides. The RabbitMQ names let this broker replace a RabbitMQ
+# container.
 _OVERRIDES: tuple[tuple[str, ConfigFile, Place], ...] = (
     ("QPID_HEARTBEATDELAY", QPID_CONFIG, ("heartbeat", "delay")),
     ("QPID_HEARTBEATTIMEOUTFACTOR", QPID_CONFIG, ("heartbeat", "timeoutFactor")),
@@ -48,7 +49,7 @@ _OVERRIDES: tuple[tuple[str, ConfigFile, Place], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A valid configuration, what is odd about it, and the files it was read from."""
+    """A valid configuration, the warnings about it, and the files it was read from."""
 
     config: Configuration
     warnings: list[str]
@@ -122,7 +123,7 @@ def _properties_root(content: bytes, reading: Reading) -> XmlElement:
 
 
 def _judge_together(config: Configuration, readings: Mapping[str, Reading]) -> None:
-    """Report what only several files together can get wrong."""
+    """Report errors that concern several files or sections together."""
     broker_xml = readings[BROKER_XML.name]
     amqp = config.transports.amqp
     ports = [(_THRIFT_PORT, config.coordination.thrift_server_port)]
@@ -153,7 +154,7 @@ def _judge_store(config: Configuration, broker_xml: Reading, datasources: Readin
 
 
 def _judge_datasource(source: DataSource, index: int, reading: Reading) -> None:
-    """Report what is wrong or odd about the database in use; the other ones are not this broker's."""
+    """Report errors and warnings about the datasource in use; the other ones belong to other parts of WSO2's server."""
     pool = source.definition.configuration
     place: Place = ("datasources", "datasource", index, "definition", "configuration")
     url = (*place, "dataSourceProps", "property[URL]") if pool.is_xa else (*place, "url")
@@ -168,7 +169,7 @@ def _judge_datasource(source: DataSource, index: int, reading: Reading) -> None:
 
 
 def _judge_cluster(config: Configuration, broker_xml: Reading, axis2: Reading) -> None:
-    """Report what keeps this node from being a member of a cluster."""
+    """Report every setting that does not allow this node to be a member of a cluster."""
     alone = "set deployment/mode of broker.xml to standalone"
     try:
         is_shared = config.store_url.engine in ("mysql", "postgresql")
@@ -195,14 +196,14 @@ def _judge_cluster(config: Configuration, broker_xml: Reading, axis2: Reading) -
 
 
 def _warn_of(place: Place, reading: Reading, *, wanted: bool) -> None:
-    """Warn that an accepted element has no effect when the file wants it to have one."""
+    """Warn that an accepted element has no effect if the file sets it to `wanted`."""
     given = reading.accepted.get(place)
     if given and given.value is wanted:
         reading.warn(reading.lines[place], f"{spell(place)}: '{str(wanted).lower()}' has no effect: {given.why}")
 
 
 def _is_beyond_loopback(host: str) -> bool:
-    """Whether `host` is an address of that kind; what a name stands for is seen when it is listened on."""
+    """Return whether `host` is an address other than loopback; a name is checked when the listener resolves it."""
     try:
         return not ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:

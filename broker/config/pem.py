@@ -1,7 +1,7 @@
 """Certificates and private keys as files.
 
-Knows what a PEM file looks like from outside, so that a wrong one is reported with the configuration that names it.
-Verifies no certificate.
+Only the PEM format is checked, so that a wrong file is reported with the element that names it. Certificates are not
+verified here.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def pem_file(location: str) -> Path:
     if b"-----BEGIN " not in content:
         raise ValueError(f"'{path}' is not a PEM file; convert a JKS or PKCS #12 store with keytool and openssl")
     if b"ENCRYPTED" in content:
-        # The TLS library would ask for the passphrase on the terminal.
+        # Refused because the TLS library would ask for the passphrase on the terminal.
         raise ValueError(f"'{path}' has an encrypted private key; use one without a passphrase")
     return path
 

@@ -1,6 +1,6 @@
-"""A Java properties file as keys, values and lines.
+"""A reader for Java properties files that gives keys, values and line numbers.
 
-Knows the file format only, as far as people write it by hand.
+It supports the parts of the format that people write by hand.
 """
 
 from __future__ import annotations

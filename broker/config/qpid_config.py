@@ -1,6 +1,6 @@
 """`advanced/qpid-config.xml`: heartbeats, frame size and channels of AMQP connections (andes.md §1.3, §8.5).
 
-Knows what `connection.tune` proposes. The rest of the file configures Qpid's own network layer.
+Only the values that `connection.tune` proposes are read; the rest of the file configures Qpid's own network layer.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ class Advanced(Section):
 
 
 class Heartbeat(Section):
-    """Seconds proposed in connection.tune (0: off), and how many of them may pass in silence."""
+    """The heartbeat interval that `connection.tune` proposes, in seconds (0: off), and after how many of them without
+    traffic the client counts as dead.
+    """
 
     delay: Annotated[int, integer(0, 65_535)] = xml("delay", 30)
     timeout_factor: Annotated[float, number(1, 1000)] = xml("timeoutFactor", 2.0)

@@ -1,6 +1,6 @@
 """The effective configuration as text, for `--show-config`.
 
-Knows the files, what they hold and where each value came from. Writes no secret.
+Secrets are not shown.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _PORTS = ("amqp_port", "amqps_port", "thrift_port")
 
 
 def show(config: Configuration) -> str:
-    """Return every value in effect as `element = value  (origin)`, file by file, and the ports that result.
+    """Return every effective value as `element = value  (origin)`, file by file, and the effective ports.
 
-    Elements without effect are there when a file holds them, after the others of their file, and say why.
+    Elements without effect follow the others of their file, if the file has them, with the reason.
     """
     lines = []
     for file in FILES:

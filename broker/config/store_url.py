@@ -1,6 +1,6 @@
 """The database that a JDBC or SQLAlchemy URL means.
 
-Knows the spellings of URLs. Opens nothing and loads no driver.
+This module opens no database and loads no driver.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class StoreUrl:
 
 
 def mask(text: str) -> str:
-    """Return a URL whose passwords cannot be read."""
+    """Return the URL with its passwords masked."""
     return _PASSWORD_PARAMETER.sub(rf"\1{MASK}", _CREDENTIALS.sub(rf"\1{MASK}@", text))
 
 
@@ -71,7 +71,10 @@ def parse(url: str, user_name: str = "", password: SecretStr = NO_SECRET) -> Sto
 
 
 def _h2(rest: str, url: str) -> StoreUrl:
-    """H2 itself is Java; its files have another format, so ours lies beside them with a suffix of its own."""
+    """Return the SQLite file for an H2 URL.
+
+    H2 is a Java database with a file format of its own, so this broker keeps a SQLite file beside H2's.
+    """
     location, *options = rest.split(";")
     parameters = dict(option.split("=", 1) for option in options if "=" in option)
     if location.startswith("mem:"):

@@ -1,6 +1,6 @@
-"""Placeholders and secrets: what a text in a file becomes before it is a value.
+"""Replaces placeholders and references to secrets in the texts of configuration files.
 
-Knows the environment it is handed and reads the files that `file:` names. Knows no element; the caller adds where.
+It reads the files that `file:` names. Its errors do not say where the text stands; the caller adds that.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _MAX_SECRET_BYTES = 65_536
 
 
 def substitute(text: str, environ: Mapping[str, str]) -> str:
-    """Replace every placeholder once; what a variable contains is not looked at again. Raises ValueError."""
+    """Replace every placeholder; placeholders inside the value of a variable are not replaced. Raises ValueError."""
     return _PLACEHOLDER.sub(lambda match: _value_of(match[1], environ), text) if "${" in text else text
 
 
@@ -28,7 +28,7 @@ def _value_of(name: str, environ: Mapping[str, str]) -> str:
     elif kind == "env" and key:
         candidates = [key]
     elif kind == "sys" and key:
-        # There are no Java system properties here: the variable of that name, or its usual spelling in a shell.
+        # Instead of a Java system property: the environment variable of that name, or of its usual spelling in a shell.
         candidates = [key, _NOT_IN_A_VARIABLE.sub("_", key).upper()]
     else:
         raise ValueError(f"unknown placeholder '${{{name}}}'; known are {_KNOWN}")

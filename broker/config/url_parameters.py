@@ -1,7 +1,4 @@
-"""The parameters of one database URL, asked for by name.
-
-Knows names, numbers, flags and PEM files, and what is said about a wrong one. Knows no driver.
-"""
+"""Access to the parameters of one database URL by name, with validation of numbers, choices and PEM files."""
 
 from __future__ import annotations
 
@@ -25,7 +22,7 @@ Choice = TypeVar("Choice", bound=str)
 
 
 class UrlParameters:
-    """The parameters of one URL, found by name in any case; those that nobody asks for are unknown."""
+    """The parameters of one URL. The case of a name does not matter; a parameter that nobody asked for is unknown."""
 
     def __init__(self, given: Mapping[str, str]) -> None:
         self.warnings: list[str] = []
@@ -35,7 +32,7 @@ class UrlParameters:
         self._known: list[str] = []
 
     def text(self, *names: str) -> str:
-        """Return the text of the first of these that is not empty."""
+        """Return the text of the first of `names` that is given and not empty."""
         return self._first(names)[1]
 
     def flag(self, name: str) -> bool | None:
@@ -45,7 +42,7 @@ class UrlParameters:
         return _BOOLEANS.get(text.lower())
 
     def choice(self, name: str, choices: Mapping[str, Choice]) -> Choice | None:
-        """Return what the text stands for. An empty text must be among `choices`, or counts as not given."""
+        """Return the choice that the text names. An empty text counts as missing unless it is among `choices`."""
         self._known.append(name)
         written, text = self._given.get(name.lower(), (name, None))
         if text is None:
@@ -56,7 +53,7 @@ class UrlParameters:
         return chosen
 
     def timeout(self, names: Mapping[str, float], default: float) -> float:
-        """Return the seconds that the first of `names` (with their units) says, 0 meaning the default."""
+        """Return the seconds given by the first of `names`, which maps each name to its unit; 0 means the default."""
         written, text = self._first(tuple(names))
         if not text or text == "0":
             return default
@@ -76,7 +73,7 @@ class UrlParameters:
         return seconds
 
     def file(self, *names: str) -> Path | None:
-        """Return the PEM file that the first of these names."""
+        """Return the PEM file given by the first of `names`."""
         written, text = self._first(names)
         if not text:
             return None
@@ -97,7 +94,7 @@ class UrlParameters:
         return certificate, key
 
     def judge_the_rest(self, needless: Iterable[str], no_effect: Mapping[str, str]) -> None:
-        """Warn of the parameters that nobody asked for, but for the needless; `no_effect` gives reasons."""
+        """Warn of every parameter that nobody asked for, except those in `needless`; `no_effect` gives reasons."""
         known = [*self._known, *needless]
         reasons = {name.lower(): reason for name, reason in no_effect.items()}
         lower = {name.lower() for name in known}

@@ -1,6 +1,6 @@
 """`user-mgt.xml`: the first user (andes.md §1.6).
 
-Knows the `Configuration` element; user stores of WSO2's platform are configured elsewhere in the file and not read.
+Only the element `Configuration` is read; the other elements configure the user stores of WSO2's platform.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, SecretStr
 
 from broker.config.values import Name, Section, xml
 
-# RabbitMQ's well-known user, for clients that are pointed at this broker unchanged. Only from loopback.
+# RabbitMQ's default user, so that clients made for RabbitMQ work unchanged. It may connect from loopback only.
 GUEST_USER_NAME = "guest"
 GUEST_PASSWORD = SecretStr("guest")
 
@@ -23,14 +23,14 @@ def _password(value: object) -> object:
 
 
 class AdminUser(Section):
-    """The user who may do everything."""
+    """The administrator: a user with all permissions."""
 
     user_name: Name = xml("UserName", "admin")
     password: Annotated[SecretStr, BeforeValidator(_password)] = xml("Password", SecretStr("admin"))
 
 
 class RealmConfiguration(Section):
-    """The element `Configuration`, also when it stands alone."""
+    """The element `Configuration`, which may also be the root of a fragment."""
 
     has_foreign_content: ClassVar[bool] = True
 

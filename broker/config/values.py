@@ -1,6 +1,6 @@
-"""The types of configuration values: what a text must look like, and what is said when it does not.
+"""The types of configuration values: which texts are valid, and the error message for an invalid one.
 
-Knows texts and numbers. Knows no file and no element: the caller puts those before the message.
+The messages name neither file nor element: the caller adds them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar, NoReturn
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from pydantic_core import PydanticCustomError
 
-# Where an element is in its file: names, and the number of one of several.
+# The path of an element in its file: names, and an index for one of several elements of the same name.
 Place = tuple[str | int, ...]
 
 INT_MAX = 2_147_483_647
@@ -32,50 +32,50 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
-    # Old name -> the element that replaced it. Both work; the old one warns.
+    # Maps the old name of an element to its new one. Both work; the old one causes a warning.
     renamed: ClassVar[Mapping[str, str]] = {}
-    # True where the file also configures parts of WSO2's platform that this broker does not have. An unknown element
-    # is then worth a warning only when it resembles a known one.
+    # True if the element also configures parts of WSO2's platform that this broker does not have. Then an unknown
+    # element causes a warning only when its name resembles a known one.
     has_foreign_content: ClassVar[bool] = False
-    # Elements that documentation prints without their surroundings -> the element they belong in (andes.md §1.2).
+    # Maps an element that documentation shows without its parents to the element it belongs in (andes.md §1.2).
     found_anywhere: ClassVar[Mapping[str, str]] = {}
 
 
 def xml(name: str, default: Any, *, in_repr: bool = True) -> Any:
     """Declare a field read from `name`: `element`, `@attribute`, `element[name attribute]`, or `element[*]` for all.
 
-    A text that may contain a password is kept out of `repr`.
+    `in_repr=False` keeps a text that may contain a password out of `repr`.
     """
     return Field(default, validation_alias=name, repr=in_repr)
 
 
 def one_line(text: str) -> str:
-    """Return a message that is one readable line whatever the file holds."""
+    """Return the message as one printable line, whatever characters the file has put into it."""
     printable = "".join(character if character.isprintable() else " " for character in text)
     return printable if len(printable) <= MAX_MESSAGE else f"{printable[:MAX_MESSAGE]}…"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return the end of a complaint about an unknown name: which known one resembles it, or nothing."""
+    """Return a suggestion to append to a message about an unknown name: the known name most like it, or nothing."""
     lower = {candidate.lower(): candidate for candidate in known}
     close = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.7)
     return f"; did you mean '{lower[close[0]]}'?" if close else ""
 
 
 def conflict(element: str, text: str) -> NoReturn:
-    """Refuse a combination of values inside a validator, naming the element (below this section) to change."""
+    """Raise a validator's error for a combination of values; `element`, relative to this section, is what to change."""
     raise PydanticCustomError("conflict", "{text}", {"text": text, "element": element})
 
 
 class Verbatim:
-    """Marks a value whose `${...}` belong to other software and are not replaced."""
+    """Marks a value whose `${...}` are not replaced, because they are meant for other software."""
 
 
 VERBATIM = Verbatim()
 
 
 class MayBeInFile:
-    """Marks a value that `file:path` takes from a file, as every password may be."""
+    """Marks a value that may be `file:path`, which means the content of that file. Every password may."""
 
 
 MAY_BE_IN_FILE = MayBeInFile()

@@ -1,7 +1,6 @@
-"""An XML file as a tree of elements that know their line.
+"""Reads an XML file into a tree of elements with their line numbers.
 
-Knows XML and the limits a configuration file must keep. Refuses DTDs, entities and inclusions (reliability.md S-32) and
-knows nothing of what the elements mean.
+It limits the size of the file and refuses DTDs, entities and inclusions (reliability.md S-32).
 """
 
 from __future__ import annotations
@@ -26,13 +25,13 @@ _JUNK_AFTER_ROOT = expat.errors.codes[expat.errors.XML_ERROR_JUNK_AFTER_DOC_ELEM
 _UNBOUND_PREFIX = expat.errors.codes[expat.errors.XML_ERROR_UNBOUND_PREFIX]
 _MISPLACED_PROLOG = expat.errors.codes[expat.errors.XML_ERROR_MISPLACED_XML_PI]
 _REPAIRED = {_JUNK_AFTER_ROOT, _UNBOUND_PREFIX, _MISPLACED_PROLOG}
-# Stays on the line of the prolog, so that every line keeps its number.
+# The wrapper is put on the line of the prolog, so that line numbers stay right.
 _WRAPPER = b'<fragments xmlns:svns="http://org.wso2.securevault/configuration">'
 
 
 @dataclass(slots=True)
 class XmlElement:
-    """One element: local names, its own text, and the line its start tag is on."""
+    """One element: its name and attributes without namespaces, its own text, and the line of its start tag."""
 
     name: str
     line: int
@@ -42,7 +41,7 @@ class XmlElement:
 
 
 class _TreeBuilder:
-    """Receives the parser's events and builds nodes."""
+    """Builds the elements from the parser's events."""
 
     def __init__(self, label: str) -> None:
         self.roots: list[XmlElement] = []
@@ -93,8 +92,8 @@ def read_bytes(path: Path, label: str) -> bytes:
 def parse(content: bytes, label: str) -> list[XmlElement]:
     """Return the root elements of a document: one, or several when it is a sequence of fragments.
 
-    Documentation prints configuration as fragments: several elements side by side, or `svns:` attributes without the
-    namespace that the whole file declares. Both are read as if the missing outer element were there.
+    Documentation shows configuration as fragments: several elements side by side, or `svns:` attributes without the
+    namespace declaration of the whole file. Both are read as if the missing outer element were there.
     """
     try:
         return _parse(content, label)
@@ -105,7 +104,7 @@ def parse(content: bytes, label: str) -> list[XmlElement]:
     start = prolog.end() if prolog else 0
     lead = content[:start]
     if prolog and prolog[1]:
-        # Blank lines before the prolog move behind it, where XML allows them.
+        # Blank lines before the prolog, which XML forbids, are moved after it.
         lead = prolog[1] + b"\n" * content[: prolog.start(1)].count(b"\n")
     try:
         return _parse(lead + _WRAPPER + content[start:] + b"</fragments>", label)[0].children
@@ -125,7 +124,7 @@ def _parse(content: bytes, label: str) -> list[XmlElement]:
             f"{label}:{builder.line}: document type definitions and entities are refused in a configuration file"
         ) from error
     except (ValueError, LookupError) as error:
-        # The encoding that the prolog names is not one the parser can read.
+        # The parser does not support the encoding that the prolog names.
         raise ConfigError(f"{label}:{builder.line}: not readable XML: {error}") from error
     return nodes
 

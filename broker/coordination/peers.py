@@ -1,4 +1,4 @@
-"""The other nodes as services to call: one client for each living member, and one for the coordinator."""
+"""Clients for the slot services of the other nodes: one for each living member, and one for the coordinator."""
 
 from __future__ import annotations
 
@@ -54,37 +54,38 @@ class Peers:
         return self._others
 
     def everybody(self) -> Mapping[str, SlotService]:
-        """Return the services of all living nodes, this one's among them, by id."""
+        """Return the services of all living nodes by id, including this node's own."""
         return {self._agent.node_id: self._local, **self._others}
 
     def coordinator(self) -> SlotService | None:
-        """Return the coordinator's service: this node's own while it has the power; None while nobody is known.
+        """Return the coordinator's service: this node's own while it may act; None while no coordinator is known.
 
-        The same object is the same coordinator, unless its fence has changed.
+        While the fence stays the same, the same object stands for the same coordinator.
         """
         agent = self._agent
         if agent.fence is not None:
             return self._local
         known = agent.coordinator
         if known is None or known[:2] == agent.address:
-            # This node holds the lease, but it may not act yet or not any more.
+            # The known coordinator is this node, which may not act yet or not any more.
             return None
         if self._leading is None:
             self._leading = self._client(*known[:2], agent.on_hint)
         elif known != self._led_from:
-            # Not by epoch: after a fail-over that has lost commits an earlier one may be right (ADR 16).
+            # The epochs are not compared: after a database fail-over that lost commits the lower one may be valid
+            # (ADR 16).
             self._leading.move_to(*known[:2])
         self._led_from = known
         return self._leading
 
     def caller(self) -> Caller:
-        """Return this node as the caller of a service; the client gives each call an id of its own."""
+        """Return this node as the caller of a service, without a request id: the client adds one to each call."""
         agent = self._agent
         incarnation = agent.incarnation.id if agent.incarnation is not None else ""
         return Caller(agent.node_id, incarnation, fence=agent.known_fence)
 
     def on_members(self, members: Mapping[str, NodeRow]) -> None:
-        """`members` are the other living nodes now: make and close clients accordingly."""
+        """Make clients for new members and close those of gone ones; `members` are the other living nodes."""
         clients: dict[Incarnation, SlotClient] = {}
         others: dict[str, SlotService] = {}
         for row in members.values():
@@ -96,9 +97,9 @@ class Peers:
             client.close()
 
     async def hint_resigned(self, resigned: Fence | None) -> None:
-        """Tell the others that this node has left and which fence it has resigned.
+        """Tell the other nodes that this node has left and which fence it has resigned.
 
-        This only saves time: a node that does not get the hint reads the same from the store.
+        The hint only saves time: a node that does not get it reads the same from the store later.
         """
         caller, fence = self.caller(), resigned or Fence()
 
@@ -112,13 +113,13 @@ class Peers:
                 tasks.create_task(tell(service))
 
     def close(self) -> None:
-        """End every connection and every call."""
+        """Close every client; calls under way fail."""
         self.on_members({})
         if self._leading is not None:
             self._leading.close()
 
     def _client(self, host: str, port: int, on_not_coordinator: Callable[[], None] = lambda: None) -> SlotClient:
-        # Thrift takes time to load, and a standalone node never needs it.
+        # Imported here because Thrift takes time to load and a standalone node does not need it.
         from broker.thrift.client import SlotClient
 
         return SlotClient(

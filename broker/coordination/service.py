@@ -1,6 +1,6 @@
-"""This node's side of `SlotService`: it checks who calls, and passes the call to the part that does the work.
+"""This node's `SlotService`: it checks the caller and passes the call to the part that does the work.
 
-Calls of other nodes arrive here over Thrift; calls of this node to itself arrive directly.
+Calls from other nodes arrive over Thrift; this node calls itself directly.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from broker.ports.slot import Slot
 
 @dataclass(frozen=True, slots=True)
 class PeerCalls:
-    """The calls that every node answers, coordinator or not; each is as in `SlotService`, without the caller."""
+    """The calls that every node answers, coordinator or not; as in `SlotService`, but without the argument `caller`."""
 
     push_events: Callable[[int], Awaitable[int]]
     release: Callable[[QueueName, int], Awaitable[int]]
@@ -95,11 +95,11 @@ class NodeServices:
         return NodeIdentity(self._node_id, agent.incarnation.id if agent.incarnation else "", agent.known_fence)
 
     async def hint_resigned(self, resigned: Fence, caller: Caller) -> None:
-        # Any caller may say this: the caller has just left, so it is not alive any more; reading again does no harm.
+        # The caller is not checked: it has just left, so it is not alive. Reading the nodes again does no harm.
         self._now().agent.on_hint()
 
     async def push_events(self, last_event_id: int, caller: Caller) -> int:
-        # Any caller may say this: it may be a node not seen yet, and the events themselves come from the store.
+        # The caller need not be known: it may have just joined, and the events themselves are read from the store.
         serving = self._now()
         self._look_out_for(caller, serving.agent)
         try:
@@ -124,7 +124,7 @@ class NodeServices:
         return Unavailable(f"node '{self._node_id}' is not in the cluster at this moment")
 
     def _living(self, caller: Caller) -> _Serving:
-        """Return the parts of this node. Raises `Unavailable` unless this node knows that the caller is alive."""
+        """Return what serves the call. Raises `Unavailable` unless this node knows that the caller is alive."""
         serving = self._now()
         if not caller.incarnation:
             raise Unavailable(f"'{caller.node_id}' tells no incarnation: nodes of Andes cannot share this store")
@@ -135,7 +135,7 @@ class NodeServices:
         return serving
 
     def _look_out_for(self, caller: Caller, agent: ClusterAgent) -> bool:
-        """Return whether this node knows that the caller is alive; if not, read the nodes again: it may be new."""
+        """Return whether this node knows that the caller is alive; if not, have the nodes read again: it may be new."""
         if Incarnation(caller.node_id, caller.incarnation) in agent.living:
             return True
         agent.on_hint()

@@ -1,6 +1,6 @@
-"""The slot service of another node, as if it were here (andes.md §3.4).
+"""A client that offers the slot service of another node as a local `SlotService` (andes.md §3.4).
 
-Knows the methods, their deadlines, and how to follow the coordinator; knows no socket.
+It chooses the timeout of each call and follows the coordinator when that moves; `pool` keeps the connections.
 """
 
 from __future__ import annotations
@@ -29,15 +29,16 @@ from broker.thrift.secret import SharedSecret, new_nonce
 
 
 def new_request_id() -> str:
-    """Return an id that no other call has."""
+    """Return a unique id for one call."""
     return uuid.uuid4().hex
 
 
 class SlotClient:
-    """A `SlotService` at an address, which may change.
+    """Calls the `SlotService` at an address that may change.
 
-    A call that loses its connection is repeated once. One that meets a node that is not the coordinator follows its
-    hint once, and so do all later calls. After three calls without an answer, calls fail at once for a while.
+    A call is repeated once when its connection is lost. When the node that answers is not the coordinator and names
+    another address, the call is repeated there once, and later calls go there too. After three calls without an answer
+    in a row, further calls fail at once for `reconnect_timeout` seconds.
     """
 
     def __init__(
@@ -55,9 +56,10 @@ class SlotClient:
         new_request_id: Callable[[], str] = new_request_id,
         on_not_coordinator: Callable[[], None] = lambda: None,
     ) -> None:
-        """`pool_size` is thriftClientPoolSize, at least 2; `reconnect_timeout` thriftServerReconnectTimeout.
+        """`pool_size` is thriftClientPoolSize, raised to 2 if less; `reconnect_timeout` is thriftServerReconnectTimeout
+        in seconds.
 
-        `on_not_coordinator` is called when the node at the address turns out not to be the coordinator.
+        `on_not_coordinator` is called when the node at the address answers that it is not the coordinator.
         """
         self._call_timeout = call_timeout
         self._new_request_id = new_request_id
@@ -78,11 +80,14 @@ class SlotClient:
 
     @property
     def address(self) -> tuple[str, int]:
-        """Where calls go."""
+        """The host and port that calls go to."""
         return self._pool.host, self._pool.port
 
     def move_to(self, host: str, port: int, epoch: int = 0) -> None:
-        """Call another address from now on, unless one of a later epoch is known; calls under way may end."""
+        """Send later calls to another address; calls under way end where they are.
+
+        Nothing changes when `epoch` is given and an address of a later epoch is already known.
+        """
         if epoch and epoch < self._epoch:
             return
         self._epoch = max(epoch, self._epoch)
@@ -93,7 +98,7 @@ class SlotClient:
             self._pool = self._new_pool(host, port)
 
     def close(self) -> None:
-        """End every connection and every call."""
+        """Close every connection; calls under way fail."""
         for pool in (self._pool, *self._retired):
             pool.close()
 
@@ -173,7 +178,7 @@ class SlotClient:
         call_timeout: float = 0.0,
         **arguments: Any,
     ) -> Any:
-        """Call, and once more elsewhere when the node knows that elsewhere is right."""
+        """Call the node; when it is not the coordinator and names another address, repeat the call there once."""
         if not caller.request_id:
             caller = replace(caller, request_id=self._new_request_id())
         arguments["context"] = convert.to_context(caller)

@@ -1,6 +1,6 @@
-"""The socket edge of one peer that is called: one call at a time, and after any failure none at all.
+"""The client side of one Thrift connection: one call at a time, and no further call after a failure.
 
-Knows asyncio and how to show the shared secret; knows no deadline, no other connection and no value of ours.
+It proves the shared secret when it connects. It sets no timeout: the caller cancels a call that takes too long.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ class ConnectionLost(Exception):
 
 
 class ClientConnection(asyncio.Protocol):
-    """A connection to one peer. A failed or cancelled call closes it: the next answer would be that call's."""
+    """A connection to one peer.
+
+    A failed or cancelled call closes it: a late answer could be taken for the answer to the next call.
+    """
 
     __slots__ = ("_reader", "_reply", "_sequence_id", "_transport", "is_usable")
 
@@ -37,9 +40,12 @@ class ClientConnection(asyncio.Protocol):
     async def open(
         cls, host: str, port: int, secret: SharedSecret | None, new_nonce: Callable[[], bytes]
     ) -> ClientConnection:
-        """Connect and, with a secret, show it and see the peer's. Raises OSError, ConnectionLost, Unauthorized."""
+        """Connect; with a secret, prove it to the peer and check the peer's proof.
+
+        Raises OSError, ConnectionLost and Unauthorized.
+        """
         loop = asyncio.get_running_loop()
-        # The loop's own connect: a peer that is silent holds no thread, as it would below thriftpy2.
+        # asyncio connects, not thriftpy2: that would block a thread while the peer is silent.
         _, connection = await loop.create_connection(cls, host, port)
         if secret is not None:
             try:
@@ -80,8 +86,8 @@ class ClientConnection(asyncio.Protocol):
     async def call(self, method: str, arguments: Mapping[str, Any]) -> Any:
         """Return the answer of the peer.
 
-        Raises the errors of the IDL, after which the connection can go on; CoordinationError for an answer that is
-        none, and ConnectionLost.
+        Raises the errors that the IDL declares, after which the connection stays usable; CoordinationError for an
+        invalid answer and ConnectionLost, both of which close it.
         """
         if not self.is_usable:
             raise ConnectionLost("the connection was closed")

@@ -1,6 +1,6 @@
-"""The dictionary between the structs of the IDL and this broker's values: the only place that knows both.
+"""Converts between the structs of the IDL and this broker's values; no other module knows both.
 
-What a peer that knows Andes' part only leaves out becomes 0 or "". Knows no method and no socket.
+A peer of Andes does not send this broker's additions to the structs: such fields become 0 or "".
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from broker.thrift import idl
 
 
 def to_context(caller: Caller) -> Any:
-    """A caller, all but its node id, which Andes' methods have in a place of its own."""
+    """Encode a caller without its node id: Andes' methods have an argument of their own for that."""
     return idl.CallContext(
         incarnation=caller.incarnation,
         requestId=caller.request_id,
@@ -37,19 +37,19 @@ def to_context(caller: Caller) -> Any:
 
 
 def from_context(context: Any, node_id: str | None) -> Caller:
-    """A caller; `context` is None when it knows Andes' part only."""
+    """Decode a caller; `context` is None when the caller is of Andes."""
     if context is None:
         return Caller(node_id or "")
     return Caller(node_id or "", context.incarnation or "", context.requestId or "", _fence(context))
 
 
 def from_queue(name: str, queue_id: int | None) -> QueueName:
-    """A storage queue."""
+    """Decode the name and the id of a storage queue."""
     return QueueName(name, queue_id or 0)
 
 
 def to_slot_info(slot: Slot, queue: QueueName) -> Any:
-    """A slot that somebody has: whom it is assigned to is not said."""
+    """Encode a slot without the node that it is assigned to."""
     return idl.SlotInfo(
         messageCount=slot.count,
         startMessageId=slot.start,
@@ -64,7 +64,7 @@ def to_slot_info(slot: Slot, queue: QueueName) -> Any:
 
 
 def from_slot_info(info: Any, queue_id: int) -> Slot:
-    """A slot; `queue_id` is what the call says besides."""
+    """Decode a slot; `queue_id` is the call's own argument and wins over the struct's field unless it is 0."""
     return Slot(
         queue_id or info.queueId or 0,
         info.lane or 0,
@@ -77,7 +77,7 @@ def from_slot_info(info: Any, queue_id: int) -> Slot:
 
 
 def to_granted(grant: Grant | None) -> Any:
-    """A slot with its node and its coordinator; no slot is one that ends at 0 (andes.md §3.2)."""
+    """Encode a grant: a slot, its node and its coordinator. None becomes a slot that ends at 0 (andes.md §3.2)."""
     if grant is None:
         return idl.SlotInfo(startMessageId=0, endMessageId=0, hasOverlappingSlots=False)
     info = to_slot_info(grant.slot, grant.queue)
@@ -88,7 +88,7 @@ def to_granted(grant: Grant | None) -> Any:
 
 
 def to_plain_granted(grant: Grant | None) -> Any:
-    """The same, as Andes writes it."""
+    """Encode a grant with the fields of Andes only."""
     if grant is None:
         return to_granted(None)
     return idl.SlotInfo(
@@ -101,7 +101,7 @@ def to_plain_granted(grant: Grant | None) -> Any:
 
 
 def from_granted(info: Any) -> Grant | None:
-    """A slot with its node and its coordinator, or None."""
+    """Decode a grant; None when the slot ends at 0."""
     if not info.endMessageId:
         return None
     queue = from_queue(info.queueName or "", info.queueId)
@@ -110,14 +110,14 @@ def from_granted(info: Any) -> Grant | None:
 
 
 def to_traits(slot: Slot) -> Any:
-    """What a submitted slot has beyond its range."""
+    """Encode what Andes' arguments do not say of a submitted slot."""
     return idl.SlotTraits(
         lane=slot.lane, messageCount=slot.count, maybeDelivered=slot.maybe_delivered, hasTransient=slot.transient
     )
 
 
 def from_submitted(queue_id: int, start: int, end: int, traits: Any) -> Slot:
-    """A submitted slot; `traits` is None when the caller knows Andes' part only."""
+    """Decode a submitted slot; `traits` is None when the caller is of Andes."""
     if traits is None:
         return Slot(queue_id, 0, start, end, 0)
     return Slot(
@@ -132,18 +132,18 @@ def from_submitted(queue_id: int, start: int, end: int, traits: Any) -> Slot:
 
 
 def to_demand(demand: Demand) -> Any:
-    """So many messages of a queue."""
+    """Encode how many messages of a queue a node asks for."""
     queue = demand.queue
     return idl.QueueDemand(queueName=queue.name, queueId=queue.queue_id, messageCount=demand.messages)
 
 
 def from_demand(demand: Any) -> Demand:
-    """So many messages of a queue."""
+    """Decode how many messages of a queue a node asks for."""
     return Demand(from_queue(demand.queueName or "", demand.queueId), demand.messageCount or 0)
 
 
 def to_supply(supply: Supply) -> Any:
-    """The answer of a long poll."""
+    """Encode the answer to a long poll."""
     return idl.SlotSupply(
         slots=[to_granted(grant) for grant in supply.grants],
         wantedElsewhere=[to_demand(demand) for demand in supply.remote_demand],
@@ -153,13 +153,13 @@ def to_supply(supply: Supply) -> Any:
 
 
 def from_supply(supply: Any) -> Supply:
-    """The answer of a long poll."""
+    """Decode the answer to a long poll."""
     grants = [grant for grant in map(from_granted, supply.slots or ()) if grant is not None]
     return Supply(tuple(grants), tuple(map(from_demand, supply.wantedElsewhere or ())), _fence(supply))
 
 
 def to_node_info(identity: NodeIdentity) -> Any:
-    """Who answers."""
+    """Encode the identity of the node that answers a ping."""
     return idl.NodeInfo(
         nodeId=identity.node_id,
         incarnation=identity.incarnation,
@@ -169,22 +169,22 @@ def to_node_info(identity: NodeIdentity) -> Any:
 
 
 def from_node_info(info: Any) -> NodeIdentity:
-    """Who answers."""
+    """Decode the identity of the node that answers a ping."""
     return NodeIdentity(info.nodeId or "", info.incarnation or "", _fence(info))
 
 
 def to_count(count: QueueCount) -> Any:
-    """What a queue has somewhere."""
+    """Encode how many messages and consumers a queue has on a node."""
     return idl.QueueCount(queueId=count.queue_id, messageCount=count.ready, consumerCount=count.consumers)
 
 
 def from_count(count: Any) -> QueueCount:
-    """What a queue has somewhere."""
+    """Decode how many messages and consumers a queue has on a node."""
     return QueueCount(count.queueId or 0, count.messageCount or 0, count.consumerCount or 0)
 
 
 def put_error(result: Any, error: CoordinationError) -> None:
-    """Make `error` the answer: each of the three the IDL declares, anything else as Unavailable."""
+    """Put `error` into `result`: NotCoordinator and Unauthorized as such, any other error as Unavailable."""
     match error:
         case NotCoordinator(hint=None):
             result.notCoordinator = idl.NotCoordinator(text=str(error))
@@ -197,7 +197,7 @@ def put_error(result: Any, error: CoordinationError) -> None:
 
 
 def error_of(result: Any) -> CoordinationError | None:
-    """Return the declared error that is the answer, if one is."""
+    """Return the declared error in `result`, or None when there is none."""
     if (declared := getattr(result, "notCoordinator", None)) is not None:
         has_hint = declared.host and declared.port
         hint = Hint(declared.host, declared.port, declared.epoch or 0) if has_hint else None

@@ -1,7 +1,7 @@
-"""One call of the slot service: arguments in, answer out (andes.md §3.2).
+"""Answers one call of the slot service (andes.md §3.2).
 
-Knows the methods and which errors the caller can read; knows no socket. Every call gets an answer: a caller that knows
-this broker's part gets the exceptions of the IDL, any other one what Andes answers.
+Every call gets an answer. A caller that sends this broker's additions to the IDL gets the exceptions declared there; a
+caller of Andes gets the answer that Andes gives. `session` reads and writes the octets.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ def read_call(message: ThriftMessage) -> Any:
 def encode_failure(name: str, sequence_id: int, call: Any, error: CoordinationError) -> bytes:
     """Return the octets that tell the caller of `error`.
 
-    Andes' client knows no declared exception: it would take one for success, or for no result.
+    Andes' client does not know the declared exceptions: it would take one for success or for a missing result.
     """
     if name not in ADDED and getattr(call, "context", None) is None:
         return idl.encode_error(name, sequence_id, idl.INTERNAL_ERROR, f"Internal error processing {name}")
@@ -167,7 +167,7 @@ def encode_failure(name: str, sequence_id: int, call: Any, error: CoordinationEr
 
 
 def _something(success: Any, name: str) -> Any:
-    # thriftpy2 would write nothing at all, and the caller would not know what that means.
+    # thriftpy2 writes no field for None, and the caller cannot tell that from a missing result.
     if success is None:
         raise TypeError(f"{name} answered None")
     return success

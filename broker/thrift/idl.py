@@ -1,6 +1,6 @@
-"""The IDL file as loaded, and octets from and to its structs: all that is untyped of Thrift is in here.
+"""The loaded IDL file, and the conversion between its structs and octets.
 
-Knows thriftpy2; knows no value of ours and no socket.
+This module alone imports thriftpy2, which has no types. `convert` turns the structs into this broker's values.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ UNKNOWN_METHOD: Final[int] = TApplicationException.UNKNOWN_METHOD
 INTERNAL_ERROR: Final[int] = TApplicationException.INTERNAL_ERROR
 PROTOCOL_ERROR: Final[int] = TApplicationException.PROTOCOL_ERROR
 
-# From this id on an argument is an addition to Andes' part and may be missing.
+# Arguments with this id or a higher one are this broker's additions; Andes does not send them, so they may be missing.
 FIRST_ADDED_ID: Final = 16
 
 _new_protocol: Any = binary.TBinaryProtocol
@@ -49,12 +49,12 @@ def arguments(method: str) -> Any:
 
 
 def result(method: str) -> Any:
-    """Return an empty struct of what the method answers: `success` and the exceptions it declares."""
+    """Return an empty struct of the method's result: `success` and the exceptions that the IDL declares for it."""
     return getattr(_service, f"{method}_result")()
 
 
 def missing_argument(given: Any) -> str:
-    """Return the name of an argument that must be there and is not, or an empty text."""
+    """Return the name of a required argument that is missing, or an empty text."""
     for field_id, spec in given.thrift_spec.items():
         if field_id < FIRST_ADDED_ID and getattr(given, spec[1]) is None:
             return str(spec[1])
@@ -71,7 +71,9 @@ def encode(name: str, kind: int, sequence_id: int, content: Any) -> bytes:
 
 
 def encode_error(name: str, sequence_id: int, error_type: int, text: str) -> bytes:
-    """Return the octets of an error that no method declares, as libthrift answers (andes.md §3.2)."""
+    """Return the octets of a TApplicationException, the error that libthrift sends for an undeclared failure
+    (andes.md §3.2).
+    """
     return encode(name, EXCEPTION, sequence_id, TApplicationException(error_type, text))
 
 
@@ -86,5 +88,5 @@ def decode(content: Any, body: bytes) -> Any:
 
 
 def decode_error(body: bytes) -> str:
-    """Return the text of an error that no method declares."""
+    """Return the text of a TApplicationException."""
     return str(decode(TApplicationException(), body))

@@ -1,4 +1,7 @@
-"""A pool of connections to one address: it bounds their number and the time of a call, and repeats a lost call once."""
+"""A pool of connections to one address.
+
+It limits the number of connections and the duration of a call, and repeats a call once when its connection is lost.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from broker.thrift.secret import SharedSecret
 
 CONNECT_TIMEOUT: Final = 2.0
 CALL_TIMEOUT: Final = 5.0
-# A long poll keeps one connection busy, and other calls need another one.
+# A long poll keeps one connection busy, so other calls need a second one.
 LEAST_SIZE: Final = 2
 
 
@@ -93,7 +96,7 @@ class Pool:
         self._idle.clear()
 
     def close(self) -> None:
-        """End every connection and every call."""
+        """Close every connection; calls under way fail."""
         self._is_closed = True
         self.retire()
         for connection in tuple(self._busy):
@@ -108,7 +111,7 @@ class Pool:
         return PeerUnreachable(text)
 
     async def _call_or_repeat(self, method: str, arguments: Mapping[str, Any]) -> Any:
-        """Call on an idle connection, or on a new one; when it ends without an answer, repeat once on a new one."""
+        """Call on an idle connection or a new one; when the connection is lost, repeat the call once on a new one."""
         connection = self._take_idle() or await self._connect()
         try:
             return await self._call_on(connection, method, arguments)

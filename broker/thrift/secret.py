@@ -1,7 +1,7 @@
-"""How two nodes show each other that they share a secret without sending it (ADR 18).
+"""Mutual authentication of two nodes by a shared secret that is never sent (ADR 18).
 
-Nonce for nonce, then proof for proof, the caller's first: who cannot prove anything learns nothing to guess from. Knows
-HMAC-SHA256; knows no connection and no Thrift.
+The nodes exchange nonces, then proofs: HMAC-SHA256 over both nonces. The caller proves the secret first, so a caller
+without the secret receives nothing that it could test guesses against.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ LEAST_SECRET_OCTETS: Final = 16
 
 
 def new_nonce() -> bytes:
-    """Return a number that nobody has had before."""
+    """Return random octets for one authentication."""
     return secrets.token_bytes(NONCE_OCTETS)
 
 
 class SharedSecret:
-    """The secret of a cluster. It shows itself to nobody, in no log either."""
+    """The shared secret of a cluster. It has no method that returns the secret, so that it cannot get into a log."""
 
     __slots__ = ("_key",)
 
@@ -34,11 +34,11 @@ class SharedSecret:
         self._key = key
 
     def client_proof(self, client_nonce: bytes, server_nonce: bytes) -> bytes:
-        """What only a caller with the secret can send."""
+        """Return the proof that a caller sends; making it needs the secret."""
         return self._proof(b"cordillera client 1", client_nonce, server_nonce)
 
     def server_proof(self, client_nonce: bytes, server_nonce: bytes) -> bytes:
-        """What only a server with the secret can answer."""
+        """Return the proof that a server answers; making it needs the secret."""
         return self._proof(b"cordillera server 1", client_nonce, server_nonce)
 
     def _proof(self, role: bytes, client_nonce: bytes, server_nonce: bytes) -> bytes:
@@ -49,12 +49,12 @@ class SharedSecret:
 
 
 class Admission:
-    """What one connection has shown to the server so far. Each step can be taken once, in this order."""
+    """The server's side of authenticating one connection: `challenge`, then `authenticate`, each at most once."""
 
     __slots__ = ("_client_nonce", "_new_nonce", "_secret", "_server_nonce", "is_admitted")
 
     def __init__(self, secret: SharedSecret | None, new_nonce: Callable[[], bytes]) -> None:
-        """Without a secret everybody is admitted."""
+        """Without a secret every caller is admitted."""
         self.is_admitted = secret is None
         self._secret = secret
         self._new_nonce = new_nonce
@@ -62,7 +62,7 @@ class Admission:
         self._server_nonce = b""
 
     def challenge(self, client_nonce: bytes) -> bytes:
-        """Return the server's nonce for the caller's."""
+        """Take the caller's nonce and return the server's. Raises Unauthorized."""
         if self._secret is None:
             raise Unauthorized("this node has no shared secret; the caller has one")
         if self._client_nonce:
@@ -74,7 +74,7 @@ class Admission:
         return self._server_nonce
 
     def authenticate(self, client_proof: bytes) -> bytes:
-        """Admit the caller and return the server's proof."""
+        """Admit the caller and return the server's proof. Raises Unauthorized."""
         if self._secret is None or not self._server_nonce or self.is_admitted:
             raise Unauthorized("a proof without a challenge")
         nonces = (self._client_nonce, self._server_nonce)
@@ -86,6 +86,6 @@ class Admission:
 
 
 def check_server(secret: SharedSecret, server_proof: bytes, client_nonce: bytes, server_nonce: bytes) -> None:
-    """Raise Unauthorized unless the server has the secret."""
+    """Raise Unauthorized unless `server_proof` shows that the server has the secret."""
     if not hmac.compare_digest(server_proof, secret.server_proof(client_nonce, server_nonce)):
         raise Unauthorized("the server does not know the shared secret")

@@ -1,7 +1,4 @@
-"""The listener of the slot service: who may connect, how many, and how it ends (design §6).
-
-Knows asyncio and the address; knows no call.
-"""
+"""The listener of the slot service: it accepts connections of other nodes up to a limit, and ends them (design §6)."""
 
 from __future__ import annotations
 
@@ -51,10 +48,10 @@ class ThriftServer:
         )
 
     async def listen(self, host: str, port: int) -> int:
-        """Listen on the address under which others find this node; return the port, chosen by the system when it is 0.
+        """Listen on the address at which other nodes reach this one and return the port; for port 0 the system chooses.
 
-        Raises ConfigError for an address that cannot be had, that others cannot reach, or that others than this machine
-        can reach while there is no shared secret.
+        Raises ConfigError when the address cannot be bound, when it is a wildcard, which other nodes cannot call, and
+        when it is reachable from other machines while there is no shared secret.
         """
         try:
             listener = await asyncio.get_running_loop().create_server(
@@ -77,7 +74,7 @@ class ThriftServer:
         return actual
 
     async def stop(self) -> None:
-        """Stop listening, give up every call and close every connection."""
+        """Stop listening, cancel every call and close every connection."""
         if self._listener is not None:
             self._listener.close()
             self._listener = None
@@ -91,7 +88,7 @@ class ThriftServer:
         await self._empty.wait()
 
     def _check(self, host: str, addresses: list[ipaddress.IPv4Address | ipaddress.IPv6Address]) -> None:
-        # The addresses are looked at, not the name: "0" and an empty name are wildcards as well.
+        # The bound addresses are checked, not the name: "0" and an empty name are wildcards too.
         if any(address.is_unspecified for address in addresses):
             raise ConfigError(
                 f"coordination/thriftServerHost '{host}' cannot be reached by other nodes; name one address"
@@ -123,13 +120,13 @@ class ThriftServer:
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
         try:
             return self._tasks.create_task(coroutine)
-        except RuntimeError:  # the node is ending: nobody is left to wait for an answer
+        except RuntimeError:  # the task group is ending: the node stops, and no answer is needed
             coroutine.close()
             return None
 
 
 class _Refusal(asyncio.Protocol):
-    """A connection too many: it is closed before anything is read."""
+    """Closes a connection beyond the limit before anything is read from it."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport.close()

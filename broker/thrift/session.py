@@ -1,6 +1,6 @@
-"""The socket edge of one peer that calls: octets in, one call at a time, octets out.
+"""The server side of one Thrift connection: it reads calls, has them answered one at a time, and writes the answers.
 
-Knows asyncio, deadlines and who may call; knows no method but the two that admit a peer.
+It enforces the timeouts and the authentication, and answers the two methods of the latter; `handlers` has the others.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _AWAITING: Final = "awaitSlots"
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """On what terms peers are served. Timeouts are seconds, 0 is none."""
+    """What all sessions of a server share. Timeouts are in seconds; 0 means none."""
 
     service: SlotService
     secret: SharedSecret | None
@@ -40,7 +40,7 @@ class Terms:
 
 
 class Session(asyncio.Protocol):
-    """One peer's connection. What comes while a call is under way waits in the socket."""
+    """One peer's connection. It does not read from the socket while a call is under way."""
 
     __slots__ = (
         "_admission",
@@ -70,7 +70,7 @@ class Session(asyncio.Protocol):
 
     @property
     def call(self) -> asyncio.Task[None] | None:
-        """The call that is under way."""
+        """The task of the call under way, if any."""
         return self._call
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -91,7 +91,7 @@ class Session(asyncio.Protocol):
             self._transport.pause_reading()
 
     def pause_writing(self) -> None:
-        """Call nothing more for a peer that does not read the answers."""
+        """Start no further call while the peer does not read the answers."""
         self._is_output_blocked = True
 
     def resume_writing(self) -> None:
@@ -100,7 +100,7 @@ class Session(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
-        # Nobody is left to take the slots of a long poll. Other calls go on: stopped half-way they gain nothing.
+        # A long poll ends: nobody is left to receive its slots. Other calls run on: ending them half-way gains nothing.
         if self._call is not None and self._is_waiting_call:
             self._call.cancel()
         self._terms.on_lost(self)
@@ -146,7 +146,7 @@ class Session(asyncio.Protocol):
             self._take_call()
 
     def _admit(self, message: ThriftMessage) -> bytes:
-        """Take one step of the admission; whoever does anything else is told so, and the connection ends."""
+        """Return the answer to one step of the authentication; on anything else answer Unauthorized and close."""
         name, sequence_id = message.name, message.sequence_id
         call = handlers.read_call(message)
         try:
@@ -175,7 +175,7 @@ class Session(asyncio.Protocol):
         self._transport.abort()
 
     def _start_timer(self) -> None:
-        """Give the peer time for one whole call, or for the admission; octets that trickle in do not prolong it."""
+        """Start the timeout for one whole call, or for the authentication; octets that trickle in do not extend it."""
         is_admitted = self._admission.is_admitted
         timeout = self._terms.idle_timeout if is_admitted else self._terms.admission_timeout
         if timeout and self._timer is None:

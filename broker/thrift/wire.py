@@ -1,8 +1,8 @@
-"""Where one Thrift message ends: strict binary protocol, unframed, as Andes speaks it (andes.md §3.1, §3.3).
+"""Splits a stream of octets into Thrift messages: binary protocol, unframed, as Andes speaks it (andes.md §3.1, §3.3).
 
-Without frames a message's length is known when all of it was walked over. This walk believes no length it reads: what
-is longer, deeper or stranger than it may be is `MalformedMessage` before memory or time is spent on it. Knows types and
-sizes; knows no method, no field and no socket.
+An unframed message does not state its length, so the reader walks over its values to find the end. It trusts no length
+that it reads: a message that is too long, nested too deeply or of an unknown type raises `MalformedMessage` before it
+costs memory or time. The reader needs only the types on the wire, not the IDL.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _FIELDS: Final = -1
 
 
 class MalformedMessage(Exception):
-    """What came is not a message, or not one that may come."""
+    """The octets received are not a valid message, or a message beyond the limits."""
 
 
 @dataclass(frozen=True, slots=True)
 class ThriftMessage:
-    """One message; `body` is the struct of arguments or of results."""
+    """One message; `body` is the encoded struct of arguments or of the result."""
 
     name: str
     kind: int
@@ -41,19 +41,19 @@ class ThriftMessage:
 
 @dataclass(slots=True)
 class _Elements:
-    """The rest of a container: `left` values, of these types in turn."""
+    """The rest of a container: `left` values whose types alternate through `types` (a map has two)."""
 
     types: tuple[int, ...]
     left: int
 
 
 class MessageReader:
-    """Takes octets as they come and gives messages. What it has walked over it never reads again."""
+    """Assembles messages from octets that arrive in pieces. It reads each octet once, however small the pieces are."""
 
     __slots__ = ("_body_start", "_buffer", "_header", "_open", "_position", "limit")
 
     def __init__(self, limit: int = MAX_MESSAGE_OCTETS) -> None:
-        """`limit` is the most octets one message may have."""
+        """`limit` is the maximum size of a message in octets."""
         self.limit = limit
         self._buffer = bytearray()
         self._header: tuple[str, int, int] | None = None
@@ -62,7 +62,7 @@ class MessageReader:
         self._body_start = 0
 
     def feed(self, data: bytes) -> None:
-        """Take what came."""
+        """Add received octets."""
         self._buffer += data
 
     @property
@@ -70,7 +70,10 @@ class MessageReader:
         return not self._buffer
 
     def take(self) -> ThriftMessage | None:
-        """Return the next message once all of it is there. Raises MalformedMessage; nothing can be read after that."""
+        """Return the next message, or None while it is incomplete.
+
+        Raises MalformedMessage, after which the reader cannot be used any more.
+        """
         if self._header is None and not self._read_header():
             return None
         while self._open and self._step():
@@ -92,7 +95,10 @@ class MessageReader:
         return int.from_bytes(self._buffer[offset : offset + size], "big", signed=True)
 
     def _read_header(self) -> bool:
-        """Read version, name and sequence id, or the older form: name, type and sequence id."""
+        """Read the header: version, name and sequence id, or name, type and sequence id in the older, non-strict form.
+
+        Returns False while it is incomplete.
+        """
         if len(self._buffer) < 4:
             return False
         first = self._number(0)
@@ -119,7 +125,10 @@ class MessageReader:
         return True
 
     def _step(self) -> bool:
-        """Walk over one thing; False when it is not there yet. Where it ends may lie beyond what has come."""
+        """Move past one field, value or container header; return False when more octets are needed first.
+
+        Values of known size are skipped at once, so the position may lie beyond the octets received so far.
+        """
         top = self._open[-1]
         if isinstance(top, _Elements):
             if top.left == 0:
@@ -166,7 +175,7 @@ class MessageReader:
     def _step_into_container(self, types: int) -> bool:
         if not self._has(types + 4):
             return False
-        # Values are taken while `left` counts down to 0, so that of an even number the key comes first.
+        # `left` counts down, and `left % 2` selects the type: in a map it starts even, so each key precedes its value.
         kinds = tuple(self._buffer[self._position : self._position + types])
         count = self._count(self._position + types)
         self._position += types + 4
