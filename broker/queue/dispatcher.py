@@ -1,4 +1,4 @@
-"""Who gets the next message of a queue: its consumers on this node, in turn."""
+"""Decides which consumer of a queue on this node gets the next message: its consumers take turns."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ class QueueConsumer(Protocol):
     """What a queue asks of a consumer."""
 
     @property
-    def is_exclusive(self) -> bool: ...
+    def is_exclusive(self) -> bool:
+        """Has the client asked to be the queue's only consumer?"""
+        ...
 
     def take(self, ready: deque[Message], limit: int) -> int:
         """Deliver up to `limit` messages from the left of `ready`, as far as credit and output buffer reach.
 
-        Return how many were taken, after telling the queue by `on_taken`. Less than `limit` while `ready` is not empty
-        means: no credit now.
+        Return how many were taken, after telling the queue by `on_taken`. Fewer than `limit` while `ready` is not empty
+        means that the consumer has no credit now.
         """
         ...
 
@@ -27,7 +29,7 @@ class QueueConsumer(Protocol):
         ...
 
     def on_queue_deleted(self) -> None:
-        """The queue is gone: forget it and tell the client."""
+        """The queue was deleted: drop it, and tell the client that the consumer is cancelled."""
         ...
 
 
@@ -37,21 +39,21 @@ class Dispatcher:
     __slots__ = ("_is_single", "consumers", "is_active", "was_used")
 
     def __init__(self, *, is_single: bool) -> None:
-        """`is_single`: only the consumer that came first takes part, on all nodes together."""
+        """`is_single`: of all consumers on all nodes, only the one that came first gets messages."""
         self._is_single = is_single
         self.consumers: deque[QueueConsumer] = deque()
         self.is_active = True
-        """With `is_single`: that consumer is one of this node."""
+        """With `is_single`: is the single active consumer on this node?"""
         self.was_used = False
         """Has the queue ever had a consumer on this node?"""
 
     def add(self, consumer: QueueConsumer) -> None:
-        """Let a consumer take part."""
+        """Add a consumer; it takes part from the next dispatch on."""
         self.consumers.append(consumer)
         self.was_used = True
 
     def remove(self, consumer: QueueConsumer) -> None:
-        """Take a consumer away, if it is there."""
+        """Remove a consumer, if it is there."""
         if consumer in self.consumers:
             self.consumers.remove(consumer)
 

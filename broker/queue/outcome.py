@@ -12,7 +12,7 @@ class Outcome:
 
     reason: str
     was_held: bool
-    """Had it been delivered, so that it counts among the queue's unacknowledged messages?"""
+    """Was it delivered before, so that it counts among the queue's unacknowledged messages?"""
 
 
 ACKED: Final = Outcome("acked", was_held=True)
@@ -22,4 +22,4 @@ AUTO_ACKED: Final = Outcome("auto-acked", was_held=True)
 """Delivered to a consumer or a get that acknowledges nothing."""
 PURGED: Final = Outcome("purged", was_held=False)
 DELETED: Final = Outcome("deleted", was_held=False)
-"""Its queue is gone."""
+"""Its queue was deleted."""

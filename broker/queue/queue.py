@@ -1,8 +1,8 @@
 """A queue of one virtual host on this node: the one owner of its messages' state.
 
-A message comes in by `append`, `insert` or `offer` and leaves by `settle`, whose outcome says why; between them it is
-ready, or a consumer holds it until it settles or requeues it. What lies where is the `Window`'s business, whose turn it
-is the `Dispatcher`'s.
+A message comes in by `append`, `insert` or `offer` and leaves by `settle`, whose outcome says why. In between it is
+ready, or a consumer holds it until it settles or requeues it. `Window` decides which messages are in memory and which
+in slots; `Dispatcher` decides which consumer gets the next one.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from broker.queue.window import Window
 
 
 class QueueObserver(Protocol):
-    """Who is told what happens to a queue: in a cluster, whoever balances it between the nodes."""
+    """Is told what happens to a queue. In a cluster this is the part that balances queues between nodes."""
 
     def after_dispatch(self, queue: Queue) -> None:
-        """The queue has given its consumers what they take now. Hot: called once per batch."""
+        """The queue has delivered what its consumers take now. Hot: called once per batch."""
         ...
 
     def on_dropped(self, slots: Sequence[Slot]) -> None:
-        """What was left of these slots will not be read any more: it was purged."""
+        """The rest of these slots was purged and will not be read."""
         ...
 
 
 class Unobserved:
-    """The observer of a queue whose node stands alone."""
+    """The observer of the queues of a standalone node: does nothing."""
 
     def after_dispatch(self, queue: Queue) -> None:
-        """Nobody else would have the queue's messages."""
+        """Nothing to do: no other node holds messages of the queue."""
 
     def on_dropped(self, slots: Sequence[Slot]) -> None:
-        """No other node has given these slots."""
+        """Nothing to do: no other node has handed these slots off."""
 
 
 UNOBSERVED: Final = Unobserved()
@@ -94,7 +94,7 @@ class Queue:
         read_slots: Callable[[Queue], None],
         observer: QueueObserver = UNOBSERVED,
     ) -> None:
-        """`owner` is the connection an exclusive queue belongs to; `read_slots` asks for messages from the slots."""
+        """`owner` is the connection an exclusive queue belongs to; `read_slots` starts a read of the queue's slots."""
         self.vhost: Final = vhost
         self.name: Final = name
         self.queue_id: Final = queue_id
@@ -108,13 +108,13 @@ class Queue:
         self.limits: Final = limits or QueueLimits()
         self._journal = journal
         self._read_slots = read_slots
-        # Nobody pays in every dispatch for an observer that does nothing.
+        # None saves a call in every dispatch when the observer does nothing.
         self._after_dispatch = None if observer is UNOBSERVED else observer.after_dispatch
         self._on_dropped = observer.on_dropped
         self._dispatcher = Dispatcher(is_single=self.settings.single_active_consumer)
         self._window = window = Window(queue_id, lane, self.limits, journal)
         self._unacked = 0
-        self._remote_ready = 0  # about a second old
+        self._remote_ready = 0  # as of the last exchange of counts, about a second ago
         self._remote_consumers = 0
         self._is_closing = False
         self._is_deleted = False
@@ -127,11 +127,11 @@ class Queue:
     def __repr__(self) -> str:
         return f"<Queue {self.vhost}:{self.name} ready={self.ready_count} consumers={len(self.consumers)}>"
 
-    # What it holds
+    # Contents and counts
 
     @property
     def ready(self) -> Sequence[Message]:
-        """The messages that consumers get next, oldest first: those that lie in memory before any slot."""
+        """The messages in memory that consumers get next, oldest first; slots follow them."""
         return self._window.ready
 
     @property
@@ -178,20 +178,20 @@ class Queue:
         return any(consumer.is_exclusive for consumer in self._dispatcher.consumers)
 
     def set_remote_counts(self, ready: int, consumers: int) -> None:
-        """Note how many ready messages and consumers the queue has on other nodes."""
+        """Set how many ready messages and consumers the queue has on other nodes."""
         self._remote_ready, self._remote_consumers = ready, consumers
 
-    # In
+    # Messages in
 
     def insert(self, messages: Sequence[Message]) -> None:
-        """Take messages, ascending by id, whose ids are older than their arrival: those of a transaction."""
+        """Add the messages of a committed transaction, ascending by id; younger ids may be in the queue already."""
         if self._is_deleted:
             self.settle(messages, DELETED)
         else:
             self._window.insert(messages)
 
     def requeue(self, messages: Sequence[Message]) -> None:
-        """Take messages back that were delivered (contract B24); they are redelivered from now on."""
+        """Put delivered messages back at their places (contract B24), marked as redelivered."""
         self._unacked -= len(messages)
         if self._is_deleted:
             self.settle(messages, DELETED)
@@ -200,10 +200,12 @@ class Queue:
             message.redelivered = True
         self._window.put_back(messages)
 
-    # Out
+    # Messages out
 
     def settle(self, messages: Sequence[Message], outcome: Outcome) -> None:
-        """These messages have left the queue for good. Hot: the store forgets those that it has or is to get."""
+        """Record that these messages left the queue for good. Hot: the journal deletes their rows, written or about to
+        be.
+        """
         if outcome.was_held:
             self._unacked -= len(messages)
         settle = self._journal.settle
@@ -212,7 +214,7 @@ class Queue:
                 settle(message)
 
     def pop(self) -> Message | None:
-        """Take the next message for basic.get, if it is in memory."""
+        """Remove and return the next message for basic.get; None when none is in memory."""
         window = self._window
         if not window.ready and window.is_paged:
             self._refill()
@@ -222,7 +224,7 @@ class Queue:
         return message
 
     def on_taken(self, count: int, octets: int) -> None:
-        """A consumer took so many messages, with so many octets of body, from `ready`."""
+        """A consumer took `count` messages from `ready`, with `octets` octets of body in all."""
         self._unacked += count
         window = self._window
         if window.tail is window.ready:
@@ -242,9 +244,9 @@ class Queue:
     # Dispatch
 
     def dispatch(self) -> bool:
-        """Give what is ready to the consumers that have credit, then keep memory bounded.
+        """Deliver what is ready to the consumers that have credit, then keep memory bounded.
 
-        Hot: once per batch. Return whether there are consumers, and more for them than they take now.
+        Hot: once per batch. Return whether consumers are behind: there are some, and more is ready than they take now.
         """
         window = self._window
         if not window.ready and window.is_paged:
@@ -275,7 +277,7 @@ class Queue:
         return bool(window.ready and dispatcher.consumers)
 
     def _refill(self) -> None:
-        """Bring the next messages into `ready`: from a slot, or when none is left from behind them in memory."""
+        """Bring the next messages into `ready`: from a slot, or from `tail` when no slot is left."""
         window = self._window
         if window.is_reading:
             return
@@ -288,11 +290,11 @@ class Queue:
     # Consumers
 
     def add_consumer(self, consumer: QueueConsumer) -> None:
-        """Let a consumer take part in dispatch."""
+        """Add a consumer to dispatch."""
         self._dispatcher.add(consumer)
 
     def remove_consumer(self, consumer: QueueConsumer) -> None:
-        """Take a consumer away, if it takes part."""
+        """Remove a consumer from dispatch, if it is there."""
         self._dispatcher.remove(consumer)
 
     @property
@@ -301,18 +303,18 @@ class Queue:
         return bool(self._dispatcher.takers)
 
     def set_active(self, is_active: bool) -> bool:
-        """Note whether the single active consumer is to be one of this node; return whether it was not before."""
+        """Set whether the single active consumer is on this node; return True when it is and was not before."""
         was_active, self._dispatcher.is_active = self._dispatcher.is_active, is_active
         return is_active and not was_active
 
     @property
     def has_demand(self) -> bool:
-        """Would consumers take more than what is here?"""
+        """Would consumers take more messages than this node has?"""
         window = self._window
         is_short = len(window.ready) < self.limits.window_size // 2 and not window.has_slots
         return is_short and self._dispatcher.has_credit()
 
-    # Slots: what the reader brings, and what other nodes give and get
+    # Slots: reading them, and exchanging them with other nodes
 
     @property
     def open_slot(self) -> Slot | None:
@@ -325,33 +327,33 @@ class Queue:
         return self._window.is_reading
 
     def end_reading(self) -> None:
-        """The read that `read_slots` was asked for is over, whatever it has brought."""
+        """The read that `read_slots` started is over, with or without messages."""
         self._window.is_reading = False
 
     @property
     def last_taken(self) -> int:
-        """No message with a greater id was ever in a consumer's hands."""
+        """An upper bound of the ids that were ever delivered on this node."""
         return self._window.last_taken
 
     def begin_transaction(self) -> None:
-        """A transaction has given ids to messages for this queue: no slot closes over them until `end_transaction`."""
+        """A transaction has given ids to messages for this queue: no slot may cover them until `end_transaction`."""
         self._window.open_transactions += 1
 
     def end_transaction(self) -> None:
-        """Its messages come now, or never."""
+        """The transaction's messages are inserted now, or will never be."""
         self._window.open_transactions -= 1
 
     def recover(self, slot: Slot) -> None:
-        """Take over what has lain in the store since before this node started."""
+        """Add a slot of messages that were stored before this node started."""
         self._window.recover(slot)
 
     def take_over(self, slot: Slot) -> bool:
-        """Take a slot from another node; return whether newer messages of its lane will be delivered before it."""
+        """Add a slot from another node; return whether newer messages of its lane will be delivered before it."""
         return self._window.take_over(slot)
 
     @property
     def can_hand_off(self) -> bool:
-        """May anything be taken out of memory for another node now?"""
+        """May messages be taken out of memory for another node now?"""
         return not (self._window.open_transactions or self._window.is_reading or self.is_closing)
 
     def take_oldest(self, count: int) -> tuple[list[Message], list[Slot]]:
@@ -363,13 +365,15 @@ class Queue:
         return self._window.take_newest(count)
 
     def oldest_id(self, held: Iterable[int] = ()) -> int | None:
-        """Return an id below which nothing is on this node, where clients hold `held`; None when nothing is here."""
+        """Return an id below which this node has no message of the queue; `held` are the ids that clients hold. None
+        when it has no message at all.
+        """
         window = self._window
         if window.has_slots:
             return 0
         return min([*(part[0].id for part in (window.ready, window.tail) if part), *held], default=None)
 
-    # The end
+    # Deletion
 
     @property
     def is_closing(self) -> bool:
@@ -377,11 +381,11 @@ class Queue:
         return self._is_closing or self._is_deleted
 
     def begin_delete(self) -> None:
-        """The end of the queue is being recorded."""
+        """The deletion of the queue is being recorded."""
         self._is_closing = True
 
     def cancel_delete(self) -> None:
-        """The end of the queue could not be recorded: unless it was deleted meanwhile, it goes on."""
+        """The deletion could not be recorded: serve the queue again, unless it was deleted meanwhile."""
         self._is_closing = False
 
     @property
@@ -389,7 +393,7 @@ class Queue:
         return self._is_deleted
 
     def delete(self) -> list[Slot]:
-        """End the queue: settle what is ready, dismiss the consumers; return the slots whose rows are to be deleted."""
+        """Delete the queue: settle what is ready, cancel the consumers; return the slots whose rows are to be deleted."""
         self._is_deleted = True
         slots = self._drop_all(DELETED)
         consumers = list(self._dispatcher.consumers)
@@ -399,9 +403,10 @@ class Queue:
         return slots
 
     def leave_behind(self) -> tuple[list[Message], list[Slot]]:
-        """Return the stored messages that were delivered before, and the slots that may have been, for the next start.
+        """Return the stored messages that were delivered, and the slots that may hold some, to be marked for the next
+        start.
 
-        The slots are taken out: nothing is read from them any more.
+        The slots leave the queue: nothing is read from them any more.
         """
         window = self._window
         messages = [message for message in window.ready if message.redelivered and message.state == STORED]

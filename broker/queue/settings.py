@@ -1,4 +1,4 @@
-"""What a queue is set to do, and how much of it may lie in memory."""
+"""The settings of a queue, and the limits of its memory."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from broker.codec.field_table import FieldTable
 
 @dataclass(frozen=True, slots=True)
 class QueueSettings:
-    """What a queue is set to do: computed once from its arguments, and read nowhere else argument by argument."""
+    """The settings of a queue, computed once from its arguments so that no other code reads single arguments."""
 
     single_active_consumer: bool = False
-    """Only the consumer that came first takes part, on all nodes together."""
+    """Of all consumers on all nodes, only the one that came first gets messages."""
 
     @classmethod
     def of(cls, arguments: FieldTable) -> QueueSettings:
@@ -22,7 +22,7 @@ class QueueSettings:
 
 @dataclass(frozen=True, slots=True)
 class QueueLimits:
-    """How much of a queue may lie in memory on one node."""
+    """How much of a queue may be in memory on one node."""
 
     memory: int = 16 * 1024 * 1024
     """Octets of stored messages kept in memory; the rest lies in slots."""

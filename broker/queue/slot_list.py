@@ -1,4 +1,4 @@
-"""The slots of one queue that this node serves and has not opened yet, oldest first."""
+"""The slots of one queue that this node serves but does not read yet, oldest first."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from broker.ports.slot import Slot
 
 
 class SlotList:
-    """Slots in the order in which they are to be read. False when there is none."""
+    """Slots in the order in which they are to be read; false when empty."""
 
     __slots__ = ("_slots", "count")
 

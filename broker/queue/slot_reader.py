@@ -1,4 +1,4 @@
-"""Brings the messages of slots into the memory of queues whose consumers have credit: one task per queue that reads."""
+"""Reads the messages of slots into memory for queues whose consumers have credit: one task per queue that reads."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ class SlotReader:
         on_done: Callable[[Queue], None],
         on_read: Callable[[Queue, Slot, Sequence[Message], bool], None],
     ) -> None:
-        """`store` waits by itself while it is away. `on_done` is called when a read is over, whatever it has brought.
+        """`store` waits by itself while the database is away.
 
-        `on_read` is called with what was read of a slot, and whether that was its end, before the queue has it.
+        `on_read` is called with the messages read from a slot, and whether the slot ends with them, before the queue
+        gets them. `on_done` is called at the end of a read, with or without messages.
         """
         self._store = store
         self._journal = journal
@@ -38,7 +39,7 @@ class SlotReader:
         self._reads[queue.queue_id] = self._tasks.create_task(self._read(queue), name=f"read slots of {queue.name}")
 
     async def wait(self, queue: Queue) -> None:
-        """Return when the read that is under way for `queue` is done."""
+        """Return when the current read for `queue` is done."""
         task = self._reads.get(queue.queue_id)
         if task is not None:
             await asyncio.shield(task)
@@ -47,7 +48,7 @@ class SlotReader:
         try:
             slot = queue.open_next_slot()
             if slot is not None:
-                if not slot.row:  # what came from another node was written before
+                if not slot.row:  # a slot from another node is committed already
                     await self._journal.flushed()
                 if queue.open_slot is slot:  # not purged in the meantime
                     limits = queue.limits

@@ -1,7 +1,7 @@
-"""What of a queue lies in memory on this node, and what in slots that only the store has.
+"""Which ready messages of a queue are in memory on this node, and which are in slots that only the store has.
 
-Order is the order of message ids. The oldest messages are in `ready`; what did not fit follows in slots; what is
-published while there are slots collects in `tail`. Without slots `tail` is `ready`.
+Messages are in the order of their ids. `ready` has the oldest ones; slots follow with what did not fit in memory;
+`tail` collects what is published while there are slots. Without slots `tail` is `ready`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from broker.queue.settings import QueueLimits
 from broker.queue.slot_list import SlotList
 
 MESSAGE_OVERHEAD: Final = 512
-"""Octets of memory that a message costs beside its body, about."""
+"""Approximate octets of memory that a message costs beside its body."""
 
 
 class Window:
@@ -54,15 +54,15 @@ class Window:
         self.is_reading = False
         """Is a read of a slot under way?"""
         self.last_taken = 0
-        """No message with a greater id was ever in a consumer's hands."""
+        """An upper bound of the ids that were ever delivered on this node."""
         self.page_floor = 0
-        """No slot of `tail` may begin at this id or below: not all messages there are in `tail`."""
+        """A slot made from `tail` must begin above this id: not all messages up to it are in `tail`."""
         self.open_transactions = 0
-        """Transactions that have ids of this queue and are not in it yet: no slot may close over them."""
+        """Open transactions that have given ids to messages for this queue: no slot may cover these ids."""
 
     @property
     def is_paged(self) -> bool:
-        """Are there slots, or is there more in memory behind slots that were read?"""
+        """Are there slots, or messages in `tail` that have their place behind slots?"""
         return self.tail is not self.ready
 
     @property
@@ -87,7 +87,7 @@ class Window:
             self.bytes += message.size
 
     def insert(self, messages: Sequence[Message]) -> None:
-        """Add messages, ascending by id, whose ids are older than their arrival."""
+        """Add the messages of a committed transaction, ascending by id; younger ids may be here already."""
         if self.tail is not self.ready:  # slots were taken over meanwhile: `tail` begins after what was in memory
             floor = max(self.last_taken, self.page_floor, *map(_message_id, self.ready), 0)
             begin = min(floor + 1, self.tail[0].id) if self.tail else floor + 1
@@ -98,7 +98,7 @@ class Window:
         self.bytes += sum(map(_weight, messages))
 
     def put_back(self, messages: Sequence[Message]) -> None:
-        """Put messages that were taken back to their places (contract B24)."""
+        """Put delivered messages back at their places (contract B24)."""
         if self.tail is self.ready:
             self.bytes += sum(map(_weight, messages))
         returned = sorted(messages, key=_message_id)
@@ -139,7 +139,7 @@ class Window:
     # From memory to slots
 
     def page_out(self) -> None:
-        """Close what is too much in memory into slots."""
+        """Move the messages beyond the limit of memory into slots."""
         limits = self._limits
         tail = self.tail
         if self.open_transactions or not tail:
@@ -151,8 +151,8 @@ class Window:
             return
         footprint = self.bytes + MESSAGE_OVERHEAD * len(tail)
         if footprint > (limits.transient_memory if tail[-1].state == TRANSIENT else limits.memory):
-            # A slot is every row of its range: none may belong to a message that a consumer holds, or has given back,
-            # because the store does not know of that.
+            # A slot covers every row in its range, so a message that a consumer holds or has requeued must not be in it:
+            # the store knows neither.
             floor = max(self.last_taken, self.page_floor)
             if tail[-1].id <= floor:
                 return
@@ -164,7 +164,7 @@ class Window:
             self.bytes = 0
 
     def _close(self, messages: deque[Message]) -> None:
-        """Turn `messages` into slots and forget them: the store has them, or gets them now."""
+        """Turn `messages` into slots and drop them from memory: the store has them, or gets them now."""
         size = self._limits.window_size
         while messages:
             part = [messages.popleft() for _ in range(min(size, len(messages)))]
@@ -179,13 +179,13 @@ class Window:
     # From slots to memory
 
     def open_next_slot(self) -> Slot | None:
-        """Return the slot to read from: the one that is open already, or the oldest."""
+        """Return the slot to read from: the open one, or else the oldest; None when there is none."""
         if self.open_slot is None:
             self.open_slot = self.slots.take_oldest()
         return self.open_slot
 
     def on_read(self, slot: Slot, messages: Sequence[Message]) -> bool:
-        """Note that `messages` of the open slot are in memory; return whether nothing of it is left to read."""
+        """`messages` of the open slot are in memory now; return whether nothing of it is left to read."""
         slot.count = max(slot.count - len(messages), 0)
         if not messages or messages[-1].id >= slot.end:
             self.open_slot = None
@@ -194,19 +194,19 @@ class Window:
         return False
 
     def offer(self, messages: Iterable[Message]) -> None:
-        """Add messages that were read from a slot: they follow what is in `ready`."""
+        """Add messages that were read from a slot behind those in `ready`."""
         self.ready.extend(messages)
 
     def join_tail(self) -> None:
-        """No slot is left: what follows in memory is ready."""
+        """No slot is left: append `tail` to `ready`."""
         tail, self.tail = self.tail, self.ready
-        if self.ready:  # read from a slot, or put back: must not be paged out again
+        if self.ready:  # read from a slot or put back: not to be paged out again
             self.page_floor = max(self.page_floor, self.ready[-1].id)
             self.bytes += sum(map(_weight, self.ready))
         self.ready.extend(tail)
 
     def recover(self, slot: Slot) -> None:
-        """Take over what has lain in the store since before this node started."""
+        """Add a slot of messages that were stored before this node started."""
         self.slots.append(slot)
         if self.tail is self.ready:
             self.tail = deque()
@@ -214,11 +214,11 @@ class Window:
     # Between nodes
 
     def take_over(self, slot: Slot) -> bool:
-        """Take a slot from another node; return whether newer messages of its lane will be delivered before it."""
+        """Add a slot from another node; return whether newer messages of its lane will be delivered before it."""
         ready = self.ready
         if self.tail is ready:
             if ready and ready[0].id > max(slot.end, self.last_taken, self.page_floor):
-                self.ready = deque()  # what was published here is newer: it follows in `tail`
+                self.ready = deque()  # all of it is newer than the slot and stays in `tail`
             else:
                 self.tail = deque()
                 self.bytes = 0
@@ -245,7 +245,7 @@ class Window:
         if self.tail is not self.ready:
             messages = self._take(self.tail, count, from_end=True)
             count -= len(messages)
-            if messages and self.tail:  # what is published from now on must not get into one slot with it
+            if messages and self.tail:  # a later slot must not span the ids taken out here
                 self._close(self.tail)
                 self.bytes = 0
             while count > 0 and (slot := self.slots.take_newest()) is not None:
@@ -279,7 +279,7 @@ def _message_id(message: Message) -> int:
 
 
 def _merge(part: deque[Message], messages: Sequence[Message]) -> None:
-    """Add messages, which ascend by id, at their places."""
+    """Insert messages, ascending by id, at their places in `part`."""
     if part and messages and messages[0].id < part[-1].id:
         merged = sorted([*part, *messages], key=_message_id)
         part.clear()
@@ -289,5 +289,5 @@ def _merge(part: deque[Message], messages: Sequence[Message]) -> None:
 
 
 def _weight(message: Message) -> int:
-    """Return the octets a message counts for, the same that `append` adds."""
+    """Return the octets that a message counts for, as `append` adds them."""
     return len(message.body) or message.size

@@ -1,7 +1,7 @@
-"""From a change to memory: the one place where the topology of a node changes, whoever decided and recorded it.
+"""Applies changes of topology to memory: the only place that alters it, whichever node decided and recorded the change.
 
-`HANDLERS` says what each kind of record does to memory. Every change may be applied again and then does nothing.
-Refuses nothing that was recorded; decides nothing, records nothing.
+`HANDLERS` says what each kind of record does to memory. Applying a change again has no effect. Nothing that was
+recorded is refused, and nothing is decided or recorded here.
 """
 
 from __future__ import annotations
@@ -41,14 +41,17 @@ _NOTHING: Final[Sequence[Slot]] = ()
 
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """What records of one kind do to memory: `put` and `drop` return what is to be purged, `records` what is there."""
+    """What records of one kind do to memory.
+
+    `put` and `drop` return the slots to be purged; `records` returns the records that describe what is in memory.
+    """
 
     put: Callable[[LiveTopology, Any], Sequence[Slot]]
     drop: Callable[[LiveTopology, Any], Sequence[Slot]]
     records: Callable[[LiveTopology], Iterable[Record]]
 
 
-# A record of a virtual host that is not there does nothing: it goes with the virtual host that others delete.
+# A record of an unknown virtual host has no effect: that virtual host was deleted with all that it held.
 
 
 def _put_vhost(live: LiveTopology, record: VirtualHostRecord) -> Sequence[Slot]:
@@ -108,8 +111,8 @@ def _drop_queue(live: LiveTopology, key: QueueKey) -> Sequence[Slot]:
 
 
 def _discard(vhost: VirtualHost, queue: Queue) -> Sequence[Slot]:
-    """Take a queue that was deleted out of memory; return what is to be purged, because its rows may still be on their
-    way to the store, after the queue's record.
+    """Remove a deleted queue from memory; return the slots to be purged, because rows of the queue may reach the store
+    after the record of its deletion.
     """
     slots = queue.delete()
     vhost.routing.remove_queue(queue.name)
@@ -175,7 +178,7 @@ HANDLERS: Final[Mapping[type[Any], Handler]] = {
 
 
 class LiveTopology:
-    """The topology of this node as it is in memory. `apply` alters it, and nothing else does."""
+    """The topology in this node's memory. Only `apply` alters it."""
 
     def __init__(
         self,
@@ -184,14 +187,15 @@ class LiveTopology:
         kinds: Kinds = KINDS,
         handlers: Mapping[type[Any], Handler] = HANDLERS,
     ) -> None:
-        """`new_vhost` makes a virtual host that has nothing yet; `vhosts` then holds it."""
+        """`new_vhost` builds an empty virtual host, which `apply` adds to `vhosts`."""
         self.vhosts = vhosts
         self.new_vhost = new_vhost
         self._kinds = kinds
         self._handlers = handlers
 
     def apply(self, change: Change) -> Sequence[Slot]:
-        """Make `change` true in memory; return what is to be purged, because its rows may be on their way to the store.
+        """Apply `change` to memory; return the slots to be purged, because their rows may still be on the way to the
+        store.
 
         Raises `StoreError` when the change does not fit what is there.
         """
@@ -199,7 +203,7 @@ class LiveTopology:
         return handler.put(self, change.record) if isinstance(change, Put) else handler.drop(self, change.key)
 
     def restore(self, topology: Topology) -> list[str]:
-        """Apply all that was recorded; return a line for each thing that made no sense."""
+        """Apply all recorded topology; return a line for each record that does not fit the others."""
         complaints = []
         for change in changes_to(topology, self._kinds):
             try:
@@ -209,7 +213,7 @@ class LiveTopology:
         return complaints
 
     def snapshot(self) -> Topology:
-        """Return what a cluster has recorded, to judge by what this node has."""
+        """Return the records that a cluster would have of what is in this node's memory."""
         return Topology(record for kind in self._kinds for record in self._handlers[kind.record].records(self))
 
     def find_queue(self, queue_id: int) -> Queue | None:

@@ -1,7 +1,4 @@
-"""Bindings, and what every exchange type does with them.
-
-Knows the shape of a binding and of a router; knows no exchange type, no queue and no wire format of a message.
-"""
+"""Bindings, and the protocol that every exchange type implements for them."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ Headers: TypeAlias = Callable[[], Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """A way out of an exchange; identified by all its fields (contract Q11)."""
+    """A way from an exchange to a queue or another exchange; identified by all its fields (contract Q11)."""
 
     source: str
     destination: Destination
@@ -27,7 +24,10 @@ class Binding:
 
 
 class Router(Protocol):
-    """The rule of one exchange type. `add` and `remove` alternate for each binding; `match` may be asked any time."""
+    """The routing rule of one exchange type.
+
+    `add` and `remove` alternate for each binding; `match` may be called at any time.
+    """
 
     uses_headers: bool
 
@@ -37,7 +37,9 @@ class Router(Protocol):
     def add(self, binding: Binding) -> None:
         """Route by `binding` from now on. Changes nothing if `check` would raise."""
 
-    def remove(self, binding: Binding) -> None: ...
+    def remove(self, binding: Binding) -> None:
+        """Stop routing by `binding`."""
+        ...
 
     def match(self, routing_key: str, headers: Headers) -> Iterable[Destination]:
         """Return each destination once. `headers` decodes the message's headers; only a type that `uses_headers` calls
@@ -46,4 +48,4 @@ class Router(Protocol):
 
 
 def accept_any(arguments: FieldTable) -> None:
-    """Check nothing: most types give binding arguments no meaning; they only tell bindings apart."""
+    """Accept all arguments: for most types they mean nothing and only tell bindings apart."""

@@ -1,8 +1,8 @@
-"""Who consumes a queue: the consumers of this node, and what nodes know of each other's.
+"""The consumers of a virtual host's queues on this node, and what nodes know of each other's.
 
-A node with consumers of a queue has a subscription, which every node knows: exclusive use, the end of an auto-delete
-queue, and the single active consumer are decided from subscriptions. Of exclusive queues, and on a node that is alone,
-there are none. Knows the virtual host it is a part of; knows no message.
+A node with consumers of a queue has a subscription, which every node knows. Exclusive use, the deletion of an
+auto-delete queue and the single active consumer are decided from subscriptions. Exclusive queues and standalone nodes
+have no subscriptions.
 """
 
 from __future__ import annotations
@@ -22,45 +22,53 @@ from broker.topology.subscriptions import Subscriptions
 
 
 class Host(Protocol):
-    """What consumers need of the virtual host that they are a part of."""
+    """What `Consumers` needs of its virtual host."""
 
     cluster: Cluster[Queue]
     recorder: Recorder
     queues: Mapping[str, Queue]
 
-    def phrase(self, kind: str, name: str) -> str: ...
+    def phrase(self, kind: str, name: str) -> str:
+        """Return the words that name a resource in a reply text."""
+        ...
 
-    def queue(self, name: str) -> Queue: ...
+    def queue(self, name: str) -> Queue:
+        """Return the queue or raise `NotFound`."""
+        ...
 
-    async def record_and_apply(self, changes: Sequence[Change]) -> None: ...
+    async def record_and_apply(self, changes: Sequence[Change]) -> None:
+        """Record decided `changes` and apply them; the caller holds a lock of the recorder."""
+        ...
 
-    async def delete_now(self, queue: Queue, removed: Sequence[SubscriptionKey]) -> int: ...
+    async def delete_now(self, queue: Queue, removed: Sequence[SubscriptionKey]) -> int:
+        """Delete a queue and the subscriptions `removed`; the caller holds a lock of the recorder."""
+        ...
 
 
 class Consumers:
     """The consumers of one virtual host."""
 
     def __init__(self, vhost: Host, on_activity: Callable[[Queue], None]) -> None:
-        """`on_activity` is told of a queue whose single active consumer is to be one of this node from now on."""
+        """`on_activity` is called with a queue whose single active consumer is on this node from now on."""
         self.subscriptions = Subscriptions()
         self._vhost = vhost
         self._incarnation = vhost.cluster.incarnation
         self._on_activity = on_activity
         self._starting: dict[Queue, list[QueueConsumer]] = {}  # consumers whose subscription is being recorded
-        self._leaving: set[Queue] = set()  # queues of which the end of this node's subscription is being recorded
+        self._leaving: set[Queue] = set()  # queues whose unsubscription is being recorded
 
     def add(self, queue: Queue, consumer: QueueConsumer) -> None:
-        """Let `consumer` take part in the queue's dispatch, or raise `AccessRefused` (contract B16, F11)."""
+        """Add `consumer` to the queue's dispatch, or raise `AccessRefused` (contract B16, F11)."""
         self._require_admissible(queue, consumer)
         queue.add_consumer(consumer)
 
     def remove(self, queue: Queue, consumer: QueueConsumer) -> bool:
-        """Take `consumer` away; return whether `unsubscribe` is to be called for that."""
+        """Remove `consumer`; return whether the caller must await `unsubscribe` after that."""
         queue.remove_consumer(consumer)
         return not queue.consumers and not queue.is_closing and self._has_left(queue)
 
     def _has_left(self, queue: Queue) -> bool:
-        """Is something to be recorded when nobody consumes `queue` here?"""
+        """Is there something to record when `queue` has no consumer on this node any more?"""
         if self._vhost.cluster.shares(queue):
             return self._incarnation in self._subscribers(queue)
         return queue.auto_delete and queue.was_consumed
@@ -81,7 +89,7 @@ class Consumers:
         return self.subscriptions.of(queue.queue_id)
 
     def has_subscribers_elsewhere(self, queue: Queue) -> bool:
-        """Does another node consume `queue`?"""
+        """Does another node have consumers of `queue`?"""
         return any(incarnation.node_id != self._incarnation.node_id for incarnation in self._subscribers(queue))
 
     def needs_subscription(self, queue: Queue, consumer: QueueConsumer) -> bool:
@@ -92,9 +100,10 @@ class Consumers:
         return own is None or own.exclusive != consumer.is_exclusive or queue in self._leaving
 
     async def subscribe(self, queue: Queue, consumer: QueueConsumer) -> None:
-        """Tell all nodes that this one consumes `queue`; raises `AccessRefused` when another forbids it (contract B16).
+        """Tell all nodes that this one consumes `queue`; raises `AccessRefused` when another node's consumer forbids it
+        (contract B16).
 
-        The consumer must be added before anything else can happen, or `unsubscribe` be called.
+        The caller then adds the consumer without awaiting anything first, or calls `unsubscribe`.
         """
         self._require_admissible(queue, consumer)
         starting = self._starting.setdefault(queue, [])
@@ -121,8 +130,10 @@ class Consumers:
         await self._vhost.record_and_apply([*map(Drop, _keys(queue, replaced)), Put(record)])
 
     async def unsubscribe(self, queue: Queue) -> None:
-        """The last consumer on this node went: tell the others, and delete an auto-delete queue that nobody consumes
-        any more (contract Q7), unless somebody consumes again.
+        """The last consumer on this node left: end the subscription, and delete an auto-delete queue that no node
+        consumes any more (contract Q7).
+
+        Does nothing when the queue has a consumer on this node again.
         """
         await self._vhost.recorder.maintain(lambda: self._unsubscribe(queue))
 
@@ -135,15 +146,13 @@ class Consumers:
                 self._leaving.discard(queue)
 
     def has_orphans(self, queue: Queue, over: Set[Incarnation]) -> bool:
-        """Does `queue` belong to one of these incarnations, or do they consume it?"""
+        """Is `queue` exclusive to one of the incarnations `over`, or has one of them a subscription to it?"""
         if isinstance(queue.owner, RemoteOwner):
             return queue.owner.incarnation in over
         return any(incarnation in over for incarnation in self._subscribers(queue))
 
     async def remove_orphans(self, queue: Queue, over: Set[Incarnation]) -> None:
-        """Remove what incarnations that are over have left at `queue`: subscriptions, or the queue, if it was
-        theirs.
-        """
+        """Remove the subscriptions to `queue` of ended incarnations, or the queue if it was exclusive to one of them."""
         await self._vhost.recorder.maintain(lambda: self._remove_orphans(queue, over))
 
     async def _remove_orphans(self, queue: Queue, over: Set[Incarnation]) -> None:
@@ -163,7 +172,7 @@ class Consumers:
             await self._vhost.record_and_apply([Drop(key) for key in removed])
 
     def update_activity(self, queue: Queue) -> None:
-        """Find out whether the single active consumer of `queue` is to be one of this node (contract F11)."""
+        """Find out whether the single active consumer of `queue` is on this node (contract F11)."""
         if queue.settings.single_active_consumer:
             first = next(iter(self._subscribers(queue)), self._incarnation)
             if queue.set_active(first == self._incarnation):

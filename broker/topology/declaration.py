@@ -1,7 +1,6 @@
-"""What clients ask for when they declare an exchange or a queue: what must be equal, and what the store keeps of it.
+"""Declarations of exchanges and queues: what must equal the existing one (contract X2, Q4), and what is recorded.
 
-Knows the fields of a declaration and RabbitMQ's words for what differs (contract X2, Q4); whether a client may declare
-is the virtual host's business.
+Whether a client may declare at all is decided by the virtual host.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ _DEFAULTS: Final[Mapping[str, Any]] = {"x-queue-type": "classic"}
 
 @dataclass(frozen=True, slots=True)
 class RemoteOwner:
-    """The connection that an exclusive queue belongs to, when it is not one of this node in this incarnation."""
+    """The owner of an exclusive queue when it is not a connection of this node in this incarnation."""
 
     incarnation: Incarnation
 
@@ -54,13 +53,13 @@ class QueueDeclaration:
     owner: object | None = None
 
     def require_same(self, what: str, current: Queue) -> None:
-        """Raise `PreconditionFailed` unless `current`, called `what`, is as declared here (contract Q4)."""
+        """Raise `PreconditionFailed` unless this declaration equals `current`, which errors call `what` (contract Q4)."""
         require_equal(what, "durable", self.durable, current.durable)
         require_equal(what, "auto_delete", self.auto_delete, current.auto_delete)
         require_equal_arguments(what, QUEUE_ARGUMENTS, self.arguments, current.arguments)
 
     def record(self, vhost: str, queue_id: int, incarnation: Incarnation | None = None) -> QueueRecord:
-        """Return what is recorded of the queue; `incarnation` is this node's in a cluster, where exclusive queues are
+        """Return the record of the queue; `incarnation` is this node's in a cluster, which records exclusive queues
         too.
         """
         owner = incarnation if self.owner is not None else None
@@ -89,7 +88,7 @@ class ExchangeDeclaration:
     arguments: FieldTable
 
     def require_same(self, what: str, current: Exchange) -> None:
-        """Raise `PreconditionFailed` unless `current`, called `what`, is as declared here (contract X2)."""
+        """Raise `PreconditionFailed` unless this declaration equals `current`, which errors call `what` (contract X2)."""
         require_equal(what, "type", self.type, current.type)
         require_equal(what, "durable", self.durable, current.durable)
         require_equal(what, "auto_delete", self.auto_delete, current.auto_delete)
@@ -97,21 +96,21 @@ class ExchangeDeclaration:
         require_equal_arguments(what, ("alternate-exchange",), self.arguments, current.arguments)
 
     def check(self) -> None:
-        """Raise what refuses this type or these arguments (contract X4, X15): then nothing must be recorded."""
+        """Raise the error that refuses this type or these arguments (contract X4, X15), before anything is recorded."""
         Exchange(self.name, self.type, self.arguments)
 
     def record(self, vhost: str) -> ExchangeRecord:
-        """Return what is recorded of the exchange."""
+        """Return the record of the exchange."""
         return ExchangeRecord(
             vhost, self.name, self.type, self.auto_delete, self.internal, self.arguments.raw, self.durable
         )
 
 
-# The comparison
+# Comparison
 
 
 def require_equal(what: str, name: str, received: bool | str, current: bool | str) -> None:
-    """Raise `PreconditionFailed` unless the property `name` of `what` (a resource phrase) is as it is."""
+    """Raise `PreconditionFailed` unless the property `name` of `what` (a resource phrase) is declared as it is now."""
     if received != current:
         raise PreconditionFailed(
             f"inequivalent arg '{name}' for {what}: received '{_word(received)}' but current is '{_word(current)}'"

@@ -1,7 +1,4 @@
-"""Topologies as records: a hash to compare them by, and the changes that lead from one to another.
-
-Knows the kinds of records and changes only; knows no virtual host and no store.
-"""
+"""Compares topologies: a hash of all records, and the changes that lead from one topology to another."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ _MODULUS: Final = 1 << 128
 
 
 def topology_hash(topology: Topology, kinds: Kinds = KINDS) -> str:
-    """Return a hash of all that is recorded, whatever its order: equal on all nodes that applied the same events."""
+    """Return a hash of all records in any order: equal on all nodes that applied the same events."""
     total = 0
     for kind in kinds:
         values = _hashed(kind)
@@ -26,7 +23,10 @@ def topology_hash(topology: Topology, kinds: Kinds = KINDS) -> str:
 
 
 def _hashed(kind: Kind) -> Callable[[Record], tuple[Any, ...]]:
-    """Return what makes a tuple of a record's fields: octets last, as nodes of every version have it."""
+    """Return a function from a record to the tuple of its fields that is hashed.
+
+    Octets come last, as on nodes of every version: they compare their hashes.
+    """
     in_order = sorted(fields(kind.record), key=lambda each: each.type in (bytes, "bytes"))
     return values_of([each.name for each in in_order])
 
@@ -39,15 +39,16 @@ def _digest(*values: str | int | bytes) -> int:
 
 
 def changes_to(topology: Topology, kinds: Kinds = KINDS) -> Iterator[Change]:
-    """Yield the changes that make `topology` out of nothing, in an order in which they can be applied."""
+    """Yield the changes that build `topology` from nothing, in an order in which they can be applied."""
     for kind in kinds:
         yield from map(Put, topology.of(kind.record))
 
 
 def changes_between(current: Topology, wanted: Topology, kinds: Kinds = KINDS) -> Iterator[Change]:
-    """Yield the changes that make `wanted` out of `current`: what is surplus goes first, and what refers to it before.
+    """Yield the changes that turn `current` into `wanted`: drops first, and before each drop those of what refers to
+    it.
 
-    What refers to something that goes comes again when it is wanted.
+    A wanted record that refers to a dropped one is dropped and put again.
     """
     gone: dict[type[Any], list[Record]] = {}
     missing: list[Change] = []
@@ -66,7 +67,7 @@ def changes_between(current: Topology, wanted: Topology, kinds: Kinds = KINDS) -
 
 
 def _surplus(kind: Kind, here: Sequence[Record], there: Sequence[Record]) -> set[Record]:
-    """Return what is not wanted, and all of a group whose order is not as wanted."""
+    """Return the records that are not wanted; of a group whose order is not the wanted one, all."""
     if not kind.ordered_by:
         return set(here).difference(there)
     wanted = _groups(kind, there)
@@ -83,7 +84,7 @@ def _groups(kind: Kind, records: Iterable[Record]) -> Mapping[Any, list[Record]]
 
 
 def _orphans(kind: Kind, here: Sequence[Record], gone: Mapping[type[Any], Sequence[Record]]) -> set[Record]:
-    """Return the records that refer to one that goes."""
+    """Return the records that refer to a dropped one."""
     orphans: set[Record] = set()
     for reference in kind.references:
         targets = set(map(values_of(tuple(reference.fields)), gone[reference.to]))

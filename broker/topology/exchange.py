@@ -1,7 +1,6 @@
 """Exchanges: which destinations a message goes to.
 
-Knows bindings and which router each exchange type has; knows no queue, no permission and no wire format of a message.
-Whether a destination exists is the virtual host's business, and so are alternate exchanges.
+The virtual host decides whether a destination exists and what an alternate exchange gets.
 """
 
 from __future__ import annotations
@@ -64,7 +63,7 @@ class Exchange:
         self.auto_delete = auto_delete
         self.internal = internal
         self.alternate = _alternate(name, arguments)
-        self._router: Router = router() if name else DefaultRouter()  # the one without a name is of type direct
+        self._router: Router = router() if name else DefaultRouter()  # the default exchange is of type direct
         self.uses_headers = self._router.uses_headers  # then the routing key alone does not decide the route
         self._bindings: dict[Binding, None] = {}
         self._by_destination: dict[Destination, dict[Binding, None]] = {}
@@ -76,20 +75,20 @@ class Exchange:
 
     @property
     def destinations(self) -> KeysView[Destination]:
-        """Every queue and exchange that something is bound to, each once."""
+        """Every queue and exchange that is bound to this one, each once."""
         return self._by_destination.keys()
 
     @property
     def is_unused(self) -> bool:
-        """Nothing is bound (contract X9, X12)."""
+        """Is nothing bound to it (contract X9, X12)?"""
         return not self._bindings
 
     def check(self, arguments: FieldTable) -> None:
-        """Raise what `bind` would raise for these arguments, so that nothing is recorded that cannot be applied."""
+        """Raise what `bind` would raise for these arguments, before the binding is recorded."""
         self._router.check(arguments)
 
     def bind(self, binding: Binding) -> bool:
-        """Add `binding`; False when it was there already."""
+        """Add `binding`; return False when it existed already."""
         if binding in self._bindings:
             return False
         self._router.add(binding)
@@ -98,7 +97,7 @@ class Exchange:
         return True
 
     def unbind(self, binding: Binding) -> bool:
-        """Remove `binding`; False when there is none."""
+        """Remove `binding`; return False when there was none."""
         if binding not in self._bindings:
             return False
         self._router.remove(binding)
@@ -110,7 +109,7 @@ class Exchange:
         return True
 
     def remove_destination(self, destination: Destination) -> list[Binding]:
-        """Remove and return the bindings to a queue or exchange that is gone, without a look at any other."""
+        """Remove and return the bindings to a deleted queue or exchange, without visiting any other."""
         gone = list(self._by_destination.pop(destination, ()))
         for binding in gone:
             self._router.remove(binding)

@@ -1,4 +1,4 @@
-"""How topology changes: decided, recorded, applied, one change at a time."""
+"""Changes topology in three steps, one change at a time: decide, record, apply."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Lock: TypeAlias = AbstractAsyncContextManager[Any]
 
 
 class Recorder:
-    """The one way in which the virtual hosts of a node change."""
+    """The only way to change the virtual hosts of a node."""
 
     def __init__(
         self,
@@ -27,10 +27,10 @@ class Recorder:
         client_lock: Lock,
         maintenance_lock: Lock,
     ) -> None:
-        """`apply` alters memory and returns what is then to be purged by `purge`, which is the journal's.
+        """`apply` alters memory and returns the slots that the journal's `purge` then deletes.
 
-        Both locks are one lock, held while a change is made. Waiting for `client_lock` may end with `StoreUnavailable`;
-        waiting for `maintenance_lock` does not, because nobody could be told.
+        The two locks are one lock with different timeouts, held during a change. Waiting for `client_lock` may raise
+        `StoreUnavailable`; waiting for `maintenance_lock` does not, because there is no client to answer.
         """
         self._cluster = cluster
         self._apply = apply
@@ -39,15 +39,15 @@ class Recorder:
         self._maintenance_lock = maintenance_lock
 
     async def change(self, decide: Callable[[], Awaitable[T]]) -> T:
-        """Let `decide` make a change that a client has asked for."""
+        """Run `decide` under the client lock, for a change that a client asked for."""
         return await self._change(decide, self._client_lock)
 
     async def maintain(self, decide: Callable[[], Awaitable[T]]) -> T:
-        """Let `decide` make a change that nobody has asked for, and that must not fail."""
+        """Run `decide` under the maintenance lock, for a change that no client asked for and that must not fail."""
         return await self._change(decide, self._maintenance_lock)
 
     async def _change(self, decide: Callable[[], Awaitable[T]], lock: Lock) -> T:
-        """Decide under the lock, anew as long as other nodes come first; then let the other nodes apply it."""
+        """Decide under the lock, again whenever other nodes recorded first; then let the other nodes apply the change."""
         while True:
             try:
                 async with lock:
@@ -61,12 +61,12 @@ class Recorder:
             return result
 
     async def record(self, changes: Sequence[Change], is_lasting: Callable[[Change], bool]) -> None:
-        """Record `changes`, which `decide` has decided; they are to be applied at once."""
+        """Record `changes`; the caller then applies them before anything else happens."""
         if changes:
             await self._cluster.record(changes, is_lasting)
 
     async def apply(self, changes: Sequence[Change]) -> None:
-        """Make `changes`, which were recorded, true in memory."""
+        """Apply recorded `changes` to memory, and purge the slots that they leave."""
         slots = [slot for change in changes for slot in self._apply(change)]
         if slots:
             await self._purge(slots)

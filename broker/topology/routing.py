@@ -1,7 +1,7 @@
-"""What a virtual host has, as a graph: from a routing key to queues, and from a deletion to all that goes with it.
+"""The exchanges, queues and bindings of a virtual host as a graph: from a routing key to queues, and from a deletion to
+all that is deleted with it.
 
-The one place where exchanges, queues and bindings change in memory, after somebody decided and the store recorded it.
-Refuses nothing, records nothing; knows no declaration, no store and no frame.
+`apply` changes the graph; nothing is decided, refused or recorded here.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from broker.topology.exchange import Exchange
 
 
 class Route:
-    """Where messages published with the same arguments go; kept until the topology changes.
+    """Where messages published with the same arguments go; valid until the topology changes.
 
-    `queue` is the only queue, or None when there are none or several. A `dynamic` route depends on headers: its
-    queues are found anew for each message.
+    `queue` is the only queue, or None when there are none or several. A `dynamic` route depends on headers: its queues
+    are found anew for each message.
     """
 
     __slots__ = ("dynamic", "exchange", "mandatory", "queue", "queues", "routing", "routing_key")
@@ -49,9 +49,9 @@ class RoutingTable:
         self.queues: dict[str, Queue] = {}
         self.queues_by_id: dict[int, Queue] = {}
         self._caches: WeakValueDictionary[Hashable, RouteCache] = WeakValueDictionary()
-        self._sources: dict[Destination, dict[str, None]] = {}  # which exchanges have a binding to it
+        self._sources: dict[Destination, dict[str, None]] = {}  # destination -> the exchanges bound to it
 
-    # Questions
+    # Queries
 
     def route(self, exchange: Exchange, routing_key: str, headers: Headers) -> list[Queue]:
         """Return the queues for a message, each once: through bindings, exchanges bound to exchanges, alternates."""
@@ -78,7 +78,7 @@ class RoutingTable:
         return list(found.values())
 
     def depends_on_headers(self, exchange_name: str) -> bool:
-        """Can a message's headers change where this exchange sends it, directly or further on?"""
+        """Can a message's headers change where this exchange sends it, directly or through further exchanges?"""
         waiting, visited = [exchange_name], {exchange_name}
         while waiting:
             exchange = self.exchanges.get(waiting.pop())
@@ -96,14 +96,16 @@ class RoutingTable:
         return False
 
     def is_durable(self, destination: Destination) -> bool:
-        """Does the store know this destination, so that a binding to it may be stored?"""
+        """Is this destination in the store, so that a binding to it may be recorded durably?"""
         kind, name = destination
         if kind == "exchange":
             return name in self.exchanges and self.exchanges[name].durable
         return name in self.queues and self.queues[name].is_stored
 
     def unused_without(self, gone: Destination) -> list[str]:
-        """Return the auto-delete exchanges that lose their last binding when `gone` goes, one after the other."""
+        """Return the auto-delete exchanges that lose their last binding when `gone` is deleted, directly or one through
+        another.
+        """
         lost = {gone: None}
         waiting = [gone]
         unused: list[str] = []
@@ -121,9 +123,9 @@ class RoutingTable:
         return unused
 
     def routes_for(self, permissions: Hashable) -> RouteCache:
-        """Return the routes found so far by publishers with equal `permissions`; every change here empties them.
+        """Return the cache of routes for publishers with these `permissions`; every change of the graph empties it.
 
-        A route that one of them has found is good for all of them, and for nobody else.
+        A cached route includes the access check, so it is valid for equal permissions only.
         """
         cache = self._caches.get(permissions)
         if cache is None:
@@ -131,7 +133,7 @@ class RoutingTable:
         return cache
 
     def forget_routes(self) -> None:
-        """Let every route be found anew."""
+        """Empty the caches, so that every route is found anew."""
         for cache in self._caches.values():
             cache.clear()
 
@@ -147,13 +149,13 @@ class RoutingTable:
         self.forget_routes()
 
     def bind(self, binding: Binding) -> None:
-        """Add `binding`, whose exchange is there."""
+        """Add `binding`, whose exchange exists."""
         self.exchanges[binding.source].bind(binding)
         self._sources.setdefault(binding.destination, {})[binding.source] = None
         self.forget_routes()
 
     def unbind(self, binding: Binding) -> None:
-        """Remove `binding`; what loses its last binding by that stays until it is removed."""
+        """Remove `binding`; an auto-delete exchange that loses its last one stays until it is removed itself."""
         exchange = self.exchanges[binding.source]
         exchange.unbind(binding)
         if binding.destination not in exchange.destinations:

@@ -1,7 +1,4 @@
-"""What virtual hosts have, as the records that a cluster keeps of it.
-
-Knows what is recorded and what not; changes nothing and knows no store.
-"""
+"""Describes virtual hosts in memory as the records that a cluster keeps of them."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ def vhosts(vhosts: Iterable[VirtualHost]) -> Iterator[VirtualHostRecord]:
 
 
 def exchanges(vhosts: Iterable[VirtualHost]) -> Iterator[ExchangeRecord]:
-    """Yield every exchange but those that each virtual host has from its beginning."""
+    """Yield every exchange but the predeclared ones."""
     for vhost in vhosts:
         for exchange in vhost.exchanges.values():
             if exchange.name not in _PREDECLARED:
@@ -39,7 +36,7 @@ def exchanges(vhosts: Iterable[VirtualHost]) -> Iterator[ExchangeRecord]:
 
 
 def queues(vhosts: Iterable[VirtualHost]) -> Iterator[QueueRecord]:
-    """Yield every queue, exclusive ones with the incarnation that they belong to."""
+    """Yield every queue, an exclusive one with the incarnation that owns it."""
     for vhost in vhosts:
         for queue in vhost.queues.values():
             incarnation = vhost.incarnation_of_owner(queue)
@@ -71,7 +68,7 @@ def subscriptions(vhosts: Iterable[VirtualHost]) -> Iterator[SubscriptionRecord]
 
 
 def incarnations_with_orphans(vhosts: Iterable[VirtualHost]) -> set[Incarnation]:
-    """Return every incarnation that an exclusive queue or a subscription belongs to."""
+    """Return every incarnation that owns an exclusive queue or has a subscription."""
     incarnations: set[Incarnation] = set()
     for vhost in vhosts:
         incarnations.update(map(incarnation_of, vhost.consumers.subscriptions))

@@ -1,7 +1,4 @@
-"""Which incarnations of which nodes have consumers of a queue, in the order in which they came.
-
-Knows what is recorded of subscriptions; knows no queue, no consumer and no rule about either.
-"""
+"""The subscriptions of a virtual host: which incarnations of which nodes have consumers of a queue, oldest first."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ _NOBODY: Final[Mapping[Incarnation, SubscriptionRecord]] = {}
 
 
 class Subscriptions:
-    """All subscriptions of one virtual host, those of this node too."""
+    """All subscriptions of one virtual host, including this node's."""
 
     __slots__ = ("_by_queue",)
 
@@ -23,20 +20,20 @@ class Subscriptions:
         self._by_queue: dict[int, dict[Incarnation, SubscriptionRecord]] = {}
 
     def of(self, queue_id: int) -> Mapping[Incarnation, SubscriptionRecord]:
-        """Return who consumes the queue, oldest first."""
+        """Return the subscriptions to a queue, oldest first."""
         return self._by_queue.get(queue_id, _NOBODY)
 
     def __iter__(self) -> Iterator[SubscriptionRecord]:
-        """Go through all of them, queue by queue."""
+        """Iterate over all subscriptions, queue by queue."""
         for records in self._by_queue.values():
             yield from records.values()
 
     def add(self, record: SubscriptionRecord) -> None:
-        """Note a subscription; one that is there already keeps its place."""
+        """Add a subscription; one that exists already keeps its place."""
         self._by_queue.setdefault(record.queue_id, {})[incarnation_of(record)] = record
 
     def remove(self, queue_id: int, incarnation: Incarnation) -> None:
-        """Forget a subscription, if there is one."""
+        """Remove a subscription, if there is one."""
         records = self._by_queue.get(queue_id)
         if records is not None:
             records.pop(incarnation, None)
@@ -44,10 +41,10 @@ class Subscriptions:
                 del self._by_queue[queue_id]
 
     def forget(self, queue_id: int) -> None:
-        """Forget everybody who consumed a queue that is gone."""
+        """Remove all subscriptions to a deleted queue."""
         self._by_queue.pop(queue_id, None)
 
 
 def incarnation_of(subscription: SubscriptionRecord | SubscriptionKey) -> Incarnation:
-    """Return in which incarnation of which node the consumers are."""
+    """Return the incarnation whose consumers a subscription stands for."""
     return Incarnation(subscription.node_id, subscription.incarnation)

@@ -1,7 +1,5 @@
 """Which topic patterns match a routing key.
 
-Knows words, patterns and the values stored under them; knows no exchange, no binding and no queue.
-
 A walk down the trie, word by word, answers everyday keys in microseconds. Patterns full of `#` can keep thousands of
 nodes in play at every word; a walk that grows too long is abandoned and one bit-parallel automaton of all patterns
 answers instead (reliability.md S-19). It is made when a key first needs it after the patterns have changed.
@@ -36,7 +34,7 @@ class TrieNode(Generic[Value]):
         return not (self.counts or self.words or self.any_word or self.any_words)
 
     def follow(self, word: str) -> TrieNode[Value]:
-        """Return the node after `word` of a pattern, made now if there was none."""
+        """Return the node after `word` of a pattern, and create it if there is none."""
         if word == "*":
             self.any_word = node = self.any_word or TrieNode()
         elif word == "#":
@@ -80,7 +78,7 @@ class TopicTrie(Generic[Value]):
         counts[value] = counts.get(value, 0) + 1
 
     def remove(self, pattern: str, value: Value) -> bool:
-        """Undo one `add` of the same arguments; False when there is none left."""
+        """Undo one `add` of the same arguments; return False when there is none left."""
         words = _pattern_words(pattern)
         counts = self._patterns.get(words, {})
         if value not in counts:
@@ -133,7 +131,7 @@ class TopicTrie(Generic[Value]):
         return [node.counts for node in (*reached, *open_ended) if node.counts]
 
     def _prune(self, words: tuple[str, ...]) -> None:
-        """Take away the nodes on the path of `words` that lead nowhere any more."""
+        """Remove the nodes on the path of `words` that hold no pattern any more."""
         path = [self.root]
         for word in words:
             path.append(path[-1].follow(word))

@@ -1,8 +1,7 @@
 """A virtual host: what clients may do to its exchanges, queues and bindings.
 
-Every change is decided here, recorded where it must be known, and then applied, as what other nodes have decided is:
-nothing here alters memory itself. Knows the core's own objects and the ports; knows no frame and no
-connection.
+It decides every change and passes it to the recorder, which records and applies it. It alters no memory itself, so
+changes that other nodes decided take the same way through `apply`.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ PREDECLARED: Final = (
 
 
 class QueueFactory(Protocol):
-    """Builds a queue with everything this node gives to its queues."""
+    """Builds a queue with what all queues of this node share."""
 
     def __call__(
         self,
@@ -64,7 +63,7 @@ class QueueFactory(Protocol):
 
 
 class VirtualHost:
-    """One name space of exchanges and queues."""
+    """One namespace of exchanges and queues."""
 
     def __init__(
         self,
@@ -78,10 +77,10 @@ class VirtualHost:
         on_activity: Callable[[Queue], None],
         max_queues: int = 100_000,
     ) -> None:
-        """`on_activity` is told of a queue whose single active consumer is to be one of this node from now on."""
+        """`on_activity` is called with a queue whose single active consumer is on this node from now on."""
         self.name = name
         self.routing = RoutingTable()
-        self.exchanges: Mapping[str, Exchange] = self.routing.exchanges  # to look at: `routing` changes them
+        self.exchanges: Mapping[str, Exchange] = self.routing.exchanges  # read only: `routing` changes them
         self.queues: Mapping[str, Queue] = self.routing.queues
         self.cluster = cluster
         self.recorder = recorder
@@ -110,7 +109,7 @@ class VirtualHost:
             raise NotFound(f"no {self.phrase('exchange', name)}") from None
 
     def queue(self, name: str, owner: object | None = None) -> Queue:
-        """Return the queue, or raise `NotFound`, or `ResourceLocked` when it is exclusive to another connection."""
+        """Return the queue; raise `NotFound`, or `ResourceLocked` when it is exclusive to another connection."""
         queue = self.queues.get(name)
         if queue is None or queue.is_closing:
             raise NotFound(f"no {self.phrase('queue', name)}")
@@ -125,7 +124,7 @@ class VirtualHost:
         )
 
     def require_changeable(self, name: str) -> None:
-        """Raise `AccessRefused` for the default exchange, which nobody may change (contract X6)."""
+        """Raise `AccessRefused` for the default exchange, which no client may change (contract X6)."""
         if name == "":
             raise AccessRefused("operation not permitted on the default exchange")
 
@@ -138,7 +137,7 @@ class VirtualHost:
     # Exchanges
 
     async def declare_exchange(self, declaration: ExchangeDeclaration) -> None:
-        """Make the exchange exist, as declared (contract X1 to X7)."""
+        """Create the exchange, or check that it exists as declared (contract X1 to X7)."""
         self.require_changeable(declaration.name)
         await self.recorder.change(lambda: self._declare_exchange(declaration))
 
@@ -212,14 +211,14 @@ class VirtualHost:
             raise NotFound(f"no {self.phrase('queue', name)}")
 
     def record_of(self, binding: Binding) -> BindingRecord:
-        """Return what is recorded of a binding."""
+        """Return the record of a binding."""
         kind, name = binding.destination
         return BindingRecord(self.name, binding.source, kind, name, binding.routing_key, binding.arguments.raw)
 
     # Queues
 
     async def declare_queue(self, declaration: QueueDeclaration, *, is_server_named: bool = False) -> Queue:
-        """Make the queue exist, as declared (contract Q1 to Q9)."""
+        """Create the queue, or check that it exists as declared (contract Q1 to Q9)."""
         current = self.queues.get(declaration.name)
         if current is None or current.is_closing:
             return await self.recorder.change(lambda: self._declare_queue(declaration, is_server_named))
@@ -248,8 +247,8 @@ class VirtualHost:
         return self.queues[name]
 
     def make_queue(self, record: QueueRecord) -> Queue:
-        """Build a queue that nobody knows yet. An exclusive one belongs to the connection that declares it here, or to
-        one elsewhere.
+        """Build a queue from its record. An exclusive one belongs to the connection that is declaring it here, or to a
+        remote owner.
         """
         owner: object | None = None
         if record.exclusive:
@@ -266,9 +265,7 @@ class VirtualHost:
         )
 
     def incarnation_of_owner(self, queue: Queue) -> Incarnation | None:
-        """Return in which incarnation of which node the connection is that `queue` is exclusive to; None if it is
-        shared.
-        """
+        """Return the incarnation whose connection owns `queue`; None when the queue is not exclusive."""
         if isinstance(queue.owner, RemoteOwner):
             return queue.owner.incarnation
         return None if queue.owner is None else self.cluster.incarnation
@@ -297,7 +294,7 @@ class VirtualHost:
         return await self.delete_now(queue)
 
     async def delete_exclusive(self, queues: Iterable[Queue]) -> None:
-        """Delete queues that are exclusive to a connection that ends (contract Q6)."""
+        """Delete the exclusive queues of a connection that ends (contract Q6)."""
         for queue in queues:
             await self.recorder.maintain(partial(self._delete_if_there, queue))
 
@@ -306,7 +303,9 @@ class VirtualHost:
             await self.delete_now(queue)
 
     async def delete_now(self, queue: Queue, removed: Sequence[SubscriptionKey] = ()) -> int:
-        """Delete a queue, and the subscriptions `removed` with it; a lock of the recorder is held."""
+        """Delete a queue and the subscriptions `removed`; return how many messages were ready. The caller holds a lock
+        of the recorder.
+        """
         queue.begin_delete()
         gone = self.routing.unused_without(("queue", queue.name))
         key = QueueKey(self.name, queue.name, queue.queue_id)
@@ -321,30 +320,30 @@ class VirtualHost:
         return count
 
     async def purge_queue(self, name: str, owner: object | None) -> int:
-        """Remove every ready message, wherever it is; return how many there were (contract Q13)."""
+        """Remove every ready message on all nodes; return how many there were (contract Q13)."""
         queue = self.queue(name, owner)
         return await self.purge_here(queue) + await self.cluster.purge(queue)
 
     async def purge_here(self, queue: Queue) -> int:
-        """Remove every ready message that this node has; return how many there were."""
+        """Remove every ready message on this node; return how many there were."""
         count = queue.ready_count
         slots = queue.purge()
         if slots:
             await self._journal.purge(slots)
         return count
 
-    # What is recorded
+    # Recording
 
     def _deletions(self, exchanges: Iterable[str]) -> list[Change]:
         return [Drop(ExchangeKey(self.name, each)) for each in exchanges]
 
     async def record_and_apply(self, changes: Sequence[Change]) -> None:
-        """Make `changes`, which were decided, true in the store and in memory; a lock of the recorder is held."""
+        """Record decided `changes` and apply them; the caller holds a lock of the recorder."""
         await self.recorder.record(changes, self._is_lasting)
         await self.recorder.apply(changes)
 
     def _is_lasting(self, change: Change) -> bool:
-        """Does what `change` says survive a restart?"""
+        """Must the effect of `change` survive a restart?"""
         match change:
             case Put(ExchangeRecord(durable=durable)):
                 return durable

@@ -10,7 +10,7 @@ from broker.topology.binding import Binding, Destination, Headers
 
 
 class DefaultRouter:
-    """Whatever the key is, the queue of that name; nothing can be bound."""
+    """Routes to the queue whose name is the routing key, and refuses all bindings."""
 
     __slots__ = ()
     uses_headers = False
@@ -22,7 +22,7 @@ class DefaultRouter:
         self.check(binding.arguments)
 
     def remove(self, binding: Binding) -> None:
-        """Nothing was ever added."""
+        """Nothing to do: `add` refuses every binding."""
 
     def match(self, routing_key: str, headers: Headers) -> Iterable[Destination]:
         return (("queue", routing_key),)

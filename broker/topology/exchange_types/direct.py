@@ -1,4 +1,4 @@
-"""The type `direct`: the binding's key is the message's key (contract E1)."""
+"""The type `direct`: a binding matches when its key equals the message's key (contract E1)."""
 
 from __future__ import annotations
 

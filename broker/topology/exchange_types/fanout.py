@@ -1,4 +1,4 @@
-"""The type `fanout`: every binding, whatever the key (contract E2)."""
+"""The type `fanout`: every binding matches, whatever the key (contract E2)."""
 
 from __future__ import annotations
 

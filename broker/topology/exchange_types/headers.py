@@ -1,4 +1,4 @@
-"""The type `headers`: the binding's arguments are looked for among the message's headers (contract E4)."""
+"""The type `headers`: a binding matches by its arguments and the message's headers (contract E4)."""
 
 from __future__ import annotations
 
