@@ -11,7 +11,7 @@ _STARTED_AT = time.monotonic()
 
 import gc  # noqa: E402
 
-gc.disable()  # nothing that imports make is garbage; collecting starts when the node does
+gc.disable()  # imports make no garbage; collection starts with the node
 
 import argparse  # noqa: E402
 import asyncio  # noqa: E402
@@ -37,7 +37,7 @@ EX_CONFIG: Final = 78
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return the exit code: 78 for a wrong configuration, 69 for a store that cannot be had."""
+    """Run the command; return the exit code: 78 for a wrong configuration, 69 for a store that is not available."""
     options = _parser().parse_args(arguments)
     from broker.config.loading import load
     from broker.errors import ConfigError
@@ -116,7 +116,7 @@ def _serve(loaded: Loaded, options: argparse.Namespace) -> int:
 
 
 def _explain(group: BaseExceptionGroup[BaseException]) -> int:
-    """Say what ended the node: one line for what is understood, a traceback for what is not."""
+    """Report what ended the node: one line for known errors, a traceback for others."""
     import structlog
 
     from broker.errors import ConfigError, StoreError
@@ -156,7 +156,7 @@ def _run(config: Configuration, loop: str) -> None:
 
 
 def _set_up(config: Configuration, loop: str) -> None:
-    """Do what a start does to the schema, and nothing else; a store that is away is not waited for."""
+    """Create or migrate the schema as a start does, and do nothing else; do not wait for a store that is away."""
     from broker.node.process import open_store
 
     async def set_up() -> None:
@@ -184,7 +184,7 @@ def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def _banner(started: Started, config: Configuration) -> None:
-    """Tell who starts the broker where it is and how to get in; a structured event when nobody watches."""
+    """Show where the node listens and how to log in; without a terminal, log one structured event instead."""
     import structlog
 
     # What exists now lives as long as the node; messages are many and short-lived and form no cycles.

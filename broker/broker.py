@@ -1,7 +1,7 @@
 """The broker of one node: its virtual hosts, and the work that one batch of input leaves behind.
 
 Everything that arrives in one read is parsed before queues dispatch and confirms go out (design §2): handlers only add
-to `touched` and `touched_confirms`, and the edge calls `dispatch` once. Knows the core's objects; knows no socket.
+to `touched` and `touched_confirms`, and the edge calls `dispatch` once.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PRODUCT: Final = "Cordillera"
 
 
 class Confirmable(Protocol):
-    """A channel's confirms (an upward call)."""
+    """A channel that has confirms to send (an upward call)."""
 
     def flush(self) -> None:
         """Send what can be confirmed now."""
@@ -32,13 +32,13 @@ class OpenConnection(Protocol):
     """A client's connection (an upward call)."""
 
     def held_ids(self, queue: Queue) -> Iterable[int]:
-        """Return the ids of all messages of `queue` that the client has and has not settled."""
+        """Return the ids of all messages of `queue` that the client holds unsettled."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one client may ask for (reliability.md §6)."""
+    """The limits of what one client may ask for (reliability.md §6)."""
 
     channel_max: int = 2047
     frame_max: int = 131_072
@@ -66,7 +66,7 @@ class Broker:
         limits: Limits | None = None,
         vhosts: dict[str, VirtualHost] | None = None,
     ) -> None:
-        """`await_read` is done when the queue has got what is being read from its slots; the journal adds to
+        """`await_read` returns when the current read of a queue's slots is done; the journal adds to
         `touched_confirms`.
         """
         self.ids = ids
@@ -89,7 +89,7 @@ class Broker:
     def dispatch(self) -> bool:
         """Do what the input since the last call has made possible: deliver, then confirm.
 
-        Returns whether consumers of a queue that was touched are behind: then publishers should not be in a hurry.
+        Return whether consumers of a touched queue are behind, so that publishers should be slowed down.
         """
         touched = self.touched
         is_behind = False
@@ -108,15 +108,17 @@ class Broker:
     # basic.get
 
     def get(self, queue: Queue) -> Message | None:
-        """Take the next message that is in memory, if any may be delivered."""
+        """Remove and return the next message in memory; None when there is none, or this node may not deliver now."""
         return queue.pop() if self._cluster.is_trusted() else None
 
     def may_get_later(self, queue: Queue) -> bool:
-        """May `get_later` bring a message that `get` has not found?"""
+        """Can `get_later` find a message where `get` found none?"""
         return self._cluster.is_trusted() and (queue.ready_count > 0 or self._cluster.shares(queue))
 
     async def get_later(self, queue: Queue, is_wanted: Callable[[], bool]) -> Message | None:
-        """Take the next message, from wherever it has to be brought; stop as soon as nobody waits any more."""
+        """Remove and return the next message, from slots or other nodes if necessary; stop when `is_wanted` returns
+        False.
+        """
         message = queue.pop()
         while message is None and is_wanted():
             if queue.ready_count:
@@ -127,13 +129,13 @@ class Broker:
         return message
 
     def held_ids(self, queue: Queue) -> list[int]:
-        """Return the ids of all messages of `queue` that clients have and have not settled, ascending."""
+        """Return the ids of all messages of `queue` that clients hold unsettled, ascending."""
         if not queue.unacked_count:
             return []
         return sorted(message_id for connection in self.open_connections for message_id in connection.held_ids(queue))
 
     def flush_confirms(self) -> None:
-        """Send the confirms that a commit or a settled message has made possible."""
+        """Send the confirms that commits and settled messages have made possible."""
         touched = self.touched_confirms
         if touched:
             for confirms in touched:

@@ -1,6 +1,6 @@
 """Time, as the rest of the broker sees it.
 
-Pure code is given numbers; only the edges hold a `Clock`. Knows nothing else.
+Only the edges hold a `Clock`; pure code gets times as numbers.
 """
 
 from __future__ import annotations

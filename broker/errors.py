@@ -1,7 +1,6 @@
 """What can go wrong, and what the peer is told about it.
 
-Knows the reply codes of AMQP 0-9-1 and the tree of exceptions. The class of an error *is* its mapping to the wire:
-handlers raise, and `Connection` alone turns an error into a close. Knows no method, no socket and no database.
+The class of an error *is* its mapping to the wire: handlers raise, and `Connection` alone turns an error into a close.
 """
 
 from __future__ import annotations
@@ -146,7 +145,7 @@ class StoreLocked(StoreError):
 
 
 class CoordinationError(BrokerError):
-    """Something between nodes went wrong."""
+    """An error between the nodes of a cluster."""
 
 
 class Fenced(CoordinationError):
@@ -154,7 +153,7 @@ class Fenced(CoordinationError):
 
 
 class Evicted(CoordinationError):
-    """This incarnation of the node is over: it owns nothing and may write nothing any more (contract C4)."""
+    """This incarnation of the node is over: it owns no slots and must not write any more (contract C4)."""
 
 
 class ConfigError(BrokerError):

@@ -1,8 +1,7 @@
-"""A message as it lies in one queue, and where its id comes from.
+"""A message as it is in one queue, and where its id comes from.
 
-A message is its wire bytes: nothing is decoded that nobody asks for. A *tail* is a frame without its first three octets
-(type and channel), that is size, payload and end octet: the part that stays the same on whatever channel it travels.
-Knows frames as byte strings only; knows no queue, no store and no clock.
+A message keeps its wire bytes; they are decoded only on demand. A *tail* is a frame without its first three octets
+(type and channel), that is size, payload and end octet: the part that is the same on every channel.
 """
 
 from __future__ import annotations
@@ -11,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 FRAME_END: Final = b"\xce"
 
-# The states of a message towards the store, in the order in which it can pass them. From STORED on its publisher may be
-# told that it is safe: its row is committed, or a consumer has settled it, or nobody promised to keep it.
+# The states of a message towards the store, in the order in which it can pass them. From STORED on it may be confirmed
+# to its publisher: its row is committed, or a consumer has settled it, or it is transient.
 PENDING: Final = 0  # in the journal, not yet handed to the store
 WRITING: Final = 1  # in the batch that the store is committing now
 STORED: Final = 2  # its row is committed
 SETTLED: Final = 3  # final: no row exists, or its row's delete is on the way
 WRITING_SETTLED: Final = 4  # settled while its batch was being committed: the row must be deleted after that
-TRANSIENT: Final = 5  # never had and will never have a row (until its window is paged out)
+TRANSIENT: Final = 5  # has no row, unless its queue is paged out
 
 
 class StorageQueue(Protocol):
@@ -130,15 +129,15 @@ _MILLISECOND: Final = 1 << 18
 
 
 def lane_of(message_id: int) -> int:
-    """Return the lane whose node has made this id."""
+    """Return the lane of the node that made this id."""
     return message_id >> 10 & 255
 
 
 class MessageIdGenerator:
-    """Ids of one lane: 45 bits of milliseconds since 2010-12-22, 8 bits of lane, 10 bits of counter.
+    """Generates the ids of one lane: 45 bits of milliseconds since 2010-12-22, 8 bits of lane, 10 bits of counter.
 
-    They only grow: when the clock stands or steps back, or a millisecond's 1024 numbers are used up, the next id is
-    simply the next one, ahead of the clock.
+    Ids only grow: when the clock stands still or steps back, or the 1024 numbers of a millisecond are used up, the next
+    id is one greater than the last and runs ahead of the clock.
     """
 
     __slots__ = ("_lane_bits", "last")
@@ -151,7 +150,7 @@ class MessageIdGenerator:
         self.last = (last >> 18 << 18) + self._lane_bits + (COUNTER_MASK if last else 0)
 
     def advance(self, wall_ms: int) -> None:
-        """Let the next id carry the time `wall_ms`, unless the lane is already past it. Call once per batch."""
+        """Make the next id carry the time `wall_ms`, unless the lane is already past it. Call once per batch."""
         base = ((wall_ms - _EPOCH_MS) << 18) + self._lane_bits
         if base > self.last:
             self.last = base
@@ -165,6 +164,6 @@ class MessageIdGenerator:
         return following
 
     def see(self, message_id: int) -> None:
-        """Let every further id be greater than this one of another lane."""
+        """Make every further id greater than this one of another lane."""
         if message_id > self.last:
             self.last = (message_id >> 18 << 18) + self._lane_bits + COUNTER_MASK

@@ -1,4 +1,4 @@
-"""How the C library gives memory back to the system: seldom, because a broker wants it again at once.
+"""Makes the C library keep freed memory, because a broker soon needs it again.
 
 By default glibc returns the top of its heap whenever a few hundred KiB are free there. A broker that passes large
 bodies on frees and takes that much for every read: half of all octets then land on pages that the kernel must clear.
@@ -28,6 +28,6 @@ def keep_freed_memory() -> None:
 
 
 def give_back_freed_memory() -> None:
-    """Return everything that is free to the system: for when the load is over."""
+    """Return all freed memory to the system, when the load is over."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)

@@ -1,6 +1,7 @@
-"""A node that is a member of a cluster: everything that one incarnation of it has beside what a node alone has.
+"""A clustered node: what one incarnation of it has in addition to a standalone node.
 
-The only place that knows all the parts of a cluster. What they do is none of its business.
+This is composition: it builds the parts of the cluster (agent, slots, replicator, coordinator), connects them, and
+passes calls on.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ from broker.topology.vhost import VirtualHost
 _log = structlog.get_logger(__name__)
 
 _DEMAND_SIZE: Final = 2000
-"""Messages of a queue that are asked for at once: as many as are read ahead of one slot."""
+"""Messages of a queue that are demanded at a time: the read-ahead of one slot."""
 _ORPHANS_INTERVAL: Final = 1.0
 _HOUSEKEEPING_INTERVAL: Final = 60.0
 _PURGE_TIMEOUT: Final = 5.0
@@ -52,7 +53,7 @@ _LAST_ID: Final = (1 << 63) - 1
 
 
 class Clustered:
-    """The lifecycle of a node in a cluster, and the cluster as its core sees it, for one incarnation."""
+    """The lifecycle of a clustered node for one incarnation, and the `Cluster` that its core uses."""
 
     def __init__(
         self, config: Configuration, store: RetryingStore, node_id: str, clock: Clock, start_retry: Retry
@@ -97,7 +98,7 @@ class Clustered:
         self._slots_task: asyncio.Task[None]
         self._slots: SlotRunner
 
-    # What an incarnation asks for
+    # For the incarnation
 
     @property
     def incarnation(self) -> Incarnation:
@@ -109,7 +110,7 @@ class Clustered:
     def observer(self) -> QueueObserver:
         return self._slots
 
-    # What the core asks of its cluster
+    # For the core: `Cluster`, and the lifecycle
 
     @property
     def cluster(self) -> Cluster[Queue]:
@@ -150,7 +151,7 @@ class Clustered:
         return await self._start_retry.until_done(lambda: self._shared.members.join(self.incarnation))
 
     def attach(self, parts: NodeIncarnation) -> None:
-        """Build what this incarnation has beside what a node alone has."""
+        """Build the parts that this incarnation has in addition to a standalone node's."""
         self._parts = parts
         config, lane = self._config, parts.registration.lane
         window_size = config.performance_tuning.slots.window_size
@@ -263,7 +264,7 @@ class Clustered:
         if self._thrift is not None:
             await self._thrift.stop()
 
-    # What the agent tells
+    # Events of the agent
 
     def on_members(self, members: Mapping[str, NodeRow]) -> None:
         self._peers.on_members(members)
@@ -271,10 +272,10 @@ class Clustered:
             self._manager.set_living(self._agent.living)
 
     def on_member_joined(self, row: NodeRow) -> None:
-        """The manager has been told of all members."""
+        """Nothing to do: `on_members` has told the slot manager."""
 
     def on_member_left(self, node_id: str, incarnation: str) -> None:
-        """The manager has been told of all members, and orphans are looked for every second."""
+        """Nothing to do: `on_members` has told the slot manager, and `_keep_tidy` removes orphans."""
 
     def on_elected(self, fence: Fence) -> None:
         if self._is_started and self._coordinating is None:
@@ -297,7 +298,7 @@ class Clustered:
             orphans.cancel()
 
     async def _keep_tidy(self) -> None:
-        """Remove what incarnations that are over have left, and events that nobody needs any more."""
+        """Remove orphans at short intervals, and old events at longer ones."""
         housekeep_at = self._clock.monotonic()
         while True:
             with suppress(StoreUnavailable):
@@ -312,7 +313,7 @@ class Clustered:
         rows = await self._shared.cluster.nodes()
         return {Incarnation(row.node_id, row.incarnation) for row in rows if row.state is NodeState.UP}
 
-    # What the parts ask of each other
+    # For the parts
 
     @property
     def _vhosts(self) -> dict[str, VirtualHost]:

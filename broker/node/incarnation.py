@@ -1,8 +1,7 @@
 """One incarnation of a node: every object between the store and the clients, from registration until the node stops.
 
-Who else uses the store is its `Company`'s business: nobody's, or the other nodes' of a cluster. A node that was evicted
-ends this incarnation with everything in it, and begins another. Knows all the parts; what they do is none of its
-business.
+A `Lifecycle` holds what differs between a standalone and a clustered node. An evicted node ends its incarnation with
+everything in it and starts another. This is composition: it connects the parts and does none of their work.
 """
 
 from __future__ import annotations
@@ -55,51 +54,53 @@ STOP_TIMEOUT: Final = 3.0
 
 
 class Lifecycle(Protocol):
-    """What a node does, in the course of one incarnation, about those who share its store."""
+    """The steps of an incarnation in which a standalone and a clustered node differ."""
 
     @property
     def cluster(self) -> Cluster[Queue]:
-        """Those who share the store, as the core sees them; there from `attach` on."""
+        """The nodes that share the store, as the core sees them; available from `attach` on."""
         ...
 
     @property
     def observer(self) -> QueueObserver:
-        """Who is told what happens to queues; there from `attach` on."""
+        """The observer of this node's queues; available from `attach` on."""
         ...
 
     async def register(self, loops: asyncio.TaskGroup) -> Registration:
-        """Announce this node; from here on it may write."""
+        """Register this node with the store; from here on it may write."""
         ...
 
     def attach(self, parts: NodeIncarnation) -> None:
-        """Learn the objects of this incarnation, before there is any queue."""
+        """Connect to the objects of this incarnation, before it has any queue."""
         ...
 
-    async def load(self) -> Topology: ...
+    async def load(self) -> Topology:
+        """Return the recorded topology."""
+        ...
 
     async def backlog(self) -> Sequence[Slot]:
-        """Return what lies in the store for this node to go on with."""
+        """Return the slots of stored messages that this node continues to serve."""
         ...
 
     async def start(self, loops: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
-        """Begin to take part; return those of `loops` that must end before `leave`."""
+        """Start background tasks in `loops`; return those that must end before `leave`."""
         ...
 
     async def hand_off(self) -> None:
-        """Give away what others can go on with: the clients are gone, the journal still writes."""
+        """Hand messages off to other nodes: the clients are gone, the journal still writes."""
         ...
 
     async def leave(self) -> None:
-        """Leave the store so that the next start knows exactly what was delivered; nothing writes any more."""
+        """Sign off from the store, so that the next start knows exactly what was delivered; nothing writes any more."""
         ...
 
     async def close(self) -> None:
-        """Let go of everything else, however this incarnation has ended."""
+        """Release everything else, however this incarnation ended."""
         ...
 
 
 class NodeIncarnation:
-    """The objects of one incarnation, built by hand."""
+    """The objects of one incarnation, wired by hand."""
 
     def __init__(
         self,
@@ -116,7 +117,7 @@ class NodeIncarnation:
         self.store = store
         self.vhosts: dict[str, VirtualHost] = {}
         self.topology_lock = asyncio.Lock()
-        """Held while the topology changes, by this node or by others."""
+        """Held during a change of topology, whether this node or another decided it."""
         self.topology = LiveTopology(self.vhosts, lambda name: self._new_vhost(name))
         self.registration: Registration
         self.ids: MessageIdGenerator
@@ -137,12 +138,15 @@ class NodeIncarnation:
         return self.topology.find_queue(queue_id)
 
     def on_fed(self, queue: Queue) -> None:
-        """The queue has got messages, or slots to read them from."""
+        """The queue has new messages, or slots to read them from."""
         self.broker.touched.add(queue)
         self.broker.dispatch()
 
     async def run(self, serve_clients: Callable[[AmqpServer, int], Awaitable[None]]) -> None:
-        """Live until `serve_clients` returns, and end in order; it is told how many messages were found."""
+        """Run until `serve_clients` returns, then end in order.
+
+        `serve_clients` gets the server and the number of messages found in the store.
+        """
         try:
             await self._run(serve_clients)
         finally:
@@ -161,7 +165,7 @@ class NodeIncarnation:
                 finally:
                     server.abort("the node ends or begins anew")
                 loops.append(forever.create_task(self._give_up(), name="store timeout"))
-            # All that connections had begun is done, with the help of the journal.
+            # The connections have finished what they had begun, for which they needed the journal.
             await lifecycle.hand_off()
             await self.journal.drain()
             for loop in loops:
@@ -224,7 +228,7 @@ class NodeIncarnation:
         ]
 
     async def _give_up(self) -> None:
-        """End a node that is to stop and cannot finish, because its store does not come back."""
+        """End a stopping node that cannot finish, because its store does not come back."""
         while True:
             await asyncio.sleep(self._store_timeout)
             if self.health is not None and self.health.is_down:
@@ -233,7 +237,7 @@ class NodeIncarnation:
                 )
 
     async def restore(self, queue_limits: QueueLimits) -> int:
-        """Rebuild memory from the store; return how many messages wait there."""
+        """Rebuild memory from the store; return how many messages are in it."""
         registration, lifecycle = self.registration, self._lifecycle
         topology = await lifecycle.load()
         queue_ids = QueueIds(self.store, registration.first_queue_id, registration.last_queue_id)
@@ -294,7 +298,7 @@ class NodeIncarnation:
 
 
 def client_limits(config: Configuration) -> Limits:
-    """Return what one client may ask for."""
+    """Return the limits of what one client may ask for."""
     limits, qpid = config.limits, config.qpid
     return Limits(
         channel_max=qpid.maximum_channel_count,

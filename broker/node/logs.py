@@ -1,7 +1,4 @@
-"""How this process logs: readable on a terminal, JSON otherwise.
-
-Knows structlog and standard error; knows no event.
-"""
+"""How this process logs: readable on a terminal, JSON otherwise."""
 
 from __future__ import annotations
 

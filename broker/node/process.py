@@ -1,6 +1,6 @@
-"""A node as a process: it opens the store, serves, listens, tells who it is, and stops.
+"""A node as a process: opens the store, runs incarnations, listens for clients, reports its start, and stops.
 
-Knows the configuration, the store and what an incarnation is; the objects of an incarnation are built in `incarnation`.
+The objects of an incarnation are built in `incarnation`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _STORE_TIMEOUT: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """What the banner shows of a node that is up."""
+    """What the banner shows of a started node."""
 
     node_id: str
     store: str
@@ -57,9 +57,10 @@ class Node:
         started_at: float | None = None,
         store_timeout: float = _STORE_TIMEOUT,
     ) -> None:
-        """Serve with `store`, which `run` opens and closes. `started_at` is when the process began (monotonic).
+        """Serve with `store`, which `run` opens and closes.
 
-        A node that is to stop and whose store is away waits for `store_timeout` seconds.
+        `started_at` is when the process began (monotonic). `store_timeout` is how many seconds a stopping node waits
+        for a store that is away.
         """
         self._config = config
         self._store = store
@@ -69,7 +70,7 @@ class Node:
         self._started_at = time.monotonic() if started_at is None else started_at
         self._stop = asyncio.Event()
         self._start: asyncio.Timeout | None = None
-        """Ends a start that waits for something, when the node is to stop."""
+        """Ends a start that is still waiting when `stop` is called."""
         self._clock = SystemClock()
         self._incarnation: NodeIncarnation | None = None
         self._unsafe: Sequence[str] = ()
@@ -77,20 +78,22 @@ class Node:
 
     @property
     def store_state(self) -> StoreState:
-        """What is known of the store. Raises LookupError until the node has got that far."""
+        """The health of the store. Raises LookupError before an incarnation has registered."""
         if self._incarnation is None or self._incarnation.health is None:
             raise LookupError("the node has not started")
         return self._incarnation.health.state
 
     def stop(self) -> None:
-        """Ask the node to stop in order; one that has not started yet, perhaps for want of its store, stops at once."""
+        """Ask the node to stop in order; a node that is still starting, for example waiting for its store, stops at
+        once.
+        """
         self._stop.set()
         start, self._start = self._start, None
         if start is not None:
             start.reschedule(asyncio.get_running_loop().time())
 
     async def run(self, on_started: Callable[[Started], None]) -> None:
-        """Serve until `stop` is called; raises what made it impossible to start or to go on."""
+        """Serve until `stop` is called; raises the error that prevented the start or ended the node."""
         start = asyncio.timeout(None)
         try:
             async with start:
@@ -113,7 +116,7 @@ class Node:
             await self._store.close()
 
     async def _was_evicted(self, on_started: Callable[[Started], None]) -> bool:
-        """Live one incarnation; return whether others have ended it."""
+        """Run one incarnation; return whether an eviction ended it."""
         incarnation = self._incarnation = NodeIncarnation(
             self._config,
             self.node_id,
@@ -132,7 +135,7 @@ class Node:
             evicted, others = group.split(Evicted)
             if evicted is None or (others is not None and others.subgroup(ConfigError) is not None):
                 raise
-            if others is not None:  # what fails when an incarnation ends is a part of that end
+            if others is not None:  # these errors follow from the eviction
                 _log.warning("an incarnation has ended with errors", reason=str(others.exceptions[0]))
             return True
         return False
@@ -145,7 +148,7 @@ class Node:
         return Clustered(self._config, self._retrying_store, self.node_id, self._clock, self._start_retry)
 
     async def _check_safety(self) -> None:
-        """Tell, or refuse to start, when a commit of the database does not mean what it must (reliability.md §2.8)."""
+        """Warn, or refuse to start, when the database may lose a committed message (reliability.md §2.8)."""
         self._unsafe = await self._start_retry.until_done(self._store.check_safety)
         if self._unsafe and self._config.persistence.store_safety_check == "enforce":
             raise ConfigError(
@@ -158,7 +161,7 @@ class Node:
     async def _serve_clients(
         self, server: AmqpServer, incarnation: NodeIncarnation, messages: int, on_started: Callable[[Started], None]
     ) -> None:
-        """Listen until the node is to stop; then tell the clients."""
+        """Listen until the node is to stop; then close the clients' connections."""
         store_seconds = await self._start_retry.until_done(self._store.probe)
         addresses = await self._listen(server)
         self._start = None

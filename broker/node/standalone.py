@@ -1,7 +1,4 @@
-"""A node that has its store for itself.
-
-Knows the store; there are no other nodes to know.
-"""
+"""A standalone node: no other node uses its store."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from broker.store.retrying import Retry, RetryingStore
 
 
 class Standalone:
-    """The lifecycle of a node that has its store for itself."""
+    """The lifecycle of a standalone node."""
 
     observer = UNOBSERVED
 
@@ -46,18 +43,18 @@ class Standalone:
         return []
 
     async def hand_off(self) -> None:
-        """Nobody would go on with anything."""
+        """Nothing to do: there is no other node to hand messages off to."""
 
     async def leave(self) -> None:
         await mark_what_was_delivered(self._parts)
         await self._store.store.resign()
 
     async def close(self) -> None:
-        """There is nothing else."""
+        """Nothing to do: a standalone node holds no further resources."""
 
 
 async def mark_what_was_delivered(parts: NodeIncarnation) -> None:
-    """Record which of the messages that stay in the store were delivered before."""
+    """Record which of the messages that stay in the store were delivered."""
     left = {queue: queue.leave_behind() for queue in parts.queues}
     redelivered = [message for messages, _ in left.values() for message in messages]
     if redelivered:
@@ -68,7 +65,7 @@ async def mark_what_was_delivered(parts: NodeIncarnation) -> None:
 
 
 async def _mark_redelivered(parts: NodeIncarnation, queue: Queue, slot: Slot) -> None:
-    """Keep what is known of a slot that a crash has left: each of its messages may have been delivered."""
+    """Mark every message of a slot that a crash left: each of them may have been delivered."""
     store = parts.store.store
     while messages := await store.read(queue, slot, queue.limits.read_ahead, queue.limits.read_ahead_bytes):
         await store.mark_redelivered(messages)

@@ -1,7 +1,6 @@
-"""The seams of a cluster: what its nodes ask of the store they share, and of each other.
+"""The ports of a cluster: what a node asks of the shared store and of the other nodes.
 
-Knows the values that pass through the seams; knows no implementation. Every port has one contract suite in
-`tests/contract/`, which every implementation passes.
+Every port has one contract suite in `tests/contract/`, which every implementation passes.
 """
 
 from __future__ import annotations
@@ -35,27 +34,27 @@ Q_contra = TypeVar("Q_contra", contravariant=True)
 
 
 class Cluster(Protocol[Q_contra]):
-    """The nodes that share the store, as the core of one of them asks them; `Q_contra` is the core's queue.
+    """The nodes that share the store, as the core of one of them sees them; `Q_contra` is the core's queue.
 
-    A node that has its store for itself asks `NoOtherNodes`, and never whether there is a cluster.
+    The core of a standalone node has `NoOtherNodes` instead, so it never asks whether there is a cluster.
     """
 
     @property
     def incarnation(self) -> Incarnation:
-        """This node as the others know it."""
+        """This node's incarnation, by which other nodes know it."""
         ...
 
     @property
     def recorded(self) -> int:
-        """The last event of topology that this node has recorded, 0 before the first."""
+        """The id of the last topology event that this node recorded, 0 before the first."""
         ...
 
     def is_trusted(self) -> bool:
-        """May this node deliver, because no other can have taken over what it has? Hot."""
+        """May this node deliver, because no other node can have taken over its messages? Hot."""
         ...
 
     def shares(self, queue: Q_contra) -> bool:
-        """Do other nodes serve `queue` too, so that they must know who consumes it?"""
+        """Do other nodes serve `queue` too, so that they must know its consumers on this node?"""
         ...
 
     async def fetch(self, queue: Q_contra) -> bool:
@@ -67,28 +66,28 @@ class Cluster(Protocol[Q_contra]):
         ...
 
     def on_read(self, queue: Q_contra, slot: Slot, messages: Sequence[Message], is_end: bool) -> None:
-        """These messages of a slot are in memory now; `is_end` when the slot has no more."""
+        """`messages` of `slot` are in memory now; `is_end` when the slot has no more."""
         ...
 
     def rows_to_come(self, queue: Q_contra) -> Sequence[Slot]:
-        """Return where this node may still write rows of a queue that was deleted: they are to be purged after that."""
+        """Return the slots in which this node may still write rows of a deleted queue; they are purged after that."""
         ...
 
     async def record(self, changes: Sequence[Change], is_lasting: Callable[[Change], bool]) -> None:
         """Record those of `changes` that the store or other nodes must know; return when they are on disk.
 
-        `is_lasting` says which of them survive a restart. Whoever calls it applies all changes before anything else can
-        happen. Raises `TopologyMoved` when nothing is recorded because other nodes came first.
+        `is_lasting` says which changes survive a restart. The caller applies all changes before anything else happens.
+        Raises `TopologyMoved` when nothing was recorded because other nodes recorded first.
         """
         ...
 
     async def announce(self, event_id: int) -> None:
-        """Let the other nodes apply events up to this one, as far as they answer."""
+        """Ask the other nodes to apply events up to this one; return when they have, or did not answer."""
         ...
 
 
 class NoOtherNodes:
-    """The cluster of a node that has its store for itself: nobody to ask, and nobody to tell."""
+    """The cluster of a standalone node: there is no other node to ask or to tell."""
 
     __slots__ = ("_forget", "_record")
 
@@ -98,7 +97,7 @@ class NoOtherNodes:
     def __init__(
         self, record: Callable[[Sequence[Change]], Awaitable[None]], forget: Callable[[Message], None]
     ) -> None:
-        """`record` is the store's; `forget` is the journal's: it deletes the row of a transient message."""
+        """`record` is the store's; `forget` is the journal's and deletes the row of a transient message."""
         self._record = record
         self._forget = forget
 
@@ -115,7 +114,7 @@ class NoOtherNodes:
         return 0
 
     def on_read(self, queue: object, slot: Slot, messages: Sequence[Message], is_end: bool) -> None:
-        """Transient messages that are back in memory need no row: nobody else will ever read it."""
+        """Delete the rows of transient messages that are back in memory: no other node will read them."""
         for message in messages:
             if message.state == TRANSIENT:
                 self._forget(message)
@@ -129,19 +128,19 @@ class NoOtherNodes:
             await self._record(lasting)
 
     async def announce(self, event_id: int) -> None:
-        """Nobody has to be told."""
+        """Nothing to do: there is no other node."""
 
 
 class TopologyMoved(BrokerError):
-    """Other nodes were faster: what they did has been applied, and what was decided must be decided anew."""
+    """Other nodes recorded first: their events are applied, and the change must be decided again."""
 
 
 class ClusterStore(Protocol):
-    """Who coordinates, who is there, and what has changed (reliability.md §3.2–3.4; design §5).
+    """The coordinator's lease, the nodes' rows and the history of both (reliability.md §3.2–3.4; design §5).
 
-    Every call is one transaction. A bool says whether the row was as the caller had seen it, and so was changed. A call
-    waits for no other work of the store and not for long. It raises `StoreUnavailable` when the store gave no answer:
-    what was asked may have been done, or may still be. A caller that is cancelled has given up in the same way.
+    Every call is one transaction. A returned bool says whether the row was as the caller had seen it, and so was
+    changed. A call waits for no other work of the store, and not for long. It raises `StoreUnavailable` when the store
+    gave no answer: the change may be made already, or may still be made. The same holds when the caller is cancelled.
     """
 
     async def read_lease(self) -> Lease:
@@ -149,11 +148,13 @@ class ClusterStore(Protocol):
         ...
 
     async def claim(self, claim: Claim, node_id: str, thrift_host: str, thrift_port: int) -> bool:
-        """Make `node_id` the holder, served at this address, and let the fence pass nobody else from now on."""
+        """Make `node_id` the holder of the lease, reachable at this address; from now on the fence refuses every other
+        node.
+        """
         ...
 
     async def renew(self, renew: Renew, node_id: str) -> bool:
-        """Move the lease's beat on while `node_id` holds it in that term."""
+        """Advance the beat of the lease while `node_id` holds it in that term."""
         ...
 
     async def resign(self, resign: Resign, node_id: str) -> None:
@@ -165,11 +166,11 @@ class ClusterStore(Protocol):
         ...
 
     async def register_node(self, register: Register, node_id: str, host: str, port: int) -> bool:
-        """Begin the incarnation `register.incarnation` of `node_id`, which others reach at this address."""
+        """Start the incarnation `register.incarnation` of `node_id`, which other nodes reach at this address."""
         ...
 
     async def beat(self, beat: Beat, node_id: str) -> bool:
-        """Move the beat of `node_id` on while it is UP in that incarnation."""
+        """Advance the beat of `node_id` while it is UP in that incarnation."""
         ...
 
     async def leave(self, leave: Leave, node_id: str) -> None:
@@ -177,14 +178,14 @@ class ClusterStore(Protocol):
         ...
 
     async def nodes(self) -> Sequence[NodeRow]:
-        """Return the rows of all nodes there ever were, by id, as of one moment."""
+        """Return the rows of all nodes that ever registered, by id, as of one moment."""
         ...
 
     async def evict(self, row: NodeRow, epoch: int, term: str) -> bool:
         """Set a node to DEAD, with the next fence, if it is UP and its incarnation and beat are as in `row`.
 
-        False only when the fence refuses this epoch and term: there is a newer coordinator. A node that has beaten
-        since, or was evicted already, is left as it is, and that is True.
+        Return False only when the fence refuses this epoch and term, because there is a newer coordinator. A node that
+        has beaten since, or was evicted already, stays as it is; the answer is then True.
         """
         ...
 
@@ -196,9 +197,9 @@ class ClusterStore(Protocol):
 class SlotStore(Protocol):
     """Slots that left the node that published them: each has at most one owner (design §3; reliability.md §3.4).
 
-    The messages of a lane that lie in no slot belong to the node of that lane. Every call is one transaction. It raises
-    `StoreUnavailable` when the store gave no answer: what was asked may have been done. Where `incarnation` acts, it
-    raises `Evicted` when that incarnation is over; where a `fence` is named, `Fenced` when there is a newer
+    Messages of a lane that are in no slot belong to the node of that lane. Every call is one transaction. It raises
+    `StoreUnavailable` when the store gave no answer: the change may be made. A call that `incarnation` makes for itself
+    raises `Evicted` when that incarnation is over; a call that names a `fence` raises `Fenced` when there is a newer
     coordinator.
     """
 
@@ -211,30 +212,31 @@ class SlotStore(Protocol):
         ...
 
     async def fence(self) -> Fence:
-        """Return the fence as it is: who claims slots by itself names it (reliability.md §3.9)."""
+        """Return the current fence, which a node names to claim slots by itself (reliability.md §3.9)."""
         ...
 
     async def assign(self, rows: Sequence[SlotRow], incarnation: Incarnation, fence: Fence) -> Sequence[SlotRow]:
-        """Make `incarnation` the owner of those of `rows` that are free and have the same start and end; return these,
+        """Make `incarnation` the owner of those of `rows` that are free with the same start and end; return these,
         owned.
 
-        An incarnation that is over is given none. Repeating it after a lost answer returns what `incarnation` owns
-        already.
+        An incarnation that is over gets none. A call that is repeated after a lost answer returns what `incarnation`
+        owns already.
         """
         ...
 
     async def cut(
         self, removed: Sequence[int], kept: Sequence[Slot], given: Sequence[Slot], incarnation: Incarnation
     ) -> Sequence[SlotRow]:
-        """Replace the slots of `incarnation` that start at `removed` by `kept`, its own, and `given`, free.
+        """Replace the slots of `incarnation` that start at `removed` by `kept`, which it owns, and `given`, which are
+        free.
 
-        With nothing `removed`, messages of the node's own lane become slots. Returns the free ones. Repeating it after
-        a lost answer changes nothing more.
+        With nothing `removed`, messages of the node's own lane become slots. Returns the free ones. A call that is
+        repeated after a lost answer changes nothing more.
         """
         ...
 
     async def finish(self, starts: Sequence[int], incarnation: Incarnation) -> Sequence[int]:
-        """Delete those of the slots of `incarnation` of which no message is left; return their starts."""
+        """Delete those slots of `incarnation` that start at `starts` and have no message left; return their starts."""
         ...
 
     async def purge(self, queue_id: int) -> int:
@@ -242,28 +244,32 @@ class SlotStore(Protocol):
         ...
 
     async def window(self, lane: int, size: int) -> Sequence[Slot]:
-        """Return slots of about `size` messages for all of a lane that lies in none: what its node goes on with."""
+        """Return slots of about `size` messages for all of a lane that is in no slot yet: what its node continues to
+        serve.
+        """
         ...
 
     async def reclaim(self, fence: Fence, size: int) -> int:
-        """Free the slots of incarnations that are over, and cut what lies in no slot of lanes where nobody lives into
-        free slots of about `size` messages (for large backlogs more); return how many slots were freed or made.
+        """Free the slots of incarnations that are over; return how many slots were freed or made.
 
-        They are `maybe_delivered`, but for the lane of a node that left in order and had given everything back.
+        In lanes without a living node, messages that are in no slot become free slots of about `size` messages (more
+        for large backlogs). These slots are `maybe_delivered`, except in the lane of a node that left in order after
+        handing everything off.
         """
         ...
 
 
 class EventStore(Protocol):
-    """Topology as a cluster's nodes change it together: every change is an event (design §5, reliability.md §3.10)."""
+    """The topology that the nodes change together: every change is an event (design §5, reliability.md §3.10)."""
 
     async def record(
         self, changes: Sequence[Change], payload: bytes, *, expected: int, token: str, incarnation: Incarnation
     ) -> bool:
-        """Record `changes`, and as the event `expected` + 1 their `payload`, if `expected` is the last event there is.
+        """Record `changes`, and their `payload` as the event `expected` + 1, if `expected` is the last event.
 
-        True also when this was done before under `token`, which no other change has. False when others were faster:
-        read their events and decide again. Raises `Evicted` when that incarnation is over.
+        Return True also when this was done before under `token`, which is unique to the change. Return False when other
+        nodes recorded first: the caller reads their events and decides again. Raises `Evicted` when that incarnation is
+        over.
         """
         ...
 
@@ -272,11 +278,11 @@ class EventStore(Protocol):
         ...
 
     async def load(self) -> tuple[Topology, int]:
-        """Return all that is recorded, durable or not, and the last event that is in it."""
+        """Return all recorded topology, durable or not, and the id of the last event that is in it."""
         ...
 
     async def note_cursor(self, incarnation: Incarnation, event_id: int, topology_hash: str) -> None:
-        """Record how far this node has applied events, and the hash of what it has then."""
+        """Record up to which event this node has applied, and the hash of its topology then."""
         ...
 
     async def cursors(self) -> Sequence[Cursor]:
@@ -289,24 +295,24 @@ class EventStore(Protocol):
 
 
 class MemberStore(Protocol):
-    """What a node of a cluster does instead of `NodeStore.register` and `resign`."""
+    """How a clustered node starts to write messages, in place of `NodeStore.register` and `resign`."""
 
     async def join(self, incarnation: Incarnation) -> Registration:
-        """Begin to write messages in `incarnation`, which must be UP; raises `Evicted` when it is not.
+        """Start writing messages in `incarnation`, which must be UP; raises `Evicted` when it is not.
 
-        When no other node is UP, what must not survive goes: queues and exchanges that are not durable, subscriptions,
-        transient messages. From here on batches carry the incarnation of `incarnation`; they fail when it is over,
-        which `ClusterStore.evict`, `leave` and `register_node` bring about.
+        When no other node is UP, this deletes what must not survive: queues and exchanges that are not durable,
+        subscriptions, transient messages. From here on every batch names the incarnation and fails when it is over, as
+        `ClusterStore.evict`, `leave` and `register_node` make it.
         """
         ...
 
     async def coordinator_address(self) -> tuple[str, int, Fence] | None:
-        """Return where the holder of the lease answers, and its epoch and term; None when nobody holds it."""
+        """Return the address of the lease's holder, with its epoch and term; None when the lease has no holder."""
         ...
 
 
 class SlotService(Protocol):
-    """The coordinator, as the other nodes see it, and what every node answers.
+    """What nodes ask of the coordinator, and of each other.
 
     Every call may raise `NotCoordinator`, `Unauthorized` and `Unavailable`, and `PeerUnreachable` when the service is
     on another node. Every call may be repeated.
@@ -337,35 +343,36 @@ class SlotService(Protocol):
         ...
 
     async def check_health(self) -> bool:
-        """Answer. Any node does, also one that is not the coordinator."""
+        """Answer, as every node does and not only the coordinator."""
         ...
 
     async def await_slots(self, demands: Sequence[Demand], wait_ms: int, caller: Caller) -> Supply:
-        """Return when there are slots for the caller or others want its messages, at the latest after `wait_ms`."""
+        """Return when there are slots for the caller or other nodes demand its messages, or after `wait_ms`."""
         ...
 
     async def push_events(self, last_event_id: int, caller: Caller) -> int:
-        """Learn that topology events up to this id exist; return the last one applied, once this one is."""
+        """Apply topology events up to this id; return the id of the last one applied."""
         ...
 
     async def hint_resigned(self, resigned: Fence, caller: Caller) -> None:
-        """Learn that this coordinator has resigned: nobody need wait for its lease to run out."""
+        """Learn that this coordinator has resigned, so that no node waits for its lease to run out."""
         ...
 
     async def ping(self, caller: Caller) -> NodeIdentity:
-        """Say who answers at this address."""
+        """Return the identity of the node at this address."""
         ...
 
     async def release(self, queue: QueueName, messages: int, caller: Caller) -> int:
-        """Close up to about `messages` ready ones that this node's own consumers do not take now into slots that nobody
-        owns, and return how many they are; 0 when there are none.
+        """Close up to about `messages` ready messages that this node's consumers do not take now into free slots.
+
+        Return how many messages these are; 0 when there are none.
         """
         ...
 
     async def purge_queue(self, queue: QueueName, caller: Caller) -> int:
-        """Delete every ready message of the queue that lies on this node, and return how many there were."""
+        """Delete every ready message of the queue on this node; return how many there were."""
         ...
 
     async def exchange_counts(self, counts: Sequence[QueueCount], caller: Caller) -> Sequence[QueueCount]:
-        """Note what lies on the caller and who consumes there; return the sums over all other nodes and free slots."""
+        """Note the caller's ready messages and consumers; return the sums over all other nodes and free slots."""
         ...

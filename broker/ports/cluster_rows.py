@@ -1,8 +1,8 @@
-"""What the store keeps of a cluster, and what its nodes ask it to change there (reliability.md §3.3–3.4).
+"""The rows that the store keeps of a cluster, and the changes that nodes ask for (reliability.md §3.3–3.4).
 
-Knows values only: who decides is in `coordination/`, who keeps is in `store/`. Every change is a compare-and-set: it
-names what was seen, and changes nothing when that is not so any more. `asked_at` and `until` are of the asking node's
-monotonic clock and no business of the store.
+`coordination/` decides, `store/` keeps. Every change is a compare-and-set: it names what the node saw, and has no
+effect when the row has changed since. `asked_at` and `until` are times of the asking node's monotonic clock; the store
+ignores them.
 """
 
 from __future__ import annotations
@@ -26,9 +26,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Take lease and fence to the next epoch and to `term`, in one transaction, where epoch, beat and term are as
-    `seen`.
-    """
+    """Set lease and fence to the next epoch and `term`, in one transaction, if epoch, beat and term are as `seen`."""
 
     seen: Lease
     term: str
@@ -38,7 +36,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Renew:
-    """Add one to the beat of the lease where epoch and term are these."""
+    """Add one to the beat of the lease if epoch and term are these."""
 
     epoch: int
     term: str
@@ -48,14 +46,14 @@ class Renew:
 
 @dataclass(frozen=True, slots=True)
 class Resign:
-    """Set the holder of the lease to nobody where epoch and term are these; the answer is of no interest."""
+    """Clear the holder of the lease if epoch and term are these; no part waits for the answer."""
 
     epoch: int
     term: str
 
 
 class NodeState(Enum):
-    """What a node's row says: it lives, it was evicted, or it left by itself."""
+    """The state in a node's row: it lives, it was evicted, or it left by itself."""
 
     UP = "UP"
     DEAD = "DEAD"
@@ -64,9 +62,7 @@ class NodeState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class NodeRow:
-    """The row of one node; a new `incarnation` is a new incarnation of it, a higher `fence` voids all that came
-    before.
-    """
+    """The row of one node. Each start writes a new `incarnation`; a higher `fence` voids writes under a lower one."""
 
     node_id: str
     incarnation: str
@@ -79,8 +75,8 @@ class NodeRow:
 
 @dataclass(frozen=True, slots=True)
 class Register:
-    """Write this node's row with `incarnation`, beat 0 and the next fence, where incarnation, fence, beat and state are
-    as `seen`; None: where there is no row.
+    """Write this node's row with `incarnation`, beat 0 and the next fence, if incarnation, fence, beat and state are as
+    `seen`; None means that there is no row.
     """
 
     seen: NodeRow | None
@@ -91,7 +87,7 @@ class Register:
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """Add one to this node's beat where it is UP in `incarnation`."""
+    """Add one to this node's beat if it is UP in `incarnation`."""
 
     incarnation: str
     asked_at: float
@@ -100,13 +96,13 @@ class Beat:
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """Set this node to STOPPED where it is UP in `incarnation`; the answer is of no interest."""
+    """Set this node to STOPPED if it is UP in `incarnation`; no part waits for the answer."""
 
     incarnation: str
 
 
 class ChangeType(Enum):
-    """What an entry of the timeline tells, numbered as in Andes (andes.md §2.2)."""
+    """The kinds of entries in the timeline, with Andes' numbers (andes.md §2.2)."""
 
     MEMBER_ADDED = 1
     MEMBER_REMOVED = 2
@@ -115,10 +111,9 @@ class ChangeType(Enum):
 
 @dataclass(frozen=True, slots=True)
 class MembershipChange:
-    """An entry of the timeline: the member that changed, in the incarnation `incarnation` or, as coordinator, in that
-    term.
+    """An entry of the timeline: `member_id` joined, left or became coordinator; then `incarnation` is its term.
 
-    `node_id` is who brought it about; None when a coordinator that evicted had resigned meanwhile.
+    `node_id` is the node that caused the change; None when a coordinator evicted a member and had resigned meanwhile.
     """
 
     type: ChangeType
@@ -129,7 +124,7 @@ class MembershipChange:
 
 @dataclass(frozen=True, slots=True)
 class Incarnation:
-    """One incarnation of a node: what it writes counts until that is over."""
+    """One incarnation of a node; the store accepts its writes until it is over."""
 
     node_id: str
     id: str
@@ -137,9 +132,9 @@ class Incarnation:
 
 @dataclass(frozen=True, slots=True)
 class SlotRow:
-    """A slot as the store has it: message ids `start` to `end` of a queue and lane, and whose they are.
+    """A slot as the store has it: message ids `start` to `end` of a queue and lane, and its owner.
 
-    `start` alone names a slot, because a message is in one slot at most. Without an `owner` it is free.
+    `start` alone identifies a slot, because a message is in at most one. A slot without `owner` is free.
     """
 
     queue_id: int
@@ -153,7 +148,7 @@ class SlotRow:
 
 
 def row_of(slot: Slot, owner: Incarnation | None = None) -> SlotRow:
-    """Return what the store keeps of `slot`."""
+    """Return the row that the store keeps of `slot`."""
     place = slot.queue_id, slot.lane, slot.start, slot.end, slot.count
     return SlotRow(*place, slot.maybe_delivered, slot.transient, owner)
 
@@ -165,7 +160,9 @@ def slot_of(row: SlotRow) -> Slot:
 
 @dataclass(frozen=True, slots=True)
 class EventRow:
-    """A recorded change of topology, by whom, and what it is, in the words of `coordination/event_codec.py`."""
+    """A recorded change of topology: who made it, and its payload, encoded by
+    `coordination/replication/event_codec.py`.
+    """
 
     event_id: int
     author: Incarnation
@@ -174,7 +171,7 @@ class EventRow:
 
 @dataclass(frozen=True, slots=True)
 class EventPage:
-    """Events, and the ids of the last and of the oldest one that is kept; both 0 when there never was one."""
+    """Events, and the ids of the last and of the oldest event in the store; both 0 when there never was one."""
 
     last: int
     oldest: int
@@ -183,7 +180,7 @@ class EventPage:
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """How far a node has applied events, and the hash of its topology then."""
+    """Up to which event a node has applied, and the hash of its topology then."""
 
     incarnation: Incarnation
     event_id: int

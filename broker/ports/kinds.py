@@ -1,7 +1,7 @@
-"""The kinds of records: what identifies a record, what goes with it, how events call it.
+"""The kinds of records: what identifies a record, what is dropped with it, and its name in events.
 
-One entry in `KINDS` is all that events, the hash, the comparison of topologies and the store in memory need to know of
-a kind. The tables of SQL are in `store/sql/topology`, what a kind does to a node's own memory is in `topology/apply`.
+One entry in `KINDS` is all that events, the hash, the diff and the memory store need to know of a kind. Its SQL table
+is in `store/sql/topology`, and its effect on a node's memory in `topology/apply`.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from broker.ports.records import (
 )
 
 Condition: TypeAlias = Mapping[str, str | int | bool]
-"""Fields and the values they must all have."""
+"""Fields, and the value that each of them must have."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """Records of this kind go when the record of the kind `to` goes whose `fields` theirs name.
+    """How records of one kind refer to records of the kind `to`, with which they are dropped.
 
-    `fields` are pairs of a field of `to`'s key and a field here; `when` says which records have this reference.
+    `fields` maps fields of `to`'s key to fields of the referring record; `when` says which records have this reference.
     """
 
     to: type[Any]
@@ -51,7 +51,9 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class EventForm:
-    """How an event tells of a change: its name, and the member in which the fields are, unless they stand alone."""
+    """How an event describes a change: the event's name, and the member that holds the fields (empty: they stand
+    alone).
+    """
 
     name: str
     within: str = ""
@@ -89,11 +91,11 @@ class Kind:
         ordered_by: str = "",
         is_replaced: bool = False,
     ) -> None:
-        """`key` has those fields of `record` that identify one: it is `record` when all of them do.
+        """`key` has the fields of `record` that identify it; it is `record` itself when all of them do.
 
-        Of records that are equal in the fields `unique`, all of the key's unless given, there is one at a time: the
-        first that was put, or the last one if `is_replaced`. A record that meets one of the conditions `mortal` lives
-        no longer than the nodes that know it. Records equal in the field `ordered_by` have an order that matters.
+        At most one record has the same values in the fields `unique` (by default all of the key): the first that was
+        put, or the last if `is_replaced`. A record that meets one of the conditions `mortal` disappears with the last
+        node that knows it. Records with equal values in the field `ordered_by` have an order that matters.
         """
         self.name = name
         self.record = record
@@ -110,12 +112,12 @@ class Kind:
         self.key_of: Callable[[Any], Any] = lambda value: value if type(value) is key else key(*key_values(value))
 
     def is_mortal(self, record: Record) -> bool:
-        """Does `record` live no longer than the nodes that know it?"""
+        """Does `record` disappear with the last node that knows it?"""
         return any(holds(condition, record) for condition in self.mortal)
 
 
 class Kinds:
-    """A table of kinds, in an order in which their records can be put: none refers to a later one."""
+    """A table of kinds, in an order in which their records can be put: no kind refers to a later one."""
 
     __slots__ = ("_by_class", "_kinds", "_referring", "_types", "by_event")
 
@@ -141,7 +143,7 @@ class Kinds:
         return self._types[record_class]
 
     def referring_to(self, kind: Kind) -> Sequence[tuple[Kind, Reference]]:
-        """Return the kinds whose records go with a record of `kind`, and by which reference."""
+        """Return the kinds whose records are dropped with a record of `kind`, each with the reference."""
         return self._referring[kind.record]
 
 
@@ -151,7 +153,7 @@ def field_names(record_class: type[Any]) -> tuple[str, ...]:
 
 
 def values_of(names: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:
-    """Return what makes a tuple of these attributes of a value."""
+    """Return a function from a value to the tuple of these attributes."""
     get = attrgetter(*names)
     return get if len(names) > 1 else lambda value: (get(value),)
 

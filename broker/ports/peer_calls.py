@@ -1,7 +1,4 @@
-"""What nodes ask of each other, as values (design §5): who calls, on whose power, and for which queue.
-
-Knows slots and names of queues and nodes; knows neither Thrift nor a socket, neither who answers nor how.
-"""
+"""Values of the calls between nodes (design §5): who calls, under which coordinator's fence, and for which queue."""
 
 from __future__ import annotations
 
@@ -14,7 +11,9 @@ from broker.ports.slot import Slot
 
 @dataclass(frozen=True, slots=True)
 class Fence:
-    """Whose power a call or an answer stands on; epoch 0 when nobody's is known (reliability.md §3.4)."""
+    """The epoch and term of the coordinator under which a call or answer is valid; epoch 0 when none is known
+    (reliability.md §3.4).
+    """
 
     epoch: int = 0
     term: str = ""
@@ -30,10 +29,10 @@ class QueueName:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The node that calls, its incarnation, the call's id, and whom it takes for the coordinator.
+    """The calling node, its incarnation, the call's id, and the coordinator that the node knows.
 
-    Repeating a call with its `request_id` changes nothing more and is answered as the first time. All but `node_id` is
-    empty when the caller knows Andes' part of the service only.
+    A repeated call with the same `request_id` changes nothing more and gets the first answer. All but `node_id` is
+    empty when the caller knows only Andes' part of the service.
     """
 
     node_id: str
@@ -44,7 +43,7 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A slot that is assigned to a node, and the coordinator who did it."""
+    """A slot that is assigned to a node, and the fence of the coordinator that assigned it."""
 
     queue: QueueName
     slot: Slot
@@ -55,19 +54,19 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """So many messages of a queue are wanted."""
+    """How many messages of a queue a node wants."""
 
     queue: QueueName
     messages: int
 
 
 GRANTS_PER_SUPPLY: Final = 256
-"""The most slots that one answer of a long poll tells of; what is left over comes with the next one."""
+"""The most slots in one answer of a long poll; the rest comes with the next one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Supply:
-    """The answer of a long poll: slots for the caller, and queues of which others want the caller's messages."""
+    """The answer of a long poll: slots for the caller, and other nodes' demand for the caller's messages."""
 
     grants: tuple[Grant, ...] = ()
     remote_demand: tuple[Demand, ...] = ()
@@ -76,7 +75,7 @@ class Supply:
 
 @dataclass(frozen=True, slots=True)
 class NodeIdentity:
-    """The node that answers, its incarnation, and whom it takes for the coordinator."""
+    """The answering node, its incarnation, and the coordinator that it knows."""
 
     node_id: str
     incarnation: str
@@ -109,12 +108,12 @@ class Unavailable(CoordinationError):
 
 
 class PeerUnreachable(CoordinationError):
-    """No answer came, so nobody knows whether the call was done."""
+    """No answer came; whether the call was carried out is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueueCount:
-    """How many ready messages and consumers a queue has somewhere."""
+    """How many ready messages and consumers a queue has on one or more nodes."""
 
     queue_id: int
     ready: int

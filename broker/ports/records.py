@@ -1,7 +1,7 @@
-"""What is recorded: virtual hosts, exchanges, queues, bindings and subscriptions; and how it changes.
+"""The records of topology (virtual hosts, exchanges, queues, bindings, subscriptions) and their changes.
 
-Plain values: what the core decides, the store writes and every node applies. What the kinds of records have in common,
-and where they differ, is in `kinds`.
+The core decides on them, the store writes them, and every node applies them. `kinds` says what the kinds of records
+have in common and how they differ.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ class Record(Protocol):
 R = TypeVar("R", bound=Record)
 
 
-# Records, and what a drop of one names
+# Records, and the keys that name them in a drop
 
 
 @dataclass(frozen=True, slots=True)
 class VirtualHostRecord:
-    """A virtual host. When it is dropped, all that it holds is gone."""
+    """A virtual host. Dropping it drops all that it holds."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class ExchangeRecord:
-    """An exchange. `arguments` is the field table as it came, without its length.
+    """An exchange. `arguments` is the encoded field table without its length.
 
-    One that is not `durable` is recorded in a cluster only, and gone when the last of its nodes is.
+    One that is not `durable` is recorded in a cluster only, and disappears with the last node.
     """
 
     vhost: str
@@ -50,7 +50,7 @@ class ExchangeRecord:
 
 @dataclass(frozen=True, slots=True)
 class ExchangeKey:
-    """When an exchange is dropped, every binding from or to it is gone."""
+    """Names an exchange to drop; every binding from or to it is dropped too."""
 
     vhost: str
     name: str
@@ -58,10 +58,10 @@ class ExchangeKey:
 
 @dataclass(frozen=True, slots=True)
 class QueueRecord:
-    """A queue. `queue_id` is its storage id: positive, never used again for another queue.
+    """A queue. `queue_id` is its storage id: positive, and never used again for another queue.
 
-    One that is `exclusive` or not `durable` is recorded in a cluster only. `node_id` and `incarnation` say in which
-    incarnation of which node the connection is that an exclusive queue belongs to.
+    One that is `exclusive` or not `durable` is recorded in a cluster only. `node_id` and `incarnation` name the
+    incarnation whose connection owns an exclusive queue.
     """
 
     vhost: str
@@ -77,10 +77,10 @@ class QueueRecord:
 
 @dataclass(frozen=True, slots=True)
 class QueueKey:
-    """When a queue is dropped, every binding to it, every subscription to it and every message in it are gone.
+    """Names a queue to drop; its bindings, subscriptions and messages are dropped too.
 
-    The id decides: a queue that has taken the name since is another one. Also dropped is a queue that is not recorded
-    because it is not durable, but has messages in the store: then only those exist.
+    The id decides: a queue that has taken the name since is another one. A queue that is not recorded, because it is
+    not durable, is dropped for its messages in the store.
     """
 
     vhost: str
@@ -102,8 +102,8 @@ class BindingRecord:
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionRecord:
-    """In this incarnation of that node a queue has consumers; `exclusive` when its only one shall be the only one
-    anywhere.
+    """A node has consumers of a queue in this incarnation; `exclusive` when its one consumer excludes all others on all
+    nodes.
 
     Recorded in a cluster only, and not for exclusive queues.
     """
@@ -116,7 +116,7 @@ class SubscriptionRecord:
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionKey:
-    """A subscription is dropped when the last consumer of a queue on that node is gone."""
+    """Names a subscription to drop, when the last consumer of a queue on that node has left."""
 
     queue_id: int
     node_id: str
@@ -128,14 +128,14 @@ class SubscriptionKey:
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """The record is there from now on."""
+    """The record exists from now on."""
 
     record: Record
 
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """The record with this key is gone, with all that refers to it."""
+    """The record with this key is dropped, with all that refers to it."""
 
     key: Record
 

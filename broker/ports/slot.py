@@ -1,7 +1,4 @@
-"""A slot: a closed range of message ids of one queue and one lane (design §3, andes.md §4).
-
-Knows nothing but numbers.
-"""
+"""A slot: a closed range of message ids of one queue and one lane (design §3, andes.md §4)."""
 
 from __future__ import annotations
 
@@ -12,10 +9,10 @@ from dataclasses import dataclass
 class Slot:
     """Messages `start` to `end` (both included) of `queue_id` and `lane`, all in the store or on the way to it.
 
-    `count` is how many of them are ready. `maybe_delivered` is set when nobody can say whether they were written to a
-    consumer before (a crash): they are then delivered as redelivered. `transient` is set when some of them lie under
-    the queue's negative storage id, where rows go that must not survive a restart. `row` is where the slot begins in
-    the store's table of slots; 0 when it is the node's own affair.
+    `count` is how many of them are ready. `maybe_delivered`: after a crash it is unknown whether they were delivered
+    before, so they are delivered as redelivered. `transient`: some of them are stored under the queue's negative
+    storage id, whose rows do not survive a restart. `row` is where the slot starts in the store's table of slots; 0
+    when only its node knows of it.
     """
 
     queue_id: int

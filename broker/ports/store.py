@@ -1,7 +1,6 @@
-"""Every seam between the layers: what the core asks of a store and of the node around it.
+"""The ports of a store: what the core and the node ask of it, and the journal through which messages reach it.
 
-Knows the values that pass through the seams; knows no implementation. Every port has one contract suite in
-`tests/contract/`, which every implementation passes.
+Every port has one contract suite in `tests/contract/`, which every implementation passes.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ class Registration:
     """What the store tells a node that registers.
 
     `last_message_id` is an upper bound of every id of the lane that was ever stored. `first_queue_id` to
-    `last_queue_id` (both included) are queue ids nobody else will get. `clean` says that the node resigned the last
+    `last_queue_id` (both included) are queue ids that no other node gets. `clean` says that the node resigned the last
     time: then `redelivered` flags in the store are exact, otherwise any stored message may have been delivered.
     """
 
@@ -82,7 +81,7 @@ class MessageStore(Protocol):
         ...
 
     async def mark_redelivered(self, messages: Sequence[Message]) -> None:
-        """Record that these stored messages were delivered before."""
+        """Record that these stored messages were delivered."""
         ...
 
 
@@ -101,7 +100,7 @@ class TopologyStore(Protocol):
         ...
 
     async def reserve_queue_ids(self, count: int) -> tuple[int, int]:
-        """Return the first and last of `count` queue ids that nobody else has or will get."""
+        """Return the first and last of `count` queue ids that no other node has or will get."""
         ...
 
 
@@ -123,13 +122,13 @@ class Store(MessageStore, TopologyStore, NodeStore, Protocol):
     async def open(self) -> None:
         """Lock, connect, create or check the schema.
 
-        Raises `ConfigError` for what only a human can mend, `StoreUnavailable` for what time can, `StoreLocked` or
-        another `StoreError`.
+        Raises `ConfigError` for what only an operator can correct, `StoreUnavailable` for what may pass by itself,
+        `StoreLocked` or another `StoreError`.
         """
         ...
 
     async def close(self) -> None:
-        """Finish what was begun and let go of the lock."""
+        """Finish pending work and release the lock."""
         ...
 
     async def probe(self) -> float:
@@ -139,7 +138,7 @@ class Store(MessageStore, TopologyStore, NodeStore, Protocol):
     async def check_safety(self) -> Sequence[str]:
         """Return one line for each setting of the database under which a committed message can be lost.
 
-        There is none when a commit means what it must (reliability.md §2.8). Call it after `open`.
+        No line means that a commit is durable (reliability.md §2.8). Call it after `open`.
         """
         ...
 
@@ -149,17 +148,17 @@ class Store(MessageStore, TopologyStore, NodeStore, Protocol):
 
 
 class Journal(Protocol):
-    """What the core tells of messages that must survive: kept in order, written in groups.
+    """Takes the core's messages that must be stored, keeps their order, and writes them in groups.
 
-    A message in state PENDING is handed over by `append`; from then on its `state` says how far it is.
+    `append` takes a message in state PENDING; from then on its `state` says how far it is.
     """
 
     def append(self, message: Message) -> None:
-        """Take a message that must be stored before its publisher is told that it is safe."""
+        """Take a message that must be stored before its publisher gets a confirm."""
         ...
 
     def settle(self, message: Message) -> None:
-        """The message is final: it is not written if it was not yet, or its row is deleted."""
+        """The message is settled: leave it unwritten if it was not written yet, or delete its row."""
         ...
 
     def spill(self, message: Message) -> None:
@@ -171,7 +170,7 @@ class Journal(Protocol):
         ...
 
     def transact(self, inserts: Sequence[Message], deletes: Sequence[Message]) -> Awaitable[None]:
-        """Write both in one store transaction, all or nothing; done when it is committed."""
+        """Write both in one store transaction, all or nothing; return when it is committed."""
         ...
 
     def purge(self, slots: Sequence[Slot]) -> Awaitable[None]:
@@ -179,11 +178,11 @@ class Journal(Protocol):
         ...
 
     def give(self, slots: Sequence[Slot]) -> Awaitable[None]:
-        """Make free slots of ranges of this node's lane, after everything that was taken before is written."""
+        """Turn ranges of this node's lane into free slots, after everything that was taken before is written."""
         ...
 
     def flushed(self) -> Awaitable[None]:
-        """Done when everything taken so far is committed."""
+        """Return when everything taken so far is committed."""
         ...
 
     def check_full(self) -> bool:

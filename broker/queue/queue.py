@@ -119,7 +119,7 @@ class Queue:
         self._is_closing = False
         self._is_deleted = False
         self.append: Final = window.append
-        """Take a message that was published. Hot: the caller dispatches once per batch."""
+        """Add a published message. Hot: the caller dispatches once per batch."""
         self.offer: Final = window.offer
         self.open_next_slot: Final = window.open_next_slot
         self.on_read: Final = window.on_read
@@ -393,7 +393,7 @@ class Queue:
         return self._is_deleted
 
     def delete(self) -> list[Slot]:
-        """Delete the queue: settle what is ready, cancel the consumers; return the slots whose rows are to be deleted."""
+        """Delete the queue: settle what is ready, cancel consumers; return the slots whose rows are to be deleted."""
         self._is_deleted = True
         slots = self._drop_all(DELETED)
         consumers = list(self._dispatcher.consumers)

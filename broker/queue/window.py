@@ -151,8 +151,8 @@ class Window:
             return
         footprint = self.bytes + MESSAGE_OVERHEAD * len(tail)
         if footprint > (limits.transient_memory if tail[-1].state == TRANSIENT else limits.memory):
-            # A slot covers every row in its range, so a message that a consumer holds or has requeued must not be in it:
-            # the store knows neither.
+            # A slot covers every row in its range. A message that a consumer holds or has requeued must not be in it,
+            # because the store knows of neither.
             floor = max(self.last_taken, self.page_floor)
             if tail[-1].id <= floor:
                 return

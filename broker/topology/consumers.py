@@ -152,7 +152,7 @@ class Consumers:
         return any(incarnation in over for incarnation in self._subscribers(queue))
 
     async def remove_orphans(self, queue: Queue, over: Set[Incarnation]) -> None:
-        """Remove the subscriptions to `queue` of ended incarnations, or the queue if it was exclusive to one of them."""
+        """Remove the subscriptions to `queue` of ended incarnations, or the queue if one of them owned it."""
         await self._vhost.recorder.maintain(lambda: self._remove_orphans(queue, over))
 
     async def _remove_orphans(self, queue: Queue, over: Set[Incarnation]) -> None:

@@ -53,7 +53,7 @@ class QueueDeclaration:
     owner: object | None = None
 
     def require_same(self, what: str, current: Queue) -> None:
-        """Raise `PreconditionFailed` unless this declaration equals `current`, which errors call `what` (contract Q4)."""
+        """Raise `PreconditionFailed` unless this declaration equals `current`, named `what` (contract Q4)."""
         require_equal(what, "durable", self.durable, current.durable)
         require_equal(what, "auto_delete", self.auto_delete, current.auto_delete)
         require_equal_arguments(what, QUEUE_ARGUMENTS, self.arguments, current.arguments)
@@ -88,7 +88,7 @@ class ExchangeDeclaration:
     arguments: FieldTable
 
     def require_same(self, what: str, current: Exchange) -> None:
-        """Raise `PreconditionFailed` unless this declaration equals `current`, which errors call `what` (contract X2)."""
+        """Raise `PreconditionFailed` unless this declaration equals `current`, named `what` (contract X2)."""
         require_equal(what, "type", self.type, current.type)
         require_equal(what, "durable", self.durable, current.durable)
         require_equal(what, "auto_delete", self.auto_delete, current.auto_delete)

@@ -47,7 +47,7 @@ class Recorder:
         return await self._change(decide, self._maintenance_lock)
 
     async def _change(self, decide: Callable[[], Awaitable[T]], lock: Lock) -> T:
-        """Decide under the lock, again whenever other nodes recorded first; then let the other nodes apply the change."""
+        """Decide under the lock, again if other nodes recorded first; then let the other nodes apply the change."""
         while True:
             try:
                 async with lock:

@@ -1,7 +1,6 @@
-"""Changes of topology as the payload of an event, and back: JSON, with octets in hexadecimal.
+"""Encodes changes of topology as the payload of an event, and decodes them: JSON, with octets in hexadecimal.
 
-Knows how each kind of record is told of, and nothing of what it means. A payload that another version of the broker
-wrote and that this one does not know is refused: the reader loads the whole topology instead.
+A payload of another version that this one does not know is refused; the reader then loads the whole topology.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ VERSION: Final = 1
 
 
 def encode(changes: Sequence[Change], kinds: Kinds = KINDS) -> bytes:
-    """Return the payload of the event that `changes` are."""
+    """Return the payload of the event that records `changes`."""
     described = [_describe(change, kinds) for change in changes]
     return json.dumps({"version": VERSION, "changes": described}, separators=(",", ":")).encode()
 

@@ -1,7 +1,6 @@
-"""What is left of nodes whose incarnation is over: exclusive queues, subscriptions, auto-delete queues that they alone
-used.
+"""Removes orphans: exclusive queues, subscriptions and auto-delete queues of incarnations that are over.
 
-The coordinator removes it, by events like any other. Knows virtual hosts; knows no lease and no store.
+The coordinator runs this; the removals are events like any other change.
 """
 
 from __future__ import annotations
@@ -16,10 +15,10 @@ from broker.topology.vhost import VirtualHost
 async def remove_orphans(
     vhosts: Callable[[], Iterable[VirtualHost]], read_living: Callable[[], Awaitable[Collection[Incarnation]]]
 ) -> int:
-    """Remove what incarnations that are over have left; return how many incarnations had left anything.
+    """Remove what incarnations that are over have left; return how many of them had left something.
 
-    `read_living` asks the store which incarnations are UP, after it is known which ones have left orphans. An
-    incarnation is UP before it can leave any, so one that is not among them then will never use what it has left.
+    `read_living` reads from the store which incarnations are UP. It is called after the owners of possible orphans are
+    collected: an incarnation is UP before it can own anything, so an owner that is not UP then is over.
     """
     over = incarnations_with_orphans(vhosts())
     if not over:

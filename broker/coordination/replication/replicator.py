@@ -1,8 +1,8 @@
-"""Topology as all nodes of a cluster have it: this node's changes become events, and those of others become its own.
+"""Replicates topology between nodes: this node's changes become events, and other nodes' events are applied here.
 
-An event is recorded only as the one that follows the last that was applied here, so whoever decides has seen all that
-was decided before (design §5, reliability.md §3.10). The cursor moves with every event that was applied, and never past
-one that was not. Knows the event store, the virtual hosts and the peers; decides nothing about topology.
+An event is recorded only as the successor of the last one applied here, so a node decides knowing every earlier change
+(design §5, reliability.md §3.10). The cursor advances with every applied event, and never past one that was not
+applied. Nothing about topology is decided here.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _TRIES: Final = 3
 _KEPT_EVENTS: Final = 10_000
 _NOTE_INTERVAL: Final = 1.0
 _HASH_SHARE: Final = 50
-"""At most one part in so many of the time goes into hashing the topology."""
+"""Hashing the topology takes at most one part in this many of the time."""
 
 
 class Replicator:
@@ -56,11 +56,11 @@ class Replicator:
         retry: Retry | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`lock` is held while the topology changes, by this node or by others. `on_applied` is called after changes of
-        others were applied: queues may dispatch, confirms may go out.
+        """`lock` is held during a change of topology, whether this node or another decided it.
 
-        `purge` is the journal's. `peers` are the other living nodes. Seconds: `interval` between two looks at the event
-        store, `push_timeout` for peers to answer that they have applied an event.
+        `on_applied` is called after other nodes' changes were applied: queues may dispatch, confirms may go out.
+        `purge` is the journal's. `peers` returns the other living nodes. Seconds: `interval` between two reads of the
+        event store, `push_timeout` for peers to answer that they have applied an event.
         """
         self._events = events
         self._incarnation = incarnation
@@ -75,7 +75,7 @@ class Replicator:
         self._lock = lock
         self.applied = 0
         self.recorded = 0
-        """The last event of this node."""
+        """The id of the last event that this node recorded."""
         self._slots: list[Slot] = []  # to be purged
         self._noted: Cursor | None = None
         self._note_at = float("-inf")
@@ -84,14 +84,14 @@ class Replicator:
     # Record
 
     async def load(self) -> Topology:
-        """Return all that is recorded: what this node begins with."""
+        """Return the recorded topology, with which this node starts."""
         topology, self.applied = await self._retry.until_done(self._events.load)
         return topology
 
     async def record(self, changes: Sequence[Change]) -> None:
-        """Record `changes` as the next event, whose time it is to be applied when this returns; the lock is held.
+        """Record `changes` as the next event; the caller holds the lock and applies them at once.
 
-        Raises `TopologyMoved` when others came first: their events have been applied then.
+        Raises `TopologyMoved` when other nodes recorded first; their events are applied then.
         """
         token, payload = self._new_token(), encode(changes)
         is_recorded = await self._retry.until_done(
@@ -106,15 +106,15 @@ class Replicator:
         self.recorded = self.applied
 
     async def announce(self, event_id: int) -> None:
-        """Let all living peers apply events up to this one before anybody relies on it, as far as they answer."""
+        """Ask all living peers to apply events up to this one; return when they have, or did not answer."""
         await self._announcer.announce(event_id)
 
     # Apply
 
     async def push_events(self, last_event_id: int) -> int:
-        """Apply events up to this id if they are not yet; return the last one that is. Those who wait share the work.
+        """Apply events up to this id; return the id of the last one applied. Concurrent callers share the work.
 
-        Raises `Unavailable` when the store does not tell what happened.
+        Raises `Unavailable` when the store does not return the events.
         """
         if self.applied < last_event_id:
             async with self._lock:
@@ -126,7 +126,7 @@ class Replicator:
         return self.applied
 
     async def run(self) -> None:
-        """Look for events in every interval, whatever peers say, and compare topologies."""
+        """Read new events in every interval, even if no peer announces any, and compare topologies."""
         while True:
             try:
                 await self.look()
@@ -135,7 +135,9 @@ class Replicator:
             await asyncio.sleep(self._interval)
 
     async def look(self) -> None:
-        """Apply what others have recorded; tell how far this node is; load all anew if another one differs."""
+        """Apply other nodes' events, record this node's cursor, and reload everything if another node's topology
+        differs.
+        """
         page = await self._events.events(self.applied, 1)
         if page.last > self.applied:
             async with self._lock:
@@ -150,11 +152,11 @@ class Replicator:
             self._noted = None
 
     async def housekeep(self) -> int:
-        """Delete events that nobody needs any more; the coordinator's business."""
+        """Delete all but the last events; the coordinator calls this."""
         return await self._events.prune(_KEPT_EVENTS)
 
     async def _catch_up(self) -> None:
-        """Apply all events there are; the lock is held."""
+        """Apply all new events; the caller holds the lock."""
         while True:
             page = await self._events.events(self.applied, _PAGE)
             if self._is_missing_some(page) or not all(map(self._is_applied, page.events)):
@@ -168,7 +170,7 @@ class Replicator:
         return page.last > self.applied and (not page.events or page.events[0].event_id != self.applied + 1)
 
     def _is_applied(self, event: EventRow) -> bool:
-        """Apply an event, and move the cursor; False when that fails again and again."""
+        """Apply an event and advance the cursor; return False when every attempt fails."""
         for attempt in range(1, _TRIES + 1):
             try:
                 for change in decode(event.payload):
@@ -181,7 +183,7 @@ class Replicator:
         return False
 
     async def _reload(self) -> None:
-        """Make memory what the store says; the lock is held."""
+        """Load the topology from the store and make memory equal to it; the caller holds the lock."""
         topology, last = await self._events.load()
         changes = list(changes_between(self._topology.snapshot(), topology))
         for change in changes:
@@ -202,7 +204,7 @@ class Replicator:
     # Compare
 
     async def _note(self) -> Cursor | None:
-        """Tell how far this node is, not too often; return the cursor if it is still true."""
+        """Record this node's cursor, not too often; return it while it is current."""
         now = self._monotonic()
         if (self._noted is None or self._noted.event_id != self.applied) and now >= self._note_at:
             cursor = Cursor(self._incarnation, self.applied, topology_hash(self._topology.snapshot()))
@@ -212,7 +214,7 @@ class Replicator:
         return self._noted if self._noted is not None and self._noted.event_id == self.applied else None
 
     async def _is_doubtful(self, own: Cursor) -> bool:
-        """Has another node another topology after the same event? The same event is doubted once."""
+        """Does another node have a different topology after the same event? True only once for an event."""
         if own.event_id == self._doubted:
             return False
         cursors = await self._events.cursors()
@@ -220,7 +222,7 @@ class Replicator:
 
 
 class Announcer:
-    """Tells peers of events; one that is slow is left to find out by itself for a while."""
+    """Announces events to peers; a peer that is slow is skipped for a while and reads the events by itself."""
 
     def __init__(
         self,
@@ -230,7 +232,7 @@ class Announcer:
         pause: float,
         monotonic: Callable[[], float],
     ) -> None:
-        """`timeout` is how long a peer has to answer, `pause` how long one that did not is left alone."""
+        """Seconds: `timeout` is how long a peer may take to answer, `pause` how long a peer that did not is skipped."""
         self._peers = peers
         self._caller = caller
         self._timeout = timeout
@@ -244,7 +246,7 @@ class Announcer:
         self._turns: dict[str, asyncio.Lock] = {}
 
     async def announce(self, event_id: int) -> None:
-        """Return when every peer has applied the event, or has failed to. One call tells a peer of several events."""
+        """Return when every peer has applied the event or failed to. One call to a peer covers several events."""
         self._newest = max(self._newest, event_id)
         now = self._monotonic()
         self._silent_until = {peer: until for peer, until in self._silent_until.items() if until > now}

@@ -1,7 +1,7 @@
-"""The coordinator's decisions: which node gets a free slot, and what it learns of others' demand (ADR 19).
+"""Decides which node gets a free slot, and which nodes learn of other nodes' demand (ADR 19).
 
-Pure: does no I/O and reads no clock. `term` carries a plan out and reports it by `end_plan` and `grant`. What a call
-costs depends on what has changed, not on how many queues there are.
+Pure: no I/O, no clock. `term` carries a plan out and reports it by `end_plan` and `grant`. The cost of a call depends
+on what has changed, not on how many queues there are.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ _start = attrgetter("start")
 
 @dataclass(slots=True)
 class _Queue:
-    """`free` is in the order of message ids, so every lane in its own order; `messages` are in these and in plans."""
+    """The free slots of a queue and the demand for it.
+
+    `free` is in the order of message ids, so every lane is in its own order; `messages` counts free and planned slots.
+    """
 
     name: QueueName
     free: list[SlotRow] = field(default_factory=list)
@@ -37,7 +40,10 @@ class _Queue:
 
 @dataclass(slots=True)
 class _Session:
-    """What an incarnation knows: `told` it was that others want so much; `unseen` queues may have changed since."""
+    """What an incarnation has been told.
+
+    `told` is the demand of others that it knows of; the queues in `unseen` may have changed since.
+    """
 
     queues: dict[int, None] = field(default_factory=dict)
     told: dict[int, Demand] = field(default_factory=dict)
@@ -47,7 +53,7 @@ class _Session:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a session has not been told yet; false when there is nothing."""
+    """What a session has not been told yet; false when empty."""
 
     grants: Sequence[tuple[QueueName, SlotRow]] = ()
     remote_demand: Sequence[Demand] = ()
@@ -57,7 +63,7 @@ class Answer:
 
 
 class Assignment:
-    """Free slots, and the sessions of living nodes."""
+    """Free slots, and the sessions of living nodes, as one plan after another changes them."""
 
     __slots__ = ("_free", "_matching", "_planned", "_queues", "_sessions", "is_loaded")
 
@@ -71,7 +77,7 @@ class Assignment:
         self._matching: dict[int, None] = {}
 
     def load(self, rows: Iterable[SlotRow], newer: Collection[int] = ()) -> None:
-        """Take over what the store has; slots that start at `newer` may be missing in it and stay.
+        """Replace the free slots by those in the store; slots that start at `newer` may be missing there and stay.
 
         Call it while no plan is under way.
         """
@@ -83,7 +89,7 @@ class Assignment:
             self.add(row)
 
     def add(self, row: SlotRow) -> None:
-        """A slot is free; what was known of another one with this start is void."""
+        """Add a free slot; it replaces another one with this start."""
         if row.start in self._planned or self._free.get(row.start) == row:
             return
         self._remove(row.start)
@@ -111,9 +117,7 @@ class Assignment:
         return incarnation in self._sessions
 
     def begin(self, incarnation: Incarnation, demands: Iterable[Demand]) -> None:
-        """`incarnation` begins a session, with all its demand; it has been told nothing but gets what was
-        granted.
-        """
+        """Start a session of `incarnation` with all its demand; it has been told nothing but keeps its grants."""
         grants = self._sessions[incarnation].grants if incarnation in self._sessions else []
         self.drop(incarnation)
         remote_demand = dict.fromkeys(queue_id for queue_id, queue in self._queues.items() if queue.demand)
@@ -121,7 +125,7 @@ class Assignment:
         self.on_demand(incarnation, demands)
 
     def drop(self, incarnation: Incarnation) -> None:
-        """The session is over, and so is the demand of `incarnation`."""
+        """End the session of `incarnation` and drop its demand."""
         session = self._sessions.get(incarnation)
         if session is not None:
             for queue_id in list(session.queues):
@@ -129,9 +133,7 @@ class Assignment:
             del self._sessions[incarnation]
 
     def on_demand(self, incarnation: Incarnation, demands: Iterable[Demand]) -> None:
-        """`incarnation` wants so many messages now, 0 for none any more; it did not know yet of grants it was not told
-        of.
-        """
+        """Set the demand of `incarnation` (0: none), from which grants that it has not been told of are subtracted."""
         session = self._sessions[incarnation]
         on_the_way: dict[int, int] = {}
         for _, row in session.grants:
@@ -142,10 +144,10 @@ class Assignment:
             self._set_demand(session, incarnation, queue_id, max(demand.messages - on_the_way.get(queue_id, 0), 0))
 
     def plan(self, held: Collection[Incarnation] = ()) -> dict[Incarnation, list[SlotRow]]:
-        """Return which slots to assign to whom, but nothing to `held`; they are free no more.
+        """Return which slots to assign to which incarnation, none to `held`; these slots are not free any more.
 
-        The oldest slot of a queue goes first. Incarnations with demand for it get one after the other, each as many
-        as its demand covers.
+        The oldest slot of a queue goes first. Incarnations with demand for it get slots in turn, each as many as its
+        demand covers.
         """
         batch: dict[Incarnation, list[SlotRow]] = {}
         for queue_id in list(islice(self._matching, _QUEUES_PER_ROUND)):
@@ -156,7 +158,7 @@ class Assignment:
         return batch
 
     def reserve(self, queue_id: int) -> SlotRow | None:
-        """Take the oldest free slot of a queue into a plan."""
+        """Move the oldest free slot of a queue into a plan and return it."""
         queue = self._queues.get(queue_id)
         if queue is None or not queue.free:
             return None
@@ -165,7 +167,7 @@ class Assignment:
         return row
 
     def end_plan(self, rows: Iterable[SlotRow]) -> None:
-        """What was planned for these slots is done: they are assigned, or not as they were thought to be."""
+        """The plan for these slots is done: they are assigned, or were found to be different."""
         for row in rows:
             self._planned.discard(row.start)
             queue = self._queues[row.queue_id]
@@ -173,7 +175,7 @@ class Assignment:
             self._changed(row.queue_id, queue)
 
     def grant(self, incarnation: Incarnation, rows: Iterable[SlotRow]) -> None:
-        """`incarnation` owns these slots by its demand, which is less by as much; its next answer says so.
+        """`incarnation` owns these slots: reduce its demand by them, and tell it in its next answer.
 
         Call it before these slots leave the plan.
         """
@@ -187,7 +189,7 @@ class Assignment:
                 self._set_demand(session, incarnation, row.queue_id, max(queue.demands[incarnation] - _weight(row), 0))
 
     def has_news(self, incarnation: Incarnation) -> bool:
-        """Has the session of `incarnation` to be told anything?"""
+        """Is there anything to tell the session of `incarnation`?"""
         session = self._sessions.get(incarnation)
         if session is None:
             return False
@@ -202,7 +204,7 @@ class Assignment:
         return False
 
     def take(self, incarnation: Incarnation) -> Answer:
-        """Return what the session of `incarnation` has to be told, and take it as told."""
+        """Return what the session of `incarnation` has not been told yet, and mark it as told."""
         session = self._sessions.get(incarnation)
         if session is None or not (session.grants or session.unseen):
             return Answer()
@@ -211,7 +213,9 @@ class Assignment:
         return Answer(grants, self._take_remote_demand(session, incarnation) if self.is_loaded else ())
 
     def _take_remote_demand(self, session: _Session, incarnation: Incarnation) -> list[Demand]:
-        """Only when the table was read it is known that there is no free slot."""
+        """Return changes in other nodes' demand; call it once the table was read, which shows that no free slot covers
+        it.
+        """
         wanted: list[Demand] = []
         while session.unseen and len(wanted) < _DEMANDS_PER_ANSWER:
             queue_id = next(iter(session.unseen))
@@ -237,7 +241,7 @@ class Assignment:
     def _plan_queue(
         self, queue: _Queue, held: Collection[Incarnation], batch: dict[Incarnation, list[SlotRow]]
     ) -> bool:
-        """Plan what a queue has; return False if nothing could be done in this round."""
+        """Plan one round of a queue's slots; return False if none could be planned."""
         left = dict(queue.demands)
         waiting = deque(left)
         taken = 0
@@ -304,5 +308,5 @@ class Assignment:
 
 
 def _weight(row: SlotRow) -> int:
-    """Even a slot whose messages were not counted is something to read."""
+    """A slot counts as one message at least, even if its messages were not counted."""
     return max(row.count, 1)

@@ -1,7 +1,6 @@
-"""The coordinator's part of the slot service: what nodes ask of it, while this node has the power (ADR 19).
+"""The coordinator's part of the slot service: answers the nodes' calls while this node holds the lease (ADR 19).
 
-Checks who asks, and answers a repeated call as it answered the first one. A `SlotTerm` decides which slots an answer
-tells of.
+Checks the caller, and gives a repeated call the first answer again. A `SlotTerm` decides which slots are in an answer.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ class _Term:
     submits: OrderedDict[tuple[Incarnation, str], None] = field(default_factory=OrderedDict)
 
     def drop(self, incarnation: Incarnation) -> None:
-        """Forget `incarnation`; what it still asks is answered."""
+        """Forget `incarnation`, and fail the calls that it still waits for."""
         self.slots.drop(incarnation, _not_living(incarnation))
         self.counts.drop(incarnation)
         self.polls.pop(incarnation, None)
@@ -62,7 +61,7 @@ class _Term:
 
 
 class SlotManager:
-    """Serves slots to all nodes of the cluster, this one too."""
+    """Serves slots to all nodes of the cluster, including this one."""
 
     def __init__(
         self,
@@ -75,8 +74,9 @@ class SlotManager:
         on_fenced: Callable[[str], None],
         rescan_interval: float = 1.0,
     ) -> None:
-        """`others` are the services by node id of all nodes that can have messages, this one's among them; `on_fenced`
-        is told the term in which the store has refused this node's power.
+        """`others` are the services by node id of all nodes that can have messages, including this one.
+
+        `on_fenced` is called with the term in which the store has refused this node as coordinator.
         """
         self._store = store
         self._clock = clock
@@ -89,7 +89,7 @@ class SlotManager:
         self._term: _Term | None = None
 
     async def run(self, fence: Fence) -> None:
-        """Serve on this power until cancelled, or until a newer coordinator is found to have taken over."""
+        """Serve under `fence` until cancelled, or until a newer coordinator has taken over."""
         async with asyncio.TaskGroup() as tasks:
             slots = SlotTerm(
                 fence,
@@ -112,7 +112,7 @@ class SlotManager:
                 slots.close(_not_coordinator())
 
     def set_living(self, incarnations: Collection[Incarnation]) -> None:
-        """These incarnations, and no others, may ask for slots from now on."""
+        """Set the living incarnations; no others may ask for slots from now on."""
         former, self._living = self._living, dict.fromkeys(incarnations)
         gone = [incarnation for incarnation in former if incarnation not in self._living]
         if self._term is not None:
@@ -145,7 +145,7 @@ class SlotManager:
         answers = term.gets.setdefault(incarnation, OrderedDict())
         future = answers.get(caller.request_id) if caller.request_id else None
         if future is None:
-            # A caller that goes away is served all the same, and finds the answer when it repeats the call.
+            # The search goes on when the caller gives up; it gets the answer when it repeats the call.
             future = term.slots.get(queue, incarnation, caller.request_id)
             if caller.request_id:
                 answers[caller.request_id] = future
@@ -157,7 +157,7 @@ class SlotManager:
         term = self._serving(caller, queue)
         call = Incarnation(caller.node_id, caller.incarnation), caller.request_id
         if call in term.submits:
-            return  # the slot may be somebody's by now
+            return  # a repeated call: the slot may have an owner by now
         if caller.request_id:
             term.submits[call] = None
             if len(term.submits) > _SUBMITS:
@@ -167,19 +167,19 @@ class SlotManager:
         )
 
     async def return_slots(self, queue: QueueName, caller: Caller) -> None:
-        # The caller has freed them in the store: nobody else may, and only the store knows which they are.
+        # The caller has freed the slots in the store, as only their owner may; the table shows which ones.
         self._serving(caller, queue).slots.rescan()
 
     async def clear_slots(self, queue: QueueName, caller: Caller) -> None:
         self._serving(caller, queue).slots.clear(queue.queue_id)
 
     async def delete_slot(self, queue: QueueName, slot: Slot, caller: Caller) -> bool:
-        # The caller has deleted the row where nothing was left of it; no other node can still write into its lane.
+        # The caller has deleted the row of an empty slot; no other node can still write into its lane.
         self._serving(caller, queue)
         return True
 
     async def exchange_safe_zones(self, message_id: int, caller: Caller) -> int:
-        # A slot is of one lane, so no message of another node can come to lie in it late (ADR 6).
+        # A slot has one lane, so no message of another node can be stored in its range later (ADR 6).
         self._serving(caller)
         return message_id
 

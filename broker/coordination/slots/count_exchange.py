@@ -1,7 +1,4 @@
-"""How many messages and consumers a queue has on all nodes together: told and learned once a second.
-
-Knows queues and the slot service; knows neither slots nor messages.
-"""
+"""Exchanges with the coordinator, once a second, how many messages and consumers each queue has on all nodes."""
 
 from __future__ import annotations
 
@@ -46,7 +43,7 @@ class CountExchange:
             await self.exchange()
 
     async def exchange(self) -> None:
-        """Tell the coordinator what is here, and learn what is elsewhere; without it the last counts stand."""
+        """Report this node's counts and set those of the other nodes; without a coordinator the last ones stay."""
         service = self._coordinator()
         if service is None:
             return

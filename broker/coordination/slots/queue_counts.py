@@ -1,7 +1,4 @@
-"""The sums of what nodes say of their queues: how many messages are ready, and how many consumers there are.
-
-Knows incarnations and numbers; knows neither who asks nor what the numbers are for.
-"""
+"""Sums the counts that nodes report of each queue: ready messages and consumers."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ _COUNTS_PER_ANSWER: Final = 10_000
 
 
 class QueueCounts:
-    """The last counts of every living node."""
+    """The last counts that every living node reported."""
 
     __slots__ = ("_counts", "_sums")
 
@@ -25,7 +22,7 @@ class QueueCounts:
         self._sums: dict[int, tuple[int, int]] = {}
 
     def note(self, incarnation: Incarnation, counts: Iterable[QueueCount]) -> None:
-        """Replace the counts that `incarnation` gave before by these."""
+        """Replace the counts that `incarnation` reported before."""
         self.drop(incarnation)
         self._counts[incarnation] = {}
         for count in counts:
@@ -34,15 +31,14 @@ class QueueCounts:
             self._add(count.queue_id, count.ready, count.consumers)
 
     def drop(self, incarnation: Incarnation) -> None:
-        """Forget what `incarnation` has said."""
+        """Forget the counts of `incarnation`."""
         for queue_id, (ready, consumers) in self._counts.pop(incarnation, {}).items():
             self._add(queue_id, -ready, -consumers)
 
     def elsewhere(self, incarnation: Incarnation, free: Iterable[tuple[int, int]]) -> Sequence[QueueCount]:
-        """Return the sums over all incarnations but this one and over `free` messages, for queues that have something
-        there.
+        """Return the sums over all other incarnations and over `free` messages, for queues that have any there.
 
-        If these are too many for one answer, it is those with the most messages.
+        If these are too many for one answer, those with the most messages are returned.
         """
         own = self._counts.get(incarnation, {})
         unowned = dict(free)

@@ -1,7 +1,7 @@
-"""One term of a coordinator: keeps what is free and who has demand in step with the store, and assigns what is decided.
+"""One term of a coordinator: keeps free slots and demand in step with the store, and assigns slots.
 
-One loop does one thing at a time: it assigns what is planned, frees what dead nodes had, reads the table, and plans.
-What comes in meanwhile goes into the next plan. `Assignment` decides about order and fairness.
+One loop does one thing at a time: it assigns what is planned, frees the slots of dead nodes, reads the table, and
+plans. Calls that arrive meanwhile enter the next plan. `Assignment` decides about order and fairness.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _BACKOFF: Final = Backoff(0.1, 1.0)
 _TELL_AGAIN: Final = 30.0
 _RELEASE_TIMEOUT: Final = 1.0
 _TRIES: Final = 3
-# Reading the table of a large backlog may take long; it shall not be all that the coordinator does.
+# Reading the table of a large backlog may take long: the pause before the next read is this many times as long.
 _REST_PER_SCAN: Final = 20
 
 
@@ -54,7 +54,7 @@ class _Order:
 
 
 class SlotTerm:
-    """What a coordinator does with slots while the store lets `fence` pass."""
+    """Assigns slots while the store accepts `fence`."""
 
     def __init__(
         self,
@@ -92,13 +92,13 @@ class SlotTerm:
         self._backoff = _BACKOFF
         self._tell_at = float("-inf")
 
-    # What nodes say
+    # Calls of nodes
 
     def has_session(self, incarnation: Incarnation) -> bool:
         return self._assignment.has_session(incarnation)
 
     def begin(self, incarnation: Incarnation, demands: Sequence[Demand]) -> None:
-        """`incarnation` begins a session."""
+        """Start a session of `incarnation`."""
         self._assignment.begin(incarnation, demands)
         self._poked.set()
 
@@ -109,8 +109,9 @@ class SlotTerm:
             self._poked.set()
 
     async def news(self, incarnation: Incarnation, seconds: float) -> bool:
-        """Return True when there is something to tell `incarnation`, or after so many seconds; False as soon as a newer
-        call of the same incarnation waits instead.
+        """Return True when there is something to tell `incarnation`, or after `seconds`.
+
+        Return False as soon as a newer call of the same incarnation waits instead.
         """
         self._wake(incarnation, False)
         if seconds <= 0 or self._assignment.has_news(incarnation):
@@ -127,24 +128,24 @@ class SlotTerm:
                 del self._waiters[incarnation]
 
     def take(self, incarnation: Incarnation, request_id: str) -> Supply:
-        """Return what `incarnation` has not been told yet, and take it as told."""
+        """Return what `incarnation` has not been told yet, and mark it as told."""
         answer = self._assignment.take(incarnation)
         grants = tuple(self._grant(queue, row, incarnation, request_id) for queue, row in answer.grants)
         return Supply(grants, tuple(answer.remote_demand), self.fence)
 
     def submit(self, row: SlotRow) -> None:
-        """A node says that a slot is free; assigning it will show whether that is so."""
+        """A node reports a free slot; the attempt to assign it will show whether it is free."""
         self._newer.add(row.start)
         self._assignment.add(row)
         self._poked.set()
 
     def clear(self, queue_id: int) -> None:
-        """The free slots of a queue were purged."""
+        """Forget the free slots of a purged queue."""
         self._assignment.clear(queue_id)
         self.rescan()
 
     def rescan(self) -> None:
-        """Look at the table soon."""
+        """Read the table soon."""
         self._must_scan = True
         self._poked.set()
 
@@ -152,25 +153,25 @@ class SlotTerm:
         return self._assignment.free_messages()
 
     def get(self, queue: QueueName, incarnation: Incarnation, request_id: str) -> asyncio.Future[Grant | None]:
-        """Find one slot of the queue for `incarnation`, if need be in the memory of other nodes."""
+        """Find one slot of the queue for `incarnation`, released from other nodes' memory if none is free."""
         get = _Get(queue, incarnation, request_id, asyncio.get_running_loop().create_future())
         self._unanswered[get] = self._tasks.create_task(self._fetch(get), name=f"get {queue.name}")
         return get.answer
 
     def on_living(self, incarnations: Collection[Incarnation], *, has_lost: bool) -> None:
-        """The members have changed; what those had who `has_lost` their incarnations must be freed."""
+        """The living members have changed; `has_lost`: some are gone, and their slots must be freed."""
         self._living = incarnations
         self._held.clear()
         self._must_reclaim |= has_lost
         self._poked.set()
 
     def drop(self, incarnation: Incarnation, error: CoordinationError) -> None:
-        """`incarnation` is over: it wants nothing any more, and whatever it waits for ends with `error`."""
+        """`incarnation` is over: drop its demand, and fail the calls that it waits for with `error`."""
         self._assignment.drop(incarnation)
         self._fail([incarnation], [get for get in self._unanswered if get.incarnation == incarnation], error)
 
     def close(self, error: CoordinationError) -> None:
-        """The term is over, and whatever anybody waits for ends with `error`."""
+        """The term is over: fail every waiting call with `error`."""
         if self._rescan_timer is not None:
             self._rescan_timer.cancel()
         self._fail(list(self._waiters), list(self._unanswered), error)
@@ -203,7 +204,7 @@ class SlotTerm:
             self._poked.clear()
 
     async def _assign(self, order: _Order) -> None:
-        """Assign slots. Until the store answers nobody knows whose they are, so the loop does nothing else before."""
+        """Assign slots. Their owner is unknown until the store answers, so the loop does nothing else meanwhile."""
         owned = await self._store.assign(order.rows, order.incarnation, self.fence)
         self._orders.popleft()
         starts = {row.start for row in owned}
@@ -212,7 +213,7 @@ class SlotTerm:
         if len(starts) < len(order.rows):
             self._must_scan = True
             if not starts:
-                # Its incarnation may be over, which is not known here yet: it would be tried again and again.
+                # The incarnation may be over without this term knowing yet: do not retry before the next scan.
                 self._held.add(order.incarnation)
         for start, get in order.gets.items():
             self._on_assigned(get, next((row for row in owned if row.start == start), None))
@@ -259,7 +260,7 @@ class SlotTerm:
         self.rescan()
 
     def _plan(self) -> bool:
-        """Decide who gets what next; return False if there is nothing to be done."""
+        """Plan the next assignments; return False if there is nothing to do."""
         orders: dict[Incarnation, _Order] = {}
         for _ in range(min(len(self._gets), SLOTS_PER_ROUND)):
             self._plan_get(self._gets.popleft(), orders)
@@ -288,7 +289,7 @@ class SlotTerm:
         self._poked.set()
 
     async def _release(self, queue: QueueName, asker: Incarnation) -> None:
-        """Ask every other node for a message; the table will show who had one."""
+        """Ask every other node to release one message; the table then shows which nodes had one."""
         caller = self._caller()
         async with asyncio.TaskGroup() as tasks:
             for node_id, service in self._others().items():
@@ -310,7 +311,7 @@ class SlotTerm:
         for get in gets:
             self._unanswered.pop(get).cancel()
             get.answer.set_exception(error)
-            get.answer.exception()  # who asked may have gone, and need not be warned of
+            get.answer.exception()  # marks the exception as seen: the caller may be gone
 
     def _wake(self, incarnation: Incarnation, is_newest: bool) -> None:
         waiter = self._waiters.pop(incarnation, None)
@@ -329,7 +330,7 @@ class SlotTerm:
 
 
 async def _release(service: SlotService, queue: QueueName, caller: Caller) -> None:
-    """Let one node hand a message off. A node that does not answer in time may do it all the same."""
+    """Ask one node to release one message. A node that does not answer in time may still do it."""
     with suppress(CoordinationError, StoreError, TimeoutError):
         async with asyncio.timeout(_RELEASE_TIMEOUT):
             await service.release(queue, 1, caller)
