@@ -1,6 +1,6 @@
 """The broker of one node: its virtual hosts, and the work that one batch of input leaves behind.
 
-Everything that arrives in one read is parsed before queues dispatch and confirms go out (design §2): handlers only add
+Everything that arrives in one read is parsed before queues dispatch and confirms go out (ADR 1): handlers only add
 to `touched` and `touched_confirms`, and the edge calls `dispatch` once.
 """
 
@@ -38,7 +38,7 @@ class OpenConnection(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The limits of what one client may ask for (reliability.md §6)."""
+    """The limits of what one client may ask for (docs/limits.md)."""
 
     channel_max: int = 2047
     frame_max: int = 131_072
@@ -80,7 +80,7 @@ class Broker:
         self.touched_confirms = touched_confirms
 
     def vhost(self, name: str) -> VirtualHost:
-        """Return the virtual host a client opens; clients of WSO2 write a slash before its name (andes.md §1.4)."""
+        """Return the virtual host a client opens; clients of WSO2 write a slash before its name (andes §1.4)."""
         vhost = self.vhosts.get(name) or self.vhosts.get(name.removeprefix("/"))
         if vhost is None:
             raise NotAllowed(f"vhost {name} not found")

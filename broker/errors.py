@@ -9,7 +9,7 @@ from enum import IntEnum
 
 
 class ReplyCode(IntEnum):
-    """Reply codes of AMQP 0-9-1 (§1.2 of the protocol's constants). The name is the first word of a reply text."""
+    """Reply codes of AMQP 0-9-1 (contract G4, G5). The name is the first word of a reply text."""
 
     REPLY_SUCCESS = 200
     CONTENT_TOO_LARGE = 311
@@ -44,7 +44,7 @@ class AmqpError(BrokerError):
 
     @property
     def reply_text(self) -> str:
-        """The text for the close, in RabbitMQ's form `CODE_NAME - explanation` (contract §1.0), at most 255 bytes."""
+        """The text for the close, in RabbitMQ's form `CODE_NAME - explanation` (contract G1), at most 255 bytes."""
         return clip(f"{self.reply_code.name} - {self}", 255)
 
 
@@ -149,11 +149,11 @@ class CoordinationError(BrokerError):
 
 
 class Fenced(CoordinationError):
-    """A newer coordinator has taken over: nothing was done (reliability.md §3.4)."""
+    """A newer coordinator has taken over: nothing was done (invariant I51)."""
 
 
 class Evicted(CoordinationError):
-    """This incarnation of the node is over: it owns no slots and must not write any more (contract C4)."""
+    """This incarnation of the node is over: it owns no slots and must not write any more (invariant I54)."""
 
 
 class ConfigError(BrokerError):

@@ -123,7 +123,7 @@ def body_tails(payload: bytes, frame_max: int) -> tuple[bytes, list[bytes] | Non
     return b"", [tail(payload[start : start + room]) for start in range(0, len(payload), room)]
 
 
-_EPOCH_MS: Final = 1_292_976_000_000  # 2010-12-22 UTC, the reference of Andes' message ids (andes.md §4.1)
+_EPOCH_MS: Final = 1_292_976_000_000  # 2010-12-22 UTC, the reference of Andes' message ids (andes §4.1)
 COUNTER_MASK: Final = (1 << 10) - 1
 _MILLISECOND: Final = 1 << 18
 

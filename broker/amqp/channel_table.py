@@ -86,7 +86,7 @@ class ChannelTable:
             return False
         channel.set_busy(True)
         method = int.from_bytes(payload[:4], "big")
-        # A commit waits as long as a confirm does: nobody could say whether it will be (contract T3).
+        # A commit waits as long as a confirm does: nobody could say whether it will be (invariant I43).
         self._busy[channel] = inf if method == _TX_COMMIT else self._connection.shared.monotonic() + _STORE_TIMEOUT
         self._on_waiting()
         self._connection.shared.spawn(self._finish(channel, waiting, method))

@@ -1,6 +1,6 @@
 """Field tables: the typed key-value lists that travel as arguments, headers and peer properties (0-9-1 §4.2.5.5).
 
-Type tags have the meaning that RabbitMQ gives them (contract C23); the limits are those of reliability.md table 4.A. A
+Type tags have the meaning that RabbitMQ gives them (contract C23); its size, depth and number of entries are bounded. A
 table keeps the bytes received, so an unchanged table is sent byte for byte; its values are decoded on first use.
 """
 
@@ -162,7 +162,7 @@ def _read_byte_array(raw: bytes, offset: int) -> tuple[ByteArray, int]:
     return ByteArray(octets), end
 
 
-# Signed, as the text of §4.2.5.5 says and clients write it; the grammar there says unsigned.
+# Signed, as the text of 0-9-1 §4.2.5.5 says and clients write it; the grammar there says unsigned.
 _unpack_decimal = struct.Struct(">Bi").unpack_from
 
 

@@ -1,7 +1,7 @@
 """AMQP methods as classes, and the codec compiled from their annotations (ADR 4).
 
 `@method(60, 40)` turns an annotated class into a frozen dataclass with slots. Its encoder and decoder are generated for
-its fields once, at import, from the layout of arguments on the wire (0-9-1 §4.2.4.1, §4.2.5). The methods themselves
+its fields once, at import, from the layout of arguments on the wire (0-9-1 §4.2.4, §4.2.5). The methods themselves
 are in `methods`.
 """
 

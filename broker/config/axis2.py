@@ -1,4 +1,4 @@
-"""`axis2.xml`: whether this node is in a cluster, and what its node id is made of (andes.md §1.6).
+"""`axis2.xml`: whether this node is in a cluster, and what its node id is made of (andes §1.6).
 
 Only the `clustering` element is read: the rest of the file configures a web service engine that this broker does not
 have.

@@ -1,4 +1,4 @@
-"""`broker.xml`: coordination, transports, persistence, tuning and this broker's limits (andes.md §1.2).
+"""`broker.xml`: coordination, transports, persistence, tuning and this broker's limits (andes §1.2).
 
 The models declare the elements that have an effect, their defaults and their valid values; the other elements are in
 `accepted`.
@@ -180,7 +180,7 @@ class Persistence(Section):
     message_store: MessageStoreSection = xml("messageStore", MessageStoreSection())
     context_store: ContextStore = xml("contextStore", ContextStore())
     store_health_check_interval: Count = xml("storeHealthCheckInterval", 10)
-    # This broker's own element: what to do when the settings of the database can lose a commit (reliability.md §2.8).
+    # This broker's own element: what to do when the settings of the database can lose a commit (invariant I91).
     store_safety_check: Annotated[Literal["warn", "enforce"], one_of("warn", "enforce")] = xml(
         "storeSafetyCheck", "warn"
     )
@@ -227,7 +227,7 @@ class Deployment(Section):
 
 
 class LimitsSection(Section):
-    """This broker's own section: limits on what a client or the node may use (reliability.md §6)."""
+    """This broker's own section: limits on what a client or the node may use (docs/limits.md)."""
 
     max_message_size_bytes: Annotated[int, integer(1, MAX_MESSAGE_SIZE_BYTES)] = xml("maxMessageSize", 134_217_728)
     max_consumers_per_channel: Count = xml("maxConsumersPerChannel", 1000)

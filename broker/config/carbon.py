@@ -1,4 +1,4 @@
-"""`carbon.xml`: the port offset of this server (andes.md §1.6).
+"""`carbon.xml`: the port offset of this server (andes §1.6).
 
 The file configures all of WSO2's platform; only the element `Ports` is read.
 """

@@ -1,4 +1,4 @@
-"""`datasources/master-datasources.xml`: databases by their JNDI names (andes.md §1.5).
+"""`datasources/master-datasources.xml`: databases by their JNDI names (andes §1.5).
 
 This module opens no connection.
 """

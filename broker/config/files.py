@@ -1,6 +1,6 @@
 """The configuration files: their names, their models and the sections they fill.
 
-They lie below the folder of `broker.xml` as in WSO2's server (andes.md §1.1).
+They lie below the folder of `broker.xml` as in WSO2's server (andes §1.1).
 """
 
 from __future__ import annotations

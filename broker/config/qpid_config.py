@@ -1,4 +1,4 @@
-"""`advanced/qpid-config.xml`: heartbeats, frame size and channels of AMQP connections (andes.md §1.3, §8.5).
+"""`advanced/qpid-config.xml`: heartbeats, frame size and channels of AMQP connections (andes §1.3, §8.1).
 
 Only the values that `connection.tune` proposes are read; the rest of the file configures Qpid's own network layer.
 """

@@ -1,4 +1,4 @@
-"""`user-mgt.xml`: the first user (andes.md §1.6).
+"""`user-mgt.xml`: the first user (andes §1.6).
 
 Only the element `Configuration` is read; the other elements configure the user stores of WSO2's platform.
 """

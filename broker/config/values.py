@@ -37,7 +37,7 @@ class Section(BaseModel):
     # True if the element also configures parts of WSO2's platform that this broker does not have. Then an unknown
     # element causes a warning only when its name resembles a known one.
     has_foreign_content: ClassVar[bool] = False
-    # Maps an element that documentation shows without its parents to the element it belongs in (andes.md §1.2).
+    # Maps an element that documentation shows without its parents to the element it belongs in (andes §1.2).
     found_anywhere: ClassVar[Mapping[str, str]] = {}
 
 

@@ -1,6 +1,6 @@
 """Reads an XML file into a tree of elements with their line numbers.
 
-It limits the size of the file and refuses DTDs, entities and inclusions (reliability.md S-32).
+It limits the size of the file and refuses DTDs, entities and inclusions (invariant I90).
 """
 
 from __future__ import annotations

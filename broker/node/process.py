@@ -148,7 +148,7 @@ class Node:
         return Clustered(self._config, self._retrying_store, self.node_id, self._clock, self._start_retry)
 
     async def _check_safety(self) -> None:
-        """Warn, or refuse to start, when the database may lose a committed message (reliability.md §2.8)."""
+        """Warn, or refuse to start, when the database may lose a committed message (invariant I91)."""
         self._unsafe = await self._start_retry.until_done(self._store.check_safety)
         if self._unsafe and self._config.persistence.store_safety_check == "enforce":
             raise ConfigError(
@@ -207,7 +207,7 @@ class Node:
 
 
 def node_id(config: Configuration) -> str:
-    """Return the configured node id, or `NODE:<host>:<port>` of the local member (andes.md §1.2.1)."""
+    """Return the configured node id, or `NODE:<host>:<port>` of the local member (andes §1.2.1)."""
     if config.coordination.node_id != "default":
         return config.coordination.node_id
     clustering = config.axis2.clustering

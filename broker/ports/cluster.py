@@ -62,7 +62,7 @@ class Cluster(Protocol[Q_contra]):
         ...
 
     async def purge(self, queue: Q_contra) -> int:
-        """Delete the queue's ready messages that other nodes have, or none; return how many there were."""
+        """Delete the queue's ready messages that are free or on other nodes; return how many there were."""
         ...
 
     def on_read(self, queue: Q_contra, slot: Slot, messages: Sequence[Message], is_end: bool) -> None:
@@ -136,7 +136,7 @@ class TopologyMoved(BrokerError):
 
 
 class ClusterStore(Protocol):
-    """The coordinator's lease, the nodes' rows and the history of both (reliability.md §3.2–3.4; design §5).
+    """The coordinator's lease, the nodes' rows and the history of both (ADR 16, ADR 17).
 
     Every call is one transaction. A returned bool says whether the row was as the caller had seen it, and so was
     changed. A call waits for no other work of the store, and not for long. It raises `StoreUnavailable` when the store
@@ -195,7 +195,7 @@ class ClusterStore(Protocol):
 
 
 class SlotStore(Protocol):
-    """Slots that left the node that published them: each has at most one owner (design §3; reliability.md §3.4).
+    """Slots that left the node that published them: each has at most one owner (ADR 19).
 
     Messages of a lane that are in no slot belong to the node of that lane. Every call is one transaction. It raises
     `StoreUnavailable` when the store gave no answer: the change may be made. A call that `incarnation` makes for itself
@@ -212,7 +212,7 @@ class SlotStore(Protocol):
         ...
 
     async def fence(self) -> Fence:
-        """Return the current fence, which a node names to claim slots by itself (reliability.md §3.9)."""
+        """Return the current fence, which a node names to claim slots by itself (ADR 19)."""
         ...
 
     async def assign(self, rows: Sequence[SlotRow], incarnation: Incarnation, fence: Fence) -> Sequence[SlotRow]:
@@ -260,7 +260,7 @@ class SlotStore(Protocol):
 
 
 class EventStore(Protocol):
-    """The topology that the nodes change together: every change is an event (design §5, reliability.md §3.10)."""
+    """The topology that the nodes change together: every change is an event (ADR 20)."""
 
     async def record(
         self, changes: Sequence[Change], payload: bytes, *, expected: int, token: str, incarnation: Incarnation

@@ -1,4 +1,4 @@
-"""The rows that the store keeps of a cluster, and the changes that nodes ask for (reliability.md §3.3–3.4).
+"""The rows that the store keeps of a cluster, and the changes that nodes ask for (ADR 17).
 
 `coordination/` decides, `store/` keeps. Every change is a compare-and-set: it names what the node saw, and has no
 effect when the row has changed since. `asked_at` and `until` are times of the asking node's monotonic clock; the store
@@ -102,7 +102,7 @@ class Leave:
 
 
 class ChangeType(Enum):
-    """The kinds of entries in the timeline, with Andes' numbers (andes.md §2.2)."""
+    """The kinds of entries in the timeline, with Andes' numbers (andes §2.2)."""
 
     MEMBER_ADDED = 1
     MEMBER_REMOVED = 2

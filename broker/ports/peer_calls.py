@@ -1,4 +1,4 @@
-"""Values of the calls between nodes (design §5): who calls, under which coordinator's fence, and for which queue."""
+"""Values of the calls between nodes (ADR 19): who calls, under which coordinator's fence, and for which queue."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from broker.ports.slot import Slot
 @dataclass(frozen=True, slots=True)
 class Fence:
     """The epoch and term of the coordinator under which a call or answer is valid; epoch 0 when none is known
-    (reliability.md §3.4).
+    (invariant I51).
     """
 
     epoch: int = 0

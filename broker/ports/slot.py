@@ -1,4 +1,4 @@
-"""A slot: a closed range of message ids of one queue and one lane (design §3, andes.md §4)."""
+"""A slot: a closed range of message ids of one queue and one lane (ADR 6, andes §4)."""
 
 from __future__ import annotations
 

@@ -138,7 +138,7 @@ class Store(MessageStore, TopologyStore, NodeStore, Protocol):
     async def check_safety(self) -> Sequence[str]:
         """Return one line for each setting of the database under which a committed message can be lost.
 
-        No line means that a commit is durable (reliability.md §2.8). Call it after `open`.
+        No line means that a commit is durable (invariant I91). Call it after `open`.
         """
         ...
 

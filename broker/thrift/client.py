@@ -1,4 +1,4 @@
-"""A client that offers the slot service of another node as a local `SlotService` (andes.md §3.4).
+"""A client that offers the slot service of another node as a local `SlotService` (andes §3.4).
 
 It chooses the timeout of each call and follows the coordinator when that moves; `pool` keeps the connections.
 """

@@ -77,7 +77,7 @@ def from_slot_info(info: Any, queue_id: int) -> Slot:
 
 
 def to_granted(grant: Grant | None) -> Any:
-    """Encode a grant: a slot, its node and its coordinator. None becomes a slot that ends at 0 (andes.md §3.2)."""
+    """Encode a grant: a slot, its node and its coordinator. None becomes a slot that ends at 0 (andes §3.2)."""
     if grant is None:
         return idl.SlotInfo(startMessageId=0, endMessageId=0, hasOverlappingSlots=False)
     info = to_slot_info(grant.slot, grant.queue)

@@ -1,4 +1,4 @@
-"""Answers one call of the slot service (andes.md §3.2).
+"""Answers one call of the slot service (andes §3.2).
 
 Every call gets an answer. A caller that sends this broker's additions to the IDL gets the exceptions declared there; a
 caller of Andes gets the answer that Andes gives. `session` reads and writes the octets.

@@ -72,7 +72,7 @@ def encode(name: str, kind: int, sequence_id: int, content: Any) -> bytes:
 
 def encode_error(name: str, sequence_id: int, error_type: int, text: str) -> bytes:
     """Return the octets of a TApplicationException, the error that libthrift sends for an undeclared failure
-    (andes.md §3.2).
+    (andes §3.2).
     """
     return encode(name, EXCEPTION, sequence_id, TApplicationException(error_type, text))
 

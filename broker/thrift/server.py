@@ -1,4 +1,4 @@
-"""The listener of the slot service: it accepts connections of other nodes up to a limit, and ends them (design §6)."""
+"""The listener of the slot service: it accepts connections of other nodes up to a limit, and ends them (ADR 18)."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 /*
- * The slot service between nodes: Andes' methods and fields under their names and ids (andes.md §3.2), and more.
+ * The slot service between nodes: Andes' methods and fields under their names and ids (andes §3.2), and more.
  *
  * Andes' own part has field ids below 16 and declared no exceptions. What this broker adds to it is optional and has
  * higher ids in argument lists and ids from 7 on in SlotInfo. A caller that sends a CallContext knows all of this file;

@@ -1,4 +1,4 @@
-"""Splits a stream of octets into Thrift messages: binary protocol, unframed, as Andes speaks it (andes.md §3.1, §3.3).
+"""Splits a stream of octets into Thrift messages: binary protocol, unframed, as Andes speaks it (andes §3.1, §3.3).
 
 An unframed message does not state its length, so the reader walks over its values to find the end. It trusts no length
 that it reads: a message that is too long, nested too deeply or of an unknown type raises `MalformedMessage` before it

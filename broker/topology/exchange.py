@@ -52,7 +52,7 @@ class Exchange:
         auto_delete: bool = False,
         internal: bool = False,
     ) -> None:
-        """Refuse an unknown type (contract X4) and an alternate exchange that is no string (X15)."""
+        """Refuse an unknown type (contract X4) and an alternate exchange that is no string (contract X15)."""
         router = EXCHANGE_TYPES.get(type)
         if router is None:
             raise PreconditionFailed(f"unknown exchange type '{type}'")

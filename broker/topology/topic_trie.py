@@ -2,7 +2,7 @@
 
 A walk down the trie, word by word, answers everyday keys in microseconds. Patterns full of `#` can keep thousands of
 nodes in play at every word; a walk that grows too long is abandoned and one bit-parallel automaton of all patterns
-answers instead (reliability.md S-19). It is made when a key first needs it after the patterns have changed.
+answers instead (invariant I87). It is made when a key first needs it after the patterns have changed.
 """
 
 from __future__ import annotations

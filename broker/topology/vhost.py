@@ -98,7 +98,7 @@ class VirtualHost:
     # Names
 
     def phrase(self, kind: str, name: str) -> str:
-        """Return the resource phrase of contract §1.0."""
+        """Return the resource phrase of contract G2."""
         return f"{kind} '{name}' in vhost '{self.name}'"
 
     def exchange(self, name: str) -> Exchange:

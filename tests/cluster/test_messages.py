@@ -1,4 +1,4 @@
-"""Messages that were published on one node and are wanted on the other (design §3)."""
+"""Messages that were published on one node and are wanted on the other (ADR 19)."""
 
 from __future__ import annotations
 

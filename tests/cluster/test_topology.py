@@ -1,4 +1,4 @@
-"""What is declared, bound, deleted or taken exclusively on one node holds on the other (design §5)."""
+"""What is declared, bound, deleted or taken exclusively on one node holds on the other (ADR 20)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bad handshakes: other protocols, refusals, limits before login, and peers that never finish (reliability.md 4.3).
+"""Bad handshakes: other protocols, refusals, limits before login, and peers that never finish (invariant I81, I86).
 
 Meanwhile a canary on the same broker goes on publishing and consuming.
 """

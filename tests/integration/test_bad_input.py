@@ -1,4 +1,4 @@
-"""Named bad inputs on a running connection (reliability.md table 4.A and tests 4.2, 4.22).
+"""Named bad inputs on a running connection (contract C10, C17 to C23; invariant I82, I83, I85).
 
 Each gets its exact code in its exact scope, the socket closes in time, and a canary on the same broker goes on
 publishing and consuming all the while.

@@ -1,6 +1,6 @@
 """Every fault of a database server under confirmed load: nothing is lost, nothing is repeated, nobody lends a hand.
 
-The broker's process and its clients' connections live through each of them (reliability.md §3.9, tests 4.9 to 4.11).
+The broker's process and its clients' connections live through each of them (ADR 14, ADR 15).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A database that runs but does not serve as before: what its administrators and its other clients can do to a broker.
 
 Each under confirmed load: nothing is lost, nothing is repeated, no client connection ends, nobody lends a hand
-(reliability.md §3.6, §3.9).
+(ADR 14, ADR 15).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A real full disk: publishers wait, acknowledgements are kept, nothing is lost (reliability.md §3.1, F17)."""
+"""A real full disk: publishers wait, acknowledgements are kept, nothing is lost (ADR 13)."""
 
 from __future__ import annotations
 

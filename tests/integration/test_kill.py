@@ -1,4 +1,4 @@
-"""kill -9 under confirmed load: nothing confirmed is lost, no duplicate is unflagged, order is kept (test 4.8)."""
+"""kill -9 under confirmed load: nothing confirmed is lost, no duplicate is unflagged, order is kept."""
 
 from __future__ import annotations
 

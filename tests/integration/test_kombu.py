@@ -1,4 +1,4 @@
-"""kombu as its documentation shows it, and the queues Celery makes with it (contract §2.3)."""
+"""kombu as its documentation shows it, and the queues Celery makes with it (contract U2, U4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Backlogs larger than the memory of a queue come out complete and in order (design §3; invariants A2, O1)."""
+"""Backlogs larger than the memory of a queue come out complete and in order (ADR 6; invariant I12, I31)."""
 
 from __future__ import annotations
 

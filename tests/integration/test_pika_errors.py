@@ -1,4 +1,4 @@
-"""What pika raises when the broker refuses: codes, scopes and texts of contract §1.0-1.6."""
+"""What pika raises when the broker refuses: codes, scopes and texts of contract G1 to G7."""
 
 from __future__ import annotations
 

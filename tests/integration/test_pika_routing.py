@@ -1,4 +1,4 @@
-"""Exchanges and bindings seen through pika: every type, alternates, exchange to exchange (contract §1.3, §1.7)."""
+"""Exchanges and bindings seen through pika: types, alternates, exchange to exchange (contract X13, X14, E1 to E4)."""
 
 from __future__ import annotations
 

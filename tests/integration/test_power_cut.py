@@ -1,4 +1,4 @@
-"""Power cuts of the embedded store: what is on disk after any of them holds everything that was confirmed (test 4.12).
+"""Power cuts of the embedded store: what is on disk after any of them holds everything that was confirmed.
 
 A broker's calls are recorded under load; for any moment of the record the disk is made as a power cut may leave it, and
 opened again.

@@ -1,6 +1,6 @@
 """The store in a database server whose connections are cut or hang, without a broker above it.
 
-What it raises and when, and what the database has afterwards (reliability.md §3.6, §3.7).
+What it raises and when, and what the database has afterwards (ADR 15).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A node whose store is away: before the start, for a moment, for longer, and when the node is to stop.
 
-The node is a real one with real sockets, in this process; its store fails when told to (reliability.md §3.9).
+The node is a real one with real sockets, in this process; its store fails when told to (ADR 14).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A whole node against a model: clients do whatever they may, the node crashes and restarts (reliability.md row 4.4).
+"""A whole node against a model: clients do whatever they may, the node crashes and restarts.
 
 Limits are tiny, so queues page out and read back all the time. A rule ends at once, after a turn of the loop, or when
 nothing moves any more; only then are counts compared and everything owed must be paid. No precondition looks at the
@@ -246,7 +246,7 @@ class QueueMachine(RuleBasedStateMachine):
             )
 
     def key_of(self, content: Content | None) -> str:
-        """Return the name of a message, whose octets must be what was published (D10)."""
+        """Return the name of a message, whose octets must be what was published (invariant I10)."""
         assert content is not None
         key = content.properties.message_id
         assert key is not None
@@ -594,7 +594,7 @@ class QueueMachine(RuleBasedStateMachine):
         await self.begin_again()
 
     async def stored(self) -> dict[str, list[str]]:
-        """Return the names of what the store holds, by queue; a crash may leave rows of a deleted one (D9)."""
+        """Return the names of what is stored, by queue; a crash may leave rows of a deleted one (invariant I9)."""
         names = {queue.queue_id: queue.name for queue in (await self.node.store.load()).of(QueueRecord)}
         return {
             names[queue_id]: [str(decode_properties(message.header_payload).message_id) for message in messages]

@@ -1,4 +1,4 @@
-"""Every store does the same: one random history in all of them at once, and after each step one answer (row 4.5)."""
+"""Every store does the same: one random history in all of them at once, and after each step one answer."""
 
 from __future__ import annotations
 

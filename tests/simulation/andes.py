@@ -1,4 +1,4 @@
-"""The ancestor's election on a simulated machine, to show that the world finds its faults (andes.md §5.3–5.7).
+"""The ancestor's election on a simulated machine, to show that the world finds its faults (andes §5.2, §5.4).
 
 Ages are differences of two nodes' wall clocks, a stale row is deleted whoever wrote it since, and no write is fenced.
 """

@@ -18,7 +18,7 @@ EVENT_POLLING_INTERVAL = 4.0
 
 
 class NodeTable:
-    """The rows of MB_NODE_HEARTBEAT (reliability.md §3.4), beside the coordinator's lease and fence.
+    """The rows of MB_NODE_HEARTBEAT (ADR 16), beside the coordinator's lease and fence.
 
     Without `fenced`, a planted bug, a node may commit whatever its row says.
     """
@@ -73,7 +73,7 @@ class NodeTable:
             self.refused += 1
             return False
         if (node, incarnation) in self._ended:
-            raise Violation(f"C4: {node} committed in incarnation {incarnation}, which had ended")
+            raise Violation(f"I54: {node} committed in incarnation {incarnation}, which had ended")
         return True
 
     def _end(self, row: NodeRow, state: NodeState) -> None:

@@ -1,4 +1,4 @@
-"""The store of the simulated world: the compare-and-set rules of reliability.md §3.3–3.4, and what must never commit.
+"""The store of the simulated world: the compare-and-set rules of ADR 16, and what must never commit.
 
 Each method is one committed transaction. What it sees as a violation it raises: a run stops at the first one.
 """
@@ -19,13 +19,13 @@ class Audit:
         self.entries: list[tuple[int, str, str]] = []
 
     def record(self, node: str, epoch: int, term: str) -> None:
-        """Note a committed write of a coordinator and hold C1 against all earlier ones."""
+        """Note a committed write of a coordinator and hold invariant I51 against all earlier ones."""
         if self.entries:
             last_epoch, last_term, last_node = self.entries[-1]
             if epoch < last_epoch:
-                raise Violation(f"C1: {node} wrote with epoch {epoch} after {last_node} wrote with {last_epoch}")
+                raise Violation(f"I51: {node} wrote with epoch {epoch} after {last_node} wrote with {last_epoch}")
             if epoch == last_epoch and (term, node) != (last_term, last_node):
-                raise Violation(f"C1: both {last_node} and {node} wrote with epoch {epoch}")
+                raise Violation(f"I51: both {last_node} and {node} wrote with epoch {epoch}")
         self.entries.append((epoch, term, node))
 
 
@@ -50,7 +50,7 @@ class SimulatedStore:
         if (lease.epoch, lease.beat, lease.term) != (seen.epoch, seen.beat, seen.term):
             return False
         if (lease.epoch + 1, term) in self._pairs:
-            raise Violation(f"C6: epoch {lease.epoch + 1} with term {term} was given out twice")
+            raise Violation(f"I56: epoch {lease.epoch + 1} with term {term} was given out twice")
         self.claims += 1
         self.lease = Lease(lease.epoch + 1, 0, term, node)
         self.fence = (lease.epoch + 1, term)
@@ -77,7 +77,7 @@ class SimulatedStore:
             if self._fenced:
                 self.refused += 1
                 return False
-            raise Violation(f"C1: {node} wrote with epoch {epoch} when {self.fence[0]} had begun")
+            raise Violation(f"I51: {node} wrote with epoch {epoch} when {self.fence[0]} had begun")
         self.audit.record(node, epoch, term)
         return True
 

@@ -42,7 +42,7 @@ class Cluster:
         runs = machine.driver is driver and machine.paused_until <= self.world.now
         holds = driver.is_trusted() and driver.own_row.incarnation == row.incarnation
         if self.world.checks_belief and runs and holds:
-            raise Violation(f"C3: {row.node_id} was evicted while it might still deliver")
+            raise Violation(f"I53: {row.node_id} was evicted while it might still deliver")
 
 
 def run(schedule: Schedule, *, fenced: bool = True) -> Cluster:
@@ -113,5 +113,5 @@ def test_a_member_that_leaves_is_not_evicted_and_is_seen_to_come_back() -> None:
 
 
 def test_without_the_fence_of_nodes_a_late_commit_of_an_evicted_one_is_found() -> None:
-    with pytest.raises(Violation, match="C4"):
+    with pytest.raises(Violation, match="I54"):
         run_all((draw(seed) for seed in range(300)), fenced=False)

@@ -172,7 +172,7 @@ class World:
         if self.checks_belief:
             for other in self.machines:
                 if other is not machine and other.paused_until <= self.now and other.is_coordinator():
-                    raise Violation(f"C1: {machine.name} and {other.name} both believe in power")
+                    raise Violation(f"I51: {machine.name} and {other.name} both believe in power")
 
     def _on_machine(self, machine: Machine, incarnation: int, event: Callable[[], None]) -> None:
         if machine.incarnation != incarnation:

@@ -147,7 +147,7 @@ class Publisher:
 
 
 class Transactor:
-    """Publishes over two queues in transactions: each shows in both or in neither (T1)."""
+    """Publishes over two queues in transactions: each shows in both or in neither (invariant I41)."""
 
     def __init__(self, name: str, recorder: Recorder, stopping: threading.Event, *, size: int = 6) -> None:
         self._name = name

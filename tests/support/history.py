@@ -1,6 +1,6 @@
 """The checker: what clients saw of a broker, and which promises it broke.
 
-Knows events and the invariants of reliability.md §2.1-2.5 (table 4.B); must not know a client, a socket or a clock.
+Knows events and what docs/invariants.md says of them; must not know a client, a socket or a clock.
 An exception in a client is `INFO`: nobody knows whether the broker acted. `FAIL` means the broker said no.
 """
 
@@ -244,7 +244,8 @@ def _has_cause(view: _View, previous: Event, until: float, requeued: Iterable[fl
 
 
 def _reordered(view: _View) -> Iterator[Fault]:
-    """First deliveries of one publisher to one consumer rise (O1, O2); a drain shows the queue's own order (O3)."""
+    """First deliveries of one publisher to one consumer rise; a drain shows the queue's own order (invariant I31
+    to I33)."""
     last: dict[tuple[str, str, str], int] = defaultdict(int)
     for event in view.events:
         if event.key is None or not (event.op is Op.DRAIN or (event.op is Op.DELIVER and not event.redelivered)):
@@ -287,7 +288,7 @@ def _overdelivered(view: _View) -> Iterator[Fault]:
 
 
 def _torn_transactions(view: _View) -> Iterator[Fault]:
-    """A commit that was answered, or whose answer is unknown, shows all of its effects or none (T1)."""
+    """A commit that was answered, or whose answer is unknown, shows all of its effects or none (invariant I41)."""
     members: dict[str, list[Event]] = defaultdict(list)
     for event in view.events:
         if event.transaction and event.op is not Op.COMMIT and view.outcome(event) is not Outcome.FAIL:

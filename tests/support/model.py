@@ -1,6 +1,7 @@
 """What clients may expect of a node: queues, deliveries, confirms, transactions, and what a crash may take.
 
-Holds the invariants D, A, R, O and T of reliability.md §2 as assertions. Knows no frame and nothing of the broker.
+Holds what docs/invariants.md says of durability, delivery, order and transactions as assertions. Knows no frame and
+nothing of the broker.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ class Entry:
     is_confirmed: bool = False
     was_delivered: bool = False
     is_recovered: bool = False
-    """It lived through a crash, so it may be flagged as redelivered without having been delivered (R2)."""
+    """It lived through a crash, so it may be flagged as redelivered without having been delivered (invariant I22)."""
 
     def __repr__(self) -> str:
         return f"{self.key}@{self.queue.name}"
@@ -45,7 +46,7 @@ class QueueModel:
             insort(self.ready, entry, key=_number)
 
     def require_prefix(self, delivered: set[Entry]) -> None:
-        """What is delivered is what has waited longest (O1, O3)."""
+        """What is delivered is what has waited longest (invariant I31, I33)."""
         possible = [entry for entry in self.ready if entry in delivered or entry not in self.returned]
         assert set(possible[: len(delivered)]) == delivered, f"{delivered} came before {possible[: len(delivered)]}"
 
@@ -63,7 +64,7 @@ class ConsumerModel:
     prefetch: int
     unacked: int = 0
     last_number: int = 0
-    """Of deliveries that are not redelivered (O2)."""
+    """Of deliveries that are not redelivered (invariant I32)."""
 
     @property
     def has_credit(self) -> bool:
@@ -89,7 +90,7 @@ class Publication:
 
     @property
     def is_returned(self) -> bool:
-        """Nothing is there to take it: for a transaction that is decided when it is committed (T3)."""
+        """Nothing is there to take it: for a transaction that is decided when it is committed (contract T2)."""
         return self.is_mandatory and not self.entries
 
 
@@ -145,7 +146,7 @@ class Model:
             entry.queue.put(entry)
 
     def confirm(self, channel: ChannelModel, tag: int, multiple: bool) -> None:
-        """Each publish is confirmed once (D3), after its return if there is one (D4)."""
+        """Each publish is confirmed once (invariant I3), after its return if there is one (invariant I4)."""
         first = channel.confirmed + 1 if multiple else tag
         assert first == channel.confirmed + 1 <= tag <= len(channel.published), f"confirm of {tag}"
         for publication in channel.published[first - 1 : tag]:
@@ -216,7 +217,7 @@ class Model:
         """A get without acknowledgement: it is final at once."""
         self._gone(channel.unacked.pop(tag).entry)
 
-    # Transactions (T1, T2)
+    # Transactions (invariant I41, I42)
 
     def begin_commit(self, channel: ChannelModel) -> None:
         published, taken = channel.transaction, [delivery for delivery, requeue in channel.settling if not requeue]
@@ -283,7 +284,7 @@ class Model:
         return len(ready)
 
     def idle(self) -> None:
-        """Nothing moves: deletes are committed, everything owed is paid, nobody waits in vain (A4, D3, L1)."""
+        """Nothing moves: deletes are committed, what is owed is paid, nobody waits in vain (invariant I3, I14, I61)."""
         self.limbo.clear()
         for queue in self.queues.values():
             queue.returned.clear()

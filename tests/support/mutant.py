@@ -1,7 +1,7 @@
 """The broker with a planted bug in its store: `python -m tests.support.mutant NAME --config DIR`.
 
 Knows the ports a node has to its store and spoils one of them. What it breaks must be found by the checker after a
-kill -9, else the checker is worth nothing (reliability.md 4.B).
+kill -9, else the checker is worth nothing.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Contract §1.0."""
+"""Contract G1 to G5."""
 
 from __future__ import annotations
 

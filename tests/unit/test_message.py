@@ -1,4 +1,4 @@
-"""Messages and their ids: design §3, andes.md §4.1."""
+"""Messages and their ids: ADR 6, andes §4.1."""
 
 from __future__ import annotations
 

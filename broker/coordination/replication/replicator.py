@@ -1,7 +1,7 @@
 """Replicates topology between nodes: this node's changes become events, and other nodes' events are applied here.
 
 An event is recorded only as the successor of the last one applied here, so a node decides knowing every earlier change
-(design §5, reliability.md §3.10). The cursor advances with every applied event, and never past one that was not
+(ADR 20). The cursor advances with every applied event, and never past one that was not
 applied. Nothing about topology is decided here.
 """
 

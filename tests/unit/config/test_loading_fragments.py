@@ -1,4 +1,4 @@
-"""Every fragment of andes.md §1 parses as it stands, in either spelling."""
+"""Every fragment of andes §1 parses as it stands, in either spelling."""
 
 from __future__ import annotations
 

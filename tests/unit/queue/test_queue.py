@@ -1,4 +1,4 @@
-"""A queue by itself: order, fairness, memory, slots and counts (design §3; contract B24, B29)."""
+"""A queue by itself: order, fairness, memory, slots and counts (ADR 6; contract B24, B29)."""
 
 from __future__ import annotations
 

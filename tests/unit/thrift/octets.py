@@ -1,4 +1,4 @@
-"""Messages by hand, as andes.md §3.3 says they are, and an exchange of them."""
+"""Messages by hand, as andes §3.3 says they are, and an exchange of them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from tests.unit.thrift.network import RawPeer
 
 
 def message(kind: int, name: str, sequence_id: int, body: str) -> bytes:
-    """A message by hand (andes.md §3.3)."""
+    """A message by hand (andes §3.3)."""
     head = bytes.fromhex(f"800100{kind:02x}") + len(name).to_bytes(4, "big") + name.encode()
     return head + sequence_id.to_bytes(4, "big") + bytes.fromhex(body)
 

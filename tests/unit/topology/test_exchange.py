@@ -1,4 +1,4 @@
-"""What all exchange types share, as contract §1.3, §1.7 and Q11 have it."""
+"""What all exchange types share, as contract X4, X15, E1 to E4 and Q11 have it."""
 
 from __future__ import annotations
 

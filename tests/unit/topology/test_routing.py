@@ -1,4 +1,5 @@
-"""The routing table by itself: what goes with a deletion (contract X9, X12). Routes are in tests/unit/test_vhost.py."""
+"""The routing table by itself: what goes with a deletion (contract X9, X12). Routes:
+tests/unit/topology/test_vhost.py."""
 
 from __future__ import annotations
 

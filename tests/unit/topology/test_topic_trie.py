@@ -1,4 +1,4 @@
-"""Topic patterns, as contract E3 and reliability.md S-19 have them."""
+"""Topic patterns, as contract E3 and invariant I87 have them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Topology across nodes: recording, applying, pushing, and finding the way back (design §5; reliability.md §3.10)."""
+"""Topology across nodes: recording, applying, pushing, and finding the way back (ADR 20)."""
 
 from __future__ import annotations
 

@@ -119,7 +119,7 @@ async def test_the_data_belongs_to_its_owner_alone(store: SqliteStore, path: Pat
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
-async def test_a_commit_means_what_reliability_asks_of_it(store: SqliteStore) -> None:
+async def test_a_commit_is_on_disk_when_it_returns(store: SqliteStore) -> None:
     settings = await store._on_writer(
         lambda: [store._raw.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")]
     )
