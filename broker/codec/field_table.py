@@ -1,6 +1,6 @@
 """Field tables: the typed key-value lists that travel as arguments, headers and peer properties (0-9-1 §4.2.5.5).
 
-Type tags have the meaning that RabbitMQ gives them (contract C23); its size, depth and number of entries are bounded. A
+Type tags have the meaning that RabbitMQ gives them (contract C23); a table's size, depth and number of entries are bounded. A
 table keeps the bytes received, so an unchanged table is sent byte for byte; its values are decoded on first use.
 """
 
