@@ -10,7 +10,7 @@ from typing import Final
 from broker.amqp.deliveries import Deliveries
 from broker.amqp.output import Output
 from broker.codec.constants import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_METHOD
-from broker.message import Message, body_tails
+from broker.message import SETTLED, Message, body_tails
 from broker.queue.outcome import AUTO_ACKED
 from broker.queue.queue import Queue
 
@@ -100,7 +100,7 @@ class Consumer:
         tag = deliveries.last_tag
         no_ack = self.no_ack
         unacked = deliveries.unacked
-        settled: list[Message] = []
+        stored: list[Message] = []
         pop = ready.popleft
         send = output.buffer.append
         join = b"".join
@@ -120,7 +120,8 @@ class Consumer:
             else:
                 send(join((head[0], _tag(tag), middle, message.header)))
             if no_ack:
-                settled.append(message)
+                if message.state < SETTLED:
+                    stored.append(message)
             else:
                 message.consumer = self
                 unacked[tag] = message
@@ -131,8 +132,8 @@ class Consumer:
         if not no_ack:
             self.unacked += taken
         self.queue.on_taken(taken, octets)
-        if settled:
-            self.queue.settle(settled, AUTO_ACKED)
+        if no_ack:
+            self.queue.settle(stored, AUTO_ACKED, taken - len(stored))
         output.schedule_flush()
         return taken
 

@@ -11,7 +11,7 @@ from typing import Any
 from broker.amqp.frame_reader import AckRun
 from broker.amqp.transaction import Transaction
 from broker.errors import PreconditionFailed
-from broker.message import Message
+from broker.message import SETTLED, Message
 from broker.queue.outcome import ACKED, REJECTED, Outcome
 from broker.queue.queue import Queue
 
@@ -109,20 +109,41 @@ class Deliveries:
     def ack_run(self, acks: AckRun) -> int:
         """Acknowledge single deliveries in one loop (ADR 1). Hot."""
         pop = self.unacked.pop
-        acked: list[Message] = []
         first = b""
+        consumer: Any = None
+        stored: list[Message] = []  # of a run of messages that one consumer had, which are `count`
+        count = total = 0
         for head, tag, end in acks:
             if end != 0x00CE or head != first:
-                if acked:
+                if total:
                     break
                 first = head
             message = pop(tag, None)
             if message is None:
-                self.settle(acked, ACKED)
+                self._settle_run(consumer, stored, count)
                 raise PreconditionFailed(f"unknown delivery tag {tag}")
-            acked.append(message)
-        self.settle(acked, ACKED)
-        return len(acked)
+            total += 1
+            if message.consumer is not consumer:
+                self._settle_run(consumer, stored, count)
+                consumer, stored, count = message.consumer, [], 0
+            if consumer is None:  # from basic.get
+                self.settle([message], ACKED)
+                continue
+            count += 1
+            if message.state < SETTLED:
+                stored.append(message)
+        self._settle_run(consumer, stored, count)
+        return total
+
+    def _settle_run(self, consumer: Any, stored: list[Message], count: int) -> None:
+        """Settle `count` messages that `consumer` had; the store knows of those in `stored`."""
+        if count:
+            consumer.unacked -= count
+            queue = consumer.queue
+            self._touched.add(queue)
+            queue.settle(stored, ACKED, count - len(stored))
+            if self.prefetch:
+                self._on_shared_room()
 
     def ack(self, tag: int, *, multiple: bool) -> None:
         """Settle what `tag` names, or note it for the commit."""

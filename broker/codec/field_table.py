@@ -1,7 +1,8 @@
 """Field tables: the typed key-value lists that travel as arguments, headers and peer properties (0-9-1 §4.2.5.5).
 
-Type tags have the meaning that RabbitMQ gives them (contract C23); a table's size, depth and number of entries are bounded. A
-table keeps the bytes received, so an unchanged table is sent byte for byte; its values are decoded on first use.
+Type tags have the meaning that RabbitMQ gives them (contract C23); a table's size, depth and number of entries are
+bounded. A table keeps the bytes received, so an unchanged table is sent byte for byte; its values are decoded on first
+use.
 """
 
 from __future__ import annotations

@@ -202,12 +202,13 @@ class Queue:
 
     # Messages out
 
-    def settle(self, messages: Sequence[Message], outcome: Outcome) -> None:
-        """Record that these messages left the queue for good. Hot: the journal deletes their rows, written or about to
-        be.
+    def settle(self, messages: Sequence[Message], outcome: Outcome, unstored: int = 0) -> None:
+        """Record that these messages, and `unstored` others of which the store knows nothing, left the queue for good.
+
+        Hot: the journal deletes their rows, written or about to be.
         """
         if outcome.was_held:
-            self._unacked -= len(messages)
+            self._unacked -= len(messages) + unstored
         settle = self._journal.settle
         for message in messages:
             if message.state < SETTLED:

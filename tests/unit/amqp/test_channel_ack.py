@@ -15,6 +15,7 @@ from broker.codec.methods import (
     BasicGetEmpty,
     BasicGetOk,
     BasicNack,
+    BasicQos,
     BasicRecover,
     BasicRecoverAsync,
     BasicRecoverOk,
@@ -237,3 +238,45 @@ def test_recover_async_is_not_answered(peer: Client) -> None:
 def test_recover_without_requeue_is_not_implemented(peer: Client, method: Method) -> None:
     peer.send(1, method)
     assert peer.received() == [(0, ConnectionClose(540, "NOT_IMPLEMENTED - requeue=false", *method.ids))]
+
+
+# Runs of acknowledgements in one read
+
+
+def test_a_run_of_acks_gives_each_consumer_its_room_back(harness: Harness, peer: Client) -> None:
+    peer.send(1, QueueDeclare(queue="other", durable=True))
+    peer.send(1, BasicQos(prefetch_count=2))
+    for queue in ("q", "other"):
+        peer.send(1, BasicConsume(queue=queue, consumer_tag=queue))
+    for number in range(4):
+        peer.publish("q", b"q%d" % number)
+        peer.publish("other", b"o%d" % number)
+    peer.bodies()
+    peer.send_raw(b"".join(command(1, BasicAck(tag)) for tag in (1, 2, 3, 4)))
+    assert sorted(peer.bodies()) == [b"o2", b"o3", b"q2", b"q3"]
+    assert [queue.unacked_count for queue in harness.vhost.queues.values()] == [2, 2]
+
+
+def test_what_was_got_and_what_was_delivered_may_be_acknowledged_in_one_run(harness: Harness, peer: Client) -> None:
+    peer.publish("q", b"one", b"two", b"three")
+    peer.call(1, BasicGet(queue="q"))
+    peer.send(1, BasicConsume(queue="q"))
+    peer.send_raw(b"".join(command(1, BasicAck(tag)) for tag in (2, 1, 3)))
+    queue = harness.vhost.queues["q"]
+    assert (queue.unacked_count, harness.broker.held_ids(queue)) == (0, [])
+
+
+def test_a_run_of_acks_that_ends_with_an_unknown_tag_settles_what_came_before(harness: Harness, peer: Client) -> None:
+    peer.publish("q", b"one", b"two")
+    peer.send(1, BasicConsume(queue="q"))
+    peer.received()
+    peer.send_raw(b"".join(command(1, BasicAck(tag)) for tag in (1, 9)))
+    assert peer.received() == [(1, soft(406, "PRECONDITION_FAILED - unknown delivery tag 9", BasicAck))]
+    assert harness.vhost.queues["q"].ready_count == 1
+
+
+def test_messages_that_need_no_ack_are_settled_as_they_are_delivered(harness: Harness, peer: Client) -> None:
+    peer.publish("q", b"one", b"two")
+    peer.send(1, BasicConsume(queue="q", no_ack=True))
+    assert peer.bodies() == [b"one", b"two"]
+    assert harness.vhost.queues["q"].unacked_count == 0
