@@ -18,7 +18,6 @@ from broker.ports.peer_calls import (
     Fence,
     Grant,
     Hint,
-    NodeIdentity,
     NotCoordinator,
     QueueCount,
     QueueName,
@@ -67,18 +66,6 @@ class NodeServices:
     async def submit_slot(self, queue: QueueName, slot: Slot, local_safe_zone: int, caller: Caller) -> None:
         await self._manager(caller).submit_slot(queue, slot, local_safe_zone, caller)
 
-    async def delete_slot(self, queue: QueueName, slot: Slot, caller: Caller) -> bool:
-        return await self._manager(caller).delete_slot(queue, slot, caller)
-
-    async def return_slots(self, queue: QueueName, caller: Caller) -> None:
-        await self._manager(caller).return_slots(queue, caller)
-
-    async def exchange_safe_zones(self, message_id: int, caller: Caller) -> int:
-        return await self._manager(caller).exchange_safe_zones(message_id, caller)
-
-    async def clear_slots(self, queue: QueueName, caller: Caller) -> None:
-        await self._manager(caller).clear_slots(queue, caller)
-
     async def await_slots(self, demands: Sequence[Demand], wait_ms: int, caller: Caller) -> Supply:
         return await self._manager(caller).await_slots(demands, wait_ms, caller)
 
@@ -86,13 +73,6 @@ class NodeServices:
         return await self._manager(caller).exchange_counts(counts, caller)
 
     # What every node answers
-
-    async def check_health(self) -> bool:
-        return True
-
-    async def ping(self, caller: Caller) -> NodeIdentity:
-        agent = self._now().agent
-        return NodeIdentity(self._node_id, agent.incarnation.id if agent.incarnation else "", agent.known_fence)
 
     async def hint_resigned(self, resigned: Fence, caller: Caller) -> None:
         # The caller is not checked: it has just left, so it is not alive. Reading the nodes again does no harm.

@@ -25,7 +25,7 @@ from broker.ports.cluster_rows import (
     Resign,
     SlotRow,
 )
-from broker.ports.peer_calls import Caller, Demand, Fence, Grant, NodeIdentity, QueueCount, QueueName, Supply
+from broker.ports.peer_calls import Caller, Demand, Fence, Grant, QueueCount, QueueName, Supply
 from broker.ports.records import Change, Topology
 from broker.ports.slot import Slot
 from broker.ports.store import Registration
@@ -326,26 +326,6 @@ class SlotService(Protocol):
         """Take over a closed window: its messages are in the store."""
         ...
 
-    async def delete_slot(self, queue: QueueName, slot: Slot, caller: Caller) -> bool:
-        """Forget a slot that is empty; False when it must be asked again later."""
-        ...
-
-    async def return_slots(self, queue: QueueName, caller: Caller) -> None:
-        """Take back every slot of the queue that the caller was assigned to."""
-        ...
-
-    async def exchange_safe_zones(self, message_id: int, caller: Caller) -> int:
-        """Note the smallest id that the caller may still submit, and return the smallest of all nodes."""
-        ...
-
-    async def clear_slots(self, queue: QueueName, caller: Caller) -> None:
-        """Forget every slot of the queue: it was purged."""
-        ...
-
-    async def check_health(self) -> bool:
-        """Answer, as every node does and not only the coordinator."""
-        ...
-
     async def await_slots(self, demands: Sequence[Demand], wait_ms: int, caller: Caller) -> Supply:
         """Return when there are slots for the caller or other nodes demand its messages, or after `wait_ms`."""
         ...
@@ -356,10 +336,6 @@ class SlotService(Protocol):
 
     async def hint_resigned(self, resigned: Fence, caller: Caller) -> None:
         """Learn that this coordinator has resigned, so that no node waits for its lease to run out."""
-        ...
-
-    async def ping(self, caller: Caller) -> NodeIdentity:
-        """Return the identity of the node at this address."""
         ...
 
     async def release(self, queue: QueueName, messages: int, caller: Caller) -> int:

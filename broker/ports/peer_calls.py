@@ -74,15 +74,6 @@ class Supply:
 
 
 @dataclass(frozen=True, slots=True)
-class NodeIdentity:
-    """The answering node, its incarnation, and the coordinator that it knows."""
-
-    node_id: str
-    incarnation: str
-    fence: Fence = Fence()
-
-
-@dataclass(frozen=True, slots=True)
 class Hint:
     """Where the coordinator of `epoch` listens."""
 

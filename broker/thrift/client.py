@@ -16,7 +16,6 @@ from broker.ports.peer_calls import (
     Demand,
     Fence,
     Grant,
-    NodeIdentity,
     NotCoordinator,
     QueueCount,
     QueueName,
@@ -118,26 +117,6 @@ class SlotClient:
             traits=convert.to_traits(slot),
         )
 
-    async def delete_slot(self, queue: QueueName, slot: Slot, caller: Caller) -> bool:
-        info = convert.to_slot_info(slot, queue)
-        info.assignedNodeId = caller.node_id
-        return bool(await self._call("deleteSlot", caller, queue, slotInfo=info, nodeId=caller.node_id))
-
-    async def return_slots(self, queue: QueueName, caller: Caller) -> None:
-        await self._call("reAssignSlotWhenNoSubscribers", caller, queue, nodeId=caller.node_id)
-
-    async def exchange_safe_zones(self, message_id: int, caller: Caller) -> int:
-        zone = await self._call(
-            "updateCurrentMessageIdForSafeZone", caller, messageId=message_id, nodeId=caller.node_id
-        )
-        return int(zone)
-
-    async def clear_slots(self, queue: QueueName, caller: Caller) -> None:
-        await self._call("clearAllActiveSlotRelationsToQueue", caller, queue, nodeId=caller.node_id)
-
-    async def check_health(self) -> bool:
-        return bool(await self._pool.call("healthCheck", {}, self._call_timeout))
-
     async def await_slots(self, demands: Sequence[Demand], wait_ms: int, caller: Caller) -> Supply:
         supply = await self._call(
             "awaitSlots",
@@ -154,9 +133,6 @@ class SlotClient:
 
     async def hint_resigned(self, resigned: Fence, caller: Caller) -> None:
         await self._call("hint", caller, nodeId=caller.node_id, epoch=resigned.epoch, term=resigned.term)
-
-    async def ping(self, caller: Caller) -> NodeIdentity:
-        return convert.from_node_info(await self._call("ping", caller, nodeId=caller.node_id))
 
     async def release(self, queue: QueueName, messages: int, caller: Caller) -> int:
         return int(await self._call("surrender", caller, queue, nodeId=caller.node_id, messageCount=messages))

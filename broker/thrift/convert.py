@@ -14,7 +14,6 @@ from broker.ports.peer_calls import (
     Fence,
     Grant,
     Hint,
-    NodeIdentity,
     NotCoordinator,
     QueueCount,
     QueueName,
@@ -156,21 +155,6 @@ def from_supply(supply: Any) -> Supply:
     """Decode the answer to a long poll."""
     grants = [grant for grant in map(from_granted, supply.slots or ()) if grant is not None]
     return Supply(tuple(grants), tuple(map(from_demand, supply.wantedElsewhere or ())), _fence(supply))
-
-
-def to_node_info(identity: NodeIdentity) -> Any:
-    """Encode the identity of the node that answers a ping."""
-    return idl.NodeInfo(
-        nodeId=identity.node_id,
-        incarnation=identity.incarnation,
-        epoch=identity.fence.epoch,
-        term=identity.fence.term,
-    )
-
-
-def from_node_info(info: Any) -> NodeIdentity:
-    """Decode the identity of the node that answers a ping."""
-    return NodeIdentity(info.nodeId or "", info.incarnation or "", _fence(info))
 
 
 def to_count(count: QueueCount) -> Any:

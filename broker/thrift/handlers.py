@@ -36,27 +36,6 @@ async def _update_message_id(service: SlotService, call: Any) -> None:
     await service.submit_slot(queue, slot, call.localSafeZone, _caller(call))
 
 
-async def _delete_slot(service: SlotService, call: Any) -> bool:
-    queue = _queue(call)
-    return await service.delete_slot(queue, convert.from_slot_info(call.slotInfo, queue.queue_id), _caller(call))
-
-
-async def _reassign_slots(service: SlotService, call: Any) -> None:
-    await service.return_slots(_queue(call), _caller(call))
-
-
-async def _update_safe_zone(service: SlotService, call: Any) -> int:
-    return await service.exchange_safe_zones(call.messageId, _caller(call))
-
-
-async def _clear_slots(service: SlotService, call: Any) -> None:
-    await service.clear_slots(_queue(call), _caller(call))
-
-
-async def _health_check(service: SlotService, _: Any) -> bool:
-    return await service.check_health()
-
-
 async def _await_slots(service: SlotService, call: Any) -> Any:
     wait_ms = min(max(call.waitMs, 0), MAX_WAIT_MS)
     demands = [convert.from_demand(demand) for demand in call.hungry]
@@ -69,10 +48,6 @@ async def _push_events(service: SlotService, call: Any) -> int:
 
 async def _hint(service: SlotService, call: Any) -> None:
     await service.hint_resigned(Fence(call.epoch, call.term), _caller(call))
-
-
-async def _ping(service: SlotService, call: Any) -> Any:
-    return convert.to_node_info(await service.ping(_caller(call)))
 
 
 async def _release(service: SlotService, call: Any) -> int:
@@ -100,15 +75,9 @@ HANDLERS: Final[Mapping[str, Handler]] = MappingProxyType(
     {
         "getSlotInfo": _get_slot_info,
         "updateMessageId": _update_message_id,
-        "deleteSlot": _delete_slot,
-        "reAssignSlotWhenNoSubscribers": _reassign_slots,
-        "updateCurrentMessageIdForSafeZone": _update_safe_zone,
-        "clearAllActiveSlotRelationsToQueue": _clear_slots,
-        "healthCheck": _health_check,
         "awaitSlots": _await_slots,
         "pushEvents": _push_events,
         "hint": _hint,
-        "ping": _ping,
         "surrender": _release,
         "purgeQueue": _purge_queue,
         "exchangeCounts": _exchange_counts,
@@ -119,7 +88,6 @@ ADDED: Final = ADMITTING | {
     "awaitSlots",
     "pushEvents",
     "hint",
-    "ping",
     "surrender",
     "purgeQueue",
     "exchangeCounts",

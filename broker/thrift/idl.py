@@ -34,7 +34,6 @@ CallContext: Any = _module.CallContext
 SlotTraits: Any = _module.SlotTraits
 QueueDemand: Any = _module.QueueDemand
 SlotSupply: Any = _module.SlotSupply
-NodeInfo: Any = _module.NodeInfo
 QueueCount: Any = _module.QueueCount
 NotCoordinator: Any = _module.NotCoordinator
 Unauthorized: Any = _module.Unauthorized

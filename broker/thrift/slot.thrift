@@ -1,5 +1,6 @@
 /*
- * The slot service between nodes: Andes' methods and fields under their names and ids (andes §3.2), and more.
+ * The slot service between nodes: those of Andes' methods that nodes use, under their names and ids (andes §3.2), and
+ * more. Any other method is answered with TApplicationException UNKNOWN_METHOD, those of Andes too.
  *
  * Andes' own part has field ids below 16 and declared no exceptions. What this broker adds to it is optional and has
  * higher ids in argument lists and ids from 7 on in SlotInfo. A caller that sends a CallContext knows all of this file;
@@ -55,14 +56,6 @@ struct SlotSupply {
   4: string term
 }
 
-/* A node that answers, in which life, and whom it takes for the coordinator. */
-struct NodeInfo {
-  1: string nodeId,
-  2: string incarnation,
-  3: i64 epoch,
-  4: string term
-}
-
 /* How many ready messages and consumers a queue has somewhere. */
 struct QueueCount {
   1: i64 queueId,
@@ -96,21 +89,6 @@ service SlotManagementService {
                        5: i64 localSafeZone, 16: CallContext context, 17: i64 queueId, 18: SlotTraits traits)
     throws (1: NotCoordinator notCoordinator, 2: Unauthorized unauthorized, 3: Unavailable unavailable),
 
-  bool deleteSlot(1: string queueName, 2: SlotInfo slotInfo, 3: string nodeId, 16: CallContext context, 17: i64 queueId)
-    throws (1: NotCoordinator notCoordinator, 2: Unauthorized unauthorized, 3: Unavailable unavailable),
-
-  void reAssignSlotWhenNoSubscribers(1: string nodeId, 2: string queueName, 16: CallContext context, 17: i64 queueId)
-    throws (1: NotCoordinator notCoordinator, 2: Unauthorized unauthorized, 3: Unavailable unavailable),
-
-  i64 updateCurrentMessageIdForSafeZone(1: i64 messageId, 2: string nodeId, 16: CallContext context)
-    throws (1: NotCoordinator notCoordinator, 2: Unauthorized unauthorized, 3: Unavailable unavailable),
-
-  void clearAllActiveSlotRelationsToQueue(1: string queueName, 16: CallContext context, 17: i64 queueId,
-                                          18: string nodeId)
-    throws (1: NotCoordinator notCoordinator, 2: Unauthorized unauthorized, 3: Unavailable unavailable),
-
-  bool healthCheck(),
-
   /* A long poll: answered when there is something to tell, at the latest after waitMs. */
   SlotSupply awaitSlots(1: string nodeId, 2: list<QueueDemand> hungry, 3: i64 waitMs, 16: CallContext context)
     throws (1: NotCoordinator notCoordinator, 2: Unauthorized unauthorized, 3: Unavailable unavailable),
@@ -121,9 +99,6 @@ service SlotManagementService {
 
   /* The coordinator of this epoch and term has resigned. */
   void hint(1: string nodeId, 2: i64 epoch, 3: string term, 16: CallContext context)
-    throws (1: NotCoordinator notCoordinator, 2: Unauthorized unauthorized, 3: Unavailable unavailable),
-
-  NodeInfo ping(1: string nodeId, 16: CallContext context)
     throws (1: NotCoordinator notCoordinator, 2: Unauthorized unauthorized, 3: Unavailable unavailable),
 
   /* Give so many ready messages of a queue away; answered with how many there were to give. */

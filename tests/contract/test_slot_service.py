@@ -16,7 +16,6 @@ from broker.ports.peer_calls import (
     Fence,
     Grant,
     Hint,
-    NodeIdentity,
     NotCoordinator,
     QueueCount,
     QueueName,
@@ -94,49 +93,6 @@ async def test_a_slot_submitted_twice_is_there_once(way: str) -> None:
         assert await there.service.get_slot(QUEUE, again(BOB, "r-2")) is None
 
 
-async def test_a_returned_slot_is_assigned_again(way: str) -> None:
-    async with reached(way) as there:
-        await there.service.submit_slot(QUEUE, SLOT, 99, ALICE)
-        await there.service.get_slot(QUEUE, BOB)
-        await there.service.return_slots(QUEUE, BOB)
-
-        assert await there.service.get_slot(QUEUE, ALICE) == Grant(QUEUE, SLOT, "alice", FENCE, "r-1")
-
-
-async def test_a_slot_is_deleted_when_every_node_is_beyond_it(way: str) -> None:
-    async with reached(way) as there:
-        await there.service.submit_slot(QUEUE, SLOT, 150, ALICE)
-        await there.service.get_slot(QUEUE, BOB)
-
-        assert await there.service.delete_slot(QUEUE, SLOT, BOB) is False
-        assert await there.service.exchange_safe_zones(200, ALICE) == 200
-        assert await there.service.delete_slot(QUEUE, SLOT, BOB) is True
-        await there.service.return_slots(QUEUE, BOB)
-        assert await there.service.get_slot(QUEUE, ALICE) is None
-
-
-async def test_the_safe_zone_is_the_smallest_of_all(way: str) -> None:
-    async with reached(way) as there:
-        assert await there.service.exchange_safe_zones((1 << 63) - 1, ALICE) == (1 << 63) - 1
-        assert await there.service.exchange_safe_zones(-(1 << 63), BOB) == -(1 << 63)
-
-
-async def test_a_cleared_queue_has_no_slots(way: str) -> None:
-    async with reached(way) as there:
-        await there.service.submit_slot(QUEUE, SLOT, 99, ALICE)
-        await there.service.clear_slots(QUEUE, ALICE)
-
-        assert await there.service.get_slot(QUEUE, BOB) is None
-        assert there.memory.callers[1] == ALICE
-
-
-async def test_everybody_is_healthy(way: str) -> None:
-    async with reached(way) as there:
-        there.memory.failure = NotCoordinator("not me")
-
-        assert await there.service.check_health() is True
-
-
 async def test_a_long_poll_is_answered_with_what_is_there(way: str) -> None:
     async with reached(way) as there:
         await there.service.submit_slot(QUEUE, SLOT, 99, ALICE)
@@ -188,11 +144,6 @@ async def test_a_hint_says_who_has_resigned(way: str) -> None:
         await there.service.hint_resigned(FENCE, ALICE)
 
         assert there.memory.resigned == [FENCE]
-
-
-async def test_a_ping_is_answered_with_who_is_there(way: str) -> None:
-    async with reached(way) as there:
-        assert await there.service.ping(ALICE) == NodeIdentity("node-1", "incarnation-1", FENCE)
 
 
 async def test_a_node_releases_what_it_has_of_what_is_asked_for(way: str) -> None:

@@ -99,12 +99,6 @@ class Assignment:
         queue.messages += _weight(row)
         self._changed(row.queue_id, queue)
 
-    def clear(self, queue_id: int) -> None:
-        """Forget the free slots of a queue."""
-        queue = self._queues.get(queue_id)
-        for row in list(queue.free) if queue else ():
-            self._remove(row.start)
-
     def has_free(self, queue_id: int) -> bool:
         queue = self._queues.get(queue_id)
         return queue is not None and bool(queue.free)

@@ -166,23 +166,6 @@ class SlotManager:
             SlotRow(queue.queue_id, slot.lane, slot.start, slot.end, slot.count, slot.maybe_delivered, slot.transient)
         )
 
-    async def return_slots(self, queue: QueueName, caller: Caller) -> None:
-        # The caller has freed the slots in the store, as only their owner may; the table shows which ones.
-        self._serving(caller, queue).slots.rescan()
-
-    async def clear_slots(self, queue: QueueName, caller: Caller) -> None:
-        self._serving(caller, queue).slots.clear(queue.queue_id)
-
-    async def delete_slot(self, queue: QueueName, slot: Slot, caller: Caller) -> bool:
-        # The caller has deleted the row of an empty slot; no other node can still write into its lane.
-        self._serving(caller, queue)
-        return True
-
-    async def exchange_safe_zones(self, message_id: int, caller: Caller) -> int:
-        # A slot has one lane, so no message of another node can be stored in its range later (ADR 6).
-        self._serving(caller)
-        return message_id
-
     async def exchange_counts(self, counts: Sequence[QueueCount], caller: Caller) -> Sequence[QueueCount]:
         term = self._serving(caller)
         incarnation = self._living_incarnation(caller)

@@ -139,16 +139,6 @@ class SlotTerm:
         self._assignment.add(row)
         self._poked.set()
 
-    def clear(self, queue_id: int) -> None:
-        """Forget the free slots of a purged queue."""
-        self._assignment.clear(queue_id)
-        self.rescan()
-
-    def rescan(self) -> None:
-        """Read the table soon."""
-        self._must_scan = True
-        self._poked.set()
-
     def free_messages(self) -> Iterator[tuple[int, int]]:
         return self._assignment.free_messages()
 
@@ -257,7 +247,8 @@ class SlotTerm:
     def _on_rescan_due(self) -> None:
         self._held.clear()
         self._must_reclaim |= self._has_strangers
-        self.rescan()
+        self._must_scan = True
+        self._poked.set()
 
     def _plan(self) -> bool:
         """Plan the next assignments; return False if there is nothing to do."""

@@ -14,7 +14,6 @@ from broker.ports.peer_calls import (
     Caller,
     Demand,
     Fence,
-    NodeIdentity,
     NotCoordinator,
     PeerUnreachable,
     QueueName,
@@ -51,7 +50,8 @@ async def new_peers(agent: FakeAgent, local: MemorySlotService | None = None) ->
 
 
 async def test_every_living_member_has_a_client() -> None:
-    b, c = MemorySlotService(NodeIdentity("b", "b-1")), MemorySlotService(NodeIdentity("c", "c-1"))
+    b, c = MemorySlotService(), MemorySlotService()
+    b.applied, c.applied = 2, 3
     async with (
         serving(b, secret=SECRET) as at_b,
         serving(c, secret=SECRET) as at_c,
@@ -61,7 +61,7 @@ async def test_every_living_member_has_a_client() -> None:
         peers.on_members({"b": row("b", at_b.port), "c": row("c", at_c.port)})
 
         caller = peers.caller()
-        assert [(await peers.others()[name].ping(caller)).node_id for name in ("b", "c")] == ["b", "c"]
+        assert [await peers.others()[name].push_events(0, caller) for name in ("b", "c")] == [2, 3]
         assert peers.everybody() == {"a": local, **peers.others()}
 
 
@@ -74,7 +74,7 @@ async def test_a_member_that_stays_keeps_its_client_and_one_that_has_gone_loses_
 
         assert peers.others() == {"b": to_b}
         with pytest.raises(PeerUnreachable, match="the pool is closed"):
-            await to_c.ping(peers.caller())
+            await to_c.push_events(0, peers.caller())
 
 
 async def test_a_new_incarnation_of_a_member_gets_a_new_client() -> None:
@@ -105,7 +105,8 @@ async def test_the_coordinator_is_this_node_itself_while_it_has_the_power() -> N
 
 
 async def test_the_coordinators_client_moves_when_another_is_known_and_not_before() -> None:
-    b, c = MemorySlotService(NodeIdentity("b", "b-1")), MemorySlotService(NodeIdentity("c", "c-1"))
+    b, c = MemorySlotService(), MemorySlotService()
+    b.applied, c.applied = 2, 3
     agent = FakeAgent()
     async with (
         serving(b, secret=SECRET) as at_b,
@@ -115,12 +116,12 @@ async def test_the_coordinators_client_moves_when_another_is_known_and_not_befor
         agent.coordinator = (HOST, at_b.port, Fence(7, "t"))
         service = peers.coordinator()
         assert service is not None
-        assert (await service.ping(peers.caller())).node_id == "b"
+        assert await service.push_events(0, peers.caller()) == 2
         assert peers.coordinator() is service
 
         agent.coordinator = (HOST, at_c.port, Fence(5, "after a fail-over with loss"))
         assert peers.coordinator() is service
-        assert (await service.ping(peers.caller())).node_id == "c"
+        assert await service.push_events(0, peers.caller()) == 3
 
 
 async def test_a_node_that_is_not_the_coordinator_makes_the_agent_look() -> None:

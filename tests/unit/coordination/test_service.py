@@ -15,7 +15,6 @@ from broker.ports.peer_calls import (
     Fence,
     Grant,
     Hint,
-    NodeIdentity,
     NotCoordinator,
     QueueCount,
     QueueName,
@@ -37,10 +36,6 @@ Call = Callable[[SlotService, Caller], Awaitable[object]]
 COORDINATORS: dict[str, Call] = {
     "get_slot": lambda service, caller: service.get_slot(QUEUE, caller),
     "submit_slot": lambda service, caller: service.submit_slot(QUEUE, SLOT, 0, caller),
-    "delete_slot": lambda service, caller: service.delete_slot(QUEUE, SLOT, caller),
-    "return_slots": lambda service, caller: service.return_slots(QUEUE, caller),
-    "exchange_safe_zones": lambda service, caller: service.exchange_safe_zones(5, caller),
-    "clear_slots": lambda service, caller: service.clear_slots(QUEUE, caller),
     "await_slots": lambda service, caller: service.await_slots([], 1, caller),
     "exchange_counts": lambda service, caller: service.exchange_counts([], caller),
 }
@@ -51,7 +46,6 @@ EVERYBODYS: dict[str, Call] = {
 OPEN: dict[str, Call] = {
     "push_events": lambda service, caller: service.push_events(12, caller),
     "hint_resigned": lambda service, caller: service.hint_resigned(Fence(6, "s"), caller),
-    "ping": lambda service, caller: service.ping(caller),
 }
 
 
@@ -93,13 +87,9 @@ async def test_the_coordinator_lets_its_slot_manager_answer() -> None:
     services = parts.services
     await services.submit_slot(QUEUE, SLOT, 250, BOB)
     assert await services.get_slot(QUEUE, BOB) == Grant(QUEUE, SLOT, "b", Fence(7, "term-7"), "r-1")
-    assert await services.delete_slot(QUEUE, SLOT, BOB)
-    assert await services.exchange_safe_zones(300, BOB) == 300
-    await services.return_slots(QUEUE, BOB)
-    await services.clear_slots(QUEUE, BOB)
     assert await services.await_slots([Demand(QUEUE, 10)], 1, BOB) == Supply((), (), Fence(7, "term-7"))
     assert await services.exchange_counts([QueueCount(42, 1, 1)], BOB) == []
-    assert parts.manager.callers == [BOB] * 8
+    assert parts.manager.callers == [BOB] * 4
 
 
 @pytest.mark.parametrize("name", COORDINATORS)
@@ -160,21 +150,13 @@ async def test_a_hint_makes_the_agent_look() -> None:
     assert parts.agent.hints == 1
 
 
-async def test_a_ping_is_answered_to_whoever_asks() -> None:
-    parts = Parts()
-    assert await parts.services.ping(STRANGER) == NodeIdentity("a", "incarnation-a", Fence(7, "t"))
-    parts.agent.incarnation = None
-    assert await parts.services.ping(STRANGER) == NodeIdentity("a", "", Fence(7, "t"))
-
-
 @pytest.mark.parametrize("name", COORDINATORS | EVERYBODYS | OPEN)
-async def test_before_a_incarnation_and_after_it_the_node_is_unavailable_but_healthy(name: str) -> None:
+async def test_before_a_incarnation_and_after_it_the_node_is_unavailable(name: str) -> None:
     parts = Parts(is_coordinator=True)
     parts.services.end()
     for services in (NodeServices("a"), parts.services):
         with pytest.raises(Unavailable, match=r"^node 'a' is not in the cluster at this moment$"):
             await (COORDINATORS | EVERYBODYS | OPEN)[name](services, BOB)
-        assert await services.check_health()
 
 
 async def test_a_incarnation_that_ends_during_a_push_is_unavailable() -> None:

@@ -9,15 +9,15 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 
-from broker.ports.peer_calls import Caller, Demand, Fence, Grant, NodeIdentity, QueueCount, QueueName, Supply
+from broker.ports.peer_calls import Caller, Demand, Fence, Grant, QueueCount, QueueName, Supply
 from broker.ports.slot import Slot
 
 
 class MemorySlotService:
     """Answers as a coordinator, or with `failure` when that is set."""
 
-    def __init__(self, identity: NodeIdentity | None = None) -> None:
-        self.identity = identity or NodeIdentity("node-1", "incarnation-1", Fence(7, "term-7"))
+    def __init__(self) -> None:
+        self.fence = Fence(7, "term-7")
         self.failure: Exception | None = None
         self.callers: list[Caller] = []
         self.resigned: list[Fence] = []
@@ -48,35 +48,6 @@ class MemorySlotService:
             self._free.setdefault(queue.name, deque()).append(slot)
             self._change()
 
-    async def delete_slot(self, queue: QueueName, slot: Slot, caller: Caller) -> bool:
-        self._begin(caller)
-        if slot.end >= min(self._safe_zones.values(), default=slot.end + 1):
-            return False
-        grants = self._grants.get(queue.name, [])
-        self._grants[queue.name] = [grant for grant in grants if grant.slot.start != slot.start]
-        return True
-
-    async def return_slots(self, queue: QueueName, caller: Caller) -> None:
-        self._begin(caller)
-        grants = self._grants.get(queue.name, [])
-        returned = [grant for grant in grants if grant.node_id == caller.node_id]
-        self._grants[queue.name] = [grant for grant in grants if grant.node_id != caller.node_id]
-        self._free.setdefault(queue.name, deque()).extendleft(grant.slot for grant in reversed(returned))
-        self._change()
-
-    async def exchange_safe_zones(self, message_id: int, caller: Caller) -> int:
-        self._begin(caller)
-        self._safe_zones[caller.node_id] = message_id
-        return min(self._safe_zones.values())
-
-    async def clear_slots(self, queue: QueueName, caller: Caller) -> None:
-        self._begin(caller)
-        self._free.pop(queue.name, None)
-        self._grants.pop(queue.name, None)
-
-    async def check_health(self) -> bool:
-        return True
-
     async def await_slots(self, demands: Sequence[Demand], wait_ms: int, caller: Caller) -> Supply:
         self._begin(caller)
         try:
@@ -84,7 +55,7 @@ class MemorySlotService:
                 while not (supply := self._supply(demands, caller)):
                     await self.changed.wait()
         except TimeoutError:
-            return Supply(fence=self.identity.fence)
+            return Supply(fence=self.fence)
         except asyncio.CancelledError:
             self.cancelled_polls += 1
             self._change()
@@ -100,10 +71,6 @@ class MemorySlotService:
     async def hint_resigned(self, resigned: Fence, caller: Caller) -> None:
         self._begin(caller)
         self.resigned.append(resigned)
-
-    async def ping(self, caller: Caller) -> NodeIdentity:
-        self._begin(caller)
-        return self.identity
 
     async def release(self, queue: QueueName, messages: int, caller: Caller) -> int:
         self._begin(caller)
@@ -151,7 +118,7 @@ class MemorySlotService:
         if not self._free.get(queue.name):
             return None
         slot = self._free[queue.name].popleft()
-        grant = Grant(queue, slot, caller.node_id, self.identity.fence, caller.request_id)
+        grant = Grant(queue, slot, caller.node_id, self.fence, caller.request_id)
         self._grants.setdefault(queue.name, []).append(grant)
         return grant
 
@@ -159,4 +126,4 @@ class MemorySlotService:
         grants = [grant for demand in demands if (grant := self._assign(demand.queue, caller)) is not None]
         wanted = tuple(self.wanted.values())
         self.wanted.clear()
-        return Supply(tuple(grants), wanted, self.identity.fence) if grants or wanted else None
+        return Supply(tuple(grants), wanted, self.fence) if grants or wanted else None

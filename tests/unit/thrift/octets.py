@@ -12,8 +12,6 @@ def message(kind: int, name: str, sequence_id: int, body: str) -> bytes:
 
 
 ORDERS, ALICE_HEX, BOB_HEX = "00000006" + b"orders".hex(), "00000005" + b"alice".hex(), "00000003" + b"bob".hex()
-HEALTH_CHECK = message(1, "healthCheck", 1, "00")
-HEALTHY = message(2, "healthCheck", 1, "02 0000 01 00")
 # queueName, nodeId
 GET_SLOT = message(1, "getSlotInfo", 2, f"0b 0001 {ORDERS} 0b 0002 {BOB_HEX} 00")
 NO_SLOT = message(2, "getSlotInfo", 2, "0c 0000 0a 0002 0000000000000000 0a 0003 0000000000000000 02 0006 00 00 00")
@@ -31,19 +29,6 @@ SUBMIT = message(
     f"0b 0001 {ORDERS} 0b 0002 {ALICE_HEX}"
     "0a 0003 0000000000000064 0a 0004 00000000000000c7 0a 0005 0000000000000063 00",
 )
-# messageId, nodeId
-SAFE_ZONE = message(1, "updateCurrentMessageIdForSafeZone", 4, f"0a 0001 00000000000000c8 0b 0002 {ALICE_HEX} 00")
-# queueName, slotInfo, nodeId
-DELETE = message(
-    1,
-    "deleteSlot",
-    5,
-    f"0b 0001 {ORDERS} 0c 0002 0a 0002 0000000000000064 0a 0003 00000000000000c7 0b 0004 {ORDERS}"
-    f"0b 0005 {BOB_HEX} 02 0006 00 00 0b 0003 {BOB_HEX} 00",
-)
-# nodeId, queueName: the other way round
-REASSIGN = message(1, "reAssignSlotWhenNoSubscribers", 6, f"0b 0001 {BOB_HEX} 0b 0002 {ORDERS} 00")
-CLEAR = message(1, "clearAllActiveSlotRelationsToQueue", 7, f"0b 0001 {ORDERS} 00")
 
 
 def refused(name: str, sequence_id: int) -> bytes:

@@ -11,7 +11,6 @@ from broker.ports.peer_calls import (
     Fence,
     Grant,
     Hint,
-    NodeIdentity,
     NotCoordinator,
     QueueCount,
     QueueName,
@@ -99,12 +98,6 @@ def test_an_answer_of_a_long_poll_comes_back_as_it_was(supply: Supply) -> None:
 @pytest.mark.parametrize("count", [QueueCount(42, 1 << 40, 7), QueueCount(1, 0, 0)])
 def test_a_count_comes_back_as_it_was(count: QueueCount) -> None:
     assert convert.from_count(through_the_wire(convert.to_count(count))) == count
-
-
-def test_an_identity_comes_back_as_it_was() -> None:
-    identity = NodeIdentity("NODE:ñandú:4000", "incarnation", FENCE)
-
-    assert convert.from_node_info(through_the_wire(convert.to_node_info(identity))) == identity
 
 
 @pytest.mark.parametrize(

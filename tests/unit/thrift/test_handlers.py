@@ -17,15 +17,9 @@ from tests.unit.thrift.network import calling, raw_peer, serving
 from tests.unit.thrift.octets import (
     A_SLOT,
     BOB_HEX,
-    CLEAR,
-    DELETE,
     GET_SLOT,
-    HEALTH_CHECK,
-    HEALTHY,
     NO_SLOT,
     ORDERS,
-    REASSIGN,
-    SAFE_ZONE,
     SUBMIT,
     exchange,
     message,
@@ -40,23 +34,10 @@ async def test_a_session_of_andes_is_answered_octet_by_octet_as_andes_does() -> 
     async with serving(MemorySlotService()) as served, raw_peer(served.port) as peer:
         await exchange(
             peer,
-            (HEALTH_CHECK, HEALTHY),
             (GET_SLOT, NO_SLOT),
             (SUBMIT, message(2, "updateMessageId", 3, "00")),
             (GET_SLOT, A_SLOT),
-            (DELETE, message(2, "deleteSlot", 5, "02 0000 00 00")),
-            (REASSIGN, message(2, "reAssignSlotWhenNoSubscribers", 6, "00")),
-            (GET_SLOT, A_SLOT),
-        )
-
-
-async def test_safe_zone_deletion_and_purge_of_andes_are_answered() -> None:
-    async with serving(MemorySlotService()) as served, raw_peer(served.port) as peer:
-        await exchange(
-            peer,
-            (SAFE_ZONE, message(2, "updateCurrentMessageIdForSafeZone", 4, "0a 0000 00000000000000c8 00")),
-            (DELETE, message(2, "deleteSlot", 5, "02 0000 01 00")),
-            (CLEAR, message(2, "clearAllActiveSlotRelationsToQueue", 7, "00")),
+            (GET_SLOT, NO_SLOT),
         )
 
 
@@ -65,24 +46,29 @@ async def test_safe_zone_deletion_and_purge_of_andes_are_answered() -> None:
     [
         (GET_SLOT, "getSlotInfo", 2),
         (SUBMIT, "updateMessageId", 3),
-        (SAFE_ZONE, "updateCurrentMessageIdForSafeZone", 4),
-        (DELETE, "deleteSlot", 5),
-        (REASSIGN, "reAssignSlotWhenNoSubscribers", 6),
-        (CLEAR, "clearAllActiveSlotRelationsToQueue", 7),
     ],
 )
 async def test_a_caller_of_andes_is_told_of_no_declared_exception(call: bytes, name: str, sequence_id: int) -> None:
     service = MemorySlotService()
     service.failure = NotCoordinator("not me")
     async with serving(service) as served, raw_peer(served.port) as peer:
-        await exchange(peer, (call, refused(name, sequence_id)), (HEALTH_CHECK, HEALTHY))
+        await exchange(peer, (call, refused(name, sequence_id)), (call, refused(name, sequence_id)))
 
 
-async def test_an_unknown_method_is_named() -> None:
-    text = b"Invalid method name: 'getSlots'"
-    answer = message(3, "getSlots", 8, f"0b 0001 {len(text):08x} {text.hex()} 08 0002 00000001 00")
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("getSlots", "0b 0001 00000001 78 00"),
+        ("healthCheck", "00"),
+        ("deleteSlot", f"0b 0001 {ORDERS} 0c 0002 0a 0002 0000000000000064 00 0b 0003 {BOB_HEX} 00"),
+        ("updateCurrentMessageIdForSafeZone", f"0a 0001 00000000000000c8 0b 0002 {BOB_HEX} 00"),
+    ],
+)
+async def test_a_method_that_is_not_there_is_named_and_the_connection_goes_on(name: str, arguments: str) -> None:
+    text = f"Invalid method name: '{name}'".encode()
+    answer = message(3, name, 8, f"0b 0001 {len(text):08x} {text.hex()} 08 0002 00000001 00")
     async with serving(MemorySlotService()) as served, raw_peer(served.port) as peer:
-        await exchange(peer, (message(1, "getSlots", 8, "0b 0001 00000001 78 00"), answer), (HEALTH_CHECK, HEALTHY))
+        await exchange(peer, (message(1, name, 8, arguments), answer), (GET_SLOT, NO_SLOT))
 
 
 async def test_a_missing_argument_is_named() -> None:
@@ -108,7 +94,7 @@ async def test_an_unknown_fault_is_unavailable_for_the_peer_and_a_traceback_in_t
         assert [(line["event"], line["method"], line["exc_info"]) for line in logs] == [
             ("thrift call failed", "getSlotInfo", service.failure)
         ]
-        assert await client.check_health()
+        assert len(served.server.sessions) == 1
 
 
 async def test_what_the_store_cannot_do_is_unavailable() -> None:
@@ -121,13 +107,13 @@ async def test_what_the_store_cannot_do_is_unavailable() -> None:
 
 async def test_a_service_that_answers_none_is_a_fault_and_not_an_empty_answer() -> None:
     class Forgetful(MemorySlotService):
-        async def check_health(self) -> bool:
+        async def release(self, queue: QueueName, messages: int, caller: Caller) -> int:
             return None  # type: ignore[return-value]
 
-    async with serving(Forgetful()) as served, raw_peer(served.port) as peer:
-        with capture_logs() as logs:
-            await exchange(peer, (HEALTH_CHECK, refused("healthCheck", 1)))
-        assert str(logs[0]["exc_info"]) == "healthCheck answered None"
+    async with serving(Forgetful()) as served, calling(served.port) as client:
+        with capture_logs() as logs, pytest.raises(Unavailable, match=r"^internal error$"):
+            await client.release(QUEUE, 1, ALICE)
+        assert str(logs[0]["exc_info"]) == "surrender answered None"
 
 
 def test_every_method_of_the_idl_is_answered() -> None:

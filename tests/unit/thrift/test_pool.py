@@ -9,17 +9,18 @@ from collections.abc import Awaitable
 import pytest
 
 from benchmarks.nodes.ports import quiet_port
-from broker.ports.peer_calls import Caller, Demand, Fence, NodeIdentity, PeerUnreachable, QueueName, Unavailable
+from broker.ports.peer_calls import Caller, Demand, PeerUnreachable, QueueName, Unavailable
 from broker.ports.slot import Slot
 from broker.thrift.server import ThriftServer
 from tests.support.clock import FakeClock
 from tests.unit.thrift.memory_service import MemorySlotService
 from tests.unit.thrift.network import HOST, RawPeer, calling, raw_server, read_request, serving
+from tests.unit.thrift.octets import message
 
 QUEUE = QueueName("orders", 42)
 SLOT = Slot(42, 3, 100, 199, 100)
 ALICE = Caller("alice", "incarnation-a", "r-1")
-HEALTHY = bytes.fromhex("80010002 0000000b") + b"healthCheck" + bytes.fromhex("00000001 02 0000 01 00")
+NO_SLOT = message(2, "getSlotInfo", 1, "0c 0000 0a 0002 0000000000000000 0a 0003 0000000000000000 02 0006 00 00 00")
 
 
 class Silent:
@@ -65,7 +66,7 @@ async def test_a_peer_that_does_not_accept_is_given_up_after_the_connect_timeout
                 each.connect_ex((HOST, port))
             async with calling(port, connect_timeout=0.03) as client:
                 with pytest.raises(PeerUnreachable, match=r"no connection within 0\.03 s"):
-                    await client.check_health()
+                    await client.get_slot(QUEUE, ALICE)
         finally:
             for each in waiting:
                 each.close()
@@ -74,8 +75,8 @@ async def test_a_peer_that_does_not_accept_is_given_up_after_the_connect_timeout
 async def test_a_refused_connection_says_where() -> None:
     port = quiet_port()
     async with calling(port) as client:
-        with pytest.raises(PeerUnreachable, match=f"^thrift peer 127.0.0.1:{port} has not answered ping: "):
-            await client.ping(ALICE)
+        with pytest.raises(PeerUnreachable, match=f"^thrift peer 127.0.0.1:{port} has not answered getSlotInfo: "):
+            await client.get_slot(QUEUE, ALICE)
 
 
 async def test_after_three_refusals_nothing_is_tried_until_the_reconnect_timeout_is_over() -> None:
@@ -84,15 +85,15 @@ async def test_after_three_refusals_nothing_is_tried_until_the_reconnect_timeout
     async with raw_server(silent) as port, calling(port, clock, call_timeout=0.1, reconnect_timeout=5.0) as client:
         for _ in range(3):
             with pytest.raises(PeerUnreachable, match="has not answered"):
-                await client.check_health()
+                await client.get_slot(QUEUE, ALICE)
         for _ in range(10):
             with pytest.raises(PeerUnreachable, match="is not tried: it did not answer the last calls"):
-                await client.check_health()
+                await client.get_slot(QUEUE, ALICE)
         assert silent.connections == 3
 
         clock.advance(5.0)
         with pytest.raises(PeerUnreachable, match="has not answered"):
-            await client.check_health()
+            await client.get_slot(QUEUE, ALICE)
         assert silent.connections == 4
 
 
@@ -102,15 +103,15 @@ async def test_the_breaker_closes_when_the_peer_is_back() -> None:
     async with calling(port, clock, reconnect_timeout=5.0) as client:
         for _ in range(3):
             with pytest.raises(PeerUnreachable):
-                await client.check_health()
+                await client.get_slot(QUEUE, ALICE)
 
         async with asyncio.TaskGroup() as tasks:
             server = _server(tasks)
             await server.listen(HOST, port)
             with pytest.raises(PeerUnreachable, match="is not tried"):
-                await client.check_health()
+                await client.get_slot(QUEUE, ALICE)
             clock.advance(5.0)
-            assert [await client.check_health() for _ in range(3)] == [True, True, True]
+            assert [await client.get_slot(QUEUE, ALICE) for _ in range(3)] == [None, None, None]
             await server.stop()
 
 
@@ -129,14 +130,14 @@ async def test_a_refusal_by_the_service_opens_no_breaker() -> None:
     [
         b"HTTP/1.1 400 Bad Request\r\n\r\n",
         bytes.fromhex("80010002 7fffffff"),
-        HEALTHY[:-1] + b"\x0b\x00\x01\x7f\xff\xff\xff",
-        HEALTHY[:10],
-        HEALTHY[:15] + b"K" + HEALTHY[16:],
-        HEALTHY[:19] + b"\0\0\0\x02" + HEALTHY[23:],
-        HEALTHY[:3] + b"\x01" + HEALTHY[4:],
-        HEALTHY[:23] + b"\0",
-        HEALTHY[:3] + b"\x03" + HEALTHY[4:23] + bytes.fromhex("0b 0001 00000002 6e6f 08 0002 00000006 00"),
-        HEALTHY + HEALTHY,
+        NO_SLOT[:-1] + b"\x0b\x00\x01\x7f\xff\xff\xff",
+        NO_SLOT[:10],
+        NO_SLOT[:15] + b"K" + NO_SLOT[16:],
+        NO_SLOT[:19] + b"\0\0\0\x02" + NO_SLOT[23:],
+        NO_SLOT[:3] + b"\x01" + NO_SLOT[4:],
+        NO_SLOT[:23] + b"\0",
+        NO_SLOT[:3] + b"\x03" + NO_SLOT[4:23] + bytes.fromhex("0b 0001 00000002 6e6f 08 0002 00000006 00"),
+        NO_SLOT + NO_SLOT,
     ],
     ids=[
         "not thrift",
@@ -157,13 +158,13 @@ async def test_an_answer_that_is_none_fails_the_call_and_drops_the_connection(an
     async def serve(peer: RawPeer) -> None:
         await read_request(peer)
         peer.send(answer)
-        if answer != HEALTHY[:10]:
+        if answer != NO_SLOT[:10]:
             await peer.receive_to_the_end()
         ended.set()
 
     async with raw_server(serve) as port, calling(port) as client:
-        with pytest.raises(PeerUnreachable, match="has not answered healthCheck: "):
-            await client.check_health()
+        with pytest.raises(PeerUnreachable, match="has not answered getSlotInfo: "):
+            await client.get_slot(QUEUE, ALICE)
 
         await ended.wait()
 
@@ -207,11 +208,11 @@ async def test_a_server_that_is_killed_in_a_call_and_comes_back_answers_the_repe
 
 async def test_a_kept_connection_that_the_server_closed_is_replaced_in_silence() -> None:
     async with serving(MemorySlotService()) as served, calling(served.port) as client:
-        await client.check_health()
+        await client.get_slot(QUEUE, ALICE)
         for session in tuple(served.server.sessions):
             session.abort()
 
-        assert await client.check_health()
+        assert await client.get_slot(QUEUE, ALICE) is None
 
 
 async def test_a_cancelled_call_drops_its_connection_and_no_other() -> None:
@@ -220,12 +221,11 @@ async def test_a_cancelled_call_drops_its_connection_and_no_other() -> None:
         changed = service.changed
         push = tasks.create_task(client.push_events(1, ALICE))
         await changed.wait()
-        assert await client.check_health()
+        assert await client.get_slot(QUEUE, ALICE) is None
         push.cancel()
         await asyncio.wait([push])
         service.apply_events(5)
 
-        assert await client.ping(ALICE) == NodeIdentity("node-1", "incarnation-1", Fence(7, "term-7"))
         assert await client.push_events(2, ALICE) == 5
         assert len(served.server.sessions) <= 2
 
@@ -252,11 +252,11 @@ async def test_a_call_that_finds_no_free_connection_in_time_says_so_and_blames_n
             await changed.wait()
             for _ in range(4):
                 with pytest.raises(PeerUnreachable, match=r"^all 2 connections to thrift peer .* are busy$"):
-                    await client.check_health()
+                    await client.get_slot(QUEUE, ALICE)
             for poll in polls:
                 poll.cancel()
 
-        assert await client.check_health()
+        assert await client.get_slot(QUEUE, ALICE) is None
 
 
 async def test_two_clients_are_served_side_by_side() -> None:
@@ -282,7 +282,7 @@ async def test_a_closed_client_ends_its_calls() -> None:
 
         assert "the connection was closed" in await poll
         with pytest.raises(PeerUnreachable, match="the pool is closed"):
-            await client.check_health()
+            await client.get_slot(QUEUE, ALICE)
 
 
 async def _failing(call: Awaitable[object]) -> str:

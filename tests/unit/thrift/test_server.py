@@ -17,8 +17,8 @@ from tests.unit.thrift.memory_service import MemorySlotService
 from tests.unit.thrift.network import HOST, calling, raw_peer, serving
 from tests.unit.thrift.octets import (
     ALICE_HEX,
-    HEALTH_CHECK,
-    HEALTHY,
+    GET_SLOT,
+    NO_SLOT,
     exchange,
     message,
 )
@@ -29,14 +29,14 @@ ALICE = Caller("alice", "incarnation-a", "r-1")
 
 async def test_one_connection_too_many_is_closed_and_said_once() -> None:
     async with serving(MemorySlotService(), max_connections=1) as served, raw_peer(served.port) as first:
-        await exchange(first, (HEALTH_CHECK, HEALTHY))
+        await exchange(first, (GET_SLOT, NO_SLOT))
         with capture_logs() as logs:
             for _ in range(2):
                 async with raw_peer(served.port) as other:
                     assert await other.receive_to_the_end() == b""
 
         assert logs == [{"event": "too many thrift connections", "log_level": "warning", "limit": 1}]
-        await exchange(first, (HEALTH_CHECK, HEALTHY))
+        await exchange(first, (GET_SLOT, NO_SLOT))
 
 
 async def test_a_server_that_stops_gives_up_its_calls_and_frees_its_port() -> None:

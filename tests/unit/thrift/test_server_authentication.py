@@ -77,7 +77,7 @@ async def test_a_caller_without_a_secret_is_refused() -> None:
 
 @pytest.mark.parametrize("method", ["getSlotInfo", "healthCheck", "noSuchMethod"])
 async def test_a_stranger_learns_nothing_but_that_it_failed(method: str) -> None:
-    known = method if method in idl.METHODS else "healthCheck"
+    known = method if method in idl.METHODS else "getSlotInfo"
     data = call(known).replace(known.encode(), method.encode()).replace(bytes([0, len(known)]), bytes([0, len(method)]))
     async with serving(MemorySlotService(), secret=SECRET) as served, raw_peer(served.port) as peer:
         peer.send(data + data)
@@ -91,7 +91,7 @@ async def test_a_wrong_proof_closes_the_connection_and_what_follows_is_not_read(
     async with serving(service, secret=SECRET) as served, raw_peer(served.port) as peer:
         nonce = await challenged(peer)
         proof = OTHER_SECRET.client_proof(CLIENT_NONCE, nonce)
-        peer.send(call("authenticate", clientProof=proof) + call("ping", nodeId="mallory"))
+        peer.send(call("authenticate", clientProof=proof) + call("pushEvents", nodeId="mallory", lastEventId=0))
 
         refusal = await answer(peer, "authenticate")
         assert str(convert.error_of(refusal)) == "the shared secret is another one"
@@ -104,10 +104,10 @@ async def test_a_recorded_session_cannot_be_replayed() -> None:
     async with serving(service, secret=SECRET) as served:
         async with raw_peer(served.port) as peer:
             proof = SECRET.client_proof(CLIENT_NONCE, await challenged(peer))
-            recorded = call("authenticate", clientProof=proof) + call("ping", nodeId="alice")
+            recorded = call("authenticate", clientProof=proof) + call("pushEvents", nodeId="alice", lastEventId=0)
             peer.send(recorded)
             await answer(peer, "authenticate")
-            await answer(peer, "ping")
+            await answer(peer, "pushEvents")
 
         async with raw_peer(served.port) as replayer:
             await challenged(replayer)
@@ -140,8 +140,8 @@ async def test_a_stranger_that_waits_is_closed_and_a_node_that_waits_is_not() ->
         await challenged(stranger)
         assert await stranger.receive_to_the_end() == b""
 
-        node.send(call("healthCheck"))
-        assert getattr(await answer(node, "healthCheck"), "success", None) is True
+        node.send(call("pushEvents", nodeId="alice", lastEventId=0))
+        assert getattr(await answer(node, "pushEvents"), "success", None) == 0
 
 
 async def test_an_admitted_node_may_send_much() -> None:
@@ -152,7 +152,7 @@ async def test_an_admitted_node_may_send_much() -> None:
 async def test_a_node_without_a_secret_refuses_one_with_a_secret() -> None:
     async with serving(MemorySlotService()) as served, calling(served.port, secret=SECRET) as client:
         with pytest.raises(Unauthorized, match="this node has no shared secret; the caller has one"):
-            await client.check_health()
+            await client.get_slot(QUEUE, ALICE)
 
 
 async def test_a_server_that_only_pretends_to_know_the_secret_is_told_nothing() -> None:
@@ -193,4 +193,4 @@ async def test_a_second_admission_is_refused() -> None:
 async def test_the_same_secret_made_twice_is_the_same() -> None:
     same = SharedSecret("a secret of the whole cluster")
     async with serving(MemorySlotService(), secret=SECRET) as served, calling(served.port, secret=same) as client:
-        assert await client.check_health()
+        assert await client.get_slot(QUEUE, ALICE) is None

@@ -7,7 +7,8 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
-from broker.ports.peer_calls import Caller, Demand, NodeIdentity, QueueName
+from broker.ports.peer_calls import Caller, Demand, Grant, QueueName
+from broker.ports.slot import Slot
 from tests.unit.thrift.memory_service import MemorySlotService
 from tests.unit.thrift.network import calling, raw_peer, serving
 from tests.unit.thrift.octets import (
@@ -15,8 +16,6 @@ from tests.unit.thrift.octets import (
     ALICE_HEX,
     BOB_HEX,
     GET_SLOT,
-    HEALTH_CHECK,
-    HEALTHY,
     NO_SLOT,
     SUBMIT,
     exchange,
@@ -25,6 +24,7 @@ from tests.unit.thrift.octets import (
 
 QUEUE = QueueName("orders", 42)
 ALICE = Caller("alice", "incarnation-a", "r-1")
+BOB = Caller("bob")
 
 
 async def test_a_call_that_comes_octet_by_octet_is_answered() -> None:
@@ -38,9 +38,9 @@ async def test_a_call_that_comes_octet_by_octet_is_answered() -> None:
 
 async def test_calls_that_come_together_are_answered_one_after_the_other() -> None:
     async with serving(MemorySlotService()) as served, raw_peer(served.port) as peer:
-        peer.send(SUBMIT + GET_SLOT + HEALTH_CHECK)
+        peer.send(SUBMIT + GET_SLOT + GET_SLOT)
 
-        answers = message(2, "updateMessageId", 3, "00") + A_SLOT + HEALTHY
+        answers = message(2, "updateMessageId", 3, "00") + A_SLOT + NO_SLOT
         assert await peer.receive(len(answers)) == answers
 
 
@@ -51,28 +51,32 @@ async def test_a_call_that_comes_during_another_waits() -> None:
         push = message(1, "pushEvents", 1, f"0b 0001 {ALICE_HEX} 0a 0002 0000000000000001 00")
         peer.send(push)
         await changed.wait()
-        peer.send(HEALTH_CHECK)
+        peer.send(GET_SLOT)
         await peer.writer.drain()
         service.apply_events(1)
 
-        answers = message(2, "pushEvents", 1, "0a 0000 0000000000000001 00") + HEALTHY
+        answers = message(2, "pushEvents", 1, "0a 0000 0000000000000001 00") + NO_SLOT
         assert await peer.receive(len(answers)) == answers
 
 
 async def test_a_peer_that_does_not_read_is_not_served_on_and_on() -> None:
-    service = MemorySlotService(NodeIdentity("n" * 500_000, "incarnation-1"))
-    ping = message(1, "ping", 1, f"0b 0001 {ALICE_HEX} 00")
+    class Verbose(MemorySlotService):
+        async def get_slot(self, queue: QueueName, caller: Caller) -> Grant:
+            self.callers.append(caller)
+            return Grant(QueueName("q" * 500_000), Slot(0, 0, 1, 2, 2), caller.node_id)
+
+    service = Verbose()
     async with serving(service) as served, raw_peer(served.port) as peer, calling(served.port) as client:
         peer.writer.transport.pause_reading()  # type: ignore[attr-defined]
-        peer.send(ping * 60)
+        peer.send(GET_SLOT * 60)
         for _ in range(100):
-            await client.check_health()
-        assert 0 < len(service.callers) < 60
+            await client.push_events(0, ALICE)
+        assert 0 < service.callers.count(BOB) < 60
 
         peer.writer.transport.resume_reading()  # type: ignore[attr-defined]
         for _ in range(60):
             await peer.receive(500_000)
-        assert len(service.callers) == 60
+        assert service.callers.count(BOB) == 60
 
 
 @pytest.mark.parametrize(
@@ -82,7 +86,7 @@ async def test_a_peer_that_does_not_read_is_not_served_on_and_on() -> None:
         (bytes.fromhex("80010001 7fffffff"), "a method name of 2147483647 octets; 1 to 128 are allowed"),
         (message(1, "getSlotInfo", 1, "0b 0001 7fffffff"), "a length of 2147483647; at most 1048576 is allowed"),
         (message(2, "getSlotInfo", 1, "00"), "a message of type 2; only calls are answered"),
-        (message(4, "healthCheck", 1, "00"), "a message of type 4; only calls are answered"),
+        (message(4, "getSlotInfo", 1, "00"), "a message of type 4; only calls are answered"),
         (
             message(1, "getSlotInfo", 1, f"0b 0001 00000001 ff 0b 0002 {BOB_HEX} 00"),
             "a struct that cannot be read: 'utf-8' codec can't decode byte 0xff in position 0: invalid start byte",
@@ -105,7 +109,7 @@ async def test_garbage_closes_the_connection_with_one_line_in_the_log(data: byte
             }
         ]
         async with raw_peer(served.port) as other:
-            await exchange(other, (HEALTH_CHECK, HEALTHY))
+            await exchange(other, (GET_SLOT, NO_SLOT))
 
 
 async def test_a_peer_that_leaves_in_the_middle_of_a_call_disturbs_nobody() -> None:
@@ -114,13 +118,13 @@ async def test_a_peer_that_leaves_in_the_middle_of_a_call_disturbs_nobody() -> N
             peer.send(GET_SLOT[:-3])
             await peer.writer.drain()
         async with raw_peer(served.port) as other:
-            await exchange(other, (HEALTH_CHECK, HEALTHY))
+            await exchange(other, (GET_SLOT, NO_SLOT))
 
 
 @pytest.mark.parametrize("said", [b"", GET_SLOT[:10]])
 async def test_a_silent_connection_is_closed_after_the_idle_timeout(said: bytes) -> None:
     async with serving(MemorySlotService(), idle_timeout=0.2) as served, raw_peer(served.port) as peer:
-        await exchange(peer, (HEALTH_CHECK, HEALTHY))
+        await exchange(peer, (GET_SLOT, NO_SLOT))
         peer.send(said)
 
         assert await peer.receive_to_the_end() == b""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from broker.thrift import idl
 from broker.thrift.wire import CALL, MalformedMessage, MessageReader, ThriftMessage
 
-HEALTH_CHECK = bytes.fromhex("80010001 0000000b") + b"healthCheck" + bytes.fromhex("00000009 00")
+GET_SLOT = bytes.fromhex("80010001 0000000b") + b"getSlotInfo" + bytes.fromhex("00000009 00")
 # A struct with one field of every type, in an order that no method has.
 EVERYTHING = bytes.fromhex(
     "02 0001 01"
@@ -43,7 +43,7 @@ def taken(data: bytes, limit: int = 1024) -> ThriftMessage | None:
 
 
 def test_a_whole_message_is_taken() -> None:
-    assert taken(HEALTH_CHECK) == ThriftMessage("healthCheck", CALL, 9, b"\0")
+    assert taken(GET_SLOT) == ThriftMessage("getSlotInfo", CALL, 9, b"\0")
 
 
 def test_every_type_is_walked_over() -> None:
@@ -64,19 +64,19 @@ def test_a_message_that_comes_octet_by_octet_is_taken_with_the_last() -> None:
 
 def test_two_messages_in_one_chunk_are_taken_one_after_the_other() -> None:
     reader = MessageReader()
-    reader.feed(HEALTH_CHECK + call(b"\0") + HEALTH_CHECK[:5])
+    reader.feed(GET_SLOT + call(b"\0") + GET_SLOT[:5])
 
     assert [reader.take(), reader.take(), reader.take()] == [
-        ThriftMessage("healthCheck", CALL, 9, b"\0"),
+        ThriftMessage("getSlotInfo", CALL, 9, b"\0"),
         ThriftMessage("m", CALL, 0, b"\0"),
         None,
     ]
 
 
 def test_the_older_form_of_the_header_is_read() -> None:
-    data = bytes.fromhex("0000000b") + b"healthCheck" + bytes.fromhex("01 00000009 00")
+    data = bytes.fromhex("0000000b") + b"getSlotInfo" + bytes.fromhex("01 00000009 00")
 
-    assert taken(data) == ThriftMessage("healthCheck", CALL, 9, b"\0")
+    assert taken(data) == ThriftMessage("getSlotInfo", CALL, 9, b"\0")
 
 
 @pytest.mark.parametrize(

@@ -205,15 +205,6 @@ def test_what_is_reserved_is_the_oldest_slot_and_not_planned_too(assignment: Ass
     assert assignment.reserve(2) is None
 
 
-def test_a_cleared_queue_has_no_free_slots(assignment: Assignment) -> None:
-    assignment.load([row(100), row(200), row(300, queue=LETTERS)])
-    assignment.clear(1)
-    assignment.clear(7)
-
-    assert not assignment.has_free(1)
-    assert dict(assignment.free_messages()) == {2: 10}
-
-
 def test_what_was_not_assigned_is_not_granted_and_leaves_the_demand_as_it_was(assignment: Assignment) -> None:
     assignment.load([row(100)])
     assignment.begin(ALICE, [Demand(ORDERS, 10)])

@@ -148,14 +148,10 @@ async def test_without_power_nothing_is_served() -> None:
         bench.manager.await_slots([], 0, caller(BOB)),
         bench.manager.get_slot(ORDERS, caller(BOB)),
         bench.manager.submit_slot(ORDERS, Slot(1, 1, 5, 9, 5), 0, caller(BOB)),
-        bench.manager.return_slots(ORDERS, caller(BOB)),
-        bench.manager.clear_slots(ORDERS, caller(BOB)),
-        bench.manager.delete_slot(ORDERS, Slot(1, 1, 5, 9, 5), caller(BOB)),
-        bench.manager.exchange_safe_zones(7, caller(BOB)),
         bench.manager.exchange_counts([], caller(BOB)),
     ]
 
-    assert [type(await outcome(call)) for call in calls] == [NotCoordinator] * 8
+    assert [type(await outcome(call)) for call in calls] == [NotCoordinator] * 4
 
 
 @in_virtual_time
@@ -166,13 +162,6 @@ async def test_nodes_of_andes_are_told_that_they_cannot_share_this_store() -> No
             bench.manager.get_slot(QueueName("orders"), caller(BOB)),
         ):
             assert "those of Andes" in str(await outcome(call))
-
-
-@in_virtual_time
-async def test_safe_zones_and_empty_slots_need_nobody_else() -> None:
-    async with serving() as bench:
-        assert await bench.manager.exchange_safe_zones(77, caller(BOB)) == 77
-        assert await bench.manager.delete_slot(ORDERS, Slot(1, 1, 5, 9, 5), caller(BOB)) is True
 
 
 @in_virtual_time

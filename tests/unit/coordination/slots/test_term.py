@@ -173,7 +173,6 @@ async def test_when_power_ends_whoever_waits_is_sent_away() -> None:
             await bench.begin(BOB, 5)
             poll = tasks.create_task(outcome(bench.poll(BOB)))
             bench.store.fail("slots", 100)
-            await bench.manager.clear_slots(ORDERS, caller(ALICE))
             get = tasks.create_task(outcome(bench.manager.get_slot(ORDERS, caller(BOB, "g"))))
             await asyncio.sleep(0.25)
 
@@ -186,20 +185,5 @@ async def test_a_purged_queue_has_no_free_slots() -> None:
     async with serving() as bench:
         await bench.give_and_submit(1)
         await bench.store.purge(1)
-        await bench.manager.clear_slots(ORDERS, caller(ALICE))
 
         assert await bench.manager.get_slot(ORDERS, caller(BOB, "g")) is None
-
-
-@in_virtual_time
-async def test_returned_slots_are_looked_for_at_once() -> None:
-    async with serving() as bench, asyncio.TaskGroup() as tasks:
-        await bench.begin(BOB, 5)
-        poll = tasks.create_task(bench.poll(BOB))
-        await asyncio.sleep(0.25)
-        await bench.give(1)
-        began = asyncio.get_running_loop().time()
-        await bench.manager.return_slots(ORDERS, caller(ALICE))
-
-        assert len((await poll).grants) == 1
-        assert asyncio.get_running_loop().time() == began
