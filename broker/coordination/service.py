@@ -63,8 +63,8 @@ class NodeServices:
     async def get_slot(self, queue: QueueName, caller: Caller) -> Grant | None:
         return await self._manager(caller).get_slot(queue, caller)
 
-    async def submit_slot(self, queue: QueueName, slot: Slot, local_safe_zone: int, caller: Caller) -> None:
-        await self._manager(caller).submit_slot(queue, slot, local_safe_zone, caller)
+    async def submit_slot(self, queue: QueueName, slot: Slot, caller: Caller) -> None:
+        await self._manager(caller).submit_slot(queue, slot, caller)
 
     async def await_slots(self, demands: Sequence[Demand], wait_ms: int, caller: Caller) -> Supply:
         return await self._manager(caller).await_slots(demands, wait_ms, caller)

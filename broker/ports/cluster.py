@@ -322,7 +322,7 @@ class SlotService(Protocol):
         """Assign the oldest slot of the queue to the caller, or return None if there is none."""
         ...
 
-    async def submit_slot(self, queue: QueueName, slot: Slot, local_safe_zone: int, caller: Caller) -> None:
+    async def submit_slot(self, queue: QueueName, slot: Slot, caller: Caller) -> None:
         """Take over a closed window: its messages are in the store."""
         ...
 

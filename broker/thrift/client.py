@@ -105,7 +105,7 @@ class SlotClient:
         info = await self._call("getSlotInfo", caller, queue, nodeId=caller.node_id)
         return convert.from_granted(info)
 
-    async def submit_slot(self, queue: QueueName, slot: Slot, local_safe_zone: int, caller: Caller) -> None:
+    async def submit_slot(self, queue: QueueName, slot: Slot, caller: Caller) -> None:
         await self._call(
             "updateMessageId",
             caller,
@@ -113,7 +113,7 @@ class SlotClient:
             nodeId=caller.node_id,
             startMessageId=slot.start,
             endMessageId=slot.end,
-            localSafeZone=local_safe_zone,
+            localSafeZone=0,  # Andes needs it; here no other node writes into the lane of a slot (ADR 6)
             traits=convert.to_traits(slot),
         )
 

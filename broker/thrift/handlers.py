@@ -33,7 +33,7 @@ async def _get_slot_info(service: SlotService, call: Any) -> Any:
 async def _update_message_id(service: SlotService, call: Any) -> None:
     queue = _queue(call)
     slot = convert.from_submitted(queue.queue_id, call.startMessageId, call.endMessageId, call.traits)
-    await service.submit_slot(queue, slot, call.localSafeZone, _caller(call))
+    await service.submit_slot(queue, slot, _caller(call))
 
 
 async def _await_slots(service: SlotService, call: Any) -> Any:

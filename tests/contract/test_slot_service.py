@@ -68,7 +68,7 @@ async def test_a_queue_without_slots_has_none(way: str) -> None:
 
 async def test_a_submitted_slot_is_assigned_once(way: str) -> None:
     async with reached(way) as there:
-        await there.service.submit_slot(QUEUE, SLOT, 99, ALICE)
+        await there.service.submit_slot(QUEUE, SLOT, ALICE)
 
         assert await there.service.get_slot(QUEUE, BOB) == Grant(QUEUE, SLOT, "bob", FENCE, "r-1")
         assert await there.service.get_slot(QUEUE, ALICE) is None
@@ -76,8 +76,8 @@ async def test_a_submitted_slot_is_assigned_once(way: str) -> None:
 
 async def test_a_repeated_request_is_answered_with_the_same_slot(way: str) -> None:
     async with reached(way) as there:
-        await there.service.submit_slot(QUEUE, SLOT, 99, ALICE)
-        await there.service.submit_slot(QUEUE, LATER_SLOT, 99, ALICE)
+        await there.service.submit_slot(QUEUE, SLOT, ALICE)
+        await there.service.submit_slot(QUEUE, LATER_SLOT, ALICE)
 
         first = await there.service.get_slot(QUEUE, BOB)
         assert await there.service.get_slot(QUEUE, BOB) == first
@@ -86,8 +86,8 @@ async def test_a_repeated_request_is_answered_with_the_same_slot(way: str) -> No
 
 async def test_a_slot_submitted_twice_is_there_once(way: str) -> None:
     async with reached(way) as there:
-        await there.service.submit_slot(QUEUE, SLOT, 99, ALICE)
-        await there.service.submit_slot(QUEUE, SLOT, 99, ALICE)
+        await there.service.submit_slot(QUEUE, SLOT, ALICE)
+        await there.service.submit_slot(QUEUE, SLOT, ALICE)
         await there.service.get_slot(QUEUE, BOB)
 
         assert await there.service.get_slot(QUEUE, again(BOB, "r-2")) is None
@@ -95,7 +95,7 @@ async def test_a_slot_submitted_twice_is_there_once(way: str) -> None:
 
 async def test_a_long_poll_is_answered_with_what_is_there(way: str) -> None:
     async with reached(way) as there:
-        await there.service.submit_slot(QUEUE, SLOT, 99, ALICE)
+        await there.service.submit_slot(QUEUE, SLOT, ALICE)
         there.memory.want(Demand(QueueName("other", 9), 50))
 
         supply = await there.service.await_slots([Demand(QUEUE, 10)], 10_000, BOB)
@@ -108,7 +108,7 @@ async def test_a_long_poll_is_answered_when_a_slot_comes(way: str) -> None:
         changed = there.memory.changed
         poll = tasks.create_task(there.service.await_slots([Demand(QUEUE, 10)], 10_000, BOB))
         await changed.wait()
-        await there.service.submit_slot(QUEUE, SLOT, 99, ALICE)
+        await there.service.submit_slot(QUEUE, SLOT, ALICE)
 
         assert await poll == Supply((Grant(QUEUE, SLOT, "bob", FENCE, "r-1"),), (), FENCE)
 
@@ -202,7 +202,7 @@ async def test_a_node_that_is_not_the_coordinator_says_so(way: str) -> None:
         there.memory.failure = NotCoordinator("node-1 is not the coordinator")
 
         with pytest.raises(NotCoordinator, match="node-1 is not the coordinator") as caught:
-            await there.service.submit_slot(QUEUE, SLOT, 99, ALICE)
+            await there.service.submit_slot(QUEUE, SLOT, ALICE)
         assert caught.value.hint is None
 
 

@@ -188,8 +188,8 @@ class CoordinatorLink:
     async def get_slot(self, queue: QueueName, caller: Caller) -> Grant | None:
         return await self._call(lambda service, caller: service.get_slot(queue, caller), caller)
 
-    async def submit_slot(self, queue: QueueName, slot: Slot, local_safe_zone: int, caller: Caller) -> None:
-        await self._call(lambda service, caller: service.submit_slot(queue, slot, local_safe_zone, caller), caller)
+    async def submit_slot(self, queue: QueueName, slot: Slot, caller: Caller) -> None:
+        await self._call(lambda service, caller: service.submit_slot(queue, slot, caller), caller)
 
     async def _call(self, call: Callable[[SlotService, Caller], Awaitable[T]], caller: Caller) -> T:
         if not caller.request_id:

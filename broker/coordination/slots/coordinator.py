@@ -153,7 +153,7 @@ class SlotManager:
                     answers.popitem(last=False)
         return await asyncio.shield(future)
 
-    async def submit_slot(self, queue: QueueName, slot: Slot, local_safe_zone: int, caller: Caller) -> None:
+    async def submit_slot(self, queue: QueueName, slot: Slot, caller: Caller) -> None:
         term = self._serving(caller, queue)
         call = Incarnation(caller.node_id, caller.incarnation), caller.request_id
         if call in term.submits:

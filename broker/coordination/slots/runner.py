@@ -235,7 +235,7 @@ class SlotRunner:
             for row in rows[:_SUBMITS]:
                 queue = self._find_queue(row.queue_id)
                 if queue is not None:
-                    await service.submit_slot(name_of(queue), slot_of(row), 0, self._caller())
+                    await service.submit_slot(name_of(queue), slot_of(row), self._caller())
         except CoordinationError as error:
             _log.debug("the coordinator was not told of slots", reason=str(error))
 

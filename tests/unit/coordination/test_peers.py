@@ -161,6 +161,6 @@ async def test_a_long_poll_leaves_room_for_another_call() -> None:
         changed = b.changed
         poll = tasks.create_task(service.await_slots([], 10_000, peers.caller()))
         await changed.wait()
-        await service.submit_slot(QUEUE, SLOT, 0, peers.caller())
+        await service.submit_slot(QUEUE, SLOT, peers.caller())
 
         assert await poll == Supply()

@@ -35,7 +35,7 @@ Call = Callable[[SlotService, Caller], Awaitable[object]]
 
 COORDINATORS: dict[str, Call] = {
     "get_slot": lambda service, caller: service.get_slot(QUEUE, caller),
-    "submit_slot": lambda service, caller: service.submit_slot(QUEUE, SLOT, 0, caller),
+    "submit_slot": lambda service, caller: service.submit_slot(QUEUE, SLOT, caller),
     "await_slots": lambda service, caller: service.await_slots([], 1, caller),
     "exchange_counts": lambda service, caller: service.exchange_counts([], caller),
 }
@@ -85,7 +85,7 @@ class Parts:
 async def test_the_coordinator_lets_its_slot_manager_answer() -> None:
     parts = Parts(is_coordinator=True)
     services = parts.services
-    await services.submit_slot(QUEUE, SLOT, 250, BOB)
+    await services.submit_slot(QUEUE, SLOT, BOB)
     assert await services.get_slot(QUEUE, BOB) == Grant(QUEUE, SLOT, "b", Fence(7, "term-7"), "r-1")
     assert await services.await_slots([Demand(QUEUE, 10)], 1, BOB) == Supply((), (), Fence(7, "term-7"))
     assert await services.exchange_counts([QueueCount(42, 1, 1)], BOB) == []

@@ -29,7 +29,6 @@ class MemorySlotService:
         self._free: dict[str, deque[Slot]] = {}
         self._grants: dict[str, list[Grant]] = {}
         self._answers: dict[tuple[str, str], Grant | None] = {}
-        self._safe_zones: dict[str, int] = {}
         self._counts: dict[str, Sequence[QueueCount]] = {}
 
     async def get_slot(self, queue: QueueName, caller: Caller) -> Grant | None:
@@ -40,9 +39,8 @@ class MemorySlotService:
         grant = self._answers[key] = self._assign(queue, caller)
         return grant
 
-    async def submit_slot(self, queue: QueueName, slot: Slot, local_safe_zone: int, caller: Caller) -> None:
+    async def submit_slot(self, queue: QueueName, slot: Slot, caller: Caller) -> None:
         self._begin(caller)
-        self._safe_zones[caller.node_id] = local_safe_zone
         held = [grant.slot for grant in self._grants.get(queue.name, [])]
         if slot not in (*self._free.get(queue.name, ()), *held):
             self._free.setdefault(queue.name, deque()).append(slot)

@@ -29,7 +29,7 @@ async def test_a_hint_is_followed_and_remembered() -> None:
     deposed, coordinator = MemorySlotService(), MemorySlotService()
     async with serving(deposed) as old, serving(coordinator) as new, calling(old.port) as client:
         deposed.failure = NotCoordinator("not me", Hint(HOST, new.port, 8))
-        await client.submit_slot(QUEUE, SLOT, 99, ALICE)
+        await client.submit_slot(QUEUE, SLOT, ALICE)
         await client.get_slot(QUEUE, ALICE)
 
         assert client.address == (HOST, new.port)

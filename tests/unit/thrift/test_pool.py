@@ -267,7 +267,7 @@ async def test_two_clients_are_served_side_by_side() -> None:
         asyncio.TaskGroup() as tasks,
     ):
         poll = tasks.create_task(one.await_slots([Demand(QUEUE, 1)], 60_000, ALICE))
-        await other.submit_slot(QUEUE, SLOT, 99, Caller("bob"))
+        await other.submit_slot(QUEUE, SLOT, Caller("bob"))
 
         assert [grant.slot for grant in (await poll).grants] == [SLOT]
 

@@ -86,7 +86,7 @@ async def test_a_port_that_is_taken_is_named() -> None:
 def test_it_works_on_uvloop_too() -> None:
     async def session() -> object:
         async with serving(MemorySlotService()) as served, calling(served.port) as client:
-            await client.submit_slot(QUEUE, Slot(42, 1, 5, 9, 5), 4, ALICE)
+            await client.submit_slot(QUEUE, Slot(42, 1, 5, 9, 5), ALICE)
             return await client.get_slot(QUEUE, ALICE)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

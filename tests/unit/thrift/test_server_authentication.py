@@ -45,7 +45,7 @@ async def challenged(peer: RawPeer) -> bytes:
 async def test_nodes_that_share_a_secret_work_together_on_every_connection() -> None:
     service = MemorySlotService()
     async with serving(service, secret=SECRET) as served, calling(served.port, secret=SECRET) as client:
-        await client.submit_slot(QUEUE, Slot(42, 1, 5, 9, 5), 4, ALICE)
+        await client.submit_slot(QUEUE, Slot(42, 1, 5, 9, 5), ALICE)
         for session in tuple(served.server.sessions):
             session.abort()
 

@@ -68,7 +68,7 @@ class Bench:
 
     async def give_and_submit(self, number: int) -> Slot:
         slot = await self.give(number)
-        await self.manager.submit_slot(ORDERS, slot, 0, caller(ALICE, f"submit {number}"))
+        await self.manager.submit_slot(ORDERS, slot, caller(ALICE, f"submit {number}"))
         return slot
 
     async def begin(self, incarnation: Incarnation, demand: int) -> Supply:

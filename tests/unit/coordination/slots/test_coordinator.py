@@ -129,7 +129,7 @@ async def test_a_repeated_submit_changes_nothing_more() -> None:
         slot = await bench.give_and_submit(1)
         await bench.begin(BOB, 5)
         await bench.poll(BOB)
-        await bench.manager.submit_slot(ORDERS, slot, 0, caller(ALICE, "submit 1"))
+        await bench.manager.submit_slot(ORDERS, slot, caller(ALICE, "submit 1"))
 
         assert await bench.manager.exchange_counts([], caller(ALICE)) == []
 
@@ -147,7 +147,7 @@ async def test_without_power_nothing_is_served() -> None:
     calls = [
         bench.manager.await_slots([], 0, caller(BOB)),
         bench.manager.get_slot(ORDERS, caller(BOB)),
-        bench.manager.submit_slot(ORDERS, Slot(1, 1, 5, 9, 5), 0, caller(BOB)),
+        bench.manager.submit_slot(ORDERS, Slot(1, 1, 5, 9, 5), caller(BOB)),
         bench.manager.exchange_counts([], caller(BOB)),
     ]
 

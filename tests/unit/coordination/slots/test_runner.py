@@ -65,7 +65,7 @@ class Coordinator:
         self.demands += [(demand.queue.queue_id, demand.messages) for demand in demands]
         return await self.answers.get() if wait_ms else Supply()
 
-    async def submit_slot(self, queue: QueueName, slot: Slot, local_safe_zone: int, caller: Caller) -> None:
+    async def submit_slot(self, queue: QueueName, slot: Slot, caller: Caller) -> None:
         self._check()
         self.submitted.append((queue.name, slot.start, slot.end))
 

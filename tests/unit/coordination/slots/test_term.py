@@ -125,7 +125,7 @@ async def test_a_repeated_get_returns_the_same_slot_even_if_its_caller_had_gone(
 async def test_a_submitted_slot_that_the_store_does_not_have_is_forgotten() -> None:
     async with serving() as bench:
         await bench.begin(BOB, 5)
-        await bench.manager.submit_slot(ORDERS, Slot(1, 1, 5, 9, 5), 0, caller(ALICE, "s"))
+        await bench.manager.submit_slot(ORDERS, Slot(1, 1, 5, 9, 5), caller(ALICE, "s"))
 
         assert (await bench.poll(BOB, wait_ms=1500)).grants == ()
 
