@@ -271,12 +271,6 @@ class Clustered:
         if self._is_started:
             self._manager.set_living(self._agent.living)
 
-    def on_member_joined(self, row: NodeRow) -> None:
-        """Nothing to do: `on_members` has told the slot manager."""
-
-    def on_member_left(self, node_id: str, incarnation: str) -> None:
-        """Nothing to do: `on_members` has told the slot manager, and `_keep_tidy` removes orphans."""
-
     def on_elected(self, fence: Fence) -> None:
         if self._is_started and self._coordinating is None:
             self._coordinating = self._loops.create_task(self._coordinate(fence), name="coordinator")

@@ -106,9 +106,9 @@ def test_a_member_that_leaves_is_not_evicted_and_is_seen_to_come_back() -> None:
     cluster = run(three_nodes(1, "stop", 0, 30.0))
     assert cluster.table.evictions == 0
     assert [event for event in cluster.drivers["node 1"].events if event.node_id == "node 0"] == [
-        MemberJoined("node 0", "1.0", "127.0.0.1", 5672),
+        MemberJoined("node 0", "1.0"),
         MemberLeft("node 0", "1.0"),
-        MemberJoined("node 0", "2.0", "127.0.0.1", 5672),
+        MemberJoined("node 0", "2.0"),
     ]
 
 

@@ -23,15 +23,15 @@ class Recorder:
 
     def __init__(self) -> None:
         self.told: list[tuple[float, str, Any]] = []
+        self._living: set[tuple[str, str]] = set()
 
     def on_members(self, members: Mapping[str, NodeRow]) -> None:
+        before, self._living = self._living, {(row.node_id, row.incarnation) for row in members.values()}
+        for gone in sorted(before - self._living):
+            self._note("left", gone)
+        for node_id, _ in sorted(self._living - before):
+            self._note("joined", node_id)
         self._note("members", sorted(members))
-
-    def on_member_joined(self, row: NodeRow) -> None:
-        self._note("joined", row.node_id)
-
-    def on_member_left(self, node_id: str, incarnation: str) -> None:
-        self._note("left", (node_id, incarnation))
 
     def on_elected(self, fence: Fence) -> None:
         self._note("elected", fence.epoch)

@@ -21,10 +21,6 @@ class Listener(Protocol):
         """`members` are the other living nodes. Called after the first read of them and after every change."""
         ...
 
-    def on_member_joined(self, row: NodeRow) -> None: ...
-
-    def on_member_left(self, node_id: str, incarnation: str) -> None: ...
-
     def on_elected(self, fence: Fence) -> None:
         """This node has become the coordinator, with this fence."""
         ...
@@ -79,11 +75,7 @@ class MembershipEvents:
         self._has_members = True
         for event in events:
             has_changed = True
-            if isinstance(event, MemberLeft):
-                self._log.info("Member left", member=event.node_id, incarnation=event.incarnation)
-                self._listener.on_member_left(event.node_id, event.incarnation)
-            else:
-                self._log.info("Member joined", member=event.node_id, incarnation=event.incarnation)
-                self._listener.on_member_joined(members[event.node_id])
+            text = "Member left" if isinstance(event, MemberLeft) else "Member joined"
+            self._log.info(text, member=event.node_id, incarnation=event.incarnation)
         if has_changed:
             self._listener.on_members(members)

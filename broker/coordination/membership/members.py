@@ -20,8 +20,6 @@ class MemberJoined:
 
     node_id: str
     incarnation: str
-    host: str
-    port: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +93,7 @@ def changes(before: Mapping[str, NodeRow], after: Mapping[str, NodeRow]) -> list
     left = {node_id: row for node_id, row in before.items() if not is_same_incarnation(row, after.get(node_id))}
     joined = {node_id: row for node_id, row in after.items() if not is_same_incarnation(row, before.get(node_id))}
     events: list[MemberEvent] = [MemberLeft(row.node_id, row.incarnation) for row in left.values()]
-    events += [MemberJoined(row.node_id, row.incarnation, row.host, row.port) for row in joined.values()]
+    events += [MemberJoined(row.node_id, row.incarnation) for row in joined.values()]
     return events
 
 
