@@ -174,7 +174,7 @@ class Clustered:
             queues=lambda: parts.queues,
             find_queue=self._find_queue,
             has_remote_consumers=self._has_remote_consumers,
-            on_adopted=parts.on_fed,
+            on_adopted=parts.wake,
         )
         self._manager = SlotManager(
             store,

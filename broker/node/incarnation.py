@@ -137,8 +137,8 @@ class NodeIncarnation:
         """Return the queue with this storage id, if there is one."""
         return self.topology.find_queue(queue_id)
 
-    def on_fed(self, queue: Queue) -> None:
-        """The queue has new messages, or slots to read them from."""
+    def wake(self, queue: Queue) -> None:
+        """Let the consumers of a queue have what has come: messages, or slots to read them from."""
         self.broker.touched.add(queue)
         self.broker.dispatch()
 
@@ -199,7 +199,7 @@ class NodeIncarnation:
 
         lifecycle.attach(self)
         cluster = lifecycle.cluster
-        self.slot_reader = SlotReader(self.store, journal, tasks, self.on_fed, cluster.on_read)
+        self.slot_reader = SlotReader(self.store, journal, tasks, self.wake, cluster.on_read)
         broker = self.broker = Broker(
             ids=self.ids,
             journal=journal,

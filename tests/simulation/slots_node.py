@@ -1,4 +1,4 @@
-"""A node in one incarnation: the real queues, feed, journal and slot logic, with clients that publish and consume.
+"""A node in one incarnation: the real queues, slot reader, journal and slot logic, and clients of it.
 
 What its clients do is drawn from the run's random numbers.
 """

@@ -90,7 +90,7 @@ class Harness:
             self.store,
             tasks=self.stage,
             new_journal=lambda touched_confirms: FakeJournal(self.store, touched_confirms, self.gate),
-            await_read=self._fed,
+            await_read=self._read_done,
             limits=limits or Limits(heartbeat=60),
             record=self.topology.record,
             lock=Turns(),
@@ -158,7 +158,7 @@ class Harness:
             if not is_busy:
                 return
 
-    async def _fed(self, queue: Queue) -> None:
+    async def _read_done(self, queue: Queue) -> None:
         while queue.is_reading:
             await turn()
 

@@ -1,4 +1,4 @@
-"""A whole node without sockets and without a clock: broker, journal, feed and connections on the running event loop.
+"""A whole node without sockets and without a clock: the parts of a broker and its connections on the running loop.
 
 Composes the parts as a node does, but hands out clients that read and write octets directly, waits until nothing
 moves any more, and can be crashed. Knows every part; must not judge what clients see.

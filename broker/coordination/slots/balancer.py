@@ -122,7 +122,7 @@ class Balancer:
         return self._owned.adopt([_with_row(grant.slot) for grant in grants], granted_after)
 
     def after_grants(self, grants: Iterable[Grant]) -> None:
-        """Ask for more where that is wanted: slots that are not believed, or are here already, feed nobody."""
+        """Ask for more where that is wanted: slots that are not believed, or are here already, do not help anybody."""
         for queue in dict.fromkeys(self._find_queue(grant.slot.queue_id) for grant in grants):
             if queue is not None:
                 self.after_dispatch(queue)

@@ -67,11 +67,11 @@ class Taker:
 
 @dataclass
 class Bench:
-    """A queue with its surroundings. `hungry` says how often it has asked to be fed."""
+    """A queue with its surroundings. `asked` says how often it has asked for what lies in its slots."""
 
     queue: Queue
     journal: Ledger
-    hungry: list[Queue]
+    asked: list[Queue]
 
     def consumer(self, credit: int = 1_000_000) -> Taker:
         taker = Taker(self.queue, credit)
@@ -86,8 +86,8 @@ class Bench:
     def message(self, message_id: int, size: int = 10, state: int = STORED) -> Message:
         return Message(message_id, self.queue, b"\0\0", b"", *body_tails(b"x" * size, 4096), state)
 
-    def feed(self, limit: int = 1000) -> None:
-        """Bring what lies in the oldest slot, as the feed does; its rows are the ids of its range."""
+    def read(self, limit: int = 1000) -> None:
+        """Bring what lies in the oldest slot, as the slot reader does; its rows are the ids of its range."""
         queue = self.queue
         assert queue.is_reading
         slot = queue.open_next_slot()
@@ -132,16 +132,16 @@ class Cluster:
 def bench(
     limits: QueueLimits = SMALL, observer: QueueObserver = UNOBSERVED, arguments: FieldTable = EMPTY_TABLE
 ) -> Bench:
-    journal, hungry = Ledger(), list[Queue]()
+    journal, asked = Ledger(), list[Queue]()
     queue = new_queue(
         queue_id=QUEUE_ID,
         limits=limits,
         journal=journal,
-        read_slots=hungry.append,
+        read_slots=asked.append,
         observer=observer,
         arguments=arguments,
     )
-    return Bench(queue, journal, hungry)
+    return Bench(queue, journal, asked)
 
 
 def paged_out() -> Bench:
@@ -278,8 +278,8 @@ def test_messages_are_counted_wherever_they_lie() -> None:
     assert it.queue.ready_count == 13
     consumer = it.consumer(credit=4)
     it.queue.dispatch()
-    assert (it.queue.ready_count, it.hungry) == (10, [it.queue])
-    it.feed(limit=2)
+    assert (it.queue.ready_count, it.asked) == (10, [it.queue])
+    it.read(limit=2)
     assert (consumer.ids, it.queue.ready_count) == ([1, 2, 3, 4], 9)
 
 
@@ -289,25 +289,25 @@ def test_slots_are_read_before_the_window() -> None:
     consumer = it.consumer()
     it.queue.dispatch()
     for _ in range(3):
-        it.feed()
+        it.read()
     assert consumer.ids == list(range(1, 15))
     assert it.window.tail is it.queue.ready
 
 
-def test_a_queue_asks_once_until_it_is_fed() -> None:
+def test_a_queue_asks_once_until_it_is_answered() -> None:
     it = paged_out()
     it.consumer()
     it.queue.dispatch()
     it.publish(13)
     assert it.queue.pop() is None
-    assert it.hungry == [it.queue]
+    assert it.asked == [it.queue]
 
 
 def test_a_queue_without_a_hungry_consumer_reads_no_further() -> None:
     it = paged_out()
     it.consumer(credit=3)
     it.queue.dispatch()
-    assert it.hungry == []
+    assert it.asked == []
 
 
 def test_a_requeued_message_comes_before_the_slots() -> None:
@@ -375,8 +375,8 @@ def test_what_lies_in_the_store_at_the_start_is_taken_over_as_slots() -> None:
     it.publish(5)
     consumer = it.consumer()
     it.queue.dispatch()
-    it.feed(limit=3)
-    it.feed()
+    it.read(limit=3)
+    it.read()
     assert consumer.ids == [1, 2, 3, 4, 5]
 
 
@@ -393,7 +393,7 @@ def test_purging_takes_what_is_left_of_the_slot_that_is_being_read() -> None:
     it = paged_out()
     consumer = it.consumer(credit=5)
     it.queue.dispatch()
-    it.feed(limit=2)
+    it.read(limit=2)
     slots = it.queue.purge()
     assert consumer.ids == [1, 2, 3, 4, 5]
     assert [(slot.start, slot.end) for slot in slots] == [(6, 6), (7, 9), (10, 12)]
@@ -437,7 +437,7 @@ def test_a_slot_that_is_taken_over_comes_before_what_was_published_here() -> Non
     assert (it.ready, it.queue.ready_count) == ([], 5)
     consumer = it.consumer()
     it.queue.dispatch()
-    it.feed()
+    it.read()
     assert consumer.ids == [1, 2, 3, 10, 11]
 
 
@@ -449,7 +449,7 @@ def test_a_slot_of_newer_messages_follows_what_is_in_memory() -> None:
     assert (it.ready, it.queue.ready_count) == ([10, 11], 5)
     consumer = it.consumer()
     it.queue.dispatch()
-    it.feed()
+    it.read()
     assert consumer.ids == [10, 11, 20, 21, 30]
 
 
@@ -475,12 +475,12 @@ def test_a_slot_is_late_when_a_newer_one_of_its_lane_is_being_read() -> None:
     it.queue.take_over(foreign(20, 25))
     consumer = it.consumer(credit=1)
     it.queue.dispatch()
-    it.feed(limit=1)
+    it.read(limit=1)
     assert it.queue.take_over(foreign(1, 3))
     consumer.credit = 99
     for _ in range(2):
         it.queue.dispatch()
-        it.feed()
+        it.read()
     assert consumer.ids == [20, 21, 22, 23, 24, 25, 1, 2, 3]
 
 
@@ -496,7 +496,7 @@ def test_messages_read_from_slots_of_others_are_not_paged_out_again() -> None:
     it = bench()
     it.queue.take_over(foreign(1, 3))
     assert it.queue.pop() is None
-    it.feed()
+    it.read()
     assert it.queue.pop() is not None
     it.publish(*range(10, 30))
     assert it.ready[:2] == [2, 3]
@@ -540,7 +540,7 @@ def test_the_rest_of_the_slot_that_is_being_read_is_given_too(newest: bool) -> N
     it = bench()
     it.queue.take_over(foreign(1, 5))
     assert it.queue.pop() is None
-    it.feed(limit=2)
+    it.read(limit=2)
     give = it.queue.take_newest if newest else it.queue.take_oldest
     messages, slots = give(5)
     assert given(messages, slots) == ([2, 1] if newest else [1, 2], [3])
@@ -664,7 +664,7 @@ def test_the_cluster_is_told_which_slots_were_purged() -> None:
     for slot in (first, second):
         it.queue.take_over(slot)
     assert it.queue.pop() is None
-    it.feed(limit=1)
+    it.read(limit=1)
     it.queue.purge()
     assert cluster.dropped == [first, second]
 

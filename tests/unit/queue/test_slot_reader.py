@@ -52,18 +52,18 @@ class Store:
 
 @dataclass
 class Bench:
-    feed: SlotReader
+    reader: SlotReader
     queue: Queue
     store: Store
     journal: Journal
-    fed: list[Queue]
+    done: list[Queue]
 
     @property
     def ready(self) -> list[int]:
         return [message.id for message in self.queue.ready]
 
     def start(self) -> None:
-        """Let the queue ask to be fed."""
+        """Let the queue ask for what lies in its slots."""
         assert self.queue.pop() is None
         assert self.queue.is_reading
 
@@ -72,17 +72,17 @@ class Bench:
 async def bench(rows: dict[int, int], *slots: Slot, is_idle: bool = True) -> AsyncIterator[Bench]:
     """`is_idle` means that journal and store let everything through at once."""
     store, journal = Store(rows), Journal()
-    fed = list[Queue]()
+    done = list[Queue]()
     if is_idle:
         store.may_read.set()
         journal.may_flush.set()
 
     async with asyncio.TaskGroup() as tasks:
-        feed = SlotReader(store, journal, tasks, fed.append, NoOtherNodes(NOTHING, journal.forget).on_read)  # type: ignore[arg-type]
-        queue = new_queue(queue_id=QUEUE_ID, limits=QueueLimits(read_ahead=2), journal=journal, read_slots=feed.start)
+        reader = SlotReader(store, journal, tasks, done.append, NoOtherNodes(NOTHING, journal.forget).on_read)  # type: ignore[arg-type]
+        queue = new_queue(queue_id=QUEUE_ID, limits=QueueLimits(read_ahead=2), journal=journal, read_slots=reader.start)
         for slot in slots:
             queue.recover(slot)
-        yield Bench(feed, queue, store, journal, fed)
+        yield Bench(reader, queue, store, journal, done)
         store.may_read.set()
         journal.may_flush.set()
 
@@ -103,29 +103,29 @@ async def turn() -> None:
 async def test_a_slot_is_read_in_portions_and_the_count_stays_exact() -> None:
     async with bench(stored(1, 2, 3, 4, 5), slot(1, 5, 5)) as it:
         it.start()
-        await it.feed.wait(it.queue)
+        await it.reader.wait(it.queue)
         assert (it.ready, it.queue.ready_count, it.queue.is_reading) == ([1, 2], 5, False)
         it.queue.ready.clear()
         it.start()
-        await it.feed.wait(it.queue)
+        await it.reader.wait(it.queue)
         assert (it.ready, it.queue.ready_count, it.store.reads) == ([3, 4], 3, [(1, 5), (3, 5)])
 
 
 async def test_the_next_slot_is_opened_when_one_is_read_to_its_end() -> None:
     async with bench(stored(1, 2, 3), slot(1, 2, 2), slot(3, 3, 1)) as it:
         it.start()
-        await it.feed.wait(it.queue)
+        await it.reader.wait(it.queue)
         it.queue.ready.clear()
         it.start()
-        await it.feed.wait(it.queue)
+        await it.reader.wait(it.queue)
         assert (it.ready, it.queue.open_slot, it.queue._window.slots.count) == ([3], None, 0)
 
 
 async def test_a_slot_whose_rows_are_gone_is_closed_and_the_queue_told() -> None:
     async with bench({}, slot(1, 5, 5)) as it:
         it.start()
-        await it.feed.wait(it.queue)
-        assert (it.queue.ready_count, it.fed) == (0, [it.queue])
+        await it.reader.wait(it.queue)
+        assert (it.queue.ready_count, it.done) == (0, [it.queue])
 
 
 async def test_nothing_is_read_before_the_journal_has_written_what_the_slot_covers() -> None:
@@ -147,7 +147,7 @@ async def test_what_was_purged_during_the_read_is_not_offered() -> None:
         it.store.may_read.set()
         await turn()
         assert [(each.start, each.end) for each in purged] == [(1, 2)]
-        assert (it.ready, it.queue.ready_count, it.queue.is_reading, it.fed) == ([], 0, False, [it.queue])
+        assert (it.ready, it.queue.ready_count, it.queue.is_reading, it.done) == ([], 0, False, [it.queue])
 
 
 async def test_what_was_purged_before_the_read_is_not_read() -> None:
@@ -163,14 +163,14 @@ async def test_what_was_purged_before_the_read_is_not_read() -> None:
 async def test_transient_messages_lose_their_rows_when_they_are_back_in_memory() -> None:
     async with bench({1: TRANSIENT, 2: STORED}, slot(1, 2, 2)) as it:
         it.start()
-        await it.feed.wait(it.queue)
+        await it.reader.wait(it.queue)
         assert (it.ready, it.journal.forgotten) == ([1, 2], [1])
 
 
 async def test_two_gets_wait_for_the_same_read() -> None:
     async with bench(stored(1, 2), slot(1, 2, 2), is_idle=False) as it:
         it.start()
-        waiting = [asyncio.get_running_loop().create_task(it.feed.wait(it.queue)) for _ in range(2)]
+        waiting = [asyncio.get_running_loop().create_task(it.reader.wait(it.queue)) for _ in range(2)]
         await turn()
         assert [task.done() for task in waiting] == [False, False]
         it.journal.may_flush.set()
@@ -182,7 +182,7 @@ async def test_two_gets_wait_for_the_same_read() -> None:
 async def test_a_get_that_is_cancelled_does_not_cancel_the_read() -> None:
     async with bench(stored(1, 2), slot(1, 2, 2), is_idle=False) as it:
         it.start()
-        waiting = asyncio.get_running_loop().create_task(it.feed.wait(it.queue))
+        waiting = asyncio.get_running_loop().create_task(it.reader.wait(it.queue))
         await turn()
         waiting.cancel()
         it.journal.may_flush.set()
@@ -193,4 +193,4 @@ async def test_a_get_that_is_cancelled_does_not_cancel_the_read() -> None:
 
 async def test_waiting_for_a_queue_that_is_not_being_fed_ends_at_once() -> None:
     async with bench({}) as it:
-        await it.feed.wait(it.queue)
+        await it.reader.wait(it.queue)

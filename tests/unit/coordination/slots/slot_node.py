@@ -1,4 +1,4 @@
-"""One node with one queue of a cluster: the real queue, feed and slot logic over a store in memory, driven by hand."""
+"""One node with one queue of a cluster: real queue, reader and slot logic over a store in memory, driven by hand."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class Node:
         )
         self.owned = self.runner.owned
         tasks: Any = self.stage
-        self.feed = SlotReader(self.store, self.journal, tasks, lambda queue: queue.dispatch(), self.runner.on_read)
+        self.reader = SlotReader(self.store, self.journal, tasks, lambda queue: queue.dispatch(), self.runner.on_read)
         self.queue = Queue(
             "/",
             "orders",
@@ -117,7 +117,7 @@ class Node:
             lane=self.lane,
             limits=limits,
             journal=self.journal,
-            read_slots=self.feed.start,
+            read_slots=self.reader.start,
             observer=self.runner if is_balanced else self,
         )
         self.taker = Taker(self)
@@ -179,16 +179,16 @@ class Node:
 
     def tell(self, slots: Sequence[Slot], granted_after: float) -> int:
         """Let an answer say that these slots are this node's; return how many were new."""
-        return self.feed_adopted(self.owned.adopt(slots, granted_after))
+        return self.read_adopted(self.owned.adopt(slots, granted_after))
 
-    def feed_adopted(self, adopted: Mapping[Queue, int]) -> int:
+    def read_adopted(self, adopted: Mapping[Queue, int]) -> int:
         for queue in adopted:
             queue.dispatch()
         return sum(adopted.values())
 
     def look(self) -> None:
         """Look for slots nobody has told of, and for those that are empty."""
-        self.feed_adopted(self.owned.on_owned(drive(self.store.slots.owned(self.incarnation))))
+        self.read_adopted(self.owned.on_owned(drive(self.store.slots.owned(self.incarnation))))
         action = self.owned.finish_due(self.clock.monotonic())
         if action is not None:
             self.owned.on_finished(action, drive(self.store.slots.finish(action.starts, self.incarnation)))

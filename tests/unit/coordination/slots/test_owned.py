@@ -37,7 +37,7 @@ class Bench:
         return sum(self.owned.adopt(slots, self.now if granted_after is None else granted_after).values())
 
     def read(self, slot: Slot) -> None:
-        """Read a slot to its end, as the feed does."""
+        """Read a slot to its end, as the slot reader does."""
         messages = [Message(each, self.queue, b"", b"", b"", None, STORED) for each in (slot.start, slot.end)]
         self.owned.on_read(self.queue, slot, messages, True, self.now)
 
