@@ -63,16 +63,16 @@ class Broker:
         cluster: Cluster[Queue],
         await_read: Callable[[Queue], Awaitable[None]],
         touched_confirms: set[Confirmable],
-        limits: Limits | None = None,
-        vhosts: dict[str, VirtualHost] | None = None,
+        limits: Limits,
+        vhosts: dict[str, VirtualHost],
     ) -> None:
         """`await_read` returns when the current read of a queue's slots is done; the journal adds to
         `touched_confirms`.
         """
         self.ids = ids
         self.journal = journal
-        self.limits = limits or Limits()
-        self.vhosts = {} if vhosts is None else vhosts
+        self.limits = limits
+        self.vhosts = vhosts
         self._cluster = cluster
         self._await_read = await_read
         self.open_connections: set[OpenConnection] = set()

@@ -18,10 +18,6 @@ FRAME_HEARTBEAT: Final = 8
 FRAME_END_OCTET: Final = 0xCE
 FRAME_END: Final = b"\xce"
 
-# Type, channel and size before the payload, the end octet after it.
-FRAME_HEADER_SIZE: Final = 7
-FRAME_OVERHEAD: Final = 8
-
 # What both sides must accept before tuning, and the least that tuning may agree on.
 FRAME_MIN_SIZE: Final = 4096
 

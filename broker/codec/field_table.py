@@ -99,10 +99,6 @@ class FieldTable:
     def get(self, name: str, default: Any = None) -> Any:
         return self.values.get(name, default)
 
-    def with_entry(self, name: str, value: Any) -> FieldTable:
-        """Return a table in which `name` is `value`; every other entry keeps its bytes."""
-        return FieldTable(self.without(name).raw + _write_name(name) + _write_value(value, 1))
-
     def without(self, name: str) -> FieldTable:
         """Return a table without `name`; every other entry keeps its bytes."""
         wanted = _write_name(name)

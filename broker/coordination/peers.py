@@ -33,7 +33,7 @@ class Peers:
         *,
         pool_size: int,
         reconnect_timeout: float,
-        secret: SharedSecret | None = None,
+        secret: SharedSecret | None,
     ) -> None:
         """`local` is this node's own service; `pool_size` is thriftClientPoolSize, `reconnect_timeout`
         thriftServerReconnectTimeout in seconds.

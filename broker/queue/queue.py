@@ -365,7 +365,7 @@ class Queue:
         """Remove and return about `count` of the newest ready messages, for another node."""
         return self._window.take_newest(count)
 
-    def oldest_id(self, held: Iterable[int] = ()) -> int | None:
+    def oldest_id(self, held: Iterable[int]) -> int | None:
         """Return an id below which this node has no message of the queue; `held` are the ids that clients hold. None
         when it has no message at all.
         """

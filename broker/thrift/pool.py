@@ -35,7 +35,7 @@ class Pool:
         clock: Clock,
         secret: SharedSecret | None,
         new_nonce: Callable[[], bytes],
-        connect_timeout: float = CONNECT_TIMEOUT,
+        connect_timeout: float,
     ) -> None:
         self.host = host
         self.port = port

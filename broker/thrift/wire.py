@@ -91,8 +91,8 @@ class MessageReader:
     def _has(self, count: int) -> bool:
         return len(self._buffer) >= self._position + count
 
-    def _number(self, offset: int, size: int = 4) -> int:
-        return int.from_bytes(self._buffer[offset : offset + size], "big", signed=True)
+    def _number(self, offset: int) -> int:
+        return int.from_bytes(self._buffer[offset : offset + 4], "big", signed=True)
 
     def _read_header(self) -> bool:
         """Read the header: version, name and sequence id, or name, type and sequence id in the older, non-strict form.

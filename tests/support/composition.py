@@ -132,6 +132,8 @@ def new_broker(**parts: Any) -> Broker:
         "cluster": NoOtherNodes(_NOTHING, _NOTHING),
         "await_read": _NOTHING,
         "touched_confirms": set(),
+        "limits": Limits(),
+        "vhosts": {},
     }
     return Broker(**{**missing, **parts})
 
@@ -205,8 +207,8 @@ class NodeParts:
             cluster=self.cluster,
             await_read=await_read or self.slot_reader.wait,
             touched_confirms=touched_confirms,
-            limits=limits,
-            vhosts=vhosts,
+            limits=limits or Limits(),
+            vhosts={} if vhosts is None else vhosts,
         )
         self.live = LiveTopology(self.broker.vhosts, self._new_vhost)
         self._lock = lock or asyncio.Lock()

@@ -15,6 +15,9 @@ from broker.codec.method import Method, decode, frame
 from broker.codec.properties import BasicProperties, decode_properties, encode_header
 
 FRAME_MAX = 131072
+# Type, channel and size before the payload, the end octet after it.
+FRAME_HEADER_SIZE = 7
+FRAME_OVERHEAD = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,7 @@ def command(
     """Return the frames of one method, with its content when it carries one or when a body or properties are given."""
     frames = [frame(channel, method.encode())]
     if method.has_content or properties is not None or body is not None:
-        body, room = body or b"", frame_max - spec.FRAME_OVERHEAD
+        body, room = body or b"", frame_max - FRAME_OVERHEAD
         frames.append(raw_frame(spec.FRAME_HEADER, channel, encode_header(len(body), properties or BasicProperties())))
         chunks = [body[start : start + room] for start in range(0, len(body), room)]
         frames += [raw_frame(spec.FRAME_BODY, channel, chunk) for chunk in chunks]
@@ -75,14 +78,14 @@ class Peer:
         self._buffer += data
         if self._buffer.startswith(b"AMQP") and len(self._buffer) >= 8:
             self.protocol_header, self._buffer = self._buffer[:8], self._buffer[8:]
-        while len(self._buffer) >= spec.FRAME_HEADER_SIZE and not self._buffer.startswith(b"AMQP"):
+        while len(self._buffer) >= FRAME_HEADER_SIZE and not self._buffer.startswith(b"AMQP"):
             frame_type, channel, size = struct.unpack_from(">BHI", self._buffer)
-            end = spec.FRAME_HEADER_SIZE + size
+            end = FRAME_HEADER_SIZE + size
             assert end + 1 <= self._frame_max, f"frame of {end + 1} octets, frame_max is {self._frame_max}"
             if len(self._buffer) <= end:
                 return
             assert self._buffer[end] == spec.FRAME_END_OCTET, f"frame ends with octet {self._buffer[end]:#x}"
-            payload, self._buffer = self._buffer[spec.FRAME_HEADER_SIZE : end], self._buffer[end + 1 :]
+            payload, self._buffer = self._buffer[FRAME_HEADER_SIZE:end], self._buffer[end + 1 :]
             self._on_frame(frame_type, channel, payload)
 
     def received(self) -> list[tuple[int, Method]]:

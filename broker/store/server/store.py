@@ -73,14 +73,14 @@ class ServerStore:
     def __init__(
         self,
         dialect: Dialect,
-        limits: PoolLimits | None = None,
+        limits: PoolLimits,
         *,
-        cluster_deadline: float = CLUSTER_DEADLINE,
-        is_shared: bool = False,
+        cluster_deadline: float,
+        is_shared: bool,
     ) -> None:
         self._dialect = dialect
         self._is_shared = is_shared
-        self._engine = Engine(dialect, limits or PoolLimits())
+        self._engine = Engine(dialect, limits)
         self._cluster_connection = OwnConnection(dialect, cluster_deadline)
         self.cluster = SqlClusterStore(self._cluster_connection.run)
         self.slots = SqlSlotStore(self._work, self._assign_all)
