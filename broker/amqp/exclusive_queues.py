@@ -8,7 +8,7 @@ from broker.queue.queue import Queue
 from broker.topology.vhost import VirtualHost
 
 _MANY: Final = 16
-"""Queues after which those are forgotten that are deleted already."""
+"""When a connection has this many queues, the deleted ones among them are forgotten."""
 
 
 class ExclusiveQueues:

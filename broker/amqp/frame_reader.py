@@ -258,7 +258,9 @@ class FrameReader:
             self._sink.on_error(error, channel_id, 0)
 
     def has_stopped(self) -> bool:
-        """Has a handler ended the connection?"""
+        """Must the rest of the input wait, or be dropped, because a handler has ended the connection or put it
+        on hold?
+        """
         return self.is_stopped
 
     def _check(self, data: bytes, position: int, frame_type: int, size: int) -> None:

@@ -174,7 +174,7 @@ class ClusterStore(Protocol):
         ...
 
     async def leave(self, leave: Leave, node_id: str) -> None:
-        """End that incarnation of `node_id` if it is UP: STOPPED, with the next fence."""
+        """End that incarnation of `node_id` if it is UP: STOPPED, with the next number in the row's `fence`."""
         ...
 
     async def nodes(self) -> Sequence[NodeRow]:
@@ -182,7 +182,8 @@ class ClusterStore(Protocol):
         ...
 
     async def evict(self, row: NodeRow, epoch: int, term: str) -> bool:
-        """Set a node to DEAD, with the next fence, if it is UP and its incarnation and beat are as in `row`.
+        """Set a node to DEAD, with the next number in its row's `fence`, if it is UP and its incarnation and beat are
+        as in `row`.
 
         Return False only when the fence refuses this epoch and term, because there is a newer coordinator. A node that
         has beaten since, or was evicted already, stays as it is; the answer is then True.
@@ -339,9 +340,9 @@ class SlotService(Protocol):
         ...
 
     async def release(self, queue: QueueName, messages: int, caller: Caller) -> int:
-        """Close up to about `messages` ready messages that this node's consumers do not take now into free slots.
+        """Turn up to about `messages` ready messages into free slots: those that no consumer of this node takes now.
 
-        Return how many messages these are; 0 when there are none.
+        Return how many messages these are, 0 when there are none.
         """
         ...
 

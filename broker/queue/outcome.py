@@ -12,7 +12,7 @@ class Outcome:
 
     reason: str
     was_held: bool
-    """Was it delivered before, so that it counts among the queue's unacknowledged messages?"""
+    """Does a client hold it now, so that it counts among the queue's unacknowledged messages?"""
 
 
 ACKED: Final = Outcome("acked", was_held=True)

@@ -18,7 +18,7 @@ _RESOLUTION: Final = 0.01
 _LATE: Final = 1.0
 """Seconds after a deadline from which on the loop itself was held up."""
 _GARBAGE: Final = 64
-"""Entries of the heap that nobody waits for any more, beside as many as there are others."""
+"""The heap is rebuilt when it holds this many more stale entries than live ones."""
 
 
 class Timed(Protocol):

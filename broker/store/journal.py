@@ -54,7 +54,7 @@ class JournalLimits:
     """Octets waiting for the store above which publishers are held back; they resume below half of it."""
     pending_messages: int = 50_000
     retry: Backoff = _RETRY
-    """Seconds between two tries of a store that does not answer."""
+    """How long to wait between two tries of a store that does not answer."""
     full_delay: float = 1.0
     """Seconds between two tries of a store without room; rows of settled messages are deleted this late then."""
 

@@ -1,4 +1,4 @@
-"""Waiting for a store that is away (ADR 14). All of the node but the journal calls the store through this module.
+"""Waiting for a store that is away (ADR 14): for calls that have nothing else to do meanwhile.
 
 It repeats the calls that may be repeated, and bounds how long a client waits for the lock on changes of topology.
 """
@@ -113,9 +113,9 @@ class RetryingStore:
 class ClientLock:
     """The lock under which a client's handler changes the topology; waiting for it may end with `StoreUnavailable`.
 
-    The holder keeps it until its change is recorded, however long the store is away. The others give up after
-    `timeout` seconds of an outage: clients that retry all through a long outage would otherwise leave more and more
-    waiting handlers behind. While the store is up they wait without a limit.
+    The holder keeps it until its change is recorded, however long the store is away. The others give up after `timeout`
+    seconds of waiting if the store is away then: clients that retry all through a long outage would otherwise leave
+    more and more waiting handlers behind. While the store is up they wait without a limit.
     """
 
     def __init__(self, lock: asyncio.Lock, is_store_away: Callable[[], bool], timeout: float = _LOCK_TIMEOUT) -> None:
