@@ -115,7 +115,7 @@ class Member:
         self._tasks: asyncio.TaskGroup
         self._slots_task: asyncio.Task[None]
         tasks: Any = self
-        reader = SlotReader(retrying, self.journal, tasks, self.dispatch, self.runner.on_read)
+        reader = self._reader = SlotReader(retrying, self.journal, tasks, self.dispatch, self.runner.on_read)
         self.queues = {
             name.queue_id: Queue(
                 "/",
@@ -156,6 +156,8 @@ class Member:
         self._work_task.cancel()
         for queue_id in self.queues:
             self.stop_consuming(queue_id, is_closing=True)
+        for queue in self.queues.values():
+            await self._reader.wait(queue)  # a node's task group ends when what is being read has come
         self.runner.stop()
         await asyncio.wait((self._slots_task,))
         await self.runner.leave()
