@@ -113,6 +113,7 @@ class Member:
             deciders=world.plant.deciders,
         )
         self._tasks: asyncio.TaskGroup
+        self._is_serving = False
         self._slots_task: asyncio.Task[None]
         tasks: Any = self
         reader = self._reader = SlotReader(retrying, self.journal, tasks, self.dispatch, self.runner.on_read)
@@ -147,6 +148,7 @@ class Member:
             self._tasks.create_task(self.journal.run(), name="journal")
             self._slots_task = self._tasks.create_task(self.runner.run(), name="slots")
             self._work_task = self._tasks.create_task(self._work(), name="clients")
+            self._is_serving = True
             for queue_id in self.queues:
                 if self.world.is_healing or self.world.random.random() < 0.5:
                     self.start_consuming(queue_id)
@@ -169,8 +171,8 @@ class Member:
         return bool(self.queues[queue_id].consumers)
 
     def start_consuming(self, queue_id: int) -> None:
-        """Consumers come."""
-        if not self.is_consuming(queue_id):
+        """Consumers come, if the node listens already."""
+        if self._is_serving and not self.is_consuming(queue_id):
             self.queues[queue_id].add_consumer(self.consumers[queue_id])
             self.dispatch(self.queues[queue_id])
 
