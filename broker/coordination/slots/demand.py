@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 
 from broker.backoff import Backoff
 from broker.ports.cluster import SlotService
-from broker.ports.peer_calls import GRANTS_PER_SUPPLY, Demand, Fence, QueueName, Supply
+from broker.ports.peer_calls import Demand, Fence, QueueName, Supply
 from broker.queue.queue import Queue
 
 WAIT_MS: Final = 15_000
@@ -32,8 +32,10 @@ class Poll:
     demands: Sequence[Demand]
     wait_ms: int
     asked_at: float
-    granted_after: float
-    """The answer tells of no slot that was granted before this time."""
+    granted_after: float = -inf
+    """The answer tells of no slot that was granted before this time. Nothing better is known: the store has a grant
+    before the coordinator can tell of it, for as long as its own answer takes.
+    """
     is_first: bool = False
     """Does the call begin a session?"""
 
@@ -52,7 +54,6 @@ class DemandSession:
         "_demand_size",
         "_failed",
         "_first_poll",
-        "_granted_after",
         "_left",
         "_on_due",
         "_queues",
@@ -70,7 +71,6 @@ class DemandSession:
         self._changed: dict[int, Demand] = {}
         self._session: Coordinator | None = None
         self._first_poll: Poll | None = None
-        self._granted_after = -inf
         self._calls = 0
         self._failed: Coordinator | None = None
         self._retry_at = inf
@@ -138,16 +138,13 @@ class DemandSession:
         if self._calls and not self._changed:
             return None
         self._calls += 1
-        return Poll(coordinator, self._take_changes(), WAIT_MS, now, self._granted_after)
+        return Poll(coordinator, self._take_changes(), WAIT_MS, now)
 
     def on_answered(self, poll: Poll, supply: Supply) -> bool:
         """The coordinator has answered; return whether the session is still the one of `poll`."""
         self._end(poll)
         if poll.coordinator != self._session:
             return False
-        if len(supply.grants) < GRANTS_PER_SUPPLY:
-            # All that had been granted when the call came in is told now, so later calls tell of later grants.
-            self._granted_after = max(self._granted_after, poll.asked_at)
         self._calls -= 1
         self._failed = None
         self.failing_since = None
@@ -166,8 +163,7 @@ class DemandSession:
         self._left = dict.fromkeys(self._queues, self._demand_size)
         demands = [Demand(name_of(queue), self._demand_size) for queue in self._queues.values()]
         self._changed = {demand.queue.queue_id: demand for demand in demands[_CHANGES_PER_CALL:]}
-        self._granted_after = -inf
-        self._first_poll = Poll(coordinator, demands[:_CHANGES_PER_CALL], 0, now, -inf, is_first=True)
+        self._first_poll = Poll(coordinator, demands[:_CHANGES_PER_CALL], 0, now, is_first=True)
         return self._first_poll
 
     def _take_changes(self) -> list[Demand]:
