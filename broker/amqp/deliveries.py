@@ -121,18 +121,21 @@ class Deliveries:
             message = pop(tag, None)
             if message is None:
                 self._settle_run(consumer, stored, count)
+                self._note_shared_room()
                 raise PreconditionFailed(f"unknown delivery tag {tag}")
             total += 1
             if message.consumer is not consumer:
                 self._settle_run(consumer, stored, count)
                 consumer, stored, count = message.consumer, [], 0
             if consumer is None:  # from basic.get
-                self.settle([message], ACKED)
+                queue: Any = message.queue
+                queue.settle([message], ACKED)
                 continue
             count += 1
             if message.state < SETTLED:
                 stored.append(message)
         self._settle_run(consumer, stored, count)
+        self._note_shared_room()
         return total
 
     def _settle_run(self, consumer: Any, stored: list[Message], count: int) -> None:
@@ -142,8 +145,11 @@ class Deliveries:
             queue = consumer.queue
             self._touched.add(queue)
             queue.settle(stored, ACKED, count - len(stored))
-            if self.prefetch:
-                self._on_shared_room()
+
+    def _note_shared_room(self) -> None:
+        """Deliveries are outstanding no more. Called once for all of them: it costs a look at every consumer."""
+        if self.prefetch:
+            self._on_shared_room()
 
     def ack(self, tag: int, *, multiple: bool) -> None:
         """Settle what `tag` names, or note it for the commit."""
@@ -182,8 +188,7 @@ class Deliveries:
         for target, returned in by_queue.items():
             target.requeue(returned)
             self._touched.add(target)
-        if self.prefetch:
-            self._on_shared_room()
+        self._note_shared_room()
 
     def held_ids(self, queue: Queue) -> Iterator[int]:
         """Return the ids of all messages of `queue` that were delivered and are not settled, or not for good."""
@@ -213,5 +218,4 @@ class Deliveries:
                 self._touched.add(queue)
             queue.settle(messages if end - start == count else messages[start:end], outcome)
             start = end
-        if self.prefetch:
-            self._on_shared_room()
+        self._note_shared_room()

@@ -47,18 +47,24 @@ class Recorder:
         return await self._change(decide, self._maintenance_lock)
 
     async def _change(self, decide: Callable[[], Awaitable[T]], lock: Lock) -> T:
-        """Decide under the lock, again if other nodes recorded first; then let the other nodes apply the change."""
+        """Decide under the lock, again if other nodes recorded first; then let the other nodes apply the change.
+
+        They apply what is recorded even if something failed after that, such as a purge.
+        """
         while True:
+            before = recorded = 0
             try:
                 async with lock:
                     before = self._cluster.recorded
-                    result = await decide()
-                    recorded = self._cluster.recorded
+                    try:
+                        return await decide()
+                    finally:
+                        recorded = self._cluster.recorded
             except TopologyMoved:
                 continue
-            if recorded > before:
-                await self._cluster.announce(recorded)
-            return result
+            finally:
+                if recorded > before:
+                    await self._cluster.announce(recorded)
 
     async def record(self, changes: Sequence[Change], is_lasting: Callable[[Change], bool]) -> None:
         """Record `changes`; the caller then applies them before anything else happens."""

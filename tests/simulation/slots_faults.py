@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from math import inf
+from typing import Any, Final
 
-from broker.coordination.slots.demand import Coordinator, DemandSession, Poll
+from broker.coordination.slots.balancer import Balancer
+from broker.coordination.slots.demand import Coordinator, Poll
 from broker.coordination.slots.handoff import CutSlots, Flush, Handoff, HandoffPlan, HandoffStep, MarkRedelivered
 from broker.coordination.slots.owned import FinishSlots, OwnedAction, OwnedSlots, ReadOwned
 from broker.coordination.slots.runner import Deciders
 from broker.message import Message
 from broker.ports.cluster_rows import Incarnation, SlotRow
-from broker.ports.peer_calls import Fence
+from broker.ports.peer_calls import Fence, Grant, Supply
 from broker.ports.slot import Slot
 from broker.queue.queue import Queue
 from broker.store.memory.cluster import LaneRow
@@ -159,12 +161,27 @@ class DoesNotNoteWhatIsCut(Handoff):
 # What a node asks for
 
 
-class TakesEveryAnswerForNew(DemandSession):
-    def next_action(self, now: float, coordinator: Coordinator) -> Poll | None:
-        poll = super().next_action(now, coordinator)
+class TakesEveryAnswerForNew(Balancer):
+    def __init__(self, *parts: Any, **more: Any) -> None:
+        super().__init__(*parts, **more)
+        self._asked: dict[Poll, float] = {}
+        self._asked_at = -inf
+
+    def next_poll(self, now: float, coordinator: Coordinator) -> Poll | None:
+        poll = super().next_poll(now, coordinator)
         if poll is not None:
-            object.__setattr__(poll, "granted_after", poll.asked_at)
+            self._asked[poll] = now
         return poll
+
+    def on_supply(self, poll: Poll, supply: Supply) -> Mapping[Queue, int]:
+        self._asked_at = self._asked.pop(poll)
+        try:
+            return super().on_supply(poll, supply)
+        finally:
+            self._asked_at = -inf
+
+    def adopt(self, grants: Iterable[Grant], granted_after: float) -> Mapping[Queue, int]:
+        return super().adopt(grants, max(granted_after, self._asked_at))
 
 
 # What a node owns
@@ -229,7 +246,7 @@ PLANTS: Final = {
     "no mark of redelivery": Plant("I21", deciders=Deciders(handoff=MarksNothing)),
     "adopt twice": Plant("I21 I14 error", deciders=Deciders(owned=AdoptsTwice)),
     "believe old answers": Plant("I53", deciders=Deciders(owned=BelievesOldAnswers)),
-    "take every answer for new": Plant("I53", deciders=Deciders(demand=TakesEveryAnswerForNew)),
+    "take every answer for new": Plant("I53", deciders=Deciders(balancer=TakesEveryAnswerForNew)),
     "no reconciliation": Plant("I63", deciders=Deciders(owned=NeverReconciles)),
     "never finish": Plant("I63", deciders=Deciders(owned=NeverFinishes)),
     "forget what is not finished": Plant("error I53 I63", deciders=Deciders(owned=ForgetsWhatIsLeft)),

@@ -33,8 +33,11 @@ class PurgingJournal:
     def __init__(self) -> None:
         self.purged: list[Slot] = []
         self.settled: list[Message] = []
+        self.failure: Exception | None = None
 
     async def purge(self, slots: Sequence[Slot]) -> None:
+        if self.failure is not None:
+            raise self.failure
         self.purged += slots
 
     def settle(self, message: Message) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Final
 
 from broker.coordination.slots.demand import Coordinator, DemandSession, Poll
@@ -24,6 +25,10 @@ TICK: Final = 0.5
 _CLAIM_AFTER: Final = 2.0
 """Seconds without an answer of the coordinator after which a node with demand helps itself (ADR 19)."""
 _CLAIM_LIMIT: Final = 8
+_ANY_TIME: Final = -inf
+"""When a slot was granted that a coordinator's answer tells of: the store has a grant for as long before as that answer
+takes.
+"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,7 +120,7 @@ class Balancer:
             self._on_remote_demand(supply.remote_demand)
         for grant in supply.grants:
             self._demand.on_granted(grant.slot.queue_id, grant.slot.count)
-        return self.adopt(supply.grants, poll.granted_after)
+        return self.adopt(supply.grants, _ANY_TIME)
 
     def adopt(self, grants: Iterable[Grant], granted_after: float) -> Mapping[Queue, int]:
         """Adopt slots that were assigned to this node, after that time; return the queues that got them."""

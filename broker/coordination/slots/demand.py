@@ -31,11 +31,6 @@ class Poll:
     coordinator: Coordinator
     demands: Sequence[Demand]
     wait_ms: int
-    asked_at: float
-    granted_after: float = -inf
-    """The answer tells of no slot that was granted before this time. Nothing better is known: the store has a grant
-    before the coordinator can tell of it, for as long as its own answer takes.
-    """
     is_first: bool = False
     """Does the call begin a session?"""
 
@@ -134,11 +129,11 @@ class DemandSession:
             self._fail(coordinator, now)
             return None
         if coordinator != self._session:
-            return self._begin(coordinator, now)
+            return self._begin(coordinator)
         if self._calls and not self._changed:
             return None
         self._calls += 1
-        return Poll(coordinator, self._take_changes(), WAIT_MS, now)
+        return Poll(coordinator, self._take_changes(), WAIT_MS)
 
     def on_answered(self, poll: Poll, supply: Supply) -> bool:
         """The coordinator has answered; return whether the session is still the one of `poll`."""
@@ -156,14 +151,14 @@ class DemandSession:
         if poll.coordinator == self._session:
             self._fail(poll.coordinator, now)
 
-    def _begin(self, coordinator: Coordinator, now: float) -> Poll:
+    def _begin(self, coordinator: Coordinator) -> Poll:
         """Begin a session: tell everything. The first answer tells of slots that were granted whenever."""
         self._session = coordinator
         self._calls = 1
         self._left = dict.fromkeys(self._queues, self._demand_size)
         demands = [Demand(name_of(queue), self._demand_size) for queue in self._queues.values()]
         self._changed = {demand.queue.queue_id: demand for demand in demands[_CHANGES_PER_CALL:]}
-        self._first_poll = Poll(coordinator, demands[:_CHANGES_PER_CALL], 0, now, is_first=True)
+        self._first_poll = Poll(coordinator, demands[:_CHANGES_PER_CALL], 0, is_first=True)
         return self._first_poll
 
     def _take_changes(self) -> list[Demand]:

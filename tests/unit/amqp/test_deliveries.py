@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from broker.amqp.deliveries import Unacked
+from broker.amqp.deliveries import Deliveries, Unacked
 from broker.errors import PreconditionFailed
 from broker.message import TRANSIENT, Message
+from broker.queue.outcome import ACKED, Outcome
 
 
 class SomeQueue:
     queue_id = 1
+
+    def __init__(self) -> None:
+        self.settled = 0
+
+    def settle(self, messages: list[Message], outcome: Outcome, unstored: int = 0) -> None:
+        assert outcome is ACKED
+        self.settled += len(messages) + unstored
+
+
+class SomeConsumer:
+    def __init__(self, queue: SomeQueue) -> None:
+        self.queue = queue
+        self.unacked = 2
 
 
 def message(number: int) -> Message:
@@ -69,3 +85,19 @@ def test_everything_is_taken_in_the_order_of_delivery() -> None:
     unacked.put_back(unacked.take(1, False, 3))
     assert [taken.id for taken in unacked.take_all()] == [1, 2, 3]
     assert len(unacked) == 0
+
+
+def test_a_run_of_acknowledgements_looks_for_room_once_whoever_had_the_messages() -> None:
+    looks: list[int] = []
+    touched: set[Any] = set()
+    deliveries = Deliveries(touched, lambda: looks.append(len(deliveries.unacked)))
+    deliveries.prefetch = 6
+    orders = SomeQueue()
+    odd, even = SomeConsumer(orders), SomeConsumer(orders)
+    for tag in range(1, 6):
+        delivered = deliveries.unacked[tag] = message(tag)
+        delivered.queue = orders
+        delivered.consumer = (even, odd, None, odd, even)[tag - 1]
+    assert deliveries.ack_run((b"head", tag, 0xCE) for tag in range(1, 6)) == 5
+    assert (looks, orders.settled, odd.unacked, even.unacked) == ([0], 5, 0, 0)
+    assert touched == {orders}

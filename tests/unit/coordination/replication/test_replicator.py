@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from broker.errors import Evicted, NotFound, PreconditionFailed, ResourceLocked
+from broker.errors import Evicted, NotFound, PreconditionFailed, ResourceLocked, StoreUnavailable
 from broker.ports.cluster_rows import Incarnation
 from broker.ports.peer_calls import Unavailable
 from broker.ports.records import Drop, Put, QueueRecord, VirtualHostRecord
@@ -158,6 +158,16 @@ async def test_a_deleted_queue_takes_messages_and_consumers_of_every_node_with_i
         assert [(slot.queue_id, slot.lane, slot.start, slot.end) for slot in journal.purged] == [
             (queue.queue_id, 3, 0, (1 << 63) - 1)
         ]
+
+
+async def test_others_hear_of_what_is_recorded_although_it_failed_here_after_that(
+    a: TopologyNode, b: TopologyNode
+) -> None:
+    await a.declare("q")
+    a.journal.failure = StoreUnavailable("away")
+    with pytest.raises(StoreUnavailable):
+        await a.vhost.delete_queue("q")
+    assert "q" not in b.vhost.queues
 
 
 async def test_a_peer_that_cannot_be_told_finds_out_by_itself(a: TopologyNode, b: TopologyNode) -> None:

@@ -112,21 +112,10 @@ def test_a_call_names_no_more_than_a_thousand_queues_and_the_next_one_follows_at
     assert [(len(asked), wait_ms) for asked, wait_ms in it.ask()] == [(1000, WAIT_MS), (201, WAIT_MS)]
 
 
-def test_a_call_says_when_it_was_asked_and_whom() -> None:
+def test_a_call_says_whom_it_asks() -> None:
     it = Bench(ORDERS)
     it.ask()
-    assert (it.polls[0].asked_at, it.polls[0].coordinator) == (1000.0, (SERVICE, Fence(1, "term 1")))
-
-
-def test_an_answer_may_tell_of_slots_granted_at_any_time() -> None:
-    it = Bench(ORDERS).open()
-    it.now = 1005.0
-    it.demand.withdraw(ORDERS)
-    it.ask()
-    it.answer()
-    it.demand.add(ORDERS)
-    it.ask()
-    assert {poll.granted_after for poll in it.polls} == {-inf}
+    assert it.polls[0].coordinator == (SERVICE, Fence(1, "term 1"))
 
 
 def test_one_call_is_under_way_when_nothing_changes() -> None:
