@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -61,9 +62,13 @@ class ResourceMonitor:
 
 
 def resident_octets() -> int:
-    """Return how much memory this process has resident."""
-    with open("/proc/self/statm", "rb") as statm:
-        return int(statm.read().split()[1]) * _PAGE
+    """Return how much memory this process has resident. Needs no descriptor but the one that the first call opens."""
+    return int(os.pread(_statm(), 128, 0).split()[1]) * _PAGE
+
+
+@cache
+def _statm() -> int:
+    return os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
 
 
 def total_memory() -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from broker.server.resource_monitor import ResourceMonitor, Thresholds, disk_free_octets, resident_octets, total_memory
+from tests.support.descriptors import no_descriptors_left
 
 
 class Machine:
@@ -79,3 +80,10 @@ def test_without_a_limit_the_disk_is_never_short() -> None:
 def test_the_figures_are_those_of_this_machine(tmp_path: Path) -> None:
     assert 1_000_000 < resident_octets() < total_memory()
     assert disk_free_octets(tmp_path) > 0
+
+
+def test_the_figures_are_read_without_a_free_descriptor(tmp_path: Path) -> None:
+    resident_octets()
+    with no_descriptors_left():
+        assert resident_octets() > 1_000_000
+        assert disk_free_octets(tmp_path) > 0
