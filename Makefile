@@ -7,7 +7,7 @@ WORKERS ?= 2
 PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help imports run cluster-demo databases test test-slow test-chaos check format bench clean
+.PHONY: help imports run cluster-demo databases test test-slow test-chaos mutants check format bench clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ test-slow: $(VENV)/.dev databases ## the long tests: kill -9 rounds, large fuzz 
 
 test-chaos: $(VENV)/.dev databases ## a cluster in chaos, CORDILLERA_CHAOS_SECONDS for each database (300)
 	$(BIN)/python -m pytest -m slow tests/cluster/test_chaos.py
+
+mutants: $(VENV)/.dev databases ## change the code in small ways, each of which a test must notice (MUTANTS='--help')
+	$(BIN)/python -m tests.support.mutants $(MUTANTS)
 
 check: $(VENV)/.dev databases ## format, lint, types, tests
 	$(BIN)/ruff format --check .

@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks.nodes.ports import share_ports
 from tests.support.database_products import Product
-from tests.support.databases import DatabaseMissing, DatabaseServer, MariaDB, PostgreSQL
+from tests.support.databases import DatabaseMissing, DatabaseServer, MariaDB, PostgreSQL, lent
 
 
 def pytest_configure() -> None:
@@ -55,7 +55,11 @@ def database(database_server: DatabaseServer) -> Iterator[str]:
 
 
 def serving(product: Callable[[], Product], parent: Path | None = None) -> Iterator[DatabaseServer]:
-    """Run a server while the run lasts, with its data in `parent` or in memory."""
+    """Run a server while the run lasts, with its data in `parent` or in memory; or use one that was lent."""
+    running = lent.get(product) if parent is None else None
+    if running is not None:
+        yield running
+        return
     server = started(product, parent)
     yield server
     server.close()

@@ -5,11 +5,12 @@ Knows how a server is made, ended and asked; must not touch one that it has not 
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.nodes.ports import quiet_port
@@ -24,6 +25,10 @@ STATEMENT_DEADLINE = 30.0
 ATTEMPTS = 5
 MEMORY = Path("/dev/shm")
 MEMORY_NEEDED = 4 << 30
+
+
+lent: dict[Callable[[], Product], DatabaseServer] = {}
+"""Servers of the process that this one was forked from: tests use them and leave them running."""
 
 
 class DatabaseServer:
@@ -128,7 +133,7 @@ class DatabaseServer:
     def create_database(self, charset: str | None = None) -> str:
         """Make an empty database under a new name; `charset` in the product's spelling, UTF-8 without one."""
         self._made += 1
-        name = f"broker{self._made}"
+        name = f"broker{os.getpid()}_{self._made}"  # processes that were forked share the server
         self.sql(self._product.create(name, charset))
         return name
 

@@ -1,0 +1,49 @@
+"""The modules in which a silent mistake loses messages, and the tests that must notice a change of each."""
+
+from __future__ import annotations
+
+from typing import Final
+
+_CLIENT: Final = ("tests/unit/amqp",)
+_QUEUE: Final = ("tests/unit/queue", "tests/unit/amqp", "tests/property/test_queue_machine.py")
+_SLOTS: Final = (
+    "tests/unit/coordination/slots",
+    "tests/contract/test_slot_service.py",
+    "tests/simulation/test_slots.py::test_three_thousand_schedules_of_faults_break_no_invariant[0]",
+)
+_ROWS: Final = (
+    "tests/contract/test_cluster_rows.py",
+    "tests/contract/test_cluster_store.py",
+    "tests/contract/test_member_store.py",
+    "tests/contract/test_node_store.py",
+    "tests/contract/test_event_store.py",
+    "tests/contract/test_slot_store.py",
+    "tests/contract/test_message_store.py",
+)
+_SECRET: Final = ("tests/unit/thrift",)
+
+TARGETS: Final[dict[str, tuple[str, ...]]] = {
+    "broker/queue/queue.py": _QUEUE,
+    "broker/queue/window.py": _QUEUE,
+    "broker/queue/dispatcher.py": _QUEUE,
+    "broker/queue/slot_list.py": _QUEUE,
+    "broker/store/journal.py": ("tests/unit/store", "tests/unit/amqp", "tests/property/test_queue_machine.py"),
+    "broker/coordination/membership/election.py": (
+        "tests/unit/coordination/membership",
+        "tests/simulation/test_election.py",
+    ),
+    "broker/coordination/slots/assignment.py": _SLOTS,
+    "broker/coordination/slots/demand.py": _SLOTS,
+    "broker/coordination/slots/balancer.py": _SLOTS,
+    "broker/coordination/slots/handoff.py": _SLOTS,
+    "broker/coordination/slots/split.py": _SLOTS,
+    "broker/coordination/slots/owned.py": _SLOTS,
+    "broker/amqp/deliveries.py": _CLIENT,
+    "broker/amqp/frame_reader.py": (*_CLIENT, "tests/property/test_chunking.py"),
+    "broker/topology/routing.py": ("tests/unit/topology", "tests/unit/amqp"),
+    "broker/store/sql/fencing.py": _ROWS,
+    "broker/store/server/postgresql.py": _ROWS,
+    "broker/store/server/mysql_statements.py": _ROWS,
+    "broker/thrift/secret.py": _SECRET,
+    "broker/thrift/session.py": _SECRET,
+}
