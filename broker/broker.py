@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from broker.cache_budget import CacheBudget
 from broker.errors import NotAllowed
 from broker.message import Message, MessageIdGenerator
 from broker.ports.cluster import Cluster
@@ -65,6 +66,7 @@ class Broker:
         touched_confirms: set[Confirmable],
         limits: Limits,
         vhosts: dict[str, VirtualHost],
+        caches: CacheBudget,
     ) -> None:
         """`await_read` returns when the current read of a queue's slots is done; the journal adds to
         `touched_confirms`.
@@ -73,6 +75,7 @@ class Broker:
         self.journal = journal
         self.limits = limits
         self.vhosts = vhosts
+        self.caches = caches
         self._cluster = cluster
         self._await_read = await_read
         self.open_connections: set[OpenConnection] = set()

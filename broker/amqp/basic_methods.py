@@ -47,6 +47,7 @@ def on_basic_consume(channel: Channel, method: amqp.BasicConsume) -> Waiting | N
         no_ack=method.no_ack,
         is_exclusive=method.exclusive,
         prefetch=channel.next_prefetch,
+        heads=channel.broker.caches.new_cache(),
         on_cancelled=channel.on_consumer_cancelled,
     )
     if channel.vhost.consumers.needs_subscription(queue, consumer):

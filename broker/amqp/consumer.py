@@ -9,6 +9,7 @@ from typing import Final
 
 from broker.amqp.deliveries import Deliveries
 from broker.amqp.output import Output
+from broker.cache_budget import Cache
 from broker.codec.constants import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_METHOD
 from broker.message import SETTLED, Message, body_tails
 from broker.queue.outcome import AUTO_ACKED
@@ -17,7 +18,6 @@ from broker.queue.queue import Queue
 _tag: Final = struct.Struct(">Q").pack
 _BASIC_DELIVER: Final = b"\x00\x3c\x00\x3c"
 _LARGE: Final = 16_384
-_CACHED_ROUTINGS: Final = 1000
 _OUTPUT_BUDGET: Final = 1 << 20
 """Octets put into an output buffer before the socket has its say."""
 
@@ -52,9 +52,12 @@ class Consumer:
         no_ack: bool,
         is_exclusive: bool,
         prefetch: int,
+        heads: Cache[tuple[bytes, bytes, bytes]],
         on_cancelled: Callable[[Consumer], None],
     ) -> None:
         """`prefetch` is how many deliveries may be unacknowledged at once, 0 for any number (contract B10).
+
+        `heads` keeps the octets of basic.deliver by exchange and routing key.
 
         `on_cancelled` is called when the queue is gone.
         """
@@ -68,7 +71,7 @@ class Consumer:
         self.is_exclusive = is_exclusive
         self.prefetch = prefetch
         self.unacked = 0
-        self._heads: dict[bytes, tuple[bytes, bytes, bytes]] = {}
+        self._heads = heads
         self._body_start = struct.pack(">BH", FRAME_BODY, channel_id)
         self._large = min(_LARGE, output.frame_max - 3)
 
@@ -144,9 +147,7 @@ class Consumer:
         before = struct.pack(">BHI", FRAME_METHOD, self._channel_id, size) + _BASIC_DELIVER + bytes((len(tag),)) + tag
         after = routing + FRAME_END + struct.pack(">BH", FRAME_HEADER, self._channel_id)
         head = (before, b"\0" + after, b"\1" + after)
-        if len(self._heads) >= _CACHED_ROUTINGS:
-            self._heads.clear()
-        self._heads[routing] = head
+        self._heads.remember(routing, head, len(before) + 3 * len(routing))
         return head
 
     def _send_large(self, message: Message, head: bytes) -> int:

@@ -36,6 +36,8 @@ from broker.topology.vhost import VirtualHost
 
 _ASK: Final = FLAG_HEADERS | FLAG_EXPIRATION | FLAG_USER_ID
 """Flags of properties that the broker itself has to look at."""
+_REMEMBERED_PROPERTIES: Final = 1024
+"""Octets up to which a channel keeps the properties of its last message: larger ones are looked at each time."""
 _CACHED_ROUTES: Final = 20_000
 _SHARED_BODY: Final = 1024
 """Octets from which a body routed to several stored queues is stored once instead of once per queue."""
@@ -122,7 +124,7 @@ class Publisher:
         flags, mode = walk_properties(properties, len(properties) - 1)
         if flags & FLAG_HEADERS:
             decode_properties(bytes(12) + properties[:-1])  # refuses a table that consumers could not read
-        self._properties = properties
+        self._properties = properties if len(properties) <= _REMEMBERED_PROPERTIES else b""
         self._asks = flags & _ASK
         self._is_persistent = mode == PERSISTENT
 

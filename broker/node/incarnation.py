@@ -22,6 +22,7 @@ from broker.amqp.handshake import server_properties
 from broker.auth.access import OpenAccess
 from broker.auth.built_in import built_in_users
 from broker.broker import Broker, Confirmable, Limits
+from broker.cache_budget import CacheBudget
 from broker.clock import Clock
 from broker.config.configuration import Configuration
 from broker.errors import StoreUnavailable
@@ -208,6 +209,7 @@ class NodeIncarnation:
             touched_confirms=touched_confirms,
             limits=client_limits(self.config),
             vhosts=self.vhosts,
+            caches=CacheBudget(),
         )
         shared = SharedContext(
             broker,

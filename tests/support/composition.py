@@ -19,6 +19,7 @@ from broker.auth.access import AccessControl, OpenAccess
 from broker.auth.identity import Authenticator
 from broker.auth.users import User, Users
 from broker.broker import Broker, Confirmable, Limits
+from broker.cache_budget import CacheBudget
 from broker.message import Message, MessageIdGenerator
 from broker.ports.cluster import Cluster, NoOtherNodes
 from broker.ports.cluster_rows import Incarnation
@@ -134,6 +135,7 @@ def new_broker(**parts: Any) -> Broker:
         "touched_confirms": set(),
         "limits": Limits(),
         "vhosts": {},
+        "caches": CacheBudget(),
     }
     return Broker(**{**missing, **parts})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -351,3 +352,17 @@ def test_headers_count_behind_another_exchange_too(peer: Client) -> None:
     peer.publish("", b"no", exchange="x", properties=headers(color="blue"))
     peer.publish("", b"yes", exchange="x", properties=headers(color="red"))
     assert peer.call(1, QueuePurge(queue="q")) == QueuePurgeOk(1)
+
+
+def test_channels_do_not_keep_large_properties(harness: Harness) -> None:
+    """Properties have up to a frame, a connection 2047 channels."""
+    peer = harness.peer()
+    channels = range(2, 42)
+    tracemalloc.start()
+    for channel in channels:
+        peer.send(channel, ChannelOpen())
+        peer.publish("nowhere", b"", channel=channel, properties=headers(large="x" * 100_000))
+    peer.received()
+    held = sum(trace.size for trace in tracemalloc.take_snapshot().statistics("lineno"))
+    tracemalloc.stop()
+    assert held < 20 * 100_000

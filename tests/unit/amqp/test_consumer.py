@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from broker.broker import Limits
+from broker.cache_budget import CacheBudget
 from broker.codec.method import Method
 from broker.codec.methods import (
     BasicAck,
@@ -21,6 +22,7 @@ from broker.codec.methods import (
     ChannelClose,
     ChannelOpen,
     ConnectionClose,
+    QueueBind,
     QueueDeclare,
     QueueDeclareOk,
     QueueDelete,
@@ -328,3 +330,22 @@ def test_an_ended_channel_leaves_no_consumer_behind(harness: Harness, peer: Clie
     peer.send(1, BasicConsume(queue="q"))
     peer.send(1, end)
     assert harness.peer().call(1, QueueDeclare(queue="q")) == QueueDeclareOk("q", 0, 0)
+
+
+# What consumers remember
+
+
+def test_what_all_consumers_remember_of_routing_keys_is_bounded_together(harness: Harness) -> None:
+    harness.broker.caches = CacheBudget(50_000)
+    peer = harness.peer()
+    for name in ("a", "b", "c"):
+        peer.send(1, QueueDeclare(queue=name))
+        peer.send(1, QueueBind(queue=name, exchange="amq.fanout"))
+        peer.send(1, BasicConsume(queue=name, consumer_tag=name, no_ack=True))
+    peer.received()
+    keys = [str(number).rjust(245, "k") for number in range(100)]
+    for key in keys:
+        peer.publish(key, b"m", exchange="amq.fanout")
+        assert harness.broker.caches.spent <= 50_000
+    delivered = [(method.consumer_tag, method.routing_key) for _, method in peer.received()]
+    assert sorted(delivered) == sorted((name, key) for name in ("a", "b", "c") for key in keys)
