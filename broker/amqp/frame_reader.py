@@ -79,7 +79,7 @@ class FrameReader:
         self._missing = 0
         self._body_channel = -1  # of the body frame whose tail is being collected
         self.frame_max = frame_max
-        self.body_limit = frame_max - 8
+        self.body_limit = frame_max
         """Bodies up to this size may be dispatched directly."""
         self.direct: dict[int, DirectChannel] = {}
         self.is_stopped = False
@@ -133,7 +133,7 @@ class FrameReader:
                         else:
                             frame_type, channel_id, size = _envelope(data, position)
                         end = position + 7 + size
-                        if end >= length or data[end] != FRAME_END_OCTET or size > self.frame_max - 8:
+                        if end >= length or data[end] != FRAME_END_OCTET or size > self.frame_max:
                             method = 0
                             self._check(data, position, frame_type, size)
                             break
@@ -180,7 +180,7 @@ class FrameReader:
                             body_at <= length
                             and kind == FRAME_HEADER
                             and its_channel == channel_id
-                            and 14 <= header_size <= self.frame_max - 8
+                            and 14 <= header_size <= self.frame_max
                             and class_and_weight == _BASIC_CLASS_AND_WEIGHT
                             and data[body_at - 1] == FRAME_END_OCTET
                             and body_size <= self.body_limit
@@ -268,7 +268,7 @@ class FrameReader:
         if frame_type not in _KNOWN:
             self.is_stopped = True
             raise FrameFault(f"unknown frame type {frame_type}")
-        if size > self.frame_max - 8:
+        if size > self.frame_max:
             self.is_stopped = True
             raise FrameFault(f"frame of {size + 8} octets is larger than the negotiated maximum of {self.frame_max}")
         end = position + 7 + size

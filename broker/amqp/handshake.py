@@ -211,7 +211,7 @@ class Handshake:
         self.channel_max = _negotiated("channel_max", method.channel_max, limits.channel_max, 1)
         self.heartbeat = float(method.heartbeat)
         self._output.frame_max = self._reader.frame_max = frame_max
-        self._reader.body_limit = min(frame_max - 8, limits.max_message_size)
+        self._reader.body_limit = min(frame_max, limits.max_message_size)
         self.step = Step.OPEN
 
     def _on_open(self, method: amqp.ConnectionOpen) -> Waiting | None:

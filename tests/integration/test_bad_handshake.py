@@ -50,8 +50,8 @@ def test_another_protocol_is_told_ours_and_closed(broker: BrokerProcess, name: s
 TUNED = PROTOCOL_HEADER + command(0, start_ok())
 HANDSHAKES = {
     "1 GiB announced before login": (501, PROTOCOL_HEADER + struct.pack(">BHI", 1, 0, 1 << 30)),
-    "8 193 octets before login": (501, PROTOCOL_HEADER + raw_frame(1, 0, b"\0" * 8185)),
-    "8 193 octets before tune-ok": (501, TUNED + raw_frame(1, 0, b"\0" * 8185)),
+    "8 201 octets before login": (501, PROTOCOL_HEADER + raw_frame(1, 0, b"\0" * 8193)),
+    "8 201 octets before tune-ok": (501, TUNED + raw_frame(1, 0, b"\0" * 8193)),
     "frame_max below the minimum": (530, TUNED + command(0, amqp.ConnectionTuneOk(0, 4095, 0))),
     "frame_max above ours": (530, TUNED + command(0, amqp.ConnectionTuneOk(0, FRAME_MAX + 1, 0))),
     "channel_max above ours": (530, TUNED + command(0, amqp.ConnectionTuneOk(2048, 0, 0))),

@@ -127,13 +127,13 @@ def test_any_cutting_is_the_same_as_one_piece(data: st.DataObject) -> None:
 
 BAD_ENDINGS = {
     "a frame of 1 GiB": LARGE_ENVELOPE + b"\0" * 64,
-    "a frame one octet too large": struct.pack(">BHI", 1, 1, FRAME_MAX - 7) + b"\0" * FRAME_MAX,
+    "a frame nine octets too large": struct.pack(">BHI", 1, 1, FRAME_MAX + 1) + b"\0" * FRAME_MAX,
     "an unknown frame type": raw_frame(5, 1, b"\0" * 16),
     "an unknown frame type of 1 GiB": b"\x05" + LARGE_ENVELOPE[1:] + b"\0" * 64,
     "a wrong frame end": raw_frame(1, 1, b"\0\x3c\0\x0a")[:-1] + b"\xcd" + b"\0" * 16,
     "a content header larger than a frame": publish("q", b"", BasicProperties(headers=LARGE_TABLE)),
     "a body larger than a frame": publish("q", b"a" * FRAME_MAX).replace(
-        struct.pack(">I", FRAME_MAX - 8), struct.pack(">I", FRAME_MAX), 1
+        struct.pack(">I", FRAME_MAX - 8), struct.pack(">I", FRAME_MAX + 1), 1
     ),
     "a body longer than announced": publish("q", b"ab").replace(b"\0\0\0\x02", b"\0\0\0\x01", 1),
     "a field table past the end of its frame": raw_frame(1, 1, b"\0\x32\0\x0a\0\0\x01q\0\0\0\0\x09\x01aS"),

@@ -96,7 +96,7 @@ def held(client: Client) -> bool:
     """Is no more kept for this client than its limits allow?"""
     connection = client.connection
     deferred = sum(channel.deferred_octets for channel in connection.channels.values())
-    return connection.reader.buffered <= max(connection.output.frame_max, 8192) and deferred <= DEFERRED_LIMIT
+    return connection.reader.buffered <= max(connection.output.frame_max, 8192) + 8 and deferred <= DEFERRED_LIMIT
 
 
 async def play_case(bench: Bench, canary: Canary, data: list[bytes], tally: Tally, where: str) -> None:

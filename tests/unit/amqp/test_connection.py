@@ -41,7 +41,7 @@ def hard(code: int, text: str, ids: tuple[int, int] = (0, 0)) -> list[tuple[int,
         (b"\x01\0\x01\0\0\0\x01x\0", "frame of type 1 ends with octet 0 instead of 206"),
         (raw_frame(4, 0, b""), "unknown frame type 4"),
         (raw_frame(0, 0, b""), "unknown frame type 0"),
-        (b"\x01\0\x01\0\x02\0\0\0", "frame of 131080 octets is larger than the negotiated maximum of 131072"),
+        (b"\x01\0\x01\0\x02\0\x01\0", "frame of 131081 octets is larger than the negotiated maximum of 131072"),
     ],
 )
 def test_a_broken_frame_closes_the_connection_and_nothing_more_is_read(peer: Client, data: bytes, text: str) -> None:

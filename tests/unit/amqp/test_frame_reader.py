@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
-from broker.codec.constants import HEARTBEAT_FRAME
+from broker.codec.constants import FRAME_BODY, FRAME_HEADER, FRAME_HEARTBEAT, FRAME_METHOD, HEARTBEAT_FRAME
 from broker.codec.method import frame
 from broker.codec.methods import (
     BasicAck,
     BasicConsume,
+    BasicGet,
     BasicPublish,
     ChannelClose,
     ChannelFlow,
     ChannelOpen,
     ConfirmSelect,
+    ConnectionClose,
     QueueDeclare,
 )
 from broker.codec.properties import BasicProperties
 from tests.support.harness import Client, Harness
-from tests.support.peer import command
+from tests.support.peer import FRAME_MAX, command, raw_frame
 
 PUBLISHES = (
     HEARTBEAT_FRAME
@@ -124,14 +128,108 @@ def test_a_large_frame_is_joined_once_it_is_whole(harness: Harness, peer: Client
     assert message.payload == b"x" * 100_000
 
 
-def test_a_frame_of_exactly_frame_max_is_accepted_and_one_more_is_not(harness: Harness) -> None:
+def publish_with(body_frames: list[bytes], properties: bytes = b"\0\0") -> list[bytes]:
+    """Return the frames of a publish to `q` whose body is cut like this."""
+    size = sum(map(len, body_frames))
+    return [
+        frame(1, BasicPublish(routing_key="q").encode()),
+        raw_frame(FRAME_HEADER, 1, b"\0\x3c\0\0" + size.to_bytes(8, "big") + properties),
+        *(raw_frame(FRAME_BODY, 1, octets) for octets in body_frames),
+    ]
+
+
+def properties_of(octets: int) -> bytes:
+    """Return properties that have a table of headers and so many octets."""
+    return (
+        b"\x20\0"
+        + (octets - 6).to_bytes(4, "big")
+        + b"\x01hS"
+        + (octets - 13).to_bytes(4, "big")
+        + b"x" * (octets - 13)
+    )
+
+
+def whole(frames: list[bytes]) -> list[bytes]:
+    return [b"".join(frames)]
+
+
+def one_by_one(frames: list[bytes]) -> list[bytes]:
+    return frames
+
+
+def in_halves(frames: list[bytes]) -> list[bytes]:
+    return [half for data in frames for half in (data[: len(data) // 2], data[len(data) // 2 :])]
+
+
+def in_the_first_octets(frames: list[bytes]) -> list[bytes]:
+    return [part for data in frames for part in (data[:7], data[7:])]
+
+
+@pytest.mark.parametrize("pieces", [whole, one_by_one, in_halves, in_the_first_octets])
+@pytest.mark.parametrize(
+    "frames",
+    [
+        publish_with([b"x" * 4088]),
+        publish_with([b"x" * 4096]),
+        publish_with([b"x" * 4096, b"y" * 4096, b"z"]),
+        publish_with([b"x"], properties_of(4096 - 12)),
+        publish_with([b"x" * 4096], properties_of(4096 - 12)),
+        publish_with([], properties_of(4096 - 12)),
+    ],
+    ids=["frame_max", "8 more", "8 more, twice", "8 more in the header", "8 more in both", "8 more without a body"],
+)
+def test_a_frame_may_be_eight_octets_larger_than_agreed(
+    harness: Harness, frames: list[bytes], pieces: Callable[[list[bytes]], list[bytes]]
+) -> None:
     peer = harness.peer(frame_max=4096)
     peer.send(1, QueueDeclare(queue="q"))
     peer.received()
-    peer.send_raw(command(1, BasicPublish(routing_key="q"), body=b"x" * 4088))
+    for piece in pieces(frames):
+        peer.send_raw(piece)
     assert peer.received() == []
-    peer.send_raw(command(1, BasicPublish(routing_key="q"), body=b"x" * 4089))
-    assert peer.is_closed
+    (message,) = harness.vhost.queues["q"].ready
+    assert message.payload == b"".join(data[7:-1] for data in frames[2:])
+    assert message.header[4:-1] == frames[1][7:-1]
+
+
+@pytest.mark.parametrize("pieces", [whole, one_by_one, in_halves, in_the_first_octets])
+@pytest.mark.parametrize(
+    "frames",
+    [
+        publish_with([b"x" * 4097]),
+        publish_with([b"x", b"x" * 4097]),
+        publish_with([b"x"], properties_of(4097 - 12)),
+        publish_with([], properties_of(4097 - 12)),
+        [raw_frame(FRAME_METHOD, 1, b"\0" * 4097)],
+        [raw_frame(FRAME_HEARTBEAT, 0, b"\0" * 4097)],
+    ],
+    ids=["body", "second body frame", "header", "header without a body", "method", "heartbeat"],
+)
+def test_a_frame_nine_octets_larger_than_agreed_is_501(
+    harness: Harness, frames: list[bytes], pieces: Callable[[list[bytes]], list[bytes]]
+) -> None:
+    peer = harness.peer(frame_max=4096)
+    peer.send(1, QueueDeclare(queue="q"))
+    peer.received()
+    for piece in pieces(frames):
+        peer.send_raw(piece)
+    text = "FRAME_ERROR - frame of 4105 octets is larger than the negotiated maximum of 4096"
+    assert peer.received() == [(0, ConnectionClose(501, text, 0, 0))]
+    assert not harness.vhost.queues["q"].ready
+
+
+def test_a_body_in_frames_larger_than_agreed_reaches_clients_in_frames_that_are_not(
+    harness: Harness, peer: Client
+) -> None:
+    peer.send(1, QueueDeclare(queue="q"))
+    bodies = [b"a" * FRAME_MAX, b"b" * (2 * FRAME_MAX + 1)]
+    for body in bodies * 2:
+        pieces = [body[start : start + FRAME_MAX] for start in range(0, len(body), FRAME_MAX)]
+        peer.send_raw(b"".join(publish_with(pieces)))
+    for _ in bodies:
+        peer.send(1, BasicGet(queue="q", no_ack=True))
+    peer.send(1, BasicConsume(queue="q", consumer_tag="c"))
+    assert peer.bodies() == bodies * 2  # the client takes no frame above FRAME_MAX
 
 
 @pytest.mark.parametrize("size", [1, 5, 6, 7])

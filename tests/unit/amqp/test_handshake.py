@@ -324,7 +324,7 @@ def test_a_client_may_close_before_it_has_opened(harness: Harness) -> None:
     assert client.is_closed
 
 
-@pytest.mark.parametrize("size", [8185, 1 << 30, 0xFFFF_FFFF])
+@pytest.mark.parametrize("size", [8193, 1 << 30, 0xFFFF_FFFF])
 def test_a_frame_of_more_than_8_kib_is_refused_before_tuning(harness: Harness, size: int) -> None:
     client = started(harness)
     client.send_raw(b"\x01\0\0" + size.to_bytes(4, "big") + b"\0")
