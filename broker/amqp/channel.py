@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from typing import Final
 
 from broker.amqp.confirms import Confirms
 from broker.amqp.consumer import Consumer
@@ -19,6 +20,9 @@ from broker.codec import methods as amqp
 from broker.codec.method import Method
 from broker.errors import NotFound, PreconditionFailed
 from broker.queue.queue import Queue
+
+_FRAME_OVERHEAD: Final = 128
+"""Approximate octets that a frame costs beside its payload while it waits behind a handler."""
 
 
 class Channel:
@@ -62,6 +66,7 @@ class Channel:
         """The publish whose frames are being collected."""
         self._deferred: deque[tuple[int, bytes]] = deque()
         self.deferred_octets = 0
+        """What the frames behind a handler occupy, those without a payload too."""
         self.last_queue = ""
         self.next_prefetch = 0
         """How many unacknowledged deliveries consumers may have that start from now on; 0 for any number."""
@@ -101,14 +106,14 @@ class Channel:
     def defer(self, frame_type: int, payload: bytes) -> None:
         """Keep a frame until the handler that is waiting is done."""
         self._deferred.append((frame_type, payload))
-        self.deferred_octets += len(payload)
+        self.deferred_octets += len(payload) + _FRAME_OVERHEAD
 
     def next_deferred(self) -> tuple[int, bytes] | None:
         """Take the oldest frame that was kept."""
         if not self._deferred:
             return None
         kept = self._deferred.popleft()
-        self.deferred_octets -= len(kept[1])
+        self.deferred_octets -= len(kept[1]) + _FRAME_OVERHEAD
         return kept
 
     def set_busy(self, is_busy: bool) -> None:

@@ -10,18 +10,24 @@ from broker.errors import FrameFault, PreconditionFailed, UnexpectedFrame
 
 HARD_MAX_MESSAGE_SIZE: Final = 512 * 1024 * 1024
 _MAX_EMPTY_FRAMES: Final = 1000
+_SMALL_FRAME: Final = 8192
+"""Octets up to which body frames are merged: each that is kept costs objects, and two buffers at each delivery."""
+_MERGED_FRAME: Final = 65_536
+"""Octets above which a merged frame does not grow."""
 
 
 class Content:
     """One publish on its way in."""
 
-    __slots__ = ("_empty_frames", "_max_size", "_missing", "arguments", "chunks", "header")
+    __slots__ = ("_empty_frames", "_max_size", "_merged", "_missing", "arguments", "chunks", "header")
 
     def __init__(self, arguments: bytes, max_size: int) -> None:
         """`arguments` are those of basic.publish, `max_size` the largest body allowed in octets."""
         self.arguments = arguments
         self.header = b""
         self.chunks: list[bytes] = []
+        """The body so far, as frame tails: those that came, small ones merged. Whole when the content is complete."""
+        self._merged = bytearray()
         self._max_size = max_size
         self._missing = 0
         self._empty_frames = 0
@@ -64,7 +70,18 @@ class Content:
         if size > self._missing:
             raise FrameFault(f"content body is {size - self._missing} octets longer than announced")
         self._missing -= size
-        self.chunks.append(tail)
+        if size > _SMALL_FRAME or (self._missing == 0 and not self._merged):
+            self._end_merging()
+            self.chunks.append(tail)
+            return
+        self._merged += memoryview(tail)[4:-1]
+        if self._missing == 0 or len(self._merged) > _MERGED_FRAME - _SMALL_FRAME:
+            self._end_merging()
+
+    def _end_merging(self) -> None:
+        if self._merged:
+            self.chunks.append(b"".join((len(self._merged).to_bytes(4, "big"), self._merged, FRAME_END)))
+            self._merged.clear()
 
 
 def content_frames(channel_id: int, method: Method, header: bytes, bodies: list[bytes], frame_max: int) -> list[bytes]:

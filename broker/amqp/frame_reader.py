@@ -24,6 +24,9 @@ _BASIC_CLASS_AND_WEIGHT: Final = 0x003C_0000
 _NOTHING: Final[tuple[bytes, ...]] = ()  # what no octets start with
 _SINGLE_ACK_END: Final = 0x00CE  # multiple=false, frame end
 _ACK_SIZE: Final = 21
+_MOST_PARTS: Final = 1024
+"""Pieces of a frame above which they are joined before it is whole: each costs an object, however small it is."""
+_PIECE_OVERHEAD: Final = 64
 _KNOWN: Final = frozenset((FRAME_METHOD, FRAME_HEADER, FRAME_BODY, FRAME_HEARTBEAT))
 
 AckRun = Iterator[tuple[bytes, int, int]]
@@ -98,6 +101,8 @@ class FrameReader:
             if len(data) < missing:
                 self._parts.append(data)
                 self._missing = missing - len(data)
+                if len(self._parts) > _MOST_PARTS:
+                    self._parts = [b"".join(self._parts)]
                 return
             self._parts.append(memoryview(data)[:missing])
             first = b"".join(self._parts)
@@ -225,8 +230,8 @@ class FrameReader:
 
     @property
     def held_octets(self) -> int:
-        """Octets that wait for `resume`."""
-        return sum(map(len, self._held))
+        """Octets that wait for `resume`, and what each piece of them costs beside its octets."""
+        return sum(map(len, self._held)) + _PIECE_OVERHEAD * len(self._held)
 
     def resume(self) -> None:
         """Read what has been kept, and then as before."""
@@ -290,4 +295,5 @@ class FrameReader:
             if frame_type == FRAME_BODY:
                 self._body_channel = channel_id
                 rest = rest[3:]
-        self._parts = [rest]
+        # A view keeps the whole read alive, which is not worth it for a small part of that.
+        self._parts = [rest if 4 * len(rest) > len(data) else bytes(rest)]

@@ -10,6 +10,10 @@ from broker.codec.constants import FRAME_MIN_SIZE
 from broker.codec.method import Method, frame
 
 _SMALL_BODY: Final = 16_384
+_MOST_BUFFERS: Final = 1024
+"""Buffers that are handed to the socket as they are. A system call takes no more, and the loop's library fails above
+2**20.
+"""
 
 
 class Output:
@@ -71,11 +75,30 @@ class Output:
         self.is_blocked = True
 
     def take(self, now: float) -> tuple[list[bytes], bool]:
-        """Return and forget what is to be written, and whether it is large."""
+        """Return and forget what is to be written, and whether it is large, that is: better not joined."""
         self._is_flush_scheduled = False
         if self.buffer:
             self.last_taken = now
         output, is_large = self.buffer, self.has_large
         self.buffer = []
         self.has_large = False
-        return output, is_large
+        return _gathered(output) if is_large and len(output) > _MOST_BUFFERS else output, is_large
+
+
+def _gathered(octets: list[bytes]) -> list[bytes]:
+    """Return the same octets in fewer buffers: small ones are joined."""
+    gathered: list[bytes] = []
+    small: list[bytes] = []
+    size = 0
+    for piece in octets:
+        if len(piece) <= _SMALL_BODY:
+            small.append(piece)
+            size += len(piece)
+            if size <= _SMALL_BODY:
+                continue
+        gathered.append(b"".join(small))
+        small, size = [], 0
+        if len(piece) > _SMALL_BODY:
+            gathered.append(piece)
+    gathered.append(b"".join(small))
+    return gathered

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from broker.amqp.output import Output
 from broker.broker import Limits
-from broker.codec.constants import HEARTBEAT_FRAME
+from broker.codec.constants import FRAME_BODY, HEARTBEAT_FRAME
 from broker.codec.method import Method
 from broker.codec.methods import (
     BasicConsume,
     BasicGet,
     BasicGetOk,
+    BasicPublish,
     ChannelClose,
     ChannelFlow,
     ChannelFlowOk,
@@ -27,7 +29,7 @@ from broker.codec.methods import (
 from broker.codec.properties import BasicProperties
 from broker.errors import StoreUnavailable
 from tests.support.harness import Client, Harness
-from tests.support.peer import command
+from tests.support.peer import command, raw_frame
 
 # connection.blocked
 
@@ -279,3 +281,37 @@ def test_a_client_that_does_not_read_gets_no_more_deliveries(harness: Harness, p
     peer.reads = True
     harness.run()
     assert peer.bodies() == [b"m", b"n"]
+
+
+# What the socket is handed
+
+
+def test_the_socket_is_handed_few_buffers_however_many_frames_a_body_has() -> None:
+    output = Output(lambda: None, 0.0)
+    pieces = [bytes([number % 251]) * (20_000 if number % 100 == 0 else 7) for number in range(100_000)]
+    output.buffer += pieces
+    output.has_large = True
+    buffers, is_large = output.take(0.0)
+    assert is_large
+    assert len(buffers) <= 2 * 1000 + 1
+    assert b"".join(buffers) == b"".join(pieces)
+
+
+def test_a_few_large_buffers_are_handed_over_as_they_are() -> None:
+    output = Output(lambda: None, 0.0)
+    output.buffer += [b"head", b"x" * 100_000]
+    output.has_large = True
+    assert output.take(0.0) == ([b"head", b"x" * 100_000], True)
+
+
+def test_a_body_in_frames_of_one_octet_reaches_its_consumer_in_large_ones(peer: Client) -> None:
+    peer.send(1, QueueDeclare(queue="q"))
+    peer.send(1, BasicConsume(queue="q"))
+    body = bytes(range(250)) * 400
+    frames = b"".join(raw_frame(FRAME_BODY, 1, body[at : at + 1]) for at in range(len(body)))
+    peer.received()
+    whole = command(1, BasicPublish(routing_key="q"), BasicProperties(), body)
+    peer.send_raw(whole[: whole.index(bytes([FRAME_BODY, 0, 1]))] + frames)
+    (content,) = peer.contents()
+    assert content.body == body
+    assert len(peer.connection.channels[1].deliveries.unacked[1].chunks or ()) == 2

@@ -32,7 +32,45 @@ def test_a_content_is_complete_with_the_last_octet_of_its_body(content: Content)
     assert not content.add(FRAME_BODY, tail(b"ab"))
     assert not content.add(FRAME_BODY, tail(b""))
     assert content.add(FRAME_BODY, tail(b"c"))
-    assert content.chunks == [b"\0\0\0\x02ab\xce", b"\0\0\0\x01c\xce"]
+    assert content.chunks == [b"\0\0\0\x03abc\xce"]
+
+
+def collected(*sizes: int) -> list[bytes]:
+    """Return the chunks of a body that comes in frames of these sizes."""
+    content = Content(b"", 1 << 30)
+    content.add(FRAME_HEADER, tail(header(sum(sizes))))
+    for number, size in enumerate(sizes):
+        content.add(FRAME_BODY, tail(bytes([number % 251]) * size))
+    return content.chunks
+
+
+def test_a_body_in_one_frame_stays_as_it_came() -> None:
+    assert collected(1) == [tail(b"\0")]
+
+
+def test_large_frames_stay_as_they_came() -> None:
+    assert collected(8193, 100_000) == [tail(b"\0" * 8193), tail(b"\1" * 100_000)]
+
+
+def test_a_body_in_small_frames_is_kept_in_large_ones() -> None:
+    chunks = collected(*[1] * 1_000_000)
+    assert b"".join(chunk[4:-1] for chunk in chunks) == bytes(number % 251 for number in range(1_000_000))
+    assert all(chunk == tail(chunk[4:-1]) for chunk in chunks)
+    assert len(chunks) <= 1_000_000 // 50_000
+
+
+def test_small_frames_between_large_ones_keep_their_place() -> None:
+    assert collected(10_000, 1, 2, 10_000, 3) == [
+        tail(b"\0" * 10_000),
+        tail(b"\1\2\2"),
+        tail(b"\3" * 10_000),
+        tail(b"\4\4\4"),
+    ]
+
+
+def test_merged_frames_are_no_larger_than_64_kib() -> None:
+    chunks = collected(*[8192] * 100, *[4088] * 100)
+    assert max(map(len, chunks)) <= 65_536 + 5
 
 
 @pytest.mark.parametrize("frame_type", [FRAME_METHOD, FRAME_BODY])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 
 import pytest
@@ -246,3 +247,28 @@ def test_nothing_is_kept_of_what_follows_a_broken_frame(peer: Client) -> None:
     peer.send_raw(b"\x01\0\x01\0\0\0\x01x\0" + b"\x01" * 1000)
     peer.send_raw(b"\x01" * 1000)
     assert peer.connection.reader.buffered == 0
+
+
+def test_the_start_of_a_frame_does_not_keep_the_read_it_came_with(peer: Client) -> None:
+    publish = command(1, BasicPublish(routing_key="nowhere"), BasicProperties(), b"x" * 100_000)
+    tracemalloc.start()
+    peer.send_raw(publish * 2 + publish[:10])
+    held = sum(trace.size for trace in tracemalloc.take_snapshot().statistics("filename"))
+    tracemalloc.stop()
+    assert peer.connection.reader.buffered == 10
+    assert held < 200_000
+
+
+def test_a_frame_that_comes_octet_by_octet_takes_little_more_than_its_octets(peer: Client) -> None:
+    body = bytes(range(100)) * 600
+    publish = command(1, BasicPublish(routing_key="nowhere", mandatory=True), BasicProperties(), body)
+    start = len(publish) - len(body)
+    peer.send_raw(publish[:start])
+    tracemalloc.start()
+    for octet in range(start, len(publish) - 1):
+        peer.connection.receive(publish[octet : octet + 1], 0.0)
+    held = sum(trace.size for trace in tracemalloc.take_snapshot().statistics("filename"))
+    tracemalloc.stop()
+    assert held < 250_000
+    peer.send_raw(publish[-1:])
+    assert peer.bodies() == [body]

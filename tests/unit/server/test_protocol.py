@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from broker.codec.constants import PROTOCOL_HEADER
+from broker.codec.constants import FRAME_BODY, PROTOCOL_HEADER
 from broker.codec.methods import (
     BasicConsume,
     BasicPublish,
@@ -21,7 +21,7 @@ from broker.codec.methods import (
 from broker.codec.properties import BasicProperties
 from broker.server.protocol import _peer
 from tests.support.edge import Edge, Node
-from tests.support.peer import command
+from tests.support.peer import command, raw_frame
 
 
 async def test_what_a_batch_of_input_brings_is_written_at_once(node: Node) -> None:
@@ -78,6 +78,18 @@ async def test_reading_stops_while_too_much_waits_behind_a_handler(node: Node) -
     node.harness.gate.is_open = True
     await node.turn()
     assert edge.transport.is_reading
+
+
+async def test_empty_frames_behind_a_handler_count_too(node: Node) -> None:
+    edge = await Edge(node).open()
+    node.harness.gate.is_open = False
+    edge.peer.send(1, QueueDeclare(queue="d", durable=True))
+    frames = 0
+    while edge.transport.is_reading:
+        edge.deliver(raw_frame(FRAME_BODY, 1, b"") * 1000)
+        await node.turn()
+        frames += 1000
+        assert frames <= 40_000
 
 
 async def test_a_socket_that_is_closing_is_neither_paused_nor_resumed(node: Node) -> None:
