@@ -139,9 +139,12 @@ def _explain(group: BaseExceptionGroup[BaseException]) -> int:
 
 def _run(config: Configuration, loop: str) -> None:
     from broker.node.allocator import keep_freed_memory
+    from broker.node.descriptors import raise_limit, warn_of_few
     from broker.node.process import Node, open_store
 
     keep_freed_memory()
+    raise_limit()
+    warn_of_few(config)
     factory = _loop_factory(loop)
     with asyncio.Runner(loop_factory=factory) as runner:
         node = Node(config, open_store(config), started_at=_STARTED_AT)

@@ -160,6 +160,11 @@ class Connection:
         else:
             self._channels.on_frame(frame_type, channel_id, payload)
 
+    @property
+    def was_opened(self) -> bool:
+        """Did the client come as far as connection.open-ok, whatever has happened since?"""
+        return self._channels is not None
+
     # Channels
 
     @property

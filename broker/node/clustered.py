@@ -27,6 +27,7 @@ from broker.coordination.slots.demand import name_of
 from broker.coordination.slots.runner import SlotRunner
 from broker.errors import ConfigError, CoordinationError, StoreUnavailable
 from broker.message import Message
+from broker.node.descriptors import rooms
 from broker.node.incarnation import NodeIncarnation
 from broker.node.standalone import mark_what_was_delivered
 from broker.ports.cluster import Cluster, SlotService
@@ -227,6 +228,7 @@ class Clustered:
             secret=self._secret,
             idle_timeout=coordination.thrift_so_timeout_ms / 1000,
             max_connections=coordination.thrift_server_max_worker_threads,
+            room=rooms(self._config).nodes,
         )
         await self._thrift.listen(coordination.thrift_server_host, self._config.thrift_port)
         counts = CountExchange(

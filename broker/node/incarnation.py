@@ -28,6 +28,7 @@ from broker.config.configuration import Configuration
 from broker.errors import StoreUnavailable
 from broker.message import MessageIdGenerator
 from broker.node.allocator import give_back_freed_memory
+from broker.node.descriptors import rooms
 from broker.ports.cluster import Cluster
 from broker.ports.records import Put, Topology, VirtualHostRecord
 from broker.ports.slot import Slot
@@ -221,7 +222,9 @@ class NodeIncarnation:
             self.clock.monotonic,
             lambda: pressure.is_store_away,
         )
-        server = AmqpServer(self.clock, shared, pressure, timers, give_back_freed_memory)
+        server = AmqpServer(
+            self.clock, shared, pressure, timers, tasks, give_back_freed_memory, room=rooms(self.config).clients
+        )
         return server, [
             forever.create_task(journal.run(), name="journal"),
             forever.create_task(timers.run(), name="timers"),

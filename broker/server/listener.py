@@ -11,6 +11,7 @@ import structlog
 
 from broker.amqp.context import SharedContext
 from broker.clock import Clock
+from broker.machine.listener import Room, SocketListener
 from broker.server.back_pressure import BackPressure
 from broker.server.protocol import AmqpProtocol
 from broker.server.timers import Timers
@@ -18,7 +19,6 @@ from broker.server.timers import Timers
 _log = structlog.get_logger(__name__)
 
 _LOOK_INTERVAL: Final = 0.5
-_TLS_HANDSHAKE_TIMEOUT: Final = 5.0
 
 
 class AmqpServer:
@@ -30,9 +30,15 @@ class AmqpServer:
         shared: SharedContext,
         pressure: BackPressure,
         timers: Timers,
+        tasks: asyncio.TaskGroup,
         on_quiet: Callable[[], None] = lambda: None,
+        *,
+        room: Room | None = None,
     ) -> None:
-        """`on_quiet` is called once when large reads have ended for a while."""
+        """Listeners have tasks of `tasks`, and each of them has `room`.
+
+        `on_quiet` is called once when large reads have ended for a while.
+        """
         self.clock = clock
         self.shared = shared
         self.pressure = pressure
@@ -41,27 +47,30 @@ class AmqpServer:
         self._on_quiet = on_quiet
         self._is_quiet = True
         self.protocols: set[AmqpProtocol] = set()
-        self._listeners: list[asyncio.Server] = []
+        self._tasks = tasks
+        self._room = room or Room()
+        self._listeners: list[SocketListener] = []
         self._empty = asyncio.Event()
         self._empty.set()
         self._next_look = clock.monotonic() + _LOOK_INTERVAL
         timers.watch(self)
 
     async def listen(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
-        """Open a listener; return its port, which the system chooses when `port` is 0."""
-        loop = asyncio.get_running_loop()
-        listener = await loop.create_server(
-            lambda: AmqpProtocol(self),
-            host,
-            port,
-            backlog=1024,
-            ssl=tls,
-            ssl_handshake_timeout=None if tls is None else _TLS_HANDSHAKE_TIMEOUT,
-        )
+        """Open a listener; return its port, which the system chooses when `port` is 0. Raises OSError."""
+        listener = SocketListener(lambda: AmqpProtocol(self), self._tasks, self._room, what="AMQPS" if tls else "AMQP")
+        listener.tls = tls
+        names = await listener.bind(host, port)
+        listener.start()
         self._listeners.append(listener)
-        actual: int = listener.sockets[0].getsockname()[1]
+        actual: int = names[0][1]
         _log.info("started TLS listener" if tls else "started TCP listener", address=host, port=actual)
         return actual
+
+    def use_certificate(self, tls: ssl.SSLContext) -> None:
+        """Use another context for the TLS connections that come from now on."""
+        for listener in self._listeners:
+            if listener.tls is not None:
+                listener.tls = tls
 
     def add(self, protocol: AmqpProtocol) -> None:
         """A client has connected."""
@@ -74,6 +83,8 @@ class AmqpServer:
         self.protocols.discard(protocol)
         self.timers.forget(protocol)
         self.pressure.forget(protocol)
+        for listener in self._listeners:
+            listener.forget(protocol)
         if not self.protocols:
             self._empty.set()
 

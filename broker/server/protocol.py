@@ -67,6 +67,11 @@ class AmqpProtocol(asyncio.Protocol):
     def connection(self) -> Connection:
         return self._connection
 
+    @property
+    def is_admitted(self) -> bool:
+        """Has the client logged in and opened a virtual host?"""
+        return self._connection.was_opened
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but its base
         self._loop = asyncio.get_running_loop()

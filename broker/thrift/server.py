@@ -10,6 +10,7 @@ from typing import Any, Final
 import structlog
 
 from broker.errors import ConfigError
+from broker.machine.listener import Room, SocketListener
 from broker.ports.cluster import SlotService
 from broker.thrift.secret import SharedSecret, new_nonce
 from broker.thrift.session import Session, Terms
@@ -31,6 +32,7 @@ class ThriftServer:
         secret: SharedSecret | None = None,
         idle_timeout: float = 0.0,
         max_connections: int = MAX_CONNECTIONS,
+        room: Room | None = None,
         admission_timeout: float = ADMISSION_TIMEOUT,
         new_nonce: Callable[[], bytes] = new_nonce,
     ) -> None:
@@ -40,7 +42,8 @@ class ThriftServer:
         self._tasks = tasks
         self._max_connections = max_connections
         self._is_full = False
-        self._listener: asyncio.Server | None = None
+        self._room = room or Room()
+        self._listener: SocketListener | None = None
         self._empty = asyncio.Event()
         self._empty.set()
         self._terms = Terms(
@@ -53,23 +56,22 @@ class ThriftServer:
         Raises ConfigError when the address cannot be bound, when it is a wildcard, which other nodes cannot call, and
         when it is reachable from other machines while there is no shared secret.
         """
+        listener = SocketListener(self._new_session, self._tasks, self._room, what="Thrift")
         try:
-            listener = await asyncio.get_running_loop().create_server(
-                self._new_session, host if host != "*" else None, port, start_serving=False
-            )
+            names = await listener.bind(host, port)
+            self._check(host, [ipaddress.ip_address(name[0]) for name in names])
+            listener.start()
         except OSError as error:
+            listener.close()
             raise ConfigError(
                 f"cannot listen for nodes on {host}:{port}: {error.strerror or error}; stop what uses the port or"
                 " change coordination/thriftServerHost or thriftServerPort"
             ) from error
-        try:
-            self._check(host, [ipaddress.ip_address(each.getsockname()[0]) for each in listener.sockets])
         except ConfigError:
             listener.close()
             raise
         self._listener = listener
-        actual: int = listener.sockets[0].getsockname()[1]
-        await listener.start_serving()
+        actual: int = names[0][1]
         _log.info("started thrift listener", address=host, port=actual, authenticated=self._secret is not None)
         return actual
 
@@ -99,12 +101,12 @@ class ThriftServer:
                 " coordination/clusterSecret or BROKER_CLUSTER_SECRET, the same on all nodes"
             )
 
-    def _new_session(self) -> asyncio.BaseProtocol:
-        if self._listener is None or len(self.sessions) >= self._max_connections:
+    def _new_session(self) -> Session | None:
+        if len(self.sessions) >= self._max_connections:
             if not self._is_full:
                 _log.warning("too many thrift connections", limit=self._max_connections)
             self._is_full = True
-            return _Refusal()
+            return None
         self._is_full = False
         return Session(self._terms)
 
@@ -114,6 +116,8 @@ class ThriftServer:
 
     def _on_lost(self, session: Session) -> None:
         self.sessions.discard(session)
+        if self._listener is not None:
+            self._listener.forget(session)
         if not self.sessions:
             self._empty.set()
 
@@ -123,10 +127,3 @@ class ThriftServer:
         except RuntimeError:  # the task group is ending: the node stops, and no answer is needed
             coroutine.close()
             return None
-
-
-class _Refusal(asyncio.Protocol):
-    """Closes a connection beyond the limit before anything is read from it."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport.close()

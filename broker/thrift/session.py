@@ -73,6 +73,11 @@ class Session(asyncio.Protocol):
         """The task of the call under way, if any."""
         return self._call
 
+    @property
+    def is_admitted(self) -> bool:
+        """Has the peer proved the secret, or is there none?"""
+        return self._admission.is_admitted
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but its base
         self._loop = asyncio.get_running_loop()

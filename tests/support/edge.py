@@ -102,10 +102,12 @@ class Node:
 
     def __init__(self) -> None:
         self.harness = Harness()
+        self.tasks = asyncio.TaskGroup()
+        """Enter it before the server listens."""
         self.pressure = BackPressure()
         self.timers = Timers(self.harness.clock.monotonic)
         shared = replace(self.harness.shared, is_store_away=lambda: self.pressure.is_store_away)
-        self.server = AmqpServer(self.harness.clock, shared, self.pressure, self.timers)
+        self.server = AmqpServer(self.harness.clock, shared, self.pressure, self.timers, self.tasks)
         self.now = self.harness.clock.monotonic()
 
     async def turn(self) -> None:

@@ -62,25 +62,28 @@ async def test_stopping_without_clients_is_done_at_once(node: Node) -> None:
 
 
 async def test_a_real_socket_is_served(node: Node) -> None:
-    port = await node.server.listen("127.0.0.1", 0)
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(PROTOCOL_HEADER)
-    peer = Peer(writer.write)
-    while not (received := peer.received()):
-        peer.feed(await reader.read(4096))
-    assert isinstance(received[0][1], ConnectionStart)
-    (protocol,) = node.server.protocols
-    assert protocol._transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-    writer.close()
-    await writer.wait_closed()
-    await node.server.stop("shutdown", close_timeout=5.0)
+    async with node.tasks:
+        port = await node.server.listen("127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(PROTOCOL_HEADER)
+        peer = Peer(writer.write)
+        while not (received := peer.received()):
+            peer.feed(await reader.read(4096))
+        assert isinstance(received[0][1], ConnectionStart)
+        (protocol,) = node.server.protocols
+        assert protocol._transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        writer.close()
+        await writer.wait_closed()
+        await node.server.stop("shutdown", close_timeout=5.0)
 
 
 def test_the_end_of_large_reads_is_told_once() -> None:
     told: list[float] = []
     clock = FakeClock()
     timers = Timers(clock.monotonic)
-    server = AmqpServer(clock, Harness().shared, BackPressure(), timers, lambda: told.append(clock.monotonic()))
+    server = AmqpServer(
+        clock, Harness().shared, BackPressure(), timers, asyncio.TaskGroup(), lambda: told.append(clock.monotonic())
+    )
     for had_large_reads in (False, True, True, False, False):
         clock.advance(1.0)
         server.had_large_reads = had_large_reads

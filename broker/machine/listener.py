@@ -1,0 +1,259 @@
+"""A listener: it accepts connections while there is room for them, and never stops for want of something (ADR 25).
+
+The event loop's own servers are not used: uvloop's close for good, and without a word, when `accept` fails because
+descriptors or memory are short. Knows nothing of protocols.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import ssl
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, cast
+
+import structlog
+
+from broker.machine.faults import MACHINE_FAULTS, kind_of_fault
+
+_log = structlog.get_logger(__name__)
+
+_BACKLOG: Final = 1024
+_ACCEPTS_PER_TURN: Final = 64
+_TLS_HANDSHAKE_TIMEOUT: Final = 5.0
+_AFTER_FAULT: Final = 1.0
+"""Seconds until `accept` is tried again that failed for want of something."""
+_LOOK_AGAIN: Final = 0.1
+"""Seconds until a listener that is full of strangers looks whether one has gone."""
+_SAY_AGAIN: Final = 10.0
+"""Seconds between two log lines of one kind about connections that were not served."""
+
+
+class Client(Protocol):
+    """The protocol object of a connection, as a listener sees it. It is an `asyncio.Protocol`, too."""
+
+    @property
+    def is_admitted(self) -> bool:
+        """Has the peer shown who it is? Asked from `connection_made` on."""
+        ...
+
+    def abort(self) -> None:
+        """Close without waiting for the peer."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What connections may use up."""
+
+    descriptors: int = 1 << 20
+    """A connection whose descriptor is not below this number is refused."""
+    strangers: int = 512
+    """Connections that are not admitted yet. The next ones wait in the system's backlog."""
+    stranger_timeout: float = 1.0
+    """Seconds after which the oldest stranger must make room for the next connection."""
+
+
+@dataclass(slots=True)
+class _Stranger:
+    """A connection that was not seen to be admitted."""
+
+    since: float
+    connecting: asyncio.Task[None]
+
+
+class SocketListener:
+    """Accepts connections on the addresses of one host name."""
+
+    def __init__(
+        self, new_client: Callable[[], Client | None], tasks: asyncio.TaskGroup, room: Room, *, what: str
+    ) -> None:
+        """`new_client` returns the protocol object of a new connection, or None when there is no room for it.
+
+        `what` names the listener in the log.
+        """
+        self.tls: ssl.SSLContext | None = None
+        """With a context connections begin with a TLS handshake. Another one is for those that come later."""
+        self._new_client = new_client
+        self._tasks = tasks
+        self._room = room
+        self._what = what
+        self._sockets: list[socket.socket] = []
+        self._loop: asyncio.AbstractEventLoop
+        self._is_accepting = False
+        self._pause: asyncio.TimerHandle | None = None
+        self._strangers: OrderedDict[Client, _Stranger] = OrderedDict()
+        self._unsaid: dict[str, int] = {}
+        self._say_at: dict[str, float] = {}
+
+    async def bind(self, host: str, port: int) -> Sequence[Any]:
+        """Bind all addresses of `host`, of both families where it has them; return the sockets' names.
+
+        The empty name, `*` and `::` are every address of the machine. For port 0 the system chooses one.
+
+        Raises OSError.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._sockets = await _bind(None if host in ("", "*", "::") else host, port)
+        return [each.getsockname() for each in self._sockets]
+
+    def start(self) -> None:
+        """Accept connections. Raises OSError."""
+        for each in self._sockets:
+            each.listen(_BACKLOG)
+        self._accept_again()
+
+    def close(self) -> None:
+        """Accept no more connections, and give up the TLS handshakes that are under way."""
+        self._stop_accepting()
+        if self._pause is not None:
+            self._pause.cancel()
+        for each in self._sockets:
+            each.close()
+        self._sockets = []
+        for stranger in self._strangers.values():
+            stranger.connecting.cancel()
+        self._strangers.clear()
+
+    def forget(self, client: Client) -> None:
+        """The connection is gone."""
+        self._strangers.pop(client, None)
+
+    @property
+    def strangers(self) -> int:
+        """How many connections were not seen to be admitted."""
+        return len(self._strangers)
+
+    # Accepting
+
+    def _accept_again(self) -> None:
+        self._pause = None
+        self._is_accepting = True
+        for each in self._sockets:
+            self._loop.add_reader(each, self._on_readable, each)
+
+    def _stop_accepting(self) -> None:
+        if self._is_accepting:
+            self._is_accepting = False
+            for each in self._sockets:
+                self._loop.remove_reader(each)
+
+    def _wait(self, seconds: float) -> None:
+        self._stop_accepting()
+        self._pause = self._loop.call_later(seconds, self._accept_again)
+
+    def _on_readable(self, listening: socket.socket) -> None:
+        if not self._has_place():  # one is waiting, so that nobody makes room for nothing
+            self._wait(_LOOK_AGAIN)
+            return
+        for _ in range(min(_ACCEPTS_PER_TURN, self._room.strangers - len(self._strangers))):
+            try:
+                connection, peer = listening.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except MACHINE_FAULTS as error:
+                self._say("connections cannot be accepted", reason=kind_of_fault(error))
+                self._wait(_AFTER_FAULT)
+                return
+            self._welcome(connection, peer)
+
+    def _has_place(self) -> bool:
+        """Is there a place for one more stranger? The oldest one gives its place up when it has had it for long."""
+        strangers = self._strangers
+        while len(strangers) >= self._room.strangers:
+            client, oldest = next(iter(strangers.items()))
+            is_connected = oldest.connecting.done()
+            if not (is_connected and client.is_admitted):
+                if self._loop.time() - oldest.since < self._room.stranger_timeout:
+                    return False
+                self._say("connections that do not log in make room for others", limit=self._room.strangers)
+                if is_connected:
+                    client.abort()
+                else:
+                    oldest.connecting.cancel()
+            strangers.pop(client, None)
+        return True
+
+    def _welcome(self, connection: socket.socket, peer: Any) -> None:
+        if connection.fileno() >= self._room.descriptors:
+            self._say("connections are refused: too few file descriptors are left", limit=self._room.descriptors)
+            connection.close()
+            return
+        client = self._new_client()
+        if client is None:
+            connection.close()
+            return
+        connection.setblocking(False)
+        arrival = self._connect(connection, client, f"{peer[0]}:{peer[1]}")
+        try:
+            task = self._tasks.create_task(arrival, name="new connection")
+        except RuntimeError:  # the task group is ending: the node stops
+            arrival.close()
+            connection.close()
+        else:
+            self._strangers[client] = _Stranger(self._loop.time(), task)
+
+    async def _connect(self, connection: socket.socket, client: Client, peer: str) -> None:
+        """Make the transport; with TLS, shake hands."""
+        tls = self.tls
+        try:
+            await self._loop.connect_accepted_socket(
+                lambda: cast(asyncio.Protocol, client),
+                connection,
+                ssl=tls,
+                ssl_handshake_timeout=None if tls is None else _TLS_HANDSHAKE_TIMEOUT,
+            )
+        except MACHINE_FAULTS as error:
+            self.forget(client)
+            failed = _log.debug if tls is None else _log.info
+            failed("a connection could not be set up", what=self._what, peer=peer, reason=str(error) or repr(error))
+        except Exception as error:
+            self.forget(client)
+            _log.error("internal error with a new connection", what=self._what, peer=peer, exc_info=error)
+
+    def _say(self, event: str, **details: object) -> None:
+        """Log a warning, not too often, with how many times it was so."""
+        times = self._unsaid[event] = self._unsaid.get(event, 0) + 1
+        now = self._loop.time()
+        if now >= self._say_at.get(event, 0.0):
+            self._say_at[event] = now + _SAY_AGAIN
+            self._unsaid[event] = 0
+            _log.warning(event, what=self._what, times=times, **details)
+
+
+async def _bind(host: str | None, port: int) -> list[socket.socket]:
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    sockets: list[socket.socket] = []
+    failure: OSError | None = None
+    for family, kind, protocol, _, address in dict.fromkeys(found):
+        try:
+            sockets.append(_bound(family, kind, protocol, (address[0], port, *address[2:])))
+        except OSError as error:
+            if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+                for each in sockets:
+                    each.close()
+                raise
+            failure = error  # a family that this machine has not switched on
+        else:
+            port = sockets[-1].getsockname()[1]  # the port that the system has chosen, for the other addresses as well
+    if not sockets:
+        raise failure or OSError(errno.EADDRNOTAVAIL, f"no address is known for '{host}'")
+    return sockets
+
+
+def _bound(family: int, kind: int, protocol: int, address: Any) -> socket.socket:
+    bound = socket.socket(family, kind, protocol)
+    try:
+        bound.setblocking(False)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        bound.bind(address)
+    except BaseException:
+        bound.close()
+        raise
+    return bound

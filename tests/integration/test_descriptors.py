@@ -1,0 +1,86 @@
+"""A broker with few file descriptors, and clients that want all of them."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+
+import pika
+import pytest
+
+from benchmarks.nodes.process import BROKER, BrokerProcess
+from broker.codec.constants import PROTOCOL_HEADER
+from tests.integration.conftest import EXTERNAL_URL
+
+DESCRIPTORS = 256
+LIMITED = ("sh", "-c", f'ulimit -n {DESCRIPTORS}; exec "$@"', "sh", *BROKER)
+
+
+@pytest.fixture(scope="module")
+def limited_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerProcess]:
+    if EXTERNAL_URL:
+        pytest.skip("needs a broker that it may limit")
+    broker = BrokerProcess(tmp_path_factory.mktemp("limited"), command=LIMITED)
+    broker.start()
+    yield broker
+    print(broker.log)
+    if broker.is_running():
+        broker.stop()
+
+
+def connect(broker: BrokerProcess, said: bytes) -> socket.socket:
+    connection = socket.create_connection((broker.host, broker.port))
+    with suppress(OSError):
+        connection.sendall(said)
+    return connection
+
+
+def as_many_as_may(parameters: pika.URLParameters) -> list[pika.BlockingConnection]:
+    """Connect until the broker refuses."""
+    clients: list[pika.BlockingConnection] = []
+    with suppress(pika.exceptions.AMQPConnectionError):
+        while len(clients) < DESCRIPTORS:
+            clients.append(pika.BlockingConnection(parameters))
+    return clients
+
+
+def descriptors_of(broker: BrokerProcess) -> int:
+    return len(os.listdir(f"/proc/{broker.pid}/fd"))
+
+
+def test_connections_that_do_not_log_in_take_no_descriptor_from_the_store_or_from_others(
+    limited_broker: BrokerProcess,
+) -> None:
+    broker = limited_broker
+    with ExitStack() as stack:
+        for number in range(DESCRIPTORS + 50):
+            stack.enter_context(connect(broker, PROTOCOL_HEADER if number % 2 else b""))
+        client = pika.BlockingConnection(pika.URLParameters(broker.url))
+        channel = client.channel()
+        channel.confirm_delivery()
+        channel.queue_declare("q", durable=True)
+        # Its body is kept in a file of its own.
+        channel.basic_publish("", "q", b"x" * (1 << 18), pika.BasicProperties(delivery_mode=2), mandatory=True)
+        assert descriptors_of(broker) < DESCRIPTORS - 32
+        client.close()
+    assert broker.is_running()
+
+
+def test_clients_beyond_the_descriptors_are_refused_and_accepted_when_others_have_gone(
+    limited_broker: BrokerProcess,
+) -> None:
+    broker = limited_broker
+    parameters = pika.URLParameters(broker.url)
+    clients = as_many_as_may(parameters)
+    assert DESCRIPTORS // 2 < len(clients) < DESCRIPTORS - 32
+    channel = clients[0].channel()
+    channel.confirm_delivery()
+    channel.queue_declare("q", durable=True)
+    channel.basic_publish("", "q", b"x" * (1 << 18), pika.BasicProperties(delivery_mode=2), mandatory=True)
+    assert "connections are refused: too few file descriptors are left" in broker.log
+    clients.pop().close()
+    clients.append(pika.BlockingConnection(parameters))
+    for client in clients:
+        client.close()

@@ -1,0 +1,182 @@
+"""A listener of real sockets: room, strangers, and a machine that refuses to accept."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import cast
+
+import pytest
+import uvloop
+from structlog.testing import capture_logs
+
+from broker.machine import listener as listener_module
+from broker.machine.listener import Room, SocketListener
+from tests.support.descriptors import no_descriptors_left
+
+HOST = "127.0.0.1"
+
+
+class Greeter(asyncio.Protocol):
+    """Admits who has said anything, and greets everybody."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.is_admitted = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.transport.write(b"hello")
+
+    def data_received(self, data: bytes) -> None:
+        self.is_admitted = True
+        self.transport.write(b"in")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.place.listener.forget(self)
+
+    def abort(self) -> None:
+        self.transport.abort()
+
+
+class Place:
+    """A listener, and those who connect to it."""
+
+    def __init__(self, tasks: asyncio.TaskGroup, room: Room) -> None:
+        self.listener = SocketListener(lambda: Greeter(self), tasks, room, what="test")
+        self.is_full = False
+        self._callers: list[asyncio.StreamWriter] = []
+
+    async def open(self) -> None:
+        ((_, self.port),) = await self.listener.bind(HOST, 0)
+        self.listener.start()
+
+    async def call(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection(HOST, self.port)
+        self._callers.append(writer)
+        return reader, writer
+
+    async def close(self) -> None:
+        self.listener.close()
+        for writer in self._callers:
+            writer.transport.abort()
+
+
+@asynccontextmanager
+async def open_place(room: Room) -> AsyncIterator[Place]:
+    async with asyncio.TaskGroup() as tasks:
+        place = Place(tasks, room)
+        await place.open()
+        try:
+            yield place
+        finally:
+            await place.close()
+
+
+@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def loop_factory(request: pytest.FixtureRequest) -> Callable[[], asyncio.AbstractEventLoop]:
+    return cast(Callable[[], asyncio.AbstractEventLoop], request.param)
+
+
+async def happens(what: Callable[[], bool]) -> None:
+    """Give the loop turns until it has happened."""
+    for _ in range(100_000):
+        if what():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("it has not happened")
+
+
+async def greeting(reader: asyncio.StreamReader) -> bytes:
+    """What a caller hears first; nothing when it is sent away."""
+    async with asyncio.timeout(10):
+        try:
+            return await reader.read(5)
+        except ConnectionResetError:
+            return b""
+
+
+def test_a_listener_accepts_again_after_the_machine_had_no_descriptor_left(
+    loop_factory: Callable[[], asyncio.AbstractEventLoop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener_module, "_AFTER_FAULT", 0.01)
+
+    async def run() -> None:
+        async with open_place(Room()) as place:
+            caller = socket.socket()
+            caller.setblocking(False)
+            with capture_logs() as logs, no_descriptors_left():
+                await asyncio.get_running_loop().sock_connect(caller, (HOST, place.port))
+                await happens(lambda: bool(logs))
+            assert logs[0]["event"] == "connections cannot be accepted"
+            assert logs[0]["reason"] == errno.errorcode[errno.EMFILE]
+            async with asyncio.timeout(10):
+                assert await asyncio.get_running_loop().sock_recv(caller, 5) == b"hello"
+            caller.close()
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(run())
+
+
+async def test_a_connection_that_would_take_a_reserved_descriptor_is_refused() -> None:
+    async with open_place(Room(descriptors=0)) as place:
+        with capture_logs() as logs:
+            for _ in range(3):
+                assert await greeting((await place.call())[0]) == b""
+        assert [log["event"] for log in logs] == ["connections are refused: too few file descriptors are left"]
+
+
+async def test_who_has_shown_who_it_is_takes_no_place_of_a_stranger() -> None:
+    async with open_place(Room(strangers=2)) as place:
+        for _ in range(5):
+            reader, writer = await place.call()
+            assert await greeting(reader) == b"hello"
+            writer.write(b"name and password")
+            assert await greeting(reader) == b"in"
+        assert place.listener.strangers <= 2
+
+
+async def test_the_oldest_stranger_makes_room_for_the_next_connection() -> None:
+    async with open_place(Room(strangers=2, stranger_timeout=0.0)) as place:
+        readers = []
+        for _ in range(3):
+            reader, _ = await place.call()
+            assert await greeting(reader) == b"hello"
+            readers.append(reader)
+        assert await greeting(readers[0]) == b""
+        assert place.listener.strangers == 2
+
+
+async def test_a_stranger_has_some_time_before_it_must_go_and_the_next_one_waits() -> None:
+    async with open_place(Room(strangers=1, stranger_timeout=1000.0)) as place:
+        first, writer = await place.call()
+        assert await greeting(first) == b"hello"
+        second, _ = await place.call()
+        async with asyncio.TaskGroup() as tasks:
+            waiting = tasks.create_task(greeting(second))
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert not waiting.done()
+            writer.close()
+        assert waiting.result() == b"hello"
+
+
+async def test_every_address_has_the_port_that_the_system_has_chosen() -> None:
+    async with asyncio.TaskGroup() as tasks:
+        listener = SocketListener(lambda: None, tasks, Room(), what="test")
+        names = await listener.bind("*", 0)
+        listener.close()
+    assert len({name[1] for name in names}) == 1
+    assert {name[0] for name in names} <= {"0.0.0.0", "::"}
+
+
+async def test_a_port_that_is_taken_is_an_error() -> None:
+    async with open_place(Room()) as place, asyncio.TaskGroup() as tasks:
+        other = SocketListener(lambda: None, tasks, Room(), what="test")
+        with pytest.raises(OSError, match="in use") as caught:
+            await other.bind(HOST, place.port)
+        assert caught.value.errno == errno.EADDRINUSE
+        other.close()
