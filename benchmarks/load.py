@@ -66,7 +66,7 @@ def publisher_process(
     address: Address, scenario: Scenario, slot: int, shared: Shared, pipe: Connection, cores: set[int]
 ) -> None:
     """The main function of a publishing process."""
-    with _reporting("publisher", pipe, cores) as report:
+    with reporting("publisher", pipe, cores) as report:
         client = Client(address)
         if scenario.confirm_window:
             client.select_confirms()
@@ -86,7 +86,7 @@ def consumer_process(
     address: Address, scenario: Scenario, slot: int, shared: Shared, pipe: Connection, cores: set[int]
 ) -> None:
     """The main function of a consuming process."""
-    with _reporting("consumer", pipe, cores) as report:
+    with reporting("consumer", pipe, cores) as report:
         client = Client(address)
         queue = scenario.queue_name(slot % scenario.queues)
         if scenario.publishers == 0:
@@ -106,7 +106,8 @@ def consumer_process(
 
 
 @contextmanager
-def _reporting(role: str, pipe: Connection, cores: set[int]) -> Iterator[Report]:
+def reporting(role: str, pipe: Connection, cores: set[int]) -> Iterator[Report]:
+    """Send the report, with the error that ended the work if there was one; run on `cores`."""
     report = Report(role)
     try:
         if cores:

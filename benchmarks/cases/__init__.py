@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from benchmarks.cases import backlog, cluster, generator, latency, memory, restart, sizes, throughput
+from benchmarks.cases import backlog, cluster, fairness, generator, latency, memory, restart, sizes, throughput
 from benchmarks.session import Session
 
 __all__ = ["CASES", "DESCRIPTIONS"]
@@ -16,6 +16,7 @@ CASES: dict[str, Callable[[Session], object]] = {
     "restart": restart.run,
     "memory": memory.run,
     "cluster": cluster.run,
+    "fairness": fairness.run,
     "generator": generator.run,
 }
 
@@ -28,5 +29,6 @@ DESCRIPTIONS = {
     "restart": "kill -9 with --count stored messages, then time to the first delivery (our broker only)",
     "memory": "idle connections, empty queues, queued messages; latency with and without them",
     "cluster": "across two nodes, one to three nodes, nodes that fail (needs --store with a database server)",
+    "fairness": "another client's publish to delivery beside requests that cost the broker much",
     "generator": "what the load generator can do by itself, against a peer that does nothing",
 }
