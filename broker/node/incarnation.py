@@ -39,6 +39,7 @@ from broker.queue.slot_reader import SlotReader
 from broker.server.back_pressure import BackPressure
 from broker.server.handler_tasks import HandlerTasks
 from broker.server.listener import AmqpServer
+from broker.server.reclaim import reclaims
 from broker.server.resource_monitor import ResourceMonitor, Thresholds, disk_free_octets, resident_octets, total_memory
 from broker.server.timers import Timers
 from broker.store.health import StoreHealth
@@ -331,6 +332,7 @@ def _resource_monitor(config: Configuration, pressure: BackPressure) -> Resource
         partial(pressure.set_alarm, "resources"),
         resident=resident_octets,
         disk_free=lambda: disk_free_octets(folder),
+        reclaims=reclaims(give_back_freed_memory),
     )
 
 

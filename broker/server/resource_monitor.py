@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Final
+
+from broker.server.reclaim import Reclaim
 
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 _INTERVAL: Final = 1.0
@@ -33,12 +36,19 @@ class ResourceMonitor:
         *,
         resident: Callable[[], int],
         disk_free: Callable[[], int],
+        reclaims: Sequence[Reclaim] = (),
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`on_change` gets RabbitMQ's words: `low on memory`, `low on disk`, both, or nothing."""
+        """`on_change` gets RabbitMQ's words: `low on memory`, `low on disk`, both, or nothing.
+
+        `reclaims` are tried one after the other when memory is short, before that is said and as long as it is so.
+        """
         self._thresholds = thresholds
         self._on_change = on_change
         self._resident = resident
         self._disk_free = disk_free
+        self._reclaims = reclaims
+        self._monotonic = monotonic
         self._reason = ""
 
     def sample(self) -> None:
@@ -46,13 +56,19 @@ class ResourceMonitor:
         thresholds = self._thresholds
         memory = thresholds.memory * (_HYSTERESIS if "memory" in self._reason else 1)
         disk = thresholds.disk_free / (_HYSTERESIS if "disk" in self._reason else 1)
-        short = ["memory"] if self._resident() > memory else []
+        short = ["memory"] if self._is_resident_above(memory) else []
         if thresholds.disk_free and self._disk_free() < disk:
             short.append("disk")
         reason = f"low on {' & '.join(short)}" if short else ""
         if reason != self._reason:
             self._reason = reason
             self._on_change(reason)
+
+    def _is_resident_above(self, limit: float) -> bool:
+        """Is more than that resident, though what can be given back is given back?"""
+        if self._resident() <= limit:
+            return False
+        return not any(reclaim.attempt(self._monotonic) and self._resident() <= limit for reclaim in self._reclaims)
 
     async def run(self) -> None:
         """Sample until cancelled."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from broker.server.reclaim import Reclaim
 from broker.server.resource_monitor import ResourceMonitor, Thresholds, disk_free_octets, resident_octets, total_memory
+from tests.support.clock import FakeClock
 from tests.support.descriptors import no_descriptors_left
 
 
@@ -17,12 +20,20 @@ class Machine:
         self.resident = 0
         self.free = 1_000_000
         self.told: list[str] = []
+        self.clock = FakeClock()
+        self.reclaimable = [0, 0]
         self.monitor = ResourceMonitor(
             Thresholds(1000, disk_limit),
             self.told.append,
             resident=lambda: self.resident,
             disk_free=lambda: self.free,
+            reclaims=[Reclaim(partial(self._reclaim, way), interval=1.0) for way in (0, 1)],
+            monotonic=self.clock.monotonic,
         )
+
+    def _reclaim(self, way: int) -> None:
+        self.resident -= self.reclaimable[way]
+        self.reclaimable[way] = 0
 
     def sample(self, *, resident: int = 0, free: int = 1_000_000) -> list[str]:
         self.resident, self.free = resident, free
@@ -59,6 +70,31 @@ def test_an_alarm_ends_only_when_there_is_room_again(machine: Machine) -> None:
     assert machine.sample(resident=930) == []
     assert machine.sample(resident=910) == [""]
     assert machine.sample(resident=990) == []
+
+
+def test_what_can_be_given_back_is_no_shortage(machine: Machine) -> None:
+    machine.reclaimable = [500, 0]
+    assert machine.sample(resident=1400) == []
+    assert machine.resident == 900
+
+
+def test_one_way_to_give_memory_back_is_tried_after_the_other(machine: Machine) -> None:
+    machine.reclaimable = [500, 500]
+    assert machine.sample(resident=1200) == []
+    assert machine.resident == 700
+    machine.clock.advance(1.0)
+    machine.reclaimable = [500, 500]
+    assert machine.sample(resident=1900) == []
+    assert machine.resident == 900
+
+
+def test_memory_that_was_freed_during_an_alarm_ends_it(machine: Machine) -> None:
+    assert machine.sample(resident=2000) == ["low on memory"]
+    machine.reclaimable = [1900, 0]
+    assert machine.sample(resident=2000) == []
+    machine.clock.advance(1.0)
+    assert machine.sample(resident=2000) == [""]
+    assert machine.resident == 100
 
 
 def test_the_disk_must_have_room_again_too(machine: Machine) -> None:
