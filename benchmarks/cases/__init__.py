@@ -2,7 +2,18 @@
 
 from collections.abc import Callable
 
-from benchmarks.cases import backlog, cluster, fairness, generator, latency, memory, restart, sizes, throughput
+from benchmarks.cases import (
+    backlog,
+    cluster,
+    fairness,
+    generator,
+    latency,
+    memory,
+    restart,
+    sizes,
+    snapshot_held,
+    throughput,
+)
 from benchmarks.session import Session
 
 __all__ = ["CASES", "DESCRIPTIONS"]
@@ -17,6 +28,7 @@ CASES: dict[str, Callable[[Session], object]] = {
     "memory": memory.run,
     "cluster": cluster.run,
     "fairness": fairness.run,
+    "snapshot-held": snapshot_held.run,
     "generator": generator.run,
 }
 
@@ -30,5 +42,6 @@ DESCRIPTIONS = {
     "memory": "idle connections, empty queues, queued messages; latency with and without them",
     "cluster": "across two nodes, one to three nodes, nodes that fail (needs --store with a database server)",
     "fairness": "another client's publish to delivery beside requests that cost the broker much",
+    "snapshot-held": "commits while another transaction holds a snapshot (needs --store with a database server)",
     "generator": "what the load generator can do by itself, against a peer that does nothing",
 }

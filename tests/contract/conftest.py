@@ -9,7 +9,7 @@ import pytest
 
 from broker.ports.store import Store
 from tests.contract.harness import Harness, empty, memory_maker, server_maker, sqlite_maker
-from tests.contract.nodes import Nodes
+from tests.contract.nodes import Nodes, OnServer
 from tests.support.databases import DatabaseServer
 
 KINDS = ("memory", "sqlite", "mariadb", "postgresql")
@@ -39,6 +39,16 @@ def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Calla
 def make_shared_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Store]]:
     """Makes stores over the same data for the nodes of a cluster."""
     yield from store_maker(request.param, request, tmp_path, is_shared=True)
+
+
+@pytest.fixture(params=["mariadb", "postgresql"])
+async def on_server(request: pytest.FixtureRequest) -> AsyncIterator[OnServer]:
+    """A cluster without nodes yet on a database server, which can be asked what is in its tables."""
+    server, database = request.getfixturevalue(f"{request.param}_database")
+    made = OnServer(server, database, Nodes(server_maker(server, database, is_shared=True)))
+    yield made
+    await made.nodes.close()
+    empty(server, database)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,6 +14,7 @@ from broker.ports.slot import Slot
 from broker.ports.store import Batch, Registration
 from tests.contract.cluster_calls import NEVER_HELD, claim, register
 from tests.contract.harness import LATEST, ORDERS, Queue, message
+from tests.support.databases import DatabaseServer
 
 
 def message_id(number: int, lane: int = 0) -> int:
@@ -117,3 +119,35 @@ class Nodes:
     async def close(self) -> None:
         for store in self.stores:
             await store.close()
+
+
+@dataclass
+class OnServer:
+    """Nodes whose store is a database server, and the administrator's view of it."""
+
+    server: DatabaseServer
+    database: str
+    nodes: Nodes
+
+    @property
+    def is_mariadb(self) -> bool:
+        return self.server.kind == "mariadb"
+
+    def sql(self, statement: str) -> list[str]:
+        """Run statements, whose names stand in double quotes; return a line for each row."""
+        text = statement.replace('"', "`") if self.is_mariadb else statement
+        return self.server.sql(text, self.database).splitlines()
+
+    async def someone_waits(self) -> None:
+        """Return when a transaction waits for a lock."""
+        waiting = (
+            "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS"
+            " WHERE VARIABLE_NAME = 'INNODB_ROW_LOCK_CURRENT_WAITS'"
+            if self.is_mariadb
+            else "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        )
+        for _ in range(500):
+            if self.sql(waiting) != ["0"]:
+                return
+            await asyncio.sleep(0.01)
+        raise AssertionError("nobody waits for a lock")

@@ -12,6 +12,8 @@ from broker.ports.slot import Slot
 from broker.store.server.batch import Rows
 from broker.store.server.engine import Driver
 
+_KEPT_BATCHES: Final = 1000
+
 
 @dataclass(frozen=True, slots=True)
 class Marker:
@@ -21,6 +23,16 @@ class Marker:
     incarnation: str
     number: int
     node_id: str
+
+    @property
+    def forgotten(self) -> range:
+        """The numbers of earlier batches whose rows go with this one: none, or exactly those that are there.
+
+        Looking for more would walk what was deleted before, for as long as another transaction holds a snapshot.
+        """
+        if self.number % _KEPT_BATCHES:
+            return range(0)
+        return range(max(self.number - _KEPT_BATCHES - 1, 1), self.number - 1)
 
 
 SMALL_BODY: Final = 4096
@@ -65,7 +77,7 @@ class Dialect(Driver, Protocol):
         ...
 
     async def begin(self, raw: Any, marker: Marker, rows: Rows) -> bool:
-        """Begin a transaction and write `rows` in it; False when the node's row has another incarnation or batch."""
+        """Begin a transaction and write `rows` in it; False when the incarnation is over or the last batch missing."""
         ...
 
     async def commit(self, raw: Any) -> None:

@@ -78,6 +78,18 @@ class Driver(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class SessionTimeouts:
+    """Seconds after which the server ends what a session leaves there, so that a node that hangs does not keep locks.
+
+    `idle` is for a transaction in which nothing is asked, `lock` for a wait for one lock, `statement` for a statement.
+    """
+
+    idle: float = 10.0
+    lock: float = 5.0
+    statement: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
 class PoolLimits:
     """Bounds of the pool: connections, and the seconds to wait for one, for a login and for the answer to a statement.
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import ssl
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from math import ceil
 from typing import Any, Final
 
 import aiomysql
@@ -23,7 +24,7 @@ from broker.ports.peer_calls import Fence
 from broker.ports.slot import Slot
 from broker.store.server.batch import Rows, joined_contents
 from broker.store.server.dialect import IndexRow, Marker
-from broker.store.server.engine import Failure, keep_alive
+from broker.store.server.engine import Failure, SessionTimeouts, keep_alive
 from broker.store.server.mysql_statements import assign, delete_orphans, in_slot, packets, page, parts
 from broker.store.server.tls import tls_context
 
@@ -39,15 +40,12 @@ _CODES: Final = {
 }
 _BY_CODE: Final = {code: failure for failure, codes in _CODES.items() for code in codes}
 
-# A longer wait for a lock would hold up every publisher, and a connection that broke must not keep its locks.
 _SESSION: Final = (
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
-    "SET SESSION innodb_lock_wait_timeout = 5",
     "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'",
 )
 # MySQL cannot limit the time of an open transaction, only that of a session without statements.
 _MYSQL_SESSION: Final = ("SET SESSION wait_timeout = 60",)
-_MARIADB_SESSION: Final = ("SET SESSION idle_transaction_timeout = 10", "SET SESSION max_statement_time = 600")
 
 _SMALLEST_PACKET: Final = 1 << 20
 _LARGEST_STATEMENT: Final = 4 << 20
@@ -58,7 +56,8 @@ class MySql:
 
     engine = "mysql+aiomysql://"
 
-    def __init__(self, url: StoreUrl, options: ConnectionOptions) -> None:
+    def __init__(self, url: StoreUrl, options: ConnectionOptions, timeouts: SessionTimeouts | None = None) -> None:
+        self._timeouts = timeouts or SessionTimeouts()
         self._url = url
         self._options = options
         self._statement_limit = _LARGEST_STATEMENT
@@ -106,7 +105,7 @@ class MySql:
 
     async def _set_up(self, raw: Any) -> None:
         is_mariadb = "mariadb" in raw.get_server_info().lower()
-        for statement in (*_SESSION, *(_MARIADB_SESSION if is_mariadb else _MYSQL_SESSION)):
+        for statement in (*_SESSION, *self._time_limits(is_mariadb)):
             await _execute(raw, statement)
         [(packet,)] = await _select(raw, "SELECT @@max_allowed_packet")
         if packet < _SMALLEST_PACKET:
@@ -114,6 +113,16 @@ class MySql:
                 f"{self.where}: max_allowed_packet is {packet}; set it to {_SMALLEST_PACKET} or more (16M is usual)"
             )
         self._statement_limit = min(packet // 2, _LARGEST_STATEMENT)
+
+    def _time_limits(self, is_mariadb: bool) -> Iterator[str]:
+        timeouts = self._timeouts
+        # A longer wait for a lock would hold up every publisher, and a connection that broke must not keep its locks.
+        yield f"SET SESSION innodb_lock_wait_timeout = {ceil(timeouts.lock)}"
+        if is_mariadb:
+            yield f"SET SESSION idle_transaction_timeout = {ceil(timeouts.idle)}"
+            yield f"SET SESSION max_statement_time = {timeouts.statement:g}"
+        else:
+            yield from _MYSQL_SESSION
 
     def abort(self, raw: Any) -> None:
         writer = raw._writer  # `close` alone would first send what is still in the buffer
@@ -208,17 +217,21 @@ class MySql:
 
     async def last_batch(self, raw: Any, marker: Marker) -> int | None:
         ours = f"LANE={marker.lane} AND INCARNATION='{marker.incarnation}'"
-        # An update that changes nothing writes no log, and its commit would not wait until earlier ones are on disk.
+        # An update locks the row exclusively, and so waits for every batch under way. One that changes nothing writes
+        # no log, and its commit would not wait until earlier ones are on disk.
         there_and_back = ";".join(f"UPDATE MB_NODE SET BATCH=BATCH{step} WHERE {ours}" for step in ("+1", "-1"))
-        await _execute(raw, f"BEGIN;{there_and_back}")
-        rows = await _select(raw, f"SELECT BATCH FROM MB_NODE WHERE {ours} FOR UPDATE")
+        [_, found, _] = await _execute(raw, f"BEGIN;{there_and_back}")
+        [(batch,)] = await _select(raw, f"SELECT MAX(BATCH) FROM MB_NODE_BATCH WHERE LANE={marker.lane}")
         await _execute(raw, "COMMIT")
-        return rows[0][0] if rows else None
+        return batch if found else None
 
     async def assign(self, raw: Any, rows: Sequence[SlotRow], incarnation: Incarnation, fence: Fence) -> bool:
         counts = await _execute(raw, assign(rows, incarnation, fence))
         is_done = counts == [0, 1, 1, len(rows)]
-        await _execute(raw, "COMMIT" if is_done else "ROLLBACK")
+        if is_done:
+            await self.commit(raw)
+        else:
+            await _execute(raw, "ROLLBACK")
         return is_done
 
     async def probe(self, raw: Any, node_id: str) -> None:

@@ -49,9 +49,10 @@ _IN_SLOT: Final = (
 
 
 def packets(marker: Marker, rows: Rows, limit: int) -> Iterator[str]:
-    """Return the packets that begin a transaction, move the marker on and write `rows`; each is one round trip."""
+    """Return the packets that begin a transaction, count the batch and write `rows`; each is one round trip."""
     last = (_high_water(marker.node_id, rows.high_water),) if rows.high_water else ()
-    return _packed(chain(("BEGIN", _move_on(marker)), _statements(rows, limit), last), limit)
+    first = ("BEGIN", _count_batch(marker), *_forget_batches(marker))
+    return _packed(chain(first, _statements(rows, limit), last), limit)
 
 
 def _statements(rows: Rows, limit: int) -> Iterator[str]:
@@ -80,11 +81,21 @@ def _statements(rows: Rows, limit: int) -> Iterator[str]:
     yield from _joined(_SLOT_INTO, (f"({','.join(str(int(value)) for value in place)})" for place in rows.slots), limit)
 
 
-def _move_on(marker: Marker) -> str:
+def _count_batch(marker: Marker) -> str:
+    """Return the statement that counts the batch, and lets its incarnation last until the commit.
+
+    It inserts no row when the incarnation is over, or when the batch before this one is not there.
+    """
     return (
-        f"UPDATE MB_NODE SET BATCH={marker.number} WHERE LANE={marker.lane}"
-        f" AND INCARNATION='{marker.incarnation}' AND BATCH={marker.number - 1}"
+        f"INSERT INTO MB_NODE_BATCH (LANE,BATCH) SELECT N.LANE,{marker.number} FROM MB_NODE AS N"
+        f" JOIN MB_NODE_BATCH AS B ON B.LANE=N.LANE AND B.BATCH={marker.number - 1}"
+        f" WHERE N.LANE={marker.lane} AND N.INCARNATION='{marker.incarnation}' LOCK IN SHARE MODE"
     )
+
+
+def _forget_batches(marker: Marker) -> Iterator[str]:
+    if old := marker.forgotten:
+        yield f"DELETE FROM MB_NODE_BATCH WHERE LANE={marker.lane} AND BATCH BETWEEN {old[0]} AND {old[-1]}"
 
 
 def _high_water(node_id: str, message_id: int) -> str:
@@ -107,10 +118,8 @@ def assign(rows: Sequence[SlotRow], incarnation: Incarnation, fence: Fence) -> s
     starts = ",".join(str(row.start) for row in rows)
     pairs = ",".join(f"({row.start},{row.end})" for row in rows)
     return (
-        "BEGIN;UPDATE MB_COORDINATOR_FENCE SET SEQUENCE=SEQUENCE+1"
-        f" WHERE ANCHOR=1 AND EPOCH={fence.epoch} AND TERM={term};"
-        f"SELECT 1 FROM MB_NODE_HEARTBEAT WHERE NODE_ID={node_id} AND INCARNATION={incarnation_id} AND STATE='UP'"
-        " LOCK IN SHARE MODE;"
+        f"BEGIN;SELECT 1 FROM MB_COORDINATOR_FENCE WHERE ANCHOR=1 AND EPOCH={fence.epoch} AND TERM={term} FOR UPDATE;"
+        f"SELECT 1 FROM MB_NODE WHERE NODE_ID={node_id} AND INCARNATION={incarnation_id} LOCK IN SHARE MODE;"
         f"UPDATE MB_SLOT SET NODE_ID={node_id},INCARNATION={incarnation_id} WHERE NODE_ID IS NULL"
         f" AND START_MESSAGE_ID IN ({starts}) AND (START_MESSAGE_ID,END_MESSAGE_ID) IN ({pairs})"
     )

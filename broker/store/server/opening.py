@@ -5,12 +5,20 @@ A driver is imported only when its server is named: an import takes a tenth of a
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Final
+
 from broker.config.connection_options import connection_options
 from broker.config.datasources import PoolConfiguration
+from broker.config.store_url import StoreUrl
 from broker.errors import ConfigError
 from broker.store.server.dialect import Dialect
-from broker.store.server.engine import PoolLimits
+from broker.store.server.engine import PoolLimits, SessionTimeouts
+from broker.store.server.own_connection import OwnConnection
 from broker.store.server.store import CLUSTER_DEADLINE, ServerStore
+
+_SHORTEST_IDLE: Final = 3.0
+"""Seconds that a node of a cluster may leave a transaction open at least, however fast the cluster beats."""
 
 
 def server_store(
@@ -22,21 +30,9 @@ def server_store(
     """
     url = datasource.store_url
     options, _ = connection_options(url)
-    dialect: Dialect
-    if url.engine == "mysql":
-        try:
-            from broker.store.server.mysql import MySql
-        except ImportError as error:
-            raise ConfigError(f"MariaDB and MySQL need the package aiomysql ({error}): pip install aiomysql") from error
-        dialect = MySql(url, options)
-    else:
-        try:
-            from broker.store.server.postgresql import PostgreSql
-        except ImportError as error:
-            raise ConfigError(
-                f"PostgreSQL needs the package asyncpg ({error}): pip install 'cordillera[postgres]'"
-            ) from error
-        dialect = PostgreSql(url, options)
+    timeouts = SessionTimeouts()
+    if is_shared:
+        timeouts = replace(timeouts, idle=min(timeouts.idle, max(_SHORTEST_IDLE, 5 * cluster_deadline)))
     limits = PoolLimits(
         max_active=datasource.max_active,
         max_wait=datasource.max_wait_ms / 1000,
@@ -44,4 +40,24 @@ def server_store(
         socket_timeout=options.socket_timeout,
         ping_after=datasource.validation_interval_ms / 1000 if datasource.test_on_borrow else None,
     )
-    return ServerStore(dialect, limits, cluster_deadline=cluster_deadline, is_shared=is_shared)
+    urgent = SessionTimeouts(cluster_deadline, cluster_deadline, cluster_deadline)
+    cluster_connection = OwnConnection(dialect_of(url, urgent), cluster_deadline)
+    return ServerStore(dialect_of(url, timeouts), limits, cluster_connection, is_shared=is_shared)
+
+
+def dialect_of(url: StoreUrl, timeouts: SessionTimeouts) -> Dialect:
+    """Return the dialect for a database. Raises `ConfigError` when its driver is not installed."""
+    options, _ = connection_options(url)
+    if url.engine == "mysql":
+        try:
+            from broker.store.server.mysql import MySql
+        except ImportError as error:
+            raise ConfigError(f"MariaDB and MySQL need the package aiomysql ({error}): pip install aiomysql") from error
+        return MySql(url, options, timeouts)
+    try:
+        from broker.store.server.postgresql import PostgreSql
+    except ImportError as error:
+        raise ConfigError(
+            f"PostgreSQL needs the package asyncpg ({error}): pip install 'cordillera[postgres]'"
+        ) from error
+    return PostgreSql(url, options, timeouts)

@@ -21,18 +21,14 @@ from broker.ports.peer_calls import Fence
 from broker.ports.slot import Slot
 from broker.store.server.batch import Rows, joined_contents
 from broker.store.server.dialect import SMALL_BODY, IndexRow, Marker
-from broker.store.server.engine import Failure, keep_alive
+from broker.store.server.engine import Failure, SessionTimeouts, keep_alive
 from broker.store.server.tls import tls_context
 from broker.store.sql.schema import postgresql_text
 
 _log = structlog.get_logger(__name__)
 
-# A longer wait for a lock would hold up every publisher, and a connection that broke must not keep its locks.
 _SESSION: Final = {
     "default_transaction_isolation": "read committed",
-    "idle_in_transaction_session_timeout": "10000",
-    "lock_timeout": "5000",
-    "statement_timeout": "600000",
     "jit": "off",
     # The server notices within a minute that a machine has vanished, and frees its locks.
     "tcp_keepalives_idle": "30",
@@ -79,12 +75,9 @@ _SLOT: Final = (
     '"HAS_TRANSIENT") SELECT * FROM unnest($1::bigint[],$2::bigint[],$3::bigint[],$4::smallint[],$5::integer[],'
     "$6::boolean[],$7::boolean[]) ON CONFLICT DO NOTHING"
 )
-_PASS_FENCE: Final = (
-    'UPDATE "MB_COORDINATOR_FENCE" SET "SEQUENCE"="SEQUENCE"+1 WHERE "ANCHOR"=1 AND "EPOCH"=$1 AND "TERM"=$2'
-)
+_PASS_FENCE: Final = 'SELECT 1 FROM "MB_COORDINATOR_FENCE" WHERE "ANCHOR"=1 AND "EPOCH"=$1 AND "TERM"=$2 FOR UPDATE'
 _ASSIGN: Final = (
-    'WITH alive AS (SELECT 1 FROM "MB_NODE_HEARTBEAT"'
-    ' WHERE "NODE_ID"=$1 AND "INCARNATION"=$2 AND "STATE"=\'UP\' FOR SHARE)'
+    'WITH alive AS (SELECT 1 FROM "MB_NODE" WHERE "NODE_ID"=$1 AND "INCARNATION"=$2 FOR SHARE)'
     ' UPDATE "MB_SLOT" SET "NODE_ID"=$1,"INCARNATION"=$2'
     " FROM unnest($3::bigint[],$4::bigint[]) AS place(first,last)"
     ' WHERE "START_MESSAGE_ID"=first AND "END_MESSAGE_ID"=last AND "NODE_ID" IS NULL'
@@ -121,12 +114,39 @@ _CONTENTS: Final = (
 )
 
 
+def count_batch(marker: Marker) -> str:
+    """Return the statement that counts the batch of `marker`, and lets its incarnation last until the commit.
+
+    It inserts no row when the incarnation is over, or when the batch before this one is not there.
+    """
+    return (
+        f'INSERT INTO "MB_NODE_BATCH" ("LANE","BATCH") SELECT N."LANE",{marker.number} FROM "MB_NODE" AS N'
+        f' JOIN "MB_NODE_BATCH" AS B ON B."LANE"=N."LANE" AND B."BATCH"={marker.number - 1}'
+        f' WHERE N."LANE"={marker.lane} AND N."INCARNATION"=\'{marker.incarnation}\' FOR SHARE OF N'
+    )
+
+
+def forget_batches(marker: Marker) -> str:
+    """Return the statement, or nothing, that deletes what was counted before the batch that `marker` follows."""
+    old = marker.forgotten
+    if not old:
+        return ""
+    return f'DELETE FROM "MB_NODE_BATCH" WHERE "LANE"={marker.lane} AND "BATCH" BETWEEN {old[0]} AND {old[-1]}; '
+
+
 class PostgreSql:
     """One database of a PostgreSQL server."""
 
     engine = "postgresql+asyncpg://"
 
-    def __init__(self, url: StoreUrl, options: ConnectionOptions) -> None:
+    def __init__(self, url: StoreUrl, options: ConnectionOptions, timeouts: SessionTimeouts | None = None) -> None:
+        timeouts = timeouts or SessionTimeouts()
+        # A longer wait for a lock would hold up every publisher, and a connection that broke must not keep its locks.
+        self._session = _SESSION | {
+            "idle_in_transaction_session_timeout": str(int(timeouts.idle * 1000)),
+            "lock_timeout": str(int(timeouts.lock * 1000)),
+            "statement_timeout": str(int(timeouts.statement * 1000)),
+        }
         self._url = url
         self._options = options
         self._warned: set[int] = set()
@@ -136,7 +156,7 @@ class PostgreSql:
 
     async def connect(self) -> Any:
         url, options = self._url, self._options
-        settings = _SESSION | {"application_name": options.application_name}
+        settings = self._session | {"application_name": options.application_name}
         if options.schema:
             settings["search_path"] = options.schema
         raw = await asyncpg.connect(
@@ -219,11 +239,7 @@ class PostgreSql:
     # Writing
 
     async def begin(self, raw: Any, marker: Marker, rows: Rows) -> bool:
-        moved = await raw.execute(
-            f'BEGIN; UPDATE "MB_NODE" SET "BATCH"={marker.number} WHERE "LANE"={marker.lane}'
-            f' AND "INCARNATION"=\'{marker.incarnation}\' AND "BATCH"={marker.number - 1}'
-        )
-        if moved != "UPDATE 1":
+        if await raw.execute(f"BEGIN; {forget_batches(marker)}{count_batch(marker)}") != "INSERT 0 1":
             return False
         if rows.inline:
             await raw.copy_records_to_table("MB_METADATA", records=rows.inline, columns=_INLINE)
@@ -262,17 +278,19 @@ class PostgreSql:
 
     async def last_batch(self, raw: Any, marker: Marker) -> int | None:
         await raw.execute("BEGIN")
-        batch: int | None = await raw.fetchval(
-            'UPDATE "MB_NODE" SET "BATCH"="BATCH" WHERE "LANE"=$1 AND "INCARNATION"=$2 RETURNING "BATCH"',
+        # An exclusive lock waits for every batch under way, and is written to the log as any change is.
+        lane = await raw.fetchval(
+            'SELECT "LANE" FROM "MB_NODE" WHERE "LANE"=$1 AND "INCARNATION"=$2 FOR UPDATE',
             marker.lane,
             marker.incarnation,
         )
+        batch: int | None = await raw.fetchval('SELECT max("BATCH") FROM "MB_NODE_BATCH" WHERE "LANE"=$1', lane)
         await self.commit(raw)
         return batch
 
     async def assign(self, raw: Any, rows: Sequence[SlotRow], incarnation: Incarnation, fence: Fence) -> bool:
         await raw.execute("BEGIN")
-        is_passed = await raw.execute(_PASS_FENCE, fence.epoch, postgresql_text(fence.term)) == "UPDATE 1"
+        is_passed = await raw.fetchval(_PASS_FENCE, fence.epoch, postgresql_text(fence.term)) == 1
         names = [postgresql_text(name) for name in (incarnation.node_id, incarnation.id)]
         starts, ends = [row.start for row in rows], [row.end for row in rows]
         is_done: bool = is_passed and await raw.execute(_ASSIGN, *names, starts, ends) == f"UPDATE {len(rows)}"

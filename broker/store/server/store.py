@@ -1,8 +1,8 @@
 """The store in a database server: one connection writes, one serves the cluster, a pool does everything else.
 
-Each batch also increments the node's batch number, on condition that its incarnation still lasts (ADR 15). By that
-number the store finds out later whether a commit without an answer was done, and a node that was replaced commits
-nothing. The statements and the driver belong to a `Dialect`.
+Each batch also inserts a row with its number, on condition that its incarnation still lasts (ADR 31). By that row the
+store finds out later whether a commit without an answer was done, and a node that was replaced commits nothing. The
+statements and the driver belong to a `Dialect`.
 """
 
 from __future__ import annotations
@@ -74,14 +74,14 @@ class ServerStore:
         self,
         dialect: Dialect,
         limits: PoolLimits,
+        cluster_connection: OwnConnection,
         *,
-        cluster_deadline: float,
         is_shared: bool,
     ) -> None:
         self._dialect = dialect
         self._is_shared = is_shared
         self._engine = Engine(dialect, limits)
-        self._cluster_connection = OwnConnection(dialect, cluster_deadline)
+        self._cluster_connection = cluster_connection
         self.cluster = SqlClusterStore(self._cluster_connection.run)
         self.slots = SqlSlotStore(self._work, self._assign_all)
         self.events = SqlEventStore(self._work)

@@ -38,7 +38,7 @@ from broker.ports.cluster_rows import (
     Resign,
 )
 from broker.ports.peer_calls import Fence
-from broker.store.sql.fencing import DEAD, STOPPED, end_incarnation
+from broker.store.sql.fencing import DEAD, STOPPED, end_incarnation, is_passed
 from broker.store.sql.schema import FENCE, LEASE, MEMBERSHIP, NODE_HEARTBEAT
 
 _NOW_MS: Final = {
@@ -180,8 +180,7 @@ def evict(connection: Connection, row: NodeRow, epoch: int, term: str) -> bool:
 
     With False nothing is changed.
     """
-    is_passed = (FENCE.c.anchor == _ANCHOR) & (FENCE.c.epoch == epoch) & (FENCE.c.term == term)
-    if not _update(connection, FENCE, is_passed, {"sequence": FENCE.c.sequence + 1}):
+    if not is_passed(connection, Fence(epoch, term)):
         return False
     is_silent = _is_up(row.node_id, row.incarnation) & (_N.beat == row.beat)
     dead = {"state": NodeState.DEAD.value, "fence": _N.fence + 1}

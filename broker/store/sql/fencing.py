@@ -1,19 +1,20 @@
 """Fencing: a node may write while its incarnation lasts, a coordinator until the next one has claimed (ADR 16).
 
 A transaction locks the row that gives it the right to write until it ends. All of them lock in one order: fence, node,
-slots, messages.
+slots, messages. None of them locks a row of MB_NODE_HEARTBEAT or MB_COORDINATOR_HEARTBEAT, which beats write: a node
+that hangs inside a transaction keeps no other node from beating (ADR 31).
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import ColumnElement, Connection, select, update
 
 from broker.errors import Evicted, Fenced, StoreError
-from broker.ports.cluster_rows import Incarnation, NodeState
+from broker.ports.cluster_rows import Incarnation
 from broker.ports.peer_calls import Fence
-from broker.store.sql.schema import FENCE, NODE, NODE_HEARTBEAT
+from broker.store.sql.schema import FENCE, NODE, NODE_BATCH
 
 DEAD: Final = "dead"
 RUNNING: Final = "running"
@@ -40,24 +41,27 @@ def check_fence(connection: Connection, fence: Fence) -> None:
 
 def pass_fence(connection: Connection, fence: Fence) -> None:
     """Lock the fence, so that no other coordinator can claim before the commit. Raises `Fenced` if one has."""
-    is_ours = (FENCE.c.anchor == _ANCHOR) & (FENCE.c.epoch == fence.epoch) & (FENCE.c.term == fence.term)
-    if connection.execute(update(FENCE).where(is_ours).values(sequence=FENCE.c.sequence + 1)).rowcount != 1:
+    if not is_passed(connection, fence):
         raise Fenced(f"epoch {fence.epoch} is over: there is a newer coordinator")
+
+
+def is_passed(connection: Connection, fence: Fence) -> bool:
+    """Lock the fence as `pass_fence` does; return False if there is a newer coordinator."""
+    is_ours = (FENCE.c.anchor == _ANCHOR) & (FENCE.c.epoch == fence.epoch) & (FENCE.c.term == fence.term)
+    return connection.scalar(select(FENCE.c.epoch).where(is_ours).with_for_update()) is not None
 
 
 def lane_of(connection: Connection, incarnation: Incarnation, *, exclusive: bool = False) -> int | None:
     """Return the lane of `incarnation`, and let it last until the commit; None when it is over.
 
-    The row in MB_NODE_HEARTBEAT is locked, because whatever ends an incarnation writes it; the row in MB_NODE stays
-    free for the node's batches. With `exclusive` no other transaction of this incarnation can hold the lock, in
-    particular none of an earlier try that is still under way.
+    The row in MB_NODE is locked, because whatever ends an incarnation writes it; batches share the lock. With
+    `exclusive` no other transaction of this incarnation can be `exclusive`, in particular none of an earlier try that
+    is still under way.
     """
-    heartbeat, node = NODE_HEARTBEAT.c, NODE.c
-    lane = select(node.lane).where(node.node_id == heartbeat.node_id, node.incarnation == heartbeat.incarnation)
-    is_incarnation = (heartbeat.node_id == incarnation.node_id) & (heartbeat.incarnation == incarnation.id)
-    is_up = heartbeat.state == NodeState.UP.value
-    wanted = select(lane.scalar_subquery()).select_from(NODE_HEARTBEAT).where(is_incarnation & is_up)
-    found: int | None = connection.scalar(wanted.with_for_update(read=not exclusive))
+    found: int | None = connection.scalar(select(NODE.c.lane).where(_is_joined(incarnation)).with_for_update(read=True))
+    if found is not None and exclusive:
+        first = (NODE_BATCH.c.lane == found) & (NODE_BATCH.c.batch == 0)
+        connection.execute(select(NODE_BATCH.c.batch).where(first).with_for_update())
     return found
 
 
@@ -71,8 +75,11 @@ def check_incarnation(connection: Connection, incarnation: Incarnation, *, exclu
 
 def end_incarnation(connection: Connection, incarnation: Incarnation, state: str) -> None:
     """End `incarnation`, unless it has ended: from now on it cannot commit a batch."""
-    is_incarnation = (NODE.c.node_id == incarnation.node_id) & (NODE.c.incarnation == incarnation.id)
-    connection.execute(update(NODE).where(is_incarnation).values(incarnation="", state=state))
+    connection.execute(update(NODE).where(_is_joined(incarnation)).values(incarnation="", state=state))
+
+
+def _is_joined(incarnation: Incarnation) -> ColumnElement[bool]:
+    return (NODE.c.node_id == incarnation.node_id) & (NODE.c.incarnation == incarnation.id)
 
 
 def evicted(incarnation: Incarnation) -> Evicted:

@@ -11,7 +11,7 @@ from broker.errors import StoreError
 from broker.ports.store import Registration
 from broker.store.sql.fencing import DEAD, RUNNING, STOPPED
 from broker.store.sql.messages import delete_transient_messages
-from broker.store.sql.schema import LAST_PUBLISHED_ID, METADATA, NODE, SEQUENCE, SLOT, STORE_STATUS
+from broker.store.sql.schema import LAST_PUBLISHED_ID, METADATA, NODE, NODE_BATCH, SEQUENCE, SLOT, STORE_STATUS
 from broker.store.sql.topology import TOPOLOGY
 
 QUEUE_IDS_PER_REGISTRATION: Final = 1000
@@ -39,9 +39,13 @@ def register(connection: Connection, node_id: str, incarnation: str = "") -> Reg
 
 
 def start(connection: Connection, node_id: str, incarnation: str) -> None:
-    """Record as running a node that has a lane."""
+    """Record as running a node that has a lane. No batch of an earlier incarnation of that lane counts any more."""
     running = {"state": RUNNING, "incarnation": incarnation, "batch": 0}
+    # The row of the node comes first: it waits for a batch that is still under way.
     connection.execute(update(NODE).where(NODE.c.node_id == node_id).values(running))
+    lane = connection.scalar(select(NODE.c.lane).where(NODE.c.node_id == node_id))
+    connection.execute(delete(NODE_BATCH).where(NODE_BATCH.c.lane == lane))
+    connection.execute(insert(NODE_BATCH).values(lane=lane, batch=0))
 
 
 def resign(connection: Connection, node_id: str) -> None:

@@ -142,6 +142,8 @@ BINDING: Final = Table(
     _column("ARGUMENTS", LargeBinary(_LONG), nullable=False),
     UniqueConstraint("binding_hash", name="MB_BINDING_HASH_KEY"),
 )
+Index("MB_BINDING_SOURCE_INDEX", BINDING.c.vhost, BINDING.c.source)
+Index("MB_BINDING_DESTINATION_INDEX", BINDING.c.vhost, BINDING.c.destination)
 
 # The nodes on which a queue has consumers, in the order of their subscription.
 SUBSCRIPTION: Final = Table(
@@ -203,8 +205,9 @@ SLOT: Final = Table(
     _column("INCARNATION", _name(36)),
 )
 Index("MB_SLOT_QUEUE_ID_INDEX", SLOT.c.queue_id, SLOT.c.lane)
+Index("MB_SLOT_OWNER_INDEX", SLOT.c.node_id, SLOT.c.incarnation)
 
-# BATCH counts the node's batches under one INCARNATION: it tells whether a commit without an answer was done.
+# BATCH is what earlier versions count; see MB_NODE_BATCH.
 NODE: Final = Table(
     "MB_NODE",
     metadata,
@@ -214,6 +217,16 @@ NODE: Final = Table(
     _column("INCARNATION", String(32), nullable=False, server_default=""),
     _column("BATCH", BigInteger, nullable=False, server_default="0"),
     UniqueConstraint("lane", name="MB_NODE_LANE_KEY"),
+)
+
+# A row for each of a node's last batches, which tells whether a commit without an answer was done. No row is written
+# twice: a row that is updated by every commit leaves a version each time, and PostgreSQL walks all of them for as long
+# as another transaction holds a snapshot. The row with BATCH 0 is made when the node registers (ADR 31).
+NODE_BATCH: Final = Table(
+    "MB_NODE_BATCH",
+    metadata,
+    _column("LANE", SmallInteger, primary_key=True, autoincrement=False),
+    _column("BATCH", BigInteger, primary_key=True, autoincrement=False),
 )
 
 LAST_PUBLISHED_ID: Final = Table(

@@ -13,7 +13,11 @@ from broker.store.server.dialect import Marker
 from broker.store.server.mysql_statements import delete_orphans, in_slot, packets, page, parts
 
 MARKER = Marker(lane=3, incarnation="abc123", number=8, node_id="node-a")
-MOVE_ON = "BEGIN;UPDATE MB_NODE SET BATCH=8 WHERE LANE=3 AND INCARNATION='abc123' AND BATCH=7"
+COUNT = (
+    "BEGIN;INSERT INTO MB_NODE_BATCH (LANE,BATCH) SELECT N.LANE,8 FROM MB_NODE AS N"
+    " JOIN MB_NODE_BATCH AS B ON B.LANE=N.LANE AND B.BATCH=7"
+    " WHERE N.LANE=3 AND N.INCARNATION='abc123' LOCK IN SHARE MODE"
+)
 HOSTILE = "');DROP TABLE MB_NODE;-- \\'\"`\0"
 
 
@@ -26,8 +30,22 @@ def made(limit: int = 1 << 20, **given: Any) -> list[str]:
     return list(packets(MARKER, rows(**given), limit))
 
 
-def test_an_empty_batch_only_moves_the_marker_on() -> None:
-    assert made() == [MOVE_ON]
+def test_an_empty_batch_is_only_counted() -> None:
+    assert made() == [COUNT]
+
+
+def test_every_thousandth_batch_deletes_the_rows_of_the_thousand_before_it() -> None:
+    deleted = [
+        (number, packet.partition("DELETE FROM MB_NODE_BATCH ")[2])
+        for number in range(1, 3001)
+        for packet in packets(Marker(3, "abc123", number, "node-a"), rows(), 1 << 20)
+    ]
+
+    assert [(number, where) for number, where in deleted if where] == [
+        (1000, "WHERE LANE=3 AND BATCH BETWEEN 1 AND 998"),
+        (2000, "WHERE LANE=3 AND BATCH BETWEEN 999 AND 1998"),
+        (3000, "WHERE LANE=3 AND BATCH BETWEEN 1999 AND 2998"),
+    ]
 
 
 def test_a_small_batch_is_one_packet() -> None:
@@ -40,7 +58,7 @@ def test_a_small_batch_is_one_packet() -> None:
     )
 
     assert packet.split(";") == [
-        *MOVE_ON.split(";"),
+        *COUNT.split(";"),
         "INSERT INTO MB_METADATA (MESSAGE_ID,QUEUE_ID,REDELIVERED,MESSAGE_METADATA,MESSAGE_CONTENT)"
         " VALUES (1,7,0,x'6d',x'00ff'),(2,-7,1,x'',x'')",
         "INSERT INTO MB_CONTENT (MESSAGE_ID,CONTENT_OFFSET,MESSAGE_CONTENT)"
@@ -85,7 +103,7 @@ def test_no_text_of_a_client_is_part_of_a_statement(text: str) -> None:
     [packet] = packets(marker, batch, 1 << 20)
 
     assert packet.count(f"x'{octets.hex()}'") == 5
-    assert re.fullmatch(r"[A-Za-z0-9_ ,;=()'-]*", packet)
+    assert re.fullmatch(r"[A-Za-z0-9_ ,;=().'-]*", packet)
     assert "DROP" not in packet
 
 

@@ -58,15 +58,15 @@ def test_the_time_of_a_heartbeat_is_that_of_the_database(connection: Connection)
     assert connection.scalar(select(func.min(MEMBERSHIP.c.time_stamp))) > now - 60_000
 
 
-def test_every_write_of_a_coordinator_touches_the_fence(connection: Connection) -> None:
+def test_a_coordinator_passes_the_fence_of_its_term_and_moves_it_by_a_claim_only(connection: Connection) -> None:
     cluster.claim(connection, CLAIM, "a", "10.0.0.1", 7611)
-    assert row_of(connection, FENCE, "epoch", "term", "sequence") == (1, "t1", 1)
+    claimed = row_of(connection, FENCE, "epoch", "term", "sequence")
 
     nobody = NodeRow("b", "1", 1, 0, NodeState.UP, "", 0)
-    cluster.evict(connection, nobody, 1, "t1")
-    cluster.evict(connection, nobody, 1, "t0")
+    passed = [cluster.evict(connection, nobody, *fence) for fence in ((1, "t1"), (1, "t0"), (2, "t1"))]
 
-    assert row_of(connection, FENCE, "epoch", "term", "sequence") == (1, "t1", 2)
+    assert (claimed, passed) == ((1, "t1", 1), [True, False, False])
+    assert row_of(connection, FENCE, "epoch", "term", "sequence") == claimed
 
 
 def test_the_timeline_keeps_the_last_thousand_changes(connection: Connection) -> None:

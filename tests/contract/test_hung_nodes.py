@@ -1,0 +1,148 @@
+"""A node that hangs inside a transaction keeps no other node from beating, and none from writing (ADR 31)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, text
+
+from broker.config.datasources import PoolConfiguration
+from broker.ports.records import Put, VirtualHostRecord
+from broker.store.server.opening import server_store
+from broker.store.sql import events, recovery, slots
+from tests.contract.cluster_calls import beat, renew
+from tests.contract.nodes import Node, Nodes, OnServer, messages, row, slot
+
+
+class Pair:
+    """The coordinator `a` and a node `b`, which has a slot, as has nobody."""
+
+    def __init__(self, nodes: Nodes, a: Node, b: Node) -> None:
+        self.nodes, self.a, self.b = nodes, a, b
+        self.free = row(slot(a.lane, 1, 2))
+
+    async def everybody_goes_on(self) -> None:
+        """Raises `StoreUnavailable` when something waits for the transaction that hangs."""
+        a, b = self.a, self.b
+        assert await beat(b.store.cluster, "b", b.incarnation.id)
+        assert await beat(a.store.cluster, "a", a.incarnation.id)
+        assert await renew(a.store.cluster, self.nodes.fence.epoch, self.nodes.fence.term, "a")
+        async with asyncio.timeout(2):
+            await b.insert(*messages(b.lane, 20))
+
+
+@pytest.fixture
+async def pair(on_server: OnServer) -> Pair:
+    nodes = on_server.nodes
+    a, b = await nodes.join("a"), await nodes.join("b")
+    await nodes.coordinate(a)
+    pair = Pair(nodes, a, b)
+    await a.insert(*messages(a.lane, 1, 2, 3, 4))
+    await b.insert(*messages(b.lane, 1, 2))
+    await a.give(slot(a.lane, 1, 2), slot(a.lane, 3, 4))
+    [own] = await b.store.slots.assign([row(slot(a.lane, 3, 4))], b.incarnation, nodes.fence)
+    assert own.owner == b.incarnation
+    return pair
+
+
+def assigned(pair: Pair) -> Callable[[Connection], Any]:
+    return lambda connection: slots.assign(connection, [pair.free], pair.b.incarnation, pair.nodes.fence)
+
+
+def reclaimed(pair: Pair) -> Callable[[Connection], Any]:
+    return lambda connection: recovery.reclaim(connection, pair.nodes.fence, 1000)
+
+
+def purged(pair: Pair) -> Callable[[Connection], Any]:
+    return lambda connection: slots.purge(connection, pair.free.queue_id)
+
+
+def cut(pair: Pair) -> Callable[[Connection], Any]:
+    return lambda connection: slots.cut(connection, [], [], [slot(pair.b.lane, 1, 2)], pair.b.incarnation)
+
+
+def finished(pair: Pair) -> Callable[[Connection], Any]:
+    return lambda connection: slots.finish(connection, [slot(pair.a.lane, 3, 4).start], pair.b.incarnation)
+
+
+def recorded(pair: Pair) -> Callable[[Connection], Any]:
+    return lambda connection: events.record(
+        connection, [Put(VirtualHostRecord("/"))], b"", expected=0, token="t", incarnation=pair.b.incarnation
+    )
+
+
+@pytest.mark.parametrize("work", [assigned, reclaimed, purged, cut, finished, recorded])
+async def test_a_transaction_that_stays_open_keeps_nobody_from_beating_and_writing(
+    pair: Pair, work: Callable[[Pair], Callable[[Connection], Any]]
+) -> None:
+    async with pair.a.store._engine.connection() as connection, connection.begin():
+        await connection.run_sync(work(pair))
+        await pair.everybody_goes_on()
+
+
+async def test_a_coordinator_that_hangs_before_it_commits_keeps_nobody_from_beating_and_writing(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dialect = pair.a.store._dialect
+    commits: list[Callable[[Any], Awaitable[None]]] = [dialect.commit]
+
+    async def commit_late(raw: Any) -> None:
+        await pair.everybody_goes_on()
+        await commits[0](raw)
+
+    monkeypatch.setattr(dialect, "commit", commit_late)
+    assert [taken.owner for taken in await pair.a.store.slots.assign([pair.free], pair.b.incarnation, pair.nodes.fence)]
+    assert [owned.start for owned in await pair.b.store.slots.owned(pair.b.incarnation)] == [
+        slot(pair.a.lane, 1, 2).start,
+        slot(pair.a.lane, 3, 4).start,
+    ]
+
+
+async def test_a_batch_that_hangs_keeps_its_own_node_from_nothing_but_batches(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dialect = pair.a.store._dialect
+    commit = dialect.commit
+
+    async def commit_late(raw: Any) -> None:
+        await pair.everybody_goes_on()
+        await pair.a.give(slot(pair.a.lane, 1, 2))
+        await commit(raw)
+
+    monkeypatch.setattr(dialect, "commit", commit_late)
+    await pair.a.insert(*messages(pair.a.lane, 5))
+    assert await pair.a.ids(lane=pair.a.lane) == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(("cluster_deadline", "idle"), [(2.0, 10), (0.4, 3)])
+async def test_the_server_itself_ends_what_a_node_leaves_there(
+    on_server: OnServer, cluster_deadline: float, idle: int
+) -> None:
+    names = (
+        ("@@idle_transaction_timeout", "@@innodb_lock_wait_timeout", "@@max_statement_time")
+        if on_server.is_mariadb
+        else tuple(
+            f"current_setting('{name}_timeout')" for name in ("idle_in_transaction_session", "lock", "statement")
+        )
+    )
+    asked = text(f"SELECT {', '.join(names)}")
+    store = server_store(
+        PoolConfiguration(url=on_server.server.jdbc_url(on_server.database)),
+        cluster_deadline=cluster_deadline,
+        is_shared=True,
+    )
+    await store.open()
+
+    others = await store._work(lambda connection: connection.execute(asked).one())
+    beats = await store._cluster_connection.run(lambda connection: connection.execute(asked).one(), repeatable=True)
+
+    await store.close()
+    if on_server.is_mariadb:
+        assert tuple(others) == (idle, 5, 600)
+        assert tuple(beats) == (max(cluster_deadline, 1), max(cluster_deadline, 1), cluster_deadline)
+    else:
+        assert tuple(others) == (f"{idle}s", "5s", "10min")
+        assert tuple(beats) == (("2s" if cluster_deadline == 2 else "400ms"),) * 3
