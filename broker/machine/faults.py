@@ -6,11 +6,14 @@ it and nothing more. Any other error in a background loop is a broken invariant,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from errno import errorcode
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Generic, Self, TypeVar
 
 import structlog
+
+T = TypeVar("T")
 
 _log = structlog.get_logger(__name__)
 
@@ -57,3 +60,20 @@ class MachineFaults:
         if name not in self._known:
             self._known.add(name)
             _log.error("the machine could not do it, it is tried again", what=self._what, error=name, reason=str(error))
+
+
+class LastKnown(Generic[T]):
+    """A figure that the machine is asked for; while it does not answer, its last answer stands."""
+
+    __slots__ = ("_ask", "_faults", "_value")
+
+    def __init__(self, what: str, ask: Callable[[], T], before: T) -> None:
+        """`before` stands until the first answer."""
+        self._ask = ask
+        self._faults = MachineFaults(what)
+        self._value = before
+
+    def __call__(self) -> T:
+        with self._faults:
+            self._value = self._ask()
+        return self._value

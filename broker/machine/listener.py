@@ -225,8 +225,12 @@ class SocketListener:
 
 
 async def _bind(host: str | None, port: int) -> list[socket.socket]:
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    try:
+        numeric = socket.SOCK_STREAM, 0, socket.AI_PASSIVE | socket.AI_NUMERICHOST  # asks nobody
+        found = socket.getaddrinfo(host, port, 0, *numeric)
+    except socket.gaierror:
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     sockets: list[socket.socket] = []
     failure: OSError | None = None
     for family, kind, protocol, _, address in dict.fromkeys(found):

@@ -26,6 +26,7 @@ from broker.coordination.slots.count_exchange import CountExchange
 from broker.coordination.slots.demand import name_of
 from broker.coordination.slots.runner import SlotRunner
 from broker.errors import ConfigError, CoordinationError, StoreUnavailable
+from broker.machine.faults import MachineFaults
 from broker.message import Message
 from broker.node.descriptors import rooms
 from broker.node.incarnation import NodeIncarnation
@@ -296,8 +297,9 @@ class Clustered:
     async def _keep_tidy(self) -> None:
         """Remove orphans at short intervals, and old events at longer ones."""
         housekeep_at = self._clock.monotonic()
+        faults = MachineFaults("orphans")
         while True:
-            with suppress(StoreUnavailable):
+            with faults, suppress(StoreUnavailable):
                 if await remove_orphans(lambda: self._vhosts.values(), self._read_living):
                     _log.info("removed what nodes that are gone have left")
                 if self._clock.monotonic() >= housekeep_at:

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+from broker.machine.faults import LastKnown
 from broker.server.reclaim import Reclaim
 
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
@@ -42,11 +43,12 @@ class ResourceMonitor:
         """`on_change` gets RabbitMQ's words: `low on memory`, `low on disk`, both, or nothing.
 
         `reclaims` are tried one after the other when memory is short, before that is said and as long as it is so.
+        A figure that cannot be read is taken to be what it was.
         """
         self._thresholds = thresholds
         self._on_change = on_change
-        self._resident = resident
-        self._disk_free = disk_free
+        self._resident = LastKnown("resident memory", resident, 0)
+        self._disk_free = LastKnown("free space on the store's disk", disk_free, thresholds.disk_free)
         self._reclaims = reclaims
         self._monotonic = monotonic
         self._reason = ""

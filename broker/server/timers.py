@@ -13,6 +13,8 @@ from itertools import count
 from math import inf
 from typing import Any, Final, Protocol
 
+from broker.machine.faults import MachineFaults
+
 _RESOLUTION: Final = 0.01
 """Seconds between two looks at the heap, at least: deadlines that lie closer together are served together."""
 _LATE: Final = 1.0
@@ -43,6 +45,7 @@ class Timers:
         self._sequence = count()
         self._garbage = 0
         self._wake = asyncio.Event()
+        self._faults = MachineFaults("what was due at a time")
         self.is_late = False
         """Was the loop held up before the deadlines that are being served? What clients sent may not be read yet."""
 
@@ -86,7 +89,8 @@ class Timers:
             if timed is None:
                 self._garbage -= 1
                 continue
-            timed.on_time(now)
+            with self._faults:
+                timed.on_time(now)
             if entry[2] is None:  # forgotten meanwhile
                 self._garbage -= 1
                 continue

@@ -11,6 +11,7 @@ import structlog
 
 from broker.clock import Clock
 from broker.errors import StoreFull, StoreUnavailable
+from broker.machine.faults import MachineFaults
 
 _log = structlog.get_logger(__name__)
 
@@ -119,12 +120,14 @@ class StoreHealth:
 
     async def run(self) -> None:
         """Watch until cancelled. Raises what a probe raises, except `StoreUnavailable`."""
+        faults = MachineFaults("the health of the store")
         async with asyncio.TaskGroup() as probes:
             while True:
-                now = self._clock.monotonic()
-                self.sample(now)
-                if self.is_probe_due(now):
-                    probes.create_task(self.probe(), name="store probe")
+                with faults:
+                    now = self._clock.monotonic()
+                    self.sample(now)
+                    if self.is_probe_due(now):
+                        probes.create_task(self.probe(), name="store probe")
                 await self._sleep(_SAMPLE)
 
     async def pause(self, seconds: float) -> None:

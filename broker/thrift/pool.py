@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from broker.clock import Clock
 from broker.errors import CoordinationError
+from broker.machine.faults import MACHINE_FAULTS
 from broker.ports.peer_calls import NotCoordinator, PeerUnreachable, Unauthorized, Unavailable
 from broker.thrift.breaker import CircuitBreaker
 from broker.thrift.connection import ClientConnection, ConnectionLost
@@ -78,7 +79,7 @@ class Pool:
         except Unauthorized as error:
             self._breaker.on_failure(self._clock.monotonic())
             raise Unauthorized(f"{self._name}: {error}") from error
-        except (OSError, ConnectionLost, CoordinationError) as error:
+        except (*MACHINE_FAULTS, ConnectionLost, CoordinationError) as error:
             raise self._failed(f"{self._name} has not answered {method}: {error}") from error
         self._breaker.on_answer()
         return answer

@@ -25,6 +25,7 @@ from broker.coordination.membership.members import Members
 from broker.coordination.membership.own_row import OwnRow, ReadOwnRow, Step
 from broker.coordination.membership.pending_request import timeout_of
 from broker.errors import BrokerError, Evicted, StoreUnavailable
+from broker.machine.faults import MACHINE_FAULTS
 from broker.ports.cluster import ClusterStore
 from broker.ports.cluster_rows import Beat, Claim, Incarnation, NodeRow
 from broker.ports.peer_calls import Fence
@@ -254,7 +255,7 @@ class ClusterAgent:
         try:
             async with asyncio.timeout(until - self._clock.monotonic()) as self._under_way:
                 answer = await call
-        except (TimeoutError, StoreUnavailable) as error:
+        except (StoreUnavailable, *MACHINE_FAULTS) as error:  # TimeoutError is an OSError
             if not self._is_failing and not self._is_leaving:
                 _log.warning("the cluster's store does not answer", node=self.node_id, reason=str(error) or "late")
             self._is_failing = True

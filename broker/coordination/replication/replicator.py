@@ -17,6 +17,7 @@ import structlog
 from broker.backoff import Backoff
 from broker.coordination.replication.event_codec import decode, encode
 from broker.errors import BrokerError, StoreUnavailable
+from broker.machine.faults import MachineFaults
 from broker.ports.cluster import EventStore, SlotService, TopologyMoved
 from broker.ports.cluster_rows import Cursor, EventPage, EventRow, Incarnation
 from broker.ports.peer_calls import Caller, Unavailable
@@ -127,11 +128,13 @@ class Replicator:
 
     async def run(self) -> None:
         """Read new events in every interval, even if no peer announces any, and compare topologies."""
+        faults = MachineFaults("topology")
         while True:
-            try:
-                await self.look()
-            except StoreUnavailable as error:
-                _log.debug("the store does not tell of topology", reason=str(error))
+            with faults:
+                try:
+                    await self.look()
+                except StoreUnavailable as error:
+                    _log.debug("the store does not tell of topology", reason=str(error))
             await asyncio.sleep(self._interval)
 
     async def look(self) -> None:

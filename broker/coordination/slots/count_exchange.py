@@ -9,6 +9,7 @@ from typing import Final
 import structlog
 
 from broker.errors import CoordinationError
+from broker.machine.faults import MachineFaults
 from broker.ports.cluster import SlotService
 from broker.ports.peer_calls import Caller, QueueCount
 from broker.queue.queue import Queue
@@ -38,9 +39,11 @@ class CountExchange:
 
     async def run(self) -> None:
         """Exchange counts every second until cancelled."""
+        faults = MachineFaults("counts")
         while True:
             await asyncio.sleep(_INTERVAL)
-            await self.exchange()
+            with faults:
+                await self.exchange()
 
     async def exchange(self) -> None:
         """Report this node's counts and set those of the other nodes; without a coordinator the last ones stay."""

@@ -298,7 +298,7 @@ class Engine:
         """Return the class of `error`; None when it is one of the broker's own already."""
         if isinstance(error, BrokerError):
             return None
-        if isinstance(error, PoolTimeout):
+        if isinstance(error, PoolTimeout | MemoryError):
             return Failure.BUSY
         return self.driver.failure(_cause(error))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -123,3 +125,25 @@ def test_the_figures_are_read_without_a_free_descriptor(tmp_path: Path) -> None:
     with no_descriptors_left():
         assert resident_octets() > 1_000_000
         assert disk_free_octets(tmp_path) > 0
+
+
+def test_a_figure_that_cannot_be_read_is_taken_to_be_what_it_was() -> None:
+    free = iter([OSError(errno.EIO, "Input/output error"), 50, OSError(errno.EIO, "Input/output error"), 1000])
+    resident = iter([MemoryError(), 0, 2000, OSError(errno.EMFILE, "Too many open files")])
+    told: list[str] = []
+    monitor = ResourceMonitor(
+        Thresholds(1000, 100),
+        told.append,
+        resident=lambda: next_of(resident),
+        disk_free=lambda: next_of(free),
+    )
+    for _ in range(4):
+        monitor.sample()
+    assert told == ["low on disk", "low on memory & disk", "low on memory"]
+
+
+def next_of(answers: Iterator[int | Exception]) -> int:
+    answer = next(answers)
+    if isinstance(answer, Exception):
+        raise answer
+    return answer

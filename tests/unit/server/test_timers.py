@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 
 import pytest
 
@@ -212,3 +213,17 @@ async def test_nearer_deadlines_that_come_all_the_time_hold_up_nobody() -> None:
         running.cancel()
     assert all(alarm.rang for alarm in alarms[:900])
     assert max(alarm.rang[0] for alarm in alarms[:100]) < start + 0.52
+
+
+def test_an_error_of_the_machine_in_one_costs_the_others_nothing(timers: Timers) -> None:
+    class Short(Alarm):
+        def on_time(self, now: float) -> None:
+            super().on_time(now)
+            raise OSError(errno.EMFILE, "Too many open files")
+
+    short, other = Short(1001.0, every=1.0), Alarm(1001.0, every=1.0)
+    timers.watch(short)
+    timers.watch(other)
+    timers.run_due(1001.0)
+    timers.run_due(1002.0)
+    assert short.rang == other.rang == [1001.0, 1002.0]

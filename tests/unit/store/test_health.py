@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from dataclasses import dataclass, field
 
 import pytest
@@ -253,3 +254,28 @@ async def test_watching_runs_probes_and_ends_when_one_finds_a_broken_store() -> 
         await bench.health.run()
     assert [str(error) for error in ended.value.exceptions] == ["corrupt"]
     assert slept[:4] == [0.25] * 4
+
+
+async def test_an_error_of_the_machine_does_not_end_the_watching() -> None:
+    bench = Bench()
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        bench.clock.advance(seconds)
+        slept.append(seconds)
+        await asyncio.sleep(0)
+        if len(slept) == 16:
+            raise KeyError("enough")
+
+    def block_publishers(reason: str) -> None:
+        bench.told.append(reason)
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    bench.health = StoreHealth(
+        bench.store, bench.journal, bench.clock, interval=10.0, on_change=block_publishers, sleep=sleep
+    )
+    bench.journal.is_failing = True
+    with pytest.raises(ExceptionGroup, match="unhandled errors"):
+        await bench.health.run()
+    assert bench.told == ["store unavailable: it cannot be written"]
+    assert len(slept) == 16

@@ -13,6 +13,7 @@ from broker.ports.peer_calls import Caller, Demand, PeerUnreachable, QueueName, 
 from broker.ports.slot import Slot
 from broker.thrift.server import ThriftServer
 from tests.support.clock import FakeClock
+from tests.support.descriptors import no_descriptors_left
 from tests.unit.thrift.memory_service import MemorySlotService
 from tests.unit.thrift.network import HOST, RawPeer, calling, raw_server, read_request, serving
 from tests.unit.thrift.octets import message
@@ -76,6 +77,13 @@ async def test_a_refused_connection_says_where() -> None:
     port = quiet_port()
     async with calling(port) as client:
         with pytest.raises(PeerUnreachable, match=f"^thrift peer 127.0.0.1:{port} has not answered getSlotInfo: "):
+            await client.get_slot(QUEUE, ALICE)
+
+
+async def test_a_machine_without_a_descriptor_for_the_connection_is_told_as_an_unreachable_peer() -> None:
+    port = quiet_port()
+    async with calling(port) as client:
+        with no_descriptors_left(), pytest.raises(PeerUnreachable, match="Too many open files"):
             await client.get_slot(QUEUE, ALICE)
 
 
@@ -196,6 +204,7 @@ async def test_a_server_that_is_killed_in_a_call_and_comes_back_answers_the_repe
             await changed.wait()
             changed = service.changed
             stop = tasks.create_task(first.stop())
+            await asyncio.sleep(0)  # its port is free now
             await second.listen(HOST, port)
             await changed.wait()
             service.apply_events(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from dataclasses import replace
 from itertools import pairwise
 from math import inf
@@ -426,5 +427,22 @@ def test_what_the_store_will_never_do_ends_the_run() -> None:
             await asyncio.sleep(6)
 
             assert str(a.ended) == "the table has lost its row"
+
+    run(lambda _: main())
+
+
+def test_an_error_of_the_machine_is_no_answer_and_ends_nothing() -> None:
+    async def main() -> None:
+        async with agents() as cluster:
+            a = await cluster.start("a")
+            await asyncio.sleep(1)
+            a.store.errors["beat"] = MemoryError()
+            a.store.errors["nodes"] = OSError(errno.EMFILE, "Too many open files")
+            await asyncio.sleep(1)
+            a.store.errors.clear()
+            await asyncio.sleep(6)
+
+            assert (a.is_running, a.ended) == (True, None)
+            assert a.agent.is_trusted()
 
     run(lambda _: main())

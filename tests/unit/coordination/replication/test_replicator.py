@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from broker.errors import Evicted, NotFound, PreconditionFailed, ResourceLocked, StoreUnavailable
-from broker.ports.cluster_rows import Incarnation
+from broker.ports.cluster_rows import EventPage, Incarnation
 from broker.ports.peer_calls import Unavailable
 from broker.ports.records import Drop, Put, QueueRecord, VirtualHostRecord
 from broker.topology.declaration import RemoteOwner
@@ -329,13 +329,21 @@ async def test_the_cursor_is_noted_when_it_moves_and_once_a_second(a: TopologyNo
     assert noted["a"].topology_hash == a.hash
 
 
-async def test_looking_goes_on_while_the_store_is_away(a: TopologyNode) -> None:
-    a.company.events.is_away = True
+@pytest.mark.parametrize("fault", ["the store is away", "the machine has no memory"])
+async def test_looking_goes_on_while_the_store_cannot_be_asked(a: TopologyNode, fault: str) -> None:
+    asked: list[str] = []
+
+    async def events(after: int, limit: int) -> EventPage:
+        asked.append(fault)
+        raise StoreUnavailable("away") if fault == "the store is away" else MemoryError
+
+    a.company.events.events = events  # type: ignore[method-assign]
     a.replicator._interval = 0.0
     loop = asyncio.get_running_loop().create_task(a.replicator.run())
     for _ in range(20):
         await asyncio.sleep(0)
     assert not loop.done()
+    assert len(asked) > 1
     loop.cancel()
     with pytest.raises(asyncio.CancelledError):
         await loop

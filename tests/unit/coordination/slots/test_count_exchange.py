@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from broker.coordination.slots.count_exchange import CountExchange
@@ -130,3 +130,23 @@ async def test_counts_are_exchanged_every_second() -> None:
         run.cancel()
     assert it.coordinator is not None
     assert len(it.coordinator.told) == 3
+
+
+@in_virtual_time
+async def test_an_error_of_the_machine_costs_one_exchange() -> None:
+    it = Bench()
+    asked: list[int] = []
+
+    def queues() -> Iterable[Queue]:
+        asked.append(len(asked))
+        if len(asked) == 1:
+            raise MemoryError
+        return it.queues.values()
+
+    it.counts._queues = queues
+    async with asyncio.TaskGroup() as tasks:
+        run = tasks.create_task(it.counts.run())
+        await asyncio.sleep(2.5)
+        run.cancel()
+    assert it.coordinator is not None
+    assert (len(asked), len(it.coordinator.told)) == (2, 1)

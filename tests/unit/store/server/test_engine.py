@@ -129,6 +129,10 @@ def test_a_pool_without_a_free_connection_is_an_outage(engine: Engine) -> None:
     assert type(engine.translate(PoolTimeout("QueuePool limit"))) is StoreUnavailable
 
 
+def test_want_of_memory_is_an_outage(engine: Engine) -> None:
+    assert type(engine.translate(MemoryError())) is StoreUnavailable
+
+
 def test_a_numbered_error_is_told_with_its_number(engine: Engine) -> None:
     assert str(engine.translate(OSError(111, "Connection refused"))).endswith("Connection refused (111)")
 
