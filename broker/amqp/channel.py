@@ -218,4 +218,4 @@ class Channel:
         transaction = self.publisher.transaction
         if transaction is not None:
             self.deliveries.roll_back(transaction)
-        self.deliveries.requeue_all()
+        self.deliveries.close()

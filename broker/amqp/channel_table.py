@@ -25,7 +25,16 @@ _STORE_TIMEOUT: Final = 30.0
 class ChannelTable:
     """Channels by number."""
 
-    __slots__ = ("_busy", "_channel_max", "_connection", "_on_error", "_on_handler_done", "_on_waiting", "by_id")
+    __slots__ = (
+        "_busy",
+        "_channel_max",
+        "_connection",
+        "_is_closed",
+        "_on_error",
+        "_on_handler_done",
+        "_on_waiting",
+        "by_id",
+    )
 
     def __init__(
         self,
@@ -47,6 +56,7 @@ class ChannelTable:
         self._on_handler_done = on_handler_done
         self._busy: dict[Channel, float] = {}  # and when it has waited too long for a store that is away
         self.by_id: dict[int, Channel] = {}
+        self._is_closed = False
 
     @property
     def wants_input(self) -> bool:
@@ -112,6 +122,7 @@ class ChannelTable:
                 is_method = kept[0] == FRAME_METHOD
                 self._on_error(error, channel.id, int.from_bytes(kept[1][:4], "big") if is_method else 0)
         self._on_handler_done()
+        self._detach()
 
     def _open(self, frame_type: int, channel_id: int, payload: bytes) -> None:
         index = int.from_bytes(payload[:4], "big") if frame_type == FRAME_METHOD else 0
@@ -145,3 +156,19 @@ class ChannelTable:
         """Let go of everything that the channels hold; their numbers stay taken."""
         for channel in self.by_id.values():
             channel.release()
+
+    def close(self) -> None:
+        """The socket is gone: let go of the channels too, and of the connection when no handler needs it any more."""
+        self.release()
+        self.by_id.clear()
+        self._is_closed = True
+        self._detach()
+
+    def _detach(self) -> None:
+        if self._is_closed and not self._busy:
+            self._on_error = _nobody
+            self._on_waiting = self._on_handler_done = _nobody
+
+
+def _nobody(*event: object) -> None:
+    """Stands where the connection was."""

@@ -41,6 +41,11 @@ class Confirms:
             self.confirmed = safe
 
     def close(self) -> None:
-        """The channel is gone: owe nothing any more."""
+        """The channel is gone: owe nothing any more. Messages in queues may refer to this for long."""
         self.waiting.clear()
         self.confirmed = self.published
+        self._send = _nobody
+
+
+def _nobody(tag: int, multiple: bool) -> None:
+    """Stands where the channel was."""

@@ -333,10 +333,18 @@ class Connection:
         self.phase = Phase.FINISHED
         self._deadline = None
         self._is_close_waiting = False
-        self._handshake.end()
-        self.reader.stop()
         self._release_channels()
         self._shared.spawn(self._release())
+        self._detach()
+
+    def _detach(self) -> None:
+        """Let go of everything that refers back to this: a connection that is over is freed at once (ADR 28)."""
+        self._on_deadline = _nobody
+        self.output.detach()
+        self.reader.close()
+        self._handshake.close()
+        if self._channels is not None:
+            self._channels.close()
 
     def _release_channels(self) -> None:
         """Take the consumers away before anything is dispatched again: nobody would get what they are sent."""
@@ -396,6 +404,10 @@ class Connection:
         else:
             heartbeats.put_off(now)
         return may_expire
+
+
+def _nobody() -> None:
+    """Stands where the edge was."""
 
 
 _CONTROL: Final[dict[type[Method], Any]] = {

@@ -173,6 +173,11 @@ class Deliveries:
         """Give everything back that is outstanding."""
         self.requeue(self._unacked.take_all())
 
+    def close(self) -> None:
+        """The channel is gone: give everything back that is outstanding."""
+        self._on_shared_room = _nobody
+        self.requeue_all()
+
     def roll_back(self, transaction: Transaction) -> None:
         """Empty the transaction: what it was to settle is outstanding again."""
         self._unacked.put_back(transaction.take().settlements)
@@ -185,6 +190,7 @@ class Deliveries:
             by_queue.setdefault(queue, []).append(message)
             if message.consumer is not None:
                 message.consumer.unacked -= 1
+                message.consumer = None  # the message may lie in its queue for longer than the consumer lives
         for target, returned in by_queue.items():
             target.requeue(returned)
             self._touched.add(target)
@@ -219,3 +225,7 @@ class Deliveries:
             queue.settle(messages if end - start == count else messages[start:end], outcome)
             start = end
         self._note_shared_room()
+
+
+def _nobody() -> None:
+    """Stands where the channel was."""

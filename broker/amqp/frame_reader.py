@@ -247,6 +247,13 @@ class FrameReader:
         self.is_held = False
         self._held = []
 
+    def close(self) -> None:
+        """Nothing will come any more: let go of the sink and of what is incomplete."""
+        self.stop()
+        self._parts = []
+        self.direct.clear()
+        del self._sink
+
     # Frames that are collected, or wrong
 
     def _take_body(self, tail: bytes) -> None:

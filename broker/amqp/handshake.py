@@ -86,6 +86,8 @@ class Handshake:
     __slots__ = (
         "_capabilities",
         "_header",
+        "_is_closed",
+        "_is_waiting",
         "_log",
         "_output",
         "_peer",
@@ -116,6 +118,8 @@ class Handshake:
         self._sink = sink
         self._header = b""
         self._capabilities: dict[str, Any] = {}
+        self._is_waiting = False
+        self._is_closed = False
         self.step = Step.HEADER
         self.client_properties = FieldTable()
         self.identity: Identity | None = None
@@ -167,6 +171,7 @@ class Handshake:
         waiting: Waiting | None = handler(self, kind.decode_arguments(payload, 4, len(payload)))
         if waiting is not None:
             self._reader.hold()
+            self._is_waiting = True
             self._shared.spawn(self._finish(waiting, kind.index))
 
     async def _finish(self, waiting: Waiting, method: int) -> None:
@@ -177,10 +182,22 @@ class Handshake:
             self._sink.on_error(error, 0, method)
         self._reader.resume()
         self._sink.on_handler_done()
+        self._is_waiting = False
+        self._detach()
 
     def end(self) -> None:
         """The connection ends: a step that waits has no consequence any more."""
         self.step = Step.DONE
+
+    def close(self) -> None:
+        """The socket is gone: let go of the connection when no step needs it any more."""
+        self.end()
+        self._is_closed = True
+        self._detach()
+
+    def _detach(self) -> None:
+        if self._is_closed and not self._is_waiting:
+            del self._sink
 
     def _on_start_ok(self, method: amqp.ConnectionStartOk) -> Waiting | None:
         self.client_properties = method.client_properties

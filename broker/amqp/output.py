@@ -70,6 +70,10 @@ class Output:
             self._is_flush_scheduled = True
             self._on_output()
 
+    def detach(self) -> None:
+        """The socket is gone: nobody is told of output any more."""
+        self._on_output = _nobody
+
     def block(self) -> None:
         """Take the credit of the connection's consumers until there is room again."""
         self.is_blocked = True
@@ -83,6 +87,10 @@ class Output:
         self.buffer = []
         self.has_large = False
         return _gathered(output) if is_large and len(output) > _MOST_BUFFERS else output, is_large
+
+
+def _nobody() -> None:
+    """Stands where the edge was."""
 
 
 def _gathered(octets: list[bytes]) -> list[bytes]:

@@ -49,6 +49,25 @@ class Server(Protocol):
         ...
 
 
+class _Gone(asyncio.Transport):
+    """Stands where the transport was, which holds much and refers back to its protocol."""
+
+    def is_closing(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        """It is."""
+
+    def abort(self) -> None:
+        """It is."""
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+
+_GONE: Final = _Gone()
+
+
 class AmqpProtocol(asyncio.Protocol):
     """The edge of one client."""
 
@@ -127,6 +146,7 @@ class AmqpProtocol(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._server.remove(self)
         self._connection.on_lost()
+        self._transport = _GONE
 
     # Output
 
