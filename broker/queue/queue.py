@@ -132,6 +132,7 @@ class Queue:
     @property
     def ready(self) -> Sequence[Message]:
         """The messages in memory that consumers get next, oldest first; slots follow them."""
+        self._window.put_in_order()
         return self._window.ready
 
     @property
@@ -254,7 +255,9 @@ class Queue:
             self._refill()
         ready = window.ready
         dispatcher = self._dispatcher
-        if ready:
+        if window.late and not self._share_out_late():
+            pass  # nobody takes more
+        elif ready:
             last = ready[-1].id
             if dispatcher.share_out(ready):
                 if ready:
@@ -276,6 +279,21 @@ class Queue:
         if self._after_dispatch is not None:
             self._after_dispatch(self)
         return bool(window.ready and dispatcher.consumers)
+
+    def _share_out_late(self) -> bool:
+        """Deliver, in order, while messages are late that have their place in `ready`; return whether none is left."""
+        window = self._window
+        while window.late:
+            if not self._dispatcher.has_credit():
+                return False
+            run = window.take_run()
+            last = run[-1].id
+            self._dispatcher.share_out(run)
+            if run:
+                last = run[0].id - 1
+                window.return_run(run)
+            window.last_taken = max(window.last_taken, last)
+        return True
 
     def _refill(self) -> None:
         """Bring the next messages into `ready`: from a slot, or from `tail` when no slot is left."""
@@ -372,6 +390,7 @@ class Queue:
         window = self._window
         if window.has_slots:
             return 0
+        window.put_in_order()
         return min([*(part[0].id for part in (window.ready, window.tail) if part), *held], default=None)
 
     # Deletion
@@ -410,7 +429,7 @@ class Queue:
         The slots leave the queue: nothing is read from them any more.
         """
         window = self._window
-        messages = [message for message in window.ready if message.redelivered and message.state == STORED]
+        messages = [message for message in self.ready if message.redelivered and message.state == STORED]
         slots = [
             slot for slot in (window.open_slot, *window.slots.clear()) if slot is not None and slot.maybe_delivered
         ]

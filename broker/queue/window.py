@@ -2,12 +2,16 @@
 
 Messages are in the order of their ids. `ready` has the oldest ones; slots follow with what did not fit in memory;
 `tail` collects what is published while there are slots. Without slots `tail` is `ready`.
+
+A message that comes back, or late from its transaction, has its place among others. It costs no look at them: it waits
+in `late`, from which the next dispatch takes it in its turn, or in `late_tail`, until the order of `tail` matters.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from heapq import heapify, heappop, heappush
 from typing import Final
 
 from broker.message import TRANSIENT, Message, lane_of
@@ -18,6 +22,8 @@ from broker.queue.slot_list import SlotList
 
 MESSAGE_OVERHEAD: Final = 512
 """Approximate octets of memory that a message costs beside its body."""
+_RUN: Final = 64
+"""Messages that are brought into order at once for consumers, who may take fewer."""
 
 
 class Window:
@@ -31,10 +37,13 @@ class Window:
         "bytes",
         "is_reading",
         "last_taken",
+        "late",
+        "late_tail",
         "open_slot",
         "open_transactions",
         "page_floor",
         "ready",
+        "ready_end",
         "slots",
         "tail",
     )
@@ -46,6 +55,10 @@ class Window:
         self._journal = journal
         self.ready: deque[Message] = deque()
         self.tail = self.ready
+        self.late: list[tuple[int, Message]] = []
+        """A heap of messages with their ids whose places are between those in `ready`, which is not empty then."""
+        self.late_tail: list[Message] = []
+        """Messages whose places are between those in `tail`, in no order, while there are slots."""
         self.bytes = 0
         """Octets of body in `tail`."""
         self.slots = SlotList()
@@ -59,6 +72,8 @@ class Window:
         """A slot made from `tail` must begin above this id: not all messages up to it are in `tail`."""
         self.open_transactions = 0
         """Open transactions that have given ids to messages for this queue: no slot may cover these ids."""
+        self.ready_end = 0
+        """An upper bound of the ids that were in `ready` while there were slots: these need not be ascending there."""
 
     @property
     def is_paged(self) -> bool:
@@ -72,10 +87,11 @@ class Window:
     @property
     def ready_count(self) -> int:
         """Messages in memory and in slots together."""
+        count = len(self.ready) + len(self.late)
         if self.tail is self.ready:
-            return len(self.ready)
+            return count
         opened = self.open_slot.count if self.open_slot else 0
-        return len(self.ready) + opened + self.slots.count + len(self.tail)
+        return count + opened + self.slots.count + len(self.tail) + len(self.late_tail)
 
     # In
 
@@ -88,27 +104,56 @@ class Window:
 
     def insert(self, messages: Sequence[Message]) -> None:
         """Add the messages of a committed transaction, ascending by id; younger ids may be here already."""
-        if self.tail is not self.ready:  # slots were taken over meanwhile: `tail` begins after what was in memory
-            floor = max(self.last_taken, self.page_floor, *map(_message_id, self.ready), 0)
-            begin = min(floor + 1, self.tail[0].id) if self.tail else floor + 1
-            older = [message for message in messages if message.id < begin]
-            _merge(self.ready, older)
-            messages = messages[len(older) :]
-        _merge(self.tail, messages)
-        self.bytes += sum(map(_weight, messages))
+        if self.tail is self.ready:
+            self.bytes += sum(map(_weight, messages))
+            self._add_late(messages)
+            return
+        # Slots may have been taken over meanwhile: `tail` begins after what was in memory.
+        begin = max(self.last_taken, self.page_floor, self.ready_end) + 1
+        if self.tail:
+            begin = min(begin, self.tail[0].id)
+        older = [message for message in messages if message.id < begin]
+        self._add_late(older)
+        newer = messages[len(older) :]
+        self.bytes += sum(map(_weight, newer))
+        if self.tail and newer and newer[0].id < self.tail[-1].id:
+            self.late_tail += newer
+        else:
+            self.tail.extend(newer)
 
     def put_back(self, messages: Sequence[Message]) -> None:
         """Put delivered messages back at their places (contract B24)."""
-        if self.tail is self.ready:
-            self.bytes += sum(map(_weight, messages))
         returned = sorted(messages, key=_message_id)
         ready = self.ready
-        if ready and returned and returned[-1].id > ready[0].id:
-            merged = sorted([*ready, *returned], key=_message_id)
-            ready.clear()
-            ready.extend(merged)
-        else:
+        if self.tail is ready:
+            self.bytes += sum(map(_weight, returned))
+        elif returned:
+            self.ready_end = max(self.ready_end, returned[-1].id)
+        if not ready or not returned or returned[-1].id < ready[0].id:
             ready.extendleft(reversed(returned))
+        else:
+            self._add_late(returned)
+
+    def _add_late(self, messages: Sequence[Message]) -> None:
+        """Add messages, ascending by id, to `ready` or `late`."""
+        ready, late = self.ready, self.late
+        if not ready or (messages and messages[0].id > max(ready[-1].id, self.ready_end)):
+            ready.extend(messages)
+        elif len(messages) > len(late) // 8:
+            late += [(message.id, message) for message in messages]
+            heapify(late)
+        else:
+            for message in messages:
+                heappush(late, (message.id, message))
+
+    def put_in_order(self) -> None:
+        """Bring everything to its place. Takes a look at every message in memory, if one was out of place."""
+        if self.late:
+            _merge(self.ready, [message for _, message in self.late])
+            self.late = []
+        if self.late_tail:
+            _merge(self.tail, self.late_tail)
+            self.late_tail = []
 
     # Out
 
@@ -116,14 +161,36 @@ class Window:
         """Remove and return the oldest message in `ready`."""
         if not self.ready:
             return None
-        message = self.ready.popleft()
+        message = self._next()
         self.last_taken = max(self.last_taken, message.id)
         if self.tail is self.ready:
             self.bytes -= _weight(message)
         return message
 
+    def _next(self) -> Message:
+        """Remove and return the oldest message of `ready` and `late` together."""
+        ready, late = self.ready, self.late
+        if not late:
+            return ready.popleft()
+        if late[0][0] < ready[0].id:
+            return heappop(late)[1]
+        message = ready.popleft()
+        if not ready:
+            ready.append(heappop(late)[1])
+        return message
+
+    def take_run(self) -> deque[Message]:
+        """Remove and return some of the oldest messages of `ready` and `late` together, in order."""
+        count = min(_RUN, len(self.ready) + len(self.late))
+        return deque([self._next() for _ in range(count)])
+
+    def return_run(self, run: deque[Message]) -> None:
+        """Put back what is left of the messages that `take_run` returned last."""
+        self.ready.extendleft(reversed(run))
+
     def clear(self) -> tuple[list[Message], list[Slot]]:
         """Remove everything; return the messages in memory, and the slots."""
+        self.put_in_order()
         messages = list(self.ready)
         if self.tail is not self.ready:
             messages += self.tail
@@ -146,26 +213,34 @@ class Window:
             return
         if tail is not self.ready:
             if len(tail) >= limits.window_size or self.bytes > limits.read_ahead_bytes:
-                self._close(tail)
-                self.bytes = 0
+                self._close_tail()
             return
-        footprint = self.bytes + MESSAGE_OVERHEAD * len(tail)
+        footprint = self.bytes + MESSAGE_OVERHEAD * (len(tail) + len(self.late))
         if footprint > (limits.transient_memory if tail[-1].state == TRANSIENT else limits.memory):
             # A slot covers every row in its range. A message that a consumer holds or has requeued must not be in it,
             # because the store knows of neither.
             floor = max(self.last_taken, self.page_floor)
             if tail[-1].id <= floor:
                 return
+            self.put_in_order()
             self.ready = deque(tail.popleft() for _ in range(max(1, len(tail) // 4)))
             while tail and tail[0].id <= floor:
                 self.ready.append(tail.popleft())
-            self._close(tail)
-            self.tail = deque()
-            self.bytes = 0
+            self._close_tail()
+            self._begin_tail(deque())
 
-    def _close(self, messages: deque[Message]) -> None:
-        """Turn `messages` into slots and drop them from memory: the store has them, or gets them now."""
+    def _begin_tail(self, tail: deque[Message]) -> None:
+        """There are slots from now on, and `tail` follows them."""
+        self.tail = tail
+        self.bytes = sum(map(_weight, tail))
+        self.ready_end = max(map(_message_id, self.ready), default=0)
+
+    def _close_tail(self) -> None:
+        """Turn `tail` into slots and drop it from memory: the store has its messages, or gets them now."""
+        self.put_in_order()
+        self.bytes = 0
         size = self._limits.window_size
+        messages = self.tail
         while messages:
             part = [messages.popleft() for _ in range(min(size, len(messages)))]
             transient = False
@@ -193,15 +268,17 @@ class Window:
         slot.start = messages[-1].id + 1
         return False
 
-    def offer(self, messages: Iterable[Message]) -> None:
+    def offer(self, messages: Sequence[Message]) -> None:
         """Add messages that were read from a slot behind those in `ready`."""
         self.ready.extend(messages)
+        self.ready_end = max(self.ready_end, *map(_message_id, messages), 0)
 
     def join_tail(self) -> None:
         """No slot is left: append `tail` to `ready`."""
+        self.put_in_order()
         tail, self.tail = self.tail, self.ready
         if self.ready:  # read from a slot or put back: not to be paged out again
-            self.page_floor = max(self.page_floor, self.ready[-1].id)
+            self.page_floor = max(self.page_floor, self.ready_end)
             self.bytes += sum(map(_weight, self.ready))
         self.ready.extend(tail)
 
@@ -209,19 +286,20 @@ class Window:
         """Add a slot of messages that were stored before this node started."""
         self.slots.append(slot)
         if self.tail is self.ready:
-            self.tail = deque()
+            self._begin_tail(deque())
 
     # Between nodes
 
     def take_over(self, slot: Slot) -> bool:
         """Add a slot from another node; return whether newer messages of its lane will be delivered before it."""
+        self.put_in_order()
         ready = self.ready
         if self.tail is ready:
             if ready and ready[0].id > max(slot.end, self.last_taken, self.page_floor):
                 self.ready = deque()  # all of it is newer than the slot and stays in `tail`
+                self._begin_tail(ready)
             else:
-                self.tail = deque()
-                self.bytes = 0
+                self._begin_tail(deque())
         self.slots.insert(slot)
         opened = self.open_slot
         if opened is not None and opened.lane == slot.lane and opened.end > slot.start:
@@ -230,6 +308,7 @@ class Window:
 
     def take_oldest(self, count: int) -> tuple[list[Message], list[Slot]]:
         """Remove and return about `count` of the oldest messages, for another node."""
+        self.put_in_order()
         messages, slots = self._take(self.ready, count), []
         count -= len(messages)
         while count > 0 and (slot := self._take_slot()) is not None:
@@ -241,13 +320,13 @@ class Window:
 
     def take_newest(self, count: int) -> tuple[list[Message], list[Slot]]:
         """Remove and return about `count` of the newest messages, for another node."""
+        self.put_in_order()
         messages, slots = [], []
         if self.tail is not self.ready:
             messages = self._take(self.tail, count, from_end=True)
             count -= len(messages)
             if messages and self.tail:  # a later slot must not span the ids taken out here
-                self._close(self.tail)
-                self.bytes = 0
+                self._close_tail()
             while count > 0 and (slot := self.slots.take_newest()) is not None:
                 slots.append(slot)
                 count -= slot.count
@@ -279,13 +358,10 @@ def _message_id(message: Message) -> int:
 
 
 def _merge(part: deque[Message], messages: Sequence[Message]) -> None:
-    """Insert messages, ascending by id, at their places in `part`."""
-    if part and messages and messages[0].id < part[-1].id:
-        merged = sorted([*part, *messages], key=_message_id)
-        part.clear()
-        part.extend(merged)
-    else:
-        part.extend(messages)
+    """Insert messages at their places in `part`."""
+    merged = sorted([*part, *messages], key=_message_id)
+    part.clear()
+    part.extend(merged)
 
 
 def _weight(message: Message) -> int:

@@ -347,7 +347,8 @@ def memory_of(node: Node) -> list[int]:
     """Return the messages that a node's clients hold, and those that wait in its memory."""
     window = node.queue._window
     tail = window.tail if window.is_paged else ()
-    return [*node.held, *(message.id for part in (window.ready, tail) for message in part)]
+    late = [message_id for message_id, _ in window.late]
+    return [*node.held, *late, *(message.id for part in (window.ready, tail, window.late_tail) for message in part)]
 
 
 def local_slots(queue: Queue) -> list[Slot]:

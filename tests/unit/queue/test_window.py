@@ -1,0 +1,156 @@
+"""What lies in memory of a queue: the places of messages that come back or late, and what finding them costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from random import Random
+from typing import Any
+
+import pytest
+
+from broker.message import STORED, Message
+from broker.ports.slot import Slot
+from broker.queue.settings import QueueLimits
+from broker.queue.window import Window
+
+MANY = 20_000
+
+
+class Counted(Message):
+    """A message that counts how often anybody looks at its place."""
+
+    __slots__ = ("_id",)
+    looks = 0
+
+    @property
+    def id(self) -> int:  # type: ignore[override]
+        Counted.looks += 1
+        return self._id
+
+    @id.setter
+    def id(self, value: int) -> None:
+        self._id = value
+
+
+def new_window() -> Window:
+    journal: Any = None
+    return Window(7, 0, QueueLimits(memory=1 << 40, transient_memory=1 << 40), journal)
+
+
+def message(message_id: int) -> Counted:
+    queue: Any = None
+    return Counted(message_id, queue, b"\0\0", b"", b"", None, STORED)
+
+
+def publish(window: Window, ids: Iterable[int]) -> None:
+    for message_id in ids:
+        window.append(message(message_id))
+
+
+def take(window: Window, count: int) -> list[Message]:
+    return [taken for _ in range(count) if (taken := window.take_first()) is not None]
+
+
+def rest(window: Window) -> list[int]:
+    return [taken.id for taken in take(window, window.ready_count)]
+
+
+@pytest.fixture(autouse=True)
+def looks() -> None:
+    Counted.looks = 0
+
+
+@pytest.mark.parametrize("is_descending", [False, True])
+def test_a_message_that_comes_back_costs_no_look_at_those_that_are_ready(is_descending: bool) -> None:
+    window = new_window()
+    publish(window, range(1, 2 * MANY))
+    held = take(window, MANY)
+    Counted.looks = 0
+    returned = held[::-1] if is_descending else held
+    for each in returned[:1000]:
+        window.put_back([each])
+    assert Counted.looks < 20 * 1000
+    assert rest(window) == sorted([each.id for each in returned[:1000]] + list(range(MANY + 1, 2 * MANY)))
+
+
+def test_a_transaction_that_comes_late_costs_no_look_at_those_that_are_ready() -> None:
+    window = new_window()
+    publish(window, range(1001, MANY))
+    Counted.looks = 0
+    for first in range(0, 1000, 5):
+        window.insert([message(message_id) for message_id in range(first + 1, first + 6)])
+    assert Counted.looks < 20 * 1000
+    assert rest(window) == list(range(1, MANY))
+
+
+def test_transactions_behind_slots_are_put_in_order_together() -> None:
+    window = new_window()
+    window.recover(Slot(7, 0, 1, 10, 10))
+    publish(window, range(1001, MANY))
+    Counted.looks = 0
+    for first in range(10, 1000, 5):
+        window.insert([message(message_id) for message_id in range(first + 1, first + 6)])
+    assert Counted.looks < 20 * 1000
+    window.slots.clear()
+    window.join_tail()
+    assert rest(window) == list(range(11, MANY))
+
+
+def test_messages_that_come_back_together_are_put_in_order_together() -> None:
+    window = new_window()
+    publish(window, range(1, 2 * MANY))
+    held = take(window, MANY)
+    window.put_back(held[10:20])
+    Counted.looks = 0
+    window.put_back(held[:10] + held[20:])
+    assert Counted.looks < 5 * MANY
+    assert rest(window) == list(range(1, 2 * MANY))
+
+
+def test_a_run_is_in_order_and_what_is_left_of_it_goes_back() -> None:
+    window = new_window()
+    publish(window, range(1, 200))
+    held = take(window, 100)
+    for each in held[::2]:
+        window.put_back([each])
+    run = window.take_run()
+    assert [each.id for each in run] == list(range(1, 101, 2)) + list(range(101, 115))
+    run.popleft()
+    window.return_run(run)
+    assert rest(window) == list(range(3, 101, 2)) + list(range(101, 200))
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_the_oldest_message_is_always_next(seed: int) -> None:
+    random = Random(seed)
+    window, model, held, fresh, reserved = new_window(), list[int](), list[Message](), 0, list[int]()
+    for _ in range(400):
+        what = random.choice(("publish", "take", "take", "return", "reserve", "insert", "run"))
+        if what == "publish":
+            fresh += 1
+            publish(window, [fresh])
+            model.append(fresh)
+        elif what == "reserve":
+            reserved += range(fresh + 1, fresh + 4)
+            fresh += 3
+        elif what == "insert":
+            window.insert([message(message_id) for message_id in reserved])
+            model += reserved
+            reserved = []
+        elif what == "return" and held:
+            random.shuffle(held)
+            part = [held.pop() for _ in range(random.randint(1, len(held)))]
+            window.put_back(part)
+            model += [each.id for each in part]
+        elif what == "run" and window.late:
+            run = window.take_run()
+            assert [each.id for each in run] == sorted(model)[: len(run)]
+            window.return_run(run)
+        elif model:
+            (taken,) = take(window, 1)
+            assert taken.id == min(model)
+            model.remove(taken.id)
+            held.append(taken)
+        assert window.ready_count == len(model)
+        assert bool(window.ready) == bool(model)
+    assert rest(window) == sorted(model)
