@@ -53,6 +53,10 @@ class Peers:
         """Return the services of the other living nodes, by id."""
         return self._others
 
+    def members(self) -> Mapping[Incarnation, SlotService]:
+        """Return the services of the other living nodes, by incarnation."""
+        return self._clients
+
     def everybody(self) -> Mapping[str, SlotService]:
         """Return the services of all living nodes by id, including this node's own."""
         return {self._agent.node_id: self._local, **self._others}
@@ -91,7 +95,8 @@ class Peers:
         for row in members.values():
             incarnation = Incarnation(row.node_id, row.incarnation)
             known = self._clients.pop(incarnation, None)
-            clients[incarnation] = others[row.node_id] = known or self._client(row.host, row.port)
+            client = known or self._client(row.host, row.port, callee=row.incarnation)
+            clients[incarnation] = others[row.node_id] = client
         gone, self._clients, self._others = self._clients, clients, others
         for client in gone.values():
             client.close()
@@ -118,7 +123,9 @@ class Peers:
         if self._leading is not None:
             self._leading.close()
 
-    def _client(self, host: str, port: int, on_not_coordinator: Callable[[], None] = lambda: None) -> SlotClient:
+    def _client(
+        self, host: str, port: int, on_not_coordinator: Callable[[], None] = lambda: None, callee: str = ""
+    ) -> SlotClient:
         # Imported here because Thrift takes time to load and a standalone node does not need it.
         from broker.thrift.client import SlotClient
 
@@ -130,4 +137,5 @@ class Peers:
             reconnect_timeout=self._reconnect_timeout,
             secret=self._secret,
             on_not_coordinator=on_not_coordinator,
+            callee=callee,
         )

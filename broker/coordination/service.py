@@ -29,11 +29,14 @@ from broker.ports.slot import Slot
 
 @dataclass(frozen=True, slots=True)
 class PeerCalls:
-    """The calls that every node answers, coordinator or not; as in `SlotService`, but without the argument `caller`."""
+    """The calls that every node answers, coordinator or not; as in `SlotService`, but without the argument `caller`, or
+    with the incarnation that calls.
+    """
 
     push_events: Callable[[int], Awaitable[int]]
     release: Callable[[QueueName, int], Awaitable[int]]
     purge_queue: Callable[[QueueName], Awaitable[int]]
+    on_contact: Callable[[Incarnation, bool], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +79,19 @@ class NodeServices:
 
     async def hint_resigned(self, resigned: Fence, caller: Caller) -> None:
         # The caller is not checked: it has just left, so it is not alive. Reading the nodes again does no harm.
-        self._now().agent.on_hint()
+        self._now(caller).agent.on_hint()
 
     async def push_events(self, last_event_id: int, caller: Caller) -> int:
         # The caller need not be known: it may have just joined, and the events themselves are read from the store.
-        serving = self._now()
+        serving = self._now(caller)
         self._look_out_for(caller, serving.agent)
         try:
             return await serving.calls.push_events(last_event_id)
         except Evicted as error:
             raise self._between_incarnations() from error
+
+    async def contact(self, is_served: bool, caller: Caller) -> None:
+        self._living(caller).calls.on_contact(Incarnation(caller.node_id, caller.incarnation), is_served)
 
     async def release(self, queue: QueueName, messages: int, caller: Caller) -> int:
         return await self._living(caller).calls.release(queue, messages)
@@ -95,17 +101,25 @@ class NodeServices:
 
     # Who may ask what
 
-    def _now(self) -> _Serving:
-        if self._serving is None:
+    def _now(self, caller: Caller) -> _Serving:
+        """Return what serves the call. Raises `Unavailable` between incarnations, and when another node was meant."""
+        serving = self._serving
+        if serving is None:
             raise self._between_incarnations()
-        return self._serving
+        own = serving.agent.incarnation
+        if caller.callee and (own is None or caller.callee != own.id):
+            raise Unavailable(
+                f"a call of '{caller.node_id}' for incarnation {caller.callee} has come to '{self._node_id}', which is"
+                " another"
+            )
+        return serving
 
     def _between_incarnations(self) -> Unavailable:
         return Unavailable(f"node '{self._node_id}' is not in the cluster at this moment")
 
     def _living(self, caller: Caller) -> _Serving:
         """Return what serves the call. Raises `Unavailable` unless this node knows that the caller is alive."""
-        serving = self._now()
+        serving = self._now(caller)
         if not caller.incarnation:
             raise Unavailable(f"'{caller.node_id}' tells no incarnation: nodes of Andes cannot share this store")
         if not self._look_out_for(caller, serving.agent):
@@ -122,7 +136,7 @@ class NodeServices:
         return False
 
     def _manager(self, caller: Caller) -> SlotManager:
-        agent = self._now().agent
+        agent = self._now(caller).agent
         if agent.fence is None:
             raise NotCoordinator(f"node '{self._node_id}' is not the coordinator", self._hint(agent))
         return self._living(caller).manager

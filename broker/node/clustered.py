@@ -15,7 +15,9 @@ import structlog
 
 from broker.clock import Clock
 from broker.config.configuration import Configuration
+from broker.coordination.contact_calls import ContactCalls
 from broker.coordination.membership.agent import ClusterAgent, new_id
+from broker.coordination.membership.contacts import Contacts
 from broker.coordination.membership.own_row import DuplicateNodeId
 from broker.coordination.peers import Peers
 from broker.coordination.replication.orphans import remove_orphans
@@ -93,6 +95,7 @@ class Clustered:
             reconnect_timeout=coordination.thrift_server_reconnect_timeout,
             secret=self._secret,
         )
+        self._contacts = Contacts(rdbms.heartbeat_interval_ms / 1000)
         self._is_started = False
         self._manager: SlotManager
         self._replicator: Replicator
@@ -125,8 +128,8 @@ class Clustered:
     async def record(self, changes: Sequence[Change], is_lasting: Callable[[Change], bool]) -> None:
         await self._replicator.record(changes)
 
-    async def announce(self, event_id: int) -> None:
-        await self._replicator.announce(event_id)
+    async def announce(self, event_id: int, *, is_certain: bool) -> None:
+        await self._replicator.announce(event_id, is_certain=is_certain)
 
     def shares(self, queue: Queue) -> bool:
         return not queue.is_exclusive
@@ -175,7 +178,8 @@ class Clustered:
             new_request_id=new_id,
             queues=lambda: parts.queues,
             find_queue=self._find_queue,
-            has_remote_consumers=self._has_remote_consumers,
+            consumers_elsewhere=self._consumers_elsewhere,
+            cut_off=lambda: self._contacts.cut_off(self._agent.last_beats()),
             on_adopted=parts.wake,
         )
         self._manager = SlotManager(
@@ -193,8 +197,9 @@ class Clustered:
             lock=parts.topology_lock,
             on_applied=self._on_applied,
             purge=parts.journal.purge,
-            peers=self._peers.others,
+            peers=self._peers.members,
             caller=self._peers.caller,
+            apply_timeout=3 * config.coordination.rdbms_based_coordination.heartbeat_interval_ms / 1000,
             interval=config.coordination.rdbms_based_cluster_event_synchronization.event_sync_interval_ms / 1000,
             new_token=new_id,
         )
@@ -221,6 +226,7 @@ class Clustered:
                 self._replicator.push_events,
                 lambda queue, messages: self._slots.release(queue.queue_id, messages),
                 self._purge_here,
+                lambda member, is_served: self._contacts.on_call(member, self._clock.monotonic(), is_served=is_served),
             ),
         )
         self._thrift = ThriftServer(
@@ -246,7 +252,23 @@ class Clustered:
             self._slots_task,
             loops.create_task(self._replicator.run(), name="topology"),
             loops.create_task(counts.run(), name="counts"),
+            loops.create_task(self._contact_calls().run(), name="contacts"),
         ]
+
+    def _contact_calls(self) -> ContactCalls:
+        return ContactCalls(
+            self._contacts,
+            self._clock,
+            address=self._agent.address,
+            members=self._peers.members,
+            last_beats=self._agent.last_beats,
+            is_served=lambda: self._slots.demand.failing_since is None,
+            caller=self._peers.caller,
+            note=lambda member, is_reached: self._shared.members.note_contact(
+                member, is_reached, self.incarnation.node_id
+            ),
+            interval=self._config.coordination.rdbms_based_coordination.heartbeat_interval_ms / 2000,
+        )
 
     async def hand_off(self) -> None:
         self._slots.stop()
@@ -271,6 +293,7 @@ class Clustered:
 
     def on_members(self, members: Mapping[str, NodeRow]) -> None:
         self._peers.on_members(members)
+        self._contacts.on_members(members, self._clock.monotonic())
         if self._is_started:
             self._manager.set_living(self._agent.living)
 
@@ -323,9 +346,8 @@ class Clustered:
     def _on_applied(self) -> None:
         self._parts.broker.dispatch()
 
-    def _has_remote_consumers(self, queue: Queue) -> bool:
-        vhost = self._vhosts[queue.vhost]
-        return vhost.consumers.has_subscribers_elsewhere(queue)
+    def _consumers_elsewhere(self, queue: Queue) -> Sequence[Incarnation]:
+        return self._vhosts[queue.vhost].consumers.elsewhere(queue)
 
     async def purge(self, queue: Queue) -> int:
         """Delete the queue's ready messages that are not on this node; return how many there were."""

@@ -81,8 +81,12 @@ class Cluster(Protocol[Q_contra]):
         """
         ...
 
-    async def announce(self, event_id: int) -> None:
-        """Ask the other nodes to apply events up to this one; return when they have, or did not answer."""
+    async def announce(self, event_id: int, *, is_certain: bool) -> None:
+        """Have the other nodes apply events up to this one; return when they have, or did not answer.
+
+        With `is_certain`, wait for those that do not answer too, until they have applied it, do not live any more, or
+        have had three heartbeat intervals (invariant I71).
+        """
         ...
 
 
@@ -127,7 +131,7 @@ class NoOtherNodes:
         if lasting:
             await self._record(lasting)
 
-    async def announce(self, event_id: int) -> None:
+    async def announce(self, event_id: int, *, is_certain: bool) -> None:
         """Nothing to do: there is no other node."""
 
 
@@ -307,6 +311,10 @@ class MemberStore(Protocol):
         """
         ...
 
+    async def note_contact(self, member: Incarnation, is_reached: bool, node_id: str) -> None:
+        """Write into the timeline that the node `node_id` reaches a member, or does not."""
+        ...
+
     async def coordinator_address(self) -> tuple[str, int, Fence] | None:
         """Return the address of the lease's holder, with its epoch and term; None when the lease has no holder."""
         ...
@@ -337,6 +345,10 @@ class SlotService(Protocol):
 
     async def hint_resigned(self, resigned: Fence, caller: Caller) -> None:
         """Learn that this coordinator has resigned, so that no node waits for its lease to run out."""
+        ...
+
+    async def contact(self, is_served: bool, caller: Caller) -> None:
+        """Learn that the caller reaches this node, and whether the coordinator answers it."""
         ...
 
     async def release(self, queue: QueueName, messages: int, caller: Caller) -> int:

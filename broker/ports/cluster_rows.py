@@ -102,16 +102,19 @@ class Leave:
 
 
 class ChangeType(Enum):
-    """The kinds of entries in the timeline, with Andes' numbers (andes §2.2)."""
+    """The kinds of entries in the timeline, the first three with Andes' numbers (andes §2.2)."""
 
     MEMBER_ADDED = 1
     MEMBER_REMOVED = 2
     COORDINATOR_CHANGED = 3
+    MEMBER_UNREACHABLE = 4
+    MEMBER_REACHABLE = 5
 
 
 @dataclass(frozen=True, slots=True)
 class MembershipChange:
-    """An entry of the timeline: `member_id` joined, left or became coordinator; then `incarnation` is its term.
+    """An entry of the timeline: `member_id` joined, left or became coordinator; then `incarnation` is its term. Or the
+    calls of `node_id` to it do not arrive any more, or do again.
 
     `node_id` is the node that caused the change; None when a coordinator evicted a member and had resigned meanwhile.
     """

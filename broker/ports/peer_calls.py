@@ -31,14 +31,16 @@ class QueueName:
 class Caller:
     """The calling node, its incarnation, the call's id, and the coordinator that the node knows.
 
-    A repeated call with the same `request_id` changes nothing more and gets the first answer. All but `node_id` is
-    empty when the caller knows only Andes' part of the service.
+    A repeated call with the same `request_id` changes nothing more and gets the first answer. `callee` is the
+    incarnation that the call is for, empty for whoever answers: an address may lead to another node. All but `node_id`
+    is empty when the caller knows only Andes' part of the service.
     """
 
     node_id: str
     incarnation: str = ""
     request_id: str = ""
     fence: Fence = Fence()
+    callee: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,15 +54,18 @@ class SlotClient:
         new_nonce: Callable[[], bytes] = new_nonce,
         new_request_id: Callable[[], str] = new_request_id,
         on_not_coordinator: Callable[[], None] = lambda: None,
+        callee: str = "",
     ) -> None:
         """`pool_size` is thriftClientPoolSize, raised to 2 if less; `reconnect_timeout` is thriftServerReconnectTimeout
         in seconds.
 
-        `on_not_coordinator` is called when the node at the address answers that it is not the coordinator.
+        `on_not_coordinator` is called when the node at the address answers that it is not the coordinator. `callee` is
+        the incarnation that calls are for: another node at this address refuses them.
         """
         self._call_timeout = call_timeout
         self._new_request_id = new_request_id
         self._on_not_coordinator = on_not_coordinator
+        self._callee = callee
         self._new_pool: Callable[[str, int], Pool] = lambda host, port: Pool(
             host,
             port,
@@ -134,6 +137,9 @@ class SlotClient:
     async def hint_resigned(self, resigned: Fence, caller: Caller) -> None:
         await self._call("hint", caller, nodeId=caller.node_id, epoch=resigned.epoch, term=resigned.term)
 
+    async def contact(self, is_served: bool, caller: Caller) -> None:
+        await self._call("contact", caller, nodeId=caller.node_id, isServed=is_served)
+
     async def release(self, queue: QueueName, messages: int, caller: Caller) -> int:
         return int(await self._call("surrender", caller, queue, nodeId=caller.node_id, messageCount=messages))
 
@@ -157,6 +163,8 @@ class SlotClient:
         """Call the node; when it is not the coordinator and names another address, repeat the call there once."""
         if not caller.request_id:
             caller = replace(caller, request_id=self._new_request_id())
+        if self._callee:
+            caller = replace(caller, callee=self._callee)
         arguments["context"] = convert.to_context(caller)
         if queue is not None:
             arguments["queueName"], arguments["queueId"] = queue.name, queue.queue_id

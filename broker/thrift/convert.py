@@ -32,6 +32,7 @@ def to_context(caller: Caller) -> Any:
         requestId=caller.request_id,
         epoch=caller.fence.epoch,
         term=caller.fence.term,
+        callee=caller.callee or None,
     )
 
 
@@ -39,7 +40,9 @@ def from_context(context: Any, node_id: str | None) -> Caller:
     """Decode a caller; `context` is None when the caller is of Andes."""
     if context is None:
         return Caller(node_id or "")
-    return Caller(node_id or "", context.incarnation or "", context.requestId or "", _fence(context))
+    return Caller(
+        node_id or "", context.incarnation or "", context.requestId or "", _fence(context), context.callee or ""
+    )
 
 
 def from_queue(name: str, queue_id: int | None) -> QueueName:

@@ -50,6 +50,10 @@ async def _hint(service: SlotService, call: Any) -> None:
     await service.hint_resigned(Fence(call.epoch, call.term), _caller(call))
 
 
+async def _contact(service: SlotService, call: Any) -> None:
+    await service.contact(call.isServed, _caller(call))
+
+
 async def _release(service: SlotService, call: Any) -> int:
     return await service.release(_queue(call), call.messageCount, _caller(call))
 
@@ -78,6 +82,7 @@ HANDLERS: Final[Mapping[str, Handler]] = MappingProxyType(
         "awaitSlots": _await_slots,
         "pushEvents": _push_events,
         "hint": _hint,
+        "contact": _contact,
         "surrender": _release,
         "purgeQueue": _purge_queue,
         "exchangeCounts": _exchange_counts,
@@ -88,6 +93,7 @@ ADDED: Final = ADMITTING | {
     "awaitSlots",
     "pushEvents",
     "hint",
+    "contact",
     "surrender",
     "purgeQueue",
     "exchangeCounts",

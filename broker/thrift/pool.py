@@ -50,6 +50,7 @@ class Pool:
         self._idle: list[ClientConnection] = []
         self._busy: set[ClientConnection] = set()
         self._calls = 0
+        self._last_failure = ""
         self._is_retired = False
         self._is_closed = False
 
@@ -59,7 +60,7 @@ class Pool:
         Raises the peer's own errors, and `PeerUnreachable` when there is no answer.
         """
         if self._breaker.is_open(self._clock.monotonic()):
-            raise PeerUnreachable(f"{self._name} is not tried: it did not answer the last calls")
+            raise PeerUnreachable(f"{self._last_failure}; it is tried again soon")
         is_waiting = True
         try:
             async with asyncio.timeout(call_timeout), self._free:
@@ -77,8 +78,7 @@ class Pool:
                 raise PeerUnreachable(f"all {self._size} connections to {self._name} are busy") from error
             raise self._failed(f"{self._name} has not answered {method} in time") from error
         except Unauthorized as error:
-            self._breaker.on_failure(self._clock.monotonic())
-            raise Unauthorized(f"{self._name}: {error}") from error
+            raise Unauthorized(str(self._failed(f"{self._name}: {error}"))) from error
         except (*MACHINE_FAULTS, ConnectionLost, CoordinationError) as error:
             raise self._failed(f"{self._name} has not answered {method}: {error}") from error
         self._breaker.on_answer()
@@ -109,6 +109,7 @@ class Pool:
 
     def _failed(self, text: str) -> PeerUnreachable:
         self._breaker.on_failure(self._clock.monotonic())
+        self._last_failure = text
         return PeerUnreachable(text)
 
     async def _call_or_repeat(self, method: str, arguments: Mapping[str, Any]) -> Any:

@@ -25,12 +25,14 @@ struct SlotInfo {
   13: optional string requestId
 }
 
-/* Who calls, in which life, whom it takes for the coordinator; a repeated call has the same requestId. */
+/* Who calls, in which life, whom it takes for the coordinator; a repeated call has the same requestId. A node whose
+ * life is not the callee's answers Unavailable. */
 struct CallContext {
   1: optional string incarnation,
   2: optional string requestId,
   3: optional i64 epoch,
-  4: optional string term
+  4: optional string term,
+  5: optional string callee
 }
 
 /* What updateMessageId tells of a slot beyond its range. */
@@ -99,6 +101,10 @@ service SlotManagementService {
 
   /* The coordinator of this epoch and term has resigned. */
   void hint(1: string nodeId, 2: i64 epoch, 3: string term, 16: CallContext context)
+    throws (1: NotCoordinator notCoordinator, 2: Unauthorized unauthorized, 3: Unavailable unavailable),
+
+  /* The caller reaches this node; isServed when the coordinator answers the caller. */
+  void contact(1: string nodeId, 2: bool isServed, 16: CallContext context)
     throws (1: NotCoordinator notCoordinator, 2: Unauthorized unauthorized, 3: Unavailable unavailable),
 
   /* Give so many ready messages of a queue away; answered with how many there were to give. */

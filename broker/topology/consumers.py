@@ -88,9 +88,9 @@ class Consumers:
     def _subscribers(self, queue: Queue) -> Mapping[Incarnation, SubscriptionRecord]:
         return self.subscriptions.of(queue.queue_id)
 
-    def has_subscribers_elsewhere(self, queue: Queue) -> bool:
-        """Does another node have consumers of `queue`?"""
-        return any(incarnation.node_id != self._incarnation.node_id for incarnation in self._subscribers(queue))
+    def elsewhere(self, queue: Queue) -> list[Incarnation]:
+        """Return the other nodes that have consumers of `queue`."""
+        return [each for each in self._subscribers(queue) if each.node_id != self._incarnation.node_id]
 
     def needs_subscription(self, queue: Queue, consumer: QueueConsumer) -> bool:
         """Must `subscribe` be awaited before this consumer is added?"""

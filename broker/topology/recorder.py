@@ -39,14 +39,16 @@ class Recorder:
         self._maintenance_lock = maintenance_lock
 
     async def change(self, decide: Callable[[], Awaitable[T]]) -> T:
-        """Run `decide` under the client lock, for a change that a client asked for."""
-        return await self._change(decide, self._client_lock)
+        """Run `decide` under the client lock, for a change that a client asked for: every living node has applied it
+        then (invariant I71).
+        """
+        return await self._change(decide, self._client_lock, is_certain=True)
 
     async def maintain(self, decide: Callable[[], Awaitable[T]]) -> T:
         """Run `decide` under the maintenance lock, for a change that no client asked for and that must not fail."""
-        return await self._change(decide, self._maintenance_lock)
+        return await self._change(decide, self._maintenance_lock, is_certain=False)
 
-    async def _change(self, decide: Callable[[], Awaitable[T]], lock: Lock) -> T:
+    async def _change(self, decide: Callable[[], Awaitable[T]], lock: Lock, *, is_certain: bool) -> T:
         """Decide under the lock, again if other nodes recorded first; then let the other nodes apply the change.
 
         They apply what is recorded even if something failed after that, such as a purge.
@@ -64,7 +66,7 @@ class Recorder:
                 continue
             finally:
                 if recorded > before:
-                    await self._cluster.announce(recorded)
+                    await self._cluster.announce(recorded, is_certain=is_certain)
 
     async def record(self, changes: Sequence[Change], is_lasting: Callable[[Change], bool]) -> None:
         """Record `changes`; the caller then applies them before anything else happens."""

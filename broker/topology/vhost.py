@@ -287,7 +287,7 @@ class VirtualHost:
         if name not in self.queues:
             return 0
         queue = self.queue(name, owner)
-        if if_unused and (queue.consumers or self.consumers.has_subscribers_elsewhere(queue)):
+        if if_unused and (queue.consumers or self.consumers.elsewhere(queue)):
             raise PreconditionFailed(f"{self.phrase('queue', name)} in use")
         if if_empty and queue.message_count:
             raise PreconditionFailed(f"{self.phrase('queue', name)} not empty")

@@ -10,6 +10,7 @@ from broker.errors import StoreError
 from broker.ports.cluster_rows import (
     ChangeType,
     Claim,
+    Incarnation,
     Lease,
     Leave,
     MembershipChange,
@@ -71,6 +72,17 @@ async def test_the_timeline_does_not_know_who_evicted_after_having_resigned(harn
     await cluster.evict(up("b", "b1"), 1, "t1")
 
     assert list(await cluster.timeline(1)) == [MembershipChange(ChangeType.MEMBER_REMOVED, "b", "b1", None)]
+
+
+async def test_the_timeline_tells_who_is_not_reached_and_is_again(harness: Harness) -> None:
+    store = harness.store
+    await store.members.note_contact(Incarnation("b", "b1"), False, "a")
+    await store.members.note_contact(Incarnation("b", "b1"), True, "a")
+
+    assert list(await store.cluster.timeline(2)) == [
+        MembershipChange(ChangeType.MEMBER_REACHABLE, "b", "b1", "a"),
+        MembershipChange(ChangeType.MEMBER_UNREACHABLE, "b", "b1", "a"),
+    ]
 
 
 async def test_only_who_holds_the_lease_renews_or_resigns_it(harness: Harness) -> None:

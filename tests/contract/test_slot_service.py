@@ -222,3 +222,10 @@ async def test_a_node_that_cannot_says_so(way: str) -> None:
 
         with pytest.raises(Unavailable, match="the store is away"):
             await there.service.await_slots([], 1000, ALICE)
+
+
+async def test_a_contact_says_whether_the_coordinator_answers_the_caller(way: str) -> None:
+    async with reached(way) as there:
+        await there.service.contact(True, ALICE)
+        await there.service.contact(False, BOB)
+        assert there.memory.contacts == [("alice", True), ("bob", False)]

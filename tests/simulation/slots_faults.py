@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any, Final
 
-from broker.coordination.slots.balancer import Balancer
+from broker.coordination.slots.balancer import Balancer, ClaimFree
 from broker.coordination.slots.demand import Coordinator, Poll
 from broker.coordination.slots.handoff import CutSlots, Flush, Handoff, HandoffPlan, HandoffStep, MarkRedelivered
 from broker.coordination.slots.owned import FinishSlots, OwnedAction, OwnedSlots, ReadOwned
@@ -182,6 +182,11 @@ class TakesEveryAnswerForNew(Balancer):
 
     def adopt(self, grants: Iterable[Grant], granted_after: float) -> Mapping[Queue, int]:
         return super().adopt(grants, max(granted_after, self._asked_at))
+
+
+class OffersOnlyWhenItIsAlone(Balancer):
+    def on_tick(self, now: float, cut_off: Collection[Incarnation] = ()) -> ClaimFree | None:
+        return super().on_tick(now)
 
 
 # What a node owns

@@ -200,6 +200,8 @@ class CoordinatorLink:
             return await self._call_once(call, caller)
 
     async def _call_once(self, call: Callable[[SlotService, Caller], Awaitable[T]], caller: Caller) -> T:
+        if caller.node_id != self._coordinator.name:
+            await self._world.pass_cut()
         is_answer_lost = await self._world.travel()
         answer = await call(self._coordinator.service, caller)
         if is_answer_lost:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine, Sequence
+from collections.abc import Collection, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from broker.backoff import Backoff
+from broker.coordination.membership.contacts import Contacts
 from broker.coordination.slots.runner import SlotRunner
 from broker.message import PENDING, STORED, TRANSIENT, Message, MessageIdGenerator, body_tails
-from broker.ports.cluster_rows import Incarnation
+from broker.ports.cluster_rows import Incarnation, NodeRow, NodeState
 from broker.ports.peer_calls import Caller, QueueName
 from broker.queue.outcome import ACKED
 from broker.queue.queue import Queue
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 QUEUES: Final = (QueueName("orders", 1), QueueName("letters", 2))
 CREDIT: Final = 3
 DEMAND_SIZE: Final = 6
+HEARTBEAT_INTERVAL: Final = 0.5
 WINDOW_SIZE: Final = 5
 # So little memory that some of what waits is paged out.
 LIMITS: Final = QueueLimits(memory=6000, transient_memory=9000, window_size=WINDOW_SIZE, read_ahead=3)
@@ -73,8 +75,10 @@ class Member:
 
     def __init__(self, node: Node, incarnation: Incarnation) -> None:
         world = self.world = node.world
+        self._node = node
         self.incarnation = incarnation
         self.is_trusted = True
+        self.contacts = Contacts(HEARTBEAT_INTERVAL)
         store, registration = world.cluster.join(incarnation)
         link = MemberLink(world, store, incarnation)
         clock = world.loop
@@ -108,7 +112,8 @@ class Member:
             new_request_id=world.new_request_id,
             queues=lambda: self.queues.values(),
             find_queue=lambda queue_id: self.queues.get(queue_id),
-            has_remote_consumers=lambda queue: world.has_consumers_beside(self, queue.queue_id),
+            consumers_elsewhere=lambda queue: world.consumers_beside(self, queue.queue_id),
+            cut_off=self._cut_off,
             on_adopted=self.dispatch,
             deciders=world.plant.deciders,
         )
@@ -147,10 +152,11 @@ class Member:
         async with asyncio.TaskGroup() as self._tasks:
             self._tasks.create_task(self.journal.run(), name="journal")
             self._slots_task = self._tasks.create_task(self.runner.run(), name="slots")
+            self._tasks.create_task(self._contact(), name="contacts")
             self._work_task = self._tasks.create_task(self._work(), name="clients")
             self._is_serving = True
             for queue_id in self.queues:
-                if self.world.is_healing or self.world.random.random() < 0.5:
+                if self.world.may_consume(self._node) if self.world.is_healing else self.world.random.random() < 0.5:
                     self.start_consuming(queue_id)
 
     async def stop(self) -> None:
@@ -164,6 +170,29 @@ class Member:
         await asyncio.wait((self._slots_task,))
         await self.runner.leave()
         await self.journal.drain()
+
+    # Other nodes
+
+    def on_members(self) -> None:
+        """Other nodes have begun an incarnation, or ended one."""
+        members = {
+            other.incarnation.node_id: NodeRow(
+                other.incarnation.node_id, other.incarnation.id, 0, 0, NodeState.UP, "", 0
+            )
+            for other in self.world.members_beside(self)
+        }
+        self.contacts.on_members(members, self.world.loop.monotonic())
+
+    def _cut_off(self) -> Collection[Incarnation]:
+        now = self.world.loop.monotonic()
+        return self.contacts.cut_off({other.incarnation.node_id: now for other in self.world.members_beside(self)})
+
+    async def _contact(self) -> None:
+        while True:
+            await asyncio.sleep(HEARTBEAT_INTERVAL / 2)
+            for other in () if self.world.is_cut else self.world.members_beside(self):
+                is_served = self.runner.demand.failing_since is None
+                other.contacts.on_call(self.incarnation, self.world.loop.monotonic(), is_served=is_served)
 
     # Clients
 

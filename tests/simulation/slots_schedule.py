@@ -26,6 +26,8 @@ class SlotSchedule:
 
     seed: int
     faults: tuple[Fault, ...]
+    is_cut: bool = False
+    """No node ever reaches another one, but each reaches the store."""
 
     @property
     def healed_at(self) -> float:

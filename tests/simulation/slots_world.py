@@ -46,6 +46,8 @@ class Releasing:
         self._node = node
 
     async def release(self, queue: QueueName, messages: int, caller: Caller) -> int:
+        if caller.node_id != self._node.name:
+            await self._node.world.pass_cut()
         await self._node.world.travel()
         member = self._node.member
         if member is None:
@@ -159,6 +161,7 @@ class SlotWorld:
         self.history = History(self.cluster)
         self.is_healing = False
         self.is_store_down = self.is_doubtful = self.is_slow = self.is_lossy = self.is_headless = False
+        self.is_cut = schedule.is_cut
         self.nodes: list[Node] = []
         self._schedule = schedule
         self._epoch = 0
@@ -202,10 +205,17 @@ class SlotWorld:
         """Return what a node that starts goes on with."""
         return drive(self.cluster.slots.window(lane, WINDOW_SIZE))
 
-    def has_consumers_beside(self, member: Member, queue_id: int) -> bool:
-        """Has another node consumers of the queue?"""
-        others = (node.member for node in self.nodes if node.member is not None and node.member is not member)
-        return any(other.is_consuming(queue_id) for other in others)
+    def consumers_beside(self, member: Member, queue_id: int) -> Sequence[Incarnation]:
+        """Return the other nodes that have consumers of the queue."""
+        return [other.incarnation for other in self.members_beside(member) if other.is_consuming(queue_id)]
+
+    def members_beside(self, member: Member) -> Sequence[Member]:
+        """Return the other nodes, as they live now."""
+        return [node.member for node in self.nodes if node.member is not None and node.member is not member]
+
+    def may_consume(self, node: Node) -> bool:
+        """Does this node help to drain the queues in the end? Of nodes that do not reach each other only one does."""
+        return not self.is_cut or node is self.nodes[-1]
 
     def new_request_id(self) -> str:
         self._requests += 1
@@ -224,6 +234,14 @@ class SlotWorld:
         """Every node learns of it, some earlier than others."""
         for node in self.nodes:
             self.loop.call_later(self.random.uniform(0.0, 0.2), node.manager.set_living, self.cluster.living())
+            if node.member is not None:
+                node.member.on_members()
+
+    async def pass_cut(self) -> None:
+        """Let a call leave its node, if it can."""
+        if self.is_cut:
+            await asyncio.sleep(0.2)
+            raise PeerUnreachable("nothing passes")
 
     async def travel(self) -> bool:
         """Let a call be under way; return whether its answer will be lost."""
@@ -251,8 +269,10 @@ class SlotWorld:
             setattr(self, name, False)
         for node in self.nodes:
             for queue in QUEUES:
-                if node.member is not None:
+                if node.member is not None and self.may_consume(node):
                     node.member.start_consuming(queue.queue_id)
+                elif node.member is not None and node.member.is_consuming(queue.queue_id):
+                    node.member.stop_consuming(queue.queue_id, is_closing=True)
         self._look()
 
     def _look(self) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 import structlog
 
-from tests.simulation.slots_faults import PLANTS, SOUND, Plant
+from broker.coordination.slots.runner import Deciders
+from tests.simulation.slots_faults import PLANTS, SOUND, OffersOnlyWhenItIsAlone, Plant
 from tests.simulation.slots_history import Violation
 from tests.simulation.slots_schedule import SlotSchedule, draw
 from tests.simulation.slots_world import SlotWorld
@@ -29,14 +31,14 @@ def run(schedule: SlotSchedule, plant: Plant = SOUND) -> SlotWorld:
         return run_in_virtual_time(main)
 
 
-def hold(seeds: Iterable[int]) -> None:
-    """Run the schedule of every seed; print the one that fails."""
+def hold(schedules: Iterable[SlotSchedule]) -> None:
+    """Run every schedule; print the one that fails."""
     runs = 0
-    for seed in seeds:
+    for schedule in schedules:
         try:
-            run(draw(seed))
+            run(schedule)
         except Violation as violation:
-            pytest.fail(f"{violation}\n{draw(seed)}", pytrace=False)
+            pytest.fail(f"{violation}\n{schedule}", pytrace=False)
         runs += 1
     print(f"{runs} schedules run, 0 violations")
 
@@ -53,13 +55,23 @@ def first_violation(plant: Plant, seeds: Iterable[int]) -> tuple[int, str] | Non
 
 @pytest.mark.parametrize("part", range(4))
 def test_three_thousand_schedules_of_faults_break_no_invariant(part: int) -> None:
-    hold(range(part, SCHEDULES, 4))
+    hold(map(draw, range(part, SCHEDULES, 4)))
+
+
+def test_nodes_that_never_reach_each_other_drain_their_queues_through_the_store() -> None:
+    hold(replace(draw(seed), is_cut=True) for seed in range(60))
+
+
+def test_a_coordinator_that_offers_nothing_to_nodes_that_do_not_reach_it_is_found() -> None:
+    plant = Plant("I63", deciders=Deciders(balancer=OffersOnlyWhenItIsAlone))
+    with pytest.raises(Violation, match="I63"):
+        run(replace(draw(0), is_cut=True), plant)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(20))
 def test_thirty_thousand_more_schedules_of_faults_break_no_invariant(part: int) -> None:
-    hold(range(SCHEDULES + part, SCHEDULES + 30_000, 20))
+    hold(map(draw, range(SCHEDULES + part, SCHEDULES + 30_000, 20)))
 
 
 def test_a_run_is_a_function_of_its_schedule() -> None:

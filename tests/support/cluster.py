@@ -51,7 +51,12 @@ class ClusterOfProcesses:
         rhythm: Rhythm = CALM,
         window_size: int = 1000,
         is_proxied: bool = False,
+        is_misled: bool = False,
+        secrets: Sequence[str] = (),
     ) -> None:
+        """`is_misled`: what a node calls at another one's address is the node itself, as on machines that all name
+        `localhost`. `secrets` are those of the nodes, in their order.
+        """
         self.server = server
         self._owns_database = not database
         self.database = database or server.create_database()
@@ -59,13 +64,15 @@ class ClusterOfProcesses:
         self._rhythm = rhythm
         self._window_size = window_size
         self._base_port, self._thrift_port = quiet_port(size), quiet_port(size)
+        self._is_misled = is_misled
+        self._secrets = secrets
         self._links: dict[tuple[int, int], Proxy] = {}
         self._to_database: list[Proxy] = []
         self.nodes: list[BrokerProcess] = []
         try:
             if is_proxied:
                 self._link(size)
-            self.nodes += [self._node(number) for number in range(size)]
+            self.nodes += [self._node(number, size) for number in range(size)]
         except BaseException:
             self.close()
             raise
@@ -77,20 +84,23 @@ class ClusterOfProcesses:
                 if other != number:
                     self._links[number, other] = Proxy(self._thrift_port + other)
 
-    def _node(self, number: int) -> BrokerProcess:
+    def _node(self, number: int, size: int) -> BrokerProcess:
         command: Sequence[str] = BROKER
         port = None
         if self._to_database:
             port = self._to_database[number].port
             links = {there: proxy.port for (here, there), proxy in self._links.items() if here == number}
             command = hooked({self._thrift_port + there: detour for there, detour in links.items()})
+        elif self._is_misled:
+            command = hooked({self._thrift_port + there: self._thrift_port + number for there in range(size)})
         configuration = NodeConfiguration(
             self.server.jdbc_url(self.database, port=port),
             self._base_port,
             window_size=self._window_size,
             membership=Membership(number, self._thrift_port, self._rhythm),
         )
-        return BrokerProcess(self._directory / f"node{number}", configuration, command=command)
+        environ = {"BROKER_CLUSTER_SECRET": self._secrets[number]} if self._secrets else None
+        return BrokerProcess(self._directory / f"node{number}", configuration, command=command, environ=environ)
 
     def __enter__(self) -> Self:
         return self

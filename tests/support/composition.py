@@ -48,7 +48,7 @@ class OneOfMany:
         incarnation: Incarnation,
         record: Callable[[Sequence[Change]], Awaitable[None]],
         recorded: Callable[[], int] = lambda: 0,
-        announce: Callable[[int], Awaitable[None]] | None = None,
+        announce: Callable[..., Awaitable[None]] | None = None,
     ) -> None:
         self.incarnation = incarnation
         self.purged_elsewhere = 0
@@ -81,9 +81,9 @@ class OneOfMany:
     async def record(self, changes: Sequence[Change], is_lasting: Callable[[Change], bool]) -> None:
         await self._record(changes)
 
-    async def announce(self, event_id: int) -> None:
+    async def announce(self, event_id: int, *, is_certain: bool) -> None:
         if self._announce is not None:
-            await self._announce(event_id)
+            await self._announce(event_id, is_certain=is_certain)
 
 
 def new_queue(

@@ -84,7 +84,9 @@ class Company:
 class TopologyNode:
     """One node. `hears` is False while others cannot push events to it."""
 
-    def __init__(self, company: Company, incarnation: Incarnation, *, push_timeout: float = 5.0) -> None:
+    def __init__(
+        self, company: Company, incarnation: Incarnation, *, push_timeout: float = 5.0, apply_timeout: float = 0.0
+    ) -> None:
         self.company = company
         self.incarnation = incarnation
         self.clock = FakeClock()
@@ -108,6 +110,7 @@ class TopologyNode:
             interval=1.0,
             new_token=lambda: str(next(company.tokens)),
             push_timeout=push_timeout,
+            apply_timeout=apply_timeout,
             retry=Retry("waiting", Backoff(0.0, 0.0)),
             monotonic=self.clock.monotonic,
         )
@@ -146,7 +149,7 @@ class TopologyNode:
         self.dispatches += 1
 
     def _peers(self) -> Any:
-        return {name: node for name, node in self.company.nodes.items() if node is not self and node.hears}
+        return {node.incarnation: node for node in self.company.nodes.values() if node is not self and node.hears}
 
     async def push_events(self, last_event_id: int, caller: Caller) -> int:
         """Answer a peer."""

@@ -99,6 +99,10 @@ class ClusterAgent:
         """The other living nodes, by id."""
         return self._members.members
 
+    def last_beats(self) -> Mapping[str, float]:
+        """Return when the last beat of each member was first seen (monotonic), by node id."""
+        return self._members.last_beats()
+
     @property
     def coordinator(self) -> FencedAddress | None:
         """The coordinator's host, port and fence; None while this node does not know them."""

@@ -40,13 +40,14 @@ class Members:
     first.
     """
 
-    __slots__ = ("_heartbeat_max_age", "_node_id", "_seen", "_silent", "members")
+    __slots__ = ("_beats", "_heartbeat_max_age", "_node_id", "_seen", "_silent", "members")
 
     def __init__(self, node_id: str, heartbeat_interval: float) -> None:
         self.members: Mapping[str, NodeRow] = {}
         self._node_id = node_id
         self._heartbeat_max_age = 2 * heartbeat_interval
         self._seen: dict[str, tuple[NodeRow, float]] = {}
+        self._beats: dict[str, tuple[NodeRow, float]] = {}
         self._silent: list[NodeRow] = []
 
     def on_nodes(self, rows: Iterable[NodeRow], *, asked_at: float, now: float) -> list[MemberEvent]:
@@ -69,6 +70,10 @@ class Members:
         """
         return list(self._silent)
 
+    def last_beats(self) -> dict[str, float]:
+        """Return when the last beat of each member was first seen, by node id."""
+        return {node_id: at for node_id, (_, at) in self._beats.items()}
+
     def next_deadline(self) -> float:
         """Return when the next node will have been silent for too long unless it beats: read all rows then."""
         silent = {row.node_id for row in self._silent}
@@ -78,9 +83,13 @@ class Members:
     def _observe(self, members: Mapping[str, NodeRow], asked_at: float, now: float) -> None:
         self._silent = []
         seen = {}
+        self._beats = {
+            node_id: known if (known := self._beats.get(node_id)) and is_same_beat(known[0], row) else (row, now)
+            for node_id, row in members.items()
+        }
         for node_id, row in members.items():
             before, since = self._seen.get(node_id, (None, 0.0))
-            if before is None or (before.incarnation, before.beat) != (row.incarnation, row.beat):
+            if before is None or not is_same_beat(before, row):
                 since = now
             elif asked_at >= since + self._heartbeat_max_age:
                 self._silent.append(row)
@@ -95,6 +104,11 @@ def changes(before: Mapping[str, NodeRow], after: Mapping[str, NodeRow]) -> list
     events: list[MemberEvent] = [MemberLeft(row.node_id, row.incarnation) for row in left.values()]
     events += [MemberJoined(row.node_id, row.incarnation) for row in joined.values()]
     return events
+
+
+def is_same_beat(row: NodeRow, other: NodeRow) -> bool:
+    """Return whether a node has not beaten between these two rows of it."""
+    return (row.incarnation, row.beat) == (other.incarnation, other.beat)
 
 
 def is_same_incarnation(row: NodeRow, other: NodeRow | None) -> bool:

@@ -15,6 +15,7 @@ from typing import Final
 import structlog
 
 from broker.backoff import Backoff
+from broker.coordination.replication.announcer import Announcer
 from broker.coordination.replication.event_codec import decode, encode
 from broker.errors import BrokerError, StoreUnavailable
 from broker.machine.faults import MachineFaults
@@ -49,11 +50,12 @@ class Replicator:
         lock: asyncio.Lock,
         on_applied: Callable[[], None],
         purge: Callable[[Sequence[Slot]], Awaitable[None]],
-        peers: Callable[[], Mapping[str, SlotService]],
+        peers: Callable[[], Mapping[Incarnation, SlotService]],
         caller: Callable[[], Caller],
         interval: float,
         new_token: Callable[[], str],
         push_timeout: float = 1.0,
+        apply_timeout: float = 15.0,
         retry: Retry | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -61,7 +63,8 @@ class Replicator:
 
         `on_applied` is called after other nodes' changes were applied: queues may dispatch, confirms may go out.
         `purge` is the journal's. `peers` returns the other living nodes. Seconds: `interval` between two reads of the
-        event store, `push_timeout` for peers to answer that they have applied an event.
+        event store, `push_timeout` for peers to answer that they have applied an event, `apply_timeout` for those that
+        do not answer to apply it.
         """
         self._events = events
         self._incarnation = incarnation
@@ -72,7 +75,15 @@ class Replicator:
         self._new_token = new_token
         self._retry = retry or Retry("topology waits for the store", Backoff(0.1, 1.0))
         self._monotonic = monotonic
-        self._announcer = Announcer(peers, caller, push_timeout, interval, monotonic)
+        self._announcer = Announcer(
+            peers,
+            caller,
+            events.cursors,
+            monotonic,
+            timeout=push_timeout,
+            pause=interval,
+            apply_timeout=apply_timeout,
+        )
         self._lock = lock
         self.applied = 0
         self.recorded = 0
@@ -106,9 +117,9 @@ class Replicator:
         self.applied += 1
         self.recorded = self.applied
 
-    async def announce(self, event_id: int) -> None:
-        """Ask all living peers to apply events up to this one; return when they have, or did not answer."""
-        await self._announcer.announce(event_id)
+    async def announce(self, event_id: int, *, is_certain: bool) -> None:
+        """Have all living peers apply events up to this one; as `Cluster.announce`."""
+        await self._announcer.announce(event_id, is_certain=is_certain)
 
     # Apply
 
@@ -207,65 +218,27 @@ class Replicator:
     # Compare
 
     async def _note(self) -> Cursor | None:
-        """Record this node's cursor, not too often; return it while it is current."""
-        now = self._monotonic()
-        if (self._noted is None or self._noted.event_id != self.applied) and now >= self._note_at:
-            cursor = Cursor(self._incarnation, self.applied, topology_hash(self._topology.snapshot()))
-            self._note_at = now + max(_NOTE_INTERVAL, _HASH_SHARE * (self._monotonic() - now))
-            await self._events.note_cursor(self._incarnation, cursor.event_id, cursor.topology_hash)
-            self._noted = cursor
-        return self._noted if self._noted is not None and self._noted.event_id == self.applied else None
+        """Record this node's cursor when it has moved, for those that wait for it, and not too often its hash too.
+
+        Return the cursor while it is current and has its hash.
+        """
+        noted, now = self._noted, self._monotonic()
+        is_current = noted is not None and noted.event_id == self.applied
+        if not is_current or (now >= self._note_at and not (noted and noted.topology_hash)):
+            found = ""
+            if now >= self._note_at:
+                found = topology_hash(self._topology.snapshot())
+                self._note_at = now + max(_NOTE_INTERVAL, _HASH_SHARE * (self._monotonic() - now))
+            noted = Cursor(self._incarnation, self.applied, found)
+            await self._events.note_cursor(self._incarnation, noted.event_id, noted.topology_hash)
+            self._noted = noted
+        return noted if noted and noted.topology_hash and noted.event_id == self.applied else None
 
     async def _is_doubtful(self, own: Cursor) -> bool:
         """Does another node have a different topology after the same event? True only once for an event."""
         if own.event_id == self._doubted:
             return False
         cursors = await self._events.cursors()
-        return any(each.event_id == own.event_id and each.topology_hash != own.topology_hash for each in cursors)
-
-
-class Announcer:
-    """Announces events to peers; a peer that is slow is skipped for a while and reads the events by itself."""
-
-    def __init__(
-        self,
-        peers: Callable[[], Mapping[str, SlotService]],
-        caller: Callable[[], Caller],
-        timeout: float,
-        pause: float,
-        monotonic: Callable[[], float],
-    ) -> None:
-        """Seconds: `timeout` is how long a peer may take to answer, `pause` how long a peer that did not is skipped."""
-        self._peers = peers
-        self._caller = caller
-        self._timeout = timeout
-        self._pause = pause
-        self._monotonic = monotonic
-        self._silent_until: dict[str, float] = {}
-        self._newest = 0
-        self._applied: dict[
-            str, int
-        ] = {}  # by peer; a later incarnation of it has loaded what an earlier one had applied
-        self._turns: dict[str, asyncio.Lock] = {}
-
-    async def announce(self, event_id: int) -> None:
-        """Return when every peer has applied the event or failed to. One call to a peer covers several events."""
-        self._newest = max(self._newest, event_id)
-        now = self._monotonic()
-        self._silent_until = {peer: until for peer, until in self._silent_until.items() if until > now}
-        peers = {peer: service for peer, service in self._peers().items() if peer not in self._silent_until}
-        async with asyncio.TaskGroup() as pushes:
-            for peer, service in peers.items():
-                pushes.create_task(self._push(peer, service, event_id), name=f"push events to {peer}")
-
-    async def _push(self, peer: str, service: SlotService, event_id: int) -> None:
-        try:
-            async with asyncio.timeout(self._timeout):
-                async with self._turns.setdefault(peer, asyncio.Lock()):
-                    if self._applied.get(peer, 0) < event_id:
-                        self._applied[peer] = await service.push_events(self._newest, self._caller())
-        except TimeoutError:
-            self._silent_until[peer] = self._monotonic() + self._pause
-            _log.debug("a node is slow to apply an event", peer=peer, event_id=event_id)
-        except BrokerError as error:
-            _log.debug("a node could not be told of an event", peer=peer, event_id=event_id, reason=str(error))
+        return any(
+            each.event_id == own.event_id and each.topology_hash not in ("", own.topology_hash) for each in cursors
+        )

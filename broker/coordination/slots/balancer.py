@@ -15,7 +15,7 @@ from typing import Final
 from broker.coordination.slots.demand import Coordinator, DemandSession, Poll
 from broker.coordination.slots.handoff import Portion
 from broker.coordination.slots.owned import OwnedSlots
-from broker.ports.cluster_rows import SlotRow, slot_of
+from broker.ports.cluster_rows import Incarnation, SlotRow, slot_of
 from broker.ports.peer_calls import Demand, Grant, Supply
 from broker.ports.slot import Slot
 from broker.queue.queue import Queue
@@ -73,14 +73,15 @@ class Balancer:
         *,
         queues: Callable[[], Iterable[Queue]],
         find_queue: Callable[[int], Queue | None],
-        has_remote_consumers: Callable[[Queue], bool],
+        consumers_elsewhere: Callable[[Queue], Collection[Incarnation]],
         on_due: Callable[[], None],
     ) -> None:
+        """`consumers_elsewhere` are the other nodes with consumers of a queue."""
         self._demand = demand
         self._owned = owned
         self._queues = queues
         self._find_queue = find_queue
-        self._has_remote_consumers = has_remote_consumers
+        self._consumers_elsewhere = consumers_elsewhere
         self._on_due = on_due
         self._remote_demand: dict[int, int] = {}
         # In the order in which they came, so that a run can be repeated.
@@ -196,8 +197,12 @@ class Balancer:
 
     # What happens from time to time
 
-    def on_tick(self, now: float) -> ClaimFree | None:
-        """Hand off what own consumers do not get on with; return the claim to make while the coordinator is away."""
+    def on_tick(self, now: float, cut_off: Collection[Incarnation] = ()) -> ClaimFree | None:
+        """Hand off what own consumers do not get on with; return the claim to make while the coordinator is away.
+
+        What other nodes want cannot be told this one while the coordinator is away, nor what those that are `cut_off`
+        want. They look for it in the store, so it is handed off unasked (invariant I61).
+        """
         queues = [queue for queue in map(self._find_queue, list(self._remote_demand)) if queue is not None]
         for queue in queues:
             if queue.ready_count and queue.can_hand_off:
@@ -205,7 +210,10 @@ class Balancer:
                 self._on_due()
         self._taken_before = {queue.queue_id: queue.last_taken for queue in queues if queue.ready}
         failing_since = self._demand.failing_since
-        if failing_since is None or now - failing_since <= _CLAIM_AFTER:
+        is_alone = failing_since is not None and now - failing_since > _CLAIM_AFTER
+        if is_alone or cut_off:
+            self._offer(None if is_alone else cut_off)
+        if not is_alone:
             return None
         return ClaimFree({queue.queue_id for queue in self._demand.queues}, now)
 
@@ -216,11 +224,15 @@ class Balancer:
             self._demand.on_granted(row.queue_id, row.count)
         return self._owned.adopt([slot_of(row) for row in rows], claim.asked_at)
 
-    def offer(self) -> None:
-        """Hand off, for other nodes to claim, all of the queues that have consumers on other nodes only."""
+    def _offer(self, to: Collection[Incarnation] | None) -> None:
+        """Hand off, for other nodes to claim, all of the queues that have consumers on these nodes, but none here; with
+        None, on any other node.
+        """
         for queue in self._queues():
-            if queue.ready_count and not queue.has_takers and self._has_remote_consumers(queue):
-                self._offers[queue] = None
+            if queue.ready_count and not queue.has_takers:
+                consuming = self._consumers_elsewhere(queue)
+                if any(to is None or incarnation in to for incarnation in consuming):
+                    self._offers[queue] = None
         if self._offers:
             self._on_due()
 

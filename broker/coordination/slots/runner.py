@@ -7,7 +7,7 @@ Decides nothing; what may be asked when, and what an answer means, is the busine
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import inf
@@ -68,12 +68,14 @@ class SlotRunner:
         new_request_id: Callable[[], str],
         queues: Callable[[], Iterable[Queue]],
         find_queue: Callable[[int], Queue | None],
-        has_remote_consumers: Callable[[Queue], bool],
+        consumers_elsewhere: Callable[[Queue], Collection[Incarnation]],
+        cut_off: Callable[[], Collection[Incarnation]],
         on_adopted: Callable[[Queue], None],
         deciders: Deciders | None = None,
     ) -> None:
         """`read` and `mark_redelivered` are those of the message store. `held_ids` is as for `Handoff`, `demand_size`
-        as for `DemandSession`. `on_adopted` is called with a queue that has got slots.
+        as for `DemandSession`, `consumers_elsewhere` as for `Balancer`. `cut_off` are the members whose demand nobody
+        can tell this node. `on_adopted` is called with a queue that has got slots.
         """
         self._store = store
         self._incarnation = incarnation
@@ -86,6 +88,7 @@ class SlotRunner:
         self._new_request_id = new_request_id
         self._find_queue = find_queue
         self._on_adopted = on_adopted
+        self._cut_off = cut_off
         self._cut_retry = Retry("messages for other nodes wait for the store", Backoff(0.1, 1.0))
         self._lock = asyncio.Lock()
         self._owned_due, self._demand_due, self._surplus_due = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -99,7 +102,7 @@ class SlotRunner:
             self.owned,
             queues=queues,
             find_queue=find_queue,
-            has_remote_consumers=has_remote_consumers,
+            consumers_elsewhere=consumers_elsewhere,
             on_due=self._surplus_due.set,
         )
         self.after_dispatch: Final = self.balancer.after_dispatch
@@ -318,7 +321,7 @@ class SlotRunner:
         while True:
             await asyncio.sleep(TICK)
             self.look()
-            claim = self.balancer.on_tick(self._clock.monotonic())
+            claim = self.balancer.on_tick(self._clock.monotonic(), self._cut_off())
             if claim is not None:
                 try:
                     await self._claim(claim)
@@ -326,10 +329,9 @@ class SlotRunner:
                     _log.debug("no slots could be claimed", reason=str(error))
 
     async def _claim(self, claim: ClaimFree) -> None:
-        """Take free slots without a coordinator, and offer what others have to take in the same way."""
+        """Take free slots without a coordinator."""
         if claim.queue_ids:
             free = claim.choose(await self._store.slots())
             if free:
                 rows = await self._store.assign(free, self._incarnation, await self._store.fence())
                 self._feed(self.balancer.on_claimed(claim, rows))
-        self.balancer.offer()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from broker.errors import Evicted
-from broker.ports.cluster_rows import Incarnation
+from broker.ports.cluster_rows import ChangeType, Incarnation, MembershipChange
 from broker.ports.peer_calls import Fence
 from broker.ports.store import Registration
 from broker.store.memory.state import QUEUE_IDS_PER_REGISTRATION, MemoryState
@@ -37,6 +37,10 @@ class MemoryMemberStore:
         self._on_joined(incarnation)
         first, last = state.reserve_queue_ids(QUEUE_IDS_PER_REGISTRATION)
         return Registration(lane.lane, last_message_id, first, last, clean)
+
+    async def note_contact(self, member: Incarnation, is_reached: bool, node_id: str) -> None:
+        kind = ChangeType.MEMBER_REACHABLE if is_reached else ChangeType.MEMBER_UNREACHABLE
+        self._opened().cluster.timeline.append(MembershipChange(kind, member.node_id, member.id, node_id))
 
     async def coordinator_address(self) -> tuple[str, int, Fence] | None:
         cluster = self._opened().cluster

@@ -241,6 +241,12 @@ def timeline(connection: Connection, limit: int) -> list[MembershipChange]:
     ]
 
 
+def note_contact(connection: Connection, member: Incarnation, is_reached: bool, node_id: str) -> None:
+    """Note that `node_id` reaches a member, or does not."""
+    kind = ChangeType.MEMBER_REACHABLE if is_reached else ChangeType.MEMBER_UNREACHABLE
+    _note(connection, kind, member.node_id, member.id, node_id)
+
+
 def _note(connection: Connection, change: ChangeType, member_id: str, incarnation: str, node_id: Any) -> None:
     entry = {
         "change_type": change.value,

@@ -139,5 +139,8 @@ class SqlMemberStore:
         self._on_joined(incarnation, registration)
         return registration
 
+    async def note_contact(self, member: Incarnation, is_reached: bool, node_id: str) -> None:
+        await self._work(lambda connection: cluster.note_contact(connection, member, is_reached, node_id))
+
     async def coordinator_address(self) -> tuple[str, int, Fence] | None:
         return await self._run(cluster.coordinator_address, repeatable=True)

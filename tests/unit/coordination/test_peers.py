@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from broker.coordination.peers import Peers
-from broker.ports.cluster_rows import NodeRow, NodeState
+from broker.ports.cluster_rows import Incarnation, NodeRow, NodeState
 from broker.ports.peer_calls import (
     Caller,
     Demand,
@@ -63,6 +63,19 @@ async def test_every_living_member_has_a_client() -> None:
         caller = peers.caller()
         assert [await peers.others()[name].push_events(0, caller) for name in ("b", "c")] == [2, 3]
         assert peers.everybody() == {"a": local, **peers.others()}
+
+
+async def test_calls_to_a_member_are_for_its_incarnation_and_those_to_the_coordinator_for_whoever_answers() -> None:
+    b, agent = MemorySlotService(), FakeAgent()
+    async with serving(b, secret=SECRET) as at_b, new_peers(agent) as peers:
+        peers.on_members({"b": row("b", at_b.port)})
+        assert peers.members() == {Incarnation("b", "b-1"): peers.others()["b"]}
+        await peers.others()["b"].contact(True, peers.caller())
+        agent.coordinator = (HOST, at_b.port, Fence(7, "t"))
+        service = peers.coordinator()
+        assert service is not None
+        await service.push_events(0, peers.caller())
+        assert [caller.callee for caller in b.callers] == ["b-1", ""]
 
 
 async def test_a_member_that_stays_keeps_its_client_and_one_that_has_gone_loses_it() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 
 from broker.coordination.service import NodeServices, PeerCalls
 from broker.errors import Evicted
 from broker.ports.cluster import SlotService
+from broker.ports.cluster_rows import Incarnation
 from broker.ports.peer_calls import (
     Caller,
     Demand,
@@ -42,6 +44,7 @@ COORDINATORS: dict[str, Call] = {
 EVERYBODYS: dict[str, Call] = {
     "release": lambda service, caller: service.release(QUEUE, 10, caller),
     "purge_queue": lambda service, caller: service.purge_queue(QUEUE, caller),
+    "contact": lambda service, caller: service.contact(True, caller),
 }
 OPEN: dict[str, Call] = {
     "push_events": lambda service, caller: service.push_events(12, caller),
@@ -64,7 +67,7 @@ class Parts:
         self.services.begin(
             self.agent,  # type: ignore[arg-type]
             self.manager,  # type: ignore[arg-type]
-            PeerCalls(self._push_events, self._release, self._purge_queue),
+            PeerCalls(self._push_events, self._release, self._purge_queue, self._on_contact),
         )
 
     async def _push_events(self, last_event_id: int) -> int:
@@ -76,6 +79,9 @@ class Parts:
     async def _release(self, queue: QueueName, messages: int) -> int:
         self.asked.append((queue, messages))
         return 3
+
+    def _on_contact(self, member: Incarnation, is_served: bool) -> None:
+        self.asked.append((member, is_served))
 
     async def _purge_queue(self, queue: QueueName) -> int:
         self.asked.append(queue)
@@ -134,8 +140,19 @@ async def test_every_node_does_its_calls_for_a_living_one() -> None:
     assert await parts.services.release(QUEUE, 10, BOB) == 3
     assert await parts.services.purge_queue(QUEUE, BOB) == 4
     assert await parts.services.push_events(12, BOB) == 13
-    assert parts.asked == [(QUEUE, 10), QUEUE, 12]
+    await parts.services.contact(True, BOB)
+    assert parts.asked == [(QUEUE, 10), QUEUE, 12, (Incarnation("b", "incarnation-b"), True)]
     assert parts.agent.hints == 0
+
+
+@pytest.mark.parametrize("name", COORDINATORS | EVERYBODYS | OPEN)
+async def test_a_call_for_another_incarnation_is_refused_since_its_address_has_led_here(name: str) -> None:
+    parts = Parts(is_coordinator=True)
+    call = (COORDINATORS | EVERYBODYS | OPEN)[name]
+    with pytest.raises(Unavailable, match=r"for incarnation incarnation-b has come to 'a', which is another$"):
+        await call(parts.services, replace(BOB, callee="incarnation-b"))
+    assert parts.asked == []
+    await call(parts.services, replace(BOB, callee="incarnation-a"))
 
 
 async def test_events_of_a_node_that_has_just_joined_are_taken() -> None:

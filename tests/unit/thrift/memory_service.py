@@ -21,6 +21,7 @@ class MemorySlotService:
         self.failure: Exception | None = None
         self.callers: list[Caller] = []
         self.resigned: list[Fence] = []
+        self.contacts: list[tuple[str, bool]] = []
         self.applied = 0
         self.ready: dict[str, int] = {}
         self.wanted: dict[str, Demand] = {}
@@ -69,6 +70,10 @@ class MemorySlotService:
     async def hint_resigned(self, resigned: Fence, caller: Caller) -> None:
         self._begin(caller)
         self.resigned.append(resigned)
+
+    async def contact(self, is_served: bool, caller: Caller) -> None:
+        self._begin(caller)
+        self.contacts.append((caller.node_id, is_served))
 
     async def release(self, queue: QueueName, messages: int, caller: Caller) -> int:
         self._begin(caller)

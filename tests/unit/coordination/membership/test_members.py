@@ -84,3 +84,16 @@ def test_nobody_is_judged_for_silence_during_an_outage() -> None:
     assert members.evictable() == []
     members.on_nodes([ONE], asked_at=123.2, now=123.3)
     assert members.evictable() == [ONE]
+
+
+def test_the_last_beat_of_a_member_is_when_it_was_first_seen_whatever_the_store_did_between() -> None:
+    members = new_members()
+    members.on_nodes([ONE], asked_at=99.0, now=100.0)
+    members.on_nodes([ONE], asked_at=103.0, now=104.0)
+    assert members.last_beats() == {"one": 100.0}
+    members.on_store_failed()
+    assert members.last_beats() == {"one": 100.0}
+    members.on_nodes([replace(ONE, beat=8)], asked_at=107.0, now=108.0)
+    assert members.last_beats() == {"one": 108.0}
+    members.on_nodes([], asked_at=111.0, now=112.0)
+    assert members.last_beats() == {}

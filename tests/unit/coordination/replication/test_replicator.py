@@ -317,16 +317,30 @@ async def test_the_same_difference_is_looked_into_once(a: TopologyNode, b: Topol
     assert loads == 1
 
 
-async def test_the_cursor_is_noted_when_it_moves_and_once_a_second(a: TopologyNode) -> None:
+async def test_the_cursor_is_noted_when_it_moves_and_its_hash_once_a_second(a: TopologyNode) -> None:
     noted = a.company.events.noted
     await a.replicator.look()
     await a.declare("q")
     await a.replicator.look()
-    assert noted["a"].event_id == 0
+    assert (noted["a"].event_id, noted["a"].topology_hash) == (1, "")
+    await a.replicator.look()
+    assert noted["a"].topology_hash == ""
     a.clock.advance(1.0)
     await a.replicator.look()
     assert noted["a"].event_id == 1
     assert noted["a"].topology_hash == a.hash
+
+
+async def test_a_cursor_without_a_hash_is_no_difference(a: TopologyNode, b: TopologyNode) -> None:
+    await a.declare("q")
+    b.vhost.routing.remove_queue("q")
+    await b.replicator.look()
+    noted = a.company.events.noted
+    noted["b"] = type(noted["b"])(b.incarnation, 1, "")
+    before = dict(a.vhost.queues)
+    await a.replicator.look()
+    await a.replicator.look()
+    assert a.vhost.queues == before
 
 
 @pytest.mark.parametrize("fault", ["the store is away", "the machine has no memory"])

@@ -84,7 +84,8 @@ class Node:
         self.stage = Stage()
         self.held: dict[int, Message] = {}
         self.coordinator: SlotService | None = None
-        self.has_remote_consumers = False
+        self.consumers_elsewhere: list[Incarnation] = []
+        self.cut_off: list[Incarnation] = []
         numbers = count(1)
         self.runner = SlotRunner(
             self.store.slots,
@@ -103,7 +104,8 @@ class Node:
             new_request_id=lambda: str(next(numbers)),
             queues=lambda: [self.queue],
             find_queue=lambda queue_id: self.queue if queue_id == QUEUE_ID else None,
-            has_remote_consumers=lambda queue: self.has_remote_consumers,
+            consumers_elsewhere=lambda queue: self.consumers_elsewhere,
+            cut_off=lambda: self.cut_off,
             on_adopted=lambda queue: queue.dispatch(),
         )
         self.owned = self.runner.owned

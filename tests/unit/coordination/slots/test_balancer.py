@@ -16,6 +16,8 @@ from tests.support.ids import message_id
 from tests.unit.coordination.slots.slot_node import DEMAND_SIZE, QUEUE_ID, Node
 
 ORDERS = QueueName("orders", QUEUE_ID)
+BOB = Incarnation("bob", "b")
+CAROL = Incarnation("carol", "c")
 EMPTY = Supply()
 
 
@@ -246,11 +248,22 @@ def test_what_was_claimed_is_adopted_and_asked_for_no_more() -> None:
 def test_without_a_coordinator_a_node_without_consumers_offers_all_it_has_to_those_who_have_some() -> None:
     it = Bench()
     it.node.publish(3)
-    it.balancer.offer()
+    it.balancer.next_poll(0.0, (None, Fence()))
+    it.balancer.on_tick(3.0)
     assert it.wishes() is None
-    it.node.has_remote_consumers = True
-    it.balancer.offer()
+    it.node.consumers_elsewhere = [BOB]
+    it.balancer.on_tick(3.0)
     assert it.wishes() == Portion(3)
     it.consume(credit=0)
-    it.balancer.offer()
+    it.balancer.on_tick(3.0)
     assert it.wishes() is None
+
+
+def test_what_those_consume_whose_demand_cannot_be_told_is_offered_while_the_coordinator_answers() -> None:
+    it = Bench()
+    it.node.publish(3)
+    it.node.consumers_elsewhere = [BOB]
+    assert it.balancer.on_tick(3.0, [CAROL]) is None
+    assert it.wishes() is None
+    assert it.balancer.on_tick(3.0, [CAROL, BOB]) is None
+    assert it.wishes() == Portion(3)

@@ -374,7 +374,19 @@ async def test_without_a_coordinator_a_node_without_consumers_offers_all_it_has_
         it.depose()
         await asyncio.sleep(4)
         assert it.free() == []
-        it.node.has_remote_consumers = True
+        it.node.consumers_elsewhere = [Incarnation("bob", "1")]
+        await asyncio.sleep(1)
+        assert it.free() == [(ids[0], ids[2])]
+
+
+@in_virtual_time
+async def test_what_a_node_consumes_that_is_cut_off_is_offered_to_it() -> None:
+    async with running() as it:
+        ids = it.node.publish(3)
+        it.node.consumers_elsewhere = [Incarnation("bob", "1")]
+        await asyncio.sleep(4)
+        assert it.free() == []
+        it.node.cut_off = [Incarnation("bob", "1")]
         await asyncio.sleep(1)
         assert it.free() == [(ids[0], ids[2])]
 

@@ -1,0 +1,110 @@
+"""Makes the other nodes apply an event, and finds out that they have (ADR 20).
+
+A peer that answers a push has applied the event. One that does not answer reads it from the store within
+eventSyncInterval; that it has, its cursor in the store says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final
+
+import structlog
+
+from broker.errors import BrokerError, StoreUnavailable
+from broker.ports.cluster import SlotService
+from broker.ports.cluster_rows import Cursor, Incarnation
+from broker.ports.peer_calls import Caller
+
+_log = structlog.get_logger(__name__)
+
+_LOOK_INTERVAL: Final = 0.1
+"""Seconds between two reads of the cursors while a change waits for them."""
+
+
+class Announcer:
+    """Announces events to peers; a peer that is slow is skipped for a while and reads the events by itself."""
+
+    def __init__(
+        self,
+        peers: Callable[[], Mapping[Incarnation, SlotService]],
+        caller: Callable[[], Caller],
+        read_cursors: Callable[[], Awaitable[Sequence[Cursor]]],
+        monotonic: Callable[[], float],
+        *,
+        timeout: float,
+        pause: float,
+        apply_timeout: float,
+    ) -> None:
+        """`peers` are the other living nodes, `read_cursors` reads which events each has applied.
+
+        Seconds: `timeout` is how long a peer may take to answer, `pause` how long a peer that did not is skipped,
+        `apply_timeout` how long an event waits for peers that do not answer, unless they cease to live before.
+        """
+        self._peers = peers
+        self._caller = caller
+        self._read_cursors = read_cursors
+        self._monotonic = monotonic
+        self._timeout = timeout
+        self._pause = pause
+        self._apply_timeout = apply_timeout
+        self._silent_until: dict[Incarnation, float] = {}
+        self._newest = 0
+        self._applied: dict[Incarnation, int] = {}
+        self._turns: dict[Incarnation, asyncio.Lock] = {}
+        self._reading = asyncio.Lock()
+        self._read_at = float("-inf")
+
+    async def announce(self, event_id: int, *, is_certain: bool) -> None:
+        """Return when every peer has applied the event or failed to; one call to a peer covers several events.
+
+        With `is_certain`, return when every peer has applied it: it has answered so, or has written so, or does not
+        live any more. After `apply_timeout` it is given up, and logged.
+        """
+        self._newest = max(self._newest, event_id)
+        now, peers = self._monotonic(), self._peers()
+        self._silent_until = {peer: until for peer, until in self._silent_until.items() if until > now}
+        for known in (self._applied, self._turns):
+            for peer in known.keys() - peers.keys():
+                del known[peer]
+        async with asyncio.TaskGroup() as pushes:
+            for peer, service in peers.items():
+                if peer not in self._silent_until:
+                    pushes.create_task(self._push(peer, service, event_id), name=f"push events to {peer.node_id}")
+        if is_certain and self._behind(event_id):
+            async with self._reading:
+                await self._until_applied(event_id, now + self._apply_timeout)
+
+    async def _push(self, peer: Incarnation, service: SlotService, event_id: int) -> None:
+        try:
+            async with asyncio.timeout(self._timeout):
+                async with self._turns.setdefault(peer, asyncio.Lock()):
+                    if self._applied.get(peer, 0) < event_id:
+                        self._note(peer, await service.push_events(self._newest, self._caller()))
+        except TimeoutError:
+            self._silent_until[peer] = self._monotonic() + self._pause
+            _log.debug("a node is slow to apply an event", peer=peer.node_id, event_id=event_id)
+        except BrokerError as error:
+            _log.debug("a node could not be told of an event", peer=peer.node_id, event_id=event_id, reason=str(error))
+
+    def _note(self, peer: Incarnation, event_id: int) -> None:
+        self._applied[peer] = max(self._applied.get(peer, 0), event_id)
+
+    def _behind(self, event_id: int) -> list[str]:
+        """Return the ids of the nodes that live and are not known to have applied the event."""
+        return [peer.node_id for peer in self._peers() if self._applied.get(peer, 0) < event_id]
+
+    async def _until_applied(self, event_id: int, until: float) -> None:
+        """Read cursors until no peer is behind. One caller at a time does so, and reads for those that wait too."""
+        while behind := self._behind(event_id):
+            if self._monotonic() >= until:
+                _log.warning("a change of topology may not be known yet", nodes=behind, event_id=event_id)
+                return
+            await asyncio.sleep(max(self._read_at + _LOOK_INTERVAL - self._monotonic(), 0.0))
+            self._read_at = self._monotonic()
+            try:
+                for cursor in await self._read_cursors():
+                    self._note(cursor.incarnation, cursor.event_id)
+            except StoreUnavailable as error:
+                _log.debug("the store does not tell who has applied an event", reason=str(error))

@@ -1,0 +1,102 @@
+"""Nodes that reach the database and not each other: everything goes on, slower, and it is said why (invariant I61)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pytest
+
+from benchmarks.nodes.configuration import CALM
+from tests.cluster.clients import consume, numbered, publish
+from tests.cluster.conftest import ChannelOf, NewCluster
+from tests.support.cluster import ClusterOfProcesses
+from tests.support.databases import DatabaseServer
+
+Cause = Literal["each names localhost", "different secrets", "nothing passes"]
+
+OUT = "Member cannot be reached"
+IN = "Member does not reach this node"
+UNREACHABLE = "4"
+
+
+def cut_off_pair(new_cluster: NewCluster, server: DatabaseServer, cause: Cause) -> ClusterOfProcesses:
+    """Return two nodes that know of each other and that nothing passes between."""
+    if cause == "nothing passes":
+        cluster = new_cluster(server, 2, rhythm=CALM, is_proxied=True)
+        cluster.start()
+        cluster.isolate_from_peers(cluster[0])
+        return cluster
+    if cause == "different secrets":
+        cluster = new_cluster(server, 2, rhythm=CALM, secrets=("one secret of nodes", "another of the nodes"))
+    else:
+        cluster = new_cluster(server, 2, rhythm=CALM, is_misled=True)
+    cluster.start()
+    return cluster
+
+
+QUICK = [("mariadb", "each names localhost"), ("postgresql", "nothing passes")]
+OTHERS = [
+    ("mariadb", "different secrets"),
+    ("mariadb", "nothing passes"),
+    ("postgresql", "different secrets"),
+    ("postgresql", "each names localhost"),
+]
+
+
+@pytest.mark.parametrize(
+    ("engine", "cause"), [*QUICK, *(pytest.param(*each, marks=pytest.mark.slow) for each in OTHERS)]
+)
+def test_messages_find_consumers_through_the_database_in_both_directions_and_both_nodes_say_why(
+    request: pytest.FixtureRequest, new_cluster: NewCluster, channel_of: ChannelOf, name: str, engine: str, cause: Cause
+) -> None:
+    cluster = cut_off_pair(new_cluster, request.getfixturevalue(engine), cause)
+    coordinator = cluster.coordinator()
+    [member] = cluster.others(coordinator)
+    for number, (here, there) in enumerate(((coordinator, member), (member, coordinator))):
+        queue, at_here, at_there = f"{name}.{number}", channel_of(here), channel_of(there)
+        at_here.queue_declare(queue, durable=True)
+        at_here.tx_select()
+        publish(at_here, queue, numbered(200))
+        at_here.tx_commit()
+        taking = consume(at_there, queue, prefetch=10)
+        taking.wait(200)
+        publish(at_here, queue, numbered(2800, 200))
+        at_here.tx_commit()
+        taking.wait(3000)
+        assert taking.first_time == numbered(3000)
+        taking.cancel()
+    for node, other in ((coordinator, member), (member, coordinator)):
+        for event in (OUT, IN):
+            node.output.wait_for(event)
+        line = next(line for line in node.log.splitlines() if OUT in line)
+        assert "warning" in line
+        assert other.node_id in line
+        assert f":{other.configuration.membership.thrift_port + other.number}" in line  # type: ignore[union-attr]
+    noted = [line.split("\t") for line in cluster.rows("MB_MEMBERSHIP", "NODE_ID", "CHANGE_TYPE")]
+    assert {node_id for node_id, change in noted if change == UNREACHABLE} == {coordinator.node_id, member.node_id}
+
+
+def test_what_is_declared_and_bound_on_one_node_is_routed_on_the_other_when_it_is_answered(
+    new_cluster: NewCluster, postgresql: DatabaseServer, channel_of: ChannelOf, name: str
+) -> None:
+    cluster = cut_off_pair(new_cluster, postgresql, "nothing passes")
+    channels = [channel_of(node) for node in cluster.nodes]
+    for channel in channels:
+        channel.confirm_delivery()
+    for number in range(6):
+        here, there = channels[number % 2], channels[1 - number % 2]
+        queue = f"{name}.{number}"
+        here.queue_declare(queue)
+        publish(there, queue, [b"by name"])
+        here.queue_bind(queue, "amq.topic", queue)
+        there.basic_publish("amq.topic", queue, b"by binding", mandatory=True)
+
+
+def test_nodes_that_reach_each_other_again_say_so(new_cluster: NewCluster, mariadb: DatabaseServer) -> None:
+    cluster = cut_off_pair(new_cluster, mariadb, "nothing passes")
+    for node in cluster.nodes:
+        node.output.wait_for(OUT)
+    cluster.reconnect(cluster[0])
+    for node in cluster.nodes:
+        node.output.wait_for("Member is reached again")
+        node.output.wait_for("Member reaches this node again")

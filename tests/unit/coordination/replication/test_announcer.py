@@ -1,0 +1,135 @@
+"""When a change of topology is known everywhere: a peer says so itself, or its cursor in the store, or it is dead."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, cast
+
+import pytest
+import structlog
+
+from broker.coordination.replication.announcer import Announcer
+from broker.errors import StoreUnavailable
+from broker.ports.cluster import SlotService
+from broker.ports.cluster_rows import Cursor, Incarnation
+from broker.ports.peer_calls import Caller, PeerUnreachable
+from tests.support.virtual_loop import VirtualLoop, in_virtual_time
+from tests.unit.thrift.memory_service import MemorySlotService
+
+BOB, CAROL = Incarnation("bob", "1"), Incarnation("carol", "1")
+
+
+class Bench:
+    """A node that announces events to Bob, who cannot be reached, and Carol, who can."""
+
+    def __init__(self) -> None:
+        self.loop = cast(VirtualLoop, asyncio.get_running_loop())
+        self.bob, self.carol = MemorySlotService(), MemorySlotService()
+        self.bob.failure = PeerUnreachable("nothing passes")
+        self.carol.applied = 99
+        self.peers: dict[Incarnation, SlotService] = {BOB: self.bob, CAROL: self.carol}
+        self.cursors: list[Cursor] = []
+        self.reads: list[float] = []
+        self.is_store_away = False
+        self.announcer = Announcer(
+            lambda: self.peers,
+            lambda: Caller("alice", "1"),
+            self._read,
+            self.loop.monotonic,
+            timeout=1.0,
+            pause=1.0,
+            apply_timeout=15.0,
+        )
+
+    async def _read(self) -> Sequence[Cursor]:
+        self.reads.append(self.loop.monotonic())
+        if self.is_store_away:
+            raise StoreUnavailable("away")
+        return self.cursors
+
+    def announce(self, event_id: int, *, is_certain: bool = True) -> asyncio.Task[Any]:
+        return self.loop.create_task(self.announcer.announce(event_id, is_certain=is_certain))
+
+
+@in_virtual_time
+async def test_nothing_is_read_when_every_peer_answers() -> None:
+    it = Bench()
+    del it.peers[BOB]
+    await it.announce(7)
+    assert it.reads == []
+
+
+@in_virtual_time
+async def test_a_change_waits_until_the_cursor_of_a_peer_that_cannot_be_told_says_that_it_is_applied() -> None:
+    it = Bench()
+    it.cursors = [Cursor(BOB, 6, "")]
+    task = it.announce(7)
+    await asyncio.sleep(2.0)
+    assert not task.done()
+    it.cursors = [Cursor(BOB, 7, "")]
+    await asyncio.sleep(0.15)
+    assert task.done()
+    assert all(later - sooner >= 0.099 for sooner, later in zip(it.reads, it.reads[1:], strict=False))
+
+
+@in_virtual_time
+async def test_the_cursor_of_another_incarnation_says_nothing() -> None:
+    it = Bench()
+    it.cursors = [Cursor(Incarnation("bob", "2"), 7, "")]
+    task = it.announce(7)
+    await asyncio.sleep(2.0)
+    assert not task.done()
+    task.cancel()
+
+
+@in_virtual_time
+async def test_a_peer_that_is_dead_is_not_waited_for_any_more() -> None:
+    it = Bench()
+    task = it.announce(7)
+    await asyncio.sleep(2.0)
+    del it.peers[BOB]
+    await asyncio.sleep(0.15)
+    assert task.done()
+
+
+@pytest.mark.parametrize("is_store_away", [False, True])
+@in_virtual_time
+async def test_a_peer_that_lives_and_does_not_apply_it_is_given_up_and_named(is_store_away: bool) -> None:
+    it = Bench()
+    it.is_store_away = is_store_away
+    began = it.loop.monotonic()
+    with structlog.testing.capture_logs() as lines:
+        await it.announce(7)
+    assert 15.0 <= it.loop.monotonic() - began <= 15.2
+    [line] = [line for line in lines if line["log_level"] == "warning"]
+    assert line["nodes"] == ["bob"]
+
+
+@in_virtual_time
+async def test_changes_that_nobody_waits_for_are_told_and_not_looked_for() -> None:
+    it = Bench()
+    await it.announce(7, is_certain=False)
+    assert it.reads == []
+    assert len(it.bob.callers) == 1
+
+
+@in_virtual_time
+async def test_many_changes_that_wait_share_what_is_read() -> None:
+    it = Bench()
+    tasks = [it.announce(event_id) for event_id in range(1, 51)]
+    await asyncio.sleep(1.0)
+    it.cursors = [Cursor(BOB, 50, "")]
+    await asyncio.gather(*tasks)
+    assert len(it.reads) <= 12
+
+
+@in_virtual_time
+async def test_what_is_known_of_a_peer_is_forgotten_when_it_is_gone() -> None:
+    it = Bench()
+    it.cursors = [Cursor(BOB, 7, "")]
+    await it.announce(7)
+    it.peers = {}
+    await it.announce(8)
+    assert it.announcer._applied == {}
+    assert it.announcer._turns == {}
