@@ -8,8 +8,14 @@ _CLIENT: Final = ("tests/unit/amqp",)
 _QUEUE: Final = ("tests/unit/queue", "tests/unit/amqp", "tests/property/test_queue_machine.py")
 _SLOTS: Final = (
     "tests/unit/coordination/slots",
-    "tests/contract/test_slot_service.py",
     "tests/simulation/test_slots.py::test_three_thousand_schedules_of_faults_break_no_invariant[0]",
+)
+_ELECTION: Final = (
+    "tests/unit/coordination/membership",
+    "tests/simulation/test_election.py::test_late_replies_let_no_two_nodes_believe_in_power",
+    "tests/simulation/test_election.py::test_after_a_crash_there_is_a_new_coordinator_within_15_5_seconds",
+    "tests/simulation/test_election.py::test_after_a_graceful_stop_nobody_waits_for_silence",
+    "tests/simulation/test_election.py::test_the_first_coordinator_of_a_new_cluster_leads_at_once",
 )
 _ROWS: Final = (
     "tests/contract/test_cluster_rows.py",
@@ -28,10 +34,7 @@ TARGETS: Final[dict[str, tuple[str, ...]]] = {
     "broker/queue/dispatcher.py": _QUEUE,
     "broker/queue/slot_list.py": _QUEUE,
     "broker/store/journal.py": ("tests/unit/store", "tests/unit/amqp", "tests/property/test_queue_machine.py"),
-    "broker/coordination/membership/election.py": (
-        "tests/unit/coordination/membership",
-        "tests/simulation/test_election.py",
-    ),
+    "broker/coordination/membership/election.py": _ELECTION,
     "broker/coordination/slots/assignment.py": _SLOTS,
     "broker/coordination/slots/demand.py": _SLOTS,
     "broker/coordination/slots/balancer.py": _SLOTS,
