@@ -322,7 +322,7 @@ def client_limits(config: Configuration) -> Limits:
 def _resource_monitor(config: Configuration, pressure: BackPressure) -> ResourceMonitor:
     limits = config.limits
     path = config.store_url.path
-    folder = path.absolute().parent if path is not None else Path.cwd()
+    folder = path.resolve().parent if path is not None else Path.cwd()
     is_on_our_disk = config.store_url.engine == "sqlite"
     return ResourceMonitor(
         Thresholds(

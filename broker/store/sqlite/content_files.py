@@ -50,6 +50,8 @@ class ContentFiles:
         sync: Callable[[int], None] = os.fdatasync,
     ) -> None:
         """`write` and `sync` are the system's own functions unless a test replaces them."""
+        self.on_new_directory: Callable[[], None] = lambda: None
+        """Called when the directory was made."""
         self._directory = directory
         self._segment_size = segment_size
         self._write = write
@@ -61,17 +63,24 @@ class ContentFiles:
         self._committed_end = 0
         self._appended = 0
 
-    def open(self, bodies: Mapping[int, int]) -> None:
+    def open(self, bodies: Mapping[int, int], *, is_ours: bool = True) -> list[Path]:
         """Take over the segments; `bodies` says how many bodies of each are named by rows.
 
-        Segments without any were left by a crash and are deleted.
+        Segments without any were left by a crash and are deleted. Unless it `is_ours` for certain, they may belong to
+        another state of the database: then they are renamed and kept, and their new names returned.
         """
         self._bodies = dict(bodies)
         found = self._found()
         self._segment = max([0, *found, *bodies])
+        kept: list[Path] = []
         for segment in found:
-            if segment not in self._bodies:
+            if segment in self._bodies:
+                continue
+            if is_ours:
                 self._unlink(segment)
+            else:
+                kept.append(self._path(segment).replace(self._directory / f"{segment}.unnamed"))
+        return kept
 
     def close(self) -> None:
         """Close the segment that is being written."""
@@ -161,7 +170,14 @@ class ContentFiles:
                 raise ContentLost(segment, f"the body of message {message_ids[0]} is lost: no file {path}") from None
             try:
                 for message_id in message_ids:
-                    body = _read_at(descriptor, places[message_id])
+                    try:
+                        body = _read_at(descriptor, places[message_id])
+                    except OSError as error:
+                        if error.errno != errno.EIO:
+                            raise
+                        # A sector that cannot be read costs one message, not the queue.
+                        text = f"the body of message {message_id} is lost: {path} cannot be read there"
+                        raise ContentLost(segment, text) from error
                     if body is None:
                         raise ContentLost(segment, f"the body of message {message_id} is lost: {path} is too short")
                     bodies[message_id] = body
@@ -170,7 +186,9 @@ class ContentFiles:
         return bodies
 
     def _begin(self) -> None:
-        make_directory(self._directory)
+        if not self._directory.is_dir():
+            make_directory(self._directory)
+            self.on_new_directory()
         self._segment += 1
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         self._descriptor = os.open(self._path(self._segment), flags, 0o600)
@@ -182,8 +200,10 @@ class ContentFiles:
             self._unlink_if_unnamed(self._segment)
 
     def _close_descriptor(self) -> None:
-        os.close(self._descriptor)
-        self._descriptor = -1
+        # What is to be kept was synced: an error tells nothing new, and the descriptor is gone after it all the same.
+        descriptor, self._descriptor = self._descriptor, -1
+        with suppress(OSError):
+            os.close(descriptor)
 
     def _write_all(self, pieces: list[memoryview], offset: int) -> None:
         at = 0

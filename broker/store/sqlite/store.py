@@ -6,11 +6,11 @@ Only the writing connection writes and checkpoints: SQLite has had bugs with two
 from __future__ import annotations
 
 import errno
-import os
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -34,6 +34,7 @@ from broker.store.sqlite import reader as sqlite_read
 from broker.store.sqlite import safety as sqlite_safety
 from broker.store.sqlite import writer as sqlite_write
 from broker.store.sqlite.ballast import NO_ROOM, Ballast
+from broker.store.sqlite.companions import Companions
 from broker.store.sqlite.content_files import ContentFiles, make_directory, sync_directory
 from broker.store.sqlite.lock import FileLock
 from broker.store.sqlite.worker import Worker
@@ -42,14 +43,12 @@ _log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-_AGAIN: Final = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR}
-_AGAIN_OF_SYSTEM: Final = {
-    errno.EFBIG,
-    errno.EIO,
-    errno.EMFILE,
-    errno.ENFILE,
-    errno.ENOMEM,
-}
+# What may pass by itself. Once the store is open that is true of all errors of the system but those of a wrong call; at
+# the start a folder that cannot be written is for an operator to correct.
+_AGAIN: Final = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOMEM}
+_AGAIN_ONCE_OPEN: Final = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}
+_AGAIN_OF_SYSTEM: Final = {errno.EFBIG, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+_WRONG_CALL: Final = {errno.EBADF, errno.EFAULT}
 
 # With a WAL and FULL a commit is on disk when it returns. The WAL is kept short: at 1000 pages inserts are fastest, and
 # a checkpoint takes about 15 ms.
@@ -74,11 +73,14 @@ class SqliteStore:
         ballast: Callable[[Path], Ballast] = Ballast,
         file_system: Callable[[Path], str] = sqlite_safety.file_system_of,
     ) -> None:
-        self._path = path.absolute()
-        self._ballast = ballast(self._path.with_name(self._path.name + ".ballast"))
+        # SQLite keeps its log beside the file that a link points to, and so do all other files.
+        self._path = path.resolve()
+        self._companions = companions = Companions(self._path)
+        self._ballast = ballast(companions.ballast)
         self._file_system = file_system
-        self._files = content_files(self._path.with_name(self._path.name + ".content"))
-        self._lock = FileLock(self._path.with_name(self._path.name + ".lock"))
+        self._files = content_files(companions.content)
+        self._lock = FileLock(companions.lock)
+        self._is_open = False
         self._writer: Worker | None = None
         self._reader: Worker | None = None
         self._opened_by_writer = ExitStack()
@@ -110,8 +112,10 @@ class SqliteStore:
         except BaseException:
             await self.close()
             raise
+        self._is_open = True
 
     async def close(self) -> None:
+        self._is_open = False
         # The writer closes last, because the last connection to close writes the WAL back into the file.
         for worker, opened in ((self._reader, self._opened_by_reader), (self._writer, self._opened_by_writer)):
             if worker is not None:
@@ -243,22 +247,33 @@ class SqliteStore:
         try:
             return function()
         except sqlite3.Error as error:
-            raise _translated(error, self._path) from error
+            raise self._translated(error) from error
         except DBAPIError as error:
             cause = error.orig if isinstance(error.orig, sqlite3.Error) else sqlite3.Error(str(error))
-            raise _translated(cause, self._path) from error
+            raise self._translated(cause) from error
         except OSError as error:
             text = f"the store {self._path}: {error.strerror or error}"
             if error.errno in NO_ROOM:
                 raise StoreFull(text) from error
-            raise (StoreUnavailable(text) if error.errno in _AGAIN_OF_SYSTEM else StoreError(text)) from error
+            is_passing = error.errno not in _WRONG_CALL if self._is_open else error.errno in _AGAIN_OF_SYSTEM
+            raise (StoreUnavailable(text) if is_passing else StoreError(text)) from error
+
+    def _translated(self, error: sqlite3.Error) -> StoreError:
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        text = " ".join(f"the store {self._path}: {error}".split())
+        if code == sqlite3.SQLITE_FULL:
+            return StoreFull(text)
+        is_passing = code in _AGAIN or (self._is_open and code in _AGAIN_ONCE_OPEN)
+        return StoreUnavailable(text) if is_passing else StoreError(text)
 
     def _open_writer(self) -> None:
         make_directory(self._path.parent)
         self._lock.acquire(self._path)
         self._opened_by_writer.callback(self._lock.release)
-        self._ballast.open()
-        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        self._companions.check_database()
+        self._lock.acquire_file(self._path)
+        self._companions.check_log()
+        self._opened_by_writer.callback(self._companions.keep_log)
         self._raw = self._opened_by_writer.enter_context(closing(_connect(self._path)))
         mode = self._raw.execute("PRAGMA journal_mode = WAL").fetchone()[0]
         if mode != "wal":
@@ -267,10 +282,42 @@ class SqliteStore:
             self._raw.execute(f"PRAGMA {pragma}")
         self._engine = _engine_over(self._raw)
         with self._engine.begin() as connection:
+            if migrate.current_revision(connection) is None:
+                self._companions.check_new()
             migrate.upgrade(connection)
         sync_directory(self._path.parent)
-        self._files.open(sqlite_write.bodies_in_files(self._raw))
+        self._open_companions()
+
+    def _open_companions(self) -> None:
+        """Take over the files beside the database, and mark that as open: ADR 27."""
+        mark = self._raw.execute("PRAGMA user_version").fetchone()[0]
+        bodies = sqlite_write.bodies_in_files(self._raw)
+        is_ours = self._companions.check_content(mark >> 1, sum(bodies.values()))
+        opened = (mark >> 1) + 1
+        self._raw.execute(f"PRAGMA user_version = {2 * opened + 1}")
+        self._checkpoint()  # the mark must be in the file itself, or it would be missing together with the log
+        self._opened_by_writer.callback(self._unmark)
+        self._ballast.open()
+        kept = self._files.open(bodies, is_ours=is_ours)
+        if kept:
+            _log.warning(
+                "body files that no row names are kept, because an older program or another state of the database left"
+                " them: delete them if nothing is missing",
+                files=[str(path) for path in kept],
+            )
+        self._files.on_new_directory = partial(self._companions.write_count, opened)
+        self._companions.write_count(opened)
         self._opened_by_writer.callback(self._files.close)
+
+    def _unmark(self) -> None:
+        """Mark the database as closed in order. If that fails, it keeps its log (`Companions.keep_log`)."""
+
+        def unmark() -> None:
+            mark = self._raw.execute("PRAGMA user_version").fetchone()[0]
+            self._raw.execute(f"PRAGMA user_version = {mark & ~1}")
+
+        with suppress(StoreError):
+            self._guarded_writing(unmark, False)
 
     def _open_reader(self) -> None:
         self._read_only = self._opened_by_reader.enter_context(closing(_connect(self._path)))
@@ -304,11 +351,3 @@ def _engine_over(raw: sqlite3.Connection) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
-
-
-def _translated(error: sqlite3.Error, path: Path) -> StoreError:
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-    text = " ".join(f"the store {path}: {error}".split())
-    if code == sqlite3.SQLITE_FULL:
-        return StoreFull(text)
-    return StoreUnavailable(text) if code in _AGAIN else StoreError(text)

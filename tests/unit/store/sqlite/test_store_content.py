@@ -81,7 +81,7 @@ async def read(store: SqliteStore, queue: Queue = ORDERS) -> list[Message]:
 
 def segments(path: Path) -> list[str]:
     directory = path.with_name("mb.db.content")
-    return sorted(os.listdir(directory)) if directory.is_dir() else []
+    return sorted(filter(str.isdecimal, os.listdir(directory))) if directory.is_dir() else []
 
 
 async def test_a_body_above_65500_octets_lies_in_a_file(store: SqliteStore, path: Path) -> None:
@@ -152,7 +152,20 @@ async def test_files_that_no_row_names_are_removed_at_the_start(store: SqliteSto
     assert [stored.payload for stored in found] == [LARGE]
 
 
-@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO, errno.EMFILE], ids=["full", "broken", "too many files"])
+ERRORS_OF_A_DISK = {
+    "full": errno.ENOSPC,
+    "quota": errno.EDQUOT,
+    "broken": errno.EIO,
+    "too many files": errno.EMFILE,
+    "read-only": errno.EROFS,
+    "no access": errno.EACCES,
+    "gone": errno.ENODEV,
+    "stale": errno.ESTALE,
+    "no answer": errno.ETIMEDOUT,
+}
+
+
+@pytest.mark.parametrize("error", ERRORS_OF_A_DISK.values(), ids=ERRORS_OF_A_DISK.keys())
 async def test_a_disk_that_fails_is_an_outage_and_leaves_neither_row_nor_file(
     store: SqliteStore, path: Path, disk: Disk, error: int
 ) -> None:
@@ -167,6 +180,30 @@ async def test_a_disk_that_fails_is_an_outage_and_leaves_neither_row_nor_file(
 
     assert failed == ([], [])
     assert [stored.size for stored in await read(store)] == [5, 200_000]
+
+
+async def test_a_database_that_becomes_read_only_is_an_outage_that_can_end(store: SqliteStore) -> None:
+    await store._on_writer(lambda: store._raw.execute("PRAGMA query_only = ON"))
+    with pytest.raises(StoreUnavailable, match="attempt to write a readonly database"):
+        await store.write(Batch(inserts=[message(1)]))
+    await store._on_writer(lambda: store._raw.execute("PRAGMA query_only = OFF"))
+
+    await store.write(Batch(inserts=[message(1)]))
+
+    assert [stored.id for stored in await read(store)] == [1]
+
+
+async def test_body_files_that_cannot_be_opened_are_an_outage_of_reading_too(store: SqliteStore, path: Path) -> None:
+    await store.write(Batch(inserts=[message(1, body=LARGE)]))
+    content = path.with_name("mb.db.content")
+    (content / "1").rename(content / "hidden")
+    (content / "1").symlink_to("1")  # opening it is ELOOP, whoever asks
+
+    with pytest.raises(StoreUnavailable, match="symbolic links"):
+        await read(store)
+    (content / "hidden").replace(content / "1")
+
+    assert [stored.payload for stored in await read(store)] == [LARGE]
 
 
 async def test_a_full_disk_is_an_outage_that_can_end(store: SqliteStore, path: Path) -> None:
