@@ -185,6 +185,10 @@ class Journal(Protocol):
         """Return when everything taken so far is committed."""
         ...
 
+    def readable(self, slot: Slot) -> Awaitable[None]:
+        """Return when the store has what the core has written to, and deleted from, this slot."""
+        ...
+
     def check_full(self) -> bool:
         """Should publishers wait until the store has caught up?"""
         ...

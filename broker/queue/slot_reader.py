@@ -49,7 +49,7 @@ class SlotReader:
             slot = queue.open_next_slot()
             if slot is not None:
                 if not slot.row:  # a slot from another node is committed already
-                    await self._journal.flushed()
+                    await self._journal.readable(slot)
                 if queue.open_slot is slot:  # not purged in the meantime
                     limits = queue.limits
                     messages = await self._store.read(queue, slot, limits.read_ahead, limits.read_ahead_bytes)

@@ -9,24 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Final
 
 import structlog
 
-from broker.backoff import Backoff
 from broker.errors import StoreFull, StoreUnavailable
 from broker.message import PENDING, SETTLED, STORED, WRITING, WRITING_SETTLED, Message
 from broker.ports.slot import Slot
 from broker.ports.store import Batch, MessageStore
+from broker.store.journal_limits import JournalCounters, JournalLimits
 
 _log = structlog.get_logger(__name__)
 
 HIGH_WATER_AHEAD: Final = 60_000 << 18
 """How far above the last message id the lane's high-water mark is recorded: the ids of one minute."""
-_RETRY: Final = Backoff(0.1, 5.0)
 
 
 @dataclass(slots=True)
@@ -38,36 +37,8 @@ class _Group:
     deletes: Sequence[Message] = ()
     purges: Sequence[Slot] = ()
     slots: Sequence[Slot] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class JournalLimits:
-    """Bounds of one journal."""
-
-    batch_messages: int = 2000
-    """Inserts in one transaction; a group can force more."""
-    batch_deletes: int = 4000
-    batch_deletes_when_full: int = 1000
-    """A delete may write two pages of the store's log, and a full disk leaves the log little room."""
-    batch_bytes: int = 4 * 1024 * 1024
-    pending_bytes: int = 64 * 1024 * 1024
-    """Octets waiting for the store above which publishers are held back; they resume below half of it."""
-    pending_messages: int = 50_000
-    retry: Backoff = _RETRY
-    """How long to wait between two tries of a store that does not answer."""
-    full_delay: float = 1.0
-    """Seconds between two tries of a store without room; rows of settled messages are deleted this late then."""
-
-
-@dataclass(slots=True)
-class JournalCounters:
-    """What the journal has done since it started."""
-
-    commits: int = 0
-    inserted: int = 0
-    deleted: int = 0
-    cancelled: int = 0
-    retries: int = 0
+    reads: Slot | None = None
+    """The group only waits, for the rows of this slot."""
 
 
 class GroupCommitJournal:
@@ -105,6 +76,8 @@ class GroupCommitJournal:
         self._bytes = 0
         self._wakeup = asyncio.Event()
         self._writing_since: float | None = None
+        self._batch = Batch()
+        self._is_without_room = False
         self.is_full = False
         self.is_failing = False
         self.counters = JournalCounters()
@@ -171,6 +144,28 @@ class GroupCommitJournal:
             return done
         return self._join()
 
+    def readable(self, slot: Slot) -> Awaitable[None]:
+        """Wait until the rows of `slot` are as the core sees them.
+
+        That is when everything taken so far is committed, or, in a store without room, when nothing of it belongs to
+        the slot: whoever reads what is stored makes room.
+        """
+        if self.is_idle or (self._is_without_room and not self._is_touched(slot)):
+            done = asyncio.get_running_loop().create_future()
+            done.set_result(None)
+            return done
+        return self._join(reads=slot)
+
+    def _is_touched(self, slot: Slot) -> bool:
+        """Return whether a message of `slot` waits to be inserted or deleted."""
+        batch = self._batch
+        waiting: list[Iterable[Message]] = [batch.inserts, batch.deletes, self._pending.values(), self._spills]
+        waiting += [self._deletes, *(part for group in self._groups for part in (group.inserts, group.deletes))]
+        return any(
+            slot.start <= message.id <= slot.end and message.queue.queue_id == slot.queue_id
+            for message in chain.from_iterable(waiting)
+        )
+
     @property
     def is_idle(self) -> bool:
         """Whether nothing waits and nothing is being written."""
@@ -208,13 +203,14 @@ class GroupCommitJournal:
 
     async def _write_one(self) -> None:
         batch, groups = self._take()
-        settled = len(batch.deletes) - sum(len(group.deletes) for group in groups)
+        self._batch = batch
         self._writing_since = self._monotonic()
         try:
             if batch:
-                await self._write(batch, settled)
+                await self._write(batch, groups)
         finally:
             self._writing_since = None
+            self._batch = Batch()
         self._committed(batch, groups)
 
     def _take(self) -> tuple[Batch, list[_Group]]:
@@ -260,21 +256,20 @@ class GroupCommitJournal:
             self._bytes -= len(message.body) or message.size
         return inserts
 
-    async def _write(self, batch: Batch, settled: int) -> None:
+    async def _write(self, batch: Batch, groups: list[_Group]) -> None:
         """Write `batch`, however long the store is away; raises any error but `StoreUnavailable`.
 
-        The first `settled` deletes of the batch belong to no group. When the store is full they are written ahead of
-        the inserts, in transactions of their own.
+        When the store is full, what makes room is written ahead of the inserts, in transactions of its own.
         """
+        settled = len(batch.deletes) - sum(len(group.deletes) for group in groups)
         backoff = self._limits.retry
         while batch:
             try:
                 await self._store.write(batch)
             except StoreFull as error:
+                self._is_without_room = True
                 self._on_failed(error, self._limits.full_delay)
-                settled = await self._delete_alone(batch.deletes, settled)
-                if not settled:
-                    await self._delete_alone(self._deletes, len(self._deletes))
+                settled = await self._make_room(batch, settled, groups)
                 if batch:
                     await self._sleep(self._limits.full_delay)
             except StoreUnavailable as error:
@@ -283,7 +278,43 @@ class GroupCommitJournal:
                 backoff = backoff.longer()
             else:
                 break
-        self.is_failing = False
+        self.is_failing = self._is_without_room = False
+
+    async def _make_room(self, batch: Batch, settled: int, groups: list[_Group]) -> int:
+        """Do what needs no room: deletes, purges, and reads of slots, whose consumers will lead to deletes.
+
+        The first `settled` deletes of `batch` belong to no group; returns how many of them are left. A group with
+        inserts is never taken apart. Purges stay in the batch, because they must come after its inserts, too.
+        """
+        self._end_reads(groups)
+        settled = await self._delete_alone(batch.deletes, settled)
+        if settled:
+            return settled
+        inserted = {message.id for message in batch.inserts}
+        for group in [group for group in groups if group.deletes and not group.inserts]:
+            if not inserted.isdisjoint(message.id for message in group.deletes):
+                continue
+            if not await self._try_alone(Batch(deletes=[*group.deletes])):
+                return settled
+            gone = set(map(id, group.deletes))
+            batch.deletes[:] = [message for message in batch.deletes if id(message) not in gone]
+            self._end(group)
+            groups.remove(group)
+        if batch.purges:
+            await self._try_alone(Batch(purges=batch.purges))
+        await self._delete_alone(self._deletes, len(self._deletes))
+        return settled
+
+    def _end_reads(self, groups: list[_Group]) -> None:
+        """Let those slots be read of which nothing waits to be written."""
+        for waiting in (groups, self._groups):
+            for group in [group for group in waiting if group.reads and not self._is_touched(group.reads)]:
+                self._end(group)
+                waiting.remove(group)
+
+    def _end(self, group: _Group) -> None:
+        if not group.done.cancelled():
+            group.done.set_result(None)
 
     def _on_failed(self, error: StoreUnavailable, delay: float) -> None:
         self.counters.retries += 1
@@ -297,15 +328,21 @@ class GroupCommitJournal:
         """Delete the rows of the first `count` messages, take those from the list and return how many are left."""
         while count:
             part = deletes[: min(count, self._limits.batch_deletes_when_full)]
-            try:
-                await self._store.write(Batch(deletes=part))
-            except StoreUnavailable:
+            if not await self._try_alone(Batch(deletes=part)):
                 break
             del deletes[: len(part)]
             count -= len(part)
-            self.counters.commits += 1
-            self.counters.deleted += len(part)
         return count
+
+    async def _try_alone(self, batch: Batch) -> bool:
+        """Write deletes or purges to a store without room; return whether that was possible."""
+        try:
+            await self._store.write(batch)
+        except StoreUnavailable:
+            return False
+        self.counters.commits += 1
+        self.counters.deleted += len(batch.deletes)
+        return True
 
     def _committed(self, batch: Batch, groups: list[_Group]) -> None:
         touched = self._touched_confirms
@@ -328,8 +365,7 @@ class GroupCommitJournal:
         for group in groups:
             for message in group.inserts:
                 message.state = STORED
-            if not group.done.cancelled():
-                group.done.set_result(None)
+            self._end(group)
         self._update_full()
         self._on_settled()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from broker.message import Message, StorageQueue, body_tails, tail
@@ -13,6 +13,8 @@ MAX_CONTENT_CHUNK_SIZE: Final = 65_500
 
 _INLINE_TAIL: Final = MAX_CONTENT_CHUNK_SIZE + 5
 _FRAME_MAX: Final = 131_072
+_ROW: Final = 100
+"""About what a row takes beside header and body: routing, ids, its entry in the index."""
 
 
 def name_large_content(messages: Iterable[Message]) -> None:
@@ -25,6 +27,13 @@ def name_large_content(messages: Iterable[Message]) -> None:
             continue
         if message.size > MAX_CONTENT_CHUNK_SIZE:
             message.content_id = message.id
+
+
+def octets_in_rows(messages: Sequence[Message]) -> int:
+    """Return about how many octets the rows of these messages take, without bodies that lie apart."""
+    if not messages:
+        return 0
+    return sum([len(message.body) + len(message.header) for message in messages]) + _ROW * len(messages)
 
 
 def metadata_of(message: Message) -> bytes:

@@ -88,6 +88,26 @@ class Publishing:
         self._wire.cut()
 
 
+class Consuming:
+    """A consumer that acknowledges what it gets, a few at a time."""
+
+    def __init__(self, broker: BrokerProcess, queue: str) -> None:
+        self._wire = Wire(broker.host, broker.port)
+        self._wire.call(commands.Basic.Qos(prefetch_count=50), commands.Basic.QosOk)
+        self._wire.call(commands.Basic.Consume(queue=queue), commands.Basic.ConsumeOk)
+        self.numbers: list[int] = []
+
+    def note(self, timeout: float) -> None:
+        """Take in and acknowledge what is there, after waiting at most `timeout` for something."""
+        come = [item for item in self._wire.receive(timeout) if isinstance(item, Content)]
+        self.numbers += [int(item.body.split(b":", 1)[0]) for item in come]
+        if come:
+            self._wire.send(commands.Basic.Ack(0, multiple=True))
+
+    def close(self) -> None:
+        self._wire.cut()
+
+
 class Held:
     """A consumer that holds everything in a queue unacknowledged."""
 
@@ -162,10 +182,11 @@ def fill_and_serve(disk: SmallDisk, *, kill: bool) -> tuple[int, float]:
 
         disk.fill()
         publisher.publish_until(lambda: ballast.stat().st_size == 0, 20.0)
+        publisher.note(0.1)
+        assert publisher.open, "every message found room on a full disk"
         consumer.acknowledge()
         wait_for(lambda: stored(database, end_of_acked) == 0, 10.0)
         publisher.note(0.1)
-        assert publisher.open, "every message found room on a full disk"
 
         confirmed = publisher.confirmed
         if kill:
@@ -204,6 +225,27 @@ def test_acknowledgements_are_kept_on_a_full_disk_and_publishing_goes_on_after_i
     line = run_cycles(tmp_path, 2)
     with capsys.disabled():
         print(f"\nfull disk: {line}")
+
+
+def test_consuming_makes_room_on_a_disk_that_the_brokers_own_backlog_fills(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", DISK) as disk, ExitStack() as clients:
+        broker = start(disk, disk_free_limit=0)
+        clients.callback(broker.kill9)
+        ballast = disk.directory / "broker" / "data" / "mb.db.ballast"
+        publisher = clients.enter_context(closing(Publishing(broker, GROWS)))
+        publisher.publish_until(lambda: ballast.stat().st_size == 0, 30.0)
+        publisher.note(0.5)
+        assert publisher.open, "every message found room on a full disk"
+
+        consumer = clients.enter_context(closing(Consuming(broker, GROWS)))
+        began = time.monotonic()
+        while len(consumer.numbers) < publisher.published or publisher.open:
+            assert time.monotonic() - began < 60.0, (len(consumer.numbers), publisher.published, len(publisher.open))
+            consumer.note(0.02)
+            publisher.note(0.001)
+
+        assert consumer.numbers == list(range(1, publisher.published + 1))
+        assert ready(broker, GROWS) == 0
 
 
 @pytest.mark.slow

@@ -30,7 +30,7 @@ from broker.codec.properties import BasicProperties, decode_properties
 from broker.ports.records import QueueRecord
 from broker.ports.store import Store
 from broker.queue.settings import QueueLimits
-from broker.store.journal import JournalLimits
+from broker.store.journal_limits import JournalLimits
 from broker.store.memory.store import MemoryState, MemoryStore
 from broker.store.sqlite.store import SqliteStore
 from tests.contract.harness import empty, server_maker

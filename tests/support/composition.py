@@ -29,7 +29,8 @@ from broker.ports.store import Store
 from broker.queue.queue import Queue
 from broker.queue.settings import QueueLimits
 from broker.queue.slot_reader import SlotReader
-from broker.store.journal import GroupCommitJournal, JournalLimits
+from broker.store.journal import GroupCommitJournal
+from broker.store.journal_limits import JournalLimits
 from broker.topology.apply import LiveTopology
 from broker.topology.recorder import Lock, Recorder
 from broker.topology.vhost import VirtualHost

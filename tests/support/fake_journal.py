@@ -63,6 +63,9 @@ class FakeJournal:
     async def flushed(self) -> None:
         self.commit()
 
+    async def readable(self, slot: Slot) -> None:
+        self.commit()
+
     def check_full(self) -> bool:
         return self.is_full
 

@@ -25,7 +25,8 @@ from broker.node.standalone import Standalone
 from broker.ports.store import Batch, Store
 from broker.queue.queue import Queue
 from broker.queue.settings import QueueLimits
-from broker.store.journal import GroupCommitJournal, JournalLimits
+from broker.store.journal import GroupCommitJournal
+from broker.store.journal_limits import JournalLimits
 from broker.store.retrying import Retry, RetryingStore
 from tests.support.composition import NodeParts, new_connection, new_queue
 from tests.support.peer import Content, Peer

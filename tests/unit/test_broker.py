@@ -14,7 +14,7 @@ from broker.codec.properties import BasicProperties
 from broker.errors import NotAllowed
 from broker.ports.cluster import NoOtherNodes
 from broker.queue.settings import QueueLimits
-from broker.store.journal import JournalLimits
+from broker.store.journal_limits import JournalLimits
 from broker.store.memory.store import MemoryState, MemoryStore
 from tests.support.composition import new_broker
 from tests.support.node_in_process import Client, NodeInProcess, UnhurriedStore, turns

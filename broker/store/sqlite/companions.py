@@ -58,11 +58,12 @@ class Companions:
             )
 
     def _of_another(self, is_missing: bool) -> Iterator[Path]:
-        # A first start that is cut off leaves an empty database with an empty log or ballast at most.
-        for path in (self.log, self.ballast):
-            size = _size(path)
-            if size or (is_missing and size is not None):
-                yield path
+        # A first start that is cut off leaves an empty database, and perhaps a log and an empty ballast.
+        if is_missing and _size(self.log) is not None:
+            yield self.log
+        size = _size(self.ballast)
+        if size or (is_missing and size is not None):
+            yield self.ballast
         if self.content.is_dir() and any(self.content.iterdir()):
             yield self.content
 
@@ -94,9 +95,11 @@ class Companions:
         """
         with suppress(OSError):
             if self.content.is_dir():
-                temporary = self.content / f"{_COUNT_FILE}.new"
-                temporary.write_text(str(opened))
-                temporary.replace(self.content / _COUNT_FILE)
+                descriptor = os.open(self.content / _COUNT_FILE, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                try:
+                    os.pwrite(descriptor, b"%010d" % opened, 0)  # of one width: it is overwritten as a whole
+                finally:
+                    os.close(descriptor)
 
     def _written_count(self) -> int | None:
         try:

@@ -24,7 +24,7 @@ from broker.ports.cluster_rows import Incarnation
 from broker.ports.records import Change, Drop, Topology
 from broker.ports.slot import Slot
 from broker.ports.store import Batch, Registration
-from broker.store.rows import name_large_content
+from broker.store.rows import name_large_content, octets_in_rows
 from broker.store.sql import migrate, nodes
 from broker.store.sql.cluster_store import SqlClusterStore
 from broker.store.sql.fencing import check_incarnation
@@ -61,6 +61,11 @@ _PRAGMAS: Final = (
     "cache_size = -32768",
 )
 _CACHED_STATEMENTS: Final = 64
+
+_OCTETS_OF_CHANGE: Final = 4096
+"""About what a row of topology or of a slot may take, with its indexes."""
+_ROOM_FOR_INDEXES: Final = 1 << 20
+"""Octets that must be free inside a database on a full disk, beside twice those of the rows that are written."""
 
 
 class SqliteStore:
@@ -106,7 +111,7 @@ class SqliteStore:
     async def _open(self) -> None:
         self._writer = Worker("store-writer", self._checkpoint)
         try:
-            await self._writer.submit(self._guarded_writing, self._open_writer, False)
+            await self._writer.submit(self._guarded_writing, self._open_writer, 0)
             self._reader = Worker("store-reader")
             await self._reader.submit(self._guarded, self._open_reader)
         except BaseException:
@@ -136,7 +141,9 @@ class SqliteStore:
                 self._check_incarnation(self._incarnation)
             sqlite_write.write(self._raw, self._files, self._node_id, batch, transient, high_water)
 
-        await self._on_writer(write, grows=bool(batch.inserts))
+        # How much room is needed is asked for only on a full disk.
+        grows = octets_in_rows(batch.inserts) if self._ballast.is_given_up else len(batch.inserts)
+        await self._on_writer(write, grows=grows)
         self._high_water = max(self._high_water, high_water)
 
     async def read(self, queue: StorageQueue, slot: Slot, limit: int, limit_bytes: int) -> list[Message]:
@@ -155,7 +162,7 @@ class SqliteStore:
         return await self._in_transaction(TOPOLOGY.load)
 
     async def record(self, changes: Sequence[Change]) -> None:
-        grows = not all(isinstance(change, Drop) for change in changes)
+        grows = 0 if all(isinstance(change, Drop) for change in changes) else _OCTETS_OF_CHANGE * len(changes)
         await self._in_transaction(lambda connection: TOPOLOGY.record(connection, changes), grows=grows)
         if TOPOLOGY.deletes_messages(changes):
             await self._on_writer(self._recount)
@@ -196,7 +203,7 @@ class SqliteStore:
         # SQLite's settings are set by `_PRAGMAS` and need no check.
         return sqlite_safety.complaints(self._path, self._file_system(self._path))
 
-    async def _in_transaction(self, function: Callable[[Connection], T], *, grows: bool = False) -> T:
+    async def _in_transaction(self, function: Callable[[Connection], T], *, grows: int = 0) -> T:
         def run() -> T:
             with self._engine.begin() as connection:
                 return function(connection)
@@ -208,15 +215,16 @@ class SqliteStore:
         return await self._in_transaction(function)
 
     async def _work(self, function: Callable[[Connection], T], *, rows: int = 0, is_long: bool = False) -> T:
-        done = await self._in_transaction(function, grows=rows > 0 and not is_long)
+        done = await self._in_transaction(function, grows=0 if is_long else _OCTETS_OF_CHANGE * rows)
         if is_long:  # `function` may have deleted messages whose bodies are in files
             await self._on_writer(self._recount)
         return done
 
-    async def _on_writer(self, function: Callable[[], T], *, grows: bool = False) -> T:
+    async def _on_writer(self, function: Callable[[], T], *, grows: int = 0) -> T:
         """Return what `function` returns, called in the writing thread.
 
-        What `grows` the store is refused while the ballast is given up: that room is for deletes.
+        By how many octets it `grows` the store: while the ballast is given up, that much must be free inside the
+        database, because the ballast's room is for deletes.
         """
         if self._writer is None:
             raise StoreError(f"the store {self._path} is not open")
@@ -229,11 +237,11 @@ class SqliteStore:
 
     # The methods below run in the store's threads
 
-    def _guarded_writing(self, function: Callable[[], T], grows: bool) -> T:
+    def _guarded_writing(self, function: Callable[[], T], grows: int) -> T:
         """Call `function`; when the disk is full, give up the ballast and raise `StoreFull`."""
         try:
             if grows and self._ballast.is_given_up:
-                self._ballast.restore()
+                self._find_room(grows)
             return self._guarded(function)
         except StoreUnavailable as error:
             # SQLite reports some kinds of a full disk (a quota, its shared memory) as an I/O error.
@@ -241,6 +249,17 @@ class SqliteStore:
                 raise
             self._ballast.give_up()
             raise StoreFull(str(error)) from error
+
+    def _find_room(self, octets: int) -> None:
+        """Take the ballast back, or find pages of deleted rows for so many octets. Raises `StoreFull`."""
+        try:
+            self._ballast.restore()
+        except StoreFull:
+            pages, size = (
+                self._raw.execute(f"PRAGMA {name}").fetchone()[0] for name in ("freelist_count", "page_size")
+            )
+            if pages * size < _ROOM_FOR_INDEXES + 2 * octets:
+                raise
 
     def _guarded(self, function: Callable[[], T]) -> T:
         """Call `function`, and raise the driver's exceptions as the broker's own."""
@@ -272,6 +291,7 @@ class SqliteStore:
         self._opened_by_writer.callback(self._lock.release)
         self._companions.check_database()
         self._lock.acquire_file(self._path)
+        sync_directory(self._path.parent)  # the name of the log must not last longer than that of the database
         self._companions.check_log()
         self._opened_by_writer.callback(self._companions.keep_log)
         self._raw = self._opened_by_writer.enter_context(closing(_connect(self._path)))
@@ -317,7 +337,7 @@ class SqliteStore:
             self._raw.execute(f"PRAGMA user_version = {mark & ~1}")
 
         with suppress(StoreError):
-            self._guarded_writing(unmark, False)
+            self._guarded_writing(unmark, 0)
 
     def _open_reader(self) -> None:
         self._read_only = self._opened_by_reader.enter_context(closing(_connect(self._path)))

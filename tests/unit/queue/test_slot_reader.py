@@ -28,7 +28,7 @@ class Journal:
     may_flush: asyncio.Event = field(default_factory=asyncio.Event)
     forgotten: list[int] = field(default_factory=list)
 
-    async def flushed(self) -> None:
+    async def readable(self, slot: Slot) -> None:
         await self.may_flush.wait()
 
     def forget(self, message: Message) -> None:

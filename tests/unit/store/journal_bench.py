@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from broker.errors import StoreError
 from broker.message import PENDING, Message, body_tails
 from broker.ports.store import Batch
-from broker.store.journal import GroupCommitJournal, JournalLimits
+from broker.store.journal import GroupCommitJournal
+from broker.store.journal_limits import JournalLimits
 
 
 @dataclass

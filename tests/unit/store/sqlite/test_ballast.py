@@ -223,6 +223,26 @@ async def test_inserts_wait_until_the_ballast_is_back(store: SqliteStore, tmp_pa
     await store.close()
 
 
+async def test_pages_of_deleted_rows_are_room_for_inserts_without_the_ballast(store: SqliteStore, disk: Disk) -> None:
+    disk.free = 1000 * MIB
+    await limit_pages(store, 1 << 30)
+    backlog = [message(number, body=LARGE) for number in range(11, 51)]
+    await store.write(Batch(inserts=backlog))
+    await limit_pages(store, 1)
+    disk.free = 0
+    with pytest.raises(StoreFull):
+        await store.write(Batch(inserts=[message(51, body=LARGE)]))
+
+    await store.write(Batch(deletes=backlog[:10]))
+    with pytest.raises(StoreFull, match="no room for a ballast"):
+        await store.write(Batch(inserts=[message(51, body=LARGE)]))
+    await store.write(Batch(deletes=backlog[10:]))
+    await store.write(Batch(inserts=[message(51, body=LARGE)]))
+
+    assert await ids(store) == [1, 2, 51]
+    await store.close()
+
+
 async def test_topology_that_grows_waits_for_room_and_topology_that_goes_does_not(store: SqliteStore) -> None:
     with pytest.raises(StoreFull):
         await store.write(Batch(inserts=[message(3, body=LARGE)]))
