@@ -116,9 +116,11 @@ class Nodes:
     async def leave(self, node: Node) -> None:
         await node.store.cluster.leave(Leave(node.incarnation.id), node.incarnation.node_id)
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         for store in self.stores:
             await store.close()
+
+    close = aclose
 
 
 @dataclass

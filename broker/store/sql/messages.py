@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import islice
 
-from sqlalchemy import ColumnElement, Connection, delete, exists, func, literal_column, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, literal_column, select, update
 
 from broker.ports.cluster_rows import SlotRow
 from broker.ports.slot import Slot
@@ -13,6 +14,7 @@ from broker.store.rows import add_to_backlog
 from broker.store.sql.schema import CONTENT, METADATA
 
 _IDS_PER_STATEMENT = 500
+_DISCARDED = "discarded bodies"
 
 
 def backlog(connection: Connection) -> list[Slot]:
@@ -78,7 +80,23 @@ def _delete_messages(connection: Connection, condition: ColumnElement[bool]) -> 
     named = select(METADATA.c.content_id).where(condition, METADATA.c.content_id.is_not(None)).distinct()
     content_ids = iter(connection.scalars(named).all())
     count = connection.execute(delete(METADATA).where(condition)).rowcount
-    is_named = exists().where(METADATA.c.content_id == CONTENT.c.message_id)
+    # Written as NOT EXISTS it is a join for PostgreSQL, which may then read all of the index.
+    name = select(METADATA.c.content_id).where(METADATA.c.content_id == CONTENT.c.message_id).limit(1)
     while part := list(islice(content_ids, _IDS_PER_STATEMENT)):
-        connection.execute(delete(CONTENT).where(CONTENT.c.message_id.in_(part), ~is_named))
+        is_orphan = CONTENT.c.message_id.in_(part) & name.scalar_subquery().is_(None)
+        if connection.dialect.name == "sqlite":
+            _note_files(connection, is_orphan)
+        connection.execute(delete(CONTENT).where(is_orphan))
     return count
+
+
+def discarded_bodies(connection: Connection) -> Counter[int]:
+    """Return by file how many bodies the transaction has deleted rows of, and count anew."""
+    counted: Counter[int] = connection.info.pop(_DISCARDED, Counter())
+    return counted
+
+
+def _note_files(connection: Connection, condition: ColumnElement[bool]) -> None:
+    """Count the bodies in files whose rows are about to be deleted; the negative of its file is their offset."""
+    offsets = connection.scalars(select(CONTENT.c.content_offset).where(condition, CONTENT.c.content_offset < 0))
+    connection.info.setdefault(_DISCARDED, Counter()).update(-offset for offset in offsets)

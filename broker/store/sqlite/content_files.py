@@ -150,12 +150,6 @@ class ContentFiles:
                 self._bodies[segment] -= count
                 self._unlink_if_unnamed(segment)
 
-    def recount(self, bodies: Mapping[int, int]) -> None:
-        """Set by segment how many bodies are named; delete segments that have none."""
-        for segment in list(self._bodies):
-            self._bodies[segment] = bodies.get(segment, 0)
-            self._unlink_if_unnamed(segment)
-
     def read(self, places: Mapping[int, Place]) -> dict[int, bytes]:
         """Return the bodies at `places`, both by message id. Raises `ContentLost` when one is not there."""
         by_segment: dict[int, list[int]] = {}

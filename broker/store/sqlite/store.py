@@ -28,6 +28,7 @@ from broker.store.rows import name_large_content, octets_in_rows
 from broker.store.sql import migrate, nodes
 from broker.store.sql.cluster_store import SqlClusterStore
 from broker.store.sql.fencing import check_incarnation
+from broker.store.sql.messages import discarded_bodies
 from broker.store.sql.shared_store import SqlEventStore, SqlMemberStore, SqlSlotStore
 from broker.store.sql.topology import TOPOLOGY
 from broker.store.sqlite import reader as sqlite_read
@@ -164,8 +165,6 @@ class SqliteStore:
     async def record(self, changes: Sequence[Change]) -> None:
         grows = 0 if all(isinstance(change, Drop) for change in changes) else _OCTETS_OF_CHANGE * len(changes)
         await self._in_transaction(lambda connection: TOPOLOGY.record(connection, changes), grows=grows)
-        if TOPOLOGY.deletes_messages(changes):
-            await self._on_writer(self._recount)
 
     async def reserve_queue_ids(self, count: int) -> tuple[int, int]:
         return await self._in_transaction(lambda connection: nodes.reserve_queue_ids(connection, count))
@@ -175,7 +174,6 @@ class SqliteStore:
         self._node_id = node_id
         self._incarnation = None
         self._high_water = 0
-        await self._on_writer(self._recount)
         return registration
 
     def _on_joined(self, incarnation: Incarnation, registration: Registration) -> None:
@@ -206,7 +204,11 @@ class SqliteStore:
     async def _in_transaction(self, function: Callable[[Connection], T], *, grows: int = 0) -> T:
         def run() -> T:
             with self._engine.begin() as connection:
-                return function(connection)
+                discarded_bodies(connection)  # those of a transaction that failed are still there
+                done = function(connection)
+                discarded = discarded_bodies(connection)
+            self._files.discard(discarded)
+            return done
 
         return await self._on_writer(run, grows=grows)
 
@@ -215,10 +217,7 @@ class SqliteStore:
         return await self._in_transaction(function)
 
     async def _work(self, function: Callable[[Connection], T], *, rows: int = 0, is_long: bool = False) -> T:
-        done = await self._in_transaction(function, grows=0 if is_long else _OCTETS_OF_CHANGE * rows)
-        if is_long:  # `function` may have deleted messages whose bodies are in files
-            await self._on_writer(self._recount)
-        return done
+        return await self._in_transaction(function, grows=0 if is_long else _OCTETS_OF_CHANGE * rows)
 
     async def _on_writer(self, function: Callable[[], T], *, grows: int = 0) -> T:
         """Return what `function` returns, called in the writing thread.
@@ -348,10 +347,6 @@ class SqliteStore:
         # No other write can come between this check and the batch: both run in the writing thread.
         with self._engine.begin() as connection:
             check_incarnation(connection, incarnation)
-
-    def _recount(self) -> None:
-        if not self._files.is_empty:
-            self._files.recount(sqlite_write.bodies_in_files(self._raw))
 
     def _checkpoint(self) -> None:
         with suppress(sqlite3.Error):

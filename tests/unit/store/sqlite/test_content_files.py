@@ -138,18 +138,6 @@ def test_the_number_of_a_lost_file_is_not_used_again(directory: Path) -> None:
     assert files.append([body("a")])[0].segment == 10
 
 
-def test_a_recount_removes_what_nobody_names(directory: Path) -> None:
-    files = ContentFiles(directory, segment_size=1)
-    for text in "ab":
-        files.append([body(text)])
-        files.commit()
-
-    files.recount({2: 1})
-
-    assert names(directory) == ["2"]
-    assert not files.is_empty
-
-
 def test_short_writes_go_on_where_they_stopped(directory: Path) -> None:
     interrupted = Interrupted()
     files = ContentFiles(directory, write=interrupted.write)

@@ -1,0 +1,195 @@
+"""No statement of a running node reads a whole table that grows, on any database.
+
+Everything that a store offers to a running node is done once on large tables; the database tells which statements that
+makes, and their plans.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from broker.ports.cluster import ClusterStore, EventStore, MemberStore, SlotStore
+from broker.ports.cluster_rows import Beat, Claim, Incarnation, Leave, Renew, Resign
+from broker.ports.peer_calls import Fence
+from broker.ports.records import (
+    BindingRecord,
+    Change,
+    Drop,
+    ExchangeKey,
+    ExchangeRecord,
+    Put,
+    QueueKey,
+    QueueRecord,
+    SubscriptionKey,
+    SubscriptionRecord,
+    VirtualHostRecord,
+)
+from broker.ports.slot import Slot
+from broker.ports.store import Batch, Store
+from broker.store.sqlite.store import SqliteStore
+from tests.contract.cluster_calls import register
+from tests.contract.harness import LATEST, Queue, message, server_maker
+from tests.contract.nodes import Nodes, message_id, row, slot
+from tests.support.databases import DatabaseServer
+from tests.support.plans import LANE, QUEUE, ROWS, Listener, MariaDbListener, PostgreSqlListener, SqliteListener
+
+OF_A_START = {"open", "close", "describe", "check_safety", "register", "resign", "join", "load", "backlog"}
+"""What a node does before it serves anybody or after that; it reads all there is."""
+OF_A_TERM = {"slots", "window", "reclaim"}
+"""What is done once when a term begins or an incarnation ends; it reads all slots, or the messages of a lane."""
+PORTS = {"store": Store, "cluster": ClusterStore, "slots": SlotStore, "events": EventStore, "members": MemberStore}
+
+LARGE = Queue(QUEUE + 7)
+NEW = Queue(QUEUE + ROWS)
+VHOST = VirtualHostRecord("other")
+EXCHANGE = ExchangeRecord("other", "e", "topic")
+ORDERS = QueueRecord("other", "orders", NEW.queue_id)
+BINDING = BindingRecord("other", "e", "queue", "orders", "k", b"")
+
+
+class Doing:
+    """Passes calls on to a port and remembers which of its methods were called."""
+
+    def __init__(self, port: Any) -> None:
+        self._port = port
+        self.done: set[str] = set()
+
+    def __getattr__(self, name: str) -> Any:
+        self.done.add(name)
+        return getattr(self._port, name)
+
+
+class Everything:
+    """All that running nodes ask of a store."""
+
+    def __init__(self, store: Any, incarnation: Incarnation) -> None:
+        self.incarnation = incarnation
+        self.ports = {"store": Doing(store)} | {name: Doing(getattr(store, name)) for name in PORTS if name != "store"}
+
+    async def do(self, lane: int) -> None:
+        await self.write(lane)
+        await self.change_topology()
+        await self.coordinate()
+        await self.move_slots(lane)
+
+    async def write(self, lane: int) -> None:
+        store = self.ports["store"]
+        first, *rest = [message(message_id(10 * ROWS + number, lane), NEW) for number in range(20)]
+        shared = message(message_id(10 * ROWS + 30, lane), NEW, b"x" * 100_000, content_id=message_id(10 * ROWS, lane))
+        await store.write(Batch([first, *rest], high_water=1))
+        await store.write(Batch([shared], rest[:2], high_water=rest[-1].id))
+        await store.write(Batch(deletes=[shared], purges=[Slot(LARGE.queue_id, LANE, 0, LATEST, 0, transient=True)]))
+        await store.write(Batch(slots=[slot(lane, 10 * ROWS, 10 * ROWS + 1, queue=NEW)]))
+        for is_transient in (False, True):
+            await store.read(LARGE, Slot(LARGE.queue_id, LANE, 0, LATEST, 0, transient=is_transient), 100, 1 << 20)
+        await store.mark_redelivered([first])
+        await store.reserve_queue_ids(10)
+        await store.probe()
+
+    async def change_topology(self) -> None:
+        queue = QueueKey("v11", "q11", QUEUE + 11)
+        subscription = SubscriptionRecord(QUEUE + 12, "a", "1", exclusive=False)
+        together: list[Change] = [
+            *map(Put, (VHOST, EXCHANGE, ORDERS, BINDING, subscription)),
+            Drop(SubscriptionKey(QUEUE + 12, "a", "1")),
+            Drop(BINDING),
+            Drop(ExchangeKey("v13", "e13")),
+            Drop(queue),
+            Drop(VHOST),
+        ]
+        for each in together:
+            await self.ports["store"].record([each])
+        events = self.ports["events"]
+        assert await events.record(together, b"", expected=ROWS, token="t", incarnation=self.incarnation)
+        assert await events.record(together, b"", expected=ROWS, token="t", incarnation=self.incarnation)
+        await events.events(ROWS - 100, 50)
+        await events.note_cursor(self.incarnation, ROWS, "hash")
+        await events.cursors()
+        await events.prune(ROWS - 10)
+
+    async def coordinate(self) -> None:
+        cluster, members = self.ports["cluster"], self.ports["members"]
+        lease = await cluster.read_lease()
+        assert await cluster.claim(Claim(lease, "t1", 0.0, 0.0), "a", "127.0.0.1", 7611)
+        assert await cluster.renew(Renew(1, "t1", 0.0, 0.0), "a")
+        assert await cluster.beat(Beat("1", 0.0, 0.0), "a")
+        await members.coordinator_address()
+        await members.note_contact(self.incarnation, True, "a")
+        await register(cluster, "d", "1")
+        await cluster.leave(Leave("1"), "d")
+        await register(cluster, "e", "1")
+        assert await cluster.evict(await cluster.own_row("e"), 1, "t1")
+        await cluster.nodes()
+        await cluster.timeline(10)
+
+    async def move_slots(self, lane: int) -> None:
+        slots, fence = self.ports["slots"], Fence(1, "t1")
+        assert await slots.fence() == fence
+        free = [row(slot(LANE, number, number + 1, queue=Queue(QUEUE + number % 500))) for number in (101, 103)]
+        assert len(await slots.assign(free, self.incarnation, fence)) == 2
+        changed = [row(slot(LANE, 105, 107, queue=Queue(QUEUE + 105)))]
+        assert await slots.assign(changed, self.incarnation, fence) == []
+        assert len(await slots.owned(self.incarnation)) == 2
+        await slots.finish([each.start for each in free], self.incarnation)
+        piece = slot(lane, 10 * ROWS + 5, 10 * ROWS + 6, queue=NEW)
+        assert await slots.cut([], [], [piece], self.incarnation)
+        [own] = await slots.assign([row(piece)], self.incarnation, fence)
+        assert await slots.cut([own.start], [], [piece], self.incarnation)
+        await slots.purge(QUEUE + 109)
+        await self.ports["cluster"].resign(Resign(1, "t1"), "a")
+
+    def not_done(self) -> set[tuple[str, str]]:
+        """Return the methods of the ports that were not called, without those that begin or end something."""
+        asked = {
+            (port, name)
+            for port, kind in PORTS.items()
+            for name, _ in inspect.getmembers(kind, inspect.isfunction)
+            if not name.startswith("_") and name not in OF_A_START | OF_A_TERM
+        }
+        return asked.difference((port, name) for port, doing in self.ports.items() for name in doing.done)
+
+
+@asynccontextmanager
+async def large(kind: str, request: pytest.FixtureRequest, folder: Path) -> AsyncIterator[tuple[Nodes, Any, Listener]]:
+    """Open a store and yield it with its listener, which fills the tables when it begins."""
+    listener: Listener
+    if kind == "sqlite":
+        nodes = Nodes(lambda: SqliteStore(folder / "mb.db"), is_single=True)
+        listener = SqliteListener(store := await nodes.store())
+        async with aclosing(nodes):
+            yield nodes, store, listener
+        return
+    server: DatabaseServer = request.getfixturevalue(kind.partition(" ")[0])
+    database = server.create_database()
+    if kind == "mariadb":
+        listener = MariaDbListener(server, database)
+    else:
+        listener = PostgreSqlListener(server, database, server._log, has_generic_plans="generic" in kind)
+        listener.prepare()
+    nodes = Nodes(server_maker(server, database, is_shared=True))
+    async with aclosing(nodes):
+        yield nodes, await nodes.store(), listener
+    server.drop_database(database)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "mariadb", "postgresql", "postgresql generic"])
+async def test_no_statement_of_a_running_node_reads_a_whole_table_that_grows(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    async with large(kind, request, tmp_path) as (nodes, store, listener):
+        incarnation = await nodes.register(store, "a", "1")
+        lane = (await store.members.join(incarnation)).lane
+        await listener.begin()
+        everything = Everything(store, incarnation)
+
+        await everything.do(lane)
+
+        assert everything.not_done() == set()
+        scans = [f"{scan.table}: {scan.statement[:300]}" for scan in listener.scans()]
+    assert "\n".join(scans) == ""
