@@ -100,9 +100,11 @@ def server_maker(server: DatabaseServer, database: str, *, is_shared: bool = Fal
     return lambda: server_store(pool, is_shared=is_shared)
 
 
-def own_connection(server: DatabaseServer, database: str, deadline: float = 10.0) -> OwnConnection:
-    """Return a connection past the lock that keeps a second broker out."""
-    url = PoolConfiguration(url=server.jdbc_url(database)).store_url
+def own_connection(
+    server: DatabaseServer, database: str, deadline: float = 10.0, *, port: int | None = None
+) -> OwnConnection:
+    """Return a connection past the lock that keeps a second broker out; `port` is that of a proxy."""
+    url = PoolConfiguration(url=server.jdbc_url(database, port=port)).store_url
     options, _ = connection_options(url)
     return OwnConnection(MySql(url, options) if url.engine == "mysql" else PostgreSql(url, options), deadline)
 

@@ -17,9 +17,11 @@ from broker.store.server.opening import server_store
 from broker.store.server.own_connection import OwnConnection
 from broker.store.server.store import ServerStore
 from broker.store.sql.cluster_store import SqlClusterStore
-from broker.store.sql.schema import LEASE, SEQUENCE
+from broker.store.sql.schema import FENCE, LEASE, SEQUENCE
+from tests.contract.cluster_calls import beat, register
 from tests.contract.harness import own_connection
 from tests.support.databases import DatabaseServer
+from tests.support.proxy import Cut, Proxy
 
 Connect: TypeAlias = Callable[[float], Awaitable[OwnConnection]]
 
@@ -50,6 +52,21 @@ async def connect(store: ServerStore, database_server: DatabaseServer, database:
     yield connected
     for connection in made:
         await connection.close()
+
+
+def drivers_of(connection: OwnConnection) -> set[int]:
+    """Return which of the driver's connections are open."""
+    return {id(raw) for raw in connection._engine._connections}
+
+
+class CountingProxy(Proxy):
+    """Counts what clients send: each piece is a request that waits for its answer."""
+
+    requests = 0
+
+    def cut_for(self, tail: bytes, data: bytes) -> Cut | None:
+        self.requests += 1
+        return super().cut_for(tail, data)
 
 
 class Holder:
@@ -126,6 +143,62 @@ async def test_after_an_outage_the_first_question_is_answered(
     database_server.start()
 
     assert await cluster.read_lease() == HELD
+
+
+async def test_a_connection_whose_answer_is_late_is_kept_and_another_one_serves_meanwhile(connect: Connect) -> None:
+    connection = await connect(0.6)
+    cluster = SqlClusterStore(connection.run)
+    await cluster.read_lease()
+    first = drivers_of(connection)
+
+    async with Holder(await connect(20.0), update(LEASE).values(beat=LEASE.c.beat)):
+        with pytest.raises(StoreUnavailable, match=r" has not answered for 0\.6 s$"):
+            await cluster.renew(RENEW, "a")
+        assert await cluster.read_lease() == HELD
+        both = drivers_of(connection)
+    renewed = Lease(1, 1, "t1", "a")
+    async with asyncio.timeout(5.0):
+        while await cluster.read_lease() != renewed:
+            pass
+    async with asyncio.TaskGroup() as group:
+        for _ in range(10):
+            group.create_task(cluster.read_lease())
+    assert len(first) == 1
+    assert len(both) == 2
+    assert drivers_of(connection) == both
+
+
+async def test_a_transaction_whose_answer_is_late_is_cut_off_and_keeps_no_lock(connect: Connect) -> None:
+    connection, other = await connect(0.6), await connect(5.0)
+    cluster = SqlClusterStore(connection.run)
+
+    async with Holder(await connect(20.0), update(FENCE).values(sequence=FENCE.c.sequence)):
+        with pytest.raises(StoreUnavailable):
+            await cluster.claim(Claim(HELD, "t2", 0.0, 0.0), "b", "127.0.0.1", 7611)
+    async with asyncio.timeout(4.0):
+        assert await SqlClusterStore(other.run).renew(RENEW, "a")
+
+
+async def test_a_call_of_one_statement_is_one_round_trip(
+    store: ServerStore, database_server: DatabaseServer, database: str
+) -> None:
+    with CountingProxy(database_server.port) as proxy:
+        connection = own_connection(database_server, database, 5.0, port=proxy.port)
+        await connection.open()
+        cluster = SqlClusterStore(connection.run)
+        await register(cluster, "a", "a1")
+
+        async def ask() -> None:
+            assert await beat(cluster, "a", "a1")
+            await cluster.read_lease()
+            await cluster.nodes()
+
+        await ask()  # PostgreSQL prepares each statement the first time
+        before = proxy.requests
+        for _ in range(5):
+            await ask()
+        assert proxy.requests - before == 15
+        await connection.close()
 
 
 async def test_who_gives_up_before_the_deadline_leaves_the_connection_to_nobody(

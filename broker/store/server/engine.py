@@ -36,6 +36,8 @@ _AFTER_CONFLICT: Final = Backoff(0.005, 1.0)
 _CLOSE_TIMEOUT: Final = 1.0
 """Seconds in which idle connections are closed properly; then their sockets are closed."""
 
+_AUTOCOMMIT: Final[dict[str, Any]] = {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True}
+
 _KEEP_ALIVE: Final = (
     (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
     (socket.IPPROTO_TCP, "TCP_KEEPIDLE", 10),
@@ -111,9 +113,11 @@ class Engine:
         driver: Driver,
         limits: PoolLimits,
         *,
+        is_autocommitting: bool = False,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         chance: Callable[[], float] = random.random,
     ) -> None:
+        """With `is_autocommitting` a statement outside a transaction is one, and costs one round trip."""
         self.driver = driver
         self.limits = limits
         self._sleep = sleep
@@ -132,6 +136,7 @@ class Engine:
             pool_timeout=limits.max_wait,
             pool_recycle=1800,
             pool_reset_on_return=None,  # a borrower ends its transaction, or the connection is closed
+            **(_AUTOCOMMIT if is_autocommitting else {}),
         )
         if limits.ping_after is not None:
             event.listen(self._pool.sync_engine, "checkin", self._on_given_back)

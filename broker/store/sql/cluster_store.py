@@ -14,9 +14,14 @@ T = TypeVar("T")
 
 
 class Run(Protocol):
-    """Calls a function in a transaction of its own; a `repeatable` one again when the connection turns out dead."""
+    """Calls a function in a transaction of its own; a `repeatable` one again when the connection turns out dead.
 
-    def __call__(self, function: Callable[[Connection], T], *, repeatable: bool) -> Awaitable[T]: ...
+    One that `is_single` executes one statement.
+    """
+
+    def __call__(
+        self, function: Callable[[Connection], T], *, repeatable: bool, is_single: bool = False
+    ) -> Awaitable[T]: ...
 
 
 class SqlClusterStore:
@@ -30,7 +35,7 @@ class SqlClusterStore:
         self._run = run
 
     async def read_lease(self) -> Lease:
-        return await self._run(cluster.read_lease, repeatable=True)
+        return await self._run(cluster.read_lease, repeatable=True, is_single=True)
 
     async def claim(self, claim: Claim, node_id: str, thrift_host: str, thrift_port: int) -> bool:
         return await self._run(
@@ -38,13 +43,15 @@ class SqlClusterStore:
         )
 
     async def renew(self, renew: Renew, node_id: str) -> bool:
-        return await self._run(lambda connection: cluster.renew(connection, renew, node_id), repeatable=True)
+        return await self._run(
+            lambda connection: cluster.renew(connection, renew, node_id), repeatable=True, is_single=True
+        )
 
     async def resign(self, resign: Resign, node_id: str) -> None:
-        await self._run(lambda connection: cluster.resign(connection, resign, node_id), repeatable=True)
+        await self._run(lambda connection: cluster.resign(connection, resign, node_id), repeatable=True, is_single=True)
 
     async def own_row(self, node_id: str) -> NodeRow | None:
-        return await self._run(lambda connection: cluster.own_row(connection, node_id), repeatable=True)
+        return await self._run(lambda connection: cluster.own_row(connection, node_id), repeatable=True, is_single=True)
 
     async def register_node(self, register: Register, node_id: str, host: str, port: int) -> bool:
         return await self._run(
@@ -52,16 +59,18 @@ class SqlClusterStore:
         )
 
     async def beat(self, beat: Beat, node_id: str) -> bool:
-        return await self._run(lambda connection: cluster.beat(connection, beat, node_id), repeatable=True)
+        return await self._run(
+            lambda connection: cluster.beat(connection, beat, node_id), repeatable=True, is_single=True
+        )
 
     async def leave(self, leave: Leave, node_id: str) -> None:
         await self._run(lambda connection: cluster.leave(connection, leave, node_id), repeatable=True)
 
     async def nodes(self) -> list[NodeRow]:
-        return await self._run(cluster.nodes, repeatable=True)
+        return await self._run(cluster.nodes, repeatable=True, is_single=True)
 
     async def evict(self, row: NodeRow, epoch: int, term: str) -> bool:
         return await self._run(lambda connection: cluster.evict(connection, row, epoch, term), repeatable=False)
 
     async def timeline(self, limit: int) -> list[MembershipChange]:
-        return await self._run(lambda connection: cluster.timeline(connection, limit), repeatable=True)
+        return await self._run(lambda connection: cluster.timeline(connection, limit), repeatable=True, is_single=True)

@@ -143,4 +143,4 @@ class SqlMemberStore:
         await self._work(lambda connection: cluster.note_contact(connection, member, is_reached, node_id))
 
     async def coordinator_address(self) -> tuple[str, int, Fence] | None:
-        return await self._run(cluster.coordinator_address, repeatable=True)
+        return await self._run(cluster.coordinator_address, repeatable=True, is_single=True)

@@ -212,7 +212,9 @@ class SqliteStore:
 
         return await self._on_writer(run, grows=grows)
 
-    async def _run_for_cluster(self, function: Callable[[Connection], T], *, repeatable: bool) -> T:
+    async def _run_for_cluster(
+        self, function: Callable[[Connection], T], *, repeatable: bool, is_single: bool = False
+    ) -> T:
         # A connection to a file is never lost, so nothing must be repeated.
         return await self._in_transaction(function)
 
