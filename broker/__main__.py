@@ -19,7 +19,7 @@ import os  # noqa: E402
 import signal  # noqa: E402
 import sys  # noqa: E402
 from pathlib import Path  # noqa: E402
-from typing import TYPE_CHECKING, Final  # noqa: E402
+from typing import TYPE_CHECKING, Final, TextIO  # noqa: E402
 
 from broker import __version__  # noqa: E402
 
@@ -28,31 +28,33 @@ if TYPE_CHECKING:
 
     from broker.config.configuration import Configuration
     from broker.config.loading import Loaded
-    from broker.node.process import Started
+    from broker.node.logs import Logs
+    from broker.node.process import Node, Started
 
 EX_OK: Final = 0
 EX_UNAVAILABLE: Final = 69
 EX_SOFTWARE: Final = 70
 EX_CONFIG: Final = 78
 
+_NOT_FATAL: Final = (signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return the exit code: 78 for a wrong configuration, 69 for a store that is not available."""
     options = _parser().parse_args(arguments)
-    from broker.config.loading import load
     from broker.errors import ConfigError
 
     try:
-        loaded = load(Path(options.config) if options.config else None, os.environ)
+        loaded = _load(options)
     except ConfigError as error:
-        print(error, file=sys.stderr)
+        _print(str(error), sys.stderr)
         return EX_CONFIG
     if options.check_config:
         return _check(loaded)
     if options.show_config:
         from broker.config.rendering import show
 
-        print(show(loaded.config))
+        _print(show(loaded.config), sys.stdout)
         return EX_OK
     return _serve(loaded, options)
 
@@ -72,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         "--setup", action="store_true", help="create the database's schema or bring it up to date, and exit"
     )
     parser.add_argument(
-        "--log-level", default="info", choices=("debug", "info", "warning", "error"), help="default: %(default)s"
+        "--log-level", choices=("debug", "info", "warning", "error"), help="default: logging/level of broker.xml, info"
     )
     parser.add_argument(
         "--loop", default="auto", choices=("auto", "uvloop", "asyncio"), help="event loop, default: %(default)s"
@@ -81,27 +83,59 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _load(options: argparse.Namespace) -> Loaded:
+    from broker.config.loading import load
+
+    return load(Path(options.config) if options.config else None, os.environ)
+
+
 def _check(loaded: Loaded) -> int:
-    for warning in loaded.warnings:
-        print(warning, file=sys.stderr)
-    for file in loaded.files:
-        print(f"{file}: read")
-    print("configuration is valid")
+    if loaded.warnings:
+        _print("\n".join(loaded.warnings), sys.stderr)
+    _print("\n".join([*(f"{file}: read" for file in loaded.files), "configuration is valid"]), sys.stdout)
     return EX_OK
 
 
-def _serve(loaded: Loaded, options: argparse.Namespace) -> int:
-    from broker.errors import ConfigError, StoreError
-    from broker.node.logs import configure
+def _print(text: str, stream: TextIO) -> None:
+    """Print, and do not mind that nobody reads it."""
+    from broker.node.printable import printable
 
-    configure(options.log_level)
+    try:
+        print(printable(text, keep="\n"), file=stream, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # what is left goes there at the exit
+
+
+def _serve(loaded: Loaded, options: argparse.Namespace) -> int:
+    from broker.node.logs import configure, open_standard_descriptors
+
+    open_standard_descriptors()
+    logs = configure(_log_level(loaded, options))
+    try:
+        return _guarded(loaded, options, logs)
+    finally:
+        logs.close()
+
+
+def _log_level(loaded: Loaded, options: argparse.Namespace) -> str:
+    level: str = options.log_level or loaded.config.logging.level
+    return level
+
+
+def _guarded(loaded: Loaded, options: argparse.Namespace, logs: Logs) -> int:
+    """Serve, or set up, and return the exit code; one line says why, whatever it is."""
     import structlog
+
+    from broker.errors import ConfigError, StoreError
 
     log = structlog.get_logger("broker")
     for warning in loaded.warnings:
         log.warning("configuration", text=warning)
     try:
-        (_set_up if options.setup else _run)(loaded.config, options.loop)
+        if options.setup:
+            _set_up(loaded.config, options.loop)
+        else:
+            _run(loaded.config, options, logs)
     except ConfigError as error:
         log.error("cannot start", reason=str(error))
         return EX_CONFIG
@@ -112,6 +146,9 @@ def _serve(loaded: Loaded, options: argparse.Namespace) -> int:
         return 130
     except BaseExceptionGroup as group:
         return _explain(group)
+    except Exception as error:
+        log.error("the node stops for an internal error", exc_info=error)
+        return EX_SOFTWARE
     return EX_OK
 
 
@@ -137,15 +174,17 @@ def _explain(group: BaseExceptionGroup[BaseException]) -> int:
     return code
 
 
-def _run(config: Configuration, loop: str) -> None:
+def _run(config: Configuration, options: argparse.Namespace, logs: Logs) -> None:
     from broker.node.allocator import keep_freed_memory
     from broker.node.descriptors import raise_limit, warn_of_few
     from broker.node.process import Node, open_store
 
+    for number in _NOT_FATAL:  # until the loop listens to them, and after it has ended
+        signal.signal(number, signal.SIG_IGN)
     keep_freed_memory()
     raise_limit()
     warn_of_few(config)
-    factory = _loop_factory(loop)
+    factory = _loop_factory(options.loop)
     with asyncio.Runner(loop_factory=factory) as runner:
         node = Node(config, open_store(config), started_at=_STARTED_AT)
 
@@ -153,9 +192,35 @@ def _run(config: Configuration, loop: str) -> None:
             running = asyncio.get_running_loop()
             for number in (signal.SIGINT, signal.SIGTERM):
                 running.add_signal_handler(number, node.stop)
-            await node.run(lambda started: _banner(started, config))
+            for number in _NOT_FATAL:
+                running.add_signal_handler(number, _ignore, number)
+            running.add_signal_handler(signal.SIGHUP, _reload, options, logs, node)
+            await node.run(lambda started: _banner(started, config, logs))
 
         runner.run(serve())
+
+
+def _reload(options: argparse.Namespace, logs: Logs, node: Node) -> None:
+    """Read the configuration again and let the running node have of it what can change (SIGHUP)."""
+    import structlog
+
+    from broker.errors import ConfigError
+
+    log = structlog.get_logger("broker")
+    try:
+        loaded = _load(options)
+        node.reload(loaded.config)
+    except (ConfigError, OSError) as error:
+        log.error("the configuration was not read again, the node goes on with what it has", reason=str(error))
+        return
+    logs.set_level(_log_level(loaded, options))
+    log.info("the configuration was read again", log_level=_log_level(loaded, options))
+
+
+def _ignore(number: signal.Signals) -> None:
+    import structlog
+
+    structlog.get_logger("broker").warning("signal ignored: SIGTERM stops the node", signal=number.name)
 
 
 def _set_up(config: Configuration, loop: str) -> None:
@@ -167,7 +232,7 @@ def _set_up(config: Configuration, loop: str) -> None:
         await store.open()
         name = store.describe()
         await store.close()
-        print(f"the schema of {name} is up to date")
+        _print(f"the schema of {name} is up to date", sys.stdout)
 
     with asyncio.Runner(loop_factory=_loop_factory(loop)) as runner:
         runner.run(set_up())
@@ -186,9 +251,11 @@ def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
     return factory
 
 
-def _banner(started: Started, config: Configuration) -> None:
+def _banner(started: Started, config: Configuration, logs: Logs) -> None:
     """Show where the node listens and how to log in; without a terminal, log one structured event instead."""
     import structlog
+
+    from broker.node.printable import printable
 
     # What exists now lives as long as the node; messages are many and short-lived and form no cycles.
     gc.freeze()
@@ -196,7 +263,7 @@ def _banner(started: Started, config: Configuration) -> None:
     gc.enable()
     amqp, amqps = started.addresses.get("amqp", "off"), started.addresses.get("amqps", "off")
     durability = f"NOT crash-safe: {'; '.join(started.unsafe)}" if started.unsafe else "full"
-    if not sys.stderr.isatty():
+    if not logs.is_terminal:
         structlog.get_logger("broker").info(
             "broker started",
             node=started.node_id,
@@ -222,7 +289,7 @@ def _banner(started: Started, config: Configuration) -> None:
         f"  try      pika.BlockingConnection(pika.URLParameters('{amqp.replace('://', '://guest:guest@')}'))",
         f"  started in {started.seconds:.2f} s",
     )
-    print("\n".join(lines), file=sys.stderr, flush=True)
+    logs.write("\n".join(map(printable, lines)))
 
 
 if __name__ == "__main__":

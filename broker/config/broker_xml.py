@@ -238,6 +238,14 @@ class LimitsSection(Section):
     max_queues_per_virtual_host: Count = xml("maxQueuesPerVirtualHost", 100_000)
 
 
+class LoggingSection(Section):
+    """This broker's own section: what is logged."""
+
+    level: Annotated[Literal["debug", "info", "warning", "error"], one_of("debug", "info", "warning", "error")] = xml(
+        "level", "info"
+    )
+
+
 class BrokerXml(Section):
     """The whole file."""
 
@@ -254,3 +262,4 @@ class BrokerXml(Section):
     performance_tuning: PerformanceTuning = xml("performanceTuning", PerformanceTuning())
     deployment: Deployment = xml("deployment", Deployment())
     limits: LimitsSection = xml("limits", LimitsSection())
+    logging: LoggingSection = xml("logging", LoggingSection())

@@ -15,6 +15,7 @@ from broker.config.broker_xml import (
     Coordination,
     Deployment,
     LimitsSection,
+    LoggingSection,
     PerformanceTuning,
     Persistence,
     TransactionSection,
@@ -38,6 +39,7 @@ class Configuration(Section):
     performance_tuning: PerformanceTuning = PerformanceTuning()
     deployment: Deployment = Deployment()
     limits: LimitsSection = LimitsSection()
+    logging: LoggingSection = LoggingSection()
     qpid: QpidConfig = QpidConfig()
     datasources: Datasources = Datasources()
     carbon: Carbon = Carbon()

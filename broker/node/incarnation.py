@@ -26,7 +26,7 @@ from broker.cache_budget import CacheBudget
 from broker.clock import Clock
 from broker.config.configuration import Configuration
 from broker.errors import StoreUnavailable
-from broker.message import MessageIdGenerator
+from broker.message import STORED, MessageIdGenerator
 from broker.node.allocator import give_back_freed_memory
 from broker.node.descriptors import rooms
 from broker.ports.cluster import Cluster
@@ -127,6 +127,8 @@ class NodeIncarnation:
         self.journal: GroupCommitJournal
         self.broker: Broker
         self.health: StoreHealth | None = None
+        self.messages_left = 0
+        """Messages of this node that are in the store when it has stopped."""
         self._node_id = node_id
         self._lifecycle = lifecycle
         self._store_timeout = store_timeout
@@ -174,6 +176,7 @@ class NodeIncarnation:
             for loop in loops:
                 loop.cancel()
             await asyncio.wait(loops)
+            self.messages_left = sum(map(_stored_messages, self.queues))
             await lifecycle.leave()
 
     def _build(
@@ -301,6 +304,10 @@ class NodeIncarnation:
             messages += slot.count
             queue.recover(slot)
         return messages
+
+
+def _stored_messages(queue: Queue) -> int:
+    return queue.ready_count - sum(message.state != STORED for message in queue.ready)
 
 
 def client_limits(config: Configuration) -> Limits:

@@ -1,32 +1,172 @@
-"""How this process logs: readable on a terminal, JSON otherwise."""
+"""How this process logs: readable on a terminal, JSON otherwise, and never in the way of what is logged (ADR 33).
+
+What libraries log by `logging` or as warnings, and what threads and finalizers raise, goes the same way.
+"""
 
 from __future__ import annotations
 
+import io
 import logging
+import os
 import sys
+import threading
+import time
+from collections.abc import MutableMapping, Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Final, TextIO
 
 import structlog
+from structlog.typing import EventDict, ExcInfo, Processor
+
+from broker.node.log_flood import LogFlood
+from broker.node.log_writer import LogWriter
+from broker.node.printable import printable
+
+LEVELS: Final = ("debug", "info", "warning", "error")
+_NUMBERS: Final = {name: getattr(logging, name.upper()) for name in (*LEVELS, "critical")}
+_CLOSE_TIMEOUT: Final = 2.0
 
 
-def configure(level: str = "INFO", *, is_terminal: bool | None = None) -> None:
-    """Set up structlog for the whole process."""
-    stream = sys.stderr
-    if is_terminal is None:
-        is_terminal = stream.isatty()
-    processors: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
-    if is_terminal:
-        processors.append(structlog.dev.ConsoleRenderer())
-    else:
-        # No local variables: they hold message bodies and credentials.
-        tracebacks = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
-        processors += [structlog.processors.ExceptionRenderer(tracebacks), structlog.processors.JSONRenderer()]
+class Logs:
+    """The log of this process."""
+
+    def __init__(
+        self, level: str, *, descriptor: int, is_terminal: bool, close_timeout: float = _CLOSE_TIMEOUT
+    ) -> None:
+        """Log what is at least as grave as `level` to `descriptor`."""
+        self.is_terminal = is_terminal
+        self._threshold = _NUMBERS[level]
+        self._close_timeout = close_timeout
+        self._flood = LogFlood(time.monotonic)
+        self._format: Sequence[Processor] = (
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *(_for_terminal() if is_terminal else _as_json()),
+        )
+        self._writer = LogWriter(descriptor, self._dropped_line, look_after=self._tell_left_out)
+
+    def set_level(self, level: str) -> None:
+        """Log what is at least as grave as `level` from now on."""
+        self._threshold = _NUMBERS[level]
+
+    def write(self, text: str) -> None:
+        """Write text that is no log line, in its turn. Never waits and never fails."""
+        self._writer.write(text)
+
+    def close(self) -> None:
+        """Write what is left, if its reader takes it soon."""
+        self._tell_left_out(at_once=True)
+        self._writer.close(self._close_timeout)
+
+    # For structlog
+
+    def process(self, _: Any, method: str, event: EventDict) -> str:
+        """Return the line of an event; raise DropEvent when it is not to be logged."""
+        if _NUMBERS.get(method, logging.ERROR) < self._threshold:
+            raise structlog.DropEvent
+        return self._line(method, self._flood(_, method, event))
+
+    def msg(self, line: str) -> None:
+        """Log a line that `process` has returned."""
+        self._writer.write(line)
+
+    debug = info = warning = error = critical = exception = log = msg
+
+    def _line(self, method: str, event: MutableMapping[str, Any]) -> str:
+        try:
+            line: Any = event
+            for processor in self._format:
+                line = processor(None, method, line)
+            return str(line)
+        except Exception as error:  # a line that cannot be shown must not fail what it tells of
+            name = printable(str(event.get("event")))
+            return f'{{"event": "a log line could not be rendered", "of": "{name}", "error": "{type(error).__name__}"}}'
+
+    def _dropped_line(self, count: int) -> str:
+        return self._line(
+            "warning", {"event": "log lines were dropped: they came faster than they were read", "lines": count}
+        )
+
+    def _tell_left_out(self, *, at_once: bool = False) -> bool:
+        for fields in self._flood.left_out(at_once=at_once):
+            self.msg(self._line("warning", {"event": "log lines about one host were left out", **fields}))
+        return self._flood.is_holding_back
+
+
+def open_standard_descriptors() -> None:
+    """Open those of descriptors 0 to 2 that are closed, so that no file of the store gets one: others write there."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
+def configure(level: str = "info", *, stream: TextIO | None = None, is_terminal: bool | None = None) -> Logs:
+    """Set up logging for the whole process, to the descriptor of `stream` (stderr)."""
+    stream = stream or sys.stderr
+    descriptor = 2 if stream is None else stream.fileno()  # Python has no stderr when that was closed
+    logs = Logs(level, descriptor=descriptor, is_terminal=os.isatty(descriptor) if is_terminal is None else is_terminal)
     structlog.configure(
-        processors=processors,
-        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(stream),
+        processors=[logs.process],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
+        logger_factory=lambda *_: logs,
         cache_logger_on_first_use=True,
     )
+    _take_over()
+    return logs
+
+
+def _take_over() -> None:
+    """Send the same way what else would write to stderr, and might wait there."""
+    logging.raiseExceptions = False
+    logging.basicConfig(handlers=[_Handler(logging.WARNING)], level=logging.WARNING, force=True)
+    logging.captureWarnings(True)
+    sys.unraisablehook = lambda unraisable: _log_error(
+        "error that could not be raised", unraisable.exc_type, unraisable.exc_value, unraisable.exc_traceback
+    )
+    threading.excepthook = lambda ended: _log_error(
+        "a thread has ended with an error", ended.exc_type, ended.exc_value, ended.exc_traceback
+    )
+
+
+def _log_error(
+    event: str, kind: type[BaseException], error: BaseException | None, traceback: TracebackType | None
+) -> None:
+    structlog.get_logger("python").error(event, exc_info=(kind, error or kind(), traceback))
+
+
+class _Handler(logging.Handler):
+    """Hands what libraries log to structlog."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        level = "error" if record.levelno >= logging.ERROR else "warning"
+        with suppress(Exception):
+            log = structlog.get_logger(record.name)
+            getattr(log, level)(record.getMessage(), logger=record.name, exc_info=record.exc_info or None)
+
+
+def _as_json() -> tuple[Processor, ...]:
+    # No local variables: they hold message bodies and credentials.
+    tracebacks = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+    return structlog.processors.ExceptionRenderer(tracebacks), structlog.processors.JSONRenderer()
+
+
+def _for_terminal() -> tuple[Processor, ...]:
+    return _only_printable, structlog.dev.ConsoleRenderer(exception_formatter=_print_traceback)
+
+
+def _only_printable(_: Any, __: str, event: EventDict) -> EventDict:
+    """Escape what is no visible text: a peer may have sent it, and it must not steer the terminal."""
+    for name, value in event.items():
+        if isinstance(value, str):
+            event[name] = printable(value)
+    return event
+
+
+def _print_traceback(out: TextIO, exc_info: ExcInfo) -> None:
+    text = io.StringIO()
+    structlog.dev.plain_traceback(text, exc_info)
+    out.write(printable(text.getvalue(), keep="\n"))

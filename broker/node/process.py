@@ -10,7 +10,7 @@ import ssl
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -74,6 +74,9 @@ class Node:
         self._clock = SystemClock()
         self._incarnation: NodeIncarnation | None = None
         self._unsafe: Sequence[str] = ()
+        self._server: AmqpServer | None = None
+        self._ssl_connection = config.transports.amqp.ssl_connection
+        self._stop_asked_at: float | None = None
         self.node_id = node_id(config)
 
     @property
@@ -87,13 +90,36 @@ class Node:
         """Ask the node to stop in order; a node that is still starting, for example waiting for its store, stops at
         once.
         """
+        if self._stop_asked_at is None:
+            self._stop_asked_at = self._clock.monotonic()
         self._stop.set()
         start, self._start = self._start, None
         if start is not None:
             start.reschedule(asyncio.get_running_loop().time())
 
+    def reload(self, config: Configuration) -> None:
+        """Take from `config` what a running node can change: certificate, trust store, versions and ciphers of TLS.
+
+        Connections that come from now on get them. Raises ConfigError, and changes nothing, when they cannot be used.
+        """
+        new, old = config.transports.amqp.ssl_connection, self._config.transports.amqp.ssl_connection
+        if self._server is not None and old.enabled and self._config.transports.amqp.enabled:
+            self._server.use_certificate(server_context(new))
+        self._ssl_connection = new
+        if _without_what_is_taken(config) != _without_what_is_taken(self._config):
+            _log.warning("the configuration has other changes, they take effect at the next start")
+
     async def run(self, on_started: Callable[[Started], None]) -> None:
         """Serve until `stop` is called; raises the error that prevented the start or ended the node."""
+        await self._run_until_stopped(on_started)
+        _log.info(
+            "stopped",
+            node=self.node_id,
+            seconds=round(self._clock.monotonic() - (self._stop_asked_at or self._clock.monotonic()), 2),
+            messages=0 if self._incarnation is None else self._incarnation.messages_left,
+        )
+
+    async def _run_until_stopped(self, on_started: Callable[[Started], None]) -> None:
         start = asyncio.timeout(None)
         try:
             async with start:
@@ -162,6 +188,7 @@ class Node:
         self, server: AmqpServer, incarnation: NodeIncarnation, messages: int, on_started: Callable[[Started], None]
     ) -> None:
         """Listen until the node is to stop; then close the clients' connections."""
+        self._server = server
         store_seconds = await self._start_retry.until_done(self._store.probe)
         addresses = await self._listen(server)
         self._start = None
@@ -190,7 +217,7 @@ class Node:
             port = await self._open(server, self._config.amqp_port, "defaultConnection", None)
             addresses["amqp"] = f"amqp://{amqp.bind_address}:{port}"
         if amqp.enabled and amqp.ssl_connection.enabled:
-            context = server_context(amqp.ssl_connection)
+            context = server_context(self._ssl_connection)
             port = await self._open(server, self._config.amqps_port, "sslConnection", context)
             addresses["amqps"] = f"amqps://{amqp.bind_address}:{port}"
         return addresses
@@ -204,6 +231,15 @@ class Node:
                 f"cannot listen on {host}:{port} for AMQP: {error.strerror or error};"
                 f" stop what uses the port or change transports/amqp/{element}/@port"
             ) from error
+
+
+def _without_what_is_taken(config: Configuration) -> dict[str, Any]:
+    """Return the values of `config` but those that a running node takes, and where they come from."""
+    values = config.model_dump(exclude={"origins", "accepted", "logging"})
+    tls = values["transports"]["amqp"]["ssl_connection"]
+    for name in set(tls) - {"enabled", "port"}:
+        del tls[name]
+    return values
 
 
 def node_id(config: Configuration) -> str:

@@ -28,6 +28,7 @@ from broker.errors import BrokerError, ConfigError, StoreError, StoreFull, Store
 _log = structlog.get_logger(__name__)
 # The pool logs a traceback for each connection that it cannot close properly; errors that matter are raised.
 logging.getLogger("sqlalchemy.pool").addHandler(logging.NullHandler())
+logging.getLogger("sqlalchemy.pool").propagate = False
 
 T = TypeVar("T")
 

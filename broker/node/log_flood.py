@@ -1,0 +1,71 @@
+"""Lets one peer fill no more than its share of the log: after so many lines of one kind the others are counted."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from structlog import DropEvent
+
+_MOST_KINDS: Final = 4096
+_PEER_FIELDS: Final = ("connection", "peer")
+"""The fields that hold the address of a peer: host, colon, port."""
+
+
+@dataclass(slots=True)
+class _Share:
+    """What one host has logged of one event in this window."""
+
+    until: float
+    lines: int = 0
+    left_out: int = 0
+
+
+class LogFlood:
+    """A processor of structlog: it drops lines about a peer when its host has had many of the same event."""
+
+    def __init__(self, monotonic: Callable[[], float], *, lines: int = 100, seconds: float = 10.0) -> None:
+        """Allow `lines` of each event and host in `seconds`."""
+        self._monotonic = monotonic
+        self._lines = lines
+        self._seconds = seconds
+        self._shares: OrderedDict[tuple[str, str], _Share] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __call__(self, _: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        peer = next((event[field] for field in _PEER_FIELDS if field in event), None)
+        if isinstance(peer, str) and not self._may_log(peer.rpartition(":")[0], str(event.get("event"))):
+            raise DropEvent
+        return event
+
+    def left_out(self, *, at_once: bool = False) -> list[dict[str, object]]:
+        """Return once of each host and event whose window is over, or of all, how many lines were left out."""
+        with self._lock:
+            now = self._monotonic()
+            over = [key for key, share in self._shares.items() if at_once or share.until <= now]
+            ended = [(key, self._shares.pop(key)) for key in over]
+        return [
+            {"host": host, "of": event, "lines": share.left_out} for (host, event), share in ended if share.left_out
+        ]
+
+    @property
+    def is_holding_back(self) -> bool:
+        """Whether there are windows whose end somebody must look at."""
+        return bool(self._shares)
+
+    def _may_log(self, host: str, event: str) -> bool:
+        with self._lock:
+            now = self._monotonic()
+            share = self._shares.get((host, event))
+            if share is None or (share.until <= now and not share.left_out):
+                share = self._shares[host, event] = _Share(now + self._seconds)
+                if len(self._shares) > _MOST_KINDS:
+                    self._shares.popitem(last=False)
+            share.lines += 1
+            if share.lines <= self._lines:
+                return True
+            share.left_out += 1
+            return False
