@@ -50,8 +50,9 @@ _log = structlog.get_logger(__name__)
 
 _PRE_TUNE_FRAME_MAX: Final = 8192
 _CLOSE_WAIT: Final = 3.0
+"""Seconds in which a peer must have answered a close, and closed its end after the last words."""
 _LINGER: Final = 10.0
-"""Seconds in which a peer must have read the last of the output."""
+"""Seconds in which a peer must have read the last words."""
 _LOOK_AGAIN: Final = 0.5
 """Seconds after which a handler is looked at again that waits for long, though the store is there."""
 
@@ -72,6 +73,7 @@ class Connection:
 
     __slots__ = (
         "_channels",
+        "_cut_off_at",
         "_deadline",
         "_exclusive",
         "_handshake",
@@ -116,6 +118,7 @@ class Connection:
         self._handshake = Handshake(shared, peer, self.reader, self.output, self._log, self)
         self._heartbeats = Heartbeats(0.0, 0.0)
         self._is_close_waiting = False
+        self._cut_off_at = inf
         self._look_again_at = 0.0
 
     def unblock_output(self) -> None:
@@ -137,8 +140,9 @@ class Connection:
 
     @property
     def wants_input(self) -> bool:
-        """False while too much waits for handlers that are not done."""
-        return self._handshake.wants_input if self._channels is None else self._channels.wants_input
+        """False while too much waits for handlers that are not done. What comes behind a close does not wait."""
+        wants = self._handshake.wants_input if self._channels is None else self._channels.wants_input
+        return wants or self.is_ending
 
     def on_frame(self, frame_type: int, channel_id: int, payload: bytes) -> None:
         """Handle a frame that the reader did not hand to a channel itself; of content, `payload` is the whole tail."""
@@ -312,17 +316,24 @@ class Connection:
         self._shared.spawn(self._release())
 
     def finish(self) -> None:
-        """Nothing more is read; the edge writes what is left and closes the socket."""
+        """The conversation is over: the edge writes what is left, and drops what comes until the peer closes."""
         if self.phase != Phase.FINISHED:
             self.phase = Phase.FINISHED
-            self._deadline = self._shared.monotonic() + _LINGER
+            now = self._shared.monotonic()
+            self._deadline, self._cut_off_at = now + _CLOSE_WAIT, now + _LINGER
             self._on_deadline()
         self._handshake.end()
         self.reader.stop()
         self.output.schedule_flush()
 
     @property
+    def is_ending(self) -> bool:
+        """Is a close under way, or done? What comes is not held back then: it is dropped, but for close-ok."""
+        return self.phase >= Phase.CLOSING
+
+    @property
     def is_finished(self) -> bool:
+        """Is there nothing more to say or to hear?"""
         return self.phase == Phase.FINISHED
 
     def on_lost(self) -> None:
@@ -378,14 +389,17 @@ class Connection:
         deadline = min(overdue_at, self._heartbeats.next_deadline(self.output.last_taken, self.last_received))
         return deadline if deadline < inf else None
 
-    def on_time(self, now: float, *, may_expire: bool) -> bool:
+    def on_time(self, now: float, *, may_expire: bool, has_unread: bool = False) -> bool:
         """Do what is due; return True when the socket must be closed at once.
 
         `may_expire` is False when the node itself was late, or does not read the socket: then nobody's silence counts.
+        `has_unread` says that the peer has not read everything that was written to it.
         While the store is away a client waits for it so long and no longer: the handler goes on, its
         connection does not (ADR 14).
         """
         if self._deadline is not None:
+            if self.is_finished and has_unread:
+                self._deadline = self._cut_off_at
             return now >= self._deadline
         if self.phase != Phase.RUNNING or self._channels is None:
             return False

@@ -242,10 +242,12 @@ class FrameReader:
                 self.receive(b"".join(held))
 
     def stop(self) -> None:
-        """Read nothing more at all."""
+        """Read nothing more at all: what comes from now on is dropped."""
         self.is_stopped = True
         self.is_held = False
         self._held = []
+        self._parts = []
+        self._missing = 0
 
     def close(self) -> None:
         """Nothing will come any more: let go of the sink and of what is incomplete."""
@@ -298,6 +300,7 @@ class FrameReader:
                 self._check(data, position, frame_type, size)
             except AmqpError as error:
                 self._sink.on_error(error, 0, 0)
+                return
             self._missing = size + 8 - len(rest)
             if frame_type == FRAME_BODY:
                 self._body_channel = channel_id

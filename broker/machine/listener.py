@@ -24,6 +24,7 @@ _log = structlog.get_logger(__name__)
 _BACKLOG: Final = 1024
 _ACCEPTS_PER_TURN: Final = 64
 _TLS_HANDSHAKE_TIMEOUT: Final = 5.0
+_TLS_SHUTDOWN_TIMEOUT: Final = 3.0
 _AFTER_FAULT: Final = 1.0
 """Seconds until `accept` is tried again that failed for want of something."""
 _LOOK_AGAIN: Final = 0.1
@@ -205,6 +206,7 @@ class SocketListener:
                 connection,
                 ssl=tls,
                 ssl_handshake_timeout=None if tls is None else _TLS_HANDSHAKE_TIMEOUT,
+                ssl_shutdown_timeout=None if tls is None else _TLS_SHUTDOWN_TIMEOUT,
             )
         except MACHINE_FAULTS as error:
             self.forget(client)

@@ -22,6 +22,8 @@ _WRITE_LOW: Final = 1 << 18
 _FAIR_READ: Final = 1 << 16
 _TURNS_BEHIND: Final = 8
 _UNREAD_OUTPUT_LIMIT: Final = 16 * 1024 * 1024
+DISCARD_TIMEOUT: Final = 3.0
+"""Seconds after the last words in which the peer may write what nobody reads any more, and must close."""
 
 # Why a socket is not read.
 _FULL: Final = "journal full"
@@ -71,7 +73,7 @@ _GONE: Final = _Gone()
 class AmqpProtocol(asyncio.Protocol):
     """The edge of one client."""
 
-    __slots__ = ("_broker", "_clock", "_connection", "_held", "_loop", "_server", "_transport")
+    __slots__ = ("_broker", "_clock", "_connection", "_held", "_is_silent", "_loop", "_server", "_transport")
 
     _connection: Connection
     _transport: asyncio.Transport
@@ -81,6 +83,7 @@ class AmqpProtocol(asyncio.Protocol):
         self._broker = server.shared.broker
         self._clock = server.clock.monotonic
         self._held: set[str] = set()
+        self._is_silent = False
 
     @property
     def connection(self) -> Connection:
@@ -158,13 +161,13 @@ class AmqpProtocol(asyncio.Protocol):
         connection = self._connection
         output = connection.output
         octets, is_large = output.take(self._clock())
-        if octets and not transport.is_closing():
+        if octets and not (self._is_silent or transport.is_closing()):
             if is_large:
                 transport.writelines(octets)
             else:
                 transport.write(b"".join(octets))
-        if connection.is_finished:
-            transport.close()
+        if connection.is_ending:
+            self._on_ending()
             return
         if transport.get_write_buffer_size() <= _WRITE_HIGH:
             if output.is_blocked:
@@ -226,20 +229,51 @@ class AmqpProtocol(asyncio.Protocol):
 
     def on_time(self, now: float) -> None:
         """Let the connection do what is due."""
-        if self._connection.on_time(now, may_expire=not (self._held or self._server.timers.is_late)):
+        if self._connection.on_time(
+            now,
+            may_expire=not (self._held or self._server.timers.is_late),
+            has_unread=self._transport.get_write_buffer_size() > 0,
+        ):
             self.abort()
 
     # The end
+
+    def _on_ending(self) -> None:
+        """Read whatever comes, so that the peer is heard closing; when all is said, say that too."""
+        self._server.pressure.forget(self)
+        for reason in self._held - {_TURN}:
+            self.release(reason)
+        if self._connection.is_finished:
+            self._fall_silent()
+
+    def _fall_silent(self) -> None:
+        """Close our direction of the socket, and go on reading until the peer closes its own.
+
+        If the socket were closed while the peer still writes, the system would answer with a reset, and the peer might
+        never read our last words (ADR 26).
+        """
+        if self._is_silent or self._transport.is_closing():
+            return
+        self._is_silent = True
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        elif not isinstance(self._loop, asyncio.BaseEventLoop):
+            self._transport.close()  # uvloop's TLS sends close_notify, and reads on until it is answered
+        # asyncio's own TLS would reset a peer that writes on after close_notify: the peer closes, or the time is up.
 
     def abort(self) -> None:
         """Close without waiting for the peer."""
         self._transport.abort()
 
     def dismiss(self, reason: str) -> None:
-        """Say why, and close without waiting for the peer."""
+        """Say why, and let the peer go: nobody of this node waits for it or looks at the time any more."""
         self._connection.force_close(reason)
         self._flush()
-        self._transport.close()
+        self._fall_silent()
+        self.release(_TURN)
+        self._transport.set_protocol(asyncio.Protocol())  # it drops everything
+        self._loop.call_later(DISCARD_TIMEOUT, self._transport.abort)
+        self.connection_lost(None)
 
 
 def _peer(peername: Any) -> Peer:

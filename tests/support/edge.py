@@ -28,6 +28,9 @@ class FakeTransport:
         self.is_reading = True
         self.is_closed = False
         self.is_aborted = False
+        self.protocol = asyncio.Protocol()
+        self.is_silent = False
+        """Has our direction been closed?"""
         self.is_stuck = False
         self.buffered = 0
         self.writes = 0
@@ -43,6 +46,7 @@ class FakeTransport:
 
     def write(self, data: bytes) -> None:
         assert not self.is_closed
+        assert not self.is_silent
         self.writes += 1
         if self.is_stuck:
             self.buffered += len(data)
@@ -51,6 +55,15 @@ class FakeTransport:
 
     def writelines(self, parts: list[bytes]) -> None:
         self.write(b"".join(parts))
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        self.is_silent = True
+
+    def set_protocol(self, protocol: asyncio.Protocol) -> None:
+        self.protocol = protocol
 
     def is_closing(self) -> bool:
         return self.is_closed

@@ -237,7 +237,9 @@ class Client:
         come nearer.
         """
         now = self._harness.clock.monotonic()
-        must_close = self.deadline <= now and self.connection.on_time(now, may_expire=may_expire)
+        must_close = self.deadline <= now and self.connection.on_time(
+            now, may_expire=may_expire, has_unread=not self.reads
+        )
         self._on_deadline()
         self._harness.run()
         return must_close

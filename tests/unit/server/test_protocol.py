@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from broker.codec.constants import FRAME_BODY, PROTOCOL_HEADER
+from broker.codec.constants import FRAME_BODY
 from broker.codec.methods import (
     BasicConsume,
     BasicPublish,
@@ -31,15 +31,6 @@ async def test_what_a_batch_of_input_brings_is_written_at_once(node: Node) -> No
     await node.turn()
     assert edge.transport.writes == writes + 1
     assert len(edge.peer.received()) == 100
-
-
-async def test_a_connection_that_has_ended_is_closed_after_its_last_words(node: Node) -> None:
-    edge = Edge(node)
-    edge.deliver(b"GET / HTTP/1.1\r\n")
-    await node.turn()
-    assert edge.peer.protocol_header == PROTOCOL_HEADER
-    assert edge.transport.is_closed
-    assert not edge.transport.is_aborted
 
 
 async def test_a_lost_client_gives_back_what_it_held(node: Node) -> None:
