@@ -1,4 +1,4 @@
-"""Lets one peer fill no more than its share of the log: after so many lines of one kind the others are counted."""
+"""Lets one peer, or one event, fill no more than its share of the log: beyond so many lines the others are counted."""
 
 from __future__ import annotations
 
@@ -25,19 +25,23 @@ class _Share:
 
 
 class LogFlood:
-    """A processor of structlog: it drops lines about a peer when its host has had many of the same event."""
+    """A processor of structlog: it drops lines when there have been many of the same event and host."""
 
-    def __init__(self, monotonic: Callable[[], float], *, lines: int = 100, seconds: float = 10.0) -> None:
-        """Allow `lines` of each event and host in `seconds`."""
+    def __init__(
+        self, monotonic: Callable[[], float], *, lines: int = 100, lines_of_nobody: int = 1000, seconds: float = 10.0
+    ) -> None:
+        """Allow `lines` of each event and host in `seconds`, and `lines_of_nobody` of each event without a peer."""
         self._monotonic = monotonic
         self._lines = lines
+        self._lines_of_nobody = lines_of_nobody
         self._seconds = seconds
         self._shares: OrderedDict[tuple[str, str], _Share] = OrderedDict()
         self._lock = threading.Lock()
 
     def __call__(self, _: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         peer = next((event[field] for field in _PEER_FIELDS if field in event), None)
-        if isinstance(peer, str) and not self._may_log(peer.rpartition(":")[0], str(event.get("event"))):
+        host = peer.rpartition(":")[0] if isinstance(peer, str) else ""
+        if not self._may_log(host, str(event.get("event"))):
             raise DropEvent
         return event
 
@@ -65,7 +69,7 @@ class LogFlood:
                 if len(self._shares) > _MOST_KINDS:
                     self._shares.popitem(last=False)
             share.lines += 1
-            if share.lines <= self._lines:
+            if share.lines <= (self._lines if host else self._lines_of_nobody):
                 return True
             share.left_out += 1
             return False

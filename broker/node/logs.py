@@ -91,7 +91,7 @@ class Logs:
 
     def _tell_left_out(self, *, at_once: bool = False) -> bool:
         for fields in self._flood.left_out(at_once=at_once):
-            self.msg(self._line("warning", {"event": "log lines about one host were left out", **fields}))
+            self.msg(self._line("warning", {"event": "log lines of one kind were left out", **fields}))
         return self._flood.is_holding_back
 
 

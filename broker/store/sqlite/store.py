@@ -271,6 +271,8 @@ class SqliteStore:
         except DBAPIError as error:
             cause = error.orig if isinstance(error.orig, sqlite3.Error) else sqlite3.Error(str(error))
             raise self._translated(cause) from error
+        except MemoryError as error:  # SQLite's own want of memory, too
+            raise StoreUnavailable(f"the store {self._path}: no memory") from error
         except OSError as error:
             text = f"the store {self._path}: {error.strerror or error}"
             if error.errno in NO_ROOM:

@@ -39,8 +39,9 @@ def test_lines_of_one_host_are_limited_from_whatever_port_they_come(log: Log, fi
     assert log.logged(1, "connection opened", **{field: "10.0.0.1:50000"}) == 1
 
 
-def test_what_is_about_no_peer_is_not_limited(log: Log) -> None:
-    assert log.logged(100, "store write failed, will retry") == 100
+def test_what_is_about_no_peer_has_a_wider_limit(log: Log) -> None:
+    assert log.logged(2000, "store write failed, will retry") == 1000
+    assert log.logged(100, "the store is down") == 100
 
 
 def test_what_was_left_out_is_told_once_when_its_time_is_over(log: Log) -> None:

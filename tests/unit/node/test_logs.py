@@ -96,7 +96,7 @@ def test_a_flood_of_one_peer_is_cut_and_counted() -> None:
         written.log.warning("thrift peer sent a malformed message", peer=f"10.0.0.1:{port}")
     *lines, note = written.lines()
     assert len(lines) == 100
-    assert (note["event"], note["host"], note["lines"]) == ("log lines about one host were left out", "10.0.0.1", 697)
+    assert (note["event"], note["host"], note["lines"]) == ("log lines of one kind were left out", "10.0.0.1", 697)
 
 
 def test_a_line_that_cannot_be_made_does_not_fail_what_it_tells_of() -> None:

@@ -23,6 +23,7 @@ from broker.store.sqlite.content_files import ContentFiles, Place
 from broker.store.sqlite.store import SqliteStore
 from broker.store.sqlite.writer import _transaction_with_files
 from tests.contract.harness import LATEST, ORDERS, Queue, message
+from tests.support.descriptors import no_descriptors_left
 
 LARGE = b"x" * 200_000
 
@@ -180,6 +181,26 @@ async def test_a_disk_that_fails_is_an_outage_and_leaves_neither_row_nor_file(
 
     assert failed == ([], [])
     assert [stored.size for stored in await read(store)] == [5, 200_000]
+
+
+async def test_want_of_memory_is_an_outage(store: SqliteStore) -> None:
+    def write() -> None:
+        raise MemoryError
+
+    with pytest.raises(StoreUnavailable, match=r"the store .*mb\.db: no memory"):
+        await store._on_writer(write)
+
+
+async def test_small_messages_are_written_and_read_without_a_free_descriptor(store: SqliteStore) -> None:
+    with no_descriptors_left():
+        await store.write(Batch(inserts=[message(1)]))
+        with pytest.raises(StoreUnavailable):
+            await store.write(Batch(inserts=[message(2, body=LARGE)]))
+        await store.probe()
+        assert [stored.id for stored in await read(store)] == [1]
+
+    await store.write(Batch(inserts=[message(2, body=LARGE)]))
+    assert [stored.id for stored in await read(store)] == [1, 2]
 
 
 async def test_a_database_that_becomes_read_only_is_an_outage_that_can_end(store: SqliteStore) -> None:
