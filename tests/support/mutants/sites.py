@@ -201,8 +201,9 @@ class _Finder(ast.NodeVisitor):
     def visit_Return(self, node: ast.Return) -> None:
         if node.value is None:
             self._replace(node, b"pass")
-        elif not (isinstance(node.value, ast.Constant) and node.value.value is None):
-            self._replace(node.value, b"None")
+        else:
+            if not (isinstance(node.value, ast.Constant) and node.value.value in (None, False)):
+                self._replace(node.value, b"None")
             self.visit(node.value)
 
     def visit_Break(self, node: ast.Break) -> None:

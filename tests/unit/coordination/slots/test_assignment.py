@@ -225,3 +225,139 @@ def test_a_grant_for_a_session_that_is_over_goes_to_nobody(assignment: Assignmen
     assert carry_out(assignment, plan) == {ALICE: [100]}
     assert not assignment.take(ALICE)
     assert not assignment.has_news(ALICE)
+
+
+def demand_seen_by(assignment: Assignment, incarnation: Incarnation) -> list[Demand]:
+    assignment.begin(incarnation, [])
+    return list(assignment.take(incarnation).remote_demand)
+
+
+def test_a_slot_that_covers_the_demand_is_enough(assignment: Assignment) -> None:
+    assignment.load([row(100, count=10), row(200, count=10)])
+    assignment.begin(ALICE, [Demand(ORDERS, 10)])
+
+    assert assignment.plan() == {ALICE: [row(100)]}
+
+
+def test_one_message_more_than_a_slot_takes_another(assignment: Assignment) -> None:
+    assignment.load([row(100, count=10), row(200, count=10)])
+    assignment.begin(ALICE, [Demand(ORDERS, 11)])
+
+    assert assignment.plan() == {ALICE: [row(100), row(200)]}
+
+
+def test_a_queue_is_not_planned_again_while_its_plan_is_carried_out(assignment: Assignment) -> None:
+    assignment.load([row(100), row(200)])
+    assignment.begin(ALICE, [Demand(ORDERS, 1)])
+
+    assert assignment.plan() == {ALICE: [row(100)]}
+    assert assignment.plan() == {}
+
+
+def test_who_is_held_keeps_nobody_else_waiting(assignment: Assignment) -> None:
+    assignment.load([row(100)])
+    assignment.begin(ALICE, [Demand(ORDERS, 10)])
+    assignment.begin(BOB, [Demand(ORDERS, 10)])
+
+    assert assignment.plan(held={ALICE}) == {BOB: [row(100)]}
+
+
+def test_queues_that_cannot_be_served_now_keep_no_other_waiting_for_ever(assignment: Assignment) -> None:
+    queues = [QueueName(f"q{number}", number) for number in range(1, 257)]
+    last = QueueName("last", 257)
+    assignment.load([row(100 * queue.queue_id, queue=queue) for queue in (*queues, last)])
+    assignment.begin(ALICE, [Demand(queue, 1) for queue in queues])
+    assignment.begin(BOB, [Demand(last, 1)])
+
+    assert assignment.plan(held={ALICE}) == {}
+    assert assignment.plan(held={ALICE}) == {BOB: [row(25_700, queue=last)]}
+
+
+def test_a_session_that_begins_anew_has_only_its_new_demand(assignment: Assignment) -> None:
+    assignment.load([row(100), row(200, queue=LETTERS)])
+    assignment.begin(ALICE, [Demand(ORDERS, 10)])
+    assignment.begin(ALICE, [Demand(LETTERS, 10)])
+
+    assert assignment.plan() == {ALICE: [row(200, queue=LETTERS)]}
+    assert demand_seen_by(assignment, BOB) == []
+
+
+def test_demand_is_less_by_exactly_what_is_on_its_way(assignment: Assignment) -> None:
+    assignment.load([row(100, count=10)])
+    assignment.begin(ALICE, [Demand(ORDERS, 10)])
+    carry_out(assignment, assignment.plan())
+    assignment.on_demand(ALICE, [Demand(ORDERS, 15)])
+
+    assert demand_seen_by(assignment, BOB) == [Demand(ORDERS, 5)]
+
+
+def test_who_takes_back_what_it_never_wanted_takes_nothing_from_others(assignment: Assignment) -> None:
+    assignment.begin(ALICE, [Demand(ORDERS, 10)])
+    assignment.begin(CAROL, [Demand(ORDERS, 0)])
+
+    assert demand_seen_by(assignment, BOB) == [Demand(ORDERS, 10)]
+
+
+def test_a_slot_that_could_not_be_assigned_is_wanted_of_others_again(assignment: Assignment) -> None:
+    assignment.load([row(100, count=10)])
+    assignment.begin(ALICE, [Demand(ORDERS, 30)])
+    assignment.begin(BOB, [])
+    assert assignment.take(BOB).remote_demand == [Demand(ORDERS, 20)]
+
+    assignment.end_plan(assignment.plan()[ALICE])
+
+    assert assignment.has_news(BOB)
+    assert assignment.take(BOB).remote_demand == [Demand(ORDERS, 30)]
+
+
+def test_a_slot_that_is_added_again_with_another_count_is_there_once(assignment: Assignment) -> None:
+    assignment.add(row(100, count=10))
+    assignment.add(row(100, count=20))
+
+    assert dict(assignment.free_messages()) == {1: 20}
+    assert (assignment.reserve(1), assignment.reserve(1)) == (row(100, count=20), None)
+
+
+def test_what_has_vanished_from_the_table_is_not_counted(assignment: Assignment) -> None:
+    assignment.load([row(100, count=10), row(200, count=7)])
+    assignment.load([row(200, count=7)])
+
+    assert dict(assignment.free_messages()) == {1: 7}
+
+
+def test_a_queue_has_free_slots_until_the_last_one_is_planned(assignment: Assignment) -> None:
+    assert not assignment.has_free(1)
+    assignment.add(row(100))
+    assert assignment.has_free(1)
+    assignment.reserve(1)
+    assert not assignment.has_free(1)
+
+
+def test_one_answer_has_at_most_256_grants(assignment: Assignment) -> None:
+    assignment.begin(ALICE, [Demand(ORDERS, 10_000)])
+    assignment.load([row(start, count=1) for start in range(100, 25_900, 100)])
+    while plan := assignment.plan():
+        carry_out(assignment, plan)
+
+    answers = [assignment.take(ALICE) for _ in range(3)]
+
+    assert [len(answer.grants) for answer in answers] == [256, 2, 0]
+    assert [bool(answer) for answer in answers] == [True, True, False]
+
+
+def test_an_answer_of_remote_demand_alone_is_one(assignment: Assignment) -> None:
+    assignment.begin(ALICE, [Demand(ORDERS, 10)])
+    assignment.begin(BOB, [])
+
+    assert assignment.take(BOB)
+
+
+def test_queues_in_which_nothing_is_free_and_nothing_wanted_are_forgotten(assignment: Assignment) -> None:
+    assignment.begin(ALICE, [Demand(ORDERS, 10), Demand(LETTERS, 0)])
+    assignment.add(row(100))
+    assignment.add(row(300, queue=QueueName("parcels", 3)))
+    assert set(assignment._matching) == {1}
+    carry_out(assignment, assignment.plan())
+    assignment.load([])
+
+    assert (assignment._queues, assignment._matching, assignment._sessions[ALICE].queues) == ({}, {}, {})

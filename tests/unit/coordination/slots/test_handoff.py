@@ -176,6 +176,70 @@ def test_a_slot_that_is_read_on_meanwhile_is_not_handed_off_with_a_start_that_is
     assert (node.runner.handoff.plan({node.queue: Portion(9)}), node.queue.ready_count) == (None, 4)
 
 
+def test_what_is_left_of_a_slot_that_was_cut_while_it_was_read_can_be_cut_again() -> None:
+    node, ids = with_gaps(10)
+    node.give(10)
+    node.adopt(*node.free())
+    node.deliver(2)
+    assert node.queue.open_slot is not None
+    node.give(1)
+
+    node.give(9)
+
+    assert {(row.start, row.end, row.count) for row in node.free()} == {
+        (ids[2], ids[2], 1),
+        (ids[3], ids[4], 2),
+        (ids[5], ids[8], 4),
+        (ids[9], ids[9], 1),
+    }
+    assert sorted(node.owned._slots[QUEUE_ID]) == ids[:2]
+
+
+def test_a_start_that_is_found_too_late_moves_no_slot_that_is_not_read_any_more() -> None:
+    node, ids = with_gaps(10)
+    node.deliver(4)
+    (step,) = node.runner.handoff.unknown_starts([node.queue])
+    node.queue.purge()
+
+    node.runner.handoff.on_found(step, ids[9])
+
+    assert step.slot.start == step.start
+
+
+def test_what_nobody_has_had_is_given_without_a_mark() -> None:
+    node = alone()
+    ids = node.publish(2)
+    node.journal.commit()
+    node.give(2)
+    assert [node.state.rows[each].redelivered for each in ids] == [False, False]
+
+
+def test_what_is_paged_out_is_never_reached_over_by_what_is_given_later() -> None:
+    node = Node(MemoryState(), FakeClock(wall_ms=EPOCH_MS + 1000), "alice", "alice 1")
+    ids = node.publish(12)
+    window = [(slot.start, slot.end) for slot in local_slots(node.queue)]
+    assert window, "nothing is paged out"
+    taken = node.deliver(2)
+    node.give(12, newest=True)
+
+    node.requeue(*taken)
+    node.give(12)
+
+    rows = sorted((row.start, row.end) for row in node.free())
+    assert all(before[1] < after[0] for before, after in pairwise(rows)), rows
+    assert {each for each in ids if any(start <= each <= end for start, end in rows)} == set(ids)
+
+
+def test_starts_that_no_message_can_be_before_are_forgotten_when_there_are_many() -> None:
+    node = alone()
+    backlog = [Slot(QUEUE_ID, node.lane, start, start, 1, row=start) for start in range(1, 1203, 2)]
+    node.runner.handoff.begin(backlog)
+    assert len(node.runner.handoff._starts[QUEUE_ID]) == 1202
+    node.publish(1)
+    node.give(1)
+    assert len(node.runner.handoff._starts.get(QUEUE_ID, ())) <= 1
+
+
 def test_after_a_restart_no_gift_covers_what_was_given_in_the_incarnation_before() -> None:
     node = alone()
     ids = node.publish(3)
