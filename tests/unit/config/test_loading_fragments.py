@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from broker.config import Loaded
+from broker.config.binding import origin_key
 from broker.errors import ConfigError
 
 
@@ -78,6 +79,39 @@ def test_the_nested_place_wins_over_a_stray_one(load_files):
     assert loaded.config.coordination.rdbms_based_coordination.heartbeat_interval_ms == 5000
     assert loaded.warnings == [
         "conf/broker.xml:2: element 'rdbmsBasedCoordination' in broker is ignored: coordination has one"
+    ]
+
+
+def test_of_two_stray_ones_the_first_counts_and_the_second_is_said_to_be_ignored(load_files):
+    loaded = load_files(
+        {
+            "broker.xml": """<broker>
+<rdbmsBasedCoordination enabled="true"><heartbeatInterval>9000</heartbeatInterval></rdbmsBasedCoordination>
+<x><rdbmsBasedCoordination><heartbeatInterval>7000</heartbeatInterval></rdbmsBasedCoordination></x>
+</broker>"""
+        }
+    )
+    assert loaded.config.coordination.rdbms_based_coordination.heartbeat_interval_ms == 9000
+    ignored = "conf/broker.xml:3: element 'rdbmsBasedCoordination' in x is ignored: coordination has one"
+    assert ignored in loaded.warnings
+
+
+def test_an_empty_element_has_its_default_and_is_no_origin_of_it(load_files):
+    loaded = load_files(
+        {
+            "broker.xml": """<broker><coordination><rdbmsBasedCoordination>
+<heartbeatInterval/>
+<eventPollingInterval>4100</eventPollingInterval>
+</rdbmsBasedCoordination></coordination></broker>"""
+        }
+    )
+    section = ("coordination", "rdbmsBasedCoordination")
+    origins = loaded.config.origins
+    assert loaded.config.coordination.rdbms_based_coordination.heartbeat_interval_ms == 5000
+    assert origin_key("broker.xml", (*section, "eventPollingInterval")) in origins
+    assert origin_key("broker.xml", (*section, "heartbeatInterval")) not in origins
+    assert loaded.warnings == [
+        "conf/broker.xml:2: coordination/rdbmsBasedCoordination/heartbeatInterval is empty; the default '5000' applies"
     ]
 
 
