@@ -82,12 +82,14 @@ class Channel:
 
     def begin_content(self, arguments: bytes) -> None:
         """Collect the frames of a publish that did not come in one piece."""
+        self.output.has_published = True
         self.content = Content(arguments, self.broker.limits.max_message_size)
         amqp.BasicPublish.decode_arguments(arguments, 0, len(arguments))
         self.update_direct()
 
     def add_content(self, content: Content, frame_type: int, payload: bytes) -> None:
         """Take the next frame of the content that is being collected, and publish it when it is complete."""
+        self.output.has_published = True
         try:
             if not content.add(frame_type, payload):
                 return

@@ -20,7 +20,7 @@ async def commit(
     """Empty the transaction and carry it out in one store transaction, all or nothing."""
     done = transaction.take()
     messages = _route(done.publications, broker, publisher)
-    output.has_committed |= bool(messages)
+    output.has_published |= bool(messages)
     acked = [message for _, message in done.acked]
     rejected = [message for _, message in done.rejected]
     deletes = [message for message in (*acked, *rejected) if message.state != TRANSIENT]

@@ -24,8 +24,8 @@ class Output:
         "_on_output",
         "buffer",
         "frame_max",
-        "has_committed",
         "has_large",
+        "has_published",
         "has_sent_close",
         "is_blocked",
         "last_taken",
@@ -39,7 +39,7 @@ class Output:
         self.frame_max = FRAME_MIN_SIZE  # of the client, in octets
         self.has_large = False  # `buffer` is better not joined
         self.has_sent_close = False  # connection.close was the last word, but for close-ok
-        self.has_committed = False  # a transaction with publishes, since the edge looked the last time
+        self.has_published = False  # since the edge looked, other than by new message ids
         self.is_blocked = False  # the socket takes no more: consumers have no credit
         self.last_taken = now
 

@@ -130,6 +130,7 @@ class Publisher:
 
     def _publish_other(self, route: Route, header: bytes, body: bytes, chunks: list[bytes] | None) -> None:
         """Publish what has no queue or several, asks for a look at its properties, or is part of a transaction."""
+        self._output.has_published = True
         queues: Sequence[Queue] = route.queues
         is_persistent = self._is_persistent
         if self._asks or route.dynamic:

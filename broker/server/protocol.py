@@ -119,8 +119,8 @@ class AmqpProtocol(asyncio.Protocol):
         connection = self._connection
         connection.receive(data, self._clock())
         output = connection.output
-        if ids.last != last_id or output.has_committed:
-            output.has_committed = False
+        if ids.last != last_id or output.has_published:
+            output.has_published = False
             pressure = server.pressure
             if broker.journal.check_full():
                 self.hold(_FULL)

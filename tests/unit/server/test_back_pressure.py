@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import pytest
+
+from broker.codec.field_table import FieldTable
+from broker.codec.method import frame
 from broker.codec.methods import (
+    BasicAck,
+    BasicConsume,
     BasicPublish,
     ChannelFlow,
     ConnectionBlocked,
     ConnectionUnblocked,
+    QueueDeclare,
     TxCommit,
     TxSelect,
 )
+from broker.codec.properties import BasicProperties
 from tests.support.edge import Edge, Node
 from tests.support.peer import command
 
@@ -57,16 +65,74 @@ async def test_an_alarm_is_told_to_publishers_that_wait_for_the_journal_already(
     assert edge.transport.is_reading
 
 
-async def test_an_alarm_blocks_a_publisher_of_transactions_too(node: Node) -> None:
+PUBLISH = command(1, BasicPublish(routing_key="q"), body=b"m" * 100)
+PUBLISH_FRAME = frame(1, BasicPublish(routing_key="q").encode())
+
+
+@pytest.mark.parametrize(
+    ("before", "publish"),
+    [
+        (b"", command(1, BasicPublish(routing_key="nobody"), body=b"m")),
+        (b"", command(1, BasicPublish(routing_key="nobody", mandatory=True), body=b"m")),
+        (b"", command(1, BasicPublish(exchange="amq.fanout"), body=b"m")),
+        (b"", command(1, BasicPublish(exchange="amq.headers"), BasicProperties(headers=FieldTable.of({"CC": []})))),
+        (frame(1, TxSelect().encode()), PUBLISH),
+        (b"", PUBLISH_FRAME),
+        (b"", PUBLISH[:-1]),
+        (PUBLISH[:-1], b"\xce"),
+        (PUBLISH_FRAME, PUBLISH[len(PUBLISH_FRAME) : -108]),
+        (PUBLISH_FRAME, PUBLISH[len(PUBLISH_FRAME) :]),
+    ],
+    ids=[
+        "to nobody",
+        "to nobody, returned",
+        "to an exchange without bindings",
+        "to nobody by headers",
+        "in a transaction",
+        "a method without content",
+        "without its end",
+        "the end of a body",
+        "a header",
+        "a header and a body",
+    ],
+)
+async def test_an_alarm_blocks_whoever_publishes_anything(node: Node, before: bytes, publish: bytes) -> None:
     edge = await Edge(node).open()
+    edge.deliver(before)
     node.pressure.set_alarm("resources", "low on memory")
+    await node.turn()
+    edge.deliver(publish)
+    await node.turn()
+    assert not edge.transport.is_reading
+    assert [method for channel, method in edge.peer.received() if not channel] == [ConnectionBlocked("low on memory")]
+    node.pressure.set_alarm("resources", "")
+    await node.turn()
+    assert edge.transport.is_reading
+    assert edge.peer.received() == [(0, ConnectionUnblocked())]
+
+
+async def test_a_commit_counts_as_a_publish_at_the_next_read(node: Node) -> None:
+    edge = await Edge(node).open()
     edge.peer.send(1, TxSelect())
     await edge.publish()
-    assert edge.transport.is_reading
+    node.pressure.set_alarm("resources", "low on memory")
     edge.peer.send(1, TxCommit())
     await node.turn()
     edge.peer.send(1, ChannelFlow(True))
     assert not edge.transport.is_reading
+
+
+async def test_an_alarm_lets_others_than_publishers_go_on(node: Node) -> None:
+    edge, publisher = await Edge(node).open(), await Edge(node).open()
+    for _ in range(3):
+        await publisher.publish()
+    node.pressure.set_alarm("resources", "low on memory")
+    edge.deliver(command(1, BasicConsume(queue="q")) + command(1, ChannelFlow(True)))
+    edge.deliver(command(1, BasicAck(1)) + command(1, BasicAck(3, True)))
+    edge.deliver(command(1, TxSelect()) + command(1, TxCommit()) + command(1, QueueDeclare(queue="other")))
+    await node.turn()
+    assert edge.transport.is_reading
+    assert not any(isinstance(method, ConnectionBlocked) for _, method in edge.peer.received())
 
 
 async def test_an_alarm_that_changes_its_reason_goes_on(node: Node) -> None:
