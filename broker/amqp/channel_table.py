@@ -130,7 +130,7 @@ class ChannelTable:
             return
         if index != _CHANNEL_OPEN:
             raise ChannelFault("expected 'channel.open'")
-        if channel_id > self._channel_max:
+        if len(self.by_id) >= self._channel_max:
             raise NotAllowed(
                 f"number of channels opened ({len(self.by_id)}) has reached the negotiated channel_max"
                 f" ({self._channel_max})"

@@ -102,7 +102,10 @@ HARD = {
     "a channel opened twice": (504, command(1, amqp.ChannelOpen())),
     "a connection opened twice": (504, command(0, amqp.ConnectionOpen())),
     "start-ok on a running connection": (504, command(0, start_ok())),
-    "a channel above channel_max": (530, command(2048, amqp.ChannelOpen())),
+    "a channel above channel_max": (
+        530,
+        b"".join(command(number, amqp.ChannelOpen()) for number in range(60000, 62048)),
+    ),
     "a consumer tag used again": (530, DECLARE + CONSUME + CONSUME),
     "a content header without a method": (505, header(0)),
     "a body without a header": (505, BODY),

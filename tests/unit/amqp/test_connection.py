@@ -116,17 +116,32 @@ def test_a_stray_close_ok_on_an_unopened_channel_is_ignored(peer: Client) -> Non
 # Channel numbers
 
 
-def test_a_channel_number_above_the_tuned_maximum_closes_the_connection(harness: Harness) -> None:
+def test_a_channel_may_have_any_number(peer: Client) -> None:
+    for number in (2047, 2048, 65535):
+        assert peer.call(number, ChannelOpen()) == ChannelOpenOk()
+        assert isinstance(peer.call(number, QueueDeclare(queue="q")), QueueDeclareOk)
+
+
+def test_a_channel_that_is_closed_makes_room_for_another() -> None:
+    peer = Harness(limits=Limits(channel_max=2)).peer()
+    for number in (9, 4, 65535):
+        assert peer.call(number, ChannelOpen()) == ChannelOpenOk()
+        assert peer.call(number, ChannelClose()) == ChannelCloseOk()
+
+
+def test_more_open_channels_than_agreed_close_the_connection() -> None:
     peer = Harness(limits=Limits(channel_max=3)).peer()
     peer.send(3, ChannelOpen())
-    peer.send(4, ChannelOpen())
+    peer.send(65535, ChannelOpen())
+    peer.send(2, ChannelOpen())
     assert peer.received() == [
         (3, ChannelOpenOk()),
+        (65535, ChannelOpenOk()),
         (
             0,
             ConnectionClose(
                 530,
-                "NOT_ALLOWED - number of channels opened (2) has reached the negotiated channel_max (3)",
+                "NOT_ALLOWED - number of channels opened (3) has reached the negotiated channel_max (3)",
                 20,
                 10,
             ),
