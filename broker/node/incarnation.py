@@ -39,8 +39,9 @@ from broker.queue.slot_reader import SlotReader
 from broker.server.back_pressure import BackPressure
 from broker.server.handler_tasks import HandlerTasks
 from broker.server.listener import AmqpServer
+from broker.server.memory_limit import total_memory
 from broker.server.reclaim import reclaims
-from broker.server.resource_monitor import ResourceMonitor, Thresholds, disk_free_octets, resident_octets, total_memory
+from broker.server.resource_monitor import ResourceMonitor, Thresholds, disk_free_octets, resident_octets
 from broker.server.timers import Timers
 from broker.store.health import StoreHealth
 from broker.store.journal import GroupCommitJournal

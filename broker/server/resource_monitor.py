@@ -89,16 +89,6 @@ def _statm() -> int:
     return os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
 
 
-def total_memory() -> int:
-    """Return the memory this process may use: the machine's, or its control group's if that is less."""
-    total = _PAGE * os.sysconf("SC_PHYS_PAGES")
-    try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-    except OSError:
-        return total
-    return min(total, int(limit)) if limit.isdigit() else total
-
-
 def disk_free_octets(folder: Path) -> int:
     """Return how much an unprivileged process may still write where `folder` lies."""
     status = os.statvfs(folder)

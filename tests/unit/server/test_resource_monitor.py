@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from broker.server.memory_limit import total_memory
 from broker.server.reclaim import Reclaim
-from broker.server.resource_monitor import ResourceMonitor, Thresholds, disk_free_octets, resident_octets, total_memory
+from broker.server.resource_monitor import ResourceMonitor, Thresholds, disk_free_octets, resident_octets
 from tests.support.clock import FakeClock
 from tests.support.descriptors import no_descriptors_left
 
