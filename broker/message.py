@@ -10,6 +10,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 FRAME_END: Final = b"\xce"
 
+MESSAGE_OVERHEAD: Final = 512
+"""Approximate octets of memory that a message costs beside its frames: objects, and places in the tables it is in."""
+_CHUNK_OVERHEAD: Final = 64
+
 # The states of a message towards the store, in the order in which it can pass them. From STORED on it may be confirmed
 # to its publisher: its row is committed, or a consumer has settled it, or it is transient.
 PENDING: Final = 0  # in the journal, not yet handed to the store
@@ -33,6 +37,8 @@ class Message:
     `routing` is the exchange and routing key as two short strings, as published. `header` is the tail of the content
     header frame. `body` is the tail of the only body frame, or empty; a body of more frames is in `chunks`.
     `content_id` names the shared or chunked content in the store, 0 when the body lies in the message's own row.
+    `weight` is how many octets of memory the message occupies. Every bound of memory counts it. A clone weighs as much
+    as if it had its bytes alone: which of the clones will stay longest, nobody knows.
     """
 
     __slots__ = (
@@ -48,6 +54,7 @@ class Message:
         "routing",
         "sequence",
         "state",
+        "weight",
     )
 
     consumer: Any
@@ -74,6 +81,11 @@ class Message:
         self.content_id = 0
         self.redelivered = False
         self.confirms = None
+        self.weight = (
+            MESSAGE_OVERHEAD + len(routing) + len(header) + len(body)
+            if chunks is None
+            else weight_of(routing, header, body, chunks)
+        )
 
     @property
     def size(self) -> int:
@@ -106,6 +118,12 @@ class Message:
 
         def __repr__(self):
             return f"<Message {self.id} state={self.state} redelivered={self.redelivered} size={self.size}>"
+
+
+def weight_of(routing: bytes, header: bytes, body: bytes, chunks: list[bytes] | None) -> int:
+    """Return how many octets of memory a message with these frames occupies."""
+    frames = (routing, header, body, *(chunks or ()))
+    return MESSAGE_OVERHEAD + sum(map(len, frames)) + _CHUNK_OVERHEAD * len(chunks or ())
 
 
 def tail(payload: bytes) -> bytes:

@@ -11,7 +11,7 @@ from broker.amqp.deliveries import Deliveries
 from broker.amqp.output import Output
 from broker.cache_budget import Cache
 from broker.codec.constants import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_METHOD
-from broker.message import SETTLED, Message, body_tails
+from broker.message import MESSAGE_OVERHEAD, SETTLED, Message, body_tails
 from broker.queue.outcome import AUTO_ACKED
 from broker.queue.queue import Queue
 
@@ -20,6 +20,8 @@ _BASIC_DELIVER: Final = b"\x00\x3c\x00\x3c"
 _LARGE: Final = 16_384
 _OUTPUT_BUDGET: Final = 1 << 20
 """Octets put into an output buffer before the socket has its say."""
+_NOT_WRITTEN: Final = MESSAGE_OVERHEAD - 100
+"""Octets that a message occupies beside its frames in the output buffer, with what stands before them."""
 
 
 class Consumer:
@@ -100,6 +102,7 @@ class Consumer:
         heads = self._heads
         body_start = self._body_start
         large = self._large
+        light = large + MESSAGE_OVERHEAD
         tag = deliveries.last_tag
         no_ack = self.no_ack
         unacked = deliveries.unacked
@@ -114,10 +117,13 @@ class Consumer:
             tag += 1
             head = heads.get(message.routing) or self._head(message.routing)
             body = message.body
-            octets += len(body)
+            weight = message.weight
+            octets += weight
             middle = head[2] if message.redelivered else head[1]
-            if message.chunks is not None or len(body) > large:
-                octets += self._send_large(message, head[0] + _tag(tag) + middle)
+            if body and weight <= light:
+                send(join((head[0], _tag(tag), middle, message.header, body_start, body)))
+            elif message.chunks is not None or len(body) > large:
+                self._send_large(message, head[0] + _tag(tag) + middle)
             elif body:
                 send(join((head[0], _tag(tag), middle, message.header, body_start, body)))
             else:
@@ -128,7 +134,7 @@ class Consumer:
             else:
                 message.consumer = self
                 unacked[tag] = message
-            if octets > _OUTPUT_BUDGET:
+            if octets > _OUTPUT_BUDGET and octets - taken * _NOT_WRITTEN > _OUTPUT_BUDGET:
                 output.block()
                 break
         deliveries.last_tag = tag
@@ -150,8 +156,8 @@ class Consumer:
         self._heads.remember(routing, head, len(before) + 3 * len(routing))
         return head
 
-    def _send_large(self, message: Message, head: bytes) -> int:
-        """Send a body of many frames, or a large one, without joining it; return the octets not yet counted."""
+    def _send_large(self, message: Message, head: bytes) -> None:
+        """Send a body of many frames, or a large one, without joining it."""
         output = self._output
         output.buffer.append(head + message.header)
         output.has_large = True
@@ -165,7 +171,6 @@ class Consumer:
                 break
         for chunk in chunks:
             output.buffer += (self._body_start, chunk)
-        return message.size if message.chunks is not None else 0
 
     def on_queue_deleted(self) -> None:
         """Tell the channel that deliveries end (contract B19)."""

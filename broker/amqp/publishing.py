@@ -136,9 +136,8 @@ class Publisher:
         if self._asks or route.dynamic:
             queues, header = self._inspect(route, header)
         if self.transaction is not None:
-            octets = sum(map(len, chunks)) if chunks is not None else len(body)
             publication = Publication(route, tuple(queues), header, body, chunks, is_persistent)
-            self.transaction.add(publication, octets)
+            self.transaction.add(publication)
             return
         confirms = self.confirms
         if confirms is not None:

@@ -6,12 +6,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from broker.errors import ResourceFault
-from broker.message import Message
+from broker.message import Message, weight_of
 from broker.queue.queue import Queue
 from broker.topology.routing import Route
+
+_QUEUE_OCTETS: Final = 8
+"""What each queue costs a publication whose route is its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,12 @@ class Publication:
     body: bytes
     chunks: list[bytes] | None
     is_persistent: bool
+
+    @property
+    def weight(self) -> int:
+        """Octets of memory that it occupies."""
+        content = weight_of(self.route.routing, self.header, self.body, self.chunks)
+        return content if self.queues is self.route.queues else content + _QUEUE_OCTETS * len(self.queues)
 
 
 Settlement: TypeAlias = tuple[int, Message]
@@ -40,9 +49,9 @@ class Transaction:
     requeued: list[Settlement] = field(default_factory=list)
     octets: int = 0
 
-    def add(self, publication: Publication, octets: int) -> None:
+    def add(self, publication: Publication) -> None:
         """Buffer a publish; raises `ResourceFault` when the transaction has grown too large."""
-        self.octets += octets
+        self.octets += publication.weight
         if self.octets > self.max_bytes:
             raise ResourceFault(f"transaction larger than {self.max_bytes} octets")
         self.publications.append(publication)

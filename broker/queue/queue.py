@@ -226,7 +226,7 @@ class Queue:
         return message
 
     def on_taken(self, count: int, octets: int) -> None:
-        """A consumer took `count` messages from `ready`, with `octets` octets of body in all."""
+        """A consumer took `count` messages from `ready`, which occupied `octets` octets of memory in all."""
         self._unacked += count
         window = self._window
         if window.tail is window.ready:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from heapq import heapify, heappop, heappush
+from operator import attrgetter
 from typing import Final
 
 from broker.message import TRANSIENT, Message, lane_of
@@ -20,8 +21,7 @@ from broker.ports.store import Journal
 from broker.queue.settings import QueueLimits
 from broker.queue.slot_list import SlotList
 
-MESSAGE_OVERHEAD: Final = 512
-"""Approximate octets of memory that a message costs beside its body."""
+_weight: Final = attrgetter("weight")
 _RUN: Final = 64
 """Messages that are brought into order at once for consumers, who may take fewer."""
 
@@ -60,7 +60,7 @@ class Window:
         self.late_tail: list[Message] = []
         """Messages whose places are between those in `tail`, in no order, while there are slots."""
         self.bytes = 0
-        """Octets of body in `tail`."""
+        """Octets that the messages in `tail` occupy."""
         self.slots = SlotList()
         self.open_slot: Slot | None = None
         """The slot from which `ready` is being filled."""
@@ -98,9 +98,7 @@ class Window:
     def append(self, message: Message) -> None:
         """Add the newest message. Hot."""
         self.tail.append(message)
-        self.bytes += len(message.body)
-        if message.chunks is not None:
-            self.bytes += message.size
+        self.bytes += message.weight
 
     def insert(self, messages: Sequence[Message]) -> None:
         """Add the messages of a committed transaction, ascending by id; younger ids may be here already."""
@@ -215,8 +213,7 @@ class Window:
             if len(tail) >= limits.window_size or self.bytes > limits.read_ahead_bytes:
                 self._close_tail()
             return
-        footprint = self.bytes + MESSAGE_OVERHEAD * (len(tail) + len(self.late))
-        if footprint > (limits.transient_memory if tail[-1].state == TRANSIENT else limits.memory):
+        if self.bytes > (limits.transient_memory if tail[-1].state == TRANSIENT else limits.memory):
             # A slot covers every row in its range. A message that a consumer holds or has requeued must not be in it,
             # because the store knows of neither.
             floor = max(self.last_taken, self.page_floor)
@@ -362,8 +359,3 @@ def _merge(part: deque[Message], messages: Sequence[Message]) -> None:
     merged = sorted([*part, *messages], key=_message_id)
     part.clear()
     part.extend(merged)
-
-
-def _weight(message: Message) -> int:
-    """Return the octets that a message counts for, as `append` adds them."""
-    return len(message.body) or message.size

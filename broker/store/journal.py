@@ -87,9 +87,7 @@ class GroupCommitJournal:
     def append(self, message: Message) -> None:
         """Queue the insert of a PENDING message. Hot."""
         self._pending[message.id] = message
-        self._bytes += len(message.body)
-        if message.chunks is not None:
-            self._bytes += message.size
+        self._bytes += message.weight
         if not self._wakeup.is_set():
             self._wakeup.set()
 
@@ -98,7 +96,7 @@ class GroupCommitJournal:
         state = message.state
         if state == PENDING:
             if self._pending.pop(message.id, None) is not None:
-                self._bytes -= len(message.body) or message.size
+                self._bytes -= message.weight
                 self.counters.cancelled += 1
             message.state = SETTLED
             if message.confirms is not None:
@@ -116,7 +114,7 @@ class GroupCommitJournal:
     def spill(self, message: Message) -> None:
         """Store a transient message whose queue has no room in memory."""
         self._spills.append(message)
-        self._bytes += message.size
+        self._bytes += message.weight
         self._wakeup.set()
 
     def forget(self, message: Message) -> None:
@@ -173,7 +171,7 @@ class GroupCommitJournal:
 
     @property
     def pending_bytes(self) -> int:
-        """Octets of body that wait for the store."""
+        """Octets that the messages waiting for the store occupy."""
         return self._bytes
 
     def stalled_for(self, now: float) -> float:
@@ -230,7 +228,7 @@ class GroupCommitJournal:
             message.state = WRITING
         spills, self._spills = self._spills, []
         if spills:
-            self._bytes = max(self._bytes - sum(message.size for message in spills), 0)
+            self._bytes = max(self._bytes - sum(message.weight for message in spills), 0)
         batch = Batch([*inserts, *spills], deletes)
         for group in groups:
             batch.inserts += group.inserts
@@ -248,12 +246,12 @@ class GroupCommitJournal:
         room = self._limits.batch_bytes
         for message in islice(pending.values(), self._limits.batch_messages):
             inserts.append(message)
-            room -= message.size
+            room -= message.weight
             if room < 0:
                 break
         for message in inserts:
             del pending[message.id]
-            self._bytes -= len(message.body) or message.size
+            self._bytes -= message.weight
         return inserts
 
     async def _write(self, batch: Batch, groups: list[_Group]) -> None:

@@ -50,7 +50,7 @@ class Consumer:
     def take(self, ready: deque[Message], limit: int) -> int:
         count = min(limit, len(ready), max(self.credit - len(self.unacked), 0))
         taken = [ready.popleft() for _ in range(count)]
-        self._queue.on_taken(count, sum(len(message.body) for message in taken))
+        self._queue.on_taken(count, sum(message.weight for message in taken))
         for message in taken:
             self.hold(message)
         return count

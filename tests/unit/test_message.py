@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 
 from broker.message import PENDING, TRANSIENT, Message, MessageIdGenerator, body_tails, lane_of, tail
@@ -50,6 +52,31 @@ def test_only_transient_messages_are_not_persistent() -> None:
 )
 def test_a_payload_is_cut_into_frames(payload: bytes, body: bytes, chunks: list[bytes] | None) -> None:
     assert body_tails(payload, 12) == (body, chunks)
+
+
+@pytest.mark.parametrize("header", [20, 100_000])
+@pytest.mark.parametrize("frames", [(), (0,), (100,), (100_000,), (10_000,) * 10])
+def test_a_message_weighs_what_it_occupies(header: int, frames: tuple[int, ...]) -> None:
+    """With room for its places in a queue, in the journal and among what is not acknowledged."""
+    queue = SomeQueue()
+    count = 20
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    messages = []
+    for number in range(count):
+        tails = [tail(bytes(size)) for size in frames]
+        body, chunks = (b"", tails) if len(tails) > 1 else (tails[0] if tails else b"", None)
+        messages.append(Message(1000 + number, queue, bytes(2 + number), tail(bytes(header)), body, chunks, PENDING))
+        del tails, body, chunks
+    occupied = (tracemalloc.get_traced_memory()[0] - before) / count
+    tracemalloc.stop()
+    weight = sum(message.weight for message in messages) / count
+    assert occupied < weight < occupied + 600
+
+
+def test_clones_weigh_as_much_as_if_they_were_alone() -> None:
+    body = tail(bytes(1000))
+    assert message(body).weight == message(body).weight > 1000
 
 
 def test_an_id_is_time_lane_and_counter() -> None:

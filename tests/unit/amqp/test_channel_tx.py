@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from broker.broker import Limits
+from broker.codec.field_table import FieldTable
 from broker.codec.method import Method
 from broker.codec.methods import (
     BasicAck,
@@ -241,16 +242,28 @@ def test_what_is_published_meanwhile_keeps_its_order(harness: Harness, peer: Cli
 
 
 def test_a_transaction_cannot_grow_without_end(harness: Harness) -> None:
-    peer = Harness(limits=Limits(max_uncommitted_bytes=1000)).peer()
+    peer = Harness(limits=Limits(max_uncommitted_bytes=10_000)).peer()
     peer.send(1, QueueDeclare(queue="q"))
     peer.send(1, TxSelect())
     peer.received()
-    peer.publish("q", b"x" * 900)
+    peer.publish("q", b"x" * 9000)
     assert peer.received() == []
-    peer.publish("q", b"x" * 101)
+    peer.publish("q", b"x" * 500)
     assert peer.received() == [
-        (0, ConnectionClose(506, "RESOURCE_ERROR - transaction larger than 1000 octets", 60, 40))
+        (0, ConnectionClose(506, "RESOURCE_ERROR - transaction larger than 10000 octets", 60, 40))
     ]
+
+
+def test_what_a_publish_costs_beside_its_body_counts_in_a_transaction() -> None:
+    peer = Harness(limits=Limits(max_uncommitted_bytes=100_000)).peer()
+    peer.send(1, QueueDeclare(queue="q"))
+    peer.send(1, TxSelect())
+    peer.publish("q", *[b""] * 150)
+    peer.received()
+    peer.publish("q", b"", properties=BasicProperties(headers=FieldTable.of({"large": "x" * 50_000})))
+    ((_, close),) = peer.received()
+    assert isinstance(close, ConnectionClose)
+    assert close.reply_code == 506
 
 
 def test_a_transaction_belongs_to_its_channel(peer: Client, other: Client) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from broker.broker import Limits
 from broker.cache_budget import CacheBudget
+from broker.codec.field_table import FieldTable
 from broker.codec.method import Method
 from broker.codec.methods import (
     BasicAck,
@@ -17,6 +18,7 @@ from broker.codec.methods import (
     BasicGet,
     BasicGetOk,
     BasicNack,
+    BasicPublish,
     BasicQos,
     BasicQosOk,
     ChannelClose,
@@ -349,3 +351,30 @@ def test_what_all_consumers_remember_of_routing_keys_is_bounded_together(harness
         assert harness.broker.caches.spent <= 50_000
     delivered = [(method.consumer_tag, method.routing_key) for _, method in peer.received()]
     assert sorted(delivered) == sorted((name, key) for name in ("a", "b", "c") for key in keys)
+
+
+# What messages weigh
+
+
+def test_headers_count_in_what_is_put_into_the_output_at_once(harness: Harness) -> None:
+    peer, slow = harness.peer(), harness.peer()
+    peer.send(1, QueueDeclare(queue="q"))
+    large = BasicProperties(headers=FieldTable.of({"large": "x" * 100_000}))
+    for _ in range(40):
+        peer.send(1, BasicPublish(routing_key="q"), large, b"")
+    slow.reads = False
+    slow.send(1, BasicConsume(queue="q", no_ack=True))
+    assert 1_000_000 < sum(map(len, slow.connection.output.buffer)) < 1_300_000
+    assert harness.vhost.queues["q"].ready_count > 25
+
+
+def test_headers_count_in_what_of_a_queue_lies_in_memory() -> None:
+    harness = Harness(queue_limits=QueueLimits(memory=300_000, transient_memory=300_000, window_size=10))
+    peer = harness.peer()
+    peer.send(1, QueueDeclare(queue="q"))
+    large = BasicProperties(headers=FieldTable.of({"large": "x" * 50_000}))
+    for _ in range(100):
+        peer.send(1, BasicPublish(routing_key="q"), large, b"")
+    queue = harness.vhost.queues["q"]
+    assert queue.ready_count == 100
+    assert sum(message.weight for message in queue.ready) < 400_000

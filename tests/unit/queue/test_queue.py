@@ -51,7 +51,7 @@ class Taker:
         taken = [ready.popleft() for _ in range(min(limit, self.credit))]
         self.credit -= len(taken)
         self.messages += taken
-        self.queue.on_taken(len(taken), sum(len(message.body) or message.size for message in taken))
+        self.queue.on_taken(len(taken), sum(message.weight for message in taken))
         return len(taken)
 
     def can_take(self) -> bool:
@@ -508,7 +508,7 @@ def test_the_window_counts_its_octets_from_nothing_when_a_slot_is_taken_over() -
     it.publish(10, 11, size=3000)
     it.queue.take_over(foreign(20, 21))
     it.publish(30)
-    assert it.window.bytes == len(it.window.tail[0].body)
+    assert it.window.bytes == it.window.tail[0].weight
 
 
 # To other nodes

@@ -90,8 +90,8 @@ async def test_a_stored_message_is_deleted_once() -> None:
 
 
 async def test_a_batch_has_so_many_octets_at_most_but_always_a_message() -> None:
-    async with bench(JournalLimits(batch_bytes=100)) as it:
-        for number, size in enumerate((60, 60, 60, 500, 10), start=1):
+    async with bench(JournalLimits(batch_bytes=10_000)) as it:
+        for number, size in enumerate((6000, 6000, 6000, 50_000, 1000), start=1):
             it.journal.append(message(number, size))
         for _ in range(3):
             await it.store.let_through()
@@ -220,9 +220,9 @@ async def test_publishers_are_held_back_above_the_limit_and_go_on_at_half_of_it(
 
 
 async def test_publishers_are_held_back_for_octets_too() -> None:
-    async with bench(JournalLimits(batch_bytes=1, pending_bytes=120)) as it:
+    async with bench(JournalLimits(batch_bytes=1, pending_bytes=12_000)) as it:
         for number in range(1, 4):
-            it.journal.append(message(number, size=40))
+            it.journal.append(message(number, size=4000))
         assert it.journal.check_full()
         await it.store.let_through()
         assert it.full == [True]

@@ -42,7 +42,7 @@ class Taker:
     def take(self, ready: deque[Message], limit: int) -> int:
         taken = [ready.popleft() for _ in range(min(limit, self.credit))]
         self.credit -= len(taken)
-        self.node.queue.on_taken(len(taken), sum(len(message.body) for message in taken))
+        self.node.queue.on_taken(len(taken), sum(message.weight for message in taken))
         self.taken += taken
         for message in taken:
             self.node.held[message.id] = message
