@@ -10,12 +10,16 @@ import ipaddress
 import socket
 from typing import Any, Final, Protocol, cast
 
+import structlog
+
 from broker.amqp.connection import Connection
 from broker.amqp.context import SharedContext
 from broker.amqp.handshake import Peer
 from broker.clock import Clock
 from broker.server.back_pressure import BackPressure
 from broker.server.timers import Timers
+
+_log = structlog.get_logger(__name__)
 
 _WRITE_HIGH: Final = 1 << 20
 _WRITE_LOW: Final = 1 << 18
@@ -162,10 +166,14 @@ class AmqpProtocol(asyncio.Protocol):
         output = connection.output
         octets, is_large = output.take(self._clock())
         if octets and not (self._is_silent or transport.is_closing()):
-            if is_large:
-                transport.writelines(octets)
-            else:
-                transport.write(b"".join(octets))
+            try:
+                if is_large:
+                    transport.writelines(octets)
+                else:
+                    transport.write(b"".join(octets))
+            except Exception as error:  # nobody knows what of it the peer has
+                self._fail(error)
+                return
         if connection.is_ending:
             self._on_ending()
             return
@@ -228,15 +236,25 @@ class AmqpProtocol(asyncio.Protocol):
         return self._connection.next_deadline()
 
     def on_time(self, now: float) -> None:
-        """Let the connection do what is due."""
-        if self._connection.on_time(
-            now,
-            may_expire=not (self._held or self._server.timers.is_late),
-            has_unread=self._transport.get_write_buffer_size() > 0,
-        ):
-            self.abort()
+        """Let the connection do what is due. Its error ends it, and nobody else's connection."""
+        try:
+            is_over = self._connection.on_time(
+                now,
+                may_expire=not (self._held or self._server.timers.is_late),
+                has_unread=self._transport.get_write_buffer_size() > 0,
+            )
+        except Exception as error:
+            self._fail(error)
+        else:
+            if is_over:
+                self.abort()
 
     # The end
+
+    def _fail(self, error: Exception) -> None:
+        peer = _peer(self._transport.get_extra_info("peername")).address
+        _log.error("internal error, the connection is closed", connection=peer, exc_info=error)
+        self.abort()
 
     def _on_ending(self) -> None:
         """Read whatever comes, so that the peer is heard closing; when all is said, say that too."""

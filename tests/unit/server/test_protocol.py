@@ -6,7 +6,9 @@ import asyncio
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
+from broker.amqp.heartbeats import Heartbeats
 from broker.codec.constants import FRAME_BODY
 from broker.codec.methods import (
     BasicConsume,
@@ -197,6 +199,32 @@ async def test_a_client_that_is_lost_while_its_close_is_being_answered_is_watche
     await node.turn()
     assert list(node.harness.vhost.queues) == ["q"]
     assert len(node.timers) == 1
+
+
+async def test_an_error_in_the_timer_of_one_client_ends_that_client_alone(node: Node) -> None:
+    edge, other = await Edge(node).open(), await Edge(node).open()
+
+    class Broken(Heartbeats):
+        def is_due(self, now: float, last_sent: float) -> bool:
+            raise RuntimeError("a bug")
+
+    edge.protocol.connection._heartbeats = Broken(10.0, 2.0)
+    with capture_logs() as logs:
+        node.tick(10.0)
+    assert (edge.transport.is_aborted, other.transport.is_aborted) == (True, False)
+    assert {log["connection"] for log in logs if log["log_level"] == "error"} == {"127.0.0.1:50000"}
+
+
+async def test_output_that_cannot_be_written_ends_that_client_alone(node: Node) -> None:
+    edge = await Edge(node).open()
+
+    def write(data: bytes) -> None:
+        raise MemoryError
+
+    edge.transport.write = write  # type: ignore[method-assign]
+    edge.deliver(command(1, ChannelFlow(True)))
+    await node.turn()
+    assert edge.transport.is_aborted
 
 
 async def test_a_late_loop_gives_clients_another_tick(node: Node) -> None:
