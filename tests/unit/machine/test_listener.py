@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import cast
 
 import pytest
+import trustme
 import uvloop
 from structlog.testing import capture_logs
 
@@ -162,6 +164,52 @@ async def test_a_stranger_has_some_time_before_it_must_go_and_the_next_one_waits
             assert not waiting.done()
             writer.close()
         assert waiting.result() == b"hello"
+
+
+def test_who_does_not_shake_hands_makes_room_too(
+    loop_factory: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    authority = trustme.CA()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(context)
+
+    async def run() -> None:
+        async with open_place(Room(strangers=1, stranger_timeout=0.0)) as place:
+            place.listener.tls = context
+            silent, _ = await place.call()
+            trusting = ssl.create_default_context()
+            authority.configure_trust(trusting)
+            async with asyncio.timeout(10):
+                reader, writer = await asyncio.open_connection(
+                    HOST, place.port, ssl=trusting, server_hostname="localhost"
+                )
+                assert await reader.read(5) == b"hello"
+            assert await greeting(silent) == b""
+            writer.transport.abort()
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(run())
+
+
+def test_a_handshake_that_fails_is_said_with_its_peer_and_gives_its_place_back(
+    loop_factory: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+
+    async def run() -> None:
+        async with open_place(Room()) as place:
+            place.listener.tls = context
+            with capture_logs() as logs:
+                _, writer = await place.call()
+                writer.write(b"GET / HTTP/1.1\r\n\r\n")
+                await happens(lambda: bool(logs))
+            assert [(log["event"], log["log_level"]) for log in logs] == [("a connection could not be set up", "info")]
+            host, port = writer.get_extra_info("sockname")
+            assert logs[0]["peer"] == f"{host}:{port}"
+            assert place.listener.strangers == 0
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(run())
 
 
 async def test_every_address_has_the_port_that_the_system_has_chosen() -> None:
