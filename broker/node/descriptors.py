@@ -48,7 +48,11 @@ def rooms(config: Configuration) -> Rooms:
     clients = limit - for_store - for_nodes
     return Rooms(
         Room(clients, strangers=max(min(_MOST_STRANGERS, clients // 2), 1)),
-        Room(limit - for_store, strangers=max(min(_MOST_STRANGERS, for_nodes // 2), 1)),
+        # Strangers must not take all the connections that other nodes may have.
+        Room(
+            limit - for_store,
+            strangers=max(min(config.coordination.thrift_server_max_worker_threads // 2, for_nodes), 1),
+        ),
     )
 
 
@@ -70,6 +74,11 @@ def _limit() -> int:
 
 def _pool_size(config: Configuration) -> int:
     return 0 if config.store_url.engine in ("sqlite", "memory") else config.datasource.max_active
+
+
+def _strange_nodes(config: Configuration) -> int:
+    """Half of the connections that other nodes may have: strangers must not take all of them."""
+    return max(config.coordination.thrift_server_max_worker_threads // 2, 1)
 
 
 def _for_nodes(config: Configuration) -> int:

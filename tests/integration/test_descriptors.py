@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -13,6 +14,7 @@ import pytest
 from benchmarks.nodes.process import BROKER, BrokerProcess
 from broker.codec.constants import PROTOCOL_HEADER
 from tests.integration.conftest import EXTERNAL_URL
+from tests.support.waiting import wait_until
 
 DESCRIPTORS = 256
 LIMITED = ("sh", "-c", f'ulimit -n {DESCRIPTORS}; exec "$@"', "sh", *BROKER)
@@ -84,3 +86,24 @@ def test_clients_beyond_the_descriptors_are_refused_and_accepted_when_others_hav
     clients.append(pika.BlockingConnection(parameters))
     for client in clients:
         client.close()
+
+
+def test_a_broker_without_a_free_descriptor_goes_on_and_accepts_again_when_there_is_one(
+    limited_broker: BrokerProcess,
+) -> None:
+    broker = limited_broker
+    client = pika.BlockingConnection(pika.URLParameters(broker.url))
+    channel = client.channel()
+    channel.confirm_delivery()
+    channel.queue_declare("q", durable=True)
+    limits = resource.prlimit(broker.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(broker.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+    with connect(broker, PROTOCOL_HEADER) as waiting:
+        wait_until(lambda: "connections cannot be accepted" in broker.log, 10.0, "accept fails", [broker])
+        for _ in range(300):  # about a second of work, in which every background task has its turn
+            channel.basic_publish("", "q", b"m", pika.BasicProperties(delivery_mode=2), mandatory=True)
+        resource.prlimit(broker.pid, resource.RLIMIT_NOFILE, limits)
+        waiting.settimeout(10)
+        assert waiting.recv(1) == b"\x01"  # connection.start
+    channel.basic_publish("", "q", b"x" * (1 << 18), pika.BasicProperties(delivery_mode=2), mandatory=True)
+    client.close()

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from contextlib import AsyncExitStack
 
 import pytest
 import uvloop
 from structlog.testing import capture_logs
 
 from broker.errors import ConfigError
+from broker.machine.listener import Room
 from broker.ports.peer_calls import Caller, QueueName
 from broker.ports.slot import Slot
 from broker.thrift.server import ThriftServer
 from tests.unit.thrift.memory_service import MemorySlotService
-from tests.unit.thrift.network import HOST, calling, raw_peer, serving
+from tests.unit.thrift.network import HOST, SECRET, calling, raw_peer, serving
 from tests.unit.thrift.octets import (
     ALICE_HEX,
     GET_SLOT,
@@ -37,6 +39,17 @@ async def test_one_connection_too_many_is_closed_and_said_once() -> None:
 
         assert logs == [{"event": "too many thrift connections", "log_level": "warning", "limit": 1}]
         await exchange(first, (GET_SLOT, NO_SLOT))
+
+
+async def test_peers_that_prove_nothing_keep_no_node_out() -> None:
+    room = Room(strangers=2, stranger_timeout=0.0)
+    options = {"secret": SECRET, "max_connections": 4, "room": room}
+    async with serving(MemorySlotService(), **options) as served, AsyncExitStack() as stack:
+        for _ in range(8):
+            await stack.enter_async_context(raw_peer(served.port))
+        async with calling(served.port, secret=SECRET) as client:
+            assert await client.get_slot(QUEUE, ALICE) is None
+        assert len(served.server.sessions) <= 3
 
 
 async def test_a_server_that_stops_gives_up_its_calls_and_frees_its_port() -> None:
