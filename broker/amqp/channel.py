@@ -17,6 +17,7 @@ from broker.amqp.deliveries import Deliveries
 from broker.amqp.publishing import Publisher
 from broker.amqp.transaction import Transaction
 from broker.codec import methods as amqp
+from broker.codec.constants import FRAME_METHOD
 from broker.codec.method import Method
 from broker.errors import NotFound, PreconditionFailed
 from broker.queue.queue import Queue
@@ -109,6 +110,17 @@ class Channel:
         """Keep a frame until the handler that is waiting is done."""
         self._deferred.append((frame_type, payload))
         self.deferred_octets += len(payload) + _FRAME_OVERHEAD
+        if frame_type != FRAME_METHOD:
+            self.output.has_published = True
+
+    @property
+    def unfinished_octets(self) -> int:
+        """What the client has sent that no queue has yet: half a body, a transaction, frames behind a handler."""
+        octets = self.deferred_octets
+        if self.content is not None:
+            octets += self.content.octets
+        transaction = self.publisher.transaction
+        return octets if transaction is None else octets + transaction.octets
 
     def next_deferred(self) -> tuple[int, bytes] | None:
         """Take the oldest frame that was kept."""

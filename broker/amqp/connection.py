@@ -177,6 +177,11 @@ class Connection:
         return self._channels.by_id if self._channels is not None else {}
 
     @property
+    def unfinished_octets(self) -> int:
+        """What the client has sent that no queue has yet. Its memory is free again when the connection is closed."""
+        return self.reader.buffered + sum(channel.unfinished_octets for channel in self.channels.values())
+
+    @property
     def _is_busy(self) -> bool:
         return self._channels is not None and self._channels.is_busy
 

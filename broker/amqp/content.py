@@ -19,7 +19,7 @@ _MERGED_FRAME: Final = 65_536
 class Content:
     """One publish on its way in."""
 
-    __slots__ = ("_empty_frames", "_max_size", "_merged", "_missing", "arguments", "chunks", "header")
+    __slots__ = ("_empty_frames", "_max_size", "_merged", "_missing", "_size", "arguments", "chunks", "header")
 
     def __init__(self, arguments: bytes, max_size: int) -> None:
         """`arguments` are those of basic.publish, `max_size` the largest body allowed in octets."""
@@ -29,8 +29,14 @@ class Content:
         """The body so far, as frame tails: those that came, small ones merged. Whole when the content is complete."""
         self._merged = bytearray()
         self._max_size = max_size
+        self._size = 0
         self._missing = 0
         self._empty_frames = 0
+
+    @property
+    def octets(self) -> int:
+        """Octets that have come so far."""
+        return len(self.header) + self._size - self._missing
 
     def add(self, frame_type: int, tail: bytes) -> bool:
         """Take the tail of the next frame; return whether the content is complete now."""
@@ -56,7 +62,7 @@ class Content:
         if size > self._max_size:
             raise PreconditionFailed(f"message size {size} is larger than configured max size {self._max_size}")
         self.header = tail
-        self._missing = size
+        self._size = self._missing = size
 
     def _add_body(self, frame_type: int, tail: bytes) -> None:
         if frame_type != FRAME_BODY:

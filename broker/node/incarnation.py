@@ -41,6 +41,7 @@ from broker.server.handler_tasks import HandlerTasks
 from broker.server.listener import AmqpServer
 from broker.server.memory_limit import total_memory
 from broker.server.reclaim import reclaims
+from broker.server.relief import Relief
 from broker.server.resource_monitor import ResourceMonitor, Thresholds, disk_free_octets, resident_octets
 from broker.server.timers import Timers
 from broker.store.health import StoreHealth
@@ -55,6 +56,8 @@ _log = structlog.get_logger(__name__)
 
 DEFAULT_VHOSTS: Final = ("/", "carbon")
 STOP_TIMEOUT: Final = 3.0
+_UNFINISHED_SHARE: Final = 4
+"""One part in so many of the memory watermark is what clients may hold unfinished while an alarm stands for long."""
 
 
 class Lifecycle(Protocol):
@@ -227,13 +230,23 @@ class NodeIncarnation:
             self.clock.monotonic,
             lambda: pressure.is_store_away,
         )
+        thresholds = _thresholds(self.config)
+        monitor = _resource_monitor(self.config, thresholds, pressure)
         server = AmqpServer(
-            self.clock, shared, pressure, timers, tasks, give_back_freed_memory, room=rooms(self.config).clients
+            self.clock,
+            shared,
+            pressure,
+            timers,
+            tasks,
+            give_back_freed_memory,
+            room=rooms(self.config).clients,
+            on_intake=monitor.sample,
+            relief=Relief(thresholds.memory // _UNFINISHED_SHARE),
         )
         return server, [
             forever.create_task(journal.run(), name="journal"),
             forever.create_task(timers.run(), name="timers"),
-            forever.create_task(_resource_monitor(self.config, pressure).run(), name="resources"),
+            forever.create_task(monitor.run(), name="resources"),
             forever.create_task(health.run(), name="store health"),
         ]
 
@@ -327,16 +340,20 @@ def client_limits(config: Configuration) -> Limits:
     )
 
 
-def _resource_monitor(config: Configuration, pressure: BackPressure) -> ResourceMonitor:
+def _thresholds(config: Configuration) -> Thresholds:
     limits = config.limits
+    is_on_our_disk = config.store_url.engine == "sqlite"
+    return Thresholds(
+        int(total_memory() * limits.memory_high_watermark),
+        limits.disk_free_limit_bytes if is_on_our_disk else 0,
+    )
+
+
+def _resource_monitor(config: Configuration, thresholds: Thresholds, pressure: BackPressure) -> ResourceMonitor:
     path = config.store_url.path
     folder = path.resolve().parent if path is not None else Path.cwd()
-    is_on_our_disk = config.store_url.engine == "sqlite"
     return ResourceMonitor(
-        Thresholds(
-            int(total_memory() * limits.memory_high_watermark),
-            limits.disk_free_limit_bytes if is_on_our_disk else 0,
-        ),
+        thresholds,
         partial(pressure.set_alarm, "resources"),
         resident=resident_octets,
         disk_free=lambda: disk_free_octets(folder),

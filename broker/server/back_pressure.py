@@ -38,6 +38,11 @@ class BackPressure:
         """Publishers that are not read until no alarm is left."""
         self._alarms: dict[str, str] = {}
 
+    @property
+    def is_memory_short(self) -> bool:
+        """Is memory among what is short?"""
+        return "memory" in self.alarm
+
     def forget(self, socket: PublisherSocket) -> None:
         """The socket is gone."""
         self.waiting.discard(socket)

@@ -11,14 +11,18 @@ import structlog
 
 from broker.amqp.context import SharedContext
 from broker.clock import Clock
+from broker.errors import ResourceFault
 from broker.machine.listener import Room, SocketListener
 from broker.server.back_pressure import BackPressure
 from broker.server.protocol import AmqpProtocol
+from broker.server.relief import Relief
 from broker.server.timers import Timers
 
 _log = structlog.get_logger(__name__)
 
 _LOOK_INTERVAL: Final = 0.5
+_INTAKE: Final = 8 * 1024 * 1024
+"""Octets of large reads after which memory is looked at: so far and little more can it grow beyond the watermark."""
 
 
 class AmqpServer:
@@ -34,10 +38,13 @@ class AmqpServer:
         on_quiet: Callable[[], None] = lambda: None,
         *,
         room: Room | None = None,
+        on_intake: Callable[[], None] = lambda: None,
+        relief: Relief[AmqpProtocol] | None = None,
     ) -> None:
         """Listeners have tasks of `tasks`, and each of them has `room`.
 
-        `on_quiet` is called once when large reads have ended for a while.
+        `on_quiet` is called once when large reads have ended for a while, `on_intake` whenever large reads have brought
+        in so much that memory is to be looked at. `relief` says whom to close when an alarm does not end.
         """
         self.clock = clock
         self.shared = shared
@@ -45,6 +52,9 @@ class AmqpServer:
         self.timers = timers
         self.had_large_reads = False
         self._on_quiet = on_quiet
+        self._on_intake = on_intake
+        self._intake = 0
+        self._relief = relief
         self._is_quiet = True
         self.protocols: set[AmqpProtocol] = set()
         self._tasks = tasks
@@ -88,20 +98,42 @@ class AmqpServer:
         if not self.protocols:
             self._empty.set()
 
+    def on_large_read(self, octets: int) -> None:
+        """A client has sent so much at once: clients together may bring in gigabytes between two looks at the clock."""
+        self.had_large_reads = True
+        self._intake += octets
+        if self._intake >= _INTAKE:
+            self._intake = 0
+            self._on_intake()
+
     def next_deadline(self) -> float:
-        """Return when the server looks again whether large reads have ended.
+        """Return when the server looks again whether large reads or an alarm have ended.
 
         It does so twice a second, whatever happens: so the timers learn in time that the loop was held up.
         """
         return self._next_look
 
     def on_time(self, now: float) -> None:
-        """See whether large reads have ended."""
+        """See whether large reads have ended, and whether an alarm can end."""
         self._next_look = now + _LOOK_INTERVAL
         was_quiet, self._is_quiet = self._is_quiet, not self.had_large_reads
         self.had_large_reads = False
         if self._is_quiet and not was_quiet:
             self._on_quiet()
+        if self._relief is not None:
+            self._relieve(self._relief, now)
+
+    def _relieve(self, relief: Relief[AmqpProtocol], now: float) -> None:
+        if not self.pressure.is_memory_short:
+            relief.on_alarm_over()
+            return
+        unfinished = {protocol: protocol.connection.unfinished_octets for protocol in self.protocols}
+        for protocol in relief.choose(now, unfinished):
+            fault = ResourceFault(
+                f"memory is short, and this connection holds {unfinished[protocol]} octets of messages and transactions"
+                " that are not finished"
+            )
+            protocol.connection.on_error(fault, 0, 0)
 
     def abort(self, reason: str) -> None:
         """Stop listening and close what is still there: the node has failed, or must begin anew."""

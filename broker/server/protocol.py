@@ -44,7 +44,6 @@ class Server(Protocol):
     shared: SharedContext
     pressure: BackPressure
     timers: Timers
-    had_large_reads: bool
 
     def add(self, protocol: AmqpProtocol) -> None:
         """A client has connected."""
@@ -52,6 +51,10 @@ class Server(Protocol):
 
     def remove(self, protocol: AmqpProtocol) -> None:
         """A client's socket is gone."""
+        ...
+
+    def on_large_read(self, octets: int) -> None:
+        """A client has sent so much at once."""
         ...
 
 
@@ -136,7 +139,7 @@ class AmqpProtocol(asyncio.Protocol):
             self.hold(_DEFERRED)
         if len(data) >= _FAIR_READ:
             # libuv would read on from a fast publisher up to 32 times before anybody else has a turn.
-            server.had_large_reads = True
+            server.on_large_read(len(data))
             self.hold(_TURN)
             self._loop.call_soon(self._next_turn, _TURNS_BEHIND if is_behind else 1)
 

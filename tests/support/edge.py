@@ -15,6 +15,7 @@ from broker.codec.properties import BasicProperties
 from broker.server.back_pressure import BackPressure
 from broker.server.listener import AmqpServer
 from broker.server.protocol import AmqpProtocol
+from broker.server.relief import Relief
 from broker.server.timers import Timers
 from tests.support.harness import ALL_CAPABILITIES, Harness, start_ok
 from tests.support.peer import Peer, command
@@ -113,14 +114,15 @@ class Edge:
 class Node:
     """The server of a harness."""
 
-    def __init__(self) -> None:
+    def __init__(self, relief: Relief[AmqpProtocol] | None = None) -> None:
+        """`relief` says whom to close when an alarm does not end."""
         self.harness = Harness()
         self.tasks = asyncio.TaskGroup()
         """Enter it before the server listens."""
         self.pressure = BackPressure()
         self.timers = Timers(self.harness.clock.monotonic)
         shared = replace(self.harness.shared, is_store_away=lambda: self.pressure.is_store_away)
-        self.server = AmqpServer(self.harness.clock, shared, self.pressure, self.timers, self.tasks)
+        self.server = AmqpServer(self.harness.clock, shared, self.pressure, self.timers, self.tasks, relief=relief)
         self.now = self.harness.clock.monotonic()
 
     async def turn(self) -> None:

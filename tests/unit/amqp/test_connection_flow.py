@@ -27,7 +27,7 @@ from broker.codec.methods import (
     TxSelect,
 )
 from broker.codec.properties import BasicProperties
-from broker.errors import StoreUnavailable
+from broker.errors import ResourceFault, StoreUnavailable
 from tests.support.harness import Client, Harness
 from tests.support.peer import command, raw_frame
 
@@ -315,3 +315,39 @@ def test_a_body_in_frames_of_one_octet_reaches_its_consumer_in_large_ones(peer: 
     (content,) = peer.contents()
     assert content.body == body
     assert len(peer.connection.channels[1].deliveries.unacked[1].chunks or ()) == 2
+
+
+# What a client has begun
+
+
+def test_what_a_client_has_begun_counts_until_it_is_finished(harness: Harness, peer: Client) -> None:
+    connection = peer.connection
+    peer.send(1, QueueDeclare(queue="q"))
+    publish = command(1, BasicPublish(routing_key="q"), BasicProperties(), b"x" * 200_000)
+    peer.send_raw(publish[:150_000])  # one body frame and a part of the next
+    assert 149_000 < connection.unfinished_octets < 150_000
+    peer.send_raw(publish[150_000:])
+    assert connection.unfinished_octets == 0
+    peer.send(2, ChannelOpen())
+    peer.send(2, TxSelect())
+    peer.publish("q", b"x" * 1000, b"", channel=2)
+    assert connection.unfinished_octets > 2000
+    peer.send(2, TxCommit())
+    assert connection.unfinished_octets == 0
+    harness.gate.is_open = False
+    peer.send(1, QueueDeclare(queue="d", durable=True))
+    peer.publish("q", b"x" * 5000)
+    assert connection.unfinished_octets > 5000
+    harness.gate.is_open = True
+    harness.run()
+    assert connection.unfinished_octets == 0
+    assert harness.vhost.queues["q"].ready_count == 4
+
+
+def test_a_connection_that_is_closed_holds_no_more_than_a_part_of_a_frame(harness: Harness, peer: Client) -> None:
+    publish = command(1, BasicPublish(routing_key="q"), BasicProperties(), b"x" * 200_000)
+    peer.send_raw(publish[:150_000])
+    peer.send(2, ChannelOpen())
+    peer.connection.on_error(ResourceFault("too much"), 0, 0)
+    harness.run()
+    assert peer.connection.unfinished_octets == peer.connection.reader.buffered < 131_072

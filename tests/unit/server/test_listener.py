@@ -7,17 +7,27 @@ import socket
 
 from broker.codec.constants import PROTOCOL_HEADER
 from broker.codec.methods import (
+    BasicAck,
+    BasicGet,
+    BasicPublish,
     ConnectionClose,
     ConnectionCloseOk,
     ConnectionStart,
+    TxCommit,
+    TxCommitOk,
+    TxRollback,
+    TxRollbackOk,
+    TxSelect,
 )
+from broker.codec.properties import BasicProperties
 from broker.server.back_pressure import BackPressure
 from broker.server.listener import AmqpServer
+from broker.server.relief import Relief
 from broker.server.timers import Timers
 from tests.support.clock import FakeClock
 from tests.support.edge import Edge, Node
 from tests.support.harness import Harness
-from tests.support.peer import Peer
+from tests.support.peer import Peer, command
 
 
 async def test_the_node_knows_its_clients_while_they_are_there(node: Node) -> None:
@@ -90,3 +100,61 @@ def test_the_end_of_large_reads_is_told_once() -> None:
         server.had_large_reads = had_large_reads
         timers.run_due(clock.monotonic())
     assert told == [1004.0]
+
+
+def test_memory_is_looked_at_when_large_reads_have_brought_much(node: Node) -> None:
+    looks: list[None] = []
+    clock = FakeClock()
+    server = AmqpServer(
+        clock,
+        Harness().shared,
+        BackPressure(),
+        Timers(clock.monotonic),
+        asyncio.TaskGroup(),
+        on_intake=lambda: looks.append(None),
+    )
+    for _ in range(1000):
+        server.on_large_read(100_000)
+    assert len(looks) == 11
+
+
+async def test_what_blocked_clients_cannot_finish_does_not_keep_an_alarm_up_for_ever() -> None:
+    node = Node(Relief(500_000, timeout=5.0))
+    waiting, holding, other = [await Edge(node).open() for _ in range(3)]
+    half = command(1, BasicPublish(routing_key="q"), BasicProperties(), b"x" * 900_000)
+    holding.deliver(half[:600_000])
+    waiting.deliver(half[:400_000])
+    node.pressure.set_alarm("resources", "low on memory")
+    node.tick(4.5)
+    await node.turn()
+    assert holding.peer.received() == []
+    node.tick(1.0)
+    await node.turn()
+    ((_, close),) = holding.peer.received()
+    assert isinstance(close, ConnectionClose)
+    assert close.reply_code == 506
+    assert holding.protocol.connection.unfinished_octets < 131_072
+    assert waiting.peer.received() == other.peer.received() == []
+    node.pressure.set_alarm("resources", "")
+    waiting.deliver(half[400_000:])
+    await node.turn()
+    assert node.harness.vhost.queues["q"].ready_count == 1
+
+
+async def test_a_client_may_roll_back_and_acknowledge_during_an_alarm_that_its_transaction_keeps_up(node: Node) -> None:
+    edge = await Edge(node).open()
+    await edge.publish()
+    edge.peer.send(1, BasicGet(queue="q"))
+    edge.peer.send(1, TxSelect())
+    await edge.publish(b"x" * 100_000)
+    assert edge.protocol.connection.unfinished_octets > 100_000
+    node.pressure.set_alarm("resources", "low on memory")
+    edge.peer.send(1, TxRollback())
+    edge.peer.send(1, BasicAck(1))
+    edge.peer.send(1, TxCommit())
+    await node.turn()
+    node.harness.commit()
+    await node.turn()
+    assert [method for _, method in edge.peer.received()][-2:] == [TxRollbackOk(), TxCommitOk()]
+    assert edge.protocol.connection.unfinished_octets == 0
+    assert edge.transport.is_reading
