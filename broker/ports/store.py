@@ -69,7 +69,9 @@ class MessageStore(Protocol):
         octets of body, but at least one if there is one. They are in state STORED, or TRANSIENT when stored under the
         negative id (the caller then owns the row: it is deleted like any other); `redelivered` is as stored or, if
         the slot says `maybe_delivered`, set. Only what was committed before the call is certain to be seen.
-        A message whose content cannot be found is logged and left out; its row stays.
+
+        A damaged message (its octets do not fit its checksum, or its content cannot be found) is logged, left out, and
+        set aside: it belongs to no slot and counts nowhere until the node starts again.
         """
         ...
 

@@ -28,6 +28,7 @@ GROWING: Final = {
     "MB_BINDING",
     "MB_SUBSCRIPTION",
     "MB_METADATA",
+    "MB_DAMAGED_MESSAGE",
     "MB_CONTENT",
     "MB_SLOT",
     "MB_NODE_BATCH",
@@ -50,8 +51,9 @@ _FILL: Final = (
     (
         "MB_METADATA",
         ROWS,
-        f"{_ID}, {QUEUE} + i % {_QUEUES}, CASE WHEN i % 10 = 0 THEN {_ID} END, 0, {{metadata}}, {{body}}",
+        f"{_ID}, {QUEUE} + i % {_QUEUES}, CASE WHEN i % 10 = 0 THEN {_ID} END, 0, {{metadata}}, {{body}}, NULL",
     ),
+    ("MB_DAMAGED_MESSAGE", ROWS, f"-i, {QUEUE} + i % {_QUEUES}, 'reason', 0"),
     ("MB_CONTENT", ROWS, f"{_ID}, 0, {{body}}"),
     (
         "MB_SLOT",

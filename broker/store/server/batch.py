@@ -6,15 +6,24 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from xxhash import xxh3_64_intdigest
+
 from broker.message import TRANSIENT, Message
 from broker.ports.slot import Slot
 from broker.ports.store import Batch
-from broker.store.rows import MAX_CONTENT_CHUNK_SIZE, metadata_of, name_large_content
+from broker.store.rows import (
+    CHECKSUM_MASK,
+    MAX_CONTENT_CHUNK_SIZE,
+    checksum_of,
+    hash_of_body,
+    metadata_of,
+    name_large_content,
+)
 
-InlineRow: TypeAlias = tuple[int, int, int, bytes, bytes]
-"""MESSAGE_ID, QUEUE_ID, REDELIVERED, MESSAGE_METADATA, MESSAGE_CONTENT."""
-SharedRow: TypeAlias = tuple[int, int, int, int, bytes]
-"""MESSAGE_ID, QUEUE_ID, CONTENT_ID, REDELIVERED, MESSAGE_METADATA."""
+InlineRow: TypeAlias = tuple[int, int, int, int, bytes, bytes]
+"""MESSAGE_ID, QUEUE_ID, REDELIVERED, CHECKSUM, MESSAGE_METADATA, MESSAGE_CONTENT."""
+SharedRow: TypeAlias = tuple[int, int, int, int, int, bytes]
+"""MESSAGE_ID, QUEUE_ID, CONTENT_ID, REDELIVERED, CHECKSUM, MESSAGE_METADATA."""
 ContentRow: TypeAlias = tuple[int, int, bytes]
 """MESSAGE_ID, CONTENT_OFFSET, MESSAGE_CONTENT."""
 SlotPlace: TypeAlias = tuple[int, int, int, int, int, bool, bool]
@@ -58,21 +67,12 @@ class Rows:
 
 def rows_of(batch: Batch, high_water: int) -> Rows:
     """Return the rows of `batch`. Call it before the first await: messages change their state during one."""
-    name_large_content(batch.inserts)
-    shared = [message for message in batch.inserts if message.content_id]
+    shared = name_large_content(batch.inserts)
     inline = [message for message in batch.inserts if not message.content_id] if shared else batch.inserts
     contents = {message.content_id: message for message in shared}
+    hashes = {content_id: hash_of_body(message) for content_id, message in contents.items()}
     return Rows(
-        [
-            (
-                message.id,
-                -message.queue.queue_id if message.state == TRANSIENT else message.queue.queue_id,
-                1 if message.redelivered else 0,
-                message.routing + message.header[4:-1],
-                message.body[4:-1] if message.chunks is None else message.payload,
-            )
-            for message in inline
-        ],
+        [_inline_row(message) for message in inline],
         [row for content_id, message in contents.items() for row in _content_rows(content_id, message)],
         [
             (
@@ -80,7 +80,8 @@ def rows_of(batch: Batch, high_water: int) -> Rows:
                 -message.queue.queue_id if message.state == TRANSIENT else message.queue.queue_id,
                 message.content_id,
                 1 if message.redelivered else 0,
-                metadata_of(message),
+                checksum_of(metadata := metadata_of(message), hashes[message.content_id]),
+                metadata,
             )
             for message in shared
         ],
@@ -92,6 +93,20 @@ def rows_of(batch: Batch, high_water: int) -> Rows:
             (slot.start, slot.end, slot.queue_id, slot.lane, slot.count, slot.maybe_delivered, slot.transient)
             for slot in batch.slots
         ],
+    )
+
+
+def _inline_row(message: Message) -> InlineRow:
+    queue_id = message.queue.queue_id
+    metadata = message.routing + message.header[4:-1]
+    payload = message.body[4:-1] if message.chunks is None else message.payload
+    return (
+        message.id,
+        -queue_id if message.state == TRANSIENT else queue_id,
+        1 if message.redelivered else 0,
+        xxh3_64_intdigest(metadata, xxh3_64_intdigest(payload)) & CHECKSUM_MASK,
+        metadata,
+        payload,
     )
 
 

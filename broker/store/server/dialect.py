@@ -40,21 +40,18 @@ SMALL_BODY: Final = 4096
 
 
 class IndexRow(NamedTuple):
-    """A message as the first statement of a read returns it; `body` is None when it is large or shared."""
+    """A message as the first statement of a read returns it; `body` is None when it is large or shared.
+
+    `checksum` is `NO_CHECKSUM` in rows of an older program.
+    """
 
     message_id: int
     is_transient: bool
     content_id: int
     redelivered: bool
+    checksum: int
     metadata: bytes
     body: bytes | None
-
-    @property
-    def size(self) -> int:
-        """Octets of the body, as the content header says (0-9-1 §4.2.6.1)."""
-        start = self.metadata[0] + 1
-        start += self.metadata[start] + 1 + 4
-        return int.from_bytes(self.metadata[start : start + 8], "big")
 
 
 class Dialect(Driver, Protocol):

@@ -249,8 +249,8 @@ class MySql:
             "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ;START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
         )
         return [
-            IndexRow(message_id, queue_id < 0, content_id or 0, bool(redelivered), metadata, body)
-            for message_id, queue_id, content_id, redelivered, metadata, body in await _select(raw, page(slot, limit))
+            IndexRow(message_id, queue_id < 0, content_id or 0, bool(redelivered), *rest)
+            for message_id, queue_id, content_id, redelivered, *rest in await _select(raw, page(slot, limit))
         ]
 
     async def read_bodies(self, raw: Any, message_ids: Sequence[int]) -> dict[int, bytes]:

@@ -13,17 +13,18 @@ from typing import Final
 from broker.ports.cluster_rows import Incarnation, SlotRow
 from broker.ports.peer_calls import Fence
 from broker.ports.slot import Slot
+from broker.store.rows import NO_CHECKSUM
 from broker.store.server.batch import Rows
 from broker.store.server.dialect import SMALL_BODY, Marker
 
 _IDS_PER_STATEMENT: Final = 2000
 
 _INLINE_INTO: Final = (
-    "INSERT INTO MB_METADATA (MESSAGE_ID,QUEUE_ID,REDELIVERED,MESSAGE_METADATA,MESSAGE_CONTENT) VALUES ",
+    "INSERT INTO MB_METADATA (MESSAGE_ID,QUEUE_ID,REDELIVERED,CHECKSUM,MESSAGE_METADATA,MESSAGE_CONTENT) VALUES ",
     "",
 )
 _SHARED_INTO: Final = (
-    "INSERT INTO MB_METADATA (MESSAGE_ID,QUEUE_ID,CONTENT_ID,REDELIVERED,MESSAGE_METADATA) VALUES ",
+    "INSERT INTO MB_METADATA (MESSAGE_ID,QUEUE_ID,CONTENT_ID,REDELIVERED,CHECKSUM,MESSAGE_METADATA) VALUES ",
     "",
 )
 _CONTENT_INTO: Final = (
@@ -40,7 +41,7 @@ _ORPHANS: Final = (
     " AND NOT EXISTS (SELECT 1 FROM MB_METADATA WHERE CONTENT_ID=MB_CONTENT.MESSAGE_ID)"
 )
 _INDEX: Final = (
-    "MESSAGE_ID,QUEUE_ID,CONTENT_ID,REDELIVERED,MESSAGE_METADATA,"
+    f"MESSAGE_ID,QUEUE_ID,CONTENT_ID,REDELIVERED,COALESCE(CHECKSUM,{NO_CHECKSUM}),MESSAGE_METADATA,"
     f"IF(OCTET_LENGTH(MESSAGE_CONTENT)<={SMALL_BODY},MESSAGE_CONTENT,NULL)"
 )
 _IN_SLOT: Final = (
@@ -60,8 +61,8 @@ def _statements(rows: Rows, limit: int) -> Iterator[str]:
     yield from _joined(
         _INLINE_INTO,
         (
-            f"({message_id},{queue_id},{redelivered},x'{metadata.hex()}',x'{content.hex()}')"
-            for message_id, queue_id, redelivered, metadata, content in rows.inline
+            f"({message_id},{queue_id},{redelivered},{checksum},x'{metadata.hex()}',x'{content.hex()}')"
+            for message_id, queue_id, redelivered, checksum, metadata, content in rows.inline
         ),
         limit,
     )
@@ -71,8 +72,8 @@ def _statements(rows: Rows, limit: int) -> Iterator[str]:
     yield from _joined(
         _SHARED_INTO,
         (
-            f"({message_id},{queue_id},{content_id},{redelivered},x'{metadata.hex()}')"
-            for message_id, queue_id, content_id, redelivered, metadata in rows.shared
+            f"({message_id},{queue_id},{content_id},{redelivered},{checksum},x'{metadata.hex()}')"
+            for message_id, queue_id, content_id, redelivered, checksum, metadata in rows.shared
         ),
         limit,
     )

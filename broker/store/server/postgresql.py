@@ -19,6 +19,7 @@ from broker.errors import StoreUnavailable
 from broker.ports.cluster_rows import Incarnation, SlotRow
 from broker.ports.peer_calls import Fence
 from broker.ports.slot import Slot
+from broker.store.rows import NO_CHECKSUM
 from broker.store.server.batch import Rows, joined_contents
 from broker.store.server.dialect import SMALL_BODY, IndexRow, Marker
 from broker.store.server.engine import Failure, SessionTimeouts, keep_alive
@@ -57,8 +58,8 @@ _BY_CODE: Final = {
 }
 _BY_CLASS: Final = {"08": Failure.LOST, "57": Failure.LOST, "28": Failure.REFUSED}
 
-_INLINE: Final = ("MESSAGE_ID", "QUEUE_ID", "REDELIVERED", "MESSAGE_METADATA", "MESSAGE_CONTENT")
-_SHARED: Final = ("MESSAGE_ID", "QUEUE_ID", "CONTENT_ID", "REDELIVERED", "MESSAGE_METADATA")
+_INLINE: Final = ("MESSAGE_ID", "QUEUE_ID", "REDELIVERED", "CHECKSUM", "MESSAGE_METADATA", "MESSAGE_CONTENT")
+_SHARED: Final = ("MESSAGE_ID", "QUEUE_ID", "CONTENT_ID", "REDELIVERED", "CHECKSUM", "MESSAGE_METADATA")
 
 _CONTENT: Final = (
     'INSERT INTO "MB_CONTENT" ("MESSAGE_ID","CONTENT_OFFSET","MESSAGE_CONTENT")'
@@ -100,7 +101,8 @@ _PROBE: Final = (
     ' ON CONFLICT ("NODE_ID") DO UPDATE SET "TIME_STAMP"=EXCLUDED."TIME_STAMP"'
 )
 _INDEX_COLUMNS: Final = (
-    '"MESSAGE_ID","QUEUE_ID","CONTENT_ID","REDELIVERED","MESSAGE_METADATA",'
+    '"MESSAGE_ID","QUEUE_ID","CONTENT_ID","REDELIVERED",'
+    f'COALESCE("CHECKSUM",{NO_CHECKSUM}),"MESSAGE_METADATA",'
     f'CASE WHEN octet_length("MESSAGE_CONTENT")<={SMALL_BODY} THEN "MESSAGE_CONTENT" END'
 )
 # Each sign of the queue id is read by an index range of its own, so that the server sorts no more than one page.
@@ -310,7 +312,7 @@ class PostgreSql:
         await raw.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         statement = _BOTH if slot.transient else _STORED
         rows = await raw.fetch(statement, slot.queue_id, slot.start, slot.end, slot.lane, limit)
-        return [IndexRow(row[0], row[1] < 0, row[2] or 0, bool(row[3]), row[4], row[5]) for row in rows]
+        return [IndexRow(row[0], row[1] < 0, row[2] or 0, bool(row[3]), *row[4:]) for row in rows]
 
     async def read_bodies(self, raw: Any, message_ids: Sequence[int]) -> dict[int, bytes]:
         return dict(await raw.fetch(_BODIES, message_ids))

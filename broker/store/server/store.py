@@ -24,12 +24,12 @@ from broker.ports.peer_calls import Fence
 from broker.ports.records import Change, Topology
 from broker.ports.slot import Slot
 from broker.ports.store import Batch, Registration
-from broker.store.rows import message_of
+from broker.store.rows import damage_of, message_of, stated_size
 from broker.store.server.batch import Rows, rows_of
 from broker.store.server.dialect import Dialect, IndexRow, Marker
 from broker.store.server.engine import Engine, Failure, PoolLimits
 from broker.store.server.own_connection import OwnConnection
-from broker.store.sql import cluster, migrate, nodes
+from broker.store.sql import cluster, damaged, migrate, nodes
 from broker.store.sql import messages as message_rows
 from broker.store.sql.cluster_store import SqlClusterStore
 from broker.store.sql.fencing import evicted
@@ -57,9 +57,10 @@ CLUSTER_DEADLINE: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class _ReadPage:
-    """The messages of a page, and the last id of its rows; None when there were no rows."""
+    """The messages of a page, why others are damaged, and the last id of its rows; None when there were no rows."""
 
     messages: list[Message]
+    damaged: dict[int, str]
     last: int | None
 
 
@@ -133,9 +134,11 @@ class ServerStore:
         start = slot.start
         while True:
             page = await self._read_page(queue, slot, start, limit, limit_bytes)
+            if page.damaged:
+                await damaged.set_aside(self._work, self._incarnation, slot.queue_id, page.damaged)
             if page.messages or page.last is None:
                 return page.messages
-            start = page.last + 1  # the bodies of all messages of this page are lost: go on behind it
+            start = page.last + 1  # all messages of this page are damaged: go on behind it
 
     async def backlog(self) -> list[Slot]:
         return await self._engine.run(message_rows.backlog, deadline=_LONG_DEADLINE)
@@ -352,29 +355,37 @@ class ServerStore:
         bodies = await self._dialect.read_bodies(raw, inline) if inline else {}
         contents = await self._dialect.read_contents(raw, shared) if shared else {}
         await self._dialect.end_read(raw)
-        messages = list(_messages(queue, slot, index, bodies, contents))
-        return _ReadPage(messages, index[-1].message_id if index else None)
+        damaged: dict[int, str] = {}
+        messages = list(_messages(queue, slot, index, bodies, contents, damaged))
+        return _ReadPage(messages, damaged, index[-1].message_id if index else None)
 
 
 def _within(rows: list[IndexRow], limit_bytes: int) -> list[IndexRow]:
     """Return the first of `rows`, up to the one whose body reaches `limit_bytes`; at least one."""
     octets = 0
     for number, row in enumerate(rows, 1):
-        octets += row.size
+        octets += stated_size(row.metadata)
         if octets >= limit_bytes:
             return rows[:number]
     return rows
 
 
 def _messages(
-    queue: StorageQueue, slot: Slot, index: list[IndexRow], bodies: dict[int, bytes], contents: dict[int, bytes]
+    queue: StorageQueue,
+    slot: Slot,
+    index: list[IndexRow],
+    bodies: dict[int, bytes],
+    contents: dict[int, bytes],
+    damaged: dict[int, str],
 ) -> Iterable[Message]:
+    """Yield the messages of a page that are whole; note in `damaged` what is wrong with the others."""
     for row in index:
         payload = row.body
         if payload is None:
             payload = contents.get(row.content_id) if row.content_id else bodies.get(row.message_id)
-        if payload is None:  # a message without its body is never delivered, and its row is never deleted for that
-            _log.error("a message without its body is left alone", message=row.message_id, content=row.content_id)
+        damage = damage_of(row.metadata, payload, row.checksum)
+        if damage or payload is None:
+            damaged[row.message_id] = damage
             continue
         message = message_of(row.message_id, queue, row.metadata, payload, TRANSIENT if row.is_transient else STORED)
         message.content_id = row.content_id

@@ -13,7 +13,7 @@ from broker.ports.cluster_rows import Incarnation, NodeState
 from broker.ports.store import Registration
 from broker.store.sql.events import lock_head
 from broker.store.sql.fencing import DEAD, RUNNING, STOPPED, evicted
-from broker.store.sql.messages import delete_transient_messages
+from broker.store.sql.messages import delete_transient_messages, take_back
 from broker.store.sql.nodes import (
     QUEUE_IDS_PER_REGISTRATION,
     lane_for,
@@ -53,6 +53,7 @@ def join(connection: Connection, incarnation: Incarnation) -> Registration:
         Incarnation(row.node_id, row.incarnation) in up for row in rows if row.node_id != incarnation.node_id
     )
     start(connection, incarnation.node_id, incarnation.id)
+    take_back(connection, lane)
     last_message_id = last_message_id_of_all(connection)
     if not has_others:
         TOPOLOGY.delete_mortal(connection)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
+from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, delete, func, literal_column, select, update
+from sqlalchemy import ColumnElement, Connection, case, delete, func, insert, literal_column, select, true, update
 
 from broker.ports.cluster_rows import SlotRow
 from broker.ports.slot import Slot
 from broker.store.rows import add_to_backlog
-from broker.store.sql.schema import CONTENT, METADATA
+from broker.store.sql.schema import CONTENT, DAMAGED_MESSAGE, METADATA
 
 _IDS_PER_STATEMENT = 500
 _DISCARDED = "discarded bodies"
+
+SET_ASIDE: Final = 1 << 62
+"""How much further from zero the QUEUE_ID of a damaged message is: its row is in no slot, and counts nowhere."""
 
 
 def backlog(connection: Connection) -> list[Slot]:
@@ -22,9 +27,9 @@ def backlog(connection: Connection) -> list[Slot]:
     m = METADATA.c
     lane = lane_of_message().label("lane")
     rows = connection.execute(
-        select(m.queue_id, lane, func.min(m.message_id), func.max(m.message_id), func.count()).group_by(
-            m.queue_id, lane
-        )
+        select(m.queue_id, lane, func.min(m.message_id), func.max(m.message_id), func.count())
+        .where(is_in_queue())
+        .group_by(m.queue_id, lane)
     )
     slots: dict[tuple[int, int], Slot] = {}
     for queue_id, its_lane, start, end, count in rows:
@@ -41,12 +46,53 @@ def mark_redelivered(connection: Connection, message_ids: Sequence[int]) -> None
 
 def delete_queue_messages(connection: Connection, queue_id: int) -> None:
     """Delete every message of a queue, transient ones too, and the bodies that no other message uses."""
-    _delete_messages(connection, METADATA.c.queue_id.in_((queue_id, -queue_id)))
+    _delete_messages(connection, METADATA.c.queue_id.in_((queue_id, -queue_id, queue_id + SET_ASIDE)))
+    connection.execute(delete(DAMAGED_MESSAGE).where(DAMAGED_MESSAGE.c.queue_id == queue_id))
 
 
 def delete_transient_messages(connection: Connection) -> None:
     """Delete the transient messages: the rows under negative queue ids."""
     _delete_messages(connection, METADATA.c.queue_id < 0)
+
+
+def set_aside(connection: Connection, damaged: Mapping[int, str]) -> None:
+    """Take damaged messages out of their slots, and note what is wrong with each; the reasons are given by id.
+
+    What is not stored any more, or set aside already, is left out.
+    """
+    m, now_ms = METADATA.c, time.time_ns() // 1_000_000
+    further = case((m.queue_id > 0, m.queue_id + SET_ASIDE), else_=m.queue_id - SET_ASIDE)
+    ids = iter(sorted(damaged))
+    while part := list(islice(ids, _IDS_PER_STATEMENT)):
+        is_one = m.message_id.in_(part) & is_in_queue()
+        found = connection.execute(select(m.message_id, m.queue_id).where(is_one).with_for_update()).all()
+        if not found:
+            continue
+        there = [message_id for message_id, _ in found]
+        connection.execute(update(METADATA).where(m.message_id.in_(there)).values(queue_id=further))
+        connection.execute(delete(DAMAGED_MESSAGE).where(DAMAGED_MESSAGE.c.message_id.in_(there)))
+        rows = [
+            {"message_id": name, "queue_id": abs(queue_id), "reason": damaged[name][:200], "time_stamp": now_ms}
+            for name, queue_id in found
+        ]
+        connection.execute(insert(DAMAGED_MESSAGE), rows)
+
+
+def take_back(connection: Connection, lane: int | None = None) -> None:
+    """Put what was set aside back into its queues: all of it, or that of a lane. What is still damaged is met again."""
+    m, d = METADATA.c, DAMAGED_MESSAGE.c
+    is_aside: ColumnElement[bool] = m.queue_id.between(SET_ASIDE, (1 << 63) - 1)
+    is_listed: ColumnElement[bool] = true()
+    if lane is not None:
+        is_aside &= in_lane(lane)
+        is_listed = d.message_id.op(">>")(literal_column("10")).op("&")(literal_column("255")) == lane
+    connection.execute(update(METADATA).where(is_aside).values(queue_id=m.queue_id - SET_ASIDE))
+    connection.execute(delete(DAMAGED_MESSAGE).where(is_listed))
+
+
+def is_in_queue() -> ColumnElement[bool]:
+    """Return the condition for messages that are not set aside."""
+    return METADATA.c.queue_id.between(1 - SET_ASIDE, SET_ASIDE - 1)
 
 
 def delete_slot_messages(connection: Connection, row: SlotRow) -> int:

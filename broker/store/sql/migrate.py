@@ -19,7 +19,7 @@ from broker.errors import ConfigError
 if TYPE_CHECKING:
     from alembic.config import Config
 
-REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005")
+REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006")
 HEAD: Final = REVISIONS[-1]
 DIALECTS: Final = ("sqlite", "mysql", "postgresql")
 

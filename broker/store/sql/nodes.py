@@ -10,7 +10,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 from broker.errors import StoreError
 from broker.ports.store import Registration
 from broker.store.sql.fencing import DEAD, RUNNING, STOPPED
-from broker.store.sql.messages import delete_transient_messages
+from broker.store.sql.messages import delete_transient_messages, take_back
 from broker.store.sql.schema import LAST_PUBLISHED_ID, METADATA, NODE, NODE_BATCH, SEQUENCE, SLOT, STORE_STATUS
 from broker.store.sql.topology import TOPOLOGY
 
@@ -31,6 +31,7 @@ def register(connection: Connection, node_id: str, incarnation: str = "") -> Reg
     connection.execute(delete(SLOT))
     TOPOLOGY.delete_mortal(connection)
     delete_transient_messages(connection)
+    take_back(connection)
     connection.execute(update(NODE).values(state=STOPPED, incarnation=""))
     lane = lane_for(connection, node_id)
     start(connection, node_id, incarnation)

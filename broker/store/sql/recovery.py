@@ -22,7 +22,7 @@ from broker.ports.peer_calls import Fence
 from broker.ports.slot import Slot
 from broker.store.rows import add_to_backlog
 from broker.store.sql.fencing import DEAD, RECOVERED, RUNNING, STOPPED, check_fence, pass_fence
-from broker.store.sql.messages import in_lane
+from broker.store.sql.messages import in_lane, is_in_queue
 from broker.store.sql.schema import METADATA, NODE, NODE_HEARTBEAT, SLOT
 from broker.store.sql.slots import insert_free
 
@@ -86,7 +86,7 @@ def reclaim(connection: Connection, fence: Fence, size: int) -> int:
 def _backlog(connection: Connection, lane: int) -> list[Slot]:
     """Return one slot for each queue with messages in a lane; it covers all of them, in slots or not."""
     ids = (func.min(_M.message_id), func.max(_M.message_id), func.count())
-    rows = connection.execute(select(_M.queue_id, *ids).where(in_lane(lane)).group_by(_M.queue_id))
+    rows = connection.execute(select(_M.queue_id, *ids).where(in_lane(lane), is_in_queue()).group_by(_M.queue_id))
     slots: dict[tuple[int, int], Slot] = {}
     for queue_id, start, end, count in rows:
         add_to_backlog(slots, queue_id, lane, start, end, count)

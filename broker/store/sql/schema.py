@@ -157,8 +157,9 @@ SUBSCRIPTION: Final = Table(
     UniqueConstraint("queue_id", "node_id", "incarnation", name="MB_SUBSCRIPTION_KEY"),
 )
 
-# QUEUE_ID is negative for rows that must not survive a restart. CONTENT_ID names rows of MB_CONTENT; without it the
-# body is in MESSAGE_CONTENT. MESSAGE_METADATA is exchange, routing key and the content header's payload.
+# QUEUE_ID is negative for rows that must not survive a restart, and further from zero by 2^62 for damaged ones that are
+# set aside. CONTENT_ID names rows of MB_CONTENT; without it the body is in MESSAGE_CONTENT. MESSAGE_METADATA is
+# exchange, routing key and the content header's payload. CHECKSUM is over metadata and body; older rows have none.
 METADATA: Final = Table(
     "MB_METADATA",
     metadata,
@@ -168,6 +169,7 @@ METADATA: Final = Table(
     _column("REDELIVERED", SmallInteger, nullable=False),
     _column("MESSAGE_METADATA", LargeBinary(_LONG), nullable=False),
     _column("MESSAGE_CONTENT", LargeBinary(65_500)),
+    _column("CHECKSUM", Integer),
 )
 # In SQLite every index entry ends with the row's address, which is MESSAGE_ID here: naming it would store it twice.
 Index("MB_METADATA_QUEUE_ID_INDEX", METADATA.c.queue_id).ddl_if(dialect="sqlite")
@@ -189,6 +191,19 @@ CONTENT: Final = Table(
 for _table in (METADATA, CONTENT):
     _storage = DDL(f'ALTER TABLE "{_table.name}" ALTER COLUMN "MESSAGE_CONTENT" SET STORAGE EXTERNAL')  # type: ignore[no-untyped-call]
     event.listen(_table, "after_create", _storage.execute_if(dialect="postgresql"))
+
+# The damaged messages that are set aside in MB_METADATA, for operators: what is wrong, and when that was seen, in
+# milliseconds of the node's clock.
+DAMAGED_MESSAGE: Final = Table(
+    "MB_DAMAGED_MESSAGE",
+    metadata,
+    _column("MESSAGE_ID", _ID, primary_key=True, autoincrement=False),
+    _column("QUEUE_ID", BigInteger, nullable=False),
+    _column("REASON", String(255), nullable=False),
+    _column("TIME_STAMP", BigInteger, nullable=False),
+)
+
+Index("MB_DAMAGED_MESSAGE_QUEUE_ID_INDEX", DAMAGED_MESSAGE.c.queue_id)
 
 # Slots that left the node that published them; without a NODE_ID a slot is free. A message is in one slot at most.
 SLOT: Final = Table(

@@ -234,6 +234,8 @@ class ContentFiles:
 
 def _read_at(descriptor: int, place: Place) -> bytes | None:
     """Return the body at `place`, None when the file ends before the body does."""
+    if place.offset + place.size > os.fstat(descriptor).st_size:  # a damaged row may name any place
+        return None
     body = os.pread(descriptor, place.size, place.offset)
     while len(body) < place.size:
         more = os.pread(descriptor, place.size - len(body), place.offset + len(body))

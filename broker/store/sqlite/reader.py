@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Final, TypeAlias
 
-import structlog
+from xxhash import xxh3_64_intdigest
 
 from broker.message import STORED, TRANSIENT, Message, StorageQueue
 from broker.ports.slot import Slot
-from broker.store.rows import add_to_backlog, message_of
+from broker.store.rows import CHECKSUM_MASK, NO_CHECKSUM, add_to_backlog, damage_of, message_of
+from broker.store.sql.messages import SET_ASIDE
 from broker.store.sqlite.content_files import ContentLost, Place
-
-_log = structlog.get_logger(__name__)
 
 # Each sign of the queue id is read by an index range of its own, so that SQLite sorts no more than one page.
 _RANGE: Final = (
@@ -31,26 +30,40 @@ _MERGED: Final = (
     "SELECT * FROM (SELECT * FROM ({stored}) UNION ALL SELECT * FROM ({transient})) ORDER BY 1 LIMIT :limit"
 )
 
+
+def _octets(column: str) -> str:
+    """Return the expression for the octets of a value of any type; a blob's are counted without reading it."""
+    return f"CASE typeof({column}) WHEN 'blob' THEN length({column}) ELSE ifnull(length(CAST({column} AS BLOB)), 0) END"
+
+
+# A damaged row can hold any type in any column but the key: none of them may shift what belongs to other rows.
+_CONTENT_ID: Final = "CAST(CONTENT_ID AS INTEGER)"
 _INDEX_COLUMNS: Final = (
-    "MESSAGE_ID, QUEUE_ID, CONTENT_ID, REDELIVERED,"
-    " length(MESSAGE_METADATA) AS METADATA_SIZE, length(MESSAGE_CONTENT) AS CONTENT_SIZE"
+    f"MESSAGE_ID, QUEUE_ID, {_CONTENT_ID} AS CONTENT_ID, REDELIVERED, {_octets('MESSAGE_METADATA')} AS METADATA_SIZE,"
+    f" {_octets('MESSAGE_CONTENT')} AS CONTENT_SIZE,"
+    f" ifnull(CAST(CHECKSUM AS INTEGER), {NO_CHECKSUM}) AS CHECKSUM"
 )
+_SIZE_IN_FILE: Final = f"min(max(CAST(C.MESSAGE_CONTENT AS INTEGER), 0), {1 << 30})"
 _INDEX: Final = (
     "SELECT group_concat(MESSAGE_ID), group_concat(METADATA_SIZE), group_concat(CASE WHEN CONTENT_ID IS NULL"
-    " THEN CONTENT_SIZE ELSE (SELECT ifnull(sum(CASE WHEN CONTENT_OFFSET < 0 THEN CAST(C.MESSAGE_CONTENT AS INTEGER)"
-    " ELSE length(C.MESSAGE_CONTENT) END), 0) FROM MB_CONTENT AS C WHERE C.MESSAGE_ID = CONTENT_ID) END),"
+    f" THEN CONTENT_SIZE ELSE (SELECT ifnull(sum(CASE WHEN CONTENT_OFFSET < 0 THEN {_SIZE_IN_FILE}"
+    f" ELSE {_octets('C.MESSAGE_CONTENT')} END), 0) FROM MB_CONTENT AS C WHERE C.MESSAGE_ID = CONTENT_ID) END),"
     " group_concat(CASE WHEN REDELIVERED THEN MESSAGE_ID END),"
     " group_concat(CASE WHEN QUEUE_ID < 0 THEN MESSAGE_ID END),"
-    " group_concat(CASE WHEN CONTENT_ID IS NOT NULL THEN MESSAGE_ID || ',' || CONTENT_ID END) FROM ({page})"
+    " group_concat(CASE WHEN CONTENT_ID IS NOT NULL THEN MESSAGE_ID || ',' || CONTENT_ID END),"
+    " group_concat(CHECKSUM) FROM ({page})"
 )
 # `group_concat` takes blobs for text and copies their octets unchanged; the cast makes a blob of the result.
-_DATA_COLUMNS: Final = "MESSAGE_ID, MESSAGE_METADATA, MESSAGE_CONTENT"
+_DATA_COLUMNS: Final = (
+    "MESSAGE_ID, MESSAGE_METADATA, CASE WHEN CONTENT_ID IS NULL THEN MESSAGE_CONTENT END AS MESSAGE_CONTENT"
+)
 _DATA: Final = (
     "SELECT CAST(group_concat(MESSAGE_METADATA, '') AS BLOB), CAST(group_concat(MESSAGE_CONTENT, '') AS BLOB)"
     " FROM ({page})"
 )
 _CONTENT: Final = (
-    "SELECT group_concat(MESSAGE_ID), group_concat(CONTENT_OFFSET), group_concat(length(MESSAGE_CONTENT)),"
+    "SELECT group_concat(MESSAGE_ID), group_concat(CAST(CONTENT_OFFSET AS INTEGER)),"
+    f" group_concat({_octets('MESSAGE_CONTENT')}),"
     " CAST(group_concat(MESSAGE_CONTENT, '') AS BLOB) FROM"
     " (SELECT MESSAGE_ID, CONTENT_OFFSET, MESSAGE_CONTENT FROM MB_CONTENT WHERE MESSAGE_ID IN ({ids})"
     " ORDER BY MESSAGE_ID, CONTENT_OFFSET)"
@@ -83,6 +96,16 @@ class _PageIndex:
     redelivered: set[int]
     transient: set[int]
     content_ids: dict[int, int]
+    checksums: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The messages of a page, why others are damaged, by id, and the last id of its rows; 0 when there are none."""
+
+    messages: list[Message]
+    damaged: dict[int, str]
+    last: int
 
 
 def read(
@@ -92,32 +115,38 @@ def read(
     slot: Slot,
     limit: int,
     limit_bytes: int,
-) -> list[Message]:
-    """Return the first messages of `slot`, up to `limit` messages or `limit_bytes` octets of body, at least one."""
+) -> Page:
+    """Return the first messages of `slot`, up to `limit` messages or `limit_bytes` octets of body, at least one.
+
+    Damaged ones are left out, and what is wrong with them returned by id.
+    """
     missed: set[int] = set()
+    damaged: dict[int, str] = {}
+    lost: dict[int, str] = {}
     start = slot.start
     while True:
         try:
-            messages, last = _read(connection, read_files, queue, slot, start, limit, limit_bytes)
+            page = _read(connection, read_files, queue, slot, start, limit, limit_bytes)
         except ContentLost as error:
             # Messages and file may have been deleted after the transaction: only a second miss means a lost body.
             if error.segment in missed:
-                read_files = _leaving_out_what_is_lost(read_files)
+                read_files = _leaving_out_what_is_lost(read_files, lost)
             missed.add(error.segment)
             continue
-        if messages or last is None:
-            return messages
-        start = last + 1
+        damaged |= {message_id: lost.get(message_id, reason) for message_id, reason in page.damaged.items()}
+        if page.messages or not page.last:
+            return Page(page.messages, damaged, page.last)
+        start = page.last + 1
 
 
-def _leaving_out_what_is_lost(read_files: ReadFiles) -> ReadFiles:
+def _leaving_out_what_is_lost(read_files: ReadFiles, lost: dict[int, str]) -> ReadFiles:
     def read_each(places: Mapping[int, Place]) -> dict[int, bytes]:
         bodies: dict[int, bytes] = {}
         for message_id, place in places.items():
             try:
                 bodies |= read_files({message_id: place})
             except ContentLost as error:
-                _log.error("a message is left alone", reason=str(error))
+                lost[message_id] = str(error)
         return bodies
 
     return read_each
@@ -131,8 +160,8 @@ def _read(
     start: int,
     limit: int,
     limit_bytes: int,
-) -> tuple[list[Message], int | None]:
-    """Return the messages of one page from `start`, and the last id of its rows; None when there are no rows."""
+) -> Page:
+    """Return one page from `start`."""
     index, data = _STATEMENTS[slot.transient]
     parameters = {
         "queue_id": slot.queue_id,
@@ -145,7 +174,7 @@ def _read(
     try:
         page = _page_index(connection.execute(index, parameters).fetchone(), limit_bytes)
         if page is None:
-            return [], None
+            return Page([], {}, 0)
         parameters |= {"end": page.ids[-1], "limit": len(page.ids)}
         metadata, bodies = connection.execute(data, parameters).fetchone()
         contents, places = _contents(connection, page.content_ids)
@@ -153,19 +182,29 @@ def _read(
         connection.execute("COMMIT")
     if places:
         contents |= read_files(places)
-    return list(_messages(queue, slot, page, metadata, bodies or b"", contents)), page.ids[-1]
+    damaged: dict[int, str] = {}
+    messages = list(_messages(queue, slot, page, metadata or b"", bodies or b"", contents, damaged))
+    return Page(messages, damaged, page.ids[-1])
 
 
 def _page_index(row: tuple[Any, ...], limit_bytes: int) -> _PageIndex | None:
     if row[0] is None:
         return None
     ids, metadata_sizes, sizes, redelivered, transient = map(_numbers, row[:5])
-    pairs = _numbers(row[5])
+    pairs, checksums = _numbers(row[5]), _numbers(row[6])
     count = sum(before < limit_bytes for before in accumulate(sizes[:-1], initial=0)) or 1
     content_ids = {
         name: content for name, content in zip(pairs[::2], pairs[1::2], strict=True) if name <= ids[count - 1]
     }
-    return _PageIndex(ids[:count], metadata_sizes[:count], sizes[:count], set(redelivered), set(transient), content_ids)
+    return _PageIndex(
+        ids[:count],
+        metadata_sizes[:count],
+        sizes[:count],
+        set(redelivered),
+        set(transient),
+        content_ids,
+        checksums[:count],
+    )
 
 
 def _contents(connection: sqlite3.Connection, content_ids: dict[int, int]) -> tuple[dict[int, bytes], dict[int, Place]]:
@@ -180,8 +219,9 @@ def _contents(connection: sqlite3.Connection, content_ids: dict[int, int]) -> tu
     for content_id, offset, size in zip(_numbers(ids), _numbers(offsets), _numbers(sizes), strict=True):
         end = start + size
         if offset < 0:
-            size_in_file, offset_in_file = map(int, joined[start:end].split())
-            places[content_id] = Place(-offset, offset_in_file, size_in_file)
+            place = joined[start:end].split()
+            if len(place) == 2 and all(map(bytes.isdigit, place)):
+                places[content_id] = Place(-offset, int(place[1]), int(place[0]))
         else:
             spans[content_id] = slice(spans[content_id].start if content_id in spans else start, end)
         start = end
@@ -192,24 +232,37 @@ def _contents(connection: sqlite3.Connection, content_ids: dict[int, int]) -> tu
 
 
 def _messages(
-    queue: StorageQueue, slot: Slot, page: _PageIndex, metadata: bytes, bodies: bytes, contents: dict[int, bytes]
+    queue: StorageQueue,
+    slot: Slot,
+    page: _PageIndex,
+    metadata: bytes,
+    bodies: bytes,
+    contents: dict[int, bytes],
+    damaged: dict[int, str],
 ) -> Iterator[Message]:
+    """Yield the messages of a page that are whole; note in `damaged` what is wrong with the others."""
     metadata_at = body_at = 0
-    for message_id, metadata_size, size in zip(page.ids, page.metadata_sizes, page.sizes, strict=True):
-        content_id = page.content_ids.get(message_id, 0)
+    digest, mask = xxh3_64_intdigest, CHECKSUM_MASK
+    rows = zip(page.ids, page.metadata_sizes, page.sizes, page.checksums, strict=True)
+    for message_id, metadata_size, size, checksum in rows:
+        content_id = page.content_ids.get(message_id)
         its_metadata = metadata[metadata_at : metadata_at + metadata_size]
         metadata_at += metadata_size
-        if not content_id:
+        payload: bytes | None
+        if content_id is None:
             payload = bodies[body_at : body_at + size]
             body_at += size
-        elif message_id in contents:
-            payload = contents[message_id]
-        else:  # a message without its body is never delivered, and its row is never deleted for that
-            _log.error("a message without its body is left alone", message=message_id, content=content_id)
-            continue
+        else:
+            payload = contents.get(message_id)
+        # Nearly all are whole: `damage_of` is called for the others alone.
+        if payload is None or digest(its_metadata, digest(payload)) & mask != checksum:
+            damage = damage_of(its_metadata, payload, checksum)
+            if damage or payload is None:
+                damaged[message_id] = damage
+                continue
         state = TRANSIENT if message_id in page.transient else STORED
         message = message_of(message_id, queue, its_metadata, payload, state)
-        message.content_id = content_id
+        message.content_id = content_id or 0
         message.redelivered = slot.maybe_delivered or message_id in page.redelivered
         yield message
 
@@ -218,7 +271,10 @@ def backlog(connection: sqlite3.Connection) -> list[Slot]:
     """Return one slot per queue and lane, from the index on QUEUE_ID alone."""
     slots: dict[tuple[int, int], Slot] = {}
     summary = f"QUEUE_ID, min(MESSAGE_ID), max(MESSAGE_ID), count(*), min({_LANE}), max({_LANE})"
-    by_queue = connection.execute(f"SELECT {summary} FROM MB_METADATA GROUP BY QUEUE_ID").fetchall()
+    # What is set aside, and values that are no number, are greater than every id of a queue.
+    by_queue = connection.execute(
+        f"SELECT {summary} FROM MB_METADATA WHERE QUEUE_ID < {SET_ASIDE} GROUP BY QUEUE_ID"
+    ).fetchall()
     for queue_id, start, end, count, lane, last_lane in by_queue:
         if lane == last_lane:
             add_to_backlog(slots, queue_id, lane, start, end, count)

@@ -25,7 +25,7 @@ from broker.ports.records import Change, Drop, Topology
 from broker.ports.slot import Slot
 from broker.ports.store import Batch, Registration
 from broker.store.rows import name_large_content, octets_in_rows
-from broker.store.sql import migrate, nodes
+from broker.store.sql import damaged, migrate, nodes
 from broker.store.sql.cluster_store import SqlClusterStore
 from broker.store.sql.fencing import check_incarnation
 from broker.store.sql.messages import discarded_bodies
@@ -130,7 +130,7 @@ class SqliteStore:
         self._reader = self._writer = None
 
     async def write(self, batch: Batch) -> None:
-        name_large_content(batch.inserts)
+        shared = name_large_content(batch.inserts)
         # A transient message can be settled while the thread writes it, so the sign of its queue id is decided here.
         transient = {message.id for message in batch.inserts if message.state == TRANSIENT}
         high_water = batch.high_water if batch.high_water > self._high_water else 0
@@ -140,7 +140,7 @@ class SqliteStore:
         def write() -> None:
             if self._incarnation is not None:
                 self._check_incarnation(self._incarnation)
-            sqlite_write.write(self._raw, self._files, self._node_id, batch, transient, high_water)
+            sqlite_write.write(self._raw, self._files, self._node_id, batch, shared, transient, high_water)
 
         # How much room is needed is asked for only on a full disk.
         grows = octets_in_rows(batch.inserts) if self._ballast.is_given_up else len(batch.inserts)
@@ -148,9 +148,12 @@ class SqliteStore:
         self._high_water = max(self._high_water, high_water)
 
     async def read(self, queue: StorageQueue, slot: Slot, limit: int, limit_bytes: int) -> list[Message]:
-        return await self._on_reader(
+        page = await self._on_reader(
             lambda: sqlite_read.read(self._read_only, self._files.read, queue, slot, limit, limit_bytes)
         )
+        if page.damaged:
+            await damaged.set_aside(self._work, self._incarnation, slot.queue_id, page.damaged)
+        return page.messages
 
     async def backlog(self) -> list[Slot]:
         return await self._on_reader(lambda: sqlite_read.backlog(self._read_only))

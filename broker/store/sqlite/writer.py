@@ -13,25 +13,32 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager, suppress
 from functools import cache
 from itertools import accumulate
+from operator import attrgetter
 from typing import Any, Final
+
+from xxhash import xxh3_64_intdigest
 
 from broker.message import Message
 from broker.ports.slot import Slot
 from broker.ports.store import Batch
-from broker.store.rows import MAX_CONTENT_CHUNK_SIZE, metadata_of
+from broker.store.rows import CHECKSUM_MASK, MAX_CONTENT_CHUNK_SIZE, checksum_of, hash_of_body, metadata_of
 from broker.store.sqlite.content_files import ContentFiles
+
+_BODY: Final = attrgetter("body")
 
 _ROWS_PER_INSERT: Final = 2048
 _LARGE_ROWS_PER_INSERT: Final = 64
 _LARGE_BATCH: Final = 8 << 20
 _OCTETS_PER_INSERT: Final = 1 << 20
 
-_INLINE_INTO: Final = "MB_METADATA (MESSAGE_ID, QUEUE_ID, REDELIVERED, MESSAGE_METADATA, MESSAGE_CONTENT)"
-_SHARED_INTO: Final = "MB_METADATA (MESSAGE_ID, QUEUE_ID, CONTENT_ID, REDELIVERED, MESSAGE_METADATA)"
+_INLINE_INTO: Final = "MB_METADATA (MESSAGE_ID, QUEUE_ID, REDELIVERED, MESSAGE_METADATA, MESSAGE_CONTENT, CHECKSUM)"
+# Nearly all messages are neither transient nor redelivered; a value less for each pays for a part of the checksum.
+_NEW_INTO: Final = "MB_METADATA (REDELIVERED, MESSAGE_ID, QUEUE_ID, MESSAGE_METADATA, MESSAGE_CONTENT, CHECKSUM)"
+_SHARED_INTO: Final = "MB_METADATA (MESSAGE_ID, QUEUE_ID, CONTENT_ID, REDELIVERED, MESSAGE_METADATA, CHECKSUM)"
 _CONTENT_INTO: Final = "MB_CONTENT (MESSAGE_ID, CONTENT_OFFSET, MESSAGE_CONTENT)"
 _IDS: Final = "(SELECT value FROM json_each(?))"
 _DELETE: Final = f"DELETE FROM MB_METADATA WHERE MESSAGE_ID IN {_IDS}"
@@ -78,17 +85,17 @@ def write(
     files: ContentFiles,
     node_id: str,
     batch: Batch,
+    shared: list[Message],
     transient: Set[int],
     high_water: int,
 ) -> None:
     """Write `batch` in one transaction; `transient` are the ids stored under the negative of their queue's id.
 
-    `high_water` is 0 when the recorded one needs no change.
+    `shared` are its messages with a content id. `high_water` is 0 when the recorded one needs no change.
     """
-    shared = [message for message in batch.inserts if message.content_id]
     inline = [message for message in batch.inserts if not message.content_id] if shared else batch.inserts
     named = {message.content_id for message in batch.deletes if message.content_id}
-    is_large = sum([len(message.body) for message in inline]) > _LARGE_BATCH
+    is_large = sum(map(len, map(_BODY, inline))) > _LARGE_BATCH
     step = _LARGE_ROWS_PER_INSERT if is_large else _ROWS_PER_INSERT
     if not (shared or named or batch.purges or batch.slots or high_water):
         if not batch.deletes and len(inline) <= step:
@@ -101,8 +108,10 @@ def write(
         for start in range(0, len(inline), step):
             _insert_inline(connection, inline[start : start + step], transient)
         if shared:
-            _insert_content(connection, files, {message.content_id: message for message in shared})
-            _insert_shared(connection, shared, transient)
+            contents = {message.content_id: message for message in shared}
+            _insert_content(connection, files, contents)
+            hashes = {content_id: hash_of_body(message) for content_id, message in contents.items()}
+            _insert_shared(connection, shared, hashes, transient)
         if batch.deletes:
             connection.execute(_DELETE, _array([message.id for message in batch.deletes]))
         for slot in batch.purges:
@@ -145,26 +154,35 @@ def mark_redelivered(connection: sqlite3.Connection, message_ids: list[int]) -> 
 
 def _insert_inline(connection: sqlite3.Connection, messages: list[Message], transient: Set[int]) -> None:
     values: list[Any] = []
+    digest, mask = xxh3_64_intdigest, CHECKSUM_MASK
+    if transient or True in [message.redelivered for message in messages]:
+        for message in messages:
+            queue_id = -message.queue.queue_id if message.id in transient else message.queue.queue_id
+            redelivered = 1 if message.redelivered else 0
+            metadata = message.routing + message.header[4:-1]
+            payload = message.body[4:-1] if message.chunks is None else message.payload
+            values += (message.id, queue_id, redelivered, metadata, payload, digest(metadata, digest(payload)) & mask)
+        _insert(connection, _INLINE_INTO, 6, values)
+        return
     for message in messages:
-        queue_id = message.queue.queue_id
-        values += (
-            message.id,
-            -queue_id if message.id in transient else queue_id,
-            1 if message.redelivered else 0,
-            message.routing + message.header[4:-1],
-            message.body[4:-1] if message.chunks is None else message.payload,
-        )
-    _insert(connection, _INLINE_INTO, 5, values)
+        metadata = message.routing + message.header[4:-1]
+        payload = message.body[4:-1] if message.chunks is None else message.payload
+        values += (message.id, message.queue.queue_id, metadata, payload, digest(metadata, digest(payload)) & mask)
+    _insert(connection, _NEW_INTO, 5, values)
 
 
-def _insert_shared(connection: sqlite3.Connection, messages: list[Message], transient: Set[int]) -> None:
+def _insert_shared(
+    connection: sqlite3.Connection, messages: list[Message], hashes: Mapping[int, int], transient: Set[int]
+) -> None:
     for start in range(0, len(messages), _ROWS_PER_INSERT):
         values: list[Any] = []
         for message in messages[start : start + _ROWS_PER_INSERT]:
             queue_id = -message.queue.queue_id if message.id in transient else message.queue.queue_id
             redelivered = 1 if message.redelivered else 0
-            values += (message.id, queue_id, message.content_id, redelivered, metadata_of(message))
-        _insert(connection, _SHARED_INTO, 5, values)
+            metadata = metadata_of(message)
+            checksum = checksum_of(metadata, hashes[message.content_id])
+            values += (message.id, queue_id, message.content_id, redelivered, metadata, checksum)
+        _insert(connection, _SHARED_INTO, 6, values)
 
 
 def _insert_content(connection: sqlite3.Connection, files: ContentFiles, contents: dict[int, Message]) -> None:
@@ -235,7 +253,8 @@ def _insert(connection: sqlite3.Connection, into: str, columns: int, values: lis
 @cache
 def _multi_row(into: str, columns: int, rows: int) -> str:
     row = "(" + ",".join("?" * columns) + ")"
-    return f"INSERT INTO {into} SELECT * FROM (VALUES {','.join([row] * rows)}) WHERE column1 <> 0"
+    selected = "0, *" if into is _NEW_INTO else "*"
+    return f"INSERT INTO {into} SELECT {selected} FROM (VALUES {','.join([row] * rows)}) WHERE column1 <> 0"
 
 
 def _array(ids: Iterable[int]) -> tuple[str]:

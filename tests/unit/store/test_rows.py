@@ -3,7 +3,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from broker.message import STORED, WRITING, Message, body_tails, tail
-from broker.store.rows import message_of, metadata_of, name_large_content
+from broker.store.rows import (
+    NO_CHECKSUM,
+    checksum_of,
+    damage_of,
+    hash_of_body,
+    message_of,
+    metadata_of,
+    name_large_content,
+)
 
 
 @dataclass
@@ -55,3 +63,35 @@ def test_a_content_id_that_is_there_stays() -> None:
     name_large_content([shared])
 
     assert shared.content_id == 3
+
+
+METADATA = b"\x01e\x01k\x00\x3c\x00\x00" + (4).to_bytes(8, "big") + b"\x00\x00"
+
+
+def test_a_checksum_covers_metadata_and_body_however_many_frames_it_came_in() -> None:
+    payload = bytes(range(256)) * 1000
+    checksums = {checksum_of(METADATA, hash_of_body(message(payload, frame_max))) for frame_max in (4096, 131_072)}
+
+    assert len(checksums) == 1
+    assert damage_of(METADATA, payload, checksums.pop()) == ""
+
+
+def test_a_checksum_fits_a_signed_integer_of_32_bits() -> None:
+    assert 0 <= checksum_of(METADATA, (1 << 64) - 1) < 1 << 31
+
+
+def test_every_flipped_bit_is_noticed() -> None:
+    checksum = checksum_of(METADATA, hash_of_body(message(b"body")))
+    octets = METADATA + b"body"
+
+    for bit in range(8 * len(octets)):
+        flipped = (int.from_bytes(octets, "big") ^ 1 << bit).to_bytes(len(octets), "big")
+        assert damage_of(flipped[:-4], flipped[-4:], checksum)
+
+
+def test_without_a_checksum_the_header_must_be_one_and_fit_the_body() -> None:
+    assert damage_of(METADATA, b"body", NO_CHECKSUM) == ""
+    assert damage_of(METADATA, b"bod", NO_CHECKSUM) == "its body has 3 octets, its header says 4"
+    assert damage_of(METADATA[:-1], b"body", NO_CHECKSUM).startswith("its metadata cannot be read (content header: ")
+    assert damage_of(b"\x01e\x01k", b"", NO_CHECKSUM) == "its content header is missing"
+    assert damage_of(b"", b"", NO_CHECKSUM) == "its content header is missing"

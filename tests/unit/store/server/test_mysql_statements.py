@@ -50,20 +50,21 @@ def test_every_thousandth_batch_deletes_the_rows_of_the_thousand_before_it() -> 
 
 def test_a_small_batch_is_one_packet() -> None:
     [packet] = made(
-        inline=[(1, 7, 0, b"m", b"\x00\xff"), (2, -7, 1, b"", b"")],
+        inline=[(1, 7, 0, 77, b"m", b"\x00\xff"), (2, -7, 1, 78, b"", b"")],
         contents=[(5, 0, b"piece"), (5, 65_500, b"rest")],
-        shared=[(3, 7, 5, 0, b"m")],
+        shared=[(3, 7, 5, 0, 79, b"m")],
         deletes=[10, 11],
         high_water=99,
     )
 
     assert packet.split(";") == [
         *COUNT.split(";"),
-        "INSERT INTO MB_METADATA (MESSAGE_ID,QUEUE_ID,REDELIVERED,MESSAGE_METADATA,MESSAGE_CONTENT)"
-        " VALUES (1,7,0,x'6d',x'00ff'),(2,-7,1,x'',x'')",
+        "INSERT INTO MB_METADATA (MESSAGE_ID,QUEUE_ID,REDELIVERED,CHECKSUM,MESSAGE_METADATA,MESSAGE_CONTENT)"
+        " VALUES (1,7,0,77,x'6d',x'00ff'),(2,-7,1,78,x'',x'')",
         "INSERT INTO MB_CONTENT (MESSAGE_ID,CONTENT_OFFSET,MESSAGE_CONTENT)"
         " VALUES (5,0,x'7069656365'),(5,65500,x'72657374') ON DUPLICATE KEY UPDATE MESSAGE_ID=VALUES(MESSAGE_ID)",
-        "INSERT INTO MB_METADATA (MESSAGE_ID,QUEUE_ID,CONTENT_ID,REDELIVERED,MESSAGE_METADATA) VALUES (3,7,5,0,x'6d')",
+        "INSERT INTO MB_METADATA (MESSAGE_ID,QUEUE_ID,CONTENT_ID,REDELIVERED,CHECKSUM,MESSAGE_METADATA)"
+        " VALUES (3,7,5,0,79,x'6d')",
         "DELETE FROM MB_METADATA WHERE MESSAGE_ID IN (10,11)",
         "INSERT INTO MB_NODE_TO_LAST_PUBLISHED_ID (NODE_ID,MESSAGE_ID) VALUES (x'6e6f64652d61',99)"
         " ON DUPLICATE KEY UPDATE MESSAGE_ID=GREATEST(MESSAGE_ID,VALUES(MESSAGE_ID))",
@@ -71,8 +72,8 @@ def test_a_small_batch_is_one_packet() -> None:
 
 
 def test_packets_are_cut_by_octets_not_by_rows() -> None:
-    small = [(number, 7, 0, b"", b"s") for number in range(60)]
-    large = [(number, 7, 0, b"", b"l" * 400) for number in range(60, 70)]
+    small = [(number, 7, 0, 0, b"", b"s") for number in range(60)]
+    large = [(number, 7, 0, 0, b"", b"l" * 400) for number in range(60, 70)]
 
     cut = made(1000, inline=small + large)
 
@@ -81,13 +82,13 @@ def test_packets_are_cut_by_octets_not_by_rows() -> None:
 
 
 def test_a_row_that_is_larger_than_the_limit_goes_alone() -> None:
-    cut = made(100, inline=[(1, 7, 0, b"", b"a"), (2, 7, 0, b"", b"b" * 500), (3, 7, 0, b"", b"c")])
+    cut = made(100, inline=[(1, 7, 0, 0, b"", b"a"), (2, 7, 0, 0, b"", b"b" * 500), (3, 7, 0, 0, b"", b"c")])
 
     assert [re.findall(r"\((\d+),7,", packet) for packet in cut if "MB_METADATA" in packet] == [["1"], ["2"], ["3"]]
 
 
 def test_every_packet_holds_whole_statements() -> None:
-    cut = made(300, inline=[(number, 7, 0, b"m", b"x" * 50) for number in range(20)], deletes=list(range(50)))
+    cut = made(300, inline=[(number, 7, 0, 0, b"m", b"x" * 50) for number in range(20)], deletes=list(range(50)))
 
     assert all(re.match(r"(BEGIN|UPDATE|INSERT|DELETE) ?", part) for packet in cut for part in packet.split(";"))
 
@@ -97,7 +98,7 @@ def test_no_text_of_a_client_is_part_of_a_statement(text: str) -> None:
     octets = text.encode()
     marker = Marker(0, "abc123", 1, node_id=text)
     batch = rows(
-        inline=[(1, 7, 0, octets, octets)], contents=[(2, 0, octets)], shared=[(3, 7, 2, 0, octets)], high_water=9
+        inline=[(1, 7, 0, 0, octets, octets)], contents=[(2, 0, octets)], shared=[(3, 7, 2, 0, 0, octets)], high_water=9
     )
 
     [packet] = packets(marker, batch, 1 << 20)

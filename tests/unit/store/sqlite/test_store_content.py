@@ -272,7 +272,9 @@ async def test_a_crash_between_file_and_commit_leaves_what_was_there_before(
     assert (during, found, both) == (["1", "2"], [1], [LARGE, b"y" * 200_000])
 
 
-async def test_a_message_whose_file_is_missing_is_left_alone_and_keeps_its_row(store: SqliteStore, path: Path) -> None:
+async def test_a_message_whose_file_is_missing_is_set_aside_until_the_next_start(
+    store: SqliteStore, path: Path
+) -> None:
     await store.write(Batch(inserts=[message(5, body=LARGE), message(6, body=b"small")]))
     (path.with_name("mb.db.content") / "1").unlink()
 
@@ -285,10 +287,72 @@ async def test_a_message_whose_file_is_missing_is_left_alone_and_keeps_its_row(s
     assert [slot.count for slot in await store.backlog()] == [2]
 
 
-async def test_a_message_whose_file_is_too_short_is_left_alone(store: SqliteStore, path: Path) -> None:
+async def test_a_message_whose_file_is_too_short_is_set_aside(store: SqliteStore, path: Path) -> None:
     await store.write(Batch(inserts=[message(5, body=LARGE), message(6, body=LARGE)]))
     os.truncate(path.with_name("mb.db.content") / "1", 399_999)
 
+    assert [stored.id for stored in await read(store)] == [5]
+
+
+async def test_a_flipped_octet_in_a_file_costs_one_message(store: SqliteStore, path: Path) -> None:
+    await store.write(Batch(inserts=[message(5, body=LARGE), message(6, body=LARGE)]))
+    file = path.with_name("mb.db.content") / "1"
+    octets = bytearray(file.read_bytes())
+    octets[100_000] ^= 1
+    file.write_bytes(octets)
+
+    with capture_logs() as logs:
+        found = [stored.id for stored in await read(store)]
+
+    assert found == [6]
+    assert [(line["message"], line["reason"]) for line in logs] == [(5, "its octets do not fit its checksum")]
+
+
+DAMAGED_PLACES = {
+    "no numbers": "SET MESSAGE_CONTENT = 'x y'",
+    "no blob": "SET MESSAGE_CONTENT = 7",
+    "beyond the file": "SET MESSAGE_CONTENT = x'3230303030302031303030303030'",
+    "of a size that no memory holds": "SET MESSAGE_CONTENT = x'393939393939393939393939393939393939392030'",
+    "of another file": "SET CONTENT_OFFSET = -9",
+    "of no file": "SET CONTENT_OFFSET = 'x'",
+}
+
+
+@pytest.mark.parametrize("change", DAMAGED_PLACES.values(), ids=DAMAGED_PLACES.keys())
+async def test_a_damaged_place_of_a_body_costs_one_message(store: SqliteStore, change: str) -> None:
+    await store.write(Batch(inserts=[message(5, body=LARGE), message(6, body=LARGE), message(7)]))
+    await store._on_writer(lambda: store._raw.execute(f"UPDATE MB_CONTENT {change} WHERE MESSAGE_ID = 5"))
+
+    assert [stored.id for stored in await read(store)] == [6, 7]
+
+
+DAMAGED_VALUES = {
+    "metadata as text": "MESSAGE_METADATA = 'äöü'",
+    "metadata as a number": "MESSAGE_METADATA = 77",
+    "body as text": "MESSAGE_CONTENT = 'äöü'",
+    "body as a fraction": "MESSAGE_CONTENT = 1.5",
+    "content as text": "CONTENT_ID = 'x'",
+    "checksum as text": "CHECKSUM = 'x'",
+    "all": "MESSAGE_METADATA = 'ä', MESSAGE_CONTENT = 5, CONTENT_ID = x'00ff', CHECKSUM = 1.5, REDELIVERED = 'x'",
+}
+
+
+@pytest.mark.parametrize("change", DAMAGED_VALUES.values(), ids=DAMAGED_VALUES.keys())
+async def test_values_of_another_type_cost_one_message(store: SqliteStore, change: str) -> None:
+    await store.write(Batch(inserts=[message(5), message(6), message(7)]))
+    await store._on_writer(lambda: store._raw.execute(f"UPDATE MB_METADATA SET {change} WHERE MESSAGE_ID = 6"))
+
+    found = await read(store)
+
+    assert [(stored.id, stored.payload) for stored in found] == [(5, b"hello"), (7, b"hello")]
+
+
+async def test_a_queue_id_that_is_no_number_costs_one_message(store: SqliteStore) -> None:
+    await store.write(Batch(inserts=[message(5), message(6)]))
+    await store._on_writer(lambda: store._raw.execute("UPDATE MB_METADATA SET QUEUE_ID = 'x' WHERE MESSAGE_ID = 6"))
+    await store.register("node-a")
+
+    assert [(slot.queue_id, slot.count) for slot in await store.backlog()] == [(7, 1)]
     assert [stored.id for stored in await read(store)] == [5]
 
 
@@ -301,7 +365,7 @@ async def test_a_page_of_lost_messages_does_not_hide_the_next(store: SqliteStore
     assert [stored.id for stored in found] == [7]
 
 
-async def test_content_that_is_not_in_the_database_is_left_alone(store: SqliteStore) -> None:
+async def test_content_that_is_not_in_the_database_costs_its_message(store: SqliteStore) -> None:
     await store.write(Batch(inserts=[message(5, body=b"shared", content_id=4), message(6)]))
     await store._on_writer(lambda: store._raw.execute("DELETE FROM MB_CONTENT"))
 
@@ -312,7 +376,9 @@ async def test_long_bodies_of_an_older_version_are_read_and_deleted(store: Sqlit
     old = message(5, body=LARGE)
 
     def insert_as_before() -> None:
-        store._raw.execute("INSERT INTO MB_METADATA VALUES (5, 7, 5, 0, ?, NULL)", (old.routing + old.header_payload,))
+        store._raw.execute(
+            "INSERT INTO MB_METADATA VALUES (5, 7, 5, 0, ?, NULL, NULL)", (old.routing + old.header_payload,)
+        )
         for offset in range(0, len(LARGE), 65_500):
             row = (offset, LARGE[offset : offset + 65_500])
             store._raw.execute("INSERT INTO MB_CONTENT VALUES (5, ?, ?)", row)
@@ -362,4 +428,4 @@ async def test_a_message_deleted_while_it_is_read_is_not_there(store: SqliteStor
     found = sqlite_read.read(connection, files.read, ORDERS, Slot(7, 0, 0, LATEST, 0), 100, 1 << 30)
     connection.close()
 
-    assert [stored.id for stored in found] == [6]
+    assert [stored.id for stored in found.messages] == [6]
