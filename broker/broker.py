@@ -29,6 +29,14 @@ class Confirmable(Protocol):
         ...
 
 
+class Resumable(Protocol):
+    """A channel whose consumers may have room for deliveries again (an upward call)."""
+
+    def resume(self) -> None:
+        """Deliver to those that wait for it."""
+        ...
+
+
 class OpenConnection(Protocol):
     """A client's connection (an upward call)."""
 
@@ -48,7 +56,8 @@ class Limits:
     heartbeat_timeout_factor: float = 2.0
     handshake_timeout: float = 10.0
     max_message_size: int = 128 * 1024 * 1024
-    max_consumers_per_channel: int = 1000
+    max_consumers_per_channel: int = 0
+    """0 for any number."""
     max_connections: int = 10_000
     max_uncommitted_bytes: int = 10 * 1024 * 1024
 
@@ -80,6 +89,7 @@ class Broker:
         self._await_read = await_read
         self.open_connections: set[OpenConnection] = set()
         self.touched: set[Queue] = set()
+        self.resumable: dict[Resumable, None] = {}  # in the order of their turns
         self.touched_confirms = touched_confirms
 
     def vhost(self, name: str) -> VirtualHost:
@@ -94,12 +104,17 @@ class Broker:
 
         Return whether consumers of a touched queue are behind, so that publishers should be slowed down.
         """
-        touched = self.touched
+        touched, resumable = self.touched, self.resumable
         is_behind = False
         if not self._cluster.is_trusted():
             self.flush_confirms()
             return False
-        while touched:
+        while touched or resumable:
+            if resumable:
+                channels = tuple(resumable)
+                resumable.clear()
+                for channel in channels:
+                    channel.resume()
             queues = tuple(touched)
             touched.clear()
             for queue in queues:
@@ -111,8 +126,16 @@ class Broker:
     # basic.get
 
     def get(self, queue: Queue) -> Message | None:
-        """Remove and return the next message in memory; None when there is none, or this node may not deliver now."""
-        return queue.pop() if self._cluster.is_trusted() else None
+        """Remove and return the next message in memory; None when there is none, or this node may not deliver now.
+
+        Consumers that have credit have waited longer than the get: they come first.
+        """
+        if not self._cluster.is_trusted():
+            return None
+        if queue in self.touched and queue.consumers:
+            self.touched.discard(queue)
+            queue.dispatch()
+        return queue.pop()
 
     def may_get_later(self, queue: Queue) -> bool:
         """Can `get_later` find a message where `get` found none?"""

@@ -32,7 +32,6 @@ TESTED_ELSEWHERE = {
     "coordination/replication/orphans": "several nodes are needed: test_replicator.py, tests/cluster",
     "node/*": "the process itself: tests/integration, tests/cluster, test_main.py",
     "ports/*": "protocols and values without behaviour: tests/contract holds every implementation to them",
-    "queue/dispatcher": "a part of a queue, told nothing by others: test_queue.py",
     "queue/outcome": "names of what can become of a message: test_queue.py",
     "store/journal_limits": "bounds and counters without behaviour: test_journal.py",
     "store/memory/*": "a store: tests/contract",

@@ -16,15 +16,7 @@ from broker.queue.queue import Queue
 def on_basic_qos(channel: Channel, method: amqp.BasicQos) -> None:
     if method.prefetch_size:
         raise NotImplementedFault(f"prefetch_size!=0 ({method.prefetch_size})")
-    if method.global_:
-        channel.deliveries.prefetch = method.prefetch_count
-    else:
-        # Later consumers, as RabbitMQ has it, and the running ones too: clients that do not find the product
-        # RabbitMQ count on that (contract U2).
-        channel.next_prefetch = method.prefetch_count
-        for consumer in channel.consumers.values():
-            consumer.prefetch = method.prefetch_count
-    channel.touch_consumed_queues()
+    channel.set_prefetch(method.prefetch_count, is_shared=method.global_)
     channel.send(amqp.BasicQosOk())
 
 
@@ -36,7 +28,7 @@ def on_basic_consume(channel: Channel, method: amqp.BasicConsume) -> Waiting | N
     if consumer_tag in channel.consumers:
         raise NotAllowed(f"attempt to reuse consumer tag '{consumer_tag}'")
     limit = channel.broker.limits.max_consumers_per_channel
-    if len(channel.consumers) >= limit:
+    if limit and len(channel.consumers) >= limit:
         raise NotAllowed(f"number of consumers on channel {channel.id} has reached the maximum allowed of {limit}")
     consumer = Consumer(
         channel.id,
@@ -46,7 +38,6 @@ def on_basic_consume(channel: Channel, method: amqp.BasicConsume) -> Waiting | N
         consumer_tag,
         no_ack=method.no_ack,
         is_exclusive=method.exclusive,
-        prefetch=channel.next_prefetch,
         heads=channel.broker.caches.new_cache(),
         on_cancelled=channel.on_consumer_cancelled,
     )
@@ -120,6 +111,7 @@ def _answer_get(channel: Channel, queue: Queue, message: Message | None, no_ack:
     else:
         message.consumer = None
         deliveries.unacked[deliveries.last_tag] = message
+        deliveries.got += 1
 
 
 def on_basic_ack(channel: Channel, method: amqp.BasicAck) -> None:

@@ -31,6 +31,7 @@ class Channel:
 
     __slots__ = (
         "_deferred",
+        "_is_prefetch_raised",
         "_on_closed",
         "_touched",
         "ack_run",
@@ -44,10 +45,10 @@ class Channel:
         "is_busy",
         "is_closing",
         "last_queue",
-        "next_prefetch",
         "output",
         "publish",
         "publisher",
+        "reject_run",
         "resolve",
         "vhost",
     )
@@ -69,14 +70,14 @@ class Channel:
         self.deferred_octets = 0
         """What the frames behind a handler occupy, those without a payload too."""
         self.last_queue = ""
-        self.next_prefetch = 0
-        """How many unacknowledged deliveries consumers may have that start from now on; 0 for any number."""
         self.publisher = Publisher(channel_id, self.output, self.broker, self.vhost, connection.access)
         self.publish = self.publisher.publish
         self.resolve = self.publisher.resolve
-        self.deliveries = Deliveries(self.broker.touched, self.touch_consumed_queues)
+        self.deliveries = Deliveries(self.output, self.broker.touched, self.resume_later)
         self.ack_run = self.deliveries.ack_run
+        self.reject_run = self.deliveries.reject_run
         self._touched = self.broker.touched
+        self._is_prefetch_raised = False
         self.update_direct()
 
     # Frames
@@ -153,19 +154,40 @@ class Channel:
     def remove(self, consumer: Consumer) -> bool:
         """Take a consumer away; return whether the queue's `unsubscribe` is to be awaited for that."""
         self.consumers.pop(consumer.consumer_tag, None)
+        self.deliveries.waiting.pop(consumer, None)
         has_left = self.vhost.consumers.remove(consumer.queue, consumer)
         if has_left and self.is_closing:
             self.connection.shared.spawn(self.vhost.consumers.unsubscribe(consumer.queue))
         self._touched.add(consumer.queue)
         return has_left
 
-    def touch_consumed_queues(self) -> None:
-        """Let the queues of the consumers dispatch: there may be credit again."""
-        self._touched.update(consumer.queue for consumer in self.consumers.values())
+    def resume_later(self) -> None:
+        """At the end of this batch deliver to those consumers that wait for room: there may be some."""
+        self.broker.resumable[self] = None
+
+    def set_prefetch(self, count: int, *, is_shared: bool) -> None:
+        """Limit the unacknowledged deliveries of all consumers together, or of each one; 0 for any number."""
+        if is_shared:
+            self.deliveries.prefetch = count
+        else:
+            # Of later consumers, as RabbitMQ has it, and of the running ones too: clients that do not find the product
+            # RabbitMQ count on that (contract U2).
+            self.deliveries.consumer_prefetch = count
+            self._is_prefetch_raised = True
+        self.resume_later()
+
+    def resume(self) -> None:
+        """Deliver to the consumers that wait for room, in turn, as far as it goes."""
+        if self._is_prefetch_raised:
+            self._is_prefetch_raised = False
+            for consumer in self.consumers.values():
+                self.deliveries.wait_for_room(consumer)
+        self.deliveries.resume()
 
     def on_consumer_cancelled(self, consumer: Consumer) -> None:
         """The queue of `consumer` is gone (contract B19)."""
         self.consumers.pop(consumer.consumer_tag, None)
+        self.deliveries.waiting.pop(consumer, None)
         if self.connection.has_capability("consumer_cancel_notify"):
             self.send(amqp.BasicCancel(consumer.consumer_tag, True))
 
@@ -231,5 +253,5 @@ class Channel:
             self.remove(consumer)
         transaction = self.publisher.transaction
         if transaction is not None:
-            self.deliveries.roll_back(transaction)
+            transaction.take()
         self.deliveries.close()

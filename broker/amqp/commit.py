@@ -21,10 +21,9 @@ async def commit(
     done = transaction.take()
     messages = _route(done.publications, broker, publisher)
     output.has_published |= bool(messages)
-    acked = [message for _, message in done.acked]
-    rejected = [message for _, message in done.rejected]
+    settled = deliveries.take_settled(done.settled)
+    acked, rejected, returned = settled[ACKED], settled[REJECTED], settled[None]
     deletes = [message for message in (*acked, *rejected) if message.state != TRANSIENT]
-    returned = [message for _, message in done.requeued]
     await _store(broker.journal, messages, deletes, returned)
     for message in deletes:
         message.state = SETTLED

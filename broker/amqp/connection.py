@@ -7,6 +7,7 @@ channel 0, which it serves itself, or to its channels; it does nothing that conc
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from enum import IntEnum
 from math import inf
@@ -82,6 +83,7 @@ class Connection:
         "_log",
         "_look_again_at",
         "_on_deadline",
+        "_resumed",
         "_shared",
         "blocked_reason",
         "broker",
@@ -120,13 +122,17 @@ class Connection:
         self._is_close_waiting = False
         self._cut_off_at = inf
         self._look_again_at = 0.0
+        self._resumed = 0
 
     def unblock_output(self) -> None:
         """There is room in the output buffer again."""
         if self.output.is_blocked:
             self.output.is_blocked = False
-            for channel in self.channels.values():
-                channel.touch_consumed_queues()
+            channels = deque(channel for channel in self.channels.values() if channel.deliveries.waiting)
+            self._resumed += 1
+            channels.rotate(-self._resumed)  # no channel is always the first that fills the buffer again
+            for channel in channels:
+                channel.resume_later()
 
     # Input
 

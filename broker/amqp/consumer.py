@@ -37,8 +37,8 @@ class Consumer:
         "_output",
         "consumer_tag",
         "is_exclusive",
+        "is_resting",
         "no_ack",
-        "prefetch",
         "queue",
         "unacked",
     )
@@ -53,13 +53,10 @@ class Consumer:
         *,
         no_ack: bool,
         is_exclusive: bool,
-        prefetch: int,
         heads: Cache[tuple[bytes, bytes, bytes]],
         on_cancelled: Callable[[Consumer], None],
     ) -> None:
-        """`prefetch` is how many deliveries may be unacknowledged at once, 0 for any number (contract B10).
-
-        `heads` keeps the octets of basic.deliver by exchange and routing key.
+        """`heads` keeps the octets of basic.deliver by exchange and routing key.
 
         `on_cancelled` is called when the queue is gone.
         """
@@ -71,7 +68,7 @@ class Consumer:
         self.consumer_tag = consumer_tag
         self.no_ack = no_ack
         self.is_exclusive = is_exclusive
-        self.prefetch = prefetch
+        self.is_resting = False
         self.unacked = 0
         self._heads = heads
         self._body_start = struct.pack(">BH", FRAME_BODY, channel_id)
@@ -82,14 +79,22 @@ class Consumer:
         return self._room(1) > 0
 
     def _room(self, limit: int) -> int:
+        """Return how many of `limit` messages may be delivered now."""
         deliveries = self._deliveries
         if self._output.is_blocked or not deliveries.is_flowing:
+            deliveries.wait_for_room(self)
             return 0
-        if not self.no_ack:
-            if self.prefetch:
-                limit = min(limit, self.prefetch - self.unacked)
-            if deliveries.prefetch:
-                limit = min(limit, deliveries.shared_room())
+        if deliveries.prefetch:
+            room = deliveries.shared_room()
+            if room <= 0:
+                deliveries.wait_for_room(self)
+                return 0
+            if room < limit and not self.no_ack:
+                limit = room
+        if not self.no_ack and deliveries.consumer_prefetch:
+            room = deliveries.consumer_prefetch - self.unacked
+            if room < limit:
+                limit = room
         return limit
 
     def take(self, ready: deque[Message], limit: int) -> int:
@@ -140,6 +145,8 @@ class Consumer:
         deliveries.last_tag = tag
         if not no_ack:
             self.unacked += taken
+        if taken < limit and (output.is_blocked or deliveries.prefetch):
+            deliveries.wait_after_others(self)
         self.queue.on_taken(taken, octets)
         if no_ack:
             self.queue.settle(stored, AUTO_ACKED, taken - len(stored))

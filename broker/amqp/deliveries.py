@@ -1,19 +1,32 @@
 """What becomes of the deliveries of one channel: settled, given back, or kept for tx.commit (contract B22 to B26).
 
-A delivery is outstanding from its frames on until the client settles it or gives it back.
+A delivery is outstanding from its frames on until the client settles it or gives it back; in a transaction it stays so
+until the commit.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from typing import Any
+from itertools import takewhile
+from typing import Any, Final, Protocol
 
-from broker.amqp.frame_reader import AckRun
-from broker.amqp.transaction import Transaction
+from broker.amqp.frame_reader import SettlementRun
+from broker.amqp.output import Output
+from broker.amqp.transaction import Settled, Transaction
 from broker.errors import PreconditionFailed
 from broker.message import SETTLED, Message
+from broker.queue.dispatcher import QueueConsumer
 from broker.queue.outcome import ACKED, REJECTED, Outcome
 from broker.queue.queue import Queue
+
+_SHORT_WALK: Final = 1000
+
+
+class WaitingConsumer(QueueConsumer, Protocol):
+    """A consumer of the channel that had no room for a message when it was asked."""
+
+    queue: Queue
 
 
 class Unacked:
@@ -25,92 +38,146 @@ class Unacked:
         self.messages: dict[int, Message] = {}
         self._settled_below = 1  # no smaller tag is outstanding
 
-    def __len__(self) -> int:
-        return len(self.messages)
+    def take(self, tag: int) -> Message:
+        """Remove and return one delivery; raises `PreconditionFailed` if it is not outstanding."""
+        message = self.messages.pop(tag, None)
+        if message is None:
+            raise _unknown(tag)
+        return message
 
-    def take(self, tag: int, multiple: bool, last_tag: int) -> list[tuple[int, Message]]:
-        """Remove and return what `tag` names: one delivery, or with `multiple` all up to it; 0 means all there are.
-
-        Raises `PreconditionFailed` for a tag that is not outstanding. With `multiple` it is enough that the tag was
-        handed out and something up to it is outstanding.
-        """
-        if not multiple:
-            message = self.messages.pop(tag, None)
-            if message is None:
-                raise PreconditionFailed(f"unknown delivery tag {tag}")
-            return [(tag, message)]
-        if tag == 0:
-            taken = sorted(self.messages.items())
-            self.messages.clear()
-            self._settled_below = last_tag + 1
-            return taken
-        if tag > last_tag:
-            raise PreconditionFailed(f"unknown delivery tag {tag}")
-        pop = self.messages.pop
-        taken = []
-        for each in range(self._settled_below, tag + 1):
-            message = pop(each, None)
-            if message is not None:
-                taken.append((each, message))
-        self._settled_below = max(self._settled_below, tag + 1)
-        if not taken:
-            raise PreconditionFailed(f"unknown delivery tag {tag}")
+    def take_up_to(self, last: int) -> list[Message]:
+        """Remove and return all deliveries up to the tag `last`, in order."""
+        messages = self.messages
+        span = last + 1 - self._settled_below
+        if span <= 2 * len(messages) + _SHORT_WALK:
+            pop = messages.pop
+            found = (pop(tag, None) for tag in range(self._settled_below, last + 1))
+            taken = [message for message in found if message is not None]
+        else:  # most of these tags were settled one by one
+            tags = list(takewhile(last.__ge__, messages))
+            taken = [messages.pop(tag) for tag in tags]
+            self._compact()
+        self._settled_below = max(self._settled_below, last + 1)
         return taken
 
-    def put_back(self, deliveries: list[tuple[int, Message]]) -> None:
-        """Make deliveries outstanding again (a transaction that was rolled back)."""
-        for tag, message in deliveries:
-            self.messages[tag] = message
-            self._settled_below = min(self._settled_below, tag)
+    def first(self, after: int, last: int, excepted: set[int]) -> int | None:
+        """Return the first outstanding tag above `after` and up to `last` that is not one of `excepted`."""
+        messages = self.messages
+        start = max(after + 1, self._settled_below)
+        tags = range(start, last + 1) if last - start <= 2 * len(messages) + _SHORT_WALK else messages
+        return next((tag for tag in tags if start <= tag <= last and tag in messages and tag not in excepted), None)
 
-    def take_all(self) -> list[Message]:
-        """Remove and return everything, in the order of delivery."""
-        messages = [message for _, message in sorted(self.messages.items())]
+    def _compact(self) -> None:
+        """Let the next look at the first messages begin with them: a dict walks over what was deleted before them."""
+        rest = dict(self.messages)
         self.messages.clear()
-        return messages
+        self.messages.update(rest)
+
+
+def _unknown(tag: int) -> PreconditionFailed:
+    return PreconditionFailed(f"unknown delivery tag {tag}")
 
 
 class Deliveries:
     """The deliveries of one channel: their tags, what becomes of them, and the credit for more of them."""
 
     __slots__ = (
-        "_on_shared_room",
+        "_on_room",
+        "_output",
         "_touched",
         "_unacked",
+        "consumer_prefetch",
+        "got",
         "is_flowing",
         "last_tag",
         "prefetch",
         "transaction",
         "unacked",
+        "waiting",
     )
 
-    def __init__(self, touched: set[Queue], on_shared_room: Callable[[], None]) -> None:
+    def __init__(self, output: Output, touched: set[Queue], on_room: Callable[[], None]) -> None:
         """`touched` gets the queues that have something to dispatch after the batch.
 
-        `on_shared_room` is called when any consumer of the channel may have credit again.
+        `on_room` is called when there may be room for deliveries under the prefetch of the whole channel: the channel
+        calls `resume` after the batch.
         """
+        self._output = output
         self._touched = touched
-        self._on_shared_room = on_shared_room
+        self._on_room = on_room
         self._unacked = Unacked()
         self.unacked = self._unacked.messages
+        self.got = 0
+        """Outstanding deliveries of basic.get: no prefetch counts them."""
+        self.waiting: OrderedDict[WaitingConsumer, None] = OrderedDict()
+        """Consumers that had a message but no room in the channel, in the order of their turns."""
         self.last_tag = 0
         self.prefetch = 0  # shared by all consumers, 0 for any number (contract B11)
+        self.consumer_prefetch = 0  # of each consumer by itself (contract B10)
         self.is_flowing = True
         self.transaction: Transaction | None = None
 
+    # Credit
+
     def shared_room(self) -> int:
-        """Return how many more deliveries the prefetch of the whole channel allows (contract B11).
+        """Return how many more deliveries the prefetch of the whole channel allows (contract B11)."""
+        return self.prefetch - len(self.unacked) + self.got
 
-        What a transaction has acknowledged but not committed counts as unacknowledged.
+    def wait_for_room(self, consumer: WaitingConsumer) -> None:
+        """`consumer` would take a message if the channel had room; its turn stays what it was."""
+        self.waiting.setdefault(consumer)
+
+    def wait_after_others(self, consumer: WaitingConsumer) -> None:
+        """`consumer` has taken what there was room for: it is the turn of others."""
+        self.waiting[consumer] = None
+        self.waiting.move_to_end(consumer)
+
+    def resume(self) -> None:
+        """Deliver to the consumers that wait for room, in turn, as far as it goes."""
+        waiting = self.waiting
+        for _ in range(len(waiting)):
+            if self._output.is_blocked or not self.is_flowing or (self.prefetch and self.shared_room() <= 0):
+                break
+            consumer, _ = waiting.popitem(last=False)
+            consumer.queue.wake(consumer)
+            consumer.queue.dispatch()
+
+    def _end_run(self, consumer: Any, queue: Any, messages: list[Message], count: int, outcome: Outcome | None) -> None:
+        """Settle, or without an outcome give back, `count` deliveries that `consumer`, or basic.get without one, had of
+        `queue`; the store knows of those in `messages`. Hot.
         """
-        uncommitted = 0 if self.transaction is None else self.transaction.settlement_count
-        return self.prefetch - len(self.unacked) - uncommitted
+        if consumer is None:
+            self.got -= count
+        else:
+            consumer.unacked -= count
+            if self.prefetch:
+                self.waiting.setdefault(consumer)
+            else:
+                if consumer.is_resting:
+                    queue.wake(consumer)
+                self._touched.add(queue)
+        if outcome is not None:
+            queue.settle(messages, outcome, count - len(messages))
+            return
+        for message in messages:
+            message.consumer = None  # the message may lie in its queue for longer than the consumer lives
+        queue.requeue(messages)
+        self._touched.add(queue)
 
-    def ack_run(self, acks: AckRun) -> int:
-        """Acknowledge single deliveries in one loop (ADR 1). Hot."""
+    def _note_room(self) -> None:
+        if self.prefetch:
+            self._on_room()
+
+    # What clients say
+
+    def ack_run(self, acks: SettlementRun) -> int:
+        """Acknowledge single deliveries in one loop (ADR 1), as long as the frames are like the first; return how many
+        were. Hot.
+        """
         pop = self.unacked.pop
         first = b""
         consumer: Any = None
+        queue: Any = None
         stored: list[Message] = []  # of a run of messages that one consumer had, which are `count`
         count = total = 0
         for head, tag, end in acks:
@@ -120,111 +187,145 @@ class Deliveries:
                 first = head
             message = pop(tag, None)
             if message is None:
-                self._settle_run(consumer, stored, count)
-                self._note_shared_room()
-                raise PreconditionFailed(f"unknown delivery tag {tag}")
+                if count:
+                    self._end_run(consumer, queue, stored, count, ACKED)
+                self._note_room()
+                raise _unknown(tag)
             total += 1
-            if message.consumer is not consumer:
-                self._settle_run(consumer, stored, count)
-                consumer, stored, count = message.consumer, [], 0
-            if consumer is None:  # from basic.get
-                queue: Any = message.queue
-                queue.settle([message], ACKED)
-                continue
+            if message.consumer is not consumer or consumer is None:
+                if count:
+                    self._end_run(consumer, queue, stored, count, ACKED)
+                consumer, queue, stored, count = message.consumer, message.queue, [], 0
             count += 1
             if message.state < SETTLED:
                 stored.append(message)
-        self._settle_run(consumer, stored, count)
-        self._note_shared_room()
+        if count:
+            self._end_run(consumer, queue, stored, count, ACKED)
+        self._note_room()
         return total
 
-    def _settle_run(self, consumer: Any, stored: list[Message], count: int) -> None:
-        """Settle `count` messages that `consumer` had; the store knows of those in `stored`."""
-        if count:
-            consumer.unacked -= count
-            queue = consumer.queue
-            self._touched.add(queue)
-            queue.settle(stored, ACKED, count - len(stored))
-
-    def _note_shared_room(self) -> None:
-        """Deliveries are outstanding no more. Called once for all of them: it costs a look at every consumer."""
-        if self.prefetch:
-            self._on_shared_room()
+    def reject_run(self, rejects: SettlementRun, requeue: bool) -> int:
+        """Reject or give back single deliveries in one loop, as long as the frames are like the first; return how many
+        were.
+        """
+        pop = self.unacked.pop
+        first: tuple[bytes, int] | None = None
+        messages: list[Message] = []
+        for head, tag, end in rejects:
+            if (head, end) != first:
+                if messages:
+                    break
+                first = (head, end)
+            message = pop(tag, None)
+            if message is None:
+                self._end(messages, None if requeue else REJECTED)
+                raise _unknown(tag)
+            messages.append(message)
+        self._end(messages, None if requeue else REJECTED)
+        return len(messages)
 
     def ack(self, tag: int, *, multiple: bool) -> None:
-        """Settle what `tag` names, or note it for the commit."""
-        deliveries = self._unacked.take(tag, multiple, self.last_tag)
-        if self.transaction is not None:
-            self.transaction.acked += deliveries
-        else:
-            self.settle([message for _, message in deliveries], ACKED)
+        """Settle what `tag` names, or note it for the commit: one delivery, or with `multiple` all up to it; 0 means
+        all there are.
+
+        Raises `PreconditionFailed` for a tag that is not outstanding. With `multiple` it is enough that the tag was
+        handed out and something up to it is outstanding.
+        """
+        self._end_or_note(tag, multiple, ACKED)
 
     def reject(self, tag: int, *, multiple: bool, requeue: bool) -> None:
-        """Settle what `tag` names, or give it back, or note either for the commit."""
-        deliveries = self._unacked.take(tag, multiple, self.last_tag)
+        """Settle what `tag` names as `ack` does, or give it back, or note either for the commit."""
+        self._end_or_note(tag, multiple, None if requeue else REJECTED)
+
+    def _end_or_note(self, tag: int, multiple: bool, outcome: Outcome | None) -> None:
         if self.transaction is not None:
-            (self.transaction.requeued if requeue else self.transaction.rejected).extend(deliveries)
-        elif requeue:
-            self.requeue([message for _, message in deliveries])
+            self._note(self.transaction, tag, multiple, outcome)
+        elif not multiple:
+            self._end([self._unacked.take(tag)], outcome)
         else:
-            self.settle([message for _, message in deliveries], REJECTED)
+            if tag > self.last_tag:
+                raise _unknown(tag)
+            messages = self._unacked.take_up_to(tag or self.last_tag)
+            if tag and not messages:
+                raise _unknown(tag)
+            self._end(messages, outcome)
+
+    def _end(self, messages: list[Message], outcome: Outcome | None) -> None:
+        """Settle messages, which are outstanding no more, or without an outcome give them back."""
+        if outcome is None:
+            self.requeue(messages)
+        else:
+            self.settle(messages, outcome)
+
+    def _note(self, transaction: Transaction, tag: int, multiple: bool, outcome: Outcome | None) -> None:
+        """Note for the commit what `tag` names: it stays outstanding until then, so that a rollback costs nothing."""
+        if not multiple:
+            if tag not in self.unacked or transaction.has_settled(tag):
+                raise _unknown(tag)
+        elif tag > self.last_tag or (
+            tag and self._unacked.first(transaction.settled_up_to, tag, transaction.settled_tags) is None
+        ):
+            raise _unknown(tag)
+        transaction.settle(tag or self.last_tag, multiple, outcome)
+
+    def take_settled(self, settled: list[Settled]) -> dict[Outcome | None, list[Message]]:
+        """Remove and return, by outcome, the deliveries that a transaction has settled or, without one, given back."""
+        messages: dict[Outcome | None, list[Message]] = {ACKED: [], REJECTED: [], None: []}
+        for tag, multiple, outcome in settled:
+            if multiple:
+                messages[outcome] += self._unacked.take_up_to(tag)
+            else:
+                messages[outcome].append(self._unacked.take(tag))
+        return messages
 
     def requeue_all(self) -> None:
-        """Give everything back that is outstanding."""
-        self.requeue(self._unacked.take_all())
+        """Give everything back that is outstanding, but for what a transaction has settled."""
+        transaction, unacked = self.transaction, self.unacked
+        if transaction is None or not transaction.settled:
+            messages = list(unacked.values())
+            unacked.clear()
+        else:
+            messages = [unacked.pop(tag) for tag in list(unacked) if not transaction.has_settled(tag)]
+        self.requeue(messages)
 
     def close(self) -> None:
         """The channel is gone: give everything back that is outstanding."""
-        self._on_shared_room = _nobody
+        self._on_room = _nobody
         self.requeue_all()
-
-    def roll_back(self, transaction: Transaction) -> None:
-        """Empty the transaction: what it was to settle is outstanding again."""
-        self._unacked.put_back(transaction.take().settlements)
-
-    def requeue(self, messages: list[Message]) -> None:
-        """Give messages back to their queues, as far as these are still there."""
-        by_queue: dict[Queue, list[Message]] = {}
-        for message in messages:
-            queue: Any = message.queue
-            by_queue.setdefault(queue, []).append(message)
-            if message.consumer is not None:
-                message.consumer.unacked -= 1
-                message.consumer = None  # the message may lie in its queue for longer than the consumer lives
-        for target, returned in by_queue.items():
-            target.requeue(returned)
-            self._touched.add(target)
-        self._note_shared_room()
+        self.waiting.clear()
 
     def held_ids(self, queue: Queue) -> Iterator[int]:
         """Return the ids of all messages of `queue` that were delivered and are not settled, or not for good."""
-        for message in self.unacked.values():
-            if message.queue is queue:
-                yield message.id
-        if self.transaction is not None:
-            for _, message in self.transaction.settlements:
-                if message.queue is queue:
-                    yield message.id
+        return (message.id for message in self.unacked.values() if message.queue is queue)
+
+    # What becomes of deliveries that are outstanding no more
 
     def settle(self, messages: list[Message], outcome: Outcome) -> None:
-        """Give messages, which are outstanding no more, their outcome; consumers have room for others. Hot."""
-        start, count = 0, len(messages)
-        while start < count:
-            # What one consumer had is settled in one call: mostly that is everything.
-            first = messages[start]
-            consumer = first.consumer
-            end = start + 1
-            if consumer is None:
-                queue: Any = first.queue
-            else:
-                while end < count and messages[end].consumer is consumer:
-                    end += 1
-                queue = consumer.queue
-                consumer.unacked -= end - start
-                self._touched.add(queue)
-            queue.settle(messages if end - start == count else messages[start:end], outcome)
-            start = end
-        self._note_shared_room()
+        """Give messages their outcome; consumers have room for others."""
+        for consumer, queue, run in _runs(messages):
+            self._end_run(consumer, queue, run, len(run), outcome)
+        self._note_room()
+
+    def requeue(self, messages: list[Message]) -> None:
+        """Give messages back to their queues, as far as these are still there."""
+        # The youngest first: then each run has its place before what is ready.
+        for consumer, queue, run in reversed(_runs(messages)):
+            self._end_run(consumer, queue, run, len(run), None)
+        self._note_room()
+
+
+def _runs(messages: list[Message]) -> list[tuple[Any, Any, list[Message]]]:
+    """Divide messages into runs that one consumer, or basic.get, had of one queue: mostly that is a single one."""
+    runs = []
+    start, count = 0, len(messages)
+    while start < count:
+        consumer, queue = messages[start].consumer, messages[start].queue
+        end = start + 1
+        while end < count and messages[end].consumer is consumer and messages[end].queue is queue:
+            end += 1
+        runs.append((consumer, queue, messages if end - start == count else messages[start:end]))
+        start = end
+    return runs
 
 
 def _nobody() -> None:

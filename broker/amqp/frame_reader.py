@@ -17,9 +17,11 @@ from broker.topology.routing import Route
 _envelope: Final = struct.Struct(">BHI").unpack_from
 _method_head: Final = struct.Struct(">BHII").unpack_from
 _header_head: Final = struct.Struct(">BHIIQ").unpack_from
-_ack_run: Final = struct.Struct(">11sQH")
+_settlement_run: Final = struct.Struct(">11sQH")
 _BASIC_PUBLISH: Final = 0x003C_0028
 _BASIC_ACK: Final = 0x003C_0050
+_REJECTS: Final = {(0x003C_005A, 0): False, (0x003C_005A, 1): True, (0x003C_0078, 0): False, (0x003C_0078, 2): True}
+"""basic.reject and basic.nack of single deliveries by their bits: do they give the message back?"""
 _BASIC_CLASS_AND_WEIGHT: Final = 0x003C_0000
 _NOTHING: Final[tuple[bytes, ...]] = ()  # what no octets start with
 _SINGLE_ACK_END: Final = 0x00CE  # multiple=false, frame end
@@ -29,7 +31,8 @@ _MOST_PARTS: Final = 1024
 _PIECE_OVERHEAD: Final = 64
 _KNOWN: Final = frozenset((FRAME_METHOD, FRAME_HEADER, FRAME_BODY, FRAME_HEARTBEAT))
 
-AckRun = Iterator[tuple[bytes, int, int]]
+SettlementRun = Iterator[tuple[bytes, int, int]]
+"""Frames of the size of basic.ack: what stands before the delivery tag, the tag, and bits with the frame's end."""
 
 
 class DirectChannel(Protocol):
@@ -43,8 +46,12 @@ class DirectChannel(Protocol):
         """Take one message: its header frame and its only body frame as tails."""
         ...
 
-    def ack_run(self, acks: AckRun) -> int:
+    def ack_run(self, acks: SettlementRun) -> int:
         """Acknowledge as long as the frames look like the first; return how many did."""
+        ...
+
+    def reject_run(self, rejects: SettlementRun, requeue: bool) -> int:
+        """Reject, or give back, as long as the frames look like the first; return how many did."""
         ...
 
 
@@ -58,6 +65,12 @@ class FrameSink(Protocol):
     def on_error(self, error: Exception, channel_id: int, method: int) -> None:
         """Something was raised while a frame of `channel_id` was handled; `method` is its index, 0 if unknown."""
         ...
+
+
+def _frames_like_acks(data: bytes, position: int) -> SettlementRun:
+    """Take what follows in `data` for frames of the size of basic.ack."""
+    end = position + (len(data) - position) // _ACK_SIZE * _ACK_SIZE
+    return _settlement_run.iter_unpack(memoryview(data)[position:end])
 
 
 class FrameReader:
@@ -153,9 +166,7 @@ class FrameReader:
                             and not data[position + 19]
                             and channel_id in self.direct
                         ):
-                            run = _ack_run.iter_unpack(
-                                memoryview(data)[position : position + (length - position) // _ACK_SIZE * _ACK_SIZE]
-                            )
+                            run = _frames_like_acks(data, position)
                             last_publish = _NOTHING
                             position = start
                             position += _ACK_SIZE * (self.direct[channel_id].ack_run(run) - 1)
@@ -163,6 +174,11 @@ class FrameReader:
                         if method != _BASIC_PUBLISH or channel_id not in self.direct:
                             last_publish = _NOTHING
                             following, position = position, start
+                            if size == 13 and (method, data[end - 1]) in _REJECTS and channel_id in self.direct:
+                                run = _frames_like_acks(data, following)
+                                requeue = _REJECTS[method, data[end - 1]]
+                                position += _ACK_SIZE * (self.direct[channel_id].reject_run(run, requeue) - 1)
+                                continue
                             if frame_type in (FRAME_BODY, FRAME_HEADER):
                                 self._sink.on_frame(frame_type, channel_id, data[following + 3 : start])
                             else:

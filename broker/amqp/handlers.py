@@ -43,7 +43,7 @@ def on_channel_open(channel: Channel, method: amqp.ChannelOpen) -> None:
 def on_channel_flow(channel: Channel, method: amqp.ChannelFlow) -> None:
     channel.deliveries.is_flowing = method.active
     channel.send(amqp.ChannelFlowOk(method.active))
-    channel.touch_consumed_queues()
+    channel.resume_later()
 
 
 def on_channel_close(channel: Channel, method: amqp.ChannelClose) -> None:
@@ -76,7 +76,7 @@ async def on_tx_commit(channel: Channel, method: amqp.TxCommit) -> None:
 
 
 def on_tx_rollback(channel: Channel, method: amqp.TxRollback) -> None:
-    channel.deliveries.roll_back(channel.transaction)
+    channel.transaction.take()
     channel.send(amqp.TxRollbackOk())
 
 

@@ -14,9 +14,7 @@ from broker.amqp.output import Output
 from broker.amqp.transaction import Publication, Transaction
 from broker.auth.access import Access, Permission
 from broker.broker import Broker
-from broker.codec.constants import FRAME_BODY, FRAME_HEADER
 from broker.codec.field_table import FieldTable
-from broker.codec.method import frame
 from broker.codec.methods import BasicPublish, BasicReturn
 from broker.codec.properties import (
     FLAG_EXPIRATION,
@@ -218,11 +216,7 @@ class Publisher:
     def return_unroutable(self, route: Route, header: bytes, body: bytes, chunks: list[bytes] | None) -> None:
         """Send the message back (contract B2); its confirm follows."""
         method = BasicReturn(ReplyCode.NO_ROUTE, "NO_ROUTE", route.exchange, route.routing_key)
-        start = self._channel_id.to_bytes(2, "big")
-        parts = [frame(self._channel_id, method.encode()), bytes((FRAME_HEADER,)), start, header]
-        for part in chunks if chunks is not None else [body] if body else []:
-            parts += (bytes((FRAME_BODY,)), start, part)
-        self._output.send(b"".join(parts))
+        self._output.send_content(self._channel_id, method, header, body, chunks)
 
 
 def clones(

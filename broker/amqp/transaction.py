@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
 from broker.errors import ResourceFault
-from broker.message import Message, weight_of
+from broker.message import weight_of
+from broker.queue.outcome import Outcome
 from broker.queue.queue import Queue
 from broker.topology.routing import Route
 
@@ -35,7 +36,8 @@ class Publication:
         return content if self.queues is self.route.queues else content + _QUEUE_OCTETS * len(self.queues)
 
 
-Settlement: TypeAlias = tuple[int, Message]
+Settled: TypeAlias = tuple[int, bool, Outcome | None]
+"""A delivery tag, whether all before it are meant, too, and what is to become of them; None for given back."""
 
 
 @dataclass(slots=True)
@@ -44,9 +46,11 @@ class Transaction:
 
     max_bytes: int
     publications: list[Publication] = field(default_factory=list)
-    acked: list[Settlement] = field(default_factory=list)
-    rejected: list[Settlement] = field(default_factory=list)
-    requeued: list[Settlement] = field(default_factory=list)
+    settled: list[Settled] = field(default_factory=list)
+    settled_tags: set[int] = field(default_factory=set)
+    """Delivery tags that were settled by themselves."""
+    settled_up_to: int = 0
+    """All smaller delivery tags, and this one, are settled."""
     octets: int = 0
 
     def add(self, publication: Publication) -> None:
@@ -56,17 +60,21 @@ class Transaction:
             raise ResourceFault(f"transaction larger than {self.max_bytes} octets")
         self.publications.append(publication)
 
-    @property
-    def settlement_count(self) -> int:
-        return len(self.acked) + len(self.rejected) + len(self.requeued)
+    def settle(self, tag: int, multiple: bool, outcome: Outcome | None) -> None:
+        """Note what is to become of an outstanding delivery, or with `multiple` of all up to it; None: given back."""
+        self.settled.append((tag, multiple, outcome))
+        if multiple:
+            self.settled_up_to = max(self.settled_up_to, tag)
+        else:
+            self.settled_tags.add(tag)
 
-    @property
-    def settlements(self) -> list[Settlement]:
-        """All deliveries that the commit is to settle or give back."""
-        return [*self.acked, *self.rejected, *self.requeued]
+    def has_settled(self, tag: int) -> bool:
+        """Is anything noted for this outstanding delivery?"""
+        return tag <= self.settled_up_to or tag in self.settled_tags
 
     def take(self) -> Transaction:
         """Empty the transaction and return what was in it."""
         taken = replace(self)
-        self.publications, self.acked, self.rejected, self.requeued, self.octets = [], [], [], [], 0
+        self.publications, self.settled, self.settled_tags = [], [], set()
+        self.settled_up_to = self.octets = 0
         return taken

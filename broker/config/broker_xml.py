@@ -242,7 +242,7 @@ class LimitsSection(Section):
     """This broker's own section: limits on what a client or the node may use (docs/limits.md)."""
 
     max_message_size_bytes: Annotated[int, integer(1, MAX_MESSAGE_SIZE_BYTES)] = xml("maxMessageSize", 134_217_728)
-    max_consumers_per_channel: Count = xml("maxConsumersPerChannel", 1000)
+    max_consumers_per_channel: CountOrZero = xml("maxConsumersPerChannel", 0)
     max_connections: Count = xml("maxConnections", 10_000)
     handshake_timeout: Annotated[float, number(0.1, 3600)] = xml("handshakeTimeout", 10.0)
     memory_high_watermark: Annotated[float, number(0.01, 1)] = xml("memoryHighWatermark", 0.6)

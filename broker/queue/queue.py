@@ -7,8 +7,7 @@ in slots; `Dispatcher` decides which consumer gets the next one.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final, Protocol
 
 from broker.codec.field_table import EMPTY_TABLE, FieldTable
@@ -156,7 +155,7 @@ class Queue:
         return self._window.ready_count + self._remote_ready
 
     @property
-    def consumers(self) -> deque[QueueConsumer]:
+    def consumers(self) -> Collection[QueueConsumer]:
         """The consumers on this node."""
         return self._dispatcher.consumers
 
@@ -176,7 +175,7 @@ class Queue:
 
     @property
     def is_in_exclusive_use(self) -> bool:
-        return any(consumer.is_exclusive for consumer in self._dispatcher.consumers)
+        return self._dispatcher.is_in_exclusive_use
 
     def set_remote_counts(self, ready: int, consumers: int) -> None:
         """Set how many ready messages and consumers the queue has on other nodes."""
@@ -316,10 +315,14 @@ class Queue:
         """Remove a consumer from dispatch, if it is there."""
         self._dispatcher.remove(consumer)
 
+    def wake(self, consumer: QueueConsumer) -> None:
+        """A consumer that rests may have credit again: it takes part from the next dispatch on."""
+        self._dispatcher.wake(consumer)
+
     @property
     def has_takers(self) -> bool:
         """May a consumer of this node get messages, if it has credit?"""
-        return bool(self._dispatcher.takers)
+        return self._dispatcher.has_takers
 
     def set_active(self, is_active: bool) -> bool:
         """Set whether the single active consumer is on this node; return True when it is and was not before."""
@@ -416,9 +419,7 @@ class Queue:
         """Delete the queue: settle what is ready, cancel consumers; return the slots whose rows are to be deleted."""
         self._is_deleted = True
         slots = self._drop_all(DELETED)
-        consumers = list(self._dispatcher.consumers)
-        self._dispatcher.consumers.clear()
-        for consumer in consumers:
+        for consumer in self._dispatcher.remove_all():
             consumer.on_queue_deleted()
         return slots
 

@@ -54,7 +54,7 @@ class Consumers:
         self._vhost = vhost
         self._incarnation = vhost.cluster.incarnation
         self._on_activity = on_activity
-        self._starting: dict[Queue, list[QueueConsumer]] = {}  # consumers whose subscription is being recorded
+        self._starting: dict[Queue, dict[QueueConsumer, None]] = {}  # consumers whose subscription is being recorded
         self._leaving: set[Queue] = set()  # queues whose unsubscription is being recorded
 
     def add(self, queue: Queue, consumer: QueueConsumer) -> None:
@@ -77,7 +77,8 @@ class Consumers:
         starting = self._starting.get(queue, ())
         if consumer.is_exclusive and (queue.settings.single_active_consumer or queue.consumers or starting):
             raise self._in_use(queue)
-        if queue.is_in_exclusive_use or any(each.is_exclusive for each in starting):
+        # One that is exclusive was let in alone, and lets nobody in beside it.
+        if queue.is_in_exclusive_use or (len(starting) == 1 and next(iter(starting)).is_exclusive):
             raise self._in_use(queue)
 
     def _in_use(self, queue: Queue) -> AccessRefused:
@@ -106,13 +107,13 @@ class Consumers:
         The caller then adds the consumer without awaiting anything first, or calls `unsubscribe`.
         """
         self._require_admissible(queue, consumer)
-        starting = self._starting.setdefault(queue, [])
-        starting.append(consumer)
+        starting = self._starting.setdefault(queue, {})
+        starting[consumer] = None
         try:
             while self.needs_subscription(queue, consumer):  # the last consumer may leave while this one starts
                 await self._vhost.recorder.change(lambda: self._subscribe(queue, consumer.is_exclusive))
         finally:
-            starting.remove(consumer)
+            del starting[consumer]
             if not starting:
                 self._starting.pop(queue, None)
 

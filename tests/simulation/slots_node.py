@@ -40,6 +40,7 @@ class Consumer:
     """The consumers of a queue on this node, as one: it takes messages while it has credit, and may come and go."""
 
     is_exclusive = False
+    is_resting = False
 
     def __init__(self, member: Member, queue: Queue) -> None:
         self.unacked: list[Message] = []
@@ -214,6 +215,7 @@ class Member:
     def dispatch(self, queue: Queue) -> None:
         """Deliver what can be delivered."""
         if self.is_trusted or self.world.plant.delivers_without_trust:
+            queue.wake(self.consumers[queue.queue_id])
             queue.dispatch()
 
     async def _work(self) -> None:

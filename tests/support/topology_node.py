@@ -49,6 +49,7 @@ class OneConsumer:
 
     def __init__(self, *, is_exclusive: bool = False) -> None:
         self.is_exclusive = is_exclusive
+        self.is_resting = False
         self.is_cancelled = False
 
     def take(self, ready: deque[Message], limit: int) -> int:

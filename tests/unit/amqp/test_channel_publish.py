@@ -114,6 +114,14 @@ def test_a_body_is_cut_to_the_frame_size_of_its_receiver(harness: Harness, peer:
     assert small.bodies() == [b"x" * size]
 
 
+@pytest.mark.parametrize("size", [5000, 20_000])
+def test_a_body_that_is_returned_is_cut_to_the_frame_size_of_its_publisher(harness: Harness, size: int) -> None:
+    small = harness.peer(frame_max=4096)
+    pieces = [body(b"x" * 1000) for _ in range(size // 1000)]
+    small.send_raw(frame(1, BasicPublish(0, "", "nobody", True).encode()) + header(size) + b"".join(pieces))
+    assert small.bodies() == [b"x" * size]
+
+
 def test_a_body_may_come_in_any_pieces(peer: Client) -> None:
     data = PUBLISH + header(6) + body(b"abc") + body(b"") + body(b"def")
     for octet in data:

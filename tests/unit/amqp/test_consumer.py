@@ -33,6 +33,7 @@ from broker.codec.methods import (
 from broker.codec.properties import BasicProperties
 from broker.queue.settings import QueueLimits
 from tests.support.harness import Client, Harness
+from tests.support.peer import command
 
 
 def tags(client: Client) -> list[str]:
@@ -96,6 +97,11 @@ def test_a_channel_has_room_for_so_many_consumers() -> None:
         peer.send(1, BasicConsume(queue="q", consumer_tag=tag))
     text = "NOT_ALLOWED - number of consumers on channel 1 has reached the maximum allowed of 2"
     assert peer.received()[-1] == (0, ConnectionClose(530, text, 60, 20))
+
+
+def test_a_channel_has_room_for_any_number_of_consumers_by_default(peer: Client) -> None:
+    peer.send_raw(b"".join(command(1, BasicConsume(queue="q", no_wait=True)) for _ in range(3000)))
+    assert peer.call(1, QueueDeclare(queue="q", passive=True)) == QueueDeclareOk("q", 0, 3000)
 
 
 @pytest.mark.parametrize(("first", "second"), [(True, False), (False, True), (True, True)])

@@ -7,11 +7,17 @@ import pytest
 from broker.codec.method import frame
 from broker.codec.methods import (
     BasicAck,
+    BasicCancel,
     BasicConsume,
+    BasicDeliver,
     BasicGet,
+    BasicGetEmpty,
+    BasicNack,
     BasicPublish,
     BasicQos,
+    BasicReject,
     ChannelClose,
+    ChannelOpen,
     ConnectionClose,
     QueueDeclare,
     QueueDeclareOk,
@@ -19,7 +25,7 @@ from broker.codec.methods import (
     TxSelect,
 )
 from tests.support.harness import Client, Harness
-from tests.support.peer import raw_frame
+from tests.support.peer import command, raw_frame
 
 
 @pytest.fixture
@@ -47,14 +53,142 @@ def test_an_ack_frees_the_shared_credit_for_every_queue_of_the_channel(harness: 
     assert peer.bodies() == [b"second"]
 
 
-def test_an_ack_of_a_get_frees_the_shared_credit(harness: Harness, peer: Client) -> None:
+def test_gets_do_not_use_up_the_shared_credit(harness: Harness, peer: Client) -> None:
     other = harness.peer()
-    other.publish("a", b"got", b"first")
-    peer.send(1, BasicGet(queue="a"))
+    other.publish("a", b"got", b"got too", b"first", b"second")
+    for _ in range(2):
+        peer.send(1, BasicGet(queue="a"))
     peer.send(1, BasicConsume(queue="a"))
-    assert peer.bodies() == [b"got"]
+    assert peer.bodies() == [b"got", b"got too", b"first"]
     peer.send(1, BasicAck(1))
-    assert peer.bodies() == [b"first"]
+    peer.send(1, BasicNack(2, requeue=False))
+    assert peer.bodies() == []
+    peer.send(1, BasicAck(3))
+    assert peer.bodies() == [b"second"]
+
+
+def test_a_get_that_is_given_back_does_not_count_either(harness: Harness, peer: Client) -> None:
+    harness.peer().publish("a", b"1", b"2")
+    peer.send(1, BasicGet(queue="a"))
+    peer.send(1, BasicReject(1))
+    peer.send(1, BasicConsume(queue="a"))
+    assert peer.bodies() == [b"1", b"1"]
+
+
+def test_deliveries_without_ack_use_up_no_shared_credit_but_wait_for_it(harness: Harness, peer: Client) -> None:
+    other = harness.peer()
+    peer.send(1, BasicConsume(queue="a"))
+    peer.send(1, BasicConsume(queue="b", no_ack=True))
+    other.publish("b", b"1", b"2")
+    other.publish("a", b"held")
+    other.publish("b", b"3", b"4")
+    assert peer.bodies() == [b"1", b"2", b"held"]
+    peer.send(1, BasicAck(3))
+    assert peer.bodies() == [b"3", b"4"]
+
+
+def test_a_shared_credit_goes_round_the_queues(harness: Harness, peer: Client) -> None:
+    other = harness.peer()
+    peer.send(1, QueueDeclare(queue="c"))
+    for name in ("a", "b", "c"):
+        other.publish(name, *[name.encode()] * 20)
+        peer.send(1, BasicConsume(queue=name))
+    for tag in range(1, 31):
+        peer.send(1, BasicAck(tag))
+    assert peer.bodies() == [b"a", *[b"a", b"b", b"c"] * 10]
+
+
+def test_a_shared_credit_goes_round_the_queues_while_they_are_published_to(harness: Harness, peer: Client) -> None:
+    other = harness.peer()
+    for name in ("a", "b"):
+        peer.send(1, BasicConsume(queue=name))
+    for tag in range(1, 21):
+        other.publish("a", b"a")
+        other.publish("b", b"b")
+        peer.send(1, BasicAck(tag))
+    assert peer.bodies().count(b"b") in (10, 11)
+
+
+def test_a_requeue_gives_its_room_to_other_queues(harness: Harness, peer: Client) -> None:
+    other = harness.peer()
+    for name in ("a", "b"):
+        other.publish(name, name.encode())
+        peer.send(1, BasicConsume(queue=name))
+    assert peer.bodies() == [b"a"]
+    peer.send(1, BasicNack(1))
+    assert peer.bodies() == [b"b"]
+
+
+def test_the_end_of_a_consumer_leaves_the_turn_to_others(harness: Harness, peer: Client) -> None:
+    other = harness.peer()
+    for name in ("a", "b"):
+        other.publish(name, *[name.encode()] * 3)
+        peer.send(1, BasicConsume(queue=name, consumer_tag=name))
+    peer.send(1, BasicCancel("b"))
+    for tag in (1, 2):
+        peer.send(1, BasicAck(tag))
+    assert peer.bodies() == [b"a"] * 3
+
+
+def test_both_prefetches_hold_when_several_queues_share_one(harness: Harness, peer: Client) -> None:
+    other = harness.peer()
+    peer.send(1, BasicQos(prefetch_count=3, global_=True))
+    peer.send(1, BasicQos(prefetch_count=2))
+    for name in ("a", "b"):
+        other.publish(name, *[name.encode()] * 4)
+        peer.send(1, BasicConsume(queue=name))
+    assert peer.bodies() == [b"a", b"a", b"b"]
+    peer.send(1, BasicAck(3))
+    assert peer.bodies() == [b"b"]
+    peer.send(1, BasicAck(2, multiple=True))
+    assert peer.bodies() == [b"b", b"a"]
+    peer.send(1, BasicAck(0, multiple=True))
+    assert sorted(peer.bodies()) == [b"a", b"b"]
+
+
+def test_what_a_transaction_is_to_give_back_uses_up_credit_until_the_commit(harness: Harness, peer: Client) -> None:
+    peer.send(1, TxSelect())
+    for name in ("a", "b"):
+        harness.peer().publish(name, name.encode())
+        peer.send(1, BasicConsume(queue=name))
+    peer.send(1, BasicNack(1))
+    assert peer.bodies() == [b"a"]
+    peer.send(1, TxCommit())
+    assert peer.bodies() == [b"b"]
+
+
+def test_a_consumer_that_waits_gets_a_message_before_a_get_in_the_same_read(harness: Harness, peer: Client) -> None:
+    harness.peer().send(1, BasicConsume(queue="a", no_ack=True))
+    peer.received()
+    publish = command(1, BasicPublish(routing_key="a"), body=b"m")
+    peer.send_raw(publish + command(1, BasicGet(queue="a")))
+    assert peer.received() == [(1, BasicGetEmpty())]
+
+
+def test_a_get_takes_what_consumers_have_no_credit_for(harness: Harness, peer: Client) -> None:
+    other = harness.peer()
+    other.send(1, BasicQos(prefetch_count=1))
+    other.send(1, BasicConsume(queue="a"))
+    publish = command(1, BasicPublish(routing_key="a"), body=b"m")
+    peer.send_raw(2 * publish + command(1, BasicGet(queue="a")))
+    assert (len(other.bodies()), len(peer.bodies())) == (1, 1)
+
+
+def test_channels_take_turns_in_a_buffer_that_was_full(harness: Harness) -> None:
+    peer, other = harness.peer(), harness.peer()
+    peer.send(2, ChannelOpen())
+    for channel in (1, 2):
+        peer.call(channel, QueueDeclare(queue=f"q{channel}"))
+        peer.send(channel, BasicConsume(queue=f"q{channel}", no_ack=True))
+    peer.received()
+    peer.reads = False
+    for channel in (1, 2):
+        other.publish(f"q{channel}", *[bytes(700_000)] * 6)
+    peer.reads = True
+    harness.run()
+    channels = [channel for channel, method in peer.received() if isinstance(method, BasicDeliver)]
+    assert sorted(channels[:6]) == [1, 1, 1, 2, 2, 2]
+    assert len(channels) == 12
 
 
 def test_an_ack_frees_the_shared_credit_when_it_is_committed(harness: Harness, peer: Client) -> None:

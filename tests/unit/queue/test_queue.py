@@ -11,7 +11,6 @@ import pytest
 from broker.codec.field_table import EMPTY_TABLE, FieldTable
 from broker.message import PENDING, SETTLED, STORED, TRANSIENT, Message, body_tails
 from broker.ports.slot import Slot
-from broker.queue.dispatcher import QueueConsumer
 from broker.queue.outcome import ACKED, AUTO_ACKED, PURGED, REJECTED
 from broker.queue.queue import UNOBSERVED, Queue, QueueObserver
 from broker.queue.settings import QueueLimits
@@ -44,6 +43,7 @@ class Taker:
     queue: Queue
     credit: int = 1_000_000
     is_exclusive: bool = False
+    is_resting: bool = False
     messages: list[Message] = field(default_factory=list)
     is_cancelled: bool = False
 
@@ -53,6 +53,11 @@ class Taker:
         self.messages += taken
         self.queue.on_taken(len(taken), sum(message.weight for message in taken))
         return len(taken)
+
+    def allow(self, credit: int) -> None:
+        """Let it take so many more."""
+        self.credit = credit
+        self.queue.wake(self)
 
     def can_take(self) -> bool:
         return self.credit > 0
@@ -105,10 +110,6 @@ class Bench:
     @property
     def window(self) -> Window:
         return self.queue._window
-
-    @property
-    def takers(self) -> list[QueueConsumer]:
-        return list(self.queue._dispatcher.takers)
 
     def closed(self) -> list[tuple[int, int, int]]:
         """Take all slots: start, end and count of each."""
@@ -477,7 +478,7 @@ def test_a_slot_is_late_when_a_newer_one_of_its_lane_is_being_read() -> None:
     it.queue.dispatch()
     it.read(limit=1)
     assert it.queue.take_over(foreign(1, 3))
-    consumer.credit = 99
+    consumer.allow(99)
     for _ in range(2):
         it.queue.dispatch()
         it.read()
@@ -600,7 +601,7 @@ def test_with_a_single_active_consumer_the_first_one_takes_everything() -> None:
     it = bench(arguments=SINGLE_ACTIVE)
     first, second = it.consumer(), it.consumer()
     it.publish(1, 2, 3)
-    assert (first.ids, second.ids, it.takers) == ([1, 2, 3], [], [first])
+    assert (first.ids, second.ids, it.queue.has_takers) == ([1, 2, 3], [], True)
 
 
 def test_the_next_consumer_becomes_active_when_the_first_one_is_gone() -> None:
@@ -618,13 +619,15 @@ def test_no_consumer_of_this_node_takes_part_while_the_active_one_is_on_another(
     it.queue.set_active(False)
     consumer = it.consumer()
     it.publish(1)
-    assert (consumer.ids, it.takers, it.queue.has_demand) == ([], [], False)
+    assert (consumer.ids, it.queue.has_takers, it.queue.has_demand) == ([], False, False)
 
 
 def test_without_that_argument_every_consumer_takes_part() -> None:
     it = bench()
+    it.queue.set_active(False)
     consumers = [it.consumer(), it.consumer()]
-    assert it.takers == consumers
+    it.publish(1, 2)
+    assert ([consumer.ids for consumer in consumers], it.queue.has_takers) == ([[1], [2]], True)
 
 
 def test_a_queue_is_hungry_when_its_consumers_would_take_more_than_is_here() -> None:
@@ -634,7 +637,7 @@ def test_a_queue_is_hungry_when_its_consumers_would_take_more_than_is_here() -> 
     is_hungry.append(it.queue.has_demand)
     it.publish(1, 2)
     is_hungry.append(it.queue.has_demand)
-    consumer.credit = 1
+    consumer.allow(1)
     is_hungry.append(it.queue.has_demand)
     it.queue.append(it.message(3))
     is_hungry.append(it.queue.has_demand)

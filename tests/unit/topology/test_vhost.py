@@ -22,6 +22,7 @@ class SomeConsumer:
     """A consumer that takes nothing."""
 
     is_exclusive = False
+    is_resting = False
 
     def __init__(self) -> None:
         self.is_told = False

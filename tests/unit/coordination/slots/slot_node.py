@@ -37,6 +37,7 @@ class Taker:
     node: Node
     credit: int = 0
     is_exclusive: bool = False
+    is_resting: bool = False
     taken: list[Message] = field(default_factory=list)
 
     def take(self, ready: deque[Message], limit: int) -> int:
@@ -47,6 +48,11 @@ class Taker:
         for message in taken:
             self.node.held[message.id] = message
         return len(taken)
+
+    def allow(self, credit: int) -> None:
+        """Let it take so many more."""
+        self.credit = credit
+        self.node.queue.wake(self)
 
     def can_take(self) -> bool:
         return self.credit > 0
@@ -152,7 +158,7 @@ class Node:
     def deliver(self, count: int) -> list[int]:
         """Let the consumer take so many more; return what it got."""
         before = len(self.taker.taken)
-        self.taker.credit += count
+        self.taker.allow(self.taker.credit + count)
         self.queue.dispatch()
         self.stage.run()
         self.taker.credit = 0

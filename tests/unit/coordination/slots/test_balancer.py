@@ -52,7 +52,7 @@ class Bench:
         self.supply(Supply(remote_demand=(Demand(ORDERS, messages),)))
 
     def consume(self, credit: int) -> None:
-        self.node.taker.credit = credit
+        self.node.taker.allow(credit)
         self.queue.add_consumer(self.node.taker)
         self.queue.dispatch()
 

@@ -85,7 +85,7 @@ def test_a_queue_that_is_not_named_any_more_is_nowhere_else() -> None:
 
 def test_only_queues_with_messages_or_consumers_are_told_of() -> None:
     it = Bench()
-    it.queues[2].consumers.append(NOTHING)
+    it.queues[2]._dispatcher.consumers[NOTHING] = None
     it.learn()
     assert it.coordinator is not None
     assert it.coordinator.told == [[QueueCount(2, 0, 1)]]

@@ -114,7 +114,7 @@ class Bench:
         self.runner.look()
 
     def consume(self, credit: int) -> None:
-        self.node.taker.credit = credit
+        self.node.taker.allow(credit)
         if not self.queue.consumers:
             self.queue.add_consumer(self.node.taker)
         self.queue.dispatch()
