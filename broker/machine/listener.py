@@ -188,16 +188,16 @@ class SocketListener:
             connection.close()
             return
         connection.setblocking(False)
-        arrival = self._connect(connection, client, f"{peer[0]}:{peer[1]}")
+        arrival = self._connect(connection, client, peer)
         try:
-            task = self._tasks.create_task(arrival, name="new connection")
+            task = self._tasks.create_task(arrival)
         except RuntimeError:  # the task group is ending: the node stops
             arrival.close()
             connection.close()
         else:
             self._strangers[client] = _Stranger(self._loop.time(), task)
 
-    async def _connect(self, connection: socket.socket, client: Client, peer: str) -> None:
+    async def _connect(self, connection: socket.socket, client: Client, peer: Any) -> None:
         """Make the transport; with TLS, shake hands."""
         tls = self.tls
         try:
@@ -211,10 +211,12 @@ class SocketListener:
         except MACHINE_FAULTS as error:
             self.forget(client)
             failed = _log.debug if tls is None else _log.info
-            failed("a connection could not be set up", what=self._what, peer=peer, reason=str(error) or repr(error))
+            failed(
+                "a connection could not be set up", what=self._what, peer=_name(peer), reason=str(error) or repr(error)
+            )
         except Exception as error:
             self.forget(client)
-            _log.error("internal error with a new connection", what=self._what, peer=peer, exc_info=error)
+            _log.error("internal error with a new connection", what=self._what, peer=_name(peer), exc_info=error)
 
     def _say(self, event: str, **details: object) -> None:
         """Log a warning, not too often, with how many times it was so."""
@@ -224,6 +226,11 @@ class SocketListener:
             self._say_at[event] = now + _SAY_AGAIN
             self._unsaid[event] = 0
             _log.warning(event, what=self._what, times=times, **details)
+
+
+def _name(peer: Any) -> str:
+    host, port = peer[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 async def _bind(host: str | None, port: int) -> list[socket.socket]:

@@ -74,21 +74,27 @@ class LogWriter:
 
     def _run(self) -> None:
         must_look = False
-        while True:
-            with self._changed:
-                if not (self._lines or self._dropped):
-                    self._is_idle = True
-                    self._changed.notify_all()
-                    self._changed.wait(_LOOK_AGAIN if must_look else None)
-                if self._is_closed:
-                    return
-                lines, self._lines = self._lines, []
-                dropped, self._dropped = self._dropped, 0
-                self._octets = 0
-            self._put(b"".join(lines))
-            if dropped:
-                self._put(self._dropped_line(dropped).encode("utf-8", "backslashreplace") + b"\n")
-            must_look = self._look_after()
+        while not self._is_closed:
+            try:
+                must_look = self._write_next(must_look)
+            except Exception:  # without memory, for example: what was taken is lost, the thread must not be
+                self._dropped += 1
+                self._pause()
+
+    def _write_next(self, must_look: bool) -> bool:
+        """Wait for lines and write them; return whether to look again soon, lines or not."""
+        with self._changed:
+            if not (self._lines or self._dropped):
+                self._is_idle = True
+                self._changed.notify_all()
+                self._changed.wait(_LOOK_AGAIN if must_look else None)
+            lines, self._lines = self._lines, []
+            dropped, self._dropped = self._dropped, 0
+            self._octets = 0
+        self._put(b"".join(lines))
+        if dropped:
+            self._put(self._dropped_line(dropped).encode("utf-8", "backslashreplace") + b"\n")
+        return self._look_after()
 
     def _put(self, data: bytes) -> None:
         """Write all of `data`, however long it takes; give up when nobody will ever read it."""

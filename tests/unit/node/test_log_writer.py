@@ -139,3 +139,20 @@ def test_somebody_looks_after_each_write(pipe: Pipe) -> None:
         read += os.read(pipe.out, PIPE)
     writer.close(10.0)
     assert read == b"first\nfrom the look\n"
+
+
+def test_an_error_in_the_thread_costs_the_lines_it_has_taken_and_no_more(pipe: Pipe) -> None:
+    looks: list[str] = []
+
+    def look() -> bool:
+        looks.append("look")
+        if len(looks) == 1:
+            raise MemoryError
+        return False
+
+    writer = LogWriter(pipe.into, dropped, look_after=look, try_again=0.01)
+    writer.write("first")
+    assert os.read(pipe.out, PIPE) == b"first\n"
+    writer.write("second")
+    writer.close(10.0)
+    assert sorted(pipe.read_to_the_end()) == ["dropped 1", "second"]
