@@ -253,7 +253,7 @@ def _text(text: str, child: XmlElement | None, entry: Entry, reading: Reading, p
             return secret_from_alias(alias, reading.environ)
         if entry.is_verbatim:
             return text
-        text = substitute(text, reading.environ)
+        text = substitute(text, reading.environ, is_secret=entry.may_be_in_file)
         if entry.may_be_in_file and text.startswith("file:"):
             text, warning = secret_from_file(text, reading.folder)
             if warning:

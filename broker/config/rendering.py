@@ -14,7 +14,7 @@ from broker.config.binding import origin_key
 from broker.config.configuration import Configuration
 from broker.config.files import FILES
 from broker.config.layout import Layout
-from broker.config.store_url import MASK, mask
+from broker.config.masking import MASK, mask
 from broker.config.values import Place, Section
 
 _PORTS = ("amqp_port", "amqps_port", "thrift_port")
@@ -33,8 +33,8 @@ def show(config: Configuration) -> str:
         else:
             lines += _section(config, file.layout, (), file.name, config.origins)
         for place, given in config.accepted.get(file.name, {}).items():
-            is_secret = place[-2:-1] == ("property[*]",) and "password" in str(place[-1]).lower()
-            text = MASK if is_secret else _text(given.value)
+            is_of_others = place[-2:-1] == ("property[*]",)  # of any name, so any of them may be a secret
+            text = MASK if is_of_others and given.value else _text(given.value)
             lines.append(_line(place, text, f"{config.origins[origin_key(file.name, place)]}; no effect: {given.why}"))
         lines.append("")
     lines.append("# ports after the offset")

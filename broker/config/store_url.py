@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic import SecretStr
 
+from broker.config.masking import mask, mask_all
 from broker.config.values import NO_SECRET
 
 Engine = Literal["sqlite", "memory", "mysql", "postgresql"]
@@ -25,9 +26,6 @@ _SERVERS: dict[str, tuple[Engine, int]] = {
     "postgres": ("postgresql", 5432),
 }
 _SUPPORTED = "jdbc:sqlite:, jdbc:h2:, jdbc:mysql:, jdbc:mariadb:, jdbc:postgresql: or an SQLAlchemy URL"
-_CREDENTIALS = re.compile(r"(//[^/:@\s]*:)\S*@")
-_PASSWORD_PARAMETER = re.compile(r"(?i)((?:password|passwd|pwd|secret)=)[^&;\s]*")
-MASK = "********"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +40,6 @@ class StoreUrl:
     user_name: str = ""
     password: SecretStr = NO_SECRET
     parameters: Mapping[str, str] = field(default_factory=dict)
-
-
-def mask(text: str) -> str:
-    """Return the URL with its passwords masked."""
-    return _PASSWORD_PARAMETER.sub(rf"\1{MASK}", _CREDENTIALS.sub(rf"\1{MASK}@", text))
 
 
 def parse(url: str, user_name: str = "", password: SecretStr = NO_SECRET) -> StoreUrl:
@@ -67,7 +60,7 @@ def parse(url: str, user_name: str = "", password: SecretStr = NO_SECRET) -> Sto
         return _sqlite(path or ":memory:", url, dict(parse_qsl(parts.query)))
     if kind.partition("+")[0] in _SERVERS and rest.startswith("//"):
         return _server(kind.partition("+")[0], rest, url, user_name, password)
-    raise ValueError(f"'{mask(url)}' is not a database of this broker; use {_SUPPORTED}")
+    raise ValueError(f"'{mask_all(url)}' is not a database of this broker; use {_SUPPORTED}")
 
 
 def _h2(rest: str, url: str) -> StoreUrl:

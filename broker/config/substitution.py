@@ -16,12 +16,17 @@ _KNOWN: Final = "${env:NAME}, ${sys:NAME} and ${carbon.home}"
 _MAX_SECRET_BYTES = 65_536
 
 
-def substitute(text: str, environ: Mapping[str, str]) -> str:
-    """Replace every placeholder; placeholders inside the value of a variable are not replaced. Raises ValueError."""
-    return _PLACEHOLDER.sub(lambda match: _value_of(match[1], environ), text) if "${" in text else text
+def substitute(text: str, environ: Mapping[str, str], *, is_secret: bool = False) -> str:
+    """Replace every placeholder; placeholders inside the value of a variable are not replaced.
+
+    Raises ValueError, which shows nothing of a secret.
+    """
+    if "${" not in text:
+        return text
+    return _PLACEHOLDER.sub(lambda match: _value_of(match[1], environ, is_secret), text)
 
 
-def _value_of(name: str, environ: Mapping[str, str]) -> str:
+def _value_of(name: str, environ: Mapping[str, str], is_secret: bool) -> str:
     kind, _, key = name.partition(":")
     if name == "carbon.home":
         candidates = ["CARBON_HOME"]
@@ -30,6 +35,10 @@ def _value_of(name: str, environ: Mapping[str, str]) -> str:
     elif kind == "sys" and key:
         # Instead of a Java system property: the environment variable of that name, or of its usual spelling in a shell.
         candidates = [key, _NOT_IN_A_VARIABLE.sub("_", key).upper()]
+    elif is_secret:
+        raise ValueError(
+            f"a secret with '${{' in it has an unknown placeholder; known are {_KNOWN}, and a file: is taken as it is"
+        )
     else:
         raise ValueError(f"unknown placeholder '${{{name}}}'; known are {_KNOWN}")
     for candidate in candidates:

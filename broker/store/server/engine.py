@@ -131,6 +131,7 @@ class Engine:
         kept = min(limits.max_active, 5)
         self._pool = create_async_engine(
             driver.engine,
+            hide_parameters=True,  # an error that is logged shows no message
             async_creator=self._connect_in_time,
             pool_size=kept,
             max_overflow=limits.max_active - kept,

@@ -366,7 +366,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 def _engine_over(raw: sqlite3.Connection) -> Engine:
     """Return an engine whose only connection is the writer's own."""
-    engine = create_engine("sqlite://", creator=lambda: raw, poolclass=StaticPool)
+    engine = create_engine("sqlite://", hide_parameters=True, creator=lambda: raw, poolclass=StaticPool)
 
     @event.listens_for(engine, "begin")
     def begin_immediate(connection: Connection) -> None:

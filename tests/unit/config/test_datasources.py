@@ -106,7 +106,7 @@ def test_an_unusable_url_is_reported_at_its_line(load_files):
     with pytest.raises(ConfigError) as failure:
         load_files({FILE: fragment("<url>jdbc:db2://me:canary@x</url>")})
     assert str(failure.value) == (
-        f"conf/{FILE}:3: datasources/datasource/definition/configuration/url: 'jdbc:db2://me:********@x' is not a "
+        f"conf/{FILE}:3: datasources/datasource/definition/configuration/url: 'jdbc:db2:********' is not a "
         "database of this broker; use jdbc:sqlite:, jdbc:h2:, jdbc:mysql:, jdbc:mariadb:, jdbc:postgresql: or an "
         "SQLAlchemy URL"
     )

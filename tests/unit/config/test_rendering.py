@@ -29,7 +29,8 @@ def test_an_element_without_effect_is_shown_where_a_file_holds_it_and_says_why(l
     lines = show(loaded.config).splitlines()
     assert [line for line in lines if "no effect" in line] == [
         "persistence/cache/printStats = true  (conf/broker.xml:2; no effect: bodies are in memory or in the store)",
-        "clustering/parameter[properties]/property[*]/a = b  (conf/axis2.xml:2; no effect: nodes meet in the database)",
+        "clustering/parameter[properties]/property[*]/a = ********"
+        "  (conf/axis2.xml:2; no effect: nodes meet in the database)",
     ]
 
 
@@ -53,11 +54,13 @@ def test_no_secret_is_shown(load_files):
 <transports><amqp><sslConnection>
 <keyStore><password>canary</password></keyStore><trustStore><password>canary</password></trustStore>
 </sslConnection></amqp><mqtt><security><authenticator class="a"><property name="adminPassword">canary</property>
-</authenticator></security></mqtt></transports></broker>""",
+<property name="pw">canary</property></authenticator></security></mqtt></transports></broker>""",
             "datasources/master-datasources.xml": """<datasource><jndiConfig><name>WSO2MBStoreDB</name></jndiConfig>
-<definition><configuration><url>mysql://me:canary@db/mb?password=canary</url><password>canary</password>
+<definition><configuration><url>mysql://me:canary@db/mb?password=canary&amp;pasword=canary&amp;a=canary</url><password>canary</password>
 <dataSourceProps><property name="password">canary</property><property name="trustStorePassword">canary</property>
-</dataSourceProps></configuration></definition></datasource>""",
+</dataSourceProps></configuration></definition></datasource>
+<datasource><name>other</name><definition><configuration><url>jdbc:oracle:thin:me/canary@db:1521:x</url>
+</configuration></definition></datasource>""",
             "advanced/qpid-config.xml": "<ssl><keyStorePassword>canary</keyStorePassword></ssl>",
             "user-mgt.xml": "<AdminUser><Password>canary</Password></AdminUser>",
             "axis2.xml": "<clustering><parameter name='password'>canary</parameter></clustering>",

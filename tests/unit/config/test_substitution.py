@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from broker.config.substitution import secret_from_alias, secret_from_file, substitute
+from broker.errors import ConfigError
 
 
 def test_placeholders_are_replaced_wherever_they_stand() -> None:
@@ -62,3 +63,9 @@ def test_a_secret_file_that_cannot_be_a_secret_is_refused(
         (tmp_path / "secret").write_bytes(content)
     with pytest.raises(ValueError, match=complaint):
         secret_from_file("file:secret", tmp_path)
+
+
+def test_a_secret_that_looks_like_a_placeholder_is_not_shown(load_files):
+    with pytest.raises(ConfigError, match=r"a secret with '\$\{' in it has an unknown placeholder") as refused:
+        load_files({"user-mgt.xml": "<AdminUser><Password>${canary}</Password></AdminUser>"})
+    assert "canary" not in str(refused.value)

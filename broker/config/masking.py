@@ -1,0 +1,50 @@
+"""Keeps secrets out of texts that show a configuration.
+
+A password is not known by its name, which may be misspelt, nor by its place, which differs from driver to driver. So
+what is shown is listed: everything else in a URL that may be one is masked.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+MASK: Final = "********"
+
+_URL: Final = re.compile(r"(?i)\b(?:jdbc:[a-z]|[a-z][a-z0-9+.-]*://)")
+_KIND: Final = re.compile(r"(?i)(?:jdbc:)?[a-z][a-z0-9+.-]*:")
+_FOREIGN: Final = re.compile(r"(?i)\bjdbc:(?!(?:sqlite|h2):|(?:mysql|mariadb|postgres|postgresql)://)[a-z0-9]*:?")
+"""The beginning of a JDBC URL in the form of another driver."""
+_CREDENTIALS: Final = re.compile(r"(//[^:@]*):.*@", re.DOTALL)
+_PARAMETER: Final = re.compile(r"([?&;]\s*([^=?&;]*)=)([^&;]*)")
+_HARMLESS: Final = """
+    allowpublickeyretrieval applicationname application_name autoreconnect characterencoding charset
+    clientcertificatekeystoreurl command_timeout connecttimeout connect_timeout createdatabaseifnotexist
+    currentschema db_close_delay db_close_on_exit disablesslhostnameverification keystore localsocket
+    lock_timeout logintimeout mode mvcc program_name read_timeout requiressl rewritebatchedstatements
+    serversslcert servertimezone sockettimeout ssl sslcert sslfactory sslkey sslmode sslrootcert ssl_ca ssl_cert
+    ssl_check_hostname ssl_key targetservertype timeout trustcertificatekeystoreurl truststore
+    trustservercertificate unix_socket user useserverprepstmts usessl useunicode verifyservercertificate
+"""
+SHOWN: Final = frozenset(_HARMLESS.split())
+"""Parameters of a URL, in small letters, whose values cannot be a secret."""
+
+
+def mask(text: str) -> str:
+    """Return `text`; if it is or has a URL, with passwords and the values of unknown parameters masked."""
+    if not _URL.search(text):
+        return text
+    if foreign := _FOREIGN.search(text):
+        return f"{text[: foreign.end()]}{MASK}"
+    return _PARAMETER.sub(_shown, _CREDENTIALS.sub(rf"\1:{MASK}@", text))
+
+
+def mask_all(url: str) -> str:
+    """Return of a URL that nobody understands no more than its kind, `jdbc:oracle:********`."""
+    kind = _KIND.match(url)
+    return f"{kind[0]}{MASK}" if kind else MASK if url else ""
+
+
+def _shown(parameter: re.Match[str]) -> str:
+    beginning, name, value = parameter.groups()
+    return parameter[0] if name.lower() in SHOWN or not value else f"{beginning}{MASK}"
