@@ -15,6 +15,7 @@ gc.disable()  # imports make no garbage; collection starts with the node
 
 import argparse  # noqa: E402
 import asyncio  # noqa: E402
+import io  # noqa: E402
 import os  # noqa: E402
 import signal  # noqa: E402
 import sys  # noqa: E402
@@ -41,13 +42,29 @@ _NOT_FATAL: Final = (signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUS
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return the exit code: 78 for a wrong configuration, 69 for a store that is not available."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # the locale may not have all characters of a file
     options = _parser().parse_args(arguments)
-    from broker.errors import ConfigError
+    try:
+        return _run_command(options)
+    except (
+        MemoryError,
+        OSError,
+        RuntimeError,
+        ImportError,
+    ) as error:  # before there is a log: no memory, no thread, no module
+        _print(f"cannot start: {str(error) or type(error).__name__}", sys.stderr)
+        return EX_SOFTWARE
 
+
+def _run_command(options: argparse.Namespace) -> int:
     try:
         loaded = _load(options)
-    except ConfigError as error:
-        _print(str(error), sys.stderr)
+    except Exception as error:
+        if not (wrong := _what_is_wrong(error)):
+            raise
+        _print(wrong, sys.stderr)
         return EX_CONFIG
     if options.check_config:
         return _check(loaded)
@@ -126,7 +143,7 @@ def _guarded(loaded: Loaded, options: argparse.Namespace, logs: Logs) -> int:
     """Serve, or set up, and return the exit code; one line says why, whatever it is."""
     import structlog
 
-    from broker.errors import ConfigError, StoreError
+    from broker.errors import StoreError
 
     log = structlog.get_logger("broker")
     for warning in loaded.warnings:
@@ -136,9 +153,6 @@ def _guarded(loaded: Loaded, options: argparse.Namespace, logs: Logs) -> int:
             _set_up(loaded.config, options.loop)
         else:
             _run(loaded.config, options, logs)
-    except ConfigError as error:
-        log.error("cannot start", reason=str(error))
-        return EX_CONFIG
     except StoreError as error:
         log.error("store", reason=str(error))
         return EX_UNAVAILABLE
@@ -147,24 +161,41 @@ def _guarded(loaded: Loaded, options: argparse.Namespace, logs: Logs) -> int:
     except BaseExceptionGroup as group:
         return _explain(group)
     except Exception as error:
+        if wrong := _what_is_wrong(error):
+            log.error("cannot start", reason=wrong)
+            return EX_CONFIG
         log.error("the node stops for an internal error", exc_info=error)
         return EX_SOFTWARE
     return EX_OK
+
+
+def _what_is_wrong(error: BaseException) -> str:
+    """Return what is to be changed in the configuration or the environment; nothing when it is another error."""
+    from broker.errors import ConfigError
+
+    if isinstance(error, ConfigError):
+        return str(error)
+    if isinstance(error, UnicodeEncodeError) and error.encoding == sys.getfilesystemencoding():
+        return (
+            f"the encoding of the locale, {error.encoding}, has no '{error.object[error.start : error.end]}',"
+            f" so the path {error.object} cannot be used; set LC_ALL=C.UTF-8 or PYTHONUTF8=1"
+        )
+    return ""
 
 
 def _explain(group: BaseExceptionGroup[BaseException]) -> int:
     """Report what ended the node: one line for known errors, a traceback for others."""
     import structlog
 
-    from broker.errors import ConfigError, StoreError
+    from broker.errors import StoreError
 
     log = structlog.get_logger("broker")
     code = EX_SOFTWARE
     for error in group.exceptions:
         if isinstance(error, BaseExceptionGroup):
             code = _explain(error)
-        elif isinstance(error, ConfigError):
-            log.error("cannot start", reason=str(error))
+        elif wrong := _what_is_wrong(error):
+            log.error("cannot start", reason=wrong)
             code = EX_CONFIG
         elif isinstance(error, StoreError):
             log.error("the store has failed, the node stops", reason=str(error))

@@ -50,7 +50,11 @@ def xml(name: str, default: Any, *, in_repr: bool = True) -> Any:
 
 
 def one_line(text: str) -> str:
-    """Return the message as one printable line, whatever characters the file has put into it."""
+    """Return the message as one printable line, whatever characters the file has put into it.
+
+    Octets of a path that the locale could not read are shown as the UTF-8 that they most likely are.
+    """
+    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     printable = "".join(character if character.isprintable() else " " for character in text)
     return printable if len(printable) <= MAX_MESSAGE else f"{printable[:MAX_MESSAGE]}…"
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -20,11 +21,17 @@ from broker.store.sqlite.lock import FileLock
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")}
 
 
-def run(*arguments: str, module: Sequence[str] = ("broker",)) -> subprocess.CompletedProcess[str]:
+ASCII = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+"""A locale that has no letters but ASCII's."""
+
+
+def run(
+    *arguments: str, module: Sequence[str] = ("broker",), environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", *module, *arguments],
         cwd=PROJECT,
-        env=ENVIRONMENT,
+        env=ENVIRONMENT | dict(environment or {}),
         capture_output=True,
         text=True,
         timeout=30,
@@ -80,6 +87,52 @@ def test_a_wrong_value_ends_with_78_and_one_line(conf: Path, option: str) -> Non
     (line,) = ended.stderr.splitlines()
     assert "broker.xml" in line
     assert "perhaps" in line
+
+
+def test_a_configuration_is_shown_whatever_letters_the_locale_has(tmp_path: Path) -> None:
+    folder = tmp_path / "ä"
+    folder.mkdir()
+    (folder / "broker.xml").write_text("<broker><coordination><nodeID>Zürich</nodeID></coordination></broker>")
+    ended = run("--config", str(folder), "--show-config", environment=ASCII)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "coordination/nodeID = Z\\xfcrich" in ended.stdout
+
+
+def test_a_wrong_value_in_a_folder_that_the_locale_cannot_spell_is_told_in_one_line(tmp_path: Path) -> None:
+    folder = tmp_path / "ä"
+    folder.mkdir()
+    (folder / "broker.xml").write_text("<broker")
+    ended = run("--config", str(folder), environment=ASCII)
+    assert ended.returncode == 78
+    (line,) = ended.stderr.splitlines()
+    assert f"{tmp_path}/\\xe4/broker.xml:1: " in line
+
+
+def test_a_store_that_the_locale_cannot_spell_ends_with_78_and_what_to_do(tmp_path: Path) -> None:
+    NodeConfiguration(f"jdbc:sqlite:{tmp_path}/ä/mb.db").write(tmp_path / "conf")
+    ended = run("--config", str(tmp_path / "conf"), environment=ASCII)
+    assert ended.returncode == 78
+    (line,) = (ended.stdout + ended.stderr).splitlines()
+    assert json.loads(line)["reason"] == (
+        f"the encoding of the locale, ascii, has no 'ä', so the path {tmp_path}/ä cannot be used;"
+        " set LC_ALL=C.UTF-8 or PYTHONUTF8=1"
+    )
+
+
+@pytest.mark.parametrize("kib", [52_000, 70_000])
+def test_too_little_memory_to_start_is_told_in_one_line(conf: Path, kib: int) -> None:
+    ended = subprocess.run(
+        ["sh", "-c", f'ulimit -v {kib}; exec "$0" -m broker --config "$1"', sys.executable, str(conf)],
+        cwd=PROJECT,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert ended.returncode == 70
+    assert "Traceback" not in ended.stdout + ended.stderr
+    assert len((ended.stdout + ended.stderr).splitlines()) == 1
 
 
 def test_the_configuration_is_shown_without_its_secrets(conf: Path) -> None:
