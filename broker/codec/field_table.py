@@ -90,6 +90,12 @@ class FieldTable:
         """RabbitMQ's name for the type of each top-level entry."""
         return (self._decoded or self._decode())[1]
 
+    @property
+    def octets(self) -> dict[str, bytes]:
+        """The octets of each top-level entry's type and value."""
+        entries = _split_entries(self.validate().raw)
+        return {entry[1 : entry[0] + 1].decode(): entry[entry[0] + 1 :] for entry in entries}
+
     def validate(self) -> Self:
         """Return this table, or raise SyntaxFault when it is malformed or beyond the limits."""
         if self._decoded is None:

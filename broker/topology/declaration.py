@@ -5,10 +5,11 @@ Whether a client may declare at all is decided by the virtual host.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
+from broker.codec.equality import declared
 from broker.codec.field_table import FieldTable
 from broker.errors import PreconditionFailed
 from broker.ports.cluster_rows import Incarnation
@@ -32,7 +33,7 @@ QUEUE_ARGUMENTS: Final = (
 )
 """Arguments that make two queues different; all others are stored, echoed and not compared."""
 
-_DEFAULTS: Final[Mapping[str, Any]] = {"x-queue-type": "classic"}
+_DEFAULTS: Final[Mapping[str, Hashable]] = {"x-queue-type": ("longstr", "classic")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +126,7 @@ def require_equal_arguments(what: str, names: tuple[str, ...], received: FieldTa
     """Raise `PreconditionFailed` when one of the arguments `names` differs; integers of any width are equal."""
     for name in names:
         default = _DEFAULTS.get(name)
-        wanted, existing = received.values.get(name, default), current.values.get(name, default)
-        if wanted != existing or isinstance(wanted, bool) != isinstance(existing, bool):
+        if (declared(received, name) or default) != (declared(current, name) or default):
             raise PreconditionFailed(
                 f"inequivalent arg '{name}' for {what}: received {_phrase(received, name)}"
                 f" but current is {_phrase(current, name)}"

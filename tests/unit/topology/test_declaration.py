@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import nan
 from typing import Any
 
 import pytest
@@ -32,7 +33,9 @@ def test_a_difference_is_told_in_words(received: bool | str, current: bool | str
     assert str(caught.value) == f"inequivalent arg 'p' for {WHAT}: {text}"
 
 
-@pytest.mark.parametrize(("received", "current"), [(None, None), (5, 5), (5, Int64(5)), ("a", "a"), (True, True)])
+@pytest.mark.parametrize(
+    ("received", "current"), [(None, None), (5, 5), (5, Int64(5)), ("a", "a"), (True, True), (nan, nan)]
+)
 def test_equal_arguments_are_accepted(received: Any, current: Any) -> None:
     require_equal_arguments(WHAT, QUEUE_ARGUMENTS, table(received), table(current))
 
@@ -44,6 +47,7 @@ def test_equal_arguments_are_accepted(received: Any, current: Any) -> None:
         (None, 10, "received none but current is the value '10' of type 'signedint'"),
         (1, 2, "received the value '1' of type 'signedint' but current is the value '2' of type 'signedint'"),
         ("1", 1, "received the value '1' of type 'longstr' but current is the value '1' of type 'signedint'"),
+        (10, 10.0, "received the value '10' of type 'signedint' but current is the value '10.0' of type 'double'"),
         (True, 1, "received the value 'True' of type 'bool' but current is the value '1' of type 'signedint'"),
     ],
 )
