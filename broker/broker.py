@@ -17,6 +17,7 @@ from broker.ports.cluster import Cluster
 from broker.ports.store import Journal
 from broker.queue.queue import Queue
 from broker.topology.vhost import VirtualHost
+from broker.turn_budget import TurnBudget
 
 PRODUCT: Final = "Cordillera"
 
@@ -76,6 +77,7 @@ class Broker:
         limits: Limits,
         vhosts: dict[str, VirtualHost],
         caches: CacheBudget,
+        work: TurnBudget,
     ) -> None:
         """`await_read` returns when the current read of a queue's slots is done; the journal adds to
         `touched_confirms`.
@@ -85,6 +87,7 @@ class Broker:
         self.limits = limits
         self.vhosts = vhosts
         self.caches = caches
+        self.work = work
         self._cluster = cluster
         self._await_read = await_read
         self.open_connections: set[OpenConnection] = set()

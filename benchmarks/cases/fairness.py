@@ -1,7 +1,7 @@
 """Whether one client's request is everybody's pause: the latency of a canary beside requests that cost much.
 
 The canary publishes to a queue of its own at a steady rate and consumes from it. Beside any request its p99 is to stay
-under 50 ms and its maximum under 250 ms on a quiet machine. `benchmarks/attacks/__init__.py` tells how to add a request.
+under 50 ms and its maximum under 250 ms on a quiet machine. `benchmarks/attacks/__init__.py` tells how to add one.
 """
 
 import time

@@ -70,7 +70,9 @@ class Channel:
         self.deferred_octets = 0
         """What the frames behind a handler occupy, those without a payload too."""
         self.last_queue = ""
-        self.publisher = Publisher(channel_id, self.output, self.broker, self.vhost, connection.access)
+        self.publisher = Publisher(
+            channel_id, self.output, self.broker, self.vhost, connection.access, connection.continuation
+        )
         self.publish = self.publisher.publish
         self.resolve = self.publisher.resolve
         self.deliveries = Deliveries(self.output, self.broker.touched, self.resume_later)

@@ -20,6 +20,8 @@ _CHANNEL_CLOSE_OK: Final = amqp.ChannelCloseOk.index
 _TX_COMMIT: Final = amqp.TxCommit.index
 _STORE_TIMEOUT: Final = 30.0
 """Seconds that a handler may wait for a store that is away."""
+_FRAME_STEPS: Final = 5
+"""What a kept frame costs, in steps of work."""
 
 
 class ChannelTable:
@@ -33,6 +35,7 @@ class ChannelTable:
         "_on_error",
         "_on_handler_done",
         "_on_waiting",
+        "_parked",
         "by_id",
     )
 
@@ -55,6 +58,7 @@ class ChannelTable:
         self._on_waiting = on_waiting
         self._on_handler_done = on_handler_done
         self._busy: dict[Channel, float] = {}  # and when it has waited too long for a store that is away
+        self._parked: list[Channel] = []  # their kept frames wait for a later turn of the loop
         self.by_id: dict[int, Channel] = {}
         self._is_closed = False
 
@@ -108,21 +112,43 @@ class ChannelTable:
             await waiting
         except Exception as error:
             self._on_error(error, channel.id, method)
+        self._handle_kept(channel)
+        self._on_handler_done()
+        self._detach()
+
+    def _handle_kept(self, channel: Channel) -> None:
+        """Handle the frames that came while a handler was waiting, until the next one waits or the turn is used up."""
         self._busy.pop(channel, None)
         channel.set_busy(False)
+        work, continuation = self._connection.shared.broker.work, self._connection.continuation
         while not channel.is_closing:
+            if channel.deferred_octets and (work.is_over or continuation.is_waiting):
+                self._busy[channel] = inf
+                channel.set_busy(True)
+                self._parked.append(channel)
+                if not continuation.is_waiting:
+                    continuation.put_off(channel.id)
+                break
             kept = channel.next_deferred()
             if kept is None:
                 channel.set_busy(False)
                 break
+            work.done += _FRAME_STEPS
             try:
                 if self._hand_over(channel, *kept):
                     break
             except Exception as error:
                 is_method = kept[0] == FRAME_METHOD
                 self._on_error(error, channel.id, int.from_bytes(kept[1][:4], "big") if is_method else 0)
-        self._on_handler_done()
-        self._detach()
+
+    def go_on(self) -> None:
+        """Go on with kept frames that waited for this turn."""
+        parked, self._parked = self._parked, []
+        for channel in parked:
+            self._handle_kept(channel)
+        if parked:
+            self._on_handler_done()
+            self._detach()
 
     def _open(self, frame_type: int, channel_id: int, payload: bytes) -> None:
         index = int.from_bytes(payload[:4], "big") if frame_type == FRAME_METHOD else 0

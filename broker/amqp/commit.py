@@ -1,67 +1,133 @@
-"""tx.commit: the publishes and settlements of a transaction take effect together (contract T3)."""
+"""tx.commit: the publishes and settlements of a transaction take effect together (contract T3).
+
+They do so in the store, in one transaction. What has to be done in memory for it may take many turns of the loop.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
 
 from broker.amqp.deliveries import Deliveries
 from broker.amqp.output import Output
-from broker.amqp.publishing import Publisher, clones
+from broker.amqp.publishing import COPIES_AT_ONCE, COPY_STEPS, Publisher, clones
 from broker.amqp.transaction import Publication, Transaction
 from broker.broker import Broker
 from broker.message import PENDING, SETTLED, TRANSIENT, Message
-from broker.ports.store import Journal
-from broker.queue.outcome import ACKED, REJECTED
+from broker.queue.outcome import ACKED, REJECTED, Outcome
+
+_INSERT_STEPS: Final = 4
+"""Putting the messages of one queue into it, and each of them."""
 
 
 async def commit(
-    broker: Broker, output: Output, publisher: Publisher, deliveries: Deliveries, transaction: Transaction
+    broker: Broker,
+    output: Output,
+    publisher: Publisher,
+    deliveries: Deliveries,
+    transaction: Transaction,
+    *,
+    next_turn: Callable[[], Awaitable[None]],
+    room: Callable[[], Awaitable[None]],
 ) -> None:
-    """Empty the transaction and carry it out in one store transaction, all or nothing."""
+    """Empty the transaction and carry it out in one store transaction, all or nothing.
+
+    `next_turn` returns in a later turn of the loop, `room` when publishers need not wait.
+    """
     done = transaction.take()
-    messages = _route(done.publications, broker, publisher)
-    output.has_published |= bool(messages)
+    output.has_published |= bool(done.publications)
     settled = deliveries.take_settled(done.settled)
-    acked, rejected, returned = settled[ACKED], settled[REJECTED], settled[None]
-    deletes = [message for message in (*acked, *rejected) if message.state != TRANSIENT]
-    await _store(broker.journal, messages, deletes, returned)
+    copies = _copies(done.publications, broker, publisher)
+    messages: list[Message] = []
+    # Until all of it is recorded no slot may cover a message of the transaction, or one that it settles or gives back.
+    covered = [message for outcome in settled.values() for message in outcome]
+    _begin(covered)
+    try:
+        for made in copies if done.is_stored else ():
+            _begin(made)
+            messages += made
+            if broker.work.is_over:
+                await next_turn()
+        await _record(broker, messages, settled)
+    except BaseException:
+        _end(messages)
+        raise
+    finally:
+        _end(covered)
+    for outcome in (ACKED, REJECTED):
+        deliveries.settle(settled[outcome], outcome)
+    deliveries.requeue(settled[None])
+    for _ in _insert(broker, messages):
+        await next_turn()
+    if not done.is_stored:
+        for _ in _append(broker, copies):
+            await room()
+            await next_turn()
+
+
+def _begin(messages: Iterable[Message]) -> None:
+    for message in messages:
+        _queue_of(message).begin_transaction()
+
+
+def _end(messages: Iterable[Message]) -> None:
+    for message in messages:
+        _queue_of(message).end_transaction()
+
+
+def _queue_of(message: Message) -> Any:
+    return message.queue
+
+
+def _copies(publications: Iterable[Publication], broker: Broker, publisher: Publisher) -> Iterator[list[Message]]:
+    """Make the messages of the publishes, one for each queue that is still there; send back what has to be."""
+    for publication in publications:
+        content = (publication.header, publication.body, publication.chunks)
+        is_routed = False
+        for start in range(0, len(publication.queues), COPIES_AT_ONCE):
+            queues = [queue for queue in publication.queues[start : start + COPIES_AT_ONCE] if not queue.is_deleted]
+            if queues:
+                is_routed = True
+                broker.work.done += COPY_STEPS * len(queues)
+                yield clones(broker.ids, publication.route, queues, *content, publication.is_persistent)
+        if not is_routed and publication.route.mandatory:
+            publisher.return_unroutable(publication.route, *content)
+
+
+async def _record(
+    broker: Broker, messages: Iterable[Message], settled: Mapping[Outcome | None, Sequence[Message]]
+) -> None:
+    """Store what must survive, and delete what was settled."""
+    inserts = [message for message in messages if message.state == PENDING]
+    deletes = [message for message in (*settled[ACKED], *settled[REJECTED]) if message.state != TRANSIENT]
+    if inserts or deletes:
+        await broker.journal.transact(inserts, deletes)
     for message in deletes:
         message.state = SETTLED
-    touched = broker.touched
+
+
+def _insert(broker: Broker, messages: Iterable[Message]) -> Iterator[None]:
+    """Let consumers have the messages of a transaction that is recorded; pauses when a turn is used up."""
     by_queue: dict[Any, list[Message]] = {}
     for message in messages:
         by_queue.setdefault(message.queue, []).append(message)
     for queue, members in by_queue.items():
+        _end(members)
         queue.insert(members)
-        touched.add(queue)
-    deliveries.settle(acked, ACKED)
-    deliveries.settle(rejected, REJECTED)
-    deliveries.requeue(returned)
+        broker.touched.add(queue)
+        broker.work.done += _INSERT_STEPS * (1 + len(members))
+        if broker.work.is_over:
+            broker.dispatch()
+            yield
 
 
-def _route(publications: list[Publication], broker: Broker, publisher: Publisher) -> list[Message]:
-    """Return the messages of the publishes, one for each queue that is still there; send back what has to be."""
-    messages: list[Message] = []
-    for publication in publications:
-        queues = [queue for queue in publication.queues if not queue.is_deleted]
-        content = (publication.header, publication.body, publication.chunks)
-        if queues:
-            messages += clones(broker.ids, publication.route, queues, *content, publication.is_persistent)
-        elif publication.route.mandatory:
-            publisher.return_unroutable(publication.route, *content)
-    return messages
-
-
-async def _store(journal: Journal, messages: list[Message], deletes: list[Message], returned: list[Message]) -> None:
-    """Record what must survive; until then no slot may cover a message of the transaction, or one it gives back."""
-    inserts = [message for message in messages if message.state == PENDING]
-    if not (inserts or deletes):
-        return
-    targets: list[Any] = [message.queue for message in (*messages, *returned)]
-    for queue in targets:
-        queue.begin_transaction()
-    try:
-        await journal.transact(inserts, deletes)
-    finally:
-        for queue in targets:
-            queue.end_transaction()
+def _append(broker: Broker, copies: Iterable[list[Message]]) -> Iterator[None]:
+    """Put messages into their queues as they are made; pauses when a turn is used up."""
+    for made in copies:
+        for message in made:
+            _queue_of(message).append(message)
+        broker.touched.update(map(_queue_of, made))
+        if broker.work.is_over:
+            broker.dispatch()
+            broker.journal.check_full()
+            yield

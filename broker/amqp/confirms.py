@@ -25,9 +25,9 @@ class Confirms:
         self.waiting: deque[Message] = deque()
 
     def expect(self, message: Message) -> None:
-        """The publish numbered `published` is not safe before `message` is. Hot."""
+        """The next publish that `published` will count is not safe before `message` is. Hot."""
         message.confirms = self
-        message.sequence = self.published
+        message.sequence = self.published + 1
         self.waiting.append(message)
 
     def flush(self) -> None:

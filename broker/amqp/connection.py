@@ -19,6 +19,7 @@ from broker.amqp.channel import Channel
 from broker.amqp.channel_table import ChannelTable
 from broker.amqp.closes import STORE_AWAY, fault_of, method_at_fault
 from broker.amqp.context import ConnectionContext, SharedContext
+from broker.amqp.continuation import Continuation
 from broker.amqp.exclusive_queues import ExclusiveQueues
 from broker.amqp.frame_reader import FrameReader
 from broker.amqp.handshake import STEPS, Handshake, Peer
@@ -74,6 +75,7 @@ class Connection:
 
     __slots__ = (
         "_channels",
+        "_continuation",
         "_cut_off_at",
         "_deadline",
         "_exclusive",
@@ -99,11 +101,13 @@ class Connection:
         peer: Peer,
         on_output: Callable[[], None],
         on_deadline: Callable[[], None],
+        on_put_off: Callable[[], None],
         now: float,
     ) -> None:
         """`on_output` is called once when there is output, until the edge takes it.
 
-        `on_deadline` is called when `next_deadline` may have come nearer.
+        `on_deadline` is called when `next_deadline` may have come nearer, `on_put_off` when `go_on` is to be called in
+        a later turn of the loop.
         """
         self._on_deadline = on_deadline
         self._shared = shared
@@ -119,6 +123,7 @@ class Connection:
         self._deadline: float | None = now + self.broker.limits.handshake_timeout
         self._handshake = Handshake(shared, peer, self.reader, self.output, self._log, self)
         self._heartbeats = Heartbeats(0.0, 0.0)
+        self._continuation = Continuation(lambda: self._put_off(on_put_off))
         self._is_close_waiting = False
         self._cut_off_at = inf
         self._look_again_at = 0.0
@@ -174,6 +179,36 @@ class Connection:
     def was_opened(self) -> bool:
         """Did the client come as far as connection.open-ok, whatever has happened since?"""
         return self._channels is not None
+
+    # Turns of the loop
+
+    def _put_off(self, tell_edge: Callable[[], None]) -> None:
+        self.reader.hold()
+        tell_edge()
+
+    @property
+    def is_put_off(self) -> bool:
+        """Does input wait for a later turn of the loop?"""
+        return self._continuation.is_waiting
+
+    def go_on(self) -> None:
+        """Do in this turn what was put off; what is left of it is put off again. The caller dispatches the broker
+        afterwards.
+        """
+        continuation = self._continuation
+        if not continuation.is_waiting:
+            return
+        try:
+            if not continuation.go_on():
+                return
+        except Exception as error:
+            continuation.end()
+            self.on_error(error, continuation.channel_id, amqp.BasicPublish.index)
+        if self._channels is not None:
+            self._channels.go_on()
+        if not self.is_put_off:
+            self.reader.resume()
+        self.output.schedule_flush()
 
     # Channels
 
@@ -232,6 +267,7 @@ class Connection:
             self.output,
             self.reader.direct,
             self._exclusive,
+            self._continuation,
             self._handshake.has_capability,
         )
         self._channels = ChannelTable(
@@ -363,6 +399,7 @@ class Connection:
         """Let go of everything that refers back to this: a connection that is over is freed at once (ADR 28)."""
         self._on_deadline = _nobody
         self.output.detach()
+        self._continuation.detach()
         self.reader.close()
         self._handshake.close()
         if self._channels is not None:

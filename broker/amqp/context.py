@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from broker.amqp.continuation import Continuation
 from broker.amqp.exclusive_queues import ExclusiveQueues
 from broker.amqp.frame_reader import DirectChannel
 from broker.amqp.output import Output
@@ -35,6 +36,10 @@ class SharedContext:
     """Returns the time in seconds, for what is done between two calls of the edge."""
     is_store_away: Callable[[], bool]
     """Has the store been away for a while?"""
+    next_turn: Callable[[], Awaitable[None]]
+    """Returns in a later turn of the loop, when work may be done again."""
+    room: Callable[[], Awaitable[None]]
+    """Returns when neither an alarm nor a full journal holds publishers back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,5 +54,6 @@ class ConnectionContext:
     direct: dict[int, DirectChannel]
     """The channels that the reader may hand publishes and acks to without a detour."""
     exclusive: ExclusiveQueues
+    continuation: Continuation
     has_capability: Callable[[str], bool]
     """Did the client say that it understands this extension?"""

@@ -42,8 +42,8 @@ class DirectChannel(Protocol):
         """Return where publishes with these argument octets go; good until the topology changes."""
         ...
 
-    def publish(self, route: Route, header: bytes, body: bytes) -> None:
-        """Take one message: its header frame and its only body frame as tails."""
+    def publish(self, route: Route, header: bytes, body: bytes) -> bool:
+        """Take one message: its header frame and its only body frame as tails. Return whether to read no further."""
         ...
 
     def ack_run(self, acks: SettlementRun) -> int:
@@ -110,7 +110,9 @@ class FrameReader:
     def receive(self, data: bytes) -> None:
         """Take input as it comes from the socket."""
         missing = self._missing
-        if missing:
+        if self.is_held:
+            self._held.append(data)
+        elif missing:
             if len(data) < missing:
                 self._parts.append(data)
                 self._missing = missing - len(data)
@@ -145,6 +147,8 @@ class FrameReader:
                     if data.startswith(last_publish, position):
                         start = position + len(last_publish)
                     else:
+                        if self.has_stopped():  # the turn was used up to find out where the last publish goes
+                            break
                         method = 0
                         if length - position >= 11:
                             frame_type, channel_id, size, method = _method_head(data, position)
@@ -208,7 +212,8 @@ class FrameReader:
                         ):
                             if body_size == 0:
                                 position = body_at
-                                channel.publish(route, data[start + 3 : body_at], b"")
+                                if channel.publish(route, data[start + 3 : body_at], b""):
+                                    break
                                 continue
                             following = body_at + body_size + 8
                             if (
@@ -217,7 +222,8 @@ class FrameReader:
                                 and _envelope(data, body_at) == (FRAME_BODY, channel_id, body_size)
                             ):
                                 position = following
-                                channel.publish(route, data[start + 3 : body_at], data[body_at + 3 : following])
+                                if channel.publish(route, data[start + 3 : body_at], data[body_at + 3 : following]):
+                                    break
                                 continue
                     # Not (yet) in one piece: frame by frame.
                     last_publish = _NOTHING

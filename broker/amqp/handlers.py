@@ -71,7 +71,16 @@ def on_tx_select(channel: Channel, method: amqp.TxSelect) -> None:
 
 
 async def on_tx_commit(channel: Channel, method: amqp.TxCommit) -> None:
-    await commit(channel.broker, channel.output, channel.publisher, channel.deliveries, channel.transaction)
+    shared = channel.connection.shared
+    await commit(
+        channel.broker,
+        channel.output,
+        channel.publisher,
+        channel.deliveries,
+        channel.transaction,
+        next_turn=shared.next_turn,
+        room=shared.room,
+    )
     channel.send(amqp.TxCommitOk())
 
 

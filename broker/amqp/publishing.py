@@ -6,39 +6,49 @@ only where its flags ask for it; nothing else is decoded.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, TypeAlias
 
 from broker.amqp.confirms import Confirms
+from broker.amqp.continuation import Continuation
+from broker.amqp.inspection import inspect
 from broker.amqp.output import Output
 from broker.amqp.transaction import Publication, Transaction
 from broker.auth.access import Access, Permission
 from broker.broker import Broker
-from broker.codec.field_table import FieldTable
+from broker.codec.field_table import EMPTY_TABLE
 from broker.codec.methods import BasicPublish, BasicReturn
 from broker.codec.properties import (
     FLAG_EXPIRATION,
     FLAG_HEADERS,
     FLAG_USER_ID,
     PERSISTENT,
-    BasicProperties,
     decode_properties,
-    encode_header,
     walk_properties,
 )
-from broker.errors import AccessRefused, NotImplementedFault, PreconditionFailed, ReplyCode
-from broker.message import COUNTER_MASK, PENDING, TRANSIENT, Message, MessageIdGenerator, tail
+from broker.errors import AccessRefused, NotImplementedFault, ReplyCode
+from broker.message import COUNTER_MASK, PENDING, TRANSIENT, Message, MessageIdGenerator
 from broker.queue.queue import Queue
-from broker.topology.routing import Route
+from broker.topology.routing import Route, Search
 from broker.topology.vhost import VirtualHost
 
 _ASK: Final = FLAG_HEADERS | FLAG_EXPIRATION | FLAG_USER_ID
 """Flags of properties that the broker itself has to look at."""
 _REMEMBERED_PROPERTIES: Final = 1024
 """Octets up to which a channel keeps the properties of its last message: larger ones are looked at each time."""
-_CACHED_ROUTES: Final = 20_000
 _SHARED_BODY: Final = 1024
 """Octets from which a body routed to several stored queues is stored once instead of once per queue."""
+
+# What a publish costs beside its octets, in steps of work.
+COPY_STEPS: Final = 3
+"""A message put into a queue, and what it costs the queue's next dispatch."""
+COPIES_AT_ONCE: Final = 250
+_FIND_STEPS: Final = 10
+_OCTETS_A_STEP: Final = 16
+"""Octets of properties that are decoded in one step."""
+
+Content: TypeAlias = tuple[bytes, bytes, list[bytes] | None]
+"""Header and body as frame tails; a body of several frames is in the list."""
 
 
 class Publisher:
@@ -49,6 +59,7 @@ class Publisher:
         "_append",
         "_asks",
         "_channel_id",
+        "_continuation",
         "_ids",
         "_is_persistent",
         "_output",
@@ -57,16 +68,28 @@ class Publisher:
         "_touched",
         "_touched_confirms",
         "_vhost",
+        "_work",
         "confirms",
         "transaction",
     )
 
-    def __init__(self, channel_id: int, output: Output, broker: Broker, vhost: VirtualHost, access: Access) -> None:
+    def __init__(
+        self,
+        channel_id: int,
+        output: Output,
+        broker: Broker,
+        vhost: VirtualHost,
+        access: Access,
+        continuation: Continuation,
+    ) -> None:
+        """`continuation` takes what has to wait for a later turn of the loop."""
         self._channel_id = channel_id
+        self._continuation = continuation
+        self._work = broker.work
         self._output = output
         self._vhost = vhost
         self._access = access
-        self._routes = vhost.routing.routes_for(access.permissions)
+        self._routes = vhost.routing.routes_for(access.permissions, broker.caches)
         self._append = broker.journal.append
         self._ids = broker.ids
         self._touched = broker.touched
@@ -82,8 +105,9 @@ class Publisher:
         """Return where a publish with these argument octets goes, or raise what refuses it."""
         return self._routes.get(arguments) or self._find_route(arguments)
 
-    def publish(self, route: Route, header: bytes, body: bytes, chunks: list[bytes] | None = None) -> None:
-        """Route one complete message: header and body are frame tails.
+    def publish(self, route: Route, header: bytes, body: bytes, chunks: list[bytes] | None = None) -> bool:
+        """Route one complete message: header and body are frame tails. Return whether the connection's further input
+        has to wait for a later turn of the loop.
 
         Hot: no await, and no property is decoded unless a flag, a queue or an exchange asks.
         """
@@ -92,8 +116,7 @@ class Publisher:
             self._learn(properties)
         queue = route.queue
         if queue is None or self._asks or self.transaction is not None:
-            self._publish_other(route, header, body, chunks)
-            return
+            return self._publish_other(route, (header, body, chunks))
         ids = self._ids
         message_id = ids.last + 1
         if message_id & COUNTER_MASK:
@@ -116,36 +139,79 @@ class Publisher:
                 self._touched_confirms.add(confirms)
         queue.append(message)
         self._touched.add(queue)
+        return False
 
     def _learn(self, properties: bytes) -> None:
         """Check properties that differ from the last message's, and note what of them matters here."""
         flags, mode = walk_properties(properties, len(properties) - 1)
         if flags & FLAG_HEADERS:
             decode_properties(bytes(12) + properties[:-1])  # refuses a table that consumers could not read
+            self._work.done += len(properties) // _OCTETS_A_STEP
         self._properties = properties if len(properties) <= _REMEMBERED_PROPERTIES else b""
         self._asks = flags & _ASK
         self._is_persistent = mode == PERSISTENT
 
-    def _publish_other(self, route: Route, header: bytes, body: bytes, chunks: list[bytes] | None) -> None:
+    def _publish_other(self, route: Route, content: Content) -> bool:
         """Publish what has no queue or several, asks for a look at its properties, or is part of a transaction."""
         self._output.has_published = True
-        queues: Sequence[Queue] = route.queues
+        queues = route.queues
         is_persistent = self._is_persistent
-        if self._asks or route.dynamic:
-            queues, header = self._inspect(route, header)
+        if self._asks or route.dynamic or route.search is not None:
+            search, content = self._inspect(route, content)
+            if search is not None:
+                found = _advance(search)
+                if found is None:
+                    rest = self._publish_later(search, route, content, is_persistent)
+                    self._continuation.put_off(self._channel_id, rest)
+                    return True
+                queues = found
+        if len(queues) > COPIES_AT_ONCE and self.transaction is None:
+            rest = self._copy_in_turns(route, queues, content, is_persistent)
+            for _ in rest:
+                self._continuation.put_off(self._channel_id, rest)
+                return True
+        else:
+            self._carry_out(route, queues, content, is_persistent)
+        work = self._work
+        if work.done >= work.limit:
+            self._continuation.put_off(self._channel_id)
+            return True
+        return False
+
+    def _publish_later(self, search: Search, route: Route, content: Content, is_persistent: bool) -> Iterator[None]:
+        """Find the rest of the queues first; pauses when a turn is used up."""
+        queues = (yield from search) or []
+        if len(queues) > COPIES_AT_ONCE and self.transaction is None:
+            yield from self._copy_in_turns(route, queues, content, is_persistent)
+        else:
+            self._carry_out(route, queues, content, is_persistent)
+
+    def _carry_out(self, route: Route, queues: Sequence[Queue], content: Content, is_persistent: bool) -> None:
+        """Put a message into its few queues, into the transaction, or send it back."""
         if self.transaction is not None:
-            publication = Publication(route, tuple(queues), header, body, chunks, is_persistent)
+            publication = Publication(route, tuple(queues), *content, is_persistent)
             self.transaction.add(publication)
             return
+        if queues:
+            self._copy(route, queues, content, is_persistent)
+        elif route.mandatory:
+            self.return_unroutable(route, *content)
+        self._count()
+
+    def _copy_in_turns(
+        self, route: Route, queues: Sequence[Queue], content: Content, is_persistent: bool
+    ) -> Iterator[None]:
+        """Put a message into its many queues; pauses when a turn is used up."""
+        for start in range(0, len(queues), COPIES_AT_ONCE):
+            if self._work.is_over:
+                yield
+            part = [queue for queue in queues[start : start + COPIES_AT_ONCE] if not queue.is_deleted]
+            self._copy(route, part, content, is_persistent)
+        self._count()
+
+    def _copy(self, route: Route, queues: Sequence[Queue], content: Content, is_persistent: bool) -> None:
         confirms = self.confirms
-        if confirms is not None:
-            confirms.published += 1
-            self._touched_confirms.add(confirms)
-        if not queues:
-            if route.mandatory:
-                self.return_unroutable(route, header, body, chunks)
-            return
-        for message in clones(self._ids, route, queues, header, body, chunks, is_persistent):
+        for message in clones(self._ids, route, queues, *content, is_persistent):
             if message.state == PENDING:
                 self._append(message)
                 if confirms is not None:
@@ -153,6 +219,15 @@ class Publisher:
             queue: Any = message.queue
             queue.append(message)
             self._touched.add(queue)
+        self._work.done += COPY_STEPS * len(queues)
+
+    def _count(self) -> None:
+        """A publish is done: it is confirmed when its messages are safe."""
+        if self.confirms is not None:
+            self.confirms.published += 1
+            self._touched_confirms.add(self.confirms)
+
+    # Where a message goes
 
     def _find_route(self, arguments: bytes) -> Route:
         """Find and remember where messages with these arguments go, or raise what refuses them."""
@@ -163,55 +238,53 @@ class Publisher:
         exchange = self._vhost.exchange(publish.exchange)
         if exchange.internal:
             raise AccessRefused(f"cannot publish to internal {self._vhost.phrase('exchange', publish.exchange)}")
-        route = Route(arguments[2:-1], publish.exchange, publish.routing_key, publish.mandatory)
-        route.dynamic = self._vhost.routing.depends_on_headers(publish.exchange)
-        if not route.dynamic:
-            route.queues = tuple(self._vhost.route(publish.exchange, publish.routing_key, dict))
-            route.queue = route.queues[0] if len(route.queues) == 1 else None
-        if len(self._routes) >= _CACHED_ROUTES:
-            self._routes.clear()
-        self._routes[arguments] = route
+        routing, work = self._vhost.routing, self._work
+        route = Route(arguments, publish.exchange, publish.routing_key, publish.mandatory, routing.version)
+        route.search = search = routing.search(exchange, (publish.routing_key,), None, work)
+        try:
+            next(search)
+        except StopIteration as done:
+            self._keep(route, done.value)
+        work.done += _FIND_STEPS
+        if work.is_over:
+            self._continuation.put_off(self._channel_id)
         return route
 
-    def _inspect(self, route: Route, header: bytes) -> tuple[Sequence[Queue], bytes]:
-        """Check the properties that the broker must answer for, and route by headers where they matter."""
-        has_copies = bool(self._asks & FLAG_HEADERS) and b"CC" in header
-        if not (route.dynamic or has_copies or self._asks & ~FLAG_HEADERS):
-            return route.queues, header
-        properties = decode_properties(header[4:-1])
-        user = self._access.identity.user
-        if properties.user_id is not None and properties.user_id != user:
-            raise PreconditionFailed(
-                f"user_id property set to '{properties.user_id}' but authenticated user was '{user}'"
-            )
-        if properties.expiration is not None:
-            _check_expiration(properties.expiration)
-        headers = properties.headers
-        values: Callable[[], Mapping[str, Any]] = (lambda: headers.values) if headers is not None else dict
-        queues = self._vhost.route(route.exchange, route.routing_key, values) if route.dynamic else list(route.queues)
-        if has_copies and headers is not None:
-            queues, header = self._route_copies(route, headers, properties, header, queues)
-        return queues, header
+    def _keep(self, route: Route, queues: list[Queue] | None) -> None:
+        """The search for a route is done: remember it, unless the topology has changed meanwhile."""
+        route.set_queues(queues)
+        if route.version == self._vhost.routing.version and route.arguments not in self._routes:
+            self._routes.remember(route.arguments, route, route.octets)
 
-    def _route_copies(
-        self, route: Route, headers: FieldTable, properties: BasicProperties, header: bytes, queues: list[Queue]
-    ) -> tuple[list[Queue], bytes]:
-        """Add the routes of the CC and BCC headers; BCC does not travel on (contract B8)."""
-        found = dict.fromkeys(queues)
-        for name in ("CC", "BCC"):
-            keys = headers.values.get(name)
-            if keys is None:
-                continue
-            if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
-                raise PreconditionFailed(f"invalid message: {{unacceptable_type_in_header,{name}}}")
-            for key in keys:
-                found |= dict.fromkeys(self._vhost.route(route.exchange, key, lambda: headers.values))
-        if "BCC" in headers.values:
-            size = int.from_bytes(header[8:16], "big")
-            kept = {name: getattr(properties, name) for name in BasicProperties.__slots__}
-            kept["headers"] = headers.without("BCC")
-            header = tail(encode_header(size, BasicProperties(**kept)))
-        return list(found), header
+    def _inspect(self, route: Route, content: Content) -> tuple[Search | None, Content]:
+        """Check the properties that the broker must answer for; return the search for the queues, if the route does not
+        have them, and the content as it travels on.
+        """
+        header, body, chunks = content
+        asks = self._asks
+        has_headers = bool(asks & FLAG_HEADERS)
+        is_open = route.dynamic or route.search is not None
+        if not (has_headers and (is_open or b"CC" in header)) and not asks & ~FLAG_HEADERS:
+            return (self._finish_search(route) if is_open else None), content
+        self._work.done += len(header) // _OCTETS_A_STEP
+        inspected = inspect(route.routing_key, header, self._access.identity.user)
+        content = inspected.header, body, chunks
+        if is_open or len(inspected.keys) > 1:
+            exchange = self._vhost.exchange(route.exchange)
+            return self._vhost.routing.search(exchange, inspected.keys, lambda: inspected.headers, self._work), content
+        return None, content
+
+    def _finish_search(self, route: Route) -> Search:
+        """Go on with the search for a route; where headers decide, a message without any is looked for."""
+        if route.search is not None:
+            queues = yield from route.search
+            self._keep(route, queues)
+            if queues is not None:
+                return queues
+        exchange = self._vhost.exchange(route.exchange)
+        return (yield from self._vhost.routing.search(exchange, (route.routing_key,), lambda: EMPTY_TABLE, self._work))
+
+    # What is sent back
 
     def return_unroutable(self, route: Route, header: bytes, body: bytes, chunks: list[bytes] | None) -> None:
         """Send the message back (contract B2); its confirm follows."""
@@ -244,6 +317,10 @@ def clones(
     return messages
 
 
-def _check_expiration(expiration: str) -> None:
-    if not (expiration.isascii() and expiration.isdigit()):
-        raise PreconditionFailed(f"invalid expiration '{expiration}': expected a number of milliseconds")
+def _advance(search: Search) -> list[Queue] | None:
+    """Search on; return the queues, None when the turn is used up before."""
+    try:
+        next(search)
+    except StopIteration as done:
+        return done.value or []
+    return None

@@ -39,6 +39,10 @@ class Publication:
 Settled: TypeAlias = tuple[int, bool, Outcome | None]
 """A delivery tag, whether all before it are meant, too, and what is to become of them; None for given back."""
 
+MAX_STORED: Final = 100_000
+"""Messages of one transaction, counted in each of their queues, if any of them is to be stored: the store writes all
+of them at once."""
+
 
 @dataclass(slots=True)
 class Transaction:
@@ -52,12 +56,27 @@ class Transaction:
     settled_up_to: int = 0
     """All smaller delivery tags, and this one, are settled."""
     octets: int = 0
+    is_stored: bool = False
+    """Is any of the publishes to be stored?"""
+    copies: int = 0
+    """Messages of the publishes, counted in each of their queues."""
+    routes: set[int] = field(default_factory=set)
+    """The routes' tuples of queues that are counted already, by identity: the publications keep them."""
 
     def add(self, publication: Publication) -> None:
         """Buffer a publish; raises `ResourceFault` when the transaction has grown too large."""
+        queues = publication.queues
         self.octets += publication.weight
+        if queues is publication.route.queues and id(queues) not in self.routes:
+            self.routes.add(id(queues))
+            self.octets += _QUEUE_OCTETS * len(queues)
         if self.octets > self.max_bytes:
             raise ResourceFault(f"transaction larger than {self.max_bytes} octets")
+        self.copies += len(queues)
+        if publication.is_persistent and not self.is_stored:
+            self.is_stored = any(queue.is_stored for queue in queues)
+        if self.is_stored and self.copies > MAX_STORED:
+            raise ResourceFault(f"transaction of more than {MAX_STORED} messages to store, counted in each queue")
         self.publications.append(publication)
 
     def settle(self, tag: int, multiple: bool, outcome: Outcome | None) -> None:
@@ -76,5 +95,6 @@ class Transaction:
         """Empty the transaction and return what was in it."""
         taken = replace(self)
         self.publications, self.settled, self.settled_tags = [], [], set()
-        self.settled_up_to = self.octets = 0
+        self.settled_up_to = self.octets = self.copies = 0
+        self.is_stored, self.routes = False, set()
         return taken

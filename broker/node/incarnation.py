@@ -44,6 +44,7 @@ from broker.server.reclaim import reclaims
 from broker.server.relief import Relief
 from broker.server.resource_monitor import ResourceMonitor, Thresholds, disk_free_octets, resident_octets
 from broker.server.timers import Timers
+from broker.server.turns import Turns
 from broker.store.health import StoreHealth
 from broker.store.journal import GroupCommitJournal
 from broker.store.queue_ids import QueueIds
@@ -51,6 +52,7 @@ from broker.store.retrying import ClientLock, RetryingStore
 from broker.topology.apply import LiveTopology
 from broker.topology.recorder import Recorder
 from broker.topology.vhost import VirtualHost
+from broker.turn_budget import TurnBudget
 
 _log = structlog.get_logger(__name__)
 
@@ -219,7 +221,9 @@ class NodeIncarnation:
             limits=client_limits(self.config),
             vhosts=self.vhosts,
             caches=CacheBudget(),
+            work=TurnBudget(),
         )
+        turns = Turns(broker.work)
         shared = SharedContext(
             broker,
             built_in_users(self.config.user_mgt),
@@ -229,6 +233,8 @@ class NodeIncarnation:
             HandlerTasks(tasks).spawn,
             self.clock.monotonic,
             lambda: pressure.is_store_away,
+            turns.next,
+            pressure.room,
         )
         thresholds = _thresholds(self.config)
         monitor = _resource_monitor(self.config, thresholds, pressure)
@@ -237,6 +243,7 @@ class NodeIncarnation:
             shared,
             pressure,
             timers,
+            turns,
             tasks,
             give_back_freed_memory,
             room=rooms(self.config).clients,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Protocol
 
 import structlog
@@ -37,6 +38,8 @@ class BackPressure:
         self.blocked: set[PublisherSocket] = set()
         """Publishers that are not read until no alarm is left."""
         self._alarms: dict[str, str] = {}
+        self._is_full = self._is_over = False
+        self._room: list[asyncio.Future[None]] = []
 
     @property
     def is_memory_short(self) -> bool:
@@ -50,6 +53,8 @@ class BackPressure:
 
     def on_journal_full(self, is_full: bool) -> None:
         """The journal has filled up, or has room again: then the publishers that wait for it go on."""
+        self._is_full = is_full
+        self._wake()
         if not is_full:
             waiting, self.waiting = self.waiting, set()
             for socket in waiting:
@@ -70,6 +75,30 @@ class BackPressure:
             blocked, self.blocked = self.blocked, set()
             for socket in blocked:
                 socket.end_alarm()
+            self._wake()
+
+    async def room(self) -> None:
+        """Return when neither an alarm nor a full journal holds publishers back."""
+        while self._has_no_room:
+            woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._room.append(woken)
+            await woken
+
+    @property
+    def _has_no_room(self) -> bool:
+        return not self._is_over and (bool(self.alarm) or self._is_full)
+
+    def end(self) -> None:
+        """The server stops: nobody waits for room any more, and what was begun is finished."""
+        self._is_over = True
+        self._wake()
+
+    def _wake(self) -> None:
+        if not self._has_no_room:
+            room, self._room = self._room, []
+            for woken in room:
+                if not woken.done():
+                    woken.set_result(None)
 
     def on_store_state(self, reason: str) -> None:
         """The store is away for `reason`, or with "" it is there again."""

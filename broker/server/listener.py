@@ -17,6 +17,7 @@ from broker.server.back_pressure import BackPressure
 from broker.server.protocol import AmqpProtocol
 from broker.server.relief import Relief
 from broker.server.timers import Timers
+from broker.server.turns import Turns
 
 _log = structlog.get_logger(__name__)
 
@@ -34,6 +35,7 @@ class AmqpServer:
         shared: SharedContext,
         pressure: BackPressure,
         timers: Timers,
+        turns: Turns,
         tasks: asyncio.TaskGroup,
         on_quiet: Callable[[], None] = lambda: None,
         *,
@@ -50,6 +52,7 @@ class AmqpServer:
         self.shared = shared
         self.pressure = pressure
         self.timers = timers
+        self.turns = turns
         self.had_large_reads = False
         self._on_quiet = on_quiet
         self._on_intake = on_intake
@@ -139,6 +142,7 @@ class AmqpServer:
         """Stop listening and close what is still there: the node has failed, or must begin anew."""
         for listener in self._listeners:
             listener.close()
+        self.pressure.end()
         for protocol in tuple(self.protocols):
             protocol.dismiss(reason)
 
@@ -146,6 +150,7 @@ class AmqpServer:
         """Stop listening and close every connection, with 320 for those who can be told (contract C14)."""
         for listener in self._listeners:
             listener.close()
+        self.pressure.end()
         for protocol in tuple(self.protocols):
             protocol.connection.force_close(reason)
         try:

@@ -18,6 +18,7 @@ from broker.amqp.handshake import Peer
 from broker.clock import Clock
 from broker.server.back_pressure import BackPressure
 from broker.server.timers import Timers
+from broker.server.turns import Turns
 
 _log = structlog.get_logger(__name__)
 
@@ -35,6 +36,9 @@ _ALARM: Final = "alarm"
 _DEFERRED: Final = "handler busy"
 _TURN: Final = "others first"
 _UNREAD: Final = "peer does not read"
+_WORK: Final = "turn used up"
+_GOES_ON: Final = frozenset((_TURN, _WORK, _DEFERRED))
+"""Reasons for which nothing is read, but what was put off goes on."""
 
 
 class Server(Protocol):
@@ -44,6 +48,7 @@ class Server(Protocol):
     shared: SharedContext
     pressure: BackPressure
     timers: Timers
+    turns: Turns
 
     def add(self, protocol: AmqpProtocol) -> None:
         """A client has connected."""
@@ -80,7 +85,17 @@ _GONE: Final = _Gone()
 class AmqpProtocol(asyncio.Protocol):
     """The edge of one client."""
 
-    __slots__ = ("_broker", "_clock", "_connection", "_held", "_is_silent", "_loop", "_server", "_transport")
+    __slots__ = (
+        "_broker",
+        "_clock",
+        "_connection",
+        "_has_asked",
+        "_held",
+        "_is_silent",
+        "_loop",
+        "_server",
+        "_transport",
+    )
 
     _connection: Connection
     _transport: asyncio.Transport
@@ -91,6 +106,7 @@ class AmqpProtocol(asyncio.Protocol):
         self._clock = server.clock.monotonic
         self._held: set[str] = set()
         self._is_silent = False
+        self._has_asked = False  # for a turn to go on with what was put off
 
     @property
     def connection(self) -> Connection:
@@ -113,6 +129,7 @@ class AmqpProtocol(asyncio.Protocol):
             _peer(transport.get_extra_info("peername")),
             self._schedule_flush,
             self._watch,
+            self._put_off,
             self._clock(),
         )
         self._server.add(self)
@@ -125,10 +142,23 @@ class AmqpProtocol(asyncio.Protocol):
         last_id = ids.last
         connection = self._connection
         connection.receive(data, self._clock())
+        is_behind = self._after_input(last_id)
+        if len(data) >= _FAIR_READ:
+            # libuv would read on from a fast publisher up to 32 times before anybody else has a turn.
+            server.on_large_read(len(data))
+            self.hold(_TURN)
+            self._loop.call_soon(self._next_turn, _TURNS_BEHIND if is_behind else 1)
+
+    def _after_input(self, last_id: int) -> bool:
+        """Let the broker do what input has made possible, and hold the socket for what is short now.
+
+        `last_id` is the last message id before the input. Return whether consumers are behind.
+        """
+        broker, connection = self._broker, self._connection
         output = connection.output
-        if ids.last != last_id or output.has_published:
+        if broker.ids.last != last_id or output.has_published:
             output.has_published = False
-            pressure = server.pressure
+            pressure = self._server.pressure
             if broker.journal.check_full():
                 self.hold(_FULL)
                 pressure.waiting.add(self)
@@ -137,11 +167,40 @@ class AmqpProtocol(asyncio.Protocol):
         is_behind = broker.dispatch()
         if not connection.wants_input:
             self.hold(_DEFERRED)
-        if len(data) >= _FAIR_READ:
-            # libuv would read on from a fast publisher up to 32 times before anybody else has a turn.
-            server.on_large_read(len(data))
-            self.hold(_TURN)
-            self._loop.call_soon(self._next_turn, _TURNS_BEHIND if is_behind else 1)
+        return is_behind
+
+    def _put_off(self) -> None:
+        """The connection has used the turn up: it goes on in a later one, and reads no more until then."""
+        self.hold(_WORK)
+        self._ask_for_turn()
+
+    def _ask_for_turn(self) -> None:
+        if not self._has_asked:
+            self._has_asked = True
+            self._server.turns.call(self._go_on)
+
+    def _go_on(self) -> None:
+        self._has_asked = False
+        if self._transport is _GONE:
+            self._finish_without_peer()
+            return
+        if not self._held <= _GOES_ON:
+            return  # publishers are held back: `release` asks for another turn
+        ids = self._broker.ids
+        ids.advance(self._server.clock.wall_ms())
+        last_id = ids.last
+        connection = self._connection
+        connection.go_on()
+        self._after_input(last_id)
+        if not connection.is_put_off:
+            self.release(_WORK)
+
+    def _finish_without_peer(self) -> None:
+        """Finish what the peer began before it went: a publish is not left in half of its queues."""
+        self._connection.go_on()
+        self._broker.dispatch()
+        if self._connection.is_put_off:
+            self._ask_for_turn()
 
     def _next_turn(self, turns: int) -> None:
         """Read again after so many turns of the loop; when nobody else has work they take no time."""
@@ -157,6 +216,8 @@ class AmqpProtocol(asyncio.Protocol):
         self._server.remove(self)
         self._connection.on_lost()
         self._transport = _GONE
+        if self._connection.is_put_off:
+            self._ask_for_turn()
 
     # Output
 
@@ -211,6 +272,8 @@ class AmqpProtocol(asyncio.Protocol):
         """Read again if nothing else holds the socket."""
         if reason in self._held:
             self._held.discard(reason)
+            if reason not in _GOES_ON and self._connection.is_put_off and self._held <= _GOES_ON:
+                self._ask_for_turn()
             if not self._held and not self._transport.is_closing():
                 self._transport.resume_reading()
 

@@ -16,6 +16,7 @@ from broker.topology.exchange_types.direct import DirectRouter
 from broker.topology.exchange_types.fanout import FanoutRouter
 from broker.topology.exchange_types.headers import HeadersRouter
 from broker.topology.exchange_types.topic import TopicRouter
+from broker.turn_budget import TurnBudget
 
 EXCHANGE_TYPES: Final[dict[str, type[Router]]] = {
     "direct": DirectRouter,
@@ -40,6 +41,7 @@ class Exchange:
         "name",
         "type",
         "uses_headers",
+        "uses_keys",
     )
 
     def __init__(
@@ -64,7 +66,8 @@ class Exchange:
         self.internal = internal
         self.alternate = _alternate(name, arguments)
         self._router: Router = router() if name else DefaultRouter()  # the default exchange is of type direct
-        self.uses_headers = self._router.uses_headers  # then the routing key alone does not decide the route
+        self.uses_headers = self._router.uses_headers
+        self.uses_keys = self._router.uses_keys
         self._bindings: dict[Binding, None] = {}
         self._by_destination: dict[Destination, dict[Binding, None]] = {}
 
@@ -116,9 +119,12 @@ class Exchange:
             del self._bindings[binding]
         return gone
 
-    def match(self, routing_key: str, headers: Headers) -> Iterable[Destination]:
-        """Return each destination once. `headers` is called only if `uses_headers`."""
-        return self._router.match(routing_key, headers)
+    def match(self, routing_key: str, headers: Headers, work: TurnBudget) -> Iterable[Destination | None]:
+        """Return the destinations for a key, some perhaps more than once, and None where the caller may pause.
+
+        `headers` is called only if `uses_headers`; unless `uses_keys` one key of a message stands for all.
+        """
+        return self._router.match(routing_key, headers, work)
 
 
 def _alternate(name: str, arguments: FieldTable) -> str | None:

@@ -6,94 +6,125 @@ all that is deleted with it.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Generator, Hashable, Iterable, Sequence
+from typing import TypeAlias
 from weakref import WeakValueDictionary
 
+from broker.cache_budget import Cache, CacheBudget
+from broker.codec.field_table import EMPTY_TABLE, FieldTable
 from broker.queue.queue import Queue
 from broker.topology.binding import Binding, Destination, Headers
 from broker.topology.exchange import Exchange
+from broker.turn_budget import TurnBudget
+
+Search: TypeAlias = Generator[None, None, list[Queue] | None]
+"""Pauses when the turn is used up; returns the queues, or None when headers are needed to know them."""
 
 
 class Route:
     """Where messages published with the same arguments go; valid until the topology changes.
 
     `queue` is the only queue, or None when there are none or several. A `dynamic` route depends on headers: its queues
-    are found anew for each message.
+    are found anew for each message. Those of a route with a `search` are not found yet.
     """
 
-    __slots__ = ("dynamic", "exchange", "mandatory", "queue", "queues", "routing", "routing_key")
+    __slots__ = (
+        "arguments",
+        "dynamic",
+        "exchange",
+        "mandatory",
+        "queue",
+        "queues",
+        "routing",
+        "routing_key",
+        "search",
+        "version",
+    )
 
-    def __init__(self, routing: bytes, exchange: str, routing_key: str, mandatory: bool) -> None:
-        self.routing = routing
+    def __init__(self, arguments: bytes, exchange: str, routing_key: str, mandatory: bool, version: int) -> None:
+        """`version` is that of the routing table when the search begins."""
+        self.arguments = arguments
+        self.routing = arguments[2:-1]
+        """Exchange and routing key as two short strings."""
         self.exchange = exchange
         self.routing_key = routing_key
         self.mandatory = mandatory
+        self.version = version
         self.dynamic = False
         self.queues: Sequence[Queue] = ()
         self.queue: Queue | None = None
+        self.search: Search | None = None
 
+    def set_queues(self, queues: list[Queue] | None) -> None:
+        """The search is done: it has found these `queues`, or that the route is `dynamic`."""
+        self.search = None
+        self.dynamic = queues is None
+        self.queues = tuple(queues or ())
+        self.queue = self.queues[0] if len(self.queues) == 1 else None
 
-class RouteCache(dict[bytes, Route]):
-    """The routes found so far, by the octets of a publish's arguments."""
-
-    __slots__ = ("__weakref__",)
+    @property
+    def octets(self) -> int:
+        """What the route occupies in a cache."""
+        return 8 * len(self.queues) + 2 * len(self.arguments) + 200
 
 
 class RoutingTable:
     """The exchanges and queues of a virtual host, the bindings between them, and the routes found so far."""
 
-    __slots__ = ("_caches", "_sources", "exchanges", "queues", "queues_by_id")
+    __slots__ = ("_caches", "_sources", "exchanges", "queues", "queues_by_id", "version")
 
     def __init__(self) -> None:
         self.exchanges: dict[str, Exchange] = {}
         self.queues: dict[str, Queue] = {}
         self.queues_by_id: dict[int, Queue] = {}
-        self._caches: WeakValueDictionary[Hashable, RouteCache] = WeakValueDictionary()
+        self.version = 0
+        """Grows with every change of the graph."""
+        self._caches: WeakValueDictionary[Hashable, Cache[Route]] = WeakValueDictionary()
         self._sources: dict[Destination, dict[str, None]] = {}  # destination -> the exchanges bound to it
 
     # Queries
 
-    def route(self, exchange: Exchange, routing_key: str, headers: Headers) -> list[Queue]:
-        """Return the queues for a message, each once: through bindings, exchanges bound to exchanges, alternates."""
-        found: dict[str, Queue] = {}
+    def search(self, exchange: Exchange, keys: Sequence[str], headers: Headers | None, work: TurnBudget) -> Search:
+        """Find the queues for a message with these `keys`, each once: through bindings, exchanges bound to exchanges,
+        and the alternates of exchanges that lead nowhere for any of the keys. Each exchange is asked once.
+
+        Without `headers` the search ends with None where they decide. Changes of the graph while it pauses may count or
+        not.
+        """
+        found: dict[Queue, None] = {}
         waiting, visited = [exchange], {exchange.name}
         while waiting:
             current = waiting.pop()
+            if current.uses_headers and headers is None:
+                return None
             is_routed = False
-            for kind, name in current.match(routing_key, headers):
-                if kind == "queue":
-                    queue = self.queues.get(name)
-                    if queue is not None:
-                        found[name] = queue
+            work.done += 1
+            for key in keys if current.uses_keys else keys[:1]:
+                for destination in current.match(key, headers or _no_headers, work):
+                    work.done += 1
+                    if work.done >= work.limit:
+                        yield
+                    if destination is None:
+                        continue
+                    kind, name = destination
+                    if kind == "queue":
+                        queue = self.queues.get(name)
+                        if queue is not None:
+                            found[queue] = None
+                            is_routed = True
+                    elif name in self.exchanges:
                         is_routed = True
-                elif name in self.exchanges:
-                    is_routed = True
-                    if name not in visited:
-                        visited.add(name)
-                        waiting.append(self.exchanges[name])
+                        if name not in visited:
+                            visited.add(name)
+                            waiting.append(self.exchanges[name])
+                work.done += 1
+            if work.is_over:
+                yield
             alternate = current.alternate
             if not is_routed and alternate is not None and alternate not in visited and alternate in self.exchanges:
                 visited.add(alternate)
                 waiting.append(self.exchanges[alternate])
-        return list(found.values())
-
-    def depends_on_headers(self, exchange_name: str) -> bool:
-        """Can a message's headers change where this exchange sends it, directly or through further exchanges?"""
-        waiting, visited = [exchange_name], {exchange_name}
-        while waiting:
-            exchange = self.exchanges.get(waiting.pop())
-            if exchange is None:
-                continue
-            if exchange.uses_headers:
-                return True
-            following = [name for kind, name in exchange.destinations if kind == "exchange"]
-            if exchange.alternate is not None:
-                following.append(exchange.alternate)
-            for name in following:
-                if name not in visited:
-                    visited.add(name)
-                    waiting.append(name)
-        return False
+        return list(found)
 
     def is_durable(self, destination: Destination) -> bool:
         """Is this destination in the store, so that a binding to it may be recorded durably?"""
@@ -106,34 +137,34 @@ class RoutingTable:
         """Return the auto-delete exchanges that lose their last binding when `gone` is deleted, directly or one through
         another.
         """
-        lost = {gone: None}
         waiting = [gone]
+        left: dict[str, int] = {}  # how many destinations an exchange keeps
         unused: list[str] = []
         while waiting:
             for source in self._sources.get(waiting.pop(), ()):
                 exchange = self.exchanges[source]
-                if (
-                    exchange.auto_delete
-                    and ("exchange", source) not in lost
-                    and all(destination in lost for destination in exchange.destinations)
-                ):
+                if not exchange.auto_delete or ("exchange", source) == gone:
+                    continue
+                left[source] = left.get(source, len(exchange.destinations)) - 1
+                if not left[source]:
                     unused.append(source)
-                    lost[("exchange", source)] = None
                     waiting.append(("exchange", source))
         return unused
 
-    def routes_for(self, permissions: Hashable) -> RouteCache:
-        """Return the cache of routes for publishers with these `permissions`; every change of the graph empties it.
+    def routes_for(self, permissions: Hashable, budget: CacheBudget) -> Cache[Route]:
+        """Return the cache of routes for publishers with these `permissions`, within the node's `budget`; every change
+        of the graph empties it.
 
         A cached route includes the access check, so it is valid for equal permissions only.
         """
         cache = self._caches.get(permissions)
         if cache is None:
-            cache = self._caches[permissions] = RouteCache()
+            cache = self._caches[permissions] = budget.new_cache()
         return cache
 
     def forget_routes(self) -> None:
         """Empty the caches, so that every route is found anew."""
+        self.version += 1
         for cache in self._caches.values():
             cache.clear()
 
@@ -187,3 +218,7 @@ class RoutingTable:
             sources.pop(source, None)
             if not sources:
                 del self._sources[destination]
+
+
+def _no_headers() -> FieldTable:
+    return EMPTY_TABLE

@@ -1,21 +1,27 @@
 """Which topic patterns match a routing key.
 
 A walk down the trie, word by word, answers everyday keys in microseconds. Patterns full of `#` can keep thousands of
-nodes in play at every word; a walk that grows too long is abandoned and one bit-parallel automaton of all patterns
-answers instead (invariant I87). It is made when a key first needs it after the patterns have changed.
+nodes in play at every word; a walk that grows too long is abandoned and bit-parallel automata answer instead, each for
+a block of the patterns (invariant I87). One is made when a key first needs it after patterns of its block have changed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import Final, Generic, TypeVar
+
+from broker.turn_budget import TurnBudget
 
 Value = TypeVar("Value", bound=Hashable)
 
 # Nodes a walk may visit, about 0.1 ms of work, before the automaton takes over.
 _WALK_LIMIT: Final = 1_000
-# Masks an automaton keeps: a key has at most 256 words, and a mask may have a bit for every word of every pattern.
-_MASKS_LIMIT: Final = 256
+_NODES_A_STEP: Final = 8
+# States of one automaton: making it takes milliseconds, and many of them can be asked in turns of their own.
+_BLOCK_SIZE: Final = 1 << 15
+# Masks an automaton keeps, each of up to `_BLOCK_SIZE` bits.
+_MASKS_LIMIT: Final = 32
+_STATES_A_STEP: Final = 8192
 
 
 class TrieNode(Generic[Value]):
@@ -59,52 +65,65 @@ class TopicTrie(Generic[Value]):
     or under patterns that differ in repeated `#` only, is gone after as many removals.
     """
 
-    __slots__ = ("_automaton", "_patterns", "root")
+    __slots__ = ("_block_of", "_blocks", "root")
 
     def __init__(self) -> None:
         self.root: TrieNode[Value] = TrieNode()
-        self._patterns: dict[tuple[str, ...], dict[Value, int]] = {}
-        self._automaton: _Automaton[Value] | None = None
+        self._blocks: list[_Block[Value]] = []
+        self._block_of: dict[tuple[str, ...], _Block[Value]] = {}
 
     def add(self, pattern: str, value: Value) -> None:
         words = _pattern_words(pattern)
-        counts = self._patterns.get(words)
-        if counts is None:
+        block = self._block_of.get(words)
+        if block is None:
             node = self.root
             for word in words:
                 node = node.follow(word)
-            counts = self._patterns[words] = node.counts
-            self._automaton = None
+            if not (self._blocks and self._blocks[-1].has_room(words)):
+                self._blocks.append(_Block())
+            block = self._block_of[words] = self._blocks[-1]
+            block.add(words, node.counts)
+        counts = block.patterns[words]
         counts[value] = counts.get(value, 0) + 1
 
     def remove(self, pattern: str, value: Value) -> bool:
         """Undo one `add` of the same arguments; return False when there is none left."""
         words = _pattern_words(pattern)
-        counts = self._patterns.get(words, {})
-        if value not in counts:
+        block = self._block_of.get(words)
+        if block is None or value not in block.patterns[words]:
             return False
+        counts = block.patterns[words]
         counts[value] -= 1
         if not counts[value]:
             del counts[value]
         if not counts:
-            del self._patterns[words]
-            self._automaton = None
+            del self._block_of[words]
+            block.remove(words)
+            if not block.patterns:
+                self._blocks.remove(block)
+            elif block.is_sparse and block is not self._blocks[-1]:
+                self._blocks.remove(block)  # the next patterns fill it up
+                self._blocks.append(block)
             self._prune(words)
         return True
 
-    def match(self, routing_key: str) -> list[Value]:
-        """Return every value whose pattern matches, once each, in an order that depends on the calls so far only."""
+    def match(self, routing_key: str, work: TurnBudget) -> Iterable[Value | None]:
+        """Return the values whose patterns match, in an order that depends on the calls so far only; a value comes as
+        often as it has patterns that match. None comes where the caller may go on in a later turn.
+        """
         words = routing_key.split(".") if routing_key else []
-        matched = self._walk(words)
+        matched = self._walk(words, work)
         if matched is None:
-            if self._automaton is None:
-                self._automaton = _Automaton(self._patterns)
-            matched = self._automaton.match(words)
-        if len(matched) == 1:
-            return list(matched[0])
-        return list(dict.fromkeys([value for counts in matched for value in counts]))
+            return self._ask_blocks(words, work)
+        return [value for counts in matched for value in counts]
 
-    def _walk(self, words: list[str]) -> list[dict[Value, int]] | None:
+    def _ask_blocks(self, words: list[str], work: TurnBudget) -> Iterator[Value | None]:
+        for block in tuple(self._blocks):
+            yield None
+            for counts in block.match(words, work):
+                yield from tuple(counts)
+
+    def _walk(self, words: list[str], work: TurnBudget) -> list[dict[Value, int]] | None:
         """Follow all paths at once; None when that becomes too much work.
 
         `reached` are the nodes that exactly the words so far lead to: each has one parent, so none comes twice. A node
@@ -112,10 +131,11 @@ class TopicTrie(Generic[Value]):
         """
         reached = [self.root]
         open_ended = {self.root.any_words: None} if self.root.any_words else {}
-        work = 0
+        steps = 0
         for word in words:
-            work += len(reached) + len(open_ended)
-            if work > _WALK_LIMIT:
+            steps += len(reached) + len(open_ended)
+            if steps > _WALK_LIMIT:
+                work.done += steps // _NODES_A_STEP
                 return None
             following: list[TrieNode[Value]] = []
             for node in (*reached, *open_ended):
@@ -128,6 +148,7 @@ class TopicTrie(Generic[Value]):
                 if node.any_words is not None:
                     open_ended[node.any_words] = None
             reached = following
+        work.done += steps // _NODES_A_STEP
         return [node.counts for node in (*reached, *open_ended) if node.counts]
 
     def _prune(self, words: tuple[str, ...]) -> None:
@@ -143,8 +164,43 @@ class TopicTrie(Generic[Value]):
             node.detach(word)
 
 
+class _Block(Generic[Value]):
+    """Some of the patterns, with an automaton once it is needed."""
+
+    __slots__ = ("_automaton", "_size", "patterns")
+
+    def __init__(self) -> None:
+        self.patterns: dict[tuple[str, ...], dict[Value, int]] = {}
+        self._size = 0  # a bound of the automaton's states
+        self._automaton: _Automaton[Value] | None = None
+
+    def has_room(self, words: tuple[str, ...]) -> bool:
+        return self._size + len(words) < _BLOCK_SIZE
+
+    @property
+    def is_sparse(self) -> bool:
+        return self._size < _BLOCK_SIZE // 4
+
+    def add(self, words: tuple[str, ...], counts: dict[Value, int]) -> None:
+        self.patterns[words] = counts
+        self._size += len(words) + 1
+        self._automaton = None
+
+    def remove(self, words: tuple[str, ...]) -> None:
+        del self.patterns[words]
+        self._size -= len(words) + 1
+        self._automaton = None
+
+    def match(self, words: list[str], work: TurnBudget) -> list[dict[Value, int]]:
+        if self._automaton is None:
+            self._automaton = _Automaton(self.patterns)
+            work.done += self._size // 2
+        work.done += len(words) * (self._size // _STATES_A_STEP + 1)
+        return self._automaton.match(words)
+
+
 class _Automaton(Generic[Value]):
-    """All patterns of a trie as one automaton whose states are the bits of an integer (the Shift-And method).
+    """Patterns as one automaton whose states are the bits of an integer (the Shift-And method).
 
     A pattern of n words other than `#` owns n + 1 neighbouring bits; bit i says that i of its words have been met.
     A `#` is no state: it lets the bit before it stay on. One word of a key costs a few operations on whole integers,

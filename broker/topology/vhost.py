@@ -27,7 +27,7 @@ from broker.ports.records import (
 )
 from broker.ports.store import Journal
 from broker.queue.queue import Queue
-from broker.topology.binding import Binding, Destination, Headers
+from broker.topology.binding import Binding, Destination
 from broker.topology.consumers import Consumers
 from broker.topology.declaration import ExchangeDeclaration, QueueDeclaration, RemoteOwner
 from broker.topology.exchange import EXCHANGE_TYPES, Exchange
@@ -127,12 +127,6 @@ class VirtualHost:
         """Raise `AccessRefused` for the default exchange, which no client may change (contract X6)."""
         if name == "":
             raise AccessRefused("operation not permitted on the default exchange")
-
-    # Routing
-
-    def route(self, exchange_name: str, routing_key: str, headers: Headers) -> list[Queue]:
-        """Return the queues for a message, each once: through bindings, exchanges bound to exchanges, alternates."""
-        return self.routing.route(self.exchange(exchange_name), routing_key, headers)
 
     # Exchanges
 

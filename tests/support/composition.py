@@ -34,6 +34,7 @@ from broker.store.journal_limits import JournalLimits
 from broker.topology.apply import LiveTopology
 from broker.topology.recorder import Lock, Recorder
 from broker.topology.vhost import VirtualHost
+from broker.turn_budget import TurnBudget
 
 GUEST = User("guest", "guest")
 
@@ -126,6 +127,10 @@ def new_vhost(
     return VirtualHost(name, journal=journal, new_queue=new_queue, **options)
 
 
+ENDLESS = 1 << 60
+"""Steps of a turn that is never used up, for what runs without a loop."""
+
+
 def new_broker(**parts: Any) -> Broker:
     """Return a broker without virtual hosts; `parts` are arguments of `Broker`, and the others are not there."""
     missing = {
@@ -137,6 +142,7 @@ def new_broker(**parts: Any) -> Broker:
         "limits": Limits(),
         "vhosts": {},
         "caches": CacheBudget(),
+        "work": TurnBudget(ENDLESS),
     }
     return Broker(**{**missing, **parts})
 
@@ -147,11 +153,16 @@ def new_connection(
     on_deadline: Callable[[], None] = lambda: None,
     now: float = 0.0,
     *,
+    on_put_off: Callable[[], None] = lambda: None,
     host: str = "127.0.0.1",
     is_loopback: bool = True,
 ) -> Connection:
     """Return the broker's end of a connection that has just been accepted from `host`."""
-    return Connection(shared, Peer(f"{host}:50000", is_loopback), on_output, on_deadline, now)
+    return Connection(shared, Peer(f"{host}:50000", is_loopback), on_output, on_deadline, on_put_off, now)
+
+
+async def nothing_to_wait_for() -> None:
+    """Return at once."""
 
 
 def numbered() -> Callable[[], Awaitable[int]]:
@@ -181,6 +192,7 @@ class NodeParts:
         high_water: int = 0,
         limits: Limits | None = None,
         vhosts: dict[str, VirtualHost] | None = None,
+        work: TurnBudget | None = None,
         **vhost_options: Any,
     ) -> None:
         """`tasks` stands for a task group and runs what reads slots. `vhost_options` are arguments of `new_vhost`.
@@ -212,6 +224,7 @@ class NodeParts:
             touched_confirms=touched_confirms,
             limits=limits or Limits(),
             vhosts={} if vhosts is None else vhosts,
+            work=work or TurnBudget(ENDLESS),
         )
         self.live = LiveTopology(self.broker.vhosts, self._new_vhost)
         self._lock = lock or asyncio.Lock()
@@ -256,6 +269,8 @@ class NodeParts:
         platform: str = "test",
         monotonic: Callable[[], float] = lambda: 0.0,
         is_store_away: Callable[[], bool] = lambda: False,
+        next_turn: Callable[[], Awaitable[None]] = nothing_to_wait_for,
+        room: Callable[[], Awaitable[None]] = nothing_to_wait_for,
     ) -> SharedContext:
         """Return what connections share: guest may do everything, and names that clients leave open are counted."""
         names = count(1)
@@ -268,6 +283,8 @@ class NodeParts:
             spawn,
             monotonic,
             is_store_away,
+            next_turn,
+            room,
         )
 
     def _on_read(self, queue: Queue) -> None:

@@ -17,6 +17,7 @@ from broker.server.listener import AmqpServer
 from broker.server.protocol import AmqpProtocol
 from broker.server.relief import Relief
 from broker.server.timers import Timers
+from broker.server.turns import Turns
 from tests.support.harness import ALL_CAPABILITIES, Harness, start_ok
 from tests.support.peer import Peer, command
 
@@ -121,8 +122,16 @@ class Node:
         """Enter it before the server listens."""
         self.pressure = BackPressure()
         self.timers = Timers(self.harness.clock.monotonic)
-        shared = replace(self.harness.shared, is_store_away=lambda: self.pressure.is_store_away)
-        self.server = AmqpServer(self.harness.clock, shared, self.pressure, self.timers, self.tasks, relief=relief)
+        self.turns = Turns(self.harness.broker.work)
+        shared = replace(
+            self.harness.shared,
+            is_store_away=lambda: self.pressure.is_store_away,
+            next_turn=self.turns.next,
+            room=self.pressure.room,
+        )
+        self.server = AmqpServer(
+            self.harness.clock, shared, self.pressure, self.timers, self.turns, self.tasks, relief=relief
+        )
         self.now = self.harness.clock.monotonic()
 
     async def turn(self) -> None:

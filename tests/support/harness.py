@@ -34,11 +34,12 @@ from broker.queue.queue import Queue
 from broker.queue.settings import QueueLimits
 from broker.store.memory.store import MemoryStore
 from broker.topology.vhost import VirtualHost
+from broker.turn_budget import TURN, TurnBudget
 from tests.support.clock import FakeClock
 from tests.support.composition import NodeParts, new_connection
 from tests.support.fake_journal import FakeJournal
 from tests.support.peer import Content, Peer
-from tests.support.stage import Gate, Stage, Turns, drive, turn
+from tests.support.stage import Gate, LoopTurns, Stage, Turns, drive, turn
 
 GUEST = b"\0guest\0guest"
 ALL_CAPABILITIES = (
@@ -77,8 +78,12 @@ class Harness:
         max_queues: int = 100,
         users: Authenticator | None = None,
         access: AccessControl | None = None,
+        turn: int = TURN,
     ) -> None:
-        """`users` and `access` say who may log in, and what for: otherwise guest and admin, for everything."""
+        """`users` and `access` say who may log in, and what for: otherwise guest and admin, for everything. `turn` is
+        how many steps of work a turn of the loop may take.
+        """
+        self.turns = LoopTurns(TurnBudget(turn))
         self.clock = FakeClock()
         self.gate = Gate()
         self.is_store_away = False
@@ -96,6 +101,7 @@ class Harness:
             lock=Turns(),
             queue_limits=queue_limits,
             max_queues=max_queues,
+            work=self.turns.work,
         )
         self.broker, self.live = self.parts.broker, self.parts.live
         self.journal: FakeJournal = self.parts.journal
@@ -110,6 +116,7 @@ class Harness:
             platform="Python 3.11",
             monotonic=self.clock.monotonic,
             is_store_away=lambda: self.is_store_away,
+            next_turn=self.turns.next,
         )
         self._clients: list[Client] = []
 
@@ -155,6 +162,7 @@ class Harness:
             self.broker.dispatch()
             for client in self._clients:
                 is_busy |= client.flush()
+            is_busy |= self.turns.begin()
             if not is_busy:
                 return
 
@@ -169,11 +177,17 @@ class Client:
     def __init__(self, harness: Harness, shared: SharedContext, is_loopback: bool) -> None:
         self._harness = harness
         self._peer = Peer(self._deliver)
-        self._has_output = False
+        self._has_output = self._has_asked = False
         host = "127.0.0.1" if is_loopback else "192.0.2.7"
         now = harness.clock.monotonic()
         self.connection = new_connection(
-            shared, self._on_output, self._on_deadline, now, host=host, is_loopback=is_loopback
+            shared,
+            self._on_output,
+            self._on_deadline,
+            now,
+            on_put_off=self._ask_for_turn,
+            host=host,
+            is_loopback=is_loopback,
         )
         self._on_deadline()
         self.reads = True
@@ -270,6 +284,17 @@ class Client:
         if connection.output.is_blocked:
             connection.unblock_output()
         return True
+
+    def _ask_for_turn(self) -> None:
+        if not self._has_asked:
+            self._has_asked = True
+            self._harness.turns.call(self._go_on)
+
+    def _go_on(self) -> None:
+        self._has_asked = False
+        self.connection.go_on()
+        if self.is_closed and self.connection.is_put_off:
+            self._ask_for_turn()
 
     def _on_deadline(self) -> None:
         deadline = self.connection.next_deadline()

@@ -9,6 +9,8 @@ import types
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, TypeVar
 
+from broker.turn_budget import TurnBudget
+
 _T = TypeVar("_T")
 
 
@@ -84,6 +86,39 @@ class Stage:
             self._waiting = stuck + self._waiting
             if not is_progress:
                 return has_finished
+
+
+class LoopTurns:
+    """Turns of a loop that stands still in between."""
+
+    def __init__(self, work: TurnBudget) -> None:
+        self.work = work
+        self.taken: list[int] = []
+        """The steps of work that each turn took which others had to wait for."""
+        self.in_between: Callable[[], None] = lambda: None
+        """Is called before each turn: others are served then."""
+        self._waiting: list[Callable[[], None]] = []
+
+    def call(self, go_on: Callable[[], None]) -> None:
+        self._waiting.append(go_on)
+
+    async def next(self) -> None:
+        woken: list[bool] = []
+        self.call(lambda: woken.append(True))
+        while not woken:
+            await turn()
+
+    def begin(self) -> bool:
+        """Let those go on who wait, if there are any; return whether there were."""
+        if not self._waiting:
+            return False
+        self.taken.append(self.work.done)
+        self.in_between()
+        self.work.begin_turn()
+        waiting, self._waiting = self._waiting, []
+        for go_on in waiting:
+            go_on()
+        return True
 
 
 def _is_done(coroutine: Coroutine[Any, Any, None]) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from broker.codec.field_table import FieldTable
 from broker.errors import AccessRefused
 from broker.topology.binding import Binding, Destination, Headers
+from broker.turn_budget import TurnBudget
 
 
 class DefaultRouter:
@@ -14,6 +15,7 @@ class DefaultRouter:
 
     __slots__ = ()
     uses_headers = False
+    uses_keys = True
 
     def check(self, arguments: FieldTable) -> None:
         raise AccessRefused("operation not permitted on the default exchange")
@@ -24,5 +26,5 @@ class DefaultRouter:
     def remove(self, binding: Binding) -> None:
         """Nothing to do: `add` refuses every binding."""
 
-    def match(self, routing_key: str, headers: Headers) -> Iterable[Destination]:
+    def match(self, routing_key: str, headers: Headers, work: TurnBudget) -> Iterable[Destination | None]:
         return (("queue", routing_key),)

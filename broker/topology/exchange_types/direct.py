@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from broker.topology.binding import Binding, Destination, Headers, accept_any
+from broker.turn_budget import TurnBudget
 
 
 class DirectRouter:
@@ -12,6 +13,7 @@ class DirectRouter:
 
     __slots__ = ("_keys",)
     uses_headers = False
+    uses_keys = True
     check = staticmethod(accept_any)
 
     def __init__(self) -> None:
@@ -26,6 +28,6 @@ class DirectRouter:
         if not bindings:
             del self._keys[binding.routing_key]
 
-    def match(self, routing_key: str, headers: Headers) -> Iterable[Destination]:
+    def match(self, routing_key: str, headers: Headers, work: TurnBudget) -> Iterable[Destination | None]:
         bindings = self._keys.get(routing_key)
-        return dict.fromkeys(bindings.values()) if bindings else ()
+        return list(bindings.values()) if bindings else ()

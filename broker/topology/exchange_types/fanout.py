@@ -5,23 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from broker.topology.binding import Binding, Destination, Headers, accept_any
+from broker.turn_budget import TurnBudget
 
 
 class FanoutRouter:
-    """All bindings."""
+    """The destinations, each with the number of its bindings."""
 
-    __slots__ = ("_bindings",)
+    __slots__ = ("_counts",)
     uses_headers = False
+    uses_keys = False
     check = staticmethod(accept_any)
 
     def __init__(self) -> None:
-        self._bindings: dict[Binding, Destination] = {}
+        self._counts: dict[Destination, int] = {}
 
     def add(self, binding: Binding) -> None:
-        self._bindings[binding] = binding.destination
+        self._counts[binding.destination] = self._counts.get(binding.destination, 0) + 1
 
     def remove(self, binding: Binding) -> None:
-        del self._bindings[binding]
+        self._counts[binding.destination] -= 1
+        if not self._counts[binding.destination]:
+            del self._counts[binding.destination]
 
-    def match(self, routing_key: str, headers: Headers) -> Iterable[Destination]:
-        return dict.fromkeys(self._bindings.values())
+    def match(self, routing_key: str, headers: Headers, work: TurnBudget) -> Iterable[Destination | None]:
+        return list(self._counts)

@@ -1,49 +1,92 @@
-"""The type `headers`: a binding matches by its arguments and the message's headers (contract E4)."""
+"""The type `headers`: a binding matches by its arguments and the message's headers (contract E4).
+
+A binding is looked at only when a header leads to it: bindings lie at the values, or the names, that they ask for.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Final, TypeAlias
 
+from broker.codec.equality import comparable
 from broker.codec.field_table import FieldTable
 from broker.errors import PreconditionFailed
 from broker.topology.binding import Binding, Destination, Headers
+from broker.turn_budget import TurnBudget
+
+Field: TypeAlias = str | tuple[str, Hashable]
+"""What a binding asks for: a header's name, or its name and value."""
+Index: TypeAlias = dict[Field, dict[Binding, None]]
+
+_FIELDS_A_STEP: Final = 8
 
 
 class HeadersRouter:
-    """The bindings with what their arguments ask for."""
+    """The bindings by what they ask for.
 
-    __slots__ = ("_criteria",)
+    One that asks for any of its fields lies at each of them, one that asks for all at the one where fewest others are.
+    """
+
+    __slots__ = ("_all", "_any", "_criteria", "_unconditional")
     uses_headers = True
+    uses_keys = False
 
     def __init__(self) -> None:
         self._criteria: dict[Binding, Criteria] = {}
+        self._any: Index = {}
+        self._all: Index = {}
+        self._unconditional: dict[Binding, None] = {}
 
     def check(self, arguments: FieldTable) -> None:
         Criteria.of(arguments)
 
     def add(self, binding: Binding) -> None:
-        self._criteria[binding] = Criteria.of(binding.arguments)
+        criteria = self._criteria[binding] = Criteria.of(binding.arguments)
+        if not criteria.fields:
+            if criteria.needs_all:
+                self._unconditional[binding] = None
+        elif criteria.needs_all:
+            criteria.place = min(criteria.fields, key=lambda field: len(self._all.get(field, ())))
+            self._all.setdefault(criteria.place, {})[binding] = None
+        else:
+            for field in criteria.fields:
+                self._any.setdefault(field, {})[binding] = None
 
     def remove(self, binding: Binding) -> None:
-        del self._criteria[binding]
+        criteria = self._criteria.pop(binding)
+        if criteria.place is not None:
+            _remove(self._all, criteria.place, binding)
+        elif criteria.needs_all:
+            del self._unconditional[binding]
+        else:
+            for field in criteria.fields:
+                _remove(self._any, field, binding)
 
-    def match(self, routing_key: str, headers: Headers) -> Iterable[Destination]:
-        present = headers()
-        matched: dict[Destination, None] = {}
-        for binding, criteria in self._criteria.items():
-            if binding.destination not in matched and criteria.accept(present):
-                matched[binding.destination] = None
-        return matched
+    def match(self, routing_key: str, headers: Headers, work: TurnBudget) -> Iterator[Destination | None]:
+        for binding in tuple(self._unconditional):
+            yield binding.destination
+        present = comparable(headers())
+        work.done += len(present)
+        for name, value in present.items():
+            for field in (name, (name, value)):
+                for binding in tuple(self._any.get(field, ())):
+                    yield binding.destination
+                for binding in tuple(self._all.get(field, ())):
+                    criteria = self._criteria.get(binding)
+                    if criteria is not None:  # it may have gone while the search paused
+                        work.done += len(criteria.fields) // _FIELDS_A_STEP
+                        yield binding.destination if criteria.has_all(present) else None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Criteria:
-    """What a binding of a headers exchange asks for: all or any of `fields`; a void value asks for presence only."""
+    """What a binding of a headers exchange asks for: all or any of `fields`."""
 
     needs_all: bool
-    fields: tuple[tuple[str, Any], ...]
+    fields: tuple[Field, ...]
+    place: Field | None = None
+    """The one of `fields` at which a binding lies that needs all."""
 
     @classmethod
     def of(cls, arguments: FieldTable) -> Criteria:
@@ -55,28 +98,28 @@ class Criteria:
             )
         with_x = mode.endswith("-with-x")
         fields = tuple(
-            (name, value)
-            for name, value in arguments.values.items()
+            name if arguments.values[name] is None else (name, value)  # a void value asks for presence
+            for name, value in comparable(arguments).items()
             if name != "x-match" and (with_x or not name.startswith("x-"))
         )
         return cls(mode.startswith("all"), fields)
 
-    def accept(self, headers: Mapping[str, Any]) -> bool:
-        for name, value in self.fields:
-            found = name in headers and (value is None or _is_same(value, headers[name]))
-            if found is not self.needs_all:
-                return found
-        return self.needs_all
+    def has_all(self, present: Mapping[str, Hashable]) -> bool:
+        """Does a message with these headers have every field?"""
+        for field in self.fields:
+            if isinstance(field, str):
+                if field not in present:
+                    return False
+            elif present.get(field[0], _ABSENT) != field[1]:
+                return False
+        return True
 
 
-def _is_same(one: Any, other: Any) -> bool:
-    """Compare two field values: integers of any width are alike, but 1, 1.0, true and '1' are four different values."""
-    if isinstance(one, int) and isinstance(other, int):
-        return one == other and isinstance(one, bool) is isinstance(other, bool)
-    if type(one) is not type(other):
-        return False
-    if isinstance(one, list):
-        return len(one) == len(other) and all(map(_is_same, one, other))
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(_is_same(value, other[name]) for name, value in one.items())
-    return bool(one == other)
+_ABSENT: Final = object()
+
+
+def _remove(index: Index, field: Field, binding: Binding) -> None:
+    bindings = index[field]
+    del bindings[binding]
+    if not bindings:
+        del index[field]

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from broker.topology.binding import Binding, Destination, Headers, accept_any
 from broker.topology.topic_trie import TopicTrie
+from broker.turn_budget import TurnBudget
 
 
 class TopicRouter:
@@ -13,6 +14,7 @@ class TopicRouter:
 
     __slots__ = ("_trie",)
     uses_headers = False
+    uses_keys = True
     check = staticmethod(accept_any)
 
     def __init__(self) -> None:
@@ -24,5 +26,5 @@ class TopicRouter:
     def remove(self, binding: Binding) -> None:
         self._trie.remove(binding.routing_key, binding.destination)
 
-    def match(self, routing_key: str, headers: Headers) -> Iterable[Destination]:
-        return self._trie.match(routing_key)
+    def match(self, routing_key: str, headers: Headers, work: TurnBudget) -> Iterable[Destination | None]:
+        return self._trie.match(routing_key, work)

@@ -333,6 +333,48 @@ def test_cc_and_bcc_add_routing_keys_and_bcc_does_not_travel(peer: Client) -> No
         assert content.properties == headers(CC=["cc", "q"], other=1)
 
 
+def ready(harness: Harness, queue: str = "q") -> int:
+    return harness.vhost.queues[queue].ready_count
+
+
+def test_keys_lead_on_together_where_an_exchange_is_bound_to_an_exchange(harness: Harness, peer: Client) -> None:
+    peer.send(1, ExchangeDeclare(exchange="d", type="direct"))
+    peer.send(1, ExchangeDeclare(exchange="t", type="topic"))
+    peer.send(1, ExchangeBind(0, "t", "d", "k1"))
+    peer.send(1, QueueBind(queue="q", exchange="t", routing_key="k2"))
+    peer.publish("nowhere", b"m", exchange="d", properties=headers(CC=["k1"], BCC=["k2"]))
+    peer.publish("k1", b"n", exchange="d", properties=headers(CC=["k2"]))
+    assert ready(harness) == 2
+
+
+def test_an_alternate_exchange_gets_a_message_that_no_key_finds_a_queue_for(harness: Harness, peer: Client) -> None:
+    peer.send(1, ExchangeDeclare(exchange="a", type="fanout"))
+    peer.send(1, QueueDeclare(queue="lost"))
+    peer.send(1, QueueBind(queue="lost", exchange="a"))
+    arguments = FieldTable.of({"alternate-exchange": "a"})
+    peer.send(1, ExchangeDeclare(exchange="x", type="direct", arguments=arguments))
+    peer.send(1, QueueBind(queue="q", exchange="x", routing_key="k"))
+    peer.publish("other", b"m", exchange="x", properties=headers(CC=["another"], BCC=["k"]))
+    assert (ready(harness), ready(harness, "lost")) == (1, 0)
+    peer.publish("other", b"m", exchange="x", properties=headers(CC=["another"]))
+    assert (ready(harness), ready(harness, "lost")) == (1, 1)
+
+
+def test_each_exchange_is_asked_once_for_all_keys(harness: Harness, peer: Client) -> None:
+    for number in range(30):
+        peer.send(1, ExchangeDeclare(exchange=f"f{number}", type="fanout"))
+        if number:
+            peer.send(1, ExchangeBind(0, f"f{number}", f"f{number - 1}"))
+    peer.send(1, ExchangeBind(0, "amq.headers", "f29"))
+    for number in range(300):
+        arguments = FieldTable.of({"x-match": "any", "CC": None, "n": number})
+        peer.send(1, QueueBind(queue="q", exchange="amq.headers", routing_key=str(number), arguments=arguments))
+    harness.turns.work.begin_turn()
+    peer.publish("k", b"m", exchange="f0", properties=headers(CC=[str(number) for number in range(500)]))
+    assert ready(harness) == 1
+    assert sum(harness.turns.taken) + harness.turns.work.done < 1000
+
+
 @pytest.mark.parametrize(("name", "keys"), [("CC", "q"), ("BCC", 5), ("CC", ["q", 1]), ("BCC", {"a": 1})])
 def test_cc_and_bcc_are_lists_of_strings(peer: Client, name: str, keys: object) -> None:
     peer.publish("q", b"m", properties=headers(**{name: keys}))
@@ -374,3 +416,14 @@ def test_channels_do_not_keep_large_properties(harness: Harness) -> None:
     held = sum(trace.size for trace in tracemalloc.take_snapshot().statistics("lineno"))
     tracemalloc.stop()
     assert held < 20 * 100_000
+
+
+def test_routes_to_many_queues_stay_within_the_budget_of_caches() -> None:
+    harness = Harness(max_queues=200)
+    peer = harness.peer()
+    for number in range(100):
+        peer.send(1, QueueDeclare(queue=f"q{number}"))
+        peer.send(1, QueueBind(queue=f"q{number}", exchange="amq.fanout"))
+    for number in range(50):
+        peer.publish(str(number), b"m", exchange="amq.fanout")
+    assert harness.broker.caches.spent > 50 * 100 * 8

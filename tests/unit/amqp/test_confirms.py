@@ -25,9 +25,9 @@ def confirms(sent: list[tuple[int, bool]]) -> Confirms:
 def published(confirms: Confirms, count: int = 1) -> list[Message]:
     messages = []
     for number in range(count):
-        confirms.published += 1
         messages.append(Message(number, SomeQueue(), b"\0\0", b"", b"", None, PENDING))
         confirms.expect(messages[-1])
+        confirms.published += 1
     return messages
 
 
@@ -68,9 +68,10 @@ def test_one_ack_covers_all_before_the_first_that_is_not_safe(confirms: Confirms
 
 
 def test_a_publish_waits_for_all_its_messages(confirms: Confirms, sent: list[tuple[int, bool]]) -> None:
-    (first,) = published(confirms)
-    second = Message(9, SomeQueue(), b"\0\0", b"", b"", None, PENDING)
+    first, second = (Message(number, SomeQueue(), b"\0\0", b"", b"", None, PENDING) for number in (1, 2))
+    confirms.expect(first)
     confirms.expect(second)
+    confirms.published += 1
     first.state = STORED
     confirms.flush()
     assert sent == []

@@ -24,6 +24,8 @@ from broker.server.back_pressure import BackPressure
 from broker.server.listener import AmqpServer
 from broker.server.relief import Relief
 from broker.server.timers import Timers
+from broker.server.turns import Turns
+from broker.turn_budget import TurnBudget
 from tests.support.clock import FakeClock
 from tests.support.edge import Edge, Node
 from tests.support.harness import Harness
@@ -93,7 +95,13 @@ def test_the_end_of_large_reads_is_told_once() -> None:
     clock = FakeClock()
     timers = Timers(clock.monotonic)
     server = AmqpServer(
-        clock, Harness().shared, BackPressure(), timers, asyncio.TaskGroup(), lambda: told.append(clock.monotonic())
+        clock,
+        Harness().shared,
+        BackPressure(),
+        timers,
+        Turns(TurnBudget()),
+        asyncio.TaskGroup(),
+        lambda: told.append(clock.monotonic()),
     )
     for had_large_reads in (False, True, True, False, False):
         clock.advance(1.0)
@@ -110,6 +118,7 @@ def test_memory_is_looked_at_when_large_reads_have_brought_much(node: Node) -> N
         Harness().shared,
         BackPressure(),
         Timers(clock.monotonic),
+        Turns(TurnBudget()),
         asyncio.TaskGroup(),
         on_intake=lambda: looks.append(None),
     )

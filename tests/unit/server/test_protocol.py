@@ -285,3 +285,64 @@ async def test_after_a_large_read_consumers_that_are_behind_have_several(node: N
     edge.deliver(command(1, BasicQos(prefetch_count=1)) + command(1, BasicConsume(queue="q")))
     edge.deliver(command(1, BasicPublish(routing_key="q"), body=b"m" * 100) * 1000)
     assert await turns_until_read_again(node, edge) == 8
+
+
+async def wide(node: Node) -> Edge:
+    """Return a client that has published one message to more queues than a turn has room for."""
+    edge = await Edge(node).open()
+    edge.peer.send(1, ExchangeDeclare(exchange="x", type="fanout"))
+    for number in range(WIDE):
+        edge.deliver(
+            command(1, QueueDeclare(queue=str(number))) + command(1, QueueBind(queue=str(number), exchange="x"))
+        )
+    await node.turn()
+    node.harness.broker.work.begin_turn()
+    node.harness.broker.work.limit = 50
+    edge.peer.send(1, BasicPublish(exchange="x"), BasicProperties(), b"m")
+    assert edge.protocol.connection.is_put_off
+    return edge
+
+
+WIDE = 90
+"""As many queues as the harness has, whose turns are short here."""
+
+
+def copies(node: Node) -> int:
+    return sum(queue.ready_count for queue in node.harness.vhost.queues.values())
+
+
+@pytest.fixture
+def hasty(node: Node, monkeypatch: pytest.MonkeyPatch) -> Node:
+    monkeypatch.setattr("broker.amqp.publishing.COPIES_AT_ONCE", 10)
+    return node
+
+
+async def test_a_socket_is_not_read_while_its_publish_waits_for_further_turns(hasty: Node) -> None:
+    edge = await wide(hasty)
+    assert copies(hasty) < WIDE
+    assert not edge.transport.is_reading
+    for _ in range(20):
+        await hasty.turn()
+    assert copies(hasty) == WIDE
+    assert edge.transport.is_reading
+
+
+async def test_what_was_put_off_waits_for_the_end_of_an_alarm(hasty: Node) -> None:
+    hasty.pressure.set_alarm("resources", "low on memory")
+    edge = await wide(hasty)
+    for _ in range(20):
+        await hasty.turn()
+    assert copies(hasty) < WIDE
+    hasty.pressure.set_alarm("resources", "")
+    for _ in range(20):
+        await hasty.turn()
+    assert copies(hasty) == WIDE
+    assert edge.transport.is_reading
+
+
+async def test_what_was_put_off_is_finished_without_the_peer(hasty: Node) -> None:
+    edge = await wide(hasty)
+    edge.protocol.connection_lost(None)
+    for _ in range(20):
+        await hasty.turn()
+    assert copies(hasty) == WIDE

@@ -7,6 +7,7 @@ import gc
 
 import pytest
 
+from broker.cache_budget import CacheBudget
 from broker.codec.field_table import EMPTY_TABLE
 from broker.topology.binding import Binding, Destination
 from broker.topology.exchange import Exchange
@@ -77,23 +78,25 @@ def test_a_destination_stays_known_until_its_last_binding_goes() -> None:
 
 
 def test_a_removal_makes_routes_be_found_anew(chain: RoutingTable) -> None:
-    one, other = chain.routes_for("some"), chain.routes_for("all")
-    one[b"arguments"] = other[b"arguments"] = Route(b"", "a", "", False)
+    budget = CacheBudget()
+    one, other = chain.routes_for("some", budget), chain.routes_for("all", budget)
+    one[b"arguments"] = other[b"arguments"] = Route(b"", "a", "", False, 0)
     chain.remove_exchanges(["c"])
     assert (one, other) == ({}, {})
 
 
 def test_publishers_with_equal_permissions_share_their_routes_and_others_do_not(chain: RoutingTable) -> None:
-    routes = chain.routes_for(("a", "b"))
-    routes[b"arguments"] = Route(b"", "a", "", False)
-    assert chain.routes_for(("a", "b")) is routes
-    assert chain.routes_for(("a", "c")) == {}
+    budget = CacheBudget()
+    routes = chain.routes_for(("a", "b"), budget)
+    routes[b"arguments"] = Route(b"", "a", "", False, 0)
+    assert chain.routes_for(("a", "b"), budget) is routes
+    assert chain.routes_for(("a", "c"), budget) == {}
 
 
 def test_routes_of_permissions_that_nobody_has_any_more_are_not_kept(chain: RoutingTable) -> None:
-    chain.routes_for("nobody's")[b"arguments"] = Route(b"", "a", "", False)
+    chain.routes_for("nobody's", CacheBudget())[b"arguments"] = Route(b"", "a", "", False, 0)
     gc.collect()
-    assert chain.routes_for("nobody's") == {}
+    assert chain.routes_for("nobody's", CacheBudget()) == {}
 
 
 @pytest.mark.parametrize("destination", [("exchange", "missing"), ("queue", "missing")])

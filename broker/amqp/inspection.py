@@ -1,0 +1,66 @@
+"""What the broker looks at in the properties of a message: who sent it, how long it lives, where else it goes.
+
+Only messages whose flags ask for it are inspected.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from broker.codec.field_table import EMPTY_TABLE, FieldTable
+from broker.codec.properties import BasicProperties, decode_properties, encode_header
+from broker.errors import PreconditionFailed
+from broker.message import tail
+
+_COPIES: Final = ("CC", "BCC")
+"""Headers whose values are further routing keys, in RabbitMQ's order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """What a message's properties say about its way."""
+
+    keys: tuple[str, ...]
+    """The routing key and those in the headers CC and BCC, each once (contract B8)."""
+    headers: FieldTable
+    header: bytes
+    """The tail of the content header as it travels on: without BCC."""
+
+
+def inspect(routing_key: str, header: bytes, user: str) -> Inspected:
+    """Read the properties in `header`, a tail; raise `PreconditionFailed` for what `user` may not say in them."""
+    properties = decode_properties(header[4:-1])
+    if properties.user_id is not None and properties.user_id != user:
+        raise PreconditionFailed(f"user_id property set to '{properties.user_id}' but authenticated user was '{user}'")
+    if properties.expiration is not None:
+        _check_expiration(properties.expiration)
+    headers = properties.headers
+    if headers is None:
+        return Inspected((routing_key,), EMPTY_TABLE, header)
+    keys = {routing_key: None}
+    for name in _COPIES:
+        keys |= dict.fromkeys(_keys_in(headers, name))
+    if "BCC" in headers.values:
+        header = _without_bcc(header, properties, headers)
+    return Inspected(tuple(keys), headers, header)
+
+
+def _keys_in(headers: FieldTable, name: str) -> list[str]:
+    keys = headers.values.get(name)
+    if keys is None:
+        return []
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+        raise PreconditionFailed(f"invalid message: {{unacceptable_type_in_header,{name}}}")
+    return keys
+
+
+def _without_bcc(header: bytes, properties: BasicProperties, headers: FieldTable) -> bytes:
+    kept = {name: getattr(properties, name) for name in BasicProperties.__slots__}
+    kept["headers"] = headers.without("BCC")
+    return tail(encode_header(int.from_bytes(header[8:16], "big"), BasicProperties(**kept)))
+
+
+def _check_expiration(expiration: str) -> None:
+    if not (expiration.isascii() and expiration.isdigit()):
+        raise PreconditionFailed(f"invalid expiration '{expiration}': expected a number of milliseconds")
