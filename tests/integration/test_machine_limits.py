@@ -1,4 +1,4 @@
-"""A broker with few file descriptors, and clients that want all of them."""
+"""A broker on a machine that refuses: too few file descriptors, too little memory."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import resource
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from pathlib import Path
 
 import pika
 import pytest
@@ -107,3 +108,30 @@ def test_a_broker_without_a_free_descriptor_goes_on_and_accepts_again_when_there
         assert waiting.recv(1) == b"\x01"  # connection.start
     channel.basic_publish("", "q", b"x" * (1 << 18), pika.BasicProperties(delivery_mode=2), mandatory=True)
     client.close()
+
+
+def test_a_broker_whose_memory_is_used_up_loses_connections_and_goes_on(limited_broker: BrokerProcess) -> None:
+    broker = limited_broker
+    client = pika.BlockingConnection(pika.URLParameters(broker.url))
+    channel = client.channel()
+    channel.confirm_delivery()
+    channel.queue_declare("q", durable=True)
+    limits = resource.prlimit(broker.pid, resource.RLIMIT_AS)
+    resource.prlimit(broker.pid, resource.RLIMIT_AS, (address_space(broker) + (4 << 20), limits[1]))
+    with suppress(pika.exceptions.AMQPError):
+        hog = pika.BlockingConnection(pika.URLParameters(broker.url))
+        flooded = hog.channel()
+        flooded.queue_declare("flooded", exclusive=True)
+        for _ in range(10):
+            flooded.basic_publish("", "flooded", b"x" * (4 << 20))
+        hog.close()
+    wait_until(lambda: "MemoryError" in broker.log, 10.0, "there is no memory", [broker])
+    resource.prlimit(broker.pid, resource.RLIMIT_AS, limits)
+    assert broker.is_running()
+    channel.basic_publish("", "q", b"x" * (1 << 18), pika.BasicProperties(delivery_mode=2), mandatory=True)
+    client.close()
+
+
+def address_space(broker: BrokerProcess) -> int:
+    pages = Path(f"/proc/{broker.pid}/statm").read_text().split()[0]
+    return int(pages) * resource.getpagesize()
