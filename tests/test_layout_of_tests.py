@@ -34,7 +34,6 @@ TESTED_ELSEWHERE = {
     "node/*": "the process itself: tests/integration, tests/cluster, test_main.py",
     "ports/*": "protocols and values without behaviour: tests/contract holds every implementation to them",
     "queue/outcome": "names of what can become of a message: test_queue.py",
-    "server/tls": "needs sockets: tests/integration/test_tls.py",
     "store/journal_limits": "bounds and counters without behaviour: test_journal.py",
     "store/memory/*": "a store: tests/contract",
     "store/server/*": "a store: tests/contract, and the faults of servers in tests/integration",

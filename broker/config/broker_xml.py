@@ -131,9 +131,21 @@ class SslConnection(Section):
         for version in self.ssl_enabled_protocols:
             if version in OUTDATED_TLS_VERSIONS:
                 conflict("sslEnabledProtocols", f"{version} is no longer safe; use TLSv1.2, TLSv1.3 or both")
+        if self.ciphers:
+            self._judge_ciphers()
         if not self.key_store.location:
             conflict("keyStore", "the connection is enabled, so keyStore/location must name a file")
         return self
+
+    def _judge_ciphers(self) -> None:
+        from broker.config.ciphers import cipher_list  # loads OpenSSL
+
+        if "TLSv1.2" not in self.ssl_enabled_protocols:
+            conflict("ciphers", "they are for TLS 1.2, which sslEnabledProtocols leaves out; leave ciphers empty")
+        try:
+            cipher_list(self.ciphers)
+        except ValueError as error:
+            conflict("ciphers", str(error))
 
 
 class Amqp(Section):

@@ -82,7 +82,8 @@ def test_clients_beyond_the_descriptors_are_refused_and_accepted_when_others_hav
     channel.confirm_delivery()
     channel.queue_declare("q", durable=True)
     channel.basic_publish("", "q", b"x" * (1 << 18), pika.BasicProperties(delivery_mode=2), mandatory=True)
-    assert "connections are refused: too few file descriptors are left" in broker.log
+    told = "connections are refused: too few file descriptors are left"
+    wait_until(lambda: told in broker.log, 10.0, "it is said", [broker])
     clients.pop().close()
     clients.append(pika.BlockingConnection(parameters))
     for client in clients:

@@ -9,7 +9,11 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeAlias, TypeVar
 
+import structlog
+
 T = TypeVar("T")
+
+_log = structlog.get_logger(__name__)
 
 _Job: TypeAlias = tuple["asyncio.Future[Any]", Callable[..., Any], tuple[Any, ...]]
 
@@ -55,7 +59,10 @@ class Worker:
         try:
             return self._jobs.get(timeout=_IDLE_AFTER)
         except Empty:
-            self._on_idle()
+            try:
+                self._on_idle()
+            except Exception as error:  # the jobs to come must not wait for a thread that has ended
+                _log.error("tidying up has failed", thread=self._thread.name, exc_info=error)
             return self._jobs.get()
 
 

@@ -150,7 +150,7 @@ BROKER_XML = """<?xml version="1.0" encoding="ISO-8859-1"?>
         <keyStore><location>server.pem</location><password>wso2carbon</password><certType>SunX509</certType></keyStore>
         <trustStore><location>ca.pem</location><password>wso2carbon</password><certType>SunX509</certType></trustStore>
         <sslEnabledProtocols>TLSv1.2</sslEnabledProtocols>
-        <ciphers>TLS_AES_256_GCM_SHA384, TLS_AES_128_GCM_SHA256</ciphers>
+        <ciphers>TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384, AES128-SHA</ciphers>
       </sslConnection>
       <maximumRedeliveryAttempts>10</maximumRedeliveryAttempts>
       <allowSharedTopicSubscriptions>true</allowSharedTopicSubscriptions>
@@ -245,7 +245,10 @@ def test_the_whole_broker_xml_of_andes_parses_without_a_warning(load_files):
     assert config.coordination.thrift_so_timeout_ms == 180_000
     assert config.transports.amqp.bind_address == "0.0.0.0"
     assert config.transports.amqp.ssl_connection.key_store.password.get_secret_value() == "wso2carbon"
-    assert config.transports.amqp.ssl_connection.ciphers == ("TLS_AES_256_GCM_SHA384", "TLS_AES_128_GCM_SHA256")
+    assert config.transports.amqp.ssl_connection.ciphers == (
+        "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
+        "AES128-SHA",
+    )
     assert config.transaction.max_uncommitted_bytes == 5120 * 1024
     assert config.deployment.mode == "standalone"
 

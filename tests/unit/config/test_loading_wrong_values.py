@@ -248,3 +248,26 @@ def test_a_missing_file_is_named():
 def test_a_folder_without_broker_xml_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"/broker\.xml: no such file$"):
         load(tmp_path, {})
+
+
+@pytest.mark.parametrize(
+    ("versions", "ciphers", "text"),
+    [
+        ("TLSv1.2", "aNULL", "'aNULL' does not authenticate the server or does not encrypt"),
+        ("TLSv1.2,TLSv1.3", "HIGH, nonsense", "'nonsense' is no cipher suite of OpenSSL"),
+        ("TLSv1.2", "TLS_AES_128_GCM_SHA256", "'TLS_AES_128_GCM_SHA256' is a cipher suite of TLS 1.3"),
+        ("TLSv1.3", "HIGH", "they are for TLS 1.2, which sslEnabledProtocols leaves out"),
+    ],
+)
+def test_a_wrong_cipher_suite_of_a_tls_listener_is_refused(load_files, versions, ciphers, text):
+    content = f"""<sslConnection enabled="true"><keyStore><location>k.pem</location></keyStore>
+<sslEnabledProtocols>{versions}</sslEnabledProtocols>
+<ciphers>{ciphers}</ciphers></sslConnection>"""
+    with pytest.raises(ConfigError) as refused:
+        load_files({"broker.xml": f"<broker><transports><amqp>{content}</amqp></transports></broker>"})
+    assert str(refused.value).startswith(f"conf/broker.xml:3: transports/amqp/sslConnection/ciphers: {text}")
+
+
+def test_cipher_suites_of_a_tls_listener_that_is_off_are_not_judged(load_files):
+    content = '<sslConnection enabled="false"><ciphers>nonsense</ciphers></sslConnection>'
+    load_files({"broker.xml": f"<broker><transports><amqp>{content}</amqp></transports></broker>"})

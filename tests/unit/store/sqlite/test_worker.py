@@ -62,3 +62,17 @@ async def test_a_worker_that_has_nothing_to_do_tidies_up_once() -> None:
     assert await asyncio.to_thread(tidied.acquire, timeout=30)
     assert await worker.submit(int, "1") == 1
     worker.stop()
+
+
+async def test_a_worker_whose_tidying_fails_goes_on_working() -> None:
+    tried = threading.Event()
+
+    def tidy() -> None:
+        tried.set()
+        raise MemoryError
+
+    worker = Worker("test-worker", tidy)
+    await asyncio.get_running_loop().run_in_executor(None, tried.wait)
+
+    assert await worker.submit(int, "1") == 1
+    worker.stop()
