@@ -42,7 +42,6 @@ TESTED_ELSEWHERE = {
     "thrift/connection": "an open socket: test_client.py, test_server.py",
     "thrift/idl": "types of the protocol: test_convert.py",
     "topology/binding": "a part of an exchange: test_exchange.py, test_routing.py",
-    "topology/recorder": "a protocol and a loop around it: test_replicator.py",
     "topology/snapshot": "the whole topology: test_apply.py, test_diff.py",
     "topology/subscriptions": "who consumes on which node: test_consumers.py",
 }

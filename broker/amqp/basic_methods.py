@@ -48,7 +48,7 @@ def on_basic_consume(channel: Channel, method: amqp.BasicConsume) -> Waiting | N
 
 
 async def _subscribe(channel: Channel, consumer: Consumer, no_wait: bool) -> None:
-    await channel.vhost.consumers.subscribe(consumer.queue, consumer)
+    await channel.vhost.consumers.subscribe(consumer.queue, consumer, channel.connection)
     if channel.is_closing:
         await channel.vhost.consumers.unsubscribe(consumer.queue)
     else:

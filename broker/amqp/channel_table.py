@@ -75,7 +75,8 @@ class ChannelTable:
     @property
     def overdue_at(self) -> float:
         """When a handler will have waited as long as a client has to wait for a store that is away."""
-        return min((overdue_at for channel, overdue_at in self._busy.items() if not channel.is_closing), default=inf)
+        waiting = ((channel, at) for channel, at in self._busy.items() if at < inf)
+        return next((at for channel, at in waiting if not channel.is_closing), inf)  # who began first is due first
 
     def on_frame(self, frame_type: int, channel_id: int, payload: bytes) -> None:
         """Handle one frame, or keep it until the handler before it is done."""

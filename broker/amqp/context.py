@@ -42,7 +42,7 @@ class SharedContext:
     """Returns when neither an alarm nor a full journal holds publishers back."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ConnectionContext:
     """What the channels of one open connection share."""
 

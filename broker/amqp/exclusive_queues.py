@@ -28,7 +28,7 @@ class ExclusiveQueues:
     async def add(self, queue: Queue) -> None:
         """Remember that `queue` ends with the connection, or delete it if that has ended already."""
         if self._is_over:
-            await self._vhost.delete_exclusive([queue])
+            await self._vhost.delete_exclusive([queue], self)
             return
         self._queues.add(queue)
         if len(self._queues) >= self._limit:
@@ -40,4 +40,4 @@ class ExclusiveQueues:
         self._is_over = True
         queues, self._queues = self._queues, set()
         if queues:
-            await self._vhost.delete_exclusive(queues)
+            await self._vhost.delete_exclusive(queues, self)

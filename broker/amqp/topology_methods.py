@@ -23,7 +23,8 @@ async def on_exchange_declare(channel: Channel, method: amqp.ExchangeDeclare) ->
         await channel.vhost.declare_exchange(
             ExchangeDeclaration(
                 name, method.type, method.durable, method.auto_delete, method.internal, method.arguments
-            )
+            ),
+            channel.connection,
         )
     if not method.no_wait:
         channel.send(amqp.ExchangeDeclareOk())
@@ -42,7 +43,7 @@ def _require_exchange(channel: Channel, name: str, arguments: FieldTable) -> Non
 async def on_exchange_delete(channel: Channel, method: amqp.ExchangeDelete) -> None:
     name = _clean(method.exchange)
     channel.connection.access.require(Permission.CONFIGURE, "exchange", name)
-    await channel.vhost.delete_exchange(name, if_unused=method.if_unused)
+    await channel.vhost.delete_exchange(name, if_unused=method.if_unused, client=channel.connection)
     if not method.no_wait:
         channel.send(amqp.ExchangeDeleteOk())
 
@@ -50,7 +51,7 @@ async def on_exchange_delete(channel: Channel, method: amqp.ExchangeDelete) -> N
 async def on_exchange_bind(channel: Channel, method: amqp.ExchangeBind) -> None:
     destination: Destination = ("exchange", method.destination)
     _require_binding(channel, method.source, destination)
-    await channel.vhost.bind(method.source, destination, method.routing_key, method.arguments)
+    await channel.vhost.bind(method.source, destination, method.routing_key, method.arguments, channel.connection)
     if not method.no_wait:
         channel.send(amqp.ExchangeBindOk())
 
@@ -58,7 +59,7 @@ async def on_exchange_bind(channel: Channel, method: amqp.ExchangeBind) -> None:
 async def on_exchange_unbind(channel: Channel, method: amqp.ExchangeUnbind) -> None:
     destination: Destination = ("exchange", method.destination)
     _require_binding(channel, method.source, destination)
-    await channel.vhost.unbind(method.source, destination, method.routing_key, method.arguments)
+    await channel.vhost.unbind(method.source, destination, method.routing_key, method.arguments, channel.connection)
     if not method.no_wait:
         channel.send(amqp.ExchangeUnbindOk())
 
@@ -84,7 +85,7 @@ async def on_queue_declare(channel: Channel, method: amqp.QueueDeclare) -> None:
             owner,
         )
         channel.connection.access.require(Permission.CONFIGURE, "queue", declaration.name)
-        queue = await channel.vhost.declare_queue(declaration, is_server_named=not name)
+        queue = await channel.vhost.declare_queue(declaration, is_server_named=not name, client=channel.connection)
         if owner is not None:
             await channel.connection.exclusive.add(queue)
     channel.last_queue = queue.name
@@ -98,7 +99,7 @@ async def on_queue_bind(channel: Channel, method: amqp.QueueBind) -> None:
     _require_binding(channel, method.exchange, ("queue", name))
     channel.vhost.require_changeable(method.exchange)
     channel.vhost.queue(name, channel.connection.exclusive)
-    await channel.vhost.bind(method.exchange, ("queue", name), routing_key, method.arguments)
+    await channel.vhost.bind(method.exchange, ("queue", name), routing_key, method.arguments, channel.connection)
     if not method.no_wait:
         channel.send(amqp.QueueBindOk())
 
@@ -109,7 +110,7 @@ async def on_queue_unbind(channel: Channel, method: amqp.QueueUnbind) -> None:
     _require_binding(channel, method.exchange, ("queue", name))
     if name in channel.vhost.queues:
         channel.vhost.queue(name, channel.connection.exclusive)
-    await channel.vhost.unbind(method.exchange, ("queue", name), routing_key, method.arguments)
+    await channel.vhost.unbind(method.exchange, ("queue", name), routing_key, method.arguments, channel.connection)
     channel.send(amqp.QueueUnbindOk())
 
 
@@ -125,7 +126,11 @@ async def on_queue_delete(channel: Channel, method: amqp.QueueDelete) -> None:
     name = channel.queue_name(_clean(method.queue))
     channel.connection.access.require(Permission.CONFIGURE, "queue", name)
     count = await channel.vhost.delete_queue(
-        name, channel.connection.exclusive, if_unused=method.if_unused, if_empty=method.if_empty
+        name,
+        channel.connection.exclusive,
+        if_unused=method.if_unused,
+        if_empty=method.if_empty,
+        client=channel.connection,
     )
     if not method.no_wait:
         channel.send(amqp.QueueDeleteOk(count))

@@ -7,7 +7,7 @@ passes calls on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -20,7 +20,7 @@ from broker.coordination.membership.agent import ClusterAgent, new_id
 from broker.coordination.membership.contacts import Contacts
 from broker.coordination.membership.own_row import DuplicateNodeId
 from broker.coordination.peers import Peers
-from broker.coordination.replication.orphans import remove_orphans
+from broker.coordination.replication.orphans import remove_orphans, remove_own_orphans
 from broker.coordination.replication.replicator import Replicator
 from broker.coordination.service import NodeServices, PeerCalls
 from broker.coordination.slots.coordinator import SlotManager
@@ -125,7 +125,11 @@ class Clustered:
     def recorded(self) -> int:
         return self._replicator.recorded
 
-    async def record(self, changes: Sequence[Change], is_lasting: Callable[[Change], bool]) -> None:
+    @property
+    def records_all(self) -> bool:
+        return True
+
+    async def record(self, changes: Sequence[Change]) -> None:
         await self._replicator.record(changes)
 
     async def announce(self, event_id: int, *, is_certain: bool) -> None:
@@ -244,6 +248,7 @@ class Clustered:
             coordinator=self._peers.coordinator,
             caller=self._peers.caller,
         )
+        await remove_own_orphans(lambda: self._vhosts.values(), self.incarnation)
         self._slots_task = loops.create_task(self._slots.run(), name="slots")
         self._is_started = True
         if self._agent.fence is not None:

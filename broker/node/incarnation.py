@@ -48,8 +48,9 @@ from broker.server.turns import Turns
 from broker.store.health import StoreHealth
 from broker.store.journal import GroupCommitJournal
 from broker.store.queue_ids import QueueIds
-from broker.store.retrying import ClientLock, RetryingStore
+from broker.store.retrying import ClientTimeout, RetryingStore
 from broker.topology.apply import LiveTopology
+from broker.topology.decision import Decision
 from broker.topology.recorder import Recorder
 from broker.topology.vhost import VirtualHost
 from broker.turn_budget import TurnBudget
@@ -276,8 +277,9 @@ class NodeIncarnation:
             cluster,
             self.topology.apply,
             self.journal.purge,
-            client_lock=ClientLock(self.topology_lock, lambda: self.health is not None and self.health.is_down),
-            maintenance_lock=self.topology_lock,
+            lock=self.topology_lock,
+            new_event=asyncio.Event,
+            wait_as_client=ClientTimeout(lambda: self.health is not None and self.health.is_down),
         )
         new_queue = partial(
             Queue,
@@ -304,14 +306,12 @@ class NodeIncarnation:
         for complaint in self.topology.restore(topology):
             _log.warning("topology in the store does not fit together", what=complaint)
         for name in DEFAULT_VHOSTS:
-            await recorder.maintain(partial(self._create_vhost, recorder, name))
+            await recorder.maintain([partial(self._create_vhost, name)])
         return self._recover(await lifecycle.backlog())
 
-    async def _create_vhost(self, recorder: Recorder, name: str) -> None:
-        if name not in self.vhosts:
-            created = [Put(VirtualHostRecord(name))]
-            await recorder.record(created, lambda _: True)
-            await recorder.apply(created)
+    def _create_vhost(self, name: str) -> Decision[None]:
+        created = [] if name in self.vhosts else [Put(VirtualHostRecord(name))]
+        return Decision(created, lambda: None, lasting=created, writes=[(name,)])
 
     def _recover(self, backlog: Sequence[Slot]) -> int:
         known = {queue.queue_id: queue for queue in self.queues}

@@ -73,11 +73,16 @@ class Cluster(Protocol[Q_contra]):
         """Return the slots in which this node may still write rows of a deleted queue; they are purged after that."""
         ...
 
-    async def record(self, changes: Sequence[Change], is_lasting: Callable[[Change], bool]) -> None:
-        """Record those of `changes` that the store or other nodes must know; return when they are on disk.
+    @property
+    def records_all(self) -> bool:
+        """Must changes be recorded whose effect does not survive a restart, because other nodes must know them?"""
+        ...
 
-        `is_lasting` says which changes survive a restart. The caller applies all changes before anything else happens.
-        Raises `TopologyMoved` when nothing was recorded because other nodes recorded first.
+    async def record(self, changes: Sequence[Change]) -> None:
+        """Record `changes` in one transaction; return when they are on disk.
+
+        The caller applies them before anything else happens. Raises `TopologyMoved` when nothing was recorded because
+        other nodes recorded first.
         """
         ...
 
@@ -97,6 +102,7 @@ class NoOtherNodes:
 
     incarnation = Incarnation("", "")
     recorded = 0
+    records_all = False
 
     def __init__(
         self, record: Callable[[Sequence[Change]], Awaitable[None]], forget: Callable[[Message], None]
@@ -126,10 +132,8 @@ class NoOtherNodes:
     def rows_to_come(self, queue: object) -> Sequence[Slot]:
         return ()
 
-    async def record(self, changes: Sequence[Change], is_lasting: Callable[[Change], bool]) -> None:
-        lasting = [change for change in changes if is_lasting(change)]
-        if lasting:
-            await self._record(lasting)
+    async def record(self, changes: Sequence[Change]) -> None:
+        await self._record(changes)
 
     async def announce(self, event_id: int, *, is_certain: bool) -> None:
         """Nothing to do: there is no other node."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
 from typing import Final
 
 from broker.ports.store import TopologyStore
@@ -10,19 +12,32 @@ _QUEUE_IDS_AHEAD: Final = 1000
 
 
 class QueueIds:
-    """Hands out queue ids one by one, and reserves the next range when the last one is used up."""
+    """Hands out queue ids one by one.
+
+    Whoever takes the id after which few are left reserves the next range, once; the others go on meanwhile.
+    """
 
     def __init__(self, store: TopologyStore, first: int, last: int) -> None:
         self._store = store
-        self._next = first
-        self._last = last
+        self._ranges = deque([range(first, last + 1)] if first <= last else [])
+        self._left = last - first + 1
+        self._reserving = asyncio.Lock()
 
     async def take(self) -> int:
         """Return an id that no other queue of any node has."""
-        while self._next > self._last:
-            first, last = await self._store.reserve_queue_ids(_QUEUE_IDS_AHEAD)
-            if self._next > self._last:  # another call may have brought a range in the meantime
-                self._next, self._last = first, last
-        taken = self._next
-        self._next += 1
-        return taken
+        while not self._left:
+            await self._reserve()
+        first = self._ranges.popleft()
+        if len(first) > 1:
+            self._ranges.appendleft(first[1:])
+        self._left -= 1
+        if self._left <= _QUEUE_IDS_AHEAD // 2 and not self._reserving.locked():
+            await self._reserve()
+        return first[0]
+
+    async def _reserve(self) -> None:
+        async with self._reserving:
+            if self._left <= _QUEUE_IDS_AHEAD // 2:
+                first, last = await self._store.reserve_queue_ids(_QUEUE_IDS_AHEAD)
+                self._ranges.append(range(first, last + 1))
+                self._left += last - first + 1

@@ -1,6 +1,6 @@
 """Waiting for a store that is away (ADR 14): for calls that have nothing else to do meanwhile.
 
-It repeats the calls that may be repeated, and bounds how long a client waits for the lock on changes of topology.
+It repeats the calls that may be repeated, and bounds how long a client waits for its turn to change the topology.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 import structlog
 
@@ -24,7 +24,7 @@ T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 
 _TELL_AGAIN: Final = 30.0
-_LOCK_TIMEOUT: Final = 30.0
+_TURN_TIMEOUT: Final = 30.0
 
 
 class Retry:
@@ -110,28 +110,31 @@ class RetryingStore:
         return await self._retry.until_done(lambda: self.store.reserve_queue_ids(count))
 
 
-class ClientLock:
-    """The lock under which a client's handler changes the topology; waiting for it may end with `StoreUnavailable`.
+class ClientTimeout:
+    """How a client's handler waits for its turn to change the topology; the wait may end with `StoreUnavailable`.
 
-    The holder keeps it until its change is recorded, however long the store is away. The others give up after `timeout`
-    seconds of waiting if the store is away then: clients that retry all through a long outage would otherwise leave
-    more and more waiting handlers behind. While the store is up they wait without a limit.
+    A change that is being recorded waits however long the store is away. Others give up after `timeout` seconds of
+    waiting if the store is away then: clients that retry all through a long outage would otherwise leave more and more
+    waiting handlers behind. While the store is up they wait without a limit.
     """
 
-    def __init__(self, lock: asyncio.Lock, is_store_away: Callable[[], bool], timeout: float = _LOCK_TIMEOUT) -> None:
-        self._lock = lock
+    def __init__(self, is_store_away: Callable[[], bool], timeout: float = _TURN_TIMEOUT) -> None:
         self._is_store_away = is_store_away
         self._timeout = timeout
 
-    async def __aenter__(self) -> None:
+    async def __call__(self, turn: Turn) -> None:
+        """Return when it is this handler's turn."""
         while True:
             try:
                 async with asyncio.timeout(self._timeout):
-                    await self._lock.acquire()
+                    await turn.wait()
                     return
             except TimeoutError:
                 if self._is_store_away():
                     raise StoreUnavailable("a change of topology still waits for the store") from None
 
-    async def __aexit__(self, *_: object) -> None:
-        self._lock.release()
+
+class Turn(Protocol):
+    """What is waited for: an event."""
+
+    async def wait(self) -> object: ...

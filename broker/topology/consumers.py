@@ -7,8 +7,10 @@ have no subscriptions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from typing import Protocol
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence, Set
+from dataclasses import replace
+from functools import partial
+from typing import Any, Protocol
 
 from broker.errors import AccessRefused, NotFound
 from broker.ports.cluster import Cluster
@@ -16,6 +18,7 @@ from broker.ports.cluster_rows import Incarnation
 from broker.ports.records import Change, Drop, Put, SubscriptionKey, SubscriptionRecord
 from broker.queue.dispatcher import QueueConsumer
 from broker.queue.queue import Queue
+from broker.topology.decision import Decision, Resource
 from broker.topology.declaration import RemoteOwner
 from broker.topology.recorder import Recorder
 from broker.topology.subscriptions import Subscriptions
@@ -36,12 +39,19 @@ class Host(Protocol):
         """Return the queue or raise `NotFound`."""
         ...
 
-    async def record_and_apply(self, changes: Sequence[Change]) -> None:
-        """Record decided `changes` and apply them; the caller holds a lock of the recorder."""
+    def decision(
+        self,
+        changes: Sequence[Change] = (),
+        *,
+        reads: Sequence[Resource] = (),
+        writes: Sequence[Resource] = (),
+        **_: Any,
+    ) -> Decision[Any]:
+        """Return a decision about things of this virtual host, whose resources are told without its name."""
         ...
 
-    async def delete_now(self, queue: Queue, removed: Sequence[SubscriptionKey]) -> int:
-        """Delete a queue and the subscriptions `removed`; the caller holds a lock of the recorder."""
+    def deletion(self, queue: Queue, removed: Sequence[SubscriptionKey]) -> Decision[int]:
+        """Decide to delete a queue and the subscriptions `removed`."""
         ...
 
 
@@ -100,7 +110,7 @@ class Consumers:
         own = self._subscribers(queue).get(self._incarnation)
         return own is None or own.exclusive != consumer.is_exclusive or queue in self._leaving
 
-    async def subscribe(self, queue: Queue, consumer: QueueConsumer) -> None:
+    async def subscribe(self, queue: Queue, consumer: QueueConsumer, client: Hashable = None) -> None:
         """Tell all nodes that this one consumes `queue`; raises `AccessRefused` when another node's consumer forbids it
         (contract B16).
 
@@ -111,13 +121,13 @@ class Consumers:
         starting[consumer] = None
         try:
             while self.needs_subscription(queue, consumer):  # the last consumer may leave while this one starts
-                await self._vhost.recorder.change(lambda: self._subscribe(queue, consumer.is_exclusive))
+                await self._vhost.recorder.change(lambda: self._subscribe(queue, consumer.is_exclusive), client)
         finally:
             del starting[consumer]
             if not starting:
                 self._starting.pop(queue, None)
 
-    async def _subscribe(self, queue: Queue, is_exclusive: bool) -> None:
+    def _subscribe(self, queue: Queue, is_exclusive: bool) -> Decision[None]:
         if self._vhost.queue(queue.name) is not queue:
             raise NotFound(f"no {self._vhost.phrase('queue', queue.name)}")
         own, subscribers = self._incarnation, self._subscribers(queue)
@@ -126,9 +136,10 @@ class Consumers:
             raise self._in_use(queue)
         record = SubscriptionRecord(queue.queue_id, own.node_id, own.id, is_exclusive)
         if subscribers.get(own) == record:
-            return
+            return self._vhost.decision(reads=[("queue", queue.name)])
         replaced = [incarnation for incarnation in subscribers if incarnation.node_id == own.node_id]
-        await self._vhost.record_and_apply([*map(Drop, _keys(queue, replaced)), Put(record)])
+        changes: list[Change] = [*map(Drop, _keys(queue, replaced)), Put(record)]
+        return self._vhost.decision(changes, writes=[("queue", queue.name)])
 
     async def unsubscribe(self, queue: Queue) -> None:
         """The last consumer on this node left: end the subscription, and delete an auto-delete queue that no node
@@ -136,15 +147,22 @@ class Consumers:
 
         Does nothing when the queue has a consumer on this node again.
         """
-        await self._vhost.recorder.maintain(lambda: self._unsubscribe(queue))
+        await self._vhost.recorder.maintain([lambda: self._unsubscribe(queue)])
 
-    async def _unsubscribe(self, queue: Queue) -> None:
-        if self._vhost.queues.get(queue.name) is queue and not queue.consumers and self._has_left(queue):
+    def _unsubscribe(self, queue: Queue) -> Decision[Any]:
+        if self._vhost.queues.get(queue.name) is not queue or queue.consumers or not self._has_left(queue):
+            return self._vhost.decision(reads=[("queue", queue.name)])
+        decision = self._end_subscriptions(queue, [self._incarnation])
+
+        def begin() -> None:
             self._leaving.add(queue)
-            try:
-                await self._end_subscriptions(queue, [self._incarnation])
-            finally:
-                self._leaving.discard(queue)
+            decision.begin()
+
+        def end(is_recorded: bool) -> None:
+            self._leaving.discard(queue)
+            decision.end(is_recorded)
+
+        return replace(decision, begin=begin, end=end)
 
     def has_orphans(self, queue: Queue, over: Set[Incarnation]) -> bool:
         """Is `queue` exclusive to one of the incarnations `over`, or has one of them a subscription to it?"""
@@ -152,25 +170,24 @@ class Consumers:
             return queue.owner.incarnation in over
         return any(incarnation in over for incarnation in self._subscribers(queue))
 
-    async def remove_orphans(self, queue: Queue, over: Set[Incarnation]) -> None:
-        """Remove the subscriptions to `queue` of ended incarnations, or the queue if one of them owned it."""
-        await self._vhost.recorder.maintain(lambda: self._remove_orphans(queue, over))
+    async def remove_orphans(self, over: Set[Incarnation]) -> None:
+        """Remove the subscriptions of ended incarnations, and the queues that one of them owned."""
+        queues = [queue for queue in self._vhost.queues.values() if self.has_orphans(queue, over)]
+        await self._vhost.recorder.maintain([partial(self._remove_orphans, queue, over) for queue in queues])
 
-    async def _remove_orphans(self, queue: Queue, over: Set[Incarnation]) -> None:
+    def _remove_orphans(self, queue: Queue, over: Set[Incarnation]) -> Decision[Any]:
         if self._vhost.queues.get(queue.name) is not queue or not self.has_orphans(queue, over):
-            return
+            return self._vhost.decision(reads=[("queue", queue.name)])
         if queue.is_exclusive:
-            await self._vhost.delete_now(queue, ())
-        else:
-            await self._end_subscriptions(queue, over)
+            return self._vhost.deletion(queue, ())
+        return self._end_subscriptions(queue, over)
 
-    async def _end_subscriptions(self, queue: Queue, incarnations: Iterable[Incarnation]) -> None:
+    def _end_subscriptions(self, queue: Queue, incarnations: Iterable[Incarnation]) -> Decision[Any]:
         ended = [incarnation for incarnation in incarnations if incarnation in self._subscribers(queue)]
         removed = _keys(queue, ended)
         if queue.auto_delete and len(ended) == len(self._subscribers(queue)):
-            await self._vhost.delete_now(queue, removed)
-        else:
-            await self._vhost.record_and_apply([Drop(key) for key in removed])
+            return self._vhost.deletion(queue, removed)
+        return self._vhost.decision([Drop(key) for key in removed], writes=[("queue", queue.name)])
 
     def update_activity(self, queue: Queue) -> None:
         """Find out whether the single active consumer of `queue` is on this node (contract F11)."""

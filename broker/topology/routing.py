@@ -133,6 +133,10 @@ class RoutingTable:
             return name in self.exchanges and self.exchanges[name].durable
         return name in self.queues and self.queues[name].is_stored
 
+    def sources_of(self, destination: Destination) -> Iterable[str]:
+        """Return the exchanges with a binding to `destination`."""
+        return self._sources.get(destination, ())
+
     def unused_without(self, gone: Destination) -> list[str]:
         """Return the auto-delete exchanges that lose their last binding when `gone` is deleted, directly or one through
         another.

@@ -6,9 +6,9 @@ changes that other nodes decided take the same way through `apply`.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from broker.codec.field_table import EMPTY_TABLE, FieldTable
 from broker.errors import AccessRefused, NotFound, PreconditionFailed, ResourceLocked
@@ -29,9 +29,10 @@ from broker.ports.store import Journal
 from broker.queue.queue import Queue
 from broker.topology.binding import Binding, Destination
 from broker.topology.consumers import Consumers
+from broker.topology.decision import Decision, Resource
 from broker.topology.declaration import ExchangeDeclaration, QueueDeclaration, RemoteOwner
 from broker.topology.exchange import EXCHANGE_TYPES, Exchange
-from broker.topology.recorder import Recorder
+from broker.topology.recorder import ROUND, Recorder
 from broker.topology.routing import RoutingTable
 
 PREDECLARED: Final = (
@@ -88,7 +89,7 @@ class VirtualHost:
         self._new_queue = new_queue
         self._new_queue_id = new_queue_id
         self._max_queues = max_queues
-        self._declaring: dict[int, object] = {}  # the connections whose exclusive queues are being recorded, by id
+        self._declaring: dict[int, object] = {}  # whose queues are being recorded, by id; of an exclusive one the owner
         self.consumers = Consumers(self, on_activity)
         for exchange_name, exchange_type, internal in PREDECLARED:
             self.routing.add_exchange(
@@ -130,69 +131,92 @@ class VirtualHost:
 
     # Exchanges
 
-    async def declare_exchange(self, declaration: ExchangeDeclaration) -> None:
-        """Create the exchange, or check that it exists as declared (contract X1 to X7)."""
-        self.require_changeable(declaration.name)
-        await self.recorder.change(lambda: self._declare_exchange(declaration))
+    async def declare_exchange(self, declaration: ExchangeDeclaration, client: Hashable = None) -> None:
+        """Create the exchange, or check that it exists as declared (contract X1 to X7).
 
-    async def _declare_exchange(self, declaration: ExchangeDeclaration) -> None:
+        Here as below, `client` is who asks: many requests of one client do not delay those of others.
+        """
+        self.require_changeable(declaration.name)
+        await self.recorder.change(partial(self._declare_exchange, declaration), client)
+
+    def _declare_exchange(self, declaration: ExchangeDeclaration) -> Decision[None]:
         name = declaration.name
         current = self.exchanges.get(name)
         if current is not None:
             declaration.require_same(self.phrase("exchange", name), current)
-            return
+            return self.decision(reads=[("exchange", name)])
         if declaration.type not in EXCHANGE_TYPES:
             raise PreconditionFailed(f"unknown exchange type '{declaration.type}'")
         if name.startswith("amq."):
             raise AccessRefused(f"exchange name '{name}' contains reserved prefix 'amq.*'")
         declaration.check()
-        await self.record_and_apply([Put(declaration.record(self.name))])
+        return self.decision([Put(declaration.record(self.name))], writes=[("exchange", name)])
 
-    async def delete_exchange(self, name: str, *, if_unused: bool) -> None:
+    async def delete_exchange(self, name: str, *, if_unused: bool, client: Hashable = None) -> None:
         """Delete the exchange and all bindings from and to it (contract X12)."""
         self.require_changeable(name)
         if name.startswith("amq."):
             raise AccessRefused(f"deletion of system {self.phrase('exchange', name)} not allowed")
-        await self.recorder.change(lambda: self._delete_exchange(name, if_unused))
+        await self.recorder.change(partial(self._delete_exchange, name, if_unused), client)
 
-    async def _delete_exchange(self, name: str, if_unused: bool) -> None:
+    def _delete_exchange(self, name: str, if_unused: bool) -> Decision[None]:
         exchange = self.exchanges.get(name)
         if exchange is None:
-            return
+            return self.decision(reads=[("exchange", name)])
         if if_unused and not exchange.is_unused:
             raise PreconditionFailed(f"{self.phrase('exchange', name)} in use")
         gone = [name, *self.routing.unused_without(("exchange", name))]
-        await self.record_and_apply(self._deletions(gone))
+        return self.decision(self._deletions(gone), writes=self._concerned(("exchange", name)))
 
     # Bindings
 
-    async def bind(self, source: str, destination: Destination, routing_key: str, arguments: FieldTable) -> None:
+    async def bind(
+        self,
+        source: str,
+        destination: Destination,
+        routing_key: str,
+        arguments: FieldTable,
+        client: Hashable = None,
+    ) -> None:
         """Bind a queue or an exchange to the exchange `source` (contract Q11, X14)."""
-        await self.recorder.change(lambda: self._bind(Binding(source, destination, routing_key, arguments)))
+        binding = Binding(source, destination, routing_key, arguments)
+        await self.recorder.change(partial(self._bind, binding), client)
 
-    async def _bind(self, binding: Binding) -> None:
+    def _bind(self, binding: Binding) -> Decision[None]:
         self._require_ends(binding.source, binding.destination)
         exchange = self.exchanges[binding.source]
+        ends, itself = [("exchange", binding.source), binding.destination], ("binding", binding)
         if binding in exchange.bindings:
-            return
+            return self.decision(reads=[*ends, itself])
         exchange.check(binding.arguments)
-        await self.record_and_apply([Put(self.record_of(binding))])
+        return self.decision([Put(self.record_of(binding))], reads=ends, writes=[itself])
 
-    async def unbind(self, source: str, destination: Destination, routing_key: str, arguments: FieldTable) -> None:
+    async def unbind(
+        self,
+        source: str,
+        destination: Destination,
+        routing_key: str,
+        arguments: FieldTable,
+        client: Hashable = None,
+    ) -> None:
         """Remove a binding; one that is not there is no error (contract Q12)."""
         self.require_changeable(source)
         if destination[0] == "exchange":
             self.require_changeable(destination[1])
-        await self.recorder.change(lambda: self._unbind(Binding(source, destination, routing_key, arguments)))
+        binding = Binding(source, destination, routing_key, arguments)
+        await self.recorder.change(partial(self._unbind, binding), client)
 
-    async def _unbind(self, binding: Binding) -> None:
+    def _unbind(self, binding: Binding) -> Decision[None]:
         source = binding.source
         exchange = self.exchanges.get(source)
+        reads, itself = [("exchange", source), binding.destination], ("binding", binding)
         if exchange is None or binding not in exchange.bindings:
-            return
+            return self.decision(reads=[*reads, itself])
         unused = exchange.auto_delete and len(exchange.bindings) == 1
         gone = [source, *self.routing.unused_without(("exchange", source))] if unused else []
-        await self.record_and_apply([Drop(self.record_of(binding)), *self._deletions(gone)])
+        concerned = self._concerned(("exchange", source)) if exchange.auto_delete else []
+        changes = [Drop(self.record_of(binding)), *self._deletions(gone)]
+        return self.decision(changes, reads=reads, writes=[itself, *concerned])
 
     def _require_ends(self, source: str, destination: Destination) -> None:
         self.require_changeable(source)
@@ -211,34 +235,48 @@ class VirtualHost:
 
     # Queues
 
-    async def declare_queue(self, declaration: QueueDeclaration, *, is_server_named: bool = False) -> Queue:
+    async def declare_queue(
+        self, declaration: QueueDeclaration, *, is_server_named: bool = False, client: Hashable = None
+    ) -> Queue:
         """Create the queue, or check that it exists as declared (contract Q1 to Q9)."""
-        current = self.queues.get(declaration.name)
-        if current is None or current.is_closing:
-            return await self.recorder.change(lambda: self._declare_queue(declaration, is_server_named))
-        self._require_same_queue(current, declaration)
-        return current
-
-    async def _declare_queue(self, declaration: QueueDeclaration, is_server_named: bool) -> Queue:
-        name = declaration.name
-        current = self.queues.get(name)
-        if current is not None:
+        name, current = declaration.name, self.queues.get(declaration.name)
+        if current is not None and not current.is_closing:
             self._require_same_queue(current, declaration)
             return current
         if name.startswith("amq.") and not is_server_named:
             raise AccessRefused(f"queue name '{name}' contains reserved prefix 'amq.*'")
+        self._require_room(name)
+        queue_id = await self._new_queue_id()
+        return await self.recorder.change(partial(self._declare_queue, declaration, queue_id), client)
+
+    def _declare_queue(self, declaration: QueueDeclaration, queue_id: int) -> Decision[Queue]:
+        name = declaration.name
+        current = self.queues.get(name)
+        if current is not None:
+            self._require_same_queue(current, declaration)
+            return self.decision(result=lambda: self.queues[name], reads=[("queue", name)])
+        self._require_room(name)
+        writes = [("queue", name)]
+        if len(self.queues) + len(self._declaring) + ROUND > self._max_queues:
+            writes.append(("queues", ""))  # the last ones one by one, so that no round makes too many
+
+        def declared() -> Queue:
+            del self._declaring[queue_id]
+            return self.queues[name]
+
+        return self.decision(
+            [Put(declaration.record(self.name, queue_id, self.cluster.incarnation))],
+            result=declared,
+            writes=writes,
+            begin=lambda: self._declaring.update({queue_id: declaration.owner}),
+            end=lambda is_recorded: is_recorded or self._declaring.pop(queue_id),
+        )
+
+    def _require_room(self, name: str) -> None:
         if len(self.queues) >= self._max_queues:
             raise PreconditionFailed(
                 f"cannot declare queue '{name}': queue limit in vhost '{self.name}' ({self._max_queues}) is reached"
             )
-        queue_id = await self._new_queue_id()
-        if declaration.owner is not None:
-            self._declaring[queue_id] = declaration.owner
-        try:
-            await self.record_and_apply([Put(declaration.record(self.name, queue_id, self.cluster.incarnation))])
-        finally:
-            self._declaring.pop(queue_id, None)
-        return self.queues[name]
 
     def make_queue(self, record: QueueRecord) -> Queue:
         """Build a queue from its record. An exclusive one belongs to the connection that is declaring it here, or to a
@@ -247,7 +285,8 @@ class VirtualHost:
         owner: object | None = None
         if record.exclusive:
             elsewhere = RemoteOwner(Incarnation(record.node_id, record.incarnation))
-            owner = self._declaring.get(record.queue_id, elsewhere)
+            declaring = self._declaring.get(record.queue_id)
+            owner = elsewhere if declaring is None else declaring
         return self._new_queue(
             self.name,
             record.name,
@@ -270,48 +309,57 @@ class VirtualHost:
         declaration.require_same(self.phrase("queue", current.name), current)
 
     async def delete_queue(
-        self, name: str, owner: object | None = None, *, if_unused: bool = False, if_empty: bool = False
+        self,
+        name: str,
+        owner: object | None = None,
+        *,
+        if_unused: bool = False,
+        if_empty: bool = False,
+        client: Hashable = None,
     ) -> int:
         """Delete the queue with its messages and bindings; return how many were ready (contract Q14)."""
         if name not in self.queues:
             return 0
-        return await self.recorder.change(lambda: self._delete_queue(name, owner, if_unused, if_empty))
+        return await self.recorder.change(partial(self._delete_queue, name, owner, if_unused, if_empty), client)
 
-    async def _delete_queue(self, name: str, owner: object | None, if_unused: bool, if_empty: bool) -> int:
+    def _delete_queue(self, name: str, owner: object | None, if_unused: bool, if_empty: bool) -> Decision[int]:
         if name not in self.queues:
-            return 0
+            return self.decision(result=int, reads=[("queue", name)])
         queue = self.queue(name, owner)
         if if_unused and (queue.consumers or self.consumers.elsewhere(queue)):
             raise PreconditionFailed(f"{self.phrase('queue', name)} in use")
         if if_empty and queue.message_count:
             raise PreconditionFailed(f"{self.phrase('queue', name)} not empty")
-        return await self.delete_now(queue)
+        return self.deletion(queue)
 
-    async def delete_exclusive(self, queues: Iterable[Queue]) -> None:
+    async def delete_exclusive(self, queues: Iterable[Queue], client: Hashable = None) -> None:
         """Delete the exclusive queues of a connection that ends (contract Q6)."""
-        for queue in queues:
-            await self.recorder.maintain(partial(self._delete_if_there, queue))
+        await self.recorder.maintain([partial(self._delete_if_there, queue) for queue in queues], client)
 
-    async def _delete_if_there(self, queue: Queue) -> None:
+    def _delete_if_there(self, queue: Queue) -> Decision[Any]:
         if self.queues.get(queue.name) is queue:
-            await self.delete_now(queue)
+            return self.deletion(queue)
+        return self.decision(reads=[("queue", queue.name)])
 
-    async def delete_now(self, queue: Queue, removed: Sequence[SubscriptionKey] = ()) -> int:
-        """Delete a queue and the subscriptions `removed`; return how many messages were ready. The caller holds a lock
-        of the recorder.
-        """
-        queue.begin_delete()
+    def deletion(self, queue: Queue, removed: Sequence[SubscriptionKey] = ()) -> Decision[int]:
+        """Decide to delete a queue and the subscriptions `removed`; the result is how many messages were ready."""
         gone = self.routing.unused_without(("queue", queue.name))
         key = QueueKey(self.name, queue.name, queue.queue_id)
-        changes: list[Change] = [*map(Drop, removed), *self._deletions(gone), Drop(key)]
-        try:
-            await self.recorder.record(changes, self._is_lasting)
-        except BaseException:
-            queue.cancel_delete()
-            raise
-        count = queue.message_count
-        await self.recorder.apply(changes)
-        return count
+        counted = 0
+
+        def end(is_recorded: bool) -> None:
+            nonlocal counted
+            counted = queue.message_count
+            if not is_recorded:
+                queue.cancel_delete()
+
+        return self.decision(
+            [*map(Drop, removed), *self._deletions(gone), Drop(key)],
+            result=lambda: counted,
+            writes=self._concerned(("queue", queue.name)),
+            begin=queue.begin_delete,
+            end=end,
+        )
 
     async def purge_queue(self, name: str, owner: object | None) -> int:
         """Remove every ready message on all nodes; return how many there were (contract Q13)."""
@@ -331,10 +379,37 @@ class VirtualHost:
     def _deletions(self, exchanges: Iterable[str]) -> list[Change]:
         return [Drop(ExchangeKey(self.name, each)) for each in exchanges]
 
-    async def record_and_apply(self, changes: Sequence[Change]) -> None:
-        """Record decided `changes` and apply them; the caller holds a lock of the recorder."""
-        await self.recorder.record(changes, self._is_lasting)
-        await self.recorder.apply(changes)
+    def _concerned(self, deleted: Destination) -> list[Resource]:
+        """Return what the deletion of a queue or exchange depends on: each auto-delete exchange it may be the last
+        destination of, directly or one through another.
+        """
+        found = {deleted: None}
+        waiting = [deleted]
+        while waiting:
+            for source in self.routing.sources_of(waiting.pop()):
+                if self.exchanges[source].auto_delete and ("exchange", source) not in found:
+                    found[("exchange", source)] = None
+                    waiting.append(("exchange", source))
+        return list(found)
+
+    def decision(
+        self,
+        changes: Sequence[Change] = (),
+        *,
+        result: Callable[[], Any] = lambda: None,
+        reads: Sequence[Resource] = (),
+        writes: Sequence[Resource] = (),
+        **steps: Any,
+    ) -> Decision[Any]:
+        """Return a decision about things of this virtual host, whose resources are told without its name."""
+        return Decision(
+            changes,
+            result,
+            lasting=[change for change in changes if self._is_lasting(change)],
+            reads=[(self.name, *each) for each in reads],
+            writes=[(self.name, *each) for each in writes],
+            **steps,
+        )
 
     def _is_lasting(self, change: Change) -> bool:
         """Must the effect of `change` survive a restart?"""

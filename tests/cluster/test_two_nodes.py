@@ -62,10 +62,12 @@ def test_a_node_that_was_killed_joins_again_and_serves(
     cluster = new_cluster(mariadb, 2)
     cluster.start()
     first, second = cluster.nodes
+    channel_of(second).queue_declare(f"{name} reply", exclusive=True)
     second.kill9()
     on_first = channel_of(first)
     on_first.queue_declare(name, durable=True)
     second.start()
+    channel_of(second).queue_declare(f"{name} reply", exclusive=True)  # its former owner ended with the node
     cluster.wait_until_complete()
     on_first.confirm_delivery()
     publish(on_first, name, numbered(10))

@@ -32,7 +32,7 @@ from broker.queue.slot_reader import SlotReader
 from broker.store.journal import GroupCommitJournal
 from broker.store.journal_limits import JournalLimits
 from broker.topology.apply import LiveTopology
-from broker.topology.recorder import Lock, Recorder
+from broker.topology.recorder import Lock, Recorder, Wakeup
 from broker.topology.vhost import VirtualHost
 from broker.turn_budget import TurnBudget
 
@@ -80,7 +80,9 @@ class OneOfMany:
     def rows_to_come(self, queue: Queue) -> Sequence[Slot]:
         return (Slot(queue.queue_id, queue.lane, 0, (1 << 63) - 1, 0),)
 
-    async def record(self, changes: Sequence[Change], is_lasting: Callable[[Change], bool]) -> None:
+    records_all = True
+
+    async def record(self, changes: Sequence[Change]) -> None:
         await self._record(changes)
 
     async def announce(self, event_id: int, *, is_certain: bool) -> None:
@@ -188,6 +190,8 @@ class NodeParts:
         await_read: Callable[[Queue], Awaitable[None]] | None = None,
         record: Callable[[Sequence[Change]], Awaitable[None]] | None = None,
         lock: Lock | None = None,
+        new_event: Callable[[], Wakeup] = asyncio.Event,
+        wait_as_client: Callable[[Wakeup], Awaitable[None]] | None = None,
         ids: MessageIdGenerator | None = None,
         high_water: int = 0,
         limits: Limits | None = None,
@@ -228,6 +232,8 @@ class NodeParts:
         )
         self.live = LiveTopology(self.broker.vhosts, self._new_vhost)
         self._lock = lock or asyncio.Lock()
+        self._new_event = new_event
+        self._client_wait = {} if wait_as_client is None else {"wait_as_client": wait_as_client}
         self._vhost_options = {
             "journal": self.journal,
             "on_activity": self.broker.touched.add,
@@ -245,7 +251,6 @@ class NodeParts:
         self,
         name: str,
         cluster: Cluster[Queue] | None = None,
-        client_lock: Lock | None = None,
         **options: Any,
     ) -> VirtualHost:
         cluster = cluster or self.cluster
@@ -253,8 +258,9 @@ class NodeParts:
             cluster,
             self.live.apply,
             self.journal.purge,
-            client_lock=client_lock or self._lock,
-            maintenance_lock=self._lock,
+            lock=self._lock,
+            new_event=self._new_event,
+            **self._client_wait,
         )
         return new_vhost(name, cluster=cluster, recorder=recorder, **{**self._vhost_options, **options})
 

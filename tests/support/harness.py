@@ -39,7 +39,7 @@ from tests.support.clock import FakeClock
 from tests.support.composition import NodeParts, new_connection
 from tests.support.fake_journal import FakeJournal
 from tests.support.peer import Content, Peer
-from tests.support.stage import Gate, LoopTurns, Stage, Turns, drive, turn
+from tests.support.stage import Event, Gate, LoopTurns, Stage, Turns, drive, turn
 
 GUEST = b"\0guest\0guest"
 ALL_CAPABILITIES = (
@@ -99,6 +99,7 @@ class Harness:
             limits=limits or Limits(heartbeat=60),
             record=self.topology.record,
             lock=Turns(),
+            new_event=Event,
             queue_limits=queue_limits,
             max_queues=max_queues,
             work=self.turns.work,

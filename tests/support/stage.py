@@ -57,6 +57,20 @@ class Turns:
         self._is_held = False
 
 
+class Event:
+    """Holds whoever waits until it is set."""
+
+    def __init__(self) -> None:
+        self._is_set = False
+
+    def set(self) -> None:
+        self._is_set = True
+
+    async def wait(self) -> None:
+        while not self._is_set:
+            await turn()
+
+
 class Stage:
     """Runs the coroutines it is given when it is told to."""
 

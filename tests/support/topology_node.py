@@ -118,7 +118,7 @@ class TopologyNode:
         replicator = self.replicator
         self.cluster = OneOfMany(incarnation, replicator.record, lambda: replicator.recorded, replicator.announce)
         self._recorder = Recorder(
-            self.cluster, self.topology.apply, self.journal.purge, client_lock=lock, maintenance_lock=lock
+            self.cluster, self.topology.apply, self.journal.purge, lock=lock, new_event=asyncio.Event
         )
 
     async def start(self) -> None:

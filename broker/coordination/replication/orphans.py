@@ -1,6 +1,7 @@
 """Removes orphans: exclusive queues, subscriptions and auto-delete queues of incarnations that are over.
 
-The coordinator runs this; the removals are events like any other change.
+The coordinator runs this, and each node for its own former incarnations when it starts; the removals are events like any
+other change.
 """
 
 from __future__ import annotations
@@ -26,7 +27,14 @@ async def remove_orphans(
     over.difference_update(await read_living())
     if over:
         for vhost in list(vhosts()):
-            for queue in list(vhost.queues.values()):
-                if vhost.consumers.has_orphans(queue, over):
-                    await vhost.consumers.remove_orphans(queue, over)
+            await vhost.consumers.remove_orphans(over)
     return len(over)
+
+
+async def remove_own_orphans(vhosts: Callable[[], Iterable[VirtualHost]], incarnation: Incarnation) -> None:
+    """Remove what former incarnations of this node have left: all of them ended when `incarnation` registered."""
+    left = incarnations_with_orphans(vhosts())
+    over = {each for each in left if each.node_id == incarnation.node_id and each != incarnation}
+    if over:
+        for vhost in list(vhosts()):
+            await vhost.consumers.remove_orphans(over)

@@ -44,10 +44,11 @@ def mark_redelivered(connection: Connection, message_ids: Sequence[int]) -> None
         connection.execute(update(METADATA).where(METADATA.c.message_id.in_(part)).values(redelivered=1))
 
 
-def delete_queue_messages(connection: Connection, queue_id: int) -> None:
-    """Delete every message of a queue, transient ones too, and the bodies that no other message uses."""
-    _delete_messages(connection, METADATA.c.queue_id.in_((queue_id, -queue_id, queue_id + SET_ASIDE)))
-    connection.execute(delete(DAMAGED_MESSAGE).where(DAMAGED_MESSAGE.c.queue_id == queue_id))
+def delete_queue_messages(connection: Connection, queue_ids: Sequence[int]) -> None:
+    """Delete every message of these queues, transient ones too, and the bodies that no other message uses."""
+    stored_under = [stored for each in queue_ids for stored in (each, -each, each + SET_ASIDE)]
+    _delete_messages(connection, METADATA.c.queue_id.in_(stored_under))
+    connection.execute(delete(DAMAGED_MESSAGE).where(DAMAGED_MESSAGE.c.queue_id.in_(queue_ids)))
 
 
 def delete_transient_messages(connection: Connection) -> None:

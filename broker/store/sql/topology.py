@@ -7,8 +7,9 @@ driver. The caller holds the transaction.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, groupby
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Table, and_, delete, insert, or_, select, true, update
@@ -42,7 +43,7 @@ class KindTable:
     table: Table
     columns: Mapping[str, str] = field(default_factory=dict)
     digest: str = ""
-    on_drop: Callable[[Connection, Any], None] | None = None
+    on_drop: Callable[[Connection, Sequence[Any]], None] | None = None
 
     def column(self, name: str) -> Any:
         """Return the column of a field."""
@@ -56,11 +57,28 @@ class KindTable:
         """Return what is true of rows that meet the condition."""
         return and_(true(), *(self.column(name) == value for name, value in condition.items()))
 
+    def has_any(self, names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> Iterator[ColumnElement[bool]]:
+        """Yield conditions, one of which is true of a row that has one of these tuples of values in these fields.
 
-def _delete_content(connection: Connection, key: QueueKey) -> None:
-    """Delete what lies in a queue; slots before messages, as everybody locks them."""
-    connection.execute(delete(SLOT).where(SLOT.c.queue_id == key.queue_id))
-    delete_queue_messages(connection, key.queue_id)
+        The column that differs most is looked up in a list and the others are equal, because MariaDB looks up no tuples
+        by an index.
+        """
+        if not rows:
+            return
+        listed = max(range(len(names)), key=lambda place: len({row[place] for row in rows}))
+        lists: dict[tuple[Any, ...], dict[Any, None]] = {}
+        for row in rows:
+            lists.setdefault(row[:listed] + row[listed + 1 :], {})[row[listed]] = None
+        others = [name for name in names if name != names[listed]]
+        for equal, values in lists.items():
+            yield self.has(dict(zip(others, equal, strict=True))) & self.column(names[listed]).in_(list(values))
+
+
+def _delete_content(connection: Connection, keys: Sequence[QueueKey]) -> None:
+    """Delete what lies in queues; slots before messages, as everybody locks them."""
+    queue_ids = [key.queue_id for key in keys]
+    connection.execute(delete(SLOT).where(SLOT.c.queue_id.in_(queue_ids)))
+    delete_queue_messages(connection, queue_ids)
 
 
 Tables = Mapping[type[Any], KindTable]
@@ -92,13 +110,12 @@ class TopologyTables:
         return (kind.record(*row) for row in rows)
 
     def record(self, connection: Connection, changes: Sequence[Change]) -> None:
-        """Write `changes` in their order."""
-        for change in changes:
-            kind = self._kinds.of(change)
-            if isinstance(change, Put):
-                self._put(connection, kind, change.record)
+        """Write `changes` in their order; changes of one kind that follow each other share their statements."""
+        for (is_put, kind), run in groupby(changes, lambda change: (isinstance(change, Put), self._kinds.of(change))):
+            if is_put:
+                self._put(connection, kind, [change.record for change in run if isinstance(change, Put)])
             else:
-                self._drop(connection, kind, change.key)
+                self._drop(connection, kind, [change.key for change in run if isinstance(change, Drop)])
 
     def deletes_messages(self, changes: Iterable[Change]) -> bool:
         """May writing `changes` take long, because of what lies in other tables?"""
@@ -115,28 +132,40 @@ class TopologyTables:
             if kind.mortal:
                 self._drop_all(connection, kind, or_(*map(self._tables[kind.record].has, kind.mortal)))
 
-    def _put(self, connection: Connection, kind: Kind, record: Record) -> None:
-        """Insert a record unless there is one already: then that stays, or is replaced."""
-        here = self._tables[kind.record]
-        values = here.values(field_names(kind.record), record)
-        if self._found(connection, kind, record) is None:
-            digest = {here.digest: digest_of(kind.unique_of(record))} if here.digest else {}
-            connection.execute(insert(here.table).values(digest | values))
-        elif kind.is_replaced:
-            connection.execute(update(here.table).where(self._same(kind, record, kind.unique)).values(values))
+    def _put(self, connection: Connection, kind: Kind, records: Sequence[Record]) -> None:
+        """Insert records. Where there is one already, that stays, or is replaced."""
+        here, names = self._tables[kind.record], field_names(kind.record)
+        found = self._found(connection, kind, records)
+        new: dict[tuple[Any, ...], Record] = {}
+        for record in records:
+            unique = kind.unique_of(record)
+            if unique not in found:
+                if unique not in new or kind.is_replaced:
+                    new[unique] = record
+            elif kind.is_replaced:
+                for same in self._same(kind, [record]):
+                    connection.execute(update(here.table).where(same).values(here.values(names, record)))
+        if new:
+            rows = [self._digest(kind, record) | here.values(names, record) for record in new.values()]
+            connection.execute(insert(here.table), rows)
 
-    def _drop(self, connection: Connection, kind: Kind, key: Record) -> None:
-        """Delete the record with this key and all that refers to it."""
+    def _drop(self, connection: Connection, kind: Kind, keys: Sequence[Record]) -> None:
+        """Delete the records with these keys and all that refers to them."""
         here = self._tables[kind.record]
         if here.on_drop is not None:
-            here.on_drop(connection, key)
-        is_it = self._same(kind, key, field_names(kind.key))
-        is_there = connection.execute(delete(here.table).where(is_it)).rowcount > 0
-        is_another = not is_there and self._found(connection, kind, key) is not None
+            here.on_drop(connection, keys)
+        found = self._found(connection, kind, keys)
+        there = [key for key in keys if found.get(kind.unique_of(key)) == key]
+        others = [name for name in field_names(kind.key) if name not in kind.unique]
+        for same in self._same(kind, there):
+            is_it = [here.column(name).in_([getattr(key, name) for key in there]) for name in others]
+            connection.execute(delete(here.table).where(same, *is_it))
         for other, reference in self._kinds.referring_to(kind):
-            if is_another and set(reference.fields) <= set(kind.unique):
-                continue  # what refers to this name refers to another record
-            self._drop_all(connection, other, self._refers(other, reference, key))
+            gone = keys
+            if set(reference.fields) <= set(kind.unique):  # what refers to a name may refer to another record
+                gone = [key for key in keys if found.get(kind.unique_of(key), key) == key]
+            for refers in self._refers(other, reference, gone):
+                self._drop_all(connection, other, refers)
 
     def _drop_all(self, connection: Connection, kind: Kind, which: ColumnElement[bool]) -> None:
         here = self._tables[kind.record]
@@ -144,27 +173,37 @@ class TopologyTables:
             connection.execute(delete(here.table).where(which))
             return
         columns = [here.column(name) for name in field_names(kind.key)]
-        for row in connection.execute(select(*columns).where(which)).all():
-            self._drop(connection, kind, kind.key(*row))
+        keys = [kind.key(*row) for row in connection.execute(select(*columns).where(which))]
+        if keys:
+            self._drop(connection, kind, keys)
 
-    def _found(self, connection: Connection, kind: Kind, value: Record) -> Record | None:
-        """Return the key of the record that is there under the name of this one."""
+    def _found(self, connection: Connection, kind: Kind, values: Sequence[Record]) -> dict[tuple[Any, ...], Record]:
+        """Return the keys of the records that are there under the names of these records or keys, by name."""
         here = self._tables[kind.record]
         columns = [here.column(name) for name in field_names(kind.key)]
-        row = connection.execute(select(*columns).where(self._same(kind, value, kind.unique))).first()
-        return None if row is None else kind.key(*row)
+        rows = chain.from_iterable(
+            connection.execute(select(*columns).where(same)).all() for same in self._same(kind, values)
+        )
+        return {kind.unique_of(key): key for key in (kind.key(*row) for row in rows)}
 
-    def _same(self, kind: Kind, value: Record, names: Sequence[str]) -> ColumnElement[bool]:
-        """Return what is true of rows that are equal to a record or key in these fields."""
+    def _same(self, kind: Kind, values: Sequence[Record]) -> Iterator[ColumnElement[bool]]:
+        """Yield what is true of the rows under the names of these records or keys."""
         here = self._tables[kind.record]
         if here.digest:
-            return here.table.c[here.digest] == digest_of(kind.unique_of(value))
-        return here.has({name: getattr(value, name) for name in names})
+            digests = [digest_of(kind.unique_of(value)) for value in values]
+            return iter([here.table.c[here.digest].in_(digests)] if digests else [])
+        return here.has_any(kind.unique, [kind.unique_of(value) for value in values])
 
-    def _refers(self, kind: Kind, reference: Reference, key: Record) -> ColumnElement[bool]:
-        """Return what is true of rows that refer to the record with this key."""
-        values = {name: getattr(key, target) for target, name in reference.fields.items()}
-        return self._tables[kind.record].has(values | dict(reference.when))
+    def _digest(self, kind: Kind, record: Record) -> dict[str, str]:
+        digest = self._tables[kind.record].digest
+        return {digest: digest_of(kind.unique_of(record))} if digest else {}
+
+    def _refers(self, kind: Kind, reference: Reference, keys: Sequence[Record]) -> Iterator[ColumnElement[bool]]:
+        """Yield what is true of the rows that refer to the records with these keys."""
+        here = self._tables[kind.record]
+        wanted = [tuple(getattr(key, target) for target in reference.fields) for key in keys]
+        for refers in here.has_any(tuple(reference.fields.values()), wanted):
+            yield refers & here.has(reference.when)
 
 
 TOPOLOGY: Final = TopologyTables()

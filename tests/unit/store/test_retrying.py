@@ -12,7 +12,7 @@ from broker.backoff import Backoff
 from broker.errors import StoreError, StoreUnavailable
 from broker.ports.records import Put, Topology, VirtualHostRecord
 from broker.ports.store import Batch
-from broker.store.retrying import ClientLock, Retry, RetryingStore
+from broker.store.retrying import ClientTimeout, Retry, RetryingStore
 from tests.support.clock import FakeClock
 from tests.support.faulty_store import FaultyStore
 
@@ -101,25 +101,20 @@ async def test_a_write_is_tried_once_and_its_failure_remembered() -> None:
     assert it.slept == []
 
 
-async def test_a_client_waits_no_longer_for_the_lock_than_its_timeout_during_an_outage() -> None:
-    lock = asyncio.Lock()
-    await lock.acquire()
+async def test_a_client_waits_no_longer_for_its_turn_than_its_timeout_during_an_outage() -> None:
     with pytest.raises(StoreUnavailable):
-        async with ClientLock(lock, lambda: True, timeout=0.0):
-            raise AssertionError
+        await ClientTimeout(lambda: True, timeout=0.0)(asyncio.Event())
 
 
-async def test_a_client_waits_for_the_lock_while_the_store_is_there() -> None:
-    lock = asyncio.Lock()
-    await lock.acquire()
+async def test_a_client_waits_for_its_turn_while_the_store_is_there() -> None:
+    turn = asyncio.Event()
     asked: list[None] = []
 
     def is_away() -> bool:
         asked.append(None)
         if len(asked) == 3:
-            lock.release()
+            turn.set()
         return False
 
-    async with ClientLock(lock, is_away, timeout=0.0):
-        assert lock.locked()
-    assert not lock.locked()
+    await ClientTimeout(is_away, timeout=0.0)(turn)
+    assert len(asked) == 3

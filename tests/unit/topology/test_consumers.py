@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from broker.coordination.replication.orphans import remove_orphans
+from broker.coordination.replication.orphans import remove_orphans, remove_own_orphans
 from broker.errors import AccessRefused, NotFound, PreconditionFailed
 from broker.ports.cluster_rows import Incarnation
 from broker.ports.records import SubscriptionRecord
@@ -239,3 +239,30 @@ async def test_a_new_incarnation_takes_the_place_of_its_node(company: Company, a
     queue = a.vhost.queues["q"]
     assert list(a.vhost.consumers.subscriptions) == [SubscriptionRecord(queue.queue_id, "b", "2", True)]
     assert a.hash == new.hash
+
+
+async def test_what_former_incarnations_of_a_node_have_left_is_gone_when_it_starts_again(company: Company) -> None:
+    a, b = await company.node("a"), await company.node("b")
+    await a.declare("reply", owner=object())
+    await b.declare("its", owner=object())
+    await b.declare("auto", auto_delete=True)
+    await a.consume("auto")
+    await b.declare("kept")
+    await a.consume("kept", is_exclusive=True)
+    again = await company.node("a", "2")
+
+    await remove_own_orphans(again.vhosts.values, again.incarnation)
+
+    assert sorted(again.vhost.queues) == sorted(b.vhost.queues) == ["its", "kept"]
+    assert (await again.declare("reply", owner=object())).name == "reply"
+    assert not (await again.consume("kept", is_exclusive=True)).is_cancelled
+    assert again.hash == b.hash
+
+
+async def test_a_node_that_has_left_nothing_removes_nothing(company: Company, a: TopologyNode) -> None:
+    await a.declare("q", owner=object())
+    before = a.replicator.applied
+
+    await remove_own_orphans(a.vhosts.values, a.incarnation)
+
+    assert (a.replicator.applied, list(a.vhost.queues)) == (before, ["q"])

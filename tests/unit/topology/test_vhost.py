@@ -222,34 +222,6 @@ def test_nothing_changes_when_a_deletion_cannot_be_recorded(harness: Harness, vh
     assert vhost.queue("q").name == "q"
 
 
-class ShortTurns:
-    """A lock nobody waits for."""
-
-    is_held = False
-
-    async def __aenter__(self) -> None:
-        if self.is_held:
-            raise StoreUnavailable("a change still waits for the store")
-
-    async def __aexit__(self, *_: object) -> None: ...
-
-
-def test_what_nobody_asks_for_waits_longer_than_clients_do(harness: Harness) -> None:
-    changes = ShortTurns()
-    owner = object()
-    vhost = harness.parts.add_vhost("/", client_lock=changes)
-    queue(vhost, "mine", owner=owner)
-    queue(vhost, "unused", auto_delete=True)
-    changes.is_held = True
-    with pytest.raises(StoreUnavailable):
-        queue(vhost, "another")
-    unused = vhost.queues["unused"]
-    unused._dispatcher.was_used = True
-    drive(vhost.consumers.unsubscribe(unused))
-    drive(vhost.delete_exclusive([vhost.queues["mine"]]))
-    assert vhost.queues == {}
-
-
 def test_one_deletion_is_recorded_as_one_change(harness: Harness) -> None:
     recorded: list[Any] = []
 
