@@ -27,7 +27,7 @@ _TLS_HANDSHAKE_TIMEOUT: Final = 5.0
 _TLS_SHUTDOWN_TIMEOUT: Final = 3.0
 _AFTER_FAULT: Final = 1.0
 """Seconds until `accept` is tried again that failed for want of something."""
-_LOOK_AGAIN: Final = 0.1
+_LOOK_AGAIN: Final = 0.02
 """Seconds until a listener that is full of strangers looks whether one has gone."""
 _SAY_AGAIN: Final = 10.0
 """Seconds between two log lines of one kind about connections that were not served."""
