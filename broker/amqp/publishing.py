@@ -26,9 +26,10 @@ from broker.codec.properties import (
     decode_properties,
     walk_properties,
 )
-from broker.errors import AccessRefused, NotImplementedFault, ReplyCode
+from broker.errors import AccessRefused, NotImplementedFault, PreconditionFailed, ReplyCode
 from broker.message import COUNTER_MASK, PENDING, TRANSIENT, Message, MessageIdGenerator
 from broker.queue.queue import Queue
+from broker.topology.exchange import EXCHANGE_TYPES
 from broker.topology.routing import Route, Search
 from broker.topology.vhost import VirtualHost
 
@@ -238,6 +239,9 @@ class Publisher:
         exchange = self._vhost.exchange(publish.exchange)
         if exchange.internal:
             raise AccessRefused(f"cannot publish to internal {self._vhost.phrase('exchange', publish.exchange)}")
+        if exchange.type not in EXCHANGE_TYPES:  # recorded by another program, or damaged
+            phrase = self._vhost.phrase("exchange", publish.exchange)
+            raise PreconditionFailed(f"cannot route through {phrase}: its type '{exchange.type}' is unknown")
         routing, work = self._vhost.routing, self._work
         route = Route(arguments, publish.exchange, publish.routing_key, publish.mandatory, routing.version)
         route.search = search = routing.search(exchange, (publish.routing_key,), None, work)

@@ -80,6 +80,13 @@ class FieldTable:
         """Encode `mapping`. Raises ValueError when a value does not fit its type, TypeError when it has none."""
         return cls(_write_entries(mapping, 1))
 
+    @classmethod
+    def unreadable(cls, raw: bytes) -> Self:
+        """Return a table without entries that keeps `raw`, which is malformed: what was recorded is not changed."""
+        table = cls(raw)
+        table._decoded = {}, {}
+        return table
+
     @property
     def values(self) -> dict[str, Any]:
         """The decoded entries, not to be changed; the last one of a repeated key. Raises SyntaxFault when malformed."""

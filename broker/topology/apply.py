@@ -6,12 +6,13 @@ recorded is refused, and nothing is decided or recorded here.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from broker.codec.field_table import FieldTable
-from broker.errors import StoreError
+from broker.errors import BrokerError, StoreError, SyntaxFault, clip
 from broker.ports.kinds import KINDS, Kinds
 from broker.ports.records import (
     BindingRecord,
@@ -32,11 +33,14 @@ from broker.queue.queue import Queue
 from broker.topology import snapshot
 from broker.topology.binding import Binding
 from broker.topology.diff import changes_to
-from broker.topology.exchange import Exchange
+from broker.topology.exchange import EXCHANGE_TYPES, Exchange
 from broker.topology.subscriptions import incarnation_of
 from broker.topology.vhost import VirtualHost
 
 _NOTHING: Final[Sequence[Slot]] = ()
+_COMPLAINTS: Final = 1000
+_RECORD_SHOWN: Final = 300
+"""Octets of a record's text in a complaint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +76,36 @@ def _drop_vhost(live: LiveTopology, key: VirtualHostRecord) -> Sequence[Slot]:
 def _put_exchange(live: LiveTopology, record: ExchangeRecord) -> Sequence[Slot]:
     vhost = live.vhosts.get(record.vhost)
     if vhost is not None and record.name not in vhost.exchanges:
-        vhost.routing.add_exchange(
-            Exchange(
-                record.name,
-                record.type,
-                FieldTable(record.arguments),
-                durable=record.durable,
-                auto_delete=record.auto_delete,
-                internal=record.internal,
-            )
-        )
+        vhost.routing.add_exchange(_exchange_of(live, record, vhost.phrase("exchange", record.name)))
     return _NOTHING
+
+
+def _exchange_of(live: LiveTopology, record: ExchangeRecord, phrase: str) -> Exchange:
+    """Return the exchange of a record, which cannot be refused any more: what makes no sense in it has no effect."""
+    if record.type not in EXCHANGE_TYPES:
+        live.complaints.append(f"{phrase} routes nothing: its type '{record.type}' is unknown")
+    arguments = _arguments_of(live, record.arguments, phrase)
+    if not isinstance(arguments.values.get("alternate-exchange", ""), str):
+        live.complaints.append(f"the alternate exchange of {phrase} is no name and has no effect")
+        arguments = FieldTable.unreadable(record.arguments)
+    return Exchange(
+        record.name,
+        record.type,
+        arguments,
+        durable=record.durable,
+        auto_delete=record.auto_delete,
+        internal=record.internal,
+        is_recorded=True,
+    )
+
+
+def _arguments_of(live: LiveTopology, raw: bytes, phrase: str) -> FieldTable:
+    """Return recorded arguments. Those that cannot be read have no effect; the record keeps their octets."""
+    try:
+        return FieldTable(raw).validate()
+    except SyntaxFault as error:
+        live.complaints.append(f"the arguments of {phrase} cannot be read and have no effect: {error}")
+        return FieldTable.unreadable(raw)
 
 
 def _drop_exchange(live: LiveTopology, key: ExchangeKey) -> Sequence[Slot]:
@@ -98,7 +121,8 @@ def _put_queue(live: LiveTopology, record: QueueRecord) -> Sequence[Slot]:
         return _NOTHING
     current = vhost.queues.get(record.name)
     if current is None:
-        vhost.routing.add_queue(vhost.make_queue(record))
+        arguments = _arguments_of(live, record.arguments, vhost.phrase("queue", record.name))
+        vhost.routing.add_queue(vhost.make_queue(record, arguments))
     elif current.queue_id != record.queue_id:
         raise StoreError(f"{vhost.phrase('queue', record.name)} is there already with another id")
     return _NOTHING
@@ -189,6 +213,8 @@ class LiveTopology:
     ) -> None:
         """`new_vhost` builds an empty virtual host, which `apply` adds to `vhosts`."""
         self.vhosts = vhosts
+        self.complaints: deque[str] = deque(maxlen=_COMPLAINTS)
+        """A line for each record that was applied although something in it makes no sense; `restore` takes them."""
         self.new_vhost = new_vhost
         self._kinds = kinds
         self._handlers = handlers
@@ -203,13 +229,19 @@ class LiveTopology:
         return handler.put(self, change.record) if isinstance(change, Put) else handler.drop(self, change.key)
 
     def restore(self, topology: Topology) -> list[str]:
-        """Apply all recorded topology; return a line for each record that does not fit the others."""
-        complaints = []
+        """Apply all recorded topology; return a line for each record that makes no sense or does not fit the others.
+
+        Such a record stays as it is, in effect as far as it makes sense; it costs no other one.
+        """
         for change in changes_to(topology, self._kinds):
             try:
                 self.apply(change)
             except StoreError as error:
-                complaints.append(str(error))
+                self.complaints.append(str(error))
+            except BrokerError as error:
+                self.complaints.append(f"{clip(repr(change.record), _RECORD_SHOWN)} is left alone: {error}")
+        complaints = list(self.complaints)
+        self.complaints.clear()
         return complaints
 
     def snapshot(self) -> Topology:

@@ -38,7 +38,7 @@ def _digest(*values: str | int | bytes) -> int:
 # From a topology to changes
 
 
-def changes_to(topology: Topology, kinds: Kinds = KINDS) -> Iterator[Change]:
+def changes_to(topology: Topology, kinds: Kinds = KINDS) -> Iterator[Put]:
     """Yield the changes that build `topology` from nothing, in an order in which they can be applied."""
     for kind in kinds:
         yield from map(Put, topology.of(kind.record))

@@ -16,6 +16,7 @@ from broker.topology.exchange_types.direct import DirectRouter
 from broker.topology.exchange_types.fanout import FanoutRouter
 from broker.topology.exchange_types.headers import HeadersRouter
 from broker.topology.exchange_types.topic import TopicRouter
+from broker.topology.exchange_types.unknown import UnknownRouter
 from broker.turn_budget import TurnBudget
 
 EXCHANGE_TYPES: Final[dict[str, type[Router]]] = {
@@ -53,10 +54,13 @@ class Exchange:
         durable: bool = False,
         auto_delete: bool = False,
         internal: bool = False,
+        is_recorded: bool = False,
     ) -> None:
-        """Refuse an unknown type (contract X4) and an alternate exchange that is no string (contract X15)."""
-        router = EXCHANGE_TYPES.get(type)
-        if router is None:
+        """Refuse an unknown type (contract X4) and an alternate exchange that is no string (contract X15).
+
+        An exchange that `is_recorded` with an unknown type is there, and can be deleted, but routes nothing.
+        """
+        if type not in EXCHANGE_TYPES and not is_recorded:
             raise PreconditionFailed(f"unknown exchange type '{type}'")
         self.name = name
         self.type = type
@@ -65,7 +69,7 @@ class Exchange:
         self.auto_delete = auto_delete
         self.internal = internal
         self.alternate = _alternate(name, arguments)
-        self._router: Router = router() if name else DefaultRouter()  # the default exchange is of type direct
+        self._router = _new_router(name, type)
         self.uses_headers = self._router.uses_headers
         self.uses_keys = self._router.uses_keys
         self._bindings: dict[Binding, None] = {}
@@ -125,6 +129,12 @@ class Exchange:
         `headers` is called only if `uses_headers`; unless `uses_keys` one key of a message stands for all.
         """
         return self._router.match(routing_key, headers, work)
+
+
+def _new_router(name: str, type: str) -> Router:
+    if not name:  # the default exchange is of type direct
+        return DefaultRouter()
+    return EXCHANGE_TYPES[type]() if type in EXCHANGE_TYPES else UnknownRouter(name, type)
 
 
 def _alternate(name: str, arguments: FieldTable) -> str | None:

@@ -278,9 +278,9 @@ class VirtualHost:
                 f"cannot declare queue '{name}': queue limit in vhost '{self.name}' ({self._max_queues}) is reached"
             )
 
-    def make_queue(self, record: QueueRecord) -> Queue:
-        """Build a queue from its record. An exclusive one belongs to the connection that is declaring it here, or to a
-        remote owner.
+    def make_queue(self, record: QueueRecord, arguments: FieldTable) -> Queue:
+        """Build a queue from its record; `arguments` are those that take effect. An exclusive one belongs to the
+        connection that is declaring it here, or to a remote owner.
         """
         owner: object | None = None
         if record.exclusive:
@@ -294,7 +294,7 @@ class VirtualHost:
             durable=record.durable,
             auto_delete=record.auto_delete,
             owner=owner,
-            arguments=FieldTable(record.arguments),
+            arguments=arguments,
         )
 
     def incarnation_of_owner(self, queue: Queue) -> Incarnation | None:

@@ -65,7 +65,7 @@ class Name(TypeDecorator[str]):
         if value is None or dialect.name == "sqlite":
             return value  # type: ignore[no-any-return]
         if dialect.name in _MYSQL:
-            return bytes(value).decode()
+            return bytes(value).decode(errors="surrogateescape")  # what is not UTF-8 is told apart where it is read
         return _ESCAPED.sub(lambda match: "\0" if match[1] == "0" else "\\", str(value))
 
 

@@ -10,9 +10,10 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, groupby
-from typing import Any, Final
+from typing import Any, Final, get_origin
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, delete, insert, or_, select, true, update
+import structlog
+from sqlalchemy import ColumnElement, Connection, Select, Table, and_, delete, insert, or_, select, true, update
 
 from broker.ports.kinds import KINDS, Condition, Kind, Kinds, Reference, field_names
 from broker.ports.records import (
@@ -30,6 +31,11 @@ from broker.ports.records import (
 )
 from broker.store.sql.messages import delete_queue_messages
 from broker.store.sql.schema import BINDING, EXCHANGE, QUEUE, SLOT, SUBSCRIPTION, VIRTUAL_HOST
+
+_log = structlog.get_logger(__name__)
+
+_SHOWN: Final = 300
+"""Characters of a damaged record in the log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +112,17 @@ class TopologyTables:
     def _load(self, connection: Connection, kind: Kind) -> Iterable[Record]:
         here = self._tables[kind.record]
         columns = [here.column(name) for name in field_names(kind.record)]
-        rows = connection.execute(select(*columns).order_by(*here.table.primary_key.columns))
-        return (kind.record(*row) for row in rows)
+        wanted = select(*columns).order_by(*here.table.primary_key.columns)
+        expected = tuple(str if get_origin(hint) else hint for hint in self._kinds.types_of(kind.record).values())
+        try:
+            rows = [tuple(row) for row in connection.execute(wanted)]
+        except (TypeError, ValueError):
+            rows = list(_one_by_one(connection, wanted))
+        for row in rows:
+            if tuple(map(type, row)) == expected and all(map(_is_text, row)):
+                yield kind.record(*row)
+            else:
+                _log.error("a damaged record is left alone", table=here.table.name, values=ascii(row)[:_SHOWN])
 
     def record(self, connection: Connection, changes: Sequence[Change]) -> None:
         """Write `changes` in their order; changes of one kind that follow each other share their statements."""
@@ -204,6 +219,28 @@ class TopologyTables:
         wanted = [tuple(getattr(key, target) for target in reference.fields) for key in keys]
         for refers in here.has_any(tuple(reference.fields.values()), wanted):
             yield refers & here.has(reference.when)
+
+
+def _one_by_one(connection: Connection, wanted: Select[Any]) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows whose values have the types of their columns; log how many others there are."""
+    result, damaged = connection.execute(wanted), 0
+    while True:
+        try:
+            row = result.fetchone()
+        except (TypeError, ValueError):
+            damaged += 1
+            continue
+        if row is None:
+            break
+        yield tuple(row)
+    _log.error("damaged records are left alone", table=str(wanted.get_final_froms()[0]), count=damaged)
+
+
+def _is_text(value: Any) -> bool:
+    """Return False for a text that no client can have sent: its octets were not UTF-8."""
+    if type(value) is not str or value.isascii():
+        return True
+    return not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 TOPOLOGY: Final = TopologyTables()

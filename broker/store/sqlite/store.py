@@ -163,6 +163,13 @@ class SqliteStore:
         await self._on_writer(lambda: sqlite_write.mark_redelivered(self._raw, message_ids))
 
     async def load(self) -> Topology:
+        try:
+            return await self._in_transaction(TOPOLOGY.load)
+        except StoreError as error:
+            if "Could not decode to UTF-8" not in str(error):
+                raise
+        # Slower for each text, and so only when there is a damaged one.
+        await self._on_writer(lambda: setattr(self._raw, "text_factory", _decoded))
         return await self._in_transaction(TOPOLOGY.load)
 
     async def record(self, changes: Sequence[Change]) -> None:
@@ -362,6 +369,10 @@ class SqliteStore:
 
 def _connect(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(path, isolation_level=None, cached_statements=_CACHED_STATEMENTS)
+
+
+def _decoded(octets: bytes) -> str:
+    return octets.decode(errors="surrogateescape")
 
 
 def _engine_over(raw: sqlite3.Connection) -> Engine:

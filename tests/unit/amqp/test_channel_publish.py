@@ -29,6 +29,7 @@ from broker.codec.methods import (
     QueuePurgeOk,
 )
 from broker.codec.properties import BasicProperties, encode_header
+from broker.ports.records import ExchangeRecord, Put
 from tests.support.harness import Client, Harness
 from tests.support.peer import Content, command, raw_frame
 
@@ -82,6 +83,13 @@ def peer(harness: Harness) -> Client:
 def test_publishing_to_an_unknown_exchange_closes_the_channel(peer: Client) -> None:
     peer.send(1, BasicPublish(exchange="nope", routing_key="k"), body=b"hi")
     assert peer.received() == [(1, ChannelClose(404, "NOT_FOUND - no exchange 'nope' in vhost '/'", 60, 40))]
+
+
+def test_publishing_to_an_exchange_of_a_type_that_is_unknown_closes_the_channel(harness: Harness, peer: Client) -> None:
+    harness.live.apply(Put(ExchangeRecord("/", "x", "x-future")))
+    peer.send(1, BasicPublish(exchange="x", routing_key="k"), body=b"hi")
+    text = "PRECONDITION_FAILED - cannot route through exchange 'x' in vhost '/': its type 'x-future' is unknown"
+    assert peer.received() == [(1, ChannelClose(406, text, 60, 40))]
 
 
 def test_publishing_to_an_unknown_exchange_frame_by_frame_closes_the_channel_as_well(peer: Client) -> None:

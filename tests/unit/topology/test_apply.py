@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from broker.codec.field_table import EMPTY_TABLE, FieldTable
-from broker.errors import StoreError
+from broker.errors import PreconditionFailed, StoreError
 from broker.ports.cluster_rows import Incarnation
 from broker.ports.records import (
     BindingRecord,
@@ -16,6 +16,7 @@ from broker.ports.records import (
     Put,
     QueueKey,
     QueueRecord,
+    Record,
     SubscriptionKey,
     SubscriptionRecord,
     Topology,
@@ -183,3 +184,68 @@ def test_a_binding_without_an_end_is_told_and_left_out(harness: Harness, binding
         f"binding from '{binding.source}' to '{binding.destination}' in vhost '/' has lost an end"
     ]
     assert "q" in harness.vhost.queues
+
+
+GARBAGE = b"\xff\x00garbage"
+
+
+def restored(harness: Harness, *records: Record) -> list[str]:
+    return harness.live.restore(Topology([VirtualHostRecord("/"), *records]))
+
+
+def test_a_queue_whose_arguments_cannot_be_read_is_there_without_them(harness: Harness, vhost: VirtualHost) -> None:
+    record = QueueRecord("/", "q", 7, False, False, GARBAGE)
+
+    complaints = restored(harness, record, QueueRecord("/", "p", 8, False, False))
+
+    assert [line.partition(":")[0] for line in complaints] == [
+        "the arguments of queue 'q' in vhost '/' cannot be read and have no effect"
+    ]
+    assert sorted(vhost.queues) == ["p", "q"]
+    assert vhost.queues["q"].arguments.values == {}
+    QueueDeclaration("q", durable=True, auto_delete=False, arguments=EMPTY_TABLE).require_same("", vhost.queues["q"])
+    assert record in set(harness.live.snapshot())
+
+
+def test_an_exchange_of_an_unknown_type_is_there_routes_nothing_and_can_be_deleted(
+    harness: Harness, vhost: VirtualHost
+) -> None:
+    record = ExchangeRecord("/", "x", "x-future", False, False, b"", True)
+    bound = BindingRecord("/", "x", "queue", "q", "k")
+
+    complaints = restored(harness, QueueRecord("/", "q", 7, False, False), record, bound)
+
+    assert complaints == ["exchange 'x' in vhost '/' routes nothing: its type 'x-future' is unknown"]
+    assert {record, bound} <= set(harness.live.snapshot())
+    with pytest.raises(PreconditionFailed, match="cannot route through exchange 'x': its type 'x-future' is unknown"):
+        vhost.exchanges["x"].check(EMPTY_TABLE)
+    harness.live.apply(Drop(ExchangeKey("/", "x")))
+    assert "x" not in vhost.exchanges
+
+
+@pytest.mark.parametrize(
+    "arguments", [GARBAGE, FieldTable.of({"alternate-exchange": 7}).raw], ids=["garbage", "alternate that is no name"]
+)
+def test_an_exchange_whose_arguments_make_no_sense_is_there_without_them(
+    harness: Harness, vhost: VirtualHost, arguments: bytes
+) -> None:
+    record = ExchangeRecord("/", "x", "direct", False, False, arguments, True)
+
+    [complaint] = restored(harness, record)
+
+    assert "exchange 'x' in vhost '/'" in complaint
+    assert vhost.exchanges["x"].alternate is None
+    assert record in set(harness.live.snapshot())
+
+
+def test_a_binding_that_makes_no_sense_costs_no_other(harness: Harness, vhost: VirtualHost) -> None:
+    good = BindingRecord("/", "amq.headers", "queue", "q", "", FieldTable.of({"a": 1}).raw)
+    bad = [
+        BindingRecord("/", "amq.headers", "queue", "q", "", GARBAGE),
+        BindingRecord("/", "amq.headers", "queue", "q", "", FieldTable.of({"x-match": "some"}).raw),
+    ]
+
+    complaints = restored(harness, QueueRecord("/", "q", 7, False, False), *bad, good)
+
+    assert [line.startswith("BindingRecord(vhost='/', source='amq.") for line in complaints] == [True, True]
+    assert [each for each in harness.live.snapshot() if isinstance(each, BindingRecord)] == [good]

@@ -1,0 +1,33 @@
+"""A type that this program does not know, of an exchange that is recorded: it keeps its bindings and routes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from broker.codec.field_table import FieldTable
+from broker.errors import PreconditionFailed
+from broker.topology.binding import Binding, Destination, Headers
+from broker.turn_budget import TurnBudget
+
+
+class UnknownRouter:
+    """Refuses new bindings; the publisher refuses publishes. RabbitMQ does both when a type's plugin is not there."""
+
+    __slots__ = ("_reason",)
+    uses_headers = False
+    uses_keys = False
+
+    def __init__(self, exchange: str, type: str) -> None:
+        self._reason = f"cannot route through exchange '{exchange}': its type '{type}' is unknown"
+
+    def check(self, arguments: FieldTable) -> None:
+        raise PreconditionFailed(self._reason)
+
+    def add(self, binding: Binding) -> None:
+        """Do nothing: the exchange itself knows its bindings."""
+
+    def remove(self, binding: Binding) -> None:
+        """Do nothing."""
+
+    def match(self, routing_key: str, headers: Headers, work: TurnBudget) -> Iterable[Destination | None]:
+        return ()
