@@ -317,10 +317,17 @@ def _banner(started: Started, config: Configuration, logs: Logs) -> None:
         f"  durability  {durability}",
         f"  amqp     {amqp}   amqps {amqps}",
         f"  users    {admin} (user-mgt.xml), guest; default passwords work from this machine only",
-        f"  try      pika.BlockingConnection(pika.URLParameters('{amqp.replace('://', '://guest:guest@')}'))",
+        f"  try      pika.BlockingConnection(pika.URLParameters('{_own_url(amqp)}'))",
         f"  started in {started.seconds:.2f} s",
     )
     logs.write("\n".join(map(printable, lines)))
+
+
+def _own_url(url: str) -> str:
+    """Return where a client on this machine connects to, with a login that it may use."""
+    for every in ("//0.0.0.0:", "//[::]:"):
+        url = url.replace(every, "//localhost:")
+    return url.replace("://", "://guest:guest@")
 
 
 if __name__ == "__main__":

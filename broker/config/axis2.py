@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from broker.config.values import Boolean, Name, Port, Section, xml
+from broker.config.values import Address, Boolean, Port, Section, xml
 
 
 class Clustering(Section):
     """The cluster this node belongs to when it is enabled."""
 
     enabled: Boolean = xml("@enable", False)
-    local_member_host: Name = xml("parameter[localMemberHost]", "127.0.0.1")
+    local_member_host: Address = xml("parameter[localMemberHost]", "127.0.0.1")
     local_member_port: Port = xml("parameter[localMemberPort]", 4000)
 
 

@@ -28,6 +28,7 @@ from broker.config.values import (
     one_of,
     xml,
 )
+from broker.machine.address import bare_host
 
 MAX_MESSAGE_SIZE_BYTES = 536_870_912
 OUTDATED_TLS_VERSIONS = ("TLSv1", "TLSv1.1")
@@ -39,9 +40,7 @@ _UNSPECIFIED_ADDRESSES = ("0.0.0.0", "::", "[::]")
 def _thrift_host(value: object) -> str:
     if str(value) in (*_UNSPECIFIED_ADDRESSES, "*"):
         raise ValueError(f"'{value}' cannot be reached by other nodes; name one address of this machine")
-    if not str(value) or " " in str(value):
-        raise ValueError(f"'{value}' is not a host name or address")
-    return str(value)
+    return bare_host(str(value))
 
 
 def _cluster_secret(value: object) -> SecretStr:

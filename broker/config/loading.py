@@ -205,7 +205,7 @@ def _warn_of(place: Place, reading: Reading, *, wanted: bool) -> None:
 def _is_beyond_loopback(host: str) -> bool:
     """Return whether `host` is an address other than loopback; a name is checked when the listener resolves it."""
     try:
-        return not ipaddress.ip_address(host.strip("[]")).is_loopback
+        return not ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
 

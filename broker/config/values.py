@@ -14,6 +14,8 @@ from typing import Annotated, Any, ClassVar, NoReturn
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from pydantic_core import PydanticCustomError
 
+from broker.machine.address import EVERY_ADDRESS, bare_host
+
 # The path of an element in its file: names, and an index for one of several elements of the same name.
 Place = tuple[str | int, ...]
 
@@ -160,7 +162,7 @@ def _name(value: object) -> str:
 
 
 def _address(value: object) -> str:
-    return "0.0.0.0" if value == "*" else _name(value)
+    return EVERY_ADDRESS if value == "*" else bare_host(str(value))
 
 
 def _host_range(value: object) -> str:

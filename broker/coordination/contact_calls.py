@@ -16,6 +16,7 @@ import structlog
 from broker.clock import Clock
 from broker.coordination.membership.contacts import ContactChange, Contacts, Way
 from broker.errors import CoordinationError, StoreError
+from broker.machine.address import endpoint
 from broker.machine.faults import MachineFaults
 from broker.ports.cluster import SlotService
 from broker.ports.cluster_rows import Incarnation
@@ -95,7 +96,7 @@ class ContactCalls:
     def _tell(self, change: ContactChange) -> None:
         member, is_out = change.member, change.way is Way.OUT
         host, port = (member.host, member.port) if is_out else self._address
-        log = _log.bind(member=member.node_id, address=f"{host}:{port}")
+        log = _log.bind(member=member.node_id, address=endpoint(host, port))
         if not change.is_lost:
             log.info("Member is reached again" if is_out else "Member reaches this node again")
         elif is_out:

@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol, cast
 
 import structlog
 
+from broker.machine.address import EVERY_ADDRESS, endpoint
 from broker.machine.faults import MACHINE_FAULTS, kind_of_fault
 
 _log = structlog.get_logger(__name__)
@@ -98,7 +99,7 @@ class SocketListener:
         Raises OSError.
         """
         self._loop = asyncio.get_running_loop()
-        self._sockets = await _bind(None if host in ("", "*", "::") else host, port)
+        self._sockets = await _bind(None if host in ("", "*", EVERY_ADDRESS) else host, port)
         return [each.getsockname() for each in self._sockets]
 
     def start(self) -> None:
@@ -229,8 +230,7 @@ class SocketListener:
 
 
 def _name(peer: Any) -> str:
-    host, port = peer[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return endpoint(*peer[:2])
 
 
 async def _bind(host: str | None, port: int) -> list[socket.socket]:

@@ -18,6 +18,7 @@ from broker.backoff import Backoff
 from broker.clock import SystemClock
 from broker.config.configuration import Configuration
 from broker.errors import ConfigError, Evicted
+from broker.machine.address import endpoint
 from broker.node.incarnation import STOP_TIMEOUT, Lifecycle, NodeIncarnation
 from broker.node.standalone import Standalone
 from broker.ports.store import Store
@@ -215,11 +216,11 @@ class Node:
         addresses = {}
         if amqp.enabled and amqp.default_connection.enabled:
             port = await self._open(server, self._config.amqp_port, "defaultConnection", None)
-            addresses["amqp"] = f"amqp://{amqp.bind_address}:{port}"
+            addresses["amqp"] = f"amqp://{endpoint(amqp.bind_address, port)}"
         if amqp.enabled and amqp.ssl_connection.enabled:
             context = server_context(self._ssl_connection)
             port = await self._open(server, self._config.amqps_port, "sslConnection", context)
-            addresses["amqps"] = f"amqps://{amqp.bind_address}:{port}"
+            addresses["amqps"] = f"amqps://{endpoint(amqp.bind_address, port)}"
         return addresses
 
     async def _open(self, server: AmqpServer, port: int, element: str, tls: ssl.SSLContext | None) -> int:
@@ -228,7 +229,7 @@ class Node:
             return await server.listen(host, port, tls)
         except OSError as error:
             raise ConfigError(
-                f"cannot listen on {host}:{port} for AMQP: {error.strerror or error};"
+                f"cannot listen on {endpoint(host, port)} for AMQP: {error.strerror or error};"
                 f" stop what uses the port or change transports/amqp/{element}/@port"
             ) from error
 
@@ -247,7 +248,7 @@ def node_id(config: Configuration) -> str:
     if config.coordination.node_id != "default":
         return config.coordination.node_id
     clustering = config.axis2.clustering
-    return f"NODE:{clustering.local_member_host}:{clustering.local_member_port}"
+    return f"NODE:{endpoint(clustering.local_member_host, clustering.local_member_port)}"
 
 
 def open_store(config: Configuration) -> Store:

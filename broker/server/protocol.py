@@ -16,6 +16,7 @@ from broker.amqp.connection import Connection
 from broker.amqp.context import SharedContext
 from broker.amqp.handshake import Peer
 from broker.clock import Clock
+from broker.machine.address import endpoint
 from broker.server.back_pressure import BackPressure
 from broker.server.timers import Timers
 from broker.server.turns import Turns
@@ -365,5 +366,4 @@ def _peer(peername: Any) -> Peer:
         return Peer("local", True)
     address = ipaddress.ip_address(peername[0].partition("%")[0])
     mapped = getattr(address, "ipv4_mapped", None)
-    host = f"[{peername[0]}]" if address.version == 6 else peername[0]
-    return Peer(f"{host}:{peername[1]}", (mapped or address).is_loopback)
+    return Peer(endpoint(*peername[:2]), (mapped or address).is_loopback)

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from broker.clock import Clock
 from broker.errors import CoordinationError
+from broker.machine.address import endpoint
 from broker.machine.faults import MACHINE_FAULTS
 from broker.ports.peer_calls import NotCoordinator, PeerUnreachable, Unauthorized, Unavailable
 from broker.thrift.breaker import CircuitBreaker
@@ -105,7 +106,7 @@ class Pool:
 
     @property
     def _name(self) -> str:
-        return f"thrift peer {self.host}:{self.port}"
+        return f"thrift peer {endpoint(self.host, self.port)}"
 
     def _failed(self, text: str) -> PeerUnreachable:
         self._breaker.on_failure(self._clock.monotonic())

@@ -10,6 +10,7 @@ from typing import Any, Final
 import structlog
 
 from broker.errors import ConfigError
+from broker.machine.address import endpoint
 from broker.machine.listener import Room, SocketListener
 from broker.ports.cluster import SlotService
 from broker.thrift.secret import SharedSecret, new_nonce
@@ -64,8 +65,8 @@ class ThriftServer:
         except OSError as error:
             listener.close()
             raise ConfigError(
-                f"cannot listen for nodes on {host}:{port}: {error.strerror or error}; stop what uses the port or"
-                " change coordination/thriftServerHost or thriftServerPort"
+                f"cannot listen for nodes on {endpoint(host, port)}: {error.strerror or error};"
+                " stop what uses the port or change coordination/thriftServerHost or thriftServerPort"
             ) from error
         except ConfigError:
             listener.close()

@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 
 import structlog
 
+from broker.machine.address import endpoint
 from broker.ports.cluster import SlotService
 from broker.ports.peer_calls import Unauthorized
 from broker.thrift import handlers, idl
@@ -199,4 +200,4 @@ class Session(asyncio.Protocol):
 
 
 def _address(peername: Any) -> str:
-    return f"{peername[0]}:{peername[1]}" if isinstance(peername, tuple) else "?"
+    return endpoint(*peername[:2]) if isinstance(peername, tuple) else "?"

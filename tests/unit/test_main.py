@@ -49,10 +49,10 @@ def conf(tmp_path: Path) -> Path:
     return folder
 
 
-def listen_at(conf: Path, port: int) -> None:
+def listen_at(conf: Path, port: int, host: str = "127.0.0.1") -> None:
     (conf / "broker.xml").write_text(
-        f'<broker><transports><amqp enabled="true"><defaultConnection enabled="true" port="{port}"/></amqp>'
-        "</transports></broker>"
+        f'<broker><transports><amqp enabled="true"><bindAddress>{host}</bindAddress>'
+        f'<defaultConnection enabled="true" port="{port}"/></amqp></transports></broker>'
     )
 
 
@@ -146,15 +146,16 @@ def test_the_configuration_is_shown_without_its_secrets(conf: Path) -> None:
     assert "admin" in ended.stdout
 
 
-def test_a_port_in_use_ends_with_78_and_says_what_to_change(conf: Path) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+def test_a_port_in_use_ends_with_78_and_says_what_to_change(conf: Path, host: str) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as taken:
+        taken.bind((host.strip("[]"), 0))
         taken.listen()
         port = taken.getsockname()[1]
-        listen_at(conf, port)
+        listen_at(conf, port, host)
         ended = run("--config", str(conf))
     assert ended.returncode == 78
-    assert f"cannot listen on 127.0.0.1:{port} for AMQP" in ended.stdout + ended.stderr
+    assert f"cannot listen on {host}:{port} for AMQP" in ended.stdout + ended.stderr
     assert "Traceback" not in ended.stdout + ended.stderr
 
 

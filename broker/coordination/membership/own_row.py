@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from broker.coordination.membership.pending_request import PendingRequest
 from broker.errors import CoordinationError
+from broker.machine.address import endpoint
 from broker.ports.cluster_rows import Beat, Leave, NodeRow, NodeState, Register
 
 
@@ -172,7 +173,7 @@ class OwnRow:
         # The store may still do late beats of this node's previous process, but none this late.
         elif now >= self._first_seen_at + self._pending.heartbeat_max_age:
             raise DuplicateNodeId(
-                f"node id '{self._node_id}' is in use by a living node at {row.host}:{row.port}, "
+                f"node id '{self._node_id}' is in use by a living node at {endpoint(row.host, row.port)}, "
                 f"incarnation {row.incarnation}; every node needs an id of its own"
             )
         self._seen, self._seen_at = row, now

@@ -19,6 +19,7 @@ from pymysql.constants import CLIENT
 from broker.config.connection_options import ConnectionOptions
 from broker.config.store_url import StoreUrl
 from broker.errors import ConfigError
+from broker.machine.address import endpoint
 from broker.ports.cluster_rows import Incarnation, SlotRow
 from broker.ports.peer_calls import Fence
 from broker.ports.slot import Slot
@@ -59,7 +60,7 @@ class MySql:
         self._url = url
         self._options = options
         self._statement_limit = _LARGEST_STATEMENT
-        self.where = f"{url.host}:{url.port}/{url.database}"
+        self.where = f"{endpoint(url.host, url.port)}/{url.database}"
 
     # Connections
 

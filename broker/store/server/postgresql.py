@@ -16,6 +16,7 @@ import structlog
 from broker.config.connection_options import ConnectionOptions
 from broker.config.store_url import StoreUrl
 from broker.errors import StoreUnavailable
+from broker.machine.address import endpoint
 from broker.ports.cluster_rows import Incarnation, SlotRow
 from broker.ports.peer_calls import Fence
 from broker.ports.slot import Slot
@@ -153,7 +154,7 @@ class PostgreSql:
         self._url = url
         self._options = options
         self._warned: set[int] = set()
-        self.where = f"{url.host}:{url.port}/{url.database}"
+        self.where = f"{endpoint(url.host, url.port)}/{url.database}"
 
     # Connections
 

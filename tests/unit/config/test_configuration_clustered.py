@@ -104,8 +104,9 @@ def test_an_address_beyond_loopback_needs_the_secret(load_files, host):
         "master-datasources.xml": MARIADB,
         "broker.xml": f"<coordination>\n<thriftServerHost>{host}</thriftServerHost></coordination>",
     }
+    bare = host.strip("[]")
     assert refusals(load_files, files) == [
-        f"conf/broker.xml:1: coordination/clusterSecret: thriftServerHost '{host}' is not loopback, so the nodes need "
+        f"conf/broker.xml:1: coordination/clusterSecret: thriftServerHost '{bare}' is not loopback, so the nodes need "
         "a shared secret; set it here or in the environment variable BROKER_CLUSTER_SECRET, the same on all nodes"
     ]
     assert load_files(files, {"BROKER_CLUSTER_SECRET": SECRET}).config.is_clustered

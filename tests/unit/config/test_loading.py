@@ -33,7 +33,11 @@ def test_the_offset_is_not_added_to_port_zero(load_files):
     ("transports", "expected"),
     [
         ("<bindAddress>10.0.0.1</bindAddress>", "10.0.0.1"),
-        ("<bindAddress>10.0.0.1</bindAddress><amqp><bindAddress>*</bindAddress></amqp>", "0.0.0.0"),
+        ("<bindAddress>10.0.0.1</bindAddress><amqp><bindAddress>*</bindAddress></amqp>", "::"),
+        ("<amqp><bindAddress>::</bindAddress></amqp>", "::"),
+        ("<amqp><bindAddress>0.0.0.0</bindAddress></amqp>", "0.0.0.0"),
+        ("<amqp><bindAddress>[::1]</bindAddress></amqp>", "::1"),
+        ("<bindAddress>[fe80::1%eth0]</bindAddress>", "fe80::1%eth0"),
         ("<amqp><bindAddress>::1</bindAddress></amqp>", "::1"),
     ],
 )

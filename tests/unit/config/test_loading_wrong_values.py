@@ -45,6 +45,20 @@ WRONG = [
         "'::' cannot be reached by other nodes; name one address of this machine",
     ),
     ("broker.xml", "coordination/thriftServerHost", "a b", "'a b' is not a host name or address"),
+    ("broker.xml", "coordination/thriftServerHost", "[::1", "'[::1' is not a host name or address"),
+    ("broker.xml", "transports/amqp/bindAddress", "a b", "'a b' is not a host name or address"),
+    (
+        "broker.xml",
+        "transports/amqp/bindAddress",
+        "[::1]:5672",
+        "'[::1]:5672' is not a host name or address",
+    ),
+    (
+        "broker.xml",
+        "transports/amqp/bindAddress",
+        "127.0.0.1:5672",
+        "'127.0.0.1:5672' is not a host name or address; a port is set by itself",
+    ),
     ("broker.xml", "coordination/nodeID", "a b", "'a b' is not a name without blanks"),
     ("broker.xml", "coordination/thriftSOTimeout", "1.5", f"'1.5' {INTEGER} 0 and 2147483647"),
     (

@@ -7,7 +7,7 @@ import errno
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import cast
 
 import pytest
@@ -219,6 +219,29 @@ async def test_every_address_has_the_port_that_the_system_has_chosen() -> None:
         listener.close()
     assert len({name[1] for name in names}) == 1
     assert {name[0] for name in names} <= {"0.0.0.0", "::"}
+
+
+@pytest.mark.parametrize("host", ["::", "*"])
+async def test_every_address_is_of_both_families(host: str) -> None:
+    async with open_place(Room()) as place, asyncio.TaskGroup() as tasks:
+        listener = SocketListener(lambda: Greeter(place), tasks, Room(), what="test")
+        names = await listener.bind(host, 0)
+        listener.start()
+        for name in names:
+            reader, writer = await asyncio.open_connection("::1" if ":" in name[0] else HOST, name[1])
+            assert await reader.readexactly(5) == b"hello"
+            writer.close()
+            await writer.wait_closed()
+        listener.close()
+    assert {name[0] for name in names} == ({"0.0.0.0", "::"} if has_ipv6() else {"0.0.0.0"})
+
+
+def has_ipv6() -> bool:
+    """Has this machine an IPv6 loopback?"""
+    with socket.socket(socket.AF_INET6) as tried, suppress(OSError):
+        tried.bind(("::1", 0))
+        return True
+    return False
 
 
 async def test_a_port_that_is_taken_is_an_error() -> None:
