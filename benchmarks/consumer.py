@@ -6,7 +6,7 @@ import time
 
 from benchmarks.client import Client
 from benchmarks.deliveries import DeliveryCounter, PeerFault
-from benchmarks.frames import ack, ack_every, ack_run
+from benchmarks.frames import ack, ack_every, ack_run, requeue_run
 from benchmarks.scenario import Scenario
 from benchmarks.shared import Shared
 
@@ -56,7 +56,8 @@ class Consumer:
         self._shared.consumed[self._slot] = received
         step = self._scenario.ack_every
         if step == 1:
-            self._sock.sendall(ack_run(self._acked + 1, received))
+            run = requeue_run if self._scenario.requeues else ack_run
+            self._sock.sendall(run(self._acked + 1, received))
             self._acked = received
         elif step and received - self._acked >= step:
             acks, self._acked = ack_every(step, self._acked, received)

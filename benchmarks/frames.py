@@ -79,6 +79,12 @@ def ack_run(first: int, last: int) -> bytes:
     return b"".join(map(ACK.pack, repeat(ack_head(1)), tags, repeat(0), repeat(FRAME_END)))
 
 
+def requeue_run(first: int, last: int) -> bytes:
+    """Encode a `basic.nack` with requeue for each tag from `first` to `last`."""
+    tags = range(first, last + 1)
+    return b"".join(map(ACK.pack, repeat(nack_head(1)), tags, repeat(2), repeat(FRAME_END)))
+
+
 def ack_every(step: int, acked: int, received: int) -> tuple[bytes, int]:
     """Return the multiple acks due after `received` deliveries, one every `step`, and the last tag acked."""
     last = received - (received - acked) % step

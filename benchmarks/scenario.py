@@ -13,7 +13,10 @@ TOPIC_KEYS = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One shape of load; a `rate` of 0 means no limit, an `ack_every` of 0 means automatic acknowledgement."""
+    """One shape of load; a `rate` of 0 means no limit, an `ack_every` of 0 means automatic acknowledgement.
+
+    With `requeues` and an `ack_every` of 1 each delivery is given back.
+    """
 
     name: str
     size: int = 100
@@ -25,6 +28,7 @@ class Scenario:
     persistent: bool = False
     confirm_window: int = 0
     ack_every: int = 0
+    requeues: bool = False
     prefetch: int = 0
     rate: int = 0
     count: int = 0

@@ -63,3 +63,13 @@ def test_no_ack_is_due_before_a_step_is_full():
 
 def test_method_frames_end_with_the_frame_end_octet():
     assert frames.method(1, 85, 10, b"\x00") == struct.pack(">BHIHHBB", 1, 1, 5, 85, 10, 0, 0xCE)
+
+
+def test_a_run_of_nacks_gives_each_tag_back_alone():
+    run = frames.requeue_run(7, 8)
+    size, _, method = frame.unmarshal(run)
+
+    assert isinstance(method, commands.Basic.Nack)
+    assert (method.delivery_tag, method.multiple, method.requeue) == (7, False, True)
+    assert frame.unmarshal(run[size:])[2].delivery_tag == 8
+    assert len(run) == 2 * size
