@@ -92,17 +92,24 @@ class GroupCommitJournal:
             self._wakeup.set()
 
     def settle(self, message: Message) -> None:
-        """Cancel the insert of a message that is not written yet, or queue the delete of its row. Hot."""
+        """Cancel the insert of a message that is not written yet, or queue the delete of its row. Hot.
+
+        Confirms and deletes may wait for the store for long, and need none of the message's octets.
+        """
         state = message.state
         if state == PENDING:
             if self._pending.pop(message.id, None) is not None:
                 self._bytes -= message.weight
                 self.counters.cancelled += 1
+                message.header = message.body = b""
+                message.chunks = None
             message.state = SETTLED
             if message.confirms is not None:
                 self._touched_confirms.add(message.confirms)
         elif state == STORED:
             message.state = SETTLED
+            message.header = message.body = b""
+            message.chunks = None
             self._deletes.append(message)
             if not self._wakeup.is_set():
                 self._wakeup.set()
@@ -350,6 +357,8 @@ class GroupCommitJournal:
                 message.state = STORED
             elif state == WRITING_SETTLED:
                 message.state = SETTLED
+                message.header = message.body = b""
+                message.chunks = None
                 self._deletes.append(message)
             else:
                 continue

@@ -56,6 +56,21 @@ async def test_cancelled_inserts_leave_no_octets_behind(size: int) -> None:
         assert it.journal.pending_bytes == 0
 
 
+async def test_what_is_settled_lets_go_of_its_octets() -> None:
+    """Those that are confirmed later, or deleted when the store is back, may be many."""
+    async with bench() as it:
+        cancelled, stored, written = message(1, 9000), message(2, 9000, state=STORED), message(3, 9000)
+        it.journal.append(written)
+        writing = await it.store.begun()
+        it.journal.append(cancelled)
+        for each in (cancelled, stored, written):
+            it.journal.settle(each)
+        assert [each.size for each in (cancelled, stored, written)] == [0, 0, 9000]
+        writing.set_result(None)
+        await it.store.let_through()
+        assert (written.size, len(written.header), it.store.deletes) == (0, 0, [[], [2, 3]])
+
+
 @pytest.mark.parametrize("size", [0, 10, 9000])
 async def test_octets_that_wait_are_counted_exactly_when_batches_are_full(size: int) -> None:
     async with bench(JournalLimits(batch_messages=2)) as it:
