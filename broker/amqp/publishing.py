@@ -7,7 +7,7 @@ only where its flags ask for it; nothing else is decoded.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from broker.amqp.confirms import Confirms
 from broker.amqp.continuation import Continuation
@@ -166,13 +166,17 @@ class Publisher:
                     self._continuation.put_off(self._channel_id, rest)
                     return True
                 queues = found
-        if len(queues) > COPIES_AT_ONCE and self.transaction is None:
+        if self.transaction is not None or not queues:
+            self._carry_out(route, queues, content, is_persistent)
+        elif len(queues) <= COPIES_AT_ONCE:
+            self._copy(route, queues, content, is_persistent)
+            if self.confirms is not None:
+                self._count(self.confirms)
+        else:
             rest = self._copy_in_turns(route, queues, content, is_persistent)
             for _ in rest:
                 self._continuation.put_off(self._channel_id, rest)
                 return True
-        else:
-            self._carry_out(route, queues, content, is_persistent)
         work = self._work
         if work.done >= work.limit:
             self._continuation.put_off(self._channel_id)
@@ -182,22 +186,20 @@ class Publisher:
     def _publish_later(self, search: Search, route: Route, content: Content, is_persistent: bool) -> Iterator[None]:
         """Find the rest of the queues first; pauses when a turn is used up."""
         queues = (yield from search) or []
-        if len(queues) > COPIES_AT_ONCE and self.transaction is None:
-            yield from self._copy_in_turns(route, queues, content, is_persistent)
-        else:
+        if self.transaction is not None or not queues:
             self._carry_out(route, queues, content, is_persistent)
+        else:
+            yield from self._copy_in_turns(route, queues, content, is_persistent)
 
     def _carry_out(self, route: Route, queues: Sequence[Queue], content: Content, is_persistent: bool) -> None:
-        """Put a message into its few queues, into the transaction, or send it back."""
+        """Add a message to the transaction, or send back one that has no queue."""
         if self.transaction is not None:
-            publication = Publication(route, tuple(queues), *content, is_persistent)
-            self.transaction.add(publication)
+            self.transaction.add(Publication(route, tuple(queues), *content, is_persistent))
             return
-        if queues:
-            self._copy(route, queues, content, is_persistent)
-        elif route.mandatory:
+        if route.mandatory:
             self.return_unroutable(route, *content)
-        self._count()
+        if self.confirms is not None:
+            self._count(self.confirms)
 
     def _copy_in_turns(
         self, route: Route, queues: Sequence[Queue], content: Content, is_persistent: bool
@@ -208,25 +210,39 @@ class Publisher:
                 yield
             part = [queue for queue in queues[start : start + COPIES_AT_ONCE] if not queue.is_deleted]
             self._copy(route, part, content, is_persistent)
-        self._count()
+        if self.confirms is not None:
+            self._count(self.confirms)
 
     def _copy(self, route: Route, queues: Sequence[Queue], content: Content, is_persistent: bool) -> None:
-        confirms = self.confirms
-        for message in clones(self._ids, route, queues, *content, is_persistent):
-            if message.state == PENDING:
-                self._append(message)
-                if confirms is not None:
-                    confirms.expect(message)
-            queue: Any = message.queue
+        """Put a message into some of its queues. Hot: what `clones` would return is not collected."""
+        header, body, chunks = content
+        ids, touched, routing = self._ids, self._touched, route.routing
+        stored = []
+        for queue in queues:
+            message_id = ids.last + 1
+            if message_id & COUNTER_MASK:
+                ids.last = message_id
+            else:
+                message_id = ids.next()
+            if is_persistent and queue.is_stored:
+                message = Message(message_id, queue, routing, header, body, chunks, PENDING)
+                stored.append(message)
+            else:
+                message = Message(message_id, queue, routing, header, body, chunks, TRANSIENT)
             queue.append(message)
-            self._touched.add(queue)
+            touched.add(queue)
         self._work.done += COPY_STEPS * len(queues)
+        if stored:
+            _share_body(stored, body, chunks)
+            for message in stored:
+                self._append(message)
+                if self.confirms is not None:
+                    self.confirms.expect(message)
 
-    def _count(self) -> None:
+    def _count(self, confirms: Confirms) -> None:
         """A publish is done: it is confirmed when its messages are safe."""
-        if self.confirms is not None:
-            self.confirms.published += 1
-            self._touched_confirms.add(self.confirms)
+        confirms.published += 1
+        self._touched_confirms.add(confirms)
 
     # Where a message goes
 
@@ -315,10 +331,15 @@ def clones(
         messages.append(message)
         if state == PENDING:
             stored.append(message)
+    _share_body(stored, body, chunks)
+    return messages
+
+
+def _share_body(stored: list[Message], body: bytes, chunks: list[bytes] | None) -> None:
+    """Let several messages share one stored body, if it is not small."""
     if len(stored) > 1 and (len(body) > _SHARED_BODY or chunks is not None):
         for message in stored:
             message.content_id = stored[0].id
-    return messages
 
 
 def _advance(search: Search) -> list[Queue] | None:
