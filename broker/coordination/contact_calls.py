@@ -24,6 +24,7 @@ from broker.ports.peer_calls import Caller
 
 _log = structlog.get_logger(__name__)
 
+_AGAIN: Final = 0.05
 _EFFECT: Final = "messages pass through the database, which is slower"
 
 
@@ -77,13 +78,32 @@ class ContactCalls:
 
     async def _call(self, member: Incarnation, service: SlotService) -> None:
         try:
+            await self._reach(member, service)
+        finally:
+            self._under_way.discard(member)
+
+    async def _reach(self, member: Incarnation, service: SlotService) -> bool:
+        """Call a member once; return whether it knows this node."""
+        try:
             await service.contact(self._is_served(), self._caller())
         except CoordinationError as error:
             self._contacts.on_failure(member, str(error))
-        else:
-            self._contacts.on_answer(member, self._clock.monotonic())
-        finally:
-            self._under_way.discard(member)
+            return False
+        self._contacts.on_answer(member, self._clock.monotonic())
+        return True
+
+    async def introduce(self, seconds: float) -> None:
+        """Call all members until each knows this node, at most for so long: then they have read it from the store."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds), asyncio.TaskGroup() as calls:
+                for member, service in self._members().items():
+                    calls.create_task(self._introduce(member, service), name=f"introduction to {member.node_id}")
+
+    async def _introduce(self, member: Incarnation, service: SlotService) -> None:
+        is_known = await self._reach(member, service)
+        while not is_known:
+            await asyncio.sleep(_AGAIN)
+            is_known = await self._reach(member, service)
 
     async def report(self) -> None:
         """Log what has changed, and write into the membership whom this node does not reach."""

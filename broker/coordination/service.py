@@ -39,11 +39,12 @@ class PeerCalls:
     on_contact: Callable[[Incarnation, bool], None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Serving:
     agent: ClusterAgent
     manager: SlotManager
     calls: PeerCalls
+    is_joining: bool = True
 
 
 class NodeServices:
@@ -54,8 +55,13 @@ class NodeServices:
         self._serving: _Serving | None = None
 
     def begin(self, agent: ClusterAgent, manager: SlotManager, calls: PeerCalls) -> None:
-        """Answer for the incarnation of `agent`."""
+        """Answer for the incarnation of `agent`: until `start` only to `contact` and `hint_resigned`."""
         self._serving = _Serving(agent, manager, calls)
+
+    def start(self) -> None:
+        """Answer every call: the incarnation has its topology."""
+        assert self._serving is not None, "begin comes first"
+        self._serving.is_joining = False
 
     def end(self) -> None:
         """Answer `Unavailable` from now on: the incarnation is over."""
@@ -79,7 +85,7 @@ class NodeServices:
 
     async def hint_resigned(self, resigned: Fence, caller: Caller) -> None:
         # The caller is not checked: it has just left, so it is not alive. Reading the nodes again does no harm.
-        self._now(caller).agent.on_hint()
+        self._now(caller, is_joining=True).agent.on_hint()
 
     async def push_events(self, last_event_id: int, caller: Caller) -> int:
         # The caller need not be known: it may have just joined, and the events themselves are read from the store.
@@ -91,7 +97,9 @@ class NodeServices:
             raise self._between_incarnations() from error
 
     async def contact(self, is_served: bool, caller: Caller) -> None:
-        self._living(caller).calls.on_contact(Incarnation(caller.node_id, caller.incarnation), is_served)
+        self._living(caller, is_joining=True).calls.on_contact(
+            Incarnation(caller.node_id, caller.incarnation), is_served
+        )
 
     async def release(self, queue: QueueName, messages: int, caller: Caller) -> int:
         return await self._living(caller).calls.release(queue, messages)
@@ -101,8 +109,10 @@ class NodeServices:
 
     # Who may ask what
 
-    def _now(self, caller: Caller) -> _Serving:
-        """Return what serves the call. Raises `Unavailable` between incarnations, and when another node was meant."""
+    def _now(self, caller: Caller, *, is_joining: bool = False) -> _Serving:
+        """Return what serves the call. Raises `Unavailable` between incarnations, when another node was meant, and
+        while the node is starting unless the call `is_joining`, which makes no difference to it.
+        """
         serving = self._serving
         if serving is None:
             raise self._between_incarnations()
@@ -112,14 +122,16 @@ class NodeServices:
                 f"a call of '{caller.node_id}' for incarnation {caller.callee} has come to '{self._node_id}', which is"
                 " another"
             )
+        if serving.is_joining and not is_joining:
+            raise Unavailable(f"node '{self._node_id}' is starting")
         return serving
 
     def _between_incarnations(self) -> Unavailable:
         return Unavailable(f"node '{self._node_id}' is not in the cluster at this moment")
 
-    def _living(self, caller: Caller) -> _Serving:
+    def _living(self, caller: Caller, *, is_joining: bool = False) -> _Serving:
         """Return what serves the call. Raises `Unavailable` unless this node knows that the caller is alive."""
-        serving = self._now(caller)
+        serving = self._now(caller, is_joining=is_joining)
         if not caller.incarnation:
             raise Unavailable(f"'{caller.node_id}' tells no incarnation: nodes of Andes cannot share this store")
         if not self._look_out_for(caller, serving.agent):

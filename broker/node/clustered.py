@@ -83,6 +83,7 @@ class Clustered:
             polling_interval=rdbms.event_polling_interval_ms / 1000,
             coordinator_address=self._shared.members.coordinator_address,
             listener=self,
+            connect_beats=self._shared.cluster_beside,
         )
         secret = coordination.cluster_secret.get_secret_value()
         self._secret = SharedSecret(secret) if secret else None
@@ -96,7 +97,11 @@ class Clustered:
             secret=self._secret,
         )
         self._contacts = Contacts(rdbms.heartbeat_interval_ms / 1000)
+        self._calls_to_members = self._contact_calls()
         self._is_started = False
+        self._has_looked = asyncio.Event()
+        """Have the rows of all nodes been read?"""
+        self._contacts_task: asyncio.Task[None]
         self._manager: SlotManager
         self._replicator: Replicator
         self._thrift: ThriftServer | None = None
@@ -209,20 +214,12 @@ class Clustered:
         )
 
     async def load(self) -> Topology:
+        await self._open_to_members()
         return await self._replicator.load()
 
-    async def backlog(self) -> Sequence[Slot]:
-        parts = self._parts
-        size = self._config.performance_tuning.slots.window_size
-        backlog = await self._start_retry.until_done(
-            lambda: self._shared.slots.window(parts.registration.lane, size),
-        )
-        self._slots.begin(backlog)
-        return backlog
-
-    async def start(self, loops: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
-        parts, coordination = self._parts, self._config.coordination
-        self._manager.set_living(self._agent.living)
+    async def _open_to_members(self) -> None:
+        """Let the other nodes reach this one while it starts, and find out whether it reaches them."""
+        coordination = self._config.coordination
         self._services.begin(
             self._agent,
             self._manager,
@@ -235,13 +232,28 @@ class Clustered:
         )
         self._thrift = ThriftServer(
             self._services,
-            loops,
+            self._loops,
             secret=self._secret,
             idle_timeout=coordination.thrift_so_timeout_ms / 1000,
             max_connections=coordination.thrift_server_max_worker_threads,
             room=rooms(self._config).nodes,
         )
         await self._thrift.listen(coordination.thrift_server_host, self._config.thrift_port)
+        self._contacts_task = self._loops.create_task(self._calls_to_members.run(), name="contacts")
+
+    async def backlog(self) -> Sequence[Slot]:
+        parts = self._parts
+        size = self._config.performance_tuning.slots.window_size
+        backlog = await self._start_retry.until_done(
+            lambda: self._shared.slots.window(parts.registration.lane, size),
+        )
+        self._slots.begin(backlog)
+        return backlog
+
+    async def start(self, loops: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
+        parts = self._parts
+        self._manager.set_living(self._agent.living)
+        self._services.start()
         counts = CountExchange(
             queues=lambda: parts.queues,
             find_queue=self._find_queue,
@@ -253,12 +265,23 @@ class Clustered:
         self._is_started = True
         if self._agent.fence is not None:
             self.on_elected(self._agent.fence)
+        await self._become_known()
         return [
             self._slots_task,
             loops.create_task(self._replicator.run(), name="topology"),
             loops.create_task(counts.run(), name="counts"),
-            loops.create_task(self._contact_calls().run(), name="contacts"),
+            self._contacts_task,
         ]
+
+    async def _become_known(self) -> None:
+        """Return when this node may serve clients: others wait for it now when they change topology, and what they
+        changed before is applied (invariant I71).
+        """
+        await self._has_looked.wait()
+        await self._replicator.show()
+        rdbms = self._config.coordination.rdbms_based_coordination
+        await self._calls_to_members.introduce(rdbms.event_polling_interval_ms / 1000)
+        await self._replicator.catch_up()
 
     def _contact_calls(self) -> ContactCalls:
         return ContactCalls(
@@ -299,6 +322,7 @@ class Clustered:
     def on_members(self, members: Mapping[str, NodeRow]) -> None:
         self._peers.on_members(members)
         self._contacts.on_members(members, self._clock.monotonic())
+        self._has_looked.set()
         if self._is_started:
             self._manager.set_living(self._agent.living)
 

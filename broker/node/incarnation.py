@@ -303,8 +303,10 @@ class NodeIncarnation:
             )
 
         self._new_vhost = new_vhost
-        for complaint in self.topology.restore(topology):
-            _log.warning("topology in the store does not fit together", what=complaint)
+        for complaints in self.topology.restoring(topology):
+            for complaint in complaints:
+                _log.warning("topology in the store does not fit together", what=complaint)
+            await asyncio.sleep(0)  # beats, other nodes and signals: a large topology takes long
         for name in DEFAULT_VHOSTS:
             await recorder.maintain([partial(self._create_vhost, name)])
         return self._recover(await lifecycle.backlog())

@@ -7,13 +7,14 @@ recorded is refused, and nothing is decided or recorded here.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
 from broker.codec.field_table import FieldTable
 from broker.errors import BrokerError, StoreError, SyntaxFault, clip
-from broker.ports.kinds import KINDS, Kinds
+from broker.ports.kinds import KINDS, Kind, Kinds
 from broker.ports.records import (
     BindingRecord,
     Change,
@@ -32,7 +33,7 @@ from broker.ports.slot import Slot
 from broker.queue.queue import Queue
 from broker.topology import snapshot
 from broker.topology.binding import Binding
-from broker.topology.diff import changes_to
+from broker.topology.diff import changes_to, hashing
 from broker.topology.exchange import EXCHANGE_TYPES, Exchange
 from broker.topology.subscriptions import incarnation_of
 from broker.topology.vhost import VirtualHost
@@ -41,6 +42,7 @@ _NOTHING: Final[Sequence[Slot]] = ()
 _COMPLAINTS: Final = 1000
 _RECORD_SHOWN: Final = 300
 """Octets of a record's text in a complaint."""
+_CHANGES_PER_STEP: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,20 +235,37 @@ class LiveTopology:
 
         Such a record stays as it is, in effect as far as it makes sense; it costs no other one.
         """
-        for change in changes_to(topology, self._kinds):
-            try:
-                self.apply(change)
-            except StoreError as error:
-                self.complaints.append(str(error))
-            except BrokerError as error:
-                self.complaints.append(f"{clip(repr(change.record), _RECORD_SHOWN)} is left alone: {error}")
-        complaints = list(self.complaints)
-        self.complaints.clear()
-        return complaints
+        return [complaint for step in self.restoring(topology) for complaint in step]
+
+    def restoring(self, topology: Topology) -> Iterator[Sequence[str]]:
+        """Apply all recorded topology as `restore` does, in steps of a few milliseconds; yield the lines of each."""
+        changes = changes_to(topology, self._kinds)
+        while step := list(islice(changes, _CHANGES_PER_STEP)):
+            for change in step:
+                self._restore(change)
+            complaints = list(self.complaints)
+            self.complaints.clear()
+            yield complaints
+
+    def _restore(self, change: Put) -> None:
+        try:
+            self.apply(change)
+        except StoreError as error:
+            self.complaints.append(str(error))
+        except BrokerError as error:
+            self.complaints.append(f"{clip(repr(change.record), _RECORD_SHOWN)} is left alone: {error}")
 
     def snapshot(self) -> Topology:
         """Return the records that a cluster would have of what is in this node's memory."""
-        return Topology(record for kind in self._kinds for record in self._handlers[kind.record].records(self))
+        return Topology(record for kind in self._kinds for record in self.records(kind))
+
+    def hashing(self) -> Iterator[str]:
+        """Hash what is in memory as `diff.hashing` does; end it when that changes between two steps."""
+        return hashing(self.records, self._kinds)
+
+    def records(self, kind: Kind) -> Iterable[Record]:
+        """Return the records of one kind that a cluster would have of what is in this node's memory."""
+        return self._handlers[kind.record].records(self)
 
     def find_queue(self, queue_id: int) -> Queue | None:
         """Return the queue with this storage id, if there is one."""

@@ -11,15 +11,26 @@ from broker.ports.kinds import KINDS, Kind, Kinds, values_of
 from broker.ports.records import Change, Drop, Put, Record, Topology
 
 _MODULUS: Final = 1 << 128
+_RECORDS_PER_STEP: Final = 500
 
 
 def topology_hash(topology: Topology, kinds: Kinds = KINDS) -> str:
     """Return a hash of all records in any order: equal on all nodes that applied the same events."""
-    total = 0
+    *_, found = hashing(lambda kind: topology.of(kind.record), kinds)
+    return found
+
+
+def hashing(records: Callable[[Kind], Iterable[Record]], kinds: Kinds = KINDS) -> Iterator[str]:
+    """Hash all records in steps of a few milliseconds; yield an empty text after each, and the hash at the end."""
+    total = number = 0
     for kind in kinds:
         values = _hashed(kind)
-        total += sum(_digest(kind.name, *values(record)) for record in topology.of(kind.record))
-    return f"{total % _MODULUS:032x}"
+        for record in records(kind):
+            total += _digest(kind.name, *values(record))
+            number += 1
+            if number % _RECORDS_PER_STEP == 0:
+                yield ""
+    yield f"{total % _MODULUS:032x}"
 
 
 def _hashed(kind: Kind) -> Callable[[Record], tuple[Any, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeAlias
 
@@ -12,7 +13,7 @@ from sqlalchemy.util import await_only
 
 from broker.config.datasources import PoolConfiguration
 from broker.errors import StoreUnavailable
-from broker.ports.cluster_rows import Claim, Lease, Renew
+from broker.ports.cluster_rows import Claim, Incarnation, Lease, Renew
 from broker.store.server.opening import server_store
 from broker.store.server.own_connection import OwnConnection
 from broker.store.server.store import ServerStore
@@ -91,6 +92,24 @@ class Holder:
         connection.execute(self._statement)
         self._written.set()
         await_only(self._released.wait())
+
+
+async def test_a_thread_beats_over_connections_of_its_own_while_the_event_loop_is_held(store: ServerStore) -> None:
+    await register(store.cluster, "a", "a1")
+    incarnation, beaten = Incarnation("a", "a1"), threading.Event()
+
+    async def beat_in_thread() -> None:
+        async with store.cluster_beside() as cluster:
+            if await beat(cluster, "a", "a1"):
+                beaten.set()
+
+    thread = threading.Thread(target=lambda: asyncio.run(beat_in_thread()))
+    thread.start()
+    assert beaten.wait(20.0)
+    thread.join()
+    row = await store.cluster.own_row("a")
+    assert row is not None
+    assert (row.incarnation, row.beat) == (incarnation.id, 1)
 
 
 async def test_a_renewal_does_not_wait_for_the_pool(store: ServerStore, connect: Connect) -> None:

@@ -71,6 +71,20 @@ async def test_what_is_recorded_is_loaded_after_a_crash(harness: Harness) -> Non
     assert await load(harness) == EVERYTHING
 
 
+async def test_more_than_is_read_at_once_is_loaded_once_each_and_bindings_in_their_order(harness: Harness) -> None:
+    exchanges = [ExchangeRecord(f"vhost {number % 3}", f"exchange {number:04}", "fanout") for number in range(1001)]
+    bindings = [BindingRecord("/", "audit", "queue", "orders", f"{(number * 7) % 503}") for number in range(503)]
+    await record_all(harness)
+    await harness.store.record([Put(record) for record in (*exchanges, *bindings)])
+
+    loaded = await harness.store.load()
+    assert sorted(loaded.of(ExchangeRecord), key=repr) == sorted([*exchanges, SALES, AUDIT], key=repr)
+    assert [record for record in loaded.of(BindingRecord) if record.destination_kind == "queue"] == [
+        NEW_ORDERS,
+        *bindings,
+    ]
+
+
 async def test_recording_what_is_recorded_already_changes_nothing(harness: Harness) -> None:
     await record_all(harness)
     await record_all(harness)

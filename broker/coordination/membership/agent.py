@@ -11,14 +11,16 @@ import asyncio
 import random
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from math import inf
 from typing import Any, Final, TypeVar
 
 import structlog
 
 from broker.clock import Clock
+from broker.coordination.membership.beat_thread import BeatThread
 from broker.coordination.membership.coordinator_address import CoordinatorAddress, FencedAddress
+from broker.coordination.membership.deputy import Deputy
 from broker.coordination.membership.election import Action, Election, ReadLease, Role
 from broker.coordination.membership.events import Listener, MembershipEvents
 from broker.coordination.membership.members import Members
@@ -62,11 +64,12 @@ class ClusterAgent:
         listener: Listener,
         new_id: Callable[[], str] = new_id,
         jitter: Callable[[], float] = random.random,
+        connect_beats: Callable[[], AbstractAsyncContextManager[ClusterStore]] | None = None,
     ) -> None:
         """The times are heartbeatInterval, coordinatorEntryCreationWaitTime and eventPollingInterval in seconds.
 
         `address` is where the other nodes reach this one; `coordinator_address` reads the coordinator's address from
-        the store (`MemberStore.coordinator_address`).
+        the store (`MemberStore.coordinator_address`). `connect_beats` is for a `BeatThread`; without it there is none.
         """
         self.node_id = node_id
         self.address = address
@@ -80,6 +83,8 @@ class ClusterAgent:
         self._polling_interval = polling_interval
         self._read_address = coordinator_address
         self._events = MembershipEvents(node_id, listener)
+        self._connect_beats = connect_beats
+        self._deputy = Deputy(heartbeat_interval)
         self._own_row = OwnRow(node_id, heartbeat_interval, new_id, jitter)
         self._election = Election(heartbeat_interval, creation_wait, new_id, jitter)
         self._members = Members(node_id, heartbeat_interval)
@@ -123,7 +128,8 @@ class ClusterAgent:
 
     def is_trusted(self) -> bool:
         """Return whether no other node can have evicted this one yet. Nothing is delivered without trust. Hot."""
-        return self._clock.monotonic() < self._own_row.trusted_until
+        now = self._clock.monotonic()
+        return now < self._own_row.trusted_until or self._deputy.is_trusted(now)
 
     def on_hint(self) -> None:
         """Read the lease and the nodes soon: another node says that the coordinator or the members have changed."""
@@ -160,12 +166,19 @@ class ClusterAgent:
         assert self.incarnation is not None, "register comes first"
         ended: BrokerError | None = None
         async with asyncio.TaskGroup() as tasks:
-            watch = tasks.create_task(self._watch(), name="trust and power")
+            others = [tasks.create_task(self._watch(), name="trust and power")]
+            if self._connect_beats is not None:
+                thread = BeatThread(
+                    self._deputy, self._clock, self._connect_beats, self.incarnation, self._heartbeat_interval
+                )
+                others.append(tasks.create_task(thread.run(), name="beats"))
             try:
                 await self._drive(self.incarnation)
             except BrokerError as error:
                 ended = error
-            watch.cancel()
+            self._deputy.end()
+            for task in others:
+                task.cancel()
         if ended is not None:
             await self._resign()
             raise ended
@@ -181,6 +194,7 @@ class ClusterAgent:
         self._driven.set()
         fence = await self._resign()
         leave = self._own_row.stop()
+        self._deputy.end()
         self._notice(self._clock.monotonic())
         if leave is not None:
             await self._briefly(self._store.leave(leave, self.node_id))
@@ -292,6 +306,7 @@ class ClusterAgent:
             own_row.on_row(answer, asked_at=asked_at, now=now)
         elif answer:
             own_row.on_granted(asked_at=asked_at, now=now)
+            self._deputy.on_own_beat(asked_at)
         else:
             own_row.on_refused(asked_at=asked_at, now=now)
 
@@ -383,14 +398,16 @@ class ClusterAgent:
 
     def _next_change(self, now: float) -> float:
         election = self._election
-        moments = (self._own_row.trusted_until, election.power_from, election.trusted_until)
+        trust = max(self._own_row.trusted_until, self._deputy.trusted_until)
+        moments = (trust, election.power_from, election.trusted_until)
         return min((moment for moment in moments if moment > now), default=inf)
 
     def _notice(self, now: float) -> None:
         """Tell the listener when trust or power has begun or ended."""
         own_row = self._own_row
         is_evicted = self.incarnation is not None and own_row.incarnation != self.incarnation.id
-        self._events.trust(own_row.is_trusted(now), is_over=is_evicted or self._is_leaving)
+        is_trusted = own_row.is_trusted(now) or self._deputy.is_trusted(now)
+        self._events.trust(is_trusted, is_over=is_evicted or self._is_leaving)
         self._events.power(self.fence)
 
     async def _until(self, deadline: float, event: asyncio.Event) -> None:

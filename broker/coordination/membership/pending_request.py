@@ -32,6 +32,14 @@ def timeout_of(heartbeat_interval: float) -> float:
     return 0.4 * heartbeat_interval
 
 
+def trust_of(heartbeat_interval: float) -> float:
+    """Return for how many seconds from its question a beat or renewal gives trust.
+
+    A tenth less than others wait before they evict: the clocks of two machines may differ in rate by nearly that.
+    """
+    return 0.9 * 2 * heartbeat_interval
+
+
 class PendingRequest(Generic[Q]):
     """Remembers the request that is under way, and decides when the next one is due.
 
@@ -56,8 +64,7 @@ class PendingRequest(Generic[Q]):
         """`jitter` returns random numbers from 0 to 1."""
         self.heartbeat_interval = heartbeat_interval
         self.heartbeat_max_age = 2 * heartbeat_interval
-        # A tenth less than others wait before they evict: the clocks of two machines may differ in rate by nearly that.
-        self.trust = 0.9 * self.heartbeat_max_age
+        self.trust = trust_of(heartbeat_interval)
         self.timeout = timeout_of(heartbeat_interval)
         self.due = 0.0
         self.is_failing = False

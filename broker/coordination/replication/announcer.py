@@ -1,7 +1,8 @@
 """Makes the other nodes apply an event, and finds out that they have (ADR 20).
 
 A peer that answers a push has applied the event. One that does not answer reads it from the store within
-eventSyncInterval; that it has, its cursor in the store says.
+eventSyncInterval; that it has, its cursor in the store says. A node that is starting has no cursor yet: it notes one,
+and then applies what was recorded before that, before it serves clients.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ class Announcer:
 
     def __init__(
         self,
+        own: Incarnation,
         peers: Callable[[], Mapping[Incarnation, SlotService]],
         caller: Callable[[], Caller],
         read_cursors: Callable[[], Awaitable[Sequence[Cursor]]],
@@ -37,11 +39,12 @@ class Announcer:
         pause: float,
         apply_timeout: float,
     ) -> None:
-        """`peers` are the other living nodes, `read_cursors` reads which events each has applied.
+        """`own` is this node, `peers` are the other living ones; `read_cursors` reads which events each has applied.
 
         Seconds: `timeout` is how long a peer may take to answer, `pause` how long a peer that did not is skipped,
         `apply_timeout` how long an event waits for peers that do not answer, unless they cease to live before.
         """
+        self._own = own
         self._peers = peers
         self._caller = caller
         self._read_cursors = read_cursors
@@ -54,13 +57,14 @@ class Announcer:
         self._applied: dict[Incarnation, int] = {}
         self._turns: dict[Incarnation, asyncio.Lock] = {}
         self._reading = asyncio.Lock()
-        self._read_at = float("-inf")
+        self._cursors: Sequence[Cursor] = ()
+        self._read_at = self._tried_at = float("-inf")
 
     async def announce(self, event_id: int, *, is_certain: bool) -> None:
         """Return when every peer has applied the event or failed to; one call to a peer covers several events.
 
-        With `is_certain`, return when every peer has applied it: it has answered so, or has written so, or does not
-        live any more. After `apply_timeout` it is given up, and logged.
+        With `is_certain`, return when every node that serves clients has applied it: it has answered so, or has written
+        so, or does not live any more. After `apply_timeout` it is given up, and logged.
         """
         self._newest = max(self._newest, event_id)
         now, peers = self._monotonic(), self._peers()
@@ -72,9 +76,9 @@ class Announcer:
             for peer, service in peers.items():
                 if peer not in self._silent_until:
                     pushes.create_task(self._push(peer, service, event_id), name=f"push events to {peer.node_id}")
-        if is_certain and self._behind(event_id):
+        if is_certain and any(self._applied.get(peer, 0) < event_id for peer in peers):
             async with self._reading:
-                await self._until_applied(event_id, now + self._apply_timeout)
+                await self._until_applied(event_id, now, now + self._apply_timeout)
 
     async def _push(self, peer: Incarnation, service: SlotService, event_id: int) -> None:
         try:
@@ -91,20 +95,27 @@ class Announcer:
     def _note(self, peer: Incarnation, event_id: int) -> None:
         self._applied[peer] = max(self._applied.get(peer, 0), event_id)
 
-    def _behind(self, event_id: int) -> list[str]:
-        """Return the ids of the nodes that live and are not known to have applied the event."""
-        return [peer.node_id for peer in self._peers() if self._applied.get(peer, 0) < event_id]
-
-    async def _until_applied(self, event_id: int, until: float) -> None:
-        """Read cursors until no peer is behind. One caller at a time does so, and reads for those that wait too."""
-        while behind := self._behind(event_id):
+    async def _until_applied(self, event_id: int, began: float, until: float) -> None:
+        """Read cursors, not before `began`, until nobody is behind. One caller at a time reads for all that wait."""
+        while self._read_at <= began or self._behind(event_id):
             if self._monotonic() >= until:
-                _log.warning("a change of topology may not be known yet", nodes=behind, event_id=event_id)
+                silent = [peer.node_id for peer in self._peers() if self._applied.get(peer, 0) < event_id]
+                nodes = self._behind(event_id) or silent
+                _log.warning("a change of topology may not be known yet", nodes=nodes, event_id=event_id)
                 return
-            await asyncio.sleep(max(self._read_at + _LOOK_INTERVAL - self._monotonic(), 0.0))
-            self._read_at = self._monotonic()
+            await asyncio.sleep(max(self._tried_at + _LOOK_INTERVAL - self._monotonic(), 0.0))
+            self._tried_at = asked_at = self._monotonic()
             try:
-                for cursor in await self._read_cursors():
-                    self._note(cursor.incarnation, cursor.event_id)
+                self._cursors = await self._read_cursors()
+                self._read_at = asked_at
             except StoreUnavailable as error:
                 _log.debug("the store does not tell who has applied an event", reason=str(error))
+
+    def _behind(self, event_id: int) -> list[str]:
+        """Return the ids of the nodes that were alive when the cursors were read and had not applied the event."""
+        others = (cursor for cursor in self._cursors if cursor.incarnation != self._own)
+        return [
+            cursor.incarnation.node_id
+            for cursor in others
+            if max(cursor.event_id, self._applied.get(cursor.incarnation, 0)) < event_id
+        ]

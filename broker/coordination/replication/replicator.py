@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 
 import structlog
@@ -26,7 +27,7 @@ from broker.ports.records import Change, Topology
 from broker.ports.slot import Slot
 from broker.store.retrying import Retry
 from broker.topology.apply import LiveTopology
-from broker.topology.diff import changes_between, topology_hash
+from broker.topology.diff import changes_between
 
 _log = structlog.get_logger(__name__)
 
@@ -76,6 +77,7 @@ class Replicator:
         self._retry = retry or Retry("topology waits for the store", Backoff(0.1, 1.0))
         self._monotonic = monotonic
         self._announcer = Announcer(
+            incarnation,
             peers,
             caller,
             events.cursors,
@@ -93,12 +95,23 @@ class Replicator:
         self._note_at = float("-inf")
         self._doubted = -1
 
-    # Record
+    # Start
 
     async def load(self) -> Topology:
         """Return the recorded topology, with which this node starts."""
         topology, self.applied = await self._retry.until_done(self._events.load)
         return topology
+
+    async def show(self) -> None:
+        """Note this node's cursor, so that others wait for it from now on when they change topology."""
+        await self._retry.until_done(lambda: self._events.note_cursor(self._incarnation, self.applied, ""))
+
+    async def catch_up(self) -> None:
+        """Apply everything that is recorded."""
+        async with self._lock:
+            await self._retry.until_done(self._catch_up)
+
+    # Record
 
     async def record(self, changes: Sequence[Change]) -> None:
         """Record `changes` as the next event; the caller holds the lock and applies them at once.
@@ -227,12 +240,27 @@ class Replicator:
         if not is_current or (now >= self._note_at and not (noted and noted.topology_hash)):
             found = ""
             if now >= self._note_at:
-                found = topology_hash(self._topology.snapshot())
+                found = await self._hash()
                 self._note_at = now + max(_NOTE_INTERVAL, _HASH_SHARE * (self._monotonic() - now))
             noted = Cursor(self._incarnation, self.applied, found)
             await self._events.note_cursor(self._incarnation, noted.event_id, noted.topology_hash)
             self._noted = noted
         return noted if noted and noted.topology_hash and noted.event_id == self.applied else None
+
+    async def _hash(self) -> str:
+        """Return the hash of the topology in memory; an empty text when that has changed while it was hashed.
+
+        A large topology takes seconds, in which clients are served: others run between two steps.
+        """
+        last_applied = self.applied
+        with suppress(RuntimeError):  # an event that was applied in part has changed what is iterated over
+            for found in self._topology.hashing():
+                if found:
+                    return found
+                await asyncio.sleep(0)
+                if self.applied != last_applied:
+                    break
+        return ""
 
     async def _is_doubtful(self, own: Cursor) -> bool:
         """Does another node have a different topology after the same event? True only once for an event."""

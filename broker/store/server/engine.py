@@ -170,15 +170,21 @@ class Engine:
         self._tasks.create_task(_report(work, result))
         return await result
 
-    async def run(self, function: Callable[[Connection], T], *, deadline: float | None = None) -> T:
+    async def run(
+        self, function: Callable[[Connection], T], *, deadline: float | None = None, isolation: str | None = None
+    ) -> T:
         """Run `function` in a transaction of its own, and again after a conflict or a lost connection.
 
         Doing it twice must have the effect of doing it once: after a commit without an answer it is done again.
+        `isolation` is SQLAlchemy's name of the transaction's isolation level, if it is another one than the session's.
         """
 
         async def once() -> T:
-            async with self.connection(deadline) as connection, connection.begin():
-                return await connection.run_sync(function)
+            async with self.connection(deadline) as connection:
+                if isolation is not None:
+                    await connection.execution_options(isolation_level=isolation)
+                async with connection.begin():
+                    return await connection.run_sync(function)
 
         return await self.own(self.retrying(once, again=Failure.LOST))
 

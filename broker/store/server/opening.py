@@ -41,8 +41,12 @@ def server_store(
         ping_after=datasource.validation_interval_ms / 1000 if datasource.test_on_borrow else None,
     )
     urgent = SessionTimeouts(cluster_deadline, cluster_deadline, cluster_deadline)
-    cluster_connection = OwnConnection(dialect_of(url, urgent), cluster_deadline)
-    return ServerStore(dialect_of(url, timeouts), limits, cluster_connection, is_shared=is_shared)
+    return ServerStore(
+        dialect_of(url, timeouts),
+        limits,
+        lambda: OwnConnection(dialect_of(url, urgent), cluster_deadline),
+        is_shared=is_shared,
+    )
 
 
 def dialect_of(url: StoreUrl, timeouts: SessionTimeouts) -> Dialect:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
@@ -47,6 +48,7 @@ _LOCK_TIMEOUT: Final = 5.0
 """Seconds to wait for the lock: the server may need them to notice that the broker before this one is gone."""
 _LOCK_SILENCE: Final = 90.0
 """Seconds without a statement after which the lock of a machine that has vanished is free; probes come more often."""
+_ONE_MOMENT: Final = "REPEATABLE READ"
 _LONG_DEADLINE: Final = 600.0
 """Seconds for statements whose amount of work is not known beforehand: on whole queues, on the whole schema."""
 _YOUNG_MS: Final = 30_000
@@ -75,14 +77,15 @@ class ServerStore:
         self,
         dialect: Dialect,
         limits: PoolLimits,
-        cluster_connection: OwnConnection,
+        new_cluster_connection: Callable[[], OwnConnection],
         *,
         is_shared: bool,
     ) -> None:
         self._dialect = dialect
         self._is_shared = is_shared
         self._engine = Engine(dialect, limits)
-        self._cluster_connection = cluster_connection
+        self._new_cluster_connection = new_cluster_connection
+        self._cluster_connection = new_cluster_connection()
         self.cluster = SqlClusterStore(self._cluster_connection.run)
         self.slots = SqlSlotStore(self._work, self._assign_all)
         self.events = SqlEventStore(self._work)
@@ -100,6 +103,16 @@ class ServerStore:
         self._doubtful: Batch | None = None
         self._found_committed: Batch | None = None
         self._high_water = 0
+
+    @asynccontextmanager
+    async def cluster_beside(self) -> AsyncIterator[SqlClusterStore]:
+        """Give the rows of the cluster over connections of their own, which belong to the event loop that runs now."""
+        connection = self._new_cluster_connection()
+        await connection.open()
+        try:
+            yield SqlClusterStore(connection.run)
+        finally:
+            await connection.close()
 
     def describe(self) -> str:
         return self._description
@@ -200,8 +213,16 @@ class ServerStore:
     async def _run(self, function: Callable[[Connection], T], rows: int = 0) -> T:
         return await self._engine.run(function, deadline=self._deadline(rows))
 
-    async def _work(self, function: Callable[[Connection], T], *, rows: int = 0, is_long: bool = False) -> T:
-        return await self._engine.run(function, deadline=_LONG_DEADLINE if is_long else self._deadline(rows))
+    async def _work(
+        self,
+        function: Callable[[Connection], T],
+        *,
+        rows: int = 0,
+        is_long: bool = False,
+        sees_one_moment: bool = False,
+    ) -> T:
+        deadline = _LONG_DEADLINE if is_long else self._deadline(rows)
+        return await self._engine.run(function, deadline=deadline, isolation=_ONE_MOMENT if sees_one_moment else None)
 
     def _deadline(self, rows: int = 0, octets: int = 0) -> float:
         return self._engine.limits.socket_timeout + rows / _ROWS_PER_SECOND + octets / _OCTETS_PER_SECOND

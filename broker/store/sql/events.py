@@ -93,10 +93,11 @@ def events(connection: Connection, after: int, limit: int) -> EventPage:
 
 
 def load(connection: Connection) -> tuple[Topology, int]:
-    """Return the topology and the number of its last event; the head is locked, so that both fit."""
-    last = connection.scalar(select(_H.event_id).where(_H.anchor == _ANCHOR).with_for_update(read=True))
-    if last is None:
-        raise _headless()
+    """Return the topology and the number of its last event, in a transaction that sees one moment, so that both fit.
+
+    Nothing is locked: reading a large topology takes long, and others change it meanwhile.
+    """
+    last = _last_event(connection)
     return TOPOLOGY.load(connection), last
 
 

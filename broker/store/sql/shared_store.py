@@ -29,11 +29,16 @@ class Work(Protocol):
     """Calls a function in a transaction of its own, and again after a conflict or a lost connection.
 
     `rows` is how many rows it touches, as far as that is known. One that `is_long` reads a whole lane or deletes whole
-    queues, so its time cannot be told.
+    queues, so its time cannot be told. One that `sees_one_moment` reads everything as it was at its first statement.
     """
 
     def __call__(
-        self, function: Callable[[Connection], T], *, rows: int = 0, is_long: bool = False
+        self,
+        function: Callable[[Connection], T],
+        *,
+        rows: int = 0,
+        is_long: bool = False,
+        sees_one_moment: bool = False,
     ) -> Awaitable[T]: ...
 
 
@@ -101,7 +106,7 @@ class SqlEventStore:
         return await self._work(lambda connection: events.events(connection, after, limit), rows=limit)
 
     async def load(self) -> tuple[Topology, int]:
-        return await self._work(events.load, is_long=True)
+        return await self._work(events.load, is_long=True, sees_one_moment=True)
 
     async def note_cursor(self, incarnation: Incarnation, event_id: int, topology_hash: str) -> None:
         await self._work(lambda connection: events.note_cursor(connection, incarnation, event_id, topology_hash))

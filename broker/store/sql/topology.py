@@ -36,6 +36,7 @@ _log = structlog.get_logger(__name__)
 
 _SHOWN: Final = 300
 """Characters of a damaged record in the log."""
+_ROWS_PER_PAGE: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,23 +107,27 @@ class TopologyTables:
         self._tables = tables
 
     def load(self, connection: Connection) -> Topology:
-        """Return all that is recorded."""
+        """Return all that is recorded, read in pages: an event loop gets on with other work between them, and the
+        server never waits for long in the transaction for a client that is slow to take so many rows.
+        """
         return Topology(record for kind in self._kinds for record in self._load(connection, kind))
 
     def _load(self, connection: Connection, kind: Kind) -> Iterable[Record]:
         here = self._tables[kind.record]
         columns = [here.column(name) for name in field_names(kind.record)]
-        wanted = select(*columns).order_by(*here.table.primary_key.columns)
+        wanted = select(*columns)
         expected = tuple(str if get_origin(hint) else hint for hint in self._kinds.types_of(kind.record).values())
-        try:
-            rows = [tuple(row) for row in connection.execute(wanted)]
-        except (TypeError, ValueError):
-            rows = list(_one_by_one(connection, wanted))
-        for row in rows:
-            if tuple(map(type, row)) == expected and all(map(_is_text, row)):
-                yield kind.record(*row)
+
+        def is_sound(row: Sequence[Any]) -> bool:
+            values = row[: len(columns)]
+            return tuple(map(type, values)) == expected and all(map(_is_text, values))
+
+        for row in _in_pages(connection, wanted, list(here.table.primary_key.columns), is_sound):
+            values = row[: len(columns)]
+            if is_sound(row):
+                yield kind.record(*values)
             else:
-                _log.error("a damaged record is left alone", table=here.table.name, values=ascii(row)[:_SHOWN])
+                _log.error("a damaged record is left alone", table=here.table.name, values=ascii(values)[:_SHOWN])
 
     def record(self, connection: Connection, changes: Sequence[Change]) -> None:
         """Write `changes` in their order; changes of one kind that follow each other share their statements."""
@@ -221,6 +226,31 @@ class TopologyTables:
             yield refers & here.has(reference.when)
 
 
+def _in_pages(
+    connection: Connection, wanted: Select[Any], key: Sequence[Any], is_sound: Callable[[Sequence[Any]], bool]
+) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows in the order of the columns `key`, whose values are added to them; read page after page.
+
+    From a page that cannot be read, or that ends with a row that is not sound, the rest is read at once.
+    """
+    in_order = wanted.add_columns(*key).order_by(*key)
+    rest, is_end = in_order, False
+    while not is_end:
+        try:
+            rows = [tuple(row) for row in connection.execute(rest.limit(_ROWS_PER_PAGE))]
+        except (TypeError, ValueError):
+            rows = []
+            is_end = True
+        is_page = len(rows) == _ROWS_PER_PAGE
+        if is_end or (is_page and not is_sound(rows[-1])):
+            yield from _one_by_one(connection, rest)
+            return
+        yield from rows
+        is_end = not is_page
+        if is_page:
+            rest = in_order.where(_is_after(key, rows[-1][-len(key) :]))
+
+
 def _one_by_one(connection: Connection, wanted: Select[Any]) -> Iterator[tuple[Any, ...]]:
     """Yield the rows whose values have the types of their columns; log how many others there are."""
     result, damaged = connection.execute(wanted), 0
@@ -244,6 +274,16 @@ def _is_text(value: Any) -> bool:
 
 
 TOPOLOGY: Final = TopologyTables()
+
+
+def _is_after(key: Sequence[Any], values: Sequence[Any]) -> ColumnElement[bool]:
+    """Return what is true of rows that follow the one with these values, in the order of the columns `key`."""
+    return or_(
+        *(
+            and_(*(same == value for same, value in zip(key[:place], values[:place], strict=True)), key[place] > last)
+            for place, last in enumerate(values)
+        )
+    )
 
 
 def digest_of(values: Iterable[str | bytes]) -> str:

@@ -228,7 +228,14 @@ class SqliteStore:
         # A connection to a file is never lost, so nothing must be repeated.
         return await self._in_transaction(function)
 
-    async def _work(self, function: Callable[[Connection], T], *, rows: int = 0, is_long: bool = False) -> T:
+    async def _work(
+        self,
+        function: Callable[[Connection], T],
+        *,
+        rows: int = 0,
+        is_long: bool = False,
+        sees_one_moment: bool = False,
+    ) -> T:
         return await self._in_transaction(function, grows=0 if is_long else _OCTETS_OF_CHANGE * rows)
 
     async def _on_writer(self, function: Callable[[], T], *, grows: int = 0) -> T:

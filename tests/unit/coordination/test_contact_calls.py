@@ -12,8 +12,9 @@ from broker.coordination.membership.contacts import Contacts
 from broker.errors import StoreUnavailable
 from broker.ports.cluster import SlotService
 from broker.ports.cluster_rows import Incarnation, NodeRow, NodeState
-from broker.ports.peer_calls import Caller, PeerUnreachable
+from broker.ports.peer_calls import Caller, PeerUnreachable, Unavailable
 from tests.support.clock import FakeClock
+from tests.support.virtual_loop import in_virtual_time
 from tests.unit.thrift.memory_service import MemorySlotService
 
 BOB = Incarnation("bob", "b1")
@@ -123,3 +124,25 @@ async def test_run_calls_until_it_is_cancelled() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_an_introduction_ends_when_every_member_knows_this_node() -> None:
+    it = Bench()
+    it.bob.failure = Unavailable("not known yet")
+    has_called = it.bob.changed
+    async with asyncio.TaskGroup() as tasks:
+        introduction = tasks.create_task(it.calls.introduce(60.0))
+        await has_called.wait()
+        assert not introduction.done()
+        it.bob.failure = None
+    assert it.bob.contacts[-1:] == [("alice", False)]
+
+
+@in_virtual_time
+async def test_an_introduction_to_a_member_that_cannot_be_reached_ends_when_it_has_read_all_nodes() -> None:
+    it = Bench()
+    it.bob.failure = PeerUnreachable("nothing passes")
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    await it.calls.introduce(4.0)
+    assert 3.99 <= loop.time() - began <= 4.1

@@ -57,7 +57,7 @@ class Parts:
     asked.
     """
 
-    def __init__(self, *, is_coordinator: bool = False) -> None:
+    def __init__(self, *, is_coordinator: bool = False, is_started: bool = True) -> None:
         self.agent = FakeAgent()
         self.agent.fence = Fence(7, "t") if is_coordinator else None
         self.manager = MemorySlotService()
@@ -69,6 +69,8 @@ class Parts:
             self.manager,  # type: ignore[arg-type]
             PeerCalls(self._push_events, self._release, self._purge_queue, self._on_contact),
         )
+        if is_started:
+            self.services.start()
 
     async def _push_events(self, last_event_id: int) -> int:
         self.asked.append(last_event_id)
@@ -159,6 +161,17 @@ async def test_events_of_a_node_that_has_just_joined_are_taken() -> None:
     parts = Parts()
     assert await parts.services.push_events(12, STRANGER) == 13
     assert parts.agent.hints == 1
+
+
+@pytest.mark.parametrize("name", COORDINATORS | EVERYBODYS | OPEN)
+async def test_a_node_that_is_starting_takes_contacts_and_hints_and_nothing_else(name: str) -> None:
+    parts = Parts(is_coordinator=True, is_started=False)
+    call = (COORDINATORS | EVERYBODYS | OPEN)[name]
+    if name in ("contact", "hint_resigned"):
+        await call(parts.services, BOB)
+    else:
+        with pytest.raises(Unavailable, match=r"^node 'a' is starting$"):
+            await call(parts.services, BOB)
 
 
 async def test_a_hint_makes_the_agent_look() -> None:

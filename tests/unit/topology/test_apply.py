@@ -249,3 +249,13 @@ def test_a_binding_that_makes_no_sense_costs_no_other(harness: Harness, vhost: V
 
     assert [line.startswith("BindingRecord(vhost='/', source='amq.") for line in complaints] == [True, True]
     assert [each for each in harness.live.snapshot() if isinstance(each, BindingRecord)] == [good]
+
+
+def test_a_large_topology_is_restored_in_steps_of_five_hundred_changes(harness: Harness) -> None:
+    queues = [QueueRecord("/", f"q{number}", number) for number in range(1, 1251)]
+    restoring = harness.live.restoring(Topology([*queues, QueueRecord("/", "q1", 9999)]))
+    assert next(restoring) == []
+    assert len(harness.live.vhosts["/"].queues) == 500
+    [_, complaints] = restoring
+    assert len(complaints) == 1
+    assert len(harness.live.vhosts["/"].queues) == 1250

@@ -18,7 +18,7 @@ from broker.ports.records import (
     Topology,
     VirtualHostRecord,
 )
-from broker.topology.diff import changes_between, changes_to, topology_hash
+from broker.topology.diff import changes_between, changes_to, hashing, topology_hash
 
 EXCHANGES = (ExchangeRecord("/", "x", "fanout"), ExchangeRecord("/", "y", "topic", arguments=b"\x01"))
 QUEUES = (QueueRecord("/", "p", 1), QueueRecord("/", "q", 2, True, node_id="a", incarnation="1"))
@@ -125,3 +125,11 @@ def test_subscriptions_keep_the_order_in_which_they_came() -> None:
 def test_a_binding_may_go_alone() -> None:
     wanted = but(*BINDINGS[:1])
     assert list(changes_between(TOPOLOGY, wanted)) == [Drop(BINDINGS[1])]
+
+
+def test_hashing_in_steps_gives_the_same_hash_and_lets_others_run_after_each_five_hundred_records() -> None:
+    queues = [QueueRecord("/", f"q{number}", number) for number in range(1, 1252)]
+    topology = Topology([VirtualHostRecord("/"), *queues])
+    *steps, found = hashing(lambda kind: topology.of(kind.record))
+    assert steps == [""] * 2
+    assert found == topology_hash(topology)

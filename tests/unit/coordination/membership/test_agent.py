@@ -446,3 +446,21 @@ def test_an_error_of_the_machine_is_no_answer_and_ends_nothing() -> None:
             assert a.agent.is_trusted()
 
     run(lambda _: main())
+
+
+def test_a_beat_of_the_thread_keeps_a_node_trusted_whose_own_is_late() -> None:
+    async def main() -> None:
+        async with agents() as cluster:
+            a = await cluster.start("a")
+            await asyncio.sleep(60)
+            a.store.delays = {"*": inf}
+            for _ in range(4):
+                a.agent._deputy.on_granted(asyncio.get_running_loop().time())
+                await asyncio.sleep(5)
+            assert a.agent.is_trusted()
+            assert a.heard.what("trust") == [("trust", True)]
+            await asyncio.sleep(5)
+            assert not a.agent.is_trusted()
+            assert a.heard.what("trust") == [("trust", True), ("trust", False)]
+
+    run(lambda _: main())

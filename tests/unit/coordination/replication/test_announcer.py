@@ -17,7 +17,7 @@ from broker.ports.peer_calls import Caller, PeerUnreachable
 from tests.support.virtual_loop import VirtualLoop, in_virtual_time
 from tests.unit.thrift.memory_service import MemorySlotService
 
-BOB, CAROL = Incarnation("bob", "1"), Incarnation("carol", "1")
+ALICE, BOB, CAROL = Incarnation("alice", "1"), Incarnation("bob", "1"), Incarnation("carol", "1")
 
 
 class Bench:
@@ -29,10 +29,11 @@ class Bench:
         self.bob.failure = PeerUnreachable("nothing passes")
         self.carol.applied = 99
         self.peers: dict[Incarnation, SlotService] = {BOB: self.bob, CAROL: self.carol}
-        self.cursors: list[Cursor] = []
+        self.cursors = [Cursor(ALICE, 0, ""), Cursor(BOB, 6, ""), Cursor(CAROL, 5, "")]
         self.reads: list[float] = []
         self.is_store_away = False
         self.announcer = Announcer(
+            ALICE,
             lambda: self.peers,
             lambda: Caller("alice", "1"),
             self._read,
@@ -63,7 +64,6 @@ async def test_nothing_is_read_when_every_peer_answers() -> None:
 @in_virtual_time
 async def test_a_change_waits_until_the_cursor_of_a_peer_that_cannot_be_told_says_that_it_is_applied() -> None:
     it = Bench()
-    it.cursors = [Cursor(BOB, 6, "")]
     task = it.announce(7)
     await asyncio.sleep(2.0)
     assert not task.done()
@@ -74,23 +74,38 @@ async def test_a_change_waits_until_the_cursor_of_a_peer_that_cannot_be_told_say
 
 
 @in_virtual_time
-async def test_the_cursor_of_another_incarnation_says_nothing() -> None:
+async def test_a_node_that_nobody_knows_yet_and_that_serves_clients_is_waited_for() -> None:
     it = Bench()
-    it.cursors = [Cursor(Incarnation("bob", "2"), 7, "")]
+    dave = Incarnation("dave", "1")
+    it.cursors = [Cursor(BOB, 7, ""), Cursor(dave, 6, "")]
     task = it.announce(7)
     await asyncio.sleep(2.0)
     assert not task.done()
-    task.cancel()
+    it.cursors = [Cursor(BOB, 7, ""), Cursor(dave, 7, "")]
+    await asyncio.sleep(0.15)
+    assert task.done()
 
 
 @in_virtual_time
-async def test_a_peer_that_is_dead_is_not_waited_for_any_more() -> None:
+async def test_a_peer_that_is_dead_or_has_no_cursor_because_it_is_starting_is_not_waited_for() -> None:
     it = Bench()
     task = it.announce(7)
     await asyncio.sleep(2.0)
-    del it.peers[BOB]
+    it.cursors = [Cursor(CAROL, 5, "")]
     await asyncio.sleep(0.15)
     assert task.done()
+
+
+@in_virtual_time
+async def test_cursors_that_were_read_before_the_change_do_not_count() -> None:
+    it = Bench()
+    it.cursors = []
+    await it.announce(7)
+    it.cursors = [Cursor(BOB, 7, "")]
+    task = it.announce(8)
+    await asyncio.sleep(2.0)
+    assert not task.done()
+    task.cancel()
 
 
 @pytest.mark.parametrize("is_store_away", [False, True])
@@ -127,7 +142,7 @@ async def test_many_changes_that_wait_share_what_is_read() -> None:
 @in_virtual_time
 async def test_what_is_known_of_a_peer_is_forgotten_when_it_is_gone() -> None:
     it = Bench()
-    it.cursors = [Cursor(BOB, 7, "")]
+    it.cursors = []
     await it.announce(7)
     it.peers = {}
     await it.announce(8)

@@ -332,6 +332,30 @@ async def test_the_cursor_is_noted_when_it_moves_and_its_hash_once_a_second(a: T
     assert noted["a"].topology_hash == a.hash
 
 
+async def test_others_run_while_a_large_topology_is_hashed_and_a_change_meanwhile_ends_it(a: TopologyNode) -> None:
+    for number in range(1, 1200):
+        a.topology.apply(Put(QueueRecord("/", f"old {number}", 1000 + number)))
+    hashing = asyncio.get_running_loop().create_task(a.replicator.look())
+    await asyncio.sleep(0)
+    await a.declare("new")
+    await hashing
+    noted = a.company.events.noted
+    assert (noted["a"].event_id, noted["a"].topology_hash) == (1, "")
+    a.clock.advance(60.0)
+    await a.replicator.look()
+    assert noted["a"].topology_hash == a.hash
+
+
+async def test_a_node_that_starts_shows_its_cursor_and_then_catches_up(company: Company, a: TopologyNode) -> None:
+    b = await company.node("b")
+    b.hears = False
+    await a.declare("q")
+    await b.replicator.show()
+    assert company.events.noted["b"].event_id == 0
+    await b.replicator.catch_up()
+    assert "q" in b.vhost.queues
+
+
 async def test_a_cursor_without_a_hash_is_no_difference(a: TopologyNode, b: TopologyNode) -> None:
     await a.declare("q")
     b.vhost.routing.remove_queue("q")
