@@ -87,9 +87,10 @@ def message(
     content_id: int = 0,
     frame_max: int = 131_072,
     routing: bytes = b"\x05sales\x03new",
+    properties: bytes = b"\x10\x00\x02",
 ) -> Message:
-    """Return a message whose header carries its body's size, as a publisher sends it."""
-    header = tail(b"\x00\x3c\x00\x00" + len(body).to_bytes(8, "big") + b"\x10\x00\x02")
+    """Return a message whose header carries its body's size, as a publisher sends it; `properties` begin with flags."""
+    header = tail(b"\x00\x3c\x00\x00" + len(body).to_bytes(8, "big") + properties)
     made = Message(message_id, queue, routing, header, *body_tails(body, frame_max), state)
     made.content_id = content_id
     return made

@@ -6,6 +6,8 @@ import asyncio
 
 import pytest
 
+from broker.codec.field_table import FieldTable
+from broker.codec.properties import BasicProperties, encode_header
 from broker.errors import StoreError
 from broker.message import STORED, TRANSIENT, tail
 from broker.ports.slot import Slot
@@ -248,7 +250,7 @@ async def test_long_transient_bodies_are_gone_after_a_restart(harness: Harness) 
 async def test_a_page_ends_soon_after_as_many_octets_of_long_bodies(harness: Harness) -> None:
     await harness.insert(*(message(number, body=b"x" * 200_000) for number in range(1, 6)))
 
-    page = await harness.store.read(ORDERS, Slot(7, 0, 1, 5, 5), 100, 200_001)
+    page = await harness.store.read(ORDERS, Slot(7, 0, 1, 5, 5), 100, 250_000)
 
     assert [stored.size for stored in page] == [200_000, 200_000]
 
@@ -383,15 +385,25 @@ async def test_a_page_has_at_most_as_many_messages_as_asked_for(harness: Harness
 
 async def test_a_page_ends_soon_after_as_many_octets_as_asked_for(harness: Harness) -> None:
     await harness.insert(
-        *(message(message_id, body=b"x" * 100) for message_id in range(1, 6)),
+        *(message(message_id, body=b"x" * 1000) for message_id in range(1, 6)),
         message(6, body=b"x" * 100_000),
-        message(7, body=b"x" * 100, content_id=7),
+        message(7, body=b"x" * 1000, content_id=7),
         message(8),
     )
     slot = Slot(7, 0, 1, 8, 8)
 
-    assert [stored.id for stored in await harness.store.read(ORDERS, slot, 100, 250)] == [1, 2, 3]
-    assert [stored.id for stored in await harness.store.read(ORDERS, slot, 100, 501)] == [1, 2, 3, 4, 5, 6]
+    assert [stored.id for stored in await harness.store.read(ORDERS, slot, 100, 2500)] == [1, 2, 3]
+    assert [stored.id for stored in await harness.store.read(ORDERS, slot, 100, 6000)] == [1, 2, 3, 4, 5, 6]
+
+
+async def test_headers_count_in_the_octets_of_a_page_and_come_back_whole(harness: Harness) -> None:
+    large = encode_header(0, BasicProperties(headers=FieldTable.of({"large": "x" * 100_000})))[12:]
+    inserted = [message(message_id, properties=large) for message_id in range(1, 6)]
+    await harness.insert(*inserted)
+
+    page = await harness.store.read(ORDERS, Slot(7, 0, 1, 5, 5), 100, 250_000)
+
+    assert [(stored.id, stored.header) for stored in page] == [(each.id, each.header) for each in inserted[:3]]
 
 
 async def test_a_page_has_at_least_one_message_however_large(harness: Harness) -> None:

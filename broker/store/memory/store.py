@@ -92,7 +92,7 @@ class MemoryStore:
             message.content_id = row.content_id
             message.redelivered = row.redelivered or slot.maybe_delivered
             messages.append(message)
-            octets += len(payload)
+            octets += len(row.metadata) + len(payload)
         return messages
 
     async def backlog(self) -> list[Slot]:

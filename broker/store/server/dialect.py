@@ -38,9 +38,16 @@ class Marker:
 SMALL_BODY: Final = 4096
 """Bodies of at most so many octets are read with the index rows of a page, larger ones by a second statement."""
 
+SMALL_METADATA: Final = 4096
+"""So many octets of exchange, key and header are read with the index rows: enough for the size of the body. Longer ones
+are read by a second statement, when it is known how many there is room for.
+"""
+
 
 class IndexRow(NamedTuple):
     """A message as the first statement of a read returns it; `body` is None when it is large or shared.
+
+    `metadata` is no more than the first `SMALL_METADATA` octets of `metadata_size`.
 
     `checksum` is `NO_CHECKSUM` in rows of an older program.
     """
@@ -50,6 +57,7 @@ class IndexRow(NamedTuple):
     content_id: int
     redelivered: bool
     checksum: int
+    metadata_size: int
     metadata: bytes
     body: bytes | None
 
@@ -105,6 +113,10 @@ class Dialect(Driver, Protocol):
 
     async def read_bodies(self, raw: Any, message_ids: Sequence[int]) -> dict[int, bytes]:
         """Return the bodies stored in the messages' own rows, by message id."""
+        ...
+
+    async def read_metadata(self, raw: Any, message_ids: Sequence[int]) -> dict[int, bytes]:
+        """Return the whole metadata of messages, by message id."""
         ...
 
     async def read_contents(self, raw: Any, content_ids: Sequence[int]) -> dict[int, bytes]:

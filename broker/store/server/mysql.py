@@ -255,12 +255,10 @@ class MySql:
         ]
 
     async def read_bodies(self, raw: Any, message_ids: Sequence[int]) -> dict[int, bytes]:
-        found: dict[int, bytes] = {}
-        for ids in parts(message_ids):
-            found.update(
-                await _select(raw, f"SELECT MESSAGE_ID,MESSAGE_CONTENT FROM MB_METADATA WHERE MESSAGE_ID IN ({ids})")
-            )
-        return found
+        return await _read_column(raw, "MESSAGE_CONTENT", message_ids)
+
+    async def read_metadata(self, raw: Any, message_ids: Sequence[int]) -> dict[int, bytes]:
+        return await _read_column(raw, "MESSAGE_METADATA", message_ids)
 
     async def read_contents(self, raw: Any, content_ids: Sequence[int]) -> dict[int, bytes]:
         pieces: list[tuple[int, bytes]] = []
@@ -282,6 +280,13 @@ async def _execute(raw: Any, statements: str) -> list[int]:
     while raw._result.has_next:
         counts.append(await raw.next_result())
     return counts
+
+
+async def _read_column(raw: Any, column: str, message_ids: Sequence[int]) -> dict[int, bytes]:
+    found: dict[int, bytes] = {}
+    for ids in parts(message_ids):
+        found.update(await _select(raw, f"SELECT MESSAGE_ID,{column} FROM MB_METADATA WHERE MESSAGE_ID IN ({ids})"))
+    return found
 
 
 async def _select(raw: Any, statement: str) -> list[Any]:

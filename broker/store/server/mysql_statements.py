@@ -15,7 +15,7 @@ from broker.ports.peer_calls import Fence
 from broker.ports.slot import Slot
 from broker.store.rows import NO_CHECKSUM
 from broker.store.server.batch import Rows
-from broker.store.server.dialect import SMALL_BODY, Marker
+from broker.store.server.dialect import SMALL_BODY, SMALL_METADATA, Marker
 
 _IDS_PER_STATEMENT: Final = 2000
 
@@ -41,7 +41,8 @@ _ORPHANS: Final = (
     " AND NOT EXISTS (SELECT 1 FROM MB_METADATA WHERE CONTENT_ID=MB_CONTENT.MESSAGE_ID)"
 )
 _INDEX: Final = (
-    f"MESSAGE_ID,QUEUE_ID,CONTENT_ID,REDELIVERED,COALESCE(CHECKSUM,{NO_CHECKSUM}),MESSAGE_METADATA,"
+    f"MESSAGE_ID,QUEUE_ID,CONTENT_ID,REDELIVERED,COALESCE(CHECKSUM,{NO_CHECKSUM}),OCTET_LENGTH(MESSAGE_METADATA),"
+    f"LEFT(MESSAGE_METADATA,{SMALL_METADATA}),"
     f"IF(OCTET_LENGTH(MESSAGE_CONTENT)<={SMALL_BODY},MESSAGE_CONTENT,NULL)"
 )
 _IN_SLOT: Final = (

@@ -22,7 +22,7 @@ from broker.ports.peer_calls import Fence
 from broker.ports.slot import Slot
 from broker.store.rows import NO_CHECKSUM
 from broker.store.server.batch import Rows, joined_contents
-from broker.store.server.dialect import SMALL_BODY, IndexRow, Marker
+from broker.store.server.dialect import SMALL_BODY, SMALL_METADATA, IndexRow, Marker
 from broker.store.server.engine import Failure, SessionTimeouts, keep_alive
 from broker.store.server.tls import tls_context
 from broker.store.sql.schema import postgresql_text
@@ -103,7 +103,8 @@ _PROBE: Final = (
 )
 _INDEX_COLUMNS: Final = (
     '"MESSAGE_ID","QUEUE_ID","CONTENT_ID","REDELIVERED",'
-    f'COALESCE("CHECKSUM",{NO_CHECKSUM}),"MESSAGE_METADATA",'
+    f'COALESCE("CHECKSUM",{NO_CHECKSUM}),octet_length("MESSAGE_METADATA"),'
+    f'substring("MESSAGE_METADATA" FROM 1 FOR {SMALL_METADATA}),'
     f'CASE WHEN octet_length("MESSAGE_CONTENT")<={SMALL_BODY} THEN "MESSAGE_CONTENT" END'
 )
 # Each sign of the queue id is read by an index range of its own, so that the server sorts no more than one page.
@@ -112,6 +113,7 @@ _STORED: Final = (
 )
 _BOTH: Final = f"({_STORED}) UNION ALL ({_STORED.replace('$1', '-$1::bigint', 1)}) ORDER BY 1 LIMIT $5"
 _BODIES: Final = 'SELECT "MESSAGE_ID","MESSAGE_CONTENT" FROM "MB_METADATA" WHERE "MESSAGE_ID"=ANY($1::bigint[])'
+_METADATA: Final = 'SELECT "MESSAGE_ID","MESSAGE_METADATA" FROM "MB_METADATA" WHERE "MESSAGE_ID"=ANY($1::bigint[])'
 _CONTENTS: Final = (
     'SELECT "MESSAGE_ID","MESSAGE_CONTENT" FROM "MB_CONTENT" WHERE "MESSAGE_ID"=ANY($1::bigint[])'
     ' ORDER BY "MESSAGE_ID","CONTENT_OFFSET"'
@@ -317,6 +319,9 @@ class PostgreSql:
 
     async def read_bodies(self, raw: Any, message_ids: Sequence[int]) -> dict[int, bytes]:
         return dict(await raw.fetch(_BODIES, message_ids))
+
+    async def read_metadata(self, raw: Any, message_ids: Sequence[int]) -> dict[int, bytes]:
+        return dict(await raw.fetch(_METADATA, message_ids))
 
     async def read_contents(self, raw: Any, content_ids: Sequence[int]) -> dict[int, bytes]:
         return joined_contents(await raw.fetch(_CONTENTS, content_ids))

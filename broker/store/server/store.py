@@ -369,23 +369,26 @@ class ServerStore:
         return await self._engine.own(self._engine.retrying(once, again=Failure.LOST))
 
     async def _read(self, raw: Any, queue: StorageQueue, slot: Slot, limit: int, limit_bytes: int) -> _ReadPage:
-        """Read one page in one snapshot: first its index rows, then the bodies that `limit_bytes` leaves room for."""
+        """Read one page in one snapshot: first its index rows, then what `limit_bytes` leaves room for."""
         index = _within(await self._dialect.begin_read(raw, slot, max(limit, 1)), limit_bytes)
         inline = [row.message_id for row in index if row.body is None and not row.content_id]
         shared = sorted({row.content_id for row in index if row.content_id})
         bodies = await self._dialect.read_bodies(raw, inline) if inline else {}
         contents = await self._dialect.read_contents(raw, shared) if shared else {}
+        cut = [row.message_id for row in index if row.metadata_size > len(row.metadata)]
+        whole = await self._dialect.read_metadata(raw, cut) if cut else {}
         await self._dialect.end_read(raw)
+        index = [row._replace(metadata=whole.get(row.message_id, row.metadata)) for row in index] if cut else index
         damaged: dict[int, str] = {}
         messages = list(_messages(queue, slot, index, bodies, contents, damaged))
         return _ReadPage(messages, damaged, index[-1].message_id if index else None)
 
 
 def _within(rows: list[IndexRow], limit_bytes: int) -> list[IndexRow]:
-    """Return the first of `rows`, up to the one whose body reaches `limit_bytes`; at least one."""
+    """Return the first of `rows`, up to the one whose header and body reach `limit_bytes`; at least one."""
     octets = 0
     for number, row in enumerate(rows, 1):
-        octets += stated_size(row.metadata)
+        octets += row.metadata_size + stated_size(row.metadata)
         if octets >= limit_bytes:
             return rows[:number]
     return rows

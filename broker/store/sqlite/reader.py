@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
+from operator import add
 from typing import Any, Final, TypeAlias
 
 from xxhash import xxh3_64_intdigest
@@ -116,7 +117,7 @@ def read(
     limit: int,
     limit_bytes: int,
 ) -> Page:
-    """Return the first messages of `slot`, up to `limit` messages or `limit_bytes` octets of body, at least one.
+    """Return the first messages of `slot`, up to `limit` messages or `limit_bytes` octets, at least one.
 
     Damaged ones are left out, and what is wrong with them returned by id.
     """
@@ -192,7 +193,8 @@ def _page_index(row: tuple[Any, ...], limit_bytes: int) -> _PageIndex | None:
         return None
     ids, metadata_sizes, sizes, redelivered, transient = map(_numbers, row[:5])
     pairs, checksums = _numbers(row[5]), _numbers(row[6])
-    count = sum(before < limit_bytes for before in accumulate(sizes[:-1], initial=0)) or 1
+    octets = accumulate(map(add, metadata_sizes[:-1], sizes), initial=0)
+    count = sum(before < limit_bytes for before in octets) or 1
     content_ids = {
         name: content for name, content in zip(pairs[::2], pairs[1::2], strict=True) if name <= ids[count - 1]
     }
