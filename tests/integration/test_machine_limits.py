@@ -76,18 +76,25 @@ def test_clients_beyond_the_descriptors_are_refused_and_accepted_when_others_hav
 ) -> None:
     broker = limited_broker
     parameters = pika.URLParameters(broker.url)
-    clients = as_many_as_may(parameters)
-    assert DESCRIPTORS // 2 < len(clients) < DESCRIPTORS - 32
-    channel = clients[0].channel()
-    channel.confirm_delivery()
-    channel.queue_declare("q", durable=True)
-    channel.basic_publish("", "q", b"x" * (1 << 18), pika.BasicProperties(delivery_mode=2), mandatory=True)
-    told = "connections are refused: too few file descriptors are left"
-    wait_until(lambda: told in broker.log, 10.0, "it is said", [broker])
-    clients.pop().close()
-    clients.append(pika.BlockingConnection(parameters))
-    for client in clients:
-        client.close()
+    with ExitStack() as stack:
+        clients = [stack.enter_context(client) for client in as_many_as_may(parameters)]
+        assert DESCRIPTORS // 2 < len(clients) < DESCRIPTORS - 32
+        channel = clients[0].channel()
+        channel.confirm_delivery()
+        channel.queue_declare("q", durable=True)
+        channel.basic_publish("", "q", b"x" * (1 << 18), pika.BasicProperties(delivery_mode=2), mandatory=True)
+        told = "connections are refused: too few file descriptors are left"
+        wait_until(lambda: told in broker.log, 10.0, "it is said", [broker])
+        clients[-1].close()
+        wait_until(lambda: is_accepted(parameters), 10.0, "there is a place again", [broker])
+
+
+def is_accepted(parameters: pika.URLParameters) -> bool:
+    try:
+        pika.BlockingConnection(parameters).close()
+    except pika.exceptions.AMQPConnectionError:
+        return False
+    return True
 
 
 def test_a_broker_without_a_free_descriptor_goes_on_and_accepts_again_when_there_is_one(
