@@ -133,6 +133,7 @@ class NodeIncarnation:
         self.ids: MessageIdGenerator
         self.journal: GroupCommitJournal
         self.broker: Broker
+        self.turns: Turns
         self.health: StoreHealth | None = None
         self.messages_left = 0
         """Messages of this node that are in the store when it has stopped."""
@@ -224,7 +225,7 @@ class NodeIncarnation:
             caches=CacheBudget(),
             work=TurnBudget(),
         )
-        turns = Turns(broker.work)
+        turns = self.turns = Turns(broker.work)
         shared = SharedContext(
             broker,
             built_in_users(self.config.user_mgt),
@@ -279,6 +280,8 @@ class NodeIncarnation:
             self.journal.purge,
             lock=self.topology_lock,
             new_event=asyncio.Event,
+            work=self.broker.work,
+            next_turn=self.turns.next,
             wait_as_client=ClientTimeout(lambda: self.health is not None and self.health.is_down),
         )
         new_queue = partial(

@@ -18,12 +18,15 @@ from broker.ports.slot import Slot
 from broker.queue.queue import Queue
 from broker.topology.decision import Decision, Footprint
 from broker.topology.fair_queue import FairQueue
+from broker.turn_budget import TurnBudget
 
 T = TypeVar("T")
 Lock: TypeAlias = AbstractAsyncContextManager[Any]
 
 ROUND: Final = 64
 """At most so many changes are recorded with one commit; half of it is kept for clients, if they ask."""
+_CHANGE_STEPS: Final = 30
+"""What a change costs to decide and apply, in steps of work."""
 
 
 class Wakeup(Protocol):
@@ -95,16 +98,21 @@ class Recorder:
         *,
         lock: Lock,
         new_event: Callable[[], Wakeup],
+        work: TurnBudget,
+        next_turn: Callable[[], Awaitable[None]],
         wait_as_client: Callable[[Wakeup], Awaitable[None]] = _wait,
     ) -> None:
         """`apply` alters memory and returns the slots that the journal's `purge` then deletes. `lock` is held during a
-        round. `wait_as_client` may raise `StoreUnavailable` to end the wait of a client for its turn.
+        round. `next_turn` returns in a later turn of the loop. `wait_as_client` may raise `StoreUnavailable` to end the
+        wait of a client for its turn.
         """
         self._cluster = cluster
         self._apply = apply
         self._purge = purge
         self._lock = lock
         self._new_event = new_event
+        self._work = work
+        self._next_turn = next_turn
         self._wait_as_client = wait_as_client
         self._of_clients: FairQueue[_Request] = FairQueue()
         self._maintenance: FairQueue[_Request] = FairQueue()
@@ -136,10 +144,8 @@ class Recorder:
         """Return the results. Other nodes apply what is recorded, even if something fails after that."""
         requests = [_Request(decide, call) for decide in decides]
         call.undone = len(requests)
-        for request in requests:
-            if not self._is_applied_at_once(request):
-                call.queue.add(call.client, request)
         try:
+            await self._begin(call, requests)
             await self._take_turns(call, wait)
             if call.slots:
                 await self._purge(call.slots)
@@ -150,6 +156,21 @@ class Recorder:
             if request.error is not None:
                 raise request.error
         return [request.result for request in requests]
+
+    async def _begin(self, call: _Call, requests: Sequence[_Request]) -> None:
+        """Apply what nothing records, and let the other requests wait for a round. Many of them take many turns of the
+        loop.
+        """
+        try:
+            for request in requests:
+                if self._work.is_over and request is not requests[0]:
+                    await self._next_turn()
+                if not self._is_applied_at_once(request):
+                    call.queue.add(call.client, request)
+        except BaseException:
+            self._withdrawn(call)
+            self._hand_over()
+            raise
 
     def _is_applied_at_once(self, request: _Request) -> bool:
         """Apply a change that nothing records, unless it depends on one under way; return whether it was applied."""
@@ -293,6 +314,7 @@ class Recorder:
     def _finish(self, request: _Request, decision: Decision[Any]) -> None:
         """Apply a change that is recorded, as far as it has to be."""
         try:
+            self._work.done += _CHANGE_STEPS * len(decision.changes)
             for change in decision.changes:
                 request.call.slots += self._apply(change)
             request.result = decision.result()

@@ -197,6 +197,7 @@ class NodeParts:
         limits: Limits | None = None,
         vhosts: dict[str, VirtualHost] | None = None,
         work: TurnBudget | None = None,
+        next_turn: Callable[[], Awaitable[None]] = nothing_to_wait_for,
         **vhost_options: Any,
     ) -> None:
         """`tasks` stands for a task group and runs what reads slots. `vhost_options` are arguments of `new_vhost`.
@@ -231,6 +232,7 @@ class NodeParts:
             work=work or TurnBudget(ENDLESS),
         )
         self.live = LiveTopology(self.broker.vhosts, self._new_vhost)
+        self._next_turn = next_turn
         self._lock = lock or asyncio.Lock()
         self._new_event = new_event
         self._client_wait = {} if wait_as_client is None else {"wait_as_client": wait_as_client}
@@ -260,6 +262,8 @@ class NodeParts:
             self.journal.purge,
             lock=self._lock,
             new_event=self._new_event,
+            work=self.broker.work,
+            next_turn=self._next_turn,
             **self._client_wait,
         )
         return new_vhost(name, cluster=cluster, recorder=recorder, **{**self._vhost_options, **options})

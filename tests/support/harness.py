@@ -103,6 +103,7 @@ class Harness:
             queue_limits=queue_limits,
             max_queues=max_queues,
             work=self.turns.work,
+            next_turn=self.turns.next,
         )
         self.broker, self.live = self.parts.broker, self.parts.live
         self.journal: FakeJournal = self.parts.journal

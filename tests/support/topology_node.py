@@ -22,8 +22,9 @@ from broker.topology.declaration import ExchangeDeclaration, QueueDeclaration
 from broker.topology.diff import topology_hash
 from broker.topology.recorder import Recorder
 from broker.topology.vhost import VirtualHost
+from broker.turn_budget import TurnBudget
 from tests.support.clock import FakeClock
-from tests.support.composition import OneOfMany, new_vhost
+from tests.support.composition import ENDLESS, OneOfMany, new_vhost, nothing_to_wait_for
 from tests.support.memory_events import MemoryEvents
 
 
@@ -118,7 +119,13 @@ class TopologyNode:
         replicator = self.replicator
         self.cluster = OneOfMany(incarnation, replicator.record, lambda: replicator.recorded, replicator.announce)
         self._recorder = Recorder(
-            self.cluster, self.topology.apply, self.journal.purge, lock=lock, new_event=asyncio.Event
+            self.cluster,
+            self.topology.apply,
+            self.journal.purge,
+            lock=lock,
+            new_event=asyncio.Event,
+            work=TurnBudget(ENDLESS),
+            next_turn=nothing_to_wait_for,
         )
 
     async def start(self) -> None:

@@ -197,6 +197,7 @@ def far(harness: Harness) -> Client:
     peer = harness.peer()
     chain(peer, 300)
     harness.turns.taken.clear()
+    harness.turns.work.begin_turn()
     return peer
 
 
@@ -272,6 +273,18 @@ def test_frames_behind_a_handler_take_turns_too(harness: Harness, peer: Client) 
     assert counts(harness) == [2] * WIDE + [0]
     assert max(harness.turns.taken) <= LONGEST
     assert [type(method) for _, method in peer.received()][-1] is ChannelCloseOk
+
+
+def test_the_exclusive_queues_of_a_connection_that_ends_take_turns(harness: Harness) -> None:
+    peer = harness.peer()
+    peer.send_raw(b"".join(command(1, QueueDeclare(queue=f"own{n}", exclusive=True, no_wait=True)) for n in range(200)))
+    assert len(harness.vhost.queues) == 200
+    assert max(harness.turns.taken) <= TURN + 100
+    harness.turns.taken.clear()
+    peer.lose()
+    assert not harness.vhost.queues
+    assert len(harness.turns.taken) > 9
+    assert max(harness.turns.taken) <= TURN + 100
 
 
 # Transactions
