@@ -112,6 +112,12 @@ class FieldTable:
     def get(self, name: str, default: Any = None) -> Any:
         return self.values.get(name, default)
 
+    def in_order(self) -> FieldTable:
+        """Return the table with its top-level entries in the order of their names."""
+        entries = _split_entries(self.validate().raw)
+        ordered = sorted(entries, key=lambda entry: entry[1 : entry[0] + 1])
+        return self if ordered == entries else FieldTable(b"".join(ordered))
+
     def without(self, name: str) -> FieldTable:
         """Return a table without `name`; every other entry keeps its bytes."""
         wanted = _write_name(name)

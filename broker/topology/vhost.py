@@ -7,6 +7,7 @@ changes that other nodes decided take the same way through `apply`.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -179,10 +180,11 @@ class VirtualHost:
         client: Hashable = None,
     ) -> None:
         """Bind a queue or an exchange to the exchange `source` (contract Q11, X14)."""
-        binding = Binding(source, destination, routing_key, arguments)
-        await self.recorder.change(partial(self._bind, binding), client)
+        sent = Binding(source, destination, routing_key, arguments)
+        await self.recorder.change(partial(self._bind, sent), client)
 
-    def _bind(self, binding: Binding) -> Decision[None]:
+    def _bind(self, sent: Binding) -> Decision[None]:
+        binding = self._there_or_in_order(sent)
         self._require_ends(binding.source, binding.destination)
         exchange = self.exchanges[binding.source]
         ends, itself = [("exchange", binding.source), binding.destination], ("binding", binding)
@@ -203,10 +205,11 @@ class VirtualHost:
         self.require_changeable(source)
         if destination[0] == "exchange":
             self.require_changeable(destination[1])
-        binding = Binding(source, destination, routing_key, arguments)
-        await self.recorder.change(partial(self._unbind, binding), client)
+        sent = Binding(source, destination, routing_key, arguments)
+        await self.recorder.change(partial(self._unbind, sent), client)
 
-    def _unbind(self, binding: Binding) -> Decision[None]:
+    def _unbind(self, sent: Binding) -> Decision[None]:
+        binding = self._there_or_in_order(sent)
         source = binding.source
         exchange = self.exchanges.get(source)
         reads, itself = [("exchange", source), binding.destination], ("binding", binding)
@@ -217,6 +220,15 @@ class VirtualHost:
         concerned = self._concerned(("exchange", source)) if exchange.auto_delete else []
         changes = [Drop(self.record_of(binding)), *self._deletions(gone)]
         return self.decision(changes, reads=reads, writes=[itself, *concerned])
+
+    def _there_or_in_order(self, sent: Binding) -> Binding:
+        """Return `sent` with its arguments in order, so that their order tells no bindings apart; or as it is, if it is
+        there like that: earlier versions recorded arguments as they came.
+        """
+        exchange = self.exchanges.get(sent.source)
+        if exchange is not None and sent in exchange.bindings:
+            return sent
+        return replace(sent, arguments=sent.arguments.in_order())
 
     def _require_ends(self, source: str, destination: Destination) -> None:
         self.require_changeable(source)

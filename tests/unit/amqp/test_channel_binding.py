@@ -30,7 +30,7 @@ from broker.codec.methods import (
 )
 from broker.codec.properties import BasicProperties
 from broker.errors import StoreUnavailable
-from broker.ports.records import BindingRecord
+from broker.ports.records import BindingRecord, Put
 from broker.queue.settings import QueueLimits
 from tests.support.harness import Client, Harness
 from tests.support.stage import drive
@@ -94,6 +94,26 @@ def test_an_unbound_queue_gets_nothing_more(harness: Harness, peer: Client) -> N
     peer.publish("k", b"m", exchange="amq.direct")
     assert peer.call(1, QueuePurge(queue="q")) == QueuePurgeOk(1)
     assert drive(harness.store.load()).of(BindingRecord) == ()
+
+
+def test_the_order_of_arguments_tells_no_bindings_apart(harness: Harness, peer: Client) -> None:
+    peer.send(1, QueueDeclare(queue="q", durable=True))
+    one, other = args(b=1, a="x", x_match="any"), args(x_match="any", a="x", b=1)
+    peer.send(1, QueueBind(0, "q", "amq.headers", "", False, one))
+    peer.send(1, QueueBind(0, "q", "amq.headers", "", False, other))
+    assert len(drive(harness.store.load()).of(BindingRecord)) == 1
+    peer.send(1, QueueUnbind(0, "q", "amq.headers", "", other))
+    assert drive(harness.store.load()).of(BindingRecord) == ()
+
+
+def test_a_binding_recorded_with_its_arguments_as_they_came_is_known(harness: Harness, peer: Client) -> None:
+    peer.send(1, QueueDeclare(queue="q"))
+    unordered = args(b=1, a="x")
+    harness.live.apply(Put(BindingRecord("/", "amq.headers", "queue", "q", "", unordered.raw)))
+    peer.send(1, QueueBind(0, "q", "amq.headers", "", False, unordered))
+    assert len(harness.vhost.exchanges["amq.headers"].bindings) == 1
+    peer.send(1, QueueUnbind(0, "q", "amq.headers", "", unordered))
+    assert harness.vhost.exchanges["amq.headers"].is_unused
 
 
 def test_a_binding_that_cannot_work_is_refused_before_it_is_recorded(harness: Harness, peer: Client) -> None:

@@ -258,3 +258,15 @@ def test_a_structure_that_contains_itself_is_refused():
     endless.append(endless)
     with pytest.raises(ValueError, match="nested deeper than 32 levels"):
         FieldTable.of({"a": endless})
+
+
+def test_entries_can_be_put_in_the_order_of_their_names() -> None:
+    table = FieldTable.of({"b": 1, "a": ["x"], "aa": None})
+    assert table.in_order() == FieldTable.of({"a": ["x"], "aa": None, "b": 1})
+    assert table.in_order().in_order() is not table
+    ordered = table.in_order()
+    assert ordered.in_order() is ordered
+
+
+def test_the_octets_of_an_entry_are_its_type_and_value() -> None:
+    assert FieldTable.of({"a": True, "b": "x"}).octets == {"a": b"t\x01", "b": b"S\0\0\0\x01x"}
