@@ -118,16 +118,20 @@ class ChannelTable:
         self._detach()
 
     def _handle_kept(self, channel: Channel) -> None:
-        """Handle the frames that came while a handler was waiting, until the next one waits or the turn is used up."""
+        """Handle the frames that came while a handler was waiting, until the next one waits or the turn is used up.
+
+        Answers may be large: while the output takes no more, the frames wait for that too.
+        """
         self._busy.pop(channel, None)
         channel.set_busy(False)
         work, continuation = self._connection.shared.broker.work, self._connection.continuation
+        output = self._connection.output
         while not channel.is_closing:
-            if channel.deferred_octets and (work.is_over or continuation.is_waiting):
+            if channel.deferred_octets and (work.is_over or continuation.is_waiting or output.is_blocked):
                 self._busy[channel] = inf
                 channel.set_busy(True)
                 self._parked.append(channel)
-                if not continuation.is_waiting:
+                if not (continuation.is_waiting or output.is_blocked):
                     continuation.put_off(channel.id)
                 break
             kept = channel.next_deferred()
@@ -143,7 +147,7 @@ class ChannelTable:
                 self._on_error(error, channel.id, int.from_bytes(kept[1][:4], "big") if is_method else 0)
 
     def go_on(self) -> None:
-        """Go on with kept frames that waited for this turn."""
+        """Go on with kept frames that waited for this turn, or for room in the output."""
         parked, self._parked = self._parked, []
         for channel in parked:
             self._handle_kept(channel)

@@ -138,6 +138,8 @@ class Connection:
             channels.rotate(-self._resumed)  # no channel is always the first that fills the buffer again
             for channel in channels:
                 channel.resume_later()
+            if self._channels is not None:
+                self._channels.go_on()
 
     # Input
 
