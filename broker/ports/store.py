@@ -67,8 +67,8 @@ class MessageStore(Protocol):
     async def read(self, queue: StorageQueue, slot: Slot, limit: int, limit_bytes: int) -> list[Message]:
         """Return the first messages of `slot`, ascending by id: at most `limit`, and not many more than `limit_bytes`
         octets of header and body, but at least one if there is one. They are in state STORED, or TRANSIENT when stored
-        under the negative id (the caller then owns the row: it is deleted like any other); `redelivered` is as stored or,
-        if the slot says `maybe_delivered`, set. Only what was committed before the call is certain to be seen.
+        under the negative id (the caller then owns the row: it is deleted like any other); `redelivered` is as stored
+        or, if the slot says `maybe_delivered`, set. Only what was committed before the call is certain to be seen.
 
         A damaged message (its octets do not fit its checksum, or its content cannot be found) is logged, left out, and
         set aside: it belongs to no slot and counts nowhere until the node starts again.

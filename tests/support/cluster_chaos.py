@@ -24,8 +24,8 @@ from tests.support.hooks import jump
 GRACE = 15.0  # after a fault; then an incarnation that ends did not end for it
 DRAIN_DEADLINE = 60.0
 ACK_GRACE = 5.0
-"""Seconds in which a commit may be late without a fault, on a machine that also runs everything else: an acknowledgement
-of a node that ends within them may be lost."""
+"""Seconds in which a commit may be late without a fault, on a machine that also runs everything else: an
+acknowledgement of a node that ends within them may be lost."""
 ALL_NODES = -1
 _FAULTS_RECORDED = 50
 

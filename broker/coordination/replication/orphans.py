@@ -1,7 +1,7 @@
 """Removes orphans: exclusive queues, subscriptions and auto-delete queues of incarnations that are over.
 
-The coordinator runs this, and each node for its own former incarnations when it starts; the removals are events like any
-other change.
+The coordinator runs this, and each node for its own former incarnations when it starts; the removals are events like
+any other change.
 """
 
 from __future__ import annotations
