@@ -259,6 +259,10 @@ class Clustered:
             find_queue=self._find_queue,
             coordinator=self._peers.coordinator,
             caller=self._peers.caller,
+            is_cut_off=self._is_cut_off,
+            read_stored=self._store.backlog,
+            consumers_elsewhere=self._consumers_elsewhere,
+            monotonic=self._clock.monotonic,
         )
         await remove_own_orphans(lambda: self._vhosts.values(), self.incarnation)
         self._slots_task = loops.create_task(self._slots.run(), name="slots")
@@ -382,20 +386,43 @@ class Clustered:
         """Delete the queue's ready messages that are not on this node; return how many there were."""
         name, caller = name_of(queue), self._peers.caller()
 
-        async def purge_on(service: SlotService) -> int:
+        async def purge_on(service: SlotService) -> int | None:
             try:
                 async with asyncio.timeout(_PURGE_TIMEOUT):
                     return await service.purge_queue(name, caller)
             except (TimeoutError, CoordinationError) as error:
-                _log.warning("a node has not purged a queue", queue=queue.name, reason=str(error))
-                return 0
+                _log.info("a node is told of a purge by the store", queue=queue.name, reason=str(error))
+                return None
 
         async with asyncio.TaskGroup() as tasks:
             purges = [tasks.create_task(purge_on(service)) for service in self._peers.others().values()]
-        count = sum(task.result() for task in purges)
-        count += await self._start_retry.until_done(lambda: self._shared.slots.purge(queue.queue_id))
+        counts = [task.result() for task in purges]
+        count = sum(count or 0 for count in counts) + await self._purge_free(queue)
+        if None in counts:
+            count += await self._purge_by_event(queue)
         queue.set_remote_counts(0, queue.consumer_count - len(queue.consumers))
         return count
+
+    async def _purge_free(self, queue: Queue) -> int:
+        return await self._start_retry.until_done(lambda: self._shared.slots.purge(queue.queue_id))
+
+    async def _purge_by_event(self, queue: Queue) -> int:
+        """Let nodes that cannot be called purge; return how many stored messages went with that."""
+        before = await self._stored(queue)
+        await self._replicator.purge(queue.queue_id)
+        await self._purge_free(queue)
+        return max(before - await self._stored(queue), 0)
+
+    async def _stored(self, queue: Queue) -> int:
+        return await self._start_retry.until_done(lambda: self._shared.slots.stored(queue.queue_id))
+
+    async def has_unseen(self, queue: Queue) -> bool:
+        return self._is_cut_off() and await self._stored(queue) > queue.ready_count + queue.unacked_count
+
+    def _is_cut_off(self) -> bool:
+        """Can somebody not be asked: the coordinator by this node, or a member by it or the coordinator?"""
+        is_served = self._slots.demand.failing_since is None
+        return not is_served or bool(self._contacts.cut_off(self._agent.last_beats()))
 
     async def _purge_here(self, name: QueueName) -> int:
         queue = self._find_queue(name.queue_id)

@@ -65,6 +65,10 @@ class Cluster(Protocol[Q_contra]):
         """Delete the queue's ready messages that are free or on other nodes; return how many there were."""
         ...
 
+    async def has_unseen(self, queue: Q_contra) -> bool:
+        """Has the store messages of the queue that nobody can tell of, because other nodes cannot be asked?"""
+        ...
+
     def on_read(self, queue: Q_contra, slot: Slot, messages: Sequence[Message], is_end: bool) -> None:
         """`messages` of `slot` are in memory now; `is_end` when the slot has no more."""
         ...
@@ -122,6 +126,9 @@ class NoOtherNodes:
 
     async def purge(self, queue: object) -> int:
         return 0
+
+    async def has_unseen(self, queue: object) -> bool:
+        return False
 
     def on_read(self, queue: object, slot: Slot, messages: Sequence[Message], is_end: bool) -> None:
         """Delete the rows of transient messages that are back in memory: no other node will read them."""
@@ -250,6 +257,10 @@ class SlotStore(Protocol):
 
     async def purge(self, queue_id: int) -> int:
         """Delete every free slot of the queue with its messages; return how many messages there were."""
+        ...
+
+    async def stored(self, queue_id: int) -> int:
+        """Return how many messages of the queue are stored, whoever has them."""
         ...
 
     async def window(self, lane: int, size: int) -> Sequence[Slot]:

@@ -230,6 +230,11 @@ class LiveTopology:
         handler = self._handlers[self._kinds.of(change).record]
         return handler.put(self, change.record) if isinstance(change, Put) else handler.drop(self, change.key)
 
+    def purge(self, queue_id: int) -> Sequence[Slot]:
+        """Drop the ready messages of a queue, if it is there; return the slots to be purged."""
+        queue = self.find_queue(queue_id)
+        return _NOTHING if queue is None else queue.purge()
+
     def restore(self, topology: Topology) -> list[str]:
         """Apply all recorded topology; return a line for each record that makes no sense or does not fit the others.
 

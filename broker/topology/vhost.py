@@ -332,6 +332,8 @@ class VirtualHost:
         """Delete the queue with its messages and bindings; return how many were ready (contract Q14)."""
         if name not in self.queues:
             return 0
+        if if_empty and await self.cluster.has_unseen(self.queue(name, owner)):
+            raise PreconditionFailed(f"{self.phrase('queue', name)} not empty")
         return await self.recorder.change(partial(self._delete_queue, name, owner, if_unused, if_empty), client)
 
     def _delete_queue(self, name: str, owner: object | None, if_unused: bool, if_empty: bool) -> Decision[int]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Literal
 
 import pytest
+from pika.exceptions import ChannelClosedByBroker
 
 from benchmarks.nodes.configuration import CALM
-from tests.cluster.clients import consume, numbered, publish
+from tests.cluster.clients import consume, numbered, publish, ready_becomes
 from tests.cluster.conftest import ChannelOf, NewCluster
 from tests.support.cluster import ClusterOfProcesses
 from tests.support.databases import DatabaseServer
@@ -90,6 +91,26 @@ def test_what_is_declared_and_bound_on_one_node_is_routed_on_the_other_when_it_i
         publish(there, queue, [b"by name"])
         here.queue_bind(queue, "amq.topic", queue)
         there.basic_publish("amq.topic", queue, b"by binding", mandatory=True)
+
+
+def test_a_purge_counts_and_deletes_what_lies_on_a_node_that_cannot_be_called(
+    new_cluster: NewCluster, mariadb: DatabaseServer, channel_of: ChannelOf, name: str
+) -> None:
+    cluster = cut_off_pair(new_cluster, mariadb, "nothing passes")
+    for node in cluster.nodes:
+        node.output.wait_for(OUT)
+    here, there = channel_of(cluster[0]), channel_of(cluster[1])
+    here.queue_declare(name, durable=True)
+    here.tx_select()
+    publish(here, name, numbered(300))
+    here.tx_commit()
+    ready_becomes(there, name, (300, 0), 5.0)
+    with pytest.raises(ChannelClosedByBroker, match="not empty"):
+        channel_of(cluster[1]).queue_delete(name, if_empty=True)
+    assert there.queue_purge(name).method.message_count == 300
+    assert here.basic_get(name) == (None, None, None)
+    ready_becomes(there, name, (0, 0), 5.0)
+    there.queue_delete(name, if_empty=True)
 
 
 def test_nodes_that_reach_each_other_again_say_so(new_cluster: NewCluster, mariadb: DatabaseServer) -> None:

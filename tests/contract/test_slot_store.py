@@ -347,6 +347,15 @@ async def test_messages_of_another_lane_or_queue_do_not_keep_a_slot(nodes: Nodes
     assert list(await a.store.slots.finish([rows[0].start], a.incarnation)) == [rows[0].start]
 
 
+async def test_what_is_stored_of_a_queue_is_counted_whoever_has_it(nodes: Nodes) -> None:
+    a, b = await nodes.join("a"), await nodes.join("b")
+    assert await a.store.slots.stored(ORDERS.queue_id) == 0
+    await a.insert(*messages(a.lane, 1, 2), *transient(a.lane, 3))
+    await b.insert(*messages(b.lane, 1, 2))
+    assert await a.store.slots.stored(ORDERS.queue_id) == 5
+    assert await a.store.slots.stored(ORDERS.queue_id + 1) == 0
+
+
 async def test_free_slots_are_purged_with_their_messages(nodes: Nodes) -> None:
     a, b = await two(nodes)
     await a.insert(*messages(a.lane, 1, 2, 5, 6, 9), *transient(a.lane, 3), *messages(a.lane, 4, queue=INVOICES))

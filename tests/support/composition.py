@@ -54,6 +54,7 @@ class OneOfMany:
     ) -> None:
         self.incarnation = incarnation
         self.purged_elsewhere = 0
+        self.has_more_stored = False
         self._record = record
         self._recorded = recorded
         self._announce = announce
@@ -73,6 +74,9 @@ class OneOfMany:
 
     async def purge(self, queue: Queue) -> int:
         return self.purged_elsewhere
+
+    async def has_unseen(self, queue: Queue) -> bool:
+        return self.has_more_stored
 
     def on_read(self, queue: Queue, slot: Slot, messages: Sequence[Message], is_end: bool) -> None:
         """Nobody else has anything."""

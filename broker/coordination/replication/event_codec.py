@@ -1,5 +1,6 @@
 """Encodes changes of topology as the payload of an event, and decodes them: JSON, with octets in hexadecimal.
 
+An event can also say that a queue is to be purged: so it reaches nodes that can only read the store (ADR 32).
 A payload of another version that this one does not know is refused; the reader then loads the whole topology.
 """
 
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args, get_origin
 
 from broker.errors import StoreError
@@ -16,19 +18,37 @@ from broker.ports.records import Change, Drop, Put, Record
 VERSION: Final = 1
 
 
+@dataclass(frozen=True, slots=True)
+class Purge:
+    """Every node drops the ready messages of this queue that it has."""
+
+    queue_id: int
+
+
+_PURGED: Final = "queue.purged"
+
+
+def encode_purge(purge: Purge) -> bytes:
+    """Return the payload of the event that tells of a purge."""
+    return json.dumps({"version": VERSION, "changes": [[_PURGED, purge.queue_id]]}, separators=(",", ":")).encode()
+
+
 def encode(changes: Sequence[Change], kinds: Kinds = KINDS) -> bytes:
     """Return the payload of the event that records `changes`."""
     described = [_describe(change, kinds) for change in changes]
     return json.dumps({"version": VERSION, "changes": described}, separators=(",", ":")).encode()
 
 
-def decode(payload: bytes, kinds: Kinds = KINDS) -> list[Change]:
-    """Return the changes that `payload` describes, or raise `StoreError`."""
+def decode(payload: bytes, kinds: Kinds = KINDS) -> list[Change | Purge]:
+    """Return the changes, or the purge, that `payload` describes, or raise `StoreError`."""
     try:
         event = json.loads(payload)
         if event["version"] != VERSION:
             raise ValueError(f"version {event['version']!r} is not {VERSION}")
-        return [_change(name, described, kinds) for name, described in event["changes"]]
+        return [
+            Purge(int(described)) if name == _PURGED else _change(name, described, kinds)
+            for name, described in event["changes"]
+        ]
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
         raise StoreError(f"an event of topology that makes no sense: {error!r}") from error
 

@@ -17,7 +17,7 @@ import structlog
 
 from broker.backoff import Backoff
 from broker.coordination.replication.announcer import Announcer
-from broker.coordination.replication.event_codec import decode, encode
+from broker.coordination.replication.event_codec import Purge, decode, encode, encode_purge
 from broker.errors import BrokerError, StoreUnavailable
 from broker.machine.faults import MachineFaults
 from broker.ports.cluster import EventStore, SlotService, TopologyMoved
@@ -118,7 +118,20 @@ class Replicator:
 
         Raises `TopologyMoved` when other nodes recorded first; their events are applied then.
         """
-        token, payload = self._new_token(), encode(changes)
+        await self._record(changes, encode(changes))
+
+    async def purge(self, queue_id: int) -> None:
+        """Let every other node drop the ready messages of a queue; return when they have, as `announce` does."""
+        event_id = 0
+        while not event_id:
+            async with self._lock:
+                with suppress(TopologyMoved):
+                    await self._record((), encode_purge(Purge(queue_id)))
+                    event_id = self.recorded
+        await self.announce(event_id, is_certain=True)
+
+    async def _record(self, changes: Sequence[Change], payload: bytes) -> None:
+        token = self._new_token()
         is_recorded = await self._retry.until_done(
             lambda: self._events.record(
                 changes, payload, expected=self.applied, token=token, incarnation=self._incarnation
@@ -201,7 +214,10 @@ class Replicator:
         for attempt in range(1, _TRIES + 1):
             try:
                 for change in decode(event.payload):
-                    self._slots += self._topology.apply(change)
+                    if isinstance(change, Purge):
+                        self._slots += self._topology.purge(change.queue_id)
+                    else:
+                        self._slots += self._topology.apply(change)
             except Exception:
                 _log.exception("an event of topology could not be applied", event_id=event.event_id, attempt=attempt)
             else:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import Final
 
 import structlog
 
-from broker.errors import CoordinationError
+from broker.errors import CoordinationError, StoreUnavailable
 from broker.machine.faults import MachineFaults
 from broker.ports.cluster import SlotService
+from broker.ports.cluster_rows import Incarnation
 from broker.ports.peer_calls import Caller, QueueCount
+from broker.ports.slot import Slot
 from broker.queue.queue import Queue
 
 _log = structlog.get_logger(__name__)
 
 _INTERVAL: Final = 1.0
 _MOST: Final = 10_000
+_REST_PER_COUNT: Final = 20
+"""Counting all that is stored may take long: the pause before the next time is this many times as long."""
 
 
 class CountExchange:
@@ -30,12 +34,24 @@ class CountExchange:
         find_queue: Callable[[int], Queue | None],
         coordinator: Callable[[], SlotService | None],
         caller: Callable[[], Caller],
+        is_cut_off: Callable[[], bool],
+        read_stored: Callable[[], Awaitable[Iterable[Slot]]],
+        consumers_elsewhere: Callable[[Queue], Collection[Incarnation]],
+        monotonic: Callable[[], float],
     ) -> None:
+        """`is_cut_off` says that other nodes cannot be asked, nor tell this one. Then what is stored is counted, by
+        `read_stored`, and each of the nodes `consumers_elsewhere` counts as one consumer.
+        """
         self._queues = queues
         self._find_queue = find_queue
         self._coordinator = coordinator
         self._caller = caller
+        self._is_cut_off = is_cut_off
+        self._read_stored = read_stored
+        self._consumers_elsewhere = consumers_elsewhere
+        self._monotonic = monotonic
         self._known: set[int] = set()
+        self._count_at = float("-inf")
 
     async def run(self) -> None:
         """Exchange counts every second until cancelled."""
@@ -47,6 +63,9 @@ class CountExchange:
 
     async def exchange(self) -> None:
         """Report this node's counts and set those of the other nodes; without a coordinator the last ones stay."""
+        if self._is_cut_off():
+            await self._count_stored()
+            return
         service = self._coordinator()
         if service is None:
             return
@@ -71,3 +90,21 @@ class CountExchange:
             queue = self._find_queue(queue_id)
             if queue is not None:
                 queue.set_remote_counts(0, 0)
+
+    async def _count_stored(self) -> None:
+        """Take for elsewhere what is stored and not here; a large backlog is counted more rarely."""
+        began = self._monotonic()
+        if began < self._count_at:
+            return
+        stored: dict[int, int] = {}
+        try:
+            for slot in await self._read_stored():
+                stored[slot.queue_id] = stored.get(slot.queue_id, 0) + slot.count
+        except StoreUnavailable as error:
+            _log.debug("what is stored was not counted", reason=str(error))
+        else:
+            for queue in self._queues():
+                ready = stored.get(queue.queue_id, 0) - queue.ready_count - queue.unacked_count
+                queue.set_remote_counts(max(ready, 0), len(self._consumers_elsewhere(queue)))
+                self._known.add(queue.queue_id)
+        self._count_at = self._monotonic() + _REST_PER_COUNT * (self._monotonic() - began)

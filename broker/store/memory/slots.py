@@ -85,6 +85,9 @@ class MemorySlotStore:
             del state.slots[row.start]
         return sum(state.delete([key for key, _ in state.in_slot(row)]) for row in free)
 
+    async def stored(self, queue_id: int) -> int:
+        return sum(abs(row.storage_id) == queue_id for row in self._opened().rows.values())
+
     async def window(self, lane: int, size: int) -> list[Slot]:
         return _window(self._opened(), lane, size)
 

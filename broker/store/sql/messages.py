@@ -44,6 +44,12 @@ def mark_redelivered(connection: Connection, message_ids: Sequence[int]) -> None
         connection.execute(update(METADATA).where(METADATA.c.message_id.in_(part)).values(redelivered=1))
 
 
+def count_queue_messages(connection: Connection, queue_id: int) -> int:
+    """Return how many messages of a queue are stored, transient ones too."""
+    is_its = METADATA.c.queue_id.in_((queue_id, -queue_id))
+    return connection.scalar(select(func.count()).select_from(METADATA).where(is_its)) or 0
+
+
 def delete_queue_messages(connection: Connection, queue_ids: Sequence[int]) -> None:
     """Delete every message of these queues, transient ones too, and the bodies that no other message uses."""
     stored_under = [stored for each in queue_ids for stored in (each, -each, each + SET_ASIDE)]

@@ -16,7 +16,7 @@ from broker.ports.peer_calls import Fence
 from broker.ports.records import Change, Topology
 from broker.ports.slot import Slot
 from broker.ports.store import Registration
-from broker.store.sql import cluster, events, fencing, members, recovery, slots
+from broker.store.sql import cluster, events, fencing, members, messages, recovery, slots
 from broker.store.sql.cluster_store import Run
 from broker.store.sql.topology import TOPOLOGY
 
@@ -77,6 +77,9 @@ class SqlSlotStore:
 
     async def purge(self, queue_id: int) -> int:
         return await self._work(lambda connection: slots.purge(connection, queue_id), is_long=True)
+
+    async def stored(self, queue_id: int) -> int:
+        return await self._work(lambda connection: messages.count_queue_messages(connection, queue_id), is_long=True)
 
     async def window(self, lane: int, size: int) -> list[Slot]:
         return await self._work(lambda connection: recovery.window(connection, lane, size), is_long=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker.coordination.replication.event_codec import decode, encode
+from broker.coordination.replication.event_codec import Purge, decode, encode, encode_purge
 from broker.errors import StoreError
 from broker.ports.records import (
     BindingRecord,
@@ -95,3 +95,9 @@ def test_changes_keep_their_order() -> None:
 def test_nonsense_is_refused(payload: bytes) -> None:
     with pytest.raises(StoreError, match="an event of topology that makes no sense"):
         decode(payload)
+
+
+def test_a_purge_goes_there_and_back_and_one_without_a_number_is_refused() -> None:
+    assert decode(encode_purge(Purge(7))) == [Purge(7)]
+    with pytest.raises(StoreError):
+        decode(b'{"version":1,"changes":[["queue.purged","all"]]}')

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from broker.errors import Evicted, NotFound, PreconditionFailed, ResourceLocked, StoreUnavailable
+from broker.message import STORED, Message
 from broker.ports.cluster_rows import EventPage, Incarnation
 from broker.ports.peer_calls import Unavailable
 from broker.ports.records import Drop, Put, QueueRecord, VirtualHostRecord
@@ -237,6 +238,40 @@ async def test_virtual_hosts_come_and_go_with_events(a: TopologyNode, b: Topolog
     await b.replicator.record([Drop(VirtualHostRecord("new"))])
     await a.replicator.look()
     assert "new" not in a.vhosts
+
+
+async def test_a_purge_reaches_nodes_that_only_read_the_store_and_is_made_once(
+    a: TopologyNode, b: TopologyNode
+) -> None:
+    await a.declare("q")
+    for node in (a, b):
+        queue = node.vhost.queues["q"]
+        queue.append(Message(1, queue, b"", b"", b"", None, STORED))
+    b.hears = False
+    await a.replicator.purge(a.vhost.queues["q"].queue_id)
+    assert b.vhost.queues["q"].ready_count == 1
+    await b.replicator.look()
+    assert b.vhost.queues["q"].ready_count == 0
+    assert a.vhost.queues["q"].ready_count == 1  # who asks has purged already
+    assert a.hash == b.hash
+
+
+async def test_a_queue_of_which_the_store_has_more_than_is_seen_is_not_empty(a: TopologyNode) -> None:
+    await a.declare("q")
+    a.cluster.has_more_stored = True
+    with pytest.raises(PreconditionFailed, match="queue 'q' in vhost '/' not empty"):
+        await a.vhost.delete_queue("q", if_empty=True)
+    a.cluster.has_more_stored = False
+    assert await a.vhost.delete_queue("q", if_empty=True) == 0
+
+
+async def test_a_purge_that_meets_a_change_of_another_node_comes_after_it(a: TopologyNode, b: TopologyNode) -> None:
+    await a.declare("q")
+    a.hears = False
+    await b.declare("p")
+    await a.replicator.purge(a.vhost.queues["q"].queue_id)
+    assert "p" in a.vhost.queues
+    assert a.replicator.applied == 3
 
 
 # Full reloads

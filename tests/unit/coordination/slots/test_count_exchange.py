@@ -7,9 +7,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from broker.coordination.slots.count_exchange import CountExchange
+from broker.errors import StoreUnavailable
 from broker.message import STORED, Message
+from broker.ports.cluster_rows import Incarnation
 from broker.ports.peer_calls import Caller, QueueCount, Unavailable
+from broker.ports.slot import Slot
 from broker.queue.queue import Queue
+from tests.support.clock import FakeClock
 from tests.support.composition import new_queue
 from tests.support.stage import drive
 from tests.support.virtual_loop import in_virtual_time
@@ -37,6 +41,9 @@ class Bench:
 
     def __init__(self) -> None:
         self.coordinator: Coordinator | None = Coordinator()
+        self.clock = FakeClock()
+        self.is_cut_off = self.is_store_away = False
+        self.reads, self.seconds_to_read = 0, 0.0
         self.queues = {number: numbered_queue(number) for number in (1, 2)}
         service: Any = lambda: self.coordinator  # noqa: E731
         self.counts = CountExchange(
@@ -44,7 +51,18 @@ class Bench:
             find_queue=self.queues.get,
             coordinator=service,
             caller=lambda: Caller("alice"),
+            is_cut_off=lambda: self.is_cut_off,
+            read_stored=self._read_stored,
+            consumers_elsewhere=lambda queue: [Incarnation("bob", "1")] if queue.queue_id == 2 else [],
+            monotonic=self.clock.monotonic,
         )
+
+    async def _read_stored(self) -> list[Slot]:
+        self.reads += 1
+        self.clock.advance(self.seconds_to_read)
+        if self.is_store_away:
+            raise StoreUnavailable("away")
+        return [Slot(1, 0, 1, 9, 4), Slot(1, 2, 1, 9, 3), Slot(2, 0, 1, 9, 5), Slot(99, 0, 1, 9, 5)]
 
     def learn(self, *counts: tuple[int, int, int]) -> None:
         """Exchange counts when this is elsewhere: queue id, messages and consumers."""
@@ -150,3 +168,31 @@ async def test_an_error_of_the_machine_costs_one_exchange() -> None:
         run.cancel()
     assert it.coordinator is not None
     assert (len(asked), len(it.coordinator.told)) == (2, 1)
+
+
+def test_a_node_that_cannot_ask_counts_what_is_stored_and_nodes_that_consume() -> None:
+    it = Bench()
+    it.is_cut_off = True
+    it.queues[1].append(Message(1, it.queues[1], b"", b"", b"", None, STORED))
+    drive(it.counts.exchange())
+    assert it.known == [(7, 0), (5, 1)]
+    assert it.coordinator is not None
+    assert it.coordinator.told == []
+    it.is_cut_off = False
+    it.learn((1, 1, 1))
+    assert it.known == [(2, 1), (0, 0)]
+
+
+def test_counting_what_is_stored_takes_a_twentieth_of_the_time_and_fails_quietly() -> None:
+    it = Bench()
+    it.is_cut_off = True
+    it.seconds_to_read = 2.0
+    drive(it.counts.exchange())
+    it.clock.advance(39.0)
+    drive(it.counts.exchange())
+    assert it.reads == 1
+    it.clock.advance(1.0)
+    it.is_store_away = True
+    drive(it.counts.exchange())
+    assert it.reads == 2
+    assert it.known == [(7, 0), (5, 1)]
