@@ -212,4 +212,3 @@ class Election:
 
     def _step_down(self) -> None:
         self.epoch = self._claim = self._seen = None
-        self._power_due = False

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Coroutine
 from typing import Any
 
+import pytest
 from structlog.testing import capture_logs
 
 from broker.thrift.secret import SharedSecret
@@ -159,3 +160,20 @@ def test_answers_go_out_at_once_and_a_dead_peer_is_noticed() -> None:
         (socket.IPPROTO_TCP, socket.TCP_NODELAY): 1,
         (socket.SOL_SOCKET, socket.SO_KEEPALIVE): 1,
     }
+
+
+@pytest.mark.parametrize("secret", [None, SharedSecret("a secret that is long enough")])
+def test_without_a_secret_everybody_is_admitted(secret: SharedSecret | None) -> None:
+    async def main(loop: VirtualLoop) -> bool:
+        return Peer(loop, secret).session.is_admitted
+
+    assert run(main) is (secret is None)
+
+
+def test_garbage_ends_the_connection_and_nothing_else() -> None:
+    async def main(loop: VirtualLoop) -> bool:
+        peer = Peer(loop)
+        peer.session.data_received(b"GET / HTTP/1.1\r\n\r\n")
+        return peer.transport.is_aborted
+
+    assert run(main) is True

@@ -272,3 +272,33 @@ def test_the_lease_that_was_read_is_shown_until_this_nodes_own_claim() -> None:
     election.next_action(100.1)
     election.on_granted(asked_at=100.1, now=100.2)
     assert election.lease is None
+
+
+def test_a_coordinator_that_is_fenced_between_two_beats_looks_at_once() -> None:
+    election = elected()
+    election.on_fenced("term-0", 102.0)
+    assert election.next_action(102.0) == ReadLease(102.0, 104.0)
+
+
+def test_a_lease_that_was_read_too_late_is_not_claimed() -> None:
+    election = new_election()
+    election.next_action(100.0)
+    election.on_lease(RELEASED, asked_at=100.0, now=102.0)
+    election.next_action(102.0)
+    assert isinstance(election.next_action(election.next_deadline()), ReadLease)
+
+
+def test_a_claim_that_was_granted_unheard_gives_no_power_when_its_trust_has_run_out() -> None:
+    election = claiming()
+    assert election.next_action(108.0) is None
+    assert election.next_action(108.2) == ReadLease(108.2, 110.2)
+    election.on_lease(Lease(5, 0, "term-0", "me"), asked_at=108.2, now=109.1)
+    assert election.role(109.1) is Role.CANDIDATE
+    assert isinstance(election.next_action(109.1), Claim)
+
+
+def test_a_grant_that_comes_after_the_stop_gives_no_power() -> None:
+    election = claiming()
+    assert election.stop() is None
+    election.on_granted(asked_at=100.1, now=100.2)
+    assert (election.epoch, election.role(100.2)) == (None, Role.CANDIDATE)

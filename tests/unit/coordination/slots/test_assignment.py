@@ -361,3 +361,12 @@ def test_queues_in_which_nothing_is_free_and_nothing_wanted_are_forgotten(assign
     assignment.load([])
 
     assert (assignment._queues, assignment._matching, assignment._sessions[ALICE].queues) == ({}, {}, {})
+
+
+def test_a_queue_that_was_to_be_planned_is_forgotten_with_its_last_demand(assignment: Assignment) -> None:
+    assignment.begin(ALICE, [Demand(ORDERS, 10)])
+    assignment.add(row(100))
+    assignment.load([])
+    assignment.on_demand(ALICE, [Demand(ORDERS, 0)])
+
+    assert (assignment._queues, assignment._matching) == ({}, {})

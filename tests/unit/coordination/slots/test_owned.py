@@ -246,3 +246,98 @@ def test_a_queue_of_which_transient_rows_were_read_is_remembered() -> None:
     it.adopt(read)
     it.read(read)
     assert it.owned.spilled == {QUEUE_ID}
+
+
+def test_before_the_start_nothing_is_due() -> None:
+    it = Bench()
+    owned = OwnedSlots(1, it.ids, find_queue=it.queues.get, on_due=lambda: None)
+    assert (owned.next_deadline(), owned.next_action(1e9)) == (inf, None)
+
+
+def test_a_slot_of_which_only_a_page_was_read_is_not_looked_at() -> None:
+    it = Bench()
+    it.adopt(part := slot(1, 9))
+    message = Message(part.start, it.queue, b"", b"", b"", None, STORED)
+    it.owned.on_read(it.queue, part, [message], False, it.now)
+    assert it.actions(1.0) == []
+
+
+def test_at_most_a_thousand_slots_are_asked_to_be_finished_at_once() -> None:
+    it = Bench()
+    many = [slot(number, number) for number in range(1, 1002)]
+    it.adopt(*many)
+    for each in many:
+        it.read(each)
+    (action,) = it.actions(0.25)
+    assert isinstance(action, FinishSlots)
+    assert list(action.starts) == [each.row for each in many[:1000]]
+
+
+def test_a_queue_of_which_no_slot_is_left_is_forgotten() -> None:
+    it = Bench()
+    it.adopt(read := slot(1, 2))
+    it.read(read)
+    (action,) = it.actions(0.25)
+    assert isinstance(action, FinishSlots)
+    it.owned.on_finished(action, [read.row])
+    assert it.owned._slots == {}
+
+
+def test_what_is_said_of_one_queue_leaves_the_slots_of_another_as_they_are() -> None:
+    it = Bench()
+    other = Queue("/", "letters", 8, durable=True, lane=1, journal=NOTHING, read_slots=NOTHING)
+    it.queues[8] = other
+    unread = slot(7, 9)
+    unread.queue_id = 8
+    it.adopt(read := slot(1, 2), unread, untouched := slot(4, 5))
+    it.read(read)
+    (action,) = it.actions(0.25)
+    assert isinstance(action, FinishSlots)
+    it.owned.on_finished(action, [read.row])
+    assert (it.is_owned(untouched), it.owned.lookup(8)(unread.start) is not None) == (True, True)
+    assert it.owned.finish_due(inf) is None
+
+
+def test_what_was_given_is_remembered_for_ninety_seconds() -> None:
+    it = Bench()
+    it.adopt(given := slot(1, 3))
+    granted_after = it.now
+    it.give(given)
+    it.actions(50.0)
+    it.actions(39.9)
+    assert it.adopt(slot(1, 3), granted_after=granted_after) == 0
+
+
+def test_what_was_given_is_forgotten_after_ninety_seconds() -> None:
+    it = Bench()
+    it.adopt(given := slot(1, 3))
+    granted_after = it.now
+    it.give(given)
+    it.actions(90.0)
+    assert it.adopt(slot(1, 3), granted_after=granted_after) == 1
+
+
+def test_a_doubtful_slot_keeps_no_other_of_its_answer_away() -> None:
+    it = Bench()
+    it.adopt(given := slot(1, 3))
+    it.give(given)
+    assert it.adopt(slot(1, 3), slot(5, 6)) == 1
+
+
+def test_a_slot_that_begins_with_what_was_read_last_is_redelivered() -> None:
+    it = Bench()
+    it.adopt(whole := slot(5, 6))
+    it.queue._window.slots.take_oldest()
+    it.read(whole)
+    it.adopt(again := slot(6, 6))
+    assert again.maybe_delivered
+
+
+def test_what_was_read_or_cut_has_a_moment_before_it_is_looked_at() -> None:
+    it = Bench()
+    it.adopt(read := slot(1, 2), whole := slot(4, 6))
+    assert it.actions(0.15) == []
+    it.read(read)
+    it.owned.on_cut(Cut([whole.row], [slot(4, 4)], [slot(5, 6)]), it.now)
+    assert it.actions(0.10) == []
+    assert it.actions(0.25) == [FinishSlots([read.row, slot(4, 4).row], it.now)]

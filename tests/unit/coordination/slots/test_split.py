@@ -42,6 +42,14 @@ def test_a_slot_ends_before_a_message_that_a_consumer_holds() -> None:
     assert ranges(close(KIND, messages(1, 2, 5, 6), [3], 1000)) == [(1, 2, 2), (5, 6, 2)]
 
 
+def test_no_slot_reaches_to_where_another_one_begins() -> None:
+    assert ranges(close(KIND, messages(1, 2, 5, 6), [5], 1000)) == [(1, 2, 2), (5, 6, 2)]
+
+
+def test_a_slot_may_begin_where_the_one_before_it_has_to_end() -> None:
+    assert ranges(close(KIND, messages(1, 2, 5, 6), [2], 1000)) == [(1, 1, 1), (2, 6, 3)]
+
+
 def test_a_slot_says_whether_it_has_transient_messages() -> None:
     mixed = messages(1) + messages(2, state=TRANSIENT)
     assert [slot.transient for slot in close(KIND, mixed, [], 1000)] == [True]
