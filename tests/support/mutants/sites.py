@@ -72,7 +72,11 @@ class Site:
 
     def describe(self, source: bytes) -> str:
         """Return the first line that differs, before and after, with the function it stands in."""
-        before, after = source.splitlines(), self.apply(source).splitlines()
+        begin = source.rfind(b"\n", 0, self.start) + 1
+        end = source.find(b"\n", self.end)
+        stop = len(source) if end < 0 else end
+        before = source[begin:stop].splitlines()
+        after = (source[begin : self.start] + self.new + source[self.end : stop]).splitlines()
         old, new = next((old, new) for old, new in zip(before, after, strict=True) if old != new)
         return f"{self.function or 'module'}: {old.decode().strip()} => {new.decode().strip()}"
 
