@@ -8,6 +8,7 @@ from broker.broker import Limits
 from broker.codec.methods import ConnectionClose, QueueDeclare, TxSelect
 from broker.config import load
 from broker.config.configuration import Configuration
+from broker.message import MESSAGE_OVERHEAD
 from broker.node.incarnation import client_limits
 from tests.support.harness import Harness
 
@@ -27,7 +28,7 @@ def test_a_transaction_is_refused_at_the_size_that_broker_xml_names(tmp_path: Pa
     peer.send(1, QueueDeclare(queue="q"))
     peer.send(1, TxSelect())
     peer.received()
-    peer.publish("q", b"x" * (limit - 100))
+    peer.publish("q", b"x" * (limit - MESSAGE_OVERHEAD - 100))
     assert peer.received() == []
     peer.publish("q", b"x" * 101)
     assert peer.received() == [
