@@ -49,9 +49,8 @@ class AmqpError(BrokerError):
 
 
 def clip(text: str, limit: int) -> str:
-    """Return `text` cut to `limit` bytes of UTF-8, never inside a character."""
-    encoded = text.encode("utf-8", "replace")
-    return text if len(encoded) <= limit else encoded[:limit].decode("utf-8", "ignore")
+    """Return `text` cut to `limit` bytes of UTF-8, never inside a character; what UTF-8 cannot write becomes `?`."""
+    return text.encode("utf-8", "replace")[:limit].decode("utf-8", "ignore")
 
 
 class ContentTooLarge(AmqpError):

@@ -18,7 +18,7 @@ from broker.errors import SyntaxFault
 
 MAX_DEPTH: Final = 32
 MAX_ENTRIES: Final = 1024
-MAX_DECIMAL_SCALE: Final = 28
+MAX_DECIMAL_SCALE: Final = 255
 
 # RabbitMQ's names of the types, which clients see in the text of PRECONDITION_FAILED.
 TYPE_NAMES: Final[Mapping[int, str]] = {
@@ -66,7 +66,8 @@ class FieldTable:
     """One field table.
 
     Tables are equal when their bytes are: another order of entries or width of a number makes another table. `raw` is
-    the content without its four-byte length.
+    the content without its four-byte length. Octets of a name that are no UTF-8 are lone surrogates in the decoded name
+    (PEP 383), and themselves again when it is encoded.
     """
 
     __slots__ = ("_decoded", "raw")
@@ -101,7 +102,7 @@ class FieldTable:
     def octets(self) -> dict[str, bytes]:
         """The octets of each top-level entry's type and value."""
         entries = _split_entries(self.validate().raw)
-        return {entry[1 : entry[0] + 1].decode(): entry[entry[0] + 1 :] for entry in entries}
+        return {str(entry[1 : entry[0] + 1], *_NAMES): entry[entry[0] + 1 :] for entry in entries}
 
     def validate(self) -> Self:
         """Return this table, or raise SyntaxFault when it is malformed or beyond the limits."""
@@ -150,6 +151,7 @@ EMPTY_TABLE: Final = FieldTable()
 _Reader = Callable[[bytes, int], tuple[Any, int]]
 _TABLE: Final = ord("F")
 _ARRAY: Final = ord("A")
+_NAMES: Final = ("utf-8", "surrogateescape")
 _read_size = struct.Struct(">I").unpack_from
 
 
@@ -184,8 +186,6 @@ _unpack_decimal = struct.Struct(">Bi").unpack_from
 
 def _read_decimal(raw: bytes, offset: int) -> tuple[Decimal, int]:
     scale, unscaled = _unpack_decimal(raw, offset)
-    if scale > MAX_DECIMAL_SCALE:
-        raise SyntaxFault(f"field table: decimal scale {scale} is above {MAX_DECIMAL_SCALE}")
     return Decimal(unscaled).scaleb(-scale), offset + 5
 
 
@@ -218,8 +218,6 @@ def _read_table(raw: bytes) -> tuple[dict[str, Any], dict[str, str]]:
         return _read_nested(raw)
     except (IndexError, struct.error):
         raise SyntaxFault("field table: ends inside an entry") from None
-    except UnicodeDecodeError:
-        raise SyntaxFault("field table: the name of an entry is not UTF-8") from None
 
 
 def _read_nested(raw: bytes) -> tuple[dict[str, Any], dict[str, str]]:
@@ -241,7 +239,7 @@ def _read_nested(raw: bytes) -> tuple[dict[str, Any], dict[str, str]]:
         if isinstance(container, dict):
             start = offset + 1
             offset = start + raw[offset]
-            name = raw[start:offset].decode()
+            name = str(raw[start:offset], "utf-8", "surrogateescape")
         tag = raw[offset]
         if container is values:
             types[name] = TYPE_NAMES.get(tag, "")
@@ -287,7 +285,7 @@ def _split_entries(raw: bytes) -> list[bytes]:
 
 
 def _write_name(name: str) -> bytes:
-    encoded = name.encode()
+    encoded = name.encode(*_NAMES)
     if len(encoded) > 255:
         raise ValueError(f"field table: the name {name[:32]!r}... is longer than 255 bytes")
     return bytes((len(encoded),)) + encoded

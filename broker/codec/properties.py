@@ -30,9 +30,10 @@ FLAG_USER_ID: Final = 1 << 4
 FLAG_APP_ID: Final = 1 << 3
 FLAG_CLUSTER_ID: Final = 1 << 2
 FLAG_CONTINUATION: Final = 1
-_FLAG_RESERVED: Final = 2
 
 PERSISTENT: Final = 2
+
+_TEXT: Final = ("utf-8", "surrogateescape")
 
 # Class id, weight and body size lie before the flags.
 _FLAGS_OFFSET: Final = 12
@@ -40,7 +41,10 @@ _FLAGS_OFFSET: Final = 12
 
 @dataclass(frozen=True, slots=True)
 class BasicProperties:
-    """The properties of a message. None means unset, which differs from empty. `timestamp` is in seconds since 1970."""
+    """The properties of a message. None means unset, which differs from empty. `timestamp` is in seconds since 1970.
+
+    Octets of a text that are no UTF-8 are lone surrogates in it (PEP 383).
+    """
 
     content_type: str | None = None
     content_encoding: str | None = None
@@ -61,7 +65,8 @@ class BasicProperties:
 def decode_properties(header_payload: bytes) -> BasicProperties:
     """Return all properties, their headers validated.
 
-    Raises SyntaxFault when malformed, FrameFault for an undefined flag. Class id, weight and body size are not checked.
+    Raises SyntaxFault when malformed, FrameFault for flags of more properties. Class id, weight and body size are not
+    checked.
     """
     flags, offset = _read_flags(header_payload)
     values: dict[str, Any] = {}
@@ -72,8 +77,6 @@ def decode_properties(header_payload: bytes) -> BasicProperties:
                 values[name], offset = read(header_payload, offset)
     except (IndexError, struct.error):
         raise SyntaxFault(f"content header: ends inside the property {name}") from None
-    except UnicodeDecodeError:
-        raise SyntaxFault(f"content header: the property {name} is not UTF-8") from None
     if offset != len(header_payload):
         raise SyntaxFault("content header: the properties do not end where the frame does")
     if headers := values.get("headers"):
@@ -89,7 +92,7 @@ def walk_properties(octets: bytes, end: int) -> tuple[int, int]:
     if end < 2:
         raise SyntaxFault("content header: ends inside the property flags")
     flags, offset = octets[0] << 8 | octets[1], 2
-    if flags & (_FLAG_RESERVED | FLAG_CONTINUATION):
+    if flags & FLAG_CONTINUATION:
         flags, offset = _read_flags(bytes(_FLAGS_OFFSET) + octets[:end])
         offset -= _FLAGS_OFFSET
     mode = 0
@@ -127,13 +130,14 @@ def encode_header(body_size: int, properties: BasicProperties) -> bytes:
 
 
 def _read_flags(header_payload: bytes) -> tuple[int, int]:
-    """Return the flags and the offset of the first property. A second word of flags is allowed if it is 0."""
+    """Return the flags and the offset of the first property. A second word of flags is allowed if it is 0.
+
+    The flag that is left over, 2, means nothing and travels on, as with RabbitMQ.
+    """
     try:
         (flags,) = _read_short(header_payload, _FLAGS_OFFSET)
-        if not flags & (_FLAG_RESERVED | FLAG_CONTINUATION):
+        if not flags & FLAG_CONTINUATION:
             return flags, _FLAGS_OFFSET + 2
-        if flags & _FLAG_RESERVED:
-            raise FrameFault("content header: the reserved property flag is set")
         if _read_short(header_payload, _FLAGS_OFFSET + 2)[0]:
             raise FrameFault("content header: property flags go on past the fourteen properties")
         return flags - FLAG_CONTINUATION, _FLAGS_OFFSET + 4
@@ -167,7 +171,7 @@ _read_longlong = struct.Struct(">Q").unpack_from
 
 def _read_short_string(payload: bytes, offset: int) -> tuple[str, int]:
     end = offset + 1 + payload[offset]
-    return payload[offset + 1 : end].decode(), end
+    return str(payload[offset + 1 : end], *_TEXT), end
 
 
 def _read_octet(payload: bytes, offset: int) -> tuple[int, int]:
@@ -184,7 +188,7 @@ def _read_headers(payload: bytes, offset: int) -> tuple[FieldTable, int]:
 
 
 def _write_short_string(value: str) -> bytes:
-    encoded = value.encode()
+    encoded = value.encode(*_TEXT)
     return struct.pack(">B", len(encoded)) + encoded
 
 

@@ -38,7 +38,7 @@ NAMES = st.text("abcXYZ019-_.:@#,/ ", max_size=40)
 SECONDS = st.integers(0, 0xFFFFFFFF)
 FLOATS = st.floats(width=32, allow_nan=False)
 DECIMALS = st.builds(
-    lambda unscaled, scale: Decimal(unscaled).scaleb(-scale), st.integers(0, 2**31 - 1), st.integers(0, 28)
+    lambda unscaled, scale: Decimal(unscaled).scaleb(-scale), st.integers(0, 2**31 - 1), st.integers(0, 255)
 )
 INT64 = st.integers(-(2**63), 2**63 - 1)
 

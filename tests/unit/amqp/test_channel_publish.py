@@ -33,6 +33,12 @@ from broker.ports.records import ExchangeRecord, Put
 from tests.support.harness import Client, Harness
 from tests.support.peer import Content, command, raw_frame
 
+
+def sized(octets: bytes) -> bytes:
+    """Return a table or a long string."""
+    return len(octets).to_bytes(4, "big") + octets
+
+
 PUBLISH = frame(1, BasicPublish(routing_key="q").encode())
 EVERY_PROPERTY = BasicProperties(
     content_type="text/plain",
@@ -194,13 +200,53 @@ def test_content_that_makes_no_sense_closes_the_connection(peer: Client, data: b
 
 
 @pytest.mark.parametrize(
+    "flags_and_properties",
+    [
+        b"\0\2",
+        b"\x10\2\1",
+        b"\x20\0" + sized(b"\x01aD\xff\0\0\x30\x39"),
+        b"\x20\0" + sized(b"\x02\xff\xfeV"),
+        b"\x20\0" + sized(b"\x01aF" + sized(b"\x01\xffV")),
+        b"\x20\0" + sized(b"\x01ad\x7f\xf8\0\0\0\0\0\0"),
+        b"\x20\0" + sized(b"\x01at\7"),
+        b"\x80\0\1\xff",
+        b"\xa0\0\1\xff" + sized(b"\x01aV"),
+    ],
+    ids=[
+        "unused flag",
+        "unused flag and mode",
+        "decimal",
+        "name",
+        "name further in",
+        "not a number",
+        "boolean 7",
+        "content type",
+        "content type beside headers",
+    ],
+)
+@pytest.mark.parametrize("exchange", ["", "amq.headers"])
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_unusual_properties_are_delivered_as_they_came(
+    harness: Harness, peer: Client, flags_and_properties: bytes, exchange: str, is_whole: bool
+) -> None:
+    peer.send(1, QueueDeclare(queue="q"))
+    peer.send(1, QueueBind(queue="q", exchange="amq.headers"))
+    peer.received()
+    publish = frame(1, BasicPublish(exchange=exchange, routing_key="q").encode())
+    content = raw_frame(spec.FRAME_HEADER, 1, b"\0\x3c\0\0" + bytes(8) + flags_and_properties)
+    for data in [publish + content] if is_whole else [publish, content]:
+        peer.send_raw(data)
+    assert peer.received() == []
+    (message,) = harness.vhost.queues["q"].ready
+    assert message.header[16:-1] == flags_and_properties
+
+
+@pytest.mark.parametrize(
     ("flags_and_properties", "code", "text"),
     [
         (b"\x80\0\x05ab", 502, "SYNTAX_ERROR - content header: the properties do not end where the frame does"),
         (b"\0\0abc", 502, "SYNTAX_ERROR - content header: the properties do not end where the frame does"),
         (b"\x20\0\0\0\xff\xff", 502, "SYNTAX_ERROR - content header: the properties do not end where the frame does"),
-        (b"\0\x10\x01\xff", 502, "SYNTAX_ERROR - content header: the property user_id is not UTF-8"),
-        (b"\0\x02", 501, "FRAME_ERROR - content header: the reserved property flag is set"),
         (b"\0\1\0\1\0\0", 501, "FRAME_ERROR - content header: property flags go on past the fourteen properties"),
     ],
 )
@@ -435,3 +481,31 @@ def test_routes_to_many_queues_stay_within_the_budget_of_caches() -> None:
     for number in range(50):
         peer.publish(str(number), b"m", exchange="amq.fanout")
     assert harness.broker.caches.spent > 50 * 100 * 8
+
+
+@pytest.mark.parametrize(
+    ("flags_and_properties", "text"),
+    [
+        (b"\0\x10\x01\xff", "user_id property set to '?' but authenticated user was 'guest'"),
+        (b"\1\0\x01\xff", "invalid expiration '?': expected a number of milliseconds"),
+    ],
+)
+def test_a_text_that_is_not_utf8_is_refused_where_it_means_something(
+    peer: Client, flags_and_properties: bytes, text: str
+) -> None:
+    header = raw_frame(spec.FRAME_HEADER, 1, b"\0\x3c\0\0" + bytes(8) + flags_and_properties)
+    peer.send_raw(PUBLISH + header)
+    assert peer.received() == [(1, ChannelClose(406, f"PRECONDITION_FAILED - {text}", 60, 40))]
+
+
+def test_bcc_is_removed_beside_what_is_not_utf8(harness: Harness, peer: Client) -> None:
+    peer.send(1, QueueDeclare(queue="q"))
+    peer.received()
+    kept = b"\x01\xffV"
+    bcc = b"\x03BCCA" + sized(b"S" + sized(b"q"))
+    for table in (kept + bcc, bcc + kept):
+        header = raw_frame(spec.FRAME_HEADER, 1, b"\0\x3c\0\0" + bytes(8) + b"\xa0\0\1\xff" + sized(table))
+        peer.send_raw(PUBLISH + header)
+    assert peer.received() == []
+    for message in harness.vhost.queues["q"].ready:
+        assert message.header[16:-1] == b"\xa0\0\1\xff" + sized(kept)

@@ -107,9 +107,17 @@ def test_a_chain_of_flags_is_not_followed():
         decode_properties(FIXED + b"\x00\x01" * 50_000)
 
 
-def test_the_reserved_flag_is_a_frame_fault():
-    with pytest.raises(FrameFault, match="reserved property flag"):
-        decode_properties(FIXED + b"\x00\x02")
+def test_a_text_that_is_not_utf8_is_read_and_written_as_it_is():
+    payload = FIXED + b"\x80\x80\x01\xff\x04caf\xe9"
+    properties = decode_properties(payload)
+    assert (properties.content_type, properties.message_id) == ("\udcff", "caf\udce9")
+    assert encode_header(5, properties) == payload
+
+
+@pytest.mark.parametrize("flags", [b"\x10\x02", b"\x10\x03\x00\x00"])
+def test_the_flag_that_no_property_has_means_nothing(flags):
+    assert decode_properties(FIXED + flags + b"\x02") == BasicProperties(delivery_mode=2)
+    assert delivery_mode(FIXED + flags + b"\x02") == 2
 
 
 @pytest.mark.parametrize(
@@ -124,7 +132,6 @@ def test_the_reserved_flag_is_a_frame_fault():
         (b"\x80\x00\x02a", "content header: the properties do not end where the frame does"),
         (b"\x20\x00\xff\xff\xff\xff", "content header: the properties do not end where the frame does"),
         (b"\x10\x00\x02\x00", "content header: the properties do not end where the frame does"),
-        (b"\x00\x80\x01\xff", "content header: the property message_id is not UTF-8"),
         (b"\x20\x00\x00\x00\x00\x03\x01aZ", "field table: unknown type tag 'Z' of entry 'a'"),
     ],
 )
