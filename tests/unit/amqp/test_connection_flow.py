@@ -28,6 +28,7 @@ from broker.codec.methods import (
 )
 from broker.codec.properties import BasicProperties
 from broker.errors import ResourceFault, StoreUnavailable
+from broker.queue.settings import QueueLimits
 from tests.support.harness import Client, Harness
 from tests.support.peer import command, raw_frame
 
@@ -351,3 +352,21 @@ def test_a_connection_that_is_closed_holds_no_more_than_a_part_of_a_frame(harnes
     peer.connection.on_error(ResourceFault("too much"), 0, 0)
     harness.run()
     assert peer.connection.unfinished_octets == peer.connection.reader.buffered < 131_072
+
+
+def test_requests_that_wait_for_slots_do_not_fill_the_output_of_a_client_that_does_not_read() -> None:
+    limits = QueueLimits(memory=100_000, transient_memory=100_000, window_size=3, read_ahead=3)
+    harness = Harness(queue_limits=limits)
+    peer = harness.peer()
+    peer.send(1, QueueDeclare(queue="q"))
+    peer.publish("q", *[b"x" * 20_000] * 100)
+    peer.received()
+    peer.reads = False
+    harness.run()  # the edge finds that the socket takes no more
+    peer.send_raw(command(1, BasicGet(queue="q", no_ack=True)) * 100)
+    harness.run()
+    assert sum(map(len, peer.connection.output.buffer)) < 600_000
+    assert not peer.contents()
+    peer.reads = True
+    harness.run()
+    assert len(peer.contents()) == 100
