@@ -22,6 +22,7 @@ from benchmarks.nodes.configuration import NodeConfiguration
 from benchmarks.nodes.process import BrokerProcess
 from tests.conftest import serving
 from tests.integration.test_database_faults import judge
+from tests.support.backlog import WINDOW, Publishing, consume_all
 from tests.support.database_products import PASSWORD, USER, MariaDB, unprivileged
 from tests.support.databases import DatabaseServer, ServerFailed
 from tests.support.small_disk import MIB, CannotMount, SmallDisk, small_disk
@@ -262,21 +263,27 @@ def fill_for_a_while(it: Storm, disk: SmallDisk, seconds: float) -> float:
     return time.monotonic()
 
 
-@pytest.mark.slow
-def test_a_postgresql_without_room_is_waited_for(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], postgresql: DatabaseServer, disk: SmallDisk
-) -> None:
+@contextmanager
+def database_on(disk: SmallDisk, postgresql: DatabaseServer) -> Iterator[str]:
+    """A database whose tables lie on `disk`; the server's log lies elsewhere."""
     tables = disk.directory / "tables"
     tables.mkdir()
     if user := unprivileged("postgres"):
         shutil.chown(tables, user)
     postgresql.sql(f"CREATE TABLESPACE small LOCATION '{tables}'")
     postgresql.sql(f"CREATE DATABASE small OWNER {USER} TABLESPACE small")
-    with storm(tmp_path, postgresql, "small", seed=7) as it:
-        it.rounds(partial(fill_for_a_while, it, disk, 3.0), rounds=2, confirms=1_000)
-        line = judge(it, tmp_path)
+    yield "small"
     postgresql.drop_database("small")
     postgresql.sql("DROP TABLESPACE small")
+
+
+@pytest.mark.slow
+def test_a_postgresql_without_room_is_waited_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], postgresql: DatabaseServer, disk: SmallDisk
+) -> None:
+    with database_on(disk, postgresql) as database, storm(tmp_path, postgresql, database, seed=7) as it:
+        it.rounds(partial(fill_for_a_while, it, disk, 3.0), rounds=2, confirms=1_000)
+        line = judge(it, tmp_path)
     with capsys.disabled():
         print(f"\npostgresql, no room: {line}")
 
@@ -292,3 +299,41 @@ def test_a_mariadb_without_room_is_waited_for(
             line = judge(it, tmp_path)
     with capsys.disabled():
         print(f"\nmariadb, no room: {line}")
+
+
+def fill_and_consume(directory: Path, server: DatabaseServer, database: str, disk: SmallDisk) -> str:
+    """Let the broker's own backlog fill the disk, then consume it; the disk stays as small as it is."""
+    broker = BrokerProcess(directory / "broker", NodeConfiguration(server.jdbc_url(database)))
+    broker.start()
+    try:
+        with closing(Publishing(broker, "backlog")) as publisher:
+            publisher.publish(WINDOW)
+            publisher.note_until(lambda: not publisher.open, 10.0)
+            disk.leave(24 * MIB)
+            publisher.publish_until(lambda: NO_ROOM in broker.log, 60.0)
+            publisher.note(1.0)
+            waiting = len(publisher.open)
+            consume_all(broker, "backlog", publisher)
+            return f"{publisher.published} messages, {waiting} of them waited for room"
+    finally:
+        broker.kill9()
+
+
+@pytest.mark.slow
+def test_consuming_makes_room_on_a_disk_that_a_backlog_in_mariadb_fills(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], disk: SmallDisk
+) -> None:
+    for server in serving(MariaDB, disk.directory):
+        line = fill_and_consume(tmp_path, server, server.create_database(), disk)
+    with capsys.disabled():
+        print(f"\nmariadb, full of a backlog: {line}")
+
+
+@pytest.mark.slow
+def test_consuming_makes_room_on_a_disk_that_a_backlog_in_postgresql_fills(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], postgresql: DatabaseServer, disk: SmallDisk
+) -> None:
+    with database_on(disk, postgresql) as database:
+        line = fill_and_consume(tmp_path, postgresql, database, disk)
+    with capsys.disabled():
+        print(f"\npostgresql, full of a backlog: {line}")

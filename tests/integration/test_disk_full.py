@@ -15,8 +15,9 @@ import pytest
 from pamqp import commands
 
 from benchmarks.nodes.process import BrokerProcess
+from tests.support.backlog import WINDOW, Publishing, consume_all
 from tests.support.small_disk import MIB, CannotMount, SmallDisk, small_disk
-from tests.support.wire import Content, Wire, body_frame, publish_head
+from tests.support.wire import Content, Wire
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0 or shutil.which("mount") is None, reason="needs root and mount(8) to make a small disk"
@@ -25,8 +26,6 @@ pytestmark = pytest.mark.skipif(
 DISK = 40 * MIB
 ACKED, GROWS = "disk.acked", "disk.grows"
 ACKED_MESSAGES = 500
-BODY_SIZE = 4096
-WINDOW = 400
 
 
 @pytest.fixture(autouse=True)
@@ -36,76 +35,6 @@ def _mounts_are_allowed(tmp_path: Path) -> None:
             pass
     except CannotMount as error:
         pytest.skip(f"this system lets nobody mount a small disk: {error}")
-
-
-class Publishing:
-    """One connection that publishes numbered messages with confirms; `confirmed` are the numbers that are safe."""
-
-    def __init__(self, broker: BrokerProcess, queue: str) -> None:
-        self._wire = Wire(broker.host, broker.port)
-        self._wire.call(commands.Confirm.Select(), commands.Confirm.SelectOk)
-        self._wire.call(commands.Queue.Declare(queue=queue, durable=True), commands.Queue.DeclareOk)
-        self._head = publish_head("", queue, BODY_SIZE)
-        self.published = 0
-        self.open: set[int] = set()
-        self.confirmed: set[int] = set()
-
-    def publish(self, number: int = 40) -> None:
-        """Publish so many more."""
-        burst = bytearray()
-        for _ in range(number):
-            self.published += 1
-            self.open.add(self.published)
-            burst += self._head + body_frame(b"%d:" % self.published + bytes(BODY_SIZE - 1 - len(str(self.published))))
-        self._wire.write(bytes(burst))
-
-    def note(self, timeout: float) -> None:
-        """Take in the confirms that are there, after waiting at most `timeout` for one."""
-        for item in self._wire.receive(timeout):
-            assert isinstance(item, commands.Basic.Ack), f"not a confirm: {item}"
-            covered = {tag for tag in self.open if tag <= item.delivery_tag} if item.multiple else {item.delivery_tag}
-            self.open -= covered
-            self.confirmed |= covered
-
-    def note_until(self, condition: Callable[[], bool], deadline: float) -> float:
-        """Take in confirms until `condition` holds and return how long that took."""
-        began = time.monotonic()
-        while not condition():
-            assert time.monotonic() - began < deadline, f"{len(self.open)} confirms owed after {deadline} s"
-            self.note(0.01)
-        return time.monotonic() - began
-
-    def publish_until(self, condition: Callable[[], bool], deadline: float) -> None:
-        """Publish, with a window of confirms outstanding, until `condition` holds."""
-        began = time.monotonic()
-        while not condition():
-            assert time.monotonic() - began < deadline, f"{self.published} published in {deadline} s"
-            if len(self.open) < WINDOW:
-                self.publish()
-            self.note(0.005)
-
-    def close(self) -> None:
-        self._wire.cut()
-
-
-class Consuming:
-    """A consumer that acknowledges what it gets, a few at a time."""
-
-    def __init__(self, broker: BrokerProcess, queue: str) -> None:
-        self._wire = Wire(broker.host, broker.port)
-        self._wire.call(commands.Basic.Qos(prefetch_count=50), commands.Basic.QosOk)
-        self._wire.call(commands.Basic.Consume(queue=queue), commands.Basic.ConsumeOk)
-        self.numbers: list[int] = []
-
-    def note(self, timeout: float) -> None:
-        """Take in and acknowledge what is there, after waiting at most `timeout` for something."""
-        come = [item for item in self._wire.receive(timeout) if isinstance(item, Content)]
-        self.numbers += [int(item.body.split(b":", 1)[0]) for item in come]
-        if come:
-            self._wire.send(commands.Basic.Ack(0, multiple=True))
-
-    def close(self) -> None:
-        self._wire.cut()
 
 
 class Held:
@@ -237,14 +166,8 @@ def test_consuming_makes_room_on_a_disk_that_the_brokers_own_backlog_fills(tmp_p
         publisher.note(0.5)
         assert publisher.open, "every message found room on a full disk"
 
-        consumer = clients.enter_context(closing(Consuming(broker, GROWS)))
-        began = time.monotonic()
-        while len(consumer.numbers) < publisher.published or publisher.open:
-            assert time.monotonic() - began < 60.0, (len(consumer.numbers), publisher.published, len(publisher.open))
-            consumer.note(0.02)
-            publisher.note(0.001)
+        consume_all(broker, GROWS, publisher)
 
-        assert consumer.numbers == list(range(1, publisher.published + 1))
         assert ready(broker, GROWS) == 0
 
 

@@ -34,6 +34,11 @@ class SmallDisk:
         finally:
             os.close(descriptor)
 
+    def leave(self, octets: int) -> None:
+        """Fill the disk but for so many octets."""
+        self.fill()
+        os.truncate(self._filler, max(self._filler.stat().st_size - octets, 0))
+
     def empty(self) -> None:
         """Take away what `fill` has written."""
         self._filler.unlink()

@@ -103,6 +103,10 @@ class Dialect(Driver, Protocol):
         """
         ...
 
+    async def free_room(self, raw: Any) -> None:
+        """Make the room of deleted rows ready for new ones, if the server does not do that by itself soon."""
+        ...
+
     async def probe(self, raw: Any, node_id: str) -> None:
         """Write one small row, to prove that the server takes writes."""
         ...

@@ -170,6 +170,15 @@ class Engine:
         self._tasks.create_task(_report(work, result))
         return await result
 
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Begin `work` and do not wait for it; that it fails is only logged."""
+        if self._tasks is None:
+            work.close()
+            return
+        result: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        result.cancel()
+        self._tasks.create_task(_report(work, result))
+
     async def run(
         self, function: Callable[[Connection], T], *, deadline: float | None = None, isolation: str | None = None
     ) -> T:

@@ -234,6 +234,9 @@ class MySql:
             await _execute(raw, "ROLLBACK")
         return is_done
 
+    async def free_room(self, raw: Any) -> None:
+        """Do nothing: InnoDB's purge does it all the time."""
+
     async def probe(self, raw: Any, node_id: str) -> None:
         await _execute(
             raw,

@@ -306,6 +306,9 @@ class PostgreSql:
             await raw.execute("ROLLBACK")
         return is_done
 
+    async def free_room(self, raw: Any) -> None:
+        await raw.execute('VACUUM "MB_METADATA", "MB_CONTENT"')
+
     async def probe(self, raw: Any, node_id: str) -> None:
         await raw.execute(_PROBE, postgresql_text(node_id))
 

@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 import structlog
 from sqlalchemy import Connection
 
-from broker.errors import BrokerError, StoreError, StoreLocked, StoreUnavailable
+from broker.errors import BrokerError, StoreError, StoreFull, StoreLocked, StoreUnavailable
 from broker.message import STORED, TRANSIENT, Message, StorageQueue
 from broker.ports.cluster_rows import Incarnation, SlotRow
 from broker.ports.peer_calls import Fence
@@ -103,6 +103,8 @@ class ServerStore:
         self._doubtful: Batch | None = None
         self._found_committed: Batch | None = None
         self._high_water = 0
+        self._is_full = False
+        self._is_freeing = False
 
     @asynccontextmanager
     async def cluster_beside(self) -> AsyncIterator[SqlClusterStore]:
@@ -140,7 +142,14 @@ class ServerStore:
         if not batch and not high_water:
             return
         rows = rows_of(batch, high_water)
-        await self._engine.own(self._write(batch, rows))
+        try:
+            await self._engine.own(self._write(batch, rows))
+        except StoreFull:
+            self._is_full = True
+            raise
+        if self._is_full:
+            self._is_full = not batch.inserts
+            self._free_room()
         self._high_water = max(self._high_water, high_water)
 
     async def read(self, queue: StorageQueue, slot: Slot, limit: int, limit_bytes: int) -> list[Message]:
@@ -294,6 +303,21 @@ class ServerStore:
             if batch is self._found_committed:
                 return
             await self._engine.retrying(lambda: self._try_to_write(batch, rows), again=Failure.LOST)
+
+    def _free_room(self) -> None:
+        """Let the server find the room of deleted rows, beside everything else; while it does, do nothing."""
+        if self._is_freeing:
+            return
+        self._is_freeing = True
+
+        async def free() -> None:
+            try:
+                async with self._engine.raw(_LONG_DEADLINE) as raw:
+                    await self._dialect.free_room(raw)
+            finally:
+                self._is_freeing = False
+
+        self._engine.start(free())
 
     async def _try_to_write(self, batch: Batch, rows: Rows) -> None:
         """Write once; after any error close the connection, which ends its transaction."""

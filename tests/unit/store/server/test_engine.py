@@ -288,3 +288,26 @@ async def cancelled_caller(waiting: Awaitable[Any]) -> None:
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         task.cancel()
+
+
+async def test_what_is_begun_beside_everything_else_is_done_and_its_failure_only_logged(engine: Engine) -> None:
+    done: list[str] = []
+
+    async def work() -> None:
+        done.append("begun")
+        raise DriverError(Failure.BUG, "no such table")
+
+    with capture_logs() as logs:
+        engine.start(work())
+        await engine.close()
+
+    assert (done, [line["reason"] for line in logs]) == (["begun"], ["no such table"])
+
+
+async def test_nothing_is_begun_on_a_closed_engine(engine: Engine) -> None:
+    async def work() -> None:
+        raise AssertionError("begun")
+
+    await engine.close()
+
+    engine.start(work())
