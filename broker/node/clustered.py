@@ -20,6 +20,7 @@ from broker.coordination.membership.agent import ClusterAgent, new_id
 from broker.coordination.membership.contacts import Contacts
 from broker.coordination.membership.own_row import DuplicateNodeId
 from broker.coordination.peers import Peers
+from broker.coordination.replication.event_codec import Purge, Wanted
 from broker.coordination.replication.orphans import remove_orphans, remove_own_orphans
 from broker.coordination.replication.replicator import Replicator
 from broker.coordination.service import NodeServices, PeerCalls
@@ -27,7 +28,7 @@ from broker.coordination.slots.coordinator import SlotManager
 from broker.coordination.slots.count_exchange import CountExchange
 from broker.coordination.slots.demand import name_of
 from broker.coordination.slots.runner import SlotRunner
-from broker.errors import ConfigError, CoordinationError, StoreUnavailable
+from broker.errors import ConfigError, CoordinationError, Fenced, StoreUnavailable
 from broker.machine.faults import MachineFaults
 from broker.message import Message
 from broker.node.descriptors import rooms
@@ -53,6 +54,11 @@ _DEMAND_SIZE: Final = 2000
 _ORPHANS_INTERVAL: Final = 1.0
 _HOUSEKEEPING_INTERVAL: Final = 60.0
 _PURGE_TIMEOUT: Final = 5.0
+_WANTED: Final = 100
+"""Messages that other nodes hand off for a basic.get that only the store can serve."""
+_CLAIMS: Final = 10
+_CLAIM_INTERVAL: Final = 0.1
+_WANT_PAUSE: Final = 5.0
 _LAST_ID: Final = (1 << 63) - 1
 
 
@@ -99,6 +105,8 @@ class Clustered:
         self._contacts = Contacts(rdbms.heartbeat_interval_ms / 1000)
         self._calls_to_members = self._contact_calls()
         self._is_started = False
+        self._want_at: dict[int, float] = {}
+        """By queue id, when to ask nodes for messages again that had none to give."""
         self._has_looked = asyncio.Event()
         """Have the rows of all nodes been read?"""
         self._contacts_task: asyncio.Task[None]
@@ -150,7 +158,30 @@ class Clustered:
         return self._agent.is_trusted()
 
     async def fetch(self, queue: Queue) -> bool:
-        return await self._slots.fetch(queue)
+        if await self._slots.fetch(queue):
+            return True
+        if not self._is_cut_off():
+            return False
+        try:
+            return await self._fetch_stored(queue)
+        except (StoreUnavailable, Fenced) as error:
+            _log.debug("nothing was got from the store", queue=queue.name, reason=str(error))
+            return False
+
+    async def _fetch_stored(self, queue: Queue) -> bool:
+        """Take what is free in the store, and if nothing is, let nodes that cannot be called hand some off first."""
+        if await self._slots.claim(queue):
+            return True
+        now = self._clock.monotonic()
+        if now < self._want_at.get(queue.queue_id, now) or not await self.has_unseen(queue):
+            return False
+        await self._replicator.tell(Wanted(queue.queue_id, _WANTED))
+        for _ in range(_CLAIMS):
+            if await self._slots.claim(queue):
+                return True
+            await asyncio.sleep(_CLAIM_INTERVAL)
+        self._want_at[queue.queue_id] = self._clock.monotonic() + _WANT_PAUSE
+        return False
 
     def on_read(self, queue: Queue, slot: Slot, messages: Sequence[Message], is_end: bool) -> None:
         self._slots.on_read(queue, slot, messages, is_end)
@@ -206,6 +237,7 @@ class Clustered:
             lock=parts.topology_lock,
             on_applied=self._on_applied,
             purge=parts.journal.purge,
+            on_wanted=self._slots.on_wanted,
             peers=self._peers.members,
             caller=self._peers.caller,
             apply_timeout=3 * config.coordination.rdbms_based_coordination.heartbeat_interval_ms / 1000,
@@ -409,7 +441,7 @@ class Clustered:
     async def _purge_by_event(self, queue: Queue) -> int:
         """Let nodes that cannot be called purge; return how many stored messages went with that."""
         before = await self._stored(queue)
-        await self._replicator.purge(queue.queue_id)
+        await self._replicator.tell(Purge(queue.queue_id))
         await self._purge_free(queue)
         return max(before - await self._stored(queue), 0)
 

@@ -93,7 +93,7 @@ def test_what_is_declared_and_bound_on_one_node_is_routed_on_the_other_when_it_i
         there.basic_publish("amq.topic", queue, b"by binding", mandatory=True)
 
 
-def test_a_purge_counts_and_deletes_what_lies_on_a_node_that_cannot_be_called(
+def test_get_and_purge_find_what_lies_on_a_node_that_cannot_be_called_and_it_is_counted(
     new_cluster: NewCluster, mariadb: DatabaseServer, channel_of: ChannelOf, name: str
 ) -> None:
     cluster = cut_off_pair(new_cluster, mariadb, "nothing passes")
@@ -107,6 +107,10 @@ def test_a_purge_counts_and_deletes_what_lies_on_a_node_that_cannot_be_called(
     ready_becomes(there, name, (300, 0), 5.0)
     with pytest.raises(ChannelClosedByBroker, match="not empty"):
         channel_of(cluster[1]).queue_delete(name, if_empty=True)
+    assert there.basic_get(name, auto_ack=True)[2] == b"0"
+    publish(here, name, [b"one more"])
+    here.tx_commit()
+    ready_becomes(there, name, (300, 0), 5.0)
     assert there.queue_purge(name).method.message_count == 300
     assert here.basic_get(name) == (None, None, None)
     ready_becomes(there, name, (0, 0), 5.0)

@@ -96,6 +96,7 @@ class TopologyNode:
         self.active: list[str] = []
         self.dispatches = 0
         self.pushes: list[int] = []
+        self.wanted: list[tuple[int, int]] = []
         self.hears = True
         self.on_push: Callable[[], Any] | None = None
         self.vhosts: dict[str, VirtualHost] = {}
@@ -107,6 +108,7 @@ class TopologyNode:
             lock=(lock := asyncio.Lock()),
             on_applied=self._on_applied,
             purge=self.journal.purge,
+            on_wanted=lambda queue_id, messages: self.wanted.append((queue_id, messages)),
             peers=self._peers,
             caller=lambda: Caller(incarnation.node_id, incarnation.id),
             interval=1.0,

@@ -1,6 +1,6 @@
 """Encodes changes of topology as the payload of an event, and decodes them: JSON, with octets in hexadecimal.
 
-An event can also say that a queue is to be purged: so it reaches nodes that can only read the store (ADR 32).
+An event can also carry a call to every other node: so it reaches nodes that can only read the store (ADR 32).
 A payload of another version that this one does not know is refused; the reader then loads the whole topology.
 """
 
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Literal, get_args, get_origin
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Literal, TypeAlias, get_args, get_origin
 
 from broker.errors import StoreError
 from broker.ports.kinds import KINDS, Kinds, field_names
@@ -25,12 +25,30 @@ class Purge:
     queue_id: int
 
 
-_PURGED: Final = "queue.purged"
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Every node hands off about so many ready messages of this queue, if no consumer of its own takes them."""
+
+    queue_id: int
+    messages: int
 
 
-def encode_purge(purge: Purge) -> bytes:
-    """Return the payload of the event that tells of a purge."""
-    return json.dumps({"version": VERSION, "changes": [[_PURGED, purge.queue_id]]}, separators=(",", ":")).encode()
+Call: TypeAlias = Purge | Wanted
+
+_CALLS: Final[Mapping[str, type[Call]]] = {"queue.purged": Purge, "queue.wanted": Wanted}
+_NAMES: Final = {call: name for name, call in _CALLS.items()}
+
+
+def encode_call(call: Call) -> bytes:
+    """Return the payload of the event that carries a call."""
+    described = [_NAMES[type(call)], asdict(call)]
+    return json.dumps({"version": VERSION, "changes": [described]}, separators=(",", ":")).encode()
+
+
+def _call(name: str, described: Any) -> Call:
+    if not all(type(value) is int for value in described.values()):
+        raise ValueError(f"{name} has {described!r}")
+    return _CALLS[name](**described)
 
 
 def encode(changes: Sequence[Change], kinds: Kinds = KINDS) -> bytes:
@@ -39,14 +57,14 @@ def encode(changes: Sequence[Change], kinds: Kinds = KINDS) -> bytes:
     return json.dumps({"version": VERSION, "changes": described}, separators=(",", ":")).encode()
 
 
-def decode(payload: bytes, kinds: Kinds = KINDS) -> list[Change | Purge]:
-    """Return the changes, or the purge, that `payload` describes, or raise `StoreError`."""
+def decode(payload: bytes, kinds: Kinds = KINDS) -> list[Change | Call]:
+    """Return the changes, or the call, that `payload` describes, or raise `StoreError`."""
     try:
         event = json.loads(payload)
         if event["version"] != VERSION:
             raise ValueError(f"version {event['version']!r} is not {VERSION}")
         return [
-            Purge(int(described)) if name == _PURGED else _change(name, described, kinds)
+            _call(name, described) if name in _CALLS else _change(name, described, kinds)
             for name, described in event["changes"]
         ]
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:

@@ -17,7 +17,7 @@ import structlog
 
 from broker.backoff import Backoff
 from broker.coordination.replication.announcer import Announcer
-from broker.coordination.replication.event_codec import Purge, decode, encode, encode_purge
+from broker.coordination.replication.event_codec import Call, Purge, Wanted, decode, encode, encode_call
 from broker.errors import BrokerError, StoreUnavailable
 from broker.machine.faults import MachineFaults
 from broker.ports.cluster import EventStore, SlotService, TopologyMoved
@@ -51,6 +51,7 @@ class Replicator:
         lock: asyncio.Lock,
         on_applied: Callable[[], None],
         purge: Callable[[Sequence[Slot]], Awaitable[None]],
+        on_wanted: Callable[[int, int], None],
         peers: Callable[[], Mapping[Incarnation, SlotService]],
         caller: Callable[[], Caller],
         interval: float,
@@ -63,7 +64,8 @@ class Replicator:
         """`lock` is held during a change of topology, whether this node or another decided it.
 
         `on_applied` is called after other nodes' changes were applied: queues may dispatch, confirms may go out.
-        `purge` is the journal's. `peers` returns the other living nodes. Seconds: `interval` between two reads of the
+        `purge` is the journal's. `on_wanted` is called with the id of a queue and how many of its messages another node
+        asks for. `peers` returns the other living nodes. Seconds: `interval` between two reads of the
         event store, `push_timeout` for peers to answer that they have applied an event, `apply_timeout` for those that
         do not answer to apply it.
         """
@@ -72,6 +74,7 @@ class Replicator:
         self._topology = topology
         self._on_applied = on_applied
         self._purge = purge
+        self._on_wanted = on_wanted
         self._interval = interval
         self._new_token = new_token
         self._retry = retry or Retry("topology waits for the store", Backoff(0.1, 1.0))
@@ -120,13 +123,13 @@ class Replicator:
         """
         await self._record(changes, encode(changes))
 
-    async def purge(self, queue_id: int) -> None:
-        """Let every other node drop the ready messages of a queue; return when they have, as `announce` does."""
+    async def tell(self, call: Call) -> None:
+        """Carry a call to every other node; return when they have begun to answer it, as `announce` does."""
         event_id = 0
         while not event_id:
             async with self._lock:
                 with suppress(TopologyMoved):
-                    await self._record((), encode_purge(Purge(queue_id)))
+                    await self._record((), encode_call(call))
                     event_id = self.recorded
         await self.announce(event_id, is_certain=True)
 
@@ -216,6 +219,8 @@ class Replicator:
                 for change in decode(event.payload):
                     if isinstance(change, Purge):
                         self._slots += self._topology.purge(change.queue_id)
+                    elif isinstance(change, Wanted):
+                        self._on_wanted(change.queue_id, change.messages)
                     else:
                         self._slots += self._topology.apply(change)
             except Exception:

@@ -183,6 +183,12 @@ class SlotRunner:
         self._releases[release] = answer
         return await answer
 
+    def on_wanted(self, queue_id: int, messages: int) -> None:
+        """Hand off what own consumers do not take now; nobody waits for it."""
+        release = self.balancer.request(queue_id, messages)
+        if release is not None:
+            self._releases[release] = asyncio.get_running_loop().create_future()
+
     def _answer(self, release: Release, count: int) -> None:
         answer = self._releases.pop(release)
         if not answer.done():
@@ -279,6 +285,15 @@ class SlotRunner:
             _log.debug("the coordinator has given no slot", reason=str(error))
             return False
         return grant is not None and self._feed(self.balancer.adopt([grant], asked_at)) > 0
+
+    async def claim(self, queue: Queue) -> bool:
+        """Take a free slot of the queue without the coordinator; return whether there was one."""
+        claim = ClaimFree({queue.queue_id}, self._clock.monotonic())
+        free = claim.choose(await self._store.slots())[:1]
+        if not free:
+            return False
+        rows = await self._store.assign(free, self._incarnation, await self._store.fence())
+        return self._feed(self.owned.adopt([slot_of(row) for row in rows], claim.asked_at)) > 0
 
     def _current_coordinator(self) -> Coordinator:
         return self._coordinator(), self._caller().fence

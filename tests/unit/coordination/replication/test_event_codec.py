@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker.coordination.replication.event_codec import Purge, decode, encode, encode_purge
+from broker.coordination.replication.event_codec import Call, Purge, Wanted, decode, encode, encode_call
 from broker.errors import StoreError
 from broker.ports.records import (
     BindingRecord,
@@ -97,7 +97,14 @@ def test_nonsense_is_refused(payload: bytes) -> None:
         decode(payload)
 
 
-def test_a_purge_goes_there_and_back_and_one_without_a_number_is_refused() -> None:
-    assert decode(encode_purge(Purge(7))) == [Purge(7)]
+@pytest.mark.parametrize("call", [Purge(7), Wanted(7, 100)])
+def test_a_call_goes_there_and_back(call: Call) -> None:
+    assert decode(encode_call(call)) == [call]
+
+
+@pytest.mark.parametrize(
+    "described", ['"all"', '{"queue_id":"7"}', '{"queue_id":7,"more":1}', "{}", '{"queue_id":true}']
+)
+def test_a_call_that_makes_no_sense_is_refused(described: str) -> None:
     with pytest.raises(StoreError):
-        decode(b'{"version":1,"changes":[["queue.purged","all"]]}')
+        decode(b'{"version":1,"changes":[["queue.purged",%s]]}' % described.encode())

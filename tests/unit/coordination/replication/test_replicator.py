@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from broker.coordination.replication.event_codec import Purge, Wanted
 from broker.errors import Evicted, NotFound, PreconditionFailed, ResourceLocked, StoreUnavailable
 from broker.message import STORED, Message
 from broker.ports.cluster_rows import EventPage, Incarnation
@@ -248,7 +249,7 @@ async def test_a_purge_reaches_nodes_that_only_read_the_store_and_is_made_once(
         queue = node.vhost.queues["q"]
         queue.append(Message(1, queue, b"", b"", b"", None, STORED))
     b.hears = False
-    await a.replicator.purge(a.vhost.queues["q"].queue_id)
+    await a.replicator.tell(Purge(a.vhost.queues["q"].queue_id))
     assert b.vhost.queues["q"].ready_count == 1
     await b.replicator.look()
     assert b.vhost.queues["q"].ready_count == 0
@@ -265,11 +266,17 @@ async def test_a_queue_of_which_the_store_has_more_than_is_seen_is_not_empty(a: 
     assert await a.vhost.delete_queue("q", if_empty=True) == 0
 
 
+async def test_what_is_wanted_is_asked_of_every_other_node(company: Company, a: TopologyNode, b: TopologyNode) -> None:
+    await a.declare("q")
+    await a.replicator.tell(Wanted(1, 100))
+    assert (a.wanted, b.wanted) == ([], [(1, 100)])
+
+
 async def test_a_purge_that_meets_a_change_of_another_node_comes_after_it(a: TopologyNode, b: TopologyNode) -> None:
     await a.declare("q")
     a.hears = False
     await b.declare("p")
-    await a.replicator.purge(a.vhost.queues["q"].queue_id)
+    await a.replicator.tell(Purge(a.vhost.queues["q"].queue_id))
     assert "p" in a.vhost.queues
     assert a.replicator.applied == 3
 

@@ -402,6 +402,27 @@ async def test_a_get_that_nobody_can_serve_finds_nothing(is_away: bool) -> None:
 
 
 @in_virtual_time
+async def test_a_get_without_a_coordinator_is_served_from_a_free_slot_of_the_store() -> None:
+    async with running() as it:
+        it.depose()
+        assert not await it.runner.claim(it.queue)
+        it.free_slot_of_bob()
+        assert await it.runner.claim(it.queue)
+        assert it.queue.ready_count == 3
+        assert it.free() == []
+
+
+@in_virtual_time
+async def test_what_is_wanted_is_handed_off_although_nobody_waits_for_it() -> None:
+    async with running() as it:
+        ids = it.node.publish(3)
+        it.runner.on_wanted(QUEUE_ID, 2)
+        it.runner.on_wanted(999, 2)
+        await asyncio.sleep(0.1)
+        assert it.free() == [(ids[0], ids[1])]
+
+
+@in_virtual_time
 async def test_a_get_is_served_from_a_slot_of_another_node() -> None:
     async with running() as it:
         slot = it.free_slot_of_bob()
