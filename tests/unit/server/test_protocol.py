@@ -295,7 +295,8 @@ async def wide(node: Node) -> Edge:
         edge.deliver(
             command(1, QueueDeclare(queue=str(number))) + command(1, QueueBind(queue=str(number), exchange="x"))
         )
-    await node.turn()
+    while len(node.harness.vhost.queues) <= WIDE:
+        await node.turn()
     node.harness.broker.work.begin_turn()
     node.harness.broker.work.limit = 50
     edge.peer.send(1, BasicPublish(exchange="x"), BasicProperties(), b"m")
