@@ -5,7 +5,7 @@ import struct
 
 from benchmarks.address import Address
 from benchmarks.deliveries import CHANNEL_CLOSE, CONNECTION_CLOSE, PeerFault, describe_close
-from benchmarks.frames import FRAME_HEARTBEAT, FRAME_START, PROTOCOL_HEADER, method, short_string
+from benchmarks.frames import FRAME_HEARTBEAT, FRAME_METHOD, FRAME_START, PROTOCOL_HEADER, method, short_string
 
 FRAME_MAX = 131_072
 # A broker that throttles a publisher answers its close late. If the socket closed earlier, what the broker has not read
@@ -57,6 +57,15 @@ class Client:
             if payload[:4] in (CHANNEL_CLOSE, CONNECTION_CLOSE):
                 raise PeerFault(describe_close(payload))
             raise PeerFault(f"method {payload[:4].hex()} where {class_id}.{method_id} was expected")
+
+    def skip_to(self, class_id: int, method_id: int) -> bytes:
+        """Read until the method arrives, whatever comes before it, and return its payload."""
+        wanted = struct.pack(">HH", class_id, method_id)
+        while True:
+            frame_type, _, size = FRAME_START.unpack(self._read(FRAME_START.size))
+            payload = self._read(size + 1)[:-1]
+            if frame_type == FRAME_METHOD and payload[:4] == wanted:
+                return payload
 
     def _read(self, size: int) -> bytes:
         ahead = self._ahead

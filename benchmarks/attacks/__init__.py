@@ -18,11 +18,11 @@ Encode what is sent before the first `yield`: attack and canary share a core.
 
 from collections.abc import Callable, Iterator
 
-from benchmarks.attacks import declares, routing
+from benchmarks.attacks import declares, deliveries, routing
 from benchmarks.target import Target
 
 __all__ = ["ATTACKS", "Attack"]
 
 Attack = Callable[[Target], Iterator[None]]
 
-ATTACKS: dict[str, Attack] = {**routing.ATTACKS, **declares.ATTACKS}
+ATTACKS: dict[str, Attack] = {**routing.ATTACKS, **declares.ATTACKS, **deliveries.ATTACKS}

@@ -18,6 +18,8 @@ _CHANNEL_OPEN: Final = amqp.ChannelOpen.index
 _CHANNEL_CLOSE: Final = amqp.ChannelClose.index
 _CHANNEL_CLOSE_OK: Final = amqp.ChannelCloseOk.index
 _TX_COMMIT: Final = amqp.TxCommit.index
+_METHOD_STEPS: Final = 10
+"""What handling a method costs, in steps of work, beside what its handler counts itself."""
 _STORE_TIMEOUT: Final = 30.0
 """Seconds that a handler may wait for a store that is away."""
 _FRAME_STEPS: Final = 5
@@ -96,6 +98,7 @@ class ChannelTable:
         if content is not None:
             channel.add_content(content, frame_type, payload)
             return False
+        self._connection.shared.broker.work.done += _METHOD_STEPS
         waiting = handle_method(channel, frame_type, payload)
         if waiting is None:
             return False

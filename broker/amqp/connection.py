@@ -176,6 +176,8 @@ class Connection:
             raise ChannelFault(f"channel {channel_id} used before the connection is open")
         else:
             self._channels.on_frame(frame_type, channel_id, payload)
+            if self.broker.work.is_over and not self.is_put_off and self.phase == Phase.RUNNING:
+                self._continuation.put_off(channel_id)
 
     @property
     def was_opened(self) -> bool:

@@ -370,3 +370,13 @@ def test_requests_that_wait_for_slots_do_not_fill_the_output_of_a_client_that_do
     peer.reads = True
     harness.run()
     assert len(peer.contents()) == 100
+
+
+def test_many_small_requests_take_many_turns(harness: Harness, peer: Client) -> None:
+    peer.call(1, QueueDeclare(queue="q"))
+    requests = [command(1, BasicConsume(queue="q", no_wait=True)) for _ in range(2000)]
+    peer.connection.receive(b"".join(requests), 0.0)
+    first = harness.vhost.queues["q"].consumer_count
+    assert first < 1000
+    harness.run()
+    assert harness.vhost.queues["q"].consumer_count == 2000

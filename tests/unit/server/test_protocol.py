@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from broker.amqp.heartbeats import Heartbeats
-from broker.codec.constants import FRAME_BODY
+from broker.codec.constants import FRAME_BODY, HEARTBEAT_FRAME
 from broker.codec.methods import (
     BasicConsume,
     BasicPublish,
@@ -273,7 +273,7 @@ async def turns_until_read_again(node: Node, edge: Edge) -> int:
 
 async def test_after_a_large_read_the_others_have_a_turn(node: Node) -> None:
     edge = await Edge(node).open()
-    edge.deliver(command(1, ChannelFlow(True)) * 6000)
+    edge.deliver(HEARTBEAT_FRAME * 9000)
     assert not edge.transport.is_reading
     assert await turns_until_read_again(node, edge) == 1
 
