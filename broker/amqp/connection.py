@@ -187,7 +187,8 @@ class Connection:
     # Turns of the loop
 
     def _put_off(self, tell_edge: Callable[[], None]) -> None:
-        self.reader.hold()
+        if not self.is_finished:  # then nothing is read any more, and nothing may be kept
+            self.reader.hold()
         tell_edge()
 
     @property

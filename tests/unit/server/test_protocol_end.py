@@ -192,6 +192,20 @@ async def test_what_comes_after_the_end_of_a_handshake_that_waits_is_not_kept(no
     assert edge.transport.is_reading
 
 
+async def test_nothing_is_kept_while_work_goes_on_after_the_end(node: Node) -> None:
+    edge = await ended(node)
+    connection = edge.protocol.connection
+    left = iter(range(3))
+    connection._continuation.put_off(1, (None for _ in left))
+    for _ in range(5):
+        edge.deliver(BURST)
+        await node.turn()
+        assert connection.reader.held_octets == 0
+    assert next(left, None) is None
+    assert not connection.is_put_off
+    assert connection.channels == {} or node.harness.vhost.queues["q"].ready_count == 0
+
+
 async def test_a_client_that_is_held_back_is_read_when_its_connection_closes(node: Node) -> None:
     edge = await Edge(node).open()
     node.pressure.set_alarm("resources", "low on memory")
