@@ -44,6 +44,8 @@ _SHARED_BODY: Final = 1024
 COPY_STEPS: Final = 3
 """A message put into a queue, and what it costs the queue's next dispatch."""
 COPIES_AT_ONCE: Final = 250
+_SPREAD_STEPS: Final = 2
+"""What a copy costs more when each goes to another queue of many."""
 _FIND_STEPS: Final = 10
 _OCTETS_A_STEP: Final = 16
 """Octets of properties that are decoded in one step."""
@@ -210,6 +212,7 @@ class Publisher:
                 yield
             part = [queue for queue in queues[start : start + COPIES_AT_ONCE] if not queue.is_deleted]
             self._copy(route, part, content, is_persistent)
+            self._work.done += _SPREAD_STEPS * len(part)
         if self.confirms is not None:
             self._count(self.confirms)
 

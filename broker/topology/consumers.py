@@ -54,6 +54,10 @@ class Host(Protocol):
         """Decide to delete a queue and the subscriptions `removed`."""
         ...
 
+    async def delete_unused(self) -> None:
+        """Delete the auto-delete exchanges that a deletion has left without a binding."""
+        ...
+
 
 class Consumers:
     """The consumers of one virtual host."""
@@ -148,6 +152,7 @@ class Consumers:
         Does nothing when the queue has a consumer on this node again.
         """
         await self._vhost.recorder.maintain([lambda: self._unsubscribe(queue)])
+        await self._vhost.delete_unused()
 
     def _unsubscribe(self, queue: Queue) -> Decision[Any]:
         if self._vhost.queues.get(queue.name) is not queue or queue.consumers or not self._has_left(queue):
@@ -174,6 +179,7 @@ class Consumers:
         """Remove the subscriptions of ended incarnations, and the queues that one of them owned."""
         queues = [queue for queue in self._vhost.queues.values() if self.has_orphans(queue, over)]
         await self._vhost.recorder.maintain([partial(self._remove_orphans, queue, over) for queue in queues])
+        await self._vhost.delete_unused()
 
     def _remove_orphans(self, queue: Queue, over: Set[Incarnation]) -> Decision[Any]:
         if self._vhost.queues.get(queue.name) is not queue or not self.has_orphans(queue, over):

@@ -7,7 +7,7 @@ all that is deleted with it.
 from __future__ import annotations
 
 from collections.abc import Generator, Hashable, Iterable, Sequence
-from typing import TypeAlias
+from typing import Final, TypeAlias
 from weakref import WeakValueDictionary
 
 from broker.cache_budget import Cache, CacheBudget
@@ -19,6 +19,9 @@ from broker.turn_budget import TurnBudget
 
 Search: TypeAlias = Generator[None, None, list[Queue] | None]
 """Pauses when the turn is used up; returns the queues, or None when headers are needed to know them."""
+
+CASCADE: Final = 256
+"""Auto-delete exchanges that go in one change with what they were bound to; further ones go one by one after it."""
 
 
 class Route:
@@ -71,12 +74,14 @@ class Route:
 class RoutingTable:
     """The exchanges and queues of a virtual host, the bindings between them, and the routes found so far."""
 
-    __slots__ = ("_caches", "_sources", "exchanges", "queues", "queues_by_id", "version")
+    __slots__ = ("_caches", "_sources", "exchanges", "queues", "queues_by_id", "unused", "version")
 
     def __init__(self) -> None:
         self.exchanges: dict[str, Exchange] = {}
         self.queues: dict[str, Queue] = {}
         self.queues_by_id: dict[int, Queue] = {}
+        self.unused: dict[str, None] = {}
+        """The auto-delete exchanges that have lost their last binding and are still there."""
         self.version = 0
         """Grows with every change of the graph."""
         self._caches: WeakValueDictionary[Hashable, Cache[Route]] = WeakValueDictionary()
@@ -137,15 +142,17 @@ class RoutingTable:
         """Return the exchanges with a binding to `destination`."""
         return self._sources.get(destination, ())
 
-    def unused_without(self, gone: Destination) -> list[str]:
+    def unused_without(self, gone: Destination, limit: int = CASCADE) -> list[str]:
         """Return the auto-delete exchanges that lose their last binding when `gone` is deleted, directly or one through
-        another.
+        another, but no more than `limit`.
         """
         waiting = [gone]
         left: dict[str, int] = {}  # how many destinations an exchange keeps
         unused: list[str] = []
         while waiting:
             for source in self._sources.get(waiting.pop(), ()):
+                if len(unused) == limit:
+                    return unused
                 exchange = self.exchanges[source]
                 if not exchange.auto_delete or ("exchange", source) == gone:
                     continue
@@ -185,6 +192,7 @@ class RoutingTable:
 
     def bind(self, binding: Binding) -> None:
         """Add `binding`, whose exchange exists."""
+        self.unused.pop(binding.source, None)
         self.exchanges[binding.source].bind(binding)
         self._sources.setdefault(binding.destination, {})[binding.source] = None
         self.forget_routes()
@@ -195,11 +203,13 @@ class RoutingTable:
         exchange.unbind(binding)
         if binding.destination not in exchange.destinations:
             self._unlink(binding.destination, binding.source)
+            self._note_unused(exchange)
         self.forget_routes()
 
     def remove_exchanges(self, names: Iterable[str]) -> None:
         """Remove exchanges with every binding from and to them."""
         for name in names:
+            self.unused.pop(name, None)
             for destination in self.exchanges.pop(name).destinations:
                 self._unlink(destination, name)
             self._remove_bindings_to(("exchange", name))
@@ -214,7 +224,12 @@ class RoutingTable:
             exchange = self.exchanges.get(source)
             if exchange is not None:
                 exchange.remove_destination(destination)
+                self._note_unused(exchange)
         self.forget_routes()
+
+    def _note_unused(self, exchange: Exchange) -> None:
+        if exchange.auto_delete and exchange.is_unused:
+            self.unused[exchange.name] = None
 
     def _unlink(self, destination: Destination, source: str) -> None:
         sources = self._sources.get(destination)

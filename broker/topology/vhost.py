@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from typing import Any, Final, Protocol
 
 from broker.codec.field_table import EMPTY_TABLE, FieldTable
@@ -34,7 +35,7 @@ from broker.topology.decision import Decision, Resource
 from broker.topology.declaration import ExchangeDeclaration, QueueDeclaration, RemoteOwner
 from broker.topology.exchange import EXCHANGE_TYPES, Exchange
 from broker.topology.recorder import ROUND, Recorder
-from broker.topology.routing import RoutingTable
+from broker.topology.routing import CASCADE, RoutingTable
 
 PREDECLARED: Final = (
     ("", "direct", False),
@@ -159,6 +160,7 @@ class VirtualHost:
         if name.startswith("amq."):
             raise AccessRefused(f"deletion of system {self.phrase('exchange', name)} not allowed")
         await self.recorder.change(partial(self._delete_exchange, name, if_unused), client)
+        await self.delete_unused(client)
 
     def _delete_exchange(self, name: str, if_unused: bool) -> Decision[None]:
         exchange = self.exchanges.get(name)
@@ -168,6 +170,19 @@ class VirtualHost:
             raise PreconditionFailed(f"{self.phrase('exchange', name)} in use")
         gone = [name, *self.routing.unused_without(("exchange", name))]
         return self.decision(self._deletions(gone), writes=self._concerned(("exchange", name)))
+
+    async def delete_unused(self, client: Hashable = None) -> None:
+        """Delete the auto-delete exchanges that a deletion has left without a binding, because they were too many to go
+        with it, and those that this leaves without one (contract X9).
+        """
+        while self.routing.unused:
+            names = list(islice(self.routing.unused, CASCADE))
+            await self.recorder.maintain([partial(self._delete_if_unused, name) for name in names], client)
+
+    def _delete_if_unused(self, name: str) -> Decision[None]:
+        if name not in self.routing.unused:
+            return self.decision(reads=[("exchange", name)])
+        return self._delete_exchange(name, False)
 
     # Bindings
 
@@ -207,6 +222,7 @@ class VirtualHost:
             self.require_changeable(destination[1])
         sent = Binding(source, destination, routing_key, arguments)
         await self.recorder.change(partial(self._unbind, sent), client)
+        await self.delete_unused(client)
 
     def _unbind(self, sent: Binding) -> Decision[None]:
         binding = self._there_or_in_order(sent)
@@ -334,7 +350,9 @@ class VirtualHost:
             return 0
         if if_empty and await self.cluster.has_unseen(self.queue(name, owner)):
             raise PreconditionFailed(f"{self.phrase('queue', name)} not empty")
-        return await self.recorder.change(partial(self._delete_queue, name, owner, if_unused, if_empty), client)
+        count = await self.recorder.change(partial(self._delete_queue, name, owner, if_unused, if_empty), client)
+        await self.delete_unused(client)
+        return count
 
     def _delete_queue(self, name: str, owner: object | None, if_unused: bool, if_empty: bool) -> Decision[int]:
         if name not in self.queues:
@@ -349,6 +367,7 @@ class VirtualHost:
     async def delete_exclusive(self, queues: Iterable[Queue], client: Hashable = None) -> None:
         """Delete the exclusive queues of a connection that ends (contract Q6)."""
         await self.recorder.maintain([partial(self._delete_if_there, queue) for queue in queues], client)
+        await self.delete_unused(client)
 
     def _delete_if_there(self, queue: Queue) -> Decision[Any]:
         if self.queues.get(queue.name) is queue:

@@ -26,18 +26,20 @@ from broker.codec.methods import (
     QueueBind,
     QueueDeclare,
     QueueDelete,
+    QueueDeleteOk,
     TxCommit,
     TxCommitOk,
     TxSelect,
 )
 from broker.codec.properties import BasicProperties
+from broker.topology.routing import CASCADE
 from tests.support.harness import Client, Harness
 from tests.support.peer import command
 
 PERSISTENT = BasicProperties(delivery_mode=2)
 TURN = 500
 WIDE = 3 * COPIES_AT_ONCE + 10
-LONGEST = TURN + COPIES_AT_ONCE * COPY_STEPS + 50
+LONGEST = TURN + COPIES_AT_ONCE * (COPY_STEPS + 2) + 50
 
 
 @pytest.fixture
@@ -285,6 +287,25 @@ def test_the_exclusive_queues_of_a_connection_that_ends_take_turns(harness: Harn
     assert not harness.vhost.queues
     assert len(harness.turns.taken) > 9
     assert max(harness.turns.taken) <= TURN + 100
+
+
+def test_a_deletion_that_takes_many_exchanges_along_takes_turns(harness: Harness) -> None:
+    peer = harness.peer()
+    before = len(harness.vhost.exchanges)
+    names = ["root", *(f"x{number}" for number in range(2 * CASCADE))]
+    octets = command(1, QueueDeclare(queue="q", no_wait=True))
+    octets += b"".join(
+        command(1, ExchangeDeclare(exchange=name, type="fanout", auto_delete=True, no_wait=True)) for name in names
+    )
+    for name in names[1:]:
+        octets += command(1, ExchangeBind(0, name, "root", "", True)) + command(1, QueueBind(0, "q", name, "", True))
+    peer.send_raw(octets)
+    assert len(harness.vhost.exchanges) == before + len(names)
+    harness.turns.taken.clear()
+    peer.send(1, QueueDelete(queue="q"))
+    assert len(harness.vhost.exchanges) == before
+    assert [type(method) for _, method in peer.received()] == [QueueDeleteOk]
+    assert len(harness.turns.taken) > 9
 
 
 # Transactions

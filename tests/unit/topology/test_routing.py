@@ -60,6 +60,22 @@ def test_asking_what_would_go_changes_nothing(chain: RoutingTable) -> None:
     assert chain.unused_without(("exchange", "c")) == ["b", "a"]
 
 
+def test_no_more_exchanges_than_asked_for_go_at_once_and_the_others_are_known_as_unused() -> None:
+    table = table_with("a", "b", "c", "d")
+    for name in ("a", "b", "c"):
+        table.bind(binding(name, "d"))
+    assert table.unused_without(("exchange", "d"), 2) == ["a", "b"]
+    table.remove_exchanges(["a", "b", "d"])
+    assert list(table.unused) == ["c"]
+    table.add_exchange(Exchange("e", "fanout", EMPTY_TABLE))
+    table.bind(binding("c", "e"))
+    assert not table.unused
+    table.unbind(binding("c", "e"))
+    assert list(table.unused) == ["c"]
+    table.remove_exchanges(["c"])
+    assert not table.unused
+
+
 def test_a_removed_exchange_takes_the_bindings_from_and_to_it_along(chain: RoutingTable) -> None:
     chain.remove_exchanges(["b"])
     assert list(chain.exchanges) == ["a", "c"]
