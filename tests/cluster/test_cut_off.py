@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 import pytest
@@ -33,6 +34,17 @@ def cut_off_pair(new_cluster: NewCluster, server: DatabaseServer, cause: Cause) 
         cluster = new_cluster(server, 2, rhythm=CALM, is_misled=True)
     cluster.start()
     return cluster
+
+
+@pytest.fixture(scope="module")
+def cut_pair(mariadb: DatabaseServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterOfProcesses]:
+    """Two nodes that know that nothing passes between them; tests leave it so."""
+    with ClusterOfProcesses(tmp_path_factory.mktemp("cut"), mariadb, 2, rhythm=CALM, is_proxied=True) as cluster:
+        cluster.start()
+        cluster.isolate_from_peers(cluster[0])
+        for node in cluster.nodes:
+            node.output.wait_for(OUT)
+        yield cluster
 
 
 QUICK = [("mariadb", "each names localhost"), ("postgresql", "nothing passes")]
@@ -78,10 +90,9 @@ def test_messages_find_consumers_through_the_database_in_both_directions_and_bot
 
 
 def test_what_is_declared_and_bound_on_one_node_is_routed_on_the_other_when_it_is_answered(
-    new_cluster: NewCluster, postgresql: DatabaseServer, channel_of: ChannelOf, name: str
+    cut_pair: ClusterOfProcesses, channel_of: ChannelOf, name: str
 ) -> None:
-    cluster = cut_off_pair(new_cluster, postgresql, "nothing passes")
-    channels = [channel_of(node) for node in cluster.nodes]
+    channels = [channel_of(node) for node in cut_pair.nodes]
     for channel in channels:
         channel.confirm_delivery()
     for number in range(6):
@@ -94,19 +105,16 @@ def test_what_is_declared_and_bound_on_one_node_is_routed_on_the_other_when_it_i
 
 
 def test_get_and_purge_find_what_lies_on_a_node_that_cannot_be_called_and_it_is_counted(
-    new_cluster: NewCluster, mariadb: DatabaseServer, channel_of: ChannelOf, name: str
+    cut_pair: ClusterOfProcesses, channel_of: ChannelOf, name: str
 ) -> None:
-    cluster = cut_off_pair(new_cluster, mariadb, "nothing passes")
-    for node in cluster.nodes:
-        node.output.wait_for(OUT)
-    here, there = channel_of(cluster[0]), channel_of(cluster[1])
+    here, there = channel_of(cut_pair[0]), channel_of(cut_pair[1])
     here.queue_declare(name, durable=True)
     here.tx_select()
     publish(here, name, numbered(300))
     here.tx_commit()
     ready_becomes(there, name, (300, 0), 5.0)
     with pytest.raises(ChannelClosedByBroker, match="not empty"):
-        channel_of(cluster[1]).queue_delete(name, if_empty=True)
+        channel_of(cut_pair[1]).queue_delete(name, if_empty=True)
     assert there.basic_get(name, auto_ack=True)[2] == b"0"
     publish(here, name, [b"one more"])
     here.tx_commit()
@@ -117,11 +125,9 @@ def test_get_and_purge_find_what_lies_on_a_node_that_cannot_be_called_and_it_is_
     there.queue_delete(name, if_empty=True)
 
 
-def test_nodes_that_reach_each_other_again_say_so(new_cluster: NewCluster, mariadb: DatabaseServer) -> None:
-    cluster = cut_off_pair(new_cluster, mariadb, "nothing passes")
-    for node in cluster.nodes:
-        node.output.wait_for(OUT)
-    cluster.reconnect(cluster[0])
-    for node in cluster.nodes:
+def test_nodes_that_reach_each_other_again_say_so(cut_pair: ClusterOfProcesses) -> None:
+    cut_pair.reconnect(cut_pair[0])
+    for node in cut_pair.nodes:
         node.output.wait_for("Member is reached again")
         node.output.wait_for("Member reaches this node again")
+    cut_pair.isolate_from_peers(cut_pair[0])

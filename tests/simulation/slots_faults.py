@@ -244,7 +244,7 @@ PLANTS: Final = {
     "hand off, forget what is held": Plant("I14 I53 I63", deciders=Deciders(handoff=ForgetsWhatIsHeld)),
     "hand off from where reading ended": Plant("error", deciders=Deciders(handoff=BeginsWhereReadingEnded)),
     "hand off over what is held": Plant("I53 I21 error", deciders=Deciders(handoff=GoesOverWhatIsHeld)),
-    "hand off over other slots": Plant("I52", deciders=Deciders(handoff=GoesOverOtherSlots)),
+    "hand off over other slots": Plant("I52 error", deciders=Deciders(handoff=GoesOverOtherSlots)),
     "cut before all is written": Plant("I63", deciders=Deciders(handoff=CutsBeforeAllIsWritten)),
     "cut forgets what is kept": Plant("I63 I53", deciders=Deciders(handoff=ForgetsWhatIsKept)),
     "cut is not noted": Plant("I63 I53", deciders=Deciders(handoff=DoesNotNoteWhatIsCut)),
