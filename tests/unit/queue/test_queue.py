@@ -211,6 +211,24 @@ def test_get_takes_the_oldest_message() -> None:
     assert (taken.id, it.queue.ready_count) == (1, 1)
 
 
+def test_get_reads_slots_only_when_memory_is_empty() -> None:
+    it = paged_out()
+    popped = [it.queue.pop() for _ in range(3)]
+    assert ([message and message.id for message in popped], it.asked) == ([1, 2, 3], [])
+    assert it.queue.pop() is None
+    assert it.asked == [it.queue]
+
+
+def test_a_get_takes_a_message_that_came_back_between_others_in_its_turn() -> None:
+    it = bench()
+    it.publish(1, 2, 3, 4)
+    taken = [message for _ in range(3) if (message := it.queue.pop()) is not None]
+    for index in (0, 2, 1):
+        it.queue.requeue([taken[index]])
+    popped = [it.queue.pop() for _ in range(5)]
+    assert [message and message.id for message in popped] == [1, 2, 3, 4, None]
+
+
 def test_get_finds_nothing_in_an_empty_queue() -> None:
     assert bench().queue.pop() is None
 
