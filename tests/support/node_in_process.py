@@ -25,6 +25,7 @@ from broker.node.standalone import Standalone
 from broker.ports.store import Batch, Store
 from broker.queue.queue import Queue
 from broker.queue.settings import QueueLimits
+from broker.server.turns import Turns
 from broker.store.journal import GroupCommitJournal
 from broker.store.journal_limits import JournalLimits
 from broker.store.retrying import Retry, RetryingStore
@@ -186,6 +187,7 @@ class NodeInProcess:
         incarnation.registration, incarnation.ids, incarnation.journal = registration, self.ids, self.journal
         self._lifecycle.attach(incarnation)
         incarnation.broker, incarnation.slot_reader = self.broker, parts.slot_reader
+        incarnation.turns = Turns(self.broker.work)
         await incarnation.restore(self._queue_limits)
         self._loops.create_task(self.journal.run())
         self._shared = parts.shared_context(self._tasks.create_task, node_id="node-a")
