@@ -16,7 +16,7 @@ from broker.errors import Evicted
 from broker.ports.store import Batch
 from broker.store.server.batch import Rows, rows_of
 from broker.store.server.dialect import Marker
-from broker.store.server.postgresql import count_batch
+from broker.store.server.postgresql import PREPARE, count_batch
 from tests.contract.nodes import Node, Nodes, OnServer, messages
 
 NOTHING = rows_of(Batch(), 0)
@@ -171,7 +171,7 @@ async def work_of_a_batch(node: Node, number: int) -> int:
     dialect = node.store._dialect
     try:
         if hasattr(raw, "fetchval"):
-            await raw.execute("BEGIN")
+            await raw.execute(f"{PREPARE}; BEGIN")
             statement = count_batch(marker(node, number))
             plan = json.loads(await raw.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}"))[0]["Plan"]
             return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
