@@ -24,6 +24,8 @@ _STORE_TIMEOUT: Final = 30.0
 """Seconds that a handler may wait for a store that is away."""
 _FRAME_STEPS: Final = 5
 """What a kept frame costs, in steps of work."""
+_HANDLER_STEPS: Final = 100
+"""What a handler that waits costs in addition: a task, a decision, an answer."""
 
 
 class ChannelTable:
@@ -107,6 +109,7 @@ class ChannelTable:
         # A commit waits as long as a confirm does: nobody could say whether it will be (invariant I43).
         self._busy[channel] = inf if method == _TX_COMMIT else self._connection.shared.monotonic() + _STORE_TIMEOUT
         self._on_waiting()
+        self._connection.shared.broker.work.done += _HANDLER_STEPS
         self._connection.shared.spawn(self._finish(channel, waiting, method))
         return True
 

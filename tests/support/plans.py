@@ -30,7 +30,6 @@ GROWING: Final = {
     "MB_METADATA",
     "MB_DAMAGED_MESSAGE",
     "MB_CONTENT",
-    "MB_DAMAGED_MESSAGE",
     "MB_SLOT",
     "MB_NODE_BATCH",
     "MB_CLUSTER_EVENT",
@@ -62,7 +61,6 @@ _FILL: Final = (
         f"{_ID}, {_ID} + 262144, {QUEUE} + i % {_QUEUES}, {LANE}, 2, false, false,"
         " CASE WHEN i % 2 = 0 THEN 'c' END, CASE WHEN i % 2 = 0 THEN 'gone' END",
     ),
-    ("MB_DAMAGED_MESSAGE", ROWS, f"{_ID}, {QUEUE} + i % {_QUEUES}, 'damaged', 0"),
     ("MB_NODE_BATCH", ROWS, f"{LANE}, i"),
     ("MB_CLUSTER_EVENT", ROWS, "i, 'c', 'gone', concat('t', i), {nothing}, 0"),
     ("MB_NODE", 1, f"'c', {LANE}, 'dead', '', 0"),
