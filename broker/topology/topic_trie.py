@@ -18,7 +18,7 @@ Value = TypeVar("Value", bound=Hashable)
 _WALK_LIMIT: Final = 1_000
 _NODES_A_STEP: Final = 8
 # States of one automaton: making it takes milliseconds, and many of them can be asked in turns of their own.
-_BLOCK_SIZE: Final = 1 << 15
+_BLOCK_SIZE: Final = 1 << 14
 # Masks an automaton keeps, each of up to `_BLOCK_SIZE` bits.
 _MASKS_LIMIT: Final = 32
 _STATES_A_STEP: Final = 8192
