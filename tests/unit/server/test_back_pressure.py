@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+
 import pytest
 
 from broker.codec.field_table import FieldTable
@@ -18,6 +21,7 @@ from broker.codec.methods import (
     TxSelect,
 )
 from broker.codec.properties import BasicProperties
+from broker.server.back_pressure import BackPressure
 from tests.support.edge import Edge, Node
 from tests.support.peer import command
 
@@ -178,3 +182,36 @@ async def test_reading_resumes_when_no_reason_is_left(node: Node) -> None:
     node.pressure.on_journal_full(False)
     assert edge.transport.is_reading
     edge.protocol.release("journal full")
+
+
+def free(pressure: BackPressure) -> None:
+    pressure.set_alarm("resources", "")
+    pressure.on_journal_full(False)
+
+
+@pytest.mark.parametrize("end", [free, BackPressure.end])
+async def test_a_commit_waits_for_room_until_there_is_some_or_the_server_stops(
+    end: Callable[[BackPressure], None],
+) -> None:
+    pressure = BackPressure()
+    pressure.set_alarm("resources", "low on memory")
+    pressure.on_journal_full(True)
+    order: list[str] = []
+
+    async def commit() -> None:
+        await pressure.room()
+        order.append("goes on")
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(commit())
+        await asyncio.sleep(0)
+        pressure.on_journal_full(False)
+        pressure.on_journal_full(True)
+        await asyncio.sleep(0)
+        order.append("others")
+        end(pressure)
+    assert order == ["others", "goes on"]
+
+
+async def test_a_commit_does_not_wait_while_there_is_room() -> None:
+    await asyncio.wait_for(BackPressure().room(), 5)
