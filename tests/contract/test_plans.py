@@ -142,6 +142,7 @@ class Everything:
         [own] = await slots.assign([row(piece)], self.incarnation, fence)
         assert await slots.cut([own.start], [], [piece], self.incarnation)
         await slots.purge(QUEUE + 109)
+        assert await slots.stored(QUEUE + 11) >= 0
         await self.ports["cluster"].resign(Resign(1, "t1"), "a")
 
     def not_done(self) -> set[tuple[str, str]]:
