@@ -109,8 +109,17 @@ class Client:
 
     def _deliver(self, data: bytes) -> None:
         self._node.ids.advance(self._node.wall_ms())
+        self._node.broker.work.begin_turn()
         self._connection.receive(data, 0.0)
+        self._take_turns()
         self._node.broker.dispatch()
+
+    def _take_turns(self) -> None:
+        """Go on at once with what was put off because a turn of the loop was used up."""
+        while self._connection.is_put_off:
+            self._node.broker.work.begin_turn()
+            self._connection.go_on()
+            self._node.broker.dispatch()
 
     def send(
         self, channel: int, method: Method, properties: BasicProperties | None = None, body: bytes | None = None
@@ -119,6 +128,7 @@ class Client:
 
     def receive(self) -> list[tuple[int, Method, Content | None]]:
         """Return everything that has come, in order."""
+        self._take_turns()
         while self._has_output:
             self._has_output = False
             output, _ = self._connection.output.take(0.0)

@@ -37,11 +37,21 @@ class Client:
     def send(self, data: bytes) -> None:
         """Hand over one read's octets, as the edge does: parse, then dispatch."""
         if not self.connection.is_finished:
+            self._broker.work.begin_turn()
             self.connection.receive(data, 0.0)
+            self._take_turns()
+            self._broker.dispatch()
+
+    def _take_turns(self) -> None:
+        """Go on at once with what was put off because a turn of the loop was used up."""
+        while self.connection.is_put_off:
+            self._broker.work.begin_turn()
+            self.connection.go_on()
             self._broker.dispatch()
 
     def take_output(self) -> bytes:
         """Return what the broker wrote since the last call, and add it to `output`."""
+        self._take_turns()
         pieces, _ = self.connection.output.take(0.0)
         data = b"".join(pieces)
         self.output += data
