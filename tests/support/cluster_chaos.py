@@ -5,7 +5,9 @@ Knows the cluster's faults, its load and its watch; must not judge the history, 
 
 from __future__ import annotations
 
+import contextlib
 import random
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -18,21 +20,28 @@ from benchmarks.nodes.process import BrokerProcess
 from tests.support.cluster import ClusterOfProcesses
 from tests.support.cluster_load import ClusterLoad, Disturbance
 from tests.support.cluster_watch import IncarnationEnded, Watch
+from tests.support.databases import ServerFailed
 from tests.support.history import Fault, check, write_jsonl
 from tests.support.hooks import jump
 
 GRACE = 15.0  # after a fault; then an incarnation that ends did not end for it
-DRAIN_DEADLINE = 60.0
+DRAIN_DEADLINE = 10.0
 ACK_GRACE = 5.0
 """Seconds in which a commit may be late without a fault, on a machine that also runs everything else: an
 acknowledgement of a node that ends within them may be lost."""
 ALL_NODES = -1
+NO_NODE = -2
+SNAPSHOT = 20.0  # seconds, the longest
+_HOLD = {
+    "postgresql": "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM pg_class; SELECT pg_sleep({}); COMMIT",
+    "mariadb": "START TRANSACTION WITH CONSISTENT SNAPSHOT; SELECT SLEEP({}); COMMIT",
+}
 _FAULTS_RECORDED = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Struck:
-    """A fault that happened; `node` is none of the nodes when the database itself was struck."""
+    """A fault that happened; `node` is none of the nodes when the database itself was struck, or nobody was."""
 
     name: str
     node: int
@@ -93,7 +102,9 @@ class Chaos:
             "deaf to peers": self._deafen,
             "connections cut": self._cluster.cut,
             "clock jumps": self._jump,
+            "snapshot held": lambda _: self._hold_snapshot(),
         }
+        self._holder: threading.Thread | None = None
 
     def run(self, seconds: float) -> None:
         """Strike for so long; in the end all nodes run and reach everything."""
@@ -106,6 +117,8 @@ class Chaos:
                     self._strike(name)
         self._mourn()
         self._cluster.heal()
+        if self._holder is not None:
+            self._holder.join()
 
     def _mourn(self) -> None:
         """Note, and start again, the nodes that have ended by themselves: no fault may bring that about."""
@@ -125,7 +138,7 @@ class Chaos:
             self._cluster.server.kill9()
             time.sleep(self._random.uniform(0, 2))
             self._cluster.server.start()
-        number = node.number if name in self.faults else ALL_NODES
+        number = {"snapshot held": NO_NODE, "database restarted": ALL_NODES}.get(name, node.number)
         self.struck.append(Struck(name, number, began, time.monotonic()))
         time.sleep(self._random.choice([0.2, 1.0, 4.0]))
 
@@ -161,6 +174,17 @@ class Chaos:
         self._cluster.deafen(node)
         self._last()
         self._cluster.reconnect(node)
+
+    def _hold_snapshot(self) -> None:
+        """Let another transaction see the database as it is now, as a dump does, while further faults strike."""
+        if self._holder is None or not self._holder.is_alive():
+            statement = _HOLD[self._cluster.server.kind].format(min(self._longest, SNAPSHOT))
+            self._holder = threading.Thread(target=self._ask, args=(statement,), name="snapshot")
+            self._holder.start()
+
+    def _ask(self, statement: str) -> None:
+        with contextlib.suppress(ServerFailed):  # it ends with the server
+            self._cluster.server.sql(statement, self._cluster.database)
 
     def _jump(self, node: BrokerProcess) -> None:
         """Forward and, the next time, back again: a process that was started anew is not ahead."""
