@@ -6,12 +6,16 @@ Knows where the broker can be hooked; must not know who else is there.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
+import time
 
 from benchmarks.nodes.process import BrokerProcess
+from tests.support.waiting import wait_until
 
-_FORWARD, _BACK = signal.SIGUSR1, signal.SIGUSR2
+_FORWARD, _BACK = signal.SIGRTMIN, signal.SIGRTMIN + 1
+_MOVED = "the wall clock was moved"
 
 _HOOKS = """\
 import signal, sys, time
@@ -24,18 +28,26 @@ async def detoured(cls, host, port, *rest):
 ClientConnection.open = classmethod(detoured)
 SystemClock.wall_ms = lambda self: time.time_ns() // 1_000_000 + jumped[0]
 def jump(number, frame):
-    jumped[0] += 3_600_000 if number == signal.SIGUSR1 else -3_600_000
-signal.signal(signal.SIGUSR1, jump)
-signal.signal(signal.SIGUSR2, jump)
+    jumped[0] += 3_600_000 if number == {forward} else -3_600_000
+    print({moved!r}, time.time_ns(), file=sys.stderr, flush=True)
+signal.signal({forward}, jump)
+signal.signal({back}, jump)
 sys.exit(main(sys.argv[1:]))
 """
 
 
 def hooked(detours: dict[int, int]) -> tuple[str, ...]:
     """Return the command of a broker that calls `detours[port]` instead of another node's port, and that can `jump`."""
-    return (sys.executable, "-c", _HOOKS.format(detours=detours))
+    return (sys.executable, "-c", _HOOKS.format(detours=detours, forward=int(_FORWARD), back=int(_BACK), moved=_MOVED))
 
 
 def jump(node: BrokerProcess, *, is_forward: bool) -> None:
-    """Move the wall clock of a node that is `hooked` by an hour."""
+    """Move the wall clock of a node that is `hooked` by an hour; return when it has moved."""
+    asked_at = time.time_ns()
     os.kill(node.pid, _FORWARD if is_forward else _BACK)
+    wait_until(lambda: _last_moved(node.log) > asked_at, 10.0, _MOVED, [node])
+
+
+def _last_moved(log: str) -> int:
+    """Return when the clock was moved last, as far as the log says."""
+    return max(map(int, re.findall(rf"^{_MOVED} (\d+)$", log, re.M)), default=0)
