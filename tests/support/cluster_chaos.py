@@ -26,9 +26,6 @@ from tests.support.hooks import jump
 
 GRACE = 15.0  # after a fault; then an incarnation that ends did not end for it
 DRAIN_DEADLINE = 10.0
-ACK_GRACE = 5.0
-"""Seconds in which a commit may be late without a fault, on a machine that also runs everything else: an
-acknowledgement of a node that ends within them may be lost."""
 ALL_NODES = -1
 NO_NODE = -2
 SNAPSHOT = 20.0  # seconds, the longest
@@ -214,7 +211,7 @@ def survive(
     unexplained = [incarnation for incarnation in watch.ended if cause_of(incarnation, chaos.struck, cluster) is None]
     load.disturbances += [disturbance(incarnation, chaos.struck, cluster) for incarnation in watch.ended]
     history = load.history()
-    broken = check(history, ack_grace=ACK_GRACE, confirm_deadline=60.0)
+    broken = check(history, confirm_deadline=60.0)
     if broken and record is not None:
         keys = {fault.key for fault in broken[:_FAULTS_RECORDED]}
         write_jsonl((event for event in history if event.key is None or event.key in keys), record)
