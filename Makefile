@@ -35,8 +35,12 @@ databases: ## install the database servers the tests start, as root with apt
 test: $(VENV)/.dev databases ## install what the tests need and run them (WORKERS=2)
 	$(PYTEST) -m 'not slow'
 
+# These need no process of their own, so that they can run side by side.
+COMPUTED := tests/simulation tests/property
+
 test-slow: $(VENV)/.dev databases ## the long tests: kill -9 rounds, large fuzz runs
-	$(BIN)/python -m pytest -m slow --timeout 1800
+	$(BIN)/python -m pytest -m slow --timeout 1800 $(addprefix --ignore ,$(COMPUTED))
+	$(PYTEST) -m slow --timeout 3600 $(COMPUTED)
 
 test-chaos: $(VENV)/.dev databases ## a cluster in chaos, CORDILLERA_CHAOS_SECONDS for each database (300)
 	$(BIN)/python -m pytest -m slow tests/cluster/test_chaos.py
