@@ -3,21 +3,79 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
 from broker.codec.field_table import FieldTable
 
 
+class Overflow(Enum):
+    """What becomes of messages when a queue has reached its length (contract F8)."""
+
+    DROP_HEAD = "drop-head"
+    REJECT_PUBLISH = "reject-publish"
+    REJECT_PUBLISH_DLX = "reject-publish-dlx"
+
+
 @dataclass(frozen=True, slots=True)
 class QueueSettings:
-    """The settings of a queue, computed once from its arguments so that no other code reads single arguments."""
+    """The settings of a queue, computed once from its arguments so that no other code reads single arguments.
+
+    None means that there is no such setting. Times are in milliseconds.
+    """
 
     single_active_consumer: bool = False
     """Of all consumers on all nodes, only the one that came first gets messages."""
+    message_ttl: int | None = None
+    """How long a message may be ready before it expires."""
+    expires: int | None = None
+    """How long the queue may be without use before it is deleted."""
+    dead_letter_exchange: str | None = None
+    dead_letter_routing_key: str | None = None
+    """The key for the dead-letter exchange in the place of the message's own keys."""
+    is_dead_lettered_at_least_once: bool = False
+    """Does a dead message stay in the queue until it is safe in another?"""
+    max_length: int | None = None
+    """How many messages may be ready."""
+    max_length_bytes: int | None = None
+    """How many octets the bodies of ready messages may have."""
+    overflow: Overflow = Overflow.DROP_HEAD
+    max_priority: int = 0
+    """The highest priority that messages are told apart by; 0: all are equal."""
+    delivery_limit: int | None = None
+    """How often a message may be given back before it is dropped or dead-lettered."""
 
     @classmethod
     def of(cls, arguments: FieldTable) -> QueueSettings:
-        """Return what the arguments of queue.declare ask for."""
-        return cls(single_active_consumer=arguments.values.get("x-single-active-consumer") is True)
+        """Return what the arguments of queue.declare ask for, as far as they are what they should be.
+
+        Those of a new queue were checked before (`topology/declaration.py`); a recorded queue may have others.
+        """
+        values = arguments.values
+        return cls(
+            single_active_consumer=values.get("x-single-active-consumer") is True,
+            message_ttl=_number(values.get("x-message-ttl")),
+            expires=_number(values.get("x-expires")) or None,
+            dead_letter_exchange=_text(values.get("x-dead-letter-exchange")),
+            dead_letter_routing_key=_text(values.get("x-dead-letter-routing-key")),
+            is_dead_lettered_at_least_once=values.get("x-dead-letter-strategy") == "at-least-once",
+            max_length=_number(values.get("x-max-length")),
+            max_length_bytes=_number(values.get("x-max-length-bytes")),
+            overflow=_overflow(values.get("x-overflow")),
+            max_priority=min(_number(values.get("x-max-priority")) or 0, 255),
+            delivery_limit=_number(values.get("x-delivery-limit")),
+        )
+
+
+def _number(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _overflow(value: object) -> Overflow:
+    return next((each for each in Overflow if each.value == value), Overflow.DROP_HEAD)
 
 
 @dataclass(frozen=True, slots=True)

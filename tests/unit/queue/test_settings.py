@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from broker.codec.field_table import EMPTY_TABLE, FieldTable
-from broker.queue.settings import QueueSettings
+from broker.queue.settings import Overflow, QueueSettings
 
 
 def test_a_queue_without_arguments_has_no_single_active_consumer() -> None:
@@ -16,3 +16,47 @@ def test_a_queue_without_arguments_has_no_single_active_consumer() -> None:
 def test_only_true_asks_for_a_single_active_consumer(value: object, is_single: bool) -> None:
     arguments = FieldTable.of({"x-single-active-consumer": value})
     assert QueueSettings.of(arguments).single_active_consumer is is_single
+
+
+def test_every_argument_becomes_a_setting() -> None:
+    arguments = FieldTable.of(
+        {
+            "x-message-ttl": 0,
+            "x-expires": 60_000,
+            "x-dead-letter-exchange": "",
+            "x-dead-letter-routing-key": "dead",
+            "x-dead-letter-strategy": "at-least-once",
+            "x-max-length": 0,
+            "x-max-length-bytes": 5_000_000_000,
+            "x-overflow": "reject-publish-dlx",
+            "x-max-priority": 10,
+            "x-delivery-limit": 3,
+        }
+    )
+    assert QueueSettings.of(arguments) == QueueSettings(
+        message_ttl=0,
+        expires=60_000,
+        dead_letter_exchange="",
+        dead_letter_routing_key="dead",
+        is_dead_lettered_at_least_once=True,
+        max_length=0,
+        max_length_bytes=5_000_000_000,
+        overflow=Overflow.REJECT_PUBLISH_DLX,
+        max_priority=10,
+        delivery_limit=3,
+    )
+
+
+@pytest.mark.parametrize("value", [-1, "10", True, 1.5, None])
+def test_what_is_no_number_sets_no_limit(value: object) -> None:
+    names = ("x-message-ttl", "x-expires", "x-max-length", "x-max-length-bytes", "x-delivery-limit", "x-max-priority")
+    assert QueueSettings.of(FieldTable.of(dict.fromkeys(names, value))) == QueueSettings()
+
+
+def test_a_lease_of_no_time_is_none() -> None:
+    assert QueueSettings.of(FieldTable.of({"x-expires": 0})) == QueueSettings()
+
+
+@pytest.mark.parametrize("value", ["drop-tail", 1, None])
+def test_an_unknown_overflow_drops_the_head(value: object) -> None:
+    assert QueueSettings.of(FieldTable.of({"x-overflow": value})).overflow is Overflow.DROP_HEAD
