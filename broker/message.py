@@ -37,6 +37,7 @@ class Message:
     `routing` is the exchange and routing key as two short strings, as published. `header` is the tail of the content
     header frame. `body` is the tail of the only body frame, or empty; a body of more frames is in `chunks`.
     `content_id` names the shared or chunked content in the store, 0 when the body lies in the message's own row.
+    `due` is when it expires by its own property `expiration`, in milliseconds since 1970; 0 without one.
     `weight` is how many octets of memory the message occupies. Every bound of memory counts it. A clone weighs as much
     as if it had its bytes alone: which of the clones will stay longest, nobody knows.
     """
@@ -47,6 +48,7 @@ class Message:
         "confirms",
         "consumer",
         "content_id",
+        "due",
         "header",
         "id",
         "queue",
@@ -79,6 +81,7 @@ class Message:
         self.chunks = chunks
         self.state = state
         self.content_id = 0
+        self.due = 0
         self.redelivered = False
         self.confirms = None
         self.weight = (
@@ -144,6 +147,16 @@ def body_tails(payload: bytes, frame_max: int) -> tuple[bytes, list[bytes] | Non
 _EPOCH_MS: Final = 1_292_976_000_000  # 2010-12-22 UTC, the reference of Andes' message ids (andes §4.1)
 COUNTER_MASK: Final = (1 << 10) - 1
 _MILLISECOND: Final = 1 << 18
+
+
+def published_ms(message_id: int) -> int:
+    """Return when a message with this id came into its queue, in milliseconds since 1970."""
+    return (message_id >> 18) + _EPOCH_MS
+
+
+def first_id_at(wall_ms: int) -> int:
+    """Return an id that is smaller than those of messages that come at this time, and greater than all before."""
+    return (wall_ms - _EPOCH_MS) << 18
 
 
 def lane_of(message_id: int) -> int:

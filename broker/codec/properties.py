@@ -114,6 +114,24 @@ def walk_properties(octets: bytes, end: int) -> tuple[int, int]:
     return flags, mode
 
 
+def read_expiration(header_payload: bytes) -> str | None:
+    """Return the property `expiration` of a content header that is not malformed; None when it is unset."""
+    flags, offset = _read_flags(header_payload)
+    if not flags & FLAG_EXPIRATION:
+        return None
+    for flag, size in _SIZES:
+        if flag == FLAG_EXPIRATION:
+            break
+        if flags & flag:
+            if size == _SIZED_SHORT:
+                offset += 1 + header_payload[offset]
+            elif size == _SIZED_LONG:
+                offset += 4 + _read_long(header_payload, offset)[0]
+            else:
+                offset += size
+    return _read_short_string(header_payload, offset)[0]
+
+
 def encode_header(body_size: int, properties: BasicProperties) -> bytes:
     """Return the payload of the header frame. Raises ValueError when a property does not fit its field."""
     flags = 0

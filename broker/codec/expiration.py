@@ -1,0 +1,26 @@
+"""When a message expires by its own property `expiration` (contract F2)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from broker.codec.properties import FLAG_EXPIRATION, read_expiration
+from broker.errors import SyntaxFault
+from broker.message import Message, published_ms
+
+_FLAGS: Final = 16
+"""Where the flags of the properties are in the tail of a content header frame."""
+_HIGH_FLAG: Final = FLAG_EXPIRATION >> 8
+_LATEST: Final = (1 << 63) - 1
+"""The latest time that the store can keep."""
+
+
+def note_due(message: Message) -> None:
+    """Set `due` of a message that has an expiration, counted from when it came into its queue. Hot for all others."""
+    if message.header[_FLAGS] & _HIGH_FLAG:
+        try:
+            expiration = read_expiration(message.header_payload)
+        except (IndexError, SyntaxFault):
+            return  # a row of an earlier version, whose header nobody has checked
+        if expiration and expiration.isascii() and expiration.isdigit():
+            message.due = min(published_ms(message.id) + int(expiration), _LATEST)
