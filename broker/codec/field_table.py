@@ -101,8 +101,14 @@ class FieldTable:
     @property
     def octets(self) -> dict[str, bytes]:
         """The octets of each top-level entry's type and value."""
-        entries = _split_entries(self.validate().raw)
-        return {str(entry[1 : entry[0] + 1], *_NAMES): entry[entry[0] + 1 :] for entry in entries}
+        return {name_of(entry): entry[entry[0] + 1 :] for entry in self.validate().entries}
+
+    @property
+    def entries(self) -> list[bytes]:
+        """The octets of each top-level entry: name, type and value. Raises SyntaxFault when they do not end with the
+        table; what is nested in them is not looked at.
+        """
+        return _split_entries(self.raw)
 
     def validate(self) -> Self:
         """Return this table, or raise SyntaxFault when it is malformed or beyond the limits."""
@@ -115,14 +121,14 @@ class FieldTable:
 
     def in_order(self) -> FieldTable:
         """Return the table with its top-level entries in the order of their names."""
-        entries = _split_entries(self.validate().raw)
+        entries = self.validate().entries
         ordered = sorted(entries, key=lambda entry: entry[1 : entry[0] + 1])
         return self if ordered == entries else FieldTable(b"".join(ordered))
 
     def without(self, name: str) -> FieldTable:
         """Return a table without `name`; every other entry keeps its bytes."""
         wanted = _write_name(name)
-        entries = _split_entries(self.validate().raw)
+        entries = self.validate().entries
         return FieldTable(b"".join(entry for entry in entries if not entry.startswith(wanted)))
 
     def _decode(self) -> tuple[dict[str, Any], dict[str, str]]:
@@ -143,6 +149,11 @@ class FieldTable:
 
 
 EMPTY_TABLE: Final = FieldTable()
+
+
+def name_of(entry: bytes) -> str:
+    """Return the name of an entry."""
+    return str(entry[1 : entry[0] + 1], *_NAMES)
 
 
 # Reading. A reader takes the bytes and the offset of a value and returns the value and the offset after it. It does not
@@ -269,15 +280,21 @@ def _check_end(offset: int, end: int) -> None:
 
 
 def _split_entries(raw: bytes) -> list[bytes]:
-    """Return the bytes of each top-level entry of a valid table."""
     entries = []
-    start = 0
-    while start < len(raw):
-        offset = start + 1 + raw[start]
-        read = _READERS.get(raw[offset], _read_octets)
-        end = read(raw, offset + 1)[1]
-        entries.append(raw[start:end])
-        start = end
+    start, size = 0, len(raw)
+    try:
+        while start < size:
+            offset = start + 1 + raw[start]
+            tag = raw[offset]
+            read = _READERS.get(tag) or (_read_octets if tag in (_TABLE, _ARRAY) else None)
+            if read is None:
+                raise SyntaxFault(f"field table: unknown type tag {chr(tag)!r}")
+            end = read(raw, offset + 1)[1]
+            entries.append(raw[start:end])
+            start = end
+    except (IndexError, struct.error):
+        start = size + 1
+    _check_end(start, size)
     return entries
 
 

@@ -7,7 +7,7 @@ path from publish to deliver must not decode all properties: that is too slow fo
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -30,6 +30,7 @@ FLAG_USER_ID: Final = 1 << 4
 FLAG_APP_ID: Final = 1 << 3
 FLAG_CLUSTER_ID: Final = 1 << 2
 FLAG_CONTINUATION: Final = 1
+_FLAG_WITHOUT_PROPERTY: Final = 2
 
 PERSISTENT: Final = 2
 
@@ -130,6 +131,44 @@ def read_expiration(header_payload: bytes) -> str | None:
             else:
                 offset += size
     return _read_short_string(header_payload, offset)[0]
+
+
+def split_header(header_payload: bytes) -> tuple[bytes, dict[int, bytes]]:
+    """Return what lies before the properties, and the octets of each property that is set, by its flag.
+
+    Raises SyntaxFault unless the properties end with the payload. No value is decoded.
+    """
+    flags, start = _read_flags(header_payload)
+    values: dict[int, bytes] = {}
+    offset = start
+    try:
+        for flag, size in _SIZES:
+            if flags & flag:
+                end = offset + size
+                if size == _SIZED_SHORT:
+                    end = offset + 1 + header_payload[offset]
+                elif size == _SIZED_LONG:
+                    end = offset + 4 + _read_long(header_payload, offset)[0]
+                values[flag] = header_payload[offset:end]
+                offset = end
+    except (IndexError, struct.error):
+        offset = -1
+    if offset != len(header_payload):
+        raise SyntaxFault("content header: the properties do not end where the frame does")
+    return header_payload[:start], values
+
+
+def join_header(start: bytes, values: Mapping[int, bytes]) -> bytes:
+    """Return the payload of the header frame that has these properties; the reverse of `split_header`."""
+    (flags,) = _read_short(start, _FLAGS_OFFSET)
+    flags &= FLAG_CONTINUATION | _FLAG_WITHOUT_PROPERTY
+    parts = [start[:_FLAGS_OFFSET], b"", start[_FLAGS_OFFSET + 2 :]]
+    for flag, _ in _SIZES:
+        if flag in values:
+            flags |= flag
+            parts.append(values[flag])
+    parts[1] = struct.pack(">H", flags)
+    return b"".join(parts)
 
 
 def encode_header(body_size: int, properties: BasicProperties) -> bytes:
