@@ -5,12 +5,21 @@ Whether the client may do it is asked first, of its access; what is possible, th
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Final
+
 from broker.amqp.channel import Channel
 from broker.auth.access import Permission
 from broker.codec import methods as amqp
 from broker.codec.field_table import FieldTable
+from broker.errors import PreconditionFailed
+from broker.queue.settings import QueueType
 from broker.topology.binding import Destination
 from broker.topology.declaration import ExchangeDeclaration, QueueDeclaration
+from broker.topology.queue_arguments import DEAD_LETTER_EXCHANGE
+
+NAME_PREFIX: Final = "x-name-prefix"
+"""The argument by which a client says how the name of a server-named queue begins; it is no argument of the queue."""
 
 
 async def on_exchange_declare(channel: Channel, method: amqp.ExchangeDeclare) -> None:
@@ -73,24 +82,51 @@ def _require_binding(channel: Channel, source: str, destination: Destination) ->
 
 async def on_queue_declare(channel: Channel, method: amqp.QueueDeclare) -> None:
     name = _clean(method.queue)
-    owner = channel.connection.exclusive if method.exclusive else None
     if method.passive:
         queue = channel.vhost.queue(channel.queue_name(name), channel.connection.exclusive)
     else:
-        declaration = QueueDeclaration(
-            name or channel.connection.shared.new_name("amq.gen-"),
-            method.durable,
-            method.auto_delete,
-            method.arguments,
-            owner,
-        )
-        channel.connection.access.require(Permission.CONFIGURE, "queue", declaration.name)
+        declaration = _declaration(channel, method, name)
+        _require_queue(channel, declaration)
         queue = await channel.vhost.declare_queue(declaration, is_server_named=not name, client=channel.connection)
-        if owner is not None:
+        if declaration.owner is not None:
             await channel.connection.exclusive.add(queue)
     channel.last_queue = queue.name
     if not method.no_wait:
         channel.send(amqp.QueueDeclareOk(queue.name, queue.message_count, queue.consumer_count))
+
+
+def _declaration(channel: Channel, method: amqp.QueueDeclare, name: str) -> QueueDeclaration:
+    """Return what is declared, with its type and a name (contract Q2, F12)."""
+    owner = channel.connection.exclusive if method.exclusive else None
+    arguments, prefix = method.arguments, method.arguments.values.get(NAME_PREFIX)
+    if NAME_PREFIX in arguments.values:
+        arguments = arguments.without(NAME_PREFIX)
+    declaration = QueueDeclaration(name, method.durable, method.auto_delete, arguments, owner)
+    declaration = declaration.of_type(channel.vhost.default_queue_type)
+    if name:
+        return declaration
+    if declaration.type is not QueueType.CLASSIC:
+        raise PreconditionFailed(f"Cannot declare a server-named queue for type rabbit_{declaration.type.value}_queue")
+    return replace(declaration, name=channel.connection.shared.new_name(_prefix(prefix)))
+
+
+def _prefix(asked: object) -> str:
+    """Return what the name of a server-named queue begins with; a client may ask for something else by an argument."""
+    if not isinstance(asked, str) or not asked:
+        return "amq.gen-"
+    if len(asked.encode()) > 64:
+        raise PreconditionFailed(f"Queue name prefix '{_clean(asked)}' exceeds the 64-byte limit")
+    return f"{_clean(asked)}-"
+
+
+def _require_queue(channel: Channel, declaration: QueueDeclaration) -> None:
+    """Ask for what a declaration needs: the dead-letter exchange of a new queue gets messages that were in this one."""
+    access = channel.connection.access
+    access.require(Permission.CONFIGURE, "queue", declaration.name)
+    dead_letters = declaration.arguments.values.get(DEAD_LETTER_EXCHANGE)
+    if isinstance(dead_letters, str) and declaration.name not in channel.vhost.queues:
+        access.require(Permission.READ, "queue", declaration.name)
+        access.require(Permission.WRITE, "exchange", dead_letters)
 
 
 async def on_queue_bind(channel: Channel, method: amqp.QueueBind) -> None:

@@ -2,10 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any, Final
 
 from broker.codec.field_table import FieldTable
+
+MAX_TIME: Final = 315_360_000_000
+"""The longest time that an argument may ask for, in milliseconds: ten years."""
+MAX_PRIORITY: Final = 255
+QUORUM_DELIVERY_LIMIT: Final = 20
+"""How often a message of a quorum queue may be given back, if its arguments do not say (contract F10)."""
+
+
+class QueueType(Enum):
+    """Which rules hold for a queue (contract F12). All types are kept in the same store."""
+
+    CLASSIC = "classic"
+    QUORUM = "quorum"
+
+    @classmethod
+    def of(cls, arguments: FieldTable) -> QueueType:
+        """Return the type that arguments ask for; the classic one if they name none, or none that there is."""
+        value = arguments.values.get("x-queue-type")
+        return next((each for each in cls if each.value == value), cls.CLASSIC)
 
 
 class Overflow(Enum):
@@ -43,31 +64,37 @@ class QueueSettings:
     """The highest priority that messages are told apart by; 0: all are equal."""
     delivery_limit: int | None = None
     """How often a message may be given back before it is dropped or dead-lettered."""
+    type: QueueType = QueueType.CLASSIC
 
     @classmethod
     def of(cls, arguments: FieldTable) -> QueueSettings:
-        """Return what the arguments of queue.declare ask for, as far as they are what they should be.
+        """Return what the arguments of queue.declare ask for. One that is not as it should be has no effect.
 
-        Those of a new queue were checked before (`topology/declaration.py`); a recorded queue may have others.
+        Those of a new queue were checked before (`topology/queue_arguments.py`); a recorded queue may have others.
         """
         values = arguments.values
+        queue_type = QueueType.of(arguments)
+        is_classic = queue_type is QueueType.CLASSIC
         return cls(
             single_active_consumer=values.get("x-single-active-consumer") is True,
-            message_ttl=_number(values.get("x-message-ttl")),
-            expires=_number(values.get("x-expires")) or None,
+            message_ttl=_number(values.get("x-message-ttl"), MAX_TIME),
+            expires=_number(values.get("x-expires"), MAX_TIME) or None,
             dead_letter_exchange=_text(values.get("x-dead-letter-exchange")),
             dead_letter_routing_key=_text(values.get("x-dead-letter-routing-key")),
             is_dead_lettered_at_least_once=values.get("x-dead-letter-strategy") == "at-least-once",
             max_length=_number(values.get("x-max-length")),
             max_length_bytes=_number(values.get("x-max-length-bytes")),
             overflow=_overflow(values.get("x-overflow")),
-            max_priority=min(_number(values.get("x-max-priority")) or 0, 255),
-            delivery_limit=_number(values.get("x-delivery-limit")),
+            max_priority=(_number(values.get("x-max-priority"), MAX_PRIORITY) or 0) if is_classic else 0,
+            delivery_limit=_delivery_limit(values, queue_type),
+            type=queue_type,
         )
 
 
-def _number(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+def _number(value: object, largest: int | None = None) -> int | None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        return None
+    return value if largest is None or value <= largest else None
 
 
 def _text(value: object) -> str | None:
@@ -76,6 +103,14 @@ def _text(value: object) -> str | None:
 
 def _overflow(value: object) -> Overflow:
     return next((each for each in Overflow if each.value == value), Overflow.DROP_HEAD)
+
+
+def _delivery_limit(values: Mapping[str, Any], queue_type: QueueType) -> int | None:
+    """Return the limit of an argument, otherwise that of the type; a negative argument means that there is none."""
+    limit = values.get("x-delivery-limit")
+    if isinstance(limit, int) and not isinstance(limit, bool):
+        return limit if limit >= 0 else None
+    return QUORUM_DELIVERY_LIMIT if queue_type is QueueType.QUORUM else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,10 +31,12 @@ from broker.ports.records import (
 )
 from broker.ports.slot import Slot
 from broker.queue.queue import Queue
+from broker.queue.settings import QueueType
 from broker.topology import snapshot
 from broker.topology.binding import Binding
 from broker.topology.diff import changes_to, hashing
 from broker.topology.exchange import EXCHANGE_TYPES, Exchange
+from broker.topology.queue_arguments import without_effect
 from broker.topology.subscriptions import incarnation_of
 from broker.topology.vhost import VirtualHost
 
@@ -123,7 +125,10 @@ def _put_queue(live: LiveTopology, record: QueueRecord) -> Sequence[Slot]:
         return _NOTHING
     current = vhost.queues.get(record.name)
     if current is None:
-        arguments = _arguments_of(live, record.arguments, vhost.phrase("queue", record.name))
+        phrase = vhost.phrase("queue", record.name)
+        arguments = _arguments_of(live, record.arguments, phrase)
+        for wrong in without_effect(arguments, QueueType.of(arguments)):
+            live.complaints.append(f"an argument of {phrase} has no effect: {wrong}")
         vhost.routing.add_queue(vhost.make_queue(record, arguments))
     elif current.queue_id != record.queue_id:
         raise StoreError(f"{vhost.phrase('queue', record.name)} is there already with another id")

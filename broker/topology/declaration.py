@@ -5,8 +5,8 @@ Whether a client may declare at all is decided by the virtual host.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 from broker.codec.equality import declared
@@ -15,23 +15,9 @@ from broker.errors import PreconditionFailed
 from broker.ports.cluster_rows import Incarnation
 from broker.ports.records import ExchangeRecord, QueueRecord
 from broker.queue.queue import Queue
+from broker.queue.settings import QueueType
+from broker.topology import queue_arguments
 from broker.topology.exchange import Exchange
-
-QUEUE_ARGUMENTS: Final = (
-    "x-expires",
-    "x-message-ttl",
-    "x-dead-letter-exchange",
-    "x-dead-letter-routing-key",
-    "x-max-length",
-    "x-max-length-bytes",
-    "x-max-priority",
-    "x-overflow",
-    "x-queue-mode",
-    "x-single-active-consumer",
-    "x-queue-type",
-    "x-delivery-limit",
-)
-"""Arguments that make two queues different; all others are stored, echoed and not compared."""
 
 _DEFAULTS: Final[Mapping[str, Hashable]] = {"x-queue-type": ("longstr", "classic")}
 
@@ -52,12 +38,50 @@ class QueueDeclaration:
     auto_delete: bool
     arguments: FieldTable
     owner: object | None = None
+    has_default_type: bool = False
+    """Was the type that `arguments` name not named by the client?"""
+    as_rabbitmq: bool = False
+    """Are arguments refused, too, that RabbitMQ does not have for the type of the queue?"""
+
+    @property
+    def type(self) -> QueueType:
+        """The type of the queue."""
+        return QueueType.of(self.arguments)
+
+    def of_type(self, default: QueueType) -> QueueDeclaration:
+        """Return the declaration with the type of a virtual host, if it names none and that type allows its properties;
+        otherwise it is a classic queue (contract F12).
+        """
+        if self.arguments.values.get("x-queue-type", "") not in queue_arguments.NO_TYPE:
+            return self
+        exclusive = self.owner is not None
+        is_possible = queue_arguments.fits(
+            default, durable=self.durable, exclusive=exclusive, auto_delete=self.auto_delete
+        )
+        arguments = queue_arguments.with_type(self.arguments, default if is_possible else QueueType.CLASSIC)
+        return replace(self, arguments=arguments, has_default_type=True)
+
+    def check(self, what: str) -> None:
+        """Raise `PreconditionFailed` if there can be no such queue, named `what` (contract Q16, F12)."""
+        queue_arguments.check(self.arguments, self.type, what, as_rabbitmq=self.as_rabbitmq)
+        exclusive = self.owner is not None
+        queue_arguments.require_properties(
+            self.type, what, durable=self.durable, exclusive=exclusive, auto_delete=self.auto_delete
+        )
 
     def require_same(self, what: str, current: Queue) -> None:
-        """Raise `PreconditionFailed` unless this declaration equals `current`, named `what` (contract Q4)."""
-        require_equal(what, "durable", self.durable, current.durable)
+        """Raise `PreconditionFailed` unless this declaration equals `current`, named `what` (contract Q4).
+
+        A classic queue is the same as one of the default type, too: it may be older than that default.
+        """
+        if self.owner is None:  # an exclusive queue is as good as transient, however it is declared
+            require_equal(what, "durable", self.durable, current.durable)
         require_equal(what, "auto_delete", self.auto_delete, current.auto_delete)
-        require_equal_arguments(what, QUEUE_ARGUMENTS, self.arguments, current.arguments)
+        queue_type = current.settings.type
+        names = list(queue_arguments.compared(queue_type))
+        if self.has_default_type and queue_type is QueueType.CLASSIC:
+            names.remove("x-queue-type")
+        require_equal_arguments(what, names, self.arguments, current.arguments)
 
     def record(self, vhost: str, queue_id: int, incarnation: Incarnation | None = None) -> QueueRecord:
         """Return the record of the queue; `incarnation` is this node's in a cluster, which records exclusive queues
@@ -122,18 +146,27 @@ def _word(value: bool | str) -> str:
     return str(value).lower() if isinstance(value, bool) else value
 
 
-def require_equal_arguments(what: str, names: tuple[str, ...], received: FieldTable, current: FieldTable) -> None:
+def require_equal_arguments(what: str, names: Iterable[str], received: FieldTable, current: FieldTable) -> None:
     """Raise `PreconditionFailed` when one of the arguments `names` differs; integers of any width are equal."""
+    if received == current:
+        return
     for name in names:
         default = _DEFAULTS.get(name)
         if (declared(received, name) or default) != (declared(current, name) or default):
+            is_in_both = name in received.values and name in current.values
+            phrase = _value if is_in_both else _phrase
             raise PreconditionFailed(
-                f"inequivalent arg '{name}' for {what}: received {_phrase(received, name)}"
-                f" but current is {_phrase(current, name)}"
+                f"inequivalent arg '{name}' for {what}: received {phrase(received, name)}"
+                f" but current is {phrase(current, name)}"
             )
 
 
 def _phrase(arguments: FieldTable, name: str) -> str:
     if name not in arguments.values:
         return "none"
-    return f"the value '{arguments.values[name]}' of type '{arguments.types[name]}'"
+    return f"the value {_value(arguments, name)} of type '{arguments.types[name]}'"
+
+
+def _value(arguments: FieldTable, name: str) -> str:
+    value = arguments.values[name]
+    return f"'{_word(value) if isinstance(value, (bool, str)) else value}'"

@@ -29,6 +29,7 @@ from broker.ports.records import (
 )
 from broker.ports.store import Journal
 from broker.queue.queue import Queue
+from broker.queue.settings import QueueType
 from broker.topology.binding import Binding, Destination
 from broker.topology.consumers import Consumers
 from broker.topology.decision import Decision, Resource
@@ -79,9 +80,11 @@ class VirtualHost:
         new_queue_id: Callable[[], Awaitable[int]],
         on_activity: Callable[[Queue], None],
         max_queues: int = 100_000,
+        default_queue_type: QueueType = QueueType.CLASSIC,
     ) -> None:
         """`on_activity` is called with a queue whose single active consumer is on this node from now on."""
         self.name = name
+        self.default_queue_type: Final = default_queue_type
         self.routing = RoutingTable()
         self.exchanges: Mapping[str, Exchange] = self.routing.exchanges  # read only: `routing` changes them
         self.queues: Mapping[str, Queue] = self.routing.queues
@@ -266,13 +269,17 @@ class VirtualHost:
     async def declare_queue(
         self, declaration: QueueDeclaration, *, is_server_named: bool = False, client: Hashable = None
     ) -> Queue:
-        """Create the queue, or check that it exists as declared (contract Q1 to Q9)."""
+        """Create the queue, or check that it exists as declared (contract Q1 to Q9, Q16).
+
+        `declaration` has its type already (`QueueDeclaration.of_type`).
+        """
         name, current = declaration.name, self.queues.get(declaration.name)
         if current is not None and not current.is_closing:
             self._require_same_queue(current, declaration)
             return current
         if name.startswith("amq.") and not is_server_named:
             raise AccessRefused(f"queue name '{name}' contains reserved prefix 'amq.*'")
+        declaration.check(self.phrase("queue", name))
         self._require_room(name)
         queue_id = await self._new_queue_id()
         return await self.recorder.change(partial(self._declare_queue, declaration, queue_id), client)

@@ -31,7 +31,7 @@ from broker.codec.methods import (
 from broker.codec.properties import BasicProperties
 from broker.ports.records import Change, Put, VirtualHostRecord
 from broker.queue.queue import Queue
-from broker.queue.settings import QueueLimits
+from broker.queue.settings import QueueLimits, QueueType
 from broker.store.memory.store import MemoryStore
 from broker.topology.vhost import VirtualHost
 from broker.turn_budget import TURN, TurnBudget
@@ -76,6 +76,7 @@ class Harness:
         limits: Limits | None = None,
         queue_limits: QueueLimits | None = None,
         max_queues: int = 100,
+        default_queue_type: QueueType = QueueType.CLASSIC,
         users: Authenticator | None = None,
         access: AccessControl | None = None,
         turn: int = TURN,
@@ -102,6 +103,7 @@ class Harness:
             new_event=Event,
             queue_limits=queue_limits,
             max_queues=max_queues,
+            default_queue_type=default_queue_type,
             work=self.turns.work,
             next_turn=self.turns.next,
         )

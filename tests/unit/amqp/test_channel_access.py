@@ -92,6 +92,14 @@ METHODS: list[tuple[Method, list[Need]]] = [
     (ExchangeUnbind(destination="y", source="x"), [(WRITE, "exchange", "y"), (READ, "exchange", "x")]),
     (QueueDeclare(queue="n"), [(CONFIGURE, "queue", "n")]),
     (QueueDeclare(), [(CONFIGURE, "queue", "amq.gen-1")]),
+    (
+        QueueDeclare(queue="n", arguments=FieldTable.of({"x-dead-letter-exchange": "y"})),
+        [(CONFIGURE, "queue", "n"), (READ, "queue", "n"), (WRITE, "exchange", "y")],
+    ),
+    (
+        QueueDeclare(queue="n", arguments=FieldTable.of({"x-dead-letter-exchange": ""})),
+        [(CONFIGURE, "queue", "n"), (READ, "queue", "n"), (WRITE, "exchange", "amq.default")],
+    ),
     (QueueBind(queue="q", exchange="x"), [(WRITE, "queue", "q"), (READ, "exchange", "x")]),
     (QueueUnbind(queue="q", exchange="x"), [(WRITE, "queue", "q"), (READ, "exchange", "x")]),
     (QueuePurge(queue="q"), [(READ, "queue", "q")]),

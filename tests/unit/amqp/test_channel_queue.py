@@ -1,7 +1,8 @@
-"""Declaring queues: contract Q1 to Q9, Q15."""
+"""Declaring queues: contract Q1 to Q9, Q15, Q16, F12."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -32,6 +33,7 @@ from broker.codec.methods import (
 )
 from broker.errors import StoreUnavailable
 from broker.ports.records import QueueRecord
+from broker.queue.settings import QueueType
 from tests.support.harness import Client, Harness
 from tests.support.stage import drive
 
@@ -173,10 +175,21 @@ def test_an_empty_key_with_a_name_stays_empty(peer: Client) -> None:
             " received none but current is the value '10' of type 'signedint'",
         ),
         (
-            QueueDeclare(queue="q"),
-            QueueDeclare(queue="q", arguments=args(x_queue_type="quorum")),
+            QueueDeclare(queue="q", durable=True),
+            QueueDeclare(queue="q", durable=True, arguments=args(x_queue_type="quorum")),
             "'x-queue-type' for queue 'q' in vhost '/':"
             " received the value 'quorum' of type 'longstr' but current is none",
+        ),
+        (
+            QueueDeclare(queue="q", durable=True, arguments=args(x_queue_type="quorum")),
+            QueueDeclare(queue="q", durable=True, arguments=args(x_queue_type="classic")),
+            "'x-queue-type' for queue 'q' in vhost '/': received 'classic' but current is 'quorum'",
+        ),
+        (
+            QueueDeclare(queue="q"),
+            QueueDeclare(queue="q", arguments=args(x_message_ttl=-1)),
+            "'x-message-ttl' for queue 'q' in vhost '/':"
+            " received the value '-1' of type 'signedint' but current is none",
         ),
     ],
 )
@@ -199,6 +212,85 @@ def test_another_declaration_of_the_same_name_is_refused(
 def test_arguments_that_mean_the_same_are_equal(peer: Client, first: FieldTable, second: FieldTable) -> None:
     peer.send(1, QueueDeclare(queue="q", arguments=first))
     assert peer.call(1, QueueDeclare(queue="q", arguments=second)) == QueueDeclareOk("q", 0, 0)
+
+
+# Arguments and types
+
+
+def test_a_queue_with_a_bad_argument_is_refused_and_not_there(harness: Harness, peer: Client) -> None:
+    assert peer.call(1, QueueDeclare(queue="q", arguments=args(x_message_ttl=-1))) == soft(
+        406,
+        "PRECONDITION_FAILED - invalid arg 'x-message-ttl' for queue 'q' in vhost '/': {value_negative,-1}",
+        QueueDeclare,
+    )
+    assert "q" not in harness.vhost.queues
+
+
+def test_a_quorum_queue_is_declared_again_as_it_is(harness: Harness, peer: Client) -> None:
+    declare = QueueDeclare(queue="q", durable=True, arguments=args(x_queue_type="quorum", x_delivery_limit=-1))
+    assert peer.call(1, declare) == QueueDeclareOk("q", 0, 0)
+    assert peer.call(1, declare) == QueueDeclareOk("q", 0, 0)
+    assert harness.vhost.queues["q"].settings.delivery_limit is None
+
+
+@pytest.mark.parametrize(
+    ("declare", "text"),
+    [
+        (QueueDeclare(queue="q"), "invalid property 'non-durable' for queue 'q' in vhost '/'"),
+        (QueueDeclare(durable=True), "Cannot declare a server-named queue for type rabbit_quorum_queue"),
+    ],
+)
+def test_not_every_queue_can_be_a_quorum_queue(peer: Client, declare: QueueDeclare, text: str) -> None:
+    declare = replace(declare, arguments=args(x_queue_type="quorum"))
+    assert peer.call(1, declare) == soft(406, f"PRECONDITION_FAILED - {text}", QueueDeclare)
+
+
+def test_an_exclusive_queue_is_as_good_as_transient(peer: Client) -> None:
+    peer.send(1, QueueDeclare(queue="q", exclusive=True, durable=True))
+    assert peer.call(1, QueueDeclare(queue="q", exclusive=True)) == QueueDeclareOk("q", 0, 0)
+
+
+def test_a_client_chooses_how_the_name_of_a_queue_begins(harness: Harness, peer: Client) -> None:
+    declared = peer.call(1, QueueDeclare(arguments=args(x_name_prefix="billing\r", x_expires=1)))
+    assert isinstance(declared, QueueDeclareOk)
+    assert declared.queue.startswith("billing-")
+    assert harness.vhost.queues[declared.queue].arguments == args(x_expires=1)
+
+
+@pytest.mark.parametrize("prefix", ["", 5])
+def test_no_prefix_is_the_usual_one(peer: Client, prefix: object) -> None:
+    declared = peer.call(1, QueueDeclare(arguments=args(x_name_prefix=prefix)))
+    assert isinstance(declared, QueueDeclareOk)
+    assert declared.queue.startswith("amq.gen-")
+
+
+def test_a_prefix_is_not_too_long(peer: Client) -> None:
+    assert peer.call(1, QueueDeclare(arguments=args(x_name_prefix="ä" * 33))) == soft(
+        406, f"PRECONDITION_FAILED - Queue name prefix '{'ä' * 33}' exceeds the 64-byte limit", QueueDeclare
+    )
+
+
+def test_the_virtual_host_has_a_default_type() -> None:
+    harness = Harness(default_queue_type=QueueType.QUORUM)
+    peer = harness.peer()
+    for declare in (
+        QueueDeclare(queue="q", durable=True),
+        QueueDeclare(queue="q", durable=True, arguments=args(x_queue_type="quorum")),
+        QueueDeclare(queue="transient"),
+    ):
+        assert peer.call(1, declare) == QueueDeclareOk(declare.queue, 0, 0)
+    assert {name: queue.settings.type for name, queue in harness.vhost.queues.items()} == {
+        "q": QueueType.QUORUM,
+        "transient": QueueType.CLASSIC,
+    }
+
+
+def test_a_classic_queue_may_be_older_than_the_default_type() -> None:
+    harness = Harness(default_queue_type=QueueType.QUORUM)
+    peer = harness.peer()
+    classic = QueueDeclare(queue="q", durable=True, arguments=args(x_queue_type="classic"))
+    assert peer.call(1, classic) == QueueDeclareOk("q", 0, 0)
+    assert peer.call(1, QueueDeclare(queue="q", durable=True)) == QueueDeclareOk("q", 0, 0)
 
 
 def test_a_passive_declaration_asks_for_existence_only(peer: Client) -> None:

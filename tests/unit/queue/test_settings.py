@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from broker.codec.field_table import EMPTY_TABLE, FieldTable
-from broker.queue.settings import Overflow, QueueSettings
+from broker.queue.settings import Overflow, QueueSettings, QueueType
 
 
 def test_a_queue_without_arguments_has_no_single_active_consumer() -> None:
@@ -60,3 +60,26 @@ def test_a_lease_of_no_time_is_none() -> None:
 @pytest.mark.parametrize("value", ["drop-tail", 1, None])
 def test_an_unknown_overflow_drops_the_head(value: object) -> None:
     assert QueueSettings.of(FieldTable.of({"x-overflow": value})).overflow is Overflow.DROP_HEAD
+
+
+@pytest.mark.parametrize(
+    ("name", "too_large"),
+    [("x-message-ttl", 315_360_000_001), ("x-expires", 315_360_000_001), ("x-max-priority", 256)],
+)
+def test_what_is_too_large_has_no_effect(name: str, too_large: int) -> None:
+    assert QueueSettings.of(FieldTable.of({name: too_large})) == QueueSettings()
+
+
+@pytest.mark.parametrize("value", ["classic", "stream", "", 1, None])
+def test_every_queue_but_a_quorum_queue_is_a_classic_one(value: object) -> None:
+    assert QueueSettings.of(FieldTable.of({"x-queue-type": value})) == QueueSettings(type=QueueType.CLASSIC)
+
+
+@pytest.mark.parametrize(("limit", "times"), [(None, 20), ("5", 20), (0, 0), (5, 5), (-1, None)])
+def test_a_quorum_queue_has_a_delivery_limit_unless_it_is_below_zero(limit: object, times: int | None) -> None:
+    settings = QueueSettings.of(FieldTable.of({"x-queue-type": "quorum", "x-delivery-limit": limit}))
+    assert settings == QueueSettings(delivery_limit=times, type=QueueType.QUORUM)
+
+
+def test_the_priorities_of_a_quorum_queue_are_not_those_of_the_argument() -> None:
+    assert QueueSettings.of(FieldTable.of({"x-queue-type": "quorum", "x-max-priority": 9})).max_priority == 0

@@ -22,6 +22,7 @@ from broker.ports.records import (
     Topology,
     VirtualHostRecord,
 )
+from broker.queue.settings import QueueSettings
 from broker.topology.declaration import ExchangeDeclaration, QueueDeclaration, RemoteOwner
 from broker.topology.vhost import VirtualHost
 from tests.support.bindings import routed
@@ -204,6 +205,19 @@ def test_a_queue_whose_arguments_cannot_be_read_is_there_without_them(harness: H
     assert sorted(vhost.queues) == ["p", "q"]
     assert vhost.queues["q"].arguments.values == {}
     QueueDeclaration("q", durable=True, auto_delete=False, arguments=EMPTY_TABLE).require_same("", vhost.queues["q"])
+    assert record in set(harness.live.snapshot())
+
+
+def test_arguments_that_are_refused_today_are_there_without_effect(harness: Harness, vhost: VirtualHost) -> None:
+    table = FieldTable.of({"x-message-ttl": -1, "x-max-length": 5, "x-queue-type": "stream"})
+    record = QueueRecord("/", "q", 7, False, False, table.raw)
+
+    assert restored(harness, record) == [
+        "an argument of queue 'q' in vhost '/' has no effect: 'x-queue-type':"
+        " \"unsupported queue type 'stream': there are no streams here yet\"",
+        "an argument of queue 'q' in vhost '/' has no effect: 'x-message-ttl': {value_negative,-1}",
+    ]
+    assert vhost.queues["q"].settings == QueueSettings(max_length=5)
     assert record in set(harness.live.snapshot())
 
 

@@ -1,0 +1,225 @@
+"""The arguments of queue.declare: which there are, what they may hold, and for which types of queue (contract Q16).
+
+`ARGUMENTS` is the one table of them; an argument that is not in it is stored, echoed and means nothing. What an
+argument does is in `queue/settings.py`. The texts are RabbitMQ's: Erlang terms, as its logs and clients show them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+from broker.codec.field_table import FieldTable
+from broker.errors import PreconditionFailed
+from broker.queue.settings import MAX_PRIORITY, MAX_TIME, Overflow, QueueType
+
+Check: TypeAlias = Callable[[str, Any, Mapping[str, Any]], str | None]
+"""Gets RabbitMQ's name of the value's type, the value, and all arguments; returns what is wrong, as an Erlang term."""
+
+DEAD_LETTER_EXCHANGE: Final = "x-dead-letter-exchange"
+INTEGERS: Final = frozenset(("byte", "short", "signedint", "long", "unsignedbyte", "unsignedshort", "unsignedint"))
+
+
+# Checks
+
+
+def _integer(kind: str, value: Any, values: Mapping[str, Any]) -> str | None:
+    return None if kind in INTEGERS else f'"expected integer, got {kind}"'
+
+
+def _not_negative(kind: str, value: Any, values: Mapping[str, Any]) -> str | None:
+    return _integer(kind, value, values) or (f"{{value_negative,{value}}}" if value < 0 else None)
+
+
+def _positive(kind: str, value: Any, values: Mapping[str, Any]) -> str | None:
+    return _not_negative(kind, value, values) or ("{value_zero,0}" if value == 0 else None)
+
+
+def _time(kind: str, value: Any, values: Mapping[str, Any]) -> str | None:
+    return _not_negative(kind, value, values) or (f"{{value_too_large,{value}}}" if value > MAX_TIME else None)
+
+
+def _lease(kind: str, value: Any, values: Mapping[str, Any]) -> str | None:
+    return _positive(kind, value, values) or _time(kind, value, values)
+
+
+def _priority(kind: str, value: Any, values: Mapping[str, Any]) -> str | None:
+    too_high = f"{{max_value_exceeded,{value}}}"
+    return _not_negative(kind, value, values) or (too_high if value > MAX_PRIORITY else None)
+
+
+def _version(kind: str, value: Any, values: Mapping[str, Any]) -> str | None:
+    unknown = f"\"unsupported queue version '{value}'\""
+    return _not_negative(kind, value, values) or (None if value in (1, 2) else unknown)
+
+
+def _boolean(kind: str, value: Any, values: Mapping[str, Any]) -> str | None:
+    return None if kind == "bool" else _unacceptable(kind)
+
+
+def _text(kind: str, value: Any, values: Mapping[str, Any]) -> str | None:
+    return None if kind == "longstr" else _unacceptable(kind)
+
+
+def _unacceptable(kind: str) -> str:
+    return f"{{unacceptable_type,{kind}}}"
+
+
+def _dead_letter_key(kind: str, value: Any, values: Mapping[str, Any]) -> str | None:
+    has_exchange = DEAD_LETTER_EXCHANGE in values
+    return _text(kind, value, values) or (None if has_exchange else "routing_key_but_no_dlx_defined")
+
+
+def _one_of(*choices: str, otherwise: str) -> Check:
+    """Return a check for one of `choices`; `otherwise` is the term for another text, `{}` in it stands for that."""
+
+    def check(kind: str, value: Any, values: Mapping[str, Any]) -> str | None:
+        return _text(kind, value, values) or (None if value in choices else otherwise.format(value))
+
+    return check
+
+
+def _longest_delay(kind: str, value: Any, values: Mapping[str, Any]) -> str | None:
+    least = values.get("x-delayed-retry-min")
+    is_less = isinstance(least, int) and kind in INTEGERS and value < least
+    return _lease(kind, value, values) or (f"{{less_than_delayed_retry_min,{value}}}" if is_less else None)
+
+
+def _retries(kind: str, value: Any, values: Mapping[str, Any]) -> str | None:
+    wrong = _one_of("all", "failed", "returned", "disabled", otherwise="invalid_delayed_retry_type")
+    needs_delay = value != "disabled" and "x-delayed-retry-min" not in values
+    return wrong(kind, value, values) or ("delayed_retry_type_but_no_min_defined" if needs_delay else None)
+
+
+def _type(kind: str, value: Any, values: Mapping[str, Any]) -> str | None:
+    if value == "stream":
+        return "\"unsupported queue type 'stream': there are no streams here yet\""
+    known = (each.value for each in QueueType)
+    return _one_of(*NO_TYPE, *known, otherwise="\"unsupported queue type '{}'\"")(kind, value, values)
+
+
+def _anything(kind: str, value: Any, values: Mapping[str, Any]) -> str | None:
+    return None
+
+
+# The table
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """An argument of queue.declare."""
+
+    check: Check
+    types: tuple[QueueType, ...]
+    """The types of queue that may have it, in RabbitMQ 3.13 too as far as it knows it."""
+    is_served_everywhere: bool = False
+    """May queues of all types have it here, though not in RabbitMQ 3.13?"""
+
+    def is_allowed(self, queue_type: QueueType, *, as_rabbitmq: bool) -> bool:
+        """May a queue of this type have the argument? `as_rabbitmq`: only where RabbitMQ 3.13 allows it, too."""
+        return queue_type in self.types or (self.is_served_everywhere and not as_rabbitmq)
+
+
+_BOTH: Final = (QueueType.CLASSIC, QueueType.QUORUM)
+_CLASSIC: Final = (QueueType.CLASSIC,)
+_QUORUM: Final = (QueueType.QUORUM,)
+NO_TYPE: Final = ("", "undefined")
+"""Values of x-queue-type that ask for the default type, as no argument does."""
+
+ARGUMENTS: Final[Mapping[str, Argument]] = {
+    "x-expires": Argument(_lease, _BOTH),
+    "x-message-ttl": Argument(_time, _BOTH),
+    DEAD_LETTER_EXCHANGE: Argument(_text, _BOTH),
+    "x-dead-letter-routing-key": Argument(_dead_letter_key, _BOTH),
+    "x-dead-letter-strategy": Argument(
+        _one_of("at-most-once", "at-least-once", otherwise="invalid_dlx_strategy"), _QUORUM, is_served_everywhere=True
+    ),
+    "x-max-length": Argument(_not_negative, _BOTH),
+    "x-max-length-bytes": Argument(_not_negative, _BOTH),
+    "x-max-in-memory-length": Argument(_not_negative, _QUORUM),
+    "x-max-in-memory-bytes": Argument(_not_negative, _QUORUM),
+    "x-max-priority": Argument(_priority, _CLASSIC),
+    "x-overflow": Argument(_one_of(*(each.value for each in Overflow), otherwise="invalid_overflow"), _BOTH),
+    "x-queue-mode": Argument(_one_of("default", "lazy", otherwise="\"unsupported queue mode '{}'\""), _CLASSIC),
+    "x-queue-version": Argument(_version, _CLASSIC),
+    "x-single-active-consumer": Argument(_boolean, _BOTH),
+    "x-consumer-timeout": Argument(_not_negative, _BOTH),
+    "x-consumer-disconnected-timeout": Argument(_not_negative, _BOTH),
+    "x-queue-type": Argument(_type, _BOTH),
+    "x-queue-master-locator": Argument(_anything, _CLASSIC),
+    "x-queue-leader-locator": Argument(
+        _one_of("client-local", "balanced", "random", "least-leaders", otherwise="invalid_queue_locator_arg"),
+        _QUORUM,
+        is_served_everywhere=True,
+    ),
+    "x-quorum-initial-group-size": Argument(_positive, _QUORUM),
+    "x-delivery-limit": Argument(_integer, _QUORUM, is_served_everywhere=True),
+    "x-delayed-retry-type": Argument(_retries, _BOTH),
+    "x-delayed-retry-min": Argument(_lease, _BOTH),
+    "x-delayed-retry-max": Argument(_longest_delay, _BOTH),
+    # Of streams.
+    "x-max-age": Argument(_anything, ()),
+    "x-stream-max-segment-size-bytes": Argument(_anything, ()),
+    "x-stream-filter-size-bytes": Argument(_anything, ()),
+    "x-initial-cluster-size": Argument(_anything, ()),
+}
+"""The arguments that mean something, in the order in which RabbitMQ checks them."""
+
+
+def compared(queue_type: QueueType) -> Iterator[str]:
+    """Return the names of the arguments in which two declarations of a queue of this type must agree (contract Q4)."""
+    return (name for name, argument in ARGUMENTS.items() if argument.is_allowed(queue_type, as_rabbitmq=False))
+
+
+def with_type(arguments: FieldTable, queue_type: QueueType) -> FieldTable:
+    """Return `arguments`, which name no type, with the one that is the default; the classic one needs no name."""
+    rest = arguments.without("x-queue-type") if "x-queue-type" in arguments.values else arguments
+    if queue_type is QueueType.CLASSIC:
+        return rest
+    return FieldTable(rest.raw + FieldTable.of({"x-queue-type": queue_type.value}).raw)
+
+
+def require_properties(queue_type: QueueType, what: str, *, durable: bool, exclusive: bool, auto_delete: bool) -> None:
+    """Raise `PreconditionFailed` if a queue of this type cannot be as it is declared (contract F12)."""
+    if not fits(queue_type, durable=durable, exclusive=exclusive, auto_delete=auto_delete):
+        wrong = "auto-delete" if auto_delete else "exclusive-owner" if exclusive else "non-durable"
+        raise PreconditionFailed(f"invalid property '{wrong}' for {what}")
+
+
+def fits(queue_type: QueueType, *, durable: bool, exclusive: bool, auto_delete: bool) -> bool:
+    """May a queue of this type have these properties?"""
+    return queue_type is QueueType.CLASSIC or (durable and not exclusive and not auto_delete)
+
+
+def check(arguments: FieldTable, queue_type: QueueType, what: str, *, as_rabbitmq: bool = False) -> None:
+    """Raise `PreconditionFailed` for the first argument of the queue `what` (a resource phrase) that is wrong, or not
+    one of its type; `as_rabbitmq`: for one, too, that RabbitMQ refuses for this type and this broker serves.
+    """
+    exchange = arguments.types.get(DEAD_LETTER_EXCHANGE, "longstr")
+    if exchange != "longstr":
+        raise PreconditionFailed(f"invalid type '{exchange}' for arg '{DEAD_LETTER_EXCHANGE}' in {what}")
+    for name, wrong in _wrong(arguments, queue_type, as_rabbitmq):
+        raise PreconditionFailed(f"invalid arg '{name}' for {what}{wrong}")
+
+
+def without_effect(arguments: FieldTable, queue_type: QueueType) -> list[str]:
+    """Return a phrase for each recorded argument that `check` would refuse."""
+    return [f"'{name}'{wrong}" for name, wrong in _wrong(arguments, queue_type, False)]
+
+
+def _wrong(arguments: FieldTable, queue_type: QueueType, as_rabbitmq: bool) -> Iterator[tuple[str, str]]:
+    if not arguments:
+        return
+    values, types = arguments.values, arguments.types
+    known = [name for name in ARGUMENTS if name in values]
+    known.sort(key="x-queue-type".__ne__)  # the type comes first: what else is allowed depends on it
+    others = []
+    for name in known:
+        argument = ARGUMENTS[name]
+        if not argument.is_allowed(queue_type, as_rabbitmq=as_rabbitmq):
+            others.append(name)
+        elif (term := argument.check(types[name], values[name], values)) is not None:
+            yield name, f": {term}"
+    for name in sorted(others, key=list(values).index):
+        yield name, f" of queue type rabbit_{queue_type.value}_queue"
