@@ -249,6 +249,34 @@ class LimitsSection(Section):
     max_queues_per_virtual_host: Count = xml("maxQueuesPerVirtualHost", 100_000)
 
 
+QueueTypeName = Annotated[Literal["classic", "quorum"], one_of("classic", "quorum")]
+
+
+class VirtualHostSection(Section):
+    """What is set for one virtual host."""
+
+    name: str = xml("@name", "")
+    default_queue_type: QueueTypeName = xml("@defaultQueueType", "classic")
+
+    @model_validator(mode="after")
+    def _has_a_name(self) -> Self:
+        if not self.name:
+            conflict("@name", "name the virtual host")
+        return self
+
+
+class VirtualHosts(Section):
+    """This broker's own section: what is set for virtual hosts, for all and for single ones."""
+
+    default_queue_type: QueueTypeName = xml("@defaultQueueType", "classic")
+    virtual_host: tuple[VirtualHostSection, ...] = xml("virtualHost", ())
+
+    def default_queue_type_of(self, vhost: str) -> str:
+        """Return the type of queues in `vhost` that name none; the first element that names the host counts."""
+        types = (each.default_queue_type for each in self.virtual_host if each.name == vhost)
+        return next(types, self.default_queue_type)
+
+
 class LoggingSection(Section):
     """This broker's own section: what is logged."""
 
@@ -273,4 +301,5 @@ class BrokerXml(Section):
     performance_tuning: PerformanceTuning = xml("performanceTuning", PerformanceTuning())
     deployment: Deployment = xml("deployment", Deployment())
     limits: LimitsSection = xml("limits", LimitsSection())
+    virtual_hosts: VirtualHosts = xml("virtualHosts", VirtualHosts())
     logging: LoggingSection = xml("logging", LoggingSection())

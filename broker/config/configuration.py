@@ -20,6 +20,7 @@ from broker.config.broker_xml import (
     Persistence,
     TransactionSection,
     Transports,
+    VirtualHosts,
 )
 from broker.config.carbon import Carbon
 from broker.config.datasources import Datasources, PoolConfiguration
@@ -39,6 +40,7 @@ class Configuration(Section):
     performance_tuning: PerformanceTuning = PerformanceTuning()
     deployment: Deployment = Deployment()
     limits: LimitsSection = LimitsSection()
+    virtual_hosts: VirtualHosts = VirtualHosts()
     logging: LoggingSection = LoggingSection()
     qpid: QpidConfig = QpidConfig()
     datasources: Datasources = Datasources()

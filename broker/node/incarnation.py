@@ -34,7 +34,7 @@ from broker.ports.records import Put, Topology, VirtualHostRecord
 from broker.ports.slot import Slot
 from broker.ports.store import Registration
 from broker.queue.queue import Queue, QueueObserver
-from broker.queue.settings import QueueLimits
+from broker.queue.settings import QueueLimits, QueueType
 from broker.queue.slot_reader import SlotReader
 from broker.server.back_pressure import BackPressure
 from broker.server.handler_tasks import HandlerTasks
@@ -302,6 +302,7 @@ class NodeIncarnation:
                 new_queue=new_queue,
                 new_queue_id=queue_ids.take,
                 max_queues=self.config.limits.max_queues_per_virtual_host,
+                default_queue_type=QueueType(self.config.virtual_hosts.default_queue_type_of(name)),
                 on_activity=self.broker.touched.add,
             )
 
@@ -312,6 +313,9 @@ class NodeIncarnation:
             await asyncio.sleep(0)  # beats, other nodes and signals: a large topology takes long
         for name in DEFAULT_VHOSTS:
             await recorder.maintain([partial(self._create_vhost, name)])
+        for configured in self.config.virtual_hosts.virtual_host:
+            if configured.name not in self.vhosts:
+                _log.warning("a virtual host that is configured is not there", vhost=configured.name)
         return self._recover(await lifecycle.backlog())
 
     def _create_vhost(self, name: str) -> Decision[None]:

@@ -158,7 +158,13 @@ class NodeInProcess:
     journal: GroupCommitJournal
 
     def __init__(
-        self, store: Store, *, queue_limits: QueueLimits, journal_limits: JournalLimits, clock: count[int]
+        self,
+        store: Store,
+        *,
+        queue_limits: QueueLimits,
+        journal_limits: JournalLimits,
+        clock: count[int],
+        config: Configuration | None = None,
     ) -> None:
         """`clock` counts the milliseconds, over all incarnations."""
         self.store = store
@@ -168,7 +174,12 @@ class NodeInProcess:
         retrying_store, retry = RetryingStore(store), Retry("waiting for the store", Backoff(0.0, 0.0))
         self._lifecycle = Standalone(retrying_store, "node-a", retry)
         self._incarnation = NodeIncarnation(
-            Configuration(origins={}), "node-a", retrying_store, SystemClock(), self._lifecycle, store_timeout=0.0
+            config or Configuration(origins={}),
+            "node-a",
+            retrying_store,
+            SystemClock(),
+            self._lifecycle,
+            store_timeout=0.0,
         )
 
     def wall_ms(self) -> int:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import Connection, column, inspect, select, table, text
 
 from broker.errors import ConfigError
+from broker.store.sql import taking_effect
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -54,6 +55,8 @@ def upgrade(connection: Connection) -> None:
     config = _config()
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
+    if revision is not None and revision <= taking_effect.LAST_WITHOUT:
+        taking_effect.tell(connection)
 
 
 def _check_encoding(connection: Connection) -> None:

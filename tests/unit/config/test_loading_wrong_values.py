@@ -116,6 +116,7 @@ WRONG = [
     ("broker.xml", "flowControl/bufferBased/highLimit", "99", "99 is not greater than lowLimit, which is 100"),
     ("broker.xml", "deployment/mode", "cluster", "'cluster' is not one of default, standalone"),
     ("broker.xml", "recovery/networkPartitionsDetection/minimumClusterSize", "0", f"'0' {INTEGER} 1 and 2147483647"),
+    ("broker.xml", "virtualHosts/@defaultQueueType", "stream", "'stream' is not one of classic, quorum"),
     ("broker.xml", "limits/maxMessageSize", "536870913", f"'536870913' {INTEGER} 1 and 536870912"),
     ("broker.xml", "limits/memoryHighWatermark", "60", "'60' is not a number between 0.01 and 1"),
     ("broker.xml", "limits/handshakeTimeout", "nan", "'nan' is not a number between 0.1 and 3600"),
