@@ -12,10 +12,11 @@ from typing import Final, Protocol
 
 from broker.cache_budget import CacheBudget
 from broker.errors import NotAllowed
-from broker.message import Message, MessageIdGenerator
+from broker.message import PENDING, TRANSIENT, Message, MessageIdGenerator
 from broker.ports.cluster import Cluster
 from broker.ports.store import Journal
 from broker.queue.queue import Queue
+from broker.topology.exchange_types.recent_history import Kept
 from broker.topology.vhost import VirtualHost
 from broker.turn_budget import TurnBudget
 
@@ -125,6 +126,15 @@ class Broker:
                     is_behind = True
         self.flush_confirms()
         return is_behind
+
+    def put_copy(self, queue: Queue, kept: Kept) -> None:
+        """Put a message of an exchange's history into a queue that is new there (contract E8)."""
+        state = PENDING if kept.is_persistent and queue.is_stored else TRANSIENT
+        message = Message(self.ids.next(), queue, kept.routing, kept.header, kept.body, kept.chunks, state)
+        if state == PENDING:
+            self.journal.append(message)
+        queue.append(message)
+        self.touched.add(queue)
 
     # basic.get
 

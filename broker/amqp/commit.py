@@ -54,6 +54,9 @@ async def commit(
         raise
     finally:
         _end(covered)
+    for routing, message in done.kept:
+        for keeper in message.keepers:
+            keeper.keep(routing, message)
     for outcome in (ACKED, REJECTED):
         deliveries.settle(settled[outcome], outcome)
     deliveries.requeue(settled[None])

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from broker.codec.field_table import EMPTY_TABLE, FieldTable
+from broker.codec.field_table import FieldTable
 from broker.codec.properties import BasicProperties, decode_properties, encode_header
 from broker.errors import PreconditionFailed
 from broker.message import tail
@@ -23,7 +23,7 @@ class Inspected:
 
     keys: tuple[str, ...]
     """The routing key and those in the headers CC and BCC, each once (contract B8)."""
-    headers: FieldTable
+    properties: BasicProperties
     header: bytes
     """The tail of the content header as it travels on: without BCC."""
 
@@ -37,13 +37,13 @@ def inspect(routing_key: str, header: bytes, user: str) -> Inspected:
         _check_expiration(properties.expiration)
     headers = properties.headers
     if headers is None:
-        return Inspected((routing_key,), EMPTY_TABLE, header)
+        return Inspected((routing_key,), properties, header)
     keys = {routing_key: None}
     for name in _COPIES:
         keys |= dict.fromkeys(_keys_in(headers, name))
     if "BCC" in headers.values:
         header = _without_bcc(header, properties, headers)
-    return Inspected(tuple(keys), headers, header)
+    return Inspected(tuple(keys), properties, header)
 
 
 def _keys_in(headers: FieldTable, name: str) -> list[str]:

@@ -16,7 +16,6 @@ from broker.amqp.output import Output
 from broker.amqp.transaction import Publication, Transaction
 from broker.auth.access import Access, Permission
 from broker.broker import Broker
-from broker.codec.field_table import EMPTY_TABLE
 from broker.codec.methods import BasicPublish, BasicReturn
 from broker.codec.properties import (
     FLAG_EXPIRATION,
@@ -29,7 +28,7 @@ from broker.codec.properties import (
 from broker.errors import AccessRefused, NotImplementedFault, PreconditionFailed, ReplyCode
 from broker.message import COUNTER_MASK, PENDING, TRANSIENT, Message, MessageIdGenerator
 from broker.queue.queue import Queue
-from broker.topology.exchange import EXCHANGE_TYPES
+from broker.topology.routed_message import RoutedMessage
 from broker.topology.routing import Route, Search
 from broker.topology.vhost import VirtualHost
 
@@ -160,14 +159,17 @@ class Publisher:
         queues = route.queues
         is_persistent = self._is_persistent
         if self._asks or route.dynamic or route.search is not None:
-            search, content = self._inspect(route, content)
-            if search is not None:
+            message, keys, content = self._inspect(route, content)
+            if message is not None:
+                search = self._search(route, message, keys)
                 found = _advance(search)
                 if found is None:
-                    rest = self._publish_later(search, route, content, is_persistent)
+                    rest = self._publish_later(search, route, message)
                     self._continuation.put_off(self._channel_id, rest)
                     return True
                 queues = found
+                if message.keepers:
+                    self._keep_copies(route, message)
         if self.transaction is not None or not queues:
             self._carry_out(route, queues, content, is_persistent)
         elif len(queues) <= COPIES_AT_ONCE:
@@ -185,9 +187,12 @@ class Publisher:
             return True
         return False
 
-    def _publish_later(self, search: Search, route: Route, content: Content, is_persistent: bool) -> Iterator[None]:
+    def _publish_later(self, search: Search, route: Route, message: RoutedMessage) -> Iterator[None]:
         """Find the rest of the queues first; pauses when a turn is used up."""
         queues = (yield from search) or []
+        content, is_persistent = (message.header, message.body, message.chunks), message.is_persistent
+        if message.keepers:
+            self._keep_copies(route, message)
         if self.transaction is not None or not queues:
             self._carry_out(route, queues, content, is_persistent)
         else:
@@ -258,7 +263,7 @@ class Publisher:
         exchange = self._vhost.exchange(publish.exchange)
         if exchange.internal:
             raise AccessRefused(f"cannot publish to internal {self._vhost.phrase('exchange', publish.exchange)}")
-        if exchange.type not in EXCHANGE_TYPES:  # recorded by another program, or damaged
+        if not exchange.is_known:  # recorded by another program, or damaged
             phrase = self._vhost.phrase("exchange", publish.exchange)
             raise PreconditionFailed(f"cannot route through {phrase}: its type '{exchange.type}' is unknown")
         routing, work = self._vhost.routing, self._work
@@ -279,33 +284,47 @@ class Publisher:
         if route.version == self._vhost.routing.version and route.arguments not in self._routes:
             self._routes.remember(route.arguments, route, route.octets)
 
-    def _inspect(self, route: Route, content: Content) -> tuple[Search | None, Content]:
-        """Check the properties that the broker must answer for; return the search for the queues, if the route does not
-        have them, and the content as it travels on.
+    def _inspect(self, route: Route, content: Content) -> tuple[RoutedMessage | None, tuple[str, ...] | None, Content]:
+        """Check the properties that the broker must answer for; return the message, if its queues are to be searched
+        for, with its keys when they were looked at, and the content as it travels on.
         """
         header, body, chunks = content
         asks = self._asks
         has_headers = bool(asks & FLAG_HEADERS)
         is_open = route.dynamic or route.search is not None
         if not (has_headers and (is_open or b"CC" in header)) and not asks & ~FLAG_HEADERS:
-            return (self._finish_search(route) if is_open else None), content
+            return RoutedMessage(*content, self._is_persistent) if is_open else None, None, content
         self._work.done += len(header) // _OCTETS_A_STEP
         inspected = inspect(route.routing_key, header, self._access.identity.user)
         content = inspected.header, body, chunks
         if is_open or len(inspected.keys) > 1:
-            exchange = self._vhost.exchange(route.exchange)
-            return self._vhost.routing.search(exchange, inspected.keys, lambda: inspected.headers, self._work), content
-        return None, content
+            message = RoutedMessage(inspected.header, body, chunks, self._is_persistent, inspected.properties)
+            return message, inspected.keys, content
+        return None, None, content
 
-    def _finish_search(self, route: Route) -> Search:
-        """Go on with the search for a route; where headers decide, a message without any is looked for."""
-        if route.search is not None:
-            queues = yield from route.search
-            self._keep(route, queues)
-            if queues is not None:
-                return queues
-        exchange = self._vhost.exchange(route.exchange)
-        return (yield from self._vhost.routing.search(exchange, (route.routing_key,), lambda: EMPTY_TABLE, self._work))
+    def _search(self, route: Route, message: RoutedMessage, keys: tuple[str, ...] | None) -> Search:
+        """Search for the queues of a message with these `keys`; without, go on with the search for its route."""
+        if keys is None:
+            keys = (route.routing_key,)
+            if route.search is not None:
+                return self._finish_search(route, route.search, message)
+        return self._vhost.routing.search(self._vhost.exchange(route.exchange), keys, message, self._work)
+
+    def _finish_search(self, route: Route, search: Search, message: RoutedMessage) -> Search:
+        queues = yield from search
+        self._keep(route, queues)
+        if queues is not None:
+            return queues
+        return (yield from self._search(route, message, None))
+
+    def _keep_copies(self, route: Route, message: RoutedMessage) -> None:
+        """Let exchanges keep their copies of a message (contract E8); in a transaction when it is committed."""
+        if self.transaction is not None:
+            message.forget_properties()
+            self.transaction.kept.append((route.routing, message))
+        else:
+            for keeper in message.keepers:
+                keeper.keep(route.routing, message)
 
     # What is sent back
 

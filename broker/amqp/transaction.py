@@ -12,6 +12,7 @@ from broker.errors import ResourceFault
 from broker.message import weight_of
 from broker.queue.outcome import Outcome
 from broker.queue.queue import Queue
+from broker.topology.routed_message import RoutedMessage
 from broker.topology.routing import Route
 
 _QUEUE_OCTETS: Final = 8
@@ -60,6 +61,8 @@ class Transaction:
     """Is any of the publishes to be stored?"""
     copies: int = 0
     """Messages of the publishes, counted in each of their queues."""
+    kept: list[tuple[bytes, RoutedMessage]] = field(default_factory=list)
+    """The routing octets of publishes of which exchanges keep copies, and the messages."""
     routes: set[int] = field(default_factory=set)
     """The routes' tuples of queues that are counted already, by identity: the publications keep them."""
 
@@ -94,7 +97,7 @@ class Transaction:
     def take(self) -> Transaction:
         """Empty the transaction and return what was in it."""
         taken = replace(self)
-        self.publications, self.settled, self.settled_tags = [], [], set()
+        self.publications, self.kept, self.settled, self.settled_tags = [], [], [], set()
         self.settled_up_to = self.octets = self.copies = 0
         self.is_stored, self.routes = False, set()
         return taken

@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
+from random import Random
 from typing import Final, Protocol
 
 import structlog
@@ -51,6 +52,7 @@ from broker.store.queue_ids import QueueIds
 from broker.store.retrying import ClientTimeout, RetryingStore
 from broker.topology.apply import LiveTopology
 from broker.topology.decision import Decision
+from broker.topology.exchange import ExchangeTypes
 from broker.topology.recorder import Recorder
 from broker.topology.vhost import VirtualHost
 from broker.turn_budget import TurnBudget
@@ -293,6 +295,8 @@ class NodeIncarnation:
             observer=lifecycle.observer,
         )
 
+        exchange_types = ExchangeTypes(Random().randrange)
+
         def new_vhost(name: str) -> VirtualHost:
             return VirtualHost(
                 name,
@@ -304,6 +308,8 @@ class NodeIncarnation:
                 max_queues=self.config.limits.max_queues_per_virtual_host,
                 default_queue_type=QueueType(self.config.virtual_hosts.default_queue_type_of(name)),
                 on_activity=self.broker.touched.add,
+                exchange_types=exchange_types,
+                put_copy=self.broker.put_copy,
             )
 
         self._new_vhost = new_vhost

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any, Final
 
 from broker.codec.field_table import FieldTable
-from broker.errors import BrokerError, StoreError, SyntaxFault, clip
+from broker.errors import BrokerError, PreconditionFailed, StoreError, SyntaxFault, clip
 from broker.ports.kinds import KINDS, Kind, Kinds
 from broker.ports.records import (
     BindingRecord,
@@ -35,7 +35,7 @@ from broker.queue.settings import QueueType
 from broker.topology import snapshot
 from broker.topology.binding import Binding
 from broker.topology.diff import changes_to, hashing
-from broker.topology.exchange import EXCHANGE_TYPES, Exchange
+from broker.topology.exchange import Exchange
 from broker.topology.queue_arguments import without_effect
 from broker.topology.subscriptions import incarnation_of
 from broker.topology.vhost import VirtualHost
@@ -80,27 +80,23 @@ def _drop_vhost(live: LiveTopology, key: VirtualHostRecord) -> Sequence[Slot]:
 def _put_exchange(live: LiveTopology, record: ExchangeRecord) -> Sequence[Slot]:
     vhost = live.vhosts.get(record.vhost)
     if vhost is not None and record.name not in vhost.exchanges:
-        vhost.routing.add_exchange(_exchange_of(live, record, vhost.phrase("exchange", record.name)))
+        vhost.routing.add_exchange(_exchange_of(live, record, vhost))
     return _NOTHING
 
 
-def _exchange_of(live: LiveTopology, record: ExchangeRecord, phrase: str) -> Exchange:
+def _exchange_of(live: LiveTopology, record: ExchangeRecord, vhost: VirtualHost) -> Exchange:
     """Return the exchange of a record, which cannot be refused any more: what makes no sense in it has no effect."""
-    if record.type not in EXCHANGE_TYPES:
+    phrase, types = vhost.phrase("exchange", record.name), vhost.exchange_types
+    if record.type not in types:
         live.complaints.append(f"{phrase} routes nothing: its type '{record.type}' is unknown")
     arguments = _arguments_of(live, record.arguments, phrase)
-    if not isinstance(arguments.values.get("alternate-exchange", ""), str):
-        live.complaints.append(f"the alternate exchange of {phrase} is no name and has no effect")
+    flags = {"durable": record.durable, "auto_delete": record.auto_delete, "internal": record.internal}
+    try:
+        return Exchange(record.name, record.type, arguments, types, **flags, is_recorded=True)
+    except PreconditionFailed as error:
+        live.complaints.append(f"the arguments of {phrase} have no effect: {error}")
         arguments = FieldTable.unreadable(record.arguments)
-    return Exchange(
-        record.name,
-        record.type,
-        arguments,
-        durable=record.durable,
-        auto_delete=record.auto_delete,
-        internal=record.internal,
-        is_recorded=True,
-    )
+        return Exchange(record.name, record.type, arguments, types, **flags, is_recorded=True)
 
 
 def _arguments_of(live: LiveTopology, raw: bytes, phrase: str) -> FieldTable:
@@ -159,7 +155,9 @@ def _put_binding(live: LiveTopology, record: BindingRecord) -> Sequence[Slot]:
             raise StoreError(
                 f"binding from '{record.source}' to '{record.destination}' in vhost '{vhost.name}' has lost an end"
             )
-        vhost.routing.bind(_binding_of(record))
+        binding = _binding_of(record)
+        if vhost.routing.bind(binding):
+            vhost.replay(binding)
     return _NOTHING
 
 

@@ -1,18 +1,17 @@
-"""Bindings, and the protocol that every exchange type implements for them."""
+"""Bindings, and what every exchange type does with them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from broker.codec.field_table import FieldTable
 from broker.ports.records import DestinationKind
+from broker.topology.routed_message import RoutedMessage
 from broker.turn_budget import TurnBudget
 
 Destination: TypeAlias = tuple[DestinationKind, str]
-Headers: TypeAlias = Callable[[], FieldTable]
-"""Returns a message's headers, the empty table when it has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +31,13 @@ class Router(Protocol):
     when bindings change.
     """
 
-    uses_headers: bool
-    """Do a message's headers decide? Only then `match` calls `headers`."""
+    is_dynamic: bool
+    """Is `match` to be asked for each message? Otherwise its answer depends on the key and the bindings alone."""
     uses_keys: bool
-    """Do a message's keys decide? Otherwise `match` is asked with one of them."""
+    """Do a message's keys decide? Otherwise `match` is asked with the first of them alone, the routing key."""
 
-    def check(self, arguments: FieldTable) -> None:
-        """Raise the AMQP error that refuses a binding with these arguments."""
+    def check(self, binding: Binding) -> None:
+        """Raise the AMQP error that refuses this binding."""
 
     def add(self, binding: Binding) -> None:
         """Route by `binding` from now on. Changes nothing if `check` would raise."""
@@ -47,12 +46,13 @@ class Router(Protocol):
         """Stop routing by `binding`."""
         ...
 
-    def match(self, routing_key: str, headers: Headers, work: TurnBudget) -> Iterable[Destination | None]:
+    def match(self, routing_key: str, message: RoutedMessage, work: TurnBudget) -> Iterable[Destination | None]:
         """Return the destinations for a key, or None in between: then the caller may go on in a later turn.
 
-        A destination may come more than once. What was done beside finding them is added to `work`.
+        A destination may come more than once. What was done beside finding them is added to `work`. Unless
+        `is_dynamic`, `message` is none in particular.
         """
 
 
-def accept_any(arguments: FieldTable) -> None:
-    """Accept all arguments: for most types they mean nothing and only tell bindings apart."""
+def accept_any(binding: Binding) -> None:
+    """Accept all bindings: for most types arguments mean nothing and only tell bindings apart."""

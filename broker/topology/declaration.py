@@ -17,7 +17,7 @@ from broker.ports.records import ExchangeRecord, QueueRecord
 from broker.queue.queue import Queue
 from broker.queue.settings import QueueType
 from broker.topology import queue_arguments
-from broker.topology.exchange import Exchange
+from broker.topology.exchange import Exchange, ExchangeTypes
 
 _DEFAULTS: Final[Mapping[str, Hashable]] = {"x-queue-type": ("longstr", "classic")}
 
@@ -120,9 +120,9 @@ class ExchangeDeclaration:
         require_equal(what, "internal", self.internal, current.internal)
         require_equal_arguments(what, ("alternate-exchange",), self.arguments, current.arguments)
 
-    def check(self) -> None:
+    def check(self, types: ExchangeTypes) -> None:
         """Raise the error that refuses this type or these arguments (contract X4, X15), before anything is recorded."""
-        Exchange(self.name, self.type, self.arguments)
+        Exchange(self.name, self.type, self.arguments, types)
 
     def record(self, vhost: str) -> ExchangeRecord:
         """Return the record of the exchange."""

@@ -5,26 +5,65 @@ The virtual host decides whether a destination exists and what an alternate exch
 
 from __future__ import annotations
 
-from collections.abc import Iterable, KeysView
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator, KeysView, Mapping, Sequence
+from typing import Final, TypeAlias
 
 from broker.codec.field_table import FieldTable
 from broker.errors import PreconditionFailed
-from broker.topology.binding import Binding, Destination, Headers, Router
+from broker.topology.binding import Binding, Destination, Router
+from broker.topology.exchange_types.consistent_hash import ConsistentHashRouter
 from broker.topology.exchange_types.default import DefaultRouter
 from broker.topology.exchange_types.direct import DirectRouter
 from broker.topology.exchange_types.fanout import FanoutRouter
 from broker.topology.exchange_types.headers import HeadersRouter
+from broker.topology.exchange_types.modulus_hash import ModulusHashRouter
+from broker.topology.exchange_types.random import RandomRouter
+from broker.topology.exchange_types.recent_history import Kept, RecentHistoryRouter
 from broker.topology.exchange_types.topic import TopicRouter
 from broker.topology.exchange_types.unknown import UnknownRouter
+from broker.topology.routed_message import RoutedMessage
 from broker.turn_budget import TurnBudget
 
-EXCHANGE_TYPES: Final[dict[str, type[Router]]] = {
-    "direct": DirectRouter,
-    "fanout": FanoutRouter,
-    "topic": TopicRouter,
-    "headers": HeadersRouter,
-}
+NewRouter: TypeAlias = Callable[[FieldTable], Router]
+"""Makes the router of an exchange with these arguments, or raises the AMQP error that refuses them."""
+
+_NO_TYPES: Final[Mapping[str, NewRouter]] = {}
+
+
+class ExchangeTypes:
+    """The exchange types of a node."""
+
+    def __init__(self, choose: Callable[[int], int], own: Mapping[str, NewRouter] = _NO_TYPES) -> None:
+        """`choose` returns a number from 0 up to one below what it is given, by chance. `own` are further types."""
+        self._by_name: dict[str, NewRouter] = {
+            "direct": lambda arguments: DirectRouter(),
+            "fanout": lambda arguments: FanoutRouter(),
+            "topic": lambda arguments: TopicRouter(),
+            "headers": lambda arguments: HeadersRouter(),
+            "x-consistent-hash": ConsistentHashRouter,
+            "x-modulus-hash": lambda arguments: ModulusHashRouter(),
+            "x-random": lambda arguments: RandomRouter(choose),
+            "x-recent-history": RecentHistoryRouter,
+            **own,
+        }
+
+    def __contains__(self, type: object) -> bool:
+        return type in self._by_name
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_name)
+
+    def router(self, exchange: str, type: str, arguments: FieldTable, *, is_recorded: bool) -> Router:
+        """Return a new router for an exchange. Refuses an unknown type (contract X4), unless the exchange
+        `is_recorded`: then it is there, and can be deleted, but routes nothing.
+        """
+        if not exchange:  # the default exchange is of type direct
+            return DefaultRouter()
+        if type in self._by_name:
+            return self._by_name[type](arguments)
+        if not is_recorded:
+            raise PreconditionFailed(f"unknown exchange type '{type}'")
+        return UnknownRouter(exchange, type)
 
 
 class Exchange:
@@ -39,9 +78,9 @@ class Exchange:
         "auto_delete",
         "durable",
         "internal",
+        "is_dynamic",
         "name",
         "type",
-        "uses_headers",
         "uses_keys",
     )
 
@@ -50,18 +89,14 @@ class Exchange:
         name: str,
         type: str,
         arguments: FieldTable,
+        types: ExchangeTypes,
         *,
         durable: bool = False,
         auto_delete: bool = False,
         internal: bool = False,
         is_recorded: bool = False,
     ) -> None:
-        """Refuse an unknown type (contract X4) and an alternate exchange that is no string (contract X15).
-
-        An exchange that `is_recorded` with an unknown type is there, and can be deleted, but routes nothing.
-        """
-        if type not in EXCHANGE_TYPES and not is_recorded:
-            raise PreconditionFailed(f"unknown exchange type '{type}'")
+        """Refuse what `types` refuses, and an alternate exchange that is no string (contract X15)."""
         self.name = name
         self.type = type
         self.arguments = arguments
@@ -69,8 +104,8 @@ class Exchange:
         self.auto_delete = auto_delete
         self.internal = internal
         self.alternate = _alternate(name, arguments)
-        self._router = _new_router(name, type)
-        self.uses_headers = self._router.uses_headers
+        self._router = types.router(name, type, arguments, is_recorded=is_recorded)
+        self.is_dynamic = self._router.is_dynamic
         self.uses_keys = self._router.uses_keys
         self._bindings: dict[Binding, None] = {}
         self._by_destination: dict[Destination, dict[Binding, None]] = {}
@@ -86,13 +121,23 @@ class Exchange:
         return self._by_destination.keys()
 
     @property
+    def is_known(self) -> bool:
+        """Does this program know the exchange's type?"""
+        return not isinstance(self._router, UnknownRouter)
+
+    @property
+    def history(self) -> Sequence[Kept]:
+        """The messages that a new binding gets, oldest first."""
+        return self._router.history if isinstance(self._router, RecentHistoryRouter) else ()
+
+    @property
     def is_unused(self) -> bool:
         """Is nothing bound to it (contract X9, X12)?"""
         return not self._bindings
 
-    def check(self, arguments: FieldTable) -> None:
-        """Raise what `bind` would raise for these arguments, before the binding is recorded."""
-        self._router.check(arguments)
+    def check(self, binding: Binding) -> None:
+        """Raise what `bind` would raise, before the binding is recorded."""
+        self._router.check(binding)
 
     def bind(self, binding: Binding) -> bool:
         """Add `binding`; return False when it existed already."""
@@ -123,18 +168,13 @@ class Exchange:
             del self._bindings[binding]
         return gone
 
-    def match(self, routing_key: str, headers: Headers, work: TurnBudget) -> Iterable[Destination | None]:
+    def match(self, routing_key: str, message: RoutedMessage, work: TurnBudget) -> Iterable[Destination | None]:
         """Return the destinations for a key, some perhaps more than once, and None where the caller may pause.
 
-        `headers` is called only if `uses_headers`; unless `uses_keys` one key of a message stands for all.
+        `message` is looked at only if the exchange `is_dynamic`; unless it `uses_keys`, the routing key stands for all
+        keys of a message.
         """
-        return self._router.match(routing_key, headers, work)
-
-
-def _new_router(name: str, type: str) -> Router:
-    if not name:  # the default exchange is of type direct
-        return DefaultRouter()
-    return EXCHANGE_TYPES[type]() if type in EXCHANGE_TYPES else UnknownRouter(name, type)
+        return self._router.match(routing_key, message, work)
 
 
 def _alternate(name: str, arguments: FieldTable) -> str | None:

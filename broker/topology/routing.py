@@ -11,14 +11,14 @@ from typing import Final, TypeAlias
 from weakref import WeakValueDictionary
 
 from broker.cache_budget import Cache, CacheBudget
-from broker.codec.field_table import EMPTY_TABLE, FieldTable
 from broker.queue.queue import Queue
-from broker.topology.binding import Binding, Destination, Headers
+from broker.topology.binding import Binding, Destination
 from broker.topology.exchange import Exchange
+from broker.topology.routed_message import ANY_MESSAGE, RoutedMessage
 from broker.turn_budget import TurnBudget
 
 Search: TypeAlias = Generator[None, None, list[Queue] | None]
-"""Pauses when the turn is used up; returns the queues, or None when headers are needed to know them."""
+"""Pauses when the turn is used up; returns the queues, or None when they depend on the message."""
 
 CASCADE: Final = 256
 """Auto-delete exchanges that go in one change with what they were bound to; further ones go one by one after it."""
@@ -27,7 +27,7 @@ CASCADE: Final = 256
 class Route:
     """Where messages published with the same arguments go; valid until the topology changes.
 
-    `queue` is the only queue, or None when there are none or several. A `dynamic` route depends on headers: its queues
+    `queue` is the only queue, or None when there are none or several. A `dynamic` route depends on more: its queues
     are found anew for each message. Those of a route with a `search` are not found yet.
     """
 
@@ -89,23 +89,25 @@ class RoutingTable:
 
     # Queries
 
-    def search(self, exchange: Exchange, keys: Sequence[str], headers: Headers | None, work: TurnBudget) -> Search:
-        """Find the queues for a message with these `keys`, each once: through bindings, exchanges bound to exchanges,
+    def search(
+        self, exchange: Exchange, keys: Sequence[str], message: RoutedMessage | None, work: TurnBudget
+    ) -> Search:
+        """Find the queues for a `message` with these `keys`, each once: through bindings, exchanges bound to exchanges,
         and the alternates of exchanges that lead nowhere for any of the keys. Each exchange is asked once.
 
-        Without `headers` the search ends with None where they decide. Changes of the graph while it pauses may count or
-        not.
+        Without a `message` the search ends with None where it decides. Changes of the graph while it pauses may count
+        or not.
         """
         found: dict[Queue, None] = {}
         waiting, visited = [exchange], {exchange.name}
         while waiting:
             current = waiting.pop()
-            if current.uses_headers and headers is None:
+            if current.is_dynamic and message is None:
                 return None
             is_routed = False
             work.done += 1
             for key in keys if current.uses_keys else keys[:1]:
-                for destination in current.match(key, headers or _no_headers, work):
+                for destination in current.match(key, message or ANY_MESSAGE, work):
                     work.done += 1
                     if work.done >= work.limit:
                         yield
@@ -190,12 +192,13 @@ class RoutingTable:
         self.queues_by_id[queue.queue_id] = queue
         self.forget_routes()
 
-    def bind(self, binding: Binding) -> None:
-        """Add `binding`, whose exchange exists."""
+    def bind(self, binding: Binding) -> bool:
+        """Add `binding`, whose exchange exists; return False when it was there already."""
         self.unused.pop(binding.source, None)
-        self.exchanges[binding.source].bind(binding)
+        is_new = self.exchanges[binding.source].bind(binding)
         self._sources.setdefault(binding.destination, {})[binding.source] = None
         self.forget_routes()
+        return is_new
 
     def unbind(self, binding: Binding) -> None:
         """Remove `binding`; an auto-delete exchange that loses its last one stays until it is removed itself."""
@@ -237,7 +240,3 @@ class RoutingTable:
             sources.pop(source, None)
             if not sources:
                 del self._sources[destination]
-
-
-def _no_headers() -> FieldTable:
-    return EMPTY_TABLE

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any, Final, Protocol
 
 from broker.codec.field_table import EMPTY_TABLE, FieldTable
-from broker.errors import AccessRefused, NotFound, PreconditionFailed, ResourceLocked
+from broker.errors import AccessRefused, AmqpError, NotFound, PreconditionFailed, ResourceLocked
 from broker.ports.cluster import Cluster
 from broker.ports.cluster_rows import Incarnation
 from broker.ports.records import (
@@ -34,9 +34,11 @@ from broker.topology.binding import Binding, Destination
 from broker.topology.consumers import Consumers
 from broker.topology.decision import Decision, Resource
 from broker.topology.declaration import ExchangeDeclaration, QueueDeclaration, RemoteOwner
-from broker.topology.exchange import EXCHANGE_TYPES, Exchange
+from broker.topology.exchange import Exchange, ExchangeTypes
+from broker.topology.exchange_types.recent_history import Kept
 from broker.topology.recorder import ROUND, Recorder
 from broker.topology.routing import CASCADE, RoutingTable
+from broker.turn_budget import TurnBudget
 
 PREDECLARED: Final = (
     ("", "direct", False),
@@ -48,6 +50,9 @@ PREDECLARED: Final = (
     ("amq.rabbitmq.trace", "topic", True),
 )
 """Name, type and internal flag of the exchanges every virtual host has (contract X7)."""
+
+REPLAY: Final = 10_000
+"""What the replay of a history may cost: about so many messages, counted in each of their queues."""
 
 
 class QueueFactory(Protocol):
@@ -79,10 +84,14 @@ class VirtualHost:
         new_queue: QueueFactory,
         new_queue_id: Callable[[], Awaitable[int]],
         on_activity: Callable[[Queue], None],
+        exchange_types: ExchangeTypes,
+        put_copy: Callable[[Queue, Kept], None],
         max_queues: int = 100_000,
         default_queue_type: QueueType = QueueType.CLASSIC,
     ) -> None:
-        """`on_activity` is called with a queue whose single active consumer is on this node from now on."""
+        """`on_activity` is called with a queue whose single active consumer is on this node from now on, `put_copy`
+        with a message of an exchange's history and a queue that gets it.
+        """
         self.name = name
         self.default_queue_type: Final = default_queue_type
         self.routing = RoutingTable()
@@ -94,11 +103,13 @@ class VirtualHost:
         self._new_queue = new_queue
         self._new_queue_id = new_queue_id
         self._max_queues = max_queues
+        self.exchange_types = exchange_types
+        self._put_copy = put_copy
         self._declaring: dict[int, object] = {}  # whose queues are being recorded, by id; of an exclusive one the owner
         self.consumers = Consumers(self, on_activity)
         for exchange_name, exchange_type, internal in PREDECLARED:
             self.routing.add_exchange(
-                Exchange(exchange_name, exchange_type, durable=True, internal=internal, arguments=EMPTY_TABLE)
+                Exchange(exchange_name, exchange_type, EMPTY_TABLE, exchange_types, durable=True, internal=internal)
             )
 
     # Names
@@ -150,11 +161,11 @@ class VirtualHost:
         if current is not None:
             declaration.require_same(self.phrase("exchange", name), current)
             return self.decision(reads=[("exchange", name)])
-        if declaration.type not in EXCHANGE_TYPES:
+        if declaration.type not in self.exchange_types:
             raise PreconditionFailed(f"unknown exchange type '{declaration.type}'")
         if name.startswith("amq."):
             raise AccessRefused(f"exchange name '{name}' contains reserved prefix 'amq.*'")
-        declaration.check()
+        declaration.check(self.exchange_types)
         return self.decision([Put(declaration.record(self.name))], writes=[("exchange", name)])
 
     async def delete_exchange(self, name: str, *, if_unused: bool, client: Hashable = None) -> None:
@@ -208,7 +219,7 @@ class VirtualHost:
         ends, itself = [("exchange", binding.source), binding.destination], ("binding", binding)
         if binding in exchange.bindings:
             return self.decision(reads=[*ends, itself])
-        exchange.check(binding.arguments)
+        exchange.check(binding)
         return self.decision([Put(self.record_of(binding))], reads=ends, writes=[itself])
 
     async def unbind(
@@ -239,6 +250,31 @@ class VirtualHost:
         concerned = self._concerned(("exchange", source)) if exchange.auto_delete else []
         changes = [Drop(self.record_of(binding)), *self._deletions(gone)]
         return self.decision(changes, reads=reads, writes=[itself, *concerned])
+
+    def replay(self, binding: Binding) -> None:
+        """Give the destination of a new binding the history of its exchange, oldest first, through further exchanges
+        too (contract E8); the newest part of it when that is too much at once.
+        """
+        kind, name = binding.destination
+        copies: list[tuple[Queue, Kept]] = []
+        work = TurnBudget(REPLAY)
+        for kept in reversed(self.exchanges[binding.source].history):
+            queues = [self.queues[name]] if kind == "queue" else self._queues_behind(self.exchanges[name], kept, work)
+            copies += [(queue, kept) for queue in queues]
+            work.done += len(queues)
+            if work.is_over:
+                break
+        for queue, kept in reversed(copies):
+            self._put_copy(queue, kept)
+
+    def _queues_behind(self, exchange: Exchange, kept: Kept, work: TurnBudget) -> list[Queue]:
+        try:
+            next(self.routing.search(exchange, (kept.routing_key,), kept.on_its_way(), work))
+        except StopIteration as found:
+            return found.value or []
+        except AmqpError:  # the exchange cannot route it: a publisher would be told
+            return []
+        return []
 
     def _there_or_in_order(self, sent: Binding) -> Binding:
         """Return `sent` with its arguments in order, so that their order tells no bindings apart; or as it is, if it is

@@ -32,9 +32,11 @@ from broker.queue.slot_reader import SlotReader
 from broker.store.journal import GroupCommitJournal
 from broker.store.journal_limits import JournalLimits
 from broker.topology.apply import LiveTopology
+from broker.topology.exchange import ExchangeTypes
 from broker.topology.recorder import Lock, Recorder, Wakeup
 from broker.topology.vhost import VirtualHost
 from broker.turn_budget import TurnBudget
+from tests.support.bindings import EXCHANGE_TYPES
 
 GUEST = User("guest", "guest")
 
@@ -123,6 +125,7 @@ def new_vhost(
     read_slots: Callable[[Queue], object] = print,
     queue_limits: QueueLimits | None = None,
     lane: int = 0,
+    exchange_types: ExchangeTypes = EXCHANGE_TYPES,
     **options: Any,
 ) -> VirtualHost:
     """Return a virtual host that gives its queues `journal`, `read_slots`, `queue_limits` and `lane`.
@@ -130,7 +133,7 @@ def new_vhost(
     `options` are further arguments of `VirtualHost`.
     """
     new_queue = partial(Queue, lane=lane, limits=queue_limits, journal=journal, read_slots=read_slots)
-    return VirtualHost(name, journal=journal, new_queue=new_queue, **options)
+    return VirtualHost(name, journal=journal, new_queue=new_queue, exchange_types=exchange_types, **options)
 
 
 ENDLESS = 1 << 60
@@ -243,6 +246,7 @@ class NodeParts:
         self._vhost_options = {
             "journal": self.journal,
             "on_activity": self.broker.touched.add,
+            "put_copy": self.broker.put_copy,
             "new_queue_id": numbered(),
             "read_slots": self.slot_reader.start,
             **vhost_options,

@@ -33,8 +33,10 @@ from broker.ports.records import Change, Put, VirtualHostRecord
 from broker.queue.queue import Queue
 from broker.queue.settings import QueueLimits, QueueType
 from broker.store.memory.store import MemoryStore
+from broker.topology.exchange import ExchangeTypes
 from broker.topology.vhost import VirtualHost
 from broker.turn_budget import TURN, TurnBudget
+from tests.support.bindings import EXCHANGE_TYPES
 from tests.support.clock import FakeClock
 from tests.support.composition import NodeParts, new_connection
 from tests.support.fake_journal import FakeJournal
@@ -77,6 +79,7 @@ class Harness:
         queue_limits: QueueLimits | None = None,
         max_queues: int = 100,
         default_queue_type: QueueType = QueueType.CLASSIC,
+        exchange_types: ExchangeTypes = EXCHANGE_TYPES,
         users: Authenticator | None = None,
         access: AccessControl | None = None,
         turn: int = TURN,
@@ -104,6 +107,7 @@ class Harness:
             queue_limits=queue_limits,
             max_queues=max_queues,
             default_queue_type=default_queue_type,
+            exchange_types=exchange_types,
             work=self.turns.work,
             next_turn=self.turns.next,
         )

@@ -20,6 +20,7 @@ from broker.store.retrying import Retry
 from broker.topology.apply import LiveTopology
 from broker.topology.declaration import ExchangeDeclaration, QueueDeclaration
 from broker.topology.diff import topology_hash
+from broker.topology.exchange_types.recent_history import Kept
 from broker.topology.recorder import Recorder
 from broker.topology.vhost import VirtualHost
 from broker.turn_budget import TurnBudget
@@ -94,6 +95,7 @@ class TopologyNode:
         self.clock = FakeClock()
         self.journal = PurgingJournal()
         self.active: list[str] = []
+        self.copies: list[tuple[str, Kept]] = []
         self.dispatches = 0
         self.pushes: list[int] = []
         self.wanted: list[tuple[int, int]] = []
@@ -150,6 +152,7 @@ class TopologyNode:
             new_queue_id=self._new_queue_id,
             lane=3,
             on_activity=lambda queue: self.active.append(queue.name),
+            put_copy=lambda queue, kept: self.copies.append((queue.name, kept)),
         )
 
     async def _new_queue_id(self) -> int:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from broker.codec.field_table import FieldTable
 from broker.errors import AccessRefused
-from broker.topology.binding import Binding, Destination, Headers
+from broker.topology.binding import Binding, Destination
+from broker.topology.routed_message import RoutedMessage
 from broker.turn_budget import TurnBudget
 
 
@@ -14,17 +14,17 @@ class DefaultRouter:
     """Routes to the queue whose name is the routing key, and refuses all bindings."""
 
     __slots__ = ()
-    uses_headers = False
+    is_dynamic = False
     uses_keys = True
 
-    def check(self, arguments: FieldTable) -> None:
+    def check(self, binding: Binding) -> None:
         raise AccessRefused("operation not permitted on the default exchange")
 
     def add(self, binding: Binding) -> None:
-        self.check(binding.arguments)
+        self.check(binding)
 
     def remove(self, binding: Binding) -> None:
         """Nothing to do: `add` refuses every binding."""
 
-    def match(self, routing_key: str, headers: Headers, work: TurnBudget) -> Iterable[Destination | None]:
+    def match(self, routing_key: str, message: RoutedMessage, work: TurnBudget) -> Iterable[Destination | None]:
         return (("queue", routing_key),)

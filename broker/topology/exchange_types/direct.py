@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from broker.topology.binding import Binding, Destination, Headers, accept_any
+from broker.topology.binding import Binding, Destination, accept_any
+from broker.topology.routed_message import RoutedMessage
 from broker.turn_budget import TurnBudget
 
 
@@ -12,7 +13,7 @@ class DirectRouter:
     """The bindings by their keys."""
 
     __slots__ = ("_keys",)
-    uses_headers = False
+    is_dynamic = False
     uses_keys = True
     check = staticmethod(accept_any)
 
@@ -28,6 +29,6 @@ class DirectRouter:
         if not bindings:
             del self._keys[binding.routing_key]
 
-    def match(self, routing_key: str, headers: Headers, work: TurnBudget) -> Iterable[Destination | None]:
+    def match(self, routing_key: str, message: RoutedMessage, work: TurnBudget) -> Iterable[Destination | None]:
         bindings = self._keys.get(routing_key)
         return list(bindings.values()) if bindings else ()

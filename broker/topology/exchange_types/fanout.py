@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, KeysView
 
-from broker.topology.binding import Binding, Destination, Headers, accept_any
+from broker.topology.binding import Binding, Destination, accept_any
+from broker.topology.routed_message import RoutedMessage
 from broker.turn_budget import TurnBudget
 
 
@@ -12,7 +13,7 @@ class FanoutRouter:
     """The destinations, each with the number of its bindings."""
 
     __slots__ = ("_counts",)
-    uses_headers = False
+    is_dynamic = False
     uses_keys = False
     check = staticmethod(accept_any)
 
@@ -27,5 +28,10 @@ class FanoutRouter:
         if not self._counts[binding.destination]:
             del self._counts[binding.destination]
 
-    def match(self, routing_key: str, headers: Headers, work: TurnBudget) -> Iterable[Destination | None]:
+    @property
+    def destinations(self) -> KeysView[Destination]:
+        """Every destination, once."""
+        return self._counts.keys()
+
+    def match(self, routing_key: str, message: RoutedMessage, work: TurnBudget) -> Iterable[Destination | None]:
         return list(self._counts)

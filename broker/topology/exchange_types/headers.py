@@ -12,7 +12,8 @@ from typing import Final, TypeAlias
 from broker.codec.equality import comparable
 from broker.codec.field_table import FieldTable
 from broker.errors import PreconditionFailed
-from broker.topology.binding import Binding, Destination, Headers
+from broker.topology.binding import Binding, Destination
+from broker.topology.routed_message import RoutedMessage
 from broker.turn_budget import TurnBudget
 
 Field: TypeAlias = str | tuple[str, Hashable]
@@ -29,7 +30,7 @@ class HeadersRouter:
     """
 
     __slots__ = ("_all", "_any", "_criteria", "_unconditional")
-    uses_headers = True
+    is_dynamic = True
     uses_keys = False
 
     def __init__(self) -> None:
@@ -38,8 +39,8 @@ class HeadersRouter:
         self._all: Index = {}
         self._unconditional: dict[Binding, None] = {}
 
-    def check(self, arguments: FieldTable) -> None:
-        Criteria.of(arguments)
+    def check(self, binding: Binding) -> None:
+        Criteria.of(binding.arguments)
 
     def add(self, binding: Binding) -> None:
         criteria = self._criteria[binding] = Criteria.of(binding.arguments)
@@ -63,10 +64,10 @@ class HeadersRouter:
             for field in criteria.fields:
                 _remove(self._any, field, binding)
 
-    def match(self, routing_key: str, headers: Headers, work: TurnBudget) -> Iterator[Destination | None]:
+    def match(self, routing_key: str, message: RoutedMessage, work: TurnBudget) -> Iterator[Destination | None]:
         for binding in tuple(self._unconditional):
             yield binding.destination
-        present = comparable(headers())
+        present = comparable(message.headers)
         work.done += len(present)
         for name, value in present.items():
             for field in (name, (name, value)):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from broker.topology.binding import Binding, Destination, Headers, accept_any
+from broker.topology.binding import Binding, Destination, accept_any
+from broker.topology.routed_message import RoutedMessage
 from broker.topology.topic_trie import TopicTrie
 from broker.turn_budget import TurnBudget
 
@@ -13,7 +14,7 @@ class TopicRouter:
     """The bindings in a trie of their patterns' words."""
 
     __slots__ = ("_trie",)
-    uses_headers = False
+    is_dynamic = False
     uses_keys = True
     check = staticmethod(accept_any)
 
@@ -26,5 +27,5 @@ class TopicRouter:
     def remove(self, binding: Binding) -> None:
         self._trie.remove(binding.routing_key, binding.destination)
 
-    def match(self, routing_key: str, headers: Headers, work: TurnBudget) -> Iterable[Destination | None]:
+    def match(self, routing_key: str, message: RoutedMessage, work: TurnBudget) -> Iterable[Destination | None]:
         return self._trie.match(routing_key, work)

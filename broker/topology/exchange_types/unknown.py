@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from broker.codec.field_table import FieldTable
 from broker.errors import PreconditionFailed
-from broker.topology.binding import Binding, Destination, Headers
+from broker.topology.binding import Binding, Destination
+from broker.topology.routed_message import RoutedMessage
 from broker.turn_budget import TurnBudget
 
 
@@ -14,13 +14,13 @@ class UnknownRouter:
     """Refuses new bindings; the publisher refuses publishes. RabbitMQ does both when a type's plugin is not there."""
 
     __slots__ = ("_reason",)
-    uses_headers = False
+    is_dynamic = False
     uses_keys = False
 
     def __init__(self, exchange: str, type: str) -> None:
         self._reason = f"cannot route through exchange '{exchange}': its type '{type}' is unknown"
 
-    def check(self, arguments: FieldTable) -> None:
+    def check(self, binding: Binding) -> None:
         raise PreconditionFailed(self._reason)
 
     def add(self, binding: Binding) -> None:
@@ -29,5 +29,5 @@ class UnknownRouter:
     def remove(self, binding: Binding) -> None:
         """Do nothing."""
 
-    def match(self, routing_key: str, headers: Headers, work: TurnBudget) -> Iterable[Destination | None]:
+    def match(self, routing_key: str, message: RoutedMessage, work: TurnBudget) -> Iterable[Destination | None]:
         return ()

@@ -23,6 +23,7 @@ from broker.ports.records import (
     VirtualHostRecord,
 )
 from broker.queue.settings import QueueSettings
+from broker.topology.binding import Binding
 from broker.topology.declaration import ExchangeDeclaration, QueueDeclaration, RemoteOwner
 from broker.topology.vhost import VirtualHost
 from tests.support.bindings import routed
@@ -232,7 +233,7 @@ def test_an_exchange_of_an_unknown_type_is_there_routes_nothing_and_can_be_delet
     assert complaints == ["exchange 'x' in vhost '/' routes nothing: its type 'x-future' is unknown"]
     assert {record, bound} <= set(harness.live.snapshot())
     with pytest.raises(PreconditionFailed, match="cannot route through exchange 'x': its type 'x-future' is unknown"):
-        vhost.exchanges["x"].check(EMPTY_TABLE)
+        vhost.exchanges["x"].check(Binding("x", ("queue", "q"), "", EMPTY_TABLE))
     harness.live.apply(Drop(ExchangeKey("/", "x")))
     assert "x" not in vhost.exchanges
 

@@ -12,12 +12,13 @@ from broker.codec.field_table import EMPTY_TABLE
 from broker.topology.binding import Binding, Destination
 from broker.topology.exchange import Exchange
 from broker.topology.routing import Route, RoutingTable
+from tests.support.bindings import EXCHANGE_TYPES
 
 
 def table_with(*exchanges: str, auto_delete: bool = True) -> RoutingTable:
     table = RoutingTable()
     for name in exchanges:
-        table.add_exchange(Exchange(name, "fanout", EMPTY_TABLE, durable=True, auto_delete=auto_delete))
+        table.add_exchange(Exchange(name, "fanout", EMPTY_TABLE, EXCHANGE_TYPES, durable=True, auto_delete=auto_delete))
     return table
 
 
@@ -38,7 +39,7 @@ def test_exchanges_that_lose_their_last_binding_go_one_after_the_other(chain: Ro
 
 
 def test_an_exchange_with_another_binding_stays_and_so_does_what_leads_to_it(chain: RoutingTable) -> None:
-    chain.add_exchange(Exchange("d", "fanout", EMPTY_TABLE))
+    chain.add_exchange(Exchange("d", "fanout", EMPTY_TABLE, EXCHANGE_TYPES))
     chain.bind(binding("b", "d"))
     assert chain.unused_without(("exchange", "c")) == []
 
@@ -67,7 +68,7 @@ def test_no_more_exchanges_than_asked_for_go_at_once_and_the_others_are_known_as
     assert table.unused_without(("exchange", "d"), 2) == ["a", "b"]
     table.remove_exchanges(["a", "b", "d"])
     assert list(table.unused) == ["c"]
-    table.add_exchange(Exchange("e", "fanout", EMPTY_TABLE))
+    table.add_exchange(Exchange("e", "fanout", EMPTY_TABLE, EXCHANGE_TYPES))
     table.bind(binding("c", "e"))
     assert not table.unused
     table.unbind(binding("c", "e"))

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.codec.field_table import ByteArray, FieldTable, Int64, Timestamp
+from broker.codec.field_table import ByteArray, Int64, Timestamp
 from broker.errors import PreconditionFailed
 from broker.topology.exchange import Exchange
 from broker.turn_budget import TurnBudget
-from tests.support.bindings import OTHER, Q, binding, exchange, matched
+from tests.support.bindings import OTHER, Q, binding, exchange, matched, message
 
 
 def headers_match(arguments: Mapping[str, Any], headers: Mapping[str, Any]) -> bool:
@@ -90,7 +90,7 @@ def test_an_invalid_x_match_is_refused(value: Any, shown: str) -> None:
     refused = binding(arguments={"x-match": value})
     expected = f"Invalid x-match field value {shown}; expected all, any, all-with-x or any-with-x"
     with pytest.raises(PreconditionFailed, match=f"^{expected}$"):
-        subject.check(refused.arguments)
+        subject.check(refused)
     with pytest.raises(PreconditionFailed, match=f"^{expected}$"):
         subject.bind(refused)
     assert subject.is_unused
@@ -102,7 +102,7 @@ def test_an_invalid_x_match_is_refused(value: Any, shown: str) -> None:
 def steps_of(subject: Exchange, headers: Mapping[str, Any]) -> int:
     """Return how many steps it takes to match a message: what is done for it, and what is looked at."""
     work = TurnBudget()
-    looked_at = list(subject.match("", lambda: FieldTable.of(headers), work))
+    looked_at = list(subject.match("", message(headers), work))
     return work.done + len(looked_at)
 
 
@@ -171,7 +171,7 @@ def test_a_binding_that_goes_while_a_search_pauses_is_not_looked_at() -> None:
     for each in (one, other):
         subject.bind(each)
     subject.bind(binding(("queue", "3"), arguments={"a": 1}))
-    found = iter(subject.match("", lambda: FieldTable.of({"a": 1, "b": 2}), TurnBudget()))
+    found = iter(subject.match("", message({"a": 1, "b": 2}), TurnBudget()))
     next(found)
     subject.unbind(other)
     assert ("queue", "2") not in list(found)

@@ -6,6 +6,7 @@ from broker.codec.field_table import EMPTY_TABLE
 from broker.errors import PreconditionFailed
 from broker.topology.binding import Binding
 from broker.topology.exchange_types.unknown import UnknownRouter
+from broker.topology.routed_message import ANY_MESSAGE
 from broker.turn_budget import TurnBudget
 
 
@@ -15,7 +16,7 @@ def test_a_type_that_is_unknown_routes_nothing_and_refuses_new_bindings() -> Non
 
     router.add(bound)
 
-    assert list(router.match("k", dict, TurnBudget())) == []
+    assert list(router.match("k", ANY_MESSAGE, TurnBudget())) == []
     with pytest.raises(PreconditionFailed, match="exchange 'x': its type 'x-future' is unknown"):
-        router.check(EMPTY_TABLE)
+        router.check(bound)
     router.remove(bound)

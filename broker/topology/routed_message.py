@@ -1,0 +1,61 @@
+"""A message on its way through exchanges: what they may look at, and who wants a copy of it."""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+from broker.codec.field_table import EMPTY_TABLE, FieldTable
+from broker.codec.properties import BasicProperties, decode_properties, encode_header
+from broker.message import tail
+
+
+class RoutedMessage:
+    """What exchanges see of a message beside its keys: `header`, `body` and `chunks` are those of `Message`."""
+
+    __slots__ = ("_properties", "body", "chunks", "header", "is_persistent", "keepers")
+
+    def __init__(
+        self,
+        header: bytes,
+        body: bytes,
+        chunks: list[bytes] | None,
+        is_persistent: bool = False,
+        properties: BasicProperties | None = None,
+    ) -> None:
+        """`properties` are those in `header`, if they are known already."""
+        self.header = header
+        self.body = body
+        self.chunks = chunks
+        self.is_persistent = is_persistent
+        self.keepers: tuple[Keeper, ...] = ()
+        """The exchanges on its way that want a copy, if it is published: one in a transaction may never be."""
+        self._properties = properties
+
+    @property
+    def properties(self) -> BasicProperties:
+        """All properties, decoded when they are first asked for."""
+        properties = self._properties
+        if properties is None:
+            properties = self._properties = decode_properties(self.header[4:-1])
+        return properties
+
+    def forget_properties(self) -> None:
+        """Free what was decoded: the message waits."""
+        self._properties = None
+
+    @property
+    def headers(self) -> FieldTable:
+        """The headers, the empty table when it has none."""
+        properties = self._properties
+        return (self.properties if properties is None else properties).headers or EMPTY_TABLE
+
+
+class Keeper(Protocol):
+    """An exchange that keeps copies of what it has routed."""
+
+    def keep(self, routing: bytes, message: RoutedMessage) -> None:
+        """Keep a message that was published; `routing` is that of `Message`."""
+
+
+ANY_MESSAGE: Final = RoutedMessage(tail(encode_header(0, BasicProperties())), b"", None)
+"""Stands for the message where none decides."""
