@@ -208,6 +208,7 @@ def _explain(group: BaseExceptionGroup[BaseException]) -> int:
 def _run(config: Configuration, options: argparse.Namespace, logs: Logs) -> None:
     from broker.node.allocator import keep_freed_memory
     from broker.node.descriptors import raise_limit, warn_of_few
+    from broker.node.own_exchange_types import installed_exchange_types
     from broker.node.process import Node, open_store
 
     for number in _NOT_FATAL:  # until the loop listens to them, and after it has ended
@@ -217,7 +218,7 @@ def _run(config: Configuration, options: argparse.Namespace, logs: Logs) -> None
     warn_of_few(config)
     factory = _loop_factory(options.loop)
     with asyncio.Runner(loop_factory=factory) as runner:
-        node = Node(config, open_store(config), started_at=_STARTED_AT)
+        node = Node(config, open_store(config), started_at=_STARTED_AT, own_exchange_types=installed_exchange_types())
 
         async def serve() -> None:
             running = asyncio.get_running_loop()

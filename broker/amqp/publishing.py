@@ -263,9 +263,9 @@ class Publisher:
         exchange = self._vhost.exchange(publish.exchange)
         if exchange.internal:
             raise AccessRefused(f"cannot publish to internal {self._vhost.phrase('exchange', publish.exchange)}")
-        if not exchange.is_known:  # recorded by another program, or damaged
+        if what_is_wrong := exchange.what_is_wrong:  # recorded by another program, or damaged
             phrase = self._vhost.phrase("exchange", publish.exchange)
-            raise PreconditionFailed(f"cannot route through {phrase}: its type '{exchange.type}' is unknown")
+            raise PreconditionFailed(f"cannot route through {phrase}: {what_is_wrong}")
         routing, work = self._vhost.routing, self._work
         route = Route(arguments, publish.exchange, publish.routing_key, publish.mandatory, routing.version)
         route.search = search = routing.search(exchange, (publish.routing_key,), None, work)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import platform
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -52,7 +52,7 @@ from broker.store.queue_ids import QueueIds
 from broker.store.retrying import ClientTimeout, RetryingStore
 from broker.topology.apply import LiveTopology
 from broker.topology.decision import Decision
-from broker.topology.exchange import ExchangeTypes
+from broker.topology.exchange import ExchangeTypes, NewOwnRouter
 from broker.topology.recorder import Recorder
 from broker.topology.vhost import VirtualHost
 from broker.turn_budget import TurnBudget
@@ -123,6 +123,7 @@ class NodeIncarnation:
         lifecycle: Lifecycle,
         *,
         store_timeout: float,
+        own_exchange_types: Mapping[str, NewOwnRouter],
     ) -> None:
         self.config = config
         self.clock = clock
@@ -142,6 +143,7 @@ class NodeIncarnation:
         self._node_id = node_id
         self._lifecycle = lifecycle
         self._store_timeout = store_timeout
+        self._own_exchange_types = own_exchange_types
 
     @property
     def queues(self) -> list[Queue]:
@@ -295,7 +297,7 @@ class NodeIncarnation:
             observer=lifecycle.observer,
         )
 
-        exchange_types = ExchangeTypes(Random().randrange)
+        exchange_types = ExchangeTypes(Random().randrange, self._own_exchange_types)
 
         def new_vhost(name: str) -> VirtualHost:
             return VirtualHost(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -26,10 +26,12 @@ from broker.server.listener import AmqpServer
 from broker.server.tls import server_context
 from broker.store.health import StoreState
 from broker.store.retrying import Retry, RetryingStore
+from broker.topology.exchange import NewOwnRouter
 
 _log = structlog.get_logger(__name__)
 
 _STORE_TIMEOUT: Final = 10.0
+_NO_TYPES: Final[Mapping[str, NewOwnRouter]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +59,18 @@ class Node:
         *,
         started_at: float | None = None,
         store_timeout: float = _STORE_TIMEOUT,
+        own_exchange_types: Mapping[str, NewOwnRouter] = _NO_TYPES,
     ) -> None:
         """Serve with `store`, which `run` opens and closes.
 
         `started_at` is when the process began (monotonic). `store_timeout` is how many seconds a stopping node waits
-        for a store that is away.
+        for a store that is away. `own_exchange_types` are those of installed packages.
         """
         self._config = config
         self._store = store
         self._retrying_store = RetryingStore(store)
         self._store_timeout = store_timeout
+        self._own_exchange_types = own_exchange_types
         self._start_retry = Retry("waiting for the store", Backoff(0.5, 5.0))
         self._started_at = time.monotonic() if started_at is None else started_at
         self._stop = asyncio.Event()
@@ -151,6 +155,7 @@ class Node:
             self._clock,
             self._new_lifecycle(),
             store_timeout=self._store_timeout,
+            own_exchange_types=self._own_exchange_types,
         )
 
         async def serve_clients(server: AmqpServer, messages: int) -> None:

@@ -87,16 +87,17 @@ def _put_exchange(live: LiveTopology, record: ExchangeRecord) -> Sequence[Slot]:
 def _exchange_of(live: LiveTopology, record: ExchangeRecord, vhost: VirtualHost) -> Exchange:
     """Return the exchange of a record, which cannot be refused any more: what makes no sense in it has no effect."""
     phrase, types = vhost.phrase("exchange", record.name), vhost.exchange_types
-    if record.type not in types:
-        live.complaints.append(f"{phrase} routes nothing: its type '{record.type}' is unknown")
     arguments = _arguments_of(live, record.arguments, phrase)
     flags = {"durable": record.durable, "auto_delete": record.auto_delete, "internal": record.internal}
     try:
-        return Exchange(record.name, record.type, arguments, types, **flags, is_recorded=True)
+        exchange = Exchange(record.name, record.type, arguments, types, **flags, is_recorded=True)
     except PreconditionFailed as error:
         live.complaints.append(f"the arguments of {phrase} have no effect: {error}")
         arguments = FieldTable.unreadable(record.arguments)
-        return Exchange(record.name, record.type, arguments, types, **flags, is_recorded=True)
+        exchange = Exchange(record.name, record.type, arguments, types, **flags, is_recorded=True)
+    if what_is_wrong := exchange.what_is_wrong:
+        live.complaints.append(f"{phrase} routes nothing: {what_is_wrong}")
+    return exchange
 
 
 def _arguments_of(live: LiveTopology, raw: bytes, phrase: str) -> FieldTable:

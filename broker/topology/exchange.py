@@ -5,7 +5,7 @@ The virtual host decides whether a destination exists and what an alternate exch
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, KeysView, Mapping, Sequence
+from collections.abc import Callable, Iterable, KeysView, Mapping, Sequence
 from typing import Final, TypeAlias
 
 from broker.codec.field_table import FieldTable
@@ -26,44 +26,63 @@ from broker.turn_budget import TurnBudget
 
 NewRouter: TypeAlias = Callable[[FieldTable], Router]
 """Makes the router of an exchange with these arguments, or raises the AMQP error that refuses them."""
+NewOwnRouter: TypeAlias = Callable[[str, FieldTable], Router]
+"""Makes the router of an exchange with this name and these arguments, or raises the AMQP error that refuses it."""
 
-_NO_TYPES: Final[Mapping[str, NewRouter]] = {}
+BUILT_IN: Final = (
+    "direct",
+    "fanout",
+    "topic",
+    "headers",
+    "x-consistent-hash",
+    "x-modulus-hash",
+    "x-random",
+    "x-recent-history",
+)
+_NO_TYPES: Final[Mapping[str, NewOwnRouter]] = {}
 
 
 class ExchangeTypes:
     """The exchange types of a node."""
 
-    def __init__(self, choose: Callable[[int], int], own: Mapping[str, NewRouter] = _NO_TYPES) -> None:
+    def __init__(self, choose: Callable[[int], int], own: Mapping[str, NewOwnRouter] = _NO_TYPES) -> None:
         """`choose` returns a number from 0 up to one below what it is given, by chance. `own` are further types."""
-        self._by_name: dict[str, NewRouter] = {
-            "direct": lambda arguments: DirectRouter(),
-            "fanout": lambda arguments: FanoutRouter(),
-            "topic": lambda arguments: TopicRouter(),
-            "headers": lambda arguments: HeadersRouter(),
-            "x-consistent-hash": ConsistentHashRouter,
-            "x-modulus-hash": lambda arguments: ModulusHashRouter(),
-            "x-random": lambda arguments: RandomRouter(choose),
-            "x-recent-history": RecentHistoryRouter,
-            **own,
-        }
+        self._own = own
+        routers: tuple[NewRouter, ...] = (
+            lambda arguments: DirectRouter(),
+            lambda arguments: FanoutRouter(),
+            lambda arguments: TopicRouter(),
+            lambda arguments: HeadersRouter(),
+            ConsistentHashRouter,
+            lambda arguments: ModulusHashRouter(),
+            lambda arguments: RandomRouter(choose),
+            RecentHistoryRouter,
+        )
+        self._built_in = dict(zip(BUILT_IN, routers, strict=True))
 
     def __contains__(self, type: object) -> bool:
-        return type in self._by_name
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._by_name)
+        return type in self._built_in or type in self._own
 
     def router(self, exchange: str, type: str, arguments: FieldTable, *, is_recorded: bool) -> Router:
-        """Return a new router for an exchange. Refuses an unknown type (contract X4), unless the exchange
-        `is_recorded`: then it is there, and can be deleted, but routes nothing.
+        """Return a new router for an exchange. Refuses an unknown type (contract X4), and what the type refuses.
+
+        An exchange that `is_recorded` with an unknown type, or one of the further types that refuses it, is there, and
+        can be deleted, but routes nothing.
         """
         if not exchange:  # the default exchange is of type direct
             return DefaultRouter()
-        if type in self._by_name:
-            return self._by_name[type](arguments)
-        if not is_recorded:
+        if type in self._built_in:
+            return self._built_in[type](arguments)
+        if type not in self._own:
+            if is_recorded:
+                return UnknownRouter(exchange, f"its type '{type}' is unknown")
             raise PreconditionFailed(f"unknown exchange type '{type}'")
-        return UnknownRouter(exchange, type)
+        try:
+            return self._own[type](exchange, arguments)
+        except PreconditionFailed as error:
+            if is_recorded:
+                return UnknownRouter(exchange, f"its type '{type}' refuses it: {error}")
+            raise
 
 
 class Exchange:
@@ -121,9 +140,9 @@ class Exchange:
         return self._by_destination.keys()
 
     @property
-    def is_known(self) -> bool:
-        """Does this program know the exchange's type?"""
-        return not isinstance(self._router, UnknownRouter)
+    def what_is_wrong(self) -> str:
+        """Why the exchange routes nothing; empty when it does."""
+        return self._router.what_is_wrong if isinstance(self._router, UnknownRouter) else ""
 
     @property
     def history(self) -> Sequence[Kept]:

@@ -180,6 +180,7 @@ class NodeInProcess:
             SystemClock(),
             self._lifecycle,
             store_timeout=0.0,
+            own_exchange_types={},
         )
 
     def wall_ms(self) -> int:

@@ -17,6 +17,7 @@ from benchmarks.nodes.configuration import NodeConfiguration
 from benchmarks.nodes.ports import quiet_port
 from benchmarks.nodes.process import PROJECT
 from broker.store.sqlite.lock import FileLock
+from tests.support.packages import install
 
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")}
 
@@ -87,6 +88,17 @@ def test_a_wrong_value_ends_with_78_and_one_line(conf: Path, option: str) -> Non
     (line,) = ended.stderr.splitlines()
     assert "broker.xml" in line
     assert "perhaps" in line
+
+
+def test_an_exchange_type_that_does_not_load_ends_the_start_with_78_and_one_line(conf: Path, tmp_path: Path) -> None:
+    install(tmp_path, "geo", "import nowhere_to_be_found", {"x-geo": "geo:Geo"})
+    ended = run("--config", str(conf), environment={"PYTHONPATH": str(tmp_path)})
+    assert ended.returncode == 78
+    (line,) = (ended.stdout + ended.stderr).splitlines()
+    assert json.loads(line)["reason"] == (
+        "the exchange type 'x-geo' of geo 1.0 (geo:Geo) does not load: ModuleNotFoundError: No module named"
+        " 'nowhere_to_be_found'; mend that package or uninstall it"
+    )
 
 
 def test_a_configuration_is_shown_whatever_letters_the_locale_has(tmp_path: Path) -> None:

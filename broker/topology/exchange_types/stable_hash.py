@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from hashlib import blake2b
+
+from xxhash import xxh3_64_intdigest
 
 
 def stable_hash(value: Hashable) -> int:
     """Return 64 bits for a text, a number, or a tuple of these."""
-    return int.from_bytes(blake2b(repr(value).encode(), digest_size=8).digest(), "big")
+    return xxh3_64_intdigest(repr(value).encode())

@@ -1,4 +1,5 @@
-"""A type that this program does not know, of an exchange that is recorded: it keeps its bindings and routes nothing."""
+"""Stands for the type of a recorded exchange when this program does not know it, or it refuses the exchange: the
+exchange keeps its bindings and routes nothing."""
 
 from __future__ import annotations
 
@@ -13,12 +14,13 @@ from broker.turn_budget import TurnBudget
 class UnknownRouter:
     """Refuses new bindings; the publisher refuses publishes. RabbitMQ does both when a type's plugin is not there."""
 
-    __slots__ = ("_reason",)
+    __slots__ = ("_reason", "what_is_wrong")
     is_dynamic = False
     uses_keys = False
 
-    def __init__(self, exchange: str, type: str) -> None:
-        self._reason = f"cannot route through exchange '{exchange}': its type '{type}' is unknown"
+    def __init__(self, exchange: str, what_is_wrong: str) -> None:
+        self.what_is_wrong = what_is_wrong
+        self._reason = f"cannot route through exchange '{exchange}': {what_is_wrong}"
 
     def check(self, binding: Binding) -> None:
         raise PreconditionFailed(self._reason)

@@ -3,6 +3,8 @@ or the message decides."""
 
 from __future__ import annotations
 
+import runpy
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,6 +15,9 @@ from broker.codec.method import frame
 from broker.codec.methods import (
     BasicPublish,
     ChannelClose,
+    ChannelCloseOk,
+    ChannelOpen,
+    ChannelOpenOk,
     ConfirmSelect,
     ConfirmSelectOk,
     ExchangeBind,
@@ -23,6 +28,7 @@ from broker.codec.methods import (
     QueueBindOk,
     QueueDeclare,
     QueueDeclareOk,
+    QueueDelete,
     TxCommit,
     TxCommitOk,
     TxRollback,
@@ -33,6 +39,7 @@ from broker.codec.methods import (
 from broker.codec.properties import BasicProperties, encode_header
 from broker.message import TRANSIENT
 from broker.topology.exchange import ExchangeTypes
+from broker.topology.exchange_types.own import OwnRouter
 from tests.support.harness import Client, Harness
 from tests.support.peer import raw_frame
 
@@ -262,3 +269,80 @@ def test_routes_of_other_types_are_found_once(peer: Client, harness: Harness) ->
     [route] = routes.values()
     assert route.queue is not None
     assert not route.dynamic
+
+
+# Types of one's own
+
+
+def own(type: str, new: Any, faults: list[Exception] | None = None) -> Harness:
+    told = [] if faults is None else faults
+    router = partial(OwnRouter, type, new, lambda type, error: told.append(error))
+    return Harness(exchange_types=ExchangeTypes(len, {type: router}))
+
+
+def test_the_example_of_an_own_type_routes_by_the_longest_prefix() -> None:
+    harness = own("x-prefix", runpy.run_path("examples/prefix_exchange/prefix_exchange.py")["PrefixExchange"])
+    peer = harness.peer()
+    declare(peer, "x-prefix", separator=".")
+    for queue, key in (("all", ""), ("eu", "eu"), ("eu.de", "eu.de")):
+        bind(peer, queue, key=key)
+    for key in ("eu.de.berlin", "eu.de", "eu.debt", "eur", "us"):
+        peer.publish(key, key.encode(), exchange="x")
+    assert {name: bodies(harness, name) for name in harness.vhost.queues} == {
+        "all": [b"eur", b"us"],
+        "eu": [b"eu.debt"],
+        "eu.de": [b"eu.de.berlin", b"eu.de"],
+    }
+    peer.send(1, QueueDelete(queue="eu.de"))
+    peer.publish("eu.de", b"m", exchange="x")
+    assert bodies(harness, "eu") == [b"eu.debt", b"m"]
+    peer.received()
+    peer.send(1, ExchangeDeclare(exchange="y", type="x-prefix", arguments=FieldTable.of({"separator": 7})))
+    text = "PRECONDITION_FAILED - separator must be a string"
+    assert peer.received() == [(1, ChannelClose(406, text, 40, 10))]
+
+
+class Failing:
+    def __init__(self, arguments: Any) -> None:
+        self.routes_by_key_alone = arguments.get("static", False)
+
+    def bind(self, *_: Any) -> None:
+        """Nothing to do."""
+
+    unbind = bind
+
+    def route(self, *_: Any) -> Any:
+        raise RuntimeError("out of order")
+
+
+@pytest.mark.parametrize("static", [False, True])
+def test_an_own_type_that_fails_closes_the_channel_and_nothing_else(static: bool) -> None:
+    faults: list[Exception] = []
+    harness = own("x-own", Failing, faults)
+    peer, other = harness.peer(), harness.peer()
+    declare(peer, "x-own", static=static)
+    bind(peer, "q")
+    peer.send(2, ChannelOpen())
+    peer.send(1, ConfirmSelect())
+    peer.received()
+    for _ in range(2):
+        peer.publish("k", b"m", exchange="x")
+        text = "PRECONDITION_FAILED - cannot route through exchange 'x': its type 'x-own' has failed"
+        assert peer.received() == [(1, ChannelClose(406, text, 60, 40))]
+        peer.send(1, ChannelCloseOk())
+        peer.send(1, ChannelOpen())
+        assert peer.received() == [(1, ChannelOpenOk())]
+    assert [repr(fault) for fault in faults] == ["RuntimeError('out of order')"] * 2
+    peer.publish("q", b"1", channel=2)
+    other.publish("q", b"2")
+    assert bodies(harness, "q") == [b"1", b"2"]
+
+
+def test_a_history_is_not_replayed_into_an_exchange_that_fails() -> None:
+    harness = own("x-own", Failing)
+    peer = harness.peer()
+    declare(peer, "x-recent-history", "h")
+    declare(peer, "x-own")
+    peer.publish("k", b"m", exchange="h")
+    peer.send(1, ExchangeBind(source="h", destination="x"))
+    assert peer.received() == [(1, ExchangeBindOk())]

@@ -11,7 +11,7 @@ from broker.turn_budget import TurnBudget
 
 
 def test_a_type_that_is_unknown_routes_nothing_and_refuses_new_bindings() -> None:
-    router = UnknownRouter("x", "x-future")
+    router = UnknownRouter("x", "its type 'x-future' is unknown")
     bound = Binding("x", ("queue", "q"), "k", EMPTY_TABLE)
 
     router.add(bound)
