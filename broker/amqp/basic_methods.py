@@ -5,6 +5,7 @@ from __future__ import annotations
 from broker.amqp.channel import Channel
 from broker.amqp.consumer import Consumer
 from broker.amqp.context import Waiting
+from broker.amqp.profile import PrefetchRule
 from broker.auth.access import Permission
 from broker.codec import methods as amqp
 from broker.errors import NotAllowed, NotImplementedFault
@@ -16,7 +17,14 @@ from broker.queue.queue import Queue
 def on_basic_qos(channel: Channel, method: amqp.BasicQos) -> None:
     if method.prefetch_size:
         raise NotImplementedFault(f"prefetch_size!=0 ({method.prefetch_size})")
-    channel.set_prefetch(method.prefetch_count, is_shared=method.global_)
+    rule = channel.connection.profile.prefetch_rule
+    if method.global_ or rule is PrefetchRule.CHANNEL:
+        channel.share_prefetch(method.prefetch_count)
+    elif rule is PrefetchRule.LATER_CONSUMERS:
+        channel.share_prefetch(0)  # RabbitMQ has one limit or the other
+        channel.deliveries.consumer_prefetch = method.prefetch_count
+    else:
+        channel.set_prefetch(method.prefetch_count)
     channel.send(amqp.BasicQosOk())
 
 

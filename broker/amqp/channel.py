@@ -167,15 +167,20 @@ class Channel:
         """At the end of this batch deliver to those consumers that wait for room: there may be some."""
         self.broker.resumable[self] = None
 
-    def set_prefetch(self, count: int, *, is_shared: bool) -> None:
-        """Limit the unacknowledged deliveries of all consumers together, or of each one; 0 for any number."""
-        if is_shared:
-            self.deliveries.prefetch = count
-        else:
-            # Of later consumers, as RabbitMQ has it, and of the running ones too: clients that do not find the product
-            # RabbitMQ count on that (contract U2).
-            self.deliveries.consumer_prefetch = count
-            self._is_prefetch_raised = True
+    def share_prefetch(self, count: int) -> None:
+        """Limit the unacknowledged deliveries of all consumers together; 0 for any number."""
+        self.deliveries.prefetch = count
+        self.resume_later()
+
+    def set_prefetch(self, count: int) -> None:
+        """Limit the unacknowledged deliveries of each consumer, later and running ones; 0 for any number.
+
+        RabbitMQ limits later ones only, but clients that do not find the product RabbitMQ count on this (contract U2).
+        """
+        self.deliveries.consumer_prefetch = count
+        for consumer in self.consumers.values():
+            consumer.prefetch = count
+        self._is_prefetch_raised = True
         self.resume_later()
 
     def resume(self) -> None:

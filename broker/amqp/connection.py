@@ -25,6 +25,7 @@ from broker.amqp.frame_reader import FrameReader
 from broker.amqp.handshake import STEPS, Handshake, Peer
 from broker.amqp.heartbeats import Heartbeats
 from broker.amqp.output import Output
+from broker.amqp.profile import CORDILLERA, Profile
 from broker.auth.access import Access
 from broker.codec import methods as amqp
 from broker.codec.constants import (
@@ -85,6 +86,7 @@ class Connection:
         "_log",
         "_look_again_at",
         "_on_deadline",
+        "_profile",
         "_resumed",
         "_shared",
         "blocked_reason",
@@ -103,14 +105,16 @@ class Connection:
         on_deadline: Callable[[], None],
         on_put_off: Callable[[], None],
         now: float,
+        profile: Profile = CORDILLERA,
     ) -> None:
         """`on_output` is called once when there is output, until the edge takes it.
 
         `on_deadline` is called when `next_deadline` may have come nearer, `on_put_off` when `go_on` is to be called in
-        a later turn of the loop.
+        a later turn of the loop. `profile` is that of the listener.
         """
         self._on_deadline = on_deadline
         self._shared = shared
+        self._profile = profile
         self.broker = shared.broker
         self._log = _log.bind(connection=peer.address)
         self.phase = Phase.OPENING
@@ -121,7 +125,7 @@ class Connection:
         self._channels: ChannelTable | None = None  # from connection.open on
         self._exclusive: ExclusiveQueues | None = None
         self._deadline: float | None = now + self.broker.limits.handshake_timeout
-        self._handshake = Handshake(shared, peer, self.reader, self.output, self._log, self)
+        self._handshake = Handshake(shared, profile, peer, self.reader, self.output, self._log, self)
         self._heartbeats = Heartbeats(0.0, 0.0)
         self._continuation = Continuation(lambda: self._put_off(on_put_off))
         self._is_close_waiting = False
@@ -267,6 +271,7 @@ class Connection:
         self._exclusive = ExclusiveQueues(vhost)
         context = ConnectionContext(
             self._shared,
+            self._profile,
             vhost,
             access,
             self.output,

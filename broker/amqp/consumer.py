@@ -39,6 +39,7 @@ class Consumer:
         "is_exclusive",
         "is_resting",
         "no_ack",
+        "prefetch",
         "queue",
         "unacked",
     )
@@ -70,6 +71,7 @@ class Consumer:
         self.is_exclusive = is_exclusive
         self.is_resting = False
         self.unacked = 0
+        self.prefetch = deliveries.consumer_prefetch
         self._heads = heads
         self._body_start = struct.pack(">BH", FRAME_BODY, channel_id)
         self._large = min(_LARGE, output.frame_max - 3)
@@ -91,8 +93,8 @@ class Consumer:
                 return 0
             if room < limit and not self.no_ack:
                 limit = room
-        if not self.no_ack and deliveries.consumer_prefetch:
-            room = deliveries.consumer_prefetch - self.unacked
+        if not self.no_ack and self.prefetch:
+            room = self.prefetch - self.unacked
             if room < limit:
                 limit = room
         return limit

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -10,6 +10,7 @@ from broker.amqp.continuation import Continuation
 from broker.amqp.exclusive_queues import ExclusiveQueues
 from broker.amqp.frame_reader import DirectChannel
 from broker.amqp.output import Output
+from broker.amqp.profile import Profile
 from broker.auth.access import Access, AccessControl
 from broker.auth.identity import Authenticator
 from broker.broker import Broker
@@ -27,7 +28,8 @@ class SharedContext:
     broker: Broker
     users: Authenticator
     access: AccessControl
-    server_properties: FieldTable
+    server_properties: Mapping[str, FieldTable]
+    """What connection.start tells of this broker, by the name of the listener's profile."""
     new_name: Callable[[str], str]
     """Returns a fresh random name with the given prefix."""
     spawn: Callable[[Waiting], object]
@@ -47,6 +49,7 @@ class ConnectionContext:
     """What the channels of one open connection share."""
 
     shared: SharedContext
+    profile: Profile
     vhost: VirtualHost
     access: Access
     """Who the client is, and what it may do in `vhost`."""

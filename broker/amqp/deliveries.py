@@ -113,7 +113,7 @@ class Deliveries:
         """Consumers that had a message but no room in the channel, in the order of their turns."""
         self.last_tag = 0
         self.prefetch = 0  # shared by all consumers, 0 for any number (contract B11)
-        self.consumer_prefetch = 0  # of each consumer by itself (contract B10)
+        self.consumer_prefetch = 0  # of each later consumer by itself (contract B10)
         self.is_flowing = True
         self.transaction: Transaction | None = None
 

@@ -13,6 +13,7 @@ from broker.amqp import topology_methods as topology
 from broker.amqp.channel import Channel
 from broker.amqp.commit import commit
 from broker.amqp.context import Waiting
+from broker.amqp.refusals import REFUSALS
 from broker.codec import methods as amqp
 from broker.codec.constants import FRAME_METHOD
 from broker.codec.method import Method, kind_of
@@ -32,7 +33,11 @@ def handle_method(channel: Channel, frame_type: int, payload: bytes) -> Waiting 
     handler = HANDLERS.get(kind)
     if handler is None:
         raise CommandInvalid("unimplemented method")
-    waiting: Waiting | None = handler(channel, kind.decode_arguments(payload, 4, len(payload)))
+    method = kind.decode_arguments(payload, 4, len(payload))
+    refusals = REFUSALS.get(channel.connection.profile.name)
+    if refusals is not None and (refusal := refusals.get(kind)) is not None:
+        refusal(channel, method)
+    waiting: Waiting | None = handler(channel, method)
     return waiting
 
 

@@ -13,15 +13,23 @@ from structlog.typing import FilteringBoundLogger
 from broker.amqp.context import SharedContext, Waiting
 from broker.amqp.frame_reader import FrameReader
 from broker.amqp.output import Output
+from broker.amqp.profile import PROFILES, Profile
 from broker.auth.access import Access, Permissions
 from broker.auth.identity import Identity
 from broker.auth.sasl import MECHANISMS, credentials
-from broker.broker import PRODUCT
 from broker.codec import methods as amqp
 from broker.codec.constants import FRAME_MIN_SIZE, PROTOCOL_HEADER
 from broker.codec.field_table import FieldTable
 from broker.codec.method import Method
-from broker.errors import ChannelFault, CommandInvalid, InternalError, LoginRefused, NotAllowed, clip
+from broker.errors import (
+    ChannelFault,
+    CommandInvalid,
+    InternalError,
+    InvalidPath,
+    LoginRefused,
+    NotAllowed,
+    clip,
+)
 from broker.topology.vhost import VirtualHost
 
 _T = TypeVar("_T")
@@ -91,6 +99,7 @@ class Handshake:
         "_log",
         "_output",
         "_peer",
+        "_profile",
         "_reader",
         "_shared",
         "_sink",
@@ -104,6 +113,7 @@ class Handshake:
     def __init__(
         self,
         shared: SharedContext,
+        profile: Profile,
         peer: Peer,
         reader: FrameReader,
         output: Output,
@@ -111,6 +121,7 @@ class Handshake:
         sink: HandshakeSink,
     ) -> None:
         self._shared = shared
+        self._profile = profile
         self._peer = peer
         self._reader = reader
         self._output = output
@@ -154,9 +165,8 @@ class Handshake:
         if header in (PROTOCOL_HEADER, _LEGACY_HEADER):
             rest, self._header = self._header[8:], b""
             self.step = Step.START
-            self._output.send_method(
-                0, amqp.ConnectionStart(0, 9, self._shared.server_properties, MECHANISMS, b"en_US")
-            )
+            properties = self._shared.server_properties[self._profile.name]
+            self._output.send_method(0, amqp.ConnectionStart(0, 9, properties, MECHANISMS, b"en_US"))
             return rest
         if len(header) < 8 and PROTOCOL_HEADER.startswith(header[:4]):
             return b""
@@ -234,9 +244,17 @@ class Handshake:
     def _on_open(self, method: amqp.ConnectionOpen) -> Waiting | None:
         if self.identity is None:
             raise InternalError("connection.open before the login")
-        vhost = self._shared.broker.vhost(method.virtual_host)
+        vhost = self._vhost(method.virtual_host)
         permissions = self._shared.access.permissions(self.identity, vhost.name)
         return self._when_known(permissions, partial(self._open, self.identity, vhost))
+
+    def _vhost(self, name: str) -> VirtualHost:
+        try:
+            return self._shared.broker.vhost(name)
+        except NotAllowed as error:
+            if self._profile.is_strict:
+                raise InvalidPath(str(error)) from error
+            raise
 
     def _open(self, identity: Identity, vhost: VirtualHost, permissions: Permissions) -> None:
         broker = self._shared.broker
@@ -285,16 +303,19 @@ def _negotiated(name: str, value: int, offered: int, minimum: int) -> int:
     return value
 
 
-def server_properties(version: str, node_id: str, platform: str) -> FieldTable:
-    """Return what connection.start tells of this broker (contract U1)."""
-    return FieldTable.of(
-        {
-            "capabilities": dict.fromkeys(CAPABILITIES, True),
-            "product": PRODUCT,
-            "version": version,
-            "platform": platform,
-            "copyright": "The Cordillera authors",
-            "information": "Licensed under the Apache License 2.0",
-            "cluster_name": node_id,
-        }
-    )
+def server_properties(version: str, node_id: str, platform: str) -> dict[str, FieldTable]:
+    """Return what connection.start tells of this broker, by the name of each profile (contract U1)."""
+    return {
+        name: FieldTable.of(
+            {
+                "capabilities": dict.fromkeys(CAPABILITIES, True),
+                "product": profile.product,
+                "version": profile.version or version,
+                "platform": platform,
+                "copyright": "The Cordillera authors",
+                "information": "Licensed under the Apache License 2.0",
+                "cluster_name": node_id,
+            }
+        )
+        for name, profile in PROFILES.items()
+    }

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Final
 
 from broker.amqp.channel import Channel
+from broker.amqp.profile import RABBITMQ
 from broker.auth.access import Permission
 from broker.codec import methods as amqp
 from broker.codec.field_table import FieldTable
@@ -101,7 +102,8 @@ def _declaration(channel: Channel, method: amqp.QueueDeclare, name: str) -> Queu
     arguments, prefix = method.arguments, method.arguments.values.get(NAME_PREFIX)
     if NAME_PREFIX in arguments.values:
         arguments = arguments.without(NAME_PREFIX)
-    declaration = QueueDeclaration(name, method.durable, method.auto_delete, arguments, owner)
+    as_rabbitmq = channel.connection.profile is RABBITMQ
+    declaration = QueueDeclaration(name, method.durable, method.auto_delete, arguments, owner, as_rabbitmq=as_rabbitmq)
     declaration = declaration.of_type(channel.vhost.default_queue_type)
     if name:
         return declaration

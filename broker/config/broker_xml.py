@@ -93,11 +93,18 @@ class Coordination(Section):
     )
 
 
+ProfileName = Annotated[
+    Literal["cordillera", "rabbitmq-3.13", "strict-spec"], one_of("cordillera", "rabbitmq-3.13", "strict-spec")
+]
+"""This broker's own: whose rules hold on a listener where programs expect different ones (ADR 43)."""
+
+
 class ConnectionSection(Section):
     """A plain TCP listener."""
 
     enabled: Boolean = xml("@enabled", True)
     port: Port = xml("@port", 5672)
+    profile: ProfileName = xml("@profile", "cordillera")
 
 
 class KeyStore(Section):
@@ -118,6 +125,7 @@ class SslConnection(Section):
 
     enabled: Boolean = xml("@enabled", False)
     port: Port = xml("@port", 8672)
+    profile: ProfileName = xml("@profile", "cordillera")
     key_store: KeyStore = xml("keyStore", KeyStore())
     trust_store: TrustStore = xml("trustStore", TrustStore())
     ssl_enabled_protocols: TlsVersions = xml("sslEnabledProtocols", ("TLSv1.2", "TLSv1.3"))

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import structlog
 
+from broker.amqp.profile import PROFILES, Profile
 from broker.backoff import Backoff
 from broker.clock import SystemClock
 from broker.config.configuration import Configuration
@@ -220,18 +221,22 @@ class Node:
         amqp = self._config.transports.amqp
         addresses = {}
         if amqp.enabled and amqp.default_connection.enabled:
-            port = await self._open(server, self._config.amqp_port, "defaultConnection", None)
+            profile = PROFILES[amqp.default_connection.profile]
+            port = await self._open(server, self._config.amqp_port, "defaultConnection", None, profile)
             addresses["amqp"] = f"amqp://{endpoint(amqp.bind_address, port)}"
         if amqp.enabled and amqp.ssl_connection.enabled:
             context = server_context(self._ssl_connection)
-            port = await self._open(server, self._config.amqps_port, "sslConnection", context)
+            profile = PROFILES[amqp.ssl_connection.profile]
+            port = await self._open(server, self._config.amqps_port, "sslConnection", context, profile)
             addresses["amqps"] = f"amqps://{endpoint(amqp.bind_address, port)}"
         return addresses
 
-    async def _open(self, server: AmqpServer, port: int, element: str, tls: ssl.SSLContext | None) -> int:
+    async def _open(
+        self, server: AmqpServer, port: int, element: str, tls: ssl.SSLContext | None, profile: Profile
+    ) -> int:
         host = self._config.transports.amqp.bind_address
         try:
-            return await server.listen(host, port, tls)
+            return await server.listen(host, port, tls, profile)
         except OSError as error:
             raise ConfigError(
                 f"cannot listen on {endpoint(host, port)} for AMQP: {error.strerror or error};"
@@ -243,7 +248,7 @@ def _without_what_is_taken(config: Configuration) -> dict[str, Any]:
     """Return the values of `config` but those that a running node takes, and where they come from."""
     values = config.model_dump(exclude={"origins", "accepted", "logging"})
     tls = values["transports"]["amqp"]["ssl_connection"]
-    for name in set(tls) - {"enabled", "port"}:
+    for name in set(tls) - {"enabled", "port", "profile"}:
         del tls[name]
     return values
 

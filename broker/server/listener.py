@@ -10,6 +10,7 @@ from typing import Final
 import structlog
 
 from broker.amqp.context import SharedContext
+from broker.amqp.profile import CORDILLERA, Profile
 from broker.clock import Clock
 from broker.errors import ResourceFault
 from broker.machine.listener import Room, SocketListener
@@ -68,9 +69,12 @@ class AmqpServer:
         self._next_look = clock.monotonic() + _LOOK_INTERVAL
         timers.watch(self)
 
-    async def listen(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
+    async def listen(
+        self, host: str, port: int, tls: ssl.SSLContext | None = None, profile: Profile = CORDILLERA
+    ) -> int:
         """Open a listener; return its port, which the system chooses when `port` is 0. Raises OSError."""
-        listener = SocketListener(lambda: AmqpProtocol(self), self._tasks, self._room, what="AMQPS" if tls else "AMQP")
+        what = "AMQPS" if tls else "AMQP"
+        listener = SocketListener(lambda: AmqpProtocol(self, profile), self._tasks, self._room, what=what)
         listener.tls = tls
         names = await listener.bind(host, port)
         listener.start()

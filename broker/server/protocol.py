@@ -15,6 +15,7 @@ import structlog
 from broker.amqp.connection import Connection
 from broker.amqp.context import SharedContext
 from broker.amqp.handshake import Peer
+from broker.amqp.profile import CORDILLERA, Profile
 from broker.clock import Clock
 from broker.machine.address import endpoint
 from broker.server.back_pressure import BackPressure
@@ -94,6 +95,7 @@ class AmqpProtocol(asyncio.Protocol):
         "_held",
         "_is_silent",
         "_loop",
+        "_profile",
         "_server",
         "_transport",
     )
@@ -101,8 +103,10 @@ class AmqpProtocol(asyncio.Protocol):
     _connection: Connection
     _transport: asyncio.Transport
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, profile: Profile = CORDILLERA) -> None:
+        """`profile` is that of the listener."""
         self._server = server
+        self._profile = profile
         self._broker = server.shared.broker
         self._clock = server.clock.monotonic
         self._held: set[str] = set()
@@ -132,6 +136,7 @@ class AmqpProtocol(asyncio.Protocol):
             self._watch,
             self._put_off,
             self._clock(),
+            self._profile,
         )
         self._server.add(self)
 

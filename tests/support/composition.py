@@ -15,6 +15,7 @@ from typing import Any
 from broker.amqp.connection import Connection
 from broker.amqp.context import SharedContext
 from broker.amqp.handshake import Peer, server_properties
+from broker.amqp.profile import CORDILLERA, Profile
 from broker.auth.access import AccessControl, OpenAccess
 from broker.auth.identity import Authenticator
 from broker.auth.users import User, Users
@@ -165,9 +166,11 @@ def new_connection(
     on_put_off: Callable[[], None] = lambda: None,
     host: str = "127.0.0.1",
     is_loopback: bool = True,
+    profile: Profile = CORDILLERA,
 ) -> Connection:
     """Return the broker's end of a connection that has just been accepted from `host`."""
-    return Connection(shared, Peer(f"{host}:50000", is_loopback), on_output, on_deadline, on_put_off, now)
+    peer = Peer(f"{host}:50000", is_loopback)
+    return Connection(shared, peer, on_output, on_deadline, on_put_off, now, profile)
 
 
 async def nothing_to_wait_for() -> None:

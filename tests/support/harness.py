@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from math import inf
 
 from broker.amqp.context import SharedContext
+from broker.amqp.profile import CORDILLERA, Profile
 from broker.auth.access import AccessControl
 from broker.auth.identity import Authenticator
 from broker.auth.users import User, Users
@@ -132,9 +133,9 @@ class Harness:
     def vhost(self) -> VirtualHost:
         return self.broker.vhosts["/"]
 
-    def connect(self, *, is_loopback: bool = True) -> Client:
-        """Return a client that has a socket and has said nothing yet."""
-        client = Client(self, self.shared, is_loopback)
+    def connect(self, *, is_loopback: bool = True, profile: Profile = CORDILLERA) -> Client:
+        """Return a client that has a socket and has said nothing yet, to a listener with `profile`."""
+        client = Client(self, self.shared, is_loopback, profile)
         self._clients.append(client)
         return client
 
@@ -145,9 +146,10 @@ class Harness:
         heartbeat: int = 0,
         frame_max: int = 0,
         login: bytes = GUEST,
+        profile: Profile = CORDILLERA,
     ) -> Client:
         """Return a client with an open connection, and channel 1 open on it."""
-        client = self.connect()
+        client = self.connect(profile=profile)
         client.send_raw(PROTOCOL_HEADER)
         client.send(0, start_ok(capabilities, response=login))
         client.send(0, ConnectionTuneOk(0, frame_max, heartbeat))
@@ -182,7 +184,7 @@ class Harness:
 class Client:
     """The far end of one connection."""
 
-    def __init__(self, harness: Harness, shared: SharedContext, is_loopback: bool) -> None:
+    def __init__(self, harness: Harness, shared: SharedContext, is_loopback: bool, profile: Profile) -> None:
         self._harness = harness
         self._peer = Peer(self._deliver)
         self._has_output = self._has_asked = False
@@ -196,6 +198,7 @@ class Client:
             on_put_off=self._ask_for_turn,
             host=host,
             is_loopback=is_loopback,
+            profile=profile,
         )
         self._on_deadline()
         self.reads = True

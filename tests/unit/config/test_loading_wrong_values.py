@@ -69,6 +69,12 @@ WRONG = [
     ),
     ("broker.xml", "coordination/rdbmsBasedCoordination/@enabled", "yes", "'yes' is not true or false"),
     ("broker.xml", "persistence/storeSafetyCheck", "off", "'off' is not one of warn, enforce"),
+    (
+        "broker.xml",
+        "transports/amqp/defaultConnection/@profile",
+        "rabbitmq-4.2",
+        "'rabbitmq-4.2' is not one of cordillera, rabbitmq-3.13, strict-spec",
+    ),
     ("broker.xml", "transports/amqp/defaultConnection/@port", "five", f"'five' {INTEGER} 0 and 65535"),
     (
         "broker.xml",
