@@ -5,10 +5,11 @@ from __future__ import annotations
 from broker.amqp.channel import Channel
 from broker.amqp.consumer import Consumer
 from broker.amqp.context import Waiting
+from broker.amqp.direct_reply import REPLY_TO
 from broker.amqp.profile import PrefetchRule
 from broker.auth.access import Permission
 from broker.codec import methods as amqp
-from broker.errors import NotAllowed, NotImplementedFault
+from broker.errors import NotAllowed, NotImplementedFault, PreconditionFailed
 from broker.message import Message
 from broker.queue.outcome import AUTO_ACKED
 from broker.queue.queue import Queue
@@ -30,14 +31,14 @@ def on_basic_qos(channel: Channel, method: amqp.BasicQos) -> None:
 
 def on_basic_consume(channel: Channel, method: amqp.BasicConsume) -> Waiting | None:
     name = channel.queue_name(method.queue)
+    if name == REPLY_TO:
+        _consume_replies(channel, method)
+        return None
     channel.connection.access.require(Permission.READ, "queue", name)
     queue = channel.vhost.queue(name, channel.connection.exclusive)
-    consumer_tag = method.consumer_tag or channel.connection.shared.new_name("amq.ctag-")
-    if consumer_tag in channel.consumers:
-        raise NotAllowed(f"attempt to reuse consumer tag '{consumer_tag}'")
-    limit = channel.broker.limits.max_consumers_per_channel
-    if limit and len(channel.consumers) >= limit:
-        raise NotAllowed(f"number of consumers on channel {channel.id} has reached the maximum allowed of {limit}")
+    consumer_tag = _new_tag(channel, method)
+    if channel.reply_consumer is not None and channel.reply_consumer.consumer_tag == consumer_tag:
+        raise _reused(consumer_tag)
     consumer = Consumer(
         channel.id,
         channel.deliveries,
@@ -53,6 +54,32 @@ def on_basic_consume(channel: Channel, method: amqp.BasicConsume) -> Waiting | N
         return _subscribe(channel, consumer, method.no_wait)
     _start(channel, consumer, method.no_wait)
     return None
+
+
+def _new_tag(channel: Channel, method: amqp.BasicConsume) -> str:
+    """Return the tag of one more consumer, if there may be one."""
+    consumer_tag = method.consumer_tag or channel.connection.shared.new_name("amq.ctag-")
+    if consumer_tag in channel.consumers:
+        raise _reused(consumer_tag)
+    limit = channel.broker.limits.max_consumers_per_channel
+    if limit and len(channel.consumers) >= limit:
+        raise NotAllowed(f"number of consumers on channel {channel.id} has reached the maximum allowed of {limit}")
+    return consumer_tag
+
+
+def _reused(consumer_tag: str) -> NotAllowed:
+    return NotAllowed(f"attempt to reuse consumer tag '{consumer_tag}'")
+
+
+def _consume_replies(channel: Channel, method: amqp.BasicConsume) -> None:
+    consumer_tag = _new_tag(channel, method)
+    if not method.no_ack:
+        raise PreconditionFailed("reply consumer cannot acknowledge")
+    if channel.reply_consumer is not None:
+        raise PreconditionFailed("reply consumer already set")
+    channel.await_replies(consumer_tag)
+    if not method.no_wait:
+        channel.send(amqp.BasicConsumeOk(consumer_tag))
 
 
 async def _subscribe(channel: Channel, consumer: Consumer, no_wait: bool) -> None:
@@ -72,6 +99,8 @@ def _start(channel: Channel, consumer: Consumer, no_wait: bool) -> None:
 
 
 def on_basic_cancel(channel: Channel, method: amqp.BasicCancel) -> Waiting | None:
+    if channel.reply_consumer is not None and channel.reply_consumer.consumer_tag == method.consumer_tag:
+        channel.end_replies()
     consumer = channel.consumers.get(method.consumer_tag)
     has_left = consumer is not None and channel.remove(consumer)
     if not method.no_wait:

@@ -14,6 +14,7 @@ from broker.amqp.consumer import Consumer
 from broker.amqp.content import Content
 from broker.amqp.context import ConnectionContext
 from broker.amqp.deliveries import Deliveries
+from broker.amqp.direct_reply import ReplyConsumer
 from broker.amqp.publishing import Publisher
 from broker.amqp.transaction import Transaction
 from broker.codec import methods as amqp
@@ -49,6 +50,7 @@ class Channel:
         "publish",
         "publisher",
         "reject_run",
+        "reply_consumer",
         "resolve",
         "vhost",
     )
@@ -70,8 +72,15 @@ class Channel:
         self.deferred_octets = 0
         """What the frames behind a handler occupy, those without a payload too."""
         self.last_queue = ""
+        self.reply_consumer: ReplyConsumer | None = None
         self.publisher = Publisher(
-            channel_id, self.output, self.broker, self.vhost, connection.access, connection.continuation
+            channel_id,
+            self.output,
+            self.broker,
+            self.vhost,
+            connection.access,
+            connection.continuation,
+            connection.shared.replies,
         )
         self.publish = self.publisher.publish
         self.resolve = self.publisher.resolve
@@ -162,6 +171,27 @@ class Channel:
             self.connection.shared.spawn(self.vhost.consumers.unsubscribe(consumer.queue))
         self._touched.add(consumer.queue)
         return has_left
+
+    def await_replies(self, consumer_tag: str) -> None:
+        """Deliver replies to requests of this channel to a consumer of its own (contract N19)."""
+        replies = self.connection.shared.replies
+        consumer = self.reply_consumer = ReplyConsumer(
+            self.id,
+            self.output,
+            self.deliveries,
+            vhost=self.vhost.name,
+            consumer_tag=consumer_tag,
+            address=replies.new_address(),
+        )
+        self.publisher.reply_address = consumer.octets
+        replies.add(consumer)
+
+    def end_replies(self) -> None:
+        """The consumer of replies, if there is one, is cancelled."""
+        if self.reply_consumer is not None:
+            self.connection.shared.replies.remove(self.reply_consumer)
+            self.reply_consumer = None
+            self.publisher.reply_address = b""
 
     def resume_later(self) -> None:
         """At the end of this batch deliver to those consumers that wait for room: there may be some."""
@@ -256,6 +286,8 @@ class Channel:
         self.content = None
         if self.publisher.confirms is not None:
             self.publisher.confirms.close()
+        self.publisher.close()
+        self.end_replies()
         for consumer in list(self.consumers.values()):
             self.remove(consumer)
         transaction = self.publisher.transaction

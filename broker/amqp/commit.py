@@ -66,6 +66,20 @@ async def commit(
         for _ in _append(broker, copies):
             await room()
             await next_turn()
+    _reply(done.publications, publisher)
+
+
+def _reply(publications: Iterable[Publication], publisher: Publisher) -> None:
+    """Send what goes to channels that wait for replies."""
+    for publication in publications:
+        if publication.route.replies:
+            publisher.reply(
+                publication.route,
+                publication.header,
+                publication.body,
+                publication.chunks,
+                is_routed=bool(publication.queues),
+            )
 
 
 def _begin(messages: Iterable[Message]) -> None:
@@ -93,7 +107,7 @@ def _copies(publications: Iterable[Publication], broker: Broker, publisher: Publ
                 is_routed = True
                 broker.work.done += COPY_STEPS * len(queues)
                 yield clones(broker.ids, publication.route, queues, *content, publication.is_persistent)
-        if not is_routed and publication.route.mandatory:
+        if not is_routed and publication.route.mandatory and not publication.route.replies:
             publisher.return_unroutable(publication.route, *content)
 
 

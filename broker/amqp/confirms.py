@@ -8,8 +8,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from typing import Any, Protocol
 
-from broker.message import STORED, Message
+from broker.message import STORED
+
+
+class Confirmed(Protocol):
+    """What a publish waits for: a message, until it is safe in one queue, or the answer to a reply."""
+
+    confirms: Any
+    sequence: int
+    state: int
 
 
 class Confirms:
@@ -22,9 +31,9 @@ class Confirms:
         self._send = send
         self.published = 0
         self.confirmed = 0
-        self.waiting: deque[Message] = deque()
+        self.waiting: deque[Confirmed] = deque()
 
-    def expect(self, message: Message) -> None:
+    def expect(self, message: Confirmed) -> None:
         """The next publish that `published` will count is not safe before `message` is. Hot."""
         message.confirms = self
         message.sequence = self.published + 1

@@ -136,7 +136,7 @@ class Connection:
     def unblock_output(self) -> None:
         """There is room in the output buffer again."""
         if self.output.is_blocked:
-            self.output.is_blocked = False
+            self.output.unblock()
             channels = deque(channel for channel in self.channels.values() if channel.deliveries.waiting)
             self._resumed += 1
             channels.rotate(-self._resumed)  # no channel is always the first that fills the buffer again

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from broker.amqp.continuation import Continuation
+from broker.amqp.direct_reply import DirectReplies
 from broker.amqp.exclusive_queues import ExclusiveQueues
 from broker.amqp.frame_reader import DirectChannel
 from broker.amqp.output import Output
@@ -42,6 +43,8 @@ class SharedContext:
     """Returns in a later turn of the loop, when work may be done again."""
     room: Callable[[], Awaitable[None]]
     """Returns when neither an alarm nor a full journal holds publishers back."""
+    replies: DirectReplies
+    """Who waits for replies, and the way to them."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -46,6 +46,7 @@ CAPABILITIES: Final = (
     "connection.blocked",
     "authentication_failure_close",
     "per_consumer_qos",
+    "direct_reply_to",
 )
 """What connection.start tells clients that this broker serves; a feature that clients look for adds its line."""
 

@@ -29,6 +29,7 @@ class Output:
         "has_sent_close",
         "is_blocked",
         "last_taken",
+        "unread_replies",
     )
 
     def __init__(self, on_output: Callable[[], None], now: float) -> None:
@@ -41,6 +42,7 @@ class Output:
         self.has_sent_close = False  # connection.close was the last word, but for close-ok
         self.has_published = False  # since the edge looked, other than by new message ids
         self.is_blocked = False  # the socket takes no more: consumers have no credit
+        self.unread_replies = 0  # octets of replies that were sent in spite of that
         self.last_taken = now
 
     def send(self, octets: bytes) -> None:
@@ -77,6 +79,11 @@ class Output:
     def block(self) -> None:
         """Take the credit of the connection's consumers until there is room again."""
         self.is_blocked = True
+
+    def unblock(self) -> None:
+        """There is room again."""
+        self.is_blocked = False
+        self.unread_replies = 0
 
     def take(self, now: float) -> tuple[list[bytes], bool]:
         """Return and forget what is to be written, and whether it is large, that is: better not joined."""

@@ -11,6 +11,15 @@ from typing import Final, TypeAlias
 
 from broker.amqp.confirms import Confirms
 from broker.amqp.continuation import Continuation
+from broker.amqp.direct_reply import (
+    ADDRESSES,
+    REPLY_TO,
+    REPLY_TO_OCTETS,
+    DirectReplies,
+    ReplyAnswer,
+    ignore,
+    readdressed,
+)
 from broker.amqp.inspection import inspect
 from broker.amqp.output import Output
 from broker.amqp.transaction import Publication, Transaction
@@ -20,6 +29,7 @@ from broker.codec.methods import BasicPublish, BasicReturn
 from broker.codec.properties import (
     FLAG_EXPIRATION,
     FLAG_HEADERS,
+    FLAG_REPLY_TO,
     FLAG_USER_ID,
     PERSISTENT,
     decode_properties,
@@ -27,6 +37,7 @@ from broker.codec.properties import (
 )
 from broker.errors import AccessRefused, NotImplementedFault, PreconditionFailed, ReplyCode
 from broker.message import COUNTER_MASK, PENDING, TRANSIENT, Message, MessageIdGenerator
+from broker.ports.peer_calls import Reply
 from broker.queue.queue import Queue
 from broker.topology.routed_message import RoutedMessage
 from broker.topology.routing import Route, Search
@@ -34,6 +45,7 @@ from broker.topology.vhost import VirtualHost
 
 _ASK: Final = FLAG_HEADERS | FLAG_EXPIRATION | FLAG_USER_ID
 """Flags of properties that the broker itself has to look at."""
+_REPLY_TO_SIZE: Final = len(REPLY_TO)
 _REMEMBERED_PROPERTIES: Final = 1024
 """Octets up to which a channel keeps the properties of its last message: larger ones are looked at each time."""
 _SHARED_BODY: Final = 1024
@@ -63,15 +75,18 @@ class Publisher:
         "_channel_id",
         "_continuation",
         "_ids",
+        "_is_closed",
         "_is_persistent",
         "_output",
         "_properties",
+        "_replies",
         "_routes",
         "_touched",
         "_touched_confirms",
         "_vhost",
         "_work",
         "confirms",
+        "reply_address",
         "transaction",
     )
 
@@ -83,6 +98,7 @@ class Publisher:
         vhost: VirtualHost,
         access: Access,
         continuation: Continuation,
+        replies: DirectReplies,
     ) -> None:
         """`continuation` takes what has to wait for a later turn of the loop."""
         self._channel_id = channel_id
@@ -100,6 +116,10 @@ class Publisher:
         self._properties = b""
         self._asks = 0
         self._is_persistent = False
+        self._replies = replies
+        self._is_closed = False
+        self.reply_address = b""
+        """Where replies to this channel's requests go, as the octets of a property; empty while it consumes none."""
         self.confirms: Confirms | None = None
         self.transaction: Transaction | None = None
 
@@ -145,12 +165,14 @@ class Publisher:
 
     def _learn(self, properties: bytes) -> None:
         """Check properties that differ from the last message's, and note what of them matters here."""
-        flags, mode = walk_properties(properties, len(properties) - 1)
+        flags, mode, reply_to = walk_properties(properties, len(properties) - 1)
         if flags & FLAG_HEADERS:
             decode_properties(bytes(12) + properties[:-1])  # refuses a table that consumers could not read
             self._work.done += len(properties) // _OCTETS_A_STEP
         self._properties = properties if len(properties) <= _REMEMBERED_PROPERTIES else b""
         self._asks = flags & _ASK
+        if reply_to and properties[reply_to] == _REPLY_TO_SIZE and properties.startswith(REPLY_TO_OCTETS, reply_to):
+            self._asks |= FLAG_REPLY_TO
         self._is_persistent = mode == PERSISTENT
 
     def _publish_other(self, route: Route, content: Content) -> bool:
@@ -161,6 +183,8 @@ class Publisher:
         if self._asks or route.dynamic or route.search is not None:
             message, keys, content = self._inspect(route, content)
             if message is not None:
+                if keys is not None and not route.exchange:
+                    route = _with_replies(route, keys)
                 search = self._search(route, message, keys)
                 found = _advance(search)
                 if found is None:
@@ -170,6 +194,8 @@ class Publisher:
                 queues = found
                 if message.keepers:
                     self._keep_copies(route, message)
+        if route.replies and self.transaction is None:
+            self.reply(route, *content, is_routed=bool(queues))
         if self.transaction is not None or not queues:
             self._carry_out(route, queues, content, is_persistent)
         elif len(queues) <= COPIES_AT_ONCE:
@@ -193,6 +219,8 @@ class Publisher:
         content, is_persistent = (message.header, message.body, message.chunks), message.is_persistent
         if message.keepers:
             self._keep_copies(route, message)
+        if route.replies and self.transaction is None:
+            self.reply(route, *content, is_routed=bool(queues))
         if self.transaction is not None or not queues:
             self._carry_out(route, queues, content, is_persistent)
         else:
@@ -203,7 +231,7 @@ class Publisher:
         if self.transaction is not None:
             self.transaction.add(Publication(route, tuple(queues), *content, is_persistent))
             return
-        if route.mandatory:
+        if route.mandatory and not route.replies:
             self.return_unroutable(route, *content)
         if self.confirms is not None:
             self._count(self.confirms)
@@ -268,6 +296,11 @@ class Publisher:
             raise PreconditionFailed(f"cannot route through {phrase}: {what_is_wrong}")
         routing, work = self._vhost.routing, self._work
         route = Route(arguments, publish.exchange, publish.routing_key, publish.mandatory, routing.version)
+        if publish.routing_key.startswith(ADDRESSES) and not publish.exchange:
+            # Not remembered: there may be an address for each request.
+            route.replies = (publish.routing_key,)
+            work.done += _FIND_STEPS
+            return route
         route.search = search = routing.search(exchange, (publish.routing_key,), None, work)
         try:
             next(search)
@@ -290,6 +323,10 @@ class Publisher:
         """
         header, body, chunks = content
         asks = self._asks
+        if asks & FLAG_REPLY_TO:
+            asks -= FLAG_REPLY_TO
+            header = readdressed(header, self.reply_address)
+            content = header, body, chunks
         has_headers = bool(asks & FLAG_HEADERS)
         is_open = route.dynamic or route.search is not None
         if not (has_headers and (is_open or b"CC" in header)) and not asks & ~FLAG_HEADERS:
@@ -326,12 +363,44 @@ class Publisher:
             for keeper in message.keepers:
                 keeper.keep(route.routing, message)
 
-    # What is sent back
+    # Replies, and what is sent back
+
+    def reply(self, route: Route, header: bytes, body: bytes, chunks: list[bytes] | None, *, is_routed: bool) -> None:
+        """Send a message to the channels that wait for replies at the addresses of its route. If it is mandatory and
+        reaches none of them it comes back, unless it `is_routed` to a queue too.
+        """
+        replies = [Reply(self._vhost.name, address, route.routing, header, body, chunks) for address in route.replies]
+        self._work.done += COPY_STEPS * len(replies)
+        if not route.mandatory or is_routed:
+            self._replies.send(replies, ignore)
+            return
+        answer = ReplyAnswer(
+            len(replies), lambda: self.return_unroutable(route, header, body, chunks), self._touched_confirms
+        )
+        self._replies.send(replies, answer.on_answer)
+        if answer.state == PENDING and self.confirms is not None:
+            self.confirms.expect(answer)
+
+    def close(self) -> None:
+        """The channel is gone: nothing is sent on it any more."""
+        self._is_closed = True
 
     def return_unroutable(self, route: Route, header: bytes, body: bytes, chunks: list[bytes] | None) -> None:
         """Send the message back (contract B2); its confirm follows."""
+        if self._is_closed:  # the answer to a reply has come too late
+            return
         method = BasicReturn(ReplyCode.NO_ROUTE, "NO_ROUTE", route.exchange, route.routing_key)
         self._output.send_content(self._channel_id, method, header, body, chunks)
+
+
+def _with_replies(route: Route, keys: Sequence[str]) -> Route:
+    """Return a route that leads to the addresses among `keys`, too, if there are any."""
+    replies = tuple(key for key in keys if key.startswith(ADDRESSES))
+    if not replies:
+        return route
+    route = Route(route.arguments, route.exchange, route.routing_key, route.mandatory, route.version)
+    route.replies = replies
+    return route
 
 
 def clones(

@@ -9,11 +9,12 @@ from dataclasses import replace
 from typing import Final
 
 from broker.amqp.channel import Channel
+from broker.amqp.direct_reply import ADDRESSES, REPLY_TO
 from broker.amqp.profile import RABBITMQ
 from broker.auth.access import Permission
 from broker.codec import methods as amqp
 from broker.codec.field_table import FieldTable
-from broker.errors import PreconditionFailed
+from broker.errors import AccessRefused, NotFound, PreconditionFailed
 from broker.queue.settings import QueueType
 from broker.topology.binding import Destination
 from broker.topology.declaration import ExchangeDeclaration, QueueDeclaration
@@ -83,6 +84,9 @@ def _require_binding(channel: Channel, source: str, destination: Destination) ->
 
 async def on_queue_declare(channel: Channel, method: amqp.QueueDeclare) -> None:
     name = _clean(method.queue)
+    if name.startswith(REPLY_TO):
+        await _declare_replies(channel, name, no_wait=method.no_wait)
+        return
     if method.passive:
         queue = channel.vhost.queue(channel.queue_name(name), channel.connection.exclusive)
     else:
@@ -131,8 +135,18 @@ def _require_queue(channel: Channel, declaration: QueueDeclaration) -> None:
         access.require(Permission.WRITE, "exchange", dead_letters)
 
 
+async def _declare_replies(channel: Channel, name: str, *, no_wait: bool) -> None:
+    """Tell whether somebody waits for replies at this address: it is never declared, however it is asked for."""
+    if not await channel.connection.shared.replies.exists(channel.vhost.name, name):
+        raise NotFound(f"no {channel.vhost.phrase('queue', name)}")
+    channel.last_queue = name
+    if not no_wait:
+        channel.send(amqp.QueueDeclareOk(name, 0, 1))
+
+
 async def on_queue_bind(channel: Channel, method: amqp.QueueBind) -> None:
     name = channel.queue_name(method.queue)
+    _refuse_replies(name)
     routing_key = method.routing_key or ("" if method.queue else name)
     _require_binding(channel, method.exchange, ("queue", name))
     channel.vhost.require_changeable(method.exchange)
@@ -144,6 +158,7 @@ async def on_queue_bind(channel: Channel, method: amqp.QueueBind) -> None:
 
 async def on_queue_unbind(channel: Channel, method: amqp.QueueUnbind) -> None:
     name = channel.queue_name(method.queue)
+    _refuse_replies(name)
     routing_key = method.routing_key or ("" if method.queue else name)
     _require_binding(channel, method.exchange, ("queue", name))
     if name in channel.vhost.queues:
@@ -172,6 +187,12 @@ async def on_queue_delete(channel: Channel, method: amqp.QueueDelete) -> None:
     )
     if not method.no_wait:
         channel.send(amqp.QueueDeleteOk(count))
+
+
+def _refuse_replies(name: str) -> None:
+    """Raise `AccessRefused` for an address of replies: only the default exchange leads there."""
+    if name.startswith(ADDRESSES):
+        raise AccessRefused("cannot bind or unbind to a volatile (direct reply-to) queue")
 
 
 def _clean(name: str) -> str:

@@ -85,10 +85,11 @@ def decode_properties(header_payload: bytes) -> BasicProperties:
     return BasicProperties(**values)
 
 
-def walk_properties(octets: bytes, end: int) -> tuple[int, int]:
-    """Step over the properties in `octets[:end]`, which start with their flags; return the flags and the delivery mode.
+def walk_properties(octets: bytes, end: int) -> tuple[int, int, int]:
+    """Step over the properties in `octets[:end]`, which start with their flags; return the flags, the delivery mode and
+    where reply_to stands, 0 for what is unset.
 
-    Decodes no other property, but raises SyntaxFault unless the properties end at `end`. The mode is 0 when unset.
+    Decodes no other property, but raises SyntaxFault unless the properties end at `end`.
     """
     if end < 2:
         raise SyntaxFault("content header: ends inside the property flags")
@@ -96,23 +97,29 @@ def walk_properties(octets: bytes, end: int) -> tuple[int, int]:
     if flags & FLAG_CONTINUATION:
         flags, offset = _read_flags(bytes(_FLAGS_OFFSET) + octets[:end])
         offset -= _FLAGS_OFFSET
-    mode = 0
+    mode = reply_to = 0
+    steps = _known_steps.get(flags)
+    if steps is None:
+        steps = _steps_of(flags)
     try:
-        for flag, size in _SIZES:
-            if flags & flag:
-                if size == _SIZED_SHORT:
-                    offset += 1 + octets[offset]
-                elif size == _SIZED_LONG:
-                    offset += 4 + _read_long(octets, offset)[0]
-                else:
-                    if flag == FLAG_DELIVERY_MODE:
-                        mode = octets[offset]
-                    offset += size
+        for size in steps:
+            if size == _SIZED_SHORT:
+                offset += 1 + octets[offset]
+            elif size == _DELIVERY_MODE:
+                mode = octets[offset]
+                offset += 1
+            elif size == _REPLY_TO:
+                reply_to = offset
+                offset += 1 + octets[offset]
+            elif size == _SIZED_LONG:
+                offset += 4 + _read_long(octets, offset)[0]
+            else:
+                offset += size
     except (IndexError, struct.error):
         offset = -1
     if offset != end:
         raise SyntaxFault("content header: the properties do not end where the frame does")
-    return flags, mode
+    return flags, mode, reply_to
 
 
 def read_expiration(header_payload: bytes) -> str | None:
@@ -220,6 +227,24 @@ _SIZES: Final = (
     (0x0008, _SIZED_SHORT),
     (0x0004, _SIZED_SHORT),
 )
+
+_DELIVERY_MODE: Final = -2
+_REPLY_TO: Final = -3
+_STEPS: Final = tuple(
+    (flag, {FLAG_DELIVERY_MODE: _DELIVERY_MODE, FLAG_REPLY_TO: _REPLY_TO}.get(flag, size)) for flag, size in _SIZES
+)
+_MOST_STEPS: Final = 1024
+"""Combinations of flags that are remembered: clients use a few."""
+_known_steps: Final[dict[int, tuple[int, ...]]] = {}
+
+
+def _steps_of(flags: int) -> tuple[int, ...]:
+    """Return the sizes of the properties with these flags, in their order, and marks for those that are looked at."""
+    if len(_known_steps) == _MOST_STEPS:
+        _known_steps.clear()
+    steps = _known_steps[flags] = tuple(size for flag, size in _STEPS if flags & flag)
+    return steps
+
 
 _read_short = struct.Struct(">H").unpack_from
 _read_long = struct.Struct(">I").unpack_from

@@ -21,6 +21,7 @@ from broker.ports.peer_calls import (
     NotCoordinator,
     QueueCount,
     QueueName,
+    ReplyPart,
     Supply,
     Unavailable,
 )
@@ -37,6 +38,8 @@ class PeerCalls:
     release: Callable[[QueueName, int], Awaitable[int]]
     purge_queue: Callable[[QueueName], Awaitable[int]]
     on_contact: Callable[[Incarnation, bool], None]
+    deliver_replies: Callable[[Incarnation, int, Sequence[ReplyPart]], Awaitable[Sequence[bool]]]
+    awaits_reply: Callable[[str, str], Awaitable[bool]]
 
 
 @dataclass(slots=True)
@@ -106,6 +109,13 @@ class NodeServices:
 
     async def purge_queue(self, queue: QueueName, caller: Caller) -> int:
         return await self._living(caller).calls.purge_queue(queue)
+
+    async def deliver_replies(self, call: int, replies: Sequence[ReplyPart], caller: Caller) -> Sequence[bool]:
+        calls = self._living(caller).calls
+        return await calls.deliver_replies(Incarnation(caller.node_id, caller.incarnation), call, replies)
+
+    async def awaits_reply(self, vhost: str, address: str, caller: Caller) -> bool:
+        return await self._living(caller).calls.awaits_reply(vhost, address)
 
     # Who may ask what
 

@@ -7,7 +7,7 @@ passes calls on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -23,6 +23,7 @@ from broker.coordination.peers import Peers
 from broker.coordination.replication.event_codec import Purge, Wanted
 from broker.coordination.replication.orphans import remove_orphans, remove_own_orphans
 from broker.coordination.replication.replicator import Replicator
+from broker.coordination.replies import ReplyIntake, ReplySender
 from broker.coordination.service import NodeServices, PeerCalls
 from broker.coordination.slots.coordinator import SlotManager
 from broker.coordination.slots.count_exchange import CountExchange
@@ -36,11 +37,12 @@ from broker.node.incarnation import NodeIncarnation
 from broker.node.standalone import mark_what_was_delivered
 from broker.ports.cluster import Cluster, SlotService
 from broker.ports.cluster_rows import Incarnation, NodeRow, NodeState
-from broker.ports.peer_calls import Fence, QueueName
+from broker.ports.peer_calls import Fence, QueueName, Reply
 from broker.ports.records import Change, Topology
 from broker.ports.slot import Slot
 from broker.ports.store import Registration
 from broker.queue.queue import Queue, QueueObserver
+from broker.server.handler_tasks import HandlerTasks
 from broker.store.retrying import Retry, RetryingStore
 from broker.store.server.store import ServerStore
 from broker.thrift.secret import SharedSecret
@@ -115,6 +117,7 @@ class Clustered:
         self._thrift: ThriftServer | None = None
         self._slots_task: asyncio.Task[None]
         self._slots: SlotRunner
+        self._replies: ReplySender
 
     # For the incarnation
 
@@ -147,6 +150,12 @@ class Clustered:
 
     async def announce(self, event_id: int, *, is_certain: bool) -> None:
         await self._replicator.announce(event_id, is_certain=is_certain)
+
+    def send_reply(self, incarnation: str, reply: Reply, on_answer: Callable[[bool], None]) -> None:
+        self._replies.send(incarnation, reply, on_answer)
+
+    async def awaits_reply(self, incarnation: str, vhost: str, address: str) -> bool:
+        return await self._replies.awaits(incarnation, vhost, address)
 
     def shares(self, queue: Queue) -> bool:
         return not queue.is_exclusive
@@ -222,6 +231,12 @@ class Clustered:
             cut_off=lambda: self._contacts.cut_off(self._agent.last_beats()),
             on_adopted=parts.wake,
         )
+        self._replies = ReplySender(
+            self._peers.members,
+            self._peers.caller,
+            HandlerTasks(self._loops).spawn,
+            lambda: parts.broker.flush_confirms(),
+        )
         self._manager = SlotManager(
             store,
             self._clock,
@@ -252,6 +267,8 @@ class Clustered:
     async def _open_to_members(self) -> None:
         """Let the other nodes reach this one while it starts, and find out whether it reaches them."""
         coordination = self._config.coordination
+        replies = self._parts.replies
+        intake = ReplyIntake(replies.deliver, replies.is_awaited, lambda: self._agent.living)
         self._services.begin(
             self._agent,
             self._manager,
@@ -260,6 +277,8 @@ class Clustered:
                 lambda queue, messages: self._slots.release(queue.queue_id, messages),
                 self._purge_here,
                 lambda member, is_served: self._contacts.on_call(member, self._clock.monotonic(), is_served=is_served),
+                intake.deliver_replies,
+                intake.awaits_reply,
             ),
         )
         self._thrift = ThriftServer(

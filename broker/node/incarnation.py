@@ -19,6 +19,7 @@ import structlog
 
 from broker import __version__
 from broker.amqp.context import SharedContext
+from broker.amqp.direct_reply import DirectReplies
 from broker.amqp.handshake import server_properties
 from broker.auth.access import OpenAccess
 from broker.auth.built_in import built_in_users
@@ -137,6 +138,7 @@ class NodeIncarnation:
         self.journal: GroupCommitJournal
         self.broker: Broker
         self.turns: Turns
+        self.replies: DirectReplies
         self.health: StoreHealth | None = None
         self.messages_left = 0
         """Messages of this node that are in the store when it has stopped."""
@@ -230,6 +232,7 @@ class NodeIncarnation:
             work=TurnBudget(),
         )
         turns = self.turns = Turns(broker.work)
+        self.replies = DirectReplies(cluster, _new_name)
         shared = SharedContext(
             broker,
             built_in_users(self.config.user_mgt),
@@ -241,6 +244,7 @@ class NodeIncarnation:
             lambda: pressure.is_store_away,
             turns.next,
             pressure.room,
+            self.replies,
         )
         thresholds = _thresholds(self.config)
         monitor = _resource_monitor(self.config, thresholds, pressure)

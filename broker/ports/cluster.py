@@ -25,7 +25,7 @@ from broker.ports.cluster_rows import (
     Resign,
     SlotRow,
 )
-from broker.ports.peer_calls import Caller, Demand, Fence, Grant, QueueCount, QueueName, Supply
+from broker.ports.peer_calls import Caller, Demand, Fence, Grant, QueueCount, QueueName, Reply, ReplyPart, Supply
 from broker.ports.records import Change, Topology
 from broker.ports.slot import Slot
 from broker.ports.store import Registration
@@ -98,6 +98,17 @@ class Cluster(Protocol[Q_contra]):
         """
         ...
 
+    def send_reply(self, incarnation: str, reply: Reply, on_answer: Callable[[bool], None]) -> None:
+        """Send a reply to a channel of the node that has this incarnation.
+
+        `on_answer` is called once, at once or later: with False when no channel has got it, or nobody can say.
+        """
+        ...
+
+    async def awaits_reply(self, incarnation: str, vhost: str, address: str) -> bool:
+        """Does a channel of the node that has this incarnation consume replies at `address`? No, if it cannot say."""
+        ...
+
 
 class NoOtherNodes:
     """The cluster of a standalone node: there is no other node to ask or to tell."""
@@ -144,6 +155,12 @@ class NoOtherNodes:
 
     async def announce(self, event_id: int, *, is_certain: bool) -> None:
         """Nothing to do: there is no other node."""
+
+    def send_reply(self, incarnation: str, reply: Reply, on_answer: Callable[[bool], None]) -> None:
+        on_answer(False)
+
+    async def awaits_reply(self, incarnation: str, vhost: str, address: str) -> bool:
+        return False
 
 
 class TopologyMoved(BrokerError):
@@ -375,6 +392,17 @@ class SlotService(Protocol):
 
     async def purge_queue(self, queue: QueueName, caller: Caller) -> int:
         """Delete every ready message of the queue on this node; return how many there were."""
+        ...
+
+    async def deliver_replies(self, call: int, replies: Sequence[ReplyPart], caller: Caller) -> Sequence[bool]:
+        """Deliver replies, or pieces of them, to channels of this node; return for each whether a channel has got it.
+
+        `call` counts the caller's calls to this node: a late copy of one changes nothing.
+        """
+        ...
+
+    async def awaits_reply(self, vhost: str, address: str, caller: Caller) -> bool:
+        """Does a channel of this node consume replies at `address`?"""
         ...
 
     async def exchange_counts(self, counts: Sequence[QueueCount], caller: Caller) -> Sequence[QueueCount]:

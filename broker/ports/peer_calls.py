@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from broker.errors import CoordinationError
+from broker.message import weight_of
 from broker.ports.slot import Slot
 
 
@@ -111,3 +112,38 @@ class QueueCount:
     queue_id: int
     ready: int
     consumers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A message for the channel that consumes replies at `address`: `amq.rabbitmq.reply-to.` and its opaque part.
+
+    `routing`, `header`, `body` and `chunks` are as those of a `Message`.
+    """
+
+    vhost: str
+    address: str
+    routing: bytes
+    header: bytes
+    body: bytes
+    chunks: list[bytes] | None
+
+    @property
+    def weight(self) -> int:
+        """Octets of memory that it occupies."""
+        return weight_of(self.routing, self.header, self.body, self.chunks)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyPart:
+    """A reply between nodes, or a piece of one that is too large for one call.
+
+    `header` is the payload of the content header frame, which says how long the whole body is; empty in a piece that
+    continues the reply before. `body` is the body, or the next octets of it.
+    """
+
+    vhost: str
+    address: str
+    routing: bytes
+    header: bytes
+    body: bytes

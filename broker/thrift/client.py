@@ -19,6 +19,7 @@ from broker.ports.peer_calls import (
     NotCoordinator,
     QueueCount,
     QueueName,
+    ReplyPart,
     Supply,
 )
 from broker.ports.slot import Slot
@@ -150,6 +151,14 @@ class SlotClient:
         told = [convert.to_count(count) for count in counts]
         answer = await self._call("exchangeCounts", caller, nodeId=caller.node_id, counts=told)
         return [convert.from_count(count) for count in answer]
+
+    async def deliver_replies(self, call: int, replies: Sequence[ReplyPart], caller: Caller) -> Sequence[bool]:
+        told = [convert.to_reply(part) for part in replies]
+        answer = await self._call("deliverReplies", caller, nodeId=caller.node_id, call=call, replies=told)
+        return [bool(is_delivered) for is_delivered in answer]
+
+    async def awaits_reply(self, vhost: str, address: str, caller: Caller) -> bool:
+        return bool(await self._call("awaitsReply", caller, nodeId=caller.node_id, virtualHost=vhost, address=address))
 
     async def _call(
         self,

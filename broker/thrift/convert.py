@@ -17,6 +17,7 @@ from broker.ports.peer_calls import (
     NotCoordinator,
     QueueCount,
     QueueName,
+    ReplyPart,
     Supply,
     Unauthorized,
     Unavailable,
@@ -168,6 +169,24 @@ def to_count(count: QueueCount) -> Any:
 def from_count(count: Any) -> QueueCount:
     """Decode how many messages and consumers a queue has on a node."""
     return QueueCount(count.queueId or 0, count.messageCount or 0, count.consumerCount or 0)
+
+
+def to_reply(part: ReplyPart) -> Any:
+    """Encode a reply to a channel, or a piece of one."""
+    return idl.Reply(
+        virtualHost=part.vhost,
+        address=part.address,
+        routing=part.routing,
+        header=part.header or None,
+        body=part.body,
+    )
+
+
+def from_reply(reply: Any) -> ReplyPart:
+    """Decode a reply to a channel, or a piece of one."""
+    return ReplyPart(
+        reply.virtualHost or "", reply.address or "", reply.routing or b"", reply.header or b"", reply.body or b""
+    )
 
 
 def put_error(result: Any, error: CoordinationError) -> None:

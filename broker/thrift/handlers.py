@@ -62,6 +62,15 @@ async def _purge_queue(service: SlotService, call: Any) -> int:
     return await service.purge_queue(_queue(call), _caller(call))
 
 
+async def _deliver_replies(service: SlotService, call: Any) -> Any:
+    parts = [convert.from_reply(reply) for reply in call.replies]
+    return list(await service.deliver_replies(call.call, parts, _caller(call)))
+
+
+async def _awaits_reply(service: SlotService, call: Any) -> bool:
+    return await service.awaits_reply(call.virtualHost, call.address, _caller(call))
+
+
 async def _exchange_counts(service: SlotService, call: Any) -> Any:
     counts = [convert.from_count(count) for count in call.counts]
     return [convert.to_count(count) for count in await service.exchange_counts(counts, _caller(call))]
@@ -86,6 +95,8 @@ HANDLERS: Final[Mapping[str, Handler]] = MappingProxyType(
         "surrender": _release,
         "purgeQueue": _purge_queue,
         "exchangeCounts": _exchange_counts,
+        "deliverReplies": _deliver_replies,
+        "awaitsReply": _awaits_reply,
     }
 )
 ADMITTING: Final = frozenset({"challenge", "authenticate"})
@@ -97,6 +108,8 @@ ADDED: Final = ADMITTING | {
     "surrender",
     "purgeQueue",
     "exchangeCounts",
+    "deliverReplies",
+    "awaitsReply",
 }
 
 

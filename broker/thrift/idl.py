@@ -35,6 +35,7 @@ SlotTraits: Any = _module.SlotTraits
 QueueDemand: Any = _module.QueueDemand
 SlotSupply: Any = _module.SlotSupply
 QueueCount: Any = _module.QueueCount
+Reply: Any = _module.Reply
 NotCoordinator: Any = _module.NotCoordinator
 Unauthorized: Any = _module.Unauthorized
 Unavailable: Any = _module.Unavailable

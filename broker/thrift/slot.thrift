@@ -65,6 +65,15 @@ struct QueueCount {
   3: i64 consumerCount
 }
 
+/* A message for the channel that consumes replies at this address. Without a header it continues the one before. */
+struct Reply {
+  1: string virtualHost,
+  2: string address,
+  3: binary routing,
+  4: optional binary header,
+  5: binary body
+}
+
 /* This node is not the coordinator; host and port are those of the one it knows, if it knows one. */
 exception NotCoordinator {
   1: string text,
@@ -117,6 +126,14 @@ service SlotManagementService {
 
   /* What lies on the caller; answered with what lies everywhere else. */
   list<QueueCount> exchangeCounts(1: string nodeId, 2: list<QueueCount> counts, 16: CallContext context)
+    throws (1: NotCoordinator notCoordinator, 2: Unauthorized unauthorized, 3: Unavailable unavailable),
+
+  /* Replies for channels of the node that is asked; answered with whether each has got its own. Calls are numbered. */
+  list<bool> deliverReplies(1: string nodeId, 2: i64 call, 3: list<Reply> replies, 16: CallContext context)
+    throws (1: NotCoordinator notCoordinator, 2: Unauthorized unauthorized, 3: Unavailable unavailable),
+
+  /* Does a channel of the node that is asked consume replies at this address? */
+  bool awaitsReply(1: string nodeId, 2: string virtualHost, 3: string address, 16: CallContext context)
     throws (1: NotCoordinator notCoordinator, 2: Unauthorized unauthorized, 3: Unavailable unavailable),
 
   /* With a shared secret these two come first on every connection: nonce for nonce, then proof for proof. */

@@ -38,6 +38,7 @@ class Route:
         "mandatory",
         "queue",
         "queues",
+        "replies",
         "routing",
         "routing_key",
         "search",
@@ -56,6 +57,8 @@ class Route:
         self.dynamic = False
         self.queues: Sequence[Queue] = ()
         self.queue: Queue | None = None
+        self.replies: tuple[str, ...] = ()
+        """The addresses to which the message goes as a reply (contract N19)."""
         self.search: Search | None = None
 
     def set_queues(self, queues: list[Queue] | None) -> None:

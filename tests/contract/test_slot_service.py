@@ -19,6 +19,7 @@ from broker.ports.peer_calls import (
     NotCoordinator,
     QueueCount,
     QueueName,
+    ReplyPart,
     Supply,
     Unavailable,
 )
@@ -229,3 +230,16 @@ async def test_a_contact_says_whether_the_coordinator_answers_the_caller(way: st
         await there.service.contact(True, ALICE)
         await there.service.contact(False, BOB)
         assert there.memory.contacts == [("alice", True), ("bob", False)]
+
+
+async def test_replies_arrive_octet_by_octet_and_each_has_its_answer(way: str) -> None:
+    octets = bytes(range(256))
+    first = ReplyPart("/", "a.1", b"\0\x03a.1", octets, octets)
+    rest = ReplyPart("/", "a.1", b"", b"", b"x" * 600_000)
+    stray = ReplyPart("заказы", "a.1", b"\0\0", b"h", b"")
+    async with reached(way) as there:
+        there.memory.replies["/", "a.1"] = []
+        assert await there.service.deliver_replies(1, [first, stray, rest], ALICE) == [True, False, True]
+        assert there.memory.replies == {("/", "a.1"): [first, rest]}
+        assert await there.service.awaits_reply("/", "a.1", ALICE) is True
+        assert await there.service.awaits_reply("/", "a.2", ALICE) is False

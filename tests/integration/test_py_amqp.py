@@ -215,4 +215,5 @@ def test_the_server_introduces_itself(connection: amqp.Connection) -> None:
         "connection.blocked": True,
         "authentication_failure_close": True,
         "per_consumer_qos": True,
+        "direct_reply_to": True,
     }

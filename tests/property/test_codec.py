@@ -44,7 +44,8 @@ INT64 = st.integers(-(2**63), 2**63 - 1)
 
 
 def walk(payload: bytes) -> tuple[int, int]:
-    return walk_properties(payload[12:], len(payload) - 12)
+    """Return the flags and the delivery mode."""
+    return walk_properties(payload[12:], len(payload) - 12)[:2]
 
 
 def tables(scalars):

@@ -14,6 +14,7 @@ from typing import Any
 
 from broker.amqp.connection import Connection
 from broker.amqp.context import SharedContext
+from broker.amqp.direct_reply import DirectReplies
 from broker.amqp.handshake import Peer, server_properties
 from broker.amqp.profile import CORDILLERA, Profile
 from broker.auth.access import AccessControl, OpenAccess
@@ -24,6 +25,7 @@ from broker.cache_budget import CacheBudget
 from broker.message import Message, MessageIdGenerator
 from broker.ports.cluster import Cluster, NoOtherNodes
 from broker.ports.cluster_rows import Incarnation
+from broker.ports.peer_calls import Reply
 from broker.ports.records import Change
 from broker.ports.slot import Slot
 from broker.ports.store import Store
@@ -91,6 +93,12 @@ class OneOfMany:
 
     async def record(self, changes: Sequence[Change]) -> None:
         await self._record(changes)
+
+    def send_reply(self, incarnation: str, reply: Reply, on_answer: Callable[[bool], None]) -> None:
+        on_answer(False)
+
+    async def awaits_reply(self, incarnation: str, vhost: str, address: str) -> bool:
+        return False
 
     async def announce(self, event_id: int, *, is_certain: bool) -> None:
         if self._announce is not None:
@@ -295,17 +303,22 @@ class NodeParts:
     ) -> SharedContext:
         """Return what connections share: guest may do everything, and names that clients leave open are counted."""
         names = count(1)
+
+        def new_name(prefix: str) -> str:
+            return f"{prefix}{next(names)}"
+
         return SharedContext(
             self.broker,
             users or Users([GUEST]),
             access or OpenAccess(),
             server_properties(version, node_id, platform),
-            lambda prefix: f"{prefix}{next(names)}",
+            new_name,
             spawn,
             monotonic,
             is_store_away,
             next_turn,
             room,
+            DirectReplies(self.cluster, new_name),
         )
 
     def _on_read(self, queue: Queue) -> None:

@@ -146,6 +146,7 @@ class Harness:
         heartbeat: int = 0,
         frame_max: int = 0,
         login: bytes = GUEST,
+        vhost: str = "/",
         profile: Profile = CORDILLERA,
     ) -> Client:
         """Return a client with an open connection, and channel 1 open on it."""
@@ -153,7 +154,7 @@ class Harness:
         client.send_raw(PROTOCOL_HEADER)
         client.send(0, start_ok(capabilities, response=login))
         client.send(0, ConnectionTuneOk(0, frame_max, heartbeat))
-        client.send(0, ConnectionOpen("/"))
+        client.send(0, ConnectionOpen(vhost))
         client.send(1, ChannelOpen())
         kinds = [type(method) for _, method in client.received()]
         assert kinds == [ConnectionStart, ConnectionTune, ConnectionOpenOk, ChannelOpenOk]

@@ -36,6 +36,7 @@ SERVED = (
     "connection.blocked",
     "authentication_failure_close",
     "per_consumer_qos",
+    "direct_reply_to",
 )
 CAPABLE = ("authentication_failure_close",)
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from broker.codec.field_table import FieldTable
@@ -168,3 +170,20 @@ def test_a_delivery_mode_that_was_cut_off_is_a_syntax_fault(length):
 def test_a_property_that_does_not_fit_is_refused_not_truncated(properties):
     with pytest.raises(ValueError, match=r"^content header: the property "):
         encode_header(0, properties)
+
+
+def test_any_number_of_combinations_of_flags_is_walked_right():
+    """More than are remembered: what is known of them is forgotten and found again."""
+    for flags in (*range(0, 1 << 13, 4), 0x1200, 0x1000):
+        with pytest.raises(SyntaxFault):
+            walk_properties(flags.to_bytes(2, "big") + bytes(100), 102)
+        octets = encode_header(0, BasicProperties(delivery_mode=2, correlation_id="c", reply_to="r"))[12:]
+        assert walk_properties(octets, len(octets)) == (0x1600, 2, 5)
+
+
+def test_a_walk_tells_where_reply_to_stands():
+    octets = encode_header(5, ALL)[12:]
+    _, _, offset = walk_properties(octets, len(octets))
+    assert octets[offset : offset + 2] == b"\x01r"
+    octets = encode_header(5, replace(ALL, reply_to=None))[12:]
+    assert walk_properties(octets, len(octets))[2] == 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -20,6 +20,7 @@ from broker.ports.peer_calls import (
     NotCoordinator,
     QueueCount,
     QueueName,
+    ReplyPart,
     Supply,
     Unavailable,
 )
@@ -28,6 +29,7 @@ from tests.unit.coordination.membership.fake_agent import FakeAgent
 from tests.unit.thrift.memory_service import MemorySlotService
 
 QUEUE = QueueName("/ orders", 42)
+PART = ReplyPart("/", "a.1", b"", b"header", b"body")
 SLOT = Slot(42, 3, 100, 199, 100)
 BOB = Caller("b", "incarnation-b", "r-1", Fence(7, "t"))
 STRANGER = Caller("c", "incarnation-c", "r-1")
@@ -45,6 +47,8 @@ EVERYBODYS: dict[str, Call] = {
     "release": lambda service, caller: service.release(QUEUE, 10, caller),
     "purge_queue": lambda service, caller: service.purge_queue(QUEUE, caller),
     "contact": lambda service, caller: service.contact(True, caller),
+    "deliver_replies": lambda service, caller: service.deliver_replies(3, [PART], caller),
+    "awaits_reply": lambda service, caller: service.awaits_reply("/", "a.1", caller),
 }
 OPEN: dict[str, Call] = {
     "push_events": lambda service, caller: service.push_events(12, caller),
@@ -67,7 +71,14 @@ class Parts:
         self.services.begin(
             self.agent,  # type: ignore[arg-type]
             self.manager,  # type: ignore[arg-type]
-            PeerCalls(self._push_events, self._release, self._purge_queue, self._on_contact),
+            PeerCalls(
+                self._push_events,
+                self._release,
+                self._purge_queue,
+                self._on_contact,
+                self._deliver_replies,
+                self._awaits_reply,
+            ),
         )
         if is_started:
             self.services.start()
@@ -84,6 +95,14 @@ class Parts:
 
     def _on_contact(self, member: Incarnation, is_served: bool) -> None:
         self.asked.append((member, is_served))
+
+    async def _deliver_replies(self, sender: Incarnation, call: int, parts: Sequence[ReplyPart]) -> Sequence[bool]:
+        self.asked.append((sender, call, parts))
+        return [True]
+
+    async def _awaits_reply(self, vhost: str, address: str) -> bool:
+        self.asked.append((vhost, address))
+        return True
 
     async def _purge_queue(self, queue: QueueName) -> int:
         self.asked.append(queue)

@@ -9,7 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 
-from broker.ports.peer_calls import Caller, Demand, Fence, Grant, QueueCount, QueueName, Supply
+from broker.ports.peer_calls import Caller, Demand, Fence, Grant, QueueCount, QueueName, ReplyPart, Supply
 from broker.ports.slot import Slot
 
 
@@ -31,6 +31,8 @@ class MemorySlotService:
         self._grants: dict[str, list[Grant]] = {}
         self._answers: dict[tuple[str, str], Grant | None] = {}
         self._counts: dict[str, Sequence[QueueCount]] = {}
+        self.replies: dict[tuple[str, str], list[ReplyPart]] = {}
+        """By virtual host and address: what has come for those who wait there."""
 
     async def get_slot(self, queue: QueueName, caller: Caller) -> Grant | None:
         self._begin(caller)
@@ -96,6 +98,20 @@ class MemorySlotService:
                     each.queue_id, before.ready + each.ready, before.consumers + each.consumers
                 )
         return list(sums.values())
+
+    async def deliver_replies(self, call: int, replies: Sequence[ReplyPart], caller: Caller) -> Sequence[bool]:
+        self._begin(caller)
+        answer = []
+        for part in replies:
+            waiting = self.replies.get((part.vhost, part.address))
+            answer.append(waiting is not None)
+            if waiting is not None:
+                waiting.append(part)
+        return answer
+
+    async def awaits_reply(self, vhost: str, address: str, caller: Caller) -> bool:
+        self._begin(caller)
+        return (vhost, address) in self.replies
 
     def apply_events(self, last_event_id: int) -> None:
         """Topology events up to this one are applied."""
