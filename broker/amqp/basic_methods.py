@@ -13,6 +13,7 @@ from broker.errors import NotAllowed, NotImplementedFault, PreconditionFailed
 from broker.message import Message
 from broker.queue.outcome import AUTO_ACKED
 from broker.queue.queue import Queue
+from broker.topology.consumer_arguments import priority_of
 
 
 def on_basic_qos(channel: Channel, method: amqp.BasicQos) -> None:
@@ -39,6 +40,7 @@ def on_basic_consume(channel: Channel, method: amqp.BasicConsume) -> Waiting | N
     consumer_tag = _new_tag(channel, method)
     if channel.reply_consumer is not None and channel.reply_consumer.consumer_tag == consumer_tag:
         raise _reused(consumer_tag)
+    priority = priority_of(method.arguments, channel.vhost.phrase("queue", name)) if method.arguments else 0
     consumer = Consumer(
         channel.id,
         channel.deliveries,
@@ -47,6 +49,7 @@ def on_basic_consume(channel: Channel, method: amqp.BasicConsume) -> Waiting | N
         consumer_tag,
         no_ack=method.no_ack,
         is_exclusive=method.exclusive,
+        priority=priority,
         heads=channel.broker.caches.new_cache(),
         on_cancelled=channel.on_consumer_cancelled,
     )

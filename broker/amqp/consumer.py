@@ -40,6 +40,7 @@ class Consumer:
         "is_resting",
         "no_ack",
         "prefetch",
+        "priority",
         "queue",
         "unacked",
     )
@@ -54,6 +55,7 @@ class Consumer:
         *,
         no_ack: bool,
         is_exclusive: bool,
+        priority: int = 0,
         heads: Cache[tuple[bytes, bytes, bytes]],
         on_cancelled: Callable[[Consumer], None],
     ) -> None:
@@ -69,6 +71,7 @@ class Consumer:
         self.consumer_tag = consumer_tag
         self.no_ack = no_ack
         self.is_exclusive = is_exclusive
+        self.priority = priority
         self.is_resting = False
         self.unacked = 0
         self.prefetch = deliveries.consumer_prefetch

@@ -138,9 +138,16 @@ class Deliveries:
         for _ in range(len(waiting)):
             if self._output.is_blocked or not self.is_flowing or (self.prefetch and self.shared_room() <= 0):
                 break
+            if not waiting:
+                break
             consumer, _ = waiting.popitem(last=False)
-            consumer.queue.wake(consumer)
-            consumer.queue.dispatch()
+            queue = consumer.queue
+            queue.wake(consumer)
+            if queue.has_priorities:  # then it is not turns that decide among the channel's consumers of one queue
+                for other in [each for each in waiting if each.queue is queue]:
+                    del waiting[other]
+                    queue.wake(other)
+            queue.dispatch()
 
     def _end_run(self, consumer: Any, queue: Any, messages: list[Message], count: int, outcome: Outcome | None) -> None:
         """Settle, or without an outcome give back, `count` deliveries that `consumer`, or basic.get without one, had of

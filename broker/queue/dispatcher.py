@@ -1,12 +1,15 @@
-"""Decides which consumer of a queue on this node gets the next message: its consumers take turns.
+"""Decides which consumer of a queue on this node gets the next message: those of the highest priority that have credit
+take turns (contract B17, B29).
 
 A consumer that has no credit when its turn comes rests: it is not asked again until it may have some (`wake`). So what
-a message costs does not depend on how many consumers there are.
+a message costs depends neither on how many consumers there are nor on how many priorities.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Collection
 from typing import Protocol
 
 from broker.message import Message
@@ -17,6 +20,10 @@ class QueueConsumer(Protocol):
 
     is_resting: bool
     """Is the consumer passed over until `Queue.wake`? Set by the queue alone."""
+    priority: int
+    """Of those that have credit the highest come first."""
+    unacked: int
+    """How many deliveries the client has not settled or given back."""
 
     @property
     def is_exclusive(self) -> bool:
@@ -40,103 +47,170 @@ class QueueConsumer(Protocol):
         ...
 
 
-class Dispatcher:
-    """The consumers of one queue on this node."""
+class Dispatching(Protocol):
+    """What a queue asks of whoever knows its consumers on this node: `Dispatcher`, or `SingleActive`."""
 
-    __slots__ = ("_gone", "_is_single", "_turns", "consumers", "is_active", "was_used")
+    is_active: bool
+    """Is the single active consumer on this node? True where there is no such thing."""
+    was_used: bool
+    """Has the queue ever had a consumer on this node?"""
 
-    def __init__(self, *, is_single: bool) -> None:
-        """`is_single`: of all consumers on all nodes, only the one that came first gets messages."""
-        self._is_single = is_single
-        # In the order in which they came. The ordered one finds its first at once, however many have left before it.
-        self.consumers: dict[QueueConsumer, None] = OrderedDict() if is_single else {}
-        self._turns: deque[QueueConsumer] = deque()
-        """The consumers that do not rest, the next one first, and `_gone` others that have left."""
-        self._gone = 0
-        self.is_active = True
-        """With `is_single`: is the single active consumer on this node?"""
-        self.was_used = False
-        """Has the queue ever had a consumer on this node?"""
+    @property
+    def consumers(self) -> Collection[QueueConsumer]:
+        """All of them, in the order in which they came."""
+        ...
+
+    @property
+    def is_in_exclusive_use(self) -> bool:
+        """Has the only consumer asked to be the only one?"""
+        ...
+
+    @property
+    def has_takers(self) -> bool:
+        """Are there consumers that get messages as soon as they have credit?"""
+        ...
+
+    @property
+    def has_priorities(self) -> bool:
+        """May one consumer with credit come before another?"""
+        ...
 
     def add(self, consumer: QueueConsumer) -> None:
         """Add a consumer; it takes part from the next dispatch on."""
-        self.consumers[consumer] = None
-        self.was_used = True
-        consumer.is_resting = False
-        if not self._is_single:
-            self._turns.append(consumer)
 
     def remove(self, consumer: QueueConsumer) -> None:
         """Remove a consumer, if it is there."""
+
+    def remove_all(self) -> list[QueueConsumer]:
+        """Remove and return all consumers."""
+        ...
+
+    def wake(self, consumer: QueueConsumer) -> None:
+        """Let a consumer that rests take its turn again, after all that wait for theirs."""
+
+    def has_credit(self) -> bool:
+        """Would any of the consumers take a message now?"""
+        ...
+
+    def share_out(self, ready: deque[Message]) -> bool:
+        """Give `ready` to the consumers that have credit; False when there is nobody to ask. Hot."""
+        ...
+
+
+class Dispatcher:
+    """The consumers of one queue on this node, which take turns."""
+
+    __slots__ = ("_gone", "_levels", "_priorities", "_unequal", "consumers", "is_active", "was_used")
+
+    def __init__(self) -> None:
+        self.consumers: dict[QueueConsumer, None] = {}
+        self._priorities = [0]
+        """The priorities of `_levels`, ascending: those of consumers that do not rest, and at least one."""
+        self._levels: list[deque[QueueConsumer]] = [deque()]
+        """The consumers that do not rest, by priority, the next one of each first, and `_gone` others that have left.
+        """
+        self._gone = 0
+        self._unequal = 0
+        """How many consumers have another priority than 0."""
+        self.is_active = True
+        self.was_used = False
+
+    def add(self, consumer: QueueConsumer) -> None:
+        self.consumers[consumer] = None
+        self.was_used = True
+        self._unequal += consumer.priority != 0
+        consumer.is_resting = False
+        self._level(consumer.priority).append(consumer)
+
+    def remove(self, consumer: QueueConsumer) -> None:
         if consumer in self.consumers:
             del self.consumers[consumer]
-            if not (consumer.is_resting or self._is_single):
+            self._unequal -= consumer.priority != 0
+            if not consumer.is_resting:
                 self._gone += 1
                 if self._gone > len(self.consumers):
                     self._forget_gone()
 
     def remove_all(self) -> list[QueueConsumer]:
-        """Remove and return all consumers."""
         consumers = list(self.consumers)
         self.consumers.clear()
-        self._turns.clear()
-        self._gone = 0
+        self._unequal = 0
+        self._forget_gone()
         return consumers
 
     def wake(self, consumer: QueueConsumer) -> None:
-        """Let a consumer that rests take its turn again, after all that wait for theirs."""
         if consumer.is_resting and consumer in self.consumers:
             consumer.is_resting = False
-            self._turns.append(consumer)
+            if consumer.priority == self._priorities[-1]:
+                self._levels[-1].append(consumer)
+            else:
+                self._level(consumer.priority).append(consumer)
+
+    def _level(self, priority: int) -> deque[QueueConsumer]:
+        """Return the consumers of a priority that wait for their turn."""
+        priorities = self._priorities
+        place = bisect_left(priorities, priority)
+        if priorities[place : place + 1] != [priority]:
+            priorities.insert(place, priority)
+            self._levels.insert(place, deque())
+        return self._levels[place]
+
+    def _leave_level(self) -> None:
+        """Nobody of the highest level waits any more."""
+        self._priorities.pop()
+        self._levels.pop()
 
     def _forget_gone(self) -> None:
-        waiting = [consumer for consumer in self._turns if consumer in self.consumers]
-        self._turns.clear()
-        self._turns.extend(waiting)
+        waiting = [consumer for turns in self._levels for consumer in turns if consumer in self.consumers]
         self._gone = 0
+        self._priorities[:] = [0]
+        self._levels[:] = [deque()]
+        for consumer in waiting:
+            self._level(consumer.priority).append(consumer)
 
     @property
     def is_in_exclusive_use(self) -> bool:
-        """Has the only consumer asked to be the only one?"""
         return len(self.consumers) == 1 and next(iter(self.consumers)).is_exclusive
 
     @property
     def has_takers(self) -> bool:
-        """Are there consumers that get messages as soon as they have credit?"""
-        return bool(self.consumers) and (self.is_active or not self._is_single)
+        return bool(self.consumers)
+
+    @property
+    def has_priorities(self) -> bool:
+        return self._unequal > 0
 
     def has_credit(self) -> bool:
-        """Would any of the consumers take a message now?"""
-        if self._is_single:
-            return self.has_takers and next(iter(self.consumers)).can_take()
         if self._gone:
             self._forget_gone()
-        turns = self._turns
-        while turns:
-            if turns[0].can_take():
-                return True
-            turns.popleft().is_resting = True
-        return False
+        while True:
+            turns = self._levels[-1]
+            while turns:
+                if turns[0].can_take():
+                    return True
+                turns.popleft().is_resting = True
+            if len(self._levels) == 1:
+                return False
+            self._leave_level()
 
     def share_out(self, ready: deque[Message]) -> bool:
-        """Give `ready` to the consumers that have credit, one message each in turn; False when there is nobody to ask.
-
-        Hot.
+        """Give `ready` to the consumers that have credit, one message each in turn; those of a lower priority get what
+        the higher ones leave. False when there is nobody to ask. Hot.
         """
-        if self._is_single:
-            if self.has_takers:
-                next(iter(self.consumers)).take(ready, len(ready))
-            return self.has_takers
         if self._gone:
             self._forget_gone()
-        turns = self._turns
-        if not turns:
-            return False
-        while len(turns) > 1 and ready:
-            if turns[0].take(ready, 1):
-                turns.rotate(-1)
-            else:
+        levels = self._levels
+        while True:
+            turns = levels[-1]
+            while len(turns) > 1 and ready:
+                if turns[0].take(ready, 1):
+                    turns.rotate(-1)
+                else:
+                    turns.popleft().is_resting = True
+            if ready and turns:
+                turns[0].take(ready, len(ready))
+            if not ready or len(levels) == 1:
+                return bool(turns)
+            if turns:
                 turns.popleft().is_resting = True
-        if ready:
-            turns[0].take(ready, len(ready))
-        return True
+            self._leave_level()

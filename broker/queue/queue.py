@@ -14,9 +14,10 @@ from broker.codec.field_table import EMPTY_TABLE, FieldTable
 from broker.message import SETTLED, STORED, Message
 from broker.ports.slot import Slot
 from broker.ports.store import Journal
-from broker.queue.dispatcher import Dispatcher, QueueConsumer
+from broker.queue.dispatcher import Dispatcher, Dispatching, QueueConsumer
 from broker.queue.outcome import DELETED, PURGED, Outcome
-from broker.queue.settings import QueueLimits, QueueSettings
+from broker.queue.settings import QueueLimits, QueueSettings, QueueType
+from broker.queue.single_active import SingleActive
 from broker.queue.window import Window
 
 
@@ -110,7 +111,11 @@ class Queue:
         # None saves a call in every dispatch when the observer does nothing.
         self._after_dispatch = None if observer is UNOBSERVED else observer.after_dispatch
         self._on_dropped = observer.on_dropped
-        self._dispatcher = Dispatcher(is_single=self.settings.single_active_consumer)
+        self._dispatcher: Dispatching = (
+            SingleActive(is_preemptive=self.settings.type is QueueType.QUORUM)
+            if self.settings.single_active_consumer
+            else Dispatcher()
+        )
         self._window = window = Window(queue_id, lane, self.limits, journal)
         self._unacked = 0
         self._remote_ready = 0  # as of the last exchange of counts, about a second ago
@@ -318,6 +323,11 @@ class Queue:
     def wake(self, consumer: QueueConsumer) -> None:
         """A consumer that rests may have credit again: it takes part from the next dispatch on."""
         self._dispatcher.wake(consumer)
+
+    @property
+    def has_priorities(self) -> bool:
+        """May one consumer with credit come before another?"""
+        return self._dispatcher.has_priorities
 
     @property
     def has_takers(self) -> bool:

@@ -41,6 +41,7 @@ class Consumer:
 
     is_exclusive = False
     is_resting = False
+    priority = 0
 
     def __init__(self, member: Member, queue: Queue) -> None:
         self.unacked: list[Message] = []

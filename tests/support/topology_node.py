@@ -49,9 +49,11 @@ class PurgingJournal:
 class OneConsumer:
     """A consumer that takes nothing, and knows whether it was cancelled."""
 
-    def __init__(self, *, is_exclusive: bool = False) -> None:
+    def __init__(self, *, is_exclusive: bool = False, priority: int = 0) -> None:
         self.is_exclusive = is_exclusive
         self.is_resting = False
+        self.priority = priority
+        self.unacked = 0
         self.is_cancelled = False
 
     def take(self, ready: deque[Message], limit: int) -> int:

@@ -384,3 +384,92 @@ def test_headers_count_in_what_of_a_queue_lies_in_memory() -> None:
     queue = harness.vhost.queues["q"]
     assert queue.ready_count == 100
     assert sum(message.weight for message in queue.ready) < 400_000
+
+
+# Priorities
+
+
+def consume(client: Client, tag: str, priority: int, *, channel: int = 1, no_ack: bool = False) -> None:
+    arguments = FieldTable.of({"x-priority": priority})
+    client.send(channel, BasicConsume(queue="q", consumer_tag=tag, no_ack=no_ack, arguments=arguments))
+
+
+def test_consumers_of_a_higher_priority_come_first_while_they_have_credit(harness: Harness, peer: Client) -> None:
+    other = harness.peer()
+    for client, tag, priority in ((peer, "low", 0), (other, "high", 10)):
+        client.send(1, BasicQos(0, 2))
+        consume(client, tag, priority)
+        client.received()
+    peer.publish("q", *[b"m"] * 5)
+    assert (tags(peer), tags(other)) == (["low", "low"], ["high", "high"])
+    other.send(1, BasicAck(2, True))
+    assert (tags(peer), tags(other)) == ([], ["high"])
+
+
+def test_consumers_of_one_channel_that_share_a_prefetch_are_served_by_priority(peer: Client) -> None:
+    peer.send(1, BasicQos(0, 1, True))
+    for tag, priority in (("low", 1), ("high", 2)):
+        consume(peer, tag, priority)
+    peer.received()
+    for number in range(4):
+        peer.publish("q", b"m", b"m")
+        assert tags(peer) == (["high"] if number == 0 else [])
+        peer.send(1, BasicAck(number + 1, False))
+        assert tags(peer) == ["high"]
+
+
+def test_a_priority_that_is_no_integer_is_refused(peer: Client) -> None:
+    peer.send(1, BasicConsume(queue="q", arguments=FieldTable.of({"x-priority": "high"})))
+    text = (
+        "PRECONDITION_FAILED - invalid arg 'x-priority' for queue 'q' in vhost '/': \"expected integer, got longstr\""
+    )
+    assert peer.received() == [(1, ChannelClose(406, text, 60, 20))]
+
+
+# Single active consumer
+
+
+@pytest.fixture
+def single(harness: Harness) -> Client:
+    """Channel 1 has declared the classic queue q, and the quorum queue qq, with a single active consumer."""
+    peer = harness.peer()
+    for name, type in (("q", "classic"), ("qq", "quorum")):
+        table = FieldTable.of({"x-single-active-consumer": True, "x-queue-type": type})
+        peer.send(1, QueueDeclare(queue=name, durable=True, arguments=table))
+    peer.send(2, ChannelOpen())
+    peer.received()
+    return peer
+
+
+def test_a_single_active_consumer_is_followed_by_the_highest_priority(harness: Harness, single: Client) -> None:
+    for tag, priority in (("first", 0), ("low", 1), ("high", 2)):
+        consume(single, tag, priority)
+    single.received()
+    single.publish("q", b"1")
+    assert tags(single) == ["first"]
+    single.send(1, BasicCancel("first"))
+    single.publish("q", b"2")
+    assert tags(single) == ["high"]
+    single.send(1, BasicCancel("high"))
+    single.publish("q", b"3")
+    assert tags(single) == ["low"]
+
+
+def test_in_a_quorum_queue_a_higher_priority_takes_over_when_the_active_one_holds_nothing(single: Client) -> None:
+    single.send(1, BasicConsume(queue="qq", consumer_tag="first"))
+    single.received()
+    single.publish("qq", b"1", b"2")
+    assert tags(single) == ["first", "first"]
+    single.send(2, BasicConsume(queue="qq", consumer_tag="high", arguments=FieldTable.of({"x-priority": 1})))
+    single.publish("qq", b"3")
+    assert tags(single) == []
+    single.send(1, BasicAck(1, False))
+    assert tags(single) == []
+    single.send(1, BasicNack(2, False, True))
+    assert tags(single) == ["high", "high"]
+
+
+def test_an_exclusive_consumer_is_refused_beside_a_single_active_one(single: Client) -> None:
+    single.send(1, BasicConsume(queue="q", exclusive=True))
+    text = "ACCESS_REFUSED - queue 'q' in vhost '/' in exclusive use"
+    assert single.received() == [(1, ChannelClose(403, text, 60, 20))]

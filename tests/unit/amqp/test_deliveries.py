@@ -19,6 +19,7 @@ NewTransaction = Callable[[], Transaction | None]
 
 class SomeQueue:
     queue_id = 1
+    has_priorities = False
 
     def __init__(self) -> None:
         self.settled = 0
@@ -40,6 +41,7 @@ class SomeConsumer:
         self.queue = queue
         self.unacked = 2
         self.is_resting = False
+        self.priority = 0
 
 
 def message(number: int) -> Message:

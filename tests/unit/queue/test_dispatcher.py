@@ -1,4 +1,4 @@
-"""Whose turn it is, and what finding that out costs when there are many consumers (contract B29, F11)."""
+"""Whose turn it is, and what finding that out costs when there are many consumers (contract B17, B29)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections import deque
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from broker.message import TRANSIENT, Message
 from broker.queue.dispatcher import Dispatcher, QueueConsumer
@@ -20,8 +22,10 @@ class Counted:
     is_exclusive = False
     is_resting = False
 
-    def __init__(self, credit: int = 0) -> None:
+    def __init__(self, credit: int = 0, priority: int = 0) -> None:
         self.credit = credit
+        self.priority = priority
+        self.unacked = 0
         self.taken: list[int] = []
 
     def take(self, ready: deque[Message], limit: int) -> int:
@@ -56,8 +60,8 @@ def messages(*ids: int) -> deque[Message]:
     return deque(Message(message_id, queue, b"", b"", b"", None, TRANSIENT) for message_id in ids)
 
 
-def dispatcher(*consumers: QueueConsumer, is_single: bool = False) -> Dispatcher:
-    it = Dispatcher(is_single=is_single)
+def dispatcher(*consumers: QueueConsumer) -> Dispatcher:
+    it = Dispatcher()
     for consumer in consumers:
         it.add(consumer)
     return it
@@ -99,10 +103,10 @@ def test_a_consumer_that_has_left_is_not_woken() -> None:
     assert (resting.taken, other.taken) == ([], [1, 2])
 
 
-@pytest.mark.parametrize("is_single", [False, True])
-def test_consumers_come_and_go_without_a_look_at_the_others(is_single: bool) -> None:
-    consumers = [Counted(credit=99) for _ in range(MANY)]
-    it = dispatcher(*consumers, is_single=is_single)
+@pytest.mark.parametrize("priorities", [1, 7, MANY])
+def test_consumers_come_and_go_without_a_look_at_the_others(priorities: int) -> None:
+    consumers = [Counted(credit=99, priority=number % priorities) for number in reversed(range(MANY))]
+    it = dispatcher(*consumers)
     for consumer in consumers[: MANY // 2]:
         assert not it.is_in_exclusive_use
         it.remove(consumer)
@@ -111,16 +115,17 @@ def test_consumers_come_and_go_without_a_look_at_the_others(is_single: bool) -> 
     ready = messages(*range(MANY))
     it.share_out(ready)
     assert not any(consumer.taken for consumer in consumers[: MANY // 2])
-    assert consumers[MANY // 2].taken[0] == 0
+    assert sum(len(consumer.taken) for consumer in consumers) == MANY
 
 
 def test_consumers_that_come_and_go_without_a_message_leave_nothing_behind() -> None:
     it = dispatcher()
-    for _ in range(MANY):
-        consumer = Counted()
+    for number in range(MANY):
+        consumer = Counted(priority=number % 3)
         it.add(consumer)
         it.remove(consumer)
-    assert len(it._turns) <= 1
+    assert sum(map(len, it._levels)) <= 1
+    assert not it.has_priorities
 
 
 def test_the_only_consumer_gets_everything_in_one_call() -> None:
@@ -132,14 +137,94 @@ def test_the_only_consumer_gets_everything_in_one_call() -> None:
 
 
 def test_with_nobody_there_is_nobody_to_ask() -> None:
-    consumer = Counted(credit=9)
-    assert not dispatcher().share_out(messages(1))
-    it = dispatcher(consumer, is_single=True)
-    it.is_active = False
+    it = dispatcher()
     assert not it.share_out(messages(1))
     assert not it.has_credit()
-    it.is_active = True
+    assert not it.has_takers
+    consumer = Counted(credit=9)
+    it.add(consumer)
+    assert it.has_takers
     assert it.has_credit()
     assert it.share_out(messages(1))
     assert it.remove_all() == [consumer]
     assert not it.has_takers
+    assert not it.share_out(messages(1))
+
+
+# Priorities
+
+
+def test_consumers_of_the_highest_priority_that_have_credit_take_turns() -> None:
+    low, one, other, high = Counted(9), Counted(2, priority=5), Counted(9, priority=5), Counted(1, priority=7)
+    it = dispatcher(low, one, other, high)
+    assert it.has_priorities
+    it.share_out(messages(*range(6)))
+    assert (high.taken, one.taken, other.taken, low.taken) == ([0], [1, 3], [2, 4, 5], [])
+
+
+def test_those_of_a_lower_priority_get_what_the_higher_ones_leave() -> None:
+    low, middle, high = Counted(9, priority=-1), Counted(2), Counted(2, priority=1)
+    it = dispatcher(low, middle, high)
+    assert it.share_out(messages(*range(6)))
+    assert (high.taken, middle.taken, low.taken) == ([0, 1], [2, 3], [4, 5])
+
+
+def test_a_consumer_of_a_higher_priority_is_first_again_when_it_is_awake() -> None:
+    low, high = Counted(9), Counted(1, priority=1)
+    it = dispatcher(low, high)
+    it.share_out(messages(1, 2))
+    high.credit = 1
+    it.wake(high)
+    it.share_out(messages(3, 4))
+    assert (high.taken, low.taken) == ([1, 3], [2, 4])
+
+
+def test_credit_is_found_on_every_level() -> None:
+    low, high = Counted(1), Counted(priority=3)
+    it = dispatcher(high, low)
+    assert it.has_credit()
+    it.share_out(messages(1))
+    assert not it.has_credit()
+    high.credit = 1
+    assert not it.has_credit()
+    it.wake(high)
+    assert it.has_credit()
+
+
+def test_a_consumer_of_a_higher_priority_that_leaves_makes_room_for_the_lower_ones() -> None:
+    low, high = Counted(9), Counted(9, priority=1)
+    it = dispatcher(low, high)
+    it.remove(high)
+    it.remove(high)
+    it.share_out(messages(1))
+    assert (high.taken, low.taken) == ([], [1])
+    assert not it.has_priorities
+
+
+def test_what_a_message_costs_does_not_depend_on_how_many_priorities_there_are() -> None:
+    it = dispatcher(*[Counted(priority=number) for number in range(MANY)])
+    for number in range(MANY):
+        it.share_out(messages(number))
+    assert Counted.asked < 3 * MANY
+
+
+@given(
+    plan=st.lists(st.tuples(st.integers(-2, 2), st.integers(0, 5)), min_size=1, max_size=8),
+    rounds=st.lists(st.tuples(st.integers(0, 7), st.integers(0, 4)), max_size=12),
+)
+def test_a_message_never_goes_past_a_higher_priority_that_has_credit(
+    plan: list[tuple[int, int]], rounds: list[tuple[int, int]]
+) -> None:
+    consumers = [Counted(credit, priority) for priority, credit in plan]
+    it = dispatcher(*consumers)
+    for who, credit in rounds:
+        consumer = consumers[who % len(consumers)]
+        consumer.credit += credit
+        it.wake(consumer)
+        before = [each.credit for each in consumers]
+        ready = messages(1, 2, 3)
+        it.share_out(ready)
+        taken = [old - each.credit for old, each in zip(before, consumers, strict=True)]
+        assert sum(taken) == min(3, sum(before))
+        for each, count in zip(consumers, taken, strict=True):
+            assert not count or all(other.credit == 0 for other in consumers if other.priority > each.priority)

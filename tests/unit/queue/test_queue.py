@@ -44,6 +44,8 @@ class Taker:
     credit: int = 1_000_000
     is_exclusive: bool = False
     is_resting: bool = False
+    priority: int = 0
+    unacked: int = 0
     messages: list[Message] = field(default_factory=list)
     is_cancelled: bool = False
 

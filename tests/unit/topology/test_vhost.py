@@ -26,6 +26,8 @@ class SomeConsumer:
 
     is_exclusive = False
     is_resting = False
+    priority = 0
+    unacked = 0
 
     def __init__(self) -> None:
         self.is_told = False

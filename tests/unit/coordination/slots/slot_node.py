@@ -38,6 +38,8 @@ class Taker:
     credit: int = 0
     is_exclusive: bool = False
     is_resting: bool = False
+    priority: int = 0
+    unacked: int = 0
     taken: list[Message] = field(default_factory=list)
 
     def take(self, ready: deque[Message], limit: int) -> int:
