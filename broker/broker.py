@@ -145,10 +145,15 @@ class Broker:
         """
         if not self._cluster.is_trusted():
             return None
-        if queue in self.touched and queue.consumers:
+        self.catch_up(queue)
+        queue.use()
+        return queue.pop()
+
+    def catch_up(self, queue: Queue) -> None:
+        """Do for `queue` what the input up to now has made possible: a request is about to see it."""
+        if queue in self.touched and self._cluster.is_trusted():
             self.touched.discard(queue)
             queue.dispatch()
-        return queue.pop()
 
     def may_get_later(self, queue: Queue) -> bool:
         """Can `get_later` find a message where `get` found none?"""

@@ -6,6 +6,7 @@ A message keeps its wire bytes; they are decoded only on demand. A *tail* is a f
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 FRAME_END: Final = b"\xce"
@@ -13,6 +14,9 @@ FRAME_END: Final = b"\xce"
 MESSAGE_OVERHEAD: Final = 512
 """Approximate octets of memory that a message costs beside its frames: objects, and places in the tables it is in."""
 _CHUNK_OVERHEAD: Final = 64
+_SHARED_BODY: Final = 1024
+"""Octets from which a body of several stored messages is stored once instead of once for each."""
+_TEXT: Final = ("utf-8", "surrogateescape")
 
 # The states of a message towards the store, in the order in which it can pass them. From STORED on it may be confirmed
 # to its publisher: its row is committed, or a consumer has settled it, or it is transient.
@@ -121,6 +125,19 @@ class Message:
 
         def __repr__(self):
             return f"<Message {self.id} state={self.state} redelivered={self.redelivered} size={self.size}>"
+
+
+def routing_of(routing: bytes) -> tuple[str, str]:
+    """Return exchange and routing key from `Message.routing`."""
+    end = 1 + routing[0]
+    return str(routing[1:end], *_TEXT), str(routing[end + 1 :], *_TEXT)
+
+
+def share_body(stored: Sequence[Message]) -> None:
+    """Let several messages, which are to be stored and have one body, share it in the store, if it is not small."""
+    if len(stored) > 1 and (len(stored[0].body) > _SHARED_BODY or stored[0].chunks is not None):
+        for message in stored:
+            message.content_id = stored[0].id
 
 
 def weight_of(routing: bytes, header: bytes, body: bytes, chunks: list[bytes] | None) -> int:

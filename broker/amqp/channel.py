@@ -247,10 +247,13 @@ class Channel:
         if self.publisher.transaction is not None:
             raise PreconditionFailed("cannot switch from tx to confirm mode")
         if self.publisher.confirms is None:
-            self.publisher.confirms = Confirms(self._send_confirm)
+            self.publisher.confirms = Confirms(self._send_confirm, self._send_refusal)
 
     def _send_confirm(self, tag: int, multiple: bool) -> None:
         self.send(amqp.BasicAck(tag, multiple))
+
+    def _send_refusal(self, tag: int) -> None:
+        self.send(amqp.BasicNack(tag, False, False))
 
     def select_transaction(self) -> None:
         """Keep publishes, acks and rejects for the next commit from now on."""

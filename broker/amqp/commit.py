@@ -13,8 +13,9 @@ from broker.amqp.output import Output
 from broker.amqp.publishing import COPIES_AT_ONCE, COPY_STEPS, Publisher, clones
 from broker.amqp.transaction import Publication, Transaction
 from broker.broker import Broker
+from broker.errors import PreconditionFailed
 from broker.message import PENDING, SETTLED, TRANSIENT, Message
-from broker.queue.outcome import ACKED, REJECTED, Outcome
+from broker.queue.outcome import ACKED, OVER_LENGTH, REJECTED, Outcome
 
 _INSERT_STEPS: Final = 4
 """Putting the messages of one queue into it, and each of them."""
@@ -37,7 +38,8 @@ async def commit(
     done = transaction.take()
     output.has_published |= bool(done.publications)
     settled = deliveries.take_settled(done.settled)
-    copies = _copies(done.publications, broker, publisher)
+    refused: list[Message] = []
+    copies = _copies(done.publications, broker, publisher, refused)
     messages: list[Message] = []
     # Until all of it is recorded no slot may cover a message of the transaction, or one that it settles or gives back.
     covered = [message for outcome in settled.values() for message in outcome]
@@ -67,6 +69,8 @@ async def commit(
             await room()
             await next_turn()
     _reply(done.publications, publisher)
+    if refused:
+        raise PreconditionFailed("partial tx completion")  # contract T4
 
 
 def _reply(publications: Iterable[Publication], publisher: Publisher) -> None:
@@ -96,8 +100,13 @@ def _queue_of(message: Message) -> Any:
     return message.queue
 
 
-def _copies(publications: Iterable[Publication], broker: Broker, publisher: Publisher) -> Iterator[list[Message]]:
-    """Make the messages of the publishes, one for each queue that is still there; send back what has to be."""
+def _copies(
+    publications: Iterable[Publication], broker: Broker, publisher: Publisher, refused: list[Message]
+) -> Iterator[list[Message]]:
+    """Make the messages of the publishes, one for each queue that is still there; send back what has to be.
+
+    Those whose queue has no room are in `refused`, and in nothing else.
+    """
     for publication in publications:
         content = (publication.header, publication.body, publication.chunks)
         is_routed = False
@@ -106,9 +115,25 @@ def _copies(publications: Iterable[Publication], broker: Broker, publisher: Publ
             if queues:
                 is_routed = True
                 broker.work.done += COPY_STEPS * len(queues)
-                yield clones(broker.ids, publication.route, queues, *content, publication.is_persistent)
+                made = clones(broker.ids, publication.route, queues, *content, publication.is_persistent)
+                yield made if not any(queue.refuses_publishers for queue in queues) else _admitted(made, refused)
         if not is_routed and publication.route.mandatory and not publication.route.replies:
             publisher.return_unroutable(publication.route, *content)
+
+
+def _admitted(messages: Iterable[Message], refused: list[Message]) -> list[Message]:
+    """Return the messages whose queues have room; the others are added to `refused`, and dead-lettered if need be."""
+    admitted = []
+    for message in messages:
+        queue = _queue_of(message)
+        if not queue.refuses(message.size):
+            admitted.append(message)
+            continue
+        refused.append(message)
+        if queue.dead_letters_refused:
+            message.state = TRANSIENT
+            queue.settle((message,), OVER_LENGTH)
+    return admitted
 
 
 async def _record(
@@ -116,7 +141,9 @@ async def _record(
 ) -> None:
     """Store what must survive, and delete what was settled."""
     inserts = [message for message in messages if message.state == PENDING]
-    deletes = [message for message in (*settled[ACKED], *settled[REJECTED]) if message.state != TRANSIENT]
+    # What goes on to a dead-letter exchange is deleted when it is there.
+    rejected = [message for message in settled[REJECTED] if not _queue_of(message).has_dead_letters]
+    deletes = [message for message in (*settled[ACKED], *rejected) if message.state != TRANSIENT]
     if inserts or deletes:
         await broker.journal.transact(inserts, deletes)
     for message in deletes:

@@ -24,14 +24,21 @@ class Confirmed(Protocol):
 class Confirms:
     """What a channel in confirm mode still owes its publisher."""
 
-    __slots__ = ("_send", "confirmed", "published", "waiting")
+    __slots__ = ("_refuse", "_send", "confirmed", "published", "refused", "waiting")
 
-    def __init__(self, send: Callable[[int, bool], None]) -> None:
-        """`send` takes a delivery tag and the multiple flag."""
+    def __init__(self, send: Callable[[int, bool], None], refuse: Callable[[int], None]) -> None:
+        """`send` takes a delivery tag and the multiple flag; `refuse` the tag of what a queue did not take."""
         self._send = send
+        self._refuse = refuse
         self.published = 0
         self.confirmed = 0
         self.waiting: deque[Confirmed] = deque()
+        self.refused: deque[int] = deque()
+
+    def refuse(self) -> None:
+        """A publish was refused by a queue: it is told so in its turn."""
+        self.published += 1
+        self.refused.append(self.published)
 
     def expect(self, message: Confirmed) -> None:
         """The next publish that `published` will count is not safe before `message` is. Hot."""
@@ -45,6 +52,14 @@ class Confirms:
         while waiting and waiting[0].state >= STORED:
             waiting.popleft()
         safe = waiting[0].sequence - 1 if waiting else self.published
+        while self.refused and self.refused[0] <= safe:
+            refused = self.refused.popleft()
+            self._confirm(refused - 1)
+            self._refuse(refused)
+            self.confirmed = refused
+        self._confirm(safe)
+
+    def _confirm(self, safe: int) -> None:
         if safe > self.confirmed:
             self._send(safe, safe - self.confirmed > 1)
             self.confirmed = safe
@@ -52,9 +67,10 @@ class Confirms:
     def close(self) -> None:
         """The channel is gone: owe nothing any more. Messages in queues may refer to this for long."""
         self.waiting.clear()
+        self.refused.clear()
         self.confirmed = self.published
-        self._send = _nobody
+        self._send = self._refuse = _nobody
 
 
-def _nobody(tag: int, multiple: bool) -> None:
+def _nobody(tag: int, multiple: bool = False) -> None:
     """Stands where the channel was."""

@@ -25,6 +25,7 @@ from broker.amqp.output import Output
 from broker.amqp.transaction import Publication, Transaction
 from broker.auth.access import Access, Permission
 from broker.broker import Broker
+from broker.codec.expiration import EXPIRES, FLAGS, note_due
 from broker.codec.methods import BasicPublish, BasicReturn
 from broker.codec.properties import (
     FLAG_EXPIRATION,
@@ -36,8 +37,9 @@ from broker.codec.properties import (
     walk_properties,
 )
 from broker.errors import AccessRefused, NotImplementedFault, PreconditionFailed, ReplyCode
-from broker.message import COUNTER_MASK, PENDING, TRANSIENT, Message, MessageIdGenerator
+from broker.message import COUNTER_MASK, PENDING, TRANSIENT, Message, MessageIdGenerator, share_body
 from broker.ports.peer_calls import Reply
+from broker.queue.outcome import OVER_LENGTH
 from broker.queue.queue import Queue
 from broker.topology.routed_message import RoutedMessage
 from broker.topology.routing import Route, Search
@@ -48,8 +50,6 @@ _ASK: Final = FLAG_HEADERS | FLAG_EXPIRATION | FLAG_USER_ID
 _REPLY_TO_SIZE: Final = len(REPLY_TO)
 _REMEMBERED_PROPERTIES: Final = 1024
 """Octets up to which a channel keeps the properties of its last message: larger ones are looked at each time."""
-_SHARED_BODY: Final = 1024
-"""Octets from which a body routed to several stored queues is stored once instead of once per queue."""
 
 # What a publish costs beside its octets, in steps of work.
 COPY_STEPS: Final = 3
@@ -72,6 +72,7 @@ class Publisher:
         "_access",
         "_append",
         "_asks",
+        "_catch_up",
         "_channel_id",
         "_continuation",
         "_ids",
@@ -112,6 +113,7 @@ class Publisher:
         self._ids = broker.ids
         self._touched = broker.touched
         self._touched_confirms = broker.touched_confirms
+        self._catch_up = broker.catch_up
         # The properties of the last message, and what they mean to us: publishers seldom change them.
         self._properties = b""
         self._asks = 0
@@ -179,6 +181,7 @@ class Publisher:
         """Publish what has no queue or several, asks for a look at its properties, or is part of a transaction."""
         self._output.has_published = True
         queues = route.queues
+        is_refusable = route.is_refusable
         is_persistent = self._is_persistent
         if self._asks or route.dynamic or route.search is not None:
             message, keys, content = self._inspect(route, content)
@@ -194,10 +197,13 @@ class Publisher:
                 queues = found
                 if message.keepers:
                     self._keep_copies(route, message)
+                is_refusable = True  # nobody has looked yet
         if route.replies and self.transaction is None:
             self.reply(route, *content, is_routed=bool(queues))
         if self.transaction is not None or not queues:
             self._carry_out(route, queues, content, is_persistent)
+        elif is_refusable and self._is_refused(route, queues, content, is_persistent):
+            pass  # it is in the queues that have room, and the publisher knows
         elif len(queues) <= COPIES_AT_ONCE:
             self._copy(route, queues, content, is_persistent)
             if self.confirms is not None:
@@ -223,7 +229,7 @@ class Publisher:
             self.reply(route, *content, is_routed=bool(queues))
         if self.transaction is not None or not queues:
             self._carry_out(route, queues, content, is_persistent)
-        else:
+        elif not self._is_refused(route, queues, content, is_persistent):
             yield from self._copy_in_turns(route, queues, content, is_persistent)
 
     def _carry_out(self, route: Route, queues: Sequence[Queue], content: Content, is_persistent: bool) -> None:
@@ -249,10 +255,36 @@ class Publisher:
         if self.confirms is not None:
             self._count(self.confirms)
 
+    def _is_refused(self, route: Route, queues: Sequence[Queue], content: Content, is_persistent: bool) -> bool:
+        """Find out whether a queue has no room for a message. Then put it into those that have, and refuse it (contract
+        F8).
+        """
+        if not any(queue.refuses_publishers for queue in queues):
+            return False
+        size = int.from_bytes(content[0][8:16], "big")
+        refusing = [queue for queue in queues if queue.refuses_publishers and self._has_no_room(queue, size)]
+        if not refusing:
+            return False
+        letters = [queue for queue in refusing if queue.dead_letters_refused]
+        for queue, message in zip(letters, clones(self._ids, route, letters, *content, False), strict=True):
+            queue.settle((message,), OVER_LENGTH)
+        self._copy(route, [queue for queue in queues if queue not in refusing], content, is_persistent)
+        if self.confirms is not None:
+            self.confirms.refuse()
+            self._touched_confirms.add(self.confirms)
+        return True
+
+    def _has_no_room(self, queue: Queue, size: int) -> bool:
+        if not queue.refuses(size):
+            return False
+        self._catch_up(queue)  # a consumer may take what is ready
+        return queue.refuses(size)
+
     def _copy(self, route: Route, queues: Sequence[Queue], content: Content, is_persistent: bool) -> None:
         """Put a message into some of its queues. Hot: what `clones` would return is not collected."""
         header, body, chunks = content
         ids, touched, routing = self._ids, self._touched, route.routing
+        expires = header[FLAGS] & EXPIRES
         stored = []
         for queue in queues:
             message_id = ids.last + 1
@@ -267,9 +299,12 @@ class Publisher:
                 message = Message(message_id, queue, routing, header, body, chunks, TRANSIENT)
             queue.append(message)
             touched.add(queue)
+            if expires:
+                note_due(message)
+                queue.expect_expiry((message,))
         self._work.done += COPY_STEPS * len(queues)
         if stored:
-            _share_body(stored, body, chunks)
+            share_body(stored)
             for message in stored:
                 self._append(message)
                 if self.confirms is not None:
@@ -419,18 +454,12 @@ def clones(
     for queue in queues:
         state = PENDING if is_persistent and queue.is_stored else TRANSIENT
         message = Message(ids.next(), queue, routing, header, body, chunks, state)
+        note_due(message)
         messages.append(message)
         if state == PENDING:
             stored.append(message)
-    _share_body(stored, body, chunks)
+    share_body(stored)
     return messages
-
-
-def _share_body(stored: list[Message], body: bytes, chunks: list[bytes] | None) -> None:
-    """Let several messages share one stored body, if it is not small."""
-    if len(stored) > 1 and (len(body) > _SHARED_BODY or chunks is not None):
-        for message in stored:
-            message.content_id = stored[0].id
 
 
 def _advance(search: Search) -> list[Queue] | None:

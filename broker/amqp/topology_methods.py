@@ -97,6 +97,7 @@ async def on_queue_declare(channel: Channel, method: amqp.QueueDeclare) -> None:
             await channel.connection.exclusive.add(queue)
     channel.last_queue = queue.name
     if not method.no_wait:
+        channel.broker.catch_up(queue)
         channel.send(amqp.QueueDeclareOk(queue.name, queue.message_count, queue.consumer_count))
 
 

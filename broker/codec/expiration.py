@@ -8,16 +8,17 @@ from broker.codec.properties import FLAG_EXPIRATION, read_expiration
 from broker.errors import SyntaxFault
 from broker.message import Message, published_ms
 
-_FLAGS: Final = 16
-"""Where the flags of the properties are in the tail of a content header frame."""
-_HIGH_FLAG: Final = FLAG_EXPIRATION >> 8
+FLAGS: Final = 16
+"""Where the first octet of the properties' flags is in the tail of a content header frame."""
+EXPIRES: Final = FLAG_EXPIRATION >> 8
+"""The flag in it that says that there is an expiration."""
 _LATEST: Final = (1 << 63) - 1
 """The latest time that the store can keep."""
 
 
 def note_due(message: Message) -> None:
     """Set `due` of a message that has an expiration, counted from when it came into its queue. Hot for all others."""
-    if message.header[_FLAGS] & _HIGH_FLAG:
+    if message.header[FLAGS] & EXPIRES:
         try:
             expiration = read_expiration(message.header_payload)
         except (IndexError, SyntaxFault):

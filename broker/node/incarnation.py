@@ -31,6 +31,7 @@ from broker.errors import StoreUnavailable
 from broker.message import STORED, MessageIdGenerator
 from broker.node.allocator import give_back_freed_memory
 from broker.node.descriptors import rooms
+from broker.node.queue_services import LiveServices
 from broker.ports.cluster import Cluster
 from broker.ports.records import Put, Topology, VirtualHostRecord
 from broker.ports.slot import Slot
@@ -52,6 +53,7 @@ from broker.store.journal import GroupCommitJournal
 from broker.store.queue_ids import QueueIds
 from broker.store.retrying import ClientTimeout, RetryingStore
 from broker.topology.apply import LiveTopology
+from broker.topology.dead_letters import DeadLetters
 from broker.topology.decision import Decision
 from broker.topology.exchange import ExchangeTypes, NewOwnRouter
 from broker.topology.recorder import Recorder
@@ -62,6 +64,8 @@ _log = structlog.get_logger(__name__)
 
 DEFAULT_VHOSTS: Final = ("/", "carbon")
 STOP_TIMEOUT: Final = 3.0
+_RETRY_LETTERS: Final = 1.0
+"""Seconds between two tries for dead letters that have no queue to go to."""
 _UNFINISHED_SHARE: Final = 4
 """One part in so many of the memory watermark is what clients may hold unfinished while an alarm stands for long."""
 
@@ -139,6 +143,7 @@ class NodeIncarnation:
         self.broker: Broker
         self.turns: Turns
         self.replies: DirectReplies
+        self.services: LiveServices
         self.health: StoreHealth | None = None
         self.messages_left = 0
         """Messages of this node that are in the store when it has stopped."""
@@ -185,6 +190,7 @@ class NodeIncarnation:
                     server.abort("the node ends or begins anew")
                 loops.append(forever.create_task(self._give_up(), name="store timeout"))
             # The connections have finished what they had begun, for which they needed the journal.
+            await self.services.dead_letters.drain()
             await lifecycle.hand_off()
             await self.journal.drain()
             for loop in loops:
@@ -233,13 +239,23 @@ class NodeIncarnation:
         )
         turns = self.turns = Turns(broker.work)
         self.replies = DirectReplies(cluster, _new_name)
+        spawn = HandlerTasks(tasks).spawn
+        services = self.services = LiveServices(
+            self.clock,
+            timers,
+            wake=self.wake,
+            spawn=spawn,
+            delete_unused=self._delete_unused,
+            may_act=cluster.is_trusted,
+        )
+        letters = services.dead_letters = self._dead_letters()
         shared = SharedContext(
             broker,
             built_in_users(self.config.user_mgt),
             OpenAccess(),
             server_properties(__version__, self._node_id, _platform()),
             _new_name,
-            HandlerTasks(tasks).spawn,
+            spawn,
             self.clock.monotonic,
             lambda: pressure.is_store_away,
             turns.next,
@@ -262,10 +278,30 @@ class NodeIncarnation:
         )
         return server, [
             forever.create_task(journal.run(), name="journal"),
+            forever.create_task(letters.run(), name="dead letters"),
+            forever.create_task(_retry(letters), name="dead letters without a queue"),
             forever.create_task(timers.run(), name="timers"),
             forever.create_task(monitor.run(), name="resources"),
             forever.create_task(health.run(), name="store health"),
         ]
+
+    def _dead_letters(self) -> DeadLetters:
+        return DeadLetters(
+            self.vhosts,
+            self.ids,
+            self.journal,
+            self.broker.work,
+            touched=self.broker.touched,
+            now_ms=self.clock.wall_ms,
+            wakeup=asyncio.Event(),
+            next_turn=self.turns.next,
+            dispatch=self.broker.dispatch,
+        )
+
+    async def _delete_unused(self, queue: Queue) -> None:
+        vhost = self.vhosts.get(queue.vhost)
+        if vhost is not None:
+            await vhost.delete_expired(queue, self.clock.wall_ms)
 
     async def _give_up(self) -> None:
         """End a stopping node that cannot finish, because its store does not come back."""
@@ -299,6 +335,7 @@ class NodeIncarnation:
             journal=self.journal,
             read_slots=self.slot_reader.start,
             observer=lifecycle.observer,
+            services=self.services,
         )
 
         exchange_types = ExchangeTypes(Random().randrange, self._own_exchange_types)
@@ -346,6 +383,12 @@ class NodeIncarnation:
             messages += slot.count
             queue.recover(slot)
         return messages
+
+
+async def _retry(letters: DeadLetters) -> None:
+    while True:
+        await asyncio.sleep(_RETRY_LETTERS)
+        letters.retry()
 
 
 def _stored_messages(queue: Queue) -> int:

@@ -23,3 +23,4 @@ class Slot:
     maybe_delivered: bool = False
     transient: bool = False
     row: int = 0
+    octets: int = 0

@@ -171,6 +171,10 @@ class Journal(Protocol):
         """Delete the row of a transient message that is back in memory."""
         ...
 
+    def hold(self, octets: int) -> None:
+        """So many octets more, or with a minus less, wait elsewhere to be handed over: they count for `check_full`."""
+        ...
+
     def transact(self, inserts: Sequence[Message], deletes: Sequence[Message]) -> Awaitable[None]:
         """Write both in one store transaction, all or nothing; return when it is committed."""
         ...

@@ -2,7 +2,7 @@
 
 A message comes in by `append`, `insert` or `offer` and leaves by `settle`, whose outcome says why. In between it is
 ready, or a consumer holds it until it settles or requeues it. `Window` decides which messages are in memory and which
-in slots; `Dispatcher` decides which consumer gets the next one.
+in slots; `Dispatcher` decides which consumer gets the next one; `Retention` decides what is too old or too much.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from broker.message import SETTLED, STORED, Message
 from broker.ports.slot import Slot
 from broker.ports.store import Journal
 from broker.queue.dispatcher import Dispatcher, Dispatching, QueueConsumer
-from broker.queue.outcome import DELETED, PURGED, Outcome
-from broker.queue.settings import QueueLimits, QueueSettings, QueueType
+from broker.queue.outcome import DELETED, EXPIRED, OVER_LENGTH, PURGED, Outcome
+from broker.queue.retention import Retention, refuses_publishers
+from broker.queue.settings import Overflow, QueueLimits, QueueSettings, QueueType
 from broker.queue.single_active import SingleActive
 from broker.queue.window import Window
 
@@ -46,6 +47,45 @@ class Unobserved:
 UNOBSERVED: Final = Unobserved()
 
 
+class QueueServices(Protocol):
+    """What a queue asks of its node beside the store."""
+
+    def now_ms(self) -> int:
+        """Return the time by which messages live, in milliseconds since 1970."""
+        ...
+
+    def watch(self, queue: Queue) -> None:
+        """Call `Queue.on_due` at the time that `Queue.next_due` returns: it may have come nearer."""
+        ...
+
+    def bury(self, queue: Queue, messages: Sequence[Message], outcome: Outcome) -> None:
+        """Give messages that have left their queue to its dead-letter exchange, and settle them with that."""
+        ...
+
+    def has_room(self, queue: Queue) -> bool:
+        """May the queue read more messages to bury them? If not, it is dispatched when there is room."""
+        ...
+
+
+class NoServices:
+    """Stands where there is nobody to ask, for queues in which nothing expires and nothing is dead-lettered."""
+
+    def now_ms(self) -> int:
+        return 0
+
+    def watch(self, queue: Queue) -> None:
+        """Nothing to do."""
+
+    def bury(self, queue: Queue, messages: Sequence[Message], outcome: Outcome) -> None:
+        """Nothing to do: the messages are forgotten."""
+
+    def has_room(self, queue: Queue) -> bool:
+        return True
+
+
+NO_SERVICES: Final = NoServices()
+
+
 class Queue:
     """One queue of one virtual host, on this node."""
 
@@ -59,12 +99,16 @@ class Queue:
         "_read_slots",
         "_remote_consumers",
         "_remote_ready",
+        "_retention",
+        "_services",
         "_unacked",
+        "_used_at",
         "_window",
         "append",
         "arguments",
         "auto_delete",
         "durable",
+        "dying",
         "is_stored",
         "lane",
         "limits",
@@ -74,6 +118,7 @@ class Queue:
         "open_next_slot",
         "owner",
         "queue_id",
+        "refuses_publishers",
         "settings",
         "vhost",
     )
@@ -93,6 +138,7 @@ class Queue:
         journal: Journal,
         read_slots: Callable[[Queue], None],
         observer: QueueObserver = UNOBSERVED,
+        services: QueueServices = NO_SERVICES,
     ) -> None:
         """`owner` is the connection an exclusive queue belongs to; `read_slots` starts a read of the queue's slots."""
         self.vhost: Final = vhost
@@ -116,17 +162,26 @@ class Queue:
             if self.settings.single_active_consumer
             else Dispatcher()
         )
-        self._window = window = Window(queue_id, lane, self.limits, journal)
+        counts_octets = self.settings.max_length_bytes is not None
+        self._window = window = Window(queue_id, lane, self.limits, journal, counts_octets=counts_octets)
+        self._services = services
+        self._retention = self._new_retention() if self.settings.has_retention else None
+        self.refuses_publishers: Final = refuses_publishers(self.settings)
+        """Must `refuses` be asked before each publish?"""
+        self.dying: dict[int, Message] = {}
+        """Messages that have left the queue, by id, whose rows are in the store until they are dead-lettered."""
         self._unacked = 0
+        self._used_at = 0
         self._remote_ready = 0  # as of the last exchange of counts, about a second ago
         self._remote_consumers = 0
         self._is_closing = False
         self._is_deleted = False
-        self.append: Final = window.append
+        self.append: Final = window.append_counted if counts_octets else window.append
         """Add a published message. Hot: the caller dispatches once per batch."""
         self.offer: Final = window.offer
         self.open_next_slot: Final = window.open_next_slot
         self.on_read: Final = window.on_read
+        self.use()
 
     def __repr__(self) -> str:
         return f"<Queue {self.vhost}:{self.name} ready={self.ready_count} consumers={len(self.consumers)}>"
@@ -143,6 +198,11 @@ class Queue:
     def ready_count(self) -> int:
         """Messages on this node that no consumer holds, wherever they lie (contract Q1)."""
         return self._window.ready_count
+
+    @property
+    def ready_octets(self) -> int:
+        """Octets of the bodies of the messages that `ready_count` counts, if the queue has a limit of them, else 0."""
+        return self._window.ready_octets
 
     @property
     def has_ready(self) -> bool:
@@ -188,6 +248,24 @@ class Queue:
 
     # Messages in
 
+    def expect_expiry(self, messages: Sequence[Message]) -> None:
+        """Some of the messages that were appended just now have a `due` of their own."""
+        self._window.note_due(messages)
+
+    def refuses(self, octets: int) -> bool:
+        """Has the queue no room for one more message, whose body has so many octets (contract F8)?"""
+        return self.refuses_publishers and self._retention is not None and self._retention.is_full_for(octets)
+
+    @property
+    def has_dead_letters(self) -> bool:
+        """Do messages that die here go on to an exchange?"""
+        return self.settings.dead_letter_exchange is not None
+
+    @property
+    def dead_letters_refused(self) -> bool:
+        """Is what `refuses` refuses to be settled as over the length?"""
+        return self.settings.overflow is Overflow.REJECT_PUBLISH_DLX
+
     def insert(self, messages: Sequence[Message]) -> None:
         """Add the messages of a committed transaction, ascending by id; younger ids may be in the queue already."""
         if self._is_deleted:
@@ -214,13 +292,28 @@ class Queue:
         """
         if outcome.was_held:
             self._unacked -= len(messages) + unstored
+        if outcome.is_death and self.has_dead_letters and not self._is_deleted:
+            self._bury(messages, outcome)
+            return
         settle = self._journal.settle
         for message in messages:
             if message.state < SETTLED:
                 settle(message)
 
+    def _bury(self, messages: Sequence[Message], outcome: Outcome) -> None:
+        """Hand dead messages over: their rows stay until they are safe in the queues of the dead-letter exchange."""
+        self.dying.update((message.id, message) for message in messages if message.state < SETTLED)
+        self._services.bury(self, messages, outcome)
+
+    def end_dying(self, messages: Iterable[Message]) -> None:
+        """These dead messages have no row any more."""
+        for message in messages:
+            self.dying.pop(message.id, None)
+
     def pop(self) -> Message | None:
         """Remove and return the next message for basic.get; None when none is in memory."""
+        if self._window.expiring or self._retention is not None:
+            self._expire()
         window = self._window
         if not window.ready and window.is_paged:
             self._refill()
@@ -255,11 +348,15 @@ class Queue:
         Hot: once per batch. Return whether consumers are behind: there are some, and more is ready than they take now.
         """
         window = self._window
+        if window.expiring is not None and self._retention is None:
+            self._retention = self._new_retention()
+        if self._retention is not None:
+            self._expire()
         if not window.ready and window.is_paged:
             self._refill()
         ready = window.ready
         dispatcher = self._dispatcher
-        if window.late and not self._share_out_late():
+        if (window.late or window.expiring or window.counts_octets) and not self._share_out_in_runs():
             pass  # nobody takes more
         elif ready:
             last = ready[-1].id
@@ -277,6 +374,8 @@ class Queue:
                     return self.dispatch()
         elif window.tail is not ready and len(ready) < self.limits.window_size // 2 and dispatcher.has_credit():
             self._refill()
+        if self._retention is not None:
+            self._shorten(self._retention)
         limits = self.limits
         if (window.bytes > limits.memory or len(window.tail) > limits.window_size) and not self.is_closing:
             window.page_out()
@@ -284,15 +383,22 @@ class Queue:
             self._after_dispatch(self)
         return bool(window.ready and dispatcher.consumers)
 
-    def _share_out_late(self) -> bool:
-        """Deliver, in order, while messages are late that have their place in `ready`; return whether none is left."""
+    def _share_out_in_runs(self) -> bool:
+        """Deliver, in order, while `ready` alone does not tell who comes next, or who has been taken must be known;
+        return whether nothing is left that needs this.
+        """
         window = self._window
-        while window.late:
+        while window.ready and (window.late or window.expiring or window.counts_octets):
             if not self._dispatcher.has_credit():
                 return False
             run = window.take_run()
+            if not run:
+                break
             last = run[-1].id
+            offered = tuple(run) if window.counts_octets else ()
             self._dispatcher.share_out(run)
+            if window.counts_octets:
+                window.count_octets(-1, offered[: len(offered) - len(run)])
             if run:
                 last = run[0].id - 1
                 window.return_run(run)
@@ -310,6 +416,61 @@ class Queue:
         else:
             window.join_tail()
 
+    # What leaves by itself
+
+    def _new_retention(self) -> Retention:
+        return Retention(self.settings, self._window, self._services.now_ms)
+
+    def _expire(self) -> None:
+        """Let go what has expired, before a consumer gets it."""
+        retention = self._retention
+        if retention is None:
+            return
+        expired = retention.take_expired()
+        if expired:
+            self.settle(expired, EXPIRED)
+        window = self._window
+        if not window.ready and window.is_paged and retention.is_expired_in_slots and self._services.has_room(self):
+            self._refill()
+
+    def _shorten(self, retention: Retention) -> None:
+        """Let go what consumers have left and is too much, or was to be taken at once; see to what expires next."""
+        unserved = retention.take_unserved()
+        if unserved:
+            self.settle(unserved, EXPIRED)
+        if not self.refuses_publishers:
+            excess = list(retention.take_excess())
+            if excess:
+                self.settle(excess, OVER_LENGTH)
+            if not self._window.ready and retention.is_over_length and self._services.has_room(self):
+                self._refill()  # the oldest are not in memory
+        self._services.watch(self)
+
+    def next_due(self) -> int | None:
+        """Return when the queue or something in it may expire, in milliseconds since 1970; None when nothing will."""
+        if self.is_closing:
+            return None
+        due = None if self._retention is None else self._retention.next_due()
+        lease_end = self._lease_end()
+        return min(filter(None, (due, lease_end)), default=None)
+
+    def use(self) -> None:
+        """A client uses the queue: its lease begins anew (contract F3)."""
+        if self.settings.expires:
+            self._used_at = self._services.now_ms()
+            self._services.watch(self)
+
+    def _lease_end(self) -> int | None:
+        """Return when the queue is deleted if nobody uses it, in milliseconds since 1970."""
+        if not self.settings.expires or self.consumer_count:
+            return None
+        return self._used_at + self.settings.expires
+
+    def is_lease_over(self, now_ms: int) -> bool:
+        """Has nobody used the queue for as long as it may be without use?"""
+        end = self._lease_end()
+        return end is not None and end <= now_ms
+
     # Consumers
 
     def add_consumer(self, consumer: QueueConsumer) -> None:
@@ -319,6 +480,7 @@ class Queue:
     def remove_consumer(self, consumer: QueueConsumer) -> None:
         """Remove a consumer from dispatch, if it is there."""
         self._dispatcher.remove(consumer)
+        self.use()
 
     def wake(self, consumer: QueueConsumer) -> None:
         """A consumer that rests may have credit again: it takes part from the next dispatch on."""

@@ -66,6 +66,11 @@ class QueueSettings:
     """How often a message may be given back before it is dropped or dead-lettered."""
     type: QueueType = QueueType.CLASSIC
 
+    @property
+    def has_retention(self) -> bool:
+        """Do messages leave the queue by themselves?"""
+        return (self.message_ttl, self.max_length, self.max_length_bytes) != (None, None, None)
+
     @classmethod
     def of(cls, arguments: FieldTable) -> QueueSettings:
         """Return what the arguments of queue.declare ask for. One that is not as it should be has no effect.

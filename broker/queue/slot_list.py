@@ -20,6 +20,11 @@ class SlotList:
     def __len__(self) -> int:
         return len(self._slots)
 
+    @property
+    def oldest(self) -> Slot | None:
+        """The slot that is to be read next."""
+        return self._slots[0] if self._slots else None
+
     def append(self, slot: Slot) -> None:
         """Add a slot that follows all others."""
         self._slots.append(slot)

@@ -51,16 +51,17 @@ class SlotReader:
                 if not slot.row:  # a slot from another node is committed already
                     await self._journal.readable(slot)
                 if queue.open_slot is slot:  # not purged in the meantime
-                    limits = queue.limits
+                    limits, dying = queue.limits, set(queue.dying)
                     messages = await self._store.read(queue, slot, limits.read_ahead, limits.read_ahead_bytes)
                     if queue.open_slot is slot:
-                        self._offer(queue, slot, messages)
+                        self._offer(queue, slot, messages, dying)
         finally:
             queue.end_reading()
             self._reads.pop(queue.queue_id, None)
         self._on_done(queue)
 
-    def _offer(self, queue: Queue, slot: Slot, messages: list[Message]) -> None:
+    def _offer(self, queue: Queue, slot: Slot, messages: list[Message], dying: set[int]) -> None:
+        """Give the queue what was read, but for those that were `dying` before: their rows go with what they become."""
         is_end = queue.on_read(slot, messages)
         self._on_read(queue, slot, messages, is_end)
-        queue.offer(messages)
+        queue.offer([message for message in messages if message.id not in dying] if dying else messages)

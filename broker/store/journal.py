@@ -74,6 +74,7 @@ class GroupCommitJournal:
         self._deletes: list[Message] = []
         self._groups: list[_Group] = []
         self._bytes = 0
+        self._held = 0
         self._wakeup = asyncio.Event()
         self._writing_since: float | None = None
         self._batch = Batch()
@@ -128,6 +129,12 @@ class GroupCommitJournal:
         """Delete the row of a transient message that is back in memory."""
         self._deletes.append(message)
         self._wakeup.set()
+
+    def hold(self, octets: int) -> None:
+        """So many octets more, or with a minus less, wait elsewhere for the store: publishers wait for them, too."""
+        self._held += octets
+        if octets < 0 and self.is_full:
+            self._update_full()
 
     def transact(self, inserts: Sequence[Message], deletes: Sequence[Message]) -> Awaitable[None]:
         """Write `inserts` and `deletes` in one transaction: all or nothing."""
@@ -379,10 +386,11 @@ class GroupCommitJournal:
     def _update_full(self) -> None:
         limits = self._limits
         waiting = len(self._pending) + len(self._spills)
+        octets = self._bytes + self._held
         if not self.is_full:
-            full = self._bytes > limits.pending_bytes or waiting > limits.pending_messages
+            full = octets > limits.pending_bytes or waiting > limits.pending_messages
         else:
-            full = self._bytes > limits.pending_bytes // 2 or waiting > limits.pending_messages // 2
+            full = octets > limits.pending_bytes // 2 or waiting > limits.pending_messages // 2
         if full != self.is_full:
             self.is_full = full
             self._on_full(full)

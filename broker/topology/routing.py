@@ -27,14 +27,15 @@ CASCADE: Final = 256
 class Route:
     """Where messages published with the same arguments go; valid until the topology changes.
 
-    `queue` is the only queue, or None when there are none or several. A `dynamic` route depends on more: its queues
-    are found anew for each message. Those of a route with a `search` are not found yet.
+    `queue` is the only queue; None when there are none or several, or when it may refuse a message. A `dynamic` route
+    depends on more: its queues are found anew for each message. Those of a route with a `search` are not found yet.
     """
 
     __slots__ = (
         "arguments",
         "dynamic",
         "exchange",
+        "is_refusable",
         "mandatory",
         "queue",
         "queues",
@@ -59,6 +60,8 @@ class Route:
         self.queue: Queue | None = None
         self.replies: tuple[str, ...] = ()
         """The addresses to which the message goes as a reply (contract N19)."""
+        self.is_refusable = False
+        """May one of the queues refuse a message?"""
         self.search: Search | None = None
 
     def set_queues(self, queues: list[Queue] | None) -> None:
@@ -66,7 +69,8 @@ class Route:
         self.search = None
         self.dynamic = queues is None
         self.queues = tuple(queues or ())
-        self.queue = self.queues[0] if len(self.queues) == 1 else None
+        self.is_refusable = any(queue.refuses_publishers for queue in self.queues)
+        self.queue = self.queues[0] if len(self.queues) == 1 and not self.is_refusable else None
 
     @property
     def octets(self) -> int:

@@ -312,6 +312,7 @@ class VirtualHost:
         name, current = declaration.name, self.queues.get(declaration.name)
         if current is not None and not current.is_closing:
             self._require_same_queue(current, declaration)
+            current.use()
             return current
         if name.startswith("amq.") and not is_server_named:
             raise AccessRefused(f"queue name '{name}' contains reserved prefix 'amq.*'")
@@ -415,6 +416,16 @@ class VirtualHost:
     def _delete_if_there(self, queue: Queue) -> Decision[Any]:
         if self.queues.get(queue.name) is queue:
             return self.deletion(queue)
+        return self.decision(reads=[("queue", queue.name)])
+
+    async def delete_expired(self, queue: Queue, now_ms: Callable[[], int]) -> None:
+        """Delete a queue whose lease is over, unless it is used again meanwhile (contract F3)."""
+        await self.recorder.maintain([partial(self._delete_expired, queue, now_ms)])
+        await self.delete_unused()
+
+    def _delete_expired(self, queue: Queue, now_ms: Callable[[], int]) -> Decision[Any]:
+        if queue.is_lease_over(now_ms()) and not self.consumers.elsewhere(queue):
+            return self._delete_if_there(queue)
         return self.decision(reads=[("queue", queue.name)])
 
     def deletion(self, queue: Queue, removed: Sequence[SubscriptionKey] = ()) -> Decision[int]:

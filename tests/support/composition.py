@@ -22,19 +22,23 @@ from broker.auth.identity import Authenticator
 from broker.auth.users import User, Users
 from broker.broker import Broker, Confirmable, Limits
 from broker.cache_budget import CacheBudget
+from broker.clock import Clock
 from broker.message import Message, MessageIdGenerator
+from broker.node.queue_services import LiveServices
 from broker.ports.cluster import Cluster, NoOtherNodes
 from broker.ports.cluster_rows import Incarnation
 from broker.ports.peer_calls import Reply
 from broker.ports.records import Change
 from broker.ports.slot import Slot
 from broker.ports.store import Store
-from broker.queue.queue import Queue
+from broker.queue.queue import NO_SERVICES, Queue, QueueServices
 from broker.queue.settings import QueueLimits
 from broker.queue.slot_reader import SlotReader
+from broker.server.timers import Timers
 from broker.store.journal import GroupCommitJournal
 from broker.store.journal_limits import JournalLimits
 from broker.topology.apply import LiveTopology
+from broker.topology.dead_letters import DeadLetters, ReusableWakeup
 from broker.topology.exchange import ExchangeTypes
 from broker.topology.recorder import Lock, Recorder, Wakeup
 from broker.topology.vhost import VirtualHost
@@ -135,13 +139,16 @@ def new_vhost(
     queue_limits: QueueLimits | None = None,
     lane: int = 0,
     exchange_types: ExchangeTypes = EXCHANGE_TYPES,
+    services: QueueServices = NO_SERVICES,
     **options: Any,
 ) -> VirtualHost:
-    """Return a virtual host that gives its queues `journal`, `read_slots`, `queue_limits` and `lane`.
+    """Return a virtual host that gives its queues `journal`, `read_slots`, `queue_limits`, `lane` and `services`.
 
     `options` are further arguments of `VirtualHost`.
     """
-    new_queue = partial(Queue, lane=lane, limits=queue_limits, journal=journal, read_slots=read_slots)
+    new_queue = partial(
+        Queue, lane=lane, limits=queue_limits, journal=journal, read_slots=read_slots, services=services
+    )
     return VirtualHost(name, journal=journal, new_queue=new_queue, exchange_types=exchange_types, **options)
 
 
@@ -208,7 +215,7 @@ class NodeParts:
         await_read: Callable[[Queue], Awaitable[None]] | None = None,
         record: Callable[[Sequence[Change]], Awaitable[None]] | None = None,
         lock: Lock | None = None,
-        new_event: Callable[[], Wakeup] = asyncio.Event,
+        new_event: Callable[[], ReusableWakeup] = asyncio.Event,
         wait_as_client: Callable[[Wakeup], Awaitable[None]] | None = None,
         ids: MessageIdGenerator | None = None,
         high_water: int = 0,
@@ -216,12 +223,14 @@ class NodeParts:
         vhosts: dict[str, VirtualHost] | None = None,
         work: TurnBudget | None = None,
         next_turn: Callable[[], Awaitable[None]] = nothing_to_wait_for,
+        clock: Clock | None = None,
         **vhost_options: Any,
     ) -> None:
         """`tasks` stands for a task group and runs what reads slots. `vhost_options` are arguments of `new_vhost`.
 
         The journal is a real one that nobody runs yet, unless `new_journal` makes another from the set of touched
-        confirms. `await_read` waits for a queue whose slots are being read, where `tasks` makes no tasks that can be
+        confirms. With a `clock`, `timers` serve the queues' deadlines and `dead_letters` carries letters, when run.
+        `await_read` waits for a queue whose slots are being read, where `tasks` makes no tasks that can be
         awaited. `record` records topology instead of the store.
         """
         self.ids = ids or MessageIdGenerator(0)
@@ -254,7 +263,9 @@ class NodeParts:
         self._lock = lock or asyncio.Lock()
         self._new_event = new_event
         self._client_wait = {} if wait_as_client is None else {"wait_as_client": wait_as_client}
+        services = {} if clock is None else {"services": self._new_services(clock, tasks)}
         self._vhost_options = {
+            **services,
             "journal": self.journal,
             "on_activity": self.broker.touched.add,
             "put_copy": self.broker.put_copy,
@@ -262,6 +273,32 @@ class NodeParts:
             "read_slots": self.slot_reader.start,
             **vhost_options,
         }
+
+    def _new_services(self, clock: Clock, tasks: Any) -> LiveServices:
+        async def delete_unused(queue: Queue) -> None:
+            await self.broker.vhosts[queue.vhost].delete_expired(queue, clock.wall_ms)
+
+        self.timers = Timers(clock.monotonic)
+        services = LiveServices(
+            clock,
+            self.timers,
+            wake=self._on_read,
+            spawn=tasks.create_task,
+            delete_unused=delete_unused,
+            may_act=self.cluster.is_trusted,
+        )
+        self.dead_letters = services.dead_letters = DeadLetters(
+            self.broker.vhosts,
+            self.ids,
+            self.journal,
+            self.broker.work,
+            touched=self.broker.touched,
+            now_ms=clock.wall_ms,
+            wakeup=self._new_event(),
+            next_turn=self._next_turn,
+            dispatch=self.broker.dispatch,
+        )
+        return services
 
     def add_vhost(self, name: str, **options: Any) -> VirtualHost:
         """Serve a virtual host that has nothing yet, instead of one of that name; `options` win over the node's."""

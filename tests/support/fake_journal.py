@@ -25,6 +25,8 @@ class FakeJournal:
         self._spills: list[Message] = []
         self._deletes: list[Message] = []
         self.is_full = False
+        self.held = 0
+        self.transactions = 0
 
     def append(self, message: Message) -> None:
         assert message.state == PENDING
@@ -48,8 +50,12 @@ class FakeJournal:
     def forget(self, message: Message) -> None:
         self._deletes.append(message)
 
+    def hold(self, octets: int) -> None:
+        self.held += octets
+
     async def transact(self, inserts: Sequence[Message], deletes: Sequence[Message]) -> None:
         await self._gate.passed()
+        self.transactions += 1
         self.commit(Batch(list(inserts), list(deletes)))
 
     async def purge(self, slots: Sequence[Slot]) -> None:

@@ -111,6 +111,7 @@ class Harness:
             exchange_types=exchange_types,
             work=self.turns.work,
             next_turn=self.turns.next,
+            clock=self.clock,
         )
         self.broker, self.live = self.parts.broker, self.parts.live
         self.journal: FakeJournal = self.parts.journal
@@ -160,6 +161,12 @@ class Harness:
         assert kinds == [ConnectionStart, ConnectionTune, ConnectionOpenOk, ChannelOpenOk]
         return client
 
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass, and do what is due then."""
+        self.clock.advance(seconds)
+        self.parts.timers.run_due(self.clock.monotonic())
+        self.run()
+
     def commit(self) -> None:
         """Let the store commit what the journal has taken."""
         self.journal.commit()
@@ -170,6 +177,9 @@ class Harness:
         """Let everything go on until nothing moves: coroutines, deliveries, sockets."""
         while True:
             is_busy = self.stage.run()
+            if self.parts.dead_letters.is_waiting:
+                self.stage.spawn(self.parts.dead_letters.carry())
+                is_busy = True
             self.broker.dispatch()
             for client in self._clients:
                 is_busy |= client.flush()
@@ -318,6 +328,7 @@ class Client:
 
     def _deliver(self, data: bytes) -> None:
         if not self.is_closed:
+            self._harness.broker.ids.advance(self._harness.clock.wall_ms())
             self.connection.receive(data, self._harness.clock.monotonic())
             self._harness.run()
 

@@ -66,6 +66,9 @@ class Event:
     def set(self) -> None:
         self._is_set = True
 
+    def clear(self) -> None:
+        self._is_set = False
+
     async def wait(self) -> None:
         while not self._is_set:
             await turn()

@@ -19,7 +19,7 @@ def sent() -> list[tuple[int, bool]]:
 
 @pytest.fixture
 def confirms(sent: list[tuple[int, bool]]) -> Confirms:
-    return Confirms(lambda tag, multiple: sent.append((tag, multiple)))
+    return Confirms(lambda tag, multiple: sent.append((tag, multiple)), lambda tag: sent.append((-tag, False)))
 
 
 def published(confirms: Confirms, count: int = 1) -> list[Message]:
@@ -86,3 +86,15 @@ def test_after_the_end_nothing_is_owed(confirms: Confirms, sent: list[tuple[int,
     message.state = STORED
     confirms.flush()
     assert sent == []
+
+
+def test_a_refused_publish_is_told_in_its_turn(confirms: Confirms, sent: list[tuple[int, bool]]) -> None:
+    (first,) = published(confirms)
+    confirms.refuse()
+    confirms.refuse()
+    confirms.published += 1
+    confirms.flush()
+    assert sent == []
+    first.state = STORED
+    confirms.flush()
+    assert sent == [(1, False), (-2, False), (-3, False), (4, False)]

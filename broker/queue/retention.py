@@ -1,0 +1,103 @@
+"""Decides which messages leave a queue by themselves: those that are too old, and those that are too many.
+
+Only queues that have a time to live, a length, or messages with an expiration of their own have a `Retention`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from broker.message import Message, first_id_at, published_ms
+from broker.queue.settings import Overflow, QueueSettings
+from broker.queue.window import Window
+
+
+class Retention:
+    """What one queue keeps, and how long."""
+
+    __slots__ = ("_has_length", "_is_bounded", "_max_length", "_max_octets", "_now_ms", "_ttl", "_window")
+
+    def __init__(self, settings: QueueSettings, window: Window, now_ms: Callable[[], int]) -> None:
+        """`now_ms` returns the time by which messages live, in milliseconds since 1970."""
+        self._window = window
+        self._now_ms = now_ms
+        self._ttl = settings.message_ttl
+        self._max_length = settings.max_length
+        self._max_octets = settings.max_length_bytes
+        self._has_length = settings.max_length is not None or settings.max_length_bytes is not None
+
+    # Time
+
+    def take_expired(self) -> list[Message]:
+        """Remove and return the messages in memory that have expired, the first one first.
+
+        What is to expire at once has one dispatch to find a consumer: see `take_unserved`.
+        """
+        window, now = self._window, self._now_ms()
+        expired = window.take_due(now)
+        if self._ttl:
+            older = window.take_older(first_id_at(now - self._ttl + 1))
+            if older:
+                expired = sorted(expired + older, key=self._due) if expired else older
+        return expired
+
+    def take_unserved(self) -> list[Message]:
+        """Remove and return the messages in memory that were to expire at once, and that no consumer has taken."""
+        window = self._window
+        unserved = window.take_unserved()
+        return window.take_older(first_id_at(self._now_ms() + 1)) if self._ttl == 0 else unserved
+
+    def _due(self, message: Message) -> int:
+        due = published_ms(message.id) + (self._ttl or 0)
+        return min(due, message.due) if message.due else due
+
+    @property
+    def is_expired_in_slots(self) -> bool:
+        """Has the next message in slots, which is not in memory, expired by the queue's time to live?"""
+        return self._ttl is not None and self._window.oldest_in_slots() < first_id_at(self._now_ms() - self._ttl + 1)
+
+    def next_due(self) -> int | None:
+        """Return when the next message expires, in milliseconds since 1970, or may expire; None when none will."""
+        window = self._window
+        times = []
+        if window.expiring and (due := window.expiring.next_due()) is not None:
+            times.append(due)
+        if self._ttl is not None:
+            oldest = window.oldest_in_memory()
+            if not window.ready and not window.is_reading:
+                oldest = window.oldest_in_slots()
+            if oldest < 1 << 63:
+                times.append(published_ms(oldest) + self._ttl)
+        return min(times, default=None)
+
+    # Length
+
+    def take_excess(self) -> Iterator[Message]:
+        """Remove and return the oldest messages, as far as there are more than there may be and they are in memory."""
+        window = self._window
+        while self.is_over_length:
+            message = window.take_oldest_ready()
+            if message is None:
+                return
+            yield message
+
+    @property
+    def is_over_length(self) -> bool:
+        """Is more ready than there may be?"""
+        return self._has_length and self._is_over(0, 0)
+
+    def is_full_for(self, octets: int) -> bool:
+        """Would the queue be over its length with one more message, whose body has so many octets?"""
+        return self._is_over(1, octets)
+
+    def _is_over(self, messages: int, octets: int) -> bool:
+        window = self._window
+        if self._max_length is not None and window.ready_count + messages > self._max_length:
+            return True
+        return self._max_octets is not None and window.ready_octets + octets > self._max_octets
+
+
+def refuses_publishers(settings: QueueSettings) -> bool:
+    """Must each publish to such a queue be looked at, because the queue may refuse it?"""
+    is_limited = settings.max_length is not None or settings.max_length_bytes is not None
+    return is_limited and settings.overflow is not Overflow.DROP_HEAD

@@ -1,0 +1,297 @@
+"""Dead letters: what died in a queue goes to the queue's dead-letter exchange (contract F4, F5, L1 to L5).
+
+A dead message has left its queue, but its row stays until it is in its new queues: both happen in one transaction of
+the store, so that after a crash it is in exactly one of the two places (ADR 41).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+import structlog
+
+from broker.codec.death import dead_letter_header, died_before
+from broker.codec.field_table import EMPTY_TABLE
+from broker.codec.properties import PERSISTENT, decode_properties
+from broker.errors import AmqpError
+from broker.message import PENDING, SETTLED, TRANSIENT, Message, MessageIdGenerator, routing_of, share_body, tail
+from broker.ports.store import Journal
+from broker.queue.outcome import Outcome
+from broker.queue.queue import Queue
+from broker.topology.recorder import Wakeup
+from broker.topology.routed_message import RoutedMessage
+from broker.topology.vhost import VirtualHost
+from broker.turn_budget import TurnBudget
+
+_log = structlog.get_logger(__name__)
+
+_AT_ONCE: Final = 500
+"""Messages that are dead-lettered in one transaction."""
+_OCTETS_AT_ONCE: Final = 4 * 1024 * 1024
+_MANY_OCTETS: Final = 16 * 1024 * 1024
+"""Octets of waiting messages from which on nothing more is read from the store to be dead-lettered."""
+_STEPS: Final = 20
+"""What the header of a dead letter costs."""
+
+
+class ReusableWakeup(Wakeup, Protocol):
+    """What `asyncio.Event` is, if it is needed more than once."""
+
+    def clear(self) -> object: ...
+
+
+@dataclass(slots=True)
+class _Letter:
+    """A dead message and what it becomes."""
+
+    queue: Queue
+    message: Message
+    outcome: Outcome
+    routing: bytes = b""
+    header: bytes = b""
+    is_persistent: bool = False
+    targets: list[Queue] = field(default_factory=list)
+
+
+class DeadLetters:
+    """Carries dead messages of all queues of a node to their new queues, in the order in which they died."""
+
+    def __init__(
+        self,
+        vhosts: Mapping[str, VirtualHost],
+        ids: MessageIdGenerator,
+        journal: Journal,
+        work: TurnBudget,
+        *,
+        touched: set[Queue],
+        now_ms: Callable[[], int],
+        wakeup: ReusableWakeup,
+        next_turn: Callable[[], Awaitable[None]],
+        dispatch: Callable[[], Any],
+    ) -> None:
+        """`touched` and `dispatch` are the broker's."""
+        self._vhosts = vhosts
+        self._ids = ids
+        self._journal = journal
+        self._work = work
+        self._touched = touched
+        self._now_ms = now_ms
+        self._wakeup = wakeup
+        self._next_turn = next_turn
+        self._dispatch = dispatch
+        self._waiting: deque[_Letter] = deque()
+        self._kept: list[_Letter] = []
+        """Those that have no queue to go to now, and must not be lost."""
+        self._octets = 0
+        self._held_up: set[Queue] = set()
+        self._is_busy = False
+
+    def bury(self, queue: Queue, messages: Sequence[Message], outcome: Outcome) -> None:
+        """Take messages that died in `queue`."""
+        self._waiting.extend([_Letter(queue, message, outcome) for message in messages])
+        octets = sum([message.weight for message in messages])
+        self._octets += octets
+        self._journal.hold(octets)
+        self._wakeup.set()
+
+    def has_room(self, queue: Queue) -> bool:
+        """May more be read from the store for this queue to be dead-lettered? If not, the queue is touched later."""
+        if self._octets <= _MANY_OCTETS:
+            return True
+        self._held_up.add(queue)
+        return False
+
+    @property
+    def is_waiting(self) -> bool:
+        """Is there something to carry, and nobody doing it?"""
+        return bool(self._waiting) and not self._is_busy
+
+    @property
+    def is_idle(self) -> bool:
+        """Is nothing waiting that has a queue to go to?"""
+        return not (self._waiting or self._is_busy)
+
+    async def run(self) -> None:
+        """Carry letters until cancelled."""
+        while True:
+            await self.carry()
+            self._wakeup.clear()
+            await self._wakeup.wait()
+
+    async def carry(self) -> None:
+        """Carry all that waits."""
+        while self._waiting:
+            await self._carry_some()
+
+    def retry(self) -> None:
+        """Try those again that had no queue to go to: call it now and then."""
+        if self._kept:
+            self._waiting.extendleft(reversed(self._kept))
+            self._kept.clear()
+            self._wakeup.set()
+
+    async def drain(self) -> None:
+        """Return when everything that can be carried is where it belongs."""
+        while not self.is_idle:
+            await self._next_turn()
+
+    async def _carry_some(self) -> None:
+        self._is_busy = True
+        try:
+            letters = self._take()
+            for letter in letters:
+                try:
+                    await self._address(letter)
+                except AmqpError as error:  # a row of an earlier version, whose header nobody has checked
+                    _log.warning("a dead letter cannot be read and is dropped", id=letter.message.id, reason=str(error))
+            await self._deliver(letters)
+        finally:
+            self._is_busy = False
+        self._dispatch()
+
+    def _take(self) -> list[_Letter]:
+        taken: list[_Letter] = []
+        room = _OCTETS_AT_ONCE
+        while self._waiting and len(taken) < _AT_ONCE and room > 0:
+            letter = self._waiting.popleft()
+            room -= letter.message.weight
+            taken.append(letter)
+        return taken
+
+    # Where a letter goes
+
+    async def _address(self, letter: _Letter) -> None:
+        """Find the queues of a letter, and write its header."""
+        queue, message = letter.queue, letter.message
+        self._work.done += _STEPS
+        if self._work.is_over:
+            await self._next_turn()
+        vhost = self._vhosts.get(queue.vhost)
+        name = queue.settings.dead_letter_exchange
+        exchange = None if vhost is None or name is None else vhost.exchanges.get(name)
+        if vhost is None or name is None or exchange is None:
+            return
+        published_to, key = routing_of(message.routing)
+        properties = decode_properties(message.header_payload)
+        keys = [key, *_texts((properties.headers or EMPTY_TABLE).values.get("CC"))]
+        new_key = queue.settings.dead_letter_routing_key
+        letter.header = tail(
+            dead_letter_header(
+                message.header_payload,
+                queue=queue.name,
+                reason=letter.outcome.reason,
+                exchange=published_to,
+                routing_keys=keys,
+                now_s=self._now_ms() // 1000,
+                drops_cc=new_key is not None,
+            )
+        )
+        letter.is_persistent = properties.delivery_mode == PERSISTENT
+        letter.routing = _short(name) + _short(key if new_key is None else new_key)
+        routed = list(dict.fromkeys(keys if new_key is None else [new_key]))
+        on_its_way = RoutedMessage(letter.header, message.body, message.chunks, letter.is_persistent)
+        search = vhost.routing.search(exchange, routed, on_its_way, self._work)
+        while True:
+            try:
+                next(search)
+            except StopIteration as done:
+                found: list[Queue] = done.value or []
+                break
+            await self._next_turn()
+        for keeper in on_its_way.keepers:
+            keeper.keep(letter.routing, on_its_way)
+        again = died_before(letter.header[4:-1], {target.name for target in found})
+        size = message.size
+        letter.targets = [target for target in found if target.name not in again and not target.refuses(size)]
+
+    # Its way
+
+    async def _deliver(self, letters: list[_Letter]) -> None:
+        """Put letters into their queues, and delete the rows of the dead messages with that."""
+        self._ids.advance(self._now_ms())  # their time to live begins now
+        stored: list[Message] = []
+        moved: list[_Letter] = []
+        for letter in letters:
+            copies = self._copies(letter)
+            if copies:
+                stored += copies
+                moved.append(letter)
+            elif letter.targets or not letter.queue.settings.is_dead_lettered_at_least_once:
+                self._end(letter)
+                if letter.message.state < SETTLED:
+                    self._journal.settle(letter.message)
+            else:
+                self._kept.append(letter)
+        if not stored:
+            return
+        try:
+            await self._journal.transact(stored, [letter.message for letter in moved if letter.message.state < SETTLED])
+        finally:
+            for message in stored:
+                _queue_of(message).end_transaction()
+        for letter in moved:
+            self._end(letter)
+            _forget(letter.message)
+        self._insert(stored)
+
+    def _copies(self, letter: _Letter) -> list[Message]:
+        """Put what needs no store into its queues; return the copies that have to be stored first."""
+        source, stored = letter.message, []
+        for queue in letter.targets:
+            if queue.is_deleted:
+                continue
+            state = PENDING if letter.is_persistent and queue.is_stored else TRANSIENT
+            copy = Message(self._ids.next(), queue, letter.routing, letter.header, source.body, source.chunks, state)
+            if state == PENDING:
+                copy.content_id = source.content_id
+                queue.begin_transaction()
+                stored.append(copy)
+            else:
+                queue.append(copy)
+                self._touched.add(queue)
+        if not source.content_id:
+            share_body(stored)
+        return stored
+
+    def _insert(self, messages: Iterable[Message]) -> None:
+        by_queue: dict[Queue, list[Message]] = {}
+        for message in messages:
+            by_queue.setdefault(_queue_of(message), []).append(message)
+        for queue, members in by_queue.items():
+            queue.insert(members)
+            self._touched.add(queue)
+            self._work.done += len(members)
+
+    def _end(self, letter: _Letter) -> None:
+        """The row of a dead message is deleted, or goes with the next batch."""
+        weight = letter.message.weight
+        self._octets -= weight
+        self._journal.hold(-weight)
+        letter.queue.end_dying((letter.message,))
+        if self._held_up and self._octets <= _MANY_OCTETS // 2:
+            self._touched |= self._held_up
+            self._held_up.clear()
+
+
+def _queue_of(message: Message) -> Any:
+    return message.queue
+
+
+def _forget(message: Message) -> None:
+    """A message is settled: nobody needs its octets."""
+    if message.state < SETTLED:
+        message.state = SETTLED
+    message.header = message.body = b""
+    message.chunks = None
+
+
+def _texts(keys: object) -> list[str]:
+    return [key for key in keys if isinstance(key, str)] if isinstance(keys, list) else []
+
+
+def _short(name: str) -> bytes:
+    octets = name.encode("utf-8", "surrogateescape")[:255]
+    return bytes((len(octets),)) + octets
