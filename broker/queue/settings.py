@@ -12,6 +12,8 @@ from broker.codec.field_table import FieldTable
 MAX_TIME: Final = 315_360_000_000
 """The longest time that an argument may ask for, in milliseconds: ten years."""
 MAX_PRIORITY: Final = 255
+MAX_NAME: Final = 255
+"""Octets of the name of an exchange, and of a routing key (contract Q10)."""
 QUORUM_DELIVERY_LIMIT: Final = 20
 """How often a message of a quorum queue may be given back, if its arguments do not say (contract F10)."""
 
@@ -80,12 +82,14 @@ class QueueSettings:
         values = arguments.values
         queue_type = QueueType.of(arguments)
         is_classic = queue_type is QueueType.CLASSIC
+        dead_letter_exchange = _name(values.get("x-dead-letter-exchange"))
+        dead_letter_key = _name(values.get("x-dead-letter-routing-key"))
         return cls(
             single_active_consumer=values.get("x-single-active-consumer") is True,
             message_ttl=_number(values.get("x-message-ttl"), MAX_TIME),
             expires=_number(values.get("x-expires"), MAX_TIME) or None,
-            dead_letter_exchange=_text(values.get("x-dead-letter-exchange")),
-            dead_letter_routing_key=_text(values.get("x-dead-letter-routing-key")),
+            dead_letter_exchange=dead_letter_exchange,
+            dead_letter_routing_key=None if dead_letter_exchange is None else dead_letter_key,
             is_dead_lettered_at_least_once=values.get("x-dead-letter-strategy") == "at-least-once",
             max_length=_number(values.get("x-max-length")),
             max_length_bytes=_number(values.get("x-max-length-bytes")),
@@ -102,8 +106,8 @@ def _number(value: object, largest: int | None = None) -> int | None:
     return value if largest is None or value <= largest else None
 
 
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
+def _name(value: object) -> str | None:
+    return value if isinstance(value, str) and len(value.encode()) <= MAX_NAME else None
 
 
 def _overflow(value: object) -> Overflow:

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 
 from broker.codec.field_table import FieldTable
 from broker.errors import PreconditionFailed
-from broker.queue.settings import MAX_PRIORITY, MAX_TIME, Overflow, QueueType
+from broker.queue.settings import MAX_NAME, MAX_PRIORITY, MAX_TIME, Overflow, QueueType
 
 Check: TypeAlias = Callable[[str, Any, Mapping[str, Any]], str | None]
 """Gets RabbitMQ's name of the value's type, the value, and all arguments; returns what is wrong, as an Erlang term."""
@@ -59,7 +59,16 @@ def _boolean(kind: str, value: Any, values: Mapping[str, Any]) -> str | None:
 
 
 def _text(kind: str, value: Any, values: Mapping[str, Any]) -> str | None:
-    return None if kind == "longstr" else _unacceptable(kind)
+    if kind != "longstr":
+        return _unacceptable(kind)
+    return None if isinstance(value, str) else _unacceptable("binary")  # texts are UTF-8 here
+
+
+def _name(kind: str, value: Any, values: Mapping[str, Any]) -> str | None:
+    wrong = _text(kind, value, values)
+    if wrong is None and (octets := len(value.encode())) > MAX_NAME:
+        return f"{{value_too_long,{octets}}}"
+    return wrong
 
 
 def _unacceptable(kind: str) -> str:
@@ -68,7 +77,7 @@ def _unacceptable(kind: str) -> str:
 
 def _dead_letter_key(kind: str, value: Any, values: Mapping[str, Any]) -> str | None:
     has_exchange = DEAD_LETTER_EXCHANGE in values
-    return _text(kind, value, values) or (None if has_exchange else "routing_key_but_no_dlx_defined")
+    return _name(kind, value, values) or (None if has_exchange else "routing_key_but_no_dlx_defined")
 
 
 def _one_of(*choices: str, otherwise: str) -> Check:
@@ -130,7 +139,7 @@ NO_TYPE: Final = ("", "undefined")
 ARGUMENTS: Final[Mapping[str, Argument]] = {
     "x-expires": Argument(_lease, _BOTH),
     "x-message-ttl": Argument(_time, _BOTH),
-    DEAD_LETTER_EXCHANGE: Argument(_text, _BOTH),
+    DEAD_LETTER_EXCHANGE: Argument(_name, _BOTH),
     "x-dead-letter-routing-key": Argument(_dead_letter_key, _BOTH),
     "x-dead-letter-strategy": Argument(
         _one_of("at-most-once", "at-least-once", otherwise="invalid_dlx_strategy"), _QUORUM, is_served_everywhere=True

@@ -83,3 +83,15 @@ def test_a_quorum_queue_has_a_delivery_limit_unless_it_is_below_zero(limit: obje
 
 def test_the_priorities_of_a_quorum_queue_are_not_those_of_the_argument() -> None:
     assert QueueSettings.of(FieldTable.of({"x-queue-type": "quorum", "x-max-priority": 9})).max_priority == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"x-dead-letter-routing-key": "k"},
+        {"x-dead-letter-exchange": b"\xff", "x-dead-letter-routing-key": "k"},
+        {"x-dead-letter-exchange": "ä" * 128},
+    ],
+)
+def test_without_a_dead_letter_exchange_that_can_be_there_is_none(arguments: dict[str, object]) -> None:
+    assert QueueSettings.of(FieldTable.of(arguments)) == QueueSettings()

@@ -126,6 +126,14 @@ def test_a_bad_argument_is_told_in_the_words_of_rabbitmq(arguments: dict[str, An
     assert refusal(arguments) == text
 
 
+@pytest.mark.parametrize("name", ["x-dead-letter-exchange", "x-dead-letter-routing-key"])
+@pytest.mark.parametrize(
+    ("value", "term"), [(b"\xff", "{unacceptable_type,binary}"), ("ä" * 128, "{value_too_long,256}")]
+)
+def test_where_dead_letters_go_is_a_name_in_utf_8_that_fits_into_a_frame(name: str, value: object, term: str) -> None:
+    assert refusal({"x-dead-letter-exchange": "", name: value}) == f"'{name}': {term}"
+
+
 def test_the_dead_letter_exchange_is_a_name() -> None:
     with pytest.raises(PreconditionFailed) as caught:
         check(FieldTable.of({"x-dead-letter-exchange": 1}), CLASSIC, WHAT)
