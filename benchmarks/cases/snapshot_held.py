@@ -60,7 +60,8 @@ def snapshot_of(store: str) -> Iterator[None]:
     with asyncio.Runner() as runner:
         raw = runner.run(dialect.connect())
         try:
-            runner.run(dialect.begin_read(raw, NOTHING, 1))
+            runner.run(dialect.begin_read(raw))
+            runner.run(dialect.read_slot(raw, NOTHING, 1))
             yield
         finally:
             dialect.abort(raw)

@@ -12,16 +12,17 @@ FLAGS: Final = 16
 """Where the first octet of the properties' flags is in the tail of a content header frame."""
 EXPIRES: Final = FLAG_EXPIRATION >> 8
 """The flag in it that says that there is an expiration."""
-_LATEST: Final = (1 << 63) - 1
-"""The latest time that the store can keep."""
+LATEST: Final = (1 << 63) - 1
+"""The latest time that a message can have, and the store can keep."""
 
 
 def note_due(message: Message) -> None:
     """Set `due` of a message that has an expiration, counted from when it came into its queue. Hot for all others."""
-    if message.header[FLAGS] & EXPIRES:
-        try:
-            expiration = read_expiration(message.header_payload)
-        except (IndexError, SyntaxFault):
-            return  # a row of an earlier version, whose header nobody has checked
-        if expiration and expiration.isascii() and expiration.isdigit():
-            message.due = min(published_ms(message.id) + int(expiration), _LATEST)
+    try:
+        if not message.header[FLAGS] & EXPIRES:
+            return
+        expiration = read_expiration(message.header_payload)
+    except (IndexError, SyntaxFault):
+        return  # a row of an earlier version, whose header nobody has checked
+    if expiration and expiration.isascii() and expiration.isdigit():
+        message.due = min(published_ms(message.id) + int(expiration), LATEST)

@@ -5,13 +5,16 @@ Every port has one contract suite in `tests/contract/`, which every implementati
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from broker.message import Message, StorageQueue
 from broker.ports.records import Change, Topology
 from broker.ports.slot import Slot
+
+DueKey: TypeAlias = tuple[int, int]
+"""When a message expires, in milliseconds since 1970, and its id: the place of the message among those that expire."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,9 @@ class MessageStore(Protocol):
 
         A message in state TRANSIENT is stored under `-queue_id`: such rows are gone after a restart. Its `content_id`,
         when not 0, names content that other rows may share; content is deleted with the last row that names it.
-        Writing content that is there already, or deleting a row that is not, is no error.
+        Writing content that is there already, or deleting a row that is not, is no error. When a message with a `due`
+        is inserted its time is stored, too, and goes with the message, whatever deletes that. A message to delete needs
+        its id, `content_id` and `due`, nothing else.
 
         Raises `StoreUnavailable` when the batch may be tried again, `StoreError` when it never will succeed.
         """
@@ -84,6 +89,26 @@ class MessageStore(Protocol):
 
     async def mark_redelivered(self, messages: Sequence[Message]) -> None:
         """Record that these stored messages were delivered."""
+        ...
+
+    async def earliest_due(self) -> Mapping[int, int]:
+        """Return, for each queue that has stored messages with a `due`, the earliest of them.
+
+        Called once, after `register`. Here and below a time may be that of a message that is there no more.
+        """
+        ...
+
+    async def read_due(
+        self, queue: StorageQueue, until_ms: int, after: DueKey, limit: int, limit_bytes: int
+    ) -> list[Message]:
+        """Return the first stored messages of `queue`, of all lanes, whose `due` is at most `until_ms` and whose place
+        is behind `after`, in the order of their places. States, bounds and damaged messages are as in `read`;
+        `redelivered` is as stored. No messages: there are none up to `until_ms`.
+        """
+        ...
+
+    async def next_due(self, queue: StorageQueue, after: DueKey) -> int | None:
+        """Return the `due` of the first stored message of `queue` behind `after`; None when there is none."""
         ...
 
 

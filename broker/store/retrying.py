@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, Protocol, TypeVar
 
 import structlog
@@ -17,7 +17,7 @@ from broker.errors import StoreUnavailable
 from broker.message import Message, StorageQueue
 from broker.ports.records import Change, Topology
 from broker.ports.slot import Slot
-from broker.ports.store import Batch, Store
+from broker.ports.store import Batch, DueKey, Store
 
 T = TypeVar("T")
 
@@ -96,6 +96,17 @@ class RetryingStore:
 
     async def backlog(self) -> list[Slot]:
         return await self._retry.until_done(self.store.backlog)
+
+    async def earliest_due(self) -> Mapping[int, int]:
+        return await self._retry.until_done(self.store.earliest_due)
+
+    async def read_due(
+        self, queue: StorageQueue, until_ms: int, after: DueKey, limit: int, limit_bytes: int
+    ) -> list[Message]:
+        return await self._retry.until_done(lambda: self.store.read_due(queue, until_ms, after, limit, limit_bytes))
+
+    async def next_due(self, queue: StorageQueue, after: DueKey) -> int | None:
+        return await self._retry.until_done(lambda: self.store.next_due(queue, after))
 
     async def mark_redelivered(self, messages: Sequence[Message]) -> None:
         await self._retry.until_done(lambda: self.store.mark_redelivered(messages))

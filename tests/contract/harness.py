@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from broker.codec.expiration import note_due
 from broker.config.connection_options import connection_options
 from broker.config.datasources import PoolConfiguration
 from broker.message import WRITING, Message, body_tails, tail
@@ -93,6 +95,15 @@ def message(
     header = tail(b"\x00\x3c\x00\x00" + len(body).to_bytes(8, "big") + properties)
     made = Message(message_id, queue, routing, header, *body_tails(body, frame_max), state)
     made.content_id = content_id
+    return made
+
+
+def expiring(message_id: int, ttl: int, queue: Queue = ORDERS, body: bytes = b"hello", **options: Any) -> Message:
+    """Return a message that expires `ttl` milliseconds after the time in its id."""
+    text = str(ttl).encode()
+    properties = b"\x01\x00" + bytes([len(text)]) + text
+    made = message(message_id, queue, body, properties=properties, **options)
+    note_due(made)
     return made
 
 

@@ -34,12 +34,23 @@ from broker.ports.slot import Slot
 from broker.ports.store import Batch, Store
 from broker.store.sqlite.store import SqliteStore
 from tests.contract.cluster_calls import register
-from tests.contract.harness import LATEST, Queue, message, server_maker
+from tests.contract.harness import LATEST, Queue, expiring, message, server_maker
 from tests.contract.nodes import Nodes, message_id, row, slot
 from tests.support.databases import DatabaseServer
 from tests.support.plans import LANE, QUEUE, ROWS, Listener, MariaDbListener, PostgreSqlListener, SqliteListener
 
-OF_A_START = {"open", "close", "describe", "check_safety", "register", "resign", "join", "load", "backlog"}
+OF_A_START = {
+    "open",
+    "close",
+    "describe",
+    "check_safety",
+    "register",
+    "resign",
+    "join",
+    "load",
+    "backlog",
+    "earliest_due",
+}
 """What a node does before it serves anybody or after that; it reads all there is."""
 OF_A_TERM = {"slots", "window", "reclaim"}
 """What is done once when a term begins or an incarnation ends; it reads all slots, or the messages of a lane."""
@@ -80,7 +91,7 @@ class Everything:
 
     async def write(self, lane: int) -> None:
         store = self.ports["store"]
-        first, *rest = [message(message_id(10 * ROWS + number, lane), NEW) for number in range(20)]
+        first, *rest = [expiring(message_id(10 * ROWS + number, lane), 1, NEW) for number in range(20)]
         shared = message(message_id(10 * ROWS + 30, lane), NEW, b"x" * 100_000, content_id=message_id(10 * ROWS, lane))
         await store.write(Batch([first, *rest], high_water=1))
         await store.write(Batch([shared], rest[:2], high_water=rest[-1].id))
@@ -88,6 +99,9 @@ class Everything:
         await store.write(Batch(slots=[slot(lane, 10 * ROWS, 10 * ROWS + 1, queue=NEW)]))
         for is_transient in (False, True):
             await store.read(LARGE, Slot(LARGE.queue_id, LANE, 0, LATEST, 0, transient=is_transient), 100, 1 << 20)
+        assert len(await store.read_due(NEW, LATEST, (first.due, 0), 100, 1 << 20)) == len(rest) - 1
+        await store.read_due(LARGE, ROWS, (ROWS // 2, 0), 100, 1 << 20)
+        assert await store.next_due(NEW, (0, 0)) == first.due
         await store.mark_redelivered([first])
         await store.reserve_queue_ids(10)
         await store.probe()

@@ -302,7 +302,9 @@ async def holds_every_name(database: Database) -> None:
         await store.close()
 
 
-@pytest.mark.parametrize("done", [1, 6, 7, 13, 14, 15, 16, 18, 19, 20, 23, 24, 25, 28, 29, 31, 33, 34, 37, 39, 40])
+@pytest.mark.parametrize(
+    "done", [1, 6, 7, 13, 14, 15, 16, 18, 19, 20, 23, 24, 25, 28, 29, 31, 33, 34, 37, 39, 40, 41, 42, 43]
+)
 async def test_a_first_start_that_was_killed_is_finished_by_the_next(
     mariadb: DatabaseServer, mariadb_shape: list[str], done: int
 ) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from broker.errors import StoreError
-from broker.message import STORED, TRANSIENT, WRITING
+from broker.message import STORED, TRANSIENT, WRITING, Message, published_ms
 from broker.ports.records import (
     BindingRecord,
     Change,
@@ -30,7 +30,7 @@ from broker.ports.records import (
 )
 from broker.ports.slot import Slot
 from broker.ports.store import Batch, Store
-from tests.contract.harness import LATEST, Queue, empty, memory_maker, message, server_maker, sqlite_maker
+from tests.contract.harness import LATEST, Queue, empty, expiring, memory_maker, message, server_maker, sqlite_maker
 from tests.support.databases import DatabaseServer
 from tests.support.machines import run_machine
 
@@ -47,6 +47,18 @@ names = st.sampled_from(NAMES)
 
 def body_of(message_id: int, size: int) -> bytes:
     return (b"%d " % message_id * size)[:size]
+
+
+def some_message(message_id: int, queue: Queue = QUEUES[0], body: bytes = b"", **options: Any) -> Message:
+    """Return a message; two of three expire, and whether and when is told by the id."""
+    ttl = (message_id & 1023) % 3
+    if ttl:
+        return expiring(message_id, ttl, queue, body, **options)
+    return message(message_id, queue, body, **options)
+
+
+def fields_of(messages: list[Message]) -> list[tuple[Any, ...]]:
+    return [(m.due, m.id, m.content_id, m.redelivered, m.state, m.routing, m.header, m.payload) for m in messages]
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -104,12 +116,12 @@ class StoreMachine(RuleBasedStateMachine):
             made = Batch(high_water=high_water)
             for message_id, queue, size, is_transient, redelivered in inserts:
                 state = TRANSIENT if is_transient else WRITING
-                new = message(message_id, queue, body_of(message_id, size), state=state)
+                new = some_message(message_id, queue, body_of(message_id, size), state=state)
                 new.redelivered = redelivered
                 made.inserts.append(new)
             for message_id in deletes:
-                # Whoever deletes a message has read or written it: it knows where the content is.
-                old = message(message_id, content_id=self.contents.get(message_id, 0))
+                # Whoever deletes a message has read or written it: it knows where the content is, and when it expires.
+                old = some_message(message_id, content_id=self.contents.get(message_id, 0))
                 made.deletes.append(old)
             if purge is not None:
                 made.purges.append(Slot(purge[0].queue_id, purge[3], purge[1], purge[2], 0))
@@ -123,10 +135,10 @@ class StoreMachine(RuleBasedStateMachine):
     def share(self, first: int, second: int, size: int) -> None:
         def batch() -> Batch:
             body = body_of(first, size)
-            return Batch(inserts=[message(first, QUEUES[0], body, content_id=first), copy(second, body)])
+            return Batch(inserts=[some_message(first, QUEUES[0], body, content_id=first), copy(second, body)])
 
         def copy(message_id: int, body: bytes) -> Any:
-            return message(message_id, QUEUES[1], body, content_id=first)
+            return some_message(message_id, QUEUES[1], body, content_id=first)
 
         if self.contents.get(first, first) == first and self.each(lambda store: store.write(batch())) is None:
             self.contents |= {first: first, second: first}
@@ -207,6 +219,15 @@ class StoreMachine(RuleBasedStateMachine):
     def read_a_page(self, queue: Queue, start: int, lane: int, limit: int, limit_bytes: int) -> None:
         self.read(Slot(queue.queue_id, lane, start, LATEST, 0, transient=True), queue, limit, limit_bytes)
 
+    @rule(queue=queues, until=ids, after=ids, limit=st.integers(0, 4), limit_bytes=sizes)
+    def read_what_is_due(self, queue: Queue, until: int, after: int, limit: int, limit_bytes: int) -> None:
+        async def ask(store: Store) -> list[tuple[Any, ...]]:
+            return fields_of(
+                await store.read_due(queue, published_ms(until), (published_ms(after), after), limit, limit_bytes)
+            )
+
+        self.each(ask)
+
     @invariant()
     def everything_is_the_same(self) -> None:
         async def backlog(store: Store) -> list[Slot]:
@@ -218,18 +239,27 @@ class StoreMachine(RuleBasedStateMachine):
             assert len(found) == slot.count
             for message_id, content_id in found:
                 self.contents[message_id] = content_id
+        for queue in QUEUES:
+            self.expire(queue)
+        self.each(lambda store: store.earliest_due())
         self.loaded()
+
+    def expire(self, queue: Queue) -> None:
+        async def ask(store: Store) -> list[tuple[Any, ...]]:
+            return fields_of(await store.read_due(queue, LATEST, (0, 0), 1000, 1 << 30))
+
+        found = self.each(ask)
+        assert [row[:2] for row in found] == sorted(row[:2] for row in found)
+        for due, message_id, *_ in [(0, 0), *found[-2:]]:
+            self.each(lambda store, after=(due, message_id): store.next_due(queue, after))  # type: ignore[misc]
 
     def read(self, slot: Slot, queue: Queue, limit: int, limit_bytes: int) -> list[tuple[int, int]]:
         async def ask(store: Store) -> list[tuple[Any, ...]]:
-            return [
-                (m.id, m.content_id, m.redelivered, m.state, m.routing, m.header, m.payload)
-                for m in await store.read(queue, slot, limit, limit_bytes)
-            ]
+            return fields_of(await store.read(queue, slot, limit, limit_bytes))
 
         found = self.each(ask)
-        assert all(row[3] in (STORED, TRANSIENT) for row in found)
-        return [(row[0], row[1]) for row in found]
+        assert all(row[4] in (STORED, TRANSIENT) for row in found)
+        return [(row[1], row[2]) for row in found]
 
     def loaded(self) -> Any:
         async def ask(store: Store) -> Any:

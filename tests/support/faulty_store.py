@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from broker.message import Message, StorageQueue
 from broker.ports.records import Change, Topology
 from broker.ports.slot import Slot
-from broker.ports.store import Batch, Registration, Store
+from broker.ports.store import Batch, DueKey, Registration, Store
 from broker.store.memory.store import MemoryStore
 
 
@@ -84,6 +84,20 @@ class FaultyStore:
     async def backlog(self) -> list[Slot]:
         slots: list[Slot] = await self._call("backlog")
         return slots
+
+    async def earliest_due(self) -> Mapping[int, int]:
+        earliest: Mapping[int, int] = await self._call("earliest_due")
+        return earliest
+
+    async def read_due(
+        self, queue: StorageQueue, until_ms: int, after: DueKey, limit: int, limit_bytes: int
+    ) -> list[Message]:
+        messages: list[Message] = await self._call("read_due", queue, until_ms, after, limit, limit_bytes)
+        return messages
+
+    async def next_due(self, queue: StorageQueue, after: DueKey) -> int | None:
+        due: int | None = await self._call("next_due", queue, after)
+        return due
 
     async def mark_redelivered(self, messages: Sequence[Message]) -> None:
         await self._call("mark_redelivered", messages)

@@ -28,6 +28,7 @@ GROWING: Final = {
     "MB_BINDING",
     "MB_SUBSCRIPTION",
     "MB_METADATA",
+    "MB_EXPIRATION_DATA",
     "MB_DAMAGED_MESSAGE",
     "MB_CONTENT",
     "MB_SLOT",
@@ -53,6 +54,7 @@ _FILL: Final = (
         ROWS,
         f"{_ID}, {QUEUE} + i % {_QUEUES}, CASE WHEN i % 10 = 0 THEN {_ID} END, 0, {{metadata}}, {{body}}, NULL",
     ),
+    ("MB_EXPIRATION_DATA", ROWS, f"{_ID}, {QUEUE} + i % {_QUEUES}, i"),
     ("MB_DAMAGED_MESSAGE", ROWS, f"-i, {QUEUE} + i % {_QUEUES}, 'reason', 0"),
     ("MB_CONTENT", ROWS, f"{_ID}, 0, {{body}}"),
     (

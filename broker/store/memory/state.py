@@ -11,6 +11,7 @@ from broker.message import lane_of
 from broker.ports.cluster_rows import Cursor, EventRow, Incarnation, NodeState, SlotRow
 from broker.ports.peer_calls import Fence
 from broker.ports.slot import Slot
+from broker.ports.store import DueKey
 from broker.store.memory.cluster import ClusterRows, LaneRow
 from broker.store.memory.topology import Records
 
@@ -19,13 +20,17 @@ QUEUE_IDS_PER_REGISTRATION: Final = 1000
 
 @dataclass(slots=True)
 class Row:
-    """The row of a message; `storage_id` is the id of its queue, negative for a transient message."""
+    """The row of a message; `storage_id` is the id of its queue, negative for a transient message.
+
+    `due` is when it expires, in milliseconds since 1970; 0 without an expiration.
+    """
 
     storage_id: int
     content_id: int
     redelivered: bool
     metadata: bytes
     payload: bytes
+    due: int
 
 
 @dataclass(slots=True)
@@ -87,6 +92,11 @@ class MemoryState:
             for key, row in self.rows.items()
             if slot.start <= key <= slot.end and row.storage_id in storage_ids and lane_of(key) == slot.lane
         ]
+
+    def due_keys(self, queue_id: int, until_ms: int, after: DueKey) -> list[DueKey]:
+        """Return the places of a queue's messages that expire up to `until_ms`, behind `after`, in no order."""
+        keys = [(row.due, key) for key, row in self.rows.items() if row.due and abs(row.storage_id) == queue_id]
+        return [key for key in keys if key > after and key[0] <= until_ms]
 
     def delete_queues(self, queue_ids: Collection[int]) -> None:
         """Delete the slots and messages of these queues."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from heapq import nsmallest
 
+from broker.codec.expiration import LATEST
 from broker.errors import StoreError, StoreLocked
 from broker.message import STORED, TRANSIENT, Message, StorageQueue, lane_of
 from broker.ports.cluster_rows import Incarnation, row_of
 from broker.ports.records import Change, Topology
 from broker.ports.slot import Slot
-from broker.ports.store import Batch, Registration
+from broker.ports.store import Batch, DueKey, Registration
 from broker.store.memory.cluster import MemoryClusterStore
 from broker.store.memory.events import MemoryEventStore
 from broker.store.memory.members import MemoryMemberStore
@@ -81,19 +82,29 @@ class MemoryStore:
     async def read(self, queue: StorageQueue, slot: Slot, limit: int, limit_bytes: int) -> list[Message]:
         state = self._opened()
         found = state.in_slot(slot, transient=slot.transient)
-        messages: list[Message] = []
-        octets = 0
-        for message_id, row in nsmallest(max(limit, 1), found, key=lambda item: item[0]):
-            if messages and octets >= limit_bytes:
-                break
-            payload = state.contents.get(row.content_id, b"") if row.content_id else row.payload
-            kind = TRANSIENT if row.storage_id < 0 else STORED
-            message = message_of(message_id, queue, row.metadata, payload, kind)
-            message.content_id = row.content_id
-            message.redelivered = row.redelivered or slot.maybe_delivered
-            messages.append(message)
-            octets += len(row.metadata) + len(payload)
+        ids = nsmallest(max(limit, 1), [message_id for message_id, _ in found])
+        messages = self._read(queue, ids, limit_bytes)
+        for message in messages:
+            message.redelivered |= slot.maybe_delivered
         return messages
+
+    async def earliest_due(self) -> dict[int, int]:
+        earliest: dict[int, int] = {}
+        for row in self._opened().rows.values():
+            if row.due:
+                queue_id = abs(row.storage_id)
+                earliest[queue_id] = min(row.due, earliest.get(queue_id, row.due))
+        return earliest
+
+    async def read_due(
+        self, queue: StorageQueue, until_ms: int, after: DueKey, limit: int, limit_bytes: int
+    ) -> list[Message]:
+        keys = nsmallest(max(limit, 1), self._opened().due_keys(queue.queue_id, until_ms, after))
+        return self._read(queue, [message_id for _, message_id in keys], limit_bytes)
+
+    async def next_due(self, queue: StorageQueue, after: DueKey) -> int | None:
+        keys = self._opened().due_keys(queue.queue_id, LATEST, after)
+        return min(keys)[0] if keys else None
 
     async def backlog(self) -> list[Slot]:
         slots: dict[tuple[int, int], Slot] = {}
@@ -150,11 +161,28 @@ class MemoryStore:
             raise StoreError("the store in memory is not open")
         return self.state
 
+    def _read(self, queue: StorageQueue, ids: Sequence[int], limit_bytes: int) -> list[Message]:
+        """Return the first of these messages, up to the one that reaches `limit_bytes`."""
+        state = self._opened()
+        messages: list[Message] = []
+        octets = 0
+        for message_id in ids:
+            if messages and octets >= limit_bytes:
+                break
+            row = state.rows[message_id]
+            payload = state.contents.get(row.content_id, b"") if row.content_id else row.payload
+            message = message_of(message_id, queue, row.metadata, payload, TRANSIENT if row.storage_id < 0 else STORED)
+            message.content_id = row.content_id
+            message.redelivered = row.redelivered
+            messages.append(message)
+            octets += len(row.metadata) + len(payload)
+        return messages
+
     def _insert(self, message: Message) -> None:
         queue_id = message.queue.queue_id
         storage_id = -queue_id if message.state == TRANSIENT else queue_id
         inline = b"" if message.content_id else message.payload
-        row = Row(storage_id, message.content_id, message.redelivered, metadata_of(message), inline)
+        row = Row(storage_id, message.content_id, message.redelivered, metadata_of(message), inline, message.due)
         self.state.rows[message.id] = row
         if message.content_id:
             self.state.contents.setdefault(message.content_id, message.payload)

@@ -26,15 +26,18 @@ SharedRow: TypeAlias = tuple[int, int, int, int, int, bytes]
 """MESSAGE_ID, QUEUE_ID, CONTENT_ID, REDELIVERED, CHECKSUM, MESSAGE_METADATA."""
 ContentRow: TypeAlias = tuple[int, int, bytes]
 """MESSAGE_ID, CONTENT_OFFSET, MESSAGE_CONTENT."""
+ExpirationRow: TypeAlias = tuple[int, int, int]
+"""MESSAGE_ID, QUEUE_ID, EXPIRATION_TIME."""
 SlotPlace: TypeAlias = tuple[int, int, int, int, int, bool, bool]
 """START_MESSAGE_ID, END_MESSAGE_ID, QUEUE_ID, LANE, MESSAGE_COUNT, MAYBE_DELIVERED, HAS_TRANSIENT."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """What one transaction writes, in the order of the fields.
+    """What one transaction writes: rows, then deletes of rows, then purges.
 
-    `released` are content ids that may have lost their last message. `high_water` is 0 when the recorded one needs no
+    `expirations` are those of inserted messages, and `expired` the ids of deleted ones that have one. `released` are
+    content ids that may have lost their last message. `high_water` is 0 when the recorded one needs no
     change. Ids are sorted, so that two transactions lock rows in the same order.
     """
 
@@ -46,6 +49,8 @@ class Rows:
     released: Sequence[int]
     high_water: int
     slots: Sequence[SlotPlace] = ()
+    expirations: Sequence[ExpirationRow] = ()
+    expired: Sequence[int] = ()
 
     @property
     def count(self) -> int:
@@ -55,6 +60,8 @@ class Rows:
             + len(self.contents)
             + len(self.shared)
             + len(self.deletes)
+            + len(self.expirations)
+            + len(self.expired)
             + len(self.slots)
             + sum(slot.count for slot in self.purges)
         )
@@ -93,6 +100,12 @@ def rows_of(batch: Batch, high_water: int) -> Rows:
             (slot.start, slot.end, slot.queue_id, slot.lane, slot.count, slot.maybe_delivered, slot.transient)
             for slot in batch.slots
         ],
+        [
+            (message.id, -message.queue.queue_id if message.state == TRANSIENT else message.queue.queue_id, message.due)
+            for message in batch.inserts
+            if message.due
+        ],
+        sorted([message.id for message in batch.deletes if message.due]),
     )
 
 

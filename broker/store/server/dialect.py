@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from broker.ports.cluster_rows import Incarnation, SlotRow
 from broker.ports.peer_calls import Fence
 from broker.ports.slot import Slot
+from broker.ports.store import DueKey
 from broker.store.server.batch import Rows
 from broker.store.server.engine import Driver
 
@@ -111,8 +112,20 @@ class Dialect(Driver, Protocol):
         """Write one small row, to prove that the server takes writes."""
         ...
 
-    async def begin_read(self, raw: Any, slot: Slot, limit: int) -> list[IndexRow]:
-        """Begin a transaction over one snapshot, and return the first rows of `slot`, by id."""
+    async def begin_read(self, raw: Any) -> None:
+        """Begin a transaction over one snapshot."""
+        ...
+
+    async def read_slot(self, raw: Any, slot: Slot, limit: int) -> list[IndexRow]:
+        """Return the first rows of `slot`, by id."""
+        ...
+
+    async def read_due_keys(self, raw: Any, queue_id: int, until_ms: int, after: DueKey, limit: int) -> list[DueKey]:
+        """Return the places of the first messages of a queue that expire up to `until_ms`, behind `after`."""
+        ...
+
+    async def read_rows(self, raw: Any, queue_id: int, message_ids: Sequence[int]) -> list[IndexRow]:
+        """Return the rows of those of these messages that are in the queue, in no order."""
         ...
 
     async def read_bodies(self, raw: Any, message_ids: Sequence[int]) -> dict[int, bytes]:

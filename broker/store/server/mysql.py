@@ -23,10 +23,22 @@ from broker.machine.address import endpoint
 from broker.ports.cluster_rows import Incarnation, SlotRow
 from broker.ports.peer_calls import Fence
 from broker.ports.slot import Slot
+from broker.ports.store import DueKey
 from broker.store.server.batch import Rows, joined_contents
 from broker.store.server.dialect import IndexRow, Marker
 from broker.store.server.engine import Failure, SessionTimeouts, keep_alive
-from broker.store.server.mysql_statements import assign, delete_orphans, in_slot, packets, page, parts
+from broker.store.server.mysql_statements import (
+    assign,
+    delete_expirations,
+    delete_orphans,
+    due_keys,
+    has_expirations,
+    in_slot,
+    listed_rows,
+    packets,
+    page,
+    parts,
+)
 from broker.store.server.tls import tls_context
 
 _log = structlog.get_logger(__name__)
@@ -194,19 +206,27 @@ class MySql:
         counts: list[int] = []
         for packet in packets(marker, rows, self._statement_limit):
             counts += await _execute(raw, packet)
-        for slot in rows.purges:
-            await self._purge(raw, slot)
+        if rows.purges:
+            await self._purge(raw, rows.purges)
         if rows.released:
             await self._delete_orphans(raw, rows.released)
         return counts[1] == 1
 
-    async def _purge(self, raw: Any, slot: Slot) -> None:
-        condition = in_slot(slot, f"{slot.queue_id},{-slot.queue_id}")
-        named = await _select(
-            raw, f"SELECT DISTINCT CONTENT_ID FROM MB_METADATA WHERE {condition} AND CONTENT_ID IS NOT NULL"
-        )
-        await _execute(raw, f"DELETE FROM MB_METADATA WHERE {condition}")
-        await self._delete_orphans(raw, sorted(content_id for (content_id,) in named))
+    async def _purge(self, raw: Any, slots: Sequence[Slot]) -> None:
+        queue_ids = {slot.queue_id for slot in slots}
+        expiring = {queue_id for queue_id in queue_ids if await _select(raw, has_expirations(queue_id))}
+        for slot in slots:
+            condition = in_slot(slot, f"{slot.queue_id},{-slot.queue_id}")
+            named = await _select(
+                raw, f"SELECT DISTINCT CONTENT_ID FROM MB_METADATA WHERE {condition} AND CONTENT_ID IS NOT NULL"
+            )
+            gone: list[Any] = []
+            if slot.queue_id in expiring:
+                gone = await _select(raw, f"SELECT MESSAGE_ID FROM MB_METADATA WHERE {condition}")
+            await _execute(raw, f"DELETE FROM MB_METADATA WHERE {condition}")
+            for statement in delete_expirations(sorted(message_id for (message_id,) in gone)):
+                await _execute(raw, statement)
+            await self._delete_orphans(raw, sorted(content_id for (content_id,) in named))
 
     async def _delete_orphans(self, raw: Any, content_ids: Sequence[int]) -> None:
         for statement in delete_orphans(content_ids):
@@ -247,15 +267,23 @@ class MySql:
 
     # Reading
 
-    async def begin_read(self, raw: Any, slot: Slot, limit: int) -> list[IndexRow]:
+    async def begin_read(self, raw: Any) -> None:
         await _execute(
             raw,
             "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ;START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
         )
-        return [
-            IndexRow(message_id, queue_id < 0, content_id or 0, bool(redelivered), *rest)
-            for message_id, queue_id, content_id, redelivered, *rest in await _select(raw, page(slot, limit))
-        ]
+
+    async def read_slot(self, raw: Any, slot: Slot, limit: int) -> list[IndexRow]:
+        return _index_rows(await _select(raw, page(slot, limit)))
+
+    async def read_due_keys(self, raw: Any, queue_id: int, until_ms: int, after: DueKey, limit: int) -> list[DueKey]:
+        return await _select(raw, due_keys(queue_id, until_ms, after, limit))
+
+    async def read_rows(self, raw: Any, queue_id: int, message_ids: Sequence[int]) -> list[IndexRow]:
+        found: list[IndexRow] = []
+        for statement in listed_rows(queue_id, message_ids):
+            found += _index_rows(await _select(raw, statement))
+        return found
 
     async def read_bodies(self, raw: Any, message_ids: Sequence[int]) -> dict[int, bytes]:
         return await _read_column(raw, "MESSAGE_CONTENT", message_ids)
@@ -283,6 +311,13 @@ async def _execute(raw: Any, statements: str) -> list[int]:
     while raw._result.has_next:
         counts.append(await raw.next_result())
     return counts
+
+
+def _index_rows(rows: list[Any]) -> list[IndexRow]:
+    return [
+        IndexRow(message_id, queue_id < 0, content_id or 0, bool(redelivered), *rest)
+        for message_id, queue_id, content_id, redelivered, *rest in rows
+    ]
 
 
 async def _read_column(raw: Any, column: str, message_ids: Sequence[int]) -> dict[int, bytes]:

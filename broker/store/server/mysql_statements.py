@@ -13,6 +13,7 @@ from typing import Final
 from broker.ports.cluster_rows import Incarnation, SlotRow
 from broker.ports.peer_calls import Fence
 from broker.ports.slot import Slot
+from broker.ports.store import DueKey
 from broker.store.rows import NO_CHECKSUM
 from broker.store.server.batch import Rows
 from broker.store.server.dialect import SMALL_BODY, SMALL_METADATA, Marker
@@ -30,6 +31,10 @@ _SHARED_INTO: Final = (
 _CONTENT_INTO: Final = (
     "INSERT INTO MB_CONTENT (MESSAGE_ID,CONTENT_OFFSET,MESSAGE_CONTENT) VALUES ",
     " ON DUPLICATE KEY UPDATE MESSAGE_ID=VALUES(MESSAGE_ID)",
+)
+_EXPIRATION_INTO: Final = (
+    "INSERT INTO MB_EXPIRATION_DATA (MESSAGE_ID,QUEUE_ID,EXPIRATION_TIME) VALUES ",
+    " ON DUPLICATE KEY UPDATE QUEUE_ID=VALUES(QUEUE_ID),EXPIRATION_TIME=VALUES(EXPIRATION_TIME)",
 )
 _SLOT_INTO: Final = (
     "INSERT INTO MB_SLOT"
@@ -78,8 +83,12 @@ def _statements(rows: Rows, limit: int) -> Iterator[str]:
         ),
         limit,
     )
+    yield from _joined(
+        _EXPIRATION_INTO, (f"({name},{queue_id},{due})" for name, queue_id, due in rows.expirations), limit
+    )
     for ids in parts(rows.deletes):
         yield f"DELETE FROM MB_METADATA WHERE MESSAGE_ID IN ({ids})"
+    yield from delete_expirations(rows.expired)
     yield from _joined(_SLOT_INTO, (f"({','.join(str(int(value)) for value in place)})" for place in rows.slots), limit)
 
 
@@ -156,6 +165,43 @@ def _joined(around: tuple[str, str], rows: Iterable[str], limit: int) -> Iterato
 def delete_orphans(content_ids: Sequence[int]) -> Iterator[str]:
     """Return statements that delete those of the bodies `content_ids` that no message uses any more."""
     return (_ORPHANS.format(ids=ids) for ids in parts(content_ids))
+
+
+def delete_expirations(message_ids: Sequence[int]) -> Iterator[str]:
+    """Return statements that delete the times of expiration of messages."""
+    return (f"DELETE FROM MB_EXPIRATION_DATA WHERE MESSAGE_ID IN ({ids})" for ids in parts(message_ids))
+
+
+def has_expirations(queue_id: int) -> str:
+    """Return the statement that tells by a row whether a queue has messages with a time of expiration."""
+    return f"SELECT 1 FROM MB_EXPIRATION_DATA WHERE QUEUE_ID IN ({queue_id},{-queue_id}) LIMIT 1"
+
+
+def due_keys(queue_id: int, until_ms: int, after: DueKey, limit: int) -> str:
+    """Return the statement for the times and ids of the first messages that expire up to `until_ms`, behind `after`.
+
+    Each sign of the queue id, and the time of `after` itself, is an index range of its own: MariaDB looks up no pairs
+    by an index.
+    """
+    due, message_id = after
+    ranges = [f"EXPIRATION_TIME>{due} AND EXPIRATION_TIME<={until_ms}"]
+    if due <= until_ms:
+        ranges.append(f"EXPIRATION_TIME={due} AND MESSAGE_ID>{message_id}")
+    selects = [
+        f"(SELECT EXPIRATION_TIME,MESSAGE_ID FROM MB_EXPIRATION_DATA WHERE QUEUE_ID={its_id} AND {those}"
+        f" ORDER BY EXPIRATION_TIME,MESSAGE_ID LIMIT {limit})"
+        for its_id in (queue_id, -queue_id)
+        for those in ranges
+    ]
+    return f"{' UNION ALL '.join(selects)} ORDER BY 1,2 LIMIT {limit}"
+
+
+def listed_rows(queue_id: int, message_ids: Sequence[int]) -> Iterator[str]:
+    """Return statements for the index rows of those of these messages that are in a queue."""
+    return (
+        f"SELECT {_INDEX} FROM MB_METADATA WHERE MESSAGE_ID IN ({ids}) AND QUEUE_ID IN ({queue_id},{-queue_id})"
+        for ids in parts(message_ids)
+    )
 
 
 def page(slot: Slot, limit: int) -> str:

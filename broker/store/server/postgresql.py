@@ -21,6 +21,7 @@ from broker.machine.address import endpoint
 from broker.ports.cluster_rows import Incarnation, SlotRow
 from broker.ports.peer_calls import Fence
 from broker.ports.slot import Slot
+from broker.ports.store import DueKey
 from broker.store.rows import NO_CHECKSUM
 from broker.store.server.batch import Rows, joined_contents
 from broker.store.server.dialect import SMALL_BODY, SMALL_METADATA, IndexRow, Marker
@@ -81,6 +82,14 @@ _DELETE_ORPHANS: Final = (
     'DELETE FROM "MB_CONTENT" AS C WHERE "MESSAGE_ID"=ANY($1::bigint[])'
     ' AND (SELECT 1 FROM "MB_METADATA" WHERE "CONTENT_ID"=C."MESSAGE_ID" LIMIT 1) IS NULL'
 )
+# A row that is there already is left from a message that is gone: it gets the new values.
+_EXPIRATIONS: Final = (
+    'INSERT INTO "MB_EXPIRATION_DATA" AS E ("MESSAGE_ID","QUEUE_ID","EXPIRATION_TIME")'
+    ' SELECT * FROM unnest($1::bigint[],$2::bigint[],$3::bigint[]) ON CONFLICT ("MESSAGE_ID")'
+    ' DO UPDATE SET "QUEUE_ID"=EXCLUDED."QUEUE_ID","EXPIRATION_TIME"=EXCLUDED."EXPIRATION_TIME"'
+)
+_DELETE_EXPIRATIONS: Final = 'DELETE FROM "MB_EXPIRATION_DATA" WHERE "MESSAGE_ID"=ANY($1::bigint[])'
+_HAS_EXPIRATIONS: Final = 'SELECT 1 FROM "MB_EXPIRATION_DATA" WHERE "QUEUE_ID"=ANY($1::bigint[]) LIMIT 1'
 _SLOT: Final = (
     'INSERT INTO "MB_SLOT" ("START_MESSAGE_ID","END_MESSAGE_ID","QUEUE_ID","LANE","MESSAGE_COUNT","MAYBE_DELIVERED",'
     '"HAS_TRANSIENT") SELECT * FROM unnest($1::bigint[],$2::bigint[],$3::bigint[],$4::smallint[],$5::integer[],'
@@ -100,6 +109,7 @@ _PURGE_NAMED: Final = (
     f' WHERE "QUEUE_ID"=ANY($1::bigint[]) AND {_IN_SLOT} AND "CONTENT_ID" IS NOT NULL'
 )
 _PURGE: Final = f'DELETE FROM "MB_METADATA" WHERE "QUEUE_ID"=ANY($1::bigint[]) AND {_IN_SLOT}'
+_PURGED: Final = f'SELECT "MESSAGE_ID" FROM "MB_METADATA" WHERE "QUEUE_ID"=ANY($1::bigint[]) AND {_IN_SLOT}'
 _HIGH_WATER: Final = (
     'INSERT INTO "MB_NODE_TO_LAST_PUBLISHED_ID" AS L ("NODE_ID","MESSAGE_ID") VALUES ($1,$2)'
     ' ON CONFLICT ("NODE_ID") DO UPDATE SET "MESSAGE_ID"=GREATEST(L."MESSAGE_ID",EXCLUDED."MESSAGE_ID")'
@@ -120,6 +130,15 @@ _STORED: Final = (
     f'SELECT {_INDEX_COLUMNS} FROM "MB_METADATA" WHERE "QUEUE_ID"=$1 AND {_IN_SLOT} ORDER BY "MESSAGE_ID" LIMIT $5'
 )
 _BOTH: Final = f"({_STORED}) UNION ALL ({_STORED.replace('$1', '-$1::bigint', 1)}) ORDER BY 1 LIMIT $5"
+_LISTED: Final = (
+    f'SELECT {_INDEX_COLUMNS} FROM "MB_METADATA" WHERE "MESSAGE_ID"=ANY($1::bigint[]) AND "QUEUE_ID"=ANY($2::bigint[])'
+)
+_DUE: Final = (
+    'SELECT "EXPIRATION_TIME","MESSAGE_ID" FROM "MB_EXPIRATION_DATA" WHERE "QUEUE_ID"=$1'
+    ' AND ("EXPIRATION_TIME","MESSAGE_ID")>($2::bigint,$3::bigint) AND "EXPIRATION_TIME"<=$4'
+    ' ORDER BY "EXPIRATION_TIME","MESSAGE_ID" LIMIT $5'
+)
+_DUE_KEYS: Final = f"({_DUE}) UNION ALL ({_DUE.replace('$1', '-$1::bigint', 1)}) ORDER BY 1,2 LIMIT $5"
 _BODIES: Final = 'SELECT "MESSAGE_ID","MESSAGE_CONTENT" FROM "MB_METADATA" WHERE "MESSAGE_ID"=ANY($1::bigint[])'
 _METADATA: Final = 'SELECT "MESSAGE_ID","MESSAGE_METADATA" FROM "MB_METADATA" WHERE "MESSAGE_ID"=ANY($1::bigint[])'
 _CONTENTS: Final = (
@@ -262,24 +281,34 @@ class PostgreSql:
             await raw.execute(_CONTENT, names, offsets, pieces)
         if rows.shared:
             await raw.copy_records_to_table("MB_METADATA", records=rows.shared, columns=_SHARED)
+        if rows.expirations:
+            await raw.execute(_EXPIRATIONS, *zip(*rows.expirations, strict=True))
         if rows.deletes:
             await raw.execute(_DELETE, rows.deletes)
+        if rows.expired:
+            await raw.execute(_DELETE_EXPIRATIONS, rows.expired)
         if rows.slots:
             await raw.execute(_SLOT, *zip(*rows.slots, strict=True))
-        for slot in rows.purges:
-            await self._purge(raw, slot)
+        if rows.purges:
+            await self._purge(raw, rows.purges)
         if rows.released:
             await raw.execute(_DELETE_ORPHANS, rows.released)
         if rows.high_water:
             await raw.execute(_HIGH_WATER, postgresql_text(marker.node_id), rows.high_water)
         return True
 
-    async def _purge(self, raw: Any, slot: Slot) -> None:
-        arguments = ([slot.queue_id, -slot.queue_id], slot.start, slot.end, slot.lane)
-        named = await raw.fetch(_PURGE_NAMED, *arguments)
-        await raw.execute(_PURGE, *arguments)
-        if named:
-            await raw.execute(_DELETE_ORPHANS, sorted(row[0] for row in named))
+    async def _purge(self, raw: Any, slots: Sequence[Slot]) -> None:
+        signs = {slot.queue_id: [slot.queue_id, -slot.queue_id] for slot in slots}
+        expiring = {queue_id for queue_id, both in signs.items() if await raw.fetchval(_HAS_EXPIRATIONS, both)}
+        for slot in slots:
+            arguments = (signs[slot.queue_id], slot.start, slot.end, slot.lane)
+            named = await raw.fetch(_PURGE_NAMED, *arguments)
+            gone = await raw.fetch(_PURGED, *arguments) if slot.queue_id in expiring else ()
+            await raw.execute(_PURGE, *arguments)
+            if gone:
+                await raw.execute(_DELETE_EXPIRATIONS, sorted(row[0] for row in gone))
+            if named:
+                await raw.execute(_DELETE_ORPHANS, sorted(row[0] for row in named))
 
     async def commit(self, raw: Any) -> None:
         pid = raw.get_server_pid()
@@ -315,18 +344,25 @@ class PostgreSql:
         return is_done
 
     async def free_room(self, raw: Any) -> None:
-        await raw.execute('VACUUM "MB_METADATA", "MB_CONTENT"')
+        await raw.execute('VACUUM "MB_METADATA", "MB_CONTENT", "MB_EXPIRATION_DATA"')
 
     async def probe(self, raw: Any, node_id: str) -> None:
         await raw.execute(_PROBE, postgresql_text(node_id))
 
     # Reading
 
-    async def begin_read(self, raw: Any, slot: Slot, limit: int) -> list[IndexRow]:
+    async def begin_read(self, raw: Any) -> None:
         await raw.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+
+    async def read_slot(self, raw: Any, slot: Slot, limit: int) -> list[IndexRow]:
         statement = _BOTH if slot.transient else _STORED
-        rows = await raw.fetch(statement, slot.queue_id, slot.start, slot.end, slot.lane, limit)
-        return [IndexRow(row[0], row[1] < 0, row[2] or 0, bool(row[3]), *row[4:]) for row in rows]
+        return _index_rows(await raw.fetch(statement, slot.queue_id, slot.start, slot.end, slot.lane, limit))
+
+    async def read_due_keys(self, raw: Any, queue_id: int, until_ms: int, after: DueKey, limit: int) -> list[DueKey]:
+        return [tuple(row) for row in await raw.fetch(_DUE_KEYS, queue_id, *after, until_ms, limit)]
+
+    async def read_rows(self, raw: Any, queue_id: int, message_ids: Sequence[int]) -> list[IndexRow]:
+        return _index_rows(await raw.fetch(_LISTED, message_ids, [queue_id, -queue_id]))
 
     async def read_bodies(self, raw: Any, message_ids: Sequence[int]) -> dict[int, bytes]:
         return dict(await raw.fetch(_BODIES, message_ids))
@@ -339,3 +375,7 @@ class PostgreSql:
 
     async def end_read(self, raw: Any) -> None:
         await raw.execute("COMMIT")
+
+
+def _index_rows(rows: list[Any]) -> list[IndexRow]:
+    return [IndexRow(row[0], row[1] < 0, row[2] or 0, bool(row[3]), *row[4:]) for row in rows]

@@ -10,26 +10,27 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 import structlog
 from sqlalchemy import Connection
 
 from broker.errors import BrokerError, StoreError, StoreFull, StoreLocked, StoreUnavailable
-from broker.message import STORED, TRANSIENT, Message, StorageQueue
+from broker.message import Message, StorageQueue
 from broker.ports.cluster_rows import Incarnation, SlotRow
 from broker.ports.peer_calls import Fence
 from broker.ports.records import Change, Topology
 from broker.ports.slot import Slot
-from broker.ports.store import Batch, Registration
-from broker.store.rows import damage_of, message_of, stated_size
+from broker.ports.store import Batch, DueKey, Registration
+from broker.store.server import pages
 from broker.store.server.batch import Rows, rows_of
-from broker.store.server.dialect import Dialect, IndexRow, Marker
+from broker.store.server.dialect import Dialect, Marker
 from broker.store.server.engine import Engine, Failure, PoolLimits
 from broker.store.server.own_connection import OwnConnection
+from broker.store.server.pages import ReadPage
 from broker.store.sql import cluster, damaged, migrate, nodes
 from broker.store.sql import messages as message_rows
 from broker.store.sql.cluster_store import SqlClusterStore
@@ -38,6 +39,7 @@ from broker.store.sql.shared_store import SqlEventStore, SqlMemberStore, SqlSlot
 from broker.store.sql.topology import TOPOLOGY
 
 T = TypeVar("T")
+K = TypeVar("K")
 
 _log = structlog.get_logger(__name__)
 
@@ -55,15 +57,6 @@ _YOUNG_MS: Final = 30_000
 """Milliseconds after its last beat for which a node of a cluster counts as alive to a standalone broker."""
 CLUSTER_DEADLINE: Final = 2.0
 """Seconds for a call about the cluster: with heartbeatInterval 5 s a beat can be tried twice before trust ends."""
-
-
-@dataclass(frozen=True, slots=True)
-class _ReadPage:
-    """The messages of a page, why others are damaged, and the last id of its rows; None when there were no rows."""
-
-    messages: list[Message]
-    damaged: dict[int, str]
-    last: int | None
 
 
 class ServerStore:
@@ -153,14 +146,46 @@ class ServerStore:
         self._high_water = max(self._high_water, high_water)
 
     async def read(self, queue: StorageQueue, slot: Slot, limit: int, limit_bytes: int) -> list[Message]:
-        start = slot.start
+        async def page_from(raw: Any, start: int) -> ReadPage[int]:
+            part = replace(slot, start=start)
+            return await pages.slot_page(self._dialect, raw, queue, part, limit, limit_bytes)
+
+        return await self._whole(queue.queue_id, page_from, slot.start, self._deadline(limit, limit_bytes))
+
+    async def earliest_due(self) -> dict[int, int]:
+        return await self._engine.run(message_rows.earliest_due, deadline=_LONG_DEADLINE)
+
+    async def read_due(
+        self, queue: StorageQueue, until_ms: int, after: DueKey, limit: int, limit_bytes: int
+    ) -> list[Message]:
+        async def page_behind(raw: Any, after: DueKey) -> ReadPage[DueKey]:
+            return await pages.due_page(self._dialect, raw, queue, until_ms, after, limit, limit_bytes)
+
+        return await self._whole(queue.queue_id, page_behind, after, self._deadline(limit, limit_bytes))
+
+    async def next_due(self, queue: StorageQueue, after: DueKey) -> int | None:
+        async def once() -> int | None:
+            async with self._engine.raw(self._deadline()) as raw:
+                return await pages.next_due(self._dialect, raw, queue, after)
+
+        return await self._engine.own(self._engine.retrying(once, again=Failure.LOST))
+
+    async def _whole(
+        self, queue_id: int, page_from: Callable[[Any, K], Awaitable[ReadPage[K]]], start: K, deadline: float
+    ) -> list[Message]:
+        """Return the messages of the first page that has any; set aside what is damaged before them."""
+
+        async def once() -> ReadPage[K]:
+            async with self._engine.raw(deadline) as raw:
+                return await page_from(raw, start)
+
         while True:
-            page = await self._read_page(queue, slot, start, limit, limit_bytes)
+            page = await self._engine.own(self._engine.retrying(once, again=Failure.LOST))
             if page.damaged:
-                await damaged.set_aside(self._work, self._incarnation, slot.queue_id, page.damaged)
-            if page.messages or page.last is None:
+                await damaged.set_aside(self._work, self._incarnation, queue_id, page.damaged)
+            if page.messages or page.next is None:
                 return page.messages
-            start = page.last + 1  # all messages of this page are damaged: go on behind it
+            start = page.next
 
     async def backlog(self) -> list[Slot]:
         return await self._engine.run(message_rows.backlog, deadline=_LONG_DEADLINE)
@@ -382,60 +407,3 @@ class ServerStore:
                 self._dialect.abort(guard)
             raise
         return time.perf_counter() - started
-
-    # Reading
-
-    async def _read_page(self, queue: StorageQueue, slot: Slot, start: int, limit: int, limit_bytes: int) -> _ReadPage:
-        async def once() -> _ReadPage:
-            async with self._engine.raw(self._deadline(limit, limit_bytes)) as raw:
-                return await self._read(raw, queue, replace(slot, start=start), limit, limit_bytes)
-
-        return await self._engine.own(self._engine.retrying(once, again=Failure.LOST))
-
-    async def _read(self, raw: Any, queue: StorageQueue, slot: Slot, limit: int, limit_bytes: int) -> _ReadPage:
-        """Read one page in one snapshot: first its index rows, then what `limit_bytes` leaves room for."""
-        index = _within(await self._dialect.begin_read(raw, slot, max(limit, 1)), limit_bytes)
-        inline = [row.message_id for row in index if row.body is None and not row.content_id]
-        shared = sorted({row.content_id for row in index if row.content_id})
-        bodies = await self._dialect.read_bodies(raw, inline) if inline else {}
-        contents = await self._dialect.read_contents(raw, shared) if shared else {}
-        cut = [row.message_id for row in index if row.metadata_size > len(row.metadata)]
-        whole = await self._dialect.read_metadata(raw, cut) if cut else {}
-        await self._dialect.end_read(raw)
-        index = [row._replace(metadata=whole.get(row.message_id, row.metadata)) for row in index] if cut else index
-        damaged: dict[int, str] = {}
-        messages = list(_messages(queue, slot, index, bodies, contents, damaged))
-        return _ReadPage(messages, damaged, index[-1].message_id if index else None)
-
-
-def _within(rows: list[IndexRow], limit_bytes: int) -> list[IndexRow]:
-    """Return the first of `rows`, up to the one whose header and body reach `limit_bytes`; at least one."""
-    octets = 0
-    for number, row in enumerate(rows, 1):
-        octets += row.metadata_size + stated_size(row.metadata)
-        if octets >= limit_bytes:
-            return rows[:number]
-    return rows
-
-
-def _messages(
-    queue: StorageQueue,
-    slot: Slot,
-    index: list[IndexRow],
-    bodies: dict[int, bytes],
-    contents: dict[int, bytes],
-    damaged: dict[int, str],
-) -> Iterable[Message]:
-    """Yield the messages of a page that are whole; note in `damaged` what is wrong with the others."""
-    for row in index:
-        payload = row.body
-        if payload is None:
-            payload = contents.get(row.content_id) if row.content_id else bodies.get(row.message_id)
-        damage = damage_of(row.metadata, payload, row.checksum)
-        if damage or payload is None:
-            damaged[row.message_id] = damage
-            continue
-        message = message_of(row.message_id, queue, row.metadata, payload, TRANSIENT if row.is_transient else STORED)
-        message.content_id = row.content_id
-        message.redelivered = slot.maybe_delivered or row.redelivered
-        yield message

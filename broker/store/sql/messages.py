@@ -8,12 +8,24 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, case, delete, func, insert, literal_column, select, true, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Table,
+    case,
+    delete,
+    func,
+    insert,
+    literal_column,
+    select,
+    true,
+    update,
+)
 
 from broker.ports.cluster_rows import SlotRow
 from broker.ports.slot import Slot
 from broker.store.rows import add_to_backlog
-from broker.store.sql.schema import CONTENT, DAMAGED_MESSAGE, METADATA
+from broker.store.sql.schema import CONTENT, DAMAGED_MESSAGE, EXPIRATION, METADATA
 
 _IDS_PER_STATEMENT = 500
 _DISCARDED = "discarded bodies"
@@ -54,12 +66,14 @@ def delete_queue_messages(connection: Connection, queue_ids: Sequence[int]) -> N
     """Delete every message of these queues, transient ones too, and the bodies that no other message uses."""
     stored_under = [stored for each in queue_ids for stored in (each, -each, each + SET_ASIDE)]
     _delete_messages(connection, METADATA.c.queue_id.in_(stored_under))
+    connection.execute(delete(EXPIRATION).where(EXPIRATION.c.queue_id.in_(stored_under)))
     connection.execute(delete(DAMAGED_MESSAGE).where(DAMAGED_MESSAGE.c.queue_id.in_(queue_ids)))
 
 
 def delete_transient_messages(connection: Connection) -> None:
     """Delete the transient messages: the rows under negative queue ids."""
     _delete_messages(connection, METADATA.c.queue_id < 0)
+    connection.execute(delete(EXPIRATION).where(EXPIRATION.c.queue_id < 0))
 
 
 def set_aside(connection: Connection, damaged: Mapping[int, str]) -> None:
@@ -68,7 +82,6 @@ def set_aside(connection: Connection, damaged: Mapping[int, str]) -> None:
     What is not stored any more, or set aside already, is left out.
     """
     m, now_ms = METADATA.c, time.time_ns() // 1_000_000
-    further = case((m.queue_id > 0, m.queue_id + SET_ASIDE), else_=m.queue_id - SET_ASIDE)
     ids = iter(sorted(damaged))
     while part := list(islice(ids, _IDS_PER_STATEMENT)):
         is_one = m.message_id.in_(part) & is_in_queue()
@@ -76,25 +89,23 @@ def set_aside(connection: Connection, damaged: Mapping[int, str]) -> None:
         if not found:
             continue
         there = [message_id for message_id, _ in found]
-        connection.execute(update(METADATA).where(m.message_id.in_(there)).values(queue_id=further))
+        for rows in (METADATA, EXPIRATION):
+            further = case((rows.c.queue_id > 0, rows.c.queue_id + SET_ASIDE), else_=rows.c.queue_id - SET_ASIDE)
+            connection.execute(update(rows).where(rows.c.message_id.in_(there)).values(queue_id=further))
         connection.execute(delete(DAMAGED_MESSAGE).where(DAMAGED_MESSAGE.c.message_id.in_(there)))
-        rows = [
+        listed = [
             {"message_id": name, "queue_id": abs(queue_id), "reason": damaged[name][:200], "time_stamp": now_ms}
             for name, queue_id in found
         ]
-        connection.execute(insert(DAMAGED_MESSAGE), rows)
+        connection.execute(insert(DAMAGED_MESSAGE), listed)
 
 
 def take_back(connection: Connection, lane: int | None = None) -> None:
     """Put what was set aside back into its queues: all of it, or that of a lane. What is still damaged is met again."""
-    m, d = METADATA.c, DAMAGED_MESSAGE.c
-    is_aside: ColumnElement[bool] = m.queue_id.between(SET_ASIDE, (1 << 63) - 1)
-    is_listed: ColumnElement[bool] = true()
-    if lane is not None:
-        is_aside &= in_lane(lane)
-        is_listed = d.message_id.op(">>")(literal_column("10")).op("&")(literal_column("255")) == lane
-    connection.execute(update(METADATA).where(is_aside).values(queue_id=m.queue_id - SET_ASIDE))
-    connection.execute(delete(DAMAGED_MESSAGE).where(is_listed))
+    for rows in (METADATA, EXPIRATION):
+        is_aside = rows.c.queue_id.between(SET_ASIDE, (1 << 63) - 1) & _is_of(rows, lane)
+        connection.execute(update(rows).where(is_aside).values(queue_id=rows.c.queue_id - SET_ASIDE))
+    connection.execute(delete(DAMAGED_MESSAGE).where(_is_of(DAMAGED_MESSAGE, lane)))
 
 
 def is_in_queue() -> ColumnElement[bool]:
@@ -104,7 +115,32 @@ def is_in_queue() -> ColumnElement[bool]:
 
 def delete_slot_messages(connection: Connection, row: SlotRow) -> int:
     """Delete every message of a slot, and the bodies that no other uses; return how many messages there were."""
-    return _delete_messages(connection, in_slot(row, (row.queue_id, -row.queue_id)))
+    is_in_slot = in_slot(row, (row.queue_id, -row.queue_id))
+    expiring: Sequence[int] = ()
+    if has_expirations(connection, row.queue_id):
+        expiring = connection.scalars(select(METADATA.c.message_id).where(is_in_slot)).all()
+    count = _delete_messages(connection, is_in_slot)
+    ids = iter(sorted(expiring))
+    while part := list(islice(ids, _IDS_PER_STATEMENT)):
+        connection.execute(delete(EXPIRATION).where(EXPIRATION.c.message_id.in_(part)))
+    return count
+
+
+def has_expirations(connection: Connection, queue_id: int) -> bool:
+    """Return whether a queue has stored messages that expire by their own property, transient ones too."""
+    is_its = EXPIRATION.c.queue_id.in_((queue_id, -queue_id))
+    return connection.execute(select(EXPIRATION.c.message_id).where(is_its).limit(1)).first() is not None
+
+
+def earliest_due(connection: Connection) -> dict[int, int]:
+    """Return the earliest time of expiration of each queue that has any."""
+    e = EXPIRATION.c
+    is_in_queue = e.queue_id.between(1 - SET_ASIDE, SET_ASIDE - 1)
+    earliest: dict[int, int] = {}
+    rows = connection.execute(select(e.queue_id, func.min(e.expiration_time)).where(is_in_queue).group_by(e.queue_id))
+    for queue_id, due in rows:
+        earliest[abs(queue_id)] = min(due, earliest.get(abs(queue_id), due))
+    return earliest
 
 
 def count_slot_messages(connection: Connection, row: SlotRow) -> int:
@@ -125,8 +161,17 @@ def in_lane(lane: int) -> ColumnElement[bool]:
 
 def lane_of_message() -> ColumnElement[int]:
     """Return the lane inside a message's id."""
-    shifted = METADATA.c.message_id.op(">>")(literal_column("10"))
+    return _lane_in(METADATA)
+
+
+def _lane_in(rows: Table) -> ColumnElement[int]:
+    shifted = rows.c.message_id.op(">>")(literal_column("10"))
     return shifted.op("&")(literal_column("255"))
+
+
+def _is_of(rows: Table, lane: int | None) -> ColumnElement[bool]:
+    """Return the condition for rows about messages of a lane, or of all lanes."""
+    return true() if lane is None else _lane_in(rows) == lane
 
 
 def _delete_messages(connection: Connection, condition: ColumnElement[bool]) -> int:

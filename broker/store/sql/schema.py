@@ -205,6 +205,24 @@ DAMAGED_MESSAGE: Final = Table(
 
 Index("MB_DAMAGED_MESSAGE_QUEUE_ID_INDEX", DAMAGED_MESSAGE.c.queue_id)
 
+# The messages that expire by their own property: QUEUE_ID is that of the row in MB_METADATA, EXPIRATION_TIME is in
+# milliseconds since 1970. Row and message are written and deleted in one transaction; messages without an expiration
+# have no row, and cost nothing here.
+EXPIRATION: Final = Table(
+    "MB_EXPIRATION_DATA",
+    metadata,
+    _column("MESSAGE_ID", _ID, primary_key=True, autoincrement=False),
+    _column("QUEUE_ID", BigInteger, nullable=False),
+    _column("EXPIRATION_TIME", BigInteger, nullable=False),
+)
+Index("MB_EXPIRATION_DATA_DUE_INDEX", EXPIRATION.c.queue_id, EXPIRATION.c.expiration_time).ddl_if(dialect="sqlite")
+Index(
+    "MB_EXPIRATION_DATA_DUE_INDEX",
+    EXPIRATION.c.queue_id,
+    EXPIRATION.c.expiration_time,
+    EXPIRATION.c.message_id,
+).ddl_if(callable_=lambda *_, dialect, **__: dialect.name != "sqlite")
+
 # Slots that left the node that published them; without a NODE_ID a slot is free. A message is in one slot at most.
 SLOT: Final = Table(
     "MB_SLOT",

@@ -1,4 +1,4 @@
-"""SQLite's hot statements that read: a page of a slot, and the backlog at the start.
+"""SQLite's hot statements that read: a page of a slot, a page of what expires, and what there is at the start.
 
 The driver releases the interpreter lock for every row that it fetches and must then wait for it: beside a busy event
 loop it reads only hundreds of rows a second. So every statement here returns a single row, in which `group_concat` has
@@ -8,8 +8,8 @@ joined the values of many.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from operator import add
 from typing import Any, Final, TypeAlias
@@ -18,6 +18,7 @@ from xxhash import xxh3_64_intdigest
 
 from broker.message import STORED, TRANSIENT, Message, StorageQueue
 from broker.ports.slot import Slot
+from broker.ports.store import DueKey
 from broker.store.rows import CHECKSUM_MASK, NO_CHECKSUM, add_to_backlog, damage_of, message_of
 from broker.store.sql.messages import SET_ASIDE
 from broker.store.sqlite.content_files import ContentLost, Place
@@ -73,6 +74,26 @@ ReadFiles: TypeAlias = Callable[[Mapping[int, Place]], dict[int, bytes]]
 
 _LANE: Final = "(MESSAGE_ID >> 10) & 255"
 
+# Each sign of the queue id is read by an index range of its own here, too. The index ends with MESSAGE_ID.
+_DUE: Final = (
+    "SELECT EXPIRATION_TIME, MESSAGE_ID FROM MB_EXPIRATION_DATA WHERE QUEUE_ID = {sign}:queue_id"
+    " AND (EXPIRATION_TIME, MESSAGE_ID) > (:due, :message_id) AND EXPIRATION_TIME <= :until"
+    " ORDER BY EXPIRATION_TIME, MESSAGE_ID LIMIT :limit"
+)
+_DUE_KEYS: Final = (
+    "SELECT group_concat(EXPIRATION_TIME), group_concat(MESSAGE_ID) FROM"
+    f" ({_MERGED.format(stored=_DUE.format(sign=''), transient=_DUE.format(sign='-')).replace('BY 1', 'BY 1, 2')})"
+)
+_EARLIEST_DUE: Final = (
+    "SELECT group_concat(QUEUE_ID), group_concat(DUE) FROM (SELECT QUEUE_ID, min(EXPIRATION_TIME) AS DUE"
+    f" FROM MB_EXPIRATION_DATA WHERE QUEUE_ID BETWEEN {1 - SET_ASIDE} AND {SET_ASIDE - 1} GROUP BY QUEUE_ID)"
+)
+# The rows of messages in the order of a list of their ids; CROSS lets SQLite read the list first.
+_LISTED: Final = (
+    "SELECT {columns} FROM json_each(:ids) AS L CROSS JOIN MB_METADATA WHERE MESSAGE_ID = L.value"
+    " AND QUEUE_ID IN (:queue_id, -:queue_id) ORDER BY L.key"
+)
+
 
 def _statements(transient: bool) -> tuple[str, str]:
     def page(columns: str) -> str:
@@ -85,6 +106,10 @@ def _statements(transient: bool) -> tuple[str, str]:
 
 
 _STATEMENTS: Final = {transient: _statements(transient) for transient in (False, True)}
+_DUE_STATEMENTS: Final = (
+    _INDEX.format(page=_LISTED.format(columns=_INDEX_COLUMNS)),
+    _DATA.format(page=_LISTED.format(columns=_DATA_COLUMNS)),
+)
 
 
 @dataclass(slots=True)
@@ -121,13 +146,68 @@ def read(
 
     Damaged ones are left out, and what is wrong with them returned by id.
     """
+    parameters = {"queue_id": slot.queue_id, "start": slot.start, "end": slot.end, "lane": slot.lane}
+
+    def next_page(read_files: ReadFiles) -> Page:
+        its_own = parameters | {"limit": max(limit, 1)}
+        statements = _STATEMENTS[slot.transient]
+        page = _read(connection, read_files, queue, statements, its_own, limit_bytes, slot.maybe_delivered)
+        parameters["start"] = page.last + 1
+        return page
+
+    return _first_with_messages(next_page, read_files)
+
+
+def read_due(
+    connection: sqlite3.Connection,
+    read_files: ReadFiles,
+    queue: StorageQueue,
+    until_ms: int,
+    after: DueKey,
+    limit: int,
+    limit_bytes: int,
+) -> Page:
+    """Return the first messages of `queue` that expire up to `until_ms`, behind `after`; bounds are as in `read`."""
+
+    def next_page(read_files: ReadFiles) -> Page:
+        nonlocal after
+        keys = due_keys(connection, queue.queue_id, until_ms, after, limit)
+        if not keys:
+            return Page([], {}, 0)
+        parameters: dict[str, Any] = {"queue_id": queue.queue_id, "ids": _listed(message_id for _, message_id in keys)}
+        page = _read(connection, read_files, queue, _DUE_STATEMENTS, parameters, limit_bytes, False)
+        # Without a row all of these messages are gone.
+        after = next((key for key in keys if key[1] == page.last), keys[-1])
+        return page if page.last else replace(page, last=keys[-1][1])
+
+    return _first_with_messages(next_page, read_files)
+
+
+def due_keys(connection: sqlite3.Connection, queue_id: int, until_ms: int, after: DueKey, limit: int) -> list[DueKey]:
+    """Return the places of the first messages of a queue that expire up to `until_ms`, behind `after`."""
+    due, message_id = after
+    parameters = {"queue_id": queue_id, "due": due, "message_id": message_id, "until": until_ms, "limit": max(limit, 1)}
+    times, ids = connection.execute(_DUE_KEYS, parameters).fetchone()
+    return list(zip(_numbers(times), _numbers(ids), strict=True))
+
+
+def earliest_due(connection: sqlite3.Connection) -> dict[int, int]:
+    """Return the earliest time of expiration of each queue that has any."""
+    queue_ids, times = map(_numbers, connection.execute(_EARLIEST_DUE).fetchone())
+    earliest: dict[int, int] = {}
+    for queue_id, due in zip(map(abs, queue_ids), times, strict=True):
+        earliest[queue_id] = min(due, earliest.get(queue_id, due))
+    return earliest
+
+
+def _first_with_messages(next_page: Callable[[ReadFiles], Page], read_files: ReadFiles) -> Page:
+    """Return the first page that has messages, and in it what is damaged before them, too."""
     missed: set[int] = set()
     damaged: dict[int, str] = {}
     lost: dict[int, str] = {}
-    start = slot.start
     while True:
         try:
-            page = _read(connection, read_files, queue, slot, start, limit, limit_bytes)
+            page = next_page(read_files)
         except ContentLost as error:
             # Messages and file may have been deleted after the transaction: only a second miss means a lost body.
             if error.segment in missed:
@@ -137,7 +217,6 @@ def read(
         damaged |= {message_id: lost.get(message_id, reason) for message_id, reason in page.damaged.items()}
         if page.messages or not page.last:
             return Page(page.messages, damaged, page.last)
-        start = page.last + 1
 
 
 def _leaving_out_what_is_lost(read_files: ReadFiles, lost: dict[int, str]) -> ReadFiles:
@@ -157,26 +236,21 @@ def _read(
     connection: sqlite3.Connection,
     read_files: ReadFiles,
     queue: StorageQueue,
-    slot: Slot,
-    start: int,
-    limit: int,
+    statements: tuple[str, str],
+    parameters: dict[str, Any],
     limit_bytes: int,
+    maybe_delivered: bool,
 ) -> Page:
-    """Return one page from `start`."""
-    index, data = _STATEMENTS[slot.transient]
-    parameters = {
-        "queue_id": slot.queue_id,
-        "start": start,
-        "end": slot.end,
-        "lane": slot.lane,
-        "limit": max(limit, 1),
-    }
+    """Return one page: its rows are read first, then the data of as many as there is room for."""
+    index, data = statements
     connection.execute("BEGIN")
     try:
         page = _page_index(connection.execute(index, parameters).fetchone(), limit_bytes)
         if page is None:
             return Page([], {}, 0)
         parameters |= {"end": page.ids[-1], "limit": len(page.ids)}
+        if "ids" in parameters:
+            parameters["ids"] = _listed(page.ids)
         metadata, bodies = connection.execute(data, parameters).fetchone()
         contents, places = _contents(connection, page.content_ids)
     finally:
@@ -184,7 +258,7 @@ def _read(
     if places:
         contents |= read_files(places)
     damaged: dict[int, str] = {}
-    messages = list(_messages(queue, slot, page, metadata or b"", bodies or b"", contents, damaged))
+    messages = list(_messages(queue, maybe_delivered, page, metadata or b"", bodies or b"", contents, damaged))
     return Page(messages, damaged, page.ids[-1])
 
 
@@ -195,11 +269,11 @@ def _page_index(row: tuple[Any, ...], limit_bytes: int) -> _PageIndex | None:
     pairs, checksums = _numbers(row[5]), _numbers(row[6])
     octets = accumulate(map(add, metadata_sizes[:-1], sizes), initial=0)
     count = sum(before < limit_bytes for before in octets) or 1
-    content_ids = {
-        name: content for name, content in zip(pairs[::2], pairs[1::2], strict=True) if name <= ids[count - 1]
-    }
+    del ids[count:]
+    named = dict(zip(pairs[::2], pairs[1::2], strict=True))
+    content_ids = {name: named[name] for name in ids if name in named} if named else {}
     return _PageIndex(
-        ids[:count],
+        ids,
         metadata_sizes[:count],
         sizes[:count],
         set(redelivered),
@@ -235,7 +309,7 @@ def _contents(connection: sqlite3.Connection, content_ids: dict[int, int]) -> tu
 
 def _messages(
     queue: StorageQueue,
-    slot: Slot,
+    maybe_delivered: bool,
     page: _PageIndex,
     metadata: bytes,
     bodies: bytes,
@@ -265,7 +339,7 @@ def _messages(
         state = TRANSIENT if message_id in page.transient else STORED
         message = message_of(message_id, queue, its_metadata, payload, state)
         message.content_id = content_id or 0
-        message.redelivered = slot.maybe_delivered or message_id in page.redelivered
+        message.redelivered = maybe_delivered or message_id in page.redelivered
         yield message
 
 
@@ -285,6 +359,10 @@ def backlog(connection: sqlite3.Connection) -> list[Slot]:
         for row in connection.execute(f"{by_lane} GROUP BY 1", (queue_id,)).fetchall():
             add_to_backlog(slots, queue_id, *row)
     return list(slots.values())
+
+
+def _listed(ids: Iterable[int]) -> str:
+    return f"[{','.join(map(str, ids))}]"
 
 
 def _numbers(text: str | int | None) -> list[int]:

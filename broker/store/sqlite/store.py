@@ -18,12 +18,13 @@ import structlog
 from sqlalchemy import Connection, Engine, StaticPool, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
+from broker.codec.expiration import LATEST
 from broker.errors import StoreError, StoreFull, StoreUnavailable
 from broker.message import TRANSIENT, Message, StorageQueue
 from broker.ports.cluster_rows import Incarnation
 from broker.ports.records import Change, Drop, Topology
 from broker.ports.slot import Slot
-from broker.ports.store import Batch, Registration
+from broker.ports.store import Batch, DueKey, Registration
 from broker.store.rows import name_large_content, octets_in_rows
 from broker.store.sql import damaged, migrate, nodes
 from broker.store.sql.cluster_store import SqlClusterStore
@@ -148,11 +149,33 @@ class SqliteStore:
         self._high_water = max(self._high_water, high_water)
 
     async def read(self, queue: StorageQueue, slot: Slot, limit: int, limit_bytes: int) -> list[Message]:
-        page = await self._on_reader(
-            lambda: sqlite_read.read(self._read_only, self._files.read, queue, slot, limit, limit_bytes)
+        return await self._whole(
+            slot.queue_id,
+            lambda: sqlite_read.read(self._read_only, self._files.read, queue, slot, limit, limit_bytes),
         )
+
+    async def earliest_due(self) -> dict[int, int]:
+        return await self._on_reader(lambda: sqlite_read.earliest_due(self._read_only))
+
+    async def read_due(
+        self, queue: StorageQueue, until_ms: int, after: DueKey, limit: int, limit_bytes: int
+    ) -> list[Message]:
+        bounds = until_ms, after, limit, limit_bytes
+        return await self._whole(
+            queue.queue_id, lambda: sqlite_read.read_due(self._read_only, self._files.read, queue, *bounds)
+        )
+
+    async def next_due(self, queue: StorageQueue, after: DueKey) -> int | None:
+        keys = await self._on_reader(
+            lambda: sqlite_read.due_keys(self._read_only, queue.queue_id, LATEST, after, limit=1)
+        )
+        return keys[0][0] if keys else None
+
+    async def _whole(self, queue_id: int, read: Callable[[], sqlite_read.Page]) -> list[Message]:
+        """Return the messages of the page that `read` returns, and set the damaged ones aside."""
+        page = await self._on_reader(read)
         if page.damaged:
-            await damaged.set_aside(self._work, self._incarnation, slot.queue_id, page.damaged)
+            await damaged.set_aside(self._work, self._incarnation, queue_id, page.damaged)
         return page.messages
 
     async def backlog(self) -> list[Slot]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from functools import cache
 from itertools import accumulate
@@ -52,6 +52,13 @@ _BODIES_IN_FILES: Final = (
     "SELECT group_concat(SEGMENT), group_concat(BODIES) FROM (SELECT -CONTENT_OFFSET AS SEGMENT, count(*) AS BODIES"
     " FROM MB_CONTENT WHERE CONTENT_OFFSET < 0 GROUP BY CONTENT_OFFSET)"
 )
+# One text for any number of rows, as short as it may be: a list of `id, queue id, time` for each row.
+_EXPIRATIONS: Final = (
+    "INSERT OR REPLACE INTO MB_EXPIRATION_DATA (MESSAGE_ID, QUEUE_ID, EXPIRATION_TIME)"
+    " SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]') FROM json_each(?)"
+)
+_DELETE_EXPIRATIONS: Final = f"DELETE FROM MB_EXPIRATION_DATA WHERE MESSAGE_ID IN {_IDS}"
+_HAS_EXPIRATIONS: Final = "SELECT EXISTS (SELECT 1 FROM MB_EXPIRATION_DATA WHERE QUEUE_ID IN (?, ?))"
 _MARK_REDELIVERED: Final = f"UPDATE MB_METADATA SET REDELIVERED = 1 WHERE MESSAGE_ID IN {_IDS}"
 _PRESENT: Final = f"SELECT group_concat(DISTINCT MESSAGE_ID) FROM MB_CONTENT WHERE MESSAGE_ID IN {_IDS}"
 _HIGH_WATER: Final = (
@@ -64,6 +71,9 @@ _SLOT: Final = (
     " VALUES (?,?,?,?,?,?,?) ON CONFLICT DO NOTHING"
 )
 _IN_SLOT: Final = "QUEUE_ID IN (?, ?) AND MESSAGE_ID BETWEEN ? AND ? AND (MESSAGE_ID >> 10) & 255 = ?"
+_PURGE_EXPIRATIONS: Final = (
+    f"DELETE FROM MB_EXPIRATION_DATA WHERE MESSAGE_ID IN (SELECT MESSAGE_ID FROM MB_METADATA WHERE {_IN_SLOT})"
+)
 
 
 @contextmanager
@@ -95,9 +105,11 @@ def write(
     """
     inline = [message for message in batch.inserts if not message.content_id] if shared else batch.inserts
     named = {message.content_id for message in batch.deletes if message.content_id}
+    expiring = [message for message in batch.inserts if message.due]
+    expired = [message.id for message in batch.deletes if message.due]
     is_large = sum(map(len, map(_BODY, inline))) > _LARGE_BATCH
     step = _LARGE_ROWS_PER_INSERT if is_large else _ROWS_PER_INSERT
-    if not (shared or named or batch.purges or batch.slots or high_water):
+    if not (shared or named or expiring or expired or batch.purges or batch.slots or high_water):
         if not batch.deletes and len(inline) <= step:
             _insert_inline(connection, inline, transient)
             return
@@ -112,10 +124,14 @@ def write(
             _insert_content(connection, files, contents)
             hashes = {content_id: hash_of_body(message) for content_id, message in contents.items()}
             _insert_shared(connection, shared, hashes, transient)
+        if expiring:
+            connection.execute(_EXPIRATIONS, _expirations(expiring, transient))
         if batch.deletes:
             connection.execute(_DELETE, _array([message.id for message in batch.deletes]))
-        for slot in batch.purges:
-            named |= _purge(connection, slot)
+        if expired:
+            connection.execute(_DELETE_EXPIRATIONS, _array(expired))
+        if batch.purges:
+            named |= _purge(connection, batch.purges)
         if named:
             discarded.update(_delete_orphans(connection, files, named))
         if high_water:
@@ -232,13 +248,25 @@ def _delete_orphans(connection: sqlite3.Connection, files: ContentFiles, content
     return Counter(_numbers(in_files))
 
 
-def _purge(connection: sqlite3.Connection, slot: Slot) -> set[int]:
-    """Delete the messages of a slot and return the content ids that they used."""
-    parameters = (slot.queue_id, -slot.queue_id, slot.start, slot.end, slot.lane)
+def _purge(connection: sqlite3.Connection, slots: Sequence[Slot]) -> set[int]:
+    """Delete the messages of slots and return the content ids that they used."""
     named = f"SELECT group_concat(DISTINCT CONTENT_ID) FROM MB_METADATA WHERE {_IN_SLOT} AND CONTENT_ID IS NOT NULL"
-    content_ids = set(_numbers(connection.execute(named, parameters).fetchone()[0]))
-    connection.execute(f"DELETE FROM MB_METADATA WHERE {_IN_SLOT}", parameters)
+    queue_ids = {slot.queue_id for slot in slots}
+    expiring = {each for each in queue_ids if connection.execute(_HAS_EXPIRATIONS, (each, -each)).fetchone()[0]}
+    content_ids: set[int] = set()
+    for slot in slots:
+        parameters = (slot.queue_id, -slot.queue_id, slot.start, slot.end, slot.lane)
+        content_ids.update(_numbers(connection.execute(named, parameters).fetchone()[0]))
+        if slot.queue_id in expiring:
+            connection.execute(_PURGE_EXPIRATIONS, parameters)
+        connection.execute(f"DELETE FROM MB_METADATA WHERE {_IN_SLOT}", parameters)
     return content_ids
+
+
+def _expirations(messages: list[Message], transient: Set[int]) -> tuple[str]:
+    signs = [(-1 if message.id in transient else 1) for message in messages]
+    rows = [f"[{one.id},{sign * one.queue.queue_id},{one.due}]" for one, sign in zip(messages, signs, strict=True)]
+    return (f"[{','.join(rows)}]",)
 
 
 def _insert(connection: sqlite3.Connection, into: str, columns: int, values: list[Any]) -> None:

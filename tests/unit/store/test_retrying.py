@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from broker.backoff import Backoff
 from broker.errors import StoreError, StoreUnavailable
-from broker.ports.records import Put, Topology, VirtualHostRecord
+from broker.ports.records import Put, QueueRecord, Topology, VirtualHostRecord
 from broker.ports.store import Batch
 from broker.store.retrying import ClientTimeout, Retry, RetryingStore
 from tests.support.clock import FakeClock
@@ -71,6 +71,20 @@ async def test_reads_are_repeated_too() -> None:
     it = await bench(heals_after=1)
     it.store.fail(AWAY)
     assert await it.retrying.backlog() == []
+
+
+async def test_what_expires_is_asked_for_until_the_store_answers() -> None:
+    it = await bench(heals_after=1)
+    it.store.fail(AWAY)
+    assert await it.retrying.earliest_due() == {}
+    queue = QueueRecord("/", "orders", 7)
+    it.store.fail(AWAY, "read_due", "next_due")
+    it.slept.clear()
+    assert await it.retrying.read_due(queue, 100, (0, 0), 10, 1000) == []
+    it.store.fail(AWAY, "read_due", "next_due")
+    it.slept.clear()
+    assert await it.retrying.next_due(queue, (0, 0)) is None
+    assert [it.store.calls[name] for name in ("earliest_due", "read_due", "next_due")] == [2, 2, 2]
 
 
 async def test_a_long_outage_says_so_every_30_seconds() -> None:

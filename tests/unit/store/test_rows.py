@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from broker.message import STORED, WRITING, Message, body_tails, tail
+from broker.message import STORED, WRITING, Message, body_tails, published_ms, tail
 from broker.store.rows import (
     NO_CHECKSUM,
     checksum_of,
@@ -95,3 +95,14 @@ def test_without_a_checksum_the_header_must_be_one_and_fit_the_body() -> None:
     assert damage_of(METADATA[:-1], b"body", NO_CHECKSUM).startswith("its metadata cannot be read (content header: ")
     assert damage_of(b"\x01e\x01k", b"", NO_CHECKSUM) == "its content header is missing"
     assert damage_of(b"", b"", NO_CHECKSUM) == "its content header is missing"
+
+
+def test_a_row_with_an_expiration_is_due_that_much_after_its_id() -> None:
+    header = b"\x00\x3c\x00\x00" + bytes(8)
+
+    due = [
+        message_of(5 << 18, Queue(), b"\x00\x00" + header + properties, b"", STORED).due
+        for properties in (b"\x01\x00\x0360s", b"\x01\x00\x03600", b"\x10\x00\x02", b"")
+    ]
+
+    assert due == [0, published_ms(5 << 18) + 600, 0, 0]

@@ -10,7 +10,7 @@ import pytest
 from broker.ports.slot import Slot
 from broker.store.server.batch import Rows
 from broker.store.server.dialect import Marker
-from broker.store.server.mysql_statements import delete_orphans, in_slot, packets, page, parts
+from broker.store.server.mysql_statements import delete_orphans, due_keys, in_slot, packets, page, parts
 
 MARKER = Marker(lane=3, incarnation="abc123", number=8, node_id="node-a")
 COUNT = (
@@ -137,3 +137,29 @@ def test_each_sign_of_a_queue_id_is_read_by_its_own_range() -> None:
     assert "QUEUE_ID IN (7)" in both
     assert "QUEUE_ID IN (-7)" in both
     assert both.endswith(" ORDER BY 1 LIMIT 10")
+
+
+def test_times_of_expiration_are_part_of_the_same_packet_and_only_there_when_there_are_any() -> None:
+    [plain] = made(inline=[(1, 7, 0, 77, b"", b"")], deletes=[10, 11])
+    [expiring] = made(
+        inline=[(1, 7, 0, 77, b"", b"")], deletes=[10, 11], expirations=[(1, 7, 900), (2, -7, 901)], expired=[11]
+    )
+
+    assert "EXPIRATION" not in plain
+    assert [part for part in expiring.split(";") if part not in plain.split(";")] == [
+        "INSERT INTO MB_EXPIRATION_DATA (MESSAGE_ID,QUEUE_ID,EXPIRATION_TIME) VALUES (1,7,900),(2,-7,901)"
+        " ON DUPLICATE KEY UPDATE QUEUE_ID=VALUES(QUEUE_ID),EXPIRATION_TIME=VALUES(EXPIRATION_TIME)",
+        "DELETE FROM MB_EXPIRATION_DATA WHERE MESSAGE_ID IN (11)",
+    ]
+
+
+def test_what_expires_is_looked_up_by_ranges_without_pairs() -> None:
+    statement = due_keys(7, 900, (500, 33), 10)
+
+    assert re.findall(r"WHERE (.*?) ORDER BY EXPIRATION_TIME,MESSAGE_ID LIMIT 10", statement) == [
+        "QUEUE_ID=7 AND EXPIRATION_TIME>500 AND EXPIRATION_TIME<=900",
+        "QUEUE_ID=7 AND EXPIRATION_TIME=500 AND MESSAGE_ID>33",
+        "QUEUE_ID=-7 AND EXPIRATION_TIME>500 AND EXPIRATION_TIME<=900",
+        "QUEUE_ID=-7 AND EXPIRATION_TIME=500 AND MESSAGE_ID>33",
+    ]
+    assert "EXPIRATION_TIME=901" not in due_keys(7, 900, (901, 33), 10)

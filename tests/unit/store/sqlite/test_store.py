@@ -18,7 +18,7 @@ from broker.errors import ConfigError, StoreError, StoreLocked, StoreUnavailable
 from broker.ports.slot import Slot
 from broker.ports.store import Batch
 from broker.store.sqlite.store import SqliteStore
-from tests.contract.harness import LATEST, ORDERS, message
+from tests.contract.harness import LATEST, ORDERS, expiring, message
 
 ROOT = Path(__file__).parents[4]
 
@@ -206,3 +206,27 @@ async def test_deleted_content_leaves_no_rows_behind(store: SqliteStore, path: P
     connection.close()
 
     assert counts == [(0,), (0,)]
+
+
+async def test_a_batch_without_expirations_is_one_statement_that_knows_nothing_of_them(store: SqliteStore) -> None:
+    await store.write(Batch([message(1)], high_water=1000))
+    heard: list[str] = []
+    await store._on_writer(lambda: store._raw.set_trace_callback(heard.append))
+
+    await store.write(Batch([message(2), message(3)], high_water=1000))
+    await store.write(Batch(deletes=[message(2)], high_water=1000))
+
+    assert [statement.split(" (")[0][:24] for statement in heard] == [
+        "INSERT INTO MB_METADATA",
+        "DELETE FROM MB_METADATA ",
+    ]
+    heard.clear()
+    await store.write(Batch([expiring(4, 100)], [expiring(5, 100)], high_water=1000))
+    assert [" ".join(statement.split()[:3]) for statement in heard] == [
+        "BEGIN IMMEDIATE",
+        "INSERT INTO MB_METADATA",
+        "INSERT OR REPLACE",
+        "DELETE FROM MB_METADATA",
+        "DELETE FROM MB_EXPIRATION_DATA",
+        "COMMIT",
+    ]

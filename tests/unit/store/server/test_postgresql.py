@@ -1,0 +1,83 @@
+"""What a batch sends to PostgreSQL, listened to in the place of a connection."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from broker.config.connection_options import ConnectionOptions
+from broker.config.store_url import StoreUrl
+from broker.message import Message
+from broker.ports.slot import Slot
+from broker.ports.store import Batch
+from broker.store.server.batch import rows_of
+from broker.store.server.dialect import Marker
+from broker.store.server.postgresql import PostgreSql
+from tests.contract.harness import INVOICES, ORDERS, expiring, message
+
+MARKER = Marker(3, "abc123", 8, "node-a")
+
+
+@dataclass(eq=False)
+class Listener:
+    """Takes the calls of the driver's connection; the queues `expiring` have messages with a time of expiration."""
+
+    expiring: tuple[int, ...] = ()
+    heard: list[str] = field(default_factory=list)
+
+    async def execute(self, statement: str, *_: Any) -> str:
+        self.heard.append(_named(statement))
+        return "INSERT 0 1"
+
+    async def copy_records_to_table(self, table: str, **_: Any) -> None:
+        self.heard.append(f"COPY {table}")
+
+    async def fetch(self, statement: str, *_: Any) -> list[Any]:
+        self.heard.append(_named(statement))
+        return [(5,)]
+
+    async def fetchval(self, statement: str, queue_ids: list[int]) -> int | None:
+        self.heard.append(_named(statement))
+        return 1 if queue_ids[0] in self.expiring else None
+
+
+def _named(statement: str) -> str:
+    """Return the verb of a statement and its first table."""
+    return " ".join(re.findall(r"^\w+|\"?MB_\w+\"?", statement)[:2]).replace('"', "")
+
+
+async def sent(batch: Batch, *expiring_queues: int) -> list[str]:
+    listener = Listener(expiring_queues)
+    dialect = PostgreSql(StoreUrl(engine="postgresql"), ConnectionOptions())
+    assert await dialect.begin(listener, MARKER, rows_of(batch, 0))
+    return listener.heard[2:]  # without the statement that is prepared, and the count of the batch
+
+
+def both(make: Any) -> list[Message]:
+    return [make(1), make(2)]
+
+
+async def test_a_batch_without_expirations_sends_nothing_about_them() -> None:
+    assert await sent(Batch(both(message), both(message))) == ["COPY MB_METADATA", "DELETE MB_METADATA"]
+
+
+async def test_expirations_are_written_and_deleted_by_one_statement_each() -> None:
+    some = both(lambda number: expiring(number, number))
+
+    assert await sent(Batch([*some, message(3)], some)) == [
+        "COPY MB_METADATA",
+        "INSERT MB_EXPIRATION_DATA",
+        "DELETE MB_METADATA",
+        "DELETE MB_EXPIRATION_DATA",
+    ]
+
+
+async def test_a_purge_asks_once_for_each_queue_whether_it_has_expirations() -> None:
+    slots = [Slot(queue.queue_id, 0, start, start + 9, 1) for queue in (ORDERS, INVOICES) for start in (1, 10)]
+
+    heard = await sent(Batch(purges=slots), INVOICES.queue_id)
+
+    assert heard.count("SELECT MB_EXPIRATION_DATA") == 2
+    assert heard.count("DELETE MB_METADATA") == 4
+    assert heard.count("DELETE MB_EXPIRATION_DATA") == 2
