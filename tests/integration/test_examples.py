@@ -1,0 +1,62 @@
+"""The programs in examples/ run against a broker, and say what they should."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+LINES = {
+    "hello": ["received Hello World!"],
+    "confirms": ["order 2 is on disk", "no queue for 'example.nowhere': the message came back"],
+    "work_queue": ["task 3 failed, once more", "task 9 done"],
+    "kombu_tasks": ["2 + 10 = 12"],
+    "faststream_rpc": ["[1, 2] make 3", "[3, 4, 5] make 12", "[] make 0"],
+    "aio_pika_rpc": ["6 / 4 = 1.5", "1 / 0: division by zero"],
+    "dramatiq_tasks": ["hello alice", "hello carol", "hello bob after one failure"],
+    "celery_tasks": ["2 + 3 = 5", "(1 + 2) + 10 = 13", "sums: [0, 2, 4]"],
+}
+"""Lines that each example writes, among others."""
+ALONE = {"nameko_rpc": ["hello world", "the service has failed: ValueError whom?"]}
+"""Those whose libraries do not go together with the others: nameko patches every pytest of its environment."""
+
+
+def start(python: str | Path, name: str, url: str) -> subprocess.Popen[str]:
+    command = [str(python), str(EXAMPLES / f"{name}.py"), url]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def missing(process: subprocess.Popen[str], lines: list[str]) -> str:
+    """Return what is wrong with a run when it has ended, "" when nothing is."""
+    output, _ = process.communicate(timeout=60)
+    said = [line.rstrip() for line in output.splitlines()]
+    absent = [line for line in lines if line not in said]
+    return f"exit {process.returncode}, without {absent}:\n{output}" if absent or process.returncode else ""
+
+
+def test_every_example_is_run() -> None:
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == {*LINES, *ALONE}
+
+
+def test_the_examples_say_what_they_should(amqp_url: str) -> None:
+    running = {name: start(sys.executable, name, amqp_url) for name in LINES}
+    try:
+        wrong = {name: missing(process, LINES[name]) for name, process in running.items()}
+    finally:
+        for process in running.values():
+            process.kill()
+    assert not any(wrong.values()), "\n".join(f"{name}: {what}" for name, what in wrong.items() if what)
+
+
+@pytest.mark.slow
+def test_the_example_of_nameko_says_what_it_should(amqp_url: str, tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", tmp_path], check=True)
+    python = tmp_path / "bin" / "python"
+    pip = subprocess.run([python, "-m", "pip", "install", "-q", "nameko>=2.14,<3"], capture_output=True, text=True)
+    if pip.returncode:
+        pytest.skip(f"nameko cannot be installed: {pip.stderr}")
+    assert missing(start(python, "nameko_rpc", amqp_url), ALONE["nameko_rpc"]) == ""
