@@ -121,9 +121,12 @@ def _prefix(asked: object) -> str:
     """Return what the name of a server-named queue begins with; a client may ask for something else by an argument."""
     if not isinstance(asked, str) or not asked:
         return "amq.gen-"
+    prefix = _clean(asked)
     if len(asked.encode()) > 64:
-        raise PreconditionFailed(f"Queue name prefix '{_clean(asked)}' exceeds the 64-byte limit")
-    return f"{_clean(asked)}-"
+        raise PreconditionFailed(f"Queue name prefix '{prefix}' exceeds the 64-byte limit")
+    if prefix.startswith("amq.") and prefix != "amq.gen":
+        raise AccessRefused(f"queue name prefix '{prefix}' contains reserved prefix 'amq.*'")
+    return f"{prefix}-"
 
 
 def _require_queue(channel: Channel, declaration: QueueDeclaration) -> None:

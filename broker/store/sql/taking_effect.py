@@ -23,13 +23,11 @@ ARGUMENTS: Final = frozenset(
         "x-dead-letter-exchange",
         "x-max-length",
         "x-max-length-bytes",
-        "x-max-priority",
         "x-overflow",
         "x-delivery-limit",
-        "x-consumer-timeout",
-        "x-delayed-retry-type",
     )
 )
+"""One that gets an effect in the same release adds its line."""
 _LINES: Final = 100
 
 

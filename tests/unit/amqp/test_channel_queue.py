@@ -270,6 +270,16 @@ def test_a_prefix_is_not_too_long(peer: Client) -> None:
     )
 
 
+def test_a_prefix_is_not_a_reserved_one(peer: Client) -> None:
+    gen = peer.call(1, QueueDeclare(arguments=args(x_name_prefix="amq.gen")))
+    assert isinstance(gen, QueueDeclareOk)
+    assert peer.call(1, QueueDeclare(arguments=args(x_name_prefix="amq.rabbitmq.reply-to"))) == soft(
+        403,
+        "ACCESS_REFUSED - queue name prefix 'amq.rabbitmq.reply-to' contains reserved prefix 'amq.*'",
+        QueueDeclare,
+    )
+
+
 def test_the_virtual_host_has_a_default_type() -> None:
     harness = Harness(default_queue_type=QueueType.QUORUM)
     peer = harness.peer()
