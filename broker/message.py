@@ -27,6 +27,9 @@ SETTLED: Final = 3  # final: no row exists, or its row's delete is on the way
 WRITING_SETTLED: Final = 4  # settled while its batch was being committed: the row must be deleted after that
 TRANSIENT: Final = 5  # has no row, unless its queue is paged out
 
+MOST_DELIVERIES: Final = 32_767
+"""The largest number of deliveries that is told apart: what the store's column can keep."""
+
 
 class StorageQueue(Protocol):
     """What a message and the store need to know of a queue."""
@@ -41,6 +44,8 @@ class Message:
     `routing` is the exchange and routing key as two short strings, as published. `header` is the tail of the content
     header frame. `body` is the tail of the only body frame, or empty; a body of more frames is in `chunks`.
     `content_id` names the shared or chunked content in the store, 0 when the body lies in the message's own row.
+    `redelivered` is how often the message was or may have been delivered before. A queue that does not count deliveries
+    (`QueueSettings.counts_deliveries`) tells only 0 from more.
     `due` is when it expires by its own property `expiration`, in milliseconds since 1970; 0 without one.
     `weight` is how many octets of memory the message occupies. Every bound of memory counts it. A clone weighs as much
     as if it had its bytes alone: which of the clones will stay longest, nobody knows.
@@ -86,7 +91,7 @@ class Message:
         self.state = state
         self.content_id = 0
         self.due = 0
-        self.redelivered = False
+        self.redelivered = 0
         self.confirms = None
         self.weight = (
             MESSAGE_OVERHEAD + len(routing) + len(header) + len(body)
@@ -138,6 +143,11 @@ def share_body(stored: Sequence[Message]) -> None:
     if len(stored) > 1 and (len(stored[0].body) > _SHARED_BODY or stored[0].chunks is not None):
         for message in stored:
             message.content_id = stored[0].id
+
+
+def once_more(deliveries: int) -> int:
+    """Return the number of deliveries after one more."""
+    return deliveries + 1 if deliveries < MOST_DELIVERIES else MOST_DELIVERIES
 
 
 def weight_of(routing: bytes, header: bytes, body: bytes, chunks: list[bytes] | None) -> int:

@@ -9,6 +9,7 @@ from broker.amqp.direct_reply import REPLY_TO
 from broker.amqp.profile import PrefetchRule
 from broker.auth.access import Permission
 from broker.codec import methods as amqp
+from broker.codec.delivery_count import counted_header
 from broker.errors import NotAllowed, NotImplementedFault, PreconditionFailed
 from broker.message import Message
 from broker.queue.outcome import AUTO_ACKED
@@ -126,7 +127,7 @@ async def _get_later(channel: Channel, queue: Queue, no_ack: bool) -> None:
     message = await channel.broker.get_later(queue, lambda: not channel.is_closing)
     if channel.is_closing:
         if message is not None:
-            queue.requeue([message])
+            queue.return_unsent([message])
         return
     _answer_get(channel, queue, message, no_ack)
 
@@ -140,12 +141,15 @@ def _answer_get(channel: Channel, queue: Queue, message: Message | None, no_ack:
     exchange_size = message.routing[0]
     method = amqp.BasicGetOk(
         deliveries.last_tag,
-        message.redelivered,
+        message.redelivered > 0,
         message.routing[1 : exchange_size + 1].decode(),
         message.routing[exchange_size + 2 :].decode(),
         queue.message_count,
     )
-    channel.output.send_content(channel.id, method, message.header, message.body, message.chunks)
+    header = message.header
+    if message.redelivered and queue.settings.counts_deliveries:
+        header = counted_header(message)
+    channel.output.send_content(channel.id, method, header, message.body, message.chunks)
     if no_ack:
         queue.settle((message,), AUTO_ACKED)
     else:

@@ -11,6 +11,7 @@ from broker.amqp.deliveries import Deliveries
 from broker.amqp.output import Output
 from broker.cache_budget import Cache
 from broker.codec.constants import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_METHOD
+from broker.codec.delivery_count import counted_header
 from broker.message import MESSAGE_OVERHEAD, SETTLED, Message, body_tails
 from broker.queue.outcome import AUTO_ACKED
 from broker.queue.queue import Queue
@@ -129,15 +130,20 @@ class Consumer:
             body = message.body
             weight = message.weight
             octets += weight
-            middle = head[2] if message.redelivered else head[1]
+            middle = head[1]
+            header = message.header
+            if message.redelivered:
+                middle = head[2]
+                if self.queue.settings.counts_deliveries:
+                    header = counted_header(message)
             if body and weight <= light:
-                send(join((head[0], _tag(tag), middle, message.header, body_start, body)))
+                send(join((head[0], _tag(tag), middle, header, body_start, body)))
             elif message.chunks is not None or len(body) > large:
-                self._send_large(message, head[0] + _tag(tag) + middle)
+                self._send_large(message, head[0] + _tag(tag) + middle + header)
             elif body:
-                send(join((head[0], _tag(tag), middle, message.header, body_start, body)))
+                send(join((head[0], _tag(tag), middle, header, body_start, body)))
             else:
-                send(join((head[0], _tag(tag), middle, message.header)))
+                send(join((head[0], _tag(tag), middle, header)))
             if no_ack:
                 if message.state < SETTLED:
                     stored.append(message)
@@ -169,9 +175,9 @@ class Consumer:
         return head
 
     def _send_large(self, message: Message, head: bytes) -> None:
-        """Send a body of many frames, or a large one, without joining it."""
+        """Send a body of many frames, or a large one, behind what stands before it, without joining it."""
         output = self._output
-        output.buffer.append(head + message.header)
+        output.buffer.append(head)
         output.has_large = True
         chunks = message.chunks
         if chunks is None:

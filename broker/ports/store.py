@@ -23,7 +23,7 @@ class Registration:
 
     `last_message_id` is an upper bound of every id of the lane that was ever stored. `first_queue_id` to
     `last_queue_id` (both included) are queue ids that no other node gets. `clean` says that the node resigned the last
-    time: then `redelivered` flags in the store are exact, otherwise any stored message may have been delivered.
+    time: then `redelivered` is exact in the store, otherwise any stored message may have been delivered once more.
     """
 
     lane: int
@@ -35,12 +35,13 @@ class Registration:
 
 @dataclass(slots=True)
 class Batch:
-    """What one store transaction does to messages: first `inserts`, then `deletes`, then `purges`.
+    """What one store transaction does to messages: first `inserts`, then `recounts`, `deletes` and `purges`.
 
     `inserts` and `deletes` are in no particular order and disjoint, except that a transaction may delete what an
-    earlier member of the same batch inserts. A purge deletes every stored message of a slot's range and queue,
-    transient ones too. `high_water` is an upper bound of the lane's ids used so far, recorded with the batch. `slots`
-    are ranges of the node's own lane that leave it with this batch: they become free ones of the cluster.
+    earlier member of the same batch inserts. Of `recounts` the number of deliveries is stored, if they have a row. A
+    purge deletes every stored message of a slot's range and queue, transient ones too. `high_water` is an upper bound
+    of the lane's ids used so far, recorded with the batch. `slots` are ranges of the node's own lane that leave it with
+    this batch: they become free ones of the cluster.
     """
 
     inserts: list[Message] = field(default_factory=list)
@@ -48,9 +49,10 @@ class Batch:
     purges: list[Slot] = field(default_factory=list)
     high_water: int = 0
     slots: list[Slot] = field(default_factory=list)
+    recounts: list[Message] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.inserts or self.deletes or self.purges or self.slots)
+        return bool(self.inserts or self.deletes or self.purges or self.slots or self.recounts)
 
 
 class MessageStore(Protocol):
@@ -72,8 +74,8 @@ class MessageStore(Protocol):
     async def read(self, queue: StorageQueue, slot: Slot, limit: int, limit_bytes: int) -> list[Message]:
         """Return the first messages of `slot`, ascending by id: at most `limit`, and not many more than `limit_bytes`
         octets of header and body, but at least one if there is one. They are in state STORED, or TRANSIENT when stored
-        under the negative id (the caller then owns the row: it is deleted like any other); `redelivered` is as stored
-        or, if the slot says `maybe_delivered`, set. Only what was committed before the call is certain to be seen.
+        under the negative id (the caller then owns the row: it is deleted like any other); `redelivered` is as stored,
+        or as the slot says (`Slot.deliveries`). Only what was committed before the call is certain to be seen.
 
         A damaged message (its octets do not fit its checksum, or its content cannot be found) is logged, left out, and
         set aside: it belongs to no slot and counts nowhere until the node starts again.
@@ -88,7 +90,7 @@ class MessageStore(Protocol):
         ...
 
     async def mark_redelivered(self, messages: Sequence[Message]) -> None:
-        """Record that these stored messages were delivered."""
+        """Record how often these stored messages were delivered: once at least."""
         ...
 
     async def earliest_due(self) -> Mapping[int, int]:
@@ -198,6 +200,10 @@ class Journal(Protocol):
 
     def hold(self, octets: int) -> None:
         """So many octets more, or with a minus less, wait elsewhere to be handed over: they count for `check_full`."""
+        ...
+
+    def recount(self, message: Message) -> None:
+        """Record how often a message was delivered that is stored or being written."""
         ...
 
     def transact(self, inserts: Sequence[Message], deletes: Sequence[Message]) -> Awaitable[None]:

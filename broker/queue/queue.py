@@ -11,11 +11,12 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final, Protocol
 
 from broker.codec.field_table import EMPTY_TABLE, FieldTable
-from broker.message import SETTLED, STORED, Message
+from broker.message import SETTLED, STORED, WRITING, Message
 from broker.ports.slot import Slot
 from broker.ports.store import Journal
+from broker.queue.delivery_count import count_returns
 from broker.queue.dispatcher import Dispatcher, Dispatching, QueueConsumer
-from broker.queue.outcome import DELETED, EXPIRED, OVER_LENGTH, PURGED, Outcome
+from broker.queue.outcome import DELETED, EXPIRED, OVER_DELIVERED, OVER_LENGTH, PURGED, Outcome
 from broker.queue.retention import Retention, refuses_publishers
 from broker.queue.settings import Overflow, QueueLimits, QueueSettings, QueueType
 from broker.queue.single_active import SingleActive
@@ -274,14 +275,34 @@ class Queue:
             self._window.insert(messages)
 
     def requeue(self, messages: Sequence[Message]) -> None:
-        """Put delivered messages back at their places (contract B24), marked as redelivered."""
+        """Put delivered messages back at their places (contract B24), marked as redelivered.
+
+        Those that were given back more often than the queue allows leave it instead (contract F10).
+        """
+        if self.settings.counts_deliveries and not self._is_deleted:
+            messages = self._count(messages)
+        else:
+            for message in messages:
+                message.redelivered = 1
+        self.return_unsent(messages)
+
+    def return_unsent(self, messages: Sequence[Message]) -> None:
+        """Put messages back at their places that no client was sent."""
         self._unacked -= len(messages)
         if self._is_deleted:
             self.settle(messages, DELETED)
-            return
-        for message in messages:
-            message.redelivered = True
-        self._window.put_back(messages)
+        else:
+            self._window.put_back(messages)
+
+    def _count(self, messages: Sequence[Message]) -> Sequence[Message]:
+        """Count one delivery more of each message; settle those that had too many, and return the others."""
+        kept, over = count_returns(messages, self.settings.delivery_limit)
+        if over:
+            self.settle(over, OVER_DELIVERED)
+        for message in kept:
+            if message.state in (WRITING, STORED):
+                self._journal.recount(message)
+        return kept
 
     # Messages out
 

@@ -73,6 +73,11 @@ class QueueSettings:
         """Do messages leave the queue by themselves?"""
         return (self.message_ttl, self.max_length, self.max_length_bytes) != (None, None, None)
 
+    @property
+    def counts_deliveries(self) -> bool:
+        """Do deliveries after the first tell how many there were, and does the store keep that?"""
+        return self.delivery_limit is not None or self.type is QueueType.QUORUM
+
     @classmethod
     def of(cls, arguments: FieldTable) -> QueueSettings:
         """Return what the arguments of queue.declare ask for. One that is not as it should be has no effect.

@@ -72,6 +72,7 @@ class GroupCommitJournal:
         self._pending: dict[int, Message] = {}
         self._spills: list[Message] = []
         self._deletes: list[Message] = []
+        self._recounts: dict[int, Message] = {}
         self._groups: list[_Group] = []
         self._bytes = 0
         self._held = 0
@@ -136,6 +137,11 @@ class GroupCommitJournal:
         if octets < 0 and self.is_full:
             self._update_full()
 
+    def recount(self, message: Message) -> None:
+        """Queue the number of deliveries of a message whose insert is written or being written."""
+        self._recounts[message.id] = message
+        self._wakeup.set()
+
     def transact(self, inserts: Sequence[Message], deletes: Sequence[Message]) -> Awaitable[None]:
         """Write `inserts` and `deletes` in one transaction: all or nothing."""
         return self._join(inserts=inserts, deletes=deletes)
@@ -169,7 +175,10 @@ class GroupCommitJournal:
         return self._join(reads=slot)
 
     def _is_touched(self, slot: Slot) -> bool:
-        """Return whether a message of `slot` waits to be inserted or deleted."""
+        """Return whether a message of `slot` waits to be inserted or deleted.
+
+        A number of deliveries that waits is nothing to wait for: it needs room itself.
+        """
         batch = self._batch
         waiting: list[Iterable[Message]] = [batch.inserts, batch.deletes, self._pending.values(), self._spills]
         waiting += [self._deletes, *(part for group in self._groups for part in (group.inserts, group.deletes))]
@@ -181,7 +190,11 @@ class GroupCommitJournal:
     @property
     def is_idle(self) -> bool:
         """Whether nothing waits and nothing is being written."""
-        return not (self._pending or self._spills or self._deletes or self._groups or self._writing_since is not None)
+        return self._writing_since is None and not self._has_waiting
+
+    @property
+    def _has_waiting(self) -> bool:
+        return bool(self._pending or self._deletes or self._spills or self._recounts or self._groups)
 
     @property
     def pending_bytes(self) -> int:
@@ -203,7 +216,7 @@ class GroupCommitJournal:
     async def run(self) -> None:
         """Write batch after batch until cancelled."""
         while True:
-            if not (self._pending or self._deletes or self._spills or self._groups):
+            if not self._has_waiting:
                 self._wakeup.clear()
                 await self._wakeup.wait()
             await self._write_one()
@@ -243,7 +256,9 @@ class GroupCommitJournal:
         spills, self._spills = self._spills, []
         if spills:
             self._bytes = max(self._bytes - sum(message.weight for message in spills), 0)
-        batch = Batch([*inserts, *spills], deletes)
+        recounts = [message for message in self._recounts.values() if message.state != SETTLED]
+        self._recounts = {}
+        batch = Batch([*inserts, *spills], deletes, recounts=recounts)
         for group in groups:
             batch.inserts += group.inserts
             batch.deletes += group.deletes

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from xxhash import xxh3_64, xxh3_64_intdigest
@@ -54,6 +55,26 @@ def octets_in_rows(messages: Sequence[Message]) -> int:
         return 0
     rows = len(messages) + sum([1 for message in messages if message.due])
     return sum([len(message.body) + len(message.header) for message in messages]) + _ROW * rows
+
+
+def ids_by_deliveries(messages: Iterable[Message]) -> Mapping[int, list[int]]:
+    """Return by number of deliveries, which is 1 at least, the ascending ids of the messages that have it.
+
+    Call it on the event loop, before the messages are handed to another thread.
+    """
+    ids: defaultdict[int, list[int]] = defaultdict(list)
+    for message in messages:
+        ids[max(message.redelivered, 1)].append(message.id)
+    for each in ids.values():
+        each.sort()
+    return ids
+
+
+def count_as_slot_says(slot: Slot, messages: Iterable[Message]) -> None:
+    """Correct how often messages that were read from a slot were delivered, by what the slot says of all of them."""
+    if not slot.is_exact:
+        for message in messages:
+            message.redelivered = slot.deliveries(message.redelivered)
 
 
 def metadata_of(message: Message) -> bytes:

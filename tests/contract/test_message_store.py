@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from broker.codec.field_table import FieldTable
 from broker.codec.properties import BasicProperties, encode_header
 from broker.errors import StoreError
-from broker.message import STORED, TRANSIENT, tail
+from broker.message import MOST_DELIVERIES, STORED, TRANSIENT, Message, tail
 from broker.ports.slot import Slot
 from broker.ports.store import Batch
 from tests.contract.harness import INVOICES, LATEST, ORDERS, Harness, Queue, message
@@ -424,29 +425,67 @@ async def test_an_empty_slot_gives_an_empty_page(harness: Harness) -> None:
     assert await harness.store.read(ORDERS, Slot(7, 0, 1, 100, 0), 100, 1000) == []
 
 
-async def test_redelivered_is_as_stored(harness: Harness) -> None:
-    delivered = message(2)
-    delivered.redelivered = True
-    await harness.insert(message(1), delivered, message(3, content_id=3))
-
-    assert [stored.redelivered for stored in await harness.read()] == [False, True, False]
+def delivered(message_id: int, deliveries: int, **properties: Any) -> Message:
+    counted = message(message_id, **properties)
+    counted.redelivered = deliveries
+    return counted
 
 
-async def test_a_slot_that_may_have_been_delivered_gives_redelivered_messages(harness: Harness) -> None:
-    await harness.insert(message(1))
+async def test_the_number_of_deliveries_is_as_stored(harness: Harness) -> None:
+    most = delivered(4, MOST_DELIVERIES, content_id=3)
+    await harness.insert(message(1), delivered(2, 1), message(3, content_id=3), most, delivered(5, 21))
 
-    [stored] = await harness.store.read(ORDERS, Slot(7, 0, 0, 9, 1, maybe_delivered=True), 10, 1000)
+    assert [stored.redelivered for stored in await harness.read()] == [0, 1, 0, MOST_DELIVERIES, 21]
 
-    assert stored.redelivered
+
+async def test_a_transient_message_has_its_number_of_deliveries(harness: Harness) -> None:
+    await harness.insert(delivered(1, 3, state=TRANSIENT))
+
+    [stored] = await harness.store.read(ORDERS, Slot(7, 0, 0, 9, 1, transient=True), 10, 1000)
+
+    assert stored.redelivered == 3
+
+
+async def test_a_message_that_may_have_been_delivered_counts_one_delivery_more(harness: Harness) -> None:
+    await harness.insert(message(1), delivered(2, 5), delivered(3, MOST_DELIVERIES))
+
+    page = await harness.store.read(ORDERS, Slot(7, 0, 0, 9, 3, maybe_delivered=True), 10, 1000)
+
+    assert [stored.redelivered for stored in page] == [1, 6, MOST_DELIVERIES]
+
+
+async def test_a_message_that_comes_late_counts_as_delivered_once(harness: Harness) -> None:
+    await harness.insert(message(1), delivered(2, 5))
+
+    page = await harness.store.read(ORDERS, Slot(7, 0, 0, 9, 3, is_late=True), 10, 1000)
+
+    assert [stored.redelivered for stored in page] == [1, 5]
 
 
 async def test_messages_marked_as_redelivered_stay_so(harness: Harness) -> None:
-    await harness.insert(message(1), message(2), message(3, content_id=3))
+    await harness.insert(message(1), message(2), message(3, content_id=3), message(4))
 
-    await harness.store.mark_redelivered([message(2), message(3), message(99)])
+    await harness.store.mark_redelivered([message(2), message(3), delivered(4, 7), message(99)])
     await harness.restart()
 
-    assert [stored.redelivered for stored in await harness.read()] == [False, True, True]
+    assert [stored.redelivered for stored in await harness.read()] == [0, 1, 1, 7]
+
+
+async def test_a_batch_counts_deliveries_of_messages_that_are_stored_or_inserted_with_it(harness: Harness) -> None:
+    shared = message(3, content_id=3)
+    await harness.insert(message(1), message(2), shared, message(4))
+
+    recounts = [delivered(5, 1), delivered(2, 2), delivered(3, 1), delivered(4, 9), delivered(99, 2)]
+    await harness.store.write(Batch([message(5)], [message(4)], recounts=recounts))
+    await harness.store.write(Batch(recounts=[delivered(2, 3), delivered(1, MOST_DELIVERIES)]))
+    await harness.crash()
+
+    assert [(stored.id, stored.redelivered) for stored in await harness.read()] == [
+        (1, MOST_DELIVERIES),
+        (2, 3),
+        (3, 1),
+        (5, 1),
+    ]
 
 
 async def test_the_backlog_is_one_exact_slot_per_queue_and_lane(harness: Harness) -> None:

@@ -102,6 +102,7 @@ class Everything:
         assert len(await store.read_due(NEW, LATEST, (first.due, 0), 100, 1 << 20)) == len(rest) - 1
         await store.read_due(LARGE, ROWS, (ROWS // 2, 0), 100, 1 << 20)
         assert await store.next_due(NEW, (0, 0)) == first.due
+        await store.write(Batch(recounts=[first, *rest[2:]]))
         await store.mark_redelivered([first])
         await store.reserve_queue_ids(10)
         await store.probe()

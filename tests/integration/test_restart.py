@@ -35,6 +35,16 @@ def take_all(channel: BlockingChannel, queue: str) -> list[tuple[bytes, bool]]:
     return taken
 
 
+def give_back(channel: BlockingChannel, queue: str) -> tuple[bytes, int | None]:
+    """Fetch one message and give it back; return its body and how often it says it was delivered before."""
+    method, properties, body = channel.basic_get(queue)
+    assert method is not None
+    assert properties is not None
+    assert body is not None
+    channel.basic_nack(method.delivery_tag)
+    return body, (properties.headers or {}).get("x-delivery-count")
+
+
 def test_messages_keep_their_order_and_whether_they_were_delivered(
     own_broker: BrokerProcess, channel_of: OpenChannel
 ) -> None:
@@ -71,6 +81,23 @@ def test_what_may_have_been_delivered_before_a_crash_is_flagged_after_an_orderly
     put(again, "orders", b"three")
     restart(own_broker, again)
     assert take_all(channel_of(own_broker), "orders") == [(b"one", True), (b"two", True), (b"three", False)]
+
+
+def test_the_number_of_deliveries_is_kept_and_a_crash_counts_as_one_more(
+    own_broker: BrokerProcess, channel_of: OpenChannel
+) -> None:
+    channel = channel_of(own_broker)
+    channel.queue_declare("orders", durable=True, arguments={"x-delivery-limit": 4})
+    put(channel, "orders", b"one")
+    assert give_back(channel, "orders") == (b"one", None)
+    restart(own_broker, channel)
+    channel = channel_of(own_broker)
+    assert give_back(channel, "orders") == (b"one", 1)
+    put(channel, "orders", b"two")  # is confirmed after the number is written
+    own_broker.kill9()
+    own_broker.start()
+    channel = channel_of(own_broker)
+    assert [give_back(channel, "orders") for _ in range(3)] == [(b"one", 3), (b"one", 4), (b"two", 1)]
 
 
 def test_an_acknowledged_message_does_not_come_back(own_broker: BrokerProcess, channel_of: OpenChannel) -> None:

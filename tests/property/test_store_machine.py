@@ -100,14 +100,14 @@ class StoreMachine(RuleBasedStateMachine):
         return expected
 
     @rule(
-        inserts=st.lists(st.tuples(ids, queues, sizes, st.booleans(), st.booleans()), max_size=6),
+        inserts=st.lists(st.tuples(ids, queues, sizes, st.booleans(), st.integers(0, 2)), max_size=6),
         deletes=st.lists(ids, max_size=6),
         purge=st.none() | st.tuples(queues, ids, ids, st.integers(0, 1)),
         high_water=st.integers(0, 4 << 18),
     )
     def write(
         self,
-        inserts: list[tuple[int, Queue, int, bool, bool]],
+        inserts: list[tuple[int, Queue, int, bool, int]],
         deletes: list[int],
         purge: tuple[Queue, int, int, int] | None,
         high_water: int,
@@ -143,9 +143,12 @@ class StoreMachine(RuleBasedStateMachine):
         if self.contents.get(first, first) == first and self.each(lambda store: store.write(batch())) is None:
             self.contents |= {first: first, second: first}
 
-    @rule(message_ids=st.lists(ids, max_size=4))
-    def mark_redelivered(self, message_ids: list[int]) -> None:
-        self.each(lambda store: store.mark_redelivered([message(message_id) for message_id in message_ids]))
+    @rule(counts=st.dictionaries(ids, st.integers(1, 3), max_size=4), in_batch=st.booleans())
+    def count_deliveries(self, counts: dict[int, int], in_batch: bool) -> None:
+        counted = [message(message_id) for message_id in counts]
+        for each in counted:
+            each.redelivered = counts[each.id]
+        self.each(lambda store: store.write(Batch(recounts=counted)) if in_batch else store.mark_redelivered(counted))
 
     @rule(
         changes=st.lists(

@@ -24,6 +24,7 @@ class FakeJournal:
         self._pending: dict[int, Message] = {}
         self._spills: list[Message] = []
         self._deletes: list[Message] = []
+        self._recounts: dict[int, Message] = {}
         self.is_full = False
         self.held = 0
         self.transactions = 0
@@ -53,6 +54,10 @@ class FakeJournal:
     def hold(self, octets: int) -> None:
         self.held += octets
 
+    def recount(self, message: Message) -> None:
+        assert message.state == STORED
+        self._recounts[message.id] = message
+
     async def transact(self, inserts: Sequence[Message], deletes: Sequence[Message]) -> None:
         await self._gate.passed()
         self.transactions += 1
@@ -80,7 +85,8 @@ class FakeJournal:
         group = group or Batch()
         written = [*self._pending.values(), *group.inserts]
         batch = Batch([*written, *self._spills], [*self._deletes, *group.deletes], group.purges, slots=group.slots)
-        self._pending, self._spills, self._deletes = {}, [], []
+        batch.recounts = list(self._recounts.values())
+        self._pending, self._spills, self._deletes, self._recounts = {}, [], [], {}
         drive(self._store.write(batch))
         for message in written:
             message.state = STORED

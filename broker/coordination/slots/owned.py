@@ -102,7 +102,7 @@ class OwnedSlots:
             passed = queue.last_taken if slot.lane == self._lane else self._passed.get((slot.queue_id, slot.lane), 0)
             is_late = queue.take_over(slot)
             if is_late or slot.start <= passed:  # whoever gets it must know that it comes after newer ones
-                slot.maybe_delivered = True
+                slot.is_late = True
             self._ids.see(slot.end)
             # A copy: the queue's own begins anew with every page that is read of it.
             self._slots.setdefault(slot.queue_id, {})[slot.row] = _Owned(replace(slot))

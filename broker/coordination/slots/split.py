@@ -8,6 +8,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 
 from broker.message import TRANSIENT, Message
 from broker.ports.slot import Slot
@@ -53,21 +54,25 @@ def close(kind: Slot, messages: Iterable[Message], barriers: Sequence[int], size
 def split(row: Slot, given: Sequence[int], kept: Sequence[int], rest: Slot | None, gives_rest: bool) -> Cut:
     """Divide the slot `row` into what is `given` and what is `kept`, both ascending ids, and its unread `rest`.
 
-    Ids of the row that are in none of them are settled, and their rows gone.
+    Ids of the row that are in none of them are settled, and their rows gone. Of what is given the store knows how often
+    it was delivered, except of the rest and of transient messages.
     """
-    parts = sorted([(message_id, message_id, 1, True) for message_id in given] + [(id_, id_, 1, False) for id_ in kept])
+    away = replace(row, is_late=False)
+    known = replace(away, maybe_delivered=row.maybe_delivered and row.transient)
+    parts = [(message_id, message_id, 1, known) for message_id in given] + [(id_, id_, 1, row) for id_ in kept]
+    parts.sort(key=itemgetter(0))
     if rest is not None:
-        parts.append((rest.start, rest.end, rest.count, gives_rest))
+        parts.append((rest.start, rest.end, rest.count, away if gives_rest else row))
     cut = Cut([row.row])
-    last_is_given: bool | None = None
-    for start, end, count, is_given in parts:
-        slots = cut.given if is_given else cut.kept
-        if is_given is last_is_given:
+    last: Slot | None = None
+    for start, end, count, kind in parts:
+        slots = cut.kept if kind is row else cut.given
+        if last is not None and (kind is row) is (last is row) and kind.maybe_delivered is last.maybe_delivered:
             slots[-1].end = end
             slots[-1].count += count
         else:
-            slots.append(replace(row, start=start, end=end, count=count, row=start))
-        last_is_given = is_given
+            slots.append(replace(kind, start=start, end=end, count=count, row=start))
+        last = kind
     return cut
 
 

@@ -27,7 +27,7 @@ class Row:
 
     storage_id: int
     content_id: int
-    redelivered: bool
+    redelivered: int
     metadata: bytes
     payload: bytes
     due: int

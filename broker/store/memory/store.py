@@ -22,7 +22,14 @@ from broker.store.memory.members import MemoryMemberStore
 from broker.store.memory.slots import MemorySlotStore
 from broker.store.memory.state import QUEUE_IDS_PER_REGISTRATION, Row
 from broker.store.memory.state import MemoryState as MemoryState
-from broker.store.rows import add_to_backlog, message_of, metadata_of, name_large_content
+from broker.store.rows import (
+    add_to_backlog,
+    count_as_slot_says,
+    ids_by_deliveries,
+    message_of,
+    metadata_of,
+    name_large_content,
+)
 
 
 class MemoryStore:
@@ -71,6 +78,7 @@ class MemoryStore:
             raise StoreError("a message with this id is stored already")
         for message in batch.inserts:
             self._insert(message)
+        self._recount(batch.recounts)
         doomed = [message.id for message in batch.deletes]
         for slot in batch.purges:
             doomed += [message_id for message_id, _ in state.in_slot(slot)]
@@ -84,8 +92,7 @@ class MemoryStore:
         found = state.in_slot(slot, transient=slot.transient)
         ids = nsmallest(max(limit, 1), [message_id for message_id, _ in found])
         messages = self._read(queue, ids, limit_bytes)
-        for message in messages:
-            message.redelivered |= slot.maybe_delivered
+        count_as_slot_says(slot, messages)
         return messages
 
     async def earliest_due(self) -> dict[int, int]:
@@ -113,10 +120,7 @@ class MemoryStore:
         return list(slots.values())
 
     async def mark_redelivered(self, messages: Sequence[Message]) -> None:
-        rows = self._opened().rows
-        for message in messages:
-            if message.id in rows:
-                rows[message.id].redelivered = True
+        self._recount(messages)
 
     async def load(self) -> Topology:
         return self._opened().records.topology()
@@ -177,6 +181,13 @@ class MemoryStore:
             messages.append(message)
             octets += len(row.metadata) + len(payload)
         return messages
+
+    def _recount(self, messages: Sequence[Message]) -> None:
+        rows = self._opened().rows
+        for deliveries, ids in ids_by_deliveries(messages).items():
+            for message_id in ids:
+                if message_id in rows:
+                    rows[message_id].redelivered = deliveries
 
     def _insert(self, message: Message) -> None:
         queue_id = message.queue.queue_id

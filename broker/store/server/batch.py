@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from xxhash import xxh3_64_intdigest
@@ -16,6 +16,7 @@ from broker.store.rows import (
     MAX_CONTENT_CHUNK_SIZE,
     checksum_of,
     hash_of_body,
+    ids_by_deliveries,
     metadata_of,
     name_large_content,
 )
@@ -51,6 +52,8 @@ class Rows:
     slots: Sequence[SlotPlace] = ()
     expirations: Sequence[ExpirationRow] = ()
     expired: Sequence[int] = ()
+    recounts: Mapping[int, Sequence[int]] = field(default_factory=dict)
+    """Message ids by the number of deliveries that they get."""
 
     @property
     def count(self) -> int:
@@ -63,6 +66,7 @@ class Rows:
             + len(self.expirations)
             + len(self.expired)
             + len(self.slots)
+            + sum(map(len, self.recounts.values()))
             + sum(slot.count for slot in self.purges)
         )
 
@@ -86,7 +90,7 @@ def rows_of(batch: Batch, high_water: int) -> Rows:
                 message.id,
                 -message.queue.queue_id if message.state == TRANSIENT else message.queue.queue_id,
                 message.content_id,
-                1 if message.redelivered else 0,
+                message.redelivered,
                 checksum_of(metadata := metadata_of(message), hashes[message.content_id]),
                 metadata,
             )
@@ -106,6 +110,7 @@ def rows_of(batch: Batch, high_water: int) -> Rows:
             if message.due
         ],
         sorted([message.id for message in batch.deletes if message.due]),
+        ids_by_deliveries(batch.recounts) if batch.recounts else {},
     )
 
 
@@ -116,7 +121,7 @@ def _inline_row(message: Message) -> InlineRow:
     return (
         message.id,
         -queue_id if message.state == TRANSIENT else queue_id,
-        1 if message.redelivered else 0,
+        message.redelivered,
         xxh3_64_intdigest(metadata, xxh3_64_intdigest(payload)) & CHECKSUM_MASK,
         metadata,
         payload,

@@ -56,7 +56,7 @@ class IndexRow(NamedTuple):
     message_id: int
     is_transient: bool
     content_id: int
-    redelivered: bool
+    redelivered: int
     checksum: int
     metadata_size: int
     metadata: bytes

@@ -315,7 +315,7 @@ async def _execute(raw: Any, statements: str) -> list[int]:
 
 def _index_rows(rows: list[Any]) -> list[IndexRow]:
     return [
-        IndexRow(message_id, queue_id < 0, content_id or 0, bool(redelivered), *rest)
+        IndexRow(message_id, queue_id < 0, content_id or 0, redelivered, *rest)
         for message_id, queue_id, content_id, redelivered, *rest in rows
     ]
 

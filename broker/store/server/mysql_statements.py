@@ -86,6 +86,9 @@ def _statements(rows: Rows, limit: int) -> Iterator[str]:
     yield from _joined(
         _EXPIRATION_INTO, (f"({name},{queue_id},{due})" for name, queue_id, due in rows.expirations), limit
     )
+    for deliveries, counted in rows.recounts.items():
+        for ids in parts(counted):
+            yield f"UPDATE MB_METADATA SET REDELIVERED={deliveries} WHERE MESSAGE_ID IN ({ids})"
     for ids in parts(rows.deletes):
         yield f"DELETE FROM MB_METADATA WHERE MESSAGE_ID IN ({ids})"
     yield from delete_expirations(rows.expired)

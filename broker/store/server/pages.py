@@ -13,7 +13,7 @@ from broker.codec.expiration import LATEST
 from broker.message import STORED, TRANSIENT, Message, StorageQueue
 from broker.ports.slot import Slot
 from broker.ports.store import DueKey
-from broker.store.rows import damage_of, message_of, stated_size
+from broker.store.rows import count_as_slot_says, damage_of, message_of, stated_size
 from broker.store.server.dialect import Dialect, IndexRow
 
 K = TypeVar("K")
@@ -34,7 +34,8 @@ async def slot_page(
     """Read the first page of `slot`."""
     await dialect.begin_read(raw)
     rows = _within(await dialect.read_slot(raw, slot, max(limit, 1)), limit_bytes)
-    messages, damaged = await _read(dialect, raw, queue, rows, slot.maybe_delivered)
+    messages, damaged = await _read(dialect, raw, queue, rows)
+    count_as_slot_says(slot, messages)
     return ReadPage(messages, damaged, rows[-1].message_id + 1 if rows else None)
 
 
@@ -47,7 +48,7 @@ async def due_page(
     ids = [message_id for _, message_id in keys]
     found = {row.message_id: row for row in await dialect.read_rows(raw, queue.queue_id, ids)} if ids else {}
     rows = _within([found[message_id] for message_id in ids if message_id in found], limit_bytes)
-    messages, damaged = await _read(dialect, raw, queue, rows, False)
+    messages, damaged = await _read(dialect, raw, queue, rows)
     if not keys:
         return ReadPage(messages, damaged, None)
     # Without a row all of these messages are gone.
@@ -63,7 +64,7 @@ async def next_due(dialect: Dialect, raw: Any, queue: StorageQueue, after: DueKe
 
 
 async def _read(
-    dialect: Dialect, raw: Any, queue: StorageQueue, index: list[IndexRow], maybe_delivered: bool
+    dialect: Dialect, raw: Any, queue: StorageQueue, index: list[IndexRow]
 ) -> tuple[list[Message], dict[int, str]]:
     """Return the messages of these rows, and what is wrong with the damaged ones, by id; end the transaction."""
     inline = [row.message_id for row in index if row.body is None and not row.content_id]
@@ -75,7 +76,7 @@ async def _read(
     await dialect.end_read(raw)
     index = [row._replace(metadata=whole.get(row.message_id, row.metadata)) for row in index] if cut else index
     damaged: dict[int, str] = {}
-    return list(_messages(queue, maybe_delivered, index, bodies, contents, damaged)), damaged
+    return list(_messages(queue, index, bodies, contents, damaged)), damaged
 
 
 def _within(rows: list[IndexRow], limit_bytes: int) -> list[IndexRow]:
@@ -90,7 +91,6 @@ def _within(rows: list[IndexRow], limit_bytes: int) -> list[IndexRow]:
 
 def _messages(
     queue: StorageQueue,
-    maybe_delivered: bool,
     index: list[IndexRow],
     bodies: dict[int, bytes],
     contents: dict[int, bytes],
@@ -107,5 +107,5 @@ def _messages(
             continue
         message = message_of(row.message_id, queue, row.metadata, payload, TRANSIENT if row.is_transient else STORED)
         message.content_id = row.content_id
-        message.redelivered = maybe_delivered or row.redelivered
+        message.redelivered = row.redelivered
         yield message

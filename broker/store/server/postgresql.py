@@ -76,6 +76,7 @@ _CONTENT: Final = (
     " SELECT * FROM unnest($1::bigint[],$2::integer[],$3::bytea[]) ON CONFLICT DO NOTHING"
 )
 _CONTENT_ROWS_PER_STATEMENT: Final = 200
+_RECOUNT: Final = 'UPDATE "MB_METADATA" SET "REDELIVERED"=$2 WHERE "MESSAGE_ID"=ANY($1::bigint[])'
 _DELETE: Final = 'DELETE FROM "MB_METADATA" WHERE "MESSAGE_ID"=ANY($1::bigint[])'
 # Written as NOT EXISTS it is a join for the planner, which may then read all of the index.
 _DELETE_ORPHANS: Final = (
@@ -283,6 +284,8 @@ class PostgreSql:
             await raw.copy_records_to_table("MB_METADATA", records=rows.shared, columns=_SHARED)
         if rows.expirations:
             await raw.execute(_EXPIRATIONS, *zip(*rows.expirations, strict=True))
+        for deliveries, ids in rows.recounts.items():
+            await raw.execute(_RECOUNT, ids, deliveries)
         if rows.deletes:
             await raw.execute(_DELETE, rows.deletes)
         if rows.expired:
@@ -378,4 +381,4 @@ class PostgreSql:
 
 
 def _index_rows(rows: list[Any]) -> list[IndexRow]:
-    return [IndexRow(row[0], row[1] < 0, row[2] or 0, bool(row[3]), *row[4:]) for row in rows]
+    return [IndexRow(row[0], row[1] < 0, row[2] or 0, *row[3:]) for row in rows]

@@ -25,6 +25,7 @@ from broker.ports.peer_calls import Fence
 from broker.ports.records import Change, Topology
 from broker.ports.slot import Slot
 from broker.ports.store import Batch, DueKey, Registration
+from broker.store.rows import ids_by_deliveries
 from broker.store.server import pages
 from broker.store.server.batch import Rows, rows_of
 from broker.store.server.dialect import Dialect, Marker
@@ -191,8 +192,8 @@ class ServerStore:
         return await self._engine.run(message_rows.backlog, deadline=_LONG_DEADLINE)
 
     async def mark_redelivered(self, messages: Sequence[Message]) -> None:
-        message_ids = [message.id for message in messages]
-        await self._run(lambda connection: message_rows.mark_redelivered(connection, message_ids), len(message_ids))
+        ids = ids_by_deliveries(messages)
+        await self._run(lambda connection: message_rows.mark_redelivered(connection, ids), len(messages))
 
     async def load(self) -> Topology:
         return await self._engine.run(TOPOLOGY.load, deadline=_LONG_DEADLINE)

@@ -49,11 +49,12 @@ def backlog(connection: Connection) -> list[Slot]:
     return list(slots.values())
 
 
-def mark_redelivered(connection: Connection, message_ids: Sequence[int]) -> None:
-    """Set the redelivered flag of these messages, as far as they are stored."""
-    ids = iter(sorted(message_ids))
-    while part := list(islice(ids, _IDS_PER_STATEMENT)):
-        connection.execute(update(METADATA).where(METADATA.c.message_id.in_(part)).values(redelivered=1))
+def mark_redelivered(connection: Connection, ids_by_deliveries: Mapping[int, Sequence[int]]) -> None:
+    """Set how often these messages were delivered, as far as they are stored."""
+    for deliveries, message_ids in ids_by_deliveries.items():
+        ids = iter(message_ids)
+        while part := list(islice(ids, _IDS_PER_STATEMENT)):
+            connection.execute(update(METADATA).where(METADATA.c.message_id.in_(part)).values(redelivered=deliveries))
 
 
 def count_queue_messages(connection: Connection, queue_id: int) -> int:

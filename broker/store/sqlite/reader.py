@@ -16,10 +16,10 @@ from typing import Any, Final, TypeAlias
 
 from xxhash import xxh3_64_intdigest
 
-from broker.message import STORED, TRANSIENT, Message, StorageQueue
+from broker.message import MOST_DELIVERIES, STORED, TRANSIENT, Message, StorageQueue
 from broker.ports.slot import Slot
 from broker.ports.store import DueKey
-from broker.store.rows import CHECKSUM_MASK, NO_CHECKSUM, add_to_backlog, damage_of, message_of
+from broker.store.rows import CHECKSUM_MASK, NO_CHECKSUM, add_to_backlog, count_as_slot_says, damage_of, message_of
 from broker.store.sql.messages import SET_ASIDE
 from broker.store.sqlite.content_files import ContentLost, Place
 
@@ -50,7 +50,8 @@ _INDEX: Final = (
     "SELECT group_concat(MESSAGE_ID), group_concat(METADATA_SIZE), group_concat(CASE WHEN CONTENT_ID IS NULL"
     f" THEN CONTENT_SIZE ELSE (SELECT ifnull(sum(CASE WHEN CONTENT_OFFSET < 0 THEN {_SIZE_IN_FILE}"
     f" ELSE {_octets('C.MESSAGE_CONTENT')} END), 0) FROM MB_CONTENT AS C WHERE C.MESSAGE_ID = CONTENT_ID) END),"
-    " group_concat(CASE WHEN REDELIVERED THEN MESSAGE_ID END),"
+    " group_concat(CASE WHEN REDELIVERED THEN MESSAGE_ID || ',' || min(max(CAST(REDELIVERED AS INTEGER), 1),"
+    f" {MOST_DELIVERIES}) END),"
     " group_concat(CASE WHEN QUEUE_ID < 0 THEN MESSAGE_ID END),"
     " group_concat(CASE WHEN CONTENT_ID IS NOT NULL THEN MESSAGE_ID || ',' || CONTENT_ID END),"
     " group_concat(CHECKSUM) FROM ({page})"
@@ -119,7 +120,7 @@ class _PageIndex:
     ids: list[int]
     metadata_sizes: list[int]
     sizes: list[int]
-    redelivered: set[int]
+    redelivered: dict[int, int]
     transient: set[int]
     content_ids: dict[int, int]
     checksums: list[int]
@@ -151,7 +152,8 @@ def read(
     def next_page(read_files: ReadFiles) -> Page:
         its_own = parameters | {"limit": max(limit, 1)}
         statements = _STATEMENTS[slot.transient]
-        page = _read(connection, read_files, queue, statements, its_own, limit_bytes, slot.maybe_delivered)
+        page = _read(connection, read_files, queue, statements, its_own, limit_bytes)
+        count_as_slot_says(slot, page.messages)
         parameters["start"] = page.last + 1
         return page
 
@@ -175,7 +177,7 @@ def read_due(
         if not keys:
             return Page([], {}, 0)
         parameters: dict[str, Any] = {"queue_id": queue.queue_id, "ids": _listed(message_id for _, message_id in keys)}
-        page = _read(connection, read_files, queue, _DUE_STATEMENTS, parameters, limit_bytes, False)
+        page = _read(connection, read_files, queue, _DUE_STATEMENTS, parameters, limit_bytes)
         # Without a row all of these messages are gone.
         after = next((key for key in keys if key[1] == page.last), keys[-1])
         return page if page.last else replace(page, last=keys[-1][1])
@@ -239,7 +241,6 @@ def _read(
     statements: tuple[str, str],
     parameters: dict[str, Any],
     limit_bytes: int,
-    maybe_delivered: bool,
 ) -> Page:
     """Return one page: its rows are read first, then the data of as many as there is room for."""
     index, data = statements
@@ -258,7 +259,7 @@ def _read(
     if places:
         contents |= read_files(places)
     damaged: dict[int, str] = {}
-    messages = list(_messages(queue, maybe_delivered, page, metadata or b"", bodies or b"", contents, damaged))
+    messages = list(_messages(queue, page, metadata or b"", bodies or b"", contents, damaged))
     return Page(messages, damaged, page.ids[-1])
 
 
@@ -276,7 +277,7 @@ def _page_index(row: tuple[Any, ...], limit_bytes: int) -> _PageIndex | None:
         ids,
         metadata_sizes[:count],
         sizes[:count],
-        set(redelivered),
+        dict(zip(redelivered[::2], redelivered[1::2], strict=True)),
         set(transient),
         content_ids,
         checksums[:count],
@@ -309,7 +310,6 @@ def _contents(connection: sqlite3.Connection, content_ids: dict[int, int]) -> tu
 
 def _messages(
     queue: StorageQueue,
-    maybe_delivered: bool,
     page: _PageIndex,
     metadata: bytes,
     bodies: bytes,
@@ -339,7 +339,7 @@ def _messages(
         state = TRANSIENT if message_id in page.transient else STORED
         message = message_of(message_id, queue, its_metadata, payload, state)
         message.content_id = content_id or 0
-        message.redelivered = maybe_delivered or message_id in page.redelivered
+        message.redelivered = page.redelivered.get(message_id, 0)
         yield message
 
 

@@ -25,7 +25,7 @@ from broker.ports.cluster_rows import Incarnation
 from broker.ports.records import Change, Drop, Topology
 from broker.ports.slot import Slot
 from broker.ports.store import Batch, DueKey, Registration
-from broker.store.rows import name_large_content, octets_in_rows
+from broker.store.rows import ids_by_deliveries, name_large_content, octets_in_rows
 from broker.store.sql import damaged, migrate, nodes
 from broker.store.sql.cluster_store import SqlClusterStore
 from broker.store.sql.fencing import check_incarnation
@@ -134,6 +134,7 @@ class SqliteStore:
         shared = name_large_content(batch.inserts)
         # A transient message can be settled while the thread writes it, so the sign of its queue id is decided here.
         transient = {message.id for message in batch.inserts if message.state == TRANSIENT}
+        recounts = ids_by_deliveries(batch.recounts)
         high_water = batch.high_water if batch.high_water > self._high_water else 0
         if not batch and not high_water:
             return
@@ -141,7 +142,7 @@ class SqliteStore:
         def write() -> None:
             if self._incarnation is not None:
                 self._check_incarnation(self._incarnation)
-            sqlite_write.write(self._raw, self._files, self._node_id, batch, shared, transient, high_water)
+            sqlite_write.write(self._raw, self._files, self._node_id, batch, shared, transient, recounts, high_water)
 
         # How much room is needed is asked for only on a full disk.
         grows = octets_in_rows(batch.inserts) if self._ballast.is_given_up else len(batch.inserts)
@@ -182,8 +183,8 @@ class SqliteStore:
         return await self._on_reader(lambda: sqlite_read.backlog(self._read_only))
 
     async def mark_redelivered(self, messages: Sequence[Message]) -> None:
-        message_ids = [message.id for message in messages]
-        await self._on_writer(lambda: sqlite_write.mark_redelivered(self._raw, message_ids))
+        ids = ids_by_deliveries(messages)
+        await self._on_writer(lambda: sqlite_write.recount(self._raw, ids))
 
     async def load(self) -> Topology:
         try:

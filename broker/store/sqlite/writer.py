@@ -29,6 +29,7 @@ from broker.store.rows import CHECKSUM_MASK, MAX_CONTENT_CHUNK_SIZE, checksum_of
 from broker.store.sqlite.content_files import ContentFiles
 
 _BODY: Final = attrgetter("body")
+_REDELIVERED: Final = attrgetter("redelivered")
 
 _ROWS_PER_INSERT: Final = 2048
 _LARGE_ROWS_PER_INSERT: Final = 64
@@ -59,7 +60,7 @@ _EXPIRATIONS: Final = (
 )
 _DELETE_EXPIRATIONS: Final = f"DELETE FROM MB_EXPIRATION_DATA WHERE MESSAGE_ID IN {_IDS}"
 _HAS_EXPIRATIONS: Final = "SELECT EXISTS (SELECT 1 FROM MB_EXPIRATION_DATA WHERE QUEUE_ID IN (?, ?))"
-_MARK_REDELIVERED: Final = f"UPDATE MB_METADATA SET REDELIVERED = 1 WHERE MESSAGE_ID IN {_IDS}"
+_RECOUNT: Final = f"UPDATE MB_METADATA SET REDELIVERED = ? WHERE MESSAGE_ID IN {_IDS}"
 _PRESENT: Final = f"SELECT group_concat(DISTINCT MESSAGE_ID) FROM MB_CONTENT WHERE MESSAGE_ID IN {_IDS}"
 _HIGH_WATER: Final = (
     "INSERT INTO MB_NODE_TO_LAST_PUBLISHED_ID (NODE_ID, MESSAGE_ID) VALUES (?, ?) "
@@ -97,11 +98,13 @@ def write(
     batch: Batch,
     shared: list[Message],
     transient: Set[int],
+    recounts: Mapping[int, Sequence[int]],
     high_water: int,
 ) -> None:
     """Write `batch` in one transaction; `transient` are the ids stored under the negative of their queue's id.
 
-    `shared` are its messages with a content id. `high_water` is 0 when the recorded one needs no change.
+    `shared` are its messages with a content id, `recounts` are ids by the number of deliveries that they get.
+    `high_water` is 0 when the recorded one needs no change.
     """
     inline = [message for message in batch.inserts if not message.content_id] if shared else batch.inserts
     named = {message.content_id for message in batch.deletes if message.content_id}
@@ -109,7 +112,7 @@ def write(
     expired = [message.id for message in batch.deletes if message.due]
     is_large = sum(map(len, map(_BODY, inline))) > _LARGE_BATCH
     step = _LARGE_ROWS_PER_INSERT if is_large else _ROWS_PER_INSERT
-    if not (shared or named or expiring or expired or batch.purges or batch.slots or high_water):
+    if not (shared or named or recounts or expiring or expired or batch.purges or batch.slots or high_water):
         if not batch.deletes and len(inline) <= step:
             _insert_inline(connection, inline, transient)
             return
@@ -126,6 +129,7 @@ def write(
             _insert_shared(connection, shared, hashes, transient)
         if expiring:
             connection.execute(_EXPIRATIONS, _expirations(expiring, transient))
+        recount(connection, recounts)
         if batch.deletes:
             connection.execute(_DELETE, _array([message.id for message in batch.deletes]))
         if expired:
@@ -163,21 +167,22 @@ def bodies_in_files(connection: sqlite3.Connection) -> dict[int, int]:
     return dict(zip(_numbers(segments), _numbers(bodies), strict=True))
 
 
-def mark_redelivered(connection: sqlite3.Connection, message_ids: list[int]) -> None:
-    """Set the redelivered flag of these messages, as far as they are stored."""
-    connection.execute(_MARK_REDELIVERED, _array(message_ids))
+def recount(connection: sqlite3.Connection, ids_by_deliveries: Mapping[int, Sequence[int]]) -> None:
+    """Set how often these messages were delivered, as far as they are stored."""
+    for deliveries, message_ids in ids_by_deliveries.items():
+        connection.execute(_RECOUNT, (deliveries, *_array(message_ids)))
 
 
 def _insert_inline(connection: sqlite3.Connection, messages: list[Message], transient: Set[int]) -> None:
     values: list[Any] = []
     digest, mask = xxh3_64_intdigest, CHECKSUM_MASK
-    if transient or True in [message.redelivered for message in messages]:
+    if transient or any(map(_REDELIVERED, messages)):
         for message in messages:
             queue_id = -message.queue.queue_id if message.id in transient else message.queue.queue_id
-            redelivered = 1 if message.redelivered else 0
             metadata = message.routing + message.header[4:-1]
             payload = message.body[4:-1] if message.chunks is None else message.payload
-            values += (message.id, queue_id, redelivered, metadata, payload, digest(metadata, digest(payload)) & mask)
+            checksum = digest(metadata, digest(payload)) & mask
+            values += (message.id, queue_id, message.redelivered, metadata, payload, checksum)
         _insert(connection, _INLINE_INTO, 6, values)
         return
     for message in messages:
@@ -194,10 +199,9 @@ def _insert_shared(
         values: list[Any] = []
         for message in messages[start : start + _ROWS_PER_INSERT]:
             queue_id = -message.queue.queue_id if message.id in transient else message.queue.queue_id
-            redelivered = 1 if message.redelivered else 0
             metadata = metadata_of(message)
             checksum = checksum_of(metadata, hashes[message.content_id])
-            values += (message.id, queue_id, message.content_id, redelivered, metadata, checksum)
+            values += (message.id, queue_id, message.content_id, message.redelivered, metadata, checksum)
         _insert(connection, _SHARED_INTO, 6, values)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from broker.codec.field_table import EMPTY_TABLE, FieldTable
 from broker.codec.method import Method
 from broker.codec.methods import (
     BasicAck,
@@ -26,6 +28,8 @@ from broker.codec.methods import (
     QueueBind,
     QueueDeclare,
     QueueDeclareOk,
+    TxCommit,
+    TxSelect,
 )
 from broker.codec.properties import BasicProperties
 from broker.queue.settings import QueueLimits
@@ -280,3 +284,89 @@ def test_messages_that_need_no_ack_are_settled_as_they_are_delivered(harness: Ha
     peer.send(1, BasicConsume(queue="q", no_ack=True))
     assert peer.bodies() == [b"one", b"two"]
     assert harness.vhost.queues["q"].unacked_count == 0
+
+
+# Delivery count and limit (contract F10)
+
+
+@pytest.fixture
+def limited(harness: Harness) -> Client:
+    peer = harness.peer()
+    peer.send(1, QueueDeclare(queue="q", durable=True, arguments=FieldTable.of({"x-delivery-limit": 2})))
+    peer.received()
+    return peer
+
+
+def counts(peer: Client) -> list[tuple[object, object]]:
+    """Return the two headers of what has come."""
+    tables = [content.properties.headers or EMPTY_TABLE for content in peer.contents()]
+    return [(table.get("x-delivery-count"), table.get("x-acquired-count")) for table in tables]
+
+
+GIVING_BACK: list[Callable[[int], list[Method]]] = [
+    lambda tag: [BasicNack(tag)],
+    lambda tag: [BasicNack(0, True)],
+    lambda tag: [BasicReject(tag, True)],
+    lambda tag: [BasicRecover(True)],
+    lambda tag: [BasicRecoverAsync(True)],
+    lambda tag: [ChannelClose(0, ""), ChannelOpen()],
+    lambda tag: [TxSelect(), BasicNack(tag), TxCommit()],
+]
+
+
+@pytest.mark.parametrize("methods", GIVING_BACK)
+def test_a_message_that_was_given_back_too_often_is_gone(
+    harness: Harness, limited: Client, methods: Callable[[int], list[Method]]
+) -> None:
+    limited.publish("q", b"m", properties=BasicProperties(delivery_mode=2))
+    harness.commit()
+    for count in range(3):
+        got = limited.call(1, BasicGet(queue="q"))
+        assert isinstance(got, BasicGetOk)
+        assert (got.redelivered, counts(limited)) == (count > 0, [(count or None, count or None)])
+        for method in methods(got.delivery_tag):
+            limited.send(1, method)
+            harness.commit()
+        limited.received()
+    assert limited.call(1, BasicGet(queue="q")) == BasicGetEmpty()
+    assert harness.store.state.rows == {}
+
+
+@pytest.mark.parametrize("size", [0, 5, 20_000, 200_000])
+def test_a_consumer_is_told_the_number_of_deliveries_after_the_first(limited: Client, size: int) -> None:
+    limited.publish("q", b"x" * size, properties=BasicProperties(headers=FieldTable.of({"a": 1})))
+    limited.send(1, BasicConsume(queue="q"))
+    [first] = limited.contents()
+    limited.send(1, BasicNack(1))
+    [second] = limited.contents()
+    assert (len(first.body), len(second.body)) == (size, size)
+    assert first.properties.headers == FieldTable.of({"a": 1})
+    assert second.properties.headers is not None
+    assert second.properties.headers.values == {"a": 1, "x-delivery-count": 1, "x-acquired-count": 1}
+
+
+def test_a_queue_without_a_limit_tells_no_number_and_writes_none(harness: Harness, peer: Client) -> None:
+    peer.publish("q", b"m")
+    peer.send(1, BasicConsume(queue="q"))
+    peer.send(1, BasicNack(1))
+    assert counts(peer) == [(None, None), (None, None)]
+
+
+def test_a_disconnected_client_has_given_back_what_it_held(harness: Harness, limited: Client) -> None:
+    limited.publish("q", b"m")
+    for _ in range(3):
+        peer = harness.peer()
+        peer.send(1, BasicConsume(queue="q"))
+        assert peer.bodies() == [b"m"]
+        peer.lose()
+    assert limited.call(1, BasicGet(queue="q")) == BasicGetEmpty()
+
+
+def test_the_number_of_deliveries_is_stored_when_a_message_is_given_back(harness: Harness, limited: Client) -> None:
+    limited.publish("q", b"m", properties=BasicProperties(delivery_mode=2))
+    harness.commit()
+    for count in (1, 2):
+        limited.send(1, BasicGet(queue="q"))
+        limited.send(1, BasicNack(count))
+        harness.commit()
+        assert [row.redelivered for row in harness.store.state.rows.values()] == [count]

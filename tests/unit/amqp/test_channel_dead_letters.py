@@ -107,6 +107,28 @@ def test_a_dead_letter_keeps_its_keys_without_another(harness: Harness, peer: Cl
         assert deaths(content)[0]["routing-keys"] == ["q", "copy"]
 
 
+@pytest.mark.parametrize("properties", [BasicProperties(), PERSISTENT])
+def test_what_was_given_back_too_often_goes_to_the_dead_letter_exchange(
+    harness: Harness, peer: Client, properties: BasicProperties
+) -> None:
+    with_letters(peer, delivery_limit=1)
+    peer.publish("q", b"m", properties=properties)
+    harness.commit()
+    for tag in (1, 2):
+        fetch(peer, "q", no_ack=False)
+        peer.send(1, BasicNack(tag))
+        harness.commit()
+    method, content = fetch(peer, "dead")
+    assert (method.redelivered, ready(peer)) == (False, 0)
+    assert [(death["queue"], death["reason"], death["count"]) for death in deaths(content)] == [
+        ("q", "delivery_limit", 1)
+    ]
+    assert content.properties.headers is not None
+    assert "x-delivery-count" not in content.properties.headers.values
+    harness.commit()
+    assert stored(harness) == 0
+
+
 def test_an_exchange_that_is_not_there_gets_nothing(harness: Harness, peer: Client) -> None:
     declare(peer, dead_letter_exchange="missing", message_ttl=10)
     peer.publish("q", b"m", properties=PERSISTENT)

@@ -47,6 +47,21 @@ def test_every_argument_becomes_a_setting() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("arguments", "counts"),
+    [
+        ({}, False),
+        ({"x-queue-type": "classic"}, False),
+        ({"x-queue-type": "quorum"}, True),
+        ({"x-queue-type": "quorum", "x-delivery-limit": -1}, True),
+        ({"x-delivery-limit": 0}, True),
+        ({"x-delivery-limit": -1}, False),
+    ],
+)
+def test_queues_with_a_limit_and_quorum_queues_count_deliveries(arguments: dict[str, object], counts: bool) -> None:
+    assert QueueSettings.of(FieldTable.of(arguments)).counts_deliveries is counts
+
+
 @pytest.mark.parametrize("value", [-1, "10", True, 1.5, None])
 def test_what_is_no_number_sets_no_limit(value: object) -> None:
     names = ("x-message-ttl", "x-expires", "x-max-length", "x-max-length-bytes", "x-delivery-limit", "x-max-priority")

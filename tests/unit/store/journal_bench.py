@@ -30,7 +30,8 @@ class Gate:
     waiting: asyncio.Queue[asyncio.Future[None]] = field(default_factory=asyncio.Queue)
 
     async def write(self, batch: Batch) -> None:
-        self.batches.append(Batch([*batch.inserts], [*batch.deletes], [*batch.purges], batch.high_water))
+        copy = Batch([*batch.inserts], [*batch.deletes], [*batch.purges], batch.high_water, recounts=[*batch.recounts])
+        self.batches.append(copy)
         answer = asyncio.get_running_loop().create_future()
         self.waiting.put_nowait(answer)
         await answer
@@ -56,6 +57,10 @@ class Gate:
     @property
     def deletes(self) -> list[list[int]]:
         return [[message.id for message in batch.deletes] for batch in self.batches]
+
+    @property
+    def recounts(self) -> list[list[int]]:
+        return [[message.id for message in batch.recounts] for batch in self.batches]
 
 
 @dataclass

@@ -122,6 +122,36 @@ async def test_a_batch_has_so_many_deletes_at_most() -> None:
         assert it.store.deletes == [[1, 2], [3, 4], [5]]
 
 
+async def test_deliveries_of_a_message_are_counted_once_in_a_batch() -> None:
+    async with bench() as it:
+        first, second = message(1, state=STORED), message(2, state=STORED)
+        for each in (first, second, first):
+            it.journal.recount(each)
+        assert not it.journal.is_idle
+        await it.store.let_through()
+        assert (it.store.recounts, it.journal.is_idle) == ([[1, 2]], True)
+
+
+async def test_deliveries_of_a_message_that_is_being_written_are_counted_after_that() -> None:
+    async with bench() as it:
+        first = message(1)
+        it.journal.append(first)
+        writing = await it.store.begun()
+        it.journal.recount(first)
+        writing.set_result(None)
+        await it.store.let_through()
+        assert (it.store.inserts, it.store.recounts) == ([[1], []], [[], [1]])
+
+
+async def test_deliveries_of_a_message_that_is_settled_meanwhile_are_not_counted() -> None:
+    async with bench() as it:
+        first = message(1, state=STORED)
+        it.journal.recount(first)
+        it.journal.settle(first)
+        await it.store.let_through()
+        assert (it.store.recounts, it.store.deletes) == ([[]], [[1]])
+
+
 async def test_a_transaction_takes_all_that_came_before_into_one_batch() -> None:
     async with bench(JournalLimits(batch_messages=2, batch_deletes=1)) as it:
         for number in range(1, 5):

@@ -91,6 +91,18 @@ async def test_a_slot_with_a_message_that_waits_is_read_when_that_is_written() -
         assert (inserted.done(), deleted.done()) == (True, True)
 
 
+async def test_a_slot_is_read_from_a_full_store_before_deliveries_are_counted_in_it() -> None:
+    async with bench() as it:
+        it.journal.append(message(99))
+        it.journal.recount(message(5, state=STORED))
+        await it.store.fail(StoreFull("full"))
+        read = under_way(it.journal.readable(slot(1, 10)))
+        await turn()
+        assert read.done()
+        await it.store.let_through()
+        assert it.store.recounts == [[5], [5]]
+
+
 async def test_a_store_that_has_room_writes_everything_before_a_slot_is_read() -> None:
     async with bench() as it:
         it.journal.append(message(11))

@@ -95,7 +95,7 @@ def test_a_slot_older_than_what_was_read_of_its_lane_is_delivered_as_redelivered
     it.queue._window.slots.take_oldest()
     it.read(newer)
     it.adopt(older, newest)
-    assert (older.maybe_delivered, newest.maybe_delivered) == (True, False)
+    assert (older.is_late, newest.is_late) == (True, False)
 
 
 def test_a_late_slot_does_not_let_the_next_one_count_as_on_time() -> None:
@@ -106,7 +106,7 @@ def test_a_late_slot_does_not_let_the_next_one_count_as_on_time() -> None:
         it.queue._window.slots.take_oldest()
         it.read(each)
     it.adopt(between)
-    assert between.maybe_delivered
+    assert between.is_late
 
 
 def test_a_slot_of_the_own_lane_that_comes_back_after_newer_messages_is_redelivered() -> None:
@@ -114,7 +114,7 @@ def test_a_slot_of_the_own_lane_that_comes_back_after_newer_messages_is_redelive
     it.queue._window.last_taken = message_id(1, 5)
     older, newer = slot(1, 2, lane=1), slot(6, 7, lane=1)
     it.adopt(older, newer)
-    assert (older.maybe_delivered, newer.maybe_delivered) == (True, False)
+    assert (older.is_late, newer.is_late) == (True, False)
 
 
 def test_lookup_finds_the_slot_of_a_message_by_lane_and_range() -> None:
@@ -330,7 +330,7 @@ def test_a_slot_that_begins_with_what_was_read_last_is_redelivered() -> None:
     it.queue._window.slots.take_oldest()
     it.read(whole)
     it.adopt(again := slot(6, 6))
-    assert again.maybe_delivered
+    assert again.is_late
 
 
 def test_what_was_read_or_cut_has_a_moment_before_it_is_looked_at() -> None:

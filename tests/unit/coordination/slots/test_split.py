@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 from hypothesis import given
@@ -68,6 +69,19 @@ def test_the_unread_rest_goes_with_what_is_given_before_it() -> None:
     cut = split(row, [50], [10], Slot(7, 3, 60, 90, 4, row=10), gives_rest=True)
     assert cut.kept == [Slot(7, 3, 10, 10, 1, maybe_delivered=True, transient=True, row=10)]
     assert cut.given == [Slot(7, 3, 50, 90, 5, maybe_delivered=True, transient=True, row=50)]
+
+
+def test_the_store_knows_how_often_what_was_read_and_is_given_was_delivered() -> None:
+    row = Slot(7, 3, 10, 90, 9, maybe_delivered=True, row=10, is_late=True)
+    cut = split(row, [50], [10], Slot(7, 3, 60, 90, 4, row=10), gives_rest=True)
+    assert cut.kept == [replace(row, end=10, count=1)]
+    assert cut.given == [Slot(7, 3, 50, 50, 1, row=50), Slot(7, 3, 60, 90, 4, maybe_delivered=True, row=60)]
+
+
+def test_a_rest_that_stays_is_late_as_before() -> None:
+    row = Slot(7, 3, 10, 90, 9, row=10, is_late=True)
+    cut = split(row, [10, 20], [], Slot(7, 3, 60, 90, 4, row=10), gives_rest=False)
+    assert (cut.kept, cut.given) == ([Slot(7, 3, 60, 90, 4, row=60, is_late=True)], [Slot(7, 3, 10, 20, 2, row=10)])
 
 
 @given(st.lists(st.sampled_from("gkrs"), min_size=1, max_size=40), st.integers(1, 6), st.booleans())
