@@ -156,6 +156,8 @@ def _answer_get(channel: Channel, queue: Queue, message: Message | None, no_ack:
         message.consumer = None
         deliveries.unacked[deliveries.last_tag] = message
         deliveries.got += 1
+        if queue.settings.consumer_timeout is not None:
+            queue.expect_answers(deliveries, deliveries.last_tag, deliveries.last_tag)
 
 
 def on_basic_ack(channel: Channel, method: amqp.BasicAck) -> None:

@@ -12,6 +12,7 @@ from itertools import takewhile
 from typing import Any, Final, Protocol
 
 from broker.amqp.frame_reader import SettlementRun
+from broker.amqp.late_tags import LateTags
 from broker.amqp.output import Output
 from broker.amqp.transaction import Settled, Transaction
 from broker.errors import PreconditionFailed
@@ -82,6 +83,7 @@ class Deliveries:
     """The deliveries of one channel: their tags, what becomes of them, and the credit for more of them."""
 
     __slots__ = (
+        "_late",
         "_on_room",
         "_output",
         "_touched",
@@ -105,6 +107,7 @@ class Deliveries:
         self._output = output
         self._touched = touched
         self._on_room = on_room
+        self._late = LateTags()
         self._unacked = Unacked()
         self.unacked = self._unacked.messages
         self.got = 0
@@ -194,6 +197,9 @@ class Deliveries:
                 first = head
             message = pop(tag, None)
             if message is None:
+                if self._late.pop(tag):
+                    total += 1
+                    continue
                 if count:
                     self._end_run(consumer, queue, stored, count, ACKED)
                 self._note_room()
@@ -218,18 +224,21 @@ class Deliveries:
         pop = self.unacked.pop
         first: tuple[bytes, int] | None = None
         messages: list[Message] = []
+        total = 0
         for head, tag, end in rejects:
             if (head, end) != first:
-                if messages:
+                if total:
                     break
                 first = (head, end)
             message = pop(tag, None)
-            if message is None:
+            if message is not None:
+                messages.append(message)
+            elif not self._late.pop(tag):
                 self._end(messages, None if requeue else REJECTED)
                 raise _unknown(tag)
-            messages.append(message)
+            total += 1
         self._end(messages, None if requeue else REJECTED)
-        return len(messages)
+        return total
 
     def ack(self, tag: int, *, multiple: bool) -> None:
         """Settle what `tag` names, or note it for the commit: one delivery, or with `multiple` all up to it; 0 means
@@ -245,6 +254,8 @@ class Deliveries:
         self._end_or_note(tag, multiple, None if requeue else REJECTED)
 
     def _end_or_note(self, tag: int, multiple: bool, outcome: Outcome | None) -> None:
+        if self._late and self._is_late(tag, multiple):
+            return
         if self.transaction is not None:
             self._note(self.transaction, tag, multiple, outcome)
         elif not multiple:
@@ -256,6 +267,18 @@ class Deliveries:
             if tag and not messages:
                 raise _unknown(tag)
             self._end(messages, outcome)
+
+    def _is_late(self, tag: int, multiple: bool) -> bool:
+        """Is this an answer to nothing but deliveries that were taken back?"""
+        if not multiple:
+            return self._late.pop(tag)
+        last, transaction = tag or self.last_tag, self.transaction
+        if last > self.last_tag or not self._late.pop_up_to(last):
+            return False
+        after, settled = (
+            (0, set[int]()) if transaction is None else (transaction.settled_up_to, transaction.settled_tags)
+        )
+        return self._unacked.first(after, last, settled) is None
 
     def _end(self, messages: list[Message], outcome: Outcome | None) -> None:
         """Settle messages, which are outstanding no more, or without an outcome give them back."""
@@ -284,6 +307,29 @@ class Deliveries:
             else:
                 messages[outcome].append(self._unacked.take(tag))
         return messages
+
+    @property
+    def holds_any(self) -> bool:
+        return bool(self.unacked)
+
+    def take_back(self, queue: Queue, first: int, last: int) -> int:
+        """Give those deliveries of `queue` with the tags `first` to `last` back that are outstanding, because no answer
+        has come in time; return how many there were. An answer that still comes is ignored.
+        """
+        unacked, transaction = self.unacked, self.transaction
+        tags = range(first, last + 1) if last - first <= len(unacked) else list(unacked)
+        late = [
+            tag
+            for tag in tags
+            if first <= tag <= last
+            and tag in unacked
+            and unacked[tag].queue is queue
+            and not (transaction and transaction.has_settled(tag))
+        ]
+        if late:
+            self._late.add(late)
+            self.requeue([unacked.pop(tag) for tag in late])
+        return len(late)
 
     def requeue_all(self) -> None:
         """Give everything back that is outstanding, but for what a transaction has settled."""

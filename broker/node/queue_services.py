@@ -57,6 +57,7 @@ class LiveServices:
         if queue.is_lease_over(self.now_ms()):
             self._spawn(self._delete_unused(queue))
         else:
+            queue.take_back_late()
             self._wake(queue)
 
 

@@ -10,10 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final, Protocol
 
+import structlog
+
 from broker.codec.field_table import EMPTY_TABLE, FieldTable
 from broker.message import SETTLED, STORED, WRITING, Message
 from broker.ports.slot import Slot
 from broker.ports.store import Journal
+from broker.queue.ack_deadlines import AckDeadlines, Holder
 from broker.queue.delivery_count import count_returns
 from broker.queue.dispatcher import Dispatcher, Dispatching, QueueConsumer
 from broker.queue.outcome import DELETED, EXPIRED, OVER_DELIVERED, OVER_LENGTH, PURGED, Outcome
@@ -21,6 +24,8 @@ from broker.queue.retention import Retention, refuses_publishers
 from broker.queue.settings import Overflow, QueueLimits, QueueSettings
 from broker.queue.single_active import SingleActive
 from broker.queue.window import Window
+
+_log = structlog.get_logger(__name__)
 
 
 class QueueObserver(Protocol):
@@ -91,6 +96,7 @@ class Queue:
     """One queue of one virtual host, on this node."""
 
     __slots__ = (
+        "_ack_deadlines",
         "_after_dispatch",
         "_dispatcher",
         "_is_closing",
@@ -171,6 +177,8 @@ class Queue:
         """Must `refuses` be asked before each publish?"""
         self.dying: dict[int, Message] = {}
         """Messages that have left the queue, by id, whose rows are in the store until they are dead-lettered."""
+        timeout = self.settings.consumer_timeout
+        self._ack_deadlines = None if timeout is None else AckDeadlines(timeout)
         self._unacked = 0
         self._used_at = 0
         self._remote_ready = 0  # as of the last exchange of counts, about a second ago
@@ -468,12 +476,31 @@ class Queue:
         self._services.watch(self)
 
     def next_due(self) -> int | None:
-        """Return when the queue or something in it may expire, in milliseconds since 1970; None when nothing will."""
+        """Return when the queue or something in it may expire, or a delivery is to be taken back, in milliseconds since
+        1970; None when nothing will.
+        """
         if self.is_closing:
             return None
         due = None if self._retention is None else self._retention.next_due()
         lease_end = self._lease_end()
-        return min(filter(None, (due, lease_end)), default=None)
+        answer_due = None if self._ack_deadlines is None else self._ack_deadlines.next_due()
+        return min(filter(None, (due, lease_end, answer_due)), default=None)
+
+    def expect_answers(self, holder: Holder, first: int, last: int) -> None:
+        """A channel holds the deliveries with these tags now: they are to be answered in time (contract B30)."""
+        deadlines = self._ack_deadlines
+        if deadlines is not None and deadlines.note(holder, first, last, self._services.now_ms()):
+            self._services.watch(self)
+
+    def take_back_late(self) -> None:
+        """Take back what clients have not answered in time."""
+        if self._ack_deadlines is not None:
+            due = self._ack_deadlines.take_due(self._services.now_ms())
+            count = sum([span.holder.take_back(self, span.first, span.last) for span in due])
+            if count:
+                _log.warning(
+                    "deliveries without an answer are taken back", queue=self.name, vhost=self.vhost, count=count
+                )
 
     def use(self) -> None:
         """A client uses the queue: its lease begins anew (contract F3)."""

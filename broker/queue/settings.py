@@ -66,6 +66,8 @@ class QueueSettings:
     """The highest priority that messages are told apart by; 0: all are equal."""
     delivery_limit: int | None = None
     """How often a message may be given back before it is dropped or dead-lettered."""
+    consumer_timeout: int | None = None
+    """How long a delivery may be without an answer before it is taken back."""
     type: QueueType = QueueType.CLASSIC
 
     @property
@@ -106,6 +108,7 @@ class QueueSettings:
             overflow=_overflow(values.get("x-overflow")),
             max_priority=(_number(values.get("x-max-priority"), MAX_PRIORITY) or 0) if is_classic else 0,
             delivery_limit=_delivery_limit(values, queue_type),
+            consumer_timeout=_number(values.get("x-consumer-timeout"), MAX_TIME) or None,
             type=queue_type,
         )
 
