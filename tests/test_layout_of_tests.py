@@ -27,7 +27,6 @@ TESTED_ELSEWHERE = {
     "amqp/transaction": "a transaction as a client sees it: test_channel_tx.py",
     "auth/built_in": "two users made of a section of a file: tests/integration logs in as both",
     "auth/identity": "a record and a protocol: test_users.py has the one, test_handshake_waits.py the other",
-    "clock": "reads the machine's clocks: every test replaces it",
     "codec/constants": "numbers of the specification: tests/property/test_codec.py compares them with another codec",
     "config/*": "sections of WSO2's files, which are read as wholes: test_loading*.py, test_configuration*.py",
     "coordination/replication/orphans": "several nodes are needed: test_replicator.py, tests/cluster",

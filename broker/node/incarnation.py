@@ -52,6 +52,7 @@ from broker.store.health import StoreHealth
 from broker.store.journal import GroupCommitJournal
 from broker.store.queue_ids import QueueIds
 from broker.store.retrying import ClientTimeout, RetryingStore
+from broker.store.time_keeper import TimeKeeper
 from broker.topology.apply import LiveTopology
 from broker.topology.dead_letters import DeadLetters
 from broker.topology.decision import Decision
@@ -126,6 +127,7 @@ class NodeIncarnation:
         node_id: str,
         store: RetryingStore,
         clock: Clock,
+        time_keeper: TimeKeeper,
         lifecycle: Lifecycle,
         *,
         store_timeout: float,
@@ -149,6 +151,7 @@ class NodeIncarnation:
         self.messages_left = 0
         """Messages of this node that are in the store when it has stopped."""
         self._node_id = node_id
+        self._time_keeper = time_keeper
         self._lifecycle = lifecycle
         self._store_timeout = store_timeout
         self._own_exchange_types = own_exchange_types
@@ -284,6 +287,7 @@ class NodeIncarnation:
             forever.create_task(timers.run(), name="timers"),
             forever.create_task(monitor.run(), name="resources"),
             forever.create_task(health.run(), name="store health"),
+            forever.create_task(self._time_keeper.run(), name="store time"),
         ]
 
     def _dead_letters(self) -> DeadLetters:

@@ -16,7 +16,7 @@ import structlog
 
 from broker.amqp.profile import PROFILES, Profile
 from broker.backoff import Backoff
-from broker.clock import SystemClock
+from broker.clock import StoreClock, SystemClock
 from broker.config.configuration import Configuration
 from broker.errors import ConfigError, Evicted
 from broker.machine.address import endpoint
@@ -27,6 +27,7 @@ from broker.server.listener import AmqpServer
 from broker.server.tls import server_context
 from broker.store.health import StoreState
 from broker.store.retrying import Retry, RetryingStore
+from broker.store.time_keeper import TimeKeeper
 from broker.topology.exchange import NewOwnRouter
 
 _log = structlog.get_logger(__name__)
@@ -77,7 +78,8 @@ class Node:
         self._stop = asyncio.Event()
         self._start: asyncio.Timeout | None = None
         """Ends a start that is still waiting when `stop` is called."""
-        self._clock = SystemClock()
+        self._clock = StoreClock(SystemClock())
+        self._time_keeper = TimeKeeper(self._retrying_store, self._clock)
         self._incarnation: NodeIncarnation | None = None
         self._unsafe: Sequence[str] = ()
         self._server: AmqpServer | None = None
@@ -141,6 +143,7 @@ class Node:
         await self._start_retry.until_done(self._store.open)
         try:
             await self._check_safety()
+            await self._start_retry.until_done(self._time_keeper.begin)
             while await self._was_evicted(on_started) and not self._stop.is_set():
                 _log.warning("this node was evicted and begins anew", node=self.node_id)
                 self._start = start
@@ -154,6 +157,7 @@ class Node:
             self.node_id,
             self._retrying_store,
             self._clock,
+            self._time_keeper,
             self._new_lifecycle(),
             store_timeout=self._store_timeout,
             own_exchange_types=self._own_exchange_types,

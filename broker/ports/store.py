@@ -164,6 +164,13 @@ class Store(MessageStore, TopologyStore, NodeStore, Protocol):
         """Do one tiny durable write and return how many seconds it took."""
         ...
 
+    async def time_ms(self) -> int:
+        """Return the time of the store, which is one for all nodes, in milliseconds since 1970.
+
+        It is that of the database's server, or of this machine when the store is here.
+        """
+        ...
+
     async def check_safety(self) -> Sequence[str]:
         """Return one line for each setting of the database under which a committed message can be lost.
 

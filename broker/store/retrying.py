@@ -72,7 +72,7 @@ class RetryingStore:
     A commit that was under way when the connection broke may have been done. So a change is repeated until the store
     confirms it; the client that asked for it may be given up before. Every call that is repeated here may be done
     twice: the second time it changes nothing. `write` is tried once, because the journal repeats it and can cancel
-    inserts in between.
+    inserts in between; `probe` and `time_ms` are, because they measure.
     """
 
     def __init__(self, store: Store, retry: Retry | None = None) -> None:
@@ -90,6 +90,9 @@ class RetryingStore:
 
     async def probe(self) -> float:
         return await self.store.probe()
+
+    async def time_ms(self) -> int:
+        return await self.store.time_ms()
 
     async def read(self, queue: StorageQueue, slot: Slot, limit: int, limit_bytes: int) -> list[Message]:
         return await self._retry.until_done(lambda: self.store.read(queue, slot, limit, limit_bytes))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from broker.errors import StoreError, StoreLocked
@@ -15,6 +17,15 @@ async def test_a_node_keeps_its_lane(harness: Harness) -> None:
 
     assert (await harness.restart()).lane == first
     assert (await harness.crash()).lane == first
+
+
+async def test_the_store_tells_its_time_in_milliseconds_since_1970(harness: Harness) -> None:
+    """Here all stores are on one machine, and have its clock."""
+    before = time.time_ns() // 1_000_000
+
+    told = await harness.store.time_ms()
+
+    assert before <= told <= time.time_ns() // 1_000_000
 
 
 async def test_another_node_gets_another_lane(harness: Harness) -> None:

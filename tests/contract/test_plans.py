@@ -106,6 +106,7 @@ class Everything:
         await store.mark_redelivered([first])
         await store.reserve_queue_ids(10)
         await store.probe()
+        await store.time_ms()
 
     async def change_topology(self) -> None:
         queue = QueueKey("v11", "q11", QUEUE + 11)

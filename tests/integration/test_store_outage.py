@@ -40,7 +40,9 @@ from broker.codec.methods import (
 from broker.codec.properties import BasicProperties
 from broker.config.loading import load
 from broker.errors import ConfigError, StoreError, StoreLocked, StoreUnavailable
+from broker.message import published_ms
 from broker.node.process import Node, Started
+from broker.store.memory.store import MemoryStore
 from tests.support.faulty_store import FaultyStore
 from tests.support.harness import ALL_CAPABILITIES, start_ok
 from tests.support.peer import Peer, command
@@ -48,6 +50,7 @@ from tests.support.peer import Peer, command
 AWAY = StoreUnavailable("connection refused")
 PERSISTENT = BasicProperties(delivery_mode=2)
 MIB = 1 << 20
+HOUR_MS = 3_600_000
 
 M = TypeVar("M", bound=Method)
 
@@ -210,7 +213,7 @@ async def test_a_node_that_waits_for_its_store_stops_in_order(begin: Begin) -> N
     assert not it.started.done()
 
 
-@pytest.mark.parametrize("operation", ["open", "check_safety", "register", "load", "backlog", "probe"])
+@pytest.mark.parametrize("operation", ["open", "check_safety", "time_ms", "register", "load", "backlog", "probe"])
 async def test_a_node_whose_store_hangs_at_the_start_stops_in_order(begin: Begin, operation: str) -> None:
     store = FaultyStore()
     store.fail(AWAY, operation)
@@ -255,6 +258,25 @@ async def test_settings_that_are_not_safe_can_forbid_the_start(begin: Begin, tmp
     with pytest.raises(ConfigError, match="fsync is off; synchronous_commit is off"):
         await Node(load(tmp_path, {}).config, store).run(lambda started: None)
     assert not store.is_open
+
+
+class StoreAhead(MemoryStore):
+    """A store whose clock is an hour ahead of this machine's."""
+
+    async def time_ms(self) -> int:
+        return await super().time_ms() + HOUR_MS
+
+
+async def test_messages_carry_the_time_of_the_store(begin: Begin) -> None:
+    ahead = StoreAhead()
+    before = await ahead.time_ms()
+    async with running(begin(FaultyStore(ahead))) as it:
+        client = await client_with_a_queue(it)
+        await client.call(ConfirmSelect(), ConfirmSelectOk)
+        client.publish("q", b"m")
+        await client.confirmed(1)
+        [message_id] = ahead.state.rows
+    assert before - 1 <= published_ms(message_id) <= await ahead.time_ms() + 1
 
 
 # While it serves

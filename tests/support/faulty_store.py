@@ -70,6 +70,10 @@ class FaultyStore:
         seconds: float = await self._call("probe")
         return seconds
 
+    async def time_ms(self) -> int:
+        time: int = await self._call("time_ms")
+        return time
+
     async def check_safety(self) -> Sequence[str]:
         await self._call("check_safety")
         return self._unsafe

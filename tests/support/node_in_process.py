@@ -14,7 +14,7 @@ from typing import Any
 from broker.amqp.context import SharedContext
 from broker.backoff import Backoff
 from broker.broker import Broker
-from broker.clock import SystemClock
+from broker.clock import StoreClock, SystemClock
 from broker.codec import methods as amqp
 from broker.codec.method import Method
 from broker.codec.properties import BasicProperties
@@ -29,6 +29,7 @@ from broker.server.turns import Turns
 from broker.store.journal import GroupCommitJournal
 from broker.store.journal_limits import JournalLimits
 from broker.store.retrying import Retry, RetryingStore
+from broker.store.time_keeper import TimeKeeper
 from tests.support.composition import NodeParts, new_connection, new_queue
 from tests.support.peer import Content, Peer
 
@@ -177,7 +178,8 @@ class NodeInProcess:
             config or Configuration(origins={}),
             "node-a",
             retrying_store,
-            SystemClock(),
+            clock := StoreClock(SystemClock()),
+            TimeKeeper(retrying_store, clock),
             self._lifecycle,
             store_timeout=0.0,
             own_exchange_types={},

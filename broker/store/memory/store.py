@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from heapq import nsmallest
 
+from broker.clock import SystemClock
 from broker.codec.expiration import LATEST
 from broker.errors import StoreError, StoreLocked
 from broker.message import STORED, TRANSIENT, Message, StorageQueue, lane_of
@@ -64,6 +65,9 @@ class MemoryStore:
     async def probe(self) -> float:
         self._opened()
         return 0.0
+
+    async def time_ms(self) -> int:
+        return SystemClock().wall_ms()
 
     async def check_safety(self) -> list[str]:
         return ["the datasource is memory: everything ends with the process"]

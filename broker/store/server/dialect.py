@@ -112,6 +112,10 @@ class Dialect(Driver, Protocol):
         """Write one small row, to prove that the server takes writes."""
         ...
 
+    async def time_ms(self, raw: Any) -> int:
+        """Return the server's time in milliseconds since 1970."""
+        ...
+
     async def begin_read(self, raw: Any) -> None:
         """Begin a transaction over one snapshot."""
         ...

@@ -265,6 +265,11 @@ class MySql:
             " ON DUPLICATE KEY UPDATE TIME_STAMP=VALUES(TIME_STAMP);COMMIT",
         )
 
+    async def time_ms(self, raw: Any) -> int:
+        # UNIX_TIMESTAMP(NOW()) would be an hour wrong in the hour that summer time repeats.
+        [(microseconds,)] = await _select(raw, "SELECT TIMESTAMPDIFF(MICROSECOND,'1970-01-01',UTC_TIMESTAMP(6))")
+        return int(microseconds) // 1000
+
     # Reading
 
     async def begin_read(self, raw: Any) -> None:

@@ -352,6 +352,9 @@ class PostgreSql:
     async def probe(self, raw: Any, node_id: str) -> None:
         await raw.execute(_PROBE, postgresql_text(node_id))
 
+    async def time_ms(self, raw: Any) -> int:
+        return int(await raw.fetchval("SELECT floor(EXTRACT(EPOCH FROM clock_timestamp())*1000)::bigint"))
+
     # Reading
 
     async def begin_read(self, raw: Any) -> None:

@@ -231,6 +231,13 @@ class ServerStore:
     async def probe(self) -> float:
         return await self._engine.own(self._probe())
 
+    async def time_ms(self) -> int:
+        async def once() -> int:
+            async with self._engine.raw() as raw:
+                return await self._dialect.time_ms(raw)
+
+        return await self._engine.own(self._engine.retrying(once, again=Failure.LOST))
+
     async def check_safety(self) -> Sequence[str]:
         async def once() -> list[str]:
             async with self._engine.raw() as raw:

@@ -18,6 +18,7 @@ import structlog
 from sqlalchemy import Connection, Engine, StaticPool, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
+from broker.clock import SystemClock
 from broker.codec.expiration import LATEST
 from broker.errors import StoreError, StoreFull, StoreUnavailable
 from broker.message import TRANSIENT, Message, StorageQueue
@@ -226,6 +227,9 @@ class SqliteStore:
             return time.perf_counter() - started
 
         return await self._on_writer(timed)
+
+    async def time_ms(self) -> int:
+        return SystemClock().wall_ms()
 
     async def check_safety(self) -> list[str]:
         if sqlite_safety.has_wal_reset_bug(sqlite3.sqlite_version_info):
