@@ -115,7 +115,8 @@ def _hashed_by(arguments: Mapping[str, Any]) -> tuple[HashedBy, bool]:
 def _weight_of(binding: Binding) -> int:
     key = binding.routing_key
     if not _WEIGHT.fullmatch(key):
-        raise PreconditionFailed(f'The binding key must be an integer: <<"{key}">>')
+        shown = f'<<"{key}">>' if key else "<<>>"  # an Erlang term, as RabbitMQ shows it
+        raise PreconditionFailed(f"The binding key must be an integer: {shown}")
     weight = int(key)
     if weight < 1:
         raise PreconditionFailed("The binding key must be greater than 0")

@@ -93,7 +93,17 @@ def _length(values: Mapping[str, Any], types: Mapping[str, str]) -> int:
         return LENGTH
     length = values["x-recent-history-length"]
     if types["x-recent-history-length"] not in _INTEGERS or length < 1:
-        raise PreconditionFailed(f"Invalid argument {length}, 'x-recent-history-length' must be a positive integer")
+        shown = _term(length)
+        raise PreconditionFailed(f"Invalid argument {shown}, 'x-recent-history-length' must be a positive integer")
     if length > MOST:
         raise PreconditionFailed(f"Invalid argument {length}, 'x-recent-history-length' must be {MOST} or less")
     return int(length)
+
+
+def _term(value: object) -> str:
+    """Return how RabbitMQ shows a value: as an Erlang term."""
+    if isinstance(value, str):
+        return f'<<"{value}">>'
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "undefined" if value is None else str(value)

@@ -30,14 +30,14 @@ def test_the_choice_depends_on_neither_the_order_of_bindings_nor_the_process() -
     assert [matched(one, key) for key in KEYS[:4]] == [[Q], [Q], [OTHER], [Q]]
 
 
-def test_a_destination_that_is_bound_twice_counts_once() -> None:
+def test_a_destination_that_is_bound_twice_counts_twice() -> None:
     subject = exchange("x-modulus-hash")
     for key in ("a", "b"):
         subject.bind(binding(Q, key))
     subject.bind(binding(OTHER))
-    before = [matched(subject, key) for key in KEYS]
+    assert 170 < [matched(subject, key) for key in KEYS].count([Q]) < 230
     subject.unbind(binding(Q, "a"))
-    assert [matched(subject, key) for key in KEYS] == before
+    assert 120 < [matched(subject, key) for key in KEYS].count([Q]) < 180
     subject.unbind(binding(Q, "b"))
     assert {tuple(matched(subject, key)) for key in KEYS} == {(OTHER,)}
 

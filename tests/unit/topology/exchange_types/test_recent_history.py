@@ -83,10 +83,14 @@ def test_a_body_of_many_frames_is_kept() -> None:
     assert subject.history[0].on_its_way().chunks == sent.chunks
 
 
-@pytest.mark.parametrize("length", [0, -1, "20", None, 1.5, True, Decimal(20)])
-def test_a_length_that_is_no_positive_integer_is_refused(length: Any) -> None:
+@pytest.mark.parametrize(
+    ("length", "shown"),
+    [(0, "0"), (-1, "-1"), ("20", '<<"20">>'), (None, "undefined"), (1.5, "1.5"), (True, "true"), (Decimal(20), "20")],
+)
+def test_a_length_that_is_no_positive_integer_is_refused(length: Any, shown: str) -> None:
     arguments = FieldTable.of({"x-recent-history-length": length})
-    with pytest.raises(PreconditionFailed, match="'x-recent-history-length' must be a positive integer"):
+    text = f"^Invalid argument {shown}, 'x-recent-history-length' must be a positive integer$"
+    with pytest.raises(PreconditionFailed, match=text):
         Exchange("x", "x-recent-history", arguments, EXCHANGE_TYPES)
 
 
