@@ -33,6 +33,8 @@ TESTED_ELSEWHERE = {
     "node/*": "the process itself: tests/integration, tests/cluster, test_main.py",
     "ports/*": "protocols and values without behaviour: tests/contract holds every implementation to them",
     "queue/outcome": "names of what can become of a message: test_queue.py",
+    "queue/ready_messages": "the part of a window in memory: test_window.py, test_retention.py",
+    "queue/services": "protocols: test_queue.py and test_channel_ttl.py in unit/amqp",
     "store/journal_limits": "bounds and counters without behaviour: test_journal.py",
     "store/memory/*": "a store: tests/contract",
     "store/server/*": "a store: tests/contract, and the faults of servers in tests/integration",

@@ -41,7 +41,8 @@ from broker.ports.peer_calls import Fence, QueueName, Reply
 from broker.ports.records import Change, Topology
 from broker.ports.slot import Slot
 from broker.ports.store import Registration
-from broker.queue.queue import Queue, QueueObserver
+from broker.queue.queue import Queue
+from broker.queue.services import QueueObserver
 from broker.server.handler_tasks import HandlerTasks
 from broker.store.retrying import Retry, RetryingStore
 from broker.store.server.store import ServerStore
@@ -128,7 +129,7 @@ class Clustered:
         return self._agent.incarnation
 
     @property
-    def observer(self) -> QueueObserver:
+    def observer(self) -> QueueObserver[Queue]:
         return self._slots
 
     # For the core: `Cluster`, and the lifecycle

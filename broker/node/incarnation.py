@@ -36,7 +36,9 @@ from broker.ports.cluster import Cluster
 from broker.ports.records import Put, Topology, VirtualHostRecord
 from broker.ports.slot import Slot
 from broker.ports.store import Registration
-from broker.queue.queue import Queue, QueueObserver
+from broker.queue.due_reader import DueReader
+from broker.queue.queue import Queue
+from broker.queue.services import QueueObserver
 from broker.queue.settings import QueueLimits, QueueType
 from broker.queue.slot_reader import SlotReader
 from broker.server.back_pressure import BackPressure
@@ -57,7 +59,6 @@ from broker.topology.apply import LiveTopology
 from broker.topology.dead_letters import DeadLetters
 from broker.topology.decision import Decision
 from broker.topology.exchange import ExchangeTypes, NewOwnRouter
-from broker.topology.exchange_types.recent_history import Kept
 from broker.topology.recorder import Recorder
 from broker.topology.vhost import VirtualHost
 from broker.turn_budget import TurnBudget
@@ -81,7 +82,7 @@ class Lifecycle(Protocol):
         ...
 
     @property
-    def observer(self) -> QueueObserver:
+    def observer(self) -> QueueObserver[Queue]:
         """The observer of this node's queues; available from `attach` on."""
         ...
 
@@ -253,6 +254,9 @@ class NodeIncarnation:
             may_act=cluster.is_trusted,
         )
         letters = services.dead_letters = self._dead_letters()
+        services.due_reader = DueReader(
+            self.store, journal, tasks, now_ms=services.now_ms, has_room=letters.has_room, on_done=self.wake
+        )
         shared = SharedContext(
             broker,
             built_in_users(self.config.user_mgt),
@@ -345,10 +349,6 @@ class NodeIncarnation:
 
         exchange_types = ExchangeTypes(Random().randrange, self._own_exchange_types)
 
-        def put_copy(queue: Queue, kept: Kept) -> None:
-            self.ids.advance(self.clock.wall_ms())  # its time to live begins now, on whatever node the queue was bound
-            self.broker.put_copy(queue, kept)
-
         def new_vhost(name: str) -> VirtualHost:
             return VirtualHost(
                 name,
@@ -361,7 +361,7 @@ class NodeIncarnation:
                 default_queue_type=QueueType(self.config.virtual_hosts.default_queue_type_of(name)),
                 on_activity=self.broker.touched.add,
                 exchange_types=exchange_types,
-                put_copy=put_copy,
+                put_copy=self.broker.put_copy,
             )
 
         self._new_vhost = new_vhost
@@ -374,7 +374,12 @@ class NodeIncarnation:
         for configured in self.config.virtual_hosts.virtual_host:
             if configured.name not in self.vhosts:
                 _log.warning("a virtual host that is configured is not there", vhost=configured.name)
-        return self._recover(await lifecycle.backlog())
+        messages = self._recover(await lifecycle.backlog())
+        for queue_id, due in (await self.store.earliest_due()).items():
+            queue = self.find_queue(queue_id)
+            if queue is not None:
+                queue.set_due_in_slots(due, (0, 0))
+        return messages
 
     def _create_vhost(self, name: str) -> Decision[None]:
         created = [] if name in self.vhosts else [Put(VirtualHostRecord(name))]

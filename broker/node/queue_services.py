@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from broker.clock import Clock
 from broker.message import Message
+from broker.queue.due_reader import DueReader
 from broker.queue.outcome import Outcome
 from broker.queue.queue import Queue
 from broker.server.timers import Timers
@@ -38,12 +39,16 @@ class LiveServices:
         self._delete_unused = delete_unused
         self._may_act = may_act
         self.dead_letters: DeadLetters
+        self.due_reader: DueReader
 
     def now_ms(self) -> int:
         return self._clock.wall_ms()
 
     def watch(self, queue: Queue) -> None:
         self._timers.watch(_Deadline(queue, self._clock, self._on_due))
+
+    def read_due(self, queue: Queue) -> None:
+        self.due_reader.start(queue)
 
     def bury(self, queue: Queue, messages: Sequence[Message], outcome: Outcome) -> None:
         self.dead_letters.bury(queue, messages, outcome)

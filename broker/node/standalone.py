@@ -10,7 +10,8 @@ from broker.ports.cluster import NoOtherNodes
 from broker.ports.records import Topology
 from broker.ports.slot import Slot
 from broker.ports.store import Registration
-from broker.queue.queue import UNOBSERVED, Queue
+from broker.queue.queue import Queue
+from broker.queue.services import UNOBSERVED
 from broker.store.retrying import Retry, RetryingStore
 
 

@@ -8,12 +8,12 @@ in slots; `Dispatcher` decides which consumer gets the next one; `Retention` dec
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
 
 from broker.codec.field_table import EMPTY_TABLE, FieldTable
-from broker.message import SETTLED, STORED, WRITING, Message
+from broker.message import SETTLED, STORED, TRANSIENT, WRITING, Message
 from broker.ports.slot import Slot
 from broker.ports.store import Journal
 from broker.queue.ack_deadlines import AckDeadlines, Holder
@@ -21,75 +21,12 @@ from broker.queue.delivery_count import count_returns
 from broker.queue.dispatcher import Dispatcher, Dispatching, QueueConsumer
 from broker.queue.outcome import DELETED, EXPIRED, OVER_DELIVERED, OVER_LENGTH, PURGED, Outcome
 from broker.queue.retention import Retention, refuses_publishers
-from broker.queue.settings import Overflow, QueueLimits, QueueSettings
+from broker.queue.services import UNOBSERVED, QueueObserver, QueueServices
+from broker.queue.settings import Overflow, QueueLimits, QueueSettings, QueueType
 from broker.queue.single_active import SingleActive
 from broker.queue.window import Window
 
 _log = structlog.get_logger(__name__)
-
-
-class QueueObserver(Protocol):
-    """Is told what happens to a queue. In a cluster this is the part that balances queues between nodes."""
-
-    def after_dispatch(self, queue: Queue) -> None:
-        """The queue has delivered what its consumers take now. Hot: called once per batch."""
-        ...
-
-    def on_dropped(self, slots: Sequence[Slot]) -> None:
-        """The rest of these slots was purged and will not be read."""
-        ...
-
-
-class Unobserved:
-    """The observer of the queues of a standalone node: does nothing."""
-
-    def after_dispatch(self, queue: Queue) -> None:
-        """Nothing to do: no other node holds messages of the queue."""
-
-    def on_dropped(self, slots: Sequence[Slot]) -> None:
-        """Nothing to do: no other node has handed these slots off."""
-
-
-UNOBSERVED: Final = Unobserved()
-
-
-class QueueServices(Protocol):
-    """What a queue asks of its node beside the store."""
-
-    def now_ms(self) -> int:
-        """Return the time by which messages live, in milliseconds since 1970."""
-        ...
-
-    def watch(self, queue: Queue) -> None:
-        """Call `Queue.on_due` at the time that `Queue.next_due` returns: it may have come nearer."""
-        ...
-
-    def bury(self, queue: Queue, messages: Sequence[Message], outcome: Outcome) -> None:
-        """Give messages that have left their queue to its dead-letter exchange, and settle them with that."""
-        ...
-
-    def has_room(self, queue: Queue) -> bool:
-        """May the queue read more messages to bury them? If not, it is dispatched when there is room."""
-        ...
-
-
-class NoServices:
-    """Stands where there is nobody to ask, for queues in which nothing expires and nothing is dead-lettered."""
-
-    def now_ms(self) -> int:
-        return 0
-
-    def watch(self, queue: Queue) -> None:
-        """Nothing to do."""
-
-    def bury(self, queue: Queue, messages: Sequence[Message], outcome: Outcome) -> None:
-        """Nothing to do: the messages are forgotten."""
-
-    def has_room(self, queue: Queue) -> bool:
-        return True
-
-
-NO_SERVICES: Final = NoServices()
 
 
 class Queue:
@@ -144,8 +81,8 @@ class Queue:
         limits: QueueLimits | None = None,
         journal: Journal,
         read_slots: Callable[[Queue], None],
-        observer: QueueObserver = UNOBSERVED,
-        services: QueueServices = NO_SERVICES,
+        observer: QueueObserver[Queue] = UNOBSERVED,
+        services: QueueServices[Queue],
     ) -> None:
         """`owner` is the connection an exclusive queue belongs to; `read_slots` starts a read of the queue's slots."""
         self.vhost: Final = vhost
@@ -165,7 +102,7 @@ class Queue:
         self._after_dispatch = None if observer is UNOBSERVED else observer.after_dispatch
         self._on_dropped = observer.on_dropped
         self._dispatcher: Dispatching = (
-            SingleActive(is_preemptive=self.settings.is_active_preempted)
+            SingleActive(is_preemptive=self.settings.type is QueueType.QUORUM)
             if self.settings.single_active_consumer
             else Dispatcher()
         )
@@ -437,7 +374,7 @@ class Queue:
     def _refill(self) -> None:
         """Bring the next messages into `ready`: from a slot, or from `tail` when no slot is left."""
         window = self._window
-        if window.is_reading:
+        if window.is_reading or (self._retention is not None and not self._has_room()):
             return
         if window.has_slots:
             window.is_reading = True
@@ -459,8 +396,18 @@ class Queue:
         if expired:
             self.settle(expired, EXPIRED)
         window = self._window
-        if not window.ready and window.is_paged and retention.is_expired_in_slots and self._services.has_room(self):
+        if not window.ready and window.is_paged and retention.is_expired_in_slots:
             self._refill()
+        if retention.is_due_in_slots and not window.is_reading and self._has_room():
+            if window.has_slots:
+                window.is_reading = True
+                self._services.read_due(self)
+            else:
+                window.paged_due = None
+
+    def _has_room(self) -> bool:
+        """May messages be read only to die? If not, the queue is dispatched again later."""
+        return not self.has_dead_letters or self._services.has_room(self)
 
     def _shorten(self, retention: Retention) -> None:
         """Let go what consumers have left and is too much, or was to be taken at once; see to what expires next."""
@@ -471,9 +418,34 @@ class Queue:
             excess = list(retention.take_excess())
             if excess:
                 self.settle(excess, OVER_LENGTH)
-            if not self._window.ready and retention.is_over_length and self._services.has_room(self):
+            if not self._window.ready and retention.is_over_length:
                 self._refill()  # the oldest are not in memory
         self._services.watch(self)
+
+    @property
+    def due_after(self) -> tuple[int, int]:
+        """Time and id of the last message that expired in slots."""
+        return self._window.due_after
+
+    def set_due_in_slots(self, due: int | None, after: tuple[int, int]) -> None:
+        """The next message in slots expires by itself at `due`, or none does; all up to `after` are seen to."""
+        self._window.paged_due, self._window.due_after = due, after
+        if due is not None and self._retention is None:
+            self._retention = self._new_retention()
+        self._services.watch(self)
+
+    def expire_in_slots(self, due: Sequence[Message]) -> None:
+        """These stored messages have expired: let those go that lie in slots, and not with a client or in memory."""
+        self._window.due_after = (due[-1].due, due[-1].id)
+        expired = [message for message in self._window.take_from_slots(due) if message.id not in self.dying]
+        for message in expired:
+            if message.state == TRANSIENT:
+                self._journal.forget(message)
+        self.settle(expired, EXPIRED)
+
+    def _watch(self) -> None:
+        if self._retention is not None:
+            self._services.watch(self)
 
     def next_due(self) -> int | None:
         """Return when the queue or something in it may expire, or a delivery is to be taken back, in milliseconds since
@@ -525,11 +497,10 @@ class Queue:
         """Add a consumer to dispatch."""
         self._dispatcher.add(consumer)
 
-    def remove_consumer(self, consumer: QueueConsumer) -> bool:
-        """Remove a consumer from dispatch, if it is there; return whether it was the single active one."""
-        was_active = self._dispatcher.remove(consumer)
+    def remove_consumer(self, consumer: QueueConsumer) -> None:
+        """Remove a consumer from dispatch, if it is there."""
+        self._dispatcher.remove(consumer)
         self.use()
-        return was_active
 
     def wake(self, consumer: QueueConsumer) -> None:
         """A consumer that rests may have credit again: it takes part from the next dispatch on."""
@@ -589,10 +560,13 @@ class Queue:
     def recover(self, slot: Slot) -> None:
         """Add a slot of messages that were stored before this node started."""
         self._window.recover(slot)
+        self._watch()
 
     def take_over(self, slot: Slot) -> bool:
         """Add a slot from another node; return whether newer messages of its lane will be delivered before it."""
-        return self._window.take_over(slot)
+        is_late = self._window.take_over(slot)
+        self._watch()
+        return is_late
 
     @property
     def can_hand_off(self) -> bool:

@@ -56,10 +56,18 @@ class Retention:
         """Has the next message in slots, which is not in memory, expired by the queue's time to live?"""
         return self._ttl is not None and self._window.oldest_in_slots() < first_id_at(self._now_ms() - self._ttl + 1)
 
+    @property
+    def is_due_in_slots(self) -> bool:
+        """May a message in slots have expired by a time of its own?"""
+        due = self._window.paged_due
+        return due is not None and due <= self._now_ms()
+
     def next_due(self) -> int | None:
         """Return when the next message expires, in milliseconds since 1970, or may expire; None when none will."""
         window = self._window
         times = []
+        if window.paged_due is not None and not window.is_reading:
+            times.append(window.paged_due)
         if window.expiring and (due := window.expiring.next_due()) is not None:
             times.append(due)
         if self._ttl is not None:

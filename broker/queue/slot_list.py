@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 
 from broker.ports.slot import Slot
 
@@ -19,6 +20,9 @@ class SlotList:
 
     def __len__(self) -> int:
         return len(self._slots)
+
+    def __iter__(self) -> Iterator[Slot]:
+        return iter(self._slots)
 
     @property
     def oldest(self) -> Slot | None:

@@ -31,7 +31,10 @@ from broker.ports.peer_calls import Reply
 from broker.ports.records import Change
 from broker.ports.slot import Slot
 from broker.ports.store import Store
-from broker.queue.queue import NO_SERVICES, Queue, QueueServices
+from broker.queue.due_reader import DueReader
+from broker.queue.outcome import Outcome
+from broker.queue.queue import Queue
+from broker.queue.services import QueueServices
 from broker.queue.settings import QueueLimits
 from broker.queue.slot_reader import SlotReader
 from broker.server.timers import Timers
@@ -49,6 +52,25 @@ GUEST = User("guest", "guest")
 
 _NOTHING: Any = None
 """Stands for a part that a test never reaches."""
+
+
+class NoServices:
+    """Stands where no test asks, for queues in which nothing expires and nothing is dead-lettered."""
+
+    def now_ms(self) -> int:
+        return 0
+
+    def watch(self, queue: Queue) -> None:
+        """Nobody serves deadlines."""
+
+    def read_due(self, queue: Queue) -> None:
+        raise AssertionError("nothing is due")
+
+    def bury(self, queue: Queue, messages: Sequence[Message], outcome: Outcome) -> None:
+        raise AssertionError("nothing is dead-lettered")
+
+    def has_room(self, queue: Queue) -> bool:
+        return True
 
 
 class OneOfMany:
@@ -120,6 +142,7 @@ def new_queue(
     **options: Any,
 ) -> Queue:
     """Return a queue on its own; `options` are further arguments of `Queue`."""
+    options.setdefault("services", NoServices())
     return Queue(
         vhost,
         name,
@@ -139,7 +162,7 @@ def new_vhost(
     queue_limits: QueueLimits | None = None,
     lane: int = 0,
     exchange_types: ExchangeTypes = EXCHANGE_TYPES,
-    services: QueueServices = NO_SERVICES,
+    services: QueueServices[Queue] | None = None,
     **options: Any,
 ) -> VirtualHost:
     """Return a virtual host that gives its queues `journal`, `read_slots`, `queue_limits`, `lane` and `services`.
@@ -147,7 +170,7 @@ def new_vhost(
     `options` are further arguments of `VirtualHost`.
     """
     new_queue = partial(
-        Queue, lane=lane, limits=queue_limits, journal=journal, read_slots=read_slots, services=services
+        Queue, lane=lane, limits=queue_limits, journal=journal, read_slots=read_slots, services=services or NoServices()
     )
     return VirtualHost(name, journal=journal, new_queue=new_queue, exchange_types=exchange_types, **options)
 
@@ -233,6 +256,7 @@ class NodeParts:
         `await_read` waits for a queue whose slots are being read, where `tasks` makes no tasks that can be
         awaited. `record` records topology instead of the store.
         """
+        self.store = store
         self.ids = ids or MessageIdGenerator(0)
         touched_confirms: set[Confirmable] = set()
         if new_journal is None:
@@ -263,7 +287,10 @@ class NodeParts:
         self._lock = lock or asyncio.Lock()
         self._new_event = new_event
         self._client_wait = {} if wait_as_client is None else {"wait_as_client": wait_as_client}
-        services = {} if clock is None else {"services": self._new_services(clock, tasks)}
+        services = {}
+        if clock is not None:
+            self.services = self._new_services(clock, tasks)
+            services["services"] = self.services
         self._vhost_options = {
             **services,
             "journal": self.journal,
@@ -297,6 +324,14 @@ class NodeParts:
             wakeup=self._new_event(),
             next_turn=self._next_turn,
             dispatch=self.broker.dispatch,
+        )
+        services.due_reader = DueReader(
+            self.store,
+            self.journal,
+            tasks,
+            now_ms=clock.wall_ms,
+            has_room=self.dead_letters.has_room,
+            on_done=self._on_read,
         )
         return services
 

@@ -185,6 +185,9 @@ class NodeInProcess:
             own_exchange_types={},
         )
 
+    def monotonic(self) -> float:
+        return 0.0
+
     def wall_ms(self) -> int:
         return START_MS + next(self._clock)
 
@@ -206,7 +209,10 @@ class NodeInProcess:
             ids=self.ids,
             high_water=registration.last_message_id,
             vhosts=incarnation.vhosts,
+            clock=self,
         )
+        self.dead_letters = parts.dead_letters
+        incarnation.services = parts.services
         self.broker, self.journal = parts.broker, parts.journal
         incarnation.registration, incarnation.ids, incarnation.journal = registration, self.ids, self.journal
         self._lifecycle.attach(incarnation)
@@ -214,6 +220,7 @@ class NodeInProcess:
         incarnation.turns = Turns(self.broker.work)
         await incarnation.restore(self._queue_limits)
         self._loops.create_task(self.journal.run())
+        self._loops.create_task(self.dead_letters.run())
         self._shared = parts.shared_context(self._tasks.create_task, node_id="node-a")
 
     def connect(self) -> Client:
@@ -226,6 +233,9 @@ class NodeInProcess:
     async def step(self) -> bool:
         """Wait for something that is under way; return False when nothing is."""
         if await self._tasks.wait():
+            return True
+        if not self.dead_letters.is_idle:
+            await turns(1)
             return True
         if not self.journal.is_idle:
             waiting = asyncio.get_running_loop().create_task(_wait(self.journal))
@@ -257,6 +267,8 @@ class NodeInProcess:
             client.close()
         while await self._tasks.wait():
             pass
+        while not self.dead_letters.is_idle:
+            await turns(1)
         await self.journal.drain()
         await self._loops.cancel()
         await self._lifecycle.leave()

@@ -209,6 +209,43 @@ def test_what_lies_in_slots_expires_by_its_queues_time(delivery_mode: int) -> No
     assert everything(peer) == [b"young"]
 
 
+@pytest.mark.parametrize("delivery_mode", [1, 2])
+def test_what_lies_in_slots_expires_by_its_own_time(delivery_mode: int) -> None:
+    harness = Harness(queue_limits=QueueLimits(memory=20_000, transient_memory=20_000, window_size=10, read_ahead=20))
+    peer = declare(harness.peer())
+    for number in range(100):
+        peer.publish("q", b"%d" % number, properties=living(1000 if number % 2 else 3000, delivery_mode))
+    harness.commit()
+    queue = harness.vhost.queues["q"]
+    assert len(queue.ready) < 50
+    harness.pass_time(1)
+    harness.commit()
+    assert ready(peer) == 50
+    assert stored(harness) <= 50
+    assert everything(peer) == [b"%d" % number for number in range(0, 100, 2)]
+    harness.commit()
+    assert stored(harness) == 0
+
+
+def test_what_lies_in_slots_becomes_a_dead_letter_in_time(harness: Harness) -> None:
+    harness = Harness(queue_limits=QueueLimits(memory=20_000, transient_memory=20_000, window_size=10, read_ahead=20))
+    peer = declare(harness.peer(), dead_letter_exchange="", dead_letter_routing_key="dead")
+    declare(peer, "dead")
+    times = list(range(1000, 3000, 20))
+    for number, time in enumerate(times):
+        peer.publish("q", b"%d" % number, properties=living(time if number % 7 else 9000))
+    harness.commit()
+    for _ in range(150):
+        harness.pass_time(0.02)
+        harness.commit()
+    harness.pass_time(0.5)
+    harness.commit()
+    dead = [number for number in range(100) if number % 7]
+    assert ready(peer) == 100 - len(dead)
+    assert everything(peer, "dead") == [b"%d" % number for number in dead]
+    assert everything(peer) == [b"%d" % number for number in range(100) if not number % 7]
+
+
 def test_a_queue_nobody_uses_is_deleted(harness: Harness, peer: Client) -> None:
     declare(peer, expires=1000)
     harness.pass_time(0.999)

@@ -12,7 +12,8 @@ from broker.codec.field_table import EMPTY_TABLE, FieldTable
 from broker.message import PENDING, SETTLED, STORED, TRANSIENT, Message, body_tails
 from broker.ports.slot import Slot
 from broker.queue.outcome import ACKED, AUTO_ACKED, PURGED, REJECTED
-from broker.queue.queue import UNOBSERVED, Queue, QueueObserver
+from broker.queue.queue import Queue
+from broker.queue.services import UNOBSERVED, QueueObserver
 from broker.queue.settings import QueueLimits
 from broker.queue.window import Window
 from tests.support.composition import new_queue
@@ -133,7 +134,7 @@ class Cluster:
 
 
 def bench(
-    limits: QueueLimits = SMALL, observer: QueueObserver = UNOBSERVED, arguments: FieldTable = EMPTY_TABLE
+    limits: QueueLimits = SMALL, observer: QueueObserver[Queue] = UNOBSERVED, arguments: FieldTable = EMPTY_TABLE
 ) -> Bench:
     journal, asked = Ledger(), list[Queue]()
     queue = new_queue(
