@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from broker.cache_budget import CacheBudget
+from broker.codec.expiration import note_due
 from broker.errors import NotAllowed
 from broker.message import PENDING, TRANSIENT, Message, MessageIdGenerator
 from broker.ports.cluster import Cluster
@@ -128,13 +129,17 @@ class Broker:
         return is_behind
 
     def put_copy(self, queue: Queue, kept: Kept) -> None:
-        """Put a message of an exchange's history into a queue that is new there (contract E8)."""
+        """Put a message of an exchange's history into a queue that is new there (contract E8), if it has room."""
         state = PENDING if kept.is_persistent and queue.is_stored else TRANSIENT
         message = Message(self.ids.next(), queue, kept.routing, kept.header, kept.body, kept.chunks, state)
+        if queue.refuses(message.size):
+            return
         if state == PENDING:
             self.journal.append(message)
         queue.append(message)
         self.touched.add(queue)
+        note_due(message)
+        queue.expect_expiry((message,))
 
     # basic.get
 

@@ -261,3 +261,9 @@ CREATE TABLE "MB_EXPIRATION_DATA" (
 CREATE INDEX "MB_EXPIRATION_DATA_DUE_INDEX" ON "MB_EXPIRATION_DATA" ("QUEUE_ID", "EXPIRATION_TIME");
 
 UPDATE alembic_version SET version_num='0007' WHERE alembic_version.version_num = '0006';
+
+-- Running upgrade 0007 -> 0008
+
+ALTER TABLE "MB_SUBSCRIPTION" ADD COLUMN "PRIORITY" BIGINT DEFAULT '0' NOT NULL;
+
+UPDATE alembic_version SET version_num='0008' WHERE alembic_version.version_num = '0007';

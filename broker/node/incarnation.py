@@ -59,6 +59,7 @@ from broker.topology.apply import LiveTopology
 from broker.topology.dead_letters import DeadLetters
 from broker.topology.decision import Decision
 from broker.topology.exchange import ExchangeTypes, NewOwnRouter
+from broker.topology.exchange_types.recent_history import Kept
 from broker.topology.recorder import Recorder
 from broker.topology.vhost import VirtualHost
 from broker.turn_budget import TurnBudget
@@ -349,6 +350,10 @@ class NodeIncarnation:
 
         exchange_types = ExchangeTypes(Random().randrange, self._own_exchange_types)
 
+        def put_copy(queue: Queue, kept: Kept) -> None:
+            self.ids.advance(self.clock.wall_ms())  # its time to live begins now, on whatever node the queue was bound
+            self.broker.put_copy(queue, kept)
+
         def new_vhost(name: str) -> VirtualHost:
             return VirtualHost(
                 name,
@@ -361,7 +366,7 @@ class NodeIncarnation:
                 default_queue_type=QueueType(self.config.virtual_hosts.default_queue_type_of(name)),
                 on_activity=self.broker.touched.add,
                 exchange_types=exchange_types,
-                put_copy=self.broker.put_copy,
+                put_copy=put_copy,
             )
 
         self._new_vhost = new_vhost

@@ -12,6 +12,7 @@ from operator import attrgetter
 from typing import Any, Final, TypeAlias, get_type_hints
 
 from broker.ports.records import (
+    ADDED_LATER,
     BindingRecord,
     Change,
     ExchangeKey,
@@ -150,6 +151,20 @@ class Kinds:
 def field_names(record_class: type[Any]) -> tuple[str, ...]:
     """Return the names of a record's fields in their order."""
     return tuple(each.name for each in fields(record_class))
+
+
+def told(value: Record) -> dict[str, Any]:
+    """Return the fields of a record or key that other nodes are told. Those of earlier versions understand it as long
+    as what was added later says nothing.
+    """
+    added = added_later(type(value))
+    found = ((name, getattr(value, name)) for name in field_names(type(value)))
+    return {name: each for name, each in found if name not in added or each != added[name]}
+
+
+def added_later(record_class: type[Any]) -> dict[str, Any]:
+    """Return the fields of a record or key that were added later, with their defaults."""
+    return {each.name: each.default for each in fields(record_class) if each.metadata == ADDED_LATER}
 
 
 def values_of(names: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:

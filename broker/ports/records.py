@@ -7,8 +7,8 @@ have in common and how they differ.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol, TypeAlias, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Final, Literal, Protocol, TypeAlias, TypeVar
 
 DestinationKind: TypeAlias = Literal["queue", "exchange"]
 
@@ -20,6 +20,9 @@ class Record(Protocol):
 
 
 R = TypeVar("R", bound=Record)
+
+ADDED_LATER: Final = {"added later": True}
+"""Metadata of a field with a default that earlier versions do not know: nodes are told it only where it says more."""
 
 
 # Records, and the keys that name them in a drop
@@ -105,13 +108,15 @@ class SubscriptionRecord:
     """A node has consumers of a queue in this incarnation; `exclusive` when its one consumer excludes all others on all
     nodes.
 
-    Recorded in a cluster only, and not for exclusive queues.
+    Recorded in a cluster only, and not for exclusive queues. `priority` is the highest of the node's consumers, if the
+    queue has a single active consumer; else 0. It has 64 bits.
     """
 
     queue_id: int
     node_id: str
     incarnation: str
     exclusive: bool = False
+    priority: int = field(default=0, metadata=ADDED_LATER)
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,8 +78,9 @@ class Dispatching(Protocol):
     def add(self, consumer: QueueConsumer) -> None:
         """Add a consumer; it takes part from the next dispatch on."""
 
-    def remove(self, consumer: QueueConsumer) -> None:
-        """Remove a consumer, if it is there."""
+    def remove(self, consumer: QueueConsumer) -> bool:
+        """Remove a consumer, if it is there; return whether it was the active one, of which there is only one."""
+        ...
 
     def remove_all(self) -> list[QueueConsumer]:
         """Remove and return all consumers."""
@@ -122,7 +123,7 @@ class Dispatcher:
         consumer.is_resting = False
         self._level(consumer.priority).append(consumer)
 
-    def remove(self, consumer: QueueConsumer) -> None:
+    def remove(self, consumer: QueueConsumer) -> bool:
         if consumer in self.consumers:
             del self.consumers[consumer]
             self._unequal -= consumer.priority != 0
@@ -130,6 +131,7 @@ class Dispatcher:
                 self._gone += 1
                 if self._gone > len(self.consumers):
                     self._forget_gone()
+        return False
 
     def remove_all(self) -> list[QueueConsumer]:
         consumers = list(self.consumers)

@@ -22,7 +22,7 @@ from broker.queue.dispatcher import Dispatcher, Dispatching, QueueConsumer
 from broker.queue.outcome import DELETED, EXPIRED, OVER_DELIVERED, OVER_LENGTH, PURGED, Outcome
 from broker.queue.retention import Retention, refuses_publishers
 from broker.queue.services import UNOBSERVED, QueueObserver, QueueServices
-from broker.queue.settings import Overflow, QueueLimits, QueueSettings, QueueType
+from broker.queue.settings import Overflow, QueueLimits, QueueSettings
 from broker.queue.single_active import SingleActive
 from broker.queue.window import Window
 
@@ -102,7 +102,7 @@ class Queue:
         self._after_dispatch = None if observer is UNOBSERVED else observer.after_dispatch
         self._on_dropped = observer.on_dropped
         self._dispatcher: Dispatching = (
-            SingleActive(is_preemptive=self.settings.type is QueueType.QUORUM)
+            SingleActive(is_preemptive=self.settings.is_active_preempted)
             if self.settings.single_active_consumer
             else Dispatcher()
         )
@@ -497,10 +497,11 @@ class Queue:
         """Add a consumer to dispatch."""
         self._dispatcher.add(consumer)
 
-    def remove_consumer(self, consumer: QueueConsumer) -> None:
-        """Remove a consumer from dispatch, if it is there."""
-        self._dispatcher.remove(consumer)
+    def remove_consumer(self, consumer: QueueConsumer) -> bool:
+        """Remove a consumer from dispatch, if it is there; return whether it was the single active one."""
+        was_active = self._dispatcher.remove(consumer)
         self.use()
+        return was_active
 
     def wake(self, consumer: QueueConsumer) -> None:
         """A consumer that rests may have credit again: it takes part from the next dispatch on."""

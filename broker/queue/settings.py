@@ -47,7 +47,7 @@ class QueueSettings:
     """
 
     single_active_consumer: bool = False
-    """Of all consumers on all nodes, only the one that came first gets messages."""
+    """Of all consumers on all nodes, only one gets messages."""
     message_ttl: int | None = None
     """How long a message may be ready before it expires."""
     expires: int | None = None
@@ -79,6 +79,11 @@ class QueueSettings:
     def counts_deliveries(self) -> bool:
         """Do deliveries after the first tell how many there were, and does the store keep that?"""
         return self.delivery_limit is not None or self.type is QueueType.QUORUM
+
+    @property
+    def is_active_preempted(self) -> bool:
+        """Does the single active consumer give way to one of a higher priority, before it goes itself?"""
+        return self.type is QueueType.QUORUM
 
     @classmethod
     def of(cls, arguments: FieldTable) -> QueueSettings:

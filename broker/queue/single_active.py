@@ -43,17 +43,19 @@ class SingleActive:
         if self._active is None:
             self._active = consumer
 
-    def remove(self, consumer: QueueConsumer) -> None:
+    def remove(self, consumer: QueueConsumer) -> bool:
         if consumer not in self.consumers:
-            return
+            return False
         del self.consumers[consumer]
         level = self._levels[consumer.priority]
         del level[consumer]
         if not level:
             del self._levels[consumer.priority]
             del self._priorities[bisect_left(self._priorities, consumer.priority)]
-        if consumer is self._active:
-            self._active = self._first()
+        if consumer is not self._active:
+            return False
+        self._active = self._first()
+        return True
 
     def remove_all(self) -> list[QueueConsumer]:
         consumers = list(self.consumers)

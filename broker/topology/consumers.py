@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from functools import partial
+from itertools import chain, takewhile
+from operator import attrgetter
 from typing import Any, Protocol
 
 from broker.errors import AccessRefused, NotFound
@@ -21,7 +23,7 @@ from broker.queue.queue import Queue
 from broker.topology.decision import Decision, Resource
 from broker.topology.declaration import RemoteOwner
 from broker.topology.recorder import Recorder
-from broker.topology.subscriptions import Subscriptions
+from broker.topology.subscriptions import Subscriptions, incarnation_of
 
 
 class Host(Protocol):
@@ -70,6 +72,7 @@ class Consumers:
         self._on_activity = on_activity
         self._starting: dict[Queue, dict[QueueConsumer, None]] = {}  # consumers whose subscription is being recorded
         self._leaving: set[Queue] = set()  # queues whose unsubscription is being recorded
+        self._handing_over: set[Queue] = set()  # queues whose active consumer has left: another node may have the next
 
     def add(self, queue: Queue, consumer: QueueConsumer) -> None:
         """Add `consumer` to the queue's dispatch, or raise `AccessRefused` (contract B16, F11)."""
@@ -78,14 +81,38 @@ class Consumers:
 
     def remove(self, queue: Queue, consumer: QueueConsumer) -> bool:
         """Remove `consumer`; return whether the caller must await `unsubscribe` after that."""
-        queue.remove_consumer(consumer)
-        return not queue.consumers and not queue.is_closing and self._has_left(queue)
+        was_active = queue.remove_consumer(consumer)
+        if queue.is_closing:
+            return False
+        may_move = was_active or queue.settings.is_active_preempted
+        if may_move and queue.consumers and self._is_outranked(queue):
+            self._handing_over.add(queue)  # nobody gets anything until it is known who is next
+            self.update_activity(queue)
+        return self._has_left(queue)
 
     def _has_left(self, queue: Queue) -> bool:
-        """Is there something to record when `queue` has no consumer on this node any more?"""
-        if self._vhost.cluster.shares(queue):
-            return self._incarnation in self._subscribers(queue)
-        return queue.auto_delete and queue.was_consumed
+        """Is there something to record now that a consumer of `queue` on this node has left?"""
+        if not self._vhost.cluster.shares(queue):
+            return not queue.consumers and queue.auto_delete and queue.was_consumed
+        own = self._subscribers(queue).get(self._incarnation)
+        if own is None or not queue.consumers:
+            return own is not None
+        return queue in self._handing_over or own.priority != self._priority(queue)
+
+    def _priority(self, queue: Queue) -> int:
+        """Return what the priority of this node's subscription to a queue is to be."""
+        if not queue.settings.single_active_consumer:
+            return 0
+        consumers = chain(queue.consumers, self._starting.get(queue, ()))
+        return max((consumer.priority for consumer in consumers), default=0)
+
+    def _is_outranked(self, queue: Queue) -> bool:
+        """Is the active consumer on this node, while another has one of a higher priority than all of this one?"""
+        subscribers = self._subscribers(queue)
+        if next(iter(subscribers), None) != self._incarnation:
+            return False
+        own = self._priority(queue)
+        return any(subscribers[incarnation].priority > own for incarnation in self.elsewhere(queue))
 
     def _require_admissible(self, queue: Queue, consumer: QueueConsumer) -> None:
         starting = self._starting.get(queue, ())
@@ -112,7 +139,9 @@ class Consumers:
         if not self._vhost.cluster.shares(queue):
             return False
         own = self._subscribers(queue).get(self._incarnation)
-        return own is None or own.exclusive != consumer.is_exclusive or queue in self._leaving
+        if own is None or own.exclusive != consumer.is_exclusive or queue in self._leaving:
+            return True
+        return queue.settings.single_active_consumer and own.priority < consumer.priority
 
     async def subscribe(self, queue: Queue, consumer: QueueConsumer, client: Hashable = None) -> None:
         """Tell all nodes that this one consumes `queue`; raises `AccessRefused` when another node's consumer forbids it
@@ -125,39 +154,61 @@ class Consumers:
         starting[consumer] = None
         try:
             while self.needs_subscription(queue, consumer):  # the last consumer may leave while this one starts
-                await self._vhost.recorder.change(lambda: self._subscribe(queue, consumer.is_exclusive), client)
+                await self._vhost.recorder.change(lambda: self._subscribe(queue, consumer), client)
         finally:
             del starting[consumer]
             if not starting:
                 self._starting.pop(queue, None)
 
-    def _subscribe(self, queue: Queue, is_exclusive: bool) -> Decision[None]:
+    def _subscribe(self, queue: Queue, consumer: QueueConsumer) -> Decision[None]:
         if self._vhost.queue(queue.name) is not queue:
             raise NotFound(f"no {self._vhost.phrase('queue', queue.name)}")
         own, subscribers = self._incarnation, self._subscribers(queue)
         others = [each for incarnation, each in subscribers.items() if incarnation.node_id != own.node_id]
-        if others and (is_exclusive or any(each.exclusive for each in others)):
+        if others and (consumer.is_exclusive or any(each.exclusive for each in others)):
             raise self._in_use(queue)
-        record = SubscriptionRecord(queue.queue_id, own.node_id, own.id, is_exclusive)
-        if subscribers.get(own) == record:
+        priority = self._priority(queue)
+        record = SubscriptionRecord(queue.queue_id, own.node_id, own.id, consumer.is_exclusive, priority)
+        known = subscribers.get(own)
+        if known == record:
             return self._vhost.decision(reads=[("queue", queue.name)])
-        replaced = [incarnation for incarnation in subscribers if incarnation.node_id == own.node_id]
-        changes: list[Change] = [*map(Drop, _keys(queue, replaced)), Put(record)]
-        return self._vhost.decision(changes, writes=[("queue", queue.name)])
+        if known is not None and known.exclusive == record.exclusive:
+            wanted = [record if each is known else each for each in subscribers.values()]
+        else:
+            wanted = [*others, record]
+        if queue.settings.is_active_preempted and priority > wanted[0].priority:
+            wanted = _highest_first(wanted)
+        return self._vhost.decision(self._rearrangement(queue, wanted), writes=[("queue", queue.name)])
+
+    def _rearrangement(self, queue: Queue, wanted: list[SubscriptionRecord]) -> list[Change]:
+        """Return the changes after which `wanted` are the subscriptions to `queue`, in this order."""
+        there = list(self._subscribers(queue).values())
+        kept = [each for each in there if each in wanted]
+        if kept != wanted[: len(kept)]:  # what is out of order is dropped and put again
+            pairs = zip(there, wanted, strict=False)
+            kept = [each for each, _ in takewhile(lambda pair: pair[0] == pair[1], pairs)]
+        gone = [incarnation_of(each) for each in there if each not in kept]
+        return [*map(Drop, _keys(queue, gone)), *map(Put, wanted[len(kept) :])]
 
     async def unsubscribe(self, queue: Queue) -> None:
-        """The last consumer on this node left: end the subscription, and delete an auto-delete queue that no node
-        consumes any more (contract Q7).
+        """A consumer on this node left. If it was the last, end the subscription, and delete an auto-delete queue that
+        no node consumes any more (contract Q7). If it was the single active one, let the highest priority follow.
 
-        Does nothing when the queue has a consumer on this node again.
+        Does nothing when all of that is no longer so.
         """
-        await self._vhost.recorder.maintain([lambda: self._unsubscribe(queue)])
+        try:
+            await self._vhost.recorder.maintain([lambda: self._unsubscribe(queue)])
+        finally:
+            if queue in self._handing_over:
+                self._handing_over.discard(queue)
+                self.update_activity(queue)
         await self._vhost.delete_unused()
 
     def _unsubscribe(self, queue: Queue) -> Decision[Any]:
-        if self._vhost.queues.get(queue.name) is not queue or queue.consumers or not self._has_left(queue):
+        if self._vhost.queues.get(queue.name) is not queue or not self._has_left(queue):
             return self._vhost.decision(reads=[("queue", queue.name)])
-        decision = self._end_subscriptions(queue, [self._incarnation])
+        ending = [] if queue.consumers else [self._incarnation]
+        decision = self._end_subscriptions(queue, ending) if ending else self._lower(queue)
 
         def begin() -> None:
             self._leaving.add(queue)
@@ -168,6 +219,15 @@ class Consumers:
             decision.end(is_recorded)
 
         return replace(decision, begin=begin, end=end)
+
+    def _lower(self, queue: Queue) -> Decision[Any]:
+        """Tell that this node's highest priority is lower now; hand over if that has to be."""
+        subscribers = self._subscribers(queue)
+        own = replace(subscribers[self._incarnation], priority=self._priority(queue))
+        wanted = [own if each.node_id == own.node_id else each for each in subscribers.values()]
+        if queue in self._handing_over and wanted[0] is own:
+            wanted = _highest_first(wanted)
+        return self._vhost.decision(self._rearrangement(queue, wanted), writes=[("queue", queue.name)])
 
     def has_orphans(self, queue: Queue, over: Set[Incarnation]) -> bool:
         """Is `queue` exclusive to one of the incarnations `over`, or has one of them a subscription to it?"""
@@ -189,18 +249,31 @@ class Consumers:
         return self._end_subscriptions(queue, over)
 
     def _end_subscriptions(self, queue: Queue, incarnations: Iterable[Incarnation]) -> Decision[Any]:
-        ended = [incarnation for incarnation in incarnations if incarnation in self._subscribers(queue)]
-        removed = _keys(queue, ended)
-        if queue.auto_delete and len(ended) == len(self._subscribers(queue)):
-            return self._vhost.deletion(queue, removed)
-        return self._vhost.decision([Drop(key) for key in removed], writes=[("queue", queue.name)])
+        subscribers = self._subscribers(queue)
+        ended = [incarnation for incarnation in incarnations if incarnation in subscribers]
+        left = [each for incarnation, each in subscribers.items() if incarnation not in ended]
+        if queue.auto_delete and not left:
+            return self._vhost.deletion(queue, _keys(queue, ended))
+        if left and left[0] is not next(iter(subscribers.values())):
+            left = _highest_first(left)
+        return self._vhost.decision(self._rearrangement(queue, left), writes=[("queue", queue.name)])
 
     def update_activity(self, queue: Queue) -> None:
-        """Find out whether the single active consumer of `queue` is on this node (contract F11)."""
+        """Find out whether the single active consumer of `queue` is on this node: it is on the one whose subscription
+        is the first (contract F11).
+        """
         if queue.settings.single_active_consumer:
             first = next(iter(self._subscribers(queue)), self._incarnation)
-            if queue.set_active(first == self._incarnation):
+            if queue.set_active(first == self._incarnation and queue not in self._handing_over):
                 self._on_activity(queue)
+
+
+def _highest_first(subscriptions: Iterable[SubscriptionRecord]) -> list[SubscriptionRecord]:
+    """Return subscriptions with the first of the highest priority before all others."""
+    others = list(subscriptions)
+    highest = max(others, key=attrgetter("priority"))
+    others.remove(highest)
+    return [highest, *others]
 
 
 def _keys(queue: Queue, incarnations: Iterable[Incarnation]) -> list[SubscriptionKey]:

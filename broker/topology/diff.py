@@ -7,7 +7,7 @@ from dataclasses import fields
 from hashlib import blake2b
 from typing import Any, Final
 
-from broker.ports.kinds import KINDS, Kind, Kinds, values_of
+from broker.ports.kinds import KINDS, Kind, Kinds, added_later, told, values_of
 from broker.ports.records import Change, Drop, Put, Record, Topology
 
 _MODULUS: Final = 1 << 128
@@ -36,10 +36,15 @@ def hashing(records: Callable[[Kind], Iterable[Record]], kinds: Kinds = KINDS) -
 def _hashed(kind: Kind) -> Callable[[Record], tuple[Any, ...]]:
     """Return a function from a record to the tuple of its fields that is hashed.
 
-    Octets come last, as on nodes of every version: they compare their hashes.
+    Octets come last, and what was added later only where it says more, as on nodes of every version: they compare
+    their hashes.
     """
+    added = added_later(kind.record)
     in_order = sorted(fields(kind.record), key=lambda each: each.type in (bytes, "bytes"))
-    return values_of([each.name for each in in_order])
+    values = values_of([each.name for each in in_order if each.name not in added])
+    if not added:
+        return values
+    return lambda record: (*values(record), *(value for name, value in told(record).items() if name in added))
 
 
 def _digest(*values: str | int | bytes) -> int:

@@ -181,7 +181,7 @@ async def test_what_is_not_durable_is_recorded_as_such(nodes: Nodes) -> None:
 async def test_subscriptions_are_kept_in_the_order_in_which_they_came(nodes: Nodes) -> None:
     a = await nodes.join("a")
     first = SubscriptionRecord(7, "b", "1")
-    second = SubscriptionRecord(7, "a", "1", exclusive=True)
+    second = SubscriptionRecord(7, "a", "1", exclusive=True, priority=-(1 << 40))
     third = SubscriptionRecord(8, "b", "1")
     fourth = SubscriptionRecord(7, "b", "2")
     await record(a, 0, *(Put(one) for one in (first, second)))

@@ -85,7 +85,8 @@ class Client:
 
     async def consume(self) -> None:
         queue = self.node.vhost.queue(self.queue())
-        consumer = await self.node.consume(queue.name, is_exclusive=self.chance.random() < 0.1)
+        is_exclusive, priority = self.chance.random() < 0.1, self.chance.randrange(3)
+        consumer = await self.node.consume(queue.name, is_exclusive=is_exclusive, priority=priority)
         self.consumers.append((queue, consumer))
 
     async def cancel(self) -> None:
@@ -172,6 +173,10 @@ async def test_nodes_that_change_topology_at_once_agree_in_the_end(seed: int) ->
         for queue in node.vhost.queues.values():
             subscribed = node.incarnation in node.vhost.consumers.subscriptions.of(queue.queue_id)
             assert subscribed == (bool(queue.consumers) and not queue.is_exclusive)
+            if subscribed:
+                known = node.vhost.consumers.subscriptions.of(queue.queue_id)[node.incarnation]
+                is_single = queue.settings.single_active_consumer
+                assert known.priority == (max(each.priority for each in queue.consumers) if is_single else 0)
     for name in QUEUES:
         queues = [(node, node.vhost.queues[name]) for node in nodes if name in node.vhost.queues]
         active = [node for node, queue in queues if queue._dispatcher.is_active]

@@ -48,7 +48,7 @@ _FILL: Final = (
         f"-i, {{digest}}, concat('v', i % 50), concat('e', i % {_QUEUES}), 'queue', concat('q', i % {_QUEUES}),"
         " concat('k', i), {nothing}",
     ),
-    ("MB_SUBSCRIPTION", _QUEUES, f"-i, {QUEUE} + i, 'c', 'gone', false"),
+    ("MB_SUBSCRIPTION", _QUEUES, f"-i, {QUEUE} + i, 'c', 'gone', false, 0"),
     (
         "MB_METADATA",
         ROWS,

@@ -196,9 +196,9 @@ class TopologyNode:
     async def unbind(self, source: str, queue: str) -> None:
         await self.vhost.unbind(source, ("queue", queue), "", EMPTY_TABLE)
 
-    async def consume(self, name: str, *, is_exclusive: bool = False) -> OneConsumer:
+    async def consume(self, name: str, *, is_exclusive: bool = False, priority: int = 0) -> OneConsumer:
         queue = self.vhost.queue(name)
-        consumer = OneConsumer(is_exclusive=is_exclusive)
+        consumer = OneConsumer(is_exclusive=is_exclusive, priority=priority)
         consumption = self.vhost.consumers
         if consumption.needs_subscription(queue, consumer):
             await consumption.subscribe(queue, consumer)

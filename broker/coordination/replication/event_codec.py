@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal, TypeAlias, get_args, get_origin
 
 from broker.errors import StoreError
-from broker.ports.kinds import KINDS, Kinds, field_names
+from broker.ports.kinds import KINDS, Kinds, added_later, told
 from broker.ports.records import Change, Drop, Put, Record
 
 VERSION: Final = 1
@@ -74,7 +74,7 @@ def decode(payload: bytes, kinds: Kinds = KINDS) -> list[Change | Call]:
 def _describe(change: Change, kinds: Kinds) -> list[Any]:
     kind = kinds.of(change)
     form, value = (kind.put, change.record) if isinstance(change, Put) else (kind.drop, change.key)
-    described = {name: _to_json(getattr(value, name)) for name in field_names(type(value))}
+    described = {name: _to_json(each) for name, each in told(value).items()}
     return [form.name, {form.within: described} if form.within else described]
 
 
@@ -93,7 +93,7 @@ def _change(name: str, described: Any, kinds: Kinds) -> Change:
 
 def _record(record_class: type[Any], described: Any, kinds: Kinds) -> Record:
     hints = kinds.types_of(record_class)
-    known = _exactly(tuple(hints), described, record_class.__name__)
+    known = _exactly(tuple(hints), {**added_later(record_class), **described}, record_class.__name__)
     record: Record = record_class(**{name: _value(name, hints[name], known[name]) for name in hints})
     return record
 

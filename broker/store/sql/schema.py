@@ -154,6 +154,7 @@ SUBSCRIPTION: Final = Table(
     _column("NODE_ID", _name(), nullable=False),
     _column("INCARNATION", _name(36), nullable=False),
     _column("EXCLUSIVE", Boolean, nullable=False),
+    _column("PRIORITY", BigInteger, nullable=False, server_default="0"),
     UniqueConstraint("queue_id", "node_id", "incarnation", name="MB_SUBSCRIPTION_KEY"),
 )
 

@@ -37,7 +37,7 @@ from broker.codec.methods import (
     TxSelectOk,
 )
 from broker.codec.properties import BasicProperties, encode_header
-from broker.message import TRANSIENT
+from broker.message import TRANSIENT, published_ms
 from broker.topology.exchange import ExchangeTypes
 from broker.topology.exchange_types.own import OwnRouter
 from tests.support.harness import Client, Harness
@@ -212,6 +212,24 @@ def test_what_a_new_binding_gets_is_as_it_was_published(peer: Client, harness: H
     assert transient.state == TRANSIENT
     harness.commit()
     assert list(harness.store.state.rows) == [stored.id]
+
+
+def test_a_new_binding_gets_no_more_than_its_queue_has_room_for(peer: Client, harness: Harness) -> None:
+    declare(peer, "x-recent-history")
+    peer.publish("k", b"1", b"2", b"3", exchange="x")
+    arguments = FieldTable.of({"x-max-length": 2, "x-overflow": "reject-publish"})
+    peer.send(1, QueueDeclare(queue="q", arguments=arguments))
+    peer.send(1, QueueBind(queue="q", exchange="x"))
+    assert bodies(harness, "q") == [b"1", b"2"]
+
+
+def test_what_a_new_binding_gets_expires_counted_from_then(peer: Client, harness: Harness) -> None:
+    declare(peer, "x-recent-history")
+    peer.publish("k", b"m", exchange="x", properties=BasicProperties(expiration="5000"))
+    harness.broker.ids.advance(published_ms(harness.broker.ids.last) + 60_000)
+    bind(peer, "q")
+    [copy] = harness.vhost.queues["q"].ready
+    assert copy.due == published_ms(copy.id) + 5000
 
 
 def test_a_body_of_many_frames_is_in_the_history(harness: Harness) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from broker.ports.kinds import KINDS, Kind
+from broker.ports.kinds import KINDS, Kind, added_later, told
 from broker.ports.records import (
     BindingRecord,
     Drop,
@@ -92,3 +92,16 @@ def test_a_binding_refers_to_its_ends(key: Record, expected: list[Record]) -> No
 )
 def test_some_records_live_no_longer_than_the_nodes_that_know_them(record: Record, is_mortal: bool) -> None:
     assert KINDS.of(Put(record)).is_mortal(record) is is_mortal
+
+
+def test_nodes_are_told_of_what_was_added_later_only_where_it_says_more() -> None:
+    assert told(SubscriptionRecord(7, "a", "1")) == {
+        "queue_id": 7,
+        "node_id": "a",
+        "incarnation": "1",
+        "exclusive": False,
+    }
+    assert told(SubscriptionRecord(7, "a", "1", priority=3))["priority"] == 3
+    assert told(SubscriptionKey(7, "a", "1")) == {"queue_id": 7, "node_id": "a", "incarnation": "1"}
+    assert added_later(SubscriptionRecord) == {"priority": 0}
+    assert added_later(QueueRecord) == {}

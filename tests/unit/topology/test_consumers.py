@@ -175,6 +175,132 @@ async def test_a_node_that_starts_later_knows_who_is_active(company: Company, a:
     assert is_active(a.vhost.queues["q"])
 
 
+def who_is_active(company: Company, name: str = "q") -> list[str]:
+    """Return the nodes on which the single active consumer may be."""
+    nodes = company.nodes.items()
+    return [each for each, node in nodes if is_active(node.vhost.queues[name])]
+
+
+def priorities(node: TopologyNode, name: str = "q") -> dict[str, int]:
+    """Return what `node` knows of the priorities of nodes, in the order of their subscriptions."""
+    subscriptions = node.vhost.consumers.subscriptions.of(node.vhost.queues[name].queue_id)
+    return {incarnation.node_id: record.priority for incarnation, record in subscriptions.items()}
+
+
+async def test_the_highest_priority_of_all_nodes_follows_the_active_consumer(
+    company: Company, a: TopologyNode, b: TopologyNode
+) -> None:
+    c = await company.node("c")
+    queue = await a.declare("q", x_single_active_consumer=True)
+    first, low = await a.consume("q"), await a.consume("q", priority=1)
+    await b.consume("q", priority=2)
+    highest = await c.consume("q", priority=3)
+    assert who_is_active(company) == ["a"]
+    assert priorities(b) == {"a": 1, "b": 2, "c": 3}
+    await a.cancel(queue, first)
+    assert who_is_active(company) == ["c"]
+    assert priorities(b) == {"c": 3, "a": 1, "b": 2}
+    await c.cancel(c.vhost.queues["q"], highest)
+    assert who_is_active(company) == ["b"]
+    await a.cancel(queue, low)
+    assert who_is_active(company) == ["b"]
+    assert a.hash == b.hash == c.hash
+
+
+async def test_a_consumer_that_waits_changes_nothing_when_it_goes(
+    company: Company, a: TopologyNode, b: TopologyNode
+) -> None:
+    queue = await a.declare("q", x_single_active_consumer=True)
+    await a.consume("q")
+    waiting = await a.consume("q", priority=5)
+    await b.consume("q", priority=3)
+    assert priorities(b) == {"a": 5, "b": 3}
+    await a.cancel(queue, waiting)
+    assert priorities(b) == {"a": 0, "b": 3}
+    assert who_is_active(company) == ["a"]
+
+
+async def test_the_next_consumer_of_the_same_node_follows_when_no_other_node_has_a_higher_priority(
+    company: Company, a: TopologyNode, b: TopologyNode
+) -> None:
+    queue = await a.declare("q", x_single_active_consumer=True)
+    first = await a.consume("q")
+    await a.consume("q")
+    await b.consume("q")
+    events = len(company.events.log)
+    await a.cancel(queue, first)
+    assert who_is_active(company) == ["a"]
+    assert len(company.events.log) == events
+
+
+async def test_nobody_gets_anything_while_it_is_being_recorded_who_is_next(a: TopologyNode, b: TopologyNode) -> None:
+    queue = await a.declare("q", x_single_active_consumer=True)
+    first = await a.consume("q")
+    await a.consume("q")
+    higher = await b.consume("q", priority=1)
+    assert a.vhost.consumers.remove(queue, first)
+    assert not is_active(queue)
+    await b.cancel(b.vhost.queues["q"], higher)
+    assert not is_active(queue)
+    await a.vhost.consumers.unsubscribe(queue)
+    assert is_active(queue)
+    assert a.active[-1] == "q"
+
+
+async def test_in_a_quorum_queue_a_higher_priority_on_another_node_takes_over_at_once(
+    company: Company, a: TopologyNode, b: TopologyNode
+) -> None:
+    queue = await a.declare("q", durable=True, x_single_active_consumer=True, x_queue_type="quorum")
+    await a.consume("q", priority=1)
+    await b.consume("q", priority=1)
+    assert who_is_active(company) == ["a"]
+    higher = await b.consume("q", priority=2)
+    assert who_is_active(company) == ["b"]
+    highest = await a.consume("q", priority=3)
+    assert who_is_active(company) == ["a"]
+    await a.cancel(queue, highest)
+    assert who_is_active(company) == ["b"]
+    await b.cancel(b.vhost.queues["q"], higher)
+    assert who_is_active(company) == ["b"]
+    assert a.hash == b.hash
+
+
+async def test_the_highest_priority_follows_a_node_that_dies(company: Company, a: TopologyNode) -> None:
+    dead = await company.node("dead")
+    await dead.declare("q", x_single_active_consumer=True)
+    for node, priority in ((dead, 0), (a, 0), (await company.node("b"), 7)):
+        await node.consume("q", priority=priority)
+    del company.nodes["dead"]
+    await a.vhost.consumers.remove_orphans({dead.incarnation})
+    assert priorities(a) == {"b": 7, "a": 0}
+    assert who_is_active(company) == ["b"]
+
+
+async def test_consumers_of_different_priorities_that_start_at_once_are_all_counted(
+    company: Company, a: TopologyNode, b: TopologyNode
+) -> None:
+    await a.declare("q", x_single_active_consumer=True)
+    await asyncio.gather(*(a.consume("q", priority=priority) for priority in (1, 5, 3)))
+    assert priorities(b) == {"a": 5}
+
+
+async def test_a_priority_that_leaves_while_an_equal_one_comes_stays(a: TopologyNode, b: TopologyNode) -> None:
+    queue = await a.declare("q", x_single_active_consumer=True)
+    await a.consume("q")
+    leaving = await a.consume("q", priority=5)
+    await asyncio.gather(a.cancel(queue, leaving), a.consume("q", priority=5))
+    assert priorities(b) == {"a": 5}
+
+
+async def test_priorities_of_other_queues_are_nobodys_business(a: TopologyNode, b: TopologyNode) -> None:
+    await a.declare("q")
+    await a.consume("q")
+    events = len(a.company.events.log)
+    await a.consume("q", priority=5)
+    assert len(a.company.events.log) == events
+    assert priorities(b) == {"a": 0}
+
+
 async def test_an_exclusive_consumer_cannot_have_a_queue_with_a_single_active_one(a: TopologyNode) -> None:
     queue = await a.declare("q", x_single_active_consumer=True)
     with pytest.raises(AccessRefused, match="in exclusive use"):

@@ -45,6 +45,11 @@ def test_the_hash_is_the_one_that_earlier_versions_of_the_broker_have() -> None:
     assert topology_hash(Topology()) == "0" * 32
 
 
+def test_what_was_added_later_changes_the_hash_where_it_says_more() -> None:
+    subscriptions = [SubscriptionRecord(1, "a", "1", priority=priority) for priority in (0, 1, 2)]
+    assert len({topology_hash(Topology([record])) for record in subscriptions}) == 3
+
+
 def test_every_difference_changes_the_hash() -> None:
     others = [
         Topology(record for record in TOPOLOGY if record not in VHOSTS),

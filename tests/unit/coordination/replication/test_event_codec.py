@@ -32,6 +32,7 @@ CHANGES: list[Change] = [
     Drop(VirtualHostRecord("carbon")),
     Put(SubscriptionRecord(7, "node", "incarnation", True)),
     Drop(SubscriptionKey(7, "node", "incarnation")),
+    Put(SubscriptionRecord(7, "node", "incarnation", priority=-5)),
 ]
 
 
@@ -51,6 +52,8 @@ DESCRIBED = [
     '["SubscriptionAdded",{"subscription":{"queue_id":7,"node_id":"node","incarnation":"incarnation",'
     '"exclusive":true}}]',
     '["SubscriptionRemoved",{"queue_id":7,"node_id":"node","incarnation":"incarnation"}]',
+    '["SubscriptionAdded",{"subscription":{"queue_id":7,"node_id":"node","incarnation":"incarnation",'
+    '"exclusive":false,"priority":-5}}]',  # earlier versions refuse it and load the whole topology
 ]
 
 
