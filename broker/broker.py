@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final, Protocol
 
 from broker.cache_budget import CacheBudget
@@ -178,10 +179,13 @@ class Broker:
         return message
 
     def held_ids(self, queue: Queue) -> list[int]:
-        """Return the ids of all messages of `queue` that clients hold unsettled, ascending."""
+        """Return the ids of all messages of `queue` that clients hold unsettled, or that wait on this node for another
+        reason, ascending.
+        """
+        withheld = list(queue.withheld_ids)
         if not queue.unacked_count:
-            return []
-        return sorted(message_id for connection in self.open_connections for message_id in connection.held_ids(queue))
+            return sorted(withheld)
+        return sorted(chain(withheld, *(connection.held_ids(queue) for connection in self.open_connections)))
 
     def flush_confirms(self) -> None:
         """Send the confirms that commits and settled messages have made possible."""

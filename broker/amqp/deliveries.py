@@ -152,7 +152,15 @@ class Deliveries:
                     queue.wake(other)
             queue.dispatch()
 
-    def _end_run(self, consumer: Any, queue: Any, messages: list[Message], count: int, outcome: Outcome | None) -> None:
+    def _end_run(
+        self,
+        consumer: Any,
+        queue: Any,
+        messages: list[Message],
+        count: int,
+        outcome: Outcome | None,
+        is_lost: bool = False,
+    ) -> None:
         """Settle, or without an outcome give back, `count` deliveries that `consumer`, or basic.get without one, had of
         `queue`; the store knows of those in `messages`. Hot.
         """
@@ -171,7 +179,7 @@ class Deliveries:
             return
         for message in messages:
             message.consumer = None  # the message may lie in its queue for longer than the consumer lives
-        queue.requeue(messages)
+        queue.requeue(messages, is_lost=is_lost)
         self._touched.add(queue)
 
     def _note_room(self) -> None:
@@ -328,10 +336,10 @@ class Deliveries:
         ]
         if late:
             self._late.add(late)
-            self.requeue([unacked.pop(tag) for tag in late])
+            self.requeue([unacked.pop(tag) for tag in late], is_lost=True)
         return len(late)
 
-    def requeue_all(self) -> None:
+    def requeue_all(self, *, is_lost: bool = False) -> None:
         """Give everything back that is outstanding, but for what a transaction has settled."""
         transaction, unacked = self.transaction, self.unacked
         if transaction is None or not transaction.settled:
@@ -339,12 +347,12 @@ class Deliveries:
             unacked.clear()
         else:
             messages = [unacked.pop(tag) for tag in list(unacked) if not transaction.has_settled(tag)]
-        self.requeue(messages)
+        self.requeue(messages, is_lost=is_lost)
 
     def close(self) -> None:
         """The channel is gone: give everything back that is outstanding."""
         self._on_room = _nobody
-        self.requeue_all()
+        self.requeue_all(is_lost=True)
         self.waiting.clear()
 
     def held_ids(self, queue: Queue) -> Iterator[int]:
@@ -359,11 +367,13 @@ class Deliveries:
             self._end_run(consumer, queue, run, len(run), outcome)
         self._note_room()
 
-    def requeue(self, messages: list[Message]) -> None:
-        """Give messages back to their queues, as far as these are still there."""
+    def requeue(self, messages: list[Message], *, is_lost: bool = False) -> None:
+        """Give messages back to their queues, as far as these are still there. `is_lost`: it was not the client that
+        gave them back.
+        """
         # The youngest first: then each run has its place before what is ready.
         for consumer, queue, run in reversed(_runs(messages)):
-            self._end_run(consumer, queue, run, len(run), None)
+            self._end_run(consumer, queue, run, len(run), None, is_lost)
         self._note_room()
 
 

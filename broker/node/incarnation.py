@@ -196,6 +196,8 @@ class NodeIncarnation:
                     server.abort("the node ends or begins anew")
                 loops.append(forever.create_task(self._give_up(), name="store timeout"))
             # The connections have finished what they had begun, for which they needed the journal.
+            for queue in self.queues:
+                queue.end_delays()
             await self.services.dead_letters.drain()
             await lifecycle.hand_off()
             await self.journal.drain()

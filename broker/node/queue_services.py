@@ -62,7 +62,7 @@ class LiveServices:
         if queue.is_lease_over(self.now_ms()):
             self._spawn(self._delete_unused(queue))
         else:
-            queue.take_back_late()
+            queue.on_time()
             self._wake(queue)
 
 

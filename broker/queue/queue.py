@@ -7,7 +7,8 @@ in slots; `Dispatcher` decides which consumer gets the next one; `Retention` dec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Final
 
 import structlog
@@ -17,16 +18,20 @@ from broker.message import SETTLED, STORED, TRANSIENT, WRITING, Message
 from broker.ports.slot import Slot
 from broker.ports.store import Journal
 from broker.queue.ack_deadlines import AckDeadlines, Holder
+from broker.queue.delayed import Delayed
 from broker.queue.delivery_count import count_returns
 from broker.queue.dispatcher import Dispatcher, Dispatching, QueueConsumer
 from broker.queue.outcome import DELETED, EXPIRED, OVER_DELIVERED, OVER_LENGTH, PURGED, Outcome
 from broker.queue.retention import Retention, refuses_publishers
 from broker.queue.services import UNOBSERVED, QueueObserver, QueueServices
-from broker.queue.settings import Overflow, QueueLimits, QueueSettings
+from broker.queue.settings import Overflow, QueueLimits, QueueSettings, RetryDelay
 from broker.queue.single_active import SingleActive
 from broker.queue.window import Window
 
 _log = structlog.get_logger(__name__)
+
+_NOTHING: Final = Delayed(0)
+"""What waits in queues without a delay."""
 
 
 class Queue:
@@ -35,6 +40,7 @@ class Queue:
     __slots__ = (
         "_ack_deadlines",
         "_after_dispatch",
+        "_delayed",
         "_dispatcher",
         "_is_closing",
         "_is_deleted",
@@ -114,6 +120,7 @@ class Queue:
         """Must `refuses` be asked before each publish?"""
         self.dying: dict[int, Message] = {}
         """Messages that have left the queue, by id, whose rows are in the store until they are dead-lettered."""
+        self._delayed = Delayed(self.limits.transient_memory) if self.settings.retry_delay else _NOTHING
         timeout = self.settings.consumer_timeout
         self._ack_deadlines = None if timeout is None else AckDeadlines(timeout)
         self._unacked = 0
@@ -219,17 +226,34 @@ class Queue:
         else:
             self._window.insert(messages)
 
-    def requeue(self, messages: Sequence[Message]) -> None:
-        """Put delivered messages back at their places (contract B24), marked as redelivered.
+    def requeue(self, messages: Sequence[Message], *, is_lost: bool = False) -> None:
+        """Put delivered messages back at their places (contract B24), marked as redelivered. `is_lost`: their client
+        did not give them back itself.
 
-        Those that were given back more often than the queue allows leave it instead (contract F10).
+        Those that were given back more often than the queue allows leave it instead (contract F10). Others may have to
+        wait first (contract F13).
         """
-        if self.settings.counts_deliveries and not self._is_deleted:
+        settings = self.settings
+        if settings.counts_deliveries and not self._is_deleted:
             messages = self._count(messages)
+            delay = settings.retry_delay
+            if delay is not None and (delay.after_loss if is_lost else delay.after_return):
+                self._keep_back(messages, delay)
+                return
         else:
             for message in messages:
                 message.redelivered = 1
         self.return_unsent(messages)
+
+    def _keep_back(self, messages: Sequence[Message], delay: RetryDelay) -> None:
+        """Let messages wait before they are delivered again. They count as unacknowledged meanwhile."""
+        now, delayed = self._services.now_ms(), self._delayed
+        due = delayed.next_due()
+        for message in messages:
+            delayed.add(message, now + delay.after(message.redelivered))
+        if delayed.next_due() != due:
+            self._services.watch(self)
+        self.return_unsent(delayed.take_due(now))
 
     def return_unsent(self, messages: Sequence[Message]) -> None:
         """Put messages back at their places that no client was sent."""
@@ -456,7 +480,7 @@ class Queue:
         due = None if self._retention is None else self._retention.next_due()
         lease_end = self._lease_end()
         answer_due = None if self._ack_deadlines is None else self._ack_deadlines.next_due()
-        return min(filter(None, (due, lease_end, answer_due)), default=None)
+        return min(filter(None, (due, lease_end, answer_due, self._delayed.next_due())), default=None)
 
     def expect_answers(self, holder: Holder, first: int, last: int) -> None:
         """A channel holds the deliveries with these tags now: they are to be answered in time (contract B30)."""
@@ -464,15 +488,27 @@ class Queue:
         if deadlines is not None and deadlines.note(holder, first, last, self._services.now_ms()):
             self._services.watch(self)
 
-    def take_back_late(self) -> None:
-        """Take back what clients have not answered in time."""
+    def on_time(self) -> None:
+        """Take back what clients have not answered in time, and deliver again what has waited long enough."""
+        now = self._services.now_ms()
+        if self._delayed:
+            self.return_unsent(self._delayed.take_due(now))
         if self._ack_deadlines is not None:
-            due = self._ack_deadlines.take_due(self._services.now_ms())
+            due = self._ack_deadlines.take_due(now)
             count = sum([span.holder.take_back(self, span.first, span.last) for span in due])
             if count:
                 _log.warning(
                     "deliveries without an answer are taken back", queue=self.name, vhost=self.vhost, count=count
                 )
+
+    def end_delays(self) -> None:
+        """Nothing waits any longer: the node stops."""
+        self.return_unsent(self._delayed.take_all())
+
+    @property
+    def withheld_ids(self) -> Iterator[int]:
+        """The ids of messages that are neither ready nor with a client, but have rows."""
+        return chain(self.dying, self._delayed.ids)
 
     def use(self) -> None:
         """A client uses the queue: its lease begins anew (contract F3)."""
@@ -615,6 +651,7 @@ class Queue:
         """Delete the queue: settle what is ready, cancel consumers; return the slots whose rows are to be deleted."""
         self._is_deleted = True
         slots = self._drop_all(DELETED)
+        self.return_unsent(self._delayed.take_all())
         for consumer in self._dispatcher.remove_all():
             consumer.on_queue_deleted()
         return slots

@@ -40,6 +40,34 @@ class Overflow(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class RetryDelay:
+    """How long a message waits that was given back: `least` times the number of its deliveries, `most` at the longest.
+
+    Times are in milliseconds.
+    """
+
+    least: int
+    most: int
+    after_return: bool = True
+    """Does a message wait that a client has given back?"""
+    after_loss: bool = True
+    """Does a message wait whose client is gone, or did not answer in time?"""
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> RetryDelay | None:
+        """Return the delay that arguments ask for (contract F13)."""
+        kind, least = values.get("x-delayed-retry-type"), _number(values.get("x-delayed-retry-min"), MAX_TIME)
+        if kind not in ("all", "failed", "returned") or not least:
+            return None
+        most = _number(values.get("x-delayed-retry-max"), MAX_TIME) or least
+        return cls(least, max(least, most), after_return=kind != "failed", after_loss=kind != "returned")
+
+    def after(self, deliveries: int) -> int:
+        """Return how long a message waits that was delivered so often."""
+        return min(self.least * deliveries, self.most)
+
+
+@dataclass(frozen=True, slots=True)
 class QueueSettings:
     """The settings of a queue, computed once from its arguments so that no other code reads single arguments.
 
@@ -66,6 +94,7 @@ class QueueSettings:
     """The highest priority that messages are told apart by; 0: all are equal."""
     delivery_limit: int | None = None
     """How often a message may be given back before it is dropped or dead-lettered."""
+    retry_delay: RetryDelay | None = None
     consumer_timeout: int | None = None
     """How long a delivery may be without an answer before it is taken back."""
     type: QueueType = QueueType.CLASSIC
@@ -78,7 +107,7 @@ class QueueSettings:
     @property
     def counts_deliveries(self) -> bool:
         """Do deliveries after the first tell how many there were, and does the store keep that?"""
-        return self.delivery_limit is not None or self.type is QueueType.QUORUM
+        return self.delivery_limit is not None or self.retry_delay is not None or self.type is QueueType.QUORUM
 
     @property
     def is_active_preempted(self) -> bool:
@@ -108,6 +137,7 @@ class QueueSettings:
             overflow=_overflow(values.get("x-overflow")),
             max_priority=(_number(values.get("x-max-priority"), MAX_PRIORITY) or 0) if is_classic else 0,
             delivery_limit=_delivery_limit(values, queue_type),
+            retry_delay=RetryDelay.of(values),
             consumer_timeout=_number(values.get("x-consumer-timeout"), MAX_TIME) or None,
             type=queue_type,
         )

@@ -223,10 +223,10 @@ class ForgetsWhatIsLeft(OwnedSlots):
 
 class DeliversLateSlotsUnflagged(OwnedSlots):
     def adopt(self, slots: Iterable[Slot], granted_after: float) -> Mapping[Queue, int]:
-        flags = [(slot, slot.maybe_delivered) for slot in slots]
-        adopted = super().adopt([slot for slot, _ in flags], granted_after)
-        for slot, flag in flags:
-            slot.maybe_delivered = flag
+        granted = list(slots)
+        adopted = super().adopt(granted, granted_after)
+        for slot in granted:
+            slot.is_late = False
         return adopted
 
 

@@ -29,7 +29,7 @@ class SomeQueue:
     def settle(self, messages: list[Message], outcome: Outcome, unstored: int = 0) -> None:
         self.settled += len(messages) + unstored
 
-    def requeue(self, messages: list[Message]) -> None:
+    def requeue(self, messages: list[Message], *, is_lost: bool) -> None:
         self.requeued += [message.id for message in messages]
 
     def wake(self, consumer: Any) -> None:
