@@ -23,6 +23,7 @@ from broker.queue.slot_reader import SlotReader
 from broker.store.journal import GroupCommitJournal
 from broker.store.retrying import Retry, RetryingStore
 from tests.simulation.slots_link import MemberLink
+from tests.support.composition import NoServices
 
 if TYPE_CHECKING:
     from tests.simulation.slots_world import Node
@@ -135,6 +136,7 @@ class Member:
                 journal=self.journal,
                 read_slots=reader.start,
                 observer=self.runner,
+                services=NoServices(),
             )
             for name in QUEUES
         }

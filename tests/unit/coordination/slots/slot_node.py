@@ -20,6 +20,7 @@ from broker.queue.queue import Queue
 from broker.queue.settings import QueueLimits
 from broker.queue.slot_reader import SlotReader
 from broker.store.memory.store import MemoryState, MemoryStore
+from tests.support.composition import NoServices
 from tests.support.fake_journal import FakeJournal
 from tests.support.stage import Gate, Stage, drive
 
@@ -129,6 +130,7 @@ class Node:
             journal=self.journal,
             read_slots=self.reader.start,
             observer=self.runner if is_balanced else self,
+            services=NoServices(),
         )
         self.taker = Taker(self)
         self.queue.add_consumer(self.taker)
