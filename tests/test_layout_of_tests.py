@@ -23,6 +23,7 @@ TESTED_ELSEWHERE = {
     "amqp/handlers": "a table of methods: test_channel.py",
     "amqp/output": "as clients see it: test_connection_flow.py",
     "amqp/publishing": "a publish as a client sees it: test_channel_publish.py, test_channel_confirm.py",
+    "amqp/replier": "requests and replies as clients see them: test_direct_reply.py",
     "amqp/topology_methods": "as clients see it: test_channel_queue.py, test_channel_exchange.py and the like",
     "amqp/transaction": "a transaction as a client sees it: test_channel_tx.py",
     "auth/built_in": "two users made of a section of a file: tests/integration logs in as both",

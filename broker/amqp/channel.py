@@ -183,7 +183,7 @@ class Channel:
             consumer_tag=consumer_tag,
             address=replies.new_address(),
         )
-        self.publisher.reply_address = consumer.octets
+        self.publisher.replier.address = consumer.octets
         replies.add(consumer)
 
     def end_replies(self) -> None:
@@ -191,7 +191,7 @@ class Channel:
         if self.reply_consumer is not None:
             self.connection.shared.replies.remove(self.reply_consumer)
             self.reply_consumer = None
-            self.publisher.reply_address = b""
+            self.publisher.replier.address = b""
 
     def resume_later(self) -> None:
         """At the end of this batch deliver to those consumers that wait for room: there may be some."""
@@ -289,7 +289,7 @@ class Channel:
         self.content = None
         if self.publisher.confirms is not None:
             self.publisher.confirms.close()
-        self.publisher.close()
+        self.publisher.replier.close()
         self.end_replies()
         for consumer in list(self.consumers.values()):
             self.remove(consumer)

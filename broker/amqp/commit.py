@@ -77,13 +77,8 @@ def _reply(publications: Iterable[Publication], publisher: Publisher) -> None:
     """Send what goes to channels that wait for replies."""
     for publication in publications:
         if publication.route.replies:
-            publisher.reply(
-                publication.route,
-                publication.header,
-                publication.body,
-                publication.chunks,
-                is_routed=bool(publication.queues),
-            )
+            content = (publication.header, publication.body, publication.chunks)
+            publisher.replier.reply(publication.route, *content, None, is_routed=bool(publication.queues))
 
 
 def _begin(messages: Iterable[Message]) -> None:

@@ -7,15 +7,14 @@ output at once: it is never stored and waits nowhere, and it is lost when the ch
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Final
 
 from broker.amqp.deliveries import Deliveries
 from broker.amqp.output import Output
+from broker.codec.constants import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_METHOD
 from broker.codec.methods import BasicDeliver
-from broker.codec.properties import FLAG_REPLY_TO, join_header, split_header
-from broker.errors import PreconditionFailed
-from broker.message import PENDING, SETTLED, tail
 from broker.ports.cluster import Cluster
 from broker.ports.peer_calls import Reply
 from broker.queue.queue import Queue
@@ -28,18 +27,8 @@ REPLY_TO_OCTETS: Final = bytes((len(REPLY_TO),)) + REPLY_TO.encode()
 """The same as the octets of a property."""
 MOST_UNREAD: Final = 16 * 1024 * 1024
 """Octets of replies for a client that does not read: from then on they are lost."""
-
-
-def readdressed(header: bytes, address: bytes) -> bytes:
-    """Return the tail of a content header with `address` as its property reply_to.
-
-    Raises `PreconditionFailed` when there is no address.
-    """
-    if not address:
-        raise PreconditionFailed("fast reply consumer does not exist")
-    start, values = split_header(header[4:-1])
-    values[FLAG_REPLY_TO] = address
-    return tail(join_header(start, values))
+_SMALL_BODY: Final = 16_384
+_BASIC_DELIVER: Final = BasicDeliver.index.to_bytes(4, "big")
 
 
 class ReplyConsumer:
@@ -47,7 +36,19 @@ class ReplyConsumer:
     a request that is answered may be part of what the channel has not acknowledged.
     """
 
-    __slots__ = ("_channel_id", "_deliveries", "_output", "address", "consumer_tag", "vhost")
+    __slots__ = (
+        "_body_start",
+        "_channel_id",
+        "_deliveries",
+        "_head",
+        "_middle",
+        "_output",
+        "_routing",
+        "_small",
+        "address",
+        "consumer_tag",
+        "vhost",
+    )
 
     def __init__(
         self, channel_id: int, output: Output, deliveries: Deliveries, *, vhost: str, consumer_tag: str, address: str
@@ -58,6 +59,14 @@ class ReplyConsumer:
         self.vhost = vhost
         self.consumer_tag = consumer_tag
         self.address = address
+        # The octets of basic.deliver before the delivery tag and after it, up to the content header.
+        self._routing = routing = b"\0" + self.octets
+        tag = bytes((len(consumer_tag.encode()),)) + consumer_tag.encode()
+        size = len(_BASIC_DELIVER) + len(tag) + 8 + 1 + len(routing)
+        self._head = struct.pack(">BHI", FRAME_METHOD, channel_id, size) + _BASIC_DELIVER + tag
+        self._middle = b"\0" + routing + FRAME_END + struct.pack(">BH", FRAME_HEADER, channel_id)
+        self._body_start = struct.pack(">BH", FRAME_BODY, channel_id)
+        self._small = min(_SMALL_BODY, output.frame_max - 3)
 
     @property
     def octets(self) -> bytes:
@@ -65,13 +74,24 @@ class ReplyConsumer:
         return bytes((len(self.address),)) + self.address.encode()
 
     def take(self, reply: Reply) -> bool:
-        """Deliver a reply; return False when it is lost because the client leaves too much unread."""
+        """Deliver a reply; return False when it is lost because the client leaves too much unread. Hot."""
         output = self._output
         if output.is_blocked:
             if output.unread_replies > MOST_UNREAD:
                 return False
             output.unread_replies += reply.weight
-        self._deliveries.last_tag += 1
+        deliveries = self._deliveries
+        deliveries.last_tag += 1
+        body = reply.body
+        if reply.chunks is not None or len(body) > self._small or reply.routing != self._routing:
+            self._take_other(reply)
+            return True
+        octets = (self._head, deliveries.last_tag.to_bytes(8, "big"), self._middle, reply.header)
+        output.send(b"".join((*octets, self._body_start, body) if body else octets))
+        return True
+
+    def _take_other(self, reply: Reply) -> None:
+        """Deliver what has come by the headers CC or BCC, and what is large."""
         exchange_size = reply.routing[0]
         method = BasicDeliver(
             self.consumer_tag,
@@ -80,8 +100,7 @@ class ReplyConsumer:
             reply.routing[1 : exchange_size + 1].decode(),
             reply.routing[exchange_size + 2 :].decode(),
         )
-        output.send_content(self._channel_id, method, reply.header, reply.body, reply.chunks)
-        return True
+        self._output.send_content(self._channel_id, method, reply.header, reply.body, reply.chunks)
 
 
 class DirectReplies:
@@ -145,39 +164,3 @@ class DirectReplies:
             return ""
         incarnation = address[len(ADDRESSES) :].partition(".")[2]
         return "" if incarnation == self._cluster.incarnation.id else incarnation
-
-
-class ReplyAnswer:
-    """Whether a mandatory reply has reached a channel: it takes the place of a message among those to be confirmed, as
-    the reply must be sent back before its confirm (contract U6).
-    """
-
-    __slots__ = ("_is_delivered", "_left", "_on_lost", "_touched_confirms", "confirms", "sequence", "state")
-
-    confirms: Any
-    sequence: int
-
-    def __init__(self, addresses: int, on_lost: Callable[[], None], touched_confirms: set[Any]) -> None:
-        """So many answers come; `on_lost` is called after the last one if none was good."""
-        self._left = addresses
-        self._is_delivered = False
-        self._on_lost = on_lost
-        self._touched_confirms = touched_confirms
-        self.confirms = None
-        self.state = PENDING
-
-    def on_answer(self, is_delivered: bool) -> None:
-        """One of the addresses has got the reply, or has not."""
-        self._left -= 1
-        self._is_delivered |= is_delivered
-        if self._left:
-            return
-        if not self._is_delivered:
-            self._on_lost()
-        self.state = SETTLED
-        if self.confirms is not None:
-            self._touched_confirms.add(self.confirms)
-
-
-def ignore(is_delivered: bool) -> None:
-    """Nobody asked whether the reply has reached a channel."""

@@ -11,17 +11,10 @@ from typing import Final, TypeAlias
 
 from broker.amqp.confirms import Confirms
 from broker.amqp.continuation import Continuation
-from broker.amqp.direct_reply import (
-    ADDRESSES,
-    REPLY_TO,
-    REPLY_TO_OCTETS,
-    DirectReplies,
-    ReplyAnswer,
-    ignore,
-    readdressed,
-)
+from broker.amqp.direct_reply import REPLY_TO_OCTETS, DirectReplies
 from broker.amqp.inspection import inspect
 from broker.amqp.output import Output
+from broker.amqp.replier import Replier, with_replies
 from broker.amqp.transaction import Publication, Transaction
 from broker.auth.access import Access, Permission
 from broker.broker import Broker
@@ -38,7 +31,6 @@ from broker.codec.properties import (
 )
 from broker.errors import AccessRefused, NotImplementedFault, PreconditionFailed, ReplyCode
 from broker.message import COUNTER_MASK, PENDING, TRANSIENT, Message, MessageIdGenerator, share_body
-from broker.ports.peer_calls import Reply
 from broker.queue.outcome import OVER_LENGTH
 from broker.queue.queue import Queue
 from broker.topology.routed_message import RoutedMessage
@@ -47,7 +39,6 @@ from broker.topology.vhost import VirtualHost
 
 _ASK: Final = FLAG_HEADERS | FLAG_EXPIRATION | FLAG_USER_ID
 """Flags of properties that the broker itself has to look at."""
-_REPLY_TO_SIZE: Final = len(REPLY_TO)
 _REMEMBERED_PROPERTIES: Final = 1024
 """Octets up to which a channel keeps the properties of its last message: larger ones are looked at each time."""
 
@@ -76,18 +67,16 @@ class Publisher:
         "_channel_id",
         "_continuation",
         "_ids",
-        "_is_closed",
         "_is_persistent",
         "_output",
         "_properties",
-        "_replies",
         "_routes",
         "_touched",
         "_touched_confirms",
         "_vhost",
         "_work",
         "confirms",
-        "reply_address",
+        "replier",
         "transaction",
     )
 
@@ -118,10 +107,9 @@ class Publisher:
         self._properties = b""
         self._asks = 0
         self._is_persistent = False
-        self._replies = replies
-        self._is_closed = False
-        self.reply_address = b""
-        """Where replies to this channel's requests go, as the octets of a property; empty while it consumes none."""
+        self.replier = Replier(
+            replies, vhost.name, access, broker.work, broker.touched_confirms, self.return_unroutable
+        )
         self.confirms: Confirms | None = None
         self.transaction: Transaction | None = None
 
@@ -173,8 +161,9 @@ class Publisher:
             self._work.done += len(properties) // _OCTETS_A_STEP
         self._properties = properties if len(properties) <= _REMEMBERED_PROPERTIES else b""
         self._asks = flags & _ASK
-        if reply_to and properties[reply_to] == _REPLY_TO_SIZE and properties.startswith(REPLY_TO_OCTETS, reply_to):
+        if reply_to and properties[reply_to] == REPLY_TO_OCTETS[0] and properties.startswith(REPLY_TO_OCTETS, reply_to):
             self._asks |= FLAG_REPLY_TO
+            self.replier.reply_to_at = reply_to
         self._is_persistent = mode == PERSISTENT
 
     def _publish_other(self, route: Route, content: Content) -> bool:
@@ -187,7 +176,7 @@ class Publisher:
             message, keys, content = self._inspect(route, content)
             if message is not None:
                 if keys is not None and not route.exchange:
-                    route = _with_replies(route, keys)
+                    route = with_replies(route, keys)
                 search = self._search(route, message, keys)
                 found = _advance(search)
                 if found is None:
@@ -199,7 +188,7 @@ class Publisher:
                     self._keep_copies(route, message)
                 is_refusable = True  # nobody has looked yet
         if route.replies and self.transaction is None:
-            self.reply(route, *content, is_routed=bool(queues))
+            self.replier.reply(route, *content, self.confirms, is_routed=bool(queues))
         if self.transaction is not None or not queues:
             self._carry_out(route, queues, content, is_persistent)
         elif is_refusable and self._is_refused(route, queues, content, is_persistent):
@@ -226,7 +215,7 @@ class Publisher:
         if message.keepers:
             self._keep_copies(route, message)
         if route.replies and self.transaction is None:
-            self.reply(route, *content, is_routed=bool(queues))
+            self.replier.reply(route, *content, self.confirms, is_routed=bool(queues))
         if self.transaction is not None or not queues:
             self._carry_out(route, queues, content, is_persistent)
         elif not self._is_refused(route, queues, content, is_persistent):
@@ -319,6 +308,9 @@ class Publisher:
 
     def _find_route(self, arguments: bytes) -> Route:
         """Find and remember where messages with these arguments go, or raise what refuses them."""
+        route = self.replier.find_route(arguments)
+        if route is not None:
+            return route
         publish = BasicPublish.decode_arguments(arguments, 0, len(arguments))
         if publish.immediate:
             raise NotImplementedFault("immediate=true")  # contract B3
@@ -331,11 +323,6 @@ class Publisher:
             raise PreconditionFailed(f"cannot route through {phrase}: {what_is_wrong}")
         routing, work = self._vhost.routing, self._work
         route = Route(arguments, publish.exchange, publish.routing_key, publish.mandatory, routing.version)
-        if publish.routing_key.startswith(ADDRESSES) and not publish.exchange:
-            # Not remembered: there may be an address for each request.
-            route.replies = (publish.routing_key,)
-            work.done += _FIND_STEPS
-            return route
         route.search = search = routing.search(exchange, (publish.routing_key,), None, work)
         try:
             next(search)
@@ -360,7 +347,7 @@ class Publisher:
         asks = self._asks
         if asks & FLAG_REPLY_TO:
             asks -= FLAG_REPLY_TO
-            header = readdressed(header, self.reply_address)
+            header = self.replier.readdressed(header)
             content = header, body, chunks
         has_headers = bool(asks & FLAG_HEADERS)
         is_open = route.dynamic or route.search is not None
@@ -398,44 +385,12 @@ class Publisher:
             for keeper in message.keepers:
                 keeper.keep(route.routing, message)
 
-    # Replies, and what is sent back
-
-    def reply(self, route: Route, header: bytes, body: bytes, chunks: list[bytes] | None, *, is_routed: bool) -> None:
-        """Send a message to the channels that wait for replies at the addresses of its route. If it is mandatory and
-        reaches none of them it comes back, unless it `is_routed` to a queue too.
-        """
-        replies = [Reply(self._vhost.name, address, route.routing, header, body, chunks) for address in route.replies]
-        self._work.done += COPY_STEPS * len(replies)
-        if not route.mandatory or is_routed:
-            self._replies.send(replies, ignore)
-            return
-        answer = ReplyAnswer(
-            len(replies), lambda: self.return_unroutable(route, header, body, chunks), self._touched_confirms
-        )
-        self._replies.send(replies, answer.on_answer)
-        if answer.state == PENDING and self.confirms is not None:
-            self.confirms.expect(answer)
-
-    def close(self) -> None:
-        """The channel is gone: nothing is sent on it any more."""
-        self._is_closed = True
+    # What is sent back
 
     def return_unroutable(self, route: Route, header: bytes, body: bytes, chunks: list[bytes] | None) -> None:
         """Send the message back (contract B2); its confirm follows."""
-        if self._is_closed:  # the answer to a reply has come too late
-            return
         method = BasicReturn(ReplyCode.NO_ROUTE, "NO_ROUTE", route.exchange, route.routing_key)
         self._output.send_content(self._channel_id, method, header, body, chunks)
-
-
-def _with_replies(route: Route, keys: Sequence[str]) -> Route:
-    """Return a route that leads to the addresses among `keys`, too, if there are any."""
-    replies = tuple(key for key in keys if key.startswith(ADDRESSES))
-    if not replies:
-        return route
-    route = Route(route.arguments, route.exchange, route.routing_key, route.mandatory, route.version)
-    route.replies = replies
-    return route
 
 
 def clones(

@@ -114,7 +114,7 @@ class QueueCount:
     consumers: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reply:
     """A message for the channel that consumes replies at `address`: `amq.rabbitmq.reply-to.` and its opaque part.
 

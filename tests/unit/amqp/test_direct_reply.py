@@ -316,6 +316,19 @@ def test_another_exchange_does_not_lead_to_an_address(asking: Client, peer: Clie
     assert (asking.bodies(), peer.bodies()) == ([], [b"r"])
 
 
+def test_a_reply_cannot_be_immediate(asking: Client, peer: Client) -> None:
+    address = address_of(asking)
+    peer.send(1, amqp.BasicPublish(routing_key=address, immediate=True), body=b"r")
+    ((_, close),) = peer.received()
+    assert isinstance(close, amqp.ConnectionClose)
+    assert close.reply_text == "NOT_IMPLEMENTED - immediate=true"
+
+
+def test_a_key_that_only_begins_like_an_address_leads_nowhere(peer: Client) -> None:
+    peer.publish(f"{REPLY_TO}.\u00e4", b"r", mandatory=True)
+    assert [type(method) for _, method in peer.received()] == [amqp.BasicReturn]
+
+
 def test_routes_to_addresses_are_not_remembered(harness: Harness, asking: Client, peer: Client) -> None:
     address = address_of(asking)
     spent = harness.broker.caches.spent
