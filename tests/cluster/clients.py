@@ -64,7 +64,13 @@ def process_until(
 
 
 def consume(
-    channel: BlockingChannel, queue: str, *, acks: bool = True, prefetch: int = 0, exclusive: bool = False
+    channel: BlockingChannel,
+    queue: str,
+    *,
+    acks: bool = True,
+    prefetch: int = 0,
+    exclusive: bool = False,
+    priority: int = 0,
 ) -> Taking:
     """Begin to consume; with `acks` each message is acknowledged at once."""
     taking = Taking(channel)
@@ -77,7 +83,8 @@ def consume(
             channel.basic_ack(deliver.delivery_tag)  # type: ignore[attr-defined]
 
     channel.add_on_cancel_callback(taking.cancelled.append)
-    taking.tag = channel.basic_consume(queue, on_message, exclusive=exclusive)
+    arguments = {"x-priority": priority} if priority else None
+    taking.tag = channel.basic_consume(queue, on_message, exclusive=exclusive, arguments=arguments)
     return taking
 
 

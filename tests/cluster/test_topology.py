@@ -132,6 +132,57 @@ def test_a_single_active_consumer_is_one_over_all_nodes_and_the_next_one_follows
     assert first.bodies == [b"1", b"2", b"3"]
 
 
+def test_of_the_consumers_on_all_nodes_the_highest_priority_follows_the_active_one(
+    pair: ClusterOfProcesses, channel_of: ChannelOf, name: str
+) -> None:
+    here, there = channel_of(pair[0]), channel_of(pair[1])
+    here.confirm_delivery()
+    here.queue_declare(name, durable=True, arguments={"x-single-active-consumer": True})
+    first, low = consume(here, name), consume(here, name, priority=1)
+    high = consume(there, name, priority=2)
+    publish(here, name, [b"1"])
+    assert first.wait(1) == [b"1"]
+    first.cancel()
+    publish(here, name, [b"2", b"3"])
+    assert sorted(high.wait(2)) == [b"2", b"3"]
+    high.cancel()
+    publish(here, name, [b"4"])
+    assert low.wait(1) == [b"4"]
+    assert (first.bodies, sorted(high.bodies)) == ([b"1"], [b"2", b"3"])
+
+
+def test_a_new_binding_gets_what_every_node_has_of_a_recent_history(
+    pair: ClusterOfProcesses, channel_of: ChannelOf, name: str
+) -> None:
+    channels = [channel_of(node) for node in (pair[0], pair[1])]
+    channels[0].exchange_declare(name, "x-recent-history")
+    for number, channel in enumerate(channels):
+        channel.confirm_delivery()
+        channel.basic_publish(name, "k", b"%d" % number)
+    channels[0].queue_declare(name)
+    channels[0].queue_bind(name, name)
+    assert sorted(consume(channels[0], name).wait(2)) == [b"0", b"1"]
+
+
+def test_a_hashed_key_leads_to_the_same_queue_on_every_node(
+    pair: ClusterOfProcesses, channel_of: ChannelOf, name: str
+) -> None:
+    here, there = channel_of(pair[0]), channel_of(pair[1])
+    here.exchange_declare(name, "x-consistent-hash")
+    queues = [f"{name}.{number}" for number in range(3)]
+    for queue in queues:
+        here.queue_declare(queue)
+        here.queue_bind(queue, name, "1")
+    for channel in (here, there):
+        channel.confirm_delivery()
+        for number in range(12):
+            channel.basic_publish(name, f"key.{number}", b"%d" % number)
+    taken = [consume(here, queue) for queue in queues]
+    process_until(here, lambda: sum(len(taking.bodies) for taking in taken) == 24, 10.0)
+    for taking in taken:
+        assert sorted(taking.bodies) == sorted(2 * list(set(taking.bodies)))
+
+
 def test_a_queue_deleted_on_one_node_is_gone_on_the_other_and_its_consumers_are_told(
     pair: ClusterOfProcesses, channel_of: ChannelOf, name: str
 ) -> None:
