@@ -1,8 +1,9 @@
-"""Calls of a function over the broker with aio-pika's RPC: a result, and an error that the caller gets.
+"""Calls of a function over the broker with aio-pika's RPC: a result, an error, and a call that nobody takes in time.
 
     python examples/aio_pika_rpc.py [amqp://guest:guest@127.0.0.1:5672/]
 
-Both ends are in this process, on connections of their own. Answers come to an exclusive queue. Needs aio-pika.
+Both ends are in this process, on connections of their own. Answers come to an exclusive queue. A call that expires
+comes back by the dead letters of its queue. Needs aio-pika.
 """
 
 from __future__ import annotations
@@ -24,13 +25,18 @@ async def divide(*, a: int, b: int) -> float:
 async def main() -> None:
     async with await aio_pika.connect(URL) as serving, await aio_pika.connect(URL) as calling:
         server = await RPC.create(await serving.channel())
-        await server.register(QUEUE, divide, auto_delete=True)
+        await server.register(QUEUE, divide, arguments={"x-expires": 10_000})
         client = await RPC.create(await calling.channel())
         print("6 / 4 =", await client.call(QUEUE, {"a": 6, "b": 4}))
         try:
             await client.call(QUEUE, {"a": 1, "b": 0})
         except ZeroDivisionError as error:
             print("1 / 0:", error)
+        await serving.close()  # the queue stays for a while, without anybody who takes calls
+        try:
+            await client.call(QUEUE, {"a": 1, "b": 2}, expiration=0.1)
+        except TimeoutError:
+            print("1 / 2: nobody took the call in time")
 
 
 if __name__ == "__main__":

@@ -107,6 +107,14 @@ def numbered(count: int, first: int = 0) -> list[bytes]:
     return [b"%d" % number for number in range(first, first + count)]
 
 
+def address_of(channel: BlockingChannel, queue: str) -> str:
+    """Consume replies on a channel, and return their address as a request shows it; `queue` lets it through."""
+    channel.basic_consume("amq.rabbitmq.reply-to", lambda *reply: None, auto_ack=True)
+    channel.basic_publish("", queue, b"?", pika.BasicProperties(reply_to="amq.rabbitmq.reply-to"))
+    _, properties, _ = channel.basic_get(queue, auto_ack=True)
+    return str(properties.reply_to)
+
+
 def ready(channel: BlockingChannel, queue: str) -> tuple[int, int]:
     """Return how many ready messages and consumers a queue has."""
     method = channel.queue_declare(queue, passive=True).method

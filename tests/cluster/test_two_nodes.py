@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Literal
 
 import pytest
+from pika.exceptions import UnroutableError
 
-from tests.cluster.clients import consume, numbered, publish
+from tests.cluster.clients import address_of, consume, numbered, publish
 from tests.cluster.conftest import ChannelOf, NewCluster
 from tests.support.databases import DatabaseServer
 
@@ -62,13 +63,19 @@ def test_a_node_that_was_killed_joins_again_and_serves(
     cluster = new_cluster(mariadb, 2)
     cluster.start()
     first, second = cluster.nodes
-    channel_of(second).queue_declare(f"{name} reply", exclusive=True)
+    asking = channel_of(second)
+    asking.queue_declare(f"{name} reply", exclusive=True)
+    address = address_of(asking, f"{name} reply")
     second.kill9()
     on_first = channel_of(first)
     on_first.queue_declare(name, durable=True)
+    on_first.confirm_delivery()
+    with pytest.raises(UnroutableError):
+        on_first.basic_publish("", address, b"too late", mandatory=True)
     second.start()
     channel_of(second).queue_declare(f"{name} reply", exclusive=True)  # its former owner ended with the node
     cluster.wait_until_complete()
-    on_first.confirm_delivery()
+    with pytest.raises(UnroutableError):  # the node is back, who asked is not
+        on_first.basic_publish("", address, b"too late", mandatory=True)
     publish(on_first, name, numbered(10))
     assert consume(channel_of(second), name).wait(10) == numbered(10)

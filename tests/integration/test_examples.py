@@ -16,7 +16,7 @@ LINES = {
     "work_queue": ["task 3 failed, once more", "task 9 done"],
     "kombu_tasks": ["2 + 10 = 12"],
     "faststream_rpc": ["[1, 2] make 3", "[3, 4, 5] make 12", "[] make 0"],
-    "aio_pika_rpc": ["6 / 4 = 1.5", "1 / 0: division by zero"],
+    "aio_pika_rpc": ["6 / 4 = 1.5", "1 / 0: division by zero", "1 / 2: nobody took the call in time"],
     "dramatiq_tasks": ["hello alice", "hello carol", "hello bob after one failure"],
     "celery_tasks": ["2 + 3 = 5", "(1 + 2) + 10 = 13", "sums: [0, 2, 4]"],
 }
