@@ -220,7 +220,7 @@ class LiveTopology:
         """`new_vhost` builds an empty virtual host, which `apply` adds to `vhosts`."""
         self.vhosts = vhosts
         self.complaints: deque[str] = deque(maxlen=_COMPLAINTS)
-        """A line for each record that was applied although something in it makes no sense; `restore` takes them."""
+        """A line for each record that was applied although something in it makes no sense, until they are taken."""
         self.new_vhost = new_vhost
         self._kinds = kinds
         self._handlers = handlers
@@ -252,9 +252,13 @@ class LiveTopology:
         while step := list(islice(changes, _CHANGES_PER_STEP)):
             for change in step:
                 self._restore(change)
-            complaints = list(self.complaints)
-            self.complaints.clear()
-            yield complaints
+            yield self.take_complaints()
+
+    def take_complaints(self) -> list[str]:
+        """Return a line for each record that was applied since the last call although it makes no sense here."""
+        complaints = list(self.complaints)
+        self.complaints.clear()
+        return complaints
 
     def _restore(self, change: Put) -> None:
         try:

@@ -244,6 +244,8 @@ class Replicator:
         await self._finish()
 
     async def _finish(self) -> None:
+        for complaint in self._topology.take_complaints():
+            _log.warning("topology of another node makes no sense here", what=complaint)
         self._on_applied()
         slots, self._slots = self._slots, []
         if slots:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+import structlog
 
 from broker.coordination.replication.event_codec import Purge, Wanted
 from broker.errors import Evicted, NotFound, PreconditionFailed, ResourceLocked, StoreUnavailable
 from broker.message import STORED, Message
 from broker.ports.cluster_rows import EventPage, Incarnation
 from broker.ports.peer_calls import Unavailable
-from broker.ports.records import Drop, Put, QueueRecord, VirtualHostRecord
+from broker.ports.records import Drop, ExchangeRecord, Put, QueueRecord, VirtualHostRecord
 from broker.topology.declaration import RemoteOwner
 from tests.support import bindings
 from tests.support.topology_node import Company, TopologyNode
@@ -46,6 +47,19 @@ async def test_what_one_node_declares_is_there_on_the_others_when_it_is_answered
     assert b.vhost.queues["q"].queue_id == queue.queue_id
     assert a.hash == b.hash
     assert b.dispatches == 3
+
+
+async def test_an_exchange_of_a_type_that_this_node_does_not_know_is_there_and_told_of_once(
+    company: Company, a: TopologyNode, b: TopologyNode
+) -> None:
+    await a.replicator.record([Put(ExchangeRecord("/", "x", "x-future", durable=False))])
+    with structlog.testing.capture_logs() as lines:
+        await b.replicator.look()
+        await b.replicator.look()
+    assert "x" in b.vhost.exchanges
+    assert [line["what"] for line in lines] == [
+        "exchange 'x' in vhost '/' routes nothing: its type 'x-future' is unknown"
+    ]
 
 
 async def test_unbinding_and_deleting_reach_the_others_too(a: TopologyNode, b: TopologyNode) -> None:
