@@ -66,7 +66,7 @@ class MemoryCluster:
 
     def put(self, queue_id: int, *ids: int) -> None:
         """Store messages of a queue."""
-        self.state.rows.update((each, Row(queue_id, 0, False, b"", b"")) for each in ids)
+        self.state.rows.update((each, Row(queue_id, 0, 0, b"", b"", 0)) for each in ids)
 
     def owned(self, incarnation: Incarnation) -> list[SlotRow]:
         return drive(self.slots.owned(incarnation))

@@ -18,7 +18,7 @@ OTHER: Any = "another service"
 
 def queue(queue_id: int) -> Queue:
     name = f"queue {queue_id}"
-    return Queue("/", name, queue_id, durable=True, journal=NOTHING, read_slots=NOTHING)
+    return Queue("/", name, queue_id, durable=True, journal=NOTHING, read_slots=NOTHING, services=NOTHING)
 
 
 ORDERS = queue(1)

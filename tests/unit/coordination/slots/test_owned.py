@@ -24,7 +24,9 @@ class Bench:
     def __init__(self) -> None:
         self.now = 1000.0
         self.ids = MessageIdGenerator(1)
-        self.queue = Queue("/", "orders", QUEUE_ID, durable=True, lane=1, journal=NOTHING, read_slots=NOTHING)
+        self.queue = Queue(
+            "/", "orders", QUEUE_ID, durable=True, lane=1, journal=NOTHING, read_slots=NOTHING, services=NOTHING
+        )
         self.queues = {QUEUE_ID: self.queue}
         self.is_due = False
         self.owned = OwnedSlots(1, self.ids, find_queue=self.queues.get, on_due=self._on_due)
@@ -285,7 +287,7 @@ def test_a_queue_of_which_no_slot_is_left_is_forgotten() -> None:
 
 def test_what_is_said_of_one_queue_leaves_the_slots_of_another_as_they_are() -> None:
     it = Bench()
-    other = Queue("/", "letters", 8, durable=True, lane=1, journal=NOTHING, read_slots=NOTHING)
+    other = Queue("/", "letters", 8, durable=True, lane=1, journal=NOTHING, read_slots=NOTHING, services=NOTHING)
     it.queues[8] = other
     unread = slot(7, 9)
     unread.queue_id = 8
