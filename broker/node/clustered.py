@@ -7,7 +7,7 @@ passes calls on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -31,7 +31,7 @@ from broker.coordination.slots.demand import name_of
 from broker.coordination.slots.runner import SlotRunner
 from broker.errors import ConfigError, CoordinationError, Fenced, StoreUnavailable
 from broker.machine.faults import MachineFaults
-from broker.message import Message
+from broker.message import Message, first_id_at
 from broker.node.descriptors import rooms
 from broker.node.incarnation import NodeIncarnation
 from broker.node.standalone import mark_what_was_delivered
@@ -245,6 +245,7 @@ class Clustered:
             caller=self._peers.caller,
             window_size=window_size,
             on_fenced=self._agent.on_fenced,
+            expired=lambda: _expired(parts.queues, self._clock.wall_ms()),
         )
         self._replicator = Replicator(
             self._shared.events,
@@ -481,3 +482,12 @@ class Clustered:
         if queue is None:
             return 0
         return await self._vhosts[queue.vhost].purge_here(queue)
+
+
+def _expired(queues: Iterable[Queue], now_ms: int) -> dict[int, int]:
+    """Return, for each queue with a time to live, the id of which all older messages have expired."""
+    return {
+        queue.queue_id: first_id_at(now_ms - queue.settings.message_ttl + 1)
+        for queue in queues
+        if queue.settings.message_ttl is not None
+    }

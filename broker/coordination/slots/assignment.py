@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from operator import attrgetter
@@ -150,6 +150,20 @@ class Assignment:
             if queue is not None and not self._plan_queue(queue, held, batch):
                 self._note_match(queue_id, queue)
         return batch
+
+    def reserve_older(self, first_ids: Mapping[int, int]) -> list[SlotRow]:
+        """Move free slots into a plan that begin before the id given for their queue, as far as nobody wants them."""
+        rows: list[SlotRow] = []
+        for queue_id, first_id in first_ids.items():
+            queue = self._queues.get(queue_id)
+            if queue is None or queue.demands:
+                continue
+            count = min(bisect_left(queue.free, first_id, key=_start), SLOTS_PER_ROUND - len(rows))
+            rows += queue.free[:count]
+            del queue.free[:count]
+        for row in rows:
+            self._note_planned(row)
+        return rows
 
     def reserve(self, queue_id: int) -> SlotRow | None:
         """Move the oldest free slot of a queue into a plan and return it."""

@@ -73,10 +73,12 @@ class SlotManager:
         window_size: int,
         on_fenced: Callable[[str], None],
         rescan_interval: float = 1.0,
+        expired: Callable[[], Mapping[int, int]] = dict,
     ) -> None:
         """`others` are the services by node id of all nodes that can have messages, including this one.
 
-        `on_fenced` is called with the term in which the store has refused this node as coordinator.
+        `on_fenced` is called with the term in which the store has refused this node as coordinator. `expired` returns,
+        for queues whose messages live for a limited time, the id of which all older ones have expired.
         """
         self._store = store
         self._clock = clock
@@ -85,6 +87,7 @@ class SlotManager:
         self._window_size = window_size
         self._on_fenced = on_fenced
         self._rescan_interval = rescan_interval
+        self._expired = expired
         self._living: dict[Incarnation, None] = {}
         self._term: _Term | None = None
 
@@ -100,6 +103,7 @@ class SlotManager:
                 caller=self._caller,
                 window_size=self._window_size,
                 rescan_interval=self._rescan_interval,
+                expired=self._expired,
             )
             slots.on_living(self._living, has_lost=False)
             self._term = _Term(slots)

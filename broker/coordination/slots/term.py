@@ -67,6 +67,7 @@ class SlotTerm:
         caller: Callable[[], Caller],
         window_size: int,
         rescan_interval: float,
+        expired: Callable[[], Mapping[int, int]],
     ) -> None:
         self.fence = fence
         self._store = store
@@ -76,6 +77,7 @@ class SlotTerm:
         self._caller = caller
         self._window_size = window_size
         self._rescan_interval = rescan_interval
+        self._expired = expired
         self._assignment = Assignment()
         self._living: Collection[Incarnation] = ()
         self._held: set[Incarnation] = set()
@@ -87,6 +89,7 @@ class SlotTerm:
         self._must_reclaim = True
         self._must_scan = True
         self._has_strangers = False
+        self._may_expire = False
         self._poked = asyncio.Event()
         self._rescan_timer: asyncio.TimerHandle | None = None
         self._backoff = _BACKOFF
@@ -248,6 +251,7 @@ class SlotTerm:
         self._held.clear()
         self._must_reclaim |= self._has_strangers
         self._must_scan = True
+        self._may_expire = True
         self._poked.set()
 
     def _plan(self) -> bool:
@@ -257,8 +261,21 @@ class SlotTerm:
             self._plan_get(self._gets.popleft(), orders)
         for incarnation, rows in self._assignment.plan(self._held).items():
             orders.setdefault(incarnation, _Order(incarnation)).rows.extend(rows)
+        if self._may_expire and not orders:
+            self._may_expire = False
+            self._plan_expired(orders)
         self._orders.extend(orders.values())
         return bool(self._orders or self._gets)
+
+    def _plan_expired(self, orders: dict[Incarnation, _Order]) -> None:
+        """Take slots for this node in which messages have expired, and that nobody wants: it lets them expire."""
+        caller = self._caller()
+        own = Incarnation(caller.node_id, caller.incarnation)
+        if self._assignment.has_session(own) and own not in self._held:
+            rows = self._assignment.reserve_older(self._expired())
+            if rows:
+                self._may_expire = True  # there may be more
+                orders[own] = _Order(own, rows)
 
     def _plan_get(self, get: _Get, orders: dict[Incarnation, _Order]) -> None:
         if get not in self._unanswered:

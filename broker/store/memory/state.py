@@ -30,7 +30,7 @@ class Row:
     redelivered: int
     metadata: bytes
     payload: bytes
-    due: int
+    due: int = 0
 
 
 @dataclass(slots=True)

@@ -42,6 +42,7 @@ class Bench:
     cluster: MemoryCluster = field(default_factory=MemoryCluster)
     nodes: dict[str, Node] = field(default_factory=lambda: {"alice": Node(), "bob": Node()})
     fenced: list[str] = field(default_factory=list)
+    expired: Callable[[], Mapping[int, int]] = dict
 
     def __post_init__(self) -> None:
         self.store = FailingSlots(self.cluster.slots)
@@ -55,6 +56,7 @@ class Bench:
             caller=lambda: Caller("alice", "a", fence=FENCE),
             window_size=10,
             on_fenced=self.fenced.append,
+            expired=self.expired,
         )
         self.manager.set_living([ALICE, BOB])
 
@@ -85,8 +87,8 @@ def caller(incarnation: Incarnation, request_id: str = "", fence: Fence = FENCE)
 
 
 @asynccontextmanager
-async def serving() -> AsyncIterator[Bench]:
-    bench = Bench()
+async def serving(expired: Callable[[], Mapping[int, int]] = dict) -> AsyncIterator[Bench]:
+    bench = Bench(expired=expired)
     async with asyncio.TaskGroup() as tasks:
         run = tasks.create_task(bench.manager.run(FENCE))
         await asyncio.sleep(0)

@@ -173,3 +173,24 @@ async def test_counts_are_the_sums_of_the_others_and_of_free_slots() -> None:
         assert await bench.manager.exchange_counts([QueueCount(1, 5, 1)], caller(BOB)) == [QueueCount(1, 8, 2)]
         bench.manager.set_living([BOB])
         assert await bench.manager.exchange_counts([], caller(BOB)) == [QueueCount(1, 1, 0)]
+
+
+@in_virtual_time
+async def test_the_coordinator_takes_what_has_expired_when_nobody_wants_it() -> None:
+    expired: dict[int, int] = {}
+    async with serving(expired=lambda: expired) as bench:
+        slots = [await bench.give_and_submit(number) for number in (1, 2, 3)]
+        await bench.begin(ALICE, 0)
+        assert (await bench.poll(ALICE, wait_ms=3000)).grants == ()
+        expired[ORDERS.queue_id] = slots[2].start
+        answer = await bench.poll(ALICE, "again", wait_ms=3000)
+        assert [grant.slot.start for grant in answer.grants] == [slots[0].start, slots[1].start]
+
+
+@in_virtual_time
+async def test_what_another_node_wants_does_not_go_to_the_coordinator_though_it_has_expired() -> None:
+    async with serving(expired=lambda: {ORDERS.queue_id: 1 << 62}) as bench:
+        await bench.begin(ALICE, 0)
+        await bench.begin(BOB, 5)
+        slot = await bench.give_and_submit(1)
+        assert [grant.slot for grant in (await bench.poll(BOB)).grants] == [slot]
