@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from broker.codec.expiration import parse_expiration
 from broker.codec.field_table import FieldTable
 from broker.codec.properties import BasicProperties, decode_properties, encode_header
 from broker.errors import PreconditionFailed
@@ -62,5 +63,7 @@ def _without_bcc(header: bytes, properties: BasicProperties, headers: FieldTable
 
 
 def _check_expiration(expiration: str) -> None:
-    if not (expiration.isascii() and expiration.isdigit()):
-        raise PreconditionFailed(f"invalid expiration '{expiration}': expected a number of milliseconds")
+    try:
+        parse_expiration(expiration)
+    except ValueError as error:
+        raise PreconditionFailed(f"invalid expiration '{expiration}': {error}") from None

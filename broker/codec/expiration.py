@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from broker.codec.properties import FLAG_EXPIRATION, read_expiration
@@ -16,13 +17,36 @@ LATEST: Final = (1 << 63) - 1
 """The latest time that a message can have, and the store can keep."""
 
 
+LONGEST: Final = 315_360_000_000
+"""The longest time to live, in milliseconds: ten years, as with RabbitMQ."""
+
+_NUMBER: Final = re.compile(r"([+-]?[0-9]+)(.*)", re.ASCII | re.DOTALL)
+
+
+def parse_expiration(text: str) -> int:
+    """Return the milliseconds in a property `expiration`.
+
+    Raises ValueError with RabbitMQ's words (`rabbit_basic:parse_expiration`) for what is none.
+    """
+    match = _NUMBER.fullmatch(text)
+    if match is None:
+        raise ValueError("no_integer")
+    if match[2]:
+        raise ValueError(f'{{leftover_string,"{match[2]}"}}')
+    if match[1].startswith("-") and match[1].strip("-0"):
+        raise ValueError(f"{{value_negative,{match[1]}}}")
+    if len(match[1]) > 30 or int(match[1]) > LONGEST:
+        raise ValueError(f"{{value_too_large,{match[1]}}}")
+    return int(match[1])
+
+
 def note_due(message: Message) -> None:
     """Set `due` of a message that has an expiration, counted from when it came into its queue. Hot for all others."""
     try:
         if not message.header[FLAGS] & EXPIRES:
             return
         expiration = read_expiration(message.header_payload)
-    except (IndexError, SyntaxFault):
+        if expiration is not None:
+            message.due = published_ms(message.id) + parse_expiration(expiration)
+    except (IndexError, SyntaxFault, ValueError):
         return  # a row of an earlier version, whose header nobody has checked
-    if expiration and expiration.isascii() and expiration.isdigit():
-        message.due = min(published_ms(message.id) + int(expiration), LATEST)

@@ -362,16 +362,30 @@ def test_the_user_id_must_be_the_user(peer: Client) -> None:
     assert peer.received() == [(1, soft(406, text, BasicPublish))]
 
 
-@pytest.mark.parametrize("expiration", ["0", "1", "86400000"])
+@pytest.mark.parametrize("expiration", ["0", "1", "86400000", "+5", "-0", "315360000000"])
 def test_an_expiration_is_a_number_of_milliseconds(peer: Client, expiration: str) -> None:
     peer.publish("q", b"m", properties=BasicProperties(expiration=expiration))
     assert peer.received() == []
 
 
-@pytest.mark.parametrize("expiration", ["", "-1", "1.5", "soon", "1 ", "٣", "0x10"])
-def test_another_expiration_closes_the_channel(peer: Client, expiration: str) -> None:
+@pytest.mark.parametrize(
+    ("expiration", "reason"),
+    [
+        ("", "no_integer"),
+        ("soon", "no_integer"),
+        ("٣", "no_integer"),
+        (" 1", "no_integer"),
+        ("-1", "{value_negative,-1}"),
+        ("1.5", '{leftover_string,".5"}'),
+        ("1 ", '{leftover_string," "}'),
+        ("0x10", '{leftover_string,"x10"}'),
+        ("315360000001", "{value_too_large,315360000001}"),
+        ("9" * 40, "{value_too_large," + "9" * 40 + "}"),
+    ],
+)
+def test_another_expiration_closes_the_channel(peer: Client, expiration: str, reason: str) -> None:
     peer.publish("q", b"m", properties=BasicProperties(expiration=expiration))
-    text = f"PRECONDITION_FAILED - invalid expiration '{expiration}': expected a number of milliseconds"
+    text = f"PRECONDITION_FAILED - invalid expiration '{expiration}': {reason}"
     assert peer.received() == [(1, soft(406, text, BasicPublish))]
 
 
@@ -488,7 +502,7 @@ def test_routes_to_many_queues_stay_within_the_budget_of_caches() -> None:
     ("flags_and_properties", "text"),
     [
         (b"\0\x10\x01\xff", "user_id property set to '?' but authenticated user was 'guest'"),
-        (b"\1\0\x01\xff", "invalid expiration '?': expected a number of milliseconds"),
+        (b"\1\0\x01\xff", "invalid expiration '?': no_integer"),
     ],
 )
 def test_a_text_that_is_not_utf8_is_refused_where_it_means_something(

@@ -32,9 +32,7 @@ def due_of(properties: BasicProperties) -> int:
     return message.due
 
 
-@pytest.mark.parametrize(
-    ("expiration", "due"), [("0", NOW), ("1", NOW + 1), ("60000", NOW + 60_000), ("9" * 30, (1 << 63) - 1)]
-)
+@pytest.mark.parametrize(("expiration", "due"), [("0", NOW), ("1", NOW + 1), ("60000", NOW + 60_000), ("+5", NOW + 5)])
 def test_a_message_is_due_so_many_milliseconds_after_it_came(expiration: str, due: int) -> None:
     assert due_of(BasicProperties(expiration=expiration)) == due
 
@@ -43,7 +41,7 @@ def test_the_expiration_is_found_among_all_properties() -> None:
     assert due_of(ALL) == NOW + 60_000
 
 
-@pytest.mark.parametrize("expiration", [None, "", "soon", "-1", "١"])
+@pytest.mark.parametrize("expiration", [None, "", "soon", "-1", "١", "9" * 30])
 def test_what_is_no_number_never_comes(expiration: str | None) -> None:
     assert due_of(BasicProperties(expiration=expiration, delivery_mode=2)) == 0
 
