@@ -242,12 +242,11 @@ class StoreMachine(RuleBasedStateMachine):
             assert len(found) == slot.count
             for message_id, content_id in found:
                 self.contents[message_id] = content_id
-        for queue in QUEUES:
-            self.expire(queue)
         self.each(lambda store: store.earliest_due())
         self.loaded()
 
-    def expire(self, queue: Queue) -> None:
+    @rule(queue=queues)
+    def what_expires(self, queue: Queue) -> None:
         async def ask(store: Store) -> list[tuple[Any, ...]]:
             return fields_of(await store.read_due(queue, LATEST, (0, 0), 1000, 1 << 30))
 
