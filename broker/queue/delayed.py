@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from heapq import heappop, heappush
+from itertools import islice
+from typing import Final
 
 from broker.message import Message
+
+AT_ONCE: Final = 1000
+"""Messages that come again in one turn of the loop: all of a queue may be due in the same moment."""
 
 
 class Delayed:
@@ -36,14 +41,16 @@ class Delayed:
         return self._heap[0][0] if self._heap else None
 
     def take_due(self, now_ms: int) -> list[Message]:
-        """Remove and return what has waited long enough, and what there is no room for, the next one first."""
-        return list(self._take(now_ms))
+        """Remove and return what has waited long enough, and what there is no room for, the next one first: `AT_ONCE`
+        messages at most.
+        """
+        return list(islice(self._take(now_ms), AT_ONCE))
 
     def take_all(self) -> list[Message]:
         """Remove and return everything."""
         return list(self._take(1 << 63))
 
-    def _take(self, now_ms: int) -> Iterable[Message]:
+    def _take(self, now_ms: int) -> Iterator[Message]:
         while self._heap and (self._heap[0][0] <= now_ms or self._octets > self._limit):
             message = heappop(self._heap)[2]
             self._octets -= message.weight

@@ -46,7 +46,7 @@ class QueueServices(Protocol[Q_contra]):
         ...
 
     def watch(self, queue: Q_contra) -> None:
-        """Call `Queue.on_due` at the time that `Queue.next_due` returns: it may have come nearer."""
+        """Call `Queue.on_time` at the time that `Queue.next_due` returns: it may have come nearer."""
         ...
 
     def read_due(self, queue: Q_contra) -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from broker.message import MESSAGE_OVERHEAD, STORED, Message
-from broker.queue.delayed import Delayed
+from broker.queue.delayed import AT_ONCE, Delayed
 
 
 class Queue:
@@ -33,3 +33,11 @@ def test_what_there_is_no_room_for_comes_at_once() -> None:
         delayed.add(message(number), 100 * number)
     assert ids(delayed.take_due(0)) == [1]
     assert ids(delayed.take_due(0)) == []
+
+
+def test_of_many_that_are_due_a_bounded_number_comes_at_once() -> None:
+    delayed = Delayed(1 << 30)
+    for number in range(AT_ONCE + 1):
+        delayed.add(message(number), 100)
+    assert ids(delayed.take_due(100)) == list(range(AT_ONCE))
+    assert (delayed.next_due(), ids(delayed.take_due(100))) == (100, [AT_ONCE])
