@@ -303,6 +303,7 @@ class NodeIncarnation:
             self.ids,
             self.journal,
             self.broker.work,
+            read=self.store.read,
             touched=self.broker.touched,
             now_ms=self.clock.wall_ms,
             wakeup=asyncio.Event(),

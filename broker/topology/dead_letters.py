@@ -17,7 +17,20 @@ from broker.codec.death import dead_letter_header, died_before
 from broker.codec.field_table import EMPTY_TABLE
 from broker.codec.properties import PERSISTENT, decode_properties
 from broker.errors import AmqpError
-from broker.message import PENDING, SETTLED, TRANSIENT, Message, MessageIdGenerator, routing_of, share_body, tail
+from broker.message import (
+    PENDING,
+    SETTLED,
+    STORED,
+    TRANSIENT,
+    Message,
+    MessageIdGenerator,
+    StorageQueue,
+    lane_of,
+    routing_of,
+    share_body,
+    tail,
+)
+from broker.ports.slot import Slot
 from broker.ports.store import Journal
 from broker.queue.outcome import Outcome
 from broker.queue.queue import Queue
@@ -54,6 +67,12 @@ class _Letter:
     header: bytes = b""
     is_persistent: bool = False
     targets: list[Queue] = field(default_factory=list)
+    is_over: bool = False
+    """Is it to be dropped, because it would go round for ever, or its row is not there any more?"""
+    octets: int = 0
+    """What counts for it in memory."""
+    is_shed: bool = False
+    """Are its octets only in the store?"""
 
 
 class DeadLetters:
@@ -66,13 +85,15 @@ class DeadLetters:
         journal: Journal,
         work: TurnBudget,
         *,
+        read: Callable[[StorageQueue, Slot, int, int], Awaitable[list[Message]]],
         touched: set[Queue],
         now_ms: Callable[[], int],
         wakeup: ReusableWakeup,
         next_turn: Callable[[], Awaitable[None]],
         dispatch: Callable[[], Any],
     ) -> None:
-        """`touched` and `dispatch` are the broker's."""
+        """`read` is the message store's; `touched` and `dispatch` are the broker's."""
+        self._read = read
         self._vhosts = vhosts
         self._ids = ids
         self._journal = journal
@@ -83,19 +104,25 @@ class DeadLetters:
         self._next_turn = next_turn
         self._dispatch = dispatch
         self._waiting: deque[_Letter] = deque()
-        self._kept: list[_Letter] = []
+        self._kept: deque[_Letter] = deque()
         """Those that have no queue to go to now, and must not be lost."""
         self._octets = 0
+        self._kept_octets = 0
+        """Of those that are kept and are not in the store."""
         self._held_up: set[Queue] = set()
         self._is_busy = False
 
     def bury(self, queue: Queue, messages: Sequence[Message], outcome: Outcome) -> None:
         """Take messages that died in `queue`."""
-        self._waiting.extend([_Letter(queue, message, outcome) for message in messages])
-        octets = sum([message.weight for message in messages])
+        letters = [_Letter(queue, message, outcome, octets=message.weight) for message in messages]
+        self._waiting.extend(letters)
+        self._count(sum([letter.octets for letter in letters]))
+        self._wakeup.set()
+
+    def _count(self, octets: int) -> None:
+        """So many octets more, or with a minus less, wait in memory."""
         self._octets += octets
         self._journal.hold(octets)
-        self._wakeup.set()
 
     def has_room(self, queue: Queue) -> bool:
         """May more be read from the store for this queue to be dead-lettered? If not, the queue is touched later."""
@@ -127,10 +154,16 @@ class DeadLetters:
             await self._carry_some()
 
     def retry(self) -> None:
-        """Try those again that had no queue to go to: call it now and then."""
-        if self._kept:
-            self._waiting.extendleft(reversed(self._kept))
-            self._kept.clear()
+        """Try some of those again that had no queue to go to: call it now and then. If all of them have one now, the
+        others follow.
+        """
+        again = [self._kept.popleft() for _ in range(min(_AT_ONCE, len(self._kept)))]
+        for letter in again:
+            if not letter.is_shed and letter.message.state == TRANSIENT:
+                self._kept_octets -= letter.octets
+                self._count(letter.octets)
+        if again:
+            self._waiting.extendleft(reversed(again))
             self._wakeup.set()
 
     async def drain(self) -> None:
@@ -141,13 +174,17 @@ class DeadLetters:
     async def _carry_some(self) -> None:
         self._is_busy = True
         try:
+            kept = len(self._kept)
             letters = self._take()
             for letter in letters:
                 try:
+                    await self._recall(letter)
                     await self._address(letter)
                 except AmqpError as error:  # a row of an earlier version, whose header nobody has checked
                     _log.warning("a dead letter cannot be read and is dropped", id=letter.message.id, reason=str(error))
             await self._deliver(letters)
+            if not self._waiting and len(self._kept) == kept:
+                self.retry()
         finally:
             self._is_busy = False
         self._dispatch()
@@ -161,6 +198,17 @@ class DeadLetters:
             taken.append(letter)
         return taken
 
+    async def _recall(self, letter: _Letter) -> None:
+        """Read the octets of a letter that are only in the store."""
+        if letter.is_shed:
+            queue, message_id = letter.queue, letter.message.id
+            slot = Slot(queue.queue_id, lane_of(message_id), message_id, message_id, 1)
+            found = await self._read(queue, slot, 1, _OCTETS_AT_ONCE)
+            letter.is_over = not found
+            for message in found:
+                letter.message, letter.is_shed, letter.octets = message, False, message.weight
+                self._count(letter.octets)
+
     # Where a letter goes
 
     async def _address(self, letter: _Letter) -> None:
@@ -172,7 +220,8 @@ class DeadLetters:
         vhost = self._vhosts.get(queue.vhost)
         name = queue.settings.dead_letter_exchange
         exchange = None if vhost is None or name is None else vhost.exchanges.get(name)
-        if vhost is None or name is None or exchange is None:
+        letter.targets = []
+        if vhost is None or name is None or exchange is None or letter.is_over:
             return
         published_to, key = routing_of(message.routing)
         properties = decode_properties(message.header_payload)
@@ -204,8 +253,10 @@ class DeadLetters:
         for keeper in on_its_way.keepers:
             keeper.keep(letter.routing, on_its_way)
         again = died_before(letter.header[4:-1], {target.name for target in found})
+        targets = [target for target in found if target.name not in again]
+        letter.is_over = bool(again) and not targets
         size = message.size
-        letter.targets = [target for target in found if target.name not in again and not target.refuses(size)]
+        letter.targets = [target for target in targets if not target.refuses(size)]
 
     # Its way
 
@@ -215,16 +266,15 @@ class DeadLetters:
         stored: list[Message] = []
         moved: list[_Letter] = []
         for letter in letters:
+            letter.targets = [queue for queue in letter.targets if not queue.is_deleted]
             copies = self._copies(letter)
             if copies:
                 stored += copies
                 moved.append(letter)
-            elif letter.targets or not letter.queue.settings.is_dead_lettered_at_least_once:
+            elif letter.targets or letter.is_over or not self._keeps(letter):
                 self._end(letter)
                 if letter.message.state < SETTLED:
                     self._journal.settle(letter.message)
-            else:
-                self._kept.append(letter)
         if not stored:
             return
         try:
@@ -237,12 +287,29 @@ class DeadLetters:
             _forget(letter.message)
         self._insert(stored)
 
+    def _keeps(self, letter: _Letter) -> bool:
+        """Keep a letter that has no queue to go to, if its queue wants that; the store keeps its octets if it can."""
+        message = letter.message
+        if not letter.queue.settings.is_dead_lettered_at_least_once:
+            return False
+        if message.state == STORED:
+            message.header = message.body = b""
+            message.chunks = None
+            self._count(-letter.octets)
+            letter.octets, letter.is_shed = 0, True
+        elif message.state == TRANSIENT:
+            if self._kept_octets + letter.octets > _MANY_OCTETS:
+                _log.warning("a dead letter that is not stored is dropped: too many wait", queue=letter.queue.name)
+                return False
+            self._count(-letter.octets)
+            self._kept_octets += letter.octets
+        self._kept.append(letter)
+        return True
+
     def _copies(self, letter: _Letter) -> list[Message]:
         """Put what needs no store into its queues; return the copies that have to be stored first."""
         source, stored = letter.message, []
         for queue in letter.targets:
-            if queue.is_deleted:
-                continue
             state = PENDING if letter.is_persistent and queue.is_stored else TRANSIENT
             copy = Message(self._ids.next(), queue, letter.routing, letter.header, source.body, source.chunks, state)
             if state == PENDING:
@@ -267,9 +334,8 @@ class DeadLetters:
 
     def _end(self, letter: _Letter) -> None:
         """The row of a dead message is deleted, or goes with the next batch."""
-        weight = letter.message.weight
-        self._octets -= weight
-        self._journal.hold(-weight)
+        self._count(-letter.octets)
+        letter.octets = 0
         letter.queue.end_dying((letter.message,))
         if self._held_up and self._octets <= _MANY_OCTETS // 2:
             self._touched |= self._held_up

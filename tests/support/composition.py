@@ -319,6 +319,7 @@ class NodeParts:
             self.ids,
             self.journal,
             self.broker.work,
+            read=self.store.read,
             touched=self.broker.touched,
             now_ms=clock.wall_ms,
             wakeup=self._new_event(),
