@@ -115,6 +115,7 @@ class Queue:
         counts_octets = self.settings.max_length_bytes is not None
         self._window = window = Window(queue_id, lane, self.limits, journal, counts_octets=counts_octets)
         self._services = services
+        window.is_watched |= self.settings.has_retention
         self._retention = self._new_retention() if self.settings.has_retention else None
         self.refuses_publishers: Final = refuses_publishers(self.settings)
         """Must `refuses` be asked before each publish?"""
@@ -302,9 +303,9 @@ class Queue:
 
     def pop(self) -> Message | None:
         """Remove and return the next message for basic.get; None when none is in memory."""
-        if self._window.expiring or self._retention is not None:
-            self._expire()
         window = self._window
+        if window.is_watched:
+            self._expire()
         if not window.ready and window.is_paged:
             self._refill()
         message = window.take_first()
@@ -338,15 +339,15 @@ class Queue:
         Hot: once per batch. Return whether consumers are behind: there are some, and more is ready than they take now.
         """
         window = self._window
-        if window.expiring is not None and self._retention is None:
-            self._retention = self._new_retention()
-        if self._retention is not None:
+        is_watched = window.is_watched
+        if is_watched:
             self._expire()
-        if not window.ready and window.is_paged:
-            self._refill()
         ready = window.ready
+        if not ready and window.tail is not ready:
+            self._refill()
+            ready = window.ready
         dispatcher = self._dispatcher
-        if (window.late or window.expiring or window.counts_octets) and not self._share_out_in_runs():
+        if (window.late or (is_watched and window.needs_runs)) and not self._share_out_in_runs():
             pass  # nobody takes more
         elif ready:
             last = ready[-1].id
@@ -364,7 +365,7 @@ class Queue:
                     return self.dispatch()
         elif window.tail is not ready and len(ready) < self.limits.window_size // 2 and dispatcher.has_credit():
             self._refill()
-        if self._retention is not None:
+        if is_watched and self._retention is not None:
             self._shorten(self._retention)
         limits = self.limits
         if (window.bytes > limits.memory or len(window.tail) > limits.window_size) and not self.is_closing:
@@ -378,7 +379,7 @@ class Queue:
         return whether nothing is left that needs this.
         """
         window = self._window
-        while window.ready and (window.late or window.expiring or window.counts_octets):
+        while window.ready and (window.late or window.needs_runs):
             if not self._dispatcher.has_credit():
                 return False
             run = window.take_run()
@@ -415,7 +416,7 @@ class Queue:
         """Let go what has expired, before a consumer gets it."""
         retention = self._retention
         if retention is None:
-            return
+            retention = self._retention = self._new_retention()
         expired = retention.take_expired()
         if expired:
             self.settle(expired, EXPIRED)
@@ -455,6 +456,7 @@ class Queue:
         """The next message in slots expires by itself at `due`, or none does; all up to `after` are seen to."""
         self._window.paged_due, self._window.due_after = due, after
         if due is not None and self._retention is None:
+            self._window.is_watched = True
             self._retention = self._new_retention()
         self._services.watch(self)
 

@@ -36,6 +36,7 @@ class ReadyMessages:
         "counts_octets",
         "expiring",
         "is_unordered",
+        "is_watched",
         "last_taken",
         "late",
         "late_tail",
@@ -48,6 +49,8 @@ class ReadyMessages:
 
     def __init__(self, *, counts_octets: bool = False) -> None:
         """With `counts_octets`, `ready_octets` is kept, which not everybody needs."""
+        self.is_watched = counts_octets
+        """May something leave by itself, or must octets be counted? Everybody else pays nothing for it."""
         self.counts_octets = counts_octets
         self.ready_octets = 0
         """Octets that the bodies of all ready messages have, in memory and in slots."""
@@ -69,6 +72,11 @@ class ReadyMessages:
         """May `ready` hold ids that are not ascending, from slots of other nodes?"""
         self.ready_end = 0
         """An upper bound of the ids that were in `ready` while there were slots: these need not be ascending there."""
+
+    @property
+    def needs_runs(self) -> bool:
+        """Must it be known which messages consumers take?"""
+        return bool(self.expiring) or self.counts_octets
 
     # In
 
@@ -93,6 +101,7 @@ class ReadyMessages:
             if message.due:
                 if self.expiring is None:
                     self.expiring = Expiring()
+                    self.is_watched = True
                 self.expiring.add(message)
 
     def insert(self, messages: Sequence[Message]) -> None:
