@@ -60,6 +60,7 @@ class Replier:
     def close(self) -> None:
         """The channel is gone: nothing is sent on it any more."""
         self._is_closed = True
+        self._return = _nobody
 
     def readdressed(self, header: bytes) -> bytes:
         """Return the tail of a request's content header with the channel's address as reply_to.
@@ -162,3 +163,7 @@ def with_replies(route: Route, keys: Sequence[str]) -> Route:
     route = Route(route.arguments, route.exchange, route.routing_key, route.mandatory, route.version)
     route.replies = replies
     return route
+
+
+def _nobody(route: Route, header: bytes, body: bytes, chunks: list[bytes] | None) -> None:
+    """Stands where the channel was."""

@@ -36,6 +36,7 @@ from broker.queue.outcome import Outcome
 from broker.queue.queue import Queue
 from broker.topology.recorder import Wakeup
 from broker.topology.routed_message import RoutedMessage
+from broker.topology.routing import Search
 from broker.topology.vhost import VirtualHost
 from broker.turn_budget import TurnBudget
 
@@ -46,8 +47,11 @@ _AT_ONCE: Final = 500
 _OCTETS_AT_ONCE: Final = 4 * 1024 * 1024
 _MANY_OCTETS: Final = 16 * 1024 * 1024
 """Octets of waiting messages from which on nothing more is read from the store to be dead-lettered."""
-_STEPS: Final = 20
-"""What the header of a dead letter costs."""
+_STEPS: Final = 100
+"""What the header of a dead letter costs, and the search for its queues."""
+_FIXED: Final = 12
+"""Octets of a content header before the properties' flags, and in the tail of its frame (0-9-1 §4.2.6.1)."""
+_FLAGS: Final = 16
 
 
 class ReusableWakeup(Wakeup, Protocol):
@@ -73,6 +77,19 @@ class _Letter:
     """What counts for it in memory."""
     is_shed: bool = False
     """Are its octets only in the store?"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Address:
+    """Where letters of one `case` go, and what their headers say from the properties' flags on."""
+
+    case: tuple[object, ...]
+    properties: bytes
+    routing: bytes
+    is_persistent: bool
+    targets: tuple[Queue, ...]
+    is_over: bool
+    """Would each of them go round for ever?"""
 
 
 class DeadLetters:
@@ -111,6 +128,7 @@ class DeadLetters:
         """Of those that are kept and are not in the store."""
         self._held_up: set[Queue] = set()
         self._is_busy = False
+        self._last: _Address | None = None
 
     def bury(self, queue: Queue, messages: Sequence[Message], outcome: Outcome) -> None:
         """Take messages that died in `queue`."""
@@ -212,51 +230,72 @@ class DeadLetters:
     # Where a letter goes
 
     async def _address(self, letter: _Letter) -> None:
-        """Find the queues of a letter, and write its header."""
+        """Find the queues of a letter, and write its header. What the one before has shown is not asked again."""
         queue, message = letter.queue, letter.message
-        self._work.done += _STEPS
+        self._work.done += 1
         if self._work.is_over:
             await self._next_turn()
         vhost = self._vhosts.get(queue.vhost)
-        name = queue.settings.dead_letter_exchange
-        exchange = None if vhost is None or name is None else vhost.exchanges.get(name)
         letter.targets = []
-        if vhost is None or name is None or exchange is None or letter.is_over:
+        if vhost is None or letter.is_over:
             return
+        now_s = self._now_ms() // 1000
+        case = (queue, message.routing, message.header[_FLAGS:], letter.outcome, now_s, vhost.routing.version)
+        address = self._last if self._last is not None and self._last.case == case else None
+        if address is None:
+            address = await self._find(letter, vhost, case, now_s)
+            if address is None:
+                return
+        letter.header = tail(message.header_payload[:_FIXED] + address.properties)
+        letter.routing, letter.is_persistent, letter.is_over = address.routing, address.is_persistent, address.is_over
+        size = message.size
+        letter.targets = [target for target in address.targets if not target.refuses(size)]
+
+    async def _find(self, letter: _Letter, vhost: VirtualHost, case: tuple[object, ...], now_s: int) -> _Address | None:
+        """Find out where a letter goes, and what its header says; None if there is no such exchange."""
+        queue, message = letter.queue, letter.message
+        name, new_key = queue.settings.dead_letter_exchange, queue.settings.dead_letter_routing_key
+        exchange = None if name is None else vhost.exchanges.get(name)
+        if name is None or exchange is None:
+            return None
+        self._work.done += _STEPS
         published_to, key = routing_of(message.routing)
         properties = decode_properties(message.header_payload)
         keys = [key, *_texts((properties.headers or EMPTY_TABLE).values.get("CC"))]
-        new_key = queue.settings.dead_letter_routing_key
-        letter.header = tail(
-            dead_letter_header(
-                message.header_payload,
-                queue=queue.name,
-                reason=letter.outcome.reason,
-                exchange=published_to,
-                routing_keys=keys,
-                now_s=self._now_ms() // 1000,
-                drops_cc=new_key is not None,
-            )
+        header = dead_letter_header(
+            message.header_payload,
+            queue=queue.name,
+            reason=letter.outcome.reason,
+            exchange=published_to,
+            routing_keys=keys,
+            now_s=now_s,
+            drops_cc=new_key is not None,
         )
-        letter.is_persistent = properties.delivery_mode == PERSISTENT
-        letter.routing = _short(name) + _short(key if new_key is None else new_key)
+        is_persistent = properties.delivery_mode == PERSISTENT
+        routing = _short(name) + _short(key if new_key is None else new_key)
         routed = list(dict.fromkeys(keys if new_key is None else [new_key]))
-        on_its_way = RoutedMessage(letter.header, message.body, message.chunks, letter.is_persistent)
-        search = vhost.routing.search(exchange, routed, on_its_way, self._work)
+        found = await self._search(vhost.routing.search(exchange, routed, None, self._work))
+        is_fixed = found is not None
+        if found is None:
+            on_its_way = RoutedMessage(tail(header), message.body, message.chunks, is_persistent)
+            found = await self._search(vhost.routing.search(exchange, routed, on_its_way, self._work)) or []
+            for keeper in on_its_way.keepers:
+                keeper.keep(routing, on_its_way)
+        again = died_before(header, {target.name for target in found})
+        targets = tuple(target for target in found if target.name not in again)
+        address = _Address(case, header[_FIXED:], routing, is_persistent, targets, bool(again) and not targets)
+        self._last = address if is_fixed else None
+        return address
+
+    async def _search(self, search: Search) -> list[Queue] | None:
+        """Search to the end, in as many turns as it takes."""
         while True:
             try:
                 next(search)
             except StopIteration as done:
-                found: list[Queue] = done.value or []
-                break
+                found: list[Queue] | None = done.value
+                return found
             await self._next_turn()
-        for keeper in on_its_way.keepers:
-            keeper.keep(letter.routing, on_its_way)
-        again = died_before(letter.header[4:-1], {target.name for target in found})
-        targets = [target for target in found if target.name not in again]
-        letter.is_over = bool(again) and not targets
-        size = message.size
-        letter.targets = [target for target in targets if not target.refuses(size)]
 
     # Its way
 

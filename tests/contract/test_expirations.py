@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, delete, select, update
 
-from broker.codec.expiration import LATEST
+from broker.codec.expiration import LATEST, LONGEST
 from broker.message import STORED, TRANSIENT, WRITING, Message, published_ms
 from broker.ports.records import Drop, QueueKey
 from broker.ports.slot import Slot
@@ -135,11 +135,13 @@ async def test_the_next_time_is_that_behind_a_place(harness: Harness) -> None:
     assert [await following(299, 99), await following(300, 0), await following(300, 1)] == [300, 300, None]
 
 
-async def test_the_latest_time_there_is_can_be_asked_for(harness: Harness) -> None:
-    await harness.insert(expiring(1, 10**30))
+async def test_the_longest_time_there_is_can_be_asked_for(harness: Harness) -> None:
+    longest = expiring(1, LONGEST)
+    await harness.insert(longest)
 
-    assert await harness.store.next_due(ORDERS, FIRST) == LATEST
-    assert [one.due for one in await harness.store.read_due(ORDERS, LATEST, FIRST, 10, 1000)] == [LATEST]
+    assert longest.due > LONGEST
+    assert await harness.store.next_due(ORDERS, FIRST) == longest.due
+    assert [one.due for one in await harness.store.read_due(ORDERS, LATEST, FIRST, 10, 1000)] == [longest.due]
 
 
 async def test_a_queue_without_expirations_has_none(harness: Harness) -> None:
