@@ -210,7 +210,7 @@ def test_a_commit_in_doubt_that_is_taken_for_undone_is_caught(
 ) -> None:
     with (
         storm(tmp_path, database_server, database, seed=8, is_proxied=True, command=mutant("RepeatsDoubt")) as it,
-        pytest.raises(BrokerFailed, match=r"Duplicate entry|another broker has taken over"),
+        pytest.raises(BrokerFailed, match=r"Duplicate entry|duplicate key|another broker has taken over"),
     ):
         it.rounds(it.fault("cut after commit", 0.0), rounds=3, confirms=2_000)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -36,7 +37,9 @@ class ConfirmsTooEarly(Mutant):
         self._late: set[asyncio.Future[None]] = set()
 
     async def write(self, batch: Batch) -> None:
-        self._late.add(asyncio.get_running_loop().create_task(self._write_late(batch)))
+        # What is settled meanwhile loses its octets: the late write has to have its own.
+        kept = replace(batch, inserts=[copy(message) for message in batch.inserts], deletes=list(batch.deletes))
+        self._late.add(asyncio.get_running_loop().create_task(self._write_late(kept)))
 
     async def _write_late(self, batch: Batch) -> None:
         await asyncio.sleep(1.0)

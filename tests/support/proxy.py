@@ -48,6 +48,7 @@ class Proxy:
         self.cuts = 0  # connections that a pattern has cut
         self.is_hanging = False
         self.links: set[Link] = set()
+        self.transports: set[asyncio.Transport] = set()
         self._target_port = target_port
         self._cut: Cut | None = None
         self._listener: asyncio.Server | None = None
@@ -143,6 +144,8 @@ class Proxy:
     async def _reset_all(self) -> None:
         for link in tuple(self.links):
             link.reset()
+        for transport in tuple(self.transports):
+            transport.abort()
 
     async def _set_hanging(self, is_hanging: bool) -> None:
         self.is_hanging = is_hanging

@@ -29,6 +29,8 @@ class Rules(Protocol):
     delay: float
     is_hanging: bool
     links: set[Link]
+    transports: set[asyncio.Transport]
+    """All that are open: a socket that is not read is otherwise known to nobody once its link is forgotten."""
 
     def cut_for(self, tail: bytes, data: bytes) -> Cut | None: ...
 
@@ -47,6 +49,7 @@ class End(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
+        self.link.rules.transports.add(transport)
         self.link.made(self)
 
     def data_received(self, data: bytes) -> None:
@@ -58,6 +61,8 @@ class End(asyncio.Protocol):
         return True
 
     def connection_lost(self, error: Exception | None) -> None:
+        if self.transport is not None:
+            self.link.rules.transports.discard(self.transport)
         self.transport = None
         if error is not None:
             self.link.received(self, None)
@@ -104,7 +109,7 @@ class Link:
     """Passes octets between a client and the server in order, each direction by itself."""
 
     def __init__(self, rules: Rules) -> None:
-        self._rules = rules
+        self.rules = rules
         self._loop = asyncio.get_running_loop()
         self.client = End(self)
         self._server = End(self)
@@ -138,7 +143,7 @@ class Link:
             self._answered(data)
             return
         earliest = source.held[-1][0] if source.held else 0.0
-        source.held.append((max(earliest, self._loop.time() + self._rules.delay), data))
+        source.held.append((max(earliest, self._loop.time() + self.rules.delay), data))
         source.size += len(data or b"")
         self.go_on()
 
@@ -146,10 +151,10 @@ class Link:
         """Pass on what is due, and let sockets read or wait."""
         for source, sink in ((self.client, self._server), (self._server, self.client)):
             self._pump(source, sink)
-            source.read_if(not self._rules.is_hanging and not sink.is_full and source.size < MOST_HELD)
+            source.read_if(not self.rules.is_hanging and not sink.is_full and source.size < MOST_HELD)
 
     def _pump(self, source: End, sink: End) -> None:
-        while source.held and sink.transport is not None and not self._rules.is_hanging:
+        while source.held and sink.transport is not None and not self.rules.is_hanging:
             due, data = source.held[0]
             if due > self._loop.time():
                 self._loop.call_at(due, self.go_on)
@@ -161,7 +166,7 @@ class Link:
     def _pass_on(self, source: End, sink: End, data: bytes | None) -> None:
         if data is None:
             self.reset()
-        elif data and source is self.client and (cut := self._rules.cut_for(self._tail, data)):
+        elif data and source is self.client and (cut := self.rules.cut_for(self._tail, data)):
             self._cut(cut, data)
         elif data:
             sink.write(data)
@@ -205,4 +210,4 @@ class Link:
 
     def _forget(self) -> None:
         self._is_closed = True
-        self._rules.links.discard(self)
+        self.rules.links.discard(self)
