@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Self
 
-from broker.codec.field_table import MAX_ENTRIES, FieldTable, Int64, Timestamp, name_of
+from broker.codec.field_table import MAX_ENTRIES, FieldTable, Timestamp, name_of
 from broker.codec.properties import FLAG_EXPIRATION, FLAG_HEADERS, join_header, split_header
 from broker.errors import SyntaxFault
 
@@ -23,6 +23,10 @@ REJECTED: Final = b"rejected"
 """The reason of a death that a client asked for."""
 
 _HISTORY: Final = "x-death"
+_HISTORY_START: Final = b"\x07x-deathA"
+_FEW_KEYS: Final = 10
+_ROOMY: Final = 8192
+"""Octets in which an element has room for so few keys, each as long as a name may be."""
 _FIRST: Final = "x-first-death-"
 _LAST: Final = "x-last-death-"
 _MOST: Final = (1 << 63) - 1
@@ -105,7 +109,9 @@ class _Death:
 
     def within(self, room: int) -> Self:
         """Return this death with as many of its keys as an element of `room` octets may have."""
-        keys, size = [], len(replace(self, routing_keys=()).table().raw)
+        if room >= _ROOMY and len(self.routing_keys) <= _FEW_KEYS:
+            return self
+        keys, size = [], len(replace(self, routing_keys=()).element())
         for key in self.routing_keys[:MAX_ENTRIES]:
             size += 5 + len(key)
             if size > room:
@@ -113,19 +119,24 @@ class _Death:
             keys.append(key)
         return replace(self, routing_keys=tuple(keys))
 
-    def table(self) -> FieldTable:
-        """Return the element of `x-death`."""
-        fields: dict[str, Any] = {
-            "count": Int64(self.count),
-            "reason": self.reason,
-            "queue": self.queue,
-            "time": Timestamp(self.time),
-            "exchange": self.exchange,
-            "routing-keys": list(self.routing_keys),
-        }
+    def element(self) -> bytes:
+        """Return the octets of the table in `x-death`, without their count."""
+        keys = b"".join([b"S" + _sized(key) for key in self.routing_keys])
+        parts = [
+            b"\x05countl" + self.count.to_bytes(8, "big"),
+            b"\x06reasonS" + _sized(self.reason),
+            b"\x05queueS" + _sized(self.queue),
+            b"\x04timeT" + self.time.to_bytes(8, "big"),
+            b"\x08exchangeS" + _sized(self.exchange),
+            b"\x0crouting-keysA" + _sized(keys),
+        ]
         if self.original_expiration is not None:
-            fields["original-expiration"] = self.original_expiration
-        return FieldTable.of(fields)
+            parts.append(b"\x13original-expirationS" + _sized(self.original_expiration))
+        return b"".join(parts)
+
+
+def _sized(octets: bytes) -> bytes:
+    return len(octets).to_bytes(4, "big") + octets
 
 
 def _octets(text: object) -> Any:
@@ -191,21 +202,25 @@ def _summary(prefix: str, death: _Death) -> dict[str, bytes]:
     }
 
 
+def _entry(name: str, text: bytes) -> bytes:
+    return len(name).to_bytes(1, "big") + name.encode() + b"S" + _sized(text)
+
+
 def _table(own: list[bytes], deaths: Iterator[_Death], told: dict[str, bytes], room: int) -> bytes:
     """Return the octets of the property `headers`, of at most `room` octets."""
-    summary = FieldTable.of(told).raw
-    room -= 4 + len(summary) + len(FieldTable.of({_HISTORY: []}).raw)
-    history: list[FieldTable] = []
+    summary = b"".join([_entry(name, text) for name, text in told.items()])
+    room -= 4 + len(summary) + len(_HISTORY_START) + 4
+    history: list[bytes] = []
     for death in deaths:
-        table = (death if history else death.within(room - 5)).table()
-        room -= 5 + len(table.raw)
+        element = (death if history else death.within(room - 5)).element()
+        room -= 5 + len(element)
         if history and (room < 0 or len(history) == MAX_ENTRIES):
-            room += 5 + len(table.raw)
+            room += 5 + len(element)
             break
-        history.append(table)
+        history.append(element)
     own = _largest_removed(own, room, MAX_ENTRIES - len(told) - 1)
-    raw = b"".join((*own, FieldTable.of({_HISTORY: history}).raw, summary))
-    return len(raw).to_bytes(4, "big") + raw
+    elements = b"".join([b"F" + _sized(element) for element in history])
+    return _sized(b"".join((*own, _HISTORY_START, _sized(elements), summary)))
 
 
 def _largest_removed(entries: list[bytes], room: int, most: int) -> list[bytes]:

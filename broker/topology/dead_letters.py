@@ -32,7 +32,7 @@ from broker.message import (
 )
 from broker.ports.slot import Slot
 from broker.ports.store import Journal
-from broker.queue.outcome import Outcome
+from broker.queue.outcome import REJECTED, Outcome
 from broker.queue.queue import Queue
 from broker.topology.recorder import Wakeup
 from broker.topology.routed_message import RoutedMessage
@@ -281,7 +281,11 @@ class DeadLetters:
             found = await self._search(vhost.routing.search(exchange, routed, on_its_way, self._work)) or []
             for keeper in on_its_way.keepers:
                 keeper.keep(routing, on_its_way)
-        again = died_before(header, {target.name for target in found})
+        names = {target.name for target in found}
+        if b"x-death" in message.header:
+            again = died_before(header, names)
+        else:  # this is its first death
+            again = names & {queue.name} if letter.outcome is not REJECTED else set()
         targets = tuple(target for target in found if target.name not in again)
         address = _Address(case, header[_FIXED:], routing, is_persistent, targets, bool(again) and not targets)
         self._last = address if is_fixed else None
