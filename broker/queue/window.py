@@ -179,9 +179,17 @@ class Window(ReadyMessages):
                 slot.count -= 1
                 self.slots.count -= slot is not self.open_slot
             if self.counts_octets:
-                slot.octets -= message.size
-        self.count_octets(-1, taken)
+                self._uncount_in(slot, message.size)
         return taken
+
+    def _uncount_in(self, slot: Slot, octets: int) -> int:
+        """So many octets are in a slot no more; return how many of them had been counted: of a slot that was stored
+        before this node started nobody knows.
+        """
+        counted = min(slot.octets, octets)
+        slot.octets -= counted
+        self.ready_octets -= counted
+        return counted
 
     # From slots to memory
 
@@ -194,8 +202,10 @@ class Window(ReadyMessages):
     def on_read(self, slot: Slot, messages: Sequence[Message]) -> bool:
         """`messages` of the open slot are in memory now; return whether nothing of it is left to read."""
         slot.count = max(slot.count - len(messages), 0)
-        if self.counts_octets:
-            slot.octets = max(slot.octets - sum(map(size_of_message, messages)), 0)
+        if self.counts_octets:  # they are counted in memory now
+            octets = sum(map(size_of_message, messages))
+            self._uncount_in(slot, octets)
+            self.ready_octets += octets
         if not messages or messages[-1].id >= slot.end:
             self.open_slot = None
             return True

@@ -134,3 +134,20 @@ def test_octets_can_be_too_many() -> None:
 )
 def test_only_a_queue_with_a_length_refuses(settings: QueueSettings, refuses: bool) -> None:
     assert refuses_publishers(settings) is refuses
+
+
+def test_octets_in_slots_of_an_earlier_start_count_when_they_are_read() -> None:
+    kept = Kept(max_length_bytes=100)
+    messages = [kept.add(octets=40) for _ in range(3)]
+    kept.window.clear()
+    slot = Slot(7, 0, messages[0].id, messages[2].id, 3)
+    kept.window.recover(slot)
+    assert kept.window.ready_octets == 0
+    kept.window.open_next_slot()
+    kept.window.on_read(slot, messages[:2])
+    kept.window.offer(messages[:2])
+    assert kept.window.ready_octets == 80
+    kept.window.take_first()
+    assert kept.window.ready_octets == 40
+    assert kept.window.take_from_slots([messages[2]]) == [messages[2]]
+    assert kept.window.ready_octets == 40
