@@ -82,7 +82,7 @@ class Broker:
         caches: CacheBudget,
         work: TurnBudget,
     ) -> None:
-        """`await_read` returns when the current read of a queue's slots is done; the journal adds to
+        """`await_read` returns, never at once, when the current read of a queue's slots is done; the journal adds to
         `touched_confirms`.
         """
         self.ids = ids
@@ -160,6 +160,13 @@ class Broker:
         if queue in self.touched and self._cluster.is_trusted():
             self.touched.discard(queue)
             queue.dispatch()
+
+    def refuses(self, queue: Queue, octets: int) -> bool:
+        """Has `queue` no room for one more message, although its consumers have taken what they can (contract F8)?"""
+        if not queue.refuses(octets):
+            return False
+        self.catch_up(queue)
+        return queue.refuses(octets)
 
     def may_get_later(self, queue: Queue) -> bool:
         """Can `get_later` find a message where `get` found none?"""

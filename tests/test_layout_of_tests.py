@@ -33,6 +33,7 @@ TESTED_ELSEWHERE = {
     "coordination/replication/orphans": "several nodes are needed: test_replicator.py, tests/cluster",
     "node/*": "the process itself: tests/integration, tests/cluster, test_main.py",
     "ports/*": "protocols and values without behaviour: tests/contract holds every implementation to them",
+    "queue/admission": "what fits into a queue, as clients see it: test_channel_length.py in unit/amqp",
     "queue/outcome": "names of what can become of a message: test_queue.py",
     "queue/ready_messages": "the part of a window in memory: test_window.py, test_retention.py",
     "queue/services": "protocols: test_queue.py and test_channel_ttl.py in unit/amqp",

@@ -15,6 +15,7 @@ from broker.amqp.transaction import Publication, Transaction
 from broker.broker import Broker
 from broker.errors import PreconditionFailed
 from broker.message import PENDING, SETTLED, TRANSIENT, Message
+from broker.queue.admission import QueueAdmission
 from broker.queue.outcome import ACKED, OVER_LENGTH, REJECTED, Outcome
 
 _INSERT_STEPS: Final = 4
@@ -39,7 +40,7 @@ async def commit(
     output.has_published |= bool(done.publications)
     settled = deliveries.take_settled(done.settled)
     refused: list[Message] = []
-    copies = _copies(done.publications, broker, publisher, refused)
+    copies = _copies(done.publications, broker, publisher, refused, is_late=done.is_stored)
     messages: list[Message] = []
     # Until all of it is recorded no slot may cover a message of the transaction, or one that it settles or gives back.
     covered = [message for outcome in settled.values() for message in outcome]
@@ -96,12 +97,19 @@ def _queue_of(message: Message) -> Any:
 
 
 def _copies(
-    publications: Iterable[Publication], broker: Broker, publisher: Publisher, refused: list[Message]
+    publications: Iterable[Publication],
+    broker: Broker,
+    publisher: Publisher,
+    refused: list[Message],
+    *,
+    is_late: bool,
 ) -> Iterator[list[Message]]:
     """Make the messages of the publishes, one for each queue that is still there; send back what has to be.
 
-    Those whose queue has no room are in `refused`, and in nothing else.
+    Those whose queue has no room are in `refused`, and in nothing else. With `is_late` all are ready only after the
+    last one is made.
     """
+    admission = QueueAdmission()
     for publication in publications:
         content = (publication.header, publication.body, publication.chunks)
         is_routed = False
@@ -111,17 +119,21 @@ def _copies(
                 is_routed = True
                 broker.work.done += COPY_STEPS * len(queues)
                 made = clones(broker.ids, publication.route, queues, *content, publication.is_persistent)
-                yield made if not any(queue.refuses_publishers for queue in queues) else _admitted(made, refused)
+                if any(queue.refuses_publishers for queue in queues):
+                    made = _admitted(made, refused, admission, is_late=is_late)
+                yield made
         if not is_routed and publication.route.mandatory and not publication.route.replies:
             publisher.return_unroutable(publication.route, *content)
 
 
-def _admitted(messages: Iterable[Message], refused: list[Message]) -> list[Message]:
+def _admitted(
+    messages: Iterable[Message], refused: list[Message], admission: QueueAdmission, *, is_late: bool
+) -> list[Message]:
     """Return the messages whose queues have room; the others are added to `refused`, and dead-lettered if need be."""
     admitted = []
     for message in messages:
         queue = _queue_of(message)
-        if not queue.refuses(message.size):
+        if not admission.refuses(queue, message.size, is_late=is_late):
             admitted.append(message)
             continue
         refused.append(message)

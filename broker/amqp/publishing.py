@@ -63,13 +63,13 @@ class Publisher:
         "_access",
         "_append",
         "_asks",
-        "_catch_up",
         "_channel_id",
         "_continuation",
         "_ids",
         "_is_persistent",
         "_output",
         "_properties",
+        "_refuses",
         "_routes",
         "_touched",
         "_touched_confirms",
@@ -102,7 +102,7 @@ class Publisher:
         self._ids = broker.ids
         self._touched = broker.touched
         self._touched_confirms = broker.touched_confirms
-        self._catch_up = broker.catch_up
+        self._refuses = broker.refuses
         # The properties of the last message, and what they mean to us: publishers seldom change them.
         self._properties = b""
         self._asks = 0
@@ -189,16 +189,18 @@ class Publisher:
                 is_refusable = True  # nobody has looked yet
         if route.replies and self.transaction is None:
             self.replier.reply(route, *content, self.confirms, is_routed=bool(queues))
-        if self.transaction is not None or not queues:
+        is_refused = False
+        if is_refusable and self.transaction is None:
+            asked, queues = queues, self._admitting(route, queues, content)
+            is_refused = len(queues) < len(asked)
+        if self.transaction is not None or not (queues or is_refused):
             self._carry_out(route, queues, content, is_persistent)
-        elif is_refusable and self._is_refused(route, queues, content, is_persistent):
-            pass  # it is in the queues that have room, and the publisher knows
         elif len(queues) <= COPIES_AT_ONCE:
             self._copy(route, queues, content, is_persistent)
             if self.confirms is not None:
-                self._count(self.confirms)
+                self._count(self.confirms, is_refused)
         else:
-            rest = self._copy_in_turns(route, queues, content, is_persistent)
+            rest = self._copy_in_turns(route, queues, content, is_persistent, is_refused)
             for _ in rest:
                 self._continuation.put_off(self._channel_id, rest)
                 return True
@@ -218,8 +220,9 @@ class Publisher:
             self.replier.reply(route, *content, self.confirms, is_routed=bool(queues))
         if self.transaction is not None or not queues:
             self._carry_out(route, queues, content, is_persistent)
-        elif not self._is_refused(route, queues, content, is_persistent):
-            yield from self._copy_in_turns(route, queues, content, is_persistent)
+            return
+        admitting = self._admitting(route, queues, content)
+        yield from self._copy_in_turns(route, admitting, content, is_persistent, len(admitting) < len(queues))
 
     def _carry_out(self, route: Route, queues: Sequence[Queue], content: Content, is_persistent: bool) -> None:
         """Add a message to the transaction, or send back one that has no queue."""
@@ -232,9 +235,9 @@ class Publisher:
             self._count(self.confirms)
 
     def _copy_in_turns(
-        self, route: Route, queues: Sequence[Queue], content: Content, is_persistent: bool
+        self, route: Route, queues: Sequence[Queue], content: Content, is_persistent: bool, is_refused: bool
     ) -> Iterator[None]:
-        """Put a message into its many queues; pauses when a turn is used up."""
+        """Put a message into its many queues; pauses when a turn is used up. `is_refused`: others had no room."""
         for start in range(0, len(queues), COPIES_AT_ONCE):
             if self._work.is_over:
                 yield
@@ -242,32 +245,19 @@ class Publisher:
             self._copy(route, part, content, is_persistent)
             self._work.done += _SPREAD_STEPS * len(part)
         if self.confirms is not None:
-            self._count(self.confirms)
+            self._count(self.confirms, is_refused)
 
-    def _is_refused(self, route: Route, queues: Sequence[Queue], content: Content, is_persistent: bool) -> bool:
-        """Find out whether a queue has no room for a message. Then put it into those that have, and refuse it (contract
-        F8).
-        """
+    def _admitting(self, route: Route, queues: Sequence[Queue], content: Content) -> Sequence[Queue]:
+        """Return those of `queues` that have room for a message; the others refuse it (contract F8)."""
         if not any(queue.refuses_publishers for queue in queues):
-            return False
+            return queues
         size = int.from_bytes(content[0][8:16], "big")
-        refusing = [queue for queue in queues if queue.refuses_publishers and self._has_no_room(queue, size)]
-        if not refusing:
-            return False
+        self._work.done += len(queues)
+        refusing = dict.fromkeys(queue for queue in queues if queue.refuses_publishers and self._refuses(queue, size))
         letters = [queue for queue in refusing if queue.dead_letters_refused]
         for queue, message in zip(letters, clones(self._ids, route, letters, *content, False), strict=True):
             queue.settle((message,), OVER_LENGTH)
-        self._copy(route, [queue for queue in queues if queue not in refusing], content, is_persistent)
-        if self.confirms is not None:
-            self.confirms.refuse()
-            self._touched_confirms.add(self.confirms)
-        return True
-
-    def _has_no_room(self, queue: Queue, size: int) -> bool:
-        if not queue.refuses(size):
-            return False
-        self._catch_up(queue)  # a consumer may take what is ready
-        return queue.refuses(size)
+        return [queue for queue in queues if queue not in refusing]
 
     def _copy(self, route: Route, queues: Sequence[Queue], content: Content, is_persistent: bool) -> None:
         """Put a message into some of its queues. Hot: what `clones` would return is not collected."""
@@ -299,9 +289,12 @@ class Publisher:
                 if self.confirms is not None:
                     self.confirms.expect(message)
 
-    def _count(self, confirms: Confirms) -> None:
-        """A publish is done: it is confirmed when its messages are safe."""
-        confirms.published += 1
+    def _count(self, confirms: Confirms, is_refused: bool = False) -> None:
+        """A publish is done: it is confirmed when its messages are safe, or the client is told that it was refused."""
+        if is_refused:
+            confirms.refuse()
+        else:
+            confirms.published += 1
         self._touched_confirms.add(confirms)
 
     # Where a message goes

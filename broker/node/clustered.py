@@ -7,7 +7,7 @@ passes calls on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -193,6 +193,13 @@ class Clustered:
         self._want_at[queue.queue_id] = self._clock.monotonic() + _WANT_PAUSE
         return False
 
+    def _first_unexpired(self, queue_id: int) -> int:
+        """Return an id of which all older messages of a queue have expired."""
+        queue = self._parts.find_queue(queue_id)
+        if queue is None or queue.settings.message_ttl is None:
+            return 0
+        return first_id_at(self._clock.wall_ms() - queue.settings.message_ttl + 1)
+
     def on_read(self, queue: Queue, slot: Slot, messages: Sequence[Message], is_end: bool) -> None:
         self._slots.on_read(queue, slot, messages, is_end)
 
@@ -245,7 +252,7 @@ class Clustered:
             caller=self._peers.caller,
             window_size=window_size,
             on_fenced=self._agent.on_fenced,
-            expired=lambda: _expired(parts.queues, self._clock.wall_ms()),
+            expired=self._first_unexpired,
         )
         self._replicator = Replicator(
             self._shared.events,
@@ -482,12 +489,3 @@ class Clustered:
         if queue is None:
             return 0
         return await self._vhosts[queue.vhost].purge_here(queue)
-
-
-def _expired(queues: Iterable[Queue], now_ms: int) -> dict[int, int]:
-    """Return, for each queue with a time to live, the id of which all older messages have expired."""
-    return {
-        queue.queue_id: first_id_at(now_ms - queue.settings.message_ttl + 1)
-        for queue in queues
-        if queue.settings.message_ttl is not None
-    }

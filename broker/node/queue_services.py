@@ -14,6 +14,8 @@ from broker.server.timers import Timers
 from broker.topology.dead_letters import DeadLetters
 
 _MILLISECOND: Final = 0.001
+_LOOK_AGAIN: Final = 0.5
+"""Seconds until a node that may not act on messages looks again at what is due."""
 
 
 class LiveServices:
@@ -38,6 +40,7 @@ class LiveServices:
         self._spawn = spawn
         self._delete_unused = delete_unused
         self._may_act = may_act
+        self._deleting: set[Queue] = set()
         self.dead_letters: DeadLetters
         self.due_reader: DueReader
 
@@ -45,7 +48,7 @@ class LiveServices:
         return self._clock.wall_ms()
 
     def watch(self, queue: Queue) -> None:
-        self._timers.watch(_Deadline(queue, self._clock, self._on_due))
+        self._timers.watch(_Deadline(queue, self))
 
     def read_due(self, queue: Queue) -> None:
         self.due_reader.start(queue)
@@ -56,25 +59,43 @@ class LiveServices:
     def has_room(self, queue: Queue) -> bool:
         return self.dead_letters.has_room(queue)
 
-    def _on_due(self, queue: Queue) -> None:
+    def deadline_of(self, queue: Queue) -> float | None:
+        """Return when `on_due` is to be called for a queue, in monotonic seconds; None for never."""
+        due = None if queue in self._deleting else queue.next_due()
+        if due is None:
+            return None
+        now = self._clock.monotonic()
+        deadline = now + (due - self._clock.wall_ms()) * _MILLISECOND
+        return deadline if self._may_act() else max(deadline, now + _LOOK_AGAIN)
+
+    def on_due(self, queue: Queue) -> None:
+        """Do what is due in a queue, if this node may."""
         if not self._may_act():
             return
         if queue.is_lease_over(self.now_ms()):
-            self._spawn(self._delete_unused(queue))
-        else:
-            queue.on_time()
-            self._wake(queue)
+            self._deleting.add(queue)
+            self._spawn(self._delete(queue))
+            return
+        queue.on_time()
+        self._wake(queue)
+
+    async def _delete(self, queue: Queue) -> None:
+        """Delete a queue; no other try begins meanwhile, however long the store takes."""
+        try:
+            await self._delete_unused(queue)
+        finally:
+            self._deleting.discard(queue)
+            self.watch(queue)  # it may be in use again
 
 
 class _Deadline:
     """The next deadline of a queue, as `Timers` asks for it: all that are made for one queue are equal."""
 
-    __slots__ = ("_clock", "_on_due", "_queue")
+    __slots__ = ("_queue", "_services")
 
-    def __init__(self, queue: Queue, clock: Clock, on_due: Callable[[Queue], None]) -> None:
+    def __init__(self, queue: Queue, services: LiveServices) -> None:
         self._queue = queue
-        self._clock = clock
-        self._on_due = on_due
+        self._services = services
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Deadline) and other._queue is self._queue
@@ -83,10 +104,7 @@ class _Deadline:
         return hash(self._queue)
 
     def next_deadline(self) -> float | None:
-        due = self._queue.next_due()
-        if due is None:
-            return None
-        return self._clock.monotonic() + (due - self._clock.wall_ms()) * _MILLISECOND
+        return self._services.deadline_of(self._queue)
 
     def on_time(self, now: float) -> None:
-        self._on_due(self._queue)
+        self._services.on_due(self._queue)

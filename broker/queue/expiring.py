@@ -51,14 +51,14 @@ class Expiring:
         for message in messages:
             self._messages.pop(message.id, None)
 
-    def take_due(self, now_ms: int) -> list[Message]:
-        """Return those that have expired by now, the first one first: they are dead.
+    def take_due(self, now_ms: int, limit: int) -> list[Message]:
+        """Return those that have expired by now, the first one first, `limit` at most: they are dead.
 
         One that was to expire at once has the next dispatch: `take_unserved` returns it after that.
         """
         heap, messages = self._heap, self._messages
-        taken = []
-        while heap and heap[0][0] <= now_ms:
+        taken: list[Message] = []
+        while heap and heap[0][0] <= now_ms and len(taken) < limit:
             due, message_id = heappop(heap)
             message = messages.get(message_id)
             if message is None:

@@ -206,9 +206,10 @@ class Queue:
         """Some of the messages that were appended just now have a `due` of their own."""
         self._window.note_due(messages)
 
-    def refuses(self, octets: int) -> bool:
-        """Has the queue no room for one more message, whose body has so many octets (contract F8)?"""
-        return self.refuses_publishers and self._retention is not None and self._retention.is_full_for(octets)
+    def refuses(self, octets: int, messages: int = 1) -> bool:
+        """Has the queue no room for so many messages more, whose bodies have so many octets (contract F8)?"""
+        retention = self._retention
+        return self.refuses_publishers and retention is not None and retention.is_full_for(octets, messages)
 
     @property
     def has_dead_letters(self) -> bool:
@@ -304,8 +305,8 @@ class Queue:
     def pop(self) -> Message | None:
         """Remove and return the next message for basic.get; None when none is in memory."""
         window = self._window
-        if window.is_watched:
-            self._expire()
+        if window.is_watched and not self._expire():
+            return None
         if not window.ready and window.is_paged:
             self._refill()
         message = window.take_first()
@@ -340,8 +341,9 @@ class Queue:
         """
         window = self._window
         is_watched = window.is_watched
-        if is_watched:
-            self._expire()
+        if is_watched and not self._expire():
+            self._services.watch(self)
+            return False  # the rest expires in later turns, and until then nobody may get it
         ready = window.ready
         if not ready and window.tail is not ready:
             self._refill()
@@ -399,7 +401,7 @@ class Queue:
     def _refill(self) -> None:
         """Bring the next messages into `ready`: from a slot, or from `tail` when no slot is left."""
         window = self._window
-        if window.is_reading or (self._retention is not None and not self._has_room()):
+        if window.is_reading or (self._retention is not None and not self._has_room(self._retention)):
             return
         if window.has_slots:
             window.is_reading = True
@@ -412,27 +414,32 @@ class Queue:
     def _new_retention(self) -> Retention:
         return Retention(self.settings, self._window, self._services.now_ms)
 
-    def _expire(self) -> None:
-        """Let go what has expired, before a consumer gets it."""
+    def _expire(self) -> bool:
+        """Let go what has expired, before a consumer gets it; return False when more has than goes in one turn."""
         retention = self._retention
         if retention is None:
             retention = self._retention = self._new_retention()
+        retention.is_held_up = False
         expired = retention.take_expired()
         if expired:
             self.settle(expired, EXPIRED)
+            if retention.is_behind:
+                return False
         window = self._window
         if not window.ready and window.is_paged and retention.is_expired_in_slots:
             self._refill()
-        if retention.is_due_in_slots and not window.is_reading and self._has_room():
+        if retention.is_due_in_slots and not window.is_reading and self._has_room(retention):
             if window.has_slots:
                 window.is_reading = True
                 self._services.read_due(self)
             else:
                 window.paged_due = None
+        return True
 
-    def _has_room(self) -> bool:
-        """May messages be read only to die? If not, the queue is dispatched again later."""
-        return not self.has_dead_letters or self._services.has_room(self)
+    def _has_room(self, retention: Retention) -> bool:
+        """May messages be read only to die? If not, the queue is dispatched when they may."""
+        retention.is_held_up = self.has_dead_letters and not self._services.has_room(self)
+        return not retention.is_held_up
 
     def _shorten(self, retention: Retention) -> None:
         """Let go what consumers have left and is too much, or was to be taken at once; see to what expires next."""

@@ -227,12 +227,12 @@ class ReadyMessages:
 
     # What has expired
 
-    def take_due(self, now_ms: int) -> list[Message]:
-        """Return the messages in memory that have expired by a time of their own, the first one first.
+    def take_due(self, now_ms: int, limit: int) -> list[Message]:
+        """Return the messages in memory that have expired by a time of their own, the first one first, `limit` at most.
 
         They are dead in their places. One that is due at once waits for `take_unserved`, which comes after a dispatch.
         """
-        return [] if not self.expiring else self._lighter(self.expiring.take_due(now_ms))
+        return [] if not self.expiring else self._lighter(self.expiring.take_due(now_ms, limit))
 
     def take_unserved(self) -> list[Message]:
         """Return the messages that were to expire at once, and that no consumer has taken."""
@@ -249,20 +249,21 @@ class ReadyMessages:
             self.put_in_order()
         return dead
 
-    def take_older(self, first_id: int) -> list[Message]:
-        """Remove and return the messages in `ready` and `late` whose ids are smaller than `first_id`."""
+    def take_older(self, first_id: int, limit: int) -> list[Message]:
+        """Remove and return messages in `ready` and `late` whose ids are smaller than `first_id`, `limit` at most."""
         taken: list[Message] = []
         if self.is_unordered:
             self.put_in_order()
-            taken = [message for message in self.ready if message.id < first_id]
+            taken = [message for message in self.ready if message.id < first_id][:limit]
             if taken:
-                kept = [message for message in self.ready if message.id >= first_id]
+                gone = {message.id for message in taken}
+                kept = [message for message in self.ready if message.id not in gone]
                 self.ready.clear()
                 self.ready.extend(kept)
                 if self.expiring is not None:
                     self.expiring.remove_all(taken)
         else:
-            while self.oldest_in_memory() < first_id:
+            while len(taken) < limit and self.oldest_in_memory() < first_id:
                 message = self._pop()
                 if not self.expiring or self.expiring.remove(message):
                     taken.append(message)

@@ -6,16 +6,20 @@ Only queues that have a time to live, a length, or messages with an expiration o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Final
 
 from broker.message import Message, first_id_at, published_ms
 from broker.queue.settings import Overflow, QueueSettings
 from broker.queue.window import Window
 
+AT_ONCE: Final = 1000
+"""Messages that expire in one turn of the loop: all of a queue may be due in the same moment."""
+
 
 class Retention:
     """What one queue keeps, and how long."""
 
-    __slots__ = ("_has_length", "_is_bounded", "_max_length", "_max_octets", "_now_ms", "_ttl", "_window")
+    __slots__ = ("_has_length", "_max_length", "_max_octets", "_now_ms", "_ttl", "_window", "is_behind", "is_held_up")
 
     def __init__(self, settings: QueueSettings, window: Window, now_ms: Callable[[], int]) -> None:
         """`now_ms` returns the time by which messages live, in milliseconds since 1970."""
@@ -24,28 +28,40 @@ class Retention:
         self._ttl = settings.message_ttl
         self._max_length = settings.max_length
         self._max_octets = settings.max_length_bytes
+        self.is_behind = False
+        """Had more expired than `take_expired` has taken?"""
+        self.is_held_up = False
+        """Must what has expired in slots wait, because too much waits to be dead-lettered?"""
         self._has_length = settings.max_length is not None or settings.max_length_bytes is not None
 
     # Time
 
     def take_expired(self) -> list[Message]:
-        """Remove and return the messages in memory that have expired, the first one first.
+        """Remove and return the messages in memory that have expired, the first one first: `AT_ONCE` at most.
 
         What is to expire at once has one dispatch to find a consumer: see `take_unserved`.
         """
         window, now = self._window, self._now_ms()
-        expired = window.take_due(now)
+        expired = window.take_due(now, AT_ONCE)
         if self._ttl:
-            older = window.take_older(first_id_at(now - self._ttl + 1))
+            older = window.take_older(first_id_at(now - self._ttl + 1), AT_ONCE - len(expired))
             if older:
                 expired = sorted(expired + older, key=self._due) if expired else older
+        self.is_behind = len(expired) == AT_ONCE and self._has_expired(now)
         return expired
+
+    def _has_expired(self, now: int) -> bool:
+        window = self._window
+        due = window.expiring.next_due() if window.expiring else None
+        if due is not None and due <= now:
+            return True
+        return bool(self._ttl) and window.oldest_in_memory() < first_id_at(now - (self._ttl or 0) + 1)
 
     def take_unserved(self) -> list[Message]:
         """Remove and return the messages in memory that were to expire at once, and that no consumer has taken."""
         window = self._window
         unserved = window.take_unserved()
-        return window.take_older(first_id_at(self._now_ms() + 1)) if self._ttl == 0 else unserved
+        return window.take_older(first_id_at(self._now_ms() + 1), AT_ONCE) if self._ttl == 0 else unserved
 
     def _due(self, message: Message) -> int:
         due = published_ms(message.id) + (self._ttl or 0)
@@ -66,13 +82,14 @@ class Retention:
         """Return when the next message expires, in milliseconds since 1970, or may expire; None when none will."""
         window = self._window
         times = []
-        if window.paged_due is not None and not window.is_reading:
+        may_read = not (window.is_reading or self.is_held_up)
+        if window.paged_due is not None and may_read:
             times.append(window.paged_due)
         if window.expiring and (due := window.expiring.next_due()) is not None:
             times.append(due)
         if self._ttl is not None:
             oldest = window.oldest_in_memory()
-            if not window.ready and not window.is_reading:
+            if not window.ready and may_read:
                 oldest = window.oldest_in_slots()
             if oldest < 1 << 63:
                 times.append(published_ms(oldest) + self._ttl)
@@ -94,9 +111,9 @@ class Retention:
         """Is more ready than there may be?"""
         return self._has_length and self._is_over(0, 0)
 
-    def is_full_for(self, octets: int) -> bool:
-        """Would the queue be over its length with one more message, whose body has so many octets?"""
-        return self._is_over(1, octets)
+    def is_full_for(self, octets: int, messages: int = 1) -> bool:
+        """Would the queue be over its length with so many messages more, whose bodies have so many octets?"""
+        return self._is_over(messages, octets)
 
     def _is_over(self, messages: int, octets: int) -> bool:
         window = self._window

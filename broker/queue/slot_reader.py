@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from broker.message import Message
 from broker.ports.slot import Slot
 from broker.ports.store import Journal, MessageStore
 from broker.queue.queue import Queue
+
+_LOOK_AGAIN: Final = 0.01
+"""Seconds until one who waits for a message looks again."""
 
 
 class SlotReader:
@@ -39,9 +43,13 @@ class SlotReader:
         self._reads[queue.queue_id] = self._tasks.create_task(self._read(queue), name=f"read slots of {queue.name}")
 
     async def wait(self, queue: Queue) -> None:
-        """Return when the current read for `queue` is done."""
+        """Return when the current read for `queue` is done; a little later when there is none: something else reads, or
+        nothing may be read now.
+        """
         task = self._reads.get(queue.queue_id)
-        if task is not None:
+        if task is None:
+            await asyncio.sleep(_LOOK_AGAIN)
+        else:
             await asyncio.shield(task)
 
     async def _read(self, queue: Queue) -> None:

@@ -32,6 +32,7 @@ from broker.message import (
 )
 from broker.ports.slot import Slot
 from broker.ports.store import Journal
+from broker.queue.admission import QueueAdmission
 from broker.queue.outcome import REJECTED, Outcome
 from broker.queue.queue import Queue
 from broker.topology.recorder import Wakeup
@@ -141,6 +142,9 @@ class DeadLetters:
         """So many octets more, or with a minus less, wait in memory."""
         self._octets += octets
         self._journal.hold(octets)
+        if self._held_up and self._octets <= _MANY_OCTETS // 2:
+            self._touched |= self._held_up
+            self._held_up.clear()
 
     def has_room(self, queue: Queue) -> bool:
         """May more be read from the store for this queue to be dead-lettered? If not, the queue is touched later."""
@@ -248,8 +252,7 @@ class DeadLetters:
                 return
         letter.header = tail(message.header_payload[:_FIXED] + address.properties)
         letter.routing, letter.is_persistent, letter.is_over = address.routing, address.is_persistent, address.is_over
-        size = message.size
-        letter.targets = [target for target in address.targets if not target.refuses(size)]
+        letter.targets = list(address.targets)
 
     async def _find(self, letter: _Letter, vhost: VirtualHost, case: tuple[object, ...], now_s: int) -> _Address | None:
         """Find out where a letter goes, and what its header says; None if there is no such exchange."""
@@ -308,8 +311,14 @@ class DeadLetters:
         self._ids.advance(self._now_ms())  # their time to live begins now
         stored: list[Message] = []
         moved: list[_Letter] = []
+        admission = QueueAdmission()
         for letter in letters:
-            letter.targets = [queue for queue in letter.targets if not queue.is_deleted]
+            size, is_late = letter.message.size, letter.is_persistent
+            letter.targets = [
+                queue
+                for queue in letter.targets
+                if not queue.is_deleted and not admission.refuses(queue, size, is_late=is_late and queue.is_stored)
+            ]
             copies = self._copies(letter)
             if copies:
                 stored += copies
@@ -380,9 +389,6 @@ class DeadLetters:
         self._count(-letter.octets)
         letter.octets = 0
         letter.queue.end_dying((letter.message,))
-        if self._held_up and self._octets <= _MANY_OCTETS // 2:
-            self._touched |= self._held_up
-            self._held_up.clear()
 
 
 def _queue_of(message: Message) -> Any:

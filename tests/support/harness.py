@@ -188,6 +188,7 @@ class Harness:
                 return
 
     async def _read_done(self, queue: Queue) -> None:
+        await turn()
         while queue.is_reading:
             await turn()
 

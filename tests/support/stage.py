@@ -91,6 +91,10 @@ class Stage:
     def add_done_callback(self, callback: Callable[[Any], object]) -> None:
         """Nothing is left to be done when a coroutine has come to its end here."""
 
+    def __len__(self) -> int:
+        """How many coroutines have not come to their end."""
+        return len(self._waiting)
+
     def run(self) -> bool:
         """Step all until none gets any further; return whether one has come to its end."""
         has_finished = False

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from operator import attrgetter
@@ -151,14 +151,15 @@ class Assignment:
                 self._note_match(queue_id, queue)
         return batch
 
-    def reserve_older(self, first_ids: Mapping[int, int]) -> list[SlotRow]:
-        """Move free slots into a plan that begin before the id given for their queue, as far as nobody wants them."""
+    def reserve_older(self, first_id: Callable[[int], int]) -> list[SlotRow]:
+        """Move free slots into a plan that begin before the id that `first_id` returns for their queue, as far as
+        nobody wants them.
+        """
         rows: list[SlotRow] = []
-        for queue_id, first_id in first_ids.items():
-            queue = self._queues.get(queue_id)
-            if queue is None or queue.demands:
+        for queue_id, queue in self._queues.items():
+            if queue.demands or not queue.free:
                 continue
-            count = min(bisect_left(queue.free, first_id, key=_start), SLOTS_PER_ROUND - len(rows))
+            count = min(bisect_left(queue.free, first_id(queue_id), key=_start), SLOTS_PER_ROUND - len(rows))
             rows += queue.free[:count]
             del queue.free[:count]
         for row in rows:

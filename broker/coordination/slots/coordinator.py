@@ -73,12 +73,12 @@ class SlotManager:
         window_size: int,
         on_fenced: Callable[[str], None],
         rescan_interval: float = 1.0,
-        expired: Callable[[], Mapping[int, int]] = dict,
+        expired: Callable[[int], int] = lambda queue_id: 0,
     ) -> None:
         """`others` are the services by node id of all nodes that can have messages, including this one.
 
         `on_fenced` is called with the term in which the store has refused this node as coordinator. `expired` returns,
-        for queues whose messages live for a limited time, the id of which all older ones have expired.
+        for a queue, an id of which all older messages have expired.
         """
         self._store = store
         self._clock = clock

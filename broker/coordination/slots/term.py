@@ -67,7 +67,7 @@ class SlotTerm:
         caller: Callable[[], Caller],
         window_size: int,
         rescan_interval: float,
-        expired: Callable[[], Mapping[int, int]],
+        expired: Callable[[int], int],
     ) -> None:
         self.fence = fence
         self._store = store
@@ -272,7 +272,7 @@ class SlotTerm:
         caller = self._caller()
         own = Incarnation(caller.node_id, caller.incarnation)
         if self._assignment.has_session(own) and own not in self._held:
-            rows = self._assignment.reserve_older(self._expired())
+            rows = self._assignment.reserve_older(self._expired)
             if rows:
                 self._may_expire = True  # there may be more
                 orders[own] = _Order(own, rows)

@@ -11,6 +11,8 @@ from broker.codec.methods import (
     BasicNack,
     BasicQos,
     ChannelClose,
+    ChannelCloseOk,
+    ChannelOpen,
     ConfirmSelect,
     ExchangeDeclare,
     QueueBind,
@@ -161,3 +163,26 @@ def test_a_commit_that_a_queue_refuses_in_part_fails(harness: Harness, peer: Cli
     assert isinstance(answer, ChannelClose)
     assert (answer.reply_code, answer.reply_text) == (406, "PRECONDITION_FAILED - partial tx completion")
     assert harness.vhost.queues["other"].ready_count == 1
+
+
+@pytest.mark.parametrize("properties", [BasicProperties(), PERSISTENT])
+def test_the_publishes_of_one_commit_meet_the_limit_together(peer: Client, properties: BasicProperties) -> None:
+    declare(peer, max_length=2, overflow="reject-publish")
+    peer.call(1, TxSelect())
+    peer.publish("q", b"1", b"2", b"3", b"4", properties=properties)
+    assert isinstance(peer.call(1, TxCommit()), ChannelClose)
+    peer.send(1, ChannelCloseOk())
+    peer.send(1, ChannelOpen())
+    peer.received()
+    assert everything(peer) == [b"1", b"2"]
+
+
+def test_many_queues_that_refuse_a_publish_are_looked_at_once(harness: Harness, peer: Client) -> None:
+    peer.call(1, ExchangeDeclare(exchange="x", type="fanout"))
+    for number in range(60):
+        declare(peer, f"q{number}", max_length=0 if number % 2 else 1, overflow="reject-publish")
+        peer.call(1, QueueBind(queue=f"q{number}", exchange="x"))
+    peer.call(1, ConfirmSelect())
+    peer.publish("", b"m", exchange="x")
+    assert [method for _, method in peer.received()] == [BasicNack(1, False, False)]
+    assert sum(queue.ready_count for queue in harness.vhost.queues.values()) == 30

@@ -304,3 +304,44 @@ def test_a_dead_message_in_the_middle_costs_its_place_only(harness: Harness, pee
     assert len(harness.vhost.queues["q"].ready) == 1
     peer.send(1, BasicConsume(queue="q", consumer_tag="c"))
     assert peer.bodies() == [b"first"]
+
+
+def test_a_queue_is_deleted_once_however_long_the_store_takes(harness: Harness, peer: Client) -> None:
+    declare(peer, expires=1000)
+    harness.gate.is_open = False
+    before = len(harness.stage)
+    for _ in range(50):
+        harness.pass_time(0.1)
+    assert len(harness.stage) - before == 1
+    harness.gate.is_open = True
+    harness.pass_time(0.1)
+    assert "q" not in harness.vhost.queues
+
+
+def test_many_that_expire_at_once_go_in_turns_and_to_nobody(harness: Harness, peer: Client) -> None:
+    declare(peer, message_ttl=1000)
+    peer.publish("q", *[b"m"] * 2500)
+    harness.clock.advance(2)
+    peer.send(1, BasicConsume(queue="q", no_ack=True))
+    assert peer.bodies() == []
+    for _ in range(3):
+        harness.pass_time(0.02)
+    assert peer.bodies() == []
+    assert harness.vhost.queues["q"].ready_count == 0
+
+
+def test_a_get_waits_for_what_may_not_be_read_now(harness: Harness) -> None:
+    harness = Harness(queue_limits=QueueLimits(memory=20_000, transient_memory=20_000, window_size=10, read_ahead=20))
+    peer = declare(harness.peer(), message_ttl=1000, dead_letter_exchange="", dead_letter_routing_key="dead")
+    peer.publish("q", *[b"m"] * 200, properties=PERSISTENT)
+    harness.commit()
+    harness.parts.dead_letters._count(1 << 30)
+    harness.pass_time(2)
+    peer.received()
+    peer.send(1, BasicGet(queue="q"))
+    assert peer.received() == [], "the loop goes on, and the get waits"
+    harness.parts.dead_letters._count(-(1 << 30))
+    harness.pass_time(0.1)
+    harness.commit()
+    harness.pass_time(0.1)
+    assert peer.received() == [(1, BasicGetEmpty())]

@@ -35,12 +35,12 @@ def test_nothing_is_read_while_too_many_letters_wait() -> None:
     harness, peer = paged(100, dead_letter_exchange="", dead_letter_routing_key="dead")
     declare(peer, "dead")
     letters = harness.parts.dead_letters
-    letters._octets += 1 << 30
+    letters._count(1 << 30)
     harness.pass_time(1)
     harness.commit()
     left = ready(peer)
     assert left > 0
-    letters._octets -= 1 << 30
+    letters._count(-(1 << 30))
     harness.pass_time(0.01)
     assert (ready(peer), ready(peer, "dead")) == (0, 100)
 

@@ -6,7 +6,7 @@ import pytest
 
 from broker.message import TRANSIENT, Message, MessageIdGenerator
 from broker.ports.slot import Slot
-from broker.queue.retention import Retention, refuses_publishers
+from broker.queue.retention import AT_ONCE, Retention, refuses_publishers
 from broker.queue.settings import Overflow, QueueLimits, QueueSettings
 from broker.queue.window import Window
 
@@ -151,3 +151,24 @@ def test_octets_in_slots_of_an_earlier_start_count_when_they_are_read() -> None:
     assert kept.window.ready_octets == 40
     assert kept.window.take_from_slots([messages[2]]) == [messages[2]]
     assert kept.window.ready_octets == 40
+
+
+@pytest.mark.parametrize("ttl", [{"message_ttl": 1000}, {}])
+def test_only_so_many_expire_in_one_turn(ttl: dict[str, int]) -> None:
+    kept = Kept(**ttl)
+    for _ in range(AT_ONCE + 5):
+        kept.add(ttl=None if ttl else 1000)
+    kept.now += 2000
+    assert len(kept.retention.take_expired()) == AT_ONCE
+    assert kept.retention.is_behind
+    assert len(kept.retention.take_expired()) == 5
+    assert not kept.retention.is_behind
+
+
+def test_what_may_not_be_read_now_has_no_deadline() -> None:
+    kept = Kept(message_ttl=1000)
+    first = kept.add()
+    kept.window.clear()
+    kept.window.recover(Slot(7, 0, first.id, first.id + 5, 6))
+    kept.retention.is_held_up = True
+    assert kept.retention.next_due() is None

@@ -42,7 +42,7 @@ class Bench:
     cluster: MemoryCluster = field(default_factory=MemoryCluster)
     nodes: dict[str, Node] = field(default_factory=lambda: {"alice": Node(), "bob": Node()})
     fenced: list[str] = field(default_factory=list)
-    expired: Callable[[], Mapping[int, int]] = dict
+    expired: Callable[[int], int] = lambda queue_id: 0
 
     def __post_init__(self) -> None:
         self.store = FailingSlots(self.cluster.slots)
@@ -87,7 +87,7 @@ def caller(incarnation: Incarnation, request_id: str = "", fence: Fence = FENCE)
 
 
 @asynccontextmanager
-async def serving(expired: Callable[[], Mapping[int, int]] = dict) -> AsyncIterator[Bench]:
+async def serving(expired: Callable[[int], int] = lambda queue_id: 0) -> AsyncIterator[Bench]:
     bench = Bench(expired=expired)
     async with asyncio.TaskGroup() as tasks:
         run = tasks.create_task(bench.manager.run(FENCE))

@@ -374,23 +374,23 @@ def test_a_queue_that_was_to_be_planned_is_forgotten_with_its_last_demand(assign
 
 def test_old_slots_that_nobody_wants_are_taken_by_age(assignment: Assignment) -> None:
     assignment.load([row(100), row(200), row(300), row(100 << 18, queue=LETTERS)])
-    taken = assignment.reserve_older({ORDERS.queue_id: 201, 99: 1000})
+    taken = assignment.reserve_older({ORDERS.queue_id: 201, LETTERS.queue_id: 1000}.__getitem__)
     assert [each.start for each in taken] == [100, 200]
     assignment.end_plan(taken)
     assert dict(assignment.free_messages()) == {ORDERS.queue_id: 10, LETTERS.queue_id: 10}
-    assert assignment.reserve_older({ORDERS.queue_id: 201}) == []
+    assert assignment.reserve_older({ORDERS.queue_id: 201, LETTERS.queue_id: 0}.__getitem__) == []
 
 
 def test_old_slots_that_somebody_wants_are_left_to_the_plan(assignment: Assignment) -> None:
     assignment.load([row(100)])
     assignment.begin(ALICE, [Demand(ORDERS, 1)])
-    assert assignment.reserve_older({ORDERS.queue_id: 201}) == []
+    assert assignment.reserve_older(lambda queue_id: 201) == []
     assert carry_out(assignment, assignment.plan()) == {ALICE: [100]}
 
 
 def test_not_more_old_slots_than_a_round_are_taken_at_once(assignment: Assignment) -> None:
     assignment.load([row(start * 10) for start in range(1, SLOTS_PER_ROUND + 3)])
-    first = assignment.reserve_older({ORDERS.queue_id: 1 << 40})
+    first = assignment.reserve_older(lambda queue_id: 1 << 40)
     assert len(first) == SLOTS_PER_ROUND
     assignment.end_plan(first)
-    assert len(assignment.reserve_older({ORDERS.queue_id: 1 << 40})) == 2
+    assert len(assignment.reserve_older(lambda queue_id: 1 << 40)) == 2

@@ -178,7 +178,7 @@ async def test_counts_are_the_sums_of_the_others_and_of_free_slots() -> None:
 @in_virtual_time
 async def test_the_coordinator_takes_what_has_expired_when_nobody_wants_it() -> None:
     expired: dict[int, int] = {}
-    async with serving(expired=lambda: expired) as bench:
+    async with serving(expired=lambda queue_id: expired.get(queue_id, 0)) as bench:
         slots = [await bench.give_and_submit(number) for number in (1, 2, 3)]
         await bench.begin(ALICE, 0)
         assert (await bench.poll(ALICE, wait_ms=3000)).grants == ()
@@ -189,7 +189,7 @@ async def test_the_coordinator_takes_what_has_expired_when_nobody_wants_it() -> 
 
 @in_virtual_time
 async def test_what_another_node_wants_does_not_go_to_the_coordinator_though_it_has_expired() -> None:
-    async with serving(expired=lambda: {ORDERS.queue_id: 1 << 62}) as bench:
+    async with serving(expired=lambda queue_id: 1 << 62) as bench:
         await bench.begin(ALICE, 0)
         await bench.begin(BOB, 5)
         slot = await bench.give_and_submit(1)
