@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Self
 
-from broker.codec.field_table import MAX_ENTRIES, FieldTable, Timestamp, name_of
+from broker.codec.field_table import MAX_ENTRIES, FieldTable, Timestamp, name_of, sized
 from broker.codec.properties import FLAG_EXPIRATION, FLAG_HEADERS, join_header, split_header
 from broker.errors import SyntaxFault
 
@@ -23,7 +23,7 @@ REJECTED: Final = b"rejected"
 """The reason of a death that a client asked for."""
 
 _HISTORY: Final = "x-death"
-_HISTORY_START: Final = b"\x07x-deathA"
+_HISTORY_START: Final = b"\x07x-death"
 _FEW_KEYS: Final = 10
 _ROOMY: Final = 8192
 """Octets in which an element has room for so few keys, each as long as a name may be."""
@@ -121,22 +121,18 @@ class _Death:
 
     def element(self) -> bytes:
         """Return the octets of the table in `x-death`, without their count."""
-        keys = b"".join([b"S" + _sized(key) for key in self.routing_keys])
+        keys = b"".join([sized(b"S", key) for key in self.routing_keys])
         parts = [
             b"\x05countl" + self.count.to_bytes(8, "big"),
-            b"\x06reasonS" + _sized(self.reason),
-            b"\x05queueS" + _sized(self.queue),
+            b"\x06reason" + sized(b"S", self.reason),
+            b"\x05queue" + sized(b"S", self.queue),
             b"\x04timeT" + self.time.to_bytes(8, "big"),
-            b"\x08exchangeS" + _sized(self.exchange),
-            b"\x0crouting-keysA" + _sized(keys),
+            b"\x08exchange" + sized(b"S", self.exchange),
+            b"\x0crouting-keys" + sized(b"A", keys),
         ]
         if self.original_expiration is not None:
-            parts.append(b"\x13original-expirationS" + _sized(self.original_expiration))
+            parts.append(b"\x13original-expiration" + sized(b"S", self.original_expiration))
         return b"".join(parts)
-
-
-def _sized(octets: bytes) -> bytes:
-    return len(octets).to_bytes(4, "big") + octets
 
 
 def _octets(text: object) -> Any:
@@ -203,13 +199,13 @@ def _summary(prefix: str, death: _Death) -> dict[str, bytes]:
 
 
 def _entry(name: str, text: bytes) -> bytes:
-    return len(name).to_bytes(1, "big") + name.encode() + b"S" + _sized(text)
+    return len(name).to_bytes(1, "big") + name.encode() + sized(b"S", text)
 
 
 def _table(own: list[bytes], deaths: Iterator[_Death], told: dict[str, bytes], room: int) -> bytes:
     """Return the octets of the property `headers`, of at most `room` octets."""
     summary = b"".join([_entry(name, text) for name, text in told.items()])
-    room -= 4 + len(summary) + len(_HISTORY_START) + 4
+    room -= 4 + len(summary) + len(_HISTORY_START) + 5
     history: list[bytes] = []
     for death in deaths:
         element = (death if history else death.within(room - 5)).element()
@@ -219,8 +215,8 @@ def _table(own: list[bytes], deaths: Iterator[_Death], told: dict[str, bytes], r
             break
         history.append(element)
     own = _largest_removed(own, room, MAX_ENTRIES - len(told) - 1)
-    elements = b"".join([b"F" + _sized(element) for element in history])
-    return _sized(b"".join((*own, _HISTORY_START, _sized(elements), summary)))
+    elements = b"".join([sized(b"F", element) for element in history])
+    return sized(b"", b"".join((*own, _HISTORY_START, sized(b"A", elements), summary)))
 
 
 def _largest_removed(entries: list[bytes], room: int, most: int) -> list[bytes]:

@@ -335,7 +335,8 @@ def _packed(code: str) -> Callable[[Any, int], bytes]:
     return lambda value, depth: pack(tag, value)
 
 
-def _sized(tag: bytes, octets: bytes) -> bytes:
+def sized(tag: bytes, octets: bytes) -> bytes:
+    """Return the octets of a value whose type has this tag and whose length stands before it."""
     return tag + struct.pack(">I", len(octets)) + octets
 
 
@@ -359,7 +360,7 @@ def _write_datetime(value: datetime, depth: int) -> bytes:
 
 def _write_array(values: list[Any] | tuple[Any, ...], depth: int) -> bytes:
     _check_limits(values, depth + 1)
-    return _sized(b"A", b"".join([_write_value(value, depth + 1) for value in values]))
+    return sized(b"A", b"".join([_write_value(value, depth + 1) for value in values]))
 
 
 _WRITERS: Final[dict[type, Callable[[Any, int], bytes]]] = {
@@ -367,14 +368,14 @@ _WRITERS: Final[dict[type, Callable[[Any, int], bytes]]] = {
     Int64: _packed("q"),
     int: _write_int,
     float: _packed("d"),
-    str: lambda value, depth: _sized(b"S", value.encode()),
-    ByteArray: lambda value, depth: _sized(b"x", value),
-    bytes: lambda value, depth: _sized(b"S", value),
+    str: lambda value, depth: sized(b"S", value.encode()),
+    ByteArray: lambda value, depth: sized(b"x", value),
+    bytes: lambda value, depth: sized(b"S", value),
     Decimal: _write_decimal,
     Timestamp: lambda value, depth: struct.pack(">cQ", b"T", value.seconds),
     datetime: _write_datetime,
-    FieldTable: lambda value, depth: _sized(b"F", value.raw),
-    dict: lambda value, depth: _sized(b"F", _write_entries(value, depth + 1)),
+    FieldTable: lambda value, depth: sized(b"F", value.raw),
+    dict: lambda value, depth: sized(b"F", _write_entries(value, depth + 1)),
     list: _write_array,
     tuple: _write_array,
     type(None): lambda value, depth: b"V",

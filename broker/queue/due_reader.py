@@ -46,8 +46,11 @@ class DueReader:
     async def _read(self, queue: Queue) -> None:
         try:
             await self._journal.readable(Slot(queue.queue_id, 0, 0, _LAST_ID, 0))
-            while not queue.is_deleted and self._has_room(queue):
+            while not queue.is_deleted:
                 until, after = self._now_ms(), queue.due_after
+                if not self._has_room(queue):
+                    queue.set_due_in_slots(until, after)
+                    break
                 due = await self._store.read_due(queue, until, after, _AT_ONCE, _OCTETS_AT_ONCE)
                 if due:
                     queue.expire_in_slots(due)

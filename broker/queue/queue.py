@@ -429,11 +429,10 @@ class Queue:
         if not window.ready and window.is_paged and retention.is_expired_in_slots:
             self._refill()
         if retention.is_due_in_slots and not window.is_reading and self._has_room(retention):
+            window.paged_due = None
             if window.has_slots:
                 window.is_reading = True
                 self._services.read_due(self)
-            else:
-                window.paged_due = None
         return True
 
     def _has_room(self, retention: Retention) -> bool:
@@ -460,10 +459,15 @@ class Queue:
         return self._window.due_after
 
     def set_due_in_slots(self, due: int | None, after: tuple[int, int]) -> None:
-        """The next message in slots expires by itself at `due`, or none does; all up to `after` are seen to."""
-        self._window.paged_due, self._window.due_after = due, after
+        """The next message in slots expires by itself at `due`, or none does; all up to `after` are seen to.
+
+        What has left memory for slots since `QueueServices.read_due` may be due before that.
+        """
+        window = self._window
+        window.paged_due = min(filter(None, (due, window.paged_due)), default=None)
+        window.due_after = after
         if due is not None and self._retention is None:
-            self._window.is_watched = True
+            window.is_watched = True
             self._retention = self._new_retention()
         self._services.watch(self)
 

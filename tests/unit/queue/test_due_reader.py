@@ -102,3 +102,27 @@ def test_only_what_lies_in_slots_is_taken_out_of_them() -> None:
         assert [message.id for message in taken] == [each for each in asked if each in inside]
         assert before - window.ready_count == len(taken)
         assert window.ready_octets == before - len(taken)
+
+
+def test_what_leaves_memory_during_a_read_is_not_forgotten() -> None:
+    harness, _ = paged(100)
+    queue = harness.vhost.queues["q"]
+    queue._window.paged_due = harness.clock.wall_ms() + 300  # paged out while the store was asked
+    queue.set_due_in_slots(harness.clock.wall_ms() + 5000, (0, 0))
+    assert queue._window.paged_due == harness.clock.wall_ms() + 300
+
+
+def test_a_read_that_had_no_room_begins_again() -> None:
+    harness, peer = paged(100, dead_letter_exchange="", dead_letter_routing_key="dead")
+    declare(peer, "dead")
+    queue, letters = harness.vhost.queues["q"], harness.parts.dead_letters
+    harness.clock.advance(1)
+    letters._count(1 << 30)
+    queue._window.is_reading = True
+    harness.parts.services.read_due(queue)
+    harness.stage.run()
+    assert queue._window.paged_due == harness.clock.wall_ms()
+    letters._count(-(1 << 30))
+    for _ in range(3):
+        harness.pass_time(0.02)
+    assert (ready(peer), ready(peer, "dead")) == (0, 100)
