@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from broker.amqp.channel import Channel
 from broker.amqp.consumer import Consumer
 from broker.amqp.context import Waiting
@@ -157,7 +159,11 @@ def _answer_get(channel: Channel, queue: Queue, message: Message | None, no_ack:
         deliveries.unacked[deliveries.last_tag] = message
         deliveries.got += 1
         if queue.settings.consumer_timeout is not None:
-            queue.expect_answers(deliveries, deliveries.last_tag, deliveries.last_tag)
+            _queue_of(message).expect_answers(deliveries, deliveries.last_tag, deliveries.last_tag)
+
+
+def _queue_of(message: Message) -> Any:
+    return message.queue
 
 
 def on_basic_ack(channel: Channel, method: amqp.BasicAck) -> None:

@@ -401,7 +401,7 @@ def clones(
     stored = []
     for queue in queues:
         state = PENDING if is_persistent and queue.is_stored else TRANSIENT
-        message = Message(ids.next(), queue, routing, header, body, chunks, state)
+        message = Message(ids.next(), queue.level_for(header), routing, header, body, chunks, state)
         note_due(message)
         messages.append(message)
         if state == PENDING:

@@ -124,11 +124,23 @@ def walk_properties(octets: bytes, end: int) -> tuple[int, int, int]:
 
 def read_expiration(header_payload: bytes) -> str | None:
     """Return the property `expiration` of a content header that is not malformed; None when it is unset."""
+    offset = _place_of(FLAG_EXPIRATION, header_payload)
+    return _read_short_string(header_payload, offset)[0] if offset else None
+
+
+def read_priority(header_payload: bytes) -> int:
+    """Return the property `priority` of a content header that is not malformed; 0 when it is unset."""
+    offset = _place_of(FLAG_PRIORITY, header_payload)
+    return header_payload[offset] if offset else 0
+
+
+def _place_of(wanted: int, header_payload: bytes) -> int:
+    """Return where a property stands; 0 when it is unset."""
     flags, offset = _read_flags(header_payload)
-    if not flags & FLAG_EXPIRATION:
-        return None
+    if not flags & wanted:
+        return 0
     for flag, size in _SIZES:
-        if flag == FLAG_EXPIRATION:
+        if flag == wanted:
             break
         if flags & flag:
             if size == _SIZED_SHORT:
@@ -137,7 +149,7 @@ def read_expiration(header_payload: bytes) -> str | None:
                 offset += 4 + _read_long(header_payload, offset)[0]
             else:
                 offset += size
-    return _read_short_string(header_payload, offset)[0]
+    return offset
 
 
 def split_header(header_payload: bytes) -> tuple[bytes, dict[int, bytes]]:

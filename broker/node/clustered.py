@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 import structlog
@@ -168,12 +169,16 @@ class Clustered:
         return self._agent.is_trusted()
 
     async def fetch(self, queue: Queue) -> bool:
-        if await self._slots.fetch(queue):
-            return True
+        for level in reversed(queue.levels):
+            if await self._slots.fetch(level):
+                return True
         if not self._is_cut_off():
             return False
         try:
-            return await self._fetch_stored(queue)
+            for level in reversed(queue.levels):
+                if await self._fetch_stored(level):
+                    return True
+            return False
         except (StoreUnavailable, Fenced) as error:
             _log.debug("nothing was got from the store", queue=queue.name, reason=str(error))
             return False
@@ -195,7 +200,7 @@ class Clustered:
 
     def _first_unexpired(self, queue_id: int) -> int:
         """Return an id of which all older messages of a queue have expired."""
-        queue = self._parts.find_queue(queue_id)
+        queue = self._find_level(queue_id)
         if queue is None or queue.settings.message_ttl is None:
             return 0
         return first_id_at(self._clock.wall_ms() - queue.settings.message_ttl + 1)
@@ -233,8 +238,8 @@ class Clustered:
             coordinator=self._peers.coordinator,
             caller=self._peers.caller,
             new_request_id=new_id,
-            queues=lambda: parts.queues,
-            find_queue=self._find_queue,
+            queues=lambda: parts.levels,
+            find_queue=self._find_level,
             consumers_elsewhere=self._consumers_elsewhere,
             cut_off=lambda: self._contacts.cut_off(self._agent.last_beats()),
             on_adopted=parts.wake,
@@ -315,8 +320,8 @@ class Clustered:
         self._manager.set_living(self._agent.living)
         self._services.start()
         counts = CountExchange(
-            queues=lambda: parts.queues,
-            find_queue=self._find_queue,
+            queues=lambda: parts.levels,
+            find_queue=self._find_level,
             coordinator=self._peers.coordinator,
             caller=self._peers.caller,
             is_cut_off=self._is_cut_off,
@@ -433,14 +438,14 @@ class Clustered:
     def _vhosts(self) -> dict[str, VirtualHost]:
         return self._parts.vhosts
 
-    def _find_queue(self, queue_id: int) -> Queue | None:
-        return self._parts.find_queue(queue_id)
+    def _find_level(self, storage_id: int) -> Queue | None:
+        return self._parts.find_level(storage_id)
 
     def _on_applied(self) -> None:
         self._parts.broker.dispatch()
 
     def _consumers_elsewhere(self, queue: Queue) -> Sequence[Incarnation]:
-        return self._vhosts[queue.vhost].consumers.elsewhere(queue)
+        return self._vhosts[queue.vhost].consumers.elsewhere(queue.whole)
 
     async def purge(self, queue: Queue) -> int:
         """Delete the queue's ready messages that are not on this node; return how many there were."""
@@ -464,7 +469,10 @@ class Clustered:
         return count
 
     async def _purge_free(self, queue: Queue) -> int:
-        return await self._start_retry.until_done(lambda: self._shared.slots.purge(queue.queue_id))
+        slots, count = self._shared.slots, 0
+        for level in queue.levels:
+            count += await self._start_retry.until_done(partial(slots.purge, level.queue_id))
+        return count
 
     async def _purge_by_event(self, queue: Queue) -> int:
         """Let nodes that cannot be called purge; return how many stored messages went with that."""
@@ -474,7 +482,10 @@ class Clustered:
         return max(before - await self._stored(queue), 0)
 
     async def _stored(self, queue: Queue) -> int:
-        return await self._start_retry.until_done(lambda: self._shared.slots.stored(queue.queue_id))
+        slots, count = self._shared.slots, 0
+        for level in queue.levels:
+            count += await self._start_retry.until_done(partial(slots.stored, level.queue_id))
+        return count
 
     async def has_unseen(self, queue: Queue) -> bool:
         return self._is_cut_off() and await self._stored(queue) > queue.ready_count + queue.unacked_count
@@ -485,7 +496,7 @@ class Clustered:
         return not is_served or bool(self._contacts.cut_off(self._agent.last_beats()))
 
     async def _purge_here(self, name: QueueName) -> int:
-        queue = self._find_queue(name.queue_id)
+        queue = self._parts.topology.find_queue(name.queue_id)
         if queue is None:
             return 0
         return await self._vhosts[queue.vhost].purge_here(queue)

@@ -37,6 +37,7 @@ from broker.ports.records import Put, Topology, VirtualHostRecord
 from broker.ports.slot import Slot
 from broker.ports.store import Registration
 from broker.queue.due_reader import DueReader
+from broker.queue.priority_queue import make_queue
 from broker.queue.queue import Queue
 from broker.queue.services import QueueObserver
 from broker.queue.settings import QueueLimits, QueueType
@@ -163,9 +164,14 @@ class NodeIncarnation:
         """All queues of all virtual hosts."""
         return [queue for vhost in self.vhosts.values() for queue in vhost.queues.values()]
 
-    def find_queue(self, queue_id: int) -> Queue | None:
-        """Return the queue with this storage id, if there is one."""
-        return self.topology.find_queue(queue_id)
+    @property
+    def levels(self) -> list[Queue]:
+        """All queues in which messages lie: of one with priorities, its levels."""
+        return [level for queue in self.queues for level in queue.levels]
+
+    def find_level(self, storage_id: int) -> Queue | None:
+        """Return the queue, or the level of one, with this storage id, if there is one."""
+        return self.topology.find_level(storage_id)
 
     def wake(self, queue: Queue) -> None:
         """Let the consumers of a queue have what has come: messages, or slots to read them from."""
@@ -196,7 +202,7 @@ class NodeIncarnation:
                     server.abort("the node ends or begins anew")
                 loops.append(forever.create_task(self._give_up(), name="store timeout"))
             # The connections have finished what they had begun, for which they needed the journal.
-            for queue in self.queues:
+            for queue in self.levels:
                 queue.end_delays()
             await self.services.dead_letters.drain()
             await lifecycle.hand_off()
@@ -204,7 +210,7 @@ class NodeIncarnation:
             for loop in loops:
                 loop.cancel()
             await asyncio.wait(loops)
-            self.messages_left = sum(map(_stored_messages, self.queues))
+            self.messages_left = sum(map(_stored_messages, self.levels))
             await lifecycle.leave()
 
     def _build(
@@ -342,7 +348,7 @@ class NodeIncarnation:
             wait_as_client=ClientTimeout(lambda: self.health is not None and self.health.is_down),
         )
         new_queue = partial(
-            Queue,
+            make_queue,
             lane=registration.lane,
             limits=queue_limits,
             journal=self.journal,
@@ -384,7 +390,7 @@ class NodeIncarnation:
                 _log.warning("a virtual host that is configured is not there", vhost=configured.name)
         messages = self._recover(await lifecycle.backlog())
         for queue_id, due in (await self.store.earliest_due()).items():
-            queue = self.find_queue(queue_id)
+            queue = self.find_level(queue_id)
             if queue is not None:
                 queue.set_due_in_slots(due, (0, 0))
         return messages
@@ -394,7 +400,7 @@ class NodeIncarnation:
         return Decision(created, lambda: None, lasting=created, writes=[(name,)])
 
     def _recover(self, backlog: Sequence[Slot]) -> int:
-        known = {queue.queue_id: queue for queue in self.queues}
+        known = {queue.queue_id: queue for queue in self.levels}
         messages = 0
         for slot in backlog:
             queue = known.get(slot.queue_id)

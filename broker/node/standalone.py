@@ -56,7 +56,7 @@ class Standalone:
 
 async def mark_what_was_delivered(parts: NodeIncarnation) -> None:
     """Record which of the messages that stay in the store were delivered."""
-    left = {queue: queue.leave_behind() for queue in parts.queues}
+    left = {queue: queue.leave_behind() for queue in parts.levels}
     redelivered = [message for messages, _ in left.values() for message in messages]
     if redelivered:
         await parts.store.store.mark_redelivered(redelivered)

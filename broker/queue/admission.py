@@ -17,6 +17,7 @@ class QueueAdmission:
         """Has `queue` no room for a message with a body of so many octets? One that `is_late` is ready only later: it
         takes its room from those that are asked for after it.
         """
+        queue = queue.whole
         if not queue.refuses_publishers:
             return False
         messages, others = self._coming.get(queue, (0, 0))

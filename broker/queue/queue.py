@@ -21,8 +21,9 @@ from broker.queue.ack_deadlines import AckDeadlines, Holder
 from broker.queue.delayed import Delayed
 from broker.queue.delivery_count import count_returns
 from broker.queue.dispatcher import Dispatcher, Dispatching, QueueConsumer
+from broker.queue.length_limit import Contents, LengthLimit
 from broker.queue.outcome import DELETED, EXPIRED, OVER_DELIVERED, OVER_LENGTH, PURGED, Outcome
-from broker.queue.retention import Retention, refuses_publishers
+from broker.queue.retention import Retention
 from broker.queue.services import UNOBSERVED, QueueObserver, QueueServices
 from broker.queue.settings import Overflow, QueueLimits, QueueSettings, RetryDelay
 from broker.queue.single_active import SingleActive
@@ -45,6 +46,7 @@ class Queue:
         "_is_closing",
         "_is_deleted",
         "_journal",
+        "_length",
         "_on_dropped",
         "_read_slots",
         "_remote_consumers",
@@ -89,8 +91,15 @@ class Queue:
         read_slots: Callable[[Queue], None],
         observer: QueueObserver[Queue] = UNOBSERVED,
         services: QueueServices[Queue],
+        settings: QueueSettings | None = None,
+        dispatcher: Dispatching | None = None,
+        counts_octets: bool = False,
     ) -> None:
-        """`owner` is the connection an exclusive queue belongs to; `read_slots` starts a read of the queue's slots."""
+        """`owner` is the connection an exclusive queue belongs to; `read_slots` starts a read of the queue's slots.
+
+        A level of a queue with priorities has other `settings` than `arguments` tell, and shares the `dispatcher`; with
+        `counts_octets` somebody else wants to know `ready_octets`.
+        """
         self.vhost: Final = vhost
         self.name: Final = name
         self.queue_id: Final = queue_id
@@ -99,7 +108,7 @@ class Queue:
         self.auto_delete: Final = auto_delete
         self.owner: Final = owner
         self.arguments: Final = arguments
-        self.settings: Final = QueueSettings.of(arguments)
+        self.settings: Final = settings or QueueSettings.of(arguments)
         self.lane: Final = lane
         self.limits: Final = limits or QueueLimits()
         self._journal = journal
@@ -107,17 +116,14 @@ class Queue:
         # None saves a call in every dispatch when the observer does nothing.
         self._after_dispatch = None if observer is UNOBSERVED else observer.after_dispatch
         self._on_dropped = observer.on_dropped
-        self._dispatcher: Dispatching = (
-            SingleActive(is_preemptive=self.settings.is_active_preempted)
-            if self.settings.single_active_consumer
-            else Dispatcher()
-        )
-        counts_octets = self.settings.max_length_bytes is not None
+        self._dispatcher: Dispatching = dispatcher or self._new_dispatcher()
+        counts_octets = counts_octets or self.settings.max_length_bytes is not None
         self._window = window = Window(queue_id, lane, self.limits, journal, counts_octets=counts_octets)
         self._services = services
         window.is_watched |= self.settings.has_retention
         self._retention = self._new_retention() if self.settings.has_retention else None
-        self.refuses_publishers: Final = refuses_publishers(self.settings)
+        self._length = LengthLimit(self.settings, self._contents()) if self.settings.has_length else None
+        self.refuses_publishers: Final = self.settings.refuses_publishers
         """Must `refuses` be asked before each publish?"""
         self.dying: dict[int, Message] = {}
         """Messages that have left the queue, by id, whose rows are in the store until they are dead-lettered."""
@@ -130,7 +136,7 @@ class Queue:
         self._remote_consumers = 0
         self._is_closing = False
         self._is_deleted = False
-        self.append: Final = window.append_counted if counts_octets else window.append
+        self.append: Final = self._new_append()
         """Add a published message. Hot: the caller dispatches once per batch."""
         self.offer: Final = window.offer
         self.open_next_slot: Final = window.open_next_slot
@@ -139,6 +145,22 @@ class Queue:
 
     def __repr__(self) -> str:
         return f"<Queue {self.vhost}:{self.name} ready={self.ready_count} consumers={len(self.consumers)}>"
+
+    # Priorities
+
+    @property
+    def levels(self) -> Sequence[Queue]:
+        """The queues in which the messages lie, by priority, the lowest first: mostly it is the queue itself."""
+        return (self,)
+
+    @property
+    def whole(self) -> Queue:
+        """The queue that clients see, of which this may be a level."""
+        return self
+
+    def level_for(self, header: bytes) -> Queue:
+        """Return the level for a message with this header (`Message.header`)."""
+        return self
 
     # Contents and counts
 
@@ -208,8 +230,8 @@ class Queue:
 
     def refuses(self, octets: int, messages: int = 1) -> bool:
         """Has the queue no room for so many messages more, whose bodies have so many octets (contract F8)?"""
-        retention = self._retention
-        return self.refuses_publishers and retention is not None and retention.is_full_for(octets, messages)
+        length = self._length
+        return length is not None and not length.drops_head and length.is_full_for(octets, messages)
 
     @property
     def has_dead_letters(self) -> bool:
@@ -305,10 +327,10 @@ class Queue:
     def pop(self) -> Message | None:
         """Remove and return the next message for basic.get; None when none is in memory."""
         window = self._window
-        if window.is_watched and not self._expire():
+        if window.is_watched and not self.expire():
             return None
         if not window.ready and window.is_paged:
-            self._refill()
+            self.refill()
         message = window.take_first()
         if message is not None:
             self._unacked += 1
@@ -340,16 +362,24 @@ class Queue:
         Hot: once per batch. Return whether consumers are behind: there are some, and more is ready than they take now.
         """
         window = self._window
-        is_watched = window.is_watched
-        if is_watched and not self._expire():
+        if window.is_watched and not self.expire():
             self._services.watch(self)
             return False  # the rest expires in later turns, and until then nobody may get it
+        self.deliver()
+        self.keep_bounded()
+        return bool(window.ready and self._dispatcher.consumers)
+
+    def deliver(self) -> None:
+        """Deliver what is ready, and has not expired, to the consumers that have credit. Hot: once per batch."""
+        window = self._window
         ready = window.ready
         if not ready and window.tail is not ready:
-            self._refill()
+            self.refill()
             ready = window.ready
+            if ready and window.is_watched and not self.expire():
+                return
         dispatcher = self._dispatcher
-        if (window.late or (is_watched and window.needs_runs)) and not self._share_out_in_runs():
+        if (window.late or (window.is_watched and window.needs_runs)) and not self._share_out_in_runs():
             pass  # nobody takes more
         elif ready:
             last = ready[-1].id
@@ -362,19 +392,22 @@ class Queue:
             if window.tail is ready:
                 window.bytes = 0
             elif not window.is_reading and dispatcher.has_credit():
-                self._refill()
-                if ready:
-                    return self.dispatch()
+                self.refill()
+                if ready and (not window.is_watched or self.expire()):
+                    self.deliver()
         elif window.tail is not ready and len(ready) < self.limits.window_size // 2 and dispatcher.has_credit():
-            self._refill()
-        if is_watched and self._retention is not None:
-            self._shorten(self._retention)
+            self.refill()
+
+    def keep_bounded(self) -> None:
+        """Let go what consumers have left and is too much, and keep memory bounded. Hot: once per batch."""
+        window = self._window
+        if window.is_watched and self._retention is not None:
+            self._let_go(self._retention)
         limits = self.limits
         if (window.bytes > limits.memory or len(window.tail) > limits.window_size) and not self.is_closing:
             window.page_out()
         if self._after_dispatch is not None:
             self._after_dispatch(self)
-        return bool(window.ready and dispatcher.consumers)
 
     def _share_out_in_runs(self) -> bool:
         """Deliver, in order, while `ready` alone does not tell who comes next, or who has been taken must be known;
@@ -398,7 +431,7 @@ class Queue:
             window.last_taken = max(window.last_taken, last)
         return True
 
-    def _refill(self) -> None:
+    def refill(self) -> None:
         """Bring the next messages into `ready`: from a slot, or from `tail` when no slot is left."""
         window = self._window
         if window.is_reading or (self._retention is not None and not self._has_room(self._retention)):
@@ -411,10 +444,23 @@ class Queue:
 
     # What leaves by itself
 
+    def _new_dispatcher(self) -> Dispatching:
+        if self.settings.single_active_consumer:
+            return SingleActive(is_preemptive=self.settings.is_active_preempted)
+        return Dispatcher()
+
+    def _new_append(self) -> Callable[[Message], None]:
+        window = self._window
+        return window.append_counted if window.counts_octets else window.append
+
+    def _contents(self) -> Contents:
+        """Return what a limit of the queue's length counts."""
+        return self._window
+
     def _new_retention(self) -> Retention:
         return Retention(self.settings, self._window, self._services.now_ms)
 
-    def _expire(self) -> bool:
+    def expire(self) -> bool:
         """Let go what has expired, before a consumer gets it; return False when more has than goes in one turn."""
         retention = self._retention
         if retention is None:
@@ -427,7 +473,9 @@ class Queue:
                 return False
         window = self._window
         if not window.ready and window.is_paged and retention.is_expired_in_slots:
-            self._refill()
+            self.refill()
+            if window.ready:
+                return self.expire()
         if retention.is_due_in_slots and not window.is_reading and self._has_room(retention):
             window.paged_due = None
             if window.has_slots:
@@ -440,17 +488,17 @@ class Queue:
         retention.is_held_up = self.has_dead_letters and not self._services.has_room(self)
         return not retention.is_held_up
 
-    def _shorten(self, retention: Retention) -> None:
-        """Let go what consumers have left and is too much, or was to be taken at once; see to what expires next."""
+    def _let_go(self, retention: Retention) -> None:
+        """Let go what consumers have left and was to be taken at once, or is too much; see to what expires next."""
         unserved = retention.take_unserved()
         if unserved:
             self.settle(unserved, EXPIRED)
-        if not self.refuses_publishers:
-            excess = list(retention.take_excess())
+        if self._length is not None and self._length.drops_head:
+            excess = list(self._length.take_excess())
             if excess:
                 self.settle(excess, OVER_LENGTH)
-            if not self._window.ready and retention.is_over_length:
-                self._refill()  # the oldest are not in memory
+            if not self._window.ready and self._length.is_exceeded:
+                self.refill()  # the oldest are not in memory
         self._services.watch(self)
 
     @property

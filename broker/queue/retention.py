@@ -1,15 +1,15 @@
-"""Decides which messages leave a queue by themselves: those that are too old, and those that are too many.
+"""Decides which messages of a queue are too old: they leave it by themselves.
 
 Only queues that have a time to live, a length, or messages with an expiration of their own have a `Retention`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final
 
 from broker.message import Message, first_id_at, published_ms
-from broker.queue.settings import Overflow, QueueSettings
+from broker.queue.settings import QueueSettings
 from broker.queue.window import Window
 
 AT_ONCE: Final = 1000
@@ -17,24 +17,19 @@ AT_ONCE: Final = 1000
 
 
 class Retention:
-    """What one queue keeps, and how long."""
+    """How long one queue keeps its messages."""
 
-    __slots__ = ("_has_length", "_max_length", "_max_octets", "_now_ms", "_ttl", "_window", "is_behind", "is_held_up")
+    __slots__ = ("_now_ms", "_ttl", "_window", "is_behind", "is_held_up")
 
     def __init__(self, settings: QueueSettings, window: Window, now_ms: Callable[[], int]) -> None:
         """`now_ms` returns the time by which messages live, in milliseconds since 1970."""
         self._window = window
         self._now_ms = now_ms
         self._ttl = settings.message_ttl
-        self._max_length = settings.max_length
-        self._max_octets = settings.max_length_bytes
         self.is_behind = False
         """Had more expired than `take_expired` has taken?"""
         self.is_held_up = False
         """Must what has expired in slots wait, because too much waits to be dead-lettered?"""
-        self._has_length = settings.max_length is not None or settings.max_length_bytes is not None
-
-    # Time
 
     def take_expired(self) -> list[Message]:
         """Remove and return the messages in memory that have expired, the first one first: `AT_ONCE` at most.
@@ -94,35 +89,3 @@ class Retention:
             if oldest < 1 << 63:
                 times.append(published_ms(oldest) + self._ttl)
         return min(times, default=None)
-
-    # Length
-
-    def take_excess(self) -> Iterator[Message]:
-        """Remove and return the oldest messages, as far as there are more than there may be and they are in memory."""
-        window = self._window
-        while self.is_over_length:
-            message = window.take_oldest_ready()
-            if message is None:
-                return
-            yield message
-
-    @property
-    def is_over_length(self) -> bool:
-        """Is more ready than there may be?"""
-        return self._has_length and self._is_over(0, 0)
-
-    def is_full_for(self, octets: int, messages: int = 1) -> bool:
-        """Would the queue be over its length with so many messages more, whose bodies have so many octets?"""
-        return self._is_over(messages, octets)
-
-    def _is_over(self, messages: int, octets: int) -> bool:
-        window = self._window
-        if self._max_length is not None and window.ready_count + messages > self._max_length:
-            return True
-        return self._max_octets is not None and window.ready_octets + octets > self._max_octets
-
-
-def refuses_publishers(settings: QueueSettings) -> bool:
-    """Must each publish to such a queue be looked at, because the queue may refuse it?"""
-    is_limited = settings.max_length is not None or settings.max_length_bytes is not None
-    return is_limited and settings.overflow is not Overflow.DROP_HEAD

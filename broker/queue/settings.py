@@ -8,10 +8,10 @@ from enum import Enum
 from typing import Any, Final
 
 from broker.codec.field_table import FieldTable
+from broker.ports.levels import highest_level
 
 MAX_TIME: Final = 315_360_000_000
 """The longest time that an argument may ask for, in milliseconds: ten years."""
-MAX_PRIORITY: Final = 255
 MAX_NAME: Final = 255
 """Octets of the name of an exchange, and of a routing key (contract Q10)."""
 QUORUM_DELIVERY_LIMIT: Final = 20
@@ -100,9 +100,19 @@ class QueueSettings:
     type: QueueType = QueueType.CLASSIC
 
     @property
+    def has_length(self) -> bool:
+        """May only so much be ready?"""
+        return self.max_length is not None or self.max_length_bytes is not None
+
+    @property
     def has_retention(self) -> bool:
         """Do messages leave the queue by themselves?"""
-        return (self.message_ttl, self.max_length, self.max_length_bytes) != (None, None, None)
+        return self.message_ttl is not None or self.has_length
+
+    @property
+    def refuses_publishers(self) -> bool:
+        """Must each publish be looked at, because the queue may refuse it?"""
+        return self.has_length and self.overflow is not Overflow.DROP_HEAD
 
     @property
     def counts_deliveries(self) -> bool:
@@ -135,7 +145,7 @@ class QueueSettings:
             max_length=_number(values.get("x-max-length")),
             max_length_bytes=_number(values.get("x-max-length-bytes")),
             overflow=_overflow(values.get("x-overflow")),
-            max_priority=(_number(values.get("x-max-priority"), MAX_PRIORITY) or 0) if is_classic else 0,
+            max_priority=highest_level(values) if is_classic else 0,
             delivery_limit=_delivery_limit(values, queue_type),
             retry_delay=RetryDelay.of(values),
             consumer_timeout=_number(values.get("x-consumer-timeout"), MAX_TIME) or None,

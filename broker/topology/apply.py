@@ -15,6 +15,7 @@ from typing import Any, Final
 from broker.codec.field_table import FieldTable
 from broker.errors import BrokerError, PreconditionFailed, StoreError, SyntaxFault, clip
 from broker.ports.kinds import KINDS, Kind, Kinds
+from broker.ports.levels import level_of, queue_id_of
 from broker.ports.records import (
     BindingRecord,
     Change,
@@ -145,7 +146,7 @@ def _discard(vhost: VirtualHost, queue: Queue) -> Sequence[Slot]:
     slots = queue.delete()
     vhost.routing.remove_queue(queue.name)
     vhost.consumers.subscriptions.forget(queue.queue_id)
-    return [*slots, *vhost.cluster.rows_to_come(queue)]
+    return [*slots, *(slot for level in queue.levels for slot in vhost.cluster.rows_to_come(level))]
 
 
 def _put_binding(live: LiveTopology, record: BindingRecord) -> Sequence[Slot]:
@@ -280,8 +281,13 @@ class LiveTopology:
         """Return the records of one kind that a cluster would have of what is in this node's memory."""
         return self._handlers[kind.record].records(self)
 
+    def find_level(self, storage_id: int) -> Queue | None:
+        """Return the queue, or the level of one, with this storage id, if there is one."""
+        queue, level = self.find_queue(queue_id_of(storage_id)), level_of(storage_id)
+        return None if queue is None or level >= len(queue.levels) else queue.levels[level]
+
     def find_queue(self, queue_id: int) -> Queue | None:
-        """Return the queue with this storage id, if there is one."""
+        """Return the queue with this id, if there is one."""
         for vhost in self.vhosts.values():
             queue = vhost.routing.queues_by_id.get(queue_id)
             if queue is not None:

@@ -361,7 +361,8 @@ class DeadLetters:
     def _copies(self, letter: _Letter) -> list[Message]:
         """Put what needs no store into its queues; return the copies that have to be stored first."""
         source, stored = letter.message, []
-        for queue in letter.targets:
+        for target in letter.targets:
+            queue = target.level_for(letter.header)
             state = PENDING if letter.is_persistent and queue.is_stored else TRANSIENT
             copy = Message(self._ids.next(), queue, letter.routing, letter.header, source.body, source.chunks, state)
             if state == PENDING:

@@ -15,7 +15,7 @@ from broker.errors import PreconditionFailed
 from broker.ports.cluster_rows import Incarnation
 from broker.ports.records import ExchangeRecord, QueueRecord
 from broker.queue.queue import Queue
-from broker.queue.settings import QueueType
+from broker.queue.settings import QueueSettings, QueueType
 from broker.topology import queue_arguments
 from broker.topology.exchange import Exchange, ExchangeTypes
 
@@ -47,6 +47,11 @@ class QueueDeclaration:
     def type(self) -> QueueType:
         """The type of the queue."""
         return QueueType.of(self.arguments)
+
+    @property
+    def level_count(self) -> int:
+        """How many levels the queue has (`Queue.levels`)."""
+        return QueueSettings.of(self.arguments).max_priority + 1
 
     def of_type(self, default: QueueType) -> QueueDeclaration:
         """Return the declaration with the type of a virtual host, if it names none and that type allows its properties;

@@ -12,7 +12,8 @@ from typing import Any, Final, TypeAlias
 
 from broker.codec.field_table import FieldTable
 from broker.errors import PreconditionFailed
-from broker.queue.settings import MAX_NAME, MAX_PRIORITY, MAX_TIME, Overflow, QueueType
+from broker.ports.levels import MAX_PRIORITY
+from broker.queue.settings import MAX_NAME, MAX_TIME, Overflow, QueueType
 
 Check: TypeAlias = Callable[[str, Any, Mapping[str, Any]], str | None]
 """Gets RabbitMQ's name of the value's type, the value, and all arguments; returns what is wrong, as an Erlang term."""

@@ -81,11 +81,13 @@ class Route:
 class RoutingTable:
     """The exchanges and queues of a virtual host, the bindings between them, and the routes found so far."""
 
-    __slots__ = ("_caches", "_sources", "exchanges", "queues", "queues_by_id", "unused", "version")
+    __slots__ = ("_caches", "_sources", "exchanges", "level_count", "queues", "queues_by_id", "unused", "version")
 
     def __init__(self) -> None:
         self.exchanges: dict[str, Exchange] = {}
         self.queues: dict[str, Queue] = {}
+        self.level_count = 0
+        """Queues, of which one with priorities counts as many times as it has levels."""
         self.queues_by_id: dict[int, Queue] = {}
         self.unused: dict[str, None] = {}
         """The auto-delete exchanges that have lost their last binding and are still there."""
@@ -197,6 +199,7 @@ class RoutingTable:
     def add_queue(self, queue: Queue) -> None:
         self.queues[queue.name] = queue
         self.queues_by_id[queue.queue_id] = queue
+        self.level_count += len(queue.levels)
         self.forget_routes()
 
     def bind(self, binding: Binding) -> bool:
@@ -226,7 +229,9 @@ class RoutingTable:
 
     def remove_queue(self, name: str) -> None:
         """Remove a queue with every binding to it."""
-        del self.queues_by_id[self.queues.pop(name).queue_id]
+        queue = self.queues.pop(name)
+        del self.queues_by_id[queue.queue_id]
+        self.level_count -= len(queue.levels)
         self._remove_bindings_to(("queue", name))
 
     def _remove_bindings_to(self, destination: Destination) -> None:

@@ -317,7 +317,7 @@ class VirtualHost:
         if name.startswith("amq.") and not is_server_named:
             raise AccessRefused(f"queue name '{name}' contains reserved prefix 'amq.*'")
         declaration.check(self.phrase("queue", name))
-        self._require_room(name)
+        self._require_room(declaration)
         queue_id = await self._new_queue_id()
         return await self.recorder.change(partial(self._declare_queue, declaration, queue_id), client)
 
@@ -327,9 +327,9 @@ class VirtualHost:
         if current is not None:
             self._require_same_queue(current, declaration)
             return self.decision(result=lambda: self.queues[name], reads=[("queue", name)])
-        self._require_room(name)
+        self._require_room(declaration)
         writes = [("queue", name)]
-        if len(self.queues) + len(self._declaring) + ROUND > self._max_queues:
+        if self.routing.level_count + (len(self._declaring) + ROUND) * declaration.level_count > self._max_queues:
             writes.append(("queues", ""))  # the last ones one by one, so that no round makes too many
 
         def declared() -> Queue:
@@ -344,10 +344,11 @@ class VirtualHost:
             end=lambda is_recorded: is_recorded or self._declaring.pop(queue_id),
         )
 
-    def _require_room(self, name: str) -> None:
-        if len(self.queues) >= self._max_queues:
+    def _require_room(self, declaration: QueueDeclaration) -> None:
+        if self.routing.level_count + declaration.level_count > self._max_queues:
             raise PreconditionFailed(
-                f"cannot declare queue '{name}': queue limit in vhost '{self.name}' ({self._max_queues}) is reached"
+                f"cannot declare queue '{declaration.name}':"
+                f" queue limit in vhost '{self.name}' ({self._max_queues}) is reached"
             )
 
     def make_queue(self, record: QueueRecord, arguments: FieldTable) -> Queue:

@@ -7,6 +7,8 @@ from itertools import pairwise
 
 import pytest
 
+from broker.codec.field_table import FieldTable
+from broker.ports.levels import storage_id, storage_ids
 from broker.ports.records import (
     BindingRecord,
     Change,
@@ -147,6 +149,20 @@ async def test_a_deleted_queue_takes_its_bindings_and_messages_along(harness: Ha
     assert await load(harness) == Topology([VirtualHostRecord("/"), AUDIT, SALES, INVOICES, ALL_SALES])
     assert await harness.ids(Queue(7)) == []
     assert await harness.ids(Queue(8)) == [2]
+
+
+async def test_a_deleted_queue_takes_the_messages_of_all_its_levels_along(harness: Harness) -> None:
+    levels = [Queue(each) for each in storage_ids(7, 3)]
+    beyond = Queue(storage_id(7, 4))
+    arguments = FieldTable.of({"x-max-priority": 3}).raw
+    await harness.store.record([Put(VirtualHostRecord("/")), Put(replace(ORDERS, arguments=arguments)), Put(INVOICES)])
+    for number, level in enumerate([*levels, beyond, Queue(storage_id(8, 1))]):
+        await harness.insert(message(10 * number + 1, level), message(10 * number + 2, level, state=5))
+
+    await harness.store.record([Drop(QueueKey("/", "orders", 7))])
+
+    assert [await harness.ids(level, transient=True) for level in levels] == [[]] * 4
+    assert await harness.ids(Queue(storage_id(8, 1)), transient=True) == [51, 52]
 
 
 async def test_a_deletion_of_a_queue_that_is_there_anew_leaves_the_new_one(harness: Harness) -> None:

@@ -4,41 +4,18 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
 
 import pika
-import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
-from benchmarks.nodes.configuration import NodeConfiguration
 from benchmarks.nodes.process import BrokerProcess
 from tests.integration.channels import OpenChannel, channel_of
-from tests.support.databases import DatabaseServer
+from tests.integration.engines import broker
 
-__all__ = ["channel_of"]
+__all__ = ["broker", "channel_of"]
 
 COUNT = 3000
 DEADLINE = 30.0
-
-
-@pytest.fixture(params=["sqlite", "mariadb", "postgresql"])
-def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BrokerProcess]:
-    """A broker on an engine of its own."""
-    configuration, server, name = None, None, ""
-    if request.param != "sqlite":
-        server = request.getfixturevalue(request.param)
-        assert isinstance(server, DatabaseServer)
-        name = server.create_database()
-        configuration = NodeConfiguration(server.jdbc_url(name))
-    process = BrokerProcess(tmp_path / "broker", configuration)
-    process.start()
-    yield process
-    print(process.log)
-    if process.is_running():
-        process.stop()
-    if server is not None:
-        server.drop_database(name)
 
 
 def declare(channel: BlockingChannel, **arguments: object) -> None:

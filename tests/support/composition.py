@@ -33,6 +33,7 @@ from broker.ports.slot import Slot
 from broker.ports.store import Store
 from broker.queue.due_reader import DueReader
 from broker.queue.outcome import Outcome
+from broker.queue.priority_queue import make_queue
 from broker.queue.queue import Queue
 from broker.queue.services import QueueServices
 from broker.queue.settings import QueueLimits
@@ -143,7 +144,7 @@ def new_queue(
 ) -> Queue:
     """Return a queue on its own; `options` are further arguments of `Queue`."""
     options.setdefault("services", NoServices())
-    return Queue(
+    return make_queue(
         vhost,
         name,
         queue_id,
@@ -170,7 +171,12 @@ def new_vhost(
     `options` are further arguments of `VirtualHost`.
     """
     new_queue = partial(
-        Queue, lane=lane, limits=queue_limits, journal=journal, read_slots=read_slots, services=services or NoServices()
+        make_queue,
+        lane=lane,
+        limits=queue_limits,
+        journal=journal,
+        read_slots=read_slots,
+        services=services or NoServices(),
     )
     return VirtualHost(name, journal=journal, new_queue=new_queue, exchange_types=exchange_types, **options)
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 from broker.errors import Evicted, Fenced, StoreError
 from broker.message import lane_of
 from broker.ports.cluster_rows import Cursor, EventRow, Incarnation, NodeState, SlotRow
+from broker.ports.levels import queue_id_of
 from broker.ports.peer_calls import Fence
 from broker.ports.slot import Slot
 from broker.ports.store import DueKey
@@ -100,8 +101,8 @@ class MemoryState:
 
     def delete_queues(self, queue_ids: Collection[int]) -> None:
         """Delete the slots and messages of these queues."""
-        self.slots = {start: row for start, row in self.slots.items() if row.queue_id not in queue_ids}
-        self.delete([key for key, row in self.rows.items() if abs(row.storage_id) in queue_ids])
+        self.slots = {start: row for start, row in self.slots.items() if queue_id_of(row.queue_id) not in queue_ids}
+        self.delete([key for key, row in self.rows.items() if queue_id_of(abs(row.storage_id)) in queue_ids])
 
     def delete_mortal(self) -> None:
         """Delete what must not survive a restart: parts of the topology, and transient messages."""

@@ -15,7 +15,10 @@ from typing import Any, Final, get_origin
 import structlog
 from sqlalchemy import ColumnElement, Connection, Select, Table, and_, delete, insert, or_, select, true, update
 
+from broker.codec.field_table import FieldTable
+from broker.errors import BrokerError
 from broker.ports.kinds import KINDS, Condition, Kind, Kinds, Reference, field_names
+from broker.ports.levels import highest_level, storage_ids
 from broker.ports.records import (
     BindingRecord,
     Change,
@@ -83,9 +86,22 @@ class KindTable:
 
 def _delete_content(connection: Connection, keys: Sequence[QueueKey]) -> None:
     """Delete what lies in queues; slots before messages, as everybody locks them."""
-    queue_ids = [key.queue_id for key in keys]
+    ids = [key.queue_id for key in keys]
+    rows = connection.execute(select(QUEUE.c.queue_id, QUEUE.c.arguments).where(QUEUE.c.queue_id.in_(ids)))
+    highest = {queue_id: _highest_level(arguments) for queue_id, arguments in rows}
+    queue_ids = [level for each in ids for level in storage_ids(each, highest.get(each, 0))]
     connection.execute(delete(SLOT).where(SLOT.c.queue_id.in_(queue_ids)))
     delete_queue_messages(connection, queue_ids)
+
+
+def _highest_level(arguments: bytes) -> int:
+    """Return the highest level of a recorded queue; one whose arguments cannot be read has no other."""
+    if b"x-max-priority" not in arguments:
+        return 0
+    try:
+        return highest_level(FieldTable(arguments).values)
+    except BrokerError:
+        return 0
 
 
 Tables = Mapping[type[Any], KindTable]

@@ -6,8 +6,8 @@ import pytest
 
 from broker.message import TRANSIENT, Message, MessageIdGenerator
 from broker.ports.slot import Slot
-from broker.queue.retention import AT_ONCE, Retention, refuses_publishers
-from broker.queue.settings import Overflow, QueueLimits, QueueSettings
+from broker.queue.retention import AT_ONCE, Retention
+from broker.queue.settings import QueueLimits, QueueSettings
 from broker.queue.window import Window
 
 NOW = 1_800_000_000_000
@@ -39,7 +39,6 @@ def test_without_settings_nothing_leaves() -> None:
     kept.now += 1 << 40
     assert kept.retention.take_expired() == []
     assert kept.retention.take_unserved() == []
-    assert list(kept.retention.take_excess()) == []
     assert kept.retention.next_due() is None
 
 
@@ -103,37 +102,6 @@ def test_what_was_to_be_taken_at_once_is_left_to_a_dispatch(ttl: dict[str, int])
     assert kept.retention.take_expired() == []
     assert kept.retention.take_unserved() == [message]
     assert kept.window.ready_count == 0
-
-
-def test_the_oldest_are_too_many() -> None:
-    kept = Kept(max_length=2)
-    messages = [kept.add() for _ in range(5)]
-    assert kept.retention.is_full_for(0)
-    assert list(kept.retention.take_excess()) == messages[:3]
-    assert kept.window.page_floor == messages[2].id
-    kept.window.take_first()
-    assert not kept.retention.is_full_for(0)
-
-
-def test_octets_can_be_too_many() -> None:
-    kept = Kept(max_length_bytes=100)
-    messages = [kept.add(octets=40) for _ in range(4)]
-    assert list(kept.retention.take_excess()) == messages[:2]
-    assert not kept.retention.is_full_for(20)
-    assert kept.retention.is_full_for(21)
-
-
-@pytest.mark.parametrize(
-    ("settings", "refuses"),
-    [
-        (QueueSettings(max_length=1), False),
-        (QueueSettings(overflow=Overflow.REJECT_PUBLISH), False),
-        (QueueSettings(max_length=1, overflow=Overflow.REJECT_PUBLISH), True),
-        (QueueSettings(max_length_bytes=1, overflow=Overflow.REJECT_PUBLISH_DLX), True),
-    ],
-)
-def test_only_a_queue_with_a_length_refuses(settings: QueueSettings, refuses: bool) -> None:
-    assert refuses_publishers(settings) is refuses
 
 
 def test_octets_in_slots_of_an_earlier_start_count_when_they_are_read() -> None:

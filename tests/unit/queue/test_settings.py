@@ -110,3 +110,16 @@ def test_the_priorities_of_a_quorum_queue_are_not_those_of_the_argument() -> Non
 )
 def test_without_a_dead_letter_exchange_that_can_be_there_is_none(arguments: dict[str, object]) -> None:
     assert QueueSettings.of(FieldTable.of(arguments)) == QueueSettings()
+
+
+@pytest.mark.parametrize(
+    ("settings", "refuses"),
+    [
+        (QueueSettings(max_length=1), False),
+        (QueueSettings(overflow=Overflow.REJECT_PUBLISH), False),
+        (QueueSettings(max_length=1, overflow=Overflow.REJECT_PUBLISH), True),
+        (QueueSettings(max_length_bytes=1, overflow=Overflow.REJECT_PUBLISH_DLX), True),
+    ],
+)
+def test_only_a_queue_with_a_length_refuses(settings: QueueSettings, refuses: bool) -> None:
+    assert settings.refuses_publishers is refuses

@@ -1,0 +1,312 @@
+"""A queue that keeps messages of different priorities apart (`x-max-priority`, contract F9; ADR 47).
+
+Each level of priority is a queue by itself: with its own window, slots and storage id, and in the cluster with its own
+demand. The levels share the consumers of the whole queue, which gets from the highest level first; what concerns all of
+them together, such as length, lease and counts, the whole queue knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import chain, groupby
+from operator import attrgetter
+from typing import Any, Final
+
+from broker.codec.field_table import EMPTY_TABLE, FieldTable
+from broker.codec.properties import FLAG_PRIORITY, read_priority
+from broker.errors import SyntaxFault
+from broker.message import Message
+from broker.ports.levels import storage_id
+from broker.ports.slot import Slot
+from broker.queue.ack_deadlines import Holder
+from broker.queue.dispatcher import Dispatching
+from broker.queue.length_limit import Contents
+from broker.queue.outcome import OVER_LENGTH, Outcome
+from broker.queue.queue import Queue
+from broker.queue.settings import QueueLimits, QueueSettings
+
+_FLAGS: Final = 16
+"""Where the first octet of the properties' flags is in the tail of a content header frame."""
+_HAS_PRIORITY: Final = FLAG_PRIORITY >> 8
+_REMEMBERED: Final = 64
+"""Different properties whose priority a queue remembers, and the octets that they may have."""
+_LEAST: Final = 256 * 1024
+"""Octets of memory that each level may have at least."""
+
+_queue_of: Final = attrgetter("queue")
+
+
+class PriorityLevel(Queue):
+    """The messages of one priority."""
+
+    __slots__ = ("_whole",)
+
+    def __init__(self, whole: PriorityQueue, dispatcher: Dispatching, level: int, parts: dict[str, Any]) -> None:
+        """`parts` are the other arguments that `Queue` was made with."""
+        self._whole = whole
+        settings = whole.settings
+        super().__init__(
+            whole.vhost,
+            whole.name,
+            storage_id(whole.queue_id, level),
+            settings=replace(settings, max_length=None, max_length_bytes=None, expires=None),
+            dispatcher=dispatcher,
+            counts_octets=settings.max_length_bytes is not None,
+            limits=_limits_of_level(whole.limits, settings),
+            **parts,
+        )
+
+    @property
+    def whole(self) -> Queue:
+        return self._whole
+
+    def refuses(self, octets: int, messages: int = 1) -> bool:
+        return self._whole.refuses(octets, messages)
+
+    def dispatch(self) -> bool:
+        return self._whole.dispatch()
+
+    def take_turn(self, *, may_deliver: bool) -> None:
+        """Do what `Queue.dispatch` does for a queue; deliver nothing while a higher level has something."""
+        if self._window.is_watched and not self.expire():
+            self._services.watch(self)
+            return
+        if may_deliver:
+            self.deliver()
+        self.keep_bounded()
+
+    @property
+    def needs_turn(self) -> bool:
+        """Is there something ready, or must other nodes know that consumers would take more?"""
+        return self.has_ready or self._after_dispatch is not None
+
+    @property
+    def consumer_count(self) -> int:
+        return self._whole.consumer_count
+
+    @property
+    def consumers_elsewhere(self) -> int:
+        """Consumers on other nodes, as far as this level was told."""
+        return self._remote_consumers
+
+    def take_oldest_ready(self) -> Message | None:
+        """Remove and return the oldest message in memory, which nobody gets; None when it is not there."""
+        return self._window.take_oldest_ready()
+
+
+class PriorityQueue(Queue):
+    """The levels of a queue with priorities, as clients see them: as one queue."""
+
+    __slots__ = ("_current", "_descending", "_levels", "_priorities")
+
+    def __init__(
+        self,
+        vhost: str,
+        name: str,
+        queue_id: int,
+        *,
+        owner: object | None = None,
+        arguments: FieldTable = EMPTY_TABLE,
+        limits: QueueLimits | None = None,
+        **parts: Any,
+    ) -> None:
+        """`parts` are the other arguments of `Queue`."""
+        self._levels: tuple[PriorityLevel, ...] = ()
+        super().__init__(vhost, name, queue_id, owner=owner, arguments=arguments, limits=limits, **parts)
+        parts |= {"owner": owner, "arguments": arguments}
+        self._levels = tuple(
+            PriorityLevel(self, self._dispatcher, level, parts) for level in range(self.settings.max_priority + 1)
+        )
+        self._descending = self._levels[::-1]
+        self._current = self._levels[0]
+        """The level that messages were taken from last."""
+        self._priorities: dict[bytes, int] = {}
+
+    # Its levels
+
+    @property
+    def levels(self) -> Sequence[Queue]:
+        return self._levels
+
+    def level_for(self, header: bytes) -> Queue:
+        if not header[_FLAGS] & _HAS_PRIORITY:
+            return self._levels[0]
+        properties = header[_FLAGS:]
+        priority = self._priorities.get(properties)
+        if priority is None:
+            priority = self._priority_in(header)
+            if len(properties) <= _REMEMBERED:
+                if len(self._priorities) >= _REMEMBERED:
+                    self._priorities.clear()
+                self._priorities[properties] = priority
+        return self._levels[priority]
+
+    def _priority_in(self, header: bytes) -> int:
+        try:
+            return min(read_priority(header[4:-1]), len(self._levels) - 1)
+        except (IndexError, SyntaxFault):
+            return 0  # a row of an earlier version, whose header nobody has checked
+
+    def _new_append(self) -> Callable[[Message], None]:
+        return self._append
+
+    def _contents(self) -> Contents:
+        return self
+
+    def _append(self, message: Message) -> None:
+        message.queue = level = self.level_for(message.header)
+        level.append(message)
+
+    # Contents and counts
+
+    @property
+    def ready(self) -> Sequence[Message]:
+        return [message for level in self._descending for message in level.ready]
+
+    @property
+    def ready_count(self) -> int:
+        return sum([level.ready_count for level in self._levels])
+
+    @property
+    def ready_octets(self) -> int:
+        return sum([level.ready_octets for level in self._levels])
+
+    @property
+    def has_ready(self) -> bool:
+        return any(level.has_ready for level in self._levels)
+
+    @property
+    def unacked_count(self) -> int:
+        return sum([level.unacked_count for level in self._levels])
+
+    @property
+    def message_count(self) -> int:
+        return sum([level.message_count for level in self._levels])
+
+    @property
+    def consumer_count(self) -> int:
+        return len(self.consumers) + sum([level.consumers_elsewhere for level in self._levels[:1]])
+
+    def set_remote_counts(self, ready: int, consumers: int) -> None:
+        """Set that each level has so many ready messages, and the queue so many consumers, on other nodes."""
+        for level in self._levels:
+            level.set_remote_counts(ready, consumers)
+
+    @property
+    def withheld_ids(self) -> Iterator[int]:
+        return chain.from_iterable(level.withheld_ids for level in self._levels)
+
+    # Messages in and out
+
+    def expect_expiry(self, messages: Sequence[Message]) -> None:
+        for level, run in groupby(messages, _queue_of):
+            level.expect_expiry(list(run))
+
+    def insert(self, messages: Sequence[Message]) -> None:
+        for level, run in _by_level(messages):
+            level.insert(run)
+
+    def return_unsent(self, messages: Sequence[Message]) -> None:
+        for level, run in _by_level(messages):
+            level.return_unsent(run)
+
+    def settle(self, messages: Sequence[Message], outcome: Outcome, unstored: int = 0) -> None:
+        if unstored:
+            self._current.settle(messages, outcome, unstored)
+            return
+        for level, run in _by_level(messages):
+            level.settle(run, outcome)
+
+    def pop(self) -> Message | None:
+        for level in self._descending:
+            if level.has_ready:
+                message = level.pop()
+                if message is not None:
+                    self._current = level
+                    return message
+                if level.has_ready:
+                    return None  # it is being read
+        return None
+
+    def on_taken(self, count: int, octets: int) -> None:
+        self._current.on_taken(count, octets)
+
+    def expect_answers(self, holder: Holder, first: int, last: int) -> None:
+        self._current.expect_answers(holder, first, last)
+
+    def purge(self) -> list[Slot]:
+        return [slot for level in self._levels for slot in level.purge()]
+
+    def take_oldest_ready(self) -> Message | None:
+        """Remove and return the message in memory that consumers would get next; None when it is not there."""
+        for level in self._descending:
+            if level.has_ready:
+                return level.take_oldest_ready()
+        return None
+
+    # Dispatch
+
+    def dispatch(self) -> bool:
+        may_deliver = True
+        for level in self._descending:
+            if level.needs_turn:
+                if may_deliver:
+                    self._current = level
+                level.take_turn(may_deliver=may_deliver)
+                may_deliver = may_deliver and not level.has_ready
+        if self._length is not None and self._length.drops_head:
+            excess = list(self._length.take_excess())
+            if excess:
+                self.settle(excess, OVER_LENGTH)
+            if self._length.is_exceeded:
+                self._refill_highest()
+        return bool(not may_deliver and self.consumers)
+
+    def _refill_highest(self) -> None:
+        """The messages that are too many are not in memory: read them."""
+        for level in self._descending:
+            if level.has_ready:
+                level.refill()
+                return
+
+    # Deletion
+
+    def begin_delete(self) -> None:
+        Queue.begin_delete(self)
+        for level in self._levels:
+            level.begin_delete()
+
+    def cancel_delete(self) -> None:
+        Queue.cancel_delete(self)
+        for level in self._levels:
+            level.cancel_delete()
+
+    def delete(self) -> list[Slot]:
+        Queue.delete(self)
+        return [slot for level in self._levels for slot in level.delete()]
+
+
+def make_queue(*identity: Any, arguments: FieldTable = EMPTY_TABLE, **parts: Any) -> Queue:
+    """Make a queue, with levels if its arguments ask for priorities. All else is as for `Queue`."""
+    has_levels = QueueSettings.of(arguments).max_priority > 0
+    return (PriorityQueue if has_levels else Queue)(*identity, arguments=arguments, **parts)
+
+
+def _limits_of_level(limits: QueueLimits, settings: QueueSettings) -> QueueLimits:
+    """Return the limits of one level, of which all together keep to those of the queue."""
+    count = settings.max_priority + 1
+    return replace(
+        limits,
+        memory=max(limits.memory // count, min(limits.memory, _LEAST)),
+        transient_memory=max(limits.transient_memory // count, min(limits.transient_memory, _LEAST)),
+        read_ahead_bytes=max(limits.read_ahead_bytes // count, min(limits.read_ahead_bytes, _LEAST)),
+    )
+
+
+def _by_level(messages: Sequence[Message]) -> Iterator[tuple[Any, list[Message]]]:
+    """Yield levels and their messages, in the order of the messages."""
+    levels: dict[Any, list[Message]] = {}
+    for message in messages:
+        levels.setdefault(message.queue, []).append(message)
+    yield from levels.items()
