@@ -2,16 +2,27 @@
 
 import socket
 import struct
+from collections.abc import Mapping
 
 from benchmarks.address import Address
 from benchmarks.deliveries import CHANNEL_CLOSE, CONNECTION_CLOSE, PeerFault, describe_close
-from benchmarks.frames import FRAME_HEARTBEAT, FRAME_METHOD, FRAME_START, PROTOCOL_HEADER, method, short_string
+from benchmarks.frames import (
+    FRAME_HEARTBEAT,
+    FRAME_METHOD,
+    FRAME_START,
+    PROTOCOL_HEADER,
+    Argument,
+    method,
+    short_string,
+    table,
+)
 
 FRAME_MAX = 131_072
 # A broker that throttles a publisher answers its close late. If the socket closed earlier, what the broker has not read
 # would be lost.
 CLOSE_LIMIT = 30.0
 CLOSE = method(0, 10, 50, struct.pack(">HBHH", 200, 0, 0, 0))
+NO_ARGUMENTS: Mapping[str, Argument] = {}
 PASSIVE, DURABLE, EXCLUSIVE, AUTO_DELETE, NO_WAIT = 1, 2, 4, 8, 16
 
 
@@ -78,10 +89,17 @@ class Client:
         del ahead[:size]
         return data
 
-    def declare_queue(self, name: str, *, durable: bool = False, passive: bool = False) -> int:
+    def declare_queue(
+        self,
+        name: str,
+        *,
+        durable: bool = False,
+        passive: bool = False,
+        arguments: Mapping[str, Argument] = NO_ARGUMENTS,
+    ) -> int:
         """Declare a queue and return how many messages are ready in it."""
         flags = PASSIVE * passive | DURABLE * durable
-        payload = self.call(method(1, 50, 10, queue_declare(name, flags)), 50, 11)
+        payload = self.call(method(1, 50, 10, queue_declare(name, flags, arguments)), 50, 11)
         return int(struct.unpack_from(">I", payload, 5 + payload[4])[0])
 
     def delete_queue(self, name: str) -> None:
@@ -132,9 +150,9 @@ class Client:
             self.sock.close()
 
 
-def queue_declare(name: str, flags: int) -> bytes:
+def queue_declare(name: str, flags: int, arguments: Mapping[str, Argument] = NO_ARGUMENTS) -> bytes:
     """Encode the arguments of `queue.declare`."""
-    return b"\x00\x00" + short_string(name) + bytes((flags,)) + bytes(4)
+    return b"\x00\x00" + short_string(name) + bytes((flags,)) + table(arguments)
 
 
 def queue_bind(queue: str, exchange: str, key: str, no_wait: int) -> bytes:

@@ -4,6 +4,7 @@ The broker's own codec is not used: a fault in it would then be on both sides of
 """
 
 import struct
+from collections.abc import Mapping
 from itertools import repeat
 
 FRAME_METHOD, FRAME_HEADER, FRAME_BODY, FRAME_HEARTBEAT = 1, 2, 3, 8
@@ -11,6 +12,8 @@ FRAME_END = 0xCE
 # Header and end octet around each payload (0-9-1 §4.2.3).
 FRAME_OVERHEAD = 8
 PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
+
+Argument = int | str
 
 FRAME_START = struct.Struct(">BHI")
 METHOD_ID = struct.Struct(">HH")
@@ -34,21 +37,58 @@ def method(channel: int, class_id: int, method_id: int, arguments: bytes = b"") 
     return frame(FRAME_METHOD, channel, METHOD_ID.pack(class_id, method_id) + arguments)
 
 
-def content(channel: int, body: bytes, *, persistent: bool, frame_max: int) -> bytes:
-    """Encode content header and body frames; the body is cut where `frame_max` demands."""
+def long_string(text: str) -> bytes:
+    """Encode a long string."""
+    raw = text.encode()
+    return struct.pack(">I", len(raw)) + raw
+
+
+def table(values: Mapping[str, Argument]) -> bytes:
+    """Encode a field table of numbers, texts and booleans."""
+    pairs = b""
+    for name, value in values.items():
+        if isinstance(value, bool):
+            encoded = b"t" + bytes((value,))
+        elif isinstance(value, int):
+            encoded = b"l" + struct.pack(">q", value)
+        else:
+            encoded = b"S" + long_string(value)
+        pairs += short_string(name) + encoded
+    return struct.pack(">I", len(pairs)) + pairs
+
+
+def content(
+    channel: int, body: bytes, *, persistent: bool, frame_max: int, priority: int = 0, expiration: str = ""
+) -> bytes:
+    """Encode content header and body frames; the body is cut where `frame_max` demands. A `priority` or `expiration`
+    that is set is among the properties.
+    """
     # The properties that most clients send: content-type and delivery-mode.
-    flags = struct.pack(">H", 0x8000 | 0x1000)
-    properties = flags + short_string("application/octet-stream") + (b"\x02" if persistent else b"\x01")
+    flags = 0x8000 | 0x1000 | (0x0800 if priority else 0) | (0x0100 if expiration else 0)
+    properties = struct.pack(">H", flags) + short_string("application/octet-stream") + bytes((1 + persistent,))
+    properties += bytes((priority,)) if priority else b""
+    properties += short_string(expiration) if expiration else b""
     header = struct.pack(">HHQ", 60, 0, len(body)) + properties
     step = frame_max - FRAME_OVERHEAD
     pieces = [frame(FRAME_BODY, 1, body[at : at + step]) for at in range(0, len(body), step)]
     return frame(FRAME_HEADER, channel, header) + b"".join(pieces)
 
 
-def publish(exchange: str, routing_key: str, size: int, *, persistent: bool, frame_max: int) -> bytes:
+def publish(
+    exchange: str,
+    routing_key: str,
+    size: int,
+    *,
+    persistent: bool,
+    frame_max: int,
+    priority: int = 0,
+    expiration: str = "",
+) -> bytes:
     """Encode one whole `basic.publish` on channel 1 with a body of `size` zero octets."""
     arguments = b"\x00\x00" + short_string(exchange) + short_string(routing_key) + b"\x00"
-    return method(1, 60, 40, arguments) + content(1, bytes(size), persistent=persistent, frame_max=frame_max)
+    return method(1, 60, 40, arguments) + content(
+        1, bytes(size), persistent=persistent, frame_max=frame_max, priority=priority, expiration=expiration
+    )
 
 
 def first_body_offset(message: bytes) -> int:

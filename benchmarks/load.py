@@ -88,7 +88,7 @@ def consumer_process(
     """The main function of a consuming process."""
     with reporting("consumer", pipe, cores) as report:
         client = Client(address)
-        queue = scenario.queue_name(slot % scenario.queues)
+        queue = scenario.consumed_queue_name(slot % scenario.queues)
         if scenario.publishers == 0:
             # The time of a drain starts here, when the broker may begin to deliver.
             pipe.send("ready")

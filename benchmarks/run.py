@@ -17,7 +17,11 @@ def prepare(target: Target, scenario: Scenario) -> None:
     for number in range(scenario.queues):
         name = scenario.queue_name(number)
         client.delete_queue(name)
-        client.declare_queue(name, durable=scenario.persistent)
+        client.declare_queue(name, durable=scenario.persistent, arguments=scenario.arguments_of(number))
+        if scenario.dead_letters:
+            dead = scenario.dead_letter_queue_name(number)
+            client.delete_queue(dead)
+            client.declare_queue(dead, durable=scenario.persistent)
     if scenario.exchange:
         client.delete_exchange(scenario.exchange_name)
         client.declare_exchange(scenario.exchange_name, scenario.exchange)
@@ -30,6 +34,8 @@ def clean(target: Target, scenario: Scenario) -> None:
     client = Client(target.address)
     for number in range(scenario.queues):
         client.delete_queue(scenario.queue_name(number))
+        if scenario.dead_letters:
+            client.delete_queue(scenario.dead_letter_queue_name(number))
     if scenario.exchange:
         client.delete_exchange(scenario.exchange_name)
     client.close()

@@ -1,8 +1,9 @@
 """Scenarios of load: the shape of one measurement, and the names and messages it needs. Pure: does no I/O."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from benchmarks.frames import publish
+from benchmarks.frames import Argument, publish
 
 # Limits on what one run publishes, however fast the broker is.
 MAX_BYTES = 1 << 30
@@ -15,7 +16,9 @@ TOPIC_KEYS = 1_000
 class Scenario:
     """One shape of load; a `rate` of 0 means no limit, an `ack_every` of 0 means automatic acknowledgement.
 
-    With `requeues` and an `ack_every` of 1 each delivery is given back.
+    With `requeues` and an `ack_every` of 1 each delivery is given back. `arguments` are those of the queues. Messages
+    have the priorities from 1 to `priorities` in turn, and `expiration`, if these are set. With `dead_letters`
+    consumers get what each queue's dead-letter queue gets.
     """
 
     name: str
@@ -33,6 +36,10 @@ class Scenario:
     rate: int = 0
     count: int = 0
     seconds: float = 4.0
+    arguments: Mapping[str, Argument] = field(default_factory=dict)
+    priorities: int = 0
+    expiration: str = ""
+    dead_letters: bool = False
 
     @property
     def copies(self) -> int:
@@ -55,6 +62,21 @@ class Scenario:
     def queue_name(self, number: int) -> str:
         """Return the name of a queue. All names of a scenario have the same length, so that its frames do too."""
         return f"bench.queue.{number:05d}"
+
+    def dead_letter_queue_name(self, number: int) -> str:
+        """Return the name of the queue that gets the dead letters of another."""
+        return f"bench.dead.{number:05d}"
+
+    def consumed_queue_name(self, number: int) -> str:
+        """Return the name of the queue that a consumer of this number consumes."""
+        return self.dead_letter_queue_name(number) if self.dead_letters else self.queue_name(number)
+
+    def arguments_of(self, number: int) -> Mapping[str, Argument]:
+        """Return the arguments of a queue."""
+        if not self.dead_letters:
+            return self.arguments
+        letters = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": self.dead_letter_queue_name(number)}
+        return {**letters, **self.arguments}
 
     def bindings_of_queues(self) -> list[tuple[str, str]]:
         """Return the (queue, key) pairs to bind; a topic scenario spreads its patterns over its queues."""
@@ -88,8 +110,17 @@ def encode_batch(scenario: Scenario, publisher: int, frame_max: int) -> Batch:
     """Encode as many messages as fill a buffer, each key equally often."""
     keys = scenario.routing_keys(publisher)
     messages = [
-        publish(scenario.exchange_name, key, scenario.size, persistent=scenario.persistent, frame_max=frame_max)
+        publish(
+            scenario.exchange_name,
+            key,
+            scenario.size,
+            persistent=scenario.persistent,
+            frame_max=frame_max,
+            priority=priority,
+            expiration=scenario.expiration,
+        )
         for key in keys
+        for priority in (range(1, scenario.priorities + 1) if scenario.priorities else (0,))
     ]
     length = len(messages[0])
     if any(len(message) != length for message in messages):

@@ -1,6 +1,6 @@
 import struct
 
-from pamqp import commands, frame, header
+from pamqp import commands, decode, frame, header
 
 from benchmarks import frames
 
@@ -73,3 +73,23 @@ def test_a_run_of_nacks_gives_each_tag_back_alone():
     assert (method.delivery_tag, method.multiple, method.requeue) == (7, False, True)
     assert frame.unmarshal(run[size:])[2].delivery_tag == 8
     assert len(run) == 2 * size
+
+
+def test_priority_and_expiration_are_among_the_properties_when_they_are_set():
+    message = frames.publish("", "q", 3, persistent=False, frame_max=4096, priority=7, expiration="60000")
+
+    size, _, _ = frame.unmarshal(message)
+    _, _, content = frame.unmarshal(message[size:])
+
+    assert isinstance(content, header.ContentHeader)
+    assert (content.properties.priority, content.properties.expiration) == (7, "60000")
+
+
+def test_a_table_is_what_an_independent_codec_reads():
+    encoded = frames.table({"x-max-length": 5, "x-overflow": "drop-head", "x-single-active-consumer": True})
+
+    assert decode.field_table(encoded)[1] == {
+        "x-max-length": 5,
+        "x-overflow": "drop-head",
+        "x-single-active-consumer": True,
+    }

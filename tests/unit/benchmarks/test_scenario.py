@@ -35,3 +35,22 @@ def test_a_batch_is_whole_messages_with_each_key_equally_often():
     assert len(batch.frames) == batch.length * batch.count
     assert batch.count % 2 == 0
     assert batch.frames.count(b"bench.queue.00000") == batch.frames.count(b"bench.queue.00001")
+
+
+def test_priorities_go_round_and_messages_keep_one_length():
+    batch = encode_batch(Scenario("levels", priorities=3), 0, 131_072)
+
+    assert batch.count % 3 == 0
+    assert len(batch.frames) == batch.length * batch.count
+
+
+def test_dead_letters_go_to_a_queue_of_their_own():
+    scenario = Scenario("dying", dead_letters=True, arguments={"x-max-length": 0})
+
+    assert scenario.consumed_queue_name(1) == scenario.dead_letter_queue_name(1)
+    assert scenario.arguments_of(1) == {
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-routing-key": "bench.dead.00001",
+        "x-max-length": 0,
+    }
+    assert Scenario("plain").consumed_queue_name(1) == "bench.queue.00001"
