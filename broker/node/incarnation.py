@@ -192,6 +192,7 @@ class NodeIncarnation:
         lifecycle = self._lifecycle
         async with asyncio.TaskGroup() as forever:
             self.registration = await lifecycle.register(forever)
+            await self._time_keeper.wait_until_past(self.registration.last_message_id)
             async with asyncio.TaskGroup() as tasks:
                 server, loops = self._build(forever, tasks)
                 messages = await self.restore(QueueLimits(window_size=self.config.performance_tuning.slots.window_size))

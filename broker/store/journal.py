@@ -24,8 +24,9 @@ from broker.store.journal_limits import JournalCounters, JournalLimits
 
 _log = structlog.get_logger(__name__)
 
-HIGH_WATER_AHEAD: Final = 60_000 << 18
-"""How far above the last message id the lane's high-water mark is recorded: the ids of one minute."""
+HIGH_WATER_AHEAD: Final = 1000 << 18
+"""How far above the last message id the lane's high-water mark is recorded: the ids of one second. A node that starts
+waits until its clock has passed the mark, or its ids would say that messages are younger than they are."""
 
 
 @dataclass(slots=True)

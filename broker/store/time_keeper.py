@@ -11,6 +11,7 @@ import structlog
 from broker.clock import StoreClock
 from broker.errors import StoreUnavailable
 from broker.machine.faults import MachineFaults
+from broker.message import published_ms
 
 _log = structlog.get_logger(__name__)
 
@@ -20,6 +21,9 @@ _FIRST: Final = 3
 """Measurements at the start, of which the quickest counts: the first opens a connection."""
 _TOLD: Final = 1.0
 """Seconds that the clock must be wrong for a line in the log."""
+
+_LONGEST_WAIT: Final = 2.0
+"""Seconds that a node waits before it gives out ids: those of a second may have been used before it starts."""
 
 
 class TimedStore(Protocol):
@@ -45,6 +49,17 @@ class TimeKeeper:
         off = self._clock.observe(*min(answers, key=lambda answer: answer[2] - answer[1]))
         if abs(off) >= _TOLD:
             _log.info("the store's clock and this machine's differ", seconds=round(off, 3))
+
+    async def wait_until_past(self, message_id: int) -> None:
+        """Return when messages that come now have a greater id, and not because ids run ahead of the clock.
+
+        Times to live are counted from the time in the id. A clock that is far behind was set back: nobody waits for it.
+        """
+        ahead = (published_ms(message_id) + 1 - self._clock.wall_ms()) / 1000
+        if ahead > _LONGEST_WAIT:
+            _log.warning("message ids are ahead of the clock: messages live longer until it has passed", seconds=ahead)
+        elif ahead > 0.0:
+            await self._sleep(ahead)
 
     async def run(self) -> None:
         """Measure again and again until cancelled; while the store is away the clock goes on by itself."""

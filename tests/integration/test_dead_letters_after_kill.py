@@ -72,6 +72,8 @@ def test_what_was_published_before_a_kill_expires_after_it(broker: BrokerProcess
     assert time.monotonic() - begun >= 2
     assert wait_for(channel, "dead", 1) == [b"late"]
     assert time.monotonic() - begun >= 4
+    publish(channel, b"new", 100)
+    assert wait_for(channel, "dead", 1) == [b"new"]
     assert rest(channel, "q") == [b"long", b"for ever"]
 
 

@@ -10,6 +10,8 @@ from structlog.testing import capture_logs
 
 from broker.clock import StoreClock
 from broker.errors import StoreUnavailable
+from broker.message import MessageIdGenerator, first_id_at, published_ms
+from broker.store.journal import HIGH_WATER_AHEAD
 from broker.store.time_keeper import TimeKeeper
 from tests.support.clock import FakeClock
 
@@ -110,3 +112,26 @@ async def test_a_clock_of_the_store_that_jumps_is_said_once() -> None:
 
     assert told == ["the store's clock has jumped"]
     assert await it.run(5) == ["the store's clock has jumped"]
+
+
+async def test_a_node_that_starts_again_waits_until_its_ids_tell_the_time() -> None:
+    bench = Bench()
+    used = first_id_at(WALL) + HIGH_WATER_AHEAD
+    bench.rounds = 1
+    await bench.keeper.wait_until_past(used)
+    ids = MessageIdGenerator(0, used)
+    ids.advance(bench.clock.wall_ms())
+    assert published_ms(ids.next()) == bench.clock.wall_ms() == WALL + 1001
+
+
+async def test_a_node_whose_clock_is_past_all_ids_does_not_wait() -> None:
+    bench = Bench()
+    await bench.keeper.wait_until_past(first_id_at(WALL) - 1)
+    assert bench.machine.wall_ms() == WALL
+
+
+async def test_a_node_does_not_wait_for_a_clock_that_was_set_back() -> None:
+    bench = Bench()
+    with capture_logs() as logs:
+        await bench.keeper.wait_until_past(first_id_at(WALL + 3_600_000))
+    assert [(line["log_level"], round(line["seconds"])) for line in logs] == [("warning", 3600)]
