@@ -111,6 +111,10 @@ class UnexpectedFrame(ConnectionFault):
     reply_code = ReplyCode.UNEXPECTED_FRAME
 
 
+class ContentExpected(UnexpectedFrame):
+    """Something else came in the place of a publish's content."""
+
+
 class ResourceFault(ConnectionFault):
     reply_code = ReplyCode.RESOURCE_ERROR
 

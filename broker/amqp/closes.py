@@ -8,6 +8,7 @@ from broker.codec import methods as amqp
 from broker.errors import (
     AmqpError,
     ConnectionForced,
+    ContentExpected,
     Evicted,
     FrameFault,
     InternalError,
@@ -34,6 +35,8 @@ def method_at_fault(fault: AmqpError, method: int, *, is_on_channel: bool) -> tu
     """Return class and method id for a close. `method` is the index of what was handled, 0 if it is not known."""
     if isinstance(fault, FrameFault):
         method = 0  # no method is at fault (contract G3)
+    elif isinstance(fault, ContentExpected):
+        method = _BASIC_PUBLISH
     elif not method and is_on_channel and not isinstance(fault, UnexpectedFrame):
         method = _BASIC_PUBLISH  # what else a header or a body can lead to is an error of its publish
     return method >> 16, method & 0xFFFF

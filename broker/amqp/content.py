@@ -6,7 +6,7 @@ from typing import Final
 
 from broker.codec.constants import BASIC_CLASS, FRAME_BODY, FRAME_END, FRAME_HEADER
 from broker.codec.method import Method, frame
-from broker.errors import FrameFault, PreconditionFailed, UnexpectedFrame
+from broker.errors import ContentExpected, FrameFault, PreconditionFailed
 
 HARD_MAX_MESSAGE_SIZE: Final = 512 * 1024 * 1024
 _MAX_EMPTY_FRAMES: Final = 1000
@@ -48,12 +48,12 @@ class Content:
 
     def _add_header(self, frame_type: int, tail: bytes) -> None:
         if frame_type != FRAME_HEADER:
-            raise UnexpectedFrame("expected content header for class 60, got another frame instead")
+            raise ContentExpected("expected content header for class 60, got non content header frame instead")
         if len(tail) < 19:
             raise FrameFault(f"content header of {len(tail) - 5} octets is too short")
         class_id = int.from_bytes(tail[4:6], "big")
         if class_id != BASIC_CLASS:
-            raise UnexpectedFrame(f"expected content header for class 60, got one for class {class_id} instead")
+            raise ContentExpected(f"expected content header for class 60, got one for class {class_id} instead")
         if tail[6:8] != b"\0\0":
             raise FrameFault("weight of a content header must be zero")
         size = int.from_bytes(tail[8:16], "big")
@@ -66,7 +66,7 @@ class Content:
 
     def _add_body(self, frame_type: int, tail: bytes) -> None:
         if frame_type != FRAME_BODY:
-            raise UnexpectedFrame("expected content body, got another frame instead")
+            raise ContentExpected("expected content body, got non content body frame instead")
         size = len(tail) - 5
         if not size:
             self._empty_frames += 1

@@ -48,12 +48,12 @@ def inspect(routing_key: str, header: bytes, user: str) -> Inspected:
 
 
 def _keys_in(headers: FieldTable, name: str) -> list[str]:
-    keys = headers.values.get(name)
-    if keys is None:
+    if name not in headers.values:
         return []
-    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
-        raise PreconditionFailed(f"invalid message: {{unacceptable_type_in_header,{name}}}")
-    return keys
+    keys = headers.values[name]
+    if not isinstance(keys, list):
+        raise PreconditionFailed(f'invalid message: {{unacceptable_type_in_header,"{name}",{headers.types[name]}}}')
+    return [key for key in keys if isinstance(key, str)]
 
 
 def _without_bcc(header: bytes, properties: BasicProperties, headers: FieldTable) -> bytes:

@@ -154,6 +154,7 @@ async def on_queue_bind(channel: Channel, method: amqp.QueueBind) -> None:
     routing_key = method.routing_key or ("" if method.queue else name)
     _require_binding(channel, method.exchange, ("queue", name))
     channel.vhost.require_changeable(method.exchange)
+    channel.vhost.exchange(method.exchange)
     channel.vhost.queue(name, channel.connection.exclusive)
     await channel.vhost.bind(method.exchange, ("queue", name), routing_key, method.arguments, channel.connection)
     if not method.no_wait:

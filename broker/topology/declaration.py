@@ -125,8 +125,13 @@ class ExchangeDeclaration:
         require_equal(what, "internal", self.internal, current.internal)
         require_equal_arguments(what, ("alternate-exchange",), self.arguments, current.arguments)
 
-    def check(self, types: ExchangeTypes) -> None:
-        """Raise the error that refuses this type or these arguments (contract X4, X15), before anything is recorded."""
+    def check(self, what: str, types: ExchangeTypes) -> None:
+        """Raise the error that refuses this type or these arguments (contract X4, X15), before anything is recorded.
+        `what` is the exchange's resource phrase.
+        """
+        if not isinstance(self.arguments.values.get("alternate-exchange", ""), str):
+            kind = self.arguments.types["alternate-exchange"]
+            raise PreconditionFailed(f"invalid type '{kind}' for arg 'alternate-exchange' in {what}")
         Exchange(self.name, self.type, self.arguments, types)
 
     def record(self, vhost: str) -> ExchangeRecord:

@@ -201,5 +201,6 @@ def _alternate(name: str, arguments: FieldTable) -> str | None:
     if alternate is None and "alternate-exchange" not in arguments.values:
         return None
     if not isinstance(alternate, str):
-        raise PreconditionFailed(f"invalid arg 'alternate-exchange' for exchange '{name}': expected a longstr")
+        kind = arguments.types["alternate-exchange"]
+        raise PreconditionFailed(f"invalid type '{kind}' for arg 'alternate-exchange' in exchange '{name}'")
     return alternate

@@ -165,7 +165,7 @@ class VirtualHost:
             raise PreconditionFailed(f"unknown exchange type '{declaration.type}'")
         if name.startswith("amq."):
             raise AccessRefused(f"exchange name '{name}' contains reserved prefix 'amq.*'")
-        declaration.check(self.exchange_types)
+        declaration.check(self.phrase("exchange", name), self.exchange_types)
         return self.decision([Put(declaration.record(self.name))], writes=[("exchange", name)])
 
     async def delete_exchange(self, name: str, *, if_unused: bool, client: Hashable = None) -> None:

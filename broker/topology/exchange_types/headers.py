@@ -93,9 +93,11 @@ class Criteria:
     def of(cls, arguments: FieldTable) -> Criteria:
         mode = arguments.values.get("x-match", "all")
         if mode not in ("all", "any", "all-with-x", "any-with-x"):
-            shown = f"'{mode}'" if isinstance(mode, str) else repr(mode)
+            if not isinstance(mode, str):
+                kind = arguments.types["x-match"]
+                raise PreconditionFailed(f"Invalid x-match field type {kind} (value {mode}); expected longstr")
             raise PreconditionFailed(
-                f"Invalid x-match field value {shown}; expected all, any, all-with-x or any-with-x"
+                f'Invalid x-match field value <<"{mode}">>; expected all, any, all-with-x, or any-with-x'
             )
         with_x = mode.endswith("-with-x")
         fields = tuple(

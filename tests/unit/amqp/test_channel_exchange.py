@@ -160,7 +160,7 @@ def test_nobody_may_change_the_default_exchange(peer: Client, method: Method) ->
 def test_an_alternate_exchange_that_is_no_string_is_refused(peer: Client) -> None:
     assert peer.call(1, ExchangeDeclare(exchange="x", arguments=args(alternate_exchange=5))) == soft(
         406,
-        "PRECONDITION_FAILED - invalid arg 'alternate-exchange' for exchange 'x': expected a longstr",
+        "PRECONDITION_FAILED - invalid type 'signedint' for arg 'alternate-exchange' in exchange 'x' in vhost '/'",
         ExchangeDeclare,
     )
 

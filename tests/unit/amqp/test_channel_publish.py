@@ -155,22 +155,18 @@ def test_contents_of_two_channels_may_interleave(peer: Client) -> None:
     assert peer.bodies() == [b"one", b"two"]
 
 
+NO_HEADER = "UNEXPECTED_FRAME - expected content header for class 60, got non content header frame instead"
+NO_BODY = "UNEXPECTED_FRAME - expected content body, got non content body frame instead"
+
+
 @pytest.mark.parametrize(
     ("data", "code", "text"),
     [
         (header(0), 505, "UNEXPECTED_FRAME - expected method frame, got non method frame instead"),
-        (
-            PUBLISH + body(b"x"),
-            505,
-            "UNEXPECTED_FRAME - expected content header for class 60, got another frame instead",
-        ),
-        (
-            PUBLISH + PUBLISH,
-            505,
-            "UNEXPECTED_FRAME - expected content header for class 60, got another frame instead",
-        ),
-        (PUBLISH + header(2) + PUBLISH, 505, "UNEXPECTED_FRAME - expected content body, got another frame instead"),
-        (PUBLISH + header(2) + header(2), 505, "UNEXPECTED_FRAME - expected content body, got another frame instead"),
+        (PUBLISH + body(b"x"), 505, NO_HEADER),
+        (PUBLISH + PUBLISH, 505, NO_HEADER),
+        (PUBLISH + header(2) + PUBLISH, 505, NO_BODY),
+        (PUBLISH + header(2) + header(2), 505, NO_BODY),
         (
             PUBLISH + header(2, class_id=50),
             505,
@@ -444,11 +440,19 @@ def test_each_exchange_is_asked_once_for_all_keys(harness: Harness, peer: Client
     assert sum(harness.turns.taken) + harness.turns.work.done < 1000
 
 
-@pytest.mark.parametrize(("name", "keys"), [("CC", "q"), ("BCC", 5), ("CC", ["q", 1]), ("BCC", {"a": 1})])
-def test_cc_and_bcc_are_lists_of_strings(peer: Client, name: str, keys: object) -> None:
+@pytest.mark.parametrize(
+    ("name", "keys", "kind"),
+    [("CC", "q", "longstr"), ("BCC", 5, "signedint"), ("CC", None, "void"), ("BCC", {"a": 1}, "table")],
+)
+def test_cc_and_bcc_are_lists(peer: Client, name: str, keys: object, kind: str) -> None:
     peer.publish("q", b"m", properties=headers(**{name: keys}))
-    text = f"PRECONDITION_FAILED - invalid message: {{unacceptable_type_in_header,{name}}}"
+    text = f'PRECONDITION_FAILED - invalid message: {{unacceptable_type_in_header,"{name}",{kind}}}'
     assert peer.received() == [(1, soft(406, text, BasicPublish))]
+
+
+def test_what_is_no_text_in_cc_is_no_key(peer: Client) -> None:
+    peer.publish("nobody", b"m", properties=headers(CC=[1, "q", None]))
+    assert peer.call(1, QueuePurge(queue="q")) == QueuePurgeOk(1)
 
 
 def test_a_mandatory_message_that_only_cc_can_route_is_not_returned(peer: Client) -> None:
