@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 import pytest
 
 from broker.codec.field_table import EMPTY_TABLE, FieldTable
-from broker.message import PENDING, SETTLED, STORED, TRANSIENT, Message, body_tails
+from broker.message import PENDING, SETTLED, STORED, TRANSIENT, Message, body_tails, published_ms
 from broker.ports.slot import Slot
 from broker.queue.outcome import ACKED, AUTO_ACKED, PURGED, REJECTED
 from broker.queue.queue import Queue
 from broker.queue.services import UNOBSERVED, QueueObserver
 from broker.queue.settings import QueueLimits
 from broker.queue.window import Window
-from tests.support.composition import new_queue
+from tests.support.composition import NoServices, new_queue
 
 QUEUE_ID = 7
 SINGLE_ACTIVE = FieldTable.of({"x-single-active-consumer": True})
@@ -780,3 +780,31 @@ def test_what_is_left_behind_is_what_was_delivered_or_may_have_been() -> None:
         it.queue.recover(slot)
     messages, slots = it.queue.leave_behind()
     assert ([message.id for message in messages], slots) == ([1, 2], [doubtful])
+
+
+def test_what_follows_the_last_slot_has_expired_too() -> None:
+    """It comes into memory only when the slots before it have gone, and no consumer may get it then."""
+    now = [0]
+
+    class Time(NoServices):
+        def now_ms(self) -> int:
+            return now[0]
+
+    journal, asked = Ledger(), list[Queue]()
+    arguments = FieldTable.of({"x-message-ttl": 1000})
+    queue = new_queue(
+        queue_id=QUEUE_ID, limits=SMALL, journal=journal, read_slots=asked.append, arguments=arguments, services=Time()
+    )
+    it = Bench(queue, journal, asked)
+    now[0] = published_ms(1)
+    it.publish(*range(1, 13))
+    it.publish(13, 14)
+    assert [message.id for message in it.window.tail] == [13, 14]
+    now[0] += 1001
+    queue.dispatch()
+    consumer = it.consumer()
+    while queue.is_reading:
+        it.read()
+    queue.dispatch()
+    assert consumer.ids == []
+    assert sorted(journal.settled) == list(range(1, 15))
