@@ -31,6 +31,7 @@ class Channel:
     """One channel of one connection."""
 
     __slots__ = (
+        "_cancelled",
         "_deferred",
         "_is_prefetch_raised",
         "_on_closed",
@@ -66,6 +67,8 @@ class Channel:
         self.is_busy = False
         self.is_closing = False
         self.consumers: dict[str, Consumer] = {}
+        self._cancelled: list[str] = []
+        """The tags of consumers whose queues are gone, which the client is told when it has its answer."""
         self.content: Content | None = None
         """The publish whose frames are being collected."""
         self._deferred: deque[tuple[int, bytes]] = deque()
@@ -145,6 +148,8 @@ class Channel:
     def set_busy(self, is_busy: bool) -> None:
         """Mark the channel as waiting for a handler, or as free again."""
         self.is_busy = is_busy
+        if self._cancelled and not is_busy:
+            self._tell_cancelled()
         self.update_direct()
 
     def update_direct(self) -> None:
@@ -222,11 +227,18 @@ class Channel:
         self.deliveries.resume()
 
     def on_consumer_cancelled(self, consumer: Consumer) -> None:
-        """The queue of `consumer` is gone (contract B19)."""
+        """The queue of `consumer` is gone: say so, but after the answer that the client waits for (contract B19)."""
         self.consumers.pop(consumer.consumer_tag, None)
         self.deliveries.waiting.pop(consumer, None)
         if self.connection.has_capability("consumer_cancel_notify"):
-            self.send(amqp.BasicCancel(consumer.consumer_tag, True))
+            self._cancelled.append(consumer.consumer_tag)
+            if not self.is_busy:
+                self._tell_cancelled()
+
+    def _tell_cancelled(self) -> None:
+        cancelled, self._cancelled = self._cancelled, []
+        for consumer_tag in cancelled:
+            self.send(amqp.BasicCancel(consumer_tag, True))
 
     def held_ids(self, queue: Queue) -> Iterator[int]:
         """Return the ids of all messages of `queue` that the client has and has not settled."""
@@ -285,6 +297,7 @@ class Channel:
         self.is_closing = True
         self.update_direct()
         self._deferred.clear()
+        self._cancelled.clear()
         self.deferred_octets = 0
         self.content = None
         if self.publisher.confirms is not None:

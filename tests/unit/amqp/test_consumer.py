@@ -333,6 +333,22 @@ def test_consumers_of_a_deleted_queue_are_told_if_they_understand_it(harness: Ha
     assert capable.call(1, BasicCancel("c")) == BasicCancelOk("c")
 
 
+def test_who_deletes_the_queue_of_its_own_consumer_is_answered_before_it_is_told(harness: Harness) -> None:
+    peer = harness.peer(["consumer_cancel_notify"])
+    for queue, tag in (("q", "c"), ("r", "d")):
+        peer.call(1, QueueDeclare(queue=queue))
+        peer.call(1, BasicConsume(queue=queue, consumer_tag=tag))
+    peer.send(1, QueueDelete(queue="q"))
+    peer.send(1, QueueDelete(queue="r", no_wait=True))
+    peer.send(1, BasicQos())
+    assert [method for _, method in peer.received()] == [
+        QueueDeleteOk(0),
+        BasicCancel("c", True),
+        BasicCancel("d", True),
+        BasicQosOk(),
+    ]
+
+
 @pytest.mark.parametrize("end", [ChannelClose(), BasicAck(9)])
 def test_an_ended_channel_leaves_no_consumer_behind(harness: Harness, peer: Client, end: Method) -> None:
     peer.send(1, BasicConsume(queue="q"))
