@@ -145,7 +145,7 @@ class Deliveries:
                 break
             consumer, _ = waiting.popitem(last=False)
             queue = consumer.queue
-            queue.wake(consumer)
+            queue.wake_next(consumer)
             if queue.has_priorities:  # then it is not turns that decide among the channel's consumers of one queue
                 for other in [each for each in waiting if each.queue is queue]:
                     del waiting[other]

@@ -89,6 +89,9 @@ class Dispatching(Protocol):
     def wake(self, consumer: QueueConsumer) -> None:
         """Let a consumer that rests take its turn again, after all that wait for theirs."""
 
+    def wake_next(self, consumer: QueueConsumer) -> None:
+        """Let a consumer that rests take its turn again, before all that wait for theirs."""
+
     def has_credit(self) -> bool:
         """Would any of the consumers take a message now?"""
         ...
@@ -147,6 +150,11 @@ class Dispatcher:
                 self._levels[-1].append(consumer)
             else:
                 self._level(consumer.priority).append(consumer)
+
+    def wake_next(self, consumer: QueueConsumer) -> None:
+        if consumer.is_resting and consumer in self.consumers:
+            consumer.is_resting = False
+            self._level(consumer.priority).appendleft(consumer)
 
     def _level(self, priority: int) -> deque[QueueConsumer]:
         """Return the consumers of a priority that wait for their turn."""

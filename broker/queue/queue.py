@@ -618,6 +618,10 @@ class Queue:
         """Set whether the single active consumer is on this node; return True when it is and was not before."""
         was_active, self._dispatcher.is_active = self._dispatcher.is_active, is_active
         return is_active and not was_active
+    def wake_next(self, consumer: QueueConsumer) -> None:
+        """Likewise, and it is this consumer's turn: others may have no credit that it does not have, too."""
+        self._dispatcher.wake_next(consumer)
+
 
     @property
     def has_demand(self) -> bool:

@@ -67,6 +67,9 @@ class SingleActive:
     def wake(self, consumer: QueueConsumer) -> None:
         """Nothing to do: no consumer rests, as only one is ever asked."""
 
+    def wake_next(self, consumer: QueueConsumer) -> None:
+        """Nothing to do, likewise."""
+
     @property
     def is_in_exclusive_use(self) -> bool:
         return False

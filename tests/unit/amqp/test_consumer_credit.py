@@ -53,6 +53,19 @@ def test_an_ack_frees_the_shared_credit_for_every_queue_of_the_channel(harness: 
     assert peer.bodies() == [b"second"]
 
 
+def test_consumers_of_one_queue_that_share_a_credit_take_turns(harness: Harness, peer: Client) -> None:
+    for tag in ("first", "second", "third"):
+        peer.call(1, BasicConsume(queue="a", consumer_tag=tag))
+    harness.peer().publish("a", *[b"m"] * 6)
+    tags = []
+    for number in range(1, 7):
+        ((_, delivery),) = peer.received()
+        assert isinstance(delivery, BasicDeliver)
+        tags.append(delivery.consumer_tag)
+        peer.send(1, BasicAck(number))
+    assert tags == ["first", "second", "third"] * 2
+
+
 def test_gets_do_not_use_up_the_shared_credit(harness: Harness, peer: Client) -> None:
     other = harness.peer()
     other.publish("a", b"got", b"got too", b"first", b"second")

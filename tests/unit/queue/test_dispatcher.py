@@ -67,6 +67,20 @@ def dispatcher(*consumers: QueueConsumer) -> Dispatcher:
     return it
 
 
+@pytest.mark.parametrize("priority", [0, 5])
+def test_a_consumer_whose_turn_it_is_comes_before_those_that_do_not_rest(priority: int) -> None:
+    resting, others = Counted(priority=priority), [Counted(), Counted()]
+    it = dispatcher(resting, *others)
+    it.share_out(messages(1))
+    assert resting.is_resting
+    for consumer in (resting, *others):
+        consumer.credit = 1
+    it.wake_next(resting)
+    it.wake_next(Counted())  # of another queue
+    it.share_out(messages(1))
+    assert (resting.is_resting, resting.taken) == (False, [1])
+
+
 def test_a_consumer_without_credit_is_asked_once() -> None:
     it = dispatcher(*[Counted() for _ in range(MANY)])
     for number in range(MANY):
