@@ -89,6 +89,7 @@ async def on_queue_declare(channel: Channel, method: amqp.QueueDeclare) -> None:
         return
     if method.passive:
         queue = channel.vhost.queue(channel.queue_name(name), channel.connection.exclusive)
+        queue.use()
     else:
         declaration = _declaration(channel, method, name)
         _require_queue(channel, declaration)

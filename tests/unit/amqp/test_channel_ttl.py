@@ -273,6 +273,9 @@ def test_a_queue_with_a_consumer_is_used(harness: Harness, peer: Client) -> None
     harness.pass_time(100)
     peer.call(1, BasicCancel("c"))
     harness.pass_time(0.999)
+    harness.pass_time(0.9)
+    assert "q" in harness.vhost.queues
+    peer.publish("q", b"m")  # this is none
     assert "q" in harness.vhost.queues
     harness.pass_time(0.001)
     assert "q" not in harness.vhost.queues
