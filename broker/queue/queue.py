@@ -280,12 +280,26 @@ class Queue:
         self.return_unsent(delayed.take_due(now))
 
     def return_unsent(self, messages: Sequence[Message]) -> None:
-        """Put messages back at their places that no client was sent."""
+        """Put messages that no client has now back at their places."""
+        if self._retention is not None:
+            messages = self._let_served_go(self._retention, messages)
         self._unacked -= len(messages)
         if self._is_deleted:
             self.settle(messages, DELETED)
         else:
             self._window.put_back(messages)
+
+    def _let_served_go(self, retention: Retention, messages: Sequence[Message]) -> Sequence[Message]:
+        """Settle those that were to be taken at once, and have been (contract F1, F2); return the others."""
+        served: list[Message] = []
+        others: list[Message] = []
+        for message in messages:
+            (served if message.redelivered and retention.expires_at_once(message) else others).append(message)
+        if not served or self._is_deleted:
+            return messages
+        self._unacked -= len(served)
+        self.settle(served, EXPIRED)
+        return others
 
     def _count(self, messages: Sequence[Message]) -> Sequence[Message]:
         """Count one delivery more of each message; settle those that had too many, and return the others."""
@@ -604,6 +618,10 @@ class Queue:
         """A consumer that rests may have credit again: it takes part from the next dispatch on."""
         self._dispatcher.wake(consumer)
 
+    def wake_next(self, consumer: QueueConsumer) -> None:
+        """Likewise, and it is this consumer's turn: others may have no credit that it does not have, too."""
+        self._dispatcher.wake_next(consumer)
+
     @property
     def has_priorities(self) -> bool:
         """May one consumer with credit come before another?"""
@@ -618,10 +636,6 @@ class Queue:
         """Set whether the single active consumer is on this node; return True when it is and was not before."""
         was_active, self._dispatcher.is_active = self._dispatcher.is_active, is_active
         return is_active and not was_active
-    def wake_next(self, consumer: QueueConsumer) -> None:
-        """Likewise, and it is this consumer's turn: others may have no credit that it does not have, too."""
-        self._dispatcher.wake_next(consumer)
-
 
     @property
     def has_demand(self) -> bool:

@@ -58,6 +58,10 @@ class Retention:
         unserved = window.take_unserved()
         return window.take_older(first_id_at(self._now_ms() + 1), AT_ONCE) if self._ttl == 0 else unserved
 
+    def expires_at_once(self, message: Message) -> bool:
+        """Does the message stay for no longer than it takes to find a consumer?"""
+        return self._ttl == 0 or 0 < message.due <= published_ms(message.id)
+
     def _due(self, message: Message) -> int:
         due = published_ms(message.id) + (self._ttl or 0)
         return min(due, message.due) if message.due else due

@@ -121,6 +121,17 @@ def test_a_message_without_time_goes_to_a_consumer_that_waits(harness: Harness, 
     assert ready(peer) == 0
 
 
+@pytest.mark.parametrize("by_queue", [True, False])
+def test_a_message_without_time_has_one_chance(harness: Harness, peer: Client, by_queue: bool) -> None:
+    declare(peer, **({"message_ttl": 0} if by_queue else {}))
+    peer.call(1, BasicConsume(queue="q"))
+    peer.publish("q", b"m", properties=BasicProperties() if by_queue else living(0))
+    assert peer.bodies() == [b"m"]
+    peer.send(1, BasicReject(1, True))
+    assert peer.bodies() == []
+    assert ready(peer) == 0
+
+
 def test_what_a_consumer_holds_does_not_expire(harness: Harness, peer: Client) -> None:
     declare(peer, message_ttl=1000)
     peer.publish("q", b"m")
@@ -261,8 +272,10 @@ def test_each_use_of_a_queue_begins_its_time_anew(harness: Harness, peer: Client
     harness.pass_time(0.9)
     assert isinstance(peer.call(1, BasicGet(queue="q")), BasicGetEmpty)
     harness.pass_time(0.9)
-    peer.publish("q", b"m")  # this is none
     peer.call(1, QueueDeclare(queue="q", passive=True))
+    harness.pass_time(0.9)
+    assert "q" in harness.vhost.queues
+    peer.publish("q", b"m")  # this is none
     harness.pass_time(0.1)
     assert isinstance(peer.call(1, QueueDeclare(queue="q", passive=True)), ChannelClose)
 
@@ -273,9 +286,6 @@ def test_a_queue_with_a_consumer_is_used(harness: Harness, peer: Client) -> None
     harness.pass_time(100)
     peer.call(1, BasicCancel("c"))
     harness.pass_time(0.999)
-    harness.pass_time(0.9)
-    assert "q" in harness.vhost.queues
-    peer.publish("q", b"m")  # this is none
     assert "q" in harness.vhost.queues
     harness.pass_time(0.001)
     assert "q" not in harness.vhost.queues
