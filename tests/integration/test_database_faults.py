@@ -17,9 +17,11 @@ import pytest
 from benchmarks.nodes.configuration import NodeConfiguration
 from benchmarks.nodes.process import BrokerFailed, BrokerProcess
 from tests.integration.test_kill import first_of_each, rounds_of_kills, summary
+from tests.support.clients import RULES
 from tests.support.databases import DatabaseServer
+from tests.support.events import FaultKind, write_jsonl
 from tests.support.flood import Flood
-from tests.support.history import FaultKind, check, write_jsonl
+from tests.support.history import check
 from tests.support.storm import Storm, closed_by_broker, storm
 
 RESUMES_WITHIN = 5.0
@@ -33,7 +35,7 @@ def judge(it: Storm, directory: Path) -> str:
     rounds = len(it.resumed)
     drained = it.end()
     events = it.load.recorder.events
-    faults, closed = check(events), closed_by_broker(events)
+    faults, closed = check(events, RULES), closed_by_broker(events)
     missing = it.declarer.missing()
     log = directory / "broker.log"
     log.write_text(it.broker.log)
@@ -92,7 +94,7 @@ def test_a_killed_broker_loses_and_repeats_nothing_of_a_database(
 ) -> None:
     broker = BrokerProcess(tmp_path / "broker", NodeConfiguration(database_server.jdbc_url(database)))
     events, drained = rounds_of_kills(broker, rounds, seed, confirms=6_000)
-    faults = check(events)
+    faults = check(events, RULES)
     if faults:
         write_jsonl(events, tmp_path / "history.jsonl")
         (tmp_path / "broker.log").write_text(broker.log)

@@ -11,7 +11,9 @@ from time import monotonic
 import pytest
 
 from benchmarks.nodes.process import BrokerProcess
-from tests.support.history import Event, Fault, FaultKind, Op, Outcome, check, write_jsonl
+from tests.support.clients import RULES
+from tests.support.events import Event, Fault, FaultKind, Op, Outcome, write_jsonl
+from tests.support.history import check
 from tests.support.load import Load
 
 
@@ -62,7 +64,7 @@ def rounds_of_kills(broker: BrokerProcess, rounds: int, seed: int, confirms: int
 def run_and_check(directory: Path, rounds: int, seed: int, confirms: int) -> str:
     broker = BrokerProcess(directory / "broker")
     events, drained = rounds_of_kills(broker, rounds, seed, confirms)
-    faults = check(events)
+    faults = check(events, RULES)
     if faults:
         write_jsonl(events, directory / "history.jsonl")
         (directory / "broker.log").write_text(broker.log)
@@ -94,9 +96,16 @@ def test_twenty_kills_under_load_lose_and_repeat_nothing(tmp_path: Path, capsys:
         ("TearsTransactions", FaultKind.TX_PARTIAL),
         ("ForgetsDeliveries", FaultKind.DUPLICATED_UNFLAGGED),
         ("ReadsBackwards", FaultKind.REORDERED),
+        ("KeepsTheDead", FaultKind.TWO_PLACES),
+        ("LosesLetters", FaultKind.LETTER_LOST),
+        ("expire_early", FaultKind.EXPIRED_EARLY),
+        ("expire_late", FaultKind.DELIVERED_EXPIRED),
+        ("double_limits", FaultKind.OVER_LIMIT),
+        ("double_lengths", FaultKind.OVER_LENGTH),
+        ("mistake_reasons", FaultKind.IMPOSSIBLE_DEATH),
     ],
 )
 def test_a_broker_with_a_planted_bug_is_caught(tmp_path: Path, mutant: str, kind: FaultKind) -> None:
     broker = BrokerProcess(tmp_path / "broker", command=(sys.executable, "-m", "tests.support.mutant", mutant))
     events, _ = rounds_of_kills(broker, rounds=2, seed=3, confirms=12_000)
-    assert kind in {fault.kind for fault in check(events)}
+    assert kind in {fault.kind for fault in check(events, RULES)}

@@ -8,21 +8,29 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import count
 from math import inf
+from typing import Any
 
 from pamqp import commands
 from pamqp.base import Frame
 
-from tests.support.history import Event, Key, Op, Outcome
+from tests.support.events import Event, Key, Op, Outcome, QueueRules
 from tests.support.wire import Content, Wire, body_frame, publish_head
 
 BODY_SIZE = 256
 QUEUES = tuple(f"load.{letter}" for letter in "abcd")
 FANOUT_QUEUES = ("load.fan.1", "load.fan.2")
 TX_QUEUES = ("load.tx.1", "load.tx.2")
-ALL_QUEUES = (*QUEUES, *FANOUT_QUEUES, *TX_QUEUES)
+DEAD_LETTERS = "load.dead"
+RULES = {
+    "load.ttl": QueueRules(dead_letter_queue=DEAD_LETTERS, message_ttl=1.0),
+    "load.limit": QueueRules(dead_letter_queue=DEAD_LETTERS, delivery_limit=3),
+    "load.length": QueueRules(dead_letter_queue=DEAD_LETTERS, max_length=100),
+}
+ALL_QUEUES = (*QUEUES, *FANOUT_QUEUES, *TX_QUEUES, *RULES, DEAD_LETTERS)
 FANOUT, TOPIC = "load.fanout", "load.topic"
 
 
@@ -42,18 +50,26 @@ ROUTES = (
     Route(TOPIC, "load.both", FANOUT_QUEUES),
     *(Route("", queue, (queue,)) for queue in QUEUES),
     Route(TOPIC, "load.one", FANOUT_QUEUES[:1]),
+    *(Route("", queue, (queue,)) for queue in RULES),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Habits:
-    """How a consumer behaves. A count of 0 means never."""
+    """How a consumer behaves. A count of 0 means never.
+
+    It gives every message back that it cannot work on, one of `poison_every`, however often it comes. It reads nothing
+    for `pause` seconds after each read.
+    """
 
     queue: str
     prefetch: int = 100
     ack_every: int = 1
     requeue_every: int = 0
     cut_every: int = 0
+    reject_every: int = 0
+    poison_every: int = 0
+    pause: float = 0.0
 
 
 class Recorder:
@@ -212,20 +228,34 @@ class Consumer:
                         raise ConnectionAbortedError("cut on purpose")
             if held and not received:
                 self._ack(wire, channel, held)
+            if habits.pause and received:
+                self._stopping.wait(habits.pause)
 
     def _take(self, wire: Wire, channel: str, content: Content, held: list[tuple[int, Key]]) -> None:
         habits, deliver, key = self._habits, content.method, decode_key(content.body)
         assert isinstance(deliver, commands.Basic.Deliver)
         tag = int(deliver.delivery_tag or 0)
         self._seen += 1
-        self._record(Op.DELIVER, channel, tag, key, redelivered=deliver.redelivered)
-        if habits.requeue_every and self._seen % habits.requeue_every == 0 and not deliver.redelivered:
+        self._record(
+            Op.DELIVER, channel, tag, key, redelivered=deliver.redelivered, death=newest_death(content.headers)
+        )
+        if self._gives_back(key, deliver):
             self._record(Op.REQUEUE, channel, tag, key)
             wire.send(commands.Basic.Nack(tag, multiple=False, requeue=True))
+            return
+        if habits.reject_every and self._seen % habits.reject_every == 0:
+            self._record(Op.REJECT, channel, tag, key)
+            wire.send(commands.Basic.Reject(tag, requeue=False))
             return
         held.append((tag, key))
         if len(held) >= habits.ack_every:
             self._ack(wire, channel, held)
+
+    def _gives_back(self, key: Key, deliver: commands.Basic.Deliver) -> bool:
+        habits = self._habits
+        if habits.poison_every and key[1] // len(ROUTES) % habits.poison_every == 0:
+            return True
+        return bool(habits.requeue_every) and self._seen % habits.requeue_every == 0 and not deliver.redelivered
 
     def _ack(self, wire: Wire, channel: str, held: list[tuple[int, Key]]) -> None:
         for tag, key in held:
@@ -233,14 +263,19 @@ class Consumer:
         wire.send(commands.Basic.Ack(held[-1][0], multiple=len(held) > 1))
         held.clear()
 
-    def _record(self, op: Op, channel: str, tag: int, key: Key, *, redelivered: bool = False) -> None:
-        queue = self._habits.queue
-        self._recorder.add(op, self._name, channel, queue=queue, tag=tag, key=key, redelivered=redelivered)
+    def _record(self, op: Op, channel: str, tag: int, key: Key, **fields: object) -> None:
+        self._recorder.add(op, self._name, channel, queue=self._habits.queue, tag=tag, key=key, **fields)
 
 
 def encode_key(key: Key) -> bytes:
     """Return a body that begins with `key` and is `BODY_SIZE` bytes long."""
     return f"{key[0]}:{key[1]}:".encode().ljust(BODY_SIZE, b".")
+
+
+def newest_death(headers: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return the queue and the reason that the first entry of x-death tells; None for what is no dead letter."""
+    entries = headers.get("x-death")
+    return (str(entries[0]["queue"]), str(entries[0]["reason"])) if entries else None
 
 
 def decode_key(payload: bytes) -> Key:

@@ -18,10 +18,11 @@ from pathlib import Path
 
 from benchmarks.nodes.process import BrokerProcess
 from tests.support.cluster import ClusterOfProcesses
-from tests.support.cluster_load import ClusterLoad, Disturbance
+from tests.support.cluster_load import CLUSTER_RULES, ClusterLoad, Disturbance
 from tests.support.cluster_watch import IncarnationEnded, Watch
 from tests.support.databases import ServerFailed
-from tests.support.history import Fault, check, write_jsonl
+from tests.support.events import Fault, write_jsonl
+from tests.support.history import check
 from tests.support.hooks import jump
 
 GRACE = 15.0  # after a fault; then an incarnation that ends did not end for it
@@ -211,7 +212,9 @@ def survive(
     unexplained = [incarnation for incarnation in watch.ended if cause_of(incarnation, chaos.struck, cluster) is None]
     load.disturbances += [disturbance(incarnation, chaos.struck, cluster) for incarnation in watch.ended]
     history = load.history()
-    broken = check(history, confirm_deadline=60.0)
+    broken = check(
+        history, CLUSTER_RULES, confirm_deadline=60.0, clock_error=0.3, expiry_grace=10.0, may_come_late=True
+    )
     if broken and record is not None:
         keys = {fault.key for fault in broken[:_FAULTS_RECORDED]}
         write_jsonl((event for event in history if event.key is None or event.key in keys), record)

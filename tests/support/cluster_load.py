@@ -12,25 +12,26 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from math import inf
 
-from pamqp import commands
-
 from benchmarks.nodes.process import BrokerProcess
 from tests.support.clients import (
     ALL_QUEUES,
-    FANOUT,
-    FANOUT_QUEUES,
-    TOPIC,
+    RULES,
     Consumer,
     Habits,
     Publisher,
     Recorder,
     Transactor,
 )
-from tests.support.history import Event, Op, Outcome
-from tests.support.load import HABITS, Client, Load
+from tests.support.events import Event, Op, Outcome
+from tests.support.load import HABITS, Client, Load, declare, ready_count
 from tests.support.wire import Wire
 
 RATE = 600.0  # messages a second of each publisher: the consumers keep up, so that what stays is stuck
+NODES = 3  # at most
+CLUSTER_RULES = {  # each node keeps the length of what it has itself
+    queue: rules if rules.max_length is None else replace(rules, max_length=NODES * rules.max_length)
+    for queue, rules in RULES.items()
+}
 TIMEOUT = 8.0  # of one answer; a node that is frozen gives none
 CHANNELS = "{name}/{session}"
 ALL_HABITS = (*HABITS, Habits("load.d", prefetch=40, ack_every=5), Habits("load.tx.2", prefetch=20))
@@ -108,7 +109,9 @@ class ClusterLoad:
 
     def start(self) -> None:
         """Declare the topology and start every client."""
-        declare(self._places.nodes[0])
+        wire = Wire(self._places.nodes[0].host, self._places.nodes[0].port)
+        declare(wire)
+        wire.close()
         for client in (*self._consumers, *self._publishers):
             client.thread.start()
 
@@ -127,15 +130,16 @@ class ClusterLoad:
         """Fetch everything that is left through one node, and return how many messages that were."""
         load = Load(node.host, node.port)
         load.recorder = self.recorder
-        return load.drain()
+        others = [Wire(each.host, each.port) for each in self._places.nodes if each is not node]
+        drained = load.drain(others)
+        for wire in others:
+            wire.close()
+        return drained
 
     def waiting(self, node: BrokerProcess) -> int:
         """Return how many messages are ready in all queues of the load, as one node counts them."""
         wire = Wire(node.host, node.port)
-        ready = 0
-        for queue in ALL_QUEUES:
-            declare = commands.Queue.Declare(queue=queue, passive=True)
-            ready += wire.call(declare, commands.Queue.DeclareOk).message_count or 0
+        ready = sum(ready_count(wire, queue) for queue in ALL_QUEUES)
         wire.close()
         return ready
 
@@ -146,25 +150,6 @@ class ClusterLoad:
     def history(self) -> list[Event]:
         """Return the history as the checker is to see it."""
         return disturbed(list(self.recorder.events), self.disturbances, self._places.of)
-
-
-def declare(node: BrokerProcess) -> None:
-    """Make the queues, exchanges and bindings of the load."""
-    wire = Wire(node.host, node.port)
-    for queue in ALL_QUEUES:
-        wire.call(commands.Queue.Declare(queue=queue, durable=True), commands.Queue.DeclareOk)
-    for exchange, kind in ((FANOUT, "fanout"), (TOPIC, "topic")):
-        exchange_declare = commands.Exchange.Declare(exchange=exchange, exchange_type=kind, durable=True)
-        wire.call(exchange_declare, commands.Exchange.DeclareOk)
-    first, second = FANOUT_QUEUES
-    for queue, exchange, key in (
-        (first, FANOUT, ""),
-        (second, FANOUT, ""),
-        (first, TOPIC, "load.*"),
-        (second, TOPIC, "#.both"),
-    ):
-        wire.call(commands.Queue.Bind(queue=queue, exchange=exchange, routing_key=key), commands.Queue.BindOk)
-    wire.close()
 
 
 def name_of(channel: str) -> str:
@@ -198,8 +183,10 @@ def disturbed(events: list[Event], disturbances: list[Disturbance], nodes: dict[
     seen = [
         _seen(event, over[event.channel], opened[event.channel]) if event.channel in over else event for event in events
     ]
-    return [_out_of_line(event) for event in seen] + [
-        _end(channel, max(over[channel].began, opened[channel])) for channel in over if channel not in closed
+    return [
+        *(_out_of_line(event) for event in seen),
+        *(_end(channel, max(over[channel].began, opened[channel])) for channel in over if channel not in closed),
+        *(Event(t_inv=each.began, t_ret=each.ended, process="", op=Op.NODE_ENDED) for each in disturbances),
     ]
 
 

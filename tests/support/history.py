@@ -6,116 +6,36 @@ An exception in a client is `INFO`: nobody knows whether the broker acted. `FAIL
 
 from __future__ import annotations
 
-import json
-from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
-from enum import StrEnum
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from math import inf
-from pathlib import Path
+from types import MappingProxyType
 
-Key = tuple[str, int]
-Copy = tuple[str, Key]
-
-
-class Op(StrEnum):
-    OPEN = "open"
-    CLOSE = "close"
-    CONSUME = "consume"
-    PUBLISH = "publish"
-    CONFIRM = "confirm"
-    RETURN = "return"
-    DELIVER = "deliver"
-    DRAIN = "drain"
-    ACK = "ack"
-    REJECT = "reject"
-    REQUEUE = "requeue"
-    COMMIT = "commit"
-    KILL = "kill"
+from tests.support.events import Copy, Event, Fault, FaultKind, Op, Outcome, QueueRules
+from tests.support.history_deaths import deaths, may_have_died
+from tests.support.history_view import View
 
 
-class Outcome(StrEnum):
-    OK = "ok"
-    FAIL = "fail"
-    INFO = "info"
-
-
-class FaultKind(StrEnum):
-    LOST = "lost"
-    PHANTOM = "phantom"
-    RESURRECTED = "resurrected"
-    DUPLICATED_UNFLAGGED = "duplicated_unflagged"
-    UNPROVOKED = "unprovoked"
-    REORDERED = "reordered"
-    DOUBLE_CONFIRM = "double_confirm"
-    NACK_APPEARED = "nack_appeared"
-    TX_PARTIAL = "tx_partial"
-    MISSING_CONFIRM = "missing_confirm"
-    OVERDELIVERY = "overdelivery"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """One thing a client did or saw, between `t_inv` and `t_ret` of one monotonic clock.
-
-    `channel` names one incarnation of a channel. `DRAIN` is the delivery to the only consumer of a quiet queue, which
-    settles the message. `CLOSE` is `OK` when the client asked for it with nothing left to wait for, else `INFO`.
-    `COMMIT` is `FAIL` for a rollback. `queues` of a publish is where its message must arrive.
-    """
-
-    t_inv: float
-    t_ret: float
-    process: str
-    op: Op
-    type: Outcome = Outcome.OK
-    channel: str = ""
-    queue: str = ""
-    key: Key | None = None
-    tag: int = 0
-    redelivered: bool = False
-    queues: tuple[str, ...] = ()
-    persistent: bool = True
-    prefetch: int = 0
-    transaction: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One broken promise."""
-
-    kind: FaultKind
-    queue: str
-    key: Key | None
-    detail: str
-
-
-def write_jsonl(history: Iterable[Event], path: Path) -> None:
-    """Store a history as one JSON object a line."""
-    with path.open("w", encoding="utf-8") as lines:
-        lines.writelines(json.dumps(asdict(event), separators=(",", ":")) + "\n" for event in history)
-
-
-def read_jsonl(path: Path) -> list[Event]:
-    """Read back what `write_jsonl` stored."""
-    return [_from_json(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-def _from_json(fields: dict[str, object]) -> Event:
-    key, queues = fields.pop("key"), fields.pop("queues")
-    op, outcome = Op(str(fields.pop("op"))), Outcome(str(fields.pop("type")))
-    return Event(op=op, type=outcome, key=tuple(key) if key else None, queues=tuple(queues), **fields)  # type: ignore[arg-type]
-
-
-def check(history: Iterable[Event], *, ack_grace: float = 1.0, confirm_deadline: float = 30.0) -> list[Fault]:
-    """Return every broken promise of a history that ends with all queues drained.
+def check(
+    history: Iterable[Event],
+    rules: Mapping[str, QueueRules] = MappingProxyType({}),
+    *,
+    ack_grace: float = 1.0,
+    confirm_deadline: float = 30.0,
+    clock_error: float = 0.05,
+    expiry_grace: float = 3.0,
+    may_come_late: bool = False,
+) -> list[Fault]:
+    """Return every broken promise of a history that ends with all queues drained; `rules` are those of its queues.
 
     An acknowledgement is final when its connection and the broker outlived it by `ack_grace`, or at once in a
     transaction whose commit was answered. A publish on a channel still open after `confirm_deadline` must have its
-    confirm.
+    confirm. A message may be taken to be `clock_error` older than it is, and be delivered `expiry_grace` after its end:
+    so long it may be on its way to the client, or its node may stand still. It `may_come_late` in a cluster, behind
+    newer ones, and counts as delivered once for that.
     """
-    view = _View(history, ack_grace)
+    view = View(history, rules, ack_grace, may_come_late=may_come_late)
     faults = list(_torn_transactions(view))
     torn = {(fault.queue, fault.key) for fault in faults}
     others = (
@@ -125,92 +45,33 @@ def check(history: Iterable[Event], *, ack_grace: float = 1.0, confirm_deadline:
         *_reordered(view),
         *_confirms(view, confirm_deadline),
         *_overdelivered(view),
+        *deaths(view, clock_error, expiry_grace),
     )
     return faults + [fault for fault in others if (fault.queue, fault.key) not in torn]
 
 
-class _View:
-    """A history indexed by what the checks ask for."""
-
-    def __init__(self, history: Iterable[Event], ack_grace: float) -> None:
-        self.events = sorted(history, key=lambda event: event.t_inv)
-        self.ack_grace = ack_grace
-        self.end = max((event.t_ret for event in self.events), default=0.0)
-        self.kills = [event.t_ret for event in self.events if event.op is Op.KILL]
-        self.opened = {event.channel: event.t_ret for event in self.events if event.op is Op.OPEN}
-        self.closes = {event.channel: event for event in self.events if event.op is Op.CLOSE}
-        self.commits = {event.transaction: event for event in self.events if event.op is Op.COMMIT}
-        self.returned = {event.key for event in self.events if event.op is Op.RETURN}
-        self.published: dict[Key, Event] = {}
-        self.confirms: dict[Key, list[Event]] = defaultdict(list)
-        self.deliveries: dict[Copy, list[Event]] = defaultdict(list)
-        self.settled: dict[Copy, list[Event]] = defaultdict(list)
-        self.requeued: dict[Copy, list[float]] = defaultdict(list)
-        for event in self.events:
-            if event.key is not None:
-                self._index(event, event.key)
-        for deliveries in self.deliveries.values():
-            deliveries.sort(key=lambda event: (self.sent_by(event), event.redelivered))
-
-    def _index(self, event: Event, key: Key) -> None:
-        copy = (event.queue, key)
-        if event.op is Op.PUBLISH and event.type is not Outcome.FAIL:
-            self.published[key] = event
-        elif event.op is Op.CONFIRM:
-            self.confirms[key].append(event)
-        elif event.op in (Op.ACK, Op.REJECT):
-            self.settled[copy].append(event)
-        elif event.op is Op.REQUEUE:
-            self.requeued[copy].append(event.t_inv)
-        elif event.op in (Op.DELIVER, Op.DRAIN):
-            self.deliveries[copy].append(event)
-
-    def sent_by(self, delivery: Event) -> float:
-        """When the broker had sent it: what a client reads from its socket after a kill was sent before the kill."""
-        kill = bisect_left(self.kills, self.opened.get(delivery.channel, inf))
-        return min(delivery.t_ret, self.kills[kill]) if kill < len(self.kills) else delivery.t_ret
-
-    def killed_between(self, start: float, stop: float) -> bool:
-        kill = bisect_left(self.kills, start)
-        return kill < len(self.kills) and self.kills[kill] <= stop
-
-    def outcome(self, event: Event) -> Outcome:
-        """What is known of the transaction the event belongs to; `OK` outside of one."""
-        if not event.transaction:
-            return Outcome.OK
-        commit = self.commits.get(event.transaction)
-        return commit.type if commit else Outcome.FAIL
-
-    def is_confirmed(self, key: Key, publish: Event) -> bool:
-        if publish.transaction:
-            return self.outcome(publish) is Outcome.OK
-        return any(confirm.type is Outcome.OK for confirm in self.confirms.get(key, ()))
-
-    def final_from(self, settle: Event) -> float:
-        """The time from which this acknowledgement is final; infinite when it may have been lost on the way."""
-        if settle.transaction:
-            commit = self.commits.get(settle.transaction)
-            return commit.t_ret if commit and commit.type is Outcome.OK else inf
-        due = settle.t_ret + self.ack_grace
-        close = self.closes.get(settle.channel)
-        died = close is not None and close.type is not Outcome.OK and close.t_inv <= due
-        return inf if died or self.killed_between(settle.t_inv, due) else settle.t_ret
-
-
-def _lost(view: _View) -> Iterator[Fault]:
+def _lost(view: View) -> Iterator[Fault]:
     for key, publish in view.published.items():
         if not publish.persistent or key in view.returned or not view.is_confirmed(key, publish):
             continue
         for queue in publish.queues:
-            drained = any(delivery.op is Op.DRAIN for delivery in view.deliveries.get((queue, key), ()))
-            settles = view.settled.get((queue, key), ())
-            if not drained and all(view.outcome(settle) is Outcome.FAIL for settle in settles):
+            if view.is_settled(queue, key):
+                continue
+            died = may_have_died(view, queue, key)
+            if died and view.rules[queue].dead_letter_queue:
+                yield Fault(FaultKind.LETTER_LOST, queue, key, "confirmed, then neither in its queue nor a dead letter")
+            elif not died:
                 yield Fault(FaultKind.LOST, queue, key, "confirmed, then neither settled nor drained")
 
 
-def _phantoms(view: _View) -> Iterator[Fault]:
-    for queue, key in view.deliveries:
-        publish = view.published.get(key)
+def _phantoms(view: View) -> Iterator[Fault]:
+    for (place, key), deliveries in view.deliveries.items():
+        publish, queue = view.published.get(key), place
+        if place in view.dead_letter_queues:
+            queue = next((delivery.death[0] for delivery in deliveries if delivery.death), place)
+            if not all(delivery.death and view.letters_go(delivery.death[0], place) for delivery in deliveries):
+                yield Fault(FaultKind.PHANTOM, place, key, f"a dead letter that died nowhere: {deliveries[0].death}")
+                continue
         if publish is None:
             yield Fault(FaultKind.PHANTOM, queue, key, "delivered but never published")
         elif queue not in publish.queues or key in view.returned:
@@ -221,7 +82,7 @@ def _phantoms(view: _View) -> Iterator[Fault]:
             yield Fault(FaultKind.NACK_APPEARED, queue, key, "refused with basic.nack, then delivered")
 
 
-def _repeated(view: _View) -> Iterator[Fault]:
+def _repeated(view: View) -> Iterator[Fault]:
     """Judge every delivery of a copy but its first."""
     for (queue, key), deliveries in view.deliveries.items():
         final = min((view.final_from(settle) for settle in view.settled.get((queue, key), ())), default=inf)
@@ -232,24 +93,19 @@ def _repeated(view: _View) -> Iterator[Fault]:
                 yield Fault(FaultKind.RESURRECTED, queue, key, f"settled at {final:.3f}, delivered at {sent:.3f}")
             elif not again.redelivered:
                 yield Fault(FaultKind.DUPLICATED_UNFLAGGED, queue, key, f"{previous.channel}, then {again.channel}")
-            elif not _has_cause(view, previous, sent, requeued):
+            elif not view.has_cause(previous, sent, requeued):
                 yield Fault(FaultKind.UNPROVOKED, queue, key, f"still held by {previous.channel}")
 
 
-def _has_cause(view: _View, previous: Event, until: float, requeued: Iterable[float]) -> bool:
-    close = view.closes.get(previous.channel)
-    since = view.sent_by(previous)
-    closed = close is not None and close.t_inv <= until
-    return closed or view.killed_between(since, until) or any(since <= at <= until for at in requeued)
-
-
-def _reordered(view: _View) -> Iterator[Fault]:
+def _reordered(view: View) -> Iterator[Fault]:
     """First deliveries of one publisher to one consumer rise; a drain shows the queue's own order (invariant I31
     to I33)."""
     last: dict[tuple[str, str, str], int] = defaultdict(int)
     for event in view.events:
         if event.key is None or not (event.op is Op.DRAIN or (event.op is Op.DELIVER and not event.redelivered)):
             continue
+        if event.queue in view.dead_letter_queues:
+            continue  # they come in the order of their deaths
         publisher, number = event.key
         line = (publisher, event.queue, event.channel)
         if number < last[line]:
@@ -257,7 +113,7 @@ def _reordered(view: _View) -> Iterator[Fault]:
         last[line] = max(number, last[line])
 
 
-def _confirms(view: _View, deadline: float) -> Iterator[Fault]:
+def _confirms(view: View, deadline: float) -> Iterator[Fault]:
     for key, confirms in view.confirms.items():
         if len(confirms) > 1:
             yield Fault(FaultKind.DOUBLE_CONFIRM, "", key, f"confirmed {len(confirms)} times")
@@ -270,7 +126,7 @@ def _confirms(view: _View, deadline: float) -> Iterator[Fault]:
             yield Fault(FaultKind.MISSING_CONFIRM, "", key, f"{publish.channel} stayed open without an answer")
 
 
-def _overdelivered(view: _View) -> Iterator[Fault]:
+def _overdelivered(view: View) -> Iterator[Fault]:
     prefetch: dict[str, int] = {}
     held: dict[str, set[int]] = defaultdict(set)
     for event in view.events:
@@ -287,7 +143,7 @@ def _overdelivered(view: _View) -> Iterator[Fault]:
                 )
 
 
-def _torn_transactions(view: _View) -> Iterator[Fault]:
+def _torn_transactions(view: View) -> Iterator[Fault]:
     """A commit that was answered, or whose answer is unknown, shows all of its effects or none (invariant I41)."""
     members: dict[str, list[Event]] = defaultdict(list)
     for event in view.events:
@@ -300,12 +156,16 @@ def _torn_transactions(view: _View) -> Iterator[Fault]:
                 yield Fault(FaultKind.TX_PARTIAL, queue, key, f"{transaction}: {'done' if happened else 'not done'}")
 
 
-def _effects(view: _View, event: Event) -> Iterator[tuple[Copy, bool]]:
+def _effects(view: View, event: Event) -> Iterator[tuple[Copy, bool]]:
     if event.key is None:
         return
     if event.op is Op.PUBLISH:
         for queue in event.queues:
-            yield (queue, event.key), (queue, event.key) in view.deliveries
-    elif event.op in (Op.ACK, Op.REJECT):
+            copy = (queue, event.key)
+            if view.deliveries.get(copy) or view.letters.get(copy):
+                yield copy, True
+            elif not may_have_died(view, *copy):
+                yield copy, False
+    elif event.op in (Op.ACK, Op.REJECT) and not view.becomes_letter(event):
         copy = (event.queue, event.key)
         yield copy, all(view.sent_by(again) <= event.t_inv for again in view.deliveries.get(copy, ()))

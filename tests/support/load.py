@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from pamqp import commands
 
 from tests.support.clients import (
     ALL_QUEUES,
+    BODY_SIZE,
+    DEAD_LETTERS,
     FANOUT,
     FANOUT_QUEUES,
+    RULES,
     TOPIC,
     Consumer,
     Habits,
@@ -24,9 +28,11 @@ from tests.support.clients import (
     Recorder,
     Transactor,
     decode_key,
+    encode_key,
+    newest_death,
 )
-from tests.support.history import Op, Outcome
-from tests.support.wire import Content, Wire
+from tests.support.events import Op, Outcome, QueueRules
+from tests.support.wire import Content, Wire, body_frame, publish_head
 
 HABITS = (
     Habits("load.a"),
@@ -37,7 +43,13 @@ HABITS = (
     Habits("load.fan.1", prefetch=200, ack_every=50, requeue_every=90),
     Habits("load.fan.2", prefetch=100, ack_every=7, cut_every=1100),
     Habits("load.tx.1", prefetch=20),
+    Habits("load.ttl", prefetch=10, ack_every=10, reject_every=7, cut_every=230, pause=0.2),
+    Habits("load.limit", prefetch=30, ack_every=10, reject_every=9, poison_every=5, cut_every=900),
+    Habits("load.length", prefetch=10, ack_every=10, requeue_every=12, pause=0.2),
+    Habits("load.dead", prefetch=100, ack_every=20, cut_every=1300),
+    Habits("load.dead", prefetch=20, requeue_every=40),
 )
+_FLUSH = "flush"
 
 
 @dataclass(slots=True)
@@ -92,6 +104,7 @@ class Load:
     def __init__(self, host: str, port: int, *, publishers: int = 2) -> None:
         self.recorder = Recorder()
         self._address = (host, port)
+        self._flushed = 0
         self._stop_publishers = threading.Event()
         self._stop_consumers = threading.Event()
         self._publishers = [self._publisher(f"publisher{number}") for number in range(publishers)]
@@ -116,18 +129,7 @@ class Load:
     def start(self) -> None:
         """Declare the topology and start every client."""
         wire = self._connect()
-        for queue in ALL_QUEUES:
-            wire.call(commands.Queue.Declare(queue=queue, durable=True), commands.Queue.DeclareOk)
-        for exchange, kind in ((FANOUT, "fanout"), (TOPIC, "topic")):
-            declare = commands.Exchange.Declare(exchange=exchange, exchange_type=kind, durable=True)
-            wire.call(declare, commands.Exchange.DeclareOk)
-        for queue, exchange, key in (
-            *((queue, FANOUT, "") for queue in FANOUT_QUEUES),
-            (FANOUT_QUEUES[0], TOPIC, "load.*"),
-            (FANOUT_QUEUES[1], TOPIC, "#.both"),
-        ):
-            bind = commands.Queue.Bind(queue=queue, exchange=exchange, routing_key=key)
-            wire.call(bind, commands.Queue.BindOk)
+        declare(wire)
         wire.close()
         for client in (*self._consumers, *self._publishers):
             client.thread.start()
@@ -146,21 +148,35 @@ class Load:
                 if client.failure is not None:
                     raise client.failure
 
-    def drain(self) -> int:
-        """Fetch everything that is left, as the only consumer, and return how many messages that were."""
+    def drain(self, others: Iterable[Wire] = ()) -> int:
+        """Fetch everything that is left, as the only consumer, and return how many messages that were; dead letters may
+        be on their way from the nodes of `others`, too.
+        """
         wire, name = self._connect(), "drain"
         channel = f"{name}/1"
         self.recorder.add(Op.OPEN, name, channel)
-        drained = 0
-        for queue in ALL_QUEUES:
-            while True:
-                fetched = self._fetch(wire, channel, queue)
-                drained += fetched
-                if not fetched:
-                    break
+        drained = sum(self._fetch_all(wire, channel, queue) for queue in ALL_QUEUES if queue != DEAD_LETTERS)
+        flushed, came = [bury_last(each) for each in (wire, *others)], 0
+        end = time.monotonic() + 60.0
+        while came < len(flushed):
+            drained += self._fetch_all(wire, channel, DEAD_LETTERS)
+            came = self._flushed
+            if time.monotonic() > end:
+                raise TimeoutError(f"{came} of {len(flushed)} last dead letters came")
         wire.close()
         self.recorder.add(Op.CLOSE, name, channel)
-        return drained
+        return drained - came
+
+    def _fetch_all(self, wire: Wire, channel: str, queue: str) -> int:
+        """Fetch until nothing is left, whatever expires meanwhile."""
+        drained, end = 0, time.monotonic() + 60.0
+        while True:
+            fetched = self._fetch(wire, channel, queue)
+            drained += fetched
+            if not fetched and (queue not in RULES or not ready_count(wire, queue)):
+                return drained
+            if time.monotonic() > end:
+                raise TimeoutError(f"{queue!r} is not empty")
 
     def _fetch(self, wire: Wire, channel: str, queue: str, batch: int = 100) -> int:
         for _ in range(batch):
@@ -179,5 +195,61 @@ class Load:
 
     def _drained(self, content: Content, channel: str, queue: str) -> None:
         assert isinstance(content.method, commands.Basic.GetOk)
-        key, redelivered = decode_key(content.body), content.method.redelivered
-        self.recorder.add(Op.DRAIN, "drain", channel, queue=queue, key=key, redelivered=redelivered)
+        key = decode_key(content.body)
+        if key[0] == _FLUSH:
+            self._flushed += 1
+            return
+        redelivered, death = content.method.redelivered, newest_death(content.headers)
+        self.recorder.add(Op.DRAIN, "drain", channel, queue=queue, key=key, redelivered=redelivered, death=death)
+
+
+def declare(wire: Wire) -> None:
+    """Make the queues, exchanges and bindings of the load."""
+    for queue in ALL_QUEUES:
+        arguments = arguments_of(RULES[queue]) if queue in RULES else {}
+        method = commands.Queue.Declare(queue=queue, durable=True, arguments=arguments)
+        wire.call(method, commands.Queue.DeclareOk)
+    for exchange, kind in ((FANOUT, "fanout"), (TOPIC, "topic")):
+        exchange_declare = commands.Exchange.Declare(exchange=exchange, exchange_type=kind, durable=True)
+        wire.call(exchange_declare, commands.Exchange.DeclareOk)
+    for queue, exchange, key in (
+        *((queue, FANOUT, "") for queue in FANOUT_QUEUES),
+        (FANOUT_QUEUES[0], TOPIC, "load.*"),
+        (FANOUT_QUEUES[1], TOPIC, "#.both"),
+    ):
+        bind = commands.Queue.Bind(queue=queue, exchange=exchange, routing_key=key)
+        wire.call(bind, commands.Queue.BindOk)
+
+
+def arguments_of(rules: QueueRules) -> dict[str, Any]:
+    """Return the arguments with which a queue of these rules is declared."""
+    arguments: dict[str, Any] = {}
+    if rules.dead_letter_queue:
+        arguments |= {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": rules.dead_letter_queue}
+    if rules.message_ttl is not None:
+        arguments["x-message-ttl"] = round(rules.message_ttl * 1000)
+    if rules.max_length is not None:
+        arguments["x-max-length"] = rules.max_length
+    if rules.delivery_limit is not None:
+        arguments["x-delivery-limit"] = rules.delivery_limit
+    return arguments
+
+
+def ready_count(wire: Wire, queue: str) -> int:
+    """Return how many messages of a queue are ready."""
+    method = commands.Queue.Declare(queue=queue, passive=True)
+    return int(wire.call(method, commands.Queue.DeclareOk).message_count or 0)
+
+
+def bury_last(wire: Wire) -> None:
+    """Let a message die in an empty queue. A node carries its dead letters in the order of their deaths: when this one
+    is there, those before it are.
+    """
+    queue = next(queue for queue, rules in RULES.items() if rules.delivery_limit)
+    wire.write(publish_head("", queue, BODY_SIZE) + body_frame(encode_key((_FLUSH, 0))))
+    wire.send(commands.Basic.Get(queue=queue))
+    while True:
+        for item in wire.receive(20.0):
+            if isinstance(item, Content) and isinstance(item.method, commands.Basic.GetOk):
+                wire.send(commands.Basic.Reject(item.method.delivery_tag, requeue=False))
+                return

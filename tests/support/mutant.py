@@ -1,22 +1,29 @@
-"""The broker with a planted bug in its store: `python -m tests.support.mutant NAME --config DIR`.
+"""The broker with a planted bug: `python -m tests.support.mutant NAME --config DIR`.
 
-Knows the ports a node has to its store and spoils one of them. What it breaks must be found by the checker after a
-kill -9, else the checker is worth nothing.
+Knows the ports a node has to its store and spoils one of them, or what decides of the life of a message. What it breaks
+must be found by the checker after a kill -9, else the checker is worth nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Callable
 from copy import copy
 from dataclasses import replace
 from typing import Any
 
 import broker.node.process
+import broker.queue.queue
+import broker.topology.dead_letters
 from broker.__main__ import main
 from broker.message import PENDING, Message, StorageQueue
 from broker.ports.slot import Slot
 from broker.ports.store import Batch, Registration
+from broker.queue.length_limit import Contents, LengthLimit
+from broker.queue.retention import Retention
+from broker.queue.settings import QueueSettings
+from broker.queue.window import Window
 
 
 class Mutant:
@@ -119,6 +126,73 @@ class RepeatsDoubt(Mutant):
         return False
 
 
+class KeepsTheDead(Mutant):
+    """Stores dead letters and leaves the dead messages where they were."""
+
+    async def write(self, batch: Batch) -> None:
+        # A dead message has its octets still, of which its letter is made; any other that is deleted has none.
+        await self._store.write(replace(batch, deletes=[message for message in batch.deletes if not message.body]))
+
+
+class LosesLetters(Mutant):
+    """Deletes dead messages and does not store their letters."""
+
+    async def write(self, batch: Batch) -> None:
+        letters = b"x-death"
+        await self._store.write(
+            replace(batch, inserts=[message for message in batch.inserts if letters not in message.header])
+        )
+
+
+def expire_early() -> None:
+    """Let messages expire half a second before their time."""
+    _shift_retention(500)
+
+
+def expire_late() -> None:
+    """Let messages expire a minute after their time."""
+    _shift_retention(-60_000)
+
+
+def _shift_retention(milliseconds: int) -> None:
+    build = Retention.__init__
+
+    def spoiled(self: Retention, settings: QueueSettings, window: Window, now_ms: Callable[[], int]) -> None:
+        build(self, settings, window, lambda: now_ms() + milliseconds)
+
+    Retention.__init__ = spoiled  # type: ignore[method-assign]
+
+
+def double_limits() -> None:
+    """Allow twice as many deliveries as a queue does."""
+    count = broker.queue.queue.count_returns
+    broker.queue.queue.count_returns = lambda messages, limit: count(messages, limit and 2 * limit)
+
+
+def double_lengths() -> None:
+    """Allow queues twice their length."""
+    build = LengthLimit.__init__
+
+    def spoiled(self: LengthLimit, settings: QueueSettings, contents: Contents) -> None:
+        build(self, replace(settings, max_length=settings.max_length and 2 * settings.max_length), contents)
+
+    LengthLimit.__init__ = spoiled  # type: ignore[method-assign]
+
+
+def mistake_reasons() -> None:
+    """Say of rejected messages that they expired."""
+    dead_letter_header = broker.topology.dead_letters.dead_letter_header
+
+    def spoiled(header_payload: bytes, *, reason: str, **others: Any) -> bytes:
+        return dead_letter_header(header_payload, reason="expired" if reason == "rejected" else reason, **others)
+
+    broker.topology.dead_letters.dead_letter_header = spoiled
+
+
+SPOILED: dict[str, Callable[[], None]] = {
+    function.__name__: function
+    for function in (expire_early, expire_late, double_limits, double_lengths, mistake_reasons)
+}
 MUTANTS = {
     mutant.__name__: mutant
     for mutant in (
@@ -130,14 +204,19 @@ MUTANTS = {
         ReadsBackwards,
         TrustsDoubt,
         RepeatsDoubt,
+        KeepsTheDead,
+        LosesLetters,
     )
 }
 
 
 def run(name: str, arguments: list[str]) -> int:
     """Run the broker with the named bug."""
-    open_store = broker.node.process.open_store
-    broker.node.process.open_store = lambda config: MUTANTS[name](open_store(config))
+    if name in SPOILED:
+        SPOILED[name]()
+    else:
+        open_store = broker.node.process.open_store
+        broker.node.process.open_store = lambda config: MUTANTS[name](open_store(config))
     return main(arguments)
 
 

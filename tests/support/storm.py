@@ -18,7 +18,7 @@ from benchmarks.nodes.configuration import NodeConfiguration
 from benchmarks.nodes.process import BrokerFailed, BrokerProcess
 from tests.support.databases import DatabaseServer
 from tests.support.declarer import Declarer
-from tests.support.history import Event, Op, Outcome
+from tests.support.events import Event, Op, Outcome
 from tests.support.load import HABITS, Load
 from tests.support.proxy import Proxy
 

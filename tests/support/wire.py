@@ -9,8 +9,8 @@ import select
 import socket
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from pamqp import body, commands, frame, header
 from pamqp.base import Frame
@@ -24,10 +24,11 @@ Answer = TypeVar("Answer", bound=Frame)
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """A delivered, fetched or returned message: the method that announced it and its body."""
+    """A delivered, fetched or returned message: the method that announced it, its body and its headers."""
 
     method: Frame
     body: bytes
+    headers: dict[str, Any] = field(default_factory=dict)
 
 
 class Wire:
@@ -40,6 +41,7 @@ class Wire:
         self._early: list[Frame | Content] = []
         self._announced: Frame | None = None
         self._expected = 0
+        self._headers: dict[str, Any] = {}
         self._chunks: list[bytes] = []
         try:
             self._open()
@@ -109,6 +111,7 @@ class Wire:
             return None
         if isinstance(value, header.ContentHeader):
             self._expected, self._chunks = value.body_size, []
+            self._headers = value.properties.headers or {}
             return self._complete()
         if isinstance(value, body.ContentBody):
             self._chunks.append(value.value)
@@ -118,7 +121,7 @@ class Wire:
 
     def _complete(self) -> Content | None:
         assert self._announced is not None
-        return None if self._expected else Content(self._announced, b"".join(self._chunks))
+        return None if self._expected else Content(self._announced, b"".join(self._chunks), self._headers)
 
     def close(self) -> None:
         """Close politely: when this returns the broker has taken back what was unacknowledged."""

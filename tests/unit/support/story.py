@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from tests.support.history import Event, Fault, FaultKind, Key, Op, Outcome, check
+from tests.support.events import Event, Fault, FaultKind, Key, Op, Outcome, QueueRules
+from tests.support.history import check
+
+TTL, LENGTH, LIMIT = 60.0, 3, 2
+RULES = {
+    "ttl": QueueRules(dead_letter_queue="dead", message_ttl=TTL),
+    "length": QueueRules(dead_letter_queue="dead", max_length=LENGTH),
+    "limit": QueueRules(dead_letter_queue="dead", delivery_limit=LIMIT),
+    "plain": QueueRules(dead_letter_queue="dead"),
+    "brief": QueueRules(message_ttl=TTL),
+}
 
 
 class Story:
-    """Writes histories: every step is one event, `step` seconds after the one before."""
+    """Writes histories: every step is one event, `step` seconds after the one before. Queues have the rules of `RULES`,
+    those that are not there have none.
+    """
 
     def __init__(self, step: float = 2.0) -> None:
         self.events: list[Event] = []
@@ -36,14 +48,26 @@ class Story:
     def settle(self, delivery: Event, op: Op = Op.ACK, **fields: object) -> None:
         self.add(op, delivery.channel, key=delivery.key, queue=delivery.queue, tag=delivery.tag, **fields)
 
-    def drain(self, key: Key, *, redelivered: bool = False, queue: str = "q") -> None:
-        self.add(Op.DRAIN, "drain/1", key=key, queue=queue, redelivered=redelivered)
+    def drain(self, key: Key, *, redelivered: bool = False, queue: str = "q", **fields: object) -> None:
+        self.add(Op.DRAIN, "drain/1", key=key, queue=queue, redelivered=redelivered, **fields)
+
+    def letter(self, key: Key, queue: str, reason: str, **fields: object) -> None:
+        """Drain the dead letter of a message that died in `queue`."""
+        self.drain(key, queue="dead", death=(queue, reason), **fields)  # type: ignore[arg-type]
+
+    def give_back(self, key: Key, queue: str, times: int) -> None:
+        """Deliver a message and give it back, again and again."""
+        for number in range(times):
+            self.settle(self.deliver(key, queue=queue, redelivered=number > 0), Op.REQUEUE)
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
 
     def close(self, channel: str, kind: Outcome = Outcome.INFO) -> None:
         self.add(Op.CLOSE, channel, type=kind)
 
     def faults(self) -> list[Fault]:
-        return check(self.events)
+        return check(self.events, RULES)
 
     def kinds(self) -> set[FaultKind]:
         return {fault.kind for fault in self.faults()}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from tests.support.cluster_load import Disturbance, disturbed
-from tests.support.history import Event, FaultKind, Op, Outcome, check
+from tests.support.events import Event, FaultKind, Op, Outcome
+from tests.support.history import check
 
 A, B = 0, 1
 NODES = {"publisher/1": B, "first/1": A, "second/1": B, "drain/1": B}

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.history import Event, FaultKind, Key, Op, Outcome, check, read_jsonl, write_jsonl
+from tests.support.events import Event, FaultKind, Key, Op, Outcome, read_jsonl, write_jsonl
+from tests.support.history import check
 from tests.unit.support.story import Story, settled_message
 
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.history import FaultKind, Op, Outcome
-from tests.unit.support.story import Story, settled_message
+from tests.support.events import FaultKind, Op, Outcome
+from tests.unit.support.story import LENGTH, LIMIT, TTL, Story, settled_message
 
 Plant = Callable[[Story, int], None]
 
@@ -74,6 +74,47 @@ def overdeliver(story: Story, number: int) -> None:
         story.settle(delivery)
 
 
+def lose_letter(story: Story, number: int) -> None:
+    key = story.publish(number, "plain")
+    story.confirm(key)
+    story.settle(story.deliver(key, queue="plain"), Op.REJECT)
+
+
+def keep_the_dead(story: Story, number: int) -> None:
+    key = story.publish(number, "ttl")
+    story.wait(TTL)
+    story.letter(key, "ttl", "expired")
+    story.drain(key, queue="ttl")
+
+
+def expire_early(story: Story, number: int) -> None:
+    key = story.publish(number, "ttl")
+    story.wait(TTL / 2)
+    story.letter(key, "ttl", "expired")
+
+
+def deliver_expired(story: Story, number: int) -> None:
+    key = story.publish(number, "ttl")
+    story.confirm(key)
+    story.wait(TTL * 2)
+    story.settle(story.deliver(key, queue="ttl"))
+
+
+def mistake_the_reason(story: Story, number: int) -> None:
+    story.letter(story.publish(number, "plain"), "plain", "expired")
+
+
+def ignore_the_limit(story: Story, number: int) -> None:
+    key = story.publish(number, "limit")
+    story.give_back(key, "limit", LIMIT + 1)
+    story.settle(story.deliver(key, queue="limit", redelivered=True))
+
+
+def overfill(story: Story, number: int) -> None:
+    for i in range(LENGTH + 1):
+        story.drain(story.publish(number + i, "length"), queue="length")
+
+
 PLANTS: dict[FaultKind, Plant] = {
     FaultKind.LOST: lose,
     FaultKind.PHANTOM: invent,
@@ -86,11 +127,38 @@ PLANTS: dict[FaultKind, Plant] = {
     FaultKind.TX_PARTIAL: tear_transaction,
     FaultKind.MISSING_CONFIRM: forget_confirm,
     FaultKind.OVERDELIVERY: overdeliver,
+    FaultKind.LETTER_LOST: lose_letter,
+    FaultKind.TWO_PLACES: keep_the_dead,
+    FaultKind.EXPIRED_EARLY: expire_early,
+    FaultKind.DELIVERED_EXPIRED: deliver_expired,
+    FaultKind.IMPOSSIBLE_DEATH: mistake_the_reason,
+    FaultKind.OVER_LIMIT: ignore_the_limit,
+    FaultKind.OVER_LENGTH: overfill,
 }
+
+
+def die(story: Story, fate: str, number: int) -> None:
+    """Append a message that dies as it may."""
+    queue, reason = DEATHS[fate]
+    key = story.publish(number, queue)
+    story.confirm(key)
+    if fate == "over the limit":
+        story.give_back(key, queue, LIMIT + 1)
+    elif fate == "expired while a node was killed":
+        story.deliver(key, queue=queue, channel=f"c/dead{number}")
+        story.add(Op.KILL, "harness")
+    elif reason == "rejected":
+        story.settle(story.deliver(key, queue=queue), Op.REJECT)
+    if reason == "expired":
+        story.wait(TTL)
+    story.letter(key, queue, reason)
 
 
 def play(story: Story, fate: str, number: int) -> None:
     """Append one valid incarnation of a message."""
+    if fate in DEATHS:
+        die(story, fate, number)
+        return
     key = story.publish(number)
     if fate == "refused":
         story.confirm(key, Outcome.FAIL)
@@ -114,7 +182,17 @@ def play(story: Story, fate: str, number: int) -> None:
         story.drain(key)
 
 
-FATES = st.sampled_from(["acked", "requeued", "consumer died", "rejected", "drained", "refused", "uncertain"])
+DEATHS = {
+    "expired": ("ttl", "expired"),
+    "expired while a node was killed": ("ttl", "expired"),
+    "rejected to dead letters": ("plain", "rejected"),
+    "rejected before it expired": ("ttl", "rejected"),
+    "over the length": ("length", "maxlen"),
+    "over the limit": ("limit", "delivery_limit"),
+}
+"""Where a message dies, and of what."""
+
+FATES = st.sampled_from(["acked", "requeued", "consumer died", "rejected", "drained", "refused", "uncertain", *DEATHS])
 
 
 def valid_story(fates: list[str]) -> Story:
