@@ -164,7 +164,8 @@ class Member:
                     self.start_consuming(queue_id)
 
     async def stop(self) -> None:
-        """Stop in order: the clients go, and what is here goes to the other nodes."""
+        """Stop in order: the clients go, no others come, and what is here goes to the other nodes."""
+        self._is_serving = False
         self._work_task.cancel()
         for queue_id in self.queues:
             self.stop_consuming(queue_id, is_closing=True)
