@@ -19,6 +19,7 @@ import structlog
 
 from broker.machine.address import EVERY_ADDRESS, endpoint
 from broker.machine.faults import MACHINE_FAULTS, kind_of_fault
+from broker.machine.handshake_failures import handshake_failure
 
 _log = structlog.get_logger(__name__)
 
@@ -211,10 +212,15 @@ class SocketListener:
             )
         except MACHINE_FAULTS as error:
             self.forget(client)
-            failed = _log.debug if tls is None else _log.info
-            failed(
-                "a connection could not be set up", what=self._what, peer=_name(peer), reason=str(error) or repr(error)
-            )
+            if tls is None:
+                reason = str(error) or repr(error)
+                _log.debug("a connection could not be set up", what=self._what, peer=_name(peer), reason=reason)
+            else:
+                say = (
+                    _log.info if isinstance(error, ConnectionError) else _log.warning
+                )  # who looks for ports says nothing
+                reason = handshake_failure(error)
+                say("a TLS handshake has failed", what=self._what, peer=_name(peer), reason=reason)
         except Exception as error:
             self.forget(client)
             _log.error("internal error with a new connection", what=self._what, peer=_name(peer), exc_info=error)

@@ -191,8 +191,15 @@ def test_who_does_not_shake_hands_makes_room_too(
         runner.run(run())
 
 
+@pytest.mark.parametrize(
+    ("said", "level", "reason"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", "warning", "the client speaks HTTP without TLS (HTTP_REQUEST)"),
+        (b"", "info", "the client closed the connection during the handshake"),
+    ],
+)
 def test_a_handshake_that_fails_is_said_with_its_peer_and_gives_its_place_back(
-    loop_factory: Callable[[], asyncio.AbstractEventLoop],
+    loop_factory: Callable[[], asyncio.AbstractEventLoop], said: bytes, level: str, reason: str
 ) -> None:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
 
@@ -201,10 +208,14 @@ def test_a_handshake_that_fails_is_said_with_its_peer_and_gives_its_place_back(
             place.listener.tls = context
             with capture_logs() as logs:
                 _, writer = await place.call()
-                writer.write(b"GET / HTTP/1.1\r\n\r\n")
+                host, port = writer.get_extra_info("sockname")
+                if said:
+                    writer.write(said)
+                else:
+                    writer.close()
                 await happens(lambda: bool(logs))
-            assert [(log["event"], log["log_level"]) for log in logs] == [("a connection could not be set up", "info")]
-            host, port = writer.get_extra_info("sockname")
+            assert [(log["event"], log["log_level"]) for log in logs] == [("a TLS handshake has failed", level)]
+            assert logs[0]["reason"] == reason
             assert logs[0]["peer"] == f"{host}:{port}"
             assert place.listener.strangers == 0
 
