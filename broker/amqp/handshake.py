@@ -16,7 +16,7 @@ from broker.amqp.output import Output
 from broker.amqp.profile import PROFILES, Profile
 from broker.auth.access import Access, Permissions
 from broker.auth.identity import Identity
-from broker.auth.sasl import MECHANISMS, credentials
+from broker.auth.sasl import EXTERNAL, credentials, mechanisms
 from broker.codec import methods as amqp
 from broker.codec.constants import FRAME_MIN_SIZE, PROTOCOL_HEADER
 from broker.codec.field_table import FieldTable
@@ -57,6 +57,8 @@ class Peer:
 
     address: str
     is_loopback: bool
+    certificate_user: str = ""
+    """The user whom the peer's verified certificate names; nothing when it may not log in by it."""
 
 
 class HandshakeSink(Protocol):
@@ -167,7 +169,8 @@ class Handshake:
             rest, self._header = self._header[8:], b""
             self.step = Step.START
             properties = self._shared.server_properties[self._profile.name]
-            self._output.send_method(0, amqp.ConnectionStart(0, 9, properties, MECHANISMS, b"en_US"))
+            offered = mechanisms(has_certificate=bool(self._peer.certificate_user))
+            self._output.send_method(0, amqp.ConnectionStart(0, 9, properties, offered, b"en_US"))
             return rest
         if len(header) < 8 and PROTOCOL_HEADER.startswith(header[:4]):
             return b""
@@ -215,8 +218,13 @@ class Handshake:
         capabilities = method.client_properties.values.get("capabilities")
         if isinstance(capabilities, dict):
             self._capabilities = capabilities
-        name, password = credentials(method.mechanism, method.response)
-        login = self._shared.users.log_in(name, password, is_loopback=self._peer.is_loopback)
+        peer, users = self._peer, self._shared.users
+        if method.mechanism == EXTERNAL and peer.certificate_user:
+            name = peer.certificate_user  # what the response says is no proof of anything
+            login = users.known(name, is_loopback=peer.is_loopback)
+        else:
+            name, password = credentials(method.mechanism, method.response)
+            login = users.log_in(name, password, is_loopback=peer.is_loopback)
         return self._when_known(login, partial(self._on_login, name, method.mechanism))
 
     def _on_login(self, name: str, mechanism: str, identity: Identity | None) -> None:

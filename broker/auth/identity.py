@@ -24,3 +24,9 @@ class Authenticator(Protocol):
     ) -> Identity | Coroutine[Any, Any, Identity | None] | None:
         """Return who that is, None when the login is refused; a coroutine when a store has to be asked."""
         ...
+
+    def known(self, name: str, *, is_loopback: bool) -> Identity | Coroutine[Any, Any, Identity | None] | None:
+        """Return who the user is whom a verified certificate names, None when there is no such user or it may not come
+        from there; a coroutine when a store has to be asked.
+        """
+        ...

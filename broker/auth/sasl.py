@@ -1,4 +1,4 @@
-"""The SASL mechanisms of connection.start-ok: PLAIN and AMQPLAIN (contract C4)."""
+"""The SASL mechanisms of connection.start-ok: PLAIN, AMQPLAIN and EXTERNAL (contract C4)."""
 
 from __future__ import annotations
 
@@ -7,11 +7,19 @@ from typing import Final
 from broker.codec.field_table import FieldTable
 from broker.errors import CommandInvalid, SyntaxFault
 
-MECHANISMS: Final = b"PLAIN AMQPLAIN"
+EXTERNAL: Final = "EXTERNAL"
+"""The client is who its certificate says."""
+
+_MECHANISMS: Final = b"PLAIN AMQPLAIN"
+
+
+def mechanisms(*, has_certificate: bool) -> bytes:
+    """Return what connection.start offers: EXTERNAL only to a client whose certificate names a user."""
+    return b"PLAIN AMQPLAIN EXTERNAL" if has_certificate else _MECHANISMS
 
 
 def credentials(mechanism: str, response: bytes) -> tuple[str, str]:
-    """Return user name and password, or raise what is wrong with the response."""
+    """Return user name and password, or raise what is wrong with the response. EXTERNAL has none of both."""
     if mechanism == "PLAIN":
         parts = response.split(b"\0")
         if len(parts) != 3:

@@ -31,6 +31,11 @@ class Users:
         """
         user = self._users.get(name, User("", ""))
         is_right = hmac.compare_digest(user.password.encode(), password.encode())
-        if is_right and password != "" and (is_loopback or not user.loopback_only):
-            return Identity(name, is_loopback)
-        return None
+        return self.known(name, is_loopback=is_loopback) if is_right and password != "" else None
+
+    def known(self, name: str, *, is_loopback: bool) -> Identity | None:
+        """Return who that is, None unless there is a user of this name who may come from there."""
+        user = self._users.get(name)
+        if user is None or (user.loopback_only and not is_loopback):
+            return None
+        return Identity(name, is_loopback)

@@ -211,9 +211,10 @@ def new_connection(
     host: str = "127.0.0.1",
     is_loopback: bool = True,
     profile: Profile = CORDILLERA,
+    certificate_user: str = "",
 ) -> Connection:
     """Return the broker's end of a connection that has just been accepted from `host`."""
-    peer = Peer(f"{host}:50000", is_loopback)
+    peer = Peer(f"{host}:50000", is_loopback, certificate_user)
     return Connection(shared, peer, on_output, on_deadline, on_put_off, now, profile)
 
 

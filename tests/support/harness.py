@@ -134,9 +134,12 @@ class Harness:
     def vhost(self) -> VirtualHost:
         return self.broker.vhosts["/"]
 
-    def connect(self, *, is_loopback: bool = True, profile: Profile = CORDILLERA) -> Client:
-        """Return a client that has a socket and has said nothing yet, to a listener with `profile`."""
-        client = Client(self, self.shared, is_loopback, profile)
+    def connect(self, *, is_loopback: bool = True, profile: Profile = CORDILLERA, certificate_user: str = "") -> Client:
+        """Return a client that has a socket and has said nothing yet, to a listener with `profile`.
+
+        `certificate_user` is whom its verified certificate names.
+        """
+        client = Client(self, self.shared, is_loopback, profile, certificate_user)
         self._clients.append(client)
         return client
 
@@ -196,7 +199,14 @@ class Harness:
 class Client:
     """The far end of one connection."""
 
-    def __init__(self, harness: Harness, shared: SharedContext, is_loopback: bool, profile: Profile) -> None:
+    def __init__(
+        self,
+        harness: Harness,
+        shared: SharedContext,
+        is_loopback: bool,
+        profile: Profile,
+        certificate_user: str = "",
+    ) -> None:
         self._harness = harness
         self._peer = Peer(self._deliver)
         self._has_output = self._has_asked = False
@@ -211,6 +221,7 @@ class Client:
             host=host,
             is_loopback=is_loopback,
             profile=profile,
+            certificate_user=certificate_user,
         )
         self._on_deadline()
         self.reads = True

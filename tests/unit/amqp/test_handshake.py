@@ -41,8 +41,8 @@ SERVED = (
 CAPABLE = ("authentication_failure_close",)
 
 
-def started(harness: Harness, *, is_loopback: bool = True) -> Client:
-    client = harness.connect(is_loopback=is_loopback)
+def started(harness: Harness, *, is_loopback: bool = True, certificate_user: str = "") -> Client:
+    client = harness.connect(is_loopback=is_loopback, certificate_user=certificate_user)
     client.send_raw(PROTOCOL_HEADER)
     client.received()
     return client
@@ -199,10 +199,43 @@ def test_others_may_come_from_another_machine(harness: Harness) -> None:
     assert client.received() == [(0, ConnectionTune(2047, 131072, 60))]
 
 
+def test_external_is_offered_to_a_client_whose_certificate_names_a_user(harness: Harness) -> None:
+    client = harness.connect(certificate_user="admin")
+    client.send_raw(PROTOCOL_HEADER)
+    ((_, start),) = client.received()
+    assert isinstance(start, ConnectionStart)
+    assert start.mechanisms == b"PLAIN AMQPLAIN EXTERNAL"
+
+
+@pytest.mark.parametrize("response", [b"", b"guest", b"\0*\0*", b"\xff"])
+def test_external_logs_in_whom_the_certificate_names_whatever_the_client_says(
+    harness: Harness, response: bytes
+) -> None:
+    client = started(harness, is_loopback=False, certificate_user="admin")
+    client.send(0, start_ok((), "EXTERNAL", response))
+    assert client.received() == [(0, ConnectionTune(2047, 131072, 60))]
+
+
+@pytest.mark.parametrize(("name", "is_loopback"), [("nobody", True), ("guest", False)])
+def test_external_is_for_users_that_there_are_and_who_may_come_from_there(
+    harness: Harness, name: str, is_loopback: bool
+) -> None:
+    client = started(harness, is_loopback=is_loopback, certificate_user=name)
+    client.send(0, start_ok(CAPABLE, "EXTERNAL", b""))
+    assert client.received() == [(0, ConnectionClose(403, REFUSED.format("EXTERNAL"), 10, 11))]
+
+
+def test_with_a_certificate_a_password_still_counts(harness: Harness) -> None:
+    client = started(harness, certificate_user="admin")
+    client.send(0, start_ok(CAPABLE, response=b"\0guest\0wrong"))
+    assert client.received() == [(0, ConnectionClose(403, REFUSED.format("PLAIN"), 10, 11))]
+
+
 @pytest.mark.parametrize(
     ("mechanism", "response", "code", "text"),
     [
         ("CRAM-MD5", b"", 503, "COMMAND_INVALID - unknown authentication mechanism 'CRAM-MD5'"),
+        ("EXTERNAL", b"", 503, "COMMAND_INVALID - unknown authentication mechanism 'EXTERNAL'"),
         ("PLAIN", b"guest", 502, "SYNTAX_ERROR - PLAIN response is not authorisation identity, user and password"),
         ("PLAIN", b"\0\xff\0guest", 502, "SYNTAX_ERROR - credentials are not UTF-8"),
         ("AMQPLAIN", b"", 502, "SYNTAX_ERROR - AMQPLAIN response lacks LOGIN or PASSWORD"),

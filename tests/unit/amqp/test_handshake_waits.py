@@ -46,6 +46,13 @@ class StoredUsers:
 
         return look()
 
+    def known(self, name: str, *, is_loopback: bool) -> Coroutine[Any, Any, Identity | None]:
+        async def look() -> Identity | None:
+            await self._passed()
+            return Identity(name, is_loopback) if name == "guest" else None
+
+        return look()
+
     def permissions(self, identity: Identity, vhost: str) -> Coroutine[Any, Any, Permissions]:
         async def look() -> Permissions:
             await self._passed()

@@ -7,13 +7,17 @@ from typing import Any
 
 import pytest
 
-from broker.auth.sasl import MECHANISMS, credentials
+from broker.auth.sasl import credentials, mechanisms
 from broker.codec.field_table import FieldTable
 from broker.errors import CommandInvalid, SyntaxFault
 
 
 def test_plain_is_offered_first() -> None:
-    assert MECHANISMS.split() == [b"PLAIN", b"AMQPLAIN"]
+    assert mechanisms(has_certificate=False).split() == [b"PLAIN", b"AMQPLAIN"]
+
+
+def test_external_is_offered_to_those_who_have_shown_a_certificate() -> None:
+    assert mechanisms(has_certificate=True).split() == [b"PLAIN", b"AMQPLAIN", b"EXTERNAL"]
 
 
 @pytest.mark.parametrize(
