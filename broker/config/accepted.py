@@ -94,7 +94,7 @@ _NO_THREADS: Final = "it tunes threads and buffers of Andes"
 _NO_TIMER: Final = "messages wait for no timer, they go to another node when it wants them"
 _NO_WAIT: Final = "no subscriber waits for another one"
 _PARTITIONS: Final = "a node that does not reach the database delivers nothing, whichever nodes it sees"
-_PEM: Final = "key stores are PEM files"
+_STORE_FORM: Final = "the form of a store is found by its content, its certificates are X.509"
 _POOL: Final = "connections are made when they are needed, and pinged without a query"
 _QPID: Final = "it tunes Qpid's network layer"
 _READ_AHEAD: Final = "what is read ahead of consumers is bounded in bytes (limits.md)"
@@ -116,9 +116,8 @@ ACCEPTED: Final[Mapping[str, Mapping[str, Element]]] = {
             Boolean, True, "changes reach the nodes through the database"
         ),
         "coordination/slotManagement": Obsolete("slots are always kept in the store"),
-        "transports/amqp/sslConnection/keyStore/certType": Accepted(str, "SunX509", _PEM),
-        "transports/amqp/sslConnection/trustStore/password": Accepted(SecretStr, NO_SECRET, _PEM),
-        "transports/amqp/sslConnection/trustStore/certType": Accepted(str, "SunX509", _PEM),
+        "transports/amqp/sslConnection/keyStore/certType": Accepted(str, "SunX509", _STORE_FORM),
+        "transports/amqp/sslConnection/trustStore/certType": Accepted(str, "SunX509", _STORE_FORM),
         "transports/amqp/maximumRedeliveryAttempts": Accepted(CountOrZero, 10, "no message is dead-lettered yet"),
         "transports/amqp/allowSharedTopicSubscriptions": Accepted(
             Boolean, False, "subscriptions of JMS are not served yet"

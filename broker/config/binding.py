@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from broker.config.accepted import Given
+from broker.config.home import found_in_home
 from broker.config.layout import Entry, Layout
 from broker.config.substitution import secret_from_alias, secret_from_file, substitute
 from broker.config.values import Place, Section, did_you_mean, one_line
@@ -258,6 +259,8 @@ def _text(text: str, child: XmlElement | None, entry: Entry, reading: Reading, p
             text, warning = secret_from_file(text, reading.folder)
             if warning:
                 reading.warn(reading.lines[path], f"{spell(path)}: {warning}")
+        if entry.is_in_home:
+            text = found_in_home(text, reading.folder, reading.environ)
     except ValueError as error:
         reading.refuse(path, str(error))
         return None

@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, SecretStr, model_validator
 
+from broker.config.ssl_connection import ProfileName, SslConnection
 from broker.config.values import (
     NO_SECRET,
     Address,
@@ -18,10 +19,8 @@ from broker.config.values import (
     Count,
     CountOrZero,
     Name,
-    Names,
     Port,
     Section,
-    TlsVersions,
     conflict,
     integer,
     number,
@@ -31,7 +30,6 @@ from broker.config.values import (
 from broker.machine.address import bare_host
 
 MAX_MESSAGE_SIZE_BYTES = 536_870_912
-OUTDATED_TLS_VERSIONS = ("TLSv1", "TLSv1.1")
 LEAST_CLUSTER_SECRET_OCTETS = 16
 
 _UNSPECIFIED_ADDRESSES = ("0.0.0.0", "::", "[::]")
@@ -93,66 +91,12 @@ class Coordination(Section):
     )
 
 
-ProfileName = Annotated[
-    Literal["cordillera", "rabbitmq-3.13", "strict-spec"], one_of("cordillera", "rabbitmq-3.13", "strict-spec")
-]
-"""This broker's own: whose rules hold on a listener where programs expect different ones (ADR 43)."""
-
-
 class ConnectionSection(Section):
     """A plain TCP listener."""
 
     enabled: Boolean = xml("@enabled", True)
     port: Port = xml("@port", 5672)
     profile: ProfileName = xml("@profile", "cordillera")
-
-
-class KeyStore(Section):
-    """A file with this broker's key and certificates."""
-
-    location: str = xml("location", "")
-    password: SecretStr = xml("password", NO_SECRET)
-
-
-class TrustStore(Section):
-    """A file with trusted certificates."""
-
-    location: str = xml("location", "")
-
-
-class SslConnection(Section):
-    """A TLS listener."""
-
-    enabled: Boolean = xml("@enabled", False)
-    port: Port = xml("@port", 8672)
-    profile: ProfileName = xml("@profile", "cordillera")
-    key_store: KeyStore = xml("keyStore", KeyStore())
-    trust_store: TrustStore = xml("trustStore", TrustStore())
-    ssl_enabled_protocols: TlsVersions = xml("sslEnabledProtocols", ("TLSv1.2", "TLSv1.3"))
-    ciphers: Names = xml("ciphers", ())
-
-    @model_validator(mode="after")
-    def _is_safe(self) -> Self:
-        if not self.enabled:
-            return self
-        for version in self.ssl_enabled_protocols:
-            if version in OUTDATED_TLS_VERSIONS:
-                conflict("sslEnabledProtocols", f"{version} is no longer safe; use TLSv1.2, TLSv1.3 or both")
-        if self.ciphers:
-            self._judge_ciphers()
-        if not self.key_store.location:
-            conflict("keyStore", "the connection is enabled, so keyStore/location must name a file")
-        return self
-
-    def _judge_ciphers(self) -> None:
-        from broker.config.ciphers import cipher_list  # loads OpenSSL
-
-        if "TLSv1.2" not in self.ssl_enabled_protocols:
-            conflict("ciphers", "they are for TLS 1.2, which sslEnabledProtocols leaves out; leave ciphers empty")
-        try:
-            cipher_list(self.ciphers)
-        except ValueError as error:
-            conflict("ciphers", str(error))
 
 
 class Amqp(Section):

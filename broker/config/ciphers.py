@@ -19,6 +19,19 @@ _OPERATORS: Final = "!-+"
 _SEPARATOR: Final = re.compile(r"[:,; ]+")
 
 
+FFDHE2048: Final = """\
+-----BEGIN DH PARAMETERS-----
+MIIBCAKCAQEA//////////+t+FRYortKmq/cViAnPTzx2LnFg84tNpWp4TZBFGQz
++8yTnc4kmz75fS/jY2MMddj2gbICrsRhetPfHtXV/WVhJDP1H18GbtCFY2VVPe0a
+87VXE15/V8k1mE8McODmi3fipona8+/och3xWKE2rec1MKzKT0g6eXq8CrGCsyT7
+YdEIqUuyyOP7uWrat2DX9GgdT0Kj3jlN9K5W7edjcrsZCwenyO4KbXCeAvzhzffi
+7MA0BM0oNC9hkXL+nOmFg/+OTxIy7vKBg8P+OxtMb61zO7X8vC7CIAXFjvGDfRaD
+ssbzSibBsu/6iGtCOGEoXJf//////////wIBAg==
+-----END DH PARAMETERS-----
+"""
+"""The group of RFC 7919 that clients of every age take: suites with DHE need one, which OpenSSL does not choose."""
+
+
 def cipher_list(names: Sequence[str]) -> str:
     """Return what `set_ciphers` of an SSL context takes for `names`. Raises ValueError naming the one that is wrong."""
     chosen = [name for given in names for name in _SEPARATOR.split(given) if name and name != _NO_SUITE]

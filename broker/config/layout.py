@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from broker.config.accepted import Accepted, Anything, Element, Obsolete
-from broker.config.values import MayBeInFile, Place, Section, Verbatim
+from broker.config.values import InHome, MayBeInFile, Place, Section, Verbatim
 
 _NAMED = re.compile(r"(.+)\[(.+)\]")
 
@@ -36,6 +36,7 @@ class Entry:
     is_secret: bool = False
     may_be_in_file: bool = False
     is_verbatim: bool = False
+    is_in_home: bool = False
 
     @property
     def element(self) -> str:
@@ -147,6 +148,7 @@ def _leaf(entry: Entry, kind: Any, marks: Sequence[Any]) -> Entry:
         is_secret=is_secret,
         may_be_in_file=is_secret or any(isinstance(mark, MayBeInFile) for mark in marks),
         is_verbatim=any(isinstance(mark, Verbatim) for mark in marks),
+        is_in_home=any(isinstance(mark, InHome) for mark in marks),
     )
 
 

@@ -21,12 +21,14 @@ from broker.config.connection_options import connection_options
 from broker.config.datasources import DataSource
 from broker.config.files import AXIS2, BROKER_XML, CARBON, DATASOURCES, FILES, QPID_CONFIG, USER_MGT, ConfigFile
 from broker.config.judging import keep_rules, set_aside
+from broker.config.ssl_connection import SslConnection
 from broker.config.values import Place, Section, one_line
 from broker.config.xml_reader import XmlElement
 from broker.errors import ConfigError
 
 _PORT: Place = ("transports", "amqp", "defaultConnection", "@port")
 _SSL_PORT: Place = ("transports", "amqp", "sslConnection", "@port")
+_TLS_VERSIONS: Place = ("transports", "amqp", "sslConnection", "sslEnabledProtocols")
 _THRIFT_PORT: Place = ("coordination", "thriftServerPort")
 _SECRET: Place = ("coordination", "clusterSecret")
 _ELECTION: Place = ("coordination", "rdbmsBasedCoordination", "@enabled")
@@ -132,9 +134,20 @@ def _judge_together(config: Configuration, readings: Mapping[str, Reading]) -> N
     for element, port in ports:
         if port and port + config.carbon.offset > 65535:
             broker_xml.refuse(element, f"'{port}' plus the port offset {config.carbon.offset} is above 65535")
+    _warn_of_tls_versions(amqp.ssl_connection, broker_xml)
     _judge_store(config, broker_xml, readings[DATASOURCES.name])
     if config.is_clustered:
         _judge_cluster(config, broker_xml, readings[AXIS2.name])
+
+
+def _warn_of_tls_versions(connection: SslConnection, reading: Reading) -> None:
+    if connection.enabled and connection.outdated_tls_versions:
+        line = reading.lines.get(_TLS_VERSIONS, 1)
+        reading.warn(
+            line,
+            f"{spell(_TLS_VERSIONS)}: {', '.join(connection.outdated_tls_versions)} is no longer safe and left out;"
+            f" clients get {' or '.join(connection.tls_versions)}",
+        )
 
 
 def _judge_store(config: Configuration, broker_xml: Reading, datasources: Reading) -> None:

@@ -25,7 +25,7 @@ MAX_MESSAGE = 500
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}", re.ASCII)
 _SQL_STATE_CLASS = re.compile(r"[0-9A-Z]{2}", re.ASCII)
 _HOST_RANGE = re.compile(r"(?:\d{1,3}\.){3}(\d{1,3})-(\d{1,3})", re.ASCII)
-_TLS_VERSIONS = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
+_TLS_VERSIONS = ("SSLv2Hello", "SSLv3", "TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
 _ANDES_STORE = "org.wso2.andes.store.rdbms.RDBMSMessageStoreImpl"
 
 
@@ -85,6 +85,13 @@ class MayBeInFile:
 
 
 MAY_BE_IN_FILE = MayBeInFile()
+
+
+class InHome:
+    """Marks the path of a file that may lie in the home folder of WSO2's server; see `home.found_in_home`."""
+
+
+IN_HOME = InHome()
 
 
 def integer(low: int, high: int = INT_MAX) -> BeforeValidator:

@@ -23,8 +23,8 @@ from broker.machine.address import endpoint
 from broker.node.incarnation import STOP_TIMEOUT, Lifecycle, NodeIncarnation
 from broker.node.standalone import Standalone
 from broker.ports.store import Store
+from broker.server.certificates import Certificates
 from broker.server.listener import AmqpServer
-from broker.server.tls import server_context
 from broker.store.health import StoreState
 from broker.store.retrying import Retry, RetryingStore
 from broker.store.time_keeper import TimeKeeper
@@ -83,7 +83,7 @@ class Node:
         self._incarnation: NodeIncarnation | None = None
         self._unsafe: Sequence[str] = ()
         self._server: AmqpServer | None = None
-        self._ssl_connection = config.transports.amqp.ssl_connection
+        self._certificates: Certificates | None = None
         self._stop_asked_at: float | None = None
         self.node_id = node_id(config)
 
@@ -110,10 +110,10 @@ class Node:
 
         Connections that come from now on get them. Raises ConfigError, and changes nothing, when they cannot be used.
         """
-        new, old = config.transports.amqp.ssl_connection, self._config.transports.amqp.ssl_connection
-        if self._server is not None and old.enabled and self._config.transports.amqp.enabled:
-            self._server.use_certificate(server_context(new))
-        self._ssl_connection = new
+        new = config.transports.amqp.ssl_connection
+        if self._certificates is not None and new.enabled:
+            self._certificates.use(new)
+            self._use_certificates()
         if _without_what_is_taken(config) != _without_what_is_taken(self._config):
             _log.warning("the configuration has other changes, they take effect at the next start")
 
@@ -216,9 +216,21 @@ class Node:
             )
         )
         _log.info("Server startup complete", node=self.node_id)
-        await self._stop.wait()
+        async with asyncio.TaskGroup() as watching:
+            watch = watching.create_task(self._watch_certificates(), name="certificates")
+            await self._stop.wait()
+            watch.cancel()
         _log.info("stopping", node=self.node_id)
         await server.stop("shutdown", STOP_TIMEOUT)
+
+    def _use_certificates(self) -> None:
+        """Let connections that come from now on have the certificates as they are now."""
+        if self._server is not None and self._certificates is not None:
+            self._server.use_certificate(self._certificates.context, self._certificates.login)
+
+    async def _watch_certificates(self) -> None:
+        if self._certificates is not None:
+            await self._certificates.watch(self._use_certificates, asyncio.sleep)
 
     async def _listen(self, server: AmqpServer) -> dict[str, str]:
         """Open the configured listeners; return their addresses by protocol."""
@@ -229,9 +241,11 @@ class Node:
             port = await self._open(server, self._config.amqp_port, "defaultConnection", None, profile)
             addresses["amqp"] = f"amqp://{endpoint(amqp.bind_address, port)}"
         if amqp.enabled and amqp.ssl_connection.enabled:
-            context = server_context(self._ssl_connection)
+            self._certificates = self._certificates or Certificates(amqp.ssl_connection)
             profile = PROFILES[amqp.ssl_connection.profile]
+            context = self._certificates.context
             port = await self._open(server, self._config.amqps_port, "sslConnection", context, profile)
+            self._use_certificates()
             addresses["amqps"] = f"amqps://{endpoint(amqp.bind_address, port)}"
         return addresses
 

@@ -12,6 +12,7 @@ import structlog
 from broker.amqp.context import SharedContext
 from broker.amqp.profile import CORDILLERA, Profile
 from broker.clock import Clock
+from broker.config.ssl_connection import CertificateLogin
 from broker.errors import ResourceFault
 from broker.machine.listener import Room, SocketListener
 from broker.server.back_pressure import BackPressure
@@ -55,6 +56,8 @@ class AmqpServer:
         self.timers = timers
         self.turns = turns
         self.had_large_reads = False
+        self.certificate_login: CertificateLogin = "off"
+        """By what of their certificates clients may log in."""
         self._on_quiet = on_quiet
         self._on_intake = on_intake
         self._intake = 0
@@ -83,8 +86,9 @@ class AmqpServer:
         _log.info("started TLS listener" if tls else "started TCP listener", address=host, port=actual)
         return actual
 
-    def use_certificate(self, tls: ssl.SSLContext) -> None:
-        """Use another context for the TLS connections that come from now on."""
+    def use_certificate(self, tls: ssl.SSLContext, login: CertificateLogin = "off") -> None:
+        """Use another context for the TLS connections that come from now on; `login` is what names their users."""
+        self.certificate_login = login
         for listener in self._listeners:
             if listener.tls is not None:
                 listener.tls = tls

@@ -17,8 +17,10 @@ from broker.amqp.context import SharedContext
 from broker.amqp.handshake import Peer
 from broker.amqp.profile import CORDILLERA, Profile
 from broker.clock import Clock
+from broker.config.ssl_connection import CertificateLogin
 from broker.machine.address import endpoint
 from broker.server.back_pressure import BackPressure
+from broker.server.certificate_login import certificate_user
 from broker.server.timers import Timers
 from broker.server.turns import Turns
 
@@ -51,6 +53,7 @@ class Server(Protocol):
     pressure: BackPressure
     timers: Timers
     turns: Turns
+    certificate_login: CertificateLogin
 
     def add(self, protocol: AmqpProtocol) -> None:
         """A client has connected."""
@@ -131,7 +134,7 @@ class AmqpProtocol(asyncio.Protocol):
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._connection = Connection(
             self._server.shared,
-            _peer(transport.get_extra_info("peername")),
+            _peer(transport.get_extra_info("peername"), self._certificate_user(transport)),
             self._schedule_flush,
             self._watch,
             self._put_off,
@@ -139,6 +142,10 @@ class AmqpProtocol(asyncio.Protocol):
             self._profile,
         )
         self._server.add(self)
+
+    def _certificate_user(self, transport: asyncio.Transport) -> str:
+        login = self._server.certificate_login
+        return "" if login == "off" else certificate_user(transport.get_extra_info("ssl_object"), login)
 
     def data_received(self, data: bytes) -> None:
         server = self._server
@@ -366,9 +373,9 @@ class AmqpProtocol(asyncio.Protocol):
         self.connection_lost(None)
 
 
-def _peer(peername: Any) -> Peer:
+def _peer(peername: Any, certificate_user: str = "") -> Peer:
     if not isinstance(peername, tuple):
-        return Peer("local", True)
+        return Peer("local", True, certificate_user)
     address = ipaddress.ip_address(peername[0].partition("%")[0])
     mapped = getattr(address, "ipv4_mapped", None)
-    return Peer(endpoint(*peername[:2]), (mapped or address).is_loopback)
+    return Peer(endpoint(*peername[:2]), (mapped or address).is_loopback, certificate_user)

@@ -1,95 +1,147 @@
-"""TLS for the AMQP listener, from the `sslConnection` of broker.xml (contract N1, invariant I89).
+"""TLS for the AMQP listener, from the `sslConnection` of broker.xml (contract N1, N2, invariant I89).
 
-Key and trust stores are PEM files.
+Key and trust stores are PEM, PKCS #12 or JKS (ADR 48). OpenSSL takes keys from files only: it gets them in files of
+memory, so that no key is written to a disk.
 """
 
 from __future__ import annotations
 
+import os
 import ssl
-from datetime import UTC, datetime
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import structlog
 
-from broker.config.broker_xml import SslConnection
-from broker.config.ciphers import cipher_list
+from broker.config.ciphers import FFDHE2048, cipher_list
+from broker.config.key_stores import KeyAndChain, key_and_chain, read_store, trusted_certificates
+from broker.config.ssl_connection import KeyStore, SslConnection, TrustStore
 from broker.errors import ConfigError
 
 _log = structlog.get_logger(__name__)
 
+KEY_STORE: Final = "transports/amqp/sslConnection/keyStore"
+TRUST_STORE: Final = "transports/amqp/sslConnection/trustStore"
+
 _VERSIONS: Final = {"TLSv1.2": ssl.TLSVersion.TLSv1_2, "TLSv1.3": ssl.TLSVersion.TLSv1_3}
-
-
+_CLIENT_AUTH: Final = {"false": ssl.CERT_NONE, "want": ssl.CERT_OPTIONAL, "true": ssl.CERT_REQUIRED}
+_TRUST: Final = ssl.VERIFY_X509_TRUSTED_FIRST | ssl.VERIFY_X509_PARTIAL_CHAIN
+"""A certificate in the trust store is trusted by itself, whoever has issued it: as in Java, in every Python alike."""
 _REASONS: Final = {
     "KEY_VALUES_MISMATCH": "the private key is not the one of the certificate",
     "EE_KEY_TOO_SMALL": "the key is too short to be safe",
     "CA_KEY_TOO_SMALL": "a key of the chain is too short to be safe",
     "CA_MD_TOO_WEAK": "a certificate of the chain has a signature that is not safe any more",
+    "EE_MD_TOO_WEAK": "the certificate has a signature that is not safe any more",
 }
 
 
-def server_context(connection: SslConnection, now: datetime | None = None) -> ssl.SSLContext:
-    """Return the context of the TLS listener. Raises ConfigError naming the file that cannot be used.
+@dataclass(frozen=True, slots=True)
+class TlsSetup:
+    """What a TLS listener needs, and the certificates in it, in DER."""
 
-    A trust store makes client certificates welcome and checks those that are shown. A certificate that is not valid at
-    `now` is a warning: it may become valid, or be replaced (SIGHUP), while the node runs.
+    context: ssl.SSLContext
+    own: Sequence[bytes]
+    trusted: Sequence[bytes]
+
+
+def tls_setup(connection: SslConnection) -> TlsSetup:
+    """Read the stores and return a context with them. Raises ConfigError naming the file that cannot be used.
+
+    A trust store makes client certificates welcome, unless `clientAuth` says no, and checks those that are shown.
     """
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    versions = [_VERSIONS[name] for name in connection.ssl_enabled_protocols]
+    context.verify_flags = _TRUST
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    versions = [_VERSIONS[name] for name in connection.tls_versions]
     context.minimum_version, context.maximum_version = min(versions), max(versions)
-    password = connection.key_store.password.get_secret_value()
-    location = Path(connection.key_store.location)
-    try:
-        context.load_cert_chain(location, password=lambda: password)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(
-            f"transports/amqp/sslConnection/keyStore: cannot use {location}: {_reason(error)};"
-            " expected a PEM file with the private key and the certificate chain"
-        ) from error
-    now = now or datetime.now(UTC)
-    _warn_of_dates("keyStore", location, now)
-    if connection.trust_store.location:
-        trusted = Path(connection.trust_store.location)
-        try:
-            context.load_verify_locations(trusted)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(
-                f"transports/amqp/sslConnection/trustStore: cannot use {trusted}: {_reason(error)};"
-                " expected a PEM file of certificates"
-            ) from error
-        context.verify_mode = ssl.CERT_OPTIONAL
-        _warn_of_dates("trustStore", trusted, now)
+    own = _use_key(context, connection.key_store)
+    trusted: Sequence[bytes] = ()
+    if connection.asks_for_certificates:
+        trusted = _use_trusted(context, connection.trust_store)
+        context.verify_mode = _CLIENT_AUTH[connection.client_auth]
     if connection.ciphers:
         context.set_ciphers(cipher_list(connection.ciphers))
-    return context
+        if any(suite["name"].startswith("DHE-") for suite in context.get_ciphers()):
+            with _in_memory(FFDHE2048.encode()) as path:
+                context.load_dh_params(path)
+    return TlsSetup(context, own, trusted)
+
+
+def _use_key(context: ssl.SSLContext, store: KeyStore) -> Sequence[bytes]:
+    password = store.password.get_secret_value()
+    try:
+        found = key_and_chain(read_store(Path(store.location)), password, store.key_alias)
+        if not found.certificates:
+            raise ValueError("there is no certificate in it")
+        with _in_memory(found.pem) as path:
+            context.load_cert_chain(path, password=lambda: password)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"{KEY_STORE}: cannot use {store.location}: {_reason(error)};"
+            " expected a file with the private key and its certificates, as PEM, PKCS #12 or JKS"
+        ) from error
+    _tell_of_other_keys(found, store)
+    return found.certificates
+
+
+def _tell_of_other_keys(found: KeyAndChain, store: KeyStore) -> None:
+    if found.others:
+        _log.warning(
+            "a key store has several private keys, its first one is used; name one in keyAlias",
+            element=f"{KEY_STORE}/keyAlias",
+            file=store.location,
+            others=", ".join(found.others),
+        )
+
+
+def _use_trusted(context: ssl.SSLContext, store: TrustStore) -> Sequence[bytes]:
+    password = store.password.get_secret_value()
+    try:
+        certificates = trusted_certificates(read_store(Path(store.location)), password)
+        usable = [each for each in certificates if _is_trusted(context, each)]
+        if not usable:
+            raise ValueError("there is no usable certificate in it")
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"{TRUST_STORE}: cannot use {store.location}: {_reason(error)};"
+            " expected a file of certificates, as PEM, PKCS #12 or JKS"
+        ) from error
+    if len(usable) < len(certificates):
+        _log.warning(
+            "a trust store has certificates that cannot be read, they are left out",
+            element=TRUST_STORE,
+            file=store.location,
+            certificates=len(certificates) - len(usable),
+        )
+    return usable
+
+
+def _is_trusted(context: ssl.SSLContext, certificate: bytes) -> bool:
+    """Trust a certificate; return whether OpenSSL could read it."""
+    try:
+        context.load_verify_locations(cadata=certificate)
+    except ssl.SSLError:
+        return False
+    return True
+
+
+@contextmanager
+def _in_memory(content: bytes) -> Iterator[str]:
+    """Give a file that is on no disk, and has no name that others know. Raises OSError."""
+    descriptor = os.memfd_create("tls", os.MFD_CLOEXEC)
+    try:
+        with open(descriptor, "wb", closefd=False) as file:
+            file.write(content)
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror and not isinstance(error, ssl.SSLError):
-        return error.strerror
-    return _REASONS.get(getattr(error, "reason", None) or "", "not a PEM file, or the password is wrong")
-
-
-def _warn_of_dates(element: str, file: Path, now: datetime) -> None:
-    """Warn of every certificate in `file` that has expired or is not valid yet."""
-    from cryptography import x509  # takes a while
-
-    try:
-        certificates = x509.load_pem_x509_certificates(file.read_bytes())
-    except (OSError, ValueError):  # in a form that OpenSSL knows and this library does not
-        return
-    for certificate in certificates:
-        begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-        if begin <= now <= end:
-            continue
-        _log.warning(
-            "a TLS certificate has expired, peers will refuse it"
-            if now > end
-            else "a TLS certificate is not valid yet, peers will refuse it",
-            element=f"transports/amqp/sslConnection/{element}",
-            file=str(file),
-            subject=certificate.subject.rfc4514_string(),
-            valid_from=begin.isoformat(),
-            valid_to=end.isoformat(),
-        )
+    if not isinstance(error, ssl.SSLError):
+        return (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return _REASONS.get(error.reason or "", "its key cannot be read, or the password is wrong")

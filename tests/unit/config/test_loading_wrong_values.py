@@ -79,8 +79,8 @@ WRONG = [
     (
         "broker.xml",
         "transports/amqp/sslConnection/sslEnabledProtocols",
-        "SSLv3",
-        "'SSLv3' is not one of TLSv1, TLSv1.1, TLSv1.2, TLSv1.3",
+        "SSLv4",
+        "'SSLv4' is not one of SSLv2Hello, SSLv3, TLSv1, TLSv1.1, TLSv1.2, TLSv1.3",
     ),
     (
         "broker.xml",
@@ -172,18 +172,38 @@ def test_a_wrong_value_stops_the_start_with_its_place(load_files, file, path, te
     assert str(failure.value) == f"conf/{file}:3: {path}: {expected}"
 
 
-@pytest.mark.parametrize("version", ["TLSv1", "TLSv1.1", "TLSv1.2,TLSv1"])
-def test_outdated_tls_is_refused_where_tls_is_enabled(load_files, version):
-    content = f"""<sslConnection enabled="true" port="8672">
+def tls_listener(versions):
+    return f"""<sslConnection enabled="true" port="8672">
 <keyStore><location>server.pem</location></keyStore>
-<sslEnabledProtocols>{version}</sslEnabledProtocols></sslConnection>"""
-    refused = version.rpartition(",")[2]
+<sslEnabledProtocols>{versions}</sslEnabledProtocols></sslConnection>"""
+
+
+@pytest.mark.parametrize("versions", ["TLSv1.1", "TLSv1,TLSv1.1", "SSLv3", "SSLv2Hello, SSLv3, TLSv1"])
+def test_a_tls_listener_to_which_no_safe_version_is_left_is_refused(load_files, versions):
     with pytest.raises(ConfigError) as failure:
-        load_files({"broker.xml": content})
+        load_files({"broker.xml": tls_listener(versions)})
     assert str(failure.value) == (
         "conf/broker.xml:3: transports/amqp/sslConnection/sslEnabledProtocols: "
-        f"{refused} is no longer safe; use TLSv1.2, TLSv1.3 or both"
+        f"{', '.join(versions.replace(' ', '').split(','))}: none of them is safe any more;"
+        " use TLSv1.2, TLSv1.3 or both"
     )
+
+
+@pytest.mark.parametrize(
+    ("versions", "left_out", "served"),
+    [
+        ("TLSv1,TLSv1.1,TLSv1.2", "TLSv1, TLSv1.1", ("TLSv1.2",)),
+        ("TLSv1.3,SSLv3,TLSv1.2", "SSLv3", ("TLSv1.3", "TLSv1.2")),
+        ("TLSv1", "TLSv1", ("TLSv1.2", "TLSv1.3")),  # as WSO2 ships it
+    ],
+)
+def test_outdated_versions_of_a_tls_listener_are_left_out_with_a_warning(load_files, versions, left_out, served):
+    loaded = load_files({"broker.xml": tls_listener(versions)})
+    assert loaded.config.transports.amqp.ssl_connection.tls_versions == served
+    assert loaded.warnings == [
+        "conf/broker.xml:3: transports/amqp/sslConnection/sslEnabledProtocols: "
+        f"{left_out} is no longer safe and left out; clients get {' or '.join(served)}"
+    ]
 
 
 def test_outdated_tls_is_accepted_where_nothing_listens(load_files):
@@ -292,3 +312,38 @@ def test_a_wrong_cipher_suite_of_a_tls_listener_is_refused(load_files, versions,
 def test_cipher_suites_of_a_tls_listener_that_is_off_are_not_judged(load_files):
     content = '<sslConnection enabled="false"><ciphers>nonsense</ciphers></sslConnection>'
     load_files({"broker.xml": f"<broker><transports><amqp>{content}</amqp></transports></broker>"})
+
+
+@pytest.mark.parametrize(
+    ("elements", "place", "text"),
+    [
+        (
+            "<clientAuth>true</clientAuth>",
+            "clientAuth",
+            "certificates of clients are required, so trustStore/location must name a file",
+        ),
+        (
+            "<certificateLogin>dns</certificateLogin>",
+            "certificateLogin",
+            "'dns' needs certificates of clients: name a trustStore, and leave clientAuth at want or true",
+        ),
+        (
+            "<trustStore><location>t</location></trustStore><clientAuth>false</clientAuth>"
+            "<certificateLogin>commonname</certificateLogin>",
+            "certificateLogin",
+            "'commonName' needs certificates of clients: name a trustStore, and leave clientAuth at want or true",
+        ),
+        ("<clientAuth>maybe</clientAuth>", "clientAuth", "'maybe' is not one of false, want, true"),
+        (
+            "<certificateLogin>on</certificateLogin>",
+            "certificateLogin",
+            "'on' is not one of off, commonName, subject, dns, email, uri",
+        ),
+    ],
+)
+def test_what_is_said_of_certificates_of_clients_must_be_possible(load_files, elements, place, text):
+    content = f"""<sslConnection enabled="true"><keyStore><location>k.pem</location></keyStore>
+{elements}</sslConnection>"""
+    with pytest.raises(ConfigError) as refused:
+        load_files({"broker.xml": content})
+    assert str(refused.value) == f"conf/broker.xml:2: transports/amqp/sslConnection/{place}: {text}"
