@@ -201,11 +201,11 @@ def test_what_a_profile_does_not_mind_is_served(harness: Harness, profile: Any) 
         (QueueDelete(queue="classic", if_unused=True, if_empty=True), QueueDeleteOk(0)),
         (QueueDelete(queue="quorum"), QueueDeleteOk(0)),
     ]:
-        received = peer.call(1, method) if method.name != "queue.delete" else last(peer, method)
+        received = peer.call(1, method) if method.name != "queue.delete" else first(peer, method)
         assert received == answer
 
 
-def last(peer: Client, method: Method) -> Method:
-    """Return the answer to a method before which others may come."""
+def first(peer: Client, method: Method) -> Method:
+    """Return the answer to a method behind which others may come."""
     peer.send(1, method)
-    return peer.received()[-1][1]
+    return peer.received()[0][1]
