@@ -161,3 +161,7 @@ class Evicted(CoordinationError):
 
 class ConfigError(BrokerError):
     """A configuration value is wrong. The text names file, line, element and what was expected."""
+
+
+class InvalidPasswordHash(BrokerError):
+    """A stored password hash is of no form that this broker knows. The text names the form, never the hash."""

@@ -26,7 +26,6 @@ TESTED_ELSEWHERE = {
     "amqp/replier": "requests and replies as clients see them: test_direct_reply.py",
     "amqp/topology_methods": "as clients see it: test_channel_queue.py, test_channel_exchange.py and the like",
     "amqp/transaction": "a transaction as a client sees it: test_channel_tx.py",
-    "auth/built_in": "two users made of a section of a file: tests/integration logs in as both",
     "auth/identity": "a record and a protocol: test_users.py has the one, test_handshake_waits.py the other",
     "codec/constants": "numbers of the specification: tests/property/test_codec.py compares them with another codec",
     "config/*": "sections of WSO2's files, which are read as wholes: test_loading*.py, test_configuration*.py",

@@ -57,6 +57,8 @@ class Peer:
 
     address: str
     is_loopback: bool
+    host: str
+    """The address without its port."""
     certificate_user: str = ""
     """The user whom the peer's verified certificate names; nothing when it may not log in by it."""
 
@@ -224,7 +226,7 @@ class Handshake:
             login = users.known(name, is_loopback=peer.is_loopback)
         else:
             name, password = credentials(method.mechanism, method.response)
-            login = users.log_in(name, password, is_loopback=peer.is_loopback)
+            login = users.log_in(name, password, address=peer.host, is_loopback=peer.is_loopback)
         return self._when_known(login, partial(self._on_login, name, method.mechanism))
 
     def _on_login(self, name: str, mechanism: str, identity: Identity | None) -> None:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from broker.auth.users import User, Users
+from collections.abc import Mapping
+
+from broker.auth.password_hash import Public, new_argon2id
+from broker.auth.users import User
 from broker.config.user_mgt import GUEST_PASSWORD, GUEST_USER_NAME, UserMgt
 
 
-def built_in_users(admin: UserMgt) -> Users:
-    """Return the administrator and guest. Passwords everybody knows are good from this machine only."""
-    password = admin.admin_password.get_secret_value()
-    is_default = (admin.admin_user_name, password) == ("admin", "admin")
-    users = [User(GUEST_USER_NAME, GUEST_PASSWORD.get_secret_value(), loopback_only=True)]
-    if admin.admin_user_name != GUEST_USER_NAME:
-        users.append(User(admin.admin_user_name, password, loopback_only=is_default))
-    elif password:
-        users = [User(GUEST_USER_NAME, password, loopback_only=True)]
-    return Users(users)
+def built_in_users(admin: UserMgt, salt: bytes) -> Mapping[str, User]:
+    """Return the administrator and guest by name. Passwords everybody knows are good from this machine only.
+
+    `salt` is for the administrator's password, which is hashed here if it is a secret.
+    """
+    name, password = admin.admin_user_name, admin.admin_password.get_secret_value()
+    guest = User(GUEST_USER_NAME, Public(GUEST_PASSWORD.get_secret_value()).text, loopback_only=True)
+    if (name, password) == ("admin", "admin"):
+        return {guest.name: guest, name: User(name, Public(password).text, loopback_only=True)}
+    if (name, password) == (GUEST_USER_NAME, GUEST_PASSWORD.get_secret_value()):
+        return {guest.name: guest}
+    user = User(name, new_argon2id(password, salt).text, loopback_only=name == GUEST_USER_NAME)
+    return {guest.name: guest, name: user}

@@ -1,12 +1,20 @@
-"""Users that a node keeps in memory, with their passwords."""
+"""Users with passwords, and their login."""
 
 from __future__ import annotations
 
-import hmac
-from collections.abc import Iterable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import structlog
 
 from broker.auth.identity import Identity
+from broker.auth.passwords import Passwords
+from broker.auth.remembered import Proof
+from broker.errors import clip
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,28 +22,58 @@ class User:
     """A user with a password. One that is `loopback_only` is refused from other machines (contract C7)."""
 
     name: str
-    password: str
+    password_hash: str
+    """One of the forms in `auth/password_hash.py`."""
     loopback_only: bool = False
 
 
 class Users:
-    """The users of this node."""
+    """Lets users log in by their passwords."""
 
-    def __init__(self, users: Iterable[User]) -> None:
-        self._users = {user.name: user for user in users}
+    def __init__(
+        self,
+        find: Callable[[str], User | None],
+        passwords: Passwords,
+        renew: Callable[[User, str], None] | None = None,
+    ) -> None:
+        """`find` returns the user of a name. `renew` stores a new hash for a user who has just logged in with a weaker
+        one; without it nobody's is changed.
+        """
+        self._find = find
+        self._passwords = passwords
+        self._renew = renew
 
-    def log_in(self, name: str, password: str, *, is_loopback: bool) -> Identity | None:
+    def log_in(
+        self, name: str, password: str, *, address: str, is_loopback: bool
+    ) -> Identity | Coroutine[Any, Any, Identity | None] | None:
         """Return who that is, None unless this is the password of a user who may come from there.
 
         An unknown name takes as long as a known one, and no password is never the right one.
         """
-        user = self._users.get(name, User("", ""))
-        is_right = hmac.compare_digest(user.password.encode(), password.encode())
-        return self.known(name, is_loopback=is_loopback) if is_right and password != "" else None
+        user = self._find(name)
+        if user is not None and user.loopback_only and not is_loopback:
+            _log.warning("this user may log in from this machine only", user=clip(name, 256), peer=address)
+            user = None
+        stored, renew = None, None
+        if user is not None:
+            stored = user.password_hash
+            renew = partial(self._renew, user) if self._renew is not None else None
+        proof = self._passwords.check(name, password, stored, address, renew)
+        if isinstance(proof, Coroutine):
+            return _identity_later(proof, name, is_loopback)
+        return _identity(proof, name, is_loopback)
 
     def known(self, name: str, *, is_loopback: bool) -> Identity | None:
         """Return who that is, None unless there is a user of this name who may come from there."""
-        user = self._users.get(name)
+        user = self._find(name)
         if user is None or (user.loopback_only and not is_loopback):
             return None
         return Identity(name, is_loopback)
+
+
+def _identity(proof: Proof | None, name: str, is_loopback: bool) -> Identity | None:
+    return None if proof is None else Identity(name, is_loopback, proof)
+
+
+async def _identity_later(proof: Coroutine[Any, Any, Proof | None], name: str, is_loopback: bool) -> Identity | None:
+    return _identity(await proof, name, is_loopback)

@@ -22,7 +22,7 @@ from broker.amqp.context import SharedContext
 from broker.amqp.direct_reply import DirectReplies
 from broker.amqp.handshake import server_properties
 from broker.auth.access import OpenAccess
-from broker.auth.built_in import built_in_users
+from broker.auth.hashing_threads import HashingThreads
 from broker.broker import Broker, Confirmable, Limits
 from broker.cache_budget import CacheBudget
 from broker.clock import Clock
@@ -31,6 +31,7 @@ from broker.errors import StoreUnavailable
 from broker.message import STORED, MessageIdGenerator
 from broker.node.allocator import give_back_freed_memory
 from broker.node.descriptors import rooms
+from broker.node.logins import hashing_threads, logins
 from broker.node.queue_services import LiveServices
 from broker.ports.cluster import Cluster
 from broker.ports.records import Put, Topology, VirtualHostRecord
@@ -150,6 +151,7 @@ class NodeIncarnation:
         self.turns: Turns
         self.replies: DirectReplies
         self.services: LiveServices
+        self.hashing: HashingThreads
         self.health: StoreHealth | None = None
         self.messages_left = 0
         """Messages of this node that are in the store when it has stopped."""
@@ -201,6 +203,7 @@ class NodeIncarnation:
                     await serve_clients(server, messages)
                 finally:
                     server.abort("the node ends or begins anew")
+                    self.hashing.close()
                 loops.append(forever.create_task(self._give_up(), name="store timeout"))
             # The connections have finished what they had begun, for which they needed the journal.
             for queue in self.levels:
@@ -267,9 +270,10 @@ class NodeIncarnation:
         services.due_reader = DueReader(
             self.store, journal, tasks, now_ms=services.now_ms, has_room=letters.has_room, on_done=self.wake
         )
+        self.hashing = hashing_threads()
         shared = SharedContext(
             broker,
-            built_in_users(self.config.user_mgt),
+            logins(self.config.user_mgt, self.hashing, self.clock.monotonic),
             OpenAccess(),
             server_properties(__version__, self._node_id, _platform()),
             _new_name,

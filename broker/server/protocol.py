@@ -375,7 +375,8 @@ class AmqpProtocol(asyncio.Protocol):
 
 def _peer(peername: Any, certificate_user: str = "") -> Peer:
     if not isinstance(peername, tuple):
-        return Peer("local", True, certificate_user)
+        return Peer("local", True, "local", certificate_user)
     address = ipaddress.ip_address(peername[0].partition("%")[0])
     mapped = getattr(address, "ipv4_mapped", None)
-    return Peer(endpoint(*peername[:2]), (mapped or address).is_loopback, certificate_user)
+    address = mapped or address
+    return Peer(endpoint(*peername[:2]), address.is_loopback, str(address), certificate_user)

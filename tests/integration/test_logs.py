@@ -35,7 +35,7 @@ def login_is_refused(port: int) -> bool:
     with socket.create_connection((HOST, port), 10) as client:
         client.sendall(PROTOCOL_HEADER)
         client.recv(4096)
-        client.sendall(command(0, start_ok(response=b"\0eve\0wrong")))
+        client.sendall(command(0, start_ok(response=b"\0guest\0wrong")))
         return client.recv(4096) == b""
 
 

@@ -19,7 +19,6 @@ from broker.amqp.handshake import Peer, server_properties
 from broker.amqp.profile import CORDILLERA, Profile
 from broker.auth.access import AccessControl, OpenAccess
 from broker.auth.identity import Authenticator
-from broker.auth.users import User, Users
 from broker.broker import Broker, Confirmable, Limits
 from broker.cache_budget import CacheBudget
 from broker.clock import Clock
@@ -48,8 +47,9 @@ from broker.topology.recorder import Lock, Recorder, Wakeup
 from broker.topology.vhost import VirtualHost
 from broker.turn_budget import TurnBudget
 from tests.support.bindings import EXCHANGE_TYPES
+from tests.support.logins import public_user, users_of
 
-GUEST = User("guest", "guest")
+GUEST = public_user("guest", "guest")
 
 _NOTHING: Any = None
 """Stands for a part that a test never reaches."""
@@ -214,7 +214,7 @@ def new_connection(
     certificate_user: str = "",
 ) -> Connection:
     """Return the broker's end of a connection that has just been accepted from `host`."""
-    peer = Peer(f"{host}:50000", is_loopback, certificate_user)
+    peer = Peer(f"{host}:50000", is_loopback, host, certificate_user)
     return Connection(shared, peer, on_output, on_deadline, on_put_off, now, profile)
 
 
@@ -389,7 +389,7 @@ class NodeParts:
 
         return SharedContext(
             self.broker,
-            users or Users([GUEST]),
+            users or users_of(GUEST),
             access or OpenAccess(),
             server_properties(version, node_id, platform),
             new_name,

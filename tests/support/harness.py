@@ -13,7 +13,6 @@ from broker.amqp.context import SharedContext
 from broker.amqp.profile import CORDILLERA, Profile
 from broker.auth.access import AccessControl
 from broker.auth.identity import Authenticator
-from broker.auth.users import User, Users
 from broker.broker import Limits
 from broker.codec.constants import PROTOCOL_HEADER
 from broker.codec.field_table import FieldTable
@@ -41,6 +40,7 @@ from tests.support.bindings import EXCHANGE_TYPES
 from tests.support.clock import FakeClock
 from tests.support.composition import NodeParts, new_connection
 from tests.support.fake_journal import FakeJournal
+from tests.support.logins import public_user, users_of
 from tests.support.peer import Content, Peer
 from tests.support.stage import Event, Gate, LoopTurns, Stage, Turns, drive, turn
 
@@ -119,7 +119,7 @@ class Harness:
             self.live.apply(Put(VirtualHostRecord(name)))
         self.shared = self.parts.shared_context(
             self.stage.spawn,
-            users=users or Users([User("guest", "guest", loopback_only=True), User("admin", "secret")]),
+            users=users or users_of(public_user("guest", "guest", loopback_only=True), public_user("admin", "secret")),
             access=access,
             version="0.1.0",
             node_id="NODE:1",

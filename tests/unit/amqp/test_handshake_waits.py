@@ -39,7 +39,9 @@ class StoredUsers:
         self.gate = Gate()
         self.failure: Exception | None = None
 
-    def log_in(self, name: str, password: str, *, is_loopback: bool) -> Coroutine[Any, Any, Identity | None]:
+    def log_in(
+        self, name: str, password: str, *, address: str, is_loopback: bool
+    ) -> Coroutine[Any, Any, Identity | None]:
         async def look() -> Identity | None:
             await self._passed()
             return Identity(name, is_loopback) if (name, password) == ("guest", "guest") else None

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from broker.amqp.handshake import Peer
 from broker.amqp.heartbeats import Heartbeats
 from broker.codec.constants import FRAME_BODY, HEARTBEAT_FRAME
 from broker.codec.methods import (
@@ -245,22 +246,21 @@ async def test_a_handshake_that_takes_too_long_is_cut_off(node: Node) -> None:
 
 
 @pytest.mark.parametrize(
-    ("peername", "address", "is_loopback"),
+    ("peername", "address", "is_loopback", "host"),
     [
-        (("127.0.0.1", 5), "127.0.0.1:5", True),
-        (("127.9.9.9", 5), "127.9.9.9:5", True),
-        (("192.0.2.1", 5), "192.0.2.1:5", False),
-        (("::1", 5, 0, 0), "[::1]:5", True),
-        (("fe80::1%eth0", 5, 0, 2), "[fe80::1%eth0]:5", False),
-        (("::ffff:127.0.0.1", 5, 0, 0), "[::ffff:127.0.0.1]:5", True),
-        (("::ffff:192.0.2.1", 5, 0, 0), "[::ffff:192.0.2.1]:5", False),
-        ("/run/socket", "local", True),
-        (None, "local", True),
+        (("127.0.0.1", 5), "127.0.0.1:5", True, "127.0.0.1"),
+        (("127.9.9.9", 5), "127.9.9.9:5", True, "127.9.9.9"),
+        (("192.0.2.1", 5), "192.0.2.1:5", False, "192.0.2.1"),
+        (("::1", 5, 0, 0), "[::1]:5", True, "::1"),
+        (("fe80::1%eth0", 5, 0, 2), "[fe80::1%eth0]:5", False, "fe80::1"),
+        (("::ffff:127.0.0.1", 5, 0, 0), "[::ffff:127.0.0.1]:5", True, "127.0.0.1"),
+        (("::ffff:192.0.2.1", 5, 0, 0), "[::ffff:192.0.2.1]:5", False, "192.0.2.1"),
+        ("/run/socket", "local", True, "local"),
+        (None, "local", True, "local"),
     ],
 )
-def test_a_peer_is_named_and_known_to_be_near_or_far(peername: Any, address: str, is_loopback: bool) -> None:
-    peer = _peer(peername)
-    assert (peer.address, peer.is_loopback) == (address, is_loopback)
+def test_a_peer_is_named_and_known_to_be_near_or_far(peername: Any, address: str, is_loopback: bool, host: str) -> None:
+    assert _peer(peername) == Peer(address, is_loopback, host)
 
 
 async def turns_until_read_again(node: Node, edge: Edge) -> int:
