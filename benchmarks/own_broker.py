@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from itertools import permutations
 from pathlib import Path
@@ -22,18 +22,32 @@ STOP_LIMIT = 20.0
 class OwnBroker:
     """A broker process in a directory of its own, which the benchmark may kill."""
 
-    def __init__(self, home: Path, configuration: NodeConfiguration | None = None, cores: Collection[int] = ()) -> None:
+    def __init__(
+        self,
+        home: Path,
+        configuration: NodeConfiguration | None = None,
+        cores: Collection[int] = (),
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
         """Without a configuration the broker is standalone and stores messages in a file below `home`."""
         self._home = home
-        self._process = BrokerProcess(home, configuration, cores=cores)
+        self._process = BrokerProcess(home, configuration, cores=cores, environ=environ)
         self.address = Address(port=self._process.port)
 
     @classmethod
-    def standalone(cls, cores: Collection[int], parent: Path | None = None, store: str = "") -> "OwnBroker":
-        """Return a standalone broker with a home below `parent` and the database at the URL `store`."""
+    def standalone(
+        cls,
+        cores: Collection[int],
+        parent: Path | None = None,
+        store: str = "",
+        environ: Mapping[str, str] | None = None,
+    ) -> "OwnBroker":
+        """Return a standalone broker with a home below `parent`, the database at the URL `store`, and `environ` in its
+        environment.
+        """
         home = Path(tempfile.mkdtemp(prefix="cordillera-bench-", dir=parent))
         url = store or f"jdbc:sqlite:{home}/mb.db"
-        return cls(home, NodeConfiguration(url, given_id="bench"), cores)
+        return cls(home, NodeConfiguration(url, given_id="bench"), cores, environ)
 
     @property
     def pid(self) -> int:

@@ -9,6 +9,7 @@ from benchmarks.cases import (
     features,
     generator,
     latency,
+    logins,
     memory,
     requeue,
     restart,
@@ -32,6 +33,7 @@ CASES: dict[str, Callable[[Session], object]] = {
     "features": features.run,
     "cluster": cluster.run,
     "fairness": fairness.run,
+    "logins": logins.run,
     "snapshot-held": snapshot_held.run,
     "generator": generator.run,
 }
@@ -48,6 +50,7 @@ DESCRIPTIONS = {
     "features": "what queues do by themselves: time to live, priorities, length, dead letters, counted deliveries",
     "cluster": "across two nodes, one to three nodes, nodes that fail (needs --store with a database server)",
     "fairness": "another client's publish to delivery beside requests that cost the broker much",
+    "logins": "another client beside guesses of passwords; 500 clients that come, and come back",
     "snapshot-held": "commits while another transaction holds a snapshot (needs --store with a database server)",
     "generator": "what the load generator can do by itself, against a peer that does nothing",
 }
