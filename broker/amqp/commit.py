@@ -177,6 +177,8 @@ def _append(broker: Broker, copies: Iterable[list[Message]]) -> Iterator[None]:
     for made in copies:
         for message in made:
             _queue_of(message).append(message)
+            if message.due:
+                _queue_of(message).expect_expiry((message,))
         broker.touched.update(map(_queue_of, made))
         if broker.work.is_over:
             broker.dispatch()

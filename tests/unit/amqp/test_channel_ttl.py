@@ -192,6 +192,23 @@ def test_what_expires_in_a_transaction_expires_after_it(harness: Harness, peer: 
     assert ready(peer) == 0
 
 
+@pytest.mark.parametrize("delivery_mode", [1, 2])
+def test_times_of_a_transactions_messages_begin_with_its_commit(
+    harness: Harness, peer: Client, delivery_mode: int
+) -> None:
+    declare(peer)
+    peer.call(1, TxSelect())
+    for body in (b"first", b"second"):
+        peer.publish("q", body, properties=living(100, delivery_mode))
+        harness.pass_time(0.15)
+    peer.call(1, TxCommit())
+    harness.pass_time(0.05)
+    assert isinstance(peer.call(1, BasicGet(queue="q", no_ack=True)), BasicGetOk)
+    assert peer.bodies() == [b"first"]
+    harness.pass_time(0.08)
+    assert everything(peer) == []
+
+
 def test_a_publisher_gets_its_confirm_for_what_has_expired(harness: Harness, peer: Client) -> None:
     declare(peer)
     peer.call(1, ConfirmSelect())
