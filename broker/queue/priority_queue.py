@@ -64,17 +64,12 @@ class PriorityLevel(Queue):
     def refuses(self, octets: int, messages: int = 1) -> bool:
         return self._whole.refuses(octets, messages)
 
-    def dispatch(self) -> bool:
+    def dispatch(self, *, may_deliver: bool = True) -> bool:
         return self._whole.dispatch()
 
     def take_turn(self, *, may_deliver: bool) -> None:
         """Do what `Queue.dispatch` does for a queue; deliver nothing while a higher level has something."""
-        if self._window.is_watched and not self.expire():
-            self._services.watch(self)
-            return
-        if may_deliver:
-            self.deliver()
-        self.keep_bounded()
+        super().dispatch(may_deliver=may_deliver)
 
     @property
     def needs_turn(self) -> bool:
@@ -247,8 +242,7 @@ class PriorityQueue(Queue):
 
     # Dispatch
 
-    def dispatch(self) -> bool:
-        may_deliver = True
+    def dispatch(self, *, may_deliver: bool = True) -> bool:
         for level in self._descending:
             if level.needs_turn:
                 if may_deliver:

@@ -341,7 +341,7 @@ class Queue:
     def pop(self) -> Message | None:
         """Remove and return the next message for basic.get; None when none is in memory."""
         window = self._window
-        if window.is_watched and not self.expire():
+        if window.is_watched and not self._expire():
             return None
         if not window.ready and window.is_paged:
             self.refill()
@@ -370,58 +370,51 @@ class Queue:
 
     # Dispatch
 
-    def dispatch(self) -> bool:
+    def dispatch(self, *, may_deliver: bool = True) -> bool:
         """Deliver what is ready to the consumers that have credit, then keep memory bounded.
 
         Hot: once per batch. Return whether consumers are behind: there are some, and more is ready than they take now.
+        Unless it `may_deliver`, consumers get nothing: others come before this queue.
         """
         window = self._window
-        if window.is_watched and not self.expire():
+        is_watched = window.is_watched
+        if is_watched and not self._expire():
             self._services.watch(self)
             return False  # the rest expires in later turns, and until then nobody may get it
-        self.deliver()
-        self.keep_bounded()
-        return bool(window.ready and self._dispatcher.consumers)
-
-    def deliver(self) -> None:
-        """Deliver what is ready, and has not expired, to the consumers that have credit. Hot: once per batch."""
-        window = self._window
-        ready = window.ready
-        if not ready and window.tail is not ready:
-            self.refill()
+        if may_deliver:
             ready = window.ready
-            if ready and window.is_watched and not self.expire():
-                return
-        dispatcher = self._dispatcher
-        if (window.late or (window.is_watched and window.needs_runs)) and not self._share_out_in_runs():
-            pass  # nobody takes more
-        elif ready:
-            last = ready[-1].id
-            if dispatcher.share_out(ready):
-                if ready:
-                    last = ready[0].id - 1
-                if last > window.last_taken:
-                    window.last_taken = last
-        if not ready:
-            if window.tail is ready:
-                window.bytes = 0
-            elif not window.is_reading and dispatcher.has_credit():
+            if not ready and window.tail is not ready:
                 self.refill()
-                if ready and (not window.is_watched or self.expire()):
-                    self.deliver()
-        elif window.tail is not ready and len(ready) < self.limits.window_size // 2 and dispatcher.has_credit():
-            self.refill()
-
-    def keep_bounded(self) -> None:
-        """Let go what consumers have left and is too much, and keep memory bounded. Hot: once per batch."""
-        window = self._window
-        if window.is_watched and self._retention is not None:
+                ready = window.ready
+                if ready and is_watched:
+                    return Queue.dispatch(self)  # what has expired behind slots goes first
+            dispatcher = self._dispatcher
+            if (window.late or (is_watched and window.needs_runs)) and not self._share_out_in_runs():
+                pass  # nobody takes more
+            elif ready:
+                last = ready[-1].id
+                if dispatcher.share_out(ready):
+                    if ready:
+                        last = ready[0].id - 1
+                    if last > window.last_taken:
+                        window.last_taken = last
+            if not ready:
+                if window.tail is ready:
+                    window.bytes = 0
+                elif not window.is_reading and dispatcher.has_credit():
+                    self.refill()
+                    if ready:
+                        return Queue.dispatch(self)
+            elif window.tail is not ready and len(ready) < self.limits.window_size // 2 and dispatcher.has_credit():
+                self.refill()
+        if is_watched and self._retention is not None:
             self._let_go(self._retention)
         limits = self.limits
         if (window.bytes > limits.memory or len(window.tail) > limits.window_size) and not self.is_closing:
             window.page_out()
         if self._after_dispatch is not None:
             self._after_dispatch(self)
+        return bool(window.ready and self._dispatcher.consumers)
 
     def _share_out_in_runs(self) -> bool:
         """Deliver, in order, while `ready` alone does not tell who comes next, or who has been taken must be known;
@@ -474,7 +467,7 @@ class Queue:
     def _new_retention(self) -> Retention:
         return Retention(self.settings, self._window, self._services.now_ms)
 
-    def expire(self) -> bool:
+    def _expire(self) -> bool:
         """Let go what has expired, before a consumer gets it; return False when more has than goes in one turn."""
         retention = self._retention
         if retention is None:
@@ -489,7 +482,7 @@ class Queue:
         if not window.ready and window.is_paged and retention.is_expired_in_slots:
             self.refill()
             if window.ready:
-                return self.expire()
+                return self._expire()
         if retention.is_due_in_slots and not window.is_reading and self._has_room(retention):
             window.paged_due = None
             if window.has_slots:
