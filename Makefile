@@ -38,7 +38,7 @@ test: $(VENV)/.dev databases ## install what the tests need and run them (WORKER
 # These need no process of their own, so that they can run side by side.
 COMPUTED := tests/simulation tests/property
 
-test-slow: $(VENV)/.dev databases ## the long tests: kill -9 rounds, large fuzz runs
+test-slow: $(VENV)/.dev databases ## the long tests: kill -9 rounds, large fuzz runs, suites of client libraries
 	$(BIN)/python -m pytest -m slow --timeout 1800 $(addprefix --ignore ,$(COMPUTED))
 	$(PYTEST) -m slow --timeout 3600 $(COMPUTED)
 
