@@ -45,7 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # the locale may not have all characters of a file
-    options = _parser().parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["admin"]:
+        return _administer(given[1:])
+    options = _parser().parse_args(given)
     try:
         return _run_command(options)
     except (
@@ -56,6 +59,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ) as error:  # before there is a log: no memory, no thread, no module
         _print(f"cannot start: {str(error) or type(error).__name__}", sys.stderr)
         return EX_SOFTWARE
+
+
+def _administer(arguments: Sequence[str]) -> int:
+    from broker.node.admin_command import parser, run
+
+    options = parser().parse_args(arguments)
+    try:
+        loaded = _load(options)
+    except Exception as error:
+        if not (wrong := _what_is_wrong(error)):
+            raise
+        _print(wrong, sys.stderr)
+        return EX_CONFIG
+    return run(options, loaded.config)
 
 
 def _run_command(options: argparse.Namespace) -> int:

@@ -48,6 +48,24 @@ class OpenConnection(Protocol):
         """Return the ids of all messages of `queue` that the client holds unsettled."""
         ...
 
+    @property
+    def user(self) -> str:
+        """The name of the user who has logged in."""
+        ...
+
+    @property
+    def vhost(self) -> str:
+        """The virtual host that is open."""
+        ...
+
+    def on_permissions_changed(self) -> None:
+        """The user may do something else from now on."""
+        ...
+
+    def force_close(self, reason: str) -> None:
+        """Close it, and tell the client why."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -193,6 +211,18 @@ class Broker:
         if not queue.unacked_count:
             return sorted(withheld)
         return sorted(chain(withheld, *(connection.held_ids(queue) for connection in self.open_connections)))
+
+    def on_user_changed(self, user: str) -> None:
+        """A user may do something else from now on."""
+        for connection in list(self.open_connections):
+            if connection.user == user:
+                connection.on_permissions_changed()
+
+    def close_connections(self, reason: str, *, user: str = "", vhost: str = "") -> None:
+        """Close the connections of a user, or to a virtual host, that is gone."""
+        for connection in list(self.open_connections):
+            if (user and connection.user == user) or (vhost and connection.vhost == vhost):
+                connection.force_close(reason)
 
     def flush_confirms(self) -> None:
         """Send the confirms that commits and settled messages have made possible."""

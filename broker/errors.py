@@ -159,6 +159,10 @@ class Evicted(CoordinationError):
     """This incarnation of the node is over: it owns no slots and must not write any more (invariant I54)."""
 
 
+class AdministrationError(BrokerError):
+    """What an administrator asks for cannot be; one line says why."""
+
+
 class ConfigError(BrokerError):
     """A configuration value is wrong. The text names file, line, element and what was expected."""
 

@@ -17,6 +17,7 @@ from broker.amqp.deliveries import Deliveries
 from broker.amqp.direct_reply import ReplyConsumer
 from broker.amqp.publishing import Publisher
 from broker.amqp.transaction import Transaction
+from broker.auth.access import Permission
 from broker.codec import methods as amqp
 from broker.codec.constants import FRAME_METHOD
 from broker.codec.method import Method
@@ -176,6 +177,17 @@ class Channel:
             self.connection.shared.spawn(self.vhost.consumers.unsubscribe(consumer.queue))
         self._touched.add(consumer.queue)
         return has_left
+
+    def on_permissions_changed(self) -> None:
+        """The client may do something else from now on: what it may not consume any more is cancelled."""
+        self.publisher.on_permissions_changed()
+        permits = self.connection.access.permissions.permits
+        for consumer in list(self.consumers.values()):
+            if not permits(Permission.READ, "queue", consumer.queue.name):
+                has_left = self.remove(consumer)
+                self.on_consumer_cancelled(consumer)
+                if has_left and not self.is_closing:
+                    self.connection.shared.spawn(self.vhost.consumers.unsubscribe(consumer.queue))
 
     def await_replies(self, consumer_tag: str) -> None:
         """Deliver replies to requests of this channel to a consumer of its own (contract N19)."""

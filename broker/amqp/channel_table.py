@@ -34,13 +34,13 @@ class ChannelTable:
     __slots__ = (
         "_busy",
         "_channel_max",
-        "_connection",
         "_is_closed",
         "_on_error",
         "_on_handler_done",
         "_on_waiting",
         "_parked",
         "by_id",
+        "connection",
     )
 
     def __init__(
@@ -56,7 +56,7 @@ class ChannelTable:
         `on_waiting` is called when a handler begins to wait, so that `overdue_at` may have come nearer;
         `on_handler_done` when it is done, and the frames behind it are handled.
         """
-        self._connection = connection
+        self.connection = connection
         self._channel_max = channel_max
         self._on_error = on_error
         self._on_waiting = on_waiting
@@ -100,17 +100,17 @@ class ChannelTable:
         if content is not None:
             channel.add_content(content, frame_type, payload)
             return False
-        self._connection.shared.broker.work.done += _METHOD_STEPS
+        self.connection.shared.broker.work.done += _METHOD_STEPS
         waiting = handle_method(channel, frame_type, payload)
         if waiting is None:
             return False
         channel.set_busy(True)
         method = int.from_bytes(payload[:4], "big")
         # A commit waits as long as a confirm does: nobody could say whether it will be (invariant I43).
-        self._busy[channel] = inf if method == _TX_COMMIT else self._connection.shared.monotonic() + _STORE_TIMEOUT
+        self._busy[channel] = inf if method == _TX_COMMIT else self.connection.shared.monotonic() + _STORE_TIMEOUT
         self._on_waiting()
-        self._connection.shared.broker.work.done += _HANDLER_STEPS
-        self._connection.shared.spawn(self._finish(channel, waiting, method))
+        self.connection.shared.broker.work.done += _HANDLER_STEPS
+        self.connection.shared.spawn(self._finish(channel, waiting, method))
         return True
 
     async def _finish(self, channel: Channel, waiting: Waiting, method: int) -> None:
@@ -130,8 +130,8 @@ class ChannelTable:
         """
         self._busy.pop(channel, None)
         channel.set_busy(False)
-        work, continuation = self._connection.shared.broker.work, self._connection.continuation
-        output = self._connection.output
+        work, continuation = self.connection.shared.broker.work, self.connection.continuation
+        output = self.connection.output
         while not channel.is_closing:
             if channel.deferred_octets and (work.is_over or continuation.is_waiting or output.is_blocked):
                 self._busy[channel] = inf
@@ -167,13 +167,19 @@ class ChannelTable:
             return
         if index != _CHANNEL_OPEN:
             raise ChannelFault("expected 'channel.open'")
+        user = self.connection.access.identity.user
+        limit = self.connection.shared.access.limits(user).max_channels
+        if 0 <= limit <= len(self.by_id):
+            raise NotAllowed(
+                f"number of channels opened for user '{user}' has reached the maximum allowed user limit of ({limit})"
+            )
         if len(self.by_id) >= self._channel_max:
             raise NotAllowed(
                 f"number of channels opened ({len(self.by_id)}) has reached the negotiated channel_max"
                 f" ({self._channel_max})"
             )
         amqp.ChannelOpen.decode_arguments(payload, 4, len(payload))
-        channel = self.by_id[channel_id] = Channel(self._connection, channel_id, self._forget)
+        channel = self.by_id[channel_id] = Channel(self.connection, channel_id, self._forget)
         channel.send(amqp.ChannelOpenOk())
 
     def _forget(self, channel: Channel) -> None:

@@ -351,6 +351,26 @@ class Connection:
             channel.release()
             self.output.send_method(channel_id, amqp.ChannelClose(fault.reply_code, fault.reply_text, *ids))
 
+    @property
+    def user(self) -> str:
+        """The name of the user who has logged in, empty before that."""
+        return "" if self._handshake.identity is None else self._handshake.identity.user
+
+    @property
+    def vhost(self) -> str:
+        """The virtual host that is open, empty before that."""
+        return "" if self._channels is None else self._channels.connection.vhost.name
+
+    def on_permissions_changed(self) -> None:
+        """The user may do something else from now on."""
+        if self._channels is None:
+            return
+        access = self._channels.connection.access
+        if access.change(self._shared.access.permissions_now(access.identity, access.vhost)):
+            for channel in list(self.channels.values()):
+                channel.on_permissions_changed()
+            self.output.schedule_flush()
+
     def force_close(self, reason: str) -> None:
         """Close on behalf of the node or an operator (contract C14)."""
         if self._handshake.identity is None:

@@ -272,9 +272,22 @@ class Handshake:
         limit = broker.limits.max_connections
         if len(broker.open_connections) >= limit:  # contract C12
             raise NotAllowed(f"connection refused: node connection limit ({limit}) is reached")
+        self._check_limits(identity.user, vhost)
         self.step = Step.DONE
         self._sink.on_opened(broker.vhost(vhost.name), Access(identity, vhost.name, permissions))
         self._output.send_method(0, amqp.ConnectionOpenOk())
+
+    def _check_limits(self, user: str, vhost: VirtualHost) -> None:
+        """Raise `NotAllowed` when the virtual host, or the user, has as many connections as it may (contract C12)."""
+        connections = self._shared.broker.open_connections
+        limit = vhost.settings.max_connections
+        if 0 <= limit <= sum(connection.vhost == vhost.name for connection in connections):
+            raise NotAllowed(
+                f"access to vhost '{vhost.name}' refused for user '{user}': connection limit ({limit}) is reached"
+            )
+        limit = self._shared.access.limits(user).max_connections
+        if 0 <= limit <= sum(connection.user == user for connection in connections):
+            raise NotAllowed(f"connection refused for user '{user}': user connection limit ({limit}) is reached")
 
     def _when_known(self, answer: _T | Coroutine[Any, Any, _T], then: Callable[[_T], None]) -> Waiting | None:
         """Go on with `then`: now if the answer is there, otherwise when it has been waited for."""

@@ -63,6 +63,7 @@ class Publisher:
         "_access",
         "_append",
         "_asks",
+        "_caches",
         "_channel_id",
         "_continuation",
         "_ids",
@@ -97,6 +98,7 @@ class Publisher:
         self._output = output
         self._vhost = vhost
         self._access = access
+        self._caches = broker.caches
         self._routes = vhost.routing.routes_for(access.permissions, broker.caches)
         self._append = broker.journal.append
         self._ids = broker.ids
@@ -112,6 +114,10 @@ class Publisher:
         )
         self.confirms: Confirms | None = None
         self.transaction: Transaction | None = None
+
+    def on_permissions_changed(self) -> None:
+        """Ask anew before each next publish: the client may do something else from now on."""
+        self._routes = self._vhost.routing.routes_for(self._access.permissions, self._caches)
 
     def resolve(self, arguments: bytes) -> Route:
         """Return where a publish with these argument octets goes, or raise what refuses it."""
@@ -309,6 +315,8 @@ class Publisher:
             raise NotImplementedFault("immediate=true")  # contract B3
         self._access.require(Permission.WRITE, "exchange", publish.exchange)
         exchange = self._vhost.exchange(publish.exchange)
+        if exchange.type == "topic":
+            self._access.require_key(Permission.WRITE, publish.exchange, publish.routing_key)
         if exchange.internal:
             raise AccessRefused(f"cannot publish to internal {self._vhost.phrase('exchange', publish.exchange)}")
         if what_is_wrong := exchange.what_is_wrong:  # recorded by another program, or damaged

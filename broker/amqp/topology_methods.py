@@ -61,7 +61,7 @@ async def on_exchange_delete(channel: Channel, method: amqp.ExchangeDelete) -> N
 
 async def on_exchange_bind(channel: Channel, method: amqp.ExchangeBind) -> None:
     destination: Destination = ("exchange", method.destination)
-    _require_binding(channel, method.source, destination)
+    _require_binding(channel, method.source, destination, method.routing_key)
     await channel.vhost.bind(method.source, destination, method.routing_key, method.arguments, channel.connection)
     if not method.no_wait:
         channel.send(amqp.ExchangeBindOk())
@@ -69,17 +69,20 @@ async def on_exchange_bind(channel: Channel, method: amqp.ExchangeBind) -> None:
 
 async def on_exchange_unbind(channel: Channel, method: amqp.ExchangeUnbind) -> None:
     destination: Destination = ("exchange", method.destination)
-    _require_binding(channel, method.source, destination)
+    _require_binding(channel, method.source, destination, method.routing_key)
     await channel.vhost.unbind(method.source, destination, method.routing_key, method.arguments, channel.connection)
     if not method.no_wait:
         channel.send(amqp.ExchangeUnbindOk())
 
 
-def _require_binding(channel: Channel, source: str, destination: Destination) -> None:
+def _require_binding(channel: Channel, source: str, destination: Destination, routing_key: str) -> None:
     """Ask for what a binding needs, or its end: messages go from the source to the destination."""
     access = channel.connection.access
     access.require(Permission.WRITE, *destination)
     access.require(Permission.READ, "exchange", source)
+    exchange = channel.vhost.exchanges.get(source)
+    if exchange is not None and exchange.type == "topic":
+        access.require_key(Permission.READ, source, routing_key)
 
 
 async def on_queue_declare(channel: Channel, method: amqp.QueueDeclare) -> None:
@@ -153,7 +156,7 @@ async def on_queue_bind(channel: Channel, method: amqp.QueueBind) -> None:
     name = channel.queue_name(method.queue)
     _refuse_replies(name)
     routing_key = method.routing_key or ("" if method.queue else name)
-    _require_binding(channel, method.exchange, ("queue", name))
+    _require_binding(channel, method.exchange, ("queue", name), routing_key)
     channel.vhost.require_changeable(method.exchange)
     channel.vhost.exchange(method.exchange)
     channel.vhost.queue(name, channel.connection.exclusive)
@@ -166,7 +169,7 @@ async def on_queue_unbind(channel: Channel, method: amqp.QueueUnbind) -> None:
     name = channel.queue_name(method.queue)
     _refuse_replies(name)
     routing_key = method.routing_key or ("" if method.queue else name)
-    _require_binding(channel, method.exchange, ("queue", name))
+    _require_binding(channel, method.exchange, ("queue", name), routing_key)
     if name in channel.vhost.queues:
         channel.vhost.queue(name, channel.connection.exclusive)
     await channel.vhost.unbind(method.exchange, ("queue", name), routing_key, method.arguments, channel.connection)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Coroutine, Hashable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Final, Literal, Protocol, TypeAlias
 
 from broker.auth.identity import Identity
 from broker.errors import AccessRefused
@@ -32,6 +32,21 @@ class Permissions(Hashable, Protocol):
         """May this be done with the exchange or queue `name`? The default exchange is `amq.default` here."""
         ...
 
+    def permits_key(self, permission: Permission, exchange: str, routing_key: str) -> bool:
+        """May a message with this key be published to a topic exchange (write), or this key be bound there (read)?"""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class UserLimits:
+    """How much a user may have open; -1 for any number."""
+
+    max_connections: int = -1
+    max_channels: int = -1
+
+
+NO_LIMITS: Final = UserLimits()
+
 
 class AccessControl(Protocol):
     """Knows the permissions of every identity in every virtual host."""
@@ -43,12 +58,23 @@ class AccessControl(Protocol):
         """
         ...
 
+    def permissions_now(self, identity: Identity, vhost: str) -> Permissions:
+        """Return what `identity` may do now in `vhost`, which it has opened before."""
+        ...
+
+    def limits(self, user: str) -> UserLimits:
+        """Return how much a user may have open."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class AllPermissions:
     """Everything."""
 
     def permits(self, permission: Permission, kind: ResourceKind, name: str) -> bool:
+        return True
+
+    def permits_key(self, permission: Permission, exchange: str, routing_key: str) -> bool:
         return True
 
 
@@ -58,14 +84,33 @@ class OpenAccess:
     def permissions(self, identity: Identity, vhost: str) -> Permissions:
         return AllPermissions()
 
+    def permissions_now(self, identity: Identity, vhost: str) -> Permissions:
+        return AllPermissions()
 
-@dataclass(frozen=True, slots=True)
+    def limits(self, user: str) -> UserLimits:
+        return NO_LIMITS
+
+
 class Access:
-    """An identity in a virtual host, with what it may do there."""
+    """An identity in a virtual host, with what it may do there now."""
 
-    identity: Identity
-    vhost: str
-    permissions: Permissions
+    __slots__ = ("_permissions", "identity", "vhost")
+
+    def __init__(self, identity: Identity, vhost: str, permissions: Permissions) -> None:
+        self.identity: Final = identity
+        self.vhost: Final = vhost
+        self._permissions = permissions
+
+    @property
+    def permissions(self) -> Permissions:
+        return self._permissions
+
+    def change(self, permissions: Permissions) -> bool:
+        """It may do this from now on; return whether that is something else."""
+        if permissions == self._permissions:
+            return False
+        self._permissions = permissions
+        return True
 
     def require(self, permission: Permission, kind: ResourceKind, name: str) -> None:
         """Raise `AccessRefused` unless that is permitted."""
@@ -74,4 +119,12 @@ class Access:
             raise AccessRefused(
                 f"{permission} access to {kind} '{shown}' in vhost '{self.vhost}' refused for user"
                 f" '{self.identity.user}'"
+            )
+
+    def require_key(self, permission: Permission, exchange: str, routing_key: str) -> None:
+        """Raise `AccessRefused` unless this key is permitted at the topic exchange `exchange` (contract A9)."""
+        if not self.permissions.permits_key(permission, exchange, routing_key):
+            raise AccessRefused(
+                f"{permission} access to topic '{routing_key}' in exchange '{exchange or 'amq.default'}' in vhost"
+                f" '{self.vhost}' refused for user '{self.identity.user}'"
             )

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from broker.auth.password_hash import Public, new_argon2id
 from broker.auth.users import User
 from broker.config.user_mgt import GUEST_PASSWORD, GUEST_USER_NAME, UserMgt
+from broker.ports.records import UserRecord
 
 
 def built_in_users(admin: UserMgt, salt: bytes) -> Mapping[str, User]:
@@ -22,3 +23,9 @@ def built_in_users(admin: UserMgt, salt: bytes) -> Mapping[str, User]:
         return {guest.name: guest}
     user = User(name, new_argon2id(password, salt).text, loopback_only=name == GUEST_USER_NAME)
     return {guest.name: guest, name: user}
+
+
+def built_in_records(admin: UserMgt) -> list[UserRecord]:
+    """Return the records of these users for the first start: their passwords stay in the configuration."""
+    names = dict.fromkeys((admin.admin_user_name, GUEST_USER_NAME))
+    return [UserRecord(name, tags="administrator") for name in names if name]

@@ -237,6 +237,13 @@ class LoggingSection(Section):
     )
 
 
+class ManagementSection(Section):
+    """This broker's own section: how the node is administered."""
+
+    control_socket: str = xml("controlSocket", "")
+    """The path of the control socket; empty for the built-in one (`node/control_path`)."""
+
+
 class BrokerXml(Section):
     """The whole file."""
 
@@ -255,3 +262,4 @@ class BrokerXml(Section):
     limits: LimitsSection = xml("limits", LimitsSection())
     virtual_hosts: VirtualHosts = xml("virtualHosts", VirtualHosts())
     logging: LoggingSection = xml("logging", LoggingSection())
+    management: ManagementSection = xml("management", ManagementSection())

@@ -16,6 +16,7 @@ from broker.config.broker_xml import (
     Deployment,
     LimitsSection,
     LoggingSection,
+    ManagementSection,
     PerformanceTuning,
     Persistence,
     TransactionSection,
@@ -42,6 +43,7 @@ class Configuration(Section):
     limits: LimitsSection = LimitsSection()
     virtual_hosts: VirtualHosts = VirtualHosts()
     logging: LoggingSection = LoggingSection()
+    management: ManagementSection = ManagementSection()
     qpid: QpidConfig = QpidConfig()
     datasources: Datasources = Datasources()
     carbon: Carbon = Carbon()

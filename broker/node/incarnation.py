@@ -10,6 +10,8 @@ import asyncio
 import platform
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -21,20 +23,22 @@ from broker import __version__
 from broker.amqp.context import SharedContext
 from broker.amqp.direct_reply import DirectReplies
 from broker.amqp.handshake import server_properties
-from broker.auth.access import OpenAccess
+from broker.auth.built_in import built_in_records
 from broker.auth.hashing_threads import HashingThreads
+from broker.auth.recorded_access import RecordedAccess
+from broker.auth.users import User
 from broker.broker import Broker, Confirmable, Limits
 from broker.cache_budget import CacheBudget
 from broker.clock import Clock
 from broker.config.configuration import Configuration
-from broker.errors import StoreUnavailable
+from broker.errors import AdministrationError, StoreUnavailable
 from broker.message import STORED, MessageIdGenerator
 from broker.node.allocator import give_back_freed_memory
 from broker.node.descriptors import rooms
 from broker.node.logins import hashing_threads, logins
 from broker.node.queue_services import LiveServices
 from broker.ports.cluster import Cluster
-from broker.ports.records import Put, Topology, VirtualHostRecord
+from broker.ports.records import Topology
 from broker.ports.slot import Slot
 from broker.ports.store import Registration
 from broker.queue.due_reader import DueReader
@@ -57,18 +61,18 @@ from broker.store.journal import GroupCommitJournal
 from broker.store.queue_ids import QueueIds
 from broker.store.retrying import ClientTimeout, RetryingStore
 from broker.store.time_keeper import TimeKeeper
+from broker.topology.administration import Administration
 from broker.topology.apply import LiveTopology
 from broker.topology.dead_letters import DeadLetters
-from broker.topology.decision import Decision
 from broker.topology.exchange import ExchangeTypes, NewOwnRouter
 from broker.topology.exchange_types.recent_history import Kept
+from broker.topology.first_start import first_start
 from broker.topology.recorder import Recorder
 from broker.topology.vhost import VirtualHost
 from broker.turn_budget import TurnBudget
 
 _log = structlog.get_logger(__name__)
 
-DEFAULT_VHOSTS: Final = ("/", "carbon")
 STOP_TIMEOUT: Final = 3.0
 _RETRY_LETTERS: Final = 1.0
 """Seconds between two tries for dead letters that have no queue to go to."""
@@ -144,6 +148,7 @@ class NodeIncarnation:
         self.topology_lock = asyncio.Lock()
         """Held during a change of topology, whether this node or another decided it."""
         self.topology = LiveTopology(self.vhosts, lambda name: self._new_vhost(name))
+        self.administration: Administration
         self.registration: Registration
         self.ids: MessageIdGenerator
         self.journal: GroupCommitJournal
@@ -257,7 +262,7 @@ class NodeIncarnation:
         )
         turns = self.turns = Turns(broker.work)
         self.replies = DirectReplies(cluster, _new_name)
-        spawn = HandlerTasks(tasks).spawn
+        spawn = self._spawn = HandlerTasks(tasks).spawn
         services = self.services = LiveServices(
             self.clock,
             timers,
@@ -273,8 +278,8 @@ class NodeIncarnation:
         self.hashing = hashing_threads()
         shared = SharedContext(
             broker,
-            logins(self.config.user_mgt, self.hashing, self.clock.monotonic),
-            OpenAccess(),
+            logins(self.config.user_mgt, self.topology.directory, self.hashing, self.clock.monotonic, self._renew_hash),
+            RecordedAccess(self.topology.directory),
             server_properties(__version__, self._node_id, _platform()),
             _new_name,
             spawn,
@@ -384,12 +389,16 @@ class NodeIncarnation:
             )
 
         self._new_vhost = new_vhost
+        self.administration = Administration(self.topology, recorder)
         for complaints in self.topology.restoring(topology):
             for complaint in complaints:
                 _log.warning("topology in the store does not fit together", what=complaint)
             await asyncio.sleep(0)  # beats, other nodes and signals: a large topology takes long
-        for name in DEFAULT_VHOSTS:
-            await recorder.maintain([partial(self._create_vhost, name)])
+        await first_start(self.administration, built_in_records(self.config.user_mgt))
+        self.topology.directory.on_change = self._on_user_changed
+        self.topology.on_vhost_dropped = lambda name: self.broker.close_connections(
+            f"vhost '{name}' is deleted", vhost=name
+        )
         for configured in self.config.virtual_hosts.virtual_host:
             if configured.name not in self.vhosts:
                 _log.warning("a virtual host that is configured is not there", vhost=configured.name)
@@ -400,9 +409,27 @@ class NodeIncarnation:
                 queue.set_due_in_slots(due, (0, 0))
         return messages
 
-    def _create_vhost(self, name: str) -> Decision[None]:
-        created = [] if name in self.vhosts else [Put(VirtualHostRecord(name))]
-        return Decision(created, lambda: None, lasting=created, writes=[(name,)])
+    def _renew_hash(self, user: User, password_hash: str) -> None:
+        """A user has logged in by a hash that is weaker than new ones."""
+
+        async def renew() -> None:
+            with suppress(AdministrationError, StoreUnavailable):
+                await self.administration.change_user(
+                    user.name,
+                    lambda known: (
+                        replace(known, password_hash=password_hash)
+                        if known.password_hash == user.password_hash
+                        else known
+                    ),
+                )
+
+        self._spawn(renew())
+
+    def _on_user_changed(self, user: str) -> None:
+        if self.topology.directory.user(user) is None:
+            self.broker.close_connections(f"user '{user}' is deleted", user=user)
+        else:
+            self.broker.on_user_changed(user)
 
     def _recover(self, backlog: Sequence[Slot]) -> int:
         known = {queue.queue_id: queue for queue in self.levels}

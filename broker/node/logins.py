@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
 from broker.auth.built_in import built_in_users
+from broker.auth.directory import Directory
 from broker.auth.hashing_threads import HashingThreads
-from broker.auth.password_hash import SALT_OCTETS
-from broker.auth.passwords import Passwords
+from broker.auth.password_hash import SALT_OCTETS, new_argon2id
+from broker.auth.passwords import Passwords, Verdict
 from broker.auth.remembered import Remembered
 from broker.auth.throttle import Throttle
-from broker.auth.users import Users
+from broker.auth.users import User, Users
 from broker.config.user_mgt import UserMgt
+from broker.errors import ConnectionForced
 
 _MOST_THREADS: Final = 2
 
@@ -26,9 +28,15 @@ def hashing_threads() -> HashingThreads:
     return HashingThreads(max(1, min(_MOST_THREADS, cores - 1)))
 
 
-def logins(admin: UserMgt, hashing: HashingThreads, monotonic: Callable[[], float]) -> Users:
-    """Return the login of the built-in users."""
-    users = built_in_users(admin, secrets.token_bytes(SALT_OCTETS))
+def logins(
+    admin: UserMgt,
+    directory: Directory,
+    hashing: HashingThreads,
+    monotonic: Callable[[], float],
+    renew: Callable[[User, str], None],
+) -> Users:
+    """Return the login of the users in the directory. `renew` is that of `Users`."""
+    built_in = built_in_users(admin, secrets.token_bytes(SALT_OCTETS))
     passwords = Passwords(
         hashing,
         Remembered(secrets.token_bytes(32), monotonic),
@@ -36,4 +44,27 @@ def logins(admin: UserMgt, hashing: HashingThreads, monotonic: Callable[[], floa
         monotonic=monotonic,
         new_salt=partial(secrets.token_bytes, SALT_OCTETS),
     )
-    return Users(users.get, passwords)
+    return Users(partial(find_user, directory, built_in), passwords, renew)
+
+
+def find_user(directory: Directory, built_in: Mapping[str, User], name: str) -> User | None:
+    """Return a user of the directory with the password hash of its record, otherwise with the password of the
+    configuration, if any.
+    """
+    record = directory.user(name)
+    if record is None:
+        return None
+    if record.password_hash:
+        return User(name, record.password_hash, record.loopback_only)
+    return built_in.get(name)
+
+
+async def hash_password(hashing: HashingThreads, password: str) -> str:
+    """Return a new hash of a password, which is computed beside the loop."""
+    salt = secrets.token_bytes(SALT_OCTETS)
+    verdict = await hashing.run(
+        salt, "", lambda: Verdict(True, new_argon2id(password, salt).text), is_wanted=lambda: True
+    )
+    if verdict is None:
+        raise ConnectionForced("the password was not hashed")
+    return verdict.renewed

@@ -10,17 +10,22 @@ import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import structlog
 
+from broker import __version__
 from broker.amqp.profile import PROFILES, Profile
 from broker.backoff import Backoff
 from broker.clock import StoreClock, SystemClock
 from broker.config.configuration import Configuration
 from broker.errors import ConfigError, Evicted
 from broker.machine.address import endpoint
+from broker.node.control import ControlServer
+from broker.node.control_path import control_path
 from broker.node.incarnation import STOP_TIMEOUT, Lifecycle, NodeIncarnation
+from broker.node.logins import hash_password
 from broker.node.standalone import Standalone
 from broker.ports.store import Store
 from broker.server.certificates import Certificates
@@ -28,6 +33,7 @@ from broker.server.listener import AmqpServer
 from broker.store.health import StoreState
 from broker.store.retrying import Retry, RetryingStore
 from broker.store.time_keeper import TimeKeeper
+from broker.topology.commands import Commands
 from broker.topology.exchange import NewOwnRouter
 
 _log = structlog.get_logger(__name__)
@@ -202,6 +208,9 @@ class Node:
         self._server = server
         store_seconds = await self._start_retry.until_done(self._store.probe)
         addresses = await self._listen(server)
+        commands = Commands(incarnation.administration, partial(hash_password, incarnation.hashing), __version__)
+        control = ControlServer(control_path(self._config), commands.by_name)
+        await control.start()
         self._start = None
         on_started(
             Started(
@@ -218,8 +227,11 @@ class Node:
         _log.info("Server startup complete", node=self.node_id)
         async with asyncio.TaskGroup() as watching:
             watch = watching.create_task(self._watch_certificates(), name="certificates")
-            await self._stop.wait()
-            watch.cancel()
+            try:
+                await self._stop.wait()
+            finally:
+                watch.cancel()
+                await control.stop()
         _log.info("stopping", node=self.node_id)
         await server.stop("shutdown", STOP_TIMEOUT)
 

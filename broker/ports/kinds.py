@@ -17,13 +17,21 @@ from broker.ports.records import (
     Change,
     ExchangeKey,
     ExchangeRecord,
+    PermissionKey,
+    PermissionRecord,
     Put,
     QueueKey,
     QueueRecord,
     Record,
     SubscriptionKey,
     SubscriptionRecord,
+    TopicPermissionKey,
+    TopicPermissionRecord,
+    UserKey,
+    UserRecord,
     VirtualHostRecord,
+    VirtualHostSettingsKey,
+    VirtualHostSettingsRecord,
 )
 
 Condition: TypeAlias = Mapping[str, str | int | bool]
@@ -179,6 +187,7 @@ def holds(condition: Condition, record: Record) -> bool:
 
 
 _OF_VHOST: Final = Reference(VirtualHostRecord, {"name": "vhost"})
+_OF_USER: Final = Reference(UserRecord, {"name": "user"})
 
 # The names of events and the order of kinds are part of what nodes of different versions tell each other.
 KINDS: Final = Kinds(
@@ -233,6 +242,41 @@ KINDS: Final = Kinds(
             references=(Reference(QueueRecord, {"queue_id": "queue_id"}),),
             mortal=({},),
             ordered_by="queue_id",
+        ),
+        Kind(
+            "user",
+            UserRecord,
+            UserKey,
+            put=EventForm("UserPut", within="user"),
+            drop=EventForm("UserDropped"),
+            is_replaced=True,
+        ),
+        Kind(
+            "permission",
+            PermissionRecord,
+            PermissionKey,
+            put=EventForm("PermissionPut", within="permission"),
+            drop=EventForm("PermissionDropped"),
+            references=(_OF_VHOST, _OF_USER),
+            is_replaced=True,
+        ),
+        Kind(
+            "topic permission",
+            TopicPermissionRecord,
+            TopicPermissionKey,
+            put=EventForm("TopicPermissionPut", within="permission"),
+            drop=EventForm("TopicPermissionDropped"),
+            references=(_OF_VHOST, _OF_USER),
+            is_replaced=True,
+        ),
+        Kind(
+            "vhost settings",
+            VirtualHostSettingsRecord,
+            VirtualHostSettingsKey,
+            put=EventForm("VirtualHostSettingsPut", within="settings"),
+            drop=EventForm("VirtualHostSettingsDropped"),
+            references=(_OF_VHOST,),
+            is_replaced=True,
         ),
     ]
 )

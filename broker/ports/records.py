@@ -128,6 +128,95 @@ class SubscriptionKey:
     incarnation: str
 
 
+# Who may do what
+
+
+@dataclass(frozen=True, slots=True)
+class UserRecord:
+    """A user. `password_hash` is a text of `auth/password_hash`, empty if no password is right. `tags` are words with
+    commas between them, in order. One that is `loopback_only` may come from the node's own machine only. Of a limit, -1
+    means that there is none.
+    """
+
+    name: str
+    password_hash: str = ""
+    tags: str = ""
+    loopback_only: bool = False
+    max_connections: int = -1
+    max_channels: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class UserKey:
+    """Names a user to drop, with all that the user may do."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class PermissionRecord:
+    """What a user may do in a virtual host: a regular expression for the names of resources (contract A8), for each
+    kind of permission. Without a record the user may not open it.
+    """
+
+    user: str
+    vhost: str
+    configure: str = ""
+    write: str = ""
+    read: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PermissionKey:
+    """Names what a user may do in a virtual host, to drop it."""
+
+    user: str
+    vhost: str
+
+
+@dataclass(frozen=True, slots=True)
+class TopicPermissionRecord:
+    """What routing keys a user may publish with, and bind by, at a topic exchange (contract A9). Without a record these
+    are all.
+    """
+
+    user: str
+    vhost: str
+    exchange: str
+    write: str = ""
+    read: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TopicPermissionKey:
+    """Names the permissions at one topic exchange, to drop them."""
+
+    user: str
+    vhost: str
+    exchange: str
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualHostSettingsRecord:
+    """What is set of a virtual host. `tags` are as of `UserRecord`; an empty `default_queue_type` is that of the
+    configuration; of a limit, -1 means that there is none of its own.
+    """
+
+    vhost: str
+    description: str = ""
+    tags: str = ""
+    default_queue_type: str = ""
+    max_connections: int = -1
+    max_queues: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualHostSettingsKey:
+    """Names the settings of a virtual host, to drop them."""
+
+    vhost: str
+
+
 # Changes
 
 

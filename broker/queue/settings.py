@@ -27,8 +27,12 @@ class QueueType(Enum):
     @classmethod
     def of(cls, arguments: FieldTable) -> QueueType:
         """Return the type that arguments ask for; the classic one if they name none, or none that there is."""
-        value = arguments.values.get("x-queue-type")
-        return next((each for each in cls if each.value == value), cls.CLASSIC)
+        return cls.named(arguments.values.get("x-queue-type")) or cls.CLASSIC
+
+    @classmethod
+    def named(cls, name: object) -> QueueType | None:
+        """Return the type of this name, None if there is none."""
+        return next((each for each in cls if each.value == name), None)
 
 
 class Overflow(Enum):

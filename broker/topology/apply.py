@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any, Final
 
+from broker.auth.directory import Directory
 from broker.codec.field_table import FieldTable
 from broker.errors import BrokerError, PreconditionFailed, StoreError, SyntaxFault, clip
 from broker.ports.kinds import KINDS, Kind, Kinds
@@ -21,14 +23,19 @@ from broker.ports.records import (
     Change,
     ExchangeKey,
     ExchangeRecord,
+    PermissionRecord,
     Put,
     QueueKey,
     QueueRecord,
     Record,
     SubscriptionKey,
     SubscriptionRecord,
+    TopicPermissionRecord,
     Topology,
+    UserRecord,
     VirtualHostRecord,
+    VirtualHostSettingsKey,
+    VirtualHostSettingsRecord,
 )
 from broker.ports.slot import Slot
 from broker.queue.queue import Queue
@@ -46,6 +53,10 @@ _COMPLAINTS: Final = 1000
 _RECORD_SHOWN: Final = 300
 """Octets of a record's text in a complaint."""
 _CHANGES_PER_STEP: Final = 500
+
+
+def _nobody(name: str) -> None:
+    """Nobody wants to know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +86,9 @@ def _drop_vhost(live: LiveTopology, key: VirtualHostRecord) -> Sequence[Slot]:
         return _NOTHING
     slots = [slot for queue in list(vhost.queues.values()) for slot in _discard(vhost, queue)]
     del live.vhosts[key.name]
+    vhost.close()
+    live.directory.drop_vhost(key.name)
+    live.on_vhost_dropped(key.name)
     return slots
 
 
@@ -199,12 +213,48 @@ def _in_all(
     return lambda live: records(live.vhosts.values())
 
 
+def _put_vhost_settings(live: LiveTopology, record: VirtualHostSettingsRecord) -> Sequence[Slot]:
+    vhost = live.vhosts.get(record.vhost)
+    if vhost is not None:
+        vhost.set(record)
+    return _NOTHING
+
+
+def _drop_vhost_settings(live: LiveTopology, key: VirtualHostSettingsKey) -> Sequence[Slot]:
+    vhost = live.vhosts.get(key.vhost)
+    if vhost is not None:
+        vhost.set(VirtualHostSettingsRecord(key.vhost))
+    return _NOTHING
+
+
+def _in_directory(
+    put: Callable[[Directory, Any], None],
+    drop: Callable[[Directory, Any], None],
+    records: Callable[[Directory], Iterable[Record]],
+) -> Handler:
+    """Return the handler of a kind that the directory knows."""
+
+    def apply_to(change: Callable[[Directory, Any], None], live: LiveTopology, value: Any) -> Sequence[Slot]:
+        change(live.directory, value)
+        return _NOTHING
+
+    return Handler(partial(apply_to, put), partial(apply_to, drop), lambda live: records(live.directory))
+
+
 HANDLERS: Final[Mapping[type[Any], Handler]] = {
     VirtualHostRecord: Handler(_put_vhost, _drop_vhost, _in_all(snapshot.vhosts)),
     ExchangeRecord: Handler(_put_exchange, _drop_exchange, _in_all(snapshot.exchanges)),
     QueueRecord: Handler(_put_queue, _drop_queue, _in_all(snapshot.queues)),
     BindingRecord: Handler(_put_binding, _drop_binding, _in_all(snapshot.bindings)),
     SubscriptionRecord: Handler(_put_subscription, _drop_subscription, _in_all(snapshot.subscriptions)),
+    UserRecord: _in_directory(Directory.put_user, Directory.drop_user, lambda found: found.users),
+    PermissionRecord: _in_directory(
+        Directory.put_permission, Directory.drop_permission, lambda found: found.permissions
+    ),
+    TopicPermissionRecord: _in_directory(
+        Directory.put_topic, Directory.drop_topic, lambda found: found.topic_permissions
+    ),
+    VirtualHostSettingsRecord: Handler(_put_vhost_settings, _drop_vhost_settings, _in_all(snapshot.vhost_settings)),
 }
 
 
@@ -223,6 +273,10 @@ class LiveTopology:
         self.complaints: deque[str] = deque(maxlen=_COMPLAINTS)
         """A line for each record that was applied although something in it makes no sense, until they are taken."""
         self.new_vhost = new_vhost
+        self.directory: Final = Directory()
+        """Who may do what."""
+        self.on_vhost_dropped: Callable[[str], object] = _nobody
+        """Called with the name of a virtual host that is gone."""
         self._kinds = kinds
         self._handlers = handlers
 

@@ -6,7 +6,14 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from broker.ports.cluster_rows import Incarnation
-from broker.ports.records import BindingRecord, ExchangeRecord, QueueRecord, SubscriptionRecord, VirtualHostRecord
+from broker.ports.records import (
+    BindingRecord,
+    ExchangeRecord,
+    QueueRecord,
+    SubscriptionRecord,
+    VirtualHostRecord,
+    VirtualHostSettingsRecord,
+)
 from broker.topology.subscriptions import incarnation_of
 from broker.topology.vhost import PREDECLARED, VirtualHost
 
@@ -17,6 +24,13 @@ def vhosts(vhosts: Iterable[VirtualHost]) -> Iterator[VirtualHostRecord]:
     """Yield the virtual hosts themselves."""
     for vhost in vhosts:
         yield VirtualHostRecord(vhost.name)
+
+
+def vhost_settings(vhosts: Iterable[VirtualHost]) -> Iterator[VirtualHostSettingsRecord]:
+    """Yield what is set of virtual hosts."""
+    for vhost in vhosts:
+        if vhost.settings != VirtualHostSettingsRecord(vhost.name):
+            yield vhost.settings
 
 
 def exchanges(vhosts: Iterable[VirtualHost]) -> Iterator[ExchangeRecord]:

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any, Final, Protocol
 
 from broker.codec.field_table import EMPTY_TABLE, FieldTable
-from broker.errors import AccessRefused, AmqpError, NotFound, PreconditionFailed, ResourceLocked
+from broker.errors import AccessRefused, AmqpError, NotAllowed, NotFound, PreconditionFailed, ResourceLocked
 from broker.ports.cluster import Cluster
 from broker.ports.cluster_rows import Incarnation
 from broker.ports.records import (
@@ -26,6 +26,7 @@ from broker.ports.records import (
     QueueKey,
     QueueRecord,
     SubscriptionKey,
+    VirtualHostSettingsRecord,
 )
 from broker.ports.store import Journal
 from broker.queue.queue import Queue
@@ -93,7 +94,9 @@ class VirtualHost:
         with a message of an exchange's history and a queue that gets it.
         """
         self.name = name
-        self.default_queue_type: Final = default_queue_type
+        self._settings = VirtualHostSettingsRecord(name)
+        self._configured_queue_type = default_queue_type
+        self._is_gone = False
         self.routing = RoutingTable()
         self.exchanges: Mapping[str, Exchange] = self.routing.exchanges  # read only: `routing` changes them
         self.queues: Mapping[str, Queue] = self.routing.queues
@@ -111,6 +114,33 @@ class VirtualHost:
             self.routing.add_exchange(
                 Exchange(exchange_name, exchange_type, EMPTY_TABLE, exchange_types, durable=True, internal=internal)
             )
+
+    # For `topology/apply` alone
+
+    def set(self, settings: VirtualHostSettingsRecord) -> None:
+        """This is set of it from now on."""
+        self._settings = settings
+
+    def close(self) -> None:
+        """It is deleted: clients that still hold on to it change nothing in it any more."""
+        self._is_gone = True
+
+    # What is set
+
+    @property
+    def settings(self) -> VirtualHostSettingsRecord:
+        return self._settings
+
+    @property
+    def default_queue_type(self) -> QueueType:
+        """The type of queues whose declaration names none."""
+        return QueueType.named(self.settings.default_queue_type) or self._configured_queue_type
+
+    @property
+    def max_queues(self) -> int:
+        """How many queues there may be; one with priorities counts as many times as it has levels."""
+        limit = self.settings.max_queues
+        return self._max_queues if limit < 0 else min(limit, self._max_queues)
 
     # Names
 
@@ -329,7 +359,7 @@ class VirtualHost:
             return self.decision(result=lambda: self.queues[name], reads=[("queue", name)])
         self._require_room(declaration)
         writes = [("queue", name)]
-        if self.routing.level_count + (len(self._declaring) + ROUND) * declaration.level_count > self._max_queues:
+        if self.routing.level_count + (len(self._declaring) + ROUND) * declaration.level_count > self.max_queues:
             writes.append(("queues", ""))  # the last ones one by one, so that no round makes too many
 
         def declared() -> Queue:
@@ -345,10 +375,10 @@ class VirtualHost:
         )
 
     def _require_room(self, declaration: QueueDeclaration) -> None:
-        if self.routing.level_count + declaration.level_count > self._max_queues:
+        if self.routing.level_count + declaration.level_count > self.max_queues:
             raise PreconditionFailed(
                 f"cannot declare queue '{declaration.name}':"
-                f" queue limit in vhost '{self.name}' ({self._max_queues}) is reached"
+                f" queue limit in vhost '{self.name}' ({self.max_queues}) is reached"
             )
 
     def make_queue(self, record: QueueRecord, arguments: FieldTable) -> Queue:
@@ -489,12 +519,16 @@ class VirtualHost:
         writes: Sequence[Resource] = (),
         **steps: Any,
     ) -> Decision[Any]:
-        """Return a decision about things of this virtual host, whose resources are told without its name."""
+        """Return a decision about things of this virtual host, whose resources are told without its name. Raises
+        `NotAllowed` when it is gone.
+        """
+        if changes and self._is_gone:
+            raise NotAllowed(f"vhost {self.name} not found")
         return Decision(
             changes,
             result,
             lasting=[change for change in changes if self._is_lasting(change)],
-            reads=[(self.name, *each) for each in reads],
+            reads=[(self.name,), *((self.name, *each) for each in reads)],
             writes=[(self.name, *each) for each in writes],
             **steps,
         )

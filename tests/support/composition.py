@@ -294,6 +294,7 @@ class NodeParts:
         self._lock = lock or asyncio.Lock()
         self._new_event = new_event
         self._client_wait = {} if wait_as_client is None else {"wait_as_client": wait_as_client}
+        self.recorder = self._new_recorder(self.cluster)
         services = {}
         if clock is not None:
             self.services = self._new_services(clock, tasks)
@@ -355,7 +356,11 @@ class NodeParts:
         **options: Any,
     ) -> VirtualHost:
         cluster = cluster or self.cluster
-        recorder = Recorder(
+        recorder = self.recorder if cluster is self.cluster else self._new_recorder(cluster)
+        return new_vhost(name, cluster=cluster, recorder=recorder, **{**self._vhost_options, **options})
+
+    def _new_recorder(self, cluster: Cluster[Queue]) -> Recorder:
+        return Recorder(
             cluster,
             self.live.apply,
             self.journal.purge,
@@ -365,7 +370,6 @@ class NodeParts:
             next_turn=self._next_turn,
             **self._client_wait,
         )
-        return new_vhost(name, cluster=cluster, recorder=recorder, **{**self._vhost_options, **options})
 
     def shared_context(
         self,

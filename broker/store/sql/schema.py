@@ -145,6 +145,55 @@ BINDING: Final = Table(
 Index("MB_BINDING_SOURCE_INDEX", BINDING.c.vhost, BINDING.c.source)
 Index("MB_BINDING_DESTINATION_INDEX", BINDING.c.vhost, BINDING.c.destination)
 
+# Of a limit -1 means that there is none.
+USER: Final = Table(
+    "MB_USER",
+    metadata,
+    _column("USER_NAME", _name(), primary_key=True),
+    _column("PASSWORD_HASH", _name(1000), nullable=False),
+    _column("TAGS", _name(1000), nullable=False),
+    _column("LOOPBACK_ONLY", Boolean, nullable=False),
+    _column("MAX_CONNECTIONS", Integer, nullable=False),
+    _column("MAX_CHANNELS", Integer, nullable=False),
+)
+
+# The permissions are regular expressions for the names of resources.
+PERMISSION: Final = Table(
+    "MB_PERMISSION",
+    metadata,
+    _column("USER_NAME", _name(), primary_key=True),
+    _column("VHOST", _name(), primary_key=True),
+    _column("CONFIGURE_PATTERN", _name(1000), nullable=False),
+    _column("WRITE_PATTERN", _name(1000), nullable=False),
+    _column("READ_PATTERN", _name(1000), nullable=False),
+)
+
+# The permissions are regular expressions for routing keys. The hash is that of user, virtual host and exchange, which
+# are too long together for an index of MySQL.
+TOPIC_PERMISSION: Final = Table(
+    "MB_TOPIC_PERMISSION",
+    metadata,
+    _column("PERMISSION_ID", _ID, primary_key=True),
+    _column("PERMISSION_HASH", String(64), nullable=False),
+    _column("USER_NAME", _name(), nullable=False),
+    _column("VHOST", _name(), nullable=False),
+    _column("EXCHANGE_NAME", _name(), nullable=False),
+    _column("WRITE_PATTERN", _name(1000), nullable=False),
+    _column("READ_PATTERN", _name(1000), nullable=False),
+    UniqueConstraint("permission_hash", name="MB_TOPIC_PERMISSION_KEY"),
+)
+
+VIRTUAL_HOST_SETTINGS: Final = Table(
+    "MB_VIRTUAL_HOST_SETTINGS",
+    metadata,
+    _column("VHOST", _name(), primary_key=True),
+    _column("DESCRIPTION", _name(1000), nullable=False),
+    _column("TAGS", _name(1000), nullable=False),
+    _column("DEFAULT_QUEUE_TYPE", _name(), nullable=False),
+    _column("MAX_CONNECTIONS", Integer, nullable=False),
+    _column("MAX_QUEUES", Integer, nullable=False),
+)
+
 # The nodes on which a queue has consumers, in the order of their subscription.
 SUBSCRIPTION: Final = Table(
     "MB_SUBSCRIPTION",

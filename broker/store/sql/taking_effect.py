@@ -25,6 +25,9 @@ ARGUMENTS: Final = frozenset(
         "x-max-length-bytes",
         "x-overflow",
         "x-delivery-limit",
+        "x-max-priority",
+        "x-consumer-timeout",
+        "x-delayed-retry-type",
     )
 )
 """One that gets an effect in the same release adds its line."""

@@ -24,16 +24,31 @@ from broker.ports.records import (
     Change,
     Drop,
     ExchangeRecord,
+    PermissionRecord,
     Put,
     QueueKey,
     QueueRecord,
     Record,
     SubscriptionRecord,
+    TopicPermissionRecord,
     Topology,
+    UserRecord,
     VirtualHostRecord,
+    VirtualHostSettingsRecord,
 )
 from broker.store.sql.messages import delete_queue_messages
-from broker.store.sql.schema import BINDING, EXCHANGE, QUEUE, SLOT, SUBSCRIPTION, VIRTUAL_HOST
+from broker.store.sql.schema import (
+    BINDING,
+    EXCHANGE,
+    PERMISSION,
+    QUEUE,
+    SLOT,
+    SUBSCRIPTION,
+    TOPIC_PERMISSION,
+    USER,
+    VIRTUAL_HOST,
+    VIRTUAL_HOST_SETTINGS,
+)
 
 _log = structlog.get_logger(__name__)
 
@@ -104,6 +119,8 @@ def _highest_level(arguments: bytes) -> int:
         return 0
 
 
+_PATTERNS: Final = {name: f"{name}_pattern" for name in ("configure", "write", "read")}
+
 Tables = Mapping[type[Any], KindTable]
 
 TABLES: Final[Tables] = {
@@ -112,6 +129,14 @@ TABLES: Final[Tables] = {
     QueueRecord: KindTable(QUEUE, {"name": "queue_name"}, on_drop=_delete_content),
     BindingRecord: KindTable(BINDING, digest="binding_hash"),
     SubscriptionRecord: KindTable(SUBSCRIPTION),
+    UserRecord: KindTable(USER, {"name": "user_name"}),
+    PermissionRecord: KindTable(PERMISSION, _PATTERNS | {"user": "user_name"}),
+    TopicPermissionRecord: KindTable(
+        TOPIC_PERMISSION,
+        _PATTERNS | {"user": "user_name", "exchange": "exchange_name"},
+        digest="permission_hash",
+    ),
+    VirtualHostSettingsRecord: KindTable(VIRTUAL_HOST_SETTINGS),
 }
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from broker.auth.access import Permission, Permissions, ResourceKind
+from broker.auth.access import AllPermissions, OpenAccess, Permission, Permissions, ResourceKind
 from broker.auth.identity import Identity
 from broker.codec.field_table import FieldTable
 from broker.codec.method import Method
@@ -43,18 +43,16 @@ class Granted:
     def permits(self, permission: Permission, kind: ResourceKind, name: str) -> bool:
         return (permission, kind, name) in self.needs
 
-
-class Everything:
-    def permits(self, permission: Permission, kind: ResourceKind, name: str) -> bool:
+    def permits_key(self, permission: Permission, exchange: str, routing_key: str) -> bool:
         return True
 
 
-class Lists:
+class Lists(OpenAccess):
     """Access control for guest; admin may do everything."""
 
     def __init__(self) -> None:
         self.guest: Permissions = Granted(frozenset())
-        self._admin = Everything()
+        self._admin = AllPermissions()
 
     def permissions(self, identity: Identity, vhost: str) -> Permissions:
         return self._admin if identity.user == "admin" else self.guest

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from broker.auth.access import AllPermissions, Permissions
+from broker.auth.access import NO_LIMITS, AllPermissions, Permissions, UserLimits
 from broker.auth.identity import Identity
 from broker.codec.constants import HEARTBEAT_FRAME, PROTOCOL_HEADER
 from broker.codec.methods import (
@@ -63,6 +63,12 @@ class StoredUsers:
             return AllPermissions()
 
         return look()
+
+    def permissions_now(self, identity: Identity, vhost: str) -> Permissions:
+        return AllPermissions()
+
+    def limits(self, user: str) -> UserLimits:
+        return NO_LIMITS
 
     async def _passed(self) -> None:
         await self.gate.passed()

@@ -22,6 +22,9 @@ class Only:
     def permits(self, permission: Permission, kind: ResourceKind, name: str) -> bool:
         return name == self.name
 
+    def permits_key(self, permission: Permission, exchange: str, routing_key: str) -> bool:
+        return routing_key == self.name
+
 
 def test_what_is_permitted_passes() -> None:
     Access(ANN, "/", Only("q")).require(Permission.READ, "queue", "q")

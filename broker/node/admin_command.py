@@ -1,0 +1,172 @@
+"""`python -m broker admin`: asks the node on this machine to change who may do what."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import json
+import os
+import socket
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from broker.config.configuration import Configuration
+from broker.node.control_path import control_path
+
+EX_OK: Final = 0
+EX_FAILED: Final = 1
+EX_UNAVAILABLE: Final = 69
+
+_Add = Callable[[argparse.ArgumentParser], None]
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line behind `admin`."""
+    whole = argparse.ArgumentParser(
+        prog="python -m broker admin",
+        description="Administer the node that runs here with this configuration.",
+    )
+    whole.add_argument("--config", metavar="PATH", help="broker.xml of the node, or the folder it is in")
+    whole.add_argument("--json", action="store_true", help="print results as JSON")
+    commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, text, add in _COMMANDS:
+        add(commands.add_parser(name, help=text, description=text))
+    return whole
+
+
+def run(options: argparse.Namespace, config: Configuration) -> int:
+    """Carry a command out and return the exit code."""
+    given = {name: value for name, value in vars(options).items() if name not in ("config", "json", "command")}
+    if "file" in given:
+        given["definitions"] = _read_json(given.pop("file"))
+    if "password" in given and given["password"] is None:
+        given["password"] = _ask_password()
+    request = {key: value for key, value in given.items() if value is not None}
+    request["command"] = options.command.replace("-", "_")
+    path = control_path(config)
+    try:
+        answer = ask(path, request)
+    except OSError as error:
+        print(f"no node answers on {path}: {error.strerror or error}", file=sys.stderr)
+        return EX_UNAVAILABLE
+    if "error" in answer:
+        print(answer["error"], file=sys.stderr)
+        return EX_FAILED
+    _show(answer.get("result"), as_json=options.json)
+    return EX_OK
+
+
+def ask(path: Path, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Send a request to the control socket and return the answer."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(os.fspath(path))
+        connection.sendall(json.dumps(request).encode() + b"\n")
+        with connection.makefile("rb") as answers:
+            line = answers.readline()
+    if not line:
+        raise OSError("the node has closed the connection")
+    found: dict[str, Any] = json.loads(line)
+    return found
+
+
+def _read_json(path: str) -> Any:
+    """Return what a file holds, or the input for `-`."""
+    with sys.stdin if path == "-" else open(path, encoding="utf-8") as source:
+        return json.load(source)
+
+
+def _ask_password() -> str:
+    """Read a password from the terminal, or the first line of the input when that is none."""
+    if sys.stdin.isatty():
+        return getpass.getpass("Password: ")
+    return sys.stdin.readline().rstrip("\n")
+
+
+def _show(result: Any, *, as_json: bool) -> None:
+    if as_json or isinstance(result, dict):
+        print(json.dumps(result, indent=2))
+    elif isinstance(result, list):
+        for row in result:
+            print(row if isinstance(row, str) else "\t".join(f"{name}={value}" for name, value in row.items()))
+
+
+def _nothing(parser: argparse.ArgumentParser) -> None:
+    """No arguments."""
+
+
+def _of(*names: str) -> _Add:
+    def add(parser: argparse.ArgumentParser) -> None:
+        for name in names:
+            parser.add_argument(name)
+
+    return add
+
+
+def _with_password(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name")
+    parser.add_argument("password", nargs="?", help="asked for, or read from the input, when it is not given")
+
+
+def _tags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name")
+    parser.add_argument("tags", nargs="*", help="administrator, management, monitoring, policymaker, …; none takes all")
+
+
+def _user_limits(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name")
+    parser.add_argument("--max-connections", type=int, help="-1 for any number")
+    parser.add_argument("--max-channels", type=int, help="-1 for any number")
+
+
+def _vhost(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name")
+    parser.add_argument("--description")
+    parser.add_argument("--default-queue-type", choices=("classic", "quorum"))
+
+
+def _vhost_limits(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("vhost")
+    parser.add_argument("--max-connections", type=int, help="-1 for any number")
+    parser.add_argument("--max-queues", type=int, help="-1 for the configured number")
+
+
+def _clear_topic(parser: argparse.ArgumentParser) -> None:
+    _of("user", "vhost")(parser)
+    parser.add_argument("exchange", nargs="?", help="all of the virtual host when it is not given")
+
+
+def _definitions(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", help="definitions as RabbitMQ exports them; - for the input")
+    parser.add_argument("--dry-run", action="store_true", help="only say what differs")
+
+
+_COMMANDS: Final[Sequence[tuple[str, str, _Add]]] = (
+    ("list-users", "users with their tags and limits", _nothing),
+    ("add-user", "add a user, who may do nothing yet", _with_password),
+    ("delete-user", "delete a user; open connections are closed", _of("name")),
+    ("change-password", "give a user another password", _with_password),
+    ("set-user-tags", "replace the tags of a user", _tags),
+    ("set-user-limits", "limit connections and channels of a user on each node", _user_limits),
+    ("list-vhosts", "virtual hosts with what is set of them", _nothing),
+    ("add-vhost", "create a virtual host, or change what is set of it", _vhost),
+    ("delete-vhost", "delete a virtual host with everything in it", _of("name")),
+    ("set-vhost-limits", "limit connections and queues of a virtual host", _vhost_limits),
+    ("list-permissions", "what users may do in virtual hosts", _nothing),
+    (
+        "set-permissions",
+        "let a user configure, write and read what these expressions match",
+        _of("user", "vhost", "configure", "write", "read"),
+    ),
+    ("clear-permissions", "let a user do nothing in a virtual host", _of("user", "vhost")),
+    ("list-topic-permissions", "what keys users may use at topic exchanges", _nothing),
+    (
+        "set-topic-permissions",
+        "let a user write and read keys that these expressions match, at a topic exchange",
+        _of("user", "vhost", "exchange", "write", "read"),
+    ),
+    ("clear-topic-permissions", "let a user use all keys again", _clear_topic),
+    ("export-definitions", "print everything that lasts as RabbitMQ exports it, with hashes of passwords", _nothing),
+    ("import-definitions", "make what definitions hold and is not there", _definitions),
+)

@@ -1,0 +1,111 @@
+"""The control socket of a node: whoever may open the file administers (`python -m broker admin`).
+
+One request is one line of JSON, an object with `command` and its arguments; the answer is one line, an object with
+`result` or `error`. The file belongs to the node's own user alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from broker.errors import BrokerError, ConfigError
+
+_log = structlog.get_logger(__name__)
+
+MAX_REQUEST: Final = 64 * 1024 * 1024
+"""Octets of a request: definitions may be large."""
+_LONGEST_PATH: Final = 107
+"""Octets that the address of a UNIX socket has room for."""
+_REQUEST_TIMEOUT: Final = 30.0
+"""Seconds until a request must have come."""
+
+Command = Callable[[Mapping[str, Any]], Awaitable[Any]]
+
+
+class ControlServer:
+    """Serves commands on a UNIX socket."""
+
+    def __init__(self, path: Path, commands: Mapping[str, Command]) -> None:
+        self.path = path
+        self._commands = commands
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        """Listen. A file that a dead node has left is replaced; raises `ConfigError` for one that is in use."""
+        if len(os.fsencode(self.path)) > _LONGEST_PATH:
+            raise ConfigError(f"management/controlSocket: {self.path} is longer than {_LONGEST_PATH} octets")
+        self._remove_left_over()
+        mask = os.umask(0o177)
+        try:
+            self._server = await asyncio.start_unix_server(self._serve, self.path, limit=MAX_REQUEST)
+        except OSError as error:
+            raise ConfigError(f"management/controlSocket: cannot listen on {self.path}: {error.strerror}") from error
+        finally:
+            os.umask(mask)
+
+    async def stop(self) -> None:
+        """Listen no more."""
+        if self._server is not None:
+            self._server.close()
+            with suppress(OSError):
+                self.path.unlink()
+
+    def _remove_left_over(self) -> None:
+        if not self.path.is_socket():
+            if self.path.exists():
+                raise ConfigError(f"management/controlSocket: {self.path} is there and is no socket")
+            return
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(os.fspath(self.path))
+            except OSError:
+                self.path.unlink(missing_ok=True)
+                return
+        raise ConfigError(f"management/controlSocket: another node listens on {self.path}")
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            async with asyncio.timeout(_REQUEST_TIMEOUT):
+                line = await reader.readline()
+            answer = await self._answer(line)
+            writer.write(json.dumps(answer).encode() + b"\n")
+            await writer.drain()
+        except (OSError, ValueError, TimeoutError) as error:
+            _log.info("a request on the control socket was not served", reason=str(error) or type(error).__name__)
+        finally:
+            writer.close()
+
+    async def _answer(self, line: bytes) -> dict[str, Any]:
+        try:
+            request = json.loads(line)
+            name = request.pop("command")
+            command = self._commands[name]
+        except (ValueError, AttributeError, TypeError, KeyError):
+            return {"error": "the request is no known command"}
+        try:
+            result = await command(request)
+        except BrokerError as error:
+            return {"error": str(error)}
+        except (KeyError, TypeError, ValueError) as error:
+            return {"error": f"{name}: an argument is missing or wrong: {error}"}
+        _log.info("administered", command=name, **_shown(request))
+        return {"result": result}
+
+
+def _shown(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a command for the log: no secrets, nothing long."""
+    shown = {}
+    for name, value in request.items():
+        is_secret = "password" in name
+        if not is_secret and (value is None or isinstance(value, bool | int) or len(str(value)) <= 200):
+            shown[f"argument_{name}"] = value
+    return shown

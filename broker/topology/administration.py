@@ -1,0 +1,227 @@
+"""Changes that an administrator makes: virtual hosts, users, and what these may do.
+
+Every change is decided here, recorded, applied on all nodes, and takes effect for connections that are open. Whoever
+asks is let in by somebody else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Final
+
+from broker.auth.directory import Directory
+from broker.auth.pattern import PatternError, check
+from broker.errors import AdministrationError
+from broker.ports.records import (
+    Change,
+    Drop,
+    PermissionKey,
+    PermissionRecord,
+    Put,
+    TopicPermissionKey,
+    TopicPermissionRecord,
+    UserKey,
+    UserRecord,
+    VirtualHostRecord,
+    VirtualHostSettingsRecord,
+)
+from broker.queue.settings import QueueType
+from broker.topology.apply import LiveTopology
+from broker.topology.decision import Decision, Resource
+from broker.topology.recorder import Recorder
+from broker.topology.vhost import VirtualHost
+
+MAX_NAME: Final = 255
+"""Octets of the name of a user or a virtual host."""
+MAX_TEXT: Final = 1000
+"""Octets of a description, and of all tags together."""
+MAX_LIMIT: Final = (1 << 31) - 1
+TAGS: Final = ("administrator", "management", "monitoring", "policymaker", "impersonator")
+"""The tags that mean something (contract A10); others may be set and mean nothing."""
+
+
+class Administration:
+    """What can be changed on a node whose topology is `live`."""
+
+    def __init__(self, live: LiveTopology, recorder: Recorder) -> None:
+        self._live = live
+        self._recorder = recorder
+
+    @property
+    def directory(self) -> Directory:
+        """Users and permissions as they are."""
+        return self._live.directory
+
+    @property
+    def vhosts(self) -> Sequence[VirtualHostSettingsRecord]:
+        """The virtual hosts with what is set of them, by name."""
+        return [vhost.settings for _, vhost in sorted(self._live.vhosts.items())]
+
+    @property
+    def live_vhosts(self) -> Sequence[VirtualHost]:
+        """The virtual hosts, by name."""
+        return [vhost for _, vhost in sorted(self._live.vhosts.items())]
+
+    def find_vhost(self, name: str) -> VirtualHost | None:
+        """Return a virtual host, if there is one of this name."""
+        return self._live.vhosts.get(name)
+
+    # Virtual hosts
+
+    async def create_vhost(self, settings: VirtualHostSettingsRecord) -> None:
+        """Create a virtual host, or change what is set of it."""
+        _check_name("virtual host", settings.vhost)
+        _check_text("description", settings.description)
+        _check_tags(settings.tags)
+        _check_limits(settings.max_connections, settings.max_queues)
+        if settings.default_queue_type and QueueType.named(settings.default_queue_type) is None:
+            raise AdministrationError(f"there is no queue type '{settings.default_queue_type}'")
+        await self._recorder.change(partial(self._create_vhost, settings))
+
+    def _create_vhost(self, settings: VirtualHostSettingsRecord) -> Decision[None]:
+        name, changes = settings.vhost, list[Change]()
+        current = self._live.vhosts.get(name)
+        if current is None:
+            changes.append(Put(VirtualHostRecord(name)))
+        if settings != (VirtualHostSettingsRecord(name) if current is None else current.settings):
+            changes.append(Put(settings))
+        return _decision(changes, (name,))
+
+    async def delete_vhost(self, name: str) -> None:
+        """Delete a virtual host with everything in it; its connections are closed."""
+        await self._recorder.change(partial(self._delete_vhost, name))
+
+    def _delete_vhost(self, name: str) -> Decision[None]:
+        self._require_vhost(name)
+        return _decision([Drop(VirtualHostRecord(name))], (name,))
+
+    def _require_vhost(self, name: str) -> None:
+        if name not in self._live.vhosts:
+            raise AdministrationError(f"there is no virtual host '{name}'")
+
+    # Users
+
+    async def put_user(self, record: UserRecord) -> None:
+        """Add a user, or replace what is known of one."""
+        await self._recorder.change(lambda: self._decided_user(record))
+
+    async def change_user(self, name: str, change: Callable[[UserRecord], UserRecord]) -> None:
+        """Replace what is known of a user by what `change` makes of it."""
+        await self._recorder.change(lambda: self._decided_user(change(self._user(name))))
+
+    def _decided_user(self, record: UserRecord) -> Decision[None]:
+        _check_name("user", record.name)
+        _check_text("password hash", record.password_hash)
+        _check_tags(record.tags)
+        _check_limits(record.max_connections, record.max_channels)
+        is_new = self.directory.user(record.name) != record
+        return _decision([Put(record)] if is_new else [], ("", "user", record.name))
+
+    async def delete_user(self, name: str) -> None:
+        """Delete a user with all that the user may do; the user's connections are closed."""
+        await self._recorder.change(partial(self._delete_user, name))
+
+    def _delete_user(self, name: str) -> Decision[None]:
+        self._user(name)
+        return _decision([Drop(UserKey(name))], ("", "user", name))
+
+    def _user(self, name: str) -> UserRecord:
+        record = self.directory.user(name)
+        if record is None:
+            raise AdministrationError(f"there is no user '{name}'")
+        return record
+
+    # Permissions
+
+    async def set_permissions(self, record: PermissionRecord) -> None:
+        """Set what a user may do in a virtual host."""
+        for pattern in (record.configure, record.write, record.read):
+            _check_pattern(pattern)
+        await self._recorder.change(partial(self._set_permissions, record))
+
+    def _set_permissions(self, record: PermissionRecord) -> Decision[None]:
+        self._require_both(record.user, record.vhost)
+        is_new = self.directory.permission(record.user, record.vhost) != record
+        return _decision([Put(record)] if is_new else [], *_resources(record.user, record.vhost))
+
+    async def clear_permissions(self, user: str, vhost: str) -> None:
+        """Take all that a user may do in a virtual host away."""
+        await self._recorder.change(partial(self._clear_permissions, user, vhost))
+
+    def _clear_permissions(self, user: str, vhost: str) -> Decision[None]:
+        self._require_both(user, vhost)
+        is_there = self.directory.permission(user, vhost) is not None
+        return _decision([Drop(PermissionKey(user, vhost))] if is_there else [], *_resources(user, vhost))
+
+    async def set_topic_permissions(self, record: TopicPermissionRecord) -> None:
+        """Set what keys a user may use at a topic exchange."""
+        for pattern in (record.write, record.read):
+            _check_pattern(pattern)
+        _check_name("exchange", record.exchange)
+        await self._recorder.change(partial(self._set_topic_permissions, record))
+
+    def _set_topic_permissions(self, record: TopicPermissionRecord) -> Decision[None]:
+        self._require_both(record.user, record.vhost)
+        is_new = record not in self.directory.topics(record.user, record.vhost)
+        return _decision([Put(record)] if is_new else [], *_resources(record.user, record.vhost))
+
+    async def clear_topic_permissions(self, user: str, vhost: str, exchange: str | None = None) -> None:
+        """Let a user use all keys again, at one topic exchange or at all of a virtual host."""
+        await self._recorder.change(partial(self._clear_topic_permissions, user, vhost, exchange))
+
+    def _clear_topic_permissions(self, user: str, vhost: str, exchange: str | None) -> Decision[None]:
+        self._require_both(user, vhost)
+        gone = [topic for topic in self.directory.topics(user, vhost) if exchange in (None, topic.exchange)]
+        drops = [Drop(TopicPermissionKey(user, vhost, topic.exchange)) for topic in gone]
+        return _decision(drops, *_resources(user, vhost))
+
+    def _require_both(self, user: str, vhost: str) -> None:
+        self._user(user)
+        self._require_vhost(vhost)
+
+
+def with_tags(record: UserRecord, tags: Sequence[str]) -> UserRecord:
+    """Return a user with these tags; raise `AdministrationError` for one that cannot be kept."""
+    joined = ",".join(dict.fromkeys(tags))
+    _check_tags(joined)
+    return replace(record, tags=joined)
+
+
+def _decision(changes: Sequence[Change], *writes: Resource) -> Decision[None]:
+    return Decision(changes, lambda: None, lasting=changes, writes=writes)
+
+
+def _resources(user: str, vhost: str) -> tuple[Resource, ...]:
+    return ("", "user", user), (vhost, "access")
+
+
+def _check_name(what: str, name: str) -> None:
+    if not name:
+        raise AdministrationError(f"the name of a {what} is empty")
+    if len(name.encode("utf-8", "surrogateescape")) > MAX_NAME:
+        raise AdministrationError(f"the name of a {what} is longer than {MAX_NAME} octets")
+
+
+def _check_text(what: str, text: str) -> None:
+    if len(text.encode("utf-8", "surrogateescape")) > MAX_TEXT:
+        raise AdministrationError(f"the {what} is longer than {MAX_TEXT} octets")
+
+
+def _check_tags(tags: str) -> None:
+    _check_text("list of tags", tags)
+    if any(not tag or tag != tag.strip() for tag in tags.split(",") if tags):
+        raise AdministrationError("a tag is empty, or has blanks around it")
+
+
+def _check_limits(*limits: int) -> None:
+    if any(not -1 <= limit <= MAX_LIMIT for limit in limits):
+        raise AdministrationError(f"a limit is from 0 to {MAX_LIMIT}, or -1 for none")
+
+
+def _check_pattern(pattern: str) -> None:
+    try:
+        check(pattern)
+    except PatternError as error:
+        raise AdministrationError(f"the expression '{pattern}' is not served: {error}") from None

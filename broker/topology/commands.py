@@ -1,0 +1,158 @@
+"""The commands of an administrator, by name: arguments and results are values of JSON.
+
+`python -m broker admin` asks for them over the control socket.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+from broker.errors import AdministrationError
+from broker.ports.records import PermissionRecord, TopicPermissionRecord, UserRecord, VirtualHostSettingsRecord
+from broker.topology.administration import Administration, with_tags
+from broker.topology.definitions import Import, exported
+
+Arguments = Mapping[str, Any]
+NewHash = Callable[[str], Awaitable[str]]
+
+
+class Commands:
+    """The commands over one `Administration`."""
+
+    def __init__(self, administration: Administration, new_hash: NewHash, version: str) -> None:
+        """`new_hash` makes the hash of a password; `version` is this program's."""
+        self._administration = administration
+        self._version = version
+        self._new_hash = new_hash
+
+    @property
+    def by_name(self) -> dict[str, Callable[[Arguments], Awaitable[Any]]]:
+        """Return every command."""
+        return {name.removeprefix("do_"): getattr(self, name) for name in dir(type(self)) if name.startswith("do_")}
+
+    # Users
+
+    async def do_list_users(self, arguments: Arguments) -> Any:
+        """Name, tags and limits of each user; never a hash."""
+        users = sorted(self._administration.directory.users, key=lambda user: user.name)
+        return [{**asdict(user), "password_hash": bool(user.password_hash)} for user in users]
+
+    async def do_add_user(self, arguments: Arguments) -> None:
+        name, password = _text(arguments, "name"), _text(arguments, "password")
+        if self._administration.directory.user(name) is not None:
+            raise AdministrationError(f"there is a user '{name}' already")
+        await self._administration.put_user(UserRecord(name, await self._hash(password)))
+
+    async def do_delete_user(self, arguments: Arguments) -> None:
+        await self._administration.delete_user(_text(arguments, "name"))
+
+    async def do_change_password(self, arguments: Arguments) -> None:
+        password_hash = await self._hash(_text(arguments, "password"))
+        await self._administration.change_user(
+            _text(arguments, "name"), lambda user: replace(user, password_hash=password_hash, loopback_only=False)
+        )
+
+    async def do_set_user_tags(self, arguments: Arguments) -> None:
+        tags = [str(tag) for tag in arguments.get("tags", ())]
+        await self._administration.change_user(_text(arguments, "name"), lambda user: with_tags(user, tags))
+
+    async def do_set_user_limits(self, arguments: Arguments) -> None:
+        limits: dict[str, Any] = _limits(arguments, "max_connections", "max_channels")
+        await self._administration.change_user(_text(arguments, "name"), lambda user: replace(user, **limits))
+
+    async def _hash(self, password: str) -> str:
+        if not password:
+            raise AdministrationError("the password is empty")
+        return await self._new_hash(password)
+
+    # Definitions
+
+    async def do_export_definitions(self, arguments: Arguments) -> Any:
+        """Everything that lasts, as RabbitMQ exports it."""
+        return exported(self._administration, self._version)
+
+    async def do_import_definitions(self, arguments: Arguments) -> list[str]:
+        """A line for each thing that was made or changed, or with `dry_run` would be."""
+        return await Import(self._administration, arguments.get("definitions", {})).run(
+            is_dry=arguments.get("dry_run") is True
+        )
+
+    # Virtual hosts
+
+    async def do_list_vhosts(self, arguments: Arguments) -> Any:
+        """Name and settings of each virtual host."""
+        return [asdict(settings) for settings in self._administration.vhosts]
+
+    async def do_add_vhost(self, arguments: Arguments) -> None:
+        name = _text(arguments, "name")
+        known = next((each for each in self._administration.vhosts if each.vhost == name), None)
+        changed: dict[str, Any] = {
+            key: str(arguments[key]) for key in ("description", "default_queue_type") if key in arguments
+        }
+        if "tags" in arguments:
+            changed["tags"] = ",".join(str(tag) for tag in arguments["tags"])
+        await self._administration.create_vhost(replace(known or VirtualHostSettingsRecord(name), **changed))
+
+    async def do_delete_vhost(self, arguments: Arguments) -> None:
+        await self._administration.delete_vhost(_text(arguments, "name"))
+
+    async def do_set_vhost_limits(self, arguments: Arguments) -> None:
+        name = _text(arguments, "vhost")
+        known = next((each for each in self._administration.vhosts if each.vhost == name), None)
+        if known is None:
+            raise AdministrationError(f"there is no virtual host '{name}'")
+        limits: dict[str, Any] = _limits(arguments, "max_connections", "max_queues")
+        await self._administration.create_vhost(replace(known, **limits))
+
+    # Permissions
+
+    async def do_list_permissions(self, arguments: Arguments) -> Any:
+        """What each user may do in each virtual host."""
+        records = sorted(self._administration.directory.permissions, key=lambda each: (each.vhost, each.user))
+        return [asdict(record) for record in records]
+
+    async def do_set_permissions(self, arguments: Arguments) -> None:
+        await self._administration.set_permissions(
+            PermissionRecord(
+                *(_text(arguments, name) for name in ("user", "vhost")),
+                *(_text(arguments, name, may_be_empty=True) for name in ("configure", "write", "read")),
+            )
+        )
+
+    async def do_clear_permissions(self, arguments: Arguments) -> None:
+        await self._administration.clear_permissions(_text(arguments, "user"), _text(arguments, "vhost"))
+
+    async def do_list_topic_permissions(self, arguments: Arguments) -> Any:
+        """What keys users may use at topic exchanges."""
+        records = self._administration.directory.topic_permissions
+        return [asdict(each) for each in sorted(records, key=lambda each: (each.vhost, each.user, each.exchange))]
+
+    async def do_set_topic_permissions(self, arguments: Arguments) -> None:
+        await self._administration.set_topic_permissions(
+            TopicPermissionRecord(
+                *(_text(arguments, name) for name in ("user", "vhost", "exchange")),
+                *(_text(arguments, name, may_be_empty=True) for name in ("write", "read")),
+            )
+        )
+
+    async def do_clear_topic_permissions(self, arguments: Arguments) -> None:
+        exchange = arguments.get("exchange")
+        await self._administration.clear_topic_permissions(
+            _text(arguments, "user"), _text(arguments, "vhost"), None if exchange is None else str(exchange)
+        )
+
+
+def _text(arguments: Arguments, name: str, *, may_be_empty: bool = False) -> str:
+    value = arguments.get(name)
+    if not isinstance(value, str) or not (value or may_be_empty):
+        raise AdministrationError(f"the argument '{name}' is missing")
+    return value
+
+
+def _limits(arguments: Arguments, *names: str) -> dict[str, int]:
+    limits = {name: arguments[name] for name in names if arguments.get(name) is not None}
+    if any(not isinstance(limit, int) or isinstance(limit, bool) for limit in limits.values()):
+        raise AdministrationError("a limit is a number")
+    return limits

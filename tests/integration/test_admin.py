@@ -1,0 +1,135 @@
+"""Users and permissions, set by `python -m broker admin` on a running node, as clients see them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pika
+import pytest
+from pika.adapters.blocking_connection import BlockingChannel
+
+from benchmarks.nodes.process import BrokerProcess
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[BrokerProcess]:
+    process = BrokerProcess(tmp_path)
+    process.start()
+    yield process
+    print(process.log)
+    if process.is_running():
+        process.stop()
+
+
+def admin(broker: BrokerProcess, *arguments: str, password: str = "") -> subprocess.CompletedProcess[str]:
+    """Run a command against the node of `broker`."""
+    command = [sys.executable, "-m", "broker", "admin", "--config", str(broker.config), "--json", *arguments]
+    return subprocess.run(command, input=password, capture_output=True, text=True, check=False)
+
+
+def done(broker: BrokerProcess, *arguments: str, password: str = "") -> object:
+    answer = admin(broker, *arguments, password=password)
+    assert (answer.returncode, answer.stderr) == (0, "")
+    return json.loads(answer.stdout)
+
+
+Connect = Callable[..., BlockingChannel]
+
+
+@pytest.fixture
+def connect(broker: BrokerProcess) -> Iterator[Connect]:
+    """Opens a channel on a connection of its own, which ends with the test."""
+    connections: list[pika.BlockingConnection] = []
+
+    def open_channel(user: str, password: str, vhost: str = "/") -> BlockingChannel:
+        credentials = pika.PlainCredentials(user, password)
+        parameters = pika.ConnectionParameters("127.0.0.1", broker.port, vhost, credentials, heartbeat=0)
+        connections.append(pika.BlockingConnection(parameters))
+        return connections[-1].channel()
+
+    yield open_channel
+    for connection in connections:
+        with suppress(pika.exceptions.AMQPError):
+            connection.close()
+
+
+def test_a_user_may_do_what_was_permitted_and_nothing_else(broker: BrokerProcess, connect: Connect) -> None:
+    done(broker, "add-user", "ann", password="secret\n")
+    with pytest.raises(pika.exceptions.ProbableAuthenticationError):
+        connect("ann", "wrong")
+    with pytest.raises(pika.exceptions.ProbableAccessDeniedError, match="access to vhost '/' refused"):
+        connect("ann", "secret")
+    done(broker, "set-permissions", "ann", "/", "^ann-", ".*", "^ann-")
+    channel = connect("ann", "secret")
+    channel.queue_declare("ann-1", durable=True)
+    with pytest.raises(pika.exceptions.ChannelClosedByBroker, match="configure access to queue 'bob-1'"):
+        channel.queue_declare("bob-1")
+    broker.stop()
+    broker.start()
+    connect("ann", "secret").queue_declare("ann-1", durable=True, passive=True)
+    assert connect("guest", "guest").queue_delete("ann-1").method.message_count == 0
+
+
+def test_virtual_hosts_come_and_go(broker: BrokerProcess, connect: Connect) -> None:
+    done(broker, "add-vhost", "new", "--description", "for tests")
+    done(broker, "set-permissions", "guest", "new", ".*", ".*", ".*")
+    channel = connect("guest", "guest", "new")
+    channel.queue_declare("q", durable=True)
+    done(broker, "delete-vhost", "new")
+    with pytest.raises(pika.exceptions.ConnectionClosedByBroker, match="vhost 'new' is deleted"):
+        channel.connection.process_data_events(5)
+    with pytest.raises(pika.exceptions.ProbableAccessDeniedError, match="vhost new not found"):
+        connect("guest", "guest", "new")
+    names = [each["vhost"] for each in done(broker, "list-vhosts")]  # type: ignore[attr-defined]
+    assert names == ["/", "carbon"]
+
+
+def test_what_is_listed_has_no_secrets(broker: BrokerProcess) -> None:
+    done(broker, "add-user", "ann", "secret")
+    done(broker, "set-user-tags", "ann", "monitoring", "management")
+    users = {user["name"]: user for user in done(broker, "list-users")}  # type: ignore[attr-defined]
+    assert users["ann"]["tags"] == "monitoring,management"
+    assert users["ann"]["password_hash"] is True
+    assert users["guest"]["password_hash"] is False
+    assert "secret" not in broker.log
+
+
+def test_a_configured_password_can_be_replaced(broker: BrokerProcess, connect: Connect) -> None:
+    done(broker, "change-password", "guest", "other")
+    with pytest.raises(pika.exceptions.ProbableAuthenticationError):
+        connect("guest", "guest")
+    connect("guest", "other")
+    done(broker, "delete-user", "guest")
+    with pytest.raises(pika.exceptions.ProbableAuthenticationError):
+        connect("guest", "other")
+    broker.stop()
+    broker.start()
+    with pytest.raises(pika.exceptions.ProbableAuthenticationError):
+        connect("guest", "guest")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (("delete-user", "nobody"), 1, "there is no user 'nobody'"),
+        (("add-user", "guest", "x"), 1, "there is a user 'guest' already"),
+        (("set-permissions", "guest", "/", "(", "", ""), 1, "the expression '(' is not served: missing ): ("),
+        (("set-user-limits", "guest", "--max-channels", "-7"), 1, "a limit is from 0 to 2147483647, or -1 for none"),
+    ],
+)
+def test_what_cannot_be_is_one_line(broker: BrokerProcess, arguments: tuple[str, ...], code: int, text: str) -> None:
+    answer = admin(broker, *arguments)
+    assert (answer.returncode, answer.stderr.strip(), answer.stdout) == (code, text, "")
+
+
+def test_without_a_node_it_says_where_it_looked(broker: BrokerProcess) -> None:
+    broker.stop()
+    answer = admin(broker, "list-users")
+    assert answer.returncode == 69
+    assert answer.stderr.startswith("no node answers on ")
+    assert answer.stderr.strip().endswith("No such file or directory")
