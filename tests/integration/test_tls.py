@@ -22,6 +22,7 @@ from benchmarks.nodes.ports import quiet_port
 from benchmarks.nodes.process import BrokerFailed, BrokerProcess
 from broker.config.key_stores import key_and_chain
 from tests.support.java_stores import PASSWORD, SERVER_JKS, TRUST_JKS, decoded
+from tests.support.tls import EVERY_CIPHER, trusting_client
 from tests.support.waiting import wait_until
 
 SSL_CONNECTION = """\
@@ -73,21 +74,6 @@ def test_a_client_publishes_and_gets_over_tls(tmp_path: Path, key_store: Path, t
     assert body == b"x" * 300_000
 
 
-def test_tls_1_1_is_refused(tmp_path: Path, key_store: Path, trusting: ssl.SSLContext) -> None:
-    broker = BrokerProcess(tmp_path / "broker")
-    port = _with_tls(broker, key_store)
-    broker.start()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    context.set_ciphers("DEFAULT:@SECLEVEL=0")
-    with pytest.warns(DeprecationWarning, match="TLSv1_1"):
-        context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as raw, pytest.raises(ssl.SSLError):
-        context.wrap_socket(raw)
-    broker.stop()
-
-
 def test_a_key_store_that_cannot_be_read_stops_the_start_with_one_line(tmp_path: Path) -> None:
     location = tmp_path / "wso2carbon.jks"
     location.write_bytes(b"\xfe\xed\xfe\xed")
@@ -125,14 +111,27 @@ class JavaStores:
     broker: BrokerProcess
     port: int
     key: Path
-    client: ssl.SSLContext
-    """Trusts the broker, and shows no certificate."""
+    authority: bytes
+
+    def client(self) -> ssl.SSLContext:
+        """Return one that trusts the broker, and shows no certificate."""
+        context = ssl.create_default_context()
+        context.load_verify_locations(cadata=self.authority)
+        return context
+
+    def failures(self) -> list[str]:
+        """Return the reasons of all handshakes that have failed."""
+        lines = [json.loads(line) for line in self.broker.log.splitlines()]
+        failed = [line for line in lines if line["event"] == "a TLS handshake has failed"]
+        assert all(line["peer"].startswith("127.0.0.1:") and line["level"] == "warning" for line in failed)
+        return [line["reason"] for line in failed]
 
 
-@pytest.fixture
-def java_stores(tmp_path: Path) -> Iterator[JavaStores]:
-    broker, port = BrokerProcess(tmp_path / "broker"), quiet_port()
-    security = tmp_path / "broker/repository/resources/security"
+@pytest.fixture(scope="module")
+def java_stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JavaStores]:
+    folder = tmp_path_factory.mktemp("java")
+    broker, port = BrokerProcess(folder / "broker"), quiet_port()
+    security = folder / "broker/repository/resources/security"
     security.mkdir(parents=True)
     (security / "wso2carbon.jks").write_bytes(decoded(SERVER_JKS))
     (security / "client-truststore.jks").write_bytes(decoded(TRUST_JKS))
@@ -143,12 +142,10 @@ def java_stores(tmp_path: Path) -> Iterator[JavaStores]:
     ends = "</AdminUser></Configuration></Realm></UserManager>"
     (broker.config / "user-mgt.xml").write_text(administrator + ends)
     found = key_and_chain(decoded(SERVER_JKS), PASSWORD)
-    key = tmp_path / "client.pem"
+    key = folder / "client.pem"
     key.write_bytes(found.pem)  # the name in it is localhost, and its authority is the trusted one
-    client = ssl.create_default_context()
-    client.load_verify_locations(cadata=found.certificates[-1])
     broker.start()
-    yield JavaStores(broker, port, key, client)
+    yield JavaStores(broker, port, key, found.certificates[-1])
     broker.stop()
 
 
@@ -164,13 +161,19 @@ def logs_in(stores: JavaStores, context: ssl.SSLContext, credentials: Any) -> bo
 
 def test_the_files_of_wso2_serve_clients_from_java_key_stores(java_stores: JavaStores) -> None:
     guest, external = pika.PlainCredentials("guest", "guest"), ExternalCredentials()
-    assert logs_in(java_stores, java_stores.client, guest)
-    assert not logs_in(java_stores, java_stores.client, external)
+    client = java_stores.client()
+    assert logs_in(java_stores, client, guest)
+    assert not logs_in(java_stores, client, external)
 
-    java_stores.client.load_cert_chain(java_stores.key)
-    assert logs_in(java_stores, java_stores.client, guest)
-    assert logs_in(java_stores, java_stores.client, external)
+    client.load_cert_chain(java_stores.key)
+    assert logs_in(java_stores, client, guest)
+    assert logs_in(java_stores, client, external)
+    assert "TLSv1 is no longer safe and left out; clients get TLSv1.2 or TLSv1.3" in java_stores.broker.log
 
+
+def test_a_handshake_that_fails_leaves_a_line_with_its_reason(java_stores: JavaStores) -> None:
+    before = len(java_stores.failures())
+    guest = pika.PlainCredentials("guest", "guest")
     stranger = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     stranger.check_hostname, stranger.verify_mode = False, ssl.CERT_NONE
     trustme.CA().issue_cert("stranger").configure_cert(stranger)
@@ -181,18 +184,19 @@ def test_the_files_of_wso2_serve_clients_from_java_key_stores(java_stores: JavaS
         with suppress(OSError):
             assert plain.recv(100)[:1] != b"\1"
 
-    def reasons() -> list[str]:
-        lines = [json.loads(line) for line in java_stores.broker.log.splitlines()]
-        failed = [line for line in lines if line["event"] == "a TLS handshake has failed"]
-        assert all(line["peer"].startswith("127.0.0.1:") and line["level"] == "warning" for line in failed)
-        return [line["reason"] for line in failed]
-
-    wait_until(lambda: len(reasons()) == 3, 10.0, "all failures are logged", [java_stores.broker])
-    refused, untrusted, plain_text = reasons()
+    wait_until(lambda: len(java_stores.failures()) == before + 3, 10.0, "all are logged", [java_stores.broker])
+    refused, untrusted, plain_text = java_stores.failures()[before:]
     assert refused.startswith("the certificate of the client is refused: ")
     assert untrusted == "the client does not know the authority of this listener's certificate (TLSV1_ALERT_UNKNOWN_CA)"
     assert plain_text == "the client does not speak TLS (WRONG_VERSION_NUMBER)"
-    assert "TLSv1 is no longer safe and left out; clients get TLSv1.2 or TLSv1.3" in java_stores.broker.log
+
+
+def test_tls_1_1_is_refused(java_stores: JavaStores) -> None:
+    with (
+        socket.create_connection(("127.0.0.1", java_stores.port), timeout=10) as raw,
+        pytest.raises(ssl.SSLError),
+    ):
+        trusting_client("TLSv1.1", EVERY_CIPHER).wrap_socket(raw)
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="the command openssl (package openssl) is missing")

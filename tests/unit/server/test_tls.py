@@ -8,6 +8,7 @@ import ssl
 from collections.abc import Iterator, MutableMapping
 from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,17 @@ import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from cryptography.x509.oid import NameOID
 
-from broker.config.broker_xml import SslConnection
-from broker.config.ssl_connection import KeyStore, TrustStore
+from broker.config.key_stores import key_and_chain
+from broker.config.ssl_connection import KeyStore, SslConnection, TrustStore
 from broker.errors import ConfigError
 from broker.server.tls import tls_setup
 from tests.support.edge import Node
@@ -51,11 +58,14 @@ def logged() -> Iterator[list[MutableMapping[str, Any]]]:
         yield lines
 
 
+@cache
+def server_certificate(authority: trustme.CA, kind: trustme.KeyType) -> trustme.LeafCert:
+    """Return one certificate of each kind: an RSA key takes a while."""
+    return authority.issue_cert("localhost", key_type=kind)
+
+
 def key_store(folder: Path, authority: trustme.CA, kind: trustme.KeyType = trustme.KeyType.ECDSA) -> Path:
-    file = folder / "keystore.pem"
-    certificate = authority.issue_cert("localhost", key_type=kind)
-    certificate.private_key_and_cert_chain_pem.write_to_path(str(file))
-    return file
+    return written(folder, "keystore.pem", server_certificate(authority, kind).private_key_and_cert_chain_pem.bytes())
 
 
 def connection(location: Path, trusted: Path | str = "", **more: str) -> SslConnection:
@@ -160,16 +170,10 @@ def test_the_stores_of_java_serve_a_client_that_trusts_their_authority(tmp_path:
     setup = tls_setup(connection(own, written(tmp_path, "trust", decoded(trust))))
     client = ssl.create_default_context()
     client.load_verify_locations(cadata=setup.trusted[0])
-    client.load_cert_chain(*pem_of_server(tmp_path))
+    client.load_cert_chain(written(tmp_path, "server.pem", key_and_chain(decoded(SERVER_JKS), PASSWORD).pem))
     agreed = shake_hands(setup.context, client)
     assert agreed.client.getpeercert(binary_form=True) == setup.own[0]
     assert agreed.server.getpeercert(binary_form=True) == setup.own[0]  # a key of the same authority
-
-
-def pem_of_server(folder: Path) -> tuple[Path]:
-    from broker.config.key_stores import key_and_chain
-
-    return (written(folder, "server.pem", key_and_chain(decoded(SERVER_JKS), PASSWORD).pem),)
 
 
 def test_a_key_is_in_no_file_and_no_descriptor_afterwards(tmp_path: Path) -> None:
@@ -181,8 +185,6 @@ def test_a_key_is_in_no_file_and_no_descriptor_afterwards(tmp_path: Path) -> Non
 
 
 def test_a_pem_key_may_be_encrypted(tmp_path: Path, authority: trustme.CA) -> None:
-    from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, load_pem_private_key
-
     issued = authority.issue_cert("localhost")
     key = load_pem_private_key(issued.private_key_pem.bytes(), None)
     protected = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(PASSWORD.encode()))
@@ -255,8 +257,6 @@ def test_of_several_keys_the_first_is_used_and_the_others_are_named(
     keys = []
     for name in ("one", "two"):
         pem = authority.issue_cert("localhost")
-        from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
         key = load_pem_private_key(pem.private_key_pem.bytes(), None)
         certificate = x509.load_pem_x509_certificate(pem.cert_chain_pems[0].bytes())
         pkcs8 = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
