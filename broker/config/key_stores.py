@@ -107,12 +107,11 @@ def pem_certificates(certificates: tuple[bytes, ...]) -> bytes:
 
 
 def _is_pkcs12(content: bytes) -> bool:
-    """Does it begin as RFC 7292 has it: a sequence whose first element is the version?"""
-    if len(content) < 8 or content[0] != _DER_SEQUENCE:
+    """Does it begin as RFC 7292 has it: a sequence, longer than 127 octets, whose first element is the version?"""
+    if len(content) < 130 or content[0] != _DER_SEQUENCE:
         return False
-    length = content[1]
-    start = 2 + (length & 0x7F if length & 0x80 else 0)
-    return content[start : start + 1] == bytes((_DER_INTEGER,))
+    octets_of_length = content[1] & 0x7F
+    return content[2 + octets_of_length] == _DER_INTEGER
 
 
 def _pem_certificates(content: bytes) -> list[bytes]:

@@ -19,6 +19,7 @@ import structlog
 from broker.config.ciphers import FFDHE2048, cipher_list
 from broker.config.key_stores import KeyAndChain, key_and_chain, read_store, trusted_certificates
 from broker.config.ssl_connection import KeyStore, SslConnection, TrustStore
+from broker.config.values import one_line
 from broker.errors import ConfigError
 
 _log = structlog.get_logger(__name__)
@@ -143,5 +144,5 @@ def _in_memory(content: bytes) -> Iterator[str]:
 
 def _reason(error: Exception) -> str:
     if not isinstance(error, ssl.SSLError):
-        return (error.strerror if isinstance(error, OSError) else None) or str(error)
+        return one_line((error.strerror if isinstance(error, OSError) else None) or str(error))
     return _REASONS.get(error.reason or "", "its key cannot be read, or the password is wrong")

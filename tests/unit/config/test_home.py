@@ -48,6 +48,11 @@ def test_other_paths_are_as_they_are(somewhere: Path, location: str) -> None:
     assert found_in_home(location, somewhere / "mb/conf", {}) == location
 
 
+@pytest.mark.parametrize("location", ["", "/etc/own.pem"])
+def test_carbon_home_is_for_relative_paths(somewhere: Path, location: str) -> None:
+    assert found_in_home(location, somewhere / "mb/conf", {"CARBON_HOME": "/opt/mb"}) == location
+
+
 def test_no_other_folder_is_searched(somewhere: Path) -> None:
     make(somewhere / STORE)
     assert found_in_home(STORE, somewhere / "mb/conf", {}) == STORE

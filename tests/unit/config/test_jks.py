@@ -9,7 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.serialization import load_der_private_key, pkcs12
 
-from broker.config.jks import read_jks
+from broker.config.jks import JksEntry, read_jks
 from tests.support.java_stores import (
     OTHER_KEY_PASSWORD,
     OTHER_KEY_PASSWORD_JKS,
@@ -123,6 +123,20 @@ def test_a_key_that_is_not_protected_as_java_does_cannot_be_opened(protected: by
     (entry,) = read_jks(content + checksum(content), PASSWORD)
     with pytest.raises(ValueError, match=r"damaged|protected in a way"):
         entry.private_key(PASSWORD)
+
+
+@pytest.mark.parametrize(
+    "octets", [bytes((4, 10)) + bytes(10), bytes((4, 39)) + bytes(39), bytes((4, 100)) + bytes(60)]
+)
+def test_a_protected_key_that_is_too_short_is_damaged(octets: bytes) -> None:
+    algorithm = bytes.fromhex("300e060a2b060104012a02110101") + b"\5\0"
+    protected = bytes((0x30, len(algorithm + octets))) + algorithm + octets
+    with pytest.raises(ValueError, match="it is damaged: it ends too early"):
+        JksEntry("k", (), protected).private_key(PASSWORD)
+
+
+def test_a_key_is_in_no_repr() -> None:
+    assert repr(JksEntry("k", (), b"secret")) == "JksEntry(alias='k', certificates=())"
 
 
 def test_the_checksum_is_sha1_over_password_phrase_and_content() -> None:

@@ -50,7 +50,9 @@ def test_a_form_is_told_by_the_content(content: bytes, form: Form) -> None:
     [
         (b"", "not a PEM file, a PKCS #12 store or a Java key store"),
         (b"hello, world", "not a PEM file, a PKCS #12 store or a Java key store"),
-        (b"\x30\x82\1\0\x30\x81\xa0\2\1\2", "not a PEM file, a PKCS #12 store or a Java key store"),
+        (b"\x30\x82\1\0\x30\x81\xa0\2\1\2" + bytes(200), "not a PEM file, a PKCS #12 store or a Java key store"),
+        (b"\x30\xff" + bytes(127), "not a PEM file, a PKCS #12 store or a Java key store"),
+        (b"\x30\x82\1\0\2", "not a PEM file, a PKCS #12 store or a Java key store"),
         (b"\xce\xce\xce\xce\0\0\0\2", "JCEKS stores are not read; convert it"),
     ],
 )

@@ -96,5 +96,26 @@ def test_nobody_is_named_without_a_verified_certificate(verify_mode: ssl.VerifyM
     assert certificate_user(agreed(verify_mode, shows=shows), "commonName") == ""
 
 
+class Unverified:
+    """A connection whose peer has shown a certificate that nobody has checked."""
+
+    def __init__(self, verify_mode: ssl.VerifyMode = ssl.CERT_NONE) -> None:
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.verify_mode = verify_mode
+
+    def getpeercert(self, binary_form: bool) -> bytes:
+        return ORDERS
+
+
+@pytest.mark.parametrize(
+    ("verify_mode", "login", "user"),
+    [(ssl.CERT_NONE, "uri", ""), (ssl.CERT_REQUIRED, "off", ""), (ssl.CERT_REQUIRED, "email", "orders@example.com")],
+)
+def test_a_certificate_that_nobody_has_checked_names_nobody(
+    verify_mode: ssl.VerifyMode, login: CertificateLogin, user: str
+) -> None:
+    assert certificate_user(Unverified(verify_mode), login) == user  # type: ignore[arg-type]
+
+
 def test_nobody_is_named_without_tls() -> None:
     assert certificate_user(None, "commonName") == ""

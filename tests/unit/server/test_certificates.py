@@ -55,7 +55,9 @@ class Stage:
         )
 
     def issue(self, end: datetime | None = None) -> None:
-        issued = self._authority.issue_cert("localhost", not_after=end or self.now + 400 * DAY)
+        issued = self._authority.issue_cert(
+            "localhost", not_before=datetime(2010, 1, 1, tzinfo=UTC), not_after=end or self.now + 400 * DAY
+        )
         self.write(issued.private_key_and_cert_chain_pem.bytes())
 
     def write(self, content: bytes) -> None:
@@ -183,6 +185,12 @@ def test_what_expires_is_reported_at_the_start_and_daily(stage: Stage, logged: l
     assert [line["log_level"] for line in logged] == ["error"]
 
 
+def test_what_is_trusted_is_reported_too(stage: Stage, logged: list[MutableMapping[str, Any]]) -> None:
+    stage.now = datetime(4000, 1, 1, tzinfo=UTC)
+    stage.look()
+    assert {line["element"].rpartition("/")[2] for line in logged} == {"keyStore", "trustStore"}
+
+
 def test_what_watches_tells_of_changes_and_sleeps_between_two_looks(stage: Stage) -> None:
     slept: list[float] = []
     changes: list[int] = []
@@ -224,6 +232,14 @@ def test_a_machine_that_is_short_of_something_does_not_end_the_watch(
     with pytest.raises(Enough):
         drive(stage.certificates.watch(lambda: None, sleep))
     assert [line["log_level"] for line in logged] == ["error"]
+
+
+def test_without_a_clock_of_its_own_it_has_that_of_the_machine(
+    stage: Stage, logged: list[MutableMapping[str, Any]]
+) -> None:
+    stage.issue(datetime(2020, 1, 1, tzinfo=UTC))
+    Certificates(stage.connection())
+    assert [line["event"] for line in logged] == ["a TLS certificate has expired, peers will refuse it"]
 
 
 def test_files_are_looked_at_every_ten_seconds() -> None:

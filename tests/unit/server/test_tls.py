@@ -41,7 +41,7 @@ from tests.support.java_stores import (
     TRUST_PKCS12,
     decoded,
 )
-from tests.support.jks_writer import Key, Trusted, jks
+from tests.support.jks_writer import Key, Trusted, checksum, jks
 from tests.support.tls import EVERY_CIPHER, VERSIONS, shake_hands, trusting_client
 
 DAY = timedelta(days=1)
@@ -176,6 +176,12 @@ def test_the_stores_of_java_serve_a_client_that_trusts_their_authority(tmp_path:
     assert agreed.server.getpeercert(binary_form=True) == setup.own[0]  # a key of the same authority
 
 
+def test_the_reason_is_one_line_whatever_the_file_holds(tmp_path: Path) -> None:
+    content = jks([Trusted("t", b"c")])[:-20].replace(b"X.509", b"X\n509")
+    with pytest.raises(ConfigError, match=r"a certificate is of type 'X 509', not X\.509"):
+        tls_setup(connection(written(tmp_path, "store", content + checksum(content))))
+
+
 def test_a_key_is_in_no_file_and_no_descriptor_afterwards(tmp_path: Path) -> None:
     file = written(tmp_path, "own.jks", decoded(SERVER_JKS))
     before = os.listdir("/proc/self/fd")
@@ -208,6 +214,8 @@ def test_the_key_of_another_certificate_is_named_as_such(tmp_path: Path, authori
         (decoded(TRUST_JKS), "there is no private key in it"),
         (b"-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----\n", "there is no certificate in it"),
         (jks([Key("k", b"no key", [b"no certificate"])]), "its key cannot be read"),
+        (jks([Trusted("a\nb", b"t")]), "there is no private key in it"),
+        (jks([Key("k", b"key", [b"c"])]).replace(b"X.509", b"X\n509"), "the password is wrong"),
         (None, "No such file or directory"),
     ],
 )
@@ -249,6 +257,14 @@ def test_trusted_certificates_that_openssl_cannot_read_are_left_out_with_a_warni
     assert tls_setup(connection(key_store(tmp_path, authority), trusted)).trusted == [good]
     (line,) = logged
     assert (line["log_level"], line["certificates"]) == ("warning", 1)
+
+
+def test_stores_that_are_as_they_should_be_are_no_news(
+    tmp_path: Path, authority: trustme.CA, logged: list[MutableMapping[str, Any]]
+) -> None:
+    trusted = written(tmp_path, "trusted.pem", authority.cert_pem.bytes())
+    tls_setup(connection(key_store(tmp_path, authority), trusted))
+    assert logged == []
 
 
 def test_of_several_keys_the_first_is_used_and_the_others_are_named(
