@@ -113,6 +113,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--loop", default="auto", choices=("auto", "uvloop", "asyncio"), help="event loop, default: %(default)s"
     )
+    parser.add_argument(
+        "--definitions", metavar="FILE", help="import definitions at the start, instead of management/loadDefinitions"
+    )
     parser.add_argument("--version", action="version", version=f"cordillera {__version__}")
     return parser
 
@@ -120,7 +123,8 @@ def _parser() -> argparse.ArgumentParser:
 def _load(options: argparse.Namespace) -> Loaded:
     from broker.config.loading import load
 
-    return load(Path(options.config) if options.config else None, os.environ)
+    loaded = load(Path(options.config) if options.config else None, os.environ)
+    return loaded.with_definitions(options.definitions) if getattr(options, "definitions", None) else loaded
 
 
 def _check(loaded: Loaded) -> int:

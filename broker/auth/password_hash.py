@@ -6,7 +6,7 @@
 | `$rabbit_password_hashing_sha256$…`, `_sha512`, `_md5` | RabbitMQ's `password_hash`, behind its algorithm |
 | `$wso2$SHA-256$salt$value` | `UM_SALT_VALUE` and `UM_USER_PASSWORD` of WSO2's tables, behind their `PasswordDigest` |
 | `$public$guest` | a password that everybody knows: there is nothing to hide, and nothing to guess |
-| the empty text | no password is right |
+| `$none$` | no password is right |
 
 A text of another form is an error, never a password that is merely wrong. Passwords of clients are checked by
 `Passwords`, which hashes beside the loop.
@@ -48,6 +48,7 @@ RABBITMQ_ALGORITHMS: Final = {
     "rabbit_password_hashing_sha512": "sha512",
     "rabbit_password_hashing_md5": "md5",
 }
+NO_PASSWORD: Final = "$none$"
 PLAIN_TEXT: Final = "PLAIN_TEXT"
 WSO2_DIGESTS: Final = {
     "SHA-256": "sha256",
@@ -169,7 +170,7 @@ class Public:
 class NoPassword:
     """No password is right."""
 
-    text: ClassVar[str] = ""
+    text: ClassVar[str] = NO_PASSWORD
     is_costly: ClassVar[bool] = False
     needs_renewal: ClassVar[bool] = False
 
@@ -203,10 +204,8 @@ def new_wso2(password: str, password_digest: str, salt: str = "") -> Wso2:
 
 def parse(text: str) -> PasswordHash:
     """Return the hash that a stored text is. Raises `InvalidPasswordHash` for any other text."""
-    if not text:
-        return NoPassword()
     kind, _, rest = text[1:].partition("$")
-    reader = _READERS.get(kind) if text[0] == "$" else None
+    reader = _READERS.get(kind) if text.startswith("$") else None
     if reader is not None:
         return reader(rest)
     shown = re.match(r"\$[\w-]{1,40}\$", text, re.ASCII)
@@ -285,11 +284,18 @@ def _parser_of_rabbitmq(algorithm: str) -> Callable[[str], PasswordHash]:
     return read
 
 
+def _parse_no_password(rest: str) -> NoPassword:
+    if rest:
+        raise InvalidPasswordHash("'$none$' has something behind it")
+    return NoPassword()
+
+
 _READERS: Final[dict[str, Callable[[str], PasswordHash]]] = {
     "argon2id": _parse_argon2id,
     **{algorithm: _parser_of_rabbitmq(algorithm) for algorithm in RABBITMQ_ALGORITHMS},
     "wso2": _parse_wso2,
     "public": Public,
+    "none": _parse_no_password,
 }
 
 

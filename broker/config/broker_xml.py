@@ -242,6 +242,8 @@ class ManagementSection(Section):
 
     control_socket: str = xml("controlSocket", "")
     """The path of the control socket; empty for the built-in one (`node/control_path`)."""
+    load_definitions: str = xml("loadDefinitions", "")
+    """The path of a file of definitions that each start imports (`topology/definitions`); empty for none."""
 
 
 class BrokerXml(Section):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,11 @@ class Loaded:
     config: Configuration
     warnings: list[str]
     files: list[Path]
+
+    def with_definitions(self, path: str) -> Loaded:
+        """Return this configuration with another file of definitions to import at the start."""
+        management = self.config.management.model_copy(update={"load_definitions": path})
+        return replace(self, config=self.config.model_copy(update={"management": management}))
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Loaded:

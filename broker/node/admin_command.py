@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from broker.config.configuration import Configuration
+from broker.errors import AdministrationError
 from broker.node.control_path import control_path
 
 EX_OK: Final = 0
@@ -40,7 +41,11 @@ def run(options: argparse.Namespace, config: Configuration) -> int:
     """Carry a command out and return the exit code."""
     given = {name: value for name, value in vars(options).items() if name not in ("config", "json", "command")}
     if "file" in given:
-        given["definitions"] = _read_json(given.pop("file"))
+        try:
+            given["definitions"] = _definitions_in(given.pop("file"))
+        except AdministrationError as error:
+            print(f"{options.file}: {error}", file=sys.stderr)
+            return EX_FAILED
     if "password" in given and given["password"] is None:
         given["password"] = _ask_password()
     request = {key: value for key, value in given.items() if value is not None}
@@ -71,10 +76,11 @@ def ask(path: Path, request: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _read_json(path: str) -> Any:
+def _definitions_in(path: str) -> object:
     """Return what a file holds, or the input for `-`."""
-    with sys.stdin if path == "-" else open(path, encoding="utf-8") as source:
-        return json.load(source)
+    from broker.node.definitions_file import read_definitions  # heavy, for one command
+
+    return read_definitions("/dev/stdin" if path == "-" else path)
 
 
 def _ask_password() -> str:

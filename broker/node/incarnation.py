@@ -34,6 +34,7 @@ from broker.config.configuration import Configuration
 from broker.errors import AdministrationError, StoreUnavailable
 from broker.message import STORED, MessageIdGenerator
 from broker.node.allocator import give_back_freed_memory
+from broker.node.definitions_file import load_definitions
 from broker.node.descriptors import rooms
 from broker.node.logins import hashing_threads, logins
 from broker.node.queue_services import LiveServices
@@ -394,6 +395,8 @@ class NodeIncarnation:
             for complaint in complaints:
                 _log.warning("topology in the store does not fit together", what=complaint)
             await asyncio.sleep(0)  # beats, other nodes and signals: a large topology takes long
+        if self.config.management.load_definitions:
+            await load_definitions(self.administration, self.config.management.load_definitions)
         await first_start(self.administration, built_in_records(self.config.user_mgt))
         self.topology.directory.on_change = self._on_user_changed
         self.topology.on_vhost_dropped = lambda name: self.broker.close_connections(

@@ -133,9 +133,9 @@ class SubscriptionKey:
 
 @dataclass(frozen=True, slots=True)
 class UserRecord:
-    """A user. `password_hash` is a text of `auth/password_hash`, empty if no password is right. `tags` are words with
-    commas between them, in order. One that is `loopback_only` may come from the node's own machine only. Of a limit, -1
-    means that there is none.
+    """A user. `password_hash` is a text of `auth/password_hash`; without one, the configuration has the password, if
+    any. `tags` are words with commas between them, in order. One that is `loopback_only` may come from the node's own
+    machine only. Of a limit, -1 means that there is none.
     """
 
     name: str

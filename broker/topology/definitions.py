@@ -12,7 +12,9 @@ from dataclasses import asdict, replace
 from functools import partial
 from typing import Any, Final, TypeAlias
 
+from broker.auth.password_hash import NO_PASSWORD, parse, rabbitmq
 from broker.codec.field_table import EMPTY_TABLE, FieldTable
+from broker.config.user_mgt import GUEST_USER_NAME
 from broker.errors import AdministrationError, BrokerError
 from broker.ports.records import PermissionRecord, TopicPermissionRecord, UserRecord, VirtualHostSettingsRecord
 from broker.queue.settings import QueueType
@@ -47,7 +49,6 @@ _DESCRIPTIONS: Final = frozenset(
     )
 )
 """What says where definitions come from, and is nothing that could be imported."""
-_OF_BROKER: Final = ("", "amq.")
 _ALGORITHM: Final = re.compile(r"\$(rabbit_password_hashing_[a-z0-9]+)\$(.*)", re.DOTALL)
 _DEFAULT_ALGORITHM: Final = "rabbit_password_hashing_sha256"
 
@@ -81,15 +82,35 @@ def exported(administration: Administration, version: str) -> dict[str, Any]:
 
 
 def _user(user: UserRecord) -> dict[str, Any]:
-    found = _ALGORITHM.fullmatch(user.password_hash)
+    text, algorithm = _as_rabbitmq(user.password_hash)
     limits = {"max-connections": user.max_connections, "max-channels": user.max_channels}
     return {
         "name": user.name,
-        "password_hash": found[2] if found else user.password_hash,
-        "hashing_algorithm": found[1] if found else "",
+        "password_hash": text,
+        "hashing_algorithm": algorithm,
         "tags": [tag for tag in user.tags.split(",") if tag],
         "limits": {name: limit for name, limit in limits.items() if limit >= 0},
     }
+
+
+def _as_rabbitmq(stored: str) -> tuple[str, str]:
+    """Return the hash and its algorithm. The algorithm is empty for what RabbitMQ does not have: another kind of hash,
+    and a password of the configuration.
+    """
+    if stored == NO_PASSWORD:
+        return "", _DEFAULT_ALGORITHM
+    found = _ALGORITHM.fullmatch(stored)
+    return (found[2], found[1]) if found else (stored, "")
+
+
+def _as_stored(given: Mapping[str, Any]) -> str:
+    """Return the hash of a user in definitions as a record holds it. Raises `InvalidPasswordHash`."""
+    if "password" in given:
+        raise AdministrationError("a 'password' in plain text is not served: give its 'password_hash'")
+    text, algorithm = str(given.get("password_hash") or ""), str(given.get("hashing_algorithm", _DEFAULT_ALGORITHM))
+    if algorithm:
+        return rabbitmq(text, algorithm).text
+    return parse(text).text if text else ""
 
 
 def _vhost(settings: VirtualHostSettingsRecord) -> dict[str, Any]:
@@ -174,7 +195,7 @@ def _as_json(value: Any) -> Any:
 class Import:
     """One import. Nothing that is there is deleted, and what is as it should be is left alone."""
 
-    def __init__(self, administration: Administration, definitions: Definitions) -> None:
+    def __init__(self, administration: Administration, definitions: object) -> None:
         """Raises `AdministrationError` for what are no definitions, or hold what is not served."""
         self._administration = administration
         self._definitions = _checked(definitions)
@@ -214,7 +235,8 @@ class Import:
     def _vhosts(self, given: Mapping[str, Any]) -> Iterator[tuple[str, Callable[[], Awaitable[Any]]]]:
         name = str(given["name"])
         current = self._settings(name)
-        default = given.get("default_queue_type", given.get("metadata", {}).get("default_queue_type"))
+        given = {**(given.get("metadata") or {}), **given}  # older versions have it in there
+        default = given.get("default_queue_type")
         wanted = replace(
             current or VirtualHostSettingsRecord(name),
             description=str(given.get("description", current.description if current else "")),
@@ -226,17 +248,19 @@ class Import:
 
     def _users(self, given: Mapping[str, Any]) -> Iterator[tuple[str, Callable[[], Awaitable[Any]]]]:
         name, limits = str(given["name"]), given.get("limits") or {}
-        text, algorithm = str(given.get("password_hash", "")), given.get("hashing_algorithm", _DEFAULT_ALGORITHM)
-        if isinstance(algorithm, str) and algorithm.startswith("rabbit_password_hashing_") and text:
-            text = f"${algorithm}${text}"
+        stored, current = _as_stored(given), self._administration.directory.user(name)
+        is_loopback_only = name == GUEST_USER_NAME  # as RabbitMQ has it, whatever the password
+        if current is not None and current.password_hash == stored:
+            is_loopback_only = current.loopback_only
         wanted = UserRecord(
             name,
-            text,
+            stored,
             _tags(given.get("tags", "")),
+            loopback_only=is_loopback_only,
             max_connections=int(limits.get("max-connections", -1)),
             max_channels=int(limits.get("max-channels", -1)),
         )
-        if self._administration.directory.user(name) != wanted:
+        if current != wanted:
             yield f"user '{name}'", partial(self._administration.put_user, wanted)
 
     def _permissions(self, given: Mapping[str, Any]) -> Iterator[tuple[str, Callable[[], Awaitable[Any]]]]:

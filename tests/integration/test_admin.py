@@ -120,6 +120,9 @@ def test_a_configured_password_can_be_replaced(broker: BrokerProcess, connect: C
         (("add-user", "guest", "x"), 1, "there is a user 'guest' already"),
         (("set-permissions", "guest", "/", "(", "", ""), 1, "the expression '(' is not served: missing ): ("),
         (("set-user-limits", "guest", "--max-channels", "-7"), 1, "a limit is from 0 to 2147483647, or -1 for none"),
+        (("import-definitions", "/nowhere.json"), 1, "/nowhere.json: cannot be read: No such file or directory"),
+        (("import-definitions", "/dev/null"), 1, "/dev/null: is no JSON: Expecting value: line 1 column 1 (char 0)"),
+        (("import-definitions", "-"), 1, "-: is no JSON: Expecting value: line 1 column 1 (char 0)"),
     ],
 )
 def test_what_cannot_be_is_one_line(broker: BrokerProcess, arguments: tuple[str, ...], code: int, text: str) -> None:

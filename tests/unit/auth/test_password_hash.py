@@ -175,10 +175,14 @@ def test_an_algorithm_that_is_not_known_is_an_error(algorithm: str) -> None:
 # Texts
 
 
-def test_no_text_is_no_password() -> None:
-    assert parse("") == NoPassword()
-    assert not parse("").verify("")
-    assert parse("").text == ""
+def test_no_password_is_right_for_whom_none_is_stored() -> None:
+    assert parse("$none$") == NoPassword()
+    assert not parse("$none$").verify("")
+    assert parse("$none$").text == "$none$"
+    with pytest.raises(InvalidPasswordHash, match="behind it"):
+        parse("$none$x")
+    with pytest.raises(InvalidPasswordHash, match="unknown form"):
+        parse("")
 
 
 @pytest.mark.parametrize(
@@ -241,7 +245,7 @@ def test_what_is_weaker_than_a_new_hash_needs_renewal() -> None:
     assert needs_renewal(new_rabbitmq("secret", "rabbit_password_hashing_sha512", b"salt").text)
     assert needs_renewal(new_wso2("secret", "SHA-512", SALT_TEXT).text)
     assert not needs_renewal(Public("guest").text)
-    assert not needs_renewal("")
+    assert not needs_renewal("$none$")
 
 
 def test_a_hash_of_wso2_with_anything_in_its_salt_has_one_text() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -152,11 +153,11 @@ def test_older_forms_are_understood(node: Node) -> None:
         node,
         {
             "users": [{"name": "bob", "password_hash": "", "tags": "administrator,management"}],
-            "vhosts": [{"name": "v", "metadata": {"description": "x", "tags": [], "default_queue_type": "quorum"}}],
+            "vhosts": [{"name": "v", "metadata": {"description": "x", "tags": ["a"], "default_queue_type": "quorum"}}],
         },
     )
-    assert node.administration.directory.user("bob") == UserRecord("bob", "", "administrator,management")
-    assert node.administration.vhosts[-1] == VirtualHostSettingsRecord("v", default_queue_type="quorum")
+    assert node.administration.directory.user("bob") == UserRecord("bob", "$none$", "administrator,management")
+    assert node.administration.vhosts[-1] == VirtualHostSettingsRecord("v", "x", "a", default_queue_type="quorum")
 
 
 @pytest.mark.parametrize(
@@ -212,3 +213,50 @@ def test_permissions_need_user_and_virtual_host(node: Node) -> None:
         given = {name: getattr(each, name) for name in type(each).__slots__}
         with pytest.raises(AdministrationError, match="there is no user 'none'"):
             load_or_raise(node, {section: [given]})
+
+
+@pytest.mark.parametrize(
+    ("given", "stored"),
+    [
+        ({"password_hash": ""}, "$none$"),
+        ({"password_hash": "", "hashing_algorithm": "rabbit_password_hashing_sha256"}, "$none$"),
+        ({}, "$none$"),
+        ({"password_hash": "", "hashing_algorithm": ""}, ""),
+        ({"password_hash": HASH.rpartition("$")[2]}, HASH),
+        ({"password_hash": "$public$x", "hashing_algorithm": ""}, "$public$x"),
+    ],
+)
+def test_a_user_without_a_password_does_not_get_that_of_the_configuration(
+    node: Node, given: dict[str, Any], stored: str
+) -> None:
+    load(node, {"users": [{"name": "admin", **given}]})
+    user = node.administration.directory.user("admin")
+    assert user is not None
+    assert user.password_hash == stored
+    assert load(node, exported(node.administration, "1.0")) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"password": "secret"}, "a 'password' in plain text is not served: give its 'password_hash'"),
+        ({"password_hash": "kI3G"}, "RabbitMQ's password_hash is not rabbit_password_hashing_sha256 behind a salt"),
+        ({"password_hash": "kI3G", "hashing_algorithm": "bcrypt"}, "hashing_algorithm 'bcrypt' is unknown"),
+        ({"password_hash": "plain", "hashing_algorithm": ""}, "a password hash of an unknown form"),
+    ],
+)
+def test_a_hash_that_no_login_could_use_is_refused(node: Node, given: dict[str, Any], text: str) -> None:
+    with pytest.raises(AdministrationError, match=rf"users\[0\]: {text}"):
+        load(node, {"users": [{"name": "ann", **given}]})
+
+
+def test_guest_of_elsewhere_still_comes_from_this_machine_only(node: Node) -> None:
+    users = [{"name": name, "password_hash": HASH.rpartition("$")[2]} for name in ("guest", "ann")]
+    load(node, {"users": users})
+    directory = node.administration.directory
+    assert {user.name: user.loopback_only for user in directory.users if user.name in ("guest", "ann")} == {
+        "guest": True,
+        "ann": False,
+    }
+    node.do(node.administration.change_user("guest", lambda user: replace(user, loopback_only=False)))
+    assert load(node, {"users": users}) == []
