@@ -13,7 +13,7 @@ import shutil
 import sys
 import tempfile
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import count
@@ -699,3 +699,39 @@ def test_clients_see_what_the_contract_promises(store: tuple[str, StoreMaker]) -
 @pytest.mark.timeout(3600)
 def test_clients_see_what_the_contract_promises_over_many_runs(store: tuple[str, StoreMaker]) -> None:
     check(store, int(os.environ.get("QUEUE_MACHINE_RUNS", "1000")), 50, derandomize=False)
+
+
+class MemoryMachine(QueueMachine):
+    make_store = staticmethod(memory_stores)
+
+    def share_a_prefetch(self, consumer: ConsumerModel) -> None:
+        session, channel = self.place_of(consumer.channel)
+        self.limit(session, channel, 3, shared=True)
+
+
+def publish_eight(machine: QueueMachine, name: str) -> None:
+    machine.publish(number=0, channel=2, name=name, keep=True, size=10, times=8, pace="idle")
+
+
+@pytest.fixture
+def machine() -> Iterator[MemoryMachine]:
+    machine = MemoryMachine()
+    machine.meet()
+    yield machine
+    machine.teardown()
+
+
+def test_the_model_does_not_count_what_was_got(machine: MemoryMachine) -> None:
+    machine.consume(number=1, channel=1, name="drafts", no_ack=0, prefetch=0, pace="idle")
+    machine.share_a_prefetch(machine.model.queues["drafts"].consumers[0])
+    publish_eight(machine, "drafts")
+    machine.get(number=1, channel=1, name="drafts", no_ack=False)
+    machine.nack(which=0, tag=0, multiple=False, requeue=True, pace="idle")
+
+
+def test_the_model_lets_consumers_without_acknowledgement_wait_for_the_channel(machine: MemoryMachine) -> None:
+    machine.consume(number=0, channel=1, name="visits", no_ack=0, prefetch=0, pace="idle")
+    machine.share_a_prefetch(machine.model.queues["visits"].consumers[0])
+    publish_eight(machine, "visits")
+    machine.consume(number=0, channel=1, name="drafts", no_ack=7, prefetch=0, pace="idle")
+    publish_eight(machine, "drafts")

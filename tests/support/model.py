@@ -68,9 +68,11 @@ class ConsumerModel:
 
     @property
     def has_credit(self) -> bool:
+        """The prefetch of a channel holds back those without acknowledgement, too; it does not count what was got."""
         channel = self.channel
-        full = channel.prefetch and len(channel.unacked) + len(channel.settling) >= channel.prefetch
-        return self.no_ack or not (full or (self.prefetch and self.unacked >= self.prefetch))
+        if channel.prefetch and channel.delivered >= channel.prefetch:
+            return False
+        return self.no_ack or not (self.prefetch and self.unacked >= self.prefetch)
 
 
 @dataclass(eq=False)
@@ -108,6 +110,12 @@ class ChannelModel:
     transaction: list[Publication] = field(default_factory=list)
     settling: list[tuple[Delivery, bool]] = field(default_factory=list)
     """Settled in the transaction: the delivery, and whether it is to be requeued."""
+
+    @property
+    def delivered(self) -> int:
+        """How many deliveries are outstanding, without those of basic.get."""
+        outstanding = [*self.unacked.values(), *(delivery for delivery, _ in self.settling)]
+        return sum(delivery.consumer is not None for delivery in outstanding)
 
 
 class Model:
@@ -176,11 +184,11 @@ class Model:
                 consumer.last_number = entry.number
         entry.was_delivered = True
         entry.queue.ready.remove(entry)
-        if consumer is not None and consumer.no_ack:
-            self._gone(entry)
-            return
         if consumer is not None:
             assert consumer.has_credit, f"prefetch of {consumer.tag} is exceeded"
+            if consumer.no_ack:
+                self._gone(entry)
+                return
             consumer.unacked += 1
         channel.unacked[tag] = Delivery(entry, consumer, tag)
 
