@@ -482,6 +482,8 @@ class Clustered:
         return max(before - await self._stored(queue), 0)
 
     async def _stored(self, queue: Queue) -> int:
+        """Return how many messages of a queue the store has, without those whose delete is on its way from here."""
+        await self._parts.journal.flushed()
         slots, count = self._shared.slots, 0
         for level in queue.levels:
             count += await self._start_retry.until_done(partial(slots.stored, level.queue_id))

@@ -55,9 +55,6 @@ REASONS: Final[Mapping[str, tuple[str, ...]]] = {
     "there are no streams": (r"Q16 declare with .*stream",),
     "the size of a message is known from its header (B4)": (r"B4 ",),
     "properties arrive as they were sent, whatever the delivery mode (B5)": (r"B5 properties .'delivery_mode'",),
-    "whose turn it is when a channel has room again: the consumer that waited longest (B29)": (
-        r"B11 prefetch of the channel",
-    ),
     "the flags requeue and multiple of a nack to a publisher mean nothing, or the same (P3, P4)": (
         r"P4 a full queue",
         r"F8 (overflow reject|one queue)",
