@@ -73,10 +73,10 @@ def test_messages_find_consumers_through_the_database_in_both_directions_and_bot
         at_here.tx_commit()
         taking = consume(at_there, queue, prefetch=10)
         taking.wait(200)
-        publish(at_here, queue, numbered(2800, 200))
+        publish(at_here, queue, numbered(1300, 200))
         at_here.tx_commit()
-        taking.wait(3000)
-        assert taking.first_time == numbered(3000)
+        taking.wait(1500)
+        assert taking.first_time == numbered(1500)
         taking.cancel()
     for node, other in ((coordinator, member), (member, coordinator)):
         for event in (OUT, IN):

@@ -71,10 +71,10 @@ def test_what_does_not_fit_into_memory_comes_by_priority(broker: BrokerProcess, 
 def test_a_deleted_queue_leaves_nothing_of_any_level(broker: BrokerProcess, channel_of: OpenChannel) -> None:
     channel = channel_of(broker)
     declare(channel)
-    publish(channel, COUNT)
-    assert channel.queue_purge("q").method.message_count == COUNT
-    publish(channel, COUNT)
-    assert channel.queue_delete("q").method.message_count == COUNT
+    publish(channel, 500)
+    assert channel.queue_purge("q").method.message_count == 500
+    publish(channel, 500)
+    assert channel.queue_delete("q").method.message_count == 500
     broker.stop()
     broker.start()
     assert '"messages": 0, "event": "stopped"' in broker.log

@@ -672,7 +672,7 @@ def server_stores(server: DatabaseServer) -> StoreMaker:
     return stores
 
 
-RUNS = {"memory": 240, "sqlite": 45, "mariadb": 15, "postgresql": 15}
+RUNS = {"memory": 120, "sqlite": 30, "mariadb": 15, "postgresql": 15}
 
 
 @pytest.fixture(params=RUNS)
