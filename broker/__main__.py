@@ -329,6 +329,7 @@ def _banner(started: Started, config: Configuration, logs: Logs) -> None:
             queues=started.queues,
             messages=started.messages,
             seconds=round(started.seconds, 2),
+            admin=f"{config.user_mgt.admin_user_name}: {started.admin_password}",
         )
         return
     admin = config.user_mgt.admin_user_name
@@ -338,7 +339,7 @@ def _banner(started: Started, config: Configuration, logs: Logs) -> None:
         f"   {started.queues} queues, {started.messages} messages",
         f"  durability  {durability}",
         f"  amqp     {amqp}   amqps {amqps}",
-        f"  users    {admin} (user-mgt.xml), guest; default passwords work from this machine only",
+        f"  users    {admin} ({started.admin_password}), guest; default passwords work from this machine only",
         f"  try      pika.BlockingConnection(pika.URLParameters('{_own_url(amqp)}'))",
         f"  started in {started.seconds:.2f} s",
     )

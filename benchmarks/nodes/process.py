@@ -62,7 +62,8 @@ class BrokerProcess:
         self.is_suspended = False
         self._command = [*command, "--config", str(self.config)]
         kept = {name: value for name, value in os.environ.items() if name not in _NOT_HANDED_ON}
-        self._environ = {**kept, **(environ or {}), "PYTHONUNBUFFERED": "1"}
+        home = {"XDG_STATE_HOME": str(data)}
+        self._environ = {**kept, **home, **(environ or {}), "PYTHONUNBUFFERED": "1"}
         self._cores = cores
         self._is_detached = is_detached
         self._process: subprocess.Popen[str] | None = None

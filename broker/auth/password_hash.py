@@ -6,6 +6,7 @@
 | `$rabbit_password_hashing_sha256$…`, `_sha512`, `_md5` | RabbitMQ's `password_hash`, behind its algorithm |
 | `$wso2$SHA-256$salt$value` | `UM_SALT_VALUE` and `UM_USER_PASSWORD` of WSO2's tables, behind their `PasswordDigest` |
 | `$public$guest` | a password that everybody knows: there is nothing to hide, and nothing to guess |
+| `$generated$$argon2id$…` | an Argon2id hash of a password that a node made up at the first start |
 | `$none$` | no password is right |
 
 A text of another form is an error, never a password that is merely wrong. Passwords of clients are checked by
@@ -49,6 +50,8 @@ RABBITMQ_ALGORITHMS: Final = {
     "rabbit_password_hashing_md5": "md5",
 }
 NO_PASSWORD: Final = "$none$"
+GENERATED: Final = "$generated$"
+"""How the text of a password begins that was generated."""
 PLAIN_TEXT: Final = "PLAIN_TEXT"
 WSO2_DIGESTS: Final = {
     "SHA-256": "sha256",
@@ -164,6 +167,22 @@ class Public:
 
     def verify(self, password: str) -> bool:
         return hmac.compare_digest(self.password.encode(), password.encode())
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """A password that a node generated, with so much chance in it that its hash needs no renewal."""
+
+    argon2id: Argon2id
+    is_costly: ClassVar[bool] = True
+    needs_renewal: ClassVar[bool] = False
+
+    @property
+    def text(self) -> str:
+        return f"{GENERATED}{self.argon2id.text}"
+
+    def verify(self, password: str) -> bool:
+        return self.argon2id.verify(password)
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +303,13 @@ def _parser_of_rabbitmq(algorithm: str) -> Callable[[str], PasswordHash]:
     return read
 
 
+def _parse_generated(rest: str) -> Generated:
+    found = parse(rest) if rest.startswith("$argon2id$") else None
+    if not isinstance(found, Argon2id):
+        raise InvalidPasswordHash(f"a generated password is not {GENERATED}$argon2id$…")
+    return Generated(found)
+
+
 def _parse_no_password(rest: str) -> NoPassword:
     if rest:
         raise InvalidPasswordHash("'$none$' has something behind it")
@@ -295,6 +321,7 @@ _READERS: Final[dict[str, Callable[[str], PasswordHash]]] = {
     **{algorithm: _parser_of_rabbitmq(algorithm) for algorithm in RABBITMQ_ALGORITHMS},
     "wso2": _parse_wso2,
     "public": Public,
+    "generated": _parse_generated,
     "none": _parse_no_password,
 }
 

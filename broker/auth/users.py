@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
 from broker.auth.identity import Identity
+from broker.auth.password_hash import Public
 from broker.auth.passwords import Passwords
 from broker.auth.remembered import Proof
 from broker.errors import clip
 
 _log = structlog.get_logger(__name__)
+
+_GIVE_A_PASSWORD: Final = "give the user another password: python -m broker admin change-password"
+_USE_THE_GENERATED: Final = (
+    "use the password in the file that the start of the node names, or set one: python -m broker admin change-password"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +31,8 @@ class User:
     password_hash: str
     """One of the forms in `auth/password_hash.py`."""
     loopback_only: bool = False
+    default_password: str = ""
+    """A password that everybody knows, which is good too, but from this machine only."""
 
 
 class Users:
@@ -52,11 +60,16 @@ class Users:
         """
         user = self._find(name)
         if user is not None and user.loopback_only and not is_loopback:
-            _log.warning("this user may log in from this machine only", user=clip(name, 256), peer=address)
+            _warn("this user may log in from this machine only", name, address, _GIVE_A_PASSWORD)
             user = None
         stored, renew = None, None
         if user is not None:
             stored = user.password_hash
+            if user.default_password and password == user.default_password:
+                if is_loopback:
+                    stored = Public(password).text
+                else:
+                    _warn("the default password is good from this machine only", name, address, _USE_THE_GENERATED)
             renew = partial(self._renew, user) if self._renew is not None else None
         proof = self._passwords.check(name, password, stored, address, renew)
         if isinstance(proof, Coroutine):
@@ -66,9 +79,13 @@ class Users:
     def known(self, name: str, *, is_loopback: bool) -> Identity | None:
         """Return who that is, None unless there is a user of this name who may come from there."""
         user = self._find(name)
-        if user is None or (user.loopback_only and not is_loopback):
+        if user is None or ((user.loopback_only or user.default_password) and not is_loopback):
             return None
         return Identity(name, is_loopback)
+
+
+def _warn(event: str, name: str, address: str, remedy: str) -> None:
+    _log.warning(event, user=clip(name, 256), peer=address, remedy=remedy)
 
 
 def _identity(proof: Proof | None, name: str, is_loopback: bool) -> Identity | None:

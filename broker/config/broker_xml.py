@@ -242,6 +242,9 @@ class ManagementSection(Section):
 
     control_socket: str = xml("controlSocket", "")
     """The path of the control socket; empty for the built-in one (`node/control_path`)."""
+    admin_password_file: str = xml("adminPasswordFile", "")
+    """Where the generated password of the administrator is kept; empty for the built-in place (`node/admin_password`).
+    """
     load_definitions: str = xml("loadDefinitions", "")
     """The path of a file of definitions that each start imports (`topology/definitions`); empty for none."""
 

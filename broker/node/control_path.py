@@ -20,8 +20,12 @@ def control_path(config: Configuration) -> Path:
     database = config.store_url.path
     if database is not None:
         return database.with_name(f"{database.name}.control").resolve()
+    folder = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
+    return Path(folder) / f"cordillera-{os.getuid()}-{name_of_place(config)}.control"
+
+
+def name_of_place(config: Configuration) -> str:
+    """Return a name for files of this node that follows from the database server and the node's ports."""
     store = config.store_url
     place = f"{store.host}:{store.port}/{store.database}|{config.amqp_port}|{config.amqps_port}"
-    name = hashlib.blake2b(place.encode(), digest_size=8).hexdigest()
-    folder = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
-    return Path(folder) / f"cordillera-{os.getuid()}-{name}.control"
+    return hashlib.blake2b(place.encode(), digest_size=8).hexdigest()

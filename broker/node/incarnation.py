@@ -23,7 +23,6 @@ from broker import __version__
 from broker.amqp.context import SharedContext
 from broker.amqp.direct_reply import DirectReplies
 from broker.amqp.handshake import server_properties
-from broker.auth.built_in import built_in_records
 from broker.auth.hashing_threads import HashingThreads
 from broker.auth.recorded_access import RecordedAccess
 from broker.auth.users import User
@@ -33,10 +32,11 @@ from broker.clock import Clock
 from broker.config.configuration import Configuration
 from broker.errors import AdministrationError, StoreUnavailable
 from broker.message import STORED, MessageIdGenerator
+from broker.node.admin_password import create_first_users
 from broker.node.allocator import give_back_freed_memory
 from broker.node.definitions_file import load_definitions
 from broker.node.descriptors import rooms
-from broker.node.logins import hashing_threads, logins
+from broker.node.logins import hash_password, hashing_threads, logins
 from broker.node.queue_services import LiveServices
 from broker.ports.cluster import Cluster
 from broker.ports.records import Topology
@@ -67,7 +67,6 @@ from broker.topology.apply import LiveTopology
 from broker.topology.dead_letters import DeadLetters
 from broker.topology.exchange import ExchangeTypes, NewOwnRouter
 from broker.topology.exchange_types.recent_history import Kept
-from broker.topology.first_start import first_start
 from broker.topology.recorder import Recorder
 from broker.topology.vhost import VirtualHost
 from broker.turn_budget import TurnBudget
@@ -141,7 +140,9 @@ class NodeIncarnation:
         *,
         store_timeout: float,
         own_exchange_types: Mapping[str, NewOwnRouter],
+        password_path: Path | None = None,
     ) -> None:
+        """At the first start a password for the administrator is generated if it can be kept in `password_path`."""
         self.config = config
         self.clock = clock
         self.store = store
@@ -166,6 +167,7 @@ class NodeIncarnation:
         self._lifecycle = lifecycle
         self._store_timeout = store_timeout
         self._own_exchange_types = own_exchange_types
+        self._password_path = password_path
 
     @property
     def queues(self) -> list[Queue]:
@@ -397,7 +399,13 @@ class NodeIncarnation:
             await asyncio.sleep(0)  # beats, other nodes and signals: a large topology takes long
         if self.config.management.load_definitions:
             await load_definitions(self.administration, self.config.management.load_definitions)
-        await first_start(self.administration, built_in_records(self.config.user_mgt))
+        await create_first_users(
+            self.administration,
+            self.config.user_mgt,
+            self._password_path,
+            self._node_id,
+            lambda password: hash_password(self.hashing, password),
+        )
         self.topology.directory.on_change = self._on_user_changed
         self.topology.on_vhost_dropped = lambda name: self.broker.close_connections(
             f"vhost '{name}' is deleted", vhost=name

@@ -11,7 +11,7 @@ from typing import Final
 from broker.auth.built_in import built_in_users
 from broker.auth.directory import Directory
 from broker.auth.hashing_threads import HashingThreads
-from broker.auth.password_hash import SALT_OCTETS, new_argon2id
+from broker.auth.password_hash import GENERATED, SALT_OCTETS, new_argon2id
 from broker.auth.passwords import Passwords, Verdict
 from broker.auth.remembered import Remembered
 from broker.auth.throttle import Throttle
@@ -50,13 +50,21 @@ def logins(
 def find_user(directory: Directory, built_in: Mapping[str, User], name: str) -> User | None:
     """Return a user of the directory with the password hash of its record, otherwise with the password of the
     configuration, if any.
+
+    A generated password is good until the configuration has a secret one; a default one is good beside it.
     """
     record = directory.user(name)
     if record is None:
         return None
-    if record.password_hash:
-        return User(name, record.password_hash, record.loopback_only)
-    return built_in.get(name)
+    if not record.password_hash:
+        return built_in.get(name)
+    default_password = ""
+    if record.password_hash.startswith(GENERATED):
+        configured = built_in.get(name)
+        if configured is not None and not configured.default_password:
+            return configured
+        default_password = "" if configured is None else configured.default_password
+    return User(name, record.password_hash, record.loopback_only, default_password)
 
 
 async def hash_password(hashing: HashingThreads, password: str) -> str:

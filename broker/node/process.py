@@ -22,6 +22,7 @@ from broker.clock import StoreClock, SystemClock
 from broker.config.configuration import Configuration
 from broker.errors import ConfigError, Evicted
 from broker.machine.address import endpoint
+from broker.node.admin_password import password_path, where_password_is
 from broker.node.control import ControlServer
 from broker.node.control_path import control_path
 from broker.node.incarnation import STOP_TIMEOUT, Lifecycle, NodeIncarnation
@@ -55,6 +56,8 @@ class Started:
     queues: int
     messages: int
     seconds: float
+    admin_password: str
+    """In a few words, where the administrator's password is."""
 
 
 class Node:
@@ -167,6 +170,7 @@ class Node:
             self._new_lifecycle(),
             store_timeout=self._store_timeout,
             own_exchange_types=self._own_exchange_types,
+            password_path=password_path(self._config),
         )
 
         async def serve_clients(server: AmqpServer, messages: int) -> None:
@@ -222,6 +226,7 @@ class Node:
                 len(incarnation.queues),
                 messages,
                 time.monotonic() - self._started_at,
+                where_password_is(incarnation.topology.directory, self._config.user_mgt, password_path(self._config)),
             )
         )
         _log.info("Server startup complete", node=self.node_id)

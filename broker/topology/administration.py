@@ -107,6 +107,10 @@ class Administration:
         """Add a user, or replace what is known of one."""
         await self._recorder.change(lambda: self._decided_user(record))
 
+    async def add_user(self, record: UserRecord) -> None:
+        """Add a user unless there is one of that name, whoever has added it."""
+        await self._recorder.change(lambda: self._decided_user(self.directory.user(record.name) or record))
+
     async def change_user(self, name: str, change: Callable[[UserRecord], UserRecord]) -> None:
         """Replace what is known of a user by what `change` makes of it."""
         await self._recorder.change(lambda: self._decided_user(change(self._user(name))))

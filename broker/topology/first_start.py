@@ -22,6 +22,6 @@ async def first_start(administration: Administration, users: Sequence[UserRecord
     if next(administration.directory.users, None) is not None:
         return
     for user in users:
-        await administration.put_user(user)
+        await administration.add_user(user)
         for settings in administration.vhosts:
             await administration.set_permissions(PermissionRecord(user.name, settings.vhost, ".*", ".*", ".*"))

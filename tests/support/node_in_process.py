@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Mapping
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 from broker.amqp.context import SharedContext
@@ -21,6 +22,7 @@ from broker.codec.properties import BasicProperties
 from broker.config.configuration import Configuration
 from broker.message import Message, MessageIdGenerator
 from broker.node.incarnation import NodeIncarnation
+from broker.node.logins import hashing_threads
 from broker.node.standalone import Standalone
 from broker.ports.store import Batch, Store
 from broker.queue.queue import Queue
@@ -30,6 +32,7 @@ from broker.store.journal import GroupCommitJournal
 from broker.store.journal_limits import JournalLimits
 from broker.store.retrying import Retry, RetryingStore
 from broker.store.time_keeper import TimeKeeper
+from broker.topology.administration import Administration
 from tests.support.composition import NodeParts, new_connection, new_queue
 from tests.support.peer import Content, Peer
 
@@ -166,9 +169,13 @@ class NodeInProcess:
         journal_limits: JournalLimits,
         clock: count[int],
         config: Configuration | None = None,
+        password_path: Path | None = None,
     ) -> None:
-        """`clock` counts the milliseconds, over all incarnations."""
+        """`clock` counts the milliseconds, over all incarnations. With a `password_path` the first start generates the
+        administrator's password.
+        """
         self.store = store
+        self._has_passwords = password_path is not None
         self._queue_limits = queue_limits
         self._journal_limits = journal_limits
         self._clock = clock
@@ -183,6 +190,7 @@ class NodeInProcess:
             self._lifecycle,
             store_timeout=0.0,
             own_exchange_types={},
+            password_path=password_path,
         )
 
     def monotonic(self) -> float:
@@ -218,10 +226,16 @@ class NodeInProcess:
         self._lifecycle.attach(incarnation)
         incarnation.broker, incarnation.slot_reader = self.broker, parts.slot_reader
         incarnation.turns = Turns(self.broker.work)
+        if self._has_passwords:
+            incarnation.hashing = hashing_threads()
         await incarnation.restore(self._queue_limits)
         self._loops.create_task(self.journal.run())
         self._loops.create_task(self.dead_letters.run())
         self._shared = parts.shared_context(self._tasks.create_task, node_id="node-a")
+
+    @property
+    def administration(self) -> Administration:
+        return self._incarnation.administration
 
     def connect(self) -> Client:
         return Client(self, self._shared)

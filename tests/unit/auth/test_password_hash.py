@@ -14,6 +14,7 @@ from broker.auth.password_hash import (
     RABBITMQ_ALGORITHMS,
     WSO2_DIGESTS,
     Argon2id,
+    Generated,
     NoPassword,
     PasswordHash,
     Public,
@@ -42,6 +43,7 @@ def of_every_kind() -> list[PasswordHash]:
         new_wso2("Grüße-42", "SHA-256"),
         new_wso2("Grüße-42", PLAIN_TEXT, "$al% "),
         Public("Grüße-42"),
+        Generated(ARGON2ID),
     ]
 
 
@@ -57,6 +59,12 @@ def test_a_hash_that_was_written_is_read_and_verifies_its_password_alone(stored:
 def test_a_new_hash_is_argon2id_with_what_owasp_asks_for() -> None:
     assert ARGON2ID.text.startswith("$argon2id$v=19$m=19456,t=2,p=1$AAECAwQFBgcICQoLDA0ODw$")
     assert Argon2id(ARGON2ID.text, MEMORY_KIB, PASSES) == ARGON2ID
+
+
+@pytest.mark.parametrize("rest", ["", "x", "$public$x", "$argon2id$x"])
+def test_what_is_generated_is_argon2id(rest: str) -> None:
+    with pytest.raises(InvalidPasswordHash):
+        parse(f"$generated${rest}")
 
 
 def test_an_argon2id_hash_of_another_maker_is_verified() -> None:

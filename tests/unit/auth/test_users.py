@@ -71,6 +71,18 @@ def test_from_elsewhere_the_right_password_of_such_a_user_is_refused_like_a_wron
     ] * 4
 
 
+def test_a_default_password_is_good_from_this_machine_and_the_users_own_from_anywhere(hashing: InlineHashing) -> None:
+    users = users_of(User("admin", OLD, default_password="admin"), hashing=hashing)
+    assert log_in(users, "admin", "admin") == Identity("admin", True)
+    assert hashing.hashed == 0
+    assert log_in(users, "admin", "pässwörd") == Identity("admin", True)
+    with structlog.testing.capture_logs() as logs:
+        assert log_in(users, "admin", "admin", is_loopback=False) is None
+        assert log_in(users, "admin", "pässwörd", is_loopback=False) == Identity("admin", False)
+    assert [line["event"] for line in logs] == ["the default password is good from this machine only"]
+    assert "change-password" in logs[0]["remedy"]
+
+
 def test_a_login_that_is_remembered_is_answered_at_once_and_keeps_its_proof(users: Users) -> None:
     first = log_in(users, "admin", "pässwörd")
     again = users.log_in("admin", "pässwörd", address="127.0.0.1", is_loopback=True)
@@ -104,3 +116,9 @@ def test_a_certificate_makes_no_user(users: Users, name: str) -> None:
 def test_guest_comes_from_this_machine_only_with_a_certificate_too(users: Users) -> None:
     assert users.known("guest", is_loopback=True) == Identity("guest", True)
     assert users.known("guest", is_loopback=False) is None
+
+
+def test_a_certificate_of_who_has_the_default_password_is_good_from_this_machine_only() -> None:
+    users = users_of(User("admin", OLD, default_password="admin"))
+    assert users.known("admin", is_loopback=True) == Identity("admin", True)
+    assert users.known("admin", is_loopback=False) is None

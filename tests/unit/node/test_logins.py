@@ -30,6 +30,15 @@ def test_without_a_hash_the_configuration_decides() -> None:
     assert find_user(directory, BUILT_IN, "nobody") is None
 
 
+def test_a_generated_password_is_good_beside_a_default_one_and_until_another_is_configured() -> None:
+    directory = found(UserRecord("admin", "$generated$x"), UserRecord("ann", "$generated$x"))
+    default = User("admin", "$public$admin", True, default_password="admin")
+    assert find_user(directory, {"admin": default}, "admin") == User("admin", "$generated$x", False, "admin")
+    assert find_user(directory, {"admin": default}, "ann") == User("ann", "$generated$x")
+    secret = User("admin", "$argon2id$x")
+    assert find_user(directory, {"admin": secret}, "admin") is secret
+
+
 def test_whoever_was_deleted_does_not_come_in_by_the_configuration() -> None:
     assert find_user(found(UserRecord("admin")), BUILT_IN, "gone") is None
 
