@@ -58,6 +58,11 @@ class OpenConnection(Protocol):
         """The virtual host that is open."""
         ...
 
+    @property
+    def channel_count(self) -> int:
+        """How many channels it has."""
+        ...
+
     def on_permissions_changed(self) -> None:
         """The user may do something else from now on."""
         ...
@@ -81,6 +86,8 @@ class Limits:
     max_consumers_per_channel: int = 0
     """0 for any number."""
     max_connections: int = 10_000
+    max_channel_rate: int = 0
+    """Channels that a connection may open at once, and in each second; 0 for any number."""
     max_uncommitted_bytes: int = 10 * 1024 * 1024
 
 
@@ -112,6 +119,8 @@ class Broker:
         self._cluster = cluster
         self._await_read = await_read
         self.open_connections: set[OpenConnection] = set()
+        self.connections_of: dict[str, set[OpenConnection]] = {}
+        """The open connections of each user that has any."""
         self.touched: set[Queue] = set()
         self.resumable: dict[Resumable, None] = {}  # in the order of their turns
         self.touched_confirms = touched_confirms
@@ -212,16 +221,29 @@ class Broker:
             return sorted(withheld)
         return sorted(chain(withheld, *(connection.held_ids(queue) for connection in self.open_connections)))
 
+    def add_connection(self, connection: OpenConnection) -> None:
+        """A client has opened a virtual host."""
+        self.open_connections.add(connection)
+        self.connections_of.setdefault(connection.user, set()).add(connection)
+
+    def remove_connection(self, connection: OpenConnection) -> None:
+        """A connection ends, or has ended before."""
+        self.open_connections.discard(connection)
+        of_user = self.connections_of.get(connection.user)
+        if of_user is not None:
+            of_user.discard(connection)
+            if not of_user:
+                del self.connections_of[connection.user]
+
     def on_user_changed(self, user: str) -> None:
         """A user may do something else from now on."""
-        for connection in list(self.open_connections):
-            if connection.user == user:
-                connection.on_permissions_changed()
+        for connection in list(self.connections_of.get(user, ())):
+            connection.on_permissions_changed()
 
     def close_connections(self, reason: str, *, user: str = "", vhost: str = "") -> None:
         """Close the connections of a user, or to a virtual host, that is gone."""
-        for connection in list(self.open_connections):
-            if (user and connection.user == user) or (vhost and connection.vhost == vhost):
+        for connection in list(self.connections_of.get(user, ())) if user else list(self.open_connections):
+            if not vhost or connection.vhost == vhost:
                 connection.force_close(reason)
 
     def flush_confirms(self) -> None:

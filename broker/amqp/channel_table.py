@@ -9,6 +9,7 @@ from typing import Final
 from broker.amqp.channel import Channel
 from broker.amqp.context import ConnectionContext, Waiting
 from broker.amqp.handlers import handle_method
+from broker.amqp.opening_rate import OpeningRate
 from broker.codec import methods as amqp
 from broker.codec.constants import FRAME_METHOD
 from broker.errors import ChannelFault, NotAllowed
@@ -24,6 +25,8 @@ _STORE_TIMEOUT: Final = 30.0
 """Seconds that a handler may wait for a store that is away."""
 _FRAME_STEPS: Final = 5
 """What a kept frame costs, in steps of work."""
+_CONNECTIONS_PER_STEP: Final = 8
+"""How many connections of a user are looked at for a step of work."""
 _HANDLER_STEPS: Final = 100
 """What a handler that waits costs in addition: a task, a decision, an answer."""
 
@@ -38,6 +41,7 @@ class ChannelTable:
         "_on_error",
         "_on_handler_done",
         "_on_waiting",
+        "_opening_rate",
         "_parked",
         "by_id",
         "connection",
@@ -65,6 +69,8 @@ class ChannelTable:
         self._parked: list[Channel] = []  # their kept frames wait for a later turn of the loop
         self.by_id: dict[int, Channel] = {}
         self._is_closed = False
+        per_second = connection.shared.broker.limits.max_channel_rate
+        self._opening_rate = OpeningRate(per_second) if per_second else None
 
     @property
     def wants_input(self) -> bool:
@@ -167,20 +173,32 @@ class ChannelTable:
             return
         if index != _CHANNEL_OPEN:
             raise ChannelFault("expected 'channel.open'")
-        user = self.connection.access.identity.user
-        limit = self.connection.shared.access.limits(user).max_channels
-        if 0 <= limit <= len(self.by_id):
-            raise NotAllowed(
-                f"number of channels opened for user '{user}' has reached the maximum allowed user limit of ({limit})"
-            )
+        self._check_user(self.connection.access.identity.user)
         if len(self.by_id) >= self._channel_max:
             raise NotAllowed(
                 f"number of channels opened ({len(self.by_id)}) has reached the negotiated channel_max"
                 f" ({self._channel_max})"
             )
+        rate = self._opening_rate
+        if rate is not None and not rate.allows(self.connection.shared.monotonic()):
+            limit = self.connection.shared.broker.limits.max_channel_rate
+            raise NotAllowed(f"more than {limit} channels opened in a second")
         amqp.ChannelOpen.decode_arguments(payload, 4, len(payload))
         channel = self.by_id[channel_id] = Channel(self.connection, channel_id, self._forget)
         channel.send(amqp.ChannelOpenOk())
+
+    def _check_user(self, user: str) -> None:
+        """Raise `NotAllowed` when the user has as many channels on all connections as it may (contract A6)."""
+        broker = self.connection.shared.broker
+        limit = self.connection.shared.access.limits(user).max_channels
+        if limit < 0:
+            return
+        connections = broker.connections_of.get(user, ())
+        broker.work.done += len(connections) // _CONNECTIONS_PER_STEP
+        if sum(connection.channel_count for connection in connections) >= limit:
+            raise NotAllowed(
+                f"number of channels opened for user '{user}' has reached the maximum allowed user limit of ({limit})"
+            )
 
     def _forget(self, channel: Channel) -> None:
         """Free the number of a channel that is closed on both sides."""

@@ -284,7 +284,7 @@ class Connection:
             context, self._handshake.channel_max, self.on_error, self._on_deadline, self.on_handler_done
         )
         self._heartbeats = Heartbeats(self._handshake.heartbeat, self.broker.limits.heartbeat_timeout_factor)
-        self.broker.open_connections.add(self)
+        self.broker.add_connection(self)
         self.phase = Phase.RUNNING
         self._deadline = None
         self._on_deadline()
@@ -360,6 +360,11 @@ class Connection:
     def vhost(self) -> str:
         """The virtual host that is open, empty before that."""
         return "" if self._channels is None else self._channels.connection.vhost.name
+
+    @property
+    def channel_count(self) -> int:
+        """How many channels there are."""
+        return len(self.channels)
 
     def on_permissions_changed(self) -> None:
         """The user may do something else from now on."""
@@ -443,7 +448,7 @@ class Connection:
 
     async def _release(self) -> None:
         """Free what belongs to the connection: unacknowledged messages, consumers, exclusive queues."""
-        self.broker.open_connections.discard(self)
+        self.broker.remove_connection(self)
         self._release_channels()
         if self._exclusive is not None:
             await self._exclusive.delete_all()

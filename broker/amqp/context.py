@@ -10,6 +10,7 @@ from broker.amqp.continuation import Continuation
 from broker.amqp.direct_reply import DirectReplies
 from broker.amqp.exclusive_queues import ExclusiveQueues
 from broker.amqp.frame_reader import DirectChannel
+from broker.amqp.opening_rate import OpeningRates
 from broker.amqp.output import Output
 from broker.amqp.profile import Profile
 from broker.auth.access import Access, AccessControl
@@ -45,6 +46,8 @@ class SharedContext:
     """Returns when neither an alarm nor a full journal holds publishers back."""
     replies: DirectReplies
     """Who waits for replies, and the way to them."""
+    openings: OpeningRates | None = None
+    """How fast users may open connections; None for as fast as they like."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -278,16 +278,21 @@ class Handshake:
         self._output.send_method(0, amqp.ConnectionOpenOk())
 
     def _check_limits(self, user: str, vhost: VirtualHost) -> None:
-        """Raise `NotAllowed` when the virtual host, or the user, has as many connections as it may (contract C12)."""
-        connections = self._shared.broker.open_connections
+        """Raise `NotAllowed` when the virtual host, or the user, has as many connections as it may (contract
+        C12), or opens them too fast."""
+        broker, openings = self._shared.broker, self._shared.openings
         limit = vhost.settings.max_connections
-        if 0 <= limit <= sum(connection.vhost == vhost.name for connection in connections):
+        if 0 <= limit <= sum(connection.vhost == vhost.name for connection in broker.open_connections):
             raise NotAllowed(
                 f"access to vhost '{vhost.name}' refused for user '{user}': connection limit ({limit}) is reached"
             )
         limit = self._shared.access.limits(user).max_connections
-        if 0 <= limit <= sum(connection.user == user for connection in connections):
+        if 0 <= limit <= len(broker.connections_of.get(user, ())):
             raise NotAllowed(f"connection refused for user '{user}': user connection limit ({limit}) is reached")
+        if openings is not None and not openings.allows(user, self._shared.monotonic()):
+            raise NotAllowed(
+                f"connection refused for user '{user}': more than {openings.per_second} connections in a second"
+            )
 
     def _when_known(self, answer: _T | Coroutine[Any, Any, _T], then: Callable[[_T], None]) -> Waiting | None:
         """Go on with `then`: now if the answer is there, otherwise when it has been waited for."""

@@ -195,6 +195,8 @@ class LimitsSection(Section):
     max_message_size_bytes: Annotated[int, integer(1, MAX_MESSAGE_SIZE_BYTES)] = xml("maxMessageSize", 134_217_728)
     max_consumers_per_channel: CountOrZero = xml("maxConsumersPerChannel", 0)
     max_connections: Count = xml("maxConnections", 10_000)
+    max_connection_rate_per_user: CountOrZero = xml("maxConnectionRatePerUser", 0)
+    max_channel_rate: CountOrZero = xml("maxChannelRate", 0)
     handshake_timeout: Annotated[float, number(0.1, 3600)] = xml("handshakeTimeout", 10.0)
     memory_high_watermark: Annotated[float, number(0.01, 1)] = xml("memoryHighWatermark", 0.6)
     disk_free_limit_bytes: Annotated[int, integer(0, 2**63 - 1)] = xml("diskFreeLimit", 209_715_200)

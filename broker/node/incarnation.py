@@ -23,6 +23,7 @@ from broker import __version__
 from broker.amqp.context import SharedContext
 from broker.amqp.direct_reply import DirectReplies
 from broker.amqp.handshake import server_properties
+from broker.amqp.opening_rate import OpeningRates
 from broker.auth.hashing_threads import HashingThreads
 from broker.auth.recorded_access import RecordedAccess
 from broker.auth.users import User
@@ -291,6 +292,7 @@ class NodeIncarnation:
             turns.next,
             pressure.room,
             self.replies,
+            _openings(self.config),
         )
         thresholds = _thresholds(self.config)
         monitor = _resource_monitor(self.config, thresholds, pressure)
@@ -478,8 +480,14 @@ def client_limits(config: Configuration) -> Limits:
         max_message_size=limits.max_message_size_bytes,
         max_consumers_per_channel=limits.max_consumers_per_channel,
         max_connections=limits.max_connections,
+        max_channel_rate=limits.max_channel_rate,
         max_uncommitted_bytes=config.transaction.max_uncommitted_bytes,
     )
+
+
+def _openings(config: Configuration) -> OpeningRates | None:
+    per_second = config.limits.max_connection_rate_per_user
+    return OpeningRates(per_second) if per_second else None
 
 
 def _thresholds(config: Configuration) -> Thresholds:

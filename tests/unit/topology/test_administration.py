@@ -174,6 +174,22 @@ def test_channels_of_a_user_are_limited(node: Node, peer: Client) -> None:
     ]
 
 
+def test_channels_of_a_user_count_on_all_connections(node: Node, peer: Client) -> None:
+    node.do(node.administration.put_user(replace(GUEST, max_channels=3)))
+    other = node.harness.peer()
+    other.send(2, ChannelOpen())
+    assert closes(other) == []
+    peer.send(2, ChannelOpen())
+    assert closes(peer) == [
+        "NOT_ALLOWED - number of channels opened for user 'guest' has reached the maximum allowed user limit of (3)"
+    ]
+    other.send(3, ChannelOpen())
+    assert closes(other) == []
+    assert node.harness.broker.connections_of == {"guest": node.harness.broker.open_connections}
+    other.lose()
+    assert node.harness.broker.connections_of == {}
+
+
 def test_keys_at_topic_exchanges_are_permitted(node: Node, peer: Client) -> None:
     node.do(node.administration.set_topic_permissions(TopicPermissionRecord("guest", "/", "amq.topic", "^a", "^b")))
     peer.send(1, BasicPublish(0, "amq.topic", "a.1"), body=b"m")
