@@ -259,7 +259,7 @@ class Connection:
         if kind in STEPS:
             self._handshake.on_method(kind, payload)
             return
-        handler = _CONTROL.get(kind)
+        handler = CONTROL.get(kind)
         if handler is None:
             raise CommandInvalid("unimplemented method")
         if self.phase == Phase.OPENING and kind is not amqp.ConnectionClose:
@@ -507,7 +507,7 @@ def _nobody() -> None:
     """Stands where the edge was."""
 
 
-_CONTROL: Final[dict[type[Method], Any]] = {
+CONTROL: Final[dict[type[Method], Any]] = {
     amqp.ConnectionClose: Connection._on_close,
     amqp.ConnectionUpdateSecret: Connection._on_update_secret,
 }

@@ -274,7 +274,7 @@ class Handshake:
             raise NotAllowed(f"connection refused: node connection limit ({limit}) is reached")
         self._check_limits(identity.user, vhost)
         self.step = Step.DONE
-        self._sink.on_opened(broker.vhost(vhost.name), Access(identity, vhost.name, permissions))
+        self._sink.on_opened(broker.vhost(vhost.name), Access(identity, vhost.name, permissions, self._shared.access))
         self._output.send_method(0, amqp.ConnectionOpenOk())
 
     def _check_limits(self, user: str, vhost: VirtualHost) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from broker.auth.access import Access
 from broker.codec.expiration import parse_expiration
 from broker.codec.field_table import FieldTable
 from broker.codec.properties import BasicProperties, decode_properties, encode_header
@@ -29,11 +30,11 @@ class Inspected:
     """The tail of the content header as it travels on: without BCC."""
 
 
-def inspect(routing_key: str, header: bytes, user: str) -> Inspected:
-    """Read the properties in `header`, a tail; raise `PreconditionFailed` for what `user` may not say in them."""
+def inspect(routing_key: str, header: bytes, access: Access) -> Inspected:
+    """Read the properties in `header`, a tail; raise `PreconditionFailed` for what may not be said in them."""
     properties = decode_properties(header[4:-1])
-    if properties.user_id is not None and properties.user_id != user:
-        raise PreconditionFailed(f"user_id property set to '{properties.user_id}' but authenticated user was '{user}'")
+    if properties.user_id is not None:
+        access.require_user_id(properties.user_id)
     if properties.expiration is not None:
         _check_expiration(properties.expiration)
     headers = properties.headers

@@ -355,7 +355,7 @@ class Publisher:
         if not (has_headers and (is_open or b"CC" in header)) and not asks & ~FLAG_HEADERS:
             return RoutedMessage(*content, self._is_persistent) if is_open else None, None, content
         self._work.done += len(header) // _OCTETS_A_STEP
-        inspected = inspect(route.routing_key, header, self._access.identity.user)
+        inspected = inspect(route.routing_key, header, self._access)
         content = inspected.header, body, chunks
         if is_open or len(inspected.keys) > 1:
             message = RoutedMessage(inspected.header, body, chunks, self._is_persistent, inspected.properties)

@@ -30,6 +30,8 @@ async def on_exchange_declare(channel: Channel, method: amqp.ExchangeDeclare) ->
         channel.vhost.require_changeable(name)
         channel.vhost.exchange(name)
     else:
+        channel.vhost.require_type(name, method.type)
+        channel.vhost.require_changeable(name)
         _require_exchange(channel, name, method.arguments)
         await channel.vhost.declare_exchange(
             ExchangeDeclaration(
@@ -42,17 +44,18 @@ async def on_exchange_declare(channel: Channel, method: amqp.ExchangeDeclare) ->
 
 
 def _require_exchange(channel: Channel, name: str, arguments: FieldTable) -> None:
-    """Ask for what a declaration needs: an alternate exchange gets messages that were sent to this one."""
+    """Ask for what a declaration needs: the alternate of a new exchange gets messages that were sent to this one."""
     access = channel.connection.access
     access.require(Permission.CONFIGURE, "exchange", name)
     alternate = arguments.values.get("alternate-exchange")
-    if isinstance(alternate, str):
+    if isinstance(alternate, str) and name not in channel.vhost.exchanges:
         access.require(Permission.READ, "exchange", name)
         access.require(Permission.WRITE, "exchange", alternate)
 
 
 async def on_exchange_delete(channel: Channel, method: amqp.ExchangeDelete) -> None:
     name = _clean(method.exchange)
+    channel.vhost.require_deletable(name)
     channel.connection.access.require(Permission.CONFIGURE, "exchange", name)
     await channel.vhost.delete_exchange(name, if_unused=method.if_unused, client=channel.connection)
     if not method.no_wait:
@@ -79,6 +82,9 @@ def _require_binding(channel: Channel, source: str, destination: Destination, ro
     """Ask for what a binding needs, or its end: messages go from the source to the destination."""
     access = channel.connection.access
     access.require(Permission.WRITE, *destination)
+    channel.vhost.require_changeable(source)
+    if destination[0] == "exchange":
+        channel.vhost.require_changeable(destination[1])
     access.require(Permission.READ, "exchange", source)
     exchange = channel.vhost.exchanges.get(source)
     if exchange is not None and exchange.type == "topic":
@@ -94,6 +100,7 @@ async def on_queue_declare(channel: Channel, method: amqp.QueueDeclare) -> None:
         queue = channel.vhost.queue(channel.queue_name(name), channel.connection.exclusive)
         queue.use()
     else:
+        channel.vhost.require_unreserved(name)
         declaration = _declaration(channel, method, name)
         _require_queue(channel, declaration)
         queue = await channel.vhost.declare_queue(declaration, is_server_named=not name, client=channel.connection)
@@ -157,7 +164,6 @@ async def on_queue_bind(channel: Channel, method: amqp.QueueBind) -> None:
     _refuse_replies(name)
     routing_key = method.routing_key or ("" if method.queue else name)
     _require_binding(channel, method.exchange, ("queue", name), routing_key)
-    channel.vhost.require_changeable(method.exchange)
     channel.vhost.exchange(method.exchange)
     channel.vhost.queue(name, channel.connection.exclusive)
     await channel.vhost.bind(method.exchange, ("queue", name), routing_key, method.arguments, channel.connection)

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
 from broker.auth.identity import Identity
-from broker.errors import AccessRefused
+from broker.errors import AccessRefused, PreconditionFailed
 
 ResourceKind: TypeAlias = Literal["exchange", "queue"]
 
@@ -66,6 +66,10 @@ class AccessControl(Protocol):
         """Return how much a user may have open."""
         ...
 
+    def may_impersonate(self, identity: Identity) -> bool:
+        """May it publish messages with the user-id of somebody else?"""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class AllPermissions:
@@ -90,13 +94,17 @@ class OpenAccess:
     def limits(self, user: str) -> UserLimits:
         return NO_LIMITS
 
+    def may_impersonate(self, identity: Identity) -> bool:
+        return False
+
 
 class Access:
     """An identity in a virtual host, with what it may do there now."""
 
-    __slots__ = ("_permissions", "identity", "vhost")
+    __slots__ = ("_control", "_permissions", "identity", "vhost")
 
-    def __init__(self, identity: Identity, vhost: str, permissions: Permissions) -> None:
+    def __init__(self, identity: Identity, vhost: str, permissions: Permissions, control: AccessControl) -> None:
+        self._control = control
         self.identity: Final = identity
         self.vhost: Final = vhost
         self._permissions = permissions
@@ -127,4 +135,11 @@ class Access:
             raise AccessRefused(
                 f"{permission} access to topic '{routing_key}' in exchange '{exchange or 'amq.default'}' in vhost"
                 f" '{self.vhost}' refused for user '{self.identity.user}'"
+            )
+
+    def require_user_id(self, user_id: str) -> None:
+        """Raise `PreconditionFailed` unless messages with this user-id may be published (contract B6)."""
+        if user_id != self.identity.user and not self._control.may_impersonate(self.identity):
+            raise PreconditionFailed(
+                f"user_id property set to '{user_id}' but authenticated user was '{self.identity.user}'"
             )

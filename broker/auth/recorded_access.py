@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from broker.auth.access import NO_LIMITS, Permission, Permissions, ResourceKind, UserLimits
 from broker.auth.directory import Directory
@@ -11,6 +12,8 @@ from broker.auth.pattern import matches
 from broker.errors import NotAllowed
 from broker.ports.records import PermissionRecord, TopicPermissionRecord
 
+IMPERSONATOR: Final = "impersonator"
+"""The tag of users who may publish in the name of others (contract A10)."""
 _TOPIC_FIELDS = {Permission.WRITE: "write", Permission.READ: "read"}
 
 
@@ -69,6 +72,10 @@ class RecordedAccess:
     def limits(self, user: str) -> UserLimits:
         record = self._directory.user(user)
         return NO_LIMITS if record is None else UserLimits(record.max_connections, record.max_channels)
+
+    def may_impersonate(self, identity: Identity) -> bool:
+        record = self._directory.user(identity.user)
+        return record is not None and IMPERSONATOR in record.tags.split(",")
 
 
 def _permissions_of(record: PermissionRecord, topics: tuple[TopicPermissionRecord, ...]) -> PatternPermissions:

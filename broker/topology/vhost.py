@@ -175,6 +175,23 @@ class VirtualHost:
         if name == "":
             raise AccessRefused("operation not permitted on the default exchange")
 
+    def require_deletable(self, name: str) -> None:
+        """Raise `AccessRefused` for an exchange that every virtual host has (contract X12)."""
+        self.require_changeable(name)
+        if name.startswith("amq."):
+            raise AccessRefused(f"deletion of system {self.phrase('exchange', name)} not allowed")
+
+    def require_type(self, name: str, exchange_type: str) -> None:
+        """Raise `PreconditionFailed` for a type that no exchange can have, but for one that is recorded like that."""
+        current = self.exchanges.get(name)
+        if exchange_type not in self.exchange_types and (current is None or current.type != exchange_type):
+            raise PreconditionFailed(f"unknown exchange type '{exchange_type}'")
+
+    def require_unreserved(self, name: str) -> None:
+        """Raise `AccessRefused` for the name of a new queue that only the server may choose (contract Q9)."""
+        if name.startswith("amq.") and name not in self.queues:
+            raise AccessRefused(f"queue name '{name}' contains reserved prefix 'amq.*'")
+
     # Exchanges
 
     async def declare_exchange(self, declaration: ExchangeDeclaration, client: Hashable = None) -> None:
@@ -191,8 +208,7 @@ class VirtualHost:
         if current is not None:
             declaration.require_same(self.phrase("exchange", name), current)
             return self.decision(reads=[("exchange", name)])
-        if declaration.type not in self.exchange_types:
-            raise PreconditionFailed(f"unknown exchange type '{declaration.type}'")
+        self.require_type(name, declaration.type)
         if name.startswith("amq."):
             raise AccessRefused(f"exchange name '{name}' contains reserved prefix 'amq.*'")
         declaration.check(self.phrase("exchange", name), self.exchange_types)
@@ -200,9 +216,7 @@ class VirtualHost:
 
     async def delete_exchange(self, name: str, *, if_unused: bool, client: Hashable = None) -> None:
         """Delete the exchange and all bindings from and to it (contract X12)."""
-        self.require_changeable(name)
-        if name.startswith("amq."):
-            raise AccessRefused(f"deletion of system {self.phrase('exchange', name)} not allowed")
+        self.require_deletable(name)
         await self.recorder.change(partial(self._delete_exchange, name, if_unused), client)
         await self.delete_unused(client)
 
@@ -344,8 +358,8 @@ class VirtualHost:
             self._require_same_queue(current, declaration)
             current.use()
             return current
-        if name.startswith("amq.") and not is_server_named:
-            raise AccessRefused(f"queue name '{name}' contains reserved prefix 'amq.*'")
+        if not is_server_named:
+            self.require_unreserved(name)
         declaration.check(self.phrase("queue", name))
         self._require_room(declaration)
         queue_id = await self._new_queue_id()

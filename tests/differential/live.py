@@ -8,8 +8,9 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.nodes.ports import quiet_port
@@ -19,6 +20,7 @@ from tests.differential.talk import Heard, Session, Talk
 from tests.support.peer import Content, Peer, command
 
 SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server"
+CONTROL = "/usr/lib/rabbitmq/bin/rabbitmqctl"
 _ANSWER = 1.5
 """Seconds until an answer is there at the latest."""
 _IDLE = 0.04
@@ -139,9 +141,31 @@ def is_installed() -> bool:
     return Path(SERVER).exists() and shutil.which("erl") is not None
 
 
+@dataclass(frozen=True)
+class Node:
+    """RabbitMQ as it runs."""
+
+    port: int
+    environ: Mapping[str, str]
+
+    def control(self, *arguments: str) -> str:
+        """Run `rabbitmqctl` and return what it prints."""
+        command = [CONTROL, "-q", "-n", self.environ["RABBITMQ_NODENAME"], *arguments]
+        done = subprocess.run(command, env=self.environ, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+
 @contextmanager
 def rabbitmq(folder: Path) -> Iterator[int]:
     """Run RabbitMQ with its data in `folder`; yield its port."""
+    with rabbitmq_node(folder) as node:
+        yield node.port
+
+
+@contextmanager
+def rabbitmq_node(folder: Path) -> Iterator[Node]:
+    """Run RabbitMQ with its data in `folder`."""
     port, distribution, names = quiet_port(), quiet_port(), quiet_port()
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "plugins").write_text("[].")
@@ -159,7 +183,7 @@ def rabbitmq(folder: Path) -> Iterator[int]:
         server = subprocess.Popen([SERVER], env=environ, stdout=output, stderr=output, start_new_session=True)
     try:
         _wait_for(port, server)
-        yield port
+        yield Node(port, environ)
     finally:
         server.terminate()
         with suppress(subprocess.TimeoutExpired):

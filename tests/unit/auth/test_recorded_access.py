@@ -63,3 +63,11 @@ def test_limits_are_those_of_the_user(directory: Directory) -> None:
     access = RecordedAccess(directory)
     assert access.limits("ann") == UserLimits(5, 2)
     assert access.limits("bob") == NO_LIMITS
+
+
+def test_a_tag_lets_users_publish_in_the_name_of_others(directory: Directory) -> None:
+    access = RecordedAccess(directory)
+    assert not access.may_impersonate(ANN)
+    assert not access.may_impersonate(BOB)
+    directory.put_user(UserRecord("ann", tags="management,impersonator"))
+    assert access.may_impersonate(ANN)
