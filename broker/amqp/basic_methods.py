@@ -158,7 +158,7 @@ def _answer_get(channel: Channel, queue: Queue, message: Message | None, no_ack:
         message.consumer = None
         deliveries.unacked[deliveries.last_tag] = message
         deliveries.got += 1
-        if queue.settings.consumer_timeout is not None:
+        if queue.expects_answers:
             _queue_of(message).expect_answers(deliveries, deliveries.last_tag, deliveries.last_tag)
 
 

@@ -32,7 +32,6 @@ class Consumer:
         "_body_start",
         "_channel_id",
         "_deliveries",
-        "_has_timeout",
         "_heads",
         "_large",
         "_on_cancelled",
@@ -70,7 +69,6 @@ class Consumer:
         self._output = output
         self._on_cancelled = on_cancelled
         self.queue = queue
-        self._has_timeout = queue.settings.consumer_timeout is not None
         self.consumer_tag = consumer_tag
         self.no_ack = no_ack
         self.is_exclusive = is_exclusive
@@ -158,7 +156,7 @@ class Consumer:
         deliveries.last_tag = tag
         if not no_ack:
             self.unacked += taken
-            if self._has_timeout:
+            if self.queue.expects_answers:
                 self.queue.expect_answers(deliveries, tag - taken + 1, tag)
         if taken < limit and (output.is_blocked or deliveries.prefetch):
             deliveries.wait_after_others(self)

@@ -15,6 +15,7 @@ from typing import Any, Final
 from broker.config.configuration import Configuration
 from broker.errors import AdministrationError
 from broker.node.control_path import control_path
+from broker.topology.policies import APPLY_TO
 
 EX_OK: Final = 0
 EX_FAILED: Final = 1
@@ -148,6 +149,32 @@ def _definitions(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="only say what differs")
 
 
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise argparse.ArgumentTypeError(f"{text!r} is no JSON") from None
+
+
+def _policy(parser: argparse.ArgumentParser) -> None:
+    _of("vhost", "name")(parser)
+    parser.add_argument("pattern", help="an expression that is found in the names of what it applies to")
+    parser.add_argument("definition", type=_json, help="JSON, for example '{\"max-length\": 1000}'")
+    parser.add_argument(
+        "--priority", type=int, default=0, help="of several that match the highest applies; 0 otherwise"
+    )
+    parser.add_argument("--apply-to", choices=APPLY_TO, default="all")
+
+
+def _global_parameter(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name")
+    parser.add_argument("value", type=_json, help="JSON")
+
+
+def _queues(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("vhost", nargs="?", help="all virtual hosts when it is not given")
+
+
 _COMMANDS: Final[Sequence[tuple[str, str, _Add]]] = (
     ("list-users", "users with their tags and limits", _nothing),
     ("add-user", "add a user, who may do nothing yet", _with_password),
@@ -173,6 +200,16 @@ _COMMANDS: Final[Sequence[tuple[str, str, _Add]]] = (
         _of("user", "vhost", "exchange", "write", "read"),
     ),
     ("clear-topic-permissions", "let a user use all keys again", _clear_topic),
+    ("list-policies", "what applies to queues and exchanges whose names match", _nothing),
+    ("set-policy", "let a definition apply to queues and exchanges whose names match, at once", _policy),
+    ("clear-policy", "let a policy apply no more", _of("vhost", "name")),
+    ("list-operator-policies", "limits that no other policy loosens", _nothing),
+    ("set-operator-policy", "set limits that no other policy loosens", _policy),
+    ("clear-operator-policy", "let an operator policy apply no more", _of("vhost", "name")),
+    ("list-global-parameters", "values that are kept for the whole cluster", _nothing),
+    ("set-global-parameter", "keep a value for the whole cluster", _global_parameter),
+    ("clear-global-parameter", "keep a value no more", _of("name")),
+    ("list-queues", "queues with the policies that apply to them, and what these say together", _queues),
     ("export-definitions", "print everything that lasts as RabbitMQ exports it, with hashes of passwords", _nothing),
     ("import-definitions", "make what definitions hold and is not there", _definitions),
 )

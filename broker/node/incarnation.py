@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import platform
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -409,6 +409,7 @@ class NodeIncarnation:
             lambda password: hash_password(self.hashing, password),
         )
         self.topology.directory.on_change = self._on_user_changed
+        self.topology.go_on = lambda steps: self._spawn(self._apply_policies(steps))
         self.topology.on_vhost_dropped = lambda name: self.broker.close_connections(
             f"vhost '{name}' is deleted", vhost=name
         )
@@ -421,6 +422,13 @@ class NodeIncarnation:
             if queue is not None:
                 queue.set_due_in_slots(due, (0, 0))
         return messages
+
+    async def _apply_policies(self, steps: Iterator[None]) -> None:
+        """Apply policies to the queues that are left, and let those that they concern act on it."""
+        for _ in steps:
+            self.broker.dispatch()
+            await self.turns.next()
+        self.broker.dispatch()
 
     def _renew_hash(self, user: User, password_hash: str) -> None:
         """A user has logged in by a hash that is weaker than new ones."""

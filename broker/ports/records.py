@@ -217,6 +217,49 @@ class VirtualHostSettingsKey:
     vhost: str
 
 
+# Policies and parameters
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyRecord:
+    """A policy of a virtual host, or with `is_operator` an operator policy (contract A1, A2).
+
+    `apply_to` is one of `topology/policies.APPLY_TO`; `definition` is a JSON object.
+    """
+
+    vhost: str
+    name: str
+    is_operator: bool = False
+    pattern: str = ""
+    apply_to: str = "all"
+    priority: int = 0
+    definition: bytes = b"{}"
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyKey:
+    """Names a policy to drop."""
+
+    vhost: str
+    name: str
+    is_operator: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GlobalParameterRecord:
+    """A parameter of the whole cluster, which means nothing to this broker: `value` is JSON."""
+
+    name: str
+    value: bytes = b"null"
+
+
+@dataclass(frozen=True, slots=True)
+class GlobalParameterKey:
+    """Names a parameter of the whole cluster, to drop it."""
+
+    name: str
+
+
 # Changes
 
 

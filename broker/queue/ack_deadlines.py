@@ -42,11 +42,15 @@ class AckDeadlines:
     __slots__ = ("_newest", "_room", "_spans", "_step", "_timeout")
 
     def __init__(self, timeout_ms: int) -> None:
-        self._timeout = timeout_ms
-        self._step = max(timeout_ms // _SPANS, 1)
+        self.set_timeout(timeout_ms)
         self._spans: deque[Span] = deque()
         self._newest: dict[Holder, Span] = {}
         self._room = _FEW
+
+    def set_timeout(self, timeout_ms: int) -> None:
+        """Deliveries have this time from now on, outstanding ones from when they were delivered."""
+        self._timeout = timeout_ms
+        self._step = max(timeout_ms // _SPANS, 1)
 
     def __len__(self) -> int:
         return len(self._spans)

@@ -50,7 +50,7 @@ class PriorityLevel(Queue):
             whole.vhost,
             whole.name,
             storage_id(whole.queue_id, level),
-            settings=replace(settings, max_length=None, max_length_bytes=None, expires=None),
+            settings=_of_level(settings),
             dispatcher=dispatcher,
             counts_octets=settings.max_length_bytes is not None,
             limits=_limits_of_level(whole.limits, settings),
@@ -60,6 +60,12 @@ class PriorityLevel(Queue):
     @property
     def whole(self) -> Queue:
         return self._whole
+
+    def set_as_level(self, settings: QueueSettings) -> None:
+        """This is what the whole queue is set to do from now on."""
+        if settings.max_length_bytes is not None:
+            self._window.begin_counting()
+        self.set(_of_level(settings))
 
     def refuses(self, octets: int, messages: int = 1) -> bool:
         return self._whole.refuses(octets, messages)
@@ -104,11 +110,14 @@ class PriorityQueue(Queue):
         owner: object | None = None,
         arguments: FieldTable = EMPTY_TABLE,
         limits: QueueLimits | None = None,
+        settings: QueueSettings | None = None,
         **parts: Any,
     ) -> None:
         """`parts` are the other arguments of `Queue`."""
         self._levels: tuple[PriorityLevel, ...] = ()
-        super().__init__(vhost, name, queue_id, owner=owner, arguments=arguments, limits=limits, **parts)
+        super().__init__(
+            vhost, name, queue_id, owner=owner, arguments=arguments, limits=limits, settings=settings, **parts
+        )
         parts |= {"owner": owner, "arguments": arguments}
         self._levels = tuple(
             PriorityLevel(self, self._dispatcher, level, parts) for level in range(self.settings.max_priority + 1)
@@ -123,6 +132,11 @@ class PriorityQueue(Queue):
     @property
     def levels(self) -> Sequence[Queue]:
         return self._levels
+
+    def set(self, settings: QueueSettings) -> None:
+        super().set(settings)
+        for level in self._levels:
+            level.set_as_level(settings)
 
     def level_for(self, header: bytes) -> Queue:
         if not header[_FLAGS] & _HAS_PRIORITY:
@@ -281,10 +295,18 @@ class PriorityQueue(Queue):
         return [slot for level in self._levels for slot in level.delete()]
 
 
-def make_queue(*identity: Any, arguments: FieldTable = EMPTY_TABLE, **parts: Any) -> Queue:
+def make_queue(
+    *identity: Any, arguments: FieldTable = EMPTY_TABLE, settings: QueueSettings | None = None, **parts: Any
+) -> Queue:
     """Make a queue, with levels if its arguments ask for priorities. All else is as for `Queue`."""
-    has_levels = QueueSettings.of(arguments).max_priority > 0
-    return (PriorityQueue if has_levels else Queue)(*identity, arguments=arguments, **parts)
+    settings = settings or QueueSettings.of(arguments)
+    new_queue = PriorityQueue if settings.max_priority > 0 else Queue
+    return new_queue(*identity, arguments=arguments, settings=settings, **parts)
+
+
+def _of_level(settings: QueueSettings) -> QueueSettings:
+    """Return the settings of a level: length and lease are the whole queue's."""
+    return replace(settings, max_length=None, max_length_bytes=None, expires=None)
 
 
 def _limits_of_level(limits: QueueLimits, settings: QueueSettings) -> QueueLimits:

@@ -53,6 +53,7 @@ class Queue:
         "_remote_ready",
         "_retention",
         "_services",
+        "_settings",
         "_unacked",
         "_used_at",
         "_window",
@@ -61,6 +62,7 @@ class Queue:
         "auto_delete",
         "durable",
         "dying",
+        "expects_answers",
         "is_stored",
         "lane",
         "limits",
@@ -71,7 +73,6 @@ class Queue:
         "owner",
         "queue_id",
         "refuses_publishers",
-        "settings",
         "vhost",
     )
 
@@ -97,8 +98,8 @@ class Queue:
     ) -> None:
         """`owner` is the connection an exclusive queue belongs to; `read_slots` starts a read of the queue's slots.
 
-        A level of a queue with priorities has other `settings` than `arguments` tell, and shares the `dispatcher`; with
-        `counts_octets` somebody else wants to know `ready_octets`.
+        Policies, and for a level of a queue with priorities the queue, give it other `settings` than `arguments` tell.
+        The levels of one queue share the `dispatcher`; with `counts_octets` somebody else wants to know `ready_octets`.
         """
         self.vhost: Final = vhost
         self.name: Final = name
@@ -108,7 +109,7 @@ class Queue:
         self.auto_delete: Final = auto_delete
         self.owner: Final = owner
         self.arguments: Final = arguments
-        self.settings: Final = settings or QueueSettings.of(arguments)
+        self._settings = settings or QueueSettings.of(arguments)
         self.lane: Final = lane
         self.limits: Final = limits or QueueLimits()
         self._journal = journal
@@ -117,27 +118,21 @@ class Queue:
         self._after_dispatch = None if observer is UNOBSERVED else observer.after_dispatch
         self._on_dropped = observer.on_dropped
         self._dispatcher: Dispatching = dispatcher or self._new_dispatcher()
-        counts_octets = counts_octets or self.settings.max_length_bytes is not None
+        counts_octets = counts_octets or self._settings.max_length_bytes is not None
         self._window = window = Window(queue_id, lane, self.limits, journal, counts_octets=counts_octets)
         self._services = services
-        window.is_watched |= self.settings.has_retention
-        self._retention = self._new_retention() if self.settings.has_retention else None
-        self._length = LengthLimit(self.settings, self._contents()) if self.settings.has_length else None
-        self.refuses_publishers: Final = self.settings.refuses_publishers
-        """Must `refuses` be asked before each publish?"""
+        self._retention: Retention | None = None
+        self._delayed = _NOTHING
+        self._ack_deadlines: AckDeadlines | None = None
         self.dying: dict[int, Message] = {}
         """Messages that have left the queue, by id, whose rows are in the store until they are dead-lettered."""
-        self._delayed = Delayed(self.limits.transient_memory) if self.settings.retry_delay else _NOTHING
-        timeout = self.settings.consumer_timeout
-        self._ack_deadlines = None if timeout is None else AckDeadlines(timeout)
         self._unacked = 0
         self._used_at = 0
         self._remote_ready = 0  # as of the last exchange of counts, about a second ago
         self._remote_consumers = 0
         self._is_closing = False
         self._is_deleted = False
-        self.append: Final = self._new_append()
-        """Add a published message. Hot: the caller dispatches once per batch."""
+        self._take_on(self._settings)
         self.offer: Final = window.offer
         self.open_next_slot: Final = window.open_next_slot
         self.on_read: Final = window.on_read
@@ -145,6 +140,48 @@ class Queue:
 
     def __repr__(self) -> str:
         return f"<Queue {self.vhost}:{self.name} ready={self.ready_count} consumers={len(self.consumers)}>"
+
+    # Settings
+
+    @property
+    def settings(self) -> QueueSettings:
+        """What the queue is set to do, by its arguments and by policies."""
+        return self._settings
+
+    def set(self, settings: QueueSettings) -> None:
+        """This is what the queue is set to do from now on, to what is in it too. The caller dispatches it then."""
+        is_leased = self._settings.expires is not None
+        self._settings = settings
+        self._take_on(settings)
+        if not is_leased:
+            self.use()
+        self._services.watch(self)
+
+    def _take_on(self, settings: QueueSettings) -> None:
+        window = self._window
+        if settings.max_length_bytes is not None:
+            window.begin_counting()
+        self.append = self._new_append()
+        """Add a published message. Hot: the caller dispatches once per batch."""
+        window.is_watched |= settings.has_retention
+        if settings.has_retention or self._retention is not None:
+            self._retention = self._new_retention()
+        self._length = LengthLimit(settings, self._contents()) if settings.has_length else None
+        self.refuses_publishers = settings.refuses_publishers
+        """Must `refuses` be asked before each publish?"""
+        if settings.retry_delay is not None and self._delayed is _NOTHING:
+            self._delayed = Delayed(self.limits.transient_memory)
+        self._set_timeout(settings.consumer_timeout)
+
+    def _set_timeout(self, timeout: int | None) -> None:
+        self.expects_answers = timeout is not None
+        """Is `expect_answers` to be called with deliveries?"""
+        if timeout is None:
+            self._ack_deadlines = None
+        elif self._ack_deadlines is None:
+            self._ack_deadlines = AckDeadlines(timeout)
+        else:
+            self._ack_deadlines.set_timeout(timeout)
 
     # Priorities
 

@@ -134,8 +134,11 @@ class QueueSettings:
 
         Those of a new queue were checked before (`topology/queue_arguments.py`); a recorded queue may have others.
         """
-        values = arguments.values
-        queue_type = QueueType.of(arguments)
+        return cls.of_values(arguments.values, QueueType.of(arguments))
+
+    @classmethod
+    def of_values(cls, values: Mapping[str, Any], queue_type: QueueType) -> QueueSettings:
+        """Likewise of arguments as they are together with policies (`queue/policy_keys.py`)."""
         is_classic = queue_type is QueueType.CLASSIC
         dead_letter_exchange = _name(values.get("x-dead-letter-exchange"))
         dead_letter_key = _name(values.get("x-dead-letter-routing-key"))

@@ -149,8 +149,7 @@ class Window(ReadyMessages):
                     transient = True
                     self._journal.spill(message)
             slot = Slot(self._queue_id, self._lane, part[0].id, part[-1].id, len(part), transient=transient)
-            if self.counts_octets:
-                slot.octets = sum(map(size_of_message, part))
+            slot.octets = sum(map(size_of_message, part))
             self.slots.append(slot)
 
     def _page_due(self, messages: Sequence[Message]) -> None:
@@ -178,18 +177,34 @@ class Window(ReadyMessages):
             if slot.count:
                 slot.count -= 1
                 self.slots.count -= slot is not self.open_slot
-            if self.counts_octets:
-                self._uncount_in(slot, message.size)
+            self._uncount_in(slot, message.size)
         return taken
 
-    def _uncount_in(self, slot: Slot, octets: int) -> int:
-        """So many octets are in a slot no more; return how many of them had been counted: of a slot that was stored
-        before this node started nobody knows.
+    def _uncount_in(self, slot: Slot, octets: int) -> None:
+        """So many octets are in a slot no more. Of a slot that was stored before this node started they had not been
+        counted.
         """
         counted = min(slot.octets, octets)
         slot.octets -= counted
-        self.ready_octets -= counted
-        return counted
+        if self.counts_octets:
+            self.ready_octets -= counted
+
+    def _count_slots(self, sign: int, *slots: Slot) -> None:
+        """Slots have come, with the sign -1 have gone: count the octets of the bodies in them."""
+        if self.counts_octets:
+            self.ready_octets += sign * sum(slot.octets for slot in slots)
+
+    def begin_counting(self) -> None:
+        """Keep `ready_octets` from now on."""
+        if self.counts_octets:
+            return
+        self.put_in_order()
+        self.counts_octets = self.is_watched = True
+        self.ready_octets = 0
+        self.count_octets(1, self.ready)
+        if self.tail is not self.ready:
+            self.count_octets(1, self.tail)
+        self._count_slots(1, *self.slots, *filter(None, (self.open_slot,)))
 
     # From slots to memory
 
@@ -202,10 +217,8 @@ class Window(ReadyMessages):
     def on_read(self, slot: Slot, messages: Sequence[Message]) -> bool:
         """`messages` of the open slot are in memory now; return whether nothing of it is left to read."""
         slot.count = max(slot.count - len(messages), 0)
-        if self.counts_octets:  # they are counted in memory now
-            octets = sum(map(size_of_message, messages))
-            self._uncount_in(slot, octets)
-            self.ready_octets += octets
+        self._uncount_in(slot, sum(map(size_of_message, messages)))
+        self.count_octets(1, messages)  # in memory now
         if not messages or messages[-1].id >= slot.end:
             self.open_slot = None
             return True
@@ -233,7 +246,7 @@ class Window(ReadyMessages):
 
     def recover(self, slot: Slot) -> None:
         """Add a slot of messages that were stored before this node started."""
-        self.ready_octets += slot.octets
+        self._count_slots(1, slot)
         self.slots.append(slot)
         if self.tail is self.ready:
             self._begin_tail(deque())
@@ -242,7 +255,7 @@ class Window(ReadyMessages):
 
     def take_over(self, slot: Slot) -> bool:
         """Add a slot from another node; return whether newer messages of its lane will be delivered before it."""
-        self.ready_octets += slot.octets
+        self._count_slots(1, slot)
         self.put_in_order()
         ready = self.ready
         if self.tail is ready:
@@ -267,7 +280,7 @@ class Window(ReadyMessages):
         while count > 0 and (slot := self._take_slot()) is not None:
             slots.append(slot)
             count -= slot.count
-            self.ready_octets -= slot.octets
+            self._count_slots(-1, slot)
         if count > 0 and self.tail is not self.ready:
             messages += self._take(self.tail, count)
         return messages, slots
@@ -288,7 +301,7 @@ class Window(ReadyMessages):
                 slots.append(self.open_slot)
                 count -= self.open_slot.count
                 self.open_slot = None
-            self.ready_octets -= sum(slot.octets for slot in slots)
+            self._count_slots(-1, *slots)
         messages += self._take(self.ready, max(count, 0), from_end=True)
         return messages, slots
 

@@ -1,4 +1,4 @@
-"""Changes that an administrator makes: virtual hosts, users, and what these may do.
+"""Changes that an administrator makes: virtual hosts, users, what these may do, policies and parameters.
 
 Every change is decided here, recorded, applied on all nodes, and takes effect for connections that are open. Whoever
 asks is let in by somebody else.
@@ -6,10 +6,11 @@ asks is let in by somebody else.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from broker.auth.directory import Directory
 from broker.auth.pattern import PatternError, check
@@ -17,8 +18,12 @@ from broker.errors import AdministrationError
 from broker.ports.records import (
     Change,
     Drop,
+    GlobalParameterKey,
+    GlobalParameterRecord,
     PermissionKey,
     PermissionRecord,
+    PolicyKey,
+    PolicyRecord,
     Put,
     TopicPermissionKey,
     TopicPermissionRecord,
@@ -27,9 +32,11 @@ from broker.ports.records import (
     VirtualHostRecord,
     VirtualHostSettingsRecord,
 )
+from broker.queue.policy_keys import wrong_in
 from broker.queue.settings import QueueType
 from broker.topology.apply import LiveTopology
 from broker.topology.decision import Decision, Resource
+from broker.topology.policies import APPLY_TO
 from broker.topology.recorder import Recorder
 from broker.topology.vhost import VirtualHost
 
@@ -38,6 +45,9 @@ MAX_NAME: Final = 255
 MAX_TEXT: Final = 1000
 """Octets of a description, and of all tags together."""
 MAX_LIMIT: Final = (1 << 31) - 1
+MAX_JSON: Final = 32 * 1024
+"""Octets of the definition of a policy, and of the value of a parameter."""
+MAX_NUMBER: Final = (1 << 63) - 1
 TAGS: Final = ("administrator", "management", "monitoring", "policymaker", "impersonator")
 """The tags that mean something (contract A10); others may be set and mean nothing."""
 
@@ -181,6 +191,71 @@ class Administration:
         drops = [Drop(TopicPermissionKey(user, vhost, topic.exchange)) for topic in gone]
         return _decision(drops, *_resources(user, vhost))
 
+    # Policies and parameters
+
+    @property
+    def policies(self) -> Sequence[PolicyRecord]:
+        """The policies and operator policies of all virtual hosts, by virtual host and name."""
+        records = (record for vhost in self.live_vhosts for record in vhost.policies.records)
+        return sorted(records, key=lambda each: (each.vhost, each.name))
+
+    async def put_policy(self, record: PolicyRecord) -> None:
+        """Set a policy, or an operator policy; it applies at once to what is there (contract A1, A2)."""
+        kind = "operator policy" if record.is_operator else "policy"
+        _check_name(kind, record.name)
+        _check_pattern(record.pattern)
+        if record.apply_to not in APPLY_TO:
+            raise AdministrationError(f"a {kind} applies to {', '.join(APPLY_TO)}; not to '{record.apply_to}'")
+        if abs(record.priority) > MAX_NUMBER:
+            raise AdministrationError(f"the priority of a {kind} is a number of at most 63 bits")
+        definition = _checked_json(f"definition of the {kind}", record.definition)
+        if not isinstance(definition, dict):
+            raise AdministrationError(f"the definition of a {kind} is a JSON object")
+        if wrong := "; ".join(wrong_in(definition, of_operator=record.is_operator)):
+            raise AdministrationError(f"{kind} '{record.name}' is not valid: {wrong}")
+        await self._recorder.change(partial(self._put_policy, replace(record, definition=to_json(definition))))
+
+    def _put_policy(self, record: PolicyRecord) -> Decision[None]:
+        self._require_vhost(record.vhost)
+        is_new = record not in self._live.vhosts[record.vhost].policies.records
+        return _decision([Put(record)] if is_new else [], (record.vhost, "policies"))
+
+    async def clear_policy(self, key: PolicyKey) -> None:
+        """Delete a policy, or an operator policy."""
+        await self._recorder.change(partial(self._clear_policy, key))
+
+    def _clear_policy(self, key: PolicyKey) -> Decision[None]:
+        self._require_vhost(key.vhost)
+        records = self._live.vhosts[key.vhost].policies.records
+        if not any(PolicyKey(each.vhost, each.name, each.is_operator) == key for each in records):
+            kind = "operator policy" if key.is_operator else "policy"
+            raise AdministrationError(f"there is no {kind} '{key.name}' in virtual host '{key.vhost}'")
+        return _decision([Drop(key)], (key.vhost, "policies"))
+
+    @property
+    def global_parameters(self) -> Sequence[GlobalParameterRecord]:
+        """The parameters of the whole cluster, by name."""
+        return [record for _, record in sorted(self._live.global_parameters.items())]
+
+    async def put_global_parameter(self, record: GlobalParameterRecord) -> None:
+        """Set a parameter of the whole cluster."""
+        _check_name("parameter", record.name)
+        value = to_json(_checked_json("value of the parameter", record.value))
+        await self._recorder.change(partial(self._put_global_parameter, replace(record, value=value)))
+
+    def _put_global_parameter(self, record: GlobalParameterRecord) -> Decision[None]:
+        is_new = self._live.global_parameters.get(record.name) != record
+        return _decision([Put(record)] if is_new else [], ("", "parameter", record.name))
+
+    async def clear_global_parameter(self, name: str) -> None:
+        """Delete a parameter of the whole cluster."""
+        await self._recorder.change(partial(self._clear_global_parameter, name))
+
+    def _clear_global_parameter(self, name: str) -> Decision[None]:
+        if name not in self._live.global_parameters:
+            raise AdministrationError(f"there is no parameter '{name}'")
+        return _decision([Drop(GlobalParameterKey(name))], ("", "parameter", name))
+
     def _require_both(self, user: str, vhost: str) -> None:
         self._user(user)
         self._require_vhost(vhost)
@@ -191,6 +266,20 @@ def with_tags(record: UserRecord, tags: Sequence[str]) -> UserRecord:
     joined = ",".join(dict.fromkeys(tags))
     _check_tags(joined)
     return replace(record, tags=joined)
+
+
+def to_json(value: Any) -> bytes:
+    """Return a value as it is recorded: equal values have equal octets."""
+    return json.dumps(value, separators=(",", ":"), sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")
+
+
+def _checked_json(what: str, octets: bytes) -> Any:
+    if len(octets) > MAX_JSON:
+        raise AdministrationError(f"the {what} is longer than {MAX_JSON} octets")
+    try:
+        return json.loads(octets)
+    except (ValueError, RecursionError):
+        raise AdministrationError(f"the {what} is no JSON") from None
 
 
 def _decision(changes: Sequence[Change], *writes: Resource) -> Decision[None]:

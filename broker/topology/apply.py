@@ -23,7 +23,11 @@ from broker.ports.records import (
     Change,
     ExchangeKey,
     ExchangeRecord,
+    GlobalParameterKey,
+    GlobalParameterRecord,
     PermissionRecord,
+    PolicyKey,
+    PolicyRecord,
     Put,
     QueueKey,
     QueueRecord,
@@ -53,6 +57,10 @@ _COMPLAINTS: Final = 1000
 _RECORD_SHOWN: Final = 300
 """Octets of a record's text in a complaint."""
 _CHANGES_PER_STEP: Final = 500
+
+
+_NO_TURNS: Final[deque[None]] = deque(maxlen=0)
+"""Takes steps one after the other."""
 
 
 def _nobody(name: str) -> None:
@@ -110,6 +118,7 @@ def _exchange_of(live: LiveTopology, record: ExchangeRecord, vhost: VirtualHost)
         live.complaints.append(f"the arguments of {phrase} have no effect: {error}")
         arguments = FieldTable.unreadable(record.arguments)
         exchange = Exchange(record.name, record.type, arguments, types, **flags, is_recorded=True)
+    exchange.set_policy(vhost.policies.of_exchange(record.name).definition)
     if what_is_wrong := exchange.what_is_wrong:
         live.complaints.append(f"{phrase} routes nothing: {what_is_wrong}")
     return exchange
@@ -227,6 +236,39 @@ def _drop_vhost_settings(live: LiveTopology, key: VirtualHostSettingsKey) -> Seq
     return _NOTHING
 
 
+def _put_policy(live: LiveTopology, record: PolicyRecord) -> Sequence[Slot]:
+    vhost = live.vhosts.get(record.vhost)
+    if vhost is not None:
+        if wrong := vhost.policies.put(record):
+            live.complaints.append(f"the policy '{record.name}' of vhost '{vhost.name}' has no effect: {wrong}")
+        _apply_policies(live, vhost)
+    return _NOTHING
+
+
+def _drop_policy(live: LiveTopology, key: PolicyKey) -> Sequence[Slot]:
+    vhost = live.vhosts.get(key.vhost)
+    if vhost is not None:
+        vhost.policies.drop(key)
+        _apply_policies(live, vhost)
+    return _NOTHING
+
+
+def _apply_policies(live: LiveTopology, vhost: VirtualHost) -> None:
+    steps = vhost.policy_steps()
+    next(steps, None)
+    live.go_on(steps)
+
+
+def _put_global_parameter(live: LiveTopology, record: GlobalParameterRecord) -> Sequence[Slot]:
+    live.global_parameters[record.name] = record
+    return _NOTHING
+
+
+def _drop_global_parameter(live: LiveTopology, key: GlobalParameterKey) -> Sequence[Slot]:
+    live.global_parameters.pop(key.name, None)
+    return _NOTHING
+
+
 def _in_directory(
     put: Callable[[Directory, Any], None],
     drop: Callable[[Directory, Any], None],
@@ -255,6 +297,10 @@ HANDLERS: Final[Mapping[type[Any], Handler]] = {
         Directory.put_topic, Directory.drop_topic, lambda found: found.topic_permissions
     ),
     VirtualHostSettingsRecord: Handler(_put_vhost_settings, _drop_vhost_settings, _in_all(snapshot.vhost_settings)),
+    PolicyRecord: Handler(_put_policy, _drop_policy, _in_all(snapshot.policies)),
+    GlobalParameterRecord: Handler(
+        _put_global_parameter, _drop_global_parameter, lambda live: live.global_parameters.values()
+    ),
 }
 
 
@@ -275,6 +321,10 @@ class LiveTopology:
         self.new_vhost = new_vhost
         self.directory: Final = Directory()
         """Who may do what."""
+        self.global_parameters: Final[dict[str, GlobalParameterRecord]] = {}
+        """By name."""
+        self.go_on: Callable[[Iterator[None]], object] = _NO_TURNS.extend
+        """Called with the rest of steps, of which the first is done; the others may come in later turns of the loop."""
         self.on_vhost_dropped: Callable[[str], object] = _nobody
         """Called with the name of a virtual host that is gone."""
         self._kinds = kinds

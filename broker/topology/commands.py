@@ -5,14 +5,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
 from broker.errors import AdministrationError
-from broker.ports.records import PermissionRecord, TopicPermissionRecord, UserRecord, VirtualHostSettingsRecord
-from broker.topology.administration import Administration, with_tags
+from broker.ports.records import (
+    GlobalParameterRecord,
+    PermissionRecord,
+    PolicyKey,
+    TopicPermissionRecord,
+    UserRecord,
+    VirtualHostSettingsRecord,
+)
+from broker.topology.administration import Administration, to_json, with_tags
 from broker.topology.definitions import Import, exported
+from broker.topology.policy_forms import policy_of, told_policy, told_queue
 
 Arguments = Mapping[str, Any]
 NewHash = Callable[[str], Awaitable[str]]
@@ -142,6 +151,59 @@ class Commands:
         await self._administration.clear_topic_permissions(
             _text(arguments, "user"), _text(arguments, "vhost"), None if exchange is None else str(exchange)
         )
+
+    # Policies and parameters
+
+    async def do_list_policies(self, arguments: Arguments) -> Any:
+        """What applies to queues and exchanges whose names match."""
+        return self._policies(is_operator=False)
+
+    async def do_list_operator_policies(self, arguments: Arguments) -> Any:
+        """What no other policy can loosen."""
+        return self._policies(is_operator=True)
+
+    def _policies(self, *, is_operator: bool) -> list[dict[str, Any]]:
+        records = [each for each in self._administration.policies if each.is_operator is is_operator]
+        return [told_policy(record) for record in records]
+
+    async def do_set_policy(self, arguments: Arguments) -> None:
+        await self._set_policy(arguments, is_operator=False)
+
+    async def do_set_operator_policy(self, arguments: Arguments) -> None:
+        await self._set_policy(arguments, is_operator=True)
+
+    async def _set_policy(self, arguments: Arguments, *, is_operator: bool) -> None:
+        vhost, name = _text(arguments, "vhost"), _text(arguments, "name")
+        await self._administration.put_policy(policy_of(vhost, name, arguments, is_operator=is_operator))
+
+    async def do_clear_policy(self, arguments: Arguments) -> None:
+        key = PolicyKey(_text(arguments, "vhost"), _text(arguments, "name"))
+        await self._administration.clear_policy(key)
+
+    async def do_clear_operator_policy(self, arguments: Arguments) -> None:
+        key = PolicyKey(_text(arguments, "vhost"), _text(arguments, "name"), True)
+        await self._administration.clear_policy(key)
+
+    async def do_list_global_parameters(self, arguments: Arguments) -> Any:
+        """Parameters of the whole cluster."""
+        return [{"name": each.name, "value": json.loads(each.value)} for each in self._administration.global_parameters]
+
+    async def do_set_global_parameter(self, arguments: Arguments) -> None:
+        record = GlobalParameterRecord(_text(arguments, "name"), to_json(arguments.get("value")))
+        await self._administration.put_global_parameter(record)
+
+    async def do_clear_global_parameter(self, arguments: Arguments) -> None:
+        await self._administration.clear_global_parameter(_text(arguments, "name"))
+
+    # Queues
+
+    async def do_list_queues(self, arguments: Arguments) -> Any:
+        """The queues of a virtual host, or of all, with what policies make of them."""
+        wanted = arguments.get("vhost")
+        vhosts = [each for each in self._administration.live_vhosts if wanted in (None, each.name)]
+        if wanted is not None and not vhosts:
+            raise AdministrationError(f"there is no virtual host '{wanted}'")
+        return [told_queue(vhost, queue) for vhost in vhosts for _, queue in sorted(vhost.queues.items())]
 
 
 def _text(arguments: Arguments, name: str, *, may_be_empty: bool = False) -> str:

@@ -6,6 +6,7 @@ kind that this broker does not serve is said by name, never passed over.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -16,10 +17,18 @@ from broker.auth.password_hash import NO_PASSWORD, parse, rabbitmq
 from broker.codec.field_table import EMPTY_TABLE, FieldTable
 from broker.config.user_mgt import GUEST_USER_NAME
 from broker.errors import AdministrationError, BrokerError
-from broker.ports.records import PermissionRecord, TopicPermissionRecord, UserRecord, VirtualHostSettingsRecord
+from broker.ports.records import (
+    GlobalParameterRecord,
+    PermissionRecord,
+    PolicyRecord,
+    TopicPermissionRecord,
+    UserRecord,
+    VirtualHostSettingsRecord,
+)
 from broker.queue.settings import QueueType
-from broker.topology.administration import Administration
+from broker.topology.administration import Administration, to_json
 from broker.topology.declaration import ExchangeDeclaration, QueueDeclaration
+from broker.topology.policy_forms import OPERATOR_POLICY, policy_of, told_operator_policy, told_policy
 from broker.topology.vhost import VirtualHost
 
 Definitions: TypeAlias = Mapping[str, Any]
@@ -30,6 +39,8 @@ SERVED: Final = (
     "permissions",
     "topic_permissions",
     "parameters",
+    "global_parameters",
+    "policies",
     "exchanges",
     "queues",
     "bindings",
@@ -72,9 +83,14 @@ def exported(administration: Administration, version: str) -> dict[str, Any]:
             asdict(each)
             for each in sorted(directory.topic_permissions, key=lambda each: (each.vhost, each.user, each.exchange))
         ],
-        "parameters": [each for settings in administration.vhosts for each in _limits_of(settings)],
-        "global_parameters": [],
-        "policies": [],
+        "parameters": [
+            *(each for settings in administration.vhosts for each in _limits_of(settings)),
+            *(told_operator_policy(each) for each in administration.policies if each.is_operator),
+        ],
+        "global_parameters": [
+            {"name": each.name, "value": json.loads(each.value)} for each in administration.global_parameters
+        ],
+        "policies": [told_policy(each) for each in administration.policies if not each.is_operator],
         "queues": [each for vhost in vhosts for each in _queues(vhost)],
         "exchanges": [each for vhost in vhosts for each in _exchanges(vhost)],
         "bindings": [each for vhost in vhosts for each in _bindings(vhost)],
@@ -227,6 +243,8 @@ class Import:
             "permissions": self._permissions,
             "topic_permissions": self._topic_permissions,
             "parameters": self._parameters,
+            "global_parameters": self._global_parameters,
+            "policies": self._policies,
             "exchanges": self._exchanges,
             "queues": self._queues,
             "bindings": self._bindings,
@@ -276,6 +294,11 @@ class Import:
             yield line, partial(self._administration.set_topic_permissions, wanted)
 
     def _parameters(self, given: Mapping[str, Any]) -> Iterator[tuple[str, Callable[[], Awaitable[Any]]]]:
+        if given["component"] == OPERATOR_POLICY:
+            yield from self._differing(
+                policy_of(str(given["vhost"]), str(given["name"]), given["value"], is_operator=True)
+            )
+            return
         if given["component"] != "vhost-limits":
             raise AdministrationError(f"parameters of the component '{given['component']}' are not served")
         name, value = str(given["vhost"]), given["value"]
@@ -287,6 +310,20 @@ class Import:
         )
         if wanted != current:
             yield f"limits of virtual host '{name}'", partial(self._administration.create_vhost, wanted)
+
+    def _global_parameters(self, given: Mapping[str, Any]) -> Iterator[tuple[str, Callable[[], Awaitable[Any]]]]:
+        wanted = GlobalParameterRecord(str(given["name"]), to_json(given["value"]))
+        if wanted not in self._administration.global_parameters:
+            yield f"global parameter '{wanted.name}'", partial(self._administration.put_global_parameter, wanted)
+
+    def _policies(self, given: Mapping[str, Any]) -> Iterator[tuple[str, Callable[[], Awaitable[Any]]]]:
+        yield from self._differing(policy_of(str(given["vhost"]), str(given["name"]), given, is_operator=False))
+
+    def _differing(self, wanted: PolicyRecord) -> Iterator[tuple[str, Callable[[], Awaitable[Any]]]]:
+        if wanted not in self._administration.policies:
+            kind = "operator policy" if wanted.is_operator else "policy"
+            line = f"{kind} '{wanted.name}' in virtual host '{wanted.vhost}'"
+            yield line, partial(self._administration.put_policy, wanted)
 
     def _exchanges(self, given: Mapping[str, Any]) -> Iterator[tuple[str, Callable[[], Awaitable[Any]]]]:
         declaration = ExchangeDeclaration(

@@ -6,7 +6,7 @@ The virtual host decides whether a destination exists and what an alternate exch
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, KeysView, Mapping, Sequence
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from broker.codec.field_table import FieldTable
 from broker.errors import PreconditionFailed
@@ -91,6 +91,7 @@ class Exchange:
     __slots__ = (
         "_bindings",
         "_by_destination",
+        "_own_alternate",
         "_router",
         "alternate",
         "arguments",
@@ -122,12 +123,18 @@ class Exchange:
         self.durable = durable
         self.auto_delete = auto_delete
         self.internal = internal
-        self.alternate = _alternate(name, arguments)
+        self.alternate = self._own_alternate = _alternate(name, arguments)
+        """Where messages go that lead nowhere from here."""
         self._router = types.router(name, type, arguments, is_recorded=is_recorded)
         self.is_dynamic = self._router.is_dynamic
         self.uses_keys = self._router.uses_keys
         self._bindings: dict[Binding, None] = {}
         self._by_destination: dict[Destination, dict[Binding, None]] = {}
+
+    def set_policy(self, definition: Mapping[str, Any]) -> None:
+        """This is what policies say from now on. The argument of the exchange wins (contract A3)."""
+        if self._own_alternate is None:
+            self.alternate = definition.get("alternate-exchange")
 
     @property
     def bindings(self) -> KeysView[Binding]:

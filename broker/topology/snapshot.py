@@ -9,6 +9,7 @@ from broker.ports.cluster_rows import Incarnation
 from broker.ports.records import (
     BindingRecord,
     ExchangeRecord,
+    PolicyRecord,
     QueueRecord,
     SubscriptionRecord,
     VirtualHostRecord,
@@ -31,6 +32,12 @@ def vhost_settings(vhosts: Iterable[VirtualHost]) -> Iterator[VirtualHostSetting
     for vhost in vhosts:
         if vhost.settings != VirtualHostSettingsRecord(vhost.name):
             yield vhost.settings
+
+
+def policies(vhosts: Iterable[VirtualHost]) -> Iterator[PolicyRecord]:
+    """Yield every policy and operator policy."""
+    for vhost in vhosts:
+        yield from vhost.policies.records
 
 
 def exchanges(vhosts: Iterable[VirtualHost]) -> Iterator[ExchangeRecord]:

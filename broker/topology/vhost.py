@@ -6,7 +6,7 @@ changes that other nodes decided take the same way through `apply`.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -29,14 +29,16 @@ from broker.ports.records import (
     VirtualHostSettingsRecord,
 )
 from broker.ports.store import Journal
+from broker.queue.policy_keys import with_policy
 from broker.queue.queue import Queue
-from broker.queue.settings import QueueType
+from broker.queue.settings import QueueSettings, QueueType
 from broker.topology.binding import Binding, Destination
 from broker.topology.consumers import Consumers
 from broker.topology.decision import Decision, Resource
 from broker.topology.declaration import ExchangeDeclaration, QueueDeclaration, RemoteOwner
 from broker.topology.exchange import Exchange, ExchangeTypes
 from broker.topology.exchange_types.recent_history import Kept
+from broker.topology.policies import Policies
 from broker.topology.recorder import ROUND, Recorder
 from broker.topology.routing import CASCADE, RoutingTable
 from broker.turn_budget import TurnBudget
@@ -52,6 +54,8 @@ PREDECLARED: Final = (
 )
 """Name, type and internal flag of the exchanges every virtual host has (contract X7)."""
 
+QUEUES_PER_STEP: Final = 200
+"""Queues to which policies are applied at once."""
 REPLAY: Final = 10_000
 """What the replay of a history may cost: about so many messages, counted in each of their queues."""
 
@@ -69,6 +73,7 @@ class QueueFactory(Protocol):
         auto_delete: bool,
         owner: object | None,
         arguments: FieldTable,
+        settings: QueueSettings,
     ) -> Queue: ...
 
 
@@ -90,10 +95,11 @@ class VirtualHost:
         max_queues: int = 100_000,
         default_queue_type: QueueType = QueueType.CLASSIC,
     ) -> None:
-        """`on_activity` is called with a queue whose single active consumer is on this node from now on, `put_copy`
-        with a message of an exchange's history and a queue that gets it.
+        """`on_activity` is called with a queue whose single active consumer is on this node from now on, or whose
+        settings are others; `put_copy` with a message of an exchange's history and a queue that gets it.
         """
         self.name = name
+        self.policies = Policies()
         self._settings = VirtualHostSettingsRecord(name)
         self._configured_queue_type = default_queue_type
         self._is_gone = False
@@ -108,6 +114,7 @@ class VirtualHost:
         self._max_queues = max_queues
         self.exchange_types = exchange_types
         self._put_copy = put_copy
+        self._on_activity = on_activity
         self._declaring: dict[int, object] = {}  # whose queues are being recorded, by id; of an exclusive one the owner
         self.consumers = Consumers(self, on_activity)
         for exchange_name, exchange_type, internal in PREDECLARED:
@@ -120,6 +127,33 @@ class VirtualHost:
     def set(self, settings: VirtualHostSettingsRecord) -> None:
         """This is set of it from now on."""
         self._settings = settings
+
+    def policy_steps(self) -> Iterator[None]:
+        """Apply the policies as they are now to all exchanges and queues, in steps of a millisecond or two."""
+        for exchange in self.exchanges.values():
+            exchange.set_policy(self.policies.of_exchange(exchange.name).definition)
+        self.routing.forget_routes()
+        queues = iter(list(self.queues.values()))
+        while step := list(islice(queues, QUEUES_PER_STEP)):
+            changed = [queue for queue in step if self.queues.get(queue.name) is queue and self._is_set_anew(queue)]
+            if changed:
+                self.routing.forget_routes()  # the routes know which queues refuse messages
+            for queue in changed:
+                self._on_activity(queue)
+            yield
+
+    def _is_set_anew(self, queue: Queue) -> bool:
+        settings = self.settings_of(queue.name, queue.arguments)
+        if settings == queue.settings:
+            return False
+        queue.set(settings)
+        return True
+
+    def settings_of(self, queue: str, arguments: FieldTable) -> QueueSettings:
+        """Return what a queue with this name and these arguments is set to do, with what policies say."""
+        queue_type = QueueType.of(arguments)
+        definition = self.policies.of_queue(queue, queue_type).definition
+        return QueueSettings.of_values(with_policy(arguments.values, definition, queue_type), queue_type)
 
     def close(self) -> None:
         """It is deleted: clients that still hold on to it change nothing in it any more."""
@@ -412,6 +446,7 @@ class VirtualHost:
             auto_delete=record.auto_delete,
             owner=owner,
             arguments=arguments,
+            settings=self.settings_of(record.name, arguments),
         )
 
     def incarnation_of_owner(self, queue: Queue) -> Incarnation | None:

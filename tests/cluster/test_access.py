@@ -62,3 +62,23 @@ def test_what_is_revoked_on_one_node_is_refused_on_the_other_within_a_second(
     admin(pair[1], "delete-user", user)
     with pytest.raises(pika.exceptions.ConnectionClosedByBroker, match=f"user '{user}' is deleted"):
         process_until(reader, lambda: False)
+
+
+def test_a_policy_of_one_node_holds_on_the_other(
+    pair: ClusterOfProcesses, connect: Callable[[BrokerProcess, str], BlockingChannel], name: str
+) -> None:
+    user = f"u{uuid4().hex[:8]}"
+    admin(pair[0], "add-user", user, "secret")
+    admin(pair[0], "set-permissions", user, "/", ".*", ".*", ".*")
+    channel = connect(pair[1], user)
+    channel.queue_declare(name, durable=True)
+    for number in range(3):
+        channel.basic_publish("", name, b"%d" % number)
+    admin(pair[0], "set-policy", "/", name, f"^{name}$", '{"max-length": 1}')
+    assert channel.queue_declare(name, passive=True).method.message_count == 1
+    for node in pair.nodes:
+        queues = admin(node, "list-queues", "/")
+        assert [queue["policy"] for queue in queues if queue["name"] == name] == [name]  # type: ignore[attr-defined]
+    admin(pair[1], "clear-policy", "/", name)
+    channel.basic_publish("", name, b"more")
+    assert channel.queue_declare(name, passive=True).method.message_count == 2

@@ -72,10 +72,10 @@ def test_messages_find_consumers_through_the_database_in_both_directions_and_bot
         publish(at_here, queue, numbered(200))
         at_here.tx_commit()
         taking = consume(at_there, queue, prefetch=10)
-        taking.wait(200)
+        taking.wait(200, 60.0)
         publish(at_here, queue, numbered(1300, 200))
         at_here.tx_commit()
-        taking.wait(1500)
+        taking.wait(1500, 60.0)
         assert taking.first_time == numbered(1500)
         taking.cancel()
     for node, other in ((coordinator, member), (member, coordinator)):

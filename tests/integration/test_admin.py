@@ -89,6 +89,47 @@ def test_virtual_hosts_come_and_go(broker: BrokerProcess, connect: Connect) -> N
     assert names == ["/", "carbon"]
 
 
+def test_policies_apply_at_once_and_after_a_restart(broker: BrokerProcess, connect: Connect) -> None:
+    channel = connect("guest", "guest")
+    channel.queue_declare("q", durable=True)
+    for number in range(5):
+        channel.basic_publish("", "q", b"%d" % number, pika.BasicProperties(delivery_mode=2))
+    done(broker, "set-policy", "/", "short", "^q$", '{"max-length": 2}', "--priority", "3", "--apply-to", "queues")
+    done(broker, "set-operator-policy", "/", "shorter", ".*", '{"max-length": 1, "expires": 3600000}')
+    expected = {
+        "vhost": "/",
+        "name": "q",
+        "type": "classic",
+        "durable": True,
+        "messages_ready": 1,
+        "consumers": 0,
+        "policy": "short",
+        "operator_policy": "shorter",
+        "effective_policy_definition": {"max-length": 1, "expires": 3600000},
+    }
+    assert done(broker, "list-queues", "/") == [expected]
+    broker.stop()
+    broker.start()
+    assert done(broker, "list-queues") == [expected]
+    channel = connect("guest", "guest")
+    channel.basic_publish("", "q", b"new")
+    assert channel.basic_get("q", auto_ack=True)[2] == b"new"
+    done(broker, "clear-operator-policy", "/", "shorter")
+    done(broker, "set-global-parameter", "cluster_name", '"here"')
+    assert done(broker, "list-global-parameters") == [{"name": "cluster_name", "value": "here"}]
+    assert done(broker, "list-policies") == [
+        {
+            "vhost": "/",
+            "name": "short",
+            "pattern": "^q$",
+            "apply-to": "queues",
+            "definition": {"max-length": 2},
+            "priority": 3,
+        }
+    ]
+    assert done(broker, "list-operator-policies") == []
+
+
 def test_what_is_listed_has_no_secrets(broker: BrokerProcess) -> None:
     done(broker, "add-user", "ann", "secret")
     done(broker, "set-user-tags", "ann", "monitoring", "management")
@@ -119,6 +160,12 @@ def test_a_configured_password_can_be_replaced(broker: BrokerProcess, connect: C
         (("delete-user", "nobody"), 1, "there is no user 'nobody'"),
         (("add-user", "guest", "x"), 1, "there is a user 'guest' already"),
         (("set-permissions", "guest", "/", "(", "", ""), 1, "the expression '(' is not served: missing ): ("),
+        (
+            ("set-policy", "/", "p", "^q", '{"max-length": "x"}'),
+            1,
+            "policy 'p' is not valid: 'x' is not a valid maximum length",
+        ),
+        (("clear-policy", "/", "p"), 1, "there is no policy 'p' in virtual host '/'"),
         (("set-user-limits", "guest", "--max-channels", "-7"), 1, "a limit is from 0 to 2147483647, or -1 for none"),
         (("import-definitions", "/nowhere.json"), 1, "/nowhere.json: cannot be read: No such file or directory"),
         (("import-definitions", "/dev/null"), 1, "/dev/null: is no JSON: Expecting value: line 1 column 1 (char 0)"),

@@ -194,6 +194,26 @@ VIRTUAL_HOST_SETTINGS: Final = Table(
     _column("MAX_QUEUES", Integer, nullable=False),
 )
 
+# DEFINITION and PARAMETER_VALUE are JSON.
+POLICY: Final = Table(
+    "MB_POLICY",
+    metadata,
+    _column("VHOST", _name(), primary_key=True),
+    _column("POLICY_NAME", _name(), primary_key=True),
+    _column("IS_OPERATOR", Boolean, primary_key=True),
+    _column("PATTERN", _name(1000), nullable=False),
+    _column("APPLY_TO", _name(), nullable=False),
+    _column("PRIORITY", BigInteger, nullable=False),
+    _column("DEFINITION", LargeBinary, nullable=False),
+)
+
+GLOBAL_PARAMETER: Final = Table(
+    "MB_GLOBAL_PARAMETER",
+    metadata,
+    _column("PARAMETER_NAME", _name(), primary_key=True),
+    _column("PARAMETER_VALUE", LargeBinary, nullable=False),
+)
+
 # The nodes on which a queue has consumers, in the order of their subscription.
 SUBSCRIPTION: Final = Table(
     "MB_SUBSCRIPTION",

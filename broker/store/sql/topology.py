@@ -24,7 +24,9 @@ from broker.ports.records import (
     Change,
     Drop,
     ExchangeRecord,
+    GlobalParameterRecord,
     PermissionRecord,
+    PolicyRecord,
     Put,
     QueueKey,
     QueueRecord,
@@ -40,7 +42,9 @@ from broker.store.sql.messages import delete_queue_messages
 from broker.store.sql.schema import (
     BINDING,
     EXCHANGE,
+    GLOBAL_PARAMETER,
     PERMISSION,
+    POLICY,
     QUEUE,
     SLOT,
     SUBSCRIPTION,
@@ -137,6 +141,8 @@ TABLES: Final[Tables] = {
         digest="permission_hash",
     ),
     VirtualHostSettingsRecord: KindTable(VIRTUAL_HOST_SETTINGS),
+    PolicyRecord: KindTable(POLICY, {"name": "policy_name"}),
+    GlobalParameterRecord: KindTable(GLOBAL_PARAMETER, {"name": "parameter_name", "value": "parameter_value"}),
 }
 
 

@@ -23,6 +23,16 @@ from broker.auth.pattern import MAX_OCTETS, PatternError, check, matches
         ("(?i)^ORDERS", "orders.1", True),
         ("^é$", "é", True),
         (".", "\udcff", True),
+        (r"^(?!amq\.).*", "amq.topic", False),
+        (r"^(?!amq\.).*", "orders", True),
+        (r"^(?!amq\.).*", "my.amq.orders", True),
+        ("^(?!(a|b)c)x?", "bc", False),
+        ("^(?!(a|b)c)x?", "bd", True),
+        ("^(?![)]|[]a^])b", "b", True),
+        ("^(?![)]|[]a^])[^]]", "^", False),
+        (r"^(?!\(x)\(", "(y", True),
+        (r"^(?!\(x)\(", "(x", False),
+        ("^(?!)", "q", False),
     ],
 )
 def test_an_expression_is_found_anywhere_in_a_name(pattern: str, name: str, found: bool) -> None:
@@ -30,7 +40,23 @@ def test_an_expression_is_found_anywhere_in_a_name(pattern: str, name: str, foun
     assert matches(pattern, name) is found
 
 
-@pytest.mark.parametrize("pattern", ["(", "[", "(?!a)", "(?=a)", r"(a)\1", "a{1001}", "*", "x" * (MAX_OCTETS + 1)])
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "(",
+        "[",
+        "(?!a)",
+        "^(?!a)b|c",
+        "^(?!a",
+        "^(?!a)b)c",
+        "^(?!(?!a))b",
+        "(?=a)",
+        r"(a)\1",
+        "a{1001}",
+        "*",
+        "x" * (MAX_OCTETS + 1),
+    ],
+)
 def test_what_cannot_be_served_is_refused(pattern: str) -> None:
     with pytest.raises(PatternError):
         check(pattern)

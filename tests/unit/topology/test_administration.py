@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -23,12 +24,15 @@ from broker.codec.methods import (
 )
 from broker.errors import AdministrationError
 from broker.ports.records import (
+    GlobalParameterRecord,
     PermissionRecord,
+    PolicyKey,
+    PolicyRecord,
     TopicPermissionRecord,
     UserRecord,
     VirtualHostSettingsRecord,
 )
-from broker.topology.administration import MAX_LIMIT, Administration, with_tags
+from broker.topology.administration import MAX_JSON, MAX_LIMIT, Administration, with_tags
 from broker.topology.first_start import first_start
 from tests.support.harness import ALL_CAPABILITIES, Client, Harness, start_ok
 from tests.support.stage import drive
@@ -211,6 +215,61 @@ def test_cleared_permissions_leave_nothing(node: Node, peer: Client) -> None:
     assert closes(peer) == ["ACCESS_REFUSED - configure access to queue 'q' in vhost '/' refused for user 'guest'"]
 
 
+# Policies
+
+
+def test_a_policy_is_set_once_and_cleared(node: Node, peer: Client) -> None:
+    peer.call(1, QueueDeclare(queue="q"))
+    queue = node.harness.vhost.queues["q"]
+    policy = PolicyRecord("/", "p", pattern="^q", definition=b'{ "max-length" : 3 }')
+    node.do(node.administration.put_policy(policy))
+    assert queue.settings.max_length == 3
+    assert node.administration.policies == [replace(policy, definition=b'{"max-length":3}')]
+    node.harness.topology.failure = AssertionError("it is recorded again")
+    drive(node.administration.put_policy(policy))
+    node.harness.topology.failure = None
+    node.do(node.administration.put_policy(replace(policy, is_operator=True, definition=b'{"max-length":2}')))
+    assert queue.settings.max_length == 2
+    node.do(node.administration.clear_policy(PolicyKey("/", "p", True)))
+    node.do(node.administration.clear_policy(PolicyKey("/", "p")))
+    assert queue.settings.max_length is None
+    assert node.administration.policies == []
+
+
+def test_parameters_of_the_cluster_are_kept(node: Node) -> None:
+    node.do(node.administration.put_global_parameter(GlobalParameterRecord("b", b'{"x": 1}')))
+    node.do(node.administration.put_global_parameter(GlobalParameterRecord("a", b"2")))
+    assert node.administration.global_parameters == [
+        GlobalParameterRecord("a", b"2"),
+        GlobalParameterRecord("b", b'{"x":1}'),
+    ]
+    node.do(node.administration.clear_global_parameter("a"))
+    assert [each.name for each in node.administration.global_parameters] == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"name": ""}, "the name of a policy is empty"),
+        ({"pattern": "("}, "the expression '\\(' is not served: missing \\)"),
+        ({"apply_to": "nothing"}, "a policy applies to all, queues, exchanges, .*; not to 'nothing'"),
+        ({"priority": 1 << 63}, "the priority of a policy is a number of at most 63 bits"),
+        ({"definition": b"["}, "the definition of the policy is no JSON"),
+        ({"definition": b"[" * 30_000}, "the definition of the policy is no JSON"),
+        ({"definition": b"[]"}, "the definition of a policy is a JSON object"),
+        ({"definition": b" " * (MAX_JSON + 1)}, f"the definition of the policy is longer than {MAX_JSON} octets"),
+        ({"definition": b"{}"}, "policy 'p' is not valid: no policy provided"),
+        ({"definition": b'{"expires": 0}'}, "policy 'p' is not valid: 0 is not a valid queue expiry"),
+        ({"vhost": "none"}, "there is no virtual host 'none'"),
+    ],
+)
+def test_a_policy_that_cannot_be_is_refused(node: Node, change: dict[str, Any], reason: str) -> None:
+    policy = PolicyRecord("/", "p", pattern="^q", definition=b'{"max-length":3}')
+    with pytest.raises(AdministrationError, match=f"^{reason}"):
+        drive(node.administration.put_policy(replace(policy, **change)))
+    assert node.administration.policies == []
+
+
 # What is refused
 
 
@@ -239,6 +298,10 @@ def test_what_is_not_there_is_said(node: Node) -> None:
         (administration.set_permissions(replace(ALL, vhost="none")), "there is no virtual host 'none'"),
         (administration.clear_permissions("guest", "none"), "there is no virtual host 'none'"),
         (administration.create_vhost(VirtualHostSettingsRecord("v", default_queue_type="x")), "no queue type 'x'"),
+        (administration.clear_policy(PolicyKey("/", "p")), "there is no policy 'p' in virtual host '/'"),
+        (administration.clear_policy(PolicyKey("/", "p", True)), "there is no operator policy 'p' in virtual host '/'"),
+        (administration.clear_policy(PolicyKey("none", "p")), "there is no virtual host 'none'"),
+        (administration.clear_global_parameter("p"), "there is no parameter 'p'"),
     ):
         with pytest.raises(AdministrationError, match=reason):
             drive(change)

@@ -34,9 +34,26 @@ FROM_RABBITMQ: dict[str, Any] = {
     "vhosts": [{"name": "/"}, {"name": "new"}],
     "permissions": [{"user": "ann", "vhost": "new", "configure": "^a", "write": ".*", "read": ""}],
     "topic_permissions": [{"user": "ann", "vhost": "new", "exchange": "amq.topic", "write": "^a", "read": ".*"}],
-    "parameters": [{"value": {"max-queues": 50}, "vhost": "new", "component": "vhost-limits", "name": "limits"}],
-    "global_parameters": [],
-    "policies": [],
+    "parameters": [
+        {"value": {"max-queues": 50}, "vhost": "new", "component": "vhost-limits", "name": "limits"},
+        {
+            "value": {"apply-to": "all", "definition": {"max-length": 9}, "pattern": "^q", "priority": 0},
+            "vhost": "new",
+            "component": "operator_policy",
+            "name": "op",
+        },
+    ],
+    "global_parameters": [{"name": "cluster_name", "value": "rabbit@here"}],
+    "policies": [
+        {
+            "vhost": "new",
+            "name": "p",
+            "pattern": "^(?!amq\\.)",
+            "apply-to": "queues",
+            "definition": {"max-length": 5, "ha-mode": "all"},
+            "priority": 1,
+        }
+    ],
     "queues": [
         {
             "name": "q",
@@ -98,6 +115,9 @@ def test_what_rabbitmq_has_exported_is_made_and_exported_again(node: Node) -> No
         "permissions of 'ann' in virtual host 'new'",
         "topic permissions of 'ann' at 'amq.topic' in virtual host 'new'",
         "limits of virtual host 'new'",
+        "operator policy 'op' in virtual host 'new'",
+        "global parameter 'cluster_name'",
+        "policy 'p' in virtual host 'new'",
         "exchange 'x' in virtual host 'new'",
         "queue 'q' in virtual host 'new'",
         "binding of queue 'q' to 'x' by 'a.#' in virtual host 'new'",
@@ -106,7 +126,8 @@ def test_what_rabbitmq_has_exported_is_made_and_exported_again(node: Node) -> No
     assert node.administration.directory.user("ann") == UserRecord("ann", HASH, "monitoring", max_connections=7)
     found = exported(node.administration, "1.0")
     json.dumps(found)
-    for section in ("permissions", "topic_permissions", "parameters", "queues", "exchanges"):
+    assert found["global_parameters"] == FROM_RABBITMQ["global_parameters"]
+    for section in ("permissions", "topic_permissions", "parameters", "policies", "queues", "exchanges"):
         assert [each for each in found[section] if each.get("vhost") == "new"] == FROM_RABBITMQ[section]
     assert sorted(found["bindings"], key=str) == sorted(FROM_RABBITMQ["bindings"], key=str)
     assert [user for user in found["users"] if user["name"] == "ann"] == FROM_RABBITMQ["users"]
@@ -129,7 +150,7 @@ def test_an_export_makes_the_same_elsewhere(node: Node) -> None:
 
 def test_a_dry_run_only_says_what_differs(node: Node) -> None:
     before = exported(node.administration, "1.0")
-    assert len(load(node, FROM_RABBITMQ, is_dry=True)) == 9
+    assert len(load(node, FROM_RABBITMQ, is_dry=True)) == 12
     assert exported(node.administration, "1.0") == before
 
 
@@ -166,7 +187,13 @@ def test_older_forms_are_understood(node: Node) -> None:
         ([], "definitions are a JSON object"),
         ({"users": {}}, "'users' is no list of objects"),
         ({"queues": [1]}, "'queues' is no list of objects"),
-        ({"policies": [{"name": "p"}]}, "'policies' are not served"),
+        ({"streams": [{"name": "p"}]}, "'streams' are not served"),
+        ({"policies": [{"name": "p"}]}, r"policies\[0\]: KeyError\('vhost'\) is missing or wrong"),
+        ({"policies": [{"name": "p", "vhost": "/"}]}, r"policies\[0\]: a policy has a 'pattern', which is a text"),
+        (
+            {"policies": [{"name": "p", "vhost": "/", "pattern": "", "definition": {"x": 1}}]},
+            r"policies\[0\]: policy 'p' is not valid: 'x' is not a recognised policy setting",
+        ),
         ({"users": [{}]}, r"users\[0\]: KeyError\('name'\) is missing or wrong"),
         ({"permissions": [{"user": "ann"}]}, r"permissions\[0\]: KeyError\('vhost'\) is missing or wrong"),
         ({"parameters": [{"component": "shovel"}]}, r"parameters\[0\]: parameters of the component 'shovel'"),
