@@ -211,7 +211,7 @@ async def test_a_database_of_the_first_revision_becomes_like_a_new_one_and_keeps
 
 async def test_a_database_made_by_the_script_is_used_as_it_is(databases: list[Database]) -> None:
     scripted, new = databases
-    scripted.run((ROOT / "dbscripts" / f"{scripted.dialect}.sql").read_text())
+    scripted.run((ROOT / "dbscripts" / "mb-store" / f"{scripted.dialect}-mb.sql").read_text())
     before = scripted.shape()
 
     await opened_and_closed(scripted)
@@ -223,7 +223,7 @@ async def test_a_database_made_by_the_script_is_used_as_it_is(databases: list[Da
 
 async def test_a_lease_that_nobody_ever_held_comes_with_the_schema(databases: list[Database]) -> None:
     scripted, upgraded = databases
-    scripted.run((ROOT / "dbscripts" / f"{scripted.dialect}.sql").read_text())
+    scripted.run((ROOT / "dbscripts" / "mb-store" / f"{scripted.dialect}-mb.sql").read_text())
     upgraded.run(first_revision(upgraded.dialect))
 
     await opened_and_closed(scripted)
@@ -308,7 +308,7 @@ async def holds_every_name(database: Database) -> None:
 async def test_a_first_start_that_was_killed_is_finished_by_the_next(
     mariadb: DatabaseServer, mariadb_shape: list[str], done: int
 ) -> None:
-    statements = (ROOT / "dbscripts" / "mysql.sql").read_text().split(";\n")
+    statements = (ROOT / "dbscripts" / "mb-store" / "mysql-mb.sql").read_text().split(";\n")
     database = ServerDatabase(mariadb)
     try:
         database.run(";\n".join(statements[:done]) + ";")

@@ -2,7 +2,7 @@
 
 Alembic is imported only when there is something to do: that takes a tenth of a second.
 
-    python -m broker.store.sql.migrate --dialect sqlite > dbscripts/sqlite.sql
+    python -m broker.store.sql.migrate --dialect sqlite > dbscripts/mb-store/sqlite-mb.sql
 """
 
 from __future__ import annotations

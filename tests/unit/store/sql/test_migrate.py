@@ -73,11 +73,11 @@ def test_the_known_revisions_are_those_in_the_package() -> None:
 def test_the_script_for_administrators_is_up_to_date(dialect: str, capsys: pytest.CaptureFixture[str]) -> None:
     migrate.main(["--dialect", dialect])
 
-    assert capsys.readouterr().out == (ROOT / "dbscripts" / f"{dialect}.sql").read_text()
+    assert capsys.readouterr().out == (ROOT / "dbscripts" / "mb-store" / f"{dialect}-mb.sql").read_text()
 
 
 def test_a_database_made_by_the_script_is_at_the_newest_revision(connection: Connection) -> None:
-    run(connection, (ROOT / "dbscripts" / "sqlite.sql").read_text())
+    run(connection, (ROOT / "dbscripts" / "mb-store" / "sqlite-mb.sql").read_text())
 
     migrate.upgrade(connection)
 
