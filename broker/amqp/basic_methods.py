@@ -9,7 +9,8 @@ from broker.amqp.consumer import Consumer
 from broker.amqp.context import Waiting
 from broker.amqp.direct_reply import REPLY_TO
 from broker.amqp.profile import PrefetchRule
-from broker.auth.access import Permission
+from broker.amqp.purposes import using
+from broker.auth.access import Operation, Permission
 from broker.codec import methods as amqp
 from broker.codec.delivery_count import counted_header
 from broker.errors import NotAllowed, NotImplementedFault, PreconditionFailed
@@ -38,7 +39,7 @@ def on_basic_consume(channel: Channel, method: amqp.BasicConsume) -> Waiting | N
     if name == REPLY_TO:
         _consume_replies(channel, method)
         return None
-    channel.connection.access.require(Permission.READ, "queue", name)
+    channel.connection.access.require(Permission.READ, "queue", name, using(Operation.CONSUME, channel.vhost, name))
     queue = channel.vhost.queue(name, channel.connection.exclusive)
     consumer_tag = _new_tag(channel, method)
     if channel.reply_consumer is not None and channel.reply_consumer.consumer_tag == consumer_tag:
@@ -116,7 +117,7 @@ def on_basic_cancel(channel: Channel, method: amqp.BasicCancel) -> Waiting | Non
 
 def on_basic_get(channel: Channel, method: amqp.BasicGet) -> Waiting | None:
     name = channel.queue_name(method.queue)
-    channel.connection.access.require(Permission.READ, "queue", name)
+    channel.connection.access.require(Permission.READ, "queue", name, using(Operation.CONSUME, channel.vhost, name))
     queue = channel.vhost.queue(name, channel.connection.exclusive)
     message = channel.broker.get(queue)
     if message is None and channel.broker.may_get_later(queue):

@@ -16,8 +16,9 @@ from broker.amqp.context import ConnectionContext
 from broker.amqp.deliveries import Deliveries
 from broker.amqp.direct_reply import ReplyConsumer
 from broker.amqp.publishing import Publisher
+from broker.amqp.purposes import using
 from broker.amqp.transaction import Transaction
-from broker.auth.access import Permission
+from broker.auth.access import Operation, Permission
 from broker.codec import methods as amqp
 from broker.codec.constants import FRAME_METHOD
 from broker.codec.method import Method
@@ -183,7 +184,8 @@ class Channel:
         self.publisher.on_permissions_changed()
         permits = self.connection.access.permissions.permits
         for consumer in list(self.consumers.values()):
-            if not permits(Permission.READ, "queue", consumer.queue.name):
+            name = consumer.queue.name
+            if not permits(Permission.READ, "queue", name, using(Operation.CONSUME, self.vhost, name)):
                 has_left = self.remove(consumer)
                 self.on_consumer_cancelled(consumer)
                 if has_left and not self.is_closing:

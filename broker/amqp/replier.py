@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from broker.amqp.confirms import Confirms
 from broker.amqp.direct_reply import ADDRESSES, REPLY_TO_OCTETS, DirectReplies
+from broker.amqp.purposes import publishing
 from broker.auth.access import Access, Permission
 from broker.errors import PreconditionFailed
 from broker.message import FRAME_END, PENDING, SETTLED
@@ -85,8 +86,8 @@ class Replier:
             and arguments.isascii()
         ):
             return None
-        self._access.require(Permission.WRITE, "exchange", "")
         address = arguments[4:-1].decode()
+        self._access.require(Permission.WRITE, "exchange", "", publishing("", address))
         route = Route(arguments, "", address, bool(arguments[-1]), 0)
         route.replies = (address,)
         return route

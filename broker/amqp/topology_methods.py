@@ -11,14 +11,15 @@ from typing import Final
 from broker.amqp.channel import Channel
 from broker.amqp.direct_reply import ADDRESSES, REPLY_TO
 from broker.amqp.profile import RABBITMQ
-from broker.auth.access import Permission
+from broker.amqp.purposes import binding, declaring, publishing, using
+from broker.auth.access import Operation, Permission
 from broker.codec import methods as amqp
 from broker.codec.field_table import FieldTable
 from broker.errors import AccessRefused, NotFound, PreconditionFailed
 from broker.queue.settings import QueueType
 from broker.topology.binding import Destination
 from broker.topology.declaration import ExchangeDeclaration, QueueDeclaration
-from broker.topology.queue_arguments import DEAD_LETTER_EXCHANGE
+from broker.topology.queue_arguments import DEAD_LETTER_EXCHANGE, DEAD_LETTER_ROUTING_KEY
 
 NAME_PREFIX: Final = "x-name-prefix"
 """The argument by which a client says how the name of a server-named queue begins; it is no argument of the queue."""
@@ -64,7 +65,7 @@ async def on_exchange_delete(channel: Channel, method: amqp.ExchangeDelete) -> N
 
 async def on_exchange_bind(channel: Channel, method: amqp.ExchangeBind) -> None:
     destination: Destination = ("exchange", method.destination)
-    _require_binding(channel, method.source, destination, method.routing_key)
+    _require_binding(channel, method.source, destination, method.routing_key, Operation.BIND)
     await channel.vhost.bind(method.source, destination, method.routing_key, method.arguments, channel.connection)
     if not method.no_wait:
         channel.send(amqp.ExchangeBindOk())
@@ -72,20 +73,23 @@ async def on_exchange_bind(channel: Channel, method: amqp.ExchangeBind) -> None:
 
 async def on_exchange_unbind(channel: Channel, method: amqp.ExchangeUnbind) -> None:
     destination: Destination = ("exchange", method.destination)
-    _require_binding(channel, method.source, destination, method.routing_key)
+    _require_binding(channel, method.source, destination, method.routing_key, Operation.UNBIND)
     await channel.vhost.unbind(method.source, destination, method.routing_key, method.arguments, channel.connection)
     if not method.no_wait:
         channel.send(amqp.ExchangeUnbindOk())
 
 
-def _require_binding(channel: Channel, source: str, destination: Destination, routing_key: str) -> None:
+def _require_binding(
+    channel: Channel, source: str, destination: Destination, routing_key: str, operation: Operation
+) -> None:
     """Ask for what a binding needs, or its end: messages go from the source to the destination."""
     access = channel.connection.access
-    access.require(Permission.WRITE, *destination)
+    purpose = binding(operation, channel.vhost, source, destination, routing_key)
+    access.require(Permission.WRITE, *destination, purpose)
     channel.vhost.require_changeable(source)
     if destination[0] == "exchange":
         channel.vhost.require_changeable(destination[1])
-    access.require(Permission.READ, "exchange", source)
+    access.require(Permission.READ, "exchange", source, purpose)
     exchange = channel.vhost.exchanges.get(source)
     if exchange is not None and exchange.type == "topic":
         access.require_key(Permission.READ, source, routing_key)
@@ -143,11 +147,13 @@ def _prefix(asked: object) -> str:
 def _require_queue(channel: Channel, declaration: QueueDeclaration) -> None:
     """Ask for what a declaration needs: the dead-letter exchange of a new queue gets messages that were in this one."""
     access = channel.connection.access
-    access.require(Permission.CONFIGURE, "queue", declaration.name)
+    access.require(Permission.CONFIGURE, "queue", declaration.name, declaring(declaration))
     dead_letters = declaration.arguments.values.get(DEAD_LETTER_EXCHANGE)
     if isinstance(dead_letters, str) and declaration.name not in channel.vhost.queues:
-        access.require(Permission.READ, "queue", declaration.name)
-        access.require(Permission.WRITE, "exchange", dead_letters)
+        access.require(Permission.READ, "queue", declaration.name, declaring(declaration))
+        key = declaration.arguments.values.get(DEAD_LETTER_ROUTING_KEY)
+        purpose = publishing(dead_letters, key) if isinstance(key, str) else None
+        access.require(Permission.WRITE, "exchange", dead_letters, purpose)
 
 
 async def _declare_replies(channel: Channel, name: str, *, no_wait: bool) -> None:
@@ -163,7 +169,7 @@ async def on_queue_bind(channel: Channel, method: amqp.QueueBind) -> None:
     name = channel.queue_name(method.queue)
     _refuse_replies(name)
     routing_key = method.routing_key or ("" if method.queue else name)
-    _require_binding(channel, method.exchange, ("queue", name), routing_key)
+    _require_binding(channel, method.exchange, ("queue", name), routing_key, Operation.BIND)
     channel.vhost.exchange(method.exchange)
     channel.vhost.queue(name, channel.connection.exclusive)
     await channel.vhost.bind(method.exchange, ("queue", name), routing_key, method.arguments, channel.connection)
@@ -175,7 +181,7 @@ async def on_queue_unbind(channel: Channel, method: amqp.QueueUnbind) -> None:
     name = channel.queue_name(method.queue)
     _refuse_replies(name)
     routing_key = method.routing_key or ("" if method.queue else name)
-    _require_binding(channel, method.exchange, ("queue", name), routing_key)
+    _require_binding(channel, method.exchange, ("queue", name), routing_key, Operation.UNBIND)
     if name in channel.vhost.queues:
         channel.vhost.queue(name, channel.connection.exclusive)
     await channel.vhost.unbind(method.exchange, ("queue", name), routing_key, method.arguments, channel.connection)
@@ -184,7 +190,7 @@ async def on_queue_unbind(channel: Channel, method: amqp.QueueUnbind) -> None:
 
 async def on_queue_purge(channel: Channel, method: amqp.QueuePurge) -> None:
     name = channel.queue_name(method.queue)
-    channel.connection.access.require(Permission.READ, "queue", name)
+    channel.connection.access.require(Permission.READ, "queue", name, using(Operation.PURGE, channel.vhost, name))
     count = await channel.vhost.purge_queue(name, channel.connection.exclusive)
     if not method.no_wait:
         channel.send(amqp.QueuePurgeOk(count))
@@ -192,7 +198,7 @@ async def on_queue_purge(channel: Channel, method: amqp.QueuePurge) -> None:
 
 async def on_queue_delete(channel: Channel, method: amqp.QueueDelete) -> None:
     name = channel.queue_name(_clean(method.queue))
-    channel.connection.access.require(Permission.CONFIGURE, "queue", name)
+    channel.connection.access.require(Permission.CONFIGURE, "queue", name, using(Operation.DELETE, channel.vhost, name))
     count = await channel.vhost.delete_queue(
         name,
         channel.connection.exclusive,

@@ -6,9 +6,9 @@ question alike. Routes are kept for each kind of permissions: a route that is th
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Hashable
+from collections.abc import Callable, Coroutine, Hashable, Iterable
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum, StrEnum
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
 from broker.auth.identity import Identity
@@ -25,10 +25,39 @@ class Permission(StrEnum):
     READ = "read"
 
 
+class Operation(Enum):
+    """What a client is about to do."""
+
+    DECLARE = "declare"
+    DELETE = "delete"
+    PURGE = "purge"
+    CONSUME = "consume"
+    BIND = "bind"
+    UNBIND = "unbind"
+    PUBLISH = "publish"
+
+
+@dataclass(frozen=True, slots=True)
+class Purpose:
+    """What a permission is asked for. Expressions do not look at it, WSO2's table does (ADR 52).
+
+    `durable` and `exclusive` are those of `queue`; at `exchange` a message or a binding begins.
+    """
+
+    operation: Operation
+    queue: str = ""
+    durable: bool = False
+    exclusive: bool = False
+    exchange: str = ""
+    routing_key: str = ""
+    bound_keys: Callable[[], Iterable[str]] = tuple
+    """Returns the keys by which `amq.topic` leads to `queue`."""
+
+
 class Permissions(Hashable, Protocol):
     """What may be done in one virtual host."""
 
-    def permits(self, permission: Permission, kind: ResourceKind, name: str) -> bool:
+    def permits(self, permission: Permission, kind: ResourceKind, name: str, purpose: Purpose | None = None) -> bool:
         """May this be done with the exchange or queue `name`? The default exchange is `amq.default` here."""
         ...
 
@@ -75,7 +104,7 @@ class AccessControl(Protocol):
 class AllPermissions:
     """Everything."""
 
-    def permits(self, permission: Permission, kind: ResourceKind, name: str) -> bool:
+    def permits(self, permission: Permission, kind: ResourceKind, name: str, purpose: Purpose | None = None) -> bool:
         return True
 
     def permits_key(self, permission: Permission, exchange: str, routing_key: str) -> bool:
@@ -120,10 +149,10 @@ class Access:
         self._permissions = permissions
         return True
 
-    def require(self, permission: Permission, kind: ResourceKind, name: str) -> None:
+    def require(self, permission: Permission, kind: ResourceKind, name: str, purpose: Purpose | None = None) -> None:
         """Raise `AccessRefused` unless that is permitted."""
         shown = name or "amq.default"
-        if not self.permissions.permits(permission, kind, shown):
+        if not self.permissions.permits(permission, kind, shown, purpose):
             raise AccessRefused(
                 f"{permission} access to {kind} '{shown}' in vhost '{self.vhost}' refused for user"
                 f" '{self.identity.user}'"

@@ -128,6 +128,16 @@ class Passwords:
         attempt = _Attempt(name, user, password, known, credentials, source, address, renew)
         return self._hash(attempt)
 
+    def recall(self, name: str, password: str, stored: str, address: str) -> Proof | None:
+        """Return a proof if this is known to be the password of the stored hash, and the login is not held back."""
+        if not password or self.is_held_back(name, address):
+            return None
+        return self._remembered.find_right(self._remembered.digest(name, stored, password))
+
+    def is_held_back(self, name: str, address: str) -> bool:
+        """Is every login of this user from there refused unseen now?"""
+        return not self._throttle.may_try(source_of(address), self._remembered.digest(name), self._now())
+
     def remember(self, name: str, password: str, stored: str) -> Proof:
         """Take this for the password of the stored hash, without hashing it; return a proof that keeps it known."""
         return self._remembered.add_right(self._remembered.digest(name, stored, password))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from broker.auth.access import NO_LIMITS, Permission, Permissions, ResourceKind, UserLimits
+from broker.auth.access import NO_LIMITS, Permission, Permissions, Purpose, ResourceKind, UserLimits
 from broker.auth.directory import Directory
 from broker.auth.identity import Identity
 from broker.auth.pattern import matches
@@ -35,7 +35,7 @@ class PatternPermissions:
     read: str
     topics: tuple[TopicPattern, ...] = ()
 
-    def permits(self, permission: Permission, kind: ResourceKind, name: str) -> bool:
+    def permits(self, permission: Permission, kind: ResourceKind, name: str, purpose: Purpose | None = None) -> bool:
         pattern: str = getattr(self, permission.value)
         return matches(pattern, name)
 

@@ -99,7 +99,6 @@ _POOL: Final = "connections are made when they are needed, and pinged without a 
 _QPID: Final = "it tunes Qpid's network layer"
 _READ_AHEAD: Final = "what is read ahead of consumers is bounded in bytes (limits.md)"
 _READ_BACK: Final = "what is read back at once is bounded in bytes (limits.md)"
-_ROLES: Final = "there are no roles yet"
 _RUN_TIME: Final = "virtual hosts are made at run time"
 _SESSIONS: Final = "the broker sets up its sessions itself"
 _STORE: Final = "any class of Andes' RDBMS stores means this broker's store"
@@ -321,14 +320,6 @@ ACCEPTED: Final[Mapping[str, Mapping[str, Element]]] = {
         "MgtHostName": Accepted(Name, "localhost", _NO_CONSOLE),
         "Ports/JMX/RMIRegistryPort": Accepted(Port, 9999, _NO_JMX),
         "Ports/JMX/RMIServerPort": Accepted(Port, 11_111, _NO_JMX),
-    },
-    "user-mgt.xml": {
-        "Realm/Configuration/AddAdmin": Accepted(Boolean, True, "the admin user always exists"),
-        "Realm/Configuration/AdminRole": Accepted(Name, "admin", _ROLES),
-        "Realm/Configuration/EveryOneRoleName": Accepted(Name, "everyone", _ROLES),
-        "Realm/Configuration/Property[dataSource]": Accepted(
-            Name, "jdbc/WSO2UMDB", "no users are read from a database yet"
-        ),
     },
     "axis2.xml": {
         "clustering/@class": Accepted(

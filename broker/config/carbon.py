@@ -1,13 +1,13 @@
-"""`carbon.xml`: the port offset of this server (andes §1.6).
+"""`carbon.xml`: the port offset of this server, and whether blanks around passwords count (andes §1.6).
 
-The file configures all of WSO2's platform; only the element `Ports` is read.
+The file configures all of WSO2's platform; only the elements `Ports` and `EnablePasswordTrim` are read.
 """
 
 from __future__ import annotations
 
 from typing import ClassVar
 
-from broker.config.values import Port, Section, xml
+from broker.config.values import Boolean, Port, Section, xml
 
 
 class Ports(Section):
@@ -24,6 +24,7 @@ class Carbon(Section):
     has_foreign_content: ClassVar[bool] = True
 
     ports: Ports = xml("Ports", Ports())
+    enable_password_trim: Boolean = xml("EnablePasswordTrim", True)
 
     @property
     def offset(self) -> int:

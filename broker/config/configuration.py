@@ -78,6 +78,16 @@ class Configuration(Section):
         return self.datasources.resolve(self.persistence.message_store.data_source)
 
     @property
+    def user_database(self) -> PoolConfiguration | None:
+        """The database of users that `user-mgt.xml` names; None when there is none, or one of H2, which cannot be
+        opened: then users are kept in the message store.
+        """
+        source = self.datasources.find(self.user_mgt.realm.configuration.data_source)
+        if source is None or source.definition.configuration.is_h2:
+            return None
+        return source.definition.configuration
+
+    @property
     def store_url(self) -> StoreUrl:
         """The message store's database."""
         return self.datasource.store_url

@@ -53,6 +53,12 @@ class PoolConfiguration(Section):
         return bool(self.data_source_class_name and self.data_source_props.url)
 
     @property
+    def is_h2(self) -> bool:
+        """Is it a database of Java's H2, which this broker cannot open?"""
+        url = self.data_source_props.url if self.is_xa else self.url
+        return url.lower().startswith("jdbc:h2:")
+
+    @property
     def store_url(self) -> StoreUrl:
         """The database that the URL means. Raises ValueError."""
         if self.is_xa:

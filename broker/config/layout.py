@@ -46,13 +46,15 @@ class Entry:
 
     @property
     def selector(self) -> str:
-        """The value that the `name` attribute must have; `*` means any, and all such elements fill one mapping."""
+        """The value that the `name` attribute must have. `*` means any, `*SQL*` any with that in it; all such elements
+        fill one mapping.
+        """
         named = _NAMED.fullmatch(self.alias)
         return named[2] if named else ""
 
     @property
     def is_mapping(self) -> bool:
-        return self.selector == "*"
+        return self.selector.startswith("*")
 
 
 class Layout:
@@ -82,13 +84,18 @@ class Layout:
                     is_list = any(path.startswith(f"{name}*/") for path in elements)
                     self.entries.append(Entry("", name, None, below=Layout(Section, rest), is_list=is_list))
         self._by_name = {(entry.element.lower(), entry.selector.lower()): entry for entry in self.entries}
+        self._patterns: dict[str, list[str]] = {}
+        for element, selector in self._by_name:
+            if selector.startswith("*") and selector != "*":
+                self._patterns.setdefault(element, []).append(selector)
 
     def attribute(self, name: str) -> Entry | None:
         return self._by_name.get(("@" + name.lower(), ""))
 
     def element(self, name: str, selector: str = "") -> Entry | None:
         """Return the element called `name` whose name attribute is `selector`."""
-        for key in (selector.lower(), "*", ""):
+        within = (pattern for pattern in self._patterns.get(name.lower(), ()) if pattern.strip("*") in selector.lower())
+        for key in (selector.lower(), *within, "*", ""):
             if entry := self._by_name.get((name.lower(), key)):
                 return entry
         return None

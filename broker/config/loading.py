@@ -22,6 +22,7 @@ from broker.config.datasources import DataSource
 from broker.config.files import AXIS2, BROKER_XML, CARBON, DATASOURCES, FILES, QPID_CONFIG, USER_MGT, ConfigFile
 from broker.config.judging import keep_rules, set_aside
 from broker.config.ssl_connection import SslConnection
+from broker.config.user_store_judging import judge_user_store
 from broker.config.values import Place, Section, one_line
 from broker.config.xml_reader import XmlElement
 from broker.errors import ConfigError
@@ -141,6 +142,7 @@ def _judge_together(config: Configuration, readings: Mapping[str, Reading]) -> N
             broker_xml.refuse(element, f"'{port}' plus the port offset {config.carbon.offset} is above 65535")
     _warn_of_tls_versions(amqp.ssl_connection, broker_xml)
     _judge_store(config, broker_xml, readings[DATASOURCES.name])
+    judge_user_store(config, readings[USER_MGT.name])
     if config.is_clustered:
         _judge_cluster(config, broker_xml, readings[AXIS2.name])
 

@@ -15,7 +15,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
@@ -24,7 +24,9 @@ from broker.amqp.context import SharedContext
 from broker.amqp.direct_reply import DirectReplies
 from broker.amqp.handshake import server_properties
 from broker.amqp.opening_rate import OpeningRates
+from broker.auth.access import AccessControl
 from broker.auth.hashing_threads import HashingThreads
+from broker.auth.identity import Authenticator
 from broker.auth.recorded_access import RecordedAccess
 from broker.auth.users import User
 from broker.broker import Broker, Confirmable, Limits
@@ -37,7 +39,7 @@ from broker.node.admin_password import create_first_users
 from broker.node.allocator import give_back_freed_memory
 from broker.node.definitions_file import load_definitions
 from broker.node.descriptors import rooms
-from broker.node.logins import hash_password, hashing_threads, logins
+from broker.node.logins import checked_passwords, hash_password, hashing_threads, logins, open_carbon_users
 from broker.node.queue_services import LiveServices
 from broker.ports.cluster import Cluster
 from broker.ports.records import Topology
@@ -71,6 +73,9 @@ from broker.topology.exchange_types.recent_history import Kept
 from broker.topology.recorder import Recorder
 from broker.topology.vhost import VirtualHost
 from broker.turn_budget import TurnBudget
+
+if TYPE_CHECKING:
+    from broker.node.carbon_users import CarbonUserStore
 
 _log = structlog.get_logger(__name__)
 
@@ -160,6 +165,8 @@ class NodeIncarnation:
         self.replies: DirectReplies
         self.services: LiveServices
         self.hashing: HashingThreads
+        self.carbon: CarbonUserStore | None = None
+        """Users in a database with WSO2's tables, if the configuration names one."""
         self.health: StoreHealth | None = None
         self.messages_left = 0
         """Messages of this node that are in the store when it has stopped."""
@@ -195,8 +202,11 @@ class NodeIncarnation:
         `serve_clients` gets the server and the number of messages found in the store.
         """
         try:
+            self.carbon = await open_carbon_users(self.config)
             await self._run(serve_clients)
         finally:
+            if self.carbon is not None:
+                await self.carbon.close()
             await self._lifecycle.close()
 
     async def _run(self, serve_clients: Callable[[AmqpServer, int], Awaitable[None]]) -> None:
@@ -280,10 +290,11 @@ class NodeIncarnation:
             self.store, journal, tasks, now_ms=services.now_ms, has_room=letters.has_room, on_done=self.wake
         )
         self.hashing = hashing_threads()
+        users, access = self._users()
         shared = SharedContext(
             broker,
-            logins(self.config.user_mgt, self.topology.directory, self.hashing, self.clock.monotonic, self._renew_hash),
-            RecordedAccess(self.topology.directory),
+            users,
+            access,
             server_properties(__version__, self._node_id, _platform()),
             _new_name,
             spawn,
@@ -316,7 +327,21 @@ class NodeIncarnation:
             forever.create_task(monitor.run(), name="resources"),
             forever.create_task(health.run(), name="store health"),
             forever.create_task(self._time_keeper.run(), name="store time"),
+            *self._carbon_tasks(forever),
         ]
+
+    def _users(self) -> tuple[Authenticator, AccessControl]:
+        """Return who may log in, and for what."""
+        recorded, monotonic = RecordedAccess(self.topology.directory), self.clock.monotonic
+        if self.carbon is not None:
+            return self.carbon.users(checked_passwords(self.hashing, monotonic)), self.carbon.access(recorded)
+        directory = self.topology.directory
+        return logins(self.config.user_mgt, directory, self.hashing, monotonic, self._renew_hash), recorded
+
+    def _carbon_tasks(self, forever: asyncio.TaskGroup) -> Iterator[asyncio.Task[None]]:
+        if self.carbon is not None:
+            yield forever.create_task(self.carbon.serve(), name="users")
+            yield forever.create_task(self.carbon.keep_fresh(self.broker), name="users again")
 
     def _dead_letters(self) -> DeadLetters:
         return DeadLetters(
@@ -404,7 +429,7 @@ class NodeIncarnation:
         await create_first_users(
             self.administration,
             self.config.user_mgt,
-            self._password_path,
+            self._password_path if self.carbon is None else None,
             self._node_id,
             lambda password: hash_password(self.hashing, password),
         )

@@ -6,7 +6,9 @@ import os
 import secrets
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+import structlog
 
 from broker.auth.built_in import built_in_users
 from broker.auth.directory import Directory
@@ -16,8 +18,14 @@ from broker.auth.passwords import Passwords, Verdict
 from broker.auth.remembered import Remembered
 from broker.auth.throttle import Throttle
 from broker.auth.users import User, Users
+from broker.config.configuration import Configuration
 from broker.config.user_mgt import UserMgt
 from broker.errors import ConnectionForced
+
+if TYPE_CHECKING:
+    from broker.node.carbon_users import CarbonUserStore
+
+_log = structlog.get_logger(__name__)
 
 _MOST_THREADS: Final = 2
 
@@ -37,14 +45,36 @@ def logins(
 ) -> Users:
     """Return the login of the users in the directory. `renew` is that of `Users`."""
     built_in = built_in_users(admin, secrets.token_bytes(SALT_OCTETS))
-    passwords = Passwords(
+    return Users(partial(find_user, directory, built_in), checked_passwords(hashing, monotonic), renew)
+
+
+def checked_passwords(hashing: HashingThreads, monotonic: Callable[[], float]) -> Passwords:
+    """Return the checks of passwords of one node."""
+    return Passwords(
         hashing,
         Remembered(secrets.token_bytes(32), monotonic),
         Throttle(),
         monotonic=monotonic,
         new_salt=partial(secrets.token_bytes, SALT_OCTETS),
     )
-    return Users(partial(find_user, directory, built_in), passwords, renew)
+
+
+async def open_carbon_users(config: Configuration) -> CarbonUserStore | None:
+    """Return the users of the database that the configuration names; None when users are the broker's own.
+
+    Raises `ConfigError` when it cannot be used.
+    """
+    datasource = config.user_database
+    if datasource is None:
+        name = config.user_mgt.realm.configuration.data_source
+        if config.datasources.find(name) is not None:
+            _log.info("users are the broker's own: those of WSO2 are in a database of H2, which is not read", name=name)
+        return None
+    from broker.node.carbon_users import carbon_user_store  # heavy, and seldom wanted
+
+    store = carbon_user_store(config, datasource)
+    await store.open()
+    return store
 
 
 def find_user(directory: Directory, built_in: Mapping[str, User], name: str) -> User | None:

@@ -146,6 +146,10 @@ class Exchange:
         """Every queue and exchange that is bound to this one, each once."""
         return self._by_destination.keys()
 
+    def keys_of(self, destination: Destination) -> Iterable[str]:
+        """Return the routing keys by which `destination` is bound to this exchange."""
+        return (binding.routing_key for binding in self._by_destination.get(destination, ()))
+
     @property
     def what_is_wrong(self) -> str:
         """Why the exchange routes nothing; empty when it does."""

@@ -19,6 +19,7 @@ Check: TypeAlias = Callable[[str, Any, Mapping[str, Any]], str | None]
 """Gets RabbitMQ's name of the value's type, the value, and all arguments; returns what is wrong, as an Erlang term."""
 
 DEAD_LETTER_EXCHANGE: Final = "x-dead-letter-exchange"
+DEAD_LETTER_ROUTING_KEY: Final = "x-dead-letter-routing-key"
 INTEGERS: Final = frozenset(("byte", "short", "signedint", "long", "unsignedbyte", "unsignedshort", "unsignedint"))
 
 
@@ -141,7 +142,7 @@ ARGUMENTS: Final[Mapping[str, Argument]] = {
     "x-expires": Argument(_lease, _BOTH),
     "x-message-ttl": Argument(_time, _BOTH),
     DEAD_LETTER_EXCHANGE: Argument(_name, _BOTH),
-    "x-dead-letter-routing-key": Argument(_dead_letter_key, _BOTH),
+    DEAD_LETTER_ROUTING_KEY: Argument(_dead_letter_key, _BOTH),
     "x-dead-letter-strategy": Argument(
         _one_of("at-most-once", "at-least-once", otherwise="invalid_dlx_strategy"), _QUORUM, is_served_everywhere=True
     ),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from broker.auth.access import AllPermissions, OpenAccess, Permission, Permissions, ResourceKind
+from broker.auth.access import AllPermissions, OpenAccess, Permission, Permissions, Purpose, ResourceKind
 from broker.auth.identity import Identity
 from broker.codec.field_table import FieldTable
 from broker.codec.method import Method
@@ -40,7 +40,7 @@ class Granted:
 
     needs: frozenset[Need]
 
-    def permits(self, permission: Permission, kind: ResourceKind, name: str) -> bool:
+    def permits(self, permission: Permission, kind: ResourceKind, name: str, purpose: Purpose | None = None) -> bool:
         return (permission, kind, name) in self.needs
 
     def permits_key(self, permission: Permission, exchange: str, routing_key: str) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from broker.auth.access import Access, AllPermissions, OpenAccess, Permission, ResourceKind
+from broker.auth.access import Access, AllPermissions, OpenAccess, Permission, Purpose, ResourceKind
 from broker.auth.identity import Identity
 from broker.errors import AccessRefused, PreconditionFailed
 
@@ -19,7 +19,7 @@ class Only:
 
     name: str
 
-    def permits(self, permission: Permission, kind: ResourceKind, name: str) -> bool:
+    def permits(self, permission: Permission, kind: ResourceKind, name: str, purpose: Purpose | None = None) -> bool:
         return name == self.name
 
     def permits_key(self, permission: Permission, exchange: str, routing_key: str) -> bool:

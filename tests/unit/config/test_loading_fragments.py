@@ -399,8 +399,9 @@ def test_the_configuration_element_of_user_mgt_stands_alone_too(load_files, arou
     assert loaded.warnings == []
     assert loaded.config.user_mgt.admin_user_name == "root"
     assert loaded.config.user_mgt.admin_password.get_secret_value() == "canary-admin"
-    assert accepted(loaded, "Realm/Configuration/AdminRole", "user-mgt.xml") == "admin"
-    assert accepted(loaded, "Realm/Configuration/AddAdmin", "user-mgt.xml") is True
+    realm = loaded.config.user_mgt.realm.configuration
+    assert (realm.admin_role, realm.everyone_role, realm.add_admin) == ("admin", "everyone", True)
+    assert realm.data_source == "jdbc/WSO2UMDB"
 
 
 CLUSTERING = """<clustering class="org.wso2.carbon.core.clustering.hazelcast.HazelcastClusteringAgent" enable="true">

@@ -1,0 +1,45 @@
+"""What a client is about to do, told to its permissions: the queue as it is, where a binding or a message begins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from broker.auth.access import Operation, Purpose
+from broker.topology.binding import Destination
+from broker.topology.declaration import QueueDeclaration
+from broker.topology.vhost import VirtualHost
+
+_TOPICS: Final = "amq.topic"
+
+
+def publishing(exchange: str, routing_key: str) -> Purpose:
+    """Return what it is to publish a message with this key."""
+    return Purpose(Operation.PUBLISH, exchange=exchange, routing_key=routing_key)
+
+
+def declaring(declaration: QueueDeclaration) -> Purpose:
+    """Return what it is to declare this queue."""
+    return Purpose(Operation.DECLARE, declaration.name, declaration.durable, declaration.owner is not None)
+
+
+def using(operation: Operation, vhost: VirtualHost, name: str) -> Purpose:
+    """Return what it is to do this with the queue `name`, which may not be there."""
+    queue = vhost.queues.get(name)
+    if queue is None:
+        return Purpose(operation, name)
+
+    def bound_keys() -> Iterable[str]:
+        return vhost.exchanges[_TOPICS].keys_of(("queue", name))
+
+    return Purpose(operation, name, queue.durable, queue.owner is not None, bound_keys=bound_keys)
+
+
+def binding(
+    operation: Operation, vhost: VirtualHost, source: str, destination: Destination, routing_key: str
+) -> Purpose:
+    """Return what it is to bind `destination` to the exchange `source`, or to end that."""
+    kind, name = destination
+    queue = vhost.queues.get(name) if kind == "queue" else None
+    is_durable, is_exclusive = (False, False) if queue is None else (queue.durable, queue.owner is not None)
+    return Purpose(operation, name if kind == "queue" else "", is_durable, is_exclusive, source, routing_key)

@@ -1,0 +1,125 @@
+"""A broker whose users are in a database of WSO2's, which other products go on using."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+import pika
+import pytest
+from pika.adapters.blocking_connection import BlockingChannel
+
+from benchmarks.nodes.process import BrokerProcess
+from tests.support.carbon_database import Carbon, People, ServerCarbon
+from tests.support.waiting import wait_until
+
+SOURCES = """<datasources-configuration><datasources>
+<datasource><name>WSO2_MB_STORE_DB</name><jndiConfig><name>WSO2MBStoreDB</name></jndiConfig><definition><configuration>
+<url>jdbc:sqlite:{data}/mb.db</url></configuration></definition></datasource>
+<datasource><name>WSO2UM_DB</name><jndiConfig><name>jdbc/WSO2UMDB</name></jndiConfig><definition><configuration>
+<url>{url}</url></configuration></definition></datasource>
+</datasources></datasources-configuration>"""
+USERS = """<UserManager><Realm><Configuration>
+<AddAdmin>true</AddAdmin><AdminRole>admin</AdminRole>
+<AdminUser><UserName>admin</UserName><Password>opensesame</Password></AdminUser>
+<EveryOneRoleName>everyone</EveryOneRoleName>
+<Property name="dataSource">jdbc/WSO2UMDB</Property><Property name="userCacheSeconds">1</Property>
+</Configuration></Realm></UserManager>"""
+
+
+def people() -> People:
+    return (
+        People()
+        .user("admin", "opensesame", "admin")
+        .user("alice", "alice-1", "Internal/Q_orders")
+        .user("carol", "carol-1")
+        .role("Internal/everyone")
+        .permit("admin", "/permission", "ui.execute")
+        .permit("Internal/Q_orders", "event/queues/jms/orders", "consume", "publish", "changePermission")
+    )
+
+
+@pytest.fixture(params=["mariadb-latin1", "postgresql"])
+def carbon(request: pytest.FixtureRequest) -> Iterator[Carbon]:
+    kind, _, charset = request.param.partition("-")
+    made = ServerCarbon(request.getfixturevalue(kind), charset or None)
+    made.run(str(people()))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def broker(carbon: Carbon, tmp_path: Path) -> Iterator[BrokerProcess]:
+    process = BrokerProcess(tmp_path)
+    sources = process.config / "datasources" / "master-datasources.xml"
+    sources.write_text(SOURCES.format(data=tmp_path / "data", url=escape(carbon.url)))
+    (process.config / "user-mgt.xml").write_text(USERS)
+    process.start()
+    yield process
+    print(process.log)
+    if process.is_running():
+        process.stop()
+
+
+Connect = Callable[[str, str], BlockingChannel]
+
+
+@pytest.fixture
+def channel_of(broker: BrokerProcess) -> Iterator[Connect]:
+    """Opens a channel on a connection of its own, which ends with the test."""
+    connections: list[pika.BlockingConnection] = []
+
+    def open_channel(user: str, password: str) -> BlockingChannel:
+        credentials = pika.PlainCredentials(user, password)
+        parameters = pika.ConnectionParameters("127.0.0.1", broker.port, "carbon", credentials, heartbeat=0)
+        connections.append(pika.BlockingConnection(parameters))
+        return connections[-1].channel()
+
+    yield open_channel
+    for connection in connections:
+        with suppress(pika.exceptions.AMQPError):
+            connection.close()
+
+
+def test_users_and_roles_of_wso2_count_and_their_database_stays_as_it_is(carbon: Carbon, channel_of: Connect) -> None:
+    before = carbon.dump()
+    admin = channel_of("admin", "opensesame")
+    admin.queue_declare("orders", durable=True)
+    alice = channel_of("ALICE!carbon.super", "alice-1")
+    alice.basic_publish("", "orders", b"1")
+    assert alice.basic_get("orders", auto_ack=True)[2] == b"1"
+    with pytest.raises(pika.exceptions.ChannelClosedByBroker, match="configure access to queue 'mine'"):
+        alice.queue_declare("mine")
+    carol = channel_of("carol", "carol-1")
+    with pytest.raises(pika.exceptions.ChannelClosedByBroker, match="read access to queue 'orders'"):
+        carol.basic_get("orders")
+    for user, password in (("alice", "wrong-1"), ("guest", "guest")):
+        with pytest.raises(pika.exceptions.ProbableAuthenticationError):
+            channel_of(user, password)
+    assert carbon.dump() == before
+
+
+def test_a_role_that_is_given_or_taken_counts_for_open_connections(
+    carbon: Carbon, broker: BrokerProcess, channel_of: Connect
+) -> None:
+    channel_of("admin", "opensesame").queue_declare("orders", durable=True)
+    carol = channel_of("carol", "carol-1")
+    carbon.run(
+        "INSERT INTO UM_HYBRID_USER_ROLE (UM_USER_NAME, UM_ROLE_ID, UM_TENANT_ID, UM_DOMAIN_ID)"
+        " SELECT 'carol', r.UM_ID, -1234, d.UM_DOMAIN_ID FROM UM_HYBRID_ROLE r, UM_DOMAIN d"
+        " WHERE r.UM_ROLE_NAME = 'Q_orders' AND d.UM_DOMAIN_NAME = 'PRIMARY';"
+    )
+    connection = carol.connection
+
+    def may_consume() -> bool:
+        try:
+            connection.channel().basic_consume("orders", lambda *_: None)
+        except pika.exceptions.ChannelClosedByBroker:
+            return False
+        return True
+
+    wait_until(may_consume, 10.0, "carol may consume", [broker])
+    carbon.run("DELETE FROM UM_HYBRID_USER_ROLE WHERE UM_USER_NAME = 'carol';")
+    wait_until(lambda: not may_consume(), 10.0, "carol may not consume any more", [broker])
