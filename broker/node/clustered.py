@@ -27,7 +27,7 @@ from broker.coordination.replication.replicator import Replicator
 from broker.coordination.replies import ReplyIntake, ReplySender
 from broker.coordination.service import NodeServices, PeerCalls
 from broker.coordination.slots.coordinator import SlotManager
-from broker.coordination.slots.count_exchange import CountExchange
+from broker.coordination.slots.count_exchange import LEASE_MARGIN, CountExchange
 from broker.coordination.slots.demand import name_of
 from broker.coordination.slots.runner import SlotRunner
 from broker.errors import ConfigError, CoordinationError, Fenced, StoreUnavailable
@@ -142,6 +142,10 @@ class Clustered:
     @property
     def recorded(self) -> int:
         return self._replicator.recorded
+
+    @property
+    def lease_margin(self) -> int:
+        return LEASE_MARGIN
 
     @property
     def records_all(self) -> bool:

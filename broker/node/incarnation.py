@@ -284,6 +284,7 @@ class NodeIncarnation:
             spawn=spawn,
             delete_unused=self._delete_unused,
             may_act=cluster.is_trusted,
+            lease_margin=cluster.lease_margin,
         )
         letters = services.dead_letters = self._dead_letters()
         services.due_reader = DueReader(

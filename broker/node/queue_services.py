@@ -30,6 +30,7 @@ class LiveServices:
         spawn: Callable[[Coroutine[Any, Any, None]], None],
         delete_unused: Callable[[Queue], Coroutine[Any, Any, None]],
         may_act: Callable[[], bool],
+        lease_margin: int,
     ) -> None:
         """`wake` dispatches a queue; `delete_unused` deletes one whose lease is over; `may_act` is whether this node
         may do anything to messages now.
@@ -40,6 +41,7 @@ class LiveServices:
         self._spawn = spawn
         self._delete_unused = delete_unused
         self._may_act = may_act
+        self.lease_margin: Final = lease_margin
         self._deleting: set[Queue] = set()
         self.dead_letters: DeadLetters
         self.due_reader: DueReader

@@ -49,6 +49,11 @@ class Cluster(Protocol[Q_contra]):
         """The id of the last topology event that this node recorded, 0 before the first."""
         ...
 
+    @property
+    def lease_margin(self) -> int:
+        """Milliseconds within which this node has heard that a queue was used on another."""
+        ...
+
     def is_trusted(self) -> bool:
         """May this node deliver, because no other node can have taken over its messages? Hot."""
         ...
@@ -118,6 +123,7 @@ class NoOtherNodes:
     incarnation = Incarnation("", "")
     recorded = 0
     records_all = False
+    lease_margin = 0
 
     def __init__(
         self, record: Callable[[Sequence[Change]], Awaitable[None]], forget: Callable[[Message], None]

@@ -107,11 +107,15 @@ class PeerUnreachable(CoordinationError):
 
 @dataclass(frozen=True, slots=True)
 class QueueCount:
-    """How many ready messages and consumers a queue has on one or more nodes."""
+    """How many ready messages and consumers a queue has on one or more nodes, and when a client used it there last.
+
+    `used_at` is in milliseconds since 1970, by the store's time; 0 for a queue without a lease (`x-expires`).
+    """
 
     queue_id: int
     ready: int
     consumers: int
+    used_at: int = 0
 
 
 @dataclass(slots=True)

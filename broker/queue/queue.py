@@ -618,14 +618,24 @@ class Queue:
     def use(self) -> None:
         """A client uses the queue: its lease begins anew (contract F3)."""
         if self.settings.expires:
-            self._used_at = self._services.now_ms()
+            self.use_elsewhere(self._services.now_ms())
+
+    @property
+    def used_at(self) -> int:
+        """When a client used the queue last, in milliseconds since 1970, if it has a lease; else 0."""
+        return self._used_at if self._settings.expires else 0
+
+    def use_elsewhere(self, used_at: int) -> None:
+        """A client of some node used the queue at this time, in milliseconds since 1970."""
+        if used_at > self._used_at:
+            self._used_at = used_at
             self._services.watch(self)
 
     def _lease_end(self) -> int | None:
         """Return when the queue is deleted if nobody uses it, in milliseconds since 1970."""
         if not self.settings.expires or self.consumer_count:
             return None
-        return self._used_at + self.settings.expires
+        return self._used_at + self.settings.expires + self._services.lease_margin
 
     def is_lease_over(self, now_ms: int) -> bool:
         """Has nobody used the queue for as long as it may be without use?"""

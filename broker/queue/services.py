@@ -45,6 +45,11 @@ class QueueServices(Protocol[Q_contra]):
         """Return the time by which messages live, in milliseconds since 1970."""
         ...
 
+    @property
+    def lease_margin(self) -> int:
+        """Milliseconds within which a node has heard that a queue was used on another."""
+        ...
+
     def watch(self, queue: Q_contra) -> None:
         """Call `Queue.on_time` at the time that `Queue.next_due` returns: it may have come nearer."""
         ...

@@ -163,12 +163,14 @@ def from_supply(supply: Any) -> Supply:
 
 def to_count(count: QueueCount) -> Any:
     """Encode how many messages and consumers a queue has on a node."""
-    return idl.QueueCount(queueId=count.queue_id, messageCount=count.ready, consumerCount=count.consumers)
+    return idl.QueueCount(
+        queueId=count.queue_id, messageCount=count.ready, consumerCount=count.consumers, usedAt=count.used_at or None
+    )
 
 
 def from_count(count: Any) -> QueueCount:
     """Decode how many messages and consumers a queue has on a node."""
-    return QueueCount(count.queueId or 0, count.messageCount or 0, count.consumerCount or 0)
+    return QueueCount(count.queueId or 0, count.messageCount or 0, count.consumerCount or 0, count.usedAt or 0)
 
 
 def to_reply(part: ReplyPart) -> Any:

@@ -62,7 +62,9 @@ struct SlotSupply {
 struct QueueCount {
   1: i64 queueId,
   2: i64 messageCount,
-  3: i64 consumerCount
+  3: i64 consumerCount,
+  /* When a client used a queue with x-expires last, in milliseconds since 1970. */
+  4: optional i64 usedAt
 }
 
 /* A message for the channel that consumes replies at this address. Without a header it continues the one before. */

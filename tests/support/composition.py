@@ -58,6 +58,8 @@ _NOTHING: Any = None
 class NoServices:
     """Stands where no test asks, for queues in which nothing expires and nothing is dead-lettered."""
 
+    lease_margin = 0
+
     def now_ms(self) -> int:
         return 0
 
@@ -321,6 +323,7 @@ class NodeParts:
             spawn=tasks.create_task,
             delete_unused=delete_unused,
             may_act=self.cluster.is_trusted,
+            lease_margin=self.cluster.lease_margin,
         )
         self.dead_letters = services.dead_letters = DeadLetters(
             self.broker.vhosts,

@@ -19,6 +19,8 @@ from broker.queue.queue import Queue
 _log = structlog.get_logger(__name__)
 
 _INTERVAL: Final = 1.0
+LEASE_MARGIN: Final = 3000
+"""Milliseconds within which a use of a queue is known everywhere: two intervals, and the calls."""
 _MOST: Final = 10_000
 _REST_PER_COUNT: Final = 20
 """Counting all that is stored may take long: the pause before the next time is this many times as long."""
@@ -70,9 +72,9 @@ class CountExchange:
         if service is None:
             return
         here = [
-            QueueCount(queue.queue_id, queue.ready_count, len(queue.consumers))
+            QueueCount(queue.queue_id, queue.ready_count, len(queue.consumers), queue.whole.used_at)
             for queue in self._queues()
-            if queue.consumers or queue.ready_count
+            if queue.consumers or queue.ready_count or queue.whole.used_at
         ]
         try:
             elsewhere = await service.exchange_counts(here[:_MOST], self._caller())
@@ -85,6 +87,7 @@ class CountExchange:
             queue = self._find_queue(count.queue_id)
             if queue is not None:
                 queue.set_remote_counts(count.ready, count.consumers)
+                queue.whole.use_elsewhere(count.used_at)
                 self._known.add(count.queue_id)
         for queue_id in forgotten - self._known:
             queue = self._find_queue(queue_id)
@@ -106,5 +109,6 @@ class CountExchange:
             for queue in self._queues():
                 ready = stored.get(queue.queue_id, 0) - queue.ready_count - queue.unacked_count
                 queue.set_remote_counts(max(ready, 0), len(self._consumers_elsewhere(queue)))
+                queue.whole.use()  # who knows whether it is used elsewhere
                 self._known.add(queue.queue_id)
         self._count_at = self._monotonic() + _REST_PER_COUNT * (self._monotonic() - began)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from broker.codec.field_table import FieldTable
 from broker.coordination.slots.count_exchange import CountExchange
 from broker.errors import StoreUnavailable
 from broker.message import STORED, Message
@@ -64,7 +65,7 @@ class Bench:
             raise StoreUnavailable("away")
         return [Slot(1, 0, 1, 9, 4), Slot(1, 2, 1, 9, 3), Slot(2, 0, 1, 9, 5), Slot(99, 0, 1, 9, 5)]
 
-    def learn(self, *counts: tuple[int, int, int]) -> None:
+    def learn(self, *counts: tuple[int, ...]) -> None:
         """Exchange counts when this is elsewhere: queue id, messages and consumers."""
         assert self.coordinator is not None
         self.coordinator.elsewhere = [QueueCount(*each) for each in counts]
@@ -196,3 +197,18 @@ def test_counting_what_is_stored_takes_a_twentieth_of_the_time_and_fails_quietly
     drive(it.counts.exchange())
     assert it.reads == 2
     assert it.known == [(7, 0), (5, 1)]
+
+
+def test_the_use_of_a_queue_with_a_lease_is_told_and_heard() -> None:
+    bench = Bench()
+    leased = bench.queues[1] = new_queue("leased", 1, arguments=FieldTable.of({"x-expires": 1000}))
+    leased.use_elsewhere(5000)
+    bench.learn((1, 0, 0, 7000))
+    assert bench.coordinator is not None
+    assert bench.coordinator.told == [[QueueCount(1, 0, 0, 5000)]]
+    assert leased.used_at == 7000
+    assert not leased.is_lease_over(7999)
+    assert leased.is_lease_over(8000)
+    bench.learn((1, 0, 0, 6000))
+    assert leased.used_at == 7000
+    assert bench.queues[2].used_at == 0

@@ -39,3 +39,17 @@ def test_an_answer_has_at_most_ten_thousand_queues_those_with_the_most_messages(
     counts = counts.elsewhere(ALICE, [])
     assert len(counts) == 10_000
     assert min(count.ready for count in counts) == 3
+
+
+def test_a_node_is_told_when_clients_of_others_used_a_queue_last() -> None:
+    counts, carol = QueueCounts(), Incarnation("carol", "c")
+    counts.note(ALICE, [QueueCount(1, 0, 0, used_at=900)])
+    counts.note(BOB, [QueueCount(1, 0, 0, used_at=500), QueueCount(2, 1, 0)])
+    counts.note(carol, [QueueCount(1, 0, 0, used_at=700)])
+
+    assert counts.elsewhere(ALICE, []) == [QueueCount(1, 0, 0, 700), QueueCount(2, 1, 0)]
+    assert counts.elsewhere(BOB, []) == [QueueCount(1, 0, 0, 900)]
+    counts.note(carol, [])
+    assert counts.elsewhere(ALICE, [])[0] == QueueCount(1, 0, 0, 500)
+    counts.drop(BOB)
+    assert counts.elsewhere(ALICE, []) == []
