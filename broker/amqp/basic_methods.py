@@ -17,7 +17,7 @@ from broker.errors import NotAllowed, NotImplementedFault, PreconditionFailed
 from broker.message import Message
 from broker.queue.outcome import AUTO_ACKED
 from broker.queue.queue import Queue
-from broker.topology.consumer_arguments import priority_of
+from broker.topology.consumer_arguments import priority_of, timeout_of
 
 
 def on_basic_qos(channel: Channel, method: amqp.BasicQos) -> None:
@@ -44,7 +44,7 @@ def on_basic_consume(channel: Channel, method: amqp.BasicConsume) -> Waiting | N
     consumer_tag = _new_tag(channel, method)
     if channel.reply_consumer is not None and channel.reply_consumer.consumer_tag == consumer_tag:
         raise _reused(consumer_tag)
-    priority = priority_of(method.arguments, channel.vhost.phrase("queue", name)) if method.arguments else 0
+    phrase = channel.vhost.phrase("queue", name)
     consumer = Consumer(
         channel.id,
         channel.deliveries,
@@ -53,7 +53,8 @@ def on_basic_consume(channel: Channel, method: amqp.BasicConsume) -> Waiting | N
         consumer_tag,
         no_ack=method.no_ack,
         is_exclusive=method.exclusive,
-        priority=priority,
+        priority=priority_of(method.arguments, phrase) if method.arguments else 0,
+        timeout=timeout_of(method.arguments, phrase) if method.arguments else 0,
         heads=channel.broker.caches.new_cache(),
         on_cancelled=channel.on_consumer_cancelled,
     )

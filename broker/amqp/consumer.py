@@ -36,6 +36,7 @@ class Consumer:
         "_large",
         "_on_cancelled",
         "_output",
+        "_timeout",
         "consumer_tag",
         "is_exclusive",
         "is_resting",
@@ -57,10 +58,13 @@ class Consumer:
         no_ack: bool,
         is_exclusive: bool,
         priority: int = 0,
+        timeout: int = 0,
         heads: Cache[tuple[bytes, bytes, bytes]],
         on_cancelled: Callable[[Consumer], None],
     ) -> None:
-        """`heads` keeps the octets of basic.deliver by exchange and routing key.
+        """Deliveries have to be answered within `timeout` milliseconds, with 0 within the queue's.
+
+        `heads` keeps the octets of basic.deliver by exchange and routing key.
 
         `on_cancelled` is called when the queue is gone.
         """
@@ -73,6 +77,7 @@ class Consumer:
         self.no_ack = no_ack
         self.is_exclusive = is_exclusive
         self.priority = priority
+        self._timeout = timeout
         self.is_resting = False
         self.unacked = 0
         self.prefetch = deliveries.consumer_prefetch
@@ -156,8 +161,8 @@ class Consumer:
         deliveries.last_tag = tag
         if not no_ack:
             self.unacked += taken
-            if self.queue.expects_answers:
-                self.queue.expect_answers(deliveries, tag - taken + 1, tag)
+            if self.queue.expects_answers or self._timeout:
+                self.queue.expect_answers(deliveries, tag - taken + 1, tag, self._timeout)
         if taken < limit and (output.is_blocked or deliveries.prefetch):
             deliveries.wait_after_others(self)
         self.queue.on_taken(taken, octets)

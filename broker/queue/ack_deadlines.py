@@ -86,3 +86,47 @@ class AckDeadlines:
         self._spans = deque(span for span in self._spans if span.holder.holds_any)
         self._newest = {span.holder: span for span in self._spans}
         self._room = max(2 * len(self._spans), _FEW)
+
+
+class AckTimeouts:
+    """The deadlines of one queue, by its own timeout and by those that consumers have asked for."""
+
+    __slots__ = ("_of_consumers", "_of_queue")
+
+    def __init__(self) -> None:
+        self._of_queue: AckDeadlines | None = None
+        self._of_consumers: dict[int, AckDeadlines] = {}
+
+    def set_timeout(self, timeout_ms: int | None) -> None:
+        """This is the queue's own timeout from now on, for outstanding deliveries too."""
+        if timeout_ms is None:
+            self._of_queue = None
+        elif self._of_queue is None:
+            self._of_queue = AckDeadlines(timeout_ms)
+        else:
+            self._of_queue.set_timeout(timeout_ms)
+
+    def note(self, holder: Holder, first: int, last: int, now_ms: int, timeout_ms: int = 0) -> bool:
+        """`holder` has got the deliveries `first` to `last`, with this timeout or the queue's own; return whether a
+        deadline may have come nearer.
+        """
+        deadlines = self._of_queue
+        if timeout_ms:
+            deadlines = self._of_consumers.get(timeout_ms)
+            if deadlines is None:
+                deadlines = self._of_consumers[timeout_ms] = AckDeadlines(timeout_ms)
+        return deadlines is not None and deadlines.note(holder, first, last, now_ms)
+
+    def next_due(self) -> int | None:
+        """Return the next deadline, in milliseconds."""
+        return min(filter(None, (deadlines.next_due() for deadlines in self._all())), default=None)
+
+    def take_due(self, now_ms: int) -> list[Span]:
+        """Remove and return the deliveries whose deadline has come, answered ones among them."""
+        due = [span for deadlines in self._all() for span in deadlines.take_due(now_ms)]
+        self._of_consumers = {timeout: each for timeout, each in self._of_consumers.items() if len(each)}
+        return due
+
+    def _all(self) -> list[AckDeadlines]:
+        own = () if self._of_queue is None else (self._of_queue,)
+        return [*own, *self._of_consumers.values()]

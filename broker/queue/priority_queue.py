@@ -241,8 +241,8 @@ class PriorityQueue(Queue):
     def on_taken(self, count: int, octets: int) -> None:
         self._current.on_taken(count, octets)
 
-    def expect_answers(self, holder: Holder, first: int, last: int) -> None:
-        self._current.expect_answers(holder, first, last)
+    def expect_answers(self, holder: Holder, first: int, last: int, timeout: int = 0) -> None:
+        self._current.expect_answers(holder, first, last, timeout)
 
     def purge(self) -> list[Slot]:
         return [slot for level in self._levels for slot in level.purge()]

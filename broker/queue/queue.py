@@ -17,7 +17,7 @@ from broker.codec.field_table import EMPTY_TABLE, FieldTable
 from broker.message import SETTLED, STORED, TRANSIENT, WRITING, Message
 from broker.ports.slot import Slot
 from broker.ports.store import Journal
-from broker.queue.ack_deadlines import AckDeadlines, Holder
+from broker.queue.ack_deadlines import AckTimeouts, Holder
 from broker.queue.delayed import Delayed
 from broker.queue.delivery_count import count_returns
 from broker.queue.dispatcher import Dispatcher, Dispatching, QueueConsumer
@@ -39,7 +39,7 @@ class Queue:
     """One queue of one virtual host, on this node."""
 
     __slots__ = (
-        "_ack_deadlines",
+        "_ack_timeouts",
         "_after_dispatch",
         "_delayed",
         "_dispatcher",
@@ -123,7 +123,7 @@ class Queue:
         self._services = services
         self._retention: Retention | None = None
         self._delayed = _NOTHING
-        self._ack_deadlines: AckDeadlines | None = None
+        self._ack_timeouts: AckTimeouts | None = None
         self.dying: dict[int, Message] = {}
         """Messages that have left the queue, by id, whose rows are in the store until they are dead-lettered."""
         self._unacked = 0
@@ -175,13 +175,11 @@ class Queue:
 
     def _set_timeout(self, timeout: int | None) -> None:
         self.expects_answers = timeout is not None
-        """Is `expect_answers` to be called with deliveries?"""
-        if timeout is None:
-            self._ack_deadlines = None
-        elif self._ack_deadlines is None:
-            self._ack_deadlines = AckDeadlines(timeout)
-        else:
-            self._ack_deadlines.set_timeout(timeout)
+        """Is `expect_answers` to be called with all deliveries?"""
+        if self._ack_timeouts is None and timeout is not None:
+            self._ack_timeouts = AckTimeouts()
+        if self._ack_timeouts is not None:
+            self._ack_timeouts.set_timeout(timeout)
 
     # Priorities
 
@@ -584,13 +582,17 @@ class Queue:
             return None
         due = None if self._retention is None else self._retention.next_due()
         lease_end = self._lease_end()
-        answer_due = None if self._ack_deadlines is None else self._ack_deadlines.next_due()
+        answer_due = None if self._ack_timeouts is None else self._ack_timeouts.next_due()
         return min(filter(None, (due, lease_end, answer_due, self._delayed.next_due())), default=None)
 
-    def expect_answers(self, holder: Holder, first: int, last: int) -> None:
-        """A channel holds the deliveries with these tags now: they are to be answered in time (contract B30)."""
-        deadlines = self._ack_deadlines
-        if deadlines is not None and deadlines.note(holder, first, last, self._services.now_ms()):
+    def expect_answers(self, holder: Holder, first: int, last: int, timeout: int = 0) -> None:
+        """A channel holds the deliveries with these tags now: they are to be answered in time (contract B30), in
+        `timeout` milliseconds if their consumer has asked for that.
+        """
+        timeouts = self._ack_timeouts
+        if timeouts is None:
+            timeouts = self._ack_timeouts = AckTimeouts()
+        if timeouts.note(holder, first, last, self._services.now_ms(), timeout):
             self._services.watch(self)
 
     def on_time(self) -> None:
@@ -598,8 +600,8 @@ class Queue:
         now = self._services.now_ms()
         if self._delayed:
             self.return_unsent(self._delayed.take_due(now))
-        if self._ack_deadlines is not None:
-            due = self._ack_deadlines.take_due(now)
+        if self._ack_timeouts is not None:
+            due = self._ack_timeouts.take_due(now)
             count = sum([span.holder.take_back(self, span.first, span.last) for span in due])
             if count:
                 _log.warning(

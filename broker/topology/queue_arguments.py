@@ -38,12 +38,12 @@ def _positive(kind: str, value: Any, values: Mapping[str, Any]) -> str | None:
     return _not_negative(kind, value, values) or ("{value_zero,0}" if value == 0 else None)
 
 
-def _time(kind: str, value: Any, values: Mapping[str, Any]) -> str | None:
+def wrong_time(kind: str, value: Any, values: Mapping[str, Any]) -> str | None:
     return _not_negative(kind, value, values) or (f"{{value_too_large,{value}}}" if value > MAX_TIME else None)
 
 
 def _lease(kind: str, value: Any, values: Mapping[str, Any]) -> str | None:
-    return _positive(kind, value, values) or _time(kind, value, values)
+    return _positive(kind, value, values) or wrong_time(kind, value, values)
 
 
 def _priority(kind: str, value: Any, values: Mapping[str, Any]) -> str | None:
@@ -140,7 +140,7 @@ NO_TYPE: Final = ("", "undefined")
 
 ARGUMENTS: Final[Mapping[str, Argument]] = {
     "x-expires": Argument(_lease, _BOTH),
-    "x-message-ttl": Argument(_time, _BOTH),
+    "x-message-ttl": Argument(wrong_time, _BOTH),
     DEAD_LETTER_EXCHANGE: Argument(_name, _BOTH),
     DEAD_LETTER_ROUTING_KEY: Argument(_dead_letter_key, _BOTH),
     "x-dead-letter-strategy": Argument(

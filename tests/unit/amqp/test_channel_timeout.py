@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
+from broker.codec.field_table import FieldTable
 from broker.codec.method import Method
 from broker.codec.methods import (
     BasicAck,
+    BasicCancel,
     BasicConsume,
     BasicDeliver,
     BasicGet,
@@ -189,3 +191,27 @@ def test_a_closed_channel_is_asked_for_nothing(harness: Harness, peer: Client) -
     other.lose()
     harness.pass_time(LATE)
     assert peer.call(1, BasicGet(queue="q")) == BasicGetOk(1, True, "", "q", 0)
+
+
+def test_a_consumer_may_ask_for_a_timeout_of_its_own(harness: Harness) -> None:
+    peer = declare(harness.peer())
+    arguments = FieldTable.of({"x-consumer-timeout": 500})
+    peer.call(1, BasicConsume(queue="q", consumer_tag="quick", arguments=arguments))
+    peer.publish("q", b"one")
+    assert tags(peer) == [(1, False)]
+    peer.call(1, BasicCancel(consumer_tag="quick"))
+    harness.pass_time(0.6)
+    peer.send(1, BasicConsume(queue="q", consumer_tag="slow"))
+    assert tags(peer) == [(2, True)]
+    harness.pass_time(10)
+    assert tags(peer) == []
+
+
+def test_the_timeout_of_a_consumer_comes_before_that_of_its_queue(harness: Harness, peer: Client) -> None:
+    arguments = FieldTable.of({"x-consumer-timeout": 5000})
+    peer.call(1, BasicConsume(queue="q", arguments=arguments))
+    peer.publish("q", b"one")
+    harness.pass_time(2)
+    assert tags(peer) == [(1, False)]
+    harness.pass_time(3.5)
+    assert tags(peer) == [(2, True)]
