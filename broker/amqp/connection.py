@@ -8,7 +8,7 @@ channel 0, which it serves itself, or to its channels; it does nothing that conc
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from enum import IntEnum
 from math import inf
 from typing import Any, Final
@@ -27,6 +27,7 @@ from broker.amqp.heartbeats import Heartbeats
 from broker.amqp.output import Output
 from broker.amqp.profile import CORDILLERA, Profile
 from broker.auth.access import Access
+from broker.auth.identity import Identity
 from broker.codec import methods as amqp
 from broker.codec.constants import (
     FRAME_BODY,
@@ -42,6 +43,7 @@ from broker.errors import (
     FrameFault,
     InternalError,
     LoginRefused,
+    NotAllowed,
     ReplyCode,
     UnexpectedFrame,
     clip,
@@ -80,6 +82,7 @@ class Connection:
         "_cut_off_at",
         "_deadline",
         "_exclusive",
+        "_good_until",
         "_handshake",
         "_heartbeats",
         "_is_close_waiting",
@@ -130,6 +133,7 @@ class Connection:
         self._continuation = Continuation(lambda: self._put_off(on_put_off))
         self._is_close_waiting = False
         self._cut_off_at = inf
+        self._good_until = inf
         self._look_again_at = 0.0
         self._resumed = 0
 
@@ -287,6 +291,7 @@ class Connection:
         self.broker.add_connection(self)
         self.phase = Phase.RUNNING
         self._deadline = None
+        self._good_until = access.identity.good_until
         self._on_deadline()
         self._log.info(
             "connection opened",
@@ -296,7 +301,33 @@ class Connection:
         )
 
     def _on_update_secret(self, method: amqp.ConnectionUpdateSecret) -> None:
-        # Passwords do not expire here, so a new one changes nothing (contract C16).
+        identity = self._handshake.identity
+        # A password does not end, so a new one changes nothing (contract C16).
+        if identity is None or identity.renew is None:
+            self.output.send_method(0, amqp.ConnectionUpdateSecretOk())
+        elif self._channels is not None:
+            access = self._channels.connection.access
+            secret = method.new_secret.decode("utf-8", "replace")
+            self._shared.spawn(self._renew(identity.renew(identity, secret, self._handshake.host), access))
+
+    async def _renew(self, answer: Coroutine[Any, Any, Identity | None], access: Access) -> None:
+        """Take a new token for the one that the connection was opened with."""
+        try:
+            renewed = await answer
+            if renewed is None:
+                raise NotAllowed("New secret was refused by one of the backends")
+            found = self._shared.access.permissions(renewed, access.vhost)
+            permissions = await found if isinstance(found, Coroutine) else found
+        except Exception as error:
+            self.on_error(error, 0, amqp.ConnectionUpdateSecret.index)
+            return
+        if self.phase != Phase.RUNNING:
+            return
+        self._handshake.identity = renewed
+        self._good_until = renewed.good_until
+        self._on_deadline()
+        self._take_permissions(access.renew(renewed, permissions))
+        self._log.info("the token was renewed", user=renewed.user)
         self.output.send_method(0, amqp.ConnectionUpdateSecretOk())
 
     def _on_close(self, method: amqp.ConnectionClose) -> None:
@@ -371,7 +402,10 @@ class Connection:
         if self._channels is None:
             return
         access = self._channels.connection.access
-        if access.change(self._shared.access.permissions_now(access.identity, access.vhost)):
+        self._take_permissions(access.change(self._shared.access.permissions_now(access.identity, access.vhost)))
+
+    def _take_permissions(self, are_others: bool) -> None:
+        if are_others:
             for channel in list(self.channels.values()):
                 channel.on_permissions_changed()
             self.output.schedule_flush()
@@ -469,7 +503,8 @@ class Connection:
         if self._deadline is not None or self._channels is None or self.phase != Phase.RUNNING:
             return self._deadline
         overdue_at = max(self._channels.overdue_at, self._look_again_at)
-        deadline = min(overdue_at, self._heartbeats.next_deadline(self.output.last_taken, self.last_received))
+        heartbeat = self._heartbeats.next_deadline(self.output.last_taken, self.last_received)
+        deadline = min(overdue_at, heartbeat, self._good_until)
         return deadline if deadline < inf else None
 
     def on_time(self, now: float, *, may_expire: bool, has_unread: bool = False) -> bool:
@@ -491,6 +526,10 @@ class Connection:
                 self.on_error(InternalError(STORE_AWAY), 0, 0)
                 return False
             self._look_again_at = now + _LOOK_AGAIN
+        if now >= self._good_until:
+            self._log.warning("the token of a connection has ended", user=self.user)
+            self.force_close("credential expired")
+            return False
         heartbeats = self._heartbeats
         if heartbeats.is_due(now, self.output.last_taken):
             self.output.send(HEARTBEAT_FRAME)

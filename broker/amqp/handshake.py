@@ -15,7 +15,7 @@ from broker.amqp.frame_reader import FrameReader
 from broker.amqp.output import Output
 from broker.amqp.profile import PROFILES, Profile
 from broker.auth.access import Access, Permissions
-from broker.auth.identity import Identity
+from broker.auth.identity import Identity, shown_user
 from broker.auth.sasl import EXTERNAL, credentials, mechanisms
 from broker.codec import methods as amqp
 from broker.codec.constants import FRAME_MIN_SIZE, PROTOCOL_HEADER
@@ -28,7 +28,6 @@ from broker.errors import (
     InvalidPath,
     LoginRefused,
     NotAllowed,
-    clip,
 )
 from broker.topology.vhost import VirtualHost
 
@@ -156,6 +155,11 @@ class Handshake:
         return True
 
     @property
+    def host(self) -> str:
+        """The client's address without its port."""
+        return self._peer.host
+
+    @property
     def wants_input(self) -> bool:
         """False while too much waits for a step that is not done."""
         return self._reader.held_octets < _HELD_LIMIT
@@ -231,7 +235,7 @@ class Handshake:
 
     def _on_login(self, name: str, mechanism: str, identity: Identity | None) -> None:
         if identity is None:
-            self._log.warning("login refused", user=clip(name, 256), mechanism=mechanism)
+            self._log.warning("login refused", user=shown_user(name), mechanism=mechanism)
             raise LoginRefused(
                 f"Login was refused using authentication mechanism {mechanism}. For details see the broker logfile."
             )

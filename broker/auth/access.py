@@ -134,7 +134,7 @@ class Access:
 
     def __init__(self, identity: Identity, vhost: str, permissions: Permissions, control: AccessControl) -> None:
         self._control = control
-        self.identity: Final = identity
+        self.identity = identity
         self.vhost: Final = vhost
         self._permissions = permissions
 
@@ -148,6 +148,11 @@ class Access:
             return False
         self._permissions = permissions
         return True
+
+    def renew(self, identity: Identity, permissions: Permissions) -> bool:
+        """The same user has other credentials; return whether something else may be done by them."""
+        self.identity = identity
+        return self.change(permissions)
 
     def require(self, permission: Permission, kind: ResourceKind, name: str, purpose: Purpose | None = None) -> None:
         """Raise `AccessRefused` unless that is permitted."""

@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from math import inf
+from typing import Any, Protocol, TypeAlias
+
+from broker.errors import clip
+
+
+class CredentialGrants(Protocol):
+    """What credentials themselves permit, whatever the directory says."""
+
+    @property
+    def may_impersonate(self) -> bool:
+        """May messages have the user-id of somebody else?"""
+        ...
+
+    def require(self, user: str, vhost: str) -> Any:
+        """Return the `Permissions` in a virtual host; raise `NotAllowed` if it may not be opened."""
+        ...
+
+
+Renew: TypeAlias = "Callable[[Identity, str, str], Coroutine[Any, Any, Identity | None]]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +35,14 @@ class Identity:
     """Does the client run on this machine?"""
     proof: object = field(default=None, compare=False, repr=False)
     """What the login wants kept as long as the connection is there: what was found out about its credentials."""
+    grants: CredentialGrants | None = field(default=None, compare=False, repr=False)
+    """What a token permits; None for a user of the directory."""
+    good_until: float = field(default=inf, compare=False)
+    """When the credentials end (monotonic): the connection does too, unless they are renewed."""
+    renew: Renew | None = field(default=None, compare=False, repr=False)
+    """Takes another secret (connection.update-secret) and the client's address, and returns who that is, None when it
+    is refused. Without it the credentials do not end, and another secret changes nothing.
+    """
 
 
 class Authenticator(Protocol):
@@ -35,3 +62,13 @@ class Authenticator(Protocol):
         from there; a coroutine when a store has to be asked.
         """
         ...
+
+
+def is_token(secret: str) -> bool:
+    """Is this a token rather than a password: a JSON object in Base64 (RFC 7515), and two or four more parts?"""
+    return secret.startswith("eyJ") and secret.count(".") in (2, 4)
+
+
+def shown_user(name: str) -> str:
+    """Return a name that a client says, for the log: cut, and not if it is a token."""
+    return "(a token)" if is_token(name) else clip(name, 256)

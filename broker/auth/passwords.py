@@ -15,10 +15,11 @@ from typing import Any, Final, Protocol
 
 import structlog
 
+from broker.auth.identity import shown_user
 from broker.auth.password_hash import PasswordHash, Public, new_argon2id, parse
 from broker.auth.remembered import Proof, Remembered
 from broker.auth.throttle import Throttle, source_of
-from broker.errors import InvalidPasswordHash, clip
+from broker.errors import InvalidPasswordHash
 
 _log = structlog.get_logger(__name__)
 
@@ -108,7 +109,7 @@ class Passwords:
         except InvalidPasswordHash as error:
             _log.error(
                 "a user cannot log in: the stored hash cannot be read",
-                user=clip(name, 256),
+                user=shown_user(name),
                 peer=address,
                 reason=str(error),
             )
@@ -179,7 +180,7 @@ class Passwords:
             _log.warning(
                 "logins are held back after wrong passwords",
                 peer=attempt.address,
-                user=clip(attempt.name, 256),
+                user=shown_user(attempt.name),
                 seconds=seconds,
             )
 

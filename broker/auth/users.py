@@ -9,11 +9,10 @@ from typing import Any, Final
 
 import structlog
 
-from broker.auth.identity import Identity
+from broker.auth.identity import Identity, shown_user
 from broker.auth.password_hash import Public
 from broker.auth.passwords import Passwords
 from broker.auth.remembered import Proof
-from broker.errors import clip
 
 _log = structlog.get_logger(__name__)
 
@@ -85,7 +84,7 @@ class Users:
 
 
 def _warn(event: str, name: str, address: str, remedy: str) -> None:
-    _log.warning(event, user=clip(name, 256), peer=address, remedy=remedy)
+    _log.warning(event, user=shown_user(name), peer=address, remedy=remedy)
 
 
 def _identity(proof: Proof | None, name: str, is_loopback: bool) -> Identity | None:

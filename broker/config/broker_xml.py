@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, SecretStr, model_validator
 
+from broker.config.authentication import Authentication
 from broker.config.ssl_connection import ProfileName, SslConnection
 from broker.config.values import (
     NO_SECRET,
@@ -268,5 +269,6 @@ class BrokerXml(Section):
     deployment: Deployment = xml("deployment", Deployment())
     limits: LimitsSection = xml("limits", LimitsSection())
     virtual_hosts: VirtualHosts = xml("virtualHosts", VirtualHosts())
+    authentication: Authentication = xml("authentication", Authentication())
     logging: LoggingSection = xml("logging", LoggingSection())
     management: ManagementSection = xml("management", ManagementSection())

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pydantic import Field
 
 from broker.config.accepted import Given
+from broker.config.authentication import Authentication
 from broker.config.axis2 import Axis2
 from broker.config.broker_xml import (
     Coordination,
@@ -42,6 +43,7 @@ class Configuration(Section):
     deployment: Deployment = Deployment()
     limits: LimitsSection = LimitsSection()
     virtual_hosts: VirtualHosts = VirtualHosts()
+    authentication: Authentication = Authentication()
     logging: LoggingSection = LoggingSection()
     management: ManagementSection = ManagementSection()
     qpid: QpidConfig = QpidConfig()

@@ -41,6 +41,7 @@ from broker.node.definitions_file import load_definitions
 from broker.node.descriptors import rooms
 from broker.node.logins import checked_passwords, hash_password, hashing_threads, logins, open_carbon_users
 from broker.node.queue_services import LiveServices
+from broker.node.token_logins import WithTokens
 from broker.ports.cluster import Cluster
 from broker.ports.records import Topology
 from broker.ports.slot import Slot
@@ -147,8 +148,11 @@ class NodeIncarnation:
         store_timeout: float,
         own_exchange_types: Mapping[str, NewOwnRouter],
         password_path: Path | None = None,
+        with_tokens: WithTokens | None = None,
     ) -> None:
-        """At the first start a password for the administrator is generated if it can be kept in `password_path`."""
+        """At the first start a password for the administrator is generated if it can be kept in `password_path`.
+        `with_tokens` adds logins by tokens.
+        """
         self.config = config
         self.clock = clock
         self.store = store
@@ -176,6 +180,7 @@ class NodeIncarnation:
         self._store_timeout = store_timeout
         self._own_exchange_types = own_exchange_types
         self._password_path = password_path
+        self._with_tokens = with_tokens
 
     @property
     def queues(self) -> list[Queue]:
@@ -292,6 +297,8 @@ class NodeIncarnation:
         )
         self.hashing = hashing_threads()
         users, access = self._users()
+        if self._with_tokens is not None:
+            users, access = self._with_tokens(users, access)
         shared = SharedContext(
             broker,
             users,

@@ -28,6 +28,7 @@ from broker.node.control_path import control_path
 from broker.node.incarnation import STOP_TIMEOUT, Lifecycle, NodeIncarnation
 from broker.node.logins import hash_password
 from broker.node.standalone import Standalone
+from broker.node.token_logins import token_logins
 from broker.ports.store import Store
 from broker.server.certificates import Certificates
 from broker.server.listener import AmqpServer
@@ -75,7 +76,8 @@ class Node:
         """Serve with `store`, which `run` opens and closes.
 
         `started_at` is when the process began (monotonic). `store_timeout` is how many seconds a stopping node waits
-        for a store that is away. `own_exchange_types` are those of installed packages.
+        for a store that is away. `own_exchange_types` are those of installed packages. Raises `ConfigError` when tokens
+        are to be accepted and cannot be verified.
         """
         self._config = config
         self._store = store
@@ -94,6 +96,7 @@ class Node:
         self._server: AmqpServer | None = None
         self._certificates: Certificates | None = None
         self._stop_asked_at: float | None = None
+        self._with_tokens = token_logins(config.authentication.oauth2)
         self.node_id = node_id(config)
 
     @property
@@ -171,6 +174,7 @@ class Node:
             store_timeout=self._store_timeout,
             own_exchange_types=self._own_exchange_types,
             password_path=password_path(self._config),
+            with_tokens=self._with_tokens,
         )
 
         async def serve_clients(server: AmqpServer, messages: int) -> None:
