@@ -60,7 +60,10 @@ def run(options: argparse.Namespace, config: Configuration) -> int:
     if "error" in answer:
         print(answer["error"], file=sys.stderr)
         return EX_FAILED
-    _show(answer.get("result"), as_json=options.json)
+    result: Any = answer.get("result")
+    if options.command == "import-definitions" and not options.json:
+        return show_import(result)
+    _show(result, as_json=options.json)
     return EX_OK
 
 
@@ -97,6 +100,16 @@ def _show(result: Any, *, as_json: bool) -> None:
     elif isinstance(result, list):
         for row in result:
             print(row if isinstance(row, str) else "\t".join(f"{name}={value}" for name, value in row.items()))
+
+
+def show_import(result: Mapping[str, list[str]]) -> int:
+    """Print what was changed, and beside it what was not; return the exit code."""
+    for line in result["changes"]:
+        print(line)
+    for name, what in (("left_out", "left out"), ("problems", "cannot be made")):
+        for line in result[name]:
+            print(f"{what}: {line}", file=sys.stderr)
+    return EX_FAILED if result["problems"] else EX_OK
 
 
 def _nothing(parser: argparse.ArgumentParser) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
+from typing import Final
 
 import structlog
 
 from broker.errors import AdministrationError, ConfigError
 from broker.topology.administration import Administration
-from broker.topology.definitions import Import
+from broker.topology.definitions_import import Import
 
+_TOLD: Final = 20
+"""How many things that were left out the log names."""
 _log = structlog.get_logger(__name__)
 
 
@@ -31,7 +34,8 @@ async def load_definitions(administration: Administration, path: str) -> None:
     It comes before `first_start`, which makes users and virtual hosts only where there are none.
     """
     try:
-        lines = await Import(administration, await asyncio.to_thread(read_definitions, path)).run()
+        definitions = Import(administration, await asyncio.to_thread(read_definitions, path))
+        lines = await definitions.run()
     except AdministrationError as error:
         raise ConfigError(f"the definitions to load at the start: {path}: {error}") from error
-    _log.info("definitions imported", file=path, changes=len(lines))
+    _log.info("definitions imported", file=path, changes=len(lines), left_out=definitions.left_out[:_TOLD])

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from broker.auth.directory import Directory
 from broker.auth.pattern import PatternError, check
@@ -37,7 +37,6 @@ from broker.queue.settings import QueueType
 from broker.topology.apply import LiveTopology
 from broker.topology.decision import Decision, Resource
 from broker.topology.policies import APPLY_TO
-from broker.topology.recorder import Recorder
 from broker.topology.vhost import VirtualHost
 
 MAX_NAME: Final = 255
@@ -52,12 +51,31 @@ TAGS: Final = ("administrator", "management", "monitoring", "policymaker", "impe
 """The tags that mean something (contract A10); others may be set and mean nothing."""
 
 
+class ChangeRecorder(Protocol):
+    """Makes changes that are decided when it is their turn."""
+
+    async def change(self, decide: Callable[[], Decision[None]]) -> None:
+        """Make what `decide` decides."""
+        ...
+
+
+class _NoRecorder:
+    """Makes no change, and asks for no decision."""
+
+    async def change(self, decide: Callable[[], Decision[None]]) -> None:
+        """Leave everything as it is."""
+
+
 class Administration:
     """What can be changed on a node whose topology is `live`."""
 
-    def __init__(self, live: LiveTopology, recorder: Recorder) -> None:
+    def __init__(self, live: LiveTopology, recorder: ChangeRecorder) -> None:
         self._live = live
         self._recorder = recorder
+
+    def rehearsal(self) -> Administration:
+        """Return an administration that checks what it is asked for, and changes nothing."""
+        return Administration(self._live, _NoRecorder())
 
     @property
     def directory(self) -> Directory:
@@ -115,6 +133,7 @@ class Administration:
 
     async def put_user(self, record: UserRecord) -> None:
         """Add a user, or replace what is known of one."""
+        _check_user(record)
         await self._recorder.change(lambda: self._decided_user(record))
 
     async def add_user(self, record: UserRecord) -> None:
@@ -126,10 +145,7 @@ class Administration:
         await self._recorder.change(lambda: self._decided_user(change(self._user(name))))
 
     def _decided_user(self, record: UserRecord) -> Decision[None]:
-        _check_name("user", record.name)
-        _check_text("password hash", record.password_hash)
-        _check_tags(record.tags)
-        _check_limits(record.max_connections, record.max_channels)
+        _check_user(record)
         is_new = self.directory.user(record.name) != record
         return _decision([Put(record)] if is_new else [], ("", "user", record.name))
 
@@ -288,6 +304,13 @@ def _decision(changes: Sequence[Change], *writes: Resource) -> Decision[None]:
 
 def _resources(user: str, vhost: str) -> tuple[Resource, ...]:
     return ("", "user", user), (vhost, "access")
+
+
+def _check_user(record: UserRecord) -> None:
+    _check_name("user", record.name)
+    _check_text("password hash", record.password_hash)
+    _check_tags(record.tags)
+    _check_limits(record.max_connections, record.max_channels)
 
 
 def _check_name(what: str, name: str) -> None:

@@ -20,7 +20,8 @@ from broker.ports.records import (
     VirtualHostSettingsRecord,
 )
 from broker.topology.administration import Administration, to_json, with_tags
-from broker.topology.definitions import Import, exported
+from broker.topology.definitions import exported
+from broker.topology.definitions_import import Import
 from broker.topology.policy_forms import policy_of, told_policy, told_queue
 
 Arguments = Mapping[str, Any]
@@ -82,11 +83,13 @@ class Commands:
         """Everything that lasts, as RabbitMQ exports it."""
         return exported(self._administration, self._version)
 
-    async def do_import_definitions(self, arguments: Arguments) -> list[str]:
-        """A line for each thing that was made or changed, or with `dry_run` would be."""
-        return await Import(self._administration, arguments.get("definitions", {})).run(
-            is_dry=arguments.get("dry_run") is True
-        )
+    async def do_import_definitions(self, arguments: Arguments) -> dict[str, list[str]]:
+        """A line for each thing that was made or changed, or with `dry_run` would be; for each that is left out; and
+        with `dry_run` for each that could not be made.
+        """
+        definitions = Import(self._administration, arguments.get("definitions", {}))
+        await definitions.run(is_dry=arguments.get("dry_run") is True)
+        return {"changes": definitions.lines, "left_out": definitions.left_out, "problems": definitions.problems}
 
     # Virtual hosts
 

@@ -8,7 +8,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,11 +164,11 @@ def rabbitmq(folder: Path) -> Iterator[int]:
 
 
 @contextmanager
-def rabbitmq_node(folder: Path) -> Iterator[Node]:
+def rabbitmq_node(folder: Path, plugins: Sequence[str] = ()) -> Iterator[Node]:
     """Run RabbitMQ with its data in `folder`."""
     port, distribution, names = quiet_port(), quiet_port(), quiet_port()
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "plugins").write_text("[].")
+    (folder / "plugins").write_text(f"[{','.join(plugins)}].")
     environ = os.environ | {
         "HOME": str(folder),
         "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),

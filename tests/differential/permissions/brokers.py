@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from broker.auth.recorded_access import RecordedAccess
 from broker.codec.method import Method
 from broker.topology.administration import Administration
-from broker.topology.definitions import Import
+from broker.topology.definitions_import import Import
 from tests.differential.live import Line, Node, rabbitmq_node
 from tests.differential.permissions.asking import Answers, Asker
 from tests.differential.permissions.world import PASSWORD, definitions

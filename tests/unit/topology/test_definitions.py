@@ -12,7 +12,8 @@ from broker.codec.field_table import FieldTable
 from broker.codec.methods import ExchangeBind, ExchangeDeclare, QueueBind, QueueDeclare
 from broker.errors import AdministrationError
 from broker.ports.records import PermissionRecord, TopicPermissionRecord, UserRecord, VirtualHostSettingsRecord
-from broker.topology.definitions import Import, exported
+from broker.topology.definitions import exported
+from broker.topology.definitions_import import Import
 from tests.unit.topology.test_administration import Node
 
 HASH = "$rabbit_password_hashing_sha256$kI3GCqW5JLMJa4iX1lo7X4D6XbYqlLgxIs30+P6tENUV2POR"
@@ -58,6 +59,7 @@ FROM_RABBITMQ: dict[str, Any] = {
         {
             "name": "q",
             "vhost": "new",
+            "type": "classic",
             "durable": True,
             "auto_delete": False,
             "arguments": {"x-message-ttl": 1000, "x-queue-type": "classic", "x-list": [1, "a", {"b": True}]},
@@ -154,9 +156,9 @@ def test_a_dry_run_only_says_what_differs(node: Node) -> None:
     assert exported(node.administration, "1.0") == before
 
 
-def test_what_does_not_last_is_not_exported(node: Node) -> None:
+def test_all_but_exclusive_queues_is_exported(node: Node) -> None:
     peer = node.harness.peer()
-    peer.call(1, QueueDeclare(queue="transient"))
+    peer.call(1, QueueDeclare(queue="transient", auto_delete=True))
     peer.call(1, QueueDeclare(queue="mine", durable=True, exclusive=True))
     peer.call(1, QueueDeclare(queue="stays", durable=True, arguments=FieldTable.of({"x-octets": b"\xff"})))
     peer.call(1, ExchangeDeclare(exchange="gone", type="fanout"))
@@ -164,9 +166,9 @@ def test_what_does_not_last_is_not_exported(node: Node) -> None:
         peer.call(1, QueueBind(queue=name, exchange="amq.fanout"))
     peer.call(1, ExchangeBind(destination="gone", source="amq.fanout"))
     found = exported(node.administration, "1.0")
-    assert [each["name"] for each in found["queues"]] == ["stays"]
-    assert found["exchanges"] == []
-    assert [each["destination"] for each in found["bindings"]] == ["stays"]
+    assert [(each["name"], each["durable"]) for each in found["queues"]] == [("stays", True), ("transient", False)]
+    assert [(each["name"], each["durable"]) for each in found["exchanges"]] == [("gone", False)]
+    assert [each["destination"] for each in found["bindings"]] == ["transient", "stays", "gone"]
 
 
 def test_older_forms_are_understood(node: Node) -> None:
@@ -251,6 +253,8 @@ def test_permissions_need_user_and_virtual_host(node: Node) -> None:
         ({"password_hash": "", "hashing_algorithm": ""}, ""),
         ({"password_hash": HASH.rpartition("$")[2]}, HASH),
         ({"password_hash": "$public$x", "hashing_algorithm": ""}, "$public$x"),
+        ({"password_hash": "", "cordillera_password_hash": "$public$x"}, "$public$x"),
+        ({"password_hash": "", "cordillera_password_hash": ""}, ""),
     ],
 )
 def test_a_user_without_a_password_does_not_get_that_of_the_configuration(
@@ -261,6 +265,14 @@ def test_a_user_without_a_password_does_not_get_that_of_the_configuration(
     assert user is not None
     assert user.password_hash == stored
     assert load(node, exported(node.administration, "1.0")) == []
+
+
+@pytest.mark.parametrize("stored", ["$public$x", ""])
+def test_a_password_that_rabbitmq_cannot_read_is_exported_beside_an_empty_one(node: Node, stored: str) -> None:
+    node.do(node.administration.put_user(UserRecord("ann", stored)))
+    (ann, _) = exported(node.administration, "1.0")["users"]
+    assert (ann["password_hash"], ann["hashing_algorithm"]) == ("", "rabbit_password_hashing_sha256")
+    assert ann["cordillera_password_hash"] == stored
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,23 @@
+"""What `python -m broker admin` prints. What its commands do is in `tests/integration/test_admin.py`."""
+
+from __future__ import annotations
+
+import pytest
+
+from broker.node.admin_command import EX_FAILED, EX_OK, show_import
+
+
+def test_an_import_prints_changes_and_beside_them_what_was_not_made(capsys: pytest.CaptureFixture[str]) -> None:
+    result = {"changes": ["user 'ann'"], "left_out": ["queue 'amq.gen-1'"], "problems": []}
+    assert show_import(result) == EX_OK
+    assert capsys.readouterr() == ("user 'ann'\n", "left out: queue 'amq.gen-1'\n")
+
+
+def test_a_dry_run_with_problems_fails(capsys: pytest.CaptureFixture[str]) -> None:
+    assert show_import({"changes": [], "left_out": [], "problems": ["users[0]: no name"]}) == EX_FAILED
+    assert capsys.readouterr() == ("", "cannot be made: users[0]: no name\n")
+
+
+def test_an_import_that_changes_nothing_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert show_import({"changes": [], "left_out": [], "problems": []}) == EX_OK
+    assert capsys.readouterr() == ("", "")
