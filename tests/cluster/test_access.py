@@ -82,3 +82,12 @@ def test_a_policy_of_one_node_holds_on_the_other(
     admin(pair[1], "clear-policy", "/", name)
     channel.basic_publish("", name, b"more")
     assert channel.queue_declare(name, passive=True).method.message_count == 2
+
+
+def test_nodes_of_a_database_have_one_generated_password_and_one_has_its_file(pair: ClusterOfProcesses) -> None:
+    (file,) = [file for node in pair.nodes for file in node.config.parent.glob("data/**/*.admin-password")]
+    password = file.read_text().splitlines()[0]
+    for node in pair.nodes:
+        credentials = pika.PlainCredentials("admin", password)
+        pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", node.port, credentials=credentials)).close()
+        assert password not in node.log
