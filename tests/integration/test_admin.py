@@ -26,6 +26,16 @@ def broker(tmp_path: Path) -> Iterator[BrokerProcess]:
         process.stop()
 
 
+@pytest.fixture(scope="module")
+def unchanged_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerProcess]:
+    """For tests that ask, and change nothing."""
+    process = BrokerProcess(tmp_path_factory.mktemp("unchanged"))
+    process.start()
+    yield process
+    print(process.log)
+    process.stop()
+
+
 def admin(broker: BrokerProcess, *arguments: str, password: str = "") -> subprocess.CompletedProcess[str]:
     """Run a command against the node of `broker`."""
     command = [sys.executable, "-m", "broker", "admin", "--config", str(broker.config), "--json", *arguments]
@@ -154,6 +164,25 @@ def test_a_configured_password_can_be_replaced(broker: BrokerProcess, connect: C
         connect("guest", "guest")
 
 
+def test_a_generated_password_is_in_the_file_that_the_start_names_until_it_is_replaced(
+    broker: BrokerProcess, connect: Connect
+) -> None:
+    file = broker.config.parent / "data" / "mb.db.admin-password"
+    (made,) = [json.loads(line) for line in broker.log.splitlines() if "a password was generated" in line]
+    (start,) = [json.loads(line) for line in broker.log.splitlines() if '"broker started"' in line]
+    assert (made["file"], start["admin"]) == (str(file), f"admin: password in {file}")
+    assert file.stat().st_mode & 0o777 == 0o600
+    password = file.read_text().splitlines()[0]
+    for secret in (password, "admin"):
+        connect("admin", secret)
+    done(broker, "change-password", "admin", "other")
+    for secret in (password, "admin"):
+        with pytest.raises(pika.exceptions.ProbableAuthenticationError):
+            connect("admin", secret)
+    connect("admin", "other")
+    assert password not in broker.log
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [
@@ -172,8 +201,10 @@ def test_a_configured_password_can_be_replaced(broker: BrokerProcess, connect: C
         (("import-definitions", "-"), 1, "-: is no JSON: Expecting value: line 1 column 1 (char 0)"),
     ],
 )
-def test_what_cannot_be_is_one_line(broker: BrokerProcess, arguments: tuple[str, ...], code: int, text: str) -> None:
-    answer = admin(broker, *arguments)
+def test_what_cannot_be_is_one_line(
+    unchanged_broker: BrokerProcess, arguments: tuple[str, ...], code: int, text: str
+) -> None:
+    answer = admin(unchanged_broker, *arguments)
     assert (answer.returncode, answer.stderr.strip(), answer.stdout) == (code, text, "")
 
 

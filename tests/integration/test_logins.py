@@ -1,4 +1,4 @@
-"""The administrator with a password of one's own or a generated one, and those who do not know it: ADR 49, 55."""
+"""An administrator with a password of one's own, and those who do not know it: ADR 49."""
 
 from __future__ import annotations
 
@@ -49,17 +49,3 @@ def test_guesses_are_refused_and_then_held_back_while_others_log_in(broker: Brok
     connect(broker, "guest", "guest").close()
     assert "correct horse" not in broker.log
     assert "guess " not in broker.log
-
-
-def test_the_first_start_names_the_file_with_the_administrators_password(own_broker: BrokerProcess) -> None:
-    file = own_broker.config.parent / "data" / "mb.db.admin-password"
-    (made,) = [json.loads(line) for line in own_broker.log.splitlines() if "a password was generated" in line]
-    (start,) = [json.loads(line) for line in own_broker.log.splitlines() if '"broker started"' in line]
-    assert made["file"] == str(file)
-    assert start["admin"] == f"admin: password in {file}"
-    assert file.stat().st_mode & 0o777 == 0o600
-    password = file.read_text().splitlines()[0]
-    for user, secret in (("admin", password), ("admin", "admin"), ("guest", "guest")):
-        connect(own_broker, user, secret).close()
-    assert refused(own_broker, "admin", "wrong")
-    assert password not in own_broker.log
