@@ -86,7 +86,7 @@ def where_password_is(directory: Directory, admin: UserMgt, path: Path) -> str:
     """Return in a few words where whoever has started the node finds the administrator's password."""
     record = directory.user(admin.admin_user_name)
     if record is None:
-        return "deleted"
+        return "no such user"
     if not record.password_hash or (record.password_hash.startswith(GENERATED) and not needs_password(admin)):
         return "password in user-mgt.xml"
     if not record.password_hash.startswith(GENERATED):

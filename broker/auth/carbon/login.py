@@ -14,11 +14,11 @@ import structlog
 from broker.auth.carbon.accounts import Accounts, KnownAccount
 from broker.auth.carbon.names import Login, login_of
 from broker.auth.carbon.rules import LoginRules
-from broker.auth.identity import Identity
+from broker.auth.identity import Identity, shown_user
 from broker.auth.password_hash import wso2
 from broker.auth.passwords import Passwords
 from broker.auth.remembered import Proof
-from broker.errors import ConnectionForced, InvalidPasswordHash, StoreUnavailable, clip
+from broker.errors import ConnectionForced, InvalidPasswordHash, StoreUnavailable
 from broker.ports.user_database import Account, StoreRules
 
 _log = structlog.get_logger(__name__)
@@ -46,7 +46,7 @@ class CarbonUsers:
         login, password = login_of(name), self._rules.password_of(password)
         why = self._login_rules.what_is_wrong(login, password) or self._only_here(login, password, is_loopback)
         if why:
-            _log.info("nobody can log in like this", user=clip(name, 256), peer=address, reason=why)
+            _log.info("nobody can log in like this", user=shown_user(name), peer=address, reason=why)
             return self._checked(login, password, None, address, is_loopback)
         entry = self._accounts.fresh(login.user)
         if entry is not None and (stored := self._stored(entry.account)) is not None:
@@ -84,7 +84,7 @@ class CarbonUsers:
         except StoreUnavailable as error:
             entry = self._accounts.recall(login.user)
             if entry is None:
-                _log.warning("the user database is away", user=clip(login.user, 256), reason=str(error))
+                _log.warning("the user database is away", user=shown_user(login.user), reason=str(error))
                 raise ConnectionForced(_AWAY) from error
             return entry
 

@@ -198,7 +198,7 @@ async def test_whoever_starts_the_node_is_told_where_the_password_is(node: NodeI
     await node.administration.put_user(UserRecord("admin", new_argon2id("x", SALT).text))
     assert where_password_is(directory, DEFAULT, path) == "password set by an administrator"
     await node.administration.delete_user("admin")
-    assert where_password_is(directory, DEFAULT, path) == "deleted"
+    assert where_password_is(directory, DEFAULT, path) == "no such user"
 
 
 def config_with(url: str, **management: str) -> Configuration:
