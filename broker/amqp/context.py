@@ -23,6 +23,11 @@ Waiting: TypeAlias = Coroutine[Any, Any, None]
 """The rest of a handler that waits for a port."""
 
 
+def _nothing_to_wait_for(vhost: str) -> Waiting | None:
+    """Stands where nobody else is told of changes."""
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class SharedContext:
     """What all connections of a node share."""
@@ -48,6 +53,8 @@ class SharedContext:
     """Who waits for replies, and the way to them."""
     openings: OpeningRates | None = None
     """How fast users may open connections; None for as fast as they like."""
+    settled: Callable[[str], Waiting | None] = _nothing_to_wait_for
+    """Returns what the answer to a change in this virtual host waits for, which takes a second at most."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

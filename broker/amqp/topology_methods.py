@@ -110,6 +110,7 @@ async def on_queue_declare(channel: Channel, method: amqp.QueueDeclare) -> None:
         queue = await channel.vhost.declare_queue(declaration, is_server_named=not name, client=channel.connection)
         if declaration.owner is not None:
             await channel.connection.exclusive.add(queue)
+        await _settle(channel)
     channel.last_queue = queue.name
     if not method.no_wait:
         channel.broker.catch_up(queue)
@@ -173,6 +174,7 @@ async def on_queue_bind(channel: Channel, method: amqp.QueueBind) -> None:
     channel.vhost.exchange(method.exchange)
     channel.vhost.queue(name, channel.connection.exclusive)
     await channel.vhost.bind(method.exchange, ("queue", name), routing_key, method.arguments, channel.connection)
+    await _settle(channel)
     if not method.no_wait:
         channel.send(amqp.QueueBindOk())
 
@@ -208,6 +210,13 @@ async def on_queue_delete(channel: Channel, method: amqp.QueueDelete) -> None:
     )
     if not method.no_wait:
         channel.send(amqp.QueueDeleteOk(count))
+
+
+async def _settle(channel: Channel) -> None:
+    """Let others know first what a client is told next (ADR 53)."""
+    waiting = channel.connection.shared.settled(channel.vhost.name)
+    if waiting is not None:
+        await waiting
 
 
 def _refuse_replies(name: str) -> None:

@@ -89,7 +89,6 @@ _NO_EXPIRY: Final = "messages do not expire yet"
 _NO_HAZELCAST: Final = "nodes meet in the database"
 _NO_JMX: Final = "there is no JMX here"
 _NO_MQTT: Final = "there is no MQTT here"
-_NO_REGISTRY: Final = "topology is kept in the broker's own store"
 _NO_THREADS: Final = "it tunes threads and buffers of Andes"
 _NO_TIMER: Final = "messages wait for no timer, they go to another node when it wants them"
 _NO_WAIT: Final = "no subscriber waits for another one"
@@ -99,6 +98,7 @@ _POOL: Final = "connections are made when they are needed, and pinged without a 
 _QPID: Final = "it tunes Qpid's network layer"
 _READ_AHEAD: Final = "what is read ahead of consumers is bounded in bytes (limits.md)"
 _READ_BACK: Final = "what is read back at once is bounded in bytes (limits.md)"
+_REGISTRY_CACHE: Final = "it concerns caches of WSO2's nodes, here the database is read anew each minute"
 _RUN_TIME: Final = "virtual hosts are made at run time"
 _SESSIONS: Final = "the broker sets up its sessions itself"
 _STORE: Final = "any class of Andes' RDBMS stores means this broker's store"
@@ -350,23 +350,13 @@ ACCEPTED: Final[Mapping[str, Mapping[str, Element]]] = {
     },
     "registry.xml": {
         "*": ANYTHING,
-        "currentDBConfig": Accepted(Name, "wso2registry", _NO_REGISTRY),
-        "readOnly": Accepted(Boolean, False, _NO_REGISTRY),
-        "enableCache": Accepted(Boolean, True, _NO_REGISTRY),
-        "registryRoot": Accepted(str, "/", _NO_REGISTRY),
-        "dbConfig*/@name": Accepted(Name, "wso2registry", _NO_REGISTRY),
-        "dbConfig*/dataSource": Accepted(Name, "jdbc/WSO2CarbonDB", _NO_REGISTRY),
-        "remoteInstance*/@url": Accepted(str, "", _NO_REGISTRY),
-        "remoteInstance*/id": Accepted(str, "", _NO_REGISTRY),
-        "remoteInstance*/dbConfig": Accepted(str, "", _NO_REGISTRY),
-        "remoteInstance*/readOnly": Accepted(Boolean, False, _NO_REGISTRY),
-        "remoteInstance*/enableCache": Accepted(Boolean, True, _NO_REGISTRY),
-        "remoteInstance*/registryRoot": Accepted(str, "/", _NO_REGISTRY),
-        "remoteInstance*/cacheId": Accepted(str, "", _NO_REGISTRY),
-        "mount*/@path": Accepted(str, "", _NO_REGISTRY),
-        "mount*/@overwrite": Accepted(choice("true", "false", "virtual"), "false", _NO_REGISTRY),
-        "mount*/instanceId": Accepted(str, "", _NO_REGISTRY),
-        "mount*/targetPath": Accepted(str, "", _NO_REGISTRY),
+        "enableCache": Accepted(Boolean, True, _REGISTRY_CACHE),
+        "remoteInstance*/@url": Accepted(str, "", "an instance is opened by its dbConfig"),
+        "remoteInstance*/enableCache": Accepted(Boolean, True, _REGISTRY_CACHE),
+        "remoteInstance*/cacheId": Accepted(str, "", _REGISTRY_CACHE),
+        "mount*/@overwrite": Accepted(
+            choice("true", "false", "virtual"), "false", "this broker keeps nothing of its own under a mount"
+        ),
     },
     "hazelcast.properties": {
         "*": ANYTHING,

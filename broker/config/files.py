@@ -15,6 +15,7 @@ from broker.config.carbon import Carbon
 from broker.config.datasources import Datasources
 from broker.config.layout import Layout
 from broker.config.qpid_config import QpidConfig
+from broker.config.registry_xml import RegistryXml
 from broker.config.user_mgt import UserMgt
 from broker.config.values import Section
 
@@ -59,7 +60,7 @@ DATASOURCES = ConfigFile(
 CARBON = ConfigFile(("carbon.xml",), "Server", Carbon, "carbon")
 USER_MGT = ConfigFile(("user-mgt.xml",), "UserManager", UserMgt, "user_mgt")
 AXIS2 = ConfigFile(("axis2.xml", "axis2/axis2.xml"), "axisconfig", Axis2, "axis2")
-REGISTRY = ConfigFile(("registry.xml",), "wso2registry")
+REGISTRY = ConfigFile(("registry.xml",), "wso2registry", RegistryXml, "registry")
 HAZELCAST = ConfigFile(("hazelcast.properties",), "")
 
 FILES = (

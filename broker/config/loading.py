@@ -19,8 +19,19 @@ from broker.config.binding import Reading, adopt, bind, origin_key, override, pl
 from broker.config.configuration import Configuration
 from broker.config.connection_options import connection_options
 from broker.config.datasources import DataSource
-from broker.config.files import AXIS2, BROKER_XML, CARBON, DATASOURCES, FILES, QPID_CONFIG, USER_MGT, ConfigFile
+from broker.config.files import (
+    AXIS2,
+    BROKER_XML,
+    CARBON,
+    DATASOURCES,
+    FILES,
+    QPID_CONFIG,
+    REGISTRY,
+    USER_MGT,
+    ConfigFile,
+)
 from broker.config.judging import keep_rules, set_aside
+from broker.config.registry_judging import judge_registry
 from broker.config.ssl_connection import SslConnection
 from broker.config.user_store_judging import judge_user_store
 from broker.config.values import Place, Section, one_line
@@ -143,6 +154,7 @@ def _judge_together(config: Configuration, readings: Mapping[str, Reading]) -> N
     _warn_of_tls_versions(amqp.ssl_connection, broker_xml)
     _judge_store(config, broker_xml, readings[DATASOURCES.name])
     judge_user_store(config, readings[USER_MGT.name])
+    judge_registry(config, readings[REGISTRY.name])
     if config.is_clustered:
         _judge_cluster(config, broker_xml, readings[AXIS2.name])
 

@@ -19,11 +19,10 @@ from broker.auth.passwords import Passwords
 from broker.auth.recorded_access import RecordedAccess
 from broker.broker import Broker
 from broker.config.configuration import Configuration
-from broker.config.datasources import PoolConfiguration
 from broker.errors import BrokerError, ConfigError, StoreError
 from broker.ports.user_database import StoreRules
 from broker.store.carbon.administrator import NewPassword, add_administrator, has_started_before
-from broker.store.carbon.connections import Connections, connections_to
+from broker.store.carbon.connections import Connections
 from broker.store.carbon.database import UserTables
 
 _log = structlog.get_logger(__name__)
@@ -40,7 +39,6 @@ class CarbonUserStore:
         realm = config.user_mgt.realm.configuration
         self.rules = rules
         self.topics = Topics()
-        self._connections = connections
         self.tables = UserTables(connections, rules)
         self._adds_admin = realm.add_admin
         self._admin_password = config.user_mgt.admin_password
@@ -61,16 +59,11 @@ class CarbonUserStore:
         """Look whether the tables are there, and make the administrator if that is wanted. A database that is away is
         waited for later. Raises `ConfigError` when it is there and cannot be used.
         """
-        await self._connections.open()
         try:
             await self._prepare()
         except StoreError as error:
             self._is_away = True
             _log.warning("the user database is away, nobody can log in before it is back", reason=str(error))
-
-    async def close(self) -> None:
-        """Let go of the database."""
-        await self._connections.close()
 
     async def _prepare(self) -> None:
         await self.tables.check()
@@ -135,11 +128,6 @@ class CarbonUserStore:
                 broker.close_connections(f"user '{name}' is deleted", user=name)
             else:
                 broker.on_user_changed(name)
-
-
-def carbon_user_store(config: Configuration, datasource: PoolConfiguration) -> CarbonUserStore:
-    """Return the users of a database that the configuration names, not open yet."""
-    return CarbonUserStore(connections_to(datasource), store_rules(config), config)
 
 
 def store_rules(config: Configuration) -> StoreRules:

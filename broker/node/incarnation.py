@@ -39,7 +39,7 @@ from broker.node.admin_password import create_first_users
 from broker.node.allocator import give_back_freed_memory
 from broker.node.definitions_file import load_definitions
 from broker.node.descriptors import rooms
-from broker.node.logins import checked_passwords, hash_password, hashing_threads, logins, open_carbon_users
+from broker.node.logins import checked_passwords, hash_password, hashing_threads, logins, open_carbon
 from broker.node.queue_services import LiveServices
 from broker.node.token_logins import WithTokens
 from broker.ports.cluster import Cluster
@@ -76,7 +76,7 @@ from broker.topology.vhost import VirtualHost
 from broker.turn_budget import TurnBudget
 
 if TYPE_CHECKING:
-    from broker.node.carbon_users import CarbonUserStore
+    from broker.node.carbon import CarbonDatabases
 
 _log = structlog.get_logger(__name__)
 
@@ -169,8 +169,8 @@ class NodeIncarnation:
         self.replies: DirectReplies
         self.services: LiveServices
         self.hashing: HashingThreads
-        self.carbon: CarbonUserStore | None = None
-        """Users in a database with WSO2's tables, if the configuration names one."""
+        self.carbon: CarbonDatabases | None = None
+        """Databases of WSO2's, if the configuration names any."""
         self.health: StoreHealth | None = None
         self.messages_left = 0
         """Messages of this node that are in the store when it has stopped."""
@@ -207,7 +207,7 @@ class NodeIncarnation:
         `serve_clients` gets the server and the number of messages found in the store.
         """
         try:
-            self.carbon = await open_carbon_users(self.config)
+            self.carbon = await open_carbon(self.config)
             await self._run(serve_clients)
         finally:
             if self.carbon is not None:
@@ -233,6 +233,8 @@ class NodeIncarnation:
             for queue in self.levels:
                 queue.end_delays()
             await self.services.dead_letters.drain()
+            if self.carbon is not None:
+                await self.carbon.drain()
             await lifecycle.hand_off()
             await self.journal.drain()
             for loop in loops:
@@ -296,6 +298,8 @@ class NodeIncarnation:
             self.store, journal, tasks, now_ms=services.now_ms, has_room=letters.has_room, on_done=self.wake
         )
         self.hashing = hashing_threads()
+        if self.carbon is not None:
+            self.carbon.attach(self.vhosts.get, broker)
         users, access = self._users()
         if self._with_tokens is not None:
             users, access = self._with_tokens(users, access)
@@ -312,6 +316,7 @@ class NodeIncarnation:
             pressure.room,
             self.replies,
             _openings(self.config),
+            *(() if self.carbon is None else (self.carbon.settled,)),
         )
         thresholds = _thresholds(self.config)
         monitor = _resource_monitor(self.config, thresholds, pressure)
@@ -335,21 +340,17 @@ class NodeIncarnation:
             forever.create_task(monitor.run(), name="resources"),
             forever.create_task(health.run(), name="store health"),
             forever.create_task(self._time_keeper.run(), name="store time"),
-            *self._carbon_tasks(forever),
+            *(self.carbon.tasks(forever, broker) if self.carbon is not None else ()),
         ]
 
     def _users(self) -> tuple[Authenticator, AccessControl]:
         """Return who may log in, and for what."""
         recorded, monotonic = RecordedAccess(self.topology.directory), self.clock.monotonic
-        if self.carbon is not None:
-            return self.carbon.users(checked_passwords(self.hashing, monotonic)), self.carbon.access(recorded)
+        users = None if self.carbon is None else self.carbon.users
+        if users is not None:
+            return users.users(checked_passwords(self.hashing, monotonic)), users.access(recorded)
         directory = self.topology.directory
         return logins(self.config.user_mgt, directory, self.hashing, monotonic, self._renew_hash), recorded
-
-    def _carbon_tasks(self, forever: asyncio.TaskGroup) -> Iterator[asyncio.Task[None]]:
-        if self.carbon is not None:
-            yield forever.create_task(self.carbon.serve(), name="users")
-            yield forever.create_task(self.carbon.keep_fresh(self.broker), name="users again")
 
     def _dead_letters(self) -> DeadLetters:
         return DeadLetters(
@@ -394,6 +395,7 @@ class NodeIncarnation:
             work=self.broker.work,
             next_turn=self.turns.next,
             wait_as_client=ClientTimeout(lambda: self.health is not None and self.health.is_down),
+            on_change=None if self.carbon is None else self.carbon.on_change,
         )
         new_queue = partial(
             make_queue,
@@ -437,7 +439,7 @@ class NodeIncarnation:
         await create_first_users(
             self.administration,
             self.config.user_mgt,
-            self._password_path if self.carbon is None else None,
+            self._password_path if self.carbon is None or self.carbon.users is None else None,
             self._node_id,
             lambda password: hash_password(self.hashing, password),
         )

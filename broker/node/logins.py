@@ -21,9 +21,10 @@ from broker.auth.users import User, Users
 from broker.config.configuration import Configuration
 from broker.config.user_mgt import UserMgt
 from broker.errors import ConnectionForced
+from broker.node.registry_places import place_of
 
 if TYPE_CHECKING:
-    from broker.node.carbon_users import CarbonUserStore
+    from broker.node.carbon import CarbonDatabases
 
 _log = structlog.get_logger(__name__)
 
@@ -59,22 +60,21 @@ def checked_passwords(hashing: HashingThreads, monotonic: Callable[[], float]) -
     )
 
 
-async def open_carbon_users(config: Configuration) -> CarbonUserStore | None:
-    """Return the users of the database that the configuration names; None when users are the broker's own.
+async def open_carbon(config: Configuration) -> CarbonDatabases | None:
+    """Return the databases of WSO2's that the configuration names; None when there is none.
 
-    Raises `ConfigError` when it cannot be used.
+    Raises `ConfigError` when one cannot be used.
     """
-    datasource = config.user_database
-    if datasource is None:
-        name = config.user_mgt.realm.configuration.data_source
-        if config.datasources.find(name) is not None:
-            _log.info("users are the broker's own: those of WSO2 are in a database of H2, which is not read", name=name)
+    name = config.user_mgt.realm.configuration.data_source
+    if config.user_database is None and config.datasources.find(name) is not None:
+        _log.info("users are the broker's own: those of WSO2 are in a database of H2, which is not read", name=name)
+    if config.user_database is None and place_of(config, "event") is None:
         return None
-    from broker.node.carbon_users import carbon_user_store  # heavy, and seldom wanted
+    from broker.node.carbon import CarbonDatabases  # heavy, and seldom wanted
 
-    store = carbon_user_store(config, datasource)
-    await store.open()
-    return store
+    carbon = CarbonDatabases(config)
+    await carbon.open()
+    return carbon
 
 
 def find_user(directory: Directory, built_in: Mapping[str, User], name: str) -> User | None:

@@ -101,10 +101,12 @@ class Recorder:
         work: TurnBudget,
         next_turn: Callable[[], Awaitable[None]],
         wait_as_client: Callable[[Wakeup], Awaitable[None]] = _wait,
+        on_change: Callable[[Change, Hashable], None] | None = None,
     ) -> None:
         """`apply` alters memory and returns the slots that the journal's `purge` then deletes. `lock` is held during a
         round. `next_turn` returns in a later turn of the loop. `wait_as_client` may raise `StoreUnavailable` to end the
-        wait of a client for its turn.
+        wait of a client for its turn. `on_change` is told of each change, and who has asked for it, before it is
+        applied.
         """
         self._cluster = cluster
         self._apply = apply
@@ -114,6 +116,7 @@ class Recorder:
         self._work = work
         self._next_turn = next_turn
         self._wait_as_client = wait_as_client
+        self._on_change = on_change
         self._of_clients: FairQueue[_Request] = FairQueue()
         self._maintenance: FairQueue[_Request] = FairQueue()
         self._is_busy = False
@@ -316,6 +319,8 @@ class Recorder:
         try:
             self._work.done += _CHANGE_STEPS * len(decision.changes)
             for change in decision.changes:
+                if self._on_change is not None:
+                    self._on_change(change, request.call.client)
                 request.call.slots += self._apply(change)
             request.result = decision.result()
         except Exception as error:

@@ -9,9 +9,7 @@ from pathlib import Path
 import pytest
 
 from broker.store.carbon import schema
-from broker.store.carbon.connections import connections_to
-from broker.store.carbon.database import UserTables
-from tests.contract.test_carbon_tables import RULES, SALT, log_in, opened, people, users_of
+from tests.contract.test_carbon_tables import SALT, log_in, opened, people, users_of
 from tests.support.carbon_database import Carbon, ServerCarbon, SqliteCarbon, tables
 
 SCRIPTS = Path(__file__).parents[2] / "dbscripts"
@@ -40,18 +38,12 @@ def made(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Carbon]:
 async def test_what_the_script_makes_holds_users(made: Carbon) -> None:
     made.run(str(people()))
     async with opened(made) as found:
+        await found.check()
         users = users_of(found)
         assert await log_in(users, "alice", "alice-1") == "alice"
         account = (await found.load(["alice"]))["alice"]
     assert account.salt == SALT
     assert account.roles == {"sales", "Internal/Q_shop-orders", "Internal/everyone"}
-
-
-async def test_it_holds_what_the_broker_asks_for(made: Carbon) -> None:
-    connections = connections_to(made.datasource)
-    await connections.open()
-    await UserTables(connections, RULES).check()
-    await connections.close()
 
 
 @pytest.mark.parametrize("kind", DIALECTS)

@@ -29,6 +29,15 @@ USERS = """<UserManager><Realm><Configuration>
 </Configuration></Realm></UserManager>"""
 
 
+NO_REGISTRY = "<wso2registry/>"
+REGISTRY = """<wso2registry>
+<dbConfig name="gov"><dataSource>jdbc/WSO2UMDB</dataSource></dbConfig>
+<remoteInstance url="https://localhost"><id>gov</id><dbConfig>gov</dbConfig></remoteInstance>
+<mount path="/_system/governance" overwrite="true"><instanceId>gov</instanceId>
+<targetPath>/_system/governance</targetPath></mount>
+</wso2registry>"""
+
+
 def people() -> People:
     return (
         People()
@@ -36,12 +45,15 @@ def people() -> People:
         .user("alice", "alice-1", "Internal/Q_orders")
         .user("carol", "carol-1")
         .role("Internal/everyone")
+        .user("owner", "owner-1", "makers")
         .permit("admin", "/permission", "ui.execute")
+        .permit("makers", "/permission/admin/manage/queue/add", "ui.execute")
+        .permit("makers", "/permission/admin/manage/topic/add", "ui.execute")
         .permit("Internal/Q_orders", "event/queues/jms/orders", "consume", "publish", "changePermission")
     )
 
 
-@pytest.fixture(params=["mariadb-latin1", "postgresql"])
+@pytest.fixture(params=["mariadb-latin1"])
 def carbon(request: pytest.FixtureRequest) -> Iterator[Carbon]:
     kind, _, charset = request.param.partition("-")
     made = ServerCarbon(request.getfixturevalue(kind), charset or None)
@@ -50,12 +62,13 @@ def carbon(request: pytest.FixtureRequest) -> Iterator[Carbon]:
     made.close()
 
 
-@pytest.fixture
-def broker(carbon: Carbon, tmp_path: Path) -> Iterator[BrokerProcess]:
+@pytest.fixture(params=[NO_REGISTRY])
+def broker(request: pytest.FixtureRequest, carbon: Carbon, tmp_path: Path) -> Iterator[BrokerProcess]:
     process = BrokerProcess(tmp_path)
     sources = process.config / "datasources" / "master-datasources.xml"
     sources.write_text(SOURCES.format(data=tmp_path / "data", url=escape(carbon.url)))
     (process.config / "user-mgt.xml").write_text(USERS)
+    (process.config / "registry.xml").write_text(request.param)
     process.start()
     yield process
     print(process.log)
@@ -101,6 +114,7 @@ def test_users_and_roles_of_wso2_count_and_their_database_stays_as_it_is(carbon:
     assert carbon.dump() == before
 
 
+@pytest.mark.parametrize("carbon", ["postgresql"], indirect=True)
 def test_a_role_that_is_given_or_taken_counts_for_open_connections(
     carbon: Carbon, broker: BrokerProcess, channel_of: Connect
 ) -> None:
@@ -123,3 +137,49 @@ def test_a_role_that_is_given_or_taken_counts_for_open_connections(
     wait_until(may_consume, 10.0, "carol may consume", [broker])
     carbon.run("DELETE FROM UM_HYBRID_USER_ROLE WHERE UM_USER_NAME = 'carol';")
     wait_until(lambda: not may_consume(), 10.0, "carol may not consume any more", [broker])
+
+
+@pytest.mark.parametrize(("carbon", "broker"), [("mariadb-latin1", REGISTRY)], indirect=True)
+def test_what_comes_and_goes_is_in_the_registry_and_its_creator_has_it(
+    carbon: Carbon, broker: BrokerProcess, channel_of: Connect
+) -> None:
+    top = "/_system/governance/event"
+
+    def collections() -> set[str]:
+        rows = carbon.rows(
+            "SELECT p.REG_PATH_VALUE FROM REG_PATH p JOIN REG_RESOURCE r ON r.REG_PATH_ID = p.REG_PATH_ID"
+            f" WHERE p.REG_PATH_VALUE LIKE '{top}/%/%'"
+        )
+        return {path.removeprefix(top) for (path,) in rows}
+
+    def granted() -> set[tuple[str, ...]]:
+        return set(
+            carbon.rows(
+                "SELECT g.UM_ROLE_NAME, p.UM_RESOURCE_ID, p.UM_ACTION FROM UM_ROLE_PERMISSION g JOIN UM_PERMISSION p"
+                " ON p.UM_ID = g.UM_PERMISSION_ID"
+            )
+        )
+
+    before = granted()
+    owner = channel_of("owner", "owner-1")
+    owner.queue_declare("Shop.Mine", durable=True)
+    queue = "event/queues/jms/shop.mine"
+    assert "/queues/jms/shop.mine" in collections()
+    assert granted() - before == {("Q_shop-mine", queue, each) for each in ("consume", "publish", "changePermission")}
+    owner.basic_publish("", "Shop.Mine", b"1")
+    assert owner.basic_get("Shop.Mine", auto_ack=True)[2] == b"1"
+    owner.queue_bind("Shop.Mine", "amq.topic", "sport.cricket")
+    assert "/topics/sport/cricket/jms.subscriptions/shop.mine" in collections()
+    assert ("T_sport-cricket", "event/topics/sport", "subscribe") in granted()
+    owner.basic_publish("amq.topic", "sport.cricket", b"2")
+    assert owner.basic_get("Shop.Mine", auto_ack=True)[2] == b"2"
+
+    admin = channel_of("admin", "opensesame")
+    admin.queue_declare("plain", durable=True)
+    assert "/queues/jms/plain" in collections()
+    assert not {row for row in granted() if "plain" in row[1]}
+    admin.queue_delete("Shop.Mine")
+    wait_until(lambda: "/queues/jms/shop.mine" not in collections(), 10.0, "the collection is gone", [broker])
+    wait_until(lambda: not {row for row in granted() if row[1] == queue}, 10.0, "the rows are gone", [broker])
+    assert "/topics/sport/cricket" in collections()
+    assert "/topics/sport/cricket/jms.subscriptions/shop.mine" not in collections()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Final
 from weakref import WeakValueDictionary
@@ -99,6 +100,17 @@ class Accounts:
         entry = self.recall(name)
         if entry is not None:
             entry.account = changed(entry.account)
+
+    def forget_resource(self, resource: str) -> list[str]:
+        """Nothing is said about a resource any more, because this node has removed it; return whom that concerned."""
+        concerned = []
+        for entry in list(self._alive.values()):
+            account = entry.account
+            if any(each.resource == resource for each in account.statements):
+                left = frozenset(each for each in account.statements if each.resource != resource)
+                entry.account = replace(account, statements=left)
+                concerned.append(account.name)
+        return concerned
 
     def _put(self, name: str, account: Account | None, at: float) -> None:
         key = self._rules.key(name)

@@ -20,15 +20,17 @@ _PATHS: Final = 10_000
 class Grants:
     """The statements about one user. Equal ones allow the same."""
 
-    __slots__ = ("_hash", "_rows", "_subjects")
+    __slots__ = ("_hash", "_rows", "_spelled", "_subjects")
 
     def __init__(self, roles: Iterable[str], statements: Iterable[Statement]) -> None:
         """Statements about other roles than `roles`, or about nobody, have no effect."""
         members = {_OWN, *(role.lower() for role in roles)}
         rows: dict[tuple[str, str, tuple[str, ...]], bool] = {}
+        self._spelled: dict[str, str] = {}
         for each in statements:
             role = each.role.lower()
             if role in members:
+                self._spelled[role] = each.role
                 key = role, each.action.lower(), _path(each.resource)
                 rows[key] = each.is_allowed and rows.get(key, True)
         self._rows = rows
@@ -51,6 +53,12 @@ class Grants:
         path = _path(resource)
         highest = min(len(path), len(_path(top)) + 1)
         return any(self.allows(action, "/".join(path[:length])) for length in range(len(path), highest - 1, -1))
+
+    def roles_that_allow(self, action: str, resource: str) -> set[str]:
+        """Return those of the user's roles that let them do this, as they are spelled in the rows, and no own row."""
+        path, action = _path(resource), action.lower()
+        roles = {role for role, asked in self._subjects if asked == action and self._decided(role, action, path)}
+        return {self._spelled[role] for role in roles - {_OWN}}
 
     def _decided(self, role: str, action: str, path: tuple[str, ...]) -> bool:
         """Return what the deepest statement about a role says; nothing said is refused."""

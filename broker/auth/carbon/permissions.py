@@ -117,7 +117,7 @@ class CarbonPermissions:
 
     def creates(self, topic: str) -> bool:
         """Does the user's first subscription make this topic? That is who may add topics, while nobody has it yet."""
-        if self.topics.has_role(topic_role(topic)) or self.topics.exists(topic_resource(topic)):
+        if self.topics.has_role(topic_role(topic)) or self.topics.is_known(topic_resource(topic.lower())):
             return False
         return self.is_admin or self._adds_only(topic)
 

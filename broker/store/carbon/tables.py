@@ -33,6 +33,12 @@ UM_ROLE_PERMISSION: Final = _table("UM_ROLE_PERMISSION")
 UM_USER_PERMISSION: Final = _table("UM_USER_PERMISSION")
 UM_SYSTEM_ROLE: Final = _table("UM_SYSTEM_ROLE")
 
+REG_PATH: Final = _table("REG_PATH")
+REG_RESOURCE: Final = _table("REG_RESOURCE")
+REG_PROPERTY: Final = _table("REG_PROPERTY")
+REG_RESOURCE_PROPERTY: Final = _table("REG_RESOURCE_PROPERTY")
+REG_LOG: Final = _table("REG_LOG")
+
 USER_TABLES: Final = (
     UM_DOMAIN,
     UM_USER,
@@ -45,8 +51,15 @@ USER_TABLES: Final = (
     UM_USER_PERMISSION,
 )
 """What a database of users must have."""
+REGISTRY_TABLES: Final = (REG_PATH, REG_RESOURCE, REG_PROPERTY, REG_RESOURCE_PROPERTY, REG_LOG)
+"""What a database with the registry must have."""
 
 
 def now(dialect: Dialect) -> ColumnElement[Any]:
     """Return the database's time as its rows have it: without a zone."""
     return func.current_timestamp() if dialect.name == "sqlite" else func.localtimestamp()
+
+
+def equal(column: ColumnElement[Any], value: object) -> ColumnElement[bool]:
+    """Return the condition that a column has this value."""
+    return column == value

@@ -465,15 +465,21 @@ REGISTRY = """<dbConfig name="sharedregistry"><dataSource>jdbc/WSO2RegistryDB</d
   <instanceId>instanceid</instanceId><targetPath>/_system/governance</targetPath></mount>"""
 
 
+REGISTRY_SOURCES = """
+<datasource><name>WSO2_MB_STORE_DB</name><jndiConfig><name>WSO2MBStoreDB</name></jndiConfig></datasource>
+<datasource><name>REGISTRY</name><jndiConfig><name>jdbc/WSO2RegistryDB</name></jndiConfig>
+<definition><configuration><url>jdbc:mysql://localhost:3306/regdb</url></configuration></definition></datasource>
+"""
+
+
 @pytest.mark.parametrize("around", ["{}", "<wso2registry>{}<versionResourcesOnChange/></wso2registry>"])
 def test_the_registry_mounts_parse_alone_and_in_their_file(load_files, around):
-    loaded = load_files({"registry.xml": around.format(REGISTRY)})
-    file = "registry.xml"
+    loaded = load_files({"registry.xml": around.format(REGISTRY), "master-datasources.xml": REGISTRY_SOURCES})
+    registry = loaded.config.registry
     assert loaded.warnings == []
-    assert accepted(loaded, "dbConfig/0/dataSource", file) == "jdbc/WSO2RegistryDB"
-    assert accepted(loaded, "remoteInstance/0/cacheId", file) == "root@jdbc:mysql://localhost:3306/regdb"
-    assert accepted(loaded, "mount/0/targetPath", file) == "/_system/mbconfig"
-    assert accepted(loaded, "mount/1/targetPath", file) == "/_system/governance"
+    assert registry.data_source_of("sharedregistry") == "jdbc/WSO2RegistryDB"
+    assert accepted(loaded, "remoteInstance/0/cacheId", "registry.xml") == "root@jdbc:mysql://localhost:3306/regdb"
+    assert [mount.target_path for mount in registry.mounts] == ["/_system/mbconfig", "/_system/governance"]
 
 
 def test_hazelcast_properties_parse_without_a_warning(load_files):

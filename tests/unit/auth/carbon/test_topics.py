@@ -7,6 +7,8 @@ def test_without_a_registry_no_topic_is_known() -> None:
     topics = Topics()
     topics.add("event/topics/a", "T_a")
     assert (topics.is_registered, topics.exists("event/topics/a"), topics.has_role("t_A")) == (False, False, True)
+    assert topics.is_known("event/topics/a")
+    assert not topics.is_known("event/topics/b")
 
 
 def test_what_the_registry_has_is_replaced_and_told_when_it_is_news() -> None:
