@@ -27,6 +27,7 @@ from broker.amqp.heartbeats import Heartbeats
 from broker.amqp.output import Output
 from broker.amqp.profile import CORDILLERA, Profile
 from broker.auth.access import Access
+from broker.auth.audit import ACCESS_REFUSED, CONNECTION_OPENED, tell
 from broker.auth.identity import Identity
 from broker.codec import methods as amqp
 from broker.codec.constants import (
@@ -37,6 +38,7 @@ from broker.codec.constants import (
 )
 from broker.codec.method import Method, kind_of
 from broker.errors import (
+    AccessRefused,
     ChannelFault,
     CommandInvalid,
     ConnectionForced,
@@ -283,6 +285,7 @@ class Connection:
             self._exclusive,
             self._continuation,
             self._handshake.has_capability,
+            self._log,
         )
         self._channels = ChannelTable(
             context, self._handshake.channel_max, self.on_error, self._on_deadline, self.on_handler_done
@@ -293,8 +296,9 @@ class Connection:
         self._deadline = None
         self._good_until = access.identity.good_until
         self._on_deadline()
-        self._log.info(
-            "connection opened",
+        tell(
+            self._log,
+            CONNECTION_OPENED,
             user=access.identity.user,
             vhost=vhost.name,
             name=clip(str(self._handshake.client_properties.values.get("connection_name", "")), 256),
@@ -378,7 +382,10 @@ class Connection:
             self._log.warning("connection closed for an error", channel=channel_id, reason=fault.reply_text)
             self._close(amqp.ConnectionClose(fault.reply_code, fault.reply_text, *ids))
         elif not channel.is_closing:
-            self._log.info("channel closed for an error", channel=channel_id, reason=fault.reply_text)
+            if isinstance(fault, AccessRefused):
+                tell(self._log, ACCESS_REFUSED, user=self.user, channel=channel_id, reason=fault.reply_text)
+            else:
+                self._log.info("channel closed for an error", channel=channel_id, reason=fault.reply_text)
             channel.release()
             self.output.send_method(channel_id, amqp.ChannelClose(fault.reply_code, fault.reply_text, *ids))
 

@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from structlog.typing import FilteringBoundLogger
+
 from broker.amqp.continuation import Continuation
 from broker.amqp.direct_reply import DirectReplies
 from broker.amqp.exclusive_queues import ExclusiveQueues
@@ -14,6 +16,7 @@ from broker.amqp.opening_rate import OpeningRates
 from broker.amqp.output import Output
 from broker.amqp.profile import Profile
 from broker.auth.access import Access, AccessControl
+from broker.auth.audit import AuditEvent, tell
 from broker.auth.identity import Authenticator
 from broker.broker import Broker
 from broker.codec.field_table import FieldTable
@@ -73,3 +76,9 @@ class ConnectionContext:
     continuation: Continuation
     has_capability: Callable[[str], bool]
     """Did the client say that it understands this extension?"""
+    log: FilteringBoundLogger
+    """Names the connection in each line."""
+
+    def tell(self, event: AuditEvent, **fields: Any) -> None:
+        """Log what the client has done, with its user and virtual host."""
+        tell(self.log, event, user=self.access.identity.user, vhost=self.vhost.name, **fields)

@@ -15,7 +15,8 @@ from broker.amqp.frame_reader import FrameReader
 from broker.amqp.output import Output
 from broker.amqp.profile import PROFILES, Profile
 from broker.auth.access import Access, Permissions
-from broker.auth.identity import Identity, shown_user
+from broker.auth.audit import LOGGED_IN, LOGIN_REFUSED, VHOST_REFUSED, tell
+from broker.auth.identity import Identity, LoginResult, shown_user
 from broker.auth.sasl import EXTERNAL, credentials, mechanisms
 from broker.codec import methods as amqp
 from broker.codec.constants import FRAME_MIN_SIZE, PROTOCOL_HEADER
@@ -28,6 +29,7 @@ from broker.errors import (
     InvalidPath,
     LoginRefused,
     NotAllowed,
+    clip,
 )
 from broker.topology.vhost import VirtualHost
 
@@ -35,6 +37,7 @@ _T = TypeVar("_T")
 
 _HELD_LIMIT: Final = 65_536
 """Octets that a client may send behind a step that waits, before it is not read any more."""
+_NO_REASON: Final = "there is no such user, or the password is wrong"
 _LEGACY_HEADER: Final = b"AMQP\x01\x01\x00\x09"
 
 CAPABILITIES: Final = (
@@ -96,6 +99,7 @@ class Handshake:
     """
 
     __slots__ = (
+        "_asked_vhost",
         "_capabilities",
         "_header",
         "_is_closed",
@@ -132,6 +136,7 @@ class Handshake:
         self._log = log
         self._sink = sink
         self._header = b""
+        self._asked_vhost = ""
         self._capabilities: dict[str, Any] = {}
         self._is_waiting = False
         self._is_closed = False
@@ -188,7 +193,11 @@ class Handshake:
         step, handler = STEPS[kind]
         if step != self.step:
             raise ChannelFault(f"{kind.name} is not expected now")
-        waiting: Waiting | None = handler(self, kind.decode_arguments(payload, 4, len(payload)))
+        try:
+            waiting: Waiting | None = handler(self, kind.decode_arguments(payload, 4, len(payload)))
+        except (NotAllowed, InvalidPath) as error:
+            self._tell_refusal(error)
+            raise
         if waiting is not None:
             self._reader.hold()
             self._is_waiting = True
@@ -199,11 +208,19 @@ class Handshake:
         try:
             await waiting
         except Exception as error:
+            if isinstance(error, NotAllowed):
+                self._tell_refusal(error)
             self._sink.on_error(error, 0, method)
         self._reader.resume()
         self._sink.on_handler_done()
         self._is_waiting = False
         self._detach()
+
+    def _tell_refusal(self, error: Exception) -> None:
+        """Log that a virtual host is refused, if one was asked for."""
+        if self.step == Step.OPEN and self.identity is not None:
+            vhost = clip(self._asked_vhost, 256)
+            tell(self._log, VHOST_REFUSED, user=shown_user(self.identity.user), vhost=vhost, reason=str(error))
 
     def end(self) -> None:
         """The connection ends: a step that waits has no consequence any more."""
@@ -233,12 +250,14 @@ class Handshake:
             login = users.log_in(name, password, address=peer.host, is_loopback=peer.is_loopback)
         return self._when_known(login, partial(self._on_login, name, method.mechanism))
 
-    def _on_login(self, name: str, mechanism: str, identity: Identity | None) -> None:
-        if identity is None:
-            self._log.warning("login refused", user=shown_user(name), mechanism=mechanism)
+    def _on_login(self, name: str, mechanism: str, identity: LoginResult) -> None:
+        if not isinstance(identity, Identity):
+            reason = identity.reason if identity is not None else _NO_REASON
+            tell(self._log, LOGIN_REFUSED, user=shown_user(name), mechanism=mechanism, reason=reason)
             raise LoginRefused(
                 f"Login was refused using authentication mechanism {mechanism}. For details see the broker logfile."
             )
+        tell(self._log, LOGGED_IN, user=shown_user(identity.user), mechanism=mechanism)
         self.identity = identity
         self.step = Step.TUNE
         limits = self._shared.broker.limits
@@ -259,6 +278,7 @@ class Handshake:
     def _on_open(self, method: amqp.ConnectionOpen) -> Waiting | None:
         if self.identity is None:
             raise InternalError("connection.open before the login")
+        self._asked_vhost = method.virtual_host
         vhost = self._vhost(method.virtual_host)
         permissions = self._shared.access.permissions(self.identity, vhost.name)
         return self._when_known(permissions, partial(self._open, self.identity, vhost))

@@ -13,9 +13,11 @@ from broker.amqp.direct_reply import ADDRESSES, REPLY_TO
 from broker.amqp.profile import RABBITMQ
 from broker.amqp.purposes import binding, declaring, publishing, using
 from broker.auth.access import Operation, Permission
+from broker.auth.audit import EXCHANGE_CREATED, EXCHANGE_DELETED, QUEUE_CREATED, QUEUE_DELETED, QUEUE_PURGED, AuditEvent
 from broker.codec import methods as amqp
 from broker.codec.field_table import FieldTable
 from broker.errors import AccessRefused, NotFound, PreconditionFailed
+from broker.queue.queue import Queue
 from broker.queue.settings import QueueType
 from broker.topology.binding import Destination
 from broker.topology.declaration import ExchangeDeclaration, QueueDeclaration
@@ -34,12 +36,15 @@ async def on_exchange_declare(channel: Channel, method: amqp.ExchangeDeclare) ->
         channel.vhost.require_type(name, method.type)
         channel.vhost.require_changeable(name)
         _require_exchange(channel, name, method.arguments)
+        is_new = method.durable and name not in channel.vhost.exchanges
         await channel.vhost.declare_exchange(
             ExchangeDeclaration(
                 name, method.type, method.durable, method.auto_delete, method.internal, method.arguments
             ),
             channel.connection,
         )
+        if is_new:
+            channel.connection.tell(EXCHANGE_CREATED, exchange=name, type=method.type)
     if not method.no_wait:
         channel.send(amqp.ExchangeDeclareOk())
 
@@ -58,7 +63,10 @@ async def on_exchange_delete(channel: Channel, method: amqp.ExchangeDelete) -> N
     name = _clean(method.exchange)
     channel.vhost.require_deletable(name)
     channel.connection.access.require(Permission.CONFIGURE, "exchange", name)
+    exchange = channel.vhost.exchanges.get(name)
     await channel.vhost.delete_exchange(name, if_unused=method.if_unused, client=channel.connection)
+    if exchange is not None and exchange.durable:
+        channel.connection.tell(EXCHANGE_DELETED, exchange=name)
     if not method.no_wait:
         channel.send(amqp.ExchangeDeleteOk())
 
@@ -107,10 +115,13 @@ async def on_queue_declare(channel: Channel, method: amqp.QueueDeclare) -> None:
         channel.vhost.require_unreserved(name)
         declaration = _declaration(channel, method, name)
         _require_queue(channel, declaration)
+        is_new = declaration.name not in channel.vhost.queues
         queue = await channel.vhost.declare_queue(declaration, is_server_named=not name, client=channel.connection)
         if declaration.owner is not None:
             await channel.connection.exclusive.add(queue)
         await _settle(channel)
+        if is_new and queue.is_stored:
+            channel.connection.tell(QUEUE_CREATED, queue=queue.name, type=queue.settings.type.value)
     channel.last_queue = queue.name
     if not method.no_wait:
         channel.broker.catch_up(queue)
@@ -194,6 +205,7 @@ async def on_queue_purge(channel: Channel, method: amqp.QueuePurge) -> None:
     name = channel.queue_name(method.queue)
     channel.connection.access.require(Permission.READ, "queue", name, using(Operation.PURGE, channel.vhost, name))
     count = await channel.vhost.purge_queue(name, channel.connection.exclusive)
+    _tell_of(channel, QUEUE_PURGED, channel.vhost.queues.get(name), count)
     if not method.no_wait:
         channel.send(amqp.QueuePurgeOk(count))
 
@@ -201,6 +213,7 @@ async def on_queue_purge(channel: Channel, method: amqp.QueuePurge) -> None:
 async def on_queue_delete(channel: Channel, method: amqp.QueueDelete) -> None:
     name = channel.queue_name(_clean(method.queue))
     channel.connection.access.require(Permission.CONFIGURE, "queue", name, using(Operation.DELETE, channel.vhost, name))
+    queue = channel.vhost.queues.get(name)
     count = await channel.vhost.delete_queue(
         name,
         channel.connection.exclusive,
@@ -208,6 +221,7 @@ async def on_queue_delete(channel: Channel, method: amqp.QueueDelete) -> None:
         if_empty=method.if_empty,
         client=channel.connection,
     )
+    _tell_of(channel, QUEUE_DELETED, queue, count)
     if not method.no_wait:
         channel.send(amqp.QueueDeleteOk(count))
 
@@ -217,6 +231,12 @@ async def _settle(channel: Channel) -> None:
     waiting = channel.connection.shared.settled(channel.vhost.name)
     if waiting is not None:
         await waiting
+
+
+def _tell_of(channel: Channel, event: AuditEvent, queue: Queue | None, messages: int) -> None:
+    """Log what has become of a queue that lasts."""
+    if queue is not None and queue.is_stored:
+        channel.connection.tell(event, queue=queue.name, messages=messages)
 
 
 def _refuse_replies(name: str) -> None:

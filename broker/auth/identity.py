@@ -45,19 +45,29 @@ class Identity:
     """
 
 
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A login that is refused, with the reason for the log: the client is told none."""
+
+    reason: str
+
+
+LoginResult: TypeAlias = Identity | Refused | None
+
+
 class Authenticator(Protocol):
-    """Tells who it is that logs in."""
+    """Tells who it is that logs in. Refuses with None for a wrong password, or with a reason."""
 
     def log_in(
         self, name: str, password: str, *, address: str, is_loopback: bool
-    ) -> Identity | Coroutine[Any, Any, Identity | None] | None:
-        """Return who that is, None when the login is refused; a coroutine when that takes time.
+    ) -> LoginResult | Coroutine[Any, Any, LoginResult]:
+        """Return who that is, or that the login is refused; a coroutine when that takes time.
 
         `address` is the client's, without its port. Raises `ConnectionForced` when it cannot be found out now.
         """
         ...
 
-    def known(self, name: str, *, is_loopback: bool) -> Identity | Coroutine[Any, Any, Identity | None] | None:
+    def known(self, name: str, *, is_loopback: bool) -> LoginResult | Coroutine[Any, Any, LoginResult]:
         """Return who the user is whom a verified certificate names, None when there is no such user or it may not come
         from there; a coroutine when a store has to be asked.
         """

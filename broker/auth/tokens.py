@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import structlog
 
-from broker.auth.identity import Authenticator, Identity, is_token
+from broker.auth.identity import Authenticator, Identity, LoginResult, is_token
 from broker.auth.signing_keys import SigningKeys
 from broker.auth.token_claims import ClaimRules, Subject, TokenRefused, subject_of
 from broker.auth.token_signatures import Parsed, Signatures, key_id
@@ -98,13 +98,13 @@ class TokenLogins:
 
     def log_in(
         self, name: str, password: str, *, address: str, is_loopback: bool
-    ) -> Identity | Coroutine[Any, Any, Identity | None] | None:
+    ) -> LoginResult | Coroutine[Any, Any, LoginResult]:
         """Return who that is. Of a token the name that the client says does not count."""
         if not is_token(password):
             return self._users.log_in(name, password, address=address, is_loopback=is_loopback)
         return self._identify(password, address, is_loopback)
 
-    def known(self, name: str, *, is_loopback: bool) -> Identity | Coroutine[Any, Any, Identity | None] | None:
+    def known(self, name: str, *, is_loopback: bool) -> LoginResult | Coroutine[Any, Any, LoginResult]:
         """Return the user whom a certificate names: that is nobody of a token's."""
         return self._users.known(name, is_loopback=is_loopback)
 

@@ -10,13 +10,16 @@ import asyncio
 import json
 import os
 import socket
+import struct
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 import structlog
+from structlog.contextvars import bound_contextvars
 
+from broker.auth.audit import COMMAND_DONE, COMMAND_REFUSED, tell
 from broker.errors import BrokerError, ConfigError
 
 _log = structlog.get_logger(__name__)
@@ -25,6 +28,8 @@ MAX_REQUEST: Final = 64 * 1024 * 1024
 """Octets of a request: definitions may be large."""
 _LONGEST_PATH: Final = 107
 """Octets that the address of a UNIX socket has room for."""
+_CREDENTIALS: Final = struct.Struct("3i")
+"""Process, user and group, as `SO_PEERCRED` tells them (unix(7))."""
 _REQUEST_TIMEOUT: Final = 30.0
 """Seconds until a request must have come."""
 
@@ -76,7 +81,8 @@ class ControlServer:
         try:
             async with asyncio.timeout(_REQUEST_TIMEOUT):
                 line = await reader.readline()
-            answer = await self._answer(line)
+            with bound_contextvars(by="the control socket", uid=_user_of(writer)):
+                answer = await self._answer(line)
             writer.write(json.dumps(answer).encode() + b"\n")
             await writer.drain()
         except (OSError, ValueError, TimeoutError) as error:
@@ -94,18 +100,23 @@ class ControlServer:
         try:
             result = await command(request)
         except BrokerError as error:
-            return {"error": str(error)}
+            return _refused(name, str(error))
         except (KeyError, TypeError, ValueError) as error:
-            return {"error": f"{name}: an argument is missing or wrong: {error}"}
-        _log.info("administered", command=name, **_shown(request))
+            return _refused(name, f"{name}: an argument is missing or wrong: {error}")
+        tell(_log, COMMAND_DONE, command=name)
         return {"result": result}
 
 
-def _shown(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of a command for the log: no secrets, nothing long."""
-    shown = {}
-    for name, value in request.items():
-        is_secret = "password" in name
-        if not is_secret and (value is None or isinstance(value, bool | int) or len(str(value)) <= 200):
-            shown[f"argument_{name}"] = value
-    return shown
+def _refused(command: str, reason: str) -> dict[str, Any]:
+    tell(_log, COMMAND_REFUSED, command=command, reason=reason)
+    return {"error": reason}
+
+
+def _user_of(writer: asyncio.StreamWriter) -> int | None:
+    """Return the id of the user at the other end, where the system tells it."""
+    connection = writer.get_extra_info("socket")
+    try:
+        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    except (AttributeError, OSError):
+        return None
+    return int(_CREDENTIALS.unpack(credentials)[1])

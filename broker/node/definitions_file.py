@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
-from typing import Final
 
 import structlog
+from structlog.contextvars import bound_contextvars
 
+from broker.auth.audit import DEFINITIONS_IMPORTED, tell
 from broker.errors import AdministrationError, ConfigError
 from broker.topology.administration import Administration
-from broker.topology.definitions_import import Import
+from broker.topology.definitions_import import TOLD, Import
 
-_TOLD: Final = 20
-"""How many things that were left out the log names."""
 _log = structlog.get_logger(__name__)
 
 
@@ -35,7 +34,8 @@ async def load_definitions(administration: Administration, path: str) -> None:
     """
     try:
         definitions = Import(administration, await asyncio.to_thread(read_definitions, path))
-        lines = await definitions.run()
+        with bound_contextvars(by=f"the definitions in {path}"):
+            await definitions.run()
+            tell(_log, DEFINITIONS_IMPORTED, changes=len(definitions.lines), left_out=definitions.left_out[:TOLD])
     except AdministrationError as error:
         raise ConfigError(f"the definitions to load at the start: {path}: {error}") from error
-    _log.info("definitions imported", file=path, changes=len(lines), left_out=definitions.left_out[:_TOLD])

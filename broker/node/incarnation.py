@@ -18,6 +18,7 @@ from random import Random
 from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
+from structlog.contextvars import bound_contextvars
 
 from broker import __version__
 from broker.amqp.context import SharedContext
@@ -469,7 +470,7 @@ class NodeIncarnation:
         """A user has logged in by a hash that is weaker than new ones."""
 
         async def renew() -> None:
-            with suppress(AdministrationError, StoreUnavailable):
+            with suppress(AdministrationError, StoreUnavailable), bound_contextvars(by="a login"):
                 await self.administration.change_user(
                     user.name,
                     lambda known: (

@@ -12,7 +12,7 @@ from structlog import DropEvent
 
 _MOST_KINDS: Final = 4096
 _PEER_FIELDS: Final = ("connection", "peer")
-"""The fields that hold the address of a peer: host, colon, port."""
+"""The fields that hold the address of a peer, with or without its port."""
 
 
 @dataclass(slots=True)
@@ -40,7 +40,7 @@ class LogFlood:
 
     def __call__(self, _: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         peer = next((event[field] for field in _PEER_FIELDS if field in event), None)
-        host = peer.rpartition(":")[0] if isinstance(peer, str) else ""
+        host = _host_of(peer) if isinstance(peer, str) else ""
         if not self._may_log(host, str(event.get("event"))):
             raise DropEvent
         return event
@@ -73,3 +73,9 @@ class LogFlood:
                 return True
             share.left_out += 1
             return False
+
+
+def _host_of(address: str) -> str:
+    """Return the host of an address; an IPv6 address with a port is in brackets."""
+    host, colon, _ = address.rpartition(":")
+    return host if colon and (address.startswith("[") or ":" not in host) else address

@@ -12,6 +12,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final, Protocol
 
+import structlog
+
+from broker.auth.audit import Told
 from broker.auth.directory import Directory
 from broker.auth.pattern import PatternError, check
 from broker.errors import AdministrationError
@@ -35,9 +38,12 @@ from broker.ports.records import (
 from broker.queue.policy_keys import wrong_in
 from broker.queue.settings import QueueType
 from broker.topology.apply import LiveTopology
+from broker.topology.change_audit import events_of
 from broker.topology.decision import Decision, Resource
 from broker.topology.policies import APPLY_TO
 from broker.topology.vhost import VirtualHost
+
+_log = structlog.get_logger(__name__)
 
 MAX_NAME: Final = 255
 """Octets of the name of a user or a virtual host."""
@@ -77,6 +83,19 @@ class Administration:
         """Return an administration that checks what it is asked for, and changes nothing."""
         return Administration(self._live, _NoRecorder())
 
+    async def _change(self, decide: Callable[[], Decision[None]]) -> None:
+        """Make a change, and log it if it was one."""
+        made: list[Told] = []
+
+        def decided() -> Decision[None]:
+            decision = decide()
+            made[:] = events_of(decision.changes, self._live)
+            return decision
+
+        await self._recorder.change(decided)
+        for event in made:
+            event.to(_log)
+
     @property
     def directory(self) -> Directory:
         """Users and permissions as they are."""
@@ -106,7 +125,7 @@ class Administration:
         _check_limits(settings.max_connections, settings.max_queues)
         if settings.default_queue_type and QueueType.named(settings.default_queue_type) is None:
             raise AdministrationError(f"there is no queue type '{settings.default_queue_type}'")
-        await self._recorder.change(partial(self._create_vhost, settings))
+        await self._change(partial(self._create_vhost, settings))
 
     def _create_vhost(self, settings: VirtualHostSettingsRecord) -> Decision[None]:
         name, changes = settings.vhost, list[Change]()
@@ -119,7 +138,7 @@ class Administration:
 
     async def delete_vhost(self, name: str) -> None:
         """Delete a virtual host with everything in it; its connections are closed."""
-        await self._recorder.change(partial(self._delete_vhost, name))
+        await self._change(partial(self._delete_vhost, name))
 
     def _delete_vhost(self, name: str) -> Decision[None]:
         self._require_vhost(name)
@@ -134,15 +153,15 @@ class Administration:
     async def put_user(self, record: UserRecord) -> None:
         """Add a user, or replace what is known of one."""
         _check_user(record)
-        await self._recorder.change(lambda: self._decided_user(record))
+        await self._change(lambda: self._decided_user(record))
 
     async def add_user(self, record: UserRecord) -> None:
         """Add a user unless there is one of that name, whoever has added it."""
-        await self._recorder.change(lambda: self._decided_user(self.directory.user(record.name) or record))
+        await self._change(lambda: self._decided_user(self.directory.user(record.name) or record))
 
     async def change_user(self, name: str, change: Callable[[UserRecord], UserRecord]) -> None:
         """Replace what is known of a user by what `change` makes of it."""
-        await self._recorder.change(lambda: self._decided_user(change(self._user(name))))
+        await self._change(lambda: self._decided_user(change(self._user(name))))
 
     def _decided_user(self, record: UserRecord) -> Decision[None]:
         _check_user(record)
@@ -151,7 +170,7 @@ class Administration:
 
     async def delete_user(self, name: str) -> None:
         """Delete a user with all that the user may do; the user's connections are closed."""
-        await self._recorder.change(partial(self._delete_user, name))
+        await self._change(partial(self._delete_user, name))
 
     def _delete_user(self, name: str) -> Decision[None]:
         self._user(name)
@@ -169,7 +188,7 @@ class Administration:
         """Set what a user may do in a virtual host."""
         for pattern in (record.configure, record.write, record.read):
             _check_pattern(pattern)
-        await self._recorder.change(partial(self._set_permissions, record))
+        await self._change(partial(self._set_permissions, record))
 
     def _set_permissions(self, record: PermissionRecord) -> Decision[None]:
         self._require_both(record.user, record.vhost)
@@ -178,7 +197,7 @@ class Administration:
 
     async def clear_permissions(self, user: str, vhost: str) -> None:
         """Take all that a user may do in a virtual host away."""
-        await self._recorder.change(partial(self._clear_permissions, user, vhost))
+        await self._change(partial(self._clear_permissions, user, vhost))
 
     def _clear_permissions(self, user: str, vhost: str) -> Decision[None]:
         self._require_both(user, vhost)
@@ -190,7 +209,7 @@ class Administration:
         for pattern in (record.write, record.read):
             _check_pattern(pattern)
         _check_name("exchange", record.exchange)
-        await self._recorder.change(partial(self._set_topic_permissions, record))
+        await self._change(partial(self._set_topic_permissions, record))
 
     def _set_topic_permissions(self, record: TopicPermissionRecord) -> Decision[None]:
         self._require_both(record.user, record.vhost)
@@ -199,7 +218,7 @@ class Administration:
 
     async def clear_topic_permissions(self, user: str, vhost: str, exchange: str | None = None) -> None:
         """Let a user use all keys again, at one topic exchange or at all of a virtual host."""
-        await self._recorder.change(partial(self._clear_topic_permissions, user, vhost, exchange))
+        await self._change(partial(self._clear_topic_permissions, user, vhost, exchange))
 
     def _clear_topic_permissions(self, user: str, vhost: str, exchange: str | None) -> Decision[None]:
         self._require_both(user, vhost)
@@ -229,7 +248,7 @@ class Administration:
             raise AdministrationError(f"the definition of a {kind} is a JSON object")
         if wrong := "; ".join(wrong_in(definition, of_operator=record.is_operator)):
             raise AdministrationError(f"{kind} '{record.name}' is not valid: {wrong}")
-        await self._recorder.change(partial(self._put_policy, replace(record, definition=to_json(definition))))
+        await self._change(partial(self._put_policy, replace(record, definition=to_json(definition))))
 
     def _put_policy(self, record: PolicyRecord) -> Decision[None]:
         self._require_vhost(record.vhost)
@@ -238,7 +257,7 @@ class Administration:
 
     async def clear_policy(self, key: PolicyKey) -> None:
         """Delete a policy, or an operator policy."""
-        await self._recorder.change(partial(self._clear_policy, key))
+        await self._change(partial(self._clear_policy, key))
 
     def _clear_policy(self, key: PolicyKey) -> Decision[None]:
         self._require_vhost(key.vhost)
@@ -257,7 +276,7 @@ class Administration:
         """Set a parameter of the whole cluster."""
         _check_name("parameter", record.name)
         value = to_json(_checked_json("value of the parameter", record.value))
-        await self._recorder.change(partial(self._put_global_parameter, replace(record, value=value)))
+        await self._change(partial(self._put_global_parameter, replace(record, value=value)))
 
     def _put_global_parameter(self, record: GlobalParameterRecord) -> Decision[None]:
         is_new = self._live.global_parameters.get(record.name) != record
@@ -265,7 +284,7 @@ class Administration:
 
     async def clear_global_parameter(self, name: str) -> None:
         """Delete a parameter of the whole cluster."""
-        await self._recorder.change(partial(self._clear_global_parameter, name))
+        await self._change(partial(self._clear_global_parameter, name))
 
     def _clear_global_parameter(self, name: str) -> Decision[None]:
         if name not in self._live.global_parameters:

@@ -10,6 +10,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
+import structlog
+
+from broker.auth.audit import DEFINITIONS_EXPORTED, DEFINITIONS_IMPORTED, tell
 from broker.errors import AdministrationError
 from broker.ports.records import (
     GlobalParameterRecord,
@@ -21,8 +24,10 @@ from broker.ports.records import (
 )
 from broker.topology.administration import Administration, to_json, with_tags
 from broker.topology.definitions import exported
-from broker.topology.definitions_import import Import
+from broker.topology.definitions_import import TOLD, Import
 from broker.topology.policy_forms import policy_of, told_policy, told_queue
+
+_log = structlog.get_logger(__name__)
 
 Arguments = Mapping[str, Any]
 NewHash = Callable[[str], Awaitable[str]]
@@ -80,7 +85,8 @@ class Commands:
     # Definitions
 
     async def do_export_definitions(self, arguments: Arguments) -> Any:
-        """Everything that lasts, as RabbitMQ exports it."""
+        """Everything, as RabbitMQ exports it, with hashes of passwords."""
+        tell(_log, DEFINITIONS_EXPORTED)
         return exported(self._administration, self._version)
 
     async def do_import_definitions(self, arguments: Arguments) -> dict[str, list[str]]:
@@ -88,7 +94,10 @@ class Commands:
         with `dry_run` for each that could not be made.
         """
         definitions = Import(self._administration, arguments.get("definitions", {}))
-        await definitions.run(is_dry=arguments.get("dry_run") is True)
+        is_dry = arguments.get("dry_run") is True
+        await definitions.run(is_dry=is_dry)
+        if not is_dry:
+            tell(_log, DEFINITIONS_IMPORTED, changes=len(definitions.lines), left_out=definitions.left_out[:TOLD])
         return {"changes": definitions.lines, "left_out": definitions.left_out, "problems": definitions.problems}
 
     # Virtual hosts

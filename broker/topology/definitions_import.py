@@ -31,6 +31,8 @@ from broker.topology.definitions import DEFAULT_ALGORITHM, OWN_HASH, Definitions
 from broker.topology.import_target import ImportTarget
 from broker.topology.policy_forms import OPERATOR_POLICY, policy_of
 
+TOLD: Final = 20
+"""How many of the things that were left out the log names."""
 SERVED: Final = (
     "users",
     "vhosts",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -83,6 +84,18 @@ def test_a_user_may_do_what_was_permitted_and_nothing_else(broker: BrokerProcess
     broker.start()
     connect("ann", "secret").queue_declare("ann-1", durable=True, passive=True)
     assert connect("guest", "guest").queue_delete("ann-1").method.message_count == 0
+    lines = [json.loads(line) for line in broker.log.splitlines() if '"audit"' in line]
+    of_ann = [(line["audit"], line.get("by"), line.get("uid")) for line in lines if line.get("user") == "ann"]
+    assert of_ann[:3] == [
+        ("user.created", "the control socket", os.getuid()),
+        ("user.authentication.failure", None, None),
+        ("user.authentication.success", None, None),
+    ]
+    assert [line["reason"] for line in lines if line["audit"] == "vhost.refused"] == [
+        "access to vhost '/' refused for user 'ann'"
+    ]
+    assert "secret" not in broker.log
+    assert "argon2" not in broker.log
 
 
 def test_virtual_hosts_come_and_go(broker: BrokerProcess, connect: Connect) -> None:

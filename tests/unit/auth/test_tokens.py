@@ -11,13 +11,14 @@ from structlog.testing import capture_logs
 
 from broker.auth.access import Permission
 from broker.auth.directory import Directory
-from broker.auth.identity import Identity, is_token, shown_user
+from broker.auth.identity import Identity, LoginResult, is_token, shown_user
 from broker.auth.recorded_access import RecordedAccess
 from broker.auth.scopes import GrantedAccess
 from broker.auth.signing_keys import SigningKeys
 from broker.auth.token_claims import ClaimRules
 from broker.auth.token_signatures import Signatures
 from broker.auth.tokens import TokenLogins, VerifiedTokens
+from broker.auth.users import NOT_FROM_THERE, WRONG_PASSWORD
 from broker.config.authentication import ALGORITHMS
 from broker.errors import NotAllowed
 from tests.support.clock import FakeClock
@@ -66,7 +67,7 @@ class Logins:
     def at_once(self, token: str, name: str = "") -> Any:
         return self.logins.log_in(name, token, address="192.0.2.1", is_loopback=False)
 
-    async def log_in(self, token: str, name: str = "") -> Identity | None:
+    async def log_in(self, token: str, name: str = "") -> LoginResult:
         answer = self.at_once(token, name)
         return await answer if isinstance(answer, Coroutine) else answer
 
@@ -89,8 +90,8 @@ async def test_a_token_is_the_login_of_the_user_it_names_whatever_the_client_say
 async def test_passwords_and_certificates_are_those_of_users() -> None:
     logins = Logins()
     assert await logins.log_in("secret", "ann") == Identity("ann", False)
-    assert await logins.log_in("wrong", "ann") is None
-    assert await logins.log_in("guest", "guest") is None
+    assert await logins.log_in("wrong", "ann") == WRONG_PASSWORD
+    assert await logins.log_in("guest", "guest") == NOT_FROM_THERE
     assert logins.logins.known("ann", is_loopback=False) == Identity("ann", False)
     assert logins.keys.reads == 0
 

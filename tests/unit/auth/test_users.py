@@ -7,9 +7,17 @@ from collections.abc import Coroutine
 import pytest
 import structlog
 
-from broker.auth.identity import Identity
+from broker.auth.identity import Identity, LoginResult
 from broker.auth.password_hash import new_rabbitmq
-from broker.auth.users import User, Users
+from broker.auth.users import (
+    DEFAULT_PASSWORD,
+    HELD_BACK,
+    NO_SUCH_USER,
+    NOT_FROM_THERE,
+    WRONG_PASSWORD,
+    User,
+    Users,
+)
 from tests.support.clock import FakeClock
 from tests.support.logins import InlineHashing, new_passwords, public_user, users_of
 from tests.support.stage import drive
@@ -34,9 +42,24 @@ def users(hashing: InlineHashing) -> Users:
     )
 
 
+def answer(users: Users, name: str, password: str, *, is_loopback: bool = True) -> LoginResult:
+    found = users.log_in(name, password, address="127.0.0.1" if is_loopback else "192.0.2.1", is_loopback=is_loopback)
+    return drive(found) if isinstance(found, Coroutine) else found
+
+
 def log_in(users: Users, name: str, password: str, *, is_loopback: bool = True) -> Identity | None:
-    answer = users.log_in(name, password, address="127.0.0.1" if is_loopback else "192.0.2.1", is_loopback=is_loopback)
-    return drive(answer) if isinstance(answer, Coroutine) else answer
+    found = answer(users, name, password, is_loopback=is_loopback)
+    return found if isinstance(found, Identity) else None
+
+
+def test_a_refusal_has_a_reason(users: Users) -> None:
+    assert answer(users, "nobody", "guest") == NO_SUCH_USER
+    assert answer(users, "guest", "guest", is_loopback=False) == NOT_FROM_THERE
+    for number in range(5):
+        assert answer(users, "admin", f"guess {number}") == WRONG_PASSWORD
+    assert answer(users, "admin", "pässwörd") == HELD_BACK
+    with_default = users_of(User("admin", OLD, default_password="admin"))
+    assert answer(with_default, "admin", "admin", is_loopback=False) == DEFAULT_PASSWORD
 
 
 @pytest.mark.parametrize("is_loopback", [True, False])

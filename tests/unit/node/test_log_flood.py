@@ -72,3 +72,17 @@ def test_hosts_without_number_take_a_bounded_amount_of_memory(log: Log) -> None:
     for number in range(10_000):
         log.logged(1, "login refused", peer=f"[2001:db8::{number:x}]:50000")
     assert len(log.flood._shares) <= 4096
+
+
+@pytest.mark.parametrize(
+    ("peer", "host"),
+    [
+        ("10.0.0.1:50000", "10.0.0.1"),
+        ("10.0.0.1", "10.0.0.1"),
+        ("[2001:db8::1]:50000", "[2001:db8::1]"),
+        ("2001:db8::1", "2001:db8::1"),
+    ],
+)
+def test_a_peer_has_its_share_with_and_without_its_port(log: Log, peer: str, host: str) -> None:
+    log.logged(4, "login refused", peer=peer)
+    assert log.flood.left_out(at_once=True) == [{"host": host, "of": "login refused", "lines": 1}]
