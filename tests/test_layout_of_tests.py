@@ -37,7 +37,7 @@ TESTED_ELSEWHERE = {
     "queue/outcome": "names of what can become of a message: test_queue.py",
     "queue/ready_messages": "the part of a window in memory: test_window.py, test_retention.py",
     "queue/services": "protocols: test_queue.py and test_channel_ttl.py in unit/amqp",
-    "store/carbon/*": "tables of WSO2's: test_carbon_tables.py and test_carbon_scripts.py in tests/contract",
+    "store/carbon/*": "tables of WSO2's: test_carbon_tables.py, test_carbon_registry.py in tests/contract",
     "store/journal_limits": "bounds and counters without behaviour: test_journal.py",
     "store/memory/*": "a store: tests/contract",
     "store/server/*": "a store: tests/contract, and the faults of servers in tests/integration",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Final
 
 import structlog
@@ -15,6 +15,7 @@ from broker.broker import Broker
 from broker.config.configuration import Configuration
 from broker.config.datasources import PoolConfiguration
 from broker.errors import BrokerError, ConfigError, StoreError
+from broker.node.carbon_admin import CarbonCommands, Command
 from broker.node.carbon_registry import CarbonRegistry, RegistryPart
 from broker.node.carbon_users import CarbonUserStore, store_rules
 from broker.node.registry_places import RegistryPlace, place_of
@@ -22,6 +23,8 @@ from broker.ports.records import Change
 from broker.store.carbon.connections import Connections, connections_to
 from broker.store.carbon.tables import REGISTRY_TABLES
 from broker.store.carbon.writer import CarbonWriter
+from broker.topology.administration import Administration
+from broker.topology.commands import Commands
 from broker.topology.vhost import VirtualHost
 
 _log = structlog.get_logger(__name__)
@@ -45,9 +48,11 @@ class CarbonDatabases:
         self._grants = grants
         self._queues, self._topics = self._part(QUEUES), self._part(TOPICS)
         self.registry: CarbonRegistry | None = None
+        self._broker: Broker | None = None
 
     def attach(self, find_vhost: Callable[[str], VirtualHost | None], broker: Broker) -> None:
         """Serve this incarnation's virtual hosts and clients."""
+        self._broker = broker
         self.registry = CarbonRegistry(
             find_vhost,
             broker.on_user_changed,
@@ -66,6 +71,12 @@ class CarbonDatabases:
     def settled(self, vhost: str) -> Waiting | None:
         """Return what an answer to a client of this virtual host waits for."""
         return None if self.registry is None else self.registry.settled(vhost)
+
+    def commands(self, administration: Administration, commands: Commands) -> Mapping[str, Command] | None:
+        """Return the commands of an administrator, where users are in a database; None where they are not."""
+        if self.users is None or self._broker is None:
+            return None
+        return CarbonCommands(self.users, administration, commands, self._broker).by_name
 
     async def open(self) -> None:
         """Look whether the databases can be used. One that is away is waited for later.

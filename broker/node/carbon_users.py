@@ -110,7 +110,7 @@ class CarbonUserStore:
             try:
                 if not self._is_prepared:
                     await self._prepare()
-                await self._refresh(broker)
+                await self.refresh(broker)
             except BrokerError as error:
                 if not self._is_away:
                     _log.warning("the user database is away, who is known goes on", reason=str(error))
@@ -120,7 +120,11 @@ class CarbonUserStore:
                     _log.info("the user database is back")
                 self._is_away = False
 
-    async def _refresh(self, broker: Broker) -> None:
+    async def refresh(self, broker: Broker) -> None:
+        """Ask again for those who are connected, unless they are fresh, and let changes count.
+
+        Raises `StoreUnavailable`.
+        """
         self.topics.set_roles(await self.tables.topic_roles())
         names = {connection.user for connection in broker.open_connections}
         for name in await self.accounts.refresh(names):

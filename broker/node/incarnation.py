@@ -40,7 +40,7 @@ from broker.node.admin_password import create_first_users
 from broker.node.allocator import give_back_freed_memory
 from broker.node.definitions_file import load_definitions
 from broker.node.descriptors import rooms
-from broker.node.logins import checked_passwords, hash_password, hashing_threads, logins, open_carbon
+from broker.node.logins import USERS_ELSEWHERE, checked_passwords, hash_password, hashing_threads, logins, open_carbon
 from broker.node.queue_services import LiveServices
 from broker.node.token_logins import WithTokens
 from broker.ports.cluster import Cluster
@@ -72,6 +72,7 @@ from broker.topology.apply import LiveTopology
 from broker.topology.dead_letters import DeadLetters
 from broker.topology.exchange import ExchangeTypes, NewOwnRouter
 from broker.topology.exchange_types.recent_history import Kept
+from broker.topology.first_start import first_start
 from broker.topology.recorder import Recorder
 from broker.topology.vhost import VirtualHost
 from broker.turn_budget import TurnBudget
@@ -430,20 +431,26 @@ class NodeIncarnation:
             )
 
         self._new_vhost = new_vhost
-        self.administration = Administration(self.topology, recorder)
+        has_own_users = self.carbon is None or self.carbon.users is None
+        self.administration = Administration(
+            self.topology, recorder, users_elsewhere="" if has_own_users else USERS_ELSEWHERE
+        )
         for complaints in self.topology.restoring(topology):
             for complaint in complaints:
                 _log.warning("topology in the store does not fit together", what=complaint)
             await asyncio.sleep(0)  # beats, other nodes and signals: a large topology takes long
         if self.config.management.load_definitions:
             await load_definitions(self.administration, self.config.management.load_definitions)
-        await create_first_users(
-            self.administration,
-            self.config.user_mgt,
-            self._password_path if self.carbon is None or self.carbon.users is None else None,
-            self._node_id,
-            lambda password: hash_password(self.hashing, password),
-        )
+        if has_own_users:
+            await create_first_users(
+                self.administration,
+                self.config.user_mgt,
+                self._password_path,
+                self._node_id,
+                lambda password: hash_password(self.hashing, password),
+            )
+        else:
+            await first_start(self.administration, ())
         self.topology.directory.on_change = self._on_user_changed
         self.topology.go_on = lambda steps: self._spawn(self._apply_policies(steps))
         self.topology.on_vhost_dropped = lambda name: self.broker.close_connections(

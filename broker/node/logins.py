@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 
 _MOST_THREADS: Final = 2
+USERS_ELSEWHERE: Final = "users are kept in the database that user-mgt.xml names: add them there, with admin add-user"
+"""Why the broker keeps no users with passwords of its own."""
 
 
 def hashing_threads() -> HashingThreads:

@@ -217,7 +217,8 @@ class Node:
         store_seconds = await self._start_retry.until_done(self._store.probe)
         addresses = await self._listen(server)
         commands = Commands(incarnation.administration, partial(hash_password, incarnation.hashing), __version__)
-        control = ControlServer(control_path(self._config), commands.by_name)
+        by_name = incarnation.carbon.commands(incarnation.administration, commands) if incarnation.carbon else None
+        control = ControlServer(control_path(self._config), by_name or commands.by_name)
         await control.start()
         self._start = None
         on_started(

@@ -75,13 +75,15 @@ class _NoRecorder:
 class Administration:
     """What can be changed on a node whose topology is `live`."""
 
-    def __init__(self, live: LiveTopology, recorder: ChangeRecorder) -> None:
+    def __init__(self, live: LiveTopology, recorder: ChangeRecorder, *, users_elsewhere: str = "") -> None:
+        """`users_elsewhere` says why no user with a password is kept here, if that is so."""
         self._live = live
         self._recorder = recorder
+        self._users_elsewhere = users_elsewhere
 
     def rehearsal(self) -> Administration:
         """Return an administration that checks what it is asked for, and changes nothing."""
-        return Administration(self._live, _NoRecorder())
+        return Administration(self._live, _NoRecorder(), users_elsewhere=self._users_elsewhere)
 
     async def _change(self, decide: Callable[[], Decision[None]]) -> None:
         """Make a change, and log it if it was one."""
@@ -153,6 +155,8 @@ class Administration:
     async def put_user(self, record: UserRecord) -> None:
         """Add a user, or replace what is known of one."""
         _check_user(record)
+        if self._users_elsewhere:
+            raise AdministrationError(self._users_elsewhere)
         await self._change(lambda: self._decided_user(record))
 
     async def add_user(self, record: UserRecord) -> None:

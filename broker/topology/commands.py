@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
@@ -32,6 +32,21 @@ _log = structlog.get_logger(__name__)
 Arguments = Mapping[str, Any]
 NewHash = Callable[[str], Awaitable[str]]
 
+ROLE_COMMANDS: Final = (
+    "list_roles",
+    "add_role",
+    "delete_role",
+    "join_role",
+    "leave_role",
+    "permit_role",
+    "clear_role_permission",
+)
+"""Commands that only a user database of WSO2's serves (ADR 52)."""
+
+
+async def _no_roles(arguments: Arguments) -> None:
+    raise AdministrationError("there are no roles: user-mgt.xml names no user database, permissions are those of users")
+
 
 class Commands:
     """The commands over one `Administration`."""
@@ -45,6 +60,10 @@ class Commands:
     @property
     def by_name(self) -> dict[str, Callable[[Arguments], Awaitable[Any]]]:
         """Return every command."""
+        return {**dict.fromkeys(ROLE_COMMANDS, _no_roles), **self._own}
+
+    @property
+    def _own(self) -> dict[str, Callable[[Arguments], Awaitable[Any]]]:
         return {name.removeprefix("do_"): getattr(self, name) for name in dir(type(self)) if name.startswith("do_")}
 
     # Users
@@ -55,27 +74,27 @@ class Commands:
         return [{**asdict(user), "password_hash": bool(user.password_hash)} for user in users]
 
     async def do_add_user(self, arguments: Arguments) -> None:
-        name, password = _text(arguments, "name"), _text(arguments, "password")
+        name, password = text_of(arguments, "name"), text_of(arguments, "password")
         if self._administration.directory.user(name) is not None:
             raise AdministrationError(f"there is a user '{name}' already")
         await self._administration.put_user(UserRecord(name, await self._hash(password)))
 
     async def do_delete_user(self, arguments: Arguments) -> None:
-        await self._administration.delete_user(_text(arguments, "name"))
+        await self._administration.delete_user(text_of(arguments, "name"))
 
     async def do_change_password(self, arguments: Arguments) -> None:
-        password_hash = await self._hash(_text(arguments, "password"))
+        password_hash = await self._hash(text_of(arguments, "password"))
         await self._administration.change_user(
-            _text(arguments, "name"), lambda user: replace(user, password_hash=password_hash, loopback_only=False)
+            text_of(arguments, "name"), lambda user: replace(user, password_hash=password_hash, loopback_only=False)
         )
 
     async def do_set_user_tags(self, arguments: Arguments) -> None:
         tags = [str(tag) for tag in arguments.get("tags", ())]
-        await self._administration.change_user(_text(arguments, "name"), lambda user: with_tags(user, tags))
+        await self._administration.change_user(text_of(arguments, "name"), lambda user: with_tags(user, tags))
 
     async def do_set_user_limits(self, arguments: Arguments) -> None:
         limits: dict[str, Any] = _limits(arguments, "max_connections", "max_channels")
-        await self._administration.change_user(_text(arguments, "name"), lambda user: replace(user, **limits))
+        await self._administration.change_user(text_of(arguments, "name"), lambda user: replace(user, **limits))
 
     async def _hash(self, password: str) -> str:
         if not password:
@@ -107,7 +126,7 @@ class Commands:
         return [asdict(settings) for settings in self._administration.vhosts]
 
     async def do_add_vhost(self, arguments: Arguments) -> None:
-        name = _text(arguments, "name")
+        name = text_of(arguments, "name")
         known = next((each for each in self._administration.vhosts if each.vhost == name), None)
         changed: dict[str, Any] = {
             key: str(arguments[key]) for key in ("description", "default_queue_type") if key in arguments
@@ -117,10 +136,10 @@ class Commands:
         await self._administration.create_vhost(replace(known or VirtualHostSettingsRecord(name), **changed))
 
     async def do_delete_vhost(self, arguments: Arguments) -> None:
-        await self._administration.delete_vhost(_text(arguments, "name"))
+        await self._administration.delete_vhost(text_of(arguments, "name"))
 
     async def do_set_vhost_limits(self, arguments: Arguments) -> None:
-        name = _text(arguments, "vhost")
+        name = text_of(arguments, "vhost")
         known = next((each for each in self._administration.vhosts if each.vhost == name), None)
         if known is None:
             raise AdministrationError(f"there is no virtual host '{name}'")
@@ -137,13 +156,13 @@ class Commands:
     async def do_set_permissions(self, arguments: Arguments) -> None:
         await self._administration.set_permissions(
             PermissionRecord(
-                *(_text(arguments, name) for name in ("user", "vhost")),
-                *(_text(arguments, name, may_be_empty=True) for name in ("configure", "write", "read")),
+                *(text_of(arguments, name) for name in ("user", "vhost")),
+                *(text_of(arguments, name, may_be_empty=True) for name in ("configure", "write", "read")),
             )
         )
 
     async def do_clear_permissions(self, arguments: Arguments) -> None:
-        await self._administration.clear_permissions(_text(arguments, "user"), _text(arguments, "vhost"))
+        await self._administration.clear_permissions(text_of(arguments, "user"), text_of(arguments, "vhost"))
 
     async def do_list_topic_permissions(self, arguments: Arguments) -> Any:
         """What keys users may use at topic exchanges."""
@@ -153,15 +172,15 @@ class Commands:
     async def do_set_topic_permissions(self, arguments: Arguments) -> None:
         await self._administration.set_topic_permissions(
             TopicPermissionRecord(
-                *(_text(arguments, name) for name in ("user", "vhost", "exchange")),
-                *(_text(arguments, name, may_be_empty=True) for name in ("write", "read")),
+                *(text_of(arguments, name) for name in ("user", "vhost", "exchange")),
+                *(text_of(arguments, name, may_be_empty=True) for name in ("write", "read")),
             )
         )
 
     async def do_clear_topic_permissions(self, arguments: Arguments) -> None:
         exchange = arguments.get("exchange")
         await self._administration.clear_topic_permissions(
-            _text(arguments, "user"), _text(arguments, "vhost"), None if exchange is None else str(exchange)
+            text_of(arguments, "user"), text_of(arguments, "vhost"), None if exchange is None else str(exchange)
         )
 
     # Policies and parameters
@@ -185,15 +204,15 @@ class Commands:
         await self._set_policy(arguments, is_operator=True)
 
     async def _set_policy(self, arguments: Arguments, *, is_operator: bool) -> None:
-        vhost, name = _text(arguments, "vhost"), _text(arguments, "name")
+        vhost, name = text_of(arguments, "vhost"), text_of(arguments, "name")
         await self._administration.put_policy(policy_of(vhost, name, arguments, is_operator=is_operator))
 
     async def do_clear_policy(self, arguments: Arguments) -> None:
-        key = PolicyKey(_text(arguments, "vhost"), _text(arguments, "name"))
+        key = PolicyKey(text_of(arguments, "vhost"), text_of(arguments, "name"))
         await self._administration.clear_policy(key)
 
     async def do_clear_operator_policy(self, arguments: Arguments) -> None:
-        key = PolicyKey(_text(arguments, "vhost"), _text(arguments, "name"), True)
+        key = PolicyKey(text_of(arguments, "vhost"), text_of(arguments, "name"), True)
         await self._administration.clear_policy(key)
 
     async def do_list_global_parameters(self, arguments: Arguments) -> Any:
@@ -201,11 +220,11 @@ class Commands:
         return [{"name": each.name, "value": json.loads(each.value)} for each in self._administration.global_parameters]
 
     async def do_set_global_parameter(self, arguments: Arguments) -> None:
-        record = GlobalParameterRecord(_text(arguments, "name"), to_json(arguments.get("value")))
+        record = GlobalParameterRecord(text_of(arguments, "name"), to_json(arguments.get("value")))
         await self._administration.put_global_parameter(record)
 
     async def do_clear_global_parameter(self, arguments: Arguments) -> None:
-        await self._administration.clear_global_parameter(_text(arguments, "name"))
+        await self._administration.clear_global_parameter(text_of(arguments, "name"))
 
     # Queues
 
@@ -218,7 +237,8 @@ class Commands:
         return [told_queue(vhost, queue) for vhost in vhosts for _, queue in sorted(vhost.queues.items())]
 
 
-def _text(arguments: Arguments, name: str, *, may_be_empty: bool = False) -> str:
+def text_of(arguments: Arguments, name: str, *, may_be_empty: bool = False) -> str:
+    """Return an argument that is a text; raise `AdministrationError` when it is missing."""
     value = arguments.get(name)
     if not isinstance(value, str) or not (value or may_be_empty):
         raise AdministrationError(f"the argument '{name}' is missing")

@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import islice
+from math import inf
 from typing import Final
 from weakref import WeakValueDictionary
 
@@ -94,6 +95,16 @@ class Accounts:
                 if found.get(name) != before:
                     changed.append(name)
         return changed
+
+    def expire(self) -> None:
+        """What is remembered is old: it is asked for again before it counts."""
+        for entry in list(self._alive.values()):
+            entry.at = -inf
+        self._unknown.clear()
+
+    def forget(self, name: str) -> None:
+        """Somebody of this name may be there from now on."""
+        self._unknown.pop(self._rules.key(name), None)
 
     def change(self, name: str, changed: Callable[[Account], Account]) -> None:
         """This is true of a user from now on, because this node has made it so; the database tells it later, too."""

@@ -53,7 +53,7 @@ def add_role(connection: Connection, made: NewRole, rules: StoreRules) -> bool:
                 UM_DOMAIN_ID=domain_id(connection, PRIMARY),
             )
         )
-        _permit(connection, made.name, INTERNAL, made.resources, made.actions)
+        permit_now(connection, made.name, INTERNAL, made.resources, made.actions)
         return True
 
 
@@ -64,7 +64,7 @@ def permit_roles(
     with writing(connection):
         for role in roles:
             domain, slash, name = role.partition("/")
-            _permit(connection, name if slash else role, domain.upper() if slash else PRIMARY, resources, actions)
+            permit_now(connection, name if slash else role, domain.upper() if slash else PRIMARY, resources, actions)
 
 
 def forget_resource(connection: Connection, resource: str, role: str) -> None:
@@ -98,8 +98,10 @@ def _is_done(connection: Connection, made: NewRole, rules: StoreRules) -> bool:
     return any(each.resource in made.resources and each.is_allowed for each in account.statements)
 
 
-def _permit(connection: Connection, role: str, domain: str, resources: Sequence[str], actions: Sequence[str]) -> None:
-    """Write one row for each, instead of what it says now."""
+def permit_now(
+    connection: Connection, role: str, domain: str, resources: Sequence[str], actions: Sequence[str]
+) -> None:
+    """Let a role of a domain do all of this: one row for each, instead of what it says now."""
     granted, permission = UM_ROLE_PERMISSION.c, UM_PERMISSION.c
     of_domain = domain_id(connection, domain)
     for resource in resources:
@@ -123,6 +125,24 @@ def _permit(connection: Connection, role: str, domain: str, resources: Sequence[
                     UM_DOMAIN_ID=of_domain,
                 )
             )
+
+
+def withdraw(connection: Connection, role: str, domain: str, resource: str, action: str) -> None:
+    """Remove what is said about a role of a domain and one action."""
+    granted, permission = UM_ROLE_PERMISSION.c, UM_PERMISSION.c
+    ids = select(permission.UM_ID).where(
+        equal(permission.UM_RESOURCE_ID, resource),
+        equal(permission.UM_ACTION, action),
+        permission.UM_TENANT_ID == TENANT,
+    )
+    connection.execute(
+        delete(UM_ROLE_PERMISSION).where(
+            granted.UM_PERMISSION_ID.in_([row[0] for row in connection.execute(ids)]),
+            equal(granted.UM_ROLE_NAME, role),
+            equal(granted.UM_DOMAIN_ID, domain_id(connection, domain)),
+            granted.UM_TENANT_ID == TENANT,
+        )
+    )
 
 
 def _has_more(connection: Connection, role: str) -> bool:
