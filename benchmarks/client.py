@@ -22,6 +22,10 @@ FRAME_MAX = 131_072
 # would be lost.
 CLOSE_LIMIT = 30.0
 CLOSE = method(0, 10, 50, struct.pack(">HBHH", 200, 0, 0, 0))
+NOTHING = table({})
+CAPABILITIES = short_string("capabilities") + b"F" + table({"consumer_cancel_notify": True})
+NOTIFIED = struct.pack(">I", len(CAPABILITIES)) + CAPABILITIES
+"""What a client says of itself: nothing, or that it is to be told when a consumer is cancelled."""
 NO_ARGUMENTS: Mapping[str, Argument] = {}
 PASSIVE, DURABLE, EXCLUSIVE, AUTO_DELETE, NO_WAIT = 1, 2, 4, 8, 16
 
@@ -29,20 +33,21 @@ PASSIVE, DURABLE, EXCLUSIVE, AUTO_DELETE, NO_WAIT = 1, 2, 4, 8, 16
 class Client:
     """A connected socket with channel 1 open; after the set-up, `sock` may be used directly."""
 
-    def __init__(self, address: Address, timeout: float = 60.0) -> None:
+    def __init__(self, address: Address, timeout: float = 60.0, *, tells_cancels: bool = False) -> None:
+        """With `tells_cancels` the broker is told that the client understands when a consumer is cancelled."""
         self.sock = socket.create_connection((address.host, address.port), timeout)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.frame_max = FRAME_MAX
         self.product = ""
         self._ahead = bytearray()
-        self._handshake(address)
+        self._handshake(address, NOTIFIED if tells_cancels else NOTHING)
         self.call(method(1, 20, 10, b"\x00"), 20, 11)
 
-    def _handshake(self, address: Address) -> None:
+    def _handshake(self, address: Address, properties: bytes) -> None:
         self.sock.sendall(PROTOCOL_HEADER)
         self.product = product_in(self.expect(10, 10))
         response = f"\0{address.user}\0{address.password}".encode()
-        answer = struct.pack(">I", 0) + short_string("PLAIN") + struct.pack(">I", len(response)) + response
+        answer = properties + short_string("PLAIN") + struct.pack(">I", len(response)) + response
         tune = self.call(method(0, 10, 11, answer + short_string("en_US")), 10, 30)
         channels, frame_max, _ = struct.unpack_from(">HIH", tune, 4)
         self.frame_max = min(frame_max or FRAME_MAX, FRAME_MAX)

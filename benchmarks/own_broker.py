@@ -59,6 +59,11 @@ class OwnBroker:
         """The broker's output."""
         return self._process.log
 
+    @property
+    def config(self) -> Path:
+        """The folder of its configuration."""
+        return self._process.config
+
     def start(self, *, wait: bool = True) -> None:
         """Start the process on its cores; with `wait`, return once it accepts connections."""
         if wait:

@@ -13,6 +13,7 @@ from benchmarks.cases import (
     memory,
     requeue,
     restart,
+    revocation,
     sizes,
     snapshot_held,
     throughput,
@@ -34,6 +35,7 @@ CASES: dict[str, Callable[[Session], object]] = {
     "cluster": cluster.run,
     "fairness": fairness.run,
     "logins": logins.run,
+    "revocation": revocation.run,
     "snapshot-held": snapshot_held.run,
     "generator": generator.run,
 }
@@ -51,6 +53,7 @@ DESCRIPTIONS = {
     "cluster": "across two nodes, one to three nodes, nodes that fail (needs --store with a database server)",
     "fairness": "another client's publish to delivery beside requests that cost the broker much",
     "logins": "another client beside guesses of passwords; 500 clients that come, and come back",
+    "revocation": "a permission revoked on one node, clients on another (needs --store with a database server)",
     "snapshot-held": "commits while another transaction holds a snapshot (needs --store with a database server)",
     "generator": "what the load generator can do by itself, against a peer that does nothing",
 }

@@ -139,26 +139,54 @@ def arrive(address: Address) -> tuple[list[socket.socket], float]:
         + method(0, 10, 40, short_string(address.vhost) + b"\x00\x00")
     )
     began = time.monotonic()
-    clients = [socket.create_connection((address.host, address.port)) for _ in range(CLIENTS)]
-    for client in clients:
-        client.sendall(opening)
-    heard = {client.fileno(): b"" for client in clients}
-    by_number = {client.fileno(): client for client in clients}
     poll = select.poll()
-    for number in heard:
-        poll.register(number, select.POLLIN)
-    while heard:
+    waiting: dict[int, socket.socket] = {}
+    heard: dict[int, bytes] = {}
+
+    def connect() -> None:
+        client = opened(address, opening)
+        waiting[client.fileno()], heard[client.fileno()] = client, b""
+        poll.register(client, select.POLLIN)
+
+    for _ in range(CLIENTS):
+        connect()
+    clients: list[socket.socket] = []
+    while waiting:
         for number, _ in poll.poll(1000):
-            data = by_number[number].recv(65_536)
+            data = received(waiting[number])
             heard[number] += data
-            if not data:
-                raise RuntimeError("the broker has closed the connection of a client that may log in")
-            if OPEN_OK in heard[number]:
-                poll.unregister(number)
-                del heard[number]
+            if data and OPEN_OK not in heard[number]:
+                continue
+            poll.unregister(number)
+            client = waiting.pop(number)
+            if data:
+                clients.append(client)
+            else:  # as clients do whose broker takes no more at once
+                client.close()
+                connect()
         if time.monotonic() - began > STORM_LIMIT:
-            raise RuntimeError(f"{len(heard)} clients are not in after {STORM_LIMIT} s")
+            raise RuntimeError(f"{len(waiting)} clients are not in after {STORM_LIMIT} s")
     return clients, time.monotonic() - began
+
+
+def opened(address: Address, opening: bytes) -> socket.socket:
+    """Return a connection on which `opening` is said, as soon as the broker takes one."""
+    while True:
+        client = socket.create_connection((address.host, address.port))
+        try:
+            client.sendall(opening)
+        except ConnectionError:
+            client.close()
+        else:
+            return client
+
+
+def received(client: socket.socket) -> bytes:
+    """Return what has come; nothing when the connection is closed."""
+    try:
+        return client.recv(65_536)
+    except ConnectionError:
+        return b""
 
 
 def start_ok(user: str, password: str) -> bytes:
