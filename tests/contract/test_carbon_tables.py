@@ -14,6 +14,7 @@ import pytest
 from broker.auth.carbon.accounts import Accounts
 from broker.auth.carbon.grants import Grants
 from broker.auth.carbon.login import CarbonUsers
+from broker.auth.identity import Identity
 from broker.errors import ConfigError, ConnectionForced, StoreUnavailable
 from broker.ports.user_database import Account, Statement, StoreRules
 from broker.store.carbon.administrator import NewPassword, add_administrator, has_started_before
@@ -76,8 +77,8 @@ async def opened(carbon: Carbon, rules: StoreRules = RULES) -> AsyncIterator[Use
 
 async def log_in(users: CarbonUsers, name: str, password: str) -> str | None:
     answer = users.log_in(name, password, address="192.0.2.7", is_loopback=False)
-    identity = await answer if asyncio.iscoroutine(answer) else answer
-    return None if identity is None else identity.user  # type: ignore[union-attr]
+    result = await answer if asyncio.iscoroutine(answer) else answer
+    return result.user if isinstance(result, Identity) else None
 
 
 def users_of(tables: UserTables, rules: StoreRules = RULES) -> CarbonUsers:

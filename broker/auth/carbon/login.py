@@ -7,17 +7,19 @@ database. While that is away, who is remembered goes on and others are told to c
 from __future__ import annotations
 
 from collections.abc import Coroutine
+from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
 
 from broker.auth.carbon.accounts import Accounts, KnownAccount
-from broker.auth.carbon.names import Login, login_of
+from broker.auth.carbon.names import login_of
 from broker.auth.carbon.rules import LoginRules
-from broker.auth.identity import Identity, shown_user
+from broker.auth.identity import Identity, LoginResult, Refused, shown_user
 from broker.auth.password_hash import wso2
 from broker.auth.passwords import Passwords
 from broker.auth.remembered import Proof
+from broker.auth.users import DEFAULT_PASSWORD, HELD_BACK, NO_SUCH_USER, WRONG_PASSWORD
 from broker.errors import ConnectionForced, InvalidPasswordHash, StoreUnavailable
 from broker.ports.user_database import Account, StoreRules
 
@@ -25,6 +27,18 @@ _log = structlog.get_logger(__name__)
 
 _AWAY: Final = "the user database is away, and this user is not known here yet: try again later"
 _DEFAULT_PASSWORD: Final = "admin"
+MUST_CHANGE: Final = Refused("the password must be changed first (UM_REQUIRE_CHANGE)")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Attempt:
+    """A login: `key` stands for the name, in whatever case it was written."""
+
+    user: str
+    key: str
+    password: str
+    address: str
+    is_loopback: bool
 
 
 class CarbonUsers:
@@ -38,70 +52,71 @@ class CarbonUsers:
 
     def log_in(
         self, name: str, password: str, *, address: str, is_loopback: bool
-    ) -> Identity | Coroutine[Any, Any, Identity | None] | None:
-        """Return who that is, None unless this is the password of a user.
+    ) -> LoginResult | Coroutine[Any, Any, LoginResult]:
+        """Return who that is, and why it is refused unless this is the password of a user.
 
         Raises `ConnectionForced`, now or later, while the database is away and the user is not known.
         """
         login, password = login_of(name), self._rules.password_of(password)
-        why = self._login_rules.what_is_wrong(login, password) or self._only_here(login, password, is_loopback)
-        if why:
-            _log.info("nobody can log in like this", user=shown_user(name), peer=address, reason=why)
-            return self._checked(login, password, None, address, is_loopback)
+        attempt = _Attempt(login.user, self._rules.key(login.user), password, address, is_loopback)
+        if why := self._login_rules.what_is_wrong(login, password):
+            return self._refused(attempt, Refused(why))
+        if not is_loopback and self._has_default_password(attempt):
+            return self._refused(attempt, DEFAULT_PASSWORD)
         entry = self._accounts.fresh(login.user)
         if entry is not None and (stored := self._stored(entry.account)) is not None:
-            proof = self._passwords.recall(self._rules.key(login.user), password, stored, address)
+            proof = self._passwords.recall(attempt.key, password, stored, address)
             if proof is not None:
                 return _identity(entry, proof, is_loopback)
-        if self._passwords.is_held_back(self._rules.key(login.user), address) or self._accounts.is_unknown(login.user):
-            return self._checked(login, password, None, address, is_loopback)
-        return self._look_up(login, password, address, is_loopback)
+        if self._passwords.is_held_back(attempt.key, address):
+            return self._refused(attempt, HELD_BACK)
+        if self._accounts.is_unknown(login.user):
+            return self._refused(attempt, NO_SUCH_USER)
+        return self._look_up(attempt)
 
     async def known(self, name: str, *, is_loopback: bool) -> Identity | None:
         """Return who that is, None unless there is such a user who may log in."""
         login = login_of(name)
         if self._login_rules.what_is_wrong(login, None):
             return None
-        entry = await self._entry(login)
+        entry = await self._entry(login.user)
         if entry is None or entry.account.must_change:
             return None
         return _identity(entry, Proof(), is_loopback)
 
-    def _only_here(self, login: Login, password: str, is_loopback: bool) -> str:
-        is_default = password == _DEFAULT_PASSWORD and self._rules.key(login.user) == self._rules.key(
-            self._rules.admin_user
-        )
-        return "the default password is good from this machine only" if is_default and not is_loopback else ""
+    def _has_default_password(self, attempt: _Attempt) -> bool:
+        return attempt.password == _DEFAULT_PASSWORD and attempt.key == self._rules.key(self._rules.admin_user)
 
-    async def _look_up(self, login: Login, password: str, address: str, is_loopback: bool) -> Identity | None:
-        entry = await self._entry(login)
-        answer = self._checked(login, password, entry, address, is_loopback)
-        return await answer if isinstance(answer, Coroutine) else answer
+    def _refused(self, attempt: _Attempt, refused: Refused) -> LoginResult | Coroutine[Any, Any, LoginResult]:
+        """Refuse a login at the cost of one with a wrong password."""
+        proof = self._passwords.check(attempt.key, attempt.password, None, attempt.address)
+        return _refused_later(proof, refused) if isinstance(proof, Coroutine) else refused
 
-    async def _entry(self, login: Login) -> KnownAccount | None:
+    async def _look_up(self, attempt: _Attempt) -> LoginResult:
+        entry = await self._entry(attempt.user)
+        stored = None if entry is None else self._stored(entry.account)
+        proof = self._passwords.check(attempt.key, attempt.password, stored, attempt.address)
+        if isinstance(proof, Coroutine):
+            proof = await proof
+        if entry is None:
+            return NO_SUCH_USER
+        if proof is None:
+            return MUST_CHANGE if entry.account.must_change else WRONG_PASSWORD
+        return _identity(entry, proof, attempt.is_loopback)
+
+    async def _entry(self, user: str) -> KnownAccount | None:
         try:
-            return await self._accounts.load(login.user)
+            return await self._accounts.load(user)
         except StoreUnavailable as error:
-            entry = self._accounts.recall(login.user)
+            entry = self._accounts.recall(user)
             if entry is None:
-                _log.warning("the user database is away", user=shown_user(login.user), reason=str(error))
+                _log.warning("the user database is away", user=shown_user(user), reason=str(error))
                 raise ConnectionForced(_AWAY) from error
             return entry
-
-    def _checked(
-        self, login: Login, password: str, entry: KnownAccount | None, address: str, is_loopback: bool
-    ) -> Identity | Coroutine[Any, Any, Identity | None] | None:
-        """Check a password, at the same cost whether there is such a user or not."""
-        stored = None if entry is None else self._stored(entry.account)
-        proof = self._passwords.check(self._rules.key(login.user), password, stored, address)
-        if isinstance(proof, Coroutine):
-            return _later(proof, entry, is_loopback)
-        return None if entry is None or proof is None else _identity(entry, proof, is_loopback)
 
     def _stored(self, account: Account) -> str | None:
         """Return what is stored of the password as a text of `auth/password_hash`; None when none is right."""
         if account.must_change:
-            _log.warning("a user cannot log in before the password is changed (UM_REQUIRE_CHANGE)", user=account.name)
             return None
         rules = self._rules
         try:
@@ -120,8 +135,6 @@ def _identity(entry: KnownAccount, proof: Proof, is_loopback: bool) -> Identity:
     return Identity(entry.account.name, is_loopback, (proof, entry))
 
 
-async def _later(
-    proof: Coroutine[Any, Any, Proof | None], entry: KnownAccount | None, is_loopback: bool
-) -> Identity | None:
-    found = await proof
-    return None if entry is None or found is None else _identity(entry, found, is_loopback)
+async def _refused_later(proof: Coroutine[Any, Any, Proof | None], refused: Refused) -> LoginResult:
+    await proof
+    return refused
