@@ -53,7 +53,7 @@ _log = structlog.get_logger(__name__)
 
 _TOPIC_EXCHANGE: Final = "amq.topic"
 _TEMPORARY: Final = "tmp_"
-_SETTLE_TIMEOUT: Final = 1.0
+SETTLE_TIMEOUT: Final = 1.0
 """Seconds for which an answer to a client waits for what is to be written."""
 _OF_QUEUES: Final = (CONSUME, PUBLISH, CHANGE)
 _OF_TOPICS: Final = (SUBSCRIBE, PUBLISH, CHANGE)
@@ -80,6 +80,7 @@ class CarbonRegistry:
         queues: RegistryPart | None,
         topics: RegistryPart | None,
         admin: str,
+        settle_timeout: float = SETTLE_TIMEOUT,
     ) -> None:
         """`users` are those of a database of WSO2's, where `grants` writes unless it is read only. `admin` owns what no
         client has made.
@@ -91,6 +92,8 @@ class CarbonRegistry:
         self._queues = queues
         self._topics = topics
         self._admin = admin
+        self._settle_timeout = settle_timeout
+        self._behind: asyncio.Future[None] | None = None
         parts = [part.writer for part in (queues, topics) if part is not None]
         self.writers: Sequence[CarbonWriter] = list(dict.fromkeys([*parts, *([grants] if grants else [])]))
 
@@ -98,8 +101,14 @@ class CarbonRegistry:
         """Return what waits until everything is written, or a second is over; None when nothing is waited for."""
         if vhost != VHOST:
             return None
+        if self._behind is not None and not self._behind.done():
+            return None  # somebody has waited for it in vain
         last = [writer.last for writer in self.writers if writer.last is not None and not writer.is_away]
-        return _settle(last) if last else None
+        return self._settle(last) if last else None
+
+    async def _settle(self, last: Sequence[asyncio.Future[None]]) -> None:
+        _, undone = await asyncio.wait(last, timeout=self._settle_timeout)
+        self._behind = next(iter(undone), None)
 
     def on_change(self, change: Change, client: Hashable) -> None:
         """This node has decided and recorded a change that `client` has asked for, and applies it next."""
@@ -163,6 +172,7 @@ class CarbonRegistry:
         permissions = client.access.permissions if isinstance(client, ConnectionContext) else None
         if isinstance(permissions, CarbonPermissions) and permissions.creates(topic):
             self._create_topic(topic.lower(), resource, user, is_admin=permissions.is_admin)
+            permissions = client.access.permissions if isinstance(client, ConnectionContext) else None  # they are more
         vhost = self._find_vhost(VHOST)
         destination = None if vhost is None else vhost.queues.get(record.destination)
         if destination is None or not destination.durable:
@@ -303,7 +313,3 @@ def _owned(name: str, user: str) -> dict[str, str]:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-async def _settle(last: Sequence[asyncio.Future[None]]) -> None:
-    await asyncio.wait(last, timeout=_SETTLE_TIMEOUT)
