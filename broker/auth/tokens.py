@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import structlog
 
-from broker.auth.identity import Authenticator, Identity, LoginResult, is_token
+from broker.auth.identity import Authenticator, Identity, LoginResult, Refused, is_token
 from broker.auth.signing_keys import SigningKeys
 from broker.auth.token_claims import ClaimRules, Subject, TokenRefused, subject_of
 from broker.auth.token_signatures import Parsed, Signatures, key_id
@@ -111,13 +111,14 @@ class TokenLogins:
     async def _renew(self, identity: Identity, secret: str, address: str) -> Identity | None:
         found = self._identify(secret, address, identity.is_loopback)
         renewed = await found if isinstance(found, Coroutine) else found
-        if renewed is not None and renewed.user != identity.user:
-            return _refused(address, "it is for another user than the connection")
+        if not isinstance(renewed, Identity):
+            return None
+        if renewed.user != identity.user:
+            _refused(address, "it is for another user than the connection")
+            return None
         return renewed
 
-    def _identify(
-        self, token: str, address: str, is_loopback: bool
-    ) -> Identity | Coroutine[Any, Any, Identity | None] | None:
+    def _identify(self, token: str, address: str, is_loopback: bool) -> LoginResult | Coroutine[Any, Any, LoginResult]:
         digest = self._verified.digest(token)
         subject = self._verified.find(digest, self._wall())
         if subject is not None:
@@ -132,11 +133,11 @@ class TokenLogins:
 
     async def _identify_later(
         self, parsed: Parsed, digest: bytes, octets: int, address: str, is_loopback: bool
-    ) -> Identity | None:
+    ) -> LoginResult:
         await self._keys.read_for(key_id(parsed))
         return self._verify(parsed, digest, octets, address, is_loopback)
 
-    def _verify(self, parsed: Parsed, digest: bytes, octets: int, address: str, is_loopback: bool) -> Identity | None:
+    def _verify(self, parsed: Parsed, digest: bytes, octets: int, address: str, is_loopback: bool) -> LoginResult:
         key = self._keys.find(key_id(parsed))
         try:
             if key is None:
@@ -152,6 +153,6 @@ class TokenLogins:
         return Identity(subject.user, is_loopback, grants=subject.grants, good_until=good_until, renew=self._renew)
 
 
-def _refused(address: str, reason: object) -> Identity | None:
+def _refused(address: str, reason: object) -> Refused:
     _log.warning("a token was refused", peer=address, reason=str(reason))
-    return None
+    return Refused(f"the token: {reason}")

@@ -31,6 +31,8 @@ from broker.topology.definitions import DEFAULT_ALGORITHM, OWN_HASH, Definitions
 from broker.topology.import_target import ImportTarget
 from broker.topology.policy_forms import OPERATOR_POLICY, policy_of
 
+_OF_VHOSTS: Final = frozenset(("name", "metadata", "description", "tags", "default_queue_type", "limits"))
+"""What is known of virtual hosts; their limits are among the parameters, too."""
 TOLD: Final = 20
 """How many of the things that were left out the log names."""
 SERVED: Final = (
@@ -127,6 +129,9 @@ class Import:
         current = self._target.settings(name)
         known = current or VirtualHostSettingsRecord(name)
         given = {**(given.get("metadata") or {}), **given}  # older versions have it in there
+        for key in sorted(given.keys() - _OF_VHOSTS):
+            if given[key]:
+                self.left_out.append(f"'{key}' of virtual host '{name}': it is not served")
         default = given.get("default_queue_type", known.default_queue_type)
         wanted = replace(
             known,

@@ -182,6 +182,13 @@ def test_a_dry_run_says_what_could_not_be_made(filled: Node, change: Callable[[A
     assert reason in problem
 
 
+def test_what_is_set_of_a_virtual_host_and_not_served_is_named(node: Node) -> None:
+    given = {"name": "v", "tracing": False, "metadata": {"description": "d", "protected_from_deletion": True}}
+    done = take(node, {"vhosts": [given]})
+    assert (done.lines, done.problems) == (["virtual host 'v'"], [])
+    assert done.left_out == ["'protected_from_deletion' of virtual host 'v': it is not served"]
+
+
 def test_bindings_of_what_is_not_exported_are_left_out(node: Node) -> None:
     given = {"source": "amq.direct", "vhost": "/", "destination": "gone", "destination_type": "queue"}
     bindings = [given, {**given, "source": "none"}, {**given, "destination": "none", "destination_type": "exchange"}]

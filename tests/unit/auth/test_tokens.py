@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from broker.auth.access import Permission
 from broker.auth.directory import Directory
-from broker.auth.identity import Identity, LoginResult, is_token, shown_user
+from broker.auth.identity import Identity, LoginResult, Refused, is_token, shown_user
 from broker.auth.recorded_access import RecordedAccess
 from broker.auth.scopes import GrantedAccess
 from broker.auth.signing_keys import SigningKeys
@@ -107,7 +107,7 @@ async def test_a_token_that_was_verified_is_known_until_it_ends() -> None:
     assert logins.at_once(token).good_until == logins.clock.monotonic() + 1
     logins.clock.advance(1)
     with capture_logs() as logs:
-        assert logins.at_once(token) is None
+        assert isinstance(logins.at_once(token), Refused)
     assert [(line["event"], line["peer"], line["reason"]) for line in logs] == [
         ("a token was refused", "192.0.2.1", "it has expired")
     ]
@@ -120,7 +120,7 @@ async def test_other_keys_make_forget_what_the_old_ones_verified() -> None:
     logins.published = key_set(rsa_key())
     logins.clock.advance(10)
     assert await logins.log_in(logins.token(rsa_key())) is not None
-    assert await logins.log_in(token) is None
+    assert isinstance(await logins.log_in(token), Refused)
     assert len(logins.verified) == 1
 
 
@@ -128,9 +128,9 @@ async def test_a_stranger_who_names_keys_makes_nobody_ask_the_issuer_more_often(
     logins = Logins()
     stranger = [logins.token(ec_key(f"unknown {number}")) for number in range(5)]
     answers = await asyncio.gather(*(logins.log_in(token) for token in stranger))
-    assert answers == [None] * 5
+    assert answers == [Refused("the token: its key (kid) is not known")] * 5
     assert logins.keys.reads == 1
-    assert logins.at_once(stranger[0]) is None
+    assert isinstance(logins.at_once(stranger[0]), Refused)
     assert isinstance(logins.at_once(logins.token()), Identity)
 
 
@@ -138,7 +138,7 @@ async def test_a_stranger_who_names_keys_makes_nobody_ask_the_issuer_more_often(
 async def test_a_token_without_a_scope_for_a_virtual_host_does_not_open_it(scopes: list[str]) -> None:
     logins = Logins()
     identity = await logins.log_in(logins.token(scopes=scopes))
-    assert identity is not None
+    assert isinstance(identity, Identity)
     access = GrantedAccess(RecordedAccess(Directory()))
     with pytest.raises(NotAllowed, match="access to vhost '/' refused for user 'ann'"):
         access.permissions(identity, "/")
@@ -147,7 +147,7 @@ async def test_a_token_without_a_scope_for_a_virtual_host_does_not_open_it(scope
 async def test_a_token_renews_another_of_the_same_user_only() -> None:
     logins = Logins()
     identity = await logins.log_in(logins.token(exp=logins.wall() + 60))
-    assert identity is not None
+    assert isinstance(identity, Identity)
     renewed = await logins.renewed(identity, logins.token(exp=logins.wall() + 600))
     assert renewed is not None
     assert renewed.good_until == identity.good_until + 540
