@@ -10,6 +10,7 @@ from broker.amqp.context import Waiting
 from broker.amqp.direct_reply import REPLY_TO
 from broker.amqp.profile import PrefetchRule
 from broker.amqp.purposes import using
+from broker.amqp.wso2_methods import require_served
 from broker.auth.access import Operation, Permission
 from broker.codec import methods as amqp
 from broker.codec.delivery_count import counted_header
@@ -45,6 +46,7 @@ def on_basic_consume(channel: Channel, method: amqp.BasicConsume) -> Waiting | N
     if channel.reply_consumer is not None and channel.reply_consumer.consumer_tag == consumer_tag:
         raise _reused(consumer_tag)
     phrase = channel.vhost.phrase("queue", name)
+    require_served(method.arguments)
     consumer = Consumer(
         channel.id,
         channel.deliveries,
@@ -52,7 +54,7 @@ def on_basic_consume(channel: Channel, method: amqp.BasicConsume) -> Waiting | N
         queue,
         consumer_tag,
         no_ack=method.no_ack,
-        is_exclusive=method.exclusive,
+        is_exclusive=_is_exclusive(channel, queue, method.exclusive),
         priority=priority_of(method.arguments, phrase) if method.arguments else 0,
         timeout=timeout_of(method.arguments, phrase) if method.arguments else 0,
         heads=channel.broker.caches.new_cache(),
@@ -62,6 +64,13 @@ def on_basic_consume(channel: Channel, method: amqp.BasicConsume) -> Waiting | N
         return _subscribe(channel, consumer, method.no_wait)
     _start(channel, consumer, method.no_wait)
     return None
+
+
+def _is_exclusive(channel: Channel, queue: Queue, asked: bool) -> bool:
+    """Does a new consumer exclude others? A durable subscription has one at a time, or several that share it."""
+    if queue.settings.is_subscription:
+        return not channel.vhost.dialect.shares_subscriptions
+    return asked
 
 
 def _new_tag(channel: Channel, method: amqp.BasicConsume) -> str:
@@ -186,7 +195,7 @@ def on_basic_recover(channel: Channel, method: amqp.BasicRecover) -> None:
 
 
 def _recover(channel: Channel, requeue: bool) -> None:
-    if not requeue:
+    if not requeue and not channel.vhost.dialect.recovers_without_requeue:
         raise NotImplementedFault("requeue=false")  # contract B26
     channel.deliveries.requeue_all()
 

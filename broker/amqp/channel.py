@@ -89,7 +89,7 @@ class Channel:
         )
         self.publish = self.publisher.publish
         self.resolve = self.publisher.resolve
-        self.deliveries = Deliveries(self.output, self.broker.touched, self.resume_later)
+        self.deliveries = Deliveries(self.output, self.broker.touched, self.resume_later, self.vhost.dialect)
         self.ack_run = self.deliveries.ack_run
         self.reject_run = self.deliveries.reject_run
         self._touched = self.broker.touched

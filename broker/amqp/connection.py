@@ -374,7 +374,7 @@ class Connection:
             if channel is not None:
                 channel.release()  # nobody is told any more, but what came behind the error is lost all the same
             return
-        if isinstance(fault, LoginRefused) and not self.has_capability("authentication_failure_close"):
+        if isinstance(fault, LoginRefused) and not self._handshake.is_told_of_refusal:
             self.finish()
             return
         ids = method_at_fault(fault, method, is_on_channel=channel is not None)

@@ -12,7 +12,7 @@ from itertools import takewhile
 from typing import Any, Final, Protocol
 
 from broker.amqp.frame_reader import SettlementRun
-from broker.amqp.late_tags import LateTags
+from broker.amqp.late_tags import AnsweredTags, LateTags
 from broker.amqp.output import Output
 from broker.amqp.transaction import Settled, Transaction
 from broker.errors import PreconditionFailed
@@ -20,6 +20,7 @@ from broker.message import SETTLED, Message
 from broker.queue.dispatcher import QueueConsumer
 from broker.queue.outcome import ACKED, REJECTED, Outcome
 from broker.queue.queue import Queue
+from broker.topology.dialect import PLAIN, ClientDialect
 
 _SHORT_WALK: Final = 1000
 
@@ -83,6 +84,7 @@ class Deliveries:
     """The deliveries of one channel: their tags, what becomes of them, and the credit for more of them."""
 
     __slots__ = (
+        "_gives_back_at_once",
         "_late",
         "_on_room",
         "_output",
@@ -98,7 +100,9 @@ class Deliveries:
         "waiting",
     )
 
-    def __init__(self, output: Output, touched: set[Queue], on_room: Callable[[], None]) -> None:
+    def __init__(
+        self, output: Output, touched: set[Queue], on_room: Callable[[], None], dialect: ClientDialect = PLAIN
+    ) -> None:
         """`touched` gets the queues that have something to dispatch after the batch.
 
         `on_room` is called when there may be room for deliveries under the prefetch of the whole channel: the channel
@@ -107,9 +111,10 @@ class Deliveries:
         self._output = output
         self._touched = touched
         self._on_room = on_room
-        self._late = LateTags()
         self._unacked = Unacked()
         self.unacked = self._unacked.messages
+        self._late = AnsweredTags(self.is_outstanding) if dialect.ignores_late_answers else LateTags()
+        self._gives_back_at_once = dialect.gives_back_at_once
         self.got = 0
         """Outstanding deliveries of basic.get: no prefetch counts them."""
         self.waiting: OrderedDict[WaitingConsumer, None] = OrderedDict()
@@ -264,7 +269,7 @@ class Deliveries:
     def _end_or_note(self, tag: int, multiple: bool, outcome: Outcome | None) -> None:
         if self._late and self._is_late(tag, multiple):
             return
-        if self.transaction is not None:
+        if self.transaction is not None and not (outcome is None and self._gives_back_at_once):
             self._note(self.transaction, tag, multiple, outcome)
         elif not multiple:
             self._end([self._unacked.take(tag)], outcome)
@@ -275,6 +280,13 @@ class Deliveries:
             if tag and not messages:
                 raise _unknown(tag)
             self._end(messages, outcome)
+
+    def is_outstanding(self, tag: int) -> bool | None:
+        """Is there a delivery with this tag that waits for an answer? None if there never was one."""
+        if not 0 < tag <= self.last_tag:
+            return None
+        transaction = self.transaction
+        return tag in self.unacked and not (transaction is not None and transaction.has_settled(tag))
 
     def _is_late(self, tag: int, multiple: bool) -> bool:
         """Is this an answer to nothing but deliveries that were taken back?"""

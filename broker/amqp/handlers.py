@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from broker.amqp import basic_methods as basic
 from broker.amqp import topology_methods as topology
+from broker.amqp import wso2_methods as wso2
 from broker.amqp.channel import Channel
 from broker.amqp.commit import commit
 from broker.amqp.context import Waiting
@@ -105,6 +106,7 @@ HANDLERS: Final[dict[type[Method], Any]] = {
     amqp.ExchangeDelete: topology.on_exchange_delete,
     amqp.ExchangeBind: topology.on_exchange_bind,
     amqp.ExchangeUnbind: topology.on_exchange_unbind,
+    amqp.ExchangeBound: wso2.on_exchange_bound,
     amqp.QueueDeclare: topology.on_queue_declare,
     amqp.QueueBind: topology.on_queue_bind,
     amqp.QueueUnbind: topology.on_queue_unbind,

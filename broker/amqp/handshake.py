@@ -38,6 +38,8 @@ _T = TypeVar("_T")
 _HELD_LIMIT: Final = 65_536
 """Octets that a client may send behind a step that waits, before it is not read any more."""
 _NO_REASON: Final = "there is no such user, or the password is wrong"
+_OF_JMS: Final = ("instance", "qpid.client_process")
+"""Properties that only WSO2's and Qpid's clients of JMS tell of themselves."""
 _LEGACY_HEADER: Final = b"AMQP\x01\x01\x00\x09"
 
 CAPABILITIES: Final = (
@@ -330,6 +332,12 @@ class Handshake:
         known = await answer
         if self.step == step:
             then(known)
+
+    @property
+    def is_told_of_refusal(self) -> bool:
+        """Is the client told that its login is refused? Those of JMS wait for it, and say nothing of capabilities."""
+        values = self.client_properties.values
+        return self.has_capability("authentication_failure_close") or not values.keys().isdisjoint(_OF_JMS)
 
     def has_capability(self, name: str) -> bool:
         """Did the client say that it understands this extension?"""

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from broker.auth.access import Access
-from broker.codec.expiration import parse_expiration
+from broker.codec.expiration import is_of_jms, parse_expiration
 from broker.codec.field_table import FieldTable
 from broker.codec.properties import BasicProperties, decode_properties, encode_header
 from broker.errors import PreconditionFailed
 from broker.message import tail
+from broker.topology.dialect import ClientDialect
 
 _COPIES: Final = ("CC", "BCC")
 """Headers whose values are further routing keys, in RabbitMQ's order."""
@@ -30,13 +31,14 @@ class Inspected:
     """The tail of the content header as it travels on: without BCC."""
 
 
-def inspect(routing_key: str, header: bytes, access: Access) -> Inspected:
+def inspect(routing_key: str, header: bytes, access: Access, dialect: ClientDialect) -> Inspected:
     """Read the properties in `header`, a tail; raise `PreconditionFailed` for what may not be said in them."""
     properties = decode_properties(header[4:-1])
     if properties.user_id is not None:
         access.require_user_id(properties.user_id)
-    if properties.expiration is not None:
-        _check_expiration(properties.expiration)
+    expiration = properties.expiration
+    if expiration is not None and not (dialect.has_absolute_expiration and is_of_jms(expiration)):
+        _check_expiration(expiration)
     headers = properties.headers
     if headers is None:
         return Inspected((routing_key,), properties, header)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Final
 
@@ -37,3 +37,23 @@ class LateTags:
         for tag in answered:
             del self._tags[tag]
         return bool(answered)
+
+
+class AnsweredTags(LateTags):
+    """All tags of one channel that were answered already, for clients that answer twice."""
+
+    __slots__ = ("_is_outstanding",)
+
+    def __init__(self, is_outstanding: Callable[[int], bool | None]) -> None:
+        """`is_outstanding` tells whether the delivery of a tag waits for an answer; None if there never was one."""
+        super().__init__()
+        self._is_outstanding = is_outstanding
+
+    def __len__(self) -> int:
+        return 1
+
+    def pop(self, tag: int) -> bool:
+        return self._is_outstanding(tag) is False
+
+    def pop_up_to(self, last: int) -> bool:
+        return True

@@ -325,7 +325,8 @@ class Publisher:
             phrase = self._vhost.phrase("exchange", publish.exchange)
             raise PreconditionFailed(f"cannot route through {phrase}: {what_is_wrong}")
         routing, work = self._vhost.routing, self._work
-        route = Route(arguments, publish.exchange, publish.routing_key, publish.mandatory, routing.version)
+        mandatory = publish.mandatory and publish.exchange not in self._vhost.dialect.silent_exchanges
+        route = Route(arguments, publish.exchange, publish.routing_key, mandatory, routing.version)
         route.search = search = routing.search(exchange, (publish.routing_key,), None, work)
         try:
             next(search)
@@ -357,7 +358,7 @@ class Publisher:
         if not (has_headers and (is_open or b"CC" in header)) and not asks & ~FLAG_HEADERS:
             return RoutedMessage(*content, self._is_persistent) if is_open else None, None, content
         self._work.done += len(header) // _OCTETS_A_STEP
-        inspected = inspect(route.routing_key, header, self._access)
+        inspected = inspect(route.routing_key, header, self._access, self._vhost.dialect)
         content = inspected.header, body, chunks
         for key in inspected.keys[1:]:  # of CC and BCC: the first one is that of the route
             self._access.require(Permission.WRITE, "exchange", route.exchange, publishing(route.exchange, key))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
+from broker.amqp import wso2_methods as wso2
 from broker.amqp.channel import Channel
 from broker.amqp.direct_reply import ADDRESSES, REPLY_TO
 from broker.amqp.profile import RABBITMQ
@@ -29,7 +30,7 @@ NAME_PREFIX: Final = "x-name-prefix"
 
 async def on_exchange_declare(channel: Channel, method: amqp.ExchangeDeclare) -> None:
     name = _clean(method.exchange)
-    if method.passive:
+    if method.passive or channel.vhost.is_there_as(name, method.type):
         channel.vhost.require_changeable(name)
         channel.vhost.exchange(name)
     else:
@@ -113,7 +114,7 @@ async def on_queue_declare(channel: Channel, method: amqp.QueueDeclare) -> None:
         queue.use()
     else:
         channel.vhost.require_unreserved(name)
-        declaration = _declaration(channel, method, name)
+        declaration = wso2.as_subscription(channel, _declaration(channel, method, name))
         _require_queue(channel, declaration)
         is_new = declaration.name not in channel.vhost.queues
         queue = await channel.vhost.declare_queue(declaration, is_server_named=not name, client=channel.connection)
@@ -184,7 +185,8 @@ async def on_queue_bind(channel: Channel, method: amqp.QueueBind) -> None:
     _require_binding(channel, method.exchange, ("queue", name), routing_key, Operation.BIND)
     channel.vhost.exchange(method.exchange)
     channel.vhost.queue(name, channel.connection.exclusive)
-    await channel.vhost.bind(method.exchange, ("queue", name), routing_key, method.arguments, channel.connection)
+    arguments = await wso2.prepare_binding(channel, method.exchange, name, routing_key, method.arguments)
+    await channel.vhost.bind(method.exchange, ("queue", name), routing_key, arguments, channel.connection)
     await _settle(channel)
     if not method.no_wait:
         channel.send(amqp.QueueBindOk())
@@ -217,12 +219,12 @@ async def on_queue_delete(channel: Channel, method: amqp.QueueDelete) -> None:
     count = await channel.vhost.delete_queue(
         name,
         channel.connection.exclusive,
-        if_unused=method.if_unused,
+        if_unused=method.if_unused or (queue is not None and queue.settings.is_subscription),
         if_empty=method.if_empty,
         client=channel.connection,
     )
     _tell_of(channel, QUEUE_DELETED, queue, count)
-    if not method.no_wait:
+    if not method.no_wait or channel.vhost.dialect.answers_every_delete:
         channel.send(amqp.QueueDeleteOk(count))
 
 

@@ -19,6 +19,8 @@ LATEST: Final = (1 << 63) - 1
 
 LONGEST: Final = 315_360_000_000
 """The longest time to live, in milliseconds: ten years, as with RabbitMQ."""
+ABSOLUTE: Final = 1_000_000_000_000
+"""From here on, for clients of JMS, an expiration is a time in milliseconds since 1970: in 2001 at the earliest."""
 
 _NUMBER: Final = re.compile(r"([+-]?[0-9]+)(.*)", re.ASCII | re.DOTALL)
 
@@ -40,13 +42,22 @@ def parse_expiration(text: str) -> int:
     return int(match[1])
 
 
+def is_of_jms(text: str) -> bool:
+    """Is this an expiration as clients of JMS write it: none, or a time since 1970?"""
+    return not text or (text.isascii() and text.isdecimal() and len(text) < 20 and ABSOLUTE <= int(text) <= LATEST)
+
+
 def note_due(message: Message) -> None:
     """Set `due` of a message that has an expiration, counted from when it came into its queue. Hot for all others."""
     try:
         if not message.header[FLAGS] & EXPIRES:
             return
         expiration = read_expiration(message.header_payload)
-        if expiration is not None:
+        if expiration is None:
+            return
+        if is_of_jms(expiration):  # the publisher has been asked whether it may say so
+            message.due = int(expiration or 0)
+        else:
             message.due = published_ms(message.id) + parse_expiration(expiration)
     except (IndexError, SyntaxFault, ValueError):
         return  # a row of an earlier version, whose header nobody has checked

@@ -219,6 +219,22 @@ class ExchangeUnbindOk(Method):
     pass
 
 
+# These two are Qpid's, for the dialect of WSO2's clients.
+
+
+@method(40, 22)
+class ExchangeBound(Method):
+    exchange: ShortStr = ""
+    routing_key: ShortStr = ""
+    queue: ShortStr = ""
+
+
+@method(40, 23)
+class ExchangeBoundOk(Method):
+    reply_code: Short = 0
+    reply_text: ShortStr = ""
+
+
 # queue
 
 

@@ -118,9 +118,6 @@ ACCEPTED: Final[Mapping[str, Mapping[str, Element]]] = {
         "transports/amqp/sslConnection/keyStore/certType": Accepted(str, "SunX509", _STORE_FORM),
         "transports/amqp/sslConnection/trustStore/certType": Accepted(str, "SunX509", _STORE_FORM),
         "transports/amqp/maximumRedeliveryAttempts": Accepted(CountOrZero, 10, "no message is dead-lettered yet"),
-        "transports/amqp/allowSharedTopicSubscriptions": Accepted(
-            Boolean, False, "subscriptions of JMS are not served yet"
-        ),
         "transports/amqp/allowStrictNameValidation": Accepted(Boolean, True, "names are what AMQP allows"),
         "transports/amqp/sendExpiredMessagesToDLC": Accepted(Boolean, False, _NO_EXPIRY),
         "transports/mqtt/@enabled": Accepted(Boolean, False, _NO_MQTT),

@@ -107,6 +107,7 @@ class Amqp(Section):
     bind_address: Address = xml("bindAddress", "127.0.0.1")
     default_connection: ConnectionSection = xml("defaultConnection", ConnectionSection())
     ssl_connection: SslConnection = xml("sslConnection", SslConnection())
+    allow_shared_topic_subscriptions: Boolean = xml("allowSharedTopicSubscriptions", False)
 
 
 class Transports(Section):
@@ -212,6 +213,7 @@ class VirtualHostSection(Section):
 
     name: str = xml("@name", "")
     default_queue_type: QueueTypeName = xml("@defaultQueueType", "classic")
+    dialect: Annotated[Literal["", "none", "wso2"], one_of("", "none", "wso2")] = xml("@dialect", "")
 
     @model_validator(mode="after")
     def _has_a_name(self) -> Self:
@@ -225,6 +227,11 @@ class VirtualHosts(Section):
 
     default_queue_type: QueueTypeName = xml("@defaultQueueType", "classic")
     virtual_host: tuple[VirtualHostSection, ...] = xml("virtualHost", ())
+
+    def dialect_of(self, vhost: str) -> str:
+        """Return the dialect of `vhost`: that of WSO2's clients for `carbon`, if nothing else is said."""
+        said = (each.dialect for each in self.virtual_host if each.name == vhost and each.dialect)
+        return next(said, "wso2" if vhost == "carbon" else "none")
 
     def default_queue_type_of(self, vhost: str) -> str:
         """Return the type of queues in `vhost` that name none; the first element that names the host counts."""

@@ -70,6 +70,7 @@ from broker.store.time_keeper import TimeKeeper
 from broker.topology.administration import Administration
 from broker.topology.apply import LiveTopology
 from broker.topology.dead_letters import DeadLetters
+from broker.topology.dialect import DIALECTS
 from broker.topology.exchange import ExchangeTypes, NewOwnRouter
 from broker.topology.exchange_types.recent_history import Kept
 from broker.topology.first_start import first_start
@@ -415,7 +416,10 @@ class NodeIncarnation:
             self.ids.advance(self.clock.wall_ms())  # its time to live begins now, on whatever node the queue was bound
             self.broker.put_copy(queue, kept)
 
+        shares = self.config.transports.amqp.allow_shared_topic_subscriptions
+
         def new_vhost(name: str) -> VirtualHost:
+            dialect = DIALECTS[self.config.virtual_hosts.dialect_of(name)]
             return VirtualHost(
                 name,
                 cluster=cluster,
@@ -425,6 +429,7 @@ class NodeIncarnation:
                 new_queue_id=queue_ids.take,
                 max_queues=self.config.limits.max_queues_per_virtual_host,
                 default_queue_type=QueueType(self.config.virtual_hosts.default_queue_type_of(name)),
+                dialect=replace(dialect, shares_subscriptions=shares),
                 on_activity=self.broker.touched.add,
                 exchange_types=exchange_types,
                 put_copy=put_copy,

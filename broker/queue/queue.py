@@ -620,7 +620,8 @@ class Queue:
     def use(self) -> None:
         """A client uses the queue: its lease begins anew (contract F3)."""
         if self.settings.expires:
-            self.use_elsewhere(self._services.now_ms())
+            self._used_at = max(self._used_at, self._services.now_ms())
+            self._services.watch(self)
 
     @property
     def used_at(self) -> int:

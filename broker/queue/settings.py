@@ -80,6 +80,8 @@ class QueueSettings:
 
     single_active_consumer: bool = False
     """Of all consumers on all nodes, only one gets messages."""
+    is_subscription: bool = False
+    """It is a durable subscription of JMS: it has one consumer at a time, unless these share it."""
     message_ttl: int | None = None
     """How long a message may be ready before it expires."""
     expires: int | None = None
@@ -144,6 +146,7 @@ class QueueSettings:
         dead_letter_key = _name(values.get("x-dead-letter-routing-key"))
         return cls(
             single_active_consumer=values.get("x-single-active-consumer") is True,
+            is_subscription=values.get("x-durable-subscription") is True,
             message_ttl=_number(values.get("x-message-ttl"), MAX_TIME),
             expires=_number(values.get("x-expires"), MAX_TIME) or None,
             dead_letter_exchange=dead_letter_exchange,

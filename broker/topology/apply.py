@@ -111,7 +111,7 @@ def _exchange_of(live: LiveTopology, record: ExchangeRecord, vhost: VirtualHost)
     """Return the exchange of a record, which cannot be refused any more: what makes no sense in it has no effect."""
     phrase, types = vhost.phrase("exchange", record.name), vhost.exchange_types
     arguments = _arguments_of(live, record.arguments, phrase)
-    flags = {"durable": record.durable, "auto_delete": record.auto_delete, "internal": record.internal}
+    flags: dict[str, Any] = {"durable": record.durable, "auto_delete": record.auto_delete, "internal": record.internal}
     try:
         exchange = Exchange(record.name, record.type, arguments, types, **flags, is_recorded=True)
     except PreconditionFailed as error:

@@ -66,6 +66,10 @@ class QueueDeclaration:
         arguments = queue_arguments.with_type(self.arguments, default if is_possible else QueueType.CLASSIC)
         return replace(self, arguments=arguments, has_default_type=True)
 
+    def as_subscription(self) -> QueueDeclaration:
+        """Return the declaration of a queue that any connection may use, but with one consumer at a time."""
+        return replace(self, owner=None, arguments=queue_arguments.with_subscription(self.arguments))
+
     def check(self, what: str) -> None:
         """Raise `PreconditionFailed` if there can be no such queue, named `what` (contract Q16, F12)."""
         queue_arguments.check(self.arguments, self.type, what, as_rabbitmq=self.as_rabbitmq)

@@ -115,8 +115,11 @@ class Exchange:
         auto_delete: bool = False,
         internal: bool = False,
         is_recorded: bool = False,
+        router: Router | None = None,
     ) -> None:
-        """Refuse what `types` refuses, and an alternate exchange that is no string (contract X15)."""
+        """Refuse what `types` refuses, and an alternate exchange that is no string (contract X15). `router` stands in
+        the place of the type's.
+        """
         self.name = name
         self.type = type
         self.arguments = arguments
@@ -125,7 +128,7 @@ class Exchange:
         self.internal = internal
         self.alternate = self._own_alternate = _alternate(name, arguments)
         """Where messages go that lead nowhere from here."""
-        self._router = types.router(name, type, arguments, is_recorded=is_recorded)
+        self._router = router or types.router(name, type, arguments, is_recorded=is_recorded)
         self.is_dynamic = self._router.is_dynamic
         self.uses_keys = self._router.uses_keys
         self._bindings: dict[Binding, None] = {}

@@ -18,6 +18,8 @@ from broker.queue.settings import MAX_NAME, MAX_TIME, Overflow, QueueType
 Check: TypeAlias = Callable[[str, Any, Mapping[str, Any]], str | None]
 """Gets RabbitMQ's name of the value's type, the value, and all arguments; returns what is wrong, as an Erlang term."""
 
+SUBSCRIPTION: Final = "x-durable-subscription"
+"""This broker's own: the queue is a durable subscription of JMS (`topology/dialect.py`)."""
 DEAD_LETTER_EXCHANGE: Final = "x-dead-letter-exchange"
 DEAD_LETTER_ROUTING_KEY: Final = "x-dead-letter-routing-key"
 INTEGERS: Final = frozenset(("byte", "short", "signedint", "long", "unsignedbyte", "unsignedshort", "unsignedint"))
@@ -156,6 +158,7 @@ ARGUMENTS: Final[Mapping[str, Argument]] = {
     "x-queue-version": Argument(_version, _CLASSIC),
     "x-single-active-consumer": Argument(_boolean, _BOTH),
     "x-consumer-timeout": Argument(_not_negative, _BOTH),
+    SUBSCRIPTION: Argument(_boolean, _BOTH),
     "x-consumer-disconnected-timeout": Argument(_not_negative, _BOTH),
     "x-queue-type": Argument(_type, _BOTH),
     "x-queue-master-locator": Argument(_anything, _CLASSIC),
@@ -189,6 +192,12 @@ def with_type(arguments: FieldTable, queue_type: QueueType) -> FieldTable:
     if queue_type is QueueType.CLASSIC:
         return rest
     return FieldTable(rest.raw + FieldTable.of({"x-queue-type": queue_type.value}).raw)
+
+
+def with_subscription(arguments: FieldTable) -> FieldTable:
+    """Return `arguments` of a queue that is a durable subscription."""
+    rest = arguments.without(SUBSCRIPTION) if SUBSCRIPTION in arguments.values else arguments
+    return FieldTable(rest.raw + FieldTable.of({SUBSCRIPTION: True}).raw)
 
 
 def require_properties(queue_type: QueueType, what: str, *, durable: bool, exclusive: bool, auto_delete: bool) -> None:

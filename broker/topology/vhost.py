@@ -36,7 +36,9 @@ from broker.topology.binding import Binding, Destination
 from broker.topology.consumers import Consumers
 from broker.topology.decision import Decision, Resource
 from broker.topology.declaration import ExchangeDeclaration, QueueDeclaration, RemoteOwner
+from broker.topology.dialect import PLAIN, QUEUES, ClientDialect
 from broker.topology.exchange import Exchange, ExchangeTypes
+from broker.topology.exchange_types.direct_by_name import DirectByNameRouter
 from broker.topology.exchange_types.recent_history import Kept
 from broker.topology.policies import Policies
 from broker.topology.recorder import ROUND, Recorder
@@ -54,6 +56,7 @@ PREDECLARED: Final = (
 )
 """Name, type and internal flag of the exchanges every virtual host has (contract X7)."""
 
+_ALWAYS: Final = frozenset(name for name, _, _ in PREDECLARED if name)
 QUEUES_PER_STEP: Final = 200
 """Queues to which policies are applied at once."""
 REPLAY: Final = 10_000
@@ -94,11 +97,13 @@ class VirtualHost:
         put_copy: Callable[[Queue, Kept], None],
         max_queues: int = 100_000,
         default_queue_type: QueueType = QueueType.CLASSIC,
+        dialect: ClientDialect = PLAIN,
     ) -> None:
         """`on_activity` is called with a queue whose single active consumer is on this node from now on, or whose
         settings are others; `put_copy` with a message of an exchange's history and a queue that gets it.
         """
         self.name = name
+        self.dialect: Final = dialect
         self.policies = Policies()
         self._settings = VirtualHostSettingsRecord(name)
         self._configured_queue_type = default_queue_type
@@ -118,8 +123,18 @@ class VirtualHost:
         self._declaring: dict[int, object] = {}  # whose queues are being recorded, by id; of an exclusive one the owner
         self.consumers = Consumers(self, on_activity)
         for exchange_name, exchange_type, internal in PREDECLARED:
+            by_name = exchange_name == QUEUES and dialect.reaches_queues_by_name
+            router = DirectByNameRouter() if by_name else None
             self.routing.add_exchange(
-                Exchange(exchange_name, exchange_type, EMPTY_TABLE, exchange_types, durable=True, internal=internal)
+                Exchange(
+                    exchange_name,
+                    exchange_type,
+                    EMPTY_TABLE,
+                    exchange_types,
+                    durable=True,
+                    internal=internal,
+                    router=router,
+                )
             )
 
     # For `topology/apply` alone
@@ -197,6 +212,12 @@ class VirtualHost:
         if queue.owner is not None and queue.owner is not owner:
             raise self._locked(name)
         return queue
+
+    def is_there_as(self, exchange: str, exchange_type: str) -> bool:
+        """Is a declaration of this exchange answered by its type alone, because it is always there?"""
+        if not self.dialect.takes_predeclared_by_type or exchange not in _ALWAYS:
+            return False
+        return self.exchanges[exchange].type == exchange_type
 
     def _locked(self, name: str) -> ResourceLocked:
         return ResourceLocked(

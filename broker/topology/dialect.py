@@ -1,0 +1,62 @@
+"""Dialects of virtual hosts: where clients of a family expect something else than AMQP 0-9-1 as RabbitMQ speaks it.
+
+The protocol asks the dialect of its virtual host at the places that the fields name; there are no other conditions.
+`docs/jms.md` says what the clients send.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+TOPICS: Final = "amq.topic"
+QUEUES: Final = "amq.direct"
+
+
+@dataclass(frozen=True, slots=True)
+class ClientDialect:
+    """What is different in a virtual host."""
+
+    name: str
+    has_absolute_expiration: bool = False
+    """Is the property `expiration` milliseconds since 1970 if it is that large, and nothing if it is empty?"""
+    has_exchange_bound: bool = False
+    """Is the method exchange.bound served?"""
+    takes_predeclared_by_type: bool = False
+    """May exchanges that are always there be declared again, whatever is said of them beside their type?"""
+    answers_every_delete: bool = False
+    """Is queue.delete answered although the client said that it waits for nothing?"""
+    silent_exchanges: frozenset[str] = frozenset()
+    """Exchanges that return nothing."""
+    reaches_queues_by_name: bool = False
+    """Does `amq.direct` lead to the queue that is named like the routing key, as the default exchange does?"""
+    gives_back_at_once: bool = False
+    """Does basic.reject give a message back before its transaction is committed, or rolled back?"""
+    recovers_without_requeue: bool = False
+    """Is basic.recover without `requeue` served, as with it?"""
+    ignores_late_answers: bool = False
+    """Is it no error to answer a delivery again?"""
+    has_durable_subscriptions: bool = False
+    """Is a queue that is durable and exclusive a subscription: with one consumer at a time, of any connection?"""
+    shares_subscriptions: bool = False
+    """May such a subscription have several consumers at a time?"""
+
+
+PLAIN: Final = ClientDialect("none")
+WSO2: Final = ClientDialect(
+    "wso2",
+    has_absolute_expiration=True,
+    has_exchange_bound=True,
+    takes_predeclared_by_type=True,
+    answers_every_delete=True,
+    silent_exchanges=frozenset((TOPICS,)),
+    reaches_queues_by_name=True,
+    gives_back_at_once=True,
+    recovers_without_requeue=True,
+    ignores_late_answers=True,
+    has_durable_subscriptions=True,
+)
+
+DIALECTS: Final[Mapping[str, ClientDialect]] = {each.name: each for each in (PLAIN, WSO2)}
+"""The dialects by the names that the configuration has for them."""
