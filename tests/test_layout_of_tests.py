@@ -47,6 +47,8 @@ TESTED_ELSEWHERE = {
     "thrift/idl": "types of the protocol: test_convert.py",
     "node/control_path": "where a running node listens: test_admin.py",
     "topology/commands": "as an administrator sees them: test_admin.py",
+    "topology/exchange_types/direct_by_name": "as publishers see it: tests/unit/amqp/test_wso2_methods.py",
+    "topology/dialect": "flags: tests/unit/amqp/test_wso2_methods.py shows what each does",
     "topology/definitions_import": "with the export: test_definitions.py",
     "topology/import_target": "what an import does: test_definitions.py",
     "topology/json_form": "what an export has: test_definitions.py",

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from broker.auth.access import Operation, Purpose
+from broker.queue.queue import Queue
 from broker.topology.binding import Destination
 from broker.topology.declaration import QueueDeclaration
 from broker.topology.vhost import VirtualHost
@@ -20,7 +21,7 @@ def publishing(exchange: str, routing_key: str) -> Purpose:
 
 def declaring(declaration: QueueDeclaration) -> Purpose:
     """Return what it is to declare this queue."""
-    return Purpose(Operation.DECLARE, declaration.name, declaration.durable, declaration.owner is not None)
+    return Purpose(Operation.DECLARE, declaration.name, declaration.durable, declaration.is_exclusive)
 
 
 def using(operation: Operation, vhost: VirtualHost, name: str) -> Purpose:
@@ -32,7 +33,12 @@ def using(operation: Operation, vhost: VirtualHost, name: str) -> Purpose:
     def bound_keys() -> Iterable[str]:
         return vhost.exchanges[_TOPICS].keys_of(("queue", name))
 
-    return Purpose(operation, name, queue.durable, queue.owner is not None, bound_keys=bound_keys)
+    return Purpose(operation, name, queue.durable, _is_exclusive(queue), bound_keys=bound_keys)
+
+
+def _is_exclusive(queue: Queue) -> bool:
+    """Was the queue declared exclusive, as durable subscriptions are?"""
+    return queue.owner is not None or queue.settings.is_subscription
 
 
 def binding(
@@ -41,5 +47,5 @@ def binding(
     """Return what it is to bind `destination` to the exchange `source`, or to end that."""
     kind, name = destination
     queue = vhost.queues.get(name) if kind == "queue" else None
-    is_durable, is_exclusive = (False, False) if queue is None else (queue.durable, queue.owner is not None)
+    is_durable, is_exclusive = (False, False) if queue is None else (queue.durable, _is_exclusive(queue))
     return Purpose(operation, name if kind == "queue" else "", is_durable, is_exclusive, source, routing_key)

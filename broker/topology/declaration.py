@@ -49,6 +49,11 @@ class QueueDeclaration:
         return QueueType.of(self.arguments)
 
     @property
+    def is_exclusive(self) -> bool:
+        """Does the client say that the queue is exclusive, as it does of durable subscriptions?"""
+        return self.owner is not None or QueueSettings.of(self.arguments).is_subscription
+
+    @property
     def level_count(self) -> int:
         """How many levels the queue has (`Queue.levels`)."""
         return QueueSettings.of(self.arguments).max_priority + 1

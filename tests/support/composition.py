@@ -42,6 +42,7 @@ from broker.store.journal import GroupCommitJournal
 from broker.store.journal_limits import JournalLimits
 from broker.topology.apply import LiveTopology
 from broker.topology.dead_letters import DeadLetters, ReusableWakeup
+from broker.topology.dialect import PLAIN, WSO2
 from broker.topology.exchange import ExchangeTypes
 from broker.topology.recorder import Lock, Recorder, Wakeup
 from broker.topology.vhost import VirtualHost
@@ -360,7 +361,9 @@ class NodeParts:
     ) -> VirtualHost:
         cluster = cluster or self.cluster
         recorder = self.recorder if cluster is self.cluster else self._new_recorder(cluster)
-        return new_vhost(name, cluster=cluster, recorder=recorder, **{**self._vhost_options, **options})
+        dialect = WSO2 if name == "carbon" else PLAIN  # as the configuration has it
+        options = {"dialect": dialect, **self._vhost_options, **options}
+        return new_vhost(name, cluster=cluster, recorder=recorder, **options)
 
     def _new_recorder(self, cluster: Cluster[Queue]) -> Recorder:
         return Recorder(

@@ -20,6 +20,7 @@ NEED_NOTHING: Final[Mapping[type[Method], str]] = {
     **dict.fromkeys((amqp.ConnectionUpdateSecret, amqp.ConnectionClose), _PROTOCOL),
     **dict.fromkeys((amqp.ChannelOpen, amqp.ChannelFlow, amqp.ChannelClose, amqp.BasicQos), _PROTOCOL),
     **dict.fromkeys((amqp.ConnectionCloseOk, amqp.ChannelFlowOk, amqp.ChannelCloseOk, amqp.BasicCancelOk), _ANSWER),
+    amqp.ExchangeBound: "tells what is bound, as a passive declaration does, in virtual hosts with the dialect `wso2`",
     amqp.AccessRequest: "gives the ticket 1, which means nothing",
     **dict.fromkeys((amqp.BasicCancel, amqp.BasicAck, amqp.BasicNack, amqp.BasicReject), _OWN),
     **dict.fromkeys((amqp.BasicRecover, amqp.BasicRecoverAsync), _OWN),

@@ -37,6 +37,7 @@ from broker.codec.methods import (
 from broker.errors import SyntaxFault
 
 NAMES = """
+40,22 exchange.bound           40,23 exchange.bound-ok
 10,10 connection.start        10,11 connection.start-ok      10,20 connection.secure      10,21 connection.secure-ok
 10,30 connection.tune         10,31 connection.tune-ok       10,40 connection.open        10,41 connection.open-ok
 10,50 connection.close        10,51 connection.close-ok      10,60 connection.blocked     10,61 connection.unblocked
