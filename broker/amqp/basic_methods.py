@@ -40,7 +40,8 @@ def on_basic_consume(channel: Channel, method: amqp.BasicConsume) -> Waiting | N
     if name == REPLY_TO:
         _consume_replies(channel, method)
         return None
-    channel.connection.access.require(Permission.READ, "queue", name, using(Operation.CONSUME, channel.vhost, name))
+    access = channel.connection.access
+    access.require(Permission.READ, "queue", name, using(access, Operation.CONSUME, channel.vhost, name))
     queue = channel.vhost.queue(name, channel.connection.exclusive)
     consumer_tag = _new_tag(channel, method)
     if channel.reply_consumer is not None and channel.reply_consumer.consumer_tag == consumer_tag:
@@ -127,7 +128,8 @@ def on_basic_cancel(channel: Channel, method: amqp.BasicCancel) -> Waiting | Non
 
 def on_basic_get(channel: Channel, method: amqp.BasicGet) -> Waiting | None:
     name = channel.queue_name(method.queue)
-    channel.connection.access.require(Permission.READ, "queue", name, using(Operation.CONSUME, channel.vhost, name))
+    access = channel.connection.access
+    access.require(Permission.READ, "queue", name, using(access, Operation.CONSUME, channel.vhost, name))
     queue = channel.vhost.queue(name, channel.connection.exclusive)
     message = channel.broker.get(queue)
     if message is None and channel.broker.may_get_later(queue):

@@ -182,10 +182,11 @@ class Channel:
     def on_permissions_changed(self) -> None:
         """The client may do something else from now on: what it may not consume any more is cancelled."""
         self.publisher.on_permissions_changed()
-        permits = self.connection.access.permissions.permits
+        access = self.connection.access
+        permits = access.permissions.permits
         for consumer in list(self.consumers.values()):
             name = consumer.queue.name
-            if not permits(Permission.READ, "queue", name, using(Operation.CONSUME, self.vhost, name)):
+            if not permits(Permission.READ, "queue", name, using(access, Operation.CONSUME, self.vhost, name)):
                 has_left = self.remove(consumer)
                 self.on_consumer_cancelled(consumer)
                 if has_left and not self.is_closing:

@@ -14,7 +14,6 @@ from broker.amqp.continuation import Continuation
 from broker.amqp.direct_reply import REPLY_TO_OCTETS, DirectReplies
 from broker.amqp.inspection import inspect
 from broker.amqp.output import Output
-from broker.amqp.purposes import publishing
 from broker.amqp.replier import Replier, with_replies
 from broker.amqp.transaction import Publication, Transaction
 from broker.auth.access import Access, Permission
@@ -314,8 +313,7 @@ class Publisher:
         publish = BasicPublish.decode_arguments(arguments, 0, len(arguments))
         if publish.immediate:
             raise NotImplementedFault("immediate=true")  # contract B3
-        purpose = publishing(publish.exchange, publish.routing_key)
-        self._access.require(Permission.WRITE, "exchange", publish.exchange, purpose)
+        self._access.require_publish(publish.exchange, publish.routing_key)
         exchange = self._vhost.exchange(publish.exchange)
         if exchange.type == "topic":
             self._access.require_key(Permission.WRITE, publish.exchange, publish.routing_key)
@@ -360,8 +358,9 @@ class Publisher:
         self._work.done += len(header) // _OCTETS_A_STEP
         inspected = inspect(route.routing_key, header, self._access, self._vhost.dialect)
         content = inspected.header, body, chunks
-        for key in inspected.keys[1:]:  # of CC and BCC: the first one is that of the route
-            self._access.require(Permission.WRITE, "exchange", route.exchange, publishing(route.exchange, key))
+        if self._access.asks_for_purpose:
+            for key in inspected.keys[1:]:  # of CC and BCC: the first one is that of the route
+                self._access.require_publish(route.exchange, key)
         if is_open or len(inspected.keys) > 1:
             message = RoutedMessage(inspected.header, body, chunks, self._is_persistent, inspected.properties)
             return message, inspected.keys, content

@@ -7,8 +7,7 @@ from typing import Any, Final
 
 from broker.amqp.confirms import Confirms
 from broker.amqp.direct_reply import ADDRESSES, REPLY_TO_OCTETS, DirectReplies
-from broker.amqp.purposes import publishing
-from broker.auth.access import Access, Permission
+from broker.auth.access import Access
 from broker.errors import PreconditionFailed
 from broker.message import FRAME_END, PENDING, SETTLED
 from broker.ports.peer_calls import Reply
@@ -87,7 +86,7 @@ class Replier:
         ):
             return None
         address = arguments[4:-1].decode()
-        self._access.require(Permission.WRITE, "exchange", "", publishing("", address))
+        self._access.require_publish("", address)
         route = Route(arguments, "", address, bool(arguments[-1]), 0)
         route.replies = (address,)
         return route

@@ -93,7 +93,7 @@ def _require_binding(
 ) -> None:
     """Ask for what a binding needs, or its end: messages go from the source to the destination."""
     access = channel.connection.access
-    purpose = binding(operation, channel.vhost, source, destination, routing_key)
+    purpose = binding(access, operation, channel.vhost, source, destination, routing_key)
     access.require(Permission.WRITE, *destination, purpose)
     channel.vhost.require_changeable(source)
     if destination[0] == "exchange":
@@ -160,12 +160,12 @@ def _prefix(asked: object) -> str:
 def _require_queue(channel: Channel, declaration: QueueDeclaration) -> None:
     """Ask for what a declaration needs: the dead-letter exchange of a new queue gets messages that were in this one."""
     access = channel.connection.access
-    access.require(Permission.CONFIGURE, "queue", declaration.name, declaring(declaration))
+    access.require(Permission.CONFIGURE, "queue", declaration.name, declaring(access, declaration))
     dead_letters = declaration.arguments.values.get(DEAD_LETTER_EXCHANGE)
     if isinstance(dead_letters, str) and declaration.name not in channel.vhost.queues:
-        access.require(Permission.READ, "queue", declaration.name, declaring(declaration))
+        access.require(Permission.READ, "queue", declaration.name, declaring(access, declaration))
         key = declaration.arguments.values.get(DEAD_LETTER_ROUTING_KEY)
-        purpose = publishing(dead_letters, key) if isinstance(key, str) else None
+        purpose = publishing(access, dead_letters, key) if isinstance(key, str) else None
         access.require(Permission.WRITE, "exchange", dead_letters, purpose)
 
 
@@ -205,7 +205,8 @@ async def on_queue_unbind(channel: Channel, method: amqp.QueueUnbind) -> None:
 
 async def on_queue_purge(channel: Channel, method: amqp.QueuePurge) -> None:
     name = channel.queue_name(method.queue)
-    channel.connection.access.require(Permission.READ, "queue", name, using(Operation.PURGE, channel.vhost, name))
+    access = channel.connection.access
+    access.require(Permission.READ, "queue", name, using(access, Operation.PURGE, channel.vhost, name))
     count = await channel.vhost.purge_queue(name, channel.connection.exclusive)
     _tell_of(channel, QUEUE_PURGED, channel.vhost.queues.get(name), count)
     if not method.no_wait:
@@ -214,7 +215,8 @@ async def on_queue_purge(channel: Channel, method: amqp.QueuePurge) -> None:
 
 async def on_queue_delete(channel: Channel, method: amqp.QueueDelete) -> None:
     name = channel.queue_name(_clean(method.queue))
-    channel.connection.access.require(Permission.CONFIGURE, "queue", name, using(Operation.DELETE, channel.vhost, name))
+    access = channel.connection.access
+    access.require(Permission.CONFIGURE, "queue", name, using(access, Operation.DELETE, channel.vhost, name))
     queue = channel.vhost.queues.get(name)
     count = await channel.vhost.delete_queue(
         name,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Hashable, Iterable
 from dataclasses import dataclass
 from enum import Enum, StrEnum
-from typing import Any, Final, Literal, Protocol, TypeAlias
+from typing import Any, ClassVar, Final, Literal, Protocol, TypeAlias
 
 from broker.auth.identity import Identity
 from broker.errors import AccessRefused, PreconditionFailed
@@ -56,6 +56,11 @@ class Purpose:
 
 class Permissions(Hashable, Protocol):
     """What may be done in one virtual host."""
+
+    @property
+    def asks_for_purpose(self) -> bool:
+        """Does the purpose matter? Where it does not, whoever asks often need not make one."""
+        ...
 
     def permits(self, permission: Permission, kind: ResourceKind, name: str, purpose: Purpose | None = None) -> bool:
         """May this be done with the exchange or queue `name`? The default exchange is `amq.default` here."""
@@ -104,6 +109,8 @@ class AccessControl(Protocol):
 class AllPermissions:
     """Everything."""
 
+    asks_for_purpose: ClassVar[bool] = False
+
     def permits(self, permission: Permission, kind: ResourceKind, name: str, purpose: Purpose | None = None) -> bool:
         return True
 
@@ -130,13 +137,14 @@ class OpenAccess:
 class Access:
     """An identity in a virtual host, with what it may do there now."""
 
-    __slots__ = ("_control", "_permissions", "identity", "vhost")
+    __slots__ = ("_control", "_permissions", "asks_for_purpose", "identity", "vhost")
 
     def __init__(self, identity: Identity, vhost: str, permissions: Permissions, control: AccessControl) -> None:
         self._control = control
         self.identity = identity
         self.vhost: Final = vhost
         self._permissions = permissions
+        self.asks_for_purpose = permissions.asks_for_purpose
 
     @property
     def permissions(self) -> Permissions:
@@ -147,6 +155,7 @@ class Access:
         if permissions == self._permissions:
             return False
         self._permissions = permissions
+        self.asks_for_purpose = permissions.asks_for_purpose
         return True
 
     def renew(self, identity: Identity, permissions: Permissions) -> bool:
@@ -162,6 +171,14 @@ class Access:
                 f"{permission} access to {kind} '{shown}' in vhost '{self.vhost}' refused for user"
                 f" '{self.identity.user}'"
             )
+
+    def require_publish(self, exchange: str, routing_key: str) -> None:
+        """Raise `AccessRefused` unless a message with this key may be published there. Asked for each new route."""
+        if self.asks_for_purpose:
+            purpose = Purpose(Operation.PUBLISH, exchange=exchange, routing_key=routing_key)
+            self.require(Permission.WRITE, "exchange", exchange, purpose)
+        else:
+            self.require(Permission.WRITE, "exchange", exchange)
 
     def require_key(self, permission: Permission, exchange: str, routing_key: str) -> None:
         """Raise `AccessRefused` unless this key is permitted at the topic exchange `exchange` (contract A9)."""

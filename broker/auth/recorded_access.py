@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import ClassVar, Final
 
 from broker.auth.access import NO_LIMITS, Permission, Permissions, Purpose, ResourceKind, UserLimits
 from broker.auth.directory import Directory
@@ -34,6 +34,7 @@ class PatternPermissions:
     write: str
     read: str
     topics: tuple[TopicPattern, ...] = ()
+    asks_for_purpose: ClassVar[bool] = False
 
     def permits(self, permission: Permission, kind: ResourceKind, name: str, purpose: Purpose | None = None) -> bool:
         pattern: str = getattr(self, permission.value)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, ClassVar, Final, TypeAlias
 from urllib.parse import quote, unquote_plus
 
 from broker.auth.access import AccessControl, Permission, Permissions, Purpose, ResourceKind, UserLimits
@@ -61,6 +61,7 @@ class ScopePermissions:
     """What scopes permit in one virtual host. Those that permit the same are equal."""
 
     __slots__ = ("_grants", "_hash", "_verdicts")
+    asks_for_purpose: ClassVar[bool] = False
 
     def __init__(self, grants: Iterable[Grant]) -> None:
         self._grants = frozenset(grants)

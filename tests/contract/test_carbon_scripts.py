@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from broker.store.carbon import schema
-from tests.contract.test_carbon_tables import SALT, log_in, opened, people, users_of
-from tests.support.carbon_database import Carbon, ServerCarbon, SqliteCarbon, tables
+from broker.store.carbon.administrator import NewPassword, add_administrator
+from broker.store.carbon.grants import NewRole, add_role
+from tests.contract.test_carbon_tables import RULES, SALT, log_in, opened, people, users_of
+from tests.support.carbon_database import Carbon, ServerCarbon, SqliteCarbon, stored, tables
 
 SCRIPTS = Path(__file__).parents[2] / "dbscripts"
 DIALECTS = {"sqlite": "sqlite", "mariadb": "mysql", "postgresql": "postgresql"}
@@ -44,6 +47,20 @@ async def test_what_the_script_makes_holds_users(made: Carbon) -> None:
         account = (await found.load(["alice"]))["alice"]
     assert account.salt == SALT
     assert account.roles == {"sales", "Internal/Q_shop-orders", "Internal/everyone"}
+
+
+async def test_a_first_start_makes_the_administrator_there_and_creators_get_their_roles(made: Carbon) -> None:
+    password = NewPassword(stored("opensesame"), SALT)
+    role = NewRole("Q_orders", "admin", ["event/queues/jms/orders"], ["consume"])
+    async with opened(made) as found:
+        await found.run(partial(add_administrator, rules=RULES, password=password))
+        assert await log_in(users_of(found), "admin", "opensesame") == "admin"
+        assert await found.run(partial(add_role, made=role, rules=RULES))
+        account = (await found.load(["admin"]))["admin"]
+    assert account.roles == {"admin", "Internal/everyone", "Internal/Q_orders"}
+    assert [each.resource for each in account.statements] == role.resources
+    domains = made.rows("SELECT UM_DOMAIN_NAME FROM UM_DOMAIN ORDER BY UM_DOMAIN_ID")
+    assert [name for (name,) in domains] == ["PRIMARY", "SYSTEM", "INTERNAL", "APPLICATION", "WORKFLOW"]
 
 
 @pytest.mark.parametrize("kind", DIALECTS)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import ClassVar, Final
 
 from broker.auth.access import Operation, Permission, Purpose, ResourceKind
 from broker.auth.carbon.grants import Grants
@@ -41,6 +41,7 @@ class CarbonPermissions:
     """Is the user in the administrators' role? That one is told by its name, whatever rows it has."""
     grants: Grants
     topics: Topics = field(compare=False)
+    asks_for_purpose: ClassVar[bool] = True
 
     def permits(self, permission: Permission, kind: ResourceKind, name: str, purpose: Purpose | None = None) -> bool:
         if purpose is None:  # everybody declares exchanges; what the table does not have is for administrators

@@ -40,6 +40,8 @@ class Granted:
 
     needs: frozenset[Need]
 
+    asks_for_purpose = False
+
     def permits(self, permission: Permission, kind: ResourceKind, name: str, purpose: Purpose | None = None) -> bool:
         return (permission, kind, name) in self.needs
 

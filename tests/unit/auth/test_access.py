@@ -19,6 +19,8 @@ class Only:
 
     name: str
 
+    asks_for_purpose = False
+
     def permits(self, permission: Permission, kind: ResourceKind, name: str, purpose: Purpose | None = None) -> bool:
         return name == self.name
 
