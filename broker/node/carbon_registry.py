@@ -32,11 +32,13 @@ from broker.auth.carbon.names import (
     topic_role,
 )
 from broker.auth.carbon.permissions import CarbonPermissions
+from broker.codec.field_table import FieldTable
 from broker.node.carbon_users import CarbonUserStore
 from broker.node.registry_places import RegistryPlace
 from broker.ports.records import BindingRecord, Change, Drop, Put, QueueKey, QueueRecord
 from broker.ports.user_database import Account, Statement
 from broker.queue.queue import Queue
+from broker.queue.settings import QueueSettings
 from broker.store.carbon.grants import NewRole, add_role, forget_resource, permit_roles
 from broker.store.carbon.registry import (
     USER_COUNT,
@@ -128,7 +130,8 @@ class CarbonRegistry:
         name, user = queue_of(record.name).lower(), self._user_of(client)
         properties = {**_owned(name, user), "updatedTime": _now(), "createdFrom": "amqp", USER_COUNT: "1"}
         self._register(self._queues, f"{QUEUES}/{name}", properties)
-        is_own = (record.durable and record.exclusive) or (record.name.startswith(_TEMPORARY) and not record.durable)
+        is_subscription = record.exclusive or QueueSettings.of(FieldTable(record.arguments)).is_subscription
+        is_own = is_subscription if record.durable else record.name.startswith(_TEMPORARY)
         if not is_own and name != DEAD_LETTERS and not self._is_admin(client):
             self._grant(user, NewRole(queue_role(name), user, [queue_resource(name)], _OF_QUEUES))
 

@@ -11,6 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from broker.auth.carbon.permissions import CarbonPermissions
+from broker.codec.field_table import FieldTable
 from broker.codec.methods import QueueBind, QueueDeclare
 from broker.config.datasources import PoolConfiguration
 from broker.node.carbon_registry import CarbonRegistry, RegistryPart
@@ -111,6 +112,7 @@ def test_what_was_read_meanwhile_is_completed_when_the_role_is_written(site: Sit
         (queue("orders"), "admin"),
         (queue("tmp_1", durable=False), "ann"),
         (queue("s", exclusive=True), "ann"),
+        (queue("s", arguments=FieldTable.of({"x-durable-subscription": True}).raw), "ann"),
         (queue("DeadLetterChannel"), "ann"),
     ],
 )
