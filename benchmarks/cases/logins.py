@@ -11,6 +11,7 @@ from functools import partial
 from benchmarks.address import Address
 from benchmarks.cases.fairness import LEAD, beside
 from benchmarks.cases.memory import allow_files
+from benchmarks.client import FRAME_MAX
 from benchmarks.frames import PROTOCOL_HEADER, method, short_string
 from benchmarks.own_broker import OwnBroker
 from benchmarks.results import Row, Values
@@ -135,7 +136,7 @@ def arrive(address: Address) -> tuple[list[socket.socket], float]:
     opening = (
         PROTOCOL_HEADER
         + start_ok(address.user, address.password)
-        + method(0, 10, 31, struct.pack(">HIH", 0, 0, 0))
+        + method(0, 10, 31, struct.pack(">HIH", 2047, FRAME_MAX, 0))
         + method(0, 10, 40, short_string(address.vhost) + b"\x00\x00")
     )
     began = time.monotonic()
