@@ -37,6 +37,8 @@ TESTED_ELSEWHERE = {
     "queue/outcome": "names of what can become of a message: test_queue.py",
     "queue/ready_messages": "the part of a window in memory: test_window.py, test_retention.py",
     "queue/services": "protocols: test_queue.py and test_channel_ttl.py in unit/amqp",
+    "selector/syntax": "records, measured in test_parser.py",
+    "selector/values": "what conditions are made of: test_compiler_conformance.py",
     "store/carbon/*": "tables of WSO2's: test_carbon_tables.py, test_carbon_registry.py in tests/contract",
     "store/journal_limits": "bounds and counters without behaviour: test_journal.py",
     "store/memory/*": "a store: tests/contract",

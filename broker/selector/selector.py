@@ -1,0 +1,100 @@
+"""Selectors of JMS, compiled once: conditions over the headers and properties of messages.
+
+Knows no queue, no consumer and no binding. `docs/selectors.md` describes the language.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from broker.cache_budget import Cache, CacheBudget
+from broker.selector.compiler import Values, fold, test_of
+from broker.selector.message_view import text_of
+from broker.selector.parser import parse
+from broker.selector.syntax import And, Compare, Identifier, Literal, Node, Value, measure
+
+_OVERHEAD: Final = 1000
+_NODE: Final = 500
+"""Approximate octets of memory that a node costs, in the functions that it became."""
+
+
+class Selector:
+    """One selector. Those of the same text are equal.
+
+    `text` is as it was given. `is_trivial` when every message passes: the text is blank or always true.
+    `equals` are names that must have a given value for a message to pass, for an index; None when there is no such
+    name. `cost` is how many nodes are looked at for one message at most, `octets` how much memory the selector takes.
+    """
+
+    __slots__ = ("_hash", "_test", "cost", "equals", "is_trivial", "octets", "text")
+
+    def __init__(self, text: str | bytes = "") -> None:
+        """Compile `text`, which may be the octets of a string that is no UTF-8. Raises `SelectorError`."""
+        self.text: Final = _readable(text)
+        self._hash: Final = hash(self.text)
+        root: Node = Literal(True)
+        self.cost = nodes = 1
+        if self.text and not self.text.isspace():
+            parsed = parse(self.text)
+            nodes, _ = measure(parsed)
+            root = fold(parsed)
+            self.cost, _ = measure(root)
+        self._test: Final = test_of(root)
+        self.equals: Final[Mapping[str, bool | int | float | str] | None] = _equals(root) or None
+        self.is_trivial: Final = isinstance(root, Literal) and root.value is True
+        self.octets: Final = _OVERHEAD + 4 * len(self.text) + _NODE * nodes
+
+    def matches(self, values: Values) -> bool:
+        """Does a message with these values pass? Never raises."""
+        return self._test(values)
+
+    def __eq__(self, other: object) -> bool:
+        return self.text == other.text if isinstance(other, Selector) else NotImplemented
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __repr__(self) -> str:
+        return f"Selector({self.text!r})"
+
+
+class CompiledSelectors:
+    """Selectors by their text, as far as there is room: equal ones are compiled once and share their memory."""
+
+    __slots__ = ("_cache",)
+
+    def __init__(self, caches: CacheBudget) -> None:
+        self._cache: Cache[Selector] = caches.new_cache()
+
+    def get(self, text: str | bytes) -> Selector:
+        """Return the selector with this text. Raises `SelectorError`."""
+        key = _readable(text).encode()
+        selector = self._cache.get(key)
+        if selector is None:
+            selector = Selector(text)
+            self._cache.remember(key, selector, selector.octets + len(key))
+        return selector
+
+
+def _readable(text: str | bytes) -> str:
+    """Return a text without lone surrogates, which stand for octets that are no UTF-8."""
+    if isinstance(text, str):
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            return text_of(text.encode("utf-8", "surrogateescape"))
+        return text
+    return text_of(text)
+
+
+def _equals(root: Node) -> dict[str, Any]:
+    found: dict[str, Value] = {}
+    for term in root.terms if isinstance(root, And) else (root,):
+        match term:
+            case Compare("=", Identifier(name), Literal(value)) | Compare("=", Literal(value), Identifier(name)):
+                if value is not None:
+                    found[name] = value
+            case Identifier(name):
+                found[name] = True
+    return found

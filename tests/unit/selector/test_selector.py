@@ -1,0 +1,91 @@
+"""Compiled selectors, and where they are remembered."""
+
+from __future__ import annotations
+
+import pytest
+
+from broker.cache_budget import CacheBudget
+from broker.selector.selector import CompiledSelectors, Selector
+from broker.selector.tokens import SelectorError
+from tests.support.selector_messages import view
+
+
+@pytest.mark.parametrize("text", ["", " \n", "TRUE", "1 = 1", "x = 1 OR 2 > 1", "NOT 'a' = 'b'"])
+def test_a_blank_text_and_what_is_always_true_is_trivial(text: str) -> None:
+    selector = Selector(text)
+    assert selector.is_trivial
+    assert selector.matches(view())
+    assert selector.equals is None
+
+
+@pytest.mark.parametrize("text", ["FALSE", "1 = 2", "NULL", "x", "x = 1", "x = 1 AND 1 = 2", "x = NULL"])
+def test_everything_else_is_not(text: str) -> None:
+    assert not Selector(text).is_trivial
+    assert not Selector(text).matches(view())
+
+
+@pytest.mark.parametrize(
+    ("text", "equals"),
+    [
+        ("a = 'x'", {"a": "x"}),
+        ("'x' = a", {"a": "x"}),
+        ("a = 'x' AND b = 1", {"a": "x", "b": 1}),
+        ("a = 'x' AND (b = 1 AND c > 2)", {"a": "x"}),
+        ("a = -1.5 AND b = 1 + 1", {"a": -1.5, "b": 2}),
+        ("a AND b = FALSE", {"a": True, "b": False}),
+        ("a IN ('x')", {"a": "x"}),
+        ("TRUE AND a = 'x'", {"a": "x"}),
+        ("a = 'x' OR b = 1", None),
+        ("NOT a = 'x'", None),
+        ("a <> 'x'", None),
+        ("a > 1", None),
+        ("a = b", None),
+        ("a = NULL", None),
+        ("a IN ('x', 'y')", None),
+        ("a LIKE 'x'", None),
+        ("JMSType = 'x' AND a LIKE 'y%'", {"JMSType": "x"}),
+    ],
+)
+def test_a_selector_tells_which_names_must_have_which_values(text: str, equals: dict[str, object] | None) -> None:
+    assert Selector(text).equals == equals
+
+
+def test_constants_are_calculated_once() -> None:
+    assert Selector("x = 2 * 3 + 1").cost == Selector("x = 7").cost == 3
+    assert Selector("x = 'a' OR 1 = 1").cost == 1
+
+
+def test_selectors_of_one_text_are_equal() -> None:
+    assert Selector("a = 1") == Selector("a = 1")
+    assert hash(Selector("a = 1")) == hash(Selector("a = 1"))
+    assert Selector("a = 1") != Selector("a  = 1")
+    assert Selector("a = 1") != "a = 1"
+
+
+@pytest.mark.parametrize("text", [b"name = 'caf\xe9'", "name = 'caf\udce9'", "name = 'café'", "name = 'café'".encode()])
+def test_octets_that_are_no_utf_8_are_characters_in_selectors_as_in_headers(text: str | bytes) -> None:
+    selector = Selector(text)
+    assert selector.matches(view({"name": b"caf\xe9"}))
+    assert selector.matches(view({"name": "café"}))
+    assert selector.text == "name = 'café'"
+
+
+def test_a_selector_of_one_text_is_compiled_once() -> None:
+    selectors = CompiledSelectors(CacheBudget())
+    assert selectors.get("a = 1") is selectors.get(b"a = 1")
+    assert selectors.get("a = 2") is not selectors.get("a = 1")
+
+
+def test_a_selector_that_is_refused_is_not_remembered() -> None:
+    budget = CacheBudget()
+    with pytest.raises(SelectorError):
+        CompiledSelectors(budget).get("a =")
+    assert budget.spent == 0
+
+
+def test_remembered_selectors_stay_within_their_budget() -> None:
+    budget = CacheBudget(100_000)
+    selectors = CompiledSelectors(budget)
+    for number in range(200):
+        assert selectors.get(f"a = {number}").matches({"a": number})
+        assert budget.spent <= 100_000
