@@ -35,7 +35,7 @@ from broker.auth.carbon.permissions import CarbonPermissions
 from broker.codec.field_table import FieldTable
 from broker.node.carbon_users import CarbonUserStore
 from broker.node.registry_places import RegistryPlace
-from broker.ports.records import BindingRecord, Change, Drop, Put, QueueKey, QueueRecord
+from broker.ports.records import BindingRecord, Change, Drop, Put, QueueKey, QueueRecord, VirtualHostRecord
 from broker.ports.user_database import Account, Statement
 from broker.queue.queue import Queue
 from broker.queue.settings import QueueSettings
@@ -119,6 +119,8 @@ class CarbonRegistry:
                 self._on_queue(record, client)
             case Drop(QueueKey(vhost=vhost_name) as key) if vhost_name == VHOST:
                 self._on_queue_gone(key)
+            case Drop(VirtualHostRecord(name=vhost_name)) if vhost_name == VHOST:
+                self._on_vhost_gone()
             case Put(BindingRecord(vhost=vhost_name) as record) if vhost_name == VHOST and _subscribes(record):
                 self._on_subscription(record, client)
             case Drop(BindingRecord(vhost=vhost_name) as record) if vhost_name == VHOST and _subscribes(record):
@@ -134,6 +136,11 @@ class CarbonRegistry:
         is_own = is_subscription if record.durable else record.name.startswith(_TEMPORARY)
         if not is_own and name != DEAD_LETTERS and not self._is_admin(client):
             self._grant(user, NewRole(queue_role(name), user, [queue_resource(name)], _OF_QUEUES))
+
+    def _on_vhost_gone(self) -> None:
+        vhost = self._find_vhost(VHOST)
+        for queue in [] if vhost is None else list(vhost.queues.values()):
+            self._on_queue_gone(QueueKey(VHOST, queue.name, queue.queue_id))
 
     def _on_queue_gone(self, key: QueueKey) -> None:
         vhost = self._find_vhost(VHOST)

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import secrets
 from functools import partial
+from math import inf
 from typing import Final
 
 import structlog
@@ -46,6 +47,7 @@ class CarbonUserStore:
         self.accounts = Accounts(self.tables, rules, asyncio.get_running_loop().time, self._lifetime)
         self._is_prepared = False
         self._is_away = False
+        self._roles_at = -inf
 
     def users(self, passwords: Passwords) -> CarbonUsers:
         """Return the login of these users."""
@@ -75,6 +77,7 @@ class CarbonUserStore:
         else:
             await self._require_admin()
         self.topics.set_roles(await self.tables.topic_roles())
+        self._roles_at = asyncio.get_running_loop().time()
         self._is_prepared = True
         _log.info("users come from a database of WSO2's", where=self.tables.where, read_only=self.rules.read_only)
 
@@ -125,8 +128,12 @@ class CarbonUserStore:
 
         Raises `StoreUnavailable`.
         """
-        self.topics.set_roles(await self.tables.topic_roles())
-        names = {connection.user for connection in broker.open_connections}
+        now = asyncio.get_running_loop().time()
+        if now - self._roles_at >= self._lifetime:
+            self.topics.set_roles(await self.tables.topic_roles())
+            self._roles_at = now
+        connected = {connection.user for connection in broker.open_connections}
+        names = [name for name in connected if self.accounts.recall(name) is not None]  # not those with tokens
         for name in await self.accounts.refresh(names):
             if self.accounts.recall(name) is None:
                 broker.close_connections(f"user '{name}' is deleted", user=name)

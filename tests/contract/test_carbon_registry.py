@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from pathlib import Path
@@ -115,6 +116,21 @@ async def test_a_creator_gets_a_role_with_all_rights(carbon: Carbon, opened: Con
         assert await opened.run(partial(add_role, made=SHOP, rules=RULES))
     assert carbon.rows(MEMBERS) == [("Q_shop-orders", "alice", "PRIMARY")]
     assert carbon.rows(GRANTS) == [(QUEUE, action, "Q_shop-orders", "1", "INTERNAL") for action in sorted(ACTIONS)]
+
+
+async def test_nodes_that_write_at_the_same_time_make_nothing_twice(carbon: Carbon, opened: Connections) -> None:
+    carbon.run(str(People().user("alice", "alice-1")))
+    made = Collection(f"{TOP}/queues/jms/shop.orders", {"userCount": "1"})
+    results = await asyncio.gather(
+        *(opened.run(partial(add_role, made=SHOP, rules=RULES)) for _ in range(4)),
+        *(opened.run(partial(add_collection, made=made, versioned=False)) for _ in range(4)),
+    )
+    assert results == [True] * 4 + [None] * 4
+    assert carbon.rows(MEMBERS) == [("Q_shop-orders", "alice", "PRIMARY")]
+    assert len(carbon.rows(GRANTS)) == 3
+    assert carbon.rows(COLLECTIONS)[-1][0] == made.path
+    assert carbon.rows("SELECT count(*), count(DISTINCT REG_PATH_VALUE) FROM REG_PATH") == [("7", "7")]
+    assert carbon.rows(BY_PATH) == [("userCount", "4")]
 
 
 async def test_two_queues_whose_role_has_one_name_do_not_share_it(carbon: Carbon, opened: Connections) -> None:

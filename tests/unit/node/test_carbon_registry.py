@@ -16,7 +16,7 @@ from broker.codec.methods import QueueBind, QueueDeclare
 from broker.config.datasources import PoolConfiguration
 from broker.node.carbon_registry import CarbonRegistry, RegistryPart
 from broker.node.registry_places import RegistryPlace
-from broker.ports.records import BindingRecord, Drop, Put, QueueKey, QueueRecord
+from broker.ports.records import BindingRecord, Drop, Put, QueueKey, QueueRecord, VirtualHostRecord
 from tests.support.carbon_people import PLAIN, CarbonNode, MemoryPeople, account
 
 QUEUE = "event/queues/jms/orders"
@@ -175,6 +175,15 @@ def test_with_a_queue_go_its_subscriptions_and_then_its_permissions(site: Site) 
     on_done(True)
     assert site.grants.taken == ["permissions of queue 'orders' are gone"]
     assert not site.may("consume", QUEUE)
+
+
+def test_with_the_virtual_host_goes_everything_in_it(site: Site) -> None:
+    for name in ("a", "b"):
+        site.clients["ann"].call(1, QueueDeclare(queue=name, durable=True))
+    site.change(Drop(VirtualHostRecord("/")))
+    assert site.registry.taken == []
+    site.change(Drop(VirtualHostRecord("carbon")))
+    assert site.registry.taken == ["queue 'a' is gone", "queue 'b' is gone"]
 
 
 async def test_an_answer_waits_until_all_is_written_but_not_for_long(site: Site) -> None:
