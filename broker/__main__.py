@@ -332,25 +332,28 @@ def _banner(started: Started, config: Configuration, logs: Logs) -> None:
             admin=f"{config.user_mgt.admin_user_name}: {started.admin_password}",
         )
         return
-    admin = config.user_mgt.admin_user_name
+    users = f"{config.user_mgt.admin_user_name} ({started.admin_password}), guest"
+    users, login = f"{users}; default passwords work from this machine only", "guest:guest"
+    if config.user_database is not None:
+        users, login = f"those of {config.user_mgt.realm.configuration.data_source} (user-mgt.xml)", "USER:PASSWORD"
     lines = (
         f"  Cordillera {__version__}   python {sys.version.split()[0]}   node {started.node_id}   pid {os.getpid()}",
         f"  store    {started.store}   healthy ({started.store_seconds * 1000:.1f} ms)"
         f"   {started.queues} queues, {started.messages} messages",
         f"  durability  {durability}",
         f"  amqp     {amqp}   amqps {amqps}",
-        f"  users    {admin} ({started.admin_password}), guest; default passwords work from this machine only",
-        f"  try      pika.BlockingConnection(pika.URLParameters('{_own_url(amqp)}'))",
+        f"  users    {users}",
+        f"  try      pika.BlockingConnection(pika.URLParameters('{_own_url(amqp, login)}'))",
         f"  started in {started.seconds:.2f} s",
     )
     logs.write("\n".join(map(printable, lines)))
 
 
-def _own_url(url: str) -> str:
+def _own_url(url: str, login: str) -> str:
     """Return where a client on this machine connects to, with a login that it may use."""
     for every in ("//0.0.0.0:", "//[::]:"):
         url = url.replace(every, "//localhost:")
-    return url.replace("://", "://guest:guest@")
+    return url.replace("://", f"://{login}@")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ import structlog
 from broker.auth.carbon.access import CarbonAccess
 from broker.auth.carbon.accounts import Accounts
 from broker.auth.carbon.login import CarbonUsers
+from broker.auth.carbon.names import Login
+from broker.auth.carbon.rules import LoginRules
 from broker.auth.carbon.topics import Topics
 from broker.auth.password_hash import new_wso2
 from broker.auth.passwords import Passwords
@@ -70,6 +72,7 @@ class CarbonUserStore:
     async def _prepare(self) -> None:
         await self.tables.check()
         if self._adds_admin and not self.rules.read_only:
+            self._warn_of_password(self._admin_password.get_secret_value())
             password = self.new_password(self._admin_password.get_secret_value())
             made = await self.tables.run(partial(add_administrator, rules=self.rules, password=password))
             for what in made:
@@ -80,6 +83,11 @@ class CarbonUserStore:
         self._roles_at = asyncio.get_running_loop().time()
         self._is_prepared = True
         _log.info("users come from a database of WSO2's", where=self.tables.where, read_only=self.rules.read_only)
+
+    def _warn_of_password(self, password: str) -> None:
+        """Say what is wrong with the configured password, which the administrator gets if that one is made now."""
+        if why := LoginRules(self.rules).what_is_wrong(Login(self.rules.admin_user), password):
+            _log.warning("the administrator of user-mgt.xml could not log in", reason=why)
 
     async def _require_admin(self) -> None:
         name = self.rules.admin_user
