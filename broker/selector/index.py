@@ -15,8 +15,7 @@ _Members: TypeAlias = dict[Selector, dict[_Member, None]]
 
 _TRUE: Final = ("true",)
 _FALSE: Final = ("false",)
-_STEPS: Final = 8
-"""Nodes of selectors that are looked at in about a microsecond, which is a step of a turn."""
+_NAMES_A_STEP: Final = 4
 
 
 class SelectorIndex(Generic[_Member]):
@@ -73,7 +72,7 @@ class SelectorIndex(Generic[_Member]):
         """
         for selectors in self._candidates(view, work):
             for selector, members in tuple(selectors.items()):
-                work.done += 1 + selector.cost // _STEPS
+                work.done += selector.steps_for(view)
                 if selector.matches(view):
                     yield from tuple(members)
                 else:
@@ -83,7 +82,7 @@ class SelectorIndex(Generic[_Member]):
         if self._everywhere:
             yield self._everywhere
         names = tuple(view.present(self._places.keys())) if self._places else ()
-        work.done += len(names) // _STEPS
+        work.done += len(names) // _NAMES_A_STEP
         for name in names:
             selectors = self._places.get(name, {}).get(_key(view[name]))
             if selectors:

@@ -54,6 +54,11 @@ class MessageView(dict[str, Value]):
         """Return the view of a message in a queue."""
         return cls(message.header_payload, message.redelivered)
 
+    @property
+    def size(self) -> int:
+        """Octets of the content header: no value is longer."""
+        return len(self._header_payload)
+
     def __missing__(self, name: str) -> Value:
         read = _PROPERTIES.get(name)
         value = self[name] = read(self) if read is not None else self._header(name)

@@ -10,13 +10,20 @@ from typing import Any, Final
 
 from broker.cache_budget import Cache, CacheBudget
 from broker.selector.compiler import Values, fold, test_of
-from broker.selector.message_view import text_of
+from broker.selector.like import scans_of
+from broker.selector.message_view import MessageView, text_of
 from broker.selector.parser import parse
-from broker.selector.syntax import And, Compare, Identifier, Literal, Node, Value, measure
+from broker.selector.syntax import And, Compare, Identifier, Like, Literal, Node, Value, measure
 
 _OVERHEAD: Final = 1000
 _NODE: Final = 500
 """Approximate octets of memory that a node costs, in the functions that it became."""
+_NODES_A_STEP: Final = 8
+"""Nodes that are looked at in about a microsecond, which is a step of a turn."""
+_OCTETS_A_STEP: Final = 512
+"""Octets of a header that LIKE looks through in a step, at worst."""
+_SCAN: Final = 50
+"""How much longer that takes where it looks at each character (`like.MAX_SCANS`)."""
 
 
 class Selector:
@@ -24,30 +31,35 @@ class Selector:
 
     `text` is as it was given. `is_trivial` when every message passes: the text is blank or always true.
     `equals` are names that must have a given value for a message to pass, for an index; None when there is no such
-    name. `cost` is how many nodes are looked at for one message at most, `octets` how much memory the selector takes.
+    name. `octets` is how much memory the selector takes, about.
     """
 
-    __slots__ = ("_hash", "_test", "cost", "equals", "is_trivial", "octets", "text")
+    __slots__ = ("_hash", "_likes", "_steps", "_test", "equals", "is_trivial", "octets", "text")
 
     def __init__(self, text: str | bytes = "") -> None:
         """Compile `text`, which may be the octets of a string that is no UTF-8. Raises `SelectorError`."""
         self.text: Final = _readable(text)
         self._hash: Final = hash(self.text)
         root: Node = Literal(True)
-        self.cost = nodes = 1
+        nodes = 1
         if self.text and not self.text.isspace():
             parsed = parse(self.text)
             nodes, _ = measure(parsed)
             root = fold(parsed)
-            self.cost, _ = measure(root)
         self._test: Final = test_of(root)
         self.equals: Final[Mapping[str, bool | int | float | str] | None] = _equals(root) or None
         self.is_trivial: Final = isinstance(root, Literal) and root.value is True
+        self._steps: Final = 1 + measure(root)[0] // _NODES_A_STEP
+        self._likes: Final = _likes(root)
         self.octets: Final = _OVERHEAD + 4 * len(self.text) + _NODE * nodes
 
     def matches(self, values: Values) -> bool:
         """Does a message with these values pass? Never raises."""
         return self._test(values)
+
+    def steps_for(self, view: MessageView) -> int:
+        """Return how many steps of a turn (`TurnBudget`) it takes at most to look at a message."""
+        return self._steps + self._likes * view.size // _OCTETS_A_STEP if self._likes else self._steps
 
     def __eq__(self, other: object) -> bool:
         return self.text == other.text if isinstance(other, Selector) else NotImplemented
@@ -86,6 +98,17 @@ def _readable(text: str | bytes) -> str:
             return text_of(text.encode("utf-8", "surrogateescape"))
         return text
     return text_of(text)
+
+
+def _likes(root: Node) -> int:
+    """Return how many times the octets of a header are looked through at most."""
+    weight, nodes = 0, [root]
+    while nodes:
+        node = nodes.pop()
+        nodes += node.parts
+        if isinstance(node, Like):
+            weight += 1 + _SCAN * scans_of(node.pattern, node.escape)
+    return weight
 
 
 def _equals(root: Node) -> dict[str, Any]:

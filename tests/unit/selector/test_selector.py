@@ -51,8 +51,24 @@ def test_a_selector_tells_which_names_must_have_which_values(text: str, equals: 
 
 
 def test_constants_are_calculated_once() -> None:
-    assert Selector("x = 2 * 3 + 1").cost == Selector("x = 7").cost == 3
-    assert Selector("x = 'a' OR 1 = 1").cost == 1
+    constants = "x = 1" + " + 1" * 90
+    assert Selector(constants).steps_for(view()) == Selector("x = 91").steps_for(view()) == 1
+    assert Selector(constants).matches(view({"x": 91}))
+
+
+@pytest.mark.parametrize(
+    ("text", "least", "most"),
+    [
+        ("x = 1", 1, 1),
+        (" OR ".join(["x = 1"] * 333), 120, 130),
+        ("x LIKE '%a%'", 200, 300),
+        (" OR ".join(["x LIKE '%a%'"] * 100), 20_000, 30_000),
+        ("x LIKE '%a_a%'", 10_000, 15_000),
+        ("x LIKE '" + "%a_a" * 8 + "%'", 80_000, 110_000),
+    ],
+)
+def test_a_look_counts_the_steps_that_it_may_take_at_worst(text: str, least: int, most: int) -> None:
+    assert least <= Selector(text).steps_for(view({"x": "a" * 128_000})) <= most
 
 
 def test_selectors_of_one_text_are_equal() -> None:
