@@ -14,6 +14,7 @@ from benchmarks.cases import (
     requeue,
     restart,
     revocation,
+    selectors,
     sizes,
     snapshot_held,
     throughput,
@@ -37,6 +38,7 @@ CASES: dict[str, Callable[[Session], object]] = {
     "logins": logins.run,
     "revocation": revocation.run,
     "snapshot-held": snapshot_held.run,
+    "selectors": selectors.run,
     "generator": generator.run,
 }
 
@@ -55,5 +57,6 @@ DESCRIPTIONS = {
     "logins": "another client beside guesses of passwords; 500 clients that come, and come back",
     "revocation": "a permission revoked on one node, clients on another (needs --store with a database server)",
     "snapshot-held": "commits while another transaction holds a snapshot (needs --store with a database server)",
+    "selectors": "what a selector costs for each message, and a thousand of them (no broker takes part)",
     "generator": "what the load generator can do by itself, against a peer that does nothing",
 }
