@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from broker.store.carbon.registry import (
     load_topics,
     remove_collection,
 )
-from tests.support.carbon_database import Carbon, People, ServerCarbon, SqliteCarbon
+from tests.support.carbon_database import Carbon, People, empty_carbon
 
 RULES = StoreRules(case_insensitive_user_name=True)
 TOP = "/_system/governance/event"
@@ -46,11 +46,10 @@ MEMBERS = """SELECT r.UM_ROLE_NAME, m.UM_USER_NAME, d.UM_DOMAIN_NAME FROM UM_HYB
 
 
 @pytest.fixture(params=["sqlite", "mariadb-latin1", "postgresql"])
-def carbon(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Carbon]:
-    kind, _, charset = request.param.partition("-")
-    made = SqliteCarbon(tmp_path) if kind == "sqlite" else ServerCarbon(request.getfixturevalue(kind), charset or None)
-    yield made
-    made.close()
+def carbon(request: pytest.FixtureRequest, tmp_path: Path) -> Carbon:
+    kind = request.param.partition("-")[0]
+    made = empty_carbon(request.param, None if kind == "sqlite" else request.getfixturevalue(kind), tmp_path)
+    return made
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -20,7 +20,7 @@ from broker.ports.user_database import Account, Statement, StoreRules
 from broker.store.carbon.administrator import NewPassword, add_administrator, has_started_before
 from broker.store.carbon.connections import connections_to
 from broker.store.carbon.database import UserTables
-from tests.support.carbon_database import SALT, Carbon, People, ServerCarbon, SqliteCarbon, stored
+from tests.support.carbon_database import SALT, Carbon, People, SqliteCarbon, empty_carbon, stored
 from tests.support.clock import FakeClock
 from tests.support.logins import InlineHashing, new_passwords
 
@@ -54,11 +54,10 @@ ALL = ["sqlite", "mariadb", "mariadb-latin1", "postgresql"]
 
 
 @pytest.fixture(params=["sqlite", "mariadb-latin1", "postgresql"])
-def carbon(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Carbon]:
-    kind, _, charset = request.param.partition("-")
-    made = SqliteCarbon(tmp_path) if kind == "sqlite" else ServerCarbon(request.getfixturevalue(kind), charset or None)
-    yield made
-    made.close()
+def carbon(request: pytest.FixtureRequest, tmp_path: Path) -> Carbon:
+    kind = request.param.partition("-")[0]
+    made = empty_carbon(request.param, None if kind == "sqlite" else request.getfixturevalue(kind), tmp_path)
+    return made
 
 
 @asynccontextmanager
@@ -180,7 +179,8 @@ async def test_an_administrator_that_is_there_keeps_the_password(carbon: Carbon)
     assert carbon.dump() == before
 
 
-async def test_a_database_without_the_tables_is_refused(carbon: Carbon) -> None:
+async def test_a_database_without_the_tables_is_refused(tmp_path: Path) -> None:
+    carbon = SqliteCarbon(tmp_path)
     carbon.run("DROP TABLE UM_USER_PERMISSION;")
     async with opened(carbon) as tables:
         with pytest.raises(ConfigError, match="has no table UM_USER_PERMISSION: make the tables with dbscripts/"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,19 +16,18 @@ from broker.store.carbon import user_changes as changes
 from broker.store.carbon.administrator import NewPassword
 from broker.store.carbon.connections import connections_to
 from broker.store.carbon.users import load_accounts
-from tests.support.carbon_database import SALT, Carbon, People, ServerCarbon, SqliteCarbon, stored
+from tests.support.carbon_database import SALT, Carbon, People, empty_carbon, stored
 
 RULES = StoreRules(case_insensitive_user_name=True)
 QUEUE = "event/queues/jms/orders"
 
 
 @pytest.fixture(params=["sqlite", "mariadb-latin1", "postgresql"])
-def carbon(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Carbon]:
-    kind, _, charset = request.param.partition("-")
-    made = SqliteCarbon(tmp_path) if kind == "sqlite" else ServerCarbon(request.getfixturevalue(kind), charset or None)
+def carbon(request: pytest.FixtureRequest, tmp_path: Path) -> Carbon:
+    kind = request.param.partition("-")[0]
+    made = empty_carbon(request.param, None if kind == "sqlite" else request.getfixturevalue(kind), tmp_path)
     made.run(str(People().user("admin", "opensesame", "admin").role("Internal/everyone")))
-    yield made
-    made.close()
+    return made
 
 
 async def test_users_and_roles_come_change_and_go_and_leave_nothing_behind(carbon: Carbon) -> None:

@@ -255,3 +255,30 @@ class ServerCarbon:
 
 
 Carbon = SqliteCarbon | ServerCarbon
+
+
+class Kept:
+    """Databases that tests use one after the other, each time without rows: they go with their server."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[DatabaseServer, str], ServerCarbon] = {}
+
+    def carbon(self, server: DatabaseServer, charset: str) -> ServerCarbon:
+        """Return a database with the tables and nothing in them."""
+        found = self._made.get((server, charset))
+        if found is None:
+            found = self._made[server, charset] = ServerCarbon(server, charset or None)
+            return found
+        names = re.findall(r"CREATE TABLE (\w+)", _TABLES)
+        found.run("".join(f"DELETE FROM {name};\n" for name in reversed(names)))
+        return found
+
+
+KEPT = Kept()
+
+
+def empty_carbon(kind: str, server: DatabaseServer | None, folder: Path) -> Carbon:
+    """Return a database of a kind such as `mariadb-latin1`, on its server or in a folder."""
+    if server is None:
+        return SqliteCarbon(folder)
+    return KEPT.carbon(server, kind.partition("-")[2])
