@@ -35,7 +35,7 @@ from broker.selector.tokens import END, NAME, NUMBER, STRING, SelectorError, Tok
 MAX_DEPTH: Final = 100
 """Levels of operators and parentheses inside of each other."""
 MAX_NODES: Final = 1000
-"""Names, constants and operators; a list of IN is one."""
+"""Names, constants, operators, and each `%` of a LIKE; a list of IN is one."""
 
 # How tightly operators bind. NOT before a condition has a rank of its own, between AND and `=`.
 _OR, _AND, _NOT, _EQUALITY, _RELATION, _SUM, _PRODUCT = range(1, 8)
@@ -75,7 +75,7 @@ class _Parser:
         if levels > MAX_DEPTH:
             raise SelectorError(f"deeper than {MAX_DEPTH} levels", first.position)
         if nodes > MAX_NODES:
-            raise SelectorError(f"more than {MAX_NODES} names, constants and operators", first.position)
+            raise SelectorError(f"more than {MAX_NODES} names, constants, operators and '%'", first.position)
         return root
 
     def _expression(self, rank: int) -> Node:

@@ -13,11 +13,13 @@ from broker.selector.compiler import Values, fold, test_of
 from broker.selector.like import scans_of
 from broker.selector.message_view import MessageView, text_of
 from broker.selector.parser import parse
-from broker.selector.syntax import And, Compare, Identifier, Like, Literal, Node, Value, measure
+from broker.selector.syntax import And, Compare, Identifier, In, Like, Literal, Node, Value, measure
 
 _OVERHEAD: Final = 1000
 _NODE: Final = 500
 """Approximate octets of memory that a node costs, in the functions that it became."""
+_LISTED: Final = 160
+"""Approximate octets of memory that a string in a list of IN costs."""
 _NODES_A_STEP: Final = 8
 """Nodes that are looked at in about a microsecond, which is a step of a turn."""
 _OCTETS_A_STEP: Final = 512
@@ -50,8 +52,8 @@ class Selector:
         self.equals: Final[Mapping[str, bool | int | float | str] | None] = _equals(root) or None
         self.is_trivial: Final = isinstance(root, Literal) and root.value is True
         self._steps: Final = 1 + measure(root)[0] // _NODES_A_STEP
-        self._likes: Final = _likes(root)
-        self.octets: Final = _OVERHEAD + 4 * len(self.text) + _NODE * nodes
+        self._likes, strings = _weigh(root)
+        self.octets: Final = _OVERHEAD + 4 * len(self.text) + _NODE * nodes + _LISTED * strings
 
     def matches(self, values: Values) -> bool:
         """Does a message with these values pass? Never raises."""
@@ -100,15 +102,18 @@ def _readable(text: str | bytes) -> str:
     return text_of(text)
 
 
-def _likes(root: Node) -> int:
-    """Return how many times the octets of a header are looked through at most."""
-    weight, nodes = 0, [root]
+def _weigh(root: Node) -> tuple[int, int]:
+    """Return how many times the octets of a header are looked through at most, and how many strings are in lists."""
+    likes, strings = 0, 0
+    nodes = [root]
     while nodes:
         node = nodes.pop()
         nodes += node.parts
         if isinstance(node, Like):
-            weight += 1 + _SCAN * scans_of(node.pattern, node.escape)
-    return weight
+            likes += 1 + _SCAN * scans_of(node.pattern, node.escape)
+        elif isinstance(node, In):
+            strings += len(node.strings)
+    return likes, strings
 
 
 def _equals(root: Node) -> dict[str, Any]:

@@ -182,11 +182,11 @@ Node: TypeAlias = Literal | Identifier | Signed | Arithmetic | Compare | Between
 
 
 def measure(root: Node) -> tuple[int, int]:
-    """Return how many nodes the tree has, and on how many levels."""
+    """Return how many nodes the tree has, and on how many levels. Each `%` of a pattern counts as a node."""
     nodes, levels = 0, 0
     row: list[Node] = [root]
     while row:
-        nodes += len(row)
+        nodes += len(row) + sum(node.pattern.count("%") for node in row if isinstance(node, Like))
         levels += 1
         row = [part for node in row for part in node.parts]
     return nodes, levels

@@ -138,7 +138,7 @@ def _float(digits: str, is_single: bool, position: int) -> float:
     number = float(digits)
     try:
         if is_single:  # as exact as the header that it is compared with
-            number = struct.unpack("f", struct.pack("f", number))[0]
+            number = struct.unpack(">f", struct.pack(">f", number))[0]
     except OverflowError:
         number = float("inf")
     if number == float("inf"):

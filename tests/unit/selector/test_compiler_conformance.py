@@ -117,6 +117,7 @@ TRUE = r"""
     yes OR no
     no OR yes
     TRUE
+    TRUE AND TRUE
     NOT FALSE
     NOT NOT TRUE
     not not not false
@@ -305,6 +306,10 @@ FALSE = r"""
     missing AND no
     yes AND no
     no OR no
+    FALSE OR FALSE
+    TRUE AND s
+    FALSE OR i
+    (TRUE AND s) = 'abc'
     i = 6 OR f = 9 OR s = 'x'
     i NOT BETWEEN 1 AND 9
     Country NOT IN ('UK', 'US', 'France')
@@ -347,6 +352,10 @@ UNKNOWN = r"""
     NOT missing
     NULL
     NOT NULL
+    NULL AND NULL
+    NULL OR NULL
+    TRUE AND missing
+    FALSE OR missing
     missing = 1
     missing <> 1
     missing = 'a'

@@ -109,6 +109,7 @@ def test_what_is_long_is_served(text: str) -> None:
         ("a" + "+a" * 3000 + " = 1", "deeper than 100 levels"),
         ("a" + "=a" * 3000, "deeper than 100 levels"),
         ("a OR " * 1500 + "a", "more than 1000 names"),
+        ("a LIKE '" + "%b" * 1000 + "'", "more than 1000 names"),
         ("a LIKE '%b_c%' OR " * 8 + "a LIKE '%b_c%'", "more than 8 times '_'"),
         ("a LIKE '" + "%b_c" * 10 + "%'", "more than 8 times '_'"),
     ],

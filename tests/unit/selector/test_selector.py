@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 
 from broker.cache_budget import CacheBudget
@@ -48,6 +50,27 @@ def test_everything_else_is_not(text: str) -> None:
 )
 def test_a_selector_tells_which_names_must_have_which_values(text: str, equals: dict[str, object] | None) -> None:
     assert Selector(text).equals == equals
+
+
+@pytest.mark.parametrize(
+    ("text", "passes"),
+    [
+        ("NOT (" * 49 + "yes" + ")" * 49, False),
+        ("NOT (" * 48 + "yes" + ")" * 48, True),
+        ("no OR (" * 49 + "yes" + ")" * 49, True),
+        ("(" * 99 + "yes" + ")" * 99, True),
+        ("+".join(["one"] * 98) + " = 98", True),
+        ("1 = -(" * 1 + "-(" * 97 + "one" + ")" * 98, True),
+        (" AND ".join(["one = 1"] * 333), True),
+        ("yes = (" * 49 + "yes" + ")" * 49, True),
+    ],
+)
+def test_the_deepest_and_the_longest_are_compiled_and_looked_at(text: str, passes: bool) -> None:
+    assert Selector(text).matches(view({"yes": True, "no": False, "one": 1})) is passes
+
+
+def test_a_selector_shows_its_text() -> None:
+    assert repr(Selector("a = 1")) == "Selector('a = 1')"
 
 
 def test_constants_are_calculated_once() -> None:
@@ -97,6 +120,25 @@ def test_a_selector_that_is_refused_is_not_remembered() -> None:
     with pytest.raises(SelectorError):
         CompiledSelectors(budget).get("a =")
     assert budget.spent == 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a = 1",
+        "a LIKE '" + "%b" * 990 + "'",
+        " OR ".join(f"a LIKE '%{number}'" for number in range(300)),
+        " OR ".join(f"a + b * {number} > 1.5" for number in range(140)),
+        "a IN (" + ", ".join(f"'{number}'" for number in range(1000)) + ")",
+    ],
+)
+def test_a_selector_takes_no_more_memory_than_it_is_counted_for(text: str) -> None:
+    Selector(text)
+    tracemalloc.start()
+    selector = Selector(text)
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert taken <= selector.octets <= 10 * taken
 
 
 def test_remembered_selectors_stay_within_their_budget() -> None:
