@@ -14,6 +14,7 @@ from broker.selector.like import scans_of
 from broker.selector.message_view import MessageView, text_of
 from broker.selector.parser import parse
 from broker.selector.syntax import And, Compare, Identifier, In, Like, Literal, Node, Value, measure
+from broker.selector.tokens import SelectorError
 
 _OVERHEAD: Final = 1000
 _NODE: Final = 500
@@ -92,14 +93,13 @@ class CompiledSelectors:
 
 
 def _readable(text: str | bytes) -> str:
-    """Return a text without lone surrogates, which stand for octets that are no UTF-8."""
-    if isinstance(text, str):
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            return text_of(text.encode("utf-8", "surrogateescape"))
-        return text
-    return text_of(text)
+    """Return a text without lone surrogates, which stand for octets that are no UTF-8 (PEP 383)."""
+    if isinstance(text, bytes):
+        return text_of(text)
+    try:
+        return text_of(text.encode("utf-8", "surrogateescape"))
+    except UnicodeEncodeError as error:
+        raise SelectorError("half a character", error.start + 1) from None
 
 
 def _weigh(root: Node) -> tuple[int, int]:

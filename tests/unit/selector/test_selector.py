@@ -109,6 +109,11 @@ def test_octets_that_are_no_utf_8_are_characters_in_selectors_as_in_headers(text
     assert selector.text == "name = 'café'"
 
 
+def test_half_a_character_is_refused() -> None:
+    with pytest.raises(SelectorError, match="half a character at character 6"):
+        Selector("a = '\ud800'")
+
+
 def test_a_selector_of_one_text_is_compiled_once() -> None:
     selectors = CompiledSelectors(CacheBudget())
     assert selectors.get("a = 1") is selectors.get(b"a = 1")
