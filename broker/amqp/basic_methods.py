@@ -10,7 +10,7 @@ from broker.amqp.context import Waiting
 from broker.amqp.direct_reply import REPLY_TO
 from broker.amqp.profile import PrefetchRule
 from broker.amqp.purposes import using
-from broker.amqp.wso2_methods import require_served
+from broker.amqp.wso2_methods import is_browser, require_served
 from broker.auth.access import Operation, Permission
 from broker.codec import methods as amqp
 from broker.codec.delivery_count import counted_header
@@ -46,6 +46,9 @@ def on_basic_consume(channel: Channel, method: amqp.BasicConsume) -> Waiting | N
     consumer_tag = _new_tag(channel, method)
     if channel.reply_consumer is not None and channel.reply_consumer.consumer_tag == consumer_tag:
         raise _reused(consumer_tag)
+    if is_browser(channel.vhost.dialect, method.arguments):
+        _browse(channel, queue, consumer_tag, no_wait=method.no_wait)
+        return None
     phrase = channel.vhost.phrase("queue", name)
     require_served(method.arguments)
     consumer = Consumer(
@@ -67,6 +70,12 @@ def on_basic_consume(channel: Channel, method: amqp.BasicConsume) -> Waiting | N
     return None
 
 
+def _browse(channel: Channel, queue: Queue, tag: str, *, no_wait: bool) -> None:
+    if not no_wait:
+        channel.send(amqp.BasicConsumeOk(tag))
+    channel.browse(queue, tag)
+
+
 def _is_exclusive(channel: Channel, queue: Queue, asked: bool) -> bool:
     """Does a new consumer exclude others? A durable subscription has one at a time, or several that share it."""
     if queue.settings.is_subscription:
@@ -77,10 +86,10 @@ def _is_exclusive(channel: Channel, queue: Queue, asked: bool) -> bool:
 def _new_tag(channel: Channel, method: amqp.BasicConsume) -> str:
     """Return the tag of one more consumer, if there may be one."""
     consumer_tag = method.consumer_tag or channel.connection.shared.new_name("amq.ctag-")
-    if consumer_tag in channel.consumers:
+    if consumer_tag in channel.consumers or consumer_tag in channel.browsers:
         raise _reused(consumer_tag)
     limit = channel.broker.limits.max_consumers_per_channel
-    if limit and len(channel.consumers) >= limit:
+    if limit and len(channel.consumers) + len(channel.browsers) >= limit:
         raise NotAllowed(f"number of consumers on channel {channel.id} has reached the maximum allowed of {limit}")
     return consumer_tag
 
@@ -119,6 +128,7 @@ def _start(channel: Channel, consumer: Consumer, no_wait: bool) -> None:
 def on_basic_cancel(channel: Channel, method: amqp.BasicCancel) -> Waiting | None:
     if channel.reply_consumer is not None and channel.reply_consumer.consumer_tag == method.consumer_tag:
         channel.end_replies()
+    channel.end_browsing(method.consumer_tag)
     consumer = channel.consumers.get(method.consumer_tag)
     has_left = consumer is not None and channel.remove(consumer)
     if not method.no_wait:

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from broker.amqp.browser import Browser
 from broker.amqp.confirms import Confirms
 from broker.amqp.consumer import Consumer
 from broker.amqp.content import Content
@@ -40,6 +41,7 @@ class Channel:
         "_touched",
         "ack_run",
         "broker",
+        "browsers",
         "connection",
         "consumers",
         "content",
@@ -69,6 +71,8 @@ class Channel:
         self.is_busy = False
         self.is_closing = False
         self.consumers: dict[str, Consumer] = {}
+        self.browsers: dict[str, Browser] = {}
+        """Those who look through queues, by tag: no consumers."""
         self._cancelled: list[str] = []
         """The tags of consumers whose queues are gone, which the client is told when it has its answer."""
         self.content: Content | None = None
@@ -213,6 +217,11 @@ class Channel:
             self.reply_consumer = None
             self.publisher.replier.address = b""
 
+    @property
+    def waits_for_room(self) -> bool:
+        """Would the channel send more if the socket took it?"""
+        return bool(self.deliveries.waiting or self.browsers)
+
     def resume_later(self) -> None:
         """At the end of this batch deliver to those consumers that wait for room: there may be some."""
         self.broker.resumable[self] = None
@@ -240,6 +249,34 @@ class Channel:
             for consumer in self.consumers.values():
                 self.deliveries.wait_for_room(consumer)
         self.deliveries.resume()
+        for browser in self.browsers.values():
+            browser.go_on()
+
+    def browse(self, queue: Queue, tag: str) -> None:
+        """Show the client what is in a queue."""
+        shared = self.connection.shared
+        browser = self.browsers[tag] = Browser(
+            self.id,
+            self.output,
+            self.deliveries,
+            self.broker,
+            queue,
+            tag,
+            read=shared.read,
+            pause=shared.pause,
+            spawn=shared.spawn,
+            on_end=self._on_browsed,
+        )
+        browser.go_on()
+
+    def _on_browsed(self, browser: Browser) -> None:
+        self.browsers.pop(browser.tag, None)
+
+    def end_browsing(self, tag: str) -> None:
+        """The client has seen enough."""
+        browser = self.browsers.pop(tag, None)
+        if browser is not None:
+            browser.close()
 
     def on_consumer_cancelled(self, consumer: Consumer) -> None:
         """The queue of `consumer` is gone: say so, but after the answer that the client waits for (contract B19)."""
@@ -319,6 +356,8 @@ class Channel:
             self.publisher.confirms.close()
         self.publisher.replier.close()
         self.end_replies()
+        for tag in list(self.browsers):
+            self.end_browsing(tag)
         for consumer in list(self.consumers.values()):
             self.remove(consumer)
         transaction = self.publisher.transaction

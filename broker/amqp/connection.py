@@ -143,7 +143,7 @@ class Connection:
         """There is room in the output buffer again."""
         if self.output.is_blocked:
             self.output.unblock()
-            channels = deque(channel for channel in self.channels.values() if channel.deliveries.waiting)
+            channels = deque(channel for channel in self.channels.values() if channel.waits_for_room)
             self._resumed += 1
             channels.rotate(-self._resumed)  # no channel is always the first that fills the buffer again
             for channel in channels:

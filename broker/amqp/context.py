@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from structlog.typing import FilteringBoundLogger
 
+from broker.amqp.browser import Read
 from broker.amqp.continuation import Continuation
 from broker.amqp.direct_reply import DirectReplies
 from broker.amqp.exclusive_queues import ExclusiveQueues
@@ -54,6 +55,10 @@ class SharedContext:
     """Returns when neither an alarm nor a full journal holds publishers back."""
     replies: DirectReplies
     """Who waits for replies, and the way to them."""
+    read: Read
+    """Reads what is stored, for who only looks at it."""
+    pause: Callable[[float], Awaitable[None]]
+    """Returns after so many seconds."""
     openings: OpeningRates | None = None
     """How fast users may open connections; None for as fast as they like."""
     settled: Callable[[str], Waiting | None] = _nothing_to_wait_for

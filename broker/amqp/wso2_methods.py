@@ -13,9 +13,11 @@ from broker.codec import methods as amqp
 from broker.codec.field_table import EMPTY_TABLE, FieldTable
 from broker.errors import AccessRefused, CommandInvalid, NotImplementedFault
 from broker.topology.declaration import QueueDeclaration
-from broker.topology.dialect import QUEUES, TOPICS
+from broker.topology.dialect import QUEUES, TOPICS, ClientDialect
 
 _SELECTOR: Final = "x-filter-jms-selector"
+_NO_CONSUME: Final = "x-filter-no-consume"
+_AUTO_CLOSE: Final = "x-filter-auto-close"
 _FILTERS: Final = "x-filter-"
 _OWN: Final = ("x-filter-", "x-qpid-")
 """What the arguments begin with that clients of this family send and that are no arguments of a binding."""
@@ -89,6 +91,11 @@ async def _end_other(channel: Channel, name: str, key: str, arguments: FieldTabl
     for each in bindings:
         await vhost.unbind(TOPICS, each.destination, each.routing_key, each.arguments, channel.connection)
     await vhost.purge_queue(name, channel.connection.exclusive)
+
+
+def is_browser(dialect: ClientDialect, arguments: FieldTable) -> bool:
+    """Does a client want to look through a queue, to its end, and take nothing?"""
+    return dialect.has_browsers and all(arguments.values.get(name) is True for name in (_NO_CONSUME, _AUTO_CLOSE))
 
 
 def require_served(arguments: FieldTable) -> None:

@@ -35,7 +35,7 @@ from broker.cache_budget import CacheBudget
 from broker.clock import Clock
 from broker.config.configuration import Configuration
 from broker.errors import AdministrationError, StoreUnavailable
-from broker.message import STORED, MessageIdGenerator
+from broker.message import STORED, Message, MessageIdGenerator
 from broker.node.admin_password import create_first_users
 from broker.node.allocator import give_back_freed_memory
 from broker.node.definitions_file import load_definitions
@@ -318,6 +318,8 @@ class NodeIncarnation:
             turns.next,
             pressure.room,
             self.replies,
+            self._read_stored,
+            asyncio.sleep,
             _openings(self.config),
             *(() if self.carbon is None else (self.carbon.settled,)),
         )
@@ -470,6 +472,10 @@ class NodeIncarnation:
             if queue is not None:
                 queue.set_due_in_slots(due, (0, 0))
         return messages
+
+    async def _read_stored(self, queue: Queue, slot: Slot, limit: int, octets: int) -> Sequence[Message]:
+        await self.journal.readable(slot)
+        return await self.store.read(queue, slot, limit, octets)
 
     async def _apply_policies(self, steps: Iterator[None]) -> None:
         """Apply policies to the queues that are left, and let those that they concern act on it."""

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from broker.message import once_more
+
+ALL_LANES: Final = -1
+"""The lane of a slot that is only read: of messages of all nodes, in the order of their ids."""
 
 
 @dataclass(slots=True)

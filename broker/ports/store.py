@@ -75,7 +75,8 @@ class MessageStore(Protocol):
         """Return the first messages of `slot`, ascending by id: at most `limit`, and not many more than `limit_bytes`
         octets of header and body, but at least one if there is one. They are in state STORED, or TRANSIENT when stored
         under the negative id (the caller then owns the row: it is deleted like any other); `redelivered` is as stored,
-        or as the slot says (`Slot.deliveries`). Only what was committed before the call is certain to be seen.
+        or as the slot says (`Slot.deliveries`). Only what was committed before the call is certain to be seen. The lane
+        of the slot may be `ALL_LANES`.
 
         A damaged message (its octets do not fit its checksum, or its content cannot be found) is logged, left out, and
         set aside: it belongs to no slot and counts nowhere until the node starts again.

@@ -14,7 +14,7 @@ from typing import Final
 import structlog
 
 from broker.codec.field_table import EMPTY_TABLE, FieldTable
-from broker.message import SETTLED, STORED, TRANSIENT, WRITING, Message
+from broker.message import SETTLED, STORED, TRANSIENT, WRITING, Message, published_ms
 from broker.ports.slot import Slot
 from broker.ports.store import Journal
 from broker.queue.ack_deadlines import AckTimeouts, Holder
@@ -204,6 +204,17 @@ class Queue:
         """The messages in memory that consumers get next, oldest first; slots follow them."""
         self._window.put_in_order()
         return self._window.ready
+
+    @property
+    def in_memory(self) -> list[Message]:
+        """All ready messages that are in memory, those behind slots too."""
+        ready, tail = self.ready, self._window.tail
+        return [*ready, *(() if tail is self._window.ready else tail)]
+
+    def has_expired(self, message: Message) -> bool:
+        """Is the time of this message over, by its own or the queue's?"""
+        now, ttl = self._services.now_ms(), self._settings.message_ttl
+        return 0 < message.due <= now or (ttl is not None and published_ms(message.id) + ttl <= now)
 
     @property
     def ready_count(self) -> int:

@@ -37,6 +37,8 @@ class ClientDialect:
     """Is basic.recover without `requeue` served, as with it?"""
     ignores_late_answers: bool = False
     """Is it no error to answer a delivery again?"""
+    has_browsers: bool = False
+    """May a client look through a queue without taking anything?"""
     has_durable_subscriptions: bool = False
     """Is a queue that is durable and exclusive a subscription: with one consumer at a time, of any connection?"""
     shares_subscriptions: bool = False
@@ -55,6 +57,7 @@ WSO2: Final = ClientDialect(
     gives_back_at_once=True,
     recovers_without_requeue=True,
     ignores_late_answers=True,
+    has_browsers=True,
     has_durable_subscriptions=True,
 )
 

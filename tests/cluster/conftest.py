@@ -17,7 +17,7 @@ from benchmarks.nodes.process import BrokerProcess
 from tests.support.cluster import ClusterOfProcesses
 from tests.support.databases import DatabaseServer
 
-ChannelOf = Callable[[BrokerProcess], BlockingChannel]
+ChannelOf = Callable[..., BlockingChannel]
 NewCluster = Callable[..., ClusterOfProcesses]
 
 
@@ -60,8 +60,10 @@ def channel_of() -> Iterator[ChannelOf]:
     """Opens a channel on a connection of its own, which ends with the test or with its node."""
     connections: list[pika.BlockingConnection] = []
 
-    def open_channel(node: BrokerProcess) -> BlockingChannel:
-        connections.append(pika.BlockingConnection(pika.URLParameters(f"{node.url}?heartbeat=0")))
+    def open_channel(node: BrokerProcess, vhost: str = "/") -> BlockingChannel:
+        parameters = pika.URLParameters(f"{node.url}?heartbeat=0")
+        parameters.virtual_host = vhost
+        connections.append(pika.BlockingConnection(parameters))
         return connections[-1].channel()
 
     yield open_channel

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from time import monotonic
 
-from tests.cluster.clients import consume, numbered, publish, ready_becomes
+from tests.cluster.clients import consume, numbered, process_until, publish, ready_becomes
 from tests.cluster.conftest import ChannelOf
 from tests.support.cluster import ClusterOfProcesses
 
@@ -104,3 +104,19 @@ def test_what_a_closed_channel_held_is_redelivered_on_the_other_node(
     holding.channel.connection.close()
     assert taking.wait(10) == numbered(10)
     assert all(taken.redelivered for taken in taking.taken)
+
+
+def test_a_browser_shows_what_lies_on_another_node(pair: ClusterOfProcesses, channel_of: ChannelOf, name: str) -> None:
+    here = channel_of(pair[0], vhost="carbon")
+    there = channel_of(pair[1], vhost="carbon")
+    here.queue_declare(name, durable=True)
+    here.confirm_delivery()
+    publish(here, name, numbered(20))
+    shown: list[bytes] = []
+    arguments = {"x-filter-no-consume": True, "x-filter-auto-close": True}
+    tag = there.basic_consume(name, lambda _, __, ___, body: shown.append(body), auto_ack=True, arguments=arguments)
+    process_until(there, lambda: len(shown) >= 20)
+    assert shown == numbered(20)
+    there.connection.process_data_events(time_limit=0)
+    assert tag
+    assert here.queue_declare(name, passive=True).method.message_count == 20

@@ -11,7 +11,7 @@ from broker.codec.field_table import FieldTable
 from broker.codec.properties import BasicProperties, encode_header
 from broker.errors import StoreError
 from broker.message import MOST_DELIVERIES, STORED, TRANSIENT, Message, tail
-from broker.ports.slot import Slot
+from broker.ports.slot import ALL_LANES, Slot
 from broker.ports.store import Batch
 from tests.contract.harness import INVOICES, LATEST, ORDERS, Harness, Queue, message
 
@@ -519,3 +519,14 @@ async def test_reads_and_writes_may_overlap(harness: Harness) -> None:
 
     assert pages[1][:100] == list(range(1, 101))
     assert await harness.ids() == list(range(1, 202))
+
+
+async def test_messages_of_all_lanes_are_read_together_in_the_order_of_their_ids(harness: Harness) -> None:
+    ids = [(number << 18) | (number % 3 << 10) for number in range(1, 8)]
+    await harness.insert(*map(message, ids), message(9 << 18, queue=INVOICES))
+
+    page = await harness.store.read(ORDERS, Slot(7, ALL_LANES, 0, 1 << 60, 0, transient=True), 3, 1 << 20)
+    rest = await harness.store.read(ORDERS, Slot(7, ALL_LANES, ids[2] + 1, ids[5], 0), 9, 1 << 20)
+
+    assert [stored.id for stored in page] == ids[:3]
+    assert [stored.id for stored in rest] == ids[3:6]

@@ -184,6 +184,10 @@ def new_vhost(
     return VirtualHost(name, journal=journal, new_queue=new_queue, exchange_types=exchange_types, **options)
 
 
+async def _no_pause(seconds: float) -> None:
+    """Time passes only when a test says so."""
+
+
 ENDLESS = 1 << 60
 """Steps of a turn that is never used up, for what runs without a loop."""
 
@@ -409,6 +413,8 @@ class NodeParts:
             next_turn,
             room,
             DirectReplies(self.cluster, new_name),
+            self.store.read,
+            _no_pause,
         )
 
     def _on_read(self, queue: Queue) -> None:

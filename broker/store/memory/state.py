@@ -11,7 +11,7 @@ from broker.message import lane_of
 from broker.ports.cluster_rows import Cursor, EventRow, Incarnation, NodeState, SlotRow
 from broker.ports.levels import queue_id_of
 from broker.ports.peer_calls import Fence
-from broker.ports.slot import Slot
+from broker.ports.slot import ALL_LANES, Slot
 from broker.ports.store import DueKey
 from broker.store.memory.cluster import ClusterRows, LaneRow
 from broker.store.memory.topology import Records
@@ -91,7 +91,9 @@ class MemoryState:
         return [
             (key, row)
             for key, row in self.rows.items()
-            if slot.start <= key <= slot.end and row.storage_id in storage_ids and lane_of(key) == slot.lane
+            if slot.start <= key <= slot.end
+            and row.storage_id in storage_ids
+            and slot.lane in (ALL_LANES, lane_of(key))
         ]
 
     def due_keys(self, queue_id: int, until_ms: int, after: DueKey) -> list[DueKey]:

@@ -12,7 +12,7 @@ from typing import Final
 
 from broker.ports.cluster_rows import Incarnation, SlotRow
 from broker.ports.peer_calls import Fence
-from broker.ports.slot import Slot
+from broker.ports.slot import ALL_LANES, Slot
 from broker.ports.store import DueKey
 from broker.store.rows import NO_CHECKSUM
 from broker.store.server.batch import Rows
@@ -50,9 +50,8 @@ _INDEX: Final = (
     f"LEFT(MESSAGE_METADATA,{SMALL_METADATA}),"
     f"IF(OCTET_LENGTH(MESSAGE_CONTENT)<={SMALL_BODY},MESSAGE_CONTENT,NULL)"
 )
-_IN_SLOT: Final = (
-    "QUEUE_ID IN ({queue_ids}) AND MESSAGE_ID BETWEEN {start} AND {end} AND (MESSAGE_ID >> 10) & 255 = {lane}"
-)
+_IN_RANGE: Final = "QUEUE_ID IN ({queue_ids}) AND MESSAGE_ID BETWEEN {start} AND {end}"
+_IN_SLOT: Final = _IN_RANGE + " AND (MESSAGE_ID >> 10) & 255 = {lane}"
 
 
 def packets(marker: Marker, rows: Rows, limit: int) -> Iterator[str]:
@@ -213,10 +212,9 @@ def page(slot: Slot, limit: int) -> str:
     Each sign of the queue id is read by an index range of its own, so that the server sorts no more than one page.
     """
     signs = (slot.queue_id, -slot.queue_id) if slot.transient else (slot.queue_id,)
-    selects = [
-        f"(SELECT {_INDEX} FROM MB_METADATA WHERE {in_slot(slot, str(queue_id))} ORDER BY MESSAGE_ID LIMIT {limit})"
-        for queue_id in signs
-    ]
+    condition = _IN_RANGE if slot.lane == ALL_LANES else _IN_SLOT
+    ranges = [condition.format(queue_ids=each, start=slot.start, end=slot.end, lane=slot.lane) for each in signs]
+    selects = [f"(SELECT {_INDEX} FROM MB_METADATA WHERE {part} ORDER BY MESSAGE_ID LIMIT {limit})" for part in ranges]
     return selects[0] if len(selects) == 1 else f"{' UNION ALL '.join(selects)} ORDER BY 1 LIMIT {limit}"
 
 

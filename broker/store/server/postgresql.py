@@ -20,7 +20,7 @@ from broker.errors import StoreUnavailable
 from broker.machine.address import endpoint
 from broker.ports.cluster_rows import Incarnation, SlotRow
 from broker.ports.peer_calls import Fence
-from broker.ports.slot import Slot
+from broker.ports.slot import ALL_LANES, Slot
 from broker.ports.store import DueKey
 from broker.store.rows import NO_CHECKSUM
 from broker.store.server.batch import Rows, joined_contents
@@ -128,7 +128,8 @@ _INDEX_COLUMNS: Final = (
 )
 # Each sign of the queue id is read by an index range of its own, so that the server sorts no more than one page.
 _STORED: Final = (
-    f'SELECT {_INDEX_COLUMNS} FROM "MB_METADATA" WHERE "QUEUE_ID"=$1 AND {_IN_SLOT} ORDER BY "MESSAGE_ID" LIMIT $5'
+    f'SELECT {_INDEX_COLUMNS} FROM "MB_METADATA" WHERE "QUEUE_ID"=$1 AND "MESSAGE_ID" BETWEEN $2 AND $3'
+    f' AND $4::bigint IN (("MESSAGE_ID" >> 10) & 255, {ALL_LANES}) ORDER BY "MESSAGE_ID" LIMIT $5'
 )
 _BOTH: Final = f"({_STORED}) UNION ALL ({_STORED.replace('$1', '-$1::bigint', 1)}) ORDER BY 1 LIMIT $5"
 _LISTED: Final = (

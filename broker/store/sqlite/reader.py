@@ -17,7 +17,7 @@ from typing import Any, Final, TypeAlias
 from xxhash import xxh3_64_intdigest
 
 from broker.message import MOST_DELIVERIES, STORED, TRANSIENT, Message, StorageQueue
-from broker.ports.slot import Slot
+from broker.ports.slot import ALL_LANES, Slot
 from broker.ports.store import DueKey
 from broker.store.rows import CHECKSUM_MASK, NO_CHECKSUM, add_to_backlog, count_as_slot_says, damage_of, message_of
 from broker.store.sql.messages import SET_ASIDE
@@ -26,7 +26,7 @@ from broker.store.sqlite.content_files import ContentLost, Place
 # Each sign of the queue id is read by an index range of its own, so that SQLite sorts no more than one page.
 _RANGE: Final = (
     "SELECT {columns} FROM MB_METADATA WHERE QUEUE_ID = {sign}:queue_id AND MESSAGE_ID BETWEEN :start AND :end"
-    " AND (MESSAGE_ID >> 10) & 255 = :lane ORDER BY MESSAGE_ID LIMIT :limit"
+    f" AND :lane IN ((MESSAGE_ID >> 10) & 255, {ALL_LANES}) ORDER BY MESSAGE_ID LIMIT :limit"
 )
 _MERGED: Final = (
     "SELECT * FROM (SELECT * FROM ({stored}) UNION ALL SELECT * FROM ({transient})) ORDER BY 1 LIMIT :limit"

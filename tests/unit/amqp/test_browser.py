@@ -1,0 +1,163 @@
+"""Looking through queues without taking anything: browsers of JMS (docs/jms.md)."""
+
+from __future__ import annotations
+
+import pytest
+
+from broker.codec.field_table import FieldTable
+from broker.codec.method import Method
+from broker.codec.methods import (
+    BasicAck,
+    BasicCancel,
+    BasicCancelOk,
+    BasicConsume,
+    BasicConsumeOk,
+    BasicDeliver,
+    BasicGet,
+    BasicGetOk,
+    ChannelClose,
+    ChannelFlow,
+    QueueDeclare,
+    QueueDelete,
+    QueueDeleteOk,
+)
+from broker.codec.properties import BasicProperties
+from broker.queue.settings import QueueLimits
+from tests.support.harness import Client, Harness
+
+BROWSER = FieldTable.of({"x-filter-no-consume": True, "x-filter-auto-close": True})
+PERSISTENT = BasicProperties(delivery_mode=2)
+SMALL = QueueLimits(memory=3000, transient_memory=3000, window_size=4, read_ahead=4)
+
+
+def peer_of(harness: Harness, **arguments: object) -> Client:
+    peer = harness.peer(capabilities=(), vhost="carbon")
+    peer.call(1, QueueDeclare(queue="q", durable=True, arguments=FieldTable.of(arguments)))
+    return peer
+
+
+def look(peer: Client, tag: str = "1") -> tuple[list[bytes], list[Method]]:
+    """Look through q; return the bodies that are shown and the other methods."""
+    peer.send(1, BasicConsume(queue="q", consumer_tag=tag, no_ack=True, arguments=BROWSER))
+    return seen(peer)
+
+
+def seen(peer: Client) -> tuple[list[bytes], list[Method]]:
+    methods = [method for _, method in peer.received() if not isinstance(method, BasicDeliver)]
+    return peer.bodies(), methods
+
+
+def test_everything_is_shown_in_order_and_stays(harness: Harness) -> None:
+    peer = peer_of(harness)
+    peer.publish("q", b"1", b"2", b"3", properties=PERSISTENT)
+    assert look(peer) == ([b"1", b"2", b"3"], [BasicConsumeOk("1"), BasicCancelOk("1")])
+    assert look(peer)[0] == [b"1", b"2", b"3"]
+    queue = harness.broker.vhosts["carbon"].queues["q"]
+    assert (queue.ready_count, queue.unacked_count, queue.consumer_count, queue.was_consumed) == (3, 0, 0, False)
+    assert peer.call(1, BasicGet(queue="q")) == BasicGetOk(7, False, "", "q", 2)
+
+
+def test_nothing_is_shown_of_an_empty_queue(harness: Harness) -> None:
+    peer = peer_of(harness)
+    assert look(peer) == ([], [BasicConsumeOk("1"), BasicCancelOk("1")])
+
+
+@pytest.mark.parametrize("properties", [PERSISTENT, BasicProperties()])
+def test_what_is_only_in_the_store_is_shown_too(properties: BasicProperties) -> None:
+    harness = Harness(queue_limits=SMALL)
+    peer = peer_of(harness)
+    bodies = [b"%02d" % number * 50 for number in range(30)]
+    for body in bodies:
+        peer.publish("q", body, properties=properties)
+        harness.commit()
+    assert len(harness.broker.vhosts["carbon"].queues["q"].in_memory) < 30
+    assert look(peer)[0] == bodies
+    assert look(peer)[0] == bodies
+
+
+def test_what_a_client_holds_or_has_expired_is_not_shown(harness: Harness) -> None:
+    peer = peer_of(harness)
+    peer.publish("q", b"held", properties=PERSISTENT)
+    peer.publish("q", b"old", properties=BasicProperties(delivery_mode=2, expiration="1000"))
+    peer.publish("q", b"there", properties=PERSISTENT)
+    harness.commit()
+    peer.call(1, BasicGet(queue="q"))
+    peer.bodies()
+    harness.clock.advance(2)
+    assert look(peer)[0] == [b"there"]
+    peer.send(1, BasicAck(1))
+    harness.commit()
+    assert look(peer)[0] == [b"there"]
+
+
+def test_the_highest_priority_is_shown_first(harness: Harness) -> None:
+    peer = peer_of(harness, **{"x-max-priority": 2})
+    for priority in (0, 2, 1):
+        peer.publish("q", b"%d" % priority, properties=BasicProperties(priority=priority))
+    assert look(peer)[0] == [b"2", b"1", b"0"]
+
+
+def test_nothing_is_shown_while_the_client_has_stopped_the_flow(harness: Harness) -> None:
+    peer = peer_of(harness)
+    peer.publish("q", b"1", b"2")
+    peer.send(1, ChannelFlow(False))
+    peer.received()
+    assert look(peer) == ([], [BasicConsumeOk("1")])
+    peer.send(1, ChannelFlow(True))
+    bodies, methods = seen(peer)
+    assert bodies == [b"1", b"2"]
+    assert methods[-1] == BasicCancelOk("1")
+
+
+def test_more_is_shown_when_the_socket_takes_more(harness: Harness) -> None:
+    peer = peer_of(harness)
+    bodies = [bytes([number]) * 100_000 for number in range(30)]
+    peer.publish("q", *bodies)
+    shown, methods = look(peer)
+    assert 10 <= len(shown) < 20
+    assert methods == [BasicConsumeOk("1")]
+    while methods[-1] != BasicCancelOk("1"):
+        peer.connection.unblock_output()
+        harness.run()
+        more, others = seen(peer)
+        assert more
+        shown += more
+        methods += others
+    assert shown == bodies
+
+
+def test_who_has_seen_enough_sees_no_more(harness: Harness) -> None:
+    peer = peer_of(harness)
+    peer.publish("q", b"1")
+    peer.send(1, ChannelFlow(False))
+    look(peer)
+    peer.received()
+    assert peer.call(1, BasicCancel(consumer_tag="1")) == BasicCancelOk("1")
+    peer.send(1, ChannelFlow(True))
+    assert seen(peer)[0] == []
+    peer.call(1, BasicCancel(consumer_tag="1"))
+
+
+def test_a_browser_is_no_consumer(harness: Harness) -> None:
+    peer = peer_of(harness)
+    peer.publish("q", b"1")
+    peer.send(1, ChannelFlow(False))
+    look(peer)
+    peer.send(1, BasicConsume(queue="q", consumer_tag="1"))
+    closes = [method.reply_text for _, method in peer.received() if hasattr(method, "reply_text")]
+    assert closes == ["NOT_ALLOWED - attempt to reuse consumer tag '1'"]
+    other = harness.peer(capabilities=(), vhost="carbon")
+    other.send(1, ChannelFlow(False))
+    look(other)
+    assert other.call(1, BasicConsume(queue="q", exclusive=True, consumer_tag="2")) == BasicConsumeOk("2")
+    other.call(1, BasicCancel(consumer_tag="2"))
+    assert other.call(1, QueueDelete(queue="q", if_unused=True)) == QueueDeleteOk(1)
+
+
+def test_a_browser_ends_with_its_channel(harness: Harness) -> None:
+    peer = peer_of(harness)
+    peer.publish("q", b"1")
+    peer.send(1, ChannelFlow(False))
+    look(peer)
+    peer.send(1, ChannelClose(200, "", 0, 0))
+    assert seen(peer)[0] == []
