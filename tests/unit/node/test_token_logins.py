@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from broker.auth.access import OpenAccess
-from broker.auth.identity import Identity
+from broker.auth.identity import Identity, Refused
 from broker.auth.scopes import GrantedAccess
 from broker.auth.tokens import TokenLogins
 from broker.clock import SystemClock
@@ -50,8 +50,8 @@ def log_in(settings: OAuth2, secret: str) -> Identity | None:
     assert isinstance(access, GrantedAccess)
     assert isinstance(logins, TokenLogins)
     answer = logins.log_in("", secret, address="127.0.0.1", is_loopback=True)
-    assert answer is None or isinstance(answer, Identity)
-    return answer
+    assert answer is None or isinstance(answer, Identity | Refused)
+    return answer if isinstance(answer, Identity) else None
 
 
 def test_who_does_not_ask_for_tokens_has_none() -> None:
