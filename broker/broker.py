@@ -18,6 +18,7 @@ from broker.message import PENDING, TRANSIENT, Message, MessageIdGenerator
 from broker.ports.cluster import Cluster
 from broker.ports.store import Journal
 from broker.queue.queue import Queue
+from broker.selector.selector import CompiledSelectors
 from broker.topology.exchange_types.recent_history import Kept
 from broker.topology.vhost import VirtualHost
 from broker.turn_budget import TurnBudget
@@ -114,6 +115,8 @@ class Broker:
         self.journal = journal
         self.limits = limits
         self.vhosts = vhosts
+        self.selectors = CompiledSelectors(caches)
+        """Those of clients of JMS."""
         self.caches = caches
         self.work = work
         self._cluster = cluster

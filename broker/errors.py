@@ -21,6 +21,8 @@ class ReplyCode(IntEnum):
     NOT_FOUND = 404
     RESOURCE_LOCKED = 405
     PRECONDITION_FAILED = 406
+    INVALID_SELECTOR = 409
+    """Of clients of JMS: the specification does not have it."""
     FRAME_ERROR = 501
     SYNTAX_ERROR = 502
     COMMAND_INVALID = 503
@@ -59,6 +61,10 @@ class ContentTooLarge(AmqpError):
 
 class AccessRefused(AmqpError):
     reply_code = ReplyCode.ACCESS_REFUSED
+
+
+class InvalidSelector(AmqpError):
+    reply_code = ReplyCode.INVALID_SELECTOR
 
 
 class NotFound(AmqpError):

@@ -11,7 +11,9 @@ from typing import Final
 from broker.amqp.channel import Channel
 from broker.codec import methods as amqp
 from broker.codec.field_table import EMPTY_TABLE, FieldTable
-from broker.errors import AccessRefused, CommandInvalid, NotImplementedFault
+from broker.errors import AccessRefused, CommandInvalid, InvalidSelector, NotImplementedFault
+from broker.selector.selector import Selector
+from broker.selector.tokens import SelectorError
 from broker.topology.declaration import QueueDeclaration
 from broker.topology.dialect import QUEUES, TOPICS, ClientDialect
 
@@ -96,6 +98,18 @@ async def _end_other(channel: Channel, name: str, key: str, arguments: FieldTabl
 def is_browser(dialect: ClientDialect, arguments: FieldTable) -> bool:
     """Does a client want to look through a queue, to its end, and take nothing?"""
     return dialect.has_browsers and all(arguments.values.get(name) is True for name in (_NO_CONSUME, _AUTO_CLOSE))
+
+
+def selector_of(channel: Channel, arguments: FieldTable) -> Selector | None:
+    """Return the selector that a client asks for, if it selects anything. Raises `InvalidSelector`."""
+    text = arguments.values.get(_SELECTOR)
+    if not text or not channel.vhost.dialect.has_selectors:
+        return None
+    try:
+        selector = channel.broker.selectors.get(text if isinstance(text, str | bytes) else str(text))
+    except SelectorError as error:
+        raise InvalidSelector(f"selector '{text}': {error}") from None
+    return None if selector.is_trivial else selector
 
 
 def require_served(arguments: FieldTable) -> None:

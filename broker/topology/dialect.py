@@ -37,6 +37,8 @@ class ClientDialect:
     """Is basic.recover without `requeue` served, as with it?"""
     ignores_late_answers: bool = False
     """Is it no error to answer a delivery again?"""
+    has_selectors: bool = False
+    """May a client ask for the messages that a selector of JMS selects?"""
     has_browsers: bool = False
     """May a client look through a queue without taking anything?"""
     has_durable_subscriptions: bool = False
@@ -57,6 +59,7 @@ WSO2: Final = ClientDialect(
     gives_back_at_once=True,
     recovers_without_requeue=True,
     ignores_late_answers=True,
+    has_selectors=True,
     has_browsers=True,
     has_durable_subscriptions=True,
 )
