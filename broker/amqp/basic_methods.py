@@ -10,7 +10,7 @@ from broker.amqp.context import Waiting
 from broker.amqp.direct_reply import REPLY_TO
 from broker.amqp.profile import PrefetchRule
 from broker.amqp.purposes import using
-from broker.amqp.wso2_methods import is_browser, require_served
+from broker.amqp.wso2_methods import is_browser, is_routed_by_selector, require_served, selector_of
 from broker.auth.access import Operation, Permission
 from broker.codec import methods as amqp
 from broker.codec.delivery_count import counted_header
@@ -18,7 +18,9 @@ from broker.errors import NotAllowed, NotImplementedFault, PreconditionFailed
 from broker.message import Message
 from broker.queue.outcome import AUTO_ACKED
 from broker.queue.queue import Queue
+from broker.selector.selector import Selector
 from broker.topology.consumer_arguments import priority_of, timeout_of
+from broker.topology.dialect import SELECTOR
 
 
 def on_basic_qos(channel: Channel, method: amqp.BasicQos) -> None:
@@ -46,11 +48,14 @@ def on_basic_consume(channel: Channel, method: amqp.BasicConsume) -> Waiting | N
     consumer_tag = _new_tag(channel, method)
     if channel.reply_consumer is not None and channel.reply_consumer.consumer_tag == consumer_tag:
         raise _reused(consumer_tag)
+    selector = selector_of(channel, method.arguments)
     if is_browser(channel.vhost.dialect, method.arguments):
-        _browse(channel, queue, consumer_tag, no_wait=method.no_wait)
+        _browse(channel, queue, consumer_tag, selector, no_wait=method.no_wait)
         return None
     phrase = channel.vhost.phrase("queue", name)
-    require_served(method.arguments)
+    require_served(method.arguments, channel.vhost.dialect)
+    if selector is not None and not is_routed_by_selector(channel, queue, method.arguments):
+        raise NotImplementedFault(f"argument '{SELECTOR}' is not served for consumers of {phrase}")
     consumer = Consumer(
         channel.id,
         channel.deliveries,
@@ -70,10 +75,10 @@ def on_basic_consume(channel: Channel, method: amqp.BasicConsume) -> Waiting | N
     return None
 
 
-def _browse(channel: Channel, queue: Queue, tag: str, *, no_wait: bool) -> None:
+def _browse(channel: Channel, queue: Queue, tag: str, selector: Selector | None, *, no_wait: bool) -> None:
     if not no_wait:
         channel.send(amqp.BasicConsumeOk(tag))
-    channel.browse(queue, tag)
+    channel.browse(queue, tag, selector)
 
 
 def _is_exclusive(channel: Channel, queue: Queue, asked: bool) -> bool:

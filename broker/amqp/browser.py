@@ -17,6 +17,8 @@ from broker.codec.methods import BasicCancelOk, BasicDeliver
 from broker.message import Message
 from broker.ports.slot import ALL_LANES, Slot
 from broker.queue.queue import Queue
+from broker.selector.message_view import MessageView
+from broker.selector.selector import Selector
 
 Read: TypeAlias = Callable[[Queue, Slot, int, int], Awaitable[Sequence[Message]]]
 """Reads stored messages as `MessageStore.read` does, after all that the journal has taken before."""
@@ -38,11 +40,13 @@ class Browser:
         "_deliveries",
         "_is_over",
         "_is_running",
+        "_next_turn",
         "_on_end",
         "_output",
         "_parts",
         "_pause",
         "_read",
+        "_selector",
         "_shown",
         "_spawn",
         "tag",
@@ -57,18 +61,22 @@ class Browser:
         queue: Queue,
         tag: str,
         *,
+        selector: Selector | None,
         read: Read,
         pause: Callable[[float], Awaitable[None]],
+        next_turn: Callable[[], Awaitable[None]],
         spawn: Callable[[Coroutine[Any, Any, None]], object],
         on_end: Callable[[Browser], None],
     ) -> None:
-        """`on_end` is called when the client has seen everything."""
+        """With a `selector` only what passes it is shown. `on_end` is called when the client has seen everything."""
         self._channel_id = channel_id
         self._output = output
         self._deliveries = deliveries
         self._broker = broker
+        self._selector = selector
         self._read = read
         self._pause = pause
+        self._next_turn = next_turn
         self._spawn = spawn
         self._on_end = on_end
         self._buffer: deque[Message] = deque()
@@ -148,10 +156,25 @@ class Browser:
         held = set(self._broker.held_ids(part.queue))
         found = {message.id: message for message in stored if message.id not in held}
         found |= part.take_from_memory(end)
-        self._buffer.extend(found[each] for each in sorted(found) if not part.queue.has_expired(found[each]))
         part.after = end
         if not stored:
             self._parts.popleft()
+        there = [found[each] for each in sorted(found) if not part.queue.has_expired(found[each])]
+        self._buffer.extend(there if self._selector is None else await self._selected(self._selector, there))
+
+    async def _selected(self, selector: Selector, messages: list[Message]) -> list[Message]:
+        """Return what passes the selector, in as many turns as that takes."""
+        work, selected = self._broker.work, []
+        for message in messages:
+            if work.is_over:
+                await self._next_turn()
+            if self._is_over:
+                return []
+            view = MessageView.of(message)
+            work.done += selector.steps_for(view)
+            if selector.matches(view):
+                selected.append(message)
+        return selected
 
 
 class _Part:

@@ -25,6 +25,7 @@ from broker.codec.constants import FRAME_METHOD
 from broker.codec.method import Method
 from broker.errors import NotFound, PreconditionFailed
 from broker.queue.queue import Queue
+from broker.selector.selector import Selector
 
 _FRAME_OVERHEAD: Final = 128
 """Approximate octets that a frame costs beside its payload while it waits behind a handler."""
@@ -252,8 +253,8 @@ class Channel:
         for browser in self.browsers.values():
             browser.go_on()
 
-    def browse(self, queue: Queue, tag: str) -> None:
-        """Show the client what is in a queue."""
+    def browse(self, queue: Queue, tag: str, selector: Selector | None) -> None:
+        """Show the client what is in a queue, or what of it passes `selector`."""
         shared = self.connection.shared
         browser = self.browsers[tag] = Browser(
             self.id,
@@ -262,8 +263,10 @@ class Channel:
             self.broker,
             queue,
             tag,
+            selector=selector,
             read=shared.read,
             pause=shared.pause,
+            next_turn=shared.next_turn,
             spawn=shared.spawn,
             on_end=self._on_browsed,
         )

@@ -75,7 +75,8 @@ async def on_exchange_delete(channel: Channel, method: amqp.ExchangeDelete) -> N
 async def on_exchange_bind(channel: Channel, method: amqp.ExchangeBind) -> None:
     destination: Destination = ("exchange", method.destination)
     _require_binding(channel, method.source, destination, method.routing_key, Operation.BIND)
-    await channel.vhost.bind(method.source, destination, method.routing_key, method.arguments, channel.connection)
+    arguments = wso2.binding_arguments(channel, method.source, method.arguments)
+    await channel.vhost.bind(method.source, destination, method.routing_key, arguments, channel.connection)
     if not method.no_wait:
         channel.send(amqp.ExchangeBindOk())
 
@@ -83,7 +84,8 @@ async def on_exchange_bind(channel: Channel, method: amqp.ExchangeBind) -> None:
 async def on_exchange_unbind(channel: Channel, method: amqp.ExchangeUnbind) -> None:
     destination: Destination = ("exchange", method.destination)
     _require_binding(channel, method.source, destination, method.routing_key, Operation.UNBIND)
-    await channel.vhost.unbind(method.source, destination, method.routing_key, method.arguments, channel.connection)
+    arguments = wso2.binding_arguments(channel, method.source, method.arguments)
+    await channel.vhost.unbind(method.source, destination, method.routing_key, arguments, channel.connection)
     if not method.no_wait:
         channel.send(amqp.ExchangeUnbindOk())
 
@@ -199,7 +201,8 @@ async def on_queue_unbind(channel: Channel, method: amqp.QueueUnbind) -> None:
     _require_binding(channel, method.exchange, ("queue", name), routing_key, Operation.UNBIND)
     if name in channel.vhost.queues:
         channel.vhost.queue(name, channel.connection.exclusive)
-    await channel.vhost.unbind(method.exchange, ("queue", name), routing_key, method.arguments, channel.connection)
+    arguments = wso2.binding_arguments(channel, method.exchange, method.arguments)
+    await channel.vhost.unbind(method.exchange, ("queue", name), routing_key, arguments, channel.connection)
     channel.send(amqp.QueueUnbindOk())
 
 

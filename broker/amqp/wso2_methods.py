@@ -11,13 +11,13 @@ from typing import Final
 from broker.amqp.channel import Channel
 from broker.codec import methods as amqp
 from broker.codec.field_table import EMPTY_TABLE, FieldTable
-from broker.errors import AccessRefused, CommandInvalid, InvalidSelector, NotImplementedFault
+from broker.errors import AccessRefused, CommandInvalid, NotImplementedFault
+from broker.queue.queue import Queue
 from broker.selector.selector import Selector
-from broker.selector.tokens import SelectorError
 from broker.topology.declaration import QueueDeclaration
-from broker.topology.dialect import QUEUES, TOPICS, ClientDialect
+from broker.topology.dialect import QUEUES, SELECTOR, TOPICS, ClientDialect
+from broker.topology.exchange_types.topic_by_selector import selector_text
 
-_SELECTOR: Final = "x-filter-jms-selector"
 _NO_CONSUME: Final = "x-filter-no-consume"
 _AUTO_CLOSE: Final = "x-filter-auto-close"
 _FILTERS: Final = "x-filter-"
@@ -73,23 +73,56 @@ def as_subscription(channel: Channel, declaration: QueueDeclaration) -> QueueDec
 
 async def prepare_binding(channel: Channel, exchange: str, queue: str, key: str, arguments: FieldTable) -> FieldTable:
     """Return the arguments that a new binding of a queue has. What a durable subscription was before ends."""
-    require_served(arguments)
-    if not channel.vhost.dialect.has_durable_subscriptions:
-        return arguments
-    arguments = _without_filters(arguments)
-    if exchange == TOPICS and channel.vhost.queues[queue].settings.is_subscription:
+    arguments = binding_arguments(channel, exchange, arguments)
+    vhost = channel.vhost
+    if exchange == TOPICS and vhost.dialect.has_durable_subscriptions and vhost.queues[queue].settings.is_subscription:
         await _end_other(channel, queue, key, arguments)
     return arguments
 
 
+def binding_arguments(channel: Channel, exchange: str, arguments: FieldTable) -> FieldTable:
+    """Return what of a client's `arguments` is part of a binding: of a topic's the selector, too.
+
+    Those of a queue's binding do not filter, because each consumer tells its own. Raises `InvalidSelector`, and
+    `NotImplementedFault` for what is not served.
+    """
+    if not arguments:
+        return arguments
+    selector = selector_of(channel, arguments)
+    require_served(arguments, channel.vhost.dialect)
+    if not channel.vhost.dialect.has_selectors:
+        return arguments
+    if exchange == TOPICS or selector is None:
+        return _without_filters(arguments, keeps_selector=selector is not None)
+    if exchange == QUEUES:
+        return _without_filters(arguments)
+    raise NotImplementedFault(f"argument '{SELECTOR}' is not served for {channel.vhost.phrase('exchange', exchange)}")
+
+
+def selector_of(channel: Channel, arguments: FieldTable) -> Selector | None:
+    """Return the selector that a client asks for, if it selects anything. Raises `InvalidSelector`."""
+    text = selector_text(arguments) if channel.vhost.dialect.has_selectors else ""
+    selector = channel.broker.selectors.get(text) if text else None
+    return None if selector is None or selector.is_trivial else selector
+
+
+def is_routed_by_selector(channel: Channel, queue: Queue, arguments: FieldTable) -> bool:
+    """Do only messages come to a queue that pass the selector of its consumer, because all its bindings have it?"""
+    vhost, text = channel.vhost, selector_text(arguments)
+    if set(vhost.routing.sources_of(("queue", queue.name))) != {TOPICS}:
+        return False
+    bindings = vhost.exchanges[TOPICS].bindings_of(("queue", queue.name))
+    return all(selector_text(each.arguments) == text for each in bindings)
+
+
 async def _end_other(channel: Channel, name: str, key: str, arguments: FieldTable) -> None:
-    """A durable subscription is to another topic from now on: what it has, it has for the old one."""
+    """A durable subscription has another topic or selector from now on: what it has, it has for the old one."""
     vhost, queue = channel.vhost, channel.vhost.queues[name]
-    bindings = [each for each in vhost.exchanges[TOPICS].bindings if each.destination == ("queue", name)]
+    bindings = vhost.exchanges[TOPICS].bindings_of(("queue", name))
     if all((each.routing_key, each.arguments) == (key, arguments) for each in bindings):
         return
     if queue.consumers or vhost.consumers.elsewhere(queue):
-        raise AccessRefused(f"{vhost.phrase('queue', name)} in exclusive use: its subscription is to another topic")
+        raise AccessRefused(f"{vhost.phrase('queue', name)} in exclusive use: its subscription is another one")
     for each in bindings:
         await vhost.unbind(TOPICS, each.destination, each.routing_key, each.arguments, channel.connection)
     await vhost.purge_queue(name, channel.connection.exclusive)
@@ -100,26 +133,16 @@ def is_browser(dialect: ClientDialect, arguments: FieldTable) -> bool:
     return dialect.has_browsers and all(arguments.values.get(name) is True for name in (_NO_CONSUME, _AUTO_CLOSE))
 
 
-def selector_of(channel: Channel, arguments: FieldTable) -> Selector | None:
-    """Return the selector that a client asks for, if it selects anything. Raises `InvalidSelector`."""
-    text = arguments.values.get(_SELECTOR)
-    if not text or not channel.vhost.dialect.has_selectors:
-        return None
-    try:
-        selector = channel.broker.selectors.get(text if isinstance(text, str | bytes) else str(text))
-    except SelectorError as error:
-        raise InvalidSelector(f"selector '{text}': {error}") from None
-    return None if selector.is_trivial else selector
-
-
-def require_served(arguments: FieldTable) -> None:
+def require_served(arguments: FieldTable, dialect: ClientDialect) -> None:
     """Raise `NotImplementedFault` for arguments that would change which messages a client gets."""
-    for name, value in arguments.values.items():
-        if name.startswith(_FILTERS) and not (name == _SELECTOR and value == "") and value is not False:
+    for name, value in arguments.values.items() if arguments else ():
+        is_served = value is False or (name == SELECTOR and (value == "" or dialect.has_selectors))
+        if name.startswith(_FILTERS) and not is_served:
             raise NotImplementedFault(f"argument '{name}' is not served")
 
 
-def _without_filters(arguments: FieldTable) -> FieldTable:
+def _without_filters(arguments: FieldTable, *, keeps_selector: bool = False) -> FieldTable:
     for name in [name for name in arguments.values if name.startswith(_OWN)]:
-        arguments = arguments.without(name)
-    return arguments if arguments.values else EMPTY_TABLE
+        if not (keeps_selector and name == SELECTOR):
+            arguments = arguments.without(name)
+    return arguments.in_order() if arguments.values else EMPTY_TABLE

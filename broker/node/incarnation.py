@@ -435,6 +435,7 @@ class NodeIncarnation:
                 on_activity=self.broker.touched.add,
                 exchange_types=exchange_types,
                 put_copy=put_copy,
+                compile_selector=self.broker.selectors.get,
             )
 
         self._new_vhost = new_vhost

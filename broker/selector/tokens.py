@@ -7,6 +7,8 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
+from broker.errors import InvalidSelector
+
 MAX_OCTETS: Final = 8192
 """Octets of UTF-8 that a selector may have."""
 
@@ -23,7 +25,7 @@ _MOST: Final = 1 << 63
 _SHOWN: Final = 32
 
 
-class SelectorError(ValueError):
+class SelectorError(InvalidSelector):
     """A selector that cannot be served; the text is one line that says why, and where."""
 
     def __init__(self, reason: str, position: int) -> None:

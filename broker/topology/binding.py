@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from broker.codec.field_table import FieldTable
 from broker.ports.records import DestinationKind
@@ -22,6 +22,10 @@ class Binding:
     destination: Destination
     routing_key: str
     arguments: FieldTable
+
+
+BY_MESSAGE: Final[Destination] = ("exchange", "")
+"""Stands, by its identity, for destinations that the message decides; nothing can be bound to the default exchange."""
 
 
 class Router(Protocol):
@@ -50,7 +54,8 @@ class Router(Protocol):
         """Return the destinations for a key, or None in between: then the caller may go on in a later turn.
 
         A destination may come more than once. What was done beside finding them is added to `work`. Unless
-        `is_dynamic`, `message` is none in particular.
+        `is_dynamic`, `message` may be `ANY_MESSAGE`; for a key where the message decides, `BY_MESSAGE` then is among
+        the destinations.
         """
 
 

@@ -12,6 +12,8 @@ from typing import Final
 
 TOPICS: Final = "amq.topic"
 QUEUES: Final = "amq.direct"
+SELECTOR: Final = "x-filter-jms-selector"
+"""The argument in which clients send a selector; an empty one is none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,6 +153,10 @@ class Exchange:
         """Return the routing keys by which `destination` is bound to this exchange."""
         return (binding.routing_key for binding in self._by_destination.get(destination, ()))
 
+    def bindings_of(self, destination: Destination) -> tuple[Binding, ...]:
+        """Return the bindings of `destination` to this exchange, oldest first."""
+        return tuple(self._by_destination.get(destination, ()))
+
     @property
     def what_is_wrong(self) -> str:
         """Why the exchange routes nothing; empty when it does."""

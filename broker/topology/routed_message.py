@@ -7,12 +7,13 @@ from typing import Final, Protocol
 from broker.codec.field_table import EMPTY_TABLE, FieldTable
 from broker.codec.properties import BasicProperties, decode_properties, encode_header
 from broker.message import tail
+from broker.selector.message_view import MessageView
 
 
 class RoutedMessage:
     """What exchanges see of a message beside its keys: `header`, `body` and `chunks` are those of `Message`."""
 
-    __slots__ = ("_properties", "body", "chunks", "header", "is_persistent", "keepers")
+    __slots__ = ("_properties", "_view", "body", "chunks", "header", "is_persistent", "keepers")
 
     def __init__(
         self,
@@ -30,6 +31,7 @@ class RoutedMessage:
         self.keepers: tuple[Keeper, ...] = ()
         """The exchanges on its way that want a copy, if it is published: one in a transaction may never be."""
         self._properties = properties
+        self._view: MessageView | None = None
 
     @property
     def properties(self) -> BasicProperties:
@@ -39,9 +41,17 @@ class RoutedMessage:
             properties = self._properties = decode_properties(self.header[4:-1])
         return properties
 
+    @property
+    def view(self) -> MessageView:
+        """The message as selectors see it."""
+        view = self._view
+        if view is None:
+            view = self._view = MessageView(self.header[4:-1])
+        return view
+
     def forget_properties(self) -> None:
         """Free what was decoded: the message waits."""
-        self._properties = None
+        self._properties = self._view = None
 
     @property
     def headers(self) -> FieldTable:

@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 
 from broker.cache_budget import Cache, CacheBudget
 from broker.queue.queue import Queue
-from broker.topology.binding import Binding, Destination
+from broker.topology.binding import BY_MESSAGE, Binding, Destination
 from broker.topology.exchange import Exchange
 from broker.topology.routed_message import ANY_MESSAGE, RoutedMessage
 from broker.turn_budget import TurnBudget
@@ -128,6 +128,8 @@ class RoutingTable:
                         if queue is not None:
                             found[queue] = None
                             is_routed = True
+                    elif destination is BY_MESSAGE:
+                        return None
                     elif name in self.exchanges:
                         is_routed = True
                         if name not in visited:

@@ -32,14 +32,16 @@ from broker.ports.store import Journal
 from broker.queue.policy_keys import with_policy
 from broker.queue.queue import Queue
 from broker.queue.settings import QueueSettings, QueueType
-from broker.topology.binding import Binding, Destination
+from broker.selector.selector import Selector
+from broker.topology.binding import Binding, Destination, Router
 from broker.topology.consumers import Consumers
 from broker.topology.decision import Decision, Resource
 from broker.topology.declaration import ExchangeDeclaration, QueueDeclaration, RemoteOwner
-from broker.topology.dialect import PLAIN, QUEUES, ClientDialect
+from broker.topology.dialect import PLAIN, QUEUES, TOPICS, ClientDialect
 from broker.topology.exchange import Exchange, ExchangeTypes
 from broker.topology.exchange_types.direct_by_name import DirectByNameRouter
 from broker.topology.exchange_types.recent_history import Kept
+from broker.topology.exchange_types.topic_by_selector import CompileSelector, TopicBySelectorRouter
 from broker.topology.policies import Policies
 from broker.topology.recorder import ROUND, Recorder
 from broker.topology.routing import CASCADE, RoutingTable
@@ -98,12 +100,14 @@ class VirtualHost:
         max_queues: int = 100_000,
         default_queue_type: QueueType = QueueType.CLASSIC,
         dialect: ClientDialect = PLAIN,
+        compile_selector: CompileSelector = Selector,
     ) -> None:
         """`on_activity` is called with a queue whose single active consumer is on this node from now on, or whose
         settings are others; `put_copy` with a message of an exchange's history and a queue that gets it.
         """
         self.name = name
         self.dialect: Final = dialect
+        self.compile_selector: Final = compile_selector
         self.policies = Policies()
         self._settings = VirtualHostSettingsRecord(name)
         self._configured_queue_type = default_queue_type
@@ -123,8 +127,6 @@ class VirtualHost:
         self._declaring: dict[int, object] = {}  # whose queues are being recorded, by id; of an exclusive one the owner
         self.consumers = Consumers(self, on_activity)
         for exchange_name, exchange_type, internal in PREDECLARED:
-            by_name = exchange_name == QUEUES and dialect.reaches_queues_by_name
-            router = DirectByNameRouter() if by_name else None
             self.routing.add_exchange(
                 Exchange(
                     exchange_name,
@@ -133,9 +135,17 @@ class VirtualHost:
                     exchange_types,
                     durable=True,
                     internal=internal,
-                    router=router,
+                    router=self._router_of(exchange_name),
                 )
             )
+
+    def _router_of(self, exchange: str) -> Router | None:
+        """Return what routes in the place of the type's router, because the dialect says so."""
+        if exchange == QUEUES and self.dialect.reaches_queues_by_name:
+            return DirectByNameRouter()
+        if exchange == TOPICS and self.dialect.has_selectors:
+            return TopicBySelectorRouter(self.compile_selector)
+        return None
 
     # For `topology/apply` alone
 

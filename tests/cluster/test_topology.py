@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from pika import BasicProperties
 from pika.exceptions import ChannelClosedByBroker
 
 from tests.cluster.clients import PERSISTENT, consume, process_until, publish, ready, ready_becomes
@@ -50,6 +51,18 @@ def test_a_binding_made_on_one_node_routes_on_the_other(
         there.basic_publish(name, key, key.encode(), mandatory=True)
     taking = consume(here, name)
     assert len(taking.wait(30)) == 30
+
+
+def test_a_selector_bound_on_one_node_selects_on_the_other(
+    pair: ClusterOfProcesses, channel_of: ChannelOf, name: str
+) -> None:
+    here, there = channel_of(pair[0], "carbon"), channel_of(pair[1], "carbon")
+    here.queue_declare(name)
+    here.queue_bind(name, "amq.topic", name, arguments={"x-filter-jms-selector": "color = 'red'"})
+    taking = consume(here, name)
+    for color in ("blue", "red", "green", "red"):
+        there.basic_publish("amq.topic", name, color.encode(), BasicProperties(headers={"color": color}))
+    assert taking.wait(2) == [b"red", b"red"]
 
 
 def test_an_exclusive_queue_is_locked_on_the_other_node_and_can_be_published_to(

@@ -308,6 +308,7 @@ class NodeParts:
             services["services"] = self.services
         self._vhost_options = {
             **services,
+            "compile_selector": self.broker.selectors.get,
             "journal": self.journal,
             "on_activity": self.broker.touched.add,
             "put_copy": self.broker.put_copy,

@@ -36,9 +36,10 @@ def peer_of(harness: Harness, **arguments: object) -> Client:
     return peer
 
 
-def look(peer: Client, tag: str = "1") -> tuple[list[bytes], list[Method]]:
+def look(peer: Client, tag: str = "1", selector: str = "") -> tuple[list[bytes], list[Method]]:
     """Look through q; return the bodies that are shown and the other methods."""
-    peer.send(1, BasicConsume(queue="q", consumer_tag=tag, no_ack=True, arguments=BROWSER))
+    arguments = FieldTable.of({**BROWSER.values, "x-filter-jms-selector": selector})
+    peer.send(1, BasicConsume(queue="q", consumer_tag=tag, no_ack=True, arguments=arguments))
     return seen(peer)
 
 
@@ -161,3 +162,27 @@ def test_a_browser_ends_with_its_channel(harness: Harness) -> None:
     look(peer)
     peer.send(1, ChannelClose(200, "", 0, 0))
     assert seen(peer)[0] == []
+
+
+def test_a_selector_says_what_is_shown() -> None:
+    harness = Harness(queue_limits=SMALL)
+    peer = peer_of(harness)
+    for number in range(30):
+        properties = BasicProperties(delivery_mode=2, headers=FieldTable.of({"n": number}))
+        peer.publish("q", b"%d" % number, properties=properties)
+        harness.commit()
+    assert len(harness.broker.vhosts["carbon"].queues["q"].in_memory) < 30
+    assert look(peer, selector="n IN ('a') OR n BETWEEN 2 AND 3 OR n > 27")[0] == [b"2", b"3", b"28", b"29"]
+    assert look(peer, selector="n < 0") == ([], [BasicConsumeOk("1"), BasicCancelOk("1")])
+    assert harness.broker.vhosts["carbon"].queues["q"].ready_count == 30
+
+
+def test_what_a_selector_looks_at_is_looked_at_in_turns() -> None:
+    harness = Harness(turn=200)
+    peer = peer_of(harness)
+    for number in range(20):
+        properties = BasicProperties(headers=FieldTable.of({"s": "a" * 2000, "n": number}))
+        peer.publish("q", b"%d" % number, properties=properties)
+    before = len(harness.turns.taken)
+    assert look(peer, selector="s NOT LIKE '%a_b%' AND n > 17")[0] == [b"18", b"19"]
+    assert len(harness.turns.taken) - before > 10

@@ -27,6 +27,7 @@ from broker.codec.methods import (
     ChannelOpen,
     ConnectionClose,
     ConnectionStartOk,
+    ExchangeBind,
     ExchangeBound,
     ExchangeBoundOk,
     ExchangeDeclare,
@@ -36,13 +37,19 @@ from broker.codec.methods import (
     QueueDeclareOk,
     QueueDelete,
     QueueDeleteOk,
+    QueueUnbind,
+    TxCommit,
     TxRollback,
     TxRollbackOk,
     TxSelect,
 )
 from broker.codec.properties import BasicProperties
 from broker.topology.dialect import WSO2
+from broker.topology.routed_message import RoutedMessage
+from broker.turn_budget import TurnBudget
+from tests.support.bindings import message
 from tests.support.harness import Client, Harness, start_ok
+from tests.support.stage import drive
 
 NO_SELECTOR = FieldTable.of({"x-filter-jms-selector": ""})
 PERSISTENT = BasicProperties(delivery_mode=2)
@@ -291,9 +298,17 @@ def test_a_durable_queue_is_no_subscription_nor_is_one_elsewhere(harness: Harnes
 # What is not served is refused
 
 
-@pytest.mark.parametrize("vhost", ["/", "carbon"])
 @pytest.mark.parametrize(
-    "arguments", [{"x-filter-jms-selector": "a = 1"}, {"x-filter-no-consume": True}, {"x-filter-auto-close": True}]
+    ("vhost", "arguments"),
+    [
+        ("/", {"x-filter-jms-selector": "a = 1"}),
+        ("/", {"x-filter-jms-selector": "a = = 1"}),
+        *(
+            (vhost, {name: True})
+            for vhost in ("/", "carbon")
+            for name in ("x-filter-no-consume", "x-filter-auto-close")
+        ),
+    ],
 )
 def test_an_argument_that_would_change_what_is_delivered_is_refused(
     harness: Harness, vhost: str, arguments: dict[str, object]
@@ -302,6 +317,7 @@ def test_an_argument_that_would_change_what_is_delivered_is_refused(
     methods: Sequence[Method] = (
         BasicConsume(queue="q", arguments=FieldTable.of(arguments)),
         QueueBind(queue="q", exchange="amq.topic", routing_key="k", arguments=FieldTable.of(arguments)),
+        ExchangeBind(0, "amq.fanout", "amq.topic", "k", arguments=FieldTable.of(arguments)),
     )
     for method in methods:
         peer = harness.peer(vhost=vhost)
@@ -317,6 +333,145 @@ def test_arguments_that_filter_nothing_are_no_arguments_of_a_binding(harness: Ha
         peer.call(1, QueueBind(queue="q", exchange="amq.direct", routing_key="q", arguments=arguments))
     [binding] = harness.broker.vhosts["carbon"].exchanges["amq.direct"].bindings
     assert binding.arguments == EMPTY_TABLE
+
+
+# Selectors
+
+
+def colored(color: str) -> BasicProperties:
+    return BasicProperties(delivery_mode=2, headers=FieldTable.of({"color": color}))
+
+
+def publish(peer: Client, topic: str, *colors: str) -> None:
+    for color in colors:
+        peer.send(1, BasicPublish(0, "amq.topic", topic), colored(color), color.encode())
+
+
+def test_a_selector_decides_when_a_message_is_routed(harness: Harness, peer: Client) -> None:
+    subscribe(peer, "s", "news", selector="color = 'red'")
+    publish(peer, "news", "red", "blue", "red")
+    assert harness.broker.vhosts["carbon"].queues["s"].ready_count == 2
+    assert take(peer, "s") == [b"red", b"red"]
+
+
+def test_a_consumer_may_tell_the_selector_of_its_subscription_again(peer: Client) -> None:
+    subscribe(peer, "s", "news", selector="color = 'red'")
+    arguments = FieldTable.of({"x-filter-jms-selector": "color = 'red'"})
+    assert peer.call(1, BasicConsume(queue="s", consumer_tag="1", arguments=arguments)) == BasicConsumeOk("1")
+    publish(peer, "news", "blue", "red")
+    assert peer.bodies() == [b"red"]
+
+
+def test_another_selector_is_another_subscription(harness: Harness, peer: Client) -> None:
+    subscribe(peer, "s", "news", selector="color = 'red'")
+    publish(peer, "news", "red")
+    subscribe(peer, "s", "news", selector="color = 'red'")
+    assert harness.broker.vhosts["carbon"].queues["s"].ready_count == 1
+    subscribe(peer, "s", "news", selector="color = 'blue'")
+    publish(peer, "news", "red", "blue")
+    assert take(peer, "s") == [b"blue"]
+    subscribe(peer, "s", "news")
+    publish(peer, "news", "red", "blue")
+    assert take(peer, "s") == [b"red", b"blue"]
+    assert len(harness.broker.vhosts["carbon"].exchanges["amq.topic"].bindings) == 1
+
+
+def test_a_subscription_in_use_keeps_its_selector(harness: Harness, peer: Client) -> None:
+    subscribe(peer, "s", "news", selector="color = 'red'")
+    peer.call(1, BasicConsume(queue="s", consumer_tag="1"))
+    other = harness.peer(capabilities=(), vhost="carbon")
+    subscribe(other, "s", "news", selector="color = 'blue'")
+    [text] = closed(other)
+    assert text.startswith("ACCESS_REFUSED - queue 's' in vhost 'carbon' in exclusive use")
+
+
+@pytest.mark.parametrize(
+    ("selector", "reason"),
+    [
+        ("a = = 1", "expected a value, found '=' at character 5"),
+        (5, "argument 'x-filter-jms-selector' is no string"),
+    ],
+)
+def test_a_wrong_selector_is_refused_and_changes_nothing(harness: Harness, selector: object, reason: str) -> None:
+    arguments = FieldTable.of({"x-filter-jms-selector": selector})
+    browser = FieldTable.of(
+        {"x-filter-jms-selector": selector, "x-filter-no-consume": True, "x-filter-auto-close": True}
+    )
+    for method in (
+        BasicConsume(queue="s", arguments=arguments),
+        BasicConsume(queue="s", arguments=browser),
+        QueueBind(queue="s", exchange="amq.topic", routing_key="news", arguments=arguments),
+        QueueBind(queue="s", exchange="amq.direct", routing_key="s", arguments=arguments),
+    ):
+        peer = harness.peer(capabilities=(), vhost="carbon")
+        subscribe(peer, "s", "news", selector="color = 'red'")
+        publish(peer, "news", "red")
+        peer.send(1, method)
+        [close] = [each for _, each in peer.received() if isinstance(each, ChannelClose)]
+        assert (close.reply_code, close.reply_text) == (409, f"INVALID_SELECTOR - {reason}")
+    assert harness.broker.vhosts["carbon"].queues["s"].ready_count == 4
+
+
+def test_the_selector_in_the_binding_of_a_queue_filters_nothing(harness: Harness, peer: Client) -> None:
+    declare(peer)
+    for selector in ("color = 'red'", "color = 'blue'"):
+        arguments = FieldTable.of({"x-filter-jms-selector": selector})
+        peer.call(1, QueueBind(queue="q", exchange="amq.direct", routing_key="q", arguments=arguments))
+    assert len(harness.broker.vhosts["carbon"].exchanges["amq.direct"].bindings) == 1
+    peer.send(1, BasicPublish(0, "amq.direct", "q"), colored("green"), b"green")
+    assert take(peer, "q") == [b"green"]
+
+
+def test_a_selector_for_other_exchanges_is_refused(peer: Client) -> None:
+    declare(peer)
+    arguments = FieldTable.of({"x-filter-jms-selector": "a = 1"})
+    peer.send(1, QueueBind(queue="q", exchange="amq.fanout", arguments=arguments))
+    text = "argument 'x-filter-jms-selector' is not served for exchange 'amq.fanout' in vhost 'carbon'"
+    assert closed(peer) == [f"NOT_IMPLEMENTED - {text}"]
+
+
+def test_a_binding_with_a_selector_is_unbound_by_it(harness: Harness, peer: Client) -> None:
+    declare(peer)
+    for selector in ("a = 1", ""):
+        arguments = FieldTable.of({"x-filter-jms-selector": selector})
+        peer.call(1, QueueBind(queue="q", exchange="amq.topic", routing_key="t", arguments=arguments))
+        peer.call(1, QueueUnbind(queue="q", exchange="amq.topic", routing_key="t", arguments=arguments))
+    assert not harness.broker.vhosts["carbon"].exchanges["amq.topic"].bindings
+
+
+def test_a_selector_decides_in_a_transaction_and_for_further_keys_too(peer: Client) -> None:
+    subscribe(peer, "s", "news", selector="color = 'red'")
+    subscribe(peer, "copies", "old", selector="color = 'blue'")
+    peer.call(1, TxSelect())
+    for color in ("red", "blue"):
+        headers = FieldTable.of({"color": color, "CC": ["old"]})
+        peer.send(1, BasicPublish(0, "amq.topic", "news"), BasicProperties(headers=headers), color.encode())
+    peer.call(1, TxCommit())
+    assert (take(peer, "s"), take(peer, "copies")) == ([b"red"], [b"blue"])
+
+
+def queues_for(harness: Harness, topic: str, message: RoutedMessage | None) -> list[str] | None:
+    """Return the queues of a topic; without a message None where it decides."""
+    routing = harness.broker.vhosts["carbon"].routing
+    search = routing.search(routing.exchanges["amq.topic"], (topic,), message, TurnBudget())
+    with pytest.raises(StopIteration) as done:
+        next(search)
+    return None if done.value.value is None else [queue.name for queue in done.value.value]
+
+
+def test_topics_without_a_selector_keep_their_remembered_routes(harness: Harness, peer: Client) -> None:
+    subscribe(peer, "plain", "weather")
+    subscribe(peer, "s", "news", selector="color = 'red'")
+    assert queues_for(harness, "weather", None) == ["plain"]
+    assert queues_for(harness, "news", None) is None
+
+
+def test_a_selector_is_there_after_a_restart(harness: Harness, peer: Client) -> None:
+    subscribe(peer, "s", "news", selector="color = 'red'")
+    again = Harness()
+    assert again.live.restore(drive(harness.store.load())) == []
+    found = [queues_for(again, "news", message({"color": color})) for color in ("red", "blue")]
+    assert found == [["s"], []]
 
 
 # Logins
