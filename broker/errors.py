@@ -75,6 +75,18 @@ class ResourceLocked(AmqpError):
     reply_code = ReplyCode.RESOURCE_LOCKED
 
 
+class BranchNotAllowed(AmqpError):
+    """A branch of a distributed transaction that is not what the method needs: its channel ends, as with Andes."""
+
+    reply_code = ReplyCode.NOT_ALLOWED
+
+
+class BranchStateInvalid(AmqpError):
+    """A branch of a distributed transaction is in a state in which the method makes no sense."""
+
+    reply_code = ReplyCode.COMMAND_INVALID
+
+
 class PreconditionFailed(AmqpError):
     reply_code = ReplyCode.PRECONDITION_FAILED
 
@@ -151,6 +163,17 @@ class StoreFull(StoreUnavailable):
 
 class StoreLocked(StoreError):
     """Another process holds the data directory."""
+
+
+class BranchConflict(StoreError):
+    """A branch to be prepared is prepared already, or one to be resolved is resolved: nothing was done.
+
+    `digest` is that of its `BranchKey`.
+    """
+
+    def __init__(self, digest: str) -> None:
+        super().__init__(f"the branch {digest} is not in the state that was expected")
+        self.digest = digest
 
 
 class CoordinationError(BrokerError):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from broker.message import Message, StorageQueue
+from broker.ports.branches import BranchKey, PreparedBranch, Xid
 from broker.ports.records import Change, Topology
 from broker.ports.slot import Slot
 
@@ -42,6 +43,10 @@ class Batch:
     purge deletes every stored message of a slot's range and queue, transient ones too. `high_water` is an upper bound
     of the lane's ids used so far, recorded with the batch. `slots` are ranges of the node's own lane that leave it with
     this batch: they become free ones of the cluster.
+
+    `prepared` are branches of distributed transactions to be kept, `resolved` the keys of those to be forgotten. If one
+    of the first is there already, or one of the others is not, the store raises `BranchConflict` and does nothing of
+    the batch.
     """
 
     inserts: list[Message] = field(default_factory=list)
@@ -50,9 +55,13 @@ class Batch:
     high_water: int = 0
     slots: list[Slot] = field(default_factory=list)
     recounts: list[Message] = field(default_factory=list)
+    prepared: list[PreparedBranch] = field(default_factory=list)
+    resolved: list[BranchKey] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.inserts or self.deletes or self.purges or self.slots or self.recounts)
+        if self.inserts or self.deletes or self.purges or self.slots or self.recounts:
+            return True
+        return bool(self.prepared or self.resolved)
 
 
 class MessageStore(Protocol):
@@ -115,6 +124,18 @@ class MessageStore(Protocol):
         ...
 
 
+class BranchStore(Protocol):
+    """Prepared branches of distributed transactions, of all nodes. A `Batch` adds and removes them."""
+
+    async def prepared_xids(self, vhost: str, limit: int) -> list[Xid]:
+        """Return the names of the first `limit` prepared branches of a virtual host, always in the same order."""
+        ...
+
+    async def read_branch(self, key: BranchKey) -> PreparedBranch | None:
+        """Return a prepared branch; None when there is none of this name."""
+        ...
+
+
 class TopologyStore(Protocol):
     """Durable exchanges, queues and bindings."""
 
@@ -146,7 +167,7 @@ class NodeStore(Protocol):
         ...
 
 
-class Store(MessageStore, TopologyStore, NodeStore, Protocol):
+class Store(MessageStore, BranchStore, TopologyStore, NodeStore, Protocol):
     """A whole store, as a node opens it."""
 
     async def open(self) -> None:
@@ -214,8 +235,18 @@ class Journal(Protocol):
         """Record how often a message was delivered that is stored or being written."""
         ...
 
-    def transact(self, inserts: Sequence[Message], deletes: Sequence[Message]) -> Awaitable[None]:
-        """Write both in one store transaction, all or nothing; return when it is committed."""
+    def transact(
+        self,
+        inserts: Sequence[Message],
+        deletes: Sequence[Message],
+        *,
+        prepared: Sequence[PreparedBranch] = (),
+        resolved: Sequence[BranchKey] = (),
+    ) -> Awaitable[None]:
+        """Write all of it in one store transaction, all or nothing; return when it is committed.
+
+        Raises `BranchConflict`, having written nothing, when a branch is not in the state that this needs.
+        """
         ...
 
     def purge(self, slots: Sequence[Slot]) -> Awaitable[None]:

@@ -16,8 +16,9 @@ from typing import Any, Final
 
 import structlog
 
-from broker.errors import StoreFull, StoreUnavailable
+from broker.errors import BranchConflict, StoreFull, StoreUnavailable
 from broker.message import PENDING, SETTLED, STORED, WRITING, WRITING_SETTLED, Message
+from broker.ports.branches import BranchKey, PreparedBranch
 from broker.ports.slot import Slot
 from broker.ports.store import Batch, MessageStore
 from broker.store.journal_limits import JournalCounters, JournalLimits
@@ -40,6 +41,18 @@ class _Group:
     slots: Sequence[Slot] = ()
     reads: Slot | None = None
     """The group only waits, for the rows of this slot."""
+    prepared: Sequence[PreparedBranch] = ()
+    resolved: Sequence[BranchKey] = ()
+
+    @property
+    def may_be_parted(self) -> bool:
+        """Are its deletes all that it does?"""
+        return not (self.inserts or self.prepared or self.resolved)
+
+    def concerns(self, digest: str) -> bool:
+        """Does it prepare or resolve this branch?"""
+        keys = [*(branch.key for branch in self.prepared), *self.resolved]
+        return any(key.digest == digest for key in keys)
 
 
 class GroupCommitJournal:
@@ -143,9 +156,16 @@ class GroupCommitJournal:
         self._recounts[message.id] = message
         self._wakeup.set()
 
-    def transact(self, inserts: Sequence[Message], deletes: Sequence[Message]) -> Awaitable[None]:
-        """Write `inserts` and `deletes` in one transaction: all or nothing."""
-        return self._join(inserts=inserts, deletes=deletes)
+    def transact(
+        self,
+        inserts: Sequence[Message],
+        deletes: Sequence[Message],
+        *,
+        prepared: Sequence[PreparedBranch] = (),
+        resolved: Sequence[BranchKey] = (),
+    ) -> Awaitable[None]:
+        """Write all of it in one transaction: all or nothing."""
+        return self._join(inserts=inserts, deletes=deletes, prepared=prepared, resolved=resolved)
 
     def purge(self, slots: Sequence[Slot]) -> Awaitable[None]:
         """Delete the rows of `slots`, after everything taken before."""
@@ -265,6 +285,8 @@ class GroupCommitJournal:
             batch.deletes += group.deletes
             batch.purges += group.purges
             batch.slots += group.slots
+            batch.prepared += group.prepared
+            batch.resolved += group.resolved
         last = max((part[-1].id for part in (inserts, spills, *(group.inserts for group in groups)) if part), default=0)
         if last > self._high_water:
             self._high_water = last + HIGH_WATER_AHEAD
@@ -287,7 +309,8 @@ class GroupCommitJournal:
     async def _write(self, batch: Batch, groups: list[_Group]) -> None:
         """Write `batch`, however long the store is away; raises any error but `StoreUnavailable`.
 
-        When the store is full, what makes room is written ahead of the inserts, in transactions of its own.
+        What concerns a branch that another node has prepared or resolved meanwhile is left out. When the store is full,
+        what makes room is written ahead of the inserts, in transactions of its own.
         """
         settled = len(batch.deletes) - sum(len(group.deletes) for group in groups)
         backoff = self._limits.retry
@@ -300,6 +323,8 @@ class GroupCommitJournal:
                 settled = await self._make_room(batch, settled, groups)
                 if batch:
                     await self._sleep(self._limits.full_delay)
+            except BranchConflict as error:
+                self._leave_out(error, batch, groups)
             except StoreUnavailable as error:
                 self._on_failed(error, backoff.delay)
                 await self._sleep(backoff.delay)
@@ -307,6 +332,20 @@ class GroupCommitJournal:
             else:
                 break
         self.is_failing = self._is_without_room = False
+
+    def _leave_out(self, error: BranchConflict, batch: Batch, groups: list[_Group]) -> None:
+        """Take the last of those groups out of the batch that concern the branch: whoever waits for it is told."""
+        group = next((each for each in reversed(groups) if each.concerns(error.digest)), None)
+        if group is None:
+            raise error
+        groups.remove(group)
+        gone = set(map(id, chain(group.inserts, group.deletes)))
+        batch.inserts[:] = [message for message in batch.inserts if id(message) not in gone]
+        batch.deletes[:] = [message for message in batch.deletes if id(message) not in gone]
+        batch.prepared[:] = [branch for each in groups for branch in each.prepared]
+        batch.resolved[:] = [key for each in groups for key in each.resolved]
+        if not group.done.cancelled():
+            group.done.set_exception(error)
 
     async def _make_room(self, batch: Batch, settled: int, groups: list[_Group]) -> int:
         """Do what needs no room: deletes, purges, and reads of slots, whose consumers will lead to deletes.
@@ -319,7 +358,7 @@ class GroupCommitJournal:
         if settled:
             return settled
         inserted = {message.id for message in batch.inserts}
-        for group in [group for group in groups if group.deletes and not group.inserts]:
+        for group in [group for group in groups if group.deletes and group.may_be_parted]:
             if not inserted.isdisjoint(message.id for message in group.deletes):
                 continue
             if not await self._try_alone(Batch(deletes=[*group.deletes])):

@@ -15,6 +15,7 @@ import structlog
 from broker.backoff import Backoff
 from broker.errors import StoreUnavailable
 from broker.message import Message, StorageQueue
+from broker.ports.branches import BranchKey, PreparedBranch, Xid
 from broker.ports.records import Change, Topology
 from broker.ports.slot import Slot
 from broker.ports.store import Batch, DueKey, Store
@@ -113,6 +114,12 @@ class RetryingStore:
 
     async def mark_redelivered(self, messages: Sequence[Message]) -> None:
         await self._retry.until_done(lambda: self.store.mark_redelivered(messages))
+
+    async def prepared_xids(self, vhost: str, limit: int) -> list[Xid]:
+        return await self._retry.until_done(lambda: self.store.prepared_xids(vhost, limit))
+
+    async def read_branch(self, key: BranchKey) -> PreparedBranch | None:
+        return await self._retry.until_done(lambda: self.store.read_branch(key))
 
     async def load(self) -> Topology:
         return await self._retry.until_done(self.store.load)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from broker.message import PENDING, SETTLED, STORED, Message
+from broker.ports.branches import BranchKey, PreparedBranch
 from broker.ports.slot import Slot
 from broker.ports.store import Batch, MessageStore
 from tests.support.stage import Gate, drive
@@ -58,10 +59,19 @@ class FakeJournal:
         assert message.state == STORED
         self._recounts[message.id] = message
 
-    async def transact(self, inserts: Sequence[Message], deletes: Sequence[Message]) -> None:
+    async def transact(
+        self,
+        inserts: Sequence[Message],
+        deletes: Sequence[Message],
+        *,
+        prepared: Sequence[PreparedBranch] = (),
+        resolved: Sequence[BranchKey] = (),
+    ) -> None:
         await self._gate.passed()
         self.transactions += 1
-        self.commit(Batch(list(inserts), list(deletes)))
+        if prepared or resolved:
+            self.commit()  # what waits is written even if the branches are not as expected
+        self.commit(Batch(list(inserts), list(deletes), prepared=list(prepared), resolved=list(resolved)))
 
     async def purge(self, slots: Sequence[Slot]) -> None:
         await self._gate.passed()
@@ -86,6 +96,7 @@ class FakeJournal:
         written = [*self._pending.values(), *group.inserts]
         batch = Batch([*written, *self._spills], [*self._deletes, *group.deletes], group.purges, slots=group.slots)
         batch.recounts = list(self._recounts.values())
+        batch.prepared, batch.resolved = group.prepared, group.resolved
         self._pending, self._spills, self._deletes, self._recounts = {}, [], [], {}
         drive(self._store.write(batch))
         for message in written:

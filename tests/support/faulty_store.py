@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from broker.message import Message, StorageQueue
+from broker.ports.branches import BranchKey, PreparedBranch, Xid
 from broker.ports.records import Change, Topology
 from broker.ports.slot import Slot
 from broker.ports.store import Batch, DueKey, Registration, Store
@@ -105,6 +106,14 @@ class FaultyStore:
 
     async def mark_redelivered(self, messages: Sequence[Message]) -> None:
         await self._call("mark_redelivered", messages)
+
+    async def prepared_xids(self, vhost: str, limit: int) -> list[Xid]:
+        xids: list[Xid] = await self._call("prepared_xids", vhost, limit)
+        return xids
+
+    async def read_branch(self, key: BranchKey) -> PreparedBranch | None:
+        branch: PreparedBranch | None = await self._call("read_branch", key)
+        return branch
 
     async def load(self) -> Topology:
         topology: Topology = await self._call("load")

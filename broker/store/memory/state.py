@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from broker.errors import Evicted, Fenced, StoreError
 from broker.message import lane_of
+from broker.ports.branches import BranchKey, PreparedBranch
 from broker.ports.cluster_rows import Cursor, EventRow, Incarnation, NodeState, SlotRow
 from broker.ports.levels import queue_id_of
 from broker.ports.peer_calls import Fence
@@ -48,6 +49,7 @@ class MemoryState:
 
     rows: dict[int, Row] = field(default_factory=dict)
     contents: dict[int, bytes] = field(default_factory=dict)
+    branches: dict[BranchKey, PreparedBranch] = field(default_factory=dict)
     records: Records = field(default_factory=Records)
     high_water: int = 0
     next_queue_id: int = 1

@@ -11,8 +11,9 @@ from heapq import nsmallest
 
 from broker.clock import SystemClock
 from broker.codec.expiration import LATEST
-from broker.errors import StoreError, StoreLocked
+from broker.errors import BranchConflict, StoreError, StoreLocked
 from broker.message import STORED, TRANSIENT, Message, StorageQueue, lane_of
+from broker.ports.branches import BranchKey, PreparedBranch, Xid
 from broker.ports.cluster_rows import Incarnation, row_of
 from broker.ports.records import Change, Topology
 from broker.ports.slot import Slot
@@ -80,6 +81,7 @@ class MemoryStore:
         ids = [message.id for message in batch.inserts]
         if len(set(ids)) < len(ids) or not state.rows.keys().isdisjoint(ids):
             raise StoreError("a message with this id is stored already")
+        self._change_branches(batch)
         for message in batch.inserts:
             self._insert(message)
         self._recount(batch.recounts)
@@ -125,6 +127,13 @@ class MemoryStore:
 
     async def mark_redelivered(self, messages: Sequence[Message]) -> None:
         self._recount(messages)
+
+    async def prepared_xids(self, vhost: str, limit: int) -> list[Xid]:
+        keys = sorted((key for key in self._opened().branches if key.vhost == vhost), key=lambda key: key.digest)
+        return [key.xid for key in keys[:limit]]
+
+    async def read_branch(self, key: BranchKey) -> PreparedBranch | None:
+        return self._opened().branches.get(key)
 
     async def load(self) -> Topology:
         return self._opened().records.topology()
@@ -185,6 +194,16 @@ class MemoryStore:
             messages.append(message)
             octets += len(row.metadata) + len(payload)
         return messages
+
+    def _change_branches(self, batch: Batch) -> None:
+        branches = dict(self.state.branches)
+        for branch in batch.prepared:
+            if branches.setdefault(branch.key, branch) is not branch:
+                raise BranchConflict(branch.key.digest)
+        for key in batch.resolved:
+            if branches.pop(key, None) is None:
+                raise BranchConflict(key.digest)
+        self.state.branches = branches
 
     def _recount(self, messages: Sequence[Message]) -> None:
         rows = self._opened().rows

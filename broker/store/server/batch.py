@@ -9,6 +9,7 @@ from typing import TypeAlias
 from xxhash import xxh3_64_intdigest
 
 from broker.message import TRANSIENT, Message
+from broker.ports.branches import BranchKey, PreparedBranch
 from broker.ports.slot import Slot
 from broker.ports.store import Batch
 from broker.store.rows import (
@@ -54,6 +55,8 @@ class Rows:
     expired: Sequence[int] = ()
     recounts: Mapping[int, Sequence[int]] = field(default_factory=dict)
     """Message ids by the number of deliveries that they get."""
+    prepared: Sequence[PreparedBranch] = ()
+    resolved: Sequence[BranchKey] = ()
 
     @property
     def count(self) -> int:
@@ -68,12 +71,15 @@ class Rows:
             + len(self.slots)
             + sum(map(len, self.recounts.values()))
             + sum(slot.count for slot in self.purges)
+            + len(self.prepared)
+            + len(self.resolved)
         )
 
     @property
     def octets(self) -> int:
-        """How many octets of bodies are written."""
-        return sum([len(row[-1]) for row in self.inline]) + sum([len(row[-1]) for row in self.contents])
+        """How many octets of bodies and of branches are written."""
+        bodies = sum([len(row[-1]) for row in self.inline]) + sum([len(row[-1]) for row in self.contents])
+        return bodies + sum([len(branch.content) for branch in self.prepared])
 
 
 def rows_of(batch: Batch, high_water: int) -> Rows:
@@ -111,6 +117,8 @@ def rows_of(batch: Batch, high_water: int) -> Rows:
         ],
         sorted([message.id for message in batch.deletes if message.due]),
         ids_by_deliveries(batch.recounts) if batch.recounts else {},
+        tuple(batch.prepared),
+        tuple(batch.resolved),
     )
 
 

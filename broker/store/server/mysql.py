@@ -25,6 +25,7 @@ from broker.ports.peer_calls import Fence
 from broker.ports.slot import Slot
 from broker.ports.store import DueKey
 from broker.store.server.batch import Rows, joined_contents
+from broker.store.server.branches import change_in_mysql
 from broker.store.server.dialect import IndexRow, Marker
 from broker.store.server.engine import Failure, SessionTimeouts, keep_alive
 from broker.store.server.mysql_statements import (
@@ -206,6 +207,8 @@ class MySql:
         counts: list[int] = []
         for packet in packets(marker, rows, self._statement_limit):
             counts += await _execute(raw, packet)
+        if rows.prepared or rows.resolved:
+            await change_in_mysql(lambda statement: _execute(raw, statement), rows)
         if rows.purges:
             await self._purge(raw, rows.purges)
         if rows.released:

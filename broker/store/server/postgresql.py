@@ -24,6 +24,7 @@ from broker.ports.slot import ALL_LANES, Slot
 from broker.ports.store import DueKey
 from broker.store.rows import NO_CHECKSUM
 from broker.store.server.batch import Rows, joined_contents
+from broker.store.server.branches import change_in_postgresql
 from broker.store.server.dialect import SMALL_BODY, SMALL_METADATA, IndexRow, Marker
 from broker.store.server.engine import Failure, SessionTimeouts, keep_alive
 from broker.store.server.tls import tls_context
@@ -293,6 +294,8 @@ class PostgreSql:
             await raw.execute(_DELETE_EXPIRATIONS, rows.expired)
         if rows.slots:
             await raw.execute(_SLOT, *zip(*rows.slots, strict=True))
+        if rows.prepared or rows.resolved:
+            await change_in_postgresql(raw, rows)
         if rows.purges:
             await self._purge(raw, rows.purges)
         if rows.released:

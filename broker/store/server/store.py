@@ -20,6 +20,7 @@ from sqlalchemy import Connection
 
 from broker.errors import BrokerError, StoreError, StoreFull, StoreLocked, StoreUnavailable
 from broker.message import Message, StorageQueue
+from broker.ports.branches import BranchKey, PreparedBranch, Xid
 from broker.ports.cluster_rows import Incarnation, SlotRow
 from broker.ports.peer_calls import Fence
 from broker.ports.records import Change, Topology
@@ -32,7 +33,7 @@ from broker.store.server.dialect import Dialect, Marker
 from broker.store.server.engine import Engine, Failure, PoolLimits
 from broker.store.server.own_connection import OwnConnection
 from broker.store.server.pages import ReadPage
-from broker.store.sql import cluster, damaged, migrate, nodes
+from broker.store.sql import branches, cluster, damaged, migrate, nodes
 from broker.store.sql import messages as message_rows
 from broker.store.sql.cluster_store import SqlClusterStore
 from broker.store.sql.fencing import evicted
@@ -194,6 +195,12 @@ class ServerStore:
     async def mark_redelivered(self, messages: Sequence[Message]) -> None:
         ids = ids_by_deliveries(messages)
         await self._run(lambda connection: message_rows.mark_redelivered(connection, ids), len(messages))
+
+    async def prepared_xids(self, vhost: str, limit: int) -> list[Xid]:
+        return await self._run(lambda connection: branches.prepared_xids(connection, vhost, limit), limit)
+
+    async def read_branch(self, key: BranchKey) -> PreparedBranch | None:
+        return await self._engine.run(lambda connection: branches.read_branch(connection, key), deadline=_LONG_DEADLINE)
 
     async def load(self) -> Topology:
         return await self._engine.run(TOPOLOGY.load, deadline=_LONG_DEADLINE)

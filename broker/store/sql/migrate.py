@@ -20,7 +20,7 @@ from broker.store.sql import taking_effect
 if TYPE_CHECKING:
     from alembic.config import Config
 
-REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010")
+REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011")
 HEAD: Final = REVISIONS[-1]
 DIALECTS: Final = ("sqlite", "mysql", "postgresql")
 

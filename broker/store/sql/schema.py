@@ -293,6 +293,26 @@ Index(
     EXPIRATION.c.message_id,
 ).ddl_if(callable_=lambda *_, dialect, **__: dialect.name != "sqlite")
 
+# The prepared branches of distributed transactions, of all nodes. BRANCH_KEY is the hash of virtual host and xid; the
+# content says what commit and rollback are to do, in pieces.
+DTX_BRANCH: Final = Table(
+    "MB_DTX_BRANCH",
+    metadata,
+    _column("BRANCH_KEY", String(64), primary_key=True),
+    _column("VHOST", _name(), nullable=False),
+    _column("FORMAT_CODE", Integer, nullable=False),
+    _column("GLOBAL_ID", LargeBinary(64), nullable=False),
+    _column("BRANCH_ID", LargeBinary(64), nullable=False),
+)
+
+DTX_BRANCH_CONTENT: Final = Table(
+    "MB_DTX_BRANCH_CONTENT",
+    metadata,
+    _column("BRANCH_KEY", String(64), primary_key=True),
+    _column("CONTENT_OFFSET", Integer, primary_key=True, autoincrement=False),
+    _column("BRANCH_CONTENT", LargeBinary(65_500), nullable=False),
+)
+
 # Slots that left the node that published them; without a NODE_ID a slot is free. A message is in one slot at most.
 SLOT: Final = Table(
     "MB_SLOT",

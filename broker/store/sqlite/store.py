@@ -22,12 +22,13 @@ from broker.clock import SystemClock
 from broker.codec.expiration import LATEST
 from broker.errors import StoreError, StoreFull, StoreUnavailable
 from broker.message import TRANSIENT, Message, StorageQueue
+from broker.ports.branches import BranchKey, PreparedBranch, Xid
 from broker.ports.cluster_rows import Incarnation
 from broker.ports.records import Change, Drop, Topology
 from broker.ports.slot import Slot
 from broker.ports.store import Batch, DueKey, Registration
 from broker.store.rows import ids_by_deliveries, name_large_content, octets_in_rows
-from broker.store.sql import damaged, migrate, nodes
+from broker.store.sql import branches, damaged, migrate, nodes
 from broker.store.sql.cluster_store import SqlClusterStore
 from broker.store.sql.fencing import check_incarnation
 from broker.store.sql.messages import discarded_bodies
@@ -147,6 +148,7 @@ class SqliteStore:
 
         # How much room is needed is asked for only on a full disk.
         grows = octets_in_rows(batch.inserts) if self._ballast.is_given_up else len(batch.inserts)
+        grows += sum(len(branch.content) for branch in batch.prepared)
         await self._on_writer(write, grows=grows)
         self._high_water = max(self._high_water, high_water)
 
@@ -186,6 +188,12 @@ class SqliteStore:
     async def mark_redelivered(self, messages: Sequence[Message]) -> None:
         ids = ids_by_deliveries(messages)
         await self._on_writer(lambda: sqlite_write.recount(self._raw, ids))
+
+    async def prepared_xids(self, vhost: str, limit: int) -> list[Xid]:
+        return await self._in_transaction(lambda connection: branches.prepared_xids(connection, vhost, limit))
+
+    async def read_branch(self, key: BranchKey) -> PreparedBranch | None:
+        return await self._in_transaction(lambda connection: branches.read_branch(connection, key))
 
     async def load(self) -> Topology:
         try:

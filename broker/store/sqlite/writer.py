@@ -26,6 +26,7 @@ from broker.message import Message
 from broker.ports.slot import Slot
 from broker.ports.store import Batch
 from broker.store.rows import CHECKSUM_MASK, MAX_CONTENT_CHUNK_SIZE, checksum_of, hash_of_body, metadata_of
+from broker.store.sqlite.branches import change_branches
 from broker.store.sqlite.content_files import ContentFiles
 
 _BODY: Final = attrgetter("body")
@@ -112,7 +113,9 @@ def write(
     expired = [message.id for message in batch.deletes if message.due]
     is_large = sum(map(len, map(_BODY, inline))) > _LARGE_BATCH
     step = _LARGE_ROWS_PER_INSERT if is_large else _ROWS_PER_INSERT
-    if not (shared or named or recounts or expiring or expired or batch.purges or batch.slots or high_water):
+    has_branches = bool(batch.prepared or batch.resolved)
+    has_others = bool(shared or named or recounts or expiring or expired)
+    if not (has_others or has_branches or batch.purges or batch.slots or high_water):
         if not batch.deletes and len(inline) <= step:
             _insert_inline(connection, inline, transient)
             return
@@ -134,6 +137,8 @@ def write(
             connection.execute(_DELETE, _array([message.id for message in batch.deletes]))
         if expired:
             connection.execute(_DELETE_EXPIRATIONS, _array(expired))
+        if has_branches:
+            change_branches(connection, batch)
         if batch.purges:
             named |= _purge(connection, batch.purges)
         if named:

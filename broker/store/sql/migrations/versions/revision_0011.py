@@ -1,0 +1,45 @@
+"""Prepared branches of distributed transactions.
+
+A released revision is never edited, and so shares nothing with `schema.py`.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0011"
+down_revision = "0010"
+branch_labels = None
+depends_on = None
+
+
+def _name(length: int = 255) -> sa.String:
+    return (
+        sa.String(length)
+        .with_variant(sa.VARBINARY(length), "mysql", "mariadb")
+        .with_variant(sa.Text(collation="C"), "postgresql")
+    )
+
+
+def upgrade() -> None:
+    _create_table(
+        "MB_DTX_BRANCH",
+        sa.Column("BRANCH_KEY", sa.String(64), primary_key=True),
+        sa.Column("VHOST", _name(), nullable=False),
+        sa.Column("FORMAT_CODE", sa.Integer, nullable=False),
+        sa.Column("GLOBAL_ID", sa.LargeBinary(64), nullable=False),
+        sa.Column("BRANCH_ID", sa.LargeBinary(64), nullable=False),
+    )
+    _create_table(
+        "MB_DTX_BRANCH_CONTENT",
+        sa.Column("BRANCH_KEY", sa.String(64), primary_key=True),
+        sa.Column("CONTENT_OFFSET", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("BRANCH_CONTENT", sa.LargeBinary(65_500), nullable=False),
+    )
+
+
+def _create_table(name: str, *items: sa.schema.SchemaItem) -> None:
+    # MySQL commits after each statement: after a crash in the midst of this some tables are there already.
+    is_mysql = op.get_context().dialect.name in ("mysql", "mariadb")
+    op.create_table(name, *items, mysql_engine="InnoDB", mariadb_engine="InnoDB", if_not_exists=is_mysql)
