@@ -13,7 +13,7 @@ from broker.amqp.purposes import using
 from broker.amqp.wso2_methods import is_browser, is_routed_by_selector, require_served, selector_of
 from broker.auth.access import Operation, Permission
 from broker.codec import methods as amqp
-from broker.codec.delivery_count import counted_header
+from broker.codec.delivery_count import counted_header, with_delivery_count
 from broker.errors import NotAllowed, NotImplementedFault, PreconditionFailed
 from broker.message import Message
 from broker.queue.outcome import AUTO_ACKED
@@ -179,6 +179,8 @@ def _answer_get(channel: Channel, queue: Queue, message: Message | None, no_ack:
     header = message.header
     if message.redelivered and queue.settings.counts_deliveries:
         header = counted_header(message)
+    if deliveries.tells_count:
+        header = with_delivery_count(header, message.redelivered + 1)
     channel.output.send_content(channel.id, method, header, message.body, message.chunks)
     if no_ack:
         queue.settle((message,), AUTO_ACKED)
@@ -214,7 +216,7 @@ def on_basic_recover(channel: Channel, method: amqp.BasicRecover) -> None:
 def _recover(channel: Channel, requeue: bool) -> None:
     if not requeue and not channel.vhost.dialect.recovers_without_requeue:
         raise NotImplementedFault("requeue=false")  # contract B26
-    channel.deliveries.requeue_all()
+    channel.deliveries.recover()
 
 
 def on_basic_nack(channel: Channel, method: amqp.BasicNack) -> None:

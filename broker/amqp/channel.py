@@ -302,7 +302,7 @@ class Channel:
     def queue_name(self, name: str) -> str:
         """Return `name`, or the last queue declared on this channel when it is empty (contract Q3)."""
         if name:
-            return name
+            return self.vhost.dialect.name_of(name)
         if not self.last_queue:
             raise NotFound("no previously declared queue")
         return self.last_queue

@@ -11,7 +11,7 @@ from broker.amqp.deliveries import Deliveries
 from broker.amqp.output import Output
 from broker.cache_budget import Cache
 from broker.codec.constants import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_METHOD
-from broker.codec.delivery_count import counted_header
+from broker.codec.delivery_count import counted_header, with_delivery_count
 from broker.message import MESSAGE_OVERHEAD, SETTLED, Message, body_tails
 from broker.queue.outcome import AUTO_ACKED
 from broker.queue.queue import Queue
@@ -126,6 +126,7 @@ class Consumer:
         pop = ready.popleft
         send = output.buffer.append
         join = b"".join
+        tells_count = deliveries.tells_count
         octets = taken = 0
         while taken < room:
             message = pop()
@@ -141,6 +142,8 @@ class Consumer:
                 middle = head[2]
                 if self.queue.settings.counts_deliveries:
                     header = counted_header(message)
+            if tells_count:
+                header = with_delivery_count(header, message.redelivered + 1)
             if body and weight <= light:
                 send(join((head[0], _tag(tag), middle, header, body_start, body)))
             elif message.chunks is not None or len(body) > large:

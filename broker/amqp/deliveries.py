@@ -85,6 +85,7 @@ class Deliveries:
 
     __slots__ = (
         "_gives_back_at_once",
+        "_has_returned",
         "_late",
         "_on_room",
         "_output",
@@ -95,6 +96,7 @@ class Deliveries:
         "is_flowing",
         "last_tag",
         "prefetch",
+        "tells_count",
         "transaction",
         "unacked",
         "waiting",
@@ -115,6 +117,9 @@ class Deliveries:
         self.unacked = self._unacked.messages
         self._late = AnsweredTags(self.is_outstanding) if dialect.ignores_late_answers else LateTags()
         self._gives_back_at_once = dialect.gives_back_at_once
+        self._has_returned = False  # has the client given something back itself since its last basic.recover?
+        self.tells_count = dialect.tells_delivery_count
+        """Does each delivery tell how often its message has been delivered?"""
         self.got = 0
         """Outstanding deliveries of basic.get: no prefetch counts them."""
         self.waiting: OrderedDict[WaitingConsumer, None] = OrderedDict()
@@ -165,6 +170,7 @@ class Deliveries:
         count: int,
         outcome: Outcome | None,
         is_lost: bool = False,
+        is_unseen: bool = False,
     ) -> None:
         """Settle, or without an outcome give back, `count` deliveries that `consumer`, or basic.get without one, had of
         `queue`; the store knows of those in `messages`. Hot.
@@ -184,7 +190,9 @@ class Deliveries:
             return
         for message in messages:
             message.consumer = None  # the message may lie in its queue for longer than the consumer lives
-        queue.requeue(messages, is_lost=is_lost)
+        # What a consumer gives back after it was cancelled, it had not come to.
+        is_unseen = is_unseen or (consumer is not None and consumer not in queue.consumers)
+        queue.requeue(messages, is_lost=is_lost, is_unseen=is_unseen)
         self._touched.add(queue)
 
     def _note_room(self) -> None:
@@ -303,6 +311,7 @@ class Deliveries:
     def _end(self, messages: list[Message], outcome: Outcome | None) -> None:
         """Settle messages, which are outstanding no more, or without an outcome give them back."""
         if outcome is None:
+            self._has_returned = True
             self.requeue(messages)
         else:
             self.settle(messages, outcome)
@@ -351,7 +360,14 @@ class Deliveries:
             self.requeue([unacked.pop(tag) for tag in late], is_lost=True)
         return len(late)
 
-    def requeue_all(self, *, is_lost: bool = False) -> None:
+    def recover(self) -> None:
+        """Give everything back that is outstanding, as the client asks: what it has handled itself, some clients have
+        given back before that, one by one.
+        """
+        self.requeue_all(is_unseen=self._has_returned)
+        self._has_returned = False
+
+    def requeue_all(self, *, is_lost: bool = False, is_unseen: bool = False) -> None:
         """Give everything back that is outstanding, but for what a transaction has settled."""
         transaction, unacked = self.transaction, self.unacked
         if transaction is None or not transaction.settled:
@@ -359,12 +375,12 @@ class Deliveries:
             unacked.clear()
         else:
             messages = [unacked.pop(tag) for tag in list(unacked) if not transaction.has_settled(tag)]
-        self.requeue(messages, is_lost=is_lost)
+        self.requeue(messages, is_lost=is_lost, is_unseen=is_unseen)
 
     def close(self) -> None:
         """The channel is gone: give everything back that is outstanding."""
         self._on_room = _nobody
-        self.requeue_all(is_lost=True)
+        self.requeue_all(is_lost=True, is_unseen=True)
         self.waiting.clear()
 
     def held_ids(self, queue: Queue) -> Iterator[int]:
@@ -379,13 +395,13 @@ class Deliveries:
             self._end_run(consumer, queue, run, len(run), outcome)
         self._note_room()
 
-    def requeue(self, messages: list[Message], *, is_lost: bool = False) -> None:
+    def requeue(self, messages: list[Message], *, is_lost: bool = False, is_unseen: bool = False) -> None:
         """Give messages back to their queues, as far as these are still there. `is_lost`: it was not the client that
-        gave them back.
+        gave them back; `is_unseen`: nothing tells that it has handled them.
         """
         # The youngest first: then each run has its place before what is ready.
         for consumer, queue, run in reversed(_runs(messages)):
-            self._end_run(consumer, queue, run, len(run), None, is_lost)
+            self._end_run(consumer, queue, run, len(run), None, is_lost, is_unseen)
         self._note_room()
 
 

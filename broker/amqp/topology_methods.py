@@ -107,7 +107,7 @@ def _require_binding(
 
 
 async def on_queue_declare(channel: Channel, method: amqp.QueueDeclare) -> None:
-    name = _clean(method.queue)
+    name = channel.vhost.dialect.name_of(_clean(method.queue))
     if name.startswith(REPLY_TO):
         await _declare_replies(channel, name, no_wait=method.no_wait)
         return
@@ -116,7 +116,7 @@ async def on_queue_declare(channel: Channel, method: amqp.QueueDeclare) -> None:
         queue.use()
     else:
         channel.vhost.require_unreserved(name)
-        declaration = wso2.as_subscription(channel, _declaration(channel, method, name))
+        declaration = wso2.as_meant(channel, _declaration(channel, method, name))
         _require_queue(channel, declaration)
         is_new = declaration.name not in channel.vhost.queues
         queue = await channel.vhost.declare_queue(declaration, is_server_named=not name, client=channel.connection)

@@ -40,7 +40,8 @@ class Bound(IntEnum):
 def on_exchange_bound(channel: Channel, method: amqp.ExchangeBound) -> None:
     if not channel.vhost.dialect.has_exchange_bound:
         raise CommandInvalid("unimplemented method")
-    channel.send(amqp.ExchangeBoundOk(_bound(channel, method.exchange, method.routing_key, method.queue)))
+    name_of = channel.vhost.dialect.name_of
+    channel.send(amqp.ExchangeBoundOk(_bound(channel, method.exchange, method.routing_key, name_of(method.queue))))
 
 
 def _bound(channel: Channel, exchange_name: str, key: str, queue: str) -> Bound:
@@ -64,8 +65,12 @@ def _bound(channel: Channel, exchange_name: str, key: str, queue: str) -> Bound:
     return Bound.QUEUE_NOT_BOUND_BY_KEY if queue else Bound.KEY_NOT_BOUND
 
 
-def as_subscription(channel: Channel, declaration: QueueDeclaration) -> QueueDeclaration:
-    """Return the declaration of a durable subscription, if the client means one."""
+def as_meant(channel: Channel, declaration: QueueDeclaration) -> QueueDeclaration:
+    """Return the declaration of a durable subscription, if the client means one, or of the dead letter channel, which
+    is what it is however it is declared.
+    """
+    if channel.vhost.is_channel(declaration.name):
+        return channel.vhost.channel_declaration()
     if declaration.durable and declaration.owner is not None and channel.vhost.dialect.has_durable_subscriptions:
         return declaration.as_subscription()
     return declaration

@@ -53,9 +53,11 @@ def dead_letter_header(
     """
     start, values = split_header(header_payload)
     expiration = values.pop(FLAG_EXPIRATION, b"")[1:]
-    entries = _entries_of(values)
+    entries = entries_of(values)
     deaths = _deaths_in(entries)
-    death = _Death(_octets(queue), _octets(reason), 1, now_s, _octets(exchange), tuple(map(_octets, routing_keys)))
+    death = _Death(
+        octets_of(queue), octets_of(reason), 1, now_s, octets_of(exchange), tuple(map(octets_of, routing_keys))
+    )
     if expiration:
         death = replace(death, original_expiration=expiration)
     told = _summary(_LAST, death) | ({} if deaths else _summary(_FIRST, death))
@@ -75,11 +77,11 @@ def died_before(header_payload: bytes, queues: Collection[str]) -> set[str]:
     """
     _, values = split_header(header_payload)
     seen = set()
-    for death in _deaths_in(_entries_of(values)):
+    for death in _deaths_in(entries_of(values)):
         if death.reason == REJECTED:
             break
         seen.add(death.queue)
-    return {queue for queue in queues if _octets(queue) in seen} if seen else set()
+    return {queue for queue in queues if octets_of(queue) in seen} if seen else set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ class _Death:
         queue, reason, exchange = (_name(value.get(name)) for name in ("queue", "reason", "exchange"))
         time, keys = value.get("time"), value.get("routing-keys")
         count, seconds = _number(value.get("count")), _number(time.seconds if isinstance(time, Timestamp) else time)
-        routing_keys = tuple(map(_octets, keys)) if isinstance(keys, list) else (None,)
+        routing_keys = tuple(map(octets_of, keys)) if isinstance(keys, list) else (None,)
         if None in (queue, reason, exchange, count, seconds, *routing_keys):
             return None
         return cls(queue, reason, count, seconds, exchange, routing_keys, _name(value.get("original-expiration")))
@@ -135,7 +137,7 @@ class _Death:
         return b"".join(parts)
 
 
-def _octets(text: object) -> Any:
+def octets_of(text: object) -> Any:
     """Return the octets of a text as a table or a frame gives it, None for anything else."""
     if isinstance(text, str):
         return text.encode("utf-8", "surrogateescape")
@@ -144,7 +146,7 @@ def _octets(text: object) -> Any:
 
 def _name(value: object) -> Any:
     """Return the octets of a name, None for what cannot be one."""
-    octets = _octets(value)
+    octets = octets_of(value)
     return octets if octets is not None and len(octets) <= 255 else None
 
 
@@ -153,7 +155,7 @@ def _number(value: object) -> Any:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST else None
 
 
-def _entries_of(values: dict[int, bytes]) -> list[bytes]:
+def entries_of(values: dict[int, bytes]) -> list[bytes]:
     try:
         return FieldTable(values.get(FLAG_HEADERS, b"")[4:]).entries
     except SyntaxFault:
@@ -214,12 +216,12 @@ def _table(own: list[bytes], deaths: Iterator[_Death], told: dict[str, bytes], r
             room += 5 + len(element)
             break
         history.append(element)
-    own = _largest_removed(own, room, MAX_ENTRIES - len(told) - 1)
+    own = largest_removed(own, room, MAX_ENTRIES - len(told) - 1)
     elements = b"".join([sized(b"F", element) for element in history])
     return sized(b"", b"".join((*own, _HISTORY_START, sized(b"A", elements), summary)))
 
 
-def _largest_removed(entries: list[bytes], room: int, most: int) -> list[bytes]:
+def largest_removed(entries: list[bytes], room: int, most: int) -> list[bytes]:
     """Return `entries` without the largest, so that at most `most` are left, of at most `room` octets."""
     size = sum(map(len, entries))
     if size <= room and len(entries) <= most:

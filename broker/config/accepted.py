@@ -85,7 +85,7 @@ _HASHES: Final = "nodes of a cluster compare hashes of their topology after chan
 _JOURNAL: Final = "the journal bounds what waits for the store (limits.md)"
 _NO_CACHE: Final = "bodies are in memory or in the store"
 _NO_CONSOLE: Final = "there is no console yet"
-_NO_EXPIRY: Final = "messages do not expire yet"
+_EXPIRY: Final = "messages expire when their time is over"
 _NO_HAZELCAST: Final = "nodes meet in the database"
 _NO_JMX: Final = "there is no JMX here"
 _NO_MQTT: Final = "there is no MQTT here"
@@ -117,9 +117,7 @@ ACCEPTED: Final[Mapping[str, Mapping[str, Element]]] = {
         "coordination/slotManagement": Obsolete("slots are always kept in the store"),
         "transports/amqp/sslConnection/keyStore/certType": Accepted(str, "SunX509", _STORE_FORM),
         "transports/amqp/sslConnection/trustStore/certType": Accepted(str, "SunX509", _STORE_FORM),
-        "transports/amqp/maximumRedeliveryAttempts": Accepted(CountOrZero, 10, "no message is dead-lettered yet"),
         "transports/amqp/allowStrictNameValidation": Accepted(Boolean, True, "names are what AMQP allows"),
-        "transports/amqp/sendExpiredMessagesToDLC": Accepted(Boolean, False, _NO_EXPIRY),
         "transports/mqtt/@enabled": Accepted(Boolean, False, _NO_MQTT),
         "transports/mqtt/bindAddress": Accepted(Address, "127.0.0.1", _NO_MQTT),
         "transports/mqtt/defaultConnection/@enabled": Accepted(Boolean, True, _NO_MQTT),
@@ -218,12 +216,10 @@ ACCEPTED: Final[Mapping[str, Mapping[str, Element]]] = {
         "performanceTuning/contentHandling/maxContentChunkSize": Accepted(Count, 65_500, _WHOLE),
         "performanceTuning/contentHandling/allowCompression": Accepted(Boolean, False, _WHOLE),
         "performanceTuning/contentHandling/contentCompressionThreshold": Accepted(Count, 1000, _WHOLE),
-        "performanceTuning/messageExpiration/preDeliveryExpiryDeletionInterval": Accepted(Count, 10, _NO_EXPIRY),
-        "performanceTuning/messageExpiration/periodicMessageDeletionInterval": Accepted(Count, 900, _NO_EXPIRY),
-        "performanceTuning/messageExpiration/safetySlotCount": Accepted(Count, 3, _NO_EXPIRY),
-        "performanceTuning/messageExpiration/moveExpiredMessagesToDLC": Accepted(Boolean, False, _NO_EXPIRY),
-        "performanceTuning/messageExpiration/expireMessagesInDLC": Accepted(Boolean, False, _NO_EXPIRY),
-        "performanceTuning/messageExpiration/messageBatchSize": Accepted(Count, 1000, _NO_EXPIRY),
+        "performanceTuning/messageExpiration/preDeliveryExpiryDeletionInterval": Accepted(Count, 10, _EXPIRY),
+        "performanceTuning/messageExpiration/periodicMessageDeletionInterval": Accepted(Count, 900, _EXPIRY),
+        "performanceTuning/messageExpiration/safetySlotCount": Accepted(Count, 3, _EXPIRY),
+        "performanceTuning/messageExpiration/messageBatchSize": Accepted(Count, 1000, _EXPIRY),
         "performanceTuning/messageExpiration/checkInterval": Obsolete(
             "use preDeliveryExpiryDeletionInterval and periodicMessageDeletionInterval"
         ),

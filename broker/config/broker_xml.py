@@ -108,6 +108,8 @@ class Amqp(Section):
     default_connection: ConnectionSection = xml("defaultConnection", ConnectionSection())
     ssl_connection: SslConnection = xml("sslConnection", SslConnection())
     allow_shared_topic_subscriptions: Boolean = xml("allowSharedTopicSubscriptions", False)
+    maximum_redelivery_attempts: CountOrZero = xml("maximumRedeliveryAttempts", 10)
+    send_expired_messages_to_dlc: Boolean = xml("sendExpiredMessagesToDLC", False)
 
 
 class Transports(Section):
@@ -179,10 +181,18 @@ class Slots(Section):
     thrift_client_pool_size: Count = xml("thriftClientPoolSize", 10)
 
 
+class MessageExpiration(Section):
+    """What becomes of messages whose time is over, in virtual hosts with a dead letter channel."""
+
+    move_expired_messages_to_dlc: Boolean = xml("moveExpiredMessagesToDLC", False)
+    expire_messages_in_dlc: Boolean = xml("expireMessagesInDLC", False)
+
+
 class PerformanceTuning(Section):
-    """Sizes inside the broker."""
+    """Sizes inside the broker, and what expires."""
 
     slots: Slots = xml("slots", Slots())
+    message_expiration: MessageExpiration = xml("messageExpiration", MessageExpiration())
 
 
 class Deployment(Section):

@@ -70,7 +70,7 @@ from broker.store.time_keeper import TimeKeeper
 from broker.topology.administration import Administration
 from broker.topology.apply import LiveTopology
 from broker.topology.dead_letters import DeadLetters
-from broker.topology.dialect import DIALECTS
+from broker.topology.dialect import DIALECTS, ChannelRules, ClientDialect
 from broker.topology.exchange import ExchangeTypes, NewOwnRouter
 from broker.topology.exchange_types.recent_history import Kept
 from broker.topology.first_start import first_start
@@ -418,10 +418,7 @@ class NodeIncarnation:
             self.ids.advance(self.clock.wall_ms())  # its time to live begins now, on whatever node the queue was bound
             self.broker.put_copy(queue, kept)
 
-        shares = self.config.transports.amqp.allow_shared_topic_subscriptions
-
         def new_vhost(name: str) -> VirtualHost:
-            dialect = DIALECTS[self.config.virtual_hosts.dialect_of(name)]
             return VirtualHost(
                 name,
                 cluster=cluster,
@@ -431,7 +428,7 @@ class NodeIncarnation:
                 new_queue_id=queue_ids.take,
                 max_queues=self.config.limits.max_queues_per_virtual_host,
                 default_queue_type=QueueType(self.config.virtual_hosts.default_queue_type_of(name)),
-                dialect=replace(dialect, shares_subscriptions=shares),
+                dialect=dialect_of(self.config, name),
                 on_activity=self.broker.touched.add,
                 exchange_types=exchange_types,
                 put_copy=put_copy,
@@ -529,6 +526,22 @@ async def _retry(letters: DeadLetters) -> None:
 
 def _stored_messages(queue: Queue) -> int:
     return queue.ready_count - sum(message.state != STORED for message in queue.ready)
+
+
+def dialect_of(config: Configuration, vhost: str) -> ClientDialect:
+    """Return the dialect of a virtual host, with what is configured of it."""
+    dialect = DIALECTS[config.virtual_hosts.dialect_of(vhost)]
+    amqp, expiration = config.transports.amqp, config.performance_tuning.message_expiration
+    rules = ChannelRules(
+        redeliveries=amqp.maximum_redelivery_attempts,
+        moves_expired=amqp.send_expired_messages_to_dlc or expiration.move_expired_messages_to_dlc,
+        keeps_expiration=expiration.expire_messages_in_dlc,
+    )
+    return replace(
+        dialect,
+        shares_subscriptions=amqp.allow_shared_topic_subscriptions,
+        channel=None if dialect.channel is None else rules,
+    )
 
 
 def client_limits(config: Configuration) -> Limits:

@@ -17,3 +17,9 @@ def count_returns(messages: Sequence[Message], limit: int | None) -> tuple[list[
         message.redelivered = once_more(message.redelivered)
         (kept if limit is None or message.redelivered <= limit else over).append(message)
     return kept, over
+
+
+def mark_returned(messages: Sequence[Message]) -> None:
+    """Mark messages as delivered before that are given back without being counted."""
+    for message in messages:
+        message.redelivered = message.redelivered or 1

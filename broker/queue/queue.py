@@ -19,7 +19,7 @@ from broker.ports.slot import Slot
 from broker.ports.store import Journal
 from broker.queue.ack_deadlines import AckTimeouts, Holder
 from broker.queue.delayed import Delayed
-from broker.queue.delivery_count import count_returns
+from broker.queue.delivery_count import count_returns, mark_returned
 from broker.queue.dispatcher import Dispatcher, Dispatching, QueueConsumer
 from broker.queue.length_limit import Contents, LengthLimit
 from broker.queue.outcome import DELETED, EXPIRED, OVER_DELIVERED, OVER_LENGTH, PURGED, Outcome
@@ -296,16 +296,19 @@ class Queue:
         else:
             self._window.insert(messages)
 
-    def requeue(self, messages: Sequence[Message], *, is_lost: bool = False) -> None:
+    def requeue(self, messages: Sequence[Message], *, is_lost: bool = False, is_unseen: bool = False) -> None:
         """Put delivered messages back at their places (contract B24), marked as redelivered. `is_lost`: their client
-        did not give them back itself.
+        did not give them back itself. `is_unseen`: nothing tells that it has handled them.
 
         Those that were given back more often than the queue allows leave it instead (contract F10). Others may have to
         wait first (contract F13).
         """
         settings = self.settings
         if settings.counts_deliveries and not self._is_deleted:
-            messages = self._count(messages)
+            if is_unseen and settings.counts_seen_only:
+                mark_returned(messages)
+            else:
+                messages = self._count(messages)
             delay = settings.retry_delay
             if delay is not None and (delay.after_loss if is_lost else delay.after_return):
                 self._keep_back(messages, delay)
@@ -366,7 +369,7 @@ class Queue:
         """
         if outcome.was_held:
             self._unacked -= len(messages) + unstored
-        if outcome.is_death and self.has_dead_letters and not self._is_deleted:
+        if outcome.is_death and self.settings.is_dead_lettered(outcome.reason) and not self._is_deleted:
             self._bury(messages, outcome)
             return
         settle = self._journal.settle

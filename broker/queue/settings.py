@@ -89,6 +89,8 @@ class QueueSettings:
     dead_letter_exchange: str | None = None
     dead_letter_routing_key: str | None = None
     """The key for the dead-letter exchange in the place of the message's own keys."""
+    channel_reasons: frozenset[str] | None = None
+    """If the dead letters go to the dead letter channel of a dialect: the reasons for which messages do; None: all."""
     is_dead_lettered_at_least_once: bool = False
     """Does a dead message stay in the queue until it is safe in another?"""
     max_length: int | None = None
@@ -100,6 +102,8 @@ class QueueSettings:
     """The highest priority that messages are told apart by; 0: all are equal."""
     delivery_limit: int | None = None
     """How often a message may be given back before it is dropped or dead-lettered."""
+    counts_seen_only: bool = False
+    """Is a message not counted that comes back without having been in a client's hands?"""
     retry_delay: RetryDelay | None = None
     consumer_timeout: int | None = None
     """How long a delivery may be without an answer before it is taken back."""
@@ -124,6 +128,16 @@ class QueueSettings:
     def counts_deliveries(self) -> bool:
         """Do deliveries after the first tell how many there were, and does the store keep that?"""
         return self.delivery_limit is not None or self.retry_delay is not None or self.type is QueueType.QUORUM
+
+    @property
+    def has_channel(self) -> bool:
+        """Do its dead letters go to the dead letter channel of a dialect?"""
+        return self.channel_reasons is not None
+
+    def is_dead_lettered(self, reason: str) -> bool:
+        """Does a message that dies for this reason go on to the dead-letter exchange?"""
+        reasons = self.channel_reasons
+        return self.dead_letter_exchange is not None and (reasons is None or reason in reasons)
 
     @property
     def is_active_preempted(self) -> bool:

@@ -13,10 +13,10 @@ from typing import Any, Final, Protocol
 
 import structlog
 
-from broker.codec.death import dead_letter_header, died_before
+from broker.codec.expiration import note_due
 from broker.codec.field_table import EMPTY_TABLE
 from broker.codec.properties import PERSISTENT, decode_properties
-from broker.errors import AmqpError
+from broker.errors import AmqpError, StoreUnavailable
 from broker.message import (
     PENDING,
     SETTLED,
@@ -33,8 +33,9 @@ from broker.message import (
 from broker.ports.slot import Slot
 from broker.ports.store import Journal
 from broker.queue.admission import QueueAdmission
-from broker.queue.outcome import REJECTED, Outcome
+from broker.queue.outcome import Outcome
 from broker.queue.queue import Queue
+from broker.topology.death_notes import in_circles, noted_header
 from broker.topology.recorder import Wakeup
 from broker.topology.routed_message import RoutedMessage
 from broker.topology.routing import Search
@@ -262,20 +263,16 @@ class DeadLetters:
         if name is None or exchange is None:
             return None
         self._work.done += _STEPS
-        published_to, key = routing_of(message.routing)
+        if queue.settings.has_channel:
+            await _open_channel(vhost)
+        _, key = routing_of(message.routing)
         properties = decode_properties(message.header_payload)
         keys = [key, *_texts((properties.headers or EMPTY_TABLE).values.get("CC"))]
-        header = dead_letter_header(
-            message.header_payload,
-            queue=queue.name,
-            reason=letter.outcome.reason,
-            exchange=published_to,
-            routing_keys=keys,
-            now_s=now_s,
-            drops_cc=new_key is not None,
-        )
+        header = noted_header(vhost.dialect, queue, message, letter.outcome, keys, now_s)
         is_persistent = properties.delivery_mode == PERSISTENT
         routing = _short(name) + _short(key if new_key is None else new_key)
+        if queue.settings.has_channel:  # there it shows where the message had been sent
+            routing = message.routing
         routed = list(dict.fromkeys(keys if new_key is None else [new_key]))
         found = await self._search(vhost.routing.search(exchange, routed, None, self._work))
         is_fixed = found is not None
@@ -285,13 +282,11 @@ class DeadLetters:
             for keeper in on_its_way.keepers:
                 keeper.keep(routing, on_its_way)
         names = {target.name for target in found}
-        if b"x-death" in message.header:
-            again = died_before(header, names)
-        else:  # this is its first death
-            again = names & {queue.name} if letter.outcome is not REJECTED else set()
+        again = in_circles(vhost.dialect, queue, message, letter.outcome, header, names)
         targets = tuple(target for target in found if target.name not in again)
         address = _Address(case, header[_FIXED:], routing, is_persistent, targets, bool(again) and not targets)
-        self._last = address if is_fixed else None
+        is_lasting = is_fixed and bool(targets or not queue.settings.has_channel)  # the channel is looked for again
+        self._last = address if is_lasting else None
         return address
 
     async def _search(self, search: Search) -> list[Queue] | None:
@@ -365,12 +360,14 @@ class DeadLetters:
             queue = target.level_for(letter.header)
             state = PENDING if letter.is_persistent and queue.is_stored else TRANSIENT
             copy = Message(self._ids.next(), queue, letter.routing, letter.header, source.body, source.chunks, state)
+            note_due(copy)
             if state == PENDING:
                 copy.content_id = source.content_id
                 queue.begin_transaction()
                 stored.append(copy)
             else:
                 queue.append(copy)
+                queue.expect_expiry((copy,))
                 self._touched.add(queue)
         if not source.content_id:
             share_body(stored)
@@ -390,6 +387,14 @@ class DeadLetters:
         self._count(-letter.octets)
         letter.octets = 0
         letter.queue.end_dying((letter.message,))
+
+
+async def _open_channel(vhost: VirtualHost) -> None:
+    """Create the dead letter channel if it is not there. If it cannot be created now, letters wait for it."""
+    try:
+        await vhost.open_channel()
+    except (AmqpError, StoreUnavailable) as error:
+        _log.warning("the dead letter channel cannot be created", vhost=vhost.name, reason=str(error))
 
 
 def _queue_of(message: Message) -> Any:

@@ -10,10 +10,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+DEAD_LETTER_CHANNEL: Final = "deadletterchannel"
+"""The queue for messages that no consumer could handle; clients may spell it in capitals."""
 TOPICS: Final = "amq.topic"
 QUEUES: Final = "amq.direct"
 SELECTOR: Final = "x-filter-jms-selector"
 """The argument in which clients send a selector; an empty one is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelRules:
+    """Which messages of a virtual host go to its dead letter channel, beside those that clients reject for good."""
+
+    redeliveries: int = 10
+    """How often a message is delivered again before it goes there."""
+    moves_expired: bool = False
+    """Do messages go there whose time is over?"""
+    keeps_expiration: bool = False
+    """Do messages that have a time of their own expire there?"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +61,16 @@ class ClientDialect:
     """Is a queue that is durable and exclusive a subscription: with one consumer at a time, of any connection?"""
     shares_subscriptions: bool = False
     """May such a subscription have several consumers at a time?"""
+    channel: ChannelRules | None = None
+    """What goes to the dead letter channel, if there is one."""
+    tells_delivery_count: bool = False
+    """Does each delivery say, in the header `JMSXDeliveryCount`, how often its message has been delivered with it?"""
+
+    def name_of(self, queue: str) -> str:
+        """Return the name of the queue that a client means."""
+        if self.channel is not None and len(queue) == len(DEAD_LETTER_CHANNEL) and queue.lower() == DEAD_LETTER_CHANNEL:
+            return DEAD_LETTER_CHANNEL
+        return queue
 
 
 PLAIN: Final = ClientDialect("none")
@@ -64,6 +88,8 @@ WSO2: Final = ClientDialect(
     has_selectors=True,
     has_browsers=True,
     has_durable_subscriptions=True,
+    channel=ChannelRules(),
+    tells_delivery_count=True,
 )
 
 DIALECTS: Final[Mapping[str, ClientDialect]] = {each.name: each for each in (PLAIN, WSO2)}

@@ -34,12 +34,13 @@ from broker.queue.queue import Queue
 from broker.queue.settings import QueueSettings, QueueType
 from broker.selector.selector import Selector
 from broker.topology.binding import Binding, Destination, Router
+from broker.topology.channel_settings import with_channel
 from broker.topology.consumers import Consumers
 from broker.topology.decision import Decision, Resource
 from broker.topology.declaration import ExchangeDeclaration, QueueDeclaration, RemoteOwner
-from broker.topology.dialect import PLAIN, QUEUES, TOPICS, ClientDialect
+from broker.topology.dialect import DEAD_LETTER_CHANNEL, PLAIN, QUEUES, TOPICS, ClientDialect
 from broker.topology.exchange import Exchange, ExchangeTypes
-from broker.topology.exchange_types.direct_by_name import DirectByNameRouter
+from broker.topology.exchange_types.direct_by_name import DefaultByNameRouter, DirectByNameRouter
 from broker.topology.exchange_types.recent_history import Kept
 from broker.topology.exchange_types.topic_by_selector import CompileSelector, TopicBySelectorRouter
 from broker.topology.policies import Policies
@@ -58,6 +59,11 @@ PREDECLARED: Final = (
 )
 """Name, type and internal flag of the exchanges every virtual host has (contract X7)."""
 
+_BY_NAME: Final[Mapping[str, Callable[[Callable[[str], str]], Router]]] = {
+    "": DefaultByNameRouter,
+    QUEUES: DirectByNameRouter,
+}
+"""Exchanges that lead to queues by their names in a dialect."""
 _ALWAYS: Final = frozenset(name for name, _, _ in PREDECLARED if name)
 QUEUES_PER_STEP: Final = 200
 """Queues to which policies are applied at once."""
@@ -141,8 +147,8 @@ class VirtualHost:
 
     def _router_of(self, exchange: str) -> Router | None:
         """Return what routes in the place of the type's router, because the dialect says so."""
-        if exchange == QUEUES and self.dialect.reaches_queues_by_name:
-            return DirectByNameRouter()
+        if exchange in _BY_NAME and self.dialect.reaches_queues_by_name:
+            return _BY_NAME[exchange](self.dialect.name_of)
         if exchange == TOPICS and self.dialect.has_selectors:
             return TopicBySelectorRouter(self.compile_selector)
         return None
@@ -168,17 +174,24 @@ class VirtualHost:
             yield
 
     def _is_set_anew(self, queue: Queue) -> bool:
-        settings = self.settings_of(queue.name, queue.arguments)
+        settings = self.settings_of(queue.name, queue.arguments, is_stored=queue.is_stored)
         if settings == queue.settings:
             return False
         queue.set(settings)
         return True
 
-    def settings_of(self, queue: str, arguments: FieldTable) -> QueueSettings:
-        """Return what a queue with this name and these arguments is set to do, with what policies say."""
+    def settings_of(self, queue: str, arguments: FieldTable, *, is_stored: bool) -> QueueSettings:
+        """Return what a queue with this name and these arguments is set to do, with what policies say, and the dialect
+        of a queue that lasts where these say nothing.
+        """
         queue_type = QueueType.of(arguments)
         definition = self.policies.of_queue(queue, queue_type).definition
-        return QueueSettings.of_values(with_policy(arguments.values, definition, queue_type), queue_type)
+        values = with_policy(arguments.values, definition, queue_type)
+        settings = QueueSettings.of_values(values, queue_type)
+        rules = self.dialect.channel
+        if rules is None or not is_stored or queue == DEAD_LETTER_CHANNEL:
+            return settings
+        return with_channel(settings, rules, has_limit="x-delivery-limit" in values)
 
     def close(self) -> None:
         """It is deleted: clients that still hold on to it change nothing in it any more."""
@@ -228,6 +241,21 @@ class VirtualHost:
         if not self.dialect.takes_predeclared_by_type or exchange not in _ALWAYS:
             return False
         return self.exchanges[exchange].type == exchange_type
+
+    # The dead letter channel
+
+    def is_channel(self, queue: str) -> bool:
+        """Is this the name of the dead letter channel of this virtual host?"""
+        return self.dialect.channel is not None and queue == DEAD_LETTER_CHANNEL
+
+    def channel_declaration(self) -> QueueDeclaration:
+        """Return the declaration of the dead letter channel."""
+        return QueueDeclaration(DEAD_LETTER_CHANNEL, True, False, EMPTY_TABLE, None).of_type(QueueType.CLASSIC)
+
+    async def open_channel(self) -> None:
+        """Create the dead letter channel, unless it is there (docs/jms.md)."""
+        if DEAD_LETTER_CHANNEL not in self.queues:
+            await self.declare_queue(self.channel_declaration())
 
     def _locked(self, name: str) -> ResourceLocked:
         return ResourceLocked(
@@ -477,7 +505,7 @@ class VirtualHost:
             auto_delete=record.auto_delete,
             owner=owner,
             arguments=arguments,
-            settings=self.settings_of(record.name, arguments),
+            settings=self.settings_of(record.name, arguments, is_stored=record.durable and not record.exclusive),
         )
 
     def incarnation_of_owner(self, queue: Queue) -> Incarnation | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import pytest
@@ -20,6 +20,7 @@ NewTransaction = Callable[[], Transaction | None]
 class SomeQueue:
     queue_id = 1
     has_priorities = False
+    consumers: Collection[Any] = ()
 
     def __init__(self) -> None:
         self.settled = 0
@@ -29,7 +30,7 @@ class SomeQueue:
     def settle(self, messages: list[Message], outcome: Outcome, unstored: int = 0) -> None:
         self.settled += len(messages) + unstored
 
-    def requeue(self, messages: list[Message], *, is_lost: bool) -> None:
+    def requeue(self, messages: list[Message], *, is_lost: bool, is_unseen: bool) -> None:
         self.requeued += [message.id for message in messages]
 
     def wake(self, consumer: Any) -> None:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from broker.codec.delivery_count import counted_header
+from broker.codec.delivery_count import counted_header, with_delivery_count
 from broker.codec.field_table import FieldTable
 from broker.codec.properties import BasicProperties, decode_properties, encode_header
 from broker.message import STORED, Message, tail
@@ -43,3 +45,50 @@ def test_everything_else_keeps_its_octets():
 def test_a_header_that_cannot_be_read_stays_as_it_is(raw):
     broken = message(BasicProperties(headers=FieldTable(raw)), 1)
     assert counted_header(broken) == broken.header
+
+
+# JMSXDeliveryCount
+
+WITHOUT_COUNT = {
+    "no headers": BasicProperties(app_id="a"),
+    "headers": BasicProperties(headers=FieldTable.of({"a": 1}), delivery_mode=2),
+    "properties before": BasicProperties(content_type="text/plain", headers=FieldTable.of({"a": 1})),
+    "both before": BasicProperties("text/plain", "gzip", headers=FieldTable.of({"a": 1}), priority=4),
+    "encoding before": BasicProperties(content_encoding="", headers=FieldTable.of({})),
+}
+
+
+@pytest.mark.parametrize("kind", WITHOUT_COUNT)
+@pytest.mark.parametrize("count", [1, 32_768])
+def test_a_delivery_tells_its_number_to_clients_of_jms(kind: str, count: int) -> None:
+    properties = WITHOUT_COUNT[kind]
+    header = with_delivery_count(tail(encode_header(5, properties)), count)
+    assert header == tail(header[4:-1])
+    told = decode_properties(header[4:-1])
+    own = properties.headers.values if properties.headers else {}
+    assert told.headers is not None
+    assert told.headers.values == {"JMSXDeliveryCount": count, **own}
+    assert told.headers.types["JMSXDeliveryCount"] == "signedint"
+    assert replace(told, headers=None) == replace(properties, headers=None)
+
+
+def test_a_number_that_the_publisher_told_is_replaced() -> None:
+    came = FieldTable.of({"JMSXDeliveryCount": 77, "a": "b"})
+    header = with_delivery_count(tail(encode_header(5, BasicProperties(headers=came))), 2)
+    told = decode_properties(header[4:-1]).headers
+    assert told is not None
+    assert told.raw.count(b"JMSXDeliveryCount") == 1
+    assert told.values == {"JMSXDeliveryCount": 2, "a": "b"}
+
+
+def test_a_name_that_only_looks_like_it_stays() -> None:
+    came = FieldTable.of({"text": "\x11JMSXDeliveryCount"})
+    header = with_delivery_count(tail(encode_header(5, BasicProperties(headers=came))), 2)
+    told = decode_properties(header[4:-1]).headers
+    assert told is not None
+    assert told.values == {"JMSXDeliveryCount": 2, **came.values}
+
+
+def test_properties_that_cannot_be_read_stay_as_they_are() -> None:
+    header = tail(encode_header(5, BasicProperties())[:12] + b"\x40\x00\x09")
+    assert with_delivery_count(header, 1) == header
