@@ -10,7 +10,13 @@ from broker.amqp.context import Waiting
 from broker.amqp.direct_reply import REPLY_TO
 from broker.amqp.profile import PrefetchRule
 from broker.amqp.purposes import using
-from broker.amqp.wso2_methods import is_browser, is_routed_by_selector, require_served, selector_of
+from broker.amqp.wso2_methods import (
+    is_browser,
+    is_routed_by_selector,
+    require_served,
+    selector_of,
+    spare_own_messages,
+)
 from broker.auth.access import Operation, Permission
 from broker.codec import methods as amqp
 from broker.codec.delivery_count import counted_header, with_delivery_count
@@ -70,8 +76,8 @@ def on_basic_consume(channel: Channel, method: amqp.BasicConsume) -> Waiting | N
         on_cancelled=channel.on_consumer_cancelled,
     )
     if channel.vhost.consumers.needs_subscription(queue, consumer):
-        return _subscribe(channel, consumer, method.no_wait)
-    _start(channel, consumer, method.no_wait)
+        return _subscribe(channel, consumer, method)
+    _start(channel, consumer, method)
     return None
 
 
@@ -114,18 +120,19 @@ def _consume_replies(channel: Channel, method: amqp.BasicConsume) -> None:
         channel.send(amqp.BasicConsumeOk(consumer_tag))
 
 
-async def _subscribe(channel: Channel, consumer: Consumer, no_wait: bool) -> None:
+async def _subscribe(channel: Channel, consumer: Consumer, method: amqp.BasicConsume) -> None:
     await channel.vhost.consumers.subscribe(consumer.queue, consumer, channel.connection)
     if channel.is_closing:
         await channel.vhost.consumers.unsubscribe(consumer.queue)
     else:
-        _start(channel, consumer, no_wait)
+        _start(channel, consumer, method)
 
 
-def _start(channel: Channel, consumer: Consumer, no_wait: bool) -> None:
+def _start(channel: Channel, consumer: Consumer, method: amqp.BasicConsume) -> None:
     channel.vhost.consumers.add(consumer.queue, consumer)
     channel.consumers[consumer.consumer_tag] = consumer
-    if not no_wait:
+    spare_own_messages(channel, consumer, method)
+    if not method.no_wait:
         channel.send(amqp.BasicConsumeOk(consumer.consumer_tag))
     channel.broker.touched.add(consumer.queue)
 

@@ -91,6 +91,7 @@ class Channel:
             connection.access,
             connection.continuation,
             connection.shared.replies,
+            connection,
         )
         self.publish = self.publisher.publish
         self.resolve = self.publisher.resolve
@@ -176,13 +177,17 @@ class Channel:
 
     def remove(self, consumer: Consumer) -> bool:
         """Take a consumer away; return whether the queue's `unsubscribe` is to be awaited for that."""
-        self.consumers.pop(consumer.consumer_tag, None)
-        self.deliveries.waiting.pop(consumer, None)
+        self._forget(consumer)
         has_left = self.vhost.consumers.remove(consumer.queue, consumer)
         if has_left and self.is_closing:
             self.connection.shared.spawn(self.vhost.consumers.unsubscribe(consumer.queue))
         self._touched.add(consumer.queue)
         return has_left
+
+    def _forget(self, consumer: Consumer) -> None:
+        self.consumers.pop(consumer.consumer_tag, None)
+        self.deliveries.waiting.pop(consumer, None)
+        self.vhost.own_messages.end(consumer.queue.name)
 
     def on_permissions_changed(self) -> None:
         """The client may do something else from now on: what it may not consume any more is cancelled."""
@@ -283,8 +288,7 @@ class Channel:
 
     def on_consumer_cancelled(self, consumer: Consumer) -> None:
         """The queue of `consumer` is gone: say so, but after the answer that the client waits for (contract B19)."""
-        self.consumers.pop(consumer.consumer_tag, None)
-        self.deliveries.waiting.pop(consumer, None)
+        self._forget(consumer)
         if self.connection.has_capability("consumer_cancel_notify"):
             self._cancelled.append(consumer.consumer_tag)
             if not self.is_busy:

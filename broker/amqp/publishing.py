@@ -65,6 +65,7 @@ class Publisher:
         "_asks",
         "_caches",
         "_channel_id",
+        "_connection",
         "_continuation",
         "_ids",
         "_is_persistent",
@@ -90,10 +91,12 @@ class Publisher:
         access: Access,
         continuation: Continuation,
         replies: DirectReplies,
+        connection: object,
     ) -> None:
-        """`continuation` takes what has to wait for a later turn of the loop."""
+        """`continuation` takes what has to wait for a later turn of the loop; `connection` is who publishes."""
         self._channel_id = channel_id
         self._continuation = continuation
+        self._connection = connection
         self._work = broker.work
         self._output = output
         self._vhost = vhost
@@ -354,7 +357,8 @@ class Publisher:
         has_headers = bool(asks & FLAG_HEADERS)
         is_open = route.dynamic or route.search is not None
         if not (has_headers and (is_open or b"CC" in header)) and not asks & ~FLAG_HEADERS:
-            return RoutedMessage(*content, self._is_persistent) if is_open else None, None, content
+            message = RoutedMessage(*content, self._is_persistent, None, self._connection) if is_open else None
+            return message, None, content
         self._work.done += len(header) // _OCTETS_A_STEP
         inspected = inspect(route.routing_key, header, self._access, self._vhost.dialect)
         content = inspected.header, body, chunks
@@ -362,7 +366,8 @@ class Publisher:
             for key in inspected.keys[1:]:  # of CC and BCC: the first one is that of the route
                 self._access.require_publish(route.exchange, key)
         if is_open or len(inspected.keys) > 1:
-            message = RoutedMessage(inspected.header, body, chunks, self._is_persistent, inspected.properties)
+            properties = inspected.properties
+            message = RoutedMessage(inspected.header, body, chunks, self._is_persistent, properties, self._connection)
             return message, inspected.keys, content
         return None, None, content
 

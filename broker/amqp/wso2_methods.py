@@ -9,6 +9,7 @@ from enum import IntEnum
 from typing import Final
 
 from broker.amqp.channel import Channel
+from broker.amqp.consumer import Consumer
 from broker.codec import methods as amqp
 from broker.codec.field_table import EMPTY_TABLE, FieldTable
 from broker.errors import AccessRefused, CommandInvalid, NotImplementedFault
@@ -20,6 +21,7 @@ from broker.topology.exchange_types.topic_by_selector import selector_text
 
 _NO_CONSUME: Final = "x-filter-no-consume"
 _AUTO_CLOSE: Final = "x-filter-auto-close"
+_NO_LOCAL: Final = "x-qpid-no-local"
 _FILTERS: Final = "x-filter-"
 _OWN: Final = ("x-filter-", "x-qpid-")
 """What the arguments begin with that clients of this family send and that are no arguments of a binding."""
@@ -136,6 +138,13 @@ async def _end_other(channel: Channel, name: str, key: str, arguments: FieldTabl
 def is_browser(dialect: ClientDialect, arguments: FieldTable) -> bool:
     """Does a client want to look through a queue, to its end, and take nothing?"""
     return dialect.has_browsers and all(arguments.values.get(name) is True for name in (_NO_CONSUME, _AUTO_CLOSE))
+
+
+def spare_own_messages(channel: Channel, consumer: Consumer, method: amqp.BasicConsume) -> None:
+    """Let a new consumer get nothing that its connection publishes to the topic, if it asks for that and is alone."""
+    asked = method.no_local or (method.arguments and method.arguments.values.get(_NO_LOCAL) is True)
+    if asked and consumer.is_exclusive and channel.vhost.dialect.spares_own_messages:
+        channel.vhost.own_messages.begin(consumer.queue.name, channel.connection)
 
 
 def require_served(arguments: FieldTable, dialect: ClientDialect) -> None:

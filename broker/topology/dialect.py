@@ -61,6 +61,8 @@ class ClientDialect:
     """Is a queue that is durable and exclusive a subscription: with one consumer at a time, of any connection?"""
     shares_subscriptions: bool = False
     """May such a subscription have several consumers at a time?"""
+    spares_own_messages: bool = False
+    """Does a subscription of a topic whose consumer asks for `no_local` get nothing from the consumer's connection?"""
     channel: ChannelRules | None = None
     """What goes to the dead letter channel, if there is one."""
     tells_delivery_count: bool = False
@@ -90,6 +92,7 @@ WSO2: Final = ClientDialect(
     has_durable_subscriptions=True,
     channel=ChannelRules(),
     tells_delivery_count=True,
+    spares_own_messages=True,
 )
 
 DIALECTS: Final[Mapping[str, ClientDialect]] = {each.name: each for each in (PLAIN, WSO2)}

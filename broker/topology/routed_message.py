@@ -13,7 +13,7 @@ from broker.selector.message_view import MessageView
 class RoutedMessage:
     """What exchanges see of a message beside its keys: `header`, `body` and `chunks` are those of `Message`."""
 
-    __slots__ = ("_properties", "_view", "body", "chunks", "header", "is_persistent", "keepers")
+    __slots__ = ("_properties", "_view", "body", "chunks", "header", "is_persistent", "keepers", "publisher")
 
     def __init__(
         self,
@@ -22,12 +22,16 @@ class RoutedMessage:
         chunks: list[bytes] | None,
         is_persistent: bool = False,
         properties: BasicProperties | None = None,
+        publisher: object = None,
     ) -> None:
-        """`properties` are those in `header`, if they are known already."""
+        """`properties` are those in `header`, if they are known already. `publisher` is the connection that has
+        published it just now; None when it comes another way.
+        """
         self.header = header
         self.body = body
         self.chunks = chunks
         self.is_persistent = is_persistent
+        self.publisher = publisher
         self.keepers: tuple[Keeper, ...] = ()
         """The exchanges on its way that want a copy, if it is published: one in a transaction may never be."""
         self._properties = properties

@@ -43,6 +43,7 @@ from broker.topology.exchange import Exchange, ExchangeTypes
 from broker.topology.exchange_types.direct_by_name import DefaultByNameRouter, DirectByNameRouter
 from broker.topology.exchange_types.recent_history import Kept
 from broker.topology.exchange_types.topic_by_selector import CompileSelector, TopicBySelectorRouter
+from broker.topology.own_messages import OwnMessages
 from broker.topology.policies import Policies
 from broker.topology.recorder import ROUND, Recorder
 from broker.topology.routing import CASCADE, RoutingTable
@@ -119,6 +120,7 @@ class VirtualHost:
         self._configured_queue_type = default_queue_type
         self._is_gone = False
         self.routing = RoutingTable()
+        self.own_messages = OwnMessages(self.routing.forget_routes)
         self.exchanges: Mapping[str, Exchange] = self.routing.exchanges  # read only: `routing` changes them
         self.queues: Mapping[str, Queue] = self.routing.queues
         self.cluster = cluster
@@ -150,7 +152,7 @@ class VirtualHost:
         if exchange in _BY_NAME and self.dialect.reaches_queues_by_name:
             return _BY_NAME[exchange](self.dialect.name_of)
         if exchange == TOPICS and self.dialect.has_selectors:
-            return TopicBySelectorRouter(self.compile_selector)
+            return TopicBySelectorRouter(self.compile_selector, self.own_messages.unwanted)
         return None
 
     # For `topology/apply` alone

@@ -1,8 +1,10 @@
-"""`amq.topic` in a dialect whose clients subscribe with selectors (docs/jms.md): what none lets pass goes nowhere."""
+"""`amq.topic` in a dialect whose clients subscribe with selectors and noLocal (docs/jms.md): what these do not let pass
+is not routed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
 from broker.codec.field_table import FieldTable
@@ -25,15 +27,17 @@ class CompileSelector(Protocol):
 class TopicBySelectorRouter:
     """Bindings without a selector as those of every topic exchange; others in an index for each pattern.
 
-    Only for keys that lead to one of these the message decides.
+    Only for keys that lead to one of these, or to who does not want what a connection publishes, the message decides.
     """
 
-    __slots__ = ("_by_pattern", "_compile", "_indexes", "_trie")
+    __slots__ = ("_by_pattern", "_compile", "_indexes", "_trie", "_unwanted")
     is_dynamic = False
     uses_keys = True
 
-    def __init__(self, compile_selector: CompileSelector) -> None:
+    def __init__(self, compile_selector: CompileSelector, unwanted: Mapping[Destination, object]) -> None:
+        """`unwanted` are the publishers that destinations get nothing from; routes are forgotten when it changes."""
         self._compile = compile_selector
+        self._unwanted = unwanted
         self._trie: TopicTrie[Destination] = TopicTrie()
         self._indexes: TopicTrie[SelectorIndex[Binding]] = TopicTrie()
         self._by_pattern: dict[str, SelectorIndex[Binding]] = {}
@@ -65,7 +69,9 @@ class TopicBySelectorRouter:
 
     def match(self, routing_key: str, message: RoutedMessage, work: TurnBudget) -> Iterable[Destination | None]:
         found = self._trie.match(routing_key, work)
-        return self._with_selected(found, routing_key, message, work) if self._by_pattern else found
+        if self._by_pattern:
+            found = self._with_selected(found, routing_key, message, work)
+        return self._without_unwanted(found, message) if self._unwanted else found
 
     def _with_selected(
         self, found: Iterable[Destination | None], routing_key: str, message: RoutedMessage, work: TurnBudget
@@ -79,6 +85,18 @@ class TopicBySelectorRouter:
             else:
                 for binding in index.match(message.view, work):
                     yield None if binding is None else binding.destination
+
+    def _without_unwanted(
+        self, found: Iterable[Destination | None], message: RoutedMessage
+    ) -> Iterator[Destination | None]:
+        for destination in found:
+            publisher = None if destination is None else self._unwanted.get(destination)
+            if publisher is None:
+                yield destination
+            elif message is ANY_MESSAGE:
+                yield BY_MESSAGE
+            else:
+                yield None if publisher is message.publisher else destination
 
     def _selector_of(self, binding: Binding) -> Selector | None:
         """Return the selector of a binding; None when every message passes."""

@@ -474,6 +474,83 @@ def test_a_selector_is_there_after_a_restart(harness: Harness, peer: Client) -> 
     assert found == [["s"], []]
 
 
+# What a connection publishes itself
+
+
+def listen(peer: Client, name: str, *, durable: bool = False, tag: str = "1", **arguments: object) -> None:
+    """Subscribe to the topic news as a client of JMS does with noLocal."""
+    peer.send(1, QueueDeclare(queue=name, durable=durable, exclusive=True, auto_delete=not durable))
+    peer.send(1, QueueBind(queue=name, exchange="amq.topic", routing_key="news", arguments=NO_SELECTOR))
+    asks = FieldTable.of(arguments)
+    consume = BasicConsume(queue=name, consumer_tag=tag, no_local=not arguments, exclusive=True, arguments=asks)
+    assert peer.call(1, consume) == BasicConsumeOk(tag)
+
+
+@pytest.mark.parametrize("durable", [False, True])
+@pytest.mark.parametrize("arguments", [{}, {"x-qpid-no-local": True}])
+def test_a_subscription_gets_nothing_that_its_own_connection_publishes(
+    harness: Harness, peer: Client, durable: bool, arguments: dict[str, object]
+) -> None:
+    other = harness.peer(vhost="carbon")
+    subscribe(other, "all", "news")
+    publish(peer, "news", "before")
+    listen(peer, "s", durable=durable, **arguments)
+    peer.call(2, ChannelOpen())
+    peer.send(2, BasicPublish(0, "amq.topic", "news"), PERSISTENT, b"own")
+    publish(other, "news", "foreign")
+    assert peer.bodies() == [b"foreign"]
+    assert harness.broker.vhosts["carbon"].queues["s"].message_count == 0
+    assert take(other, "all") == [b"before", b"own", b"foreign"]
+
+
+def test_what_is_published_in_a_transaction_is_ones_own_too(harness: Harness, peer: Client) -> None:
+    listen(peer, "s")
+    peer.call(1, TxSelect())
+    publish(peer, "news", "own")
+    peer.call(1, TxCommit())
+    assert peer.bodies() == []
+
+
+@pytest.mark.parametrize("ends", ["consumer", "connection", "queue"])
+def test_it_is_as_others_when_its_consumer_is_gone(harness: Harness, peer: Client, ends: str) -> None:
+    listen(peer, "s", durable=True)
+    other = harness.peer(capabilities=(), vhost="carbon")
+    if ends == "consumer":
+        peer.call(1, BasicCancel(consumer_tag="1"))
+        publisher = peer
+    elif ends == "connection":
+        peer.lose()
+        publisher = other
+    else:
+        harness.stage.spawn(_deleted(harness))
+        harness.run()
+        subscribe(other, "s", "news")
+        publisher = peer
+    assert not harness.broker.vhosts["carbon"].own_messages.unwanted
+    publish(publisher, "news", "red")
+    publisher.received()
+    assert take(other, "s") == [b"red"]
+
+
+async def _deleted(harness: Harness) -> None:
+    await harness.broker.vhosts["carbon"].delete_queue("s", None, if_unused=False, if_empty=False)
+
+
+def test_consumers_that_share_a_queue_get_everything(harness: Harness, peer: Client) -> None:
+    declare(peer)
+    peer.call(1, QueueBind(queue="q", exchange="amq.topic", routing_key="news"))
+    assert peer.call(1, BasicConsume(queue="q", consumer_tag="1", no_local=True)) == BasicConsumeOk("1")
+    publish(peer, "news", "own")
+    assert peer.bodies() == [b"own"]
+
+
+def test_elsewhere_no_local_has_no_effect(harness: Harness) -> None:
+    peer = harness.peer()
+    listen(peer, "s")
+    publish(peer, "news", "own")
+    assert peer.bodies() == [b"own"]
+
+
 # Logins
 
 

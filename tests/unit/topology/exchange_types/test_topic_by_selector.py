@@ -6,7 +6,7 @@ import pytest
 
 from broker.errors import InvalidSelector
 from broker.selector.selector import Selector
-from broker.topology.binding import BY_MESSAGE, Binding
+from broker.topology.binding import BY_MESSAGE, Binding, Destination
 from broker.topology.dialect import SELECTOR
 from broker.topology.exchange_types.topic_by_selector import TopicBySelectorRouter
 from broker.topology.routed_message import ANY_MESSAGE
@@ -16,7 +16,7 @@ from tests.support.bindings import OTHER, Q, binding, message
 
 @pytest.fixture
 def subject() -> TopicBySelectorRouter:
-    return TopicBySelectorRouter(Selector)
+    return TopicBySelectorRouter(Selector, {})
 
 
 def selecting(selector: object, key: str = "news", queue: str = "q") -> Binding:
@@ -81,3 +81,20 @@ def test_of_a_thousand_selectors_only_those_are_looked_at_that_may_match(subject
     found = list(subject.match("news", message({"kind": "k7", "size": 9}), work))
     assert found == [("queue", "q7")]
     assert work.done < 10
+
+
+def test_a_destination_gets_nothing_from_a_publisher_that_it_does_not_want() -> None:
+    unwanted: dict[Destination, object] = {}
+    subject = TopicBySelectorRouter(Selector, unwanted)
+    for each in (binding(OTHER, "news"), binding(Q, "news"), selecting("n = 1", "#")):
+        subject.add(each)
+    own, other = object(), object()
+    unwanted[Q] = own
+    for publisher, expected in ((own, [OTHER]), (other, [OTHER, Q, Q]), (None, [OTHER, Q, Q])):
+        sent = message({"n": 1})
+        sent.publisher = publisher
+        assert [each for each in subject.match("news", sent, TurnBudget()) if each is not None] == expected
+    subject.remove(selecting("n = 1", "#"))
+    found = list(subject.match("news", ANY_MESSAGE, TurnBudget()))
+    assert found == [OTHER, BY_MESSAGE]
+    assert found[1] is BY_MESSAGE
