@@ -37,6 +37,7 @@ TESTED_ELSEWHERE = {
     "queue/admission": "what fits into a queue, as clients see it: test_channel_length.py in unit/amqp",
     "queue/outcome": "names of what can become of a message: test_queue.py",
     "queue/ready_messages": "the part of a window in memory: test_window.py, test_retention.py",
+    "queue/selecting": "as consumers see it: tests/unit/amqp/test_channel_selectors.py",
     "queue/services": "protocols: test_queue.py and test_channel_ttl.py in unit/amqp",
     "selector/syntax": "records, measured in test_parser.py",
     "selector/values": "what conditions are made of: test_compiler_conformance.py",

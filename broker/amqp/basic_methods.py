@@ -60,8 +60,12 @@ def on_basic_consume(channel: Channel, method: amqp.BasicConsume) -> Waiting | N
         return None
     phrase = channel.vhost.phrase("queue", name)
     require_served(method.arguments, channel.vhost.dialect)
-    if selector is not None and not is_routed_by_selector(channel, queue, method.arguments):
-        raise NotImplementedFault(f"argument '{SELECTOR}' is not served for consumers of {phrase}")
+    if selector is not None and is_routed_by_selector(channel, queue, method.arguments):
+        selector = None  # nothing else comes
+    if selector is not None and not queue.may_have_selectors:
+        raise NotImplementedFault(
+            f"argument '{SELECTOR}' is not served by {phrase}: it has priorities or one active consumer"
+        )
     consumer = Consumer(
         channel.id,
         channel.deliveries,
@@ -76,8 +80,8 @@ def on_basic_consume(channel: Channel, method: amqp.BasicConsume) -> Waiting | N
         on_cancelled=channel.on_consumer_cancelled,
     )
     if channel.vhost.consumers.needs_subscription(queue, consumer):
-        return _subscribe(channel, consumer, method)
-    _start(channel, consumer, method)
+        return _subscribe(channel, consumer, selector, method)
+    _start(channel, consumer, selector, method)
     return None
 
 
@@ -120,16 +124,18 @@ def _consume_replies(channel: Channel, method: amqp.BasicConsume) -> None:
         channel.send(amqp.BasicConsumeOk(consumer_tag))
 
 
-async def _subscribe(channel: Channel, consumer: Consumer, method: amqp.BasicConsume) -> None:
+async def _subscribe(
+    channel: Channel, consumer: Consumer, selector: Selector | None, method: amqp.BasicConsume
+) -> None:
     await channel.vhost.consumers.subscribe(consumer.queue, consumer, channel.connection)
     if channel.is_closing:
         await channel.vhost.consumers.unsubscribe(consumer.queue)
     else:
-        _start(channel, consumer, method)
+        _start(channel, consumer, selector, method)
 
 
-def _start(channel: Channel, consumer: Consumer, method: amqp.BasicConsume) -> None:
-    channel.vhost.consumers.add(consumer.queue, consumer)
+def _start(channel: Channel, consumer: Consumer, selector: Selector | None, method: amqp.BasicConsume) -> None:
+    channel.vhost.consumers.add(consumer.queue, consumer, selector)
     channel.consumers[consumer.consumer_tag] = consumer
     spare_own_messages(channel, consumer, method)
     if not method.no_wait:

@@ -39,6 +39,14 @@ class Expiring:
             self._heap = [(each.due, each.id) for each in self._messages.values() if each is not None]
             heapify(self._heap)
 
+    def take_out(self, message: Message) -> None:
+        """A living message has been taken from its place, where it stays as a dead one; it need not be one of these."""
+        self._bury(message.id)
+
+    def has_dead(self, messages: Iterable[Message]) -> bool:
+        """Is one of these messages dead in its place?"""
+        return self.dead > 0 and any(map(self.is_dead, messages))
+
     def remove(self, message: Message) -> bool:
         """A message leaves its place; return whether it was alive. It need not be one of these."""
         if self._messages.pop(message.id, message) is None:

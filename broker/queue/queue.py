@@ -24,13 +24,17 @@ from broker.queue.dispatcher import Dispatcher, Dispatching, QueueConsumer
 from broker.queue.length_limit import Contents, LengthLimit
 from broker.queue.outcome import DELETED, EXPIRED, OVER_DELIVERED, OVER_LENGTH, PURGED, Outcome
 from broker.queue.retention import Retention
+from broker.queue.selecting import Selecting
 from broker.queue.services import UNOBSERVED, QueueObserver, QueueServices
 from broker.queue.settings import Overflow, QueueLimits, QueueSettings, RetryDelay
 from broker.queue.single_active import SingleActive
 from broker.queue.window import Window
+from broker.selector.selector import Selector
 
 _log = structlog.get_logger(__name__)
 
+_SELECTED: Final = 4
+"""Consumers that select messages look at so many times the limit of the queue's memory; what is behind that waits."""
 _NOTHING: Final = Delayed(0)
 """What waits in queues without a delay."""
 
@@ -52,6 +56,7 @@ class Queue:
         "_remote_consumers",
         "_remote_ready",
         "_retention",
+        "_selection",
         "_services",
         "_settings",
         "_unacked",
@@ -126,6 +131,8 @@ class Queue:
         self._ack_timeouts: AckTimeouts | None = None
         self.dying: dict[int, Message] = {}
         """Messages that have left the queue, by id, whose rows are in the store until they are dead-lettered."""
+        self._selection: Selecting | None = None
+        """The consumers, when there is one that selects messages."""
         self._unacked = 0
         self._used_at = 0
         self._remote_ready = 0  # as of the last exchange of counts, about a second ago
@@ -330,6 +337,8 @@ class Queue:
 
     def return_unsent(self, messages: Sequence[Message]) -> None:
         """Put messages that no client has now back at their places."""
+        if self._selection is not None:
+            self._selection.forget(messages)
         if self._retention is not None:
             messages = self._let_served_go(self._retention, messages)
         self._unacked -= len(messages)
@@ -437,6 +446,8 @@ class Queue:
                 ready = window.ready
                 if ready and is_watched:
                     return Queue.dispatch(self)  # what has expired behind slots goes first
+            if self._selection is not None:
+                self._select(self._selection)
             dispatcher = self._dispatcher
             if (window.late or (is_watched and window.needs_runs)) and not self._share_out_in_runs():
                 pass  # nobody takes more
@@ -463,7 +474,22 @@ class Queue:
             window.page_out()
         if self._after_dispatch is not None:
             self._after_dispatch(self)
+        if self._selection is not None:
+            return bool(window.ready and self._selection.plain.consumers)  # what nobody selects holds nobody up
         return bool(window.ready and self._dispatcher.consumers)
+
+    def _select(self, selection: Selecting) -> None:
+        """Deliver to consumers that select messages; bring more into memory if they want it, and there is room."""
+        window, most = self._window, _SELECTED * self.limits.memory
+        if window.tail is window.ready and window.bytes > most:
+            return  # what is taken now would keep all older ones in memory
+        selection.serve(window)
+        if selection.is_behind:
+            self._services.watch(self)
+        elif window.is_paged and not window.is_reading and selection.wants_more and _weight_of(window.ready) <= most:
+            self.refill()
+            if window.tail is window.ready:  # what was behind slots is there now
+                self._select(selection)
 
     def _share_out_in_runs(self) -> bool:
         """Deliver, in order, while `ready` alone does not tell who comes next, or who has been taken must be known;
@@ -595,6 +621,8 @@ class Queue:
         if self.is_closing:
             return None
         due = None if self._retention is None else self._retention.next_due()
+        if self._selection is not None and self._selection.is_behind:
+            return 1  # at once
         lease_end = self._lease_end()
         answer_due = None if self._ack_timeouts is None else self._ack_timeouts.next_due()
         return min(filter(None, (due, lease_end, answer_due, self._delayed.next_due())), default=None)
@@ -661,9 +689,19 @@ class Queue:
 
     # Consumers
 
-    def add_consumer(self, consumer: QueueConsumer) -> None:
-        """Add a consumer to dispatch."""
-        self._dispatcher.add(consumer)
+    def add_consumer(self, consumer: QueueConsumer, selector: Selector | None = None) -> None:
+        """Add a consumer to dispatch, which gets all messages or those that its selector selects."""
+        if selector is None:
+            self._dispatcher.add(consumer)
+            return
+        if self._selection is None:
+            self._dispatcher = self._selection = Selecting(self._dispatcher)
+        self._selection.add_selecting(consumer, selector)
+
+    @property
+    def may_have_selectors(self) -> bool:
+        """May consumers select messages of this queue?"""
+        return not (self._settings.single_active_consumer or self._settings.max_priority)
 
     def remove_consumer(self, consumer: QueueConsumer) -> bool:
         """Remove a consumer from dispatch, if it is there; return whether it was the single active one."""
@@ -698,6 +736,8 @@ class Queue:
     def has_demand(self) -> bool:
         """Would consumers take more messages than this node has?"""
         window = self._window
+        if self._selection is not None and self._selection.wants_more and not window.has_slots:
+            return window.bytes < self.limits.memory
         is_short = len(window.ready) < self.limits.window_size // 2 and not window.has_slots
         return is_short and self._dispatcher.has_credit()
 
@@ -804,3 +844,7 @@ class Queue:
             slot for slot in (window.open_slot, *window.slots.clear()) if slot is not None and slot.maybe_delivered
         ]
         return messages, slots
+
+
+def _weight_of(messages: Iterable[Message]) -> int:
+    return sum(message.weight for message in messages)

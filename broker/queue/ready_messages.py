@@ -33,6 +33,7 @@ class ReadyMessages:
 
     __slots__ = (
         "bytes",
+        "changes",
         "counts_octets",
         "expiring",
         "is_unordered",
@@ -54,6 +55,8 @@ class ReadyMessages:
         self.counts_octets = counts_octets
         self.ready_octets = 0
         """Octets that the bodies of all ready messages have, in memory and in slots."""
+        self.changes = 0
+        """Grows with every change of `ready` but that something is taken from its left or added to its right."""
         self.ready: deque[Message] = deque()
         self.tail = self.ready
         self.late: list[tuple[int, Message]] = []
@@ -106,6 +109,7 @@ class ReadyMessages:
 
     def insert(self, messages: Sequence[Message]) -> None:
         """Add the messages of a committed transaction, ascending by id; younger ids may be here already."""
+        self.changes += 1
         self.note_due(messages)
         self.count_octets(1, messages)
         if self.tail is self.ready:
@@ -127,7 +131,10 @@ class ReadyMessages:
 
     def put_back(self, messages: Sequence[Message]) -> None:
         """Put delivered messages back at their places (contract B24)."""
+        self.changes += 1
         returned = sorted(messages, key=id_of_message)
+        if self.expiring is not None and self.expiring.has_dead(returned):
+            self.put_in_order()  # what was taken from the middle is still in its place
         if self.expiring is not None:
             self.note_due(returned)
         if self.counts_octets:
@@ -225,6 +232,19 @@ class ReadyMessages:
         if self.expiring is not None:
             self.note_due(run)
 
+    def take_out(self, messages: Sequence[Message]) -> None:
+        """Consumers have taken these messages from anywhere in `ready`: they stay in their places as dead ones."""
+        expiring = self.expiring
+        if expiring is None:
+            expiring = self.expiring = Expiring()
+            self.is_watched = True
+        self.count_octets(-1, messages)
+        for message in messages:
+            expiring.take_out(message)
+        self.last_taken = max(self.last_taken, *map(id_of_message, messages), 0)
+        if 2 * expiring.dead > len(self.ready) + len(self.late):
+            self.put_in_order()
+
     # What has expired
 
     def take_due(self, now_ms: int, limit: int) -> list[Message]:
@@ -241,6 +261,7 @@ class ReadyMessages:
     def _lighter(self, dead: list[Message]) -> list[Message]:
         """Count dead messages no more, and remove them when they are the most."""
         tail, expiring = self.tail, self.expiring
+        self.changes += 1 if dead else 0
         self.count_octets(-1, dead)
         for message in dead:
             if tail is self.ready or (tail and message.id >= tail[0].id):

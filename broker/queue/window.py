@@ -88,6 +88,7 @@ class Window(ReadyMessages):
 
     def clear(self) -> tuple[list[Message], list[Slot]]:
         """Remove everything; return the messages in memory, and the slots."""
+        self.changes += 1
         self.put_in_order()
         messages = list(self.ready)
         if self.tail is not self.ready:
@@ -129,6 +130,7 @@ class Window(ReadyMessages):
 
     def _begin_tail(self, tail: deque[Message]) -> None:
         """There are slots from now on, and `tail` follows them."""
+        self.changes += 1
         self.tail = tail
         self.bytes = sum(map(weight_of_message, tail))
         self.ready_end = max(map(id_of_message, self.ready), default=0)
@@ -227,6 +229,7 @@ class Window(ReadyMessages):
 
     def offer(self, messages: Sequence[Message]) -> None:
         """Add messages that were read from a slot behind those in `ready`."""
+        self.changes += 1
         self.note_due(messages)
         if not self.ready:
             self.is_unordered = False
@@ -237,6 +240,7 @@ class Window(ReadyMessages):
 
     def join_tail(self) -> None:
         """No slot is left: append `tail` to `ready`."""
+        self.changes += 1
         self.put_in_order()
         tail, self.tail = self.tail, self.ready
         if self.ready:  # read from a slot or put back: not to be paged out again
@@ -255,6 +259,7 @@ class Window(ReadyMessages):
 
     def take_over(self, slot: Slot) -> bool:
         """Add a slot from another node; return whether newer messages of its lane will be delivered before it."""
+        self.changes += 1
         self._count_slots(1, slot)
         self.put_in_order()
         ready = self.ready
@@ -274,6 +279,7 @@ class Window(ReadyMessages):
 
     def take_oldest(self, count: int) -> tuple[list[Message], list[Slot]]:
         """Remove and return about `count` of the oldest messages, for another node."""
+        self.changes += 1
         self.put_in_order()
         messages, slots = self._take(self.ready, count), []
         count -= len(messages)
@@ -287,6 +293,7 @@ class Window(ReadyMessages):
 
     def take_newest(self, count: int) -> tuple[list[Message], list[Slot]]:
         """Remove and return about `count` of the newest messages, for another node."""
+        self.changes += 1
         self.put_in_order()
         messages, slots = [], []
         if self.tail is not self.ready:

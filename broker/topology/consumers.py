@@ -20,6 +20,7 @@ from broker.ports.cluster_rows import Incarnation
 from broker.ports.records import Change, Drop, Put, SubscriptionKey, SubscriptionRecord
 from broker.queue.dispatcher import QueueConsumer
 from broker.queue.queue import Queue
+from broker.selector.selector import Selector
 from broker.topology.decision import Decision, Resource
 from broker.topology.declaration import RemoteOwner
 from broker.topology.recorder import Recorder
@@ -74,10 +75,10 @@ class Consumers:
         self._leaving: set[Queue] = set()  # queues whose unsubscription is being recorded
         self._handing_over: set[Queue] = set()  # queues whose active consumer has left: another node may have the next
 
-    def add(self, queue: Queue, consumer: QueueConsumer) -> None:
+    def add(self, queue: Queue, consumer: QueueConsumer, selector: Selector | None = None) -> None:
         """Add `consumer` to the queue's dispatch, or raise `AccessRefused` (contract B16, F11)."""
         self._require_admissible(queue, consumer)
-        queue.add_consumer(consumer)
+        queue.add_consumer(consumer, selector)
 
     def remove(self, queue: Queue, consumer: QueueConsumer) -> bool:
         """Remove `consumer`; return whether the caller must await `unsubscribe` after that."""
