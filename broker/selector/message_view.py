@@ -41,13 +41,15 @@ class MessageView(dict[str, Value]):
 
     __slots__ = ("_header_payload", "_headers", "_properties", "_redelivered")
 
-    def __init__(self, header_payload: bytes, redelivered: int = 0) -> None:
-        """`header_payload` is that of the content header frame; `redelivered` is how often it was delivered before."""
+    def __init__(self, header_payload: bytes, redelivered: int = 0, headers: Mapping[str, Any] | None = None) -> None:
+        """`header_payload` is that of the content header frame; `redelivered` is how often it was delivered before.
+        `headers` are those in it, if they are decoded already.
+        """
         super().__init__()
         self._header_payload = header_payload
         self._redelivered = redelivered
         self._properties: dict[int, bytes] | None = None
-        self._headers: Mapping[str, Any] | None = None
+        self._headers = headers
 
     @classmethod
     def of(cls, message: Message) -> MessageView:

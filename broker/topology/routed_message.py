@@ -50,7 +50,9 @@ class RoutedMessage:
         """The message as selectors see it."""
         view = self._view
         if view is None:
-            view = self._view = MessageView(self.header[4:-1])
+            known = self._properties
+            headers = None if known is None else (known.headers or EMPTY_TABLE).values
+            view = self._view = MessageView(self.header[4:-1], headers=headers)
         return view
 
     def forget_properties(self) -> None:

@@ -27,3 +27,15 @@ def test_properties_that_are_known_are_not_decoded() -> None:
 
 def test_a_message_without_headers_has_none() -> None:
     assert message().headers is ANY_MESSAGE.headers is EMPTY_TABLE
+
+
+def test_selectors_see_headers_that_are_known_and_one_view_is_enough() -> None:
+    known = message({"a": 1}).properties
+    sent = RoutedMessage(b"unreadable", b"", None, properties=known)
+    assert (sent.view["a"], sent.view is sent.view) == (1, True)
+    sent = message({"a": 2}, type="t")
+    assert (sent.view["a"], sent.view["JMSType"], sent.view["b"]) == (2, "t", None)
+    assert message().view["a"] is None
+    first = sent.view
+    sent.forget_properties()
+    assert sent.view is not first
