@@ -128,8 +128,21 @@ def _load(options: argparse.Namespace) -> Loaded:
 
 
 def _check(loaded: Loaded) -> int:
+    from broker.node.config_check import check
+    from broker.node.logs import configure
+
     if loaded.warnings:
         _print("\n".join(loaded.warnings), sys.stderr)
+    logs = configure("warning")
+    try:
+        check(loaded.config)
+    except Exception as error:
+        if not (wrong := _what_is_wrong(error)):
+            raise
+        _print(wrong, sys.stderr)
+        return EX_CONFIG
+    finally:
+        logs.close()
     _print("\n".join([*(f"{file}: read" for file in loaded.files), "configuration is valid"]), sys.stdout)
     return EX_OK
 

@@ -77,7 +77,7 @@ class Node:
 
         `started_at` is when the process began (monotonic). `store_timeout` is how many seconds a stopping node waits
         for a store that is away. `own_exchange_types` are those of installed packages. Raises `ConfigError` when tokens
-        are to be accepted and cannot be verified.
+        are to be accepted and cannot be verified, and for certificates that cannot be used.
         """
         self._config = config
         self._store = store
@@ -94,7 +94,9 @@ class Node:
         self._incarnation: NodeIncarnation | None = None
         self._unsafe: Sequence[str] = ()
         self._server: AmqpServer | None = None
-        self._certificates: Certificates | None = None
+        amqp = config.transports.amqp
+        has_tls = amqp.enabled and amqp.ssl_connection.enabled
+        self._certificates = Certificates(amqp.ssl_connection) if has_tls else None
         self._stop_asked_at: float | None = None
         self._with_tokens = token_logins(config.authentication.oauth2)
         self.node_id = node_id(config)
@@ -215,11 +217,11 @@ class Node:
         """Listen until the node is to stop; then close the clients' connections."""
         self._server = server
         store_seconds = await self._start_retry.until_done(self._store.probe)
-        addresses = await self._listen(server)
         commands = Commands(incarnation.administration, partial(hash_password, incarnation.hashing), __version__)
         by_name = incarnation.carbon.commands(incarnation.administration, commands) if incarnation.carbon else None
         control = ControlServer(control_path(self._config), by_name or commands.by_name)
         await control.start()
+        addresses = await self._listen(server)
         self._start = None
         on_started(
             Started(
@@ -255,20 +257,19 @@ class Node:
             await self._certificates.watch(self._use_certificates, asyncio.sleep)
 
     async def _listen(self, server: AmqpServer) -> dict[str, str]:
-        """Open the configured listeners; return their addresses by protocol."""
+        """Open the configured listeners, the plain one last; return their addresses by protocol."""
         amqp = self._config.transports.amqp
         addresses = {}
-        if amqp.enabled and amqp.default_connection.enabled:
-            profile = PROFILES[amqp.default_connection.profile]
-            port = await self._open(server, self._config.amqp_port, "defaultConnection", None, profile)
-            addresses["amqp"] = f"amqp://{endpoint(amqp.bind_address, port)}"
-        if amqp.enabled and amqp.ssl_connection.enabled:
-            self._certificates = self._certificates or Certificates(amqp.ssl_connection)
+        if self._certificates is not None:
             profile = PROFILES[amqp.ssl_connection.profile]
             context = self._certificates.context
             port = await self._open(server, self._config.amqps_port, "sslConnection", context, profile)
             self._use_certificates()
             addresses["amqps"] = f"amqps://{endpoint(amqp.bind_address, port)}"
+        if amqp.enabled and amqp.default_connection.enabled:
+            profile = PROFILES[amqp.default_connection.profile]
+            port = await self._open(server, self._config.amqp_port, "defaultConnection", None, profile)
+            addresses["amqp"] = f"amqp://{endpoint(amqp.bind_address, port)}"
         return addresses
 
     async def _open(

@@ -90,6 +90,25 @@ def test_a_wrong_value_ends_with_78_and_one_line(conf: Path, option: str) -> Non
     assert "perhaps" in line
 
 
+@pytest.mark.parametrize(
+    ("element", "says"),
+    [
+        (
+            '<transports><amqp><sslConnection enabled="true"><keyStore><location>/none.jks</location>'
+            "<password>x</password></keyStore></sslConnection></amqp></transports>",
+            "/none.jks",
+        ),
+        ("<management><loadDefinitions>/none.json</loadDefinitions></management>", "/none.json: cannot be read"),
+    ],
+)
+def test_what_a_start_would_open_is_checked(conf: Path, element: str, says: str) -> None:
+    (conf / "broker.xml").write_text(f"<broker>{element}</broker>")
+    ended = run("--config", str(conf), "--check-config")
+    assert (ended.returncode, ended.stdout) == (78, "")
+    (line,) = ended.stderr.splitlines()
+    assert says in line
+
+
 def test_an_exchange_type_that_does_not_load_ends_the_start_with_78_and_one_line(conf: Path, tmp_path: Path) -> None:
     install(tmp_path, "geo", "import nowhere_to_be_found", {"x-geo": "geo:Geo"})
     ended = run("--config", str(conf), environment={"PYTHONPATH": str(tmp_path)})
