@@ -30,6 +30,7 @@ TESTED_ELSEWHERE = {
     "auth/identity": "a record and a protocol: test_users.py has the one, test_handshake_waits.py the other",
     "codec/constants": "numbers of the specification: tests/property/test_codec.py compares them with another codec",
     "config/*": "sections of WSO2's files, which are read as wholes: test_loading*.py, test_configuration*.py",
+    "topology/letter": "records: test_dead_letters.py, test_dead_letter_channels.py",
     "topology/death_notes": "headers and circles of dead letters: test_dead_letters.py and test_channel_dead_*.py",
     "coordination/replication/orphans": "several nodes are needed: test_replicator.py, tests/cluster",
     "node/*": "the process itself: tests/integration, tests/cluster, test_main.py",

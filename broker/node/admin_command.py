@@ -188,6 +188,28 @@ def _queues(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("vhost", nargs="?", help="all virtual hosts when it is not given")
 
 
+def _dead_letters(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--vhost", default="carbon", help="the virtual host; carbon when it is not given")
+    parser.add_argument("--queue", help="only those that died in this queue")
+
+
+def _list_of_dead_letters(parser: argparse.ArgumentParser) -> None:
+    _dead_letters(parser)
+    parser.add_argument("--after", type=int, default=0, metavar="ID", help="only those behind this one")
+    parser.add_argument("--limit", type=int, default=100, help="how many; 100 when it is not given")
+
+
+def _chosen_dead_letters(parser: argparse.ArgumentParser) -> None:
+    _dead_letters(parser)
+    parser.add_argument("ids", nargs="*", type=int, metavar="ID", help="ids, as list-dead-letters shows them")
+    parser.add_argument("--all", action="store_true", help="all there are")
+
+
+def _rerouted_dead_letters(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("target", metavar="QUEUE", help="where they go")
+    _chosen_dead_letters(parser)
+
+
 _COMMANDS: Final[Sequence[tuple[str, str, _Add]]] = (
     ("list-users", "users with their tags and limits", _nothing),
     ("add-user", "add a user, who may do nothing yet", _with_password),
@@ -230,6 +252,10 @@ _COMMANDS: Final[Sequence[tuple[str, str, _Add]]] = (
     ("set-global-parameter", "keep a value for the whole cluster", _global_parameter),
     ("clear-global-parameter", "keep a value no more", _of("name")),
     ("list-queues", "queues with the policies that apply to them, and what these say together", _queues),
+    ("list-dead-letters", "messages in a dead letter channel, and why they are there", _list_of_dead_letters),
+    ("restore-dead-letters", "put messages back into the queues in which they died", _chosen_dead_letters),
+    ("reroute-dead-letters", "put messages of a dead letter channel into another queue", _rerouted_dead_letters),
+    ("delete-dead-letters", "delete messages of a dead letter channel", _chosen_dead_letters),
     ("export-definitions", "print everything that lasts as RabbitMQ exports it, with hashes of passwords", _nothing),
     ("import-definitions", "make what definitions hold and is not there", _definitions),
 )

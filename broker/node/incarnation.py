@@ -69,6 +69,7 @@ from broker.store.retrying import ClientTimeout, RetryingStore
 from broker.store.time_keeper import TimeKeeper
 from broker.topology.administration import Administration
 from broker.topology.apply import LiveTopology
+from broker.topology.dead_letter_channels import DeadLetterChannels
 from broker.topology.dead_letters import DeadLetters
 from broker.topology.dialect import DIALECTS, ChannelRules, ClientDialect
 from broker.topology.exchange import ExchangeTypes, NewOwnRouter
@@ -367,6 +368,20 @@ class NodeIncarnation:
             touched=self.broker.touched,
             now_ms=self.clock.wall_ms,
             wakeup=asyncio.Event(),
+            next_turn=self.turns.next,
+            dispatch=self.broker.dispatch,
+        )
+
+    def dead_letter_channels(self) -> DeadLetterChannels:
+        """Return what an administrator does with dead letters."""
+        return DeadLetterChannels(
+            self.vhosts,
+            self.services.dead_letters,
+            self.ids,
+            read=self._read_stored,
+            held_ids=self.broker.held_ids,
+            touched=self.broker.touched,
+            pause=asyncio.sleep,
             next_turn=self.turns.next,
             dispatch=self.broker.dispatch,
         )

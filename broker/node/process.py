@@ -36,6 +36,7 @@ from broker.store.health import StoreState
 from broker.store.retrying import Retry, RetryingStore
 from broker.store.time_keeper import TimeKeeper
 from broker.topology.commands import Commands
+from broker.topology.dead_letter_commands import DeadLetterCommands
 from broker.topology.exchange import NewOwnRouter
 
 _log = structlog.get_logger(__name__)
@@ -217,7 +218,9 @@ class Node:
         """Listen until the node is to stop; then close the clients' connections."""
         self._server = server
         store_seconds = await self._start_retry.until_done(self._store.probe)
-        commands = Commands(incarnation.administration, partial(hash_password, incarnation.hashing), __version__)
+        letters = DeadLetterCommands(incarnation.dead_letter_channels()).by_name
+        new_hash = partial(hash_password, incarnation.hashing)
+        commands = Commands(incarnation.administration, new_hash, __version__, letters)
         by_name = incarnation.carbon.commands(incarnation.administration, commands) if incarnation.carbon else None
         control = ControlServer(control_path(self._config), by_name or commands.by_name)
         await control.start()

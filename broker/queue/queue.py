@@ -391,6 +391,15 @@ class Queue:
         self.dying.update((message.id, message) for message in messages if message.state < SETTLED)
         self._services.bury(self, messages, outcome)
 
+    def withdraw(self, messages: Iterable[Message]) -> list[Message]:
+        """Remove and return those of these messages that are ready on this node, in memory or in slots.
+
+        The caller has read them in the meantime since `begin_reading`. Their rows stay until `end_dying`.
+        """
+        taken = self._window.withdraw([message for message in messages if message.id not in self.dying])
+        self.dying.update((message.id, message) for message in taken if message.state < SETTLED)
+        return taken
+
     def end_dying(self, messages: Iterable[Message]) -> None:
         """These dead messages have no row any more."""
         for message in messages:
@@ -753,8 +762,12 @@ class Queue:
         """Is a read of a slot under way?"""
         return self._window.is_reading
 
+    def begin_reading(self) -> None:
+        """Somebody else reads from the store what this queue has in slots: `refill` waits for `end_reading`."""
+        self._window.is_reading = True
+
     def end_reading(self) -> None:
-        """The read that `read_slots` started is over, with or without messages."""
+        """The read that `read_slots` started, or `begin_reading`, is over, with or without messages."""
         self._window.is_reading = False
 
     @property

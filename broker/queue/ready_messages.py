@@ -12,7 +12,7 @@ dead one, which `put_in_order` removes.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from heapq import heapify, heappop, heappush
 from operator import attrgetter
 from typing import Final
@@ -289,6 +289,28 @@ class ReadyMessages:
                 if not self.expiring or self.expiring.remove(message):
                     taken.append(message)
         self._let_go(taken)
+        return taken
+
+    def withdraw_from_memory(self, ids: Collection[int]) -> list[Message]:
+        """Remove and return the messages in memory with these ids, wherever they lie. The caller keeps their rows from
+        being read.
+        """
+        self.put_in_order()
+        taken: list[Message] = []
+        for part in (self.ready,) if self.tail is self.ready else (self.ready, self.tail):
+            found = [message for message in part if message.id in ids]
+            if found:
+                gone = set(map(id_of_message, found))
+                kept = [message for message in part if message.id not in gone]
+                part.clear()
+                part.extend(kept)
+                if part is self.tail:
+                    self.bytes -= sum(map(weight_of_message, found))
+                taken += found
+        self.changes += 1 if taken else 0
+        if self.expiring is not None:
+            self.expiring.remove_all(taken)
+        self.count_octets(-1, taken)
         return taken
 
     def _let_go(self, taken: Sequence[Message]) -> None:

@@ -182,6 +182,18 @@ class Window(ReadyMessages):
             self._uncount_in(slot, message.size)
         return taken
 
+    def withdraw(self, messages: Sequence[Message]) -> list[Message]:
+        """Remove and return those of these messages that are in memory, as they are there, or in slots. Takes a look at
+        every message in memory.
+        """
+        taken = self.withdraw_from_memory({message.id for message in messages})
+        known = {message.id for message in taken}
+        for message in self.take_from_slots([message for message in messages if message.id not in known]):
+            if message.state == TRANSIENT:
+                self._journal.forget(message)
+            taken.append(message)
+        return taken
+
     def _uncount_in(self, slot: Slot, octets: int) -> None:
         """So many octets are in a slot no more. Of a slot that was stored before this node started they had not been
         counted.

@@ -32,6 +32,8 @@ _log = structlog.get_logger(__name__)
 Arguments = Mapping[str, Any]
 NewHash = Callable[[str], Awaitable[str]]
 
+EMPTY: Final[Mapping[str, Any]] = {}
+
 ROLE_COMMANDS: Final = (
     "list_roles",
     "add_role",
@@ -51,8 +53,15 @@ async def _no_roles(arguments: Arguments) -> None:
 class Commands:
     """The commands over one `Administration`."""
 
-    def __init__(self, administration: Administration, new_hash: NewHash, version: str) -> None:
-        """`new_hash` makes the hash of a password; `version` is this program's."""
+    def __init__(
+        self,
+        administration: Administration,
+        new_hash: NewHash,
+        version: str,
+        further: Mapping[str, Callable[[Arguments], Awaitable[Any]]] = EMPTY,
+    ) -> None:
+        """`new_hash` makes the hash of a password; `version` is this program's; `further` are commands of others."""
+        self._further = further
         self._administration = administration
         self._version = version
         self._new_hash = new_hash
@@ -60,7 +69,7 @@ class Commands:
     @property
     def by_name(self) -> dict[str, Callable[[Arguments], Awaitable[Any]]]:
         """Return every command."""
-        return {**dict.fromkeys(ROLE_COMMANDS, _no_roles), **self._own}
+        return {**dict.fromkeys(ROLE_COMMANDS, _no_roles), **self._further, **self._own}
 
     @property
     def _own(self) -> dict[str, Callable[[Arguments], Awaitable[Any]]]:

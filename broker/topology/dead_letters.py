@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 import structlog
@@ -36,6 +35,7 @@ from broker.queue.admission import QueueAdmission
 from broker.queue.outcome import Outcome
 from broker.queue.queue import Queue
 from broker.topology.death_notes import in_circles, noted_header
+from broker.topology.letter import Address, Letter
 from broker.topology.recorder import Wakeup
 from broker.topology.routed_message import RoutedMessage
 from broker.topology.routing import Search
@@ -60,38 +60,6 @@ class ReusableWakeup(Wakeup, Protocol):
     """What `asyncio.Event` is, if it is needed more than once."""
 
     def clear(self) -> object: ...
-
-
-@dataclass(slots=True)
-class _Letter:
-    """A dead message and what it becomes."""
-
-    queue: Queue
-    message: Message
-    outcome: Outcome
-    routing: bytes = b""
-    header: bytes = b""
-    is_persistent: bool = False
-    targets: list[Queue] = field(default_factory=list)
-    is_over: bool = False
-    """Is it to be dropped, because it would go round for ever, or its row is not there any more?"""
-    octets: int = 0
-    """What counts for it in memory."""
-    is_shed: bool = False
-    """Are its octets only in the store?"""
-
-
-@dataclass(frozen=True, slots=True)
-class _Address:
-    """Where letters of one `case` go, and what their headers say from the properties' flags on."""
-
-    case: tuple[object, ...]
-    properties: bytes
-    routing: bytes
-    is_persistent: bool
-    targets: tuple[Queue, ...]
-    is_over: bool
-    """Would each of them go round for ever?"""
 
 
 class DeadLetters:
@@ -122,19 +90,19 @@ class DeadLetters:
         self._wakeup = wakeup
         self._next_turn = next_turn
         self._dispatch = dispatch
-        self._waiting: deque[_Letter] = deque()
-        self._kept: deque[_Letter] = deque()
+        self._waiting: deque[Letter] = deque()
+        self._kept: deque[Letter] = deque()
         """Those that have no queue to go to now, and must not be lost."""
         self._octets = 0
         self._kept_octets = 0
         """Of those that are kept and are not in the store."""
         self._held_up: set[Queue] = set()
         self._is_busy = False
-        self._last: _Address | None = None
+        self._last: Address | None = None
 
     def bury(self, queue: Queue, messages: Sequence[Message], outcome: Outcome) -> None:
         """Take messages that died in `queue`."""
-        letters = [_Letter(queue, message, outcome, octets=message.weight) for message in messages]
+        letters = [Letter(queue, message, outcome, octets=message.weight) for message in messages]
         self._waiting.extend(letters)
         self._count(sum([letter.octets for letter in letters]))
         self._wakeup.set()
@@ -212,8 +180,8 @@ class DeadLetters:
             self._is_busy = False
         self._dispatch()
 
-    def _take(self) -> list[_Letter]:
-        taken: list[_Letter] = []
+    def _take(self) -> list[Letter]:
+        taken: list[Letter] = []
         room = _OCTETS_AT_ONCE
         while self._waiting and len(taken) < _AT_ONCE and room > 0:
             letter = self._waiting.popleft()
@@ -221,7 +189,7 @@ class DeadLetters:
             taken.append(letter)
         return taken
 
-    async def _recall(self, letter: _Letter) -> None:
+    async def _recall(self, letter: Letter) -> None:
         """Read the octets of a letter that are only in the store."""
         if letter.is_shed:
             queue, message_id = letter.queue, letter.message.id
@@ -232,9 +200,18 @@ class DeadLetters:
                 letter.message, letter.is_shed, letter.octets = message, False, message.weight
                 self._count(letter.octets)
 
+    async def move(self, letters: Sequence[Letter]) -> None:
+        """Put messages that were withdrawn from their queues into the `targets` of their letters, or delete those whose
+        letters are over; return when that is committed.
+        """
+        self._count(sum([letter.octets for letter in letters]))
+        await self._deliver(letters)
+        await self._journal.flushed()
+        self._dispatch()
+
     # Where a letter goes
 
-    async def _address(self, letter: _Letter) -> None:
+    async def _address(self, letter: Letter) -> None:
         """Find the queues of a letter, and write its header. What the one before has shown is not asked again."""
         queue, message = letter.queue, letter.message
         self._work.done += 1
@@ -255,7 +232,7 @@ class DeadLetters:
         letter.routing, letter.is_persistent, letter.is_over = address.routing, address.is_persistent, address.is_over
         letter.targets = list(address.targets)
 
-    async def _find(self, letter: _Letter, vhost: VirtualHost, case: tuple[object, ...], now_s: int) -> _Address | None:
+    async def _find(self, letter: Letter, vhost: VirtualHost, case: tuple[object, ...], now_s: int) -> Address | None:
         """Find out where a letter goes, and what its header says; None if there is no such exchange."""
         queue, message = letter.queue, letter.message
         name, new_key = queue.settings.dead_letter_exchange, queue.settings.dead_letter_routing_key
@@ -284,7 +261,7 @@ class DeadLetters:
         names = {target.name for target in found}
         again = in_circles(vhost.dialect, queue, message, letter.outcome, header, names)
         targets = tuple(target for target in found if target.name not in again)
-        address = _Address(case, header[_FIXED:], routing, is_persistent, targets, bool(again) and not targets)
+        address = Address(case, header[_FIXED:], routing, is_persistent, targets, bool(again) and not targets)
         is_lasting = is_fixed and bool(targets or not queue.settings.has_channel)  # the channel is looked for again
         self._last = address if is_lasting else None
         return address
@@ -301,11 +278,11 @@ class DeadLetters:
 
     # Its way
 
-    async def _deliver(self, letters: list[_Letter]) -> None:
+    async def _deliver(self, letters: Sequence[Letter]) -> None:
         """Put letters into their queues, and delete the rows of the dead messages with that."""
         self._ids.advance(self._now_ms())  # their time to live begins now
         stored: list[Message] = []
-        moved: list[_Letter] = []
+        moved: list[Letter] = []
         admission = QueueAdmission()
         for letter in letters:
             size, is_late = letter.message.size, letter.is_persistent
@@ -334,7 +311,7 @@ class DeadLetters:
             _forget(letter.message)
         self._insert(stored)
 
-    def _keeps(self, letter: _Letter) -> bool:
+    def _keeps(self, letter: Letter) -> bool:
         """Keep a letter that has no queue to go to, if its queue wants that; the store keeps its octets if it can."""
         message = letter.message
         if not letter.queue.settings.is_dead_lettered_at_least_once:
@@ -353,7 +330,7 @@ class DeadLetters:
         self._kept.append(letter)
         return True
 
-    def _copies(self, letter: _Letter) -> list[Message]:
+    def _copies(self, letter: Letter) -> list[Message]:
         """Put what needs no store into its queues; return the copies that have to be stored first."""
         source, stored = letter.message, []
         for target in letter.targets:
@@ -382,7 +359,7 @@ class DeadLetters:
             self._touched.add(queue)
             self._work.done += len(members)
 
-    def _end(self, letter: _Letter) -> None:
+    def _end(self, letter: Letter) -> None:
         """The row of a dead message is deleted, or goes with the next batch."""
         self._count(-letter.octets)
         letter.octets = 0

@@ -41,6 +41,7 @@ from broker.server.timers import Timers
 from broker.store.journal import GroupCommitJournal
 from broker.store.journal_limits import JournalLimits
 from broker.topology.apply import LiveTopology
+from broker.topology.dead_letter_channels import DeadLetterChannels
 from broker.topology.dead_letters import DeadLetters, ReusableWakeup
 from broker.topology.dialect import PLAIN, WSO2
 from broker.topology.exchange import ExchangeTypes
@@ -49,6 +50,7 @@ from broker.topology.vhost import VirtualHost
 from broker.turn_budget import TurnBudget
 from tests.support.bindings import EXCHANGE_TYPES
 from tests.support.logins import public_user, users_of
+from tests.support.stage import turn
 
 GUEST = public_user("guest", "guest")
 
@@ -343,6 +345,17 @@ class NodeParts:
             next_turn=self._next_turn,
             dispatch=self.broker.dispatch,
         )
+        self.dead_letter_channels = DeadLetterChannels(
+            self.broker.vhosts,
+            self.dead_letters,
+            self.ids,
+            read=self._read_stored,
+            held_ids=self.broker.held_ids,
+            touched=self.broker.touched,
+            pause=lambda seconds: turn(),
+            next_turn=self._next_turn,
+            dispatch=self.broker.dispatch,
+        )
         services.due_reader = DueReader(
             self.store,
             self.journal,
@@ -352,6 +365,10 @@ class NodeParts:
             on_done=self._on_read,
         )
         return services
+
+    async def _read_stored(self, queue: Queue, slot: Slot, limit: int, octets: int) -> Sequence[Message]:
+        await self.journal.readable(slot)
+        return await self.store.read(queue, slot, limit, octets)
 
     def add_vhost(self, name: str, **options: Any) -> VirtualHost:
         """Serve a virtual host that has nothing yet, instead of one of that name; `options` win over the node's."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker.node.admin_command import EX_FAILED, EX_OK, show_import
+from broker.node.admin_command import EX_FAILED, EX_OK, parser, show_import
 
 
 def test_an_import_prints_changes_and_beside_them_what_was_not_made(capsys: pytest.CaptureFixture[str]) -> None:
@@ -21,3 +21,18 @@ def test_a_dry_run_with_problems_fails(capsys: pytest.CaptureFixture[str]) -> No
 def test_an_import_that_changes_nothing_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert show_import({"changes": [], "left_out": [], "problems": []}) == EX_OK
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("line", "given"),
+    [
+        ("list-dead-letters --queue q --after 7", {"queue": "q", "after": 7, "limit": 100}),
+        ("restore-dead-letters 5 6", {"queue": None, "ids": [5, 6], "all": False}),
+        ("reroute-dead-letters other --all --queue q", {"queue": "q", "ids": [], "all": True, "target": "other"}),
+        ("delete-dead-letters --vhost other 5", {"queue": None, "ids": [5], "all": False, "vhost": "other"}),
+    ],
+)
+def test_dead_letters_are_named_by_ids_or_all(line: str, given: dict[str, object]) -> None:
+    options = vars(parser().parse_args(line.split()))
+    known = {"config": None, "json": False, "command": line.split()[0], "vhost": "carbon"}
+    assert options == {**known, **given}

@@ -1,0 +1,287 @@
+"""What an administrator does with the messages in dead letter channels: looks at them, puts them back or elsewhere, or
+deletes them (docs/jms.md).
+
+A message moves in one transaction of the store, if it is ready on this node: other nodes move what they have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+from broker.codec.channel_death import COUNT, FIRST, LAST, died_in, told_of
+from broker.codec.field_table import Timestamp
+from broker.errors import AdministrationError
+from broker.message import Message, MessageIdGenerator, lane_of, published_ms, routing_of
+from broker.ports.slot import ALL_LANES, Slot
+from broker.queue.admission import QueueAdmission
+from broker.queue.outcome import PURGED
+from broker.queue.queue import Queue
+from broker.topology.dead_letters import DeadLetters
+from broker.topology.dialect import DEAD_LETTER_CHANNEL, QUEUES
+from broker.topology.letter import Letter
+from broker.topology.vhost import VirtualHost
+
+Read: TypeAlias = Callable[[Queue, Slot, int, int], Awaitable[Sequence[Message]]]
+"""Reads stored messages as `MessageStore.read` does, after all that the journal has taken before."""
+
+AT_ONCE: Final = 500
+"""Messages that are looked at, and moved, at once."""
+_OCTETS_AT_ONCE: Final = 4 * 1024 * 1024
+MOST_IDS: Final = 1000
+"""Ids that one request may name."""
+MOST_LISTED: Final = 1000
+"""Messages that one request may ask for."""
+MOST_TOLD: Final = 100
+"""Messages of which one answer says why they stay."""
+_PAUSE: Final = 0.01
+"""Seconds until a queue that is being read is looked at again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which messages of a channel: those with these ids, None for all, as far as they died in `queue`."""
+
+    ids: tuple[int, ...] | None = None
+    queue: str | None = None
+
+
+@dataclass(slots=True)
+class Moved:
+    """How many messages have left a channel, and which of those that were meant stay, and why."""
+
+    count: int = 0
+    stay: int = 0
+    reasons: dict[int, str] = field(default_factory=dict)
+
+    def keep(self, message_id: int, reason: str) -> None:
+        """A message stays."""
+        self.stay += 1
+        if len(self.reasons) < MOST_TOLD:
+            self.reasons[message_id] = reason
+
+
+_Target: TypeAlias = Callable[[Message], tuple[Queue | None, str]]
+"""Returns where a message goes and, if it goes nowhere, why."""
+
+
+class DeadLetterChannels:
+    """The dead letter channels of the virtual hosts of this node."""
+
+    def __init__(
+        self,
+        vhosts: Mapping[str, VirtualHost],
+        letters: DeadLetters,
+        ids: MessageIdGenerator,
+        *,
+        read: Read,
+        held_ids: Callable[[Queue], Iterable[int]],
+        touched: set[Queue],
+        pause: Callable[[float], Awaitable[None]],
+        next_turn: Callable[[], Awaitable[None]],
+        dispatch: Callable[[], Any],
+    ) -> None:
+        """`held_ids` are those of messages that clients of this node hold; `touched` and `dispatch` are those of
+        `Broker`.
+        """
+        self._vhosts = vhosts
+        self._letters = letters
+        self._ids = ids
+        self._read = read
+        self._held_ids = held_ids
+        self._touched = touched
+        self._pause = pause
+        self._next_turn = next_turn
+        self._dispatch = dispatch
+
+    async def listed(
+        self, vhost: str, queue: str | None = None, *, after: int = 0, limit: int = 100
+    ) -> list[dict[str, Any]]:
+        """Return up to `limit` messages, with ids above `after`, that wait in a channel and died in `queue`, or with
+        None in any: what is in the store for all nodes, and what is in memory of this one.
+        """
+        if not 0 < limit <= MOST_LISTED:
+            raise AdministrationError(f"as many as 1 to {MOST_LISTED} messages can be listed at once")
+        channel, told = self._channel(vhost), list[dict[str, Any]]()
+        if channel is None:
+            return told
+        last = self._ids.last
+        for level in channel.levels:
+            end: int | None = after
+            while end is not None and len(told) < limit:
+                page, end = await self._page(level, None, end, last)
+                held = set(self._held_ids(level))
+                rows = (_told(each) for each in page if each.id not in held and not level.has_expired(each))
+                told += [row for row in rows if queue in (None, row["queue"])][: limit - len(told)]
+                await self._next_turn()
+        return told
+
+    async def restore(self, vhost: str, chosen: Chosen) -> Moved:
+        """Put messages back into the queues in which they died."""
+        queues = self._vhost(vhost).queues
+
+        def origin(message: Message) -> tuple[Queue | None, str]:
+            name = died_in(message.header_payload)
+            if name is None:
+                return None, "it does not say in which queue it died"
+            queue = queues.get(name)
+            return queue, f"there is no queue '{name}'"
+
+        return await self._move(vhost, chosen, origin)
+
+    async def reroute(self, vhost: str, chosen: Chosen, target: str) -> Moved:
+        """Put messages into another queue, as if they had been sent there."""
+        queues = self._vhost(vhost).queues
+        if target not in queues or target == DEAD_LETTER_CHANNEL:
+            raise AdministrationError(f"there is no queue '{target}' to reroute to in virtual host '{vhost}'")
+        routing = b"".join(len(name.encode()).to_bytes(1, "big") + name.encode() for name in (QUEUES, target))
+        return await self._move(vhost, chosen, lambda _: (queues.get(target), f"there is no queue '{target}'"), routing)
+
+    async def delete(self, vhost: str, chosen: Chosen) -> Moved:
+        """Delete messages for good."""
+        return await self._move(vhost, chosen, None)
+
+    def _vhost(self, name: str) -> VirtualHost:
+        vhost = self._vhosts.get(name)
+        if vhost is None or vhost.dialect.channel is None:
+            raise AdministrationError(f"there is no virtual host '{name}' with a dead letter channel")
+        return vhost
+
+    def _channel(self, vhost: str) -> Queue | None:
+        """Return the channel; None while nothing has been in it."""
+        return self._vhost(vhost).queues.get(DEAD_LETTER_CHANNEL)
+
+    # Moving
+
+    async def _move(self, vhost: str, chosen: Chosen, target_of: _Target | None, routing: bytes = b"") -> Moved:
+        """Move messages page by page, each in one transaction. With `routing` they have been sent like that."""
+        if chosen.ids is not None and len(chosen.ids) > MOST_IDS:
+            raise AdministrationError(f"at most {MOST_IDS} messages can be named at once")
+        channel, moved, last = self._channel(vhost), Moved(), self._ids.last
+        missing = dict.fromkeys(chosen.ids or ())
+        for level in () if channel is None else channel.levels:
+            end: int | None = 0
+            while end is not None:
+                letters, end = await self._withdraw(level, chosen, end, last, target_of, moved, missing)
+                for letter in letters:
+                    letter.routing = routing or letter.routing
+                if letters:
+                    await self._letters.move(letters)
+                    moved.count += len(letters)
+                await self._next_turn()
+        for message_id in missing:
+            moved.keep(message_id, "it is not there")
+        return moved
+
+    async def _withdraw(
+        self,
+        level: Queue,
+        chosen: Chosen,
+        after: int,
+        last: int,
+        target_of: _Target | None,
+        moved: Moved,
+        missing: dict[int, None],
+    ) -> tuple[list[Letter], int | None]:
+        """Take the next messages out of the queue, but for those that cannot go on. Nothing else reads meanwhile."""
+        while level.is_reading:
+            await self._pause(_PAUSE)
+        level.begin_reading()
+        try:
+            page, end = await self._page(level, chosen.ids, after, last)
+            for message in page:
+                missing.pop(message.id, None)
+            meant = [each for each in page if chosen.queue in (None, died_in(each.header_payload))]
+            letters = _addressed(level, meant, target_of, moved)
+            taken = {each.id: each for each in level.withdraw([letter.message for letter in letters])}
+        finally:
+            level.end_reading()
+            self._touched.add(level)
+            self._dispatch()
+        gone = [letter for letter in letters if letter.message.id in taken]
+        for letter in letters:
+            if letter.message.id not in taken:
+                moved.keep(letter.message.id, "a client or another node has it")
+        for letter in gone:
+            letter.message = taken[letter.message.id]
+        return gone, end
+
+    async def _page(
+        self, level: Queue, ids: tuple[int, ...] | None, after: int, last: int
+    ) -> tuple[list[Message], int | None]:
+        """Return the next messages above an id, and up to which id they go, None at the end."""
+        if ids is not None:
+            return await self._named(level, sorted(each for each in set(ids) if after < each <= last))
+        slot = Slot(level.queue_id, ALL_LANES, after + 1, last, 0, transient=True)
+        stored = await self._read(level, slot, AT_ONCE, _OCTETS_AT_ONCE)
+        end = stored[-1].id if stored else last
+        found = {each.id: each for each in stored}
+        found |= {each.id: each for each in level.in_memory if after < each.id <= end}
+        page = [found[each] for each in sorted(found)]
+        if len(page) > AT_ONCE:
+            return page[:AT_ONCE], page[AT_ONCE - 1].id
+        return page, end if stored else None
+
+    async def _named(self, level: Queue, ids: Sequence[int]) -> tuple[list[Message], int | None]:
+        """Likewise of messages with these ids."""
+        part = ids[:AT_ONCE]
+        known = {each.id for each in level.in_memory}
+        found: dict[int, Message] = {}
+        for message_id in part:
+            if message_id not in known:
+                slot = Slot(level.queue_id, lane_of(message_id), message_id, message_id, 1, transient=True)
+                found |= {each.id: each for each in await self._read(level, slot, 1, _OCTETS_AT_ONCE)}
+        wanted = set(part)
+        found |= {each.id: each for each in level.in_memory if each.id in wanted}
+        return [found[each] for each in sorted(found)], part[-1] if len(ids) > AT_ONCE else None
+
+
+def _addressed(level: Queue, messages: Sequence[Message], target_of: _Target | None, moved: Moved) -> list[Letter]:
+    """Return letters for those of the messages that have a place to go to, or are to be deleted."""
+    letters = []
+    admission = QueueAdmission()
+    for message in messages:
+        letter = Letter(level, message, PURGED, message.routing, message.header, octets=message.weight)
+        letter.is_persistent = message.is_persistent
+        if target_of is None:
+            letter.is_over = True
+        else:
+            target, reason = target_of(message)
+            if target is None or target.is_closing:
+                moved.keep(message.id, reason)
+                continue
+            if admission.refuses(target, message.size, is_late=message.is_persistent and target.is_stored):
+                moved.keep(message.id, f"queue '{target.name}' is full")
+                continue
+            letter.targets = [target]
+        letters.append(letter)
+    return letters
+
+
+def _told(message: Message) -> dict[str, Any]:
+    """Return what an administrator is told of a message."""
+    deaths = told_of(message.header_payload)
+    exchange, key = routing_of(message.routing)
+
+    def said(name: str) -> Any:
+        value = deaths.get(name)
+        if isinstance(value, Timestamp):
+            return value.seconds
+        return value if isinstance(value, str | int) else None
+
+    return {
+        "id": message.id,
+        "queue": said(LAST + "queue"),
+        "reason": said(LAST + "reason"),
+        "exchange": exchange,
+        "routing_key": key,
+        "deaths": said(COUNT),
+        "died_at": said(LAST + "time"),
+        "first_queue": said(FIRST + "queue"),
+        "first_reason": said(FIRST + "reason"),
+        "first_died_at": said(FIRST + "time"),
+        "arrived_ms": published_ms(message.id),
+        "size": message.size,
+        "persistent": message.is_persistent,
+    }
