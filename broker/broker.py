@@ -90,6 +90,8 @@ class Limits:
     max_channel_rate: int = 0
     """Channels that a connection may open at once, and in each second; 0 for any number."""
     max_uncommitted_bytes: int = 10 * 1024 * 1024
+    max_dtx_channels: int = 20
+    """Channels of the node with distributed transactions."""
 
 
 class Broker:

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from broker.amqp.branches import BranchSession
 from broker.amqp.browser import Browser
 from broker.amqp.confirms import Confirms
 from broker.amqp.consumer import Consumer
@@ -48,6 +49,7 @@ class Channel:
         "content",
         "deferred_octets",
         "deliveries",
+        "dtx",
         "id",
         "is_busy",
         "is_closing",
@@ -100,6 +102,8 @@ class Channel:
         self.reject_run = self.deliveries.reject_run
         self._touched = self.broker.touched
         self._is_prefetch_raised = False
+        self.dtx: BranchSession | None = None
+        """Its branches of distributed transactions, once the client has selected them."""
         self.update_direct()
 
     # Frames
@@ -142,6 +146,8 @@ class Channel:
         octets = self.deferred_octets
         if self.content is not None:
             octets += self.content.octets
+        if self.dtx is not None:
+            return octets + self.dtx.octets
         transaction = self.publisher.transaction
         return octets if transaction is None else octets + transaction.octets
 
@@ -315,6 +321,7 @@ class Channel:
 
     def select_confirms(self) -> None:
         """Confirm every publish from now on."""
+        self._require_no_branches("confirm")
         if self.publisher.transaction is not None:
             raise PreconditionFailed("cannot switch from tx to confirm mode")
         if self.publisher.confirms is None:
@@ -328,6 +335,7 @@ class Channel:
 
     def select_transaction(self) -> None:
         """Keep publishes, acks and rejects for the next commit from now on."""
+        self._require_no_branches("tx")
         if self.publisher.confirms is not None:
             raise PreconditionFailed("cannot switch from confirm to tx mode")
         if self.publisher.transaction is None:
@@ -335,10 +343,14 @@ class Channel:
             self.publisher.transaction = self.deliveries.transaction = transaction
             self.update_direct()
 
+    def _require_no_branches(self, mode: str) -> None:
+        if self.dtx is not None:
+            raise PreconditionFailed(f"cannot switch from dtx to {mode} mode")
+
     @property
     def transaction(self) -> Transaction:
         """The transaction, or `PreconditionFailed` when the channel has none."""
-        if self.publisher.transaction is None:
+        if self.publisher.transaction is None or self.dtx is not None:
             raise PreconditionFailed("channel is not transactional")
         return self.publisher.transaction
 
@@ -367,6 +379,8 @@ class Channel:
             self.end_browsing(tag)
         for consumer in list(self.consumers.values()):
             self.remove(consumer)
+        if self.dtx is not None:
+            self.dtx.close()
         transaction = self.publisher.transaction
         if transaction is not None:
             transaction.take()

@@ -44,37 +44,37 @@ async def commit(
     messages: list[Message] = []
     # Until all of it is recorded no slot may cover a message of the transaction, or one that it settles or gives back.
     covered = [message for outcome in settled.values() for message in outcome]
-    _begin(covered)
+    begin(covered)
     try:
         for made in copies if done.is_stored else ():
-            _begin(made)
+            begin(made)
             messages += made
             if broker.work.is_over:
                 await next_turn()
         await _record(broker, messages, settled)
     except BaseException:
-        _end(messages)
+        end(messages)
         raise
     finally:
-        _end(covered)
+        end(covered)
     for routing, message in done.kept:
         for keeper in message.keepers:
             keeper.keep(routing, message)
     for outcome in (ACKED, REJECTED):
         deliveries.settle(settled[outcome], outcome)
     deliveries.requeue(settled[None])
-    for _ in _insert(broker, messages):
+    for _ in insert(broker, messages):
         await next_turn()
     if not done.is_stored:
         for _ in _append(broker, copies):
             await room()
             await next_turn()
-    _reply(done.publications, publisher)
+    reply(done.publications, publisher)
     if refused:
         raise PreconditionFailed("partial tx completion")  # contract T4
 
 
-def _reply(publications: Iterable[Publication], publisher: Publisher) -> None:
+def reply(publications: Iterable[Publication], publisher: Publisher) -> None:
     """Send what goes to channels that wait for replies."""
     for publication in publications:
         if publication.route.replies:
@@ -82,12 +82,14 @@ def _reply(publications: Iterable[Publication], publisher: Publisher) -> None:
             publisher.replier.reply(publication.route, *content, None, is_routed=bool(publication.queues))
 
 
-def _begin(messages: Iterable[Message]) -> None:
+def begin(messages: Iterable[Message]) -> None:
+    """No slot may cover these messages until `end`."""
     for message in messages:
         _queue_of(message).begin_transaction()
 
 
-def _end(messages: Iterable[Message]) -> None:
+def end(messages: Iterable[Message]) -> None:
+    """These messages are recorded, or will never be."""
     for message in messages:
         _queue_of(message).end_transaction()
 
@@ -157,13 +159,13 @@ async def _record(
         message.state = SETTLED
 
 
-def _insert(broker: Broker, messages: Iterable[Message]) -> Iterator[None]:
+def insert(broker: Broker, messages: Iterable[Message]) -> Iterator[None]:
     """Let consumers have the messages of a transaction that is recorded; pauses when a turn is used up."""
     by_queue: dict[Any, list[Message]] = {}
     for message in messages:
         by_queue.setdefault(message.queue, []).append(message)
     for queue, members in by_queue.items():
-        _end(members)
+        end(members)
         queue.insert(members)
         broker.touched.add(queue)
         broker.work.done += _INSERT_STEPS * (1 + len(members))

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from structlog.typing import FilteringBoundLogger
 
+from broker.amqp.branches import Branches
 from broker.amqp.browser import Read
 from broker.amqp.continuation import Continuation
 from broker.amqp.direct_reply import DirectReplies
@@ -21,6 +22,7 @@ from broker.auth.audit import AuditEvent, tell
 from broker.auth.identity import Authenticator
 from broker.broker import Broker
 from broker.codec.field_table import FieldTable
+from broker.ports.store import BranchStore
 from broker.topology.vhost import VirtualHost
 
 Waiting: TypeAlias = Coroutine[Any, Any, None]
@@ -57,6 +59,10 @@ class SharedContext:
     """Who waits for replies, and the way to them."""
     read: Read
     """Reads what is stored, for who only looks at it."""
+    branches: Branches
+    """Branches of distributed transactions that are not prepared."""
+    branch_store: BranchStore
+    """Where the prepared ones are."""
     pause: Callable[[float], Awaitable[None]]
     """Returns after so many seconds."""
     openings: OpeningRates | None = None

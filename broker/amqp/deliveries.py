@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from itertools import takewhile
+from itertools import chain, takewhile
 from typing import Any, Final, Protocol
 
 from broker.amqp.frame_reader import SettlementRun
@@ -29,6 +29,14 @@ class WaitingConsumer(QueueConsumer, Protocol):
     """A consumer of the channel that had no room for a message when it was asked."""
 
     queue: Queue
+
+
+class AckHolder(Protocol):
+    """What a channel works for: a branch of a distributed transaction."""
+
+    def hold(self, messages: list[Message]) -> None:
+        """Keep deliveries that were acknowledged until the branch is resolved."""
+        ...
 
 
 class Unacked:
@@ -91,8 +99,10 @@ class Deliveries:
         "_output",
         "_touched",
         "_unacked",
+        "branch",
         "consumer_prefetch",
         "got",
+        "held",
         "is_flowing",
         "last_tag",
         "prefetch",
@@ -129,6 +139,10 @@ class Deliveries:
         self.consumer_prefetch = 0  # of each later consumer by itself (contract B10)
         self.is_flowing = True
         self.transaction: Transaction | None = None
+        self.branch: AckHolder | None = None
+        """To what acknowledgements belong; never beside a transaction."""
+        self.held: dict[int, Message] = {}
+        """By id the deliveries that branches hold."""
 
     # Credit
 
@@ -313,8 +327,21 @@ class Deliveries:
         if outcome is None:
             self._has_returned = True
             self.requeue(messages)
+        elif outcome is ACKED and self.branch is not None:
+            self.branch.hold(messages)
         else:
             self.settle(messages, outcome)
+
+    def hold(self, messages: list[Message]) -> None:
+        """Keep deliveries that are outstanding no more, but take up their room until they are released."""
+        self.held.update((message.id, message) for message in messages)
+        self.got -= len(messages)
+
+    def release(self, messages: list[Message]) -> None:
+        """Deliveries that were held are to be settled, or given back, now."""
+        for message in messages:
+            del self.held[message.id]
+        self.got += len(messages)
 
     def _note(self, transaction: Transaction, tag: int, multiple: bool, outcome: Outcome | None) -> None:
         """Note for the commit what `tag` names: it stays outstanding until then, so that a rollback costs nothing."""
@@ -339,7 +366,7 @@ class Deliveries:
 
     @property
     def holds_any(self) -> bool:
-        return bool(self.unacked)
+        return bool(self.unacked or self.held)
 
     def take_back(self, queue: Queue, first: int, last: int) -> int:
         """Give those deliveries of `queue` with the tags `first` to `last` back that are outstanding, because no answer
@@ -385,7 +412,8 @@ class Deliveries:
 
     def held_ids(self, queue: Queue) -> Iterator[int]:
         """Return the ids of all messages of `queue` that were delivered and are not settled, or not for good."""
-        return (message.id for message in self.unacked.values() if message.queue is queue)
+        messages = chain(self.unacked.values(), self.held.values())
+        return (message.id for message in messages if message.queue is queue)
 
     # What becomes of deliveries that are outstanding no more
 

@@ -14,11 +14,12 @@ from broker.amqp import wso2_methods as wso2
 from broker.amqp.channel import Channel
 from broker.amqp.commit import commit
 from broker.amqp.context import Waiting
+from broker.amqp.dtx_methods import handler_of as dtx_handler
 from broker.amqp.refusals import REFUSALS
 from broker.codec import methods as amqp
 from broker.codec.constants import FRAME_METHOD
 from broker.codec.method import Method, kind_of
-from broker.errors import ChannelFault, CommandInvalid, UnexpectedFrame
+from broker.errors import ChannelFault, UnexpectedFrame
 
 _PUBLISH: Final = amqp.BasicPublish.index
 
@@ -31,9 +32,7 @@ def handle_method(channel: Channel, frame_type: int, payload: bytes) -> Waiting 
         channel.begin_content(payload[4:])
         return None
     kind = kind_of(payload)
-    handler = HANDLERS.get(kind)
-    if handler is None:
-        raise CommandInvalid("unimplemented method")
+    handler = HANDLERS.get(kind) or dtx_handler(channel, kind)
     method = kind.decode_arguments(payload, 4, len(payload))
     refusals = REFUSALS.get(channel.connection.profile.name)
     if refusals is not None and (refusal := refusals.get(kind)) is not None:

@@ -1,4 +1,4 @@
-"""Every method of AMQP 0-9-1 and of RabbitMQ's extensions to it, in the order of the specification.
+"""Every method of AMQP 0-9-1, of RabbitMQ's extensions to it and of those that WSO2's clients use, by their numbers.
 
 The annotations give the layout on the wire; the defaults are those of the specification. What a method does is in
 `amqp/`.
@@ -489,3 +489,111 @@ class TxRollback(Method):
 @method(90, 31)
 class TxRollbackOk(Method):
     pass
+
+
+# dtx: Qpid's, for the dialect of WSO2's clients. The answers are those of X/Open XA.
+
+
+@method(100, 10)
+class DtxSelect(Method):
+    pass
+
+
+@method(100, 20)
+class DtxStart(Method):
+    format: Short = 0
+    global_id: LongStr = b""
+    branch_id: LongStr = b""
+    join: Bit = False
+    resume: Bit = False
+
+
+@method(100, 21)
+class DtxStartOk(Method):
+    status: Short = 0
+
+
+@method(100, 30)
+class DtxEnd(Method):
+    format: Short = 0
+    global_id: LongStr = b""
+    branch_id: LongStr = b""
+    fail: Bit = False
+    suspend: Bit = False
+
+
+@method(100, 31)
+class DtxEndOk(Method):
+    status: Short = 0
+
+
+@method(100, 40)
+class DtxCommit(Method):
+    format: Short = 0
+    global_id: LongStr = b""
+    branch_id: LongStr = b""
+    one_phase: Bit = False
+
+
+@method(100, 41)
+class DtxCommitOk(Method):
+    status: Short = 0
+
+
+@method(100, 50)
+class DtxForget(Method):
+    format: Short = 0
+    global_id: LongStr = b""
+    branch_id: LongStr = b""
+
+
+@method(100, 51)
+class DtxForgetOk(Method):
+    status: Short = 0
+
+
+@method(100, 70)
+class DtxPrepare(Method):
+    format: Short = 0
+    global_id: LongStr = b""
+    branch_id: LongStr = b""
+
+
+@method(100, 71)
+class DtxPrepareOk(Method):
+    status: Short = 0
+
+
+@method(100, 80)
+class DtxRecover(Method):
+    pass
+
+
+@method(100, 81)
+class DtxRecoverOk(Method):
+    xids: LongStr = b""
+
+
+@method(100, 90)
+class DtxRollback(Method):
+    format: Short = 0
+    global_id: LongStr = b""
+    branch_id: LongStr = b""
+
+
+@method(100, 91)
+class DtxRollbackOk(Method):
+    status: Short = 0
+
+
+@method(100, 100)
+class DtxSetTimeout(Method):
+    format: Short = 0
+    global_id: LongStr = b""
+    branch_id: LongStr = b""
+    seconds: Long = 0
+
+
+@method(100, 101)
+class DtxSetTimeoutOk(Method):
+    status: Short = 0

@@ -182,7 +182,6 @@ ACCEPTED: Final[Mapping[str, Mapping[str, Element]]] = {
             "org.wso2.andes.server.cluster.coordination.TimeStampBasedMessageIdGenerator",
             "the broker makes its message ids itself",
         ),
-        "transaction/maxParallelDtxChannels": Accepted(CountOrZero, 20, "AMQP 0-9-1 has no distributed transactions"),
         "transaction/maxWaitTimeout": Accepted(Count, 30, "a commit takes as long as the store needs"),
         "performanceTuning/slots/messageAccumulationTimeout": Accepted(Count, 2000, _NO_TIMER),
         "performanceTuning/slots/maxSubmitDelay": Accepted(Count, 1000, _NO_TIMER),

@@ -162,6 +162,8 @@ class TransactionSection(Section):
     # The same limit in bytes, as in Andes 3.1; used when the element above is missing. 0 when this one is missing too.
     max_batch_size_bytes: Count = xml("maxBatchSizeInBytes", 0)
 
+    max_parallel_dtx_channels: CountOrZero = xml("maxParallelDtxChannels", 20)
+
     @property
     def max_uncommitted_bytes(self) -> int:
         """How many bytes of message bodies one channel may publish before it commits."""

@@ -21,6 +21,7 @@ import structlog
 from structlog.contextvars import bound_contextvars
 
 from broker import __version__
+from broker.amqp.branches import Branches
 from broker.amqp.context import SharedContext
 from broker.amqp.direct_reply import DirectReplies
 from broker.amqp.handshake import server_properties
@@ -320,6 +321,8 @@ class NodeIncarnation:
             pressure.room,
             self.replies,
             self._read_stored,
+            self._new_branches(timers),
+            self.store,
             asyncio.sleep,
             _openings(self.config),
             *(() if self.carbon is None else (self.carbon.settled,)),
@@ -486,6 +489,16 @@ class NodeIncarnation:
                 queue.set_due_in_slots(due, (0, 0))
         return messages
 
+    def _new_branches(self, timers: Timers) -> Branches:
+        limits = self.broker.limits
+        return Branches(
+            max_channels=limits.max_dtx_channels,
+            max_octets=limits.max_uncommitted_bytes,
+            monotonic=self.clock.monotonic,
+            watch=timers.watch,
+            dispatch=self.broker.dispatch,
+        )
+
     async def _read_stored(self, queue: Queue, slot: Slot, limit: int, octets: int) -> Sequence[Message]:
         await self.journal.readable(slot)
         return await self.store.read(queue, slot, limit, octets)
@@ -573,6 +586,7 @@ def client_limits(config: Configuration) -> Limits:
         max_connections=limits.max_connections,
         max_channel_rate=limits.max_channel_rate,
         max_uncommitted_bytes=config.transaction.max_uncommitted_bytes,
+        max_dtx_channels=config.transaction.max_parallel_dtx_channels,
     )
 
 

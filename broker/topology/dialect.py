@@ -57,6 +57,8 @@ class ClientDialect:
     """May a client ask for the messages that a selector of JMS selects?"""
     has_browsers: bool = False
     """May a client look through a queue without taking anything?"""
+    has_distributed_transactions: bool = False
+    """Are the methods dtx.* served?"""
     has_durable_subscriptions: bool = False
     """Is a queue that is durable and exclusive a subscription: with one consumer at a time, of any connection?"""
     shares_subscriptions: bool = False
@@ -89,6 +91,7 @@ WSO2: Final = ClientDialect(
     ignores_late_answers=True,
     has_selectors=True,
     has_browsers=True,
+    has_distributed_transactions=True,
     has_durable_subscriptions=True,
     channel=ChannelRules(),
     tells_delivery_count=True,

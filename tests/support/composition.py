@@ -12,6 +12,7 @@ from functools import partial
 from itertools import count
 from typing import Any
 
+from broker.amqp.branches import Branches
 from broker.amqp.connection import Connection
 from broker.amqp.context import SharedContext
 from broker.amqp.direct_reply import DirectReplies
@@ -432,7 +433,20 @@ class NodeParts:
             room,
             DirectReplies(self.cluster, new_name),
             self.store.read,
+            self._new_branches(monotonic),
+            self.store,
             _no_pause,
+        )
+
+    def _new_branches(self, monotonic: Callable[[], float]) -> Branches:
+        limits = self.broker.limits
+        timers = getattr(self, "timers", None)
+        return Branches(
+            max_channels=limits.max_dtx_channels,
+            max_octets=limits.max_uncommitted_bytes,
+            monotonic=monotonic,
+            watch=timers.watch if timers is not None else lambda branches: None,
+            dispatch=self.broker.dispatch,
         )
 
     def _on_read(self, queue: Queue) -> None:

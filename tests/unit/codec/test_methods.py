@@ -56,6 +56,11 @@ NAMES = """
 60,111 basic.recover-ok       60,120 basic.nack              85,10 confirm.select         85,11 confirm.select-ok
 90,10 tx.select               90,11 tx.select-ok             90,20 tx.commit              90,21 tx.commit-ok
 90,30 tx.rollback             90,31 tx.rollback-ok
+100,10 dtx.select              100,20 dtx.start               100,21 dtx.start-ok            100,30 dtx.end
+100,31 dtx.end-ok              100,40 dtx.commit              100,41 dtx.commit-ok           100,50 dtx.forget
+100,51 dtx.forget-ok           100,70 dtx.prepare             100,71 dtx.prepare-ok          100,80 dtx.recover
+100,81 dtx.recover-ok          100,90 dtx.rollback            100,91 dtx.rollback-ok         100,100 dtx.set-timeout
+100,101 dtx.set-timeout-ok
 """
 
 WIRE = [
