@@ -10,7 +10,7 @@ from collections.abc import Collection
 from typing import Final
 
 from broker.codec.death import HEADER_LIMIT, REJECTED, entries_of, largest_removed, octets_of
-from broker.codec.field_table import MAX_ENTRIES, FieldTable, name_of, sized
+from broker.codec.field_table import MAX_ENTRIES, FieldTable, Timestamp, name_of, sized
 from broker.codec.properties import FLAG_EXPIRATION, FLAG_HEADERS, join_header, split_header
 from broker.errors import SyntaxFault
 
@@ -24,17 +24,27 @@ messages that may come back to one of them.
 """
 _HISTORY: Final = "x-death"
 _MOST: Final = (1 << 31) - 1
+_NAME: Final = 255
 _LONGEST_PATH: Final = 8192
 
 
 def channel_header(
-    header_payload: bytes, *, queue: str, reason: str, exchange: str, now_s: int, keeps_expiration: bool, has_path: bool
+    header_payload: bytes,
+    *,
+    queue: str,
+    reason: str,
+    exchange: str,
+    now_s: int,
+    keeps_expiration: bool,
+    has_path: bool,
+    drops_cc: bool = False,
 ) -> bytes:
     """Return the content header's payload for the dead letter of a message whose header is `header_payload`.
 
     The message died in `queue` for `reason` at `now_s`, in seconds since 1970. It had been published to `exchange`.
-    With `has_path` it is told which queues it went through. Every other property and header keeps its octets, unless
-    `HEADER_LIMIT` is reached: then the largest of the message's own headers go.
+    With `has_path` it is told which queues it went through; `drops_cc` when another key takes the place of its own.
+    Every other property and header keeps its octets, unless `HEADER_LIMIT` is reached: then the largest of the
+    message's own headers go.
     """
     start, values = split_header(header_payload)
     if not keeps_expiration:
@@ -42,18 +52,18 @@ def channel_header(
     entries = entries_of(values)
     known = _known(entries)
     told = _told(LAST, queue, reason, exchange, now_s)
-    first = [entry for entry in entries if name_of(entry).startswith(FIRST)]
-    count = known.get(COUNT)
-    if not isinstance(count, int) or not 0 < count < _MOST or not first:
-        count, first = 0, list(_told(FIRST, queue, reason, exchange, now_s).values())
+    count, first = known.get(COUNT), _first(known)
+    if not isinstance(count, int) or not 0 < count < _MOST or first is None:
+        count, first = 0, _told(FIRST, queue, reason, exchange, now_s)
+    told = first | told
     told[COUNT] = _named(COUNT) + b"I" + (count + 1).to_bytes(4, "big")
     if has_path:
         told[PATH] = _named(PATH) + sized(b"S", b"\n".join(_path(known, queue, reason)))
-    own = [entry for entry in entries if not _is_told(name_of(entry))]
+    own = [entry for entry in entries if not (_is_told(name := name_of(entry)) or (drops_cc and name == "CC"))]
     values[FLAG_HEADERS] = b""
     own_room = max(HEADER_LIMIT, len(header_payload)) - len(join_header(start, values)) - 4
-    ours = b"".join((*first, *told.values()))
-    own = largest_removed(own, own_room - len(ours), MAX_ENTRIES - len(first) - len(told))
+    ours = b"".join(told.values())
+    own = largest_removed(own, own_room - len(ours), MAX_ENTRIES - len(told))
     values[FLAG_HEADERS] = sized(b"", b"".join(own) + ours)
     return join_header(start, values)
 
@@ -73,8 +83,7 @@ def died_in(header_payload: bytes) -> str | None:
         _, values = split_header(header_payload)
     except SyntaxFault:
         return None
-    queue = _known(entries_of(values)).get(LAST + "queue")
-    return queue if isinstance(queue, str) else None
+    return _text(_known(entries_of(values)).get(LAST + "queue"))
 
 
 def told_of(header_payload: bytes) -> dict[str, object]:
@@ -103,18 +112,33 @@ def _known(entries: list[bytes]) -> dict[str, object]:
     return known
 
 
+def _first(known: dict[str, object]) -> dict[str, bytes] | None:
+    """Return what a message tells of its first death; None if that is not all that belongs to it."""
+    queue, reason, exchange = (_text(known.get(FIRST + name)) for name in ("queue", "reason", "exchange"))
+    time = known.get(FIRST + "time")
+    if queue is None or reason is None or exchange is None or not isinstance(time, Timestamp):
+        return None
+    return _told(FIRST, queue, reason, exchange, time.seconds)
+
+
+def _text(value: object) -> str | None:
+    """Return a text of at most 255 octets, None for anything else."""
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "surrogateescape")
+    return value if isinstance(value, str) and len(octets_of(value)) <= _NAME else None
+
+
 def _path(known: dict[str, object], queue: str, reason: str) -> list[bytes]:
     """Return the queues that a message has gone through, the newest first. A client's rejection begins anew."""
     if reason.encode() == REJECTED:
         return []
-    path, size = [octets_of(queue)], 0
+    path, size = {octets_of(queue): None}, 0
     for name in _path_of(known):
         size += len(name) + 1
         if size > _LONGEST_PATH:
             break
-        if name not in path:
-            path.append(name)
-    return path
+        path[name] = None
+    return list(path)
 
 
 def _path_of(known: dict[str, object]) -> list[bytes]:

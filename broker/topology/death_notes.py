@@ -42,6 +42,7 @@ def noted_header(
         now_s=now_s,
         keeps_expiration=rules.keeps_expiration and settings.has_channel and outcome is not EXPIRED,
         has_path=not settings.has_channel,
+        drops_cc=settings.dead_letter_routing_key is not None,
     )
 
 

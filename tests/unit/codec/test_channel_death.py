@@ -58,11 +58,28 @@ def test_the_expiration_goes_or_stays() -> None:
     assert decode_properties(die(header(expiration="5"), keeps_expiration=True)).expiration == "5"
 
 
+def test_keys_that_another_one_replaces_go() -> None:
+    came = header({"CC": ["k"], "a": 1})
+    assert "CC" in table_of(die(came)).values
+    assert "CC" not in table_of(die(came, drops_cc=True)).values
+
+
 def test_a_number_that_is_none_begins_anew() -> None:
     for came in ("many", -1, (1 << 31) - 1):
         payload = die(header({"x-death-count": came, "x-first-death-queue": "other"}))
         assert told_of(payload)["x-death-count"] == 1
         assert told_of(payload)["x-first-death-queue"] == "q"
+
+
+def test_what_a_publisher_says_of_a_first_death_is_taken_if_it_can_be_one() -> None:
+    whole = table_of(die(header(), "q", "expired", 1)).values
+    assert told_of(die(header(whole), "r"))["x-first-death-queue"] == "q"
+    for name, value in (("x-first-death-queue", "x" * 256), ("x-first-death-time", 5), ("x-first-death-reason", [1])):
+        payload = die(header({**whole, name: value}), "r")
+        assert told_of(payload)["x-first-death-queue"] == "r"
+        assert "array" not in table_of(payload).types.values()
+    payload = die(header({**whole, "x-first-death-more": ["x" * (HEADER_LIMIT - 1000)]}))
+    assert len(payload) < 1000
 
 
 def test_a_header_stays_within_its_limit() -> None:

@@ -154,3 +154,43 @@ def test_the_oldest_message_is_always_next(seed: int) -> None:
         assert window.ready_count == len(model)
         assert bool(window.ready) == bool(model)
     assert rest(window) == sorted(model)
+
+
+# Withdrawing
+
+
+def test_what_is_withdrawn_leaves_from_wherever_it_lies() -> None:
+    window = new_window()
+    publish(window, range(1, 11))
+    late, *_ = take(window, 3)
+    window.put_back([late])
+    window.ready[2].due = 5
+    window.note_due([window.ready[2]])
+    wanted = [message(number) for number in (1, 2, 5, 6, 10, 99)]
+    before = window.bytes
+    taken = window.withdraw(wanted)
+    assert sorted(each.id for each in taken) == [1, 5, 6, 10]
+    assert taken[0] is late, "it is the message that was in memory"
+    assert window.bytes == before - sum(each.weight for each in taken)
+    assert not window.take_due(1000, 10), "it expires no more"
+    assert rest(window) == [4, 7, 8, 9]
+
+
+def test_what_is_withdrawn_from_slots_counts_there_no_more() -> None:
+    window = new_window()
+    window.recover(Slot(7, 0, 1, 10, 10, octets=0))
+    publish(window, range(20, 24))
+    taken = window.withdraw([message(number) for number in (3, 4, 15, 21)])
+    assert sorted(each.id for each in taken) == [3, 4, 21]
+    assert window.ready_count == 11
+    assert [each.id for each in window.tail] == [20, 22, 23]
+
+
+def test_withdrawing_is_told_to_those_who_have_looked() -> None:
+    window = new_window()
+    publish(window, range(1, 4))
+    before = window.changes
+    assert window.withdraw([message(9)]) == []
+    assert window.changes == before
+    window.withdraw([message(2)])
+    assert window.changes > before
