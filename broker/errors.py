@@ -162,7 +162,11 @@ class StoreFull(StoreUnavailable):
 
 
 class StoreLocked(StoreError):
-    """Another process holds the data directory."""
+    """Another process holds the store."""
+
+
+class StoreShared(StoreLocked):
+    """A cluster uses the store, and this node is not to be a member."""
 
 
 class BranchConflict(StoreError):

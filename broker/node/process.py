@@ -20,7 +20,7 @@ from broker.amqp.profile import PROFILES, Profile
 from broker.backoff import Backoff
 from broker.clock import StoreClock, SystemClock
 from broker.config.configuration import Configuration
-from broker.errors import ConfigError, Evicted
+from broker.errors import ConfigError, Evicted, StoreLocked, StoreShared
 from broker.machine.address import endpoint
 from broker.node.admin_password import password_path, where_password_is
 from broker.node.control import ControlServer
@@ -41,6 +41,9 @@ from broker.topology.exchange import NewOwnRouter
 
 _log = structlog.get_logger(__name__)
 
+_LOOK_AGAIN: Final = 1.0
+"""Seconds until a node that waits for another broker to end looks again."""
+_TELL_AGAIN: Final = 30.0
 _STORE_TIMEOUT: Final = 10.0
 _NO_TYPES: Final[Mapping[str, NewOwnRouter]] = {}
 
@@ -155,7 +158,7 @@ class Node:
             _log.info("stopped before the start was complete", node=self.node_id)
 
     async def _run(self, start: asyncio.Timeout, on_started: Callable[[Started], None]) -> None:
-        await self._start_retry.until_done(self._store.open)
+        await self._open_store()
         try:
             await self._check_safety()
             await self._start_retry.until_done(self._time_keeper.begin)
@@ -164,6 +167,23 @@ class Node:
                 self._start = start
         finally:
             await self._store.close()
+
+    async def _open_store(self) -> None:
+        """Open the store. While another broker has it, wait to take over; one that is `standalone` is refused."""
+        takes_over = not self._config.is_clustered and self._config.deployment.mode == "default"
+        tell_at = self._clock.monotonic()
+        while True:
+            try:
+                await self._start_retry.until_done(self._store.open)
+            except StoreLocked as error:
+                if not takes_over or isinstance(error, StoreShared):
+                    raise
+                if self._clock.monotonic() >= tell_at:
+                    tell_at = self._clock.monotonic() + _TELL_AGAIN
+                    _log.warning("waiting to take over from the broker that has the store", reason=str(error))
+            else:
+                return
+            await asyncio.sleep(_LOOK_AGAIN)
 
     async def _was_evicted(self, on_started: Callable[[Started], None]) -> bool:
         """Run one incarnation; return whether an eviction ended it."""

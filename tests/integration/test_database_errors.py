@@ -174,22 +174,6 @@ def test_a_datasource_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert "broker.xml" in line
 
 
-@pytest.mark.slow
-def test_a_database_in_use_by_another_broker_is_refused(
-    tmp_path: Path, database_server: DatabaseServer, database: str
-) -> None:
-    url = database_server.jdbc_url(database)
-    with running(tmp_path, url) as first:
-        first.output.wait_for(READY)
-
-        ended = run(tmp_path / "second", url)
-
-        assert ended.code == UNAVAILABLE
-        assert "is in use by another broker; stop it or choose another" in ended.only_error()
-        assert is_listening(first)
-        assert first.stop() == 0
-
-
 def test_an_unknown_host_is_waited_for_without_an_amqp_port(tmp_path: Path, database_server: DatabaseServer) -> None:
     url = database_server.jdbc_url("unused").replace("127.0.0.1", "nowhere.invalid")
     with running(tmp_path, url) as broker:

@@ -190,7 +190,11 @@ def test_a_port_in_use_ends_with_78_and_says_what_to_change(conf: Path, host: st
     assert "Traceback" not in ended.stdout + ended.stderr
 
 
+STANDALONE = "<broker><deployment><mode>standalone</mode></deployment></broker>"
+
+
 def test_a_store_in_use_ends_with_69_and_says_by_whom(conf: Path) -> None:
+    (conf / "broker.xml").write_text(STANDALONE)
     data = conf.parent / "data"
     lock = FileLock(data / "mb.db.lock")
     lock.acquire(data / "mb.db")
@@ -216,6 +220,7 @@ def over_a_store_that_is(fault: str) -> Sequence[str]:
 def test_a_store_that_cannot_be_had_ends_with_one_line(
     conf: Path, option: str, fault: str, code: int, says: str
 ) -> None:
+    (conf / "broker.xml").write_text(STANDALONE)
     ended = run("--config", str(conf), option, module=over_a_store_that_is(fault))
     assert ended.returncode == code
     (line,) = (ended.stdout + ended.stderr).splitlines()

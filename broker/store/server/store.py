@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 import structlog
 from sqlalchemy import Connection
 
-from broker.errors import BrokerError, StoreError, StoreFull, StoreLocked, StoreUnavailable
+from broker.errors import BrokerError, StoreError, StoreFull, StoreLocked, StoreShared, StoreUnavailable
 from broker.message import Message, StorageQueue
 from broker.ports.branches import BranchKey, PreparedBranch, Xid
 from broker.ports.cluster_rows import Incarnation, SlotRow
@@ -316,10 +316,10 @@ class ServerStore:
         self._dialect.abort(await self._engine.own(self._locked()))
 
     async def _refuse_cluster(self) -> None:
-        """Raise `StoreLocked` when a node of a cluster is alive, or may be."""
+        """Raise `StoreShared` when a node of a cluster is alive, or may be."""
         member = await self._run(lambda connection: cluster.young_member(connection, _YOUNG_MS))
         if member is not None:
-            raise StoreLocked(
+            raise StoreShared(
                 f"{self._dialect.where} is in use by the node {member!r} of a cluster; stop all its nodes or choose"
                 f" another (if it has crashed: wait {_YOUNG_MS // 1000} s)"
             )
