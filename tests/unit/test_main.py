@@ -150,7 +150,7 @@ def test_a_store_that_the_locale_cannot_spell_ends_with_78_and_what_to_do(tmp_pa
     )
 
 
-@pytest.mark.parametrize("kib", [52_000, 70_000])
+@pytest.mark.parametrize("kib", [50_000, 57_000])
 def test_too_little_memory_to_start_is_told_in_one_line(conf: Path, kib: int) -> None:
     ended = subprocess.run(
         ["sh", "-c", f'ulimit -v {kib}; exec "$0" -m broker --config "$1"', sys.executable, str(conf)],
