@@ -142,6 +142,18 @@ def test_what_is_bound_is_told(peer: Client, exchange: str, key: str, queue: str
     assert peer.call(1, ExchangeBound(exchange, key, queue)) == ExchangeBoundOk(answer)
 
 
+def test_a_key_that_is_looked_for_among_many_counts_as_work(harness: Harness, peer: Client) -> None:
+    declare(peer)
+    for number in range(100):
+        peer.call(1, QueueBind(queue="q", exchange="amq.topic", routing_key=str(number)))
+    done = []
+    for exchange, key, queue in (("amq.topic", "none", ""), ("amq.topic", "none", "q"), ("amq.fanout", "none", "")):
+        before = harness.broker.work.done
+        peer.call(1, ExchangeBound(exchange, key, queue))
+        done.append(harness.broker.work.done - before)
+    assert [each - done[2] for each in done] == [10, 10, 0]
+
+
 def test_elsewhere_nobody_may_ask_for_it(harness: Harness) -> None:
     peer = harness.peer()
     peer.send(1, ExchangeBound("amq.topic"))
