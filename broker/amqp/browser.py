@@ -152,12 +152,12 @@ class Browser:
         stored = await self._read(part.queue, slot, _AT_ONCE, _OCTETS_AT_ONCE)
         if self._is_over:
             return
-        end = stored[-1].id if stored else part.last
         held = set(self._broker.held_ids(part.queue))
-        found = {message.id: message for message in stored if message.id not in held}
-        found |= part.take_from_memory(end)
+        in_memory, end = part.take_from_memory(stored[-1].id if stored else part.last)
+        found = {message.id: message for message in stored if message.id <= end and message.id not in held}
+        found |= in_memory
         part.after = end
-        if not stored:
+        if end == part.last:
             self._parts.popleft()
         there = [found[each] for each in sorted(found) if not part.queue.has_expired(found[each])]
         self._buffer.extend(there if self._selector is None else await self._selected(self._selector, there))
@@ -189,13 +189,17 @@ class _Part:
         """All up to this id have been read."""
         self._in_memory = deque(sorted(queue.in_memory, key=_id_of))
 
-    def take_from_memory(self, end: int) -> dict[int, Message]:
-        """Remove and return the messages in memory with ids up to `end`."""
+    def take_from_memory(self, end: int) -> tuple[dict[int, Message], int]:
+        """Remove the messages in memory with ids up to `end`, or the first ones if those are too many at once; return
+        them, and the id up to which they are all.
+        """
         taken: dict[int, Message] = {}
         while self._in_memory and self._in_memory[0].id <= end:
             message = self._in_memory.popleft()
             taken[message.id] = message
-        return taken
+            if len(taken) >= _AT_ONCE:
+                return taken, message.id
+        return taken, end
 
 
 def _id_of(message: Message) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from broker.amqp.browser import _Part
 from broker.codec.field_table import FieldTable
 from broker.codec.method import Method
 from broker.codec.methods import (
@@ -22,6 +23,7 @@ from broker.codec.methods import (
     QueueDeleteOk,
 )
 from broker.codec.properties import BasicProperties
+from broker.message import Message
 from broker.queue.settings import QueueLimits
 from tests.support.harness import Client, Harness
 
@@ -74,6 +76,23 @@ def test_what_is_only_in_the_store_is_shown_too(properties: BasicProperties) -> 
     assert len(harness.broker.vhosts["carbon"].queues["q"].in_memory) < 30
     assert look(peer)[0] == bodies
     assert look(peer)[0] == bodies
+
+
+def test_much_in_memory_is_shown_in_parts(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    peer = peer_of(harness)
+    bodies = [b"%d" % number for number in range(1200)]
+    peer.publish("q", *bodies)
+    taken: list[int] = []
+    take = _Part.take_from_memory
+
+    def counted(part: _Part, end: int) -> tuple[dict[int, Message], int]:
+        found = take(part, end)
+        taken.append(len(found[0]))
+        return found
+
+    monkeypatch.setattr(_Part, "take_from_memory", counted)
+    assert look(peer)[0] == bodies
+    assert taken == [500, 500, 200]
 
 
 def test_what_a_client_holds_or_has_expired_is_not_shown(harness: Harness) -> None:
