@@ -17,8 +17,8 @@ from broker.queue.ready_messages import ReadyMessages
 from broker.selector.message_view import MessageView
 from broker.selector.selector import Selector
 
-_LOOKS_AT_ONCE: Final = 1000
-"""Messages that are looked at in one turn of the loop, counted once for each selector."""
+_STEPS_AT_ONCE: Final = 1000
+"""What looking at messages may cost in one turn of the loop, in steps (`Selector.steps_for`)."""
 _RUN: Final = 64
 """Messages that are offered at once to consumers, who may take fewer."""
 _GARBAGE: Final = 1000
@@ -35,13 +35,36 @@ class _Selection:
         self.candidates: deque[Message] = deque()
 
 
+class _Look:
+    """A look at one message, which may take several turns."""
+
+    __slots__ = ("found", "left", "message", "view")
+
+    def __init__(self, message: Message, selections: Iterable[_Selection]) -> None:
+        self.message = message
+        self.view = MessageView.of(message)
+        self.left = deque(selections)
+        self.found: list[_Selection] = []
+
+    def go_on(self, steps: int) -> int:
+        """Ask one selector after the other; return what is left of `steps`: 0 or less when they were not enough."""
+        while self.left and steps > 0:
+            selection = self.left.popleft()
+            steps -= selection.selector.steps_for(self.view)
+            if selection.selector.matches(self.view):
+                self.found.append(selection)
+        return steps
+
+
 class Selecting:
     """The consumers of one queue on this node, which take turns among those of their selector."""
 
     __slots__ = (
         "_changes",
-        "_examined",
+        "_fresh",
         "_is_unordered",
+        "_listed",
+        "_look_under_way",
         "_of",
         "_selections",
         "_taken",
@@ -65,7 +88,9 @@ class Selecting:
         self._of: dict[QueueConsumer, _Selection] = {}
         self._verdicts: dict[int, tuple[_Selection, ...]] = {}  # of messages that were looked at, by id
         self._taken: set[int] = set()  # what was taken since `_changes`, and may be a candidate elsewhere
-        self._examined = 0  # the last id in `ready` that is in its places as a candidate
+        self._fresh: deque[Message] = deque()  # what has not been looked at
+        self._listed = 0  # the last id in `ready` that is in its places as a candidate, or fresh
+        self._look_under_way: _Look | None = None
         self._changes = -1  # of the window when the candidates were found
         self._is_unordered = False
 
@@ -80,8 +105,7 @@ class Selecting:
         selection = self._selections.get(selector)
         if selection is None:
             selection = self._selections[selector] = _Selection(selector)
-            self._verdicts.clear()
-            self._changes = -1
+            self._forget_all()
         self.consumers[consumer] = None
         self._of[consumer] = selection
         selection.turns.add(consumer)
@@ -94,9 +118,14 @@ class Selecting:
         selection.turns.remove(consumer)
         if not selection.turns.consumers:
             del self._selections[selection.selector]
-            self._verdicts.clear()
-            self._changes = -1
+            self._forget_all()
         return False
+
+    def _forget_all(self) -> None:
+        """Other selectors are asked from now on: each message is looked at again."""
+        self._verdicts.clear()
+        self._look_under_way = None
+        self._changes = -1
 
     def remove_all(self) -> list[QueueConsumer]:
         consumers = list(self.consumers)
@@ -141,8 +170,11 @@ class Selecting:
 
     def forget(self, messages: Iterable[Message]) -> None:
         """These messages come back, and may be selected otherwise than before: what they say of themselves changes."""
+        look = self._look_under_way
         for message in messages:
             self._verdicts.pop(message.id, None)
+            if look is not None and look.message is message:
+                self._look_under_way = None
 
     def serve(self, window: ReadyMessages) -> None:
         """Give what is in memory to those who select it and have credit."""
@@ -178,40 +210,55 @@ class Selecting:
 
     def _look(self, window: ReadyMessages) -> None:
         """Find candidates among the messages that have come, or anew if more has changed than that."""
-        window.put_in_order()
-        ready = window.ready
         if window.changes != self._changes or window.is_unordered:
+            window.put_in_order()
             self._begin_anew(window)
+        ready = window.ready
         if len(self._verdicts) > 2 * len(ready) + _GARBAGE:
             there = {message.id for message in ready}
             self._verdicts = {each: verdict for each, verdict in self._verdicts.items() if each in there}
-        fresh: list[Message] = []
-        for message in reversed(ready):
-            if message.id <= self._examined and not window.is_unordered:
+        self._list_fresh(window)
+        self._look_at_fresh(window.ready)
+
+    def _list_fresh(self, window: ReadyMessages) -> None:
+        """List what has come since the last time."""
+        came: list[Message] = []
+        for message in reversed(window.ready):
+            if message.id <= self._listed and not window.is_unordered:
                 break
-            fresh.append(message)
-        looks = 0
-        self.is_behind = False
-        for message in reversed(fresh):
-            verdict = self._verdicts.get(message.id)
+            came.append(message)
+        if came:
+            self._fresh.extend(reversed(came))
+            self._listed = came[0].id
+
+    def _look_at_fresh(self, ready: deque[Message]) -> None:
+        """Look at messages until the turn is used up. Those that others have taken from the left are passed over."""
+        first = ready[0].id if ready and not self._is_unordered else 0
+        fresh, steps = self._fresh, _STEPS_AT_ONCE
+        while fresh and ready:
+            message = fresh[0]
+            verdict = self._verdicts.get(message.id) if message.id >= first else ()
             if verdict is None:
-                if looks >= _LOOKS_AT_ONCE:
-                    self.is_behind = True
+                look = self._look_under_way
+                if look is None or look.message is not message:
+                    look = _Look(message, self._selections.values())
+                steps = look.go_on(steps)
+                self._look_under_way = look if look.left else None
+                if look.left:
                     break
-                looks += len(self._selections)
-                verdict = self._verdicts[message.id] = self._verdict(message)
+                verdict = self._verdicts[message.id] = tuple(look.found)
             for selection in verdict:
                 selection.candidates.append(message)
-            self._examined = message.id
+            fresh.popleft()
+        if not ready:
+            fresh.clear()
+        self.is_behind = bool(fresh)
 
     def _begin_anew(self, window: ReadyMessages) -> None:
         self._changes = window.changes
         self._is_unordered = window.is_unordered
-        self._examined = 0
+        self._fresh.clear()
+        self._listed = 0
         self._taken.clear()
         for selection in self._selections.values():
             selection.candidates.clear()
-
-    def _verdict(self, message: Message) -> tuple[_Selection, ...]:
-        view = MessageView.of(message)
-        return tuple([each for each in self._selections.values() if each.selector.matches(view)])

@@ -23,7 +23,10 @@ from broker.codec.methods import (
     QueueDeclareOk,
 )
 from broker.codec.properties import BasicProperties
+from broker.queue.ready_messages import ReadyMessages
 from broker.queue.settings import QueueLimits
+from broker.selector.message_view import MessageView
+from broker.selector.selector import Selector
 from tests.support.harness import Client, Harness
 
 SMALL = QueueLimits(memory=6000, transient_memory=6000, window_size=6, read_ahead=5, read_ahead_bytes=4000)
@@ -146,6 +149,70 @@ def test_many_messages_are_looked_at_in_several_turns(harness: Harness, peer: Cl
     for _ in range(5):
         harness.pass_time(0.001)
     assert got(peer) == [("red", b"red")]
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[Selector]:
+    """The selectors that were asked, once for each message."""
+    asked: list[Selector] = []
+    matches = Selector.matches
+
+    def counted(selector: Selector, view: MessageView) -> bool:
+        asked.append(selector)
+        return matches(selector, view)
+
+    monkeypatch.setattr(Selector, "matches", counted)
+    return asked
+
+
+COSTLY = "colour LIKE '%a_b%a_b%a_b%a_b%' OR colour LIKE '%{}'"
+
+
+def test_a_costly_selector_is_asked_about_few_messages_in_a_turn(
+    harness: Harness, peer: Client, looks: list[Selector]
+) -> None:
+    publish(peer, *["a" * 9000] * 5)
+    consume(peer, COSTLY.format("a"), "costly")
+    for number in range(1, 6):
+        assert len(looks) == number
+        harness.broker.vhosts["carbon"].queues["q"].dispatch()
+    harness.pass_time(0.011)
+    assert len(got(peer)) == 5
+
+
+def test_costly_selectors_are_asked_about_one_message_in_several_turns(
+    harness: Harness, peer: Client, looks: list[Selector]
+) -> None:
+    for end in "bcdea":
+        consume(peer, COSTLY.format(end), end)
+    publish(peer, "a" * 9000)
+    for number in range(1, 6):
+        assert len(looks) == number
+        publish(peer, "a")
+    harness.pass_time(0.011)
+    assert got(peer) == [("a", b"a" * 9000), *[("a", b"a")] * 5]
+
+
+def test_who_leaves_or_comes_meanwhile_is_considered(harness: Harness, peer: Client) -> None:
+    for end in "bca":
+        consume(peer, COSTLY.format(end), end)
+    publish(peer, "a" * 9000)
+    peer.send(1, BasicCancel(consumer_tag="a"))
+    consume(peer, "colour LIKE 'a%'", "other")
+    harness.pass_time(0.011)
+    assert got(peer) == [("other", b"a" * 9000)]
+
+
+def test_what_is_selected_costs_no_look_at_all_that_is_not(peer: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(peer, *["blue"] * 100)
+    consume(peer, "colour = 'red'", "red", no_ack=True)
+    sorted_ = []
+    put_in_order = ReadyMessages.put_in_order
+    monkeypatch.setattr(ReadyMessages, "put_in_order", lambda window: (sorted_.append(1), put_in_order(window)))
+    for _ in range(20):
+        publish(peer, "red")
+    assert len(got(peer)) == 20
+    assert not sorted_
 
 
 def test_what_is_in_the_store_is_read_for_who_selects_it() -> None:
