@@ -6,6 +6,7 @@ import pytest
 
 from broker.errors import BranchConflict
 from broker.ports.branches import BranchKey, PreparedBranch, Xid
+from broker.ports.records import Drop, Put, VirtualHostRecord
 from broker.ports.store import Batch
 from tests.contract.harness import Harness, message
 from tests.contract.nodes import Nodes
@@ -69,6 +70,17 @@ async def test_nothing_is_written_beside_a_branch_that_is_not_as_expected(harnes
     assert await harness.store.prepared_xids("carbon", 10) == [FIRST.xid]
     await harness.store.write(Batch([message(4)], high_water=4))  # the store goes on
     assert await harness.ids() == [1, 4]
+
+
+async def test_branches_go_with_their_virtual_host(harness: Harness) -> None:
+    await harness.store.record([Put(VirtualHostRecord("carbon")), Put(VirtualHostRecord("/"))])
+    await harness.store.write(Batch(prepared=[prepared(), prepared(SECOND, b""), prepared(ELSEWHERE)]))
+    await harness.store.record([Drop(VirtualHostRecord("carbon"))])
+    assert await harness.store.prepared_xids("carbon", 10) == []
+    assert (await harness.store.read_branch(FIRST), await harness.store.read_branch(ELSEWHERE)) == (
+        None,
+        prepared(ELSEWHERE),
+    )
 
 
 async def test_a_branch_of_another_node_is_resolved_once(nodes: Nodes) -> None:

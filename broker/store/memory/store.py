@@ -15,7 +15,7 @@ from broker.errors import BranchConflict, StoreError, StoreLocked
 from broker.message import STORED, TRANSIENT, Message, StorageQueue, lane_of
 from broker.ports.branches import BranchKey, PreparedBranch, Xid
 from broker.ports.cluster_rows import Incarnation, row_of
-from broker.ports.records import Change, Topology
+from broker.ports.records import Change, Drop, Topology, VirtualHostRecord
 from broker.ports.slot import Slot
 from broker.ports.store import Batch, DueKey, Registration
 from broker.store.memory.cluster import MemoryClusterStore
@@ -144,6 +144,10 @@ class MemoryStore:
         gone = {queue_id for change in changes for queue_id in records.record(change)}
         state.records = records
         state.delete_queues(gone)
+        vhosts = {change.key for change in changes if isinstance(change, Drop)}
+        state.branches = {
+            key: branch for key, branch in state.branches.items() if VirtualHostRecord(key.vhost) not in vhosts
+        }
 
     async def reserve_queue_ids(self, count: int) -> tuple[int, int]:
         return self._opened().reserve_queue_ids(count)

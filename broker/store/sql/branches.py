@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, delete, select
 
 from broker.ports.branches import BranchKey, PreparedBranch, Xid
 from broker.store.rows import MAX_CONTENT_CHUNK_SIZE
@@ -24,6 +24,13 @@ def read_branch(connection: Connection, key: BranchKey) -> PreparedBranch | None
     found = select(c.branch_content).where(c.branch_key == key.digest).order_by(c.content_offset)
     pieces = connection.scalars(found).all()
     return PreparedBranch(key, b"".join(map(bytes, pieces))) if pieces else None
+
+
+def forget_branches(connection: Connection, vhosts: Sequence[str]) -> None:
+    """Delete all prepared branches of virtual hosts."""
+    keys = select(DTX_BRANCH.c.branch_key).where(DTX_BRANCH.c.vhost.in_(vhosts))
+    connection.execute(delete(DTX_BRANCH_CONTENT).where(DTX_BRANCH_CONTENT.c.branch_key.in_(keys)))
+    connection.execute(delete(DTX_BRANCH).where(DTX_BRANCH.c.vhost.in_(vhosts)))
 
 
 def pieces_of(branch: PreparedBranch) -> Iterator[tuple[int, bytes]]:

@@ -38,6 +38,7 @@ from broker.ports.records import (
     VirtualHostRecord,
     VirtualHostSettingsRecord,
 )
+from broker.store.sql.branches import forget_branches
 from broker.store.sql.messages import delete_queue_messages
 from broker.store.sql.schema import (
     BINDING,
@@ -128,7 +129,11 @@ _PATTERNS: Final = {name: f"{name}_pattern" for name in ("configure", "write", "
 Tables = Mapping[type[Any], KindTable]
 
 TABLES: Final[Tables] = {
-    VirtualHostRecord: KindTable(VIRTUAL_HOST, {"name": "vhost"}),
+    VirtualHostRecord: KindTable(
+        VIRTUAL_HOST,
+        {"name": "vhost"},
+        on_drop=lambda connection, keys: forget_branches(connection, [key.name for key in keys]),
+    ),
     ExchangeRecord: KindTable(EXCHANGE, {"name": "exchange_name", "type": "exchange_type"}),
     QueueRecord: KindTable(QUEUE, {"name": "queue_name"}, on_drop=_delete_content),
     BindingRecord: KindTable(BINDING, digest="binding_hash"),

@@ -176,6 +176,20 @@ def test_a_channel_works_for_so_many_branches(peer: Client) -> None:
     assert closed(peer) == "RESOURCE_ERROR - the channel works for 20 branches, which is the maximum"
 
 
+def test_what_branches_publish_counts_as_unfinished(harness: Harness, peer: Client) -> None:
+    [connection] = harness.broker.open_connections
+    begin(peer)
+    peer.publish("q", bytes(5000))
+    end(peer)
+    begin(peer, B)
+    peer.publish("q", bytes(5000))
+    assert 10_000 < connection.unfinished_octets < 15_000
+    end(peer, B)
+    for xid in (A, B):
+        peer.call(1, DtxRollback(*xid))
+    assert connection.unfinished_octets == 0
+
+
 def test_the_branches_of_a_channel_share_the_octets_of_a_transaction() -> None:
     harness = Harness(limits=Limits(max_uncommitted_bytes=10_000))
     peer = connect(harness)
