@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from broker.ports.branches import BranchKey, PreparedBranch, Xid
 from broker.ports.cluster import ClusterStore, EventStore, MemberStore, SlotStore
 from broker.ports.cluster_rows import Beat, Claim, Incarnation, Leave, Renew, Resign
 from broker.ports.peer_calls import Fence
@@ -103,6 +104,11 @@ class Everything:
         await store.read_due(LARGE, ROWS, (ROWS // 2, 0), 100, 1 << 20)
         assert await store.next_due(NEW, (0, 0)) == first.due
         await store.write(Batch(recounts=[first, *rest[2:]]))
+        branch = PreparedBranch(BranchKey("other", Xid(1, b"g", b"b")), b"content")
+        await store.write(Batch(prepared=[branch]))
+        assert await store.prepared_xids("other", 10) == [branch.key.xid]
+        assert await store.read_branch(branch.key) == branch
+        await store.write(Batch(resolved=[branch.key]))
         await store.mark_redelivered([first])
         await store.reserve_queue_ids(10)
         await store.probe()

@@ -34,6 +34,8 @@ GROWING: Final = {
     "MB_SLOT",
     "MB_NODE_BATCH",
     "MB_CLUSTER_EVENT",
+    "MB_DTX_BRANCH",
+    "MB_DTX_BRANCH_CONTENT",
 }
 """Tables with as many rows as clients like; the others have one for each node at most, or a bound of their own."""
 
@@ -65,6 +67,8 @@ _FILL: Final = (
     ),
     ("MB_NODE_BATCH", ROWS, f"{LANE}, i"),
     ("MB_CLUSTER_EVENT", ROWS, "i, 'c', 'gone', concat('t', i), {nothing}, 0"),
+    ("MB_DTX_BRANCH", ROWS, "{digest}, concat('v', i % 50), 1, {body}, {body}"),
+    ("MB_DTX_BRANCH_CONTENT", ROWS, "{digest}, 0, {body}"),
     ("MB_NODE", 1, f"'c', {LANE}, 'dead', '', 0"),
 )
 _SPELLINGS: Final = {

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Final
 
 from sqlalchemy import Connection, delete, select
 
 from broker.ports.branches import BranchKey, PreparedBranch, Xid
 from broker.store.rows import MAX_CONTENT_CHUNK_SIZE
 from broker.store.sql.schema import DTX_BRANCH, DTX_BRANCH_CONTENT
+
+_KEYS_PER_STATEMENT: Final = 100
 
 
 def prepared_xids(connection: Connection, vhost: str, limit: int) -> list[Xid]:
@@ -28,9 +32,11 @@ def read_branch(connection: Connection, key: BranchKey) -> PreparedBranch | None
 
 def forget_branches(connection: Connection, vhosts: Sequence[str]) -> None:
     """Delete all prepared branches of virtual hosts."""
-    keys = select(DTX_BRANCH.c.branch_key).where(DTX_BRANCH.c.vhost.in_(vhosts))
-    connection.execute(delete(DTX_BRANCH_CONTENT).where(DTX_BRANCH_CONTENT.c.branch_key.in_(keys)))
-    connection.execute(delete(DTX_BRANCH).where(DTX_BRANCH.c.vhost.in_(vhosts)))
+    named = select(DTX_BRANCH.c.branch_key).where(DTX_BRANCH.c.vhost.in_(vhosts))
+    keys = iter(connection.scalars(named).all())
+    while part := list(islice(keys, _KEYS_PER_STATEMENT)):
+        for rows in (DTX_BRANCH_CONTENT, DTX_BRANCH):
+            connection.execute(delete(rows).where(rows.c.branch_key.in_(part)))
 
 
 def pieces_of(branch: PreparedBranch) -> Iterator[tuple[int, bytes]]:

@@ -305,6 +305,8 @@ DTX_BRANCH: Final = Table(
     _column("BRANCH_ID", LargeBinary(64), nullable=False),
 )
 
+Index("MB_DTX_BRANCH_VHOST_INDEX", DTX_BRANCH.c.vhost, DTX_BRANCH.c.branch_key)
+
 DTX_BRANCH_CONTENT: Final = Table(
     "MB_DTX_BRANCH_CONTENT",
     metadata,

@@ -31,6 +31,7 @@ def upgrade() -> None:
         sa.Column("GLOBAL_ID", sa.LargeBinary(64), nullable=False),
         sa.Column("BRANCH_ID", sa.LargeBinary(64), nullable=False),
     )
+    _create_index("MB_DTX_BRANCH_VHOST_INDEX", "MB_DTX_BRANCH", ["VHOST", "BRANCH_KEY"])
     _create_table(
         "MB_DTX_BRANCH_CONTENT",
         sa.Column("BRANCH_KEY", sa.String(64), primary_key=True),
@@ -41,5 +42,16 @@ def upgrade() -> None:
 
 def _create_table(name: str, *items: sa.schema.SchemaItem) -> None:
     # MySQL commits after each statement: after a crash in the midst of this some tables are there already.
-    is_mysql = op.get_context().dialect.name in ("mysql", "mariadb")
-    op.create_table(name, *items, mysql_engine="InnoDB", mariadb_engine="InnoDB", if_not_exists=is_mysql)
+    op.create_table(name, *items, mysql_engine="InnoDB", mariadb_engine="InnoDB", if_not_exists=_is_mysql())
+
+
+def _create_index(name: str, table: str, columns: list[str]) -> None:
+    if _is_mysql() and not op.get_context().as_sql:
+        there = sa.inspect(op.get_bind()).get_indexes(table)
+        if name in {index["name"] for index in there}:
+            return
+    op.create_index(name, table, columns)
+
+
+def _is_mysql() -> bool:
+    return op.get_context().dialect.name in ("mysql", "mariadb")
