@@ -88,6 +88,16 @@ class Renaming:
     end: int
     path: str
     file: File | None
+    gone: str = ""
+    """The name that it had before, if it had one."""
+
+    def apply(self, names: dict[str, File]) -> None:
+        """Let the names be as they are after it."""
+        if self.file is None:
+            names.pop(self.path, None)
+        else:
+            names[self.path] = self.file
+        names.pop(self.gone, None)
 
 
 class CutDisk:
@@ -113,6 +123,9 @@ class CutDisk:
             self._rename(call, File(is_directory=True))
         elif call.name in {"unlink", "unlinkat", "rmdir"}:
             self._rename(call, None)
+        elif call.name == "rename":
+            old, new = call.place.split("\0")
+            self._note(Renaming(call.end, new, self._names[old], old))
         else:
             self._edit(call)
 
@@ -127,13 +140,16 @@ class CutDisk:
         later, self._later_names = self._later_names, []
         for renaming in later:
             if renaming.end < call.start and str(PurePath(renaming.path).parent) == call.place:
-                _name(self._synced_names, renaming.path, renaming.file)
+                renaming.apply(self._synced_names)
             else:
                 self._later_names.append(renaming)
 
     def _rename(self, call: Call, file: File | None) -> None:
-        _name(self._names, call.place, file)
-        self._later_names.append(Renaming(call.end, call.place, file))
+        self._note(Renaming(call.end, call.place, file))
+
+    def _note(self, renaming: Renaming) -> None:
+        renaming.apply(self._names)
+        self._later_names.append(renaming)
 
     def _edit(self, call: Call) -> None:
         file = self._names[call.place]
@@ -153,7 +169,7 @@ class CutDisk:
         names = dict(self._synced_names)
         for renaming in self._later_names:
             if chance.random() < keep:
-                _name(names, renaming.path, renaming.file)
+                renaming.apply(names)
         for path, file in sorted(names.items()):
             to = directory / PurePath(path).relative_to(self._directory)
             if not to.parent.is_dir():
@@ -162,13 +178,6 @@ class CutDisk:
                 to.mkdir(exist_ok=True)
             else:
                 to.write_bytes(file.content(keep, chance))
-
-
-def _name(names: dict[str, File], path: str, file: File | None) -> None:
-    if file is None:
-        names.pop(path, None)
-    else:
-        names[path] = file
 
 
 def sweep(calls: list[Call], cuts: list[int], feed: Callable[[Call, bool], None]) -> Iterator[int]:

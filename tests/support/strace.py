@@ -107,7 +107,8 @@ def _call(start: int, end: int, text: str) -> Iterator[Call]:
     name, _, arguments = text.partition("(")
     quoted = _OCTETS.findall(arguments)
     assert '"...' not in arguments, f"{name} was cut short in the record"
-    octets = b"".join(bytes.fromhex(found.replace("\\x", "")) for found in quoted)
+    separator = b"\0" if name == "rename" else b""  # of a rename the old path and the new one
+    octets = separator.join(bytes.fromhex(found.replace("\\x", "")) for found in quoted)
     place = _PLACE.match(arguments)
     after = arguments[: arguments.rfind(")")].rpartition('"' if quoted else ">")[2]
     yield Call(
