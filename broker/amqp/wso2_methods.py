@@ -10,6 +10,8 @@ from typing import Final
 
 from broker.amqp.channel import Channel
 from broker.amqp.consumer import Consumer
+from broker.amqp.purposes import using
+from broker.auth.access import Operation, Permission
 from broker.codec import methods as amqp
 from broker.codec.field_table import EMPTY_TABLE, FieldTable
 from broker.errors import AccessRefused, CommandInvalid, NotImplementedFault
@@ -130,10 +132,13 @@ async def _end_other(channel: Channel, name: str, key: str, arguments: FieldTabl
     """A durable subscription has another topic or selector from now on: what it has, it has for the old one."""
     vhost, queue = channel.vhost, channel.vhost.queues[name]
     bindings = vhost.exchanges[TOPICS].bindings_of(("queue", name))
-    if all((each.routing_key, each.arguments) == (key, arguments) for each in bindings):
+    selector = selector_text(arguments)
+    if all((each.routing_key, selector_text(each.arguments)) == (key, selector) for each in bindings):
         return
     if queue.consumers or vhost.consumers.elsewhere(queue):
         raise AccessRefused(f"{vhost.phrase('queue', name)} in exclusive use: its subscription is another one")
+    access = channel.connection.access  # who may consume what it has may throw it away
+    access.require(Permission.READ, "queue", name, using(access, Operation.CONSUME, vhost, name))
     for each in bindings:
         await vhost.unbind(TOPICS, each.destination, each.routing_key, each.arguments, channel.connection)
     await vhost.purge_queue(name, channel.connection.exclusive)

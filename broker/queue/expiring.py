@@ -43,6 +43,14 @@ class Expiring:
         """A living message has been taken from its place, where it stays as a dead one; it need not be one of these."""
         self._bury(message.id)
 
+    def revive(self, message: Message) -> bool:
+        """A message that was taken from its place is there again, alive; return whether its place was still there."""
+        if self._messages.get(message.id, message) is not None:
+            return False
+        del self._messages[message.id]
+        self.dead -= 1
+        return True
+
     def has_dead(self, messages: Iterable[Message]) -> bool:
         """Is one of these messages dead in its place?"""
         return self.dead > 0 and any(map(self.is_dead, messages))

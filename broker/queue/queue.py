@@ -344,7 +344,10 @@ class Queue:
         self._unacked -= len(messages)
         if self._is_deleted:
             self.settle(messages, DELETED)
-        else:
+            return
+        if self._selection is not None:
+            messages = self._selection.bring_back(self._window, messages)
+        if messages:
             self._window.put_back(messages)
 
     def _let_served_go(self, retention: Retention, messages: Sequence[Message]) -> Sequence[Message]:

@@ -245,6 +245,16 @@ class ReadyMessages:
         if 2 * expiring.dead > len(self.ready) + len(self.late):
             self.put_in_order()
 
+    def revive(self, message: Message) -> bool:
+        """Put a message that `take_out` took back into its place, if that is still there; return whether it was."""
+        if self.expiring is None or not self.expiring.revive(message):
+            return False
+        self.note_due((message,))
+        self.count_octets(1, (message,))
+        if self.tail is self.ready:
+            self.bytes += message.weight
+        return True
+
     # What has expired
 
     def take_due(self, now_ms: int, limit: int) -> list[Message]:

@@ -7,13 +7,14 @@ what the others leave.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from broker.message import Message
 from broker.queue.dispatcher import Dispatcher, Dispatching, QueueConsumer
-from broker.queue.ready_messages import ReadyMessages
+from broker.queue.ready_messages import ReadyMessages, id_of_message
 from broker.selector.message_view import MessageView
 from broker.selector.selector import Selector
 
@@ -67,6 +68,7 @@ class Selecting:
         "_look_under_way",
         "_of",
         "_selections",
+        "_shared",
         "_taken",
         "_verdicts",
         "consumers",
@@ -88,6 +90,7 @@ class Selecting:
         self._of: dict[QueueConsumer, _Selection] = {}
         self._verdicts: dict[int, tuple[_Selection, ...]] = {}  # of messages that were looked at, by id
         self._taken: set[int] = set()  # what was taken since `_changes`, and may be a candidate elsewhere
+        self._shared: set[int] = set()  # of those what several had selected
         self._fresh: deque[Message] = deque()  # what has not been looked at
         self._listed = 0  # the last id in `ready` that is in its places as a candidate, or fresh
         self._look_under_way: _Look | None = None
@@ -176,6 +179,23 @@ class Selecting:
             if look is not None and look.message is message:
                 self._look_under_way = None
 
+    def bring_back(self, window: ReadyMessages, messages: Sequence[Message]) -> Sequence[Message]:
+        """Put messages back that were taken from the middle, as far as their places are still there; return the others.
+
+        So giving one back costs no look at all that nobody selects.
+        """
+        if window.changes != self._changes or window.is_unordered or window.late:
+            return messages
+        others: list[Message] = []
+        for message in messages:
+            is_known = message.id in self._taken and message.id not in self._shared
+            if is_known and window.revive(message):
+                self._taken.discard(message.id)
+                self._fresh.appendleft(message)
+            else:
+                others.append(message)
+        return others
+
     def serve(self, window: ReadyMessages) -> None:
         """Give what is in memory to those who select it and have credit."""
         if not self._selections:
@@ -193,6 +213,7 @@ class Selecting:
                 if not taken:
                     break
                 self._taken.update(message.id for message in taken)
+                self._shared.update(each.id for each in taken if len(self._verdicts.get(each.id, ())) > 1)
                 self.forget(taken)
                 window.take_out(taken)
         if len(self._taken) > _GARBAGE:
@@ -248,7 +269,7 @@ class Selecting:
                     break
                 verdict = self._verdicts[message.id] = tuple(look.found)
             for selection in verdict:
-                selection.candidates.append(message)
+                _add(selection.candidates, message)
             fresh.popleft()
         if not ready:
             fresh.clear()
@@ -260,5 +281,16 @@ class Selecting:
         self._fresh.clear()
         self._listed = 0
         self._taken.clear()
+        self._shared.clear()
         for selection in self._selections.values():
             selection.candidates.clear()
+
+
+def _add(candidates: deque[Message], message: Message) -> None:
+    """Add a candidate in its place: mostly that is the last one, or the first of what comes back."""
+    if not candidates or candidates[-1].id < message.id:
+        candidates.append(message)
+    elif message.id < candidates[0].id:
+        candidates.appendleft(message)
+    else:
+        candidates.insert(bisect_left(candidates, message.id, key=id_of_message), message)

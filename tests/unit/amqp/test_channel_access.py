@@ -161,3 +161,18 @@ def test_users_with_equal_permissions_find_a_route_once(harness: Harness, access
     assert one.connection.channels[1].resolve(arguments) is other.connection.channels[1].resolve(arguments)
     admin = harness.peer(login=ADMIN)
     assert admin.connection.channels[1].resolve(arguments) is not one.connection.channels[1].resolve(arguments)
+
+
+def test_a_subscription_to_another_topic_needs_what_emptying_it_needs() -> None:
+    access = Lists()
+    harness = Harness(access=access)
+    admin = harness.peer(login=ADMIN, vhost="carbon")
+    admin.call(1, QueueDeclare(queue="s", durable=True, exclusive=True))
+    admin.call(1, QueueBind(queue="s", exchange="amq.topic", routing_key="old"))
+    admin.send(1, BasicPublish(0, "amq.topic", "old"), body=b"kept")
+    access.guest = Granted(frozenset({(WRITE, "queue", "s"), (READ, "exchange", "amq.topic")}))
+    guest = harness.peer(vhost="carbon")
+    guest.send(1, QueueBind(queue="s", exchange="amq.topic", routing_key="new"))
+    [close] = [method for _, method in guest.received() if isinstance(method, ChannelClose)]
+    assert close.reply_text == "ACCESS_REFUSED - read access to queue 's' in vhost 'carbon' refused for user 'guest'"
+    assert admin.call(1, QueueDeclare(queue="s", passive=True)) == QueueDeclareOk("s", 1, 0)

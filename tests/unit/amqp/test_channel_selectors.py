@@ -313,3 +313,21 @@ def test_each_message_goes_once_to_who_selects_it_whatever_happens(seed: int) ->
         peer.send(1, BasicAck(tag_number))
     harness.commit()
     assert queue.ready_count == queue.unacked_count == 0
+
+
+def test_giving_back_costs_no_look_at_what_nobody_selects(harness: Harness, peer: Client) -> None:
+    publish(peer, "blue", "red", *["blue"] * 200, "red")
+    peer.call(1, BasicQos(0, 1))
+    consume(peer, "colour = 'red'", "red")
+    window = harness.broker.vhosts["carbon"].queues["q"]._window
+    before = window.changes
+    for tag in range(1, 6):
+        assert got(peer) == [("red", b"red")]
+        peer.send(1, BasicNack(tag, False, True))
+    assert window.changes == before
+    assert got(peer) == [("red", b"red")]
+    peer.send(1, BasicAck(6))
+    assert got(peer) == [("red", b"red")]
+    peer.send(1, BasicAck(7))
+    assert got(peer) == []
+    assert harness.broker.vhosts["carbon"].queues["q"].ready_count == 201
