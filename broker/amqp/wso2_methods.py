@@ -24,7 +24,6 @@ from broker.topology.exchange_types.topic_by_selector import selector_text
 _NO_CONSUME: Final = "x-filter-no-consume"
 _AUTO_CLOSE: Final = "x-filter-auto-close"
 _NO_LOCAL: Final = "x-qpid-no-local"
-_FILTERS: Final = "x-filter-"
 _OWN: Final = ("x-filter-", "x-qpid-")
 """What the arguments begin with that clients of this family send and that are no arguments of a binding."""
 
@@ -158,10 +157,8 @@ def spare_own_messages(channel: Channel, consumer: Consumer, method: amqp.BasicC
 
 def require_served(arguments: FieldTable, dialect: ClientDialect) -> None:
     """Raise `NotImplementedFault` for arguments that would change which messages a client gets."""
-    for name, value in arguments.values.items() if arguments else ():
-        is_served = value is False or (name == SELECTOR and (value == "" or dialect.has_selectors))
-        if name.startswith(_FILTERS) and not is_served:
-            raise NotImplementedFault(f"argument '{name}' is not served")
+    if arguments and (name := dialect.unserved(arguments.values)):
+        raise NotImplementedFault(f"argument '{name}' is not served")
 
 
 def _without_filters(arguments: FieldTable, *, keeps_selector: bool = False) -> FieldTable:

@@ -316,9 +316,14 @@ def _checked_json(what: str, octets: bytes) -> Any:
     if len(octets) > MAX_JSON:
         raise AdministrationError(f"the {what} is longer than {MAX_JSON} octets")
     try:
-        return json.loads(octets)
+        return json.loads(octets, parse_constant=_refuse)
     except (ValueError, RecursionError):
         raise AdministrationError(f"the {what} is no JSON") from None
+
+
+def _refuse(constant: str) -> None:
+    """NaN and the infinities are read by Python, and by nobody else."""
+    raise ValueError(constant)
 
 
 def _decision(changes: Sequence[Change], *writes: Resource) -> Decision[None]:

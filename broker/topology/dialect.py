@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 DEAD_LETTER_CHANNEL: Final = "deadletterchannel"
 """The queue for messages that no consumer could handle; clients may spell it in capitals."""
 TOPICS: Final = "amq.topic"
 QUEUES: Final = "amq.direct"
 SELECTOR: Final = "x-filter-jms-selector"
+_FILTERS: Final = "x-filter-"
 """The argument in which clients send a selector; an empty one is none."""
 
 
@@ -69,6 +70,16 @@ class ClientDialect:
     """What goes to the dead letter channel, if there is one."""
     tells_delivery_count: bool = False
     """Does each delivery say, in the header `JMSXDeliveryCount`, how often its message has been delivered with it?"""
+
+    def unserved(self, arguments: Mapping[str, Any]) -> str:
+        """Return the name of an argument that would change which messages somebody gets, and is not served; nothing if
+        there is none.
+        """
+        for name, value in arguments.items():
+            is_served = value is False or (name == SELECTOR and (value == "" or self.has_selectors))
+            if name.startswith(_FILTERS) and not is_served:
+                return name
+        return ""
 
     def name_of(self, queue: str) -> str:
         """Return the name of the queue that a client means."""

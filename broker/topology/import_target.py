@@ -155,7 +155,10 @@ class ImportTarget:
         return _exported(binding) in self._bindings_of(vhost, binding.source)
 
     async def bind(self, vhost: str, binding: Binding) -> None:
-        """Make a binding, whose ends are there."""
+        """Make a binding, whose ends are there. Refuses arguments that clients may not give either."""
+        live = self.administration.find_vhost(vhost)
+        if live is not None and (name := live.dialect.unserved(binding.arguments.values)):
+            raise AdministrationError(f"argument '{name}' of a binding is not served in virtual host '{vhost}'")
         if self._is_dry:
             exchange = self.exchange(vhost, binding.source)
             if exchange is not None:

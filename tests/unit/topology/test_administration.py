@@ -255,6 +255,7 @@ def test_parameters_of_the_cluster_are_kept(node: Node) -> None:
         ({"apply_to": "nothing"}, "a policy applies to all, queues, exchanges, .*; not to 'nothing'"),
         ({"priority": 1 << 63}, "the priority of a policy is a number of at most 63 bits"),
         ({"definition": b"["}, "the definition of the policy is no JSON"),
+        ({"definition": b'{"max-length":NaN}'}, "the definition of the policy is no JSON"),
         ({"definition": b"[" * 30_000}, "the definition of the policy is no JSON"),
         ({"definition": b"[]"}, "the definition of a policy is a JSON object"),
         ({"definition": b" " * (MAX_JSON + 1)}, f"the definition of the policy is longer than {MAX_JSON} octets"),

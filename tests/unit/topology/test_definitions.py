@@ -190,6 +190,21 @@ def test_older_forms_are_understood(node: Node) -> None:
         ({"users": {}}, "'users' is no list of objects"),
         ({"queues": [1]}, "'queues' is no list of objects"),
         ({"streams": [{"name": "p"}]}, "'streams' are not served"),
+        (
+            {
+                "queues": [{"name": "q", "vhost": "/"}],
+                "bindings": [
+                    {
+                        "source": "amq.topic",
+                        "destination": "q",
+                        "destination_type": "queue",
+                        "vhost": "/",
+                        "arguments": {"x-filter-jms-selector": "a = 1"},
+                    }
+                ],
+            },
+            r"bindings\[0\]: argument 'x-filter-jms-selector' of a binding is not served in virtual host '/'",
+        ),
         ({"policies": [{"name": "p"}]}, r"policies\[0\]: KeyError\('vhost'\) is missing or wrong"),
         ({"policies": [{"name": "p", "vhost": "/"}]}, r"policies\[0\]: a policy has a 'pattern', which is a text"),
         (
