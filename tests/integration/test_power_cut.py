@@ -237,7 +237,7 @@ async def cut_power(directory: Path, command: Sequence[str], *, cuts: int, seed:
 
 
 async def test_power_cuts_lose_nothing_that_was_confirmed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    findings = await cut_power(tmp_path, BROKER, cuts=200, seed=1)
+    findings = await cut_power(tmp_path, BROKER, cuts=120, seed=1)
     with capsys.disabled():
         print(f"\npower cuts: {findings}")
     assert not findings.faults, findings.faults[:5]

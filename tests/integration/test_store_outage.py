@@ -39,7 +39,7 @@ from broker.codec.methods import (
 )
 from broker.codec.properties import BasicProperties
 from broker.config.loading import load
-from broker.errors import ConfigError, StoreError, StoreLocked, StoreUnavailable
+from broker.errors import ConfigError, StoreError, StoreShared, StoreUnavailable
 from broker.message import published_ms
 from broker.node.process import Node, Started
 from broker.store.memory.store import MemoryStore
@@ -235,7 +235,7 @@ async def test_a_node_that_is_told_to_stop_before_it_runs_does_nothing(begin: Be
 
 
 @pytest.mark.parametrize(
-    "failure", [ConfigError("the password is wrong"), StoreLocked("in use"), StoreError("not a database")]
+    "failure", [ConfigError("the password is wrong"), StoreShared("in use"), StoreError("not a database")]
 )
 async def test_what_waiting_does_not_mend_ends_the_start(begin: Begin, failure: Exception) -> None:
     store = FaultyStore()

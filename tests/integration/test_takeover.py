@@ -15,7 +15,9 @@ from tests.support.databases import DatabaseServer
 WAITING = "waiting to take over from the broker that has the store"
 
 
-@pytest.fixture(params=["sqlite", "mariadb", pytest.param("postgresql", marks=pytest.mark.slow)])
+@pytest.fixture(
+    params=["sqlite", *(pytest.param(engine, marks=pytest.mark.slow) for engine in ("mariadb", "postgresql"))]
+)
 def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[BrokerProcess, BrokerProcess]]:
     """Two brokers that are not started, on one database."""
     url, server, name = f"jdbc:sqlite:{tmp_path}/mb.db", None, ""

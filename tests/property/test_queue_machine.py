@@ -672,7 +672,7 @@ def server_stores(server: DatabaseServer) -> StoreMaker:
     return stores
 
 
-RUNS = {"memory": 120, "sqlite": 30, "mariadb": 15, "postgresql": 15}
+RUNS = {"memory": 60, "sqlite": 15, "mariadb": 8, "postgresql": 8}
 
 
 @pytest.fixture(params=RUNS)

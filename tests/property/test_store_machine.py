@@ -301,7 +301,7 @@ def check(mariadb: DatabaseServer, postgresql: DatabaseServer, runs: int, steps:
 
 
 def test_all_stores_give_the_same_answers(mariadb: DatabaseServer, postgresql: DatabaseServer) -> None:
-    check(mariadb, postgresql, 9, 30, derandomize=True)
+    check(mariadb, postgresql, 5, 30, derandomize=True)
 
 
 @pytest.mark.slow
