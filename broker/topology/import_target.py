@@ -13,6 +13,7 @@ from typing import Any, Final, TypeAlias
 from broker.codec.field_table import EMPTY_TABLE
 from broker.errors import AdministrationError
 from broker.ports.records import PermissionRecord, TopicPermissionRecord, UserRecord, VirtualHostSettingsRecord
+from broker.queue.settings import QueueType
 from broker.topology.administration import Administration
 from broker.topology.binding import Binding
 from broker.topology.declaration import ExchangeDeclaration, QueueDeclaration
@@ -128,7 +129,10 @@ class ImportTarget:
         return (vhost, name) in self._queues or name in self._live(vhost, "queues")
 
     def is_declared(self, vhost: str, declaration: QueueDeclaration) -> bool:
-        """Is the queue there? Raises `PreconditionFailed` if it is another one."""
+        """Is the queue there? Raises `PreconditionFailed` if it is another, `AdministrationError` if there can
+        be none.
+        """
+        self._require_channel(vhost, declaration)
         current = self._live(vhost, "queues").get(declaration.name)
         if current is not None:
             declaration.require_same(f"queue '{declaration.name}' in vhost '{vhost}'", current)
@@ -166,6 +170,18 @@ class ImportTarget:
         else:
             await self._vhost(vhost).bind(binding.source, binding.destination, binding.routing_key, binding.arguments)
         self._bindings_of(vhost, binding.source).add(_exported(binding))
+
+    def _require_channel(self, vhost: str, declaration: QueueDeclaration) -> None:
+        """Raise `AdministrationError` for a dead letter channel that is none, however it is spelt."""
+        served, name = self.administration.find_vhost(vhost), declaration.name
+        if served is None or not served.is_channel(channel := served.dialect.name_of(name)):
+            return
+        is_plain = declaration.type is QueueType.CLASSIC and not declaration.arguments.values.keys() - {"x-queue-type"}
+        if name != channel or not declaration.durable or declaration.auto_delete or not is_plain:
+            raise AdministrationError(
+                f"queue '{name}' in vhost '{vhost}' is the dead letter channel: it is spelt '{channel}', and is a"
+                " durable classic queue without arguments"
+            )
 
     def _bindings_of(self, vhost: str, source: str) -> set[str]:
         known = self._bindings.get((vhost, source))

@@ -250,6 +250,25 @@ def test_a_different_queue_of_the_same_name_is_not_changed(node: Node) -> None:
         load_or_raise(node, {"queues": [{"name": "q", "vhost": "/", "arguments": {"x-max-length": 2}}]})
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"arguments": {"x-max-length": 1}},
+        {"type": "quorum"},
+        {"durable": False},
+        {"auto_delete": True},
+        {"name": "DeadLetterChannel"},
+    ],
+)
+def test_a_dead_letter_channel_is_imported_only_as_it_is(node: Node, wrong: dict[str, Any]) -> None:
+    load(node, {"vhosts": [{"name": "carbon"}]})
+    given = {"name": "deadletterchannel", "vhost": "carbon", "type": "classic"}
+    with pytest.raises(AdministrationError, match="in vhost 'carbon' is the dead letter channel: it is spelt"):
+        load_or_raise(node, {"queues": [{**given, **wrong}]})
+    load(node, {"queues": [{**given, "vhost": "/", **wrong}]})
+    load(node, {"queues": [given]})
+
+
 def test_permissions_need_user_and_virtual_host(node: Node) -> None:
     record = PermissionRecord("none", "/", "", "", "")
     topic = TopicPermissionRecord("none", "/", "amq.topic", "", "")
