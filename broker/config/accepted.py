@@ -84,6 +84,7 @@ _FOLDERS: Final = "the broker has no such folders"
 _HASHES: Final = "nodes of a cluster compare hashes of their topology after changes"
 _JOURNAL: Final = "the journal bounds what waits for the store (limits.md)"
 _NO_CACHE: Final = "bodies are in memory or in the store"
+_NO_APPLICATIONS: Final = "a broker hosts no services or applications"
 _NO_CONSOLE: Final = "there is no console yet"
 _EXPIRY: Final = "messages expire when their time is over"
 _NO_HAZELCAST: Final = "nodes meet in the database"
@@ -94,6 +95,7 @@ _NO_TIMER: Final = "messages wait for no timer, they go to another node when it 
 _NO_WAIT: Final = "no subscriber waits for another one"
 _PARTITIONS: Final = "a node that does not reach the database delivers nothing, whichever nodes it sees"
 _STORE_FORM: Final = "the form of a store is found by its content, its certificates are X.509"
+_NO_REMARKS: Final = "this broker writes no comments, tags or ratings"
 _POOL: Final = "connections are made when they are needed, and pinged without a query"
 _QPID: Final = "it tunes Qpid's network layer"
 _READ_AHEAD: Final = "what is read ahead of consumers is bounded in bytes (limits.md)"
@@ -310,8 +312,16 @@ ACCEPTED: Final[Mapping[str, Mapping[str, Element]]] = {
         "ServerKey": Accepted(Name, "MB", _NO_CONSOLE),
         "HostName": Accepted(Name, "localhost", _NO_CONSOLE),
         "MgtHostName": Accepted(Name, "localhost", _NO_CONSOLE),
+        "ServerURL": Accepted(VerbatimText, "", _NO_APPLICATIONS),
+        "ServerRoles/Role*": Accepted(str, "MessageBroker", _NO_APPLICATIONS),
+        "ServiceUserRoles/Role*/Name": Accepted(str, "", _NO_APPLICATIONS),
+        "ServiceUserRoles/Role*/Description": Accepted(str, "", _NO_APPLICATIONS),
         "Ports/JMX/RMIRegistryPort": Accepted(Port, 9999, _NO_JMX),
         "Ports/JMX/RMIServerPort": Accepted(Port, 11_111, _NO_JMX),
+    },
+    "user-mgt.xml": {
+        f"Realm/UserStoreManager*/Property[{name}JavaScriptRegEx]": Accepted(VerbatimText, "", _NO_CONSOLE)
+        for name in ("Username", "Password", "Rolename")
     },
     "axis2.xml": {
         "clustering/@class": Accepted(
@@ -343,6 +353,9 @@ ACCEPTED: Final[Mapping[str, Mapping[str, Element]]] = {
     "registry.xml": {
         "*": ANYTHING,
         "enableCache": Accepted(Boolean, True, _REGISTRY_CACHE),
+        "staticConfiguration/versioningComments": Accepted(Boolean, True, _NO_REMARKS),
+        "staticConfiguration/versioningTags": Accepted(Boolean, True, _NO_REMARKS),
+        "staticConfiguration/versioningRatings": Accepted(Boolean, True, _NO_REMARKS),
         "remoteInstance*/@url": Accepted(str, "", "an instance is opened by its dbConfig"),
         "remoteInstance*/enableCache": Accepted(Boolean, True, _REGISTRY_CACHE),
         "remoteInstance*/cacheId": Accepted(str, "", _REGISTRY_CACHE),

@@ -369,6 +369,8 @@ CARBON_XML = """<?xml version="1.0" encoding="ISO-8859-1"?>
   <Ports><Offset>3</Offset>
     <JMX><RMIRegistryPort>9999</RMIRegistryPort><RMIServerPort>11111</RMIServerPort></JMX>
     <EmbeddedLDAP><LDAPServerPort>10389</LDAPServerPort></EmbeddedLDAP></Ports>
+  <ServerRoles><Role>MessageBroker</Role><Role>.*</Role></ServerRoles>
+  <ServiceUserRoles><Role><Name>admin</Name><Description>Administrators</Description></Role></ServiceUserRoles>
 </Server>
 """
 
@@ -462,7 +464,9 @@ REGISTRY = """<dbConfig name="sharedregistry"><dataSource>jdbc/WSO2RegistryDB</d
 <mount path="/_system/config" overwrite="true">
   <instanceId>instanceid</instanceId><targetPath>/_system/mbconfig</targetPath></mount>
 <mount path="/_system/governance" overwrite="virtual">
-  <instanceId>instanceid</instanceId><targetPath>/_system/governance</targetPath></mount>"""
+  <instanceId>instanceid</instanceId><targetPath>/_system/governance</targetPath></mount>
+<staticConfiguration><versioningProperties>true</versioningProperties><versioningComments>true</versioningComments>
+  <versioningTags>true</versioningTags><versioningRatings>true</versioningRatings></staticConfiguration>"""
 
 
 REGISTRY_SOURCES = """
