@@ -66,6 +66,14 @@ class _Stranger:
 
     since: float
     connecting: asyncio.Task[None]
+    shakes_hands: bool
+
+    def give_up(self) -> None:
+        """End a TLS handshake. A plain connection is made in a turn of the loop, and aborted then: uvloop does not tell
+        the protocol of its end when it is cancelled after `connection_made`.
+        """
+        if self.shakes_hands:
+            self.connecting.cancel()
 
 
 class SocketListener:
@@ -110,7 +118,7 @@ class SocketListener:
         self._accept_again()
 
     def close(self) -> None:
-        """Accept no more connections, and give up the TLS handshakes that are under way."""
+        """Accept no more connections, and give up those that are being made."""
         self._stop_accepting()
         if self._pause is not None:
             self._pause.cancel()
@@ -118,7 +126,7 @@ class SocketListener:
             each.close()
         self._sockets = []
         for stranger in self._strangers.values():
-            stranger.connecting.cancel()
+            stranger.give_up()
         self._strangers.clear()
 
     def forget(self, client: Client) -> None:
@@ -176,7 +184,7 @@ class SocketListener:
                 if is_connected:
                     client.abort()
                 else:
-                    oldest.connecting.cancel()
+                    oldest.give_up()
             strangers.pop(client, None)
         return True
 
@@ -190,18 +198,17 @@ class SocketListener:
             connection.close()
             return
         connection.setblocking(False)
-        arrival = self._connect(connection, client, peer)
+        arrival = self._connect(connection, client, peer, self.tls)
         try:
             task = self._tasks.create_task(arrival)
         except RuntimeError:  # the task group is ending: the node stops
             arrival.close()
             connection.close()
         else:
-            self._strangers[client] = _Stranger(self._loop.time(), task)
+            self._strangers[client] = _Stranger(self._loop.time(), task, self.tls is not None)
 
-    async def _connect(self, connection: socket.socket, client: Client, peer: Any) -> None:
+    async def _connect(self, connection: socket.socket, client: Client, peer: Any, tls: ssl.SSLContext | None) -> None:
         """Make the transport; with TLS, shake hands."""
-        tls = self.tls
         try:
             await self._loop.connect_accepted_socket(
                 lambda: cast(asyncio.Protocol, client),
@@ -224,6 +231,9 @@ class SocketListener:
         except Exception as error:
             self.forget(client)
             _log.error("internal error with a new connection", what=self._what, peer=_name(peer), exc_info=error)
+        else:
+            if client not in self._strangers:  # given up meanwhile, or gone already
+                client.abort()
 
     def _say(self, event: str, **details: object) -> None:
         """Log a warning, not too often, with how many times it was so."""

@@ -8,7 +8,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import trustme
@@ -47,8 +47,8 @@ class Greeter(asyncio.Protocol):
 class Place:
     """A listener, and those who connect to it."""
 
-    def __init__(self, tasks: asyncio.TaskGroup, room: Room) -> None:
-        self.listener = SocketListener(lambda: Greeter(self), tasks, room, what="test")
+    def __init__(self, tasks: asyncio.TaskGroup, room: Room, new_client: Callable[[Place], Greeter] = Greeter) -> None:
+        self.listener = SocketListener(lambda: new_client(self), tasks, room, what="test")
         self.is_full = False
         self._callers: list[asyncio.StreamWriter] = []
 
@@ -118,6 +118,41 @@ def test_a_listener_accepts_again_after_the_machine_had_no_descriptor_left(
             async with asyncio.timeout(10):
                 assert await asyncio.get_running_loop().sock_recv(caller, 5) == b"hello"
             caller.close()
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(run())
+
+
+@pytest.mark.parametrize("is_tls", [False, True])
+def test_a_connection_that_is_made_while_the_listener_closes_is_told_of_its_end(
+    loop_factory: Callable[[], asyncio.AbstractEventLoop], is_tls: bool
+) -> None:
+    authority = trustme.CA()
+    context, trusting = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), ssl.create_default_context()
+    authority.issue_cert("localhost").configure_cert(context)
+    authority.configure_trust(trusting)
+    ends: list[str] = []
+
+    class Closing(Greeter):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            self.place.listener.close()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            ends.append("lost")
+
+    async def run() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            place = Place(tasks, Room(), Closing)
+            await place.open()
+            place.listener.tls = context if is_tls else None
+            tls: dict[str, Any] = {"ssl": trusting, "server_hostname": "localhost"} if is_tls else {}
+            reader, writer = await asyncio.open_connection(HOST, place.port, **tls)
+            with suppress(OSError):
+                await reader.read()
+            writer.transport.abort()
+            await happens(lambda: bool(ends))
+        assert ends == ["lost"]
 
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         runner.run(run())
