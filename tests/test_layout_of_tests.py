@@ -59,6 +59,8 @@ TESTED_ELSEWHERE = {
     "topology/json_form": "what an export has: test_definitions.py",
     "topology/first_start": "with what administrators change: test_administration.py",
     "topology/binding": "a part of an exchange: test_exchange.py, test_routing.py",
+    "topology/namespace": "what a virtual host is made of: test_vhost.py",
+    "topology/replay": "what a new binding brings: tests/unit/amqp/test_channel_exchange_types.py",
     "topology/snapshot": "the whole topology: test_apply.py, test_diff.py",
     "topology/subscriptions": "who consumes on which node: test_consumers.py",
 }

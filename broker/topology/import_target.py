@@ -19,7 +19,8 @@ from broker.topology.binding import Binding
 from broker.topology.declaration import ExchangeDeclaration, QueueDeclaration
 from broker.topology.exchange import Exchange, ExchangeTypes
 from broker.topology.json_form import plain
-from broker.topology.vhost import PREDECLARED, VirtualHost
+from broker.topology.namespace import PREDECLARED
+from broker.topology.vhost import VirtualHost
 
 Place: TypeAlias = tuple[str, str]
 """A virtual host and a name in it."""

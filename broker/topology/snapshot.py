@@ -15,8 +15,9 @@ from broker.ports.records import (
     VirtualHostRecord,
     VirtualHostSettingsRecord,
 )
+from broker.topology.namespace import PREDECLARED
 from broker.topology.subscriptions import incarnation_of
-from broker.topology.vhost import PREDECLARED, VirtualHost
+from broker.topology.vhost import VirtualHost
 
 _PREDECLARED: Final = frozenset(name for name, _, _ in PREDECLARED)
 

@@ -14,7 +14,8 @@ from broker.message import Message
 from broker.ports.cluster import NoOtherNodes
 from broker.ports.records import Drop, ExchangeKey, ExchangeRecord, Put, QueueKey, QueueRecord
 from broker.topology.declaration import ExchangeDeclaration, QueueDeclaration
-from broker.topology.vhost import PREDECLARED, VirtualHost
+from broker.topology.namespace import PREDECLARED
+from broker.topology.vhost import VirtualHost
 from broker.turn_budget import TurnBudget
 from tests.support.bindings import routed
 from tests.support.harness import Harness
