@@ -15,7 +15,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import structlog
 from structlog.contextvars import bound_contextvars
@@ -25,13 +25,12 @@ from broker.amqp.branches import Branches
 from broker.amqp.context import SharedContext
 from broker.amqp.direct_reply import DirectReplies
 from broker.amqp.handshake import server_properties
-from broker.amqp.opening_rate import OpeningRates
 from broker.auth.access import AccessControl
 from broker.auth.hashing_threads import HashingThreads
 from broker.auth.identity import Authenticator
 from broker.auth.recorded_access import RecordedAccess
 from broker.auth.users import User
-from broker.broker import Broker, Confirmable, Limits
+from broker.broker import Broker, Confirmable
 from broker.cache_budget import CacheBudget
 from broker.clock import Clock
 from broker.config.configuration import Configuration
@@ -41,26 +40,22 @@ from broker.node.admin_password import create_first_users
 from broker.node.allocator import give_back_freed_memory
 from broker.node.definitions_file import load_definitions
 from broker.node.descriptors import rooms
+from broker.node.lifecycle import Lifecycle
 from broker.node.logins import USERS_ELSEWHERE, checked_passwords, hash_password, hashing_threads, logins, open_carbon
 from broker.node.queue_services import LiveServices
+from broker.node.settings import client_limits, dialect_of, openings, resource_monitor, thresholds
 from broker.node.token_logins import WithTokens
-from broker.ports.cluster import Cluster
-from broker.ports.records import Topology
 from broker.ports.slot import Slot
 from broker.ports.store import Registration
 from broker.queue.due_reader import DueReader
 from broker.queue.priority_queue import make_queue
 from broker.queue.queue import Queue
-from broker.queue.services import QueueObserver
 from broker.queue.settings import QueueLimits, QueueType
 from broker.queue.slot_reader import SlotReader
 from broker.server.back_pressure import BackPressure
 from broker.server.handler_tasks import HandlerTasks
 from broker.server.listener import AmqpServer
-from broker.server.memory_limit import total_memory
-from broker.server.reclaim import reclaims
 from broker.server.relief import Relief
-from broker.server.resource_monitor import ResourceMonitor, Thresholds, disk_free_octets, resident_octets
 from broker.server.timers import Timers
 from broker.server.turns import Turns
 from broker.store.health import StoreHealth
@@ -72,7 +67,6 @@ from broker.topology.administration import Administration
 from broker.topology.apply import LiveTopology
 from broker.topology.dead_letter_channels import DeadLetterChannels
 from broker.topology.dead_letters import DeadLetters
-from broker.topology.dialect import DIALECTS, ChannelRules, ClientDialect
 from broker.topology.exchange import ExchangeTypes, NewOwnRouter
 from broker.topology.exchange_types.recent_history import Kept
 from broker.topology.first_start import first_start
@@ -92,52 +86,6 @@ _UNFINISHED_SHARE: Final = 4
 """One part in so many of the memory watermark is what clients may hold unfinished while an alarm stands for long."""
 
 
-class Lifecycle(Protocol):
-    """The steps of an incarnation in which a standalone and a clustered node differ."""
-
-    @property
-    def cluster(self) -> Cluster[Queue]:
-        """The nodes that share the store, as the core sees them; available from `attach` on."""
-        ...
-
-    @property
-    def observer(self) -> QueueObserver[Queue]:
-        """The observer of this node's queues; available from `attach` on."""
-        ...
-
-    async def register(self, loops: asyncio.TaskGroup) -> Registration:
-        """Register this node with the store; from here on it may write."""
-        ...
-
-    def attach(self, parts: NodeIncarnation) -> None:
-        """Connect to the objects of this incarnation, before it has any queue."""
-        ...
-
-    async def load(self) -> Topology:
-        """Return the recorded topology."""
-        ...
-
-    async def backlog(self) -> Sequence[Slot]:
-        """Return the slots of stored messages that this node continues to serve."""
-        ...
-
-    async def start(self, loops: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
-        """Start background tasks in `loops`; return those that must end before `leave`."""
-        ...
-
-    async def hand_off(self) -> None:
-        """Hand messages off to other nodes: the clients are gone, the journal still writes."""
-        ...
-
-    async def leave(self) -> None:
-        """Sign off from the store, so that the next start knows exactly what was delivered; nothing writes any more."""
-        ...
-
-    async def close(self) -> None:
-        """Release everything else, however this incarnation ended."""
-        ...
-
-
 class NodeIncarnation:
     """The objects of one incarnation, wired by hand."""
 
@@ -148,7 +96,7 @@ class NodeIncarnation:
         store: RetryingStore,
         clock: Clock,
         time_keeper: TimeKeeper,
-        lifecycle: Lifecycle,
+        lifecycle: Lifecycle[NodeIncarnation],
         *,
         store_timeout: float,
         own_exchange_types: Mapping[str, NewOwnRouter],
@@ -324,11 +272,11 @@ class NodeIncarnation:
             self._new_branches(timers),
             self.store,
             asyncio.sleep,
-            _openings(self.config),
+            openings(self.config),
             *(() if self.carbon is None else (self.carbon.settled,)),
         )
-        thresholds = _thresholds(self.config)
-        monitor = _resource_monitor(self.config, thresholds, pressure)
+        limits = thresholds(self.config)
+        monitor = resource_monitor(self.config, limits, pressure)
         server = AmqpServer(
             self.clock,
             shared,
@@ -339,7 +287,7 @@ class NodeIncarnation:
             give_back_freed_memory,
             room=rooms(self.config).clients,
             on_intake=monitor.sample,
-            relief=Relief(thresholds.memory // _UNFINISHED_SHARE),
+            relief=Relief(limits.memory // _UNFINISHED_SHARE),
         )
         return server, [
             forever.create_task(journal.run(), name="journal"),
@@ -554,66 +502,6 @@ async def _retry(letters: DeadLetters) -> None:
 
 def _stored_messages(queue: Queue) -> int:
     return queue.ready_count - sum(message.state != STORED for message in queue.ready)
-
-
-def dialect_of(config: Configuration, vhost: str) -> ClientDialect:
-    """Return the dialect of a virtual host, with what is configured of it."""
-    dialect = DIALECTS[config.virtual_hosts.dialect_of(vhost)]
-    amqp, expiration = config.transports.amqp, config.performance_tuning.message_expiration
-    rules = ChannelRules(
-        redeliveries=amqp.maximum_redelivery_attempts,
-        moves_expired=amqp.send_expired_messages_to_dlc or expiration.move_expired_messages_to_dlc,
-        keeps_expiration=expiration.expire_messages_in_dlc,
-    )
-    return replace(
-        dialect,
-        shares_subscriptions=amqp.allow_shared_topic_subscriptions,
-        channel=None if dialect.channel is None else rules,
-    )
-
-
-def client_limits(config: Configuration) -> Limits:
-    """Return the limits of what one client may ask for."""
-    limits, qpid = config.limits, config.qpid
-    return Limits(
-        channel_max=qpid.maximum_channel_count,
-        frame_max=qpid.advanced.frame_size_bytes,
-        heartbeat=qpid.heartbeat.delay,
-        heartbeat_timeout_factor=qpid.heartbeat.timeout_factor,
-        handshake_timeout=limits.handshake_timeout,
-        max_message_size=limits.max_message_size_bytes,
-        max_consumers_per_channel=limits.max_consumers_per_channel,
-        max_connections=limits.max_connections,
-        max_channel_rate=limits.max_channel_rate,
-        max_uncommitted_bytes=config.transaction.max_uncommitted_bytes,
-        max_dtx_channels=config.transaction.max_parallel_dtx_channels,
-    )
-
-
-def _openings(config: Configuration) -> OpeningRates | None:
-    per_second = config.limits.max_connection_rate_per_user
-    return OpeningRates(per_second) if per_second else None
-
-
-def _thresholds(config: Configuration) -> Thresholds:
-    limits = config.limits
-    is_on_our_disk = config.store_url.engine == "sqlite"
-    return Thresholds(
-        int(total_memory() * limits.memory_high_watermark),
-        limits.disk_free_limit_bytes if is_on_our_disk else 0,
-    )
-
-
-def _resource_monitor(config: Configuration, thresholds: Thresholds, pressure: BackPressure) -> ResourceMonitor:
-    path = config.store_url.path
-    folder = path.resolve().parent if path is not None else Path.cwd()
-    return ResourceMonitor(
-        thresholds,
-        partial(pressure.set_alarm, "resources"),
-        resident=resident_octets,
-        disk_free=lambda: disk_free_octets(folder),
-        reclaims=reclaims(give_back_freed_memory),
-    )
 
 
 def _new_name(prefix: str) -> str:

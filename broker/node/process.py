@@ -25,7 +25,8 @@ from broker.machine.address import endpoint
 from broker.node.admin_password import password_path, where_password_is
 from broker.node.control import ControlServer
 from broker.node.control_path import control_path
-from broker.node.incarnation import STOP_TIMEOUT, Lifecycle, NodeIncarnation
+from broker.node.incarnation import STOP_TIMEOUT, NodeIncarnation
+from broker.node.lifecycle import Lifecycle
 from broker.node.logins import hash_password
 from broker.node.standalone import Standalone
 from broker.node.token_logins import token_logins
@@ -214,7 +215,7 @@ class Node:
             return True
         return False
 
-    def _new_lifecycle(self) -> Lifecycle:
+    def _new_lifecycle(self) -> Lifecycle[NodeIncarnation]:
         if not self._config.is_clustered:
             return Standalone(self._retrying_store, self.node_id, self._start_retry)
         from broker.node.clustered import Clustered

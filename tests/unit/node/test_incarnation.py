@@ -11,7 +11,7 @@ from broker.codec.methods import ConnectionClose, QueueDeclare, TxSelect
 from broker.config import load
 from broker.config.configuration import Configuration
 from broker.message import MESSAGE_OVERHEAD
-from broker.node.incarnation import client_limits
+from broker.node.settings import client_limits
 from broker.queue.settings import QueueLimits, QueueType
 from broker.store.journal_limits import JournalLimits
 from broker.store.memory.store import MemoryStore

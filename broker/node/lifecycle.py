@@ -1,0 +1,62 @@
+"""The steps in which a standalone and a clustered node differ."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol, TypeVar
+
+from broker.ports.cluster import Cluster
+from broker.ports.records import Topology
+from broker.ports.slot import Slot
+from broker.ports.store import Registration
+from broker.queue.queue import Queue
+from broker.queue.services import QueueObserver
+
+PartsT_contra = TypeVar("PartsT_contra", contravariant=True)
+
+
+class Lifecycle(Protocol[PartsT_contra]):
+    """The steps of an incarnation in which a standalone and a clustered node differ."""
+
+    @property
+    def cluster(self) -> Cluster[Queue]:
+        """The nodes that share the store, as the core sees them; available from `attach` on."""
+        ...
+
+    @property
+    def observer(self) -> QueueObserver[Queue]:
+        """The observer of this node's queues; available from `attach` on."""
+        ...
+
+    async def register(self, loops: asyncio.TaskGroup) -> Registration:
+        """Register this node with the store; from here on it may write."""
+        ...
+
+    def attach(self, parts: PartsT_contra) -> None:
+        """Connect to the objects of this incarnation, before it has any queue."""
+        ...
+
+    async def load(self) -> Topology:
+        """Return the recorded topology."""
+        ...
+
+    async def backlog(self) -> Sequence[Slot]:
+        """Return the slots of stored messages that this node continues to serve."""
+        ...
+
+    async def start(self, loops: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
+        """Start background tasks in `loops`; return those that must end before `leave`."""
+        ...
+
+    async def hand_off(self) -> None:
+        """Hand messages off to other nodes: the clients are gone, the journal still writes."""
+        ...
+
+    async def leave(self) -> None:
+        """Sign off from the store, so that the next start knows exactly what was delivered; nothing writes any more."""
+        ...
+
+    async def close(self) -> None:
+        """Release everything else, however this incarnation ended."""
+        ...
