@@ -20,7 +20,6 @@ from broker.auth.carbon.access import VHOST
 from broker.auth.carbon.names import (
     CHANGE,
     CONSUME,
-    DEAD_LETTERS,
     PUBLISH,
     QUEUES,
     SUBSCRIBE,
@@ -35,6 +34,7 @@ from broker.auth.carbon.permissions import CarbonPermissions
 from broker.codec.field_table import FieldTable
 from broker.node.carbon_users import CarbonUserStore
 from broker.node.registry_places import RegistryPlace
+from broker.ports.names import DEAD_LETTER_CHANNEL
 from broker.ports.records import BindingRecord, Change, Drop, Put, QueueKey, QueueRecord, VirtualHostRecord
 from broker.ports.user_database import Account, Statement
 from broker.queue.queue import Queue
@@ -134,7 +134,7 @@ class CarbonRegistry:
         self._register(self._queues, f"{QUEUES}/{name}", properties)
         is_subscription = record.exclusive or QueueSettings.of(FieldTable(record.arguments)).is_subscription
         is_own = is_subscription if record.durable else record.name.startswith(_TEMPORARY)
-        if not is_own and name != DEAD_LETTERS and not self._is_admin(client):
+        if not is_own and name != DEAD_LETTER_CHANNEL and not self._is_admin(client):
             self._grant(user, NewRole(queue_role(name), user, [queue_resource(name)], _OF_QUEUES))
 
     def _on_vhost_gone(self) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Final
 
+from broker.ports.names import DEAD_LETTER_CHANNEL
 from broker.queue.outcome import EXPIRED, OVER_DELIVERED, REJECTED
 from broker.queue.settings import QueueSettings
-from broker.topology.dialect import DEAD_LETTER_CHANNEL, ChannelRules
+from broker.topology.dialect import ChannelRules
 
 _ALWAYS: Final = frozenset((REJECTED.reason, OVER_DELIVERED.reason))
 

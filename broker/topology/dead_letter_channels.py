@@ -14,12 +14,13 @@ from broker.codec.channel_death import COUNT, FIRST, LAST, died_in, told_of
 from broker.codec.field_table import Timestamp
 from broker.errors import AdministrationError
 from broker.message import Message, MessageIdGenerator, lane_of, published_ms, routing_of
+from broker.ports.names import DEAD_LETTER_CHANNEL
 from broker.ports.slot import ALL_LANES, Slot
 from broker.queue.admission import QueueAdmission
 from broker.queue.outcome import PURGED
 from broker.queue.queue import Queue
 from broker.topology.dead_letters import DeadLetters
-from broker.topology.dialect import DEAD_LETTER_CHANNEL, QUEUES
+from broker.topology.dialect import QUEUES
 from broker.topology.letter import Letter
 from broker.topology.vhost import VirtualHost
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-DEAD_LETTER_CHANNEL: Final = "deadletterchannel"
-"""The queue for messages that no consumer could handle; clients may spell it in capitals."""
+from broker.ports.names import DEAD_LETTER_CHANNEL
+
 TOPICS: Final = "amq.topic"
 QUEUES: Final = "amq.direct"
 SELECTOR: Final = "x-filter-jms-selector"

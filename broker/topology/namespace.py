@@ -13,6 +13,7 @@ from broker.codec.field_table import EMPTY_TABLE, FieldTable
 from broker.errors import AccessRefused, NotAllowed, NotFound, PreconditionFailed, ResourceLocked
 from broker.ports.cluster import Cluster
 from broker.ports.cluster_rows import Incarnation
+from broker.ports.names import DEAD_LETTER_CHANNEL
 from broker.ports.records import (
     BindingRecord,
     Change,
@@ -33,7 +34,7 @@ from broker.topology.binding import Binding, Destination, Router
 from broker.topology.channel_settings import with_channel
 from broker.topology.decision import Decision, Resource
 from broker.topology.declaration import QueueDeclaration, RemoteOwner
-from broker.topology.dialect import DEAD_LETTER_CHANNEL, PLAIN, QUEUES, TOPICS, ClientDialect
+from broker.topology.dialect import PLAIN, QUEUES, TOPICS, ClientDialect
 from broker.topology.exchange import Exchange, ExchangeTypes
 from broker.topology.exchange_types.direct_by_name import DefaultByNameRouter, DirectByNameRouter
 from broker.topology.exchange_types.recent_history import Kept

@@ -14,13 +14,13 @@ from typing import Any
 
 from broker.codec.field_table import FieldTable
 from broker.errors import AccessRefused, NotFound, PreconditionFailed
+from broker.ports.names import DEAD_LETTER_CHANNEL
 from broker.ports.records import Drop, Put, QueueKey, SubscriptionKey
 from broker.queue.queue import Queue
 from broker.topology.binding import Binding, Destination
 from broker.topology.consumers import Consumers
 from broker.topology.decision import Decision
 from broker.topology.declaration import ExchangeDeclaration, QueueDeclaration
-from broker.topology.dialect import DEAD_LETTER_CHANNEL
 from broker.topology.namespace import Namespace
 from broker.topology.recorder import ROUND
 from broker.topology.replay import replayed

@@ -16,7 +16,6 @@ SYSTEM_USERS: Final = frozenset({"wso2.anonymous.user", "wso2.system.user"})
 QUEUES: Final = "event/queues/jms"
 TOPICS: Final = "event/topics"
 MANAGE: Final = "/permission/admin/manage"
-DEAD_LETTERS: Final = "deadletterchannel"
 
 CONSUME: Final = "consume"
 PUBLISH: Final = "publish"

@@ -13,7 +13,6 @@ from broker.auth.access import Operation, Permission, Purpose, ResourceKind
 from broker.auth.carbon.grants import Grants
 from broker.auth.carbon.names import (
     CONSUME,
-    DEAD_LETTERS,
     EXECUTE,
     MANAGE,
     PUBLISH,
@@ -26,6 +25,7 @@ from broker.auth.carbon.names import (
     topic_role,
 )
 from broker.auth.carbon.topics import Topics
+from broker.ports.names import DEAD_LETTER_CHANNEL
 
 _DEFAULT: Final = frozenset({"", "amq.default"})
 _DIRECT: Final = "amq.direct"
@@ -175,7 +175,7 @@ def _is_ones_own(purpose: Purpose) -> bool:
 
 
 def _is_dead_letter_channel(name: str) -> bool:
-    return name.lower().removeprefix("carbon.super/") == DEAD_LETTERS
+    return name.lower().removeprefix("carbon.super/") == DEAD_LETTER_CHANNEL
 
 
 _RULES: Final[Mapping[Operation, Callable[[CarbonPermissions, Purpose], bool]]] = {
