@@ -117,6 +117,10 @@ class Administration:
         """Return a virtual host, if there is one of this name."""
         return self._live.vhosts.get(name)
 
+    def imagine_vhost(self, name: str) -> VirtualHost:
+        """Return the virtual host that would be created under this name. It is nobody's."""
+        return self._live.new_vhost(name)
+
     # Virtual hosts
 
     async def create_vhost(self, settings: VirtualHostSettingsRecord) -> None:

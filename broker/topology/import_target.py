@@ -7,19 +7,16 @@ it can be before it is recorded.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from typing import Any, Final, TypeAlias
 
-from broker.codec.field_table import EMPTY_TABLE
 from broker.errors import AdministrationError
 from broker.ports.records import PermissionRecord, TopicPermissionRecord, UserRecord, VirtualHostSettingsRecord
 from broker.queue.settings import QueueType
 from broker.topology.administration import Administration
 from broker.topology.binding import Binding
 from broker.topology.declaration import ExchangeDeclaration, QueueDeclaration
-from broker.topology.exchange import Exchange, ExchangeTypes
+from broker.topology.exchange import Exchange
 from broker.topology.json_form import plain
-from broker.topology.namespace import PREDECLARED
 from broker.topology.vhost import VirtualHost
 
 Place: TypeAlias = tuple[str, str]
@@ -34,6 +31,8 @@ class ImportTarget:
         """Whom to ask for changes: in a dry run it checks them, and makes none."""
         self._is_dry = is_dry
         self._vhosts: dict[str, VirtualHostSettingsRecord] = {}
+        self._imagined: dict[str, VirtualHost] = {}
+        """The virtual hosts that would be created, as they would begin."""
         self._users: dict[str, UserRecord] = {}
         self._permissions: dict[Place, PermissionRecord] = {}
         self._topics: set[TopicPermissionRecord] = set()
@@ -59,9 +58,8 @@ class ImportTarget:
         await self.administration.create_vhost(settings)
         if self._is_dry:
             self._vhosts[settings.vhost] = settings
-            types = next((vhost.exchange_types for vhost in self.administration.live_vhosts), None)
-            if types is not None and self.administration.find_vhost(settings.vhost) is None:
-                self._exchanges.update(((settings.vhost, each.name), each) for each in _predeclared(types))
+            if self._find(settings.vhost) is None:
+                self._imagined[settings.vhost] = self.administration.imagine_vhost(settings.vhost)
 
     # Users
 
@@ -161,8 +159,8 @@ class ImportTarget:
 
     async def bind(self, vhost: str, binding: Binding) -> None:
         """Make a binding, whose ends are there. Refuses arguments that clients may not give either."""
-        live = self.administration.find_vhost(vhost)
-        if live is not None and (name := live.dialect.unserved(binding.arguments.values)):
+        served = self._find(vhost)
+        if served is not None and (name := served.dialect.unserved(binding.arguments.values)):
             raise AdministrationError(f"argument '{name}' of a binding is not served in virtual host '{vhost}'")
         if self._is_dry:
             exchange = self.exchange(vhost, binding.source)
@@ -174,7 +172,7 @@ class ImportTarget:
 
     def _require_channel(self, vhost: str, declaration: QueueDeclaration) -> None:
         """Raise `AdministrationError` for a dead letter channel that is none, however it is spelt."""
-        served, name = self.administration.find_vhost(vhost), declaration.name
+        served, name = self._find(vhost), declaration.name
         if served is None or not served.is_channel(channel := served.dialect.name_of(name)):
             return
         is_plain = declaration.type is QueueType.CLASSIC and not declaration.arguments.values.keys() - {"x-queue-type"}
@@ -193,8 +191,12 @@ class ImportTarget:
         return known
 
     def _live(self, vhost: str, what: str) -> Any:
-        served = self.administration.find_vhost(vhost)
+        served = self._find(vhost)
         return {} if served is None else getattr(served, what)
+
+    def _find(self, name: str) -> VirtualHost | None:
+        """Return a virtual host that is there, or would be by now."""
+        return self.administration.find_vhost(name) or self._imagined.get(name)
 
     def _vhost(self, name: str) -> VirtualHost:
         vhost = self.administration.find_vhost(name)
@@ -206,8 +208,3 @@ class ImportTarget:
 def _exported(binding: Binding) -> str:
     """Return a text that bindings have in common which are exported alike."""
     return json.dumps([binding.destination, binding.routing_key, plain(binding.arguments)], sort_keys=True)
-
-
-def _predeclared(types: ExchangeTypes) -> Iterable[Exchange]:
-    for name, kind, internal in PREDECLARED:
-        yield Exchange(name, kind, EMPTY_TABLE, types, durable=True, internal=internal)

@@ -269,6 +269,32 @@ def test_a_dead_letter_channel_is_imported_only_as_it_is(node: Node, wrong: dict
     load(node, {"queues": [given]})
 
 
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"queues": [{"name": "deadletterchannel", "type": "quorum"}]}, "is the dead letter channel"),
+        ({"bindings": [{"arguments": {"x-filter-no-consume": True}}]}, "'x-filter-no-consume' of a binding is not"),
+        ({"bindings": [{"arguments": {"x-filter-jms-selector": "a ="}}]}, "expected a value"),
+    ],
+)
+def test_a_dry_run_knows_the_dialect_of_a_virtual_host_that_would_be_created(
+    node: Node, given: dict[str, list[dict[str, Any]]], reason: str
+) -> None:
+    ends = {"source": "amq.topic", "destination": "q", "destination_type": "queue", "routing_key": "t"}
+    queues = [{"name": "q"}, *given.get("queues", ())]
+    definitions = {
+        "vhosts": [{"name": "carbon"}],
+        "queues": [{"vhost": "carbon", **each} for each in queues],
+        "bindings": [{"vhost": "carbon", **ends, **each} for each in given.get("bindings", ())],
+    }
+    imported = Import(node.administration, definitions)
+    node.do(imported.run(is_dry=True))
+    [problem] = imported.problems
+    assert reason in problem
+    with pytest.raises(AdministrationError, match=reason):
+        load_or_raise(node, definitions)
+
+
 def test_permissions_need_user_and_virtual_host(node: Node) -> None:
     record = PermissionRecord("none", "/", "", "", "")
     topic = TopicPermissionRecord("none", "/", "amq.topic", "", "")
