@@ -162,7 +162,10 @@ def require_served(arguments: FieldTable, dialect: ClientDialect) -> None:
 
 
 def _without_filters(arguments: FieldTable, *, keeps_selector: bool = False) -> FieldTable:
+    """Return arguments without those that are none of a binding. A selector is a long string, whatever it came as: the
+    same text is the same binding.
+    """
+    kept = FieldTable.of({SELECTOR: selector_text(arguments)}).raw if keeps_selector else b""
     for name in [name for name in arguments.values if name.startswith(_OWN)]:
-        if not (keeps_selector and name == SELECTOR):
-            arguments = arguments.without(name)
-    return arguments.in_order() if arguments.values else EMPTY_TABLE
+        arguments = arguments.without(name)
+    return FieldTable(arguments.raw + kept).in_order() if arguments or kept else EMPTY_TABLE

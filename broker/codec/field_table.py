@@ -180,10 +180,15 @@ def _read_octets(raw: bytes, offset: int) -> tuple[bytes, int]:
 
 def _read_long_string(raw: bytes, offset: int) -> tuple[str | bytes, int]:
     octets, end = _read_octets(raw, offset)
+    return as_long_string(octets), end
+
+
+def as_long_string(octets: bytes) -> str | bytes:
+    """Return the value of a long string: its octets if they are no UTF-8."""
     try:
-        return octets.decode(), end
+        return octets.decode()
     except UnicodeDecodeError:
-        return octets, end
+        return bytes(octets)
 
 
 def _read_byte_array(raw: bytes, offset: int) -> tuple[ByteArray, int]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
-from broker.codec.field_table import FieldTable
+from broker.codec.field_table import ByteArray, FieldTable, as_long_string
 from broker.errors import InvalidSelector
 from broker.selector.index import SelectorIndex
 from broker.selector.selector import Selector
@@ -110,6 +110,8 @@ def selector_text(arguments: FieldTable) -> str | bytes:
     `InvalidSelector`.
     """
     text = arguments.values.get(SELECTOR, "") if arguments else ""
+    if isinstance(text, ByteArray):
+        text = as_long_string(text)
     if not isinstance(text, str | bytes):
         raise InvalidSelector(f"argument '{SELECTOR}' is no string")
     return "" if text.isspace() else text

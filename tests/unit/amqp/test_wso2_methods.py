@@ -8,7 +8,7 @@ import pytest
 
 from broker.amqp.wso2_methods import Bound
 from broker.codec.constants import PROTOCOL_HEADER
-from broker.codec.field_table import EMPTY_TABLE, FieldTable
+from broker.codec.field_table import EMPTY_TABLE, ByteArray, FieldTable
 from broker.codec.method import Method
 from broker.codec.methods import (
     BasicAck,
@@ -386,6 +386,17 @@ def test_another_selector_is_another_subscription(harness: Harness, peer: Client
     publish(peer, "news", "red", "blue")
     assert take(peer, "s") == [b"red", b"blue"]
     assert len(harness.broker.vhosts["carbon"].exchanges["amq.topic"].bindings) == 1
+
+
+def test_the_same_selector_as_octets_is_the_same_subscription(harness: Harness, peer: Client) -> None:
+    subscribe(peer, "s", "news", selector="color = 'red'")
+    publish(peer, "news", "red")
+    bindings = harness.broker.vhosts["carbon"].exchanges["amq.topic"].bindings
+    for text in (ByteArray(b"color = 'red'"), "color = 'red'"):
+        arguments = FieldTable.of({"a": 1, "x-filter-jms-selector": text}).without("a")
+        peer.call(1, QueueBind(queue="s", exchange="amq.topic", routing_key="news", arguments=arguments))
+        assert len(bindings) == 1
+    assert take(peer, "s") == [b"red"]
 
 
 def test_a_subscription_in_use_keeps_its_selector(harness: Harness, peer: Client) -> None:
