@@ -6,7 +6,6 @@ Knows pytest and coverage; the tests of a changed line are the ones that can not
 from __future__ import annotations
 
 import json
-import time
 from collections import defaultdict
 from collections.abc import Generator, Iterable
 from pathlib import Path
@@ -14,6 +13,8 @@ from typing import Final
 
 import coverage
 import pytest
+
+from tests.support.mutants.own_time import OwnTime
 
 IMPORTED: Final = ""
 """The context of lines that run when a module is imported: any of its tests may notice a change there."""
@@ -36,11 +37,11 @@ class Recording:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
         self._coverage.switch_context(item.nodeid)
-        begun = time.monotonic()
+        own_time = OwnTime()
         try:
             return (yield)
         finally:
-            self._seconds[item.nodeid] = time.monotonic() - begun
+            self._seconds[item.nodeid] = own_time.seconds()
             self._coverage.switch_context("")
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -96,3 +97,15 @@ class Selection:
         kept = json.loads(path.read_text())
         lines = {file: {int(line): names for line, names in of.items()} for file, of in kept["lines"].items()}
         return cls(kept["seconds"], lines)
+
+    @classmethod
+    def joined(cls, parts: Iterable[Selection]) -> Selection:
+        """Return what several runs of different tests have taught together."""
+        seconds: dict[str, float] = {}
+        lines: dict[str, dict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
+        for part in parts:
+            seconds |= part._seconds
+            for file, contexts in part._lines.items():
+                for line, names in contexts.items():
+                    lines[file][line] = lines[file][line] + names
+        return cls(seconds, lines)

@@ -22,6 +22,7 @@ from typing import Final
 
 from tests.support.database_products import Product
 from tests.support.databases import DatabaseMissing, DatabaseServer, MariaDB, PostgreSQL, lent
+from tests.support.mutants.own_time import OwnTime
 
 _PRELOADED: Final = (
     "pytest",
@@ -45,6 +46,9 @@ _OPTIONS: Final = (
     *("-W", "ignore::pytest.PytestAssertRewriteWarning"),  # what is preloaded holds no assertion of ours
 )
 
+_LOOK: Final = 0.5
+"""How often, in seconds, the time of tests is looked at."""
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -54,7 +58,7 @@ class Job:
     text: str
     tests: list[str]
     seconds: float
-    """How long they may take before the change counts as one that hangs."""
+    """How long they may take, by `OwnTime`, before the change counts as one that hangs."""
     needs_databases: bool = False
     learn: str = ""
     """Where to keep which tests run which lines of `modules`; empty: nobody asks."""
@@ -88,15 +92,25 @@ def _forked(job: Job) -> str:
     pid = os.fork()
     if pid == 0:
         _child(job)
-    watch = os.pidfd_open(pid)
-    ended, _, _ = select.select([watch], [], [], job.seconds)
-    os.close(watch)
+    ended = _ends_within(pid, job.seconds)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)  # also what the tests have left behind
     _, status = os.waitpid(pid, 0)
     if not ended:
         return "hung"
     return "passed" if os.waitstatus_to_exitcode(status) == 0 else "failed"
+
+
+def _ends_within(pid: int, seconds: float) -> bool:
+    own_time = OwnTime(pid)
+    watch = os.pidfd_open(pid)
+    try:
+        while own_time.seconds() < seconds:
+            if select.select([watch], [], [], _LOOK)[0]:
+                return True
+        return False
+    finally:
+        os.close(watch)
 
 
 def _child(job: Job) -> None:

@@ -42,3 +42,13 @@ def test_files_are_named_as_seen_from_a_folder(tmp_path: Path) -> None:
     there = Selection({"test": 1.0}, {str(tmp_path / "broker" / "a.py"): {1: ["test"]}})
 
     assert there.within(tmp_path).tests_of("broker/a.py", 1, 1) == ["test"]
+
+
+def test_what_several_files_of_tests_have_taught_is_joined() -> None:
+    joined = Selection.joined([SELECTION, Selection({"more": 0.2}, {"a.py": {4: ["more"]}, "b.py": {1: ["more"]}})])
+
+    assert joined.tests_of("a.py", 4, 4) == ["more", "quick", "slow"]
+    assert joined.tests_of("b.py", 1, 1) == ["more"]
+    assert joined.seconds_of(["more", "slow"]) == 2.2
+    assert joined.tests_of("a.py", 1, 1) == ["other", "more", "quick", "slow"]
+    assert SELECTION.tests_of("a.py", 4, 4) == ["quick", "slow"]

@@ -6,7 +6,8 @@ import ast
 
 import pytest
 
-from tests.support.mutants.__main__ import PROJECT, equivalents
+from tests.support.mutants.__main__ import equivalents
+from tests.support.mutants.mutant import PROJECT
 from tests.support.mutants.sites import names, sites
 from tests.support.mutants.targets import TARGETS
 

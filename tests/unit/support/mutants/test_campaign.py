@@ -1,0 +1,71 @@
+"""A run of mutants learns each file of tests once, and goes on where an earlier run was ended."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from tests.support.mutants import campaign
+from tests.support.mutants.campaign import Worker, learn, parts, together
+from tests.support.mutants.selection import Selection
+from tests.support.mutants.worker import Job, Outcome
+
+
+class Answers:
+    """Stands for a worker: answers jobs as told, in a folder of its own."""
+
+    def __init__(self, root: Path, *results: str) -> None:
+        self.root = root
+        self.results = list(results)
+
+    def run(self, job: Job) -> Outcome:
+        result = self.results.pop(0)
+        Path(f"{job.learn}.log").write_text("what pytest said")
+        if result == "passed":
+            Selection({"test": 1.0}, {str(self.root / "a.py"): {1: ["test"]}}).save(Path(job.learn))
+        return Outcome(result, 0.0)
+
+
+def learned(answers: Answers, path: Path) -> Selection:
+    return learn(cast(Worker, answers), "tests/unit/test_a.py", path)
+
+
+def test_tests_that_fail_once_on_a_busy_machine_are_learned_from(tmp_path: Path) -> None:
+    path = tmp_path / "lesson.json"
+
+    found = learned(Answers(tmp_path, "failed", "hung", "passed"), path)
+
+    assert found.tests_of("a.py", 1, 1) == ["test"]
+    assert Selection.load(path).tests_of("a.py", 1, 1) == ["test"]
+
+
+def test_tests_that_do_not_pass_on_the_unchanged_code_end_the_run(tmp_path: Path) -> None:
+    path = tmp_path / "lesson.json"
+
+    with pytest.raises(SystemExit, match="what pytest said"):
+        learned(Answers(tmp_path, *["failed"] * campaign.TRIES), path)
+
+    assert not path.exists()
+
+
+def test_a_folder_of_tests_is_learned_file_by_file() -> None:
+    found = parts(("tests/unit/support/mutants", "tests/unit/test_clock.py", "tests/unit/test_clock.py::test_a"))
+
+    assert "tests/unit/support/mutants/test_campaign.py" in found
+    assert found[-2:] == ["tests/unit/test_clock.py", "tests/unit/test_clock.py::test_a"]
+
+
+def test_an_error_in_one_worker_ends_all_of_them(tmp_path: Path) -> None:
+    done: list[int] = []
+
+    def work(worker: Worker, item: int) -> None:
+        done.append(item)
+        if item == 2:
+            raise ValueError("no worker any more")
+
+    with pytest.raises(ValueError, match="no worker any more"):
+        together(work, range(1, 1000), [cast(Worker, Answers(tmp_path))])
+
+    assert done == [1, 2]
