@@ -22,6 +22,7 @@ TESTED_ELSEWHERE = {
     "amqp/inspection": "as clients see it: test_channel_publish.py",
     "amqp/handlers": "a table of methods: test_channel.py",
     "amqp/output": "as clients see it: test_connection_flow.py",
+    "amqp/publish_watch": "as publishers see it: test_back_pressure.py in unit/server",
     "amqp/publishing": "a publish as a client sees it: test_channel_publish.py, test_channel_confirm.py",
     "amqp/purposes": "what permissions are told: test_permissions.py",
     "amqp/replier": "requests and replies as clients see them: test_direct_reply.py",

@@ -26,6 +26,7 @@ from broker.amqp.handshake import STEPS, Handshake, Peer
 from broker.amqp.heartbeats import Heartbeats
 from broker.amqp.output import Output
 from broker.amqp.profile import CORDILLERA, Profile
+from broker.amqp.publish_watch import PublishWatch
 from broker.auth.access import Access
 from broker.auth.audit import ACCESS_REFUSED, CONNECTION_OPENED, tell
 from broker.auth.identity import Identity
@@ -193,6 +194,23 @@ class Connection:
     def was_opened(self) -> bool:
         """Did the client come as far as connection.open-ok, whatever has happened since?"""
         return self._channels is not None
+
+    # Alarms
+
+    def watch_publishing(self, on_content: Callable[[], None] | None) -> None:
+        """Read nothing behind the next frame that carries a message, and call `on_content` then: `go_on` reads on. With
+        None, read as before.
+        """
+        if self.phase != Phase.FINISHED:
+            self.reader.divert(None if on_content is None else PublishWatch(self, on_content))
+
+    def stop_behind_content(self, channel_id: int) -> bool:
+        """Stop reading, unless a close is under way; return whether it was stopped."""
+        if self.phase != Phase.RUNNING:
+            return False
+        if not self.is_put_off:
+            self._continuation.put_off(channel_id)
+        return True
 
     # Turns of the loop
 

@@ -80,6 +80,7 @@ class FrameReader:
         "_body_channel",
         "_held",
         "_missing",
+        "_owner",
         "_parts",
         "_sink",
         "body_limit",
@@ -87,10 +88,11 @@ class FrameReader:
         "frame_max",
         "is_held",
         "is_stopped",
+        "publishers",
     )
 
     def __init__(self, sink: FrameSink, frame_max: int) -> None:
-        self._sink = sink
+        self._sink = self._owner = sink
         self._parts: list[bytes | memoryview] = []
         self._missing = 0
         self._body_channel = -1  # of the body frame whose tail is being collected
@@ -98,6 +100,8 @@ class FrameReader:
         self.body_limit = frame_max
         """Bodies up to this size may be dispatched directly."""
         self.direct: dict[int, DirectChannel] = {}
+        self.publishers = self.direct
+        """The channels that get whole publishes: none while the frames of these go to another sink."""
         self.is_stopped = False
         self.is_held = False
         self._held: list[bytes] = []
@@ -175,7 +179,7 @@ class FrameReader:
                             position = start
                             position += _ACK_SIZE * (self.direct[channel_id].ack_run(run) - 1)
                             continue
-                        if method != _BASIC_PUBLISH or channel_id not in self.direct:
+                        if method != _BASIC_PUBLISH or channel_id not in self.publishers:
                             last_publish = _NOTHING
                             following, position = position, start
                             if size == 13 and (method, data[end - 1]) in _REJECTS and channel_id in self.direct:
@@ -240,6 +244,11 @@ class FrameReader:
             elif self.is_held:
                 self._held.append(data[position:])
 
+    def divert(self, sink: FrameSink | None) -> None:
+        """From now on give `sink` every frame, those of publishes too; with None, all is as it was at first."""
+        self._sink = self._owner if sink is None else sink
+        self.publishers = self.direct if sink is None else {}
+
     # Pausing
 
     def hold(self) -> None:
@@ -276,7 +285,7 @@ class FrameReader:
         self.stop()
         self._parts = []
         self.direct.clear()
-        del self._sink
+        del self._sink, self._owner
 
     # Frames that are collected, or wrong
 

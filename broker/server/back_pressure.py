@@ -11,7 +11,11 @@ _log = structlog.get_logger(__name__)
 
 
 class PublisherSocket(Protocol):
-    """The socket of a client that publishes."""
+    """The socket of a client that may publish."""
+
+    def expect_alarm(self, *, is_near: bool) -> None:
+        """Begin the alarm at the next frame that carries a message; unless `is_near`, do not any more."""
+        ...
 
     def begin_alarm(self, reason: str) -> None:
         """Stop reading, and tell the client why."""
@@ -37,6 +41,7 @@ class BackPressure:
         """Publishers that are not read until the journal has room."""
         self.blocked: set[PublisherSocket] = set()
         """Publishers that are not read until no alarm is left."""
+        self._sockets: set[PublisherSocket] = set()
         self._alarms: dict[str, str] = {}
         self._is_full = self._is_over = False
         self._room: list[asyncio.Future[None]] = []
@@ -46,8 +51,19 @@ class BackPressure:
         """Is memory among what is short?"""
         return "memory" in self.alarm
 
-    def forget(self, socket: PublisherSocket) -> None:
+    def add(self, socket: PublisherSocket) -> None:
+        """There is another socket, which may publish."""
+        self._sockets.add(socket)
+        if self.alarm:
+            socket.expect_alarm(is_near=True)
+
+    def remove(self, socket: PublisherSocket) -> None:
         """The socket is gone."""
+        self._sockets.discard(socket)
+        self.forget(socket)
+
+    def forget(self, socket: PublisherSocket) -> None:
+        """Nobody publishes by this socket any more."""
         self.waiting.discard(socket)
         self.blocked.discard(socket)
 
@@ -65,7 +81,10 @@ class BackPressure:
         if reason == self._alarms.get(source, ""):
             return
         self._alarms[source] = reason
-        self.alarm = "; ".join(filter(None, self._alarms.values()))
+        had_alarm, self.alarm = bool(self.alarm), "; ".join(filter(None, self._alarms.values()))
+        if had_alarm != bool(self.alarm):
+            for socket in self._sockets:
+                socket.expect_alarm(is_near=not had_alarm)
         if self.alarm:
             _log.warning("publishers are blocked", reason=self.alarm)
             for socket in self.waiting:  # not read already, so they have no next publish

@@ -96,6 +96,7 @@ class AmqpServer:
     def add(self, protocol: AmqpProtocol) -> None:
         """A client has connected."""
         self.protocols.add(protocol)
+        self.pressure.add(protocol)
         self.timers.watch(protocol)
         self._empty.clear()
 
@@ -103,7 +104,7 @@ class AmqpServer:
         """A client's socket is gone."""
         self.protocols.discard(protocol)
         self.timers.forget(protocol)
-        self.pressure.forget(protocol)
+        self.pressure.remove(protocol)
         for listener in self._listeners:
             listener.forget(protocol)
         if not self.protocols:

@@ -290,6 +290,13 @@ class AmqpProtocol(asyncio.Protocol):
             if not self._held and not self._transport.is_closing():
                 self._transport.resume_reading()
 
+    def expect_alarm(self, *, is_near: bool) -> None:
+        """Begin the alarm at the next frame that carries a message; unless `is_near`, do not any more."""
+        self._connection.watch_publishing(self._on_content if is_near else None)
+
+    def _on_content(self) -> None:
+        self.begin_alarm(self._server.pressure.alarm)
+
     def begin_alarm(self, reason: str) -> None:
         """Something is short: this publisher must wait, and is told why."""
         self._server.pressure.blocked.add(self)

@@ -15,6 +15,8 @@ from broker.codec.methods import (
     BasicPublish,
     ChannelFlow,
     ConnectionBlocked,
+    ConnectionClose,
+    ConnectionCloseOk,
     ConnectionUnblocked,
     QueueDeclare,
     TxCommit,
@@ -112,7 +114,7 @@ async def test_an_alarm_blocks_whoever_publishes_anything(node: Node, before: by
     node.pressure.set_alarm("resources", "")
     await node.turn()
     assert edge.transport.is_reading
-    assert edge.peer.received() == [(0, ConnectionUnblocked())]
+    assert [method for channel, method in edge.peer.received() if not channel] == [ConnectionUnblocked()]
 
 
 async def test_a_commit_counts_as_a_publish_at_the_next_read(node: Node) -> None:
@@ -166,10 +168,72 @@ async def test_alarms_of_two_sources_are_told_together_and_end_with_the_last(nod
 async def test_a_burst_is_stopped_within_one_read(node: Node) -> None:
     edge = await Edge(node).open()
     node.pressure.on_store_state("store unavailable: no answer")
-    edge.deliver(command(1, BasicPublish(routing_key="q"), body=b"m" * 100) * 1000)
+    edge.deliver(PUBLISH * 1000)
     await node.turn()
     assert not edge.transport.is_reading
-    assert node.harness.vhost.queues["q"].ready_count == 1000
+    queue = node.harness.vhost.queues["q"]
+    assert queue.ready_count == 0
+    node.pressure.on_store_state("")
+    await node.turn()
+    assert queue.ready_count == 1000
+    await edge.publish()
+    assert queue.ready_count == 1001
+
+
+@pytest.mark.parametrize(("size", "accepted"), [(1, 0), (0, 1)])
+async def test_what_is_published_during_an_alarm_waits_unless_its_header_is_all_of_it(
+    node: Node, size: int, accepted: int
+) -> None:
+    edge, newcomer = await Edge(node).open(), Edge(node)
+    node.pressure.set_alarm("resources", "low on memory")
+    queue = node.harness.vhost.queues["q"]
+    await newcomer.open()
+    await edge.publish(b"m" * size)
+    await newcomer.publish(b"m" * size)
+    assert queue.ready_count == 2 * accepted
+    node.pressure.set_alarm("resources", "")
+    await node.turn()
+    assert queue.ready_count == 2
+
+
+async def test_the_end_of_a_message_that_was_begun_before_an_alarm_is_accepted(node: Node) -> None:
+    edge = await Edge(node).open()
+    edge.deliver(PUBLISH[:-1])
+    node.pressure.set_alarm("resources", "low on memory")
+    edge.deliver(PUBLISH[-1:] + PUBLISH)
+    await node.turn()
+    assert node.harness.vhost.queues["q"].ready_count == 1
+    assert not edge.transport.is_reading
+
+
+async def test_a_blocked_publisher_is_heard_closing(node: Node) -> None:
+    edge = await Edge(node).open()
+    node.pressure.set_alarm("resources", "low on memory")
+    edge.deliver(PUBLISH * 2)
+    edge.protocol.connection.force_close("shutdown")
+    await node.turn()
+    assert [type(method) for _, method in edge.peer.received()] == [ConnectionBlocked, ConnectionClose]
+    edge.peer.send(0, ConnectionCloseOk())
+    await node.turn()
+    assert edge.transport.is_silent
+    node.pressure.set_alarm("resources", "")
+    await node.turn()
+    assert node.harness.vhost.queues["q"].ready_count == 0
+
+
+async def test_acknowledgements_in_the_read_of_a_publish_wait_with_it(node: Node) -> None:
+    edge = await Edge(node).open()
+    await edge.publish()
+    edge.deliver(command(1, BasicConsume(queue="q")))
+    node.pressure.set_alarm("resources", "low on memory")
+    edge.deliver(command(1, BasicAck(1)) + PUBLISH + command(1, QueueDeclare(queue="other")))
+    await node.turn()
+    queues = node.harness.vhost.queues
+    assert (queues["q"].unacked_count, "other" in queues) == (0, False)
+    node.pressure.set_alarm("resources", "")
+    await node.turn()
+    await node.turn()
+    assert (queues["q"].unacked_count, "other" in queues) == (1, True)
 
 
 async def test_reading_resumes_when_no_reason_is_left(node: Node) -> None:
@@ -179,7 +243,9 @@ async def test_reading_resumes_when_no_reason_is_left(node: Node) -> None:
     await edge.publish()
     node.pressure.set_alarm("resources", "")
     assert not edge.transport.is_reading
+    node.harness.journal.is_full = False
     node.pressure.on_journal_full(False)
+    await node.turn()
     assert edge.transport.is_reading
     edge.protocol.release("journal full")
 
