@@ -131,8 +131,8 @@ def _check(loaded: Loaded) -> int:
     from broker.node.config_check import check
     from broker.node.logs import configure
 
-    if loaded.warnings:
-        _print("\n".join(loaded.warnings), sys.stderr)
+    if remarks := _remarks(loaded):
+        _print("\n".join(remarks), sys.stderr)
     logs = configure("warning")
     try:
         check(loaded.config)
@@ -145,6 +145,14 @@ def _check(loaded: Loaded) -> int:
         logs.close()
     _print("\n".join([*(f"{file}: read" for file in loaded.files), "configuration is valid"]), sys.stdout)
     return EX_OK
+
+
+def _remarks(loaded: Loaded) -> list[str]:
+    """Return what the start says about the configuration: the warnings, and what is accepted without effect."""
+    from broker.config.without_effect import accepted_without_effect
+
+    in_vain = accepted_without_effect(loaded.config)
+    return [*loaded.warnings, *([in_vain] if in_vain else [])]
 
 
 def _print(text: str, stream: TextIO) -> None:
@@ -180,8 +188,8 @@ def _guarded(loaded: Loaded, options: argparse.Namespace, logs: Logs) -> int:
     from broker.errors import StoreError
 
     log = structlog.get_logger("broker")
-    for warning in loaded.warnings:
-        log.warning("configuration", text=warning)
+    for remark in _remarks(loaded):
+        log.warning("configuration", text=remark)
     try:
         if options.setup:
             _set_up(loaded.config, options.loop)

@@ -6,13 +6,13 @@ for an element in use. An element that gets an effect moves from this table into
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from operator import gt
-from typing import Any, Final
+from typing import Final
 
 from pydantic import SecretStr
 
+from broker.config.element_kinds import ANYTHING, Accepted, Element, Obsolete, Rule
 from broker.config.values import (
     NO_SECRET,
     Address,
@@ -33,50 +33,6 @@ from broker.config.values import (
     VerbatimText,
     choice,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """An element without effect: the type that validates its text, and its value when it is empty or missing."""
-
-    kind: Any
-    default: Any
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Obsolete:
-    """An element of an older version: its content is not validated, and a warning says why it has no effect."""
-
-    why: str
-
-
-class Anything:
-    """Marks an element that also configures parts of WSO2's platform; see `Section.has_foreign_content`."""
-
-
-ANYTHING: Final = Anything()
-
-Element = Accepted | Obsolete | Anything
-
-
-@dataclass(frozen=True, slots=True)
-class Given:
-    """The content of an accepted element in a file."""
-
-    value: Any = field(repr=False)
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """A condition on the values of two accepted elements of a file, and the error reported at the first of them."""
-
-    element: str
-    other: str
-    holds: Callable[[Any, Any], bool]
-    complaint: str
-
 
 _CLIENTS: Final = "queues are declared by clients"
 _DRIVER_CODES: Final = "the drivers' own codes decide"
@@ -103,6 +59,7 @@ _READ_BACK: Final = "what is read back at once is bounded in bytes (limits.md)"
 _REGISTRY_CACHE: Final = "it concerns caches of WSO2's nodes, here the database is read anew each minute"
 _RUN_TIME: Final = "virtual hosts are made at run time"
 _SESSIONS: Final = "the broker sets up its sessions itself"
+_SLOTS: Final = "slots are always kept in the store"
 _STORE: Final = "any class of Andes' RDBMS stores means this broker's store"
 _URL: Final = "the URL decides"
 _USERS: Final = "users come from user-mgt.xml"
@@ -116,7 +73,8 @@ ACCEPTED: Final[Mapping[str, Mapping[str, Element]]] = {
         "coordination/rdbmsBasedClusterEventSynchronization/@enabled": Accepted(
             Boolean, True, "changes reach the nodes through the database"
         ),
-        "coordination/slotManagement": Obsolete("slots are always kept in the store"),
+        "coordination/slotManagement/storage": Accepted(choice("RDBMS", "HazelCast"), "RDBMS", _SLOTS),
+        "slotManagement/storage": Accepted(choice("RDBMS", "HazelCast"), "RDBMS", _SLOTS),
         "transports/amqp/sslConnection/keyStore/certType": Accepted(str, "SunX509", _STORE_FORM),
         "transports/amqp/sslConnection/trustStore/certType": Accepted(str, "SunX509", _STORE_FORM),
         "transports/amqp/allowStrictNameValidation": Accepted(Boolean, True, "names are what AMQP allows"),
@@ -184,9 +142,13 @@ ACCEPTED: Final[Mapping[str, Mapping[str, Element]]] = {
             "org.wso2.andes.server.cluster.coordination.TimeStampBasedMessageIdGenerator",
             "the broker makes its message ids itself",
         ),
+        "transaction/dbConnectionPoolSize": Accepted(
+            Count, 10, "a transaction takes its connection from the store's pool"
+        ),
         "transaction/maxWaitTimeout": Accepted(Count, 30, "a commit takes as long as the store needs"),
-        "performanceTuning/slots/messageAccumulationTimeout": Accepted(Count, 2000, _NO_TIMER),
-        "performanceTuning/slots/maxSubmitDelay": Accepted(Count, 1000, _NO_TIMER),
+        "performanceTuning/slots/messageAccumulationTimeout": Accepted(Count, 2000, _NO_TIMER, shipped=(1000,)),
+        "performanceTuning/slots/maxSubmitDelay": Accepted(Count, 1000, _NO_TIMER, shipped=(3000,)),
+        "performanceTuning/slots/timerPeriod": Accepted(Count, 1000, _NO_TIMER),
         "performanceTuning/slots/deliveryThreadCount": Accepted(Count, 5, _NO_THREADS),
         "performanceTuning/slots/idleTaskDelay": Accepted(CountOrZero, 100, _NO_THREADS),
         "performanceTuning/slots/deleteThreadCount": Accepted(Count, 5, _NO_THREADS),
@@ -226,12 +188,13 @@ ACCEPTED: Final[Mapping[str, Mapping[str, Element]]] = {
         ),
         "managementConsole/messageBrowsePageSize": Accepted(Count, 100, _NO_CONSOLE),
         "managementConsole/maximumMessageDisplayLength": Accepted(Count, 100_000, _NO_CONSOLE),
-        "managementConsole/allowReRouteAllInDLC": Obsolete("the console decides by permission"),
+        "managementConsole/allowReRouteAllInDLC": Accepted(Boolean, False, "the console decides by permission"),
         "flowControl/global/lowLimit": Accepted(CountOrZero, 800, _JOURNAL),
         "flowControl/global/highLimit": Accepted(Count, 8000, _JOURNAL),
         "flowControl/bufferBased/lowLimit": Accepted(CountOrZero, 100, _JOURNAL),
         "flowControl/bufferBased/highLimit": Accepted(Count, 1000, _JOURNAL),
         "flowControl/connectionBased/perConnectionMessageThreshold": Accepted(Count, 1000, _JOURNAL),
+        "performanceTuning/failover/vHostSyncTaskInterval": Accepted(Count, 3600, _HASHES),
         "recovery/concurrentStorageQueueReads": Accepted(Count, 5, _READ_BACK),
         "recovery/vHostSyncTaskInterval": Accepted(Count, 900, _HASHES),
         "recovery/networkPartitionsDetection/@enabled": Accepted(Boolean, False, _PARTITIONS),
@@ -240,7 +203,7 @@ ACCEPTED: Final[Mapping[str, Mapping[str, Element]]] = {
     "advanced/qpid-config.xml": {
         "prefix": Accepted(VerbatimText, "${ANDES_HOME}", _FOLDERS),
         "work": Accepted(VerbatimText, "${QPID_WORK}", _FOLDERS),
-        "conf": Accepted(VerbatimText, "${prefix}/etc", _FOLDERS),
+        "conf": Accepted(VerbatimText, "${prefix}/etc", _FOLDERS, shipped=("${prefix}",)),
         "plugin-directory": Accepted(VerbatimText, "${ANDES_HOME}/lib/plugins", _FOLDERS),
         "cache-directory": Accepted(VerbatimText, "${QPID_WORK}/cache", _FOLDERS),
         "connector/qpidnio": Accepted(Boolean, False, _QPID),
@@ -256,7 +219,7 @@ ACCEPTED: Final[Mapping[str, Mapping[str, Element]]] = {
         "management/enabled": Accepted(Boolean, True, _NO_JMX),
         "management/jmxport": Accepted(Port, 8999, _NO_JMX),
         "management/ssl/enabled": Accepted(Boolean, False, _NO_JMX),
-        "management/ssl/keyStorePath": Accepted(VerbatimText, "", _NO_JMX),
+        "management/ssl/keyStorePath": Accepted(VerbatimText, "", _NO_JMX, shipped=("${conf}/qpid.keystore",)),
         "management/ssl/keyStorePassword": Accepted(SecretStr, NO_SECRET, _NO_JMX),
         "advanced/filterchain/@enableExecutorPool": Accepted(Boolean, True, _QPID),
         "advanced/enablePooledAllocator": Accepted(Boolean, False, _QPID),
@@ -265,7 +228,10 @@ ACCEPTED: Final[Mapping[str, Mapping[str, Element]]] = {
         "advanced/enableJMSXUserID": Accepted(Boolean, False, "messages keep the user they came with"),
         "advanced/locale": Accepted(Name, "en_US", "en_US is offered"),
         "security/pd-auth-manager/principal-database/class": Accepted(
-            str, "org.wso2.carbon.andes.authentication.CarbonBasedPrincipalDatabase", _USERS
+            str,
+            "org.wso2.carbon.andes.authentication.CarbonBasedPrincipalDatabase",
+            _USERS,
+            shipped=("org.wso2.carbon.andes.authentication.andes.CarbonBasedPrincipalDatabase",),
         ),
         "security/msg-auth": Accepted(Boolean, False, _USERS),
         "virtualhosts": Accepted(VerbatimText, "${conf}/qpid-virtualhosts.xml", _RUN_TIME),
@@ -292,17 +258,19 @@ ACCEPTED: Final[Mapping[str, Mapping[str, Element]]] = {
         "virtualhost*/carbon/queues/maximumMessageCount": Accepted(CountOrZero, 0, _RUN_TIME),
     },
     "datasources/master-datasources.xml": {
-        "providers/provider": Accepted(str, "org.wso2.carbon.ndatasource.rdbms.RDBMSDataSourceReader", _URL),
-        "datasources/datasource*/description": Accepted(str, "", _URL),
-        "datasources/datasource*/definition/@type": Accepted(str, "RDBMS", _URL),
-        "datasources/datasource*/definition/configuration/driverClassName": Accepted(str, "", _URL),
+        "providers/provider": Accepted(
+            str, "org.wso2.carbon.ndatasource.rdbms.RDBMSDataSourceReader", _URL, asks=False
+        ),
+        "datasources/datasource*/description": Accepted(str, "", _URL, asks=False),
+        "datasources/datasource*/definition/@type": Accepted(str, "RDBMS", _URL, asks=False),
+        "datasources/datasource*/definition/configuration/driverClassName": Accepted(str, "", _URL, asks=False),
         "datasources/datasource*/definition/configuration/dataSourceProps/property[*]": Accepted(TextMap, {}, _URL),
         "datasources/datasource*/definition/configuration/maxIdle": Accepted(CountOrZero, 50, _POOL),
         "datasources/datasource*/definition/configuration/minIdle": Accepted(CountOrZero, 5, _POOL),
         "datasources/datasource*/definition/configuration/initialSize": Accepted(CountOrZero, 0, _POOL),
         "datasources/datasource*/definition/configuration/validationQuery": Accepted(str, "SELECT 1", _POOL),
         "datasources/datasource*/definition/configuration/defaultAutoCommit": Accepted(
-            Boolean, False, "the broker commits explicitly"
+            Boolean, False, "the broker commits explicitly", shipped=(True,)
         ),
         "datasources/datasource*/definition/configuration/defaultTransactionIsolation": Accepted(str, "", _SESSIONS),
         "datasources/datasource*/definition/configuration/defaultReadOnly": Accepted(Boolean, False, _SESSIONS),
@@ -312,24 +280,25 @@ ACCEPTED: Final[Mapping[str, Mapping[str, Element]]] = {
         "ServerKey": Accepted(Name, "MB", _NO_CONSOLE),
         "HostName": Accepted(Name, "localhost", _NO_CONSOLE),
         "MgtHostName": Accepted(Name, "localhost", _NO_CONSOLE),
-        "ServerURL": Accepted(VerbatimText, "", _NO_APPLICATIONS),
+        "ServerURL": Accepted(VerbatimText, "", _NO_APPLICATIONS, shipped=("local:/${carbon.context}/services/",)),
         "ServerRoles/*": ANYTHING,
         "ServiceUserRoles/*": ANYTHING,
         "Ports/JMX/RMIRegistryPort": Accepted(Port, 9999, _NO_JMX),
         "Ports/JMX/RMIServerPort": Accepted(Port, 11_111, _NO_JMX),
     },
     "user-mgt.xml": {
-        f"Realm/UserStoreManager*/Property[{name}JavaScriptRegEx]": Accepted(VerbatimText, "", _NO_CONSOLE)
+        f"Realm/UserStoreManager*/Property[{name}JavaScriptRegEx]": Accepted(
+            VerbatimText, "", _NO_CONSOLE, shipped=(r"^[\S]{3,30}$", r"^[\S]{5,30}$")
+        )
         for name in ("Username", "Password", "Rolename")
     },
     "axis2.xml": {
+        "clustering/*": ANYTHING,
         "clustering/@class": Accepted(
             Name, "org.wso2.carbon.core.clustering.hazelcast.HazelcastClusteringAgent", _NO_HAZELCAST
         ),
         "clustering/parameter[AvoidInitiation]": Accepted(Boolean, True, _NO_HAZELCAST),
-        "clustering/parameter[membershipScheme]": Accepted(
-            choice("multicast", "wka", "aws"), "multicast", _NO_HAZELCAST
-        ),
+        "clustering/parameter[membershipScheme]": Accepted(Name, "multicast", _NO_HAZELCAST),
         "clustering/parameter[domain]": Accepted(Name, "wso2.carbon.domain", _NO_HAZELCAST),
         "clustering/parameter[password]": Accepted(SecretStr, NO_SECRET, _NO_HAZELCAST),
         "clustering/parameter[mcastAddress]": Accepted(Name, "228.0.0.4", _NO_HAZELCAST),
@@ -343,6 +312,7 @@ ACCEPTED: Final[Mapping[str, Mapping[str, Element]]] = {
         "clustering/members/member*/hostName": Accepted(HostRange, "127.0.0.1", _NO_HAZELCAST),
         "clustering/members/member*/port": Accepted(Port, 4000, _NO_HAZELCAST),
         "clustering/groupManagement/@enable": Accepted(Boolean, False, _NO_HAZELCAST),
+        "clustering/parameter[hazelcastSerializers]/*": ANYTHING,
         "clustering/groupManagement/applicationDomain*/@name": Accepted(str, "", _NO_HAZELCAST),
         "clustering/groupManagement/applicationDomain*/@description": Accepted(str, "", _NO_HAZELCAST),
         "clustering/groupManagement/applicationDomain*/@agent": Accepted(str, "", _NO_HAZELCAST),
@@ -352,14 +322,17 @@ ACCEPTED: Final[Mapping[str, Mapping[str, Element]]] = {
     "registry.xml": {
         "*": ANYTHING,
         "enableCache": Accepted(Boolean, True, _REGISTRY_CACHE),
-        "staticConfiguration/versioningComments": Accepted(Boolean, True, _NO_REMARKS),
-        "staticConfiguration/versioningTags": Accepted(Boolean, True, _NO_REMARKS),
-        "staticConfiguration/versioningRatings": Accepted(Boolean, True, _NO_REMARKS),
-        "remoteInstance*/@url": Accepted(str, "", "an instance is opened by its dbConfig"),
+        "staticConfiguration/versioningComments": Accepted(Boolean, True, _NO_REMARKS, asks=False),
+        "staticConfiguration/versioningTags": Accepted(Boolean, True, _NO_REMARKS, asks=False),
+        "staticConfiguration/versioningRatings": Accepted(Boolean, True, _NO_REMARKS, asks=False),
+        "remoteInstance*/@url": Accepted(str, "", "an instance is opened by its dbConfig", asks=False),
         "remoteInstance*/enableCache": Accepted(Boolean, True, _REGISTRY_CACHE),
-        "remoteInstance*/cacheId": Accepted(str, "", _REGISTRY_CACHE),
+        "remoteInstance*/cacheId": Accepted(str, "", _REGISTRY_CACHE, asks=False),
         "mount*/@overwrite": Accepted(
-            choice("true", "false", "virtual"), "false", "this broker keeps nothing of its own under a mount"
+            choice("true", "false", "virtual"),
+            "false",
+            "this broker keeps nothing of its own under a mount",
+            asks=False,
         ),
     },
     "hazelcast.properties": {

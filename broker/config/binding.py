@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from broker.config.accepted import Given
+from broker.config.element_kinds import Given
 from broker.config.home import found_in_home
 from broker.config.layout import Entry, Layout
 from broker.config.substitution import secret_from_alias, secret_from_file, substitute

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 
 from pydantic import Field
 
-from broker.config.accepted import Given
 from broker.config.authentication import Authentication
 from broker.config.axis2 import Axis2
 from broker.config.broker_xml import (
@@ -26,6 +25,7 @@ from broker.config.broker_xml import (
 )
 from broker.config.carbon import Carbon
 from broker.config.datasources import Datasources, PoolConfiguration
+from broker.config.element_kinds import Given
 from broker.config.qpid_config import QpidConfig
 from broker.config.registry_xml import RegistryXml
 from broker.config.store_url import StoreUrl

@@ -59,9 +59,9 @@ _NEEDLESS: Final[Mapping[str, str]] = {
         fallbackToSystemKeyStore fallbackToSystemTrustStore forceConnectionTimeZoneToSession initialTimeout
         interactiveClient jdbcCompliantTruncation keyStorePassword keyStoreType local_infile log logger
         maintainTimeStats maxAllowedPacket maxReconnects nullCatalogMeansCurrent paranoid permitMysqlScheme
-        pinGlobalTxToPhysicalConnection prepStmtCacheSize prepStmtCacheSqlLimit profileSQL restrictedAuth
-        rewriteBatchedStatements serverRSAPublicKeyFile serverTimezone tcpKeepAlive tcpNoDelay tcpRcvBuf tcpSndBuf
-        timezone tinyInt1isBit tlsCiphersuites tlsVersions transactionIsolation
+        pinGlobalTxToPhysicalConnection prepStmtCacheSize prepStmtCacheSqlLimit profileSQL relaxAutoCommit
+        restrictedAuth rewriteBatchedStatements serverRSAPublicKeyFile serverTimezone tcpKeepAlive tcpNoDelay
+        tcpRcvBuf tcpSndBuf timezone tinyInt1isBit tlsCiphersuites tlsVersions transactionIsolation
         trustCertificateKeyStorePassword trustCertificateKeyStoreType trustStorePassword trustStoreType
         useBatchMultiSend useBulkStmts useCompression useConfigs useCursorFetch useJDBCCompliantTimezoneShift
         useLegacyDatetimeCode useLocalSessionState useLocalTransactionState useMysqlMetadata useOldAliasMetadataBehavior

@@ -11,8 +11,8 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from broker.config.accepted import Accepted, Given, Rule
 from broker.config.binding import Reading, complaint_of
+from broker.config.element_kinds import Accepted, Given, Rule
 from broker.config.layout import Layout
 from broker.config.values import Place
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypeGuard, get_args, get_origin
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from broker.config.accepted import Accepted, Anything, Element, Obsolete
+from broker.config.element_kinds import Accepted, Anything, Element, Obsolete
 from broker.config.values import InHome, MayBeInFile, Place, Section, Verbatim
 
 _NAMED = re.compile(r"(.+)\[(.+)\]")

@@ -73,11 +73,13 @@ def test_the_shipped_configuration_is_valid() -> None:
     assert ended.stdout.splitlines()[-1] == "configuration is valid"
 
 
-def test_a_misspelt_element_is_a_warning(conf: Path) -> None:
-    (conf / "broker.xml").write_text("<broker><transport/></broker>")
+def test_a_misspelt_element_is_a_warning_and_what_has_no_effect_is_named(conf: Path) -> None:
+    (conf / "broker.xml").write_text('<broker><transport/><transports><mqtt enabled="true"/></transports></broker>')
     ended = run("--config", str(conf), "--check-config")
     assert ended.returncode == 0
-    assert "transports" in ended.stderr
+    misspelt, without_effect = ended.stderr.splitlines()
+    assert "did you mean 'transports'" in misspelt
+    assert without_effect == "accepted without effect: mqtt"
 
 
 @pytest.mark.parametrize("option", ["--check-config", "--show-config", "--log-level=info"])

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 from pydantic import SecretStr, TypeAdapter
 
-from broker.config.accepted import ACCEPTED, RULES, Accepted
+from broker.config.accepted import ACCEPTED, RULES
+from broker.config.element_kinds import Accepted
 from broker.config.files import FILES
 from broker.config.layout import Layout
 from broker.config.values import Place

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from broker.config.accepted import ACCEPTED, Accepted
+from broker.config.accepted import ACCEPTED
+from broker.config.element_kinds import Accepted
 from broker.config.files import FILES
 from broker.config.layout import Layout
 

@@ -211,6 +211,7 @@ def test_mariadb_may_be_reached_through_a_local_socket(name):
         "autoReconnect=true&characterEncoding=UTF-8&useUnicode=true&rewriteBatchedStatements=true&charset=utf8mb4",
         "useServerPrepStmts=true&cachePrepStmts=true&allowPublicKeyRetrieval=true&serverTimezone=UTC",
         "useLegacyDatetimeCode=false&nullCatalogMeansCurrent=true&tcpKeepAlive=true&zeroDateTimeBehavior=round",
+        "autoReconnect=true&relaxAutoCommit=true",
     ],
 )
 def test_mysql_parameters_that_ask_for_nothing_new_are_accepted(query):
