@@ -18,7 +18,7 @@ from broker.config.accepted import RULES
 from broker.config.binding import Reading, adopt, bind, origin_key, override, place_roots, spell, validate
 from broker.config.configuration import Configuration
 from broker.config.connection_options import connection_options
-from broker.config.datasources import DataSource
+from broker.config.datasources import DataSource, Datasources
 from broker.config.files import (
     AXIS2,
     BROKER_XML,
@@ -152,6 +152,7 @@ def _judge_together(config: Configuration, readings: Mapping[str, Reading]) -> N
         if port and port + config.carbon.offset > 65535:
             broker_xml.refuse(element, f"'{port}' plus the port offset {config.carbon.offset} is above 65535")
     _warn_of_tls_versions(amqp.ssl_connection, broker_xml)
+    _judge_names(config.datasources, readings[DATASOURCES.name])
     _judge_store(config, broker_xml, readings[DATASOURCES.name])
     judge_user_store(config, readings[USER_MGT.name])
     judge_registry(config, readings[REGISTRY.name])
@@ -183,6 +184,27 @@ def _judge_store(config: Configuration, broker_xml: Reading, datasources: Readin
             broker_xml.refuse(("persistence", element, "property[dataSource]"), str(error))
     if source := config.datasources.find(messages.data_source):
         _judge_datasource(source, config.datasources.datasources.datasource.index(source), datasources)
+
+
+def _judge_names(datasources: Datasources, reading: Reading) -> None:
+    """Refuse a datasource whose JNDI name an earlier one has: only one of them could be meant."""
+    first: dict[str, int] = {}
+    for index, source in enumerate(datasources.datasources.datasource):
+        earlier = first.setdefault(source.jndi_name, index)
+        if earlier != index:
+            other = datasources.datasources.datasource[earlier]
+            line = reading.lines.get(_name_of(earlier, other))
+            reading.refuse(
+                _name_of(index, source),
+                f"'{source.jndi_name}' of datasource '{source.name}' is the JNDI name of datasource '{other.name}' too,"
+                f" at {reading.label}:{line}; name one of them differently",
+            )
+
+
+def _name_of(index: int, source: DataSource) -> Place:
+    """Return the place of what names a datasource."""
+    place: Place = ("datasources", "datasource", index)
+    return (*place, "jndiConfig", "name") if source.jndi_config.name else (*place, "name")
 
 
 def _judge_datasource(source: DataSource, index: int, reading: Reading) -> None:

@@ -219,3 +219,24 @@ def test_a_secret_file_that_is_missing_is_named(load_files):
         f"conf/{FILE}:3: datasources/datasource/definition/configuration/password: "
         "secret file '/nowhere/secret' cannot be read: No such file or directory"
     )
+
+
+def test_two_datasources_with_one_jndi_name_are_refused_and_both_named(load_files):
+    def source(name, jndi_config):
+        return f"<datasource><name>{name}</name>{jndi_config}<definition/></datasource>\n"
+
+    file = "<datasources>\n{}{}{}</datasources>".format(
+        source("FIRST", "<jndiConfig><name>WSO2MBStoreDB</name></jndiConfig>"),
+        source("jdbc/SHARED_DB", ""),
+        source("SECOND", "<jndiConfig>\n<name>WSO2MBStoreDB</name></jndiConfig>")
+        + source("THIRD", "<jndiConfig><name>jdbc/SHARED_DB</name></jndiConfig>"),
+    )
+    with pytest.raises(ConfigError) as refused:
+        load_files({FILE: file})
+    place = "datasources/datasource/jndiConfig/name"
+    assert str(refused.value).splitlines() == [
+        f"conf/{FILE}:5: {place}: 'WSO2MBStoreDB' of datasource 'SECOND' is the JNDI name"
+        f" of datasource 'FIRST' too, at conf/{FILE}:2; name one of them differently",
+        f"conf/{FILE}:6: {place}: 'jdbc/SHARED_DB' of datasource 'THIRD' is the JNDI name"
+        f" of datasource 'jdbc/SHARED_DB' too, at conf/{FILE}:3; name one of them differently",
+    ]

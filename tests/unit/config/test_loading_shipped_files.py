@@ -51,6 +51,8 @@ def test_the_example_of_a_database_server_works_when_it_is_no_comment(load_files
     comments = re.findall(r"<!--(?:(?!-->).)*-->", shipped, re.DOTALL)
     (example,) = [text for text in comments if "<datasource>" in text and scheme in text]
     uncommented = shipped.replace(example, example.removeprefix("<!--").removesuffix("-->"))
+    embedded = uncommented.rindex("<datasource>")
+    uncommented = uncommented[:embedded] + uncommented[uncommented.index("</datasource>", embedded) + 13 :]
     loaded = load_files({DATASOURCES.name: uncommented}, {"DB_PASSWORD": "canary"})
     store = loaded.config.store_url
     assert loaded.warnings == []
