@@ -17,6 +17,7 @@ from broker.amqp.content import Content
 from broker.amqp.context import ConnectionContext
 from broker.amqp.deliveries import Deliveries
 from broker.amqp.direct_reply import ReplyConsumer
+from broker.amqp.publisher_flow import FlowedPublisher
 from broker.amqp.publishing import Publisher
 from broker.amqp.purposes import using
 from broker.amqp.transaction import Transaction
@@ -50,6 +51,7 @@ class Channel:
         "deferred_octets",
         "deliveries",
         "dtx",
+        "flow",
         "id",
         "is_busy",
         "is_closing",
@@ -96,6 +98,12 @@ class Channel:
             connection,
         )
         self.publish = self.publisher.publish
+        self.flow: FlowedPublisher | None = None
+        """Whether the client is asked to publish nothing, if it is asked by channel.flow."""
+        flow = connection.shared.flow
+        if flow is not None and self.vhost.dialect.asks_publishers_by_flow and not self._knows_blocked:
+            self.flow = FlowedPublisher(flow, self.publisher, self.send)
+            self.publish = self.flow.publish
         self.resolve = self.publisher.resolve
         self.deliveries = Deliveries(self.output, self.broker.touched, self.resume_later, self.vhost.dialect)
         self.ack_run = self.deliveries.ack_run
@@ -105,6 +113,10 @@ class Channel:
         self.dtx: BranchSession | None = None
         """Its branches of distributed transactions, once the client has selected them."""
         self.update_direct()
+
+    @property
+    def _knows_blocked(self) -> bool:
+        return self.connection.has_capability("connection.blocked")
 
     # Frames
 
@@ -129,9 +141,9 @@ class Channel:
         header, chunks = content.header, content.chunks
         route = self.resolve(content.arguments)
         if len(chunks) > 1:
-            self.publisher.publish(route, header, b"", chunks)
+            self.publish(route, header, b"", chunks)
         else:
-            self.publisher.publish(route, header, chunks[0] if chunks else b"")
+            self.publish(route, header, chunks[0] if chunks else b"")
 
     def defer(self, frame_type: int, payload: bytes) -> None:
         """Keep a frame until the handler that is waiting is done."""
@@ -373,6 +385,8 @@ class Channel:
         self.content = None
         if self.publisher.confirms is not None:
             self.publisher.confirms.close()
+        if self.flow is not None:
+            self.flow.close()
         self.publisher.replier.close()
         self.end_replies()
         for tag in list(self.browsers):

@@ -27,6 +27,7 @@ from broker.amqp.heartbeats import Heartbeats
 from broker.amqp.output import Output
 from broker.amqp.profile import CORDILLERA, Profile
 from broker.amqp.publish_watch import PublishWatch
+from broker.amqp.publisher_flow import UNDER_WAY, Cause
 from broker.auth.access import Access
 from broker.auth.audit import ACCESS_REFUSED, CONNECTION_OPENED, tell
 from broker.auth.identity import Identity
@@ -520,6 +521,25 @@ class Connection:
         self.blocked_reason = reason
         if self.has_capability("connection.blocked"):
             self.output.send_method(0, amqp.ConnectionBlocked(reason) if reason else amqp.ConnectionUnblocked())
+
+    def ask_to_wait(self) -> bool:
+        """Ask a client that knows channel.flow alone to publish nothing while there is an alarm. Return whether it may
+        be read nevertheless, because it obeys.
+        """
+        flows = []
+        for channel in self.channels.values():
+            if channel.flow is not None:
+                flows.append(channel.flow)
+                if channel.content is not None or channel.flow.has_published:
+                    channel.flow.stop(Cause.ALARM)
+        late = self.unfinished_octets + sum(flow.late_octets for flow in flows)
+        return bool(flows) and late <= UNDER_WAY and not any(flow.is_deaf for flow in flows)
+
+    def end_wait(self) -> None:
+        """There is no alarm any more."""
+        for channel in self.channels.values():
+            if channel.flow is not None:
+                channel.flow.go_on(Cause.ALARM)
 
     # Time
 

@@ -17,6 +17,7 @@ from broker.amqp.frame_reader import DirectChannel
 from broker.amqp.opening_rate import OpeningRates
 from broker.amqp.output import Output
 from broker.amqp.profile import Profile
+from broker.amqp.publisher_flow import PublisherFlow
 from broker.auth.access import Access, AccessControl
 from broker.auth.audit import AuditEvent, tell
 from broker.auth.identity import Authenticator
@@ -65,6 +66,8 @@ class SharedContext:
     """Where the prepared ones are."""
     pause: Callable[[float], Awaitable[None]]
     """Returns after so many seconds."""
+    flow: PublisherFlow | None = None
+    """Who of the publishers that are asked by channel.flow is to wait; None to ask nobody."""
     openings: OpeningRates | None = None
     """How fast users may open connections; None for as fast as they like."""
     settled: Callable[[str], Waiting | None] = _nothing_to_wait_for

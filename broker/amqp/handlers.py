@@ -51,6 +51,11 @@ def on_channel_flow(channel: Channel, method: amqp.ChannelFlow) -> None:
     channel.resume_later()
 
 
+def on_channel_flow_ok(channel: Channel, method: amqp.ChannelFlowOk) -> None:
+    if channel.flow is not None:
+        channel.flow.on_answer(method.active)
+
+
 def on_channel_close(channel: Channel, method: amqp.ChannelClose) -> None:
     channel.close()
     channel.send(amqp.ChannelCloseOk())
@@ -97,7 +102,7 @@ def on_tx_rollback(channel: Channel, method: amqp.TxRollback) -> None:
 HANDLERS: Final[dict[type[Method], Any]] = {
     amqp.ChannelOpen: on_channel_open,
     amqp.ChannelFlow: on_channel_flow,
-    amqp.ChannelFlowOk: on_ignored,
+    amqp.ChannelFlowOk: on_channel_flow_ok,
     amqp.ChannelClose: on_channel_close,
     amqp.ChannelCloseOk: on_ignored,
     amqp.AccessRequest: on_access_request,

@@ -118,6 +118,11 @@ class Publisher:
         self.confirms: Confirms | None = None
         self.transaction: Transaction | None = None
 
+    @property
+    def is_persistent(self) -> bool:
+        """Is the last message to be stored?"""
+        return self._is_persistent
+
     def on_permissions_changed(self) -> None:
         """Ask anew before each next publish: the client may do something else from now on."""
         self._routes = self._vhost.routing.routes_for(self._access.permissions, self._caches)

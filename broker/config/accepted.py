@@ -7,7 +7,6 @@ for an element in use. An element that gets an effect moves from this table into
 from __future__ import annotations
 
 from collections.abc import Mapping
-from operator import gt
 from typing import Final
 
 from pydantic import SecretStr
@@ -38,7 +37,6 @@ _CLIENTS: Final = "queues are declared by clients"
 _DRIVER_CODES: Final = "the drivers' own codes decide"
 _FOLDERS: Final = "the broker has no such folders"
 _HASHES: Final = "nodes of a cluster compare hashes of their topology after changes"
-_JOURNAL: Final = "the journal bounds what waits for the store (limits.md)"
 _NO_APPLICATIONS: Final = "a broker hosts no services or applications"
 _NO_CACHE: Final = "bodies are in memory or in the store"
 _NO_CONSOLE: Final = "there is no console yet"
@@ -50,6 +48,7 @@ _NO_THREADS: Final = "it tunes threads and buffers of Andes"
 _NO_REMARKS: Final = "this broker writes no comments, tags or ratings"
 _NO_TIMER: Final = "messages wait for no timer, they go to another node when it wants them"
 _NO_WAIT: Final = "no subscriber waits for another one"
+_PER_CHANNEL: Final = "channels are asked to wait one by one, by bufferBased"
 _PARTITIONS: Final = "a node that does not reach the database delivers nothing, whichever nodes it sees"
 _STORE_FORM: Final = "the form of a store is found by its content, its certificates are X.509"
 _POOL: Final = "connections are made when they are needed, and pinged without a query"
@@ -189,11 +188,7 @@ ACCEPTED: Final[Mapping[str, Mapping[str, Element]]] = {
         "managementConsole/messageBrowsePageSize": Accepted(Count, 100, _NO_CONSOLE),
         "managementConsole/maximumMessageDisplayLength": Accepted(Count, 100_000, _NO_CONSOLE),
         "managementConsole/allowReRouteAllInDLC": Accepted(Boolean, False, "the console decides by permission"),
-        "flowControl/global/lowLimit": Accepted(CountOrZero, 800, _JOURNAL),
-        "flowControl/global/highLimit": Accepted(Count, 8000, _JOURNAL),
-        "flowControl/bufferBased/lowLimit": Accepted(CountOrZero, 100, _JOURNAL),
-        "flowControl/bufferBased/highLimit": Accepted(Count, 1000, _JOURNAL),
-        "flowControl/connectionBased/perConnectionMessageThreshold": Accepted(Count, 1000, _JOURNAL),
+        "flowControl/connectionBased/perConnectionMessageThreshold": Accepted(Count, 1000, _PER_CHANNEL),
         "performanceTuning/failover/vHostSyncTaskInterval": Accepted(Count, 3600, _HASHES),
         "recovery/concurrentStorageQueueReads": Accepted(Count, 5, _READ_BACK),
         "recovery/vHostSyncTaskInterval": Accepted(Count, 900, _HASHES),
@@ -353,15 +348,6 @@ RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
             "transports/mqtt/security/authentication",
             lambda authorization, authentication: authorization != "REQUIRED" or authentication == "REQUIRED",
             "REQUIRED needs authentication to be REQUIRED too",
-        ),
-        *(
-            Rule(
-                f"flowControl/{scope}/highLimit",
-                f"flowControl/{scope}/lowLimit",
-                gt,
-                "{value} is not greater than lowLimit, which is {other}",
-            )
-            for scope in ("global", "bufferBased")
         ),
     ),
 }

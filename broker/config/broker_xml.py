@@ -197,6 +197,42 @@ class PerformanceTuning(Section):
     message_expiration: MessageExpiration = xml("messageExpiration", MessageExpiration())
 
 
+def _rising(low: int, high: int) -> None:
+    if high <= low:
+        conflict("highLimit", f"{high} is not greater than lowLimit, which is {low}")
+
+
+class GlobalFlowControl(Section):
+    """How many messages of all channels of clients of JMS may wait for the store together."""
+
+    low_limit: CountOrZero = xml("lowLimit", 800)
+    high_limit: Count = xml("highLimit", 8000)
+
+    @model_validator(mode="after")
+    def _is_in_order(self) -> Self:
+        _rising(self.low_limit, self.high_limit)
+        return self
+
+
+class BufferBasedFlowControl(Section):
+    """How many messages of one channel may wait for the store."""
+
+    low_limit: CountOrZero = xml("lowLimit", 100)
+    high_limit: Count = xml("highLimit", 1000)
+
+    @model_validator(mode="after")
+    def _is_in_order(self) -> Self:
+        _rising(self.low_limit, self.high_limit)
+        return self
+
+
+class FlowControl(Section):
+    """When clients of JMS are asked by channel.flow to publish nothing for a while."""
+
+    all_channels: GlobalFlowControl = xml("global", GlobalFlowControl())
+    buffer_based: BufferBasedFlowControl = xml("bufferBased", BufferBasedFlowControl())
+
+
 class Deployment(Section):
     """The mode of this node: `standalone` turns clustering off whatever `axis2.xml` says."""
 
@@ -285,6 +321,7 @@ class BrokerXml(Section):
     persistence: Persistence = xml("persistence", Persistence())
     transaction: TransactionSection = xml("transaction", TransactionSection())
     performance_tuning: PerformanceTuning = xml("performanceTuning", PerformanceTuning())
+    flow_control: FlowControl = xml("flowControl", FlowControl())
     deployment: Deployment = xml("deployment", Deployment())
     limits: LimitsSection = xml("limits", LimitsSection())
     virtual_hosts: VirtualHosts = xml("virtualHosts", VirtualHosts())

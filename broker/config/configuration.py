@@ -14,6 +14,7 @@ from broker.config.axis2 import Axis2
 from broker.config.broker_xml import (
     Coordination,
     Deployment,
+    FlowControl,
     LimitsSection,
     LoggingSection,
     ManagementSection,
@@ -41,6 +42,7 @@ class Configuration(Section):
     persistence: Persistence = Persistence()
     transaction: TransactionSection = TransactionSection()
     performance_tuning: PerformanceTuning = PerformanceTuning()
+    flow_control: FlowControl = FlowControl()
     deployment: Deployment = Deployment()
     limits: LimitsSection = LimitsSection()
     virtual_hosts: VirtualHosts = VirtualHosts()

@@ -25,6 +25,7 @@ from broker.amqp.branches import Branches
 from broker.amqp.context import SharedContext
 from broker.amqp.direct_reply import DirectReplies
 from broker.amqp.handshake import server_properties
+from broker.amqp.publisher_flow import PublisherFlow
 from broker.auth.access import AccessControl
 from broker.auth.hashing_threads import HashingThreads
 from broker.auth.identity import Authenticator
@@ -43,7 +44,7 @@ from broker.node.descriptors import rooms
 from broker.node.lifecycle import Lifecycle
 from broker.node.logins import USERS_ELSEWHERE, checked_passwords, hash_password, hashing_threads, logins, open_carbon
 from broker.node.queue_services import LiveServices
-from broker.node.settings import client_limits, dialect_of, openings, resource_monitor, thresholds
+from broker.node.settings import client_limits, dialect_of, flow_limits, openings, resource_monitor, thresholds
 from broker.node.token_logins import WithTokens
 from broker.ports.slot import Slot
 from broker.ports.store import Registration
@@ -208,7 +209,7 @@ class NodeIncarnation:
             self.store,
             high_water=registration.last_message_id,
             touched_confirms=touched_confirms,
-            on_settled=lambda: broker.flush_confirms(),
+            on_settled=lambda: on_stored(),
             on_full=pressure.on_journal_full,
             sleep=lambda seconds: health.pause(seconds),
         )
@@ -234,6 +235,12 @@ class NodeIncarnation:
             caches=CacheBudget(),
             work=TurnBudget(),
         )
+        flow = PublisherFlow(flow_limits(self.config), journal, self.ids, touched_confirms)
+
+        def on_stored() -> None:
+            broker.flush_confirms()
+            flow.on_stored()
+
         turns = self.turns = Turns(broker.work)
         self.replies = DirectReplies(cluster, _new_name)
         spawn = self._spawn = HandlerTasks(tasks).spawn
@@ -272,6 +279,7 @@ class NodeIncarnation:
             self._new_branches(timers),
             self.store,
             asyncio.sleep,
+            flow,
             openings(self.config),
             *(() if self.carbon is None else (self.carbon.settled,)),
         )

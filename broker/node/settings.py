@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from broker.amqp.opening_rate import OpeningRates
+from broker.amqp.publisher_flow import FlowLimits
 from broker.broker import Limits
 from broker.config.configuration import Configuration
 from broker.node.allocator import give_back_freed_memory
@@ -49,6 +50,12 @@ def client_limits(config: Configuration) -> Limits:
         max_uncommitted_bytes=config.transaction.max_uncommitted_bytes,
         max_dtx_channels=config.transaction.max_parallel_dtx_channels,
     )
+
+
+def flow_limits(config: Configuration) -> FlowLimits:
+    """Return how much of clients that are asked by channel.flow may wait for the store."""
+    channel, node = config.flow_control.buffer_based, config.flow_control.all_channels
+    return FlowLimits(channel.low_limit, channel.high_limit, node.low_limit, node.high_limit)
 
 
 def openings(config: Configuration) -> OpeningRates | None:

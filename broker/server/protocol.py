@@ -300,11 +300,13 @@ class AmqpProtocol(asyncio.Protocol):
     def begin_alarm(self, reason: str) -> None:
         """Something is short: this publisher must wait, and is told why."""
         self._server.pressure.blocked.add(self)
-        self.hold(_ALARM)
+        if not self._connection.ask_to_wait():
+            self.hold(_ALARM)
         self._connection.set_blocked(reason)
 
     def end_alarm(self) -> None:
         """Nothing is short any more: publishers may go on."""
+        self._connection.end_wait()
         self.release(_ALARM)
         self._connection.set_blocked("")
 

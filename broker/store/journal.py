@@ -222,6 +222,12 @@ class GroupCommitJournal:
         """Octets that the messages waiting for the store occupy."""
         return self._bytes
 
+    @property
+    def oldest_waiting(self) -> int | None:
+        """The id of the oldest message that waits to be inserted or is being inserted, None if there is none."""
+        inserts = self._batch.inserts
+        return inserts[0].id if inserts else next(iter(self._pending), None)
+
     def stalled_for(self, now: float) -> float:
         """Return for how many seconds the current batch has been written, failed tries included; 0.0 without one."""
         return 0.0 if self._writing_since is None else max(now - self._writing_since, 0.0)

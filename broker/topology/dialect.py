@@ -64,6 +64,8 @@ class ClientDialect:
     """Is a queue that is durable and exclusive a subscription: with one consumer at a time, of any connection?"""
     shares_subscriptions: bool = False
     """May such a subscription have several consumers at a time?"""
+    asks_publishers_by_flow: bool = False
+    """Is a client that does not know connection.blocked asked by channel.flow to publish nothing for a while?"""
     spares_own_messages: bool = False
     """Does a subscription of a topic whose consumer asks for `no_local` get nothing from the consumer's connection?"""
     channel: ChannelRules | None = None
@@ -107,6 +109,7 @@ WSO2: Final = ClientDialect(
     channel=ChannelRules(),
     tells_delivery_count=True,
     spares_own_messages=True,
+    asks_publishers_by_flow=True,
 )
 
 DIALECTS: Final[Mapping[str, ClientDialect]] = {each.name: each for each in (PLAIN, WSO2)}

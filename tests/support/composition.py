@@ -18,6 +18,7 @@ from broker.amqp.context import SharedContext
 from broker.amqp.direct_reply import DirectReplies
 from broker.amqp.handshake import Peer, server_properties
 from broker.amqp.profile import CORDILLERA, Profile
+from broker.amqp.publisher_flow import FlowLimits, PublisherFlow
 from broker.auth.access import AccessControl, OpenAccess
 from broker.auth.identity import Authenticator
 from broker.broker import Broker, Confirmable, Limits
@@ -413,6 +414,7 @@ class NodeParts:
         is_store_away: Callable[[], bool] = lambda: False,
         next_turn: Callable[[], Awaitable[None]] = nothing_to_wait_for,
         room: Callable[[], Awaitable[None]] = nothing_to_wait_for,
+        flow: FlowLimits | None = None,
     ) -> SharedContext:
         """Return what connections share: guest may do everything, and names that clients leave open are counted."""
         names = count(1)
@@ -436,6 +438,7 @@ class NodeParts:
             self._new_branches(monotonic),
             self.store,
             _no_pause,
+            flow=PublisherFlow(flow or FlowLimits(), self.journal, self.broker.ids, self.broker.touched_confirms),
         )
 
     def _new_branches(self, monotonic: Callable[[], float]) -> Branches:

@@ -6,6 +6,7 @@ Knows asyncio's protocol calls; the broker behind it is that of the harness.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -99,10 +100,12 @@ class Edge:
         self.protocol.data_received(data)
         self._node.harness.stage.run()
 
-    async def open(self) -> Edge:
+    async def open(self, capabilities: Sequence[str] = ALL_CAPABILITIES, vhost: str = "/") -> Edge:
         """Shake hands; channel 1 and the queue `q` are there afterwards."""
-        self.deliver(PROTOCOL_HEADER + command(0, start_ok(ALL_CAPABILITIES)) + command(0, ConnectionTuneOk(0, 0, 10)))
-        self.deliver(command(0, ConnectionOpen()) + command(1, ChannelOpen()) + command(1, QueueDeclare(queue="q")))
+        self.deliver(PROTOCOL_HEADER + command(0, start_ok(capabilities)) + command(0, ConnectionTuneOk(0, 0, 10)))
+        self.deliver(
+            command(0, ConnectionOpen(vhost)) + command(1, ChannelOpen()) + command(1, QueueDeclare(queue="q"))
+        )
         await self._node.turn()
         self.peer.received()
         return self

@@ -87,6 +87,10 @@ class FakeJournal:
     async def readable(self, slot: Slot) -> None:
         self.commit()
 
+    @property
+    def oldest_waiting(self) -> int | None:
+        return next(iter(self._pending), None)
+
     def check_full(self) -> bool:
         return self.is_full
 

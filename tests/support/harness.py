@@ -11,6 +11,7 @@ from math import inf
 
 from broker.amqp.context import SharedContext
 from broker.amqp.profile import CORDILLERA, Profile
+from broker.amqp.publisher_flow import FlowLimits
 from broker.auth.access import AccessControl
 from broker.auth.identity import Authenticator
 from broker.broker import Limits
@@ -84,6 +85,7 @@ class Harness:
         users: Authenticator | None = None,
         access: AccessControl | None = None,
         turn: int = TURN,
+        flow: FlowLimits | None = None,
     ) -> None:
         """`users` and `access` say who may log in, and what for: otherwise guest and admin, for everything. `turn` is
         how many steps of work a turn of the loop may take.
@@ -127,6 +129,7 @@ class Harness:
             monotonic=self.clock.monotonic,
             is_store_away=lambda: self.is_store_away,
             next_turn=self.turns.next,
+            flow=flow,
         )
         self._clients: list[Client] = []
 
@@ -174,6 +177,8 @@ class Harness:
         """Let the store commit what the journal has taken."""
         self.journal.commit()
         self.broker.flush_confirms()
+        if self.shared.flow is not None:
+            self.shared.flow.on_stored()
         self.run()
 
     def run(self) -> None:

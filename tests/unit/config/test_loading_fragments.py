@@ -261,7 +261,6 @@ def test_the_whole_broker_xml_of_andes_parses_without_a_warning(load_files):
         ("persistence/messageStore/property[integrityViolationSQLStateClasses]", ("23", "27", "44")),
         ("performanceTuning/slots/SlotDeleteQueueDepthWarningThreshold", 900),
         ("performanceTuning/delivery/topicMessageDeliveryStrategy/strategyName", "SLOWEST_SUB_RATE"),
-        ("flowControl/bufferBased/lowLimit", 100),
     ],
 )
 def test_elements_without_effect_are_read_too(load_files, path, value):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from broker.amqp.publisher_flow import UNDER_WAY
 from broker.codec.field_table import FieldTable
 from broker.codec.method import frame
 from broker.codec.methods import (
@@ -14,6 +15,7 @@ from broker.codec.methods import (
     BasicConsume,
     BasicPublish,
     ChannelFlow,
+    ChannelFlowOk,
     ConnectionBlocked,
     ConnectionClose,
     ConnectionCloseOk,
@@ -53,6 +55,42 @@ async def test_an_alarm_blocks_a_publisher_at_its_next_publish_and_tells_it(node
     await node.turn()
     assert edge.peer.received() == [(0, ConnectionUnblocked())]
     assert edge.transport.is_reading
+
+
+async def test_a_client_of_jms_is_asked_by_channel_flow_and_read_on_while_it_obeys(node: Node) -> None:
+    edge = await Edge(node).open((), "carbon")
+    node.pressure.set_alarm("resources", "low on memory")
+    await edge.publish()
+    assert edge.peer.received() == [(1, ChannelFlow(False))]
+    await edge.publish()
+    assert edge.transport.is_reading
+    edge.peer.send(1, ChannelFlowOk(False))
+    assert edge.transport.is_reading
+    node.pressure.set_alarm("resources", "")
+    await node.turn()
+    assert edge.peer.received() == [(1, ChannelFlow(True))]
+
+
+@pytest.mark.parametrize("is_answered", [True, False])
+async def test_one_that_does_not_obey_is_held_back_by_its_socket(node: Node, is_answered: bool) -> None:
+    edge = await Edge(node).open((), "carbon")
+    node.pressure.set_alarm("store", "store unavailable")
+    await edge.publish()
+    if is_answered:
+        edge.peer.send(1, ChannelFlowOk(False))
+    await edge.publish(b"m" if is_answered else bytes(UNDER_WAY))
+    assert not edge.transport.is_reading
+    node.pressure.set_alarm("store", "")
+    await node.turn()
+    assert edge.transport.is_reading
+    assert edge.peer.received() == [(1, ChannelFlow(False)), (1, ChannelFlow(True))]
+
+
+async def test_one_that_sends_a_large_body_in_an_alarm_is_held_back(node: Node) -> None:
+    edge = await Edge(node).open((), "carbon")
+    node.pressure.set_alarm("resources", "low on disk")
+    edge.deliver(command(1, BasicPublish(routing_key="q"), BasicProperties(), bytes(UNDER_WAY + 1))[:-200_000])
+    assert not edge.transport.is_reading
 
 
 async def test_an_alarm_is_told_to_publishers_that_wait_for_the_journal_already(node: Node) -> None:

@@ -83,6 +83,22 @@ async def test_octets_that_wait_are_counted_exactly_when_batches_are_full(size: 
         assert it.journal.pending_bytes == 0
 
 
+async def test_the_oldest_message_that_waits_is_known() -> None:
+    async with bench() as it:
+        assert it.journal.oldest_waiting is None
+        first, second = message(1), message(2)
+        it.journal.append(first)
+        writing = await it.store.begun()
+        it.journal.append(second)
+        assert it.journal.oldest_waiting == 1
+        writing.set_result(None)
+        writing = await it.store.begun()
+        assert it.journal.oldest_waiting == 2
+        writing.set_result(None)
+        await turn()
+        assert it.journal.oldest_waiting is None
+
+
 async def test_a_message_settled_while_it_is_written_is_deleted_after_that() -> None:
     async with bench() as it:
         first = message(1, confirms="channel 1")
