@@ -137,13 +137,22 @@ class Campaign:
         together(trial, waiting, started)
 
     def _try_out(self, worker: Worker, mutant: Mutant, selection: Selection) -> str:
-        tests = selection.tests_of(mutant.file, mutant.site.line, mutant.site.last_line)
-        if not tests:
-            return ALIVE
         text = mutant.site.apply(self._sources[mutant.file]).decode()
-        seconds = STARTING + SLOWER * selection.seconds_of(tests)
-        outcome = worker.run(Job(mutant.file, text, tests, seconds, needs_databases(tests)))
-        return {"passed": ALIVE, "failed": "killed", "hung": "hung"}[outcome.result]
+        for tests in stages(mutant.file, selection.tests_of(mutant.file, mutant.site.line, mutant.site.last_line)):
+            seconds = STARTING + SLOWER * selection.seconds_of(tests)
+            result = worker.run(Job(mutant.file, text, tests, seconds, needs_databases(tests))).result
+            if result != "passed":
+                return {"failed": "killed", "hung": "hung"}[result]
+        return ALIVE
+
+
+def stages(file: str, tests: list[str]) -> list[list[str]]:
+    """Return the same tests with those first that stand in the module's own file of tests: to read the files of all
+    others takes longer than most changes live.
+    """
+    own = f"test_{Path(file).stem}.py"
+    first = [test for test in tests if Path(test.partition("::")[0]).name == own]
+    return [part for part in (first, [test for test in tests if test not in set(first)]) if part]
 
 
 def learn(worker: Worker, tests: str, path: Path) -> Selection:

@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 from tests.support.mutants import campaign
-from tests.support.mutants.campaign import Worker, learn, parts, together
+from tests.support.mutants.campaign import Worker, learn, parts, stages, together
 from tests.support.mutants.selection import Selection
 from tests.support.mutants.worker import Job, Outcome
 
@@ -69,3 +69,12 @@ def test_an_error_in_one_worker_ends_all_of_them(tmp_path: Path) -> None:
         together(work, range(1, 1000), [cast(Worker, Answers(tmp_path))])
 
     assert done == [1, 2]
+
+
+def test_the_tests_of_the_module_itself_come_first() -> None:
+    others = ["tests/unit/amqp/test_a.py::test_quick", "tests/unit/amqp/test_queue.py.old/test_b.py::test_slow"]
+    own = ["tests/unit/queue/test_queue.py::test_one", "tests/unit/queue/test_queue.py::test_two[a::b]"]
+
+    assert stages("broker/queue/queue.py", [others[0], own[0], others[1], own[1]]) == [own, others]
+    assert stages("broker/queue/window.py", own) == [own]
+    assert stages("broker/queue/queue.py", []) == []
