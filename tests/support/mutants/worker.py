@@ -42,6 +42,7 @@ _PRELOADED: Final = (
 )
 _OPTIONS: Final = (
     *("-q", "-x", "--tb=short", "-p", "no:cacheprovider"),
+    *("-m", "not slow"),
     *("--timeout", "0"),  # the job has a limit of its own
     *("-W", "ignore::pytest.PytestAssertRewriteWarning"),  # what is preloaded holds no assertion of ours
 )
