@@ -82,6 +82,7 @@ class Campaign:
         self._lessons = Lessons(folder)
         self._results = Results(folder)
         self._sources = {file: (PROJECT / file).read_bytes() for file in TARGETS}
+        self._modules = {file: digest(source) for file, source in self._sources.items()}
         self._lock = threading.Lock()
 
     def run(self, mutants: list[Mutant], jobs: int) -> dict[Mutant, str]:
@@ -100,17 +101,22 @@ class Campaign:
         return results
 
     def _digests(self, file: str) -> tuple[str, str]:
-        return digest(self._sources[file]), digest(*(_text(tests) for tests in parts(TARGETS[file])))
+        return self._modules[file], digest(*(_text(tests) for tests in parts(TARGETS[file])))
 
     def _learn(self, files: list[str], started: list[Worker]) -> dict[str, Selection]:
         """Return, by file, which of its tests run which lines."""
-        wanted = dict.fromkeys(tests for file in files for tests in parts(TARGETS[file]))
-        modules = digest(*self._sources.values())
+        wanted: dict[str, list[str]] = {}
+        for file in files:
+            for tests in parts(TARGETS[file]):
+                wanted.setdefault(tests, []).append(file)
         learned: dict[str, Selection] = {}
 
         def lesson(worker: Worker, tests: str) -> None:
-            state = modules + digest(_text(tests))
-            found = self._lessons.find(tests, state) or learn(worker, tests, self._lessons.path(tests, state))
+            text = digest(_text(tests))
+            found = self._lessons.find(tests, text, {file: self._modules[file] for file in wanted[tests]})
+            if found is None:
+                found = learn(worker, tests, worker.root / "lesson")
+                self._lessons.keep(tests, text, self._modules, found)
             with self._lock:
                 learned[tests] = found
                 print(f"{len(learned)}/{len(wanted)} learned {tests}", file=sys.stderr, flush=True)
@@ -156,16 +162,15 @@ def stages(file: str, tests: list[str]) -> list[list[str]]:
 
 
 def learn(worker: Worker, tests: str, path: Path) -> Selection:
-    """Run tests on the code as it is and keep in `path` which lines they run. Exits when one of them fails."""
-    new = path.with_suffix(".new")
-    job = Job("", "", [tests], LEARNING, needs_databases([tests]), str(new), tuple(TARGETS))
+    """Run tests on the code as it is and return which lines they run. Exits when one of them fails.
+
+    The worker writes into `path`.
+    """
+    job = Job("", "", [tests], LEARNING, needs_databases([tests]), str(path), tuple(TARGETS))
     if not any(worker.run(job).result == "passed" for _ in range(TRIES)):
-        log = Path(f"{new}.log").read_text()
+        log = Path(f"{path}.log").read_text()
         raise SystemExit(f"{tests} does not pass on the unchanged code\n{log[-3000:]}")
-    learned = Selection.load(new).within(worker.root)
-    learned.save(new)
-    new.rename(path)
-    return learned
+    return Selection.load(path).within(worker.root)
 
 
 def needs_databases(tests: Iterable[str]) -> bool:

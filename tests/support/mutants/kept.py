@@ -1,7 +1,7 @@
 """What earlier runs have found out, kept in a folder, so that a run that was ended goes on where it was.
 
 A result is good as long as the changed file is the same; that nothing noticed it, only until its tests change.
-What was learned of a file of tests is good until this file or one of the changed modules changes.
+What was learned of a file of tests and a module is good until one of them changes.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -62,17 +63,26 @@ class Results:
 
 
 class Lessons:
-    """What was learned of files of tests."""
+    """What was learned of files of tests: which of their tests run which lines of which modules."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder / LESSONS
         self._folder.mkdir(parents=True, exist_ok=True)
 
-    def path(self, tests: str, state: str) -> Path:
-        """Return where the lesson of some tests belongs that was learned of `state`."""
-        return self._folder / f"{digest(tests.encode(), state.encode())}.json"
+    def _path(self, tests: str) -> Path:
+        return self._folder / f"{digest(tests.encode())}.json"
 
-    def find(self, tests: str, state: str) -> Selection | None:
-        """Return the lesson, if there is one."""
-        path = self.path(tests, state)
-        return Selection.load(path) if path.exists() else None
+    def find(self, tests: str, text: str, modules: Mapping[str, str]) -> Selection | None:
+        """Return the lesson of `tests`, if their file has the digest `text` still, and all `modules` those named."""
+        path = self._path(tests)
+        kept = json.loads(path.read_text()) if path.exists() else {"text": None}
+        if kept["text"] != text or any(kept["modules"].get(file) != each for file, each in modules.items()):
+            return None
+        return Selection.from_json(kept["lesson"])
+
+    def keep(self, tests: str, text: str, modules: Mapping[str, str], lesson: Selection) -> None:
+        """Keep a lesson with the digests of what it is about."""
+        path = self._path(tests)
+        new = path.with_suffix(".new")
+        new.write_text(json.dumps({"text": text, "modules": dict(modules), "lesson": lesson.as_json()}))
+        new.rename(path)

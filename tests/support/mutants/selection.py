@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import coverage
 import pytest
@@ -83,20 +83,28 @@ class Selection:
         lines = {Path(file).resolve().relative_to(resolved).as_posix(): of for file, of in self._lines.items()}
         return Selection(self._seconds, lines)
 
-    def save(self, path: Path) -> None:
-        """Keep it in a file, so that another process can use it."""
+    def as_json(self) -> dict[str, Any]:
+        """Return what `from_json` makes the same of."""
         lines: dict[str, dict[str, list[str]]] = defaultdict(dict)
         for file, contexts in self._lines.items():
             for line, names in contexts.items():
                 lines[file][str(line)] = names
-        path.write_text(json.dumps({"seconds": self._seconds, "lines": lines}))
+        return {"seconds": self._seconds, "lines": lines}
+
+    @classmethod
+    def from_json(cls, kept: Mapping[str, Any]) -> Selection:
+        """Return what `as_json` was asked of."""
+        lines = {file: {int(line): names for line, names in of.items()} for file, of in kept["lines"].items()}
+        return cls(kept["seconds"], lines)
+
+    def save(self, path: Path) -> None:
+        """Keep it in a file, so that another process can use it."""
+        path.write_text(json.dumps(self.as_json()))
 
     @classmethod
     def load(cls, path: Path) -> Selection:
         """Return what `save` has kept."""
-        kept = json.loads(path.read_text())
-        lines = {file: {int(line): names for line, names in of.items()} for file, of in kept["lines"].items()}
-        return cls(kept["seconds"], lines)
+        return cls.from_json(json.loads(path.read_text()))
 
     @classmethod
     def joined(cls, parts: Iterable[Selection]) -> Selection:

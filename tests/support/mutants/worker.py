@@ -47,6 +47,8 @@ _OPTIONS: Final = (
     *("-W", "ignore::pytest.PytestAssertRewriteWarning"),  # what is preloaded holds no assertion of ours
 )
 
+_UNNOTICED: Final = (0, 5)
+"""Pytest's exit codes when all tests passed, and when there were none."""
 _LOOK: Final = 0.5
 """How often, in seconds, the time of tests is looked at."""
 
@@ -99,7 +101,7 @@ def _forked(job: Job) -> str:
     _, status = os.waitpid(pid, 0)
     if not ended:
         return "hung"
-    return "passed" if os.waitstatus_to_exitcode(status) == 0 else "failed"
+    return "passed" if os.waitstatus_to_exitcode(status) in _UNNOTICED else "failed"
 
 
 def _ends_within(pid: int, seconds: float) -> bool:

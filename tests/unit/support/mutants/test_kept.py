@@ -47,22 +47,25 @@ def test_the_last_result_of_a_change_counts(tmp_path: Path) -> None:
     assert Results(tmp_path).find("a.py", "change", "source", "tests") == "killed"
 
 
-def test_a_lesson_is_of_one_state_of_the_code(tmp_path: Path) -> None:
+def test_a_lesson_is_good_for_the_modules_that_are_as_they_were(tmp_path: Path) -> None:
     lessons = Lessons(tmp_path)
-    Selection({"test": 1.0}, {"a.py": {1: ["test"]}}).save(lessons.path("test_a.py", "state"))
+    lesson = Selection({"test": 1.0}, {"a.py": {1: ["test"]}})
+    lessons.keep("test_a.py", "text", {"a.py": "source", "b.py": "source"}, lesson)
 
-    found = lessons.find("test_a.py", "state")
+    found = Lessons(tmp_path).find("test_a.py", "text", {"a.py": "source"})
 
     assert found is not None
     assert found.tests_of("a.py", 1, 1) == ["test"]
-    assert lessons.find("test_a.py", "later") is None
-    assert lessons.find("test_b.py", "state") is None
+    assert lessons.find("test_a.py", "later text", {"a.py": "source"}) is None
+    assert lessons.find("test_a.py", "text", {"a.py": "source", "b.py": "later"}) is None
+    assert lessons.find("test_a.py", "text", {"c.py": "source"}) is None
+    assert lessons.find("test_b.py", "text", {"a.py": "source"}) is None
 
 
 def test_only_what_was_kept_is_forgotten(tmp_path: Path) -> None:
     (tmp_path / "mine").touch()
     Results(tmp_path).add("a.py", "change", "killed", "source", "tests")
-    Lessons(tmp_path).path("test_a.py", "state").touch()
+    Lessons(tmp_path).keep("test_a.py", "text", {}, Selection({}, {}))
 
     forget(tmp_path)
 
