@@ -17,7 +17,8 @@ from pydantic_core import ErrorDetails
 from broker.config.element_kinds import Given
 from broker.config.home import found_in_home
 from broker.config.layout import Entry, Layout
-from broker.config.substitution import secret_from_alias, secret_from_file, substitute
+from broker.config.secure_vault import SecureVault, alias_in
+from broker.config.substitution import secret_from_file, substitute
 from broker.config.values import Place, Section, did_you_mean, one_line
 from broker.config.xml_reader import XmlElement
 from broker.errors import ConfigError
@@ -44,6 +45,7 @@ class Reading:
     label: str
     folder: Path
     environ: Mapping[str, str]
+    vault: SecureVault
     origins: dict[Place, str] = field(default_factory=dict)
     accepted: dict[Place, Given] = field(default_factory=dict)
     warnings: list[tuple[int, str]] = field(default_factory=list)
@@ -248,10 +250,14 @@ def _leaf(
 
 def _text(text: str, child: XmlElement | None, entry: Entry, reading: Reading, path: Place) -> str | None:
     """Return the text with placeholders and secrets replaced, or None after reporting why that failed."""
-    alias = next((value for key, value in child.attributes.items() if key == "secretAlias"), None) if child else None
+    alias = child.attributes.get("secretAlias") if child else None
+    if alias is None and entry.may_be_in_file:
+        alias = alias_in(text)
+    if alias is not None and entry.accepted:
+        return None  # nobody uses the secret, so nothing has to be there to open it
     try:
         if alias is not None:
-            return secret_from_alias(alias, reading.environ)
+            return reading.vault.secret(alias)
         if entry.is_verbatim:
             return text
         text = substitute(text, reading.environ, is_secret=entry.may_be_in_file)

@@ -23,6 +23,13 @@ def found_in_home(location: str, folder: Path, environ: Mapping[str, str]) -> st
     return location
 
 
+def home_of(folder: Path, environ: Mapping[str, str]) -> Path:
+    """Return the home of WSO2's server that a configuration folder belongs to: CARBON_HOME, the one around a folder
+    `conf` or `repository/conf`, or the current directory.
+    """
+    return Path(environ.get("CARBON_HOME") or _home_of(folder.absolute()) or Path.cwd())
+
+
 def _home_of(folder: Path) -> Path | None:
     if folder.name != "conf":
         return None

@@ -73,10 +73,11 @@ def form_of(content: bytes) -> Form:
     raise ValueError("not a PEM file, a PKCS #12 store or a Java key store (JKS)")
 
 
-def key_and_chain(content: bytes, password: str, alias: str = "") -> KeyAndChain:
+def key_and_chain(content: bytes, password: str, alias: str = "", key_password: str = "") -> KeyAndChain:
     """Return the private key of a store with its certificates.
 
-    Of several keys in a Java key store it is the one called `alias`, or the first. Raises ValueError.
+    Of several keys in a Java key store it is the one called `alias`, or the first; its password is its own or that of
+    the store. Raises ValueError.
     """
     match form_of(content):
         case Form.PEM:
@@ -84,7 +85,7 @@ def key_and_chain(content: bytes, password: str, alias: str = "") -> KeyAndChain
         case Form.PKCS12:
             return _of_pkcs12(_load_pkcs12(content, password), alias)
         case Form.JKS:
-            return _of_jks(read_jks(content, password), password, alias)
+            return _of_jks(read_jks(content, password), key_password or password, alias)
 
 
 def trusted_certificates(content: bytes, password: str) -> list[bytes]:

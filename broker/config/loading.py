@@ -32,6 +32,7 @@ from broker.config.files import (
 )
 from broker.config.judging import keep_rules, set_aside
 from broker.config.registry_judging import judge_registry
+from broker.config.secure_vault import SecureVault
 from broker.config.ssl_connection import SslConnection
 from broker.config.user_store_judging import judge_user_store
 from broker.config.values import Place, Section, one_line
@@ -85,9 +86,10 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Loaded:
     sections: dict[str, Any] = {}
     files: list[Path] = []
     readings: dict[str, Reading] = {}
+    vault = SecureVault(folder, environ)
     for file in FILES:
         found = _find(file, main, folder)
-        reading = Reading(str(found or file.name), found.parent if found else folder, environ)
+        reading = Reading(str(found or file.name), found.parent if found else folder, environ, vault)
         readings[file.name] = reading
         if found:
             files.append(found)
@@ -101,7 +103,7 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Loaded:
     if errors := _errors(readings):
         raise ConfigError("\n".join(errors))
     warnings = [text for reading in readings.values() for _, text in sorted(reading.warnings, key=itemgetter(0))]
-    return Loaded(config, warnings, files)
+    return Loaded(config, [*warnings, *map(one_line, vault.warnings)], [*files, *vault.files])
 
 
 def _find(file: ConfigFile, main: Path | None, folder: Path) -> Path | None:

@@ -52,14 +52,6 @@ def secret_variable(alias: str) -> str:
     return "BROKER_SECRET_" + _NOT_IN_A_VARIABLE.sub("_", alias).upper()
 
 
-def secret_from_alias(alias: str, environ: Mapping[str, str]) -> str:
-    """Return the secret that `svns:secretAlias` names. Raises ValueError."""
-    variable = secret_variable(alias)
-    if variable not in environ:
-        raise ValueError(f"the secret of alias '{alias}' is expected in environment variable '{variable}'")
-    return environ[variable]
-
-
 def secret_from_file(url: str, folder: Path) -> tuple[str, str | None]:
     """Return the secret in the file that `file:path` names, and a warning when everybody can read it.
 
@@ -69,7 +61,7 @@ def secret_from_file(url: str, folder: Path) -> tuple[str, str | None]:
     try:
         with path.open("rb") as file:
             content = file.read(_MAX_SECRET_BYTES + 1)
-        readable_by_all = bool(path.stat().st_mode & 0o004)
+        readable_by_all = open_to_all(path)
     except OSError as error:
         raise ValueError(f"secret file '{path}' cannot be read: {error.strerror}") from error
     if len(content) > _MAX_SECRET_BYTES:
@@ -79,3 +71,8 @@ def secret_from_file(url: str, folder: Path) -> tuple[str, str | None]:
     except UnicodeDecodeError as error:
         raise ValueError(f"secret file '{path}' is not UTF-8 text") from error
     return text, f"secret file '{path}' is readable by every user" if readable_by_all else None
+
+
+def open_to_all(path: Path) -> bool:
+    """Return whether every user may read a file. Raises OSError."""
+    return bool(path.stat().st_mode & 0o004)

@@ -62,7 +62,8 @@ def test_a_missing_secret_names_its_variable(load_files):
         load_files({FILE: MASTER})
     assert str(failure.value) == (
         f"conf/{FILE}:18: datasources/datasource/definition/configuration/password: the secret of alias "
-        f"'Datasources.WSO2_MB_STORE_DB.Configuration.Password' is expected in environment variable '{VARIABLE}'"
+        f"'Datasources.WSO2_MB_STORE_DB.Configuration.Password' is expected in environment variable '{VARIABLE}',"
+        " or in security/cipher-text.properties"
     )
 
 

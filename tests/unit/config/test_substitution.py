@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.config.substitution import secret_from_alias, secret_from_file, substitute
+from broker.config.substitution import secret_from_file, substitute
 from broker.errors import ConfigError
 
 
@@ -33,12 +33,6 @@ def test_a_variable_that_is_not_set_is_named() -> None:
 def test_an_unknown_placeholder_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="unknown placeholder"):
         substitute(text, {})
-
-
-def test_the_secret_of_an_alias_comes_from_a_variable() -> None:
-    assert secret_from_alias("Datasources.pass-word", {"BROKER_SECRET_DATASOURCES_PASS_WORD": "x"}) == "x"
-    with pytest.raises(ValueError, match="expected in environment variable 'BROKER_SECRET_A'"):
-        secret_from_alias("A", {})
 
 
 def test_a_secret_file_that_others_can_read_is_warned_of(tmp_path: Path) -> None:
