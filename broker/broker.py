@@ -19,6 +19,7 @@ from broker.ports.cluster import Cluster
 from broker.ports.store import Journal
 from broker.queue.queue import Queue
 from broker.selector.selector import CompiledSelectors
+from broker.topology.counts import Churn, MessageCounts
 from broker.topology.exchange_types.recent_history import Kept
 from broker.topology.vhost import VirtualHost
 from broker.turn_budget import TurnBudget
@@ -109,10 +110,14 @@ class Broker:
         vhosts: dict[str, VirtualHost],
         caches: CacheBudget,
         work: TurnBudget,
+        churn: Churn | None = None,
     ) -> None:
         """`await_read` returns, never at once, when the current read of a queue's slots is done; the journal adds to
-        `touched_confirms`.
+        `touched_confirms`. Virtual hosts count in the same `churn`.
         """
+        self.churn = churn or Churn()
+        self.ended_channels = MessageCounts()
+        """What the channels have counted that are closed."""
         self.ids = ids
         self.journal = journal
         self.limits = limits
@@ -228,17 +233,27 @@ class Broker:
 
     def add_connection(self, connection: OpenConnection) -> None:
         """A client has opened a virtual host."""
+        self.churn.connection_created += 1
         self.open_connections.add(connection)
         self.connections_of.setdefault(connection.user, set()).add(connection)
 
     def remove_connection(self, connection: OpenConnection) -> None:
         """A connection ends, or has ended before."""
+        if connection not in self.open_connections:
+            return
+        self.churn.connection_closed += 1
         self.open_connections.discard(connection)
         of_user = self.connections_of.get(connection.user)
         if of_user is not None:
             of_user.discard(connection)
             if not of_user:
                 del self.connections_of[connection.user]
+
+    def end_channel(self, vhost: VirtualHost, counts: MessageCounts) -> None:
+        """A channel is closed, which has counted this."""
+        self.churn.channel_closed += 1
+        self.ended_channels = self.ended_channels.plus(counts)
+        vhost.ended_channels = vhost.ended_channels.plus(counts)
 
     def on_user_changed(self, user: str) -> None:
         """A user may do something else from now on."""

@@ -186,6 +186,11 @@ def first_id_at(wall_ms: int) -> int:
     return (wall_ms - _EPOCH_MS) << 18
 
 
+def ids_between(first: int, last: int) -> int:
+    """Return how many ids of one lane follow `first` up to `last`, if they were taken one after the other."""
+    return ((last >> 18) - (first >> 18)) * (COUNTER_MASK + 1) + (last & COUNTER_MASK) - (first & COUNTER_MASK)
+
+
 def lane_of(message_id: int) -> int:
     """Return the lane of the node that made this id."""
     return message_id >> 10 & 255

@@ -76,6 +76,7 @@ def on_basic_consume(channel: Channel, method: amqp.BasicConsume) -> Waiting | N
         is_exclusive=_is_exclusive(channel, queue, method.exclusive),
         priority=priority_of(method.arguments, phrase) if method.arguments else 0,
         timeout=timeout_of(method.arguments, phrase) if method.arguments else 0,
+        arguments=method.arguments,
         heads=channel.broker.caches.new_cache(),
         on_cancelled=channel.on_consumer_cancelled,
     )
@@ -177,8 +178,10 @@ async def _get_later(channel: Channel, queue: Queue, no_ack: bool) -> None:
 
 def _answer_get(channel: Channel, queue: Queue, message: Message | None, no_ack: bool) -> None:
     if message is None:
+        channel.counts.note_get_empty(queue)
         channel.send(amqp.BasicGetEmpty())
         return
+    channel.counts.note_get(queue, message.redelivered, no_ack=no_ack)
     deliveries = channel.deliveries
     deliveries.last_tag += 1
     exchange_size = message.routing[0]

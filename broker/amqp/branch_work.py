@@ -170,8 +170,9 @@ def _copies(broker: Broker, part: Part) -> Iterator[list[Message]]:
             some = queues[start : start + COPIES_AT_ONCE]
             broker.work.done += COPY_STEPS * len(some)
             yield clones(broker.ids, each.route, some, *content, each.is_persistent)
-        if not queues and each.route.mandatory and not each.route.replies:
-            part.publisher.return_unroutable(each.route, *content)
+        part.publisher.counts.note(each.route, queues)
+        if not queues and not each.route.replies:
+            part.publisher.note_unroutable(each.route, *content)
 
 
 def _restored(broker: Broker, vhost: VirtualHost, entry: BranchEntry) -> list[Message]:

@@ -11,6 +11,7 @@ from typing import Final
 
 from broker.amqp.branches import BranchSession
 from broker.amqp.browser import Browser
+from broker.amqp.channel_counts import ChannelCounts
 from broker.amqp.confirms import Confirms
 from broker.amqp.consumer import Consumer
 from broker.amqp.content import Content
@@ -48,6 +49,7 @@ class Channel:
         "connection",
         "consumers",
         "content",
+        "counts",
         "deferred_octets",
         "deliveries",
         "dtx",
@@ -106,6 +108,7 @@ class Channel:
             self.publish = self.flow.publish
         self.resolve = self.publisher.resolve
         self.deliveries = Deliveries(self.output, self.broker.touched, self.resume_later, self.vhost.dialect)
+        self.counts = ChannelCounts(self.publisher, self.deliveries, self.consumers)
         self.ack_run = self.deliveries.ack_run
         self.reject_run = self.deliveries.reject_run
         self._touched = self.broker.touched
@@ -203,7 +206,8 @@ class Channel:
         return has_left
 
     def _forget(self, consumer: Consumer) -> None:
-        self.consumers.pop(consumer.consumer_tag, None)
+        if self.consumers.pop(consumer.consumer_tag, None) is consumer:
+            self.counts.end_consumer(consumer)
         self.deliveries.waiting.pop(consumer, None)
         self.vhost.own_messages.end(consumer.queue.name)
 
@@ -378,6 +382,7 @@ class Channel:
         if self.is_closing:
             return
         self.is_closing = True
+        self.broker.end_channel(self.vhost, self.counts.read())
         self.update_direct()
         self._deferred.clear()
         self._cancelled.clear()

@@ -185,6 +185,7 @@ class ChannelTable:
             raise NotAllowed(f"more than {limit} channels opened in a second")
         amqp.ChannelOpen.decode_arguments(payload, 4, len(payload))
         channel = self.by_id[channel_id] = Channel(self.connection, channel_id, self._forget)
+        self.connection.shared.broker.churn.channel_created += 1
         channel.send(amqp.ChannelOpenOk())
 
     def _check_user(self, user: str) -> None:

@@ -124,8 +124,9 @@ def _copies(
                 if any(queue.refuses_publishers for queue in queues):
                     made = _admitted(made, refused, admission, is_late=is_late)
                 yield made
-        if not is_routed and publication.route.mandatory and not publication.route.replies:
-            publisher.return_unroutable(publication.route, *content)
+        publisher.counts.note(publication.route, publication.queues)
+        if not is_routed and not publication.route.replies:
+            publisher.note_unroutable(publication.route, *content)
 
 
 def _admitted(

@@ -24,7 +24,7 @@ class Confirmed(Protocol):
 class Confirms:
     """What a channel in confirm mode still owes its publisher."""
 
-    __slots__ = ("_refuse", "_send", "confirmed", "published", "refused", "waiting")
+    __slots__ = ("_refuse", "_send", "confirmed", "published", "refusals", "refused", "waiting")
 
     def __init__(self, send: Callable[[int, bool], None], refuse: Callable[[int], None]) -> None:
         """`send` takes a delivery tag and the multiple flag; `refuse` the tag of what a queue did not take."""
@@ -32,6 +32,9 @@ class Confirms:
         self._refuse = refuse
         self.published = 0
         self.confirmed = 0
+        """How far the publisher knows what became of its messages."""
+        self.refusals = 0
+        """Of how many of them it knows that they were refused."""
         self.waiting: deque[Confirmed] = deque()
         self.refused: deque[int] = deque()
 
@@ -56,6 +59,7 @@ class Confirms:
             refused = self.refused.popleft()
             self._confirm(refused - 1)
             self._refuse(refused)
+            self.refusals += 1
             self.confirmed = refused
         self._confirm(safe)
 

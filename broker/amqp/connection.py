@@ -102,6 +102,8 @@ class Connection:
         "output",
         "phase",
         "reader",
+        "reads",
+        "received",
     )
 
     def __init__(
@@ -128,6 +130,8 @@ class Connection:
         self.reader = FrameReader(self, _PRE_TUNE_FRAME_MAX)
         self.output = Output(on_output, now)
         self.last_received = now
+        self.received = self.reads = 0
+        """Octets that have come, and in how many pieces."""
         self.blocked_reason = ""
         self._channels: ChannelTable | None = None  # from connection.open on
         self._exclusive: ExclusiveQueues | None = None
@@ -158,6 +162,8 @@ class Connection:
     def receive(self, data: bytes, now: float) -> None:
         """Take octets from the peer. The caller dispatches the broker afterwards."""
         self.last_received = now
+        self.received += len(data)
+        self.reads += 1
         if self.phase != Phase.OPENING:
             self.reader.receive(data)
         elif not self._handshake.receive(data):
@@ -407,6 +413,11 @@ class Connection:
                 self._log.info("channel closed for an error", channel=channel_id, reason=fault.reply_text)
             channel.release()
             self.output.send_method(channel_id, amqp.ChannelClose(fault.reply_code, fault.reply_text, *ids))
+
+    @property
+    def handshake(self) -> Handshake:
+        """Who the client is, and what was agreed on. Only to be read."""
+        return self._handshake
 
     @property
     def user(self) -> str:

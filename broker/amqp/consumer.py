@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 from typing import Final
 
 from broker.amqp.deliveries import Deliveries
@@ -12,6 +13,7 @@ from broker.amqp.output import Output
 from broker.cache_budget import Cache
 from broker.codec.constants import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_METHOD
 from broker.codec.delivery_count import counted_header, with_delivery_count
+from broker.codec.field_table import EMPTY_TABLE, FieldTable
 from broker.message import MESSAGE_OVERHEAD, SETTLED, Message, body_tails
 from broker.queue.outcome import AUTO_ACKED
 from broker.queue.queue import Queue
@@ -37,13 +39,16 @@ class Consumer:
         "_on_cancelled",
         "_output",
         "_timeout",
+        "arguments",
         "consumer_tag",
+        "delivered",
         "is_exclusive",
         "is_resting",
         "no_ack",
         "prefetch",
         "priority",
         "queue",
+        "redelivered",
         "unacked",
     )
 
@@ -59,6 +64,7 @@ class Consumer:
         is_exclusive: bool,
         priority: int = 0,
         timeout: int = 0,
+        arguments: FieldTable = EMPTY_TABLE,
         heads: Cache[tuple[bytes, bytes, bytes]],
         on_cancelled: Callable[[Consumer], None],
     ) -> None:
@@ -77,9 +83,13 @@ class Consumer:
         self.no_ack = no_ack
         self.is_exclusive = is_exclusive
         self.priority = priority
+        self.arguments = arguments
         self._timeout = timeout
         self.is_resting = False
         self.unacked = 0
+        self.delivered = 0
+        self.redelivered = 0
+        """Those of `delivered` that had gone out before."""
         self.prefetch = deliveries.consumer_prefetch
         self._heads = heads
         self._body_start = struct.pack(">BH", FRAME_BODY, channel_id)
@@ -127,7 +137,7 @@ class Consumer:
         send = output.buffer.append
         join = b"".join
         tells_count = deliveries.tells_count
-        octets = taken = 0
+        octets = taken = again = 0
         while taken < room:
             message = pop()
             taken += 1
@@ -140,6 +150,7 @@ class Consumer:
             header = message.header
             if message.redelivered:
                 middle = head[2]
+                again += 1
                 if self.queue.settings.counts_deliveries:
                     header = counted_header(message)
             if tells_count:
@@ -162,6 +173,10 @@ class Consumer:
                 output.block()
                 break
         deliveries.last_tag = tag
+        self.delivered += taken
+        if again:
+            self.redelivered += again
+            self.queue.counts.redelivered += again
         if not no_ack:
             self.unacked += taken
             if self.queue.expects_answers or self._timeout:
@@ -199,6 +214,11 @@ class Consumer:
                 break
         for chunk in chunks:
             output.buffer += (self._body_start, chunk)
+
+    def some_unacked(self, limit: int) -> list[Message]:
+        """Return up to `limit` of the deliveries that are outstanding."""
+        messages = islice(self._deliveries.unacked.values(), limit)
+        return [message for message in messages if message.consumer is self]
 
     def on_queue_deleted(self) -> None:
         """Tell the channel that deliveries end (contract B19)."""

@@ -99,6 +99,7 @@ class Deliveries:
         "_output",
         "_touched",
         "_unacked",
+        "acked",
         "branch",
         "consumer_prefetch",
         "got",
@@ -125,6 +126,8 @@ class Deliveries:
         self._on_room = on_room
         self._unacked = Unacked()
         self.unacked = self._unacked.messages
+        self.acked = 0
+        """How many deliveries were acknowledged."""
         self._late = AnsweredTags(self.is_outstanding) if dialect.ignores_late_answers else LateTags()
         self._gives_back_at_once = dialect.gives_back_at_once
         self._has_returned = False  # has the client given something back itself since its last basic.recover?
@@ -200,6 +203,8 @@ class Deliveries:
                     queue.wake(consumer)
                 self._touched.add(queue)
         if outcome is not None:
+            if outcome is ACKED:
+                self.acked += count
             queue.settle(messages, outcome, count - len(messages))
             return
         for message in messages:

@@ -31,6 +31,7 @@ from broker.errors import (
     NotAllowed,
     clip,
 )
+from broker.machine.address import endpoint
 from broker.topology.vhost import VirtualHost
 
 _T = TypeVar("_T")
@@ -65,6 +66,19 @@ class Peer:
     """The address without its port."""
     certificate_user: str = ""
     """The user whom the peer's verified certificate names; nothing when it may not log in by it."""
+    port: int = 0
+    local_host: str = ""
+    """The address that it has connected to."""
+    local_port: int = 0
+    since_ms: int = 0
+    """When it has connected, in milliseconds since 1970."""
+    tls: tuple[str, str] | None = None
+    """Version and cipher of TLS, if it uses that."""
+
+    @property
+    def connection_name(self) -> str:
+        """The name by which operators know the connection, as RabbitMQ gives it."""
+        return f"{endpoint(self.host, self.port)} -> {endpoint(self.local_host, self.local_port)}"
 
 
 class HandshakeSink(Protocol):
@@ -108,7 +122,6 @@ class Handshake:
         "_is_waiting",
         "_log",
         "_output",
-        "_peer",
         "_profile",
         "_reader",
         "_shared",
@@ -117,6 +130,8 @@ class Handshake:
         "client_properties",
         "heartbeat",
         "identity",
+        "mechanism",
+        "peer",
         "step",
     )
 
@@ -132,7 +147,7 @@ class Handshake:
     ) -> None:
         self._shared = shared
         self._profile = profile
-        self._peer = peer
+        self.peer = peer
         self._reader = reader
         self._output = output
         self._log = log
@@ -145,6 +160,8 @@ class Handshake:
         self.step = Step.HEADER
         self.client_properties = FieldTable()
         self.identity: Identity | None = None
+        self.mechanism = ""
+        """How the client has logged in."""
         self.channel_max = shared.broker.limits.channel_max
         self.heartbeat = 0.0
 
@@ -164,7 +181,7 @@ class Handshake:
     @property
     def host(self) -> str:
         """The client's address without its port."""
-        return self._peer.host
+        return self.peer.host
 
     @property
     def wants_input(self) -> bool:
@@ -182,7 +199,7 @@ class Handshake:
             rest, self._header = self._header[8:], b""
             self.step = Step.START
             properties = self._shared.server_properties[self._profile.name]
-            offered = mechanisms(has_certificate=bool(self._peer.certificate_user))
+            offered = mechanisms(has_certificate=bool(self.peer.certificate_user))
             self._output.send_method(0, amqp.ConnectionStart(0, 9, properties, offered, b"en_US"))
             return rest
         if len(header) < 8 and PROTOCOL_HEADER.startswith(header[:4]):
@@ -243,7 +260,7 @@ class Handshake:
         capabilities = method.client_properties.values.get("capabilities")
         if isinstance(capabilities, dict):
             self._capabilities = capabilities
-        peer, users = self._peer, self._shared.users
+        peer, users = self.peer, self._shared.users
         if method.mechanism == EXTERNAL and peer.certificate_user:
             name = peer.certificate_user  # what the response says is no proof of anything
             login = users.known(name, is_loopback=peer.is_loopback)
@@ -255,12 +272,15 @@ class Handshake:
     def _on_login(self, name: str, mechanism: str, identity: LoginResult) -> None:
         if not isinstance(identity, Identity):
             reason = identity.reason if identity is not None else _NO_REASON
+            self._shared.broker.churn.auth_failures += 1
             tell(self._log, LOGIN_REFUSED, user=shown_user(name), mechanism=mechanism, reason=reason)
             raise LoginRefused(
                 f"Login was refused using authentication mechanism {mechanism}. For details see the broker logfile."
             )
         tell(self._log, LOGGED_IN, user=shown_user(identity.user), mechanism=mechanism)
+        self._shared.broker.churn.auth_successes += 1
         self.identity = identity
+        self.mechanism = mechanism
         self.step = Step.TUNE
         limits = self._shared.broker.limits
         self._output.send_method(0, amqp.ConnectionTune(limits.channel_max, limits.frame_max, limits.heartbeat))

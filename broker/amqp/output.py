@@ -29,7 +29,9 @@ class Output:
         "has_sent_close",
         "is_blocked",
         "last_taken",
+        "sent",
         "unread_replies",
+        "writes",
     )
 
     def __init__(self, on_output: Callable[[], None], now: float) -> None:
@@ -44,6 +46,7 @@ class Output:
         self.is_blocked = False  # the socket takes no more: consumers have no credit
         self.unread_replies = 0  # octets of replies that were sent in spite of that
         self.last_taken = now
+        self.sent = self.writes = 0  # octets that the edge has written, and in how many pieces
 
     def send(self, octets: bytes) -> None:
         """Queue octets for the peer."""

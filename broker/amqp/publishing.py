@@ -14,6 +14,7 @@ from broker.amqp.continuation import Continuation
 from broker.amqp.direct_reply import REPLY_TO_OCTETS, DirectReplies
 from broker.amqp.inspection import inspect
 from broker.amqp.output import Output
+from broker.amqp.publish_counts import PublishCounts
 from broker.amqp.replier import Replier, with_replies
 from broker.amqp.transaction import Publication, Transaction
 from broker.auth.access import Access, Permission
@@ -30,7 +31,7 @@ from broker.codec.properties import (
     walk_properties,
 )
 from broker.errors import AccessRefused, NotImplementedFault, PreconditionFailed, ReplyCode
-from broker.message import COUNTER_MASK, PENDING, TRANSIENT, Message, MessageIdGenerator, share_body
+from broker.message import COUNTER_MASK, PENDING, TRANSIENT, Message, MessageIdGenerator, ids_between, share_body
 from broker.queue.outcome import OVER_LENGTH
 from broker.queue.queue import Queue
 from broker.topology.routed_message import RoutedMessage
@@ -67,8 +68,10 @@ class Publisher:
         "_channel_id",
         "_connection",
         "_continuation",
+        "_counted_id",
         "_ids",
         "_is_persistent",
+        "_last_id",
         "_output",
         "_properties",
         "_refuses",
@@ -78,6 +81,7 @@ class Publisher:
         "_vhost",
         "_work",
         "confirms",
+        "counts",
         "replier",
         "transaction",
     )
@@ -115,6 +119,11 @@ class Publisher:
         self.replier = Replier(
             replies, vhost.name, access, broker.work, broker.touched_confirms, self.return_unroutable
         )
+        self.counts = PublishCounts(vhost.exchanges)
+        self._last_id = 0
+        """That of the last message with a queue of its own."""
+        self._counted_id = 0
+        """All ids of this channel's messages up to here are counted."""
         self.confirms: Confirms | None = None
         self.transaction: Transaction | None = None
 
@@ -129,7 +138,20 @@ class Publisher:
 
     def resolve(self, arguments: bytes) -> Route:
         """Return where a publish with these argument octets goes, or raise what refuses it."""
-        return self._routes.get(arguments) or self._find_route(arguments)
+        route = self._routes.get(arguments) or self._find_route(arguments)
+        self.count_run()
+        if route is not self.counts.run:
+            self.counts.begin_run(route)
+        return route
+
+    def count_run(self) -> None:
+        """Count what was published since the last call: between two calls nobody else takes ids."""
+        count = self._last_id - self._counted_id
+        if count > 0:
+            if count > COUNTER_MASK:
+                count = ids_between(self._counted_id, self._last_id)
+            self.counts.published += count
+        self._counted_id = self._ids.last
 
     def publish(self, route: Route, header: bytes, body: bytes, chunks: list[bytes] | None = None) -> bool:
         """Route one complete message: header and body are frame tails. Return whether the connection's further input
@@ -142,13 +164,17 @@ class Publisher:
             self._learn(properties)
         queue = route.queue
         if queue is None or self._asks or self.transaction is not None:
-            return self._publish_other(route, (header, body, chunks))
+            self.count_run()
+            has_to_wait = self._publish_other(route, (header, body, chunks))
+            self._counted_id = self._ids.last
+            return has_to_wait
         ids = self._ids
         message_id = ids.last + 1
         if message_id & COUNTER_MASK:
             ids.last = message_id
         else:
             message_id = ids.next()
+        self._last_id = message_id
         confirms = self.confirms
         if confirms is not None:
             confirms.published += 1
@@ -209,7 +235,12 @@ class Publisher:
             is_refused = len(queues) < len(asked)
         if self.transaction is not None or not (queues or is_refused):
             self._carry_out(route, queues, content, is_persistent)
-        elif len(queues) <= COPIES_AT_ONCE:
+            return self._is_turn_over()
+        if queues is route.queues and route is self.counts.run:
+            self.counts.published += 1
+        else:
+            self.counts.note(route, queues)
+        if len(queues) <= COPIES_AT_ONCE:
             self._copy(route, queues, content, is_persistent)
             if self.confirms is not None:
                 self._count(self.confirms, is_refused)
@@ -218,6 +249,10 @@ class Publisher:
             for _ in rest:
                 self._continuation.put_off(self._channel_id, rest)
                 return True
+        return self._is_turn_over()
+
+    def _is_turn_over(self) -> bool:
+        """Has the connection's further input to wait for a later turn? It is put off then."""
         work = self._work
         if work.done >= work.limit:
             self._continuation.put_off(self._channel_id)
@@ -236,6 +271,7 @@ class Publisher:
             self._carry_out(route, queues, content, is_persistent)
             return
         admitting = self._admitting(route, queues, content)
+        self.counts.note(route, admitting)
         yield from self._copy_in_turns(route, admitting, content, is_persistent, len(admitting) < len(queues))
 
     def _carry_out(self, route: Route, queues: Sequence[Queue], content: Content, is_persistent: bool) -> None:
@@ -243,8 +279,9 @@ class Publisher:
         if self.transaction is not None:
             self.transaction.add(Publication(route, tuple(queues), *content, is_persistent))
             return
-        if route.mandatory and not route.replies:
-            self.return_unroutable(route, *content)
+        self.counts.note(route, ())
+        if not route.replies:
+            self.note_unroutable(route, *content)
         if self.confirms is not None:
             self._count(self.confirms)
 
@@ -268,6 +305,8 @@ class Publisher:
         size = int.from_bytes(content[0][8:16], "big")
         self._work.done += len(queues)
         refusing = dict.fromkeys(queue for queue in queues if queue.refuses_publishers and self._refuses(queue, size))
+        for queue in refusing:
+            queue.counts.refused += 1
         letters = [queue for queue in refusing if queue.dead_letters_refused]
         for queue, message in zip(letters, clones(self._ids, route, letters, *content, False), strict=True):
             queue.settle((message,), OVER_LENGTH)
@@ -402,8 +441,16 @@ class Publisher:
 
     # What is sent back
 
+    def note_unroutable(self, route: Route, header: bytes, body: bytes, chunks: list[bytes] | None) -> None:
+        """A message has no queue: send it back, if its publisher wants that."""
+        if route.mandatory:
+            self.return_unroutable(route, header, body, chunks)
+        else:
+            self.counts.dropped += 1
+
     def return_unroutable(self, route: Route, header: bytes, body: bytes, chunks: list[bytes] | None) -> None:
         """Send the message back (contract B2); its confirm follows."""
+        self.counts.returned += 1
         method = BasicReturn(ReplyCode.NO_ROUTE, "NO_ROUTE", route.exchange, route.routing_key)
         self._output.send_content(self._channel_id, method, header, body, chunks)
 

@@ -407,6 +407,7 @@ class NodeIncarnation:
                 exchange_types=exchange_types,
                 put_copy=put_copy,
                 compile_selector=self.broker.selectors.get,
+                churn=self.broker.churn,
             )
 
         self._new_vhost = new_vhost

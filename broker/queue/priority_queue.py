@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import reduce
 from itertools import chain, groupby
 from operator import attrgetter
 from typing import Any, Final
@@ -25,6 +26,7 @@ from broker.queue.length_limit import Contents
 from broker.queue.outcome import OVER_LENGTH, Outcome
 from broker.queue.queue import Queue
 from broker.queue.settings import QueueLimits, QueueSettings
+from broker.queue.stock import Stock
 
 _FLAGS: Final = 16
 """Where the first octet of the properties' flags is in the tail of a content header frame."""
@@ -192,6 +194,9 @@ class PriorityQueue(Queue):
     @property
     def message_count(self) -> int:
         return sum([level.message_count for level in self._levels])
+
+    def stock(self) -> Stock:
+        return reduce(Stock.plus, [level.stock() for level in self._levels])
 
     @property
     def consumer_count(self) -> int:

@@ -18,6 +18,7 @@ from broker.message import SETTLED, STORED, TRANSIENT, WRITING, Message, publish
 from broker.ports.slot import Slot
 from broker.ports.store import Journal
 from broker.queue.ack_deadlines import AckTimeouts, Holder
+from broker.queue.counts import CountsInQueue
 from broker.queue.delayed import Delayed
 from broker.queue.delivery_count import count_returns, mark_returned
 from broker.queue.dispatcher import Dispatcher, Dispatching, QueueConsumer
@@ -28,6 +29,7 @@ from broker.queue.selecting import Selecting
 from broker.queue.services import UNOBSERVED, QueueObserver, QueueServices
 from broker.queue.settings import Overflow, QueueLimits, QueueSettings, RetryDelay
 from broker.queue.single_active import SingleActive
+from broker.queue.stock import Stock, stock_of
 from broker.queue.window import Window
 from broker.selector.selector import Selector
 
@@ -65,6 +67,7 @@ class Queue:
         "append",
         "arguments",
         "auto_delete",
+        "counts",
         "durable",
         "dying",
         "expects_answers",
@@ -134,6 +137,8 @@ class Queue:
         self._selection: Selecting | None = None
         """The consumers, when there is one that selects messages."""
         self._unacked = 0
+        self.counts: Final = CountsInQueue()
+        """What has happened here; of a queue with levels, what its levels have not counted."""
         self._used_at = 0
         self._remote_ready = 0  # as of the last exchange of counts, about a second ago
         self._remote_consumers = 0
@@ -264,6 +269,16 @@ class Queue:
         return self._dispatcher.was_used
 
     @property
+    def active_consumer(self) -> QueueConsumer | None:
+        """The single active consumer, if the queue has one and it is on this node."""
+        dispatcher = self._dispatcher
+        return dispatcher.active if isinstance(dispatcher, SingleActive) else None
+
+    def stock(self) -> Stock:
+        """Return what is in the queue on this node, as far as it can be told at once."""
+        return stock_of(self._window, self._unacked, is_stored=self.is_stored)
+
+    @property
     def is_exclusive(self) -> bool:
         return self.owner is not None
 
@@ -379,8 +394,10 @@ class Queue:
 
         Hot: the journal deletes their rows, written or about to be.
         """
+        count = len(messages) + unstored
+        self.counts.settled[outcome.number] += count
         if outcome.was_held:
-            self._unacked -= len(messages) + unstored
+            self._unacked -= count
         if outcome.is_death and self.settings.is_dead_lettered(outcome.reason) and not self._is_deleted:
             self._bury(messages, outcome)
             return
@@ -391,6 +408,7 @@ class Queue:
 
     def _bury(self, messages: Sequence[Message], outcome: Outcome) -> None:
         """Hand dead messages over: their rows stay until they are safe in the queues of the dead-letter exchange."""
+        self.counts.bury(outcome.number, len(messages))
         self.dying.update((message.id, message) for message in messages if message.state < SETTLED)
         self._services.bury(self, messages, outcome)
 
@@ -423,6 +441,7 @@ class Queue:
     def on_taken(self, count: int, octets: int) -> None:
         """A consumer took `count` messages from `ready`, which occupied `octets` octets of memory in all."""
         self._unacked += count
+        self.counts.taken += count
         window = self._window
         if window.tail is window.ready:
             window.bytes -= octets

@@ -31,6 +31,11 @@ class SingleActive:
         self.is_active = True
         self.was_used = False
 
+    @property
+    def active(self) -> QueueConsumer | None:
+        """The active one, if it is on this node."""
+        return self._active if self.is_active else None
+
     def add(self, consumer: QueueConsumer) -> None:
         self.consumers[consumer] = None
         self.was_used = True

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
+from dataclasses import replace
 from typing import Any, Final, Protocol, cast
 
 import structlog
@@ -134,7 +135,7 @@ class AmqpProtocol(asyncio.Protocol):
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._connection = Connection(
             self._server.shared,
-            _peer(transport.get_extra_info("peername"), self._certificate_user(transport)),
+            self._peer_of(transport),
             self._schedule_flush,
             self._watch,
             self._put_off,
@@ -142,6 +143,18 @@ class AmqpProtocol(asyncio.Protocol):
             self._profile,
         )
         self._server.add(self)
+
+    def _peer_of(self, transport: asyncio.Transport) -> Peer:
+        peer = _peer(transport.get_extra_info("peername"), self._certificate_user(transport))
+        local, tls = transport.get_extra_info("sockname"), transport.get_extra_info("ssl_object")
+        cipher = None if tls is None else tls.cipher()
+        return replace(
+            peer,
+            local_host=str(_address(local[0])) if isinstance(local, tuple) else "",
+            local_port=local[1] if isinstance(local, tuple) else 0,
+            since_ms=self._server.clock.wall_ms(),
+            tls=None if cipher is None else (tls.version(), cipher[0]),
+        )
 
     def _certificate_user(self, transport: asyncio.Transport) -> str:
         login = self._server.certificate_login
@@ -243,11 +256,15 @@ class AmqpProtocol(asyncio.Protocol):
         output = connection.output
         octets, is_large = output.take(self._clock())
         if octets and not (self._is_silent or transport.is_closing()):
+            output.writes += 1
             try:
                 if is_large:
+                    output.sent += sum(map(len, octets))
                     transport.writelines(octets)
                 else:
-                    transport.write(b"".join(octets))
+                    joined = b"".join(octets)
+                    output.sent += len(joined)
+                    transport.write(joined)
             except Exception as error:  # nobody knows what of it the peer has
                 self._fail(error)
                 return
@@ -385,7 +402,10 @@ class AmqpProtocol(asyncio.Protocol):
 def _peer(peername: Any, certificate_user: str = "") -> Peer:
     if not isinstance(peername, tuple):
         return Peer("local", True, "local", certificate_user)
-    address = ipaddress.ip_address(peername[0].partition("%")[0])
-    mapped = getattr(address, "ipv4_mapped", None)
-    address = mapped or address
-    return Peer(endpoint(*peername[:2]), address.is_loopback, str(address), certificate_user)
+    address = _address(peername[0])
+    return Peer(endpoint(*peername[:2]), address.is_loopback, str(address), certificate_user, peername[1])
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    address = ipaddress.ip_address(host.partition("%")[0])
+    return getattr(address, "ipv4_mapped", None) or address

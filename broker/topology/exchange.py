@@ -100,6 +100,8 @@ class Exchange:
         "internal",
         "is_dynamic",
         "name",
+        "published_in",
+        "published_out",
         "type",
         "uses_keys",
     )
@@ -131,6 +133,10 @@ class Exchange:
         self._router = router or types.router(name, type, arguments, is_recorded=is_recorded)
         self.is_dynamic = self._router.is_dynamic
         self.uses_keys = self._router.uses_keys
+        self.published_in = 0
+        """Messages that clients have published to it on this node."""
+        self.published_out = 0
+        """The same, counted in each queue that they came to."""
         self._bindings: dict[Binding, None] = {}
         self._by_destination: dict[Destination, dict[Binding, None]] = {}
 

@@ -32,6 +32,7 @@ from broker.queue.settings import QueueSettings, QueueType
 from broker.selector.selector import Selector
 from broker.topology.binding import Binding, Destination, Router
 from broker.topology.channel_settings import with_channel
+from broker.topology.counts import Churn, MessageCounts
 from broker.topology.decision import Decision, Resource
 from broker.topology.declaration import QueueDeclaration, RemoteOwner
 from broker.topology.dialect import PLAIN, QUEUES, TOPICS, ClientDialect
@@ -101,6 +102,7 @@ class Namespace:
         default_queue_type: QueueType = QueueType.CLASSIC,
         dialect: ClientDialect = PLAIN,
         compile_selector: CompileSelector = Selector,
+        churn: Churn | None = None,
     ) -> None:
         """`on_activity` is called with a queue whose single active consumer is on this node from now on, or whose
         settings are others; `put_copy` with a message of an exchange's history and a queue that gets it.
@@ -109,6 +111,9 @@ class Namespace:
         self.dialect: Final = dialect
         self.compile_selector: Final = compile_selector
         self.policies = Policies()
+        self._churn = churn or Churn()
+        self.ended_channels = MessageCounts()
+        """What the channels have counted that are closed."""
         self._settings = VirtualHostSettingsRecord(name)
         self._configured_queue_type = default_queue_type
         self._is_gone = False

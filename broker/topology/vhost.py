@@ -172,6 +172,7 @@ class VirtualHost(Namespace):
         `declaration` has its type already (`QueueDeclaration.of_type`).
         """
         name, current = declaration.name, self.queues.get(declaration.name)
+        self._churn.queue_declared += 1
         if current is not None and not current.is_closing:
             self._require_same_queue(current, declaration)
             current.use()
@@ -196,6 +197,7 @@ class VirtualHost(Namespace):
 
         def declared() -> Queue:
             del self._declaring[queue_id]
+            self._churn.queue_created += 1
             return self.queues[name]
 
         return self.decision(
@@ -275,6 +277,7 @@ class VirtualHost(Namespace):
         def end(is_recorded: bool) -> None:
             nonlocal counted
             counted = queue.message_count
+            self._churn.queue_deleted += is_recorded
             if not is_recorded:
                 queue.cancel_delete()
 

@@ -313,6 +313,7 @@ class NodeParts:
         self._vhost_options = {
             **services,
             "compile_selector": self.broker.selectors.get,
+            "churn": self.broker.churn,
             "journal": self.journal,
             "on_activity": self.broker.touched.add,
             "put_copy": self.broker.put_copy,

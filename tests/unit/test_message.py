@@ -6,7 +6,7 @@ import tracemalloc
 
 import pytest
 
-from broker.message import PENDING, TRANSIENT, Message, MessageIdGenerator, body_tails, lane_of, tail
+from broker.message import PENDING, TRANSIENT, Message, MessageIdGenerator, body_tails, ids_between, lane_of, tail
 
 EPOCH_MS = 1_292_976_000_000
 
@@ -152,3 +152,13 @@ def test_the_clock_goes_on_where_an_id_that_was_seen_was_ahead_of_it() -> None:
     ahead = ids.next()
     ids.advance(EPOCH_MS + 20)
     assert (ahead >> 18, ids.next() >> 18) == (10, 20)
+
+
+def test_ids_are_counted_over_the_end_of_a_millisecond() -> None:
+    ids = MessageIdGenerator(7)
+    ids.advance(1_700_000_000_000)
+    first = ids.last
+    for _ in range(2500):
+        ids.next()
+    assert ids_between(first, ids.last) == 2500
+    assert ids_between(first, first + 3) == 3

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from broker.amqp.handshake import Peer
 from broker.amqp.heartbeats import Heartbeats
 from broker.codec.constants import FRAME_BODY, HEARTBEAT_FRAME
 from broker.codec.methods import (
@@ -260,7 +259,8 @@ async def test_a_handshake_that_takes_too_long_is_cut_off(node: Node) -> None:
     ],
 )
 def test_a_peer_is_named_and_known_to_be_near_or_far(peername: Any, address: str, is_loopback: bool, host: str) -> None:
-    assert _peer(peername) == Peer(address, is_loopback, host)
+    peer = _peer(peername)
+    assert (peer.address, peer.is_loopback, peer.host) == (address, is_loopback, host)
 
 
 async def turns_until_read_again(node: Node, edge: Edge) -> int:

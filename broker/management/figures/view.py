@@ -1,0 +1,114 @@
+"""What of a node figures are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from broker.amqp.channel import Channel
+from broker.amqp.connection import Connection
+from broker.broker import Broker
+from broker.management.figures.history import History, NoHistory
+from broker.queue.queue import Queue
+from broker.topology.exchange import Exchange
+from broker.topology.vhost import VirtualHost
+
+GARBAGE_COLLECTION: Final = {
+    "fullsweep_after": 0,
+    "max_heap_size": 0,
+    "min_bin_vheap_size": 0,
+    "min_heap_size": 0,
+    "minor_gcs": 0,
+}
+"""Stands where RabbitMQ tells of the memory of an Erlang process."""
+
+
+@dataclass(frozen=True, slots=True)
+class MachineFigures:
+    """What the process uses of its machine, and what it may use."""
+
+    memory_used: int = 0
+    memory_limit: int = 0
+    memory_total: int = 0
+    is_memory_short: bool = False
+    disk_free: int = 0
+    disk_limit: int = 0
+    is_disk_short: bool = False
+    descriptors_used: int = 0
+    descriptors_total: int = 0
+    sockets_total: int = 0
+    processors: int = 1
+    process_id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """An open listener."""
+
+    protocol: str
+    """RabbitMQ's name for what is spoken there: `amqp`, `amqp/ssl`, `clustering`, `http`, `http/prometheus`."""
+    host: str
+    port: int
+
+
+def _no_machine() -> MachineFigures:
+    return MachineFigures()
+
+
+def _nothing_open() -> Sequence[Listening]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """One node, as seen by those who watch it."""
+
+    broker: Broker
+    name: str
+    """The node id."""
+    version: str = "0"
+    cluster_name: str = ""
+    api_version: str = "3.13.7"
+    """The version of RabbitMQ whose HTTP API programs may expect."""
+    started_ms: int = 0
+    """When the node started, in milliseconds since 1970."""
+    now_ms: Callable[[], int] = int
+    history: History = field(default_factory=NoHistory)
+    machine: Callable[[], MachineFigures] = _no_machine
+    listeners: Callable[[], Sequence[Listening]] = _nothing_open
+    platform: str = ""
+    config_files: Sequence[str] = ()
+    store: Callable[[], Mapping[str, Any]] = dict
+    """Returns `disk_reads` and `disk_writes`."""
+
+    @property
+    def vhosts(self) -> Mapping[str, VirtualHost]:
+        return self.broker.vhosts
+
+    def queues(self, vhost: str | None = None) -> Iterator[Queue]:
+        """Yield the queues of one virtual host, or of all."""
+        for each in self._vhosts(vhost):
+            yield from each.queues.values()
+
+    def exchanges(self, vhost: str | None = None) -> Iterator[tuple[VirtualHost, Exchange]]:
+        """Yield the exchanges of one virtual host, or of all."""
+        for each in self._vhosts(vhost):
+            for exchange in each.exchanges.values():
+                yield each, exchange
+
+    def _vhosts(self, name: str | None) -> Sequence[VirtualHost]:
+        if name is None:
+            return list(self.vhosts.values())
+        return [self.vhosts[name]] if name in self.vhosts else []
+
+    def connections(self) -> list[Connection]:
+        """Return the connections that have opened a virtual host."""
+        return [each for each in self.broker.open_connections if isinstance(each, Connection)]
+
+    def channels(self) -> Iterator[tuple[Connection, Channel]]:
+        """Yield the open channels of all connections."""
+        for connection in self.connections():
+            for channel in list(connection.channels.values()):
+                if not channel.is_closing:
+                    yield connection, channel
