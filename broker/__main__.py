@@ -170,6 +170,7 @@ def _serve(loaded: Loaded, options: argparse.Namespace) -> int:
 
     open_standard_descriptors()
     logs = configure(_log_level(loaded, options))
+    _set_levels(logs, loaded, options)
     try:
         return _guarded(loaded, options, logs)
     finally:
@@ -179,6 +180,15 @@ def _serve(loaded: Loaded, options: argparse.Namespace) -> int:
 def _log_level(loaded: Loaded, options: argparse.Namespace) -> str:
     level: str = options.log_level or loaded.config.logging.level
     return level
+
+
+def _set_levels(logs: Logs, loaded: Loaded, options: argparse.Namespace) -> None:
+    """Have each part log at its level; the one of the command line is for all."""
+    level, log4j = _log_level(loaded, options), loaded.config.log4j
+    if options.log_level:
+        logs.set_levels(level)
+    else:
+        logs.set_levels(level, level_of=log4j.level_of, level_of_audit=log4j.audit)
 
 
 def _guarded(loaded: Loaded, options: argparse.Namespace, logs: Logs) -> int:
@@ -287,7 +297,7 @@ def _reload(options: argparse.Namespace, logs: Logs, node: Node) -> None:
     except (ConfigError, OSError) as error:
         log.error("the configuration was not read again, the node goes on with what it has", reason=str(error))
         return
-    logs.set_level(_log_level(loaded, options))
+    _set_levels(logs, loaded, options)
     log.info("the configuration was read again", log_level=_log_level(loaded, options))
 
 

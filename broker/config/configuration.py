@@ -27,6 +27,7 @@ from broker.config.broker_xml import (
 from broker.config.carbon import Carbon
 from broker.config.datasources import Datasources, PoolConfiguration
 from broker.config.element_kinds import Given
+from broker.config.log4j import Log4j
 from broker.config.qpid_config import QpidConfig
 from broker.config.registry_xml import RegistryXml
 from broker.config.store_url import StoreUrl
@@ -55,6 +56,7 @@ class Configuration(Section):
     user_mgt: UserMgt = UserMgt()
     axis2: Axis2 = Axis2()
     registry: RegistryXml = RegistryXml()
+    log4j: Log4j = Log4j()
 
     # Maps the `binding.origin_key` of a value to its origin: a file and line, or an environment variable.
     origins: Mapping[str, str] = Field({}, exclude=True, repr=False)

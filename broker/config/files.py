@@ -63,6 +63,9 @@ AXIS2 = ConfigFile(("axis2.xml", "axis2/axis2.xml"), "axisconfig", Axis2, "axis2
 REGISTRY = ConfigFile(("registry.xml",), "wso2registry", RegistryXml, "registry")
 HAZELCAST = ConfigFile(("hazelcast.properties",), "")
 
+LOG4J = "log4j.properties"
+"""Levels of the log (`log4j`): names that no layout lists."""
+
 FILES = (
     BROKER_XML,
     QPID_CONFIG,

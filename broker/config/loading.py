@@ -13,9 +13,10 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from broker.config import properties, xml_reader
+from broker.config import log4j, properties, xml_reader
 from broker.config.accepted import RULES
 from broker.config.binding import Reading, adopt, bind, origin_key, override, place_roots, spell, validate
+from broker.config.broker_xml import LoggingSection
 from broker.config.configuration import Configuration
 from broker.config.connection_options import connection_options
 from broker.config.datasources import DataSource, Datasources
@@ -25,6 +26,7 @@ from broker.config.files import (
     CARBON,
     DATASOURCES,
     FILES,
+    LOG4J,
     QPID_CONFIG,
     REGISTRY,
     USER_MGT,
@@ -47,6 +49,7 @@ _SECRET: Place = ("coordination", "clusterSecret")
 _ELECTION: Place = ("coordination", "rdbmsBasedCoordination", "@enabled")
 _EVENTS: Place = ("coordination", "rdbmsBasedClusterEventSynchronization", "@enabled")
 _PARTITIONS: Place = ("recovery", "networkPartitionsDetection", "@enabled")
+_LEVEL: Place = ("logging", "level")
 _CLUSTERING: Place = ("clustering", "@enable")
 
 # Each variable with the file and the element that it overrides. The RabbitMQ names let this broker replace a RabbitMQ
@@ -96,6 +99,10 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Loaded:
         model = _read(file, found, reading)
         if model is not None:
             sections |= {file.section: model} if file.section else dict(model)
+    if main and (path_of_levels := folder / LOG4J).is_file():
+        files.append(path_of_levels)
+        reading = readings[LOG4J] = Reading(str(path_of_levels), folder, environ, vault)
+        sections |= _read_levels(path_of_levels, reading, readings[BROKER_XML.name], sections.get("logging"))
     if not _errors(readings):
         accepted = {name: reading.accepted for name, reading in readings.items()}
         config = Configuration(**sections, origins=_origins(readings), accepted=accepted)
@@ -128,6 +135,24 @@ def _read(file: ConfigFile, path: Path | None, reading: Reading) -> Section | No
     set_aside(file.layout, raw, reading)
     keep_rules(RULES.get(file.name, ()), file.layout, reading)
     return validate(file.model, raw, reading)
+
+
+def _read_levels(
+    path: Path, reading: Reading, broker_xml: Reading, logging: LoggingSection | None
+) -> dict[str, Section]:
+    """Return the sections of `log4j.properties`; the root's level counts when `broker.xml` says nothing of its own."""
+    try:
+        levels = log4j.read(xml_reader.read_bytes(path, reading.label), reading.label)
+    except ConfigError as error:
+        reading.errors.append((0, one_line(str(error))))
+        return {}
+    for name, line in levels.lines.items():
+        reading.note((name,), line)
+    reading.warnings += [(0, warning) for warning in levels.warnings]
+    if not levels.root or logging is None or _LEVEL in broker_xml.origins:
+        return {"log4j": levels.log4j}
+    broker_xml.origins[_LEVEL] = reading.origins[("",)]
+    return {"log4j": levels.log4j, "logging": logging.model_copy(update={"level": levels.root})}
 
 
 def _xml_root(file: ConfigFile, content: bytes, reading: Reading) -> XmlElement:

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from broker.config.binding import origin_key
 from broker.config.configuration import Configuration
-from broker.config.files import FILES
+from broker.config.files import FILES, LOG4J
 from broker.config.layout import Layout
 from broker.config.masking import MASK, mask
 from broker.config.values import Place, Section
@@ -37,9 +37,17 @@ def show(config: Configuration) -> str:
             text = MASK if is_of_others and given.value else _text(given.value)
             lines.append(_line(place, text, f"{config.origins[origin_key(file.name, place)]}; no effect: {given.why}"))
         lines.append("")
+    if levels := _levels(config):
+        lines += [f"# {LOG4J}", *levels, ""]
     lines.append("# ports after the offset")
     lines += [f"{name} = {getattr(config, name)}" for name in _PORTS]
     return "\n".join(lines)
+
+
+def _levels(config: Configuration) -> list[str]:
+    """Return the loggers of log4j that have a counterpart here; the root's level is that of `logging/level`."""
+    loggers = config.log4j.loggers.items()
+    return [_line((name,), level, config.origins[origin_key(LOG4J, (name,))]) for name, level in loggers]
 
 
 def _section(section: Section, layout: Layout, path: Place, file: str, origins: Mapping[str, str]) -> Iterator[str]:

@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, TextIO
@@ -28,6 +28,23 @@ _NUMBERS: Final = {name: getattr(logging, name.upper()) for name in (*LEVELS, "c
 _CLOSE_TIMEOUT: Final = 2.0
 
 
+class NamedLog:
+    """The log of one module: what structlog has a logger for."""
+
+    __slots__ = ("_write", "name", "threshold")
+
+    def __init__(self, name: str, threshold: int, write: Callable[[str], None]) -> None:
+        self.name = name
+        self.threshold = threshold
+        self._write = write
+
+    def msg(self, line: str) -> None:
+        """Log a line that `Logs.process` has returned."""
+        self._write(line)
+
+    debug = info = warning = error = critical = exception = log = msg
+
+
 class Logs:
     """The log of this process."""
 
@@ -36,7 +53,10 @@ class Logs:
     ) -> None:
         """Log what is at least as grave as `level` to `descriptor`."""
         self.is_terminal = is_terminal
-        self._threshold = _NUMBERS[level]
+        self._level = level
+        self._level_of: Callable[[str], str | None] = _nothing_of_its_own
+        self._threshold_of_audit: int | None = None
+        self._named: dict[str, NamedLog] = {}
         self._close_timeout = close_timeout
         self._flood = LogFlood(time.monotonic)
         self._format: Sequence[Processor] = (
@@ -47,9 +67,24 @@ class Logs:
         )
         self._writer = LogWriter(descriptor, self._dropped_line, look_after=self._tell_left_out)
 
-    def set_level(self, level: str) -> None:
-        """Log what is at least as grave as `level` from now on."""
-        self._threshold = _NUMBERS[level]
+    def set_levels(
+        self, level: str, *, level_of: Callable[[str], str | None] | None = None, level_of_audit: str = ""
+    ) -> None:
+        """Log what is at least as grave as `level` from now on.
+
+        Modules of which `level_of` returns another, and audit events, have their own.
+        """
+        self._level = level
+        self._level_of = level_of or _nothing_of_its_own
+        self._threshold_of_audit = _NUMBERS[level_of_audit] if level_of_audit else None
+        for name, log in list(self._named.items()):
+            log.threshold = self._threshold(name)
+
+    def named(self, name: str = "") -> NamedLog:
+        """Return the log of the module of this name; without one, of nobody."""
+        if name not in self._named:
+            self._named[name] = NamedLog(name, self._threshold(name), self._writer.write)
+        return self._named[name]
 
     def write(self, text: str) -> None:
         """Write text that is no log line, in its turn. Never waits and never fails."""
@@ -62,17 +97,18 @@ class Logs:
 
     # For structlog
 
-    def process(self, _: Any, method: str, event: EventDict) -> str:
+    def process(self, log: NamedLog, method: str, event: EventDict) -> str:
         """Return the line of an event; raise DropEvent when it is not to be logged."""
-        if _NUMBERS.get(method, logging.ERROR) < self._threshold:
+        threshold = log.threshold
+        if self._threshold_of_audit is not None and "audit" in event:
+            threshold = self._threshold_of_audit
+        if _NUMBERS.get(method, logging.ERROR) < threshold:
             raise structlog.DropEvent
-        return self._line(method, self._flood(_, method, event))
+        return self._line(method, self._flood(log, method, event))
 
-    def msg(self, line: str) -> None:
-        """Log a line that `process` has returned."""
-        self._writer.write(line)
-
-    debug = info = warning = error = critical = exception = log = msg
+    def _threshold(self, name: str) -> int:
+        number: int = _NUMBERS[self._level_of(name) or self._level]
+        return number
 
     def _line(self, method: str, event: MutableMapping[str, Any]) -> str:
         try:
@@ -91,8 +127,12 @@ class Logs:
 
     def _tell_left_out(self, *, at_once: bool = False) -> bool:
         for fields in self._flood.left_out(at_once=at_once):
-            self.msg(self._line("warning", {"event": "log lines of one kind were left out", **fields}))
+            self._writer.write(self._line("warning", {"event": "log lines of one kind were left out", **fields}))
         return self._flood.is_holding_back
+
+
+def _nothing_of_its_own(_: str) -> str:
+    return ""
 
 
 def open_standard_descriptors() -> None:
@@ -112,7 +152,7 @@ def configure(level: str = "info", *, stream: TextIO | None = None, is_terminal:
     structlog.configure(
         processors=[logs.process],
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
-        logger_factory=lambda *_: logs,
+        logger_factory=logs.named,
         cache_logger_on_first_use=True,
     )
     _take_over()

@@ -311,7 +311,7 @@ class Node:
 
 def _without_what_is_taken(config: Configuration) -> dict[str, Any]:
     """Return the values of `config` but those that a running node takes, and where they come from."""
-    values = config.model_dump(exclude={"origins", "accepted", "logging"})
+    values = config.model_dump(exclude={"origins", "accepted", "logging", "log4j"})
     tls = values["transports"]["amqp"]["ssl_connection"]
     for name in set(tls) - {"enabled", "port", "profile"}:
         del tls[name]

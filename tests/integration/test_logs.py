@@ -121,7 +121,7 @@ def test_signals_end_no_broker_but_those_that_mean_it(tmp_path: Path) -> None:
         assert serial_number(port) == now
         assert '"level": "info"' not in broker.log.partition("signal ignored")[2]
 
-        file.write_text(file.read_text().replace("<level>error</level>", "<level>info</level>"))
+        (broker.config / "log4j.properties").write_text("log4j.logger.org.wso2.andes=INFO, CARBON_LOGFILE\n")
         issue(key_store)
         os.kill(broker.pid, signal.SIGHUP)
         wait_until(lambda: "the configuration was read again" in broker.log, 10.0, "it is read", [broker])

@@ -26,8 +26,11 @@ class Written:
         self._out, into = os.pipe()
         self.logs = Logs(level, descriptor=into, is_terminal=is_terminal)
         self._into = into
-        self.log: Any = structlog.wrap_logger(
-            self.logs,  # type: ignore[arg-type]
+        self.log = self.of("broker.queue.queue")
+
+    def of(self, module: str) -> Any:
+        return structlog.wrap_logger(
+            self.logs.named(module),
             processors=[self.logs.process],
             wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
         )
@@ -82,12 +85,35 @@ def test_the_level_can_change_and_counts_for_loggers_that_are_there() -> None:
     written = Written(is_terminal=False)
     log = written.log.bind(connection="10.0.0.1:50000")
     log.debug("not yet")
-    written.logs.set_level("debug")
+    written.logs.set_levels("debug")
     log.debug("now")
-    written.logs.set_level("error")
+    written.logs.set_levels("error")
     log.warning("no more")
     log.error("but this")
     assert [line["event"] for line in written.lines()] == ["now", "but this"]
+
+
+def test_modules_and_audit_events_may_have_levels_of_their_own() -> None:
+    written = Written(is_terminal=False)
+    written.log.info("said before")
+    written.logs.set_levels(
+        "error", level_of={"broker.queue.queue": "debug", "broker.amqp": "warning"}.get, level_of_audit="info"
+    )
+    written.log.debug("of the queue")
+    others = {name: written.of(name) for name in ("broker.amqp", "broker.node.process")}
+    for name, log in others.items():
+        log.info("not said", of=name)
+        log.warning("said of one", of=name)
+        log.info("said", of=name, audit="user.created")
+    written.logs.set_levels("error")
+    written.log.warning("not said any more")
+    assert [(line["event"], line.get("of")) for line in written.lines()] == [
+        ("said before", None),
+        ("of the queue", None),
+        ("said of one", "broker.amqp"),
+        ("said", "broker.amqp"),
+        ("said", "broker.node.process"),
+    ]
 
 
 def test_a_flood_of_one_peer_is_cut_and_counted() -> None:
