@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from broker.auth.access import Access
-from broker.codec.expiration import is_of_jms, parse_expiration
+from broker.codec.expiration import ABSOLUTE_LIFETIME, is_of_jms, parse_expiration
 from broker.codec.field_table import FieldTable
-from broker.codec.properties import BasicProperties, decode_properties, encode_header
+from broker.codec.properties import BasicProperties, decode_properties, encode_header, read_expiration
 from broker.errors import PreconditionFailed
 from broker.message import tail
 from broker.topology.dialect import ClientDialect
@@ -36,9 +36,8 @@ def inspect(routing_key: str, header: bytes, access: Access, dialect: ClientDial
     properties = decode_properties(header[4:-1])
     if properties.user_id is not None:
         access.require_user_id(properties.user_id)
-    expiration = properties.expiration
-    if expiration is not None and not (dialect.has_absolute_expiration and is_of_jms(expiration)):
-        _check_expiration(expiration)
+    if properties.expiration is not None:
+        _lifetime_of(properties.expiration, dialect)
     headers = properties.headers
     if headers is None:
         return Inspected((routing_key,), properties, header)
@@ -48,6 +47,13 @@ def inspect(routing_key: str, header: bytes, access: Access, dialect: ClientDial
     if "BCC" in headers.values:
         header = _without_bcc(header, properties, headers)
     return Inspected(tuple(keys), properties, header)
+
+
+def read_lifetime(header: bytes, dialect: ClientDialect) -> int:
+    """Return how many milliseconds a message with an expiration lives, `ABSOLUTE_LIFETIME` for a time since 1970; raise
+    `PreconditionFailed` for what is neither. `header` is a tail.
+    """
+    return _lifetime_of(read_expiration(header[4:-1]) or "", dialect)
 
 
 def _keys_in(headers: FieldTable, name: str) -> list[str]:
@@ -65,8 +71,10 @@ def _without_bcc(header: bytes, properties: BasicProperties, headers: FieldTable
     return tail(encode_header(int.from_bytes(header[8:16], "big"), BasicProperties(**kept)))
 
 
-def _check_expiration(expiration: str) -> None:
+def _lifetime_of(expiration: str, dialect: ClientDialect) -> int:
+    if dialect.has_absolute_expiration and is_of_jms(expiration):
+        return ABSOLUTE_LIFETIME
     try:
-        parse_expiration(expiration)
+        return parse_expiration(expiration)
     except ValueError as error:
         raise PreconditionFailed(f"invalid expiration '{expiration}': {error}") from None

@@ -12,14 +12,14 @@ from typing import Final, TypeAlias
 from broker.amqp.confirms import Confirms
 from broker.amqp.continuation import Continuation
 from broker.amqp.direct_reply import REPLY_TO_OCTETS, DirectReplies
-from broker.amqp.inspection import inspect
+from broker.amqp.inspection import inspect, read_lifetime
 from broker.amqp.output import Output
 from broker.amqp.publish_counts import PublishCounts
 from broker.amqp.replier import Replier, with_replies
 from broker.amqp.transaction import Publication, Transaction
 from broker.auth.access import Access, Permission
 from broker.broker import Broker
-from broker.codec.expiration import EXPIRES, FLAGS, note_due
+from broker.codec.expiration import ABSOLUTE_LIFETIME, EXPIRES, FLAGS, note_due
 from broker.codec.methods import BasicPublish, BasicReturn
 from broker.codec.properties import (
     FLAG_EXPIRATION,
@@ -31,7 +31,16 @@ from broker.codec.properties import (
     walk_properties,
 )
 from broker.errors import AccessRefused, NotImplementedFault, PreconditionFailed, ReplyCode
-from broker.message import COUNTER_MASK, PENDING, TRANSIENT, Message, MessageIdGenerator, ids_between, share_body
+from broker.message import (
+    COUNTER_MASK,
+    PENDING,
+    TRANSIENT,
+    Message,
+    MessageIdGenerator,
+    ids_between,
+    published_ms,
+    share_body,
+)
 from broker.queue.outcome import OVER_LENGTH
 from broker.queue.queue import Queue
 from broker.topology.routed_message import RoutedMessage
@@ -72,6 +81,7 @@ class Publisher:
         "_ids",
         "_is_persistent",
         "_last_id",
+        "_lifetime",
         "_output",
         "_properties",
         "_refuses",
@@ -116,6 +126,7 @@ class Publisher:
         self._properties = b""
         self._asks = 0
         self._is_persistent = False
+        self._lifetime = ABSOLUTE_LIFETIME  # in ms, of a message that asks for nothing but its expiration
         self.replier = Replier(
             replies, vhost.name, access, broker.work, broker.touched_confirms, self.return_unroutable
         )
@@ -205,6 +216,7 @@ class Publisher:
             self._asks |= FLAG_REPLY_TO
             self.replier.reply_to_at = reply_to
         self._is_persistent = mode == PERSISTENT
+        self._lifetime = ABSOLUTE_LIFETIME
 
     def _publish_other(self, route: Route, content: Content) -> bool:
         """Publish what has no queue or several, asks for a look at its properties, or is part of a transaction."""
@@ -212,7 +224,7 @@ class Publisher:
         queues = route.queues
         is_refusable = route.is_refusable
         is_persistent = self._is_persistent
-        if self._asks or route.dynamic or route.search is not None:
+        if (self._asks and self._lifetime < 0) or route.dynamic or route.search is not None:
             message, keys, content = self._inspect(route, content)
             if message is not None:
                 if keys is not None and not route.exchange:
@@ -316,7 +328,7 @@ class Publisher:
         """Put a message into some of its queues. Hot: what `clones` would return is not collected."""
         header, body, chunks = content
         ids, touched, routing = self._ids, self._touched, route.routing
-        expires = header[FLAGS] & EXPIRES
+        expires, lifetime = header[FLAGS] & EXPIRES, self._lifetime
         stored = []
         for queue in queues:
             message_id = ids.last + 1
@@ -332,7 +344,10 @@ class Publisher:
             queue.append(message)
             touched.add(queue)
             if expires:
-                note_due(message)
+                if lifetime >= 0:
+                    message.due = published_ms(message_id) + lifetime
+                else:
+                    note_due(message)
                 queue.expect_expiry((message,))
         self._work.done += COPY_STEPS * len(queues)
         if stored:
@@ -398,6 +413,9 @@ class Publisher:
             asks -= FLAG_REPLY_TO
             header = self.replier.readdressed(header)
             content = header, body, chunks
+        if asks == FLAG_EXPIRATION and not route.dynamic and route.search is None:
+            self._lifetime = read_lifetime(header, self._vhost.dialect)
+            return None, None, content
         has_headers = bool(asks & FLAG_HEADERS)
         is_open = route.dynamic or route.search is not None
         if not (has_headers and (is_open or b"CC" in header)) and not asks & ~FLAG_HEADERS:

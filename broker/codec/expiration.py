@@ -21,6 +21,8 @@ LONGEST: Final = 315_360_000_000
 """The longest time to live, in milliseconds: ten years, as with RabbitMQ."""
 ABSOLUTE: Final = 1_000_000_000_000
 """From here on, for clients of JMS, an expiration is a time in milliseconds since 1970: in 2001 at the earliest."""
+ABSOLUTE_LIFETIME: Final = -1
+"""Stands for a lifetime that is told by such a time."""
 
 _NUMBER: Final = re.compile(r"([+-]?[0-9]+)(.*)", re.ASCII | re.DOTALL)
 

@@ -98,6 +98,29 @@ def test_a_short_time_behind_a_long_one_is_over_on_time(harness: Harness, peer: 
     assert everything(peer) == [b"long", b"for ever"]
 
 
+def test_each_message_of_many_alike_lives_from_when_it_came(harness: Harness, peer: Client) -> None:
+    declare(peer)
+    for body in (b"a", b"b", b"c"):
+        peer.publish("q", body, properties=living(1000))
+        harness.pass_time(0.3)
+    peer.publish("q", b"d", properties=living(200))
+    harness.pass_time(0.1)
+    assert everything(peer) == [b"b", b"c", b"d"]
+    peer.publish("q", b"e", properties=living(200))
+    harness.pass_time(0.2)
+    assert ready(peer) == 0
+
+
+@pytest.mark.parametrize("before", ["1000", None])
+def test_an_expiration_that_is_none_is_refused_whatever_came_before(peer: Client, before: str | None) -> None:
+    declare(peer)
+    peer.publish("q", b"m", properties=BasicProperties(expiration=before))
+    peer.publish("q", b"m", properties=BasicProperties(expiration="soon"))
+    ((_, close),) = peer.received()
+    assert isinstance(close, ChannelClose)
+    assert close.reply_text == "PRECONDITION_FAILED - invalid expiration 'soon': no_integer"
+
+
 @pytest.mark.parametrize(("of_queue", "of_message"), [(1000, 5000), (5000, 1000)])
 def test_the_shorter_of_two_times_counts(harness: Harness, peer: Client, of_queue: int, of_message: int) -> None:
     declare(peer, message_ttl=of_queue)
