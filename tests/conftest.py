@@ -13,7 +13,10 @@ import pytest
 
 from benchmarks.nodes.ports import share_ports
 from tests.support.database_products import Product
-from tests.support.databases import DatabaseMissing, DatabaseServer, MariaDB, PostgreSQL, lent
+from tests.support.databases import DatabaseMissing, DatabaseServer, MariaDB, PostgreSQL, in_memory, lent
+
+if (memory := in_memory()) is not None:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))  # where `tmp_path` is: a sync costs nothing there
 
 
 def pytest_configure() -> None:
