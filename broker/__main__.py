@@ -48,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["admin"]:
         return _administer(given[1:])
+    if given[:1] == ["migrate"]:
+        return _migrate(given[1:])
     options = _parser().parse_args(given)
     try:
         return _run_command(options)
@@ -64,7 +66,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _administer(arguments: Sequence[str]) -> int:
     from broker.node.admin_command import parser, run
 
-    options = parser().parse_args(arguments)
+    return _with_config(parser().parse_args(arguments), run)
+
+
+def _migrate(arguments: Sequence[str]) -> int:
+    from broker.node.migrate_command import parser, run
+
+    return _with_config(parser().parse_args(arguments), run)
+
+
+def _with_config(options: argparse.Namespace, run: Callable[[argparse.Namespace, Configuration], int]) -> int:
+    """Load the configuration and carry a command out; return the exit code."""
     try:
         loaded = _load(options)
     except Exception as error:

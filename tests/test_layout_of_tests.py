@@ -58,6 +58,7 @@ TESTED_ELSEWHERE = {
     "store/server/*": "a store: tests/contract, and the faults of servers in tests/integration",
     "store/sql/*": "what the stores share: tests/contract",
     "store/sqlite/*": "a store: tests/contract",
+    "store/wso2/*": "tables of WSO2's: test_wso2_tables.py in tests/contract, test_wso2_migration.py in integration",
     "thrift/connection": "an open socket: test_client.py, test_server.py",
     "thrift/idl": "types of the protocol: test_convert.py",
     "node/control_path": "where a running node listens: test_admin.py",

@@ -16,17 +16,24 @@ from broker.store.server.dialect import Dialect
 from broker.store.server.engine import PoolLimits, SessionTimeouts
 from broker.store.server.own_connection import OwnConnection
 from broker.store.server.store import CLUSTER_DEADLINE, ServerStore
+from broker.store.sql.migrate import MakeWay
+from broker.store.wso2.survey import make_way
 
 _SHORTEST_IDLE: Final = 3.0
 """Seconds that a node of a cluster may leave a transaction open at least, however fast the cluster beats."""
 
 
 def server_store(
-    datasource: PoolConfiguration, *, cluster_deadline: float = CLUSTER_DEADLINE, is_shared: bool = False
+    datasource: PoolConfiguration,
+    *,
+    cluster_deadline: float = CLUSTER_DEADLINE,
+    is_shared: bool = False,
+    make_way: MakeWay = make_way,
 ) -> ServerStore:
     """Return a store, not open yet; `is_shared` makes it that of a node of a cluster.
 
-    A call of `cluster` may take `cluster_deadline` seconds. Raises `ConfigError` when the driver is not installed.
+    A call of `cluster` may take `cluster_deadline` seconds; `make_way` is that of `ServerStore`. Raises `ConfigError`
+    when the driver is not installed.
     """
     url = datasource.store_url
     options, _ = connection_options(url)
@@ -46,6 +53,7 @@ def server_store(
         limits,
         lambda: OwnConnection(dialect_of(url, urgent), cluster_deadline),
         is_shared=is_shared,
+        make_way=make_way,
     )
 
 

@@ -39,6 +39,7 @@ from broker.store.sql.cluster_store import SqlClusterStore
 from broker.store.sql.fencing import evicted
 from broker.store.sql.shared_store import SqlEventStore, SqlMemberStore, SqlSlotStore
 from broker.store.sql.topology import TOPOLOGY
+from broker.store.wso2.survey import make_way
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -75,8 +76,11 @@ class ServerStore:
         new_cluster_connection: Callable[[], OwnConnection],
         *,
         is_shared: bool,
+        make_way: migrate.MakeWay = make_way,
     ) -> None:
+        """`make_way` looks at a database before the schema is made in it (`migrate.upgrade`)."""
         self._dialect = dialect
+        self._make_way = make_way
         self._is_shared = is_shared
         self._engine = Engine(dialect, limits)
         self._new_cluster_connection = new_cluster_connection
@@ -332,7 +336,7 @@ class ServerStore:
                 if not await self._dialect.lock(raw, "schema", wait=60.0, silence=_LONG_DEADLINE):
                     raise StoreUnavailable(f"{self._dialect.where}: another node has been setting up for 60 s")
                 async with self._engine.connection(_LONG_DEADLINE) as connection, connection.begin():
-                    await connection.run_sync(migrate.upgrade)
+                    await connection.run_sync(migrate.upgrade, self._make_way)
         finally:
             self._dialect.abort(raw)
 

@@ -9,16 +9,21 @@ from __future__ import annotations
 
 import argparse
 import io
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from sqlalchemy import Connection, column, inspect, select, table, text
 
 from broker.errors import ConfigError
 from broker.store.sql import taking_effect
+from broker.store.wso2.survey import make_way
 
 if TYPE_CHECKING:
     from alembic.config import Config
+
+MakeWay: TypeAlias = Callable[..., None]
+"""Lets this broker have the database, or raises `ConfigError`; is told by `is_new` whether it has a schema there."""
 
 REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011")
 HEAD: Final = REVISIONS[-1]
@@ -36,13 +41,16 @@ def current_revision(connection: Connection) -> str | None:
     return revision
 
 
-def upgrade(connection: Connection) -> None:
+def upgrade(connection: Connection, make_way: MakeWay = make_way) -> None:
     """Create the schema, or bring it up to date, inside the transaction that `connection` is in.
 
-    Raises `ConfigError` for a revision that only a newer program knows, and for a database that cannot hold every name.
+    On a server `make_way` first looks for tables of WSO2's broker. Raises `ConfigError` for a revision that only a
+    newer program knows, for a database that cannot hold every name, and for one whose messages would be lost.
     """
     _check_encoding(connection)
     revision = current_revision(connection)
+    if connection.dialect.name != "sqlite":  # which WSO2's broker never had
+        make_way(connection, is_new=revision is None)
     if revision == HEAD:
         return
     if revision is not None and revision not in REVISIONS:

@@ -83,6 +83,15 @@ def reclaim(connection: Connection, fence: Fence, size: int) -> int:
     return count
 
 
+def cut_lane(connection: Connection, lane: int, size: int) -> None:
+    """Make free slots of a lane's messages that are in none. No node may use the store."""
+    crashed = connection.scalar(select(NODE.c.state).where(NODE.c.lane == lane)) in (RUNNING, DEAD)
+    pieces = window(connection, lane, size)
+    for piece in pieces:
+        piece.maybe_delivered = crashed
+    insert_free(connection, pieces)
+
+
 def _backlog(connection: Connection, lane: int) -> list[Slot]:
     """Return one slot for each queue with messages in a lane; it covers all of them, in slots or not."""
     ids = (func.min(_M.message_id), func.max(_M.message_id), func.count())
