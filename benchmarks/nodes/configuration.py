@@ -21,6 +21,7 @@ _BROKER_XML = """\
     </amqp>
   </transports>
 {tuning}\
+  <management><http enabled="{has_http}" port="{http_port}"/></management>
 </broker>
 """
 
@@ -123,6 +124,8 @@ class NodeConfiguration:
     given_id: str = ""
     """Its node id; without one it is made of the member's port, as WSO2 does it."""
     window_size: int | None = None
+    http_port: int = 0
+    """Where it serves the HTTP API, but for the offset; 0 for nowhere."""
     membership: Membership | None = None
 
     @property
@@ -153,6 +156,8 @@ class NodeConfiguration:
                 host=HOST,
                 port=self.base_port,
                 coordination=self._coordination(),
+                has_http=str(self.http_port > 0).lower(),
+                http_port=self.http_port,
                 tuning="" if self.window_size is None else _TUNING.format(window_size=self.window_size),
             ),
             "datasources/master-datasources.xml": _DATASOURCES_XML.format(url=escape(self.store_url)),

@@ -434,6 +434,10 @@ class Connection:
         """How many channels there are."""
         return len(self.channels)
 
+    def owns(self, queue: Queue) -> bool:
+        """Does the exclusive `queue` end with this connection?"""
+        return self._exclusive is not None and queue.owner is self._exclusive
+
     def on_permissions_changed(self) -> None:
         """The user may do something else from now on."""
         if self._channels is None:

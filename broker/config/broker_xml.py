@@ -28,7 +28,7 @@ from broker.config.values import (
     one_of,
     xml,
 )
-from broker.machine.address import bare_host
+from broker.machine.address import EVERY_ADDRESS, bare_host
 
 MAX_MESSAGE_SIZE_BYTES = 536_870_912
 LEAST_CLUSTER_SECRET_OCTETS = 16
@@ -40,6 +40,10 @@ def _thrift_host(value: object) -> str:
     if str(value) in (*_UNSPECIFIED_ADDRESSES, "*"):
         raise ValueError(f"'{value}' cannot be reached by other nodes; name one address of this machine")
     return bare_host(str(value))
+
+
+def _address_or_nothing(value: object) -> str:
+    return EVERY_ADDRESS if value == "*" else bare_host(str(value)) if value else ""
 
 
 def _cluster_secret(value: object) -> SecretStr:
@@ -295,9 +299,29 @@ class LoggingSection(Section):
     )
 
 
+def _path_prefix(value: object) -> str:
+    path = str(value).strip("/")
+    if path and not all(part and part.isascii() and part.replace("-", "").isalnum() for part in path.split("/")):
+        raise ValueError(f"'{value}' is not a path of letters, digits and hyphens")
+    return f"/{path}" if path else ""
+
+
+class HttpSection(Section):
+    """The HTTP API of administrators and their programs."""
+
+    enabled: Boolean = xml("@enabled", True)
+    port: Port = xml("@port", 15672)
+    bind_address: Annotated[str, BeforeValidator(_address_or_nothing)] = xml("@bindAddress", "")
+    """Empty for that of AMQP."""
+    path_prefix: Annotated[str, BeforeValidator(_path_prefix)] = xml("@pathPrefix", "")
+    rabbitmq_version: Name = xml("@rabbitmqVersion", "3.13.7")
+    """What programs are told that ask for the version of RabbitMQ."""
+
+
 class ManagementSection(Section):
     """This broker's own section: how the node is administered."""
 
+    http: HttpSection = xml("http", HttpSection())
     control_socket: str = xml("controlSocket", "")
     """The path of the control socket; empty for the built-in one (`node/control_path`)."""
     admin_password_file: str = xml("adminPasswordFile", "")

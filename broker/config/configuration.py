@@ -77,6 +77,10 @@ class Configuration(Section):
         return self._with_offset(self.transports.amqp.ssl_connection.port)
 
     @property
+    def http_port(self) -> int:
+        return self._with_offset(self.management.http.port)
+
+    @property
     def thrift_port(self) -> int:
         return self._with_offset(self.coordination.thrift_server_port)
 

@@ -3,10 +3,26 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Self
 
 EVERY_ADDRESS: Final = "::"
 """To listen here means at every address of the machine, of both families."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a client is: its address, that of IPv4 where the system writes one as one of IPv6."""
+
+    address: str
+    is_loopback: bool
+
+    @classmethod
+    def of(cls, host: str) -> Self:
+        """Read the address in the name of a socket."""
+        address = ipaddress.ip_address(host.partition("%")[0])
+        address = getattr(address, "ipv4_mapped", None) or address
+        return cls(str(address), address.is_loopback)
 
 
 def endpoint(host: str, port: int) -> str:

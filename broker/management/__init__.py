@@ -1,0 +1,1 @@
+"""How people and their programs look at a node and steer it."""

@@ -59,6 +59,14 @@ class CarbonUserStore:
         """Return the permissions of these users; `others` has those in other virtual hosts than `carbon`."""
         return CarbonAccess(self.accounts, self.topics, self.rules, others)
 
+    def is_administrator(self, user: str) -> bool:
+        """Is a user who has logged in a member of the role that `user-mgt.xml` names?"""
+        entry = self.accounts.recall(user)
+        if entry is None:
+            return False
+        is_admin = self.rules.key(user) == self.rules.key(self.rules.admin_user)
+        return is_admin or not self.rules.admin_roles.isdisjoint(entry.account.roles)
+
     async def open(self) -> None:
         """Look whether the tables are there, and make the administrator if that is wanted. A database that is away is
         waited for later. Raises `ConfigError` when it is there and cannot be used.

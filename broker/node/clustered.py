@@ -35,6 +35,7 @@ from broker.machine.faults import MachineFaults
 from broker.message import Message, first_id_at
 from broker.node.descriptors import rooms
 from broker.node.incarnation import NodeIncarnation
+from broker.node.lifecycle import SeenMember
 from broker.node.standalone import mark_what_was_delivered
 from broker.ports.cluster import Cluster, SlotService
 from broker.ports.cluster_rows import Incarnation, NodeRow, NodeState
@@ -132,6 +133,16 @@ class Clustered:
     @property
     def observer(self) -> QueueObserver[Queue]:
         return self._slots
+
+    def members(self) -> Sequence[SeenMember]:
+        agent, now = self._agent, self._clock.monotonic()
+        beats, power = agent.last_beats(), agent.coordinator
+        coordinator = agent.address if agent.fence is not None else None if power is None else power[:2]
+        seen = [SeenMember(agent.node_id, *agent.address, agent.address == coordinator)]
+        for row in agent.members.values():
+            age = now - beats.get(row.node_id, now)
+            seen.append(SeenMember(row.node_id, row.host, row.port, (row.host, row.port) == coordinator, age))
+        return sorted(seen, key=lambda member: member.node_id)
 
     # For the core: `Cluster`, and the lifecycle
 

@@ -41,7 +41,7 @@ from broker.node.admin_password import create_first_users
 from broker.node.allocator import give_back_freed_memory
 from broker.node.definitions_file import load_definitions
 from broker.node.descriptors import rooms
-from broker.node.lifecycle import Lifecycle
+from broker.node.lifecycle import Lifecycle, SeenMember
 from broker.node.logins import USERS_ELSEWHERE, checked_passwords, hash_password, hashing_threads, logins, open_carbon
 from broker.node.queue_services import LiveServices
 from broker.node.settings import client_limits, dialect_of, flow_limits, openings, resource_monitor, thresholds
@@ -126,6 +126,8 @@ class NodeIncarnation:
         self.carbon: CarbonDatabases | None = None
         """Databases of WSO2's, if the configuration names any."""
         self.health: StoreHealth | None = None
+        self.tasks: asyncio.TaskGroup
+        """Ends with the connections."""
         self.messages_left = 0
         """Messages of this node that are in the store when it has stopped."""
         self._node_id = node_id
@@ -135,6 +137,11 @@ class NodeIncarnation:
         self._own_exchange_types = own_exchange_types
         self._password_path = password_path
         self._with_tokens = with_tokens
+
+    @property
+    def members(self) -> Sequence[SeenMember]:
+        """The living nodes that share the store, this one among them, by id."""
+        return self._lifecycle.members()
 
     @property
     def queues(self) -> list[Queue]:
@@ -201,6 +208,7 @@ class NodeIncarnation:
         self, forever: asyncio.TaskGroup, tasks: asyncio.TaskGroup
     ) -> tuple[AmqpServer, list[asyncio.Task[None]]]:
         lifecycle, registration = self._lifecycle, self.registration
+        self.tasks = tasks
         pressure = BackPressure()
         timers = Timers(self.clock.monotonic)
         touched_confirms: set[Confirmable] = set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from broker.ports.cluster import Cluster
@@ -12,6 +13,20 @@ from broker.ports.slot import Slot
 from broker.ports.store import Registration
 from broker.queue.queue import Queue
 from broker.queue.services import QueueObserver
+
+
+@dataclass(frozen=True, slots=True)
+class SeenMember:
+    """A living node of the cluster, as this node sees it."""
+
+    node_id: str
+    host: str
+    port: int
+    """Of its Thrift service; 0 for a node that has none."""
+    is_coordinator: bool
+    beat_age: float | None = None
+    """Seconds since its last beat was seen; None of this node itself."""
+
 
 PartsT_contra = TypeVar("PartsT_contra", contravariant=True)
 
@@ -27,6 +42,10 @@ class Lifecycle(Protocol[PartsT_contra]):
     @property
     def observer(self) -> QueueObserver[Queue]:
         """The observer of this node's queues; available from `attach` on."""
+        ...
+
+    def members(self) -> Sequence[SeenMember]:
+        """Return the living nodes that share the store, this one among them, by id; available from `attach` on."""
         ...
 
     async def register(self, loops: asyncio.TaskGroup) -> Registration:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
@@ -23,7 +23,7 @@ from broker.config.configuration import Configuration
 from broker.errors import ConfigError, Evicted, StoreLocked, StoreShared
 from broker.machine.address import endpoint
 from broker.node.admin_password import password_path, where_password_is
-from broker.node.control import ControlServer
+from broker.node.control import Command, ControlServer
 from broker.node.control_path import control_path
 from broker.node.incarnation import STOP_TIMEOUT, NodeIncarnation
 from broker.node.lifecycle import Lifecycle
@@ -39,6 +39,9 @@ from broker.store.time_keeper import TimeKeeper
 from broker.topology.commands import Commands
 from broker.topology.dead_letter_commands import DeadLetterCommands
 from broker.topology.exchange import NewOwnRouter
+
+if TYPE_CHECKING:
+    from broker.node.http_api import HttpApi
 
 _log = structlog.get_logger(__name__)
 
@@ -99,6 +102,8 @@ class Node:
         self._incarnation: NodeIncarnation | None = None
         self._unsafe: Sequence[str] = ()
         self._server: AmqpServer | None = None
+        self.ports: dict[str, int] = {}
+        """Where the node listens for AMQP, by protocol."""
         amqp = config.transports.amqp
         has_tls = amqp.enabled and amqp.ssl_connection.enabled
         self._certificates = Certificates(amqp.ssl_connection) if has_tls else None
@@ -246,6 +251,9 @@ class Node:
         control = ControlServer(control_path(self._config), by_name or commands.by_name)
         await control.start()
         addresses = await self._listen(server)
+        http = self._http_api(incarnation, server, by_name or commands.by_name)
+        if http is not None:
+            addresses |= await http.listen()
         self._start = None
         on_started(
             Started(
@@ -268,8 +276,19 @@ class Node:
             finally:
                 watch.cancel()
                 await control.stop()
+                if http is not None:
+                    await http.stop()
         _log.info("stopping", node=self.node_id)
         await server.stop("shutdown", STOP_TIMEOUT)
+
+    def _http_api(
+        self, incarnation: NodeIncarnation, server: AmqpServer, commands: Mapping[str, Command]
+    ) -> HttpApi | None:
+        if not self._config.management.http.enabled:
+            return None
+        from broker.node.http_api import HttpApi  # a quarter of a second
+
+        return HttpApi(self._config, incarnation, server, self.node_id, self._started_at, commands, self.ports)
 
     def _use_certificates(self) -> None:
         """Let connections that come from now on have the certificates as they are now."""
@@ -283,16 +302,19 @@ class Node:
     async def _listen(self, server: AmqpServer) -> dict[str, str]:
         """Open the configured listeners, the plain one last; return their addresses by protocol."""
         amqp = self._config.transports.amqp
+        self.ports = {}
         addresses = {}
         if self._certificates is not None:
             profile = PROFILES[amqp.ssl_connection.profile]
             context = self._certificates.context
             port = await self._open(server, self._config.amqps_port, "sslConnection", context, profile)
             self._use_certificates()
+            self.ports["amqps"] = port
             addresses["amqps"] = f"amqps://{endpoint(amqp.bind_address, port)}"
         if amqp.enabled and amqp.default_connection.enabled:
             profile = PROFILES[amqp.default_connection.profile]
             port = await self._open(server, self._config.amqp_port, "defaultConnection", None, profile)
+            self.ports["amqp"] = port
             addresses["amqp"] = f"amqp://{endpoint(amqp.bind_address, port)}"
         return addresses
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from broker.node.incarnation import NodeIncarnation
+from broker.node.lifecycle import SeenMember
 from broker.ports.cluster import NoOtherNodes
 from broker.ports.records import Topology
 from broker.ports.slot import Slot
@@ -26,6 +27,9 @@ class Standalone:
         self._start_retry = start_retry
         self._parts: NodeIncarnation
         self.cluster: NoOtherNodes
+
+    def members(self) -> Sequence[SeenMember]:
+        return (SeenMember(self._node_id, "", 0, False),)
 
     async def register(self, loops: asyncio.TaskGroup) -> Registration:
         return await self._start_retry.until_done(lambda: self._store.store.register(self._node_id))

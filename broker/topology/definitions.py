@@ -34,7 +34,7 @@ def exported(administration: Administration, version: str) -> dict[str, Any]:
     return {
         "product_name": "Cordillera",
         "product_version": version,
-        "users": [_user(user) for user in sorted(directory.users, key=lambda each: each.name)],
+        "users": [told_user(user) for user in sorted(directory.users, key=lambda each: each.name)],
         "vhosts": [_vhost(settings) for settings in administration.vhosts],
         "permissions": [
             asdict(each) for each in sorted(directory.permissions, key=lambda each: (each.vhost, each.user))
@@ -57,7 +57,8 @@ def exported(administration: Administration, version: str) -> dict[str, Any]:
     }
 
 
-def _user(user: UserRecord) -> dict[str, Any]:
+def told_user(user: UserRecord) -> dict[str, Any]:
+    """Return a user as definitions have it, with the hash of the password."""
     limits = {"max-connections": user.max_connections, "max-channels": user.max_channels}
     return {
         "name": user.name,

@@ -1,0 +1,123 @@
+"""The HTTP API of a node: finds the route of a request, lets in who may use it, and turns errors into answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import structlog
+from structlog.contextvars import bound_contextvars
+
+from broker.errors import (
+    AccessRefused,
+    AdministrationError,
+    AmqpError,
+    BrokerError,
+    NotFound,
+    StoreUnavailable,
+    clip,
+)
+from broker.management.http import (
+    connections,
+    exchanges,
+    health,
+    nodes,
+    overview,
+    policies,
+    queues,
+    users,
+    vhosts,
+)
+from broker.management.http.access import Needs, require
+from broker.management.http.call import (
+    BadRequest,
+    Call,
+    HttpAnswer,
+    HttpRefusal,
+    NotAuthorised,
+    as_json,
+    empty,
+)
+from broker.management.http.login import HttpLogin
+from broker.management.http.node_view import ManagedNode
+from broker.management.http.routing import ApiRoute, ApiRouter
+
+_log = structlog.get_logger(__name__)
+
+ROUTES: Final[tuple[ApiRoute, ...]] = (
+    *overview.ROUTES,
+    *nodes.ROUTES,
+    *queues.ROUTES,
+    *exchanges.ROUTES,
+    *connections.ROUTES,
+    *vhosts.ROUTES,
+    *users.ROUTES,
+    *policies.ROUTES,
+    *health.ROUTES,
+)
+HEADERS: Final[Mapping[str, str]] = {
+    "Cache-Control": "no-cache",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "Vary": "accept, accept-encoding, origin",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+"""With every answer: browsers show none of them as a page, and keep none."""
+_TOLD: Final = 1000
+"""Octets of a reason."""
+
+
+class Api:
+    """Serves requests."""
+
+    def __init__(
+        self, node: ManagedNode, login: HttpLogin, prefix: str = "", routes: Iterable[ApiRoute] = ROUTES
+    ) -> None:
+        """`prefix` stands before `/api` in all paths."""
+        self._node = node
+        self.login: Final = login
+        self.router: Final = ApiRouter(routes, prefix)
+
+    async def handle(self, call: Call) -> HttpAnswer:
+        """Serve one request; every error becomes an answer."""
+        try:
+            answer = await self._serve(call)
+        except BrokerError as error:
+            answer = _refusal(error).answer
+        except Exception as error:
+            _log.error("internal error of the HTTP API", method=call.method, path=call.path, exc_info=error)
+            answer = HttpRefusal(500, "internal_error", "internal error").answer
+        answer.headers = {**HEADERS, **answer.headers}
+        return answer
+
+    async def _serve(self, call: Call) -> HttpAnswer:
+        route = self.router.find(call)
+        if route is None:
+            return empty(200, Allow=self.router.allowed(call))
+        if route.needs is not Needs.NOTHING:
+            call.found_caller = await self.login.caller(call)
+            await require(self._node, call, route.needs)
+        with bound_contextvars(**self._who(call)):
+            found = await route.handler(self._node, call)
+        return found if isinstance(found, HttpAnswer) else HttpAnswer(body=as_json(found))
+
+    def _who(self, call: Call) -> dict[str, Any]:
+        """Return who asks, for the lines of the log about what is changed."""
+        return {} if call.found_caller is None else {"by": call.found_caller.name, "peer": call.address}
+
+
+def _refusal(error: BrokerError) -> HttpRefusal:
+    """Return the answer to an error, with RabbitMQ's codes."""
+    if isinstance(error, HttpRefusal):
+        return error
+    reason = clip(str(error), _TOLD)
+    if isinstance(error, AccessRefused):
+        return NotAuthorised(error.reply_text)
+    if isinstance(error, NotFound):
+        return HttpRefusal(404, "not_found", reason)
+    if isinstance(error, StoreUnavailable):
+        return HttpRefusal(503, "service_unavailable", "the store is away: try again later")
+    if isinstance(error, AmqpError | AdministrationError):
+        return BadRequest(reason)
+    return BadRequest(reason)

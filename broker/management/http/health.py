@@ -1,0 +1,120 @@
+"""Health checks: 200 when all is well, 503 with a reason when it is not."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from broker.management.http.access import Needs
+from broker.management.http.call import BadRequest, Call, HttpAnswer, NotThere, as_json
+from broker.management.http.node_view import ManagedNode
+from broker.management.http.routing import ApiRoute
+
+_OK: Final = {"status": "ok"}
+_DAYS: Final = {"days": 1, "weeks": 7, "months": 30, "years": 365}
+_DAY: Final = 86_400
+_SPELLINGS: Final = {"amqp091": "amqp", "amqp0.9.1": "amqp", "amqps": "amqp/ssl", "http/ssl": "https"}
+"""Other names of protocols."""
+_MOST_TIME: Final = 10_000
+
+
+def failed(reason: str, **details: Any) -> HttpAnswer:
+    """Return the answer of a check that has found something."""
+    return HttpAnswer(503, as_json({"status": "failed", "reason": reason, **details}))
+
+
+async def check_alarms(node: ManagedNode, call: Call) -> Any:
+    alarm = node.facts.alarm()
+    if not alarm:
+        return _OK
+    kinds = [kind for kind in ("memory", "disk") if kind in alarm]
+    alarms = [{"node": node.node_id, "resource": kind} for kind in kinds or ("store",)]
+    return failed(f"There are alarms in effect in the cluster: {alarm}", alarms=alarms)
+
+
+async def check_store(node: ManagedNode, call: Call) -> Any:
+    store = node.facts.store()
+    return _OK if store.is_up else failed(store.reason)
+
+
+async def check_vhosts(node: ManagedNode, call: Call) -> Any:
+    return _OK
+
+
+async def check_quorum(node: ManagedNode, call: Call) -> Any:
+    """All nodes share one store: no node's end loses a message or stops a queue."""
+    if len(node.facts.members()) == 1:
+        return {**_OK, "reason": "single node cluster"}
+    return _OK
+
+
+async def check_in_service(node: ManagedNode, call: Call) -> Any:
+    return _OK
+
+
+async def check_certificates(node: ManagedNode, call: Call) -> Any:
+    within, unit = call.names["within"], call.names["unit"]
+    if unit not in _DAYS:
+        raise BadRequest("Time unit not recognised. Supported units: days, weeks, months, years.")
+    if not within.isdecimal() or not 0 < int(within) <= _MOST_TIME:
+        raise BadRequest("Invalid expiration")
+    until = node.view.now_ms() / 1000 + int(within) * _DAYS[unit] * _DAY
+    ending = {name: end for name, end in node.facts.certificates_end().items() if end <= until}
+    if not ending:
+        return _OK
+    return failed("Certificates expiring", expired=[{"certificate": name, "ends": end} for name, end in ending.items()])
+
+
+async def check_port(node: ManagedNode, call: Call) -> Any:
+    asked = call.names["port"]
+    if not asked.isdecimal() or len(asked) > 5:
+        raise BadRequest("Invalid port")
+    ports = [listener.port for listener in node.view.listeners()]
+    if int(asked) in ports:
+        return {**_OK, "port": int(asked)}
+    return failed("No active listener", missing=int(asked), ports=ports)
+
+
+async def check_protocol(node: ManagedNode, call: Call) -> Any:
+    asked = call.names["protocol"]
+    wanted = _SPELLINGS.get(asked.lower(), asked.lower())
+    protocols = list(dict.fromkeys(each.protocol for each in node.view.listeners()))
+    if wanted in protocols:
+        return {**_OK, "protocol": asked}
+    return failed("No active listener", missing=asked, protocols=protocols)
+
+
+async def check_node(node: ManagedNode, call: Call) -> Any:
+    if "node" in call.names and call.names["node"] not in {each.node_id for each in node.facts.members()}:
+        raise NotThere
+    alarm, store = node.facts.alarm(), node.facts.store()
+    if alarm or not store.is_up:
+        return {"status": "failed", "reason": alarm or store.reason}
+    return _OK
+
+
+_CHECKS: Final = "/health/checks"
+
+ROUTES = (
+    ApiRoute("GET", f"{_CHECKS}/alarms", Needs.LOGIN, check_alarms, "Check that no node has an alarm"),
+    ApiRoute("GET", f"{_CHECKS}/local-alarms", Needs.LOGIN, check_alarms, "Check that this node has no alarm"),
+    ApiRoute("GET", f"{_CHECKS}/virtual-hosts", Needs.LOGIN, check_vhosts, "Check that all virtual hosts run"),
+    ApiRoute(
+        "GET", f"{_CHECKS}/node-is-mirror-sync-critical", Needs.LOGIN, check_quorum, "Check that it may be stopped"
+    ),
+    ApiRoute("GET", f"{_CHECKS}/node-is-quorum-critical", Needs.LOGIN, check_quorum, "Check that it may be stopped"),
+    ApiRoute("GET", f"{_CHECKS}/is-in-service", Needs.LOGIN, check_in_service, "Check that the node takes clients"),
+    ApiRoute("GET", f"{_CHECKS}/store", Needs.LOGIN, check_store, "Check that the store answers"),
+    ApiRoute(
+        "GET",
+        f"{_CHECKS}/certificate-expiration/{{within}}/{{unit}}",
+        Needs.LOGIN,
+        check_certificates,
+        "Check that no certificate ends soon",
+    ),
+    ApiRoute("GET", f"{_CHECKS}/port-listener/{{port}}", Needs.LOGIN, check_port, "Check that a port is listened on"),
+    ApiRoute(
+        "GET", f"{_CHECKS}/protocol-listener/{{protocol}}", Needs.LOGIN, check_protocol, "Check that one is served"
+    ),
+    ApiRoute("GET", "/healthchecks/node", Needs.LOGIN, check_node, "Check this node"),
+    ApiRoute("GET", "/healthchecks/node/{node}", Needs.LOGIN, check_node, "Check a node"),
+)

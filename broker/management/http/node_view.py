@@ -1,0 +1,121 @@
+"""What the HTTP API knows of its node: the objects that serve clients and administrators, and what is around them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from broker.amqp.connection import Connection
+from broker.amqp.context import SharedContext
+from broker.broker import Broker
+from broker.management.figures.view import NodeView
+from broker.topology.administration import Administration
+from broker.topology.dead_letter_channels import DeadLetterChannels
+from broker.topology.vhost import VirtualHost
+
+
+@dataclass(frozen=True, slots=True)
+class StoreFacts:
+    """How the store is."""
+
+    is_up: bool = True
+    since: float = 0.0
+    """Seconds since that has changed."""
+    reason: str = ""
+    latency: float = 0.0
+    """Seconds that the last probe took."""
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A living node of the cluster."""
+
+    node_id: str
+    host: str
+    port: int
+    """Of the Thrift service; 0 for a node that has none."""
+    is_coordinator: bool
+    is_self: bool
+    beat_age: float | None = None
+    """Seconds since its last beat was seen; None where there are no beats."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimelineEntry:
+    """Something that has happened to the members of the cluster."""
+
+    happened_ms: int
+    kind: str
+    member_id: str
+    node_id: str | None
+
+
+class NodeFacts(Protocol):
+    """The machine, the store and the cluster around a node."""
+
+    clustering: bool
+
+    def alarm(self) -> str:
+        """Return why publishers are blocked, in RabbitMQ's words; nothing when they are not."""
+        ...
+
+    def store(self) -> StoreFacts:
+        """Return how the store is."""
+        ...
+
+    def members(self) -> Sequence[Member]:
+        """Return the living nodes, this one among them, by id."""
+        ...
+
+    def certificates_end(self) -> Mapping[str, float]:
+        """Return when certificates of listeners end, in seconds since 1970, by what they are for."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ManagedNode:
+    """One node."""
+
+    view: NodeView
+    """What is told of the node in figures."""
+    administration: Administration
+    commands: Mapping[str, Callable[[Mapping[str, Any]], Awaitable[Any]]]
+    """Those of `python -m broker admin`."""
+    new_hash: Callable[[str], Awaitable[str]]
+    """Makes the hash of a password."""
+    shared: SharedContext
+    dead_letters: DeadLetterChannels
+    facts: NodeFacts
+    has_own_users: bool = True
+    """Are users records of this broker, and not rows of WSO2's?"""
+
+    @property
+    def node_id(self) -> str:
+        return self.view.name
+
+    @property
+    def broker(self) -> Broker:
+        return self.view.broker
+
+    @property
+    def vhosts(self) -> Mapping[str, VirtualHost]:
+        return self.broker.vhosts
+
+    @property
+    def connections(self) -> list[Connection]:
+        """The open connections of clients to this node, the oldest first."""
+        return sorted(self.view.connections(), key=_age)
+
+    async def in_turn(self, steps: int) -> None:
+        """Count what is done; return in a later turn of the loop when this one is used up."""
+        work = self.broker.work
+        work.done += steps
+        if work.is_over:
+            await self.shared.next_turn()
+
+
+def _age(connection: Connection) -> tuple[int, str]:
+    peer = connection.handshake.peer
+    return peer.since_ms, peer.connection_name

@@ -1,0 +1,111 @@
+"""The nodes of the cluster, in RabbitMQ's words."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from broker.management.figures.history import NO_SAMPLES, SampleSpans
+from broker.management.figures.nodes import node_figures
+from broker.management.http.access import Needs
+from broker.management.http.call import Call, NotThere
+from broker.management.http.listing import listed
+from broker.management.http.node_view import ManagedNode, Member
+from broker.management.http.overview import contexts
+from broker.management.http.routing import ApiRoute
+from broker.management.http.samples import spans_of
+
+
+def node_row(node: ManagedNode, member: Member, spans: SampleSpans = NO_SAMPLES) -> dict[str, Any]:
+    """Return a node; of another one what is known here."""
+    shared: dict[str, Any] = {
+        "broker": {"coordinator": member.is_coordinator, "host": member.host, "port": member.port},
+        "being_drained": False,
+        "cluster_links": [],
+        "name": member.node_id,
+        "partitions": [],
+        "running": True,
+        "type": "disc",
+    }
+    if not member.is_self:
+        return shared
+    store = node.facts.store()
+    return {
+        **node_figures(node.view, spans),
+        **shared,
+        "contexts": contexts(node),
+        "db_dir": store.description,
+    }
+
+
+async def list_nodes(node: ManagedNode, call: Call) -> Any:
+    members = node.facts.members()
+    spans = spans_of(call.query)
+    return await listed(
+        node, call, members, lambda each: node_row(node, each, spans), name_of=lambda each: each.node_id
+    )
+
+
+def member_of(node: ManagedNode, call: Call) -> Member:
+    """Return the node that the path names; raise `NotThere` if there is none."""
+    found = (member for member in node.facts.members() if member.node_id == call.names["node"])
+    member = next(found, None)
+    if member is None:
+        raise NotThere
+    return member
+
+
+async def get_node(node: ManagedNode, call: Call) -> Any:
+    row = node_row(node, member_of(node, call), spans_of(call.query))
+    return row | {"memory": _memory(node)} if call.says("memory") else row
+
+
+def _memory(node: ManagedNode) -> dict[str, Any]:
+    used = node.view.machine().memory_used
+    parts = dict.fromkeys(_MEMORY, 0)
+    return {
+        **parts,
+        "other_system": used,
+        "strategy": "rss",
+        "total": {"allocated": used, "erlang": used, "rss": used},
+    }
+
+
+_MEMORY: Final = (
+    "allocated_unused",
+    "atom",
+    "binary",
+    "code",
+    "connection_channels",
+    "connection_other",
+    "connection_readers",
+    "connection_writers",
+    "metrics",
+    "mgmt_db",
+    "mnesia",
+    "msg_index",
+    "other_ets",
+    "other_proc",
+    "plugins",
+    "queue_procs",
+    "queue_slave_procs",
+    "quorum_ets",
+    "quorum_queue_dlx_procs",
+    "quorum_queue_procs",
+    "reserved_unallocated",
+    "stream_queue_coordinator_procs",
+    "stream_queue_procs",
+    "stream_queue_replica_reader_procs",
+)
+"""The parts of which RabbitMQ tells; Python tells only of all together."""
+
+
+async def get_memory(node: ManagedNode, call: Call) -> Any:
+    member = member_of(node, call)
+    return {"memory": _memory(node) if member.is_self else "not_available"}
+
+
+ROUTES = (
+    ApiRoute("GET", "/nodes", Needs.MONITORING, list_nodes, "List the nodes"),
+    ApiRoute("GET", "/nodes/{node}", Needs.MONITORING, get_node, "Show a node"),
+    ApiRoute("GET", "/nodes/{node}/memory", Needs.MONITORING, get_memory, "Show what a node's memory is used for"),
+)

@@ -1,0 +1,113 @@
+"""Queues: what they are set to do, and what is in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from broker.management.figures.connections import connection_details
+from broker.management.figures.history import NO_SAMPLES, SampleSpans
+from broker.management.figures.queues import consumer_figures, definition_figures, delivery_figures, queue_figures
+from broker.management.http.access import Needs, vhost_of, visible_here
+from broker.management.http.call import Call, NotThere
+from broker.management.http.listing import Row, listed
+from broker.management.http.node_view import ManagedNode
+from broker.management.http.routing import ApiRoute
+from broker.management.http.samples import spans_of
+from broker.queue.queue import Queue
+from broker.queue.settings import QueueType
+from broker.topology.vhost import VirtualHost
+
+
+def queue_row(node: ManagedNode, queue: Queue, spans: SampleSpans = NO_SAMPLES) -> dict[str, Any]:
+    """Return what a queue is, and what is in it on all nodes, as far as this one knows."""
+    row = queue_figures(node.view, queue, spans)
+    elsewhere = queue.message_count - queue.ready_count
+    if elsewhere:
+        for name in ("messages", "messages_ready"):
+            row[name] += elsewhere
+    row["consumers"] = queue.consumer_count
+    if queue.settings.type is not QueueType.CLASSIC:
+        members = [member.node_id for member in node.facts.members()]
+        limit = queue.settings.delivery_limit
+        row |= {
+            "delivery_limit": "unlimited" if limit is None else limit,
+            "leader": node.node_id,
+            "members": members,
+            "online": members,
+        }
+    return row
+
+
+async def list_queues(node: ManagedNode, call: Call) -> Any:
+    found = [
+        (vhost, queue)
+        for vhost in await visible_here(node, call)
+        for _, queue in sorted(vhost.queues.items())
+        if not queue.is_closing
+    ]
+    is_plain = call.says("disable_stats")
+    has_totals = call.says("enable_queue_totals")
+    spans = spans_of(call.query)
+
+    def row(place: tuple[VirtualHost, Queue]) -> Row:
+        queue = place[1]
+        if not is_plain:
+            return queue_row(node, queue, spans)
+        told = definition_figures(node.view, queue)
+        return {**told, **_totals(queue)} if has_totals else told
+
+    return await listed(node, call, found, row, name_of=lambda place: place[1].name)
+
+
+def _totals(queue: Queue) -> Mapping[str, int]:
+    ready, unacked = queue.message_count, queue.unacked_count
+    return {"messages": ready + unacked, "messages_ready": ready, "messages_unacknowledged": unacked}
+
+
+async def get_queue(node: ManagedNode, call: Call) -> Any:
+    vhost = vhost_of(node, call)
+    queue = queue_of(vhost, call)
+    if call.says("disable_stats"):
+        told = definition_figures(node.view, queue)
+        return {**told, **_totals(queue)} if call.says("enable_queue_totals") else told
+    node.broker.catch_up(queue)
+    consumers = [
+        (connection, channel, consumer)
+        for connection, channel in node.view.channels()
+        for consumer in list(channel.consumers.values())
+        if consumer.queue.whole is queue
+    ]
+    return {
+        **queue_row(node, queue, spans_of(call.query)),
+        "consumer_details": [consumer_figures(node.view, *each) for each in consumers],
+        "deliveries": [delivery_figures(node.view, *each) for each in consumers],
+        "incoming": [],
+        **_owner(node, queue),
+    }
+
+
+def _owner(node: ManagedNode, queue: Queue) -> dict[str, Any]:
+    """Return whose an exclusive queue is, if that is a connection of this node."""
+    if not queue.is_exclusive:
+        return {}
+    for connection in node.view.connections():
+        if connection.owns(queue):
+            return {"owner_pid_details": connection_details(connection)}
+    return {}
+
+
+def queue_of(vhost: VirtualHost, call: Call) -> Queue:
+    """Return the queue that the path names; raise `NotThere` if there is none."""
+    queue = vhost.queues.get(call.names["queue"])
+    if queue is None or queue.is_closing:
+        raise NotThere
+    return queue
+
+
+ROUTES = (
+    ApiRoute("GET", "/queues", Needs.LOGIN, list_queues, "List the queues of all virtual hosts"),
+    ApiRoute("GET", "/queues/{vhost}", Needs.VISIBLE, list_queues, "List the queues of a virtual host"),
+    ApiRoute("GET", "/queues/detailed", Needs.LOGIN, list_queues, "List the queues of all virtual hosts in full"),
+    ApiRoute("GET", "/queues/{vhost}/{queue}", Needs.VISIBLE, get_queue, "Show a queue"),
+)

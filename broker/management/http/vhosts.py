@@ -1,0 +1,159 @@
+"""Virtual hosts, and what limits there are in them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Final
+
+from broker.errors import AdministrationError
+from broker.management.figures.history import NO_SAMPLES, SampleSpans
+from broker.management.figures.overview import vhost_figures
+from broker.management.http.access import Needs, vhost_of, visible, visible_here
+from broker.management.http.call import NO_CONTENT, BadRequest, Call, NotThere, created, empty
+from broker.management.http.listing import listed
+from broker.management.http.node_view import ManagedNode
+from broker.management.http.routing import ApiRoute
+from broker.management.http.samples import spans_of
+from broker.ports.records import VirtualHostSettingsRecord
+from broker.topology.vhost import VirtualHost
+
+LIMITS: Final = {"max-connections": "max_connections", "max-queues": "max_queues"}
+"""RabbitMQ's names of limits, with the fields of the record."""
+
+
+def vhost_row(node: ManagedNode, vhost: VirtualHost, spans: SampleSpans = NO_SAMPLES) -> dict[str, Any]:
+    """Return what is set of a virtual host, and what is in it."""
+    settings = vhost.settings
+    tags = [tag for tag in settings.tags.split(",") if tag]
+    metadata: dict[str, Any] = {"description": settings.description, "tags": tags}
+    if settings.default_queue_type:
+        metadata["default_queue_type"] = settings.default_queue_type
+    return {
+        **vhost_figures(node.view, vhost, spans),
+        "cluster_state": {member.node_id: "running" for member in node.facts.members()},
+        "default_queue_type": settings.default_queue_type or "undefined",
+        "description": settings.description,
+        "metadata": metadata,
+        "name": vhost.name,
+        "tags": tags,
+        "tracing": False,
+    }
+
+
+async def list_vhosts(node: ManagedNode, call: Call) -> Any:
+    found = await visible(node, call.caller)
+    spans = spans_of(call.query)
+    return await listed(node, call, found, lambda each: vhost_row(node, each, spans), name_of=lambda each: each.name)
+
+
+async def get_vhost(node: ManagedNode, call: Call) -> Any:
+    return vhost_row(node, vhost_of(node, call), spans_of(call.query))
+
+
+# Limits
+
+
+def limits_of(settings: VirtualHostSettingsRecord) -> dict[str, int]:
+    """Return the limits of a virtual host that are set."""
+    values = {name: int(getattr(settings, field)) for name, field in LIMITS.items()}
+    return {name: limit for name, limit in values.items() if limit >= 0}
+
+
+async def list_limits(node: ManagedNode, call: Call) -> Any:
+    found = [
+        {"vhost": vhost.name, "value": limits_of(vhost.settings)}
+        for vhost in await visible_here(node, call)
+        if limits_of(vhost.settings)
+    ]
+    return await listed(node, call, found, lambda row: row, name_of=lambda row: str(row["vhost"]))
+
+
+async def set_limit(node: ManagedNode, call: Call) -> Any:
+    value = (await call.json_object()).get("value")
+    if isinstance(value, str) and value.lstrip("-").isdigit():
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise BadRequest("the 'value' of a limit is a whole number")
+    await _change_limit(node, call, value)
+    return empty(NO_CONTENT)
+
+
+async def clear_limit(node: ManagedNode, call: Call) -> Any:
+    if call.names["limit"] not in limits_of(vhost_of(node, call).settings):
+        raise NotThere
+    await _change_limit(node, call, -1)
+    return empty(NO_CONTENT)
+
+
+async def _change_limit(node: ManagedNode, call: Call, value: int) -> None:
+    settings, field = vhost_of(node, call).settings, LIMITS.get(call.names["limit"])
+    if field is None:
+        raise BadRequest(f"there is no limit '{call.names['limit']}': there are {', '.join(LIMITS)}")
+    changed: dict[str, Any] = {field: max(value, -1)}
+    await node.administration.create_vhost(replace(settings, **changed))
+
+
+# Changes
+
+
+async def put_vhost(node: ManagedNode, call: Call) -> Any:
+    name, given = call.names["vhost"], await call.json_object()
+    known = node.vhosts.get(name)
+    metadata = given.get("metadata")
+    if isinstance(metadata, dict):
+        given = {**metadata, **given}
+    if given.get("tracing") in (True, "true"):
+        raise BadRequest("tracing is not served by this broker")
+    settings = VirtualHostSettingsRecord(name) if known is None else known.settings
+    changed: dict[str, Any] = {}
+    if "description" in given:
+        changed["description"] = str(given["description"] or "")
+    if "tags" in given:
+        changed["tags"] = _tags(given["tags"])
+    queue_type = given.get("default_queue_type", given.get("defaultqueuetype"))
+    if queue_type is not None:
+        changed["default_queue_type"] = "" if queue_type in ("", "undefined") else str(queue_type)
+    await node.administration.create_vhost(replace(settings, **changed))
+    return created(known is None)
+
+
+def _tags(given: object) -> str:
+    if isinstance(given, str):
+        given = [tag.strip() for tag in given.split(",")]
+    if not isinstance(given, list):
+        raise BadRequest("the 'tags' are a list of texts, or one text with commas")
+    return ",".join(dict.fromkeys(str(tag) for tag in given if tag))
+
+
+async def delete_vhost(node: ManagedNode, call: Call) -> Any:
+    name = vhost_of(node, call).name
+    try:
+        await node.administration.delete_vhost(name)
+    except AdministrationError:
+        if name in node.vhosts:
+            raise
+        raise NotThere from None
+    return empty(NO_CONTENT)
+
+
+async def start_vhost(node: ManagedNode, call: Call) -> Any:
+    """A virtual host of this broker runs wherever a node does."""
+    vhost_of(node, call)
+    if call.names["node"] not in {member.node_id for member in node.facts.members()}:
+        raise NotThere
+    return empty(NO_CONTENT)
+
+
+ROUTES = (
+    ApiRoute("GET", "/vhosts", Needs.LOGIN, list_vhosts, "List the virtual hosts"),
+    ApiRoute("GET", "/vhosts/{vhost}", Needs.VISIBLE, get_vhost, "Show a virtual host"),
+    ApiRoute("PUT", "/vhosts/{vhost}", Needs.ADMINISTRATOR, put_vhost, "Create or change a virtual host"),
+    ApiRoute("DELETE", "/vhosts/{vhost}", Needs.ADMINISTRATOR, delete_vhost, "Delete a virtual host with all in it"),
+    ApiRoute("POST", "/vhosts/{vhost}/start/{node}", Needs.ADMINISTRATOR, start_vhost, "Start a virtual host: it runs"),
+    ApiRoute("GET", "/vhost-limits", Needs.LOGIN, list_limits, "List the limits of all virtual hosts"),
+    ApiRoute("GET", "/vhost-limits/{vhost}", Needs.VISIBLE, list_limits, "List the limits of a virtual host"),
+    ApiRoute("PUT", "/vhost-limits/{vhost}/{limit}", Needs.ADMINISTRATOR, set_limit, "Set a limit of a virtual host"),
+    ApiRoute(
+        "DELETE", "/vhost-limits/{vhost}/{limit}", Needs.ADMINISTRATOR, clear_limit, "Clear a limit of a virtual host"
+    ),
+)
