@@ -6,16 +6,27 @@ have.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar, Final
 
-from broker.config.values import Address, Boolean, Port, Section, xml
+from pydantic import BeforeValidator
+
+from broker.config.values import Boolean, Port, Section, Unresolved, address, xml
+
+OWN_ADDRESS: Final = "default"
+"""As localMemberHost: the address that this machine has."""
+
+
+def _member_host(value: object) -> str:
+    return OWN_ADDRESS if str(value).lower() == OWN_ADDRESS else address(value)
 
 
 class Clustering(Section):
     """The cluster this node belongs to when it is enabled."""
 
     enabled: Boolean = xml("@enable", False)
-    local_member_host: Address = xml("parameter[localMemberHost]", "127.0.0.1")
+    local_member_host: Annotated[str, BeforeValidator(_member_host), Unresolved(OWN_ADDRESS)] = xml(
+        "parameter[localMemberHost]", "127.0.0.1"
+    )
     local_member_port: Port = xml("parameter[localMemberPort]", 4000)
 
 

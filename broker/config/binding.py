@@ -268,6 +268,9 @@ def _text(text: str, child: XmlElement | None, entry: Entry, reading: Reading, p
         if entry.is_in_home:
             text = found_in_home(text, reading.folder, reading.environ)
     except ValueError as error:
+        if entry.unresolved:
+            reading.warn(reading.lines[path], f"{spell(path)}: {error}; '{entry.unresolved}' is taken")
+            return entry.unresolved
         reading.refuse(path, str(error))
         return None
     return text

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from broker.config.element_kinds import Accepted, Anything, Element, Obsolete
-from broker.config.values import InHome, MayBeInFile, Place, Section, Verbatim
+from broker.config.values import InHome, MayBeInFile, Place, Section, Unresolved, Verbatim
 
 _NAMED = re.compile(r"(.+)\[(.+)\]")
 
@@ -37,6 +37,7 @@ class Entry:
     may_be_in_file: bool = False
     is_verbatim: bool = False
     is_in_home: bool = False
+    unresolved: str = ""
 
     @property
     def element(self) -> str:
@@ -156,6 +157,7 @@ def _leaf(entry: Entry, kind: Any, marks: Sequence[Any]) -> Entry:
         may_be_in_file=is_secret or any(isinstance(mark, MayBeInFile) for mark in marks),
         is_verbatim=any(isinstance(mark, Verbatim) for mark in marks),
         is_in_home=any(isinstance(mark, InHome) for mark in marks),
+        unresolved=next((mark.value for mark in marks if isinstance(mark, Unresolved)), ""),
     )
 
 

@@ -94,6 +94,13 @@ class InHome:
 IN_HOME = InHome()
 
 
+class Unresolved:
+    """Marks a text that stands for `value` when it has a placeholder that nothing resolves."""
+
+    def __init__(self, value: str) -> None:
+        self.value = value
+
+
 def integer(low: int, high: int = INT_MAX) -> BeforeValidator:
     def read(value: object) -> int:
         text = str(value)
@@ -168,7 +175,8 @@ def _name(value: object) -> str:
     return str(value)
 
 
-def _address(value: object) -> str:
+def address(value: object) -> str:
+    """Return a host as the system takes it, `*` as every address. Raises ValueError."""
     return EVERY_ADDRESS if value == "*" else bare_host(str(value))
 
 
@@ -205,7 +213,7 @@ Boolean = Annotated[bool, BeforeValidator(_boolean)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_comma_list)]
 SqlStateClasses = Annotated[tuple[str, ...], BeforeValidator(_sql_state_classes)]
 Name = Annotated[str, BeforeValidator(_name)]
-Address = Annotated[str, BeforeValidator(_address)]
+Address = Annotated[str, BeforeValidator(address)]
 SecretText = Annotated[str, MAY_BE_IN_FILE]
 HostRange = Annotated[str, BeforeValidator(_host_range)]
 StoreClass = Annotated[str, BeforeValidator(_store_class)]

@@ -124,7 +124,7 @@ class ContactCalls:
                 "Member cannot be reached",
                 effect=_EFFECT,
                 reason=change.reason,
-                check=f"that node's thriftServerHost{_hint(host)}, clusterSecret, and the network between",
+                check=f"that node's thriftServerHost{self._remark(host, port)}, clusterSecret, and the network between",
             )
         else:
             log.warning(
@@ -132,6 +132,12 @@ class ContactCalls:
                 effect=_EFFECT,
                 check=f"this node's thriftServerHost{_hint(host)}, clusterSecret, and the network between",
             )
+
+    def _remark(self, host: str, port: int) -> str:
+        """Return a remark on the address of a member."""
+        if (host, port) == self._address:
+            return f" ('{endpoint(host, port)}' is this node's own address; one of the two must name its own machine)"
+        return _hint(host)
 
 
 def _hint(host: str) -> str:

@@ -36,6 +36,7 @@ from broker.message import Message, first_id_at
 from broker.node.descriptors import rooms
 from broker.node.incarnation import NodeIncarnation
 from broker.node.lifecycle import SeenMember
+from broker.node.own_id import what_to_change
 from broker.node.standalone import mark_what_was_delivered
 from broker.ports.cluster import Cluster, SlotService
 from broker.ports.cluster_rows import Incarnation, NodeRow, NodeState
@@ -227,7 +228,7 @@ class Clustered:
         try:
             await self._agent.register()
         except DuplicateNodeId as error:
-            raise ConfigError(str(error)) from error
+            raise ConfigError(f"{error}; {what_to_change(self._config)}") from error
         self._loops = loops
         loops.create_task(self._agent.run(), name="cluster agent")
         return await self._start_retry.until_done(lambda: self._shared.members.join(self.incarnation))

@@ -28,6 +28,7 @@ from broker.node.control_path import control_path
 from broker.node.incarnation import STOP_TIMEOUT, NodeIncarnation
 from broker.node.lifecycle import Lifecycle
 from broker.node.logins import hash_password
+from broker.node.own_id import node_id
 from broker.node.standalone import Standalone
 from broker.node.token_logins import token_logins
 from broker.ports.store import Store
@@ -338,14 +339,6 @@ def _without_what_is_taken(config: Configuration) -> dict[str, Any]:
     for name in set(tls) - {"enabled", "port", "profile"}:
         del tls[name]
     return values
-
-
-def node_id(config: Configuration) -> str:
-    """Return the configured node id, or `NODE:<host>:<port>` of the local member (andes §1.2.1)."""
-    if config.coordination.node_id != "default":
-        return config.coordination.node_id
-    clustering = config.axis2.clustering
-    return f"NODE:{endpoint(clustering.local_member_host, clustering.local_member_port)}"
 
 
 def open_store(config: Configuration) -> Store:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
@@ -12,6 +13,7 @@ import structlog
 from broker.errors import ConfigError
 from broker.machine.address import endpoint
 from broker.machine.listener import Room, SocketListener
+from broker.machine.own_address import own_address
 from broker.ports.cluster import SlotService
 from broker.thrift.secret import SharedSecret, new_nonce
 from broker.thrift.session import Session, Terms
@@ -64,9 +66,11 @@ class ThriftServer:
             listener.start()
         except OSError as error:
             listener.close()
+            remedy = "stop what uses the port or change coordination/thriftServerHost or thriftServerPort"
+            if error.errno == errno.EADDRNOTAVAIL:
+                remedy = f"set coordination/thriftServerHost to an address of this machine, such as {own_address()}"
             raise ConfigError(
-                f"cannot listen for nodes on {endpoint(host, port)}: {error.strerror or error};"
-                " stop what uses the port or change coordination/thriftServerHost or thriftServerPort"
+                f"cannot listen for nodes on {endpoint(host, port)}: {error.strerror or error}; {remedy}"
             ) from error
         except ConfigError:
             listener.close()

@@ -70,14 +70,17 @@ def test_three_nodes_can_be_restarted_one_after_the_other_under_load(
     assert brief(check(load.history(), CLUSTER_RULES, may_come_late=True)) == []
 
 
-def test_a_second_node_of_the_same_id_is_refused(
+def test_a_copy_of_a_node_is_refused_and_told_what_to_change(
     new_cluster: NewCluster, mariadb: DatabaseServer, tmp_path: Path
 ) -> None:
     cluster = new_cluster(mariadb, 1)
     cluster.start()
-    double = a_node(tmp_path / "double", cluster, node_id=cluster[0].node_id)
+    double = a_node(tmp_path / "double", cluster)
+    axis2 = double.config / "axis2.xml"
+    axis2.write_text(axis2.read_text().replace("4007", "4000"))
     assert double.refused() == EX_CONFIG
-    assert cluster[0].node_id in double.log
+    assert f"node id '{cluster[0].node_id}' is in use by a living node at 127.0.0.1:" in double.log
+    assert f"localMemberPort ({axis2}:5)" in double.log
     assert cluster[0].is_running()
 
 
@@ -103,10 +106,8 @@ def test_a_cluster_is_refused_a_database_that_a_standalone_broker_uses(
         alone.close()
 
 
-def a_node(
-    directory: Path, cluster: ClusterOfProcesses, *, node_id: str = "", is_clustered: bool = True
-) -> BrokerProcess:
+def a_node(directory: Path, cluster: ClusterOfProcesses, *, is_clustered: bool = True) -> BrokerProcess:
     """A further process on the cluster's database, with ports of its own."""
     url = cluster.server.jdbc_url(cluster.database)
     membership = Membership(7, quiet_port(8), CALM, is_enabled=is_clustered)
-    return BrokerProcess(directory, NodeConfiguration(url, quiet_port(8), given_id=node_id, membership=membership))
+    return BrokerProcess(directory, NodeConfiguration(url, quiet_port(8), membership=membership))

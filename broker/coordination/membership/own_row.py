@@ -173,8 +173,8 @@ class OwnRow:
         # The store may still do late beats of this node's previous process, but none this late.
         elif now >= self._first_seen_at + self._pending.heartbeat_max_age:
             raise DuplicateNodeId(
-                f"node id '{self._node_id}' is in use by a living node at {endpoint(row.host, row.port)}, "
-                f"incarnation {row.incarnation}; every node needs an id of its own"
+                f"node id '{self._node_id}' is in use by a living node at {endpoint(row.host, row.port)},"
+                f" incarnation {row.incarnation}"
             )
         self._seen, self._seen_at = row, now
 

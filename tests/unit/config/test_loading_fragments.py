@@ -455,6 +455,15 @@ def test_single_parameters_of_axis2_stand_alone(load_files):
     assert (clustering.local_member_host, clustering.local_member_port) == ("10.0.0.7", 4200)
 
 
+def test_a_local_member_whose_placeholder_nothing_resolves_is_at_the_machines_own_address(load_files):
+    loaded = load_files({"axis2.xml": '<parameter name="localMemberHost">${local.ip}</parameter>'})
+    assert loaded.config.axis2.clustering.local_member_host == "default"
+    assert loaded.warnings == [
+        "conf/axis2.xml:1: clustering/parameter[localMemberHost]: unknown placeholder '${local.ip}'; known are"
+        " ${env:NAME}, ${sys:NAME} and ${carbon.home}; 'default' is taken"
+    ]
+
+
 REGISTRY = """<dbConfig name="sharedregistry"><dataSource>jdbc/WSO2RegistryDB</dataSource></dbConfig>
 <remoteInstance url="https://localhost:9443/registry">
   <id>instanceid</id><dbConfig>sharedregistry</dbConfig><readOnly>false</readOnly><enableCache>true</enableCache>

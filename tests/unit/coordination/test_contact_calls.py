@@ -23,11 +23,11 @@ BOB = Incarnation("bob", "b1")
 class Bench:
     """Alice, whose only member is Bob."""
 
-    def __init__(self, host: str = "localhost") -> None:
+    def __init__(self, host: str = "localhost", port: int = 7612) -> None:
         self.clock = FakeClock()
         self.bob = MemorySlotService()
         self.contacts = Contacts(5.0)
-        self.contacts.on_members({"bob": NodeRow("bob", "b1", 1, 0, NodeState.UP, host, 7612)}, self.clock.monotonic())
+        self.contacts.on_members({"bob": NodeRow("bob", "b1", 1, 0, NodeState.UP, host, port)}, self.clock.monotonic())
         self.noted: list[tuple[Incarnation, bool]] = []
         self.is_store_away = False
         service: SlotService = self.bob
@@ -72,6 +72,14 @@ async def test_a_member_that_does_not_answer_is_reported_with_its_address_and_wr
     [line] = await it.round()
     assert "Member is reached again" in line
     assert it.noted == [(BOB, False), (BOB, True)]
+
+
+async def test_a_member_that_says_it_is_at_this_nodes_address_is_told_of() -> None:
+    it = Bench("10.0.0.1", 7611)
+    it.bob.failure = PeerUnreachable("has come to 'alice', which is another")
+    it.clock.advance(10.0)
+    line, _ = await it.round()
+    assert "thriftServerHost ('10.0.0.1:7611' is this node's own address; one of the two must name its own" in line
 
 
 async def test_a_member_that_does_not_call_is_reported_with_the_address_it_was_told() -> None:

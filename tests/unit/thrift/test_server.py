@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from broker.errors import ConfigError
 from broker.machine.listener import Room
+from broker.machine.own_address import own_address
 from broker.ports.peer_calls import Caller, QueueName
 from broker.ports.slot import Slot
 from broker.thrift.server import ThriftServer
@@ -94,6 +95,14 @@ async def test_a_port_that_is_taken_is_named() -> None:
 
         with pytest.raises(ConfigError, match=f"cannot listen for nodes on 127.0.0.1:{served.port}: "):
             await other.listen(HOST, served.port)
+
+
+async def test_the_address_of_another_machine_is_refused_with_this_ones() -> None:
+    async with asyncio.TaskGroup() as tasks:
+        server = ThriftServer(MemorySlotService(), tasks)
+
+        with pytest.raises(ConfigError, match=f"set .*thriftServerHost to an address of .*, such as {own_address()}"):
+            await server.listen("192.0.2.1", 0)
 
 
 def test_it_works_on_uvloop_too() -> None:
