@@ -184,12 +184,13 @@ def _answer_get(channel: Channel, queue: Queue, message: Message | None, no_ack:
     channel.counts.note_get(queue, message.redelivered, no_ack=no_ack)
     deliveries = channel.deliveries
     deliveries.last_tag += 1
-    exchange_size = message.routing[0]
+    routing = deliveries.told(message.routing)
+    exchange_size = routing[0]
     method = amqp.BasicGetOk(
         deliveries.last_tag,
         message.redelivered > 0,
-        message.routing[1 : exchange_size + 1].decode(),
-        message.routing[exchange_size + 2 :].decode(),
+        routing[1 : exchange_size + 1].decode(),
+        routing[exchange_size + 2 :].decode(),
         queue.message_count,
     )
     header = message.header

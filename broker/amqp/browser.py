@@ -135,14 +135,16 @@ class Browser:
             self._output.block()
 
     def _show(self, message: Message) -> None:
-        deliveries, exchange_size = self._deliveries, message.routing[0]
+        deliveries = self._deliveries
+        routing = deliveries.told(message.routing)
+        exchange_size = routing[0]
         deliveries.last_tag += 1
         method = BasicDeliver(
             self.tag,
             deliveries.last_tag,
             message.redelivered > 0,
-            message.routing[1 : exchange_size + 1].decode(),
-            message.routing[exchange_size + 2 :].decode(),
+            routing[1 : exchange_size + 1].decode(),
+            routing[exchange_size + 2 :].decode(),
         )
         self._output.send_content(self._channel_id, method, message.header, message.body, message.chunks)
 

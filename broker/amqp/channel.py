@@ -107,7 +107,9 @@ class Channel:
             self.flow = FlowedPublisher(flow, self.publisher, self.send)
             self.publish = self.flow.publish
         self.resolve = self.publisher.resolve
-        self.deliveries = Deliveries(self.output, self.broker.touched, self.resume_later, self.vhost.dialect)
+        dialect = self.vhost.dialect
+        default_exchange = "" if self._knows_blocked else dialect.default_exchange
+        self.deliveries = Deliveries(self.output, self.broker.touched, self.resume_later, dialect, default_exchange)
         self.counts = ChannelCounts(self.publisher, self.deliveries, self.consumers)
         self.ack_run = self.deliveries.ack_run
         self.reject_run = self.deliveries.reject_run

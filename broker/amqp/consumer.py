@@ -191,10 +191,10 @@ class Consumer:
 
     def _head(self, routing: bytes) -> tuple[bytes, bytes, bytes]:
         """Return what stands before the delivery tag, and after it for a first and for a later delivery."""
-        tag = self.consumer_tag.encode()
-        size = 4 + 1 + len(tag) + 8 + 1 + len(routing)
+        tag, told = self.consumer_tag.encode(), self._deliveries.told(routing)
+        size = 4 + 1 + len(tag) + 8 + 1 + len(told)
         before = struct.pack(">BHI", FRAME_METHOD, self._channel_id, size) + _BASIC_DELIVER + bytes((len(tag),)) + tag
-        after = routing + FRAME_END + struct.pack(">BH", FRAME_HEADER, self._channel_id)
+        after = told + FRAME_END + struct.pack(">BH", FRAME_HEADER, self._channel_id)
         head = (before, b"\0" + after, b"\1" + after)
         self._heads.remember(routing, head, len(before) + 3 * len(routing))
         return head

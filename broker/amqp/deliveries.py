@@ -92,6 +92,7 @@ class Deliveries:
     """The deliveries of one channel: their tags, what becomes of them, and the credit for more of them."""
 
     __slots__ = (
+        "_default_exchange",
         "_gives_back_at_once",
         "_has_returned",
         "_late",
@@ -114,12 +115,17 @@ class Deliveries:
     )
 
     def __init__(
-        self, output: Output, touched: set[Queue], on_room: Callable[[], None], dialect: ClientDialect = PLAIN
+        self,
+        output: Output,
+        touched: set[Queue],
+        on_room: Callable[[], None],
+        dialect: ClientDialect = PLAIN,
+        default_exchange: str = "",
     ) -> None:
         """`touched` gets the queues that have something to dispatch after the batch.
 
         `on_room` is called when there may be room for deliveries under the prefetch of the whole channel: the channel
-        calls `resume` after the batch.
+        calls `resume` after the batch. `default_exchange` is what the default exchange is called.
         """
         self._output = output
         self._touched = touched
@@ -133,6 +139,7 @@ class Deliveries:
         self._has_returned = False  # has the client given something back itself since its last basic.recover?
         self.tells_count = dialect.tells_delivery_count
         """Does each delivery tell how often its message has been delivered?"""
+        self._default_exchange = bytes((len(default_exchange),)) + default_exchange.encode()
         self.got = 0
         """Outstanding deliveries of basic.get: no prefetch counts them."""
         self.waiting: OrderedDict[WaitingConsumer, None] = OrderedDict()
@@ -146,6 +153,10 @@ class Deliveries:
         """To what acknowledgements belong; never beside a transaction."""
         self.held: dict[int, Message] = {}
         """By id the deliveries that branches hold."""
+
+    def told(self, routing: bytes) -> bytes:
+        """Return the exchange and the key of a message as the client is told them: two short strings, as they were."""
+        return routing if routing[0] else self._default_exchange + routing[1:]
 
     # Credit
 

@@ -66,6 +66,8 @@ class ClientDialect:
     """May such a subscription have several consumers at a time?"""
     asks_publishers_by_flow: bool = False
     """Is a client that does not know connection.blocked asked by channel.flow to publish nothing for a while?"""
+    default_exchange: str = ""
+    """What the default exchange is called in deliveries to clients that do not know connection.blocked."""
     spares_own_messages: bool = False
     """Does a subscription of a topic whose consumer asks for `no_local` get nothing from the consumer's connection?"""
     channel: ChannelRules | None = None
@@ -110,6 +112,7 @@ WSO2: Final = ClientDialect(
     tells_delivery_count=True,
     spares_own_messages=True,
     asks_publishers_by_flow=True,
+    default_exchange=QUEUES,
 )
 
 DIALECTS: Final[Mapping[str, ClientDialect]] = {each.name: each for each in (PLAIN, WSO2)}

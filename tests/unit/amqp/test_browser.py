@@ -57,7 +57,7 @@ def test_everything_is_shown_in_order_and_stays(harness: Harness) -> None:
     assert look(peer)[0] == [b"1", b"2", b"3"]
     queue = harness.broker.vhosts["carbon"].queues["q"]
     assert (queue.ready_count, queue.unacked_count, queue.consumer_count, queue.was_consumed) == (3, 0, 0, False)
-    assert peer.call(1, BasicGet(queue="q")) == BasicGetOk(7, False, "", "q", 2)
+    assert peer.call(1, BasicGet(queue="q")) == BasicGetOk(7, False, "amq.direct", "q", 2)
 
 
 def test_nothing_is_shown_of_an_empty_queue(harness: Harness) -> None:

@@ -217,7 +217,7 @@ def test_what_is_given_back_in_a_transaction_is_given_back_at_once(peer: Client)
     peer.call(1, TxSelect())
     peer.send(1, BasicReject(first, requeue=True))
     assert peer.call(1, TxRollback()) == TxRollbackOk()
-    assert peer.call(1, BasicGet(queue="q")) == BasicGetOk(3, True, "", "q", 0)
+    assert peer.call(1, BasicGet(queue="q")) == BasicGetOk(3, True, "amq.direct", "q", 0)
 
 
 def test_recover_without_requeue_gives_everything_back_in_order(peer: Client) -> None:
@@ -228,8 +228,8 @@ def test_recover_without_requeue_gives_everything_back_in_order(peer: Client) ->
     peer.send(1, BasicRecover(requeue=False))
     answers = [each for _, each in peer.received() if isinstance(each, BasicRecoverOk | BasicDeliver)]
     assert [each for each in answers if isinstance(each, BasicDeliver) and each.redelivered][-2:] == [
-        BasicDeliver("1", 3, True, "", "q"),
-        BasicDeliver("1", 4, True, "", "q"),
+        BasicDeliver("1", 3, True, "amq.direct", "q"),
+        BasicDeliver("1", 4, True, "amq.direct", "q"),
     ]
     assert peer.bodies() == [b"0", b"1"]
 
@@ -575,6 +575,20 @@ def test_elsewhere_no_local_has_no_effect(harness: Harness) -> None:
 
 
 # Logins
+
+
+@pytest.mark.parametrize(("capabilities", "told"), [((), "amq.direct"), (("connection.blocked",), "")])
+def test_no_delivery_has_an_exchange_without_a_name(harness: Harness, capabilities: tuple[str, ...], told: str) -> None:
+    peer = harness.peer(capabilities=capabilities, vhost="carbon")
+    declare(peer)
+    peer.publish("q", b"got", b"consumed")
+    got = peer.call(1, BasicGet(queue="q", no_ack=True))
+    assert isinstance(got, BasicGetOk)
+    browse = FieldTable.of({"x-filter-no-consume": True, "x-filter-auto-close": True})
+    peer.send(1, BasicConsume(queue="q", consumer_tag="b", no_ack=True, arguments=browse))
+    peer.send(1, BasicConsume(queue="q", consumer_tag="c", no_ack=True))
+    delivered = [each for _, each in peer.received() if isinstance(each, BasicDeliver)]
+    assert [(each.exchange, each.routing_key) for each in (got, *delivered)] == [(told, "q")] * 3
 
 
 @pytest.mark.parametrize("name", ["instance", "qpid.client_process"])
