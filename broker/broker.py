@@ -51,6 +51,11 @@ class OpenConnection(Protocol):
         ...
 
     @property
+    def address(self) -> str:
+        """The client's address and port."""
+        ...
+
+    @property
     def user(self) -> str:
         """The name of the user who has logged in."""
         ...
@@ -63,6 +68,14 @@ class OpenConnection(Protocol):
     @property
     def channel_count(self) -> int:
         """How many channels it has."""
+        ...
+
+    def consumers(self) -> Iterable[tuple[int, str, Queue]]:
+        """Return the channel, the tag and the queue of every consumer."""
+        ...
+
+    def end_consumer(self, channel_id: int, consumer_tag: str, reason: str) -> bool:
+        """Take a consumer away, and tell the client; return whether there was one."""
         ...
 
     def on_permissions_changed(self) -> None:

@@ -318,6 +318,18 @@ class Channel:
             if not self.is_busy:
                 self._tell_cancelled()
 
+    def end_consumer(self, consumer: Consumer) -> bool:
+        """An administrator takes a consumer away; return False if the client does not know that consumers are
+        cancelled, and its channel has to end for that.
+        """
+        if not self.connection.has_capability("consumer_cancel_notify"):
+            return False
+        has_left = self.remove(consumer)
+        self.on_consumer_cancelled(consumer)
+        if has_left:
+            self.connection.shared.spawn(self.vhost.consumers.unsubscribe(consumer.queue))
+        return True
+
     def _tell_cancelled(self) -> None:
         cancelled, self._cancelled = self._cancelled, []
         for consumer_tag in cancelled:

@@ -48,6 +48,7 @@ from broker.errors import (
     InternalError,
     LoginRefused,
     NotAllowed,
+    PreconditionFailed,
     ReplyCode,
     UnexpectedFrame,
     clip,
@@ -270,6 +271,26 @@ class Connection:
         """Return the ids of all messages of `queue` that the client has and has not settled."""
         return (message_id for channel in self.channels.values() for message_id in channel.held_ids(queue))
 
+    def consumers(self) -> Iterator[tuple[int, str, Queue]]:
+        """Return the channel, the tag and the queue of every consumer."""
+        for channel in self.channels.values():
+            for tag, consumer in channel.consumers.items():
+                yield channel.id, tag, consumer.queue
+
+    def end_consumer(self, channel_id: int, consumer_tag: str, reason: str) -> bool:
+        """Take a consumer away on behalf of an administrator, and tell the client; return whether there was one.
+
+        The channel of a client that does not know that consumers are cancelled is closed.
+        """
+        channel = self.channels.get(channel_id)
+        consumer = None if channel is None else channel.consumers.get(consumer_tag)
+        if channel is None or consumer is None:
+            return False
+        if not channel.end_consumer(consumer):
+            self.on_error(PreconditionFailed(reason), channel_id, amqp.BasicConsume.index)
+        self.on_handler_done()
+        return True
+
     def on_handler_done(self) -> None:
         """A handler that waited is done, and what came behind it: send, and answer a close that waited for it."""
         self.broker.dispatch()
@@ -418,6 +439,11 @@ class Connection:
     def handshake(self) -> Handshake:
         """Who the client is, and what was agreed on. Only to be read."""
         return self._handshake
+
+    @property
+    def address(self) -> str:
+        """The client's address and port."""
+        return self._handshake.peer.address
 
     @property
     def user(self) -> str:

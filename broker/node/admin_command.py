@@ -188,8 +188,12 @@ def _queues(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("vhost", nargs="?", help="all virtual hosts when it is not given")
 
 
-def _dead_letters(parser: argparse.ArgumentParser) -> None:
+def _in_carbon(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--vhost", default="carbon", help="the virtual host; carbon when it is not given")
+
+
+def _dead_letters(parser: argparse.ArgumentParser) -> None:
+    _in_carbon(parser)
     parser.add_argument("--queue", help="only those that died in this queue")
 
 
@@ -208,6 +212,24 @@ def _chosen_dead_letters(parser: argparse.ArgumentParser) -> None:
 def _rerouted_dead_letters(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", metavar="QUEUE", help="where they go")
     _chosen_dead_letters(parser)
+
+
+def _subscriptions(parser: argparse.ArgumentParser) -> None:
+    _in_carbon(parser)
+    parser.add_argument("--kind", choices=("queue", "topic", "durable"), help="only these")
+    parser.add_argument("--queue", help="only those of this queue")
+    parser.add_argument("--after", metavar="ID", help="only those behind this one")
+    parser.add_argument("--limit", type=int, default=100, help="how many; 100 when it is not given")
+
+
+def _subscription(parser: argparse.ArgumentParser) -> None:
+    _in_carbon(parser)
+    parser.add_argument("id", metavar="ID", help="as list-subscriptions shows it")
+
+
+def _durable_subscription(parser: argparse.ArgumentParser) -> None:
+    _in_carbon(parser)
+    parser.add_argument("name", help="its queue, as list-subscriptions shows it")
 
 
 _COMMANDS: Final[Sequence[tuple[str, str, _Add]]] = (
@@ -256,6 +278,9 @@ _COMMANDS: Final[Sequence[tuple[str, str, _Add]]] = (
     ("restore-dead-letters", "put messages back into the queues in which they died", _chosen_dead_letters),
     ("reroute-dead-letters", "put messages of a dead letter channel into another queue", _rerouted_dead_letters),
     ("delete-dead-letters", "delete messages of a dead letter channel", _chosen_dead_letters),
+    ("list-subscriptions", "consumers of queues, subscribers of topics, durable subscriptions", _subscriptions),
+    ("close-subscription", "take the consumer of a subscription away; a durable one stays", _subscription),
+    ("delete-subscription", "delete a durable subscription that nobody consumes", _durable_subscription),
     ("export-definitions", "print everything that lasts as RabbitMQ exports it, with hashes of passwords", _nothing),
     ("import-definitions", "make what definitions hold and is not there", _definitions),
 )

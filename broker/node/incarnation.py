@@ -72,6 +72,7 @@ from broker.topology.exchange import ExchangeTypes, NewOwnRouter
 from broker.topology.exchange_types.recent_history import Kept
 from broker.topology.first_start import first_start
 from broker.topology.recorder import Recorder
+from broker.topology.subscription_list import SubscriptionList
 from broker.topology.vhost import VirtualHost
 from broker.turn_budget import TurnBudget
 
@@ -352,6 +353,11 @@ class NodeIncarnation:
             next_turn=self.turns.next,
             dispatch=self.broker.dispatch,
         )
+
+    def subscription_list(self) -> SubscriptionList:
+        """Return who consumes what, for an administrator."""
+        connections = self.broker.open_connections
+        return SubscriptionList(self.vhosts, lambda: connections, self._node_id, self.turns.next)
 
     async def _delete_unused(self, queue: Queue) -> None:
         vhost = self.vhosts.get(queue.vhost)

@@ -40,6 +40,7 @@ from broker.store.time_keeper import TimeKeeper
 from broker.topology.commands import Commands
 from broker.topology.dead_letter_commands import DeadLetterCommands
 from broker.topology.exchange import NewOwnRouter
+from broker.topology.subscription_commands import SubscriptionCommands
 
 if TYPE_CHECKING:
     from broker.node.http_api import HttpApi
@@ -245,9 +246,12 @@ class Node:
         """Listen until the node is to stop; then close the clients' connections."""
         self._server = server
         store_seconds = await self._start_retry.until_done(self._store.probe)
-        letters = DeadLetterCommands(incarnation.dead_letter_channels()).by_name
+        further = {
+            **DeadLetterCommands(incarnation.dead_letter_channels()).by_name,
+            **SubscriptionCommands(incarnation.subscription_list()).by_name,
+        }
         new_hash = partial(hash_password, incarnation.hashing)
-        commands = Commands(incarnation.administration, new_hash, __version__, letters)
+        commands = Commands(incarnation.administration, new_hash, __version__, further)
         by_name = incarnation.carbon.commands(incarnation.administration, commands) if incarnation.carbon else None
         control = ControlServer(control_path(self._config), by_name or commands.by_name)
         await control.start()

@@ -254,6 +254,14 @@ def text_of(arguments: Arguments, name: str, *, may_be_empty: bool = False) -> s
     return value
 
 
+def number_of(arguments: Arguments, name: str, default: int) -> int:
+    """Return an argument that is a number, `default` when it is missing."""
+    value = arguments.get(name, default)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise AdministrationError(f"the argument '{name}' is a number")
+    return value
+
+
 def _limits(arguments: Arguments, *names: str) -> dict[str, int]:
     limits = {name: arguments[name] for name in names if arguments.get(name) is not None}
     if any(not isinstance(limit, int) or isinstance(limit, bool) for limit in limits.values()):

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from broker.errors import AdministrationError
-from broker.topology.commands import Arguments, text_of
+from broker.topology.commands import Arguments, number_of, text_of
 from broker.topology.dead_letter_channels import Chosen, DeadLetterChannels, Moved
 
 _VHOST: Final = "carbon"
@@ -30,7 +30,7 @@ class DeadLetterCommands:
 
     async def _list(self, arguments: Arguments) -> Any:
         """What waits in a channel, the oldest first."""
-        after, limit = (_number(arguments, name, default) for name, default in (("after", 0), ("limit", 100)))
+        after, limit = (number_of(arguments, name, default) for name, default in (("after", 0), ("limit", 100)))
         return await self._channels.listed(_vhost(arguments), _queue(arguments), after=after, limit=limit)
 
     async def _restore(self, arguments: Arguments) -> Any:
@@ -50,13 +50,6 @@ def _vhost(arguments: Arguments) -> str:
 
 def _queue(arguments: Arguments) -> str | None:
     return text_of(arguments, "queue") if "queue" in arguments else None
-
-
-def _number(arguments: Arguments, name: str, default: int) -> int:
-    value = arguments.get(name, default)
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise AdministrationError(f"the argument '{name}' is a number")
-    return value
 
 
 def _chosen(arguments: Arguments) -> Chosen:

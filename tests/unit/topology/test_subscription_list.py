@@ -1,0 +1,169 @@
+"""Who consumes what, as WSO2's console lists it (docs/jms.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+
+from broker.codec.field_table import FieldTable
+from broker.codec.methods import (
+    BasicCancel,
+    BasicConsume,
+    BasicPublish,
+    ChannelClose,
+    QueueBind,
+    QueueDeclare,
+)
+from broker.codec.properties import BasicProperties
+from broker.errors import AdministrationError, PreconditionFailed
+from broker.topology.subscription_list import Subscription, SubscriptionList, WantedSubscriptions
+from tests.support.harness import Client, Harness
+from tests.support.topology_node import Company
+
+ADDRESS = "127.0.0.1:50000"
+
+
+class Desk:
+    """An administrator of a node to which clients of JMS are connected."""
+
+    def __init__(self) -> None:
+        self.harness = Harness()
+        broker = self.harness.broker
+        self.list = SubscriptionList(broker.vhosts, lambda: broker.open_connections, "n1", self.harness.turns.next)
+
+    def client(self, *capabilities: str) -> Client:
+        return self.harness.peer(capabilities=capabilities, vhost="carbon")
+
+    def do(self, action: Coroutine[Any, Any, Any]) -> Any:
+        """Carry it out; return its result, or raise its error."""
+        outcome: list[Any] = []
+
+        async def carry_out() -> None:
+            try:
+                outcome.append(await action)
+            except Exception as error:
+                outcome.append(error)
+
+        self.harness.stage.spawn(carry_out())
+        self.harness.run()
+        [result] = outcome
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def listed(self, **wanted: Any) -> list[Subscription]:
+        found: list[Subscription] = self.do(self.list.listed("carbon", WantedSubscriptions(**wanted)))
+        return found
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+def subscribe(peer: Client, queue: str, topic: str, *, durable: bool, selector: str = "", tag: str = "1") -> None:
+    peer.call(1, QueueDeclare(queue=queue, durable=durable, exclusive=True, auto_delete=not durable))
+    arguments = FieldTable.of({"x-filter-jms-selector": selector})
+    peer.call(1, QueueBind(queue=queue, exchange="amq.topic", routing_key=topic, arguments=arguments))
+    peer.call(1, BasicConsume(queue=queue, consumer_tag=tag, exclusive=True))
+
+
+def test_consumers_of_queues_and_subscribers_of_topics_are_listed(desk: Desk) -> None:
+    peer = desk.client()
+    peer.call(1, QueueDeclare(queue="q", durable=True))
+    peer.call(1, BasicConsume(queue="q", consumer_tag="1"))
+    subscribe(peer, "tmp_1", "news.#", durable=False, tag="2")
+    subscribe(peer, "carbon:s", "news", durable=True, selector="a = 1", tag="3")
+    assert desk.listed() == [
+        Subscription(
+            f"carbon:s@n1/{ADDRESS}/1/3", "durable", "carbon", "carbon:s", "news", "amq.topic", "a = 1",
+            True, True, "n1", ADDRESS, 0,
+        ),
+        Subscription(
+            f"q@n1/{ADDRESS}/1/1", "queue", "carbon", "q", "q", "amq.direct", "", True, True, "n1", ADDRESS, 0
+        ),
+        Subscription(
+            f"tmp_1@n1/{ADDRESS}/1/2", "topic", "carbon", "tmp_1", "news.#", "amq.topic", "",
+            False, True, "n1", ADDRESS, 0,
+        ),
+    ]  # fmt: skip
+    assert [each.queue for each in desk.listed(kind="topic")] == ["tmp_1"]
+    assert [each.queue for each in desk.listed(queue="q")] == ["q"]
+    assert [each.queue for each in desk.listed(after="carbon:s@z", limit=1)] == ["q"]
+    assert desk.do(desk.list.listed("/")) == []
+
+
+def test_a_durable_subscription_without_a_consumer_is_listed_with_what_waits(desk: Desk) -> None:
+    peer = desk.client()
+    subscribe(peer, "carbon:s", "news", durable=True)
+    peer.call(1, BasicCancel("1"))
+    peer.send(1, BasicPublish(0, "amq.topic", "news"), BasicProperties(), b"m")
+    [found] = desk.listed()
+    assert (found.id, found.is_active, found.node, found.origin, found.pending) == ("carbon:s@", False, "", "", 1)
+
+
+def test_what_is_asked_for_is_checked(desk: Desk) -> None:
+    with pytest.raises(AdministrationError, match="there is no virtual host 'none'"):
+        desk.do(desk.list.listed("none"))
+    with pytest.raises(AdministrationError, match="as many as 1 to 10000"):
+        desk.listed(limit=0)
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "told"),
+    [
+        (("consumer_cancel_notify",), BasicCancel("1", True)),
+        ((), ChannelClose(406, "PRECONDITION_FAILED - subscription closed by an administrator", 60, 20)),
+    ],
+)
+def test_a_subscription_is_closed_and_its_client_told(desk: Desk, capabilities: tuple[str, ...], told: object) -> None:
+    peer = desk.client(*capabilities)
+    subscribe(peer, "carbon:s", "news", durable=True)
+    desk.do(desk.list.close("carbon", f"carbon:s@n1/{ADDRESS}/1/1"))
+    assert peer.received() == [(1, told)]
+    [found] = desk.listed()
+    assert not found.is_active
+    with pytest.raises(AdministrationError, match="there is no active subscription 'carbon:s@'"):
+        desk.do(desk.list.close("carbon", "carbon:s@"))
+
+
+def test_a_subscriber_that_is_not_durable_ends_with_its_consumer(desk: Desk) -> None:
+    subscribe(desk.client(), "tmp_1", "news", durable=False)
+    desk.do(desk.list.close("carbon", f"tmp_1@n1/{ADDRESS}/1/1"))
+    assert (desk.listed(), "tmp_1" in desk.harness.broker.vhosts["carbon"].queues) == ([], False)
+
+
+def test_a_durable_subscription_is_deleted_when_nobody_consumes_it(desk: Desk) -> None:
+    peer = desk.client()
+    subscribe(peer, "carbon:s", "news", durable=True)
+    peer.call(1, QueueDeclare(queue="q", durable=True))
+    with pytest.raises(PreconditionFailed, match="in use"):
+        desk.do(desk.list.delete("carbon", "carbon:s"))
+    with pytest.raises(AdministrationError, match="there is no durable subscription 'q'"):
+        desk.do(desk.list.delete("carbon", "q"))
+    peer.call(1, BasicCancel("1"))
+    peer.send(1, BasicPublish(0, "amq.topic", "news"), BasicProperties(), b"m")
+    assert desk.do(desk.list.delete("carbon", "carbon:s")) == 1
+    assert desk.listed() == []
+
+
+async def _now() -> None:
+    return
+
+
+async def test_other_nodes_are_known_to_have_consumers(desk: Desk) -> None:
+    company = Company()
+    a, b = await company.node("a"), await company.node("b")
+    await a.declare("q")
+    await a.declare("own", owner=object(), auto_delete=True)
+    await a.consume("q")
+    listing = SubscriptionList({"/": b.vhost}, lambda: (), "b", _now)
+    found = await listing.listed("/")
+    assert [(each.id, each.is_active, each.node, each.origin) for each in found] == [
+        ("own@a", True, "a", ""),
+        ("q@a", True, "a", ""),
+    ]
+    with pytest.raises(AdministrationError, match="subscription 'q@a' is on node 'a': close it there"):
+        await listing.close("/", "q@a")
