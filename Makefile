@@ -7,7 +7,7 @@ WORKERS ?= 2
 PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help imports run cluster-demo databases test test-slow test-chaos mutants check format bench clean
+.PHONY: help imports run cluster-demo databases test test-slow test-chaos mutants jms check format bench clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ test-slow: $(VENV)/.dev databases ## the long tests: kill -9 rounds, large fuzz 
 test-chaos: $(VENV)/.dev databases ## a cluster in chaos, CORDILLERA_CHAOS_SECONDS for each database (300)
 	$(BIN)/python -m pytest -m slow tests/cluster/test_chaos.py
 
+jms: $(VENV)/.dev ## run WSO2's and Qpid's clients of JMS against the broker, with Java and Maven (JMS='--help')
+	$(BIN)/python -m tests.jms $(JMS)
+
 mutants: $(VENV)/.dev databases ## change the code in small ways, each of which a test must notice (MUTANTS='--help')
 	$(BIN)/python -m tests.support.mutants $(MUTANTS)
 
@@ -65,5 +68,5 @@ bench: $(VENV)/.dev ## measure this broker (BENCH='--help' lists cases and optio
 	$(BIN)/python -m benchmarks $(BENCH)
 
 clean: ## remove what the targets above have made
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis benchmarks/results
+	rm -rf $(VENV) .jms .mypy_cache .ruff_cache .pytest_cache .hypothesis benchmarks/results
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

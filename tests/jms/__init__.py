@@ -1,0 +1,1 @@
+"""The JMS clients of WSO2 and Qpid against this broker: `make jms`."""
