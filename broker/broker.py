@@ -6,15 +6,15 @@ to `touched` and `touched_confirms`, and the edge calls `dispatch` once.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from broker.cache_budget import CacheBudget
 from broker.codec.expiration import note_due
 from broker.errors import NotAllowed
-from broker.message import PENDING, TRANSIENT, Message, MessageIdGenerator
+from broker.message import PENDING, TRANSIENT, KeyedMessage, Message, MessageIdGenerator
 from broker.ports.cluster import Cluster
 from broker.ports.store import Journal
 from broker.queue.queue import Queue
@@ -108,6 +108,10 @@ class Limits:
     """Channels of the node with distributed transactions."""
 
 
+def _queue_of(message: Message) -> Any:
+    return message.queue
+
+
 class Broker:
     """What every connection of this node shares."""
 
@@ -178,6 +182,13 @@ class Broker:
                     is_behind = True
         self.flush_confirms()
         return is_behind
+
+    def admit(self, keyed: Sequence[KeyedMessage]) -> None:
+        """The store has decided which of these messages have got their keys."""
+        for queue in dict.fromkeys(_queue_of(message) for message in keyed):
+            queue.admit()
+            self.touched.add(queue)
+        self.dispatch()
 
     def put_copy(self, queue: Queue, kept: Kept) -> None:
         """Put a message of an exchange's history into a queue that is new there (contract E8), if it has room."""

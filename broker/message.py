@@ -7,13 +7,14 @@ A message keeps its wire bytes; they are decoded only on demand. A *tail* is a f
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 FRAME_END: Final = b"\xce"
 
 MESSAGE_OVERHEAD: Final = 512
 """Approximate octets of memory that a message costs beside its frames: objects, and places in the tables it is in."""
 _CHUNK_OVERHEAD: Final = 64
+_CLAIM_OVERHEAD: Final = 512
 _SHARED_BODY: Final = 1024
 """Octets from which a body of several stored messages is stored once instead of once for each."""
 _TEXT: Final = ("utf-8", "surrogateescape")
@@ -130,6 +131,55 @@ class Message:
 
         def __repr__(self):
             return f"<Message {self.id} state={self.state} redelivered={self.redelivered} size={self.size}>"
+
+
+class KeyClaim(NamedTuple):
+    """A key of de-duplication that a message asks for (ADR 66).
+
+    `scope` is the queue or exchange in which the key is one, `digest` stands for the key (`ports/keys.py`). `owner` is
+    the id of the message that the key belongs to; of one publish that an exchange sends to several queues, that of the
+    first. Times are in milliseconds since 1970.
+    """
+
+    scope: int
+    digest: str
+    owner: int
+    now: int
+    """When the message was published."""
+    until: int
+    """How long the key is remembered; 0: as long as the message `owner` is in its queue."""
+    is_binding: bool = True
+    """Is the message left out when the key belongs to another? If not, the key is its own only if it is free."""
+    keep: int = 0
+    """About how many keys the scope remembers; 0 for any number."""
+
+    @property
+    def place(self) -> tuple[int, str]:
+        return self.scope, self.digest
+
+
+class KeyedMessage(Message):
+    """A message that asks for keys, in the order of its way: it is in its queue if it gets all of them.
+
+    Until `is_decided`, which the store does, no consumer gets it. One that is left out is SETTLED then.
+    """
+
+    __slots__ = ("claims", "is_decided")
+
+    def __init__(
+        self,
+        message_id: int,
+        queue: StorageQueue,
+        routing: bytes,
+        header: bytes,
+        body: bytes,
+        chunks: list[bytes] | None,
+        state: int,
+    ) -> None:
+        super().__init__(message_id, queue, routing, header, body, chunks, state)
+        self.claims: tuple[KeyClaim, ...] = ()
+        self.is_decided = False
+        self.weight += _CLAIM_OVERHEAD
 
 
 def routing_of(routing: bytes) -> tuple[str, str]:

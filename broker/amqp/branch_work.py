@@ -10,18 +10,19 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from broker.amqp.branch_content import BranchEntry, decode, encode
 from broker.amqp.branches import Branch, Part
-from broker.amqp.commit import begin, end, insert, reply
-from broker.amqp.publishing import COPIES_AT_ONCE, COPY_STEPS, clones
+from broker.amqp.commit import asking, begin, copies_of, end, insert, reply, without_duplicates
+from broker.amqp.publishing import COPIES_AT_ONCE, COPY_STEPS
 from broker.amqp.transaction import Publication
 from broker.broker import Broker
 from broker.codec.expiration import note_due
 from broker.errors import BranchConflict, BranchNotAllowed, BranchStateInvalid, NotFound, NotImplementedFault
-from broker.message import PENDING, SETTLED, TRANSIENT, Message, once_more, share_body
+from broker.message import PENDING, SETTLED, TRANSIENT, KeyedMessage, Message, once_more, share_body
 from broker.ports.branches import BranchKey, PreparedBranch
 from broker.ports.store import BranchStore
 from broker.queue.admission import QueueAdmission
 from broker.queue.outcome import ACKED
 from broker.queue.queue import Queue
+from broker.topology.keys import ask_for_keys, key_rules
 from broker.topology.vhost import VirtualHost
 
 _COPY_STEPS = COPY_STEPS + 4
@@ -36,9 +37,11 @@ async def prepare(broker: Broker, branch: Branch, max_octets: int) -> bool:
     parts = list(branch.parts.values())
     publications = [each for part in parts for each in part.transaction.publications]
     acked = _acked(parts)
-    if any(part.transaction.kept for part in parts) or any(each.route.replies for each in publications):
+    if any(part.transaction.kept for part in parts) or any(_cannot_be_kept(each) for each in publications):
         branch.roll_back()
-        raise NotImplementedFault("a branch cannot keep replies, or messages of which exchanges keep copies")
+        raise NotImplementedFault(
+            "a branch cannot keep replies, messages of which exchanges keep copies, or keys of exchanges"
+        )
     if _is_refused(publications) or sum(message.weight for message in acked) > max_octets:
         branch.roll_back()
         return False
@@ -77,8 +80,9 @@ async def commit_at_once(broker: Broker, branch: Branch, next_turn: Callable[[],
                     await next_turn()
         inserts = [message for message in messages if message.state == PENDING]
         deletes = [message for message in acked if message.state != TRANSIENT]
-        if inserts or deletes:
-            await broker.journal.transact(inserts, deletes)
+        keyed = asking(messages)
+        if inserts or deletes or keyed:
+            await broker.journal.transact(inserts, deletes, keyed=keyed)
     except BaseException:
         end(messages)
         raise
@@ -89,7 +93,7 @@ async def commit_at_once(broker: Broker, branch: Branch, next_turn: Callable[[],
             for keeper in kept.keepers:
                 keeper.keep(routing, kept)
     _settle(parts, deletes)
-    for _ in insert(broker, messages):
+    for _ in insert(broker, without_duplicates(messages)):
         await next_turn()
     for part in parts:
         reply(part.transaction.publications, part.publisher)
@@ -119,14 +123,14 @@ async def resolve(
             if broker.work.is_over:
                 await next_turn()
         inserts = [message for message in messages if message.state == PENDING]
-        await broker.journal.transact(inserts, (), resolved=[key])
+        await broker.journal.transact(inserts, (), resolved=[key], keyed=asking(messages))
     except BranchConflict:
         end(messages)
         raise NotFound("no such branch") from None
     except BaseException:
         end(messages)
         raise
-    for _ in insert(broker, messages):
+    for _ in insert(broker, without_duplicates(messages)):
         await next_turn()
 
 
@@ -134,6 +138,11 @@ async def refuse_prepared(store: BranchStore, key: BranchKey) -> None:
     """Raise `BranchNotAllowed` when there is a prepared branch of this name."""
     if await store.read_branch(key) is not None:
         raise BranchNotAllowed("the branch is prepared already")
+
+
+def _cannot_be_kept(publication: Publication) -> bool:
+    of_exchanges = any(rule.scope < 0 for rules in publication.rules.values() for rule in rules)
+    return bool(publication.route.replies) or of_exchanges
 
 
 def _acked(parts: Sequence[Part]) -> list[Message]:
@@ -164,29 +173,35 @@ def _settle(parts: Sequence[Part], deletes: Sequence[Message]) -> None:
 def _copies(broker: Broker, part: Part) -> Iterator[list[Message]]:
     """Make the messages of the publishes of one channel; send back what has no queue."""
     for each in part.transaction.publications:
-        content = (each.header, each.body, each.chunks)
         queues = [queue for queue in each.queues if not queue.is_deleted]
-        for start in range(0, len(queues), COPIES_AT_ONCE):
-            some = queues[start : start + COPIES_AT_ONCE]
+        at_once = len(queues) if each.rules else COPIES_AT_ONCE
+        for start in range(0, len(queues), at_once or 1):
+            some = queues[start : start + at_once]
             broker.work.done += COPY_STEPS * len(some)
-            yield clones(broker.ids, each.route, some, *content, each.is_persistent)
+            yield copies_of(broker, each, some)
         part.publisher.counts.note(each.route, queues)
         if not queues and not each.route.replies:
-            part.publisher.note_unroutable(each.route, *content)
+            part.publisher.note_unroutable(each.route, each.header, each.body, each.chunks)
 
 
 def _restored(broker: Broker, vhost: VirtualHost, entry: BranchEntry) -> list[Message]:
     """Make the messages of an entry, with new ids, for those of its queues that are still there."""
     found: list[Queue | None] = [vhost.routing.queues_by_id.get(each) for each in entry.queue_ids]
     messages = []
-    for queue in [each for each in found if each is not None and not each.is_deleted]:
-        state = PENDING if entry.is_persistent and queue.is_stored else TRANSIENT
+    queues = [each for each in found if each is not None and not each.is_deleted]
+    rules = key_rules(queues, entry.header)
+    for queue in queues:
+        state = PENDING if (entry.is_persistent or queue in rules) and queue.is_stored else TRANSIENT
         content = (entry.routing, entry.header, entry.body, entry.chunks)
-        message = Message(broker.ids.next(), queue.level_for(entry.header), *content, state)
+        message = (KeyedMessage if queue in rules else Message)(
+            broker.ids.next(), queue.level_for(entry.header), *content, state
+        )
         if entry.is_acked:
             message.redelivered = once_more(entry.deliveries)
         note_due(message)
         messages.append(message)
+    # What is given back was in its queue before: it is no duplicate of what has come meanwhile.
+    ask_for_keys(messages, queues, rules, is_binding=not entry.is_acked)
     share_body([message for message in messages if message.state == PENDING])
     broker.work.done += _COPY_STEPS * len(messages)
     return messages

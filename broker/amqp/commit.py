@@ -14,9 +14,11 @@ from broker.amqp.publishing import COPIES_AT_ONCE, COPY_STEPS, Publisher, clones
 from broker.amqp.transaction import Publication, Transaction
 from broker.broker import Broker
 from broker.errors import PreconditionFailed
-from broker.message import PENDING, SETTLED, TRANSIENT, Message
+from broker.message import PENDING, SETTLED, TRANSIENT, KeyedMessage, Message
 from broker.queue.admission import QueueAdmission
 from broker.queue.outcome import ACKED, OVER_LENGTH, REJECTED, Outcome
+from broker.queue.queue import Queue
+from broker.topology.keys import ask_for_keys
 
 _INSERT_STEPS: Final = 4
 """Putting the messages of one queue into it, and each of them."""
@@ -63,7 +65,7 @@ async def commit(
     for outcome in (ACKED, REJECTED):
         deliveries.settle(settled[outcome], outcome)
     deliveries.requeue(settled[None])
-    for _ in insert(broker, messages):
+    for _ in insert(broker, without_duplicates(messages)):
         await next_turn()
     if not done.is_stored:
         for _ in _append(broker, copies):
@@ -115,18 +117,43 @@ def _copies(
     for publication in publications:
         content = (publication.header, publication.body, publication.chunks)
         is_routed = False
-        for start in range(0, len(publication.queues), COPIES_AT_ONCE):
-            queues = [queue for queue in publication.queues[start : start + COPIES_AT_ONCE] if not queue.is_deleted]
+        at_once = len(publication.queues) if publication.rules else COPIES_AT_ONCE
+        for start in range(0, len(publication.queues), at_once or 1):
+            queues = [queue for queue in publication.queues[start : start + at_once] if not queue.is_deleted]
             if queues:
                 is_routed = True
                 broker.work.done += COPY_STEPS * len(queues)
-                made = clones(broker.ids, publication.route, queues, *content, publication.is_persistent)
+                made = copies_of(broker, publication, queues)
                 if any(queue.refuses_publishers for queue in queues):
                     made = _admitted(made, refused, admission, is_late=is_late)
                 yield made
         publisher.counts.note(publication.route, publication.queues)
         if not is_routed and not publication.route.replies:
             publisher.note_unroutable(publication.route, *content)
+
+
+def copies_of(broker: Broker, publication: Publication, queues: Sequence[Queue]) -> list[Message]:
+    """Return the messages of a publish for these queues, which ask for their keys if it has any."""
+    content = (publication.header, publication.body, publication.chunks)
+    rules = publication.rules
+    made = clones(broker.ids, publication.route, queues, *content, publication.is_persistent, rules)
+    if rules:
+        ask_for_keys(made, queues, rules)
+    return made
+
+
+def asking(messages: Iterable[Message]) -> list[KeyedMessage]:
+    """Return the messages that ask for keys."""
+    return [message for message in messages if isinstance(message, KeyedMessage)]
+
+
+def without_duplicates(messages: Sequence[Message]) -> Sequence[Message]:
+    """Return the messages that are in their queues, now that the store has decided about keys."""
+    left_out = [message for message in messages if isinstance(message, KeyedMessage) and message.state == SETTLED]
+    if not left_out:
+        return messages
+    end(left_out)
+    return [message for message in messages if message.state != SETTLED]
 
 
 def _admitted(
@@ -147,15 +174,16 @@ def _admitted(
 
 
 async def _record(
-    broker: Broker, messages: Iterable[Message], settled: Mapping[Outcome | None, Sequence[Message]]
+    broker: Broker, messages: Sequence[Message], settled: Mapping[Outcome | None, Sequence[Message]]
 ) -> None:
     """Store what must survive, and delete what was settled."""
     inserts = [message for message in messages if message.state == PENDING]
     # What goes on to a dead-letter exchange is deleted when it is there.
     rejected = [message for message in settled[REJECTED] if not _queue_of(message).has_dead_letters]
     deletes = [message for message in (*settled[ACKED], *rejected) if message.state != TRANSIENT]
-    if inserts or deletes:
-        await broker.journal.transact(inserts, deletes)
+    keyed = asking(messages)
+    if inserts or deletes or keyed:
+        await broker.journal.transact(inserts, deletes, keyed=keyed)
     for message in deletes:
         message.state = SETTLED
 

@@ -7,7 +7,7 @@ only where its flags ask for it; nothing else is decoded.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from broker.amqp.confirms import Confirms
 from broker.amqp.continuation import Continuation
@@ -35,6 +35,7 @@ from broker.message import (
     COUNTER_MASK,
     PENDING,
     TRANSIENT,
+    KeyedMessage,
     Message,
     MessageIdGenerator,
     ids_between,
@@ -43,6 +44,7 @@ from broker.message import (
 )
 from broker.queue.outcome import OVER_LENGTH
 from broker.queue.queue import Queue
+from broker.topology.keys import NO_KEYS, KeyRules, ask_for_keys, key_rules
 from broker.topology.routed_message import RoutedMessage
 from broker.topology.routing import Route, Search
 from broker.topology.vhost import VirtualHost
@@ -72,6 +74,7 @@ class Publisher:
     __slots__ = (
         "_access",
         "_append",
+        "_append_keyed",
         "_asks",
         "_caches",
         "_channel_id",
@@ -118,6 +121,7 @@ class Publisher:
         self._caches = broker.caches
         self._routes = vhost.routing.routes_for(access.permissions, broker.caches)
         self._append = broker.journal.append
+        self._append_keyed = broker.journal.append_keyed
         self._ids = broker.ids
         self._touched = broker.touched
         self._touched_confirms = broker.touched_confirms
@@ -221,7 +225,7 @@ class Publisher:
     def _publish_other(self, route: Route, content: Content) -> bool:
         """Publish what has no queue or several, asks for a look at its properties, or is part of a transaction."""
         self._output.has_published = True
-        queues = route.queues
+        queues, guards = route.queues, None
         is_refusable = route.is_refusable
         is_persistent = self._is_persistent
         if (self._asks and self._lifetime < 0) or route.dynamic or route.search is not None:
@@ -239,19 +243,24 @@ class Publisher:
                 if message.keepers:
                     self._keep_copies(route, message)
                 is_refusable = True  # nobody has looked yet
+                guards = message.guards
         if route.replies and self.transaction is None:
             self.replier.reply(route, *content, self.confirms, is_routed=bool(queues))
-        is_refused = False
-        if is_refusable and self.transaction is None:
-            asked, queues = queues, self._admitting(route, queues, content)
-            is_refused = len(queues) < len(asked)
+        is_refused, rules = False, NO_KEYS
+        if is_refusable and (guards is not None or any(queue.looks_at_publishers for queue in queues)):
+            rules = key_rules(queues, content[0], guards, is_strict=True)
+            if self.transaction is None:
+                asked, queues = queues, self._admitting(route, queues, content)
+                is_refused = len(queues) < len(asked)
         if self.transaction is not None or not (queues or is_refused):
-            self._carry_out(route, queues, content, is_persistent)
+            self._carry_out(route, queues, content, is_persistent, rules)
             return self._is_turn_over()
         if queues is route.queues and route is self.counts.run:
             self.counts.published += 1
         else:
             self.counts.note(route, queues)
+        if rules:
+            queues = self._hold(route, queues, content, is_persistent, rules)
         if len(queues) <= COPIES_AT_ONCE:
             self._copy(route, queues, content, is_persistent)
             if self.confirms is not None:
@@ -279,17 +288,21 @@ class Publisher:
             self._keep_copies(route, message)
         if route.replies and self.transaction is None:
             self.replier.reply(route, *content, self.confirms, is_routed=bool(queues))
+        rules = key_rules(queues, message.header, message.guards, is_strict=True)
         if self.transaction is not None or not queues:
-            self._carry_out(route, queues, content, is_persistent)
+            self._carry_out(route, queues, content, is_persistent, rules)
             return
         admitting = self._admitting(route, queues, content)
         self.counts.note(route, admitting)
-        yield from self._copy_in_turns(route, admitting, content, is_persistent, len(admitting) < len(queues))
+        others = self._hold(route, admitting, content, is_persistent, rules)
+        yield from self._copy_in_turns(route, others, content, is_persistent, len(admitting) < len(queues))
 
-    def _carry_out(self, route: Route, queues: Sequence[Queue], content: Content, is_persistent: bool) -> None:
+    def _carry_out(
+        self, route: Route, queues: Sequence[Queue], content: Content, is_persistent: bool, rules: KeyRules
+    ) -> None:
         """Add a message to the transaction, or send back one that has no queue."""
         if self.transaction is not None:
-            self.transaction.add(Publication(route, tuple(queues), *content, is_persistent))
+            self.transaction.add(Publication(route, tuple(queues), *content, is_persistent, rules))
             return
         self.counts.note(route, ())
         if not route.replies:
@@ -309,6 +322,25 @@ class Publisher:
             self._work.done += _SPREAD_STEPS * len(part)
         if self.confirms is not None:
             self._count(self.confirms, is_refused)
+
+    def _hold(
+        self, route: Route, queues: Sequence[Queue], content: Content, is_persistent: bool, rules: KeyRules
+    ) -> Sequence[Queue]:
+        """Put the message into those queues where it asks for keys, which hold it until the store has decided; return
+        the others.
+        """
+        asking = [queue for queue in queues if queue in rules]
+        if not asking:
+            return queues
+        messages = clones(self._ids, route, asking, *content, is_persistent, rules)
+        keyed = ask_for_keys(messages, asking, rules)
+        for message in keyed:
+            _level_of(message).hold(message)
+            if message.state == PENDING and self.confirms is not None:
+                self.confirms.expect(message)
+        self._append_keyed(keyed)
+        self._work.done += COPY_STEPS * len(keyed)
+        return [queue for queue in queues if queue not in rules]
 
     def _admitting(self, route: Route, queues: Sequence[Queue], content: Content) -> Sequence[Queue]:
         """Return those of `queues` that have room for a message; the others refuse it (contract F8)."""
@@ -481,20 +513,29 @@ def clones(
     body: bytes,
     chunks: list[bytes] | None,
     is_persistent: bool,
+    rules: KeyRules = NO_KEYS,
 ) -> list[Message]:
-    """Return one message per queue, all with the same octets; stored bodies of some size are shared."""
+    """Return one message per queue, all with the same octets; stored bodies of some size are shared. What asks for keys
+    by `rules` is stored in every case.
+    """
     routing = route.routing
     messages = []
     stored = []
     for queue in queues:
-        state = PENDING if is_persistent and queue.is_stored else TRANSIENT
-        message = Message(ids.next(), queue.level_for(header), routing, header, body, chunks, state)
+        is_keyed = queue in rules
+        state = PENDING if (is_persistent or is_keyed) and queue.is_stored else TRANSIENT
+        new = KeyedMessage if is_keyed else Message
+        message = new(ids.next(), queue.level_for(header), routing, header, body, chunks, state)
         note_due(message)
         messages.append(message)
         if state == PENDING:
             stored.append(message)
     share_body(stored)
     return messages
+
+
+def _level_of(message: Message) -> Any:
+    return message.queue
 
 
 def _advance(search: Search) -> list[Queue] | None:

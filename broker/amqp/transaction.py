@@ -12,6 +12,7 @@ from broker.errors import ResourceFault
 from broker.message import weight_of
 from broker.queue.outcome import Outcome
 from broker.queue.queue import Queue
+from broker.topology.keys import NO_KEYS, KeyRules
 from broker.topology.routed_message import RoutedMessage
 from broker.topology.routing import Route
 
@@ -29,6 +30,8 @@ class Publication:
     body: bytes
     chunks: list[bytes] | None
     is_persistent: bool
+    rules: KeyRules = field(default_factory=lambda: NO_KEYS)
+    """The keys that it asks for."""
 
     @property
     def weight(self) -> int:
@@ -58,7 +61,7 @@ class Transaction:
     """All smaller delivery tags, and this one, are settled."""
     octets: int = 0
     is_stored: bool = False
-    """Is any of the publishes to be stored?"""
+    """Is any of the publishes to be stored, or does it ask for a key?"""
     copies: int = 0
     """Messages of the publishes, counted in each of their queues."""
     kept: list[tuple[bytes, RoutedMessage]] = field(default_factory=list)
@@ -76,7 +79,9 @@ class Transaction:
         if self.octets > self.max_bytes:
             raise ResourceFault(f"transaction larger than {self.max_bytes} octets")
         self.copies += len(queues)
-        if publication.is_persistent and not self.is_stored:
+        if publication.rules:
+            self.is_stored = True
+        elif publication.is_persistent and not self.is_stored:
             self.is_stored = any(queue.is_stored for queue in queues)
         if self.is_stored and self.copies > MAX_STORED:
             raise ResourceFault(f"transaction of more than {MAX_STORED} messages to store, counted in each queue")

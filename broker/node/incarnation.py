@@ -61,6 +61,7 @@ from broker.server.timers import Timers
 from broker.server.turns import Turns
 from broker.store.health import StoreHealth
 from broker.store.journal import GroupCommitJournal
+from broker.store.key_upkeep import KeyUpkeep
 from broker.store.queue_ids import QueueIds
 from broker.store.retrying import ClientTimeout, RetryingStore
 from broker.store.time_keeper import TimeKeeper
@@ -197,6 +198,7 @@ class NodeIncarnation:
             await self.services.dead_letters.drain()
             if self.carbon is not None:
                 await self.carbon.drain()
+            await self.journal.drain()  # what waits for its keys is in its queue then
             await lifecycle.hand_off()
             await self.journal.drain()
             for loop in loops:
@@ -214,12 +216,15 @@ class NodeIncarnation:
         timers = Timers(self.clock.monotonic)
         touched_confirms: set[Confirmable] = set()
         self.ids = MessageIdGenerator(registration.lane, registration.last_message_id)
+        keys = KeyUpkeep(self.store, now_ms=self.clock.wall_ms)
         journal = self.journal = GroupCommitJournal(
             self.store,
             high_water=registration.last_message_id,
             touched_confirms=touched_confirms,
             on_settled=lambda: on_stored(),
             on_full=pressure.on_journal_full,
+            on_decided=lambda keyed: broker.admit(keyed),
+            on_keyed=keys.on_keyed,
             sleep=lambda seconds: health.pause(seconds),
         )
         health = self.health = StoreHealth(
@@ -313,6 +318,7 @@ class NodeIncarnation:
             forever.create_task(timers.run(), name="timers"),
             forever.create_task(monitor.run(), name="resources"),
             forever.create_task(health.run(), name="store health"),
+            forever.create_task(keys.run(), name="keys of de-duplication"),
             forever.create_task(self._time_keeper.run(), name="store time"),
             *(self.carbon.tasks(forever, broker) if self.carbon is not None else ()),
         ]

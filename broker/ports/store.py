@@ -7,15 +7,32 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
-from broker.message import Message, StorageQueue
+from broker.message import KeyedMessage, Message, StorageQueue
 from broker.ports.branches import BranchKey, PreparedBranch, Xid
 from broker.ports.records import Change, Topology
 from broker.ports.slot import Slot
 
 DueKey: TypeAlias = tuple[int, int]
 """When a message expires, in milliseconds since 1970, and its id: the place of the message among those that expire."""
+
+
+KeyPlace: TypeAlias = tuple[int, str]
+"""Scope and digest of a key."""
+FIRST_KEY: Final[KeyPlace] = (-1 << 63, "")
+"""Before the places of all keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeySweep:
+    """What was done about a page of keys: how many there were, how many are forgotten, and the last place; None when
+    there are no keys behind it.
+    """
+
+    seen: int
+    forgotten: int
+    last: KeyPlace | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +74,13 @@ class Batch:
     recounts: list[Message] = field(default_factory=list)
     prepared: list[PreparedBranch] = field(default_factory=list)
     resolved: list[BranchKey] = field(default_factory=list)
+    keyed: list[KeyedMessage] = field(default_factory=list)
+    duplicates: set[int] = field(default_factory=set)
 
     def __bool__(self) -> bool:
         if self.inserts or self.deletes or self.purges or self.slots or self.recounts:
             return True
-        return bool(self.prepared or self.resolved)
+        return bool(self.prepared or self.resolved or self.keyed)
 
 
 class MessageStore(Protocol):
@@ -124,6 +143,18 @@ class MessageStore(Protocol):
         ...
 
 
+class DeduplicationStore(Protocol):
+    """Keys of de-duplication, of all nodes. A `Batch` adds them."""
+
+    async def sweep_keys(self, after: KeyPlace, now_ms: int, limit: int) -> KeySweep:
+        """Look at the next `limit` keys behind the place `after`, and forget those that are remembered no longer."""
+        ...
+
+    async def trim_keys(self, scope: int, keep: int, limit: int) -> int:
+        """Forget the oldest keys of a scope that has more than `keep`, `limit` at most; return how many."""
+        ...
+
+
 class BranchStore(Protocol):
     """Prepared branches of distributed transactions, of all nodes. A `Batch` adds and removes them."""
 
@@ -167,7 +198,7 @@ class NodeStore(Protocol):
         ...
 
 
-class Store(MessageStore, BranchStore, TopologyStore, NodeStore, Protocol):
+class Store(MessageStore, DeduplicationStore, BranchStore, TopologyStore, NodeStore, Protocol):
     """A whole store, as a node opens it."""
 
     async def open(self) -> None:
@@ -215,6 +246,12 @@ class Journal(Protocol):
         """Take a message that must be stored before its publisher gets a confirm."""
         ...
 
+    def append_keyed(self, messages: Sequence[KeyedMessage]) -> None:
+        """Take all messages of one publish that ask for keys: they are written together. Those that need no row are
+        TRANSIENT. When the store has decided, `on_decided` is called with them.
+        """
+        ...
+
     def settle(self, message: Message) -> None:
         """The message is settled: leave it unwritten if it was not written yet, or delete its row."""
         ...
@@ -242,8 +279,11 @@ class Journal(Protocol):
         *,
         prepared: Sequence[PreparedBranch] = (),
         resolved: Sequence[BranchKey] = (),
+        keyed: Sequence[KeyedMessage] = (),
     ) -> Awaitable[None]:
         """Write all of it in one store transaction, all or nothing; return when it is committed.
+
+        `keyed` are those of `inserts`, and of messages without a row, that ask for keys: who gets none is SETTLED then.
 
         Raises `BranchConflict`, having written nothing, when a branch is not in the state that this needs.
         """

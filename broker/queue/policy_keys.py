@@ -1,6 +1,6 @@
 """The keys of policies: what each may hold, which queues it is for, and whose value holds (contract A1 to A4).
 
-`KEYS` is the one table of them. A queue's setting has the name of its argument without `x-`.
+`KEYS` is the one table of them. A queue's setting has the name of its argument, mostly without `x-`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
+from broker.queue.deduplication import argument_of
 from broker.queue.settings import MAX_NAME, MAX_TIME, Overflow, QueueType
 
 Check: TypeAlias = Callable[[Any], bool]
@@ -19,7 +20,6 @@ _UNKNOWN: Final[Mapping[str, str]] = {
     "federation-upstream": "federation",
     "federation-upstream-set": "federation",
     "deliver-at-header": "schedules",
-    "message-deduplication": "de-duplication",
 }
 """Keys that mean something elsewhere, or will here, and what they belong to."""
 
@@ -40,6 +40,14 @@ def _is_number(value: Any) -> bool:
 
 def _is_name(value: Any) -> bool:
     return isinstance(value, str) and len(value.encode("utf-8", "surrogateescape")) <= MAX_NAME
+
+
+def _is_boolean(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_header(value: Any) -> bool:
+    return _is_name(value) and bool(value)
 
 
 def _one_of(*choices: str) -> Check:
@@ -112,6 +120,16 @@ KEYS: Final[Mapping[str, Key]] = {
     "delayed-retry-min": Key("least retry delay", _from(1, MAX_TIME), _smaller, types=_QUORUM),
     "delayed-retry-max": Key("longest retry delay", _from(1, MAX_TIME), _smaller, types=_QUORUM),
     "consumer-timeout": Key("consumer timeout", _from(0, MAX_TIME), _smaller, _smaller),
+    "message-deduplication": Key("message deduplication", _is_boolean, _first),
+    "dedup-window": Key("deduplication window", _from(1, MAX_TIME), _first),
+    "cache-size": Key("number of keys", _from(1), _first),
+    "cache-ttl": Key("deduplication window", _from(1, MAX_TIME), _first),
+    "deduplication-header": Key("deduplication header", _is_header, _first),
+    # The names that RabbitMQ's community plugin gives them.
+    "x-message-deduplication": Key("message deduplication", _is_boolean, _first),
+    "x-cache-size": Key("number of keys", _from(1), _first),
+    "x-cache-ttl": Key("deduplication window", _from(1, MAX_TIME), _first),
+    "x-cache-persistence": Key("cache persistence", _one_of("disk", "memory")),
     # What says where RabbitMQ keeps a queue has no effect: all queues are in the database.
     "queue-mode": Key("queue-mode value", _one_of("default", "lazy"), types=_CLASSIC),
     "queue-version": Key("queue version", _one_of(1, 2), or_operator=_first, types=_CLASSIC),  # type: ignore[arg-type]
@@ -169,7 +187,7 @@ def with_policy(
         return arguments
     found = dict(arguments)
     for name, value in definition.items():
-        key, argument = KEYS.get(name), f"x-{name}"
+        key, argument = KEYS.get(name), argument_of(name)
         if key is None or key.or_argument is None:
             continue
         choose = key.or_argument

@@ -7,6 +7,7 @@ in slots; `Dispatcher` decides which consumer gets the next one; `Retention` dec
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Final
@@ -14,7 +15,7 @@ from typing import Final
 import structlog
 
 from broker.codec.field_table import EMPTY_TABLE, FieldTable
-from broker.message import SETTLED, STORED, TRANSIENT, WRITING, Message, published_ms
+from broker.message import SETTLED, STORED, TRANSIENT, WRITING, KeyedMessage, Message, published_ms
 from broker.ports.slot import Slot
 from broker.ports.store import Journal
 from broker.queue.ack_deadlines import AckTimeouts, Holder
@@ -24,6 +25,7 @@ from broker.queue.delivery_count import count_returns, mark_returned
 from broker.queue.dispatcher import Dispatcher, Dispatching, QueueConsumer
 from broker.queue.length_limit import Contents, LengthLimit
 from broker.queue.outcome import DELETED, EXPIRED, OVER_DELIVERED, OVER_LENGTH, PURGED, Outcome
+from broker.queue.ready_messages import BEYOND
 from broker.queue.retention import Retention
 from broker.queue.selecting import Selecting
 from broker.queue.services import UNOBSERVED, QueueObserver, QueueServices
@@ -49,6 +51,7 @@ class Queue:
         "_after_dispatch",
         "_delayed",
         "_dispatcher",
+        "_held",
         "_is_closing",
         "_is_deleted",
         "_journal",
@@ -74,6 +77,7 @@ class Queue:
         "is_stored",
         "lane",
         "limits",
+        "looks_at_publishers",
         "name",
         "offer",
         "on_read",
@@ -131,6 +135,8 @@ class Queue:
         self._services = services
         self._retention: Retention | None = None
         self._delayed = _NOTHING
+        self._held: deque[Message] | None = None
+        """Messages that ask for keys, about which the store has not decided, and those that have come after them."""
         self._ack_timeouts: AckTimeouts | None = None
         self.dying: dict[int, Message] = {}
         """Messages that have left the queue, by id, whose rows are in the store until they are dead-lettered."""
@@ -173,7 +179,7 @@ class Queue:
         window = self._window
         if settings.max_length_bytes is not None:
             window.begin_counting()
-        self.append = self._new_append()
+        self.append = self._new_append() if self._held is None else self._held.append
         """Add a published message. Hot: the caller dispatches once per batch."""
         window.is_watched |= settings.has_retention
         if settings.has_retention or self._retention is not None:
@@ -181,6 +187,8 @@ class Queue:
         self._length = LengthLimit(settings, self._contents()) if settings.has_length else None
         self.refuses_publishers = settings.refuses_publishers
         """Must `refuses` be asked before each publish?"""
+        self.looks_at_publishers = settings.looks_at_publishers
+        """May the queue not take each message that is published to it?"""
         if settings.retry_delay is not None and self._delayed is _NOTHING:
             self._delayed = Delayed(self.limits.transient_memory)
         self._set_timeout(settings.consumer_timeout)
@@ -294,7 +302,40 @@ class Queue:
 
     def expect_expiry(self, messages: Sequence[Message]) -> None:
         """Some of the messages that were appended just now have a `due` of their own."""
-        self._window.note_due(messages)
+        if self._held is None:  # else they are noted when they are inserted
+            self._window.note_due(messages)
+
+    def hold(self, message: KeyedMessage) -> None:
+        """Add a published message that asks for keys: it is ready when it has got them. Its order is kept: what comes
+        after it waits for it. `admit` is to be called when it is decided.
+        """
+        held = self._held
+        if held is None:
+            held = self._held = deque()
+            self.append = held.append
+            self._window.held_from = message.id
+        held.append(message)
+
+    def admit(self) -> None:
+        """The store has decided about messages that are held: those that have their keys are ready, if nothing before
+        them is still held.
+        """
+        held = self._held
+        if held is None:
+            return
+        admitted: list[Message] = []
+        while held and not (isinstance(held[0], KeyedMessage) and not held[0].is_decided):
+            message = held.popleft()
+            if message.state != SETTLED:
+                admitted.append(message)
+        if held:
+            self._window.held_from = held[0].id
+        else:
+            self._held = None
+            self.append = self._new_append()
+            self._window.held_from = BEYOND
+        if admitted:
+            self.insert(admitted)
 
     def refuses(self, octets: int, messages: int = 1) -> bool:
         """Has the queue no room for so many messages more, whose bodies have so many octets (contract F8)?"""
@@ -688,7 +729,7 @@ class Queue:
     @property
     def withheld_ids(self) -> Iterator[int]:
         """The ids of messages that are neither ready nor with a client, but have rows."""
-        return chain(self.dying, self._delayed.ids)
+        return chain(self.dying, self._delayed.ids, (message.id for message in self._held or ()))
 
     def use(self) -> None:
         """A client uses the queue: its lease begins anew (contract F3)."""
@@ -819,7 +860,8 @@ class Queue:
     @property
     def can_hand_off(self) -> bool:
         """May messages be taken out of memory for another node now?"""
-        return not (self._window.open_transactions or self._window.is_reading or self.is_closing)
+        window = self._window
+        return not (window.open_transactions or window.is_reading or self.is_closing or window.reaches_over_held)
 
     def take_oldest(self, count: int) -> tuple[list[Message], list[Slot]]:
         """Remove and return about `count` of the oldest ready messages, for another node."""

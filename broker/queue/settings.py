@@ -9,9 +9,10 @@ from typing import Any, Final
 
 from broker.codec.field_table import FieldTable
 from broker.ports.levels import highest_level
+from broker.queue.deduplication import Deduplication
+from broker.queue.values import MAX_TIME as MAX_TIME
+from broker.queue.values import number as _number
 
-MAX_TIME: Final = 315_360_000_000
-"""The longest time that an argument may ask for, in milliseconds: ten years."""
 MAX_NAME: Final = 255
 """Octets of the name of an exchange, and of a routing key (contract Q10)."""
 QUORUM_DELIVERY_LIMIT: Final = 20
@@ -107,6 +108,8 @@ class QueueSettings:
     retry_delay: RetryDelay | None = None
     consumer_timeout: int | None = None
     """How long a delivery may be without an answer before it is taken back."""
+    deduplication: Deduplication | None = None
+    """How messages that are published again are left out; None in a queue that is not stored, whatever is asked for."""
     type: QueueType = QueueType.CLASSIC
 
     @property
@@ -123,6 +126,11 @@ class QueueSettings:
     def refuses_publishers(self) -> bool:
         """Must each publish be looked at, because the queue may refuse it?"""
         return self.has_length and self.overflow is not Overflow.DROP_HEAD
+
+    @property
+    def looks_at_publishers(self) -> bool:
+        """Must each publish be looked at, because the queue may refuse it or have it already?"""
+        return self.deduplication is not None or self.refuses_publishers
 
     @property
     def counts_deliveries(self) -> bool:
@@ -173,14 +181,9 @@ class QueueSettings:
             delivery_limit=_delivery_limit(values, queue_type),
             retry_delay=RetryDelay.of(values),
             consumer_timeout=_number(values.get("x-consumer-timeout"), MAX_TIME) or None,
+            deduplication=Deduplication.of(values),
             type=queue_type,
         )
-
-
-def _number(value: object, largest: int | None = None) -> int | None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        return None
-    return value if largest is None or value <= largest else None
 
 
 def _name(value: object) -> str | None:

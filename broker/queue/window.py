@@ -27,6 +27,7 @@ class Window(ReadyMessages):
         "_limits",
         "_queue_id",
         "due_after",
+        "held_from",
         "is_reading",
         "open_slot",
         "open_transactions",
@@ -54,6 +55,16 @@ class Window(ReadyMessages):
         """Is a read of a slot under way?"""
         self.open_transactions = 0
         """Open transactions that have given ids to messages for this queue: no slot may cover these ids."""
+
+        self.held_from = BEYOND
+        """The first message of this node that waits outside for the store to decide about its key: no slot may reach
+        over it."""
+
+    @property
+    def reaches_over_held(self) -> bool:
+        """Is something here that is younger than a message that waits outside?"""
+        newest = self.tail or self.ready
+        return bool(newest) and newest[-1].id > self.held_from
 
     @property
     def is_paged(self) -> bool:
@@ -109,7 +120,7 @@ class Window(ReadyMessages):
         """Move the messages beyond the limit of memory into slots."""
         limits = self._limits
         tail = self.tail
-        if self.open_transactions or not tail:
+        if self.open_transactions or not tail or tail[-1].id > self.held_from:
             return
         if tail is not self.ready:
             if len(tail) >= limits.window_size or self.bytes > limits.read_ahead_bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -17,7 +18,7 @@ from typing import Any, Final
 import structlog
 
 from broker.errors import BranchConflict, StoreFull, StoreUnavailable
-from broker.message import PENDING, SETTLED, STORED, WRITING, WRITING_SETTLED, Message
+from broker.message import PENDING, SETTLED, STORED, TRANSIENT, WRITING, WRITING_SETTLED, KeyedMessage, Message
 from broker.ports.branches import BranchKey, PreparedBranch
 from broker.ports.slot import Slot
 from broker.ports.store import Batch, MessageStore
@@ -43,16 +44,21 @@ class _Group:
     """The group only waits, for the rows of this slot."""
     prepared: Sequence[PreparedBranch] = ()
     resolved: Sequence[BranchKey] = ()
+    keyed: Sequence[KeyedMessage] = ()
 
     @property
     def may_be_parted(self) -> bool:
         """Are its deletes all that it does?"""
-        return not (self.inserts or self.prepared or self.resolved)
+        return not (self.inserts or self.prepared or self.resolved or self.keyed)
 
     def concerns(self, digest: str) -> bool:
         """Does it prepare or resolve this branch?"""
         keys = [*(branch.key for branch in self.prepared), *self.resolved]
         return any(key.digest == digest for key in keys)
+
+
+def _nobody(keyed: Sequence[KeyedMessage]) -> None:
+    """Nobody has asked for keys."""
 
 
 class GroupCommitJournal:
@@ -66,6 +72,8 @@ class GroupCommitJournal:
         touched_confirms: set[Any],
         on_settled: Callable[[], None],
         on_full: Callable[[bool], None],
+        on_decided: Callable[[Sequence[KeyedMessage]], None] = _nobody,
+        on_keyed: Callable[[Sequence[KeyedMessage]], Awaitable[None]] | None = None,
         limits: JournalLimits | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         monotonic: Callable[[], float] = time.monotonic,
@@ -74,16 +82,21 @@ class GroupCommitJournal:
 
         `touched_confirms` collects the confirms of messages that were stored or settled; `on_settled` is called after
         each commit. `on_full` is called with True when publishers should wait and with False when they may go on.
+        `on_decided` is called with messages that asked for keys when it is known who has got them, `on_keyed` before
+        that.
         """
         self._store = store
         self._high_water = high_water
         self._touched_confirms = touched_confirms
         self._on_settled = on_settled
         self._on_full = on_full
+        self._on_decided = on_decided
+        self._on_keyed = on_keyed
         self._limits = limits or JournalLimits()
         self._sleep = sleep
         self._monotonic = monotonic
         self._pending: dict[int, Message] = {}
+        self._keyed: deque[Sequence[KeyedMessage]] = deque()
         self._spills: list[Message] = []
         self._deletes: list[Message] = []
         self._recounts: dict[int, Message] = {}
@@ -106,6 +119,16 @@ class GroupCommitJournal:
         self._bytes += message.weight
         if not self._wakeup.is_set():
             self._wakeup.set()
+
+    def append_keyed(self, messages: Sequence[KeyedMessage]) -> None:
+        """Queue the messages of one publish that ask for keys."""
+        for message in messages:
+            if message.state == PENDING:
+                self.append(message)
+            else:
+                self._held += message.weight
+        self._keyed.append(messages)
+        self._wakeup.set()
 
     def settle(self, message: Message) -> None:
         """Cancel the insert of a message that is not written yet, or queue the delete of its row. Hot.
@@ -163,9 +186,10 @@ class GroupCommitJournal:
         *,
         prepared: Sequence[PreparedBranch] = (),
         resolved: Sequence[BranchKey] = (),
+        keyed: Sequence[KeyedMessage] = (),
     ) -> Awaitable[None]:
         """Write all of it in one transaction: all or nothing."""
-        return self._join(inserts=inserts, deletes=deletes, prepared=prepared, resolved=resolved)
+        return self._join(inserts=inserts, deletes=deletes, prepared=prepared, resolved=resolved, keyed=keyed)
 
     def purge(self, slots: Sequence[Slot]) -> Awaitable[None]:
         """Delete the rows of `slots`, after everything taken before."""
@@ -215,7 +239,7 @@ class GroupCommitJournal:
 
     @property
     def _has_waiting(self) -> bool:
-        return bool(self._pending or self._deletes or self._spills or self._recounts or self._groups)
+        return bool(self._pending or self._deletes or self._spills or self._recounts or self._groups or self._keyed)
 
     @property
     def pending_bytes(self) -> int:
@@ -260,6 +284,8 @@ class GroupCommitJournal:
         try:
             if batch:
                 await self._write(batch, groups)
+            if batch.keyed and self._on_keyed is not None:
+                await self._on_keyed(batch.keyed)
         finally:
             self._writing_since = None
             self._batch = Batch()
@@ -275,8 +301,9 @@ class GroupCommitJournal:
             self._bytes = 0
         else:
             inserts = self._first_of(pending)
+        keyed = self._take_keyed(inserts) if self._keyed else []
         deletes, self._deletes = self._deletes, []
-        if len(deletes) > limits.batch_deletes and not groups:
+        if len(deletes) > limits.batch_deletes and not (groups or keyed):  # what goes may leave its key to what comes
             deletes, self._deletes = deletes[: limits.batch_deletes], deletes[limits.batch_deletes :]
         for message in inserts:
             message.state = WRITING
@@ -285,7 +312,7 @@ class GroupCommitJournal:
             self._bytes = max(self._bytes - sum(message.weight for message in spills), 0)
         recounts = [message for message in self._recounts.values() if message.state != SETTLED]
         self._recounts = {}
-        batch = Batch([*inserts, *spills], deletes, recounts=recounts)
+        batch = Batch([*inserts, *spills], deletes, recounts=recounts, keyed=keyed)
         for group in groups:
             batch.inserts += group.inserts
             batch.deletes += group.deletes
@@ -293,11 +320,32 @@ class GroupCommitJournal:
             batch.slots += group.slots
             batch.prepared += group.prepared
             batch.resolved += group.resolved
+            batch.keyed += group.keyed
         last = max((part[-1].id for part in (inserts, spills, *(group.inserts for group in groups)) if part), default=0)
         if last > self._high_water:
             self._high_water = last + HIGH_WATER_AHEAD
         batch.high_water = self._high_water
         return batch, groups
+
+    def _take_keyed(self, inserts: list[Message]) -> list[KeyedMessage]:
+        """Return the messages that ask for keys and go with these inserts; add to `inserts` what else belongs to the
+        same publishes.
+        """
+        keyed: list[KeyedMessage] = []
+        taken = {message.id for message in inserts}
+        while self._keyed:
+            publish = self._keyed[0]
+            stored = [message for message in publish if message.state == PENDING]
+            if stored and stored[0].id not in taken:
+                break
+            self._keyed.popleft()
+            keyed += publish
+            for message in stored:
+                if message.id not in taken:
+                    del self._pending[message.id]
+                    self._bytes -= message.weight
+                    inserts.append(message)
+        return keyed
 
     def _first_of(self, pending: dict[int, Message]) -> list[Message]:
         inserts = []
@@ -350,6 +398,8 @@ class GroupCommitJournal:
         batch.deletes[:] = [message for message in batch.deletes if id(message) not in gone]
         batch.prepared[:] = [branch for each in groups for branch in each.prepared]
         batch.resolved[:] = [key for each in groups for key in each.resolved]
+        others = set(map(id, group.keyed))
+        batch.keyed[:] = [message for message in batch.keyed if id(message) not in others]
         if not group.done.cancelled():
             group.done.set_exception(error)
 
@@ -419,6 +469,8 @@ class GroupCommitJournal:
 
     def _committed(self, batch: Batch, groups: list[_Group]) -> None:
         touched = self._touched_confirms
+        if batch.keyed:
+            self._decide(batch)
         for message in batch.inserts:
             state = message.state
             if state == WRITING:
@@ -439,10 +491,28 @@ class GroupCommitJournal:
         counters.deleted += len(batch.deletes)
         for group in groups:
             for message in group.inserts:
-                message.state = STORED
+                if message.id not in batch.duplicates:
+                    message.state = STORED
             self._end(group)
         self._update_full()
+        if batch.keyed:
+            self._on_decided(batch.keyed)
         self._on_settled()
+
+    def _decide(self, batch: Batch) -> None:
+        """Let those know whether they have got their keys that asked for them; who has not is settled."""
+        for message in batch.keyed:
+            message.is_decided = True
+            if message.state == TRANSIENT:
+                self._held = max(self._held - message.weight, 0)
+            if message.id in batch.duplicates:
+                self.counters.duplicates += 1
+                self.counters.inserted -= message.state != TRANSIENT
+                message.state = SETTLED
+                message.header = message.body = b""
+                message.chunks = None
+                if message.confirms is not None:
+                    self._touched_confirms.add(message.confirms)
 
     def _update_full(self) -> None:
         limits = self._limits

@@ -38,3 +38,5 @@ class JournalCounters:
     deleted: int = 0
     cancelled: int = 0
     retries: int = 0
+    duplicates: int = 0
+    """Messages that did not get their keys."""

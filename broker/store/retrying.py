@@ -18,7 +18,7 @@ from broker.message import Message, StorageQueue
 from broker.ports.branches import BranchKey, PreparedBranch, Xid
 from broker.ports.records import Change, Topology
 from broker.ports.slot import Slot
-from broker.ports.store import Batch, DueKey, Store
+from broker.ports.store import Batch, DueKey, KeyPlace, KeySweep, Store
 
 T = TypeVar("T")
 
@@ -73,7 +73,8 @@ class RetryingStore:
     A commit that was under way when the connection broke may have been done. So a change is repeated until the store
     confirms it; the client that asked for it may be given up before. Every call that is repeated here may be done
     twice: the second time it changes nothing. `write` is tried once, because the journal repeats it and can cancel
-    inserts in between; `probe` and `time_ms` are, because they measure.
+    inserts in between; `probe` and `time_ms` are, because they measure;
+    so is what forgets keys, which comes again.
     """
 
     def __init__(self, store: Store, retry: Retry | None = None) -> None:
@@ -114,6 +115,12 @@ class RetryingStore:
 
     async def mark_redelivered(self, messages: Sequence[Message]) -> None:
         await self._retry.until_done(lambda: self.store.mark_redelivered(messages))
+
+    async def sweep_keys(self, after: KeyPlace, now_ms: int, limit: int) -> KeySweep:
+        return await self.store.sweep_keys(after, now_ms, limit)
+
+    async def trim_keys(self, scope: int, keep: int, limit: int) -> int:
+        return await self.store.trim_keys(scope, keep, limit)
 
     async def prepared_xids(self, vhost: str, limit: int) -> list[Xid]:
         return await self._retry.until_done(lambda: self.store.prepared_xids(vhost, limit))

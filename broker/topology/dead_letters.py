@@ -21,6 +21,7 @@ from broker.message import (
     SETTLED,
     STORED,
     TRANSIENT,
+    KeyedMessage,
     Message,
     MessageIdGenerator,
     StorageQueue,
@@ -35,6 +36,7 @@ from broker.queue.admission import QueueAdmission
 from broker.queue.outcome import Outcome
 from broker.queue.queue import Queue
 from broker.topology.death_notes import in_circles, noted_header
+from broker.topology.keys import ask_for_keys, key_rules
 from broker.topology.letter import Address, Letter
 from broker.topology.recorder import Wakeup
 from broker.topology.routed_message import RoutedMessage
@@ -302,7 +304,9 @@ class DeadLetters:
         if not stored:
             return
         try:
-            await self._journal.transact(stored, [letter.message for letter in moved if letter.message.state < SETTLED])
+            keyed = [copy for copy in stored if isinstance(copy, KeyedMessage)]
+            dead = [letter.message for letter in moved if letter.message.state < SETTLED]
+            await self._journal.transact(stored, dead, keyed=keyed)
         finally:
             for message in stored:
                 _queue_of(message).end_transaction()
@@ -333,10 +337,15 @@ class DeadLetters:
     def _copies(self, letter: Letter) -> list[Message]:
         """Put what needs no store into its queues; return the copies that have to be stored first."""
         source, stored = letter.message, []
+        rules = key_rules(letter.targets, letter.header)
         for target in letter.targets:
             queue = target.level_for(letter.header)
-            state = PENDING if letter.is_persistent and queue.is_stored else TRANSIENT
-            copy = Message(self._ids.next(), queue, letter.routing, letter.header, source.body, source.chunks, state)
+            state = PENDING if (letter.is_persistent or target in rules) and queue.is_stored else TRANSIENT
+            copy = (KeyedMessage if target in rules else Message)(
+                self._ids.next(), queue, letter.routing, letter.header, source.body, source.chunks, state
+            )
+            if target in rules:  # it is never left out: its key counts from now on, unless another message has it
+                ask_for_keys([copy], [target], rules, is_binding=False)
             note_due(copy)
             if state == PENDING:
                 copy.content_id = source.content_id

@@ -16,7 +16,7 @@ from broker.ports.cluster_rows import Incarnation
 from broker.ports.records import ExchangeRecord, QueueRecord
 from broker.queue.queue import Queue
 from broker.queue.settings import QueueSettings, QueueType
-from broker.topology import queue_arguments
+from broker.topology import exchange_arguments, queue_arguments
 from broker.topology.exchange import Exchange, ExchangeTypes
 
 _DEFAULTS: Final[Mapping[str, Hashable]] = {"x-queue-type": ("longstr", "classic")}
@@ -79,6 +79,7 @@ class QueueDeclaration:
         """Raise `PreconditionFailed` if there can be no such queue, named `what` (contract Q16, F12)."""
         queue_arguments.check(self.arguments, self.type, what, as_rabbitmq=self.as_rabbitmq)
         exclusive = self.owner is not None
+        queue_arguments.require_kept(self.arguments, what, is_stored=self.durable and not exclusive)
         queue_arguments.require_properties(
             self.type, what, durable=self.durable, exclusive=exclusive, auto_delete=self.auto_delete
         )
@@ -141,6 +142,7 @@ class ExchangeDeclaration:
         if not isinstance(self.arguments.values.get("alternate-exchange", ""), str):
             kind = self.arguments.types["alternate-exchange"]
             raise PreconditionFailed(f"invalid type '{kind}' for arg 'alternate-exchange' in {what}")
+        exchange_arguments.check(self.type, self.arguments)
         Exchange(self.name, self.type, self.arguments, types)
 
     def record(self, vhost: str) -> ExchangeRecord:

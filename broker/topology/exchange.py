@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias
 
 from broker.codec.field_table import FieldTable
 from broker.errors import PreconditionFailed
+from broker.queue.deduplication import EXCHANGE_TYPE, Deduplication, with_definition
 from broker.topology.binding import Binding, Destination, Router
 from broker.topology.exchange_types.consistent_hash import ConsistentHashRouter
 from broker.topology.exchange_types.default import DefaultRouter
@@ -38,6 +39,7 @@ BUILT_IN: Final = (
     "x-modulus-hash",
     "x-random",
     "x-recent-history",
+    EXCHANGE_TYPE,
 )
 _NO_TYPES: Final[Mapping[str, NewOwnRouter]] = {}
 
@@ -57,6 +59,7 @@ class ExchangeTypes:
             lambda arguments: ModulusHashRouter(),
             lambda arguments: RandomRouter(choose),
             RecentHistoryRouter,
+            lambda arguments: FanoutRouter(),
         )
         self._built_in = dict(zip(BUILT_IN, routers, strict=True))
 
@@ -96,6 +99,7 @@ class Exchange:
         "alternate",
         "arguments",
         "auto_delete",
+        "deduplication",
         "durable",
         "internal",
         "is_dynamic",
@@ -131,7 +135,9 @@ class Exchange:
         self.alternate = self._own_alternate = _alternate(name, arguments)
         """Where messages go that lead nowhere from here."""
         self._router = router or types.router(name, type, arguments, is_recorded=is_recorded)
-        self.is_dynamic = self._router.is_dynamic
+        self.deduplication = Deduplication.of_exchange(type, arguments.values)
+        """How messages that are published again are left out here."""
+        self.is_dynamic = self._router.is_dynamic or self.deduplication is not None
         self.uses_keys = self._router.uses_keys
         self.published_in = 0
         """Messages that clients have published to it on this node."""
@@ -141,9 +147,13 @@ class Exchange:
         self._by_destination: dict[Destination, dict[Binding, None]] = {}
 
     def set_policy(self, definition: Mapping[str, Any]) -> None:
-        """This is what policies say from now on. The argument of the exchange wins (contract A3)."""
+        """This is what policies say from now on. The argument of the exchange wins (contract A3), except for
+        de-duplication.
+        """
         if self._own_alternate is None:
             self.alternate = definition.get("alternate-exchange")
+        self.deduplication = Deduplication.of_exchange(self.type, with_definition(self.arguments.values, definition))
+        self.is_dynamic = self._router.is_dynamic or self.deduplication is not None
 
     @property
     def bindings(self) -> KeysView[Binding]:

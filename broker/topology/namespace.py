@@ -6,6 +6,7 @@ It alters no memory itself but what is set: `apply` does.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any, Final, Protocol
 
@@ -117,7 +118,7 @@ class Namespace:
         self._settings = VirtualHostSettingsRecord(name)
         self._configured_queue_type = default_queue_type
         self._is_gone = False
-        self.routing = RoutingTable()
+        self.routing = RoutingTable(name)
         self.own_messages = OwnMessages(self.routing.forget_routes)
         self.exchanges: Mapping[str, Exchange] = self.routing.exchanges  # read only: `routing` changes them
         self.queues: Mapping[str, Queue] = self.routing.queues
@@ -187,6 +188,8 @@ class Namespace:
         definition = self.policies.of_queue(queue, queue_type).definition
         values = with_policy(arguments.values, definition, queue_type)
         settings = QueueSettings.of_values(values, queue_type)
+        if not is_stored and settings.deduplication is not None:
+            settings = replace(settings, deduplication=None)  # a policy: an argument is refused
         rules = self.dialect.channel
         if rules is None or not is_stored or queue == DEAD_LETTER_CHANNEL:
             return settings

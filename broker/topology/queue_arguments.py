@@ -13,6 +13,7 @@ from typing import Any, Final, TypeAlias
 from broker.codec.field_table import FieldTable
 from broker.errors import PreconditionFailed
 from broker.ports.levels import MAX_PRIORITY
+from broker.queue.deduplication import EXCHANGE_TYPE, Deduplication
 from broker.queue.settings import MAX_NAME, MAX_TIME, Overflow, QueueType
 
 Check: TypeAlias = Callable[[str, Any, Mapping[str, Any]], str | None]
@@ -112,6 +113,15 @@ def _type(kind: str, value: Any, values: Mapping[str, Any]) -> str | None:
     return _one_of(*NO_TYPE, *known, otherwise="\"unsupported queue type '{}'\"")(kind, value, values)
 
 
+def _header(kind: str, value: Any, values: Mapping[str, Any]) -> str | None:
+    return _name(kind, value, values) or (None if value else "{value_empty,<<>>}")
+
+
+def _count(kind: str, value: Any, values: Mapping[str, Any]) -> str | None:
+    is_text = kind == "longstr" and isinstance(value, str) and value.isascii() and value.isdecimal()
+    return None if is_text and int(value[:18]) else _positive(kind, value, values)
+
+
 def _anything(kind: str, value: Any, values: Mapping[str, Any]) -> str | None:
     return None
 
@@ -172,6 +182,12 @@ ARGUMENTS: Final[Mapping[str, Argument]] = {
     "x-delayed-retry-type": Argument(_retries, _BOTH),
     "x-delayed-retry-min": Argument(_lease, _BOTH),
     "x-delayed-retry-max": Argument(_longest_delay, _BOTH),
+    EXCHANGE_TYPE: Argument(_boolean, _BOTH),
+    "x-dedup-window": Argument(_lease, _BOTH),
+    "x-cache-size": Argument(_count, _BOTH),
+    "x-cache-ttl": Argument(_count, _BOTH),
+    "x-cache-persistence": Argument(_one_of("disk", "memory", otherwise="invalid_cache_persistence"), _BOTH),
+    "x-deduplication-header": Argument(_header, _BOTH),
     # Of streams.
     "x-max-age": Argument(_anything, ()),
     "x-stream-max-segment-size-bytes": Argument(_anything, ()),
@@ -205,6 +221,18 @@ def require_properties(queue_type: QueueType, what: str, *, durable: bool, exclu
     if not fits(queue_type, durable=durable, exclusive=exclusive, auto_delete=auto_delete):
         wrong = "auto-delete" if auto_delete else "exclusive-owner" if exclusive else "non-durable"
         raise PreconditionFailed(f"invalid property '{wrong}' for {what}")
+
+
+def require_kept(arguments: FieldTable, what: str, *, is_stored: bool) -> None:
+    """Raise `PreconditionFailed` if a queue is to leave out duplicates whose messages are not in the database, where
+    the keys are.
+    """
+    if not is_stored and Deduplication.of(arguments.values) is not None:
+        name = EXCHANGE_TYPE if EXCHANGE_TYPE in arguments.values else "x-dedup-window"
+        raise PreconditionFailed(
+            f"invalid arg '{name}' for {what}: keys are kept in the database with their messages, so the queue must be"
+            " durable and not exclusive"
+        )
 
 
 def fits(queue_type: QueueType, *, durable: bool, exclusive: bool, auto_delete: bool) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from broker.codec.field_table import EMPTY_TABLE, FieldTable
 from broker.codec.properties import BasicProperties, decode_properties, encode_header
@@ -13,7 +13,7 @@ from broker.selector.message_view import MessageView
 class RoutedMessage:
     """What exchanges see of a message beside its keys: `header`, `body` and `chunks` are those of `Message`."""
 
-    __slots__ = ("_properties", "_view", "body", "chunks", "header", "is_persistent", "keepers", "publisher")
+    __slots__ = ("_properties", "_view", "body", "chunks", "guards", "header", "is_persistent", "keepers", "publisher")
 
     def __init__(
         self,
@@ -34,6 +34,8 @@ class RoutedMessage:
         self.publisher = publisher
         self.keepers: tuple[Keeper, ...] = ()
         """The exchanges on its way that want a copy, if it is published: one in a transaction may never be."""
+        self.guards: Any = None
+        """The keys that it needs on its way (`topology/guards.py`); None if no exchange asks for one."""
         self._properties = properties
         self._view: MessageView | None = None
 

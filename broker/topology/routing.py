@@ -14,6 +14,7 @@ from broker.cache_budget import Cache, CacheBudget
 from broker.queue.queue import Queue
 from broker.topology.binding import BY_MESSAGE, Binding, Destination
 from broker.topology.exchange import Exchange
+from broker.topology.guards import NO_RULES, Guards
 from broker.topology.routed_message import ANY_MESSAGE, RoutedMessage
 from broker.turn_budget import TurnBudget
 
@@ -27,7 +28,7 @@ CASCADE: Final = 256
 class Route:
     """Where messages published with the same arguments go; valid until the topology changes.
 
-    `queue` is the only queue; None when there are none or several, or when it may refuse a message. A `dynamic` route
+    `queue` is the only queue; None when there are none or several, or when it may not take a message. A `dynamic` route
     depends on more: its queues are found anew for each message. Those of a route with a `search` are not found yet.
     """
 
@@ -61,7 +62,7 @@ class Route:
         self.replies: tuple[str, ...] = ()
         """The addresses to which the message goes as a reply (contract N19)."""
         self.is_refusable = False
-        """May one of the queues refuse a message?"""
+        """May one of the queues refuse a message, or leave it out?"""
         self.search: Search | None = None
 
     def set_queues(self, queues: list[Queue] | None) -> None:
@@ -69,7 +70,7 @@ class Route:
         self.search = None
         self.dynamic = queues is None
         self.queues = tuple(queues or ())
-        self.is_refusable = any(queue.refuses_publishers for queue in self.queues)
+        self.is_refusable = any(queue.looks_at_publishers for queue in self.queues)
         self.queue = self.queues[0] if len(self.queues) == 1 and not self.is_refusable else None
 
     @property
@@ -81,9 +82,20 @@ class Route:
 class RoutingTable:
     """The exchanges and queues of a virtual host, the bindings between them, and the routes found so far."""
 
-    __slots__ = ("_caches", "_sources", "exchanges", "level_count", "queues", "queues_by_id", "unused", "version")
+    __slots__ = (
+        "_caches",
+        "_sources",
+        "_vhost",
+        "exchanges",
+        "level_count",
+        "queues",
+        "queues_by_id",
+        "unused",
+        "version",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, vhost: str = "/") -> None:
+        self._vhost = vhost
         self.exchanges: dict[str, Exchange] = {}
         self.queues: dict[str, Queue] = {}
         self.level_count = 0
@@ -113,6 +125,10 @@ class RoutingTable:
             current = waiting.pop()
             if current.is_dynamic and message is None:
                 return None
+            if current.deduplication is not None and message is not None and message.guards is None:
+                message.guards = Guards(self._vhost, message.headers, is_strict=message.publisher is not None)
+            guards = None if message is None else message.guards
+            rules = NO_RULES if guards is None else guards.at(current)
             is_routed = False
             work.done += 1
             for key in keys if current.uses_keys else keys[:1]:
@@ -126,22 +142,30 @@ class RoutingTable:
                     if kind == "queue":
                         queue = self.queues.get(name)
                         if queue is not None:
+                            if guards is not None:
+                                guards.on_queue(queue, rules, is_new=queue not in found)
                             found[queue] = None
                             is_routed = True
                     elif destination is BY_MESSAGE:
                         return None
                     elif name in self.exchanges:
                         is_routed = True
-                        if name not in visited:
-                            visited.add(name)
+                        is_new = name not in visited
+                        if guards is not None and guards.on_exchange(name, rules, is_new=is_new):
+                            waiting[:0] = [self.exchanges[name]] if is_new else []  # it comes last
+                        elif is_new:
                             waiting.append(self.exchanges[name])
+                        visited.add(name)
                 work.done += 1
             if work.is_over:
                 yield
             alternate = current.alternate
             if not is_routed and alternate is not None and alternate not in visited and alternate in self.exchanges:
                 visited.add(alternate)
-                waiting.append(self.exchanges[alternate])
+                if guards is not None and guards.on_exchange(alternate, rules, is_new=True):
+                    waiting.insert(0, self.exchanges[alternate])
+                else:
+                    waiting.append(self.exchanges[alternate])
         return list(found)
 
     def is_durable(self, destination: Destination) -> bool:

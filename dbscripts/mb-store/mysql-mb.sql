@@ -355,3 +355,15 @@ CREATE TABLE IF NOT EXISTS `MB_DTX_BRANCH_CONTENT` (
 )ENGINE=InnoDB;
 
 UPDATE alembic_version SET version_num='0011' WHERE alembic_version.version_num = '0010';
+
+-- Running upgrade 0011 -> 0012
+
+CREATE TABLE IF NOT EXISTS `MB_DEDUPLICATION_KEY` (
+    `SCOPE_ID` BIGINT NOT NULL,
+    `KEY_DIGEST` VARBINARY(32) NOT NULL,
+    `MESSAGE_ID` BIGINT NOT NULL,
+    `UNTIL_TIME` BIGINT NOT NULL,
+    PRIMARY KEY (`SCOPE_ID`, `KEY_DIGEST`)
+)ENGINE=InnoDB;
+
+UPDATE alembic_version SET version_num='0012' WHERE alembic_version.version_num = '0011';

@@ -355,3 +355,15 @@ CREATE TABLE "MB_DTX_BRANCH_CONTENT" (
 );
 
 UPDATE alembic_version SET version_num='0011' WHERE alembic_version.version_num = '0010';
+
+-- Running upgrade 0011 -> 0012
+
+CREATE TABLE "MB_DEDUPLICATION_KEY" (
+    "SCOPE_ID" BIGINT NOT NULL,
+    "KEY_DIGEST" VARCHAR(32) NOT NULL,
+    "MESSAGE_ID" BIGINT NOT NULL,
+    "UNTIL_TIME" BIGINT NOT NULL,
+    PRIMARY KEY ("SCOPE_ID", "KEY_DIGEST")
+);
+
+UPDATE alembic_version SET version_num='0012' WHERE alembic_version.version_num = '0011';

@@ -13,6 +13,11 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 LINES = {
     "hello": ["received Hello World!"],
     "confirms": ["order 2 is on disk", "no queue for 'example.nowhere': the message came back"],
+    "deduplication": [
+        "7 orders are confirmed, 5 of them for the second time",
+        "7 orders came out: order 0, order 1, order 2, order 3, order 4, order 5, order 6",
+        "order 3 is confirmed again, and 0 wait",
+    ],
     "work_queue": ["task 3 failed, once more", "task 9 done"],
     "kombu_tasks": ["2 + 10 = 12"],
     "faststream_rpc": ["[1, 2] make 3", "[3, 4, 5] make 12", "[] make 0"],

@@ -284,6 +284,7 @@ class NodeParts:
                 touched_confirms=touched_confirms,
                 on_settled=lambda: self.broker.flush_confirms(),
                 on_full=lambda is_full: None,
+                on_decided=lambda keyed: self.broker.admit(keyed),
                 limits=journal_limits,
             )
         else:

@@ -5,10 +5,10 @@ Keeps the states of messages as the real one does; its store is a real one, so w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from broker.message import PENDING, SETTLED, STORED, Message
+from broker.message import PENDING, SETTLED, STORED, KeyedMessage, Message
 from broker.ports.branches import BranchKey, PreparedBranch
 from broker.ports.slot import Slot
 from broker.ports.store import Batch, MessageStore
@@ -26,6 +26,8 @@ class FakeJournal:
         self._spills: list[Message] = []
         self._deletes: list[Message] = []
         self._recounts: dict[int, Message] = {}
+        self._keyed: list[KeyedMessage] = []
+        self.on_decided: Callable[[Sequence[KeyedMessage]], None] = lambda keyed: None
         self.is_full = False
         self.held = 0
         self.transactions = 0
@@ -33,6 +35,12 @@ class FakeJournal:
     def append(self, message: Message) -> None:
         assert message.state == PENDING
         self._pending[message.id] = message
+
+    def append_keyed(self, messages: Sequence[KeyedMessage]) -> None:
+        for message in messages:
+            if message.state == PENDING:
+                self.append(message)
+        self._keyed += messages
 
     def settle(self, message: Message) -> None:
         if message.state == PENDING:
@@ -66,12 +74,14 @@ class FakeJournal:
         *,
         prepared: Sequence[PreparedBranch] = (),
         resolved: Sequence[BranchKey] = (),
+        keyed: Sequence[KeyedMessage] = (),
     ) -> None:
         await self._gate.passed()
         self.transactions += 1
         if prepared or resolved:
             self.commit()  # what waits is written even if the branches are not as expected
-        self.commit(Batch(list(inserts), list(deletes), prepared=list(prepared), resolved=list(resolved)))
+        branches = {"prepared": list(prepared), "resolved": list(resolved)}
+        self.commit(Batch(list(inserts), list(deletes), keyed=list(keyed), **branches))
 
     async def purge(self, slots: Sequence[Slot]) -> None:
         await self._gate.passed()
@@ -101,9 +111,16 @@ class FakeJournal:
         batch = Batch([*written, *self._spills], [*self._deletes, *group.deletes], group.purges, slots=group.slots)
         batch.recounts = list(self._recounts.values())
         batch.prepared, batch.resolved = group.prepared, group.resolved
-        self._pending, self._spills, self._deletes, self._recounts = {}, [], [], {}
+        batch.keyed = [*self._keyed, *group.keyed]
+        self._pending, self._spills, self._deletes, self._recounts, self._keyed = {}, [], [], {}, []
         drive(self._store.write(batch))
+        for keyed in batch.keyed:
+            keyed.is_decided = True
+            if keyed.id in batch.duplicates:
+                keyed.state = SETTLED
         for message in written:
-            message.state = STORED
+            message.state = SETTLED if message.id in batch.duplicates else STORED
             if message.confirms is not None:
                 self._touched_confirms.add(message.confirms)
+        if batch.keyed:
+            self.on_decided(batch.keyed)

@@ -14,7 +14,7 @@ from broker.message import Message, StorageQueue
 from broker.ports.branches import BranchKey, PreparedBranch, Xid
 from broker.ports.records import Change, Topology
 from broker.ports.slot import Slot
-from broker.ports.store import Batch, DueKey, Registration, Store
+from broker.ports.store import Batch, DueKey, KeyPlace, KeySweep, Registration, Store
 from broker.store.memory.store import MemoryStore
 
 
@@ -106,6 +106,14 @@ class FaultyStore:
 
     async def mark_redelivered(self, messages: Sequence[Message]) -> None:
         await self._call("mark_redelivered", messages)
+
+    async def sweep_keys(self, after: KeyPlace, now_ms: int, limit: int) -> KeySweep:
+        sweep: KeySweep = await self._call("sweep_keys", after, now_ms, limit)
+        return sweep
+
+    async def trim_keys(self, scope: int, keep: int, limit: int) -> int:
+        count: int = await self._call("trim_keys", scope, keep, limit)
+        return count
 
     async def prepared_xids(self, vhost: str, limit: int) -> list[Xid]:
         xids: list[Xid] = await self._call("prepared_xids", vhost, limit)

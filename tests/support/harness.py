@@ -117,6 +117,7 @@ class Harness:
         )
         self.broker, self.live = self.parts.broker, self.parts.live
         self.journal: FakeJournal = self.parts.journal
+        self.journal.on_decided = self.broker.admit
         for name in ("/", "carbon"):
             self.live.apply(Put(VirtualHostRecord(name)))
         self.shared = self.parts.shared_context(

@@ -13,7 +13,8 @@ from broker.ports.cluster_rows import Cursor, EventRow, Incarnation, NodeState, 
 from broker.ports.levels import queue_id_of
 from broker.ports.peer_calls import Fence
 from broker.ports.slot import ALL_LANES, Slot
-from broker.ports.store import DueKey
+from broker.ports.store import DueKey, KeyPlace
+from broker.store.claiming import KeyRow
 from broker.store.memory.cluster import ClusterRows, LaneRow
 from broker.store.memory.topology import Records
 
@@ -50,6 +51,7 @@ class MemoryState:
     rows: dict[int, Row] = field(default_factory=dict)
     contents: dict[int, bytes] = field(default_factory=dict)
     branches: dict[BranchKey, PreparedBranch] = field(default_factory=dict)
+    keys: dict[KeyPlace, KeyRow] = field(default_factory=dict)
     records: Records = field(default_factory=Records)
     high_water: int = 0
     next_queue_id: int = 1
@@ -107,6 +109,12 @@ class MemoryState:
         """Delete the slots and messages of these queues."""
         self.slots = {start: row for start, row in self.slots.items() if queue_id_of(row.queue_id) not in queue_ids}
         self.delete([key for key, row in self.rows.items() if queue_id_of(abs(row.storage_id)) in queue_ids])
+        self.forget_scopes(queue_ids)
+
+    def forget_scopes(self, scopes: Collection[int]) -> None:
+        """Forget all keys of queues or exchanges that are gone."""
+        if scopes:
+            self.keys = {place: row for place, row in self.keys.items() if row.scope not in scopes}
 
     def delete_mortal(self) -> None:
         """Delete what must not survive a restart: parts of the topology, and transient messages."""

@@ -17,9 +17,10 @@ from broker.ports.branches import BranchKey, PreparedBranch, Xid
 from broker.ports.cluster_rows import Incarnation, row_of
 from broker.ports.records import Change, Drop, Topology, VirtualHostRecord
 from broker.ports.slot import Slot
-from broker.ports.store import Batch, DueKey, Registration
+from broker.ports.store import Batch, DueKey, KeyPlace, KeySweep, Registration
 from broker.store.memory.cluster import MemoryClusterStore
 from broker.store.memory.events import MemoryEventStore
+from broker.store.memory.keys import claim_keys, sweep_keys, trim_keys
 from broker.store.memory.members import MemoryMemberStore
 from broker.store.memory.slots import MemorySlotStore
 from broker.store.memory.state import QUEUE_IDS_PER_REGISTRATION, Row
@@ -82,8 +83,10 @@ class MemoryStore:
         if len(set(ids)) < len(ids) or not state.rows.keys().isdisjoint(ids):
             raise StoreError("a message with this id is stored already")
         self._change_branches(batch)
+        claim_keys(state, batch)
         for message in batch.inserts:
-            self._insert(message)
+            if message.id not in batch.duplicates:
+                self._insert(message)
         self._recount(batch.recounts)
         doomed = [message.id for message in batch.deletes]
         for slot in batch.purges:
@@ -127,6 +130,12 @@ class MemoryStore:
 
     async def mark_redelivered(self, messages: Sequence[Message]) -> None:
         self._recount(messages)
+
+    async def sweep_keys(self, after: KeyPlace, now_ms: int, limit: int) -> KeySweep:
+        return sweep_keys(self._opened(), after, now_ms, limit)
+
+    async def trim_keys(self, scope: int, keep: int, limit: int) -> int:
+        return trim_keys(self._opened(), scope, keep, limit)
 
     async def prepared_xids(self, vhost: str, limit: int) -> list[Xid]:
         keys = sorted((key for key in self._opened().branches if key.vhost == vhost), key=lambda key: key.digest)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from broker.ports.keys import exchange_scope
 from broker.ports.kinds import KINDS, Kind, Kinds
-from broker.ports.records import Change, Drop, Put, QueueKey, Record, Topology
+from broker.ports.records import Change, Drop, ExchangeKey, Put, QueueKey, Record, Topology
 
 
 class Records:
@@ -29,7 +30,7 @@ class Records:
         return Topology(record for records in self._records.values() for record in records.values())
 
     def record(self, change: Change) -> list[int]:
-        """Do `change` and return the ids of the queues whose messages go with it."""
+        """Do `change` and return the ids of the queues whose messages go with it, and the scopes of exchanges."""
         kind = self._kinds.of(change)
         if isinstance(change, Put):
             records, unique = self._records[kind.record], kind.unique_of(change.record)
@@ -39,7 +40,7 @@ class Records:
         return self._drop(kind, change.key)
 
     def delete_mortal(self) -> list[int]:
-        """Delete what lives no longer than the nodes that know it; return the ids of the queues among it."""
+        """Delete what lives no longer than the nodes that know it; return its queues' ids and exchanges' scopes."""
         doomed = [
             Drop(kind.key_of(record))
             for kind in self._kinds
@@ -50,6 +51,8 @@ class Records:
 
     def _drop(self, kind: Kind, key: Any) -> list[int]:
         gone = [key.queue_id] if isinstance(key, QueueKey) else []
+        if isinstance(key, ExchangeKey):
+            gone = [exchange_scope(key.vhost, key.name)]
         records, unique = self._records[kind.record], kind.unique_of(key)
         is_another = unique in records and kind.key_of(records[unique]) != key
         if not is_another:

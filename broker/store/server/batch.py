@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from xxhash import xxh3_64_intdigest
 
-from broker.message import TRANSIENT, Message
+from broker.message import TRANSIENT, KeyedMessage, Message
 from broker.ports.branches import BranchKey, PreparedBranch
 from broker.ports.slot import Slot
 from broker.ports.store import Batch
@@ -57,6 +57,24 @@ class Rows:
     """Message ids by the number of deliveries that they get."""
     prepared: Sequence[PreparedBranch] = ()
     resolved: Sequence[BranchKey] = ()
+    keyed: Sequence[KeyedMessage] = ()
+    duplicates: set[int] = field(default_factory=set)
+    """The batch's own: which messages do not get their keys (`Batch`)."""
+
+    def without_duplicates(self) -> Rows:
+        """Return what is to be written when it is known which messages do not get their keys."""
+        gone = self.duplicates
+        if not gone:
+            return self
+        shared = [row for row in self.shared if row[0] not in gone]
+        unused = {row[2] for row in self.shared if row[0] in gone} - {row[2] for row in shared}
+        return replace(
+            self,
+            inline=[row for row in self.inline if row[0] not in gone],
+            shared=shared,
+            contents=[row for row in self.contents if row[0] not in unused],
+            expirations=[row for row in self.expirations if row[0] not in gone],
+        )
 
     @property
     def count(self) -> int:
@@ -73,6 +91,7 @@ class Rows:
             + sum(slot.count for slot in self.purges)
             + len(self.prepared)
             + len(self.resolved)
+            + len(self.keyed)
         )
 
     @property
@@ -119,6 +138,8 @@ def rows_of(batch: Batch, high_water: int) -> Rows:
         ids_by_deliveries(batch.recounts) if batch.recounts else {},
         tuple(batch.prepared),
         tuple(batch.resolved),
+        tuple(batch.keyed),
+        batch.duplicates,
     )
 
 

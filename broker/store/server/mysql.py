@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import ssl
 from collections.abc import Iterator, Sequence
+from functools import partial
 from math import ceil
 from typing import Any, Final
 
@@ -28,8 +29,10 @@ from broker.store.server.batch import Rows, joined_contents
 from broker.store.server.branches import change_in_mysql
 from broker.store.server.dialect import IndexRow, Marker
 from broker.store.server.engine import Failure, SessionTimeouts, keep_alive
+from broker.store.server.keys import claim_in_mysql
 from broker.store.server.mysql_statements import (
     assign,
+    beginning,
     delete_expirations,
     delete_orphans,
     due_keys,
@@ -205,7 +208,10 @@ class MySql:
 
     async def begin(self, raw: Any, marker: Marker, rows: Rows) -> bool:
         counts: list[int] = []
-        for packet in packets(marker, rows, self._statement_limit):
+        if rows.keyed:
+            counts = await _execute(raw, beginning(marker))
+            rows = await claim_in_mysql(lambda statement: _execute(raw, statement), partial(_select, raw), rows)
+        for packet in packets(marker, rows, self._statement_limit, is_begun=bool(rows.keyed)):
             counts += await _execute(raw, packet)
         if rows.prepared or rows.resolved:
             await change_in_mysql(lambda statement: _execute(raw, statement), rows)

@@ -54,10 +54,22 @@ _IN_RANGE: Final = "QUEUE_ID IN ({queue_ids}) AND MESSAGE_ID BETWEEN {start} AND
 _IN_SLOT: Final = _IN_RANGE + " AND (MESSAGE_ID >> 10) & 255 = {lane}"
 
 
-def packets(marker: Marker, rows: Rows, limit: int) -> Iterator[str]:
-    """Return the packets that begin a transaction, count the batch and write `rows`; each is one round trip."""
+def beginning(marker: Marker) -> str:
+    """Return the packet that begins a transaction and counts the batch."""
+    return ";".join(_first(marker))
+
+
+def _first(marker: Marker) -> Sequence[str]:
+    return ("BEGIN", _count_batch(marker), *_forget_batches(marker))
+
+
+def packets(marker: Marker, rows: Rows, limit: int, *, is_begun: bool = False) -> Iterator[str]:
+    """Return the packets that begin a transaction, count the batch and write `rows`; each is one round trip.
+
+    When the transaction `is_begun` there may be none.
+    """
     last = (_high_water(marker.node_id, rows.high_water),) if rows.high_water else ()
-    first = ("BEGIN", _count_batch(marker), *_forget_batches(marker))
+    first = () if is_begun else _first(marker)
     return _packed(chain(first, _statements(rows, limit), last), limit)
 
 
@@ -228,4 +240,5 @@ def _packed(statements: Iterable[str], limit: int) -> Iterator[str]:
             part, octets = [], 0
         part.append(statement)
         octets += len(statement) + 1
-    yield ";".join(part)
+    if part:
+        yield ";".join(part)

@@ -27,6 +27,7 @@ from broker.store.server.batch import Rows, joined_contents
 from broker.store.server.branches import change_in_postgresql
 from broker.store.server.dialect import SMALL_BODY, SMALL_METADATA, IndexRow, Marker
 from broker.store.server.engine import Failure, SessionTimeouts, keep_alive
+from broker.store.server.keys import claim_in_postgresql
 from broker.store.server.tls import tls_context
 from broker.store.sql.schema import postgresql_text
 
@@ -277,6 +278,8 @@ class PostgreSql:
             self._prepared.add(raw)
         if await raw.execute(f"BEGIN; {forget_batches(marker)}{count_batch(marker)}") != "INSERT 0 1":
             return False
+        if rows.keyed:
+            rows = await claim_in_postgresql(raw, rows)
         if rows.inline:
             await raw.copy_records_to_table("MB_METADATA", records=rows.inline, columns=_INLINE)
         for start in range(0, len(rows.contents), _CONTENT_ROWS_PER_STATEMENT):

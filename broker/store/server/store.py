@@ -25,7 +25,7 @@ from broker.ports.cluster_rows import Incarnation, SlotRow
 from broker.ports.peer_calls import Fence
 from broker.ports.records import Change, Topology
 from broker.ports.slot import Slot
-from broker.ports.store import Batch, DueKey, Registration
+from broker.ports.store import Batch, DueKey, KeyPlace, KeySweep, Registration
 from broker.store.rows import ids_by_deliveries
 from broker.store.server import pages
 from broker.store.server.batch import Rows, rows_of
@@ -33,7 +33,7 @@ from broker.store.server.dialect import Dialect, Marker
 from broker.store.server.engine import Engine, Failure, PoolLimits
 from broker.store.server.own_connection import OwnConnection
 from broker.store.server.pages import ReadPage
-from broker.store.sql import branches, cluster, damaged, migrate, nodes
+from broker.store.sql import branches, cluster, damaged, keys, migrate, nodes
 from broker.store.sql import messages as message_rows
 from broker.store.sql.cluster_store import SqlClusterStore
 from broker.store.sql.fencing import evicted
@@ -199,6 +199,12 @@ class ServerStore:
     async def mark_redelivered(self, messages: Sequence[Message]) -> None:
         ids = ids_by_deliveries(messages)
         await self._run(lambda connection: message_rows.mark_redelivered(connection, ids), len(messages))
+
+    async def sweep_keys(self, after: KeyPlace, now_ms: int, limit: int) -> KeySweep:
+        return await self._run(lambda connection: keys.sweep_keys(connection, after, now_ms, limit), limit)
+
+    async def trim_keys(self, scope: int, keep: int, limit: int) -> int:
+        return await self._run(lambda connection: keys.trim_keys(connection, scope, keep, limit), keep + limit)
 
     async def prepared_xids(self, vhost: str, limit: int) -> list[Xid]:
         return await self._run(lambda connection: branches.prepared_xids(connection, vhost, limit), limit)

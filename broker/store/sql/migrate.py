@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MakeWay: TypeAlias = Callable[..., None]
 """Lets this broker have the database, or raises `ConfigError`; is told by `is_new` whether it has a schema there."""
 
-REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011")
+REVISIONS: Final = tuple(f"{number:04}" for number in range(1, 13))
 HEAD: Final = REVISIONS[-1]
 DIALECTS: Final = ("sqlite", "mysql", "postgresql")
 

@@ -315,6 +315,17 @@ DTX_BRANCH_CONTENT: Final = Table(
     _column("BRANCH_CONTENT", LargeBinary(65_500), nullable=False),
 )
 
+# The keys of de-duplication. SCOPE_ID is a queue, or the negative number of an exchange; the digest stands for the key.
+# MESSAGE_ID is the message that has it, UNTIL_TIME is in milliseconds since 1970; 0: as long as that message is there.
+DEDUPLICATION_KEY: Final = Table(
+    "MB_DEDUPLICATION_KEY",
+    metadata,
+    _column("SCOPE_ID", BigInteger, primary_key=True, autoincrement=False),
+    _column("KEY_DIGEST", _name(32), primary_key=True),
+    _column("MESSAGE_ID", BigInteger, nullable=False),
+    _column("UNTIL_TIME", BigInteger, nullable=False),
+)
+
 # Slots that left the node that published them; without a NODE_ID a slot is free. A message is in one slot at most.
 SLOT: Final = Table(
     "MB_SLOT",

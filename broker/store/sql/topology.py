@@ -39,6 +39,7 @@ from broker.ports.records import (
     VirtualHostSettingsRecord,
 )
 from broker.store.sql.branches import forget_branches
+from broker.store.sql.keys import forget_keys_of_exchanges, forget_scopes
 from broker.store.sql.messages import delete_queue_messages
 from broker.store.sql.schema import (
     BINDING,
@@ -112,6 +113,7 @@ def _delete_content(connection: Connection, keys: Sequence[QueueKey]) -> None:
     queue_ids = [level for each in ids for level in storage_ids(each, highest.get(each, 0))]
     connection.execute(delete(SLOT).where(SLOT.c.queue_id.in_(queue_ids)))
     delete_queue_messages(connection, queue_ids)
+    forget_scopes(connection, ids)
 
 
 def _highest_level(arguments: bytes) -> int:
@@ -134,7 +136,9 @@ TABLES: Final[Tables] = {
         {"name": "vhost"},
         on_drop=lambda connection, keys: forget_branches(connection, [key.name for key in keys]),
     ),
-    ExchangeRecord: KindTable(EXCHANGE, {"name": "exchange_name", "type": "exchange_type"}),
+    ExchangeRecord: KindTable(
+        EXCHANGE, {"name": "exchange_name", "type": "exchange_type"}, on_drop=forget_keys_of_exchanges
+    ),
     QueueRecord: KindTable(QUEUE, {"name": "queue_name"}, on_drop=_delete_content),
     BindingRecord: KindTable(BINDING, digest="binding_hash"),
     SubscriptionRecord: KindTable(SUBSCRIPTION),

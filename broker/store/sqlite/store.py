@@ -26,9 +26,9 @@ from broker.ports.branches import BranchKey, PreparedBranch, Xid
 from broker.ports.cluster_rows import Incarnation
 from broker.ports.records import Change, Drop, Topology
 from broker.ports.slot import Slot
-from broker.ports.store import Batch, DueKey, Registration
+from broker.ports.store import Batch, DueKey, KeyPlace, KeySweep, Registration
 from broker.store.rows import ids_by_deliveries, name_large_content, octets_in_rows
-from broker.store.sql import branches, damaged, migrate, nodes
+from broker.store.sql import branches, damaged, keys, migrate, nodes
 from broker.store.sql.cluster_store import SqlClusterStore
 from broker.store.sql.fencing import check_incarnation
 from broker.store.sql.messages import discarded_bodies
@@ -68,6 +68,7 @@ _CACHED_STATEMENTS: Final = 64
 
 _OCTETS_OF_CHANGE: Final = 4096
 """About what a row of topology or of a slot may take, with its indexes."""
+_OCTETS_OF_KEY: Final = 100
 _ROOM_FOR_INDEXES: Final = 1 << 20
 """Octets that must be free inside a database on a full disk, beside twice those of the rows that are written."""
 
@@ -148,7 +149,7 @@ class SqliteStore:
 
         # How much room is needed is asked for only on a full disk.
         grows = octets_in_rows(batch.inserts) if self._ballast.is_given_up else len(batch.inserts)
-        grows += sum(len(branch.content) for branch in batch.prepared)
+        grows += sum(len(branch.content) for branch in batch.prepared) + _OCTETS_OF_KEY * len(batch.keyed)
         await self._on_writer(write, grows=grows)
         self._high_water = max(self._high_water, high_water)
 
@@ -170,10 +171,10 @@ class SqliteStore:
         )
 
     async def next_due(self, queue: StorageQueue, after: DueKey) -> int | None:
-        keys = await self._on_reader(
+        places = await self._on_reader(
             lambda: sqlite_read.due_keys(self._read_only, queue.queue_id, LATEST, after, limit=1)
         )
-        return keys[0][0] if keys else None
+        return places[0][0] if places else None
 
     async def _whole(self, queue_id: int, read: Callable[[], sqlite_read.Page]) -> list[Message]:
         """Return the messages of the page that `read` returns, and set the damaged ones aside."""
@@ -194,6 +195,12 @@ class SqliteStore:
 
     async def read_branch(self, key: BranchKey) -> PreparedBranch | None:
         return await self._in_transaction(lambda connection: branches.read_branch(connection, key))
+
+    async def sweep_keys(self, after: KeyPlace, now_ms: int, limit: int) -> KeySweep:
+        return await self._in_transaction(lambda connection: keys.sweep_keys(connection, after, now_ms, limit))
+
+    async def trim_keys(self, scope: int, keep: int, limit: int) -> int:
+        return await self._in_transaction(lambda connection: keys.trim_keys(connection, scope, keep, limit))
 
     async def load(self) -> Topology:
         try:

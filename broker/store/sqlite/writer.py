@@ -28,6 +28,7 @@ from broker.ports.store import Batch
 from broker.store.rows import CHECKSUM_MASK, MAX_CONTENT_CHUNK_SIZE, checksum_of, hash_of_body, metadata_of
 from broker.store.sqlite.branches import change_branches
 from broker.store.sqlite.content_files import ContentFiles
+from broker.store.sqlite.keys import claim_keys
 
 _BODY: Final = attrgetter("body")
 _REDELIVERED: Final = attrgetter("redelivered")
@@ -114,7 +115,7 @@ def write(
     is_large = sum(map(len, map(_BODY, inline))) > _LARGE_BATCH
     step = _LARGE_ROWS_PER_INSERT if is_large else _ROWS_PER_INSERT
     has_branches = bool(batch.prepared or batch.resolved)
-    has_others = bool(shared or named or recounts or expiring or expired)
+    has_others = bool(shared or named or recounts or expiring or expired or batch.keyed)
     if not (has_others or has_branches or batch.purges or batch.slots or high_water):
         if not batch.deletes and len(inline) <= step:
             _insert_inline(connection, inline, transient)
@@ -123,6 +124,9 @@ def write(
             connection.execute(_DELETE, _array([message.id for message in batch.deletes]))
             return
     with _transaction_with_files(connection, files) as discarded:
+        if batch.keyed:
+            claim_keys(connection, batch)
+            inline, shared, expiring = (_without(part, batch.duplicates) for part in (inline, shared, expiring))
         for start in range(0, len(inline), step):
             _insert_inline(connection, inline[start : start + step], transient)
         if shared:
@@ -270,6 +274,10 @@ def _purge(connection: sqlite3.Connection, slots: Sequence[Slot]) -> set[int]:
             connection.execute(_PURGE_EXPIRATIONS, parameters)
         connection.execute(f"DELETE FROM MB_METADATA WHERE {_IN_SLOT}", parameters)
     return content_ids
+
+
+def _without(messages: list[Message], duplicates: Set[int]) -> list[Message]:
+    return [message for message in messages if message.id not in duplicates] if duplicates else messages
 
 
 def _expirations(messages: list[Message], transient: Set[int]) -> tuple[str]:

@@ -128,11 +128,16 @@ def test_every_key_with_an_effect_is_a_setting() -> None:
         "overflow": "reject-publish",
         "dead-letter-exchange": "x",
         "dead-letter-strategy": "at-least-once",
+        "message-deduplication": True,
+        "x-message-deduplication": True,
+        "deduplication-header": "order",
     }
+    on = {"x-message-deduplication": True}
     companions = {
         "dead-letter-routing-key": {"x-dead-letter-exchange": "x"},
         "delayed-retry-type": {"x-delayed-retry-min": 1},
         "delayed-retry-min": {"x-delayed-retry-type": "all"},
+        **dict.fromkeys(("cache-size", "cache-ttl", "x-cache-size", "x-cache-ttl", "deduplication-header"), on),
         "delayed-retry-max": {"x-delayed-retry-type": "all", "x-delayed-retry-min": 1},
     }
     for name, key in KEYS.items():
