@@ -57,15 +57,28 @@ def table(values: Mapping[str, Argument]) -> bytes:
     return struct.pack(">I", len(pairs)) + pairs
 
 
+KEY_HEADER = "x-dedup-id"
+KEY_DIGITS = 16
+
+
 def content(
-    channel: int, body: bytes, *, persistent: bool, frame_max: int, priority: int = 0, expiration: str = ""
+    channel: int,
+    body: bytes,
+    *,
+    persistent: bool,
+    frame_max: int,
+    priority: int = 0,
+    expiration: str = "",
+    has_key: bool = False,
 ) -> bytes:
     """Encode content header and body frames; the body is cut where `frame_max` demands. A `priority` or `expiration`
-    that is set is among the properties.
+    that is set is among the properties, and with `has_key` a header with a key of zeros.
     """
     # The properties that most clients send: content-type and delivery-mode.
-    flags = 0x8000 | 0x1000 | (0x0800 if priority else 0) | (0x0100 if expiration else 0)
-    properties = struct.pack(">H", flags) + short_string("application/octet-stream") + bytes((1 + persistent,))
+    flags = 0x8000 | 0x1000 | (0x0800 if priority else 0) | (0x0100 if expiration else 0) | (0x2000 if has_key else 0)
+    properties = struct.pack(">H", flags) + short_string("application/octet-stream")
+    properties += table({KEY_HEADER: "0" * KEY_DIGITS}) if has_key else b""
+    properties += bytes((1 + persistent,))
     properties += bytes((priority,)) if priority else b""
     properties += short_string(expiration) if expiration else b""
     header = struct.pack(">HHQ", 60, 0, len(body)) + properties
@@ -83,12 +96,25 @@ def publish(
     frame_max: int,
     priority: int = 0,
     expiration: str = "",
+    has_key: bool = False,
 ) -> bytes:
     """Encode one whole `basic.publish` on channel 1 with a body of `size` zero octets."""
     arguments = b"\x00\x00" + short_string(exchange) + short_string(routing_key) + b"\x00"
     return method(1, 60, 40, arguments) + content(
-        1, bytes(size), persistent=persistent, frame_max=frame_max, priority=priority, expiration=expiration
+        1,
+        bytes(size),
+        persistent=persistent,
+        frame_max=frame_max,
+        priority=priority,
+        expiration=expiration,
+        has_key=has_key,
     )
+
+
+def key_offset(message: bytes) -> int:
+    """Return where the key of an encoded publish lies."""
+    name = short_string(KEY_HEADER) + b"S"
+    return message.index(name) + len(name) + 4
 
 
 def first_body_offset(message: bytes) -> int:

@@ -14,6 +14,8 @@ from benchmarks.shared import Shared
 READ_SIZE = 1 << 18
 # Shorter waits would take CPU time from the consumer, which may run on the same core.
 TICK = 0.001
+MOST_KEYS = 10**12
+"""Of one publisher."""
 
 
 class Publisher:
@@ -53,7 +55,7 @@ class Publisher:
         limit = self._scenario.limit
         while self.sent < limit and (self._scenario.count or time.monotonic() < until):
             count = min(batch.count, limit - self.sent)
-            self._sock.sendall(view[: count * batch.length])
+            self._sock.sendall(self._part(view, 0, count))
             self._add_sent(count)
 
     def _run_in_window(self) -> None:
@@ -69,9 +71,16 @@ class Publisher:
                 self._read_confirms()
                 continue
             count = min(room, batch.count - at, limit - self.sent)
-            self._sock.sendall(view[at * batch.length : (at + count) * batch.length])
+            self._sock.sendall(self._part(view, at, count))
             at = (at + count) % batch.count
             self._add_sent(count)
+
+    def _part(self, view: memoryview, at: int, count: int) -> memoryview | bytes:
+        """Return `count` messages from the one at `at` on."""
+        batch, times = self._batch, self._scenario.publishes_of_key
+        if times:
+            return batch.with_keys(at, count, self._slot * MOST_KEYS + self.sent, times)
+        return view[at * batch.length : (at + count) * batch.length]
 
     def _run_at_rate(self) -> None:
         rate, limit = self._scenario.rate, self._scenario.limit

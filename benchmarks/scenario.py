@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from benchmarks.frames import Argument, publish
+from benchmarks.frames import KEY_DIGITS, Argument, key_offset, publish
 
 # Limits on what one run publishes, however fast the broker is.
 MAX_BYTES = 1 << 30
@@ -18,7 +18,8 @@ class Scenario:
 
     With `requeues` and an `ack_every` of 1 each delivery is given back. `arguments` are those of the queues. Messages
     have the priorities from 1 to `priorities` in turn, and `expiration`, if these are set. With `dead_letters`
-    consumers get what each queue's dead-letter queue gets.
+    consumers get what each queue's dead-letter queue gets. With `publishes_of_key` messages have keys of
+    de-duplication, each of which is published so many times in a row.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Scenario:
     priorities: int = 0
     expiration: str = ""
     dead_letters: bool = False
+    publishes_of_key: int = 0
 
     @property
     def copies(self) -> int:
@@ -105,6 +107,15 @@ class Batch:
     length: int
     count: int
 
+    def with_keys(self, at: int, count: int, first: int, publishes_of_key: int) -> bytes:
+        """Return `count` messages from the one at `at` on, with new keys; `first` is the number of the first one."""
+        buffer = bytearray(self.frames[at * self.length : (at + count) * self.length])
+        offset = key_offset(self.frames)
+        for number in range(count):
+            start = number * self.length + offset
+            buffer[start : start + KEY_DIGITS] = b"%0*d" % (KEY_DIGITS, (first + number) // publishes_of_key)
+        return bytes(buffer)
+
 
 def encode_batch(scenario: Scenario, publisher: int, frame_max: int) -> Batch:
     """Encode as many messages as fill a buffer, each key equally often."""
@@ -118,6 +129,7 @@ def encode_batch(scenario: Scenario, publisher: int, frame_max: int) -> Batch:
             frame_max=frame_max,
             priority=priority,
             expiration=scenario.expiration,
+            has_key=bool(scenario.publishes_of_key),
         )
         for key in keys
         for priority in (range(1, scenario.priorities + 1) if scenario.priorities else (0,))

@@ -27,6 +27,18 @@ PLAIN = {
 CONFIRMED: dict[str, dict[str, Argument]] = {
     "reject-publish": {"x-max-length": MANY, "x-overflow": "reject-publish"},
     "x-single-active-consumer": {"x-single-active-consumer": True},
+    "x-dedup-window, no keys": {"x-dedup-window": HOUR},
+}
+KEYED = {
+    "x-dedup-window": replace(PERSISTENT, arguments={"x-dedup-window": HOUR}, publishes_of_key=1),
+    "x-message-deduplication": replace(PERSISTENT, arguments={"x-message-deduplication": True}, publishes_of_key=1),
+    "keys without de-duplication": replace(PERSISTENT, publishes_of_key=1),
+    "x-dedup-window, not consumed": replace(
+        PERSISTENT, arguments={"x-dedup-window": HOUR}, publishes_of_key=1, consumers=0
+    ),
+    "x-dedup-window, each published twice, not consumed": replace(
+        PERSISTENT, arguments={"x-dedup-window": HOUR}, publishes_of_key=2, consumers=0
+    ),
 }
 EFFECTS = [
     replace(TRANSIENT, name="drop-head: each message makes room", consumers=0, arguments={"x-max-length": 1000}),
@@ -56,6 +68,7 @@ def run(session: Session) -> None:
         replace(PERSISTENT, name=f"persistent confirms, {name}", arguments=arguments)
         for name, arguments in CONFIRMED.items()
     ]
+    rows += [replace(row, name=f"persistent confirms, {name}") for name, row in KEYED.items()]
     session.compare("features", [replace(row, seconds=seconds) for row in [*rows, *EFFECTS]], RATE_METRICS)
     _give_back(session, replace(RETURNED, name="given back, no limit"))
     limited = {"x-delivery-limit": DELIVERIES}

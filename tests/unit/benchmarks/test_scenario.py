@@ -54,3 +54,11 @@ def test_dead_letters_go_to_a_queue_of_their_own():
         "x-max-length": 0,
     }
     assert Scenario("plain").consumed_queue_name(1) == "bench.queue.00001"
+
+
+def test_keys_are_new_each_time_a_batch_is_sent_and_come_as_often_as_they_should():
+    batch = encode_batch(Scenario("keyed", size=1, publishes_of_key=2), 0, 131_072)
+    sent = batch.with_keys(1, 4, 7, 2)
+    assert len(sent) == 4 * batch.length
+    assert [sent.count(b"%016d" % number) for number in (2, 3, 4, 5, 6)] == [0, 1, 2, 1, 0]
+    assert batch.frames.count(b"0" * 16) == batch.count
