@@ -7,7 +7,7 @@ for an element in use. An element that gets an effect moves from this table into
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Annotated, Final
 
 from pydantic import SecretStr
 
@@ -31,12 +31,16 @@ from broker.config.values import (
     VerbatimMap,
     VerbatimText,
     choice,
+    integer,
 )
 
 _CLIENTS: Final = "queues are declared by clients"
 _DRIVER_CODES: Final = "the drivers' own codes decide"
+_EXPLICIT: Final = "the broker commits explicitly"
 _FOLDERS: Final = "the broker has no such folders"
+_GIVEN_BACK: Final = "a task gives its connection back in any case"
 _HASHES: Final = "nodes of a cluster compare hashes of their topology after changes"
+_JAVA_POOL: Final = "it concerns Java's pool"
 _NO_APPLICATIONS: Final = "a broker hosts no services or applications"
 _NO_CACHE: Final = "bodies are in memory or in the store"
 _NO_CONSOLE: Final = "there is no console yet"
@@ -265,8 +269,36 @@ ACCEPTED: Final[Mapping[str, Mapping[str, Element]]] = {
         "datasources/datasource*/definition/configuration/initialSize": Accepted(CountOrZero, 0, _POOL),
         "datasources/datasource*/definition/configuration/validationQuery": Accepted(str, "SELECT 1", _POOL),
         "datasources/datasource*/definition/configuration/defaultAutoCommit": Accepted(
-            Boolean, False, "the broker commits explicitly", shipped=(True,)
+            Boolean, False, _EXPLICIT, shipped=(True,)
         ),
+        **{
+            f"datasources/datasource*/definition/configuration/{name}": accepted
+            for name, accepted in {
+                "testOnReturn": Accepted(Boolean, False, _POOL),
+                "testWhileIdle": Accepted(Boolean, False, _POOL),
+                "numTestsPerEvictionRun": Accepted(CountOrZero, 0, _POOL),
+                "timeBetweenEvictionRunsMillis": Accepted(CountOrZero, 5000, _POOL),
+                "minEvictableIdleTimeMillis": Accepted(CountOrZero, 60_000, _POOL),
+                "maxAge": Accepted(Amount, 0, _POOL),
+                "validationQueryTimeout": Accepted(Annotated[int, integer(-1)], -1, _POOL),
+                "removeAbandoned": Accepted(Boolean, False, _GIVEN_BACK),
+                "removeAbandonedTimeout": Accepted(CountOrZero, 60, _GIVEN_BACK),
+                "logAbandoned": Accepted(Boolean, False, _GIVEN_BACK),
+                "suspectTimeout": Accepted(CountOrZero, 0, _GIVEN_BACK),
+                "abandonWhenPercentageFull": Accepted(Annotated[int, integer(0, 100)], 0, _GIVEN_BACK),
+                "commitOnReturn": Accepted(Boolean, False, _EXPLICIT),
+                "rollbackOnReturn": Accepted(Boolean, False, _EXPLICIT),
+                "initSQL": Accepted(VerbatimText, "", _SESSIONS),
+                "jmxEnabled": Accepted(Boolean, True, _NO_JMX),
+                "fairQueue": Accepted(Boolean, True, "tasks get connections in turn"),
+                "jdbcInterceptors": Accepted(str, "", _JAVA_POOL),
+                "validatorClassName": Accepted(str, "", _JAVA_POOL),
+                "useEquals": Accepted(Boolean, True, _JAVA_POOL),
+                "alternateUsernameAllowed": Accepted(Boolean, False, _JAVA_POOL),
+                "accessToUnderlyingConnectionAllowed": Accepted(Boolean, True, _JAVA_POOL),
+                "databaseProps/property[*]": Accepted(TextMap, {}, _JAVA_POOL),
+            }.items()
+        },
         "datasources/datasource*/definition/configuration/defaultTransactionIsolation": Accepted(str, "", _SESSIONS),
         "datasources/datasource*/definition/configuration/defaultReadOnly": Accepted(Boolean, False, _SESSIONS),
         "datasources/datasource*/definition/configuration/defaultCatalog": Accepted(str, "", _SESSIONS),

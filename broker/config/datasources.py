@@ -44,6 +44,7 @@ class PoolConfiguration(Section):
     max_wait_ms: CountOrZero = xml("maxWait", 60_000)
     test_on_borrow: Boolean = xml("testOnBorrow", True)
     validation_interval_ms: CountOrZero = xml("validationInterval", 30_000)
+    connection_properties: SecretStr = xml("connectionProperties", NO_SECRET)
     data_source_class_name: str = xml("dataSourceClassName", "")
     data_source_props: DataSourceProps = xml("dataSourceProps", DataSourceProps())
 
@@ -62,10 +63,10 @@ class PoolConfiguration(Section):
     def store_url(self) -> StoreUrl:
         """The database that the URL means. Raises ValueError."""
         if self.is_xa:
-            return store_url.parse(
-                self.data_source_props.url, self.data_source_props.user, self.data_source_props.password
-            )
-        return store_url.parse(self.url, self.username, self.password)
+            props = self.data_source_props
+            return store_url.parse(props.url, props.user, props.password)
+        url = store_url.parse(self.url, self.username, self.password)
+        return store_url.with_parameters(url, self.connection_properties.get_secret_value())
 
 
 class Definition(Section):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -61,6 +61,21 @@ def parse(url: str, user_name: str = "", password: SecretStr = NO_SECRET) -> Sto
     if kind.partition("+")[0] in _SERVERS and rest.startswith("//"):
         return _server(kind.partition("+")[0], rest, url, user_name, password)
     raise ValueError(f"'{mask_all(url)}' is not a database of this broker; use {_SUPPORTED}")
+
+
+def with_parameters(url: StoreUrl, properties: str) -> StoreUrl:
+    """Return `url` with the parameters `name=value;name=value` beside its own, which win. Raises ValueError."""
+    parameters = dict(url.parameters)
+    known = {name.lower() for name in parameters}
+    for pair in filter(None, map(str.strip, properties.split(";"))):
+        name, sign, value = map(str.strip, pair.partition("="))
+        if not sign or name.lower() in ("user", "password"):
+            raise ValueError(
+                "connectionProperties are NAME=VALUE;NAME=VALUE, and username and password have elements of their own"
+            )
+        if name.lower() not in known:
+            parameters[name] = value
+    return replace(url, parameters=parameters)
 
 
 def _h2(rest: str, url: str) -> StoreUrl:

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from broker.config import Loaded
+from broker.config.connection_options import connection_options
+from broker.config.rendering import show
 from broker.errors import ConfigError
 
 FILE = "datasources/master-datasources.xml"
@@ -241,3 +243,11 @@ def test_two_datasources_with_one_jndi_name_are_refused_and_both_named(load_file
         f"conf/{FILE}:6: {place}: 'jdbc/SHARED_DB' of datasource 'THIRD' is the JNDI name"
         f" of datasource 'jdbc/SHARED_DB' too, at conf/{FILE}:3; name one of them differently",
     ]
+
+
+def test_properties_of_the_connection_count_and_are_not_shown(load_files):
+    properties = "<connectionProperties>socketTimeout=7000;canary=canary</connectionProperties>"
+    loaded = load_files({FILE: fragment(f"<url>jdbc:mysql://db/mb</url>{properties}")})
+    assert connection_options(loaded.config.store_url)[0].socket_timeout == 7.0
+    assert "canary" not in show(loaded.config)
+    assert len(loaded.warnings) == 1

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from broker.config.store_url import StoreUrl, parse
+from broker.config.store_url import StoreUrl, parse, with_parameters
 
 
 @pytest.mark.parametrize(
@@ -126,3 +126,15 @@ def test_a_refused_url_does_not_give_its_password_away(url):
 
 def test_a_store_url_keeps_its_password_out_of_its_text():
     assert "canary" not in repr(StoreUrl("mysql", host="db", password=SecretStr("canary")))
+
+
+def test_properties_of_the_connection_are_parameters_and_those_of_the_url_win():
+    url = with_parameters(parse("jdbc:mysql://db/mb?useSSL=false"), " usessl=true; connectTimeout = 5000 ;;")
+    assert url.parameters == {"useSSL": "false", "connectTimeout": "5000"}
+
+
+@pytest.mark.parametrize("properties", ["canary", "Password=canary", "useSSL=true;user=canary"])
+def test_properties_of_the_connection_without_a_value_or_with_a_login_are_refused(properties: str):
+    with pytest.raises(ValueError, match="NAME=VALUE;NAME=VALUE") as refused:
+        with_parameters(parse("jdbc:mysql://db/mb"), properties)
+    assert "canary" not in str(refused.value)
