@@ -110,7 +110,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m broker", description="Cordillera, an AMQP 0-9-1 broker on a relational database."
     )
     parser.add_argument(
-        "--config", metavar="PATH", help="broker.xml or the folder it is in; without it the built-in defaults apply"
+        "--config",
+        metavar="PATH",
+        help="broker.xml, its folder, or the home around it; without it the built-in defaults apply",
     )
     parser.add_argument("--check-config", action="store_true", help="validate the configuration and exit")
     parser.add_argument(

@@ -80,11 +80,11 @@ class Loaded:
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Loaded:
-    """Read the configuration at `path`: `broker.xml`, its folder, or None for the built-in defaults.
+    """Read the configuration at `path`: `broker.xml`, its folder, the home around it, or None for the defaults.
 
     Raises ConfigError with one line for each wrong value, `file:line: element: what was expected`.
     """
-    main = path / "broker.xml" if path and path.is_dir() else path
+    main = _main_file(path) if path and path.is_dir() else path
     folder = main.parent if main else Path()
     sections: dict[str, Any] = {}
     files: list[Path] = []
@@ -111,6 +111,12 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Loaded:
         raise ConfigError("\n".join(errors))
     warnings = [text for reading in readings.values() for _, text in sorted(reading.warnings, key=itemgetter(0))]
     return Loaded(config, [*warnings, *map(one_line, vault.warnings)], [*files, *vault.files])
+
+
+def _main_file(folder: Path) -> Path:
+    """Return `broker.xml` of a folder: in it, or where WSO2's server has its configuration below its home."""
+    places = (folder, folder / "conf", folder / "repository" / "conf")
+    return next((each / "broker.xml" for each in places if (each / "broker.xml").is_file()), folder / "broker.xml")
 
 
 def _find(file: ConfigFile, main: Path | None, folder: Path) -> Path | None:

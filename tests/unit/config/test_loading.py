@@ -9,6 +9,15 @@ from broker.config import load
 from broker.errors import ConfigError
 
 
+@pytest.mark.parametrize("below", ["", "conf", "repository/conf"])
+def test_the_folder_may_be_the_home_of_wso2s_server(tmp_path, below):
+    file = tmp_path / below / "broker.xml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("<broker><limits><maxConnections>7</maxConnections></limits></broker>")
+    loaded = load(tmp_path, {})
+    assert (loaded.files, loaded.config.limits.max_connections) == ([file], 7)
+
+
 def test_file_and_folder_mean_the_same(load_files):
     by_file = load_files({"broker.xml": "<nodeID>n1</nodeID>", "carbon.xml": "<Offset>3</Offset>"})
     by_folder = load(Path("conf"), {})
