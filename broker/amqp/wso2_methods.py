@@ -18,7 +18,7 @@ from broker.errors import AccessRefused, CommandInvalid, NotImplementedFault
 from broker.queue.queue import Queue
 from broker.selector.selector import Selector
 from broker.topology.declaration import QueueDeclaration
-from broker.topology.dialect import QUEUES, SELECTOR, TOPICS, ClientDialect
+from broker.topology.dialect import QUEUES, SELECTOR, TOPICS, UNKNOWN_SELECTOR, ClientDialect
 from broker.topology.exchange_types.topic_by_selector import selector_text
 
 _NO_CONSUME: Final = "x-filter-no-consume"
@@ -132,6 +132,12 @@ async def _end_other(channel: Channel, name: str, key: str, arguments: FieldTabl
     vhost, queue = channel.vhost, channel.vhost.queues[name]
     bindings = vhost.exchanges[TOPICS].bindings_of(("queue", name))
     selector = selector_text(arguments)
+    unknown = [each for each in bindings if UNKNOWN_SELECTOR in each.arguments.values]
+    if unknown and all(each.routing_key == key for each in bindings):
+        await vhost.bind(TOPICS, ("queue", name), key, arguments, channel.connection)  # first: nothing is missed
+        for each in unknown:
+            await vhost.unbind(TOPICS, each.destination, key, each.arguments, channel.connection)
+        return
     if all((each.routing_key, selector_text(each.arguments)) == (key, selector) for each in bindings):
         return
     if queue.consumers or vhost.consumers.elsewhere(queue):

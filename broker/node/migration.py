@@ -131,9 +131,11 @@ class Migration:
         self._tables = await self._found_tables()
         report = Report(await self._from.run(partial(survey.survey, tables=self._tables)))
         self._say(f"found in {self._from.where}: {report.found}")
-        report.was_done = await self._was_done()
-        if report.was_done:
-            return report
+        if self._is_here and self._tables.has_progress:
+            there = await self._from.run(partial(progress.read, source=HERE))
+            if there is not None and there.is_done:
+                report.progress, report.was_done = there, True
+                return report
         if is_dry:
             await self._read_all(report)
             return report
@@ -154,11 +156,6 @@ class Migration:
                 f" {', '.join(tables.missing)}"
             )
         return tables
-
-    async def _was_done(self) -> bool:
-        if not (self._is_here and self._tables.has_progress):
-            return False
-        return await self._from.run(partial(progress.is_done, source=HERE))
 
     # Is anybody there?
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from broker.codec.field_table import FieldTable
@@ -22,6 +22,7 @@ from broker.ports.records import (
 from broker.queue.settings import QueueSettings
 from broker.store.wso2.encoding import StoredExchange
 from broker.store.wso2.survey import Definitions, is_subscription
+from broker.topology.dialect import TOPICS, UNKNOWN_SELECTOR
 from broker.topology.exchange import BUILT_IN
 from broker.topology.first_start import DEFAULT_VHOSTS
 from broker.topology.namespace import PREDECLARED
@@ -30,6 +31,7 @@ from broker.topology.queue_arguments import SUBSCRIPTION
 VHOST: Final = "carbon"
 """The virtual host of WSO2's clients: its broker has no other."""
 _ALWAYS: Final = frozenset(name for name, _, _ in PREDECLARED)
+_UNKNOWN_SELECTOR: Final = FieldTable.of({UNKNOWN_SELECTOR: True}).raw
 _IS_SUBSCRIPTION: Final = FieldTable.of({SUBSCRIPTION: True}).raw
 
 
@@ -69,16 +71,14 @@ def plan(there: Topology, known: Definitions, names: Collection[str], new_ids: I
     _virtual_hosts(made, there)
     _queues(made, there, known, names, new_ids)
     exchanges = _exchanges(made, there, known.own_routers)
-    is_there = set(there.of(BindingRecord)).__contains__
+    is_bound = {replace(each, arguments=b"") for each in there.of(BindingRecord)}
+    subscriptions = known.subscriptions
     for each in known.bindings:
-        if each.router in exchanges and each.router and each.queue in made.queue_ids:
-            _put(made, BindingRecord(VHOST, each.router, "queue", each.queue, each.key), is_there)
+        binding = BindingRecord(VHOST, each.router, "queue", each.queue, each.key)
+        if each.router in exchanges and each.router and each.queue in made.queue_ids and binding not in is_bound:
+            is_topic = each.router == TOPICS and each.queue in subscriptions
+            made.changes.append(Put(replace(binding, arguments=_UNKNOWN_SELECTOR if is_topic else b"")))
     return made
-
-
-def _put(made: Plan, record: Record, is_there: Callable[[Record], bool]) -> None:
-    if not is_there(record):
-        made.changes.append(Put(record))
 
 
 def _virtual_hosts(made: Plan, there: Topology) -> None:

@@ -15,6 +15,10 @@ from broker.ports.names import DEAD_LETTER_CHANNEL
 TOPICS: Final = "amq.topic"
 QUEUES: Final = "amq.direct"
 SELECTOR: Final = "x-filter-jms-selector"
+UNKNOWN_SELECTOR: Final = "x-unknown-selector"
+"""This broker's own argument of bindings: the durable subscription comes from a broker that keeps no selectors. Its
+client tells it when it subscribes again, and is then no other subscription.
+"""
 _FILTERS: Final = "x-filter-"
 """The argument in which clients send a selector; an empty one is none."""
 

@@ -56,14 +56,15 @@ class Progress:
 def begin(connection: Connection, source: str) -> Progress:
     """Return how far the messages of `source` have been moved; the first time, record that it begins."""
     _METADATA.create_all(connection)
-    found = _read(connection, source)
+    found = read(connection, source)
     if found is None:
         found = Progress()
         connection.execute(insert(_TABLE).values(source=source, **_values(found)))
     return found
 
 
-def _read(connection: Connection, source: str) -> Progress | None:
+def read(connection: Connection, source: str) -> Progress | None:
+    """Return how far the messages of `source` have been moved; None when nobody has begun."""
     row = connection.execute(select(_TABLE).where(_TABLE.c.source == source)).first()
     if row is None:
         return None
@@ -82,7 +83,7 @@ def unfinished(connection: Connection) -> list[str]:
 
 def is_done(connection: Connection, source: str) -> bool:
     """Have all messages of `source` been moved?"""
-    found = _read(connection, source)
+    found = read(connection, source)
     return found is not None and found.is_done
 
 
@@ -95,7 +96,7 @@ def advance(connection: Connection, source: str, before: Progress, after: Progre
     is_before &= (_TABLE.c.queue_id == before.queue_id) & (_TABLE.c.is_done == before.is_done)
     if connection.execute(update(_TABLE).where(is_before).values(_values(after))).rowcount:
         return True
-    if _read(connection, source) == after:
+    if read(connection, source) == after:
         return False
     raise StoreError("another import from the same source has gone on meanwhile; start this one again")
 

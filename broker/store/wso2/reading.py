@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import BigInteger, Connection, cast, or_, select
+from sqlalchemy import BigInteger, ColumnElement, Connection, cast, or_, select
 
 from broker.store.wso2.encoding import StoredMetadata, Undecodable, decode
 from broker.store.wso2.lz4_blocks import decompress
@@ -131,7 +131,7 @@ def _chunks(
         rows = tables["MB_CONTENT"].c
         statement = (
             select(cast(rows.message_id, BigInteger), rows.content_offset, rows.message_content)
-            .where(rows.message_id.in_(message_ids))
+            .where(_are(rows.message_id, message_ids))
             .order_by(rows.message_id, rows.content_offset)
         )
         for message_id, offset, chunk in connection.execute(statement):
@@ -143,5 +143,14 @@ def _expirations(connection: Connection, tables: Tables, message_ids: Sequence[i
     if not message_ids or "MB_EXPIRATION_DATA" not in tables:
         return {}
     rows = tables["MB_EXPIRATION_DATA"].c
-    statement = select(cast(rows.message_id, BigInteger), rows.expiration_time).where(rows.message_id.in_(message_ids))
+    statement = select(cast(rows.message_id, BigInteger), rows.expiration_time).where(
+        _are(rows.message_id, message_ids)
+    )
     return {int(message_id): int(time or 0) for message_id, time in connection.execute(statement)}
+
+
+def _are(column: ColumnElement[int], message_ids: Sequence[int]) -> ColumnElement[bool]:
+    """Return the condition for these ids, which ascend. By the range PostgreSQL finds the index, whatever it knows
+    of the table.
+    """
+    return column.between(message_ids[0], message_ids[-1]) & column.in_(message_ids)

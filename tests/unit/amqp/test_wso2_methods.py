@@ -388,6 +388,31 @@ def test_another_selector_is_another_subscription(harness: Harness, peer: Client
     assert len(harness.broker.vhosts["carbon"].exchanges["amq.topic"].bindings) == 1
 
 
+@pytest.mark.parametrize(("selector", "expected"), [("color = 'blue'", [b"blue"]), ("", [b"red", b"blue"])])
+def test_the_first_selector_of_a_subscription_from_elsewhere_ends_nothing(
+    harness: Harness, peer: Client, selector: str, expected: list[bytes]
+) -> None:
+    declare(peer, "s", exclusive=True)
+    unknown = FieldTable.of({"x-unknown-selector": True})
+    peer.call(1, QueueBind(queue="s", exchange="amq.topic", routing_key="news", arguments=unknown))
+    publish(peer, "news", "red", "blue")
+    subscribe(peer, "s", "news", selector=selector)
+    publish(peer, "news", "red", "blue")
+    assert take(peer, "s") == [b"red", b"blue", *expected]
+    [binding] = harness.broker.vhosts["carbon"].exchanges["amq.topic"].bindings
+    assert binding.arguments.values == ({"x-filter-jms-selector": selector} if selector else {})
+
+
+def test_a_subscription_from_elsewhere_to_another_topic_begins_anew(peer: Client) -> None:
+    declare(peer, "s", exclusive=True)
+    unknown = FieldTable.of({"x-unknown-selector": True})
+    peer.call(1, QueueBind(queue="s", exchange="amq.topic", routing_key="news", arguments=unknown))
+    publish(peer, "news", "red")
+    subscribe(peer, "s", "weather")
+    publish(peer, "news", "red")
+    assert take(peer, "s") == []
+
+
 def test_the_same_selector_as_octets_is_the_same_subscription(harness: Harness, peer: Client) -> None:
     subscribe(peer, "s", "news", selector="color = 'red'")
     publish(peer, "news", "red")
