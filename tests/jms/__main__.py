@@ -1,7 +1,9 @@
-"""Runs the cases of the JMS program with the real clients against this work tree's broker, and prints a table.
+"""Runs the JMS program with the real clients against this work tree's broker.
 
-`python -m tests.jms [--clients TEXT] [--cases NAME ...]`. Skipped with one line where Java, Maven or its registry is
-missing. Ends with 1 when a case fails that is not known to be the client's own fault.
+`python -m tests.jms [--clients TEXT] [--cases NAME ...]` prints a table of the cases, and compares selectors with the
+library of Qpid's client; `--fail-over KILLS` kills the nodes of a cluster under load instead, which needs MariaDB;
+`--record` keeps the library's answers. Skipped with one line where Java, Maven or its registry is missing. Ends with 1
+when something fails that is not known to be the client's own fault.
 """
 
 from __future__ import annotations
@@ -10,78 +12,60 @@ import argparse
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, TypeAlias
+from collections.abc import Sequence
 
 from benchmarks.nodes.process import BrokerProcess
-from tests.jms import foreign
-from tests.jms.known import CASES, FAILURES
-from tests.jms.toolchain import CLIENTS, WORK, Client, Missing, Toolchain
+from tests.jms import cases, fail_over, selectors
+from tests.jms.known import CASES
+from tests.jms.toolchain import CLIENTS, QPID, WORK, Client, Missing, Toolchain
+from tests.support.database_products import DatabaseMissing
 
-Results: TypeAlias = dict[str, str]
-"""By case, `ok` or what was wrong."""
-_ALONE: Final = "acktimeout"
-"""The case that needs an option of the whole virtual machine."""
-_FAILS: Final = "FAILS"
-_PATIENCE: Final = 1800.0
+_START = 120.0
+"""Seconds in which a node must have started, also on a busy machine."""
 
 
-def run(toolchain: Toolchain, client: Client, broker: BrokerProcess, cases: Sequence[str]) -> Results:
-    """Run cases with one client, and say on stderr how each ends."""
-    queue = f"jms.foreign.{client.name}.{client.version}"
-    foreign.publish(broker.port, queue)
-    url = f"amqp://guest:guest@clientID/carbon?brokerlist='tcp://localhost:{broker.port}'"
-    quiet = {"org.slf4j.simpleLogger.defaultLogLevel": "off"}
-    found: Results = {}
-    together = [case for case in cases if case != _ALONE]
-    alone = [case for case in cases if case == _ALONE]
-    for names, options in ((together, {"foreign": queue}), (alone, {"AndesAckWaitTimeOut": "11000"})):
-        if names:
-            command = toolchain.command(client, "Main", url, *names, options={**quiet, **options})
-            for line in _lines(command):
-                print(f"{client}: {line}", file=sys.stderr, flush=True)
-                _, case, result = line.split(" ", 2)
-                found[case] = result
-    return {case: found.get(case, "FAIL the program ended before") for case in cases}
+def run_cases(toolchain: Toolchain, clients: Sequence[Client], names: Sequence[str]) -> bool:
+    """Run cases and print how they end; return whether all is as it should be."""
+    where = WORK / "node"
+    shutil.rmtree(where, ignore_errors=True)
+    where.mkdir(parents=True)
+    broker = BrokerProcess(where)
+    broker.start(_START)
+    try:
+        results = {client: cases.run(toolchain, client, broker, names) for client in clients}
+    finally:
+        broker.stop()
+    print(cases.table(results, names))
+    print(*cases.reasons(results), sep="\n")
+    return not any(cases.verdict(client, case) == cases.FAILS for client, case in cases.failures(results))
 
 
-def _lines(command: Sequence[str]) -> Iterable[str]:
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if line.startswith("case "):
-                yield line.strip()
-        process.wait(_PATIENCE)
+def compare_selectors(toolchain: Toolchain, *, is_recorded: bool) -> bool:
+    """Ask the library of Qpid's client, and print what differs; return whether nothing does."""
+    command = toolchain.command(QPID, "SelectorJudge")
+    done = subprocess.run(command, input=selectors.question(), capture_output=True, text=True, check=True)
+    answers = done.stdout.splitlines()
+    if is_recorded:
+        selectors.record(answers)
+    differences = selectors.differences(answers)
+    if answers != selectors.recorded():
+        differences.append("the recorded answers are others: record them by --record")
+    print(f"selectors: {len(answers)} compared, {len(differences)} differ", *differences, sep="\n")
+    return not differences
 
 
-def table(results: Mapping[Client, Results], cases: Sequence[str]) -> str:
-    """Return a row for each case, and how many each client passes."""
-    lines = ["".join([f"{'':12}", *(f"{client!s:22}" for client in results)])]
-    for case in cases:
-        told = ("ok" if results[client][case] == "ok" else _failure(client, case) for client in results)
-        lines.append("".join([f"{case:12}", *(f"{each:22}" for each in told)]))
-    passed = (f"{sum(each == 'ok' for each in found.values())} of {len(cases)}" for found in results.values())
-    lines.append("".join([f"{'passed':12}", *(f"{each:22}" for each in passed)]))
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def _failure(client: Client, case: str) -> str:
-    return "client's fault" if case in FAILURES[client.name] else _FAILS
-
-
-def failures(results: Mapping[Client, Results]) -> list[tuple[Client, str]]:
-    """Return what has failed, in whosever fault."""
-    return [(client, case) for client, found in results.items() for case, result in found.items() if result != "ok"]
-
-
-def reasons(results: Mapping[Client, Results]) -> list[str]:
-    """Return a line for each failure: what was wrong, and for known ones why that is the client's fault."""
-    lines = []
-    for client, case in failures(results):
-        known = FAILURES[client.name].get(case, "")
-        what = results[client][case].removeprefix("FAIL ")
-        lines.append(f"{client} {case}: {what}" + (f" [{known}]" if known else ""))
-    return lines
+def run_fail_over(toolchain: Toolchain, clients: Sequence[Client], kills: int) -> bool:
+    """Kill nodes under the load of each client, and print what became of its messages; return whether all is right."""
+    are_right = []
+    for client in clients:
+        try:
+            result = fail_over.run(toolchain, client, kills)
+        except DatabaseMissing as missing:
+            print(f"make jms: fail-over skipped, {missing}")
+            return True
+        print(f"{client} {kills} kills: {result}", flush=True)
+        are_right.append(fail_over.is_right(result))
+    return all(are_right)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -89,28 +73,22 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.jms", description=__doc__)
     parser.add_argument("--clients", default="", help="only clients whose name and version contain this")
     parser.add_argument("--cases", nargs="*", default=CASES, choices=CASES, help="only these cases", metavar="NAME")
+    parser.add_argument("--fail-over", type=int, default=0, help="kill nodes so many times under load", metavar="KILLS")
+    parser.add_argument("--record", action="store_true", help="keep the answers of Qpid's library about selectors")
     given = parser.parse_args(arguments)
     clients = [client for client in CLIENTS if given.clients in str(client)]
     try:
         toolchain = Toolchain()
         for client in CLIENTS:
             toolchain.fetch(client)
-        toolchain.compile()
     except Missing as missing:
         print(f"make jms: skipped, {missing}")
         return 0
-    where = WORK / "node"
-    shutil.rmtree(where, ignore_errors=True)
-    where.mkdir(parents=True)
-    broker = BrokerProcess(where)
-    broker.start()
-    try:
-        results = {client: run(toolchain, client, broker, given.cases) for client in clients}
-    finally:
-        broker.stop()
-    print(table(results, given.cases))
-    print(*reasons(results), sep="\n")
-    return int(any(_failure(client, case) == _FAILS for client, case in failures(results)))
+    toolchain.compile()
+    if given.fail_over:
+        return int(not run_fail_over(toolchain, clients, given.fail_over))
+    is_same = compare_selectors(toolchain, is_recorded=given.record)
+    return int(not (run_cases(toolchain, clients, given.cases) and is_same))
 
 
 if __name__ == "__main__":

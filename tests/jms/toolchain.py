@@ -48,6 +48,7 @@ CLIENTS: Final[Sequence[Client]] = (
     Client("andes-client", "wso2", "4.0.0", _WSO2),
     Client("qpid-client", "qpid", "6.4.0", "org.apache.qpid.jndi.PropertiesFileInitialContextFactory"),
 )
+QPID: Final = CLIENTS[-1]
 
 
 class Toolchain:
@@ -78,8 +79,7 @@ class Toolchain:
         shutil.rmtree(self._classes, ignore_errors=True)
         self._classes.mkdir(parents=True)
         sources = sorted(map(str, (HERE / "java").rglob("*.java")))
-        [api] = CLIENTS[0].jars.glob("geronimo-jms*.jar")
-        options = ["-encoding", "UTF-8", "-d", str(self._classes), "-cp", str(api)]
+        options = ["-encoding", "UTF-8", "-d", str(self._classes), "-cp", f"{QPID.jars}/*"]
         subprocess.run([self._javac, *options, *sources], check=True)
 
     def command(
@@ -90,7 +90,7 @@ class Toolchain:
         machine = ["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dfile.encoding=UTF-8"]
         machine += [f"-D{name}={value}" for name, value in (options or {}).items()]
         path = f"{self._classes}:{client.jars}/*"
-        return [self._java, *machine, "-cp", path, f"cordillera.{main}", client.context_factory, *arguments]
+        return [self._java, *machine, "-cp", path, f"cordillera.{main}", *arguments]
 
 
 def _found(program: str, what: str) -> str:
