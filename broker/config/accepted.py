@@ -320,7 +320,6 @@ ACCEPTED: Final[Mapping[str, Mapping[str, Element]]] = {
         for name in ("Username", "Password", "Rolename")
     },
     "axis2.xml": {
-        "clustering/*": ANYTHING,
         "clustering/@class": Accepted(
             Name, "org.wso2.carbon.core.clustering.hazelcast.HazelcastClusteringAgent", _NO_HAZELCAST
         ),
@@ -328,6 +327,17 @@ ACCEPTED: Final[Mapping[str, Mapping[str, Element]]] = {
         "clustering/parameter[membershipScheme]": Accepted(Name, "multicast", _NO_HAZELCAST),
         "clustering/parameter[domain]": Accepted(Name, "wso2.carbon.domain", _NO_HAZELCAST),
         "clustering/parameter[password]": Accepted(SecretStr, NO_SECRET, _NO_HAZELCAST),
+        "clustering/parameter[groupPassword]": Accepted(SecretStr, NO_SECRET, _NO_HAZELCAST),
+        "clustering/parameter[accessKey]": Accepted(SecretStr, NO_SECRET, _NO_HAZELCAST),
+        "clustering/parameter[secretKey]": Accepted(SecretStr, NO_SECRET, _NO_HAZELCAST),
+        **{
+            f"clustering/parameter[{name}]": Accepted(VerbatimText, "", _NO_HAZELCAST)
+            for name in (
+                *("licenseKey", "mgtCenterURL", "membershipSchemeClassName", "USE_DNS"),
+                *("securityGroup", "connTimeout", "hostHeader", "region", "tagKey", "tagValue", "iamRole"),
+            )
+        },
+        "clustering/parameter[*KUBERNETES*]": Accepted(VerbatimMap, {}, _NO_HAZELCAST),
         "clustering/parameter[mcastAddress]": Accepted(Name, "228.0.0.4", _NO_HAZELCAST),
         "clustering/parameter[mcastPort]": Accepted(Port, 45_564, _NO_HAZELCAST),
         "clustering/parameter[mcastTTL]": Accepted(CountOrZero, 100, _NO_HAZELCAST),

@@ -23,7 +23,7 @@ SHIPPED_BY_WSO2 = {
   <ssl><enabled>false</enabled><keyStorePath>elsewhere.jks</keyStorePath></ssl></management></broker>""",
     "axis2.xml": """<axisconfig><clustering enable="false"><parameter name="domain">wso2.ei.domain</parameter>
   <parameter name="hazelcastSerializers"><serializer typeClass="org.example.A">org.example.B</serializer></parameter>
-  <parameter name="licenseKey">none</parameter></clustering></axisconfig>""",
+  <parameter name="licenseKey"></parameter></clustering></axisconfig>""",
     "registry.xml": '<wso2registry><remoteInstance url="https://localhost"><cacheId>a@b</cacheId></remoteInstance>'
     "</wso2registry>",
 }
@@ -69,12 +69,14 @@ def test_several_files_share_the_line(load_files):
         load_files,
         carbon="<Server><HostName>mb.example.org</HostName></Server>",
         axis2='<clustering enable="true"><parameter name="membershipScheme">kubernetes</parameter>'
+        '<parameter name="KUBERNETES_NAMESPACE">ei</parameter><parameter name="KUBERNETES_SERVICES">mb</parameter>'
         '<parameter name="properties"><property name="subDomain" value="worker"/></parameter></clustering>',
         broker="<mode>standalone</mode>",
         hazelcast="hazelcast.max.no.heartbeat.seconds=30\n",
     )
     assert said == (
-        "accepted without effect: HostName, parameter[membershipScheme], parameter[properties], hazelcast.properties"
+        "accepted without effect: HostName, parameter[membershipScheme], parameter[*KUBERNETES*],"
+        " parameter[properties], hazelcast.properties"
     )
 
 
