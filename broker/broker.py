@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Final, Protocol
 
+from broker.auth.identity import LoginCounts
 from broker.cache_budget import CacheBudget
 from broker.codec.expiration import note_due
 from broker.errors import NotAllowed
@@ -87,6 +88,28 @@ class OpenConnection(Protocol):
         ...
 
 
+class LocalHolder(Protocol):
+    """A client in the node's own process, which no limit of connections counts (an upward call)."""
+
+    @property
+    def user(self) -> str:
+        """The user for whom it acts."""
+        ...
+
+    @property
+    def vhost(self) -> str:
+        """The virtual host in which it acts."""
+        ...
+
+    def held_ids(self, queue: Queue) -> Iterable[int]:
+        """Return the ids of all messages of `queue` that it holds unsettled."""
+        ...
+
+    def force_close(self, reason: str) -> None:
+        """Let it give back what it holds; what it waits for ends."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """The limits of what one client may ask for (docs/limits.md)."""
@@ -146,8 +169,11 @@ class Broker:
         self._cluster = cluster
         self._await_read = await_read
         self.open_connections: set[OpenConnection] = set()
+        self.local_clients: set[LocalHolder] = set()
         self.connections_of: dict[str, set[OpenConnection]] = {}
         """The open connections of each user that has any."""
+        self.logins = {"amqp091": LoginCounts(), "http": LoginCounts()}
+        """By RabbitMQ's name of the protocol."""
         self.touched: set[Queue] = set()
         self.resumable: dict[Resumable, None] = {}  # in the order of their turns
         self.touched_confirms = touched_confirms
@@ -253,7 +279,8 @@ class Broker:
         withheld = list(queue.withheld_ids)
         if not queue.unacked_count:
             return sorted(withheld)
-        return sorted(chain(withheld, *(connection.held_ids(queue) for connection in self.open_connections)))
+        holders = chain(self.open_connections, self.local_clients)
+        return sorted(chain(withheld, *(holder.held_ids(queue) for holder in holders)))
 
     def add_connection(self, connection: OpenConnection) -> None:
         """A client has opened a virtual host."""
@@ -289,6 +316,9 @@ class Broker:
         for connection in list(self.connections_of.get(user, ())) if user else list(self.open_connections):
             if not vhost or connection.vhost == vhost:
                 connection.force_close(reason)
+        for client in list(self.local_clients):
+            if (user and client.user == user) or (vhost and client.vhost == vhost):
+                client.force_close(reason)
 
     def flush_confirms(self) -> None:
         """Send the confirms that commits and settled messages have made possible."""

@@ -46,7 +46,7 @@ TESTED_ELSEWHERE = {
     "management/figures/view": "what figures are made of: test_queues.py and its like",
     "management/http/node_view": "records and protocols",
     "management/http/access": "each route with each kind of user: test_api.py",
-    "management/http/[defhnopqsuv]*": "as programs see it: test_api*.py in unit/management/http",
+    "management/http/[adefhmnopqsuv]*": "as programs see it: test_api*.py in unit/management/http",
     "management/http/connections": "as programs see them: test_api*.py",
     "node/*": "the process itself: tests/integration, tests/cluster, test_main.py",
     "ports/*": "protocols and values without behaviour: tests/contract holds every implementation to them",

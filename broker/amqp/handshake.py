@@ -270,13 +270,16 @@ class Handshake:
         return self._when_known(login, partial(self._on_login, name, method.mechanism))
 
     def _on_login(self, name: str, mechanism: str, identity: LoginResult) -> None:
+        counts = self._shared.broker.logins["amqp091"]
         if not isinstance(identity, Identity):
+            counts.failed += 1
             reason = identity.reason if identity is not None else _NO_REASON
             self._shared.broker.churn.auth_failures += 1
             tell(self._log, LOGIN_REFUSED, user=shown_user(name), mechanism=mechanism, reason=reason)
             raise LoginRefused(
                 f"Login was refused using authentication mechanism {mechanism}. For details see the broker logfile."
             )
+        counts.succeeded += 1
         tell(self._log, LOGGED_IN, user=shown_user(identity.user), mechanism=mechanism)
         self._shared.broker.churn.auth_successes += 1
         self.identity = identity

@@ -55,6 +55,14 @@ class Refused:
 LoginResult: TypeAlias = Identity | Refused | None
 
 
+@dataclass(slots=True)
+class LoginCounts:
+    """How many logins there were by one protocol since the start of the node."""
+
+    succeeded: int = 0
+    failed: int = 0
+
+
 class Authenticator(Protocol):
     """Tells who it is that logs in. Refuses with None for a wrong password, or with a reason."""
 

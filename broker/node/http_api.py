@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import platform
 import resource
@@ -161,9 +162,12 @@ class HttpApi:
             shared,
             incarnation.dead_letter_channels(),
             around,
+            asyncio.Event,
             users is None,
         )
-        self.api = Api(self.node, HttpLogin(shared.users, tags_of), section.path_prefix)
+        self.api = Api(
+            self.node, HttpLogin(shared.users, tags_of, incarnation.broker.logins["http"]), section.path_prefix
+        )
         self._server = HttpServer(self.api.handle, incarnation.tasks, rooms(config).clients)
 
     async def listen(self) -> dict[str, str]:

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from itertools import chain
 from typing import Any, Final, TypeAlias
 
 from broker.auth.password_hash import NO_PASSWORD
@@ -27,33 +28,36 @@ OWN_HASH: Final = "cordillera_password_hash"
 """What of a user RabbitMQ does not look at: one that it could not read would stop its import."""
 
 
+def described(version: str) -> dict[str, Any]:
+    """Return where definitions come from."""
+    return {"product_name": "Cordillera", "product_version": version}
+
+
 def exported(administration: Administration, version: str) -> dict[str, Any]:
     """Return everything but exclusive queues, in RabbitMQ's form. Hashes of passwords are part of it."""
-    directory = administration.directory
-    vhosts = administration.live_vhosts
+    return {**described(version), **{name: list(rows) for name, rows in sections(administration).items()}}
+
+
+def sections(administration: Administration) -> dict[str, Iterator[dict[str, Any]]]:
+    """Return the same section by section; each may be read in as many turns of the loop as it takes."""
+    directory, vhosts = administration.directory, administration.live_vhosts
+    settings, policies = administration.vhosts, administration.policies
+    permissions = sorted(directory.permissions, key=lambda each: (each.vhost, each.user))
+    topics = sorted(directory.topic_permissions, key=lambda each: (each.vhost, each.user, each.exchange))
+    limits = (row for each in settings for row in _limits_of(each))
     return {
-        "product_name": "Cordillera",
-        "product_version": version,
-        "users": [told_user(user) for user in sorted(directory.users, key=lambda each: each.name)],
-        "vhosts": [_vhost(settings) for settings in administration.vhosts],
-        "permissions": [
-            asdict(each) for each in sorted(directory.permissions, key=lambda each: (each.vhost, each.user))
-        ],
-        "topic_permissions": [
-            asdict(each)
-            for each in sorted(directory.topic_permissions, key=lambda each: (each.vhost, each.user, each.exchange))
-        ],
-        "parameters": [
-            *(each for settings in administration.vhosts for each in _limits_of(settings)),
-            *(told_operator_policy(each) for each in administration.policies if each.is_operator),
-        ],
-        "global_parameters": [
+        "users": map(told_user, sorted(directory.users, key=lambda each: each.name)),
+        "vhosts": map(_vhost, settings),
+        "permissions": map(asdict, permissions),
+        "topic_permissions": map(asdict, topics),
+        "parameters": chain(limits, (told_operator_policy(each) for each in policies if each.is_operator)),
+        "global_parameters": (
             {"name": each.name, "value": json.loads(each.value)} for each in administration.global_parameters
-        ],
-        "policies": [told_policy(each) for each in administration.policies if not each.is_operator],
-        "queues": [each for vhost in vhosts for each in _queues(vhost)],
-        "exchanges": [each for vhost in vhosts for each in _exchanges(vhost)],
-        "bindings": [each for vhost in vhosts for each in _bindings(vhost)],
+        ),
+        "policies": (told_policy(each) for each in policies if not each.is_operator),
+        "queues": (each for vhost in vhosts for each in _queues(vhost)),
+        "exchanges": (each for vhost in vhosts for each in _exchanges(vhost)),
+        "bindings": (each for vhost in vhosts for each in _bindings(vhost)),
     }
 
 
@@ -126,9 +130,10 @@ def _exchanges(vhost: VirtualHost) -> Iterator[dict[str, Any]]:
 
 def _bindings(vhost: VirtualHost) -> Iterator[dict[str, Any]]:
     for name, exchange in sorted(vhost.exchanges.items()):
-        for binding in exchange.bindings:
+        for binding in list(exchange.bindings):
             kind, destination = binding.destination
-            if kind == "exchange" or not vhost.queues[destination].is_exclusive:
+            queue = vhost.queues.get(destination)
+            if kind == "exchange" or (queue is not None and not queue.is_exclusive):
                 yield {
                     "source": name,
                     "vhost": vhost.name,

@@ -70,8 +70,17 @@ _Compare: TypeAlias = Callable[[Mapping[str, Any]], _Steps]
 class Import:
     """One import. Nothing that is there is deleted, and what is as it should be is left alone."""
 
-    def __init__(self, administration: Administration, definitions: object) -> None:
-        """Raises `AdministrationError` for what are no definitions, or hold what is not served."""
+    def __init__(
+        self,
+        administration: Administration,
+        definitions: object,
+        pause: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """`pause` is awaited before each thing: others have their turn there.
+
+        Raises `AdministrationError` for what are no definitions, or hold what is not served.
+        """
+        self._pause = pause
         self._administration = administration
         self._target = ImportTarget(administration, is_dry=False)
         self._definitions = _checked(definitions)
@@ -90,6 +99,8 @@ class Import:
         self._administration = self._target.administration
         for section, compare in self._sections().items():
             for number, given in enumerate(self._definitions.get(section, ())):
+                if self._pause is not None:
+                    await self._pause()
                 try:
                     await self._make(compare, given)
                 except AdministrationError as error:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from math import isfinite
 from typing import Any
 
-from broker.codec.field_table import FieldTable
+from broker.codec.field_table import FieldTable, Timestamp
 
 
 def plain(arguments: FieldTable) -> dict[str, Any]:
@@ -21,6 +21,8 @@ def _as_json(value: Any) -> Any:
         return {str(name): _as_json(each) for name, each in value.items()}
     if isinstance(value, list | tuple):
         return [_as_json(each) for each in value]
+    if isinstance(value, Timestamp):
+        return value.seconds
     if isinstance(value, float) and not isfinite(value):
         return str(value)
     return value if isinstance(value, bool | int | float | str) or value is None else str(value)

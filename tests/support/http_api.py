@@ -29,6 +29,7 @@ from broker.topology.dead_letter_commands import DeadLetterCommands
 from broker.turn_budget import TURN
 from tests.support.harness import Harness
 from tests.support.logins import InlineHashing, new_passwords
+from tests.support.stage import Event
 
 T = TypeVar("T")
 
@@ -118,8 +119,9 @@ class HttpNode:
             self.harness.shared,
             letters,
             self.around,
+            Event,
         )
-        self.login = HttpLogin(users, self._tags)
+        self.login = HttpLogin(users, self._tags, self.harness.broker.logins["http"])
         self.api = Api(self.node, self.login, prefix)
 
     def put(self, *records: Record) -> None:

@@ -19,8 +19,11 @@ from broker.errors import (
 )
 from broker.management.http import (
     connections,
+    declaring,
+    definitions,
     exchanges,
     health,
+    messages,
     nodes,
     overview,
     policies,
@@ -40,9 +43,15 @@ from broker.management.http.call import (
 )
 from broker.management.http.login import HttpLogin
 from broker.management.http.node_view import ManagedNode
-from broker.management.http.routing import ApiRoute, ApiRouter
+from broker.management.http.openapi import described
+from broker.management.http.routing import API, ApiRoute, ApiRouter
 
 _log = structlog.get_logger(__name__)
+
+
+async def get_openapi(node: ManagedNode, call: Call) -> Any:
+    return described(ROUTES, node.view.version, call.path.partition(f"{API}/")[0])
+
 
 ROUTES: Final[tuple[ApiRoute, ...]] = (
     *overview.ROUTES,
@@ -54,6 +63,10 @@ ROUTES: Final[tuple[ApiRoute, ...]] = (
     *users.ROUTES,
     *policies.ROUTES,
     *health.ROUTES,
+    *declaring.ROUTES,
+    *messages.ROUTES,
+    *definitions.ROUTES,
+    ApiRoute("GET", "/openapi.json", Needs.NOTHING, get_openapi, "Show the description of the API"),
 )
 HEADERS: Final[Mapping[str, str]] = {
     "Cache-Control": "no-cache",

@@ -14,7 +14,7 @@ from typing import Final
 import structlog
 
 from broker.auth.audit import LOGIN_REFUSED, tell
-from broker.auth.identity import Authenticator, Identity, shown_user
+from broker.auth.identity import Authenticator, Identity, LoginCounts, shown_user
 from broker.errors import ConnectionForced
 from broker.management.http.call import Call, HttpCaller, HttpRefusal
 
@@ -28,12 +28,11 @@ _NO_REASON: Final = "there is no such user, or the password is wrong"
 class HttpLogin:
     """Finds out who asks."""
 
-    def __init__(self, users: Authenticator, tags_of: Callable[[Identity], Iterable[str]]) -> None:
+    def __init__(self, users: Authenticator, tags_of: Callable[[Identity], Iterable[str]], counts: LoginCounts) -> None:
         """`tags_of` returns the tags of who has logged in."""
         self._users = users
         self._tags_of = tags_of
-        self.succeeded = self.failed = 0
-        """Logins since the start of the node."""
+        self._counts = counts
 
     async def caller(self, call: Call) -> HttpCaller:
         """Return who asks; raise `HttpRefusal` with 401 when nobody says so, or it is not true."""
@@ -48,11 +47,11 @@ class HttpLogin:
         except ConnectionForced as error:
             raise HttpRefusal(503, "service_unavailable", str(error)) from error
         if not isinstance(result, Identity):
-            self.failed += 1
+            self._counts.failed += 1
             reason = _NO_REASON if result is None else result.reason
             tell(_log.bind(peer=address), LOGIN_REFUSED, user=shown_user(name), mechanism=scheme, reason=reason)
             raise HttpRefusal(401, "not_authorized", "Login failed", CHALLENGE)
-        self.succeeded += 1
+        self._counts.succeeded += 1
         return HttpCaller(result, frozenset(self._tags_of(result)))
 
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from broker.amqp.connection import Connection
 from broker.amqp.context import SharedContext
+from broker.amqp.local_client import Bell
 from broker.broker import Broker
 from broker.management.figures.view import NodeView
 from broker.topology.administration import Administration
@@ -88,6 +89,8 @@ class ManagedNode:
     shared: SharedContext
     dead_letters: DeadLetterChannels
     facts: NodeFacts
+    new_bell: Callable[[], Bell]
+    """Returns what wakes one who waits."""
     has_own_users: bool = True
     """Are users records of this broker, and not rows of WSO2's?"""
 

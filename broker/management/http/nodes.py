@@ -7,7 +7,7 @@ from typing import Any, Final
 from broker.management.figures.history import NO_SAMPLES, SampleSpans
 from broker.management.figures.nodes import node_figures
 from broker.management.http.access import Needs
-from broker.management.http.call import Call, NotThere
+from broker.management.http.call import BadRequest, Call, NotThere
 from broker.management.http.listing import listed
 from broker.management.http.node_view import ManagedNode, Member
 from broker.management.http.overview import contexts
@@ -104,7 +104,22 @@ async def get_memory(node: ManagedNode, call: Call) -> Any:
     return {"memory": _memory(node) if member.is_self else "not_available"}
 
 
+async def list_attempts(node: ManagedNode, call: Call) -> Any:
+    if not member_of(node, call).is_self:
+        raise BadRequest("ask that node")
+    return [
+        {
+            "protocol": protocol,
+            "auth_attempts": counts.succeeded + counts.failed,
+            "auth_attempts_failed": counts.failed,
+            "auth_attempts_succeeded": counts.succeeded,
+        }
+        for protocol, counts in sorted(node.broker.logins.items(), reverse=True)
+    ]
+
+
 ROUTES = (
+    ApiRoute("GET", "/auth/attempts/{node}", Needs.MONITORING, list_attempts, "List how many logins there were"),
     ApiRoute("GET", "/nodes", Needs.MONITORING, list_nodes, "List the nodes"),
     ApiRoute("GET", "/nodes/{node}", Needs.MONITORING, get_node, "Show a node"),
     ApiRoute("GET", "/nodes/{node}/memory", Needs.MONITORING, get_memory, "Show what a node's memory is used for"),

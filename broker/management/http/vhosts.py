@@ -10,6 +10,7 @@ from broker.management.figures.history import NO_SAMPLES, SampleSpans
 from broker.management.figures.overview import vhost_figures
 from broker.management.http.access import Needs, vhost_of, visible, visible_here
 from broker.management.http.call import NO_CONTENT, BadRequest, Call, NotThere, created, empty
+from broker.management.http.forms import required, whole_number
 from broker.management.http.listing import listed
 from broker.management.http.node_view import ManagedNode
 from broker.management.http.routing import ApiRoute
@@ -69,11 +70,7 @@ async def list_limits(node: ManagedNode, call: Call) -> Any:
 
 
 async def set_limit(node: ManagedNode, call: Call) -> Any:
-    value = (await call.json_object()).get("value")
-    if isinstance(value, str) and value.lstrip("-").isdigit():
-        value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise BadRequest("the 'value' of a limit is a whole number")
+    value = whole_number(required(await call.json_object(), "value"), "value")
     await _change_limit(node, call, value)
     return empty(NO_CONTENT)
 

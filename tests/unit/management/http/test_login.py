@@ -61,7 +61,11 @@ def test_logins_are_held_back_after_wrong_passwords(node: HttpNode) -> None:
 def test_logins_are_counted(node: HttpNode) -> None:
     node.get("/whoami")
     node.status("GET", "/whoami", user="unknown")
-    assert (node.login.succeeded, node.login.failed) == (1, 1)
+    node.harness.peer()
+    assert node.get("/auth/attempts/NODE:1") == [
+        {"protocol": "http", "auth_attempts": 3, "auth_attempts_failed": 1, "auth_attempts_succeeded": 2},
+        {"protocol": "amqp091", "auth_attempts": 1, "auth_attempts_failed": 0, "auth_attempts_succeeded": 1},
+    ]
 
 
 def test_a_bearer_token_is_given_to_the_authenticator_as_a_secret(node: HttpNode) -> None:

@@ -1,0 +1,64 @@
+"""What a user does to exchanges, queues and messages: a client in the node's own process does it for a request."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from broker.amqp.local_client import LocalClient, SentMethod
+from broker.auth.access import Access
+from broker.codec.field_table import EMPTY_TABLE, FieldTable
+from broker.codec.method import Method
+from broker.errors import AccessRefused, NotAllowed, NotFound, SyntaxFault
+from broker.management.http.access import vhost_of
+from broker.management.http.call import BadRequest, Call, HttpRefusal, NotAuthorised
+from broker.management.http.forms import json_object
+from broker.management.http.node_view import ManagedNode
+
+REFUSED = "Access refused."
+"""What RabbitMQ answers where the user may not do something to a queue or an exchange."""
+
+
+@asynccontextmanager
+async def client_of(node: ManagedNode, call: Call) -> AsyncIterator[LocalClient]:
+    """Give the caller a client in the virtual host that the path names."""
+    vhost = vhost_of(node, call)
+    if node.shared.is_store_away():
+        raise HttpRefusal(503, "service_unavailable", "the store is away: try again later")
+    identity = call.caller.identity
+    try:
+        found = node.shared.access.permissions(identity, vhost.name)
+        permissions = await found if isinstance(found, Coroutine) else found
+    except NotAllowed:
+        raise NotAuthorised(REFUSED) from None
+    access = Access(identity, vhost.name, permissions, node.shared.access)
+    client = LocalClient(node.shared, vhost, access, node.new_bell(), node.view.now_ms)
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+async def act(node: ManagedNode, call: Call, method: Method) -> Sequence[SentMethod]:
+    """Let the caller do what a method of AMQP does; return what is told of it."""
+    try:
+        async with client_of(node, call) as client:
+            return await client.call(method)
+    except AccessRefused:
+        raise NotAuthorised(REFUSED) from None
+    except (NotFound, NotAllowed) as error:
+        raise HttpRefusal(404, "not_found", str(error)) from None
+    except (ValueError, SyntaxFault) as error:
+        raise BadRequest(str(error)) from None
+
+
+def table_of(given: Mapping[str, Any], name: str = "arguments") -> FieldTable:
+    """Return the arguments in a request's body. Raises `BadRequest`."""
+    values = json_object(given, name)
+    if not values:
+        return EMPTY_TABLE
+    try:
+        return FieldTable.of(values).validate()
+    except (ValueError, TypeError, SyntaxFault) as error:
+        raise BadRequest(f"'{name}': {error}") from None
