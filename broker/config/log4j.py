@@ -29,6 +29,9 @@ _NO_LEVEL: Final = ("", "INHERITED", "NULL")
 _LOGGER: Final = re.compile(r"log4j\.(?:logger|category)\.(.+)")
 _ROOT: Final = re.compile(r"log4j\.root(?:Logger|Category)")
 _AUDIT: Final = "AUDIT_LOG"
+_MESSAGES: Final = "org.wso2.andes.tools.utils.MessageTracer"
+"""Has no level of its own, but tells of each message when it may say everything."""
+_MOST: Final = ("TRACE", "ALL")
 _ANDES: Final = ("org.wso2.andes", "org.wso2.carbon.andes")
 
 PARTS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -148,6 +151,10 @@ def read(content: bytes, label: str) -> Levels:
         name = match[1].strip() if match else ""
         given = entry.value.split(",")[0].strip()
         level = _LEVELS.get(given.upper(), "")
+        if name == _MESSAGES:
+            if given.upper() in _MOST:
+                warnings.append(one_line(f"{label}:{entry.line}: {entry.key}: messages are not traced; no effect"))
+            continue
         if not level and given.upper() not in _NO_LEVEL and _is_known(name):
             warnings.append(
                 one_line(

@@ -85,6 +85,15 @@ def test_what_is_no_level_is_told_where_the_logger_is_known():
     assert (found.root, found.log4j.loggers) == ("", {})
 
 
+def test_a_trace_of_messages_is_told_to_have_no_effect():
+    assert read(b"log4j.logger.org.wso2.andes.tools.utils.MessageTracer=INFO,FILE", "x").warnings == []
+    found = read(b"log4j.logger.org.wso2.andes.tools.utils.MessageTracer=TRACE,FILE", "x")
+    assert found.warnings == [
+        "x:1: log4j.logger.org.wso2.andes.tools.utils.MessageTracer: messages are not traced; no effect"
+    ]
+    assert found.log4j.level_of("broker.node.process") == ""
+
+
 def test_the_file_is_read_beside_broker_xml(load_files):
     loaded = load_files({"log4j.properties": "log4j.rootLogger=WARN, X\nlog4j.logger.com.hazelcast=DEBUG\n"})
     assert loaded.config.logging.level == "warning"
