@@ -1,6 +1,7 @@
 """What a queue or an exchange is set to do about messages that are published again (ADR 66).
 
-A message is known by its key, a header. While a key is remembered, a message that brings it again is left out.
+A message is known by its key, a header or a property. While a key is remembered, a message that brings it again is left
+out.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from broker.codec.field_table import FieldTable
+from broker.codec.field_table import EMPTY_TABLE
+from broker.codec.properties import BasicProperties
 from broker.errors import PreconditionFailed
 from broker.message import KeyClaim
 from broker.ports.keys import FOREVER, digest_of
@@ -20,6 +22,9 @@ HEADERS: Final = ("x-dedup-id", "x-deduplication-header")
 EXCHANGE_TYPE: Final = "x-message-deduplication"
 """The plugin's exchange type, and the argument that switches de-duplication on."""
 _NAME: Final = "x-deduplication-header"
+_PROPERTY: Final = "x-deduplication-property"
+PROPERTIES: Final = ("message_id", "correlation_id")
+"""Properties that may hold the key of a message without such a header."""
 _TTL: Final = "x-cache-ttl"
 _DIGITS: Final = 18
 
@@ -50,6 +55,8 @@ class Deduplication:
     """About how many keys are remembered; 0 for any number."""
     names: tuple[str, ...] = HEADERS
     """The headers that hold the key: the first that is there."""
+    property: str | None = None
+    """The property that holds it if no header does."""
     may_be_overridden: bool = False
     """May a message say itself how long its key is remembered, as the plugin's exchange lets it?"""
 
@@ -63,8 +70,9 @@ class Deduplication:
         window = window or count(values.get(_TTL), MAX_TIME) or None
         if keep and not window:
             window = FOREVER
-        name = values.get(_NAME)
-        return cls(window, keep, (name,) if isinstance(name, str) and name else HEADERS)
+        name, its_property = values.get(_NAME), values.get(_PROPERTY)
+        names = (name,) if isinstance(name, str) and name else HEADERS
+        return cls(window, keep, names, its_property if its_property in PROPERTIES else None)
 
     @classmethod
     def of_exchange(cls, exchange_type: str, values: Mapping[str, Any]) -> Deduplication | None:
@@ -78,12 +86,16 @@ class Deduplication:
 
     def may_have_key(self, header: bytes) -> bool:
         """May a message whose content header has these octets have a key? If not, it is not decoded."""
-        return any(name.encode() in header for name in self.names)
+        return self.property is not None or any(name.encode() in header for name in self.names)
 
-    def rule_for(self, scope: int, headers: FieldTable, *, is_strict: bool) -> KeyRule | None:
-        """Return the key of a message with these headers in `scope`, if it has one. A table or an array is no key: if
-        it `is_strict` that raises `PreconditionFailed`.
+    def rule_for(self, scope: int, properties: BasicProperties, *, is_strict: bool) -> KeyRule | None:
+        """Return the key of a message with these properties in `scope`, if it has one. A table or an array is no key:
+        if it `is_strict` that raises `PreconditionFailed`.
         """
+        headers = properties.headers or EMPTY_TABLE
+        window = self.window
+        if self.may_be_overridden and _TTL in headers.values:
+            window = count(headers.values[_TTL], MAX_TIME) or window
         for name in self.names:
             value = headers.values.get(name)
             if isinstance(value, dict | list):
@@ -91,11 +103,9 @@ class Deduplication:
                     kind = headers.types[name]
                     raise PreconditionFailed(f'invalid message: {{unacceptable_type_in_header,"{name}",{kind}}}')
             elif value is not None:
-                window = self.window
-                if self.may_be_overridden and _TTL in headers.values:
-                    window = count(headers.values[_TTL], MAX_TIME) or window
                 return KeyRule(scope, digest_of(scope, _octets_of(value)), window, self.keep)
-        return None
+        value = None if self.property is None else getattr(properties, self.property)
+        return KeyRule(scope, digest_of(scope, _octets_of(value)), window, self.keep) if value else None
 
 
 def _octets_of(value: object) -> bytes:

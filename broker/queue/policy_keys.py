@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from broker.queue.deduplication import argument_of
+from broker.queue.deduplication import PROPERTIES, argument_of
 from broker.queue.settings import MAX_NAME, MAX_TIME, Overflow, QueueType
 
 Check: TypeAlias = Callable[[Any], bool]
@@ -125,6 +125,7 @@ KEYS: Final[Mapping[str, Key]] = {
     "cache-size": Key("number of keys", _from(1), _first),
     "cache-ttl": Key("deduplication window", _from(1, MAX_TIME), _first),
     "deduplication-header": Key("deduplication header", _is_header, _first),
+    "deduplication-property": Key("deduplication property", _one_of(*PROPERTIES), _first),
     # The names that RabbitMQ's community plugin gives them.
     "x-message-deduplication": Key("message deduplication", _is_boolean, _first),
     "x-cache-size": Key("number of keys", _from(1), _first),

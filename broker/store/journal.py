@@ -503,6 +503,7 @@ class GroupCommitJournal:
         """Let those know whether they have got their keys that asked for them; who has not is settled."""
         for message in batch.keyed:
             message.is_decided = True
+            message.claims = ()
             if message.state == TRANSIENT:
                 self._held = max(self._held - message.weight, 0)
             if message.id in batch.duplicates:

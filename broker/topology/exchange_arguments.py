@@ -9,7 +9,7 @@ from typing import Final
 
 from broker.codec.field_table import FieldTable
 from broker.errors import PreconditionFailed
-from broker.queue.deduplication import EXCHANGE_TYPE, count
+from broker.queue.deduplication import EXCHANGE_TYPE, PROPERTIES, count
 from broker.queue.values import MAX_TIME
 
 _SIZE: Final = "x-cache-size"
@@ -35,6 +35,8 @@ def check(exchange_type: str, arguments: FieldTable) -> None:
     header = values.get("x-deduplication-header", "x-dedup-id")
     if not (isinstance(header, str) and header):
         raise PreconditionFailed("Invalid argument, 'x-deduplication-header' must be the name of a header")
+    if values.get("x-deduplication-property", PROPERTIES[0]) not in PROPERTIES:
+        raise PreconditionFailed(f"Invalid argument, 'x-deduplication-property' must be one of {', '.join(PROPERTIES)}")
     if not any(name in values for name in (_SIZE, *_TIMES)):
         raise PreconditionFailed(
             f"Missing argument, '{EXCHANGE_TYPE}' of an exchange needs one of '{_WINDOW}', 'x-cache-ttl', '{_SIZE}':"

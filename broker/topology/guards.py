@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final, TypeAlias
 
-from broker.codec.field_table import FieldTable
+from broker.codec.properties import BasicProperties
 from broker.ports.keys import exchange_scope
 from broker.queue.deduplication import KeyRule
 from broker.queue.queue import Queue
@@ -21,13 +21,13 @@ NO_RULES: Final[Rules] = ()
 class Guards:
     """The keys of one message, as far as the search for its queues has come."""
 
-    __slots__ = ("_headers", "_is_strict", "_on_the_way", "_vhost", "rules")
+    __slots__ = ("_is_strict", "_on_the_way", "_properties", "_vhost", "rules")
 
-    def __init__(self, vhost: str, headers: FieldTable, *, is_strict: bool) -> None:
+    def __init__(self, vhost: str, properties: BasicProperties, *, is_strict: bool) -> None:
         """If it `is_strict`, `at` raises `PreconditionFailed` for a key that is none."""
         self._is_strict = is_strict
         self._vhost = vhost
-        self._headers = headers
+        self._properties = properties
         self._on_the_way: dict[str, Rules] = {}
         """What it takes to come to an exchange that is still to be asked."""
         self.rules: dict[Queue, Rules] = {}
@@ -38,7 +38,7 @@ class Guards:
         rules = self._on_the_way.get(exchange.name, ())
         if exchange.deduplication is not None:
             scope = exchange_scope(self._vhost, exchange.name)
-            rule = exchange.deduplication.rule_for(scope, self._headers, is_strict=self._is_strict)
+            rule = exchange.deduplication.rule_for(scope, self._properties, is_strict=self._is_strict)
             if rule is not None:
                 return (*rules, rule)
         return rules

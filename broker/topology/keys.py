@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final, TypeAlias
 
-from broker.codec.field_table import EMPTY_TABLE
 from broker.codec.properties import decode_properties
 from broker.message import KeyedMessage, Message, published_ms
 from broker.queue.queue import Queue
@@ -31,9 +30,9 @@ def key_rules(
     ]
     if not asking:
         return rules
-    headers = decode_properties(header[4:-1]).headers or EMPTY_TABLE
+    properties = decode_properties(header[4:-1])
     for queue, wanted in asking:
-        rule = wanted.rule_for(queue.queue_id, headers, is_strict=is_strict)
+        rule = wanted.rule_for(queue.queue_id, properties, is_strict=is_strict)
         if rule is not None:
             rules[queue] = (*rules.get(queue, NO_RULES), rule)
     return rules

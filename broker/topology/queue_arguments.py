@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias
 from broker.codec.field_table import FieldTable
 from broker.errors import PreconditionFailed
 from broker.ports.levels import MAX_PRIORITY
-from broker.queue.deduplication import EXCHANGE_TYPE, Deduplication
+from broker.queue.deduplication import EXCHANGE_TYPE, PROPERTIES, Deduplication
 from broker.queue.settings import MAX_NAME, MAX_TIME, Overflow, QueueType
 
 Check: TypeAlias = Callable[[str, Any, Mapping[str, Any]], str | None]
@@ -188,6 +188,7 @@ ARGUMENTS: Final[Mapping[str, Argument]] = {
     "x-cache-ttl": Argument(_count, _BOTH),
     "x-cache-persistence": Argument(_one_of("disk", "memory", otherwise="invalid_cache_persistence"), _BOTH),
     "x-deduplication-header": Argument(_header, _BOTH),
+    "x-deduplication-property": Argument(_one_of(*PROPERTIES, otherwise="invalid_deduplication_property"), _BOTH),
     # Of streams.
     "x-max-age": Argument(_anything, ()),
     "x-stream-max-segment-size-bytes": Argument(_anything, ()),

@@ -126,7 +126,7 @@ class RoutingTable:
             if current.is_dynamic and message is None:
                 return None
             if current.deduplication is not None and message is not None and message.guards is None:
-                message.guards = Guards(self._vhost, message.headers, is_strict=message.publisher is not None)
+                message.guards = Guards(self._vhost, message.properties, is_strict=message.publisher is not None)
             guards = None if message is None else message.guards
             rules = NO_RULES if guards is None else guards.at(current)
             is_routed = False

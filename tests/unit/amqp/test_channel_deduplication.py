@@ -190,6 +190,19 @@ def test_another_header_may_be_named(harness: Harness, peer: Client) -> None:
     assert everything(peer) == [b"1", b"3", b"4"]
 
 
+def test_a_property_may_hold_the_key_in_queues_and_exchanges(harness: Harness, peer: Client) -> None:
+    declare(peer, **WINDOW, deduplication_property="message_id")
+    declare(peer, "behind")
+    exchange(peer, **WINDOW, deduplication_property="correlation_id")
+    bind(peer, "behind")
+    for number in range(4):
+        peer.publish("q", b"%d" % number, properties=BasicProperties(message_id=f"m{number // 2}"))
+        called = BasicProperties(correlation_id=f"c{number // 2}", delivery_mode=2)
+        peer.publish("", b"%d" % number, exchange="x", properties=called)
+    harness.commit()
+    assert (everything(peer), everything(peer, "behind")) == ([b"0", b"2"], [b"0", b"2"])
+
+
 def test_a_text_is_another_key_than_a_number_and_a_void_is_none(harness: Harness, peer: Client) -> None:
     declare(peer, **WINDOW)
     for number, value in enumerate(["1", 1, 1.0, True, None, None, 1, "1"]):
@@ -293,6 +306,7 @@ def test_a_queue_whose_messages_are_not_stored_has_no_keys(peer: Client, flags: 
         ({"x-cache-ttl": "soon"}, '"expected integer, got longstr"'),
         ({"x-cache-persistence": "tape"}, "invalid_cache_persistence"),
         ({"x-deduplication-header": ""}, "{value_empty,<<>>}"),
+        ({"x-deduplication-property": "body"}, "invalid_deduplication_property"),
     ],
 )
 def test_arguments_of_queues_are_checked(peer: Client, arguments: dict[str, Any], text: str) -> None:
@@ -332,6 +346,11 @@ def test_arguments_of_queues_are_checked(peer: Client, arguments: dict[str, Any]
             "direct",
             {"x-dedup-window": 5, "x-deduplication-header": 7},
             "Invalid argument, 'x-deduplication-header' must be the name of a header",
+        ),
+        (
+            "direct",
+            {"x-dedup-window": 5, "x-deduplication-property": "body"},
+            "Invalid argument, 'x-deduplication-property' must be one of message_id, correlation_id",
         ),
         (
             "direct",

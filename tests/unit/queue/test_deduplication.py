@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from broker.codec.field_table import FieldTable
+from broker.codec.properties import BasicProperties
 from broker.ports.keys import FOREVER
 from broker.queue.deduplication import HEADERS, Deduplication, KeyRule, with_definition
 from broker.queue.values import MAX_TIME
@@ -29,6 +30,8 @@ ON = {"x-message-deduplication": True}
         (ON | {"x-cache-size": 9}, Deduplication(FOREVER, 9)),
         (ON | {"x-cache-size": "many", "x-cache-ttl": True}, Deduplication(None)),
         (ON | {"x-deduplication-header": "id"}, Deduplication(None, names=("id",))),
+        (ON | {"x-deduplication-property": "message_id"}, Deduplication(None, property="message_id")),
+        (ON | {"x-deduplication-property": "priority"}, Deduplication(None)),
         (ON | {"x-deduplication-header": ""}, Deduplication(None, names=HEADERS)),
     ],
 )
@@ -55,20 +58,35 @@ def test_policies_win_under_both_names() -> None:
     assert found == {"x-cache-ttl": 3, "other": 2, "x-cache-size": 4}
 
 
+def props(**headers: Any) -> BasicProperties:
+    return BasicProperties(headers=FieldTable.of({name.replace("_", "-"): value for name, value in headers.items()}))
+
+
 def test_the_first_header_that_is_there_has_the_key() -> None:
-    both = FieldTable.of({"x-deduplication-header": "b", "x-dedup-id": "a"})
-    one = FieldTable.of({"x-dedup-id": "a"})
-    found = [Deduplication(5).rule_for(7, headers, is_strict=True) for headers in (both, one)]
+    both, one = props(x_deduplication_header="b", x_dedup_id="a"), props(x_dedup_id="a")
+    found = [Deduplication(5).rule_for(7, each, is_strict=True) for each in (both, one)]
     assert found[0] == found[1]
     assert found[0] is not None
     assert Deduplication(5).rule_for(8, one, is_strict=True) != found[0]
-    assert Deduplication(5).rule_for(7, FieldTable.of({"x": 1}), is_strict=True) is None
+    assert Deduplication(5).rule_for(7, props(x=1), is_strict=True) is None
+
+
+def test_a_property_has_the_key_of_a_message_without_such_a_header() -> None:
+    asked = Deduplication(5, property="message_id")
+    assert asked.may_have_key(b"")
+    named = BasicProperties(message_id="a", correlation_id="c")
+    assert asked.rule_for(7, named, is_strict=True) == asked.rule_for(7, props(x_dedup_id="a"), is_strict=True)
+    assert asked.rule_for(7, BasicProperties(message_id=""), is_strict=True) is None
+    assert asked.rule_for(7, BasicProperties(), is_strict=True) is None
+    of_call = Deduplication(5, property="correlation_id").rule_for(7, named, is_strict=True)
+    assert of_call == asked.rule_for(7, props(x_dedup_id="c"), is_strict=True)
 
 
 def test_a_table_is_no_key_where_nobody_can_be_told() -> None:
-    headers = FieldTable.of({"x-dedup-id": FieldTable.of({}), "x-deduplication-header": "b"})
-    rule = Deduplication(5).rule_for(7, headers, is_strict=False)
-    assert rule == Deduplication(5).rule_for(7, FieldTable.of({"x-deduplication-header": "b"}), is_strict=True)
+    rule = Deduplication(5).rule_for(
+        7, props(x_dedup_id=FieldTable.of({}), x_deduplication_header="b"), is_strict=False
+    )
+    assert rule == Deduplication(5).rule_for(7, props(x_deduplication_header="b"), is_strict=True)
 
 
 def test_a_window_begins_with_the_publish_and_ends_never_beyond_all_times() -> None:

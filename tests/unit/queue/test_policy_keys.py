@@ -131,6 +131,7 @@ def test_every_key_with_an_effect_is_a_setting() -> None:
         "message-deduplication": True,
         "x-message-deduplication": True,
         "deduplication-header": "order",
+        "deduplication-property": "message_id",
     }
     on = {"x-message-deduplication": True}
     companions = {
@@ -138,6 +139,7 @@ def test_every_key_with_an_effect_is_a_setting() -> None:
         "delayed-retry-type": {"x-delayed-retry-min": 1},
         "delayed-retry-min": {"x-delayed-retry-type": "all"},
         **dict.fromkeys(("cache-size", "cache-ttl", "x-cache-size", "x-cache-ttl", "deduplication-header"), on),
+        **dict.fromkeys(("deduplication-property",), on),
         "delayed-retry-max": {"x-delayed-retry-type": "all", "x-delayed-retry-min": 1},
     }
     for name, key in KEYS.items():
