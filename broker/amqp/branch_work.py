@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from broker.amqp.branch_content import BranchEntry, decode, encode
 from broker.amqp.branches import Branch, Part
-from broker.amqp.commit import asking, begin, copies_of, end, insert, reply, without_duplicates
-from broker.amqp.publishing import COPIES_AT_ONCE, COPY_STEPS
+from broker.amqp.commit import begin, end, insert, keyed_copies, reply, without_duplicates
+from broker.amqp.publishing import COPIES_AT_ONCE, COPY_STEPS, clones
 from broker.amqp.transaction import Publication
 from broker.broker import Broker
 from broker.codec.expiration import note_due
@@ -22,7 +22,7 @@ from broker.ports.store import BranchStore
 from broker.queue.admission import QueueAdmission
 from broker.queue.outcome import ACKED
 from broker.queue.queue import Queue
-from broker.topology.keys import ask_for_keys, key_rules
+from broker.topology.keys import ask_for_keys, key_rules, keyed_among
 from broker.topology.vhost import VirtualHost
 
 _COPY_STEPS = COPY_STEPS + 4
@@ -80,7 +80,7 @@ async def commit_at_once(broker: Broker, branch: Branch, next_turn: Callable[[],
                     await next_turn()
         inserts = [message for message in messages if message.state == PENDING]
         deletes = [message for message in acked if message.state != TRANSIENT]
-        keyed = asking(messages)
+        keyed = keyed_among(messages)
         if inserts or deletes or keyed:
             await broker.journal.transact(inserts, deletes, keyed=keyed)
     except BaseException:
@@ -123,7 +123,7 @@ async def resolve(
             if broker.work.is_over:
                 await next_turn()
         inserts = [message for message in messages if message.state == PENDING]
-        await broker.journal.transact(inserts, (), resolved=[key], keyed=asking(messages))
+        await broker.journal.transact(inserts, (), resolved=[key], keyed=keyed_among(messages))
     except BranchConflict:
         end(messages)
         raise NotFound("no such branch") from None
@@ -178,7 +178,10 @@ def _copies(broker: Broker, part: Part) -> Iterator[list[Message]]:
         for start in range(0, len(queues), at_once or 1):
             some = queues[start : start + at_once]
             broker.work.done += COPY_STEPS * len(some)
-            yield copies_of(broker, each, some)
+            if each.rules:
+                yield keyed_copies(broker, each, some)
+            else:
+                yield clones(broker.ids, each.route, some, each.header, each.body, each.chunks, each.is_persistent)
         part.publisher.counts.note(each.route, queues)
         if not queues and not each.route.replies:
             part.publisher.note_unroutable(each.route, each.header, each.body, each.chunks)

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from broker.amqp.deliveries import Deliveries
 from broker.amqp.output import Output
-from broker.amqp.publishing import COPIES_AT_ONCE, COPY_STEPS, Publisher, clones
+from broker.amqp.publishing import COPIES_AT_ONCE, COPY_STEPS, Publisher, clones, keyed_clones
 from broker.amqp.transaction import Publication, Transaction
 from broker.broker import Broker
 from broker.errors import PreconditionFailed
@@ -18,7 +18,7 @@ from broker.message import PENDING, SETTLED, TRANSIENT, KeyedMessage, Message
 from broker.queue.admission import QueueAdmission
 from broker.queue.outcome import ACKED, OVER_LENGTH, REJECTED, Outcome
 from broker.queue.queue import Queue
-from broker.topology.keys import ask_for_keys
+from broker.topology.keys import keyed_among
 
 _INSERT_STEPS: Final = 4
 """Putting the messages of one queue into it, and each of them."""
@@ -53,7 +53,7 @@ async def commit(
             messages += made
             if broker.work.is_over:
                 await next_turn()
-        await _record(broker, messages, settled)
+        await _record(broker, messages, settled, keyed_among(messages) if done.has_keys else ())
     except BaseException:
         end(messages)
         raise
@@ -65,7 +65,7 @@ async def commit(
     for outcome in (ACKED, REJECTED):
         deliveries.settle(settled[outcome], outcome)
     deliveries.requeue(settled[None])
-    for _ in insert(broker, without_duplicates(messages)):
+    for _ in insert(broker, without_duplicates(messages) if done.has_keys else messages):
         await next_turn()
     if not done.is_stored:
         for _ in _append(broker, copies):
@@ -117,13 +117,16 @@ def _copies(
     for publication in publications:
         content = (publication.header, publication.body, publication.chunks)
         is_routed = False
-        at_once = len(publication.queues) if publication.rules else COPIES_AT_ONCE
-        for start in range(0, len(publication.queues), at_once or 1):
+        at_once = len(publication.queues) or 1 if publication.rules else COPIES_AT_ONCE
+        for start in range(0, len(publication.queues), at_once):
             queues = [queue for queue in publication.queues[start : start + at_once] if not queue.is_deleted]
             if queues:
                 is_routed = True
                 broker.work.done += COPY_STEPS * len(queues)
-                made = copies_of(broker, publication, queues)
+                if publication.rules:
+                    made = keyed_copies(broker, publication, queues)
+                else:
+                    made = clones(broker.ids, publication.route, queues, *content, publication.is_persistent)
                 if any(queue.refuses_publishers for queue in queues):
                     made = _admitted(made, refused, admission, is_late=is_late)
                 yield made
@@ -132,24 +135,15 @@ def _copies(
             publisher.note_unroutable(publication.route, *content)
 
 
-def copies_of(broker: Broker, publication: Publication, queues: Sequence[Queue]) -> list[Message]:
-    """Return the messages of a publish for these queues, which ask for their keys if it has any."""
-    content = (publication.header, publication.body, publication.chunks)
-    rules = publication.rules
-    made = clones(broker.ids, publication.route, queues, *content, publication.is_persistent, rules)
-    if rules:
-        ask_for_keys(made, queues, rules)
-    return made
-
-
-def asking(messages: Iterable[Message]) -> list[KeyedMessage]:
-    """Return the messages that ask for keys."""
-    return [message for message in messages if isinstance(message, KeyedMessage)]
+def keyed_copies(broker: Broker, publication: Publication, queues: Sequence[Queue]) -> list[Message]:
+    """Return the messages of a publish for these queues, which ask for its keys."""
+    content, is_persistent = (publication.header, publication.body, publication.chunks), publication.is_persistent
+    return keyed_clones(broker.ids, publication.route, queues, content, publication.rules, is_persistent=is_persistent)
 
 
 def without_duplicates(messages: Sequence[Message]) -> Sequence[Message]:
     """Return the messages that are in their queues, now that the store has decided about keys."""
-    left_out = [message for message in messages if isinstance(message, KeyedMessage) and message.state == SETTLED]
+    left_out = [message for message in keyed_among(messages) if message.state == SETTLED]
     if not left_out:
         return messages
     end(left_out)
@@ -174,14 +168,16 @@ def _admitted(
 
 
 async def _record(
-    broker: Broker, messages: Sequence[Message], settled: Mapping[Outcome | None, Sequence[Message]]
+    broker: Broker,
+    messages: Sequence[Message],
+    settled: Mapping[Outcome | None, Sequence[Message]],
+    keyed: Sequence[KeyedMessage],
 ) -> None:
     """Store what must survive, and delete what was settled."""
     inserts = [message for message in messages if message.state == PENDING]
     # What goes on to a dead-letter exchange is deleted when it is there.
     rejected = [message for message in settled[REJECTED] if not _queue_of(message).has_dead_letters]
     deletes = [message for message in (*settled[ACKED], *rejected) if message.state != TRANSIENT]
-    keyed = asking(messages)
     if inserts or deletes or keyed:
         await broker.journal.transact(inserts, deletes, keyed=keyed)
     for message in deletes:

@@ -44,7 +44,7 @@ from broker.message import (
 )
 from broker.queue.outcome import OVER_LENGTH
 from broker.queue.queue import Queue
-from broker.topology.keys import NO_KEYS, KeyRules, ask_for_keys, key_rules
+from broker.topology.keys import NO_KEYS, KeyRules, ask_for_keys, key_rules, keyed_among
 from broker.topology.routed_message import RoutedMessage
 from broker.topology.routing import Route, Search
 from broker.topology.vhost import VirtualHost
@@ -332,8 +332,8 @@ class Publisher:
         asking = [queue for queue in queues if queue in rules]
         if not asking:
             return queues
-        messages = clones(self._ids, route, asking, *content, is_persistent, rules)
-        keyed = ask_for_keys(messages, asking, rules)
+        messages = keyed_clones(self._ids, route, asking, content, rules, is_persistent=is_persistent)
+        keyed = keyed_among(messages)
         for message in keyed:
             _level_of(message).hold(message)
             if message.state == PENDING and self.confirms is not None:
@@ -513,24 +513,42 @@ def clones(
     body: bytes,
     chunks: list[bytes] | None,
     is_persistent: bool,
-    rules: KeyRules = NO_KEYS,
 ) -> list[Message]:
-    """Return one message per queue, all with the same octets; stored bodies of some size are shared. What asks for keys
-    by `rules` is stored in every case.
-    """
+    """Return one message per queue, all with the same octets; stored bodies of some size are shared."""
     routing = route.routing
     messages = []
     stored = []
     for queue in queues:
-        is_keyed = queue in rules
-        state = PENDING if (is_persistent or is_keyed) and queue.is_stored else TRANSIENT
-        new = KeyedMessage if is_keyed else Message
-        message = new(ids.next(), queue.level_for(header), routing, header, body, chunks, state)
+        state = PENDING if is_persistent and queue.is_stored else TRANSIENT
+        message = Message(ids.next(), queue.level_for(header), routing, header, body, chunks, state)
         note_due(message)
         messages.append(message)
         if state == PENDING:
             stored.append(message)
     share_body(stored)
+    return messages
+
+
+def keyed_clones(
+    ids: MessageIdGenerator,
+    route: Route,
+    queues: Sequence[Queue],
+    content: Content,
+    rules: KeyRules,
+    *,
+    is_persistent: bool,
+) -> list[Message]:
+    """Return what `clones` returns; what asks for keys by `rules` does so, and is stored in every case."""
+    messages: list[Message] = []
+    for queue in queues:
+        is_keyed = queue in rules
+        state = PENDING if (is_persistent or is_keyed) and queue.is_stored else TRANSIENT
+        new = KeyedMessage if is_keyed else Message
+        message = new(ids.next(), queue.level_for(content[0]), route.routing, *content, state)
+        note_due(message)
+        messages.append(message)
+    ask_for_keys(messages, queues, rules)
+    share_body([message for message in messages if message.state == PENDING])
     return messages
 
 

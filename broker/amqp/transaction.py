@@ -62,6 +62,8 @@ class Transaction:
     octets: int = 0
     is_stored: bool = False
     """Is any of the publishes to be stored, or does it ask for a key?"""
+    has_keys: bool = False
+    """Does any of the publishes ask for a key?"""
     copies: int = 0
     """Messages of the publishes, counted in each of their queues."""
     kept: list[tuple[bytes, RoutedMessage]] = field(default_factory=list)
@@ -80,7 +82,7 @@ class Transaction:
             raise ResourceFault(f"transaction larger than {self.max_bytes} octets")
         self.copies += len(queues)
         if publication.rules:
-            self.is_stored = True
+            self.is_stored = self.has_keys = True
         elif publication.is_persistent and not self.is_stored:
             self.is_stored = any(queue.is_stored for queue in queues)
         if self.is_stored and self.copies > MAX_STORED:
@@ -104,5 +106,5 @@ class Transaction:
         taken = replace(self)
         self.publications, self.kept, self.settled, self.settled_tags = [], [], [], set()
         self.settled_up_to = self.octets = self.copies = 0
-        self.is_stored, self.routes = False, set()
+        self.is_stored, self.has_keys, self.routes = False, False, set()
         return taken

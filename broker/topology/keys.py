@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, TypeAlias
 
 from broker.codec.properties import decode_properties
@@ -38,12 +38,16 @@ def key_rules(
     return rules
 
 
+def keyed_among(messages: Iterable[Message]) -> list[KeyedMessage]:
+    """Return the messages that ask for keys."""
+    return [message for message in messages if isinstance(message, KeyedMessage)]
+
+
 def ask_for_keys(
     messages: Sequence[Message], queues: Sequence[Queue], rules: KeyRules, *, is_binding: bool = True
-) -> list[KeyedMessage]:
-    """Let the messages of one publish, made for these queues, ask for their keys; return those that do."""
+) -> None:
+    """Let the messages of one publish, made for these queues, ask for their keys, if they have any."""
     keyed = [(queue, message) for queue, message in zip(queues, messages, strict=True) if queue in rules]
-    asking: list[KeyedMessage] = []
     for queue, message in keyed:
         assert isinstance(message, KeyedMessage)
         # Of an exchange, a publish asks once; of its own queue, each message.
@@ -53,5 +57,3 @@ def ask_for_keys(
             )
             for rule in rules[queue]
         )
-        asking.append(message)
-    return asking
