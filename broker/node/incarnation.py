@@ -36,6 +36,7 @@ from broker.cache_budget import CacheBudget
 from broker.clock import Clock
 from broker.config.configuration import Configuration
 from broker.errors import AdministrationError, StoreUnavailable
+from broker.management.figures.view import NodeView
 from broker.message import STORED, Message, MessageIdGenerator
 from broker.node.admin_password import create_first_users
 from broker.node.allocator import give_back_freed_memory
@@ -46,6 +47,7 @@ from broker.node.logins import USERS_ELSEWHERE, checked_passwords, hash_password
 from broker.node.queue_services import LiveServices
 from broker.node.settings import client_limits, dialect_of, flow_limits, openings, resource_monitor, thresholds
 from broker.node.token_logins import WithTokens
+from broker.node.watching import new_view
 from broker.ports.slot import Slot
 from broker.ports.store import Registration
 from broker.queue.due_reader import DueReader
@@ -124,6 +126,8 @@ class NodeIncarnation:
         self.turns: Turns
         self.replies: DirectReplies
         self.services: LiveServices
+        self.view: NodeView
+        """What operators see of the node."""
         self.hashing: HashingThreads
         self.carbon: CarbonDatabases | None = None
         """Databases of WSO2's, if the configuration names any."""
@@ -299,6 +303,10 @@ class NodeIncarnation:
         )
         limits = thresholds(self.config)
         monitor = resource_monitor(self.config, limits, pressure)
+        parameters = self.topology.global_parameters
+        self.view, sampler = new_view(
+            self.config, self._node_id, broker, self.clock, limits, pressure, journal, parameters
+        )
         server = AmqpServer(
             self.clock,
             shared,
@@ -316,6 +324,7 @@ class NodeIncarnation:
             forever.create_task(letters.run(), name="dead letters"),
             forever.create_task(_retry(letters), name="dead letters without a queue"),
             forever.create_task(timers.run(), name="timers"),
+            forever.create_task(sampler.run(asyncio.sleep, turns.next), name="samples"),
             forever.create_task(monitor.run(), name="resources"),
             forever.create_task(health.run(), name="store health"),
             forever.create_task(keys.run(), name="keys of de-duplication"),

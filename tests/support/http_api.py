@@ -105,10 +105,9 @@ class HttpNode:
             self.harness.broker,
             "NODE:1",
             version="0.1.0",
-            cluster_name="NODE:1",
             now_ms=self.harness.clock.wall_ms,
             machine=lambda: MachineFigures(memory_used=1000, process_id=17, descriptors_total=1024),
-            listeners=lambda: (Listening("amqp", "127.0.0.1", 5672), Listening("http", "127.0.0.1", 15672)),
+            listening=[Listening("amqp", "127.0.0.1", 5672), Listening("http", "127.0.0.1", 15672)],
             platform="Python 3.11",
         )
         self.node = ManagedNode(

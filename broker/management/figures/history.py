@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+MOST_SAMPLES: Final = 1000
+"""Samples of one figure in one answer."""
+
 
 @dataclass(frozen=True, slots=True)
 class SampleSpan:
@@ -13,6 +16,13 @@ class SampleSpan:
 
     age: int
     increment: int
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for what nobody would look at."""
+        if self.age < 1 or self.increment < 1:
+            raise ValueError("samples are asked for by positive numbers of seconds")
+        if self.age // self.increment > MOST_SAMPLES:
+            raise ValueError(f"more than {MOST_SAMPLES} samples are asked for")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +55,10 @@ class History(Protocol):
         """
         ...
 
+    def totals(self, owner: object) -> Mapping[str, int]:
+        """Return the figures of `owner` as they were in the last sample; nothing if there is none."""
+        ...
+
 
 class NoHistory:
     """Stands where nobody takes samples: nothing grows."""
@@ -54,6 +68,9 @@ class NoHistory:
 
     def idle_since(self, owner: object) -> int | None:
         return None
+
+    def totals(self, owner: object) -> Mapping[str, int]:
+        return {}
 
 
 def with_details(

@@ -38,6 +38,9 @@ _COUNTED_BY_ERLANG: Final = (
 _AVERAGES: Final = tuple(name for name in _COUNTED_BY_ERLANG if name.endswith("avg_time"))
 
 
+USED: Final = ("mem_used", "fd_used", "sockets_used", "proc_used", "disk_free")
+
+
 def used_figures(view: NodeView) -> dict[str, int]:
     """Return what the node uses of its machine, as far as it has a history."""
     machine = view.machine()

@@ -24,7 +24,9 @@ def exchange_types() -> list[dict[str, Any]]:
 def overview_figures(view: NodeView, spans: SampleSpans = NO_SAMPLES) -> dict[str, Any]:
     """Return what `/api/overview` has, with the figures of this node."""
     history = view.history
-    stats = {**counted(totals.message_counts(view)), "disk_reads": 0, "disk_writes": 0, **view.store()}
+    messages = totals.message_figures(view)
+    lengths = {name: messages.pop(name) for name in totals.OF_LENGTH}
+    stats = {**messages, "disk_reads": 0, "disk_writes": 0, **view.store()}
     return {
         "management_version": view.api_version,
         "rates_mode": "basic",
@@ -41,7 +43,7 @@ def overview_figures(view: NodeView, spans: SampleSpans = NO_SAMPLES) -> dict[st
         "enable_queue_totals": False,
         "message_stats": with_details(stats, history, view, spans.msg_rates),
         "churn_rates": with_details(totals.churn(view), history, view, spans.msg_rates),
-        "queue_totals": with_details(totals.lengths(view), history, view, spans.lengths),
+        "queue_totals": with_details(lengths, history, view, spans.lengths),
         "object_totals": totals.objects(view),
         "statistics_db_event_queue": 0,
         "node": view.name,
@@ -60,7 +62,7 @@ def listener_figures(view: NodeView) -> list[dict[str, Any]]:
             "port": each.port,
             "socket_opts": {"backlog": 128, "nodelay": True, "linger": [True, 0], "exit_on_close": False},
         }
-        for each in view.listeners()
+        for each in view.listening
     ]
 
 

@@ -23,7 +23,6 @@ from broker.queue.stock import Stock
 from broker.topology.json_form import plain
 from broker.topology.policies import NO_POLICY, Effective
 
-OF_LENGTH: Final = ("messages", "messages_ready", "messages_unacknowledged")
 _SAMPLE: Final = 64
 _QUEUE_OVERHEAD: Final = 4096
 """About what an empty queue occupies, in octets."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
+from broker.management.figures.messages import OF_CHANNELS, counted
 from broker.management.figures.view import NodeView
 from broker.topology.counts import MessageCounts
 from broker.topology.vhost import VirtualHost
 
-CHURN = (
+OF_LENGTH: Final = ("messages", "messages_ready", "messages_unacknowledged")
+CHURN: Final = (
     "channel_closed",
     "channel_created",
     "connection_closed",
@@ -17,6 +20,10 @@ CHURN = (
     "queue_declared",
     "queue_deleted",
 )
+
+
+_MANY: Final = 10_000
+"""Queues and connections that are looked at without a pause."""
 
 
 def message_counts(view: NodeView, vhost: VirtualHost | None = None) -> MessageCounts:
@@ -28,6 +35,22 @@ def message_counts(view: NodeView, vhost: VirtualHost | None = None) -> MessageC
 
 def _sum(counts: Iterable[MessageCounts]) -> MessageCounts:
     return MessageCounts(*map(sum, zip(*counts, strict=True)))
+
+
+def is_large(view: NodeView) -> bool:
+    """Is there too much on this node to be added up at once?"""
+    connections = len(view.broker.open_connections)
+    return connections + sum([len(vhost.queues) for vhost in view.vhosts.values()]) > _MANY
+
+
+def message_figures(view: NodeView) -> dict[str, int]:
+    """Return by RabbitMQ's names what has become of messages, and how many are in queues: of a large node as it was at
+    the last sample, a few seconds ago.
+    """
+    sampled = view.history.totals(view) if is_large(view) else {}
+    if sampled:
+        return {name: sampled[name] for name in (*OF_CHANNELS, *OF_LENGTH)}
+    return {**counted(message_counts(view)), **lengths(view)}
 
 
 def churn(view: NodeView) -> dict[str, int]:

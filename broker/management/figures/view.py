@@ -52,15 +52,15 @@ class Listening:
     port: int
 
 
+def _unnamed(parameter: str) -> str:
+    return ""
+
+
 def _no_machine() -> MachineFigures:
     return MachineFigures()
 
 
-def _nothing_open() -> Sequence[Listening]:
-    return ()
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class NodeView:
     """One node, as seen by those who watch it."""
 
@@ -68,7 +68,8 @@ class NodeView:
     name: str
     """The node id."""
     version: str = "0"
-    cluster_name: str = ""
+    named: Callable[[str], str] = _unnamed
+    """Returns the value of a global parameter, a text; an empty one if there is none."""
     api_version: str = "3.13.7"
     """The version of RabbitMQ whose HTTP API programs may expect."""
     started_ms: int = 0
@@ -76,11 +77,17 @@ class NodeView:
     now_ms: Callable[[], int] = int
     history: History = field(default_factory=NoHistory)
     machine: Callable[[], MachineFigures] = _no_machine
-    listeners: Callable[[], Sequence[Listening]] = _nothing_open
+    listening: list[Listening] = field(default_factory=list)
+    """The open listeners."""
     platform: str = ""
     config_files: Sequence[str] = ()
     store: Callable[[], Mapping[str, Any]] = dict
     """Returns `disk_reads` and `disk_writes`."""
+
+    @property
+    def cluster_name(self) -> str:
+        """The name that an administrator has given the cluster, or the node's own."""
+        return self.named("cluster_name") or self.name
 
     @property
     def vhosts(self) -> Mapping[str, VirtualHost]:

@@ -68,7 +68,7 @@ async def check_port(node: ManagedNode, call: Call) -> Any:
     asked = call.names["port"]
     if not asked.isdecimal() or len(asked) > 5:
         raise BadRequest("Invalid port")
-    ports = [listener.port for listener in node.view.listeners()]
+    ports = [listener.port for listener in node.view.listening]
     if int(asked) in ports:
         return {**_OK, "port": int(asked)}
     return failed("No active listener", missing=int(asked), ports=ports)
@@ -77,7 +77,7 @@ async def check_port(node: ManagedNode, call: Call) -> Any:
 async def check_protocol(node: ManagedNode, call: Call) -> Any:
     asked = call.names["protocol"]
     wanted = _SPELLINGS.get(asked.lower(), asked.lower())
-    protocols = list(dict.fromkeys(each.protocol for each in node.view.listeners()))
+    protocols = list(dict.fromkeys(each.protocol for each in node.view.listening))
     if wanted in protocols:
         return {**_OK, "protocol": asked}
     return failed("No active listener", missing=asked, protocols=protocols)

@@ -26,7 +26,7 @@ def contexts(node: ManagedNode) -> list[dict[str, Any]]:
             "port": str(listener.port),
             "ssl_opts": [],
         }
-        for listener in node.view.listeners()
+        for listener in node.view.listening
         if listener.protocol in ("http", "https")
     ]
 

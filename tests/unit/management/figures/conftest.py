@@ -22,7 +22,7 @@ def view(harness: Harness) -> NodeView:
         harness.broker,
         "NODE:1",
         version="0.1.0",
-        cluster_name="test",
+        named=lambda name: "test" if name == "cluster_name" else "",
         now_ms=harness.clock.wall_ms,
         machine=lambda: MachineFigures(memory_used=1000, process_id=17, descriptors_total=1024),
         platform="Python 3.11",
