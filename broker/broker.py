@@ -20,7 +20,7 @@ from broker.ports.cluster import Cluster
 from broker.ports.store import Journal
 from broker.queue.queue import Queue
 from broker.selector.selector import CompiledSelectors
-from broker.topology.counts import Churn, MessageCounts
+from broker.topology.counts import Churn, MessageCounts, MessageSizes
 from broker.topology.exchange_types.recent_history import Kept
 from broker.topology.vhost import VirtualHost
 from broker.turn_budget import TurnBudget
@@ -156,6 +156,7 @@ class Broker:
         `touched_confirms`. Virtual hosts count in the same `churn`.
         """
         self.churn = churn or Churn()
+        self.message_sizes = MessageSizes()
         self.ended_channels = MessageCounts()
         """What the channels have counted that are closed."""
         self.ids = ids

@@ -17,8 +17,8 @@ from tests.support.library import CONTRACT, TAG, Fault, Library
 from tests.support.named_things import CONFORMANCE, wrong_files, wrong_links, wrong_names
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("benchmarks", "broker", "conf", "dbscripts", "docs", "examples", "tests")
-KINDS = {".md", ".properties", ".py", ".sh", ".sql", ".thrift", ".toml", ".xml"}
+FOLDERS = ("benchmarks", "broker", "conf", "dbscripts", "deploy", "docs", "examples", "tests")
+KINDS = {".json", ".md", ".properties", ".py", ".sh", ".sql", ".thrift", ".toml", ".xml", ".yml"}
 
 # What this module plants is wrong on purpose.
 SKIPPED = "tests/test_references.py"

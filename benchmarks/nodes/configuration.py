@@ -21,7 +21,10 @@ _BROKER_XML = """\
     </amqp>
   </transports>
 {tuning}\
-  <management><http enabled="{has_http}" port="{http_port}"/></management>
+  <management>
+    <http enabled="{has_http}" port="{http_port}"/>
+    <metrics enabled="{has_metrics}" port="{metrics_port}"/>
+  </management>
 </broker>
 """
 
@@ -126,6 +129,8 @@ class NodeConfiguration:
     window_size: int | None = None
     http_port: int = 0
     """Where it serves the HTTP API, but for the offset; 0 for nowhere."""
+    metrics_port: int = 0
+    """Where it serves metrics, but for the offset; 0 for nowhere."""
     membership: Membership | None = None
 
     @property
@@ -158,6 +163,8 @@ class NodeConfiguration:
                 coordination=self._coordination(),
                 has_http=str(self.http_port > 0).lower(),
                 http_port=self.http_port,
+                has_metrics=str(self.metrics_port > 0).lower(),
+                metrics_port=self.metrics_port,
                 tuning="" if self.window_size is None else _TUNING.format(window_size=self.window_size),
             ),
             "datasources/master-datasources.xml": _DATASOURCES_XML.format(url=escape(self.store_url)),

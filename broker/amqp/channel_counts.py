@@ -55,8 +55,7 @@ class ChannelCounts:
     def read(self) -> MessageCounts:
         """Add up what has been counted, and let exchanges and queues know of it, too."""
         publishes, confirms = self._publisher.counts, self._publisher.confirms
-        self._publisher.count_run()
-        publishes.add_up()
+        self._publisher.count_all()
         deliver, deliver_no_ack, redeliver = self._deliver, self._deliver_no_ack, self._redeliver
         for consumer in self._consumers.values():
             redeliver += consumer.redelivered

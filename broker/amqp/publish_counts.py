@@ -6,9 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from broker.queue.queue import Queue
+from broker.topology.counts import MessageSizes
 from broker.topology.exchange import Exchange
 from broker.topology.routing import Route
 
+_MEASURED_BY_ONE: Final = 32
+"""Messages of one channel from which on the size of one stands for theirs."""
 _NOWHERE: Final = Route(b"\0\0\0\0\0", "", "", False, 0)
 
 
@@ -19,10 +22,12 @@ class PublishCounts:
     route follow, or when somebody asks.
     """
 
-    __slots__ = ("_added_up", "_exchanges", "dropped", "published", "returned", "routed", "run")
+    __slots__ = ("_added_up", "_exchanges", "_measured", "_sizes", "dropped", "published", "returned", "routed", "run")
 
-    def __init__(self, exchanges: Mapping[str, Exchange]) -> None:
+    def __init__(self, exchanges: Mapping[str, Exchange], sizes: MessageSizes) -> None:
         self._exchanges = exchanges
+        self._sizes = sizes
+        self._measured = 0
         self._added_up = 0
         self.run = _NOWHERE
         """The route of the publishes that exchange and queues do not know of yet."""
@@ -34,6 +39,21 @@ class PublishCounts:
         """Messages that had no queue and were sent back."""
         self.dropped = 0
         """Messages that had no queue."""
+
+    def add(self, count: int, last: bytes) -> None:
+        """So many messages more are published, of which `last` is the header of the last one (`Message.header`): of
+        some dozens of them its size stands for all.
+        """
+        self.published += count
+        if self.published - self._measured >= _MEASURED_BY_ONE:
+            self.measure(last)
+
+    def measure(self, last: bytes) -> None:
+        """Note the sizes of all messages that are published, of which `last` is the header of the last one."""
+        count = self.published - self._measured
+        if count and last:
+            self._measured = self.published
+            self._sizes.note(int.from_bytes(last[8:16], "big"), count)
 
     def begin_run(self, route: Route) -> None:
         """What is published from now on goes to the queues of this route, unless `note` says otherwise."""

@@ -83,6 +83,7 @@ class Publisher:
         "_counted_id",
         "_ids",
         "_is_persistent",
+        "_last_header",
         "_last_id",
         "_lifetime",
         "_output",
@@ -134,7 +135,8 @@ class Publisher:
         self.replier = Replier(
             replies, vhost.name, access, broker.work, broker.touched_confirms, self.return_unroutable
         )
-        self.counts = PublishCounts(vhost.exchanges)
+        self.counts = PublishCounts(vhost.exchanges, broker.message_sizes)
+        self._last_header = b""
         self._last_id = 0
         """That of the last message with a queue of its own."""
         self._counted_id = 0
@@ -165,8 +167,14 @@ class Publisher:
         if count > 0:
             if count > COUNTER_MASK:
                 count = ids_between(self._counted_id, self._last_id)
-            self.counts.published += count
+            self.counts.add(count, self._last_header)
         self._counted_id = self._ids.last
+
+    def count_all(self) -> None:
+        """Count what was published up to now, and tell exchange, queues and the node of it."""
+        self.count_run()
+        self.counts.measure(self._last_header)
+        self.counts.add_up()
 
     def publish(self, route: Route, header: bytes, body: bytes, chunks: list[bytes] | None = None) -> bool:
         """Route one complete message: header and body are frame tails. Return whether the connection's further input
@@ -180,6 +188,7 @@ class Publisher:
         queue = route.queue
         if queue is None or self._asks or self.transaction is not None:
             self.count_run()
+            self._last_header = header
             has_to_wait = self._publish_other(route, (header, body, chunks))
             self._counted_id = self._ids.last
             return has_to_wait
@@ -190,6 +199,7 @@ class Publisher:
         else:
             message_id = ids.next()
         self._last_id = message_id
+        self._last_header = header
         confirms = self.confirms
         if confirms is not None:
             confirms.published += 1

@@ -318,10 +318,20 @@ class HttpSection(Section):
     """What programs are told that ask for the version of RabbitMQ."""
 
 
+class MetricsSection(Section):
+    """Metrics for Prometheus."""
+
+    enabled: Boolean = xml("@enabled", True)
+    port: Port = xml("@port", 15692)
+    bind_address: Annotated[str, BeforeValidator(_address_or_nothing)] = xml("@bindAddress", "")
+    """Empty for that of AMQP."""
+
+
 class ManagementSection(Section):
     """This broker's own section: how the node is administered."""
 
     http: HttpSection = xml("http", HttpSection())
+    metrics: MetricsSection = xml("metrics", MetricsSection())
     control_socket: str = xml("controlSocket", "")
     """The path of the control socket; empty for the built-in one (`node/control_path`)."""
     admin_password_file: str = xml("adminPasswordFile", "")

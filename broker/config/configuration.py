@@ -81,6 +81,10 @@ class Configuration(Section):
         return self._with_offset(self.management.http.port)
 
     @property
+    def metrics_port(self) -> int:
+        return self._with_offset(self.management.metrics.port)
+
+    @property
     def thrift_port(self) -> int:
         return self._with_offset(self.coordination.thrift_server_port)
 

@@ -145,6 +145,11 @@ class Clustered:
             seen.append(SeenMember(row.node_id, row.host, row.port, (row.host, row.port) == coordinator, age))
         return sorted(seen, key=lambda member: member.node_id)
 
+    @property
+    def epoch(self) -> int:
+        agent = self._agent
+        return (agent.fence or agent.known_fence).epoch
+
     # For the core: `Cluster`, and the lifecycle
 
     @property

@@ -145,6 +145,11 @@ class NodeIncarnation:
         self._with_tokens = with_tokens
 
     @property
+    def epoch(self) -> int:
+        """How often the coordinator has changed, as far as this node knows."""
+        return self._lifecycle.epoch
+
+    @property
     def members(self) -> Sequence[SeenMember]:
         """The living nodes that share the store, this one among them, by id."""
         return self._lifecycle.members()

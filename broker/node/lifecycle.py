@@ -48,6 +48,11 @@ class Lifecycle(Protocol[PartsT_contra]):
         """Return the living nodes that share the store, this one among them, by id; available from `attach` on."""
         ...
 
+    @property
+    def epoch(self) -> int:
+        """How often the coordinator has changed, as far as this node knows."""
+        ...
+
     async def register(self, loops: asyncio.TaskGroup) -> Registration:
         """Register this node with the store; from here on it may write."""
         ...

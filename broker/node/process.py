@@ -44,6 +44,7 @@ from broker.topology.subscription_commands import SubscriptionCommands
 
 if TYPE_CHECKING:
     from broker.node.http_api import HttpApi
+    from broker.node.metrics import Metrics
 
 _log = structlog.get_logger(__name__)
 
@@ -257,8 +258,10 @@ class Node:
         await control.start()
         addresses = await self._listen(server)
         http = self._http_api(incarnation, server, by_name or commands.by_name)
-        if http is not None:
-            addresses |= await http.listen()
+        metrics = self._metrics(incarnation, server)
+        for listener in (http, metrics):
+            if listener is not None:
+                addresses |= await listener.listen()
         self._start = None
         on_started(
             Started(
@@ -281,8 +284,9 @@ class Node:
             finally:
                 watch.cancel()
                 await control.stop()
-                if http is not None:
-                    await http.stop()
+                for listener in (http, metrics):
+                    if listener is not None:
+                        await listener.stop()
         _log.info("stopping", node=self.node_id)
         await server.stop("shutdown", STOP_TIMEOUT)
 
@@ -294,6 +298,13 @@ class Node:
         from broker.node.http_api import HttpApi  # a quarter of a second
 
         return HttpApi(self._config, incarnation, server, self.node_id, self._started_at, commands, self.ports)
+
+    def _metrics(self, incarnation: NodeIncarnation, server: AmqpServer) -> Metrics | None:
+        if not self._config.management.metrics.enabled:
+            return None
+        from broker.node.metrics import Metrics  # for aiohttp, likewise
+
+        return Metrics(self._config, incarnation, server)
 
     def _use_certificates(self) -> None:
         """Let connections that come from now on have the certificates as they are now."""

@@ -31,6 +31,8 @@ class Standalone:
     def members(self) -> Sequence[SeenMember]:
         return (SeenMember(self._node_id, "", 0, False),)
 
+    epoch = 0
+
     async def register(self, loops: asyncio.TaskGroup) -> Registration:
         return await self._start_retry.until_done(lambda: self._store.store.register(self._node_id))
 

@@ -247,6 +247,11 @@ class Queue:
         return self._window.ready_octets
 
     @property
+    def slot_count(self) -> int:
+        """Slots on this node with messages that are not in memory."""
+        return self._window.slot_count
+
+    @property
     def has_ready(self) -> bool:
         """Is anything ready on this node, in memory or in slots?"""
         return bool(self._window.ready) or self._window.is_paged

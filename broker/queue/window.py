@@ -76,6 +76,10 @@ class Window(ReadyMessages):
         return self.open_slot is not None or bool(self.slots)
 
     @property
+    def slot_count(self) -> int:
+        return len(self.slots) + (self.open_slot is not None)
+
+    @property
     def ready_count(self) -> int:
         """Messages in memory and in slots together."""
         count = len(self.ready) + len(self.late)

@@ -280,10 +280,13 @@ class GroupCommitJournal:
     async def _write_one(self) -> None:
         batch, groups = self._take()
         self._batch = batch
-        self._writing_since = self._monotonic()
+        self._writing_since = since = self._monotonic()
         try:
             if batch:
+                rows = len(batch.inserts) + len(batch.deletes)
                 await self._write(batch, groups)
+                self.counters.seconds.note(self._monotonic() - since)
+                self.counters.rows.note(rows)
             if batch.keyed and self._on_keyed is not None:
                 await self._on_keyed(batch.keyed)
         finally:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from bisect import bisect_left
+from dataclasses import dataclass, field
 from typing import Final
 
 from broker.backoff import Backoff
@@ -29,6 +30,23 @@ class JournalLimits:
     """Seconds between two tries of a store without room; rows of settled messages are deleted this late then."""
 
 
+class Spread:
+    """How often something was how large."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, *bounds: float) -> None:
+        self.bounds: Final = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        """By the first bound that was not exceeded; the last number is of what exceeds all."""
+        self.total = 0.0
+
+    def note(self, value: float) -> None:
+        """It was so large once more."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+
 @dataclass(slots=True)
 class JournalCounters:
     """What the journal has done since it started."""
@@ -40,3 +58,7 @@ class JournalCounters:
     retries: int = 0
     duplicates: int = 0
     """Messages that did not get their keys."""
+    seconds: Spread = field(default_factory=lambda: Spread(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5))
+    """How long batches took, failed tries included."""
+    rows: Spread = field(default_factory=lambda: Spread(1, 4, 16, 64, 256, 1024, 4096))
+    """How many rows batches had."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from operator import add
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+SIZE_BOUNDS: Final = (100, 1000, 10_000, 100_000, 1_000_000, 10_000_000, 50_000_000, 100_000_000)
+"""Octets of bodies by which messages are told apart."""
 
 
 class MessageCounts(NamedTuple):
@@ -60,3 +64,19 @@ class Churn:
         self.auth_successes = 0
         """Logins."""
         self.auth_failures = 0
+
+
+class MessageSizes:
+    """How large messages are that clients publish."""
+
+    __slots__ = ("counts", "octets")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(SIZE_BOUNDS) + 1)
+        """Messages, by the first of `SIZE_BOUNDS` that their bodies do not exceed."""
+        self.octets = 0
+
+    def note(self, size: int, count: int) -> None:
+        """So many messages with bodies of about this size were published."""
+        self.counts[bisect_left(SIZE_BOUNDS, size)] += count
+        self.octets += size * count

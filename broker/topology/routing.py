@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 from weakref import WeakValueDictionary
 
 from broker.cache_budget import Cache, CacheBudget
+from broker.queue.counts import CountsInQueue
 from broker.queue.queue import Queue
 from broker.topology.binding import BY_MESSAGE, Binding, Destination
 from broker.topology.exchange import Exchange
@@ -86,6 +87,7 @@ class RoutingTable:
         "_caches",
         "_sources",
         "_vhost",
+        "ended_queues",
         "exchanges",
         "level_count",
         "queues",
@@ -105,6 +107,8 @@ class RoutingTable:
         """The auto-delete exchanges that have lost their last binding and are still there."""
         self.version = 0
         """Grows with every change of the graph."""
+        self.ended_queues = CountsInQueue()
+        """What the queues have counted that are gone."""
         self._caches: WeakValueDictionary[Hashable, Cache[Route]] = WeakValueDictionary()
         self._sources: dict[Destination, dict[str, None]] = {}  # destination -> the exchanges bound to it
 
@@ -258,6 +262,8 @@ class RoutingTable:
         queue = self.queues.pop(name)
         del self.queues_by_id[queue.queue_id]
         self.level_count -= len(queue.levels)
+        for level in queue.levels:
+            self.ended_queues.add(level.counts)
         self._remove_bindings_to(("queue", name))
 
     def _remove_bindings_to(self, destination: Destination) -> None:

@@ -67,7 +67,7 @@ def queue_figures(view: NodeView, queue: Queue, spans: SampleSpans = NO_SAMPLES)
     stock = queue.stock()
     policy = _policy_of(view, queue)
     consumers = [each for each in queue.consumers if isinstance(each, Consumer)]
-    octets_unacked = _octets_unacked(consumers, stock)
+    unacked = octets_unacked(consumers, stock)
     is_served = bool(consumers) and not stock.ready
     active = queue.active_consumer
     exclusive = next((each.consumer_tag for each in consumers if each.is_exclusive), None)
@@ -82,12 +82,12 @@ def queue_figures(view: NodeView, queue: Queue, spans: SampleSpans = NO_SAMPLES)
         "garbage_collection": GARBAGE_COLLECTION,
         "head_message_timestamp": None if stock.head is None else head_timestamp(stock.head),
         "memory": _QUEUE_OVERHEAD + stock.octets_in_memory,
-        "message_bytes": stock.octets_ready + octets_unacked,
+        "message_bytes": stock.octets_ready + unacked,
         "message_bytes_paged_out": stock.octets_ready - stock.octets_in_memory,
         "message_bytes_persistent": stock.octets_persistent,
-        "message_bytes_ram": stock.octets_in_memory + octets_unacked,
+        "message_bytes_ram": stock.octets_in_memory + unacked,
         "message_bytes_ready": stock.octets_ready,
-        "message_bytes_unacknowledged": octets_unacked,
+        "message_bytes_unacknowledged": unacked,
         "message_stats": with_details(counted_in_queue(counts_of(queue)), view.history, queue, spans.msg_rates),
         **length_figures(view, queue, spans),
         "messages_paged_out": stock.paged_out,
@@ -117,7 +117,7 @@ def head_timestamp(message: Message) -> int:
     return published_ms(message.id) // 1000 if timestamp is None else timestamp
 
 
-def _octets_unacked(consumers: Iterable[Consumer], stock: Stock) -> int:
+def octets_unacked(consumers: Iterable[Consumer], stock: Stock) -> int:
     """Return the octets that clients hold: concluded from some of their messages, or from those that are ready."""
     if not stock.unacked:
         return 0

@@ -126,8 +126,12 @@ class HttpServer:
         self._active = 0
         self._is_stopping = False
 
-    async def listen(self, host: str, port: int, element: str, tls: ssl.SSLContext | None = None) -> int:
-        """Open a listener; return its port. Raises `ConfigError`, naming `element`, when it cannot be opened."""
+    async def listen(
+        self, host: str, port: int, element: str, tls: ssl.SSLContext | None = None, *, what: str = "the HTTP API"
+    ) -> int:
+        """Open a listener for `what`; return its port. Raises `ConfigError`, naming `element`, when it cannot be
+        opened.
+        """
         listener = SocketListener(self._new_client, self._tasks, self._room, what="HTTPS" if tls else "HTTP")
         listener.tls = tls
         try:
@@ -135,7 +139,7 @@ class HttpServer:
             listener.start()
         except OSError as error:
             raise ConfigError(
-                f"cannot listen on {endpoint(host, port)} for the HTTP API: {error.strerror or error}; stop what uses"
+                f"cannot listen on {endpoint(host, port)} for {what}: {error.strerror or error}; stop what uses"
                 f" the port, or change management/{element}/@port, or set enabled to false there"
             ) from error
         self._listeners.append(listener)
