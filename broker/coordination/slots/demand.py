@@ -33,6 +33,8 @@ class Poll:
     wait_ms: int
     is_first: bool = False
     """Does the call begin a session?"""
+    session: int = 0
+    """The session that it belongs to; the one before may have been with the same coordinator."""
 
 
 class DemandSession:
@@ -54,6 +56,7 @@ class DemandSession:
         "_queues",
         "_retry_at",
         "_session",
+        "_sessions",
         "failing_since",
     )
 
@@ -65,6 +68,7 @@ class DemandSession:
         self._left: dict[int, int] = {}  # what is still to come of what was asked for
         self._changed: dict[int, Demand] = {}
         self._session: Coordinator | None = None
+        self._sessions = 0
         self._first_poll: Poll | None = None
         self._calls = 0
         self._failed: Coordinator | None = None
@@ -133,12 +137,12 @@ class DemandSession:
         if self._calls and not self._changed:
             return None
         self._calls += 1
-        return Poll(coordinator, self._take_changes(), WAIT_MS)
+        return Poll(coordinator, self._take_changes(), WAIT_MS, session=self._sessions)
 
     def on_answered(self, poll: Poll, supply: Supply) -> bool:
         """The coordinator has answered; return whether the session is still the one of `poll`."""
         self._end(poll)
-        if poll.coordinator != self._session:
+        if not self._is_of_session(poll):
             return False
         self._calls -= 1
         self._failed = None
@@ -148,21 +152,25 @@ class DemandSession:
     def on_failed(self, poll: Poll, now: float) -> None:
         """The coordinator has not answered, or has refused to."""
         self._end(poll)
-        if poll.coordinator == self._session:
+        if self._is_of_session(poll):
             self._fail(poll.coordinator, now)
 
     def _begin(self, coordinator: Coordinator) -> Poll:
         """Begin a session: tell everything. The first answer tells of slots that were granted whenever."""
         self._session = coordinator
+        self._sessions += 1
         self._calls = 1
         self._left = dict.fromkeys(self._queues, self._demand_size)
         demands = [Demand(name_of(queue), self._demand_size) for queue in self._queues.values()]
         self._changed = {demand.queue.queue_id: demand for demand in demands[_CHANGES_PER_CALL:]}
-        self._first_poll = Poll(coordinator, demands[:_CHANGES_PER_CALL], 0, is_first=True)
+        self._first_poll = Poll(coordinator, demands[:_CHANGES_PER_CALL], 0, is_first=True, session=self._sessions)
         return self._first_poll
 
     def _take_changes(self) -> list[Demand]:
         return [self._changed.pop(queue_id) for queue_id in list(self._changed)[:_CHANGES_PER_CALL]]
+
+    def _is_of_session(self, poll: Poll) -> bool:
+        return self._session is not None and poll.session == self._sessions
 
     def _end(self, poll: Poll) -> None:
         if poll is self._first_poll:

@@ -164,6 +164,21 @@ def test_answers_of_a_former_coordinator_do_not_count_for_the_session() -> None:
     assert it.answer()
 
 
+def test_answers_to_a_former_session_with_the_same_coordinator_do_not_count_either() -> None:
+    it = Bench(ORDERS).open()
+    (old,) = it.polls
+    it.demand.withdraw(ORDERS)
+    it.ask()
+    it.fail()
+    it.now += 1.0
+    it.ask()
+    it.answer()
+    assert it.ask() == [({}, WAIT_MS)]
+    assert not it.demand.on_answered(old, EMPTY)
+    it.answer()
+    assert it.ask() == [({}, WAIT_MS)], "it goes on polling"
+
+
 def test_a_new_term_of_the_same_coordinator_is_a_new_session() -> None:
     it = Bench(ORDERS).open()
     it.coordinator = SERVICE, Fence(2, "term 2")
