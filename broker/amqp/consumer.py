@@ -97,9 +97,9 @@ class Consumer:
 
     def can_take(self) -> bool:
         """Is there credit, and room in the output buffer?"""
-        return self._room(1) > 0
+        return self.room(1) > 0
 
-    def _room(self, limit: int) -> int:
+    def room(self, limit: int) -> int:
         """Return how many of `limit` messages may be delivered now."""
         deliveries = self._deliveries
         if self._output.is_blocked or not deliveries.is_flowing:
@@ -120,7 +120,7 @@ class Consumer:
 
     def take(self, ready: deque[Message], limit: int) -> int:
         """Deliver up to `limit` messages from the left of `ready`. Hot: wire bytes are joined, nothing is decoded."""
-        room = self._room(limit)
+        room = self.room(limit)
         if room <= 0:
             return 0
         deliveries = self._deliveries

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from operator import attrgetter
 from typing import Final
 
 import structlog
@@ -66,6 +67,9 @@ _CLAIMS: Final = 10
 _CLAIM_INTERVAL: Final = 0.1
 _WANT_PAUSE: Final = 5.0
 _LAST_ID: Final = (1 << 63) - 1
+
+
+_name_of: Final = attrgetter("node_id")
 
 
 class Clustered:
@@ -262,6 +266,7 @@ class Clustered:
             queues=lambda: parts.levels,
             find_queue=self._find_level,
             consumers_elsewhere=self._consumers_elsewhere,
+            is_kept_elsewhere=self._is_kept_elsewhere,
             cut_off=lambda: self._contacts.cut_off(self._agent.last_beats()),
             on_adopted=parts.wake,
         )
@@ -279,6 +284,7 @@ class Clustered:
             window_size=window_size,
             on_fenced=self._agent.on_fenced,
             expired=self._first_unexpired,
+            keeper=lambda queue_id: self._keeper(self._find_level(queue_id)),
         )
         self._replicator = Replicator(
             self._shared.events,
@@ -348,6 +354,7 @@ class Clustered:
             is_cut_off=self._is_cut_off,
             read_stored=self._store.backlog,
             consumers_elsewhere=self._consumers_elsewhere,
+            limited=lambda: self._slots.balancer.limited,
             monotonic=self._clock.monotonic,
         )
         await remove_own_orphans(lambda: self._vhosts.values(), self.incarnation)
@@ -464,6 +471,19 @@ class Clustered:
 
     def _on_applied(self) -> None:
         self._parts.broker.dispatch()
+
+    def _keeper(self, queue: Queue | None) -> Incarnation | None:
+        """Return the node that keeps the length of `queue` (ADR 67), None if it has none: the first that has consumers,
+        as for a single active consumer, and while there are none the living node whose name is the first.
+        """
+        if queue is None or not queue.whole.settings.has_length or not self.shares(queue.whole):
+            return None
+        living = self._agent.living
+        subscribers = self._vhosts[queue.vhost].consumers.subscribers(queue.whole)
+        return next((each for each in subscribers if each in living), min(living, default=None, key=_name_of))
+
+    def _is_kept_elsewhere(self, queue: Queue) -> bool:
+        return self._keeper(queue) not in (None, self._agent.incarnation)
 
     def _consumers_elsewhere(self, queue: Queue) -> Sequence[Incarnation]:
         return self._vhosts[queue.vhost].consumers.elsewhere(queue.whole)

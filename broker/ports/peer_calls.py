@@ -109,13 +109,15 @@ class PeerUnreachable(CoordinationError):
 class QueueCount:
     """How many ready messages and consumers a queue has on one or more nodes, and when a client used it there last.
 
-    `used_at` is in milliseconds since 1970, by the store's time; 0 for a queue without a lease (`x-expires`).
+    `used_at` is in milliseconds since 1970, by the store's time; 0 for a queue without a lease (`x-expires`). `octets`
+    are those of the bodies of the ready messages, of a queue that may have only so many; otherwise 0.
     """
 
     queue_id: int
     ready: int
     consumers: int
     used_at: int = 0
+    octets: int = 0
 
 
 @dataclass(slots=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Collection
+from itertools import chain
 from typing import Protocol
 
 from broker.message import Message
@@ -40,6 +41,10 @@ class QueueConsumer(Protocol):
 
     def can_take(self) -> bool:
         """Would `take` deliver a message now? If not, `Queue.wake` is called when it might."""
+        ...
+
+    def room(self, limit: int) -> int:
+        """Return how many of `limit` messages there is credit for now; that in the output buffer is not counted."""
         ...
 
     def on_queue_deleted(self) -> None:
@@ -94,6 +99,15 @@ class Dispatching(Protocol):
 
     def has_credit(self) -> bool:
         """Would any of the consumers take a message now?"""
+        ...
+
+    def room(self, limit: int) -> int:
+        """Return how many of `limit` messages the consumers that get messages now have credit for together."""
+        ...
+
+    @property
+    def priority(self) -> int:
+        """The highest priority of the consumers that have credit, if `has_credit` has just said that there are some."""
         ...
 
     def share_out(self, ready: deque[Message]) -> bool:
@@ -202,6 +216,20 @@ class Dispatcher:
             if len(self._levels) == 1:
                 return False
             self._leave_level()
+
+    def room(self, limit: int) -> int:
+        if self._gone:
+            self._forget_gone()
+        room = 0
+        for consumer in chain.from_iterable(self._levels):
+            if room >= limit:
+                break
+            room += max(consumer.room(limit - room), 0)
+        return min(room, limit)
+
+    @property
+    def priority(self) -> int:
+        return self._priorities[-1]
 
     def share_out(self, ready: deque[Message]) -> bool:
         """Give `ready` to the consumers that have credit, one message each in turn; those of a lower priority get what

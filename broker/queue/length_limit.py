@@ -23,6 +23,42 @@ class Contents(Protocol):
         ...
 
 
+class LengthElsewhere:
+    """What a queue has on other nodes, of which one keeps its length, as this node must take it for (ADR 67).
+
+    The last counts are old by as much as it takes to exchange them. So what this node has given away since then is held
+    against the limit, too, but not added to them: the others may have consumed it by now.
+    """
+
+    __slots__ = ("_sent", "given", "given_octets", "messages", "octets", "was_asked")
+
+    def __init__(self) -> None:
+        self.messages = self.octets = 0
+        """What was ready elsewhere when counts were exchanged last."""
+        self.given = self.given_octets = 0
+        """What this node has given away since."""
+        self.was_asked = False
+        """Has anybody published since `begin_exchange`?"""
+        self._sent = (0, 0)
+
+    def give(self, messages: int, octets: int) -> None:
+        """This node gives so much away."""
+        self.given += messages
+        self.given_octets += octets
+
+    def begin_exchange(self) -> None:
+        """Counts are being exchanged: what was given away up to now will be among them."""
+        self.was_asked = False
+        self._sent = (self.given, self.given_octets)
+
+    def end_exchange(self, messages: int, octets: int) -> None:
+        """So much was ready elsewhere."""
+        self.messages, self.octets = messages, octets
+        self.given -= self._sent[0]
+        self.given_octets -= self._sent[1]
+        self._sent = (0, 0)
+
+
 class LengthLimit:
     """The length of one queue, in messages and in octets of their bodies."""
 
@@ -42,6 +78,13 @@ class LengthLimit:
             if message is None:
                 return
             yield message
+
+    def is_full_elsewhere(self, elsewhere: LengthElsewhere, octets: int, messages: int) -> bool:
+        """Would so many messages more be too many, as far as this node knows what other nodes have?"""
+        elsewhere.was_asked = True
+        return self.is_full_for(octets + elsewhere.octets, messages + elsewhere.messages) or self.is_full_for(
+            octets + elsewhere.given_octets, messages + elsewhere.given
+        )
 
     @property
     def is_exceeded(self) -> bool:

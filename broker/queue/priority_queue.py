@@ -23,7 +23,7 @@ from broker.ports.slot import Slot
 from broker.queue.ack_deadlines import Holder
 from broker.queue.dispatcher import Dispatching
 from broker.queue.length_limit import Contents
-from broker.queue.outcome import OVER_LENGTH, Outcome
+from broker.queue.outcome import Outcome
 from broker.queue.queue import Queue
 from broker.queue.settings import QueueLimits, QueueSettings
 from broker.queue.stock import Stock
@@ -94,7 +94,7 @@ class PriorityLevel(Queue):
         return self._remote_consumers
 
     def take_oldest_ready(self) -> Message | None:
-        """Remove and return the oldest message in memory, which nobody gets; None when it is not there."""
+        """Remove and return the oldest message, which nobody gets; None when it is not in memory."""
         return self._window.take_oldest_ready()
 
 
@@ -202,10 +202,14 @@ class PriorityQueue(Queue):
     def consumer_count(self) -> int:
         return len(self.consumers) + sum([level.consumers_elsewhere for level in self._levels[:1]])
 
-    def set_remote_counts(self, ready: int, consumers: int) -> None:
+    def set_remote_counts(self, ready: int, consumers: int, octets: int = 0) -> None:
         """Set that each level has so many ready messages, and the queue so many consumers, on other nodes."""
         for level in self._levels:
-            level.set_remote_counts(ready, consumers)
+            level.set_remote_counts(ready, consumers, octets)
+
+    @property
+    def remote_octets(self) -> int:
+        return sum([level.remote_octets for level in self._levels])
 
     @property
     def withheld_ids(self) -> Iterator[int]:
@@ -269,18 +273,14 @@ class PriorityQueue(Queue):
                 level.take_turn(may_deliver=may_deliver)
                 may_deliver = may_deliver and not level.has_ready
         if self._length is not None and self._length.drops_head:
-            excess = list(self._length.take_excess())
-            if excess:
-                self.settle(excess, OVER_LENGTH)
-            if self._length.is_exceeded:
-                self._refill_highest()
+            self._drop_excess(self._length)
         return bool(not may_deliver and self.consumers)
 
-    def _refill_highest(self) -> None:
-        """The messages that are too many are not in memory: read them."""
+    def read_oldest(self) -> None:
+        """Bring the next messages of the highest level that has some into memory."""
         for level in self._descending:
             if level.has_ready:
-                level.refill()
+                level.read_oldest()
                 return
 
     # Deletion

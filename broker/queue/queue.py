@@ -23,7 +23,7 @@ from broker.queue.counts import CountsInQueue
 from broker.queue.delayed import Delayed
 from broker.queue.delivery_count import count_returns, mark_returned
 from broker.queue.dispatcher import Dispatcher, Dispatching, QueueConsumer
-from broker.queue.length_limit import Contents, LengthLimit
+from broker.queue.length_limit import Contents, LengthElsewhere, LengthLimit
 from broker.queue.outcome import DELETED, EXPIRED, OVER_DELIVERED, OVER_LENGTH, PURGED, Outcome
 from broker.queue.ready_messages import BEYOND
 from broker.queue.retention import Retention
@@ -56,9 +56,11 @@ class Queue:
         "_is_deleted",
         "_journal",
         "_length",
+        "_observer",
         "_on_dropped",
         "_read_slots",
         "_remote_consumers",
+        "_remote_octets",
         "_remote_ready",
         "_retention",
         "_selection",
@@ -73,6 +75,7 @@ class Queue:
         "counts",
         "durable",
         "dying",
+        "elsewhere",
         "expects_answers",
         "is_stored",
         "lane",
@@ -126,9 +129,10 @@ class Queue:
         self.limits: Final = limits or QueueLimits()
         self._journal = journal
         self._read_slots = read_slots
-        # None saves a call in every dispatch when the observer does nothing.
-        self._after_dispatch = None if observer is UNOBSERVED else observer.after_dispatch
+        self._observer = observer
         self._on_dropped = observer.on_dropped
+        self.elsewhere: LengthElsewhere | None = None
+        """What other nodes have of the queue, while one of them keeps its length."""
         self._dispatcher: Dispatching = dispatcher or self._new_dispatcher()
         counts_octets = counts_octets or self._settings.max_length_bytes is not None
         self._window = window = Window(queue_id, lane, self.limits, journal, counts_octets=counts_octets)
@@ -146,7 +150,7 @@ class Queue:
         self.counts: Final = CountsInQueue()
         """What has happened here; of a queue with levels, what its levels have not counted."""
         self._used_at = 0
-        self._remote_ready = 0  # as of the last exchange of counts, about a second ago
+        self._remote_ready = self._remote_octets = 0  # as of the last exchange of counts, about a second ago
         self._remote_consumers = 0
         self._is_closing = False
         self._is_deleted = False
@@ -185,6 +189,7 @@ class Queue:
         if settings.has_retention or self._retention is not None:
             self._retention = self._new_retention()
         self._length = LengthLimit(settings, self._contents()) if settings.has_length else None
+        self._observe()
         self.refuses_publishers = settings.refuses_publishers
         """Must `refuses` be asked before each publish?"""
         self.looks_at_publishers = settings.looks_at_publishers
@@ -192,6 +197,24 @@ class Queue:
         if settings.retry_delay is not None and self._delayed is _NOTHING:
             self._delayed = Delayed(self.limits.transient_memory)
         self._set_timeout(settings.consumer_timeout)
+
+    def _observe(self) -> None:
+        """Tell the observer what it must know from now on. None saves a call in every dispatch if it does nothing."""
+        observer = self._observer
+        told = observer.after_exact_dispatch if self.is_exact else observer.after_dispatch
+        self._after_dispatch = None if observer is UNOBSERVED else told
+
+    @property
+    def is_exact(self) -> bool:
+        """May no node have more of the queue than its consumers take at once, but for the one that keeps its length?"""
+        return self.whole.settings.has_length
+
+    def keep_length(self, *, is_here: bool) -> None:
+        """This node keeps the length of the whole queue from now on, or another one does."""
+        if is_here:
+            self.elsewhere = None
+        elif self.elsewhere is None:
+            self.elsewhere = LengthElsewhere()
 
     def _set_timeout(self, timeout: int | None) -> None:
         self.expects_answers = timeout is not None
@@ -299,9 +322,14 @@ class Queue:
     def is_in_exclusive_use(self) -> bool:
         return self._dispatcher.is_in_exclusive_use
 
-    def set_remote_counts(self, ready: int, consumers: int) -> None:
-        """Set how many ready messages and consumers the queue has on other nodes."""
-        self._remote_ready, self._remote_consumers = ready, consumers
+    def set_remote_counts(self, ready: int, consumers: int, octets: int = 0) -> None:
+        """Set how many ready messages and consumers the queue has on other nodes, and of how many octets."""
+        self._remote_ready, self._remote_consumers, self._remote_octets = ready, consumers, octets
+
+    @property
+    def remote_octets(self) -> int:
+        """Octets of the bodies of ready messages on other nodes, as far as they are counted there."""
+        return self._remote_octets
 
     # Messages in
 
@@ -344,8 +372,12 @@ class Queue:
 
     def refuses(self, octets: int, messages: int = 1) -> bool:
         """Has the queue no room for so many messages more, whose bodies have so many octets (contract F8)?"""
-        length = self._length
-        return length is not None and not length.drops_head and length.is_full_for(octets, messages)
+        length, elsewhere = self._length, self.elsewhere
+        if length is None or length.drops_head:
+            return False
+        if elsewhere is not None and length.is_full_elsewhere(elsewhere, octets, messages):
+            return True
+        return length.is_full_for(octets, messages)
 
     @property
     def has_dead_letters(self) -> bool:
@@ -652,13 +684,25 @@ class Queue:
         unserved = retention.take_unserved()
         if unserved:
             self.settle(unserved, EXPIRED)
-        if self._length is not None and self._length.drops_head:
-            excess = list(self._length.take_excess())
+        length = self._length
+        if length is not None and length.drops_head:
+            self._drop_excess(length)
+        self._services.watch(self)
+
+    def _drop_excess(self, length: LengthLimit) -> None:
+        """Let the oldest messages go, as far as they are in memory; the others are read for that."""
+        for _ in range(2):  # what was behind slots may be there at once
+            excess = list(length.take_excess())
             if excess:
                 self.settle(excess, OVER_LENGTH)
-            if not self._window.ready and self._length.is_exceeded:
-                self.refill()  # the oldest are not in memory
-        self._services.watch(self)
+            if not length.is_exceeded:
+                break
+            self.read_oldest()
+
+    def read_oldest(self) -> None:
+        """Bring the oldest messages into memory, in whichever slot they are."""
+        self._window.open_oldest_first()
+        self.refill()
 
     @property
     def due_after(self) -> tuple[int, int]:
@@ -809,6 +853,10 @@ class Queue:
         was_active, self._dispatcher.is_active = self._dispatcher.is_active, is_active
         return is_active and not was_active
 
+    def room(self, limit: int) -> int:
+        """Return how many of `limit` messages the consumers on this node have credit for, 0 if they get none now."""
+        return self._dispatcher.room(limit) if self._dispatcher.has_credit() else 0
+
     @property
     def has_demand(self) -> bool:
         """Would consumers take more messages than this node has?"""
@@ -861,6 +909,14 @@ class Queue:
         is_late = self._window.take_over(slot)
         self._watch()
         return is_late
+
+    def unmeasured(self) -> list[Slot]:
+        """Return the slots whose octets the queue must know and does not; answer with `on_measured`."""
+        return self._window.unmeasured()
+
+    def on_measured(self, slot: Slot, start: int, octets: int) -> None:
+        """The bodies in a slot, from the message `start` on, have so many octets. The caller dispatches then."""
+        self._window.on_measured(slot, start, octets)
 
     @property
     def can_hand_off(self) -> bool:

@@ -178,6 +178,15 @@ class ReadyMessages:
                 part.extend(alive)
             self.expiring.forget_dead()
 
+    def sort(self) -> None:
+        """Bring `ready` into the order of ids, which slots of other nodes may not be in."""
+        self.changes += 1
+        self.put_in_order()
+        messages = sorted(self.ready, key=id_of_message)
+        self.ready.clear()
+        self.ready.extend(messages)
+        self.is_unordered = False
+
     # Out
 
     def take_first(self) -> Message | None:

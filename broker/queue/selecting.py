@@ -161,6 +161,13 @@ class Selecting:
     def has_credit(self) -> bool:
         return self.plain.has_credit()
 
+    def room(self, limit: int) -> int:
+        return limit if self.wants_more else self.plain.room(limit)
+
+    @property
+    def priority(self) -> int:
+        return self.plain.priority
+
     def share_out(self, ready: deque[Message]) -> bool:
         return self.plain.share_out(ready)
 

@@ -20,6 +20,10 @@ class QueueObserver(Protocol[Q_contra]):
         """The queue has delivered what its consumers take now. Hot: called once per batch."""
         ...
 
+    def after_exact_dispatch(self, queue: Q_contra) -> None:
+        """Likewise, for a queue whose nodes may not each have more of it than they need: see `Queue.is_exact`."""
+        ...
+
     def on_dropped(self, slots: Sequence[Slot]) -> None:
         """The rest of these slots was purged and will not be read."""
         ...
@@ -30,6 +34,9 @@ class Unobserved:
 
     def after_dispatch(self, queue: Any) -> None:
         """Nothing to do: no other node holds messages of the queue."""
+
+    def after_exact_dispatch(self, queue: Any) -> None:
+        """Nothing to do, likewise."""
 
     def on_dropped(self, slots: Sequence[Slot]) -> None:
         """Nothing to do: no other node has handed these slots off."""

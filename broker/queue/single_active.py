@@ -91,6 +91,14 @@ class SingleActive:
         active = self._find_active()
         return active is not None and active.can_take()
 
+    def room(self, limit: int) -> int:
+        active = self._find_active()
+        return 0 if active is None else max(active.room(limit), 0)
+
+    @property
+    def priority(self) -> int:
+        return 0 if self._active is None else self._active.priority
+
     def share_out(self, ready: deque[Message]) -> bool:
         """Give `ready` to the active consumer, as far as it has credit; False when there is nobody to ask. Hot."""
         active = self._find_active()

@@ -48,6 +48,14 @@ class SlotList:
         """Remove and return the slot that would be read last."""
         return self._taken(self._slots.pop()) if self._slots else None
 
+    def promote(self, start: int) -> None:
+        """Let the slot that begins at `start` be the oldest one, if there is one."""
+        for slot in self._slots:
+            if slot.start == start:
+                self._slots.remove(slot)
+                self._slots.appendleft(slot)
+                return
+
     def clear(self) -> list[Slot]:
         """Remove and return all slots."""
         slots = list(self._slots)

@@ -27,6 +27,7 @@ class Window(ReadyMessages):
         "_limits",
         "_queue_id",
         "due_after",
+        "has_foreign",
         "held_from",
         "is_reading",
         "open_slot",
@@ -51,6 +52,8 @@ class Window(ReadyMessages):
         self.slots = SlotList()
         self.open_slot: Slot | None = None
         """The slot from which `ready` is being filled."""
+        self.has_foreign = False
+        """Have slots come from other nodes, so that `ready`, slots and `tail` may overlap?"""
         self.is_reading = False
         """Is a read of a slot under way?"""
         self.open_transactions = 0
@@ -110,6 +113,7 @@ class Window(ReadyMessages):
             messages += self.tail
         self.ready = deque()
         self.tail = self.ready
+        self.has_foreign = False
         self.expiring = self.paged_due = None
         self.bytes = self.ready_octets = 0
         slots = self.slots.clear()
@@ -223,6 +227,16 @@ class Window(ReadyMessages):
         if self.counts_octets:
             self.ready_octets += sign * sum(slot.octets for slot in slots)
 
+    def unmeasured(self) -> list[Slot]:
+        """Return the slots of which nobody has told how many octets the bodies in them have, if these are counted."""
+        return [slot for slot in self.slots if not slot.octets] if self.counts_octets else []
+
+    def on_measured(self, slot: Slot, start: int, octets: int) -> None:
+        """The bodies in a slot, from the message `start` on, have so many octets."""
+        if slot.start == start and not slot.octets and any(each is slot for each in self.slots):
+            slot.octets = octets
+            self.ready_octets += octets
+
     def begin_counting(self) -> None:
         """Keep `ready_octets` from now on."""
         if self.counts_octets:
@@ -269,6 +283,8 @@ class Window(ReadyMessages):
         """No slot is left: append `tail` to `ready`."""
         self.changes += 1
         self.put_in_order()
+        self.is_unordered |= self.has_foreign
+        self.has_foreign = False
         tail, self.tail = self.tail, self.ready
         if self.ready:  # read from a slot or put back: not to be paged out again
             self.page_floor = max(self.page_floor, self.ready_end)
@@ -284,6 +300,28 @@ class Window(ReadyMessages):
 
     # Between nodes
 
+    def take_oldest_ready(self) -> Message | None:
+        if self.is_unordered:
+            self.sort()
+        if self.has_foreign:
+            self.put_in_order()
+            first, in_slots = self.oldest_in_memory(), self._oldest_slot_start()
+            if self.tail and self.tail[0].id < min(first, in_slots):
+                return self._take(self.tail, 1)[0]
+            if in_slots < first:
+                return None
+        return super().take_oldest_ready()
+
+    def _oldest_slot_start(self) -> int:
+        """Return where the slot with the oldest messages starts; beyond all ids when there is no slot."""
+        start = min([slot.start for slot in self.slots], default=BEYOND)
+        return start if self.open_slot is None else min(start, self.open_slot.start)
+
+    def open_oldest_first(self) -> None:
+        """Let the slot that starts first be the next one that is read."""
+        if self.has_foreign and self.open_slot is None:
+            self.slots.promote(self._oldest_slot_start())
+
     def take_over(self, slot: Slot) -> bool:
         """Add a slot from another node; return whether newer messages of its lane will be delivered before it."""
         self.changes += 1
@@ -297,6 +335,7 @@ class Window(ReadyMessages):
             else:
                 self._begin_tail(deque())
         self.slots.insert(slot)
+        self.has_foreign = True
         if self.expiring is not None or self.paged_due is not None:
             self.paged_due, self.due_after = 0, (0, 0)  # nobody knows what is in it
         opened = self.open_slot

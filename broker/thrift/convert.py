@@ -164,13 +164,18 @@ def from_supply(supply: Any) -> Supply:
 def to_count(count: QueueCount) -> Any:
     """Encode how many messages and consumers a queue has on a node."""
     return idl.QueueCount(
-        queueId=count.queue_id, messageCount=count.ready, consumerCount=count.consumers, usedAt=count.used_at or None
+        queueId=count.queue_id,
+        messageCount=count.ready,
+        consumerCount=count.consumers,
+        usedAt=count.used_at or None,
+        octets=count.octets or None,
     )
 
 
 def from_count(count: Any) -> QueueCount:
     """Decode how many messages and consumers a queue has on a node."""
-    return QueueCount(count.queueId or 0, count.messageCount or 0, count.consumerCount or 0, count.usedAt or 0)
+    numbers = count.queueId, count.messageCount, count.consumerCount, count.usedAt, count.octets
+    return QueueCount(*(number or 0 for number in numbers))
 
 
 def to_reply(part: ReplyPart) -> Any:

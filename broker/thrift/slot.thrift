@@ -64,7 +64,9 @@ struct QueueCount {
   2: i64 messageCount,
   3: i64 consumerCount,
   /* When a client used a queue with x-expires last, in milliseconds since 1970. */
-  4: optional i64 usedAt
+  4: optional i64 usedAt,
+  /* Octets of the bodies of these messages, of a queue with x-max-length-bytes. */
+  5: optional i64 octets
 }
 
 /* A message for the channel that consumes replies at this address. Without a header it continues the one before. */

@@ -131,6 +131,10 @@ class Consumers:
     def _subscribers(self, queue: Queue) -> Mapping[Incarnation, SubscriptionRecord]:
         return self.subscriptions.of(queue.queue_id)
 
+    def subscribers(self, queue: Queue) -> Iterable[Incarnation]:
+        """Return the nodes that have consumers of `queue`, the one with the single active consumer first."""
+        return self._subscribers(queue)
+
     def elsewhere(self, queue: Queue) -> list[Incarnation]:
         """Return the other nodes that have consumers of `queue`."""
         return [each for each in self._subscribers(queue) if each.node_id != self._incarnation.node_id]

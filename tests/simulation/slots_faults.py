@@ -35,6 +35,8 @@ class Plant:
     state: type[MemoryState] = MemoryState
     rescan_interval: float = 1.0
     delivers_without_trust: bool = False
+    knows_keeper: bool = True
+    """Do nodes know which of them keeps the length of a queue?"""
 
 
 SOUND: Final = Plant()

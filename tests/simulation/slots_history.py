@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from broker.message import lane_of
 from broker.ports.cluster_rows import Incarnation
@@ -21,6 +21,9 @@ class History:
         self.settled: set[int] = set()
         self.stored: set[int] = set()
         """The messages of which the store has had a row."""
+        self.max_length: int | None = None
+        """How much the queues may have."""
+        self.dropped = 0
         self._cluster = cluster
         self._delivered: set[int] = set()
         self._last: dict[tuple[Incarnation, int, int], int] = {}
@@ -47,6 +50,13 @@ class History:
                 raise Violation(f"I32: {incarnation} delivers {message} after {self._last[consumer]}")
             self._last[consumer] = message
         self._delivered.add(message)
+
+    def drop(self, queue_id: int, messages: Sequence[int], left: int) -> None:
+        """A node lets messages go because the queue is too long; `left` is what it has then."""
+        if self.max_length is not None and left < self.max_length:
+            raise Violation(f"I64: {len(messages)} messages were let go, and {left} are left")
+        self.settled.update(messages)
+        self.dropped += len(messages)
 
     def confirm(self, messages: Iterable[int]) -> None:
         """The publisher is told that these are safe."""

@@ -16,12 +16,13 @@ from broker.coordination.slots.runner import SlotRunner
 from broker.message import PENDING, STORED, TRANSIENT, Message, MessageIdGenerator, body_tails
 from broker.ports.cluster_rows import Incarnation, NodeRow, NodeState
 from broker.ports.peer_calls import Caller, QueueName
-from broker.queue.outcome import ACKED
+from broker.queue.outcome import ACKED, OVER_LENGTH, Outcome
 from broker.queue.queue import Queue
 from broker.queue.settings import QueueLimits
 from broker.queue.slot_reader import SlotReader
 from broker.store.journal import GroupCommitJournal
 from broker.store.retrying import Retry, RetryingStore
+from tests.simulation.slots_history import History
 from tests.simulation.slots_link import MemberLink
 from tests.support.composition import NoServices
 
@@ -69,8 +70,22 @@ class Consumer:
     def can_take(self) -> bool:
         return len(self.unacked) < self.credit
 
+    def room(self, limit: int) -> int:
+        return min(self.credit - len(self.unacked), limit)
+
     def on_queue_deleted(self) -> None:
         raise AssertionError("no queue is deleted")
+
+
+class WatchedQueue(Queue):
+    """A queue whose history knows what it lets go because it is too long."""
+
+    history: History
+
+    def settle(self, messages: Sequence[Message], outcome: Outcome, unstored: int = 0) -> None:
+        if outcome is OVER_LENGTH:
+            self.history.drop(self.queue_id, [message.id for message in messages], self.ready_count)
+        super().settle(messages, outcome, unstored)
 
 
 class Member:
@@ -116,6 +131,7 @@ class Member:
             queues=lambda: self.queues.values(),
             find_queue=lambda queue_id: self.queues.get(queue_id),
             consumers_elsewhere=lambda queue: world.consumers_beside(self, queue.queue_id),
+            is_kept_elsewhere=lambda queue: world.keeper(queue.queue_id) not in (None, incarnation),
             cut_off=self._cut_off,
             on_adopted=self.dispatch,
             deciders=world.plant.deciders,
@@ -126,7 +142,7 @@ class Member:
         tasks: Any = self
         reader = self._reader = SlotReader(retrying, self.journal, tasks, self.dispatch, self.runner.on_read)
         self.queues = {
-            name.queue_id: Queue(
+            name.queue_id: WatchedQueue(
                 "/",
                 name.name,
                 name.queue_id,
@@ -137,9 +153,12 @@ class Member:
                 read_slots=reader.start,
                 observer=self.runner,
                 services=NoServices(),
+                settings=world.settings,
             )
             for name in QUEUES
         }
+        for queue in self.queues.values():
+            queue.history = world.history
         self.consumers = {queue_id: Consumer(self, queue) for queue_id, queue in self.queues.items()}
         backlog = world.read_window(registration.lane)
         self.runner.begin(backlog)
@@ -159,7 +178,7 @@ class Member:
             self._tasks.create_task(self._contact(), name="contacts")
             self._work_task = self._tasks.create_task(self._work(), name="clients")
             self._is_serving = True
-            for queue_id in self.queues:
+            for queue_id in () if self.world.is_scripted else self.queues:
                 if self.world.may_consume(self._node) if self.world.is_healing else self.world.random.random() < 0.5:
                     self.start_consuming(queue_id)
 
@@ -223,7 +242,7 @@ class Member:
             queue.dispatch()
 
     async def _work(self) -> None:
-        while True:
+        while not self.world.is_scripted:
             await asyncio.sleep(self.world.random.uniform(0.25, 0.6))
             for queue in self.queues.values():
                 await self._work_on(queue)
@@ -233,16 +252,16 @@ class Member:
         unacked = consumer.unacked
         consumer.credit = CREDIT if self.world.is_healing else random.choice((0, 1, CREDIT, CREDIT, CREDIT))
         if not self.world.is_healing and random.random() < 0.25:
-            self._publish(queue, random.randint(1, 4), TRANSIENT if random.random() < 0.2 else PENDING)
+            self.publish(queue, random.randint(1, 4), TRANSIENT if random.random() < 0.2 else PENDING)
         self.dispatch(queue)
         if unacked and random.random() < 0.15:
             self._requeue(queue, [random.choice(unacked)])
         if unacked and random.random() < 0.6:
             self._settle(queue, unacked[: random.randint(1, len(unacked))])
-        if random.random() < 0.03:
+        if random.random() < 0.03 and not self.world.is_filling:
             await self._get(queue)
 
-    def _publish(self, queue: Queue, count: int, state: int) -> None:
+    def publish(self, queue: Queue, count: int, state: int) -> None:
         self._ids.advance(self.world.loop.wall_ms() + self._wall_offset_ms)
         messages = [
             Message(self._ids.next(), queue, b"\0\0", b"", *body_tails(b"x" * 10, 4096), state) for _ in range(count)

@@ -7,17 +7,19 @@ simulated elsewhere. All the slot logic is the real one, of the coordinator and 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from random import Random
 from typing import Any, cast
 
 from broker.coordination.slots.coordinator import SlotManager
 from broker.errors import Evicted
+from broker.message import PENDING
 from broker.ports.cluster import SlotService
 from broker.ports.cluster_rows import Incarnation
 from broker.ports.peer_calls import Caller, Fence, PeerUnreachable, QueueName
 from broker.ports.slot import Slot
+from broker.queue.settings import QueueSettings
 from tests.simulation.schedule import Fault
 from tests.simulation.slots_faults import SOUND, Plant
 from tests.simulation.slots_history import History, Violation
@@ -29,6 +31,8 @@ from tests.support.stage import drive
 from tests.support.virtual_loop import VirtualLoop
 
 DRAIN_SECONDS = 40.0
+_FILL_SECONDS = 20.0
+"""Longer than a node waits for the answer of a long poll that is lost: until then it goes by what it heard before."""
 CONDITIONS = {
     "lossy": "is_lossy",
     "headless": "is_headless",
@@ -137,6 +141,7 @@ class Node:
             window_size=WINDOW_SIZE,
             on_fenced=lambda _: None,
             rescan_interval=world.plant.rescan_interval,
+            keeper=world.keeper,
         )
 
     async def _run(self, member: Member) -> None:
@@ -153,13 +158,22 @@ class Node:
 class SlotWorld:
     """The nodes of one run, and the store they share."""
 
-    def __init__(self, schedule: SlotSchedule, loop: VirtualLoop, plant: Plant = SOUND) -> None:
+    def __init__(
+        self,
+        schedule: SlotSchedule,
+        loop: VirtualLoop,
+        plant: Plant = SOUND,
+        settings: QueueSettings | None = None,
+    ) -> None:
+        """`settings` are those of all queues."""
         self.loop = loop
         self.random = Random(schedule.seed)
         self.plant = plant
         self.cluster = MemoryCluster(plant.state(), plant.slots)
         self.history = History(self.cluster)
-        self.is_healing = False
+        self.settings = settings or QueueSettings()
+        self.history.max_length = self.settings.max_length
+        self.is_healing = self.is_filling = self.is_scripted = False
         self.is_store_down = self.is_doubtful = self.is_slow = self.is_lossy = self.is_headless = False
         self.is_cut = schedule.is_cut
         self.nodes: list[Node] = []
@@ -180,11 +194,41 @@ class SlotWorld:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _run(self) -> None:
+    async def play(self, script: Callable[[SlotWorld], Awaitable[None]]) -> None:
+        """Run without faults while `script` does what clients do."""
+        self.is_scripted = True
+        self.loop.set_exception_handler(self._on_error)
+        self._begin()
+        playing = self.spawn(self._play(script))
+        try:
+            await asyncio.wait((playing, self._ended), return_when=asyncio.FIRST_COMPLETED)
+            if self._ended.done():
+                self._ended.result()
+            playing.result()
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _play(self, script: Callable[[SlotWorld], Awaitable[None]]) -> None:
+        await asyncio.sleep(0.5)
+        self._tell_living()
+        await asyncio.sleep(1.5)
+        await script(self)
+
+    def _tell_living(self) -> None:
+        """Tell the managers who lives: what they heard last may be what was said before."""
+        for node in self.nodes:
+            node.manager.set_living(self.cluster.living())
+
+    def _begin(self) -> None:
         self.nodes = [Node(self, index) for index in range(NODES)]
         for node in self.nodes:
             node.live()
         self._elect(self.nodes[0], 0.0)
+
+    async def _run(self) -> None:
+        self._begin()
         for fault in self._schedule.faults:
             self.loop.call_later(fault.at, self._strike, fault)
         self.loop.call_later(self._schedule.healed_at + 0.5, self._heal)
@@ -209,13 +253,22 @@ class SlotWorld:
         """Return the other nodes that have consumers of the queue."""
         return [other.incarnation for other in self.members_beside(member) if other.is_consuming(queue_id)]
 
+    def keeper(self, queue_id: int) -> Incarnation | None:
+        """Return the node that keeps the length of a queue."""
+        if not (self.settings.has_length and self.plant.knows_keeper):
+            return None
+        living = self.cluster.living()
+        members = [node.member for node in self.nodes if node.member and node.member.incarnation in living]
+        consuming = [member.incarnation for member in members if member.is_consuming(queue_id)]
+        return next(iter(consuming or living), None)
+
     def members_beside(self, member: Member) -> Sequence[Member]:
         """Return the other nodes, as they live now."""
         return [node.member for node in self.nodes if node.member is not None and node.member is not member]
 
     def may_consume(self, node: Node) -> bool:
         """Does this node help to drain the queues in the end? Of nodes that do not reach each other only one does."""
-        return not self.is_cut or node is self.nodes[-1]
+        return not self.is_filling and (not self.is_cut or node is self.nodes[-1])
 
     def new_request_id(self) -> str:
         self._requests += 1
@@ -264,9 +317,39 @@ class SlotWorld:
             self._ended.set_exception(error)
 
     def _heal(self) -> None:
-        self.is_healing = True
         for name in CONDITIONS.values():
             setattr(self, name, False)
+        if self.settings.max_length is not None:
+            self._fill()
+            self.loop.call_later(_FILL_SECONDS, self._check_lengths)
+        else:
+            self._drain()
+
+    def _fill(self) -> None:
+        """Let each node publish to the queues more than they may have. Nobody consumes, and no node comes or goes."""
+        self.is_healing = self.is_filling = True
+        self._tell_living()
+        for member in (node.member for node in self.nodes):
+            for queue in member.queues.values() if member is not None else ():
+                if member is not None:
+                    member.stop_consuming(queue.queue_id, is_closing=True)
+                    member.publish(queue, 2 * (self.settings.max_length or 0), PENDING)
+
+    def _check_lengths(self) -> None:
+        for name in QUEUES:
+            free = sum(
+                row.count
+                for row in drive(self.cluster.slots.slots())
+                if (row.queue_id, row.owner) == (name.queue_id, None)
+            )
+            ready = [node.member.queues[name.queue_id].ready_count for node in self.nodes if node.member is not None]
+            if sum(ready) + free != self.settings.max_length:
+                return self.end(Violation(f"I64: a queue has {ready} messages on its nodes, and {free} are free"))
+
+        self._drain()
+
+    def _drain(self) -> None:
+        self.is_healing, self.is_filling = True, False
         for node in self.nodes:
             for queue in QUEUES:
                 if node.member is not None and self.may_consume(node):

@@ -65,9 +65,11 @@ class Answer:
 class Assignment:
     """Free slots, and the sessions of living nodes, as one plan after another changes them."""
 
-    __slots__ = ("_free", "_matching", "_planned", "_queues", "_sessions", "is_loaded")
+    __slots__ = ("_free", "_keeper", "_matching", "_planned", "_queues", "_sessions", "is_loaded")
 
-    def __init__(self) -> None:
+    def __init__(self, keeper: Callable[[int], Incarnation | None] = lambda queue_id: None) -> None:
+        """`keeper` says which node keeps the length of a queue, None for a queue without one (ADR 67)."""
+        self._keeper = keeper
         self.is_loaded = False
         self._free: dict[int, SlotRow] = {}
         self._planned: set[int] = set()
@@ -137,8 +139,11 @@ class Assignment:
             self._queue(queue_id).name = demand.queue
             self._set_demand(session, incarnation, queue_id, max(demand.messages - on_the_way.get(queue_id, 0), 0))
 
-    def plan(self, held: Collection[Incarnation] = ()) -> dict[Incarnation, list[SlotRow]]:
-        """Return which slots to assign to which incarnation, none to `held`; these slots are not free any more.
+    def plan(
+        self, held: Collection[Incarnation] = (), fetched: Collection[int] = ()
+    ) -> dict[Incarnation, list[SlotRow]]:
+        """Return which slots to assign to which incarnation, none to `held`; these slots are not free any more. Of a
+        queue from which single messages are being `fetched`, its keeper gets none.
 
         The oldest slot of a queue goes first. Incarnations with demand for it get slots in turn, each as many as its
         demand covers.
@@ -147,7 +152,14 @@ class Assignment:
         for queue_id in list(islice(self._matching, _QUEUES_PER_ROUND)):
             del self._matching[queue_id]
             queue = self._queues.get(queue_id)
-            if queue is not None and not self._plan_queue(queue, held, batch):
+            if queue is None:
+                continue
+            keeper = self._keeper(queue_id)
+            if keeper is None or queue_id in fetched:
+                is_planned = self._plan_queue(queue, held, batch)
+            else:
+                is_planned = self._plan_kept(queue, keeper, held, batch)
+            if not is_planned:
                 self._note_match(queue_id, queue)
         return batch
 
@@ -271,6 +283,36 @@ class Assignment:
         del queue.free[:taken]
         return taken > 0
 
+    def _plan_kept(
+        self,
+        queue: _Queue,
+        keeper: Incarnation,
+        held: Collection[Incarnation],
+        batch: dict[Incarnation, list[SlotRow]],
+    ) -> bool:
+        """Plan where the slots of a queue go whose length a node keeps: to who has demand for all of one, otherwise to
+        that node, whatever it asks for. Return False if none could be planned.
+        """
+        left = {incarnation: wanted for incarnation, wanted in queue.demands.items() if incarnation not in held}
+        may_keep = keeper in self._sessions and keeper not in held
+        kept: list[SlotRow] = []
+        for row in queue.free:
+            weight = _weight(row)
+            receiver = next((each for each, wanted in left.items() if wanted >= weight), keeper if may_keep else None)
+            if receiver is None or len(rows := batch.setdefault(receiver, [])) >= SLOTS_PER_ROUND:
+                kept.append(row)
+                continue
+            self._note_planned(row)
+            rows.append(row)
+            if receiver in left:
+                left[receiver] -= weight
+                left[receiver] = left.pop(receiver)  # others come first
+        is_planned = len(kept) < len(queue.free)
+        queue.free[:] = kept
+        for receiver in [each for each, rows in batch.items() if not rows]:
+            del batch[receiver]
+        return is_planned
+
     def _set_demand(self, session: _Session, incarnation: Incarnation, queue_id: int, messages: int) -> None:
         queue = self._queue(queue_id)
         before = queue.demands.pop(incarnation, 0) if messages == 0 else queue.demands.get(incarnation, 0)
@@ -304,7 +346,7 @@ class Assignment:
         self._drop_if_idle(queue_id, queue)
 
     def _note_match(self, queue_id: int, queue: _Queue) -> None:
-        if queue.free and queue.demands:
+        if queue.free and (queue.demands or self._keeper(queue_id) is not None):
             self._matching[queue_id] = None
 
     def _drop_if_idle(self, queue_id: int, queue: _Queue) -> None:

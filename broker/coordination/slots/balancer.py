@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import Final
+from typing import Final, TypeAlias
 
 from broker.coordination.slots.demand import Coordinator, DemandSession, Poll
 from broker.coordination.slots.handoff import Portion
@@ -18,6 +18,7 @@ from broker.coordination.slots.owned import OwnedSlots
 from broker.ports.cluster_rows import Incarnation, SlotRow, slot_of
 from broker.ports.peer_calls import Demand, Grant, Supply
 from broker.ports.slot import Slot
+from broker.queue.length_limit import LengthElsewhere
 from broker.queue.queue import Queue
 
 TICK: Final = 0.5
@@ -25,10 +26,14 @@ TICK: Final = 0.5
 _CLAIM_AFTER: Final = 2.0
 """Seconds without an answer of the coordinator after which a node with demand helps itself (ADR 19)."""
 _CLAIM_LIMIT: Final = 8
+_FETCH_TICKS: Final = 3
 _ANY_TIME: Final = -inf
 """When a slot was granted that a coordinator's answer tells of: the store has a grant for as long before as that answer
 takes.
 """
+
+Counted: TypeAlias = tuple[LengthElsewhere, Queue, int, int]
+"""A queue, and how many messages and octets are ready in it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,14 +79,19 @@ class Balancer:
         queues: Callable[[], Iterable[Queue]],
         find_queue: Callable[[int], Queue | None],
         consumers_elsewhere: Callable[[Queue], Collection[Incarnation]],
+        is_kept_elsewhere: Callable[[Queue], bool],
         on_due: Callable[[], None],
     ) -> None:
-        """`consumers_elsewhere` are the other nodes with consumers of a queue."""
+        """`consumers_elsewhere` are the other nodes with consumers of a queue; `is_kept_elsewhere`: does one of them
+        keep its length?
+        """
         self._demand = demand
         self._owned = owned
         self._queues = queues
         self._find_queue = find_queue
         self._consumers_elsewhere = consumers_elsewhere
+        self._is_kept_elsewhere = is_kept_elsewhere
+        self._is_alone = False
         self._on_due = on_due
         self._remote_demand: dict[int, int] = {}
         # In the order in which they came, so that a run can be repeated.
@@ -90,6 +100,10 @@ class Balancer:
         self._releases: deque[Release] = deque()
         self._taken_before: dict[int, int] = {}
         """By queue id, the newest message that consumers had taken at the last tick."""
+        self._exact: dict[int, Queue] = {}
+        """Those of the queues of which no node may have more than its consumers take, by queue id."""
+        self._fetched: dict[int, int] = {}
+        """By queue id, the ticks for which what a basic.get has brought here stays."""
         self.is_stopping = False
 
     # What queues tell
@@ -105,6 +119,34 @@ class Balancer:
         if queue_id in self._remote_demand and queue.has_ready:
             self._surplus[queue] = None
             self._on_due()
+
+    def after_exact_dispatch(self, queue: Queue) -> None:
+        """Likewise of a queue that `is_exact`: ask for what consumers have credit for, and give away what they leave,
+        if another node keeps the queue's length (ADR 67).
+        """
+        queue_id = queue.queue_id
+        self._exact[queue_id] = queue
+        if queue.room(1) <= 0:
+            self._demand.withdraw(queue)
+        elif not self._demand.has_demand(queue_id) and queue.has_demand:
+            self._demand.add_exactly(queue)
+        self._see_to_keeper(queue)
+        is_wanted = queue_id in self._remote_demand or self._must_give_away(queue)
+        if is_wanted and queue.has_ready:
+            self._surplus[queue] = None
+            self._on_due()
+
+    def on_fetch(self, queue: Queue) -> None:
+        """A basic.get waits for a message of `queue` from another node: it is not to be given back before it is got."""
+        self._fetched[queue.queue_id] = _FETCH_TICKS
+
+    def _must_give_away(self, queue: Queue) -> bool:
+        return queue.whole.elsewhere is not None and queue.queue_id not in self._fetched
+
+    def _see_to_keeper(self, queue: Queue) -> None:
+        """Find out which node keeps the length of a queue; without a coordinator each one does that for itself."""
+        whole = queue.whole
+        whole.keep_length(is_here=self._is_alone or not self._is_kept_elsewhere(whole))
 
     # What the coordinator says
 
@@ -187,6 +229,10 @@ class Balancer:
         That is all of the newer half, whatever others want: the node that is done first, which may be this one, takes
         the oldest of it.
         """
+        if queue.is_exact:
+            return Portion(
+                queue.ready_count if self._must_give_away(queue) else self._remote_demand.get(queue.queue_id, 0)
+            )
         if queue.queue_id in self._remote_demand and queue.has_takers and not self._is_stuck(queue):
             return Portion(queue.ready_count // 2, newest=True)
         return Portion(self._remote_demand.get(queue.queue_id, 0))
@@ -203,19 +249,51 @@ class Balancer:
         What other nodes want cannot be told this one while the coordinator is away, nor what those that are `cut_off`
         want. They look for it in the store, so it is handed off unasked (invariant I61).
         """
+        failing_since = self._demand.failing_since
+        is_alone = self._is_alone = failing_since is not None and now - failing_since > _CLAIM_AFTER
+        self._see_to_exact()
         queues = [queue for queue in map(self._find_queue, list(self._remote_demand)) if queue is not None]
         for queue in queues:
             if queue.ready_count and queue.can_hand_off:
                 self._surplus[queue] = None
                 self._on_due()
         self._taken_before = {queue.queue_id: queue.last_taken for queue in queues if queue.ready}
-        failing_since = self._demand.failing_since
-        is_alone = failing_since is not None and now - failing_since > _CLAIM_AFTER
         if is_alone or cut_off:
             self._offer(None if is_alone else cut_off)
         if not is_alone:
             return None
         return ClaimFree({queue.queue_id for queue in self._demand.queues}, now)
+
+    def _see_to_exact(self) -> None:
+        """Another node may keep the length of a queue now."""
+        self._fetched = {queue_id: ticks - 1 for queue_id, ticks in self._fetched.items() if ticks > 1}
+        for queue_id, queue in list(self._exact.items()):
+            if queue.is_deleted or not queue.is_exact:
+                del self._exact[queue_id]
+                queue.whole.keep_length(is_here=True)
+                continue
+            self._see_to_keeper(queue)
+            if self._must_give_away(queue) and queue.has_ready and queue.can_hand_off:
+                self._surplus[queue] = None
+                self._on_due()
+
+    @property
+    def limited(self) -> list[Queue]:
+        """The queues on this node whose length matters to other nodes, or the other way round."""
+        return list(dict.fromkeys(queue.whole for queue in self._exact.values()))
+
+    def count(self, queues: Iterable[Queue]) -> list[Counted]:
+        """Return what is ready of those queues whose length other nodes keep; `on_taken` is told then."""
+        return [
+            (elsewhere, queue, queue.ready_count, queue.ready_octets)
+            for queue in queues
+            if (elsewhere := queue.whole.elsewhere) is not None
+        ]
+
+    def on_taken(self, before: Iterable[Counted]) -> None:
+        """Messages were taken out of these queues for other nodes."""
+        for elsewhere, queue, messages, octets in before:
+            elsewhere.give(messages - queue.ready_count, octets - queue.ready_octets)
 
     def on_claimed(self, claim: ClaimFree, rows: Iterable[SlotRow]) -> Mapping[Queue, int]:
         """The store has assigned these slots to this node; return the queues that got them."""

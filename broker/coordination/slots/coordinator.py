@@ -47,7 +47,7 @@ class _Term:
     """One term of this coordinator, and the calls that it remembers."""
 
     slots: SlotTerm
-    counts: QueueCounts = field(default_factory=QueueCounts)
+    counts: QueueCounts
     polls: dict[Incarnation, _Poll] = field(default_factory=dict)
     gets: dict[Incarnation, OrderedDict[str, asyncio.Future[Grant | None]]] = field(default_factory=dict)
     submits: OrderedDict[tuple[Incarnation, str], None] = field(default_factory=OrderedDict)
@@ -74,11 +74,12 @@ class SlotManager:
         on_fenced: Callable[[str], None],
         rescan_interval: float = 1.0,
         expired: Callable[[int], int] = lambda queue_id: 0,
+        keeper: Callable[[int], Incarnation | None] = lambda queue_id: None,
     ) -> None:
         """`others` are the services by node id of all nodes that can have messages, including this one.
 
         `on_fenced` is called with the term in which the store has refused this node as coordinator. `expired` returns,
-        for a queue, an id of which all older messages have expired.
+        for a queue, an id of which all older messages have expired; `keeper` as for `Assignment`.
         """
         self._store = store
         self._clock = clock
@@ -88,11 +89,13 @@ class SlotManager:
         self._on_fenced = on_fenced
         self._rescan_interval = rescan_interval
         self._expired = expired
+        self._keeper = keeper
         self._living: dict[Incarnation, None] = {}
         self._term: _Term | None = None
 
     async def run(self, fence: Fence) -> None:
         """Serve under `fence` until cancelled, or until a newer coordinator has taken over."""
+        counts = QueueCounts()
         async with asyncio.TaskGroup() as tasks:
             slots = SlotTerm(
                 fence,
@@ -104,9 +107,11 @@ class SlotManager:
                 window_size=self._window_size,
                 rescan_interval=self._rescan_interval,
                 expired=self._expired,
+                keeper=self._keeper,
+                on_granted=counts.grant,
             )
             slots.on_living(self._living, has_lost=False)
-            self._term = _Term(slots)
+            self._term = _Term(slots, counts)
             try:
                 await slots.serve()
             except Fenced:

@@ -19,6 +19,8 @@ from broker.queue.queue import Queue
 _log = structlog.get_logger(__name__)
 
 _INTERVAL: Final = 1.0
+_LOOKS: Final = 5
+"""How often it is looked in that time whether publishers must know sooner."""
 LEASE_MARGIN: Final = 3000
 """Milliseconds within which a use of a queue is known everywhere: two intervals, and the calls."""
 _MOST: Final = 10_000
@@ -39,10 +41,12 @@ class CountExchange:
         is_cut_off: Callable[[], bool],
         read_stored: Callable[[], Awaitable[Iterable[Slot]]],
         consumers_elsewhere: Callable[[Queue], Collection[Incarnation]],
+        limited: Callable[[], Iterable[Queue]] = tuple,
         monotonic: Callable[[], float],
     ) -> None:
         """`is_cut_off` says that other nodes cannot be asked, nor tell this one. Then what is stored is counted, by
-        `read_stored`, and each of the nodes `consumers_elsewhere` counts as one consumer.
+        `read_stored`, and each of the nodes `consumers_elsewhere` counts as one consumer. The length of the `limited`
+        queues, or of some of them, is kept for all nodes together (ADR 67).
         """
         self._queues = queues
         self._find_queue = find_queue
@@ -51,17 +55,37 @@ class CountExchange:
         self._is_cut_off = is_cut_off
         self._read_stored = read_stored
         self._consumers_elsewhere = consumers_elsewhere
+        self._limited = limited
         self._monotonic = monotonic
+        self._lengths: dict[int, int] = {}  # of the queues that refuse publishers, as they were told last
         self._known: set[int] = set()
         self._count_at = float("-inf")
 
     async def run(self) -> None:
-        """Exchange counts every second until cancelled."""
+        """Exchange counts every second, and sooner while publishers have to know them, until cancelled."""
         faults = MachineFaults("counts")
+        waits, rested_at = 0, float("-inf")
         while True:
-            await asyncio.sleep(_INTERVAL)
+            await asyncio.sleep(_INTERVAL / _LOOKS)
+            waits += 1
+            began = self._monotonic()
+            if waits < _LOOKS and (began < rested_at or not self._must_know()):
+                continue
+            waits = 0
             with faults:
                 await self.exchange()
+            rested_at = self._monotonic() + _REST_PER_COUNT * (self._monotonic() - began)
+
+    def _must_know(self) -> bool:
+        """Has a queue that refuses publishers another length, or has anybody published to one that other nodes keep?"""
+        for queue in self._limited():
+            if queue.refuses_publishers:
+                elsewhere = queue.elsewhere
+                if elsewhere is not None and elsewhere.was_asked:
+                    return True
+                if self._lengths.get(queue.queue_id, 0) != queue.ready_count:
+                    return True
+        return False
 
     async def exchange(self) -> None:
         """Report this node's counts and set those of the other nodes; without a coordinator the last ones stay."""
@@ -72,10 +96,15 @@ class CountExchange:
         if service is None:
             return
         here = [
-            QueueCount(queue.queue_id, queue.ready_count, len(queue.consumers), queue.whole.used_at)
+            QueueCount(queue.queue_id, queue.ready_count, len(queue.consumers), queue.whole.used_at, queue.ready_octets)
             for queue in self._queues()
             if queue.consumers or queue.ready_count or queue.whole.used_at
         ]
+        limited = list(self._limited())
+        self._lengths = {queue.queue_id: queue.ready_count for queue in limited if queue.refuses_publishers}
+        for each in limited:
+            if each.elsewhere is not None:
+                each.elsewhere.begin_exchange()
         try:
             elsewhere = await service.exchange_counts(here[:_MOST], self._caller())
         except CoordinationError as error:
@@ -86,13 +115,16 @@ class CountExchange:
         for count in elsewhere:
             queue = self._find_queue(count.queue_id)
             if queue is not None:
-                queue.set_remote_counts(count.ready, count.consumers)
+                queue.set_remote_counts(count.ready, count.consumers, count.octets)
                 queue.whole.use_elsewhere(count.used_at)
                 self._known.add(count.queue_id)
         for queue_id in forgotten - self._known:
             queue = self._find_queue(queue_id)
             if queue is not None:
                 queue.set_remote_counts(0, 0)
+        for each in limited:
+            if each.elsewhere is not None:
+                each.elsewhere.end_exchange(each.message_count - each.ready_count, each.remote_octets)
 
     async def _count_stored(self) -> None:
         """Take for elsewhere what is stored and not here; a large backlog is counted more rarely."""

@@ -45,6 +45,7 @@ class DemandSession:
     """
 
     __slots__ = (
+        "_asked",
         "_backoff",
         "_calls",
         "_changed",
@@ -65,6 +66,7 @@ class DemandSession:
         self._demand_size = demand_size
         self._on_due = on_due
         self._queues: dict[int, Queue] = {}
+        self._asked: dict[int, Demand] = {}  # by queue id, what was asked for, as it was
         self._left: dict[int, int] = {}  # what is still to come of what was asked for
         self._changed: dict[int, Demand] = {}
         self._session: Coordinator | None = None
@@ -85,9 +87,17 @@ class DemandSession:
 
     def add(self, queue: Queue) -> None:
         """Consumers of `queue` would take messages from other nodes."""
+        self._ask(queue, self._demand_size)
+
+    def add_exactly(self, queue: Queue) -> None:
+        """Consumers of `queue` would take messages from other nodes, but not more than they have credit for."""
+        self._ask(queue, queue.room(self._demand_size))
+
+    def _ask(self, queue: Queue, messages: int) -> None:
         self._queues[queue.queue_id] = queue
-        self._left[queue.queue_id] = self._demand_size
-        self._note(queue, self._demand_size)
+        self._left[queue.queue_id] = messages
+        self._note(queue, messages)
+        self._asked[queue.queue_id] = self._changed[queue.queue_id]
 
     def withdraw(self, queue: Queue) -> None:
         """Nobody here would take messages of `queue` any more."""
@@ -160,8 +170,9 @@ class DemandSession:
         self._session = coordinator
         self._sessions += 1
         self._calls = 1
-        self._left = dict.fromkeys(self._queues, self._demand_size)
-        demands = [Demand(name_of(queue), self._demand_size) for queue in self._queues.values()]
+        self._asked = {queue_id: self._asked[queue_id] for queue_id in self._queues}
+        self._left = {queue_id: demand.messages for queue_id, demand in self._asked.items()}
+        demands = list(self._asked.values())
         self._changed = {demand.queue.queue_id: demand for demand in demands[_CHANGES_PER_CALL:]}
         self._first_poll = Poll(coordinator, demands[:_CHANGES_PER_CALL], 0, is_first=True, session=self._sessions)
         return self._first_poll

@@ -1,15 +1,18 @@
-"""Sums the counts that nodes report of each queue: ready messages and consumers; and knows who used it last."""
+"""Sums the counts that nodes report of each queue: ready messages, consumers, octets; and knows who used it last."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from heapq import nlargest
-from typing import Final
+from typing import Final, TypeAlias
 
 from broker.ports.cluster_rows import Incarnation
 from broker.ports.peer_calls import QueueCount
 
 _COUNTS_PER_ANSWER: Final = 10_000
+_Sums: TypeAlias = tuple[int, int, int]
+"""Ready messages, consumers, and octets of the messages."""
+_NONE: Final[_Sums] = (0, 0, 0)
 
 
 class QueueCounts:
@@ -18,8 +21,8 @@ class QueueCounts:
     __slots__ = ("_counts", "_sums", "_used")
 
     def __init__(self) -> None:
-        self._counts: dict[Incarnation, dict[int, tuple[int, int]]] = {}
-        self._sums: dict[int, tuple[int, int]] = {}
+        self._counts: dict[Incarnation, dict[int, _Sums]] = {}
+        self._sums: dict[int, _Sums] = {}
         self._used: dict[Incarnation, dict[int, int]] = {}
         """When clients of each node used queues with a lease last."""
 
@@ -31,15 +34,24 @@ class QueueCounts:
         for count in counts:
             if count.used_at:
                 used[count.queue_id] = max(count.used_at, used.get(count.queue_id, 0))
-            ready, consumers = self._counts[incarnation].get(count.queue_id, (0, 0))
-            self._counts[incarnation][count.queue_id] = (ready + count.ready, consumers + count.consumers)
-            self._add(count.queue_id, count.ready, count.consumers)
+            reported = count.ready, count.consumers, count.octets
+            before = self._counts[incarnation].get(count.queue_id, _NONE)
+            self._counts[incarnation][count.queue_id] = _sum(before, reported)
+            self._add(count.queue_id, reported)
+
+    def grant(self, incarnation: Incarnation, queue_id: int, messages: int) -> None:
+        """`incarnation` has got so many messages that were free; it will count them itself when it reports next."""
+        counts = self._counts.get(incarnation)
+        if counts is not None:
+            granted = messages, 0, 0
+            counts[queue_id] = _sum(counts.get(queue_id, _NONE), granted)
+            self._add(queue_id, granted)
 
     def drop(self, incarnation: Incarnation) -> None:
         """Forget the counts of `incarnation`."""
         self._used.pop(incarnation, None)
-        for queue_id, (ready, consumers) in self._counts.pop(incarnation, {}).items():
-            self._add(queue_id, -ready, -consumers)
+        for queue_id, reported in self._counts.pop(incarnation, {}).items():
+            self._add(queue_id, reported, -1)
 
     def elsewhere(self, incarnation: Incarnation, free: Iterable[tuple[int, int]]) -> Sequence[QueueCount]:
         """Return the sums over all other incarnations and over `free` messages, for queues that have any there.
@@ -50,10 +62,10 @@ class QueueCounts:
         unowned, used = dict(free), self._used_elsewhere(incarnation)
         counts = []
         for queue_id in self._sums.keys() | unowned.keys() | used.keys():
-            ready, consumers = self._sums.get(queue_id, (0, 0))
-            own_ready, own_consumers = own.get(queue_id, (0, 0))
-            ready += unowned.get(queue_id, 0) - own_ready
-            count = QueueCount(queue_id, ready, consumers - own_consumers, used.get(queue_id, 0))
+            here = own.get(queue_id, _NONE)
+            ready, consumers, octets = _sum(self._sums.get(queue_id, _NONE), here, -1)
+            ready += unowned.get(queue_id, 0)
+            count = QueueCount(queue_id, ready, consumers, used.get(queue_id, 0), octets)
             if count.ready or count.consumers or count.used_at:
                 counts.append(count)
         if len(counts) > _COUNTS_PER_ANSWER:
@@ -68,11 +80,14 @@ class QueueCounts:
                     latest[queue_id] = max(used_at, latest.get(queue_id, 0))
         return latest
 
-    def _add(self, queue_id: int, ready: int, consumers: int) -> None:
-        before = self._sums.pop(queue_id, (0, 0))
-        after = before[0] + ready, before[1] + consumers
-        if after != (0, 0):
+    def _add(self, queue_id: int, reported: _Sums, sign: int = 1) -> None:
+        after = _sum(self._sums.pop(queue_id, _NONE), reported, sign)
+        if after != _NONE:
             self._sums[queue_id] = after
+
+
+def _sum(one: _Sums, other: _Sums, sign: int = 1) -> _Sums:
+    return one[0] + sign * other[0], one[1] + sign * other[1], one[2] + sign * other[2]
 
 
 def _size(count: QueueCount) -> tuple[int, int]:

@@ -34,6 +34,9 @@ from broker.store.retrying import Retry
 _log = structlog.get_logger(__name__)
 
 _SUBMITS: Final = 16
+_MEASURED: Final = 1000
+_MEASURED_OCTETS: Final = 4 * 1024 * 1024
+"""Messages, and octets of them, that are read at once to be counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +72,14 @@ class SlotRunner:
         queues: Callable[[], Iterable[Queue]],
         find_queue: Callable[[int], Queue | None],
         consumers_elsewhere: Callable[[Queue], Collection[Incarnation]],
+        is_kept_elsewhere: Callable[[Queue], bool] = lambda queue: False,
         cut_off: Callable[[], Collection[Incarnation]],
         on_adopted: Callable[[Queue], None],
         deciders: Deciders | None = None,
     ) -> None:
         """`read` and `mark_redelivered` are those of the message store. `held_ids` is as for `Handoff`, `demand_size`
-        as for `DemandSession`, `consumers_elsewhere` as for `Balancer`. `cut_off` are the members whose demand nobody
-        can tell this node. `on_adopted` is called with a queue that has got slots.
+        as for `DemandSession`, `consumers_elsewhere` and `is_kept_elsewhere` as for `Balancer`. `cut_off` are the
+        members whose demand nobody can tell this node. `on_adopted` is called with a queue that has got slots.
         """
         self._store = store
         self._incarnation = incarnation
@@ -92,6 +96,8 @@ class SlotRunner:
         self._cut_retry = Retry("messages for other nodes wait for the store", Backoff(0.1, 1.0))
         self._lock = asyncio.Lock()
         self._owned_due, self._demand_due, self._surplus_due = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._unmeasured: dict[Queue, None] = {}
+        self._measure_due = asyncio.Event()
         self._releases: dict[Release, asyncio.Future[int]] = {}
         new = deciders or Deciders()
         self.owned = new.owned(lane, ids, find_queue=find_queue, on_due=self._owned_due.set)
@@ -103,10 +109,12 @@ class SlotRunner:
             queues=queues,
             find_queue=find_queue,
             consumers_elsewhere=consumers_elsewhere,
+            is_kept_elsewhere=is_kept_elsewhere,
             on_due=self._surplus_due.set,
         )
         self.after_dispatch: Final = self.balancer.after_dispatch
         """What every queue tells. Hot, so it is the balancer's own method."""
+        self.after_exact_dispatch: Final = self.balancer.after_exact_dispatch
 
     def begin(self, backlog: Sequence[Slot]) -> None:
         """Note what lies in the store from before this incarnation."""
@@ -138,6 +146,7 @@ class SlotRunner:
                 tasks.create_task(self._poll_forever(), name="demand"),
                 tasks.create_task(self._look_after_owned(), name="owned slots"),
                 tasks.create_task(self._tick_forever(), name="balancer"),
+                tasks.create_task(self._measure_forever(), name="octets of slots"),
             ]
             await self._hand_off_forever()
             for task in others:
@@ -208,9 +217,11 @@ class SlotRunner:
             for step in self.handoff.unknown_starts(wishes):
                 found = await self._read(step.queue, step.slot, 1, 1)
                 self.handoff.on_found(step, found[0].id if found else None)
+            before = self.balancer.count(wishes)
             plan = self.handoff.plan(wishes)
             if plan is None:
                 return ()
+            self.balancer.on_taken(before)
             for message in plan.spilled:
                 self._journal.spill(message)
             rows: Sequence[SlotRow] = ()
@@ -278,6 +289,8 @@ class SlotRunner:
         service = self._coordinator()
         if service is None:
             return False
+        if queue.is_exact:
+            self.balancer.on_fetch(queue)
         asked_at = self._clock.monotonic()
         try:
             grant: Grant | None = await service.get_slot(name_of(queue), self._caller())
@@ -302,7 +315,29 @@ class SlotRunner:
         """Let queues read the slots that they have got; return how many these are."""
         for queue in adopted:
             self._on_adopted(queue)
+            if queue.unmeasured():
+                self._unmeasured[queue] = None
+                self._measure_due.set()
         return sum(adopted.values())
+
+    async def _measure_forever(self) -> None:
+        """Count the octets of slots of queues that may have only so many: other nodes do not tell (ADR 67)."""
+        while True:
+            await self._until(inf, self._measure_due)
+            while self._unmeasured:
+                queue, _ = self._unmeasured.popitem()
+                for slot in queue.unmeasured():
+                    await self._measure(queue, slot)
+                self._on_adopted(queue)
+
+    async def _measure(self, queue: Queue, slot: Slot) -> None:
+        start, octets, rest = slot.start, 0, replace(slot)
+        while slot.start == start and (page := await self._read(queue, rest, _MEASURED, _MEASURED_OCTETS)):
+            octets += sum(message.size for message in page)
+            rest.start = page[-1].id + 1
+            if rest.start > rest.end:
+                break
+        queue.on_measured(slot, start, octets)
 
     # What happens from time to time
 

@@ -68,6 +68,8 @@ class SlotTerm:
         window_size: int,
         rescan_interval: float,
         expired: Callable[[int], int],
+        keeper: Callable[[int], Incarnation | None],
+        on_granted: Callable[[Incarnation, int, int], None],
     ) -> None:
         self.fence = fence
         self._store = store
@@ -78,7 +80,8 @@ class SlotTerm:
         self._window_size = window_size
         self._rescan_interval = rescan_interval
         self._expired = expired
-        self._assignment = Assignment()
+        self._on_granted = on_granted
+        self._assignment = Assignment(keeper)
         self._living: Collection[Incarnation] = ()
         self._held: set[Incarnation] = set()
         self._waiters: dict[Incarnation, asyncio.Future[bool]] = {}
@@ -201,6 +204,8 @@ class SlotTerm:
         owned = await self._store.assign(order.rows, order.incarnation, self.fence)
         self._orders.popleft()
         starts = {row.start for row in owned}
+        for row in owned:
+            self._on_granted(order.incarnation, row.queue_id, row.count)
         self._assignment.grant(order.incarnation, [row for row in owned if row.start not in order.gets])
         self._assignment.end_plan(order.rows)
         if len(starts) < len(order.rows):
@@ -259,7 +264,8 @@ class SlotTerm:
         orders: dict[Incarnation, _Order] = {}
         for _ in range(min(len(self._gets), SLOTS_PER_ROUND)):
             self._plan_get(self._gets.popleft(), orders)
-        for incarnation, rows in self._assignment.plan(self._held).items():
+        fetched = {get.queue.queue_id for get in self._unanswered}
+        for incarnation, rows in self._assignment.plan(self._held, fetched).items():
             orders.setdefault(incarnation, _Order(incarnation)).rows.extend(rows)
         if self._may_expire and not orders:
             self._may_expire = False
@@ -310,6 +316,7 @@ class SlotTerm:
     def _answer(self, get: _Get, grant: Grant | None) -> None:
         if self._unanswered.pop(get, None) is not None:
             get.answer.set_result(grant)
+            self._poked.set()  # what was kept for it may go elsewhere now
 
     def _fail(self, incarnations: Iterable[Incarnation], gets: Iterable[_Get], error: CoordinationError) -> None:
         for incarnation in incarnations:

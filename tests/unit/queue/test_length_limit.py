@@ -6,7 +6,7 @@ from collections import deque
 
 from broker.message import TRANSIENT, Message, MessageIdGenerator
 from broker.ports.slot import Slot
-from broker.queue.length_limit import LengthLimit
+from broker.queue.length_limit import LengthElsewhere, LengthLimit
 from broker.queue.settings import Overflow, QueueLimits, QueueSettings
 from broker.queue.window import Window
 
@@ -58,3 +58,24 @@ def test_only_drop_head_makes_room() -> None:
     assert Filled(QueueSettings(max_length=1), 0).limit.drops_head
     for overflow in (Overflow.REJECT_PUBLISH, Overflow.REJECT_PUBLISH_DLX):
         assert not Filled(QueueSettings(max_length=1, overflow=overflow), 0).limit.drops_head
+
+
+def test_what_other_nodes_have_and_what_was_given_away_each_count_against_the_limit() -> None:
+    filled = Filled(QueueSettings(max_length=10, max_length_bytes=1000), 2)
+    elsewhere = LengthElsewhere()
+
+    def is_full(messages: int, octets: int = 0) -> bool:
+        return filled.limit.is_full_elsewhere(elsewhere, octets, messages)
+
+    assert (is_full(8), is_full(9)) == (False, True)
+    elsewhere.give(5, 200)
+    assert (is_full(3), is_full(4)) == (False, True)
+    elsewhere.begin_exchange()
+    elsewhere.give(1, 40)
+    elsewhere.end_exchange(4, 160)
+    assert (is_full(4), is_full(5)) == (False, True), "4 elsewhere and 2 here, or 1 given away since and 2 here"
+    assert (is_full(1, 760), is_full(1, 761)) == (False, True)
+    elsewhere.end_exchange(0, 0)
+    elsewhere.begin_exchange()
+    elsewhere.end_exchange(0, 0)
+    assert (is_full(8), is_full(9)) == (False, True)

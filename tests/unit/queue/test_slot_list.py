@@ -65,3 +65,12 @@ def test_slots_of_other_lanes_have_no_say_in_the_order() -> None:
 def test_an_appended_slot_is_the_last_one_whatever_its_ids() -> None:
     newer, older = slot(30, 1), slot(10, 1)
     assert list_of(newer, older).clear() == [newer, older]
+
+
+def test_any_slot_can_be_made_the_next_one() -> None:
+    first, second, third = slot(1, 3), slot(9, 2), slot(5, 1)
+    slots = list_of(first, second, third)
+    slots.promote(5)
+    slots.promote(77)
+    assert list(slots) == [third, first, second]
+    assert slots.count == 6

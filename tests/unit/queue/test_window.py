@@ -194,3 +194,60 @@ def test_withdrawing_is_told_to_those_who_have_looked() -> None:
     assert window.changes == before
     window.withdraw([message(2)])
     assert window.changes > before
+
+
+def test_the_oldest_message_is_found_although_slots_of_other_nodes_overlap() -> None:
+    window = new_window()
+    publish(window, [4, 9])
+    window.take_over(Slot(7, 1, 6, 7, 2, row=6))
+    window.take_over(Slot(7, 2, 2, 3, 2, row=2))
+    assert window.take_oldest_ready() is None, "2 and 3 are to be read"
+    window.open_oldest_first()
+    opened = window.open_next_slot()
+    assert opened is not None
+    assert opened.start == 2
+    window.on_read(opened, [message(2), message(3)])
+    window.offer([message(2), message(3)])
+    taken = [window.take_oldest_ready() for _ in range(4)]
+    assert [each and each.id for each in taken] == [2, 3, 4, None], "6 and 7 are to be read before 9"
+
+
+def test_the_oldest_message_may_be_behind_a_slot_of_another_node() -> None:
+    window = new_window()
+    window.take_over(Slot(7, 1, 2, 3, 2, row=2))
+    publish(window, [4, 5])
+    window.take_over(Slot(7, 1, 6, 7, 2, row=6))
+    opened = window.open_next_slot()
+    assert opened is not None
+    window.on_read(opened, [message(2), message(3)])
+    window.offer([message(2), message(3)])
+    taken = [window.take_oldest_ready() for _ in range(5)]
+    assert [each and each.id for each in taken] == [2, 3, 4, 5, None]
+
+
+def test_messages_of_other_nodes_that_were_read_are_in_order_for_whoever_takes_the_oldest() -> None:
+    window = new_window()
+    window.take_over(Slot(7, 1, 6, 7, 2, row=6))
+    publish(window, [4, 5])
+    opened = window.open_next_slot()
+    assert opened is not None
+    window.on_read(opened, [message(6), message(7)])
+    window.offer([message(6), message(7)])
+    window.join_tail()
+    assert [each.id for each in (window.take_oldest_ready(), window.take_oldest_ready()) if each] == [4, 5]
+
+
+def test_octets_of_a_slot_count_when_they_are_known_unless_it_is_being_read() -> None:
+    journal: Any = None
+    window = Window(7, 0, QueueLimits(), journal, counts_octets=True)
+    first, second = Slot(7, 1, 2, 5, 4, row=2), Slot(7, 1, 6, 9, 4, row=6)
+    for slot in (first, second):
+        window.take_over(slot)
+    assert window.unmeasured() == [first, second]
+    window.open_next_slot()
+    window.on_measured(first, 2, 40)
+    window.on_measured(second, 6, 50)
+    window.on_measured(second, 6, 50)
+    assert window.ready_octets == 50
+    assert window.unmeasured() == []
+    assert new_window().unmeasured() == []

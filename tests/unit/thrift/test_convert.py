@@ -95,7 +95,9 @@ def test_an_answer_of_a_long_poll_comes_back_as_it_was(supply: Supply) -> None:
     assert convert.from_supply(through_the_wire(convert.to_supply(supply))) == supply
 
 
-@pytest.mark.parametrize("count", [QueueCount(42, 1 << 40, 7), QueueCount(1, 0, 0, used_at=1 << 41)])
+@pytest.mark.parametrize(
+    "count", [QueueCount(42, 1 << 40, 7), QueueCount(1, 0, 0, 1 << 41), QueueCount(1, 2, 0, octets=9)]
+)
 def test_a_count_comes_back_as_it_was(count: QueueCount) -> None:
     assert convert.from_count(through_the_wire(convert.to_count(count))) == count
 

@@ -17,7 +17,7 @@ from broker.ports.cluster_rows import Incarnation, NodeRow, NodeState, SlotRow, 
 from broker.ports.peer_calls import Caller, Fence
 from broker.ports.slot import Slot
 from broker.queue.queue import Queue
-from broker.queue.settings import QueueLimits
+from broker.queue.settings import QueueLimits, QueueSettings
 from broker.queue.slot_reader import SlotReader
 from broker.store.memory.store import MemoryState, MemoryStore
 from tests.support.composition import NoServices
@@ -60,6 +60,9 @@ class Taker:
     def can_take(self) -> bool:
         return self.credit > 0
 
+    def room(self, limit: int) -> int:
+        return min(self.credit, limit)
+
     def on_queue_deleted(self) -> None:
         """It never is."""
 
@@ -76,6 +79,7 @@ class Node:
         limits: QueueLimits = LIMITS,
         *,
         is_balanced: bool = False,
+        settings: QueueSettings | None = None,
         journal: Callable[[FakeJournal], Any] | None = None,
     ) -> None:
         """With `is_balanced` the node hands off by itself what others want; `journal` stands before its journal."""
@@ -94,6 +98,7 @@ class Node:
         self.held: dict[int, Message] = {}
         self.coordinator: SlotService | None = None
         self.consumers_elsewhere: list[Incarnation] = []
+        self.is_kept_elsewhere = False
         self.cut_off: list[Incarnation] = []
         numbers = count(1)
         self.runner = SlotRunner(
@@ -114,6 +119,7 @@ class Node:
             queues=lambda: [self.queue],
             find_queue=lambda queue_id: self.queue if queue_id == QUEUE_ID else None,
             consumers_elsewhere=lambda queue: self.consumers_elsewhere,
+            is_kept_elsewhere=lambda queue: self.is_kept_elsewhere,
             cut_off=lambda: self.cut_off,
             on_adopted=lambda queue: queue.dispatch(),
         )
@@ -131,6 +137,7 @@ class Node:
             read_slots=self.reader.start,
             observer=self.runner if is_balanced else self,
             services=NoServices(),
+            settings=settings,
         )
         self.taker = Taker(self)
         self.queue.add_consumer(self.taker)

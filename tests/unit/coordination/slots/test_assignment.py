@@ -394,3 +394,52 @@ def test_not_more_old_slots_than_a_round_are_taken_at_once(assignment: Assignmen
     assert len(first) == SLOTS_PER_ROUND
     assignment.end_plan(first)
     assert len(assignment.reserve_older(lambda queue_id: 1 << 40)) == 2
+
+
+@pytest.fixture
+def kept() -> Assignment:
+    """Bob keeps the length of the queue of orders."""
+    assignment = Assignment(lambda queue_id: BOB if queue_id == ORDERS.queue_id else None)
+    assignment.load([])
+    return assignment
+
+
+def test_a_node_that_keeps_a_length_gets_what_nobody_wants(kept: Assignment) -> None:
+    kept.load([row(100), row(200), row(300, queue=LETTERS)])
+    assert kept.plan() == {}
+    kept.begin(BOB, [])
+    assert carry_out(kept, kept.plan()) == {BOB: [100, 200]}
+    assert kept.plan() == {}
+
+
+def test_others_get_a_slot_of_such_a_queue_if_they_want_all_of_it(kept: Assignment) -> None:
+    kept.load([row(100, 10), row(200, 3), row(300, 3), row(400, 3), row(500, 1)])
+    kept.begin(BOB, [])
+    kept.begin(ALICE, [Demand(ORDERS, 7)])
+    kept.begin(CAROL, [Demand(ORDERS, 3)])
+    assert carry_out(kept, kept.plan()) == {BOB: [100], ALICE: [200, 400, 500], CAROL: [300]}
+
+
+def test_while_its_keeper_is_away_slots_of_such_a_queue_stay_where_they_are(kept: Assignment) -> None:
+    kept.load([row(100), row(200, 1)])
+    kept.begin(BOB, [])
+    kept.begin(ALICE, [Demand(ORDERS, 5)])
+    assert carry_out(kept, kept.plan({BOB})) == {ALICE: [200]}
+    assert kept.plan({BOB}) == {}
+    kept.drop(BOB)
+    assert kept.plan() == {}
+    kept.begin(BOB, [])
+    assert carry_out(kept, kept.plan()) == {BOB: [100]}
+
+
+def test_no_round_gives_a_keeper_more_slots_than_go_into_one(kept: Assignment) -> None:
+    kept.load([row(each) for each in range(100, 100 + 10 * (SLOTS_PER_ROUND + 5), 10)])
+    kept.begin(BOB, [])
+    assert [len(carry_out(kept, kept.plan())[BOB]) for _ in range(2)] == [SLOTS_PER_ROUND, 5]
+
+
+def test_what_is_released_for_a_get_does_not_go_back_to_the_keeper(kept: Assignment) -> None:
+    kept.begin(BOB, [])
+    kept.load([row(100, 1)])
+    assert kept.plan(fetched={ORDERS.queue_id}) == {}
+    assert carry_out(kept, kept.plan()) == {BOB: [100]}

@@ -9,7 +9,7 @@ from broker.coordination.slots.handoff import Portion
 from broker.ports.cluster_rows import Incarnation, SlotRow
 from broker.ports.peer_calls import Demand, Fence, Grant, QueueName, Supply
 from broker.ports.slot import Slot
-from broker.queue.settings import QueueLimits
+from broker.queue.settings import QueueLimits, QueueSettings
 from broker.store.memory.store import MemoryState
 from tests.support.clock import FakeClock
 from tests.support.ids import message_id
@@ -24,9 +24,10 @@ EMPTY = Supply()
 class Bench:
     """Alice, with a queue of the cluster and a session with the coordinator."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: QueueSettings | None = None) -> None:
         self.clock = FakeClock()
-        self.node = Node(MemoryState(), self.clock, "alice", "a", QueueLimits(window_size=10), is_balanced=True)
+        limits = QueueLimits(window_size=10)
+        self.node = Node(MemoryState(), self.clock, "alice", "a", limits, is_balanced=True, settings=settings)
         self.node.queue.remove_consumer(self.node.taker)
         self.queue = self.node.queue
         self.balancer = self.node.runner.balancer
@@ -267,3 +268,94 @@ def test_what_those_consume_whose_demand_cannot_be_told_is_offered_while_the_coo
     assert it.wishes() is None
     assert it.balancer.on_tick(3.0, [CAROL, BOB]) is None
     assert it.wishes() == Portion(3)
+
+
+# Queues whose length one node keeps (ADR 67)
+
+LIMITED = QueueSettings(max_length=100)
+
+
+def asked(it: Bench) -> dict[int, int]:
+    return dict(it.demand._left)
+
+
+def test_a_queue_of_some_length_asks_for_what_its_consumers_have_credit_for() -> None:
+    it = Bench(LIMITED)
+    it.consume(credit=5)
+    assert asked(it) == {QUEUE_ID: 5}
+    it.node.taker.allow(0)
+    it.queue.dispatch()
+    assert asked(it) == {}
+
+
+def test_what_own_consumers_leave_goes_to_the_node_that_keeps_the_length() -> None:
+    it = Bench(LIMITED)
+    it.node.is_kept_elsewhere = True
+    it.consume(credit=2)
+    it.node.publish(9)
+    assert it.wishes() == Portion(7)
+    assert it.wishes() is None
+
+
+def test_the_keeper_gives_what_others_want_and_no_more() -> None:
+    it = Bench(LIMITED)
+    it.consume(credit=2)
+    it.node.publish(9)
+    it.want(3)
+    assert it.wishes() == Portion(3)
+    assert it.queue.elsewhere is None
+
+
+def test_who_is_not_the_keeper_any_more_is_found_at_a_tick() -> None:
+    it = Bench(LIMITED)
+    it.node.publish(4)
+    assert it.wishes() is None
+    it.node.is_kept_elsewhere = True
+    it.balancer.on_tick(it.clock.monotonic())
+    assert it.wishes() == Portion(4)
+    it.node.is_kept_elsewhere = False
+    it.balancer.on_tick(it.clock.monotonic())
+    assert it.queue.elsewhere is None
+    assert it.balancer.limited == [it.queue]
+
+
+def test_without_a_coordinator_each_node_keeps_the_length_of_what_it_has() -> None:
+    it = Bench(LIMITED)
+    it.node.is_kept_elsewhere = True
+    it.node.publish(4)
+    assert it.queue.elsewhere is not None
+    it.demand.failing_since = it.clock.monotonic()
+    it.clock.advance(3.0)
+    it.balancer.on_tick(it.clock.monotonic())
+    assert it.queue.elsewhere is None
+
+
+def test_a_queue_that_has_lost_its_limit_is_like_all_others() -> None:
+    it = Bench(LIMITED)
+    it.node.is_kept_elsewhere = True
+    it.node.publish(4)
+    it.queue.set(QueueSettings())
+    it.balancer.on_tick(it.clock.monotonic())
+    assert (it.queue.elsewhere, it.balancer.limited) == (None, [])
+    it.consume(credit=50)
+    assert asked(it) == {QUEUE_ID: DEMAND_SIZE}
+
+
+def test_what_is_handed_off_is_known_as_given_away() -> None:
+    it = Bench(LIMITED)
+    it.node.is_kept_elsewhere = True
+    it.node.publish(4)
+    it.node.give(4)
+    assert it.queue.elsewhere is not None
+    assert it.queue.elsewhere.given == 4
+
+
+def test_what_a_get_has_brought_here_stays_until_it_is_got() -> None:
+    it = Bench(LIMITED)
+    it.node.is_kept_elsewhere = True
+    it.balancer.on_fetch(it.queue)
+    it.node.publish(2)
+    assert it.wishes() is None
+    for _ in range(3):
+        it.balancer.on_tick(it.clock.monotonic())
+    assert it.wishes() == Portion(2)

@@ -14,6 +14,7 @@ from broker.ports.cluster_rows import Incarnation
 from broker.ports.peer_calls import Caller, QueueCount, Unavailable
 from broker.ports.slot import Slot
 from broker.queue.queue import Queue
+from broker.queue.settings import Overflow, QueueSettings
 from tests.support.clock import FakeClock
 from tests.support.composition import new_queue
 from tests.support.stage import drive
@@ -55,6 +56,7 @@ class Bench:
             is_cut_off=lambda: self.is_cut_off,
             read_stored=self._read_stored,
             consumers_elsewhere=lambda queue: [Incarnation("bob", "1")] if queue.queue_id == 2 else [],
+            limited=lambda: [queue for queue in self.queues.values() if queue.settings.has_length],
             monotonic=self.clock.monotonic,
         )
 
@@ -212,3 +214,33 @@ def test_the_use_of_a_queue_with_a_lease_is_told_and_heard() -> None:
     bench.learn((1, 0, 0, 6000))
     assert leased.used_at == 7000
     assert bench.queues[2].used_at == 0
+
+
+@in_virtual_time
+async def test_counts_are_exchanged_sooner_while_publishers_have_to_know_them() -> None:
+    it = Bench()
+    queue = it.queues[1]
+    queue.set(QueueSettings(max_length=5, overflow=Overflow.REJECT_PUBLISH))
+    assert it.coordinator is not None
+    it.coordinator.elsewhere = [QueueCount(1, 5, 0, octets=50)]
+    async with asyncio.TaskGroup() as tasks:
+        run = tasks.create_task(it.counts.run())
+        await asyncio.sleep(0.9)
+        assert it.coordinator.told == []
+        queue.keep_length(is_here=False)
+        assert queue.elsewhere is not None
+        assert not queue.refuses(10)
+        queue.elsewhere.give(3, 30)
+        await asyncio.sleep(0.2)
+        assert len(it.coordinator.told) == 1
+        assert (queue.elsewhere.messages, queue.elsewhere.octets, queue.elsewhere.given) == (5, 50, 0)
+        await asyncio.sleep(0.5)
+        assert len(it.coordinator.told) == 1, "nobody has published"
+        assert queue.refuses(10)
+        await asyncio.sleep(0.2)
+        assert len(it.coordinator.told) == 2
+        queue.keep_length(is_here=True)
+        queue._window.append(Message(9, queue, b"", b"", b"", None, STORED))
+        await asyncio.sleep(0.2)
+        assert it.coordinator.told[2] == [QueueCount(1, 1, 0)]
+        run.cancel()

@@ -53,3 +53,24 @@ def test_a_node_is_told_when_clients_of_others_used_a_queue_last() -> None:
     assert counts.elsewhere(ALICE, [])[0] == QueueCount(1, 0, 0, 500)
     counts.drop(BOB)
     assert counts.elsewhere(ALICE, []) == []
+
+
+def test_octets_are_summed_too() -> None:
+    counts = QueueCounts()
+    counts.note(ALICE, [QueueCount(1, 2, 0, octets=20)])
+    counts.note(BOB, [QueueCount(1, 3, 0, octets=30), QueueCount(1, 1, 0, octets=5)])
+    assert counts.elsewhere(ALICE, [(1, 4)]) == [QueueCount(1, 8, 0, octets=35)]
+    counts.drop(BOB)
+    assert counts.elsewhere(ALICE, []) == []
+
+
+def test_what_a_node_was_granted_counts_there_until_it_reports() -> None:
+    counts = QueueCounts()
+    counts.note(BOB, [QueueCount(1, 3, 0)])
+    counts.grant(BOB, 1, 4)
+    counts.grant(ALICE, 1, 9)
+    assert counts.elsewhere(ALICE, []) == [QueueCount(1, 7, 0)]
+    counts.note(BOB, [QueueCount(1, 5, 0)])
+    assert counts.elsewhere(ALICE, []) == [QueueCount(1, 5, 0)]
+    counts.drop(BOB)
+    assert counts.elsewhere(ALICE, []) == []
