@@ -57,10 +57,11 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """How many messages of a queue a node wants."""
+    """How many messages of a queue a node wants, and the highest priority of the consumers that would take them."""
 
     queue: QueueName
     messages: int
+    priority: int = 0
 
 
 GRANTS_PER_SUPPLY: Final = 256

@@ -27,6 +27,7 @@ from broker.queue.outcome import Outcome
 from broker.queue.queue import Queue
 from broker.queue.settings import QueueLimits, QueueSettings
 from broker.queue.stock import Stock
+from broker.queue.yielding import Yielding
 
 _FLAGS: Final = 16
 """Where the first octet of the properties' flags is in the tail of a content header frame."""
@@ -139,6 +140,11 @@ class PriorityQueue(Queue):
         super().set(settings)
         for level in self._levels:
             level.set_as_level(settings)
+
+    def _rank(self, dispatcher: Yielding) -> None:
+        super()._rank(dispatcher)
+        for level in self._levels:
+            level._rank(dispatcher)
 
     def level_for(self, header: bytes) -> Queue:
         if not header[_FLAGS] & _HAS_PRIORITY:

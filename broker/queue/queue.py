@@ -33,6 +33,7 @@ from broker.queue.settings import Overflow, QueueLimits, QueueSettings, RetryDel
 from broker.queue.single_active import SingleActive
 from broker.queue.stock import Stock, stock_of
 from broker.queue.window import Window
+from broker.queue.yielding import Yielding
 from broker.selector.selector import Selector
 
 _log = structlog.get_logger(__name__)
@@ -69,6 +70,7 @@ class Queue:
         "_unacked",
         "_used_at",
         "_window",
+        "_yielding",
         "append",
         "arguments",
         "auto_delete",
@@ -146,6 +148,8 @@ class Queue:
         """Messages that have left the queue, by id, whose rows are in the store until they are dead-lettered."""
         self._selection: Selecting | None = None
         """The consumers, when there is one that selects messages."""
+        self._yielding: Yielding | None = None
+        """The consumers, when some on other nodes may come before them."""
         self._unacked = 0
         self.counts: Final = CountsInQueue()
         """What has happened here; of a queue with levels, what its levels have not counted."""
@@ -207,7 +211,8 @@ class Queue:
     @property
     def is_exact(self) -> bool:
         """May no node have more of the queue than its consumers take at once, but for the one that keeps its length?"""
-        return self.whole.settings.has_length
+        whole = self.whole
+        return whole.settings.has_length or whole.is_ranked
 
     def keep_length(self, *, is_here: bool) -> None:
         """This node keeps the length of the whole queue from now on, or another one does."""
@@ -852,6 +857,31 @@ class Queue:
         """Set whether the single active consumer is on this node; return True when it is and was not before."""
         was_active, self._dispatcher.is_active = self._dispatcher.is_active, is_active
         return is_active and not was_active
+
+    def rank(self) -> None:
+        """Consumers of this queue have different priorities, and some are on other nodes."""
+        if not (self.is_ranked or self._settings.single_active_consumer or self._selection is not None):
+            self._rank(Yielding(self._dispatcher))
+
+    def _rank(self, dispatcher: Yielding) -> None:
+        self._dispatcher = self._yielding = dispatcher
+        self._observe()
+
+    @property
+    def is_ranked(self) -> bool:
+        """May consumers of other nodes come before those of this one?"""
+        return self._yielding is not None
+
+    def give_way(self, priority: int | None) -> bool:
+        """Let consumers below `priority` have nothing of this queue, because others want what it has; with None, let
+        them have messages again. Return whether anybody waits no longer: the caller dispatches then.
+        """
+        return self._yielding is not None and self._yielding.give_way(self.queue_id, priority)
+
+    @property
+    def priority(self) -> int:
+        """The highest priority of the consumers on this node that have credit, if `room` has just said that some do."""
+        return self._dispatcher.priority
 
     def room(self, limit: int) -> int:
         """Return how many of `limit` messages the consumers on this node have credit for, 0 if they get none now."""

@@ -137,12 +137,14 @@ def from_submitted(queue_id: int, start: int, end: int, traits: Any) -> Slot:
 def to_demand(demand: Demand) -> Any:
     """Encode how many messages of a queue a node asks for."""
     queue = demand.queue
-    return idl.QueueDemand(queueName=queue.name, queueId=queue.queue_id, messageCount=demand.messages)
+    return idl.QueueDemand(
+        queueName=queue.name, queueId=queue.queue_id, messageCount=demand.messages, priority=demand.priority or None
+    )
 
 
 def from_demand(demand: Any) -> Demand:
     """Decode how many messages of a queue a node asks for."""
-    return Demand(from_queue(demand.queueName or "", demand.queueId), demand.messageCount or 0)
+    return Demand(from_queue(demand.queueName or "", demand.queueId), demand.messageCount or 0, demand.priority or 0)
 
 
 def to_supply(supply: Supply) -> Any:

@@ -47,7 +47,9 @@ struct SlotTraits {
 struct QueueDemand {
   1: string queueName,
   2: optional i64 queueId,
-  3: i64 messageCount
+  3: i64 messageCount,
+  /* The highest x-priority of the consumers that would take them. */
+  4: optional i64 priority
 }
 
 /* The answer of a long poll: slots for the caller, and queues of which others want the caller's messages. */

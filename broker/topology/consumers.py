@@ -85,7 +85,7 @@ class Consumers:
         was_active = queue.remove_consumer(consumer)
         if queue.is_closing:
             return False
-        may_move = was_active or queue.settings.is_active_preempted
+        may_move = was_active or _is_preempted(queue)
         if may_move and queue.consumers and self._is_outranked(queue):
             self._handing_over.add(queue)  # nobody gets anything until it is known who is next
             self.update_activity(queue)
@@ -102,8 +102,6 @@ class Consumers:
 
     def _priority(self, queue: Queue) -> int:
         """Return what the priority of this node's subscription to a queue is to be."""
-        if not queue.settings.single_active_consumer:
-            return 0
         consumers = chain(queue.consumers, self._starting.get(queue, ()))
         return max((consumer.priority for consumer in consumers), default=0)
 
@@ -146,7 +144,7 @@ class Consumers:
         own = self._subscribers(queue).get(self._incarnation)
         if own is None or own.exclusive != consumer.is_exclusive or queue in self._leaving:
             return True
-        return queue.settings.single_active_consumer and own.priority < consumer.priority
+        return own.priority < consumer.priority
 
     async def subscribe(self, queue: Queue, consumer: QueueConsumer, client: Hashable = None) -> None:
         """Tell all nodes that this one consumes `queue`; raises `AccessRefused` when another node's consumer forbids it
@@ -181,7 +179,7 @@ class Consumers:
             wanted = [record if each is known else each for each in subscribers.values()]
         else:
             wanted = [*others, record]
-        if queue.settings.is_active_preempted and priority > wanted[0].priority:
+        if _is_preempted(queue) and priority > wanted[0].priority:
             wanted = _highest_first(wanted)
         return self._vhost.decision(self._rearrangement(queue, wanted), writes=[("queue", queue.name)])
 
@@ -259,18 +257,26 @@ class Consumers:
         left = [each for incarnation, each in subscribers.items() if incarnation not in ended]
         if queue.auto_delete and not left:
             return self._vhost.deletion(queue, _keys(queue, ended))
-        if left and left[0] is not next(iter(subscribers.values())):
+        is_single = queue.settings.single_active_consumer
+        if is_single and left and left[0] is not next(iter(subscribers.values())):
             left = _highest_first(left)
         return self._vhost.decision(self._rearrangement(queue, left), writes=[("queue", queue.name)])
 
     def update_activity(self, queue: Queue) -> None:
         """Find out whether the single active consumer of `queue` is on this node: it is on the one whose subscription
-        is the first (contract F11).
+        is the first (contract F11); and whether consumers of other nodes may come before those of this one (contract
+        B17).
         """
         if queue.settings.single_active_consumer:
             first = next(iter(self._subscribers(queue)), self._incarnation)
             if queue.set_active(first == self._incarnation and queue not in self._handing_over):
                 self._on_activity(queue)
+        elif any(each.priority for each in self._subscribers(queue).values()):
+            queue.rank()
+
+
+def _is_preempted(queue: Queue) -> bool:
+    return queue.settings.single_active_consumer and queue.settings.is_active_preempted
 
 
 def _highest_first(subscriptions: Iterable[SubscriptionRecord]) -> list[SubscriptionRecord]:

@@ -35,6 +35,8 @@ class _Queue:
     free: list[SlotRow] = field(default_factory=list)
     messages: int = 0
     demands: dict[Incarnation, int] = field(default_factory=dict)
+    priorities: dict[Incarnation, int] = field(default_factory=dict)
+    """Those of the consumers that would take the messages, where they are not 0."""
     demand: int = 0
 
 
@@ -136,8 +138,14 @@ class Assignment:
             on_the_way[row.queue_id] = on_the_way.get(row.queue_id, 0) + _weight(row)
         for demand in demands:
             queue_id = demand.queue.queue_id
-            self._queue(queue_id).name = demand.queue
+            queue = self._queue(queue_id)
+            queue.name = demand.queue
+            before = queue.priorities.pop(incarnation, 0)
+            if demand.priority:
+                queue.priorities[incarnation] = demand.priority
             self._set_demand(session, incarnation, queue_id, max(demand.messages - on_the_way.get(queue_id, 0), 0))
+            if before != demand.priority and queue_id in self._queues:
+                self._changed(queue_id, queue)
 
     def plan(
         self, held: Collection[Incarnation] = (), fetched: Collection[int] = ()
@@ -219,7 +227,7 @@ class Assignment:
         while session.unseen:
             queue_id = next(iter(session.unseen))
             demand, told = self._remote_demand(queue_id, incarnation), session.told.get(queue_id)
-            if (demand and demand.messages) != (told and told.messages):
+            if _wish(demand) != _wish(told):
                 return True
             del session.unseen[queue_id]
         return False
@@ -245,7 +253,7 @@ class Assignment:
             now = self._remote_demand(queue_id, incarnation)
             if now is not None:
                 session.told[queue_id] = now
-                if told is None or told.messages != now.messages:
+                if _wish(told) != _wish(now):
                     wanted.append(now)
             elif told is not None:
                 wanted.append(Demand(told.queue, 0))
@@ -257,14 +265,17 @@ class Assignment:
         if queue is None:
             return None
         messages = queue.demand - queue.demands.get(incarnation, 0) - queue.messages
-        return Demand(queue.name, messages) if messages > 0 else None
+        if messages <= 0:
+            return None
+        priorities = [queue.priorities.get(each, 0) for each in queue.demands if each != incarnation]
+        return Demand(queue.name, messages, max(priorities, default=0))
 
     def _plan_queue(
         self, queue: _Queue, held: Collection[Incarnation], batch: dict[Incarnation, list[SlotRow]]
     ) -> bool:
         """Plan one round of a queue's slots; return False if none could be planned."""
         left = dict(queue.demands)
-        waiting = deque(left)
+        waiting = deque(_highest_first(queue))
         taken = 0
         while waiting and taken < len(queue.free):
             incarnation = waiting.popleft()
@@ -278,7 +289,9 @@ class Assignment:
             batch[incarnation] = rows
             queue.demands[incarnation] = queue.demands.pop(incarnation)
             left[incarnation] -= _weight(row)
-            if left[incarnation] > 0:
+            if left[incarnation] > 0 and queue.priorities:
+                waiting.appendleft(incarnation)  # others are of the same priority at most
+            elif left[incarnation] > 0:
                 waiting.append(incarnation)
         del queue.free[:taken]
         return taken > 0
@@ -293,7 +306,7 @@ class Assignment:
         """Plan where the slots of a queue go whose length a node keeps: to who has demand for all of one, otherwise to
         that node, whatever it asks for. Return False if none could be planned.
         """
-        left = {incarnation: wanted for incarnation, wanted in queue.demands.items() if incarnation not in held}
+        left = {each: queue.demands[each] for each in _highest_first(queue) if each not in held}
         may_keep = keeper in self._sessions and keeper not in held
         kept: list[SlotRow] = []
         for row in queue.free:
@@ -306,7 +319,8 @@ class Assignment:
             rows.append(row)
             if receiver in left:
                 left[receiver] -= weight
-                left[receiver] = left.pop(receiver)  # others come first
+                if not queue.priorities:
+                    left[receiver] = left.pop(receiver)  # others come first
         is_planned = len(kept) < len(queue.free)
         queue.free[:] = kept
         for receiver in [each for each, rows in batch.items() if not rows]:
@@ -320,6 +334,7 @@ class Assignment:
             queue.demands[incarnation] = messages
             session.queues[queue_id] = None
         else:
+            queue.priorities.pop(incarnation, None)
             session.queues.pop(queue_id, None)
         queue.demand += messages - before
         if before != messages:
@@ -356,6 +371,17 @@ class Assignment:
 
     def _queue(self, queue_id: int) -> _Queue:
         return self._queues.setdefault(queue_id, _Queue(QueueName("", queue_id)))
+
+
+def _wish(demand: Demand | None) -> tuple[int, int]:
+    return (0, 0) if demand is None else (demand.messages, demand.priority)
+
+
+def _highest_first(queue: _Queue) -> Iterable[Incarnation]:
+    """Return who has demand, those with consumers of the highest priority first."""
+    if not queue.priorities:
+        return queue.demands
+    return sorted(queue.demands, key=lambda incarnation: -queue.priorities.get(incarnation, 0))
 
 
 def _weight(row: SlotRow) -> int:

@@ -80,10 +80,11 @@ class Balancer:
         find_queue: Callable[[int], Queue | None],
         consumers_elsewhere: Callable[[Queue], Collection[Incarnation]],
         is_kept_elsewhere: Callable[[Queue], bool],
+        wake: Callable[[Queue], None],
         on_due: Callable[[], None],
     ) -> None:
         """`consumers_elsewhere` are the other nodes with consumers of a queue; `is_kept_elsewhere`: does one of them
-        keep its length?
+        keep its length? `wake` dispatches a queue of which consumers may have messages again.
         """
         self._demand = demand
         self._owned = owned
@@ -91,6 +92,7 @@ class Balancer:
         self._find_queue = find_queue
         self._consumers_elsewhere = consumers_elsewhere
         self._is_kept_elsewhere = is_kept_elsewhere
+        self._wake = wake
         self._is_alone = False
         self._on_due = on_due
         self._remote_demand: dict[int, int] = {}
@@ -102,6 +104,8 @@ class Balancer:
         """By queue id, the newest message that consumers had taken at the last tick."""
         self._exact: dict[int, Queue] = {}
         """Those of the queues of which no node may have more than its consumers take, by queue id."""
+        self._yielding: dict[int, bool] = {}
+        """By id of a queue of which consumers wait for others elsewhere, whether it has given any since the tick."""
         self._fetched: dict[int, int] = {}
         """By queue id, the ticks for which what a basic.get has brought here stays."""
         self.is_stopping = False
@@ -155,6 +159,7 @@ class Balancer:
         poll = self._demand.next_action(now, coordinator)
         if poll is not None and poll.is_first:
             self._remote_demand.clear()  # the coordinator tells it anew
+            self._stand_firm(self._yielding)
         return poll
 
     def on_supply(self, poll: Poll, supply: Supply) -> Mapping[Queue, int]:
@@ -173,7 +178,7 @@ class Balancer:
         """Ask for more where that is wanted: slots that are not believed, or are here already, do not help anybody."""
         for queue in dict.fromkeys(self._find_queue(grant.slot.queue_id) for grant in grants):
             if queue is not None:
-                self.after_dispatch(queue)
+                (self.after_exact_dispatch if queue.is_exact else self.after_dispatch)(queue)
 
     def _on_remote_demand(self, demands: Iterable[Demand]) -> None:
         """Note the demand that other nodes have now, 0 for none any more."""
@@ -181,12 +186,39 @@ class Balancer:
             queue_id = demand.queue.queue_id
             if demand.messages <= 0:
                 self._remote_demand.pop(queue_id, None)
+                if queue_id in self._yielding:
+                    self._stand_firm([queue_id])
                 continue
             self._remote_demand[queue_id] = demand.messages
             queue = self._find_queue(queue_id)
+            if queue is not None and queue.is_ranked:
+                self._give_way(queue, demand.priority)
             if queue is not None and queue.ready_count:
                 self._surplus[queue] = None
                 self._on_due()
+
+    def _give_way(self, queue: Queue, priority: int) -> None:
+        """Consumers of this priority on other nodes have room: those of a lower one wait here (contract B17)."""
+        self._yielding[queue.queue_id] = True
+        if queue.give_way(priority):
+            self._wake(queue)
+
+    def _stand_firm(self, queue_ids: Iterable[int]) -> None:
+        """No consumers of a higher priority on other nodes are waited for any more."""
+        for queue_id in list(queue_ids):
+            del self._yielding[queue_id]
+            queue = self._find_queue(queue_id)
+            if queue is not None and queue.give_way(None):
+                self._wake(queue)
+
+    def _see_to_yielding(self) -> None:
+        """Let nobody wait for consumers elsewhere that get nothing of what is here, whatever the reason."""
+        for queue_id, has_given in list(self._yielding.items()):
+            queue = self._find_queue(queue_id)
+            if queue is None or self._is_alone or (queue.has_ready and not has_given):
+                self._stand_firm([queue_id])
+            else:
+                self._yielding[queue_id] = False
 
     # What is handed off
 
@@ -252,6 +284,7 @@ class Balancer:
         failing_since = self._demand.failing_since
         is_alone = self._is_alone = failing_since is not None and now - failing_since > _CLAIM_AFTER
         self._see_to_exact()
+        self._see_to_yielding()
         queues = [queue for queue in map(self._find_queue, list(self._remote_demand)) if queue is not None]
         for queue in queues:
             if queue.ready_count and queue.can_hand_off:
@@ -284,10 +317,13 @@ class Balancer:
 
     def count(self, queues: Iterable[Queue]) -> list[Counted]:
         """Return what is ready of those queues whose length other nodes keep; `on_taken` is told then."""
+        for queue in queues:
+            if queue.queue_id in self._yielding and queue.can_hand_off:
+                self._yielding[queue.queue_id] = True
         return [
-            (elsewhere, queue, queue.ready_count, queue.ready_octets)
-            for queue in queues
-            if (elsewhere := queue.whole.elsewhere) is not None
+            (elsewhere, each, each.ready_count, each.ready_octets)
+            for each in queues
+            if (elsewhere := each.whole.elsewhere) is not None
         ]
 
     def on_taken(self, before: Iterable[Counted]) -> None:

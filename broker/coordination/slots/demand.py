@@ -91,12 +91,13 @@ class DemandSession:
 
     def add_exactly(self, queue: Queue) -> None:
         """Consumers of `queue` would take messages from other nodes, but not more than they have credit for."""
-        self._ask(queue, queue.room(self._demand_size))
+        room = queue.room(self._demand_size)
+        self._ask(queue, room, queue.priority)
 
-    def _ask(self, queue: Queue, messages: int) -> None:
+    def _ask(self, queue: Queue, messages: int, priority: int = 0) -> None:
         self._queues[queue.queue_id] = queue
         self._left[queue.queue_id] = messages
-        self._note(queue, messages)
+        self._note(queue, messages, priority)
         self._asked[queue.queue_id] = self._changed[queue.queue_id]
 
     def withdraw(self, queue: Queue) -> None:
@@ -119,8 +120,8 @@ class DemandSession:
         """The queues of which messages are asked for."""
         return list(self._queues.values())
 
-    def _note(self, queue: Queue, messages: int) -> None:
-        self._changed[queue.queue_id] = Demand(name_of(queue), messages)
+    def _note(self, queue: Queue, messages: int, priority: int = 0) -> None:
+        self._changed[queue.queue_id] = Demand(name_of(queue), messages, priority)
         self._on_due()
 
     # The session

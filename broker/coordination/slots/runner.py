@@ -110,6 +110,7 @@ class SlotRunner:
             find_queue=find_queue,
             consumers_elsewhere=consumers_elsewhere,
             is_kept_elsewhere=is_kept_elsewhere,
+            wake=on_adopted,
             on_due=self._surplus_due.set,
         )
         self.after_dispatch: Final = self.balancer.after_dispatch

@@ -242,3 +242,17 @@ def test_a_message_never_goes_past_a_higher_priority_that_has_credit(
         assert sum(taken) == min(3, sum(before))
         for each, count in zip(consumers, taken, strict=True):
             assert not count or all(other.credit == 0 for other in consumers if other.priority > each.priority)
+
+
+def test_the_room_of_all_consumers_together_is_known_as_far_as_it_is_asked_for() -> None:
+    class Roomy(Counted):
+        def room(self, limit: int) -> int:
+            return min(self.credit, limit)
+
+    consumers = [Roomy(3), Roomy(0), Roomy(4, priority=2)]
+    it = dispatcher(*consumers)
+    assert it.has_credit()
+    assert (it.priority, it.room(100), it.room(5)) == (2, 7, 5)
+    it.remove(consumers[2])
+    assert it.has_credit()
+    assert (it.priority, it.room(100)) == (0, 3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -292,13 +293,20 @@ async def test_a_priority_that_leaves_while_an_equal_one_comes_stays(a: Topology
     assert priorities(b) == {"a": 5}
 
 
-async def test_priorities_of_other_queues_are_nobodys_business(a: TopologyNode, b: TopologyNode) -> None:
-    await a.declare("q")
+@pytest.mark.parametrize("options", [{}, {"durable": True, "x_queue_type": "quorum"}])
+async def test_all_nodes_know_when_consumers_of_a_queue_have_priorities(
+    a: TopologyNode, b: TopologyNode, options: dict[str, Any]
+) -> None:
+    await a.declare("q", **options)
     await a.consume("q")
     events = len(a.company.events.log)
-    await a.consume("q", priority=5)
-    assert len(a.company.events.log) == events
-    assert priorities(b) == {"a": 0}
+    await a.consume("q")
+    assert (len(a.company.events.log), b.vhost.queues["q"].is_ranked) == (events, False)
+    consumer = await b.consume("q", priority=5)
+    assert priorities(a) == {"a": 0, "b": 5}
+    assert [node.vhost.queues["q"].is_ranked for node in (a, b)] == [True, True]
+    await b.cancel(b.vhost.queues["q"], consumer)
+    assert priorities(a) == {"a": 0}
 
 
 async def test_an_exclusive_consumer_cannot_have_a_queue_with_a_single_active_one(a: TopologyNode) -> None:

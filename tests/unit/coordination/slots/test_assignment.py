@@ -443,3 +443,38 @@ def test_what_is_released_for_a_get_does_not_go_back_to_the_keeper(kept: Assignm
     kept.load([row(100, 1)])
     assert kept.plan(fetched={ORDERS.queue_id}) == {}
     assert carry_out(kept, kept.plan()) == {BOB: [100]}
+
+
+# Priorities of consumers (contract B17)
+
+
+def test_consumers_of_the_highest_priority_get_slots_first(assignment: Assignment) -> None:
+    assignment.begin(ALICE, [Demand(ORDERS, 20)])
+    assignment.begin(BOB, [Demand(ORDERS, 20, 5)])
+    assignment.begin(CAROL, [Demand(ORDERS, 10, -1)])
+    assignment.load([row(each) for each in range(100, 160, 10)])
+    assert carry_out(assignment, assignment.plan()) == {BOB: [100, 110], ALICE: [120, 130], CAROL: [140]}
+
+
+def test_a_node_is_told_the_highest_priority_of_those_who_want_messages(assignment: Assignment) -> None:
+    assignment.begin(ALICE, [])
+    assignment.begin(BOB, [Demand(ORDERS, 20, 5)])
+    assert assignment.take(ALICE).remote_demand == [Demand(ORDERS, 20, 5)]
+    assignment.begin(CAROL, [Demand(ORDERS, 1, 7)])
+    assert assignment.take(ALICE).remote_demand == [Demand(ORDERS, 21, 7)]
+    assignment.on_demand(CAROL, [Demand(ORDERS, 0)])
+    assert assignment.take(ALICE).remote_demand == [Demand(ORDERS, 20, 5)]
+    assignment.on_demand(BOB, [Demand(ORDERS, 20)])
+    assert assignment.has_news(ALICE)
+    assert assignment.take(ALICE).remote_demand == [Demand(ORDERS, 20)]
+    assert not assignment.has_news(ALICE)
+    assignment.on_demand(BOB, [Demand(ORDERS, 20, -2)])
+    assert assignment.take(ALICE).remote_demand == [Demand(ORDERS, 20, -2)]
+
+
+def test_the_keeper_of_a_length_gets_what_consumers_of_high_priority_leave(kept: Assignment) -> None:
+    kept.load([row(each, 1) for each in range(100, 150, 10)])
+    kept.begin(BOB, [])
+    kept.begin(ALICE, [Demand(ORDERS, 1)])
+    kept.begin(CAROL, [Demand(ORDERS, 2, 3)])
+    assert carry_out(kept, kept.plan()) == {CAROL: [100, 110], ALICE: [120], BOB: [130, 140]}

@@ -359,3 +359,77 @@ def test_what_a_get_has_brought_here_stays_until_it_is_got() -> None:
     for _ in range(3):
         it.balancer.on_tick(it.clock.monotonic())
     assert it.wishes() == Portion(2)
+
+
+# Consumers of other nodes that come first (contract B17)
+
+
+def ranked(credit: int = 9) -> Bench:
+    it = Bench()
+    it.queue.rank()
+    it.consume(credit)
+    return it
+
+
+def want_for(it: Bench, messages: int, priority: int) -> None:
+    it.supply(Supply(remote_demand=(Demand(ORDERS, messages, priority),)))
+
+
+def test_consumers_wait_while_one_of_a_higher_priority_elsewhere_wants_messages() -> None:
+    it = ranked()
+    want_for(it, 3, priority=5)
+    it.node.publish(4)
+    assert (it.queue.unacked_count, it.wishes()) == (0, Portion(3))
+    want_for(it, 0, priority=0)
+    assert it.queue.unacked_count == 4
+
+
+def test_nobody_waits_for_consumers_of_the_same_priority() -> None:
+    it = ranked()
+    want_for(it, 3, priority=0)
+    it.node.publish(4)
+    assert it.queue.unacked_count == 4
+
+
+def test_a_node_whose_consumers_have_a_priority_tells_it_with_what_it_wants() -> None:
+    it = Bench()
+    it.queue.rank()
+    it.node.taker.priority = 4
+    it.consume(credit=9)
+    assert it.demand._asked == {QUEUE_ID: Demand(ORDERS, 9, 4)}
+
+
+def test_nobody_waits_longer_than_a_second_for_consumers_that_get_nothing() -> None:
+    it = ranked()
+    want_for(it, 3, priority=5)
+    it.node.publish(4)
+    it.queue.begin_transaction()
+    it.balancer.on_tick(it.clock.monotonic())
+    assert it.queue.unacked_count == 0
+    it.balancer.on_tick(it.clock.monotonic())
+    assert it.queue.unacked_count == 4
+
+
+def test_who_gives_goes_on_waiting() -> None:
+    it = ranked()
+    want_for(it, 3, priority=5)
+    it.node.publish(9)
+    for _ in range(2):
+        it.node.give(3)
+        it.balancer.on_tick(it.clock.monotonic())
+    assert (it.queue.unacked_count, it.queue.ready_count) == (0, 3)
+
+
+def test_nobody_waits_without_a_coordinator_or_for_what_a_former_one_has_told() -> None:
+    it = ranked()
+    want_for(it, 3, priority=5)
+    it.node.publish(1)
+    it.begin()
+    assert it.queue.unacked_count == 1
+    want_for(it, 3, priority=5)
+    it.node.publish(1)
+    assert it.queue.unacked_count == 1
+    it.demand.failing_since = it.clock.monotonic()
+    it.clock.advance(3.0)
+    it.balancer.on_tick(it.clock.monotonic())
+    assert it.queue.unacked_count == 2
