@@ -31,15 +31,18 @@ from broker.store.server.store import ServerStore
 from broker.store.sql.recovery import cut_lane
 from broker.store.wso2 import progress, reading, survey
 from broker.store.wso2.database import Database
-from broker.store.wso2.encoding import Undecodable
+from broker.store.wso2.encoding import Undecodable, is_too_long
 from broker.store.wso2.liveness import beats, other_sessions
 from broker.store.wso2.progress import HERE, Progress
 from broker.store.wso2.reading import StoredMessage
 from broker.store.wso2.survey import Definitions, Found, counted
 from broker.store.wso2.tables import Tables, find
 
-_SESSION_TRIES: Final = 5
-"""How often, a second apart, connections of others are looked for: those of a process that was killed go soon."""
+_SESSION_TRIES: Final = 25
+_SESSION_PAUSE: Final = 0.2
+"""How often, and how many seconds apart, connections of others are looked for: those of a process that was killed go
+soon.
+"""
 _SLACK: Final = 2.0
 """Seconds that a beat may be late."""
 _NOTHING: Final = Topology()
@@ -165,7 +168,7 @@ class Migration:
             sessions = await self._from.run(other_sessions)
             if not sessions:
                 break
-            await self._sleep(1.0)
+            await self._sleep(_SESSION_PAUSE)
         return sessions
 
     async def _require_quiet(self) -> None:
@@ -192,7 +195,7 @@ class Migration:
         known = await self._from.run(partial(survey.definitions, tables=self._tables))
         names = await self._wanted_queues(known, report.found)
         report.plan = plan(_NOTHING, known, names, iter(range(1, len(names) + 1)))
-        making = await self._making(report.plan)
+        making = await self._making(report.plan, known)
         report.progress = Progress()
         ids = MessageIdGenerator(_LANE)
         async for rows in self._pages(report.progress):
@@ -222,8 +225,9 @@ class Migration:
         if report.progress.is_done:
             report.was_done = True
             return
-        report.plan = await self._record(store, report.found)
-        making = await self._making(report.plan)
+        known = await self._from.run(partial(survey.definitions, tables=self._tables))
+        report.plan = await self._record(store, known, report.found)
+        making = await self._making(report.plan, known)
         ids = MessageIdGenerator(_LANE, report.progress.last_id)
         async for rows in self._pages(report.progress):
             await self._require_no_beat()
@@ -237,9 +241,8 @@ class Migration:
         await target.run(partial(progress.advance, source=source, before=report.progress, after=done))
         report.progress = done
 
-    async def _record(self, store: ServerStore, found: Found) -> Plan:
+    async def _record(self, store: ServerStore, known: Definitions, found: Found) -> Plan:
         """Make queues, exchanges and bindings that are not there."""
-        known = await self._from.run(partial(survey.definitions, tables=self._tables))
         names = await self._wanted_queues(known, found)
         first, last = await store.reserve_queue_ids(max(len(names), 1))
         made = plan(await store.load(), known, names, iter(range(first, last + 1)))
@@ -251,10 +254,11 @@ class Migration:
         others = await self._from.run(partial(_undefined_queues, tables=self._tables, known=known))
         return queue_names(known, others, has_dead=bool(found.dead))
 
-    async def _making(self, made: Plan) -> Making:
+    async def _making(self, made: Plan, known: Definitions) -> Making:
         expiration = self._config.performance_tuning.message_expiration
         return Making(
             made.queue_ids,
+            frozenset(queue.name for queue in known.queues if not queue.is_durable),
             await self._from.run(partial(reading.queue_names, tables=self._tables)),
             await self._from.run(partial(reading.last_assigned, tables=self._tables)),
             made.queue_ids.get(DEAD_LETTER_CHANNEL, 0),
@@ -272,7 +276,7 @@ class Migration:
         self, part: Sequence[StoredMessage], making: Making, before: Progress, ids: MessageIdGenerator
     ) -> tuple[list[Message], Progress]:
         """Return the messages of a part, and how far the import is with them."""
-        wanted = [row for row in part if row.is_dead or making.names.get(row.queue_id) in making.queue_ids]
+        wanted = [row for row in part if not making.passes_over(row)]
         await self._from.run(partial(reading.read_bodies, tables=self._tables, rows=wanted))
         messages, dead = list[Message](), 0
         for row in wanted:
@@ -305,7 +309,7 @@ def _undefined_queues(connection: Connection, tables: Tables, known: Definitions
     """Return the storage queues that have messages and no definition."""
     rows, defined, found = tables["MB_METADATA"].c, {queue.name for queue in known.queues}, list[str]()
     for queue_id, name in sorted(reading.queue_names(connection, tables).items()):
-        if name in defined or survey.is_channel(name) or survey.ends_with_subscribers(name):
+        if name in defined or survey.is_channel(name) or survey.ends_with_subscribers(name) or is_too_long(name):
             continue
         is_in = (rows.queue_id == queue_id) & (rows.dlc_queue_id == reading.LIVE)
         if connection.execute(select(rows.message_id).where(is_in).limit(1)).first() is not None:

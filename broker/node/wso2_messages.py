@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,6 +14,7 @@ from broker.message import STORED, Message, MessageIdGenerator, published_ms
 from broker.store.rows import message_of
 from broker.store.wso2.encoding import Undecodable
 from broker.store.wso2.reading import StoredMessage
+from broker.store.wso2.survey import ends_with_subscribers
 
 UNKNOWN: Final = "unknown"
 """The reason of a death that WSO2's broker has not recorded."""
@@ -30,10 +31,11 @@ class QueueId:
 class Making:
     """What messages are made by: where they go to, and what else WSO2's broker knows of them.
 
-    `queue_ids` are this broker's, by name; `names` and `last_assigned` are WSO2's.
+    `queue_ids` are this broker's, by name; `not_lasting`, `names` and `last_assigned` are WSO2's.
     """
 
     queue_ids: Mapping[str, int]
+    not_lasting: Collection[str]
     names: Mapping[int, str]
     last_assigned: Mapping[str, int]
     channel_id: int
@@ -42,11 +44,19 @@ class Making:
     """Do dead letters expire?"""
     now_s: int
 
+    def passes_over(self, row: StoredMessage) -> bool:
+        """Is the message in a queue that does not last?"""
+        name = self.names.get(row.queue_id, "")
+        is_there = row.is_dead or name in self.queue_ids
+        return not is_there and (name in self.not_lasting or ends_with_subscribers(name))
+
     def message(self, row: StoredMessage, ids: MessageIdGenerator) -> Message:
         """Return the message of a row that can be read, with an id that tells the same time. Raises `Undecodable`."""
         metadata = row.metadata
         assert metadata is not None
         name = self.names.get(row.queue_id, "")
+        if not row.is_dead and name not in self.queue_ids:
+            raise Undecodable("there is no such queue here")
         try:
             header = _with_expiration(metadata.header_payload, row.expires_ms)
             if row.is_dead:

@@ -82,15 +82,21 @@ def with_a_prepared_transaction(database: Wso2Database) -> None:
 
 
 @pytest.mark.parametrize(
-    ("add", "found"),
+    ("database_server", "add", "found"),
     [
-        (with_a_queue, "1 queue, 0 durable subscriptions, 0 messages"),
-        (with_a_subscription, "0 queues, 1 durable subscription, 0 messages"),
-        (with_a_message, "0 queues, 0 durable subscriptions, 1 message"),
-        (with_an_exchange, "0 queues, 0 durable subscriptions, 1 exchange, 0 messages"),
-        (with_a_retained_message, "0 queues, 0 durable subscriptions, 0 messages, 1 retained message"),
-        (with_a_prepared_transaction, "0 queues, 0 durable subscriptions, 0 messages, 1 prepared transaction"),
+        ("mariadb", with_a_queue, "1 queue, 0 durable subscriptions, 0 messages"),
+        ("mariadb", with_a_subscription, "0 queues, 1 durable subscription, 0 messages"),
+        ("postgresql", with_a_queue, "1 queue, 0 durable subscriptions, 0 messages"),
+        ("mariadb", with_a_message, "0 queues, 0 durable subscriptions, 1 message"),
+        ("mariadb", with_an_exchange, "0 queues, 0 durable subscriptions, 1 exchange, 0 messages"),
+        ("mariadb", with_a_retained_message, "0 queues, 0 durable subscriptions, 0 messages, 1 retained message"),
+        (
+            "mariadb",
+            with_a_prepared_transaction,
+            "0 queues, 0 durable subscriptions, 0 messages, 1 prepared transaction",
+        ),
     ],
+    indirect=["database_server"],
 )
 async def test_a_database_from_which_something_would_be_lost_is_refused_and_left_as_it_is(
     database: Wso2Database, add: Add, found: str

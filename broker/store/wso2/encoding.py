@@ -153,7 +153,12 @@ def _matched(text: str, *patterns: re.Pattern[str]) -> re.Match[str]:
     raise Undecodable(f"'{text[:200]}' cannot be read")
 
 
+def is_too_long(name: str) -> bool:
+    """Is it a name that AMQP has no room for?"""
+    return len(name.encode()) > _LONGEST_NAME
+
+
 def _name(text: str) -> str:
-    if len(text.encode()) > _LONGEST_NAME:
+    if is_too_long(text):
         raise Undecodable(f"the name '{text[:40]}…' has more than {_LONGEST_NAME} octets")
     return "" if text == _DEFAULT_EXCHANGE.decode() else text
