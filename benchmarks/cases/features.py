@@ -22,12 +22,12 @@ PLAIN = {
     "x-max-priority 5": replace(TRANSIENT, arguments={"x-max-priority": 5}, priorities=5),
     "x-max-length": replace(TRANSIENT, arguments={"x-max-length": MANY}),
     "x-max-length-bytes": replace(TRANSIENT, arguments={"x-max-length-bytes": 100 * MANY}),
-    "x-delivery-limit, not given back": replace(TRANSIENT, arguments={"x-delivery-limit": 10}),
 }
 CONFIRMED: dict[str, dict[str, Argument]] = {
     "reject-publish": {"x-max-length": MANY, "x-overflow": "reject-publish"},
     "x-single-active-consumer": {"x-single-active-consumer": True},
     "x-dedup-window, no keys": {"x-dedup-window": HOUR},
+    "x-delivery-limit (quorum), not given back": {"x-queue-type": "quorum", "x-delivery-limit": 10},
 }
 KEYED = {
     "x-dedup-window": replace(PERSISTENT, arguments={"x-dedup-window": HOUR}, publishes_of_key=1),
@@ -47,7 +47,7 @@ EFFECTS = [
         PERSISTENT, name="each persistent message is dead-lettered", dead_letters=True, arguments={"x-max-length": 0}
     ),
 ]
-RETURNED = replace(TRANSIENT, consumers=0, count=1000, prefetch=100)
+RETURNED = replace(PERSISTENT, consumers=0, count=1000, prefetch=100)
 
 
 def run(session: Session) -> None:
@@ -71,8 +71,8 @@ def run(session: Session) -> None:
     rows += [replace(row, name=f"persistent confirms, {name}") for name, row in KEYED.items()]
     session.compare("features", [replace(row, seconds=seconds) for row in [*rows, *EFFECTS]], RATE_METRICS)
     _give_back(session, replace(RETURNED, name="given back, no limit"))
-    limited = {"x-delivery-limit": DELIVERIES}
-    _give_back(session, replace(RETURNED, name="given back, counted", arguments=limited))
+    limited: dict[str, Argument] = {"x-queue-type": "quorum", "x-delivery-limit": DELIVERIES}  # as RabbitMQ has it
+    _give_back(session, replace(RETURNED, name="given back, counted (quorum)", arguments=limited))
 
 
 def _give_back(session: Session, row: Scenario) -> None:
