@@ -8,6 +8,7 @@ missing=
 command -v mariadbd >/dev/null || command -v mysqld >/dev/null || missing="$missing mariadb-server"
 ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || command -v postgres >/dev/null || missing="$missing postgresql"
 command -v strace >/dev/null || missing="$missing strace"
+command -v chromium >/dev/null || missing="$missing chromium"
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then

@@ -24,6 +24,7 @@ _BROKER_XML = """\
   <management>
     <http enabled="{has_http}" port="{http_port}"/>
     <metrics enabled="{has_metrics}" port="{metrics_port}"/>
+    <http enabled="{has_http}" port="{http_port}"/><console enabled="{has_console}" port="{console_port}"/>
   </management>
 </broker>
 """
@@ -131,6 +132,8 @@ class NodeConfiguration:
     """Where it serves the HTTP API, but for the offset; 0 for nowhere."""
     metrics_port: int = 0
     """Where it serves metrics, but for the offset; 0 for nowhere."""
+    console_port: int = 0
+    """Where it serves the console with TLS, and without it beside the API; 0 for nowhere."""
     membership: Membership | None = None
 
     @property
@@ -165,6 +168,8 @@ class NodeConfiguration:
                 http_port=self.http_port,
                 has_metrics=str(self.metrics_port > 0).lower(),
                 metrics_port=self.metrics_port,
+                has_console=str(self.console_port > 0).lower(),
+                console_port=self.console_port,
                 tuning="" if self.window_size is None else _TUNING.format(window_size=self.window_size),
             ),
             "datasources/master-datasources.xml": _DATASOURCES_XML.format(url=escape(self.store_url)),

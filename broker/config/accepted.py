@@ -33,7 +33,7 @@ from broker.config.values import (
 _DRIVER_CODES: Final = "the drivers' own codes decide"
 _HASHES: Final = "nodes of a cluster compare hashes of their topology after changes"
 _NO_CACHE: Final = "bodies are in memory or in the store"
-_NO_CONSOLE: Final = "there is no console yet"
+_OWN_PAGES: Final = "the console shows lists in pages of its own size"
 _EXPIRY: Final = "messages expire when their time is over"
 _NO_MQTT: Final = "there is no MQTT here"
 _NO_THREADS: Final = "it tunes threads and buffers of Andes"
@@ -169,8 +169,8 @@ ACCEPTED: Final[Mapping[str, Mapping[str, Element]]] = {
         "performanceTuning/messageExpiration/checkInterval": Obsolete(
             "use preDeliveryExpiryDeletionInterval and periodicMessageDeletionInterval"
         ),
-        "managementConsole/messageBrowsePageSize": Accepted(Count, 100, _NO_CONSOLE),
-        "managementConsole/maximumMessageDisplayLength": Accepted(Count, 100_000, _NO_CONSOLE),
+        "managementConsole/messageBrowsePageSize": Accepted(Count, 100, _OWN_PAGES),
+        "managementConsole/maximumMessageDisplayLength": Accepted(Count, 100_000, _OWN_PAGES),
         "managementConsole/allowReRouteAllInDLC": Accepted(Boolean, False, "the console decides by permission"),
         "flowControl/connectionBased/perConnectionMessageThreshold": Accepted(Count, 1000, _PER_CHANNEL),
         "performanceTuning/failover/vHostSyncTaskInterval": Accepted(Count, 3600, _HASHES),

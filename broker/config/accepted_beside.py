@@ -30,7 +30,8 @@ _FOLDERS: Final = "the broker has no such folders"
 _GIVEN_BACK: Final = "a task gives its connection back in any case"
 _JAVA_POOL: Final = "it concerns Java's pool"
 _NO_APPLICATIONS: Final = "a broker hosts no services or applications"
-_NO_CONSOLE: Final = "there is no console yet"
+_ANY_NAME: Final = "the console answers at every name"
+_ASKED_BY_THE_NODE: Final = "no page checks names and passwords before the node does"
 _NO_HAZELCAST: Final = "nodes meet in the database"
 _NO_JMX: Final = "there is no JMX here"
 _NO_REMARKS: Final = "this broker writes no comments, tags or ratings"
@@ -148,9 +149,9 @@ BESIDE_BROKER_XML: Final[Mapping[str, Mapping[str, Element]]] = {
         "datasources/datasource*/definition/configuration/defaultCatalog": Accepted(str, "", _SESSIONS),
     },
     "carbon.xml": {
-        "ServerKey": Accepted(Name, "MB", _NO_CONSOLE),
-        "HostName": Accepted(Name, "localhost", _NO_CONSOLE),
-        "MgtHostName": Accepted(Name, "localhost", _NO_CONSOLE),
+        "ServerKey": Accepted(Name, "MB", _ANY_NAME),
+        "HostName": Accepted(Name, "localhost", _ANY_NAME),
+        "MgtHostName": Accepted(Name, "localhost", _ANY_NAME),
         "ServerURL": Accepted(VerbatimText, "", _NO_APPLICATIONS, shipped=("local:/${carbon.context}/services/",)),
         "ServerRoles/*": ANYTHING,
         "ServiceUserRoles/*": ANYTHING,
@@ -159,7 +160,7 @@ BESIDE_BROKER_XML: Final[Mapping[str, Mapping[str, Element]]] = {
     },
     "user-mgt.xml": {
         f"Realm/UserStoreManager*/Property[{name}JavaScriptRegEx]": Accepted(
-            VerbatimText, "", _NO_CONSOLE, shipped=(r"^[\S]{3,30}$", r"^[\S]{5,30}$")
+            VerbatimText, "", _ASKED_BY_THE_NODE, shipped=(r"^[\S]{3,30}$", r"^[\S]{5,30}$")
         )
         for name in ("Username", "Password", "Rolename")
     },

@@ -327,11 +327,20 @@ class MetricsSection(Section):
     """Empty for that of AMQP."""
 
 
+class ConsoleSection(Section):
+    """The console for people, on the HTTP API's port and on a port of its own with TLS."""
+
+    enabled: Boolean = xml("@enabled", True)
+    port: Port = xml("@port", 9443)
+    """Of HTTPS, before the offset."""
+
+
 class ManagementSection(Section):
     """This broker's own section: how the node is administered."""
 
     http: HttpSection = xml("http", HttpSection())
     metrics: MetricsSection = xml("metrics", MetricsSection())
+    console: ConsoleSection = xml("console", ConsoleSection())
     control_socket: str = xml("controlSocket", "")
     """The path of the control socket; empty for the built-in one (`node/control_path`)."""
     admin_password_file: str = xml("adminPasswordFile", "")

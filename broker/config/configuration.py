@@ -85,6 +85,10 @@ class Configuration(Section):
         return self._with_offset(self.management.metrics.port)
 
     @property
+    def console_port(self) -> int:
+        return self._with_offset(self.management.console.port)
+
+    @property
     def thrift_port(self) -> int:
         return self._with_offset(self.coordination.thrift_server_port)
 

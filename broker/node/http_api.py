@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -11,11 +12,14 @@ from typing import Any
 from broker.auth.identity import Identity
 from broker.config.configuration import Configuration
 from broker.machine.address import endpoint
+from broker.management.console.site import Console
 from broker.management.figures.view import Listening
 from broker.management.http.api import Api
+from broker.management.http.call import HttpCaller
 from broker.management.http.login import HttpLogin
 from broker.management.http.node_view import ManagedNode, Member, StoreFacts
 from broker.management.http.server import HttpServer
+from broker.node.console_certificate import certificate_path, own_certificate
 from broker.node.descriptors import rooms
 from broker.node.incarnation import NodeIncarnation
 from broker.node.logins import hash_password
@@ -99,10 +103,20 @@ class HttpApi:
             asyncio.Event,
             users is None,
         )
-        self.api = Api(
-            self.node, HttpLogin(shared.users, tags_of, incarnation.broker.logins["http"]), section.path_prefix
-        )
-        self._server = HttpServer(self.api.handle, incarnation.tasks, rooms(config).clients)
+        logins = incarnation.broker.logins["http"]
+        self.api = Api(self.node, HttpLogin(shared.users, tags_of, logins), section.path_prefix)
+
+        def again(caller: HttpCaller) -> HttpCaller | None:
+            return HttpCaller(caller.identity, frozenset(tags_of(caller.identity)))  # who is gone has no tags
+
+        self._has_console = config.management.console.enabled
+        handle = self.api.handle
+        if self._has_console:
+            clock = incarnation.clock
+            handle = Console(
+                self.api, section.path_prefix, clock.monotonic, clock.wall_ms, again, secrets.token_urlsafe
+            ).handle
+        self._server = HttpServer(handle, incarnation.tasks, rooms(config).clients)
 
     async def listen(self) -> dict[str, str]:
         """Open the listener; return its address. Raises `ConfigError`."""
@@ -110,8 +124,15 @@ class HttpApi:
         section = config.management.http
         host = section.bind_address or config.transports.amqp.bind_address
         port = await self._server.listen(host, config.http_port, "http")
-        self.node.view.listening.append(Listening("http", host, port))
-        return {"http": f"http://{endpoint(host, port)}{section.path_prefix}"}
+        listening = self.node.view.listening
+        listening.append(Listening("http", host, port))
+        addresses = {"http": f"http://{endpoint(host, port)}{section.path_prefix}"}
+        if self._has_console:
+            tls = own_certificate(certificate_path(config))
+            port = await self._server.listen(host, config.console_port, "console", tls)
+            listening.append(Listening("https", host, port))
+            addresses["console"] = f"https://{endpoint(host, port)}{section.path_prefix}"
+        return addresses
 
     async def stop(self) -> None:
         """Serve nobody any more."""

@@ -53,6 +53,7 @@ class ClusterOfProcesses:
         is_proxied: bool = False,
         is_misled: bool = False,
         secrets: Sequence[str] = (),
+        has_console: bool = False,
     ) -> None:
         """`is_misled`: what a node calls at another one's address is the node itself, as on machines that all name
         `localhost`. `secrets` are those of the nodes, in their order.
@@ -65,6 +66,7 @@ class ClusterOfProcesses:
         self._window_size = window_size
         self._base_port, self._thrift_port = quiet_port(size), quiet_port(size)
         self._is_misled = is_misled
+        self.http_port, self.console_port = (quiet_port(size), quiet_port(size)) if has_console else (0, 0)
         self._secrets = secrets
         self._links: dict[tuple[int, int], Proxy] = {}
         self._to_database: list[Proxy] = []
@@ -97,6 +99,8 @@ class ClusterOfProcesses:
             self.server.jdbc_url(self.database, port=port),
             self._base_port,
             window_size=self._window_size,
+            http_port=self.http_port,
+            console_port=self.console_port,
             membership=Membership(number, self._thrift_port, self._rhythm),
         )
         environ = {"BROKER_CLUSTER_SECRET": self._secrets[number]} if self._secrets else None

@@ -88,7 +88,7 @@ class Api:
         self, node: ManagedNode, login: HttpLogin, prefix: str = "", routes: Iterable[ApiRoute] = ROUTES
     ) -> None:
         """`prefix` stands before `/api` in all paths."""
-        self._node = node
+        self.node: Final = node
         self.login: Final = login
         self.router: Final = ApiRouter(routes, prefix)
 
@@ -109,10 +109,11 @@ class Api:
         if route is None:
             return empty(200, Allow=self.router.allowed(call))
         if route.needs is not Needs.NOTHING:
-            call.found_caller = await self.login.caller(call)
-            await require(self._node, call, route.needs)
+            if call.found_caller is None:
+                call.found_caller = await self.login.caller(call)
+            await require(self.node, call, route.needs)
         with bound_contextvars(**self._who(call)):
-            found = await route.handler(self._node, call)
+            found = await route.handler(self.node, call)
         return found if isinstance(found, HttpAnswer) else HttpAnswer(body=as_json(found))
 
     def _who(self, call: Call) -> dict[str, Any]:

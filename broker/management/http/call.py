@@ -120,7 +120,8 @@ class Call:
     names: Mapping[str, str] = field(default_factory=dict)
     """What the places in the route's path stand for."""
     found_caller: HttpCaller | None = None
-    """Who asks, as soon as that is known."""
+    """Who asks, as soon as that is known: of a request of the console it is from the start."""
+    is_tls: bool = False
 
     @property
     def caller(self) -> HttpCaller:

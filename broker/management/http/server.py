@@ -214,6 +214,7 @@ def _call(request: web.BaseRequest) -> Call:
         origin.address,
         origin.is_loopback,
         read_body,
+        is_tls=request.secure,
     )
 
 

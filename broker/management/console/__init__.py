@@ -1,0 +1,1 @@
+"""The console: pages for people, made from the answers of the HTTP API."""

@@ -1,0 +1,80 @@
+"""How the console asks the HTTP API: in memory, as the user who has logged in, so that the same permissions hold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from broker.errors import BrokerError
+from broker.management.http.call import Call, HttpAnswer, HttpCaller, TooLarge, as_json
+
+
+class AnswersCalls(Protocol):
+    """What serves requests."""
+
+    async def handle(self, call: Call) -> HttpAnswer: ...
+
+
+class AnswerRefused(BrokerError):
+    """The API has refused what a page or a form needs."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Asks for one user."""
+
+    api: AnswersCalls
+    prefix: str
+    caller: HttpCaller
+    address: str
+    is_loopback: bool
+
+    async def get(self, path: str, query: Mapping[str, str] | None = None) -> Any:
+        """Return what stands at a path below `/api`. Raises `AnswerRefused`."""
+        return await self._ask("GET", path, query or {}, b"")
+
+    async def send(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
+        """Change something. Raises `AnswerRefused`."""
+        return await self._ask(method, path, {}, b"" if body is None else as_json(body), headers)
+
+    async def _ask(
+        self, method: str, path: str, query: Mapping[str, str], body: bytes, headers: Mapping[str, str] | None = None
+    ) -> Any:
+        call = Call(
+            method,
+            f"{self.prefix}/api{path}",
+            query,
+            headers or {},
+            self.address,
+            self.is_loopback,
+            _reader(body),
+            found_caller=self.caller,
+        )
+        answer = await self.api.handle(call)
+        value = json.loads(answer.body) if answer.body else None
+        if answer.status >= 400:
+            raise AnswerRefused(answer.status, _reason(answer.status, value))
+        return value
+
+
+def _reader(body: bytes) -> Callable[[int], Awaitable[bytes]]:
+    async def read(limit: int) -> bytes:
+        if len(body) > limit:
+            raise TooLarge(limit)
+        return body
+
+    return read
+
+
+def _reason(status: int, value: Any) -> str:
+    if status == 404:
+        return "It is not there (any more)."
+    if isinstance(value, dict):
+        return str(value.get("reason", value.get("error", "refused")))
+    return f"refused with {status}"

@@ -1,0 +1,174 @@
+"""What the pages of the console show: each asks the HTTP API for what its template needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from broker.management.console.asking import AnswerRefused
+from broker.management.console.charts import of_depths, of_rates
+from broker.management.console.rendering import segment
+from broker.management.console.routes import ConsolePage, Visit
+
+PAGE_SIZE: Final = "50"
+_SAMPLES: Final = {
+    "lengths_age": "600",
+    "lengths_incr": "10",
+    "msg_rates_age": "600",
+    "msg_rates_incr": "10",
+}
+
+
+async def overview(visit: Visit) -> dict[str, Any]:
+    found = await visit.ask.get("/overview", _SAMPLES)
+    nodes = await _if_allowed(visit, "/nodes", [])
+    stats, totals = found.get("message_stats", {}), found.get("queue_totals", {})
+    return {
+        "overview": found,
+        "numbers": [
+            ("Published", _rate(stats, "publish"), "messages a second come in"),
+            ("Delivered", _rate(stats, "deliver_get"), "messages a second go out"),
+            ("Acknowledged", _rate(stats, "ack"), "messages a second are done"),
+        ],
+        "totals": totals,
+        "rates": of_rates(stats),
+        "depths": of_depths(totals),
+        "attention": _attention(nodes, totals),
+        "nodes": nodes,
+    }
+
+
+def _attention(nodes: Iterable[Mapping[str, Any]], totals: Mapping[str, Any]) -> list[tuple[str, str]]:
+    found = []
+    for node in nodes:
+        if node.get("mem_alarm"):
+            found.append((f"{node['name']} is short of memory: publishers are held.", "/nodes"))
+        if node.get("disk_free_alarm"):
+            found.append((f"{node['name']} is short of disk space: publishers are held.", "/nodes"))
+        if not node.get("running", True):
+            found.append((f"{node['name']} does not answer.", "/nodes"))
+    return found
+
+
+async def node_list(visit: Visit) -> dict[str, Any]:
+    """The Node List of WSO2's console, with its words."""
+    figures = {node["name"]: node for node in await visit.ask.get("/nodes")}  # refused to those who may not see nodes
+    facts = visit.node.facts
+    return {"members": facts.members(), "store": facts.store(), "clustering": facts.clustering, "figures": figures}
+
+
+async def queues(visit: Visit) -> dict[str, Any]:
+    return await _listed(visit, "/queues", "messages", is_reversed="true") | {"vhosts": await _vhosts(visit)}
+
+
+async def queue(visit: Visit) -> dict[str, Any]:
+    place = _place(visit, "queues")
+    found = await visit.ask.get(place, _SAMPLES)
+    bindings = await visit.ask.get(f"{place}/bindings")
+    return {
+        "queue": found,
+        "bindings": bindings[:200],
+        "bindings_count": len(bindings),
+        "rates": of_rates(found.get("message_stats", {})),
+        "depths": of_depths(found),
+    }
+
+
+async def exchanges(visit: Visit) -> dict[str, Any]:
+    return await _listed(visit, "/exchanges", "name") | {"vhosts": await _vhosts(visit)}
+
+
+async def exchange(visit: Visit) -> dict[str, Any]:
+    place = _place(visit, "exchanges")
+    found = await visit.ask.get(place)
+    bindings = await visit.ask.get(f"{place}/bindings/source")
+    return {"exchange": found, "bindings": bindings[:200], "bindings_count": len(bindings)}
+
+
+async def connections(visit: Visit) -> dict[str, Any]:
+    return await _listed(visit, "/connections", "name")
+
+
+async def subscriptions(visit: Visit) -> dict[str, Any]:
+    return {"consumers": await visit.ask.get("/consumers")}
+
+
+async def policies(visit: Visit) -> dict[str, Any]:
+    return {
+        "policies": await visit.ask.get("/policies"),
+        "operator_policies": await _if_allowed(visit, "/operator-policies", []),
+        "vhosts": await _vhosts(visit),
+    }
+
+
+async def users(visit: Visit) -> dict[str, Any]:
+    return {
+        "users": await visit.ask.get("/users"),
+        "permissions": await visit.ask.get("/permissions"),
+        "vhosts": await _vhosts(visit),
+    }
+
+
+async def vhosts(visit: Visit) -> dict[str, Any]:
+    return {"vhosts": await visit.ask.get("/vhosts")}
+
+
+async def _vhosts(visit: Visit) -> list[str]:
+    return [vhost["name"] for vhost in await visit.ask.get("/vhosts")]
+
+
+async def _if_allowed(visit: Visit, path: str, otherwise: Any) -> Any:
+    """Return what stands at a path, or `otherwise` if the user may not see it."""
+    try:
+        return await visit.ask.get(path)
+    except AnswerRefused as refusal:
+        if refusal.status != 401:
+            raise
+        return otherwise
+
+
+async def _listed(visit: Visit, path: str, sort: str, *, is_reversed: str = "false") -> dict[str, Any]:
+    """Return a list in pages, sorted and filtered as the address says."""
+    query = visit.query
+    asked = {
+        "page": query.get("page") or "1",
+        "page_size": PAGE_SIZE,
+        "name": query.get("name", ""),
+        "use_regex": query.get("use_regex", "false"),
+        "sort": query.get("sort") or sort,
+        "sort_reverse": query.get("sort_reverse") or is_reversed,
+        "pagination": "true",
+    }
+    vhost = query.get("vhost", "")
+    found = await visit.ask.get(f"{path}/{segment(vhost)}" if vhost else path, asked)
+    shown = {name: value for name, value in (asked | {"vhost": vhost}).items() if name != "pagination"}
+
+    def address(**other: str) -> str:
+        return f"?{urlencode({name: value for name, value in (shown | other).items() if value}, errors='replace')}"
+
+    return {"listed": found, "asked": shown, "address": address}
+
+
+def _place(visit: Visit, kind: str) -> str:
+    return f"/{kind}/{segment(visit.names['vhost'])}/{segment(visit.names['name'] or 'amq.default')}"
+
+
+def _rate(stats: Mapping[str, Any], name: str) -> float:
+    rate: float = stats.get(f"{name}_details", {}).get("rate", 0.0)
+    return rate
+
+
+PAGES: Final = (
+    ConsolePage("/", "overview.html", overview),
+    ConsolePage("/nodes", "nodes.html", node_list),
+    ConsolePage("/queues", "queues.html", queues),
+    ConsolePage("/queues/{vhost}/{name}", "queue.html", queue),
+    ConsolePage("/exchanges", "exchanges.html", exchanges),
+    ConsolePage("/exchanges/{vhost}/{name}", "exchange.html", exchange),
+    ConsolePage("/connections", "connections.html", connections),
+    ConsolePage("/subscriptions", "subscriptions.html", subscriptions),
+    ConsolePage("/policies", "policies.html", policies),
+    ConsolePage("/users", "users.html", users),
+    ConsolePage("/vhosts", "vhosts.html", vhosts),
+)

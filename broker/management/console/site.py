@@ -1,0 +1,258 @@
+"""The console as a web site: lets people in, finds their page, and does what forms ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from http.cookies import CookieError, SimpleCookie
+from typing import Final
+from urllib.parse import parse_qsl, quote, urlsplit
+
+from broker.management.console.actions import FORMS
+from broker.management.console.asking import AnswerRefused, Asker
+from broker.management.console.pages import PAGES
+from broker.management.console.rendering import Rendering
+from broker.management.console.routes import Paths, Visit
+from broker.management.console.sessions import COOKIE, ConsoleSession, Sessions
+from broker.management.http.api import Api
+from broker.management.http.call import MAX_BODY, Call, HttpAnswer, HttpCaller, HttpRefusal, empty
+
+HEADERS: Final = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
+        " form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+_FOR_EVER: Final = {"Cache-Control": "public, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
+_HTML: Final = "text/html; charset=utf-8"
+_MOST_FIELDS: Final = 100
+_ASK_AGAIN: Final = 10.0
+"""Seconds after which it is asked again whether a user may still log in."""
+_CARBON: Final = {
+    "/carbon": "/",
+    "/carbon/admin/login.jsp": "/login",
+    "/carbon/admin/index.jsp": "/",
+    "/carbon/andes-cluster-mgt/nodesList.jsp": "/nodes",
+    "/carbon/queues/queue_details.jsp": "/queues",
+    "/carbon/queues/dlc_messages_list.jsp": "/dead-letters",
+    "/carbon/subscriptions/queue_subscriptions_list.jsp": "/subscriptions",
+    "/carbon/subscriptions/topic_subscriptions_list.jsp": "/subscriptions",
+}
+"""Where the bookmarks of WSO2's console lead."""
+
+
+class Console:
+    """Serves people's browsers."""
+
+    def __init__(
+        self,
+        api: Api,
+        prefix: str,
+        monotonic: Callable[[], float],
+        now_ms: Callable[[], int],
+        again: Callable[[HttpCaller], HttpCaller | None],
+        new_secret: Callable[[], str],
+    ) -> None:
+        """`prefix` stands before all paths. `again` returns who has logged in as it is now: with the tags of now, None
+        for a user that is gone. `new_secret` returns letters and digits that nobody can guess.
+        """
+        self._api = api
+        self._prefix = prefix
+        self._monotonic = monotonic
+        self._again = again
+        self.sessions: Final = Sessions(monotonic, new_secret)
+        self._rendering = Rendering(prefix, now_ms)
+        self._paths = Paths(PAGES, FORMS)
+
+    async def handle(self, call: Call) -> HttpAnswer:
+        """Serve one request: that of the API, a file, or a page."""
+        if not call.path.startswith(self._prefix):
+            return self._page("error.html", {"status": 404, "reason": "There is no such page."}, None, 404)
+        path = call.path[len(self._prefix) :] or "/"
+        if path == "/api" or path.startswith("/api/"):
+            return await self._api.handle(call)
+        try:
+            return await self._serve(call, path)
+        except HttpRefusal as refusal:
+            return self._page("error.html", {"status": refusal.status, "reason": str(refusal)}, None, refusal.status)
+
+    async def _serve(self, call: Call, path: str) -> HttpAnswer:
+        if call.method not in ("GET", "HEAD", "POST"):
+            raise HttpRefusal(405, "method_not_allowed", "Pages are read, and forms are sent.")
+        if path.startswith("/static/"):
+            return self._file(path.removeprefix("/static/"))
+        if path.startswith("/carbon"):
+            return self._go(_CARBON.get(path.removesuffix("/"), "/"))
+        name = _cookie(call)
+        session = await self._session(name)
+        if path == "/login":
+            return await self._log_in(call) if call.method == "POST" else self._login_page(call, "")
+        if session is None:
+            if call.method == "POST" or "x-live" in call.headers:
+                raise HttpRefusal(401, "not_authorised", "The session is over: log in again.")
+            return self._go(f"/login?next={quote(path, safe='')}")
+        ask = Asker(self._api, self._prefix, session.caller, call.address, call.is_loopback)
+        if call.method == "POST":
+            return await self._send(call, path, session, ask, name)
+        return await self._show(call, path, session, ask)
+
+    # People
+
+    async def _session(self, name: str) -> ConsoleSession | None:
+        session = self.sessions.find(name)
+        if session is None:
+            return None
+        now = self._monotonic()
+        if now - session.asked >= _ASK_AGAIN:
+            session.asked = now
+            caller = self._again(session.caller)
+            if caller is None or not caller.may_manage:
+                self.sessions.end(name)
+                return None
+            session.caller = caller
+        return session
+
+    def _login_page(self, call: Call, reason: str, status: int = 200) -> HttpAnswer:
+        values = {"reason": reason, "next": call.query.get("next", "/"), "name": ""}
+        return self._page("login.html", values, None, status)
+
+    async def _log_in(self, call: Call) -> HttpAnswer:
+        _require_own_site(call)
+        fields = await _fields(call)
+        name, password = fields.get("name", ""), fields.get("password", "")
+        try:
+            caller = await self._api.login.log_in(
+                name, password, "console", address=call.address, is_loopback=call.is_loopback
+            )
+        except HttpRefusal as refusal:
+            if refusal.status != 401:
+                raise
+            reason = "The name or the password is wrong."
+            if not call.is_loopback:
+                reason += " Default passwords are good on the node's own machine only."
+            values = {"reason": reason, "next": fields.get("next", "/"), "name": name}
+            return self._page("login.html", values, None, 401)
+        if not caller.may_manage:
+            values = {
+                "reason": f"The user {name} has none of the tags administrator, monitoring, policymaker, management.",
+                "next": "/",
+                "name": name,
+            }
+            return self._page("login.html", values, None, 403)
+        answer = self._go(_own_path(fields.get("next", "/")))
+        answer.headers["Set-Cookie"] = self._set_cookie(self.sessions.begin(caller), call)
+        return answer
+
+    def _set_cookie(self, value: str, call: Call) -> str:
+        ends = "" if value else "; Max-Age=0"
+        secure = "; Secure" if call.is_tls else ""
+        return f"{COOKIE}={value}; Path={self._prefix or '/'}; HttpOnly; SameSite=Strict{secure}{ends}"
+
+    # Pages and forms
+
+    async def _show(self, call: Call, path: str, session: ConsoleSession, ask: Asker) -> HttpAnswer:
+        found = self._paths.page(path)
+        if found is None:
+            return self._page("error.html", {"status": 404, "reason": "There is no such page."}, session, 404, path)
+        page, names = found
+        try:
+            values = await page.make(Visit(ask, self._api.node, names, call.query))
+        except AnswerRefused as refusal:
+            status = 403 if refusal.status == 401 else refusal.status
+            return self._page("error.html", {"status": status, "reason": str(refusal)}, session, status, path)
+        values["notice"] = None if "x-live" in call.headers else session.take_notice()
+        return self._page(page.template, values, session, 200, path)
+
+    async def _send(self, call: Call, path: str, session: ConsoleSession, ask: Asker, name: str) -> HttpAnswer:
+        _require_own_site(call)
+        fields = await _fields(call)
+        if not session.knows(fields.pop("mark", "")):
+            raise HttpRefusal(403, "forbidden", "The form is not one of this session: load the page again.")
+        if path == "/logout":
+            self.sessions.end(name)
+            answer = self._go("/login")
+            answer.headers["Set-Cookie"] = self._set_cookie("", call)
+            return answer
+        found = self._paths.form(path)
+        if found is None:
+            raise HttpRefusal(404, "not_found", "There is no such form.")
+        form, names = found
+        try:
+            said, goes_to = await form.do(Visit(ask, self._api.node, names, fields))
+        except AnswerRefused as refusal:
+            session.notice = ("refused", str(refusal))
+            return self._go(_own_path(fields.get("back", "/")))
+        session.notice = ("done", said)
+        return self._go(_own_path(goes_to))
+
+    # Answers
+
+    def _page(
+        self, template: str, values: Mapping[str, object], session: ConsoleSession | None, status: int, path: str = "/"
+    ) -> HttpAnswer:
+        around = {
+            "user": None if session is None else session.caller.name,
+            "is_administrator": session is not None and session.caller.is_administrator,
+            "is_monitor": session is not None and session.caller.is_monitor,
+            "is_policymaker": session is not None and session.caller.is_policymaker,
+            "mark": "" if session is None else session.mark,
+            "node_id": self._api.node.node_id,
+            "path": path,
+            "notice": None,
+        }
+        body = self._rendering.page(template, {**around, **values})
+        return HttpAnswer(status, body, dict(HEADERS), _HTML)
+
+    def _file(self, name: str) -> HttpAnswer:
+        content, kind = self._rendering.files.get(name, (b"", ""))
+        if not kind:
+            raise HttpRefusal(404, "not_found", "There is no such file.")
+        if kind.startswith("text/"):
+            kind += "; charset=utf-8"
+        return HttpAnswer(200, content, dict(_FOR_EVER), kind)
+
+    def _go(self, path: str) -> HttpAnswer:
+        answer = empty(303)
+        answer.headers = {**HEADERS, "Location": f"{self._prefix}{path}"}
+        return answer
+
+
+def _cookie(call: Call) -> str:
+    try:
+        cookies = SimpleCookie(call.headers.get("cookie", ""))
+    except CookieError:
+        return ""
+    return cookies[COOKIE].value if COOKIE in cookies else ""
+
+
+async def _fields(call: Call) -> dict[str, str]:
+    kind = call.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/x-www-form-urlencoded":
+        raise HttpRefusal(415, "unsupported_media_type", "That is not a form.")
+    octets = await call.read_body(MAX_BODY)
+    try:
+        pairs = parse_qsl(
+            octets.decode("ascii"), keep_blank_values=True, max_num_fields=_MOST_FIELDS, errors="surrogateescape"
+        )
+    except ValueError:
+        raise HttpRefusal(400, "bad_request", "The form cannot be read.") from None
+    return dict(pairs)
+
+
+def _require_own_site(call: Call) -> None:
+    """Refuse a form that a page of another site has sent, as far as the browser says so."""
+    site, origin = call.headers.get("sec-fetch-site", "same-origin"), call.headers.get("origin", "")
+    is_other = site not in ("same-origin", "none")
+    if origin and urlsplit(origin).netloc != call.headers.get("host", ""):
+        is_other = True
+    if is_other:
+        raise HttpRefusal(403, "forbidden", "The form comes from another site.")
+
+
+def _own_path(path: str) -> str:
+    """Return a path of this site; that of the start page for any other address."""
+    is_own = path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable()
+    return path if is_own else "/"

@@ -1,0 +1,101 @@
+"""The console's certificate: made at the first start, signed by nobody else, and kept beside the password file."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Final
+
+import structlog
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from broker.config.configuration import Configuration
+from broker.errors import ConfigError
+from broker.node.admin_password import password_path
+
+_log = structlog.get_logger(__name__)
+
+_DAYS: Final = 397
+"""The longest time for which browsers take a certificate."""
+_RENEW: Final = timedelta(days=30)
+
+
+def certificate_path(config: Configuration) -> Path:
+    """Return where key and certificate are kept: beside the administrator's password."""
+    beside = password_path(config)
+    return beside.with_name(f"{beside.name.removesuffix('.admin-password')}.console.pem")
+
+
+def own_certificate(path: Path) -> ssl.SSLContext:
+    """Return a context with the certificate of the file; make one where there is none, or it ends soon.
+
+    Put a certificate of your own, with its key, into the file, and it is used as it is. Raises `ConfigError` for a file
+    that cannot be read.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if not path.exists() or _is_ours_and_ends(path):
+        path = _make(path)
+    try:
+        context.load_cert_chain(path)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"the console's certificate {path} cannot be used: {error}; remove or replace it") from error
+    return context
+
+
+def _is_ours_and_ends(path: Path) -> bool:
+    try:
+        found = x509.load_pem_x509_certificate(path.read_bytes())
+    except (OSError, ValueError):
+        return False  # loading says what is wrong
+    return found.issuer == found.subject and found.not_valid_after_utc - datetime.now(UTC) < _RENEW
+
+
+def _make(path: Path) -> Path:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Cordillera console")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=_DAYS))
+        .add_extension(x509.SubjectAlternativeName(_names()), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    secret = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f"{path.name}.{os.getpid()}")
+        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(secret + certificate.public_bytes(serialization.Encoding.PEM))
+        part.replace(path)
+    except OSError as error:
+        raise ConfigError(
+            f"the console's certificate {path} cannot be written: {error.strerror or error};"
+            " set management/console/@enabled to false, or management/adminPasswordFile to a folder that can be written"
+        ) from error
+    _log.info("a certificate was made for the console", file=str(path))
+    return path
+
+
+def _names() -> list[x509.GeneralName]:
+    host = socket.gethostname()
+    names: list[x509.GeneralName] = [x509.DNSName("localhost")]
+    if host.isascii() and host and host != "localhost":
+        names.append(x509.DNSName(host))
+    return [*names, x509.IPAddress(ip_address("127.0.0.1")), x509.IPAddress(ip_address("::1"))]
