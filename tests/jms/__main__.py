@@ -17,11 +17,8 @@ from collections.abc import Sequence
 from benchmarks.nodes.process import BrokerProcess
 from tests.jms import cases, fail_over, selectors
 from tests.jms.known import CASES
-from tests.jms.toolchain import CLIENTS, QPID, WORK, Client, Missing, Toolchain
+from tests.jms.toolchain import CLIENTS, QPID, START, WORK, Client, Missing, Toolchain
 from tests.support.database_products import DatabaseMissing
-
-_START = 120.0
-"""Seconds in which a node must have started, also on a busy machine."""
 
 
 def run_cases(toolchain: Toolchain, clients: Sequence[Client], names: Sequence[str]) -> bool:
@@ -30,7 +27,7 @@ def run_cases(toolchain: Toolchain, clients: Sequence[Client], names: Sequence[s
     shutil.rmtree(where, ignore_errors=True)
     where.mkdir(parents=True)
     broker = BrokerProcess(where)
-    broker.start(_START)
+    broker.start(START)
     try:
         results = {client: cases.run(toolchain, client, broker, names) for client in clients}
     finally:

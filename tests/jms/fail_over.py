@@ -9,7 +9,7 @@ import time
 from typing import Final
 
 from benchmarks.nodes.configuration import CALM
-from tests.jms.toolchain import WORK, Client, Toolchain
+from tests.jms.toolchain import START, WORK, Client, Toolchain
 from tests.support.cluster import ClusterOfProcesses
 from tests.support.database_products import MariaDB
 from tests.support.databases import DatabaseServer
@@ -29,7 +29,9 @@ def run(toolchain: Toolchain, client: Client, kills: int) -> str:
     server = DatabaseServer(MariaDB())
     try:
         with ClusterOfProcesses(where, server, 2, rhythm=CALM) as cluster:
-            cluster.start()
+            for node in cluster.nodes:
+                node.start(START)
+            cluster.wait_until_complete(START)
             return _under_load(toolchain, client, cluster, kills)
     finally:
         server.close()
@@ -50,7 +52,7 @@ def _under_load(toolchain: Toolchain, client: Client, cluster: ClusterOfProcesse
             node = cluster.nodes[number % 2]
             node.kill9()
             time.sleep(_DOWN)
-            node.start()
+            node.start(START)
         output, _ = program.communicate(timeout=_PATIENCE)
     return next((line for line in output.splitlines() if line.startswith("result ")), "result missing")
 

@@ -15,6 +15,8 @@ from typing import Final
 HERE: Final = Path(__file__).parent
 WORK: Final = HERE.parents[1] / ".jms"
 """Where jars, classes and the data of nodes are kept."""
+START: Final = 120.0
+"""Seconds in which a node must have started, also on a busy machine."""
 _COPY: Final = "org.apache.maven.plugins:maven-dependency-plugin:3.11.0:copy-dependencies"
 _PATIENCE: Final = 600.0
 """Seconds that Maven may take."""
@@ -62,8 +64,8 @@ class Toolchain:
         """Let Maven copy the jars of a client, unless they are there."""
         if (client.jars / "complete").exists():
             return
-        command = [_found("mvn", "Maven"), "--batch-mode", "--quiet", "--file", str(HERE / "pom.xml")]
-        command += ["-P", client.profile, f"-Dclient.version={client.version}"]
+        command = [_found("mvn", "Maven"), "--batch-mode", "--quiet", "-Dstyle.color=never"]
+        command += ["--file", str(HERE / "pom.xml"), "-P", client.profile, f"-Dclient.version={client.version}"]
         command += [f"-DoutputDirectory={client.jars}", _COPY]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE, check=False)

@@ -97,11 +97,12 @@ def test_flow_false_stops_deliveries_of_the_channel_until_flow_true(peer: Client
 
 def test_flow_false_leaves_get_and_other_channels_alone(peer: Client) -> None:
     peer.send(1, QueueDeclare(queue="q"))
+    peer.send(1, BasicConsume(queue="q", no_ack=True))
     peer.send(1, ChannelFlow(False))
     peer.send(2, ChannelOpen())
     peer.send(2, BasicConsume(queue="q", no_ack=True))
-    peer.publish("q", b"m")
-    assert peer.bodies() == [b"m"]
+    peer.publish("q", b"m", b"n")
+    assert peer.bodies() == [b"m", b"n"]
 
 
 @pytest.mark.parametrize("realm", ["/data", ""])
