@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from broker.message import KeyClaim
 from broker.ports.branches import BranchKey, PreparedBranch, Xid
 from broker.ports.cluster import ClusterStore, EventStore, MemberStore, SlotStore
 from broker.ports.cluster_rows import Beat, Claim, Incarnation, Leave, Renew, Resign
@@ -32,11 +33,12 @@ from broker.ports.records import (
     VirtualHostRecord,
 )
 from broker.ports.slot import Slot
-from broker.ports.store import Batch, Store
+from broker.ports.store import FIRST_KEY, Batch, Store
 from broker.store.sqlite.store import SqliteStore
 from tests.contract.cluster_calls import register
 from tests.contract.harness import LATEST, Queue, expiring, message, server_maker
 from tests.contract.nodes import Nodes, message_id, row, slot
+from tests.contract.test_deduplication_keys import batch, keyed
 from tests.support.databases import DatabaseServer
 from tests.support.plans import LANE, QUEUE, ROWS, Listener, MariaDbListener, PostgreSqlListener, SqliteListener
 
@@ -109,10 +111,24 @@ class Everything:
         assert await store.prepared_xids("other", 10) == [branch.key.xid]
         assert await store.read_branch(branch.key) == branch
         await store.write(Batch(resolved=[branch.key]))
+        await self.ask_for_keys(lane)
         await store.mark_redelivered([first])
         await store.reserve_queue_ids(10)
         await store.probe()
         await store.time_ms()
+
+    async def ask_for_keys(self, lane: int) -> None:
+        store = self.ports["store"]
+        there = [KeyClaim(QUEUE + number, f"{number:032}", number, ROWS, 0) for number in (7, 8)]
+        asking = [keyed(message_id(10 * ROWS + 40, lane), there[0]), keyed(message_id(10 * ROWS + 41, lane), there[1])]
+        asked = batch(*asking)
+        await store.write(asked)
+        assert asked.duplicates == {asking[1].id}  # the time of the first one's key was over
+        after = FIRST_KEY
+        for _ in range(3):
+            after = (await store.sweep_keys(after, ROWS, 100)).last or FIRST_KEY
+        await store.sweep_keys((QUEUE + 77, "5"), ROWS, 100)
+        assert await store.trim_keys(QUEUE + 1000, 5, 3) == 3
 
     async def change_topology(self) -> None:
         queue = QueueKey("v11", "q11", QUEUE + 11)

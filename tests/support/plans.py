@@ -36,6 +36,7 @@ GROWING: Final = {
     "MB_CLUSTER_EVENT",
     "MB_DTX_BRANCH",
     "MB_DTX_BRANCH_CONTENT",
+    "MB_DEDUPLICATION_KEY",
 }
 """Tables with as many rows as clients like; the others have one for each node at most, or a bound of their own."""
 
@@ -69,12 +70,31 @@ _FILL: Final = (
     ("MB_CLUSTER_EVENT", ROWS, "i, 'c', 'gone', concat('t', i), {nothing}, 0"),
     ("MB_DTX_BRANCH", ROWS, "{digest}, concat('v', i % 50), 1, {body}, {body}"),
     ("MB_DTX_BRANCH_CONTENT", ROWS, "{digest}, 0, {body}"),
+    ("MB_DEDUPLICATION_KEY", ROWS, f"{QUEUE} + i % {_QUEUES}, {{key}}, {_ID}, i % 2"),
     ("MB_NODE", 1, f"'c', {LANE}, 'dead', '', 0"),
 )
 _SPELLINGS: Final = {
-    "sqlite": {"nothing": "x''", "digest": "printf('%064d', i)", "metadata": "x'0000'", "body": "x'00'"},
-    "mariadb": {"nothing": "x''", "digest": "lpad(i, 64, '0')", "metadata": "x'0000'", "body": "x'00'"},
-    "postgresql": {"nothing": "''", "digest": "lpad(i::text, 64, '0')", "metadata": "'\\x0000'", "body": "'\\x00'"},
+    "sqlite": {
+        "nothing": "x''",
+        "digest": "printf('%064d', i)",
+        "key": "printf('%032d', i)",
+        "metadata": "x'0000'",
+        "body": "x'00'",
+    },
+    "mariadb": {
+        "nothing": "x''",
+        "digest": "lpad(i, 64, '0')",
+        "key": "lpad(i, 32, '0')",
+        "metadata": "x'0000'",
+        "body": "x'00'",
+    },
+    "postgresql": {
+        "nothing": "''",
+        "digest": "lpad(i::text, 64, '0')",
+        "key": "lpad(i::text, 32, '0')",
+        "metadata": "'\\x0000'",
+        "body": "'\\x00'",
+    },
 }
 _SERIES: Final = {
     "sqlite": "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {0}) SELECT {1} FROM n",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Final
 
-from sqlalchemy import Connection, and_, delete, func, or_, select
+from sqlalchemy import Connection, delete, func, select
 
 from broker.ports.keys import exchange_scope
 from broker.ports.records import ExchangeKey
@@ -16,15 +16,12 @@ from broker.store.sql.schema import DEDUPLICATION_KEY, METADATA
 
 _KEYS_PER_STATEMENT: Final = 500
 _K: Final = DEDUPLICATION_KEY.c
+_ROW: Final = (_K.scope_id, _K.key_digest, _K.message_id, _K.until_time)
 
 
 def sweep_keys(connection: Connection, after: KeyPlace, now_ms: int, limit: int) -> KeySweep:
     """Forget those of the next keys whose time is over, or whose message is in its queue no more."""
-    scope, digest = after
-    is_behind = or_(_K.scope_id > scope, and_(_K.scope_id == scope, _K.key_digest > digest))
-    columns = (_K.scope_id, _K.key_digest, _K.message_id, _K.until_time)
-    page = select(*columns).where(is_behind).order_by(_K.scope_id, _K.key_digest).limit(limit)
-    rows = [KeyRow(*row) for row in connection.execute(page)]
+    rows = _page_behind(connection, after, limit)
     in_doubt = iter([row.owner for row in rows if not row.until])
     alive: set[int] = set()
     while part := list(islice(in_doubt, _KEYS_PER_STATEMENT)):
@@ -35,14 +32,24 @@ def sweep_keys(connection: Connection, after: KeyPlace, now_ms: int, limit: int)
     return KeySweep(len(rows), len(over), last)
 
 
+def _page_behind(connection: Connection, after: KeyPlace, limit: int) -> list[KeyRow]:
+    """Return the next keys. Of two conditions in one, no database makes one range of its index."""
+    scope, digest = after
+    rest = select(*_ROW).where(_K.scope_id == scope, _K.key_digest > digest).order_by(_K.key_digest).limit(limit)
+    rows = [KeyRow(*row) for row in connection.execute(rest)]
+    if len(rows) < limit:
+        others = select(*_ROW).where(_K.scope_id > scope).order_by(_K.scope_id, _K.key_digest)
+        rows += [KeyRow(*row) for row in connection.execute(others.limit(limit - len(rows)))]
+    return rows
+
+
 def trim_keys(connection: Connection, scope: int, keep: int, limit: int) -> int:
     """Forget the oldest keys of a scope that has more than `keep`: those of the smallest message ids."""
     count = connection.scalar(select(func.count()).where(_K.scope_id == scope)) or 0
     excess = min(count - keep, limit)
     if excess <= 0:
         return 0
-    columns = (_K.scope_id, _K.key_digest, _K.message_id, _K.until_time)
-    oldest = select(*columns).where(_K.scope_id == scope).order_by(_K.message_id).limit(excess)
+    oldest = select(*_ROW).where(_K.scope_id == scope).order_by(_K.message_id).limit(excess)
     rows = [KeyRow(*row) for row in connection.execute(oldest)]
     _forget(connection, rows)
     return len(rows)
