@@ -51,8 +51,11 @@ _NAMES: Final = {
 }
 _LOGS: Final = frozenset({"debug", "info", "warning", "error", "exception", "critical"})
 _CONJUNCT: Final = re.compile(
-    r" AND (?:\"\w+\"|\w+)(?:\.\"?\w+\"?)?\s*(?:IS NULL|IS NOT NULL|(?:=|<=|>=|<|>)\s*(?:\$?\w+|\\?'\w+\\?'|%s))"
+    r" AND (?:\"\w+\"|\w+)(?:\.\"?\w+\"?)?\s*"
+    r"(?:IS NULL|IS NOT NULL|(?:=|<=|>=|<|>)\s*(?:\$?\w+(?![\w(])|\\?'\w+\\?'|%s|'?\{[^{}'\"]*\}'?))"
 )
+_LOCK: Final = re.compile(r" (?:FOR UPDATE|FOR SHARE|LOCK IN SHARE MODE)(?: OF \w+)?")
+_LOCKING: Final = "with_for_update"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +160,8 @@ class _Finder(ast.NodeVisitor):
         """An import that is changed fails at once."""
 
     def visit_JoinedStr(self, node: ast.JoinedStr) -> None:
-        """Texts are for people."""
+        """Texts are for people, unless they are statements."""
+        self._weaken(node)
 
     def visit_Assert(self, node: ast.Assert) -> None:
         """Says to the type checker what holds anyway."""
@@ -265,14 +269,21 @@ class _Finder(ast.NodeVisitor):
         elif isinstance(node.value, int):
             self._replace(node, str(node.value + 1).encode())
         elif isinstance(node.value, str):
-            for match in _CONJUNCT.finditer(self._text(node).decode()):
-                start = self._start(node) + match.start()
-                self._note(node, start, start + len(match.group()), b"")
+            self._weaken(node)
+
+    def _weaken(self, node: ast.expr) -> None:
+        """Leave out a condition of a statement of SQL, or a lock."""
+        text = self._text(node)
+        for pattern in (_CONJUNCT, _LOCK):
+            for match in pattern.finditer(text.decode("latin-1")):
+                self._note(node, self._start(node) + match.start(), self._start(node) + match.end(), b"")
 
     def visit_Call(self, node: ast.Call) -> None:
         if _is_log(node):
             return
         name = node.func
+        if isinstance(name, ast.Attribute) and name.attr == _LOCKING:
+            self._note(node, self._end(name.value), self._end(node), b"")
         word = name.id if isinstance(name, ast.Name) else name.attr if isinstance(name, ast.Attribute) else ""
         other = _NAMES.get(word)
         if other is not None:

@@ -40,6 +40,11 @@ def changes(source: str) -> list[str]:
         ("def f():\n    self.a = b", ["def f():\n    pass"]),
         ("if a:\n    b", ["if False:\n    b", "if a:\n    pass"]),
         ("x = 'A=1 AND \"B\"=$2 AND C IS NULL'", ["x = 'A=1 AND C IS NULL'", "x = 'A=1 AND \"B\"=$2'"]),
+        ("x = 'A=1 AND B=ANY($1)'", []),
+        ("x = f\"A=1 AND B='{b.c}' FOR UPDATE\"", ['x = f"A=1 FOR UPDATE"', "x = f\"A=1 AND B='{b.c}'\""]),
+        ("x = 'A=1 LOCK IN SHARE MODE;'", ["x = 'A=1;'"]),
+        ("x = 'A=1 FOR SHARE OF N'", ["x = 'A=1'"]),
+        ("x = a.where(b).with_for_update(read=c)", ["x = a.where(b)"]),
     ],
 )
 def test_a_program_is_changed_in_one_place_at_a_time(source: str, changed: list[str]) -> None:
