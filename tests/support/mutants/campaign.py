@@ -96,8 +96,9 @@ class Campaign:
         print(f"{len(results)} of {len(mutants)} known from an earlier run", file=sys.stderr, flush=True)
         if waiting:
             with workers(jobs) as started:
-                selections = self._learn(list(dict.fromkeys(mutant.file for mutant in waiting)), started)
-                self._try(waiting, selections, started, results)
+                for files in groups(mutant.file for mutant in waiting):
+                    selections = self._learn(files, started)
+                    self._try([mutant for mutant in waiting if mutant.file in files], selections, started, results)
         return results
 
     def _digests(self, file: str) -> tuple[str, str]:
@@ -131,14 +132,12 @@ class Campaign:
         started: list[Worker],
         results: dict[Mutant, str],
     ) -> None:
-        count = len(results) + len(waiting)
-
         def trial(worker: Worker, mutant: Mutant) -> None:
             result = self._try_out(worker, mutant, selections[mutant.file])
             with self._lock:
                 results[mutant] = result
                 self._results.add(mutant.file, mutant.name, result, *self._digests(mutant.file))
-                print(f"{len(results)}/{count} {result:6} {mutant.file} {mutant.name}", flush=True)
+                print(f"{len(results)} {result:6} {mutant.file} {mutant.name}", flush=True)
 
         together(trial, waiting, started)
 
@@ -159,6 +158,14 @@ def stages(file: str, tests: list[str]) -> list[list[str]]:
     own = f"test_{Path(file).stem}.py"
     first = [test for test in tests if Path(test.partition("::")[0]).name == own]
     return [part for part in (first, [test for test in tests if test not in set(first)]) if part]
+
+
+def groups(files: Iterable[str]) -> list[list[str]]:
+    """Return the same files, those together that have the same tests."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for file in dict.fromkeys(files):
+        found.setdefault(TARGETS[file], []).append(file)
+    return list(found.values())
 
 
 def learn(worker: Worker, tests: str, path: Path) -> Selection:

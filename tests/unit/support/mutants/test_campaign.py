@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 from tests.support.mutants import campaign
-from tests.support.mutants.campaign import Worker, learn, parts, stages, together
+from tests.support.mutants.campaign import Worker, groups, learn, parts, stages, together
 from tests.support.mutants.selection import Selection
 from tests.support.mutants.worker import Job, Outcome
 
@@ -75,3 +75,9 @@ def test_the_tests_of_the_module_itself_come_first() -> None:
     assert stages("broker/queue/queue.py", [others[0], own[0], others[1], own[1]]) == [own, others]
     assert stages("broker/queue/window.py", own) == [own]
     assert stages("broker/queue/queue.py", []) == []
+
+
+def test_modules_with_the_same_tests_are_changed_together() -> None:
+    window, dispatcher, secret = "broker/queue/window.py", "broker/queue/dispatcher.py", "broker/thrift/secret.py"
+
+    assert groups([window, secret, dispatcher, window]) == [[window, dispatcher], [secret]]
