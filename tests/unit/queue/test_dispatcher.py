@@ -94,6 +94,15 @@ def test_credit_is_found_without_asking_those_that_rest() -> None:
     assert Counted.asked < 3 * MANY
 
 
+def test_a_consumer_that_has_left_has_no_credit_to_offer() -> None:
+    resting, left = Counted(), Counted(credit=2)
+    it = dispatcher(resting, left)
+    it.share_out(messages(1))
+    it.remove(left)
+
+    assert not it.has_credit()
+
+
 def test_a_consumer_that_is_awake_again_has_its_turn_after_the_others() -> None:
     first, second, third = Counted(1), Counted(3), Counted(3)
     it = dispatcher(first, second, third)

@@ -10,6 +10,7 @@ import pytest
 
 from broker.message import STORED, Message
 from broker.ports.slot import Slot
+from broker.queue.ready_messages import BEYOND
 from broker.queue.settings import QueueLimits
 from broker.queue.window import Window
 
@@ -32,9 +33,23 @@ class Counted(Message):
         self._id = value
 
 
-def new_window() -> Window:
+ROOMY = QueueLimits(memory=1 << 40, transient_memory=1 << 40)
+
+
+def new_window(limits: QueueLimits = ROOMY) -> Window:
     journal: Any = None
-    return Window(7, 0, QueueLimits(memory=1 << 40, transient_memory=1 << 40), journal)
+    return Window(7, 0, limits, journal)
+
+
+def read_next_slot(window: Window, ids: Iterable[int]) -> None:
+    """The next slot has these messages, and all of them are read."""
+    slot = window.open_next_slot()
+    assert slot is not None
+    messages = [message(message_id) for message_id in ids]
+    assert window.on_read(slot, messages)
+    window.offer(messages)
+    if not window.has_slots:
+        window.join_tail()
 
 
 def message(message_id: int) -> Counted:
@@ -251,3 +266,70 @@ def test_octets_of_a_slot_count_when_they_are_known_unless_it_is_being_read() ->
     assert window.ready_octets == 50
     assert window.unmeasured() == []
     assert new_window().unmeasured() == []
+
+
+# Memory and slots
+
+
+def test_what_was_read_from_a_slot_is_in_no_new_one() -> None:
+    window = new_window(QueueLimits(memory=0, window_size=100))
+    window.recover(Slot(7, 0, 1, 8, 8))
+    read_next_slot(window, range(1, 9))
+    publish(window, range(11, 21))
+
+    window.page_out()
+
+    assert [each.id for each in window.ready] == list(range(1, 9))
+    assert [(slot.start, slot.end) for slot in window.slots] == [(11, 20)]
+
+
+def test_a_window_that_is_full_is_closed() -> None:
+    window = new_window(QueueLimits(window_size=3))
+    window.recover(Slot(7, 0, 1, 8, 8))
+    publish(window, (11, 12))
+    window.page_out()
+    assert [each.id for each in window.tail] == [11, 12]
+
+    publish(window, (13,))
+    window.page_out()
+
+    assert not window.tail
+    assert [(slot.start, slot.end) for slot in window.slots] == [(1, 8), (11, 13)]
+
+
+def test_nothing_lies_behind_slots_where_there_are_none() -> None:
+    window = new_window()
+    publish(window, (5, 6))
+    assert window.oldest_in_slots() == BEYOND
+
+    window.take_over(Slot(7, 0, 1, 3, 3))
+    assert window.oldest_in_slots() == 1
+    window.open_next_slot()
+    assert window.oldest_in_slots() == 1
+    window.open_slot = None
+    assert window.oldest_in_slots() == 5, "all that is left lies behind slots"
+
+
+def test_a_late_transaction_with_a_place_among_what_was_in_memory_goes_there() -> None:
+    window = new_window()
+    publish(window, (10, 20))
+    window.take_over(Slot(7, 0, 30, 40, 2))
+
+    window.insert([message(15)])
+
+    assert not window.tail
+    assert rest(window)[:3] == [10, 15, 20]
+
+
+def test_what_is_read_into_empty_memory_is_in_order_again() -> None:
+    window = new_window()
+    publish(window, (2000,))
+    window.take_over(Slot(7, 0, 1, 3000, 2))
+    window.take_over(Slot(7, 1, 4, 6, 3))
+    read_next_slot(window, (1, 3000))
+    assert window.is_unordered
+    take(window, 3)
+
+    read_next_slot(window, (4, 5, 6))
+
+    assert not window.is_unordered
