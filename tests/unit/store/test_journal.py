@@ -303,6 +303,19 @@ async def test_publishers_are_not_let_go_before_half_is_written() -> None:
         assert it.full == [True, False]
 
 
+async def test_publishers_are_let_go_when_half_of_the_octets_is_written() -> None:
+    weight = message(0).weight
+    async with bench(JournalLimits(batch_messages=1, pending_bytes=4 * weight)) as it:
+        for number in range(1, 7):
+            it.journal.append(message(number))
+        it.journal.check_full()
+        for _ in range(3):
+            await it.store.let_through()
+        assert (it.full, it.journal.pending_bytes) == ([True], 2 * weight), "and a third one is being written"
+        await it.store.let_through()
+        assert it.full == [True, False]
+
+
 async def test_everything_is_flushed_at_once_when_nothing_waits() -> None:
     async with bench() as it:
         await it.journal.flushed()

@@ -41,6 +41,17 @@ async def test_what_a_full_store_could_not_delete_either_is_tried_again_with_the
         assert (it.journal.counters.deleted, it.journal.is_idle) == (1, True)
 
 
+async def test_a_full_store_that_refuses_what_is_settled_is_asked_for_nothing_else_meanwhile() -> None:
+    async with bench() as it:
+        it.journal.append(message(1))
+        it.journal.settle(message(11, state=STORED))
+        under_way(it.journal.transact([], [message(12, state=STORED)]))
+        await it.store.fail(StoreFull("full"))
+        await it.store.fail(StoreFull("full"))
+        await it.store.let_through()
+        assert it.store.deletes == [[11, 12], [11], [11, 12]]
+
+
 async def test_a_transaction_waits_for_room_as_a_whole() -> None:
     async with bench() as it:
         it.journal.settle(message(11, state=STORED))
