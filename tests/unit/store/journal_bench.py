@@ -33,6 +33,9 @@ class Gate:
         copy = Batch([*batch.inserts], [*batch.deletes], [*batch.purges], batch.high_water, recounts=[*batch.recounts])
         copy.prepared, copy.resolved, copy.keyed = [*batch.prepared], [*batch.resolved], [*batch.keyed]
         copy.duplicates = batch.duplicates
+
+
+        copy.prepared, copy.resolved, copy.slots = [*batch.prepared], [*batch.resolved], [*batch.slots]
         self.batches.append(copy)
         answer = asyncio.get_running_loop().create_future()
         self.waiting.put_nowait(answer)

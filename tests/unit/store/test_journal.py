@@ -11,7 +11,7 @@ from broker.errors import StoreError, StoreFull, StoreUnavailable
 from broker.message import SETTLED, STORED, TRANSIENT, WRITING, WRITING_SETTLED
 from broker.ports.slot import Slot
 from broker.store.journal import HIGH_WATER_AHEAD, GroupCommitJournal, JournalLimits
-from tests.unit.store.journal_bench import Gate, bench, message, turn, under_way
+from tests.unit.store.journal_bench import QUEUE, Gate, bench, message, turn, under_way
 
 
 async def test_what_comes_while_a_batch_is_written_goes_into_the_next_one() -> None:
@@ -199,6 +199,18 @@ async def test_a_purge_is_written_with_what_was_spilled_before_it() -> None:
         await it.store.let_through()
         await done
         assert (it.store.inserts, it.store.batches[0].purges) == ([[1]], [slot])
+
+
+async def test_slots_are_given_away_with_what_was_taken_before_them() -> None:
+    async with bench() as it:
+        it.journal.append(message(1))
+        slot = Slot(QUEUE.queue_id, 0, 1, 1, 1)
+        given = under_way(it.journal.give([slot]))
+        writing = await it.store.begun()
+        assert (it.store.inserts, it.store.batches[0].slots, given.done()) == ([[1]], [slot], False)
+        writing.set_result(None)
+        await given
+        assert it.journal.is_idle
 
 
 async def test_a_spilled_message_stays_transient_and_can_be_forgotten() -> None:
