@@ -30,9 +30,9 @@ LEARNING: Final = 900.0
 """How long one file of tests may take while it is learned from, in seconds by `OwnTime`."""
 TRIES: Final = 3
 """How often tests may fail on the unchanged code, as some may on a busy machine."""
-SLOWER: Final = 5.0
+SLOWER: Final = 4.0
 """How much longer than measured tests may take before a change counts as one that hangs, and how many seconds more."""
-STARTING: Final = 30.0
+STARTING: Final = 15.0
 
 T = TypeVar("T")
 

@@ -83,6 +83,19 @@ async def test_octets_that_wait_are_counted_exactly_when_batches_are_full(size: 
         assert it.journal.pending_bytes == 0
 
 
+@pytest.mark.parametrize("others", [0, 3])
+async def test_octets_that_are_spilled_are_counted_until_they_are_taken(others: int) -> None:
+    async with bench(JournalLimits(batch_messages=1)) as it:
+        for number in range(others):
+            it.journal.append(message(number + 1))
+        spilled = message(9, 1000, state=TRANSIENT)
+        it.journal.spill(spilled)
+        weight = message(1).weight
+        assert it.journal.pending_bytes == others * weight + spilled.weight
+        await it.store.begun()
+        assert it.journal.pending_bytes == max(others - 1, 0) * weight
+
+
 async def test_the_oldest_message_that_waits_is_known() -> None:
     async with bench() as it:
         assert it.journal.oldest_waiting is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from broker.errors import StoreFull
 from broker.message import STORED, WRITING
 from broker.ports.slot import Slot
@@ -87,9 +89,10 @@ async def test_a_slot_of_which_nothing_waits_can_be_read_from_a_full_store() -> 
         assert [waiting.done() for waiting in (before, during, after)] == [True, True, True]
 
 
-async def test_a_slot_with_a_message_that_waits_is_read_when_that_is_written() -> None:
+@pytest.mark.parametrize("first_or_last", [1, 10])
+async def test_a_slot_with_a_message_that_waits_is_read_when_that_is_written(first_or_last: int) -> None:
     async with bench() as it:
-        it.journal.append(message(10))
+        it.journal.append(message(first_or_last))
         await it.store.fail(StoreFull("full"))
         inserted = under_way(it.journal.readable(slot(1, 10)))
         it.journal.settle(message(22, state=STORED))
@@ -142,6 +145,17 @@ async def test_a_transaction_that_settles_what_is_not_written_yet_waits_with_it(
         acked = under_way(it.journal.transact([], [unwritten, message(11, state=STORED)]))
         await it.store.fail(StoreFull("full"))
         assert (it.store.inserts, it.store.deletes, acked.done()) == ([[1], [1]], [[1, 11], [1, 11]], False)
+
+
+async def test_one_transaction_that_waits_keeps_no_other_from_making_room() -> None:
+    async with bench() as it:
+        unwritten = message(1)
+        it.journal.append(unwritten)
+        waiting = under_way(it.journal.transact([], [unwritten]))
+        acked = under_way(it.journal.transact([], [message(11, state=STORED)]))
+        await it.store.fail(StoreFull("full"))
+        await it.store.let_through()
+        assert (it.store.deletes, waiting.done(), acked.done()) == ([[1, 11], [11], [1]], False, True)
 
 
 async def test_a_purge_makes_room_and_is_done_again_behind_the_inserts_before_it() -> None:
