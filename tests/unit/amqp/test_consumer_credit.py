@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from broker.codec.field_table import FieldTable
 from broker.codec.method import frame
 from broker.codec.methods import (
     BasicAck,
@@ -64,6 +65,35 @@ def test_consumers_of_one_queue_that_share_a_credit_take_turns(harness: Harness,
         tags.append(delivery.consumer_tag)
         peer.send(1, BasicAck(number))
     assert tags == ["first", "second", "third"] * 2
+
+
+def tags_of_deliveries(peer: Client) -> list[str]:
+    return [method.consumer_tag for _, method in peer.received() if isinstance(method, BasicDeliver)]
+
+
+def test_the_highest_consumer_of_a_queue_gets_what_all_of_them_wait_for(harness: Harness, peer: Client) -> None:
+    other = harness.peer()
+    peer.call(1, BasicConsume(queue="b"))
+    other.publish("b", b"first")
+    assert peer.bodies() == [b"first"]
+    peer.call(1, BasicConsume(queue="a", consumer_tag="low"))
+    other.publish("a", b"second")
+    peer.call(1, BasicConsume(queue="a", consumer_tag="high", arguments=FieldTable.of({"x-priority": 1})))
+    peer.send(1, BasicAck(1))
+    assert tags_of_deliveries(peer) == ["high"]
+
+
+def test_priorities_of_one_queue_keep_no_other_queue_from_its_turn(harness: Harness, peer: Client) -> None:
+    other = harness.peer()
+    peer.call(1, BasicConsume(queue="a", consumer_tag="a", arguments=FieldTable.of({"x-priority": 1})))
+    peer.call(1, BasicConsume(queue="b", consumer_tag="b"))
+    other.publish("a", *[b"m"] * 3)
+    other.publish("b", *[b"m"] * 3)
+    tags = []
+    for number in range(1, 7):
+        tags += tags_of_deliveries(peer)
+        peer.send(1, BasicAck(number))
+    assert sorted(tags) == ["a"] * 3 + ["b"] * 3
 
 
 def test_gets_do_not_use_up_the_shared_credit(harness: Harness, peer: Client) -> None:

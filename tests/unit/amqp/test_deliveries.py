@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from broker.amqp.transaction import Transaction
 from broker.errors import PreconditionFailed
 from broker.message import TRANSIENT, Message
 from broker.queue.outcome import ACKED, REJECTED, Outcome
+from broker.topology.dialect import PLAIN, ClientDialect
 
 NewTransaction = Callable[[], Transaction | None]
 
@@ -60,15 +62,24 @@ def ids(messages: list[Message]) -> list[int]:
     return [each.id for each in messages]
 
 
-def channel(*tags: int, on_room: Callable[[], None] = lambda: None) -> Deliveries:
+def channel(*tags: int, on_room: Callable[[], None] = lambda: None, dialect: ClientDialect = PLAIN) -> Deliveries:
     """The deliveries of a channel that has handed out these tags, and none of them is settled."""
-    deliveries = Deliveries(Output(lambda: None, 0.0), set(), on_room)
+    deliveries = Deliveries(Output(lambda: None, 0.0), set(), on_room, dialect)
     for tag in tags:
         delivered = deliveries.unacked[tag] = message(tag)
         delivered.consumer = None
     deliveries.last_tag = max(tags, default=0)
     deliveries.got = len(tags)
     return deliveries
+
+
+@pytest.mark.parametrize("tag", [0, 3])
+def test_a_client_that_may_answer_twice_may_not_answer_what_was_never_delivered(tag: int) -> None:
+    deliveries = channel(1, 2, dialect=replace(PLAIN, ignores_late_answers=True))
+    for _ in range(2):
+        deliveries.ack(2, multiple=False)
+    with pytest.raises(PreconditionFailed, match=f"unknown delivery tag {tag}"):
+        deliveries.ack(tag, multiple=False)
 
 
 def test_one_delivery_is_taken_once() -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
+from broker.amqp.frame_reader import FrameReader
 from broker.codec.constants import FRAME_BODY, FRAME_HEADER, FRAME_HEARTBEAT, FRAME_METHOD, HEARTBEAT_FRAME
 from broker.codec.method import frame
 from broker.codec.methods import (
@@ -272,3 +274,15 @@ def test_a_frame_that_comes_octet_by_octet_takes_little_more_than_its_octets(pee
     assert held < 250_000
     peer.send_raw(publish[-1:])
     assert peer.bodies() == [body]
+
+
+def test_nothing_that_was_held_is_kept_after_the_end() -> None:
+    sink: Any = None
+    reader = FrameReader(sink, FRAME_MAX)
+    reader.hold()
+    reader.receive(b"what comes meanwhile")
+    assert reader.held_octets > 20
+
+    reader.stop()
+
+    assert reader.held_octets == 0

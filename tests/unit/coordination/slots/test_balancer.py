@@ -130,6 +130,30 @@ def test_what_others_want_is_handed_off() -> None:
     assert (it.wishes(), it.wishes()) == (Portion(2), None)
 
 
+def test_the_newer_half_of_a_single_message_is_nothing_to_hand_off() -> None:
+    it = Bench()
+    it.consume(credit=0)
+    it.node.publish(1)
+    it.want(5)
+    assert it.wishes() is None
+
+
+def test_requests_are_served_in_the_order_in_which_they_came() -> None:
+    it = Bench()
+    it.node.publish(3)
+    requests = [it.balancer.request(QUEUE_ID, messages) for messages in (1, 2)]
+    served = [it.balancer.next_action() for _ in requests]
+    assert [surplus.release for surplus in served if surplus] == requests
+
+
+def test_a_slot_that_was_granted_has_its_row_where_it_starts() -> None:
+    it = Bench()
+    it.supply(Supply(grants=(grant(1, 3, 3),)))
+    granted = it.node.owned.lookup(QUEUE_ID)(message_id(2, 2))
+    assert granted is not None
+    assert granted.row == granted.start == message_id(2, 1)
+
+
 def test_what_is_published_while_others_want_it_is_handed_off() -> None:
     it = Bench()
     it.want(5)

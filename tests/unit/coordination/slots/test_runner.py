@@ -298,6 +298,18 @@ async def test_stopping_ends_when_what_is_being_handed_off_is_in_the_store() -> 
 
 
 @in_virtual_time
+async def test_a_node_that_has_nothing_to_hand_off_stops_at_once() -> None:
+    it = Bench()
+    async with asyncio.TaskGroup() as tasks:
+        run = tasks.create_task(it.runner.run())
+        await turn()
+        it.runner.stop()
+        await turn()
+        assert run.done()
+        run.cancel()
+
+
+@in_virtual_time
 async def test_a_release_that_comes_too_late_gives_nothing_and_is_answered() -> None:
     it = Bench()
     it.node.publish(2)
