@@ -284,5 +284,6 @@ def test_nothing_that_was_held_is_kept_after_the_end() -> None:
     assert reader.held_octets > 20
 
     reader.stop()
+    reader.receive(b"what comes after it")
 
     assert reader.held_octets == 0
