@@ -1,4 +1,6 @@
-"""A node that hangs inside a transaction keeps no other node from beating, and none from writing (ADR 31)."""
+"""A node that hangs inside a transaction keeps no other node from beating, and none from writing (ADR 31); but what
+permits it to write lasts until its transaction is over.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +9,14 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, select, text
+from sqlalchemy.exc import DBAPIError
 
 from broker.config.datasources import PoolConfiguration
 from broker.ports.records import Put, VirtualHostRecord
 from broker.store.server.opening import server_store
 from broker.store.sql import events, recovery, slots
+from broker.store.sql.schema import FENCE, NODE, NODE_BATCH
 from tests.contract.cluster_calls import beat, renew
 from tests.contract.nodes import Node, Nodes, OnServer, messages, row, slot
 
@@ -81,6 +85,59 @@ async def test_a_transaction_that_stays_open_keeps_nobody_from_beating_and_writi
     async with pair.a.store._engine.connection() as connection, connection.begin():
         await connection.run_sync(work(pair))
         await pair.everybody_goes_on()
+
+
+async def locked(pair: Pair) -> set[str]:
+    """Return what is locked of that which permits nodes to write."""
+    b = pair.b
+    asked = {
+        "incarnation": select(NODE.c.lane).where(NODE.c.node_id == b.incarnation.node_id),
+        "cuts": select(NODE_BATCH.c.batch).where(NODE_BATCH.c.lane == b.lane, NODE_BATCH.c.batch == 0),
+        "power": select(FENCE.c.epoch),
+    }
+    found = set()
+    for name, question in asked.items():
+        async with b.store._engine.connection() as connection:
+            try:
+                await connection.execute(question.with_for_update(nowait=True))
+            except DBAPIError:
+                found.add(name)
+            await connection.rollback()
+    return found
+
+
+async def test_what_permits_a_node_to_write_lasts_until_its_transaction_is_over(pair: Pair) -> None:
+    held = {
+        assigned: {"incarnation", "power"},
+        reclaimed: {"power"},
+        cut: {"incarnation", "cuts"},
+        finished: set(),  # the slot has messages
+        recorded: {"incarnation"},
+        purged: set(),
+    }
+    found = {}
+    for work in held:
+        async with pair.a.store._engine.connection() as connection:
+            await connection.run_sync(work(pair))
+            found[work] = await locked(pair)
+            await connection.rollback()
+    assert found == held
+    assert await locked(pair) == set()
+
+
+async def test_what_permits_an_assignment_lasts_until_it_is_committed(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dialect = pair.a.store._dialect
+    commit, found = dialect.commit, []
+
+    async def look_and_commit(raw: Any) -> None:
+        found.append(await locked(pair))
+        await commit(raw)
+
+    monkeypatch.setattr(dialect, "commit", look_and_commit)
+    await pair.a.store.slots.assign([pair.free], pair.b.incarnation, pair.nodes.fence)
+    assert found == [{"incarnation", "power"}]
 
 
 async def test_a_coordinator_that_hangs_before_it_commits_keeps_nobody_from_beating_and_writing(

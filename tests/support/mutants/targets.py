@@ -26,12 +26,15 @@ _ROWS: Final = (
     "tests/contract/test_event_store.py",
     "tests/contract/test_slot_store.py",
     "tests/contract/test_message_store.py",
+    "tests/contract/test_batches.py",
+    "tests/contract/test_hung_nodes.py",
 )
 _SECRET: Final = ("tests/unit/thrift",)
 
 TARGETS: Final[dict[str, tuple[str, ...]]] = {
     "broker/queue/queue.py": _QUEUE,
     "broker/queue/window.py": _QUEUE,
+    "broker/queue/ready_messages.py": _QUEUE,
     "broker/queue/dispatcher.py": _QUEUE,
     "broker/queue/slot_list.py": _QUEUE,
     "broker/store/journal.py": ("tests/unit/store", "tests/unit/amqp", _MACHINE),
