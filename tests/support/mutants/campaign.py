@@ -143,12 +143,21 @@ class Campaign:
 
     def _try_out(self, worker: Worker, mutant: Mutant, selection: Selection) -> str:
         text = mutant.site.apply(self._sources[mutant.file]).decode()
-        for tests in stages(mutant.file, selection.tests_of(mutant.file, mutant.site.line, mutant.site.last_line)):
+        for tests in stages(mutant.file, candidates(mutant, selection)):
             seconds = STARTING + SLOWER * selection.seconds_of(tests)
             result = worker.run(Job(mutant.file, text, tests, seconds, needs_databases(tests))).result
             if result != "passed":
                 return {"failed": "killed", "hung": "hung"}[result]
         return ALIVE
+
+
+def candidates(mutant: Mutant, selection: Selection) -> list[str]:
+    """Return the tests that run a changed line, or in a coroutine any of its lines."""
+    site = mutant.site
+    found = selection.tests_of(mutant.file, site.line, site.last_line)
+    if site.coroutine is not None:
+        found += [test for test in selection.tests_of(mutant.file, *site.coroutine) if test not in set(found)]
+    return found
 
 
 def stages(file: str, tests: list[str]) -> list[list[str]]:

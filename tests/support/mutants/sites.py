@@ -68,6 +68,10 @@ class Site:
     start: int
     end: int
     new: bytes
+    coroutine: tuple[int, int] | None = None
+    """The first and last line of the coroutine it stands in, if any. Python tells no tracer of what a coroutine does
+    after an exception was thrown into it.
+    """
 
     def apply(self, source: bytes) -> bytes:
         """Return the changed file."""
@@ -101,6 +105,7 @@ class _Finder(ast.NodeVisitor):
         for line in source.splitlines(keepends=True):
             self._lines.append(self._lines[-1] + len(line))
         self._names: list[str] = []
+        self._coroutine: tuple[int, int] | None = None
 
     # Where things stand
 
@@ -120,7 +125,7 @@ class _Finder(ast.NodeVisitor):
         new += b" \\\n" * (old.count(b"\n") - new.count(b"\n"))
         if old != new:
             last = node.end_lineno or node.lineno
-            self.found.append(Site(node.lineno, last, ".".join(self._names), start, end, new))
+            self.found.append(Site(node.lineno, last, ".".join(self._names), start, end, new, self._coroutine))
 
     def _replace(self, node: ast.expr | ast.stmt, new: bytes) -> None:
         self._note(node, self._start(node), self._end(node), new)
@@ -145,7 +150,10 @@ class _Finder(ast.NodeVisitor):
                     self.visit(default)
             self._inside(node.name, node.body)
 
-    visit_AsyncFunctionDef = visit_FunctionDef
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> None:
+        around, self._coroutine = self._coroutine, (node.body[0].lineno, node.end_lineno or node.lineno)
+        self.visit_FunctionDef(node)
+        self._coroutine = around
 
     def _inside(self, name: str, body: list[ast.stmt]) -> None:
         self._names.append(name)

@@ -8,8 +8,10 @@ from typing import cast
 import pytest
 
 from tests.support.mutants import campaign
-from tests.support.mutants.campaign import Worker, groups, learn, parts, stages, together
+from tests.support.mutants.campaign import Worker, candidates, groups, learn, parts, stages, together
+from tests.support.mutants.mutant import Mutant
 from tests.support.mutants.selection import Selection
+from tests.support.mutants.sites import sites
 from tests.support.mutants.worker import Job, Outcome
 
 
@@ -75,6 +77,16 @@ def test_the_tests_of_the_module_itself_come_first() -> None:
     assert stages("broker/queue/queue.py", [others[0], own[0], others[1], own[1]]) == [own, others]
     assert stages("broker/queue/window.py", own) == [own]
     assert stages("broker/queue/queue.py", []) == []
+
+
+def test_a_change_of_a_coroutine_has_the_tests_of_all_of_its_lines() -> None:
+    source = b"async def a():\n    await b()\n    c = d + 1\n\n\ndef e():\n    f = g + 1\n"
+    selection = Selection(
+        {"begins": 0.1, "ends": 0.2, "other": 0.3}, {"x.py": {2: ["begins"], 3: ["ends"], 7: ["other"]}}
+    )
+    found = {site.line: candidates(Mutant("x.py", "", site), selection) for site in sites(source)}
+
+    assert found == {2: ["begins", "ends"], 3: ["ends", "begins"], 7: ["other"]}
 
 
 def test_modules_with_the_same_tests_are_changed_together() -> None:
