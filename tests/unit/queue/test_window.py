@@ -324,8 +324,8 @@ def test_a_late_transaction_with_a_place_among_what_was_in_memory_goes_there() -
 def test_what_is_read_into_empty_memory_is_in_order_again() -> None:
     window = new_window()
     publish(window, (2000,))
-    window.take_over(Slot(7, 0, 1, 3000, 2))
-    window.take_over(Slot(7, 1, 4, 6, 3))
+    window.recover(Slot(7, 0, 1, 3000, 2))
+    window.recover(Slot(7, 1, 4, 6, 3))
     read_next_slot(window, (1, 3000))
     assert window.is_unordered
     take(window, 3)
