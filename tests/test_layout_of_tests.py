@@ -43,6 +43,7 @@ TESTED_ELSEWHERE = {
     "management/figures/history": "a protocol and what stands in its place: test_overview.py",
     "management/figures/messages": "names of counts: test_totals.py, test_queues.py",
     "management/figures/nodes": "a record of figures: test_overview.py",
+    "management/figures/pages": "lists for other nodes: test_merging.py",
     "management/metrics/exposition": "what is written: test_scrape.py",
     "management/metrics/groups": "what is told of objects: test_scrape.py",
     "management/metrics/node": "what is told of the node: test_scrape.py",

@@ -16,6 +16,7 @@ from broker.ports.peer_calls import (
     Caller,
     Demand,
     Fence,
+    FiguresPage,
     Grant,
     Hint,
     NotCoordinator,
@@ -40,6 +41,7 @@ class PeerCalls:
     on_contact: Callable[[Incarnation, bool], None]
     deliver_replies: Callable[[Incarnation, int, Sequence[ReplyPart]], Awaitable[Sequence[bool]]]
     awaits_reply: Callable[[str, str], Awaitable[bool]]
+    read_figures: Callable[[str, int], Awaitable[FiguresPage]]
 
 
 @dataclass(slots=True)
@@ -116,6 +118,9 @@ class NodeServices:
 
     async def awaits_reply(self, vhost: str, address: str, caller: Caller) -> bool:
         return await self._living(caller).calls.awaits_reply(vhost, address)
+
+    async def read_figures(self, kind: str, start: int, caller: Caller) -> FiguresPage:
+        return await self._living(caller).calls.read_figures(kind, start)
 
     # Who may ask what
 

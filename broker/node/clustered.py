@@ -33,8 +33,10 @@ from broker.coordination.slots.demand import name_of
 from broker.coordination.slots.runner import SlotRunner
 from broker.errors import ConfigError, CoordinationError, Fenced, StoreUnavailable
 from broker.machine.faults import MachineFaults
+from broker.management.figures.pages import page
 from broker.message import Message, first_id_at
 from broker.node.descriptors import rooms
+from broker.node.figures_elsewhere import FiguresElsewhere
 from broker.node.incarnation import NodeIncarnation
 from broker.node.lifecycle import SeenMember
 from broker.node.own_id import what_to_change
@@ -320,8 +322,10 @@ class Clustered:
                 lambda member, is_served: self._contacts.on_call(member, self._clock.monotonic(), is_served=is_served),
                 intake.deliver_replies,
                 intake.awaits_reply,
+                lambda kind, start: page(self._parts.view, kind, start, self._parts.turns.next),
             ),
         )
+        self._parts.view.others = FiguresElsewhere(self._peers.others, self._peers.caller)
         self._thrift = ThriftServer(
             self._services,
             self._loops,

@@ -25,7 +25,18 @@ from broker.ports.cluster_rows import (
     Resign,
     SlotRow,
 )
-from broker.ports.peer_calls import Caller, Demand, Fence, Grant, QueueCount, QueueName, Reply, ReplyPart, Supply
+from broker.ports.peer_calls import (
+    Caller,
+    Demand,
+    Fence,
+    FiguresPage,
+    Grant,
+    QueueCount,
+    QueueName,
+    Reply,
+    ReplyPart,
+    Supply,
+)
 from broker.ports.records import Change, Topology
 from broker.ports.slot import Slot
 from broker.ports.store import Registration
@@ -413,4 +424,8 @@ class SlotService(Protocol):
 
     async def exchange_counts(self, counts: Sequence[QueueCount], caller: Caller) -> Sequence[QueueCount]:
         """Note the caller's ready messages and consumers; return the sums over all other nodes and free slots."""
+        ...
+
+    async def read_figures(self, kind: str, start: int, caller: Caller) -> FiguresPage:
+        """Return what operators see of this node: figures of one kind, from place `start` of their list on."""
         ...

@@ -64,6 +64,14 @@ class Demand:
     priority: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class FiguresPage:
+    """Figures of a node: an array of JSON, and the place in the whole list where it goes on; 0 at its end."""
+
+    rows: bytes
+    next: int = 0
+
+
 GRANTS_PER_SUPPLY: Final = 256
 """The most slots in one answer of a long poll; the rest comes with the next one."""
 

@@ -15,6 +15,7 @@ from broker.ports.peer_calls import (
     Caller,
     Demand,
     Fence,
+    FiguresPage,
     Grant,
     NotCoordinator,
     QueueCount,
@@ -156,6 +157,11 @@ class SlotClient:
         told = [convert.to_reply(part) for part in replies]
         answer = await self._call("deliverReplies", caller, nodeId=caller.node_id, call=call, replies=told)
         return [bool(is_delivered) for is_delivered in answer]
+
+    async def read_figures(self, kind: str, start: int, caller: Caller) -> FiguresPage:
+        return convert.from_figures(
+            await self._call("readFigures", caller, nodeId=caller.node_id, kind=kind, start=start)
+        )
 
     async def awaits_reply(self, vhost: str, address: str, caller: Caller) -> bool:
         return bool(await self._call("awaitsReply", caller, nodeId=caller.node_id, virtualHost=vhost, address=address))

@@ -12,6 +12,7 @@ from broker.ports.peer_calls import (
     Caller,
     Demand,
     Fence,
+    FiguresPage,
     Grant,
     Hint,
     NotCoordinator,
@@ -178,6 +179,16 @@ def from_count(count: Any) -> QueueCount:
     """Decode how many messages and consumers a queue has on a node."""
     numbers = count.queueId, count.messageCount, count.consumerCount, count.usedAt, count.octets
     return QueueCount(*(number or 0 for number in numbers))
+
+
+def to_figures(page: FiguresPage) -> Any:
+    """Encode figures of a node."""
+    return idl.FigurePage(rows=page.rows, following=page.next)
+
+
+def from_figures(page: Any) -> FiguresPage:
+    """Decode figures of a node."""
+    return FiguresPage(page.rows or b"[]", page.following or 0)
 
 
 def to_reply(part: ReplyPart) -> Any:

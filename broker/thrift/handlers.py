@@ -76,6 +76,10 @@ async def _exchange_counts(service: SlotService, call: Any) -> Any:
     return [convert.to_count(count) for count in await service.exchange_counts(counts, _caller(call))]
 
 
+async def _read_figures(service: SlotService, call: Any) -> Any:
+    return convert.to_figures(await service.read_figures(call.kind, call.start, _caller(call)))
+
+
 def _queue(call: Any) -> QueueName:
     return convert.from_queue(call.queueName, call.queueId)
 
@@ -97,6 +101,7 @@ HANDLERS: Final[Mapping[str, Handler]] = MappingProxyType(
         "exchangeCounts": _exchange_counts,
         "deliverReplies": _deliver_replies,
         "awaitsReply": _awaits_reply,
+        "readFigures": _read_figures,
     }
 )
 ADMITTING: Final = frozenset({"challenge", "authenticate"})
@@ -110,6 +115,7 @@ ADDED: Final = ADMITTING | {
     "exchangeCounts",
     "deliverReplies",
     "awaitsReply",
+    "readFigures",
 }
 
 

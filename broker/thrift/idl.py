@@ -36,6 +36,7 @@ QueueDemand: Any = _module.QueueDemand
 SlotSupply: Any = _module.SlotSupply
 QueueCount: Any = _module.QueueCount
 Reply: Any = _module.Reply
+FigurePage: Any = _module.FigurePage
 NotCoordinator: Any = _module.NotCoordinator
 Unauthorized: Any = _module.Unauthorized
 Unavailable: Any = _module.Unavailable

@@ -80,6 +80,12 @@ struct Reply {
   5: binary body
 }
 
+/* Figures of the node that is asked: an array of JSON, and the place in the whole list where it goes on; 0 at its end. */
+struct FigurePage {
+  1: binary rows,
+  2: i64 following
+}
+
 /* This node is not the coordinator; host and port are those of the one it knows, if it knows one. */
 exception NotCoordinator {
   1: string text,
@@ -140,6 +146,10 @@ service SlotManagementService {
 
   /* Does a channel of the node that is asked consume replies at this address? */
   bool awaitsReply(1: string nodeId, 2: string virtualHost, 3: string address, 16: CallContext context)
+    throws (1: NotCoordinator notCoordinator, 2: Unauthorized unauthorized, 3: Unavailable unavailable),
+
+  /* What operators see of the node that is asked: figures of one kind, from a place in its list on. */
+  FigurePage readFigures(1: string nodeId, 2: string kind, 3: i64 start, 16: CallContext context)
     throws (1: NotCoordinator notCoordinator, 2: Unauthorized unauthorized, 3: Unavailable unavailable),
 
   /* With a shared secret these two come first on every connection: nonce for nonce, then proof for proof. */

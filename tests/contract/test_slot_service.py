@@ -14,6 +14,7 @@ from broker.ports.peer_calls import (
     Caller,
     Demand,
     Fence,
+    FiguresPage,
     Grant,
     Hint,
     NotCoordinator,
@@ -243,3 +244,12 @@ async def test_replies_arrive_octet_by_octet_and_each_has_its_answer(way: str) -
         assert there.memory.replies == {("/", "a.1"): [first, rest]}
         assert await there.service.awaits_reply("/", "a.1", ALICE) is True
         assert await there.service.awaits_reply("/", "a.2", ALICE) is False
+
+
+async def test_figures_arrive_page_by_page(way: str) -> None:
+    async with reached(way) as there:
+        there.memory.figures["queues", 0] = ('[{"name":"заказы"}]'.encode(), 1)
+        there.memory.figures["queues", 1] = (b"[" + b" " * 600_000 + b"]", 0)
+        assert await there.service.read_figures("queues", 0, ALICE) == FiguresPage('[{"name":"заказы"}]'.encode(), 1)
+        assert len((await there.service.read_figures("queues", 1, ALICE)).rows) == 600_002
+        assert await there.service.read_figures("nothing", 0, ALICE) == FiguresPage(b"[]", 0)

@@ -18,7 +18,6 @@ from broker.management.figures.view import GARBAGE_COLLECTION, NodeView
 from broker.message import Message, published_ms
 from broker.queue.counts import CountsInQueue
 from broker.queue.queue import Queue
-from broker.queue.settings import QueueType
 from broker.queue.stock import Stock
 from broker.topology.json_form import plain
 from broker.topology.policies import NO_POLICY, Effective
@@ -50,7 +49,7 @@ def definition_figures(view: NodeView, queue: Queue) -> dict[str, Any]:
         "name": queue.name,
         "node": view.name,
         "state": "running",
-        "type": QueueType.of(queue.arguments).value,
+        "type": queue.settings.type.value,
         "vhost": queue.vhost,
     }
 
@@ -133,7 +132,7 @@ def octets_unacked(consumers: Iterable[Consumer], stock: Stock) -> int:
 
 def _policy_of(view: NodeView, queue: Queue) -> Effective:
     vhost = view.vhosts.get(queue.vhost)
-    return NO_POLICY if vhost is None else vhost.policies.of_queue(queue.name, QueueType.of(queue.arguments))
+    return NO_POLICY if vhost is None else vhost.policies.of_queue(queue.name, queue.settings.type)
 
 
 def consumer_figures(view: NodeView, connection: Connection, channel: Channel, consumer: Consumer) -> dict[str, Any]:

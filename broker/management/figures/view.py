@@ -10,10 +10,13 @@ from broker.amqp.channel import Channel
 from broker.amqp.connection import Connection
 from broker.broker import Broker
 from broker.management.figures.history import History, NoHistory
+from broker.management.figures.merging import NobodyElse, OtherNodes
 from broker.queue.queue import Queue
 from broker.topology.exchange import Exchange
 from broker.topology.vhost import VirtualHost
 
+_FEW: Final = 1000
+"""Connections that are looked at without a pause."""
 GARBAGE_COLLECTION: Final = {
     "fullsweep_after": 0,
     "max_heap_size": 0,
@@ -76,6 +79,8 @@ class NodeView:
     """When the node started, in milliseconds since 1970."""
     now_ms: Callable[[], int] = int
     history: History = field(default_factory=NoHistory)
+    others: OtherNodes = field(default_factory=NobodyElse)
+    """The figures of the other nodes of the cluster."""
     machine: Callable[[], MachineFigures] = _no_machine
     listening: list[Listening] = field(default_factory=list)
     """The open listeners."""
@@ -97,6 +102,19 @@ class NodeView:
         """Yield the queues of one virtual host, or of all."""
         for each in self._vhosts(vhost):
             yield from each.queues.values()
+
+    def hear_of_publishes(self) -> None:
+        """Let queues and exchanges hear of the last publishes of the channels, unless these are many: then it takes
+        until the next sample.
+        """
+        if len(self.broker.open_connections) <= _FEW:
+            for _, channel in self.channels():
+                channel.publisher.count_all()
+
+    def queues_named(self, vhost: object, name: object) -> list[Queue]:
+        """Return the queue of this name in a virtual host, if there is one."""
+        found = [each.queues.get(name) for each in self.vhosts.values() if each.name == vhost and isinstance(name, str)]
+        return [queue for queue in found if queue is not None]
 
     def exchanges(self, vhost: str | None = None) -> Iterator[tuple[VirtualHost, Exchange]]:
         """Yield the exchanges of one virtual host, or of all."""

@@ -10,9 +10,11 @@ from broker.amqp.channel import Channel
 from broker.amqp.connection import Connection
 from broker.amqp.consumer import Consumer
 from broker.management.figures.connections import channel_figures, channel_name, connection_figures
+from broker.management.figures.merging import Elsewhere
 from broker.management.figures.queues import consumer_figures, delivery_figures
 from broker.management.http.access import Needs, vhost_of, visible_here
 from broker.management.http.call import NO_CONTENT, Call, NotAuthorised, NotThere, empty
+from broker.management.http.elsewhere import partly
 from broker.management.http.listing import Row, listed
 from broker.management.http.node_view import ManagedNode
 from broker.management.http.routing import ApiRoute
@@ -38,7 +40,28 @@ async def list_connections(node: ManagedNode, call: Call) -> Any:
     if "user" in call.names:
         found = [each for each in found if each.user == call.names["user"]]
     spans = spans_of(call.query)
-    return await listed(node, call, found, lambda each: connection_figures(node.view, each, spans), name_of=_name)
+    elsewhere = await node.view.others.read("connections")
+    rows = [
+        row
+        for row in elsewhere.all_rows
+        if _may_see(call, row)
+        and ("vhost" not in call.names or row.get("vhost") == call.names["vhost"])
+        and ("user" not in call.names or row.get("user") == call.names["user"])
+    ]
+
+    def row(each: Connection | Row) -> Row:
+        return connection_figures(node.view, each, spans) if isinstance(each, Connection) else each
+
+    def name_of(each: Connection | Row) -> str:
+        return _name(each) if isinstance(each, Connection) else str(each.get("name"))
+
+    every: list[Connection | Row] = [*found, *rows]
+    return partly(await listed(node, call, every, row, name_of=name_of), elsewhere)
+
+
+def _may_see(call: Call, row: Row) -> bool:
+    """May the caller see a connection or channel of another node?"""
+    return call.caller.is_monitor or row.get("user") == call.caller.name
 
 
 def _name(connection: Connection) -> str:
@@ -100,10 +123,17 @@ async def list_channels(node: ManagedNode, call: Call) -> Any:
 
     spans = spans_of(call.query)
 
-    def row(place: tuple[Connection, Channel]) -> Row:
-        return channel_figures(node.view, *place, spans)
+    elsewhere = Elsewhere() if "connection" in call.names else await node.view.others.read("channels")
+    rows = [row for row in elsewhere.all_rows if _may_see(call, row) and vhost in (None, row.get("vhost"))]
 
-    return await listed(node, call, found, row, name_of=lambda place: channel_name(*place))
+    def row(place: tuple[Connection, Channel] | Row) -> Row:
+        return channel_figures(node.view, *place, spans) if isinstance(place, tuple) else place
+
+    def name_of(place: tuple[Connection, Channel] | Row) -> str:
+        return channel_name(*place) if isinstance(place, tuple) else str(place.get("name"))
+
+    every: list[tuple[Connection, Channel] | Row] = [*found, *rows]
+    return partly(await listed(node, call, every, row, name_of=name_of), elsewhere)
 
 
 async def get_channel(node: ManagedNode, call: Call) -> Any:
@@ -132,10 +162,17 @@ async def list_consumers(node: ManagedNode, call: Call) -> Any:
         for consumer in channel.consumers.values()
     ]
 
-    def row(place: tuple[Connection, Channel, Consumer]) -> Row:
-        return consumer_figures(node.view, *place)
+    elsewhere = await node.view.others.read("consumers")
+    rows = [row for row in elsewhere.all_rows if row.get("queue", {}).get("vhost") in vhosts]
 
-    return await listed(node, call, found, row, name_of=lambda place: place[2].queue.name)
+    def row(place: tuple[Connection, Channel, Consumer] | Row) -> Row:
+        return consumer_figures(node.view, *place) if isinstance(place, tuple) else place
+
+    def name_of(place: tuple[Connection, Channel, Consumer] | Row) -> str:
+        return place[2].queue.name if isinstance(place, tuple) else str(place["queue"].get("name"))
+
+    every: list[tuple[Connection, Channel, Consumer] | Row] = [*found, *rows]
+    return partly(await listed(node, call, every, row, name_of=name_of), elsewhere)
 
 
 ROUTES = (

@@ -11,8 +11,10 @@ from urllib.parse import quote_plus
 from broker.codec.field_table import EMPTY_TABLE
 from broker.management.figures.exchanges import exchange_figures
 from broker.management.figures.history import NO_SAMPLES, SampleSpans
+from broker.management.figures.merging import Elsewhere, add_exchange
 from broker.management.http.access import Needs, vhost_of, visible_here
 from broker.management.http.call import Call, NotThere
+from broker.management.http.elsewhere import partly
 from broker.management.http.listing import Row, listed
 from broker.management.http.node_view import ManagedNode
 from broker.management.http.queues import queue_of
@@ -51,10 +53,16 @@ async def list_exchanges(node: ManagedNode, call: Call) -> Any:
     ]
     has_stats, spans = not call.says("disable_stats"), spans_of(call.query)
 
-    def row(place: tuple[VirtualHost, Exchange]) -> Row:
-        return exchange_row(node, *place, spans, has_stats=has_stats)
+    node.view.hear_of_publishes()
+    elsewhere = await node.view.others.read("exchanges") if has_stats else Elsewhere()
 
-    return await listed(node, call, found, row, name_of=lambda place: place[1].name)
+    def row(place: tuple[VirtualHost, Exchange]) -> Row:
+        told = exchange_row(node, *place, spans, has_stats=has_stats)
+        for each in elsewhere.of(place[0].name, place[1].name):
+            add_exchange(told, each)
+        return told
+
+    return partly(await listed(node, call, found, row, name_of=lambda place: place[1].name), elsewhere)
 
 
 async def get_exchange(node: ManagedNode, call: Call) -> Any:

@@ -5,18 +5,22 @@ from __future__ import annotations
 from typing import Any, Final
 
 from broker.management.figures.history import NO_SAMPLES, SampleSpans
+from broker.management.figures.merging import Elsewhere
 from broker.management.figures.nodes import node_figures
 from broker.management.http.access import Needs
 from broker.management.http.call import BadRequest, Call, NotThere
-from broker.management.http.listing import listed
+from broker.management.http.elsewhere import partly
+from broker.management.http.listing import Row, listed
 from broker.management.http.node_view import ManagedNode, Member
 from broker.management.http.overview import contexts
 from broker.management.http.routing import ApiRoute
 from broker.management.http.samples import spans_of
 
 
-def node_row(node: ManagedNode, member: Member, spans: SampleSpans = NO_SAMPLES) -> dict[str, Any]:
-    """Return a node; of another one what is known here."""
+def node_row(
+    node: ManagedNode, member: Member, elsewhere: Elsewhere, spans: SampleSpans = NO_SAMPLES
+) -> dict[str, Any]:
+    """Return a node; of another one that has not answered what is known here."""
     shared: dict[str, Any] = {
         "broker": {"coordinator": member.is_coordinator, "host": member.host, "port": member.port},
         "being_drained": False,
@@ -27,7 +31,8 @@ def node_row(node: ManagedNode, member: Member, spans: SampleSpans = NO_SAMPLES)
         "type": "disc",
     }
     if not member.is_self:
-        return shared
+        (told, *_) = elsewhere.rows.get(member.node_id) or [{}]
+        return {**told, **shared}
     store = node.facts.store()
     return {
         **node_figures(node.view, spans),
@@ -40,9 +45,12 @@ def node_row(node: ManagedNode, member: Member, spans: SampleSpans = NO_SAMPLES)
 async def list_nodes(node: ManagedNode, call: Call) -> Any:
     members = node.facts.members()
     spans = spans_of(call.query)
-    return await listed(
-        node, call, members, lambda each: node_row(node, each, spans), name_of=lambda each: each.node_id
-    )
+    elsewhere = await node.view.others.read("nodes")
+
+    def row(member: Member) -> Row:
+        return node_row(node, member, elsewhere, spans)
+
+    return partly(await listed(node, call, members, row, name_of=lambda each: each.node_id), elsewhere)
 
 
 def member_of(node: ManagedNode, call: Call) -> Member:
@@ -55,7 +63,9 @@ def member_of(node: ManagedNode, call: Call) -> Member:
 
 
 async def get_node(node: ManagedNode, call: Call) -> Any:
-    row = node_row(node, member_of(node, call), spans_of(call.query))
+    member = member_of(node, call)
+    elsewhere = Elsewhere() if member.is_self else await node.view.others.read("nodes")
+    row = node_row(node, member, elsewhere, spans_of(call.query))
     return row | {"memory": _memory(node)} if call.says("memory") else row
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any, Final
 
 from broker.broker import PRODUCT
+from broker.management.figures.merging import with_overviews
 from broker.management.figures.overview import overview_figures
 from broker.management.http.access import Needs, visible
-from broker.management.http.call import NO_CONTENT, BadRequest, Call, HttpCaller, empty
+from broker.management.http.call import NO_CONTENT, BadRequest, Call, HttpAnswer, HttpCaller, as_json, empty
+from broker.management.http.elsewhere import partly
 from broker.management.http.node_view import ManagedNode
 from broker.management.http.policies import cluster_name
 from broker.management.http.routing import ApiRoute
@@ -33,7 +35,8 @@ def contexts(node: ManagedNode) -> list[dict[str, Any]]:
 
 async def get_overview(node: ManagedNode, call: Call) -> Any:
     caller = call.caller
-    told = overview_figures(node.view, spans_of(call.query)) | {
+    elsewhere = await node.view.others.read("overview")
+    told = with_overviews(overview_figures(node.view, spans_of(call.query)), elsewhere) | {
         "cluster_name": cluster_name(node),
         "cluster_tags": {},
         "contexts": contexts(node),
@@ -43,7 +46,7 @@ async def get_overview(node: ManagedNode, call: Call) -> Any:
     }
     if not caller.is_monitor:
         told |= {"contexts": [], "listeners": [], "object_totals": await _seen(node, caller)}
-    return told
+    return partly(HttpAnswer(body=as_json(told)), elsewhere)
 
 
 async def _seen(node: ManagedNode, caller: HttpCaller) -> dict[str, int]:

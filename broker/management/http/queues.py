@@ -7,9 +7,12 @@ from typing import Any
 
 from broker.management.figures.connections import connection_details
 from broker.management.figures.history import NO_SAMPLES, SampleSpans
+from broker.management.figures.merging import Elsewhere, add_queue
+from broker.management.figures.pages import kind_of_queue
 from broker.management.figures.queues import consumer_figures, definition_figures, delivery_figures, queue_figures
 from broker.management.http.access import Needs, vhost_of, visible_here
 from broker.management.http.call import Call, NotThere
+from broker.management.http.elsewhere import partly
 from broker.management.http.listing import Row, listed
 from broker.management.http.node_view import ManagedNode
 from broker.management.http.routing import ApiRoute
@@ -19,14 +22,19 @@ from broker.queue.settings import QueueType
 from broker.topology.vhost import VirtualHost
 
 
-def queue_row(node: ManagedNode, queue: Queue, spans: SampleSpans = NO_SAMPLES) -> dict[str, Any]:
-    """Return what a queue is, and what is in it on all nodes, as far as this one knows."""
+def queue_row(node: ManagedNode, queue: Queue, elsewhere: Elsewhere, spans: SampleSpans = NO_SAMPLES) -> dict[str, Any]:
+    """Return what a queue is, and what is in it on all nodes. Of nodes that have not answered it is what this one has
+    been told a second ago.
+    """
     row = queue_figures(node.view, queue, spans)
-    elsewhere = queue.message_count - queue.ready_count
-    if elsewhere:
+    if elsewhere.silent:
+        told = queue.message_count - queue.ready_count
         for name in ("messages", "messages_ready"):
-            row[name] += elsewhere
-    row["consumers"] = queue.consumer_count
+            row[name] += told
+        row["consumers"] = queue.consumer_count
+    else:
+        for each in elsewhere.of(queue.vhost, queue.name):
+            add_queue(row, each)
     if queue.settings.type is not QueueType.CLASSIC:
         members = [member.node_id for member in node.facts.members()]
         limit = queue.settings.delivery_limit
@@ -49,15 +57,17 @@ async def list_queues(node: ManagedNode, call: Call) -> Any:
     is_plain = call.says("disable_stats")
     has_totals = call.says("enable_queue_totals")
     spans = spans_of(call.query)
+    node.view.hear_of_publishes()
+    elsewhere = Elsewhere() if is_plain else await node.view.others.read("queues")
 
     def row(place: tuple[VirtualHost, Queue]) -> Row:
         queue = place[1]
         if not is_plain:
-            return queue_row(node, queue, spans)
+            return queue_row(node, queue, elsewhere, spans)
         told = definition_figures(node.view, queue)
         return {**told, **_totals(queue)} if has_totals else told
 
-    return await listed(node, call, found, row, name_of=lambda place: place[1].name)
+    return partly(await listed(node, call, found, row, name_of=lambda place: place[1].name), elsewhere)
 
 
 def _totals(queue: Queue) -> Mapping[str, int]:
@@ -78,8 +88,10 @@ async def get_queue(node: ManagedNode, call: Call) -> Any:
         for consumer in list(channel.consumers.values())
         if consumer.queue.whole is queue
     ]
+    node.view.hear_of_publishes()
+    elsewhere = await node.view.others.read(kind_of_queue(queue.vhost, queue.name))
     return {
-        **queue_row(node, queue, spans_of(call.query)),
+        **queue_row(node, queue, elsewhere, spans_of(call.query)),
         "consumer_details": [consumer_figures(node.view, *each) for each in consumers],
         "deliveries": [delivery_figures(node.view, *each) for each in consumers],
         "incoming": [],

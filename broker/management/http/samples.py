@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from broker.management.figures.history import NO_SAMPLES, SampleSpan, SampleSpans
+from broker.management.figures.history import MOST_SAMPLES, NO_SAMPLES, SampleSpan, SampleSpans
 from broker.management.http.call import BadRequest
 
 _LONGEST: Final = 86_400
 """Seconds."""
-_MOST: Final = 1000
-"""Samples in one answer for one figure."""
 _KINDS: Final = ("lengths", "msg_rates", "data_rates", "node_stats")
 
 
@@ -27,7 +25,6 @@ def _span(query: Mapping[str, str], kind: str) -> SampleSpan | None:
         return None
     if not all(text.isascii() and text.isdigit() and len(text) < 7 for text in (age, increment)):
         raise BadRequest(f"{kind}_age and {kind}_incr are seconds")
-    span = SampleSpan(int(age), int(increment))
-    if not 0 < span.increment <= span.age <= _LONGEST or span.age // span.increment > _MOST:
-        raise BadRequest(f"{kind}_age is at most {_LONGEST} seconds, and there are at most {_MOST} samples in it")
-    return span
+    if 0 < int(increment) <= int(age) <= _LONGEST and int(age) // int(increment) <= MOST_SAMPLES:
+        return SampleSpan(int(age), int(increment))
+    raise BadRequest(f"{kind}_age is at most {_LONGEST} seconds, and there are at most {MOST_SAMPLES} samples in it")

@@ -15,6 +15,7 @@ from broker.ports.peer_calls import (
     Caller,
     Demand,
     Fence,
+    FiguresPage,
     Grant,
     Hint,
     NotCoordinator,
@@ -48,6 +49,7 @@ EVERYBODYS: dict[str, Call] = {
     "purge_queue": lambda service, caller: service.purge_queue(QUEUE, caller),
     "contact": lambda service, caller: service.contact(True, caller),
     "deliver_replies": lambda service, caller: service.deliver_replies(3, [PART], caller),
+    "read_figures": lambda service, caller: service.read_figures("queues", 0, caller),
     "awaits_reply": lambda service, caller: service.awaits_reply("/", "a.1", caller),
 }
 OPEN: dict[str, Call] = {
@@ -78,6 +80,7 @@ class Parts:
                 self._on_contact,
                 self._deliver_replies,
                 self._awaits_reply,
+                self._read_figures,
             ),
         )
         if is_started:
@@ -103,6 +106,10 @@ class Parts:
     async def _awaits_reply(self, vhost: str, address: str) -> bool:
         self.asked.append((vhost, address))
         return True
+
+    async def _read_figures(self, kind: str, start: int) -> FiguresPage:
+        self.asked.append((kind, start))
+        return FiguresPage(b"[]")
 
     async def _purge_queue(self, queue: QueueName) -> int:
         self.asked.append(queue)

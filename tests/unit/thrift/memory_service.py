@@ -9,7 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 
-from broker.ports.peer_calls import Caller, Demand, Fence, Grant, QueueCount, QueueName, ReplyPart, Supply
+from broker.ports.peer_calls import Caller, Demand, Fence, FiguresPage, Grant, QueueCount, QueueName, ReplyPart, Supply
 from broker.ports.slot import Slot
 
 
@@ -32,6 +32,7 @@ class MemorySlotService:
         self._answers: dict[tuple[str, str], Grant | None] = {}
         self._counts: dict[str, Sequence[QueueCount]] = {}
         self.replies: dict[tuple[str, str], list[ReplyPart]] = {}
+        self.figures: dict[tuple[str, int], tuple[bytes, int]] = {}
         """By virtual host and address: what has come for those who wait there."""
 
     async def get_slot(self, queue: QueueName, caller: Caller) -> Grant | None:
@@ -112,6 +113,11 @@ class MemorySlotService:
     async def awaits_reply(self, vhost: str, address: str, caller: Caller) -> bool:
         self._begin(caller)
         return (vhost, address) in self.replies
+
+    async def read_figures(self, kind: str, start: int, caller: Caller) -> FiguresPage:
+        self._begin(caller)
+        rows, following = self.figures.get((kind, start), (b"[]", 0))
+        return FiguresPage(rows, following)
 
     def apply_events(self, last_event_id: int) -> None:
         """Topology events up to this one are applied."""

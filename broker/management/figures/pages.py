@@ -1,0 +1,130 @@
+"""Figures of this node for other nodes: lists in pages of JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any, Final
+
+from pydantic_core import to_json
+
+from broker.errors import CoordinationError
+from broker.management.figures.connections import channel_figures, connection_figures
+from broker.management.figures.exchanges import exchange_figures
+from broker.management.figures.nodes import node_figures
+from broker.management.figures.overview import overview_figures, vhost_figures
+from broker.management.figures.queues import consumer_figures, counts_of, queue_figures
+from broker.management.figures.view import NodeView
+from broker.ports.peer_calls import FiguresPage
+from broker.queue.queue import Queue
+
+Row = dict[str, Any]
+_ONE_QUEUE: Final = "queue "
+MAX_ROWS: Final = 200
+MAX_OCTETS: Final = 512 * 1024
+"""Octets after which a page ends: half of what a message between nodes may have."""
+_AT_ONCE: Final = 25
+"""Rows that are made without a pause: about a millisecond."""
+_OF_EVERY_NODE: Final = (
+    "arguments",
+    "backing_queue_status",
+    "effective_policy_definition",
+    "garbage_collection",
+    "operator_policy",
+    "policy",
+    "recoverable_slaves",
+)
+"""What of a queue every node knows by itself."""
+
+
+def _queues(view: NodeView, queues: Iterable[Queue]) -> Iterator[Row]:
+    for queue in queues:
+        if _has_something(queue):
+            figures = queue_figures(view, queue)
+            yield {name: value for name, value in figures.items() if name not in _OF_EVERY_NODE}
+
+
+def kind_of_queue(vhost: str, name: str) -> str:
+    """Return the kind of figures that are those of one queue."""
+    return _ONE_QUEUE + json.dumps([vhost, name])
+
+
+def _list_of(kind: str) -> Callable[[NodeView], Iterator[Row]] | None:
+    if not kind.startswith(_ONE_QUEUE):
+        return _LISTS.get(kind)
+    try:
+        vhost, name = json.loads(kind.removeprefix(_ONE_QUEUE))
+    except ValueError:
+        return None
+    return lambda view: _queues(view, view.queues_named(vhost, name))
+
+
+def _has_something(queue: Queue) -> bool:
+    counts = counts_of(queue)
+    return bool(
+        queue.ready_count
+        or queue.unacked_count
+        or queue.consumers
+        or counts.published
+        or counts.taken
+        or counts.got
+        or counts.got_no_ack
+        or counts.got_nothing
+    )
+
+
+def _consumers(view: NodeView) -> Iterator[Row]:
+    for connection, channel in view.channels():
+        for consumer in list(channel.consumers.values()):
+            yield consumer_figures(view, connection, channel, consumer)
+
+
+_LISTS: Final[dict[str, Callable[[NodeView], Iterator[Row]]]] = {
+    "overview": lambda view: iter([overview_figures(view)]),
+    "nodes": lambda view: iter([node_figures(view)]),
+    "connections": lambda view: (connection_figures(view, each) for each in view.connections()),
+    "channels": lambda view: (channel_figures(view, *each) for each in view.channels()),
+    "consumers": _consumers,
+    "queues": lambda view: _queues(view, list(view.queues())),
+    "exchanges": lambda view: (
+        exchange_figures(view, *each) for each in list(view.exchanges()) if each[1].published_in
+    ),
+    "vhosts": lambda view: ({"name": vhost.name, **vhost_figures(view, vhost)} for vhost in list(view.vhosts.values())),
+}
+_TOLD_BY_CHANNELS: Final = ("exchanges", "queue")
+"""What hears of publishes by their channels."""
+_CHANNELS_AT_ONCE: Final = 500
+KINDS: Final = frozenset(_LISTS)
+"""What other nodes may ask for. Of queues and exchanges a list has those of which this node has something to tell."""
+
+
+async def page(view: NodeView, kind: str, start: int, next_turn: Callable[[], Awaitable[None]]) -> FiguresPage:
+    """Return a page of a list; `next_turn` returns in a later turn of the loop. Raises `CoordinationError` for what
+    there is no list of.
+
+    Between two pages objects come and go: a row may come twice, or be missing.
+    """
+    find = _list_of(kind)
+    if find is None or start < 0:
+        raise CoordinationError(f"there are no figures of '{kind[:40]}' from {start} on")
+    if not start and kind.startswith(_TOLD_BY_CHANNELS):
+        for number, (_, channel) in enumerate(list(view.channels()), 1):
+            channel.publisher.count_all()
+            if number % _CHANNELS_AT_ONCE == 0:
+                await next_turn()
+    rows: list[bytes] = []
+    octets = 0
+    found = islice(find(view), start, None)
+    for row in found:
+        rows.append(to_json(row, inf_nan_mode="null"))
+        octets += len(rows[-1])
+        if len(rows) >= MAX_ROWS or octets >= MAX_OCTETS:
+            return FiguresPage(_array(rows), start + len(rows))
+        if len(rows) % _AT_ONCE == 0:
+            await next_turn()
+    return FiguresPage(_array(rows))
+
+
+def _array(rows: list[bytes]) -> bytes:
+    return b"[" + b",".join(rows) + b"]"
