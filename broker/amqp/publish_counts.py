@@ -10,8 +10,6 @@ from broker.topology.counts import MessageSizes
 from broker.topology.exchange import Exchange
 from broker.topology.routing import Route
 
-_MEASURED_BY_ONE: Final = 32
-"""Messages of one channel from which on the size of one stands for theirs."""
 _NOWHERE: Final = Route(b"\0\0\0\0\0", "", "", False, 0)
 
 
@@ -40,16 +38,10 @@ class PublishCounts:
         self.dropped = 0
         """Messages that had no queue."""
 
-    def add(self, count: int, last: bytes) -> None:
-        """So many messages more are published, of which `last` is the header of the last one (`Message.header`): of
-        some dozens of them its size stands for all.
-        """
-        self.published += count
-        if self.published - self._measured >= _MEASURED_BY_ONE:
-            self.measure(last)
-
     def measure(self, last: bytes) -> None:
-        """Note the sizes of all messages that are published, of which `last` is the header of the last one."""
+        """Note the sizes of the messages since the last call: `last`, the header of the last one, stands for all
+        (`Message.header`).
+        """
         count = self.published - self._measured
         if count and last:
             self._measured = self.published

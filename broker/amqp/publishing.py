@@ -64,6 +64,9 @@ _FIND_STEPS: Final = 10
 _OCTETS_A_STEP: Final = 16
 """Octets of properties that are decoded in one step."""
 
+_SIZES_APART: Final = 31
+"""Of so many messages of a channel and one more, the size of one stands for theirs."""
+
 Content: TypeAlias = tuple[bytes, bytes, list[bytes] | None]
 """Header and body as frame tails; a body of several frames is in the list."""
 
@@ -137,6 +140,7 @@ class Publisher:
         )
         self.counts = PublishCounts(vhost.exchanges, broker.message_sizes)
         self._last_header = b""
+        """That of a late message whose properties are small."""
         self._last_id = 0
         """That of the last message with a queue of its own."""
         self._counted_id = 0
@@ -156,9 +160,17 @@ class Publisher:
     def resolve(self, arguments: bytes) -> Route:
         """Return where a publish with these argument octets goes, or raise what refuses it."""
         route = self._routes.get(arguments) or self._find_route(arguments)
-        self.count_run()
-        if route is not self.counts.run:
-            self.counts.begin_run(route)
+        counts = self.counts
+        count = self._last_id - self._counted_id
+        if 0 < count <= COUNTER_MASK:  # `count_run` at short: a client may publish single messages
+            counts.published = published = counts.published + count
+            self._counted_id = self._ids.last
+            if published & _SIZES_APART < count:
+                counts.measure(self._last_header)
+        else:
+            self.count_run()
+        if route is not counts.run:
+            counts.begin_run(route)
         return route
 
     def count_run(self) -> None:
@@ -167,7 +179,8 @@ class Publisher:
         if count > 0:
             if count > COUNTER_MASK:
                 count = ids_between(self._counted_id, self._last_id)
-            self.counts.add(count, self._last_header)
+            self.counts.published += count
+            self.counts.measure(self._last_header)
         self._counted_id = self._ids.last
 
     def count_all(self) -> None:
@@ -188,7 +201,8 @@ class Publisher:
         queue = route.queue
         if queue is None or self._asks or self.transaction is not None:
             self.count_run()
-            self._last_header = header
+            if self._properties:
+                self._last_header = header
             has_to_wait = self._publish_other(route, (header, body, chunks))
             self._counted_id = self._ids.last
             return has_to_wait
@@ -199,7 +213,8 @@ class Publisher:
         else:
             message_id = ids.next()
         self._last_id = message_id
-        self._last_header = header
+        if self._properties:  # then they are small
+            self._last_header = header
         confirms = self.confirms
         if confirms is not None:
             confirms.published += 1
