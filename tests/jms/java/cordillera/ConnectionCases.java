@@ -32,14 +32,14 @@ final class ConnectionCases {
     }
 
     private static void heartbeatsKeepAnIdleConnection(World world) throws Exception {
-        for (String property : new String[] {"amqj.heartbeat.delay", "qpid.heartbeat"}) System.setProperty(property, "1");
+        for (String property : new String[] {"amqj.heartbeat.delay", "qpid.heartbeat"}) System.setProperty(property, "3");
         try {
             Session session = world.session();
-            Thread.sleep(4000);
+            Thread.sleep(10_000); // who hears nothing for six seconds gives up
             Queue queue = world.queue("q");
             MessageConsumer consumer = session.createConsumer(queue);
             World.send(session, queue, "alive");
-            world.same("after four heartbeats", "alive", World.next(consumer));
+            world.same("after three heartbeats", "alive", World.next(consumer));
         } finally {
             for (String property : new String[] {"amqj.heartbeat.delay", "qpid.heartbeat"}) System.clearProperty(property);
         }
