@@ -42,7 +42,7 @@ from broker.node.lifecycle import SeenMember
 from broker.node.own_id import what_to_change
 from broker.node.standalone import mark_what_was_delivered
 from broker.ports.cluster import Cluster, SlotService
-from broker.ports.cluster_rows import Incarnation, NodeRow, NodeState
+from broker.ports.cluster_rows import Incarnation, MembershipChange, NodeRow, NodeState
 from broker.ports.peer_calls import Fence, QueueName, Reply
 from broker.ports.records import Change, Topology
 from broker.ports.slot import Slot
@@ -155,6 +155,9 @@ class Clustered:
     def epoch(self) -> int:
         agent = self._agent
         return (agent.fence or agent.known_fence).epoch
+
+    async def timeline(self, limit: int) -> Sequence[MembershipChange]:
+        return await self._shared.cluster.timeline(limit)
 
     # For the core: `Cluster`, and the lifecycle
 

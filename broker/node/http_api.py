@@ -16,8 +16,9 @@ from broker.management.console.site import Console
 from broker.management.figures.view import Listening
 from broker.management.http.api import Api
 from broker.management.http.call import HttpCaller
+from broker.management.http.live import LiveViews
 from broker.management.http.login import HttpLogin
-from broker.management.http.node_view import ManagedNode, Member, StoreFacts
+from broker.management.http.node_view import ManagedNode, Member, StoreFacts, TimelineEntry
 from broker.management.http.server import HttpServer
 from broker.node.console_certificate import certificate_path, own_certificate
 from broker.node.descriptors import rooms
@@ -53,6 +54,12 @@ class AroundNode:
                 seen.node_id, seen.host, seen.port, seen.is_coordinator, seen.node_id == self._node_id, seen.beat_age
             )
             for seen in self._incarnation.members
+        ]
+
+    async def timeline(self, limit: int) -> Sequence[TimelineEntry]:
+        return [
+            TimelineEntry(each.happened_ms, each.type.name.lower(), each.member_id, each.node_id)
+            for each in await self._incarnation.timeline(limit)
         ]
 
     def certificates_end(self) -> Mapping[str, float]:
@@ -101,6 +108,8 @@ class HttpApi:
             incarnation.dead_letter_channels(),
             around,
             asyncio.Event,
+            tags_of,
+            LiveViews(),
             users is None,
         )
         logins = incarnation.broker.logins["http"]

@@ -48,6 +48,7 @@ from broker.node.queue_services import LiveServices
 from broker.node.settings import client_limits, dialect_of, flow_limits, openings, resource_monitor, thresholds
 from broker.node.token_logins import WithTokens
 from broker.node.watching import new_view
+from broker.ports.cluster_rows import MembershipChange
 from broker.ports.slot import Slot
 from broker.ports.store import Registration
 from broker.queue.due_reader import DueReader
@@ -143,6 +144,10 @@ class NodeIncarnation:
         self._own_exchange_types = own_exchange_types
         self._password_path = password_path
         self._with_tokens = with_tokens
+
+    async def timeline(self, limit: int) -> Sequence[MembershipChange]:
+        """Return what has happened to the members last, the newest first. Raises `StoreUnavailable`."""
+        return await self._lifecycle.timeline(limit)
 
     @property
     def epoch(self) -> int:

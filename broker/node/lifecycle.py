@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from broker.ports.cluster import Cluster
+from broker.ports.cluster_rows import MembershipChange
 from broker.ports.records import Topology
 from broker.ports.slot import Slot
 from broker.ports.store import Registration
@@ -51,6 +52,10 @@ class Lifecycle(Protocol[PartsT_contra]):
     @property
     def epoch(self) -> int:
         """How often the coordinator has changed, as far as this node knows."""
+        ...
+
+    async def timeline(self, limit: int) -> Sequence[MembershipChange]:
+        """Return what has happened to the members last, the newest first. Raises `StoreUnavailable`."""
         ...
 
     async def register(self, loops: asyncio.TaskGroup) -> Registration:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from broker.node.incarnation import NodeIncarnation
 from broker.node.lifecycle import SeenMember
 from broker.ports.cluster import NoOtherNodes
+from broker.ports.cluster_rows import MembershipChange
 from broker.ports.records import Topology
 from broker.ports.slot import Slot
 from broker.ports.store import Registration
@@ -32,6 +33,9 @@ class Standalone:
         return (SeenMember(self._node_id, "", 0, False),)
 
     epoch = 0
+
+    async def timeline(self, limit: int) -> Sequence[MembershipChange]:
+        return ()
 
     async def register(self, loops: asyncio.TaskGroup) -> Registration:
         return await self._start_retry.until_done(lambda: self._store.store.register(self._node_id))

@@ -8,7 +8,7 @@ ignores them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from broker.ports.slot import Slot
@@ -123,6 +123,8 @@ class MembershipChange:
     member_id: str
     incarnation: str
     node_id: str | None
+    happened_ms: int = field(default=0, compare=False)
+    """When that was, by the clock of the database, in milliseconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -265,6 +265,12 @@ class Queue:
         return 0 < message.due <= now or (ttl is not None and published_ms(message.id) + ttl <= now)
 
     @property
+    def paged_slots(self) -> list[Slot]:
+        """The slots of messages that are in the store alone, oldest first."""
+        window = self._window
+        return [slot for slot in (window.open_slot, *window.slots) if slot is not None]
+
+    @property
     def ready_count(self) -> int:
         """Messages on this node that no consumer holds, wherever they lie (contract Q1)."""
         return self._window.ready_count

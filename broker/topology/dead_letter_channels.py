@@ -15,17 +15,15 @@ from broker.codec.field_table import Timestamp
 from broker.errors import AdministrationError
 from broker.message import Message, MessageIdGenerator, lane_of, published_ms, routing_of
 from broker.ports.names import DEAD_LETTER_CHANNEL
-from broker.ports.slot import ALL_LANES, Slot
+from broker.ports.slot import Slot
 from broker.queue.admission import QueueAdmission
 from broker.queue.outcome import PURGED
+from broker.queue.pages import ReadSlot, page_of
 from broker.queue.queue import Queue
 from broker.topology.dead_letters import DeadLetters
 from broker.topology.dialect import QUEUES
 from broker.topology.letter import Letter
 from broker.topology.vhost import VirtualHost
-
-Read: TypeAlias = Callable[[Queue, Slot, int, int], Awaitable[Sequence[Message]]]
-"""Reads stored messages as `MessageStore.read` does, after all that the journal has taken before."""
 
 AT_ONCE: Final = 500
 """Messages that are looked at, and moved, at once."""
@@ -76,7 +74,7 @@ class DeadLetterChannels:
         letters: DeadLetters,
         ids: MessageIdGenerator,
         *,
-        read: Read,
+        read: ReadSlot,
         held_ids: Callable[[Queue], Iterable[int]],
         touched: set[Queue],
         pause: Callable[[float], Awaitable[None]],
@@ -214,15 +212,7 @@ class DeadLetterChannels:
         """Return the next messages above an id, and up to which id they go, None at the end."""
         if ids is not None:
             return await self._named(level, sorted(each for each in set(ids) if after < each <= last))
-        slot = Slot(level.queue_id, ALL_LANES, after + 1, last, 0, transient=True)
-        stored = await self._read(level, slot, AT_ONCE, _OCTETS_AT_ONCE)
-        end = stored[-1].id if stored else last
-        found = {each.id: each for each in stored}
-        found |= {each.id: each for each in level.in_memory if after < each.id <= end}
-        page = [found[each] for each in sorted(found)]
-        if len(page) > AT_ONCE:
-            return page[:AT_ONCE], page[AT_ONCE - 1].id
-        return page, end if stored else None
+        return await page_of(level, after, last, self._read, at_once=AT_ONCE, octets=_OCTETS_AT_ONCE)
 
     async def _named(self, level: Queue, ids: Sequence[int]) -> tuple[list[Message], int | None]:
         """Likewise of messages with these ids."""

@@ -19,8 +19,9 @@ from broker.broker import Limits
 from broker.management.figures.view import Listening, MachineFigures, NodeView
 from broker.management.http.api import Api
 from broker.management.http.call import Call, HttpAnswer, TooLarge
+from broker.management.http.live import LiveViews
 from broker.management.http.login import HttpLogin
-from broker.management.http.node_view import ManagedNode, Member, StoreFacts
+from broker.management.http.node_view import ManagedNode, Member, StoreFacts, TimelineEntry
 from broker.ports.records import PermissionRecord, Put, Record, UserRecord
 from broker.queue.settings import QueueLimits
 from broker.topology.administration import Administration
@@ -53,6 +54,7 @@ class Around:
         self.store_facts = StoreFacts(description="memory")
         self.known = [Member("NODE:1", "", 0, False, True)]
         self.ends: dict[str, float] = {}
+        self.entries: list[TimelineEntry] = []
 
     def alarm(self) -> str:
         return self.reason
@@ -62,6 +64,9 @@ class Around:
 
     def members(self) -> Sequence[Member]:
         return self.known
+
+    async def timeline(self, limit: int) -> Sequence[TimelineEntry]:
+        return self.entries[:limit]
 
     def certificates_end(self) -> Mapping[str, float]:
         return self.ends
@@ -98,6 +103,7 @@ class HttpNode:
                 self.put(PermissionRecord(name, "/", *patterns))
         self.put(PermissionRecord("guest", "carbon", *ALL))
         self.around = Around()
+        self.live = LiveViews()
         administration = Administration(self.harness.live, self.harness.parts.recorder)
         letters = self.harness.parts.dead_letter_channels
         self.commands = Commands(administration, _hash, "0.1.0", DeadLetterCommands(letters).by_name)
@@ -119,6 +125,8 @@ class HttpNode:
             letters,
             self.around,
             Event,
+            self._tags,
+            self.live,
         )
         self.login = HttpLogin(users, self._tags, self.harness.broker.logins["http"])
         self.api = Api(self.node, self.login, prefix)

@@ -15,9 +15,21 @@ from broker.management.http.access import vhost_of
 from broker.management.http.call import BadRequest, Call, HttpRefusal, NotAuthorised
 from broker.management.http.forms import json_object
 from broker.management.http.node_view import ManagedNode
+from broker.topology.vhost import VirtualHost
 
 REFUSED = "Access refused."
 """What RabbitMQ answers where the user may not do something to a queue or an exchange."""
+
+
+async def access_of(node: ManagedNode, call: Call, vhost: VirtualHost) -> Access:
+    """Return what the caller may do in a virtual host. Raises `NotAuthorised` if that is nothing."""
+    identity = call.caller.identity
+    try:
+        found = node.shared.access.permissions(identity, vhost.name)
+        permissions = await found if isinstance(found, Coroutine) else found
+    except NotAllowed:
+        raise NotAuthorised(REFUSED) from None
+    return Access(identity, vhost.name, permissions, node.shared.access)
 
 
 @asynccontextmanager
@@ -26,13 +38,7 @@ async def client_of(node: ManagedNode, call: Call) -> AsyncIterator[LocalClient]
     vhost = vhost_of(node, call)
     if node.shared.is_store_away():
         raise HttpRefusal(503, "service_unavailable", "the store is away: try again later")
-    identity = call.caller.identity
-    try:
-        found = node.shared.access.permissions(identity, vhost.name)
-        permissions = await found if isinstance(found, Coroutine) else found
-    except NotAllowed:
-        raise NotAuthorised(REFUSED) from None
-    access = Access(identity, vhost.name, permissions, node.shared.access)
+    access = await access_of(node, call, vhost)
     client = LocalClient(node.shared, vhost, access, node.new_bell(), node.view.now_ms)
     try:
         yield client

@@ -18,14 +18,17 @@ from broker.errors import (
     clip,
 )
 from broker.management.http import (
+    browsing,
     connections,
     declaring,
     definitions,
     exchanges,
     health,
+    live,
     messages,
     nodes,
     overview,
+    own,
     policies,
     queues,
     users,
@@ -66,6 +69,9 @@ ROUTES: Final[tuple[ApiRoute, ...]] = (
     *declaring.ROUTES,
     *messages.ROUTES,
     *definitions.ROUTES,
+    *own.ROUTES,
+    *browsing.ROUTES,
+    *live.ROUTES,
     ApiRoute("GET", "/openapi.json", Needs.NOTHING, get_openapi, "Show the description of the API"),
 )
 HEADERS: Final[Mapping[str, str]] = {

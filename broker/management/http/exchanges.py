@@ -68,6 +68,7 @@ async def list_exchanges(node: ManagedNode, call: Call) -> Any:
 async def get_exchange(node: ManagedNode, call: Call) -> Any:
     vhost = vhost_of(node, call)
     has_stats = not call.says("disable_stats")
+    node.view.hear_of_publishes()
     row = exchange_row(node, vhost, exchange_of(vhost, call), spans_of(call.query), has_stats=has_stats)
     return {**row, "incoming": [], "outgoing": []} if has_stats else row
 

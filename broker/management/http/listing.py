@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, Final, TypeAlias, TypeVar
 
 from broker.auth.pattern import PatternError, matcher
@@ -112,16 +113,21 @@ async def listed(
                 wanted.append(item)
         items = wanted
     if asked.sort:
-        rows: list[Row] = []
-        for item in items:
-            await node.in_turn(ROW_STEPS)
-            rows.append(make(item))
-        rows.sort(key=asked.key, reverse=asked.is_reversed)
-        page, told = _cut(asked, rows)
-        return await _answered(node, page, asked.cut, told, total)
-    ordered = items[::-1] if asked.is_reversed else items
-    part, told = _cut(asked, ordered)
+        items = await _sorted(node, asked, items, make)
+    elif asked.is_reversed:
+        items = items[::-1]
+    part, told = _cut(asked, items)
     return await _answered(node, part, lambda item: asked.cut(make(item)), told, total)
+
+
+async def _sorted(node: ManagedNode, asked: Listing, items: Sequence[T], make: Callable[[T], Row]) -> list[T]:
+    """Return items in the order of their rows, of which no more is kept than what decides."""
+    keyed: list[tuple[tuple[tuple[int, Any], ...], T]] = []
+    for item in items:
+        await node.in_turn(ROW_STEPS)
+        keyed.append((asked.key(make(item)), item))
+    keyed.sort(key=itemgetter(0), reverse=asked.is_reversed)
+    return [item for _, item in keyed]
 
 
 def _cut(asked: Listing, items: Sequence[T]) -> tuple[Sequence[T], dict[str, int] | None]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from broker.amqp.connection import Connection
 from broker.amqp.context import SharedContext
 from broker.amqp.local_client import Bell
+from broker.auth.identity import Identity
 from broker.broker import Broker
 from broker.management.figures.view import NodeView
 from broker.topology.administration import Administration
@@ -53,6 +54,16 @@ class TimelineEntry:
     node_id: str | None
 
 
+class Live(Protocol):
+    """Views that are streamed to those who watch them."""
+
+    def watch(
+        self, node: ManagedNode, name: str, may_watch: Callable[[], bool], seen: int | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield what is to be sent to one viewer, who has `seen` what came up to that event."""
+        ...
+
+
 class NodeFacts(Protocol):
     """The machine, the store and the cluster around a node."""
 
@@ -68,6 +79,10 @@ class NodeFacts(Protocol):
 
     def members(self) -> Sequence[Member]:
         """Return the living nodes, this one among them, by id."""
+        ...
+
+    async def timeline(self, limit: int) -> Sequence[TimelineEntry]:
+        """Return what has happened to the members last, the newest first. Raises `StoreUnavailable`."""
         ...
 
     def certificates_end(self) -> Mapping[str, float]:
@@ -91,6 +106,9 @@ class ManagedNode:
     facts: NodeFacts
     new_bell: Callable[[], Bell]
     """Returns what wakes one who waits."""
+    tags_of: Callable[[Identity], Iterable[str]]
+    """Returns the tags that a user has now."""
+    live: Live
     has_own_users: bool = True
     """Are users records of this broker, and not rows of WSO2's?"""
 

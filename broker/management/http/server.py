@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from typing import Final, cast
 
 import structlog
@@ -124,6 +125,7 @@ class HttpServer:
         self._listeners: list[SocketListener] = []
         self._clients: dict[RequestHandler, HttpClient] = {}
         self._active = 0
+        self._streams: set[asyncio.Task[None]] = set()
         self._is_stopping = False
 
     async def listen(
@@ -152,6 +154,8 @@ class HttpServer:
         self._is_stopping = True
         for listener in self._listeners:
             listener.close()
+        for task in self._streams:
+            task.cancel()
         self._server.pre_shutdown()
         await self._server.shutdown(_STOP_TIMEOUT)
         for client in list(self._clients.values()):
@@ -195,7 +199,24 @@ class HttpServer:
             client.is_admitted |= call.found_caller is not None
         if answer.stream is None:
             return _response(request, answer)
-        return await _stream(request, answer)
+        return await self._stream(request, answer, answer.stream)
+
+    async def _stream(
+        self, request: web.BaseRequest, answer: HttpAnswer, pieces: AsyncGenerator[bytes, None]
+    ) -> web.StreamResponse:
+        response = web.StreamResponse(status=answer.status, headers=_headers(answer))
+        task = request.task
+        self._streams.add(task)
+        try:
+            await response.prepare(request)
+            async with aclosing(pieces):
+                async for piece in pieces:
+                    await response.write(piece)
+        except ConnectionError:
+            _log.debug("a stream has ended")
+        finally:
+            self._streams.discard(task)
+        return response
 
 
 def _call(request: web.BaseRequest) -> Call:
@@ -251,12 +272,3 @@ def _headers(answer: HttpAnswer) -> dict[str, str]:
     if answer.content_type:
         headers["Content-Type"] = answer.content_type
     return headers
-
-
-async def _stream(request: web.BaseRequest, answer: HttpAnswer) -> web.StreamResponse:
-    response = web.StreamResponse(status=answer.status, headers=_headers(answer))
-    await response.prepare(request)
-    if answer.stream is not None:
-        async for piece in answer.stream:
-            await response.write(piece)
-    return response

@@ -15,7 +15,7 @@ from broker.management.http.listing import listed
 from broker.management.http.node_view import ManagedNode
 from broker.management.http.routing import ApiRoute
 from broker.management.http.samples import spans_of
-from broker.ports.records import VirtualHostSettingsRecord
+from broker.ports.records import PermissionRecord, VirtualHostSettingsRecord
 from broker.topology.vhost import VirtualHost
 
 LIMITS: Final = {"max-connections": "max_connections", "max-queues": "max_queues"}
@@ -111,7 +111,16 @@ async def put_vhost(node: ManagedNode, call: Call) -> Any:
     if queue_type is not None:
         changed["default_queue_type"] = "" if queue_type in ("", "undefined") else str(queue_type)
     await node.administration.create_vhost(replace(settings, **changed))
+    if known is None:
+        await _admit(node, call.caller.name, name)
     return created(known is None)
+
+
+async def _admit(node: ManagedNode, user: str, vhost: str) -> None:
+    """Let who has made a virtual host do everything there, if permissions of this user are kept here."""
+    directory = node.administration.directory
+    if directory.user(user) is not None and directory.permission(user, vhost) is None:
+        await node.administration.set_permissions(PermissionRecord(user, vhost, ".*", ".*", ".*"))
 
 
 def _tags(given: object) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from typing import Final
 
 from broker.management.figures.view import NodeView
@@ -55,7 +55,7 @@ class MetricsPages:
             return detailed(self._view, frozenset(_all(call.query, "family")), _all(call.query, "vhost") or None)
         raise NotThere
 
-    async def _written(self, parts: Iterator[str]) -> AsyncIterator[bytes]:
+    async def _written(self, parts: Iterator[str]) -> AsyncGenerator[bytes]:
         self._active += 1
         try:
             work = self._view.broker.work

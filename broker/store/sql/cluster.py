@@ -234,10 +234,11 @@ def _is_up(node_id: str, incarnation: str) -> ColumnElement[bool]:
 def timeline(connection: Connection, limit: int) -> list[MembershipChange]:
     """Return the last `limit` changes, newest first."""
     m = MEMBERSHIP.c
-    newest = select(m.change_type, m.changed_member_id, m.incarnation, m.node_id).order_by(m.event_id.desc())
-    rows = connection.execute(newest.limit(limit))
+    columns = m.change_type, m.changed_member_id, m.incarnation, m.node_id, m.time_stamp
+    rows = connection.execute(select(*columns).order_by(m.event_id.desc()).limit(limit))
     return [
-        MembershipChange(ChangeType(number), member, incarnation, node) for number, member, incarnation, node in rows
+        MembershipChange(ChangeType(number), member, incarnation, node, happened_ms)
+        for number, member, incarnation, node, happened_ms in rows
     ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
 import pytest
@@ -175,7 +175,7 @@ async def test_a_client_that_does_not_read_its_answer_is_cut_off_and_others_are_
 
 
 async def test_a_stream_goes_on_piece_by_piece() -> None:
-    async def pieces() -> AsyncIterator[bytes]:
+    async def pieces() -> AsyncGenerator[bytes, None]:
         yield b"data: 1\n\n"
         yield b"data: 2\n\n"
 
