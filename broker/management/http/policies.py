@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
+from broker.errors import AdministrationError
 from broker.management.http.access import Needs, vhost_of, visible_here
 from broker.management.http.call import NO_CONTENT, BadRequest, Call, NotThere, created, empty
 from broker.management.http.forms import json_object, required, whole_number
@@ -58,10 +59,17 @@ def _putting(*, is_operator: bool) -> Handler:
         if "priority" in given:
             given["priority"] = whole_number(given["priority"], "priority")
         is_new = all(each.name != name or each.is_operator is not is_operator for each in vhost.policies.records)
-        await node.administration.put_policy(policy_of(vhost.name, name, given, is_operator=is_operator))
+        await _put(node, policy_of(vhost.name, name, given, is_operator=is_operator))
         return created(is_new)
 
     return put_policy
+
+
+async def _put(node: ManagedNode, record: PolicyRecord) -> None:
+    try:
+        await node.administration.put_policy(record)
+    except AdministrationError as error:
+        raise BadRequest(f"Validation failed\n\n{error}\n") from error
 
 
 def _deleting(*, is_operator: bool) -> Handler:
@@ -109,7 +117,7 @@ async def put_parameter(node: ManagedNode, call: Call) -> Any:
     vhost, name = vhost_of(node, call), call.names["policy"]
     value = json_object(await call.json_object(), "value")
     is_new = all(each.name != name or not each.is_operator for each in vhost.policies.records)
-    await node.administration.put_policy(policy_of(vhost.name, name, value, is_operator=True))
+    await _put(node, policy_of(vhost.name, name, value, is_operator=True))
     return created(is_new)
 
 
