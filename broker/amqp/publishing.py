@@ -27,6 +27,7 @@ from broker.codec.properties import (
     FLAG_REPLY_TO,
     FLAG_USER_ID,
     PERSISTENT,
+    BasicProperties,
     decode_properties,
     walk_properties,
 )
@@ -84,6 +85,7 @@ class Publisher:
         "_connection",
         "_continuation",
         "_counted_id",
+        "_decoded",
         "_ids",
         "_is_persistent",
         "_last_header",
@@ -133,6 +135,7 @@ class Publisher:
         # The properties of the last message, and what they mean to us: publishers seldom change them.
         self._properties = b""
         self._asks = 0
+        self._decoded: BasicProperties | None = None  # if they have headers
         self._is_persistent = False
         self._lifetime = ABSOLUTE_LIFETIME  # in ms, of a message that asks for nothing but its expiration
         self.replier = Replier(
@@ -236,10 +239,14 @@ class Publisher:
     def _learn(self, properties: bytes) -> None:
         """Check properties that differ from the last message's, and note what of them matters here."""
         flags, mode, reply_to = walk_properties(properties, len(properties) - 1)
+        decoded = None
         if flags & FLAG_HEADERS:
-            decode_properties(bytes(12) + properties[:-1])  # refuses a table that consumers could not read
+            decoded = decode_properties(bytes(12) + properties[:-1])  # refuses a table that consumers could not read
             self._work.done += len(properties) // _OCTETS_A_STEP
-        self._properties = properties if len(properties) <= _REMEMBERED_PROPERTIES else b""
+        if len(properties) <= _REMEMBERED_PROPERTIES:
+            self._properties, self._decoded = properties, decoded
+        else:
+            self._properties, self._decoded = b"", None
         self._asks = flags & _ASK
         if reply_to and properties[reply_to] == REPLY_TO_OCTETS[0] and properties.startswith(REPLY_TO_OCTETS, reply_to):
             self._asks |= FLAG_REPLY_TO
@@ -273,7 +280,7 @@ class Publisher:
             self.replier.reply(route, *content, self.confirms, is_routed=bool(queues))
         is_refused, rules = False, NO_KEYS
         if is_refusable and (guards is not None or any(queue.looks_at_publishers for queue in queues)):
-            rules = key_rules(queues, content[0], guards, is_strict=True)
+            rules = key_rules(queues, content[0], guards, properties=self._decoded, is_strict=True)
             if self.transaction is None:
                 asked, queues = queues, self._admitting(route, queues, content)
                 is_refused = len(queues) < len(asked)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, TypeAlias
 
-from broker.codec.properties import decode_properties
+from broker.codec.properties import BasicProperties, decode_properties
 from broker.message import KeyedMessage, Message, published_ms
 from broker.queue.queue import Queue
 from broker.topology.guards import NO_RULES, Guards, Rules
@@ -17,10 +17,16 @@ NO_KEYS: Final[KeyRules] = {}
 
 
 def key_rules(
-    queues: Sequence[Queue], header: bytes, guards: Guards | None = None, *, is_strict: bool = False
+    queues: Sequence[Queue],
+    header: bytes,
+    guards: Guards | None = None,
+    *,
+    properties: BasicProperties | None = None,
+    is_strict: bool = False,
 ) -> KeyRules:
     """Return the keys that a message with this header (`Message.header`) asks for; queues of which it asks for none are
     left out. If it `is_strict`, it raises `PreconditionFailed` for a key that is none.
+    `properties` are those in `header`, if they are known.
     """
     rules = dict(guards.rules) if guards is not None else {}
     asking = [
@@ -30,7 +36,8 @@ def key_rules(
     ]
     if not asking:
         return rules
-    properties = decode_properties(header[4:-1])
+    if properties is None:
+        properties = decode_properties(header[4:-1])
     for queue, wanted in asking:
         rule = wanted.rule_for(queue.queue_id, properties, is_strict=is_strict)
         if rule is not None:
