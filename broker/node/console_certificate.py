@@ -50,6 +50,14 @@ def own_certificate(path: Path) -> ssl.SSLContext:
     return context
 
 
+def end_of(path: Path) -> float | None:
+    """Return when the certificate of a file ends, in seconds since 1970; None if it cannot be read."""
+    try:
+        return x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc.timestamp()
+    except (OSError, ValueError):
+        return None
+
+
 def _is_ours_and_ends(path: Path) -> bool:
     try:
         found = x509.load_pem_x509_certificate(path.read_bytes())

@@ -20,10 +20,11 @@ from broker.management.http.live import LiveViews
 from broker.management.http.login import HttpLogin
 from broker.management.http.node_view import ManagedNode, Member, StoreFacts, TimelineEntry
 from broker.management.http.server import HttpServer
-from broker.node.console_certificate import certificate_path, own_certificate
+from broker.node.console_certificate import certificate_path, end_of, own_certificate
 from broker.node.descriptors import rooms
 from broker.node.incarnation import NodeIncarnation
 from broker.node.logins import hash_password
+from broker.server.certificates import Certificates
 from broker.server.listener import AmqpServer
 
 
@@ -35,6 +36,8 @@ class AroundNode:
         self._server = server
         self._node_id = node_id
         self.clustering = incarnation.config.is_clustered
+        self.certificates: dict[str, Callable[[], float | None]] = {}
+        """Returns when the certificate of a listener ends, by the listener."""
 
     def alarm(self) -> str:
         return self._server.pressure.alarm
@@ -63,7 +66,8 @@ class AroundNode:
         ]
 
     def certificates_end(self) -> Mapping[str, float]:
-        return {}
+        ends = {name: end() for name, end in self.certificates.items()}
+        return {name: end for name, end in ends.items() if end is not None}
 
 
 class HttpApi:
@@ -78,14 +82,19 @@ class HttpApi:
         started_at: float,
         commands: Mapping[str, Callable[[Mapping[str, Any]], Awaitable[Any]]],
         ports: Mapping[str, int],
+        certificates: Certificates | None = None,
     ) -> None:
-        """`started_at` is when the process began (monotonic); `ports` are those of AMQP, by protocol."""
+        """`started_at` is when the process began (monotonic); `ports` are those of AMQP, by protocol, and
+        `certificates` those of its TLS listener.
+        """
         self._config = config
         section, amqp = config.management.http, config.transports.amqp
         shared, directory = server.shared, incarnation.topology.directory
         users = None if incarnation.carbon is None else incarnation.carbon.users
         names = {"amqps": "amqp/ssl"}
-        around = AroundNode(incarnation, server, node_id)
+        around = self._around = AroundNode(incarnation, server, node_id)
+        if certificates is not None:
+            around.certificates["amqps"] = lambda: certificates.end
 
         def tags_of(identity: Identity) -> Iterable[str]:
             granted: Iterable[str] | None = getattr(identity.grants, "tags", None)
@@ -137,7 +146,9 @@ class HttpApi:
         listening.append(Listening("http", host, port))
         addresses = {"http": f"http://{endpoint(host, port)}{section.path_prefix}"}
         if self._has_console:
-            tls = own_certificate(certificate_path(config))
+            path = certificate_path(config)
+            tls = own_certificate(path)
+            self._around.certificates["console"] = lambda: end_of(path)
             port = await self._server.listen(host, config.console_port, "console", tls)
             listening.append(Listening("https", host, port))
             addresses["console"] = f"https://{endpoint(host, port)}{section.path_prefix}"

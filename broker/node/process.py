@@ -297,7 +297,9 @@ class Node:
             return None
         from broker.node.http_api import HttpApi  # a quarter of a second
 
-        return HttpApi(self._config, incarnation, server, self.node_id, self._started_at, commands, self.ports)
+        return HttpApi(
+            self._config, incarnation, server, self.node_id, self._started_at, commands, self.ports, self._certificates
+        )
 
     def _metrics(self, incarnation: NodeIncarnation, server: AmqpServer) -> Metrics | None:
         if not self._config.management.metrics.enabled:

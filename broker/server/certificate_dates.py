@@ -44,6 +44,11 @@ def report_own(certificates: Sequence[bytes], file: str, now: datetime) -> None:
             _log.warning("a TLS certificate expires soon", days=(each.end - now).days, **details)
 
 
+def first_end(certificates: Sequence[bytes]) -> float | None:
+    """Return when the first of these certificates ends, in seconds since 1970; None if none can be read."""
+    return min((each.end.timestamp() for each in _validities(certificates)), default=None)
+
+
 def report_trusted(certificates: Sequence[bytes], file: str, now: datetime) -> None:
     """Log one line about the trusted certificates that are not valid at `now`, and one about those that expire soon.
 

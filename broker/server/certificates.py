@@ -17,7 +17,7 @@ import structlog
 from broker.config.ssl_connection import CertificateLogin, SslConnection
 from broker.errors import ConfigError
 from broker.machine.faults import MachineFaults
-from broker.server.certificate_dates import report_own, report_trusted
+from broker.server.certificate_dates import first_end, report_own, report_trusted
 from broker.server.tls import TlsSetup, tls_setup
 
 _log = structlog.get_logger(__name__)
@@ -63,6 +63,11 @@ class Certificates:
     def login(self) -> CertificateLogin:
         """By what of their certificates clients may log in."""
         return self._connection.certificate_login
+
+    @property
+    def end(self) -> float | None:
+        """When the first certificate that the listener shows ends, in seconds since 1970; None if nobody can say."""
+        return first_end(self._setup.own)
 
     def use(self, connection: SslConnection) -> None:
         """Read the stores of another configuration. Raises ConfigError, and changes nothing, when one is not usable."""

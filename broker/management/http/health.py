@@ -22,13 +22,28 @@ def failed(reason: str, **details: Any) -> HttpAnswer:
     return HttpAnswer(503, as_json({"status": "failed", "reason": reason, **details}))
 
 
-async def check_alarms(node: ManagedNode, call: Call) -> Any:
+def _alarms(node: ManagedNode) -> list[dict[str, str]]:
+    """Return the alarms of this node."""
     alarm = node.facts.alarm()
-    if not alarm:
-        return _OK
-    kinds = [kind for kind in ("memory", "disk") if kind in alarm]
-    alarms = [{"node": node.node_id, "resource": kind} for kind in kinds or ("store",)]
-    return failed(f"There are alarms in effect in the cluster: {alarm}", alarms=alarms)
+    kinds = [kind for kind in ("memory", "disk") if kind in alarm] or (["store"] if alarm else [])
+    return [{"node": node.node_id, "resource": kind} for kind in kinds]
+
+
+async def check_local_alarms(node: ManagedNode, call: Call) -> Any:
+    if alarms := _alarms(node):
+        return failed("There are alarms in effect on the node", alarms=alarms)
+    return _OK
+
+
+async def check_alarms(node: ManagedNode, call: Call) -> Any:
+    alarms, elsewhere = _alarms(node), await node.view.others.read("nodes")
+    for row in elsewhere.all_rows:
+        for kind, name in (("memory", "mem_alarm"), ("disk", "disk_free_alarm")):
+            if row.get(name) is True:
+                alarms.append({"node": str(row.get("name")), "resource": kind})
+    if alarms:
+        return failed("There are alarms in effect in the cluster", alarms=alarms)
+    return _OK
 
 
 async def check_store(node: ManagedNode, call: Call) -> Any:
@@ -96,7 +111,7 @@ _CHECKS: Final = "/health/checks"
 
 ROUTES = (
     ApiRoute("GET", f"{_CHECKS}/alarms", Needs.LOGIN, check_alarms, "Check that no node has an alarm"),
-    ApiRoute("GET", f"{_CHECKS}/local-alarms", Needs.LOGIN, check_alarms, "Check that this node has no alarm"),
+    ApiRoute("GET", f"{_CHECKS}/local-alarms", Needs.LOGIN, check_local_alarms, "Check that this node has no alarm"),
     ApiRoute("GET", f"{_CHECKS}/virtual-hosts", Needs.LOGIN, check_vhosts, "Check that all virtual hosts run"),
     ApiRoute(
         "GET", f"{_CHECKS}/node-is-mirror-sync-critical", Needs.LOGIN, check_quorum, "Check that it may be stopped"

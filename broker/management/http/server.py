@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import structlog
 from aiohttp import web
@@ -34,6 +34,8 @@ REQUEST_TIMEOUT: Final = 10.0
 """Seconds in which a new connection must have sent a request."""
 BODY_TIMEOUT: Final = 30.0
 """Seconds in which the body of a request must have come."""
+ANSWER_TIMEOUT: Final = 60.0
+"""Seconds in which a request must have been served."""
 IDLE_TIMEOUT: Final = 60.0
 """Seconds after which a connection without a request is closed."""
 UNREAD_TIMEOUT: Final = 30.0
@@ -43,7 +45,7 @@ _COMPRESSED: Final = 1024
 """Octets from which on an answer is compressed."""
 _STOP_TIMEOUT: Final = 1.0
 
-Handle = Callable[[Call], Awaitable[HttpAnswer]]
+Handle = Callable[[Call], Coroutine[Any, Any, HttpAnswer]]
 
 
 class HttpClient(asyncio.Protocol):
@@ -189,17 +191,37 @@ class HttpServer:
         if self._active >= MAX_REQUESTS:
             busy = HttpRefusal(503, "service_unavailable", "too many requests at once", {"Retry-After": "1"})
             return _response(request, busy.answer)
-        self._active += 1
-        try:
-            call = _call(request)
-            answer = await self._handle(call)
-        finally:
-            self._active -= 1
+        call = _call(request)
+        answer = await self._answer(call)
         if client is not None:
             client.is_admitted |= call.found_caller is not None
         if answer.stream is None:
             return _response(request, answer)
         return await self._stream(request, answer, answer.stream)
+
+    async def _answer(self, call: Call) -> HttpAnswer:
+        """Handle a request. One that takes too long is answered, and goes on: half a change would be worse."""
+        handling = self._handle(call)
+        try:
+            task = self._tasks.create_task(self._count(handling))
+        except RuntimeError:  # the task group is ending: the node stops
+            handling.close()
+            return HttpRefusal(503, "service_unavailable", "the node stops").answer
+        await asyncio.wait({task}, timeout=ANSWER_TIMEOUT)
+        if not task.done():
+            waiting = f"it has not been done within {ANSWER_TIMEOUT:g} seconds, and goes on"
+            return HttpRefusal(503, "service_unavailable", waiting).answer
+        return task.result()
+
+    async def _count(self, handling: Coroutine[Any, Any, HttpAnswer]) -> HttpAnswer:
+        self._active += 1
+        try:
+            return await handling
+        except Exception as error:  # in this task group it would end the node
+            _log.error("internal error of the HTTP listener", exc_info=error)
+            return HttpRefusal(500, "internal_error", "internal error").answer
+        finally:
+            self._active -= 1
 
     async def _stream(
         self, request: web.BaseRequest, answer: HttpAnswer, pieces: AsyncGenerator[bytes, None]

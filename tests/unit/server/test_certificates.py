@@ -244,3 +244,9 @@ def test_without_a_clock_of_its_own_it_has_that_of_the_machine(
 
 def test_files_are_looked_at_every_ten_seconds() -> None:
     assert (certificates.LOOK_INTERVAL, certificates.REPORT_INTERVAL) == (10.0, DAY)
+
+
+def test_it_is_known_when_the_certificate_that_is_shown_ends(stage: Stage) -> None:
+    stage.issue(datetime(2026, 7, 1, tzinfo=UTC))
+    drive(stage.certificates.look())
+    assert stage.certificates.end == datetime(2026, 7, 1, tzinfo=UTC).timestamp()

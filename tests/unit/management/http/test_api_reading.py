@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,6 +20,8 @@ from broker.codec.methods import (
     QueueBind,
     QueueDeclare,
 )
+from broker.management.figures.merging import Elsewhere
+from broker.management.http.api import Api
 from tests.support.http_api import HttpNode
 from tests.support.shapes import differences
 
@@ -345,8 +348,6 @@ def test_what_is_well_is_checked_as_well(path: str, expected: dict[str, Any]) ->
 
 
 def test_what_is_not_well_is_answered_with_503_and_why() -> None:
-    from dataclasses import replace
-
     node = HttpNode()
     node.around.reason = "low on memory"
     node.around.store_facts = replace(node.around.store_facts, is_up=False, reason="store unavailable: no answer")
@@ -357,6 +358,25 @@ def test_what_is_not_well_is_answered_with_503_and_why() -> None:
         answer = node.ask("GET", f"/api/health/checks/{path}")
         assert answer.status == 503
         assert f'"missing":{missing!r}'.replace("'", '"').encode() in answer.body
+
+
+class Others:
+    """The other nodes of a cluster."""
+
+    def __init__(self, *rows: dict[str, Any]) -> None:
+        self._rows = rows
+
+    async def read(self, kind: str) -> Elsewhere:
+        return Elsewhere({"NODE:2": [*self._rows]} if kind == "nodes" else {})
+
+
+def test_an_alarm_of_another_node_is_one_of_the_cluster_and_not_of_this_node() -> None:
+    node = HttpNode()
+    view = replace(node.node.view, others=Others({"name": "NODE:2", "mem_alarm": True, "disk_free_alarm": False}))
+    node.api = Api(replace(node.node, view=view), node.login)
+    answer = node.ask("GET", "/api/health/checks/alarms")
+    assert (answer.status, b'"node":"NODE:2","resource":"memory"' in answer.body) == (503, True)
+    assert node.status("GET", "/health/checks/local-alarms") == 200
 
 
 def test_a_certificate_that_ends_soon_is_told() -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from broker.management.http import server as edge
 from broker.management.http.call import Call, HttpAnswer, as_json
 from broker.management.http.server import HttpServer
 
-Serve = Callable[[Call], Awaitable[HttpAnswer]]
+Serve = Callable[[Call], Coroutine[Any, Any, HttpAnswer]]
 
 
 async def echo(call: Call) -> HttpAnswer:
@@ -193,3 +194,31 @@ async def test_a_port_that_is_taken_is_told_with_what_to_change() -> None:
     async with listening() as (server, port):
         with pytest.raises(ConfigError, match=rf"127\.0\.0\.1:{port} for the HTTP API: .*management/http/@port"):
             await server.listen("127.0.0.1", port, "http")
+
+
+async def test_a_request_that_takes_too_long_is_answered_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(edge, "ANSWER_TIMEOUT", 0.0)
+    may_end, has_ended = asyncio.Event(), asyncio.Event()
+
+    async def serve(call: Call) -> HttpAnswer:
+        await may_end.wait()
+        has_ended.set()
+        return HttpAnswer()
+
+    async with listening(serve) as (_, port):
+        status, _, body = await ask(port, get("/"))
+        assert (status, b"goes on" in body) == (503, True)
+        may_end.set()
+        await has_ended.wait()
+
+
+async def test_a_mistake_in_a_handler_ends_one_request_and_nothing_else() -> None:
+    async def serve(call: Call) -> HttpAnswer:
+        if call.path == "/wrong":
+            raise KeyError("secret")
+        return HttpAnswer(body=b"{}")
+
+    async with listening(serve) as (_, port):
+        status, _, body = await ask(port, get("/wrong"))
+        assert (status, body) == (500, b'{"error":"internal_error","reason":"internal error"}')
+        assert (await ask(port, get("/right")))[0] == 200
