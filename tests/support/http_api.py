@@ -27,6 +27,8 @@ from broker.queue.settings import QueueLimits
 from broker.topology.administration import Administration
 from broker.topology.commands import Commands
 from broker.topology.dead_letter_commands import DeadLetterCommands
+from broker.topology.subscription_commands import SubscriptionCommands
+from broker.topology.subscription_list import SubscriptionList
 from broker.turn_budget import TURN
 from tests.support.harness import Harness
 from tests.support.logins import InlineHashing, new_passwords
@@ -106,7 +108,10 @@ class HttpNode:
         self.live = LiveViews()
         administration = Administration(self.harness.live, self.harness.parts.recorder)
         letters = self.harness.parts.dead_letter_channels
-        self.commands = Commands(administration, _hash, "0.1.0", DeadLetterCommands(letters).by_name)
+        broker, turns = self.harness.broker, self.harness.turns
+        subscriptions = SubscriptionList(broker.vhosts, lambda: broker.open_connections, "NODE:1", turns.next)
+        more = {**DeadLetterCommands(letters).by_name, **SubscriptionCommands(subscriptions).by_name}
+        self.commands = Commands(administration, _hash, "0.1.0", more)
         view = NodeView(
             self.harness.broker,
             "NODE:1",

@@ -56,6 +56,36 @@ async def close_connection(visit: Visit) -> tuple[str, str]:
     return f"The connection {name} is closed.", "/connections"
 
 
+async def end_subscription(visit: Visit) -> tuple[str, str]:
+    place = f"/broker/subscriptions/{segment(visit.query.get('vhost', ''))}"
+    back = visit.query.get("back") or "/subscriptions"
+    if visit.query.get("name"):
+        await visit.ask.send("POST", f"{place}/delete", {"name": visit.query["name"]})
+        return f"The subscription {visit.query['name']} is deleted.", back
+    await visit.ask.send("DELETE", f"{place}/{segment(visit.query.get('id', ''))}")
+    return "The subscription is closed.", back
+
+
+async def move_dead_letters(visit: Visit) -> tuple[str, str]:
+    """Restore, reroute or delete the dead letters that are chosen, or all of them."""
+    what = visit.names["what"]
+    if what not in ("restore", "reroute", "delete"):
+        raise AnswerRefused(404, "There is no such form.")
+    body: dict[str, Any] = {"queue": visit.query["queue"]} if visit.query.get("queue") else {}
+    if visit.query.get("all") == "true":
+        body["all"] = True
+    else:
+        body["ids"] = [_number(name.removeprefix("id-")) for name in visit.query if name.startswith("id-")]
+    if what == "reroute":
+        body["target"] = visit.query.get("target", "")
+    told = await visit.ask.send("POST", f"/broker/dead-letters/{segment(visit.names['vhost'])}/{what}", body)
+    said = f"{told['done']} {'message is' if told['done'] == 1 else 'messages are'} {_DONE[what]}."
+    if told["left"]:
+        reasons = sorted({each["reason"] for each in told["reasons"]})
+        said += f" {told['left']} stay: {'; '.join(reasons)}."
+    return said, visit.query.get("back") or "/dead-letters"
+
+
 async def put_policy(visit: Visit) -> tuple[str, str]:
     vhost, name = visit.query.get("vhost", "/"), visit.query.get("name", "")
     body = {
@@ -133,12 +163,16 @@ def _number(text: str) -> int:
         raise AnswerRefused(400, f"'{text}' is no number.") from None
 
 
+_DONE: Final = {"restore": "restored", "reroute": "rerouted", "delete": "deleted"}
+
 FORMS: Final = (
     ConsoleForm("/queues", add_queue),
     ConsoleForm("/queues/{vhost}/{name}/purge", purge_queue),
     ConsoleForm("/queues/{vhost}/{name}/delete", delete_queue),
     ConsoleForm("/exchanges/{vhost}/{name}/publish", publish),
     ConsoleForm("/connections/close", close_connection),
+    ConsoleForm("/subscriptions/end", end_subscription),
+    ConsoleForm("/dead-letters/{vhost}/{what}", move_dead_letters),
     ConsoleForm("/policies", put_policy),
     ConsoleForm("/policies/delete", delete_policy),
     ConsoleForm("/users", put_user),

@@ -90,8 +90,45 @@ async def connections(visit: Visit) -> dict[str, Any]:
     return await _listed(visit, "/connections", "name")
 
 
+async def messages(visit: Visit) -> dict[str, Any]:
+    """What is in a queue, read without taking it."""
+    vhost, name = visit.names["vhost"], visit.names["name"]
+    query = {"limit": PAGE_SIZE, "payload": "true", "truncate": "4096", "after": visit.query.get("after", "0")}
+    found = await visit.ask.get(f"/broker/messages/{segment(vhost)}/{segment(name)}", query)
+    return {"found": found, "vhost": vhost, "name": name}
+
+
 async def subscriptions(visit: Visit) -> dict[str, Any]:
-    return {"consumers": await visit.ask.get("/consumers")}
+    """The subscriptions of a virtual host, in WSO2's groups."""
+    vhosts = await _vhosts(visit)
+    vhost = visit.query.get("vhost") or ("carbon" if "carbon" in vhosts else "/")
+    place, after = f"/broker/subscriptions/{segment(vhost)}", visit.query.get("after", "")
+    found = await visit.ask.get(place, {"limit": PAGE_SIZE, "after": after})
+    groups = [
+        ("Queue subscriptions", "queue"),
+        ("Topic subscriptions that end with their client", "topic"),
+        ("Durable topic subscriptions", "durable"),
+    ]
+    return {
+        "vhosts": vhosts,
+        "vhost": vhost,
+        "groups": [(title, kind, [each for each in found if each["kind"] == kind]) for title, kind in groups],
+        "next": found[-1]["id"] if len(found) == int(PAGE_SIZE) else "",
+    }
+
+
+async def dead_letters(visit: Visit) -> dict[str, Any]:
+    """What waits in the dead letter channel."""
+    vhost = visit.query.get("vhost") or "carbon"
+    queue, after = visit.query.get("queue", ""), visit.query.get("after", "0")
+    asked = {"limit": PAGE_SIZE, "after": after, "queue": queue}
+    found = await visit.ask.get(f"/broker/dead-letters/{segment(vhost)}", asked)
+    return {"letters": found, "vhost": vhost, "queue": queue, "is_full": len(found) == int(PAGE_SIZE)}
+
+
+async def timeline(visit: Visit) -> dict[str, Any]:
+    """What has happened to the members of the cluster, the newest first."""
+    return {"entries": await visit.ask.get("/broker/timeline", {"limit": "200"})}
 
 
 async def policies(visit: Visit) -> dict[str, Any]:
@@ -164,10 +201,13 @@ PAGES: Final = (
     ConsolePage("/nodes", "nodes.html", node_list),
     ConsolePage("/queues", "queues.html", queues),
     ConsolePage("/queues/{vhost}/{name}", "queue.html", queue),
+    ConsolePage("/queues/{vhost}/{name}/messages", "messages.html", messages),
     ConsolePage("/exchanges", "exchanges.html", exchanges),
     ConsolePage("/exchanges/{vhost}/{name}", "exchange.html", exchange),
     ConsolePage("/connections", "connections.html", connections),
     ConsolePage("/subscriptions", "subscriptions.html", subscriptions),
+    ConsolePage("/dead-letters", "dead-letters.html", dead_letters),
+    ConsolePage("/timeline", "timeline.html", timeline),
     ConsolePage("/policies", "policies.html", policies),
     ConsolePage("/users", "users.html", users),
     ConsolePage("/vhosts", "vhosts.html", vhosts),

@@ -1,6 +1,7 @@
 // Charts of a page: series from the attribute data-chart, drawn by uPlot, in the colours of the theme.
 
 const { uPlot } = window;
+const HEIGHT = 190; // pixels
 const drawn = new WeakMap();
 
 function colour(name) {
@@ -25,7 +26,7 @@ export function draw(place) {
     value: (_, value) => (value == null ? "–" : `${Math.round(value).toLocaleString("en")}${unit}`),
   }));
   const options = {
-    width: place.clientWidth, height: place.clientHeight - 30,
+    width: place.clientWidth, height: HEIGHT,
     scales: { y: { range: (_, low, high) => [0, Math.max(1, high * 1.1)] } },
     axes: [axis, { ...axis, size: 60, values: (_, ticks) => ticks.map((tick) => tick.toLocaleString("en")) }],
     series: [{}, ...series],
@@ -35,6 +36,6 @@ export function draw(place) {
 
 new ResizeObserver(() => {
   for (const place of document.querySelectorAll("[data-chart]")) {
-    drawn.get(place)?.setSize({ width: place.clientWidth, height: place.clientHeight - 30 });
+    drawn.get(place)?.setSize({ width: place.clientWidth, height: HEIGHT });
   }
 }).observe(document.body);

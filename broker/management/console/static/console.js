@@ -71,7 +71,7 @@ show(localStorage.getItem("theme") ?? "system");
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
 
 // Keyboard: / searches, g and a letter goes to a page, j and k choose a row, Enter opens it, space pauses.
-const GOES = { o: "/", n: "/nodes", q: "/queues", t: "/exchanges", s: "/subscriptions", c: "/connections" };
+const GOES = { o: "/", n: "/nodes", q: "/queues", t: "/exchanges", s: "/subscriptions", c: "/connections", d: "/dead-letters", l: "/timeline" };
 const home = document.querySelector(".mark").getAttribute("href").replace(/\/$/, "");
 let isGoing = false;
 

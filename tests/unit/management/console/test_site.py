@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker.codec.methods import QueueDeclare
+from broker.codec.methods import BasicConsume, QueueDeclare
 from broker.management.console.pages import PAGES
 from broker.management.console.sessions import IDLE
 from broker.management.http.node_view import Member, StoreFacts
@@ -288,3 +288,40 @@ def test_users_and_virtual_hosts_are_changed(node: HttpNode, browser: Browser) -
     assert "eu" in text_of(browser.send("/vhosts", name="eu", description="Europe"))
     assert "Nothing is deleted" in text_of(browser.send("/vhosts/delete", name="eu", confirm="e", back="/vhosts"))
     assert "is deleted, with everything in it" in text_of(browser.send("/vhosts/delete", name="eu", confirm="eu"))
+
+
+def test_messages_are_looked_at_and_stay(node: HttpNode, browser: Browser) -> None:
+    browser.send("/queues", name="q", vhost="/", durable="true")
+    for payload in ("first", EVIL):
+        browser.send("/exchanges/%2F/amq.default/publish", routing_key="q", payload=payload, back="/queues/%2F/q")
+    page = browser.open("/queues/%2F/q/messages")
+    assert "first" in text_of(page)
+    assert "<script>alert" not in page
+    assert "transient" in text_of(page)
+    assert node.harness.vhost.queues["q"].ready_count == 2
+    assert not any(message.redelivered for message in node.harness.vhost.queues["q"].ready)
+
+
+def test_subscriptions_are_shown_in_their_groups_and_closed(node: HttpNode, browser: Browser) -> None:
+    peer = node.harness.peer()
+    peer.call(1, QueueDeclare(queue="q"))
+    peer.call(1, BasicConsume(queue="q", consumer_tag="mine"))
+    page = text_of(browser.open("/subscriptions?vhost=%2F"))
+    assert "Messages Delivery Pending" in page
+    assert "q q not durable yes NODE:1" in page
+    [consumer] = node.harness.vhost.queues["q"].consumers
+    [listed] = node.get("/broker/subscriptions/%2F")
+    browser.send("/subscriptions/end", vhost="/", id=listed["id"], back="/subscriptions?vhost=%2F")
+    assert consumer not in node.harness.vhost.queues["q"].consumers
+
+
+def test_dead_letters_are_chosen_and_moved(node: HttpNode, browser: Browser) -> None:
+    assert "No message is dead" in text_of(browser.open("/dead-letters"))
+    page = browser.send("/dead-letters/carbon/restore", all="true", back="/dead-letters")
+    assert "0 messages are restored." in text_of(page)
+    page = browser.send("/dead-letters/carbon/restore", back="/dead-letters")
+    assert "name messages by their ids, or say that all are meant" in text_of(page)
+
+
+def test_the_timeline_is_the_nodes(browser: Browser) -> None:
+    assert "a single node has no timeline" in text_of(browser.open("/timeline"))
