@@ -69,6 +69,10 @@ _CLAIMS: Final = 10
 _CLAIM_INTERVAL: Final = 0.1
 _WANT_PAUSE: Final = 5.0
 _LAST_ID: Final = (1 << 63) - 1
+_FIRST: Final = (0, 0)
+"""The place before all messages that expire by a time of their own."""
+_DUE_AT_ONCE: Final = 1000
+_DUE_OCTETS: Final = 4 * 1024 * 1024
 
 
 _name_of: Final = attrgetter("node_id")
@@ -235,6 +239,17 @@ class Clustered:
             return 0
         return first_id_at(self._clock.wall_ms() - queue.settings.message_ttl + 1)
 
+    async def _find_due(self, queue_id: int) -> tuple[Sequence[int], int | None]:
+        """Return which stored messages of a queue have expired by a time of their own, and when the first one has."""
+        queue = self._find_level(queue_id)
+        due = None if queue is None else await self._store.next_due(queue, _FIRST)
+        now = self._clock.wall_ms()
+        if queue is None or due is None or due > now:
+            return (), due
+        queue.expect_due()
+        messages = await self._store.read_due(queue, now, _FIRST, _DUE_AT_ONCE, _DUE_OCTETS)
+        return [message.id for message in messages], due
+
     def on_read(self, queue: Queue, slot: Slot, messages: Sequence[Message], is_end: bool) -> None:
         self._slots.on_read(queue, slot, messages, is_end)
 
@@ -272,6 +287,7 @@ class Clustered:
             find_queue=self._find_level,
             consumers_elsewhere=self._consumers_elsewhere,
             is_kept_elsewhere=self._is_kept_elsewhere,
+            next_due=lambda queue: self._store.next_due(queue, _FIRST),
             cut_off=lambda: self._contacts.cut_off(self._agent.last_beats()),
             on_adopted=parts.wake,
         )
@@ -290,6 +306,7 @@ class Clustered:
             on_fenced=self._agent.on_fenced,
             expired=self._first_unexpired,
             keeper=lambda queue_id: self._keeper(self._find_level(queue_id)),
+            due=self._find_due,
         )
         self._replicator = Replicator(
             self._shared.events,

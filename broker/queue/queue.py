@@ -733,6 +733,21 @@ class Queue:
             self._retention = self._new_retention()
         self._services.watch(self)
 
+    @property
+    def has_unknown_slots(self) -> bool:
+        """Are there slots from other nodes, of which nobody has told whether something in them expires by itself?"""
+        window = self._window
+        return window.has_foreign and window.has_slots and not window.may_be_due
+
+    def expect_due(self) -> None:
+        """Messages from other nodes may expire by a time of their own. The caller dispatches then, if some are here."""
+        window = self._window
+        window.may_be_due = window.is_watched = True
+        window.paged_due, window.due_after = 0, (0, 0)
+        if self._retention is None:
+            self._retention = self._new_retention()
+        self._services.watch(self)
+
     def expire_in_slots(self, due: Sequence[Message]) -> None:
         """These stored messages have expired: let those go that lie in slots, and not with a client or in memory."""
         self._window.due_after = (due[-1].due, due[-1].id)

@@ -30,6 +30,7 @@ class Window(ReadyMessages):
         "has_foreign",
         "held_from",
         "is_reading",
+        "may_be_due",
         "open_slot",
         "open_transactions",
         "paged_due",
@@ -52,6 +53,8 @@ class Window(ReadyMessages):
         self.slots = SlotList()
         self.open_slot: Slot | None = None
         """The slot from which `ready` is being filled."""
+        self.may_be_due = False
+        """May messages from other nodes expire by a time of their own?"""
         self.has_foreign = False
         """Have slots come from other nodes, so that `ready`, slots and `tail` may overlap?"""
         self.is_reading = False
@@ -336,7 +339,7 @@ class Window(ReadyMessages):
                 self._begin_tail(deque())
         self.slots.insert(slot)
         self.has_foreign = True
-        if self.expiring is not None or self.paged_due is not None:
+        if self.expiring is not None or self.paged_due is not None or self.may_be_due:
             self.paged_due, self.due_after = 0, (0, 0)  # nobody knows what is in it
         opened = self.open_slot
         if opened is not None and opened.lane == slot.lane and opened.end > slot.start:

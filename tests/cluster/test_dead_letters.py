@@ -54,8 +54,15 @@ def test_what_a_node_leaves_behind_expires_on_another(
     publisher.tx_select()
     for body in numbered(500):
         publisher.basic_publish("", name, body, pika.BasicProperties(delivery_mode=2))
+    other_dead = declare(publisher, f"{name} by message")
+    for body in numbered(500):
+        expiring = pika.BasicProperties(delivery_mode=2, expiration="2000" if int(body) % 2 else None)
+        publisher.basic_publish("", f"{name} by message", body, expiring)
     publisher.tx_commit()
     cluster[1].kill9()
     letters = consume(channel_of(cluster[0]), dead)
     letters.wait(500, 60.0)
     assert sorted(letters.bodies, key=int) == numbered(500)
+    letters = consume(channel_of(cluster[0]), other_dead)
+    letters.wait(250, 60.0)
+    assert sorted(letters.bodies, key=int) == numbered(500)[1::2]

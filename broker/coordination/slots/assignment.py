@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, takewhile
 from operator import attrgetter
 from typing import Final
 
+from broker.message import lane_of
 from broker.ports.cluster_rows import Incarnation, SlotRow
 from broker.ports.peer_calls import GRANTS_PER_SUPPLY, Demand, QueueName
 
@@ -183,6 +184,26 @@ class Assignment:
             rows += queue.free[:count]
             del queue.free[:count]
         for row in rows:
+            self._note_planned(row)
+        return rows
+
+    def unwanted(self) -> Iterator[tuple[int, Hashable]]:
+        """Return the queues of which slots are free that nobody wants, and what tells these slots from others."""
+        for queue_id, queue in self._queues.items():
+            if queue.free and not queue.demands:
+                yield queue_id, (len(queue.free), queue.messages, queue.free[0].start, queue.free[-1].start)
+
+    def reserve_with(self, queue_id: int, ids: Iterable[int]) -> list[SlotRow]:
+        """Move those free slots of a queue into a plan in which some of these messages are, unless somebody wants
+        them.
+        """
+        queue = self._queues.get(queue_id)
+        if queue is None or queue.demands:
+            return []
+        wanted = sorted(ids)
+        rows = [row for row in queue.free if _has(row, wanted)][:SLOTS_PER_ROUND]
+        for row in rows:
+            queue.free.remove(row)
             self._note_planned(row)
         return rows
 
@@ -371,6 +392,13 @@ class Assignment:
 
     def _queue(self, queue_id: int) -> _Queue:
         return self._queues.setdefault(queue_id, _Queue(QueueName("", queue_id)))
+
+
+def _has(row: SlotRow, ids: Sequence[int]) -> bool:
+    """Is one of these ids, which are ascending, that of a message in the slot?"""
+    index = bisect_left(ids, row.start)
+    between = takewhile(lambda message_id: message_id <= row.end, islice(ids, index, None))
+    return any(lane_of(message_id) == row.lane for message_id in between)
 
 
 def _wish(demand: Demand | None) -> tuple[int, int]:

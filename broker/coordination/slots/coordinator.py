@@ -13,7 +13,7 @@ from typing import Final
 
 from broker.clock import Clock
 from broker.coordination.slots.queue_counts import QueueCounts
-from broker.coordination.slots.term import SlotTerm
+from broker.coordination.slots.term import FindDue, SlotTerm, nothing_due
 from broker.errors import Fenced
 from broker.ports.cluster import SlotService, SlotStore
 from broker.ports.cluster_rows import Incarnation, SlotRow
@@ -75,6 +75,7 @@ class SlotManager:
         rescan_interval: float = 1.0,
         expired: Callable[[int], int] = lambda queue_id: 0,
         keeper: Callable[[int], Incarnation | None] = lambda queue_id: None,
+        due: FindDue = nothing_due,
     ) -> None:
         """`others` are the services by node id of all nodes that can have messages, including this one.
 
@@ -90,6 +91,7 @@ class SlotManager:
         self._rescan_interval = rescan_interval
         self._expired = expired
         self._keeper = keeper
+        self._due = due
         self._living: dict[Incarnation, None] = {}
         self._term: _Term | None = None
 
@@ -108,6 +110,7 @@ class SlotManager:
                 rescan_interval=self._rescan_interval,
                 expired=self._expired,
                 keeper=self._keeper,
+                due=self._due,
                 on_granted=counts.grant,
             )
             slots.on_living(self._living, has_lost=False)

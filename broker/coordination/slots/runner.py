@@ -34,6 +34,7 @@ from broker.store.retrying import Retry
 _log = structlog.get_logger(__name__)
 
 _SUBMITS: Final = 16
+_UNREAD_TICKS: Final = 1
 _MEASURED: Final = 1000
 _MEASURED_OCTETS: Final = 4 * 1024 * 1024
 """Messages, and octets of them, that are read at once to be counted."""
@@ -73,13 +74,15 @@ class SlotRunner:
         find_queue: Callable[[int], Queue | None],
         consumers_elsewhere: Callable[[Queue], Collection[Incarnation]],
         is_kept_elsewhere: Callable[[Queue], bool] = lambda queue: False,
+        next_due: Callable[[Queue], Awaitable[int | None]] | None = None,
         cut_off: Callable[[], Collection[Incarnation]],
         on_adopted: Callable[[Queue], None],
         deciders: Deciders | None = None,
     ) -> None:
         """`read` and `mark_redelivered` are those of the message store. `held_ids` is as for `Handoff`, `demand_size`
-        as for `DemandSession`, `consumers_elsewhere` and `is_kept_elsewhere` as for `Balancer`. `cut_off` are the
-        members whose demand nobody can tell this node. `on_adopted` is called with a queue that has got slots.
+        as for `DemandSession`, `consumers_elsewhere` and `is_kept_elsewhere` as for `Balancer`. `next_due` returns when
+        the first stored message of a queue expires by a time of its own. `cut_off` are the members whose demand nobody
+        can tell this node. `on_adopted` is called with a queue that has got slots.
         """
         self._store = store
         self._incarnation = incarnation
@@ -92,6 +95,8 @@ class SlotRunner:
         self._new_request_id = new_request_id
         self._find_queue = find_queue
         self._on_adopted = on_adopted
+        self._next_due = next_due
+        self._adopted: dict[Queue, int] = {}  # and the ticks since then
         self._cut_off = cut_off
         self._cut_retry = Retry("messages for other nodes wait for the store", Backoff(0.1, 1.0))
         self._lock = asyncio.Lock()
@@ -316,6 +321,7 @@ class SlotRunner:
         """Let queues read the slots that they have got; return how many these are."""
         for queue in adopted:
             self._on_adopted(queue)
+            self._adopted[queue] = 0
             if queue.unmeasured():
                 self._unmeasured[queue] = None
                 self._measure_due.set()
@@ -372,12 +378,23 @@ class SlotRunner:
         while True:
             await asyncio.sleep(TICK)
             self.look()
+            await self._look_for_due()
             claim = self.balancer.on_tick(self._clock.monotonic(), self._cut_off())
             if claim is not None:
                 try:
                     await self._claim(claim)
                 except (StoreUnavailable, Fenced) as error:
                     _log.debug("no slots could be claimed", reason=str(error))
+
+    async def _look_for_due(self) -> None:
+        """Let messages expire in slots that came from other nodes and that nobody reads."""
+        for queue, ticks in list(self._adopted.items()):
+            self._adopted[queue] = ticks + 1
+            if ticks >= _UNREAD_TICKS:
+                del self._adopted[queue]
+                if self._next_due is not None and queue.has_unknown_slots and await self._next_due(queue) is not None:
+                    queue.expect_due()
+                    self._on_adopted(queue)
 
     async def _claim(self, claim: ClaimFree) -> None:
         """Take free slots without a coordinator."""

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeAlias
 
 import structlog
 
 from broker.backoff import Backoff
 from broker.clock import Clock
 from broker.coordination.slots.assignment import SLOTS_PER_ROUND, Assignment
+from broker.coordination.slots.free_expiry import FreeExpiry
 from broker.errors import CoordinationError, StoreError, StoreUnavailable
 from broker.ports.cluster import SlotService, SlotStore
 from broker.ports.cluster_rows import Incarnation, SlotRow, slot_of
@@ -29,8 +30,21 @@ _BACKOFF: Final = Backoff(0.1, 1.0)
 _TELL_AGAIN: Final = 30.0
 _RELEASE_TIMEOUT: Final = 1.0
 _TRIES: Final = 3
+_QUEUES_PER_LOOK: Final = 64
+"""Queues of which the store is asked in one round whether messages in free slots have expired."""
 # Reading the table of a large backlog may take long: the pause before the next read is this many times as long.
 _REST_PER_SCAN: Final = 20
+
+
+FindDue: TypeAlias = Callable[[int], Awaitable[tuple[Sequence[int], int | None]]]
+"""Returns, for a queue, the ids of stored messages that have expired by a time of their own, and the first such time
+of all its messages, in milliseconds since 1970.
+"""
+
+
+async def nothing_due(queue_id: int) -> tuple[Sequence[int], int | None]:
+    """Nothing expires by a time of its own."""
+    return (), None
 
 
 @dataclass(slots=True, eq=False)
@@ -70,6 +84,7 @@ class SlotTerm:
         expired: Callable[[int], int],
         keeper: Callable[[int], Incarnation | None],
         on_granted: Callable[[Incarnation, int, int], None],
+        due: FindDue,
     ) -> None:
         self.fence = fence
         self._store = store
@@ -81,6 +96,8 @@ class SlotTerm:
         self._rescan_interval = rescan_interval
         self._expired = expired
         self._on_granted = on_granted
+        self._due = due
+        self._expiry = FreeExpiry()
         self._assignment = Assignment(keeper)
         self._living: Collection[Incarnation] = ()
         self._held: set[Incarnation] = set()
@@ -92,7 +109,7 @@ class SlotTerm:
         self._must_reclaim = True
         self._must_scan = True
         self._has_strangers = False
-        self._may_expire = False
+        self._may_expire = self._may_be_due = False
         self._poked = asyncio.Event()
         self._rescan_timer: asyncio.TimerHandle | None = None
         self._backoff = _BACKOFF
@@ -193,6 +210,8 @@ class SlotTerm:
             await self._reclaim()
         elif self._must_scan:
             await self._scan()
+        elif self._may_be_due:
+            await self._take_due()
         elif not self._plan():
             for incarnation in list(self._waiters):
                 self._wake_if_news(incarnation)
@@ -256,7 +275,7 @@ class SlotTerm:
         self._held.clear()
         self._must_reclaim |= self._has_strangers
         self._must_scan = True
-        self._may_expire = True
+        self._may_expire = self._may_be_due = True
         self._poked.set()
 
     def _plan(self) -> bool:
@@ -272,6 +291,21 @@ class SlotTerm:
             self._plan_expired(orders)
         self._orders.extend(orders.values())
         return bool(self._orders or self._gets)
+
+    async def _take_due(self) -> None:
+        """Take slots for this node that nobody wants, and in which messages have expired by a time of their own."""
+        self._may_be_due = False
+        caller = self._caller()
+        own = Incarnation(caller.node_id, caller.incarnation)
+        if not self._assignment.has_session(own) or own in self._held:
+            return
+        now_ms = self._clock.wall_ms()
+        for queue_id, slots in list(self._expiry.to_ask(self._assignment.unwanted(), now_ms, _QUEUES_PER_LOOK)):
+            ids, due = await self._due(queue_id)
+            self._expiry.on_answer(queue_id, slots, due)
+            rows = self._assignment.reserve_with(queue_id, ids)
+            if rows:
+                self._orders.append(_Order(own, rows))
 
     def _plan_expired(self, orders: dict[Incarnation, _Order]) -> None:
         """Take slots for this node in which messages have expired, and that nobody wants: it lets them expire."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -43,6 +43,9 @@ class Bench:
     nodes: dict[str, Node] = field(default_factory=lambda: {"alice": Node(), "bob": Node()})
     fenced: list[str] = field(default_factory=list)
     expired: Callable[[int], int] = lambda queue_id: 0
+    due: dict[int, int] = field(default_factory=dict)
+    """Of messages of the queue, by id: when they expire."""
+    asked: int = 0
 
     def __post_init__(self) -> None:
         self.store = FailingSlots(self.cluster.slots)
@@ -57,8 +60,14 @@ class Bench:
             window_size=10,
             on_fenced=self.fenced.append,
             expired=self.expired,
+            due=self._find_due,
         )
         self.manager.set_living([ALICE, BOB])
+
+    async def _find_due(self, queue_id: int) -> tuple[Sequence[int], int | None]:
+        self.asked += 1
+        now = asyncio.get_running_loop().wall_ms()  # type: ignore[attr-defined]
+        return [each for each, due in self.due.items() if due <= now], min(self.due.values(), default=None)
 
     async def give(self, number: int) -> Slot:
         """Alice puts a message into the store and makes a slot of it."""

@@ -99,6 +99,8 @@ class Node:
         self.coordinator: SlotService | None = None
         self.consumers_elsewhere: list[Incarnation] = []
         self.is_kept_elsewhere = False
+        self.next_due: int | None = None
+        self.asked_due = 0
         self.cut_off: list[Incarnation] = []
         numbers = count(1)
         self.runner = SlotRunner(
@@ -119,6 +121,7 @@ class Node:
             queues=lambda: [self.queue],
             find_queue=lambda queue_id: self.queue if queue_id == QUEUE_ID else None,
             consumers_elsewhere=lambda queue: self.consumers_elsewhere,
+            next_due=self._next_due,
             is_kept_elsewhere=lambda queue: self.is_kept_elsewhere,
             cut_off=lambda: self.cut_off,
             on_adopted=lambda queue: queue.dispatch(),
@@ -146,6 +149,10 @@ class Node:
         for slot in backlog:
             slot.maybe_delivered |= not registration.clean
             self.queue.recover(slot)
+
+    async def _next_due(self, queue: Queue) -> int | None:
+        self.asked_due += 1
+        return self.next_due
 
     def after_dispatch(self, queue: Queue) -> None:
         """Nobody asks for more than the test does."""

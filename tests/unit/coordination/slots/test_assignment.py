@@ -7,6 +7,7 @@ import pytest
 from broker.coordination.slots.assignment import SLOTS_PER_ROUND, Assignment
 from broker.ports.cluster_rows import Incarnation, SlotRow
 from broker.ports.peer_calls import Demand, QueueName
+from tests.support.ids import message_id
 
 ORDERS = QueueName("orders", 1)
 LETTERS = QueueName("letters", 2)
@@ -478,3 +479,21 @@ def test_the_keeper_of_a_length_gets_what_consumers_of_high_priority_leave(kept:
     kept.begin(ALICE, [Demand(ORDERS, 1)])
     kept.begin(CAROL, [Demand(ORDERS, 2, 3)])
     assert carry_out(kept, kept.plan()) == {CAROL: [100, 110], ALICE: [120], BOB: [130, 140]}
+
+
+# What expires in free slots
+
+
+def test_slots_with_certain_messages_can_be_taken_if_nobody_wants_them(assignment: Assignment) -> None:
+    first, second, third = (SlotRow(1, 3, message_id(3, each), message_id(3, each + 9), 10) for each in (10, 30, 50))
+    assignment.load([first, second, third])
+    assert [queue_id for queue_id, _ in assignment.unwanted()] == [1]
+    ids = [message_id(3, 55), message_id(3, 12), message_id(3, 13), message_id(4, 32), message_id(3, 45)]
+    rows = assignment.reserve_with(1, ids)
+    assert rows == [first, third]
+    assert assignment.reserve_with(1, ids) == []
+    assignment.begin(ALICE, [Demand(ORDERS, 50)])
+    assert assignment.reserve_with(1, [second.start]) == []
+    assert list(assignment.unwanted()) == []
+    assert carry_out(assignment, assignment.plan()) == {ALICE: [second.start]}
+    assert assignment.reserve_with(99, ids) == []

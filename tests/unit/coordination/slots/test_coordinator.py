@@ -18,6 +18,7 @@ from broker.ports.peer_calls import (
     Unavailable,
 )
 from broker.ports.slot import Slot
+from tests.support.ids import message_id
 from tests.support.virtual_loop import in_virtual_time
 from tests.unit.coordination.slots.slot_bench import ALICE, BOB, FENCE, ORDERS, Bench, caller, outcome, serving
 
@@ -194,3 +195,29 @@ async def test_what_another_node_wants_does_not_go_to_the_coordinator_though_it_
         await bench.begin(BOB, 5)
         slot = await bench.give_and_submit(1)
         assert [grant.slot for grant in (await bench.poll(BOB)).grants] == [slot]
+
+
+@in_virtual_time
+async def test_the_coordinator_takes_slots_in_which_messages_have_expired_by_a_time_of_their_own() -> None:
+    async with serving() as bench:
+        slots = [await bench.give_and_submit(number) for number in (1, 2, 3)]
+        await bench.begin(ALICE, 0)
+        assert (await bench.poll(ALICE, wait_ms=3000)).grants == ()
+        assert bench.asked == 1, "nothing is due, and no other slot is free"
+        bench.due = {slots[1].start: 0, slots[2].start: 1 << 62}
+        other = await bench.give_and_submit(4)
+        answer = await bench.poll(ALICE, "again", wait_ms=3000)
+        assert [grant.slot.start for grant in answer.grants] == [slots[1].start]
+        del bench.due[slots[1].start]
+        await bench.begin(BOB, 9)
+        starts = [grant.slot.start for grant in (await bench.poll(BOB)).grants]
+        assert starts == [slots[0].start, slots[2].start, other.start]
+
+
+@in_virtual_time
+async def test_a_coordinator_without_a_session_of_its_own_takes_nothing_that_has_expired() -> None:
+    async with serving() as bench:
+        bench.due = {message_id(0, 1): 0}
+        await bench.give_and_submit(1)
+        await asyncio.sleep(3.0)
+        assert bench.asked == 0

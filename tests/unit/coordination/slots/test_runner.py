@@ -17,9 +17,11 @@ from broker.ports.cluster_rows import Incarnation, SlotRow
 from broker.ports.peer_calls import Caller, Demand, Grant, QueueName, Supply, Unavailable
 from broker.ports.slot import Slot
 from broker.ports.store import Journal
+from broker.queue.queue import Queue
 from broker.queue.settings import QueueLimits
 from broker.store.memory.store import MemoryState
 from tests.support.clock import FakeClock
+from tests.support.composition import NoServices
 from tests.support.virtual_loop import VirtualLoop, in_virtual_time
 from tests.unit.coordination.slots.slot_node import DEMAND_SIZE, QUEUE_ID, Node
 
@@ -535,3 +537,38 @@ async def test_an_empty_slot_is_finished() -> None:
         it.node.journal.commit()
         await asyncio.sleep(0.6)
         assert it.node.state.slots == {}
+
+
+class NotesWhatIsDue(NoServices):
+    """Notes the queues of which expired messages are to be read."""
+
+    def __init__(self) -> None:
+        self.read: list[Queue] = []
+
+    def read_due(self, queue: Queue) -> None:
+        self.read.append(queue)
+
+
+@in_virtual_time
+async def test_what_lies_unread_in_slots_of_other_nodes_is_looked_at_once_for_times_of_its_own() -> None:
+    async with running() as it:
+        it.queue._services = services = NotesWhatIsDue()
+        grant = it.assigned(it.free_slot_of_bob())
+        it.tell(Supply((grant,)))
+        await asyncio.sleep(3.0)
+        assert (it.node.asked_due, services.read) == (1, [])
+        it.node.next_due = 1
+        it.tell(Supply((it.assigned(it.free_slot_of_bob()),)))
+        await asyncio.sleep(3.0)
+        assert (it.node.asked_due, services.read) == (2, [it.queue])
+
+
+@in_virtual_time
+async def test_nobody_asks_about_slots_that_are_read() -> None:
+    async with running() as it:
+        it.consume(credit=9)
+        it.tell(Supply((it.assigned(it.free_slot_of_bob()),)))
+        await turn()
+        it.node.stage.run()
+        await asyncio.sleep(3.0)
+        assert (it.queue.unacked_count, it.node.asked_due) == (3, 0)
