@@ -553,14 +553,18 @@ class NotesWhatIsDue(NoServices):
 async def test_what_lies_unread_in_slots_of_other_nodes_is_looked_at_once_for_times_of_its_own() -> None:
     async with running() as it:
         it.queue._services = services = NotesWhatIsDue()
-        grant = it.assigned(it.free_slot_of_bob())
-        it.tell(Supply((grant,)))
+        it.tell(Supply((it.assigned(it.free_slot_of_bob()),)))
+        await turn()
+        it.node.stage.run()
+        await asyncio.sleep(3.0)
+        assert it.node.asked_due == 0, "it is in memory"
+        it.tell(Supply((it.assigned(it.free_slot_of_bob()),)))
         await asyncio.sleep(3.0)
         assert (it.node.asked_due, services.read) == (1, [])
         it.node.next_due = 1
         it.tell(Supply((it.assigned(it.free_slot_of_bob()),)))
         await asyncio.sleep(3.0)
-        assert (it.node.asked_due, services.read) == (2, [it.queue])
+        assert (it.node.asked_due, services.read[:1]) == (2, [it.queue])
 
 
 @in_virtual_time
