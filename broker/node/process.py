@@ -22,6 +22,7 @@ from broker.clock import StoreClock, SystemClock
 from broker.config.configuration import Configuration
 from broker.errors import ConfigError, Evicted, StoreLocked, StoreShared
 from broker.machine.address import endpoint
+from broker.machine.supervisor import of_this_process
 from broker.node.admin_password import password_path, where_password_is
 from broker.node.control import Command, ControlServer
 from broker.node.control_path import control_path
@@ -111,6 +112,7 @@ class Node:
         has_tls = amqp.enabled and amqp.ssl_connection.enabled
         self._certificates = Certificates(amqp.ssl_connection) if has_tls else None
         self._stop_asked_at: float | None = None
+        self._supervisor = of_this_process()
         self._with_tokens = token_logins(config.authentication.oauth2)
         self.node_id = node_id(config)
 
@@ -277,17 +279,23 @@ class Node:
             )
         )
         _log.info("Server startup complete", node=self.node_id)
+        self._supervisor.tell("READY=1", f"STATUS=serving as {self.node_id}")
         async with asyncio.TaskGroup() as watching:
-            watch = watching.create_task(self._watch_certificates(), name="certificates")
+            watches = [
+                watching.create_task(self._watch_certificates(), name="certificates"),
+                watching.create_task(self._supervisor.watch(asyncio.sleep), name="signs of life"),
+            ]
             try:
                 await self._stop.wait()
             finally:
-                watch.cancel()
+                for watch in watches:
+                    watch.cancel()
                 await control.stop()
                 for listener in (http, metrics):
                     if listener is not None:
                         await listener.stop()
         _log.info("stopping", node=self.node_id)
+        self._supervisor.tell("STOPPING=1")
         await server.stop("shutdown", STOP_TIMEOUT)
 
     def _http_api(
