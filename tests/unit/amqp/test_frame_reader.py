@@ -287,3 +287,41 @@ def test_nothing_that_was_held_is_kept_after_the_end() -> None:
     reader.receive(b"what comes after it")
 
     assert reader.held_octets == 0
+
+
+class Frames:
+    """Takes frames and notes their types."""
+
+    def __init__(self) -> None:
+        self.types: list[int] = []
+
+    def on_frame(self, frame_type: int, channel_id: int, octets: bytes) -> None:
+        self.types.append(frame_type)
+
+    def on_error(self, error: Exception, channel_id: int, method: int) -> None:
+        raise error
+
+
+def test_nothing_is_collected_after_the_end_of_a_frame_that_was_not_whole() -> None:
+    reader = FrameReader(Frames(), FRAME_MAX)
+    reader.receive(raw_frame(FRAME_BODY, 1, b"x" * 1000)[:100])
+    assert reader.buffered > 0
+
+    reader.stop()
+    reader.receive(b"x" * 100)
+
+    assert reader.buffered == 0
+
+
+def test_another_sink_gets_whole_publishes_frame_by_frame_until_it_is_taken_away() -> None:
+    channel: Any = None
+    owner, other = Frames(), Frames()
+    reader = FrameReader(owner, FRAME_MAX)
+    reader.direct[1] = channel
+    reader.divert(other)
+
+    reader.receive(command(1, BasicPublish(routing_key="q"), body=b"one"))
+
+    assert (owner.types, other.types) == ([], [FRAME_METHOD, FRAME_HEADER, FRAME_BODY])
+    reader.divert(None)
+    assert reader.publishers is reader.direct
