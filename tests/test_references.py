@@ -18,7 +18,7 @@ from tests.support.named_things import CONFORMANCE, wrong_files, wrong_links, wr
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("benchmarks", "broker", "conf", "dbscripts", "deploy", "docs", "examples", "tests")
-KINDS = {".json", ".md", ".properties", ".py", ".service", ".sh", ".sql", ".thrift", ".toml", ".xml", ".yml"}
+KINDS = {".json", ".md", ".png", ".properties", ".py", ".service", ".sh", ".sql", ".thrift", ".toml", ".xml", ".yml"}
 
 # What this module plants is wrong on purpose.
 SKIPPED = "tests/test_references.py"
@@ -192,7 +192,7 @@ def repository() -> Library:
     paths = sorted(path for place in {*places, *(ROOT / name for name in FOLDERS)} for path in place.iterdir())
     return Library(
         {
-            path.relative_to(ROOT).as_posix(): path.read_text()
+            path.relative_to(ROOT).as_posix(): "" if path.suffix == ".png" else path.read_text()
             for path in paths
             if path.is_file() and (path.suffix in KINDS or path.name in ("Dockerfile", "LICENSE", "Makefile"))
         }
