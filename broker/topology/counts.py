@@ -6,6 +6,8 @@ from bisect import bisect_left
 from operator import add
 from typing import Final, NamedTuple
 
+from broker.queue.counts import CountsInQueue
+
 SIZE_BOUNDS: Final = (100, 1000, 10_000, 100_000, 1_000_000, 10_000_000, 50_000_000, 100_000_000)
 """Octets of bodies by which messages are told apart."""
 
@@ -46,6 +48,7 @@ class Churn:
         "channel_created",
         "connection_closed",
         "connection_created",
+        "ended_queues",
         "queue_created",
         "queue_declared",
         "queue_deleted",
@@ -61,6 +64,8 @@ class Churn:
         """Declarations that clients of this node have made, of queues that were there, too."""
         self.queue_created = 0
         self.queue_deleted = 0
+        self.ended_queues = CountsInQueue()
+        """What the queues of virtual hosts have counted that are gone."""
         self.auth_successes = 0
         """Logins."""
         self.auth_failures = 0

@@ -198,6 +198,7 @@ class Namespace:
     def close(self) -> None:
         """It is deleted: clients that still hold on to it change nothing in it any more."""
         self._is_gone = True
+        self._churn.ended_queues.add(self.routing.ended_queues)
 
     # What is set
 

@@ -120,6 +120,7 @@ def _node_totals(view: NodeView) -> Iterator[str]:
             yield ""
     yield from global_families(counts, publishers, consumers)
     dead = CountsInQueue()
+    dead.add(view.broker.churn.ended_queues)
     queues = 0
     for vhost in list(view.vhosts.values()):
         dead.add(vhost.routing.ended_queues)

@@ -18,6 +18,7 @@ from broker.codec.methods import BasicAck, BasicConsume, BasicReject, ConfirmSel
 from broker.management.figures.view import NodeView
 from broker.management.metrics.own import OwnFigures, own_families
 from broker.management.metrics.scrape import aggregated, detailed, per_object
+from broker.ports.records import Drop, VirtualHostRecord
 from tests.support.harness import Client, Harness
 
 ROOT = Path(__file__).parents[4]
@@ -160,6 +161,8 @@ def test_deaths_are_told_by_reason_and_outlive_their_queue(harness: Harness, pee
     assert (died("maxlen", "disabled"), died("maxlen", "at_most_once")) == (0, 1)
     peer.send(1, QueueDelete(queue="b"))
     peer.send(1, QueueDelete(queue="a"))
+    assert (died("rejected", "disabled"), died("maxlen", "at_most_once")) == (1, 1)
+    harness.live.apply(Drop(VirtualHostRecord("/")))
     assert (died("rejected", "disabled"), died("maxlen", "at_most_once")) == (1, 1)
 
 
