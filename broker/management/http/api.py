@@ -112,6 +112,8 @@ class Api:
 
     async def _serve(self, call: Call) -> HttpAnswer:
         route = self.router.find(call)
+        if route is not None and route.method != "GET":
+            require_same_site(call)
         if route is None:
             return empty(200, Allow=self.router.allowed(call))
         if route.needs is not Needs.NOTHING:
@@ -125,6 +127,19 @@ class Api:
     def _who(self, call: Call) -> dict[str, Any]:
         """Return who asks, for the lines of the log about what is changed."""
         return {} if call.found_caller is None else {"by": call.found_caller.name, "peer": call.address}
+
+
+def require_same_site(call: Call) -> None:
+    """Raise `HttpRefusal` for a change that a page of another site has asked a browser for: the browser may have added
+    a password that it remembers. Programs say nothing of where they come from.
+    """
+    site, origin = call.headers.get("sec-fetch-site"), call.headers.get("origin")
+    if site is not None:
+        is_foreign = site not in ("same-origin", "none")
+    else:
+        is_foreign = origin is not None and origin.partition("://")[2] != call.headers.get("host", "")
+    if is_foreign:
+        raise HttpRefusal(403, "forbidden", "the request comes from a page of another site")
 
 
 def _refusal(error: BrokerError) -> HttpRefusal:

@@ -72,6 +72,8 @@ def _responses(route: ApiRoute) -> dict[str, Any]:
     refusals: dict[str, Any] = {} if route.needs is Needs.NOTHING else dict(_WHOM)
     if route.method != "GET":
         refusals["400"] = {"description": "the request cannot be served"}
+    if route.parts[0] in ("health", "aliveness-test"):
+        refusals["503"] = {"description": "something is wrong, and what"}
     if "{" in route.path:
         refusals["404"] = {"description": "there is no such thing"}
     return {**found, **refusals}

@@ -118,6 +118,33 @@ def test_no_other_origin_is_let_in(origin: str) -> None:
     assert not {name for name in answer.headers if name.lower().startswith("access-control")}
 
 
+@pytest.mark.parametrize(
+    ("headers", "is_let_in"),
+    [
+        ({}, True),
+        ({"origin": "http://broker:15672", "host": "broker:15672"}, True),
+        ({"sec-fetch-site": "same-origin", "origin": "https://proxy.example", "host": "inner:15672"}, True),
+        ({"sec-fetch-site": "none"}, True),
+        ({"origin": "https://elsewhere.example", "host": "broker:15672"}, False),
+        ({"origin": "null", "host": "broker:15672"}, False),
+        ({"sec-fetch-site": "cross-site"}, False),
+        ({"sec-fetch-site": "same-site", "origin": "http://broker:15672", "host": "broker:15672"}, False),
+    ],
+)
+def test_a_page_of_another_site_changes_nothing_even_if_the_browser_knows_the_password(
+    headers: dict[str, str], is_let_in: bool
+) -> None:
+    """Such a page can send a form of plain text, whose body is read as JSON whatever its type."""
+    node = HttpNode()
+    given = {**headers, "content-type": "text/plain"}
+    changes = (("PUT", "/queues/%2F/q"), ("POST", "/bindings/%2F/e/amq.topic/q/q"), ("DELETE", "/queues/%2F/q"))
+    for method, path in changes:
+        answer = node.ask(method, f"/api{path}", {}, headers=given)
+        assert (answer.status < 300) is is_let_in, (method, answer.status)
+        assert answer.status == 403 or is_let_in
+    assert node.ask("GET", "/api/queues", headers=given).status == 200
+
+
 @pytest.mark.parametrize("name", ["<script>alert(1)</script>", '"><img src=x>', "a\r\nSet-Cookie: x=1", "{{7*7}}"])
 def test_names_come_back_as_json_and_never_in_a_header(name: str) -> None:
     from urllib.parse import quote
