@@ -238,6 +238,7 @@ class Dispatcher:
         if self._gone:
             self._forget_gone()
         levels = self._levels
+        was_anybody = False
         while True:
             turns = levels[-1]
             while len(turns) > 1 and ready:
@@ -248,7 +249,7 @@ class Dispatcher:
             if ready and turns:
                 turns[0].take(ready, len(ready))
             if not ready or len(levels) == 1:
-                return bool(turns)
+                return bool(turns) or was_anybody
             if turns:
-                turns.popleft().is_resting = True
+                turns.popleft().is_resting = was_anybody = True
             self._leave_level()

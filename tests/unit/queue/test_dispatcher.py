@@ -265,3 +265,11 @@ def test_the_room_of_all_consumers_together_is_known_as_far_as_it_is_asked_for()
     it.remove(consumers[2])
     assert it.has_credit()
     assert (it.priority, it.room(100)) == (0, 3)
+
+
+@pytest.mark.parametrize("priority", [-3, 0, 1])
+def test_who_takes_some_of_what_is_ready_was_asked_whatever_its_priority(priority: int) -> None:
+    it = dispatcher(Counted(1, priority=priority))
+    ready = messages(1, 2)
+    assert it.share_out(ready)
+    assert len(ready) == 1
