@@ -34,9 +34,16 @@ def test_the_higher_one_fills_up_before_the_lower_one_gets_anything(
     publish(publisher, name, numbered(3, 200))
     low.wait(3)
     there.basic_ack(high.taken[-1].tag, multiple=True)
-    publish(publisher, name, numbered(3, 300))
-    high.wait(ROOM + 3)
-    assert low.bodies == numbered(3, 200)
+    one_by_one = iter(numbered(7, 300))
+    while len(high.taken) == ROOM:  # until the first node has heard that there is room
+        publish(publisher, name, [next(one_by_one)])
+        for channel in (there, here):
+            channel.connection.process_data_events(time_limit=0.1)
+    before = low.bodies
+    publish(publisher, name, numbered(3, 400))
+    high.wait(ROOM + 4)
+    here.connection.process_data_events(time_limit=0)
+    assert low.bodies == before
 
 
 @pytest.mark.slow

@@ -160,6 +160,9 @@ class Member:
         for queue in self.queues.values():
             queue.history = world.history
         self.consumers = {queue_id: Consumer(self, queue) for queue_id, queue in self.queues.items()}
+        for queue in self.queues.values() if world.is_ranked else ():
+            queue.rank()
+            self.consumers[queue.queue_id].priority = node.index - 1
         backlog = world.read_window(registration.lane)
         self.runner.begin(backlog)
         for slot in backlog:

@@ -64,6 +64,7 @@ class Node:
 
     def __init__(self, world: SlotWorld, index: int) -> None:
         self.world = world
+        self.index = index
         self.name = f"node {index}"
         self.member: Member | None = None
         self.known: tuple[Node, Fence] = (self, Fence())
@@ -176,6 +177,8 @@ class SlotWorld:
         self.is_healing = self.is_filling = self.is_scripted = False
         self.is_store_down = self.is_doubtful = self.is_slow = self.is_lossy = self.is_headless = False
         self.is_cut = schedule.is_cut
+        self.is_ranked = False
+        """Have consumers of different nodes different priorities?"""
         self.nodes: list[Node] = []
         self._schedule = schedule
         self._epoch = 0

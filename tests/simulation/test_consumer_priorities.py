@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 import pytest
 import structlog
@@ -13,6 +13,7 @@ from broker.coordination.slots.runner import Deciders
 from broker.message import PENDING
 from broker.queue.queue import Queue
 from tests.simulation.slots_faults import SOUND, Plant
+from tests.simulation.slots_history import Violation
 from tests.simulation.slots_node import Member
 from tests.simulation.slots_schedule import draw
 from tests.simulation.slots_world import SlotWorld
@@ -123,6 +124,32 @@ def test_a_transaction_that_keeps_messages_here_keeps_nobody_waiting_for_long() 
         queue.end_transaction()
 
     play(script)
+
+
+def hold(seeds: Iterable[int]) -> None:
+    """Let faults come over nodes whose consumers have the priorities -1, 0, 1: everything is delivered in the end."""
+
+    async def main(loop: VirtualLoop) -> None:
+        world = SlotWorld(draw(seed), loop)
+        world.is_ranked = True
+        await world.run()
+
+    for seed in seeds:
+        with structlog.testing.capture_logs():
+            try:
+                run_in_virtual_time(main)
+            except Violation as violation:
+                pytest.fail(f"{violation}\n{draw(seed)}", pytrace=False)
+
+
+def test_consumers_of_any_priority_drain_their_queues_after_any_faults() -> None:
+    hold(range(15))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(10))
+def test_thousands_of_schedules_of_faults_keep_no_consumer_waiting(part: int) -> None:
+    hold(range(15 + part, 2000, 10))
 
 
 class GivesNoWay(Balancer):
