@@ -141,10 +141,10 @@ class PriorityQueue(Queue):
         for level in self._levels:
             level.set_as_level(settings)
 
-    def _rank(self, dispatcher: Yielding) -> None:
-        super()._rank(dispatcher)
+    def _rank(self, yielding: Yielding | None, dispatcher: Dispatching) -> None:
+        super()._rank(yielding, dispatcher)
         for level in self._levels:
-            level._rank(dispatcher)
+            level._rank(yielding, dispatcher)
 
     def level_for(self, header: bytes) -> Queue:
         if not header[_FLAGS] & _HAS_PRIORITY:

@@ -882,10 +882,15 @@ class Queue:
     def rank(self) -> None:
         """Consumers of this queue have different priorities, and some are on other nodes."""
         if not (self.is_ranked or self._settings.single_active_consumer or self._selection is not None):
-            self._rank(Yielding(self._dispatcher))
+            self._rank(yielding := Yielding(self._dispatcher), yielding)
 
-    def _rank(self, dispatcher: Yielding) -> None:
-        self._dispatcher = self._yielding = dispatcher
+    def unrank(self) -> None:
+        """Consumers of this queue have no priorities any more. The caller dispatches then."""
+        if self._yielding is not None and self._selection is None:
+            self._rank(None, self._yielding.end())
+
+    def _rank(self, yielding: Yielding | None, dispatcher: Dispatching) -> None:
+        self._yielding, self._dispatcher = yielding, dispatcher
         self._observe()
 
     @property

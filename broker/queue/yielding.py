@@ -45,6 +45,14 @@ class Yielding:
                 has_woken = True
         return has_woken
 
+    def end(self) -> Dispatching:
+        """Nobody waits for consumers elsewhere any more: return who has all consumers from now on."""
+        self._floor = None
+        for consumer in self.consumers:
+            if consumer not in self._turns.consumers:
+                self._turns.add(consumer)
+        return self._turns
+
     def _must_wait(self, consumer: QueueConsumer) -> bool:
         return self._floor is not None and consumer.priority < self._floor
 

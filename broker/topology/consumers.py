@@ -66,7 +66,9 @@ class Consumers:
     """The consumers of one virtual host."""
 
     def __init__(self, vhost: Host, on_activity: Callable[[Queue], None]) -> None:
-        """`on_activity` is called with a queue whose single active consumer is on this node from now on."""
+        """`on_activity` is called with a queue of which consumers on this node may have messages from now on: the
+        single active one is among them, or they wait for nobody elsewhere any more.
+        """
         self.subscriptions = Subscriptions()
         self._vhost = vhost
         self._incarnation = vhost.cluster.incarnation
@@ -273,6 +275,9 @@ class Consumers:
                 self._on_activity(queue)
         elif any(each.priority for each in self._subscribers(queue).values()):
             queue.rank()
+        elif queue.is_ranked:
+            queue.unrank()
+            self._on_activity(queue)
 
 
 def _is_preempted(queue: Queue) -> bool:

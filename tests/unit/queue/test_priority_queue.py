@@ -472,3 +472,14 @@ def test_outcomes_of_several_levels_are_told_apart() -> None:
     it.queue.settle([message for message in taken if message], DELETED)
     assert it.services.buried == []
     assert sorted(it.journal.settled) == [1, 2]
+
+
+def test_the_levels_wait_together_for_consumers_elsewhere_and_no_longer_than_they_have_priorities() -> None:
+    queue = new_queue(arguments=FieldTable.of({"x-max-priority": 2}))
+    queue.rank()
+    dispatchers = {level._dispatcher for level in queue.levels}
+    assert dispatchers == {queue._dispatcher}
+    assert all(level.is_exact and level.is_ranked for level in queue.levels)
+    queue.unrank()
+    assert {level._dispatcher for level in queue.levels} == {queue._dispatcher} != dispatchers
+    assert not any(level.is_exact for level in queue.levels)

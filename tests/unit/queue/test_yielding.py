@@ -100,3 +100,11 @@ def test_a_consumer_that_comes_or_wakes_meanwhile_waits_too_and_one_may_go() -> 
     assert yielding.remove_all() == [consumers[0]]
     assert not yielding.give_way(1, None)
     assert not yielding.has_priorities
+
+
+def test_all_have_their_turns_when_there_are_no_priorities_any_more() -> None:
+    yielding, consumers = new(0, 0)
+    yielding.give_way(7, 6)
+    turns = yielding.end()
+    assert list(turns.consumers) == consumers
+    assert turns.room(10) == 4

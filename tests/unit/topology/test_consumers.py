@@ -307,6 +307,7 @@ async def test_all_nodes_know_when_consumers_of_a_queue_have_priorities(
     assert [node.vhost.queues["q"].is_ranked for node in (a, b)] == [True, True]
     await b.cancel(b.vhost.queues["q"], consumer)
     assert priorities(a) == {"a": 0}
+    assert [node.vhost.queues["q"].is_ranked for node in (a, b)] == [False, False]
 
 
 async def test_an_exclusive_consumer_cannot_have_a_queue_with_a_single_active_one(a: TopologyNode) -> None:
