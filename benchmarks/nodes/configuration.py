@@ -24,7 +24,7 @@ _BROKER_XML = """\
   <management>
     <http enabled="{has_http}" port="{http_port}"/>
     <metrics enabled="{has_metrics}" port="{metrics_port}"/>
-    <http enabled="{has_http}" port="{http_port}"/><console enabled="{has_console}" port="{console_port}"/>
+    <console enabled="{has_console}" port="{console_port}"/>
   </management>
 </broker>
 """

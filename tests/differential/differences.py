@@ -79,7 +79,7 @@ _ASSUMED: Final = "is an assumption of clients, shown by their own suites"
 NOT_SHOWN: Final[Mapping[str, str]] = {
     **dict.fromkeys(("B30", "C2", "C15", "C26", "H6", "P3", "Q19", "U10", "U11"), _TIME),
     **dict.fromkeys(("B31", "C7", "C12", "C14", "C24", "C25", "N1", "N2", "Q8", "Q15", "X8"), _ELSEWHERE),
-    **dict.fromkeys(("E5", "E6", "E7", "E8", "E13", "F13", "T5"), _PLUGIN),
+    **dict.fromkeys(("E5", "E6", "E7", "E8", "E12", "E13", "F13", "F21", "T5"), _PLUGIN),
     **dict.fromkeys(("U1", "U2", "U3", "U4"), _ASSUMED),
 }
 

@@ -106,8 +106,8 @@ def test_what_is_given_back_comes_again_to_who_selects_it(peer: Client, requeue:
     peer.send(1, BasicNack(2, True, requeue))
     assert len(got(peer)) == 2 * requeue
     assert [peer.call(1, BasicGet(queue="q", no_ack=True)) for _ in range(2)] == [
-        BasicGetOk(5 if requeue else 3, False, "", "q", 1),
-        BasicGetOk(6 if requeue else 4, False, "", "q", 0),
+        BasicGetOk(5 if requeue else 3, False, "amq.direct", "q", 1),
+        BasicGetOk(6 if requeue else 4, False, "amq.direct", "q", 0),
     ]
 
 
