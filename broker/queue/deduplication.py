@@ -15,7 +15,7 @@ from broker.codec.properties import BasicProperties
 from broker.errors import PreconditionFailed
 from broker.message import KeyClaim
 from broker.ports.keys import FOREVER, digest_of
-from broker.queue.values import MAX_TIME, number
+from broker.queue.values import MAX_NAME, MAX_TIME, number
 
 HEADERS: Final = ("x-dedup-id", "x-deduplication-header")
 """Headers that hold the key, if no other is set: this broker's own, and that of RabbitMQ's community plugin."""
@@ -64,14 +64,14 @@ class Deduplication:
     def of(cls, values: Mapping[str, Any]) -> Deduplication | None:
         """Return what arguments of a queue ask for; None if they do not. What is not as it should be has no effect."""
         is_on, window = values.get(EXCHANGE_TYPE), number(values.get("x-dedup-window"), MAX_TIME)
-        if is_on is False or not (is_on or window):
+        if is_on is False or not (is_on is True or window):
             return None
         keep = count(values.get("x-cache-size")) or 0
         window = window or count(values.get(_TTL), MAX_TIME) or None
         if keep and not window:
             window = FOREVER
         name, its_property = values.get(_NAME), values.get(_PROPERTY)
-        names = (name,) if isinstance(name, str) and name else HEADERS
+        names = (name,) if isinstance(name, str) and 0 < len(name.encode()) <= MAX_NAME else HEADERS
         return cls(window, keep, names, its_property if its_property in PROPERTIES else None)
 
     @classmethod

@@ -10,11 +10,10 @@ from typing import Any, Final
 from broker.codec.field_table import FieldTable
 from broker.ports.levels import highest_level
 from broker.queue.deduplication import Deduplication
+from broker.queue.values import MAX_NAME as MAX_NAME
 from broker.queue.values import MAX_TIME as MAX_TIME
 from broker.queue.values import number as _number
 
-MAX_NAME: Final = 255
-"""Octets of the name of an exchange, and of a routing key (contract Q10)."""
 QUORUM_DELIVERY_LIMIT: Final = 20
 """How often a message of a quorum queue may be given back, if its arguments do not say (contract F10)."""
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+MAX_NAME: Final = 255
+"""Octets of the name of an exchange or a header, and of a routing key (contract Q10)."""
 MAX_TIME: Final = 315_360_000_000
 """The longest time that an argument may ask for, in milliseconds: ten years."""
 

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias
 from broker.codec.field_table import FieldTable
 from broker.errors import PreconditionFailed
 from broker.ports.levels import MAX_PRIORITY
-from broker.queue.deduplication import EXCHANGE_TYPE, PROPERTIES, Deduplication
+from broker.queue.deduplication import EXCHANGE_TYPE, PROPERTIES, Deduplication, count
 from broker.queue.settings import MAX_NAME, MAX_TIME, Overflow, QueueType
 
 Check: TypeAlias = Callable[[str, Any, Mapping[str, Any]], str | None]
@@ -122,6 +122,11 @@ def _count(kind: str, value: Any, values: Mapping[str, Any]) -> str | None:
     return None if is_text and int(value[:18]) else _positive(kind, value, values)
 
 
+def _window(kind: str, value: Any, values: Mapping[str, Any]) -> str | None:
+    is_too_long = count(value) is not None and count(value, MAX_TIME) is None
+    return f"{{value_too_large,{value}}}" if is_too_long else _count(kind, value, values)
+
+
 def _anything(kind: str, value: Any, values: Mapping[str, Any]) -> str | None:
     return None
 
@@ -185,7 +190,7 @@ ARGUMENTS: Final[Mapping[str, Argument]] = {
     EXCHANGE_TYPE: Argument(_boolean, _BOTH),
     "x-dedup-window": Argument(_lease, _BOTH),
     "x-cache-size": Argument(_count, _BOTH),
-    "x-cache-ttl": Argument(_count, _BOTH),
+    "x-cache-ttl": Argument(_window, _BOTH),
     "x-cache-persistence": Argument(_one_of("disk", "memory", otherwise="invalid_cache_persistence"), _BOTH),
     "x-deduplication-header": Argument(_header, _BOTH),
     "x-deduplication-property": Argument(_one_of(*PROPERTIES, otherwise="invalid_deduplication_property"), _BOTH),

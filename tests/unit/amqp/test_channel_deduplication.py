@@ -303,6 +303,7 @@ def test_a_queue_whose_messages_are_not_stored_has_no_keys(peer: Client, flags: 
         ({"x-dedup-window": 0}, "{value_zero,0}"),
         ({"x-dedup-window": -1}, "{value_negative,-1}"),
         ({"x-cache-size": 0}, "{value_zero,0}"),
+        ({"x-cache-ttl": 315_360_000_001}, "{value_too_large,315360000001}"),
         ({"x-cache-ttl": "soon"}, '"expected integer, got longstr"'),
         ({"x-cache-persistence": "tape"}, "invalid_cache_persistence"),
         ({"x-deduplication-header": ""}, "{value_empty,<<>>}"),
