@@ -20,6 +20,7 @@ from broker.ports.cluster_rows import (
     Resign,
 )
 from broker.ports.store import Store
+from broker.store.memory.store import MemoryStore
 from tests.contract.cluster_calls import NEVER_HELD, beat, claim, register, renew, up
 from tests.contract.harness import Harness, server_maker
 from tests.contract.test_schema import NAMES
@@ -50,6 +51,9 @@ async def test_the_timeline_has_each_change_once(harness: Harness) -> None:
         MembershipChange(ChangeType.MEMBER_REMOVED, "a", "a1", "a"),
     ]
     assert list(await cluster.timeline(100)) == changes[::-1]
+    times = [change.happened_ms for change in await cluster.timeline(100)]
+    assert times == sorted(times, reverse=True)
+    assert times[-1] > 1_700_000_000_000 or isinstance(harness.store, MemoryStore)
     assert list(await cluster.timeline(2)) == changes[:2:-1]
 
 

@@ -8,7 +8,7 @@ from broker.management.figures.history import NO_SAMPLES, SampleSpans
 from broker.management.figures.merging import Elsewhere
 from broker.management.figures.nodes import node_figures
 from broker.management.http.access import Needs
-from broker.management.http.call import BadRequest, Call, NotThere
+from broker.management.http.call import NO_CONTENT, BadRequest, Call, NotThere, empty
 from broker.management.http.elsewhere import partly
 from broker.management.http.listing import Row, listed
 from broker.management.http.node_view import ManagedNode, Member
@@ -128,8 +128,17 @@ async def list_attempts(node: ManagedNode, call: Call) -> Any:
     ]
 
 
+async def forget_attempts(node: ManagedNode, call: Call) -> Any:
+    if not member_of(node, call).is_self:
+        raise BadRequest("ask that node")
+    for counts in node.broker.logins.values():
+        counts.succeeded = counts.failed = 0
+    return empty(NO_CONTENT)
+
+
 ROUTES = (
     ApiRoute("GET", "/auth/attempts/{node}", Needs.MONITORING, list_attempts, "List how many logins there were"),
+    ApiRoute("DELETE", "/auth/attempts/{node}", Needs.ADMINISTRATOR, forget_attempts, "Count logins anew"),
     ApiRoute("GET", "/nodes", Needs.MONITORING, list_nodes, "List the nodes"),
     ApiRoute("GET", "/nodes/{node}", Needs.MONITORING, get_node, "Show a node"),
     ApiRoute("GET", "/nodes/{node}/memory", Needs.MONITORING, get_memory, "Show what a node's memory is used for"),

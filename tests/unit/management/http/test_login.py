@@ -68,6 +68,13 @@ def test_logins_are_counted(node: HttpNode) -> None:
     ]
 
 
+def test_logins_are_counted_anew_when_an_administrator_says_so(node: HttpNode) -> None:
+    assert node.status("DELETE", "/auth/attempts/NODE:1", user="watcher") == 401
+    assert node.status("DELETE", "/auth/attempts/NODE:1") == 204
+    assert node.get("/auth/attempts/NODE:1")[0]["auth_attempts"] == 1
+    assert node.status("GET", "/auth/attempts/nope") == node.status("DELETE", "/auth/attempts/nope") == 404
+
+
 def test_a_bearer_token_is_given_to_the_authenticator_as_a_secret(node: HttpNode) -> None:
     answer = node.ask("GET", "/api/whoami", user=None, headers={"authorization": "Bearer abc.def.ghi"})
     assert answer.body == b'{"error":"not_authorized","reason":"Login failed"}'
