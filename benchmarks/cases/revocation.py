@@ -15,7 +15,7 @@ from benchmarks.own_broker import OwnBroker, OwnCluster
 from benchmarks.results import Row, Values
 from benchmarks.session import Session
 from broker.config.loading import load
-from broker.node.admin_command import ask
+from broker.node.control_client import ask
 from broker.node.control_path import control_path
 
 REVOCATIONS = 50

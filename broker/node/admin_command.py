@@ -5,15 +5,13 @@ from __future__ import annotations
 import argparse
 import getpass
 import json
-import os
-import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 from broker.config.configuration import Configuration
 from broker.errors import AdministrationError
+from broker.node.control_client import ask
 from broker.node.control_path import control_path
 from broker.topology.policies import APPLY_TO
 
@@ -65,19 +63,6 @@ def run(options: argparse.Namespace, config: Configuration) -> int:
         return show_import(result)
     _show(result, as_json=options.json)
     return EX_OK
-
-
-def ask(path: Path, request: Mapping[str, Any]) -> dict[str, Any]:
-    """Send a request to the control socket and return the answer."""
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.connect(os.fspath(path))
-        connection.sendall(json.dumps(request).encode() + b"\n")
-        with connection.makefile("rb") as answers:
-            line = answers.readline()
-    if not line:
-        raise OSError("the node has closed the connection")
-    found: dict[str, Any] = json.loads(line)
-    return found
 
 
 def _definitions_in(path: str) -> object:

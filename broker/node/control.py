@@ -33,6 +33,9 @@ _CREDENTIALS: Final = struct.Struct("3i")
 _REQUEST_TIMEOUT: Final = 30.0
 """Seconds until a request must have come."""
 
+API: Final = "api"
+"""The command that asks the HTTP API in memory."""
+
 Command = Callable[[Mapping[str, Any]], Awaitable[Any]]
 
 
@@ -103,7 +106,8 @@ class ControlServer:
             return _refused(name, str(error))
         except (KeyError, TypeError, ValueError) as error:
             return _refused(name, f"{name}: an argument is missing or wrong: {error}")
-        tell(_log, COMMAND_DONE, command=name)
+        if name != API:  # it tells itself what is changed
+            tell(_log, COMMAND_DONE, command=name)
         return {"result": result}
 
 

@@ -17,6 +17,7 @@ from broker.management.figures.view import Listening
 from broker.management.http.api import Api
 from broker.management.http.call import HttpCaller
 from broker.management.http.live import LiveViews
+from broker.management.http.local import LocalRequests
 from broker.management.http.login import HttpLogin
 from broker.management.http.node_view import ManagedNode, Member, StoreFacts, TimelineEntry
 from broker.management.http.server import HttpServer
@@ -123,6 +124,7 @@ class HttpApi:
         )
         logins = incarnation.broker.logins["http"]
         self.api = Api(self.node, HttpLogin(shared.users, tags_of, logins), section.path_prefix)
+        self.serve_locally = LocalRequests(self.api, section.path_prefix).serve
 
         def again(caller: HttpCaller) -> HttpCaller | None:
             return HttpCaller(caller.identity, frozenset(tags_of(caller.identity)))  # who is gone has no tags

@@ -20,11 +20,11 @@ from broker.amqp.profile import PROFILES, Profile
 from broker.backoff import Backoff
 from broker.clock import StoreClock, SystemClock
 from broker.config.configuration import Configuration
-from broker.errors import ConfigError, Evicted, StoreLocked, StoreShared
+from broker.errors import AdministrationError, ConfigError, Evicted, StoreLocked, StoreShared
 from broker.machine.address import endpoint
 from broker.machine.supervisor import of_this_process
 from broker.node.admin_password import password_path, where_password_is
-from broker.node.control import Command, ControlServer
+from broker.node.control import API, Command, ControlServer
 from broker.node.control_path import control_path
 from broker.node.incarnation import STOP_TIMEOUT, NodeIncarnation
 from broker.node.lifecycle import Lifecycle
@@ -256,10 +256,12 @@ class Node:
         new_hash = partial(hash_password, incarnation.hashing)
         commands = Commands(incarnation.administration, new_hash, __version__, further)
         by_name = incarnation.carbon.commands(incarnation.administration, commands) if incarnation.carbon else None
-        control = ControlServer(control_path(self._config), by_name or commands.by_name)
+        served: dict[str, Command] = dict(by_name or commands.by_name)
+        control = ControlServer(control_path(self._config), served)
         await control.start()
         addresses = await self._listen(server)
         http = self._http_api(incarnation, server, by_name or commands.by_name)
+        served[API] = _no_api if http is None else http.serve_locally
         metrics = self._metrics(incarnation, server)
         for listener in (http, metrics):
             if listener is not None:
@@ -364,6 +366,10 @@ def _without_what_is_taken(config: Configuration) -> dict[str, Any]:
     for name in set(tls) - {"enabled", "port", "profile"}:
         del tls[name]
     return values
+
+
+async def _no_api(arguments: Mapping[str, Any]) -> Any:
+    raise AdministrationError("the HTTP API is off: management/http of broker.xml switches it on")
 
 
 def open_store(config: Configuration) -> Store:

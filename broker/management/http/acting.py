@@ -8,6 +8,7 @@ from typing import Any
 
 from broker.amqp.local_client import LocalClient, SentMethod
 from broker.auth.access import Access
+from broker.auth.scopes import GrantedAccess
 from broker.codec.field_table import EMPTY_TABLE, FieldTable
 from broker.codec.method import Method
 from broker.errors import AccessRefused, NotAllowed, NotFound, SyntaxFault
@@ -23,13 +24,15 @@ REFUSED = "Access refused."
 
 async def access_of(node: ManagedNode, call: Call, vhost: VirtualHost) -> Access:
     """Return what the caller may do in a virtual host. Raises `NotAuthorised` if that is nothing."""
-    identity = call.caller.identity
+    identity, control = call.caller.identity, node.shared.access
+    if identity.grants is not None:
+        control = GrantedAccess(control)
     try:
-        found = node.shared.access.permissions(identity, vhost.name)
+        found = control.permissions(identity, vhost.name)
         permissions = await found if isinstance(found, Coroutine) else found
     except NotAllowed:
         raise NotAuthorised(REFUSED) from None
-    return Access(identity, vhost.name, permissions, node.shared.access)
+    return Access(identity, vhost.name, permissions, control)
 
 
 @asynccontextmanager

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from broker.errors import AdministrationError, ConfigError
-from broker.node.admin_command import ask
 from broker.node.control import ControlServer
+from broker.node.control_client import ask
 
 
 async def echo(arguments: Mapping[str, Any]) -> Any:

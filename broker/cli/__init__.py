@@ -1,0 +1,1 @@
+"""`brokerctl`: the command line of operators, which asks nodes over their control socket or HTTP."""

@@ -1,0 +1,104 @@
+"""How a command is made: its names, its example, and the options that all commands have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import click
+
+from broker.cli.output import FORMATS
+from broker.cli.session import CommandSession
+
+
+class BrokerCommand(click.Command):
+    """A command with an example in its help. `names` are all its spellings, one or two words each."""
+
+    names: tuple[str, ...] = ()
+    examples: tuple[str, ...] = ()
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_epilog(ctx, formatter)
+        write_examples(self, formatter)
+
+
+def write_examples(command: BrokerCommand, formatter: click.HelpFormatter) -> None:
+    """Write examples and the other spellings of a command into its help."""
+    with formatter.section("Examples" if len(command.examples) > 1 else "Example"):
+        for line in command.examples:
+            formatter.write(f"{'':{formatter.current_indent}}{line}\n")
+    if len(command.names) > 1:
+        with formatter.section("Spellings"):
+            formatter.write_text(", ".join(command.names))
+
+
+def command(
+    *names: str, example: str | Sequence[str], of_vhost: bool = False
+) -> Callable[[Callable[..., Any]], BrokerCommand]:
+    """Make a command of a function, which gets the `CommandSession` first. `of_vhost` shows `--vhost` in its help."""
+
+    def wrap(function: Callable[..., Any]) -> BrokerCommand:
+        made = click.command(names[0].replace(" ", "-"), cls=BrokerCommand)(click.pass_obj(function))
+        made.names = names
+        made.examples = (example,) if isinstance(example, str) else tuple(example)
+        taken = {spelling for parameter in made.params for spelling in parameter.opts}
+        made.params += [each for each in common_options(hidden=True, of_vhost=of_vhost) if taken.isdisjoint(each.opts)]
+        return made
+
+    return wrap
+
+
+Set = Callable[[CommandSession, Any], None]
+
+
+def _option(set_value: Set, *spellings: str, hidden: bool, help: str, **settings: Any) -> click.Option:
+    def note(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
+        if value is not None and value is not False:
+            set_value(ctx.ensure_object(CommandSession), value)
+
+    name = f"common_{spellings[0].removeprefix('--')}".replace("-", "_")  # apart from those of commands
+    return click.Option((*spellings, name), expose_value=False, hidden=hidden, help=help, callback=note, **settings)
+
+
+def _of_node(name: str) -> Set:
+    def set_value(session: CommandSession, value: Any) -> None:
+        setattr(session.wanted, name, value)
+
+    return set_value
+
+
+def _of_session(name: str) -> Set:
+    def set_value(session: CommandSession, value: Any) -> None:
+        setattr(session, name, value)
+
+    return set_value
+
+
+def _as_json(session: CommandSession, value: Any) -> None:
+    session.style = "json"
+
+
+_FLAG: Final = {"is_flag": True}
+_COMMON: Final[tuple[tuple[Set, tuple[str, ...], str, dict[str, Any]], ...]] = (
+    (_of_node("url"), ("--url",), "HTTP address of the node; also BROKER_URL", {"metavar": "URL"}),
+    (_of_node("user"), ("--user", "-u"), "who logs in over HTTP; the password is asked for", {"metavar": "NAME"}),
+    (_of_node("ca_file"), ("--ca-file",), "certificates that an https node is checked by", {"metavar": "FILE"}),
+    (_of_node("socket"), ("--socket",), "control socket of the node; also BROKER_SOCKET", {"metavar": "PATH"}),
+    (_of_node("config"), ("--config",), "configuration of the node, which names its socket", {"metavar": "PATH"}),
+    (_of_node("context"), ("--context", "-n", "--node"), "a node that context add has remembered", {"metavar": "NAME"}),
+    (_of_node("timeout"), ("--timeout", "-t"), "seconds to wait for an answer", {"type": click.FloatRange(0.001)}),
+    (_of_session("given_vhost"), ("--vhost", "-p"), "virtual host; / otherwise", {"metavar": "NAME"}),
+    (_as_json, ("--json",), "print one document of JSON, with the keys of the HTTP API", _FLAG),
+    (_of_session("style"), ("--formatter",), "how lists are printed", {"type": click.Choice(FORMATS)}),
+    (_of_session("is_quiet"), ("--quiet", "-q"), "say nothing but the result", _FLAG),
+    (_of_session("is_silent"), ("--silent", "-s"), "nor the titles of columns", _FLAG),
+    (_of_session("is_yes"), ("--yes", "-y"), "do not ask before something is lost", _FLAG),
+)
+
+
+def common_options(*, hidden: bool, of_vhost: bool = True) -> list[click.Parameter]:
+    """Return the options that stand before a command as well as behind it."""
+    return [
+        _option(set_value, *spellings, hidden=hidden and not (of_vhost and "-p" in spellings), help=text, **settings)
+        for set_value, spellings, text, settings in _COMMON
+    ]

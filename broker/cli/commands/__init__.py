@@ -1,0 +1,1 @@
+"""The commands of `brokerctl`, a module for each kind of thing."""

@@ -1,0 +1,162 @@
+"""Dead letters and subscriptions of clients of JMS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import click
+
+from broker.cli.command import command
+from broker.cli.failure import EX_FOUND, EX_OK
+from broker.cli.output import write_json
+from broker.cli.session import CommandSession, escaped
+
+_CARBON: Final = "carbon"
+
+
+def _letters(session: CommandSession) -> str:
+    return f"/broker/dead-letters/{escaped(session.given_vhost or _CARBON)}"
+
+
+def _subscriptions(session: CommandSession) -> str:
+    return f"/broker/subscriptions/{escaped(session.given_vhost or _CARBON)}"
+
+
+def _what(session: CommandSession) -> str:
+    return f"virtual host '{session.given_vhost or _CARBON}' with clients of JMS"
+
+
+def _chosen(function: Callable[..., Any]) -> Callable[..., Any]:
+    function = click.option("--queue", help="only those that died in this queue")(function)
+    function = click.option("--all", "all_of_them", is_flag=True, help="all there are")(function)
+    return click.argument("ids", nargs=-1, type=int, metavar="[ID]...")(function)
+
+
+def _arguments(ids: tuple[int, ...], all_of_them: bool, queue: str | None) -> dict[str, Any]:
+    if bool(ids) is all_of_them:
+        raise click.UsageError("name dead letters by their ids, as dlc ls tells them, or say --all")
+    told: dict[str, Any] = {"ids": list(ids)} if ids else {"all": True}
+    return told if queue is None else {**told, "queue": queue}
+
+
+def _do(session: CommandSession, what: str, told: dict[str, Any]) -> dict[str, Any]:
+    done: dict[str, Any] = session.send("POST", f"{_letters(session)}/{what}", told, what=_what(session))
+    return done
+
+
+def _report(session: CommandSession, found: dict[str, Any], done: str) -> int:
+    if session.style == "json":
+        import sys
+
+        write_json(sys.stdout, found)
+    else:
+        session.say(f"{found['done']} {done}" + (f", {found['left']} left" if found["left"] else ""))
+        for each in found["reasons"]:
+            click.echo(f"{each['id']}: {each['reason']}", err=True)
+    return EX_FOUND if found["left"] else EX_OK
+
+
+@command(
+    "dlc ls",
+    "list_dead_letters",
+    "dlc list",
+    example=("brokerctl dlc ls --queue orders", "brokerctl dlc ls --limit 10 --json"),
+    of_vhost=True,
+)
+@click.option("--queue", help="only those that died in this queue")
+@click.option("--after", type=int, default=0, metavar="ID", help="only those behind this one")
+@click.option("--limit", type=int, default=100, show_default=True, help="how many")
+def list_dead_letters(session: CommandSession, queue: str | None, after: int, limit: int) -> None:
+    """List messages in the dead letter channel, and why they are there; of carbon without --vhost."""
+    query = {"after": str(after), "limit": str(limit)} | ({"queue": queue} if queue else {})
+    found = session.send("GET", _letters(session), what=_what(session), **query)
+    usual = tuple(found[0]) if found else ("id",)
+    session.show_rows(found, usual)
+
+
+@command("dlc restore", "restore_dead_letters", example=("brokerctl dlc restore --all",), of_vhost=True)
+@_chosen
+def restore(session: CommandSession, ids: tuple[int, ...], all_of_them: bool, queue: str | None) -> int:
+    """Put dead letters back into the queues in which they died."""
+    found = _do(session, "restore", _arguments(ids, all_of_them, queue))
+    return _report(session, found, "restored")
+
+
+@command("dlc reroute", "reroute_dead_letters", example="brokerctl dlc reroute orders --all --queue old", of_vhost=True)
+@click.argument("target")
+@_chosen
+def reroute(session: CommandSession, target: str, ids: tuple[int, ...], all_of_them: bool, queue: str | None) -> int:
+    """Put dead letters into another queue."""
+    told = {**_arguments(ids, all_of_them, queue), "target": target}
+    return _report(session, _do(session, "reroute", told), "rerouted")
+
+
+@command("dlc delete", "delete_dead_letters", "dlc rm", example="brokerctl dlc delete --all --yes", of_vhost=True)
+@_chosen
+def delete(session: CommandSession, ids: tuple[int, ...], all_of_them: bool, queue: str | None) -> int:
+    """Delete dead letters."""
+    told = _arguments(ids, all_of_them, queue)
+    session.confirm(f"delete {'all' if all_of_them else len(ids)} dead letters")
+    return _report(session, _do(session, "delete", told), "deleted")
+
+
+@command(
+    "subscriptions ls",
+    "list_subscriptions",
+    "subscriptions list",
+    example="brokerctl subscriptions ls --kind durable",
+    of_vhost=True,
+)
+@click.option("--kind", type=click.Choice(("queue", "topic", "durable")), help="only these")
+@click.option("--queue", help="only those of this queue")
+@click.option("--after", metavar="ID", help="only those behind this one")
+@click.option("--limit", type=int, default=100, show_default=True, help="how many")
+def list_subscriptions(
+    session: CommandSession, kind: str | None, queue: str | None, after: str | None, limit: int
+) -> None:
+    """List consumers of queues, subscribers of topics and durable subscriptions; of carbon without --vhost."""
+    told = {"kind": kind, "queue": queue, "after": after, "limit": str(limit)}
+    query = {name: value for name, value in told.items() if value is not None}
+    found = session.send("GET", _subscriptions(session), what=_what(session), **query)
+    session.show_rows(found, tuple(found[0]) if found else ("id",))
+
+
+@command(
+    "subscriptions close",
+    "close_subscription",
+    example="brokerctl subscriptions close SUBSCRIPTION --yes",
+    of_vhost=True,
+)
+@click.argument("name", metavar="ID")
+def close_subscription(session: CommandSession, name: str) -> None:
+    """Take the consumer of a subscription away; a durable one stays."""
+    session.confirm(f"close the subscription {name}")
+    session.send("DELETE", f"{_subscriptions(session)}/{escaped(name)}", what=_what(session))
+    session.say("closed")
+
+
+@command(
+    "subscriptions delete",
+    "delete_subscription",
+    "subscriptions rm",
+    example="brokerctl subscriptions delete carbon:news --yes",
+    of_vhost=True,
+)
+@click.argument("name")
+def delete_subscription(session: CommandSession, name: str) -> None:
+    """Delete a durable subscription that nobody consumes: its queue, as subscriptions ls shows it."""
+    session.confirm(f"delete the subscription {name} with its messages")
+    found = session.send("POST", f"{_subscriptions(session)}/delete", {"name": name}, what=_what(session))
+    session.say(f"deleted, with {found['messages']} messages")
+
+
+COMMANDS: Final = (
+    list_dead_letters,
+    restore,
+    reroute,
+    delete,
+    list_subscriptions,
+    close_subscription,
+    delete_subscription,
+)

@@ -1,0 +1,75 @@
+"""Definitions: everything but messages, exported and imported."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any, Final
+
+import click
+
+from broker.cli.command import command
+from broker.cli.commands.given import octets_of, write_private
+from broker.cli.failure import EX_DATAERR, EX_OK, CommandFailure
+from broker.cli.output import printable, write_json
+from broker.cli.session import CommandSession, escaped
+
+
+def _place(session: CommandSession) -> tuple[str, str]:
+    if session.given_vhost is None:
+        return "/definitions", ""
+    return f"/definitions/{escaped(session.given_vhost)}", f"virtual host '{session.given_vhost}'"
+
+
+@command(
+    "export_definitions",
+    "definitions export",
+    example=("brokerctl definitions export backup.json", "brokerctl export_definitions - --vhost /"),
+    of_vhost=True,
+)
+@click.argument("file", default="-")
+def export_definitions(session: CommandSession, file: str) -> None:
+    """Write everything but messages to a file as RabbitMQ exports it, with hashes of passwords; - for the output."""
+    path, what = _place(session)
+    found = session.send("GET", path, what=what)
+    write_private(file, json.dumps(found, indent=2))
+    if file != "-":
+        session.say(f"written to {file}")
+
+
+@command(
+    "import_definitions",
+    "definitions import",
+    example=(
+        "brokerctl definitions import definitions.json --dry-run",
+        "brokerctl import_definitions definitions.json",
+    ),
+    of_vhost=True,
+)
+@click.argument("file", default="-")
+@click.option("--dry-run", is_flag=True, help="only say what would be made or changed")
+def import_definitions(session: CommandSession, file: str, dry_run: bool) -> int:
+    """Make what definitions hold and is not there; nothing is deleted. - for the input."""
+    octets = octets_of(file)
+    try:
+        given = json.loads(octets)
+    except (ValueError, RecursionError):
+        raise CommandFailure(
+            EX_DATAERR, f"{file} is no JSON: give what definitions export or RabbitMQ has written"
+        ) from None
+    path, what = _place(session)
+    if not dry_run:
+        session.send("POST", path, given, what=what or file)
+        session.say(f"{file} imported")
+        return EX_OK
+    found: dict[str, Any] = session.send("POST", path, given, what=what or file, dry_run="true")
+    if session.style == "json":
+        write_json(sys.stdout, found)
+    else:
+        for name, before in (("changes", ""), ("left_out", "left out: "), ("problems", "cannot be made: ")):
+            for line in found[name]:
+                click.echo(before + printable(line), err=bool(before))
+    return EX_DATAERR if found["problems"] else EX_OK
+
+
+COMMANDS: Final = (export_definitions, import_definitions)

@@ -1,0 +1,149 @@
+"""Queues: listed, declared, deleted, purged."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import click
+
+from broker.cli.command import command
+from broker.cli.commands.given import pairs_of
+from broker.cli.session import CommandSession, escaped
+
+PATHS: Final = {"pid": "name", "owner_pid": "owner_pid_details.name"}
+USUAL: Final = ("name", "messages")
+
+
+def place(session: CommandSession, name: str) -> str:
+    """Return the path of a queue."""
+    return f"/queues/{escaped(session.vhost)}/{escaped(name)}"
+
+
+@command(
+    "list_queues",
+    "queues ls",
+    "queue ls",
+    "queues list",
+    example=("brokerctl list_queues name messages consumers", "brokerctl queues ls --sort messages --reverse --json"),
+    of_vhost=True,
+)
+@click.argument("columns", nargs=-1)
+@click.option("--all-vhosts", is_flag=True, help="those of all virtual hosts")
+@click.option("--sort", metavar="COLUMN", help="order the list by this column")
+@click.option("--reverse", is_flag=True, help="the other way round")
+@click.option("--local", is_flag=True, hidden=True)
+@click.option("--online", is_flag=True, hidden=True)
+@click.option("--offline", is_flag=True, hidden=True)
+def list_queues(
+    session: CommandSession,
+    columns: tuple[str, ...],
+    all_vhosts: bool,
+    sort: str | None,
+    reverse: bool,
+    local: bool,
+    online: bool,
+    offline: bool,
+) -> None:
+    """List queues. Columns are keys of the HTTP API, such as messages_ready, consumers, memory, policy."""
+    usual = ("vhost", *USUAL) if all_vhosts else USUAL
+    path = "/queues" if all_vhosts else f"/queues/{escaped(session.vhost)}"
+    query = {"sort": sort} if sort else {}
+    if reverse:
+        query["sort_reverse"] = "true"
+    rows = [] if offline else session.rows(path, f"virtual host '{session.vhost}'", **query)
+    session.show_rows(rows, usual, columns, PATHS, title=f"Listing queues for vhost {session.vhost}")
+
+
+@command(
+    "queue show",
+    "queues show",
+    example="brokerctl queue show orders",
+    of_vhost=True,
+)
+@click.argument("name")
+def show_queue(session: CommandSession, name: str) -> None:
+    """Show all that is known of a queue."""
+    found = session.send("GET", place(session, name), what=f"queue '{name}' in vhost '{session.vhost}'")
+    session.show(found, ((key, value) for key, value in sorted(found.items())))
+
+
+@command(
+    "queue add",
+    "queues add",
+    "queues declare",
+    "declare_queue",
+    "create_queue",
+    example=(
+        "brokerctl queue add invoices --argument x-max-length=1000",
+        "brokerctl queue add audit --type quorum",
+    ),
+    of_vhost=True,
+)
+@click.argument("name")
+@click.option("--type", "queue_type", type=click.Choice(("classic", "quorum")), help="its x-queue-type")
+@click.option("--transient", is_flag=True, help="it does not outlive the node")
+@click.option("--durable", is_flag=True, help="it outlives the node: that is so anyhow")
+@click.option("--auto-delete", is_flag=True, help="it is deleted with its last consumer")
+@click.option(
+    "--argument", "-a", "arguments", multiple=True, metavar="NAME=VALUE", help="an argument, any number of times"
+)
+def add_queue(
+    session: CommandSession,
+    name: str,
+    queue_type: str | None,
+    transient: bool,
+    durable: bool,
+    auto_delete: bool,
+    arguments: tuple[str, ...],
+) -> None:
+    """Declare a queue."""
+    if transient and durable:
+        raise click.UsageError("--transient and --durable exclude each other")
+    given = pairs_of(arguments, "--argument")
+    if queue_type:
+        given["x-queue-type"] = queue_type
+    body = {"durable": not transient, "auto_delete": auto_delete, "arguments": given}
+    status, _ = session.ask("PUT", place(session, name), body)
+    if status >= 400:
+        session.send("PUT", place(session, name), body, what=f"virtual host '{session.vhost}'")
+    session.say(f"queue {name!r} {'declared' if status == 201 else 'is there already, as it was asked for'}")
+
+
+@command(
+    "delete_queue",
+    "queue rm",
+    "queues rm",
+    "queues delete",
+    example=("brokerctl delete_queue orders --if-unused --yes", "brokerctl queue rm orders --yes"),
+    of_vhost=True,
+)
+@click.argument("name")
+@click.option("--if-empty", "-e", is_flag=True, help="only if it has no messages")
+@click.option("--if-unused", is_flag=True, help="only if nobody consumes it")
+@click.option("--idempotent", "--idempotently", is_flag=True, help="succeed when it is not there")
+def delete_queue(session: CommandSession, name: str, if_empty: bool, if_unused: bool, idempotent: bool) -> None:
+    """Delete a queue with its messages."""
+    session.confirm(f"delete the queue {name!r} with its messages")
+    query = {option: "true" for option, is_on in (("if-empty", if_empty), ("if-unused", if_unused)) if is_on}
+    if idempotent and session.ask("GET", place(session, name), query={"columns": "name"})[0] == 404:
+        return
+    session.send("DELETE", place(session, name), what=f"queue '{name}' in vhost '{session.vhost}'", **query)
+    session.say(f"queue {name!r} deleted")
+
+
+@command(
+    "purge_queue",
+    "queue purge",
+    "queues purge",
+    example="brokerctl purge_queue orders --yes",
+    of_vhost=True,
+)
+@click.argument("name")
+def purge_queue(session: CommandSession, name: str) -> None:
+    """Delete all messages of a queue that nobody holds."""
+    session.confirm(f"delete all messages of the queue {name!r}")
+    session.send("DELETE", f"{place(session, name)}/contents", what=f"queue '{name}' in vhost '{session.vhost}'")
+    session.say(f"queue {name!r} purged")
+
+
+COMMANDS: Final = (list_queues, show_queue, add_queue, delete_queue, purge_queue)

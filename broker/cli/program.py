@@ -1,0 +1,175 @@
+"""The whole command line: commands by all their spellings, and exit codes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
+from pathlib import PurePath
+from typing import Any, Final
+
+import click
+
+from broker import __version__
+from broker.cli.command import BrokerCommand, common_options
+from broker.cli.commands import (
+    bindings,
+    clients,
+    contexts,
+    dead_letters,
+    definitions,
+    exchanges,
+    measuring,
+    messages,
+    nodes,
+    permissions,
+    policies,
+    queues,
+    users,
+    vhosts,
+)
+from broker.cli.failure import EX_INTERRUPTED, EX_OK, EX_SOFTWARE, EX_USAGE, CommandFailure
+from broker.cli.session import CommandSession, Connect, execute
+
+PROGRAM: Final = "brokerctl"
+_RABBITMQ: Final = ("rabbitmqctl", "rabbitmq-diagnostics")
+SECTIONS: Final[Mapping[str, Sequence[BrokerCommand]]] = {
+    "The node and its cluster": nodes.COMMANDS,
+    "Queues": queues.COMMANDS,
+    "Exchanges": exchanges.COMMANDS,
+    "Bindings": bindings.COMMANDS,
+    "Messages": messages.COMMANDS,
+    "Dead letters and subscriptions of JMS": dead_letters.COMMANDS,
+    "Connections": clients.COMMANDS,
+    "Users": users.COMMANDS,
+    "Permissions": permissions.COMMANDS,
+    "Virtual hosts": vhosts.COMMANDS,
+    "Policies and parameters": policies.COMMANDS,
+    "Definitions": definitions.COMMANDS,
+    "Looking on and measuring": measuring.COMMANDS,
+    "brokerctl itself": contexts.COMMANDS,
+}
+"""All commands, as help and documentation show them."""
+
+
+class Spellings(click.Group):
+    """A group that takes hyphens for underscores, and says which command is alike."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return super().get_command(ctx, cmd_name) or super().get_command(ctx, cmd_name.replace("-", "_"))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if self.get_command(ctx, name) is None and not ctx.resilient_parsing and not name.startswith("-"):
+            from difflib import get_close_matches
+
+            alike = get_close_matches(name.replace("-", "_"), list(self.commands), 3)
+            advice = (
+                f"Did you mean {' or '.join(alike)}?" if alike else f"{ctx.command_path} --help lists what there is."
+            )
+            raise click.UsageError(f"there is no command {name!r}. {advice}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        if ctx.parent is not None:
+            super().format_commands(ctx, formatter)
+            return
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(each.names[0], each.get_short_help_str(80)) for each in commands])
+
+
+def new_program(commands: Iterable[BrokerCommand]) -> click.Group:
+    """Return the command line with these commands, under all their names."""
+    whole = Spellings(PROGRAM, params=common_options(hidden=False), help=_HELP, no_args_is_help=True)
+    whole.params.append(click.version_option(__version__, prog_name=PROGRAM)(_nothing).__click_params__[0])  # type: ignore[attr-defined]
+    for each in commands:
+        for name in each.names:
+            group, _, word = name.rpartition(" ")
+            _group(whole, group).add_command(each, word)
+    return whole
+
+
+_HELP: Final = """Look after nodes of Cordillera.
+
+Without --url, --socket, --config, --context or a selected context it asks the node that runs on this machine, over
+its control socket and without a password. RabbitMQ's spellings of commands are there, too."""
+
+
+def _nothing() -> None:
+    """Carries a parameter."""
+
+
+def _group(whole: click.Group, name: str) -> click.Group:
+    if not name:
+        return whole
+    known = whole.commands.get(name)
+    if known is None:
+        known = Spellings(name, no_args_is_help=True, help=f"Commands for {name}.", hidden=True)
+        whole.add_command(known)
+    if not isinstance(known, click.Group):
+        raise ValueError(f"{name} is a command and a group")
+    return known
+
+
+def all_commands() -> list[BrokerCommand]:
+    """Return all commands in the order of help."""
+    return [each for commands in SECTIONS.values() for each in commands]
+
+
+def run(
+    arguments: Sequence[str],
+    environ: Mapping[str, str],
+    program: str = PROGRAM,
+    connect: Connect | None = None,
+    execute: Callable[[Sequence[str]], int] = execute,
+) -> int:
+    """Run a command and return the exit code. `program` is the name by which this was started."""
+    session = CommandSession(environ, connect, execute, as_rabbitmqctl=PurePath(program).name in _RABBITMQ)
+    whole = _whole()
+    try:
+        found: Any = whole.main(list(arguments), PROGRAM, standalone_mode=False, obj=session)
+        sys.stdout.flush()
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except CommandFailure as failure:
+        return _failed(str(failure), failure.code)
+    except click.UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            click.echo(error.ctx.get_help() if error.ctx is not None else "", err=True)
+            return EX_USAGE
+        hint = f" See {error.ctx.command_path} --help" if error.ctx is not None else ""
+        text = error.format_message()
+        return _failed(text + ("" if text.endswith((".", "?")) else ".") + hint, EX_USAGE)
+    except click.ClickException as error:
+        return _failed(error.format_message(), EX_USAGE)
+    except (click.Abort, KeyboardInterrupt):
+        return _failed("given up", EX_INTERRUPTED)
+    except BrokenPipeError:
+        _leave_output()
+        return EX_OK
+    except Exception as error:
+        if "BROKERCTL_DEBUG" in environ:
+            raise
+        text = f"brokerctl has failed ({type(error).__name__}: {error}). BROKERCTL_DEBUG=1 shows where"
+        return _failed(text, EX_SOFTWARE)
+    return found if isinstance(found, int) else EX_OK
+
+
+@cache
+def _whole() -> click.Group:
+    return new_program(all_commands())
+
+
+def _failed(text: str, code: int) -> int:
+    click.echo(f"Error: {' '.join(text.split())}", err=True)
+    return code
+
+
+def _leave_output() -> None:
+    """Nobody reads any more: let what is left go nowhere."""
+    import os
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

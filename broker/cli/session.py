@@ -1,0 +1,206 @@
+"""What a command works with: the node, and how results are printed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import quote
+
+import click
+
+from broker.cli.failure import (
+    EX_DATAERR,
+    EX_NOPERM,
+    EX_NOUSER,
+    EX_SOFTWARE,
+    EX_TEMPFAIL,
+    EX_UNAVAILABLE,
+    EX_USAGE,
+    CommandFailure,
+)
+from broker.cli.finding import WantedNode, find
+from broker.cli.output import ListColumn, Row, columns_of, require_known, write_json, write_rows
+from broker.cli.ways import NodeWay, value_of
+
+_PAGE: Final = 500
+"""Rows of a list that are asked for at once: the most that the API gives."""
+
+_NONE: Final[Mapping[str, str]] = {}
+
+Connect = Callable[[WantedNode], NodeWay]
+
+
+def escaped(name: str) -> str:
+    """Return a name as a part of a path."""
+    return quote(name, safe="", errors="surrogateescape")
+
+
+def execute(command: Sequence[str]) -> int:
+    """Run another program on this terminal."""
+    import subprocess
+
+    return subprocess.run(command, check=False).returncode
+
+
+@dataclass(slots=True)
+class CommandSession:
+    """One run of the command line."""
+
+    environ: Mapping[str, str]
+    connect: Connect | None = None
+    """Returns the way to the node, for tests; otherwise it is found as the command line says."""
+    execute: Callable[[Sequence[str]], int] = execute
+    """Runs another program and returns its exit code."""
+    wanted: WantedNode = field(default_factory=WantedNode)
+    given_vhost: str | None = None
+    style: str = "table"
+    is_quiet: bool = False
+    is_silent: bool = False
+    is_yes: bool = False
+    as_rabbitmqctl: bool = False
+    """Is this run by one of the names of RabbitMQ's programs, whose output scripts know?"""
+    _way: NodeWay | None = None
+
+    @property
+    def vhost(self) -> str:
+        """The virtual host of the command."""
+        return "/" if self.given_vhost is None else self.given_vhost
+
+    @property
+    def way(self) -> NodeWay:
+        """The way to the node. Raises `CommandFailure`."""
+        if self._way is None:
+            self._way = self.connect(self.wanted) if self.connect else find(self.wanted, self.environ, ask_password)
+        return self._way
+
+    # Asking
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        query: Mapping[str, str] = _NONE,
+        headers: Mapping[str, str] = _NONE,
+    ) -> tuple[int, Any]:
+        """Return status and value of any answer of the HTTP API."""
+        text = "" if body is None else json.dumps(body)
+        status, answer = self.way.request(method, path, query, text, headers)
+        return status, value_of(answer)
+
+    def get(self, path: str, **query: str) -> Any:
+        """Return what stands at a path below `/api`. Raises `CommandFailure`."""
+        return self.send("GET", path, **query)
+
+    def send(self, method: str, path: str, body: Any = None, *, what: str = "", **query: str) -> Any:
+        """Let something be done; `what` is named when it is not there. Raises `CommandFailure`."""
+        status, value = self.ask(method, path, body, query=query)
+        if status >= 400:
+            raise self.refused(status, value, what)
+        return value
+
+    def rows(self, path: str, what: str = "", **query: str) -> list[dict[str, Any]]:
+        """Return a whole list, which is asked for in pages. Raises `CommandFailure`."""
+        found: list[dict[str, Any]] = []
+        page = pages = 1
+        while page <= pages:
+            answer = self.send("GET", path, what=what, page=str(page), page_size=str(_PAGE), **query)
+            if isinstance(answer, list):
+                return answer
+            found += answer["items"]
+            page, pages = page + 1, answer["page_count"]
+        return found
+
+    def refused(self, status: int, value: Any, what: str) -> CommandFailure:
+        """Return the failure that an answer means."""
+        return refusal(status, value, what, self.way.name)
+
+    # Printing
+
+    def say(self, text: str) -> None:
+        """Tell what was done, unless nobody wants to know."""
+        if not (self.is_quiet or self.is_silent or self.style == "json"):
+            click.echo(text)
+
+    def show_rows(
+        self,
+        rows: Sequence[Row],
+        usual: Sequence[str],
+        wanted: Sequence[str] = (),
+        paths: Mapping[str, str] | None = None,
+        *,
+        title: str = "",
+    ) -> None:
+        """Print a list: the columns that are wanted, or the usual ones; JSON has all unless some are wanted."""
+        if self.as_rabbitmqctl and title and self.style == "table" and not (self.is_quiet or self.is_silent):
+            click.echo(f"Timeout: {self.wanted.timeout or 60.0:.1f} seconds ...\n{title} ...")
+        names = wanted or (() if self.style == "json" else usual)
+        columns = columns_of(names, paths or {})
+        require_known(rows, columns, usual)
+        self._write(rows, columns, header=not self.is_silent)
+
+    def show(self, value: Mapping[str, Any], lines: Iterable[tuple[str, Any]]) -> None:
+        """Print one thing: `value` as JSON, otherwise `lines` of names and values."""
+        if self.style == "json":
+            write_json(sys.stdout, value)
+            return
+        rows = [{"": name, "value": each} for name, each in lines]
+        self._write(rows, columns_of(("", "value"), {}), header=False)
+
+    def _write(self, rows: Sequence[Row], columns: Sequence[ListColumn], *, header: bool) -> None:
+        draws = sys.stdout.isatty() and not self.as_rabbitmqctl
+        write_rows(sys.stdout, rows, columns, self.style, header=header, draws=draws)
+
+    # Asking people
+
+    def confirm(self, what: str) -> None:
+        """Ask before something is lost. Raises `CommandFailure` when nobody can be asked, and `click.Abort` for no."""
+        if self.is_yes or self.as_rabbitmqctl:
+            return
+        if not sys.stdin.isatty():
+            raise CommandFailure(EX_USAGE, f"this would {what}: say --yes")
+        click.confirm(f"Really {what}?", abort=True, err=True)
+
+
+def ask_password(user: str) -> str | None:
+    """Ask for a password on the terminal; None where there is none."""
+    if not sys.stdin.isatty():
+        return None
+    return str(click.prompt(f"Password of {user}", hide_input=True, err=True))
+
+
+def new_password(given: str | None) -> str:
+    """Return a password to set: as given, from the terminal, or the first line of the input."""
+    if given is None:
+        if sys.stdin.isatty():
+            given = str(click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True))
+        else:
+            given = sys.stdin.readline().rstrip("\n")
+    if not given:
+        raise CommandFailure(EX_DATAERR, "the password is empty")
+    return given
+
+
+def refusal(status: int, value: Any, what: str, way: str) -> CommandFailure:
+    """Return the failure that an answer of the HTTP API means."""
+    reason = value.get("reason", value.get("error", "")) if isinstance(value, Mapping) else ""
+    text = str(reason) or f"refused with {status}"
+    if status == 404:
+        return CommandFailure(
+            EX_NOUSER if what.startswith("user ") else EX_DATAERR, f"there is no {what or 'such thing'}"
+        )
+    if status in (401, 403):
+        return CommandFailure(
+            EX_NOPERM, f"{way} does not permit that ({text}): another user with --user, or ask for the tag"
+        )
+    if status == 503:
+        return CommandFailure(EX_TEMPFAIL if "store" in text else EX_UNAVAILABLE, text)
+    if text == "vhost_or_user_not_found":
+        return CommandFailure(EX_NOUSER, f"there is no {what}")
+    if status < 500 and status != 405:
+        return CommandFailure(EX_DATAERR, text)
+    return CommandFailure(EX_SOFTWARE, f"{way} answered {status} ({text}): its log says more")

@@ -1,0 +1,124 @@
+"""`brokerctl` against a node in memory: commands run in this process, and requests reach the API without a socket.
+
+Knows how a command is started; must not judge what it prints.
+"""
+
+from __future__ import annotations
+
+import io
+import shlex
+import sys
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from broker.cli.failure import EX_DATAERR, CommandFailure
+from broker.cli.program import run
+from broker.errors import BrokerError
+from broker.management.http.local import LocalRequests
+from broker.topology.subscription_commands import SubscriptionCommands
+from broker.topology.subscription_list import SubscriptionList
+from tests.support.http_api import HttpNode
+
+
+class MemoryWay:
+    """What stands for the control socket of an `HttpNode`."""
+
+    name = "memory"
+    is_local = True
+
+    def __init__(self, node: HttpNode) -> None:
+        broker = node.harness.broker
+        subscriptions = SubscriptionList(
+            broker.vhosts, lambda: broker.open_connections, "NODE:1", node.harness.turns.next
+        )
+        self._node = node
+        self._commands = {
+            **node.commands.by_name,
+            **SubscriptionCommands(subscriptions).by_name,
+            "api": LocalRequests(node.api).serve,
+        }
+
+    def request(
+        self, method: str, path: str, query: Mapping[str, str], body: str, headers: Mapping[str, str]
+    ) -> tuple[int, str]:
+        told = {"method": method, "path": path, "query": query, "body": body, "headers": headers}
+        answer = self.command("api", told)
+        return answer["status"], answer["body"]
+
+    def command(self, name: str, arguments: Mapping[str, Any]) -> Any:
+        try:
+            return self._done(self._commands[name](arguments))
+        except BrokerError as error:
+            raise CommandFailure(EX_DATAERR, str(error)) from None
+
+    def _done(self, action: Coroutine[Any, Any, Any]) -> Any:
+        """Carry it out; the store commits meanwhile."""
+        outcome: list[Any] = []
+
+        async def carry_out() -> None:
+            try:
+                outcome.append(await action)
+            except Exception as error:
+                outcome.append(error)
+
+        self._node.harness.stage.spawn(carry_out())
+        self._node.harness.run()
+        self._node.harness.commit()
+        [result] = outcome
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Input(io.TextIOWrapper):
+    """Standard input of a command: text, and whether a person writes it."""
+
+    def __init__(self, text: str = "", *, is_terminal: bool = False) -> None:
+        super().__init__(io.BytesIO(text.encode()), "utf-8")
+        self._is_terminal = is_terminal
+
+    def isatty(self) -> bool:
+        return self._is_terminal
+
+
+class CommandLine:
+    """Runs commands against one node."""
+
+    def __init__(self, node: HttpNode, monkeypatch: pytest.MonkeyPatch, capsys: Any, home: Path) -> None:
+        """`home` is where contexts are kept."""
+        self.node = node
+        self.environ = {"XDG_CONFIG_HOME": str(home)}
+        self.executed: list[Sequence[str]] = []
+        self._monkeypatch = monkeypatch
+        self._capsys = capsys
+
+    def __call__(self, line: str, *, given: str = "", is_terminal: bool = False, program: str = "brokerctl") -> Ended:
+        """Run a line as a shell would, `given` on its input; a file behind `<` is read."""
+        words = shlex.split(line)
+        if "<" in words:
+            place = words.index("<")
+            given = Path(words[place + 1]).read_text()
+            del words[place : place + 2]
+        self._monkeypatch.setattr(sys, "stdin", Input(given, is_terminal=is_terminal))
+        way = MemoryWay(self.node)
+        self._capsys.readouterr()
+        code = run(words, self.environ, program, lambda wanted: way, self._execute)
+        found = self._capsys.readouterr()
+        return Ended(code, found.out, found.err)
+
+    def _execute(self, command: Sequence[str]) -> int:
+        self.executed.append(command)
+        return 0

@@ -1,0 +1,304 @@
+"""All commands of `brokerctl`: each has help and examples, and each example does what it says on a node."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from broker.cli.command import BrokerCommand
+from broker.cli.program import all_commands, run
+from broker.cli.reference import MARK, reference
+from broker.codec import methods as amqp
+from broker.codec.field_table import FieldTable
+from tests.support.command_line import CommandLine, Input
+from tests.support.http_api import HttpNode
+
+ROOT = Path(__file__).parents[3]
+COMMANDS = all_commands()
+EXAMPLES = [(each, line) for each in COMMANDS for line in each.examples]
+
+
+@pytest.fixture
+def brokerctl(monkeypatch: pytest.MonkeyPatch, capsys: Any, tmp_path: Path) -> Iterator[CommandLine]:
+    """Runs commands against a node with something of everything."""
+    monkeypatch.chdir(tmp_path)
+    node = HttpNode()
+    line = CommandLine(node, monkeypatch, capsys, tmp_path / "config")
+    for path, body in (
+        ("/queues/%2F/orders", {"durable": True}),
+        ("/exchanges/%2F/events", {"type": "topic", "durable": True}),
+        ("/users/ann", {"password": "secret", "tags": ""}),
+        ("/permissions/%2F/ann", {"configure": "", "write": "", "read": ""}),
+        ("/topic-permissions/%2F/ann", {"exchange": "amq.topic", "write": "a", "read": "a"}),
+        ("/vhosts/old", {}),
+        ("/policies/%2F/limit", {"pattern": "x", "definition": {"max-length": 9}}),
+        ("/operator-policies/%2F/limit", {"pattern": "x", "definition": {"max-length": 9}}),
+        ("/vhost-limits/%2F/max-queues", {"value": 50}),
+        ("/global-parameters/place", {"value": "here"}),
+    ):
+        assert node.status("PUT", path, body) in (201, 204), path
+    assert node.status("POST", "/bindings/%2F/e/events/q/orders", {"routing_key": "order.paid"}) == 201
+    message = {"routing_key": "orders", "payload": "old", "payload_encoding": "string", "properties": {}}
+    assert node.status("POST", "/exchanges/%2F/amq.default/publish", message) == 200
+    with capture_logs():
+        yield line
+
+
+def with_jms(brokerctl: CommandLine) -> str:
+    """Let a client of JMS have a durable subscription without a consumer, and subscribe to a queue.
+
+    Return the id of that subscription.
+    """
+    client = brokerctl.node.harness.peer(vhost="carbon")
+    client.call(1, amqp.QueueDeclare(queue="carbon:news", durable=True, exclusive=True))
+    arguments = FieldTable.of({"x-filter-jms-selector": ""})
+    client.call(1, amqp.QueueBind(queue="carbon:news", exchange="amq.topic", routing_key="news", arguments=arguments))
+    client.call(1, amqp.BasicConsume(queue="carbon:news", consumer_tag="s", exclusive=True))
+    client.call(1, amqp.BasicCancel("s"))
+    client.call(1, amqp.QueueDeclare(queue="orders", durable=True))
+    client.call(1, amqp.BasicConsume(queue="orders", consumer_tag="c"))
+    found = json.loads(brokerctl("subscriptions ls --kind queue --json").out)
+    return str(found[0]["id"])
+
+
+@pytest.mark.parametrize(("command", "line"), EXAMPLES, ids=[line for _, line in EXAMPLES])
+def test_each_example_does_what_it_says(command: BrokerCommand, line: str, brokerctl: CommandLine) -> None:
+    Path("password.txt").write_text("a-password\n")
+    Path("definitions.json").write_text(json.dumps({"queues": [{"name": "new", "vhost": "/", "durable": True}]}))
+    words = line.removeprefix("brokerctl ")
+    if command.names[0].startswith(("subscriptions ", "dlc ")):
+        words = words.replace("SUBSCRIPTION", with_jms(brokerctl))
+    if command.names[0] == "close_connection":
+        brokerctl.node.harness.peer()
+        name = brokerctl("list_connections name -s").out.strip()
+        words = words.replace("127.0.0.1:50000 -> 127.0.0.1:5672", name)
+    if command.names[0] == "context rm":
+        assert brokerctl("context add old http://localhost").code == 0
+    ended = brokerctl(words, given="a-password\n")
+    assert (ended.code, ended.err) == (0, ""), ended
+    assert (
+        ended.out or command.names[0] == "dlc ls" or words.startswith("list_") or words == "bench --help-of-benchmarks"
+    )
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=[each.names[0] for each in COMMANDS])
+def test_each_command_has_help_under_all_its_names(command: BrokerCommand, capsys: Any) -> None:
+    assert (command.help or "").strip().endswith((".", '".')), "one sentence at least"
+    assert command.examples
+    for line in command.examples:
+        assert any(line.startswith(f"brokerctl {name}") for name in command.names), line
+    assert {run([*name.split(), "--help"], {}) for name in command.names} == {0}
+    assert capsys.readouterr().out.count(f"\n  {command.examples[0]}\n") == len(command.names)
+
+
+def test_no_two_commands_have_one_name() -> None:
+    names = [name for each in COMMANDS for name in each.names]
+    assert len(names) == len(set(names))
+    groups = {name.partition(" ")[0] for name in names if " " in name}
+    assert groups.isdisjoint(names)
+
+
+def test_the_documentation_is_that_of_the_commands() -> None:
+    _, mark, written = (ROOT / "docs" / "brokerctl.md").read_text().partition(MARK)
+    assert (mark, written) == (MARK, reference()), "run python -m broker.cli.reference docs/brokerctl.md"
+
+
+def test_a_command_imports_nothing_that_takes_long() -> None:
+    """What is slow to import is named, and how long a start takes is left to the machine."""
+    code = (
+        "import sys; from broker.cli.program import run\n"
+        "assert run(['--socket', '/nowhere/control', 'list_queues'], {}) == 69\n"
+        "print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    heavy = {"aiohttp", "asyncio", "pydantic", "sqlalchemy", "structlog", "rich", "ssl", "http", "uvloop", "thriftpy2"}
+    assert heavy & set(found.stdout.split()) == set()
+    assert found.stderr.startswith("Error: no node answers on /nowhere/control (")
+    assert found.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "text"),
+    [
+        ("list_qeues", 64, "there is no command 'list_qeues'. Did you mean list_queues"),
+        ("delete_queue", 64, "Missing argument 'NAME'. See brokerctl delete_queue --help"),
+        ("list_queues --nope", 64, "No such option"),
+        ("list_queues name frobs", 64, "nothing has a column 'frobs'"),
+        ("delete_queue orders", 64, "this would delete the queue 'orders' with its messages: say --yes"),
+        ("delete_queue nope --yes", 65, "there is no queue 'nope' in vhost '/'"),
+        ("delete_queue orders --if-empty --yes", 65, "queue 'orders' in vhost '/' not empty"),
+        ("list_queues -p nope", 65, "there is no virtual host 'nope'"),
+        ("queue add orders --type quorum", 65, "inequivalent arg 'x-queue-type'"),
+        ("queue add q -a broken", 64, "'broken' has not the form NAME=VALUE"),
+        ("set_policy p ^a '{'", 64, "the definition '{' is no JSON"),
+        ('set_policy p ^a \'{"max-length": "x"}\'', 65, "policy 'p' is not valid: 'x' is not a valid maximum length"),
+        (
+            "unbind events orders nope",
+            65,
+            "is not bound to 'events' by 'nope' with such arguments, but by 'order.paid'",
+        ),
+        ("delete_user nope --yes", 67, "there is no user 'nope'"),
+        ("set_permissions nope a b c", 67, "there is no user 'nope', or no virtual host '/'"),
+        ("change_password nope x", 67, "there is no user 'nope'"),
+        ("add_user ann x", 65, "there is a user 'ann' already"),
+        ("add_user new", 65, "the password is empty"),
+        ("definitions import nowhere.json", 66, "nowhere.json cannot be read: No such file"),
+        ("definitions export nowhere/x.json", 73, "nowhere/x.json cannot be written"),
+        ("context select nowhere", 64, "there is no context 'nowhere': there are local"),
+        ("dlc restore", 64, "name dead letters by their ids"),
+        ("pub k body --file x", 64, "say the payload or --file, not both"),
+        ("check_port_listener 9", 69, ""),
+        ("pub nobody hello", 1, ""),
+    ],
+)
+def test_what_fails_says_so_in_one_line_and_by_its_exit_code(
+    line: str, code: int, text: str, brokerctl: CommandLine
+) -> None:
+    ended = brokerctl(line)
+    assert (ended.code, text in ended.err, ended.err.count("\n")) == (code, True, 1 if text else 0), ended
+
+
+def test_an_error_of_our_own_has_a_line_and_a_code(capsys: Any) -> None:
+    def broken(wanted: object) -> Any:
+        raise ZeroDivisionError("a bug")
+
+    assert run(["ping"], {}, connect=broken) == 70
+    assert (
+        capsys.readouterr().err
+        == "Error: brokerctl has failed (ZeroDivisionError: a bug). BROKERCTL_DEBUG=1 shows where\n"
+    )
+
+
+def test_lists_are_lines_with_tabs_for_other_programs(brokerctl: CommandLine) -> None:
+    assert brokerctl("list_queues").out == "name\tmessages\norders\t1\n"
+    assert brokerctl("-s list_queues name messages_ready").out == "orders\t1\n"
+    assert brokerctl("list-queues name --silent").out == "orders\n"
+    assert brokerctl("queues ls name --formatter csv").out == "name\norders\n"
+    assert json.loads(brokerctl("list_queues name --json").out) == [{"name": "orders"}]
+    [whole] = json.loads(brokerctl("queues ls --json").out)
+    assert whole["durable"] is True
+    assert whole["messages"] == 1
+    assert "─" in brokerctl("list_queues --formatter pretty_table").out
+
+
+def test_under_rabbitmqs_name_the_output_is_rabbitmqs_and_nobody_is_asked(brokerctl: CommandLine) -> None:
+    assert brokerctl("list_queues", program="/usr/bin/rabbitmqctl").out == (
+        "Timeout: 60.0 seconds ...\nListing queues for vhost / ...\nname\tmessages\norders\t1\n"
+    )
+    assert brokerctl("-q list_queues name", program="rabbitmqctl").out == "name\norders\n"
+    assert brokerctl("purge_queue orders", program="rabbitmqctl").code == 0
+    assert brokerctl("list_queues -s").out == "orders\t0\n"
+
+
+def test_on_a_terminal_a_person_is_asked(brokerctl: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = brokerctl("delete_queue orders", given="n\n", is_terminal=True)
+    assert ended.code == 130
+    assert "Really delete the queue 'orders' with its messages?" in ended.out + ended.err
+    assert brokerctl("list_queues -s name").out == "orders\n"
+    assert brokerctl("delete_queue orders", given="y\n", is_terminal=True).code == 0
+    assert brokerctl("list_queues -s name").out == ""
+
+
+def test_names_that_would_move_the_cursor_are_shown_as_escapes(brokerctl: CommandLine) -> None:
+    assert brokerctl("queue add 'a\x1b[2Jb\tc' --quiet").code == 0
+    assert brokerctl("list_queues name -s").out == "a\\x1b[2Jb\\tc\norders\n"
+
+
+def test_more_queues_than_a_page_are_all_listed(brokerctl: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("broker.cli.session._PAGE", 2)
+    for number in range(4):
+        brokerctl(f"queue add q{number}")
+    assert brokerctl("list_queues name -s").out == "orders\nq0\nq1\nq2\nq3\n"
+    assert brokerctl("list_queues name -s --sort name --reverse").out == "q3\nq2\nq1\nq0\norders\n"
+
+
+def test_a_password_comes_from_the_input_and_is_not_lost_with_other_changes(brokerctl: CommandLine) -> None:
+    assert brokerctl("add_user bob", given="s3cret\n").code == 0
+    assert brokerctl("set_user_limits bob '{\"max-channels\": 3}'").code == 0
+    assert brokerctl("set_user_tags bob monitoring management").code == 0
+    assert brokerctl.node.status("GET", "/whoami", user=None, headers=login("bob", "s3cret")) == 200
+    assert brokerctl("change_password bob", given="other\n").code == 0
+    assert brokerctl.node.status("GET", "/whoami", user=None, headers=login("bob", "other")) == 200
+    assert brokerctl("list_users -s").out.splitlines()[1] == "bob\t[monitoring, management]"
+    assert brokerctl("list_user_limits --user bob -s").out == 'bob\t{"max-channels": 3}\n'
+
+
+def login(name: str, password: str) -> dict[str, str]:
+    from tests.support.http_api import basic
+
+    return {"authorization": basic(name, password)}
+
+
+def test_a_message_is_published_got_and_taken(brokerctl: CommandLine) -> None:
+    brokerctl("purge_queue orders --yes")
+    sent = "pub order.paid 'größer' -e events --header n=7 --property priority=3 --property correlation_id=9 --count 2"
+    assert brokerctl(sent).out == "2 published\n"
+    [got] = json.loads(brokerctl("get orders --json").out)
+    assert got["payload"] == "größer"
+    assert got["properties"]["headers"] == {"n": 7}
+    assert (got["properties"]["priority"], got["properties"]["correlation_id"]) == (3, "9")
+    assert brokerctl("list_queues messages -s").out == "2\n"
+    assert brokerctl("pub orders --file -", given="of the input").code == 0
+    assert brokerctl("list_queues messages -s").out == "3\n"
+    assert len(json.loads(brokerctl("get orders --ack --count 5 --json").out)) == 3
+    assert brokerctl("list_queues messages -s").out == "0\n"
+
+
+def test_a_binding_is_found_by_its_key_and_arguments(brokerctl: CommandLine) -> None:
+    brokerctl("bind amq.headers orders -a x-match=any -a kind=big")
+    assert brokerctl("unbind amq.headers orders").code == 65
+    assert brokerctl("unbind amq.headers orders -a kind=big -a x-match=any").code == 0
+    assert "amq.headers" not in brokerctl("list_bindings source_name").out
+
+
+def test_a_dry_run_of_an_import_changes_nothing(brokerctl: CommandLine) -> None:
+    Path("new.json").write_text(json.dumps({"vhosts": [{"name": "new"}]}))
+    assert brokerctl("definitions import new.json --dry-run").out == "virtual host 'new'\n"
+    assert "new" not in brokerctl("list_vhosts -s").out.split()
+    assert brokerctl("definitions import new.json").code == 0
+    assert "new" in brokerctl("list_vhosts -s").out.split()
+    Path("wrong.json").write_text(json.dumps({"users": [{}]}))
+    assert brokerctl("definitions import wrong.json --dry-run").code == 65
+
+
+def test_an_export_is_a_file_that_only_its_owner_reads(brokerctl: CommandLine) -> None:
+    assert brokerctl("definitions export kept.json").code == 0
+    path = Path("kept.json")
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [each["name"] for each in json.loads(path.read_text())["queues"]] == ["orders"]
+
+
+def test_a_check_that_finds_something_says_what(brokerctl: CommandLine) -> None:
+    brokerctl.node.around.reason = "memory is used up"
+    ended = brokerctl("check")
+    assert ended.code == 69
+    assert "alarms\tfalse\tThere are alarms in effect in the cluster: memory is used up" in ended.out
+
+
+def test_the_benchmarks_get_what_stands_behind(brokerctl: CommandLine) -> None:
+    brokerctl("bench -- publish --seconds 1")
+    assert brokerctl.executed[-1][1:] == ["-m", "benchmarks", "publish", "--seconds", "1"]
+
+
+def test_a_shell_can_ask_for_commands(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    for name, value in (
+        ("_BROKERCTL_COMPLETE", "bash_complete"),
+        ("COMP_WORDS", "brokerctl queue p"),
+        ("COMP_CWORD", "2"),
+    ):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit):
+        run([], {})
+    assert capsys.readouterr().out == "plain,purge\n"
+
+
+def test_input_of_a_test_is_no_terminal_unless_it_says_so() -> None:
+    assert not Input().isatty()
+    assert Input(is_terminal=True).isatty()
