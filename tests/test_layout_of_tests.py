@@ -86,7 +86,6 @@ TESTED_ELSEWHERE = {
     "store/wso2/*": "tables of WSO2's: test_wso2_tables.py in tests/contract, test_wso2_migration.py in integration",
     "thrift/connection": "an open socket: test_client.py, test_server.py",
     "thrift/idl": "types of the protocol: test_convert.py",
-    "node/control_path": "where a running node listens: test_admin.py",
     "topology/commands": "as an administrator sees them: test_admin.py",
     "topology/exchange_types/direct_by_name": "as publishers see it: tests/unit/amqp/test_wso2_methods.py",
     "topology/dialect": "flags: tests/unit/amqp/test_wso2_methods.py shows what each does",

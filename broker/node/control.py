@@ -21,13 +21,12 @@ from structlog.contextvars import bound_contextvars
 
 from broker.auth.audit import COMMAND_DONE, COMMAND_REFUSED, tell
 from broker.errors import BrokerError, ConfigError
+from broker.node.control_path import LONGEST_PATH
 
 _log = structlog.get_logger(__name__)
 
 MAX_REQUEST: Final = 64 * 1024 * 1024
 """Octets of a request: definitions may be large."""
-_LONGEST_PATH: Final = 107
-"""Octets that the address of a UNIX socket has room for."""
 _CREDENTIALS: Final = struct.Struct("3i")
 """Process, user and group, as `SO_PEERCRED` tells them (unix(7))."""
 _REQUEST_TIMEOUT: Final = 30.0
@@ -49,8 +48,8 @@ class ControlServer:
 
     async def start(self) -> None:
         """Listen. A file that a dead node has left is replaced; raises `ConfigError` for one that is in use."""
-        if len(os.fsencode(self.path)) > _LONGEST_PATH:
-            raise ConfigError(f"management/controlSocket: {self.path} is longer than {_LONGEST_PATH} octets")
+        if len(os.fsencode(self.path)) > LONGEST_PATH:
+            raise ConfigError(f"management/controlSocket: {self.path} is longer than {LONGEST_PATH} octets")
         self._remove_left_over()
         mask = os.umask(0o177)
         try:

@@ -15,7 +15,7 @@ import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
 from benchmarks.nodes.process import BrokerProcess
-from tests.cluster.clients import consume, process_until
+from tests.cluster.clients import consume, process_until, ready
 from tests.support.cluster import ClusterOfProcesses
 
 
@@ -75,13 +75,13 @@ def test_a_policy_of_one_node_holds_on_the_other(
     for number in range(3):
         channel.basic_publish("", name, b"%d" % number)
     admin(pair[0], "set-policy", "/", name, f"^{name}$", '{"max-length": 1}')
-    assert channel.queue_declare(name, passive=True).method.message_count == 1
+    process_until(channel, lambda: ready(channel, name)[0] == 1)  # the other node keeps the length and tells it
     for node in pair.nodes:
         queues = admin(node, "list-queues", "/")
         assert [queue["policy"] for queue in queues if queue["name"] == name] == [name]  # type: ignore[attr-defined]
     admin(pair[1], "clear-policy", "/", name)
     channel.basic_publish("", name, b"more")
-    assert channel.queue_declare(name, passive=True).method.message_count == 2
+    process_until(channel, lambda: ready(channel, name)[0] == 2)
 
 
 def test_nodes_of_a_database_have_one_generated_password_and_one_has_its_file(pair: ClusterOfProcesses) -> None:

@@ -175,8 +175,7 @@ async def test_nodes_that_change_topology_at_once_agree_in_the_end(seed: int) ->
             assert subscribed == (bool(queue.consumers) and not queue.is_exclusive)
             if subscribed:
                 known = node.vhost.consumers.subscriptions.of(queue.queue_id)[node.incarnation]
-                is_single = queue.settings.single_active_consumer
-                assert known.priority == (max(each.priority for each in queue.consumers) if is_single else 0)
+                assert known.priority == max(each.priority for each in queue.consumers)
     for name in QUEUES:
         queues = [(node, node.vhost.queues[name]) for node in nodes if name in node.vhost.queues]
         active = [node for node, queue in queues if queue._dispatcher.is_active]
