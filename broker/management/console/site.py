@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from http.cookies import CookieError, SimpleCookie
 from typing import Final
-from urllib.parse import parse_qsl, quote, urlsplit
+from urllib.parse import parse_qsl, quote
+
+import structlog
 
 from broker.management.console.actions import FORMS
 from broker.management.console.asking import AnswerRefused, Asker
@@ -13,8 +15,10 @@ from broker.management.console.pages import PAGES
 from broker.management.console.rendering import Rendering
 from broker.management.console.routes import Paths, Visit
 from broker.management.console.sessions import COOKIE, ConsoleSession, Sessions
-from broker.management.http.api import Api
+from broker.management.http.api import Api, require_same_site
 from broker.management.http.call import MAX_BODY, Call, HttpAnswer, HttpCaller, HttpRefusal, empty
+
+_log = structlog.get_logger(__name__)
 
 HEADERS: Final = {
     "Cache-Control": "no-store",
@@ -78,6 +82,9 @@ class Console:
             return await self._serve(call, path)
         except HttpRefusal as refusal:
             return self._page("error.html", {"status": refusal.status, "reason": str(refusal)}, None, refusal.status)
+        except Exception as error:
+            _log.error("internal error of the console", method=call.method, path=call.path, exc_info=error)
+            return self._page("error.html", {"status": 500, "reason": "The log says what has failed."}, None, 500)
 
     async def _serve(self, call: Call, path: str) -> HttpAnswer:
         if call.method not in ("GET", "HEAD", "POST"):
@@ -120,7 +127,7 @@ class Console:
         return self._page("login.html", values, None, status)
 
     async def _log_in(self, call: Call) -> HttpAnswer:
-        _require_own_site(call)
+        require_same_site(call)
         fields = await _fields(call)
         name, password = fields.get("name", ""), fields.get("password", "")
         try:
@@ -167,7 +174,7 @@ class Console:
         return self._page(page.template, values, session, 200, path)
 
     async def _send(self, call: Call, path: str, session: ConsoleSession, ask: Asker, name: str) -> HttpAnswer:
-        _require_own_site(call)
+        require_same_site(call)
         fields = await _fields(call)
         if not session.knows(fields.pop("mark", "")):
             raise HttpRefusal(403, "forbidden", "The form is not one of this session: load the page again.")
@@ -182,6 +189,8 @@ class Console:
         form, names = found
         try:
             said, goes_to = await form.do(Visit(ask, self._api.node, names, fields))
+        except KeyError as error:
+            raise HttpRefusal(400, "bad_request", f"The form has no field {error}.") from None
         except AnswerRefused as refusal:
             session.notice = ("refused", str(refusal))
             return self._go(_own_path(fields.get("back", "/")))
@@ -240,16 +249,6 @@ async def _fields(call: Call) -> dict[str, str]:
     except ValueError:
         raise HttpRefusal(400, "bad_request", "The form cannot be read.") from None
     return dict(pairs)
-
-
-def _require_own_site(call: Call) -> None:
-    """Refuse a form that a page of another site has sent, as far as the browser says so."""
-    site, origin = call.headers.get("sec-fetch-site", "same-origin"), call.headers.get("origin", "")
-    is_other = site not in ("same-origin", "none")
-    if origin and urlsplit(origin).netloc != call.headers.get("host", ""):
-        is_other = True
-    if is_other:
-        raise HttpRefusal(403, "forbidden", "The form comes from another site.")
 
 
 def _own_path(path: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from structlog.testing import capture_logs
 
 from broker.codec.methods import BasicConsume, QueueDeclare
 from broker.management.console.pages import PAGES
@@ -325,3 +326,26 @@ def test_dead_letters_are_chosen_and_moved(node: HttpNode, browser: Browser) -> 
 
 def test_the_timeline_is_the_nodes(browser: Browser) -> None:
     assert "a single node has no timeline" in text_of(browser.open("/timeline"))
+
+
+def test_a_form_without_its_fields_is_refused(browser: Browser) -> None:
+    browser.open("/policies")
+    mark = browser.console.sessions.find(browser.cookies["cordillera-console"]).mark  # type: ignore[union-attr]
+    for path in ("/policies/delete", "/users/delete"):
+        answer = browser.ask("POST", path, {"mark": mark})
+        assert answer.status == 400
+        assert "The form has no field" in text_of(answer.body.decode())
+
+
+def test_an_error_of_a_page_is_logged_and_shown_without_a_traceback(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise LookupError("a secret of the code")
+
+    monkeypatch.setattr(browser.console._paths, "page", fail)
+    with capture_logs() as logs:
+        answer = browser.ask("GET", "/queues")
+    assert answer.status == 500
+    assert b"secret" not in answer.body
+    assert [log["event"] for log in logs] == ["internal error of the console"]
