@@ -132,19 +132,18 @@ async def timeline(visit: Visit) -> dict[str, Any]:
 
 
 async def policies(visit: Visit) -> dict[str, Any]:
-    return {
-        "policies": await visit.ask.get("/policies"),
+    return await _listed(visit, "/policies", "name") | {
         "operator_policies": await _if_allowed(visit, "/operator-policies", []),
         "vhosts": await _vhosts(visit),
     }
 
 
 async def users(visit: Visit) -> dict[str, Any]:
-    return {
-        "users": await visit.ask.get("/users"),
-        "permissions": await visit.ask.get("/permissions"),
-        "vhosts": await _vhosts(visit),
-    }
+    listed = await _listed(visit, "/users", "name")
+    granted: dict[str, list[Mapping[str, Any]]] = {user["name"]: [] for user in listed["listed"]["items"]}
+    for grant in await visit.ask.get("/permissions"):
+        granted.get(grant["user"], []).append(grant)
+    return listed | {"granted": granted, "vhosts": await _vhosts(visit)}
 
 
 async def vhosts(visit: Visit) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from broker.codec.methods import BasicConsume, QueueDeclare
 from broker.management.console.pages import PAGES
 from broker.management.console.sessions import IDLE
 from broker.management.http.node_view import Member, StoreFacts
-from broker.ports.records import Drop, UserKey
+from broker.ports.records import Drop, PermissionRecord, UserKey, UserRecord
 from tests.support.browser import FORM, Browser, new_console, text_of
 from tests.support.http_api import HttpNode
 
@@ -349,3 +349,17 @@ def test_an_error_of_a_page_is_logged_and_shown_without_a_traceback(
     assert answer.status == 500
     assert b"secret" not in answer.body
     assert [log["event"] for log in logs] == ["internal error of the console"]
+
+
+def test_a_page_of_users_has_so_many_and_their_own_permissions(node: HttpNode, browser: Browser) -> None:
+    for number in range(60):
+        node.put(
+            UserRecord(f"z{number:02}", "$none$", ""), PermissionRecord(f"z{number:02}", "/", f"^z{number:02}", "", "")
+        )
+    first = browser.open("/users")
+    assert "65 users page 1 of 2" in text_of(first)
+    assert "^z00" in first
+    assert "^z59" not in first
+    second = browser.open("/users?page=2")
+    assert "^z59" in second
+    assert "^z00" not in second
