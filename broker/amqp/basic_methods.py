@@ -62,7 +62,7 @@ def on_basic_consume(channel: Channel, method: amqp.BasicConsume) -> Waiting | N
     require_served(method.arguments, channel.vhost.dialect)
     if selector is not None and is_routed_by_selector(channel, queue, method.arguments):
         selector = None  # nothing else comes
-    if selector is not None and not queue.may_have_selectors:
+    if selector is not None and not queue.settings.allows_selectors:
         raise NotImplementedFault(
             f"argument '{SELECTOR}' is not served by {phrase}: it has priorities or one active consumer"
         )

@@ -87,13 +87,13 @@ def reply(publications: Iterable[Publication], publisher: Publisher) -> None:
 def begin(messages: Iterable[Message]) -> None:
     """No slot may cover these messages until `end`."""
     for message in messages:
-        _queue_of(message).begin_transaction()
+        _queue_of(message).slots.begin_transaction()
 
 
 def end(messages: Iterable[Message]) -> None:
     """These messages are recorded, or will never be."""
     for message in messages:
-        _queue_of(message).end_transaction()
+        _queue_of(message).slots.end_transaction()
 
 
 def _queue_of(message: Message) -> Any:

@@ -183,11 +183,13 @@ class Deliveries:
                 break
             consumer, _ = waiting.popitem(last=False)
             queue = consumer.queue
-            queue.wake_next(consumer)
-            if queue.has_priorities:  # then it is not turns that decide among the channel's consumers of one queue
+            queue.turns.wake_next(consumer)
+            if (
+                queue.turns.has_priorities
+            ):  # then it is not turns that decide among the channel's consumers of one queue
                 for other in [each for each in waiting if each.queue is queue]:
                     del waiting[other]
-                    queue.wake(other)
+                    queue.turns.wake(other)
             queue.dispatch()
 
     def _end_run(
@@ -211,7 +213,7 @@ class Deliveries:
                 self.waiting.setdefault(consumer)
             else:
                 if consumer.is_resting:
-                    queue.wake(consumer)
+                    queue.turns.wake(consumer)
                 self._touched.add(queue)
         if outcome is not None:
             if outcome is ACKED:

@@ -67,7 +67,7 @@ class Metrics:
             cancelled=counters.cancelled,
             retries=counters.retries,
             loop_lag=self._lag.worst,
-            slots=sum([queue.slot_count for queue in parts.levels]),
+            slots=sum([queue.slots.count for queue in parts.levels]),
             dead_letters=sum(
                 [
                     vhost.queues[DEAD_LETTER_CHANNEL].ready_count

@@ -20,7 +20,7 @@ class QueueConsumer(Protocol):
     """What a queue asks of a consumer."""
 
     is_resting: bool
-    """Is the consumer passed over until `Queue.wake`? Set by the queue alone."""
+    """Is the consumer passed over until `QueueTurns.wake`? Set by the queue alone."""
     priority: int
     """Of those that have credit the highest come first."""
     unacked: int
@@ -35,12 +35,12 @@ class QueueConsumer(Protocol):
         """Deliver up to `limit` messages from the left of `ready`, as far as credit and output buffer reach.
 
         Return how many were taken, after telling the queue by `on_taken`. Fewer than `limit` while `ready` is not empty
-        means that the consumer has no credit now; `Queue.wake` is called when it may have some again.
+        means that the consumer has no credit now; `QueueTurns.wake` is called when it may have some again.
         """
         ...
 
     def can_take(self) -> bool:
-        """Would `take` deliver a message now? If not, `Queue.wake` is called when it might."""
+        """Would `take` deliver a message now? If not, `QueueTurns.wake` is called when it might."""
         ...
 
     def room(self, limit: int) -> int:

@@ -40,7 +40,7 @@ class DueReader:
         self._on_done = on_done
 
     def start(self, queue: Queue) -> None:
-        """Let messages of `queue` in slots expire; `queue.is_reading` until that is done."""
+        """Let messages of `queue` in slots expire; `queue.slots.is_reading` until that is done."""
         self._tasks.create_task(self._read(queue), name=f"read what is due of {queue.name}")
 
     async def _read(self, queue: Queue) -> None:
@@ -59,5 +59,5 @@ class DueReader:
                     queue.set_due_in_slots(await self._store.next_due(queue, after), after)
                     break
         finally:
-            queue.end_reading()
+            queue.slots.end_reading()
         self._on_done(queue)

@@ -21,13 +21,12 @@ from broker.message import Message
 from broker.ports.levels import storage_id
 from broker.ports.slot import Slot
 from broker.queue.ack_deadlines import Holder
-from broker.queue.dispatcher import Dispatching
 from broker.queue.length_limit import Contents
 from broker.queue.outcome import Outcome
 from broker.queue.queue import Queue
+from broker.queue.queue_turns import QueueTurns
 from broker.queue.settings import QueueLimits, QueueSettings
 from broker.queue.stock import Stock
-from broker.queue.yielding import Yielding
 
 _FLAGS: Final = 16
 """Where the first octet of the properties' flags is in the tail of a content header frame."""
@@ -45,7 +44,7 @@ class PriorityLevel(Queue):
 
     __slots__ = ("_whole",)
 
-    def __init__(self, whole: PriorityQueue, dispatcher: Dispatching, level: int, parts: dict[str, Any]) -> None:
+    def __init__(self, whole: PriorityQueue, turns: QueueTurns, level: int, parts: dict[str, Any]) -> None:
         """`parts` are the other arguments that `Queue` was made with."""
         self._whole = whole
         settings = whole.settings
@@ -54,7 +53,7 @@ class PriorityLevel(Queue):
             whole.name,
             storage_id(whole.queue_id, level),
             settings=_of_level(settings),
-            dispatcher=dispatcher,
+            turns=turns,
             counts_octets=settings.max_length_bytes is not None,
             limits=_limits_of_level(whole.limits, settings),
             **parts,
@@ -123,7 +122,7 @@ class PriorityQueue(Queue):
         )
         parts |= {"owner": owner, "arguments": arguments}
         self._levels = tuple(
-            PriorityLevel(self, self._dispatcher, level, parts) for level in range(self.settings.max_priority + 1)
+            PriorityLevel(self, self.turns, level, parts) for level in range(self.settings.max_priority + 1)
         )
         self._descending = self._levels[::-1]
         self._current = self._levels[0]
@@ -141,10 +140,10 @@ class PriorityQueue(Queue):
         for level in self._levels:
             level.set_as_level(settings)
 
-    def _rank(self, yielding: Yielding | None, dispatcher: Dispatching) -> None:
-        super()._rank(yielding, dispatcher)
+    def _observe(self) -> None:
+        super()._observe()
         for level in self._levels:
-            level._rank(yielding, dispatcher)
+            level._observe()
 
     def level_for(self, header: bytes) -> Queue:
         if not header[_FLAGS] & _HAS_PRIORITY:

@@ -15,43 +15,38 @@ from typing import Final
 import structlog
 
 from broker.codec.field_table import EMPTY_TABLE, FieldTable
-from broker.message import SETTLED, STORED, TRANSIENT, WRITING, KeyedMessage, Message, published_ms
+from broker.message import SETTLED, STORED, WRITING, KeyedMessage, Message, published_ms
 from broker.ports.slot import Slot
 from broker.ports.store import Journal
-from broker.queue.ack_deadlines import AckTimeouts, Holder
+from broker.queue.ack_deadlines import Holder
 from broker.queue.counts import CountsInQueue
-from broker.queue.delayed import Delayed
+from broker.queue.deadlines import Deadlines
 from broker.queue.delivery_count import count_returns, mark_returned
-from broker.queue.dispatcher import Dispatcher, Dispatching, QueueConsumer
+from broker.queue.dispatcher import QueueConsumer
+from broker.queue.expiry import Expiry
 from broker.queue.length_limit import Contents, LengthElsewhere, LengthLimit
 from broker.queue.outcome import DELETED, EXPIRED, OVER_DELIVERED, OVER_LENGTH, PURGED, Outcome
+from broker.queue.queue_slots import QueueSlots
+from broker.queue.queue_turns import QueueTurns
 from broker.queue.ready_messages import BEYOND
-from broker.queue.retention import Retention
 from broker.queue.selecting import Selecting
 from broker.queue.services import UNOBSERVED, QueueObserver, QueueServices
 from broker.queue.settings import Overflow, QueueLimits, QueueSettings, RetryDelay
-from broker.queue.single_active import SingleActive
 from broker.queue.stock import Stock, stock_of
 from broker.queue.window import Window
-from broker.queue.yielding import Yielding
-from broker.selector.selector import Selector
 
 _log = structlog.get_logger(__name__)
 
 _SELECTED: Final = 4
 """Consumers that select messages look at so many times the limit of the queue's memory; what is behind that waits."""
-_NOTHING: Final = Delayed(0)
-"""What waits in queues without a delay."""
 
 
 class Queue:
     """One queue of one virtual host, on this node."""
 
     __slots__ = (
-        "_ack_timeouts",
         "_after_dispatch",
-        "_delayed",
-        "_dispatcher",
+        "_expiry",
         "_held",
         "_is_closing",
         "_is_deleted",
@@ -63,18 +58,15 @@ class Queue:
         "_remote_consumers",
         "_remote_octets",
         "_remote_ready",
-        "_retention",
-        "_selection",
         "_services",
         "_settings",
         "_unacked",
-        "_used_at",
         "_window",
-        "_yielding",
         "append",
         "arguments",
         "auto_delete",
         "counts",
+        "deadlines",
         "durable",
         "dying",
         "elsewhere",
@@ -84,12 +76,11 @@ class Queue:
         "limits",
         "looks_at_publishers",
         "name",
-        "offer",
-        "on_read",
-        "open_next_slot",
         "owner",
         "queue_id",
         "refuses_publishers",
+        "slots",
+        "turns",
         "vhost",
     )
 
@@ -110,13 +101,13 @@ class Queue:
         observer: QueueObserver[Queue] = UNOBSERVED,
         services: QueueServices[Queue],
         settings: QueueSettings | None = None,
-        dispatcher: Dispatching | None = None,
+        turns: QueueTurns | None = None,
         counts_octets: bool = False,
     ) -> None:
         """`owner` is the connection an exclusive queue belongs to; `read_slots` starts a read of the queue's slots.
 
         Policies, and for a level of a queue with priorities the queue, give it other `settings` than `arguments` tell.
-        The levels of one queue share the `dispatcher`; with `counts_octets` somebody else wants to know `ready_octets`.
+        The levels of one queue share their `turns`; with `counts_octets` somebody else wants to know `ready_octets`.
         """
         self.vhost: Final = vhost
         self.name: Final = name
@@ -135,33 +126,25 @@ class Queue:
         self._on_dropped = observer.on_dropped
         self.elsewhere: LengthElsewhere | None = None
         """What other nodes have of the queue, while one of them keeps its length."""
-        self._dispatcher: Dispatching = dispatcher or self._new_dispatcher()
+        self.turns: Final = turns or QueueTurns(self._settings)
         counts_octets = counts_octets or self._settings.max_length_bytes is not None
         self._window = window = Window(queue_id, lane, self.limits, journal, counts_octets=counts_octets)
         self._services = services
-        self._retention: Retention | None = None
-        self._delayed = _NOTHING
+        self._expiry: Expiry | None = None
+        self.deadlines: Final = Deadlines(services)
+        self.slots: Final = QueueSlots(window)
         self._held: deque[Message] | None = None
         """Messages that ask for keys, about which the store has not decided, and those that have come after them."""
-        self._ack_timeouts: AckTimeouts | None = None
         self.dying: dict[int, Message] = {}
         """Messages that have left the queue, by id, whose rows are in the store until they are dead-lettered."""
-        self._selection: Selecting | None = None
-        """The consumers, when there is one that selects messages."""
-        self._yielding: Yielding | None = None
-        """The consumers, when some on other nodes may come before them."""
         self._unacked = 0
         self.counts: Final = CountsInQueue()
         """What has happened here; of a queue with levels, what its levels have not counted."""
-        self._used_at = 0
         self._remote_ready = self._remote_octets = 0  # as of the last exchange of counts, about a second ago
         self._remote_consumers = 0
         self._is_closing = False
         self._is_deleted = False
         self._take_on(self._settings)
-        self.offer: Final = window.offer
-        self.open_next_slot: Final = window.open_next_slot
-        self.on_read: Final = window.on_read
         self.use()
 
     def __repr__(self) -> str:
@@ -189,18 +172,17 @@ class Queue:
             window.begin_counting()
         self.append = self._new_append() if self._held is None else self._held.append
         """Add a published message. Hot: the caller dispatches once per batch."""
-        window.is_watched |= settings.has_retention
-        if settings.has_retention or self._retention is not None:
-            self._retention = self._new_retention()
+        if settings.has_retention or self._expiry is not None:
+            self._with_expiry().set(settings)
         self._length = LengthLimit(settings, self._contents()) if settings.has_length else None
         self._observe()
         self.refuses_publishers = settings.refuses_publishers
         """Must `refuses` be asked before each publish?"""
         self.looks_at_publishers = settings.looks_at_publishers
         """May the queue not take each message that is published to it?"""
-        if settings.retry_delay is not None and self._delayed is _NOTHING:
-            self._delayed = Delayed(self.limits.transient_memory)
-        self._set_timeout(settings.consumer_timeout)
+        self.deadlines.set(settings, self.limits.transient_memory)
+        self.expects_answers = settings.consumer_timeout is not None
+        """Is `expect_answers` to be called with all deliveries?"""
 
     def _observe(self) -> None:
         """Tell the observer what it must know from now on. None saves a call in every dispatch if it does nothing."""
@@ -212,7 +194,7 @@ class Queue:
     def is_exact(self) -> bool:
         """May no node have more of the queue than its consumers take at once, but for the one that keeps its length?"""
         whole = self.whole
-        return whole.settings.has_length or whole.is_ranked
+        return whole.settings.has_length or whole.turns.is_ranked
 
     def keep_length(self, *, is_here: bool) -> None:
         """This node keeps the length of the whole queue from now on, or another one does."""
@@ -220,14 +202,6 @@ class Queue:
             self.elsewhere = None
         elif self.elsewhere is None:
             self.elsewhere = LengthElsewhere()
-
-    def _set_timeout(self, timeout: int | None) -> None:
-        self.expects_answers = timeout is not None
-        """Is `expect_answers` to be called with all deliveries?"""
-        if self._ack_timeouts is None and timeout is not None:
-            self._ack_timeouts = AckTimeouts()
-        if self._ack_timeouts is not None:
-            self._ack_timeouts.set_timeout(timeout)
 
     # Priorities
 
@@ -265,12 +239,6 @@ class Queue:
         return 0 < message.due <= now or (ttl is not None and published_ms(message.id) + ttl <= now)
 
     @property
-    def paged_slots(self) -> list[Slot]:
-        """The slots of messages that are in the store alone, oldest first."""
-        window = self._window
-        return [slot for slot in (window.open_slot, *window.slots) if slot is not None]
-
-    @property
     def ready_count(self) -> int:
         """Messages on this node that no consumer holds, wherever they lie (contract Q1)."""
         return self._window.ready_count
@@ -279,11 +247,6 @@ class Queue:
     def ready_octets(self) -> int:
         """Octets of the bodies of the messages that `ready_count` counts, if the queue has a limit of them, else 0."""
         return self._window.ready_octets
-
-    @property
-    def slot_count(self) -> int:
-        """Slots on this node with messages that are not in memory."""
-        return self._window.slot_count
 
     @property
     def has_ready(self) -> bool:
@@ -303,23 +266,12 @@ class Queue:
     @property
     def consumers(self) -> Collection[QueueConsumer]:
         """The consumers on this node."""
-        return self._dispatcher.consumers
+        return self.turns.dispatcher.consumers
 
     @property
     def consumer_count(self) -> int:
         """Consumers on all nodes together."""
-        return len(self._dispatcher.consumers) + self._remote_consumers
-
-    @property
-    def was_consumed(self) -> bool:
-        """Has there ever been a consumer on this node?"""
-        return self._dispatcher.was_used
-
-    @property
-    def active_consumer(self) -> QueueConsumer | None:
-        """The single active consumer, if the queue has one and it is on this node."""
-        dispatcher = self._dispatcher
-        return dispatcher.active if isinstance(dispatcher, SingleActive) else None
+        return len(self.turns.dispatcher.consumers) + self._remote_consumers
 
     def stock(self) -> Stock:
         """Return what is in the queue on this node, as far as it can be told at once."""
@@ -328,10 +280,6 @@ class Queue:
     @property
     def is_exclusive(self) -> bool:
         return self.owner is not None
-
-    @property
-    def is_in_exclusive_use(self) -> bool:
-        return self._dispatcher.is_in_exclusive_use
 
     def set_remote_counts(self, ready: int, consumers: int, octets: int = 0) -> None:
         """Set how many ready messages and consumers the queue has on other nodes, and of how many octets."""
@@ -407,6 +355,17 @@ class Queue:
         else:
             self._window.insert(messages)
 
+    def recover(self, slot: Slot) -> None:
+        """Add a slot of messages that were stored before this node started."""
+        self._window.recover(slot)
+        self._watch()
+
+    def take_over(self, slot: Slot) -> bool:
+        """Add a slot from another node; return whether newer messages of its lane will be delivered before it."""
+        is_late = self._window.take_over(slot)
+        self._watch()
+        return is_late
+
     def requeue(self, messages: Sequence[Message], *, is_lost: bool = False, is_unseen: bool = False) -> None:
         """Put delivered messages back at their places (contract B24), marked as redelivered. `is_lost`: their client
         did not give them back itself. `is_unseen`: nothing tells that it has handled them.
@@ -431,35 +390,32 @@ class Queue:
 
     def _keep_back(self, messages: Sequence[Message], delay: RetryDelay) -> None:
         """Let messages wait before they are delivered again. They count as unacknowledged meanwhile."""
-        now, delayed = self._services.now_ms(), self._delayed
-        due = delayed.next_due()
-        for message in messages:
-            delayed.add(message, now + delay.after(message.redelivered))
-        if delayed.next_due() != due:
+        if self.deadlines.keep_back(messages, delay):
             self._services.watch(self)
-        self.return_unsent(delayed.take_due(now))
+        self.return_unsent(self.deadlines.take_delayed())
 
     def return_unsent(self, messages: Sequence[Message]) -> None:
         """Put messages that no client has now back at their places."""
-        if self._selection is not None:
-            self._selection.forget(messages)
-        if self._retention is not None:
-            messages = self._let_served_go(self._retention, messages)
+        selection = self.turns.selection
+        if selection is not None:
+            selection.forget(messages)
+        if self._expiry is not None:
+            messages = self._let_served_go(self._expiry, messages)
         self._unacked -= len(messages)
         if self._is_deleted:
             self.settle(messages, DELETED)
             return
-        if self._selection is not None:
-            messages = self._selection.bring_back(self._window, messages)
+        if selection is not None:
+            messages = selection.bring_back(self._window, messages)
         if messages:
             self._window.put_back(messages)
 
-    def _let_served_go(self, retention: Retention, messages: Sequence[Message]) -> Sequence[Message]:
+    def _let_served_go(self, expiry: Expiry, messages: Sequence[Message]) -> Sequence[Message]:
         """Settle those that were to be taken at once, and have been (contract F1, F2); return the others."""
         served: list[Message] = []
         others: list[Message] = []
         for message in messages:
-            (served if message.redelivered and retention.expires_at_once(message) else others).append(message)
+            (served if message.redelivered and expiry.expires_at_once(message) else others).append(message)
         if not served or self._is_deleted:
             return messages
         self._unacked -= len(served)
@@ -566,9 +522,10 @@ class Queue:
                 ready = window.ready
                 if ready and is_watched:
                     return Queue.dispatch(self)  # what has expired behind slots goes first
-            if self._selection is not None:
-                self._select(self._selection)
-            dispatcher = self._dispatcher
+            turns = self.turns
+            if turns.selection is not None:
+                self._select(turns.selection)
+            dispatcher = turns.dispatcher
             if (window.late or (is_watched and window.needs_runs)) and not self._share_out_in_runs():
                 pass  # nobody takes more
             elif ready:
@@ -587,16 +544,15 @@ class Queue:
                         return Queue.dispatch(self)
             elif window.tail is not ready and len(ready) < self.limits.window_size // 2 and dispatcher.has_credit():
                 self.refill()
-        if is_watched and self._retention is not None:
-            self._let_go(self._retention)
+        if is_watched and self._expiry is not None:
+            self._let_go(self._expiry)
         limits = self.limits
         if (window.bytes > limits.memory or len(window.tail) > limits.window_size) and not self.is_closing:
             window.page_out()
         if self._after_dispatch is not None:
             self._after_dispatch(self)
-        if self._selection is not None:
-            return bool(window.ready and self._selection.plain.consumers)  # what nobody selects holds nobody up
-        return bool(window.ready and self._dispatcher.consumers)
+        selection = self.turns.selection  # what nobody selects holds nobody up
+        return bool(window.ready and (self.turns if selection is None else selection.plain).consumers)
 
     def _select(self, selection: Selecting) -> None:
         """Deliver to consumers that select messages; bring more into memory if they want it, and there is room."""
@@ -615,16 +571,16 @@ class Queue:
         """Deliver, in order, while `ready` alone does not tell who comes next, or who has been taken must be known;
         return whether nothing is left that needs this.
         """
-        window = self._window
+        window, dispatcher = self._window, self.turns.dispatcher
         while window.ready and (window.late or window.needs_runs):
-            if not self._dispatcher.has_credit():
+            if not dispatcher.has_credit():
                 return False
             run = window.take_run()
             if not run:
                 break
             last = run[-1].id
             offered = tuple(run) if window.counts_octets else ()
-            self._dispatcher.share_out(run)
+            dispatcher.share_out(run)
             if window.counts_octets:
                 window.count_octets(-1, offered[: len(offered) - len(run)])
             if run:
@@ -636,7 +592,7 @@ class Queue:
     def refill(self) -> None:
         """Bring the next messages into `ready`: from a slot, or from `tail` when no slot is left."""
         window = self._window
-        if window.is_reading or (self._retention is not None and not self._has_room(self._retention)):
+        if window.is_reading or (self._expiry is not None and not self._expiry.has_room(self)):
             return
         if window.has_slots:
             window.is_reading = True
@@ -646,11 +602,6 @@ class Queue:
 
     # What leaves by itself
 
-    def _new_dispatcher(self) -> Dispatching:
-        if self.settings.single_active_consumer:
-            return SingleActive(is_preemptive=self.settings.is_active_preempted)
-        return Dispatcher()
-
     def _new_append(self) -> Callable[[Message], None]:
         window = self._window
         return window.append_counted if window.counts_octets else window.append
@@ -659,42 +610,18 @@ class Queue:
         """Return what a limit of the queue's length counts."""
         return self._window
 
-    def _new_retention(self) -> Retention:
-        return Retention(self.settings, self._window, self._services.now_ms)
+    def _with_expiry(self) -> Expiry:
+        if self._expiry is None:
+            self._expiry = Expiry(self._settings, self._window, self._services)
+        return self._expiry
 
     def _expire(self) -> bool:
         """Let go what has expired, before a consumer gets it; return False when more has than goes in one turn."""
-        retention = self._retention
-        if retention is None:
-            retention = self._retention = self._new_retention()
-        retention.is_held_up = False
-        expired = retention.take_expired()
-        if expired:
-            self.settle(expired, EXPIRED)
-            if retention.is_behind:
-                return False
-        window = self._window
-        if not window.ready and window.is_paged and retention.is_expired_in_slots:
-            self.refill()
-            if window.ready:
-                return self._expire()
-        if retention.is_due_in_slots and not window.is_reading and self._has_room(retention):
-            window.paged_due = None
-            if window.has_slots:
-                window.is_reading = True
-                self._services.read_due(self)
-        return True
+        return self._with_expiry().run(self)
 
-    def _has_room(self, retention: Retention) -> bool:
-        """May messages be read only to die? If not, the queue is dispatched when they may."""
-        retention.is_held_up = self.has_dead_letters and not self._services.has_room(self)
-        return not retention.is_held_up
-
-    def _let_go(self, retention: Retention) -> None:
+    def _let_go(self, expiry: Expiry) -> None:
         """Let go what consumers have left and was to be taken at once, or is too much; see to what expires next."""
-        unserved = retention.take_unserved()
-        if unserved:
-            self.settle(unserved, EXPIRED)
+        expiry.let_unserved_go(self)
         length = self._length
         if length is not None and length.drops_head:
             self._drop_excess(length)
@@ -725,12 +652,9 @@ class Queue:
 
         What has left memory for slots since `QueueServices.read_due` may be due before that.
         """
-        window = self._window
-        window.paged_due = min(filter(None, (due, window.paged_due)), default=None)
-        window.due_after = after
-        if due is not None and self._retention is None:
-            window.is_watched = True
-            self._retention = self._new_retention()
+        expiry = self._expiry if due is None else self._with_expiry()
+        if expiry is not None:
+            expiry.set_due_in_slots(due, after)
         self._services.watch(self)
 
     @property
@@ -741,24 +665,15 @@ class Queue:
 
     def expect_due(self) -> None:
         """Messages from other nodes may expire by a time of their own. The caller dispatches then, if some are here."""
-        window = self._window
-        window.may_be_due = window.is_watched = True
-        window.paged_due, window.due_after = 0, (0, 0)
-        if self._retention is None:
-            self._retention = self._new_retention()
+        self._with_expiry().expect_due()
         self._services.watch(self)
 
     def expire_in_slots(self, due: Sequence[Message]) -> None:
         """These stored messages have expired: let those go that lie in slots, and not with a client or in memory."""
-        self._window.due_after = (due[-1].due, due[-1].id)
-        expired = [message for message in self._window.take_from_slots(due) if message.id not in self.dying]
-        for message in expired:
-            if message.state == TRANSIENT:
-                self._journal.forget(message)
-        self.settle(expired, EXPIRED)
+        self._with_expiry().expire_in_slots(self, due)
 
     def _watch(self) -> None:
-        if self._retention is not None:
+        if self._expiry is not None:
             self._services.watch(self)
 
     def next_due(self) -> int | None:
@@ -767,67 +682,51 @@ class Queue:
         """
         if self.is_closing:
             return None
-        due = None if self._retention is None else self._retention.next_due()
-        if self._selection is not None and self._selection.is_behind:
+        selection = self.turns.selection
+        if selection is not None and selection.is_behind:
             return 1  # at once
-        lease_end = self._lease_end()
-        answer_due = None if self._ack_timeouts is None else self._ack_timeouts.next_due()
-        return min(filter(None, (due, lease_end, answer_due, self._delayed.next_due())), default=None)
+        due = None if self._expiry is None else self._expiry.next_due()
+        return min(filter(None, (due, self._lease_end(), self.deadlines.next_due())), default=None)
 
     def expect_answers(self, holder: Holder, first: int, last: int, timeout: int = 0) -> None:
         """A channel holds the deliveries with these tags now: they are to be answered in time (contract B30), in
         `timeout` milliseconds if their consumer has asked for that.
         """
-        timeouts = self._ack_timeouts
-        if timeouts is None:
-            timeouts = self._ack_timeouts = AckTimeouts()
-        if timeouts.note(holder, first, last, self._services.now_ms(), timeout):
+        if self.deadlines.expect_answers(holder, first, last, timeout):
             self._services.watch(self)
 
     def on_time(self) -> None:
         """Take back what clients have not answered in time, and deliver again what has waited long enough."""
-        now = self._services.now_ms()
-        if self._delayed:
-            self.return_unsent(self._delayed.take_due(now))
-        if self._ack_timeouts is not None:
-            due = self._ack_timeouts.take_due(now)
-            count = sum([span.holder.take_back(self, span.first, span.last) for span in due])
-            if count:
-                _log.warning(
-                    "deliveries without an answer are taken back", queue=self.name, vhost=self.vhost, count=count
-                )
+        delayed = self.deadlines.take_delayed()
+        if delayed:
+            self.return_unsent(delayed)
+        spans = self.deadlines.take_unanswered()
+        count = sum([span.holder.take_back(self, span.first, span.last) for span in spans])
+        if count:
+            _log.warning("deliveries without an answer are taken back", queue=self.name, vhost=self.vhost, count=count)
 
     def end_delays(self) -> None:
         """Nothing waits any longer: the node stops."""
-        self.return_unsent(self._delayed.take_all())
+        self.return_unsent(self.deadlines.take_all_delayed())
 
     @property
     def withheld_ids(self) -> Iterator[int]:
         """The ids of messages that are neither ready nor with a client, but have rows."""
-        return chain(self.dying, self._delayed.ids, (message.id for message in self._held or ()))
+        return chain(self.dying, self.deadlines.delayed_ids, (message.id for message in self._held or ()))
 
     def use(self) -> None:
         """A client uses the queue: its lease begins anew (contract F3)."""
-        if self.settings.expires:
-            self._used_at = max(self._used_at, self._services.now_ms())
+        if self.deadlines.use():
             self._services.watch(self)
-
-    @property
-    def used_at(self) -> int:
-        """When a client used the queue last, in milliseconds since 1970, if it has a lease; else 0."""
-        return self._used_at if self._settings.expires else 0
 
     def use_elsewhere(self, used_at: int) -> None:
         """A client of some node used the queue at this time, in milliseconds since 1970."""
-        if used_at > self._used_at:
-            self._used_at = used_at
+        if self.deadlines.use_elsewhere(used_at):
             self._services.watch(self)
 
     def _lease_end(self) -> int | None:
         """Return when the queue is deleted if nobody uses it, in milliseconds since 1970."""
-        if not self.settings.expires or self.consumer_count:
-            return None
-        return self._used_at + self.settings.expires + self._services.lease_margin
+        return None if self.consumer_count else self.deadlines.lease_end(self._services.lease_margin)
 
     def is_lease_over(self, now_ms: int) -> bool:
         """Has nobody used the queue for as long as it may be without use?"""
@@ -836,167 +735,43 @@ class Queue:
 
     # Consumers
 
-    def add_consumer(self, consumer: QueueConsumer, selector: Selector | None = None) -> None:
-        """Add a consumer to dispatch, which gets all messages or those that its selector selects."""
-        if selector is None:
-            self._dispatcher.add(consumer)
-            return
-        if self._selection is None:
-            self._dispatcher = self._selection = Selecting(self._dispatcher)
-        self._selection.add_selecting(consumer, selector)
-
-    @property
-    def may_have_selectors(self) -> bool:
-        """May consumers select messages of this queue?"""
-        return not (self._settings.single_active_consumer or self._settings.max_priority)
-
     def remove_consumer(self, consumer: QueueConsumer) -> bool:
         """Remove a consumer from dispatch, if it is there; return whether it was the single active one."""
-        was_active = self._dispatcher.remove(consumer)
+        was_active = self.turns.remove(consumer)
         self.use()
         return was_active
 
-    def wake(self, consumer: QueueConsumer) -> None:
-        """A consumer that rests may have credit again: it takes part from the next dispatch on."""
-        self._dispatcher.wake(consumer)
-
-    def wake_next(self, consumer: QueueConsumer) -> None:
-        """Likewise, and it is this consumer's turn: others may have no credit that it does not have, too."""
-        self._dispatcher.wake_next(consumer)
-
-    @property
-    def has_priorities(self) -> bool:
-        """May one consumer with credit come before another?"""
-        return self._dispatcher.has_priorities
-
-    @property
-    def has_takers(self) -> bool:
-        """May a consumer of this node get messages, if it has credit?"""
-        return self._dispatcher.has_takers
-
-    def set_active(self, is_active: bool) -> bool:
-        """Set whether the single active consumer is on this node; return True when it is and was not before."""
-        was_active, self._dispatcher.is_active = self._dispatcher.is_active, is_active
-        return is_active and not was_active
-
     def rank(self) -> None:
         """Consumers of this queue have different priorities, and some are on other nodes."""
-        if not (self.is_ranked or self._settings.single_active_consumer or self._selection is not None):
-            self._rank(yielding := Yielding(self._dispatcher), yielding)
+        if self.turns.rank():
+            self._observe()
 
     def unrank(self) -> None:
         """Consumers of this queue have no priorities any more. The caller dispatches then."""
-        if self._yielding is not None and self._selection is None:
-            self._rank(None, self._yielding.end())
-
-    def _rank(self, yielding: Yielding | None, dispatcher: Dispatching) -> None:
-        self._yielding, self._dispatcher = yielding, dispatcher
-        self._observe()
-
-    @property
-    def is_ranked(self) -> bool:
-        """May consumers of other nodes come before those of this one?"""
-        return self._yielding is not None
+        if self.turns.unrank():
+            self._observe()
 
     def give_way(self, priority: int | None) -> bool:
         """Let consumers below `priority` have nothing of this queue, because others want what it has; with None, let
         them have messages again. Return whether anybody waits no longer: the caller dispatches then.
         """
-        return self._yielding is not None and self._yielding.give_way(self.queue_id, priority)
-
-    @property
-    def priority(self) -> int:
-        """The highest priority of the consumers on this node that have credit, if `room` has just said that some do."""
-        return self._dispatcher.priority
-
-    def room(self, limit: int) -> int:
-        """Return how many of `limit` messages the consumers on this node have credit for, 0 if they get none now."""
-        return self._dispatcher.room(limit) if self._dispatcher.has_credit() else 0
+        return self.turns.give_way(self.queue_id, priority)
 
     @property
     def has_demand(self) -> bool:
         """Would consumers take more messages than this node has?"""
         window = self._window
-        if self._selection is not None and self._selection.wants_more and not window.has_slots:
+        selection = self.turns.selection
+        if selection is not None and selection.wants_more and not window.has_slots:
             return window.bytes < self.limits.memory
         is_short = len(window.ready) < self.limits.window_size // 2 and not window.has_slots
-        return is_short and self._dispatcher.has_credit()
-
-    # Slots: reading them, and exchanging them with other nodes
-
-    @property
-    def open_slot(self) -> Slot | None:
-        """The slot that is being read."""
-        return self._window.open_slot
-
-    @property
-    def is_reading(self) -> bool:
-        """Is a read of a slot under way?"""
-        return self._window.is_reading
-
-    def begin_reading(self) -> None:
-        """Somebody else reads from the store what this queue has in slots: `refill` waits for `end_reading`."""
-        self._window.is_reading = True
-
-    def end_reading(self) -> None:
-        """The read that `read_slots` started, or `begin_reading`, is over, with or without messages."""
-        self._window.is_reading = False
-
-    @property
-    def last_taken(self) -> int:
-        """An upper bound of the ids that were ever delivered on this node."""
-        return self._window.last_taken
-
-    def begin_transaction(self) -> None:
-        """A transaction has given ids to messages for this queue: no slot may cover them until `end_transaction`."""
-        self._window.open_transactions += 1
-
-    def end_transaction(self) -> None:
-        """The transaction's messages are inserted now, or will never be."""
-        self._window.open_transactions -= 1
-
-    def recover(self, slot: Slot) -> None:
-        """Add a slot of messages that were stored before this node started."""
-        self._window.recover(slot)
-        self._watch()
-
-    def take_over(self, slot: Slot) -> bool:
-        """Add a slot from another node; return whether newer messages of its lane will be delivered before it."""
-        is_late = self._window.take_over(slot)
-        self._watch()
-        return is_late
-
-    def unmeasured(self) -> list[Slot]:
-        """Return the slots whose octets the queue must know and does not; answer with `on_measured`."""
-        return self._window.unmeasured()
-
-    def on_measured(self, slot: Slot, start: int, octets: int) -> None:
-        """The bodies in a slot, from the message `start` on, have so many octets. The caller dispatches then."""
-        self._window.on_measured(slot, start, octets)
+        return is_short and self.turns.dispatcher.has_credit()
 
     @property
     def can_hand_off(self) -> bool:
         """May messages be taken out of memory for another node now?"""
         window = self._window
         return not (window.open_transactions or window.is_reading or self.is_closing or window.reaches_over_held)
-
-    def take_oldest(self, count: int) -> tuple[list[Message], list[Slot]]:
-        """Remove and return about `count` of the oldest ready messages, for another node."""
-        return self._window.take_oldest(count)
-
-    def take_newest(self, count: int) -> tuple[list[Message], list[Slot]]:
-        """Remove and return about `count` of the newest ready messages, for another node."""
-        return self._window.take_newest(count)
-
-    def oldest_id(self, held: Iterable[int]) -> int | None:
-        """Return an id below which this node has no message of the queue; `held` are the ids that clients hold. None
-        when it has no message at all.
-        """
-        window = self._window
-        if window.has_slots:
-            return 0
-        window.put_in_order()
-        return min([*(part[0].id for part in (window.ready, window.tail) if part), *held], default=None)
 
     # Deletion
 
@@ -1021,8 +796,8 @@ class Queue:
         """Delete the queue: settle what is ready, cancel consumers; return the slots whose rows are to be deleted."""
         self._is_deleted = True
         slots = self._drop_all(DELETED)
-        self.return_unsent(self._delayed.take_all())
-        for consumer in self._dispatcher.remove_all():
+        self.return_unsent(self.deadlines.take_all_delayed())
+        for consumer in self.turns.remove_all():
             consumer.on_queue_deleted()
         return slots
 
@@ -1032,12 +807,8 @@ class Queue:
 
         The slots leave the queue: nothing is read from them any more.
         """
-        window = self._window
         messages = [message for message in self.ready if message.redelivered and message.state == STORED]
-        slots = [
-            slot for slot in (window.open_slot, *window.slots.clear()) if slot is not None and slot.maybe_delivered
-        ]
-        return messages, slots
+        return messages, self.slots.take_delivered()
 
 
 def _weight_of(messages: Iterable[Message]) -> int:

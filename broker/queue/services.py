@@ -62,7 +62,7 @@ class QueueServices(Protocol[Q_contra]):
         ...
 
     def read_due(self, queue: Q_contra) -> None:
-        """Let what has expired in the queue's slots `expire_in_slots`; `Queue.end_reading` when that is done."""
+        """Let what has expired in the queue's slots `expire_in_slots`; `QueueSlots.end_reading` when that is done."""
         ...
 
     def bury(self, queue: Q_contra, messages: Sequence[Message], outcome: Outcome) -> None:

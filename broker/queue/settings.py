@@ -122,6 +122,11 @@ class QueueSettings:
         return self.message_ttl is not None or self.has_length
 
     @property
+    def allows_selectors(self) -> bool:
+        """May consumers select messages?"""
+        return not (self.single_active_consumer or self.max_priority)
+
+    @property
     def refuses_publishers(self) -> bool:
         """Must each publish be looked at, because the queue may refuse it?"""
         return self.has_length and self.overflow is not Overflow.DROP_HEAD

@@ -39,7 +39,7 @@ class SlotReader:
         self._reads: dict[int, asyncio.Task[None]] = {}
 
     def start(self, queue: Queue) -> None:
-        """Read the next messages of `queue` from its slots; `queue.is_reading` until that is done."""
+        """Read the next messages of `queue` from its slots; `queue.slots.is_reading` until that is done."""
         self._reads[queue.queue_id] = self._tasks.create_task(self._read(queue), name=f"read slots of {queue.name}")
 
     async def wait(self, queue: Queue) -> None:
@@ -54,22 +54,22 @@ class SlotReader:
 
     async def _read(self, queue: Queue) -> None:
         try:
-            slot = queue.open_next_slot()
+            slot = queue.slots.open_next()
             if slot is not None:
                 if not slot.row:  # a slot from another node is committed already
                     await self._journal.readable(slot)
-                if queue.open_slot is slot:  # not purged in the meantime
+                if queue.slots.opened is slot:  # not purged in the meantime
                     limits, dying = queue.limits, set(queue.dying)
                     messages = await self._store.read(queue, slot, limits.read_ahead, limits.read_ahead_bytes)
-                    if queue.open_slot is slot:
+                    if queue.slots.opened is slot:
                         self._offer(queue, slot, messages, dying)
         finally:
-            queue.end_reading()
+            queue.slots.end_reading()
             self._reads.pop(queue.queue_id, None)
         self._on_done(queue)
 
     def _offer(self, queue: Queue, slot: Slot, messages: list[Message], dying: set[int]) -> None:
         """Give the queue what was read, but for those that were `dying` before: their rows go with what they become."""
-        is_end = queue.on_read(slot, messages)
+        is_end = queue.slots.on_read(slot, messages)
         self._on_read(queue, slot, messages, is_end)
-        queue.offer([message for message in messages if message.id not in dying] if dying else messages)
+        queue.slots.offer([message for message in messages if message.id not in dying] if dying else messages)

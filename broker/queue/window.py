@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from broker.message import TRANSIENT, Message, lane_of
 from broker.ports.slot import Slot
@@ -210,11 +210,15 @@ class Window(ReadyMessages):
         """
         taken = self.withdraw_from_memory({message.id for message in messages})
         known = {message.id for message in taken}
-        for message in self.take_from_slots([message for message in messages if message.id not in known]):
+        in_slots = self.take_from_slots([message for message in messages if message.id not in known])
+        self.forget(in_slots)
+        return taken + in_slots
+
+    def forget(self, messages: Iterable[Message]) -> None:
+        """These messages, which were in slots, are in none any more: the journal need not keep transient ones."""
+        for message in messages:
             if message.state == TRANSIENT:
                 self._journal.forget(message)
-            taken.append(message)
-        return taken
 
     def _uncount_in(self, slot: Slot, octets: int) -> None:
         """So many octets are in a slot no more. Of a slot that was stored before this node started they had not been

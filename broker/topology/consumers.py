@@ -80,7 +80,7 @@ class Consumers:
     def add(self, queue: Queue, consumer: QueueConsumer, selector: Selector | None = None) -> None:
         """Add `consumer` to the queue's dispatch, or raise `AccessRefused` (contract B16, F11)."""
         self._require_admissible(queue, consumer)
-        queue.add_consumer(consumer, selector)
+        queue.turns.add(consumer, selector)
 
     def remove(self, queue: Queue, consumer: QueueConsumer) -> bool:
         """Remove `consumer`; return whether the caller must await `unsubscribe` after that."""
@@ -96,7 +96,7 @@ class Consumers:
     def _has_left(self, queue: Queue) -> bool:
         """Is there something to record now that a consumer of `queue` on this node has left?"""
         if not self._vhost.cluster.shares(queue):
-            return not queue.consumers and queue.auto_delete and queue.was_consumed
+            return not queue.consumers and queue.auto_delete and queue.turns.was_used
         own = self._subscribers(queue).get(self._incarnation)
         if own is None or not queue.consumers:
             return own is not None
@@ -120,7 +120,7 @@ class Consumers:
         if consumer.is_exclusive and (queue.settings.single_active_consumer or queue.consumers or starting):
             raise self._in_use(queue)
         # One that is exclusive was let in alone, and lets nobody in beside it.
-        if queue.is_in_exclusive_use or (len(starting) == 1 and next(iter(starting)).is_exclusive):
+        if queue.turns.is_in_exclusive_use or (len(starting) == 1 and next(iter(starting)).is_exclusive):
             raise self._in_use(queue)
 
     def _in_use(self, queue: Queue) -> AccessRefused:
@@ -271,11 +271,11 @@ class Consumers:
         """
         if queue.settings.single_active_consumer:
             first = next(iter(self._subscribers(queue)), self._incarnation)
-            if queue.set_active(first == self._incarnation and queue not in self._handing_over):
+            if queue.turns.set_active(first == self._incarnation and queue not in self._handing_over):
                 self._on_activity(queue)
         elif any(each.priority for each in self._subscribers(queue).values()):
             queue.rank()
-        elif queue.is_ranked:
+        elif queue.turns.is_ranked:
             queue.unrank()
             self._on_activity(queue)
 

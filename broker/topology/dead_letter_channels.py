@@ -184,9 +184,9 @@ class DeadLetterChannels:
         missing: dict[int, None],
     ) -> tuple[list[Letter], int | None]:
         """Take the next messages out of the queue, but for those that cannot go on. Nothing else reads meanwhile."""
-        while level.is_reading:
+        while level.slots.is_reading:
             await self._pause(_PAUSE)
-        level.begin_reading()
+        level.slots.begin_reading()
         try:
             page, end = await self._page(level, chosen.ids, after, last)
             for message in page:
@@ -195,7 +195,7 @@ class DeadLetterChannels:
             letters = _addressed(level, meant, target_of, moved)
             taken = {each.id: each for each in level.withdraw([letter.message for letter in letters])}
         finally:
-            level.end_reading()
+            level.slots.end_reading()
             self._touched.add(level)
             self._dispatch()
         gone = [letter for letter in letters if letter.message.id in taken]

@@ -309,7 +309,7 @@ class DeadLetters:
             await self._journal.transact(stored, dead, keyed=keyed)
         finally:
             for message in stored:
-                _queue_of(message).end_transaction()
+                _queue_of(message).slots.end_transaction()
         for letter in moved:
             self._end(letter)
             _forget(letter.message)
@@ -349,7 +349,7 @@ class DeadLetters:
             note_due(copy)
             if state == PENDING:
                 copy.content_id = source.content_id
-                queue.begin_transaction()
+                queue.slots.begin_transaction()
                 stored.append(copy)
             else:
                 queue.append(copy)

@@ -67,7 +67,7 @@ class _Call:
     queue: FairQueue[_Request]
     undone: int = 0
     event: Wakeup | None = None
-    slots: list[Slot] = field(default_factory=list)
+    to_purge: list[Slot] = field(default_factory=list)
     recorded: int = 0
     """The id of the last topology event that one of the requests has become."""
 
@@ -150,8 +150,8 @@ class Recorder:
         try:
             await self._begin(call, requests)
             await self._take_turns(call, wait)
-            if call.slots:
-                await self._purge(call.slots)
+            if call.to_purge:
+                await self._purge(call.to_purge)
         finally:
             if call.recorded:
                 await self._cluster.announce(call.recorded, is_certain=is_certain)
@@ -321,7 +321,7 @@ class Recorder:
             for change in decision.changes:
                 if self._on_change is not None:
                     self._on_change(change, request.call.client)
-                request.call.slots += self._apply(change)
+                request.call.to_purge += self._apply(change)
             request.result = decision.result()
         except Exception as error:
             request.fail(error)

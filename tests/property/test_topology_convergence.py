@@ -178,7 +178,7 @@ async def test_nodes_that_change_topology_at_once_agree_in_the_end(seed: int) ->
                 assert known.priority == max(each.priority for each in queue.consumers)
     for name in QUEUES:
         queues = [(node, node.vhost.queues[name]) for node in nodes if name in node.vhost.queues]
-        active = [node for node, queue in queues if queue._dispatcher.is_active]
+        active = [node for node, queue in queues if queue.turns.dispatcher.is_active]
         if name == "r" and queues and queues[0][1].settings.single_active_consumer:
             incarnations = nodes[0].vhost.consumers.subscriptions.of(queues[0][1].queue_id)
             assert [node.incarnation for node in active] == list(incarnations)[:1] or not incarnations

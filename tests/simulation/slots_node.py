@@ -229,7 +229,7 @@ class Member:
     def start_consuming(self, queue_id: int) -> None:
         """Consumers come, if the node listens already."""
         if self._is_serving and not self.is_consuming(queue_id):
-            self.queues[queue_id].add_consumer(self.consumers[queue_id])
+            self.queues[queue_id].turns.add(self.consumers[queue_id])
             self.dispatch(self.queues[queue_id])
 
     def stop_consuming(self, queue_id: int, *, is_closing: bool) -> None:
@@ -241,7 +241,7 @@ class Member:
     def dispatch(self, queue: Queue) -> None:
         """Deliver what can be delivered."""
         if self.is_trusted or self.world.plant.delivers_without_trust:
-            queue.wake(self.consumers[queue.queue_id])
+            queue.turns.wake(self.consumers[queue.queue_id])
             queue.dispatch()
 
     async def _work(self) -> None:

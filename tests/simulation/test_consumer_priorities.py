@@ -116,12 +116,12 @@ def test_a_transaction_that_keeps_messages_here_keeps_nobody_waiting_for_long() 
         begin(world)
         await asyncio.sleep(0.2)
         queue = member_of(world, LOW).queues[1]
-        queue.begin_transaction()
+        queue.slots.begin_transaction()
         await publish(world, LOW, 2)
         assert held(world) == [0, 0]
         await asyncio.sleep(1.0)
         assert held(world) == [2, 0]
-        queue.end_transaction()
+        queue.slots.end_transaction()
 
     play(script)
 

@@ -198,7 +198,7 @@ class Harness:
 
     async def _read_done(self, queue: Queue) -> None:
         await turn()
-        while queue.is_reading:
+        while queue.slots.is_reading:
             await turn()
 
 

@@ -130,7 +130,7 @@ class Balancer:
         """
         queue_id = queue.queue_id
         self._exact[queue_id] = queue
-        if queue.room(1) <= 0:
+        if queue.turns.room(1) <= 0:
             self._demand.withdraw(queue)
         elif not self._demand.has_demand(queue_id) and queue.has_demand:
             self._demand.add_exactly(queue)
@@ -191,7 +191,7 @@ class Balancer:
                 continue
             self._remote_demand[queue_id] = demand.messages
             queue = self._find_queue(queue_id)
-            if queue is not None and queue.is_ranked:
+            if queue is not None and queue.turns.is_ranked:
                 self._give_way(queue, demand.priority)
             if queue is not None and queue.ready_count:
                 self._surplus[queue] = None
@@ -265,13 +265,13 @@ class Balancer:
             return Portion(
                 queue.ready_count if self._must_give_away(queue) else self._remote_demand.get(queue.queue_id, 0)
             )
-        if queue.queue_id in self._remote_demand and queue.has_takers and not self._is_stuck(queue):
+        if queue.queue_id in self._remote_demand and queue.turns.has_takers and not self._is_stuck(queue):
             return Portion(queue.ready_count // 2, newest=True)
         return Portion(self._remote_demand.get(queue.queue_id, 0))
 
     def _is_stuck(self, queue: Queue) -> bool:
         """Have own consumers taken nothing since the last tick?"""
-        return self._taken_before.get(queue.queue_id, -1) == queue.last_taken and not queue.is_reading
+        return self._taken_before.get(queue.queue_id, -1) == queue.slots.last_taken and not queue.slots.is_reading
 
     # What happens from time to time
 
@@ -290,7 +290,7 @@ class Balancer:
             if queue.ready_count and queue.can_hand_off:
                 self._surplus[queue] = None
                 self._on_due()
-        self._taken_before = {queue.queue_id: queue.last_taken for queue in queues if queue.ready}
+        self._taken_before = {queue.queue_id: queue.slots.last_taken for queue in queues if queue.ready}
         if is_alone or cut_off:
             self._offer(None if is_alone else cut_off)
         if not is_alone:
@@ -343,7 +343,7 @@ class Balancer:
         None, on any other node.
         """
         for queue in self._queues():
-            if queue.ready_count and not queue.has_takers:
+            if queue.ready_count and not queue.turns.has_takers:
                 consuming = self._consumers_elsewhere(queue)
                 if any(to is None or incarnation in to for incarnation in consuming):
                     self._offers[queue] = None

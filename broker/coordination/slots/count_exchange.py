@@ -96,9 +96,15 @@ class CountExchange:
         if service is None:
             return
         here = [
-            QueueCount(queue.queue_id, queue.ready_count, len(queue.consumers), queue.whole.used_at, queue.ready_octets)
+            QueueCount(
+                queue.queue_id,
+                queue.ready_count,
+                len(queue.consumers),
+                queue.whole.deadlines.used_at,
+                queue.ready_octets,
+            )
             for queue in self._queues()
-            if queue.consumers or queue.ready_count or queue.whole.used_at
+            if queue.consumers or queue.ready_count or queue.whole.deadlines.used_at
         ]
         limited = list(self._limited())
         self._lengths = {queue.queue_id: queue.ready_count for queue in limited if queue.refuses_publishers}

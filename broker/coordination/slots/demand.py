@@ -91,8 +91,8 @@ class DemandSession:
 
     def add_exactly(self, queue: Queue) -> None:
         """Consumers of `queue` would take messages from other nodes, but not more than they have credit for."""
-        room = queue.room(self._demand_size)
-        self._ask(queue, room, queue.priority)
+        room = queue.turns.room(self._demand_size)
+        self._ask(queue, room, queue.turns.priority)
 
     def _ask(self, queue: Queue, messages: int, priority: int = 0) -> None:
         self._queues[queue.queue_id] = queue

@@ -116,13 +116,13 @@ class Handoff:
         return [
             FindStart(queue, slot, slot.start)
             for queue in wishes
-            if queue.can_hand_off and (slot := queue.open_slot) is not None and not self._is_start_known(queue)
+            if queue.can_hand_off and (slot := queue.slots.opened) is not None and not self._is_start_known(queue)
         ]
 
     def on_found(self, step: FindStart, message_id: int | None) -> None:
         """The slot goes on with this message; None when no message of it is left."""
         slot = step.slot
-        if step.queue.open_slot is slot and slot.start == step.start:
+        if step.queue.slots.opened is slot and slot.start == step.start:
             slot.start = slot.end if message_id is None else message_id
             self._found[slot.queue_id] = slot.start
 
@@ -141,7 +141,7 @@ class Handoff:
         self._owned.on_cut(plan.cut, now)
 
     def _is_start_known(self, queue: Queue) -> bool:
-        slot = queue.open_slot
+        slot = queue.slots.opened
         return slot is None or self._found.get(slot.queue_id) == slot.start
 
     def _steps(self, cut: Cut, redelivered: list[Message]) -> list[HandoffStep]:
@@ -157,8 +157,8 @@ class Handoff:
 
     def _take(self, queue: Queue, portion: Portion, spilled: list[Message], redelivered: list[Message]) -> Cut:
         """Take messages out of memory; return which slots they become."""
-        last_taken = queue.last_taken
-        messages, slots = (queue.take_newest if portion.newest else queue.take_oldest)(portion.messages)
+        last_taken = queue.slots.last_taken
+        messages, slots = (queue.slots.take_newest if portion.newest else queue.slots.take_oldest)(portion.messages)
         messages.sort(key=_message_id)
         redelivered += [message for message in messages if message.redelivered and message.state != TRANSIENT]
         find = self._owned.lookup(queue.queue_id)
@@ -196,7 +196,7 @@ class Handoff:
         kind = Slot(queue.queue_id, self._lane, 0, 0, 0, transient=queue.queue_id in self._owned.spilled)
         slots = [*windows, *close(kind, messages, self._barriers(queue, windows, held or ()), self._window_size)]
         if slots:
-            self._note_starts(queue, slots, 0 if held is None else queue.oldest_id(held))
+            self._note_starts(queue, slots, 0 if held is None else queue.slots.oldest_id(held))
         return slots
 
     def _barriers(self, queue: Queue, windows: Sequence[Slot], held: Sequence[int]) -> list[int]:
@@ -212,7 +212,7 @@ class Handoff:
 
 
 def _split(queue: Queue, row: Slot, given: list[int], kept: list[int], rest: Slot | None) -> Cut:
-    open_slot = queue.open_slot if queue.open_slot is not None and queue.open_slot.row == row.row else None
+    open_slot = queue.slots.opened if queue.slots.opened is not None and queue.slots.opened.row == row.row else None
     cut = split(row, given, sorted(kept), rest or open_slot, gives_rest=rest is not None)
     if open_slot is not None:  # what is being read has another beginning in the store now
         open_slot.row = cut.kept[-1].row

@@ -99,7 +99,8 @@ class OwnedSlots:
                 self._is_in_doubt = True
                 self._on_due()
                 continue
-            passed = queue.last_taken if slot.lane == self._lane else self._passed.get((slot.queue_id, slot.lane), 0)
+            is_own = slot.lane == self._lane
+            passed = queue.slots.last_taken if is_own else self._passed.get((slot.queue_id, slot.lane), 0)
             is_late = queue.take_over(slot)
             if is_late or slot.start <= passed:  # whoever gets it must know that it comes after newer ones
                 slot.is_late = True

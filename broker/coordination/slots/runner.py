@@ -322,7 +322,7 @@ class SlotRunner:
         for queue in adopted:
             self._on_adopted(queue)
             self._adopted[queue] = 0
-            if queue.unmeasured():
+            if queue.slots.unmeasured():
                 self._unmeasured[queue] = None
                 self._measure_due.set()
         return sum(adopted.values())
@@ -333,7 +333,7 @@ class SlotRunner:
             await self._until(inf, self._measure_due)
             while self._unmeasured:
                 queue, _ = self._unmeasured.popitem()
-                for slot in queue.unmeasured():
+                for slot in queue.slots.unmeasured():
                     await self._measure(queue, slot)
                 self._on_adopted(queue)
 
@@ -344,7 +344,7 @@ class SlotRunner:
             rest.start = page[-1].id + 1
             if rest.start > rest.end:
                 break
-        queue.on_measured(slot, start, octets)
+        queue.slots.on_measured(slot, start, octets)
 
     # What happens from time to time
 

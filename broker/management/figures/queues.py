@@ -68,7 +68,7 @@ def queue_figures(view: NodeView, queue: Queue, spans: SampleSpans = NO_SAMPLES)
     consumers = [each for each in queue.consumers if isinstance(each, Consumer)]
     unacked = octets_unacked(consumers, stock)
     is_served = bool(consumers) and not stock.ready
-    active = queue.active_consumer
+    active = queue.turns.active
     exclusive = next((each.consumer_tag for each in consumers if each.is_exclusive), None)
     figures = {
         **definition_figures(view, queue),
@@ -138,7 +138,7 @@ def _policy_of(view: NodeView, queue: Queue) -> Effective:
 def consumer_figures(view: NodeView, connection: Connection, channel: Channel, consumer: Consumer) -> dict[str, Any]:
     """Return one consumer as `/api/consumers` has it."""
     queue = consumer.queue
-    is_active = not queue.settings.single_active_consumer or queue.active_consumer is consumer
+    is_active = not queue.settings.single_active_consumer or queue.turns.active is consumer
     return {
         "ack_required": not consumer.no_ack,
         "active": is_active,

@@ -74,7 +74,7 @@ async def list_slots(node: ManagedNode, call: Call) -> Any:
         for vhost in await visible_here(node, call)
         for _, queue in sorted(vhost.queues.items())
         for level in queue.levels
-        for slot in level.paged_slots
+        for slot in level.slots.paged
     ]
 
     def row(place: tuple[Queue, Queue, Slot]) -> Mapping[str, Any]:

@@ -56,7 +56,7 @@ def test_everything_is_shown_in_order_and_stays(harness: Harness) -> None:
     assert look(peer) == ([b"1", b"2", b"3"], [BasicConsumeOk("1"), BasicCancelOk("1")])
     assert look(peer)[0] == [b"1", b"2", b"3"]
     queue = harness.broker.vhosts["carbon"].queues["q"]
-    assert (queue.ready_count, queue.unacked_count, queue.consumer_count, queue.was_consumed) == (3, 0, 0, False)
+    assert (queue.ready_count, queue.unacked_count, queue.consumer_count, queue.turns.was_used) == (3, 0, 0, False)
     assert peer.call(1, BasicGet(queue="q")) == BasicGetOk(7, False, "amq.direct", "q", 2)
 
 

@@ -21,10 +21,11 @@ NewTransaction = Callable[[], Transaction | None]
 
 class SomeQueue:
     queue_id = 1
-    has_priorities = False
     consumers: Collection[Any] = ()
 
     def __init__(self) -> None:
+        self.turns = self
+        self.has_priorities = False
         self.settled = 0
         self.requeued: list[int] = []
         self.woken: list[Any] = []

@@ -52,7 +52,7 @@ def test_a_queue_that_is_deleted_meanwhile_is_left_alone() -> None:
     queue.delete()
     harness.parts.services.read_due(queue)
     harness.run()
-    assert not queue.is_reading
+    assert not queue.slots.is_reading
 
 
 def test_the_next_time_is_asked_for_when_nothing_is_due_any_more() -> None:

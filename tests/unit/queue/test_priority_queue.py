@@ -84,7 +84,7 @@ class Taker:
 
     def allow(self, credit: int) -> None:
         self.credit = credit
-        self.queue.wake(self)
+        self.queue.turns.wake(self)
         self.queue.dispatch()
 
     def can_take(self) -> bool:
@@ -109,7 +109,7 @@ class Bench:
 
     def consumer(self, credit: int = 1_000_000, *, no_ack: bool = False) -> Taker:
         taker = Taker(self.queue, credit, no_ack)
-        self.queue.add_consumer(taker)
+        self.queue.turns.add(taker)
         return taker
 
     def message(self, message_id: int, priority: int | None, *, size: int = 10, state: int = STORED) -> Message:
@@ -131,14 +131,14 @@ class Bench:
 
     def read(self, level: Queue, priority: int, ids: Sequence[int]) -> None:
         """Bring messages from the slot that a level reads, as the slot reader does."""
-        slot = level.open_next_slot()
+        slot = level.slots.open_next()
         assert slot is not None
         messages = [self.message(message_id, priority) for message_id in ids]
         for message in messages:
             message.queue = level
-        level.on_read(slot, messages)
-        level.offer(messages)
-        level.end_reading()
+        level.slots.on_read(slot, messages)
+        level.slots.offer(messages)
+        level.slots.end_reading()
         level.dispatch()
 
 
@@ -302,8 +302,8 @@ def test_a_level_is_paged_out_by_itself_and_read_before_lower_ones() -> None:
     assert consumer.ids == list(range(1, first + 1))
     assert it.asked == [high]
     assert len(low.ready) == 2  # they wait until the read is done
-    while high.is_reading:
-        slot = high.open_next_slot()
+    while high.slots.is_reading:
+        slot = high.slots.open_next()
         assert slot is not None
         it.read(high, 1, range(slot.start, slot.end + 1))
     assert consumer.ids == [*range(1, 101), 1001, 1002]
@@ -477,9 +477,9 @@ def test_outcomes_of_several_levels_are_told_apart() -> None:
 def test_the_levels_wait_together_for_consumers_elsewhere_and_no_longer_than_they_have_priorities() -> None:
     queue = new_queue(arguments=FieldTable.of({"x-max-priority": 2}))
     queue.rank()
-    dispatchers = {level._dispatcher for level in queue.levels}
-    assert dispatchers == {queue._dispatcher}
-    assert all(level.is_exact and level.is_ranked for level in queue.levels)
+    dispatchers = {level.turns.dispatcher for level in queue.levels}
+    assert dispatchers == {queue.turns.dispatcher}
+    assert all(level.is_exact and level.turns.is_ranked for level in queue.levels)
     queue.unrank()
-    assert {level._dispatcher for level in queue.levels} == {queue._dispatcher} != dispatchers
+    assert {level.turns.dispatcher for level in queue.levels} == {queue.turns.dispatcher} != dispatchers
     assert not any(level.is_exact for level in queue.levels)

@@ -60,7 +60,7 @@ class Taker:
     def allow(self, credit: int) -> None:
         """Let it take so many more."""
         self.credit = credit
-        self.queue.wake(self)
+        self.queue.turns.wake(self)
 
     def can_take(self) -> bool:
         return self.credit > 0
@@ -83,7 +83,7 @@ class Bench:
 
     def consumer(self, credit: int = 1_000_000) -> Taker:
         taker = Taker(self.queue, credit)
-        self.queue.add_consumer(taker)
+        self.queue.turns.add(taker)
         return taker
 
     def publish(self, *ids: int, size: int = 10, state: int = STORED) -> None:
@@ -97,13 +97,13 @@ class Bench:
     def read(self, limit: int = 1000) -> None:
         """Bring what lies in the oldest slot, as the slot reader does; its rows are the ids of its range."""
         queue = self.queue
-        assert queue.is_reading
-        slot = queue.open_next_slot()
+        assert queue.slots.is_reading
+        slot = queue.slots.open_next()
         assert slot is not None
         messages = [self.message(message_id) for message_id in range(slot.start, slot.end + 1)[:limit]]
-        queue.on_read(slot, messages)
-        queue.offer(messages)
-        queue.end_reading()
+        queue.slots.on_read(slot, messages)
+        queue.slots.offer(messages)
+        queue.slots.end_reading()
         queue.dispatch()
 
     @property
@@ -362,10 +362,10 @@ def test_a_message_that_was_delivered_is_not_paged_out_because_the_store_does_no
 
 def test_nothing_is_paged_out_while_a_transaction_has_ids_in_the_queue() -> None:
     it = bench()
-    it.queue.begin_transaction()
+    it.queue.slots.begin_transaction()
     it.publish(*range(2, 14))
     assert it.window.slots.count == 0
-    it.queue.end_transaction()
+    it.queue.slots.end_transaction()
     it.queue.insert([it.message(1)])
     it.queue.dispatch()
     assert it.ready == [1, 2, 3]
@@ -381,10 +381,10 @@ def test_messages_of_a_transaction_take_the_place_that_their_ids_say() -> None:
 
 def test_a_late_transaction_is_not_closed_into_a_slot_with_what_was_delivered_meanwhile() -> None:
     it = bench()
-    it.queue.begin_transaction()
+    it.queue.slots.begin_transaction()
     it.consumer(credit=1)
     it.publish(7)
-    it.queue.end_transaction()
+    it.queue.slots.end_transaction()
     it.queue.insert([it.message(5), it.message(6)])
     it.publish(*range(8, 20))
     assert it.ready == [5, 6, 8]
@@ -543,17 +543,17 @@ def given(messages: list[Message], slots: list[Slot]) -> tuple[list[int], list[i
 def test_the_oldest_go_from_memory_first_then_from_slots_then_from_the_window() -> None:
     it = paged_out()
     it.publish(13, 14)
-    assert given(*it.queue.take_oldest(2)) == ([1, 2], [])
-    assert given(*it.queue.take_oldest(4)) == ([3], [4])
-    assert given(*it.queue.take_oldest(7)) == ([13], [7, 10])
+    assert given(*it.queue.slots.take_oldest(2)) == ([1, 2], [])
+    assert given(*it.queue.slots.take_oldest(4)) == ([3], [4])
+    assert given(*it.queue.slots.take_oldest(7)) == ([13], [7, 10])
     assert (it.queue.ready_count, [message.id for message in it.window.tail]) == (1, [14])
 
 
 def test_the_newest_go_from_the_window_first_then_from_slots_then_from_memory() -> None:
     it = paged_out()
     it.publish(13, 14)
-    assert given(*it.queue.take_newest(5)) == ([14, 13], [10])
-    assert given(*it.queue.take_newest(7)) == ([3], [7, 4])
+    assert given(*it.queue.slots.take_newest(5)) == ([14, 13], [10])
+    assert given(*it.queue.slots.take_newest(7)) == ([3], [7, 4])
     assert it.ready == [1, 2]
 
 
@@ -563,33 +563,33 @@ def test_the_rest_of_the_slot_that_is_being_read_is_given_too(newest: bool) -> N
     it.queue.take_over(foreign(1, 5))
     assert it.queue.pop() is None
     it.read(limit=2)
-    give = it.queue.take_newest if newest else it.queue.take_oldest
+    give = it.queue.slots.take_newest if newest else it.queue.slots.take_oldest
     messages, slots = give(5)
     assert given(messages, slots) == ([2, 1] if newest else [1, 2], [3])
-    assert (it.queue.open_slot, it.queue.ready_count) == (None, 0)
+    assert (it.queue.slots.opened, it.queue.ready_count) == (None, 0)
 
 
 def test_more_than_there_is_cannot_be_given() -> None:
     it = bench()
     it.publish(1, 2)
-    assert given(*it.queue.take_oldest(99)) == ([1, 2], [])
-    assert given(*it.queue.take_oldest(99)) == ([], [])
-    assert given(*it.queue.take_newest(99)) == ([], [])
+    assert given(*it.queue.slots.take_oldest(99)) == ([1, 2], [])
+    assert given(*it.queue.slots.take_oldest(99)) == ([], [])
+    assert given(*it.queue.slots.take_newest(99)) == ([], [])
 
 
 def test_what_is_given_weighs_nothing_any_more() -> None:
     it = bench(QueueLimits())
     it.publish(1, 2, 3, 4)
     whole = it.window.bytes
-    it.queue.take_oldest(1)
-    it.queue.take_newest(1)
+    it.queue.slots.take_oldest(1)
+    it.queue.slots.take_newest(1)
     assert it.window.bytes == whole // 2
 
 
 def test_no_slot_covers_what_was_given_from_the_end_of_memory() -> None:
     it = bench()
     it.publish(*range(1, 11))
-    it.queue.take_newest(2)
+    it.queue.slots.take_newest(2)
     it.publish(*range(11, 24))
     assert it.closed()[0][0] == 11
 
@@ -597,18 +597,18 @@ def test_no_slot_covers_what_was_given_from_the_end_of_memory() -> None:
 def test_no_slot_covers_what_was_given_from_the_end_of_the_window() -> None:
     it = paged_out()
     it.publish(13, 14)
-    it.queue.take_newest(1)
+    it.queue.slots.take_newest(1)
     it.publish(15, 16, 17)
     assert not any(start <= 14 <= end for start, end, _ in it.closed())
 
 
 def test_no_slot_of_a_late_transaction_covers_what_was_in_memory_when_a_slot_was_taken_over() -> None:
     it = bench()
-    it.queue.begin_transaction()
+    it.queue.slots.begin_transaction()
     consumer = it.consumer(credit=1)
     it.publish(5, 9)
     it.queue.take_over(foreign(1024, 1026, lane=1))
-    it.queue.end_transaction()
+    it.queue.slots.end_transaction()
     it.queue.insert([it.message(7)])
     it.publish(2048, 2049, 2050)
     assert (consumer.ids, it.ready[-1]) == ([5], 9)
@@ -622,7 +622,7 @@ def test_with_a_single_active_consumer_the_first_one_takes_everything() -> None:
     it = bench(arguments=SINGLE_ACTIVE)
     first, second = it.consumer(), it.consumer()
     it.publish(1, 2, 3)
-    assert (first.ids, second.ids, it.queue.has_takers) == ([1, 2, 3], [], True)
+    assert (first.ids, second.ids, it.queue.turns.has_takers) == ([1, 2, 3], [], True)
 
 
 def test_the_next_consumer_becomes_active_when_the_first_one_is_gone() -> None:
@@ -637,18 +637,18 @@ def test_the_next_consumer_becomes_active_when_the_first_one_is_gone() -> None:
 
 def test_no_consumer_of_this_node_takes_part_while_the_active_one_is_on_another() -> None:
     it = bench(arguments=SINGLE_ACTIVE)
-    it.queue.set_active(False)
+    it.queue.turns.set_active(False)
     consumer = it.consumer()
     it.publish(1)
-    assert (consumer.ids, it.queue.has_takers, it.queue.has_demand) == ([], False, False)
+    assert (consumer.ids, it.queue.turns.has_takers, it.queue.has_demand) == ([], False, False)
 
 
 def test_without_that_argument_every_consumer_takes_part() -> None:
     it = bench()
-    it.queue.set_active(False)
+    it.queue.turns.set_active(False)
     consumers = [it.consumer(), it.consumer()]
     it.publish(1, 2)
-    assert ([consumer.ids for consumer in consumers], it.queue.has_takers) == ([[1], [2]], True)
+    assert ([consumer.ids for consumer in consumers], it.queue.turns.has_takers) == ([[1], [2]], True)
 
 
 def test_a_queue_is_hungry_when_its_consumers_would_take_more_than_is_here() -> None:
@@ -803,7 +803,7 @@ def test_what_follows_the_last_slot_has_expired_too() -> None:
     now[0] += 1001
     queue.dispatch()
     consumer = it.consumer()
-    while queue.is_reading:
+    while queue.slots.is_reading:
         it.read()
     queue.dispatch()
     assert consumer.ids == []

@@ -65,7 +65,7 @@ class Bench:
     def start(self) -> None:
         """Let the queue ask for what lies in its slots."""
         assert self.queue.pop() is None
-        assert self.queue.is_reading
+        assert self.queue.slots.is_reading
 
 
 @asynccontextmanager
@@ -104,7 +104,7 @@ async def test_a_slot_is_read_in_portions_and_the_count_stays_exact() -> None:
     async with bench(stored(1, 2, 3, 4, 5), slot(1, 5, 5)) as it:
         it.start()
         await it.reader.wait(it.queue)
-        assert (it.ready, it.queue.ready_count, it.queue.is_reading) == ([1, 2], 5, False)
+        assert (it.ready, it.queue.ready_count, it.queue.slots.is_reading) == ([1, 2], 5, False)
         it.queue.ready.clear()
         it.start()
         await it.reader.wait(it.queue)
@@ -118,7 +118,7 @@ async def test_the_next_slot_is_opened_when_one_is_read_to_its_end() -> None:
         it.queue.ready.clear()
         it.start()
         await it.reader.wait(it.queue)
-        assert (it.ready, it.queue.open_slot, it.queue._window.slots.count) == ([3], None, 0)
+        assert (it.ready, it.queue.slots.opened, it.queue._window.slots.count) == ([3], None, 0)
 
 
 async def test_a_slot_whose_rows_are_gone_is_closed_and_the_queue_told() -> None:
@@ -147,7 +147,7 @@ async def test_what_was_purged_during_the_read_is_not_offered() -> None:
         it.store.may_read.set()
         await turn()
         assert [(each.start, each.end) for each in purged] == [(1, 2)]
-        assert (it.ready, it.queue.ready_count, it.queue.is_reading, it.done) == ([], 0, False, [it.queue])
+        assert (it.ready, it.queue.ready_count, it.queue.slots.is_reading, it.done) == ([], 0, False, [it.queue])
 
 
 async def test_what_was_purged_before_the_read_is_not_read() -> None:
@@ -157,7 +157,7 @@ async def test_what_was_purged_before_the_read_is_not_read() -> None:
         it.queue.purge()
         it.journal.may_flush.set()
         await turn()
-        assert (it.store.reads, it.queue.is_reading) == ([], False)
+        assert (it.store.reads, it.queue.slots.is_reading) == ([], False)
 
 
 async def test_transient_messages_lose_their_rows_when_they_are_back_in_memory() -> None:

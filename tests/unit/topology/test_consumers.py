@@ -17,7 +17,7 @@ from tests.support.topology_node import Company, OneConsumer, TopologyNode
 
 def is_active(queue: Queue) -> bool:
     """Is the single active consumer of `queue` to be one of its node?"""
-    return queue._dispatcher.is_active
+    return queue.turns.dispatcher.is_active
 
 
 @pytest.fixture
@@ -301,13 +301,13 @@ async def test_all_nodes_know_when_consumers_of_a_queue_have_priorities(
     await a.consume("q")
     events = len(a.company.events.log)
     await a.consume("q")
-    assert (len(a.company.events.log), b.vhost.queues["q"].is_ranked) == (events, False)
+    assert (len(a.company.events.log), b.vhost.queues["q"].turns.is_ranked) == (events, False)
     consumer = await b.consume("q", priority=5)
     assert priorities(a) == {"a": 0, "b": 5}
-    assert [node.vhost.queues["q"].is_ranked for node in (a, b)] == [True, True]
+    assert [node.vhost.queues["q"].turns.is_ranked for node in (a, b)] == [True, True]
     await b.cancel(b.vhost.queues["q"], consumer)
     assert priorities(a) == {"a": 0}
-    assert [node.vhost.queues["q"].is_ranked for node in (a, b)] == [False, False]
+    assert [node.vhost.queues["q"].turns.is_ranked for node in (a, b)] == [False, False]
 
 
 async def test_an_exclusive_consumer_cannot_have_a_queue_with_a_single_active_one(a: TopologyNode) -> None:

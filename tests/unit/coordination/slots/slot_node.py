@@ -55,7 +55,7 @@ class Taker:
     def allow(self, credit: int) -> None:
         """Let it take so many more."""
         self.credit = credit
-        self.node.queue.wake(self)
+        self.node.queue.turns.wake(self)
 
     def can_take(self) -> bool:
         return self.credit > 0
@@ -143,7 +143,7 @@ class Node:
             settings=settings,
         )
         self.taker = Taker(self)
-        self.queue.add_consumer(self.taker)
+        self.queue.turns.add(self.taker)
         backlog = drive(self.store.slots.window(self.lane, LIMITS.window_size))
         self.runner.begin(backlog)
         for slot in backlog:

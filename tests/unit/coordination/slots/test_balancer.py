@@ -54,7 +54,7 @@ class Bench:
 
     def consume(self, credit: int) -> None:
         self.node.taker.allow(credit)
-        self.queue.add_consumer(self.node.taker)
+        self.queue.turns.add(self.node.taker)
         self.queue.dispatch()
 
     def wishes(self) -> Portion | None:
@@ -427,7 +427,7 @@ def test_nobody_waits_longer_than_a_second_for_consumers_that_get_nothing() -> N
     it = ranked()
     want_for(it, 3, priority=5)
     it.node.publish(4)
-    it.queue.begin_transaction()
+    it.queue.slots.begin_transaction()
     it.balancer.on_tick(it.clock.monotonic())
     assert it.queue.unacked_count == 0
     it.balancer.on_tick(it.clock.monotonic())

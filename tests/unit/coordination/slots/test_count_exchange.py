@@ -106,7 +106,7 @@ def test_a_queue_that_is_not_named_any_more_is_nowhere_else() -> None:
 
 def test_only_queues_with_messages_or_consumers_are_told_of() -> None:
     it = Bench()
-    it.queues[2]._dispatcher.consumers[NOTHING] = None
+    it.queues[2].turns.dispatcher.consumers[NOTHING] = None
     it.learn()
     assert it.coordinator is not None
     assert it.coordinator.told == [[QueueCount(2, 0, 1)]]
@@ -208,12 +208,12 @@ def test_the_use_of_a_queue_with_a_lease_is_told_and_heard() -> None:
     bench.learn((1, 0, 0, 7000))
     assert bench.coordinator is not None
     assert bench.coordinator.told == [[QueueCount(1, 0, 0, 5000)]]
-    assert leased.used_at == 7000
+    assert leased.deadlines.used_at == 7000
     assert not leased.is_lease_over(7999)
     assert leased.is_lease_over(8000)
     bench.learn((1, 0, 0, 6000))
-    assert leased.used_at == 7000
-    assert bench.queues[2].used_at == 0
+    assert leased.deadlines.used_at == 7000
+    assert bench.queues[2].deadlines.used_at == 0
 
 
 @in_virtual_time

@@ -114,7 +114,7 @@ def test_what_was_delivered_before_it_was_written_is_given_as_redelivered() -> N
 def test_nothing_is_given_while_a_transaction_is_being_committed() -> None:
     node = alone()
     node.publish(1)
-    node.queue.begin_transaction()
+    node.queue.slots.begin_transaction()
     assert (node.give(1), node.queue.ready_count) == ([], 1)
 
 
@@ -181,7 +181,7 @@ def test_what_is_left_of_a_slot_that_was_cut_while_it_was_read_can_be_cut_again(
     node.give(10)
     node.adopt(*node.free())
     node.deliver(2)
-    assert node.queue.open_slot is not None
+    assert node.queue.slots.opened is not None
     node.give(1)
 
     node.give(9)
@@ -315,7 +315,7 @@ class World:
         self.check()
 
     def begin_commit(self, node: Node) -> None:
-        node.queue.begin_transaction()
+        node.queue.slots.begin_transaction()
         self.transactions.append((node, [node.new_message(STORED) for _ in range(2)]))
 
     def end_commit(self) -> None:
@@ -325,7 +325,7 @@ class World:
             node.journal.append(message)
         node.journal.commit()
         node.queue.insert(messages)
-        node.queue.end_transaction()
+        node.queue.slots.end_transaction()
         node.queue.dispatch()
         self.live.update(message.id for message in messages)
         self.late.update(message.id for message in messages)
@@ -420,7 +420,7 @@ def local_slots(queue: Queue) -> list[Slot]:
     slots = queue._window.slots.clear()
     for slot in slots:
         queue._window.slots.append(slot)
-    return [*([queue.open_slot] if queue.open_slot is not None else ()), *slots]
+    return [*([queue.slots.opened] if queue.slots.opened is not None else ()), *slots]
 
 
 def within(slot: Slot | SlotRow, ids: set[int]) -> list[int]:

@@ -118,7 +118,7 @@ class Bench:
     def consume(self, credit: int) -> None:
         self.node.taker.allow(credit)
         if not self.queue.consumers:
-            self.queue.add_consumer(self.node.taker)
+            self.queue.turns.add(self.node.taker)
         self.queue.dispatch()
         self.node.stage.run()
 

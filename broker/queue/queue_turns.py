@@ -1,0 +1,137 @@
+"""The consumers of one queue on this node, and who decides which of them gets the next message.
+
+Mostly that is the `Dispatcher`, or `SingleActive`. Around it lies `Selecting` while some of them select messages, or
+`Yielding` while those of other nodes may come before them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from broker.queue.dispatcher import Dispatcher, Dispatching, QueueConsumer
+from broker.queue.selecting import Selecting
+from broker.queue.settings import QueueSettings
+from broker.queue.single_active import SingleActive
+from broker.queue.yielding import Yielding
+from broker.selector.selector import Selector
+
+
+class QueueTurns:
+    """The consumers of one queue on this node. The levels of a queue with priorities have the same ones."""
+
+    __slots__ = ("_yielding", "dispatcher", "selection")
+
+    def __init__(self, settings: QueueSettings) -> None:
+        if settings.single_active_consumer:
+            self.dispatcher: Dispatching = SingleActive(is_preemptive=settings.is_active_preempted)
+            """Who decides. Hot: a dispatch asks it without a detour."""
+        else:
+            self.dispatcher = Dispatcher()
+        self.selection: Selecting | None = None
+        """The same consumers, when there is one that selects messages."""
+        self._yielding: Yielding | None = None
+
+    # Who is there
+
+    @property
+    def consumers(self) -> Collection[QueueConsumer]:
+        """All of them, in the order in which they came."""
+        return self.dispatcher.consumers
+
+    @property
+    def was_used(self) -> bool:
+        """Has there ever been a consumer on this node?"""
+        return self.dispatcher.was_used
+
+    @property
+    def is_in_exclusive_use(self) -> bool:
+        """Has the only consumer asked to be the only one?"""
+        return self.dispatcher.is_in_exclusive_use
+
+    @property
+    def has_takers(self) -> bool:
+        """May a consumer of this node get messages, if it has credit?"""
+        return self.dispatcher.has_takers
+
+    @property
+    def has_priorities(self) -> bool:
+        """May one consumer with credit come before another?"""
+        return self.dispatcher.has_priorities
+
+    def add(self, consumer: QueueConsumer, selector: Selector | None = None) -> None:
+        """Add a consumer, which gets all messages or those that its selector selects."""
+        if selector is None:
+            self.dispatcher.add(consumer)
+            return
+        if self.selection is None:
+            self.dispatcher = self.selection = Selecting(self.dispatcher)
+        self.selection.add_selecting(consumer, selector)
+
+    def remove(self, consumer: QueueConsumer) -> bool:
+        """Remove a consumer, if it is there; return whether it was the single active one."""
+        return self.dispatcher.remove(consumer)
+
+    def remove_all(self) -> list[QueueConsumer]:
+        """Remove and return all consumers."""
+        return self.dispatcher.remove_all()
+
+    # Credit
+
+    def wake(self, consumer: QueueConsumer) -> None:
+        """A consumer that rests may have credit again: it takes part from the next dispatch on."""
+        self.dispatcher.wake(consumer)
+
+    def wake_next(self, consumer: QueueConsumer) -> None:
+        """Likewise, and it is this consumer's turn: others may have no credit that it does not have, too."""
+        self.dispatcher.wake_next(consumer)
+
+    def room(self, limit: int) -> int:
+        """Return how many of `limit` messages the consumers on this node have credit for, 0 if they get none now."""
+        return self.dispatcher.room(limit) if self.dispatcher.has_credit() else 0
+
+    @property
+    def priority(self) -> int:
+        """The highest priority of the consumers on this node that have credit, if `room` has just said that some do."""
+        return self.dispatcher.priority
+
+    # The single active consumer
+
+    @property
+    def active(self) -> QueueConsumer | None:
+        """The single active consumer, if the queue has one and it is on this node."""
+        return self.dispatcher.active if isinstance(self.dispatcher, SingleActive) else None
+
+    def set_active(self, is_active: bool) -> bool:
+        """Set whether the single active consumer is on this node; return True when it is and was not before."""
+        was_active, self.dispatcher.is_active = self.dispatcher.is_active, is_active
+        return is_active and not was_active
+
+    # Priorities of consumers on several nodes
+
+    @property
+    def is_ranked(self) -> bool:
+        """May consumers of other nodes come before those of this one?"""
+        return self._yielding is not None
+
+    def rank(self) -> bool:
+        """Consumers of this queue have different priorities, and some are on other nodes; return whether that is new
+        and changes anything.
+        """
+        if self.is_ranked or self.selection is not None or isinstance(self.dispatcher, SingleActive):
+            return False
+        self.dispatcher = self._yielding = Yielding(self.dispatcher)
+        return True
+
+    def unrank(self) -> bool:
+        """Consumers of this queue have no priorities any more; return whether that is new."""
+        if self._yielding is None or self.selection is not None:
+            return False
+        self.dispatcher, self._yielding = self._yielding.end(), None
+        return True
+
+    def give_way(self, queue_id: int, priority: int | None) -> bool:
+        """Let consumers below `priority` have nothing of the queue, or level of one, with this storage id, because
+        others want what it has; with None, let them have messages again. Return whether anybody waits no longer: the
+        caller dispatches then.
+        """
+        return self._yielding is not None and self._yielding.give_way(queue_id, priority)
