@@ -33,6 +33,10 @@ _SECRET: Final = ("tests/unit/thrift",)
 
 TARGETS: Final[dict[str, tuple[str, ...]]] = {
     "broker/queue/queue.py": _QUEUE,
+    "broker/queue/queue_slots.py": _QUEUE,
+    "broker/queue/queue_turns.py": _QUEUE,
+    "broker/queue/deadlines.py": _QUEUE,
+    "broker/queue/expiry.py": _QUEUE,
     "broker/queue/window.py": _QUEUE,
     "broker/queue/ready_messages.py": _QUEUE,
     "broker/queue/dispatcher.py": _QUEUE,
