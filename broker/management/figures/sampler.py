@@ -7,6 +7,7 @@ within their octets; then shorter ones, then only the last two samples.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from itertools import chain
 from typing import Any, Final
 
 from broker.management.figures import totals
@@ -47,7 +48,7 @@ class _Kind:
 
     __slots__ = ("index", "tiers", "width", "zeros")
 
-    def __init__(self, names: Sequence[str], tiers: Sequence[Tier]) -> None:
+    def __init__(self, names: Sequence[str], tiers: tuple[Tier, ...]) -> None:
         self.index = {name: number for number, name in enumerate(names)}
         self.width = len(names)
         self.tiers = tiers
@@ -93,11 +94,9 @@ class Sampler:
         if tick <= self._tick:
             return
         self._seen.clear()
-        for looks, _ in enumerate(self._look_at_all(tick), 1):
+        for looks, _ in enumerate(chain(self._look_at_all(tick), self._forgetting(tick)), 1):
             if looks % _AT_ONCE == 0:
                 yield
-        self._tick = tick
-        self._forget()
 
     def _look_at_all(self, tick: int) -> Iterator[None]:
         yield from self._look_at_clients(tick)  # first: queues and exchanges hear of the last publishes by that
@@ -106,6 +105,7 @@ class Sampler:
             self._note(_EXCHANGES, exchange, key, key, tick)
             yield
         yield from self._look_at_queues(tick)
+        self._tick = tick
 
     def _look_at_clients(self, tick: int) -> Iterator[None]:
         self._open_now.clear()
@@ -201,16 +201,18 @@ class Sampler:
                 series.keep(tiers)
                 return
 
-    def _forget(self) -> None:
+    def _forgetting(self, tick: int) -> Iterator[None]:
         """Forget objects that are gone, and the samples of those that have not changed for as long as they are kept."""
-        for owner in [owner for owner in self._series if owner not in self._seen]:
-            kind, series = self._series.pop(owner)
-            self.octets -= octets_of(series.tiers, kind.width)
-        for kind, series in self._series.values():
+        for owner in list(self._series):
+            kind, series = self._series[owner]
             tiers = series.tiers
-            if tiers and (self._tick - series.changed_at) * TICK > tiers[-1].seconds:
+            if owner not in self._seen:
+                del self._series[owner]
+                self.octets -= octets_of(tiers, kind.width)
+            elif tiers and (tick - series.changed_at) * TICK > tiers[-1].seconds:
                 self.octets -= octets_of(tiers, kind.width) - octets_of(NONE_KEPT, kind.width)
                 series.keep(NONE_KEPT)
+            yield
 
     async def run(self, sleep: Callable[[float], Awaitable[None]], next_turn: Callable[[], Awaitable[None]]) -> None:
         """Take samples until cancelled; `next_turn` returns in a later turn of the loop."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
+from functools import cache
 from typing import Final, NamedTuple
 
 TICK: Final = 5
@@ -42,7 +43,8 @@ _OVERHEAD: Final = 300
 """About what a series occupies beside its samples, in octets."""
 
 
-def octets_of(tiers: Sequence[Tier], width: int) -> int:
+@cache
+def octets_of(tiers: tuple[Tier, ...], width: int) -> int:
     """Return about what a series of `width` figures occupies."""
     return _OVERHEAD + 64 * width + sum([8 * width * tier.size for tier in tiers])
 
@@ -60,10 +62,10 @@ class Series:
         """The sample before the one of `changed_at`."""
         self.changed_at = tick
         """The tick of the last sample that differs from the one before."""
-        self.tiers: Sequence[Tier] = NONE_KEPT
+        self.tiers: tuple[Tier, ...] = NONE_KEPT
         self._rings: list[array[int]] = []
 
-    def keep(self, tiers: Sequence[Tier]) -> None:
+    def keep(self, tiers: tuple[Tier, ...]) -> None:
         """Keep so many samples from now on; the others are forgotten."""
         self.tiers = tiers
         self._rings = [array("q", self.last * tier.size) for tier in tiers]

@@ -120,6 +120,27 @@ def test_samples_of_many_objects_are_taken_in_parts(harness: Harness, view: Node
     assert take(harness, Sampler(view)) >= 2
 
 
+def test_many_objects_that_are_gone_are_forgotten_in_parts() -> None:
+    harness = Harness(max_queues=1000)
+    view = NodeView(harness.broker, "NODE:1", now_ms=harness.clock.wall_ms)
+    peer, sampler = harness.peer(), Sampler(view)
+    take(harness, sampler)
+    for number in range(450):
+        declared(harness, peer, f"q{number}")
+        peer.publish(f"q{number}", b"m")
+    take(harness, sampler)
+    there = len(sampler)
+    for number in range(450):
+        peer.send(1, QueueDelete(queue=f"q{number}"))
+    harness.clock.advance(5.0)
+    parts = sampler.sample()
+    next(parts)  # looking at the others takes no second part
+    assert len(sampler) > there - 450
+    for _ in parts:
+        pass
+    assert len(sampler) == there - 450
+
+
 def test_when_rings_take_too_much_they_are_shorter_and_then_none(
     harness: Harness, view: NodeView, peer: Client
 ) -> None:
