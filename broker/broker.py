@@ -163,6 +163,8 @@ class Broker:
         self.journal = journal
         self.limits = limits
         self.vhosts = vhosts
+        self.refusal = ""
+        """Why this node takes no clients at this moment; empty when it does."""
         self.selectors = CompiledSelectors(caches)
         """Those of clients of JMS."""
         self.caches = caches
@@ -320,6 +322,16 @@ class Broker:
         for client in list(self.local_clients):
             if (user and client.user == user) or (vhost and client.vhost == vhost):
                 client.force_close(reason)
+
+    def refuse_clients(self, reason: str) -> None:
+        """Take no clients from now on, and close the connections of those that are there; both are told the reason."""
+        self.refusal = reason
+        for client in (*self.open_connections, *self.local_clients):
+            client.force_close(reason)
+
+    def take_clients(self) -> None:
+        """Take clients again."""
+        self.refusal = ""
 
     def flush_confirms(self) -> None:
         """Send the confirms that commits and settled messages have made possible."""

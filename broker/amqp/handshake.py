@@ -25,6 +25,7 @@ from broker.codec.method import Method
 from broker.errors import (
     ChannelFault,
     CommandInvalid,
+    ConnectionForced,
     InternalError,
     InvalidPath,
     LoginRefused,
@@ -318,6 +319,8 @@ class Handshake:
 
     def _open(self, identity: Identity, vhost: VirtualHost, permissions: Permissions) -> None:
         broker = self._shared.broker
+        if broker.refusal:  # contract C14
+            raise ConnectionForced(broker.refusal)
         limit = broker.limits.max_connections
         if len(broker.open_connections) >= limit:  # contract C12
             raise NotAllowed(f"connection refused: node connection limit ({limit}) is reached")

@@ -40,7 +40,6 @@ _NO_THREADS: Final = "it tunes threads and buffers of Andes"
 _NO_TIMER: Final = "messages wait for no timer, they go to another node when it wants them"
 _NO_WAIT: Final = "no subscriber waits for another one"
 _PER_CHANNEL: Final = "channels are asked to wait one by one, by bufferBased"
-_PARTITIONS: Final = "a node that does not reach the database delivers nothing, whichever nodes it sees"
 _STORE_FORM: Final = "the form of a store is found by its content, its certificates are X.509"
 _READ_AHEAD: Final = "what is read ahead of consumers is bounded in bytes (limits.md)"
 _READ_BACK: Final = "what is read back at once is bounded in bytes (limits.md)"
@@ -176,8 +175,6 @@ ACCEPTED: Final[Mapping[str, Mapping[str, Element]]] = {
         "performanceTuning/failover/vHostSyncTaskInterval": Accepted(Count, 3600, _HASHES),
         "recovery/concurrentStorageQueueReads": Accepted(Count, 5, _READ_BACK),
         "recovery/vHostSyncTaskInterval": Accepted(Count, 900, _HASHES),
-        "recovery/networkPartitionsDetection/@enabled": Accepted(Boolean, False, _PARTITIONS),
-        "recovery/networkPartitionsDetection/minimumClusterSize": Accepted(Count, 1, _PARTITIONS),
     },
     **BESIDE_BROKER_XML,
 }

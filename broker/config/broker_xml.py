@@ -243,6 +243,21 @@ class Deployment(Section):
     mode: Annotated[Literal["default", "standalone"], one_of("default", "standalone")] = xml("mode", "default")
 
 
+class NetworkPartitionsDetection(Section):
+    """How many living members a node must see, itself among them, to take traffic (andes §7.1)."""
+
+    enabled: Boolean = xml("@enabled", False)
+    minimum_cluster_size: Count = xml("minimumClusterSize", 1)
+
+
+class Recovery(Section):
+    """What a node does when the cluster is not whole."""
+
+    network_partitions_detection: NetworkPartitionsDetection = xml(
+        "networkPartitionsDetection", NetworkPartitionsDetection()
+    )
+
+
 class LimitsSection(Section):
     """This broker's own section: limits on what a client or the node may use (docs/limits.md)."""
 
@@ -365,6 +380,7 @@ class BrokerXml(Section):
     transaction: TransactionSection = xml("transaction", TransactionSection())
     performance_tuning: PerformanceTuning = xml("performanceTuning", PerformanceTuning())
     flow_control: FlowControl = xml("flowControl", FlowControl())
+    recovery: Recovery = xml("recovery", Recovery())
     deployment: Deployment = xml("deployment", Deployment())
     limits: LimitsSection = xml("limits", LimitsSection())
     virtual_hosts: VirtualHosts = xml("virtualHosts", VirtualHosts())

@@ -20,6 +20,7 @@ from broker.config.broker_xml import (
     ManagementSection,
     PerformanceTuning,
     Persistence,
+    Recovery,
     TransactionSection,
     Transports,
     VirtualHosts,
@@ -44,6 +45,7 @@ class Configuration(Section):
     transaction: TransactionSection = TransactionSection()
     performance_tuning: PerformanceTuning = PerformanceTuning()
     flow_control: FlowControl = FlowControl()
+    recovery: Recovery = Recovery()
     deployment: Deployment = Deployment()
     limits: LimitsSection = LimitsSection()
     virtual_hosts: VirtualHosts = VirtualHosts()
@@ -67,6 +69,12 @@ class Configuration(Section):
     def is_clustered(self) -> bool:
         """Whether this node is a member of a cluster; if so, loading has checked what a member needs."""
         return self.axis2.clustering.enabled and self.deployment.mode != "standalone"
+
+    @property
+    def minimum_cluster_size(self) -> int:
+        """Living members that this node must see, itself among them, to take traffic; 1 when that does not matter."""
+        detection = self.recovery.network_partitions_detection
+        return detection.minimum_cluster_size if self.is_clustered and detection.enabled else 1
 
     @property
     def amqp_port(self) -> int:

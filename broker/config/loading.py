@@ -49,6 +49,7 @@ _SECRET: Place = ("coordination", "clusterSecret")
 _ELECTION: Place = ("coordination", "rdbmsBasedCoordination", "@enabled")
 _EVENTS: Place = ("coordination", "rdbmsBasedClusterEventSynchronization", "@enabled")
 _PARTITIONS: Place = ("recovery", "networkPartitionsDetection", "@enabled")
+_MINIMUM: Place = ("recovery", "networkPartitionsDetection", "minimumClusterSize")
 _LEVEL: Place = ("logging", "level")
 _CLUSTERING: Place = ("clustering", "@enable")
 
@@ -191,6 +192,9 @@ def _judge_together(config: Configuration, readings: Mapping[str, Reading]) -> N
     judge_registry(config, readings[REGISTRY.name])
     if config.is_clustered:
         _judge_cluster(config, broker_xml, readings[AXIS2.name])
+    elif config.recovery.network_partitions_detection.enabled:
+        line = broker_xml.lines.get(_PARTITIONS, 1)
+        broker_xml.warn(line, f"{spell(_PARTITIONS)}: 'true' has no effect: this node is in no cluster")
 
 
 def _warn_of_tls_versions(connection: SslConnection, reading: Reading) -> None:
@@ -272,7 +276,11 @@ def _judge_cluster(config: Configuration, broker_xml: Reading, axis2: Reading) -
     if not coordination.rdbms_based_coordination.enabled:
         broker_xml.refuse(_ELECTION, f"the nodes of a cluster meet in the database; set it to true, or {alone}")
     _warn_of(_EVENTS, broker_xml, wanted=False)
-    _warn_of(_PARTITIONS, broker_xml, wanted=True)
+    if config.recovery.network_partitions_detection.enabled and config.minimum_cluster_size < 2:
+        broker_xml.refuse(
+            _MINIMUM if _MINIMUM in broker_xml.lines else _PARTITIONS,
+            "a node always sees itself, so at least 2 members must be asked for; (n/2)+1 of n nodes are recommended",
+        )
     host = coordination.thrift_server_host
     if not coordination.cluster_secret.get_secret_value() and _is_beyond_loopback(host):
         broker_xml.refuse(

@@ -21,6 +21,7 @@ from broker.coordination.contact_calls import ContactCalls
 from broker.coordination.membership.agent import ClusterAgent, new_id
 from broker.coordination.membership.contacts import Contacts
 from broker.coordination.membership.own_row import DuplicateNodeId
+from broker.coordination.membership.partition_detector import PartitionDetector
 from broker.coordination.peers import Peers
 from broker.coordination.replication.event_codec import Purge, Wanted
 from broker.coordination.replication.orphans import remove_orphans, remove_own_orphans
@@ -120,6 +121,7 @@ class Clustered:
         )
         self._contacts = Contacts(rdbms.heartbeat_interval_ms / 1000)
         self._calls_to_members = self._contact_calls()
+        self._partition = PartitionDetector(config.minimum_cluster_size)
         self._is_started = False
         self._want_at: dict[int, float] = {}
         """By queue id, when to ask nodes for messages again that had none to give."""
@@ -387,6 +389,7 @@ class Clustered:
         if self._agent.fence is not None:
             self.on_elected(self._agent.fence)
         await self._become_known()
+        self._count_members()
         return [
             self._slots_task,
             loops.create_task(self._replicator.run(), name="topology"),
@@ -446,6 +449,7 @@ class Clustered:
         self._has_looked.set()
         if self._is_started:
             self._manager.set_living(self._agent.living)
+            self._count_members()
 
     def on_elected(self, fence: Fence) -> None:
         if self._is_started and self._coordinating is None:
@@ -458,8 +462,23 @@ class Clustered:
             self._coordinating = None
 
     def on_trust(self, is_trusted: bool) -> None:
-        if is_trusted and self._is_started:
-            self._parts.broker.dispatch()
+        if self._is_started:
+            self._count_members()
+            if is_trusted:
+                self._parts.broker.dispatch()
+
+    def _count_members(self) -> None:
+        """Take clients only while this node sees enough members of the cluster."""
+        partition, broker = self._partition, self._parts.broker
+        if not partition.on_size(self._agent.size):
+            return
+        if not partition.reason:
+            _log.info("Enough members are seen: clients are taken again", members=self._agent.size)
+            broker.take_clients()
+        else:
+            if not broker.refusal:
+                _log.warning("Too few members are seen: no clients are taken", reason=partition.reason)
+            broker.refuse_clients(partition.reason)
 
     async def _coordinate(self, fence: Fence) -> None:
         async with asyncio.TaskGroup() as tasks:

@@ -56,6 +56,7 @@ class Metrics:
         return OwnFigures(
             is_coordinator=any(each.is_coordinator for each in members if each.node_id == parts.view.name),
             members=len(members),
+            takes_clients=not parts.broker.refusal,
             epoch=parts.epoch,
             is_store_up=state is None or state.is_up,
             outages=0 if state is None else state.outages,

@@ -104,6 +104,11 @@ class ClusterAgent:
         """The other living nodes, by id."""
         return self._members.members
 
+    @property
+    def size(self) -> int:
+        """How many living nodes this one sees, itself among them: alone while it is not trusted."""
+        return 1 + len(self._members.members) if self.is_trusted() else 1
+
     def last_beats(self) -> Mapping[str, float]:
         """Return when the last beat of each member was first seen (monotonic), by node id."""
         return self._members.last_beats()

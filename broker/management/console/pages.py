@@ -46,6 +46,8 @@ def _attention(nodes: Iterable[Mapping[str, Any]], totals: Mapping[str, Any]) ->
             found.append((f"{node['name']} is short of memory: publishers are held.", "/nodes"))
         if node.get("disk_free_alarm"):
             found.append((f"{node['name']} is short of disk space: publishers are held.", "/nodes"))
+        if node.get("being_drained"):
+            found.append((f"{node['name']} takes no clients: it sees too few members of its cluster.", "/nodes"))
         if not node.get("running", True):
             found.append((f"{node['name']} does not answer.", "/nodes"))
     return found
@@ -55,7 +57,13 @@ async def node_list(visit: Visit) -> dict[str, Any]:
     """The Node List of WSO2's console, with its words."""
     figures = {node["name"]: node for node in await visit.ask.get("/nodes")}  # refused to those who may not see nodes
     facts = visit.node.facts
-    return {"members": facts.members(), "store": facts.store(), "clustering": facts.clustering, "figures": figures}
+    return {
+        "members": facts.members(),
+        "store": facts.store(),
+        "clustering": facts.clustering,
+        "figures": figures,
+        "refusal": visit.node.broker.refusal,
+    }
 
 
 async def queues(visit: Visit) -> dict[str, Any]:

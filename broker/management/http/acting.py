@@ -42,6 +42,8 @@ async def client_of(node: ManagedNode, call: Call) -> AsyncIterator[LocalClient]
     if node.shared.is_store_away():
         raise HttpRefusal(503, "service_unavailable", "the store is away: try again later")
     access = await access_of(node, call, vhost)
+    if reason := node.broker.refusal:
+        raise HttpRefusal(503, "service_unavailable", reason)
     client = LocalClient(node.shared, vhost, access, node.new_bell(), node.view.now_ms)
     try:
         yield client

@@ -63,7 +63,8 @@ async def check_quorum(node: ManagedNode, call: Call) -> Any:
 
 
 async def check_in_service(node: ManagedNode, call: Call) -> Any:
-    return _OK
+    """A node that sees too few members of its cluster takes no clients."""
+    return failed(node.broker.refusal) if node.broker.refusal else _OK
 
 
 async def check_certificates(node: ManagedNode, call: Call) -> Any:
@@ -101,9 +102,9 @@ async def check_protocol(node: ManagedNode, call: Call) -> Any:
 async def check_node(node: ManagedNode, call: Call) -> Any:
     if "node" in call.names and call.names["node"] not in {each.node_id for each in node.facts.members()}:
         raise NotThere
-    alarm, store = node.facts.alarm(), node.facts.store()
-    if alarm or not store.is_up:
-        return {"status": "failed", "reason": alarm or store.reason}
+    alarm, store, refusal = node.facts.alarm(), node.facts.store(), node.broker.refusal
+    if alarm or refusal or not store.is_up:
+        return {"status": "failed", "reason": alarm or refusal or store.reason}
     return _OK
 
 

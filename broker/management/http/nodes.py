@@ -23,7 +23,6 @@ def node_row(
     """Return a node; of another one that has not answered what is known here."""
     shared: dict[str, Any] = {
         "broker": {"coordinator": member.is_coordinator, "host": member.host, "port": member.port},
-        "being_drained": False,
         "cluster_links": [],
         "name": member.node_id,
         "partitions": [],
@@ -32,7 +31,7 @@ def node_row(
     }
     if not member.is_self:
         (told, *_) = elsewhere.rows.get(member.node_id) or [{}]
-        return {**told, **shared}
+        return {"being_drained": False, **told, **shared}
     store = node.facts.store()
     return {
         **node_figures(node.view, spans),

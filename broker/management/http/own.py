@@ -44,6 +44,7 @@ async def list_nodes(node: ManagedNode, call: Call) -> Any:
     return {
         "clustering": node.facts.clustering,
         "message_store": store_row(node),
+        "refuses_clients": node.broker.refusal,
         "nodes": [
             {
                 "node_id": member.node_id,

@@ -28,6 +28,7 @@ class OwnFigures:
     is_coordinator: bool = False
     members: int = 1
     """Nodes that live, as this one sees it."""
+    takes_clients: bool = True
     epoch: int = 0
     """How often the coordinator has changed."""
     is_store_up: bool = True
@@ -55,6 +56,7 @@ def own_families(figures: OwnFigures) -> Iterator[str]:
     for name, text, value in (
         ("cluster_coordinator", "Is this node the coordinator?", int(figures.is_coordinator)),
         ("cluster_members", "Nodes that live, as this one sees it", figures.members),
+        ("cluster_takes_clients", "Does this node see enough members to take clients?", int(figures.takes_clients)),
         ("store_healthy", "Does the store answer?", int(figures.is_store_up)),
         ("store_probe_seconds", "How long the last probe of the store took", figures.probe_seconds),
         ("loop_lag_seconds", "How late the event loop was at the most, in the last 15 seconds", figures.loop_lag),

@@ -316,6 +316,21 @@ def test_a_node_has_room_for_so_many_connections() -> None:
     assert third.received() == [(0, ConnectionOpenOk())]
 
 
+def test_a_node_that_takes_no_clients_says_why_to_those_that_are_there_and_those_that_come() -> None:
+    harness = Harness()
+    there, waiting = harness.peer(), opening(harness)
+    closed = ConnectionClose(320, "CONNECTION_FORCED - too few members", 0, 0)
+    harness.broker.refuse_clients("too few members")
+    harness.run()
+    assert there.received() == [(0, closed)]
+    waiting.send(0, ConnectionOpen())
+    assert waiting.received() == [(0, ConnectionClose(320, "CONNECTION_FORCED - too few members", 10, 40))]
+    harness.broker.take_clients()
+    late = opening(harness)
+    late.send(0, ConnectionOpen())
+    assert late.received() == [(0, ConnectionOpenOk())]
+
+
 @pytest.mark.parametrize(
     ("method", "name"),
     [

@@ -88,12 +88,35 @@ def test_events_that_are_switched_off_in_a_cluster_are_a_warning(load_files, nam
     assert load_files({"axis2.xml": "<axisconfig/>", "broker.xml": broker_xml}).warnings == []
 
 
-def test_partition_detection_in_a_cluster_is_a_warning(load_files):
-    broker_xml = '<broker>\n<networkPartitionsDetection enabled="true"/></broker>'
-    loaded = load_files({"axis2.xml": AXIS2, "master-datasources.xml": MARIADB, "broker.xml": broker_xml})
+PARTITIONS = """<broker>
+<networkPartitionsDetection enabled="{}">
+<minimumClusterSize>{}</minimumClusterSize></networkPartitionsDetection></broker>"""
+
+
+def test_the_minimum_counts_where_partitions_are_detected(load_files):
+    files = {"axis2.xml": AXIS2, "master-datasources.xml": MARIADB}
+    detected = load_files(files | {"broker.xml": PARTITIONS.format("true", 3)})
+    assert (detected.config.minimum_cluster_size, detected.warnings) == (3, [])
+    assert load_files(files | {"broker.xml": PARTITIONS.format("false", 3)}).config.minimum_cluster_size == 1
+
+
+def test_a_minimum_that_every_node_reaches_alone_is_refused(load_files):
+    files = {"axis2.xml": AXIS2, "master-datasources.xml": MARIADB}
+    text = "a node always sees itself, so at least 2 members must be asked for; (n/2)+1 of n nodes are recommended"
+    place = "recovery/networkPartitionsDetection"
+    assert refusals(load_files, files | {"broker.xml": PARTITIONS.format("true", 1)}) == [
+        f"conf/broker.xml:3: {place}/minimumClusterSize: {text}"
+    ]
+    bare = '<broker>\n<networkPartitionsDetection enabled="true"/></broker>'
+    assert refusals(load_files, files | {"broker.xml": bare}) == [f"conf/broker.xml:2: {place}/@enabled: {text}"]
+
+
+def test_partition_detection_of_a_node_that_is_in_no_cluster_is_a_warning(load_files):
+    loaded = load_files({"broker.xml": PARTITIONS.format("true", 2)})
+    assert loaded.config.minimum_cluster_size == 1
     assert loaded.warnings == [
-        "conf/broker.xml:2: recovery/networkPartitionsDetection/@enabled: 'true' has no effect: a node that does not "
-        "reach the database delivers nothing, whichever nodes it sees"
+        "conf/broker.xml:2: recovery/networkPartitionsDetection/@enabled: 'true' has no effect: this node is in no"
+        " cluster"
     ]
 
 

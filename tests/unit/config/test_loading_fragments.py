@@ -56,8 +56,8 @@ def test_partition_detection_stands_alone_with_its_own_prolog(load_files):
 </networkPartitionsDetection>
 """
     loaded = load_files({"broker.xml": fragment})
-    assert accepted(loaded, "recovery/networkPartitionsDetection/@enabled") is True
-    assert accepted(loaded, "recovery/networkPartitionsDetection/minimumClusterSize") == 2
+    detection = loaded.config.recovery.network_partitions_detection
+    assert (detection.enabled, detection.minimum_cluster_size) == (True, 2)
 
 
 def test_blank_lines_before_the_prolog_are_forgiven_and_lines_still_count(load_files):

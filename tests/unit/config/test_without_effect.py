@@ -55,7 +55,6 @@ def test_nothing_is_said_of_the_defaults(load_files):
             "deliveryThreadCount",
         ),
         ('<transports><mqtt enabled="false"><bindAddress>0.0.0.0</bindAddress></mqtt></transports>', ""),
-        ('<recovery><networkPartitionsDetection enabled="true"/></recovery>', "networkPartitionsDetection"),
         ("<persistence><cache><size>1</size><printStats>true</printStats></cache></persistence>", "cache"),
     ],
 )

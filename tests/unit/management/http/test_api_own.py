@@ -25,6 +25,19 @@ def node() -> HttpNode:
     return HttpNode()
 
 
+def test_a_node_that_takes_no_clients_says_so_to_operators_and_passes_no_messages_for_them(node: HttpNode) -> None:
+    node.harness.broker.refuse_clients("too few members")
+    assert node.get("/broker/nodes")["refuses_clients"] == "too few members"
+    assert node.get("/nodes/NODE:1")["being_drained"] is True
+    for path in ("/health/checks/is-in-service", "/queues/%2F/q"):
+        method = "GET" if "checks" in path else "PUT"
+        answer = node.ask(method, f"/api{path}", None if method == "GET" else {})
+        assert (answer.status, json.loads(answer.body)["reason"]) == (503, "too few members")
+    assert node.get("/healthchecks/node") == {"status": "failed", "reason": "too few members"}
+    node.harness.broker.take_clients()
+    assert node.get("/health/checks/is-in-service") == {"status": "ok"}
+
+
 def test_the_node_list_has_one_coordinator_and_says_how_the_store_is(node: HttpNode) -> None:
     assert node.get("/broker/nodes") == {
         "clustering": False,
@@ -35,6 +48,7 @@ def test_the_node_list_has_one_coordinator_and_says_how_the_store_is(node: HttpN
             "latency_ms": 0.0,
             "description": "memory",
         },
+        "refuses_clients": "",
         "nodes": [
             {
                 "node_id": "NODE:1",
