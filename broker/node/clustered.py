@@ -549,7 +549,7 @@ class Clustered:
         count = sum(count or 0 for count in counts) + await self._purge_free(queue)
         if None in counts:
             count += await self._purge_by_event(queue)
-        queue.set_remote_counts(0, queue.consumer_count - len(queue.consumers))
+        queue.set_remote_counts(0, queue.consumer_count - len(queue.consumers), 0)
         return count
 
     async def _purge_free(self, queue: Queue) -> int:

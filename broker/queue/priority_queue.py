@@ -207,7 +207,7 @@ class PriorityQueue(Queue):
     def consumer_count(self) -> int:
         return len(self.consumers) + sum([level.consumers_elsewhere for level in self._levels[:1]])
 
-    def set_remote_counts(self, ready: int, consumers: int, octets: int = 0) -> None:
+    def set_remote_counts(self, ready: int, consumers: int, octets: int) -> None:
         """Set that each level has so many ready messages, and the queue so many consumers, on other nodes."""
         for level in self._levels:
             level.set_remote_counts(ready, consumers, octets)

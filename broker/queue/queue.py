@@ -281,7 +281,7 @@ class Queue:
     def is_exclusive(self) -> bool:
         return self.owner is not None
 
-    def set_remote_counts(self, ready: int, consumers: int, octets: int = 0) -> None:
+    def set_remote_counts(self, ready: int, consumers: int, octets: int) -> None:
         """Set how many ready messages and consumers the queue has on other nodes, and of how many octets."""
         self._remote_ready, self._remote_consumers, self._remote_octets = ready, consumers, octets
 

@@ -154,23 +154,23 @@ class RoutingTable:
                         return None
                     elif name in self.exchanges:
                         is_routed = True
-                        is_new = name not in visited
-                        if guards is not None and guards.on_exchange(name, rules, is_new=is_new):
-                            waiting[:0] = [self.exchanges[name]] if is_new else []  # it comes last
-                        elif is_new:
-                            waiting.append(self.exchanges[name])
-                        visited.add(name)
+                        comes_last = guards is not None and guards.on_exchange(name, rules, is_new=name not in visited)
+                        self._visit(name, visited, waiting, comes_last=comes_last)
                 work.done += 1
             if work.is_over:
                 yield
             alternate = current.alternate
-            if not is_routed and alternate is not None and alternate not in visited and alternate in self.exchanges:
-                visited.add(alternate)
-                if guards is not None and guards.on_exchange(alternate, rules, is_new=True):
-                    waiting.insert(0, self.exchanges[alternate])
-                else:
-                    waiting.append(self.exchanges[alternate])
+            if not is_routed and alternate is not None and alternate in self.exchanges:
+                is_new = alternate not in visited
+                comes_last = guards is not None and guards.on_exchange(alternate, rules, is_new=is_new)
+                self._visit(alternate, visited, waiting, comes_last=comes_last)
         return list(found)
+
+    def _visit(self, name: str, visited: set[str], waiting: list[Exchange], *, comes_last: bool) -> None:
+        """An exchange is on the way: it is asked next, or after all others, unless it was or will be."""
+        if name not in visited:
+            visited.add(name)
+            waiting.insert(0 if comes_last else len(waiting), self.exchanges[name])
 
     def is_durable(self, destination: Destination) -> bool:
         """Is this destination in the store, so that a binding to it may be recorded durably?"""

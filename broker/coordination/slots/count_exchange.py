@@ -127,7 +127,7 @@ class CountExchange:
         for queue_id in forgotten - self._known:
             queue = self._find_queue(queue_id)
             if queue is not None:
-                queue.set_remote_counts(0, 0)
+                queue.set_remote_counts(0, 0, 0)
         for each in limited:
             if each.elsewhere is not None:
                 each.elsewhere.end_exchange(each.message_count - each.ready_count, each.remote_octets)
@@ -146,7 +146,7 @@ class CountExchange:
         else:
             for queue in self._queues():
                 ready = stored.get(queue.queue_id, 0) - queue.ready_count - queue.unacked_count
-                queue.set_remote_counts(max(ready, 0), len(self._consumers_elsewhere(queue)))
+                queue.set_remote_counts(max(ready, 0), len(self._consumers_elsewhere(queue)), 0)
                 queue.whole.use()  # who knows whether it is used elsewhere
                 self._known.add(queue.queue_id)
         self._count_at = self._monotonic() + _REST_PER_COUNT * (self._monotonic() - began)

@@ -472,6 +472,24 @@ def test_a_way_around_the_exchange_needs_no_key(harness: Harness, peer: Client, 
     assert (everything(peer, "around"), everything(peer, "through")) == ([b"1", b"2"], [b"1"])
 
 
+@pytest.mark.parametrize("order", [("x", "plain"), ("plain", "x")])
+def test_a_way_around_the_exchange_by_an_alternate_needs_no_key(
+    harness: Harness, peer: Client, order: tuple[str, str]
+) -> None:
+    declare(peer, "there")
+    exchange(peer, "in")
+    exchange(peer, "last")
+    for name, rule in (("x", {"x-dedup-window": 1000}), ("plain", {})):
+        arguments = FieldTable.of({"alternate-exchange": "last", **rule})
+        peer.send(1, ExchangeDeclare(exchange=name, type="fanout", durable=True, arguments=arguments))
+    for name in order:
+        peer.send(1, ExchangeBind(destination=name, source="in"))
+    bind(peer, "there", "last")
+    peer.publish("", b"1", b"2", exchange="in", properties=key("a"))
+    harness.commit()
+    assert everything(peer, "there") == [b"1", b"2"]
+
+
 def test_a_topic_exchange_still_routes_by_its_keys(harness: Harness, peer: Client) -> None:
     declare(peer, "a")
     declare(peer, "all")

@@ -131,6 +131,17 @@ def test_what_comes_back_may_be_selected_otherwise(peer: Client) -> None:
     assert got(peer) == [("again", b"red")]
 
 
+def test_what_somebody_else_has_given_back_may_be_selected_otherwise(peer: Client) -> None:
+    consume(peer, "JMSRedelivered = TRUE", "again")
+    publish(peer, "red")
+    assert got(peer) == []
+    answer = peer.call(1, BasicGet(queue="q"))
+    assert isinstance(answer, BasicGetOk)
+    peer.bodies()
+    peer.send(1, BasicNack(answer.delivery_tag, False, True))
+    assert got(peer) == [("again", b"red")]
+
+
 def test_a_message_expires_for_all(harness: Harness, peer: Client) -> None:
     consume(peer, "colour = 'red'", "red")
     peer.send(1, BasicCancel(consumer_tag="red"))

@@ -146,7 +146,7 @@ def test_transient_things_are_recorded_too(peer: Client, recorder: ListeningReco
 
 def test_declare_tells_what_lies_on_all_nodes(harness: Harness, peer: Client) -> None:
     queue = harness.vhost.queues["q"]
-    queue.set_remote_counts(5, 2)
+    queue.set_remote_counts(5, 2, 0)
     assert peer.call(1, QueueDeclare(queue="q", passive=True)) == QueueDeclareOk("q", 6, 2)
 
 

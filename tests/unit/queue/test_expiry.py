@@ -112,6 +112,18 @@ def test_the_store_is_asked_once_for_what_is_due_in_slots() -> None:
     assert (it.due_reads, it.window.is_reading) == (1, True)
 
 
+def test_what_has_expired_behind_others_is_read_where_nobody_delivers_it() -> None:
+    it = Bench(message_ttl=1000)
+    first = it.message()
+    it.window.recover(Slot(7, 0, first.id, first.id, 1))
+    it.now += 999
+    it.expiry.run(it)
+    assert it.refills == 0
+    it.now += 1
+    it.expiry.run(it)
+    assert it.refills == 1
+
+
 def test_nothing_is_read_to_die_while_too_much_waits_to_be_dead_lettered() -> None:
     it = Bench(has_dead_letters=True)
     it.window.recover(Slot(7, 0, 1, 3, 3))

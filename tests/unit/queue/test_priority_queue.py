@@ -266,12 +266,12 @@ def test_what_is_settled_at_once_is_counted_on_its_level(state: int) -> None:
 def test_counts_of_other_nodes_are_summed_over_levels() -> None:
     it = bench()
     it.publish_at(3, 1)
-    it.queue.levels[0].set_remote_counts(10, 2)
-    it.queue.levels[3].set_remote_counts(5, 2)
+    it.queue.levels[0].set_remote_counts(10, 2, 0)
+    it.queue.levels[3].set_remote_counts(5, 2, 0)
     assert (it.queue.message_count, it.queue.consumer_count) == (16, 2)
     it.consumer(0)
     assert it.queue.consumer_count == 3
-    it.queue.set_remote_counts(0, 1)
+    it.queue.set_remote_counts(0, 1, 0)
     assert (it.queue.message_count, it.queue.consumer_count) == (1, 2)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from broker.codec.field_table import EMPTY_TABLE, FieldTable
-from broker.message import PENDING, SETTLED, STORED, TRANSIENT, Message, body_tails, published_ms
+from broker.message import PENDING, SETTLED, STORED, TRANSIENT, KeyedMessage, Message, body_tails, published_ms
 from broker.ports.slot import Slot
 from broker.queue.outcome import ACKED, AUTO_ACKED, PURGED, REJECTED
 from broker.queue.queue import Queue
@@ -697,7 +697,7 @@ def test_messages_and_consumers_elsewhere_count_too() -> None:
     it = bench()
     it.publish(1)
     it.consumer(credit=0)
-    it.queue.set_remote_counts(5, 2)
+    it.queue.set_remote_counts(5, 2, 0)
     assert (it.queue.ready_count, it.queue.message_count, it.queue.consumer_count) == (1, 6, 3)
 
 
@@ -716,6 +716,18 @@ def test_delivered_messages_count_as_unacknowledged_until_they_are_settled_or_gi
     it.queue.requeue(consumer.messages[2:])
     counts.append(it.queue.unacked_count)
     assert (counts, it.journal.settled) == ([4, 3, 2, 0], [1, 2])
+
+
+def test_what_is_settled_is_counted_by_its_outcome() -> None:
+    it = bench()
+    consumer = it.consumer(credit=2)
+    it.publish(1, 2, 3)
+    it.queue.settle(consumer.messages, ACKED, 5)
+    it.queue.purge()
+    assert {number: count for number, count in enumerate(it.queue.counts.settled) if count} == {
+        ACKED.number: 7,
+        PURGED.number: 1,
+    }
 
 
 def test_a_message_that_was_got_counts_as_unacknowledged() -> None:
@@ -782,29 +794,86 @@ def test_what_is_left_behind_is_what_was_delivered_or_may_have_been() -> None:
     assert ([message.id for message in messages], slots) == ([1, 2], [doubtful])
 
 
-def test_what_follows_the_last_slot_has_expired_too() -> None:
-    """It comes into memory only when the slots before it have gone, and no consumer may get it then."""
-    now = [0]
+class Time(NoServices):
+    """Services with a clock, and how often a deadline may have come nearer."""
 
-    class Time(NoServices):
-        def now_ms(self) -> int:
-            return now[0]
+    now = 0
+    watched = 0
 
-    journal, asked = Ledger(), list[Queue]()
+    def now_ms(self) -> int:
+        return self.now
+
+    def watch(self, queue: Queue) -> None:
+        self.watched += 1
+
+
+def with_time_to_live() -> tuple[Bench, Time]:
+    """A queue whose messages live for a second; it is the moment of the first one."""
+    journal, asked, time = Ledger(), list[Queue](), Time()
     arguments = FieldTable.of({"x-message-ttl": 1000})
     queue = new_queue(
-        queue_id=QUEUE_ID, limits=SMALL, journal=journal, read_slots=asked.append, arguments=arguments, services=Time()
+        queue_id=QUEUE_ID, limits=SMALL, journal=journal, read_slots=asked.append, arguments=arguments, services=time
     )
-    it = Bench(queue, journal, asked)
-    now[0] = published_ms(1)
+    time.now = published_ms(1)
+    return Bench(queue, journal, asked), time
+
+
+def test_what_follows_the_last_slot_has_expired_too() -> None:
+    """It comes into memory only when the slots before it have gone, and no consumer may get it then."""
+    it, time = with_time_to_live()
     it.publish(*range(1, 13))
     it.publish(13, 14)
     assert [message.id for message in it.window.tail] == [13, 14]
-    now[0] += 1001
-    queue.dispatch()
+    time.now += 1001
+    it.queue.dispatch()
     consumer = it.consumer()
-    while queue.slots.is_reading:
+    while it.queue.slots.is_reading:
         it.read()
-    queue.dispatch()
+    it.queue.dispatch()
     assert consumer.ids == []
-    assert sorted(journal.settled) == list(range(1, 15))
+    assert sorted(it.journal.settled) == list(range(1, 15))
+
+
+def test_what_follows_the_last_slot_and_has_not_expired_is_delivered_at_once() -> None:
+    it, time = with_time_to_live()
+    later = 13 + ((published_ms(1) + 700 - published_ms(0)) << 18)
+    it.publish(*range(1, 13))
+    it.publish(later)
+    time.now += 1001
+    consumer = it.consumer()
+    it.queue.dispatch()
+    while it.queue.slots.is_reading:
+        it.read()
+    assert consumer.ids == [later]
+
+
+def test_a_time_that_is_told_of_slots_may_be_the_next_deadline() -> None:
+    it, time = with_time_to_live()
+    it.queue.recover(Slot(QUEUE_ID, 0, 1, 3, 3))
+    time.watched = 0
+    it.queue.set_due_in_slots(time.now + 7, (0, 0))
+    assert (time.watched, it.queue.next_due()) == (1, time.now + 7)
+
+
+def keyed(it: Bench, message_id: int) -> KeyedMessage:
+    """Publish a message that asks for a key."""
+    message = KeyedMessage(message_id, it.queue, b"\0\0", b"", *body_tails(b"", 4096), STORED)
+    it.queue.hold(message)
+    return message
+
+
+def test_what_is_held_comes_in_order_and_no_slot_reaches_over_it() -> None:
+    it = bench()
+    first, second, third = keyed(it, 1), keyed(it, 2), keyed(it, 3)
+    it.publish(4)
+    second.is_decided = True
+    it.queue.admit()
+    assert (it.ready, it.window.held_from) == ([], 1)
+    first.is_decided = True
+    it.queue.admit()
+    assert (it.ready, it.window.held_from) == ([1, 2], 3)
+    third.is_decided, third.state = True, SETTLED  # another has its key
+    it.queue.admit()
+    it.publish(5)
+    assert it.ready == [1, 2, 4, 5]
+    assert it.window.held_from > 5

@@ -119,3 +119,9 @@ def test_routes_of_permissions_that_nobody_has_any_more_are_not_kept(chain: Rout
 @pytest.mark.parametrize("destination", [("exchange", "missing"), ("queue", "missing")])
 def test_what_is_not_there_is_not_durable(destination: Destination) -> None:
     assert not table_with("a").is_durable(destination)
+
+
+def test_what_is_unbound_leaves_nothing(chain: RoutingTable) -> None:
+    chain.unbind(binding("a", "b"))
+    chain.unbind(binding("b", "c"))
+    assert chain._sources == {}

@@ -115,7 +115,7 @@ def test_an_answer_without_a_node_says_so(node: HttpNode, path: str) -> None:
 
 def test_of_a_silent_node_a_queue_has_what_was_heard_before(node: HttpNode) -> None:
     node.node.view.others = Others({}, "NODE:3")
-    node.harness.vhost.queue("q").set_remote_counts(7, 3)
+    node.harness.vhost.queue("q").set_remote_counts(7, 3, 0)
     (queue,) = node.get("/queues")
     assert (queue["messages"], queue["consumers"]) == (8, 4)
 
