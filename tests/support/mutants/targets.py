@@ -28,6 +28,10 @@ _ROWS: Final = (
     "tests/contract/test_message_store.py",
     "tests/contract/test_batches.py",
     "tests/contract/test_hung_nodes.py",
+    "tests/contract/test_expirations.py",
+    "tests/contract/test_deduplication_keys.py",
+    "tests/unit/store/server",
+    "tests/integration/test_server_safety.py",
 )
 _SECRET: Final = ("tests/unit/thrift",)
 

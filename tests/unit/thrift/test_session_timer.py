@@ -28,9 +28,10 @@ class Transport:
         self.is_reading = True
         self.is_aborted = False
         self.options: dict[tuple[int, int], int] = {}
+        self.peername: object = ("127.0.0.1", 5)
 
     def get_extra_info(self, name: str) -> object:
-        return {"peername": ("127.0.0.1", 5), "socket": self}[name]
+        return {"peername": self.peername, "socket": self}[name]
 
     def setsockopt(self, level: int, option: int, value: int) -> None:
         self.options[level, option] = value
@@ -68,6 +69,19 @@ class Peer:
     async def call(self) -> None:
         self.session.data_received(GET_SLOT)
         await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize(
+    ("peername", "told"), [(("127.0.0.1", 5), "127.0.0.1:5"), (("::1", 5, 0, 0), "[::1]:5"), ("", "?")]
+)
+def test_a_peer_is_called_by_its_address(peername: object, told: str) -> None:
+    async def main(loop: VirtualLoop) -> str:
+        peer = Peer(loop)
+        peer.transport.peername = peername
+        peer.session.connection_made(peer.transport)  # type: ignore[arg-type]
+        return peer.session.peer
+
+    assert run(main) == told
 
 
 def test_a_connection_that_never_says_anything_is_closed() -> None:

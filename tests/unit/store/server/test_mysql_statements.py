@@ -163,3 +163,4 @@ def test_what_expires_is_looked_up_by_ranges_without_pairs() -> None:
         "QUEUE_ID=-7 AND EXPIRATION_TIME=500 AND MESSAGE_ID>33",
     ]
     assert "EXPIRATION_TIME=901" not in due_keys(7, 900, (901, 33), 10)
+    assert "EXPIRATION_TIME=900 AND MESSAGE_ID>33" in due_keys(7, 900, (900, 33), 10)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+import ssl
 from dataclasses import dataclass, field
 from typing import Any
+
+import asyncpg
+import pytest
 
 from broker.config.connection_options import ConnectionOptions
 from broker.config.store_url import StoreUrl
@@ -13,6 +17,7 @@ from broker.ports.slot import Slot
 from broker.ports.store import Batch
 from broker.store.server.batch import rows_of
 from broker.store.server.dialect import Marker
+from broker.store.server.engine import Failure
 from broker.store.server.postgresql import PostgreSql
 from tests.contract.harness import INVOICES, ORDERS, expiring, message
 
@@ -81,3 +86,48 @@ async def test_a_purge_asks_once_for_each_queue_whether_it_has_expirations() -> 
     assert heard.count("SELECT MB_EXPIRATION_DATA") == 2
     assert heard.count("DELETE MB_METADATA") == 4
     assert heard.count("DELETE MB_EXPIRATION_DATA") == 2
+
+
+def plain() -> PostgreSql:
+    return PostgreSql(StoreUrl(engine="postgresql"), ConnectionOptions())
+
+
+@pytest.mark.parametrize(
+    ("error", "meaning"),
+    [
+        (ssl.SSLCertVerificationError("expired"), Failure.REFUSED),
+        (asyncpg.PostgresError("rejected SSL upgrade"), Failure.REFUSED),
+        (ConnectionResetError(), Failure.LOST),
+        (EOFError(), Failure.LOST),
+        (asyncpg.InterfaceError("connection is closed"), Failure.LOST),
+        (RuntimeError("the handle is closed"), Failure.LOST),
+        (asyncpg.SerializationError("again"), Failure.CONFLICT),
+        (asyncpg.InvalidPasswordError("no"), Failure.REFUSED),
+        (asyncpg.UndefinedTableError("MB_NODE"), Failure.BUG),
+        (ValueError("ours"), Failure.BUG),
+    ],
+)
+def test_an_error_says_what_can_be_done(error: BaseException, meaning: Failure) -> None:
+    assert plain().failure(error) is meaning
+
+
+def test_a_warning_of_the_server_counts_once_for_its_connection() -> None:
+    """It tells that a commit did not wait for the standby."""
+    dialect, heard = plain(), Connection(7)
+    dialect._on_notice(heard, Notice("00000"))
+    assert 7 not in dialect._warned
+    dialect._on_notice(heard, Notice("01000"))
+    assert 7 in dialect._warned
+
+
+@dataclass
+class Connection:
+    pid: int
+
+    def get_server_pid(self) -> int:
+        return self.pid
+
+
+@dataclass
+class Notice:
+    sqlstate: str
