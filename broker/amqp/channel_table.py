@@ -19,6 +19,7 @@ _CHANNEL_OPEN: Final = amqp.ChannelOpen.index
 _CHANNEL_CLOSE: Final = amqp.ChannelClose.index
 _CHANNEL_CLOSE_OK: Final = amqp.ChannelCloseOk.index
 _TX_COMMIT: Final = amqp.TxCommit.index
+_BASIC_PUBLISH: Final = amqp.BasicPublish.index
 _METHOD_STEPS: Final = 10
 """What handling a method costs, in steps of work, beside what its handler counts itself."""
 _STORE_TIMEOUT: Final = 30.0
@@ -105,19 +106,25 @@ class ChannelTable:
         content = channel.content
         if content is not None:
             channel.add_content(content, frame_type, payload)
-            return False
+            return channel.is_busy
         self.connection.shared.broker.work.done += _METHOD_STEPS
         waiting = handle_method(channel, frame_type, payload)
         if waiting is None:
             return False
+        self._wait(channel, waiting, int.from_bytes(payload[:4], "big"))
+        return True
+
+    def wait(self, channel_id: int, waiting: Waiting) -> None:
+        """Let a channel wait in the middle of a publish; an error is one of basic.publish."""
+        self._wait(self.by_id[channel_id], waiting, _BASIC_PUBLISH)
+
+    def _wait(self, channel: Channel, waiting: Waiting, method: int) -> None:
         channel.set_busy(True)
-        method = int.from_bytes(payload[:4], "big")
         # A commit waits as long as a confirm does: nobody could say whether it will be (invariant I43).
         self._busy[channel] = inf if method == _TX_COMMIT else self.connection.shared.monotonic() + _STORE_TIMEOUT
         self._on_waiting()
         self.connection.shared.broker.work.done += _HANDLER_STEPS
         self.connection.shared.spawn(self._finish(channel, waiting, method))
-        return True
 
     async def _finish(self, channel: Channel, waiting: Waiting, method: int) -> None:
         """Run a handler that waits, then the frames that came in the meantime."""

@@ -336,6 +336,7 @@ class Connection:
         self._channels = ChannelTable(
             context, self._handshake.channel_max, self.on_error, self._on_deadline, self.on_handler_done
         )
+        self._continuation.wait = self._channels.wait
         self._heartbeats = Heartbeats(self._handshake.heartbeat, self.broker.limits.heartbeat_timeout_factor)
         self.broker.add_connection(self)
         self.phase = Phase.RUNNING

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
 
 
 class Continuation:
     """The rest of what one channel does; everything behind it waits for it."""
 
-    __slots__ = ("_on_put_off", "_rest", "channel_id", "is_waiting")
+    __slots__ = ("_on_put_off", "_rest", "channel_id", "is_waiting", "wait")
 
     def __init__(self, on_put_off: Callable[[], None]) -> None:
         """`on_put_off` is called when there is something to go on with in a later turn."""
@@ -17,6 +18,10 @@ class Continuation:
         self.channel_id = 0
         """The channel that the rest is done for."""
         self.is_waiting = False
+        self.wait: Callable[[int, Coroutine[Any, Any, None]], None] = _cannot_wait
+        """Lets a channel wait for a port: it handles what comes behind when the coroutine is done. Set by who has the
+        channels.
+        """
 
     def put_off(self, channel_id: int, rest: Iterator[None] | None = None) -> None:
         """Go on with `rest` in later turns, or only with what comes behind. `rest` pauses when a turn is used up."""
@@ -42,7 +47,13 @@ class Continuation:
     def detach(self) -> None:
         """The connection is over: call nobody any more. The edge sees to it that the rest is done."""
         self._on_put_off = _nobody
+        self.wait = _cannot_wait
 
 
 def _nobody() -> None:
     """Stands where the connection was."""
+
+
+def _cannot_wait(channel_id: int, waiting: Coroutine[Any, Any, None]) -> None:
+    """Stands where no channels are."""
+    waiting.close()

@@ -6,18 +6,13 @@ Only messages whose flags ask for it are inspected.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 from broker.auth.access import Access
+from broker.codec.copies import keys_of, without_bcc
 from broker.codec.expiration import ABSOLUTE_LIFETIME, is_of_jms, parse_expiration
-from broker.codec.field_table import FieldTable
-from broker.codec.properties import BasicProperties, decode_properties, encode_header, read_expiration
+from broker.codec.properties import BasicProperties, decode_properties, read_expiration
 from broker.errors import PreconditionFailed
-from broker.message import tail
 from broker.topology.dialect import ClientDialect
-
-_COPIES: Final = ("CC", "BCC")
-"""Headers whose values are further routing keys, in RabbitMQ's order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +33,7 @@ def inspect(routing_key: str, header: bytes, access: Access, dialect: ClientDial
         access.require_user_id(properties.user_id)
     if properties.expiration is not None:
         _lifetime_of(properties.expiration, dialect)
-    headers = properties.headers
-    if headers is None:
-        return Inspected((routing_key,), properties, header)
-    keys = {routing_key: None}
-    for name in _COPIES:
-        keys |= dict.fromkeys(_keys_in(headers, name))
-    if "BCC" in headers.values:
-        header = _without_bcc(header, properties, headers)
-    return Inspected(tuple(keys), properties, header)
+    return Inspected(keys_of(routing_key, properties.headers), properties, without_bcc(header, properties))
 
 
 def read_lifetime(header: bytes, dialect: ClientDialect) -> int:
@@ -54,21 +41,6 @@ def read_lifetime(header: bytes, dialect: ClientDialect) -> int:
     `PreconditionFailed` for what is neither. `header` is a tail.
     """
     return _lifetime_of(read_expiration(header[4:-1]) or "", dialect)
-
-
-def _keys_in(headers: FieldTable, name: str) -> list[str]:
-    if name not in headers.values:
-        return []
-    keys = headers.values[name]
-    if not isinstance(keys, list):
-        raise PreconditionFailed(f'invalid message: {{unacceptable_type_in_header,"{name}",{headers.types[name]}}}')
-    return [key for key in keys if isinstance(key, str)]
-
-
-def _without_bcc(header: bytes, properties: BasicProperties, headers: FieldTable) -> bytes:
-    kept = {name: getattr(properties, name) for name in BasicProperties.__slots__}
-    kept["headers"] = headers.without("BCC")
-    return tail(encode_header(int.from_bytes(header[8:16], "big"), BasicProperties(**kept)))
 
 
 def _lifetime_of(expiration: str, dialect: ClientDialect) -> int:

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 import structlog
 
 from broker.amqp.channel import Channel
-from broker.amqp.context import ConnectionContext, SharedContext
+from broker.amqp.context import ConnectionContext, SharedContext, Waiting
 from broker.amqp.continuation import Continuation
 from broker.amqp.exclusive_queues import ExclusiveQueues
 from broker.amqp.handlers import handle_method
@@ -87,6 +87,8 @@ class LocalClient:
         self._output = Output(bell.set, shared.monotonic())
         self._output.frame_max = self._broker.limits.frame_max
         self._continuation = Continuation(bell.set)
+        self._waiting: list[Waiting] = []
+        self._continuation.wait = lambda channel_id, waiting: self._waiting.append(waiting)
         self._context = ConnectionContext(
             shared,
             CORDILLERA,
@@ -151,6 +153,8 @@ class LocalClient:
         channel.select_confirms()
         self._broker.ids.advance(self._now_ms())
         channel.publisher.publish(channel.resolve(arguments), header, *body_tails(body, limits.frame_max))
+        while self._waiting:
+            await self._waiting.pop()
         while self._continuation.is_waiting:
             await self._shared.next_turn()
             self._continuation.go_on()

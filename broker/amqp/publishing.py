@@ -6,7 +6,7 @@ only where its flags ask for it; nothing else is decoded.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from broker.amqp.confirms import Confirms
@@ -16,9 +16,11 @@ from broker.amqp.inspection import inspect, read_lifetime
 from broker.amqp.output import Output
 from broker.amqp.publish_counts import PublishCounts
 from broker.amqp.replier import Replier, with_replies
+from broker.amqp.scheduling import NOT_LATE, TIMES, Late, due_in, late_queues
 from broker.amqp.transaction import Publication, Transaction
 from broker.auth.access import Access, Permission
 from broker.broker import Broker
+from broker.codec.envelope import sealed
 from broker.codec.expiration import ABSOLUTE_LIFETIME, EXPIRES, FLAGS, note_due
 from broker.codec.methods import BasicPublish, BasicReturn
 from broker.codec.properties import (
@@ -52,6 +54,8 @@ from broker.topology.vhost import VirtualHost
 
 _ASK: Final = FLAG_HEADERS | FLAG_EXPIRATION | FLAG_USER_ID
 """Flags of properties that the broker itself has to look at."""
+_TIMED: Final = 1
+"""Beside these flags: a header says when to deliver."""
 _REMEMBERED_PROPERTIES: Final = 1024
 """Octets up to which a channel keeps the properties of its last message: larger ones are looked at each time."""
 
@@ -248,6 +252,8 @@ class Publisher:
         else:
             self._properties, self._decoded = b"", None
         self._asks = flags & _ASK
+        if decoded is not None and decoded.headers is not None and not TIMES.isdisjoint(decoded.headers.values):
+            self._asks |= _TIMED
         if reply_to and properties[reply_to] == REPLY_TO_OCTETS[0] and properties.startswith(REPLY_TO_OCTETS, reply_to):
             self._asks |= FLAG_REPLY_TO
             self.replier.reply_to_at = reply_to
@@ -257,7 +263,9 @@ class Publisher:
     def _publish_other(self, route: Route, content: Content) -> bool:
         """Publish what has no queue or several, asks for a look at its properties, or is part of a transaction."""
         self._output.has_published = True
-        queues, guards = route.queues, None
+        if self._asks & _TIMED and (due := self._due(route, content)):
+            return self._schedule(route, content, due)
+        queues, guards, message, sent = route.queues, None, None, content
         is_refusable = route.is_refusable
         is_persistent = self._is_persistent
         if (self._asks and self._lifetime < 0) or route.dynamic or route.search is not None:
@@ -268,22 +276,33 @@ class Publisher:
                 search = self._search(route, message, keys)
                 found = _advance(search)
                 if found is None:
-                    rest = self._publish_later(search, route, message)
+                    rest = self._publish_later(search, route, message, sent)
                     self._continuation.put_off(self._channel_id, rest)
                     return True
                 queues = found
-                if message.keepers:
-                    self._keep_copies(route, message)
                 is_refusable = True  # nobody has looked yet
                 guards = message.guards
+        late: Late = NOT_LATE
+        is_looked_at = is_refusable and any(queue.looks_at_publishers for queue in queues)
+        if is_looked_at:
+            late = late_queues(queues, content[0], self._arrived_ms, self._decoded)
+            if late:
+                if self._vhost.schedule is None:
+                    return self._wait_for_schedule(route, sent)
+                queues = [queue for queue in queues if queue not in late]
+                self._put_into_schedule(route, content, late)
+        if message is not None and message.keepers:
+            self._keep_copies(route, message)
         if route.replies and self.transaction is None:
             self.replier.reply(route, *content, self.confirms, is_routed=bool(queues))
         is_refused, rules = False, NO_KEYS
-        if is_refusable and (guards is not None or any(queue.looks_at_publishers for queue in queues)):
+        if is_looked_at or guards is not None:
             rules = key_rules(queues, content[0], guards, properties=self._decoded, is_strict=True)
             if self.transaction is None:
                 asked, queues = queues, self._admitting(route, queues, content)
                 is_refused = len(queues) < len(asked)
+        if late and not queues:
+            return self._end_late(route)
         if self.transaction is not None or not (queues or is_refused):
             self._carry_out(route, queues, content, is_persistent, rules)
             return self._is_turn_over()
@@ -312,15 +331,25 @@ class Publisher:
             return True
         return False
 
-    def _publish_later(self, search: Search, route: Route, message: RoutedMessage) -> Iterator[None]:
-        """Find the rest of the queues first; pauses when a turn is used up."""
+    def _publish_later(self, search: Search, route: Route, message: RoutedMessage, sent: Content) -> Iterator[None]:
+        """Find the rest of the queues first; pauses when a turn is used up. `sent` is the content as it came."""
         queues = (yield from search) or []
         content, is_persistent = (message.header, message.body, message.chunks), message.is_persistent
+        late = late_queues(queues, message.header, self._arrived_ms)
+        if late:
+            if self._vhost.schedule is None:
+                self._wait_for_schedule(route, sent)
+                return
+            queues = [queue for queue in queues if queue not in late]
+            self._put_into_schedule(route, content, late)
         if message.keepers:
             self._keep_copies(route, message)
         if route.replies and self.transaction is None:
             self.replier.reply(route, *content, self.confirms, is_routed=bool(queues))
         rules = key_rules(queues, message.header, message.guards, is_strict=True)
+        if late and not queues:
+            self._end_late(route)
+            return
         if self.transaction is not None or not queues:
             self._carry_out(route, queues, content, is_persistent, rules)
             return
@@ -328,6 +357,87 @@ class Publisher:
         self.counts.note(route, admitting)
         others = self._hold(route, admitting, content, is_persistent, rules)
         yield from self._copy_in_turns(route, others, content, is_persistent, len(admitting) < len(queues))
+
+    # What is delivered later
+
+    @property
+    def _arrived_ms(self) -> int:
+        """When what is being published has come, in milliseconds since 1970."""
+        return published_ms(self._ids.last)
+
+    def _due(self, route: Route, content: Content) -> int:
+        """Return when a message whose headers may say so is to be routed; 0 for at once."""
+        properties = self._decoded or decode_properties(content[0][4:-1])
+        exchange = self._vhost.exchanges.get(route.exchange)
+        kind = "" if exchange is None else exchange.type
+        return due_in(properties, kind, self._vhost.dialect, self._arrived_ms)
+
+    def _schedule(self, route: Route, content: Content, due: int) -> bool:
+        """Let a message wait until its exchange routes it; a mandatory one must have a queue now (contract E9)."""
+        if route.replies:
+            raise PreconditionFailed("a direct reply is delivered at once: it has no schedule")
+        if self._vhost.schedule is None:
+            return self._wait_for_schedule(route, content)
+        self._work.done += len(content[0]) // _OCTETS_A_STEP
+        inspected = inspect(route.routing_key, content[0], self._access, self._vhost.dialect)
+        self._require_copies(route, inspected.keys)
+        if route.mandatory and not route.queues:
+            message = RoutedMessage(inspected.header, *content[1:], self._is_persistent, inspected.properties)
+            rest = self._schedule_if_routed(self._search(route, message, inspected.keys), route, content, due)
+            for _ in rest:
+                self._continuation.put_off(self._channel_id, rest)
+                return True
+            return self._is_turn_over()
+        self._put_into_schedule(route, content, {None: due})
+        return self._end_late(route)
+
+    def _schedule_if_routed(self, search: Search, route: Route, content: Content, due: int) -> Iterator[None]:
+        """Let a message wait if it has a queue now; pauses when a turn is used up."""
+        queues = yield from search
+        if queues:
+            self._put_into_schedule(route, content, {None: due})
+            self._end_late(route)
+        else:
+            self._carry_out(route, (), content, self._is_persistent, NO_KEYS)
+
+    def _put_into_schedule(
+        self, route: Route, content: Content, late: Mapping[Queue, int] | Mapping[None, int]
+    ) -> None:
+        """Let a message wait, once for each queue that it is for; without one, its exchange decides when it is due. It
+        is stored, whatever its delivery mode.
+        """
+        schedule = self._vhost.schedule
+        assert schedule is not None
+        for queue, due in late.items():
+            held = (sealed(content[0], due, "" if queue is None else queue.name), *content[1:])
+            if self.transaction is not None:
+                self.transaction.add(Publication(route, (schedule,), *held, is_persistent=True))
+            else:
+                self._copy(route, (schedule,), held, True)
+
+    def _end_late(self, route: Route) -> bool:
+        """All of a publish waits in the schedule: it is confirmed when it is stored."""
+        if self.transaction is None:
+            self.counts.note(route, ())
+            if self.confirms is not None:
+                self._count(self.confirms)
+        return self._is_turn_over()
+
+    def _wait_for_schedule(self, route: Route, content: Content) -> bool:
+        """Publish when there is a schedule: this is the first message of the virtual host that is to wait."""
+        self._continuation.put_off(self._channel_id)
+        self._continuation.wait(self._channel_id, self._open_schedule(route.arguments, content))
+        return True
+
+    async def _open_schedule(self, arguments: bytes, content: Content) -> None:
+        await self._vhost.open_schedule()
+        self.publish(self.resolve(arguments), *content)
+
+    def _require_copies(self, route: Route, keys: Sequence[str]) -> None:
+        """Require that the client may publish by the keys of CC and BCC, too: the first one is that of the route."""
+        if self._access.asks_for_purpose:
+            for key in keys[1:]:
+                self._access.require_publish(route.exchange, key)
 
     def _carry_out(
         self, route: Route, queues: Sequence[Queue], content: Content, is_persistent: bool, rules: KeyRules
@@ -488,9 +598,7 @@ class Publisher:
         self._work.done += len(header) // _OCTETS_A_STEP
         inspected = inspect(route.routing_key, header, self._access, self._vhost.dialect)
         content = inspected.header, body, chunks
-        if self._access.asks_for_purpose:
-            for key in inspected.keys[1:]:  # of CC and BCC: the first one is that of the route
-                self._access.require_publish(route.exchange, key)
+        self._require_copies(route, inspected.keys)
         if is_open or len(inspected.keys) > 1:
             properties = inspected.properties
             message = RoutedMessage(inspected.header, body, chunks, self._is_persistent, properties, self._connection)

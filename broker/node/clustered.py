@@ -44,6 +44,7 @@ from broker.node.own_id import what_to_change
 from broker.node.standalone import mark_what_was_delivered
 from broker.ports.cluster import Cluster, SlotService
 from broker.ports.cluster_rows import Incarnation, MembershipChange, NodeRow, NodeState
+from broker.ports.names import SCHEDULE
 from broker.ports.peer_calls import Fence, QueueName, Reply
 from broker.ports.records import Change, Topology
 from broker.ports.slot import Slot
@@ -517,11 +518,16 @@ class Clustered:
 
     def _keeper(self, queue: Queue | None) -> Incarnation | None:
         """Return the node that keeps the length of `queue` (ADR 67), None if it has none: the first that has consumers,
-        as for a single active consumer, and while there are none the living node whose name is the first.
+        as for a single active consumer, and while there are none the living node whose name is the first. That one gets
+        what nodes that are gone have left in a schedule, too.
         """
-        if queue is None or not queue.whole.settings.has_length or not self.shares(queue.whole):
+        if queue is None or not self.shares(queue.whole):
             return None
         living = self._agent.living
+        if queue.name == SCHEDULE:  # nobody asks for what waits there
+            return min(living, default=None, key=_name_of)
+        if not queue.whole.settings.has_length:
+            return None
         subscribers = self._vhosts[queue.vhost].consumers.subscribers(queue.whole)
         return next((each for each in subscribers if each in living), min(living, default=None, key=_name_of))
 

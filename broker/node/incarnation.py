@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Final
@@ -50,7 +50,7 @@ from broker.node.token_logins import WithTokens
 from broker.node.watching import new_view
 from broker.ports.cluster_rows import MembershipChange
 from broker.ports.slot import Slot
-from broker.ports.store import Registration
+from broker.ports.store import DueKey, Registration
 from broker.queue.due_reader import DueReader
 from broker.queue.priority_queue import make_queue
 from broker.queue.queue import Queue
@@ -74,8 +74,10 @@ from broker.topology.dead_letter_channels import DeadLetterChannels
 from broker.topology.dead_letters import DeadLetters
 from broker.topology.exchange import ExchangeTypes, NewOwnRouter
 from broker.topology.exchange_types.recent_history import Kept
+from broker.topology.firing import Firing
 from broker.topology.first_start import first_start
 from broker.topology.recorder import Recorder
+from broker.topology.schedules import Schedules
 from broker.topology.subscription_list import SubscriptionList
 from broker.topology.vhost import VirtualHost
 from broker.turn_budget import TurnBudget
@@ -166,8 +168,9 @@ class NodeIncarnation:
 
     @property
     def levels(self) -> list[Queue]:
-        """All queues in which messages lie: of one with priorities, its levels."""
-        return [level for queue in self.queues for level in queue.levels]
+        """All queues in which messages lie: of one with priorities, its levels; the schedules, too."""
+        schedules = [vhost.schedule for vhost in self.vhosts.values() if vhost.schedule is not None]
+        return [*(level for queue in self.queues for level in queue.levels), *schedules]
 
     def find_level(self, storage_id: int) -> Queue | None:
         """Return the queue, or the level of one, with this storage id, if there is one."""
@@ -209,6 +212,7 @@ class NodeIncarnation:
             # The connections have finished what they had begun, for which they needed the journal.
             for queue in self.levels:
                 queue.end_delays()
+            await self.services.firing.drain()
             await self.services.dead_letters.drain()
             if self.carbon is not None:
                 await self.carbon.drain()
@@ -281,9 +285,9 @@ class NodeIncarnation:
             may_act=cluster.is_trusted,
             lease_margin=cluster.lease_margin,
         )
-        letters = services.dead_letters = self._dead_letters()
+        letters, firing = services.dead_letters, services.firing = self._dead_letters(), self._firing()
         services.due_reader = DueReader(
-            self.store, journal, tasks, now_ms=services.now_ms, has_room=letters.has_room, on_done=self.wake
+            self.store, journal, tasks, now_ms=services.now_ms, has_room=services.has_room, on_done=self.wake
         )
         self.hashing = hashing_threads()
         if self.carbon is not None:
@@ -332,6 +336,7 @@ class NodeIncarnation:
         return server, [
             forever.create_task(journal.run(), name="journal"),
             forever.create_task(letters.run(), name="dead letters"),
+            forever.create_task(firing.run(), name="delayed messages"),
             forever.create_task(_retry(letters), name="dead letters without a queue"),
             forever.create_task(timers.run(), name="timers"),
             forever.create_task(sampler.run(asyncio.sleep, turns.next), name="samples"),
@@ -364,6 +369,41 @@ class NodeIncarnation:
             next_turn=self.turns.next,
             dispatch=self.broker.dispatch,
         )
+
+    def _firing(self) -> Firing:
+        return Firing(
+            self.vhosts,
+            self.ids,
+            self.journal,
+            self.broker.work,
+            touched=self.broker.touched,
+            now_ms=self.clock.wall_ms,
+            wakeup=asyncio.Event(),
+            next_turn=self.turns.next,
+            dispatch=self.broker.dispatch,
+        )
+
+    @cached_property
+    def schedules(self) -> Schedules:
+        """What an administrator does with delayed messages."""
+        return Schedules(
+            self.vhosts,
+            self.ids,
+            self.journal,
+            read=self._read_stored,
+            read_due=self._read_due,
+            touched=self.broker.touched,
+            now_ms=self.clock.wall_ms,
+            pause=asyncio.sleep,
+            next_turn=self.turns.next,
+            dispatch=self.broker.dispatch,
+        )
+
+    async def _read_due(
+        self, queue: Queue, until_ms: int, after: DueKey, limit: int, limit_bytes: int
+    ) -> Sequence[Message]:
+        await self.journal.flushed()
+        return await self.store.read_due(queue, until_ms, after, limit, limit_bytes)
 
     def dead_letter_channels(self) -> DeadLetterChannels:
         """Return what an administrator does with dead letters."""

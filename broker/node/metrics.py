@@ -77,6 +77,9 @@ class Metrics:
                 ]
             ),
             blocked=len(self._pressure.blocked),
+            delayed=sum([each.schedule.ready_count for each in parts.vhosts.values() if each.schedule is not None]),
+            fired=parts.services.firing.fired,
+            fired_nowhere=parts.services.firing.dropped,
         )
 
 

@@ -7,11 +7,13 @@ from typing import Any, Final
 
 from broker.clock import Clock
 from broker.message import Message
+from broker.ports.names import SCHEDULE
 from broker.queue.due_reader import DueReader
 from broker.queue.outcome import Outcome
 from broker.queue.queue import Queue
 from broker.server.timers import Timers
 from broker.topology.dead_letters import DeadLetters
+from broker.topology.firing import Firing
 
 _MILLISECOND: Final = 0.001
 _LOOK_AGAIN: Final = 0.5
@@ -44,6 +46,7 @@ class LiveServices:
         self.lease_margin: Final = lease_margin
         self._deleting: set[Queue] = set()
         self.dead_letters: DeadLetters
+        self.firing: Firing
         self.due_reader: DueReader
 
     def now_ms(self) -> int:
@@ -56,10 +59,13 @@ class LiveServices:
         self.due_reader.start(queue)
 
     def bury(self, queue: Queue, messages: Sequence[Message], outcome: Outcome) -> None:
-        self.dead_letters.bury(queue, messages, outcome)
+        if queue.name == SCHEDULE:
+            self.firing.take(queue, messages)
+        else:
+            self.dead_letters.bury(queue, messages, outcome)
 
     def has_room(self, queue: Queue) -> bool:
-        return self.dead_letters.has_room(queue)
+        return self.firing.has_room(queue) if queue.name == SCHEDULE else self.dead_letters.has_room(queue)
 
     def deadline_of(self, queue: Queue) -> float | None:
         """Return when `on_due` is to be called for a queue, in monotonic seconds; None for never."""

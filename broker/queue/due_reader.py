@@ -14,6 +14,8 @@ _LAST_ID: Final = (1 << 63) - 1
 _AT_ONCE: Final = 1000
 """Messages that are read at once."""
 _OCTETS_AT_ONCE: Final = 4 * 1024 * 1024
+_SPENT_AT_ONCE: Final = 10
+"""Slots that may be empty, and are looked at when everything that was due has been read."""
 
 
 class DueReader:
@@ -57,7 +59,15 @@ class DueReader:
                 else:
                     after = (until, _LAST_ID)
                     queue.set_due_in_slots(await self._store.next_due(queue, after), after)
+                    await self._drop_spent(queue)
                     break
         finally:
             queue.slots.end_reading()
         self._on_done(queue)
+
+    async def _drop_spent(self, queue: Queue) -> None:
+        """Drop slots of which everything has gone by itself, if the store has nothing of them any more."""
+        for slot in queue.slots.spent(_SPENT_AT_ONCE):
+            await self._journal.readable(slot)
+            if not await self._store.read(queue, slot, 1, 1):
+                queue.drop_spent(slot)

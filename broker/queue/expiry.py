@@ -115,6 +115,6 @@ class Expiry:
         """These stored messages have expired: let those go that lie in slots, and not with a client or in memory."""
         self._window.due_after = (due[-1].due, due[-1].id)
         dying = queue.dying
-        expired = [message for message in self._window.take_from_slots(due) if message.id not in dying]
+        expired = self._window.take_from_slots([message for message in due if message.id not in dying])
         self._window.forget(expired)
         queue.settle(expired, EXPIRED)

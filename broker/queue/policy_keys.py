@@ -19,7 +19,6 @@ Choice: TypeAlias = Callable[[Any, Any], Any]
 _UNKNOWN: Final[Mapping[str, str]] = {
     "federation-upstream": "federation",
     "federation-upstream-set": "federation",
-    "deliver-at-header": "schedules",
 }
 """Keys that mean something elsewhere, or will here, and what they belong to."""
 
@@ -126,6 +125,7 @@ KEYS: Final[Mapping[str, Key]] = {
     "cache-ttl": Key("deduplication window", _from(1, MAX_TIME), _first),
     "deduplication-header": Key("deduplication header", _is_header, _first),
     "deduplication-property": Key("deduplication property", _one_of(*PROPERTIES), _first),
+    "deliver-at-header": Key("header of delivery times", _is_header, _first),
     # The names that RabbitMQ's community plugin gives them.
     "x-message-deduplication": Key("message deduplication", _is_boolean, _first),
     "x-cache-size": Key("number of keys", _from(1), _first),

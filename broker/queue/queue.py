@@ -672,6 +672,11 @@ class Queue:
         """These stored messages have expired: let those go that lie in slots, and not with a client or in memory."""
         self._with_expiry().expire_in_slots(self, due)
 
+    def drop_spent(self, slot: Slot) -> None:
+        """The store has nothing of this slot any more."""
+        if self._window.drop_spent(slot):
+            self._on_dropped((slot,))
+
     def _watch(self) -> None:
         if self._expiry is not None:
             self._services.watch(self)

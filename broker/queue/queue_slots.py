@@ -77,6 +77,10 @@ class QueueSlots:
         """Add messages that were read from a slot behind those that are ready in memory."""
         self._window.offer(messages)
 
+    def spent(self, limit: int) -> list[Slot]:
+        """Return slots of which nothing is left as far as this node knows, `limit` at most."""
+        return self._window.spent_slots(limit)
+
     # Transactions
 
     def begin_transaction(self) -> None:

@@ -109,6 +109,8 @@ class QueueSettings:
     """How long a delivery may be without an answer before it is taken back."""
     deduplication: Deduplication | None = None
     """How messages that are published again are left out; None in a queue that is not stored, whatever is asked for."""
+    deliver_at_header: str | None = None
+    """The header with the time before which a message does not come into the queue."""
     type: QueueType = QueueType.CLASSIC
 
     @property
@@ -133,8 +135,8 @@ class QueueSettings:
 
     @property
     def looks_at_publishers(self) -> bool:
-        """Must each publish be looked at, because the queue may refuse it or have it already?"""
-        return self.deduplication is not None or self.refuses_publishers
+        """Must each publish be looked at, because the queue may refuse it, have it already or get it later?"""
+        return self.deduplication is not None or self.refuses_publishers or self.deliver_at_header is not None
 
     @property
     def counts_deliveries(self) -> bool:
@@ -186,6 +188,7 @@ class QueueSettings:
             retry_delay=RetryDelay.of(values),
             consumer_timeout=_number(values.get("x-consumer-timeout"), MAX_TIME) or None,
             deduplication=Deduplication.of(values),
+            deliver_at_header=_name(values.get("x-deliver-at-header")) or None,
             type=queue_type,
         )
 
@@ -204,6 +207,10 @@ def _delivery_limit(values: Mapping[str, Any], queue_type: QueueType) -> int | N
     if isinstance(limit, int) and not isinstance(limit, bool):
         return limit if limit >= 0 else None
     return QUORUM_DELIVERY_LIMIT if queue_type is QueueType.QUORUM else None
+
+
+SCHEDULE_SETTINGS: Final = QueueSettings(dead_letter_exchange="")
+"""Those of a schedule: what is due in it goes on (`topology/firing.py`)."""
 
 
 @dataclass(frozen=True, slots=True)

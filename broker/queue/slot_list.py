@@ -48,6 +48,11 @@ class SlotList:
         """Remove and return the slot that would be read last."""
         return self._taken(self._slots.pop()) if self._slots else None
 
+    def remove(self, slot: Slot) -> None:
+        """Remove a slot that is here."""
+        self._slots.remove(slot)
+        self.count -= slot.count
+
     def promote(self, start: int) -> None:
         """Let the slot that begins at `start` be the oldest one, if there is one."""
         for slot in self._slots:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Sequence
+from itertools import islice
 
 from broker.message import TRANSIENT, Message, lane_of
 from broker.ports.slot import Slot
@@ -203,6 +204,18 @@ class Window(ReadyMessages):
                 self.slots.count -= slot is not self.open_slot
             self._uncount_in(slot, message.size)
         return taken
+
+    def spent_slots(self, limit: int) -> list[Slot]:
+        """Return slots, not the open one, of which nothing is left as far as is counted here, `limit` at most."""
+        return list(islice((slot for slot in self.slots if not slot.count), limit))
+
+    def drop_spent(self, slot: Slot) -> bool:
+        """A slot is empty, if it is still here: there is nothing to read of it. Return whether it was."""
+        if not any(each is slot for each in self.slots):
+            return False
+        self.changes += 1
+        self.slots.remove(slot)
+        return True
 
     def withdraw(self, messages: Sequence[Message]) -> list[Message]:
         """Remove and return those of these messages that are in memory, as they are there, or in slots. Takes a look at

@@ -14,10 +14,11 @@ from itertools import islice
 from typing import Any, Final
 
 from broker.auth.directory import Directory
-from broker.codec.field_table import FieldTable
+from broker.codec.field_table import EMPTY_TABLE, FieldTable
 from broker.errors import BrokerError, PreconditionFailed, StoreError, SyntaxFault, clip
 from broker.ports.kinds import KINDS, Kind, Kinds
 from broker.ports.levels import level_of, queue_id_of
+from broker.ports.names import SCHEDULE
 from broker.ports.records import (
     BindingRecord,
     Change,
@@ -93,6 +94,8 @@ def _drop_vhost(live: LiveTopology, key: VirtualHostRecord) -> Sequence[Slot]:
     if vhost is None:
         return _NOTHING
     slots = [slot for queue in list(vhost.queues.values()) for slot in _discard(vhost, queue)]
+    if vhost.schedule is not None:
+        slots += _discard(vhost, vhost.schedule)
     del live.vhosts[key.name]
     vhost.close()
     live.directory.drop_vhost(key.name)
@@ -144,8 +147,10 @@ def _put_queue(live: LiveTopology, record: QueueRecord) -> Sequence[Slot]:
     vhost = live.vhosts.get(record.vhost)
     if vhost is None:
         return _NOTHING
-    current = vhost.queues.get(record.name)
-    if current is None:
+    current = vhost.schedule if record.name == SCHEDULE else vhost.queues.get(record.name)
+    if current is None and record.name == SCHEDULE:
+        vhost.routing.add_schedule(vhost.make_queue(record, EMPTY_TABLE))
+    elif current is None:
         phrase = vhost.phrase("queue", record.name)
         arguments = _arguments_of(live, record.arguments, phrase)
         for wrong in without_effect(arguments, QueueType.of(arguments)):
@@ -167,7 +172,10 @@ def _discard(vhost: VirtualHost, queue: Queue) -> Sequence[Slot]:
     after the record of its deletion.
     """
     slots = queue.delete()
-    vhost.routing.remove_queue(queue.name)
+    if queue is vhost.schedule:
+        vhost.routing.remove_schedule()
+    else:
+        vhost.routing.remove_queue(queue.name)
     vhost.consumers.subscriptions.forget(queue.queue_id)
     return [*slots, *(slot for level in queue.levels for slot in vhost.cluster.rows_to_come(level))]
 

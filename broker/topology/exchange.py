@@ -25,6 +25,9 @@ from broker.topology.exchange_types.unknown import UnknownRouter
 from broker.topology.routed_message import RoutedMessage
 from broker.turn_budget import TurnBudget
 
+DELAYED_TYPE: Final = "x-delayed-message"
+"""RabbitMQ's plugin has it: routes as the type that its argument `x-delayed-type` names (contract E9)."""
+
 NewRouter: TypeAlias = Callable[[FieldTable], Router]
 """Makes the router of an exchange with these arguments, or raises the AMQP error that refuses them."""
 NewOwnRouter: TypeAlias = Callable[[str, FieldTable], Router]
@@ -40,6 +43,7 @@ BUILT_IN: Final = (
     "x-random",
     "x-recent-history",
     EXCHANGE_TYPE,
+    DELAYED_TYPE,
 )
 _NO_TYPES: Final[Mapping[str, NewOwnRouter]] = {}
 
@@ -60,11 +64,25 @@ class ExchangeTypes:
             lambda arguments: RandomRouter(choose),
             RecentHistoryRouter,
             lambda arguments: FanoutRouter(),
+            self._delayed_router,
         )
         self._built_in = dict(zip(BUILT_IN, routers, strict=True))
 
     def __contains__(self, type: object) -> bool:
         return type in self._built_in or type in self._own
+
+    def _delayed_router(self, arguments: FieldTable) -> Router:
+        """Return the router of the type in `x-delayed-type`: messages with a delay are held before they are routed. The
+        texts of what is refused are those of RabbitMQ's plugin.
+        """
+        of_type = arguments.values.get("x-delayed-type")
+        if of_type == DELAYED_TYPE:
+            raise PreconditionFailed(f"Invalid argument, '{DELAYED_TYPE}' can't be used for 'x-delayed-type'")
+        if not isinstance(of_type, str):
+            raise PreconditionFailed("Invalid argument, 'x-delayed-type' must be an existing exchange type")
+        if of_type not in self._built_in:
+            raise PreconditionFailed(f"unknown exchange type '{of_type}'")
+        return self._built_in[of_type](arguments)
 
     def router(self, exchange: str, type: str, arguments: FieldTable, *, is_recorded: bool) -> Router:
         """Return a new router for an exchange. Refuses an unknown type (contract X4), and what the type refuses.

@@ -14,7 +14,7 @@ from broker.codec.field_table import EMPTY_TABLE, FieldTable
 from broker.errors import AccessRefused, NotAllowed, NotFound, PreconditionFailed, ResourceLocked
 from broker.ports.cluster import Cluster
 from broker.ports.cluster_rows import Incarnation
-from broker.ports.names import DEAD_LETTER_CHANNEL
+from broker.ports.names import DEAD_LETTER_CHANNEL, SCHEDULE
 from broker.ports.records import (
     BindingRecord,
     Change,
@@ -29,7 +29,7 @@ from broker.ports.records import (
 from broker.ports.store import Journal
 from broker.queue.policy_keys import with_policy
 from broker.queue.queue import Queue
-from broker.queue.settings import QueueSettings, QueueType
+from broker.queue.settings import SCHEDULE_SETTINGS, QueueSettings, QueueType
 from broker.selector.selector import Selector
 from broker.topology.binding import Binding, Destination, Router
 from broker.topology.channel_settings import with_channel
@@ -184,6 +184,8 @@ class Namespace:
         """Return what a queue with this name and these arguments is set to do, with what policies say, and the dialect
         of a queue that lasts where these say nothing.
         """
+        if queue == SCHEDULE:
+            return SCHEDULE_SETTINGS
         queue_type = QueueType.of(arguments)
         definition = self.policies.of_queue(queue, queue_type).definition
         values = with_policy(arguments.values, definition, queue_type)
@@ -216,6 +218,11 @@ class Namespace:
         """How many queues there may be; one with priorities counts as many times as it has levels."""
         limit = self.settings.max_queues
         return self._max_queues if limit < 0 else min(limit, self._max_queues)
+
+    @property
+    def schedule(self) -> Queue | None:
+        """Where messages wait for their time; None while none has had to."""
+        return self.routing.schedule
 
     # Names
 

@@ -194,6 +194,7 @@ ARGUMENTS: Final[Mapping[str, Argument]] = {
     "x-cache-persistence": Argument(_one_of("disk", "memory", otherwise="invalid_cache_persistence"), _BOTH),
     "x-deduplication-header": Argument(_header, _BOTH),
     "x-deduplication-property": Argument(_one_of(*PROPERTIES, otherwise="invalid_deduplication_property"), _BOTH),
+    "x-deliver-at-header": Argument(_header, _BOTH),
     # Of streams.
     "x-max-age": Argument(_anything, ()),
     "x-stream-max-segment-size-bytes": Argument(_anything, ()),

@@ -92,6 +92,7 @@ class RoutingTable:
         "level_count",
         "queues",
         "queues_by_id",
+        "schedule",
         "unused",
         "version",
     )
@@ -103,6 +104,8 @@ class RoutingTable:
         self.level_count = 0
         """Queues, of which one with priorities counts as many times as it has levels."""
         self.queues_by_id: dict[int, Queue] = {}
+        self.schedule: Queue | None = None
+        """Where messages wait for their time; None while none has had to."""
         self.unused: dict[str, None] = {}
         """The auto-delete exchanges that have lost their last binding and are still there."""
         self.version = 0
@@ -231,6 +234,16 @@ class RoutingTable:
         self.queues_by_id[queue.queue_id] = queue
         self.level_count += len(queue.levels)
         self.forget_routes()
+
+    def add_schedule(self, schedule: Queue) -> None:
+        """Let messages wait for their time. Nothing is routed there."""
+        self.schedule = self.queues_by_id[schedule.queue_id] = schedule
+
+    def remove_schedule(self) -> None:
+        """Nothing waits here any more."""
+        if self.schedule is not None:
+            del self.queues_by_id[self.schedule.queue_id]
+            self.schedule = None
 
     def bind(self, binding: Binding) -> bool:
         """Add `binding`, whose exchange exists; return False when it was there already."""

@@ -60,7 +60,7 @@ def exchanges(vhosts: Iterable[VirtualHost]) -> Iterator[ExchangeRecord]:
 def queues(vhosts: Iterable[VirtualHost]) -> Iterator[QueueRecord]:
     """Yield every queue, an exclusive one with the incarnation that owns it."""
     for vhost in vhosts:
-        for queue in vhost.queues.values():
+        for queue in (*vhost.queues.values(), *filter(None, (vhost.schedule,))):
             incarnation = vhost.incarnation_of_owner(queue)
             yield QueueRecord(
                 vhost.name,

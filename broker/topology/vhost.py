@@ -14,8 +14,8 @@ from typing import Any
 
 from broker.codec.field_table import FieldTable
 from broker.errors import AccessRefused, NotFound, PreconditionFailed
-from broker.ports.names import DEAD_LETTER_CHANNEL
-from broker.ports.records import Drop, Put, QueueKey, SubscriptionKey
+from broker.ports.names import DEAD_LETTER_CHANNEL, SCHEDULE
+from broker.ports.records import Drop, Put, QueueKey, QueueRecord, SubscriptionKey
 from broker.queue.queue import Queue
 from broker.topology.binding import Binding, Destination
 from broker.topology.consumers import Consumers
@@ -301,6 +301,19 @@ class VirtualHost(Namespace):
         if slots:
             await self._journal.purge(slots)
         return count
+
+    # The schedule
+
+    async def open_schedule(self) -> None:
+        """Create the queue in which messages wait for their time, unless it is there (ADR 79)."""
+        if self.schedule is None:
+            await self.recorder.change(partial(self._open_schedule, await self._new_queue_id()))
+
+    def _open_schedule(self, queue_id: int) -> Decision[None]:
+        place = ("queue", SCHEDULE)
+        if self.schedule is not None:
+            return self.decision(reads=[place])
+        return self.decision([Put(QueueRecord(self.name, SCHEDULE, queue_id))], writes=[place])
 
     # The dead letter channel
 

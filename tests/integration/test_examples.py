@@ -18,11 +18,20 @@ LINES = {
         "7 orders came out: order 0, order 1, order 2, order 3, order 4, order 5, order 6",
         "order 3 is confirmed again, and 0 wait",
     ],
+    "delayed": [
+        "3 messages are confirmed, 1 of them is in the queue",
+        "its x-delay is -1500 now: it is not delayed again",
+    ],
     "work_queue": ["task 3 failed, once more", "task 9 done"],
     "kombu_tasks": ["2 + 10 = 12"],
     "faststream_rpc": ["[1, 2] make 3", "[3, 4, 5] make 12", "[] make 0"],
     "aio_pika_rpc": ["6 / 4 = 1.5", "1 / 0: division by zero", "1 / 2: nobody took the call in time"],
     "dramatiq_tasks": ["hello alice", "hello carol", "hello bob after one failure"],
+    "celery_eta": [
+        "of 2 tasks 1 is in the queue: the other waits in the broker",
+        "1 + 1 = 2",
+        "2 + 3 = 5 and not before its time: True",
+    ],
     "celery_tasks": ["2 + 3 = 5", "(1 + 2) + 10 = 13", "sums: [0, 2, 4]"],
 }
 """Lines that each example writes, among others."""

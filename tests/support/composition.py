@@ -31,7 +31,7 @@ from broker.ports.cluster_rows import Incarnation
 from broker.ports.peer_calls import Reply
 from broker.ports.records import Change
 from broker.ports.slot import Slot
-from broker.ports.store import Store
+from broker.ports.store import DueKey, Store
 from broker.queue.due_reader import DueReader
 from broker.queue.outcome import Outcome
 from broker.queue.priority_queue import make_queue
@@ -47,7 +47,9 @@ from broker.topology.dead_letter_channels import DeadLetterChannels
 from broker.topology.dead_letters import DeadLetters, ReusableWakeup
 from broker.topology.dialect import PLAIN, WSO2
 from broker.topology.exchange import ExchangeTypes
+from broker.topology.firing import Firing
 from broker.topology.recorder import Lock, Recorder, Wakeup
+from broker.topology.schedules import Schedules
 from broker.topology.vhost import VirtualHost
 from broker.turn_budget import TurnBudget
 from tests.support.bindings import EXCHANGE_TYPES
@@ -349,6 +351,29 @@ class NodeParts:
             next_turn=self._next_turn,
             dispatch=self.broker.dispatch,
         )
+        self.firing = services.firing = Firing(
+            self.broker.vhosts,
+            self.ids,
+            self.journal,
+            self.broker.work,
+            touched=self.broker.touched,
+            now_ms=clock.wall_ms,
+            wakeup=self._new_event(),
+            next_turn=self._next_turn,
+            dispatch=self.broker.dispatch,
+        )
+        self.schedules = Schedules(
+            self.broker.vhosts,
+            self.ids,
+            self.journal,
+            read=self._read_stored,
+            read_due=self._read_due,
+            touched=self.broker.touched,
+            now_ms=clock.wall_ms,
+            pause=lambda seconds: turn(),
+            next_turn=self._next_turn,
+            dispatch=self.broker.dispatch,
+        )
         self.dead_letter_channels = DeadLetterChannels(
             self.broker.vhosts,
             self.dead_letters,
@@ -365,7 +390,7 @@ class NodeParts:
             self.journal,
             tasks,
             now_ms=clock.wall_ms,
-            has_room=self.dead_letters.has_room,
+            has_room=services.has_room,
             on_done=self._on_read,
         )
         return services
@@ -373,6 +398,12 @@ class NodeParts:
     async def _read_stored(self, queue: Queue, slot: Slot, limit: int, octets: int) -> Sequence[Message]:
         await self.journal.readable(slot)
         return await self.store.read(queue, slot, limit, octets)
+
+    async def _read_due(
+        self, queue: Queue, until_ms: int, after: DueKey, limit: int, limit_bytes: int
+    ) -> Sequence[Message]:
+        await self.journal.flushed()
+        return await self.store.read_due(queue, until_ms, after, limit, limit_bytes)
 
     def add_vhost(self, name: str, **options: Any) -> VirtualHost:
         """Serve a virtual host that has nothing yet, instead of one of that name; `options` win over the node's."""

@@ -189,6 +189,9 @@ class Harness:
             if self.parts.dead_letters.is_waiting:
                 self.stage.spawn(self.parts.dead_letters.carry())
                 is_busy = True
+            if self.parts.firing.is_waiting:
+                self.stage.spawn(self.parts.firing.carry())
+                is_busy = True
             self.broker.dispatch()
             for client in self._clients:
                 is_busy |= client.flush()

@@ -27,6 +27,7 @@ from broker.queue.settings import QueueLimits
 from broker.topology.administration import Administration
 from broker.topology.commands import Commands
 from broker.topology.dead_letter_commands import DeadLetterCommands
+from broker.topology.schedule_commands import ScheduleCommands
 from broker.topology.subscription_commands import SubscriptionCommands
 from broker.topology.subscription_list import SubscriptionList
 from broker.turn_budget import TURN
@@ -110,7 +111,11 @@ class HttpNode:
         letters = self.harness.parts.dead_letter_channels
         broker, turns = self.harness.broker, self.harness.turns
         subscriptions = SubscriptionList(broker.vhosts, lambda: broker.open_connections, "NODE:1", turns.next)
-        more = {**DeadLetterCommands(letters).by_name, **SubscriptionCommands(subscriptions).by_name}
+        more = {
+            **DeadLetterCommands(letters).by_name,
+            **SubscriptionCommands(subscriptions).by_name,
+            **ScheduleCommands(self.harness.parts.schedules).by_name,
+        }
         self.commands = Commands(administration, _hash, "0.1.0", more)
         view = NodeView(
             self.harness.broker,

@@ -49,6 +49,12 @@ class OwnFigures:
     """Messages in dead letter channels."""
     blocked: int = 0
     """Connections whose publishing is held back."""
+    delayed: int = 0
+    """Messages that wait for their time on this node."""
+    fired: int = 0
+    """Those whose time has come."""
+    fired_nowhere: int = 0
+    """Those of them for which there was no queue."""
 
 
 def own_families(figures: OwnFigures) -> Iterator[str]:
@@ -62,11 +68,14 @@ def own_families(figures: OwnFigures) -> Iterator[str]:
         ("loop_lag_seconds", "How late the event loop was at the most, in the last 15 seconds", figures.loop_lag),
         ("slot_assigned", "Slots of messages that this node has still to read", figures.slots),
         ("dlc_messages", "Messages in dead letter channels", figures.dead_letters),
+        ("delayed_messages", "Messages that wait for their time on this node", figures.delayed),
         ("publishers_blocked", "Connections whose publishing is held back", figures.blocked),
     ):
         yield one(PREFIX, Column(name, "gauge", text), value)
     for name, text, value in (
         ("election_total", "How often the coordinator has changed", figures.epoch),
+        ("delayed_fired_total", "Delayed messages whose time has come", figures.fired),
+        ("delayed_dropped_total", "Delayed messages for which there was no queue then", figures.fired_nowhere),
         ("store_outages_total", "How often the store was away", figures.outages),
         ("store_retries_total", "Writes that had to be tried again", figures.retries),
         (

@@ -32,7 +32,7 @@ CLASSIC, QUORUM = QueueType.CLASSIC, QueueType.QUORUM
             "all",
             "'federation-upstream' is not a recognised policy setting: there is no federation",
         ),
-        ("deliver-at-header", "eta", "'deliver-at-header' is not a recognised policy setting: there is no schedules"),
+        ("deliver-at-header", "", "'' is not a valid header of delivery times"),
     ],
 )
 def test_what_a_key_may_not_hold_is_said(key: str, value: Any, reason: str) -> None:
@@ -131,6 +131,7 @@ def test_every_key_with_an_effect_is_a_setting() -> None:
         "message-deduplication": True,
         "x-message-deduplication": True,
         "deduplication-header": "order",
+        "deliver-at-header": "eta",
         "deduplication-property": "message_id",
     }
     on = {"x-message-deduplication": True}

@@ -8,9 +8,12 @@ import pytest
 
 from broker.codec.field_table import FieldTable
 from broker.errors import PreconditionFailed
-from broker.topology.exchange import BUILT_IN, Exchange
+from broker.topology.exchange import BUILT_IN as ALL_BUILT_IN
+from broker.topology.exchange import DELAYED_TYPE, Exchange
 from tests.support.bindings import DOWNSTREAM, EXCHANGE_TYPES, OTHER, Q, binding, exchange, matched
 
+BUILT_IN = [type for type in ALL_BUILT_IN if type != DELAYED_TYPE]
+"""Those that are one type: the other one is what its argument names."""
 ALL_THAT_MATCH = ("direct", "fanout", "topic", "headers", "x-recent-history")
 """The types with which a message goes to every destination that matches, not to one of them."""
 
