@@ -163,10 +163,12 @@ class Schedules:
         return await self._change(vhost, ids, 0)
 
     async def move(self, vhost: str, ids: Sequence[int], due: int) -> dict[int, ScheduleChange]:
-        """Let messages go on at another time, in milliseconds since 1970; return what has become of each."""
+        """Let messages go on at another time, in milliseconds since 1970, or at once if it is over; return what has
+        become of each.
+        """
         if not 0 < due <= LATEST:
             raise AdministrationError(f"a time is a number of milliseconds since 1970, up to {LATEST}")
-        return await self._change(vhost, ids, due)
+        return await self._change(vhost, ids, max(due, self._now_ms()))
 
     @property
     def now_ms(self) -> int:

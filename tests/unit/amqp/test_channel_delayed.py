@@ -1,4 +1,4 @@
-"""Messages that wait for their time: contract E9, N6, and what a queue holds back by a header (docs/delayed.md)."""
+"""Messages that wait for their time: contract E9, and what a queue holds back by a header (docs/delayed.md)."""
 
 from __future__ import annotations
 

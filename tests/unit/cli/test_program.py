@@ -17,6 +17,7 @@ from broker.cli.program import all_commands, run
 from broker.cli.reference import MARK, reference
 from broker.codec import methods as amqp
 from broker.codec.field_table import FieldTable
+from broker.codec.properties import BasicProperties
 from tests.support.command_line import CommandLine, Input
 from tests.support.http_api import HttpNode
 
@@ -68,6 +69,14 @@ def with_jms(brokerctl: CommandLine) -> str:
     return str(found[0]["id"])
 
 
+def with_delayed(brokerctl: CommandLine) -> str:
+    """Let a message wait; return its id."""
+    properties = BasicProperties(headers=FieldTable.of({"x-delay": 60_000}), message_id="order-17")
+    brokerctl.node.harness.peer().publish("orders", b"later", properties=properties)
+    brokerctl.node.harness.commit()
+    return str(json.loads(brokerctl("delayed ls --json").out)["items"][0]["id"])
+
+
 @pytest.mark.parametrize(("command", "line"), EXAMPLES, ids=[line for _, line in EXAMPLES])
 def test_each_example_does_what_it_says(command: BrokerCommand, line: str, brokerctl: CommandLine) -> None:
     Path("password.txt").write_text("a-password\n")
@@ -75,6 +84,8 @@ def test_each_example_does_what_it_says(command: BrokerCommand, line: str, broke
     words = line.removeprefix("brokerctl ")
     if command.names[0].startswith(("subscriptions ", "dlc ")):
         words = words.replace("SUBSCRIPTION", with_jms(brokerctl))
+    if command.names[0].startswith("delayed "):
+        words = words.replace("1234567890", with_delayed(brokerctl))
     if command.names[0] == "close_connection":
         brokerctl.node.harness.peer()
         name = brokerctl("list_connections name -s").out.strip()
