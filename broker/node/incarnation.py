@@ -511,7 +511,7 @@ class NodeIncarnation:
         else:
             await first_start(self.administration, ())
         self.topology.directory.on_change = self._on_user_changed
-        self.topology.go_on = lambda steps: self._spawn(self._apply_policies(steps))
+        self.topology.go_on = lambda steps: self._spawn(self._go_on(steps))
         self.topology.on_vhost_dropped = lambda name: self.broker.close_connections(
             f"vhost '{name}' is deleted", vhost=name
         )
@@ -539,8 +539,8 @@ class NodeIncarnation:
         await self.journal.readable(slot)
         return await self.store.read(queue, slot, limit, octets)
 
-    async def _apply_policies(self, steps: Iterator[None]) -> None:
-        """Apply policies to the queues that are left, and let those that they concern act on it."""
+    async def _go_on(self, steps: Iterator[None]) -> None:
+        """Apply the rest of a change of the topology, and let the queues that it concerns act on it."""
         for _ in steps:
             self.broker.dispatch()
             await self.turns.next()

@@ -46,7 +46,7 @@ from broker.ports.slot import Slot
 from broker.queue.queue import Queue
 from broker.queue.settings import QueueType
 from broker.topology import snapshot
-from broker.topology.binding import Binding
+from broker.topology.binding import Binding, Destination
 from broker.topology.diff import changes_to, hashing
 from broker.topology.exchange import Exchange
 from broker.topology.queue_arguments import without_effect
@@ -140,7 +140,15 @@ def _drop_exchange(live: LiveTopology, key: ExchangeKey) -> Sequence[Slot]:
     vhost = live.vhosts.get(key.vhost)
     if vhost is not None and key.name in vhost.exchanges:
         vhost.routing.remove_exchanges([key.name])
+        _forget_rest(live, vhost, ("exchange", key.name))
     return _NOTHING
+
+
+def _forget_rest(live: LiveTopology, vhost: VirtualHost, gone: Destination) -> None:
+    """Forget in later turns what is left of the bindings to what was deleted."""
+    rest = vhost.routing.rest_of(gone)
+    if rest is not None:
+        live.go_on(rest)
 
 
 def _put_queue(live: LiveTopology, record: QueueRecord) -> Sequence[Slot]:
@@ -164,7 +172,11 @@ def _put_queue(live: LiveTopology, record: QueueRecord) -> Sequence[Slot]:
 def _drop_queue(live: LiveTopology, key: QueueKey) -> Sequence[Slot]:
     vhost = live.vhosts.get(key.vhost)
     queue = None if vhost is None else vhost.routing.queues_by_id.get(key.queue_id)
-    return _NOTHING if vhost is None or queue is None else _discard(vhost, queue)
+    if vhost is None or queue is None:
+        return _NOTHING
+    slots = _discard(vhost, queue)
+    _forget_rest(live, vhost, ("queue", queue.name))
+    return slots
 
 
 def _discard(vhost: VirtualHost, queue: Queue) -> Sequence[Slot]:

@@ -231,13 +231,18 @@ class Exchange:
             del self._by_destination[binding.destination]
         return True
 
-    def remove_destination(self, destination: Destination) -> list[Binding]:
-        """Remove and return the bindings to a deleted queue or exchange, without visiting any other."""
+    def detach(self, destination: Destination) -> list[Binding]:
+        """Remove and return the bindings to a deleted queue or exchange, without visiting any other. Until it has to
+        `forget` each of them, `match` may still return the destination.
+        """
         gone = list(self._by_destination.pop(destination, ()))
         for binding in gone:
-            self._router.remove(binding)
             del self._bindings[binding]
         return gone
+
+    def forget(self, binding: Binding) -> None:
+        """Let `match` find a binding no more that `detach` has removed."""
+        self._router.remove(binding)
 
     def match(self, routing_key: str, message: RoutedMessage, work: TurnBudget) -> Iterable[Destination | None]:
         """Return the destinations for a key, some perhaps more than once, and None where the caller may pause.

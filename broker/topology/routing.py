@@ -6,7 +6,7 @@ all that is deleted with it.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Hashable, Iterable, Sequence
+from collections.abc import Generator, Hashable, Iterable, Iterator, Sequence
 from typing import Final, TypeAlias
 from weakref import WeakValueDictionary
 
@@ -24,6 +24,8 @@ Search: TypeAlias = Generator[None, None, list[Queue] | None]
 
 CASCADE: Final = 256
 """Auto-delete exchanges that go in one change with what they were bound to; further ones go one by one after it."""
+_AT_ONCE: Final = 1000
+"""Bindings to what was deleted that are forgotten in one turn: a few milliseconds."""
 
 
 class Route:
@@ -85,6 +87,7 @@ class RoutingTable:
 
     __slots__ = (
         "_caches",
+        "_leaving",
         "_sources",
         "_vhost",
         "ended_queues",
@@ -114,6 +117,7 @@ class RoutingTable:
         """What the queues have counted that are gone."""
         self._caches: WeakValueDictionary[Hashable, Cache[Route]] = WeakValueDictionary()
         self._sources: dict[Destination, dict[str, None]] = {}  # destination -> the exchanges bound to it
+        self._leaving: dict[Destination, Iterator[None]] = {}  # deleted, and some bindings to it are to be forgotten
 
     # Queries
 
@@ -226,10 +230,12 @@ class RoutingTable:
     # Changes
 
     def add_exchange(self, exchange: Exchange) -> None:
+        self._finish(("exchange", exchange.name))
         self.exchanges[exchange.name] = exchange
         self.forget_routes()
 
     def add_queue(self, queue: Queue) -> None:
+        self._finish(("queue", queue.name))
         self.queues[queue.name] = queue
         self.queues_by_id[queue.queue_id] = queue
         self.level_count += len(queue.levels)
@@ -263,7 +269,7 @@ class RoutingTable:
         self.forget_routes()
 
     def remove_exchanges(self, names: Iterable[str]) -> None:
-        """Remove exchanges with every binding from and to them."""
+        """Remove exchanges with every binding from and to them; `rest_of` tells what is to follow."""
         for name in names:
             self.unused.pop(name, None)
             for destination in self.exchanges.pop(name).destinations:
@@ -271,7 +277,7 @@ class RoutingTable:
             self._remove_bindings_to(("exchange", name))
 
     def remove_queue(self, name: str) -> None:
-        """Remove a queue with every binding to it."""
+        """Remove a queue with every binding to it; `rest_of` tells what is to follow."""
         queue = self.queues.pop(name)
         del self.queues_by_id[queue.queue_id]
         self.level_count -= len(queue.levels)
@@ -280,12 +286,35 @@ class RoutingTable:
         self._remove_bindings_to(("queue", name))
 
     def _remove_bindings_to(self, destination: Destination) -> None:
+        gone: list[tuple[Exchange, Binding]] = []
         for source in self._sources.pop(destination, ()):
             exchange = self.exchanges.get(source)
             if exchange is not None:
-                exchange.remove_destination(destination)
+                gone += [(exchange, binding) for binding in exchange.detach(destination)]
                 self._note_unused(exchange)
+        steps = _forget(gone)
+        next(steps, None)
+        if len(gone) > _AT_ONCE:
+            self._leaving[destination] = steps
         self.forget_routes()
+
+    def rest_of(self, destination: Destination) -> Iterator[None] | None:
+        """Return steps of a few milliseconds each that forget the rest of many bindings to a deleted queue or exchange;
+        None when there are no more.
+
+        Nothing is routed by them any more. Whoever has the name next is added only when all of them are forgotten.
+        """
+        steps = self._leaving.get(destination)
+        return None if steps is None else self._forgetting(destination, steps)
+
+    def _forgetting(self, destination: Destination, steps: Iterator[None]) -> Iterator[None]:
+        yield from steps
+        if self._leaving.get(destination) is steps:
+            del self._leaving[destination]
+
+    def _finish(self, destination: Destination) -> None:
+        for _ in self._leaving.pop(destination, ()):
+            pass
 
     def _note_unused(self, exchange: Exchange) -> None:
         if exchange.auto_delete and exchange.is_unused:
@@ -297,3 +326,10 @@ class RoutingTable:
             sources.pop(source, None)
             if not sources:
                 del self._sources[destination]
+
+
+def _forget(gone: Sequence[tuple[Exchange, Binding]]) -> Iterator[None]:
+    for number, (exchange, binding) in enumerate(gone, 1):
+        exchange.forget(binding)
+        if number % _AT_ONCE == 0:
+            yield

@@ -51,6 +51,14 @@ def matched(
     return list(dict.fromkeys(each for each in subject.match(key, sent, TurnBudget()) if each is not None))
 
 
+def without(subject: Exchange, destination: Destination) -> list[Binding]:
+    """Remove and return all bindings to a destination."""
+    gone = subject.detach(destination)
+    for each in gone:
+        subject.forget(each)
+    return gone
+
+
 def routed(vhost: VirtualHost, exchange: str, *keys: str, headers: Mapping[str, Any] | None = None) -> list[str]:
     """Return the names of the queues for a message with these keys, in order of name."""
     return names_found(vhost.routing.search(vhost.exchange(exchange), keys, message(headers), TurnBudget()))

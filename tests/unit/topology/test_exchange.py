@@ -10,7 +10,7 @@ from broker.codec.field_table import FieldTable
 from broker.errors import PreconditionFailed
 from broker.topology.exchange import BUILT_IN as ALL_BUILT_IN
 from broker.topology.exchange import DELAYED_TYPE, Exchange
-from tests.support.bindings import DOWNSTREAM, EXCHANGE_TYPES, OTHER, Q, binding, exchange, matched
+from tests.support.bindings import DOWNSTREAM, EXCHANGE_TYPES, OTHER, Q, binding, exchange, matched, without
 
 BUILT_IN = [type for type in ALL_BUILT_IN if type != DELAYED_TYPE]
 """Those that are one type: the other one is what its argument names."""
@@ -80,8 +80,8 @@ def test_a_destination_that_is_gone_takes_its_bindings_with_it(type: str) -> Non
     subject.bind(binding(Q, "7"))
     subject.bind(binding(OTHER, "7"))
     subject.bind(binding(Q, "8"))
-    assert subject.remove_destination(Q) == [binding(Q, "7"), binding(Q, "8")]
-    assert subject.remove_destination(Q) == []
+    assert without(subject, Q) == [binding(Q, "7"), binding(Q, "8")]
+    assert without(subject, Q) == []
     assert list(subject.bindings) == [binding(OTHER, "7")]
     assert matched(subject, "7", {}) == [OTHER]
 
@@ -91,7 +91,7 @@ def test_unbinding_keeps_the_other_bindings_of_the_destination() -> None:
     subject.bind(binding(Q, "7"))
     subject.bind(binding(Q, "8"))
     subject.unbind(binding(Q, "7"))
-    assert subject.remove_destination(Q) == [binding(Q, "8")]
+    assert without(subject, Q) == [binding(Q, "8")]
 
 
 def test_an_exchange_without_bindings_is_unused() -> None:

@@ -11,7 +11,10 @@ from broker.cache_budget import CacheBudget
 from broker.codec.field_table import EMPTY_TABLE
 from broker.topology.binding import Binding, Destination
 from broker.topology.exchange import Exchange
-from broker.topology.routing import Route, RoutingTable
+from broker.topology.exchange_types.fanout import FanoutRouter
+from broker.topology.routed_message import ANY_MESSAGE
+from broker.topology.routing import _AT_ONCE, Route, RoutingTable
+from broker.turn_budget import TurnBudget
 from tests.support.bindings import EXCHANGE_TYPES
 
 
@@ -125,3 +128,57 @@ def test_what_is_unbound_leaves_nothing(chain: RoutingTable) -> None:
     chain.unbind(binding("a", "b"))
     chain.unbind(binding("b", "c"))
     assert chain._sources == {}
+
+
+class CountedRouter(FanoutRouter):
+    """Counts how often a binding is removed."""
+
+    removed = 0
+
+    def remove(self, binding: Binding) -> None:
+        CountedRouter.removed += 1
+        super().remove(binding)
+
+
+def many_bindings(count: int) -> RoutingTable:
+    """An exchange with so many bindings to the exchange `end`."""
+    CountedRouter.removed = 0
+    table = table_with("end")
+    options = {"durable": True, "auto_delete": True}
+    table.add_exchange(Exchange("start", "fanout", EMPTY_TABLE, EXCHANGE_TYPES, router=CountedRouter(), **options))
+    for number in range(count):
+        table.bind(binding("start", "end", str(number)))
+    return table
+
+
+def test_many_bindings_to_what_is_deleted_are_forgotten_in_parts() -> None:
+    table = many_bindings(2 * _AT_ONCE + 1)
+    table.remove_exchanges(["end"])
+    assert (CountedRouter.removed, list(table.exchanges["start"].bindings)) == (_AT_ONCE, [])
+    assert list(table.unused) == ["start"]
+    rest = table.rest_of(("exchange", "end"))
+    assert rest is not None
+    next(rest)
+    assert CountedRouter.removed == 2 * _AT_ONCE
+    assert list(rest) == []
+    assert CountedRouter.removed == 2 * _AT_ONCE + 1
+    assert table.rest_of(("exchange", "end")) is None
+
+
+def test_few_bindings_are_forgotten_at_once() -> None:
+    table = many_bindings(_AT_ONCE)
+    table.remove_exchanges(["end"])
+    assert (CountedRouter.removed, table.rest_of(("exchange", "end"))) == (_AT_ONCE, None)
+
+
+def test_whoever_has_the_name_next_has_none_of_the_old_bindings() -> None:
+    table = many_bindings(2 * _AT_ONCE + 1)
+    table.remove_exchanges(["end"])
+    rest = table.rest_of(("exchange", "end"))
+    assert rest is not None
+    table.add_exchange(Exchange("end", "fanout", EMPTY_TABLE, EXCHANGE_TYPES))
+    assert CountedRouter.removed == 2 * _AT_ONCE + 1
+    table.bind(binding("start", "end"))
+    assert list(rest) == []
+    assert [each.routing_key for each in table.exchanges["start"].bindings] == [""]
+    assert list(table.exchanges["start"].match("", ANY_MESSAGE, TurnBudget())) == [("exchange", "end")]

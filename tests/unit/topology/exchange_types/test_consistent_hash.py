@@ -13,7 +13,7 @@ from broker.errors import PreconditionFailed
 from broker.topology.binding import Destination
 from broker.topology.exchange import Exchange
 from broker.turn_budget import TurnBudget
-from tests.support.bindings import EXCHANGE_TYPES, Q, binding, exchange, matched, message
+from tests.support.bindings import EXCHANGE_TYPES, Q, binding, exchange, matched, message, without
 
 KEYS = [f"order-{number}" for number in range(2000)]
 
@@ -83,7 +83,7 @@ def test_a_binding_that_goes_leaves_its_part_to_the_others_and_moves_nothing_els
 def test_without_a_binding_a_message_goes_nowhere() -> None:
     subject = ring({"a": 1})
     assert chosen(subject, key="k") == ("queue", "a")
-    subject.remove_destination(("queue", "a"))
+    without(subject, ("queue", "a"))
     assert matched(subject, "k") == []
 
 

@@ -14,7 +14,7 @@ from broker.errors import PreconditionFailed
 from broker.topology.binding import Destination
 from broker.topology.exchange import Exchange, ExchangeTypes
 from broker.topology.exchange_types.own import NewExchangeType, OwnRouter
-from tests.support.bindings import OTHER, UNREADABLE, Q, binding, matched
+from tests.support.bindings import OTHER, UNREADABLE, Q, binding, matched, without
 
 HAS_FAILED = "cannot route through exchange 'x': its type 'x-own' has failed"
 
@@ -106,7 +106,7 @@ def test_it_is_told_of_arguments_bindings_and_messages() -> None:
     subject.exchange.bind(binding(Q, "k", {"b": 2}))
     subject.exchange.bind(binding(OTHER, "l"))
     assert matched(subject.exchange, "key", {"h": 3}, message_id="7") == [Q, OTHER]
-    subject.exchange.remove_destination(Q)
+    without(subject.exchange, Q)
     assert matched(subject.exchange, "key", {}) == [OTHER]
     assert subject.own.asked == [
         ("init", {"a": 1}),
