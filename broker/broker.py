@@ -15,10 +15,12 @@ from broker.auth.identity import LoginCounts
 from broker.cache_budget import CacheBudget
 from broker.codec.expiration import note_due
 from broker.errors import NotAllowed
-from broker.message import PENDING, TRANSIENT, KeyedMessage, Message, MessageIdGenerator
+from broker.message import PENDING, KeyedMessage, Message, MessageIdGenerator
 from broker.ports.cluster import Cluster
 from broker.ports.store import Journal
-from broker.queue.queue import Queue
+from broker.ports.streams import StreamAppend
+from broker.queue.queue import Queue, state_of
+from broker.queue.stream_queue import StreamQueue
 from broker.selector.selector import CompiledSelectors
 from broker.topology.counts import Churn, MessageCounts, MessageSizes
 from broker.topology.exchange_types.recent_history import Kept
@@ -219,13 +221,22 @@ class Broker:
             self.touched.add(queue)
         self.dispatch()
 
+    def on_appended(self, appends: Sequence[StreamAppend]) -> None:
+        """The store has given messages their places in streams."""
+        for append in appends:
+            stream = _queue_of(append.messages[0]) if append.messages else None
+            if isinstance(stream, StreamQueue):
+                stream.on_appended(append)
+                self.touched.add(stream)
+        self.dispatch()
+
     def put_copy(self, queue: Queue, kept: Kept) -> None:
         """Put a message of an exchange's history into a queue that is new there (contract E8), if it has room."""
-        state = PENDING if kept.is_persistent and queue.is_stored else TRANSIENT
+        state = state_of(queue, is_persistent=kept.is_persistent)
         message = Message(self.ids.next(), queue, kept.routing, kept.header, kept.body, kept.chunks, state)
         if queue.refuses(message.size):
             return
-        if state == PENDING:
+        if state == PENDING and not queue.is_stream:
             self.journal.append(message)
         queue.append(message)
         self.touched.add(queue)

@@ -38,6 +38,11 @@ class StorageQueue(Protocol):
     @property
     def queue_id(self) -> int: ...
 
+    @property
+    def is_stream(self) -> bool:
+        """Do its messages have offsets, and stay when they are read?"""
+        ...
+
 
 class Message:
     """One message in one queue. A message routed to several queues is cloned; clones share their bytes.

@@ -20,12 +20,14 @@ from broker.amqp.wso2_methods import (
 from broker.auth.access import Operation, Permission
 from broker.codec import methods as amqp
 from broker.codec.delivery_count import counted_header, with_delivery_count
-from broker.errors import NotAllowed, NotImplementedFault, PreconditionFailed
+from broker.errors import NotAllowed, NotFound, NotImplementedFault, PreconditionFailed
 from broker.message import Message
 from broker.queue.outcome import AUTO_ACKED
 from broker.queue.queue import Queue
+from broker.queue.stream_cursor import StreamWish
+from broker.queue.stream_queue import StreamQueue
 from broker.selector.selector import Selector
-from broker.topology.consumer_arguments import priority_of, timeout_of
+from broker.topology.consumer_arguments import priority_of, refuse_consumer_arguments, stream_wish, timeout_of
 from broker.topology.dialect import SELECTOR
 
 
@@ -52,6 +54,8 @@ def on_basic_consume(channel: Channel, method: amqp.BasicConsume) -> Waiting | N
     access.require(Permission.READ, "queue", name, using(access, Operation.CONSUME, channel.vhost, name))
     queue = channel.vhost.queue(name, channel.connection.exclusive)
     consumer_tag = _new_tag(channel, method)
+    if method.arguments:
+        refuse_consumer_arguments(method.arguments, queue.settings.type, channel.vhost.phrase("queue", name))
     if channel.reply_consumer is not None and channel.reply_consumer.consumer_tag == consumer_tag:
         raise _reused(consumer_tag)
     selector = selector_of(channel, method.arguments)
@@ -60,6 +64,7 @@ def on_basic_consume(channel: Channel, method: amqp.BasicConsume) -> Waiting | N
         return None
     phrase = channel.vhost.phrase("queue", name)
     require_served(method.arguments, channel.vhost.dialect)
+    wish = _stream_wish(channel, queue, method, phrase) if isinstance(queue, StreamQueue) else None
     if selector is not None and is_routed_by_selector(channel, queue, method.arguments):
         selector = None  # nothing else comes
     if selector is not None and not queue.settings.allows_selectors:
@@ -80,6 +85,8 @@ def on_basic_consume(channel: Channel, method: amqp.BasicConsume) -> Waiting | N
         heads=channel.broker.caches.new_cache(),
         on_cancelled=channel.on_consumer_cancelled,
     )
+    if isinstance(queue, StreamQueue) and wish is not None:
+        return _start_on_stream(channel, queue, wish, consumer, method)
     if channel.vhost.consumers.needs_subscription(queue, consumer):
         return _subscribe(channel, consumer, selector, method)
     _start(channel, consumer, selector, method)
@@ -125,6 +132,38 @@ def _consume_replies(channel: Channel, method: amqp.BasicConsume) -> None:
         channel.send(amqp.BasicConsumeOk(consumer_tag))
 
 
+def _stream_wish(channel: Channel, stream: StreamQueue, method: amqp.BasicConsume, phrase: str) -> StreamWish:
+    """Return what a client asks for that consumes a stream, or raise what refuses it (contract S3)."""
+    wish = stream_wish(method.arguments, phrase, stream.now_ms(), has_tag=bool(method.consumer_tag))
+    deliveries = channel.deliveries
+    is_shared = channel.connection.profile.prefetch_rule is PrefetchRule.CHANNEL
+    if not (deliveries.consumer_prefetch or (is_shared and deliveries.prefetch)):
+        raise PreconditionFailed(f"consumer prefetch count is not set for stream {phrase}")
+    if method.no_ack:
+        raise NotImplementedFault(f"automatic acknowledgement not supported by stream {phrase}")
+    if deliveries.prefetch and not is_shared:
+        raise NotImplementedFault(f"{phrase} does not support global qos")
+    return wish
+
+
+async def _start_on_stream(
+    channel: Channel, stream: StreamQueue, wish: StreamWish, consumer: Consumer, method: amqp.BasicConsume
+) -> None:
+    """Start a consumer at the place that it asks for, which the store may have to find."""
+    stream.expect(consumer, await stream.find_start(wish, consumer.consumer_tag))
+    try:
+        if channel.is_closing:
+            return
+        if stream.is_deleted:
+            raise NotFound(f"no {channel.vhost.phrase('queue', stream.name)}")
+        if channel.vhost.consumers.needs_subscription(stream, consumer):
+            await _subscribe(channel, consumer, None, method)
+        else:
+            _start(channel, consumer, None, method)
+    finally:
+        stream.expect(consumer, None)
+
+
 async def _subscribe(
     channel: Channel, consumer: Consumer, selector: Selector | None, method: amqp.BasicConsume
 ) -> None:
@@ -160,6 +199,9 @@ def on_basic_get(channel: Channel, method: amqp.BasicGet) -> Waiting | None:
     access = channel.connection.access
     access.require(Permission.READ, "queue", name, using(access, Operation.CONSUME, channel.vhost, name))
     queue = channel.vhost.queue(name, channel.connection.exclusive)
+    if queue.is_stream:
+        phrase = channel.vhost.phrase("queue", name)
+        raise NotImplementedFault(f"basic.get not supported by stream queues {phrase}")
     message = channel.broker.get(queue)
     if message is None and channel.broker.may_get_later(queue):
         return _get_later(channel, queue, method.no_ack)

@@ -21,7 +21,7 @@ from broker.ports.branches import BranchKey, PreparedBranch
 from broker.ports.store import BranchStore
 from broker.queue.admission import QueueAdmission
 from broker.queue.outcome import ACKED
-from broker.queue.queue import Queue
+from broker.queue.queue import Queue, state_of
 from broker.topology.keys import ask_for_keys, key_rules, keyed_among
 from broker.topology.vhost import VirtualHost
 
@@ -194,7 +194,7 @@ def _restored(broker: Broker, vhost: VirtualHost, entry: BranchEntry) -> list[Me
     queues = [each for each in found if each is not None and not each.is_deleted]
     rules = key_rules(queues, entry.header)
     for queue in queues:
-        state = PENDING if (entry.is_persistent or queue in rules) and queue.is_stored else TRANSIENT
+        state = state_of(queue, is_persistent=entry.is_persistent or queue in rules)
         content = (entry.routing, entry.header, entry.body, entry.chunks)
         message = (KeyedMessage if queue in rules else Message)(
             broker.ids.next(), queue.level_for(entry.header), *content, state

@@ -177,7 +177,8 @@ async def _record(
     inserts = [message for message in messages if message.state == PENDING]
     # What goes on to a dead-letter exchange is deleted when it is there.
     rejected = [message for message in settled[REJECTED] if not _queue_of(message).has_dead_letters]
-    deletes = [message for message in (*settled[ACKED], *rejected) if message.state != TRANSIENT]
+    gone = (*settled[ACKED], *rejected)
+    deletes = [message for message in gone if message.state != TRANSIENT and not message.queue.is_stream]
     if inserts or deletes or keyed:
         await broker.journal.transact(inserts, deletes, keyed=keyed)
     for message in deletes:

@@ -346,7 +346,10 @@ class Deliveries:
             self._has_returned = True
             self.requeue(messages)
         elif outcome is ACKED and self.branch is not None:
-            self.branch.hold(messages)
+            held = [message for message in messages if not message.queue.is_stream]
+            self.branch.hold(held)
+            if len(held) < len(messages):  # what is read of a stream stays there, whatever becomes of the branch
+                self.settle([message for message in messages if message.queue.is_stream], outcome)
         else:
             self.settle(messages, outcome)
 

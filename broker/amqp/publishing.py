@@ -46,7 +46,7 @@ from broker.message import (
     share_body,
 )
 from broker.queue.outcome import OVER_LENGTH
-from broker.queue.queue import Queue
+from broker.queue.queue import Queue, state_of
 from broker.topology.keys import NO_KEYS, KeyRules, ask_for_keys, key_rules, keyed_among
 from broker.topology.routed_message import RoutedMessage
 from broker.topology.routing import Route, Search
@@ -312,6 +312,8 @@ class Publisher:
             self.counts.note(route, queues)
         if rules:
             queues = self._hold(route, queues, content, is_persistent, rules)
+        if is_refusable:
+            queues = self._append_to_streams(route, queues, content)
         if len(queues) <= COPIES_AT_ONCE:
             self._copy(route, queues, content, is_persistent)
             if self.confirms is not None:
@@ -356,6 +358,7 @@ class Publisher:
         admitting = self._admitting(route, queues, content)
         self.counts.note(route, admitting)
         others = self._hold(route, admitting, content, is_persistent, rules)
+        others = self._append_to_streams(route, others, content)
         yield from self._copy_in_turns(route, others, content, is_persistent, len(admitting) < len(queues))
 
     # What is delivered later
@@ -483,6 +486,19 @@ class Publisher:
         self._append_keyed(keyed)
         self._work.done += COPY_STEPS * len(keyed)
         return [queue for queue in queues if queue not in rules]
+
+    def _append_to_streams(self, route: Route, queues: Sequence[Queue], content: Content) -> Sequence[Queue]:
+        """Append the message to those queues that are streams; return the others."""
+        streams = [queue for queue in queues if queue.is_stream]
+        if not streams:
+            return queues
+        for stream in streams:
+            message = Message(self._ids.next(), stream, route.routing, *content, PENDING)
+            stream.append(message)
+            if self.confirms is not None:
+                self.confirms.expect(message)
+        self._work.done += COPY_STEPS * len(streams)
+        return [queue for queue in queues if not queue.is_stream]
 
     def _admitting(self, route: Route, queues: Sequence[Queue], content: Content) -> Sequence[Queue]:
         """Return those of `queues` that have room for a message; the others refuse it (contract F8)."""
@@ -659,7 +675,7 @@ def clones(
     messages = []
     stored = []
     for queue in queues:
-        state = PENDING if is_persistent and queue.is_stored else TRANSIENT
+        state = PENDING if (is_persistent or queue.is_stream) and queue.is_stored else TRANSIENT
         message = Message(ids.next(), queue.level_for(header), routing, header, body, chunks, state)
         note_due(message)
         messages.append(message)
@@ -682,7 +698,7 @@ def keyed_clones(
     messages: list[Message] = []
     for queue in queues:
         is_keyed = queue in rules
-        state = PENDING if (is_persistent or is_keyed) and queue.is_stored else TRANSIENT
+        state = state_of(queue, is_persistent=is_persistent or is_keyed)
         new = KeyedMessage if is_keyed else Message
         message = new(ids.next(), queue.level_for(content[0]), route.routing, *content, state)
         note_due(message)

@@ -83,8 +83,9 @@ class Transaction:
         self.copies += len(queues)
         if publication.rules:
             self.is_stored = self.has_keys = True
-        elif publication.is_persistent and not self.is_stored:
-            self.is_stored = any(queue.is_stored for queue in queues)
+        elif not self.is_stored:
+            is_persistent = publication.is_persistent
+            self.is_stored = any(queue.is_stored and (is_persistent or queue.is_stream) for queue in queues)
         if self.is_stored and self.copies > MAX_STORED:
             raise ResourceFault(f"transaction of more than {MAX_STORED} messages to store, counted in each queue")
         self.publications.append(publication)

@@ -163,6 +163,9 @@ class Clustered:
         agent = self._agent
         return (agent.fence or agent.known_fence).epoch
 
+    def tells_length(self) -> bool:
+        return self._agent.fence is not None
+
     async def timeline(self, limit: int) -> Sequence[MembershipChange]:
         return await self._shared.cluster.timeline(limit)
 
@@ -286,7 +289,7 @@ class Clustered:
             coordinator=self._peers.coordinator,
             caller=self._peers.caller,
             new_request_id=new_id,
-            queues=lambda: parts.levels,
+            queues=lambda: [level for level in parts.levels if not level.is_stream],
             find_queue=self._find_level,
             consumers_elsewhere=self._consumers_elsewhere,
             is_kept_elsewhere=self._is_kept_elsewhere,

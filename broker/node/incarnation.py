@@ -52,10 +52,13 @@ from broker.ports.cluster_rows import MembershipChange
 from broker.ports.slot import Slot
 from broker.ports.store import DueKey, Registration
 from broker.queue.due_reader import DueReader
-from broker.queue.priority_queue import make_queue
+from broker.queue.making import make_queue
 from broker.queue.queue import Queue
 from broker.queue.settings import QueueLimits, QueueType
 from broker.queue.slot_reader import SlotReader
+from broker.queue.stream_queue import StreamQueue
+from broker.queue.stream_reader import StreamReader
+from broker.queue.stream_upkeep import StreamUpkeep
 from broker.server.back_pressure import BackPressure
 from broker.server.handler_tasks import HandlerTasks
 from broker.server.listener import AmqpServer
@@ -217,6 +220,7 @@ class NodeIncarnation:
             if self.carbon is not None:
                 await self.carbon.drain()
             await self.journal.drain()  # what waits for its keys is in its queue then
+            await self.stream_reader.write_places()
             await lifecycle.hand_off()
             await self.journal.drain()
             for loop in loops:
@@ -243,6 +247,7 @@ class NodeIncarnation:
             on_full=pressure.on_journal_full,
             on_decided=lambda keyed: broker.admit(keyed),
             on_keyed=keys.on_keyed,
+            on_appended=lambda appends: broker.on_appended(appends),
             sleep=lambda seconds: health.pause(seconds),
         )
         health = self.health = StoreHealth(
@@ -255,6 +260,7 @@ class NodeIncarnation:
 
         lifecycle.attach(self)
         cluster = lifecycle.cluster
+        self.stream_reader = StreamReader(self.store, tasks, wake=self.wake, tells_length=lifecycle.tells_length)
         self.slot_reader = SlotReader(self.store, journal, tasks, self.wake, cluster.on_read)
         broker = self.broker = Broker(
             ids=self.ids,
@@ -343,9 +349,27 @@ class NodeIncarnation:
             forever.create_task(monitor.run(), name="resources"),
             forever.create_task(health.run(), name="store health"),
             forever.create_task(keys.run(), name="keys of de-duplication"),
+            forever.create_task(self._stream_upkeep().run(), name="streams"),
             forever.create_task(self._time_keeper.run(), name="store time"),
             *(self.carbon.tasks(forever, broker) if self.carbon is not None else ()),
         ]
+
+    @property
+    def streams(self) -> list[StreamQueue]:
+        """All streams of all virtual hosts."""
+        return [queue for queue in self.queues if isinstance(queue, StreamQueue)]
+
+    def _stream_upkeep(self) -> StreamUpkeep:
+        upkeep = self.stream_upkeep = StreamUpkeep(
+            self.store,
+            self.stream_reader,
+            streams=lambda: self.streams,
+            wake=self.wake,
+            now_ms=self.clock.wall_ms,
+            is_shared=self._lifecycle.cluster.records_all,
+            tells_length=self._lifecycle.tells_length,
+        )
+        return upkeep
 
     def _users(self) -> tuple[Authenticator, AccessControl]:
         """Return who may log in, and for what."""
@@ -463,6 +487,7 @@ class NodeIncarnation:
             read_slots=self.slot_reader.start,
             observer=lifecycle.observer,
             services=self.services,
+            storage=self.stream_reader,
         )
 
         exchange_types = ExchangeTypes(Random().randrange, self._own_exchange_types)
@@ -519,6 +544,8 @@ class NodeIncarnation:
             if configured.name not in self.vhosts:
                 _log.warning("a virtual host that is configured is not there", vhost=configured.name)
         messages = self._recover(await lifecycle.backlog())
+        await self.stream_upkeep.look(self.streams)
+        messages += sum([stream.bounds.count for stream in self.streams])
         for queue_id, due in (await self.store.earliest_due()).items():
             queue = self.find_level(queue_id)
             if queue is not None:

@@ -54,6 +54,10 @@ class Lifecycle(Protocol[PartsT_contra]):
         """How often the coordinator has changed, as far as this node knows."""
         ...
 
+    def tells_length(self) -> bool:
+        """Does this node tell how long streams are, which all nodes share, and see to their retention?"""
+        ...
+
     async def timeline(self, limit: int) -> Sequence[MembershipChange]:
         """Return what has happened to the members last, the newest first. Raises `StoreUnavailable`."""
         ...

@@ -34,6 +34,9 @@ class Standalone:
 
     epoch = 0
 
+    def tells_length(self) -> bool:
+        return True
+
     async def timeline(self, limit: int) -> Sequence[MembershipChange]:
         return ()
 

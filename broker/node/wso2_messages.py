@@ -25,6 +25,7 @@ class QueueId:
     """The queue that a message is in."""
 
     queue_id: int
+    is_stream: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from broker.message import KeyedMessage, Message, StorageQueue
 from broker.ports.branches import BranchKey, PreparedBranch, Xid
 from broker.ports.records import Change, Topology
 from broker.ports.slot import Slot
+from broker.ports.streams import StreamAppend, StreamStore
 
 DueKey: TypeAlias = tuple[int, int]
 """When a message expires, in milliseconds since 1970, and its id: the place of the message among those that expire."""
@@ -76,11 +77,13 @@ class Batch:
     resolved: list[BranchKey] = field(default_factory=list)
     keyed: list[KeyedMessage] = field(default_factory=list)
     duplicates: set[int] = field(default_factory=set)
+    appends: list[StreamAppend] = field(default_factory=list)
+    """What goes to streams, each named once."""
 
     def __bool__(self) -> bool:
         if self.inserts or self.deletes or self.purges or self.slots or self.recounts:
             return True
-        return bool(self.prepared or self.resolved or self.keyed)
+        return bool(self.prepared or self.resolved or self.keyed or self.appends)
 
 
 class MessageStore(Protocol):
@@ -198,7 +201,7 @@ class NodeStore(Protocol):
         ...
 
 
-class Store(MessageStore, DeduplicationStore, BranchStore, TopologyStore, NodeStore, Protocol):
+class Store(MessageStore, StreamStore, DeduplicationStore, BranchStore, TopologyStore, NodeStore, Protocol):
     """A whole store, as a node opens it."""
 
     async def open(self) -> None:
@@ -250,6 +253,10 @@ class Journal(Protocol):
         """Take all messages of one publish that ask for keys: they are written together. Those that need no row are
         TRANSIENT. When the store has decided, `on_decided` is called with them.
         """
+        ...
+
+    def append_to_stream(self, message: Message) -> None:
+        """Take a message for a stream, in state PENDING: it has an offset when it is STORED."""
         ...
 
     def settle(self, message: Message) -> None:

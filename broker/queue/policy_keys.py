@@ -11,6 +11,7 @@ from typing import Any, Final, TypeAlias
 
 from broker.queue.deduplication import PROPERTIES, argument_of
 from broker.queue.settings import MAX_NAME, MAX_TIME, Overflow, QueueType
+from broker.queue.values import age_in_ms
 
 Check: TypeAlias = Callable[[Any], bool]
 Choice: TypeAlias = Callable[[Any, Any], Any]
@@ -99,13 +100,14 @@ class Key:
 
 _CLASSIC: Final = (QueueType.CLASSIC,)
 _QUORUM: Final = (QueueType.QUORUM,)
+_STREAM: Final = (QueueType.STREAM,)
 
 KEYS: Final[Mapping[str, Key]] = {
     "alternate-exchange": Key("alternate exchange name", _is_name, _second),
     "message-ttl": Key("message TTL", _from(0, MAX_TIME), _smaller, _smaller),
     "expires": Key("queue expiry", _from(1, MAX_TIME), _smaller, _smaller),
     "max-length": Key("maximum length", _from(0), _smaller, _smaller),
-    "max-length-bytes": Key("maximum length in bytes", _from(0), _smaller, _smaller),
+    "max-length-bytes": Key("maximum length in bytes", _from(0), _smaller, _smaller, tuple(QueueType)),
     "overflow": Key("overflow value", _one_of(*(each.value for each in Overflow)), _second, _first),
     "dead-letter-exchange": Key("dead letter exchange name", _is_name, _second),
     "dead-letter-routing-key": Key("dead letter routing key", _is_name, _second),
@@ -136,7 +138,9 @@ KEYS: Final[Mapping[str, Key]] = {
     "queue-version": Key("queue version", _one_of(1, 2), or_operator=_first, types=_CLASSIC),  # type: ignore[arg-type]
     "queue-master-locator": Key("queue master locator value", _anything, types=_CLASSIC),
     "queue-leader-locator": Key(
-        "queue leader locator value", _one_of("client-local", "balanced", "random", "least-leaders")
+        "queue leader locator value",
+        _one_of("client-local", "balanced", "random", "least-leaders"),
+        types=tuple(QueueType),
     ),
     "ha-mode": Key("ha-mode value", _one_of("all", "exactly", "nodes"), types=_CLASSIC),
     "ha-params": Key("ha-params value", _anything, types=_CLASSIC),
@@ -147,12 +151,12 @@ KEYS: Final[Mapping[str, Key]] = {
     "max-in-memory-length": Key("maximum memory in messages", _from(0), or_operator=_smaller, types=_QUORUM),
     "max-in-memory-bytes": Key("maximum memory in bytes", _from(0), or_operator=_smaller, types=_QUORUM),
     "target-group-size": Key("target group size", _from(0), or_operator=_first, types=_QUORUM),
-    # Of streams.
-    "max-age": Key("max age", _anything, types=()),
-    "max-segment-size": Key("segment size", _from(0), types=()),
-    "stream-max-segment-size-bytes": Key("segment size", _from(0), types=()),
-    "stream-filter-size-bytes": Key("filter size", _from(16, 255), types=()),
-    "initial-cluster-size": Key("cluster size", _from(0), types=()),
+    # Of streams. Sizes of segments and filters have no effect: a segment is a row of the database, a filter is exact.
+    "max-age": Key("max age", lambda value: age_in_ms(value) is not None, _first, types=_STREAM),
+    "max-segment-size": Key("segment size", _from(0), types=_STREAM),
+    "stream-max-segment-size-bytes": Key("segment size", _from(0), types=_STREAM),
+    "stream-filter-size-bytes": Key("filter size", _from(16, 255), types=_STREAM),
+    "initial-cluster-size": Key("cluster size", _from(0), types=_STREAM),
 }
 
 
@@ -192,7 +196,7 @@ def with_policy(
         if key is None or key.or_argument is None:
             continue
         choose = key.or_argument
-        if name == "overflow" and queue_type is QueueType.QUORUM:
+        if queue_type is QueueType.STREAM or (name == "overflow" and queue_type is QueueType.QUORUM):
             choose = _first
         given = found.get(argument)
         found[argument] = value if given is None else choose(value, given)

@@ -305,15 +305,6 @@ class PriorityQueue(Queue):
         return [slot for level in self._levels for slot in level.delete()]
 
 
-def make_queue(
-    *identity: Any, arguments: FieldTable = EMPTY_TABLE, settings: QueueSettings | None = None, **parts: Any
-) -> Queue:
-    """Make a queue, with levels if its arguments ask for priorities. All else is as for `Queue`."""
-    settings = settings or QueueSettings.of(arguments)
-    new_queue = PriorityQueue if settings.max_priority > 0 else Queue
-    return new_queue(*identity, arguments=arguments, settings=settings, **parts)
-
-
 def _of_level(settings: QueueSettings) -> QueueSettings:
     """Return the settings of a level: length and lease are the whole queue's."""
     return replace(settings, max_length=None, max_length_bytes=None, expires=None)

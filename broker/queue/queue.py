@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import chain
-from typing import Final
+from typing import ClassVar, Final
 
 import structlog
 
 from broker.codec.field_table import EMPTY_TABLE, FieldTable
-from broker.message import SETTLED, STORED, WRITING, KeyedMessage, Message, published_ms
+from broker.message import PENDING, SETTLED, STORED, TRANSIENT, WRITING, KeyedMessage, Message, published_ms
 from broker.ports.slot import Slot
 from broker.ports.store import Journal
 from broker.queue.ack_deadlines import Holder
@@ -43,6 +43,9 @@ _SELECTED: Final = 4
 
 class Queue:
     """One queue of one virtual host, on this node."""
+
+    is_stream: ClassVar[bool] = False
+    """Is it a `StreamQueue`, to which everything is appended by way of the journal, persistent or not?"""
 
     __slots__ = (
         "_after_dispatch",
@@ -818,3 +821,8 @@ class Queue:
 
 def _weight_of(messages: Iterable[Message]) -> int:
     return sum(message.weight for message in messages)
+
+
+def state_of(queue: Queue, *, is_persistent: bool) -> int:
+    """Return the state of a new message for this queue: a stream stores all, another one what is persistent."""
+    return PENDING if (is_persistent or queue.is_stream) and queue.is_stored else TRANSIENT

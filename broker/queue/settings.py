@@ -12,6 +12,7 @@ from broker.ports.levels import highest_level
 from broker.queue.deduplication import Deduplication
 from broker.queue.values import MAX_NAME as MAX_NAME
 from broker.queue.values import MAX_TIME as MAX_TIME
+from broker.queue.values import age_in_ms
 from broker.queue.values import number as _number
 
 QUORUM_DELIVERY_LIMIT: Final = 20
@@ -23,6 +24,7 @@ class QueueType(Enum):
 
     CLASSIC = "classic"
     QUORUM = "quorum"
+    STREAM = "stream"
 
     @classmethod
     def of(cls, arguments: FieldTable) -> QueueType:
@@ -72,6 +74,20 @@ class RetryDelay:
 
 
 @dataclass(frozen=True, slots=True)
+class StreamRetention:
+    """How much of a stream stays: at least so many octets, and whatever is younger than so many milliseconds."""
+
+    max_octets: int | None
+    max_age_ms: int | None
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> StreamRetention | None:
+        """Return the retention that arguments ask for; None if all of the stream stays."""
+        max_octets, max_age = _number(values.get("x-max-length-bytes")), age_in_ms(values.get("x-max-age"))
+        return None if max_octets is None and max_age is None else cls(max_octets, max_age)
+
+
+@dataclass(frozen=True, slots=True)
 class QueueSettings:
     """The settings of a queue, computed once from its arguments so that no other code reads single arguments.
 
@@ -112,6 +128,8 @@ class QueueSettings:
     deliver_at_header: str | None = None
     """The header with the time before which a message does not come into the queue."""
     type: QueueType = QueueType.CLASSIC
+    retention: StreamRetention | None = None
+    """Of a stream, which has none of the other settings: what of it stays."""
 
     @property
     def has_length(self) -> bool:
@@ -169,6 +187,8 @@ class QueueSettings:
     @classmethod
     def of_values(cls, values: Mapping[str, Any], queue_type: QueueType) -> QueueSettings:
         """Likewise of arguments as they are together with policies (`queue/policy_keys.py`)."""
+        if queue_type is QueueType.STREAM:
+            return cls(type=queue_type, retention=StreamRetention.of(values))
         is_classic = queue_type is QueueType.CLASSIC
         dead_letter_exchange = _name(values.get("x-dead-letter-exchange"))
         dead_letter_key = _name(values.get("x-dead-letter-routing-key"))

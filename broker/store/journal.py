@@ -22,7 +22,9 @@ from broker.message import PENDING, SETTLED, STORED, TRANSIENT, WRITING, WRITING
 from broker.ports.branches import BranchKey, PreparedBranch
 from broker.ports.slot import Slot
 from broker.ports.store import Batch, MessageStore
+from broker.ports.streams import StreamAppend
 from broker.store.journal_limits import JournalCounters, JournalLimits
+from broker.store.stream_rows import part_streams
 
 _log = structlog.get_logger(__name__)
 
@@ -57,8 +59,8 @@ class _Group:
         return any(key.digest == digest for key in keys)
 
 
-def _nobody(keyed: Sequence[KeyedMessage]) -> None:
-    """Nobody has asked for keys."""
+def _nobody(things: Sequence[Any]) -> None:
+    """Nobody has asked for keys, or appended to streams."""
 
 
 class GroupCommitJournal:
@@ -74,6 +76,7 @@ class GroupCommitJournal:
         on_full: Callable[[bool], None],
         on_decided: Callable[[Sequence[KeyedMessage]], None] = _nobody,
         on_keyed: Callable[[Sequence[KeyedMessage]], Awaitable[None]] | None = None,
+        on_appended: Callable[[Sequence[StreamAppend]], None] = _nobody,
         limits: JournalLimits | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         monotonic: Callable[[], float] = time.monotonic,
@@ -83,7 +86,7 @@ class GroupCommitJournal:
         `touched_confirms` collects the confirms of messages that were stored or settled; `on_settled` is called after
         each commit. `on_full` is called with True when publishers should wait and with False when they may go on.
         `on_decided` is called with messages that asked for keys when it is known who has got them, `on_keyed` before
-        that.
+        that; `on_appended` with what has got its place in streams.
         """
         self._store = store
         self._high_water = high_water
@@ -92,10 +95,12 @@ class GroupCommitJournal:
         self._on_full = on_full
         self._on_decided = on_decided
         self._on_keyed = on_keyed
+        self._on_appended = on_appended
         self._limits = limits or JournalLimits()
         self._sleep = sleep
         self._monotonic = monotonic
         self._pending: dict[int, Message] = {}
+        self._appends: deque[Message] = deque()
         self._keyed: deque[Sequence[KeyedMessage]] = deque()
         self._spills: list[Message] = []
         self._deletes: list[Message] = []
@@ -128,6 +133,12 @@ class GroupCommitJournal:
             else:
                 self._held += message.weight
         self._keyed.append(messages)
+        self._wakeup.set()
+
+    def append_to_stream(self, message: Message) -> None:
+        """Queue a PENDING message for a stream."""
+        self._appends.append(message)
+        self._bytes += message.weight
         self._wakeup.set()
 
     def settle(self, message: Message) -> None:
@@ -239,7 +250,9 @@ class GroupCommitJournal:
 
     @property
     def _has_waiting(self) -> bool:
-        return bool(self._pending or self._deletes or self._spills or self._recounts or self._groups or self._keyed)
+        if self._pending or self._deletes or self._spills or self._recounts:
+            return True
+        return bool(self._groups or self._keyed or self._appends)
 
     @property
     def pending_bytes(self) -> int:
@@ -283,7 +296,7 @@ class GroupCommitJournal:
         self._writing_since = since = self._monotonic()
         try:
             if batch:
-                rows = len(batch.inserts) + len(batch.deletes)
+                rows = len(batch.inserts) + len(batch.deletes) + sum([len(each.messages) for each in batch.appends])
                 await self._write(batch, groups)
                 self.counters.seconds.note(self._monotonic() - since)
                 self.counters.rows.note(rows)
@@ -298,6 +311,7 @@ class GroupCommitJournal:
         """Take the next batch. A group takes everything that came before it into the same transaction."""
         groups, self._groups = self._groups, []
         pending, limits = self._pending, self._limits
+        appended = self._take_appended(is_whole=bool(groups)) if self._appends else []
         if groups or (len(pending) <= limits.batch_messages and self._bytes <= limits.batch_bytes):
             inserts = list(pending.values())
             self._pending = {}
@@ -324,11 +338,25 @@ class GroupCommitJournal:
             batch.prepared += group.prepared
             batch.resolved += group.resolved
             batch.keyed += group.keyed
+        if appended or keyed or any(group.inserts for group in groups):
+            part_streams(batch, appended)
         last = max((part[-1].id for part in (inserts, spills, *(group.inserts for group in groups)) if part), default=0)
         if last > self._high_water:
             self._high_water = last + HIGH_WATER_AHEAD
         batch.high_water = self._high_water
         return batch, groups
+
+    def _take_appended(self, *, is_whole: bool) -> list[Message]:
+        """Take what goes to streams, as far as a batch has room, or all of it."""
+        limits, taken, room = self._limits, list[Message](), self._limits.batch_bytes
+        appends = self._appends
+        while appends and (is_whole or (room > 0 and len(taken) < limits.batch_messages)):
+            message = appends.popleft()
+            message.state = WRITING
+            room -= message.weight
+            self._bytes -= message.weight
+            taken.append(message)
+        return taken
 
     def _take_keyed(self, inserts: list[Message]) -> list[KeyedMessage]:
         """Return the messages that ask for keys and go with these inserts; add to `inserts` what else belongs to the
@@ -403,6 +431,8 @@ class GroupCommitJournal:
         batch.resolved[:] = [key for each in groups for key in each.resolved]
         others = set(map(id, group.keyed))
         batch.keyed[:] = [message for message in batch.keyed if id(message) not in others]
+        for append in batch.appends:
+            append.leave_out({message.id for message in append.messages if id(message) in gone})
         if not group.done.cancelled():
             group.done.set_exception(error)
 
@@ -488,6 +518,8 @@ class GroupCommitJournal:
             confirms = message.confirms
             if confirms is not None:
                 touched.add(confirms)
+        for append in batch.appends:
+            self._appended(append)
         counters = self.counters
         counters.commits += bool(batch)
         counters.inserted += len(batch.inserts)
@@ -500,7 +532,17 @@ class GroupCommitJournal:
         self._update_full()
         if batch.keyed:
             self._on_decided(batch.keyed)
+        if batch.appends:
+            self._on_appended(batch.appends)
         self._on_settled()
+
+    def _appended(self, append: StreamAppend) -> None:
+        """What was appended to a stream is safe."""
+        self.counters.inserted += len(append.messages)
+        for message in append.messages:
+            message.state = STORED
+            if message.confirms is not None:
+                self._touched_confirms.add(message.confirms)
 
     def _decide(self, batch: Batch) -> None:
         """Let those know whether they have got their keys that asked for them; who has not is settled."""
@@ -520,7 +562,7 @@ class GroupCommitJournal:
 
     def _update_full(self) -> None:
         limits = self._limits
-        waiting = len(self._pending) + len(self._spills)
+        waiting = len(self._pending) + len(self._spills) + len(self._appends)
         octets = self._bytes + self._held
         if not self.is_full:
             full = octets > limits.pending_bytes or waiting > limits.pending_messages

@@ -19,6 +19,7 @@ from broker.ports.branches import BranchKey, PreparedBranch, Xid
 from broker.ports.records import Change, Topology
 from broker.ports.slot import Slot
 from broker.ports.store import Batch, DueKey, KeyPlace, KeySweep, Store
+from broker.ports.streams import ReaderPlace, Retention, StreamBounds, StreamPage
 
 T = TypeVar("T")
 
@@ -74,7 +75,7 @@ class RetryingStore:
     confirms it; the client that asked for it may be given up before. Every call that is repeated here may be done
     twice: the second time it changes nothing. `write` is tried once, because the journal repeats it and can cancel
     inserts in between; `probe` and `time_ms` are, because they measure;
-    so is what forgets keys, which comes again.
+    so is what forgets keys, trims streams and keeps places in them, which comes again.
     """
 
     def __init__(self, store: Store, retry: Retry | None = None) -> None:
@@ -127,6 +128,30 @@ class RetryingStore:
 
     async def read_branch(self, key: BranchKey) -> PreparedBranch | None:
         return await self._retry.until_done(lambda: self.store.read_branch(key))
+
+    async def stream_bounds(self, queue_ids: Sequence[int]) -> Mapping[int, StreamBounds]:
+        return await self._retry.until_done(lambda: self.store.stream_bounds(queue_ids))
+
+    async def read_stream(self, queue_id: int, offset: int, limit_octets: int) -> StreamPage:
+        return await self._retry.until_done(lambda: self.store.read_stream(queue_id, offset, limit_octets))
+
+    async def find_in_stream(self, queue_id: int, time_ms: int) -> int | None:
+        return await self._retry.until_done(lambda: self.store.find_in_stream(queue_id, time_ms))
+
+    async def trim_stream(self, queue_id: int, retention: Retention, limit: int) -> int:
+        return await self.store.trim_stream(queue_id, retention, limit)
+
+    async def keep_places(self, places: Mapping[ReaderPlace, int]) -> None:
+        await self.store.keep_places(places)
+
+    async def place_in_stream(self, place: ReaderPlace) -> int | None:
+        return await self._retry.until_done(lambda: self.store.place_in_stream(place))
+
+    async def places_in_stream(self, queue_id: int) -> Mapping[str, int]:
+        return await self._retry.until_done(lambda: self.store.places_in_stream(queue_id))
+
+    async def forget_place(self, place: ReaderPlace) -> bool:
+        return await self._retry.until_done(lambda: self.store.forget_place(place))
 
     async def load(self) -> Topology:
         return await self._retry.until_done(self.store.load)

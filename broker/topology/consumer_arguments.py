@@ -1,14 +1,25 @@
-"""The arguments of basic.consume: what they may hold (contract B17, B30). All others are ignored."""
+"""The arguments of basic.consume: what they may hold (contract B17, B30, S4, S5). All others are ignored."""
 
 from __future__ import annotations
 
-from broker.codec.field_table import FieldTable
+from typing import Any, Final
+
+from broker.codec.field_table import FieldTable, Timestamp
 from broker.errors import PreconditionFailed
+from broker.queue.settings import QueueType
+from broker.queue.stream_cursor import Since, Start, StreamWish
+from broker.queue.values import age_in_ms
 from broker.topology.queue_arguments import INTEGERS, wrong_time
 
 _PRIORITY = "x-priority"
 _TIMEOUT = "x-consumer-timeout"
 _MIRRORED = "x-cancel-on-ha-failover"
+_OFFSET: Final = "x-stream-offset"
+_FILTER: Final = "x-stream-filter"
+_UNFILTERED: Final = "x-stream-match-unfiltered"
+KEPT: Final = "x-stream-automatic-offset-tracking"
+"""This broker's and LavinMQ's: the place of the consumer is kept under its tag."""
+_OF_STREAMS: Final = (_OFFSET, _FILTER, _UNFILTERED)
 
 
 def priority_of(arguments: FieldTable, what: str) -> int:
@@ -36,3 +47,54 @@ def timeout_of(arguments: FieldTable, what: str) -> int:
     if wrong := wrong_time(kind, value, arguments.values):
         raise PreconditionFailed(f"invalid arg '{_TIMEOUT}' for {what}: {wrong}")
     return int(value)
+
+
+def refuse_consumer_arguments(arguments: FieldTable, queue_type: QueueType, what: str) -> None:
+    """Raise `PreconditionFailed` for an argument that only consumers of streams have."""
+    if queue_type is QueueType.STREAM:
+        return
+    for name in _OF_STREAMS:
+        if name in arguments.values:
+            raise PreconditionFailed(f"invalid arg '{name}' for {what} of queue type rabbit_{queue_type.value}_queue")
+
+
+def stream_wish(arguments: FieldTable, what: str, now_ms: int, *, has_tag: bool) -> StreamWish:
+    """Return what a consumer of a stream asks for; raise `PreconditionFailed` for what is none. `has_tag`: has the
+    client named its consumer?
+    """
+    if not arguments:
+        return StreamWish()
+    values = arguments.values
+    filters = _filters(values.get(_FILTER))
+    is_kept = values.get(KEPT, False)
+    if not isinstance(is_kept, bool):
+        raise PreconditionFailed(f"invalid arg '{KEPT}' for {what}: {{unacceptable_type,{arguments.types[KEPT]}}}")
+    if is_kept and not has_tag:
+        raise PreconditionFailed(f"invalid arg '{KEPT}' for {what}: the consumer needs a tag, under which it is kept")
+    start: Start | Since | int = Start.NEXT
+    if _OFFSET in values:
+        start = _start_of(values[_OFFSET], arguments.types[_OFFSET], what, now_ms)
+    return StreamWish(start, filters, values.get(_UNFILTERED) is True, is_kept)
+
+
+def _start_of(value: Any, kind: str, what: str, now_ms: int) -> Start | Since | int:
+    if isinstance(value, Timestamp):
+        return Since(value.seconds * 1000)
+    if kind in INTEGERS and value >= 0:
+        return int(value)
+    if isinstance(value, str):
+        named = next((each for each in Start if each.value == value), None)
+        age = age_in_ms(value)
+        if named is not None:
+            return named
+        if age is not None:
+            return Since(max(now_ms - age, 0))
+    shown = f'<<"{value}">>' if isinstance(value, str) else str(value)
+    raise PreconditionFailed(f"invalid arg '{_OFFSET}' for {what}: {{invalid_stream_offset_arg,{{{kind},{shown}}}}}")
+
+
+def _filters(value: Any) -> frozenset[str]:
+    """Return the values that a consumer wants; what is no text is left out, as with RabbitMQ."""
+    if isinstance(value, str):
+        return frozenset([value])
+    return frozenset(each for each in value if isinstance(each, str)) if isinstance(value, list) else frozenset()

@@ -34,7 +34,7 @@ from broker.ports.slot import Slot
 from broker.ports.store import Journal
 from broker.queue.admission import QueueAdmission
 from broker.queue.outcome import Outcome
-from broker.queue.queue import Queue
+from broker.queue.queue import Queue, state_of
 from broker.topology.death_notes import in_circles, noted_header
 from broker.topology.keys import ask_for_keys, key_rules
 from broker.topology.letter import Address, Letter
@@ -340,7 +340,7 @@ class DeadLetters:
         rules = key_rules(letter.targets, letter.header)
         for target in letter.targets:
             queue = target.level_for(letter.header)
-            state = PENDING if (letter.is_persistent or target in rules) and queue.is_stored else TRANSIENT
+            state = state_of(queue, is_persistent=letter.is_persistent or target in rules)
             copy = (KeyedMessage if target in rules else Message)(
                 self._ids.next(), queue, letter.routing, letter.header, source.body, source.chunks, state
             )

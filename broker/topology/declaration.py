@@ -83,6 +83,7 @@ class QueueDeclaration:
         queue_arguments.require_properties(
             self.type, what, durable=self.durable, exclusive=exclusive, auto_delete=self.auto_delete
         )
+        queue_arguments.require_sizes(self.arguments, self.type)
 
     def require_same(self, what: str, current: Queue) -> None:
         """Raise `PreconditionFailed` unless this declaration equals `current`, named `what` (contract Q4).

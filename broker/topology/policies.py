@@ -14,10 +14,10 @@ from broker.queue.settings import QueueType
 
 QUEUES: Final = "queues"
 EXCHANGES: Final = "exchanges"
-_OF_TYPE: Final[Mapping[str, QueueType | None]] = {
+_OF_TYPE: Final[Mapping[str, QueueType]] = {
     "classic_queues": QueueType.CLASSIC,
     "quorum_queues": QueueType.QUORUM,
-    "streams": None,
+    "streams": QueueType.STREAM,
 }
 APPLY_TO: Final = ("all", QUEUES, EXCHANGES, *_OF_TYPE)
 """What a policy may apply to."""

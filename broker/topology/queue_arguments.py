@@ -15,6 +15,7 @@ from broker.errors import PreconditionFailed
 from broker.ports.levels import MAX_PRIORITY
 from broker.queue.deduplication import EXCHANGE_TYPE, PROPERTIES, Deduplication, count
 from broker.queue.settings import MAX_NAME, MAX_TIME, Overflow, QueueType
+from broker.queue.values import age_in_ms
 
 Check: TypeAlias = Callable[[str, Any, Mapping[str, Any]], str | None]
 """Gets RabbitMQ's name of the value's type, the value, and all arguments; returns what is wrong, as an Erlang term."""
@@ -107,8 +108,6 @@ def _retries(kind: str, value: Any, values: Mapping[str, Any]) -> str | None:
 
 
 def _type(kind: str, value: Any, values: Mapping[str, Any]) -> str | None:
-    if value == "stream":
-        return "\"unsupported queue type 'stream': there are no streams here yet\""
     known = (each.value for each in QueueType)
     return _one_of(*NO_TYPE, *known, otherwise="\"unsupported queue type '{}'\"")(kind, value, values)
 
@@ -125,6 +124,12 @@ def _count(kind: str, value: Any, values: Mapping[str, Any]) -> str | None:
 def _window(kind: str, value: Any, values: Mapping[str, Any]) -> str | None:
     is_too_long = count(value) is not None and count(value, MAX_TIME) is None
     return f"{{value_too_large,{value}}}" if is_too_long else _count(kind, value, values)
+
+
+def _age(kind: str, value: Any, values: Mapping[str, Any]) -> str | None:
+    if kind != "longstr":
+        return _unacceptable(kind)
+    return "invalid_max_age" if age_in_ms(value) is None else None
 
 
 def _anything(kind: str, value: Any, values: Mapping[str, Any]) -> str | None:
@@ -150,6 +155,8 @@ class Argument:
 
 
 _BOTH: Final = (QueueType.CLASSIC, QueueType.QUORUM)
+_STREAM: Final = (QueueType.STREAM,)
+_ALL: Final = tuple(QueueType)
 _CLASSIC: Final = (QueueType.CLASSIC,)
 _QUORUM: Final = (QueueType.QUORUM,)
 NO_TYPE: Final = ("", "undefined")
@@ -164,7 +171,7 @@ ARGUMENTS: Final[Mapping[str, Argument]] = {
         _one_of("at-most-once", "at-least-once", otherwise="invalid_dlx_strategy"), _QUORUM, is_served_everywhere=True
     ),
     "x-max-length": Argument(_not_negative, _BOTH),
-    "x-max-length-bytes": Argument(_not_negative, _BOTH),
+    "x-max-length-bytes": Argument(_not_negative, _ALL),
     "x-max-in-memory-length": Argument(_not_negative, _QUORUM),
     "x-max-in-memory-bytes": Argument(_not_negative, _QUORUM),
     "x-max-priority": Argument(_priority, _CLASSIC),
@@ -175,11 +182,11 @@ ARGUMENTS: Final[Mapping[str, Argument]] = {
     "x-consumer-timeout": Argument(_not_negative, _BOTH),
     SUBSCRIPTION: Argument(_boolean, _BOTH),
     "x-consumer-disconnected-timeout": Argument(_not_negative, _BOTH),
-    "x-queue-type": Argument(_type, _BOTH),
+    "x-queue-type": Argument(_type, _ALL),
     "x-queue-master-locator": Argument(_anything, _CLASSIC),
     "x-queue-leader-locator": Argument(
         _one_of("client-local", "balanced", "random", "least-leaders", otherwise="invalid_queue_locator_arg"),
-        _QUORUM,
+        (QueueType.QUORUM, QueueType.STREAM),
         is_served_everywhere=True,
     ),
     "x-quorum-initial-group-size": Argument(_positive, _QUORUM),
@@ -195,11 +202,10 @@ ARGUMENTS: Final[Mapping[str, Argument]] = {
     "x-deduplication-header": Argument(_header, _BOTH),
     "x-deduplication-property": Argument(_one_of(*PROPERTIES, otherwise="invalid_deduplication_property"), _BOTH),
     "x-deliver-at-header": Argument(_header, _BOTH),
-    # Of streams.
-    "x-max-age": Argument(_anything, ()),
-    "x-stream-max-segment-size-bytes": Argument(_anything, ()),
-    "x-stream-filter-size-bytes": Argument(_anything, ()),
-    "x-initial-cluster-size": Argument(_anything, ()),
+    "x-max-age": Argument(_age, _STREAM),
+    "x-stream-max-segment-size-bytes": Argument(_not_negative, _STREAM),
+    "x-stream-filter-size-bytes": Argument(_not_negative, _STREAM),
+    "x-initial-cluster-size": Argument(_positive, _STREAM),
 }
 """The arguments that mean something, in the order in which RabbitMQ checks them."""
 
@@ -228,6 +234,21 @@ def require_properties(queue_type: QueueType, what: str, *, durable: bool, exclu
     if not fits(queue_type, durable=durable, exclusive=exclusive, auto_delete=auto_delete):
         wrong = "auto-delete" if auto_delete else "exclusive-owner" if exclusive else "non-durable"
         raise PreconditionFailed(f"invalid property '{wrong}' for {what}")
+
+
+MAX_SEGMENT_SIZE: Final = 3_000_000_000
+
+
+def require_sizes(arguments: FieldTable, queue_type: QueueType) -> None:
+    """Raise `PreconditionFailed` for sizes that a stream may not have, in RabbitMQ's words. They have no effect here:
+    segments are rows of the database, and filters are exact.
+    """
+    if queue_type is not QueueType.STREAM:
+        return
+    if arguments.values.get("x-stream-max-segment-size-bytes", 0) > MAX_SEGMENT_SIZE:
+        raise PreconditionFailed("Exceeded max value for x-stream-max-segment-size-bytes")
+    if not 16 <= arguments.values.get("x-stream-filter-size-bytes", 16) <= 255:
+        raise PreconditionFailed("Invalid value for  x-stream-filter-size-bytes")
 
 
 def require_kept(arguments: FieldTable, what: str, *, is_stored: bool) -> None:

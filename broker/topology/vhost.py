@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any
 
 from broker.codec.field_table import FieldTable
-from broker.errors import AccessRefused, NotFound, PreconditionFailed
+from broker.errors import AccessRefused, NotFound, NotImplementedFault, PreconditionFailed
 from broker.ports.names import DEAD_LETTER_CHANNEL, SCHEDULE
 from broker.ports.records import Drop, Put, QueueKey, QueueRecord, SubscriptionKey
 from broker.queue.queue import Queue
@@ -292,6 +292,8 @@ class VirtualHost(Namespace):
     async def purge_queue(self, name: str, owner: object | None) -> int:
         """Remove every ready message on all nodes; return how many there were (contract Q13)."""
         queue = self.queue(name, owner)
+        if queue.is_stream:
+            raise NotImplementedFault(f"queue.purge not supported by stream queues {self.phrase('queue', name)}")
         return await self.purge_here(queue) + await self.cluster.purge(queue)
 
     async def purge_here(self, queue: Queue) -> int:

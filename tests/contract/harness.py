@@ -32,6 +32,7 @@ LATEST = (1 << 63) - 1
 @dataclass
 class Queue:
     queue_id: int
+    is_stream: bool = False
 
 
 ORDERS = Queue(7)

@@ -47,6 +47,7 @@ FRAME = 131_072 - 8
 @dataclass
 class Queue:
     queue_id: int
+    is_stream: bool = False
 
 
 @dataclass

@@ -33,12 +33,14 @@ from broker.ports.records import Change
 from broker.ports.slot import Slot
 from broker.ports.store import DueKey, Store
 from broker.queue.due_reader import DueReader
+from broker.queue.making import make_queue
 from broker.queue.outcome import Outcome
-from broker.queue.priority_queue import make_queue
 from broker.queue.queue import Queue
 from broker.queue.services import QueueServices
 from broker.queue.settings import QueueLimits
 from broker.queue.slot_reader import SlotReader
+from broker.queue.stream_queue import StreamStorage
+from broker.queue.stream_reader import StreamReader
 from broker.server.timers import Timers
 from broker.store.journal import GroupCommitJournal
 from broker.store.journal_limits import JournalLimits
@@ -153,6 +155,7 @@ def new_queue(
 ) -> Queue:
     """Return a queue on its own; `options` are further arguments of `Queue`."""
     options.setdefault("services", NoServices())
+    options.setdefault("storage", _NOTHING)
     return make_queue(
         vhost,
         name,
@@ -173,9 +176,11 @@ def new_vhost(
     lane: int = 0,
     exchange_types: ExchangeTypes = EXCHANGE_TYPES,
     services: QueueServices[Queue] | None = None,
+    storage: StreamStorage = _NOTHING,
     **options: Any,
 ) -> VirtualHost:
-    """Return a virtual host that gives its queues `journal`, `read_slots`, `queue_limits`, `lane` and `services`.
+    """Return a virtual host that gives its queues `journal`, `read_slots`, `queue_limits`, `lane`, `services` and
+    `storage`.
 
     `options` are further arguments of `VirtualHost`.
     """
@@ -186,6 +191,7 @@ def new_vhost(
         journal=journal,
         read_slots=read_slots,
         services=services or NoServices(),
+        storage=storage,
     )
     return VirtualHost(name, journal=journal, new_queue=new_queue, exchange_types=exchange_types, **options)
 
@@ -287,12 +293,14 @@ class NodeParts:
                 on_settled=lambda: self.broker.flush_confirms(),
                 on_full=lambda is_full: None,
                 on_decided=lambda keyed: self.broker.admit(keyed),
+                on_appended=lambda appends: self.broker.on_appended(appends),
                 limits=journal_limits,
             )
         else:
             self.journal = new_journal(touched_confirms)
         self.cluster: Cluster[Queue] = NoOtherNodes(record or store.record, self.journal.forget)
         self.slot_reader = SlotReader(store, self.journal, tasks, self._on_read, self.cluster.on_read)
+        self.stream_reader = StreamReader(store, tasks, wake=self._on_read, tells_length=lambda: True)
         self.broker = new_broker(
             ids=self.ids,
             journal=self.journal,
@@ -322,6 +330,7 @@ class NodeParts:
             "put_copy": self.broker.put_copy,
             "new_queue_id": numbered(),
             "read_slots": self.slot_reader.start,
+            "storage": self.stream_reader,
             **vhost_options,
         }
 

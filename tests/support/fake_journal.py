@@ -12,6 +12,8 @@ from broker.message import PENDING, SETTLED, STORED, KeyedMessage, Message
 from broker.ports.branches import BranchKey, PreparedBranch
 from broker.ports.slot import Slot
 from broker.ports.store import Batch, MessageStore
+from broker.ports.streams import StreamAppend
+from broker.store.stream_rows import part_streams
 from tests.support.stage import Gate, drive
 
 
@@ -23,11 +25,13 @@ class FakeJournal:
         self._touched_confirms = touched_confirms
         self._gate = gate
         self._pending: dict[int, Message] = {}
+        self._appends: list[Message] = []
         self._spills: list[Message] = []
         self._deletes: list[Message] = []
         self._recounts: dict[int, Message] = {}
         self._keyed: list[KeyedMessage] = []
         self.on_decided: Callable[[Sequence[KeyedMessage]], None] = lambda keyed: None
+        self.on_appended: Callable[[Sequence[StreamAppend]], None] = lambda appends: None
         self.is_full = False
         self.held = 0
         self.transactions = 0
@@ -35,6 +39,10 @@ class FakeJournal:
     def append(self, message: Message) -> None:
         assert message.state == PENDING
         self._pending[message.id] = message
+
+    def append_to_stream(self, message: Message) -> None:
+        assert message.state == PENDING
+        self._appends.append(message)
 
     def append_keyed(self, messages: Sequence[KeyedMessage]) -> None:
         for message in messages:
@@ -113,6 +121,9 @@ class FakeJournal:
         batch.prepared, batch.resolved = group.prepared, group.resolved
         batch.keyed = [*self._keyed, *group.keyed]
         self._pending, self._spills, self._deletes, self._recounts, self._keyed = {}, [], [], {}, []
+        part_streams(batch, self._appends)
+        written += self._appends
+        self._appends = []
         drive(self._store.write(batch))
         for keyed in batch.keyed:
             keyed.is_decided = True
@@ -124,3 +135,5 @@ class FakeJournal:
                 self._touched_confirms.add(message.confirms)
         if batch.keyed:
             self.on_decided(batch.keyed)
+        if batch.appends:
+            self.on_appended(batch.appends)

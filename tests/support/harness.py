@@ -118,6 +118,7 @@ class Harness:
         self.broker, self.live = self.parts.broker, self.parts.live
         self.journal: FakeJournal = self.parts.journal
         self.journal.on_decided = self.broker.admit
+        self.journal.on_appended = self.broker.on_appended
         for name in ("/", "carbon"):
             self.live.apply(Put(VirtualHostRecord(name)))
         self.shared = self.parts.shared_context(

@@ -13,6 +13,7 @@ EPOCH_MS = 1_292_976_000_000
 
 class SomeQueue:
     queue_id = 1
+    is_stream = False
 
 
 def message(body: bytes = b"", chunks: list[bytes] | None = None, state: int = PENDING) -> Message:

@@ -14,6 +14,7 @@ from broker.ports.levels import queue_id_of
 from broker.ports.peer_calls import Fence
 from broker.ports.slot import ALL_LANES, Slot
 from broker.ports.store import DueKey, KeyPlace
+from broker.ports.streams import ReaderPlace
 from broker.store.claiming import KeyRow
 from broker.store.memory.cluster import ClusterRows, LaneRow
 from broker.store.memory.topology import Records
@@ -37,6 +38,17 @@ class Row:
 
 
 @dataclass(slots=True)
+class SegmentRow:
+    """A segment of a stream; `position` counts the octets of all before it since the stream was made."""
+
+    first: int
+    count: int
+    last_ms: int
+    position: int
+    content: bytes
+
+
+@dataclass(slots=True)
 class Event:
     """An event, and the token by which its author recognises it."""
 
@@ -52,6 +64,8 @@ class MemoryState:
     contents: dict[int, bytes] = field(default_factory=dict)
     branches: dict[BranchKey, PreparedBranch] = field(default_factory=dict)
     keys: dict[KeyPlace, KeyRow] = field(default_factory=dict)
+    streams: dict[int, list[SegmentRow]] = field(default_factory=dict)
+    reader_places: dict[ReaderPlace, int] = field(default_factory=dict)
     records: Records = field(default_factory=Records)
     high_water: int = 0
     next_queue_id: int = 1
@@ -110,6 +124,8 @@ class MemoryState:
         self.slots = {start: row for start, row in self.slots.items() if queue_id_of(row.queue_id) not in queue_ids}
         self.delete([key for key, row in self.rows.items() if queue_id_of(abs(row.storage_id)) in queue_ids])
         self.forget_scopes(queue_ids)
+        self.streams = {key: rows for key, rows in self.streams.items() if key not in queue_ids}
+        self.reader_places = {key: row for key, row in self.reader_places.items() if key[0] not in queue_ids}
 
     def forget_scopes(self, scopes: Collection[int]) -> None:
         """Forget all keys of queues or exchanges that are gone."""

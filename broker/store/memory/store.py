@@ -6,7 +6,7 @@ a restart after a crash.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from heapq import nsmallest
 
 from broker.clock import SystemClock
@@ -18,6 +18,8 @@ from broker.ports.cluster_rows import Incarnation, row_of
 from broker.ports.records import Change, Drop, Topology, VirtualHostRecord
 from broker.ports.slot import Slot
 from broker.ports.store import Batch, DueKey, KeyPlace, KeySweep, Registration
+from broker.ports.streams import ReaderPlace, Retention, StreamBounds, StreamPage
+from broker.store.memory import streams
 from broker.store.memory.cluster import MemoryClusterStore
 from broker.store.memory.events import MemoryEventStore
 from broker.store.memory.keys import claim_keys, sweep_keys, trim_keys
@@ -87,6 +89,7 @@ class MemoryStore:
         for message in batch.inserts:
             if message.id not in batch.duplicates:
                 self._insert(message)
+        streams.append_segments(state, batch)
         self._recount(batch.recounts)
         doomed = [message.id for message in batch.deletes]
         for slot in batch.purges:
@@ -136,6 +139,30 @@ class MemoryStore:
 
     async def trim_keys(self, scope: int, keep: int, limit: int) -> int:
         return trim_keys(self._opened(), scope, keep, limit)
+
+    async def stream_bounds(self, queue_ids: Sequence[int]) -> dict[int, StreamBounds]:
+        return streams.stream_bounds(self._opened(), queue_ids)
+
+    async def read_stream(self, queue_id: int, offset: int, limit_octets: int) -> StreamPage:
+        return streams.read_stream(self._opened(), queue_id, offset, limit_octets)
+
+    async def find_in_stream(self, queue_id: int, time_ms: int) -> int | None:
+        return streams.find_in_stream(self._opened(), queue_id, time_ms)
+
+    async def trim_stream(self, queue_id: int, retention: Retention, limit: int) -> int:
+        return streams.trim_stream(self._opened(), queue_id, retention, limit)
+
+    async def keep_places(self, places: Mapping[ReaderPlace, int]) -> None:
+        streams.keep_places(self._opened(), places)
+
+    async def place_in_stream(self, place: ReaderPlace) -> int | None:
+        return self._opened().reader_places.get(place)
+
+    async def places_in_stream(self, queue_id: int) -> dict[str, int]:
+        return streams.places_in_stream(self._opened(), queue_id)
+
+    async def forget_place(self, place: ReaderPlace) -> bool:
+        return self._opened().reader_places.pop(place, None) is not None
 
     async def prepared_xids(self, vhost: str, limit: int) -> list[Xid]:
         keys = sorted((key for key in self._opened().branches if key.vhost == vhost), key=lambda key: key.digest)

@@ -9,7 +9,7 @@ from typing import Any
 
 from broker.ports.keys import exchange_scope
 from broker.ports.kinds import KINDS, Kind, Kinds
-from broker.ports.records import Change, Drop, ExchangeKey, Put, QueueKey, Record, Topology
+from broker.ports.records import Change, Drop, ExchangeKey, Put, QueueKey, QueueRecord, Record, Topology
 
 
 class Records:
@@ -28,6 +28,11 @@ class Records:
 
     def topology(self) -> Topology:
         return Topology(record for records in self._records.values() for record in records.values())
+
+    def has_queue(self, queue_id: int) -> bool:
+        """Is there a queue with this id?"""
+        queues = self._records.get(QueueRecord, {}).values()
+        return any(isinstance(record, QueueRecord) and record.queue_id == queue_id for record in queues)
 
     def record(self, change: Change) -> list[int]:
         """Do `change` and return the ids of the queues whose messages go with it, and the scopes of exchanges."""

@@ -12,6 +12,7 @@ from broker.message import TRANSIENT, KeyedMessage, Message
 from broker.ports.branches import BranchKey, PreparedBranch
 from broker.ports.slot import Slot
 from broker.ports.store import Batch
+from broker.ports.streams import StreamAppend
 from broker.store.rows import (
     CHECKSUM_MASK,
     MAX_CONTENT_CHUNK_SIZE,
@@ -58,6 +59,7 @@ class Rows:
     prepared: Sequence[PreparedBranch] = ()
     resolved: Sequence[BranchKey] = ()
     keyed: Sequence[KeyedMessage] = ()
+    appends: Sequence[StreamAppend] = ()
     duplicates: set[int] = field(default_factory=set)
     """The batch's own: which messages do not get their keys (`Batch`)."""
 
@@ -92,13 +94,15 @@ class Rows:
             + len(self.prepared)
             + len(self.resolved)
             + len(self.keyed)
+            + sum([len(append.segments()) for append in self.appends])
         )
 
     @property
     def octets(self) -> int:
-        """How many octets of bodies and of branches are written."""
+        """How many octets of bodies, of branches and of streams are written."""
         bodies = sum([len(row[-1]) for row in self.inline]) + sum([len(row[-1]) for row in self.contents])
-        return bodies + sum([len(branch.content) for branch in self.prepared])
+        others = sum([len(branch.content) for branch in self.prepared]) + sum([each.octets for each in self.appends])
+        return bodies + others
 
 
 def rows_of(batch: Batch, high_water: int) -> Rows:
@@ -139,6 +143,7 @@ def rows_of(batch: Batch, high_water: int) -> Rows:
         tuple(batch.prepared),
         tuple(batch.resolved),
         tuple(batch.keyed),
+        tuple(batch.appends),
         batch.duplicates,
     )
 

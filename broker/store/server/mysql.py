@@ -43,6 +43,7 @@ from broker.store.server.mysql_statements import (
     page,
     parts,
 )
+from broker.store.server.streams import append_in_mysql
 from broker.store.server.tls import tls_context
 
 _log = structlog.get_logger(__name__)
@@ -213,6 +214,10 @@ class MySql:
             rows = await claim_in_mysql(lambda statement: _execute(raw, statement), partial(_select, raw), rows)
         for packet in packets(marker, rows, self._statement_limit, is_begun=bool(rows.keyed)):
             counts += await _execute(raw, packet)
+        if rows.appends:
+            await append_in_mysql(
+                lambda statement: _execute(raw, statement), partial(_select, raw), rows.appends, rows.duplicates
+            )
         if rows.prepared or rows.resolved:
             await change_in_mysql(lambda statement: _execute(raw, statement), rows)
         if rows.purges:

@@ -28,6 +28,7 @@ from broker.store.server.branches import change_in_postgresql
 from broker.store.server.dialect import SMALL_BODY, SMALL_METADATA, IndexRow, Marker
 from broker.store.server.engine import Failure, SessionTimeouts, keep_alive
 from broker.store.server.keys import claim_in_postgresql
+from broker.store.server.streams import append_in_postgresql
 from broker.store.server.tls import tls_context
 from broker.store.sql.schema import postgresql_text
 
@@ -280,6 +281,8 @@ class PostgreSql:
             return False
         if rows.keyed:
             rows = await claim_in_postgresql(raw, rows)
+        if rows.appends:
+            await append_in_postgresql(raw, rows.appends, rows.duplicates)
         if rows.inline:
             await raw.copy_records_to_table("MB_METADATA", records=rows.inline, columns=_INLINE)
         for start in range(0, len(rows.contents), _CONTENT_ROWS_PER_STATEMENT):
@@ -354,7 +357,7 @@ class PostgreSql:
         return is_done
 
     async def free_room(self, raw: Any) -> None:
-        await raw.execute('VACUUM "MB_METADATA", "MB_CONTENT", "MB_EXPIRATION_DATA"')
+        await raw.execute('VACUUM "MB_METADATA", "MB_CONTENT", "MB_EXPIRATION_DATA", "MB_STREAM_SEGMENT"')
 
     async def probe(self, raw: Any, node_id: str) -> None:
         await raw.execute(_PROBE, postgresql_text(node_id))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Final, TypeVar
@@ -26,6 +26,7 @@ from broker.ports.peer_calls import Fence
 from broker.ports.records import Change, Topology
 from broker.ports.slot import Slot
 from broker.ports.store import Batch, DueKey, KeyPlace, KeySweep, Registration
+from broker.ports.streams import ReaderPlace, Retention, StreamBounds, StreamPage
 from broker.store.rows import ids_by_deliveries
 from broker.store.server import pages
 from broker.store.server.batch import Rows, rows_of
@@ -33,7 +34,7 @@ from broker.store.server.dialect import Dialect, Marker
 from broker.store.server.engine import Engine, Failure, PoolLimits
 from broker.store.server.own_connection import OwnConnection
 from broker.store.server.pages import ReadPage
-from broker.store.sql import branches, cluster, damaged, keys, migrate, nodes
+from broker.store.sql import branches, cluster, damaged, keys, migrate, nodes, streams
 from broker.store.sql import messages as message_rows
 from broker.store.sql.cluster_store import SqlClusterStore
 from broker.store.sql.fencing import evicted
@@ -211,6 +212,33 @@ class ServerStore:
 
     async def read_branch(self, key: BranchKey) -> PreparedBranch | None:
         return await self._engine.run(lambda connection: branches.read_branch(connection, key), deadline=_LONG_DEADLINE)
+
+    async def stream_bounds(self, queue_ids: Sequence[int]) -> dict[int, StreamBounds]:
+        return await self._run(lambda connection: streams.stream_bounds(connection, queue_ids), len(queue_ids))
+
+    async def read_stream(self, queue_id: int, offset: int, limit_octets: int) -> StreamPage:
+        deadline = self._deadline(octets=limit_octets)
+        return await self._engine.run(
+            lambda connection: streams.read_stream(connection, queue_id, offset, limit_octets), deadline=deadline
+        )
+
+    async def find_in_stream(self, queue_id: int, time_ms: int) -> int | None:
+        return await self._run(lambda connection: streams.find_in_stream(connection, queue_id, time_ms))
+
+    async def trim_stream(self, queue_id: int, retention: Retention, limit: int) -> int:
+        return await self._run(lambda connection: streams.trim_stream(connection, queue_id, retention, limit), limit)
+
+    async def keep_places(self, places: Mapping[ReaderPlace, int]) -> None:
+        await self._run(lambda connection: streams.keep_places(connection, places), len(places))
+
+    async def place_in_stream(self, place: ReaderPlace) -> int | None:
+        return await self._run(lambda connection: streams.place_in_stream(connection, place))
+
+    async def places_in_stream(self, queue_id: int) -> dict[str, int]:
+        return await self._run(lambda connection: streams.places_in_stream(connection, queue_id))
+
+    async def forget_place(self, place: ReaderPlace) -> bool:
+        return await self._run(lambda connection: streams.forget_place(connection, place))
 
     async def load(self) -> Topology:
         return await self._engine.run(TOPOLOGY.load, deadline=_LONG_DEADLINE)

@@ -326,6 +326,32 @@ DEDUPLICATION_KEY: Final = Table(
     _column("UNTIL_TIME", BigInteger, nullable=False),
 )
 
+# The segments of streams, in rows of 65 500 octets: each has what concerns all of its segment. FIRST_OFFSET is that of
+# the segment's first message, LAST_TIME when the newest message up to its end was published, in milliseconds since
+# 1970, POSITION how many octets all segments before it had since the stream was made. CHECKSUM is over the whole segment.
+STREAM_SEGMENT: Final = Table(
+    "MB_STREAM_SEGMENT",
+    metadata,
+    _column("QUEUE_ID", BigInteger, primary_key=True, autoincrement=False),
+    _column("FIRST_OFFSET", BigInteger, primary_key=True, autoincrement=False),
+    _column("PART", Integer, primary_key=True, autoincrement=False),
+    _column("MESSAGE_COUNT", Integer, nullable=False),
+    _column("LAST_TIME", BigInteger, nullable=False),
+    _column("POSITION", BigInteger, nullable=False),
+    _column("OCTETS", Integer, nullable=False),
+    _column("CHECKSUM", Integer, nullable=False),
+    _column("SEGMENT_CONTENT", LargeBinary(65_500), nullable=False),
+)
+
+# The offset that a consumer of a stream is to get next, if its place is kept.
+STREAM_PLACE: Final = Table(
+    "MB_STREAM_PLACE",
+    metadata,
+    _column("QUEUE_ID", BigInteger, primary_key=True, autoincrement=False),
+    _column("CONSUMER_NAME", _name(), primary_key=True),
+    _column("NEXT_OFFSET", BigInteger, nullable=False),
+)
+
 # Slots that left the node that published them; without a NODE_ID a slot is free. A message is in one slot at most.
 SLOT: Final = Table(
     "MB_SLOT",

@@ -55,6 +55,7 @@ from broker.store.sql.schema import (
     VIRTUAL_HOST,
     VIRTUAL_HOST_SETTINGS,
 )
+from broker.store.sql.streams import delete_streams
 
 _log = structlog.get_logger(__name__)
 
@@ -114,6 +115,7 @@ def _delete_content(connection: Connection, keys: Sequence[QueueKey]) -> None:
     connection.execute(delete(SLOT).where(SLOT.c.queue_id.in_(queue_ids)))
     delete_queue_messages(connection, queue_ids)
     forget_scopes(connection, ids)
+    delete_streams(connection, ids)
 
 
 def _highest_level(arguments: bytes) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
 from functools import partial
 from pathlib import Path
@@ -27,8 +27,9 @@ from broker.ports.cluster_rows import Incarnation
 from broker.ports.records import Change, Drop, Topology
 from broker.ports.slot import Slot
 from broker.ports.store import Batch, DueKey, KeyPlace, KeySweep, Registration
+from broker.ports.streams import ReaderPlace, Retention, StreamBounds, StreamPage
 from broker.store.rows import ids_by_deliveries, name_large_content, octets_in_rows
-from broker.store.sql import branches, damaged, keys, migrate, nodes
+from broker.store.sql import branches, damaged, keys, migrate, nodes, streams
 from broker.store.sql.cluster_store import SqlClusterStore
 from broker.store.sql.fencing import check_incarnation
 from broker.store.sql.messages import discarded_bodies
@@ -36,6 +37,7 @@ from broker.store.sql.shared_store import SqlEventStore, SqlMemberStore, SqlSlot
 from broker.store.sql.topology import TOPOLOGY
 from broker.store.sqlite import reader as sqlite_read
 from broker.store.sqlite import safety as sqlite_safety
+from broker.store.sqlite import streams as sqlite_streams
 from broker.store.sqlite import writer as sqlite_write
 from broker.store.sqlite.ballast import NO_ROOM, Ballast
 from broker.store.sqlite.companions import Companions
@@ -149,6 +151,7 @@ class SqliteStore:
 
         # How much room is needed is asked for only on a full disk.
         grows = octets_in_rows(batch.inserts) if self._ballast.is_given_up else len(batch.inserts)
+        grows += sum([append.octets for append in batch.appends])
         grows += sum(len(branch.content) for branch in batch.prepared) + _OCTETS_OF_KEY * len(batch.keyed)
         await self._on_writer(write, grows=grows)
         self._high_water = max(self._high_water, high_water)
@@ -201,6 +204,33 @@ class SqliteStore:
 
     async def trim_keys(self, scope: int, keep: int, limit: int) -> int:
         return await self._in_transaction(lambda connection: keys.trim_keys(connection, scope, keep, limit))
+
+    async def stream_bounds(self, queue_ids: Sequence[int]) -> dict[int, StreamBounds]:
+        return await self._in_transaction(lambda connection: streams.stream_bounds(connection, queue_ids))
+
+    async def read_stream(self, queue_id: int, offset: int, limit_octets: int) -> StreamPage:
+        return await self._on_reader(lambda: sqlite_streams.read_page(self._read_only, queue_id, offset, limit_octets))
+
+    async def find_in_stream(self, queue_id: int, time_ms: int) -> int | None:
+        return await self._in_transaction(lambda connection: streams.find_in_stream(connection, queue_id, time_ms))
+
+    async def trim_stream(self, queue_id: int, retention: Retention, limit: int) -> int:
+        return await self._in_transaction(
+            lambda connection: streams.trim_stream(connection, queue_id, retention, limit)
+        )
+
+    async def keep_places(self, places: Mapping[ReaderPlace, int]) -> None:
+        grows = _OCTETS_OF_KEY * len(places)
+        await self._in_transaction(lambda connection: streams.keep_places(connection, places), grows=grows)
+
+    async def place_in_stream(self, place: ReaderPlace) -> int | None:
+        return await self._in_transaction(lambda connection: streams.place_in_stream(connection, place))
+
+    async def places_in_stream(self, queue_id: int) -> dict[str, int]:
+        return await self._in_transaction(lambda connection: streams.places_in_stream(connection, queue_id))
+
+    async def forget_place(self, place: ReaderPlace) -> bool:
+        return await self._in_transaction(lambda connection: streams.forget_place(connection, place))
 
     async def load(self) -> Topology:
         try:

@@ -29,6 +29,7 @@ from broker.store.rows import CHECKSUM_MASK, MAX_CONTENT_CHUNK_SIZE, checksum_of
 from broker.store.sqlite.branches import change_branches
 from broker.store.sqlite.content_files import ContentFiles
 from broker.store.sqlite.keys import claim_keys
+from broker.store.sqlite.streams import append_segments
 
 _BODY: Final = attrgetter("body")
 _REDELIVERED: Final = attrgetter("redelivered")
@@ -115,7 +116,7 @@ def write(
     is_large = sum(map(len, map(_BODY, inline))) > _LARGE_BATCH
     step = _LARGE_ROWS_PER_INSERT if is_large else _ROWS_PER_INSERT
     has_branches = bool(batch.prepared or batch.resolved)
-    has_others = bool(shared or named or recounts or expiring or expired or batch.keyed)
+    has_others = bool(shared or named or recounts or expiring or expired or batch.keyed or batch.appends)
     if not (has_others or has_branches or batch.purges or batch.slots or high_water):
         if not batch.deletes and len(inline) <= step:
             _insert_inline(connection, inline, transient)
@@ -134,6 +135,8 @@ def write(
             _insert_content(connection, files, contents)
             hashes = {content_id: hash_of_body(message) for content_id, message in contents.items()}
             _insert_shared(connection, shared, hashes, transient)
+        if batch.appends:
+            append_segments(connection, batch)
         if expiring:
             connection.execute(_EXPIRATIONS, _expirations(expiring, transient))
         recount(connection, recounts)

@@ -10,6 +10,7 @@ from broker.message import PENDING, SETTLED, STORED, TRANSIENT, WRITING, WRITING
 
 class SomeQueue:
     queue_id = 1
+    is_stream = False
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ NewTransaction = Callable[[], Transaction | None]
 
 class SomeQueue:
     queue_id = 1
+    is_stream = False
     consumers: Collection[Any] = ()
 
     def __init__(self) -> None:

@@ -12,6 +12,7 @@ from broker.message import STORED, Message, tail
 
 class Queue:
     queue_id = 7
+    is_stream = False
 
 
 def message(properties: BasicProperties, deliveries: int) -> Message:

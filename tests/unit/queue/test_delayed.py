@@ -6,6 +6,7 @@ from broker.queue.delayed import AT_ONCE, Delayed
 
 class Queue:
     queue_id = 7
+    is_stream = False
 
 
 def message(message_id: int) -> Message:

@@ -19,6 +19,7 @@ FLAGS_OFFSET = 12
 
 class SomeQueue:
     queue_id = 1
+    is_stream = False
 
 
 def raw_view(table: bytes) -> MessageView:

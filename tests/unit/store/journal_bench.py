@@ -17,6 +17,7 @@ from broker.store.journal_limits import JournalLimits
 @dataclass
 class Queue:
     queue_id: int = 7
+    is_stream: bool = False
 
 
 QUEUE = Queue()

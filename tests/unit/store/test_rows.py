@@ -17,6 +17,7 @@ from broker.store.rows import (
 @dataclass
 class Queue:
     queue_id: int = 7
+    is_stream: bool = False
 
 
 def message(body: bytes, frame_max: int = 131_072) -> Message:

@@ -17,6 +17,7 @@ KIND = Slot(7, 3, 0, 0, 0)
 
 class _Queue:
     queue_id = 7
+    is_stream = False
 
 
 def messages(*ids: int, state: int = STORED) -> list[Message]:
