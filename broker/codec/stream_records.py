@@ -45,7 +45,7 @@ class NewSegment:
     content: bytes
 
 
-class Record(NamedTuple):
+class StreamRecord(NamedTuple):
     """A message of a stream as it is delivered, to any number of consumers: `header` tells its offset."""
 
     offset: int
@@ -94,12 +94,12 @@ class RecordReader:
     def __init__(self) -> None:
         self._known: dict[bytes, tuple[bytes, bytes]] = {}
 
-    def decode(self, content: bytes, first: int, count: int) -> list[Record]:
+    def decode(self, content: bytes, first: int, count: int) -> list[StreamRecord]:
         """Return the `count` records of a segment, whose first message has the offset `first`.
 
         Raises `ValueError` for what is no segment of so many.
         """
-        records: list[Record] = []
+        records: list[StreamRecord] = []
         unpack, size, known = _HEAD.unpack_from, _HEAD.size, self._known
         place = 0
         try:
@@ -116,23 +116,23 @@ class RecordReader:
                 if body_size > _BODY_TAIL:
                     body, chunks = body_tails(body[4:-1], _FRAME_MAX)
                 weight = MESSAGE_OVERHEAD + routing_size + len(header) + body_size
-                records.append(Record(offset, message_id, routing, header, body, chunks, weight))
+                records.append(StreamRecord(offset, message_id, routing, header, body, chunks, weight))
         except struct.error as error:
             raise ValueError(str(error)) from None
         if place != len(content):
             raise ValueError(f"{len(content)} octets for {count} records that end at {place}")
         return records
 
-    def of_messages(self, messages: Iterable[Message], first: int) -> list[Record]:
+    def of_messages(self, messages: Iterable[Message], first: int) -> list[StreamRecord]:
         """Return the records of messages that were appended from the offset `first` on."""
-        records: list[Record] = []
+        records: list[StreamRecord] = []
         known = self._known
         for offset, message in enumerate(messages, first):
             payload = message.header[4:-1]
             parts = known.get(payload) or self._parts_around(payload)
             header, chunks = parts[0] + _OFFSET(offset) + parts[1], message.chunks
             weight = weight_of(message.routing, header, message.body, chunks)
-            records.append(Record(offset, message.id, message.routing, header, message.body, chunks, weight))
+            records.append(StreamRecord(offset, message.id, message.routing, header, message.body, chunks, weight))
         return records
 
     def _parts_around(self, payload: bytes) -> tuple[bytes, bytes]:

@@ -349,7 +349,7 @@ class NodeIncarnation:
             forever.create_task(monitor.run(), name="resources"),
             forever.create_task(health.run(), name="store health"),
             forever.create_task(keys.run(), name="keys of de-duplication"),
-            forever.create_task(self._stream_upkeep().run(), name="streams"),
+            forever.create_task(self.build_stream_upkeep().run(), name="streams"),
             forever.create_task(self._time_keeper.run(), name="store time"),
             *(self.carbon.tasks(forever, broker) if self.carbon is not None else ()),
         ]
@@ -359,7 +359,8 @@ class NodeIncarnation:
         """All streams of all virtual hosts."""
         return [queue for queue in self.queues if isinstance(queue, StreamQueue)]
 
-    def _stream_upkeep(self) -> StreamUpkeep:
+    def build_stream_upkeep(self) -> StreamUpkeep:
+        """Build what looks after streams; it runs with the journal."""
         upkeep = self.stream_upkeep = StreamUpkeep(
             self.store,
             self.stream_reader,

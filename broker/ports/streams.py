@@ -85,7 +85,7 @@ class StreamPage:
 
 
 @dataclass(frozen=True, slots=True)
-class Retention:
+class TrimRule:
     """What of a stream may be deleted: what is behind the newest `max_octets`, and what is older than `before_ms`."""
 
     max_octets: int | None
@@ -120,7 +120,7 @@ class StreamStore(Protocol):
         """
         ...
 
-    async def trim_stream(self, queue_id: int, retention: Retention, limit: int) -> int:
+    async def trim_stream(self, queue_id: int, retention: TrimRule, limit: int) -> int:
         """Delete the oldest segments, `limit` at most, that retention does not keep; return how many.
 
         The last segment stays, and what stays has `max_octets` at least. A message may be older than `before_ms` if its

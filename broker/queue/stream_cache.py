@@ -7,7 +7,7 @@ from collections import OrderedDict
 from operator import attrgetter
 from typing import Final
 
-from broker.codec.stream_records import Record, filter_value
+from broker.codec.stream_records import StreamRecord, filter_value
 
 _GROWING: Final = 512 * 1024
 """Octets of memory up to which what is appended goes into the block before it."""
@@ -19,7 +19,7 @@ class Block:
 
     __slots__ = ("_values", "end", "first", "records", "weight")
 
-    def __init__(self, first: int, end: int, records: list[Record]) -> None:
+    def __init__(self, first: int, end: int, records: list[StreamRecord]) -> None:
         self.first = first
         self.end = end
         self.records = records
@@ -32,7 +32,7 @@ class Block:
             return max(offset - self.first, 0)
         return bisect_left(self.records, offset, key=_OFFSET)  # a damaged segment is left out
 
-    def extend(self, records: list[Record]) -> None:
+    def extend(self, records: list[StreamRecord]) -> None:
         """Add records that follow the block."""
         self.records += records
         self.end = records[-1].offset + 1
@@ -87,7 +87,7 @@ class StreamCache:
             self._drop(first)
         self._put(block)
 
-    def append(self, records: list[Record]) -> None:
+    def append(self, records: list[StreamRecord]) -> None:
         """Add what was appended to the stream just now."""
         last = self._blocks[self._firsts[-1]] if self._firsts else None
         first = records[0].offset

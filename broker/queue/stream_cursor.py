@@ -43,7 +43,7 @@ class StreamWish:
     """Is its place to be kept under its tag, and to be its start the next time?"""
 
 
-class Cursor:
+class StreamCursor:
     """The place of one consumer in a stream."""
 
     __slots__ = ("_outstanding", "_since_ms", "_wish", "name", "next")

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, Final, Protocol
 
-from broker.codec.stream_records import Record, RecordReader
+from broker.codec.stream_records import RecordReader, StreamRecord
 from broker.message import STORED, TRANSIENT, KeyedMessage, Message
 from broker.ports.slot import Slot
 from broker.ports.streams import NO_STREAM, NOTHING, StoredSegment, StreamAppend, StreamBounds
@@ -21,7 +21,7 @@ from broker.queue.queue import Queue
 from broker.queue.settings import QueueSettings
 from broker.queue.stock import Stock
 from broker.queue.stream_cache import Block, StreamCache
-from broker.queue.stream_cursor import Cursor, Since, Start, StreamWish
+from broker.queue.stream_cursor import Since, Start, StreamCursor, StreamWish
 from broker.queue.stream_turns import StreamTurns
 
 MAX_UNACKED: Final = 65_535
@@ -39,7 +39,7 @@ class StreamMessage(Message):
 
     __slots__ = ("cursor",)
 
-    cursor: Cursor
+    cursor: StreamCursor
 
 
 class StreamStorage(Protocol):
@@ -163,12 +163,12 @@ class StreamQueue(Queue):
 
     # Consumers
 
-    async def find_start(self, wish: StreamWish, name: str) -> Cursor:
+    async def find_start(self, wish: StreamWish, name: str) -> StreamCursor:
         """Return the place at which a consumer begins. `name` is its tag."""
         start, storage = wish.start, self._storage
         kept = await storage.place(self, name) if wish.is_kept else None
         if kept is not None:
-            return Cursor(kept, StreamWish(kept, wish.filters, wish.takes_unfiltered, True), name)
+            return StreamCursor(kept, StreamWish(kept, wish.filters, wish.takes_unfiltered, True), name)
         self.learn(await storage.bounds(self))
         bounds = self._bounds
         match start:
@@ -183,9 +183,9 @@ class StreamQueue(Queue):
                 place = bounds.end if found is None else found
             case int(offset):
                 place = offset
-        return Cursor(place, wish, name if wish.is_kept else "")
+        return StreamCursor(place, wish, name if wish.is_kept else "")
 
-    def expect(self, consumer: QueueConsumer, cursor: Cursor | None) -> None:
+    def expect(self, consumer: QueueConsumer, cursor: StreamCursor | None) -> None:
         """When this consumer is added it begins at this place; with None it is not waited for any longer."""
         self._turns.expect(consumer, cursor)
 
@@ -219,7 +219,7 @@ class StreamQueue(Queue):
                 self._serve(consumer, cursor)
         return False
 
-    def _serve(self, consumer: QueueConsumer, cursor: Cursor) -> None:
+    def _serve(self, consumer: QueueConsumer, cursor: StreamCursor) -> None:
         while True:
             room = consumer.room(min(_AT_ONCE, MAX_UNACKED - consumer.unacked))
             if room <= 0:
@@ -238,7 +238,7 @@ class StreamQueue(Queue):
                 return
 
     def _deliver(
-        self, consumer: QueueConsumer, cursor: Cursor, block: Block, places: Sequence[int], following: int
+        self, consumer: QueueConsumer, cursor: StreamCursor, block: Block, places: Sequence[int], following: int
     ) -> bool:
         """Give a consumer these messages of a block; return whether it may take more."""
         records = block.records
@@ -267,7 +267,7 @@ class StreamQueue(Queue):
         self._wanted.discard(offset)
         if not self._turns.cursors:
             return
-        records: list[Record] = []
+        records: list[StreamRecord] = []
         for segment in segments:
             try:
                 records += self._reader.decode(segment.content, segment.first, segment.count)
@@ -301,7 +301,7 @@ class StreamQueue(Queue):
         self._unacked -= len(messages)
 
     def _note_answered(self, messages: Iterable[Message]) -> None:
-        by_cursor: dict[Cursor, list[Message]] = {}
+        by_cursor: dict[StreamCursor, list[Message]] = {}
         for message in messages:
             if isinstance(message, StreamMessage) and message.cursor.name:
                 by_cursor.setdefault(message.cursor, []).append(message)
@@ -324,7 +324,7 @@ class StreamQueue(Queue):
         return super().delete()
 
 
-def _message(stream: StreamQueue, cursor: Cursor, record: Record) -> StreamMessage:
+def _message(stream: StreamQueue, cursor: StreamCursor, record: StreamRecord) -> StreamMessage:
     # Those that are acknowledged are told to the stream only if their row could be deleted: it wants to know of them.
     state = STORED if cursor.name else TRANSIENT
     made = StreamMessage(record.offset, stream, record.routing, record.header, record.body, record.chunks, state)

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from broker.queue.dispatcher import QueueConsumer
 from broker.queue.queue_turns import QueueTurns
-from broker.queue.stream_cursor import Cursor
 from broker.queue.settings import QueueSettings, QueueType
+from broker.queue.stream_cursor import StreamCursor
 from broker.selector.selector import Selector
 
 _SETTINGS: Final = QueueSettings(type=QueueType.STREAM)
@@ -20,15 +20,15 @@ class StreamTurns(QueueTurns):
 
     def __init__(self) -> None:
         super().__init__(_SETTINGS)
-        self.cursors: dict[QueueConsumer, Cursor] = {}
-        self._expected: dict[QueueConsumer, Cursor] = {}
+        self.cursors: dict[QueueConsumer, StreamCursor] = {}
+        self._expected: dict[QueueConsumer, StreamCursor] = {}
         """Those of consumers that are not added yet."""
         self._next: dict[QueueConsumer, None] = {}
         """Consumers that may get something when the stream is dispatched next."""
         self._waiting: dict[QueueConsumer, None] = {}
         """Those that have credit, and wait for messages: for what is being read, or is not published yet."""
 
-    def expect(self, consumer: QueueConsumer, cursor: Cursor | None) -> None:
+    def expect(self, consumer: QueueConsumer, cursor: StreamCursor | None) -> None:
         """When this consumer is added it begins at this place; with None it is not waited for any longer."""
         if cursor is None:
             self._expected.pop(consumer, None)
@@ -80,7 +80,7 @@ class StreamTurns(QueueTurns):
         self._next.update(self._waiting)
         self._waiting.clear()
 
-    def take(self) -> list[tuple[QueueConsumer, Cursor]]:
+    def take(self) -> list[tuple[QueueConsumer, StreamCursor]]:
         """Remove and return those that may get something, with their places."""
         turns, self._next = self._next, {}
         return [(consumer, self.cursors[consumer]) for consumer in turns if consumer in self.cursors]

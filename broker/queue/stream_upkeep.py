@@ -1,6 +1,6 @@
 """What is done about streams beside consuming them: retention, the places of consumers, and news of other nodes.
 
-Each step is bounded, and another comes after a pause. Retention is the work of one node, which tells the streams'
+Each step is bounded, and another comes after a pause. TrimRule is the work of one node, which tells the streams'
 lengths; should two do it for a moment, the one finds nothing to do.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final, Protocol
 
 from broker.errors import StoreUnavailable
-from broker.ports.streams import NOTHING, Retention, StreamStore
+from broker.ports.streams import NOTHING, StreamStore, TrimRule
 from broker.queue.stream_queue import StreamQueue
 
 TICK: Final = 0.05
@@ -109,7 +109,7 @@ class StreamUpkeep:
             return
         before = None if wanted.max_age_ms is None else now - wanted.max_age_ms
         for _ in range(_STEPS_AT_ONCE):
-            retention = Retention(wanted.max_octets, before)
+            retention = TrimRule(wanted.max_octets, before)
             gone = await self._store.trim_stream(stream.queue_id, retention, SEGMENTS_AT_ONCE)
             if gone < SEGMENTS_AT_ONCE:
                 break

@@ -19,7 +19,7 @@ from broker.ports.branches import BranchKey, PreparedBranch, Xid
 from broker.ports.records import Change, Topology
 from broker.ports.slot import Slot
 from broker.ports.store import Batch, DueKey, KeyPlace, KeySweep, Store
-from broker.ports.streams import ReaderPlace, Retention, StreamBounds, StreamPage
+from broker.ports.streams import ReaderPlace, StreamBounds, StreamPage, TrimRule
 
 T = TypeVar("T")
 
@@ -138,7 +138,7 @@ class RetryingStore:
     async def find_in_stream(self, queue_id: int, time_ms: int) -> int | None:
         return await self._retry.until_done(lambda: self.store.find_in_stream(queue_id, time_ms))
 
-    async def trim_stream(self, queue_id: int, retention: Retention, limit: int) -> int:
+    async def trim_stream(self, queue_id: int, retention: TrimRule, limit: int) -> int:
         return await self.store.trim_stream(queue_id, retention, limit)
 
     async def keep_places(self, places: Mapping[ReaderPlace, int]) -> None:

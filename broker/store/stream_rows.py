@@ -12,7 +12,7 @@ from xxhash import xxh3_64_intdigest
 
 from broker.message import Message
 from broker.ports.store import Batch
-from broker.ports.streams import Retention, StoredSegment, StreamAppend, StreamPage
+from broker.ports.streams import StoredSegment, StreamAppend, StreamPage, TrimRule
 from broker.store.rows import CHECKSUM_MASK
 
 _log = structlog.get_logger(__name__)
@@ -36,7 +36,7 @@ def part_streams(batch: Batch, appended: list[Message]) -> None:
     batch.appends += [StreamAppend(queue_id, messages) for queue_id, messages in by_stream.items()]
 
 
-def excess(oldest: Iterable[tuple[int, int, int]], end: int, retention: Retention) -> list[int]:
+def excess(oldest: Iterable[tuple[int, int, int]], end: int, retention: TrimRule) -> list[int]:
     """Return the first offsets of those of the `oldest` segments that retention does not keep.
 
     Each is told by its first offset, the time of its last message, and the position behind it; `end` is that behind

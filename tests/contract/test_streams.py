@@ -7,11 +7,11 @@ from collections.abc import Iterable
 
 import pytest
 
-from broker.codec.stream_records import SEGMENT_OCTETS, Record, RecordReader
+from broker.codec.stream_records import SEGMENT_OCTETS, RecordReader, StreamRecord
 from broker.message import Message, first_id_at
 from broker.ports.records import Drop, Put, QueueKey, QueueRecord, VirtualHostRecord
 from broker.ports.store import Batch
-from broker.ports.streams import NO_STREAM, NOTHING, Retention, StreamAppend, StreamBounds, StreamPage
+from broker.ports.streams import NO_STREAM, NOTHING, StreamAppend, StreamBounds, StreamPage, TrimRule
 from tests.contract.harness import INVOICES, ORDERS, Harness, Queue, message
 from tests.contract.nodes import Nodes
 
@@ -40,12 +40,12 @@ async def append(harness: Harness, *bodies: bytes, queue: Queue = ORDERS, at_ms:
     return written.first
 
 
-def records(page: StreamPage) -> list[Record]:
+def records(page: StreamPage) -> list[StreamRecord]:
     reader = RecordReader()
     return [record for each in page.segments for record in reader.decode(each.content, each.first, each.count)]
 
 
-def bodies(found: Iterable[Record]) -> dict[int, bytes]:
+def bodies(found: Iterable[StreamRecord]) -> dict[int, bytes]:
     return {
         record.offset: record.body[4:-1] if record.chunks is None else b"".join(part[4:-1] for part in record.chunks)
         for record in found
@@ -169,24 +169,24 @@ async def test_retention_by_octets_never_leaves_less_than_it_has_to(stream: Harn
         await append(stream, b"x" * 1000)
     whole = (await stream.store.stream_bounds([LOG]))[LOG].octets
     keep = whole // 10 * 4 + 1
-    assert await stream.store.trim_stream(LOG, Retention(keep, None), 100) == 5
+    assert await stream.store.trim_stream(LOG, TrimRule(keep, None), 100) == 5
     left = (await stream.store.stream_bounds([LOG]))[LOG]
     assert (left.first, left.end) == (5, 10)
     assert left.octets >= keep
-    assert await stream.store.trim_stream(LOG, Retention(keep, None), 100) == 0
+    assert await stream.store.trim_stream(LOG, TrimRule(keep, None), 100) == 0
 
 
 async def test_retention_by_age_leaves_what_is_young_enough(stream: Harness) -> None:
     for number in range(6):
         await append(stream, b"a", b"b", at_ms=1_900_000_000_000 + 1000 * number)
-    assert await stream.store.trim_stream(LOG, Retention(None, 1_900_000_003_000), 100) == 3
+    assert await stream.store.trim_stream(LOG, TrimRule(None, 1_900_000_003_000), 100) == 3
     assert list(await read(stream)) == [6, 7, 8, 9, 10, 11]
 
 
 async def test_the_last_segment_stays_and_offsets_go_on_behind_it(stream: Harness) -> None:
     for body in (b"a", b"b", b"c"):
         await append(stream, body)
-    assert await stream.store.trim_stream(LOG, Retention(0, 1_900_000_999_000), 100) == 2
+    assert await stream.store.trim_stream(LOG, TrimRule(0, 1_900_000_999_000), 100) == 2
     assert (await read(stream), await append(stream, b"d")) == ({2: b"c"}, 3)
 
 
@@ -194,13 +194,13 @@ async def test_a_step_of_retention_is_bounded(stream: Harness) -> None:
     for _ in range(8):
         await append(stream, b"a")
     trim = stream.store.trim_stream
-    assert [await trim(LOG, Retention(0, None), 3) for _ in range(4)] == [3, 3, 1, 0]
+    assert [await trim(LOG, TrimRule(0, None), 3) for _ in range(4)] == [3, 3, 1, 0]
 
 
 async def test_what_retention_has_deleted_is_skipped(stream: Harness) -> None:
     for body in (b"a", b"b", b"c"):
         await append(stream, body)
-    await stream.store.trim_stream(LOG, Retention(0, None), 100)
+    await stream.store.trim_stream(LOG, TrimRule(0, None), 100)
     page = await stream.store.read_stream(LOG, 0, ALL)
     assert (bodies(records(page)), page.end) == ({2: b"c"}, 3)
 

@@ -225,6 +225,8 @@ class NodeInProcess:
         incarnation.registration, incarnation.ids, incarnation.journal = registration, self.ids, self.journal
         self._lifecycle.attach(incarnation)
         incarnation.broker, incarnation.slot_reader = self.broker, parts.slot_reader
+        incarnation.stream_reader = parts.stream_reader
+        incarnation.build_stream_upkeep()
         incarnation.turns = Turns(self.broker.work)
         if self._has_passwords:
             incarnation.hashing = hashing_threads()

@@ -18,7 +18,7 @@ from broker.ports.cluster_rows import Incarnation, row_of
 from broker.ports.records import Change, Drop, Topology, VirtualHostRecord
 from broker.ports.slot import Slot
 from broker.ports.store import Batch, DueKey, KeyPlace, KeySweep, Registration
-from broker.ports.streams import ReaderPlace, Retention, StreamBounds, StreamPage
+from broker.ports.streams import ReaderPlace, StreamBounds, StreamPage, TrimRule
 from broker.store.memory import streams
 from broker.store.memory.cluster import MemoryClusterStore
 from broker.store.memory.events import MemoryEventStore
@@ -149,7 +149,7 @@ class MemoryStore:
     async def find_in_stream(self, queue_id: int, time_ms: int) -> int | None:
         return streams.find_in_stream(self._opened(), queue_id, time_ms)
 
-    async def trim_stream(self, queue_id: int, retention: Retention, limit: int) -> int:
+    async def trim_stream(self, queue_id: int, retention: TrimRule, limit: int) -> int:
         return streams.trim_stream(self._opened(), queue_id, retention, limit)
 
     async def keep_places(self, places: Mapping[ReaderPlace, int]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from broker.ports.store import Batch
-from broker.ports.streams import NO_STREAM, ReaderPlace, Retention, StoredSegment, StreamBounds, StreamPage
+from broker.ports.streams import NO_STREAM, ReaderPlace, StoredSegment, StreamBounds, StreamPage, TrimRule
 from broker.store.memory.state import MemoryState, SegmentRow
 from broker.store.stream_rows import excess
 
@@ -60,7 +60,7 @@ def find_in_stream(state: MemoryState, queue_id: int, time_ms: int) -> int | Non
     return next((row.first for row in state.streams.get(queue_id, ()) if row.last_ms >= time_ms), None)
 
 
-def trim_stream(state: MemoryState, queue_id: int, retention: Retention, limit: int) -> int:
+def trim_stream(state: MemoryState, queue_id: int, retention: TrimRule, limit: int) -> int:
     """Delete the oldest segments that retention does not keep; return how many."""
     rows = state.streams.get(queue_id, [])
     if not rows:

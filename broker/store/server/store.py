@@ -26,7 +26,7 @@ from broker.ports.peer_calls import Fence
 from broker.ports.records import Change, Topology
 from broker.ports.slot import Slot
 from broker.ports.store import Batch, DueKey, KeyPlace, KeySweep, Registration
-from broker.ports.streams import ReaderPlace, Retention, StreamBounds, StreamPage
+from broker.ports.streams import ReaderPlace, StreamBounds, StreamPage, TrimRule
 from broker.store.rows import ids_by_deliveries
 from broker.store.server import pages
 from broker.store.server.batch import Rows, rows_of
@@ -225,7 +225,7 @@ class ServerStore:
     async def find_in_stream(self, queue_id: int, time_ms: int) -> int | None:
         return await self._run(lambda connection: streams.find_in_stream(connection, queue_id, time_ms))
 
-    async def trim_stream(self, queue_id: int, retention: Retention, limit: int) -> int:
+    async def trim_stream(self, queue_id: int, retention: TrimRule, limit: int) -> int:
         return await self._run(lambda connection: streams.trim_stream(connection, queue_id, retention, limit), limit)
 
     async def keep_places(self, places: Mapping[ReaderPlace, int]) -> None:

@@ -328,7 +328,7 @@ DEDUPLICATION_KEY: Final = Table(
 
 # The segments of streams, in rows of 65 500 octets: each has what concerns all of its segment. FIRST_OFFSET is that of
 # the segment's first message, LAST_TIME when the newest message up to its end was published, in milliseconds since
-# 1970, POSITION how many octets all segments before it had since the stream was made. CHECKSUM is over the whole segment.
+# 1970, POSITION how many octets all segments before it had since the stream was made. CHECKSUM is over the segment.
 STREAM_SEGMENT: Final = Table(
     "MB_STREAM_SEGMENT",
     metadata,

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from broker.ports.streams import ReaderPlace, Retention, StreamBounds, StreamPage
+from broker.ports.streams import ReaderPlace, StreamBounds, StreamPage, TrimRule
 from broker.store.sql.schema import QUEUE, STREAM_PLACE, STREAM_SEGMENT
 from broker.store.stream_rows import excess, page_of
 
@@ -81,7 +81,7 @@ def find_in_stream(connection: Connection, queue_id: int, time_ms: int) -> int |
     return int(high)
 
 
-def trim_stream(connection: Connection, queue_id: int, retention: Retention, limit: int) -> int:
+def trim_stream(connection: Connection, queue_id: int, retention: TrimRule, limit: int) -> int:
     """Delete the oldest segments, `limit` at most, that retention does not keep; return how many."""
     last = _end_row(connection, queue_id, is_last=True)
     if last is None:
@@ -124,7 +124,7 @@ def places_in_stream(connection: Connection, queue_id: int) -> dict[str, int]:
     rows = connection.execute(
         select(_P.consumer_name, _P.next_offset).where(_P.queue_id == queue_id).order_by(_P.consumer_name)
     )
-    return dict(rows)
+    return {row.consumer_name: row.next_offset for row in rows}
 
 
 def forget_place(connection: Connection, place: ReaderPlace) -> bool:

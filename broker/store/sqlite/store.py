@@ -27,7 +27,7 @@ from broker.ports.cluster_rows import Incarnation
 from broker.ports.records import Change, Drop, Topology
 from broker.ports.slot import Slot
 from broker.ports.store import Batch, DueKey, KeyPlace, KeySweep, Registration
-from broker.ports.streams import ReaderPlace, Retention, StreamBounds, StreamPage
+from broker.ports.streams import ReaderPlace, StreamBounds, StreamPage, TrimRule
 from broker.store.rows import ids_by_deliveries, name_large_content, octets_in_rows
 from broker.store.sql import branches, damaged, keys, migrate, nodes, streams
 from broker.store.sql.cluster_store import SqlClusterStore
@@ -214,7 +214,7 @@ class SqliteStore:
     async def find_in_stream(self, queue_id: int, time_ms: int) -> int | None:
         return await self._in_transaction(lambda connection: streams.find_in_stream(connection, queue_id, time_ms))
 
-    async def trim_stream(self, queue_id: int, retention: Retention, limit: int) -> int:
+    async def trim_stream(self, queue_id: int, retention: TrimRule, limit: int) -> int:
         return await self._in_transaction(
             lambda connection: streams.trim_stream(connection, queue_id, retention, limit)
         )

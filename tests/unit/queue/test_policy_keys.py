@@ -98,7 +98,7 @@ def test_policy_and_argument_are_told_apart(
 
 
 def test_a_key_without_effect_changes_nothing() -> None:
-    definition = {"ha-mode": "all", "queue-mode": "lazy", "max-age": "1D", "unknown": 1}
+    definition = {"ha-mode": "all", "queue-mode": "lazy", "initial-cluster-size": 1, "unknown": 1}
     assert with_policy({"x-max-length": 1}, definition, CLASSIC) == {"x-max-length": 1}
 
 
@@ -133,6 +133,7 @@ def test_every_key_with_an_effect_is_a_setting() -> None:
         "deduplication-header": "order",
         "deliver-at-header": "eta",
         "deduplication-property": "message_id",
+        "max-age": "1D",
     }
     on = {"x-message-deduplication": True}
     companions = {
@@ -147,7 +148,8 @@ def test_every_key_with_an_effect_is_a_setting() -> None:
         if key.or_argument is None or name == "alternate-exchange":
             continue
         value = examples.get(name, {"delayed-retry-type": "all", "dead-letter-routing-key": "k"}.get(name, 3))
-        before = QueueSettings.of_values(companions.get(name, {}), QUORUM)
-        after = QueueSettings.of_values(with_policy(companions.get(name, {}), {name: value}, QUORUM), QUORUM)
+        queue_type = QUORUM if QUORUM in key.types or QueueType.CLASSIC in key.types else QueueType.STREAM
+        before = QueueSettings.of_values(companions.get(name, {}), queue_type)
+        after = QueueSettings.of_values(with_policy(companions.get(name, {}), {name: value}, queue_type), queue_type)
         assert after != before, name
         assert settings == QueueSettings.of_values({}, QUORUM)

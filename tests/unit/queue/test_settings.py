@@ -85,8 +85,8 @@ def test_what_is_too_large_has_no_effect(name: str, too_large: int) -> None:
     assert QueueSettings.of(FieldTable.of({name: too_large})) == QueueSettings()
 
 
-@pytest.mark.parametrize("value", ["classic", "stream", "", 1, None])
-def test_every_queue_but_a_quorum_queue_is_a_classic_one(value: object) -> None:
+@pytest.mark.parametrize("value", ["classic", "", 1, None])
+def test_every_queue_of_no_other_type_is_a_classic_one(value: object) -> None:
     assert QueueSettings.of(FieldTable.of({"x-queue-type": value})) == QueueSettings(type=QueueType.CLASSIC)
 
 

@@ -210,12 +210,11 @@ def test_a_queue_whose_arguments_cannot_be_read_is_there_without_them(harness: H
 
 
 def test_arguments_that_are_refused_today_are_there_without_effect(harness: Harness, vhost: VirtualHost) -> None:
-    table = FieldTable.of({"x-message-ttl": -1, "x-max-length": 5, "x-queue-type": "stream"})
+    table = FieldTable.of({"x-message-ttl": -1, "x-max-length": 5, "x-queue-type": "mirrored"})
     record = QueueRecord("/", "q", 7, False, False, table.raw)
 
     assert restored(harness, record) == [
-        "an argument of queue 'q' in vhost '/' has no effect: 'x-queue-type':"
-        " \"unsupported queue type 'stream': there are no streams here yet\"",
+        "an argument of queue 'q' in vhost '/' has no effect: 'x-queue-type': \"unsupported queue type 'mirrored'\"",
         "an argument of queue 'q' in vhost '/' has no effect: 'x-message-ttl': {value_negative,-1}",
     ]
     assert vhost.queues["q"].settings == QueueSettings(max_length=5)

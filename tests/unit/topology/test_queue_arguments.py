@@ -109,10 +109,6 @@ def test_a_time_is_at_most_ten_years(name: str) -> None:
         ({"x-queue-leader-locator": "mine"}, "'x-queue-leader-locator': invalid_queue_locator_arg"),
         ({"x-queue-type": "mirrored"}, "'x-queue-type': \"unsupported queue type 'mirrored'\""),
         ({"x-queue-type": 1}, "'x-queue-type': {unacceptable_type,signedint}"),
-        (
-            {"x-queue-type": "stream"},
-            "'x-queue-type': \"unsupported queue type 'stream': there are no streams here yet\"",
-        ),
         ({"x-delayed-retry-type": "some"}, "'x-delayed-retry-type': invalid_delayed_retry_type"),
         ({"x-delayed-retry-type": "all"}, "'x-delayed-retry-type': delayed_retry_type_but_no_min_defined"),
         (
