@@ -80,8 +80,8 @@ def stream_wish(arguments: FieldTable, what: str, now_ms: int, *, has_tag: bool)
 def _start_of(value: Any, kind: str, what: str, now_ms: int) -> Start | Since | int:
     if isinstance(value, Timestamp):
         return Since(value.seconds * 1000)
-    if kind in INTEGERS and value >= 0:
-        return int(value)
+    if kind in INTEGERS:
+        return max(int(value), 0)
     if isinstance(value, str):
         named = next((each for each in Start if each.value == value), None)
         age = age_in_ms(value)

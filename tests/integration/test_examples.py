@@ -21,6 +21,13 @@ LINES = {
     "delayed": [
         "3 messages are confirmed, 1 of them is in the queue",
         "its x-delay is -1500 now: it is not delayed again",
+    "streams": [
+        "from the first: 0: south 20, 1: north 21, 2: south 22, 3: north 23, 4: south 24, 5: north 25",
+        "from offset 4: 4: south 24, 5: north 25",
+        "the north alone: 1: north 21, 3: north 23, 5: north 25",
+        "a reader of two: 0: south 20, 1: north 21",
+        "goes on with: 2: south 22, 3: north 23",
+        "6 readings are still there",
     ],
     "work_queue": ["task 3 failed, once more", "task 9 done"],
     "kombu_tasks": ["2 + 10 = 12"],

@@ -79,7 +79,7 @@ def stream(harness: Harness, peer: Client) -> Client:
 ALL = [(number, b"%d" % number) for number in range(5)]
 
 
-# Declaring (S1, S2)
+# Declaring
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_a_declaration_tells_how_many_offsets_there_are(stream: Client) -> None:
     assert declare(stream) == QueueDeclareOk("s", 5, 1)
 
 
-# What is not served (S6)
+# What is not served
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_what_streams_do_not_have_is_540(stream: Client, method: Any, text: str,
     assert stream.received() == [(0, ConnectionClose(540, f"NOT_IMPLEMENTED - {text}", *ids))]
 
 
-# Consuming (S3, S4)
+# Consuming
 
 
 def test_a_consumer_without_prefetch_is_refused(stream: Client) -> None:
@@ -212,7 +212,18 @@ def test_a_prefetch_of_the_whole_channel_is_refused(stream: Client) -> None:
 
 @pytest.mark.parametrize(
     ("offset", "first"),
-    [("first", 0), ("last", 4), ("next", 5), (3, 3), (0, 0), (99, 99), (Timestamp(0), 0), ("1h", 0), ("1Y", 0)],
+    [
+        ("first", 0),
+        ("last", 4),
+        ("next", 5),
+        (3, 3),
+        (0, 0),
+        (99, 99),
+        (-1, 0),
+        (Timestamp(0), 0),
+        ("1h", 0),
+        ("1Y", 0),
+    ],
 )
 def test_a_consumer_begins_where_it_says(harness: Harness, stream: Client, offset: Any, first: int) -> None:
     consume(stream, offset=offset)
@@ -252,9 +263,7 @@ def test_a_time_in_the_midst_of_a_segment_is_found(harness: Harness, peer: Clien
     assert [body for _, body in delivered(peer)] == [b"2", b"3"]
 
 
-@pytest.mark.parametrize(
-    ("offset", "shown"), [("soon", '{longstr,<<"soon">>}'), (True, "{bool,True}"), (-1, "{signedint,-1}")]
-)
+@pytest.mark.parametrize(("offset", "shown"), [("soon", '{longstr,<<"soon">>}'), (True, "{bool,True}")])
 def test_an_offset_that_is_none_is_refused(stream: Client, offset: Any, shown: str) -> None:
     stream.received()
     consume(stream, offset=offset)
@@ -396,7 +405,7 @@ def test_a_deleted_stream_is_gone_with_all_it_had(harness: Harness, stream: Clie
     assert delivered(stream) == [(0, b"new")]
 
 
-# Filters (S5)
+# Filters
 
 
 def publish_filtered(harness: Harness, peer: Client, *values: str | None) -> None:
