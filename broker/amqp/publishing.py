@@ -312,7 +312,7 @@ class Publisher:
             self.counts.note(route, queues)
         if rules:
             queues = self._hold(route, queues, content, is_persistent, rules)
-        if is_refusable:
+        if is_looked_at:
             queues = self._append_to_streams(route, queues, content)
         if len(queues) <= COPIES_AT_ONCE:
             self._copy(route, queues, content, is_persistent)

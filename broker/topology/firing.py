@@ -22,7 +22,6 @@ from broker.errors import AmqpError
 from broker.message import (
     PENDING,
     SETTLED,
-    TRANSIENT,
     KeyedMessage,
     Message,
     MessageIdGenerator,
@@ -31,7 +30,7 @@ from broker.message import (
 )
 from broker.ports.store import Journal
 from broker.queue.admission import QueueAdmission
-from broker.queue.queue import Queue
+from broker.queue.queue import Queue, state_of
 from broker.topology.dead_letters import ReusableWakeup
 from broker.topology.keys import NO_KEYS, KeyRules, ask_for_keys, key_rules, keyed_among
 from broker.topology.routed_message import RoutedMessage
@@ -257,12 +256,11 @@ class Firing:
                 header = sealed(due.header, again, target.name)
                 copies.append(self._copy(schedule, header, source, PENDING))
                 continue
-            is_stored = (due.is_persistent or target in due.rules) and target.is_stored
             copy = self._copy(
                 target.level_for(due.header),
                 due.header,
                 source,
-                PENDING if is_stored else TRANSIENT,
+                state_of(target, is_persistent=due.is_persistent or target in due.rules),
                 is_keyed=target in due.rules,
             )
             queues.append(target)

@@ -21,6 +21,7 @@ LINES = {
     "delayed": [
         "3 messages are confirmed, 1 of them is in the queue",
         "its x-delay is -1500 now: it is not delayed again",
+    ],
     "streams": [
         "from the first: 0: south 20, 1: north 21, 2: south 22, 3: north 23, 4: south 24, 5: north 25",
         "from offset 4: 4: south 24, 5: north 25",

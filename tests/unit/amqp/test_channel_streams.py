@@ -392,6 +392,16 @@ def test_dead_letters_go_to_a_stream(harness: Harness, stream: Client) -> None:
     assert delivered(stream) == [(5, b"dead")]
 
 
+def test_a_delayed_message_comes_when_it_is_due(harness: Harness, stream: Client) -> None:
+    consume(stream)
+    stream.publish("s", b"late", properties=BasicProperties(headers=FieldTable.of({"x-delay": 1000})))
+    harness.commit()
+    assert delivered(stream) == []
+    harness.pass_time(1.001)
+    harness.commit()
+    assert delivered(stream) == [(5, b"late")]
+
+
 def test_a_deleted_stream_is_gone_with_all_it_had(harness: Harness, stream: Client) -> None:
     consume(stream, offset="first")
     stream.received()
