@@ -38,16 +38,26 @@ _CLUSTERED = """\
     <nodeID>{node_id}</nodeID>
     <thriftServerHost>{host}</thriftServerHost>
     <thriftServerPort>{thrift_port}</thriftServerPort>
-    <rdbmsBasedCoordination enabled="true">
+    <rdbmsBasedCoordination enabled="{meets_in_database}">
       <heartbeatInterval>{rhythm.heartbeat_interval}</heartbeatInterval>
       <coordinatorEntryCreationWaitTime>{rhythm.creation_wait}</coordinatorEntryCreationWaitTime>
       <eventPollingInterval>{rhythm.polling_interval}</eventPollingInterval>
     </rdbmsBasedCoordination>
-    <rdbmsBasedClusterEventSynchronization enabled="true">
+    <rdbmsBasedClusterEventSynchronization enabled="{meets_in_database}">
       <eventSyncInterval>{rhythm.sync_interval}</eventSyncInterval>
     </rdbmsBasedClusterEventSynchronization>
   </coordination>
 """
+
+_MINIMUM = """\
+  <recovery>
+    <networkPartitionsDetection enabled="true">
+      <minimumClusterSize>{minimum}</minimumClusterSize>
+    </networkPartitionsDetection>
+  </recovery>
+"""
+
+_MEMBER = "<member><hostName>{host}</hostName><port>{port}</port></member>"
 
 _TUNING = """\
   <performanceTuning><slots><windowSize>{window_size}</windowSize></slots></performanceTuning>
@@ -63,7 +73,7 @@ _AXIS2_XML = """\
     <parameter name="membershipScheme">wka</parameter>
     <parameter name="localMemberHost">{host}</parameter>
     <parameter name="localMemberPort">{member_port}</parameter>
-    <members><member><hostName>{host}</hostName><port>4000</port></member></members>
+    <members>{members}</members>
   </clustering>
 </axisconfig>
 """
@@ -115,6 +125,13 @@ class Membership:
     rhythm: Rhythm = SHIPPED
     is_enabled: bool = True
     """False: all is written, and `axis2.xml` turns clustering off."""
+    peers: int = 0
+    """Of how many nodes that meet as peers, and push events to each other, it is one; 0 where they meet in the
+    database."""
+    minimum: int = 0
+    """minimumClusterSize; 0 where partitions are not detected."""
+    member_port: int = MEMBER_PORT
+    """Where the node with offset 0 meets its peers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +166,8 @@ class NodeConfiguration:
     @property
     def node_id(self) -> str:
         """What it is called in the database and in logs."""
-        return self.given_id or f"NODE:{HOST}:{MEMBER_PORT + self.number}"
+        first = MEMBER_PORT if self.membership is None else self.membership.member_port
+        return self.given_id or f"NODE:{HOST}:{first + self.number}"
 
     def write(self, folder: Path) -> None:
         """Make `folder` and its files."""
@@ -177,7 +195,12 @@ class NodeConfiguration:
         if member is not None:
             files["carbon.xml"] = _CARBON_XML.format(offset=member.number)
             files["axis2.xml"] = _AXIS2_XML.format(
-                host=HOST, is_enabled=str(member.is_enabled).lower(), member_port=MEMBER_PORT + member.number
+                host=HOST,
+                is_enabled=str(member.is_enabled).lower(),
+                member_port=member.member_port + member.number,
+                members="".join(
+                    _MEMBER.format(host=HOST, port=member.member_port + number) for number in range(member.peers or 1)
+                ),
             )
         return files
 
@@ -186,5 +209,9 @@ class NodeConfiguration:
         if member is None:
             return _STANDALONE.format(node_id=self.given_id) if self.given_id else ""
         return _CLUSTERED.format(
-            host=HOST, node_id=self.given_id or "default", thrift_port=member.thrift_port, rhythm=member.rhythm
-        )
+            host=HOST,
+            node_id=self.given_id or "default",
+            thrift_port=member.thrift_port,
+            rhythm=member.rhythm,
+            meets_in_database=str(not member.peers).lower(),
+        ) + (_MINIMUM.format(minimum=member.minimum) if member.minimum else "")

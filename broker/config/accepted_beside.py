@@ -14,7 +14,6 @@ from broker.config.values import (
     Boolean,
     Count,
     CountOrZero,
-    HostRange,
     Name,
     Port,
     TextMap,
@@ -32,7 +31,7 @@ _JAVA_POOL: Final = "it concerns Java's pool"
 _NO_APPLICATIONS: Final = "a broker hosts no services or applications"
 _ANY_NAME: Final = "the console answers at every name"
 _ASKED_BY_THE_NODE: Final = "no page checks names and passwords before the node does"
-_NO_HAZELCAST: Final = "nodes meet in the database"
+_NO_HAZELCAST: Final = "there is no Hazelcast here"
 _NO_JMX: Final = "there is no JMX here"
 _NO_REMARKS: Final = "this broker writes no comments, tags or ratings"
 _POOL: Final = "connections are made when they are needed, and pinged without a query"
@@ -169,8 +168,6 @@ BESIDE_BROKER_XML: Final[Mapping[str, Mapping[str, Element]]] = {
             Name, "org.wso2.carbon.core.clustering.hazelcast.HazelcastClusteringAgent", _NO_HAZELCAST
         ),
         "clustering/parameter[AvoidInitiation]": Accepted(Boolean, True, _NO_HAZELCAST),
-        "clustering/parameter[membershipScheme]": Accepted(Name, "multicast", _NO_HAZELCAST),
-        "clustering/parameter[domain]": Accepted(Name, "wso2.carbon.domain", _NO_HAZELCAST),
         "clustering/parameter[password]": Accepted(SecretStr, NO_SECRET, _NO_HAZELCAST),
         "clustering/parameter[groupPassword]": Accepted(SecretStr, NO_SECRET, _NO_HAZELCAST),
         "clustering/parameter[accessKey]": Accepted(SecretStr, NO_SECRET, _NO_HAZELCAST),
@@ -188,11 +185,7 @@ BESIDE_BROKER_XML: Final[Mapping[str, Mapping[str, Element]]] = {
         "clustering/parameter[mcastTTL]": Accepted(CountOrZero, 100, _NO_HAZELCAST),
         "clustering/parameter[mcastTimeout]": Accepted(CountOrZero, 60, _NO_HAZELCAST),
         "clustering/parameter[mcastBindAddress]": Accepted(Name, "127.0.0.1", _NO_HAZELCAST),
-        "clustering/parameter[localMemberBindAddress]": Accepted(Name, "127.0.0.1", _NO_HAZELCAST),
-        "clustering/parameter[localMemberBindPort]": Accepted(Port, 4001, _NO_HAZELCAST),
         "clustering/parameter[properties]/property[*]": Accepted(VerbatimMap, {}, _NO_HAZELCAST),
-        "clustering/members/member*/hostName": Accepted(HostRange, "127.0.0.1", _NO_HAZELCAST),
-        "clustering/members/member*/port": Accepted(Port, 4000, _NO_HAZELCAST),
         "clustering/groupManagement/@enable": Accepted(Boolean, False, _NO_HAZELCAST),
         "clustering/parameter[hazelcastSerializers]/*": ANYTHING,
         "clustering/groupManagement/applicationDomain*/@name": Accepted(str, "", _NO_HAZELCAST),
@@ -219,7 +212,6 @@ BESIDE_BROKER_XML: Final[Mapping[str, Mapping[str, Element]]] = {
     },
     "hazelcast.properties": {
         "*": ANYTHING,
-        "hazelcast.max.no.heartbeat.seconds": Accepted(Count, 600, _NO_HAZELCAST),
         "hazelcast.max.no.master.confirmation.seconds": Accepted(Count, 900, _NO_HAZELCAST),
         "hazelcast.merge.first.run.delay.seconds": Accepted(Count, 60, _NO_HAZELCAST),
         "hazelcast.merge.next.run.delay.seconds": Accepted(Count, 30, _NO_HAZELCAST),

@@ -28,6 +28,7 @@ from broker.config.broker_xml import (
 from broker.config.carbon import Carbon
 from broker.config.datasources import Datasources, PoolConfiguration
 from broker.config.element_kinds import Given
+from broker.config.hazelcast import Hazelcast
 from broker.config.log4j import Log4j
 from broker.config.qpid_config import QpidConfig
 from broker.config.registry_xml import RegistryXml
@@ -58,6 +59,7 @@ class Configuration(Section):
     user_mgt: UserMgt = UserMgt()
     axis2: Axis2 = Axis2()
     registry: RegistryXml = RegistryXml()
+    hazelcast: Hazelcast = Hazelcast()
     log4j: Log4j = Log4j()
 
     # Maps the `binding.origin_key` of a value to its origin: a file and line, or an environment variable.
@@ -69,6 +71,11 @@ class Configuration(Section):
     def is_clustered(self) -> bool:
         """Whether this node is a member of a cluster; if so, loading has checked what a member needs."""
         return self.axis2.clustering.enabled and self.deployment.mode != "standalone"
+
+    @property
+    def meets_among_peers(self) -> bool:
+        """Whether this node is a member of a cluster whose nodes find out among themselves who lives (ADR 76)."""
+        return self.is_clustered and not self.coordination.rdbms_based_coordination.enabled
 
     @property
     def minimum_cluster_size(self) -> int:

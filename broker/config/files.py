@@ -13,6 +13,7 @@ from broker.config.axis2 import Axis2
 from broker.config.broker_xml import BrokerXml
 from broker.config.carbon import Carbon
 from broker.config.datasources import Datasources
+from broker.config.hazelcast import Hazelcast
 from broker.config.layout import Layout
 from broker.config.qpid_config import QpidConfig
 from broker.config.registry_xml import RegistryXml
@@ -61,7 +62,7 @@ CARBON = ConfigFile(("carbon.xml",), "Server", Carbon, "carbon")
 USER_MGT = ConfigFile(("user-mgt.xml",), "UserManager", UserMgt, "user_mgt")
 AXIS2 = ConfigFile(("axis2.xml", "axis2/axis2.xml"), "axisconfig", Axis2, "axis2")
 REGISTRY = ConfigFile(("registry.xml",), "wso2registry", RegistryXml, "registry")
-HAZELCAST = ConfigFile(("hazelcast.properties",), "")
+HAZELCAST = ConfigFile(("hazelcast.properties",), "", Hazelcast, "hazelcast")
 
 LOG4J = "log4j.properties"
 """Levels of the log (`log4j`): names that no layout lists."""

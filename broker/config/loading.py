@@ -6,7 +6,6 @@ all wrong values together. It does not log: warnings are part of the result.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from operator import itemgetter
@@ -33,6 +32,7 @@ from broker.config.files import (
     ConfigFile,
 )
 from broker.config.judging import keep_rules, set_aside
+from broker.config.peers_judging import judge_peers
 from broker.config.registry_judging import judge_registry
 from broker.config.secure_vault import SecureVault
 from broker.config.ssl_connection import SslConnection
@@ -40,13 +40,13 @@ from broker.config.user_store_judging import judge_user_store
 from broker.config.values import Place, Section, one_line
 from broker.config.xml_reader import XmlElement
 from broker.errors import ConfigError
+from broker.machine.address import is_beyond_loopback
 
 _PORT: Place = ("transports", "amqp", "defaultConnection", "@port")
 _SSL_PORT: Place = ("transports", "amqp", "sslConnection", "@port")
 _TLS_VERSIONS: Place = ("transports", "amqp", "sslConnection", "sslEnabledProtocols")
 _THRIFT_PORT: Place = ("coordination", "thriftServerPort")
 _SECRET: Place = ("coordination", "clusterSecret")
-_ELECTION: Place = ("coordination", "rdbmsBasedCoordination", "@enabled")
 _EVENTS: Place = ("coordination", "rdbmsBasedClusterEventSynchronization", "@enabled")
 _PARTITIONS: Place = ("recovery", "networkPartitionsDetection", "@enabled")
 _MINIMUM: Place = ("recovery", "networkPartitionsDetection", "minimumClusterSize")
@@ -273,8 +273,8 @@ def _judge_cluster(config: Configuration, broker_xml: Reading, axis2: Reading) -
             f"'{config.persistence.message_store.data_source}' in {DATASOURCES.name}, or {alone}",
         )
     coordination = config.coordination
-    if not coordination.rdbms_based_coordination.enabled:
-        broker_xml.refuse(_ELECTION, f"the nodes of a cluster meet in the database; set it to true, or {alone}")
+    if config.meets_among_peers:
+        judge_peers(config, broker_xml, axis2)
     _warn_of(_EVENTS, broker_xml, wanted=False)
     if config.recovery.network_partitions_detection.enabled and config.minimum_cluster_size < 2:
         broker_xml.refuse(
@@ -282,7 +282,7 @@ def _judge_cluster(config: Configuration, broker_xml: Reading, axis2: Reading) -
             "a node always sees itself, so at least 2 members must be asked for; (n/2)+1 of n nodes are recommended",
         )
     host = coordination.thrift_server_host
-    if not coordination.cluster_secret.get_secret_value() and _is_beyond_loopback(host):
+    if not coordination.cluster_secret.get_secret_value() and is_beyond_loopback(host):
         broker_xml.refuse(
             _SECRET,
             f"thriftServerHost '{host}' is not loopback, so the nodes need a shared secret; "
@@ -295,14 +295,6 @@ def _warn_of(place: Place, reading: Reading, *, wanted: bool) -> None:
     given = reading.accepted.get(place)
     if given and given.value is wanted:
         reading.warn(reading.lines[place], f"{spell(place)}: '{str(wanted).lower()}' has no effect: {given.why}")
-
-
-def _is_beyond_loopback(host: str) -> bool:
-    """Return whether `host` is an address other than loopback; a name is checked when the listener resolves it."""
-    try:
-        return not ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _errors(readings: Mapping[str, Reading]) -> list[str]:

@@ -35,6 +35,14 @@ def url_host(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
+def is_beyond_loopback(host: str) -> bool:
+    """Return whether `host` is an address other than loopback; of a name that is known when it is resolved."""
+    try:
+        return not ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def bare_host(text: str) -> str:
     """Return a host name or an address as the system takes it, `::1` for `[::1]`. Raises ValueError."""
     host = text[1:-1] if text.startswith("[") and text.endswith("]") else text

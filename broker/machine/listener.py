@@ -111,6 +111,13 @@ class SocketListener:
         self._sockets = await _bind(None if host in ("", "*", EVERY_ADDRESS) else host, port)
         return [each.getsockname() for each in self._sockets]
 
+    def adopt(self, sockets: Sequence[socket.socket]) -> None:
+        """Accept on copies of sockets that are bound already; `close` leaves the sockets themselves open."""
+        self._loop = asyncio.get_running_loop()
+        self._sockets = [each.dup() for each in sockets]
+        for each in self._sockets:
+            each.setblocking(False)
+
     def start(self) -> None:
         """Accept connections. Raises OSError."""
         for each in self._sockets:

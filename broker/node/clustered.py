@@ -40,7 +40,9 @@ from broker.node.descriptors import rooms
 from broker.node.figures_elsewhere import FiguresElsewhere
 from broker.node.incarnation import NodeIncarnation
 from broker.node.lifecycle import SeenMember
+from broker.node.member_port import MemberPort
 from broker.node.own_id import what_to_change
+from broker.node.peering import Peering
 from broker.node.standalone import mark_what_was_delivered
 from broker.ports.cluster import Cluster, SlotService
 from broker.ports.cluster_rows import Incarnation, MembershipChange, NodeRow, NodeState
@@ -84,8 +86,15 @@ class Clustered:
     """The lifecycle of a clustered node for one incarnation, and the `Cluster` that its core uses."""
 
     def __init__(
-        self, config: Configuration, store: RetryingStore, node_id: str, clock: Clock, start_retry: Retry
+        self,
+        config: Configuration,
+        store: RetryingStore,
+        node_id: str,
+        clock: Clock,
+        start_retry: Retry,
+        member_port: MemberPort | None = None,
     ) -> None:
+        """With a `member_port` the nodes of the cluster find out among themselves who lives."""
         assert isinstance(store.store, ServerStore), "loading refuses a cluster without a server"
         self._config = config
         self._store = store
@@ -120,6 +129,11 @@ class Clustered:
             reconnect_timeout=coordination.thrift_server_reconnect_timeout,
             secret=self._secret,
         )
+        self._peering: Peering | None = None
+        if member_port is not None:
+            database = self._shared.describe()
+            self._peering = Peering(config, member_port, self._agent, clock, secret=self._secret, database=database)
+            self._agent.may_lead = config.minimum_cluster_size <= 1
         self._contacts = Contacts(rdbms.heartbeat_interval_ms / 1000)
         self._calls_to_members = self._contact_calls()
         self._partition = PartitionDetector(config.minimum_cluster_size)
@@ -265,7 +279,15 @@ class Clustered:
         except DuplicateNodeId as error:
             raise ConfigError(f"{error}; {what_to_change(self._config)}") from error
         self._loops = loops
+        if self._peering is not None:
+            self._peering.begin(self.incarnation, loops)
         loops.create_task(self._agent.run(), name="cluster agent")
+        if self._peering is not None:
+            try:
+                await self._peering.first_round()
+            except ConfigError:
+                await self._agent.leave()
+                raise
         return await self._start_retry.until_done(lambda: self._shared.members.join(self.incarnation))
 
     def attach(self, parts: NodeIncarnation) -> None:
@@ -294,7 +316,7 @@ class Clustered:
             consumers_elsewhere=self._consumers_elsewhere,
             is_kept_elsewhere=self._is_kept_elsewhere,
             next_due=lambda queue: self._store.next_due(queue, _FIRST),
-            cut_off=lambda: self._contacts.cut_off(self._agent.last_beats()),
+            cut_off=self._cut_off,
             on_adopted=parts.wake,
         )
         self._replies = ReplySender(
@@ -393,7 +415,8 @@ class Clustered:
         if self._agent.fence is not None:
             self.on_elected(self._agent.fence)
         await self._become_known()
-        self._count_members()
+        if self._partition.reason:
+            self._take_or_refuse_clients()
         return [
             self._slots_task,
             loops.create_task(self._replicator.run(), name="topology"),
@@ -429,18 +452,20 @@ class Clustered:
     async def hand_off(self) -> None:
         self._slots.stop()
         await asyncio.wait((self._slots_task,))
-        if self._agent.members:
+        if len(self._agent.living) > 1:
             await self._slots.leave()
 
     async def leave(self) -> None:
         self.on_stepped_down()
-        if not self._agent.members:
+        if len(self._agent.living) <= 1:
             await mark_what_was_delivered(self._parts)
         fence = await self._agent.leave()
         await self._peers.hint_resigned(fence)
 
     async def close(self) -> None:
         self._services.end()
+        if self._peering is not None:
+            self._peering.close()
         self._peers.close()
         if self._thrift is not None:
             await self._thrift.stop()
@@ -453,7 +478,7 @@ class Clustered:
         self._has_looked.set()
         if self._is_started:
             self._manager.set_living(self._agent.living)
-            self._count_members()
+        self._count_members()
 
     def on_elected(self, fence: Fence) -> None:
         if self._is_started and self._coordinating is None:
@@ -466,16 +491,20 @@ class Clustered:
             self._coordinating = None
 
     def on_trust(self, is_trusted: bool) -> None:
-        if self._is_started:
-            self._count_members()
-            if is_trusted:
-                self._parts.broker.dispatch()
+        self._count_members()
+        if is_trusted and self._is_started:
+            self._parts.broker.dispatch()
 
     def _count_members(self) -> None:
-        """Take clients only while this node sees enough members of the cluster."""
+        """Take clients, and lead among peers, only while this node sees enough members of the cluster."""
+        has_changed = self._partition.on_size(self._agent.size)
+        if self._peering is not None:
+            self._agent.may_lead = not self._partition.reason
+        if has_changed and self._is_started:
+            self._take_or_refuse_clients()
+
+    def _take_or_refuse_clients(self) -> None:
         partition, broker = self._partition, self._parts.broker
-        if not partition.on_size(self._agent.size):
-            return
         if not partition.reason:
             _log.info("Enough members are seen: clients are taken again", members=self._agent.size)
             broker.take_clients()
@@ -556,7 +585,7 @@ class Clustered:
             purges = [tasks.create_task(purge_on(service)) for service in self._peers.others().values()]
         counts = [task.result() for task in purges]
         count = sum(count or 0 for count in counts) + await self._purge_free(queue)
-        if None in counts:
+        if None in counts or self._agent.apart:
             count += await self._purge_by_event(queue)
         queue.set_remote_counts(0, queue.consumer_count - len(queue.consumers), 0)
         return count
@@ -588,7 +617,11 @@ class Clustered:
     def _is_cut_off(self) -> bool:
         """Can somebody not be asked: the coordinator by this node, or a member by it or the coordinator?"""
         is_served = self._slots.demand.failing_since is None
-        return not is_served or bool(self._contacts.cut_off(self._agent.last_beats()))
+        return not is_served or bool(self._cut_off())
+
+    def _cut_off(self) -> frozenset[Incarnation]:
+        """Return the living nodes of whose demand this one cannot know."""
+        return self._contacts.cut_off(self._agent.last_beats()) | self._agent.apart
 
     async def _purge_here(self, name: QueueName) -> int:
         queue = self._parts.topology.find_queue(name.queue_id)

@@ -18,15 +18,18 @@ _PORT: Final[Place] = ("clustering", "parameter[localMemberPort]")
 _ID: Final[Place] = ("coordination", "nodeID")
 
 
-def node_id(config: Configuration, own_address: Callable[[str], str] = own_address) -> str:
-    """Return the configured node id, or `NODE:<host>:<port>` of the local member (andes §1.2.1)."""
+def node_id(config: Configuration, own_address: Callable[[str], str] = own_address, *, port: int = 0) -> str:
+    """Return the configured node id, or `NODE:<host>:<port>` of the local member (andes §1.2.1).
+
+    `port` is where the node listens for its peers, if it does: localMemberPort may have been taken.
+    """
     if config.coordination.node_id != "default":
         return config.coordination.node_id
     clustering = config.axis2.clustering
     host = clustering.local_member_host
     if host == OWN_ADDRESS:
         host = own_address(config.store_url.host)
-    return f"NODE:{endpoint(host, clustering.local_member_port)}"
+    return f"NODE:{endpoint(host, port or clustering.local_member_port)}"
 
 
 def what_to_change(config: Configuration, own_address: Callable[[str], str] = own_address) -> str:

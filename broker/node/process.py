@@ -29,6 +29,7 @@ from broker.node.control_path import control_path
 from broker.node.incarnation import STOP_TIMEOUT, NodeIncarnation
 from broker.node.lifecycle import Lifecycle
 from broker.node.logins import hash_password
+from broker.node.member_port import open_member_port
 from broker.node.own_id import node_id
 from broker.node.standalone import Standalone
 from broker.node.token_logins import token_logins
@@ -115,7 +116,8 @@ class Node:
         self._stop_asked_at: float | None = None
         self._supervisor = of_this_process()
         self._with_tokens = token_logins(config.authentication.oauth2)
-        self.node_id = node_id(config)
+        self._member_port = open_member_port(config) if config.meets_among_peers else None
+        self.node_id = node_id(config, port=0 if self._member_port is None else self._member_port.port)
 
     @property
     def store_state(self) -> StoreState:
@@ -149,7 +151,11 @@ class Node:
 
     async def run(self, on_started: Callable[[Started], None]) -> None:
         """Serve until `stop` is called; raises the error that prevented the start or ended the node."""
-        await self._run_until_stopped(on_started)
+        try:
+            await self._run_until_stopped(on_started)
+        finally:
+            if self._member_port is not None:
+                self._member_port.close()
         _log.info(
             "stopped",
             node=self.node_id,
@@ -231,7 +237,9 @@ class Node:
             return Standalone(self._retrying_store, self.node_id, self._start_retry)
         from broker.node.clustered import Clustered
 
-        return Clustered(self._config, self._retrying_store, self.node_id, self._clock, self._start_retry)
+        return Clustered(
+            self._config, self._retrying_store, self.node_id, self._clock, self._start_retry, self._member_port
+        )
 
     async def _check_safety(self) -> None:
         """Warn, or refuse to start, when the database may lose a committed message (invariant I91)."""

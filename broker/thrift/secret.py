@@ -33,29 +33,33 @@ class SharedSecret:
             raise ValueError(f"a shared secret of {len(key)} octets; at least {LEAST_SECRET_OCTETS} are needed")
         self._key = key
 
-    def client_proof(self, client_nonce: bytes, server_nonce: bytes) -> bytes:
-        """Return the proof that a caller sends; making it needs the secret."""
-        return self._proof(b"cordillera client 1", client_nonce, server_nonce)
+    def client_proof(self, client_nonce: bytes, server_nonce: bytes, channel: bytes = b"") -> bytes:
+        """Return the proof that a caller sends; making it needs the secret.
 
-    def server_proof(self, client_nonce: bytes, server_nonce: bytes) -> bytes:
+        It is of use on no other `channel`: on one of another kind, or one that ends at a server with another key.
+        """
+        return self._proof(b"cordillera client 1", client_nonce, server_nonce, channel)
+
+    def server_proof(self, client_nonce: bytes, server_nonce: bytes, channel: bytes = b"") -> bytes:
         """Return the proof that a server answers; making it needs the secret."""
-        return self._proof(b"cordillera server 1", client_nonce, server_nonce)
+        return self._proof(b"cordillera server 1", client_nonce, server_nonce, channel)
 
-    def _proof(self, role: bytes, client_nonce: bytes, server_nonce: bytes) -> bytes:
+    def _proof(self, role: bytes, client_nonce: bytes, server_nonce: bytes, channel: bytes) -> bytes:
         for nonce in (client_nonce, server_nonce):
             if len(nonce) != NONCE_OCTETS:
                 raise Unauthorized(f"a nonce of {len(nonce)} octets; it must have {NONCE_OCTETS}")
-        return hmac.digest(self._key, role + client_nonce + server_nonce, "sha256")
+        return hmac.digest(self._key, role + client_nonce + server_nonce + channel, "sha256")
 
 
 class Admission:
     """The server's side of authenticating one connection: `challenge`, then `authenticate`, each at most once."""
 
-    __slots__ = ("_client_nonce", "_new_nonce", "_secret", "_server_nonce", "is_admitted")
+    __slots__ = ("_channel", "_client_nonce", "_new_nonce", "_secret", "_server_nonce", "is_admitted")
 
-    def __init__(self, secret: SharedSecret | None, new_nonce: Callable[[], bytes]) -> None:
+    def __init__(self, secret: SharedSecret | None, new_nonce: Callable[[], bytes], channel: bytes = b"") -> None:
         """Without a secret every caller is admitted."""
         self.is_admitted = secret is None
+        self._channel = channel
         self._secret = secret
         self._new_nonce = new_nonce
         self._client_nonce = b""
@@ -77,15 +81,17 @@ class Admission:
         """Admit the caller and return the server's proof. Raises Unauthorized."""
         if self._secret is None or not self._server_nonce or self.is_admitted:
             raise Unauthorized("a proof without a challenge")
-        nonces = (self._client_nonce, self._server_nonce)
+        proven = (self._client_nonce, self._server_nonce, self._channel)
         self._server_nonce = b""
-        if not hmac.compare_digest(client_proof, self._secret.client_proof(*nonces)):
+        if not hmac.compare_digest(client_proof, self._secret.client_proof(*proven)):
             raise Unauthorized("the shared secret is another one")
         self.is_admitted = True
-        return self._secret.server_proof(*nonces)
+        return self._secret.server_proof(*proven)
 
 
-def check_server(secret: SharedSecret, server_proof: bytes, client_nonce: bytes, server_nonce: bytes) -> None:
+def check_server(
+    secret: SharedSecret, server_proof: bytes, client_nonce: bytes, server_nonce: bytes, channel: bytes = b""
+) -> None:
     """Raise Unauthorized unless `server_proof` shows that the server has the secret."""
-    if not hmac.compare_digest(server_proof, secret.server_proof(client_nonce, server_nonce)):
+    if not hmac.compare_digest(server_proof, secret.server_proof(client_nonce, server_nonce, channel)):
         raise Unauthorized("the server does not know the shared secret")

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from benchmarks.nodes.configuration import CALM, Membership, NodeConfiguration, Rhythm
+from benchmarks.nodes.configuration import CALM, MEMBER_PORT, Membership, NodeConfiguration, Rhythm
 from benchmarks.nodes.ports import quiet_port
 from benchmarks.nodes.process import BROKER, BrokerProcess
 from tests.support.databases import DatabaseServer
@@ -54,9 +54,11 @@ class ClusterOfProcesses:
         is_misled: bool = False,
         secrets: Sequence[str] = (),
         has_console: bool = False,
+        meets_as_peers: bool = False,
+        minimum: int = 0,
     ) -> None:
         """`is_misled`: what a node calls at another one's address is the node itself, as on machines that all name
-        `localhost`. `secrets` are those of the nodes, in their order.
+        `localhost`. `secrets` are those of the nodes, in their order. `minimum` is minimumClusterSize.
         """
         self.server = server
         self._owns_database = not database
@@ -65,10 +67,13 @@ class ClusterOfProcesses:
         self._rhythm = rhythm
         self._window_size = window_size
         self._base_port, self._thrift_port = quiet_port(size), quiet_port(size)
+        self._member_port = quiet_port(size) if meets_as_peers else MEMBER_PORT
+        self._meets_as_peers = meets_as_peers
+        self._minimum = minimum
         self._is_misled = is_misled
         self.http_port, self.console_port = (quiet_port(size), quiet_port(size)) if has_console else (0, 0)
         self._secrets = secrets
-        self._links: dict[tuple[int, int], Proxy] = {}
+        self._links: dict[tuple[int, int], list[Proxy]] = {}
         self._to_database: list[Proxy] = []
         self.nodes: list[BrokerProcess] = []
         try:
@@ -84,15 +89,21 @@ class ClusterOfProcesses:
             self._to_database.append(Proxy(self.server.port))
             for other in range(size):
                 if other != number:
-                    self._links[number, other] = Proxy(self._thrift_port + other)
+                    self._links[number, other] = [Proxy(first + other) for first in self._called_ports]
 
     def _node(self, number: int, size: int) -> BrokerProcess:
         command: Sequence[str] = BROKER
         port = None
         if self._to_database:
             port = self._to_database[number].port
-            links = {there: proxy.port for (here, there), proxy in self._links.items() if here == number}
-            command = hooked({self._thrift_port + there: detour for there, detour in links.items()})
+            command = hooked(
+                {
+                    first + there: proxy.port
+                    for (here, there), proxies in self._links.items()
+                    if here == number
+                    for first, proxy in zip(self._called_ports, proxies, strict=True)
+                }
+            )
         elif self._is_misled:
             command = hooked({self._thrift_port + there: self._thrift_port + number for there in range(size)})
         configuration = NodeConfiguration(
@@ -101,10 +112,22 @@ class ClusterOfProcesses:
             window_size=self._window_size,
             http_port=self.http_port,
             console_port=self.console_port,
-            membership=Membership(number, self._thrift_port, self._rhythm),
+            membership=Membership(
+                number,
+                self._thrift_port,
+                self._rhythm,
+                peers=size if self._meets_as_peers else 0,
+                minimum=self._minimum,
+                member_port=self._member_port,
+            ),
         )
         environ = {"BROKER_CLUSTER_SECRET": self._secrets[number]} if self._secrets else None
         return BrokerProcess(self._directory / f"node{number}", configuration, command=command, environ=environ)
+
+    @property
+    def _called_ports(self) -> Sequence[int]:
+        """The ports of the node with offset 0 that other nodes call."""
+        return (self._thrift_port, self._member_port) if self._meets_as_peers else (self._thrift_port,)
 
     def __enter__(self) -> Self:
         return self
@@ -194,9 +217,25 @@ class ClusterOfProcesses:
 
     def deafen(self, node: BrokerProcess) -> None:
         """Let nothing pass from the others to a node; it can still call them."""
-        for (_, there), proxy in self._links.items():
+        for (_, there), proxies in self._links.items():
             if there == node.number:
-                proxy.hang()
+                for proxy in proxies:
+                    proxy.hang()
+
+    def split(self, *parts: Sequence[int]) -> None:
+        """Let nothing pass between nodes of different parts, each given by the numbers of its nodes."""
+        part_of = {number: part for part, numbers in enumerate(parts) for number in numbers}
+        for (here, there), proxies in self._links.items():
+            if part_of[here] != part_of[there]:
+                for proxy in proxies:
+                    proxy.hang()
+
+    def unite(self) -> None:
+        """Let everything pass between all nodes."""
+        for proxies in self._links.values():
+            for proxy in proxies:
+                proxy.resume()
+                proxy.accept()
 
     def cut(self, node: BrokerProcess) -> None:
         """Reset all connections of a node with the database and with other nodes; new ones are served."""
@@ -210,7 +249,7 @@ class ClusterOfProcesses:
             proxy.accept()
 
     def _links_of(self, node: BrokerProcess) -> list[Proxy]:
-        return [proxy for ends, proxy in self._links.items() if node.number in ends]
+        return [proxy for ends, proxies in self._links.items() if node.number in ends for proxy in proxies]
 
     def heal(self) -> None:
         """Make everything run and reach everything."""
@@ -228,7 +267,7 @@ class ClusterOfProcesses:
         """Leave nothing behind: no process, no proxy, no database."""
         for node in self.nodes:
             node.close()
-        for proxy in (*self._to_database, *self._links.values()):
+        for proxy in (*self._to_database, *(proxy for proxies in self._links.values() for proxy in proxies)):
             proxy.close()
         if self._owns_database:
             self.server.heal()

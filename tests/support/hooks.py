@@ -20,12 +20,17 @@ _MOVED = "the wall clock was moved"
 _HOOKS = """\
 import os, signal, sys, time
 from broker.clock import SystemClock
+from broker.coordination.peering.link import PeerLink
 from broker.thrift.connection import ClientConnection
 from broker.__main__ import main
-detours, jumped, opened = {detours!r}, [0], ClientConnection.open.__func__
-async def detoured(cls, host, port, *rest):
-    return await opened(cls, host, detours.get(port, port), *rest)
-ClientConnection.open = classmethod(detoured)
+detours, jumped = {detours!r}, [0]
+def detour(cls):
+    opened = cls.open.__func__
+    async def detoured(cls, host, port, *rest):
+        return await opened(cls, host, detours.get(port, port), *rest)
+    cls.open = classmethod(detoured)
+detour(ClientConnection)
+detour(PeerLink)
 SystemClock.wall_ms = lambda self: time.time_ns() // 1_000_000 + jumped[0]
 def jump(number, frame):
     jumped[0] += 3_600_000 if number == {forward} else -3_600_000

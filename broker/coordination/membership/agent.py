@@ -23,13 +23,14 @@ from broker.coordination.membership.coordinator_address import CoordinatorAddres
 from broker.coordination.membership.deputy import Deputy
 from broker.coordination.membership.election import Action, Election, ReadLease, Role
 from broker.coordination.membership.events import Listener, MembershipEvents
-from broker.coordination.membership.members import Members
+from broker.coordination.membership.members import Members, changes
 from broker.coordination.membership.own_row import OwnRow, ReadOwnRow, Step
 from broker.coordination.membership.pending_request import timeout_of
+from broker.coordination.membership.view import MembershipView, StoreView
 from broker.errors import BrokerError, Evicted, StoreUnavailable
 from broker.machine.faults import MACHINE_FAULTS
 from broker.ports.cluster import ClusterStore
-from broker.ports.cluster_rows import Beat, Claim, Incarnation, NodeRow
+from broker.ports.cluster_rows import Beat, Claim, Incarnation, NodeRow, Resign
 from broker.ports.peer_calls import Fence
 
 T = TypeVar("T")
@@ -75,7 +76,14 @@ class ClusterAgent:
         self.address = address
         self.incarnation: Incarnation | None = None
         self.living: frozenset[Incarnation] = frozenset()
-        """The incarnations of all living nodes: of the members and of this node."""
+        """The incarnations of all nodes that live by the store, this one among them."""
+        self.apart: frozenset[Incarnation] = frozenset()
+        """Those of them that are not members: they live, and this node does not see them."""
+        self.view: MembershipView = StoreView()
+        """Whom of those that live this node sees; set before `run`."""
+        self.may_lead = True
+        """May this node coordinate? A coordinator that may not any more resigns."""
+        self._members_told: Mapping[str, NodeRow] = {}
         self._store = store
         self._clock = clock
         self._heartbeat_interval = heartbeat_interval
@@ -90,6 +98,7 @@ class ClusterAgent:
         self._members = Members(node_id, heartbeat_interval)
         self._coordinator_address = CoordinatorAddress(node_id, 0.2 * heartbeat_interval)
         self._look_due = -inf
+        self._has_looked = False
         self._hint_due = inf
         self._hint_heeded = -inf
         self._evictions_asked: set[NodeRow] = set()
@@ -101,13 +110,13 @@ class ClusterAgent:
 
     @property
     def members(self) -> Mapping[str, NodeRow]:
-        """The other living nodes, by id."""
-        return self._members.members
+        """The other nodes that live, as far as this one sees them, by id."""
+        return self._members_told
 
     @property
     def size(self) -> int:
-        """How many living nodes this one sees, itself among them: alone while it is not trusted."""
-        return 1 + len(self._members.members) if self.is_trusted() else 1
+        """How many living nodes this one sees, itself among them."""
+        return 1 + len(self._members_told) if self.is_trusted() or not self.view.needs_store else 1
 
     def last_beats(self) -> Mapping[str, float]:
         """Return when the last beat of each member was first seen (monotonic), by node id."""
@@ -140,6 +149,13 @@ class ClusterAgent:
         """Read the lease and the nodes soon: another node says that the coordinator or the members have changed."""
         now = self._clock.monotonic()
         self._hint_due = min(self._hint_due, max(now, self._hint_heeded + 0.02 * self._heartbeat_interval))
+        self._driven.set()
+
+    def on_view(self) -> None:
+        """This node sees others than before, or it may be its turn to coordinate."""
+        self._tell_members()
+        if self.may_lead and not self._election.may_claim and self.view.is_nominated(self.living):
+            self._election.on_hint(self._clock.monotonic())
         self._driven.set()
 
     def on_fenced(self, term: str) -> None:
@@ -185,7 +201,7 @@ class ClusterAgent:
             for task in others:
                 task.cancel()
         if ended is not None:
-            await self._resign()
+            await self._resign(self._election.stop())
             raise ended
 
     async def leave(self) -> Fence | None:
@@ -197,7 +213,7 @@ class ClusterAgent:
         if self._under_way is not None and not self._under_way.expired():
             self._under_way.reschedule(asyncio.get_running_loop().time())
         self._driven.set()
-        fence = await self._resign()
+        fence = await self._resign(self._election.stop())
         leave = self._own_row.stop()
         self._deputy.end()
         self._notice(self._clock.monotonic())
@@ -205,8 +221,7 @@ class ClusterAgent:
             await self._briefly(self._store.leave(leave, self.node_id))
         return fence
 
-    async def _resign(self) -> Fence | None:
-        resign = self._election.stop()
+    async def _resign(self, resign: Resign | None) -> Fence | None:
         self._notice(self._clock.monotonic())
         if resign is None:
             return None
@@ -248,7 +263,9 @@ class ClusterAgent:
         elif self._look_due == -inf:
             # A node that becomes the coordinator must know the members by then.
             await self._look_around(now)
-        elif (action := self._election.next_action(now)) is not None:
+        elif not self.may_lead and self._election.epoch is not None:
+            await self._resign(self._election.step_aside(now))
+        elif (action := self._next_of_election(now)) is not None:
             await self._campaign(action)
         elif now >= self._look_at():
             await self._look_around(now)
@@ -259,6 +276,10 @@ class ClusterAgent:
         else:
             return False
         return True
+
+    def _next_of_election(self, now: float) -> Action | None:
+        self._election.may_claim = self.may_lead and self.view.is_nominated(self.living)
+        return self._election.next_action(now)
 
     def _next_deadline(self) -> float:
         own = min(self._own_row.next_deadline(), self._election.next_deadline())
@@ -348,12 +369,21 @@ class ClusterAgent:
             self._members.on_store_failed()
             return
         self._evictions_asked.clear()
-        events = self._members.on_nodes(rows, asked_at=asked_at, now=self._clock.monotonic())
-        if events:
+        if self._members.on_nodes(rows, asked_at=asked_at, now=self._clock.monotonic()):
             own = (self.incarnation,) if self.incarnation is not None else ()
-            others = (Incarnation(row.node_id, row.incarnation) for row in self._members.members.values())
-            self.living = frozenset((*own, *others))
-        self._events.members(events, self._members.members)
+            self.living = frozenset((*own, *map(_incarnation, self._members.members.values())))
+        self._has_looked = True
+        self._tell_members()
+
+    def _tell_members(self) -> None:
+        """Tell whom this node sees of those that live by the store."""
+        if not self._has_looked:
+            return
+        rows, before = self._members.members, self._members_told
+        seen = {node_id: row for node_id, row in rows.items() if self.view.includes(_incarnation(row))}
+        self.apart = frozenset(_incarnation(row) for node_id, row in rows.items() if node_id not in seen)
+        self._members_told = seen
+        self._events.members(changes(before, seen), seen)
 
     # The coordinator: this node, or another one
 
@@ -421,3 +451,7 @@ class ClusterAgent:
         with suppress(TimeoutError):
             async with asyncio.timeout(delay):
                 await event.wait()
+
+
+def _incarnation(row: NodeRow) -> Incarnation:
+    return Incarnation(row.node_id, row.incarnation)

@@ -56,6 +56,7 @@ class Election:
         "_to_claim",
         "epoch",
         "lease",
+        "may_claim",
         "power_from",
         "term",
         "trusted_until",
@@ -75,6 +76,8 @@ class Election:
         self.epoch: int | None = None
         self.lease: Lease | None = None
         """The lease as it was last read; None from this node's victory in an election to its next read."""
+        self.may_claim = True
+        """May this node claim a lease that nobody holds any more? Otherwise it goes on watching it."""
         self.term = ""
         self.trusted_until = 0.0
         self.power_from = 0.0
@@ -123,9 +126,9 @@ class Election:
             return
         self.lease = lease
         if lease.holder is None:
-            self._to_claim = lease
+            self._plan_claim(lease, asked_at)
         elif lease.term == self.term:
-            self._on_own_lease(lease, now)
+            self._on_own_lease(lease, asked_at, now)
         else:
             self._observe(lease, asked_at, now)
 
@@ -160,6 +163,14 @@ class Election:
         if self.epoch is None:
             self._pending.due = min(self._pending.due, now)
 
+    def step_aside(self, now: float) -> Resign | None:
+        """Give up the role for now. Return the request that frees the lease, so that another node can claim it."""
+        epoch = self.epoch
+        self._pending.drop()
+        self._pending.due = now
+        self._step_down()
+        return None if epoch is None else Resign(epoch, self.term)
+
     def stop(self) -> Resign | None:
         """Give up the role for good. Return the request that frees the lease, so that another node can claim it."""
         epoch = self.epoch
@@ -190,16 +201,22 @@ class Election:
             self._seen, self._seen_at = lease, now
         silent_at = self._seen_at + self._pending.heartbeat_max_age
         if asked_at >= silent_at:
-            self._to_claim = lease
+            self._plan_claim(lease, asked_at)
         else:
             self._pending.due = min(self._pending.next_poll(asked_at), silent_at)
 
-    def _on_own_lease(self, lease: Lease, now: float) -> None:
+    def _plan_claim(self, lease: Lease, asked_at: float) -> None:
+        if self.may_claim:
+            self._to_claim = lease
+        else:
+            self._pending.due = self._pending.next_poll(asked_at)
+
+    def _on_own_lease(self, lease: Lease, asked_at: float, now: float) -> None:
         """The lease is this node's: a claim without an answer was granted, or its power ended and none took over."""
         if self._claim is not None and now < self._claim.asked_at + self._pending.trust:
             self._win(self._claim)
         else:
-            self._to_claim = lease
+            self._plan_claim(lease, asked_at)
 
     def _win(self, claim: Claim) -> None:
         self.epoch = claim.seen.epoch + 1

@@ -68,12 +68,91 @@ def test_a_datasource_that_is_not_there_is_complained_about_once(load_files):
     assert "no datasource has the JNDI name 'Nope'" in complaint
 
 
-def test_a_cluster_without_the_election_in_the_database_is_refused(load_files):
-    broker_xml = '<broker>\n<RDBMSBasedCoordination enabled="false"/></broker>'
-    files = {"axis2.xml": AXIS2, "master-datasources.xml": MARIADB, "broker.xml": broker_xml}
-    assert refusals(load_files, files) == [
-        "conf/broker.xml:2: coordination/rdbmsBasedCoordination/@enabled: the nodes of a cluster meet in the database; "
-        "set it to true, or set deployment/mode of broker.xml to standalone"
+PEERS = '<broker>\n<RDBMSBasedCoordination enabled="false"/>{}</broker>'
+CLUSTERING = """<axisconfig>
+<clustering enable="true">
+<parameter name="membershipScheme">{scheme}</parameter>
+<parameter name="localMemberHost">{host}</parameter>{more}
+</clustering></axisconfig>"""
+
+
+def peers(scheme: str = "wka", host: str = "127.0.0.1", more: str = "", broker: str = "") -> dict[str, str]:
+    return {
+        "axis2.xml": CLUSTERING.format(scheme=scheme, host=host, more=more),
+        "master-datasources.xml": MARIADB,
+        "broker.xml": PEERS.format(broker),
+    }
+
+
+def test_nodes_that_do_not_meet_in_the_database_meet_as_peers(load_files):
+    loaded = load_files(peers())
+    assert (loaded.config.meets_among_peers, loaded.warnings) == (True, [])
+    assert not load_files({"axis2.xml": AXIS2, "master-datasources.xml": MARIADB}).config.meets_among_peers
+    assert not load_files({"broker.xml": PEERS.format("")}).config.meets_among_peers
+
+
+@pytest.mark.parametrize("scheme", ["multicast", "aws", "kubernetes"])
+def test_peers_that_no_list_names_are_refused_with_what_to_do(load_files, scheme):
+    advice = (
+        "is not served; set parameter membershipScheme to wka and name the nodes in members, or set"
+        " coordination/rdbmsBasedCoordination/@enabled of broker.xml to true"
+    )
+    place = "clustering/parameter[membershipScheme]"
+    assert refusals(load_files, peers(scheme)) == [
+        f"conf/axis2.xml:3: {place}: the membership scheme '{scheme}' {advice}"
+    ]
+    assert refusals(load_files, peers() | {"axis2.xml": AXIS2}) == [
+        f"conf/axis2.xml:2: clustering/@enable: the membership scheme 'multicast' {advice}"
+    ]
+
+
+@pytest.mark.parametrize("host", ["10.0.0.5", "default", "2001:db8::1"])
+def test_peers_beyond_loopback_need_the_secret(load_files, host):
+    assert refusals(load_files, peers(host=host)) == [
+        f"conf/broker.xml:1: coordination/clusterSecret: localMemberHost '{host}' is not loopback, so the nodes need a"
+        " shared secret; set it here or in the environment variable BROKER_CLUSTER_SECRET, the same on all nodes"
+    ]
+    assert load_files(peers(host=host), {"BROKER_CLUSTER_SECRET": SECRET}).config.meets_among_peers
+    bound = '<parameter name="localMemberBindAddress">*</parameter>'
+    assert len(refusals(load_files, peers(more=bound))) == 1
+
+
+def test_a_local_member_that_is_every_address_is_refused_where_peers_call_it(load_files):
+    assert refusals(load_files, peers(host="0.0.0.0")) == [
+        "conf/axis2.xml:4: clustering/parameter[localMemberHost]: '0.0.0.0' cannot be reached by other nodes; name one"
+        " address of this machine"
+    ]
+
+
+def test_more_addresses_than_can_be_asked_are_refused(load_files):
+    members = "<members><member><hostName>10.0.{}.0-255</hostName></member><member/></members>"
+    (complaint,) = refusals(load_files, peers(more=members.format(0)))
+    assert complaint.endswith("257 addresses; at most 256 can be asked")
+
+
+@pytest.mark.parametrize(
+    ("minimum", "warning"),
+    [
+        (2, ""),
+        (4, "4 are more than the 3 members that axis2.xml and this node name"),
+        (3, ""),
+    ],
+)
+def test_a_minimum_that_the_known_members_cannot_reach_is_a_warning(load_files, minimum, warning):
+    members = "<members><member><hostName>10.0.0.1-2</hostName></member></members>"
+    detection = f'<networkPartitionsDetection enabled="true"><minimumClusterSize>{minimum}</minimumClusterSize>'
+    loaded = load_files(peers(more=members, broker=f"{detection}</networkPartitionsDetection>"))
+    place = "conf/broker.xml:2: recovery/networkPartitionsDetection/minimumClusterSize: "
+    assert loaded.warnings == ([f"{place}{warning}"] if warning else [])
+
+
+def test_a_minimum_that_two_parts_of_the_cluster_can_reach_is_a_warning(load_files):
+    members = "<members><member><hostName>10.0.0.1-4</hostName></member></members>"
+    detection = '<networkPartitionsDetection enabled="true"><minimumClusterSize>2</minimumClusterSize>'
+    loaded = load_files(peers(more=members, broker=f"{detection}</networkPartitionsDetection>"))
+    assert loaded.warnings == [
+        "conf/broker.xml:2: recovery/networkPartitionsDetection/minimumClusterSize: 2 of 5 known members: two parts of"
+        " the cluster may serve at once; 3 is more than half"
     ]
 
 

@@ -427,10 +427,7 @@ CLUSTERING = """<clustering class="org.wso2.carbon.core.clustering.hazelcast.Haz
 
 
 ACCEPTED_OF_CLUSTERING = {
-    "parameter[membershipScheme]": "wka",
-    "parameter[domain]": "wso2.ei.domain",
     "parameter[properties]/property[*]/backendServerURL": "https://${hostName}:${httpsPort}/services/",
-    "members/member/1/hostName": "192.168.1.2-4",
     "groupManagement/applicationDomain/0/@subDomain": "worker",
 }
 
@@ -442,7 +439,10 @@ ACCEPTED_OF_CLUSTERING = {
 def test_the_clustering_element_of_axis2_stands_alone_too(load_files, place, around):
     loaded = load_files({place: around.format(CLUSTERING), "broker.xml": "<mode>standalone</mode>"})
     assert loaded.warnings == []
-    assert loaded.config.axis2.clustering.enabled
+    clustering = loaded.config.axis2.clustering
+    assert (clustering.enabled, clustering.membership_scheme, clustering.domain) == (True, "wka", "wso2.ei.domain")
+    others = (("192.168.1.2", 4200), ("192.168.1.3", 4200), ("192.168.1.4", 4200))
+    assert clustering.members.addresses == (("127.0.0.1", 4100), *others)
     assert {path: accepted(loaded, f"clustering/{path}", "axis2.xml") for path in ACCEPTED_OF_CLUSTERING} == (
         ACCEPTED_OF_CLUSTERING
     )
@@ -502,7 +502,7 @@ def test_hazelcast_properties_parse_without_a_warning(load_files):
         }
     )
     assert loaded.warnings == []
-    assert accepted(loaded, "hazelcast.max.no.heartbeat.seconds", "hazelcast.properties") == 300
+    assert (loaded.config.hazelcast.max_no_heartbeat, loaded.config.hazelcast.heartbeat_interval) == (300, 5)
     assert accepted(loaded, "hazelcast.logging.type", "hazelcast.properties") == "log4j"
 
 

@@ -67,15 +67,14 @@ def test_several_files_share_the_line(load_files):
     said = line(
         load_files,
         carbon="<Server><HostName>mb.example.org</HostName></Server>",
-        axis2='<clustering enable="true"><parameter name="membershipScheme">kubernetes</parameter>'
-        '<parameter name="KUBERNETES_NAMESPACE">ei</parameter><parameter name="KUBERNETES_SERVICES">mb</parameter>'
+        axis2='<clustering enable="true"><parameter name="KUBERNETES_NAMESPACE">ei</parameter>'
+        '<parameter name="KUBERNETES_SERVICES">mb</parameter>'
         '<parameter name="properties"><property name="subDomain" value="worker"/></parameter></clustering>',
         broker="<mode>standalone</mode>",
-        hazelcast="hazelcast.max.no.heartbeat.seconds=30\n",
+        hazelcast="hazelcast.logging.type=log4j\n",
     )
     assert said == (
-        "accepted without effect: HostName, parameter[membershipScheme], parameter[*KUBERNETES*],"
-        " parameter[properties], hazelcast.properties"
+        "accepted without effect: HostName, parameter[*KUBERNETES*], parameter[properties], hazelcast.logging.type"
     )
 
 
@@ -83,7 +82,7 @@ def test_the_line_stays_short_and_shows_no_values(load_files):
     slots = {"deliveryThreadCount": 1, "idleTaskDelay": 1, "deleteThreadCount": 1}
     delivery = ["ringBufferSize", "parallelContentReaders", "parallelDecompressionHandlers", "parallelDeliveryHandlers"]
     multicast = ["mcastAddress", "mcastPort", "mcastTTL", "mcastTimeout", "mcastBindAddress"]
-    parameters = [*multicast, "domain", "password", "membershipScheme", "localMemberBindAddress", "localMemberBindPort"]
+    parameters = [*multicast, "password", "groupPassword", "accessKey", "secretKey", "region"]
     clustering = "".join(f'<parameter name="{name}">7</parameter>' for name in parameters)
     said = line(
         load_files,

@@ -1,0 +1,163 @@
+"""Calls the peers that `PeerView` names, and answers those that call this node (ADR 76)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from socket import socket
+from typing import Any, Final
+
+import structlog
+
+from broker.clock import Clock
+from broker.coordination.peering.greeting import Address, decode, encode
+from broker.coordination.peering.link import LinkLost, PeerLink
+from broker.coordination.peering.security import PeerSecurity
+from broker.coordination.peering.server import PeerServer
+from broker.coordination.peering.view import Detector, PeerView
+from broker.errors import CoordinationError
+from broker.machine.address import endpoint
+from broker.machine.faults import MACHINE_FAULTS, MachineFaults
+from broker.machine.listener import Room
+from broker.ports.peer_calls import Unauthorized
+
+_log = structlog.get_logger(__name__)
+
+_CALL: Final = "greeting"
+_REFUSED: Final = "refused"
+_IDLE: Final = 4
+"""Times of silence after which a connection of a peer that does not call is closed."""
+_MOST_TOLD: Final = 256
+
+
+class PeerRefused(CoordinationError):
+    """A living node does not take this one for a member of its cluster, or the other way round."""
+
+
+class MemberCalls:
+    """Keeps the view of one incarnation up to date while `run` runs."""
+
+    def __init__(
+        self,
+        view: PeerView,
+        detector: Detector,
+        security: PeerSecurity,
+        clock: Clock,
+        tasks: asyncio.TaskGroup,
+        room: Room,
+        *,
+        on_change: Callable[[], None],
+    ) -> None:
+        """`on_change` is called whenever this node may see others than before."""
+        self.view = view
+        self._security = security
+        self._clock = clock
+        self._on_change = on_change
+        self._timeout = detector.silence / 4
+        self._links: dict[Address, PeerLink] = {}
+        self._told: dict[object, str] = {}
+        self._changed = asyncio.Event()
+        self._settled = asyncio.Event()
+        self._server = PeerServer(security, self._answer, tasks, idle_timeout=_IDLE * detector.silence, room=room)
+
+    def listen(self, sockets: Sequence[socket]) -> None:
+        """Answer peers on sockets that are bound. Raises OSError."""
+        self._server.start(sockets)
+
+    def close(self) -> None:
+        """Answer nobody any more, and end all connections."""
+        self._server.stop()
+        for link in self._links.values():
+            link.close()
+        self._links.clear()
+
+    async def run(self) -> None:
+        """Call peers until cancelled."""
+        faults = MachineFaults("peers")
+        async with asyncio.TaskGroup() as calls:
+            while True:
+                with faults:
+                    self._changed.clear()
+                    now = self._clock.monotonic()
+                    for address in self.view.due(now):
+                        calls.create_task(self._call(address, now), name=f"peer {endpoint(*address)}")
+                    self._on_change()
+                delay = max(self.view.next_deadline() - self._clock.monotonic(), 0.001)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(delay):
+                        await self._changed.wait()
+
+    async def first_round(self) -> None:
+        """Return when all well-known members have been called. Raises `PeerRefused` when one refuses this node."""
+        await self._settled.wait()
+        for address, reason in self.view.refusals().items():
+            raise PeerRefused(f"the node at {endpoint(*address)} and this one are not of one cluster: {reason}")
+
+    async def _call(self, address: Address, asked_at: float) -> None:
+        try:
+            async with asyncio.timeout(self._timeout):
+                answer = await self._ask(address, {_CALL: encode(self.view.greeting())})
+            self._tell(address, self._on_answer(address, answer, asked_at))
+        except Unauthorized as error:
+            self.view.on_refused(address, str(error), asked_at=asked_at, now=self._clock.monotonic())
+            self._tell(address, str(error))
+        except (*MACHINE_FAULTS, LinkLost, ValueError) as error:  # TimeoutError is an OSError
+            _log.debug("a peer does not answer", address=endpoint(*address), reason=str(error) or "late")
+            self.view.on_failed(address, asked_at=asked_at, now=self._clock.monotonic())
+        if self.view.is_settled:
+            self._settled.set()
+        self._changed.set()
+
+    def _on_answer(self, address: Address, answer: Mapping[str, Any], asked_at: float) -> str:
+        """Report an answer; return why it makes no member. Raises ValueError when it cannot be read."""
+        now = self._clock.monotonic()
+        if _REFUSED in answer:
+            reason = str(answer[_REFUSED])[:500]
+            self.view.on_refused(address, reason, asked_at=asked_at, now=now)
+            return reason
+        return self.view.on_answer(address, decode(answer.get(_CALL)), asked_at=asked_at, now=now)
+
+    async def _ask(self, address: Address, message: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Ask over the connection that there is, or over a new one."""
+        link = self._links.pop(address, None)
+        answer = None
+        if link is not None:
+            with suppress(LinkLost):  # the peer may have begun anew since the last call
+                answer = await link.call(message)
+        if link is None or answer is None:
+            link = await PeerLink.open(*address, self._security)
+            try:
+                answer = await link.call(message)
+            except BaseException:
+                link.close()
+                raise
+        self._links[address] = link
+        return answer
+
+    # Calls of peers
+
+    def _answer(self, message: Mapping[str, Any]) -> Mapping[str, Any]:
+        greeting = decode(message.get(_CALL))
+        reason = self.view.on_call(greeting, self._clock.monotonic())
+        self._tell(greeting.incarnation, reason)
+        self._changed.set()
+        return {_REFUSED: reason} if reason else {_CALL: encode(self.view.greeting())}
+
+    def _tell(self, peer: Address | object, reason: str) -> None:
+        """Log why a peer is no member when that is another reason than before."""
+        if self._told.get(peer, "") == reason:
+            return
+        if len(self._told) >= _MOST_TOLD:
+            self._told.clear()
+        self._told[peer] = reason
+        if reason:
+            _log.warning("A node is not taken for a member", node=_name(peer), reason=reason)
+
+
+def _name(peer: object) -> str:
+    match peer:
+        case (str() as host, int() as port):
+            return endpoint(host, port)
+        case _:
+            return str(getattr(peer, "node_id", peer))

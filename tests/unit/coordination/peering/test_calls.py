@@ -1,0 +1,292 @@
+"""Nodes that meet over sockets: who proves the secret is seen, and nobody else learns or changes anything."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from broker.clock import SystemClock
+from broker.coordination.peering.calls import MemberCalls, PeerRefused
+from broker.coordination.peering.frames import frame
+from broker.coordination.peering.greeting import Address, ClusterTerms
+from broker.coordination.peering.link import LinkLost, PeerLink
+from broker.coordination.peering.security import PeerSecurity, encrypted, plain
+from broker.coordination.peering.view import Detector, PeerView
+from broker.machine.listener import Room
+from broker.ports.cluster_rows import Incarnation
+from broker.ports.peer_calls import Unauthorized
+from broker.thrift.secret import SharedSecret
+
+SECRET = SharedSecret("0123456789abcdef")
+OTHER = SharedSecret("fedcba9876543210")
+DETECTOR = Detector(0.02, 2.0)
+HOST = "127.0.0.1"
+
+
+def bound() -> socket.socket:
+    found = socket.socket()
+    found.bind((HOST, 0))
+    found.listen()
+    found.setblocking(False)
+    return found
+
+
+class Node:
+    """One node on loopback."""
+
+    def __init__(
+        self,
+        name: str,
+        tasks: asyncio.TaskGroup,
+        security: PeerSecurity,
+        well_known: list[Address],
+        domain: str = "d",
+        room: Room | None = None,
+    ) -> None:
+        self.socket = bound()
+        self.address: Address = self.socket.getsockname()
+        clock = SystemClock()
+        self.view = PeerView(
+            Incarnation(name, f"{name}-1"),
+            self.address,
+            (HOST, ord(name)),
+            ClusterTerms(domain, 1),
+            well_known,
+            DETECTOR,
+            may_lead=lambda: True,
+            jitter=lambda: 1.0,
+            now=clock.monotonic(),
+        )
+        self.changed = asyncio.Event()
+        self.calls = MemberCalls(
+            self.view, DETECTOR, security, clock, tasks, room or Room(), on_change=self.changed.set
+        )
+        self.calls.listen([self.socket])
+        self.task = tasks.create_task(self.calls.run())
+
+    @property
+    def seen(self) -> str:
+        return "".join(sorted(member.node_id for member in self.view.members()))
+
+    async def sees(self, names: str) -> None:
+        """Return when this node sees these."""
+        while self.seen != names:
+            self.changed.clear()
+            await self.changed.wait()
+
+    async def is_refused(self) -> str:
+        """Return why a call of this node was refused, when one was."""
+        while not (refusals := self.view.refusals()):
+            self.changed.clear()
+            await self.changed.wait()
+        return next(iter(refusals.values()))
+
+    def close(self) -> None:
+        self.task.cancel()
+        self.calls.close()
+        self.socket.close()
+
+
+@asynccontextmanager
+async def nodes(*securities: PeerSecurity, domains: str = "ddd", room: Room | None = None) -> AsyncIterator[list[Node]]:
+    """Nodes a, b and so on; each knows of the first."""
+    async with asyncio.TaskGroup() as tasks:
+        made: list[Node] = []
+        for number, security in enumerate(securities):
+            known = [made[0].address] if made else []
+            made.append(Node("abc"[number], tasks, security, known, domains[number], room))
+        try:
+            yield made
+        finally:
+            for node in made:
+                node.close()
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    async def bounded() -> None:
+        async with asyncio.timeout(20.0):
+            await main
+            for _ in range(10):
+                await asyncio.sleep(0)  # closed transports end in a later turn
+
+    asyncio.run(bounded())
+
+
+@pytest.mark.parametrize("security", [lambda: plain(None), lambda: plain(SECRET), lambda: encrypted(SECRET)])
+def test_nodes_that_have_the_same_secret_see_each_other_also_those_that_no_list_names(security: Any) -> None:
+    async def main() -> None:
+        async with nodes(security(), security(), security()) as (a, b, c):
+            for node, others in ((a, "bc"), (b, "ac"), (c, "ab")):
+                await node.sees(others)
+            c.close()
+            await b.calls.first_round()
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "reason"),
+    [
+        (plain(SECRET), plain(OTHER), "the shared secret is another one"),
+        (plain(SECRET), plain(None), "the first message must be a challenge: this node has a shared secret"),
+        (plain(None), plain(SECRET), "this node has no shared secret; the caller has one"),
+        (encrypted(SECRET), encrypted(OTHER), "the shared secret is another one"),
+    ],
+)
+def test_nodes_with_different_secrets_do_not_see_each_other_and_say_so(
+    here: PeerSecurity, there: PeerSecurity, reason: str
+) -> None:
+    async def main() -> None:
+        with capture_logs() as logs:
+            async with nodes(here, there) as (a, b):
+                assert await b.is_refused() == reason
+                with pytest.raises(PeerRefused, match=reason):
+                    await b.calls.first_round()
+                assert (a.seen, b.seen) == ("", "")
+        assert {"event": "a peer is not authorized", "reason": reason} in [
+            {name: line.get(name) for name in ("event", "reason")} for line in logs
+        ]
+        told = [line for line in logs if line["event"] == "A node is not taken for a member"]
+        assert len(told) == 1
+
+    run(main())
+
+
+def test_nodes_of_two_domains_do_not_join_and_name_both() -> None:
+    async def main() -> None:
+        async with nodes(plain(SECRET), plain(SECRET), domains="de") as (a, b):
+            assert await b.is_refused() == "domain: 'e' on node 'b', 'd' on node 'a'"
+            assert (a.seen, b.seen) == ("", "")
+
+    run(main())
+
+
+def test_a_proof_is_of_no_use_to_one_that_stands_between_two_nodes() -> None:
+    """Who ends TLS in the middle has another certificate, which the proof names."""
+    between = encrypted(OTHER)
+
+    async def main() -> None:
+        async with nodes(encrypted(SECRET)) as (a,):
+
+            async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                there, back = await asyncio.open_connection(*a.address, ssl=between.client)
+
+                async def passed(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+                    while data := await source.read(1000):
+                        target.write(data)
+                    target.close()
+
+                await asyncio.gather(passed(reader, back), passed(there, writer))
+
+            server = await asyncio.start_server(relay, HOST, 0, ssl=between.server)
+            address = server.sockets[0].getsockname()
+            with pytest.raises(Unauthorized, match="the shared secret is another one"):
+                await PeerLink.open(*address, encrypted(SECRET))
+            server.close()
+
+    run(main())
+
+
+def test_what_was_recorded_is_of_no_use_on_another_connection() -> None:
+    sent: list[bytes] = []
+
+    class Recorded(PeerLink):
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            write = transport.write
+            self._transport = type(
+                "",
+                (),
+                {
+                    "write": lambda _, data: (sent.append(data), write(data)),
+                    "get_extra_info": lambda _, name: None,
+                    "abort": lambda _: transport.abort(),
+                },
+            )()
+
+    async def main() -> None:
+        async with nodes(plain(SECRET)) as (a,):
+            link = await Recorded.open(*a.address, plain(SECRET))
+            link.close()
+            reader, writer = await asyncio.open_connection(*a.address)
+            for message in sent:
+                writer.write(message)
+            answers = await reader.read()
+            assert b'"nonce"' in answers
+            assert b'{"unauthorized":"the shared secret is another one"}' in answers
+            writer.close()
+
+    run(main())
+
+
+STRANGE = [
+    b"GET / HTTP/1.1\r\n\r\n",
+    b"\0\0\0\1{",
+    b"\xff" * 100,
+    frame(b"[]"),
+    frame(b'{"greeting":{}}'),
+    frame(b'{"challenge":"zz"}'),
+    frame(b'{"challenge":7}'),
+    frame(b'{"proof":"00"}'),
+    frame(b'{"challenge":"' + b"00" * 32 + b'"}') + frame(b'{"proof":"' + b"00" * 32 + b'"}'),
+    frame(b'{"challenge":"' + b"00" * 32 + b'"}') * 2,
+    frame(b"x" * 600),
+]
+
+
+def test_whatever_strangers_send_lets_nobody_in_and_leaves_the_members_alone() -> None:
+    async def main() -> None:
+        async with nodes(plain(SECRET), plain(SECRET)) as (a, b):
+            await a.sees("b")
+            for octets in STRANGE:
+                reader, writer = await asyncio.open_connection(*a.address)
+                writer.write(octets)
+                answers = await reader.read()
+                assert b"greeting" not in answers, octets
+                writer.close()
+            with pytest.raises(Unauthorized):
+                await PeerLink.open(*a.address, plain(OTHER))
+            assert (a.seen, b.seen, a.task.done()) == ("b", "a", False)
+
+    run(main())
+
+
+def test_five_hundred_connections_of_strangers_do_not_keep_a_member_out() -> None:
+    async def main() -> None:
+        room = Room(strangers=50, stranger_timeout=0.05)
+        async with nodes(plain(SECRET), plain(SECRET), room=room) as (a, b):
+            await b.sees("a")
+            flood = [await asyncio.open_connection(*a.address) for _ in range(500)]
+            await b.sees("a")
+            link = await PeerLink.open(*a.address, plain(SECRET))
+            link.close()
+            assert len(a.calls._server.sessions) <= 60
+            for _, writer in flood:
+                writer.close()
+
+    run(main())
+
+
+def test_an_answer_that_is_none_ends_the_link() -> None:
+    async def main() -> None:
+        async def nonsense(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read(10)
+            writer.write(frame(json.dumps([1]).encode()))
+            writer.close()
+
+        server = await asyncio.start_server(nonsense, HOST, 0)
+        link = await PeerLink.open(*server.sockets[0].getsockname(), plain(None))
+        with pytest.raises(LinkLost, match="a message is not an object"):
+            await link.call({"greeting": {}})
+        with pytest.raises(LinkLost, match="the connection was closed"):
+            await link.call({"greeting": {}})
+        server.close()
+
+    run(main())
