@@ -196,11 +196,11 @@ def check(tally: Tally) -> None:
     assert provoked | {"connection 530", "connection 540", "channel 404", "channel 406"} <= set(tally.codes)
 
 
-async def test_ten_thousand_mutated_sessions_hurt_nobody_else() -> None:
-    check(await play(range(10_000), SEED))
+async def test_four_thousand_mutated_sessions_hurt_nobody_else() -> None:
+    check(await play(range(4_000), SEED))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 async def test_two_hundred_thousand_mutated_sessions_hurt_nobody_else() -> None:
-    check(await play(range(10_000, 210_000), SEED))
+    check(await play(range(4_000, 204_000), SEED))
