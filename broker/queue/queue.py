@@ -545,8 +545,6 @@ class Queue:
                     self.refill()
                     if ready:
                         return Queue.dispatch(self)
-            elif window.tail is not ready and len(ready) < self.limits.window_size // 2 and dispatcher.has_credit():
-                self.refill()
         if is_watched and self._expiry is not None:
             self._let_go(self._expiry)
         limits = self.limits

@@ -13,9 +13,11 @@ from broker.message import PENDING, SETTLED, STORED, TRANSIENT, KeyedMessage, Me
 from broker.ports.slot import Slot
 from broker.queue.outcome import ACKED, AUTO_ACKED, PURGED, REJECTED
 from broker.queue.queue import Queue
+from broker.queue.retention import AT_ONCE
 from broker.queue.services import UNOBSERVED, QueueObserver
 from broker.queue.settings import QueueLimits
 from broker.queue.window import Window
+from broker.selector.selector import Selector
 from tests.support.composition import NoServices, new_queue
 
 QUEUE_ID = 7
@@ -794,6 +796,45 @@ def test_what_is_left_behind_is_what_was_delivered_or_may_have_been() -> None:
     assert ([message.id for message in messages], slots) == ([1, 2], [doubtful])
 
 
+def test_what_was_withdrawn_is_known_until_its_rows_are_gone() -> None:
+    it = bench()
+    it.publish(1, 2, 3)
+    taken = it.queue.withdraw([it.message(2)])
+    assert ([message.id for message in taken], it.ready, set(it.queue.withheld_ids)) == ([2], [1, 3], {2})
+    it.queue.end_dying(taken)
+    assert set(it.queue.withheld_ids) == set()
+
+
+def test_what_came_late_counts_as_taken_like_what_came_in_order() -> None:
+    it = bench()
+    it.publish(2, 5)
+    it.queue.insert([it.message(3), it.message(4)])
+    consumer = it.consumer()
+    it.queue.dispatch()
+    assert (consumer.ids, it.queue.slots.last_taken, it.window.bytes) == ([2, 3, 4, 5], 5, 0)
+
+
+def test_consumers_that_select_want_more_as_long_as_nothing_is_theirs_and_nothing_is_behind() -> None:
+    it = bench()
+    assert not it.queue.has_demand
+    it.queue.turns.add(Taker(it.queue), Selector("colour = 'red'"))
+    assert it.queue.has_demand
+    it.publish(1)
+    assert it.queue.has_demand
+    it.queue.recover(Slot(QUEUE_ID, 0, 10, 12, 3))
+    assert not it.queue.has_demand
+
+
+def test_a_slot_from_elsewhere_is_unknown_until_somebody_tells_of_its_times() -> None:
+    it = bench()
+    it.queue.recover(Slot(QUEUE_ID, 0, 1, 2, 2))
+    assert not it.queue.has_unknown_slots
+    it.queue.take_over(foreign(3, 4))
+    assert it.queue.has_unknown_slots
+    it.queue.expect_due()
+    assert not it.queue.has_unknown_slots
+
+
 class Time(NoServices):
     """Services with a clock, and how often a deadline may have come nearer."""
 
@@ -807,12 +848,12 @@ class Time(NoServices):
         self.watched += 1
 
 
-def with_time_to_live() -> tuple[Bench, Time]:
+def with_time_to_live(limits: QueueLimits = SMALL) -> tuple[Bench, Time]:
     """A queue whose messages live for a second; it is the moment of the first one."""
     journal, asked, time = Ledger(), list[Queue](), Time()
     arguments = FieldTable.of({"x-message-ttl": 1000})
     queue = new_queue(
-        queue_id=QUEUE_ID, limits=SMALL, journal=journal, read_slots=asked.append, arguments=arguments, services=time
+        queue_id=QUEUE_ID, limits=limits, journal=journal, read_slots=asked.append, arguments=arguments, services=time
     )
     time.now = published_ms(1)
     return Bench(queue, journal, asked), time
@@ -845,6 +886,36 @@ def test_what_follows_the_last_slot_and_has_not_expired_is_delivered_at_once() -
     while it.queue.slots.is_reading:
         it.read()
     assert consumer.ids == [later]
+
+
+def test_what_expires_later_than_this_turn_is_seen_to_in_the_next_one() -> None:
+    it, time = with_time_to_live(QueueLimits(window_size=10_000))
+    it.publish(*range(1, AT_ONCE + 2))
+    consumer = it.consumer()
+    time.now += 1001
+    time.watched = 0
+    it.queue.dispatch()
+    assert (len(it.journal.settled), consumer.ids, time.watched) == (AT_ONCE, [], 1)
+    it.queue.dispatch()
+    assert (len(it.journal.settled), consumer.ids) == (AT_ONCE + 1, [])
+
+
+def test_what_was_served_at_once_and_comes_back_is_gone() -> None:
+    journal, asked, time = Ledger(), list[Queue](), Time()
+    queue = new_queue(
+        queue_id=QUEUE_ID,
+        limits=SMALL,
+        journal=journal,
+        read_slots=asked.append,
+        arguments=FieldTable.of({"x-message-ttl": 0}),
+        services=time,
+    )
+    it = Bench(queue, journal, asked)
+    time.now = published_ms(1)
+    consumer = it.consumer()
+    it.publish(1)
+    queue.requeue(consumer.messages)
+    assert (queue.unacked_count, queue.ready_count, journal.settled) == (0, 0, [1])
 
 
 def test_a_time_that_is_told_of_slots_may_be_the_next_deadline() -> None:
