@@ -161,6 +161,10 @@ class StoreFull(StoreUnavailable):
     """The store has no room for new rows now; deletes may still succeed."""
 
 
+class StoreUnsafe(StoreUnavailable):
+    """The store would confirm less than was promised (`storeSafetyCheck` is `enforce`)."""
+
+
 class StoreLocked(StoreError):
     """Another process holds the store."""
 
@@ -190,6 +194,10 @@ class Fenced(CoordinationError):
 
 class Evicted(CoordinationError):
     """This incarnation of the node is over: it owns no slots and must not write any more (invariant I54)."""
+
+
+class StoreWentBack(Evicted):
+    """A fail-over of the database has lost batches that this incarnation had committed: their confirms are void."""
 
 
 class AdministrationError(BrokerError):

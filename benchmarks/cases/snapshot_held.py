@@ -58,7 +58,7 @@ def snapshot_of(store: str) -> Iterator[None]:
     """Hold a snapshot of the database at this URL, without any limit of time."""
     dialect = dialect_of(PoolConfiguration(url=store).store_url, SessionTimeouts(idle=0.0))
     with asyncio.Runner() as runner:
-        raw = runner.run(dialect.connect())
+        raw = runner.run(dialect.connect(dialect.servers.in_order()[0]))
         try:
             runner.run(dialect.begin_read(raw))
             runner.run(dialect.read_slot(raw, NOTHING, 1))

@@ -13,6 +13,7 @@ from broker.errors import (
     FrameFault,
     InternalError,
     StoreUnavailable,
+    StoreWentBack,
     UnexpectedFrame,
 )
 
@@ -26,6 +27,8 @@ def fault_of(error: Exception) -> AmqpError | None:
         return error
     if isinstance(error, StoreUnavailable):
         return InternalError(STORE_AWAY)
+    if isinstance(error, StoreWentBack):
+        return ConnectionForced(str(error))
     if isinstance(error, Evicted):
         return ConnectionForced("the node has left the cluster and begins anew")
     return None

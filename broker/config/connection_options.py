@@ -71,13 +71,13 @@ _NEEDLESS: Final[Mapping[str, str]] = {
         adaptiveFetch allowEncodingChanges assumeMinServerVersion autosave binaryTransfer cancelSignalTimeout
         channelBinding charSet cleanupSavepoints client_encoding databaseMetadataCacheFields
         databaseMetadataCacheFieldsMiB defaultRowFetchSize disableColumnSanitiser escapeSyntaxCallMode
-        groupStartupParameters gssEncMode gsslib hostRecheckSeconds jaasLogin kerberosServerName krbsrvname
-        loadBalanceHosts logServerErrorDetail logUnclosedConnections loggerFile loggerLevel maxResultBuffer
+        groupStartupParameters gssEncMode gsslib jaasLogin kerberosServerName krbsrvname
+        logServerErrorDetail logUnclosedConnections loggerFile loggerLevel maxResultBuffer
         preferQueryMode prepareThreshold preparedStatementCacheQueries preparedStatementCacheSizeMiB
         prepared_statement_cache_size prepared_statement_name_func protocolVersion queryTimeout
         quoteReturningIdentifiers readOnly readOnlyMode receiveBufferSize reWriteBatchedInserts
         requireAuth sendBufferSize sslNegotiation sslResponseTimeout sslpassword sslpasswordcallback
-        statement_cache_size stringtype targetServerType target_session_attrs tcpKeepAlive tcpNoDelay
+        statement_cache_size stringtype tcpKeepAlive tcpNoDelay
         unknownLength useSpnego xmlFactoryFactory
     """,
 }
@@ -85,7 +85,21 @@ _NO_EFFECT: Final[Mapping[str, str]] = {
     "createDatabaseIfNotExist": "create the database before the first start",
     "sessionVariables": "the broker sets up its sessions itself",
     "options": "the broker sets up its sessions itself",
+    **dict.fromkeys(
+        (
+            *("secondsBeforeRetryMaster", "secondsBeforeRetrySource", "queriesBeforeRetryMaster"),
+            *("queriesBeforeRetrySource", "retriesAllDown", "hostRecheckSeconds"),
+        ),
+        "every new connection tries the servers in their order, those that failed in the last 10 s after the others",
+    ),
 }
+_ONE_SERVER: Final = "the broker reads and writes on one server at a time: the first in the URL that takes writes"
+_TARGETS: Final = {
+    **dict.fromkeys(("any", "primary", "master", "preferprimary", "read-write", "readwrite", "prefer-primary"), True),
+    **dict.fromkeys(("secondary", "slave", "prefersecondary", "preferslave", "standby", "read-only"), False),
+    **dict.fromkeys(("prefer-standby", "prefer-secondary"), False),
+}
+"""Which servers a URL may ask for: is one of them the server that takes writes?"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +140,26 @@ def connection_options(url: StoreUrl) -> tuple[ConnectionOptions, list[str]]:
     return options, parameters.warnings
 
 
+def _judge_targets(parameters: UrlParameters) -> None:
+    """Raise ValueError when other servers are asked for than those the broker can work with."""
+    for name in ("targetServerType", "target_session_attrs"):
+        target = parameters.text(name)
+        wanted = _TARGETS.get(target.lower().replace("_", "-")) if target else True
+        if wanted is None:
+            raise ValueError(f"parameter '{name}': '{target}' is not one of primary, any")
+        if not wanted:
+            raise ValueError(f"parameter '{name}': '{target}' is a server that takes no writes; use primary")
+    _refuse_balancing(parameters, "loadBalanceHosts", "load_balance_hosts")
+
+
+def _refuse_balancing(parameters: UrlParameters, *names: str) -> None:
+    for name in names:
+        if parameters.text(name).lower() not in ("", "false", "disable"):
+            raise ValueError(f"parameter '{name}' is not served: {_ONE_SERVER}")
+
+
 def _mysql(parameters: UrlParameters) -> ConnectionOptions:
+    _refuse_balancing(parameters, "roundRobinLoadBalance")
     authority = parameters.file("serverSslCert", "trustCertificateKeyStoreUrl", "trustStore", "ssl_ca")
     certificate, key = parameters.certificate_and_key(
         ("clientCertificateKeyStoreUrl", "keyStore", "ssl_cert"), ("ssl_key",)
@@ -168,6 +201,7 @@ def _mysql_tls(parameters: UrlParameters, has_authority: bool) -> TlsMode:
 
 
 def _postgresql(parameters: UrlParameters) -> ConnectionOptions:
+    _judge_targets(parameters)
     authority = parameters.file("sslrootcert")
     certificate, key = parameters.certificate_and_key(("sslcert",), ("sslkey",))
     return ConnectionOptions(

@@ -20,6 +20,7 @@ _PARAMETER: Final = re.compile(r"([?&;]\s*([^=?&;]*)=)([^&;]*)")
 _HARMLESS: Final = """
     allowpublickeyretrieval applicationname application_name autoreconnect characterencoding charset
     clientcertificatekeystoreurl command_timeout connecttimeout connect_timeout createdatabaseifnotexist
+    load_balance_hosts loadbalancehosts roundrobinloadbalance target_session_attrs
     currentschema db_close_delay db_close_on_exit disablesslhostnameverification keystore localsocket
     lock_timeout logintimeout mode mvcc program_name read_timeout requiressl rewritebatchedstatements
     serversslcert servertimezone sockettimeout ssl sslcert sslfactory sslkey sslmode sslrootcert ssl_ca ssl_cert

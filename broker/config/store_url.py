@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from pydantic import SecretStr
 
 from broker.config.masking import mask, mask_all
+from broker.config.server_hosts import Address, addresses, check_mode, of_parameters
 from broker.config.values import NO_SECRET
 
 Engine = Literal["sqlite", "memory", "mysql", "postgresql"]
@@ -25,12 +26,18 @@ _SERVERS: dict[str, tuple[Engine, int]] = {
     "postgresql": ("postgresql", 5432),
     "postgres": ("postgresql", 5432),
 }
+_MODE = re.compile(r"([a-z-]+):(?=//)", re.IGNORECASE)
+"""How a JDBC driver uses several hosts: `jdbc:mariadb:sequential://…`."""
+_AUTHORITY = re.compile(r"//([^/?#]*)")
 _SUPPORTED = "jdbc:sqlite:, jdbc:h2:, jdbc:mysql:, jdbc:mariadb:, jdbc:postgresql: or an SQLAlchemy URL"
 
 
 @dataclass(frozen=True, slots=True)
 class StoreUrl:
-    """Where the store is. `path` is set for sqlite; host, port and database for a server."""
+    """Where the store is. `path` is set for sqlite; host, port and database for a server.
+
+    `others` are further servers that have the database when the first one does not take writes, in their order.
+    """
 
     engine: Engine
     path: Path | None = None
@@ -40,6 +47,12 @@ class StoreUrl:
     user_name: str = ""
     password: SecretStr = NO_SECRET
     parameters: Mapping[str, str] = field(default_factory=dict)
+    others: tuple[Address, ...] = ()
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """Hosts and ports of all servers."""
+        return ((self.host, self.port), *self.others)
 
 
 def parse(url: str, user_name: str = "", password: SecretStr = NO_SECRET) -> StoreUrl:
@@ -54,6 +67,12 @@ def parse(url: str, user_name: str = "", password: SecretStr = NO_SECRET) -> Sto
             return _sqlite(path, url, dict(parse_qsl(query)))
         if kind in ("postgresql", "postgres") and not rest.startswith("//"):
             rest = f"//localhost/{rest}"
+        if kind in ("mysql", "mariadb") and (mode := _MODE.match(rest)):
+            try:
+                check_mode(mode[1].lower())
+            except ValueError as error:
+                raise ValueError(f"'{mask(url)}': {error}") from None
+            rest = rest[mode.end() :]
     elif kind.partition("+")[0] == "sqlite" and rest.startswith("//"):
         parts = urlsplit(f"sqlite:{rest}")
         path = unquote(parts.path).removeprefix("/")
@@ -104,19 +123,27 @@ def _sqlite(location: str, url: str, parameters: dict[str, str]) -> StoreUrl:
 
 def _server(kind: str, rest: str, url: str, user_name: str, password: SecretStr) -> StoreUrl:
     engine, default_port = _SERVERS[kind]
+    authority = _AUTHORITY.match(rest)
+    assert authority is not None, "the caller has looked for it"
+    credentials, _, hosts = authority[1].rpartition("@")
+    parts = urlsplit(f"//{rest[authority.end() :]}")
+    parameters = dict(parse_qsl(parts.query, keep_blank_values=True))
     try:
-        parts = urlsplit(f"{kind}:{rest}")
-        host, port = parts.hostname or "localhost", parts.port or default_port
-    except ValueError as error:
+        if engine == "postgresql" and not hosts and "host" in parameters and not url.startswith("jdbc:"):
+            places = of_parameters(_values(parts.query, "host"), _values(parts.query, "port"), default_port)
+            del parameters["host"]
+            parameters.pop("port", "")
+        else:
+            places = addresses(hosts, default_port)
+    except (ValueError, KeyError) as error:
         raise ValueError(f"'{mask(url)}' has no usable host and port") from error
-    if "," in parts.netloc or "(" in parts.netloc:
-        raise ValueError(f"'{mask(url)}' names several hosts; this broker connects to one")
     database = unquote(parts.path).removeprefix("/")
     if not database or "/" in database:
         raise ValueError(f"'{mask(url)}' names no database")
-    parameters = dict(parse_qsl(parts.query, keep_blank_values=True))
-    url_user = unquote(parts.username or "") or parameters.pop("user", "")
-    url_password = unquote(parts.password or "") or parameters.pop("password", "")
+    in_url = [unquote(text) for text in credentials.partition(":")[::2]]
+    url_user = in_url[0] or parameters.pop("user", "")
+    url_password = in_url[1] or parameters.pop("password", "")
+    (host, port), *others = places
     return StoreUrl(
         engine,
         host=host,
@@ -125,4 +152,10 @@ def _server(kind: str, rest: str, url: str, user_name: str, password: SecretStr)
         user_name=url_user or user_name,
         password=SecretStr(url_password) if url_password else password,
         parameters=parameters,
+        others=tuple(others),
     )
+
+
+def _values(query: str, name: str) -> list[str]:
+    """Return every value that a parameter has in a query."""
+    return [value for key, value in parse_qsl(query) if key == name]

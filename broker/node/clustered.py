@@ -32,7 +32,7 @@ from broker.coordination.slots.coordinator import SlotManager
 from broker.coordination.slots.count_exchange import LEASE_MARGIN, CountExchange
 from broker.coordination.slots.demand import name_of
 from broker.coordination.slots.runner import SlotRunner
-from broker.errors import ConfigError, CoordinationError, Fenced, StoreUnavailable
+from broker.errors import ConfigError, CoordinationError, Evicted, Fenced, StoreUnavailable
 from broker.machine.faults import MachineFaults
 from broker.management.figures.pages import page
 from broker.message import Message, first_id_at
@@ -281,7 +281,7 @@ class Clustered:
         self._loops = loops
         if self._peering is not None:
             self._peering.begin(self.incarnation, loops)
-        loops.create_task(self._agent.run(), name="cluster agent")
+        loops.create_task(self._run_agent(), name="cluster agent")
         if self._peering is not None:
             try:
                 await self._peering.first_round()
@@ -289,6 +289,18 @@ class Clustered:
                 await self._agent.leave()
                 raise
         return await self._start_retry.until_done(lambda: self._shared.members.join(self.incarnation))
+
+    async def _run_agent(self) -> None:
+        try:
+            await self._agent.run()
+        except Evicted as error:
+            why: Evicted = error
+            with suppress(StoreUnavailable):
+                why = await self._shared.why_ended(error)
+            if why is error:
+                raise
+            self._store.end_reason = str(why)
+            raise why from error
 
     def attach(self, parts: NodeIncarnation) -> None:
         """Build the parts that this incarnation has in addition to a standalone node's."""

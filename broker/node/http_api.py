@@ -50,7 +50,8 @@ class AroundNode:
         state = health.state
         since = self._incarnation.clock.monotonic() - state.since
         description = self._incarnation.store.store.describe()
-        return StoreFacts(state.is_up, since, state.reason, state.latency, description)
+        unsafe = tuple(self._incarnation.unsafe())
+        return StoreFacts(state.is_up, since, state.reason, state.latency, description, unsafe)
 
     def members(self) -> Sequence[Member]:
         return [

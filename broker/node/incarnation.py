@@ -113,6 +113,7 @@ class NodeIncarnation:
         own_exchange_types: Mapping[str, NewOwnRouter],
         password_path: Path | None = None,
         with_tokens: WithTokens | None = None,
+        unsafe: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         """At the first start a password for the administrator is generated if it can be kept in `password_path`.
         `with_tokens` adds logins by tokens.
@@ -142,6 +143,8 @@ class NodeIncarnation:
         """Ends with the connections."""
         self.messages_left = 0
         """Messages of this node that are in the store when it has stopped."""
+        self.unsafe = unsafe
+        """Returns the settings of the database under which a commit can be lost."""
         self._node_id = node_id
         self._time_keeper = time_keeper
         self._lifecycle = lifecycle
@@ -199,6 +202,7 @@ class NodeIncarnation:
 
     async def _run(self, serve_clients: Callable[[AmqpServer, int], Awaitable[None]]) -> None:
         lifecycle = self._lifecycle
+        self.store.end_reason = ""
         async with asyncio.TaskGroup() as forever:
             self.registration = await lifecycle.register(forever)
             await self._time_keeper.wait_until_past(self.registration.last_message_id)
@@ -209,7 +213,7 @@ class NodeIncarnation:
                 try:
                     await serve_clients(server, messages)
                 finally:
-                    server.abort("the node ends or begins anew")
+                    server.abort(self.store.end_reason or "the node ends or begins anew")
                     self.hashing.close()
                 loops.append(forever.create_task(self._give_up(), name="store timeout"))
             # The connections have finished what they had begun, for which they needed the journal.

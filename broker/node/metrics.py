@@ -59,6 +59,7 @@ class Metrics:
             takes_clients=not parts.broker.refusal,
             epoch=parts.epoch,
             is_store_up=state is None or state.is_up,
+            unsafe=len(parts.unsafe()),
             outages=0 if state is None else state.outages,
             probe_seconds=0.0 if state is None else state.latency,
             commit_seconds=_distribution(counters.seconds),

@@ -38,6 +38,7 @@ from broker.server.certificates import Certificates
 from broker.server.listener import AmqpServer
 from broker.store.health import StoreState
 from broker.store.retrying import Retry, RetryingStore
+from broker.store.safety_watch import SafetyWatch
 from broker.store.time_keeper import TimeKeeper
 from broker.topology.commands import Commands
 from broker.topology.dead_letter_commands import DeadLetterCommands
@@ -106,7 +107,7 @@ class Node:
         self._clock = StoreClock(SystemClock())
         self._time_keeper = TimeKeeper(self._retrying_store, self._clock)
         self._incarnation: NodeIncarnation | None = None
-        self._unsafe: Sequence[str] = ()
+        self._safety = SafetyWatch(store, self._clock)
         self._server: AmqpServer | None = None
         self.ports: dict[str, int] = {}
         """Where the node listens for AMQP, by protocol."""
@@ -181,7 +182,8 @@ class Node:
             await self._check_safety()
             await self._start_retry.until_done(self._time_keeper.begin)
             while await self._was_evicted(on_started) and not self._stop.is_set():
-                _log.warning("this node was evicted and begins anew", node=self.node_id)
+                reason = self._retrying_store.end_reason or "it was evicted"
+                _log.warning("this node begins anew", node=self.node_id, reason=reason)
                 self._start = start
         finally:
             await self._store.close()
@@ -216,6 +218,7 @@ class Node:
             own_exchange_types=self._own_exchange_types,
             password_path=password_path(self._config),
             with_tokens=self._with_tokens,
+            unsafe=lambda: self._safety.findings,
         )
 
         async def serve_clients(server: AmqpServer, messages: int) -> None:
@@ -243,14 +246,12 @@ class Node:
 
     async def _check_safety(self) -> None:
         """Warn, or refuse to start, when the database may lose a committed message (invariant I91)."""
-        self._unsafe = await self._start_retry.until_done(self._store.check_safety)
-        if self._unsafe and self._config.persistence.store_safety_check == "enforce":
+        unsafe = await self._start_retry.until_done(self._safety.judge)
+        if unsafe and self._config.persistence.store_safety_check == "enforce":
             raise ConfigError(
-                f"the database can lose what it has committed: {'; '.join(self._unsafe)};"
+                f"the database can lose what it has committed: {'; '.join(unsafe)};"
                 " mend that, or set persistence/storeSafetyCheck to warn"
             )
-        for line in self._unsafe:
-            _log.warning("the database can lose what it has committed", setting=line)
 
     async def _serve_clients(
         self, server: AmqpServer, incarnation: NodeIncarnation, messages: int, on_started: Callable[[Started], None]
@@ -282,7 +283,7 @@ class Node:
                 self.node_id,
                 self._store.describe(),
                 store_seconds,
-                self._unsafe,
+                self._safety.findings,
                 addresses,
                 len(incarnation.queues),
                 messages,
@@ -296,6 +297,7 @@ class Node:
             watches = [
                 watching.create_task(self._watch_certificates(), name="certificates"),
                 watching.create_task(self._supervisor.watch(asyncio.sleep), name="signs of life"),
+                watching.create_task(self._safety.run(), name="store safety"),
             ]
             try:
                 await self._stop.wait()
@@ -395,7 +397,13 @@ def open_store(config: Configuration) -> Store:
         return MemoryStore()
     from broker.store.server.opening import server_store
 
+    demands_safety = config.persistence.store_safety_check == "enforce"
     if not config.is_clustered:
-        return server_store(config.datasource)
+        return server_store(config.datasource, demands_safety=demands_safety)
     heartbeat_interval = config.coordination.rdbms_based_coordination.heartbeat_interval_ms / 1000
-    return server_store(config.datasource, cluster_deadline=0.4 * heartbeat_interval, is_shared=True)
+    return server_store(
+        config.datasource,
+        cluster_deadline=0.4 * heartbeat_interval,
+        is_shared=True,
+        demands_safety=demands_safety,
+    )

@@ -204,6 +204,11 @@ class NodeStore(Protocol):
 class Store(MessageStore, StreamStore, DeduplicationStore, BranchStore, TopologyStore, NodeStore, Protocol):
     """A whole store, as a node opens it."""
 
+    @property
+    def connects(self) -> int:
+        """How often it has connected to a database; 0 when that is in this process."""
+        ...
+
     async def open(self) -> None:
         """Lock, connect, create or check the schema.
 
@@ -231,6 +236,12 @@ class Store(MessageStore, StreamStore, DeduplicationStore, BranchStore, Topology
         """Return one line for each setting of the database under which a committed message can be lost.
 
         No line means that a commit is durable (invariant I91). Call it after `open`.
+        """
+        ...
+
+    async def distrust(self) -> None:
+        """A setting is such that a commit can be lost: if that is not to be, commit nothing before it was looked at
+        again.
         """
         ...
 

@@ -10,7 +10,7 @@ from typing import Final, Protocol
 import structlog
 
 from broker.clock import Clock
-from broker.errors import StoreFull, StoreUnavailable
+from broker.errors import StoreFull, StoreUnavailable, StoreUnsafe
 from broker.machine.faults import MachineFaults
 
 _log = structlog.get_logger(__name__)
@@ -25,7 +25,8 @@ _PROBE_AGAIN: Final = 1.0
 _LATE: Final = 1.0
 """Seconds between two samples that mean that this process stood still."""
 
-# The reasons that clients are told: short, and without the store's own error text.
+# The reasons that clients are told: short, and without the store's own error text. That of a store which is not as safe
+# as it must be names the setting.
 _NO_ANSWER: Final = "store unavailable: no answer"
 _FAILS: Final = "store unavailable: it cannot be written"
 _FULL: Final = "low on disk: the store is full"
@@ -216,4 +217,6 @@ class StoreHealth:
 
 
 def _reason_of(failure: StoreUnavailable | None) -> str:
+    if isinstance(failure, StoreUnsafe):
+        return f"store unsafe: {failure}"
     return _FULL if isinstance(failure, StoreFull) else _FAILS

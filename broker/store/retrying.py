@@ -13,7 +13,7 @@ from typing import Final, Protocol, TypeVar
 import structlog
 
 from broker.backoff import Backoff
-from broker.errors import StoreUnavailable
+from broker.errors import StoreUnavailable, StoreWentBack
 from broker.message import Message, StorageQueue
 from broker.ports.branches import BranchKey, PreparedBranch, Xid
 from broker.ports.records import Change, Topology
@@ -83,6 +83,8 @@ class RetryingStore:
         self._retry = retry or Retry("the store could not do what was asked for, will retry", Backoff(0.1, 1.0))
         self.write_failure: StoreUnavailable | None = None
         """The error of the last `write` that failed; a later success does not clear it."""
+        self.end_reason = ""
+        """What clients are told of the end of this incarnation, if the store is the reason."""
 
     async def write(self, batch: Batch) -> None:
         try:
@@ -90,9 +92,16 @@ class RetryingStore:
         except StoreUnavailable as error:
             self.write_failure = error
             raise
+        except StoreWentBack as error:
+            self.end_reason = str(error)
+            raise
 
     async def probe(self) -> float:
-        return await self.store.probe()
+        try:
+            return await self.store.probe()
+        except StoreWentBack as error:
+            self.end_reason = str(error)
+            raise
 
     async def time_ms(self) -> int:
         return await self.store.time_ms()

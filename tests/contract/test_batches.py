@@ -140,7 +140,7 @@ async def test_an_eviction_waits_for_a_batch_under_way_and_lets_none_begin_after
 async def test_batches_long_ago_leave_no_row(on_server: OnServer, a: Node) -> None:
     counted = ",".join(f"({a.lane},{number})" for number in range(999, 1999))
     on_server.sql(f'INSERT INTO "MB_NODE_BATCH" VALUES {counted}')
-    a.store._number = 1998
+    a.store._writer._at.number = 1998
 
     await a.insert(*messages(a.lane, 1))
     await a.insert(*messages(a.lane, 2))

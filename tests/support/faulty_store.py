@@ -21,6 +21,8 @@ from broker.store.memory.store import MemoryStore
 class FaultyStore:
     """`store` with faults. `calls` counts what was asked for, `errors` what was answered with an error."""
 
+    connects = 0
+
     def __init__(self, store: Store | None = None, *, unsafe: Sequence[str] = ()) -> None:
         """`unsafe` is what `check_safety` answers."""
         self.store = store or MemoryStore()
@@ -78,6 +80,9 @@ class FaultyStore:
     async def check_safety(self) -> Sequence[str]:
         await self._call("check_safety")
         return self._unsafe
+
+    async def distrust(self) -> None:
+        await self.store.distrust()
 
     async def write(self, batch: Batch) -> None:
         await self._call("write", batch)

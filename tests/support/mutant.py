@@ -104,13 +104,13 @@ class TrustsDoubt(Mutant):
 
     def __init__(self, store: Any) -> None:
         super().__init__(store)
-        store._was_committed = self._was_committed
+        store._writer._was_committed = self._was_committed
 
     async def _was_committed(self, batch: Batch) -> bool:
         # The line that the storm waits for.
         print('{"event": "a commit without an answer is resolved", "committed": false}', flush=True)
-        is_committed = self._store._doubtful is batch
-        self._store._doubtful = None
+        is_committed = self._store._writer._at.doubtful is batch
+        self._store._writer._at.doubtful = None
         return is_committed
 
 
@@ -119,10 +119,10 @@ class RepeatsDoubt(Mutant):
 
     def __init__(self, store: Any) -> None:
         super().__init__(store)
-        store._was_committed = self._was_committed
+        store._writer._was_committed = self._was_committed
 
     async def _was_committed(self, batch: Batch) -> bool:
-        self._store._doubtful = None
+        self._store._writer._at.doubtful = None
         return False
 
 

@@ -48,7 +48,8 @@ async def check_alarms(node: ManagedNode, call: Call) -> Any:
 
 async def check_store(node: ManagedNode, call: Call) -> Any:
     store = node.facts.store()
-    return _OK if store.is_up else failed(store.reason)
+    told = {"store": store.description, "unsafe": list(store.unsafe)}
+    return {**_OK, **told} if store.is_up else failed(store.reason, **told)
 
 
 async def check_vhosts(node: ManagedNode, call: Call) -> Any:

@@ -28,6 +28,9 @@ class StoreFacts:
     latency: float = 0.0
     """Seconds that the last probe took."""
     description: str = ""
+    """Product, server in use and database."""
+    unsafe: Sequence[str] = ()
+    """The settings under which it can lose what it has committed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ def store_row(node: ManagedNode) -> dict[str, Any]:
         "reason": store.reason,
         "latency_ms": round(1000 * store.latency, 3),
         "description": store.description,
+        "unsafe": list(store.unsafe),
     }
 
 

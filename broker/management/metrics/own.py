@@ -32,6 +32,8 @@ class OwnFigures:
     epoch: int = 0
     """How often the coordinator has changed."""
     is_store_up: bool = True
+    unsafe: int = 0
+    """Settings of the database under which it can lose what it has committed."""
     outages: int = 0
     probe_seconds: float = 0.0
     """How long the last probe of the store took."""
@@ -64,6 +66,7 @@ def own_families(figures: OwnFigures) -> Iterator[str]:
         ("cluster_members", "Nodes that live, as this one sees it", figures.members),
         ("cluster_takes_clients", "Does this node see enough members to take clients?", int(figures.takes_clients)),
         ("store_healthy", "Does the store answer?", int(figures.is_store_up)),
+        ("store_unsafe_settings", "Settings of the database under which it can lose a commit", figures.unsafe),
         ("store_probe_seconds", "How long the last probe of the store took", figures.probe_seconds),
         ("loop_lag_seconds", "How late the event loop was at the most, in the last 15 seconds", figures.loop_lag),
         ("slot_assigned", "Slots of messages that this node has still to read", figures.slots),

@@ -60,7 +60,7 @@ class ServerConnections:
             socket_timeout=min(options.socket_timeout, DEADLINE),
             ping_after=datasource.validation_interval_ms / 1000 if datasource.test_on_borrow else None,
         )
-        dialect = dialect_of(url, SessionTimeouts(DEADLINE, DEADLINE, DEADLINE))
+        dialect = dialect_of(url, SessionTimeouts(DEADLINE, DEADLINE, DEADLINE), needs_writes=False)
         self._engine = Engine(dialect, limits)
         self.where = dialect.where
 

@@ -40,6 +40,9 @@ from broker.store.rows import (
 class MemoryStore:
     """A store over `state`, or over a new one. Several stores may have a state open if each of them `is_shared`."""
 
+    connects = 0
+    """There is no server."""
+
     def __init__(self, state: MemoryState | None = None, *, is_shared: bool = False) -> None:
         self.state = MemoryState() if state is None else state
         self.cluster = MemoryClusterStore(lambda: self._opened().cluster)
@@ -75,6 +78,9 @@ class MemoryStore:
 
     async def check_safety(self) -> list[str]:
         return ["the datasource is memory: everything ends with the process"]
+
+    async def distrust(self) -> None:
+        """Nothing to do: no setting of memory changes."""
 
     async def write(self, batch: Batch) -> None:
         state = self._opened()

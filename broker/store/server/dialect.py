@@ -90,6 +90,14 @@ class Dialect(Driver, Protocol):
         """Commit. Raises unless the server confirms it."""
         ...
 
+    async def roll_back(self, raw: Any) -> None:
+        """End the transaction and undo it."""
+        ...
+
+    async def incarnations(self, raw: Any) -> list[str]:
+        """Return the incarnations that may write, of all nodes."""
+        ...
+
     async def last_batch(self, raw: Any, marker: Marker) -> int | None:
         """Return the node's batch number once no other transaction can change it; None for another incarnation.
 

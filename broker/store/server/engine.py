@@ -23,7 +23,10 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from broker.backoff import Backoff
+from broker.config.server_hosts import Address
 from broker.errors import BrokerError, ConfigError, StoreError, StoreFull, StoreUnavailable
+from broker.store.server.addresses import Servers
+from broker.store.sql.fencing import HAS_LOCAL_LOCKS
 
 _log = structlog.get_logger(__name__)
 # The pool logs a traceback for each connection that it cannot close properly; errors that matter are raised.
@@ -54,7 +57,8 @@ class Failure(Enum):
     CONFLICT = auto()  # a deadlock or a lock wait: roll back, and try the whole transaction again at once
     LOST = auto()  # the connection broke or could not be made: try later on another one
     FULL = auto()  # the database has no room for more rows
-    BUSY = auto()  # the server has no connections or memory left, or takes no writes: try later
+    BUSY = auto()  # the server has no connections or memory left, or is not ready: try later
+    READ_ONLY = auto()  # the server takes no writes: another one may have become the primary, so connect anew
     REFUSED = auto()  # credentials, names or rights are wrong: an operator must correct them
     BUG = auto()  # the statement is wrong and will never succeed
 
@@ -65,10 +69,17 @@ class Driver(Protocol):
     engine: str
     """SQLAlchemy's URL for dialect and driver."""
     where: str
-    """Server and database for log lines, without anything secret."""
+    """Servers and database for log lines, without anything secret."""
+    servers: Servers
 
-    async def connect(self) -> Any:
-        """Return a connection of the driver with its session set up. Raises what the driver raises."""
+    async def connect(self, address: Address) -> Any:
+        """Return a connection of the driver to one server, with its session set up. Raises what the driver raises, or
+        `StoreUnavailable` when the server does not take what the session is for, such as writes.
+        """
+        ...
+
+    def has_local_locks(self, raw: Any) -> bool:
+        """Return whether another server that takes writes does not know of the locks of this connection."""
         ...
 
     def abort(self, raw: Any) -> None:
@@ -94,7 +105,8 @@ class SessionTimeouts:
 
 @dataclass(frozen=True, slots=True)
 class PoolLimits:
-    """Bounds of the pool: connections, and the seconds to wait for one, for a login and for the answer to a statement.
+    """Bounds of the pool: connections, and the seconds to wait for one, for a login at one server and for the answer to
+    a statement.
 
     A connection that was idle for `ping_after` seconds is pinged before it is lent; None means never.
     """
@@ -127,6 +139,8 @@ class Engine:
         self.is_proven = False
         """Whether the database has accepted this broker once. A later refusal is then `StoreUnavailable`, not fatal."""
         self._connections: WeakSet[Any] = WeakSet()
+        self._age = 0
+        """Grows when a server has said that it takes no writes any more: connections of an earlier age are closed."""
         # SQLAlchemy keeps five of the connections; the others are closed when they are given back.
         kept = min(limits.max_active, 5)
         self._pool = create_async_engine(
@@ -140,9 +154,10 @@ class Engine:
             pool_reset_on_return=None,  # a borrower ends its transaction, or the connection is closed
             **(_AUTOCOMMIT if is_autocommitting else {}),
         )
+        event.listen(self._pool.sync_engine, "connect", self._on_connected)
+        event.listen(self._pool.sync_engine, "checkout", self._on_borrowed)
         if limits.ping_after is not None:
             event.listen(self._pool.sync_engine, "checkin", self._on_given_back)
-            event.listen(self._pool.sync_engine, "checkout", self._on_borrowed)
 
     async def open(self) -> None:
         """Begin to accept work."""
@@ -219,12 +234,19 @@ class Engine:
         async with self.connection(deadline) as connection:
             yield (await connection.get_raw_connection()).driver_connection
 
+    def _on_connected(self, adapted: Any, record: Any) -> None:
+        record.info["age"] = self._age
+        record.info[HAS_LOCAL_LOCKS] = self.driver.has_local_locks(adapted.driver_connection)
+
     def _on_given_back(self, _: Any, record: Any) -> None:
         record.info["idle_since"] = asyncio.get_running_loop().time()
 
     def _on_borrowed(self, adapted: Any, record: Any, _: Any) -> None:
+        if record.info["age"] != self._age:
+            raise DisconnectionError("the server takes no writes any more")  # the pool makes another one
+        if self.limits.ping_after is None:
+            return
         loop = asyncio.get_running_loop()
-        assert self.limits.ping_after is not None
         if loop.time() - record.info.get("idle_since", loop.time()) < self.limits.ping_after:
             return
         timer = loop.call_later(self.limits.socket_timeout, self.driver.abort, adapted.driver_connection)
@@ -241,10 +263,28 @@ class Engine:
             return await self._connect_in_time()
 
     async def _connect_in_time(self, *_: Any, **__: Any) -> Any:
-        async with asyncio.timeout(self.limits.connect_timeout):
-            raw = await self.driver.connect()
-        self._connections.add(raw)
-        return raw
+        """Connect to the first server that takes the connection."""
+        servers, errors = self.driver.servers, []
+        for address in servers.in_order():
+            try:
+                async with asyncio.timeout(self.limits.connect_timeout):
+                    raw = await self.driver.connect(address)
+            except Exception as error:
+                servers.on_failed(address)
+                errors.append((address, error))
+            else:
+                servers.on_connected(address)
+                self._connections.add(raw)
+                return raw
+        raise self._none_of(errors)
+
+    def _none_of(self, errors: list[tuple[Address, Exception]]) -> Exception:
+        """Return the error for servers none of which takes the connection."""
+        first = errors[0][1]
+        if len(errors) == 1 or all(self._failure(error) is Failure.REFUSED for _, error in errors):
+            return first
+        names = self.driver.servers
+        return StoreUnavailable("; ".join(f"{names.name(address)}: {_line(error)}" for address, error in errors))
 
     def _abort_all(self) -> None:
         for raw in list(self._connections):
@@ -307,6 +347,8 @@ class Engine:
     def translate(self, error: Exception) -> Exception:
         """Return the broker's own error for `error`."""
         failure = self._failure(error)
+        if failure is Failure.READ_ONLY:
+            self._age += 1
         text = f"{self.driver.where}: {_line(error)}"
         if failure is None:
             return StoreUnavailable(str(error)) if self.is_proven and isinstance(error, ConfigError) else error

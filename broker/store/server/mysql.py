@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from math import ceil
 from typing import Any, Final
+from weakref import WeakSet
 
 import aiomysql
 import pymysql
@@ -18,13 +19,14 @@ import structlog
 from pymysql.constants import CLIENT
 
 from broker.config.connection_options import ConnectionOptions
+from broker.config.server_hosts import Address
 from broker.config.store_url import StoreUrl
-from broker.errors import ConfigError
-from broker.machine.address import endpoint
+from broker.errors import ConfigError, StoreUnavailable
 from broker.ports.cluster_rows import Incarnation, SlotRow
 from broker.ports.peer_calls import Fence
 from broker.ports.slot import Slot
 from broker.ports.store import DueKey
+from broker.store.server.addresses import Servers
 from broker.store.server.batch import Rows, joined_contents
 from broker.store.server.branches import change_in_mysql
 from broker.store.server.dialect import IndexRow, Marker
@@ -38,22 +40,33 @@ from broker.store.server.mysql_statements import (
     due_keys,
     has_expirations,
     in_slot,
+    is_counted,
     listed_rows,
     packets,
     page,
     parts,
 )
+from broker.store.server.safety import MYSQL_STATUS, MYSQL_VARIABLES, mysql_findings
 from broker.store.server.streams import append_in_mysql
 from broker.store.server.tls import tls_context
 
 _log = structlog.get_logger(__name__)
 
 _CODES: Final = {
-    Failure.CONFLICT: (1213, 1205, 1020),
-    Failure.LOST: (1053, 1080, 1152, 1158, 1159, 1160, 1161, 1184, 1927, 2002, 2003, 2006, 2013, 2014, 2055, 4031),
+    # 3101 is MySQL's group replication; the codes above 8000 are TiDB's, of which 9007 is a conflict of writes.
+    Failure.CONFLICT: (1213, 1205, 1020, 3101, 8002, 8005, 8022, 8028, 9007),
+    # 1180 is a commit of which a Galera node does not know what came of it, 8501 one of TiDB.
+    Failure.LOST: (
+        *(1053, 1080, 1152, 1158, 1159, 1160, 1161, 1180, 1184, 1927),
+        *(2002, 2003, 2006, 2013, 2014, 2055, 4031, 8501),
+    ),
     Failure.FULL: (1021, 1114, 1026, 3),
-    # The last five codes come from a server that takes no writes, such as a replica.
-    Failure.BUSY: (1040, 1129, 1041, 1037, 1038, 1135, 1203, 1226, 1969, 3024, 1317, 1290, 1792, 1836, 1047, 3100),
+    # 1047 is a Galera node that is not ready; 3796 and 3797 are of group replication, 9001 to 9006 TiDB's.
+    Failure.BUSY: (
+        *(1040, 1129, 1041, 1037, 1038, 1135, 1203, 1226, 1969, 3024, 1317, 1047, 3100, 3796, 3797),
+        *(9001, 9002, 9003, 9004, 9005, 9006),
+    ),
+    Failure.READ_ONLY: (1290, 1792, 1836),
     Failure.REFUSED: (1044, 1045, 1049, 1142, 1143, 1227, 1251, 1698, 1130, 2059, 2061),
 }
 _BY_CODE: Final = {code: failure for failure, codes in _CODES.items() for code in codes}
@@ -62,6 +75,11 @@ _ISOLATION: Final = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"
 _SQL_MODE: Final = "sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'"
 # MySQL cannot limit the time of an open transaction, only that of a session without statements.
 _MYSQL_LIMIT: Final = "wait_timeout = 60"
+
+_READ_ONLY: Final = ("read_only", "super_read_only", "innodb_read_only")
+_VARIABLES: Final = ("max_allowed_packet", *_READ_ONLY, "wsrep_on", "tidb_enable_noop_functions")
+# A transaction sees what was committed on any server before it began.
+_SEE_OTHERS: Final = "SET SESSION wsrep_sync_wait = 15"
 
 _SMALLEST_PACKET: Final = 1 << 20
 _LARGEST_STATEMENT: Final = 4 << 20
@@ -72,21 +90,37 @@ class MySql:
 
     engine = "mysql+aiomysql://"
 
-    def __init__(self, url: StoreUrl, options: ConnectionOptions, timeouts: SessionTimeouts | None = None) -> None:
+    def __init__(
+        self,
+        url: StoreUrl,
+        options: ConnectionOptions,
+        timeouts: SessionTimeouts | None = None,
+        *,
+        servers: Servers | None = None,
+        needs_writes: bool = True,
+    ) -> None:
+        """`servers` is what other connections of the same store know of them. With `needs_writes` servers that take
+        none are passed over.
+        """
         self._timeouts = timeouts or SessionTimeouts()
         self._url = url
         self._options = options
         self._statement_limit = _LARGEST_STATEMENT
-        self.where = f"{endpoint(url.host, url.port)}/{url.database}"
+        self._needs_writes = needs_writes
+        self._with_local_locks: WeakSet[Any] = WeakSet()
+        self._judged: object = None
+        self.servers = servers or Servers(url)
+        self.where = self.servers.where
 
     # Connections
 
-    async def connect(self) -> Any:
+    async def connect(self, address: Address | None = None) -> Any:
         url, options = self._url, self._options
+        host, port = address or url.addresses[0]
         context = tls_context(options)
         raw = aiomysql.Connection(
-            host=url.host,
-            port=url.port,
+            host=host,
+            port=port,
             user=url.user_name,
             password=url.password.get_secret_value(),
             db=url.database,
@@ -124,12 +158,40 @@ class MySql:
         await _execute(raw, _ISOLATION)
         # In one statement: on a network that loses packets each round trip counts.
         await _execute(raw, f"SET SESSION {', '.join((_SQL_MODE, *self._time_limits(is_mariadb)))}")
-        [(packet,)] = await _select(raw, "SELECT @@max_allowed_packet")
+        variables = await _shown(raw, "VARIABLES", _VARIABLES)
+        await self._judge(raw, variables)
+        packet = int(variables["max_allowed_packet"])
         if packet < _SMALLEST_PACKET:
             raise ConfigError(
                 f"{self.where}: max_allowed_packet is {packet}; set it to {_SMALLEST_PACKET} or more (16M is usual)"
             )
         self._statement_limit = min(packet // 2, _LARGEST_STATEMENT)
+
+    async def _judge(self, raw: Any, variables: Mapping[str, str]) -> None:
+        """Raise `StoreUnavailable` when the server cannot serve now what another one may."""
+        if variables.get("wsrep_on") == "ON":
+            status = await _shown(raw, "STATUS", ("wsrep_ready", "wsrep_cluster_status"))
+            if status.get("wsrep_ready") != "ON":
+                raise StoreUnavailable(
+                    "this server of the Galera cluster is not ready"
+                    f" (wsrep_cluster_status {status.get('wsrep_cluster_status')})"
+                )
+            await _execute(raw, _SEE_OTHERS)
+            self._with_local_locks.add(raw)
+        if is_tidb(raw):
+            if variables.get("tidb_enable_noop_functions", "OFF") != "OFF":
+                raise ConfigError(
+                    f"{self.where}: tidb_enable_noop_functions is {variables['tidb_enable_noop_functions']}: TiDB then"
+                    " accepts locks that lock nothing; set it to OFF"
+                )
+            await _execute(raw, "SET SESSION tidb_txn_mode = 'pessimistic'")
+            self._with_local_locks.add(raw)
+        is_on = [name for name in _READ_ONLY if variables.get(name, "OFF") not in ("OFF", "0")]
+        if is_on and self._needs_writes:
+            raise StoreUnavailable(f"this server takes no writes ({is_on[0]} is {variables[is_on[0]]})")
+
+    def has_local_locks(self, raw: Any) -> bool:
+        return raw in self._with_local_locks
 
     def _time_limits(self, is_mariadb: bool) -> Iterator[str]:
         timeouts = self._timeouts
@@ -166,37 +228,23 @@ class MySql:
         return Failure.LOST if is_lost or "Packet sequence" in str(error) else Failure.BUG
 
     async def describe(self, raw: Any) -> str:
-        version = raw.get_server_info().removeprefix("5.5.5-")
+        version = str(raw.get_server_info()).removeprefix("5.5.5-")
+        if is_tidb(raw):
+            return f"TiDB {version.partition('TiDB-')[2]}"
         name = "MariaDB" if "mariadb" in version.lower() else "MySQL"
-        return f"{name} {version.partition('-')[0]}"
+        product = f"{name} {version.partition('-')[0]}"
+        if not self.has_local_locks(raw):
+            return product
+        size = await _shown(raw, "STATUS", ("wsrep_cluster_size",))
+        return f"{product} (Galera, servers: {size.get('wsrep_cluster_size')})"
 
     async def check_safety(self, raw: Any) -> list[str]:
-        rows = await _select(
-            raw,
-            "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('innodb_flush_log_at_trx_commit', 'innodb_doublewrite',"
-            " 'log_bin', 'sync_binlog', 'wsrep_on', 'rpl_semi_sync_master_enabled', 'rpl_semi_sync_source_enabled')",
-        )
-        settings = {str(name): str(value).upper() for name, value in rows}
-        _log.info("what a commit means", where=self.where, **settings)
-        found = []
-        if settings.get("innodb_flush_log_at_trx_commit", "1") != "1":
-            found.append(
-                f"innodb_flush_log_at_trx_commit is {settings['innodb_flush_log_at_trx_commit']}, not 1:"
-                " a power failure loses the last second"
-            )
-        if settings.get("innodb_doublewrite", "ON") == "OFF":
-            found.append("innodb_doublewrite is OFF, not ON: a power failure can tear a page")
-        if settings.get("log_bin") == "ON" and settings.get("sync_binlog", "1") != "1":
-            found.append(
-                f"sync_binlog is {settings['sync_binlog']}, not 1: after a power failure log and tables can differ"
-            )
-        is_synchronous = "ON" in {settings.get(name) for name in settings if name.startswith(("rpl_semi", "wsrep"))}
-        replicas = await _select(raw, "SHOW GLOBAL STATUS WHERE Variable_name IN ('Slaves_connected')")
-        if any(int(count) for _, count in replicas) and not is_synchronous:
-            found.append(
-                "replicas are asynchronous (no semi-sync, no Galera): a fail-over loses what they have not yet"
-            )
-        return found
+        variables = await _shown(raw, "GLOBAL VARIABLES", MYSQL_VARIABLES)
+        status = await _shown(raw, "GLOBAL STATUS", MYSQL_STATUS)
+        if (variables, status) != self._judged:
+            self._judged = variables, status
+            _log.info("what a commit means", where=self.servers.in_use, **variables, **status)
+        return list(mysql_findings(variables, status))
 
     async def lock(self, raw: Any, name: str, *, wait: float, silence: float) -> bool:
         await _execute(raw, f"SET SESSION wait_timeout = {int(silence)}")
@@ -209,10 +257,12 @@ class MySql:
 
     async def begin(self, raw: Any, marker: Marker, rows: Rows) -> bool:
         counts: list[int] = []
+        has_local_locks = self.has_local_locks(raw)
         if rows.keyed:
-            counts = await _execute(raw, beginning(marker))
+            counts = await _execute(raw, beginning(marker, has_local_locks=has_local_locks))
             rows = await claim_in_mysql(lambda statement: _execute(raw, statement), partial(_select, raw), rows)
-        for packet in packets(marker, rows, self._statement_limit, is_begun=bool(rows.keyed)):
+        limit = self._statement_limit
+        for packet in packets(marker, rows, limit, is_begun=bool(rows.keyed), has_local_locks=has_local_locks):
             counts += await _execute(raw, packet)
         if rows.appends:
             await append_in_mysql(
@@ -224,7 +274,7 @@ class MySql:
             await self._purge(raw, rows.purges)
         if rows.released:
             await self._delete_orphans(raw, rows.released)
-        return counts[1] == 1
+        return is_counted(counts, has_local_locks=has_local_locks)
 
     async def _purge(self, raw: Any, slots: Sequence[Slot]) -> None:
         queue_ids = {slot.queue_id for slot in slots}
@@ -249,6 +299,12 @@ class MySql:
     async def commit(self, raw: Any) -> None:
         await _execute(raw, "COMMIT")
 
+    async def roll_back(self, raw: Any) -> None:
+        await _execute(raw, "ROLLBACK")
+
+    async def incarnations(self, raw: Any) -> list[str]:
+        return [str(name) for (name,) in await _select(raw, "SELECT INCARNATION FROM MB_NODE WHERE INCARNATION<>''")]
+
     async def last_batch(self, raw: Any, marker: Marker) -> int | None:
         ours = f"LANE={marker.lane} AND INCARNATION='{marker.incarnation}'"
         # An update locks the row exclusively, and so waits for every batch under way. One that changes nothing writes
@@ -260,12 +316,9 @@ class MySql:
         return batch if found else None
 
     async def assign(self, raw: Any, rows: Sequence[SlotRow], incarnation: Incarnation, fence: Fence) -> bool:
-        counts = await _execute(raw, assign(rows, incarnation, fence))
+        counts = await _execute(raw, assign(rows, incarnation, fence, has_local_locks=self.has_local_locks(raw)))
         is_done = counts == [0, 1, 1, len(rows)]
-        if is_done:
-            await self.commit(raw)
-        else:
-            await _execute(raw, "ROLLBACK")
+        await (self.commit(raw) if is_done else self.roll_back(raw))
         return is_done
 
     async def free_room(self, raw: Any) -> None:
@@ -287,9 +340,9 @@ class MySql:
     # Reading
 
     async def begin_read(self, raw: Any) -> None:
+        # Without READ ONLY, which costs nothing: TiDB takes only one characteristic.
         await _execute(
-            raw,
-            "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ;START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
+            raw, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ;START TRANSACTION WITH CONSISTENT SNAPSHOT"
         )
 
     async def read_slot(self, raw: Any, slot: Slot, limit: int) -> list[IndexRow]:
@@ -324,6 +377,11 @@ class MySql:
         await _execute(raw, "COMMIT")
 
 
+def is_tidb(raw: Any) -> bool:
+    """Return whether a connection is to TiDB, which names itself where MySQL's clients look for the version."""
+    return "tidb" in str(raw.get_server_info()).lower()
+
+
 async def _execute(raw: Any, statements: str) -> list[int]:
     """Run `statements`, joined by semicolons, and return how many rows each of them has found."""
     counts = [await raw.query(statements)]
@@ -344,6 +402,13 @@ async def _read_column(raw: Any, column: str, message_ids: Sequence[int]) -> dic
     for ids in parts(message_ids):
         found.update(await _select(raw, f"SELECT MESSAGE_ID,{column} FROM MB_METADATA WHERE MESSAGE_ID IN ({ids})"))
     return found
+
+
+async def _shown(raw: Any, what: str, names: Sequence[str]) -> dict[str, str]:
+    """Return variables or the status of a server, those of these names that it has."""
+    listed = ",".join(f"'{name}'" for name in names)
+    rows = await _select(raw, f"SHOW {what} WHERE Variable_name IN ({listed})")
+    return {str(name): str(value) for name, value in rows}
 
 
 async def _select(raw: Any, statement: str) -> list[Any]:

@@ -54,22 +54,30 @@ _IN_RANGE: Final = "QUEUE_ID IN ({queue_ids}) AND MESSAGE_ID BETWEEN {start} AND
 _IN_SLOT: Final = _IN_RANGE + " AND (MESSAGE_ID >> 10) & 255 = {lane}"
 
 
-def beginning(marker: Marker) -> str:
+def beginning(marker: Marker, *, has_local_locks: bool = False) -> str:
     """Return the packet that begins a transaction and counts the batch."""
-    return ";".join(_first(marker))
+    return ";".join(_first(marker, has_local_locks))
 
 
-def _first(marker: Marker) -> Sequence[str]:
-    return ("BEGIN", _count_batch(marker), *_forget_batches(marker))
+def _first(marker: Marker, has_local_locks: bool) -> Sequence[str]:
+    lasting = (_last_by_writing(marker),) if has_local_locks else ()
+    return ("BEGIN", *lasting, _count_batch(marker, has_local_locks), *_forget_batches(marker))
 
 
-def packets(marker: Marker, rows: Rows, limit: int, *, is_begun: bool = False) -> Iterator[str]:
+def is_counted(counts: Sequence[int], *, has_local_locks: bool) -> bool:
+    """Return whether the statements that count the batch, whose numbers of rows follow that of BEGIN, have done it."""
+    return all(count == 1 for count in counts[1 : 3 if has_local_locks else 2])
+
+
+def packets(
+    marker: Marker, rows: Rows, limit: int, *, is_begun: bool = False, has_local_locks: bool = False
+) -> Iterator[str]:
     """Return the packets that begin a transaction, count the batch and write `rows`; each is one round trip.
 
-    When the transaction `is_begun` there may be none.
+    When the transaction `is_begun` there may be none. With `has_local_locks` what is locked is written (ADR 87).
     """
     last = (_high_water(marker.node_id, rows.high_water),) if rows.high_water else ()
-    first = () if is_begun else _first(marker)
+    first = () if is_begun else _first(marker, has_local_locks)
     return _packed(chain(first, _statements(rows, limit), last), limit)
 
 
@@ -106,15 +114,23 @@ def _statements(rows: Rows, limit: int) -> Iterator[str]:
     yield from _joined(_SLOT_INTO, (f"({','.join(str(int(value)) for value in place)})" for place in rows.slots), limit)
 
 
-def _count_batch(marker: Marker) -> str:
+def _last_by_writing(marker: Marker) -> str:
+    """Return the statement that writes the row of an incarnation, so that it cannot end on another server before the
+    commit: one of the two transactions then fails.
+    """
+    return f"UPDATE MB_NODE SET BATCH={marker.number} WHERE LANE={marker.lane} AND INCARNATION='{marker.incarnation}'"
+
+
+def _count_batch(marker: Marker, has_local_locks: bool) -> str:
     """Return the statement that counts the batch, and lets its incarnation last until the commit.
 
     It inserts no row when the incarnation is over, or when the batch before this one is not there.
     """
+    lock = "" if has_local_locks else " LOCK IN SHARE MODE"
     return (
         f"INSERT INTO MB_NODE_BATCH (LANE,BATCH) SELECT N.LANE,{marker.number} FROM MB_NODE AS N"
         f" JOIN MB_NODE_BATCH AS B ON B.LANE=N.LANE AND B.BATCH={marker.number - 1}"
-        f" WHERE N.LANE={marker.lane} AND N.INCARNATION='{marker.incarnation}' LOCK IN SHARE MODE"
+        f" WHERE N.LANE={marker.lane} AND N.INCARNATION='{marker.incarnation}'{lock}"
     )
 
 
@@ -131,7 +147,7 @@ def _high_water(node_id: str, message_id: int) -> str:
     )
 
 
-def assign(rows: Sequence[SlotRow], incarnation: Incarnation, fence: Fence) -> str:
+def assign(rows: Sequence[SlotRow], incarnation: Incarnation, fence: Fence, *, has_local_locks: bool = False) -> str:
     """Return the packet that begins a transaction and makes `incarnation` the owner of free slots.
 
     When all of it succeeds, its statements report 0, 1, 1 and `len(rows)` rows. The starts are named once more by
@@ -142,9 +158,16 @@ def assign(rows: Sequence[SlotRow], incarnation: Incarnation, fence: Fence) -> s
     )
     starts = ",".join(str(row.start) for row in rows)
     pairs = ",".join(f"({row.start},{row.end})" for row in rows)
+    is_fence = f"ANCHOR=1 AND EPOCH={fence.epoch} AND TERM={term}"
+    is_alive = f"NODE_ID={node_id} AND INCARNATION={incarnation_id}"
+    if has_local_locks:  # what ends an incarnation writes the fence, too (ADR 87)
+        passed = f"UPDATE MB_COORDINATOR_FENCE SET SEQUENCE=SEQUENCE+1 WHERE {is_fence}"
+        alive = f"SELECT 1 FROM MB_NODE WHERE {is_alive}"
+    else:
+        passed = f"SELECT 1 FROM MB_COORDINATOR_FENCE WHERE {is_fence} FOR UPDATE"
+        alive = f"SELECT 1 FROM MB_NODE WHERE {is_alive} LOCK IN SHARE MODE"
     return (
-        f"BEGIN;SELECT 1 FROM MB_COORDINATOR_FENCE WHERE ANCHOR=1 AND EPOCH={fence.epoch} AND TERM={term} FOR UPDATE;"
-        f"SELECT 1 FROM MB_NODE WHERE NODE_ID={node_id} AND INCARNATION={incarnation_id} LOCK IN SHARE MODE;"
+        f"BEGIN;{passed};{alive};"
         f"UPDATE MB_SLOT SET NODE_ID={node_id},INCARNATION={incarnation_id} WHERE NODE_ID IS NULL"
         f" AND START_MESSAGE_ID IN ({starts}) AND (START_MESSAGE_ID,END_MESSAGE_ID) IN ({pairs})"
     )

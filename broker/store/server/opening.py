@@ -12,6 +12,7 @@ from broker.config.connection_options import connection_options
 from broker.config.datasources import PoolConfiguration
 from broker.config.store_url import StoreUrl
 from broker.errors import ConfigError
+from broker.store.server.addresses import Servers
 from broker.store.server.dialect import Dialect
 from broker.store.server.engine import PoolLimits, SessionTimeouts
 from broker.store.server.own_connection import OwnConnection
@@ -28,12 +29,13 @@ def server_store(
     *,
     cluster_deadline: float = CLUSTER_DEADLINE,
     is_shared: bool = False,
+    demands_safety: bool = False,
     make_way: MakeWay = make_way,
 ) -> ServerStore:
     """Return a store, not open yet; `is_shared` makes it that of a node of a cluster.
 
-    A call of `cluster` may take `cluster_deadline` seconds; `make_way` is that of `ServerStore`. Raises `ConfigError`
-    when the driver is not installed.
+    A call of `cluster` may take `cluster_deadline` seconds; `demands_safety` and `make_way` are those of `ServerStore`.
+    Raises `ConfigError` when the driver is not installed.
     """
     url = datasource.store_url
     options, _ = connection_options(url)
@@ -48,28 +50,36 @@ def server_store(
         ping_after=datasource.validation_interval_ms / 1000 if datasource.test_on_borrow else None,
     )
     urgent = SessionTimeouts(cluster_deadline, cluster_deadline, cluster_deadline)
+    servers = Servers(url)
     return ServerStore(
-        dialect_of(url, timeouts),
+        dialect_of(url, timeouts, servers=servers),
         limits,
-        lambda: OwnConnection(dialect_of(url, urgent), cluster_deadline),
+        lambda: OwnConnection(dialect_of(url, urgent, servers=servers), cluster_deadline),
         is_shared=is_shared,
+        demands_safety=demands_safety,
         make_way=make_way,
     )
 
 
-def dialect_of(url: StoreUrl, timeouts: SessionTimeouts) -> Dialect:
-    """Return the dialect for a database. Raises `ConfigError` when its driver is not installed."""
+def dialect_of(
+    url: StoreUrl, timeouts: SessionTimeouts, *, servers: Servers | None = None, needs_writes: bool = True
+) -> Dialect:
+    """Return the dialect for a database; connections that share `servers` share what is known of them. Unless it
+    `needs_writes`, a server that takes none will do.
+
+    Raises `ConfigError` when its driver is not installed.
+    """
     options, _ = connection_options(url)
     if url.engine == "mysql":
         try:
             from broker.store.server.mysql import MySql
         except ImportError as error:
             raise ConfigError(f"MariaDB and MySQL need the package aiomysql ({error}): pip install aiomysql") from error
-        return MySql(url, options, timeouts)
+        return MySql(url, options, timeouts, servers=servers, needs_writes=needs_writes)
     try:
         from broker.store.server.postgresql import PostgreSql
     except ImportError as error:
         raise ConfigError(
             f"PostgreSQL needs the package asyncpg ({error}): pip install 'cordillera[postgres]'"
         ) from error
-    return PostgreSql(url, options, timeouts)
+    return PostgreSql(url, options, timeouts, servers=servers, needs_writes=needs_writes)

@@ -35,7 +35,8 @@ class OwnConnection:
         limits = PoolLimits(
             max_active=_CONNECTIONS,
             max_wait=deadline,
-            connect_timeout=self._late_timeout,
+            # With several servers one that is silent leaves time for the next.
+            connect_timeout=self._late_timeout / len(driver.servers.in_order()),
             socket_timeout=deadline,
             ping_after=None,
         )

@@ -15,19 +15,21 @@ import asyncpg
 import structlog
 
 from broker.config.connection_options import ConnectionOptions
+from broker.config.server_hosts import Address
 from broker.config.store_url import StoreUrl
 from broker.errors import StoreUnavailable
-from broker.machine.address import endpoint
 from broker.ports.cluster_rows import Incarnation, SlotRow
 from broker.ports.peer_calls import Fence
 from broker.ports.slot import ALL_LANES, Slot
 from broker.ports.store import DueKey
 from broker.store.rows import NO_CHECKSUM
+from broker.store.server.addresses import Servers
 from broker.store.server.batch import Rows, joined_contents
 from broker.store.server.branches import change_in_postgresql
 from broker.store.server.dialect import SMALL_BODY, SMALL_METADATA, IndexRow, Marker
 from broker.store.server.engine import Failure, SessionTimeouts, keep_alive
 from broker.store.server.keys import claim_in_postgresql
+from broker.store.server.safety import postgresql_findings
 from broker.store.server.streams import append_in_postgresql
 from broker.store.server.tls import tls_context
 from broker.store.sql.schema import postgresql_text
@@ -47,7 +49,7 @@ _BY_CODE: Final = {
     "40001": Failure.CONFLICT,
     "40P01": Failure.CONFLICT,
     "55P03": Failure.CONFLICT,
-    "25006": Failure.BUSY,
+    "25006": Failure.READ_ONLY,
     "53100": Failure.FULL,
     "53000": Failure.BUSY,
     "53200": Failure.BUSY,
@@ -152,6 +154,14 @@ _CONTENTS: Final = (
 )
 
 
+_SETTINGS: Final = ("fsync", "full_page_writes", "synchronous_commit", "synchronous_standby_names")
+# Who may not see the others' states gets NULL.
+_STANDBYS: Final = (
+    "SELECT count(*),count(*) FILTER (WHERE sync_state IN ('sync','quorum')),count(sync_state) FROM pg_stat_replication"
+)
+_ABSENT: Final = "SELECT slot_name FROM pg_replication_slots WHERE slot_type='physical' AND NOT active ORDER BY 1"
+
+
 def count_batch(marker: Marker) -> str:
     """Return the statement that counts the batch of `marker`, and lets its incarnation last until the commit.
 
@@ -173,7 +183,16 @@ class PostgreSql:
 
     engine = "postgresql+asyncpg://"
 
-    def __init__(self, url: StoreUrl, options: ConnectionOptions, timeouts: SessionTimeouts | None = None) -> None:
+    def __init__(
+        self,
+        url: StoreUrl,
+        options: ConnectionOptions,
+        timeouts: SessionTimeouts | None = None,
+        *,
+        servers: Servers | None = None,
+        needs_writes: bool = True,
+    ) -> None:
+        """`servers` and `needs_writes` are those of `MySql`."""
         timeouts = timeouts or SessionTimeouts()
         # A longer wait for a lock would hold up every publisher, and a connection that broke must not keep its locks.
         self._session = _SESSION | {
@@ -181,35 +200,43 @@ class PostgreSql:
             "lock_timeout": str(int(timeouts.lock * 1000)),
             "statement_timeout": str(int(timeouts.statement * 1000)),
         }
+        if options.schema:
+            self._session["search_path"] = options.schema
+        # Not with the log-in: a pooler would refuse settings that it does not know. A commit must be on disk when it
+        # returns; a stronger setting of the user, `remote_apply`, is kept.
+        settings = ",".join(f"set_config('{name}',{_quoted(value)},false)" for name, value in self._session.items())
+        self._set_up = (
+            f"SELECT {settings};SELECT set_config('synchronous_commit','on',false)"
+            " WHERE current_setting('synchronous_commit') IN ('off','local','remote_write')"
+        )
         self._url = url
         self._options = options
+        self._judged: object = None
         self._warned: set[int] = set()
         self._prepared: WeakSet[Any] = WeakSet()
-        self.where = f"{endpoint(url.host, url.port)}/{url.database}"
+        self._needs_writes = needs_writes
+        self.servers = servers or Servers(url)
+        self.where = self.servers.where
 
     # Connections
 
-    async def connect(self) -> Any:
+    async def connect(self, address: Address | None = None) -> Any:
         url, options = self._url, self._options
-        settings = self._session | {"application_name": options.application_name}
-        if options.schema:
-            settings["search_path"] = options.schema
+        host, port = address or url.addresses[0]
         raw = await asyncpg.connect(
-            host=str(options.unix_socket) if options.unix_socket else url.host,
-            port=url.port,
+            host=str(options.unix_socket) if options.unix_socket else host,
+            port=port,
             user=url.user_name or None,
             password=url.password.get_secret_value() or None,
             database=url.database,
             ssl="prefer" if options.tls == "prefer" else tls_context(options) or False,
-            server_settings=settings,
+            server_settings={"application_name": options.application_name},
         )
         try:
             keep_alive(raw._transport)
-            # A commit must be on disk when it returns; a stronger setting of the user, `remote_apply`, is kept.
-            await raw.execute(
-                "SELECT set_config('synchronous_commit', 'on', false)"
-                " WHERE current_setting('synchronous_commit') IN ('off', 'local')"
-            )
+            await raw.execute(self._set_up)
+            if self._needs_writes:
+                await _refuse_read_only(raw)
         except BaseException:
             self.abort(raw)
             raise
@@ -239,24 +266,22 @@ class PostgreSql:
         is_lost = isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError | RuntimeError)
         return Failure.LOST if is_lost else Failure.BUG
 
+    def has_local_locks(self, raw: Any) -> bool:
+        return False
+
     async def describe(self, raw: Any) -> str:
         return f"PostgreSQL {(await raw.fetchval('SHOW server_version')).partition(' ')[0]}"
 
     async def check_safety(self, raw: Any) -> list[str]:
-        names = ("fsync", "full_page_writes", "synchronous_commit", "synchronous_standby_names")
-        rows = await raw.fetch("SELECT name, current_setting(name) FROM unnest($1::text[]) AS name", names)
-        settings = dict(rows) | {"standbys": await raw.fetchval("SELECT count(*) FROM pg_stat_replication")}
-        _log.info("what a commit means", where=self.where, **settings)
-        found = []
-        if settings["fsync"] != "on":
-            found.append(f"fsync is {settings['fsync']}, not on: a power failure loses commits, or the database")
-        if settings["full_page_writes"] != "on":
-            found.append(f"full_page_writes is {settings['full_page_writes']}, not on: a power failure can tear a page")
-        if settings["standbys"] and not settings["synchronous_standby_names"]:
-            found.append(
-                "there are standbys, but synchronous_standby_names is empty: a fail-over loses what they have not yet"
-            )
-        return found
+        rows = await raw.fetch("SELECT name, current_setting(name) FROM unnest($1::text[]) AS name", _SETTINGS)
+        settings: dict[str, str] = dict(rows)
+        standbys, synchronous, known = await raw.fetchrow(_STANDBYS)
+        absent = [row[0] for row in await raw.fetch(_ABSENT)]
+        told = settings | {"standbys": standbys, "absent": absent}
+        if told != self._judged:
+            self._judged = told
+            _log.info("what a commit means", where=self.servers.in_use, **told)
+        return list(postgresql_findings(settings, standbys, synchronous if known else None, absent))
 
     async def lock(self, raw: Any, name: str, *, wait: float, silence: float) -> bool:
         digest = hashlib.sha256(f"cordillera/{self._options.schema}/{name}".encode()).digest()
@@ -332,6 +357,12 @@ class PostgreSql:
         if pid in self._warned:
             raise StoreUnavailable(f"{self.where}: the commit did not wait for the synchronous standby")
 
+    async def roll_back(self, raw: Any) -> None:
+        await raw.execute("ROLLBACK")
+
+    async def incarnations(self, raw: Any) -> list[str]:
+        return [row[0] for row in await raw.fetch('SELECT "INCARNATION" FROM "MB_NODE" WHERE "INCARNATION"<>\'\'')]
+
     async def last_batch(self, raw: Any, marker: Marker) -> int | None:
         await raw.execute("BEGIN")
         # An exclusive lock waits for every batch under way, and is written to the log as any change is.
@@ -391,6 +422,22 @@ class PostgreSql:
 
     async def end_read(self, raw: Any) -> None:
         await raw.execute("COMMIT")
+
+
+def _quoted(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+async def _refuse_read_only(raw: Any) -> None:
+    """Raise `StoreUnavailable` when the server takes no writes."""
+    settings = raw.get_settings()
+    is_standby = getattr(settings, "in_hot_standby", None)
+    if is_standby is None:  # before version 14 a server does not tell
+        is_standby = "on" if await raw.fetchval("SELECT pg_is_in_recovery()") else "off"
+    if is_standby == "on":
+        raise StoreUnavailable("this server is a standby and takes no writes")
+    if getattr(settings, "default_transaction_read_only", "off") == "on":
+        raise StoreUnavailable("this server takes no writes (default_transaction_read_only is on)")
 
 
 def _index_rows(rows: list[Any]) -> list[IndexRow]:

@@ -11,14 +11,14 @@ import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 import structlog
 from sqlalchemy import Connection
 
-from broker.errors import BrokerError, StoreError, StoreFull, StoreLocked, StoreShared, StoreUnavailable
+from broker.errors import Evicted, StoreFull, StoreLocked, StoreShared, StoreUnavailable, StoreWentBack
 from broker.message import Message, StorageQueue
 from broker.ports.branches import BranchKey, PreparedBranch, Xid
 from broker.ports.cluster_rows import Incarnation, SlotRow
@@ -29,15 +29,16 @@ from broker.ports.store import Batch, DueKey, KeyPlace, KeySweep, Registration
 from broker.ports.streams import ReaderPlace, StreamBounds, StreamPage, TrimRule
 from broker.store.rows import ids_by_deliveries
 from broker.store.server import pages
-from broker.store.server.batch import Rows, rows_of
-from broker.store.server.dialect import Dialect, Marker
+from broker.store.server.batch import rows_of
+from broker.store.server.dialect import Dialect
 from broker.store.server.engine import Engine, Failure, PoolLimits
+from broker.store.server.lone_broker import LoneBroker
 from broker.store.server.own_connection import OwnConnection
 from broker.store.server.pages import ReadPage
-from broker.store.sql import branches, cluster, damaged, keys, migrate, nodes, streams
+from broker.store.server.writer import BatchWriter, Writing
+from broker.store.sql import branches, cluster, damaged, keys, migrate, nodes, streams, went_back
 from broker.store.sql import messages as message_rows
 from broker.store.sql.cluster_store import SqlClusterStore
-from broker.store.sql.fencing import evicted
 from broker.store.sql.shared_store import SqlEventStore, SqlMemberStore, SqlSlotStore
 from broker.store.sql.topology import TOPOLOGY
 from broker.store.wso2.survey import make_way
@@ -54,6 +55,8 @@ _LOCK_TIMEOUT: Final = 5.0
 """Seconds to wait for the lock: the server may need them to notice that the broker before this one is gone."""
 _LOCK_SILENCE: Final = 90.0
 """Seconds without a statement after which the lock of a machine that has vanished is free; probes come more often."""
+_LEAVE_TIMEOUT: Final = 2.0
+"""Seconds for telling that this broker is gone, which is a courtesy."""
 _ONE_MOMENT: Final = "REPEATABLE READ"
 _LONG_DEADLINE: Final = 600.0
 """Seconds for statements whose amount of work is not known beforehand: on whole queues, on the whole schema."""
@@ -77,31 +80,32 @@ class ServerStore:
         new_cluster_connection: Callable[[], OwnConnection],
         *,
         is_shared: bool,
+        demands_safety: bool = False,
         make_way: migrate.MakeWay = make_way,
     ) -> None:
-        """`make_way` looks at a database before the schema is made in it (`migrate.upgrade`)."""
+        """`make_way` looks at a database before the schema is made in it (`migrate.upgrade`). One that
+        `demands_safety` commits nothing while a setting of the server can lose it.
+        """
         self._dialect = dialect
         self._make_way = make_way
+        self._demands_safety = demands_safety
         self._is_shared = is_shared
         self._engine = Engine(dialect, limits)
         self._new_cluster_connection = new_cluster_connection
         self._cluster_connection = new_cluster_connection()
         self.cluster = SqlClusterStore(self._cluster_connection.run)
         self.slots = SqlSlotStore(self._work, self._assign_all)
-        self.events = SqlEventStore(self._work)
+        self.events = SqlEventStore(self._work, self._on_events_lost)
         before_join = self._notice_lone_broker if is_shared else None
         self.members = SqlMemberStore(self._work, self._cluster_connection.run, self._on_joined, before_join)
-        self._description = dialect.where
-        self._writing = asyncio.Lock()
-        self._writer: Any = None
+        self._product = ""
+        self._writer = BatchWriter(self._engine, dialect, self._deadline, self._end_all, demands_safety=demands_safety)
+        self._lone = LoneBroker(self._run, dialect.where)
         self._guard: Any = None
+        self._guards = 0
         self._node_id = ""
-        self._lane = 0
-        self._incarnation_id = ""
         self._incarnation: Incarnation | None = None
-        self._number = 0
-        self._doubtful: Batch | None = None
-        self._found_committed: Batch | None = None
+        self._times_gone_back = 0
         self._high_water = 0
         self._is_full = False
         self._is_freeing = False
@@ -117,7 +121,12 @@ class ServerStore:
             await connection.close()
 
     def describe(self) -> str:
-        return self._description
+        where = self._dialect.servers.in_use
+        return f"{self._product}, {where}" if self._product else where
+
+    @property
+    def connects(self) -> int:
+        return self._writer.connects + self._guards
 
     async def open(self) -> None:
         self._engine.is_proven = False
@@ -131,11 +140,18 @@ class ServerStore:
 
     async def close(self) -> None:
         await self._cluster_connection.close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LEAVE_TIMEOUT):
+                await self._lone.leave()
         await self._engine.close()
-        for raw in (self._writer, self._guard):
-            if raw is not None:
-                self._dialect.abort(raw)
-        self._writer = self._guard = None
+        self._writer.close()
+        guard, self._guard = self._guard, None
+        if guard is not None:
+            self._dialect.abort(guard)
+
+    async def distrust(self) -> None:
+        if self._demands_safety:
+            await self._writer.distrust()
 
     async def write(self, batch: Batch) -> None:
         high_water = batch.high_water if batch.high_water > self._high_water else 0
@@ -143,7 +159,7 @@ class ServerStore:
             return
         rows = rows_of(batch, high_water)
         try:
-            await self._engine.own(self._write(batch, rows))
+            await self._engine.own(self._writer.write(batch, rows))
         except StoreFull:
             self._is_full = True
             raise
@@ -252,23 +268,50 @@ class ServerStore:
 
     async def register(self, node_id: str) -> Registration:
         incarnation = uuid.uuid4().hex
-        registration = await self._engine.run(
-            lambda connection: nodes.register(connection, node_id, incarnation), deadline=_LONG_DEADLINE
-        )
-        self._begin(node_id, registration.lane, incarnation)
+
+        def register(connection: Connection) -> tuple[frozenset[str], Registration]:
+            known = nodes.incarnations(connection)
+            return known, nodes.register(connection, node_id, incarnation)
+
+        known, registration = await self._engine.run(register, deadline=_LONG_DEADLINE)
         self._incarnation = None
+        self._begin(Writing(node_id, registration.lane, incarnation, known=known))
         return registration
 
-    def _on_joined(self, incarnation: Incarnation, registration: Registration) -> None:
-        self._begin(incarnation.node_id, registration.lane, incarnation.id)
+    def _on_joined(self, incarnation: Incarnation, registration: Registration, times_gone_back: int) -> None:
         self._incarnation = incarnation
+        self._times_gone_back = times_gone_back
+        self._begin(Writing(incarnation.node_id, registration.lane, incarnation.id, incarnation))
 
-    def _begin(self, node_id: str, lane: int, incarnation_id: str) -> None:
-        """Begin to write as this incarnation, whose first batch is number 1."""
-        self._node_id, self._lane, self._incarnation_id = node_id, lane, incarnation_id
-        self._number = self._high_water = 0
-        self._doubtful = self._found_committed = None
+    def _begin(self, writing: Writing) -> None:
+        self._node_id = writing.node_id
+        self._high_water = 0
+        self._writer.begin(writing)
         self._engine.is_proven = True
+
+    async def why_ended(self, error: Evicted) -> Evicted:
+        """Return what has ended this incarnation: `error`, or that another node has found the database gone back."""
+        if self._incarnation is None or isinstance(error, StoreWentBack):
+            return error
+        times = await self._run(went_back.times_gone_back)
+        if times == self._times_gone_back:
+            return error
+        return StoreWentBack(
+            "another node has found that the database has lost what it had committed: confirms of the"
+            " last seconds before may be void"
+        )
+
+    async def _on_events_lost(self, count: int) -> None:
+        """Events of topology that were recorded are not there: end all incarnations."""
+        if self._incarnation is not None:
+            _log.error("the database has lost what it had committed", events=count, server=self._dialect.servers.in_use)
+            await self._end_all(self._incarnation)
+            raise StoreWentBack(f"the database has lost {count} changes of topology that it had committed")
+
+    async def _end_all(self, member: Incarnation) -> None:
+        seen, node_id = self._times_gone_back, member.node_id
+        if await self._run(lambda connection: went_back.end_all(connection, seen, node_id)):
+            _log.warning("all nodes of the cluster begin anew, because the database has gone back", node=node_id)
 
     async def resign(self) -> None:
         await self._run(lambda connection: nodes.resign(connection, self._node_id))
@@ -324,13 +367,19 @@ class ServerStore:
         await self._engine.retrying(self._create_schema)
         if not self._is_shared:
             await self._refuse_cluster()
+        if self._dialect.has_local_locks(self._guard):
+            if self._is_shared:
+                await self._lone.look()
+            else:
+                await self._lone.take()
+                self._engine.start(self._lone.keep())
 
     async def _locked(self) -> Any:
         """Return a connection that holds the lock of a standalone broker. Raises `StoreLocked` when it is taken."""
         raw = await self._engine.connect()
         try:
             with self._engine.translated(), self._engine.deadline(raw, self._deadline() + _LOCK_TIMEOUT):
-                self._description = f"{await self._dialect.describe(raw)}, {self._dialect.where}"
+                self._product = await self._dialect.describe(raw)
                 if not await self._dialect.lock(raw, "broker", wait=_LOCK_TIMEOUT, silence=_LOCK_SILENCE):
                     raise StoreLocked(
                         f"{self._dialect.where} is in use by another broker{self._outside}; stop it or choose another"
@@ -351,7 +400,11 @@ class ServerStore:
         A standalone broker takes the lock first and then looks for nodes; a node registers first and then tries the
         lock. So at least one of them sees the other.
         """
-        self._dialect.abort(await self._engine.own(self._locked()))
+        raw = await self._engine.own(self._locked())
+        has_local_locks = self._dialect.has_local_locks(raw)
+        self._dialect.abort(raw)
+        if has_local_locks:
+            await self._lone.look()
 
     async def _refuse_cluster(self) -> None:
         """Raise `StoreShared` when a node of a cluster is alive, or may be."""
@@ -376,12 +429,6 @@ class ServerStore:
 
     # Writing
 
-    async def _write(self, batch: Batch, rows: Rows) -> None:
-        async with self._writing:
-            if batch is self._found_committed:
-                return
-            await self._engine.retrying(lambda: self._try_to_write(batch, rows), again=Failure.LOST)
-
     def _free_room(self) -> None:
         """Let the server find the room of deleted rows, beside everything else; while it does, do nothing."""
         if self._is_freeing:
@@ -397,61 +444,13 @@ class ServerStore:
 
         self._engine.start(free())
 
-    async def _try_to_write(self, batch: Batch, rows: Rows) -> None:
-        """Write once; after any error close the connection, which ends its transaction."""
-        try:
-            if self._writer is None:
-                self._writer = await self._engine.connect()
-            with self._engine.deadline(self._writer, self._deadline(rows.count, rows.octets)):
-                if self._doubtful is None or not await self._was_committed(batch):
-                    await self._write_over(self._writer, batch, rows)
-        except BaseException:
-            writer, self._writer = self._writer, None
-            if writer is not None:
-                self._dialect.abort(writer)
-            raise
-
-    async def _write_over(self, raw: Any, batch: Batch, rows: Rows) -> None:
-        marker = self._marker(self._number + 1)
-        if not await self._dialect.begin(raw, marker, rows):
-            raise self._replaced()
-        self._doubtful = batch
-        await self._dialect.commit(raw)
-        self._doubtful = None
-        self._number = marker.number
-
-    async def _was_committed(self, batch: Batch) -> bool:
-        """Find out whether the commit without an answer was done; return whether it was that of `batch`."""
-        last = await self._dialect.last_batch(self._writer, self._marker(self._number + 1))
-        if last not in (self._number, self._number + 1):
-            raise self._replaced()
-        is_committed = last > self._number
-        self._found_committed = self._doubtful if is_committed else None
-        self._doubtful = None
-        self._number = last
-        _log.info("a commit without an answer is resolved", committed=is_committed, batch=last)
-        return batch is self._found_committed
-
-    def _replaced(self) -> BrokerError:
-        """Return the error for a node whose incarnation may not write any more."""
-        if self._incarnation is not None:
-            return evicted(self._incarnation)
-        return StoreError(f"another broker has taken over as {self._node_id!r} in {self._dialect.where}")
-
-    def _marker(self, number: int) -> Marker:
-        return Marker(self._lane, self._incarnation_id, number, self._node_id)
-
     # Probing
 
     async def _probe(self) -> float:
         started = time.perf_counter()
         try:
             if self._guard is None:
-                self._guard = await self._engine.connect()
-                if not self._is_shared:
-                    with self._engine.translated(), self._engine.deadline(self._guard):
-                        # Not getting the lock does no harm: the node that was replaced cannot commit.
-                        await self._dialect.lock(self._guard, "broker", wait=0.0, silence=_LOCK_SILENCE)
+                await self._stand_guard()
             with self._engine.translated(), self._engine.deadline(self._guard):
                 await self._dialect.probe(self._guard, self._node_id)
         except BaseException:
@@ -460,3 +459,14 @@ class ServerStore:
                 self._dialect.abort(guard)
             raise
         return time.perf_counter() - started
+
+    async def _stand_guard(self) -> None:
+        """Connect anew, and look whether everything is as it was."""
+        self._guard = await self._engine.connect()
+        self._guards += 1
+        with self._engine.translated(), self._engine.deadline(self._guard):
+            self._product = await self._dialect.describe(self._guard)
+            if not self._is_shared:
+                # Not getting the lock does no harm: the node that was replaced cannot commit.
+                await self._dialect.lock(self._guard, "broker", wait=0.0, silence=_LOCK_SILENCE)
+            await self._writer.verify(self._guard)

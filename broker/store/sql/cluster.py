@@ -89,7 +89,7 @@ def claim(connection: Connection, claim: Claim, node_id: str, thrift_host: str, 
         raise StoreError(
             f"{FENCE.name} is not at epoch {seen.epoch} as {LEASE.name} is: restore both tables from one backup"
         )
-    _note(connection, ChangeType.COORDINATOR_CHANGED, node_id, claim.term, node_id)
+    note_change(connection, ChangeType.COORDINATOR_CHANGED, node_id, claim.term, node_id)
     _forget_old_changes(connection)
     return True
 
@@ -156,8 +156,8 @@ def register_node(connection: Connection, register: Register, node_id: str, host
     if seen is not None:
         end_incarnation(connection, Incarnation(node_id, seen.incarnation), DEAD)
     if seen is not None and seen.state is NodeState.UP:
-        _note(connection, ChangeType.MEMBER_REMOVED, node_id, seen.incarnation, node_id)
-    _note(connection, ChangeType.MEMBER_ADDED, node_id, register.incarnation, node_id)
+        note_change(connection, ChangeType.MEMBER_REMOVED, node_id, seen.incarnation, node_id)
+    note_change(connection, ChangeType.MEMBER_ADDED, node_id, register.incarnation, node_id)
     return True
 
 
@@ -172,7 +172,7 @@ def leave(connection: Connection, leave: Leave, node_id: str) -> None:
     stopped = {"state": NodeState.STOPPED.value, "fence": _N.fence + 1}
     if _update(connection, NODE_HEARTBEAT, _is_up(node_id, leave.incarnation), stopped):
         end_incarnation(connection, Incarnation(node_id, leave.incarnation), STOPPED)
-        _note(connection, ChangeType.MEMBER_REMOVED, node_id, leave.incarnation, node_id)
+        note_change(connection, ChangeType.MEMBER_REMOVED, node_id, leave.incarnation, node_id)
 
 
 def evict(connection: Connection, row: NodeRow, epoch: int, term: str) -> bool:
@@ -188,7 +188,7 @@ def evict(connection: Connection, row: NodeRow, epoch: int, term: str) -> bool:
         end_incarnation(connection, Incarnation(row.node_id, row.incarnation), DEAD)
         is_of_term = (LEASE.c.anchor == _ANCHOR) & (LEASE.c.term == term)
         coordinator = select(LEASE.c.node_id).where(is_of_term).scalar_subquery()
-        _note(connection, ChangeType.MEMBER_REMOVED, row.node_id, row.incarnation, coordinator)
+        note_change(connection, ChangeType.MEMBER_REMOVED, row.node_id, row.incarnation, coordinator)
     return True
 
 
@@ -245,10 +245,11 @@ def timeline(connection: Connection, limit: int) -> list[MembershipChange]:
 def note_contact(connection: Connection, member: Incarnation, is_reached: bool, node_id: str) -> None:
     """Note that `node_id` reaches a member, or does not."""
     kind = ChangeType.MEMBER_REACHABLE if is_reached else ChangeType.MEMBER_UNREACHABLE
-    _note(connection, kind, member.node_id, member.id, node_id)
+    note_change(connection, kind, member.node_id, member.id, node_id)
 
 
-def _note(connection: Connection, change: ChangeType, member_id: str, incarnation: str, node_id: Any) -> None:
+def note_change(connection: Connection, change: ChangeType, member_id: str, incarnation: str, node_id: Any) -> None:
+    """Add an entry to the timeline; `node_id` is who made the change."""
     entry = {
         "change_type": change.value,
         "changed_member_id": member_id,

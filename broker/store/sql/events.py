@@ -6,6 +6,7 @@ numbers and without a gap.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
 from typing import Final
 
@@ -16,7 +17,7 @@ from broker.errors import StoreError
 from broker.ports.cluster_rows import Cursor, EventPage, EventRow, Incarnation
 from broker.ports.records import Change, Topology
 from broker.store.sql.cluster import now_ms
-from broker.store.sql.fencing import check_incarnation
+from broker.store.sql.fencing import check_incarnation, has_local_locks
 from broker.store.sql.schema import EVENT, EVENT_CURSOR, EVENT_HEAD, NODE
 from broker.store.sql.topology import TOPOLOGY
 
@@ -133,6 +134,11 @@ def prune(connection: Connection, keep: int) -> int:
 
 def lock_head(connection: Connection) -> None:
     """Lock the head: no event can be recorded until this transaction ends."""
+    if has_local_locks(connection):
+        mark = {"token": uuid.uuid4().hex}
+        if connection.execute(update(EVENT_HEAD).where(_H.anchor == _ANCHOR).values(mark)).rowcount != 1:
+            raise _headless()
+        return
     if connection.scalar(select(_H.event_id).where(_H.anchor == _ANCHOR).with_for_update()) is None:
         raise _headless()
 

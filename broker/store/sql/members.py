@@ -12,7 +12,7 @@ from broker.errors import StoreError
 from broker.ports.cluster_rows import Incarnation, NodeState
 from broker.ports.store import Registration
 from broker.store.sql.events import lock_head
-from broker.store.sql.fencing import DEAD, RUNNING, STOPPED, evicted
+from broker.store.sql.fencing import DEAD, RUNNING, STOPPED, disturb_fence, evicted, has_local_locks
 from broker.store.sql.messages import delete_transient_messages, take_back
 from broker.store.sql.nodes import (
     QUEUE_IDS_PER_REGISTRATION,
@@ -71,7 +71,12 @@ def _incarnations_that_are_up(connection: Connection, *, locked: str | None = No
     n = NODE_HEARTBEAT.c
     wanted = select(n.node_id, n.incarnation).where(n.state == NodeState.UP.value)
     if locked is not None:
-        wanted = wanted.where(n.node_id == locked).with_for_update(read=True)
+        is_it = (n.node_id == locked) & (n.state == NodeState.UP.value)
+        if has_local_locks(connection):  # an eviction that writes the row at the same time fails, or this does
+            connection.execute(update(NODE_HEARTBEAT).where(is_it).values(beat=n.beat + 1))
+        else:
+            wanted = wanted.with_for_update(read=True)
+        wanted = wanted.where(n.node_id == locked)
     return {Incarnation(node_id, incarnation) for node_id, incarnation in connection.execute(wanted)}
 
 
@@ -83,6 +88,7 @@ def _end_incarnations_outside(connection: Connection, up: Collection[Incarnation
     rows = connection.execute(select(NODE.c.node_id, NODE.c.state, NODE.c.incarnation)).all()
     ended = [row for row in rows if Incarnation(row.node_id, row.incarnation) not in up]
     has_crashed = any(row.state == RUNNING for row in ended)
+    disturb_fence(connection)
     for node_id, state, incarnation in ended:
         new_state = DEAD if has_crashed and state in (RUNNING, STOPPED) else state
         if incarnation or new_state != state:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 
 from broker.errors import StoreError
 from broker.ports.store import Registration
-from broker.store.sql.fencing import DEAD, RUNNING, STOPPED
+from broker.store.sql.fencing import DEAD, RUNNING, STOPPED, disturb_fence
 from broker.store.sql.messages import delete_transient_messages, take_back
 from broker.store.sql.schema import LAST_PUBLISHED_ID, METADATA, NODE, NODE_BATCH, SEQUENCE, SLOT, STORE_STATUS
 from broker.store.sql.topology import TOPOLOGY
@@ -26,6 +26,7 @@ def register(connection: Connection, node_id: str, incarnation: str = "") -> Reg
     Any node that is still recorded as running has crashed, and what it left may have been delivered. All messages of a
     cluster that ran here before are this broker's: slots are dissolved, and what was to end with its nodes is deleted.
     """
+    disturb_fence(connection)
     clean = not _has_crashed(connection)
     last_message_id = last_message_id_of_all(connection)
     connection.execute(delete(SLOT))
@@ -37,6 +38,11 @@ def register(connection: Connection, node_id: str, incarnation: str = "") -> Reg
     start(connection, node_id, incarnation)
     first, last = reserve_queue_ids(connection, QUEUE_IDS_PER_REGISTRATION)
     return Registration(lane, last_message_id, first, last, clean)
+
+
+def incarnations(connection: Connection) -> frozenset[str]:
+    """Return the incarnations that are recorded, of all nodes."""
+    return frozenset(connection.scalars(select(NODE.c.incarnation)))
 
 
 def start(connection: Connection, node_id: str, incarnation: str) -> None:

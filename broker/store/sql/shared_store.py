@@ -16,7 +16,7 @@ from broker.ports.peer_calls import Fence
 from broker.ports.records import Change, Topology
 from broker.ports.slot import Slot
 from broker.ports.store import Registration
-from broker.store.sql import cluster, events, fencing, members, messages, recovery, slots
+from broker.store.sql import cluster, events, fencing, members, messages, recovery, slots, went_back
 from broker.store.sql.cluster_store import Run
 from broker.store.sql.topology import TOPOLOGY
 
@@ -91,8 +91,10 @@ class SqlSlotStore:
 class SqlEventStore:
     """Events, and the topology that results from them, in the tables of a database."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work, on_lost: Callable[[int], Awaitable[None]] | None = None) -> None:
+        """`on_lost` is called with the number of events that were there and are not any more."""
         self._work = work
+        self._on_lost = on_lost
 
     async def record(
         self, changes: Sequence[Change], payload: bytes, *, expected: int, token: str, incarnation: Incarnation
@@ -106,7 +108,10 @@ class SqlEventStore:
         )
 
     async def events(self, after: int, limit: int) -> EventPage:
-        return await self._work(lambda connection: events.events(connection, after, limit), rows=limit)
+        page = await self._work(lambda connection: events.events(connection, after, limit), rows=limit)
+        if page.last < after and self._on_lost is not None:
+            await self._on_lost(after - page.last)
+        return page
 
     async def load(self) -> tuple[Topology, int]:
         return await self._work(events.load, is_long=True, sees_one_moment=True)
@@ -124,14 +129,15 @@ class SqlEventStore:
 class SqlMemberStore:
     """Lets incarnations of this node begin to write.
 
-    `before_join` may raise to refuse a join. `on_joined` is called before `join` returns.
+    `before_join` may raise to refuse a join. `on_joined` is called before `join` returns; its last argument is how
+    often the database has gone back (`went_back.times_gone_back`).
     """
 
     def __init__(
         self,
         work: Work,
         run: Run,
-        on_joined: Callable[[Incarnation, Registration], None],
+        on_joined: Callable[[Incarnation, Registration, int], None],
         before_join: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._work = work
@@ -143,8 +149,12 @@ class SqlMemberStore:
         members.check_incarnation(incarnation)
         if self._before_join is not None:
             await self._before_join()
-        registration = await self._work(lambda connection: members.join(connection, incarnation), is_long=True)
-        self._on_joined(incarnation, registration)
+
+        def join(connection: Connection) -> tuple[Registration, int]:
+            return members.join(connection, incarnation), went_back.times_gone_back(connection)
+
+        registration, times = await self._work(join, is_long=True)
+        self._on_joined(incarnation, registration, times)
         return registration
 
     async def note_contact(self, member: Incarnation, is_reached: bool, node_id: str) -> None:

@@ -78,6 +78,9 @@ _ROOM_FOR_INDEXES: Final = 1 << 20
 class SqliteStore:
     """A store in the file `path`, whose directory is made when it is missing. Files beside it hold large bodies."""
 
+    connects = 0
+    """There is no server."""
+
     def __init__(
         self,
         path: Path,
@@ -256,7 +259,7 @@ class SqliteStore:
         self._high_water = 0
         return registration
 
-    def _on_joined(self, incarnation: Incarnation, registration: Registration) -> None:
+    def _on_joined(self, incarnation: Incarnation, registration: Registration, times_gone_back: int) -> None:
         self._node_id = incarnation.node_id
         self._incarnation = incarnation
         self._high_water = 0
@@ -275,6 +278,9 @@ class SqliteStore:
 
     async def time_ms(self) -> int:
         return SystemClock().wall_ms()
+
+    async def distrust(self) -> None:
+        """Nothing to do: what the file lies on does not change while it is open."""
 
     async def check_safety(self) -> list[str]:
         if sqlite_safety.has_wal_reset_bug(sqlite3.sqlite_version_info):

@@ -26,7 +26,7 @@ class Database:
         """Raises `ConfigError` when the driver is not installed."""
         url = datasource.store_url
         options, _ = connection_options(url)
-        dialect = dialect_of(url, SessionTimeouts(idle=_DEADLINE, lock=30.0, statement=_DEADLINE))
+        dialect = dialect_of(url, SessionTimeouts(idle=_DEADLINE, lock=30.0, statement=_DEADLINE), needs_writes=False)
         limits = PoolLimits(
             _CONNECTIONS, connect_timeout=options.connect_timeout, socket_timeout=options.socket_timeout
         )

@@ -82,7 +82,6 @@ def test_credentials_come_from_the_url_or_from_beside_it(url):
         ("jdbc:mysql://db", "names no database"),
         ("jdbc:mysql://db:port/mb", "has no usable host and port"),
         ("jdbc:mysql://[::1/mb", "has no usable host and port"),
-        ("jdbc:mysql://db1,db2/mb", "names several hosts; this broker connects to one"),
     ],
 )
 def test_an_unusable_url_is_refused(url, reason):

@@ -11,7 +11,10 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from structlog.testing import capture_logs
 
+from broker.config.server_hosts import Address
+from broker.config.store_url import parse
 from broker.errors import ConfigError, StoreError, StoreFull, StoreLocked, StoreUnavailable
+from broker.store.server.addresses import Servers
 from broker.store.server.engine import Engine, Failure, PoolLimits
 
 
@@ -23,21 +26,35 @@ class DriverError(Exception):
         self.failure = failure
 
 
+class Raw:
+    """A connection, which knows its host."""
+
+    def __init__(self, host: str) -> None:
+        self.host = host
+
+
 class FakeDriver:
-    """A driver whose connections are numbers."""
+    """A driver whose connections are of no use."""
 
     engine = "postgresql+asyncpg://"
     where = "db.example.org:5432/mb"
+    servers = Servers(parse("jdbc:postgresql://db.example.org/mb"))
 
     def __init__(self) -> None:
         self.aborted: list[Any] = []
         self.on_abort: Callable[[], None] = lambda: None
         self.refusal: Exception | None = None
+        self.refusals: dict[str, Exception] = {}
+        """By host."""
 
-    async def connect(self) -> Any:
-        if self.refusal is not None:
-            raise self.refusal
-        return 1
+    async def connect(self, address: Address) -> Any:
+        refusal = self.refusals.get(address[0], self.refusal)
+        if refusal is not None:
+            raise refusal
+        return Raw(address[0])
+
+    def has_local_locks(self, raw: Any) -> bool:
+        return False
 
     def abort(self, raw: Any) -> None:
         self.aborted.append(raw)
@@ -91,6 +108,7 @@ async def engine(driver: FakeDriver, pauses: list[float]) -> AsyncIterator[Engin
     [
         (Failure.LOST, StoreUnavailable),
         (Failure.BUSY, StoreUnavailable),
+        (Failure.READ_ONLY, StoreUnavailable),
         (Failure.CONFLICT, StoreUnavailable),
         (Failure.FULL, StoreFull),
         (Failure.REFUSED, ConfigError),
@@ -267,13 +285,58 @@ async def test_a_connection_that_is_refused_is_told_in_our_words(driver: FakeDri
 
 
 async def test_a_connection_that_takes_too_long_is_an_outage(driver: FakeDriver) -> None:
-    async def never() -> Any:
+    async def never(address: Address) -> Any:
         await asyncio.Event().wait()
 
     driver.connect = never  # type: ignore[method-assign]
     engine = Engine(driver, PoolLimits(connect_timeout=0.0))
 
     with pytest.raises(StoreUnavailable, match="no answer in time"):
+        await engine.connect()
+
+
+@pytest.fixture
+def two_servers(driver: FakeDriver) -> Servers:
+    driver.servers = Servers(parse("jdbc:postgresql://one,two/mb"))
+    return driver.servers
+
+
+@pytest.mark.usefixtures("two_servers")
+async def test_a_server_that_takes_no_writes_is_passed_over(driver: FakeDriver, engine: Engine) -> None:
+    driver.refusals["one"] = StoreUnavailable("this server is a standby and takes no writes")
+
+    assert (await engine.connect()).host == "two"
+
+
+async def test_a_server_is_tried_again_when_it_is_its_turn(
+    driver: FakeDriver, engine: Engine, two_servers: Servers
+) -> None:
+    driver.refusals["one"] = DriverError(Failure.LOST, "refused")
+    await engine.connect()
+    del driver.refusals["one"]
+
+    assert (await engine.connect()).host == "two"
+    two_servers.on_failed(("two", 5432))
+    assert (await engine.connect()).host == "one"
+
+
+@pytest.mark.usefixtures("two_servers")
+async def test_when_no_server_serves_each_of_them_is_told_with_its_reason(driver: FakeDriver, engine: Engine) -> None:
+    driver.refusals = {
+        "one": DriverError(Failure.LOST, "no route"),
+        "two": StoreUnavailable("this server is a standby and takes no writes"),
+    }
+
+    with pytest.raises(StoreUnavailable) as failure:
+        await engine.connect()
+    assert str(failure.value) == "one:5432/mb: no route; two:5432/mb: this server is a standby and takes no writes"
+
+
+@pytest.mark.usefixtures("two_servers")
+async def test_what_all_servers_refuse_an_operator_must_correct(driver: FakeDriver, engine: Engine) -> None:
+    driver.refusal = DriverError(Failure.REFUSED, "wrong password")
+
+    with pytest.raises(ConfigError, match="wrong password"):
         await engine.connect()
 
 

@@ -1,0 +1,63 @@
+"""The servers that may have a database: in which order they are tried, and which one is in use.
+
+After a fail-over another one takes the writes. Each new connection goes to the first that does.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from broker.config.server_hosts import Address
+from broker.config.store_url import StoreUrl
+from broker.machine.address import endpoint
+
+_log = structlog.get_logger(__name__)
+
+_TRY_LATER: Final = 10.0
+"""Seconds for which a server that has failed is tried after the others."""
+
+
+class Servers:
+    """The servers of one database; all connections of a store share what is known of them."""
+
+    def __init__(self, url: StoreUrl, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._addresses = url.addresses
+        self._database = url.database
+        self._monotonic = monotonic
+        self._failed_at: dict[Address, float] = {}
+        self._in_use: Address | None = None
+        self.where = f"{','.join(endpoint(*each) for each in self._addresses)}/{url.database}"
+        """All of them and the database, for log lines, without anything secret."""
+
+    @property
+    def in_use(self) -> str:
+        """The server to which the last connection was made, and the database."""
+        return self.where if self._in_use is None else self.name(self._in_use)
+
+    def name(self, address: Address) -> str:
+        """Return one server and the database, for log lines."""
+        return f"{endpoint(*address)}/{self._database}"
+
+    def in_order(self) -> list[Address]:
+        """Return the servers as they are to be tried now: those that have just failed come last."""
+        now = self._monotonic()
+        late = {each for each, failed_at in self._failed_at.items() if now - failed_at < _TRY_LATER}
+        return sorted(self._addresses, key=late.__contains__)
+
+    def on_failed(self, address: Address) -> None:
+        """No connection to this server could be made, or it takes no writes."""
+        self._failed_at[address] = self._monotonic()
+
+    def on_connected(self, address: Address) -> None:
+        """There is a connection to this server."""
+        self._failed_at.pop(address, None)
+        if address != self._in_use:
+            if self._in_use is not None:
+                _log.warning(
+                    "the database is served by another server now", server=self.name(address), before=self.in_use
+                )
+            self._in_use = address
