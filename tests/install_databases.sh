@@ -7,6 +7,8 @@ PATH="$PATH:/usr/sbin:/usr/local/sbin"
 missing=
 command -v mariadbd >/dev/null || command -v mysqld >/dev/null || missing="$missing mariadb-server"
 ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || command -v postgres >/dev/null || missing="$missing postgresql"
+[ -e /usr/lib/galera/libgalera_smm.so ] || missing="$missing galera-4"
+command -v pgbouncer >/dev/null || missing="$missing pgbouncer"
 command -v strace >/dev/null || missing="$missing strace"
 command -v chromium >/dev/null || missing="$missing chromium"
 [ -n "$missing" ] || exit 0

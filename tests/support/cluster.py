@@ -10,17 +10,32 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from benchmarks.nodes.configuration import CALM, MEMBER_PORT, Membership, NodeConfiguration, Rhythm
 from benchmarks.nodes.ports import quiet_port
 from benchmarks.nodes.process import BROKER, BrokerProcess
-from tests.support.databases import DatabaseServer
+from tests.support.database_products import Kind
 from tests.support.hooks import hooked
 from tests.support.proxy import Proxy
 from tests.support.waiting import wait_until
 
 __all__ = ["ClusterOfProcesses"]
+
+
+class SharedServer(Protocol):
+    """A database server, or several that are one database."""
+
+    kind: Kind
+    port: int
+
+    def create_database(self) -> str: ...
+    def drop_database(self, name: str) -> None: ...
+    def jdbc_url(self, database: str, *, port: int | None = None) -> str: ...
+    def sql(self, statement: str, database: str = "") -> str: ...
+    def kill9(self) -> None: ...
+    def start(self) -> None: ...
+    def heal(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +59,7 @@ class ClusterOfProcesses:
     def __init__(
         self,
         directory: Path,
-        server: DatabaseServer,
+        server: SharedServer,
         size: int,
         *,
         database: str = "",

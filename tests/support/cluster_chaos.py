@@ -191,9 +191,16 @@ class Chaos:
 
 
 def survive(
-    cluster: ClusterOfProcesses, seed: int, seconds: float, *, longest: float = 30.0, record: Path | None = None
+    cluster: ClusterOfProcesses,
+    seed: int,
+    seconds: float,
+    *,
+    longest: float = 30.0,
+    record: Path | None = None,
+    strike: Callable[[ClusterLoad], list[Struck]] | None = None,
 ) -> Outcome:
-    """Run load and chaos for so long, wait until all is delivered, then see what the history says.
+    """Run load and chaos for so long, or until `strike` returns, wait until all is delivered, then see what the history
+    says.
 
     What the history says of the first messages about which a promise is broken is written to `record`.
     """
@@ -201,7 +208,10 @@ def survive(
     chaos = Chaos(cluster, seed, longest=longest)
     load.start()
     with closing(Watch(cluster)) as watch:
-        chaos.run(seconds)
+        if strike is not None:
+            chaos.struck += strike(load)
+        else:
+            chaos.run(seconds)
         cluster.wait_until_complete(60.0)
         calm = time.monotonic()
         load.stop_publishing()

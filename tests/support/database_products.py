@@ -149,6 +149,12 @@ class PostgreSQL:
             "--no-sync",
         ]
 
+    def follow(self, directory: Path, source: Path, source_port: int) -> list[str]:
+        """Return the command that copies a running server, for one that follows it as `standby1` from then on."""
+        how = ["--wal-method=stream", "--checkpoint=fast", "--no-sync", "--write-recovery-conf"]
+        place = f"host={source} port={source_port} user=postgres application_name=standby1"
+        return [str(self._bin / "pg_basebackup"), f"--dbname={place}", f"--pgdata={directory}/data", *how]
+
     def server(self, directory: Path, port: int) -> list[str]:
         settings = {
             "listen_addresses": "127.0.0.1",

@@ -39,8 +39,11 @@ class DatabaseServer:
 
     host = "127.0.0.1"
 
-    def __init__(self, product: Product, parent: Path | None = None) -> None:
+    def __init__(
+        self, product: Product, parent: Path | None = None, *, standby_of: DatabaseServer | None = None
+    ) -> None:
         """Its directory is made in `parent`, in memory without one: kills lose nothing there, and a sync costs nothing.
+        A standby has the data of the server that it follows.
 
         The server syncs all the same, as in production; what a lost power costs is for tests that record the calls.
         """
@@ -55,12 +58,19 @@ class DatabaseServer:
         command = product.server(self._directory, self.port)
         self._process = ServerProcess(command, self._directory, user=product.runs_as)
         try:
-            run(product.initialise(self._directory), cwd=self._directory, user=product.runs_as)
+            run(self._made_of(standby_of), cwd=self._directory, user=product.runs_as)
             self.start()
-            self.sql(product.add_user())
+            if standby_of is None:
+                self.sql(product.add_user())
         except ServerFailed:
             self.close()
             raise
+
+    def _made_of(self, source: DatabaseServer | None) -> list[str]:
+        if source is None:
+            return self._product.initialise(self._directory)
+        assert isinstance(self._product, PostgreSQL), "only PostgreSQL is copied while it runs"
+        return self._product.follow(self._directory, source._directory, source.port)
 
     @property
     def socket(self) -> Path:

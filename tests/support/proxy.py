@@ -76,6 +76,10 @@ class Proxy:
         """Stop listening: new connections are refused; those that are open stay."""
         self._do(self._stop_listening())
 
+    def lead_to(self, target_port: int) -> None:
+        """Pass new connections on to another port."""
+        self._target_port = target_port
+
     def accept(self) -> None:
         """Listen again."""
         self._do(self._listen())

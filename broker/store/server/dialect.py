@@ -74,6 +74,10 @@ class Dialect(Driver, Protocol):
         """Return one line for each setting of the server that can lose a commit."""
         ...
 
+    async def refuse_shared_sessions(self, raw: Any, other: Any) -> None:
+        """Raise `ConfigError` when two connections have one session, because a pooler lends it for a transaction."""
+        ...
+
     async def lock(self, raw: Any, name: str, *, wait: float, silence: float) -> bool:
         """Take the lock `name` for the life of the connection; False when it is not free within `wait` seconds.
 

@@ -35,7 +35,9 @@ class RunTransaction(Protocol):
 class LoneBroker:
     """The row of the standalone broker: others see it beat."""
 
-    def __init__(self, run: RunTransaction, where: str, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+    def __init__(
+        self, run: RunTransaction, where: str, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    ) -> None:
         self._run = run
         self._where = where
         self._sleep = sleep

@@ -246,6 +246,9 @@ class MySql:
             _log.info("what a commit means", where=self.servers.in_use, **variables, **status)
         return list(mysql_findings(variables, status))
 
+    async def refuse_shared_sessions(self, raw: Any, other: Any) -> None:
+        """Do nothing: a proxy for MySQL keeps a session that has settings of its own."""
+
     async def lock(self, raw: Any, name: str, *, wait: float, silence: float) -> bool:
         await _execute(raw, f"SET SESSION wait_timeout = {int(silence)}")
         # The names of locks are shared by all databases of a server and have at most 64 characters.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import ssl
+import uuid
 from collections.abc import Sequence
 from typing import Any, Final
 from weakref import WeakSet
@@ -17,7 +18,7 @@ import structlog
 from broker.config.connection_options import ConnectionOptions
 from broker.config.server_hosts import Address
 from broker.config.store_url import StoreUrl
-from broker.errors import StoreUnavailable
+from broker.errors import ConfigError, StoreUnavailable
 from broker.ports.cluster_rows import Incarnation, SlotRow
 from broker.ports.peer_calls import Fence
 from broker.ports.slot import ALL_LANES, Slot
@@ -162,6 +163,12 @@ _STANDBYS: Final = (
 _ABSENT: Final = "SELECT slot_name FROM pg_replication_slots WHERE slot_type='physical' AND NOT active ORDER BY 1"
 
 
+# Without a prepared statement, which such a pooler may not know; so an error has to carry the answer.
+_TELL_SESSION: Final = (
+    "DO $$ BEGIN RAISE EXCEPTION '%', coalesce(current_setting('cordillera.session', true), ''); END $$"
+)
+
+
 def count_batch(marker: Marker) -> str:
     """Return the statement that counts the batch of `marker`, and lets its incarnation last until the commit.
 
@@ -282,6 +289,19 @@ class PostgreSql:
             self._judged = told
             _log.info("what a commit means", where=self.servers.in_use, **told)
         return list(postgresql_findings(settings, standbys, synchronous if known else None, absent))
+
+    async def refuse_shared_sessions(self, raw: Any, other: Any) -> None:
+        token = uuid.uuid4().hex
+        await raw.execute(f"SET cordillera.session = '{token}'")
+        try:
+            await other.execute(_TELL_SESSION)
+        except asyncpg.RaiseError as error:
+            if str(error) == token:
+                raise ConfigError(
+                    f"a pooler at {self.where} lends sessions for one transaction (PgBouncer: pool_mode=transaction);"
+                    " connect to PostgreSQL itself, or set pool_mode=session for this database"
+                ) from None
+        await raw.execute("RESET cordillera.session")
 
     async def lock(self, raw: Any, name: str, *, wait: float, silence: float) -> bool:
         digest = hashlib.sha256(f"cordillera/{self._options.schema}/{name}".encode()).digest()

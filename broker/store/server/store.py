@@ -360,6 +360,7 @@ class ServerStore:
     # Opening
 
     async def _open(self) -> None:
+        await self._refuse_pooler()
         self._guard = await self._locked()
         if self._is_shared:  # to get the lock proves that no standalone broker has it; this node does not keep it
             self._dialect.abort(self._guard)
@@ -373,6 +374,19 @@ class ServerStore:
             else:
                 await self._lone.take()
                 self._engine.start(self._lone.keep())
+
+    async def _refuse_pooler(self) -> None:
+        """Raise `ConfigError` when what a session has, such as its locks, is lost between two transactions."""
+        raw = await self._engine.connect()
+        try:
+            other = await self._engine.connect()
+            try:
+                with self._engine.translated(), self._engine.deadline(raw), self._engine.deadline(other):
+                    await self._dialect.refuse_shared_sessions(raw, other)
+            finally:
+                self._dialect.abort(other)
+        finally:
+            self._dialect.abort(raw)
 
     async def _locked(self) -> Any:
         """Return a connection that holds the lock of a standalone broker. Raises `StoreLocked` when it is taken."""

@@ -7,10 +7,21 @@ from typing import Any
 
 import pytest
 
+from broker.ports.cluster_rows import Incarnation, SlotRow
+from broker.ports.peer_calls import Fence
 from broker.ports.slot import Slot
 from broker.store.server.batch import Rows
 from broker.store.server.dialect import Marker
-from broker.store.server.mysql_statements import delete_orphans, due_keys, in_slot, packets, page, parts
+from broker.store.server.mysql_statements import (
+    assign,
+    delete_orphans,
+    due_keys,
+    in_slot,
+    is_counted,
+    packets,
+    page,
+    parts,
+)
 
 MARKER = Marker(lane=3, incarnation="abc123", number=8, node_id="node-a")
 COUNT = (
@@ -32,6 +43,38 @@ def made(limit: int = 1 << 20, **given: Any) -> list[str]:
 
 def test_an_empty_batch_is_only_counted() -> None:
     assert made() == [COUNT]
+
+
+def test_where_locks_are_local_a_batch_writes_the_row_of_its_incarnation_instead_of_locking_it() -> None:
+    assert list(packets(MARKER, rows(), 1 << 20, has_local_locks=True)) == [
+        COUNT.replace("BEGIN;", "BEGIN;UPDATE MB_NODE SET BATCH=8 WHERE LANE=3 AND INCARNATION='abc123';").replace(
+            " LOCK IN SHARE MODE", ""
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("counts", "has_local_locks", "expected"),
+    [
+        ([0, 1, 5], False, True),
+        ([0, 0, 5], False, False),
+        ([0, 1, 1, 5], True, True),
+        ([0, 0, 1, 5], True, False),
+        ([0, 1, 0, 5], True, False),
+    ],
+)
+def test_a_batch_is_counted_when_its_incarnation_lasts_and_the_batch_before_it_is_there(
+    counts: list[int], has_local_locks: bool, expected: bool
+) -> None:
+    assert is_counted(counts, has_local_locks=has_local_locks) is expected
+
+
+def test_where_locks_are_local_an_assignment_writes_the_fence() -> None:
+    piece = SlotRow(7, 3, 1, 9, 9)
+    fence, alive = assign([piece], Incarnation("b", "b1"), Fence(2, "t"), has_local_locks=True).split(";")[1:3]
+
+    assert fence == "UPDATE MB_COORDINATOR_FENCE SET SEQUENCE=SEQUENCE+1 WHERE ANCHOR=1 AND EPOCH=2 AND TERM=x'74'"
+    assert alive == "SELECT 1 FROM MB_NODE WHERE NODE_ID=x'62' AND INCARNATION=x'6231'"
 
 
 def test_every_thousandth_batch_deletes_the_rows_of_the_thousand_before_it() -> None:
