@@ -31,7 +31,6 @@ _ROWS: Final = (
     "tests/contract/test_expirations.py",
     "tests/contract/test_deduplication_keys.py",
     "tests/unit/store/server",
-    "tests/integration/test_server_safety.py",
 )
 _SECRET: Final = ("tests/unit/thrift",)
 
