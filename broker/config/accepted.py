@@ -52,9 +52,6 @@ _WHOLE: Final = "bodies are stored whole, as they are"
 ACCEPTED: Final[Mapping[str, Mapping[str, Element]]] = {
     "broker.xml": {
         "coordination/clusterNotificationTimeout": Accepted(Count, 10, "it concerns Hazelcast's topics"),
-        "coordination/rdbmsBasedClusterEventSynchronization/@enabled": Accepted(
-            Boolean, True, "changes reach the nodes through the database"
-        ),
         "coordination/slotManagement/storage": Accepted(choice("RDBMS", "HazelCast"), "RDBMS", _SLOTS),
         "slotManagement/storage": Accepted(choice("RDBMS", "HazelCast"), "RDBMS", _SLOTS),
         "transports/amqp/sslConnection/keyStore/certType": Accepted(str, "SunX509", _STORE_FORM),

@@ -74,8 +74,9 @@ class RdbmsBasedCoordination(Section):
 
 
 class RdbmsBasedClusterEventSynchronization(Section):
-    """Cluster events through a database table."""
+    """Cluster events through a database table; when it is not enabled, nodes push them to each other (ADR 78)."""
 
+    enabled: Boolean = xml("@enabled", True)
     event_sync_interval_ms: Count = xml("eventSyncInterval", 1000)
 
 

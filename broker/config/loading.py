@@ -47,7 +47,6 @@ _SSL_PORT: Place = ("transports", "amqp", "sslConnection", "@port")
 _TLS_VERSIONS: Place = ("transports", "amqp", "sslConnection", "sslEnabledProtocols")
 _THRIFT_PORT: Place = ("coordination", "thriftServerPort")
 _SECRET: Place = ("coordination", "clusterSecret")
-_EVENTS: Place = ("coordination", "rdbmsBasedClusterEventSynchronization", "@enabled")
 _PARTITIONS: Place = ("recovery", "networkPartitionsDetection", "@enabled")
 _MINIMUM: Place = ("recovery", "networkPartitionsDetection", "minimumClusterSize")
 _LEVEL: Place = ("logging", "level")
@@ -275,7 +274,6 @@ def _judge_cluster(config: Configuration, broker_xml: Reading, axis2: Reading) -
     coordination = config.coordination
     if config.meets_among_peers:
         judge_peers(config, broker_xml, axis2)
-    _warn_of(_EVENTS, broker_xml, wanted=False)
     if config.recovery.network_partitions_detection.enabled and config.minimum_cluster_size < 2:
         broker_xml.refuse(
             _MINIMUM if _MINIMUM in broker_xml.lines else _PARTITIONS,

@@ -43,10 +43,11 @@ class ContactCalls:
         caller: Callable[[], Caller],
         note: Callable[[Incarnation, bool], Awaitable[None]],
         interval: float,
+        last_event: Callable[[], int] = int,
     ) -> None:
         """`address` is this node's own, which it tells the others; `is_served` whether the coordinator answers it;
         `note` writes into the membership that this node reaches a member, or does not. Every `interval` seconds each
-        member is called that has answered the call before.
+        member is called that has answered the call before, and told the last event that this node has applied.
         """
         self._contacts = contacts
         self._clock = clock
@@ -57,6 +58,7 @@ class ContactCalls:
         self._caller = caller
         self._note = note
         self._interval = interval
+        self._last_event = last_event
         self._under_way: set[Incarnation] = set()
 
     async def run(self) -> None:
@@ -85,7 +87,7 @@ class ContactCalls:
     async def _reach(self, member: Incarnation, service: SlotService) -> bool:
         """Call a member once; return whether it knows this node."""
         try:
-            await service.contact(self._is_served(), self._caller())
+            await service.contact(self._is_served(), self._caller(), self._last_event())
         except CoordinationError as error:
             self._contacts.on_failure(member, str(error))
             return False

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from broker.coordination.membership.agent import ClusterAgent
 from broker.coordination.slots.coordinator import SlotManager
 from broker.errors import Evicted
-from broker.ports.cluster_rows import Incarnation
+from broker.ports.cluster_rows import EventRow, Incarnation
 from broker.ports.peer_calls import (
     Caller,
     Demand,
@@ -35,10 +35,10 @@ class PeerCalls:
     with the incarnation that calls.
     """
 
-    push_events: Callable[[int], Awaitable[int]]
+    push_events: Callable[[int, Sequence[EventRow]], Awaitable[int]]
     release: Callable[[QueueName, int], Awaitable[int]]
     purge_queue: Callable[[QueueName], Awaitable[int]]
-    on_contact: Callable[[Incarnation, bool], None]
+    on_contact: Callable[[Incarnation, bool, int], None]
     deliver_replies: Callable[[Incarnation, int, Sequence[ReplyPart]], Awaitable[Sequence[bool]]]
     awaits_reply: Callable[[str, str], Awaitable[bool]]
     read_figures: Callable[[str, int], Awaitable[FiguresPage]]
@@ -92,18 +92,18 @@ class NodeServices:
         # The caller is not checked: it has just left, so it is not alive. Reading the nodes again does no harm.
         self._now(caller, is_joining=True).agent.on_hint()
 
-    async def push_events(self, last_event_id: int, caller: Caller) -> int:
-        # The caller need not be known: it may have just joined, and the events themselves are read from the store.
+    async def push_events(self, last_event_id: int, caller: Caller, events: Sequence[EventRow] = ()) -> int:
+        # The caller need not be known: it may have just joined. What it pushes itself counts only if it is.
         serving = self._now(caller)
-        self._look_out_for(caller, serving.agent)
+        is_known = self._look_out_for(caller, serving.agent)
         try:
-            return await serving.calls.push_events(last_event_id)
+            return await serving.calls.push_events(last_event_id, events if is_known else ())
         except Evicted as error:
             raise self._between_incarnations() from error
 
-    async def contact(self, is_served: bool, caller: Caller) -> None:
+    async def contact(self, is_served: bool, caller: Caller, last_event_id: int = 0) -> None:
         self._living(caller, is_joining=True).calls.on_contact(
-            Incarnation(caller.node_id, caller.incarnation), is_served
+            Incarnation(caller.node_id, caller.incarnation), is_served, last_event_id
         )
 
     async def release(self, queue: QueueName, messages: int, caller: Caller) -> int:

@@ -361,6 +361,9 @@ class Clustered:
             apply_timeout=3 * config.coordination.rdbms_based_coordination.heartbeat_interval_ms / 1000,
             interval=config.coordination.rdbms_based_cluster_event_synchronization.event_sync_interval_ms / 1000,
             new_token=new_id,
+            is_cut_off=None
+            if config.coordination.rdbms_based_cluster_event_synchronization.enabled
+            else self._is_cut_off,
         )
 
     async def load(self) -> Topology:
@@ -379,7 +382,7 @@ class Clustered:
                 self._replicator.push_events,
                 lambda queue, messages: self._slots.release(queue.queue_id, messages),
                 self._purge_here,
-                lambda member, is_served: self._contacts.on_call(member, self._clock.monotonic(), is_served=is_served),
+                self._on_contact,
                 intake.deliver_replies,
                 intake.awaits_reply,
                 lambda kind, start: page(self._parts.view, kind, start, self._parts.turns.next),
@@ -396,6 +399,10 @@ class Clustered:
         )
         await self._thrift.listen(coordination.thrift_server_host, self._config.thrift_port)
         self._contacts_task = self._loops.create_task(self._calls_to_members.run(), name="contacts")
+
+    def _on_contact(self, member: Incarnation, is_served: bool, last_event_id: int) -> None:
+        self._contacts.on_call(member, self._clock.monotonic(), is_served=is_served)
+        self._replicator.on_contact(last_event_id)
 
     async def backlog(self) -> Sequence[Slot]:
         parts = self._parts
@@ -454,6 +461,7 @@ class Clustered:
             members=self._peers.members,
             last_beats=self._agent.last_beats,
             is_served=lambda: self._slots.demand.failing_since is None,
+            last_event=lambda: self._replicator.applied,
             caller=self._peers.caller,
             note=lambda member, is_reached: self._shared.members.note_contact(
                 member, is_reached, self.incarnation.node_id

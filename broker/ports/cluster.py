@@ -15,6 +15,7 @@ from broker.ports.cluster_rows import (
     Claim,
     Cursor,
     EventPage,
+    EventRow,
     Incarnation,
     Lease,
     Leave,
@@ -388,16 +389,21 @@ class SlotService(Protocol):
         """Return when there are slots for the caller or other nodes demand its messages, or after `wait_ms`."""
         ...
 
-    async def push_events(self, last_event_id: int, caller: Caller) -> int:
-        """Apply topology events up to this id; return the id of the last one applied."""
+    async def push_events(self, last_event_id: int, caller: Caller, events: Sequence[EventRow] = ()) -> int:
+        """Apply topology events up to this id; return the id of the last one applied.
+
+        `events` are some of them in their order, or none. Those that are missing are read from the store.
+        """
         ...
 
     async def hint_resigned(self, resigned: Fence, caller: Caller) -> None:
         """Learn that this coordinator has resigned, so that no node waits for its lease to run out."""
         ...
 
-    async def contact(self, is_served: bool, caller: Caller) -> None:
-        """Learn that the caller reaches this node, and whether the coordinator answers it."""
+    async def contact(self, is_served: bool, caller: Caller, last_event_id: int = 0) -> None:
+        """Learn that the caller reaches this node, whether the coordinator answers it, and which event it has applied
+        last.
+        """
         ...
 
     async def release(self, queue: QueueName, messages: int, caller: Caller) -> int:

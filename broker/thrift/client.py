@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from broker.clock import Clock
+from broker.ports.cluster_rows import EventRow
 from broker.ports.peer_calls import (
     Caller,
     Demand,
@@ -133,14 +134,17 @@ class SlotClient:
         )
         return convert.from_supply(supply)
 
-    async def push_events(self, last_event_id: int, caller: Caller) -> int:
-        return int(await self._call("pushEvents", caller, nodeId=caller.node_id, lastEventId=last_event_id))
+    async def push_events(self, last_event_id: int, caller: Caller, events: Sequence[EventRow] = ()) -> int:
+        told = [convert.to_event(event) for event in events]
+        node_id = caller.node_id
+        return int(await self._call("pushEvents", caller, nodeId=node_id, lastEventId=last_event_id, events=told))
 
     async def hint_resigned(self, resigned: Fence, caller: Caller) -> None:
         await self._call("hint", caller, nodeId=caller.node_id, epoch=resigned.epoch, term=resigned.term)
 
-    async def contact(self, is_served: bool, caller: Caller) -> None:
-        await self._call("contact", caller, nodeId=caller.node_id, isServed=is_served)
+    async def contact(self, is_served: bool, caller: Caller, last_event_id: int = 0) -> None:
+        node_id = caller.node_id
+        await self._call("contact", caller, nodeId=node_id, isServed=is_served, lastEventId=last_event_id)
 
     async def release(self, queue: QueueName, messages: int, caller: Caller) -> int:
         return int(await self._call("surrender", caller, queue, nodeId=caller.node_id, messageCount=messages))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from broker.errors import CoordinationError
+from broker.ports.cluster_rows import EventRow, Incarnation
 from broker.ports.peer_calls import (
     Caller,
     Demand,
@@ -237,3 +238,17 @@ def error_of(result: Any) -> CoordinationError | None:
 
 def _fence(struct: Any) -> Fence:
     return Fence(struct.epoch or 0, struct.term or "")
+
+
+def to_event(event: EventRow) -> Any:
+    """Encode a change of topology."""
+    author = event.author
+    return idl.TopologyEvent(
+        eventId=event.event_id, nodeId=author.node_id, incarnation=author.id, payload=event.payload
+    )
+
+
+def from_event(event: Any) -> EventRow:
+    """Decode a change of topology."""
+    author = Incarnation(event.nodeId or "", event.incarnation or "")
+    return EventRow(event.eventId or 0, author, event.payload or b"")

@@ -43,7 +43,8 @@ async def _await_slots(service: SlotService, call: Any) -> Any:
 
 
 async def _push_events(service: SlotService, call: Any) -> int:
-    return await service.push_events(call.lastEventId, _caller(call))
+    events = [convert.from_event(event) for event in call.events or ()]
+    return await service.push_events(call.lastEventId, _caller(call), events)
 
 
 async def _hint(service: SlotService, call: Any) -> None:
@@ -51,7 +52,7 @@ async def _hint(service: SlotService, call: Any) -> None:
 
 
 async def _contact(service: SlotService, call: Any) -> None:
-    await service.contact(call.isServed, _caller(call))
+    await service.contact(call.isServed, _caller(call), call.lastEventId or 0)
 
 
 async def _release(service: SlotService, call: Any) -> int:

@@ -37,6 +37,7 @@ SlotSupply: Any = _module.SlotSupply
 QueueCount: Any = _module.QueueCount
 Reply: Any = _module.Reply
 FigurePage: Any = _module.FigurePage
+TopologyEvent: Any = _module.TopologyEvent
 NotCoordinator: Any = _module.NotCoordinator
 Unauthorized: Any = _module.Unauthorized
 Unavailable: Any = _module.Unavailable

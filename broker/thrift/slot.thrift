@@ -86,6 +86,14 @@ struct FigurePage {
   2: i64 following
 }
 
+/* A change of topology, as the database has it: its place in the sequence, who made it, and what it is. */
+struct TopologyEvent {
+  1: i64 eventId,
+  2: string nodeId,
+  3: string incarnation,
+  4: binary payload
+}
+
 /* This node is not the coordinator; host and port are those of the one it knows, if it knows one. */
 exception NotCoordinator {
   1: string text,
@@ -116,16 +124,18 @@ service SlotManagementService {
   SlotSupply awaitSlots(1: string nodeId, 2: list<QueueDemand> hungry, 3: i64 waitMs, 16: CallContext context)
     throws (1: NotCoordinator notCoordinator, 2: Unauthorized unauthorized, 3: Unavailable unavailable),
 
-  /* Topology events up to this id are recorded. Answered with the last id applied, when that is at least this one. */
-  i64 pushEvents(1: string nodeId, 2: i64 lastEventId, 16: CallContext context)
+  /* Topology events up to this id are recorded. Answered with the last id applied, when that is at least this one. Some
+   * of these events may come along, in their order; who has missed others before them reads all from the database. */
+  i64 pushEvents(1: string nodeId, 2: i64 lastEventId, 16: CallContext context, 17: list<TopologyEvent> events)
     throws (1: NotCoordinator notCoordinator, 2: Unauthorized unauthorized, 3: Unavailable unavailable),
 
   /* The coordinator of this epoch and term has resigned. */
   void hint(1: string nodeId, 2: i64 epoch, 3: string term, 16: CallContext context)
     throws (1: NotCoordinator notCoordinator, 2: Unauthorized unauthorized, 3: Unavailable unavailable),
 
-  /* The caller reaches this node; isServed when the coordinator answers the caller. */
-  void contact(1: string nodeId, 2: bool isServed, 16: CallContext context)
+  /* The caller reaches this node; isServed when the coordinator answers the caller, who has applied the topology events
+   * up to lastEventId. */
+  void contact(1: string nodeId, 2: bool isServed, 16: CallContext context, 17: i64 lastEventId)
     throws (1: NotCoordinator notCoordinator, 2: Unauthorized unauthorized, 3: Unavailable unavailable),
 
   /* Give so many ready messages of a queue away; answered with how many there were to give. */

@@ -22,16 +22,18 @@ SEED = int(os.environ.get("CORDILLERA_CHAOS_SEED", str(random.randrange(1_000_00
 
 @pytest.mark.slow
 @pytest.mark.timeout(SECONDS + 600)
+@pytest.mark.parametrize("meets_as_peers", [False, True], ids=["database", "peers"])
 @pytest.mark.parametrize("engine", ["mariadb", "postgresql"])
 def test_nothing_is_lost_or_doubled_in_chaos(
     request: pytest.FixtureRequest,
     new_cluster: NewCluster,
     engine: str,
+    meets_as_peers: bool,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     server: DatabaseServer = request.getfixturevalue(engine)
-    cluster = new_cluster(server, 3, rhythm=CALM, window_size=200, is_proxied=True)
+    cluster = new_cluster(server, 3, rhythm=CALM, window_size=200, is_proxied=True, meets_as_peers=meets_as_peers)
     cluster.start()
     outcome = survive(cluster, SEED, SECONDS, record=tmp_path / "history.jsonl")
     with capsys.disabled():

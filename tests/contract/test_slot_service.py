@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import pytest
 
 from broker.ports.cluster import SlotService
+from broker.ports.cluster_rows import EventRow, Incarnation
 from broker.ports.peer_calls import (
     Caller,
     Demand,
@@ -229,8 +230,19 @@ async def test_a_node_that_cannot_says_so(way: str) -> None:
 async def test_a_contact_says_whether_the_coordinator_answers_the_caller(way: str) -> None:
     async with reached(way) as there:
         await there.service.contact(True, ALICE)
-        await there.service.contact(False, BOB)
+        await there.service.contact(False, BOB, 17)
         assert there.memory.contacts == [("alice", True), ("bob", False)]
+        assert there.memory.heads == [0, 17]
+
+
+async def test_events_arrive_in_their_order_octet_by_octet(way: str) -> None:
+    author = Incarnation("заказы", "a-1")
+    events = [EventRow(8, author, bytes(range(256))), EventRow(9, author, b"x" * 200_000)]
+    async with reached(way) as there:
+        there.memory.applied = 9
+        assert await there.service.push_events(9, ALICE, events) == 9
+        assert await there.service.push_events(9, ALICE) == 9
+        assert there.memory.events == events
 
 
 async def test_replies_arrive_octet_by_octet_and_each_has_its_answer(way: str) -> None:

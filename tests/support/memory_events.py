@@ -29,6 +29,7 @@ class MemoryEvents:
         self.failures: deque[str] = deque()
         self.is_away = False
         self.records = 0
+        self.reads = 0
         self.noted: dict[str, Cursor] = {}
         self._tokens: set[str] = set()
         self._delay = delay
@@ -68,6 +69,7 @@ class MemoryEvents:
         return True
 
     async def events(self, after: int, limit: int) -> EventPage:
+        self.reads += 1
         await self._answer()
         kept = [event for event in self.log if event.event_id >= self.kept_from]
         following = [event for event in kept if event.event_id > after][:limit]

@@ -12,7 +12,7 @@ from broker.backoff import Backoff
 from broker.codec.field_table import EMPTY_TABLE, FieldTable
 from broker.coordination.replication.replicator import Replicator
 from broker.message import Message
-from broker.ports.cluster_rows import Incarnation
+from broker.ports.cluster_rows import EventRow, Incarnation
 from broker.ports.peer_calls import Caller
 from broker.ports.slot import Slot
 from broker.queue.queue import Queue
@@ -90,8 +90,15 @@ class TopologyNode:
     """One node. `hears` is False while others cannot push events to it."""
 
     def __init__(
-        self, company: Company, incarnation: Incarnation, *, push_timeout: float = 5.0, apply_timeout: float = 0.0
+        self,
+        company: Company,
+        incarnation: Incarnation,
+        *,
+        push_timeout: float = 5.0,
+        apply_timeout: float = 0.0,
+        is_cut_off: Callable[[], bool] | None = None,
     ) -> None:
+        """With `is_cut_off` events themselves are pushed."""
         self.company = company
         self.incarnation = incarnation
         self.clock = FakeClock()
@@ -100,6 +107,7 @@ class TopologyNode:
         self.copies: list[tuple[str, Kept]] = []
         self.dispatches = 0
         self.pushes: list[int] = []
+        self.pushed: list[EventRow] = []
         self.wanted: list[tuple[int, int]] = []
         self.hears = True
         self.on_push: Callable[[], Any] | None = None
@@ -117,6 +125,7 @@ class TopologyNode:
             caller=lambda: Caller(incarnation.node_id, incarnation.id),
             interval=1.0,
             new_token=lambda: str(next(company.tokens)),
+            is_cut_off=is_cut_off,
             push_timeout=push_timeout,
             apply_timeout=apply_timeout,
             retry=Retry("waiting", Backoff(0.0, 0.0)),
@@ -166,12 +175,13 @@ class TopologyNode:
     def _peers(self) -> Any:
         return {node.incarnation: node for node in self.company.nodes.values() if node is not self and node.hears}
 
-    async def push_events(self, last_event_id: int, caller: Caller) -> int:
+    async def push_events(self, last_event_id: int, caller: Caller, events: Sequence[EventRow] = ()) -> int:
         """Answer a peer."""
         self.pushes.append(last_event_id)
+        self.pushed += events
         if self.on_push is not None:
             await self.on_push()
-        return await self.replicator.push_events(last_event_id)
+        return await self.replicator.push_events(last_event_id, events)
 
     # What clients of this node do
 

@@ -15,7 +15,7 @@ import structlog
 
 from broker.errors import BrokerError, StoreUnavailable
 from broker.ports.cluster import SlotService
-from broker.ports.cluster_rows import Cursor, Incarnation
+from broker.ports.cluster_rows import Cursor, EventRow, Incarnation
 from broker.ports.peer_calls import Caller
 
 _log = structlog.get_logger(__name__)
@@ -38,11 +38,14 @@ class Announcer:
         timeout: float,
         pause: float,
         apply_timeout: float,
+        events_after: Callable[[int], Sequence[EventRow]] = lambda event_id: (),
     ) -> None:
         """`own` is this node, `peers` are the other living ones; `read_cursors` reads which events each has applied.
 
         Seconds: `timeout` is how long a peer may take to answer, `pause` how long a peer that did not is skipped,
         `apply_timeout` how long an event waits for peers that do not answer, unless they cease to live before.
+        `events_after` returns events of this node behind one, which are pushed themselves; none are where peers read
+        them.
         """
         self._own = own
         self._peers = peers
@@ -52,6 +55,7 @@ class Announcer:
         self._timeout = timeout
         self._pause = pause
         self._apply_timeout = apply_timeout
+        self._events_after = events_after
         self._silent_until: dict[Incarnation, float] = {}
         self._newest = 0
         self._applied: dict[Incarnation, int] = {}
@@ -84,8 +88,10 @@ class Announcer:
         try:
             async with asyncio.timeout(self._timeout):
                 async with self._turns.setdefault(peer, asyncio.Lock()):
-                    if self._applied.get(peer, 0) < event_id:
-                        self._note(peer, await service.push_events(self._newest, self._caller()))
+                    applied = self._applied.get(peer, 0)
+                    if applied < event_id:
+                        events = self._events_after(applied)
+                        self._note(peer, await service.push_events(self._newest, self._caller(), events))
         except TimeoutError:
             self._silent_until[peer] = self._monotonic() + self._pause
             _log.debug("a node is slow to apply an event", peer=peer.node_id, event_id=event_id)

@@ -18,6 +18,7 @@ import structlog
 from broker.backoff import Backoff
 from broker.coordination.replication.announcer import Announcer
 from broker.coordination.replication.event_codec import Call, Purge, Wanted, decode, encode, encode_call
+from broker.coordination.replication.pushed_events import PushedEvents
 from broker.errors import BrokerError, StoreUnavailable
 from broker.machine.faults import MachineFaults
 from broker.ports.cluster import EventStore, SlotService, TopologyMoved
@@ -35,6 +36,8 @@ _PAGE: Final = 500
 _TRIES: Final = 3
 _KEPT_EVENTS: Final = 10_000
 _NOTE_INTERVAL: Final = 1.0
+_UNASKED: Final = 10
+"""Intervals between two reads of the event store for no other reason, where events are pushed."""
 _HASH_SHARE: Final = 50
 """Hashing the topology takes at most one part in this many of the time."""
 
@@ -56,6 +59,7 @@ class Replicator:
         caller: Callable[[], Caller],
         interval: float,
         new_token: Callable[[], str],
+        is_cut_off: Callable[[], bool] | None = None,
         push_timeout: float = 1.0,
         apply_timeout: float = 15.0,
         retry: Retry | None = None,
@@ -67,7 +71,8 @@ class Replicator:
         `purge` is the journal's. `on_wanted` is called with the id of a queue and how many of its messages another node
         asks for. `peers` returns the other living nodes. Seconds: `interval` between two reads of the
         event store, `push_timeout` for peers to answer that they have applied an event, `apply_timeout` for those that
-        do not answer to apply it.
+        do not answer to apply it. With `is_cut_off` events are pushed themselves, and the event store is read only when
+        some were missed, or may be: while a living node does not reach this one, or is not reached.
         """
         self._events = events
         self._incarnation = incarnation
@@ -79,6 +84,7 @@ class Replicator:
         self._new_token = new_token
         self._retry = retry or Retry("topology waits for the store", Backoff(0.1, 1.0))
         self._monotonic = monotonic
+        pushed = PushedEvents()
         self._announcer = Announcer(
             incarnation,
             peers,
@@ -88,8 +94,14 @@ class Replicator:
             timeout=push_timeout,
             pause=interval,
             apply_timeout=apply_timeout,
+            events_after=pushed.after,
         )
         self._lock = lock
+        self._is_cut_off = is_cut_off
+        self._pushed = pushed
+        self._heard = 0
+        self._read_at = float("-inf")
+        self._compared: Cursor | None = None
         self.applied = 0
         self.recorded = 0
         """The id of the last event that this node recorded."""
@@ -145,6 +157,8 @@ class Replicator:
             raise TopologyMoved("other nodes have changed the topology")
         self.applied += 1
         self.recorded = self.applied
+        if self._is_cut_off is not None:
+            self._pushed.add(EventRow(self.applied, self._incarnation, payload))
 
     async def announce(self, event_id: int, *, is_certain: bool) -> None:
         """Have all living peers apply events up to this one; as `Cluster.announce`."""
@@ -152,19 +166,34 @@ class Replicator:
 
     # Apply
 
-    async def push_events(self, last_event_id: int) -> int:
+    async def push_events(self, last_event_id: int, events: Sequence[EventRow] = ()) -> int:
         """Apply events up to this id; return the id of the last one applied. Concurrent callers share the work.
 
-        Raises `Unavailable` when the store does not return the events.
+        `events` are applied as they are if they follow what was applied before; otherwise the store is read. Raises
+        `Unavailable` when it does not return the events.
         """
         if self.applied < last_event_id:
             async with self._lock:
+                await self._apply_pushed(events)
                 if self.applied < last_event_id:
                     try:
                         await self._catch_up()
                     except StoreUnavailable as error:
                         raise Unavailable(f"the store does not tell of topology: {error}") from error
         return self.applied
+
+    def on_contact(self, last_event_id: int) -> None:
+        """A peer has applied events up to this one: what this node does not have it has missed."""
+        self._heard = max(self._heard, last_event_id)
+
+    async def _apply_pushed(self, events: Sequence[EventRow]) -> None:
+        """Apply those of `events` that follow what was applied; the caller holds the lock."""
+        before = self.applied
+        for event in events:
+            if event.event_id == self.applied + 1 and not self._is_applied(event):
+                break
+        if self.applied != before:
+            await self._finish()
 
     async def run(self) -> None:
         """Read new events in every interval, even if no peer announces any, and compare topologies."""
@@ -181,10 +210,11 @@ class Replicator:
         """Apply other nodes' events, record this node's cursor, and reload everything if another node's topology
         differs.
         """
-        page = await self._events.events(self.applied, 1)
-        if page.last > self.applied:
-            async with self._lock:
-                await self._catch_up()
+        if self._may_have_missed():
+            page = await self._events.events(self.applied, 1)
+            if page.last > self.applied:
+                async with self._lock:
+                    await self._catch_up()
         cursor = await self._note()
         if cursor is not None and await self._is_doubtful(cursor):
             _log.error("topology differs from that of another node", event_id=cursor.event_id)
@@ -193,6 +223,16 @@ class Replicator:
                 await self._reload()
             self._note_at = float("-inf")
             self._noted = None
+
+    def _may_have_missed(self) -> bool:
+        """Is the event store to be read? Where events are pushed, only for a reason, and sometimes without one."""
+        now = self._monotonic()
+        if self._is_cut_off is None or self._is_cut_off() or self._heard > self.applied:
+            return True
+        if now < self._read_at + _UNASKED * self._interval:
+            return False
+        self._read_at = now
+        return True
 
     async def housekeep(self) -> int:
         """Delete all but the last events; the coordinator calls this."""
@@ -287,8 +327,9 @@ class Replicator:
 
     async def _is_doubtful(self, own: Cursor) -> bool:
         """Does another node have a different topology after the same event? True only once for an event."""
-        if own.event_id == self._doubted:
+        if own.event_id == self._doubted or (self._is_cut_off is not None and own == self._compared):
             return False
+        self._compared = own
         cursors = await self._events.cursors()
         return any(
             each.event_id == own.event_id and each.topology_hash not in ("", own.topology_hash) for each in cursors

@@ -87,8 +87,8 @@ def peers(scheme: str = "wka", host: str = "127.0.0.1", more: str = "", broker: 
 def test_nodes_that_do_not_meet_in_the_database_meet_as_peers(load_files):
     loaded = load_files(peers())
     assert (loaded.config.meets_among_peers, loaded.warnings) == (True, [])
-    assert not load_files({"axis2.xml": AXIS2, "master-datasources.xml": MARIADB}).config.meets_among_peers
-    assert not load_files({"broker.xml": PEERS.format("")}).config.meets_among_peers
+    assert not load_files(peers() | {"broker.xml": "<broker/>"}).config.meets_among_peers
+    assert not load_files(peers() | {"axis2.xml": "<axisconfig/>"}).config.meets_among_peers
 
 
 @pytest.mark.parametrize("scheme", ["multicast", "aws", "kubernetes"])
@@ -109,7 +109,7 @@ def test_peers_that_no_list_names_are_refused_with_what_to_do(load_files, scheme
 @pytest.mark.parametrize("host", ["10.0.0.5", "default", "2001:db8::1"])
 def test_peers_beyond_loopback_need_the_secret(load_files, host):
     assert refusals(load_files, peers(host=host)) == [
-        f"conf/broker.xml:1: coordination/clusterSecret: localMemberHost '{host}' is not loopback, so the nodes need a"
+        f"conf/broker.xml:2: coordination/clusterSecret: localMemberHost '{host}' is not loopback, so the nodes need a"
         " shared secret; set it here or in the environment variable BROKER_CLUSTER_SECRET, the same on all nodes"
     ]
     assert load_files(peers(host=host), {"BROKER_CLUSTER_SECRET": SECRET}).config.meets_among_peers
@@ -157,14 +157,12 @@ def test_a_minimum_that_two_parts_of_the_cluster_can_reach_is_a_warning(load_fil
 
 
 @pytest.mark.parametrize("name", ["RDBMSBasedClusterEventSynchronization", "rdbmsBasedClusterEventSynchronization"])
-def test_events_that_are_switched_off_in_a_cluster_are_a_warning(load_files, name):
+def test_events_go_through_the_database_unless_that_is_switched_off(load_files, name):
     broker_xml = f'<broker>\n<{name} enabled="false"/></broker>'
     loaded = load_files({"axis2.xml": AXIS2, "master-datasources.xml": MARIADB, "broker.xml": broker_xml})
-    assert loaded.warnings == [
-        "conf/broker.xml:2: coordination/rdbmsBasedClusterEventSynchronization/@enabled: 'false' has no effect: "
-        "changes reach the nodes through the database"
-    ]
-    assert load_files({"axis2.xml": "<axisconfig/>", "broker.xml": broker_xml}).warnings == []
+    assert loaded.warnings == []
+    assert not loaded.config.coordination.rdbms_based_cluster_event_synchronization.enabled
+    assert load(None, {}).config.coordination.rdbms_based_cluster_event_synchronization.enabled
 
 
 PARTITIONS = """<broker>

@@ -44,7 +44,7 @@ def test_event_synchronization_is_found_anywhere_in_either_spelling(load_files, 
     fragment = f'<{name} enabled="false"><eventSyncInterval>1500</eventSyncInterval></{name}>'
     loaded = load_files({"broker.xml": around.format(fragment)})
     synchronization = loaded.config.coordination.rdbms_based_cluster_event_synchronization
-    assert accepted(loaded, "coordination/rdbmsBasedClusterEventSynchronization/@enabled") is False
+    assert synchronization.enabled is False
     assert synchronization.event_sync_interval_ms == 1500
 
 
@@ -128,7 +128,7 @@ def test_several_fragments_side_by_side_are_one_file(load_files):
     assert config.coordination.node_id == "café"
     assert config.coordination.thrift_server_host == "10.0.0.1"
     assert config.performance_tuning.slots.window_size == 10
-    assert accepted(loaded, "coordination/rdbmsBasedClusterEventSynchronization/@enabled") is False
+    assert config.coordination.rdbms_based_cluster_event_synchronization.enabled is False
 
 
 BROKER_XML = """<?xml version="1.0" encoding="ISO-8859-1"?>

@@ -110,7 +110,7 @@ async def test_a_member_is_not_called_while_a_call_to_it_is_under_way() -> None:
     it = Bench()
     going = asyncio.Event()
 
-    async def contact(is_served: bool, caller: Caller) -> None:
+    async def contact(is_served: bool, caller: Caller, last_event_id: int = 0) -> None:
         it.bob.callers.append(caller)
         await going.wait()
 

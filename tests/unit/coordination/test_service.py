@@ -10,7 +10,7 @@ import pytest
 from broker.coordination.service import NodeServices, PeerCalls
 from broker.errors import Evicted
 from broker.ports.cluster import SlotService
-from broker.ports.cluster_rows import Incarnation
+from broker.ports.cluster_rows import EventRow, Incarnation
 from broker.ports.peer_calls import (
     Caller,
     Demand,
@@ -68,6 +68,7 @@ class Parts:
         self.agent.fence = Fence(7, "t") if is_coordinator else None
         self.manager = MemorySlotService()
         self.asked: list[object] = []
+        self.pushed: list[Sequence[EventRow]] = []
         self.failure: Exception | None = None
         self.services = NodeServices("a")
         self.services.begin(
@@ -86,8 +87,9 @@ class Parts:
         if is_started:
             self.services.start()
 
-    async def _push_events(self, last_event_id: int) -> int:
+    async def _push_events(self, last_event_id: int, events: Sequence[EventRow]) -> int:
         self.asked.append(last_event_id)
+        self.pushed.append(events)
         if self.failure is not None:
             raise self.failure
         return last_event_id + 1
@@ -96,7 +98,7 @@ class Parts:
         self.asked.append((queue, messages))
         return 3
 
-    def _on_contact(self, member: Incarnation, is_served: bool) -> None:
+    def _on_contact(self, member: Incarnation, is_served: bool, last_event_id: int) -> None:
         self.asked.append((member, is_served))
 
     async def _deliver_replies(self, sender: Incarnation, call: int, parts: Sequence[ReplyPart]) -> Sequence[bool]:
@@ -185,7 +187,8 @@ async def test_a_call_for_another_incarnation_is_refused_since_its_address_has_l
 
 async def test_events_of_a_node_that_has_just_joined_are_taken() -> None:
     parts = Parts()
-    assert await parts.services.push_events(12, STRANGER) == 13
+    assert await parts.services.push_events(12, STRANGER, [EventRow(12, Incarnation("x", "1"), b"")]) == 13
+    assert parts.pushed[-1] == ()
     assert parts.agent.hints == 1
 
 

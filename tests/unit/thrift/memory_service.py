@@ -9,6 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 
+from broker.ports.cluster_rows import EventRow
 from broker.ports.peer_calls import Caller, Demand, Fence, FiguresPage, Grant, QueueCount, QueueName, ReplyPart, Supply
 from broker.ports.slot import Slot
 
@@ -22,6 +23,8 @@ class MemorySlotService:
         self.callers: list[Caller] = []
         self.resigned: list[Fence] = []
         self.contacts: list[tuple[str, bool]] = []
+        self.heads: list[int] = []
+        self.events: list[EventRow] = []
         self.applied = 0
         self.ready: dict[str, int] = {}
         self.wanted: dict[str, Demand] = {}
@@ -64,8 +67,9 @@ class MemorySlotService:
             raise
         return supply
 
-    async def push_events(self, last_event_id: int, caller: Caller) -> int:
+    async def push_events(self, last_event_id: int, caller: Caller, events: Sequence[EventRow] = ()) -> int:
         self._begin(caller)
+        self.events += events
         while self.applied < last_event_id:
             await self.changed.wait()
         return self.applied
@@ -74,9 +78,10 @@ class MemorySlotService:
         self._begin(caller)
         self.resigned.append(resigned)
 
-    async def contact(self, is_served: bool, caller: Caller) -> None:
+    async def contact(self, is_served: bool, caller: Caller, last_event_id: int = 0) -> None:
         self._begin(caller)
         self.contacts.append((caller.node_id, is_served))
+        self.heads.append(last_event_id)
 
     async def release(self, queue: QueueName, messages: int, caller: Caller) -> int:
         self._begin(caller)

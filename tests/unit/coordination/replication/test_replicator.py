@@ -452,3 +452,67 @@ async def test_a_record_that_meets_another_incarnation_of_this_node_leaves_its_q
     a.topology.apply(change)
     a.topology.apply(change)
     assert a.vhost.queues["q"].owner == RemoteOwner(Incarnation("a", "1"))
+
+
+# Events that are pushed themselves (ADR 78)
+
+
+async def pushing(company: Company, *names: str) -> list[TopologyNode]:
+    return [await company.node(name, is_cut_off=lambda: False, apply_timeout=5.0) for name in names]
+
+
+async def test_pushed_events_are_applied_without_a_read_of_the_store(company: Company) -> None:
+    a, b = await pushing(company, "a", "b")
+    read = company.events.reads
+    await a.declare("p")
+    await b.declare("q")
+    await a.declare("r")
+    assert sorted(a.vhost.queues) == sorted(b.vhost.queues) == ["p", "q", "r"]
+    assert company.events.reads == read
+    assert [event.event_id for event in b.pushed] == [1, 3]
+
+
+async def test_a_node_that_has_missed_events_reads_them_before_it_applies_what_follows(company: Company) -> None:
+    a, b = await pushing(company, "a", "b")
+    b.hears = False
+    for number in range(300):
+        await a.replicator.record([Put(VirtualHostRecord(f"v{number}"))])
+    b.hears = True
+    await a.replicator.announce(300, is_certain=True)
+    assert b.replicator.applied == 300
+    assert {f"v{number}" for number in range(300)} <= set(b.vhosts)
+
+
+async def test_who_hears_of_a_later_event_reads_it_and_otherwise_nobody_reads_for_ten_intervals(
+    company: Company,
+) -> None:
+    a, b = await pushing(company, "a", "b")
+    await b.replicator.look()
+    read = company.events.reads
+    b.hears = False
+    await a.replicator.record([Put(VirtualHostRecord("new"))])
+    await b.replicator.look()
+    assert ("new" in b.vhosts, company.events.reads) == (False, read)
+    b.replicator.on_contact(1)
+    await b.replicator.look()
+    assert "new" in b.vhosts
+    await a.replicator.record([Put(VirtualHostRecord("newer"))])
+    b.clock.advance(10.0)
+    await b.replicator.look()
+    assert "newer" in b.vhosts
+
+
+async def test_a_node_that_is_cut_off_reads_the_store_as_others_do(company: Company) -> None:
+    (a,) = await pushing(company, "a")
+    b = await company.node("b", is_cut_off=lambda: True)
+    b.hears = False
+    await a.replicator.record([Put(VirtualHostRecord("new"))])
+    await b.replicator.look()
+    assert "new" in b.vhosts
+
+
+async def test_an_event_that_cannot_be_pushed_for_its_size_is_read(company: Company) -> None:
+    a, b = await pushing(company, "a", "b")
+    await a.replicator.record([Put(VirtualHostRecord("x" * 300_000))])
+    await a.replicator.announce(1, is_certain=True)
+    assert (b.pushed, b.replicator.applied) == ([], 1)
