@@ -42,6 +42,7 @@ class PeerCalls:
     deliver_replies: Callable[[Incarnation, int, Sequence[ReplyPart]], Awaitable[Sequence[bool]]]
     awaits_reply: Callable[[str, str], Awaitable[bool]]
     read_figures: Callable[[str, int], Awaitable[FiguresPage]]
+    change_delayed: Callable[[str, Sequence[int], int], Awaitable[Sequence[int]]]
 
 
 @dataclass(slots=True)
@@ -121,6 +122,9 @@ class NodeServices:
 
     async def read_figures(self, kind: str, start: int, caller: Caller) -> FiguresPage:
         return await self._living(caller).calls.read_figures(kind, start)
+
+    async def change_delayed(self, vhost: str, ids: Sequence[int], due: int, caller: Caller) -> Sequence[int]:
+        return await self._living(caller).calls.change_delayed(vhost, ids, due)
 
     # Who may ask what
 

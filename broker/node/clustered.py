@@ -43,6 +43,7 @@ from broker.node.lifecycle import SeenMember
 from broker.node.member_port import MemberPort
 from broker.node.own_id import what_to_change
 from broker.node.peering import Peering
+from broker.node.schedules_elsewhere import SchedulesElsewhere
 from broker.node.standalone import mark_what_was_delivered
 from broker.ports.cluster import Cluster, SlotService
 from broker.ports.cluster_rows import Incarnation, MembershipChange, NodeRow, NodeState
@@ -58,6 +59,7 @@ from broker.store.retrying import Retry, RetryingStore
 from broker.store.server.store import ServerStore
 from broker.thrift.secret import SharedSecret
 from broker.thrift.server import ThriftServer
+from broker.topology.schedules import ScheduleChange
 from broker.topology.vhost import VirtualHost
 
 _log = structlog.get_logger(__name__)
@@ -212,6 +214,9 @@ class Clustered:
 
     async def awaits_reply(self, incarnation: str, vhost: str, address: str) -> bool:
         return await self._replies.awaits(incarnation, vhost, address)
+
+    async def change_delayed(self, vhost: str, ids: Sequence[int], due: int) -> Mapping[int, ScheduleChange]:
+        return await SchedulesElsewhere(self._peers.others, self._peers.caller).change(vhost, ids, due)
 
     def shares(self, queue: Queue) -> bool:
         return not queue.is_exclusive
@@ -386,6 +391,7 @@ class Clustered:
                 intake.deliver_replies,
                 intake.awaits_reply,
                 lambda kind, start: page(self._parts.view, kind, start, self._parts.turns.next),
+                lambda vhost, ids, due: self._parts.schedules.change_for(vhost, ids, due),
             ),
         )
         self._parts.view.others = FiguresElsewhere(self._peers.others, self._peers.caller)

@@ -421,6 +421,7 @@ class NodeIncarnation:
             self.journal,
             read=self._read_stored,
             read_due=self._read_due,
+            elsewhere=self._lifecycle.change_delayed,
             touched=self.broker.touched,
             now_ms=self.clock.wall_ms,
             pause=asyncio.sleep,

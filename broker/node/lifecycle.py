@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -14,6 +14,7 @@ from broker.ports.slot import Slot
 from broker.ports.store import Registration
 from broker.queue.queue import Queue
 from broker.queue.services import QueueObserver
+from broker.topology.schedules import ScheduleChange
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,10 @@ class Lifecycle(Protocol[PartsT_contra]):
 
     async def timeline(self, limit: int) -> Sequence[MembershipChange]:
         """Return what has happened to the members last, the newest first. Raises `StoreUnavailable`."""
+        ...
+
+    async def change_delayed(self, vhost: str, ids: Sequence[int], due: int) -> Mapping[int, ScheduleChange]:
+        """Let the other nodes cancel or move delayed messages (`topology/schedules.Elsewhere`)."""
         ...
 
     async def register(self, loops: asyncio.TaskGroup) -> Registration:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from broker.node.incarnation import NodeIncarnation
 from broker.node.lifecycle import SeenMember
@@ -15,6 +15,7 @@ from broker.ports.store import Registration
 from broker.queue.queue import Queue
 from broker.queue.services import UNOBSERVED
 from broker.store.retrying import Retry, RetryingStore
+from broker.topology.schedules import ScheduleChange
 
 
 class Standalone:
@@ -49,6 +50,9 @@ class Standalone:
 
     async def load(self) -> Topology:
         return await self._store.load()
+
+    async def change_delayed(self, vhost: str, ids: Sequence[int], due: int) -> Mapping[int, ScheduleChange]:
+        return {}
 
     async def backlog(self) -> Sequence[Slot]:
         return await self._store.backlog()

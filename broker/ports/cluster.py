@@ -432,6 +432,14 @@ class SlotService(Protocol):
         """Note the caller's ready messages and consumers; return the sums over all other nodes and free slots."""
         ...
 
+    async def change_delayed(self, vhost: str, ids: Sequence[int], due: int, caller: Caller) -> Sequence[int]:
+        """Cancel those of these delayed messages that this node has, or move them to the time `due` if that is not 0.
+
+        Return for each 0 if it is not here, -1 if it is cancelled, -2 if it has gone on, or its new id. A call that is
+        repeated finds nothing.
+        """
+        ...
+
     async def read_figures(self, kind: str, start: int, caller: Caller) -> FiguresPage:
         """Return what operators see of this node: figures of one kind, from place `start` of their list on."""
         ...

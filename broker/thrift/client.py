@@ -167,6 +167,14 @@ class SlotClient:
             await self._call("readFigures", caller, nodeId=caller.node_id, kind=kind, start=start)
         )
 
+    async def change_delayed(self, vhost: str, ids: Sequence[int], due: int, caller: Caller) -> Sequence[int]:
+        return [
+            int(each)
+            for each in await self._call(
+                "changeDelayed", caller, nodeId=caller.node_id, virtualHost=vhost, ids=list(ids), due=due
+            )
+        ]
+
     async def awaits_reply(self, vhost: str, address: str, caller: Caller) -> bool:
         return bool(await self._call("awaitsReply", caller, nodeId=caller.node_id, virtualHost=vhost, address=address))
 

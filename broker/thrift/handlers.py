@@ -81,6 +81,10 @@ async def _read_figures(service: SlotService, call: Any) -> Any:
     return convert.to_figures(await service.read_figures(call.kind, call.start, _caller(call)))
 
 
+async def _change_delayed(service: SlotService, call: Any) -> Any:
+    return list(await service.change_delayed(call.virtualHost, call.ids, call.due, _caller(call)))
+
+
 def _queue(call: Any) -> QueueName:
     return convert.from_queue(call.queueName, call.queueId)
 
@@ -103,6 +107,7 @@ HANDLERS: Final[Mapping[str, Handler]] = MappingProxyType(
         "deliverReplies": _deliver_replies,
         "awaitsReply": _awaits_reply,
         "readFigures": _read_figures,
+        "changeDelayed": _change_delayed,
     }
 )
 ADMITTING: Final = frozenset({"challenge", "authenticate"})
@@ -117,6 +122,7 @@ ADDED: Final = ADMITTING | {
     "deliverReplies",
     "awaitsReply",
     "readFigures",
+    "changeDelayed",
 }
 
 

@@ -162,6 +162,11 @@ service SlotManagementService {
   FigurePage readFigures(1: string nodeId, 2: string kind, 3: i64 start, 16: CallContext context)
     throws (1: NotCoordinator notCoordinator, 2: Unauthorized unauthorized, 3: Unavailable unavailable),
 
+  /* Cancel delayed messages that the node that is asked has, or, with a time in milliseconds since 1970, move them to it.
+   * Answered for each with 0: not there, -1: cancelled, -2: it has gone on, or the new id of one that was moved. */
+  list<i64> changeDelayed(1: string nodeId, 2: string virtualHost, 3: list<i64> ids, 4: i64 due, 16: CallContext context)
+    throws (1: NotCoordinator notCoordinator, 2: Unauthorized unauthorized, 3: Unavailable unavailable),
+
   /* With a shared secret these two come first on every connection: nonce for nonce, then proof for proof. */
   binary challenge(1: binary clientNonce) throws (1: Unauthorized unauthorized),
   binary authenticate(1: binary clientProof) throws (1: Unauthorized unauthorized)

@@ -39,6 +39,8 @@ GONE: Final = "gone"
 """It is not there: it has gone on or was cancelled before, or never was."""
 BUSY: Final = "busy"
 """It is there, and no node that can be asked now has it: try again."""
+_NUMBERS: Final = {CANCELLED: -1, FIRED: -2}
+"""What stands for these between nodes; an id stands for one that was moved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +198,11 @@ class Schedules:
                 changes[message_id] = ScheduleChange(BUSY if is_there else GONE)
         return {each: changes.get(each, ScheduleChange(GONE)) for each in dict.fromkeys(ids)}
 
+    async def change_for(self, vhost: str, ids: Sequence[int], due: int) -> Sequence[int]:
+        """Do it for another node: `SlotService.change_delayed`."""
+        changes = await self.change_here(vhost, ids, due) if vhost in self._vhosts else {}
+        return [_number_of(changes.get(each)) for each in ids]
+
     async def change_here(self, vhost: str, ids: Iterable[int], due: int) -> dict[int, ScheduleChange]:
         """Cancel or move those of the messages that this node has; return what has become of these."""
         schedule, changes = self._schedule(vhost), dict[int, ScheduleChange]()
@@ -270,6 +277,19 @@ class Schedules:
         copy.content_id = message.content_id
         note_due(copy)
         return copy
+
+
+def _number_of(change: ScheduleChange | None) -> int:
+    """Return how nodes tell each other what has become of a message."""
+    return 0 if change is None else _NUMBERS.get(change.outcome, change.new_id)
+
+
+def change_of(number: int) -> ScheduleChange | None:
+    """Return what another node has told; None if the message is not there."""
+    known = {each: outcome for outcome, each in _NUMBERS.items()}
+    if number in known:
+        return ScheduleChange(known[number])
+    return ScheduleChange(MOVED, number) if number > 0 else None
 
 
 def _told(message: Message, wanted: WantedDelayed) -> Mapping[str, Any] | None:

@@ -265,3 +265,11 @@ async def test_figures_arrive_page_by_page(way: str) -> None:
         assert await there.service.read_figures("queues", 0, ALICE) == FiguresPage('[{"name":"заказы"}]'.encode(), 1)
         assert len((await there.service.read_figures("queues", 1, ALICE)).rows) == 600_002
         assert await there.service.read_figures("nothing", 0, ALICE) == FiguresPage(b"[]", 0)
+
+
+async def test_delayed_messages_are_changed_where_they_are(way: str) -> None:
+    async with reached(way) as there:
+        there.memory.delayed["заказы", 7], there.memory.delayed["заказы", 1 << 62] = -1, -2
+        assert await there.service.change_delayed("заказы", [7, 8, 1 << 62], 0, ALICE) == [-1, 0, -2]
+        assert await there.service.change_delayed("/", [], 5, ALICE) == []
+        assert await there.service.change_delayed("/", [7], 5, ALICE) == [1]

@@ -51,6 +51,7 @@ EVERYBODYS: dict[str, Call] = {
     "deliver_replies": lambda service, caller: service.deliver_replies(3, [PART], caller),
     "read_figures": lambda service, caller: service.read_figures("queues", 0, caller),
     "awaits_reply": lambda service, caller: service.awaits_reply("/", "a.1", caller),
+    "change_delayed": lambda service, caller: service.change_delayed("/", [1], 0, caller),
 }
 OPEN: dict[str, Call] = {
     "push_events": lambda service, caller: service.push_events(12, caller),
@@ -82,6 +83,7 @@ class Parts:
                 self._deliver_replies,
                 self._awaits_reply,
                 self._read_figures,
+                self._change_delayed,
             ),
         )
         if is_started:
@@ -112,6 +114,10 @@ class Parts:
     async def _read_figures(self, kind: str, start: int) -> FiguresPage:
         self.asked.append((kind, start))
         return FiguresPage(b"[]")
+
+    async def _change_delayed(self, vhost: str, ids: Sequence[int], due: int) -> Sequence[int]:
+        self.asked.append((vhost, ids, due))
+        return [0]
 
     async def _purge_queue(self, queue: QueueName) -> int:
         self.asked.append(queue)

@@ -36,6 +36,8 @@ class MemorySlotService:
         self._counts: dict[str, Sequence[QueueCount]] = {}
         self.replies: dict[tuple[str, str], list[ReplyPart]] = {}
         self.figures: dict[tuple[str, int], tuple[bytes, int]] = {}
+        self.delayed: dict[tuple[str, int], int] = {}
+        """What is answered for a delayed message, by virtual host and id."""
         """By virtual host and address: what has come for those who wait there."""
 
     async def get_slot(self, queue: QueueName, caller: Caller) -> Grant | None:
@@ -123,6 +125,10 @@ class MemorySlotService:
         self._begin(caller)
         rows, following = self.figures.get((kind, start), (b"[]", 0))
         return FiguresPage(rows, following)
+
+    async def change_delayed(self, vhost: str, ids: Sequence[int], due: int, caller: Caller) -> Sequence[int]:
+        self._begin(caller)
+        return [self.delayed.pop((vhost, each), 0) + bool(due) for each in ids]
 
     def apply_events(self, last_event_id: int) -> None:
         """Topology events up to this one are applied."""
