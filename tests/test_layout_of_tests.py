@@ -43,6 +43,8 @@ TESTED_ELSEWHERE = {
     "cli/session": "with all commands: test_program.py",
     "config/*": "sections of WSO2's files, which are read as wholes: test_loading*.py, test_configuration*.py",
     "topology/exchange_arguments": "as clients see them: test_channel_deduplication.py in unit/amqp",
+    "topology/stream_commands": "as programs see them: test_api_streams.py in unit/management/http",
+    "topology/stream_replay": "as programs see it: test_api_streams.py in unit/management/http",
     "topology/firing": "as clients see it: test_channel_delayed.py in unit/amqp",
     "topology/guards": "keys of exchanges as publishers see them: test_channel_deduplication.py in unit/amqp",
     "topology/keys": "which keys a message asks for: test_channel_deduplication.py in unit/amqp",

@@ -26,6 +26,7 @@ from broker.cli.commands import (
     permissions,
     policies,
     queues,
+    streams,
     users,
     vhosts,
 )
@@ -41,6 +42,7 @@ SECTIONS: Final[Mapping[str, Sequence[BrokerCommand]]] = {
     "Bindings": bindings.COMMANDS,
     "Messages": messages.COMMANDS,
     "Delayed messages": delayed.COMMANDS,
+    "Streams": streams.COMMANDS,
     "Dead letters and subscriptions of JMS": dead_letters.COMMANDS,
     "Connections": clients.COMMANDS,
     "Users": users.COMMANDS,

@@ -81,6 +81,7 @@ from broker.topology.firing import Firing
 from broker.topology.first_start import first_start
 from broker.topology.recorder import Recorder
 from broker.topology.schedules import Schedules
+from broker.topology.stream_replay import StreamReplays
 from broker.topology.subscription_list import SubscriptionList
 from broker.topology.vhost import VirtualHost
 from broker.turn_budget import TurnBudget
@@ -409,6 +410,20 @@ class NodeIncarnation:
             now_ms=self.clock.wall_ms,
             wakeup=asyncio.Event(),
             next_turn=self.turns.next,
+            dispatch=self.broker.dispatch,
+        )
+
+    def stream_replays(self) -> StreamReplays:
+        """Return what an administrator does with streams."""
+        return StreamReplays(
+            self.vhosts,
+            self.store,
+            self.ids,
+            self.journal,
+            now_ms=self.clock.wall_ms,
+            write_places=self.stream_reader.write_places,
+            next_turn=self.turns.next,
+            touched=self.broker.touched,
             dispatch=self.broker.dispatch,
         )
 

@@ -44,6 +44,7 @@ from broker.topology.commands import Commands
 from broker.topology.dead_letter_commands import DeadLetterCommands
 from broker.topology.exchange import NewOwnRouter
 from broker.topology.schedule_commands import ScheduleCommands
+from broker.topology.stream_commands import StreamCommands
 from broker.topology.subscription_commands import SubscriptionCommands
 
 if TYPE_CHECKING:
@@ -263,6 +264,7 @@ class Node:
             **DeadLetterCommands(incarnation.dead_letter_channels()).by_name,
             **SubscriptionCommands(incarnation.subscription_list()).by_name,
             **ScheduleCommands(incarnation.schedules).by_name,
+            **StreamCommands(incarnation.stream_replays()).by_name,
         }
         new_hash = partial(hash_password, incarnation.hashing)
         commands = Commands(incarnation.administration, new_hash, __version__, further)

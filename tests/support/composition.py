@@ -52,6 +52,7 @@ from broker.topology.exchange import ExchangeTypes
 from broker.topology.firing import Firing
 from broker.topology.recorder import Lock, Recorder, Wakeup
 from broker.topology.schedules import Schedules
+from broker.topology.stream_replay import StreamReplays
 from broker.topology.vhost import VirtualHost
 from broker.turn_budget import TurnBudget
 from tests.support.bindings import EXCHANGE_TYPES
@@ -369,6 +370,17 @@ class NodeParts:
             now_ms=clock.wall_ms,
             wakeup=self._new_event(),
             next_turn=self._next_turn,
+            dispatch=self.broker.dispatch,
+        )
+        self.stream_replays = StreamReplays(
+            self.broker.vhosts,
+            self.store,
+            self.ids,
+            self.journal,
+            now_ms=clock.wall_ms,
+            write_places=self.stream_reader.write_places,
+            next_turn=self._next_turn,
+            touched=self.broker.touched,
             dispatch=self.broker.dispatch,
         )
         self.schedules = Schedules(

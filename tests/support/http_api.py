@@ -28,6 +28,7 @@ from broker.topology.administration import Administration
 from broker.topology.commands import Commands
 from broker.topology.dead_letter_commands import DeadLetterCommands
 from broker.topology.schedule_commands import ScheduleCommands
+from broker.topology.stream_commands import StreamCommands
 from broker.topology.subscription_commands import SubscriptionCommands
 from broker.topology.subscription_list import SubscriptionList
 from broker.turn_budget import TURN
@@ -115,6 +116,7 @@ class HttpNode:
             **DeadLetterCommands(letters).by_name,
             **SubscriptionCommands(subscriptions).by_name,
             **ScheduleCommands(self.harness.parts.schedules).by_name,
+            **StreamCommands(self.harness.parts.stream_replays).by_name,
         }
         self.commands = Commands(administration, _hash, "0.1.0", more)
         view = NodeView(

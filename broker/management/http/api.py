@@ -32,6 +32,7 @@ from broker.management.http import (
     own,
     policies,
     queues,
+    streams,
     users,
     vhosts,
 )
@@ -72,6 +73,7 @@ ROUTES: Final[tuple[ApiRoute, ...]] = (
     *definitions.ROUTES,
     *own.ROUTES,
     *delayed.ROUTES,
+    *streams.ROUTES,
     *browsing.ROUTES,
     *live.ROUTES,
     ApiRoute("GET", "/openapi.json", Needs.NOTHING, get_openapi, "Show the description of the API"),

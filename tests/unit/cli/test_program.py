@@ -77,6 +77,20 @@ def with_delayed(brokerctl: CommandLine) -> str:
     return str(json.loads(brokerctl("delayed ls --json").out)["items"][0]["id"])
 
 
+def with_stream(brokerctl: CommandLine) -> str:
+    """Let there be a stream with messages, and a consumer whose place is kept; return its name."""
+    harness = brokerctl.node.harness
+    peer = harness.peer()
+    peer.call(1, amqp.QueueDeclare(queue="log", durable=True, arguments=FieldTable.of({"x-queue-type": "stream"})))
+    peer.publish("log", b"0", b"1", b"2")
+    harness.commit()
+    kept = FieldTable.of({"x-stream-offset": "first", "x-stream-automatic-offset-tracking": True})
+    peer.call(1, amqp.BasicQos(0, 10, False))
+    peer.send(1, amqp.BasicConsume(queue="log", consumer_tag="reader", arguments=kept))
+    peer.send(1, amqp.BasicAck(2, True))
+    return "log"
+
+
 @pytest.mark.parametrize(("command", "line"), EXAMPLES, ids=[line for _, line in EXAMPLES])
 def test_each_example_does_what_it_says(command: BrokerCommand, line: str, brokerctl: CommandLine) -> None:
     Path("password.txt").write_text("a-password\n")
@@ -86,6 +100,8 @@ def test_each_example_does_what_it_says(command: BrokerCommand, line: str, broke
         words = words.replace("SUBSCRIPTION", with_jms(brokerctl))
     if command.names[0].startswith("delayed "):
         words = words.replace("1234567890", with_delayed(brokerctl))
+    if command.names[0].startswith("streams "):
+        words = words.replace("STREAM", with_stream(brokerctl))
     if command.names[0] == "close_connection":
         brokerctl.node.harness.peer()
         name = brokerctl("list_connections name -s").out.strip()
