@@ -263,6 +263,8 @@ class Publisher:
     def _publish_other(self, route: Route, content: Content) -> bool:
         """Publish what has no queue or several, asks for a look at its properties, or is part of a transaction."""
         self._output.has_published = True
+        if route.stream is not None and not self._asks and self.transaction is None and not route.replies:
+            return self._append_to_only(route.stream, route, content)
         if self._asks & _TIMED and (due := self._due(route, content)):
             return self._schedule(route, content, due)
         queues, guards, message, sent = route.queues, None, None, content
@@ -493,12 +495,26 @@ class Publisher:
         if not streams:
             return queues
         for stream in streams:
-            message = Message(self._ids.next(), stream, route.routing, *content, PENDING)
-            stream.append(message)
-            if self.confirms is not None:
-                self.confirms.expect(message)
-        self._work.done += COPY_STEPS * len(streams)
+            self._append_to(stream, route, content)
         return [queue for queue in queues if not queue.is_stream]
+
+    def _append_to_only(self, stream: Queue, route: Route, content: Content) -> bool:
+        """Append the message to a stream, which is its only queue; return whether this turn is used up."""
+        if route is self.counts.run:
+            self.counts.published += 1
+        else:
+            self.counts.note(route, route.queues)
+        self._append_to(stream, route, content)
+        if self.confirms is not None:
+            self.confirms.published += 1
+        return self._is_turn_over()
+
+    def _append_to(self, stream: Queue, route: Route, content: Content) -> None:
+        message = Message(self._ids.next(), stream, route.routing, *content, PENDING)
+        stream.append(message)
+        if self.confirms is not None:
+            self.confirms.expect(message)
+        self._work.done += COPY_STEPS
 
     def _admitting(self, route: Route, queues: Sequence[Queue], content: Content) -> Sequence[Queue]:
         """Return those of `queues` that have room for a message; the others refuse it (contract F8)."""

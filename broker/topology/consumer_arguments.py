@@ -50,10 +50,10 @@ def timeout_of(arguments: FieldTable, what: str) -> int:
 
 
 def refuse_consumer_arguments(arguments: FieldTable, queue_type: QueueType, what: str) -> None:
-    """Raise `PreconditionFailed` for an argument that only consumers of streams have."""
-    if queue_type is QueueType.STREAM:
-        return
-    for name in _OF_STREAMS:
+    """Raise `PreconditionFailed` for an argument that only consumers of streams have, or none of theirs."""
+    # What is taken back from a consumer of a stream would not come again.
+    refused = (_TIMEOUT,) if queue_type is QueueType.STREAM else _OF_STREAMS
+    for name in refused:
         if name in arguments.values:
             raise PreconditionFailed(f"invalid arg '{name}' for {what} of queue type rabbit_{queue_type.value}_queue")
 

@@ -47,6 +47,7 @@ class Route:
         "routing",
         "routing_key",
         "search",
+        "stream",
         "version",
     )
 
@@ -62,6 +63,8 @@ class Route:
         self.dynamic = False
         self.queues: Sequence[Queue] = ()
         self.queue: Queue | None = None
+        self.stream: Queue | None = None
+        """The only queue, if that is a stream: nothing else asks for a look at the message."""
         self.replies: tuple[str, ...] = ()
         """The addresses to which the message goes as a reply (contract N19)."""
         self.is_refusable = False
@@ -74,7 +77,9 @@ class Route:
         self.dynamic = queues is None
         self.queues = tuple(queues or ())
         self.is_refusable = any(queue.looks_at_publishers for queue in self.queues)
-        self.queue = self.queues[0] if len(self.queues) == 1 and not self.is_refusable else None
+        only = self.queues[0] if len(self.queues) == 1 else None
+        self.queue = None if self.is_refusable else only
+        self.stream = only if only is not None and only.is_stream else None
 
     @property
     def octets(self) -> int:

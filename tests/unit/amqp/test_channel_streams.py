@@ -454,6 +454,13 @@ def test_arguments_of_streams_are_refused_for_other_queues(peer: Client) -> None
     assert peer.received()[-1] == (1, ChannelClose(406, text, 60, 20))
 
 
+def test_a_time_to_answer_is_refused_because_nothing_comes_again(stream: Client) -> None:
+    stream.call(1, BasicQos(0, 10, False))
+    answer = stream.call(1, BasicConsume(queue="s", arguments=FieldTable.of({"x-consumer-timeout": 1000})))
+    text = f"PRECONDITION_FAILED - invalid arg 'x-consumer-timeout' for {STREAM} of queue type rabbit_stream_queue"
+    assert answer == ChannelClose(406, text, 60, 20)
+
+
 # Places that are kept
 
 
