@@ -271,7 +271,7 @@ class Broker:
 
     def may_get_later(self, queue: Queue) -> bool:
         """Can `get_later` find a message where `get` found none?"""
-        return self._cluster.is_trusted() and (queue.ready_count > 0 or self._cluster.shares(queue))
+        return self._cluster.is_trusted() and (queue.may_be_got or self._cluster.shares(queue))
 
     async def get_later(self, queue: Queue, is_wanted: Callable[[], bool]) -> Message | None:
         """Remove and return the next message, from slots or other nodes if necessary; stop when `is_wanted` returns
@@ -279,7 +279,7 @@ class Broker:
         """
         message = queue.pop()
         while message is None and is_wanted():
-            if queue.ready_count:
+            if queue.may_be_got:
                 await self._await_read(queue)
             elif not await self._cluster.fetch(queue):
                 break

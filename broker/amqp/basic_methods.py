@@ -20,7 +20,7 @@ from broker.amqp.wso2_methods import (
 from broker.auth.access import Operation, Permission
 from broker.codec import methods as amqp
 from broker.codec.delivery_count import counted_header, with_delivery_count
-from broker.errors import NotAllowed, NotFound, NotImplementedFault, PreconditionFailed
+from broker.errors import NotAllowed, NotFound, NotImplementedFault, PreconditionFailed, ResourceLocked
 from broker.message import Message
 from broker.queue.outcome import AUTO_ACKED
 from broker.queue.queue import Queue
@@ -202,6 +202,9 @@ def on_basic_get(channel: Channel, method: amqp.BasicGet) -> Waiting | None:
     if queue.is_stream:
         phrase = channel.vhost.phrase("queue", name)
         raise NotImplementedFault(f"basic.get not supported by stream queues {phrase}")
+    if queue.settings.has_groups and not queue.turns.dispatcher.is_active:
+        phrase = channel.vhost.phrase("queue", name)
+        raise ResourceLocked(f"cannot get from {phrase}: another node of the cluster gives out its message groups")
     message = channel.broker.get(queue)
     if message is None and channel.broker.may_get_later(queue):
         return _get_later(channel, queue, method.no_ack)

@@ -332,6 +332,7 @@ class Clustered:
             find_queue=self._find_level,
             consumers_elsewhere=self._consumers_elsewhere,
             is_kept_elsewhere=self._is_kept_elsewhere,
+            see_to_end=self._see_to_end,
             next_due=lambda queue: self._store.next_due(queue, _FIRST),
             cut_off=self._cut_off,
             on_adopted=parts.wake,
@@ -575,22 +576,28 @@ class Clustered:
         self._parts.broker.dispatch()
 
     def _keeper(self, queue: Queue | None) -> Incarnation | None:
-        """Return the node that keeps the length of `queue` (ADR 67), None if it has none: the first that has consumers,
-        as for a single active consumer, and while there are none the living node whose name is the first. That one gets
-        what nodes that are gone have left in a schedule, too.
+        """Return the node that keeps the length of `queue` (ADR 67), or gives out its messages (ADR 84), None if any
+        node does: the first that has consumers, as for a single active consumer, and while there are none the living
+        node whose name is the first. That one gets what nodes that are gone have left in a schedule, too.
         """
         if queue is None or not self.shares(queue.whole):
             return None
         living = self._agent.living
         if queue.name == SCHEDULE:  # nobody asks for what waits there
             return min(living, default=None, key=_name_of)
-        if not queue.whole.settings.has_length:
+        settings = queue.whole.settings
+        if not (settings.has_length or settings.is_given_by_one_node):
             return None
         subscribers = self._vhosts[queue.vhost].consumers.subscribers(queue.whole)
         return next((each for each in subscribers if each in living), min(living, default=None, key=_name_of))
 
     def _is_kept_elsewhere(self, queue: Queue) -> bool:
         return self._keeper(queue) not in (None, self._agent.incarnation)
+
+    def _see_to_end(self, queue: Queue) -> None:
+        consumers = self._vhosts[queue.vhost].consumers
+        if queue.settings.is_given_by_one_node and consumers.ends(queue):
+            HandlerTasks(self._loops).spawn(consumers.unsubscribe(queue))
 
     def _consumers_elsewhere(self, queue: Queue) -> Sequence[Incarnation]:
         return self._vhosts[queue.vhost].consumers.elsewhere(queue.whole)

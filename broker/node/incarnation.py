@@ -52,6 +52,7 @@ from broker.ports.cluster_rows import MembershipChange
 from broker.ports.slot import Slot
 from broker.ports.store import DueKey, Registration
 from broker.queue.due_reader import DueReader
+from broker.queue.group_reader import GroupReader
 from broker.queue.making import make_queue
 from broker.queue.queue import Queue
 from broker.queue.settings import QueueLimits, QueueType
@@ -300,6 +301,7 @@ class NodeIncarnation:
         services.due_reader = DueReader(
             self.store, journal, tasks, now_ms=services.now_ms, has_room=services.has_room, on_done=self.wake
         )
+        services.group_reader = GroupReader(self.store, journal, tasks, on_done=self.wake)
         self.hashing = hashing_threads()
         if self.carbon is not None:
             self.carbon.attach(self.vhosts.get, broker)

@@ -9,6 +9,8 @@ from broker.clock import Clock
 from broker.message import Message
 from broker.ports.names import SCHEDULE
 from broker.queue.due_reader import DueReader
+from broker.queue.group_reader import GroupReader
+from broker.queue.grouped_queue import GroupedQueue
 from broker.queue.outcome import Outcome
 from broker.queue.queue import Queue
 from broker.server.timers import Timers
@@ -48,6 +50,7 @@ class LiveServices:
         self.dead_letters: DeadLetters
         self.firing: Firing
         self.due_reader: DueReader
+        self.group_reader: GroupReader
 
     def now_ms(self) -> int:
         return self._clock.wall_ms()
@@ -57,6 +60,10 @@ class LiveServices:
 
     def read_due(self, queue: Queue) -> None:
         self.due_reader.start(queue)
+
+    def read_groups(self, queue: Queue) -> None:
+        assert isinstance(queue, GroupedQueue)
+        self.group_reader.start(queue)
 
     def bury(self, queue: Queue, messages: Sequence[Message], outcome: Outcome) -> None:
         if queue.name == SCHEDULE:

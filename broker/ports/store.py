@@ -11,6 +11,7 @@ from typing import Final, Protocol, TypeAlias
 
 from broker.message import KeyedMessage, Message, StorageQueue
 from broker.ports.branches import BranchKey, PreparedBranch, Xid
+from broker.ports.groups import GroupPage, GroupRow
 from broker.ports.records import Change, Topology
 from broker.ports.slot import Slot
 from broker.ports.streams import StreamAppend, StreamStore
@@ -79,6 +80,8 @@ class Batch:
     duplicates: set[int] = field(default_factory=set)
     appends: list[StreamAppend] = field(default_factory=list)
     """What goes to streams, each named once."""
+    grouped: list[GroupRow] = field(default_factory=list)
+    ungrouped: list[int] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         if self.inserts or self.deletes or self.purges or self.slots or self.recounts:
@@ -146,6 +149,24 @@ class MessageStore(Protocol):
         ...
 
 
+class GroupStore(Protocol):
+    """The index of message groups, of all nodes. A `Batch` adds to it and takes from it; an entry too many is
+    harmless.
+    """
+
+    async def read_groups(self, queue_id: int, after: int, limit: int, depth: int) -> GroupPage:
+        """Return the next groups of a queue behind the number `after`, each with its oldest stored messages: about
+        `limit` messages together, `depth` of a group at most. Entries whose messages are gone are forgotten.
+        """
+        ...
+
+    async def read_listed(self, queue: StorageQueue, message_ids: Sequence[int], limit_bytes: int) -> list[Message]:
+        """Return the first of these messages, which are ascending, as far as they are stored in `queue`. States, bounds
+        and damaged messages are as in `read`; `redelivered` is as stored.
+        """
+        ...
+
+
 class DeduplicationStore(Protocol):
     """Keys of de-duplication, of all nodes. A `Batch` adds them."""
 
@@ -201,7 +222,7 @@ class NodeStore(Protocol):
         ...
 
 
-class Store(MessageStore, StreamStore, DeduplicationStore, BranchStore, TopologyStore, NodeStore, Protocol):
+class Store(MessageStore, StreamStore, GroupStore, DeduplicationStore, BranchStore, TopologyStore, NodeStore, Protocol):
     """A whole store, as a node opens it."""
 
     @property
@@ -321,6 +342,11 @@ class Journal(Protocol):
 
     def readable(self, slot: Slot) -> Awaitable[None]:
         """Return when the store has what the core has written to, and deleted from, this slot."""
+        ...
+
+    @property
+    def grouped_queues(self) -> set[int]:
+        """The ids of the queues whose messages have entries in the index of groups. Their queues see to it."""
         ...
 
     def check_full(self) -> bool:

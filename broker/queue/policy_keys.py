@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from broker.queue.deduplication import PROPERTIES, argument_of
-from broker.queue.settings import MAX_NAME, MAX_TIME, Overflow, QueueType
+from broker.queue.settings import MAX_NAME, MAX_TIME, MOST_RATE, Overflow, QueueType
 from broker.queue.values import age_in_ms
 
 Check: TypeAlias = Callable[[Any], bool]
@@ -36,6 +36,10 @@ def _from(least: int, most: int | None = None) -> Check:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_rate(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < MOST_RATE
 
 
 def _is_name(value: Any) -> bool:
@@ -70,7 +74,7 @@ def _second(first: Any, second: Any) -> Any:
 
 
 def _smaller(first: Any, second: Any) -> Any:
-    return min(first, second) if _is_number(second) else first
+    return min(first, second) if _is_number(second) or isinstance(second, float) else first
 
 
 def _smaller_limit(first: Any, second: Any) -> Any:
@@ -121,6 +125,9 @@ KEYS: Final[Mapping[str, Key]] = {
     "delayed-retry-min": Key("least retry delay", _from(1, MAX_TIME), _smaller, types=_QUORUM),
     "delayed-retry-max": Key("longest retry delay", _from(1, MAX_TIME), _smaller, types=_QUORUM),
     "consumer-timeout": Key("consumer timeout", _from(0, MAX_TIME), _smaller, _smaller),
+    "max-unacked": Key("maximum of unacknowledged messages", _from(1), _smaller, _smaller),
+    "max-rate": Key("maximum rate of deliveries", _is_rate, _smaller, _smaller),
+    "group-concurrency": Key("concurrency of a group", _from(1), _smaller, _smaller),
     "message-deduplication": Key("message deduplication", _is_boolean, _first),
     "dedup-window": Key("deduplication window", _from(1, MAX_TIME), _first),
     "cache-size": Key("number of keys", _from(1), _first),

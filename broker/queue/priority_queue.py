@@ -306,8 +306,8 @@ class PriorityQueue(Queue):
 
 
 def _of_level(settings: QueueSettings) -> QueueSettings:
-    """Return the settings of a level: length and lease are the whole queue's."""
-    return replace(settings, max_length=None, max_length_bytes=None, expires=None)
+    """Return the settings of a level: length, lease and limits of deliveries are the whole queue's."""
+    return replace(settings, max_length=None, max_length_bytes=None, expires=None, max_unacked=None, max_rate=None)
 
 
 def _limits_of_level(limits: QueueLimits, settings: QueueSettings) -> QueueLimits:

@@ -8,7 +8,7 @@ in slots; `Dispatcher` decides which consumer gets the next one; `Retention` dec
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Set
 from itertools import chain
 from typing import ClassVar, Final
 
@@ -26,6 +26,7 @@ from broker.queue.dispatcher import QueueConsumer
 from broker.queue.expiry import Expiry
 from broker.queue.length_limit import Contents, LengthElsewhere, LengthLimit
 from broker.queue.outcome import DELETED, EXPIRED, OVER_DELIVERED, OVER_LENGTH, PURGED, Outcome
+from broker.queue.pace import DeliveryAllowance
 from broker.queue.queue_slots import QueueSlots
 from broker.queue.queue_turns import QueueTurns
 from broker.queue.ready_messages import BEYOND
@@ -46,7 +47,7 @@ class Queue:
 
     is_stream: ClassVar[bool] = False
     """Is it a `StreamQueue`, to which everything is appended by way of the journal, persistent or not?"""
-
+    new_window = Window
     __slots__ = (
         "_after_dispatch",
         "_expiry",
@@ -131,7 +132,7 @@ class Queue:
         """What other nodes have of the queue, while one of them keeps its length."""
         self.turns: Final = turns or QueueTurns(self._settings)
         counts_octets = counts_octets or self._settings.max_length_bytes is not None
-        self._window = window = Window(queue_id, lane, self.limits, journal, counts_octets=counts_octets)
+        self._window = window = self.new_window(queue_id, lane, self.limits, journal, counts_octets=counts_octets)
         self._services = services
         self._expiry: Expiry | None = None
         self.deadlines: Final = Deadlines(services)
@@ -184,8 +185,19 @@ class Queue:
         self.looks_at_publishers = settings.looks_at_publishers
         """May the queue not take each message that is published to it?"""
         self.deadlines.set(settings, self.limits.transient_memory)
+        if self.whole is self and (settings.limits_deliveries or self.turns.is_metered):
+            self.turns.meter(self._new_allowance(settings))
         self.expects_answers = settings.consumer_timeout is not None
         """Is `expect_answers` to be called with all deliveries?"""
+
+    def _new_allowance(self, settings: QueueSettings) -> DeliveryAllowance:
+        return DeliveryAllowance(
+            settings.max_unacked,
+            settings.max_rate,
+            unacked=lambda: self.unacked_count,
+            now_ms=self._services.now_ms,
+            on_held=lambda: self._services.watch(self),
+        )
 
     def _observe(self) -> None:
         """Tell the observer what it must know from now on. None saves a call in every dispatch if it does nothing."""
@@ -197,7 +209,8 @@ class Queue:
     def is_exact(self) -> bool:
         """May no node have more of the queue than its consumers take at once, but for the one that keeps its length?"""
         whole = self.whole
-        return whole.settings.has_length or whole.turns.is_ranked
+        settings = whole.settings
+        return settings.has_length or settings.is_given_by_one_node or whole.turns.is_ranked
 
     def keep_length(self, *, is_here: bool) -> None:
         """This node keeps the length of the whole queue from now on, or another one does."""
@@ -692,7 +705,8 @@ class Queue:
         if selection is not None and selection.is_behind:
             return 1  # at once
         due = None if self._expiry is None else self._expiry.next_due()
-        return min(filter(None, (due, self._lease_end(), self.deadlines.next_due())), default=None)
+        times = (due, self._lease_end(), self.deadlines.next_due(), self.turns.held_until)
+        return min(filter(None, times), default=None)
 
     def expect_answers(self, holder: Holder, first: int, last: int, timeout: int = 0) -> None:
         """A channel holds the deliveries with these tags now: they are to be answered in time (contract B30), in
@@ -703,6 +717,7 @@ class Queue:
 
     def on_time(self) -> None:
         """Take back what clients have not answered in time, and deliver again what has waited long enough."""
+        self.turns.end_hold()
         delayed = self.deadlines.take_delayed()
         if delayed:
             self.return_unsent(delayed)
@@ -714,6 +729,15 @@ class Queue:
     def end_delays(self) -> None:
         """Nothing waits any longer: the node stops."""
         self.return_unsent(self.deadlines.take_all_delayed())
+
+    def known_ids(self) -> Set[int]:
+        """The ids of stored messages that whoever reads slots leaves out, now and when they are read."""
+        return frozenset(self.dying)
+
+    @property
+    def may_be_got(self) -> bool:
+        """Is something ready that a basic.get may get, if it is not in memory now?"""
+        return self.ready_count > 0
 
     @property
     def withheld_ids(self) -> Iterator[int]:

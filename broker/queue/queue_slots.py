@@ -69,9 +69,11 @@ class QueueSlots:
         """Return the slot to read from: the open one, or else the oldest; None when there is none."""
         return self._window.open_next_slot()
 
-    def on_read(self, slot: Slot, messages: Sequence[Message]) -> bool:
-        """`messages` of the open slot are in memory now; return whether nothing of it is left to read."""
-        return self._window.on_read(slot, messages)
+    def on_read(self, slot: Slot, messages: Sequence[Message], fresh: Sequence[Message] | None = None) -> bool:
+        """`messages` of the open slot were read, and are in memory now, or only the `fresh` ones of them; return
+        whether nothing of it is left to read.
+        """
+        return self._window.on_read(slot, messages, fresh)
 
     def offer(self, messages: Sequence[Message]) -> None:
         """Add messages that were read from a slot behind those that are ready in memory."""

@@ -1,7 +1,8 @@
 """The consumers of one queue on this node, and who decides which of them gets the next message.
 
-Mostly that is the `Dispatcher`, or `SingleActive`. Around it lies `Selecting` while some of them select messages, or
-`Yielding` while those of other nodes may come before them.
+Mostly that is the `Dispatcher`, or `SingleActive`. Around it lies `Selecting` while some of them select messages,
+`Yielding` while those of other nodes may come before them, `Metered` when the queue limits its deliveries, or
+`GroupTurns` when it has message groups.
 """
 
 from __future__ import annotations
@@ -9,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from broker.queue.dispatcher import Dispatcher, Dispatching, QueueConsumer
+from broker.queue.group_turns import GroupTurns
+from broker.queue.metered import Metered
+from broker.queue.pace import DeliveryAllowance
 from broker.queue.selecting import Selecting
 from broker.queue.settings import QueueSettings
 from broker.queue.single_active import SingleActive
@@ -19,7 +23,7 @@ from broker.selector.selector import Selector
 class QueueTurns:
     """The consumers of one queue on this node. The levels of a queue with priorities have the same ones."""
 
-    __slots__ = ("_yielding", "dispatcher", "selection")
+    __slots__ = ("_metered", "_yielding", "dispatcher", "selection")
 
     def __init__(self, settings: QueueSettings) -> None:
         if settings.single_active_consumer:
@@ -30,6 +34,7 @@ class QueueTurns:
         self.selection: Selecting | None = None
         """The same consumers, when there is one that selects messages."""
         self._yielding: Yielding | None = None
+        self._metered: Metered | GroupTurns | None = None
 
     # Who is there
 
@@ -65,6 +70,7 @@ class QueueTurns:
             return
         if self.selection is None:
             self.dispatcher = self.selection = Selecting(self.dispatcher)
+            self.selection.allowance = None if self._metered is None else self._metered.allowance
         self.selection.add_selecting(consumer, selector)
 
     def remove(self, consumer: QueueConsumer) -> bool:
@@ -99,12 +105,44 @@ class QueueTurns:
     @property
     def active(self) -> QueueConsumer | None:
         """The single active consumer, if the queue has one and it is on this node."""
-        return self.dispatcher.active if isinstance(self.dispatcher, SingleActive) else None
+        dispatcher = self.dispatcher if self._metered is None else self._metered.turns
+        return dispatcher.active if isinstance(dispatcher, SingleActive) else None
 
     def set_active(self, is_active: bool) -> bool:
         """Set whether the single active consumer is on this node; return True when it is and was not before."""
         was_active, self.dispatcher.is_active = self.dispatcher.is_active, is_active
         return is_active and not was_active
+
+    # Limits of deliveries
+
+    @property
+    def is_metered(self) -> bool:
+        """May consumers have less than they have credit for?"""
+        return self._metered is not None
+
+    def meter(self, allowance: DeliveryAllowance) -> None:
+        """Let consumers have no more than `allowance` leaves from now on."""
+        if self._metered is None:
+            self.dispatcher = self._metered = Metered(self.dispatcher, allowance)
+        else:
+            self._metered.allowance = allowance
+        if self.selection is not None:
+            self.selection.allowance = allowance
+
+    def group(self, concurrency: int) -> GroupTurns:
+        """Let groups of messages take turns from now on; return who knows whose turn it is."""
+        self.dispatcher = self._metered = groups = GroupTurns(self.dispatcher, concurrency)
+        return groups
+
+    @property
+    def held_until(self) -> int | None:
+        """When consumers may get the next message, in milliseconds, if it is a rate alone that holds them up."""
+        return None if self._metered is None else self._metered.allowance.held_until
+
+    def end_hold(self) -> None:
+        """Ask anew whether consumers may get messages."""
+        if self._metered is not None:
+            self._metered.allowance.held_until = None
 
     # Priorities of consumers on several nodes
 
@@ -119,6 +157,8 @@ class QueueTurns:
         """
         if self.is_ranked or self.selection is not None or isinstance(self.dispatcher, SingleActive):
             return False
+        if self._metered is not None:
+            return False  # one node gives out the messages
         self.dispatcher = self._yielding = Yielding(self.dispatcher)
         return True
 
@@ -126,7 +166,11 @@ class QueueTurns:
         """Consumers of this queue have no priorities any more; return whether that is new."""
         if self._yielding is None or self.selection is not None:
             return False
-        self.dispatcher, self._yielding = self._yielding.end(), None
+        turns, self._yielding = self._yielding.end(), None
+        if self._metered is None:
+            self.dispatcher = turns
+        else:
+            self._metered.turns = turns
         return True
 
     def give_way(self, queue_id: int, priority: int | None) -> bool:

@@ -14,6 +14,7 @@ from typing import Final
 
 from broker.message import Message
 from broker.queue.dispatcher import Dispatcher, Dispatching, QueueConsumer
+from broker.queue.pace import DeliveryAllowance
 from broker.queue.ready_messages import ReadyMessages, id_of_message
 from broker.selector.message_view import MessageView
 from broker.selector.selector import Selector
@@ -71,6 +72,7 @@ class Selecting:
         "_shared",
         "_taken",
         "_verdicts",
+        "allowance",
         "consumers",
         "is_active",
         "is_behind",
@@ -84,6 +86,8 @@ class Selecting:
         self.consumers: dict[QueueConsumer, None] = dict.fromkeys(plain.consumers)
         self.is_active = True
         self.was_used = True
+        self.allowance: DeliveryAllowance | None = None
+        """What the limits of deliveries leave, if the queue has any."""
         self.is_behind = False
         """Are there messages that have not been looked at, because a turn was used up?"""
         self._selections: dict[Selector, _Selection] = {}
@@ -210,13 +214,16 @@ class Selecting:
         self._look(window)
         for selection in self._selections.values():
             while selection.candidates and selection.turns.has_credit():
-                run = self._run(selection, window.ready)
+                room = _RUN if self.allowance is None else self.allowance.room(_RUN)
+                run = self._run(selection, window.ready, room)
                 if not run:
                     break
                 offered = tuple(run)
                 selection.turns.share_out(run)
                 taken = offered[: len(offered) - len(run)]
                 selection.candidates.extendleft(reversed(run))
+                if self.allowance is not None:
+                    self.allowance.spend(len(taken))
                 if not taken:
                     break
                 self._taken.update(message.id for message in taken)
@@ -226,11 +233,11 @@ class Selecting:
         if len(self._taken) > _GARBAGE:
             self._changes = -1
 
-    def _run(self, selection: _Selection, ready: deque[Message]) -> deque[Message]:
+    def _run(self, selection: _Selection, ready: deque[Message], limit: int) -> deque[Message]:
         """Remove and return the first candidates that are still there: others take from the left of `ready`."""
         run: deque[Message] = deque()
         first = ready[0].id if ready and not self._is_unordered else 0
-        while ready and selection.candidates and len(run) < _RUN:
+        while ready and selection.candidates and len(run) < limit:
             message = selection.candidates.popleft()
             if message.id >= first and message.id not in self._taken:
                 run.append(message)

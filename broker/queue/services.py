@@ -65,6 +65,10 @@ class QueueServices(Protocol[Q_contra]):
         """Let what has expired in the queue's slots `expire_in_slots`; `QueueSlots.end_reading` when that is done."""
         ...
 
+    def read_groups(self, queue: Q_contra) -> None:
+        """Read messages of groups that have none in memory (`GroupedQueue`); `Queue.end_reading` when that is done."""
+        ...
+
     def bury(self, queue: Q_contra, messages: Sequence[Message], outcome: Outcome) -> None:
         """Give messages that have left their queue to its dead-letter exchange, and settle them with that."""
         ...

@@ -19,6 +19,10 @@ QUORUM_DELIVERY_LIMIT: Final = 20
 """How often a message of a quorum queue may be given back, if its arguments do not say (contract F10)."""
 
 
+MOST_RATE: Final = 1e9
+"""A rate of deliveries is less than this."""
+
+
 class QueueType(Enum):
     """Which rules hold for a queue (contract F12). All types are kept in the same store."""
 
@@ -123,6 +127,12 @@ class QueueSettings:
     retry_delay: RetryDelay | None = None
     consumer_timeout: int | None = None
     """How long a delivery may be without an answer before it is taken back."""
+    group_concurrency: int = 0
+    """How many messages of one group clients may hold; 0 if the queue has no message groups."""
+    max_unacked: int | None = None
+    """How many messages of the queue clients may hold, over all consumers and nodes."""
+    max_rate: float | None = None
+    """How many messages consumers may get in a second, over all consumers and nodes."""
     deduplication: Deduplication | None = None
     """How messages that are published again are left out; None in a queue that is not stored, whatever is asked for."""
     deliver_at_header: str | None = None
@@ -137,6 +147,21 @@ class QueueSettings:
         return self.max_length is not None or self.max_length_bytes is not None
 
     @property
+    def has_groups(self) -> bool:
+        """Do messages belong to groups, whose order is kept and which take turns?"""
+        return self.group_concurrency > 0
+
+    @property
+    def limits_deliveries(self) -> bool:
+        """May consumers have less than they have credit for?"""
+        return self.max_unacked is not None or self.max_rate is not None
+
+    @property
+    def is_given_by_one_node(self) -> bool:
+        """Does one node of a cluster give out all messages (ADR 84)?"""
+        return self.has_groups or self.limits_deliveries
+
+    @property
     def has_retention(self) -> bool:
         """Do messages leave the queue by themselves?"""
         return self.message_ttl is not None or self.has_length
@@ -144,7 +169,7 @@ class QueueSettings:
     @property
     def allows_selectors(self) -> bool:
         """May consumers select messages?"""
-        return not (self.single_active_consumer or self.max_priority)
+        return not (self.single_active_consumer or self.max_priority or self.has_groups)
 
     @property
     def refuses_publishers(self) -> bool:
@@ -207,6 +232,9 @@ class QueueSettings:
             delivery_limit=_delivery_limit(values, queue_type),
             retry_delay=RetryDelay.of(values),
             consumer_timeout=_number(values.get("x-consumer-timeout"), MAX_TIME) or None,
+            group_concurrency=_group_concurrency(values),
+            max_unacked=_number(values.get("x-max-unacked")) or None,
+            max_rate=_rate(values.get("x-max-rate")),
             deduplication=Deduplication.of(values),
             deliver_at_header=_name(values.get("x-deliver-at-header")) or None,
             type=queue_type,
@@ -219,6 +247,17 @@ def _name(value: object) -> str | None:
 
 def _overflow(value: object) -> Overflow:
     return next((each for each in Overflow if each.value == value), Overflow.DROP_HEAD)
+
+
+def _group_concurrency(values: Mapping[str, Any]) -> int:
+    if values.get("x-message-groups") is not True:
+        return 0
+    return _number(values.get("x-group-concurrency")) or 1
+
+
+def _rate(value: object) -> float | None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and 0 < value < MOST_RATE else None  # type: ignore[arg-type,operator]
 
 
 def _delivery_limit(values: Mapping[str, Any], queue_type: QueueType) -> int | None:

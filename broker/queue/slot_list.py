@@ -34,6 +34,24 @@ class SlotList:
         self._slots.append(slot)
         self.count += slot.count
 
+    def extend(self, slot: Slot) -> None:
+        """Add a slot that follows all others, as a part of the last one if that is of this node and lane, too."""
+        last = self._slots[-1] if self._slots else None
+        if (
+            last is None
+            or last.row
+            or slot.row
+            or last.lane != slot.lane
+            or last.start > slot.start
+            or not last.is_exact
+        ):
+            self.append(slot)
+            return
+        last.end, last.transient = slot.end, last.transient or slot.transient
+        last.count += slot.count
+        last.octets += slot.octets
+        self.count += slot.count
+
     def insert(self, slot: Slot) -> None:
         """Add a slot before those of its lane that are newer."""
         newer = (index for index, each in enumerate(self._slots) if each.lane == slot.lane and each.start > slot.start)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import Final
 
 from broker.message import Message
@@ -59,17 +59,20 @@ class SlotReader:
                 if not slot.row:  # a slot from another node is committed already
                     await self._journal.readable(slot)
                 if queue.slots.opened is slot:  # not purged in the meantime
-                    limits, dying = queue.limits, set(queue.dying)
+                    limits, known = queue.limits, queue.known_ids()
                     messages = await self._store.read(queue, slot, limits.read_ahead, limits.read_ahead_bytes)
                     if queue.slots.opened is slot:
-                        self._offer(queue, slot, messages, dying)
+                        self._offer(queue, slot, messages, known)
         finally:
             queue.slots.end_reading()
             self._reads.pop(queue.queue_id, None)
         self._on_done(queue)
 
-    def _offer(self, queue: Queue, slot: Slot, messages: list[Message], dying: set[int]) -> None:
-        """Give the queue what was read, but for those that were `dying` before: their rows go with what they become."""
-        is_end = queue.slots.on_read(slot, messages)
+    def _offer(self, queue: Queue, slot: Slot, messages: list[Message], known: Set[int]) -> None:
+        """Give the queue what was read, but for those that it knew before: the rows of dead ones go with what they
+        become, and others of a queue with groups are in memory or with clients.
+        """
+        fresh = [message for message in messages if message.id not in known] if known else messages
+        is_end = queue.slots.on_read(slot, messages, fresh)
         self._on_read(queue, slot, messages, is_end)
-        queue.slots.offer([message for message in messages if message.id not in dying] if dying else messages)
+        queue.slots.offer(fresh)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 
 from broker.message import TRANSIENT, Message, lane_of
@@ -188,17 +188,13 @@ class Window(ReadyMessages):
 
     def take_from_slots(self, messages: Sequence[Message]) -> list[Message]:
         """Return those of stored messages that lie in slots, and count them there no more."""
-        slots = [slot for slot in (self.open_slot, *self.slots) if slot is not None]
-        places = sorted(((slot.lane, slot.start, slot.end), number) for number, slot in enumerate(slots))
-        starts = [place[:2] for place, _ in places]
+        find = self.find_slot()
         taken = []
         for message in messages:
-            lane = lane_of(message.id)
-            index = bisect_right(starts, (lane, message.id)) - 1
-            if index < 0 or places[index][0][0] != lane or message.id > places[index][0][2]:
+            slot = find(message.id)
+            if slot is None:
                 continue
             taken.append(message)
-            slot = slots[places[index][1]]
             if slot.count:
                 slot.count -= 1
                 self.slots.count -= slot is not self.open_slot
@@ -216,6 +212,22 @@ class Window(ReadyMessages):
         self.changes += 1
         self.slots.remove(slot)
         return True
+
+    def find_slot(self) -> Callable[[int], Slot | None]:
+        """Return a function that finds the slot of a message id, as the slots are now."""
+        slots = [slot for slot in (self.open_slot, *self.slots) if slot is not None]
+        places = sorted(((slot.lane, slot.start, slot.end), number) for number, slot in enumerate(slots))
+        starts = [place[:2] for place, _ in places]
+
+        def find(message_id: int) -> Slot | None:
+            lane = lane_of(message_id)
+            index = bisect_right(starts, (lane, message_id)) - 1
+            if index < 0 or places[index][0][0] != lane or message_id > places[index][0][2]:
+                return None
+            found: Slot = slots[places[index][1]]
+            return found
+
+        return find
 
     def withdraw(self, messages: Sequence[Message]) -> list[Message]:
         """Remove and return those of these messages that are in memory, as they are there, or in slots. Takes a look at
@@ -277,11 +289,14 @@ class Window(ReadyMessages):
             self.open_slot = self.slots.take_oldest()
         return self.open_slot
 
-    def on_read(self, slot: Slot, messages: Sequence[Message]) -> bool:
-        """`messages` of the open slot are in memory now; return whether nothing of it is left to read."""
-        slot.count = max(slot.count - len(messages), 0)
-        self._uncount_in(slot, sum(map(size_of_message, messages)))
-        self.count_octets(1, messages)  # in memory now
+    def on_read(self, slot: Slot, messages: Sequence[Message], fresh: Sequence[Message] | None = None) -> bool:
+        """`messages` of the open slot were read, and are in memory now, or only the `fresh` ones of them: the others
+        are not counted in it. Return whether nothing of it is left to read.
+        """
+        fresh = messages if fresh is None else fresh
+        slot.count = max(slot.count - len(fresh), 0)
+        self._uncount_in(slot, sum(map(size_of_message, fresh)))
+        self.count_octets(1, fresh)  # in memory now
         if not messages or messages[-1].id >= slot.end:
             self.open_slot = None
             return True

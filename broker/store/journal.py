@@ -17,9 +17,11 @@ from typing import Any, Final
 
 import structlog
 
+from broker.codec.message_group import group_of
 from broker.errors import BranchConflict, StoreFull, StoreUnavailable
 from broker.message import PENDING, SETTLED, STORED, TRANSIENT, WRITING, WRITING_SETTLED, KeyedMessage, Message
 from broker.ports.branches import BranchKey, PreparedBranch
+from broker.ports.groups import GroupRow
 from broker.ports.slot import Slot
 from broker.ports.store import Batch, MessageStore
 from broker.ports.streams import StreamAppend
@@ -112,6 +114,7 @@ class GroupCommitJournal:
         self._writing_since: float | None = None
         self._batch = Batch()
         self._is_without_room = False
+        self.grouped_queues: set[int] = set()
         self.is_full = False
         self.is_failing = False
         self.counters = JournalCounters()
@@ -344,6 +347,8 @@ class GroupCommitJournal:
         if last > self._high_water:
             self._high_water = last + HIGH_WATER_AHEAD
         batch.high_water = self._high_water
+        if self.grouped_queues:
+            self._index(batch)
         return batch, groups
 
     def _take_appended(self, *, is_whole: bool) -> list[Message]:
@@ -357,6 +362,16 @@ class GroupCommitJournal:
             self._bytes -= message.weight
             taken.append(message)
         return taken
+
+    def _index(self, batch: Batch) -> None:
+        """Note what the batch does to the index of message groups."""
+        grouped = self.grouped_queues
+        batch.grouped = [
+            GroupRow(message.id, message.queue.queue_id, group_of(message.header))
+            for message in batch.inserts
+            if message.queue.queue_id in grouped
+        ]
+        batch.ungrouped = [message.id for message in batch.deletes if message.queue.queue_id in grouped]
 
     def _take_keyed(self, inserts: list[Message]) -> list[KeyedMessage]:
         """Return the messages that ask for keys and go with these inserts; add to `inserts` what else belongs to the
@@ -430,6 +445,8 @@ class GroupCommitJournal:
         batch.prepared[:] = [branch for each in groups for branch in each.prepared]
         batch.resolved[:] = [key for each in groups for key in each.resolved]
         others = set(map(id, group.keyed))
+        if self.grouped_queues:
+            self._index(batch)
         batch.keyed[:] = [message for message in batch.keyed if id(message) not in others]
         for append in batch.appends:
             append.leave_out({message.id for message in append.messages if id(message) in gone})
@@ -492,6 +509,8 @@ class GroupCommitJournal:
 
     async def _try_alone(self, batch: Batch) -> bool:
         """Write deletes or purges to a store without room; return whether that was possible."""
+        if self.grouped_queues:
+            self._index(batch)
         try:
             await self._store.write(batch)
         except StoreUnavailable:

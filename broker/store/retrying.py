@@ -16,6 +16,7 @@ from broker.backoff import Backoff
 from broker.errors import StoreUnavailable, StoreWentBack
 from broker.message import Message, StorageQueue
 from broker.ports.branches import BranchKey, PreparedBranch, Xid
+from broker.ports.groups import GroupPage
 from broker.ports.records import Change, Topology
 from broker.ports.slot import Slot
 from broker.ports.store import Batch, DueKey, KeyPlace, KeySweep, Store
@@ -122,6 +123,12 @@ class RetryingStore:
 
     async def next_due(self, queue: StorageQueue, after: DueKey) -> int | None:
         return await self._retry.until_done(lambda: self.store.next_due(queue, after))
+
+    async def read_groups(self, queue_id: int, after: int, limit: int, depth: int) -> GroupPage:
+        return await self._retry.until_done(lambda: self.store.read_groups(queue_id, after, limit, depth))
+
+    async def read_listed(self, queue: StorageQueue, message_ids: Sequence[int], limit_bytes: int) -> list[Message]:
+        return await self._retry.until_done(lambda: self.store.read_listed(queue, message_ids, limit_bytes))
 
     async def mark_redelivered(self, messages: Sequence[Message]) -> None:
         await self._retry.until_done(lambda: self.store.mark_redelivered(messages))

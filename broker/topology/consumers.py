@@ -99,8 +99,21 @@ class Consumers:
             return not queue.consumers and queue.auto_delete and queue.turns.was_used
         own = self._subscribers(queue).get(self._incarnation)
         if own is None or not queue.consumers:
-            return own is not None
+            return own is not None and not self._is_held_here(queue)
         return queue in self._handing_over or own.priority != self._priority(queue)
+
+    def _is_held_here(self, queue: Queue) -> bool:
+        """Do clients of this node still hold messages of a queue that only it may give out? Nobody else may until these
+        are settled, or given back; `ends` is asked from time to time.
+        """
+        return queue.settings.is_given_by_one_node and queue.unacked_count > 0
+
+    def ends(self, queue: Queue) -> bool:
+        """Is the caller to await `unsubscribe`, because this node has no consumers of `queue`, and nothing of it is
+        held here any more?
+        """
+        is_idle = not (queue.consumers or queue.is_closing or queue in self._starting or queue in self._leaving)
+        return is_idle and self._has_left(queue)
 
     def _priority(self, queue: Queue) -> int:
         """Return what the priority of this node's subscription to a queue is to be."""
@@ -266,14 +279,19 @@ class Consumers:
 
     def update_activity(self, queue: Queue) -> None:
         """Find out whether the single active consumer of `queue` is on this node: it is on the one whose subscription
-        is the first (contract F11); and whether consumers of other nodes may come before those of this one (contract
+        is the first (contract F11), which also gives out the messages of queues of which one node does (ADR 84); and
+        whether consumers of other nodes may come before those of this one (contract
         B17).
         """
-        if queue.settings.single_active_consumer:
+        is_of_one_node = queue.settings.single_active_consumer or queue.settings.is_given_by_one_node
+        if is_of_one_node or not queue.turns.dispatcher.is_active:
             first = next(iter(self._subscribers(queue)), self._incarnation)
-            if queue.turns.set_active(first == self._incarnation and queue not in self._handing_over):
+            is_here = first == self._incarnation and queue not in self._handing_over
+            if queue.turns.set_active(is_here or not is_of_one_node):
                 self._on_activity(queue)
-        elif any(each.priority for each in self._subscribers(queue).values()):
+        if is_of_one_node:
+            return
+        if any(each.priority for each in self._subscribers(queue).values()):
             queue.rank()
         elif queue.turns.is_ranked:
             queue.unrank()

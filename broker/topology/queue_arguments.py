@@ -14,7 +14,7 @@ from broker.codec.field_table import FieldTable
 from broker.errors import PreconditionFailed
 from broker.ports.levels import MAX_PRIORITY
 from broker.queue.deduplication import EXCHANGE_TYPE, PROPERTIES, Deduplication, count
-from broker.queue.settings import MAX_NAME, MAX_TIME, Overflow, QueueType
+from broker.queue.settings import MAX_NAME, MAX_TIME, MOST_RATE, Overflow, QueueSettings, QueueType
 from broker.queue.values import age_in_ms
 
 Check: TypeAlias = Callable[[str, Any, Mapping[str, Any]], str | None]
@@ -132,6 +132,17 @@ def _age(kind: str, value: Any, values: Mapping[str, Any]) -> str | None:
     return "invalid_max_age" if age_in_ms(value) is None else None
 
 
+def _groups(kind: str, value: Any, values: Mapping[str, Any]) -> str | None:
+    has_priorities = value and values.get("x-max-priority", 0) != 0
+    return _boolean(kind, value, values) or ("message_groups_with_max_priority" if has_priorities else None)
+
+
+def _rate(kind: str, value: Any, values: Mapping[str, Any]) -> str | None:
+    if kind not in INTEGERS and kind not in ("float", "double"):
+        return f'"expected number, got {kind}"'
+    return None if 0 < value < MOST_RATE else f"{{value_not_a_rate,{value}}}"
+
+
 def _anything(kind: str, value: Any, values: Mapping[str, Any]) -> str | None:
     return None
 
@@ -201,6 +212,10 @@ ARGUMENTS: Final[Mapping[str, Argument]] = {
     "x-cache-persistence": Argument(_one_of("disk", "memory", otherwise="invalid_cache_persistence"), _BOTH),
     "x-deduplication-header": Argument(_header, _BOTH),
     "x-deduplication-property": Argument(_one_of(*PROPERTIES, otherwise="invalid_deduplication_property"), _BOTH),
+    "x-message-groups": Argument(_groups, _BOTH),
+    "x-group-concurrency": Argument(_positive, _BOTH),
+    "x-max-unacked": Argument(_positive, _BOTH),
+    "x-max-rate": Argument(_rate, _BOTH),
     "x-deliver-at-header": Argument(_header, _BOTH),
     "x-max-age": Argument(_age, _STREAM),
     "x-stream-max-segment-size-bytes": Argument(_not_negative, _STREAM),
@@ -252,9 +267,14 @@ def require_sizes(arguments: FieldTable, queue_type: QueueType) -> None:
 
 
 def require_kept(arguments: FieldTable, what: str, *, is_stored: bool) -> None:
-    """Raise `PreconditionFailed` if a queue is to leave out duplicates whose messages are not in the database, where
-    the keys are.
+    """Raise `PreconditionFailed` if a queue is to leave out duplicates, or keep groups apart, whose messages are not in
+    the database, where the keys and the index of groups are.
     """
+    if not is_stored and QueueSettings.of(arguments).has_groups:
+        raise PreconditionFailed(
+            f"invalid arg 'x-message-groups' for {what}: groups are kept in the database with their messages, so the"
+            " queue must be durable and not exclusive"
+        )
     if not is_stored and Deduplication.of(arguments.values) is not None:
         name = EXCHANGE_TYPE if EXCHANGE_TYPE in arguments.values else "x-dedup-window"
         raise PreconditionFailed(

@@ -391,3 +391,16 @@ CREATE TABLE IF NOT EXISTS `MB_STREAM_PLACE` (
 )ENGINE=InnoDB;
 
 UPDATE alembic_version SET version_num='0013' WHERE alembic_version.version_num = '0012';
+
+-- Running upgrade 0013 -> 0014
+
+CREATE TABLE IF NOT EXISTS `MB_MESSAGE_GROUP` (
+    `MESSAGE_ID` BIGINT NOT NULL,
+    `QUEUE_ID` BIGINT NOT NULL,
+    `GROUP_ID` BIGINT NOT NULL,
+    PRIMARY KEY (`MESSAGE_ID`)
+)ENGINE=InnoDB;
+
+CREATE INDEX `MB_MESSAGE_GROUP_INDEX` ON `MB_MESSAGE_GROUP` (`QUEUE_ID`, `GROUP_ID`, `MESSAGE_ID`);
+
+UPDATE alembic_version SET version_num='0014' WHERE alembic_version.version_num = '0013';

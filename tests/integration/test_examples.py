@@ -30,6 +30,12 @@ LINES = {
         "goes on with: 2: south 22, 3: north 23",
         "6 readings are still there",
     ],
+    "message_groups": [
+        "the first messages were: large 0, small 0, tiny 0, large 1",
+        "large: in order",
+        "small: in order",
+        "tiny: in order",
+    ],
     "work_queue": ["task 3 failed, once more", "task 9 done"],
     "kombu_tasks": ["2 + 10 = 12"],
     "faststream_rpc": ["[1, 2] make 3", "[3, 4, 5] make 12", "[] make 0"],

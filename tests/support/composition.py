@@ -33,6 +33,7 @@ from broker.ports.records import Change
 from broker.ports.slot import Slot
 from broker.ports.store import DueKey, Store
 from broker.queue.due_reader import DueReader
+from broker.queue.group_reader import GroupReader
 from broker.queue.making import make_queue
 from broker.queue.outcome import Outcome
 from broker.queue.queue import Queue
@@ -78,6 +79,9 @@ class NoServices:
 
     def read_due(self, queue: Queue) -> None:
         raise AssertionError("nothing is due")
+
+    def read_groups(self, queue: Queue) -> None:
+        raise AssertionError("nothing is in slots")
 
     def bury(self, queue: Queue, messages: Sequence[Message], outcome: Outcome) -> None:
         raise AssertionError("nothing is dead-lettered")
@@ -414,6 +418,7 @@ class NodeParts:
             has_room=services.has_room,
             on_done=self._on_read,
         )
+        services.group_reader = GroupReader(self.store, self.journal, tasks, on_done=self._on_read)
         return services
 
     async def _read_stored(self, queue: Queue, slot: Slot, limit: int, octets: int) -> Sequence[Message]:

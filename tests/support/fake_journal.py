@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from broker.codec.message_group import group_of
 from broker.message import PENDING, SETTLED, STORED, KeyedMessage, Message
 from broker.ports.branches import BranchKey, PreparedBranch
+from broker.ports.groups import GroupRow
 from broker.ports.slot import Slot
 from broker.ports.store import Batch, MessageStore
 from broker.ports.streams import StreamAppend
@@ -32,6 +34,7 @@ class FakeJournal:
         self._keyed: list[KeyedMessage] = []
         self.on_decided: Callable[[Sequence[KeyedMessage]], None] = lambda keyed: None
         self.on_appended: Callable[[Sequence[StreamAppend]], None] = lambda appends: None
+        self.grouped_queues: set[int] = set()
         self.is_full = False
         self.held = 0
         self.transactions = 0
@@ -120,6 +123,13 @@ class FakeJournal:
         batch.recounts = list(self._recounts.values())
         batch.prepared, batch.resolved = group.prepared, group.resolved
         batch.keyed = [*self._keyed, *group.keyed]
+        grouped = self.grouped_queues
+        batch.grouped = [
+            GroupRow(each.id, each.queue.queue_id, group_of(each.header))
+            for each in written
+            if each.queue.queue_id in grouped
+        ]
+        batch.ungrouped = [each.id for each in batch.deletes if each.queue.queue_id in grouped]
         self._pending, self._spills, self._deletes, self._recounts, self._keyed = {}, [], [], {}, []
         part_streams(batch, self._appends)
         written += self._appends

@@ -12,6 +12,7 @@ from typing import Any
 
 from broker.message import Message, StorageQueue
 from broker.ports.branches import BranchKey, PreparedBranch, Xid
+from broker.ports.groups import GroupPage
 from broker.ports.records import Change, Topology
 from broker.ports.slot import Slot
 from broker.ports.store import Batch, DueKey, KeyPlace, KeySweep, Registration, Store
@@ -108,6 +109,14 @@ class FaultyStore:
     async def next_due(self, queue: StorageQueue, after: DueKey) -> int | None:
         due: int | None = await self._call("next_due", queue, after)
         return due
+
+    async def read_groups(self, queue_id: int, after: int, limit: int, depth: int) -> GroupPage:
+        page: GroupPage = await self._call("read_groups", queue_id, after, limit, depth)
+        return page
+
+    async def read_listed(self, queue: StorageQueue, message_ids: Sequence[int], limit_bytes: int) -> list[Message]:
+        messages: list[Message] = await self._call("read_listed", queue, message_ids, limit_bytes)
+        return messages
 
     async def mark_redelivered(self, messages: Sequence[Message]) -> None:
         await self._call("mark_redelivered", messages)

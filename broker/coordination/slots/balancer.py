@@ -36,6 +36,10 @@ Counted: TypeAlias = tuple[LengthElsewhere, Queue, int, int]
 """A queue, and how many messages and octets are ready in it."""
 
 
+def _nobody(queue: Queue) -> None:
+    """Nobody has to be told."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Release:
     """Another node has asked for so many messages of `queue`."""
@@ -80,11 +84,13 @@ class Balancer:
         find_queue: Callable[[int], Queue | None],
         consumers_elsewhere: Callable[[Queue], Collection[Incarnation]],
         is_kept_elsewhere: Callable[[Queue], bool],
+        see_to_end: Callable[[Queue], None] = _nobody,
         wake: Callable[[Queue], None],
         on_due: Callable[[], None],
     ) -> None:
         """`consumers_elsewhere` are the other nodes with consumers of a queue; `is_kept_elsewhere`: does one of them
-        keep its length? `wake` dispatches a queue of which consumers may have messages again.
+        keep its length? `see_to_end` lets this node say that it consumes a queue no more, when nothing of it is
+        held here. `wake` dispatches a queue of which consumers may have messages again.
         """
         self._demand = demand
         self._owned = owned
@@ -92,6 +98,7 @@ class Balancer:
         self._find_queue = find_queue
         self._consumers_elsewhere = consumers_elsewhere
         self._is_kept_elsewhere = is_kept_elsewhere
+        self._see_to_end = see_to_end
         self._wake = wake
         self._is_alone = False
         self._on_due = on_due
@@ -305,6 +312,7 @@ class Balancer:
                 del self._exact[queue_id]
                 queue.whole.keep_length(is_here=True)
                 continue
+            self._see_to_end(queue.whole)
             self._see_to_keeper(queue)
             if self._must_give_away(queue) and queue.has_ready and queue.can_hand_off:
                 self._surplus[queue] = None

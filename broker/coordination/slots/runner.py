@@ -74,6 +74,7 @@ class SlotRunner:
         find_queue: Callable[[int], Queue | None],
         consumers_elsewhere: Callable[[Queue], Collection[Incarnation]],
         is_kept_elsewhere: Callable[[Queue], bool] = lambda queue: False,
+        see_to_end: Callable[[Queue], None] = lambda queue: None,
         next_due: Callable[[Queue], Awaitable[int | None]] | None = None,
         cut_off: Callable[[], Collection[Incarnation]],
         on_adopted: Callable[[Queue], None],
@@ -115,6 +116,7 @@ class SlotRunner:
             find_queue=find_queue,
             consumers_elsewhere=consumers_elsewhere,
             is_kept_elsewhere=is_kept_elsewhere,
+            see_to_end=see_to_end,
             wake=on_adopted,
             on_due=self._surplus_due.set,
         )

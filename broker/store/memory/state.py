@@ -35,6 +35,8 @@ class Row:
     metadata: bytes
     payload: bytes
     due: int = 0
+    group: int | None = None
+    """Its entry in the index of message groups; None without one."""
 
 
 @dataclass(slots=True)

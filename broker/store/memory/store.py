@@ -15,6 +15,7 @@ from broker.errors import BranchConflict, StoreError, StoreLocked
 from broker.message import STORED, TRANSIENT, Message, StorageQueue, lane_of
 from broker.ports.branches import BranchKey, PreparedBranch, Xid
 from broker.ports.cluster_rows import Incarnation, row_of
+from broker.ports.groups import GroupHead, GroupPage
 from broker.ports.records import Change, Drop, Topology, VirtualHostRecord
 from broker.ports.slot import Slot
 from broker.ports.store import Batch, DueKey, KeyPlace, KeySweep, Registration
@@ -96,6 +97,9 @@ class MemoryStore:
             if message.id not in batch.duplicates:
                 self._insert(message)
         streams.append_segments(state, batch)
+        for grouped in batch.grouped:
+            if grouped.message_id in state.rows:
+                state.rows[grouped.message_id].group = grouped.group
         self._recount(batch.recounts)
         doomed = [message.id for message in batch.deletes]
         for slot in batch.purges:
@@ -130,6 +134,23 @@ class MemoryStore:
     async def next_due(self, queue: StorageQueue, after: DueKey) -> int | None:
         keys = self._opened().due_keys(queue.queue_id, LATEST, after)
         return min(keys)[0] if keys else None
+
+    async def read_groups(self, queue_id: int, after: int, limit: int, depth: int) -> GroupPage:
+        groups: dict[int, list[int]] = {}
+        for message_id, row in self._opened().rows.items():
+            if row.group is not None and row.group > after and abs(row.storage_id) == queue_id:
+                groups.setdefault(row.group, []).append(message_id)
+        heads: list[GroupHead] = []
+        for group in sorted(groups):
+            if sum(len(head.message_ids) for head in heads) >= limit:
+                return GroupPage(heads, heads[-1].group)
+            heads.append(GroupHead(group, sorted(groups[group])[:depth]))
+        return GroupPage(heads, None)
+
+    async def read_listed(self, queue: StorageQueue, message_ids: Sequence[int], limit_bytes: int) -> list[Message]:
+        rows = self._opened().rows
+        ids = [each for each in message_ids if each in rows and abs(rows[each].storage_id) == queue.queue_id]
+        return self._read(queue, ids, limit_bytes)
 
     async def backlog(self) -> list[Slot]:
         slots: dict[tuple[int, int], Slot] = {}

@@ -10,6 +10,7 @@ from xxhash import xxh3_64_intdigest
 
 from broker.message import TRANSIENT, KeyedMessage, Message
 from broker.ports.branches import BranchKey, PreparedBranch
+from broker.ports.groups import GroupRow
 from broker.ports.slot import Slot
 from broker.ports.store import Batch
 from broker.ports.streams import StreamAppend
@@ -60,6 +61,8 @@ class Rows:
     resolved: Sequence[BranchKey] = ()
     keyed: Sequence[KeyedMessage] = ()
     appends: Sequence[StreamAppend] = ()
+    grouped: Sequence[GroupRow] = ()
+    ungrouped: Sequence[int] = ()
     duplicates: set[int] = field(default_factory=set)
     """The batch's own: which messages do not get their keys (`Batch`)."""
 
@@ -76,6 +79,7 @@ class Rows:
             shared=shared,
             contents=[row for row in self.contents if row[0] not in unused],
             expirations=[row for row in self.expirations if row[0] not in gone],
+            grouped=[row for row in self.grouped if row.message_id not in gone],
         )
 
     @property
@@ -95,6 +99,8 @@ class Rows:
             + len(self.resolved)
             + len(self.keyed)
             + sum([len(append.segments()) for append in self.appends])
+            + len(self.grouped)
+            + len(self.ungrouped)
         )
 
     @property
@@ -144,6 +150,8 @@ def rows_of(batch: Batch, high_water: int) -> Rows:
         tuple(batch.resolved),
         tuple(batch.keyed),
         tuple(batch.appends),
+        sorted(batch.grouped),
+        sorted(batch.ungrouped),
         batch.duplicates,
     )
 

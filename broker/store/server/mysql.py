@@ -36,6 +36,7 @@ from broker.store.server.mysql_statements import (
     assign,
     beginning,
     delete_expirations,
+    delete_groups,
     delete_orphans,
     due_keys,
     has_expirations,
@@ -290,7 +291,7 @@ class MySql:
             gone: list[Any] = []
             if slot.queue_id in expiring:
                 gone = await _select(raw, f"SELECT MESSAGE_ID FROM MB_METADATA WHERE {condition}")
-            await _execute(raw, f"DELETE FROM MB_METADATA WHERE {condition}")
+            await _execute(raw, f"DELETE FROM MB_METADATA WHERE {condition};{delete_groups(slot)}")
             for statement in delete_expirations(sorted(message_id for (message_id,) in gone)):
                 await _execute(raw, statement)
             await self._delete_orphans(raw, sorted(content_id for (content_id,) in named))

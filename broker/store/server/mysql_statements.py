@@ -36,6 +36,10 @@ _EXPIRATION_INTO: Final = (
     "INSERT INTO MB_EXPIRATION_DATA (MESSAGE_ID,QUEUE_ID,EXPIRATION_TIME) VALUES ",
     " ON DUPLICATE KEY UPDATE QUEUE_ID=VALUES(QUEUE_ID),EXPIRATION_TIME=VALUES(EXPIRATION_TIME)",
 )
+_GROUP_INTO: Final = (
+    "INSERT INTO MB_MESSAGE_GROUP (MESSAGE_ID,QUEUE_ID,GROUP_ID) VALUES ",
+    " ON DUPLICATE KEY UPDATE QUEUE_ID=VALUES(QUEUE_ID),GROUP_ID=VALUES(GROUP_ID)",
+)
 _SLOT_INTO: Final = (
     "INSERT INTO MB_SLOT"
     " (START_MESSAGE_ID,END_MESSAGE_ID,QUEUE_ID,LANE,MESSAGE_COUNT,MAYBE_DELIVERED,HAS_TRANSIENT) VALUES ",
@@ -105,12 +109,15 @@ def _statements(rows: Rows, limit: int) -> Iterator[str]:
     yield from _joined(
         _EXPIRATION_INTO, (f"({name},{queue_id},{due})" for name, queue_id, due in rows.expirations), limit
     )
+    yield from _joined(_GROUP_INTO, (f"({name},{queue_id},{group})" for name, queue_id, group in rows.grouped), limit)
     for deliveries, counted in rows.recounts.items():
         for ids in parts(counted):
             yield f"UPDATE MB_METADATA SET REDELIVERED={deliveries} WHERE MESSAGE_ID IN ({ids})"
     for ids in parts(rows.deletes):
         yield f"DELETE FROM MB_METADATA WHERE MESSAGE_ID IN ({ids})"
     yield from delete_expirations(rows.expired)
+    for ids in parts(rows.ungrouped):
+        yield f"DELETE FROM MB_MESSAGE_GROUP WHERE MESSAGE_ID IN ({ids})"
     yield from _joined(_SLOT_INTO, (f"({','.join(str(int(value)) for value in place)})" for place in rows.slots), limit)
 
 
@@ -176,6 +183,13 @@ def assign(rows: Sequence[SlotRow], incarnation: Incarnation, fence: Fence, *, h
 def in_slot(slot: Slot, queue_ids: str) -> str:
     """Return the condition for the messages of a slot, under the ids `queue_ids`."""
     return _IN_SLOT.format(queue_ids=queue_ids, start=slot.start, end=slot.end, lane=slot.lane)
+
+
+def delete_groups(slot: Slot) -> str:
+    """Return the statement that deletes the entries of a slot in the index of message groups."""
+    return f"DELETE FROM MB_MESSAGE_GROUP WHERE {_IN_SLOT}".format(
+        queue_ids=slot.queue_id, start=slot.start, end=slot.end, lane=slot.lane
+    )
 
 
 def parts(ids: Sequence[int]) -> Iterator[str]:

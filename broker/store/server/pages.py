@@ -5,7 +5,7 @@ Each page is read in one snapshot: first its index rows, then the bodies that th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -53,6 +53,17 @@ async def due_page(
         return ReadPage(messages, damaged, None)
     # Without a row all of these messages are gone.
     return ReadPage(messages, damaged, keys[ids.index(rows[-1].message_id)] if rows else keys[-1])
+
+
+async def listed_page(
+    dialect: Dialect, raw: Any, queue: StorageQueue, message_ids: Sequence[int], limit_bytes: int
+) -> ReadPage[int]:
+    """Read the first page of these messages, which are ascending; the next one begins behind an id."""
+    await dialect.begin_read(raw)
+    found = await dialect.read_rows(raw, queue.queue_id, message_ids) if message_ids else []
+    rows = _within(sorted(found), limit_bytes)
+    messages, damaged = await _read(dialect, raw, queue, rows)
+    return ReadPage(messages, damaged, rows[-1].message_id if rows else None)
 
 
 async def next_due(dialect: Dialect, raw: Any, queue: StorageQueue, after: DueKey) -> int | None:

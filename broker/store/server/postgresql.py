@@ -97,6 +97,12 @@ _EXPIRATIONS: Final = (
 )
 _DELETE_EXPIRATIONS: Final = 'DELETE FROM "MB_EXPIRATION_DATA" WHERE "MESSAGE_ID"=ANY($1::bigint[])'
 _HAS_EXPIRATIONS: Final = 'SELECT 1 FROM "MB_EXPIRATION_DATA" WHERE "QUEUE_ID"=ANY($1::bigint[]) LIMIT 1'
+_GROUPS: Final = (
+    'INSERT INTO "MB_MESSAGE_GROUP" AS G ("MESSAGE_ID","QUEUE_ID","GROUP_ID")'
+    ' SELECT * FROM unnest($1::bigint[],$2::bigint[],$3::bigint[]) ON CONFLICT ("MESSAGE_ID")'
+    ' DO UPDATE SET "QUEUE_ID"=EXCLUDED."QUEUE_ID","GROUP_ID"=EXCLUDED."GROUP_ID"'
+)
+_DELETE_GROUPS: Final = 'DELETE FROM "MB_MESSAGE_GROUP" WHERE "MESSAGE_ID"=ANY($1::bigint[])'
 _SLOT: Final = (
     'INSERT INTO "MB_SLOT" ("START_MESSAGE_ID","END_MESSAGE_ID","QUEUE_ID","LANE","MESSAGE_COUNT","MAYBE_DELIVERED",'
     '"HAS_TRANSIENT") SELECT * FROM unnest($1::bigint[],$2::bigint[],$3::bigint[],$4::smallint[],$5::integer[],'
@@ -116,6 +122,7 @@ _PURGE_NAMED: Final = (
     f' WHERE "QUEUE_ID"=ANY($1::bigint[]) AND {_IN_SLOT} AND "CONTENT_ID" IS NOT NULL'
 )
 _PURGE: Final = f'DELETE FROM "MB_METADATA" WHERE "QUEUE_ID"=ANY($1::bigint[]) AND {_IN_SLOT}'
+_PURGE_GROUPS: Final = f'DELETE FROM "MB_MESSAGE_GROUP" WHERE "QUEUE_ID"=ANY($1::bigint[]) AND {_IN_SLOT}'
 _PURGED: Final = f'SELECT "MESSAGE_ID" FROM "MB_METADATA" WHERE "QUEUE_ID"=ANY($1::bigint[]) AND {_IN_SLOT}'
 _HIGH_WATER: Final = (
     'INSERT INTO "MB_NODE_TO_LAST_PUBLISHED_ID" AS L ("NODE_ID","MESSAGE_ID") VALUES ($1,$2)'
@@ -337,12 +344,16 @@ class PostgreSql:
             await raw.copy_records_to_table("MB_METADATA", records=rows.shared, columns=_SHARED)
         if rows.expirations:
             await raw.execute(_EXPIRATIONS, *zip(*rows.expirations, strict=True))
+        if rows.grouped:
+            await raw.execute(_GROUPS, *zip(*rows.grouped, strict=True))
         for deliveries, ids in rows.recounts.items():
             await raw.execute(_RECOUNT, ids, deliveries)
         if rows.deletes:
             await raw.execute(_DELETE, rows.deletes)
         if rows.expired:
             await raw.execute(_DELETE_EXPIRATIONS, rows.expired)
+        if rows.ungrouped:
+            await raw.execute(_DELETE_GROUPS, rows.ungrouped)
         if rows.slots:
             await raw.execute(_SLOT, *zip(*rows.slots, strict=True))
         if rows.prepared or rows.resolved:
@@ -363,6 +374,7 @@ class PostgreSql:
             named = await raw.fetch(_PURGE_NAMED, *arguments)
             gone = await raw.fetch(_PURGED, *arguments) if slot.queue_id in expiring else ()
             await raw.execute(_PURGE, *arguments)
+            await raw.execute(_PURGE_GROUPS, *arguments)
             if gone:
                 await raw.execute(_DELETE_EXPIRATIONS, sorted(row[0] for row in gone))
             if named:
@@ -408,7 +420,9 @@ class PostgreSql:
         return is_done
 
     async def free_room(self, raw: Any) -> None:
-        await raw.execute('VACUUM "MB_METADATA", "MB_CONTENT", "MB_EXPIRATION_DATA", "MB_STREAM_SEGMENT"')
+        await raw.execute(
+            'VACUUM "MB_METADATA", "MB_CONTENT", "MB_EXPIRATION_DATA", "MB_STREAM_SEGMENT", "MB_MESSAGE_GROUP"'
+        )
 
     async def probe(self, raw: Any, node_id: str) -> None:
         await raw.execute(_PROBE, postgresql_text(node_id))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
+from bisect import bisect_right
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -22,6 +23,7 @@ from broker.errors import Evicted, StoreFull, StoreLocked, StoreShared, StoreUna
 from broker.message import Message, StorageQueue
 from broker.ports.branches import BranchKey, PreparedBranch, Xid
 from broker.ports.cluster_rows import Incarnation, SlotRow
+from broker.ports.groups import GroupPage
 from broker.ports.peer_calls import Fence
 from broker.ports.records import Change, Topology
 from broker.ports.slot import Slot
@@ -36,7 +38,7 @@ from broker.store.server.lone_broker import LoneBroker
 from broker.store.server.own_connection import OwnConnection
 from broker.store.server.pages import ReadPage
 from broker.store.server.writer import BatchWriter, Writing
-from broker.store.sql import branches, cluster, damaged, keys, migrate, nodes, streams, went_back
+from broker.store.sql import branches, cluster, damaged, groups, keys, migrate, nodes, streams, went_back
 from broker.store.sql import messages as message_rows
 from broker.store.sql.cluster_store import SqlClusterStore
 from broker.store.sql.shared_store import SqlEventStore, SqlMemberStore, SqlSlotStore
@@ -62,6 +64,8 @@ _LONG_DEADLINE: Final = 600.0
 """Seconds for statements whose amount of work is not known beforehand: on whole queues, on the whole schema."""
 _YOUNG_MS: Final = 30_000
 """Milliseconds after its last beat for which a node of a cluster counts as alive to a standalone broker."""
+_GROUP_PAGES: Final = 16
+"""Pages of the index of groups that one call looks at."""
 CLUSTER_DEADLINE: Final = 2.0
 """Seconds for a call about the cluster: with heartbeatInterval 5 s a beat can be tried twice before trust ends."""
 
@@ -192,6 +196,19 @@ class ServerStore:
                 return await pages.next_due(self._dialect, raw, queue, after)
 
         return await self._engine.own(self._engine.retrying(once, again=Failure.LOST))
+
+    async def read_groups(self, queue_id: int, after: int, limit: int, depth: int) -> GroupPage:
+        return await self._run(
+            lambda connection: groups.read_groups(connection, queue_id, after, limit, depth), limit * _GROUP_PAGES
+        )
+
+    async def read_listed(self, queue: StorageQueue, message_ids: Sequence[int], limit_bytes: int) -> list[Message]:
+        async def page_behind(raw: Any, after: int) -> ReadPage[int]:
+            return await pages.listed_page(
+                self._dialect, raw, queue, message_ids[bisect_right(message_ids, after) :], limit_bytes
+            )
+
+        return await self._whole(queue.queue_id, page_behind, 0, self._deadline(len(message_ids), limit_bytes))
 
     async def _whole(
         self, queue_id: int, page_from: Callable[[Any, K], Awaitable[ReadPage[K]]], start: K, deadline: float

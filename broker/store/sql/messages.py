@@ -25,7 +25,7 @@ from sqlalchemy import (
 from broker.ports.cluster_rows import SlotRow
 from broker.ports.slot import Slot
 from broker.store.rows import add_to_backlog
-from broker.store.sql.schema import CONTENT, DAMAGED_MESSAGE, EXPIRATION, METADATA
+from broker.store.sql.schema import CONTENT, DAMAGED_MESSAGE, EXPIRATION, MESSAGE_GROUP, METADATA
 
 _IDS_PER_STATEMENT = 500
 _DISCARDED = "discarded bodies"
@@ -69,6 +69,7 @@ def delete_queue_messages(connection: Connection, queue_ids: Sequence[int]) -> N
     _delete_messages(connection, METADATA.c.queue_id.in_(stored_under))
     connection.execute(delete(EXPIRATION).where(EXPIRATION.c.queue_id.in_(stored_under)))
     connection.execute(delete(DAMAGED_MESSAGE).where(DAMAGED_MESSAGE.c.queue_id.in_(queue_ids)))
+    connection.execute(delete(MESSAGE_GROUP).where(MESSAGE_GROUP.c.queue_id.in_(queue_ids)))
 
 
 def delete_transient_messages(connection: Connection) -> None:

@@ -293,6 +293,20 @@ Index(
     EXPIRATION.c.message_id,
 ).ddl_if(callable_=lambda *_, dialect, **__: dialect.name != "sqlite")
 
+# The index of message groups: each message of a queue with groups has a row, written and deleted with it; one too many
+# does no harm. GROUP_ID is a number made from the name of the group, 0 of messages without one.
+MESSAGE_GROUP: Final = Table(
+    "MB_MESSAGE_GROUP",
+    metadata,
+    _column("MESSAGE_ID", _ID, primary_key=True, autoincrement=False),
+    _column("QUEUE_ID", BigInteger, nullable=False),
+    _column("GROUP_ID", BigInteger, nullable=False),
+)
+Index("MB_MESSAGE_GROUP_INDEX", MESSAGE_GROUP.c.queue_id, MESSAGE_GROUP.c.group_id).ddl_if(dialect="sqlite")
+Index("MB_MESSAGE_GROUP_INDEX", MESSAGE_GROUP.c.queue_id, MESSAGE_GROUP.c.group_id, MESSAGE_GROUP.c.message_id).ddl_if(
+    callable_=lambda *_, dialect, **__: dialect.name != "sqlite"
+)
+
 # The prepared branches of distributed transactions, of all nodes. BRANCH_KEY is the hash of virtual host and xid; the
 # content says what commit and rollback are to do, in pieces.
 DTX_BRANCH: Final = Table(

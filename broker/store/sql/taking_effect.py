@@ -28,6 +28,9 @@ ARGUMENTS: Final = frozenset(
         "x-max-priority",
         "x-consumer-timeout",
         "x-delayed-retry-type",
+        "x-message-groups",
+        "x-max-unacked",
+        "x-max-rate",
     )
 )
 """One that gets an effect in the same release adds its line."""

@@ -8,7 +8,8 @@ joined the values of many.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from operator import add
@@ -181,6 +182,25 @@ def read_due(
         # Without a row all of these messages are gone.
         after = next((key for key in keys if key[1] == page.last), keys[-1])
         return page if page.last else replace(page, last=keys[-1][1])
+
+    return _first_with_messages(next_page, read_files)
+
+
+def read_listed(
+    connection: sqlite3.Connection,
+    read_files: ReadFiles,
+    queue: StorageQueue,
+    message_ids: Sequence[int],
+    limit_bytes: int,
+) -> Page:
+    """Return the first of these messages, which are ascending, as far as they are in `queue`."""
+    ids = list(message_ids)
+
+    def next_page(read_files: ReadFiles) -> Page:
+        parameters: dict[str, Any] = {"queue_id": queue.queue_id, "ids": _listed(ids)}
+        page = _read(connection, read_files, queue, _DUE_STATEMENTS, parameters, limit_bytes)
+        del ids[: bisect_right(ids, page.last)]
+        return page
 
     return _first_with_messages(next_page, read_files)
 

@@ -24,12 +24,13 @@ from broker.errors import StoreError, StoreFull, StoreUnavailable
 from broker.message import TRANSIENT, Message, StorageQueue
 from broker.ports.branches import BranchKey, PreparedBranch, Xid
 from broker.ports.cluster_rows import Incarnation
+from broker.ports.groups import GroupPage
 from broker.ports.records import Change, Drop, Topology
 from broker.ports.slot import Slot
 from broker.ports.store import Batch, DueKey, KeyPlace, KeySweep, Registration
 from broker.ports.streams import ReaderPlace, StreamBounds, StreamPage, TrimRule
 from broker.store.rows import ids_by_deliveries, name_large_content, octets_in_rows
-from broker.store.sql import branches, damaged, keys, migrate, nodes, streams
+from broker.store.sql import branches, damaged, groups, keys, migrate, nodes, streams
 from broker.store.sql.cluster_store import SqlClusterStore
 from broker.store.sql.fencing import check_incarnation
 from broker.store.sql.messages import discarded_bodies
@@ -155,7 +156,9 @@ class SqliteStore:
         # How much room is needed is asked for only on a full disk.
         grows = octets_in_rows(batch.inserts) if self._ballast.is_given_up else len(batch.inserts)
         grows += sum([append.octets for append in batch.appends])
-        grows += sum(len(branch.content) for branch in batch.prepared) + _OCTETS_OF_KEY * len(batch.keyed)
+        grows += sum(len(branch.content) for branch in batch.prepared) + _OCTETS_OF_KEY * (
+            len(batch.keyed) + len(batch.grouped)
+        )
         await self._on_writer(write, grows=grows)
         self._high_water = max(self._high_water, high_water)
 
@@ -181,6 +184,17 @@ class SqliteStore:
             lambda: sqlite_read.due_keys(self._read_only, queue.queue_id, LATEST, after, limit=1)
         )
         return places[0][0] if places else None
+
+    async def read_groups(self, queue_id: int, after: int, limit: int, depth: int) -> GroupPage:
+        return await self._in_transaction(
+            lambda connection: groups.read_groups(connection, queue_id, after, limit, depth)
+        )
+
+    async def read_listed(self, queue: StorageQueue, message_ids: Sequence[int], limit_bytes: int) -> list[Message]:
+        return await self._whole(
+            queue.queue_id,
+            lambda: sqlite_read.read_listed(self._read_only, self._files.read, queue, message_ids, limit_bytes),
+        )
 
     async def _whole(self, queue_id: int, read: Callable[[], sqlite_read.Page]) -> list[Message]:
         """Return the messages of the page that `read` returns, and set the damaged ones aside."""

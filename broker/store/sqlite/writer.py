@@ -63,6 +63,11 @@ _EXPIRATIONS: Final = (
 )
 _DELETE_EXPIRATIONS: Final = f"DELETE FROM MB_EXPIRATION_DATA WHERE MESSAGE_ID IN {_IDS}"
 _HAS_EXPIRATIONS: Final = "SELECT EXISTS (SELECT 1 FROM MB_EXPIRATION_DATA WHERE QUEUE_ID IN (?, ?))"
+_GROUPS: Final = (
+    "INSERT OR REPLACE INTO MB_MESSAGE_GROUP (MESSAGE_ID, QUEUE_ID, GROUP_ID)"
+    " SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]') FROM json_each(?)"
+)
+_DELETE_GROUPS: Final = f"DELETE FROM MB_MESSAGE_GROUP WHERE MESSAGE_ID IN {_IDS}"
 _RECOUNT: Final = f"UPDATE MB_METADATA SET REDELIVERED = ? WHERE MESSAGE_ID IN {_IDS}"
 _PRESENT: Final = f"SELECT group_concat(DISTINCT MESSAGE_ID) FROM MB_CONTENT WHERE MESSAGE_ID IN {_IDS}"
 _HIGH_WATER: Final = (
@@ -75,6 +80,9 @@ _SLOT: Final = (
     " VALUES (?,?,?,?,?,?,?) ON CONFLICT DO NOTHING"
 )
 _IN_SLOT: Final = "QUEUE_ID IN (?, ?) AND MESSAGE_ID BETWEEN ? AND ? AND (MESSAGE_ID >> 10) & 255 = ?"
+_PURGE_GROUPS: Final = (
+    "DELETE FROM MB_MESSAGE_GROUP WHERE MESSAGE_ID BETWEEN ? AND ? AND QUEUE_ID = ? AND (MESSAGE_ID >> 10) & 255 = ?"
+)
 _PURGE_EXPIRATIONS: Final = (
     f"DELETE FROM MB_EXPIRATION_DATA WHERE MESSAGE_ID IN (SELECT MESSAGE_ID FROM MB_METADATA WHERE {_IN_SLOT})"
 )
@@ -117,6 +125,7 @@ def write(
     step = _LARGE_ROWS_PER_INSERT if is_large else _ROWS_PER_INSERT
     has_branches = bool(batch.prepared or batch.resolved)
     has_others = bool(shared or named or recounts or expiring or expired or batch.keyed or batch.appends)
+    has_others = has_others or bool(batch.grouped or batch.ungrouped)
     if not (has_others or has_branches or batch.purges or batch.slots or high_water):
         if not batch.deletes and len(inline) <= step:
             _insert_inline(connection, inline, transient)
@@ -139,11 +148,15 @@ def write(
             append_segments(connection, batch)
         if expiring:
             connection.execute(_EXPIRATIONS, _expirations(expiring, transient))
+        if batch.grouped:
+            connection.execute(_GROUPS, _group_rows(batch))
         recount(connection, recounts)
         if batch.deletes:
             connection.execute(_DELETE, _array([message.id for message in batch.deletes]))
         if expired:
             connection.execute(_DELETE_EXPIRATIONS, _array(expired))
+        if batch.ungrouped:
+            connection.execute(_DELETE_GROUPS, _array(batch.ungrouped))
         if has_branches:
             change_branches(connection, batch)
         if batch.purges:
@@ -276,6 +289,7 @@ def _purge(connection: sqlite3.Connection, slots: Sequence[Slot]) -> set[int]:
         if slot.queue_id in expiring:
             connection.execute(_PURGE_EXPIRATIONS, parameters)
         connection.execute(f"DELETE FROM MB_METADATA WHERE {_IN_SLOT}", parameters)
+        connection.execute(_PURGE_GROUPS, (slot.start, slot.end, slot.queue_id, slot.lane))
     return content_ids
 
 
@@ -286,6 +300,11 @@ def _without(messages: list[Message], duplicates: Set[int]) -> list[Message]:
 def _expirations(messages: list[Message], transient: Set[int]) -> tuple[str]:
     signs = [(-1 if message.id in transient else 1) for message in messages]
     rows = [f"[{one.id},{sign * one.queue.queue_id},{one.due}]" for one, sign in zip(messages, signs, strict=True)]
+    return (f"[{','.join(rows)}]",)
+
+
+def _group_rows(batch: Batch) -> tuple[str]:
+    rows = [f"[{row[0]},{row[1]},{row[2]}]" for row in batch.grouped if row.message_id not in batch.duplicates]
     return (f"[{','.join(rows)}]",)
 
 

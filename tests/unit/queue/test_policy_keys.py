@@ -139,6 +139,7 @@ def test_every_key_with_an_effect_is_a_setting() -> None:
     companions = {
         "dead-letter-routing-key": {"x-dead-letter-exchange": "x"},
         "delayed-retry-type": {"x-delayed-retry-min": 1},
+        "group-concurrency": {"x-message-groups": True},
         "delayed-retry-min": {"x-delayed-retry-type": "all"},
         **dict.fromkeys(("cache-size", "cache-ttl", "x-cache-size", "x-cache-ttl", "deduplication-header"), on),
         **dict.fromkeys(("deduplication-property",), on),
