@@ -90,7 +90,7 @@ _NO_EFFECT: Final[Mapping[str, str]] = {
             *("secondsBeforeRetryMaster", "secondsBeforeRetrySource", "queriesBeforeRetryMaster"),
             *("queriesBeforeRetrySource", "retriesAllDown", "hostRecheckSeconds"),
         ),
-        "every new connection tries the servers in their order, those that failed in the last 10 s after the others",
+        "a new connection tries the server in use first, and last those that failed in the last 10 s",
     ),
 }
 _ONE_SERVER: Final = "the broker reads and writes on one server at a time: the first in the URL that takes writes"

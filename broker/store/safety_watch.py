@@ -12,7 +12,7 @@ from typing import Final, Protocol
 import structlog
 
 from broker.clock import Clock
-from broker.errors import StoreUnavailable
+from broker.errors import StoreError
 from broker.machine.faults import MachineFaults
 
 _log = structlog.get_logger(__name__)
@@ -71,5 +71,5 @@ class SafetyWatch:
         try:
             if await self.judge():
                 await self._store.distrust()
-        except StoreUnavailable as error:
+        except StoreError as error:
             _log.debug("the database does not tell its settings", reason=str(error))

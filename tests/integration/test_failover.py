@@ -5,6 +5,7 @@ lost elsewhere is told (ADR 86, ADR 88).
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,7 +29,7 @@ from tests.support.history import check
 from tests.support.load import Load
 from tests.support.standbys import PostgreSQLPair
 
-ROUNDS = 10
+ROUNDS = int(os.environ.get("CORDILLERA_ROUNDS", "10"))
 SHORT = {"postgresql": "&socketTimeout=3&connectTimeout=1", "mariadb": "&socketTimeout=3000&connectTimeout=1000"}
 LOST = "the database has lost what it had committed"
 ERROR_OF_TIMES = 0.3

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from broker.config.datasources import PoolConfiguration
-from broker.errors import StoreUnavailable
+from broker.errors import StoreUnavailable, StoreUnsafe
+from broker.ports.store import Batch
 from broker.store.server.opening import server_store
 from broker.store.server.store import ServerStore
 from tests.support.databases import DatabaseServer
@@ -104,6 +105,26 @@ async def test_a_postgresql_that_writes_no_full_pages_is_not_safe(
     (line,) = await on_postgresql.check_safety()
 
     assert line.startswith("full_page_writes is off, not on:")
+
+
+async def test_a_store_that_demands_safety_commits_nothing_while_a_setting_can_lose_it(
+    postgresql: DatabaseServer, changed: dict[str, str]
+) -> None:
+    name = postgresql.create_database()
+    store = server_store(PoolConfiguration(url=postgresql.jdbc_url(name)), demands_safety=True)
+    await store.open()
+    await store.register("node")
+    await store.write(Batch(high_water=1))
+    change(postgresql, changed, "full_page_writes", "off")
+    await store.distrust()
+
+    with pytest.raises(StoreUnsafe, match=r"^full_page_writes is off, not on:"):
+        await store.write(Batch(high_water=2))
+
+    change(postgresql, changed, "full_page_writes", "on")
+    await store.write(Batch(high_water=2))
+    await store.close()
+    postgresql.drop_database(name)
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ from broker.codec.methods import (
 )
 from broker.codec.properties import BasicProperties
 from broker.config.loading import load
-from broker.errors import ConfigError, StoreError, StoreShared, StoreUnavailable
+from broker.errors import ConfigError, StoreError, StoreShared, StoreUnavailable, StoreWentBack
 from broker.message import published_ms
 from broker.node.process import Node, Started
 from broker.store.memory.store import MemoryStore
@@ -122,17 +122,24 @@ class Running:
         self.store = store
         self.port = port
         self.started: asyncio.Future[Started] = asyncio.get_running_loop().create_future()
+        self.began_anew = asyncio.Event()
         self.ended: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
         self._clients: list[Client] = []
 
     async def live(self) -> None:
         """Run the node until its end."""
         try:
-            await self.node.run(self.started.set_result)
+            await self.node.run(self._on_started)
         except* StoreError as group:
             self.ended.set_result(group.exceptions[0])
         else:
             self.ended.set_result(None)
+
+    def _on_started(self, started: Started) -> None:
+        if self.started.done():
+            self.began_anew.set()
+        else:
+            self.started.set_result(started)
 
     async def connect(self) -> Client:
         client = await Client.connect(self.port)
@@ -399,3 +406,28 @@ async def test_a_node_that_is_to_stop_waits_a_moment_for_its_store(begin: Begin)
         store.heal()
         assert await it.ended is None
     assert store.calls["resign"] == 1
+
+
+# A store that has lost commits
+
+
+async def test_clients_are_told_which_confirms_are_void_and_the_node_goes_on_from_what_is_there(begin: Begin) -> None:
+    store = FaultyStore()
+    async with running(begin(store)) as it:
+        await it.started
+        client = await it.connect()
+        await client.call(QueueDeclare(queue="q", durable=True), QueueDeclareOk)
+        await client.call(ConfirmSelect(), ConfirmSelectOk)
+        lost = "the database has lost 2 batches that it had committed from 10:00:00 to 10:00:01 UTC"
+        store.fail(StoreWentBack(lost), "write")
+        client.publish("q", b"a")
+
+        close = await client.expect(ConnectionClose)
+        store.heal()
+        await it.began_anew.wait()
+        again = await it.connect()
+        await again.call(ConfirmSelect(), ConfirmSelectOk)
+        again.publish("q", b"b")
+        await again.confirmed(1)
+
+    assert (close.reply_code, close.reply_text) == (320, f"CONNECTION_FORCED - {lost}")

@@ -1,6 +1,7 @@
 """The servers that may have a database: in which order they are tried, and which one is in use.
 
-After a fail-over another one takes the writes. Each new connection goes to the first that does.
+After a fail-over another one takes the writes. Each new connection goes to the one in use while it does, else to the
+first that does.
 """
 
 from __future__ import annotations
@@ -43,10 +44,10 @@ class Servers:
         return f"{endpoint(*address)}/{self._database}"
 
     def in_order(self) -> list[Address]:
-        """Return the servers as they are to be tried now: those that have just failed come last."""
+        """Return the servers as they are to be tried now: first the one in use, last those that have just failed."""
         now = self._monotonic()
         late = {each for each, failed_at in self._failed_at.items() if now - failed_at < _TRY_LATER}
-        return sorted(self._addresses, key=late.__contains__)
+        return sorted(self._addresses, key=lambda each: (each in late, each != self._in_use))
 
     def on_failed(self, address: Address) -> None:
         """No connection to this server could be made, or it takes no writes."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 from structlog.testing import capture_logs
 
-from broker.errors import StoreError, StoreFull, StoreUnavailable
+from broker.errors import StoreError, StoreFull, StoreUnavailable, StoreUnsafe
 from broker.store.health import StoreHealth
 from tests.support.clock import FakeClock
 
@@ -107,6 +107,13 @@ async def test_a_store_without_room_has_words_of_its_own(bench: Bench) -> None:
     bench.store.write_failure = StoreFull("database or disk is full")
     await bench.watch(2.25)
     assert bench.told == [FULL]
+
+
+async def test_a_store_that_is_not_safe_is_told_with_its_setting(bench: Bench) -> None:
+    bench.journal.is_failing = True
+    bench.store.write_failure = StoreUnsafe("fsync is off, not on: a power failure loses commits")
+    await bench.watch(2.25)
+    assert bench.told == ["store unsafe: fsync is off, not on: a power failure loses commits"]
 
 
 async def test_an_idle_node_learns_from_its_probes_that_the_store_is_away(bench: Bench) -> None:

@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from broker.backoff import Backoff
-from broker.errors import StoreError, StoreUnavailable
+from broker.errors import StoreError, StoreUnavailable, StoreWentBack
 from broker.ports.records import Put, QueueRecord, Topology, VirtualHostRecord
 from broker.ports.store import Batch
 from broker.store.retrying import ClientTimeout, Retry, RetryingStore
@@ -113,6 +113,18 @@ async def test_a_write_is_tried_once_and_its_failure_remembered() -> None:
     await it.retrying.write(Batch())
     assert it.retrying.write_failure is AWAY
     assert it.slept == []
+
+
+@pytest.mark.parametrize("operation", ["write", "probe"])
+async def test_what_is_lost_is_kept_for_those_who_tell_the_clients(operation: str) -> None:
+    store = FaultyStore()
+    retrying = RetryingStore(store)
+    store.fail(StoreWentBack("the database has lost 3 batches"))
+
+    with pytest.raises(StoreWentBack):
+        await (retrying.write(Batch()) if operation == "write" else retrying.probe())
+
+    assert retrying.end_reason == "the database has lost 3 batches"
 
 
 async def test_a_client_waits_no_longer_for_its_turn_than_its_timeout_during_an_outage() -> None:

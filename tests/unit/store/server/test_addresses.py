@@ -48,6 +48,14 @@ def test_a_server_that_was_reached_again_is_tried_in_its_turn(servers: Servers) 
     assert servers.in_order() == [FIRST, SECOND, THIRD]
 
 
+def test_the_server_in_use_is_tried_first_until_it_fails(servers: Servers) -> None:
+    servers.on_connected(SECOND)
+    assert servers.in_order() == [SECOND, FIRST, THIRD]
+
+    servers.on_failed(SECOND)
+    assert servers.in_order() == [FIRST, THIRD, SECOND]
+
+
 def test_the_server_in_use_is_named_and_nothing_secret(servers: Servers) -> None:
     assert servers.where == servers.in_use == "db1:5432,db2:5432,db3:5433/mb"
 
