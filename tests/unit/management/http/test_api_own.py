@@ -47,6 +47,7 @@ def test_the_node_list_has_one_coordinator_and_says_how_the_store_is(node: HttpN
             "reason": "",
             "latency_ms": 0.0,
             "description": "memory",
+            "unsafe": [],
         },
         "refuses_clients": "",
         "nodes": [

@@ -334,7 +334,7 @@ def test_bindings_are_listed_from_everywhere() -> None:
         ("alarms", {"status": "ok"}),
         ("local-alarms", {"status": "ok"}),
         ("virtual-hosts", {"status": "ok"}),
-        ("store", {"status": "ok"}),
+        ("store", {"status": "ok", "store": "memory", "unsafe": []}),
         ("node-is-quorum-critical", {"status": "ok", "reason": "single node cluster"}),
         ("node-is-mirror-sync-critical", {"status": "ok", "reason": "single node cluster"}),
         ("port-listener/5672", {"status": "ok", "port": 5672}),
