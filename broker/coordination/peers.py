@@ -117,6 +117,18 @@ class Peers:
             for service in self._others.values():
                 tasks.create_task(tell(service))
 
+    async def answers(self, row: NodeRow) -> bool:
+        """Return whether the incarnation of a row answers at the row's address."""
+        client = self._client(row.host, row.port, callee=row.incarnation)
+        try:
+            async with asyncio.timeout(_HINT_TIMEOUT):
+                await client.hint_resigned(Fence(), self.caller())  # which does no harm
+        except (TimeoutError, CoordinationError):
+            return False
+        finally:
+            client.close()
+        return True
+
     def close(self) -> None:
         """Close every client; calls under way fail."""
         self.on_members({})

@@ -119,6 +119,7 @@ class Clustered:
             coordinator_address=self._shared.members.coordinator_address,
             listener=self,
             connect_beats=self._shared.cluster_beside,
+            answers=lambda row: self._peers.answers(row),
         )
         secret = coordination.cluster_secret.get_secret_value()
         self._secret = SharedSecret(secret) if secret else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from itertools import count
 from typing import Any
@@ -102,9 +102,9 @@ class Agents:
         self._tasks = tasks
         self._numbers = count(1)
 
-    def new(self, node_id: str) -> Started:
-        """Return a new incarnation of that node, not registered yet."""
-        self.incarnations.append(Started(self, node_id, self._numbers))
+    def new(self, node_id: str, answers: Callable[[NodeRow], Awaitable[bool]] | None = None) -> Started:
+        """Return a new incarnation of that node, not registered yet. `answers` is that of its agent."""
+        self.incarnations.append(Started(self, node_id, self._numbers, answers))
         return self.incarnations[-1]
 
     async def start(self, node_id: str) -> Started:
@@ -117,7 +117,13 @@ class Agents:
 class Started:
     """One incarnation of a node: its agent, its store with faults, what it was told, and how it ended."""
 
-    def __init__(self, agents: Agents, node_id: str, numbers: Any) -> None:
+    def __init__(
+        self,
+        agents: Agents,
+        node_id: str,
+        numbers: Any,
+        answers: Callable[[NodeRow], Awaitable[bool]] | None = None,
+    ) -> None:
         self.store = FaultyClusterStore(agents.memory)
         self.heard = Recorder()
         self.ended: BrokerError | None = None
@@ -135,6 +141,7 @@ class Started:
             listener=self.heard,
             new_id=lambda: f"{node_id}-{next(numbers)}",
             jitter=lambda: 0.5,
+            answers=answers,
         )
         # What `MemberStore` has; here beside the rest, so that it has the same faults.
         agents.memory.coordinator_address = self._coordinator_address  # type: ignore[attr-defined]

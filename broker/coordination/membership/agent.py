@@ -24,13 +24,14 @@ from broker.coordination.membership.deputy import Deputy
 from broker.coordination.membership.election import Action, Election, ReadLease, Role
 from broker.coordination.membership.events import Listener, MembershipEvents
 from broker.coordination.membership.members import Members, changes
-from broker.coordination.membership.own_row import OwnRow, ReadOwnRow, Step
+from broker.coordination.membership.own_row import DuplicateNodeId, OwnRow, ReadOwnRow, Step
 from broker.coordination.membership.pending_request import timeout_of
 from broker.coordination.membership.view import MembershipView, StoreView
 from broker.errors import BrokerError, Evicted, StoreUnavailable
+from broker.machine.address import endpoint
 from broker.machine.faults import MACHINE_FAULTS
 from broker.ports.cluster import ClusterStore
-from broker.ports.cluster_rows import Beat, Claim, Incarnation, NodeRow, Resign
+from broker.ports.cluster_rows import Beat, Claim, Incarnation, NodeRow, NodeState, Resign
 from broker.ports.peer_calls import Fence
 
 T = TypeVar("T")
@@ -66,11 +67,13 @@ class ClusterAgent:
         new_id: Callable[[], str] = new_id,
         jitter: Callable[[], float] = random.random,
         connect_beats: Callable[[], AbstractAsyncContextManager[ClusterStore]] | None = None,
+        answers: Callable[[NodeRow], Awaitable[bool]] | None = None,
     ) -> None:
         """The times are heartbeatInterval, coordinatorEntryCreationWaitTime and eventPollingInterval in seconds.
 
         `address` is where the other nodes reach this one; `coordinator_address` reads the coordinator's address from
         the store (`MemberStore.coordinator_address`). `connect_beats` is for a `BeatThread`; without it there is none.
+        `answers` returns whether the incarnation of a row answers at the row's address.
         """
         self.node_id = node_id
         self.address = address
@@ -92,6 +95,8 @@ class ClusterAgent:
         self._read_address = coordinator_address
         self._events = MembershipEvents(node_id, listener)
         self._connect_beats = connect_beats
+        self._answers = answers
+        self._is_namesake_asked = False
         self._deputy = Deputy(heartbeat_interval)
         self._own_row = OwnRow(node_id, heartbeat_interval, new_id, jitter)
         self._election = Election(heartbeat_interval, creation_wait, new_id, jitter)
@@ -329,12 +334,30 @@ class ClusterAgent:
             return
         now = self._clock.monotonic()
         if isinstance(step, ReadOwnRow):
+            await self._ask_namesake(answer)
             own_row.on_row(answer, asked_at=asked_at, now=now)
         elif answer:
             own_row.on_granted(asked_at=asked_at, now=now)
             self._deputy.on_own_beat(asked_at)
         else:
             own_row.on_refused(asked_at=asked_at, now=now)
+
+    async def _ask_namesake(self, row: NodeRow | None) -> None:
+        """Ask the process of a row that has this node's id, once. Raises `DuplicateNodeId` when it answers.
+
+        One that does not has ended, or cannot be reached: that its row goes on beating shows later.
+        """
+        if self._is_namesake_asked or row is None or row.state is not NodeState.UP:
+            return
+        self._is_namesake_asked = True
+        if self._answers is not None and await self._answers(row):
+            raise DuplicateNodeId(self.node_id, row)
+        _log.info(
+            "another process had this node's id, and may have it still: waiting whether its beats go on",
+            node=self.node_id,
+            address=endpoint(row.host, row.port),
+            seconds=2 * self._heartbeat_interval,
+        )
 
     async def _campaign(self, action: Action) -> None:
         """Do one action of the election and report the answer to it."""

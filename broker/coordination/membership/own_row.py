@@ -20,6 +20,13 @@ from broker.ports.cluster_rows import Beat, Leave, NodeRow, NodeState, Register
 class DuplicateNodeId(CoordinationError):
     """Another living process has this node's id."""
 
+    def __init__(self, node_id: str, row: NodeRow) -> None:
+        """`row` is that of the other process."""
+        super().__init__(
+            f"node id '{node_id}' is in use by a living node at {endpoint(row.host, row.port)},"
+            f" incarnation {row.incarnation}"
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class ReadOwnRow:
@@ -172,10 +179,7 @@ class OwnRow:
             self._first_seen_at = now
         # The store may still do late beats of this node's previous process, but none this late.
         elif now >= self._first_seen_at + self._pending.heartbeat_max_age:
-            raise DuplicateNodeId(
-                f"node id '{self._node_id}' is in use by a living node at {endpoint(row.host, row.port)},"
-                f" incarnation {row.incarnation}"
-            )
+            raise DuplicateNodeId(self._node_id, row)
         self._seen, self._seen_at = row, now
 
     def _next_look(self, asked_at: float) -> float:

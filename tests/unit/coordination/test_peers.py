@@ -177,3 +177,13 @@ async def test_a_long_poll_leaves_room_for_another_call() -> None:
         await service.submit_slot(QUEUE, SLOT, peers.caller())
 
         assert await poll == Supply()
+
+
+async def test_an_incarnation_answers_where_it_serves_and_no_other_does() -> None:
+    b, agent = MemorySlotService(), FakeAgent()
+    async with serving(b, secret=SECRET) as at_b, new_peers(agent) as peers:
+        assert await peers.answers(row("b", at_b.port))
+        assert [caller.callee for caller in b.callers] == ["b-1"]
+        b.failure = PeerUnreachable("another incarnation is here")
+        assert not await peers.answers(row("b", at_b.port, "2"))
+    assert not await peers.answers(row("b", at_b.port))

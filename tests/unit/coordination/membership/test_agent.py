@@ -65,6 +65,45 @@ def test_an_id_that_is_in_use_is_refused() -> None:
     run(lambda _: main())
 
 
+def test_an_id_whose_node_answers_is_refused_at_once() -> None:
+    asked: list[NodeRow] = []
+
+    async def answers(row: NodeRow) -> bool:
+        asked.append(row)
+        return True
+
+    async def main() -> None:
+        async with agents() as cluster:
+            await cluster.start("a")
+            began = asyncio.get_running_loop().time()
+            with pytest.raises(DuplicateNodeId, match=r"^node id 'a' is in use by a living node at host-a:7611"):
+                await cluster.new("a", answers).agent.register()
+            assert asyncio.get_running_loop().time() - began < 0.1
+
+    run(lambda _: main())
+    assert [(row.node_id, row.host) for row in asked] == [("a", "host-a")]
+
+
+def test_an_id_whose_node_does_not_answer_is_asked_once_and_watched() -> None:
+    asked: list[NodeRow] = []
+
+    async def answers(row: NodeRow) -> bool:
+        asked.append(row)
+        return False
+
+    async def main() -> None:
+        async with agents() as cluster:
+            cluster.rows.nodes["a"] = OLD
+            with capture_logs() as logs:
+                await cluster.new("a", answers).agent.register()
+            assert 10.0 <= asyncio.get_running_loop().time() - 1000.0 <= 10.5
+            [told] = [line for line in logs if "another process had this node's id" in line["event"]]
+            assert told["seconds"] == 10.0
+
+    run(lambda _: main())
+    assert asked == [OLD]
+
+
 def test_an_id_whose_node_is_silent_is_taken_after_ten_seconds() -> None:
     async def main() -> None:
         async with agents() as cluster:
