@@ -90,6 +90,8 @@ class CommandSession:
         """Return status and value of any answer of the HTTP API."""
         text = "" if body is None else json.dumps(body)
         status, answer = self.way.request(method, path, query, text, headers)
+        if self.way.silent:
+            click.echo(f"not all nodes have answered, missing: {self.way.silent}", err=True)
         return status, value_of(answer)
 
     def get(self, path: str, **query: str) -> Any:

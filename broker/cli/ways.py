@@ -17,6 +17,7 @@ from broker.node.control_client import ask
 
 HTTP_PORT: Final = 15672
 _HTTPS_PORT: Final = 443
+_SILENT: Final = "X-Silent-Nodes"
 TIMEOUT: Final = 30.0
 """Seconds to wait for each part of an answer."""
 
@@ -26,6 +27,8 @@ class NodeWay(Protocol):
 
     is_local: bool
     """Is this the control socket, which has commands of its own?"""
+    silent: str
+    """The nodes that are missing in the last answer, because they have not answered in time."""
 
     @property
     def name(self) -> str:
@@ -49,6 +52,7 @@ class ControlWay:
     is_local = True
 
     def __init__(self, path: Path, timeout: float = TIMEOUT) -> None:
+        self.silent = ""
         self._path = path
         self._timeout = timeout
 
@@ -61,6 +65,7 @@ class ControlWay:
     ) -> tuple[int, str]:
         told = {"method": method, "path": path, "query": dict(query), "body": body, "headers": dict(headers)}
         answer = self.command("api", told)
+        self.silent = answer.get("silent", "")
         return answer["status"], answer["body"]
 
     def command(self, name: str, arguments: Mapping[str, Any]) -> Any:
@@ -105,6 +110,7 @@ class HttpWay:
         self._is_tls = parts.scheme == "https"
         self._host, self._port = parts.hostname, port
         self._prefix = parts.path.rstrip("/").removesuffix("/api")
+        self.silent = ""
         self._ca_file = ca_file
         self._timeout = timeout
         self._login = base64.b64encode(f"{user}:{password}".encode()).decode()
@@ -125,6 +131,7 @@ class HttpWay:
         try:
             connection.request(method, target, body.encode("utf-8", "surrogatepass"), sent)
             answer = connection.getresponse()
+            self.silent = answer.headers.get(_SILENT, "")
             return answer.status, answer.read().decode("utf-8", "replace")
         except (OSError, http.client.HTTPException) as error:
             raise CommandFailure(EX_UNAVAILABLE, f"cannot reach {self.name} ({_reason(error)}). {_ADVICE}") from None

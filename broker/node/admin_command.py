@@ -61,6 +61,8 @@ def run(options: argparse.Namespace, config: Configuration) -> int:
     result: Any = answer.get("result")
     if options.command == "import-definitions" and not options.json:
         return show_import(result)
+    if options.command == "list-subscriptions" and not options.json:
+        return _show_subscriptions(result)
     _show(result, as_json=options.json)
     return EX_OK
 
@@ -95,6 +97,14 @@ def show_import(result: Mapping[str, list[str]]) -> int:
         for line in result[name]:
             print(f"{what}: {line}", file=sys.stderr)
     return EX_FAILED if result["problems"] else EX_OK
+
+
+def _show_subscriptions(result: Mapping[str, Any]) -> int:
+    """Print the list, and beside it which nodes are missing in it; return the exit code."""
+    _show(result["subscriptions"], as_json=False)
+    for node in result["silent"]:
+        print(f"node '{node}' has not answered: its consumers are one line for each queue", file=sys.stderr)
+    return EX_OK
 
 
 def _nothing(parser: argparse.ArgumentParser) -> None:

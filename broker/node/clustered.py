@@ -34,6 +34,7 @@ from broker.coordination.slots.demand import name_of
 from broker.coordination.slots.runner import SlotRunner
 from broker.errors import ConfigError, CoordinationError, Evicted, Fenced, StoreUnavailable
 from broker.machine.faults import MachineFaults
+from broker.management.figures import subscriptions
 from broker.management.figures.pages import page
 from broker.message import Message, first_id_at
 from broker.node.descriptors import rooms
@@ -48,7 +49,7 @@ from broker.node.standalone import mark_what_was_delivered
 from broker.ports.cluster import Cluster, SlotService
 from broker.ports.cluster_rows import Incarnation, MembershipChange, NodeRow, NodeState
 from broker.ports.names import SCHEDULE
-from broker.ports.peer_calls import Fence, QueueName, Reply
+from broker.ports.peer_calls import Fence, FiguresPage, QueueName, Reply
 from broker.ports.records import Change, Topology
 from broker.ports.slot import Slot
 from broker.ports.store import Registration
@@ -392,7 +393,7 @@ class Clustered:
                 self._on_contact,
                 intake.deliver_replies,
                 intake.awaits_reply,
-                lambda kind, start: page(self._parts.view, kind, start, self._parts.turns.next),
+                self._figures,
                 lambda vhost, ids, due: self._parts.schedules.change_for(vhost, ids, due),
             ),
         )
@@ -411,6 +412,12 @@ class Clustered:
     def _on_contact(self, member: Incarnation, is_served: bool, last_event_id: int) -> None:
         self._contacts.on_call(member, self._clock.monotonic(), is_served=is_served)
         self._replicator.on_contact(last_event_id)
+
+    async def _figures(self, kind: str, start: int) -> FiguresPage:
+        parts = self._parts
+        if kind.startswith(subscriptions.KIND):
+            return await subscriptions.consumers_page(parts.subscription_list(), kind, start)
+        return await page(parts.view, kind, start, parts.turns.next)
 
     async def backlog(self) -> Sequence[Slot]:
         parts = self._parts

@@ -36,6 +36,7 @@ from broker.cache_budget import CacheBudget
 from broker.clock import Clock
 from broker.config.configuration import Configuration
 from broker.errors import AdministrationError, StoreUnavailable
+from broker.management.figures.subscriptions import read_consumers
 from broker.management.figures.view import NodeView
 from broker.message import STORED, Message, MessageIdGenerator
 from broker.node.admin_password import create_first_users
@@ -83,7 +84,7 @@ from broker.topology.first_start import first_start
 from broker.topology.recorder import Recorder
 from broker.topology.schedules import Schedules
 from broker.topology.stream_replay import StreamReplays
-from broker.topology.subscription_list import SubscriptionList
+from broker.topology.subscription_list import ConsumersElsewhere, SubscriptionList, WantedSubscriptions
 from broker.topology.vhost import VirtualHost
 from broker.turn_budget import TurnBudget
 
@@ -469,7 +470,12 @@ class NodeIncarnation:
     def subscription_list(self) -> SubscriptionList:
         """Return who consumes what, for an administrator."""
         connections = self.broker.open_connections
-        return SubscriptionList(self.vhosts, lambda: connections, self._node_id, self.turns.next)
+        view = self.view
+
+        async def elsewhere(vhost: str, wanted: WantedSubscriptions) -> ConsumersElsewhere:
+            return await read_consumers(view.others, vhost, wanted)
+
+        return SubscriptionList(self.vhosts, lambda: connections, self._node_id, self.turns.next, elsewhere)
 
     async def _delete_unused(self, queue: Queue) -> None:
         vhost = self.vhosts.get(queue.vhost)

@@ -27,14 +27,15 @@ class SubscriptionCommands:
         }
 
     async def _list(self, arguments: Arguments) -> Any:
-        """Subscriptions, by their ids."""
+        """Subscriptions by their ids, and nodes that have not answered."""
         kind = next((each for each in KINDS if each == arguments.get("kind")), None)
         if kind is None and "kind" in arguments:
             raise AdministrationError(f"the argument 'kind' is one of {', '.join(KINDS)}")
         queue = text_of(arguments, "queue") if "queue" in arguments else None
         after = text_of(arguments, "after") if "after" in arguments else ""
         wanted = WantedSubscriptions(kind, queue, after, number_of(arguments, "limit", 100))
-        return [asdict(each) for each in await self._subscriptions.listed(_vhost(arguments), wanted)]
+        found = await self._subscriptions.listed(_vhost(arguments), wanted)
+        return {"subscriptions": [asdict(each) for each in found.rows], "silent": list(found.silent)}
 
     async def _close(self, arguments: Arguments) -> Any:
         await self._subscriptions.close(_vhost(arguments), text_of(arguments, "id"))

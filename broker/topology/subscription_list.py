@@ -1,12 +1,13 @@
 """Who consumes what, as WSO2's console lists it: consumers of queues, subscribers of topics, durable subscriptions.
 
-Of this node each consumer is known, of another node that it has consumers of a queue: nodes record that for each other.
+Each node knows its own consumers, and is asked for them. That a node has consumers of a queue all of them know, because
+it is recorded: of one that does not answer that is told.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol, TypeAlias
 
 from broker.errors import AdministrationError
@@ -46,7 +47,7 @@ class Subscription:
     node: str
     """The node that the consumer is connected to; empty without one."""
     origin: str
-    """The client's address and port; empty on another node than that."""
+    """The client's address and port; empty when its node has not answered."""
     pending: int
     """Ready messages on all nodes together. Subscriptions of one queue share them."""
 
@@ -84,6 +85,49 @@ class WantedSubscriptions:
     limit: int = 100
 
 
+@dataclass(frozen=True, slots=True)
+class SeenConsumer:
+    """A consumer, as its own node sees it."""
+
+    queue: str
+    address: str
+    """The client's address and port."""
+    channel_id: int
+    tag: str
+
+    def id_on(self, node_id: str) -> str:
+        """Return the id of its subscription when it is on this node."""
+        return f"{self.queue}@{node_id}/{self.address}/{self.channel_id}/{self.tag}"
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumersElsewhere:
+    """The consumers that other nodes tell of."""
+
+    told: Mapping[str, Sequence[SeenConsumer]] = field(default_factory=dict)
+    """By node id, of each node the first ones of their ids, as many as are wanted."""
+    silent: tuple[str, ...] = ()
+    """Nodes that have not answered in time."""
+
+
+ReadElsewhere: TypeAlias = Callable[[str, WantedSubscriptions], Awaitable[ConsumersElsewhere]]
+"""Asks the other nodes for the consumers of a virtual host."""
+
+
+async def nobody_elsewhere(vhost: str, wanted: WantedSubscriptions) -> ConsumersElsewhere:
+    """Stand where there are no other nodes."""
+    return ConsumersElsewhere()
+
+
+@dataclass(frozen=True, slots=True)
+class FoundSubscriptions:
+    """What is returned of the list."""
+
+    rows: Sequence[Subscription]
+    silent: tuple[str, ...]
+    """Nodes that have not answered: each queue that they are known to have consumers of has one line for them."""
+
+
 class SubscriptionList:
     """The subscriptions of a cluster, as one of its nodes knows them."""
 
@@ -93,25 +137,45 @@ class SubscriptionList:
         connections: Callable[[], Iterable[ConsumerHolder]],
         node_id: str,
         next_turn: Callable[[], Awaitable[None]],
+        elsewhere: ReadElsewhere = nobody_elsewhere,
     ) -> None:
         self._vhosts = vhosts
         self._connections = connections
         self._node_id = node_id
         self._next_turn = next_turn
+        self._elsewhere = elsewhere
 
-    async def listed(self, vhost: str, wanted: WantedSubscriptions = WantedSubscriptions()) -> list[Subscription]:
+    async def listed(self, vhost: str, wanted: WantedSubscriptions = WantedSubscriptions()) -> FoundSubscriptions:
         """Return up to `wanted.limit` subscriptions by their ids."""
         if not 0 < wanted.limit <= MOST_LISTED:
             raise AdministrationError(f"as many as 1 to {MOST_LISTED} subscriptions can be listed at once")
         host = self._vhost(vhost)
-        here = await self._here(host)
+        elsewhere = await self._elsewhere(vhost, wanted)
+        seen = {name: [(self._node_id, each) for each in found] for name, found in (await self._here(host)).items()}
+        for node_id, consumers in elsewhere.told.items():
+            for each in consumers:
+                seen.setdefault(each.queue, []).append((node_id, each))
+        is_untold = _untold(elsewhere, wanted.limit)
         found = []
         for number, queue in enumerate(list(host.queues.values())):
             if number % _AT_ONCE == 0:
                 await self._next_turn()
-            if wanted.queue in (None, queue.name) and wanted.kind in (None, _kind(host, queue)):
-                found += [each for each in self._of(host, queue, here.get(queue, ())) if each.id > wanted.after]
+            if _is_wanted(host, queue, wanted):
+                rows = _of_queue(host, queue, seen.get(queue.name, ()), is_untold)
+                found += [each for each in rows if each.id > wanted.after]
         found.sort(key=lambda each: each.id)
+        return FoundSubscriptions(found[: wanted.limit], elsewhere.silent)
+
+    async def consumers(self, vhost: str, wanted: WantedSubscriptions) -> list[SeenConsumer]:
+        """Return up to `wanted.limit` consumers of this node by the ids of their subscriptions, for another node."""
+        host = self._vhosts.get(vhost)
+        found: list[SeenConsumer] = []
+        if host is not None:
+            for name, consumers in (await self._here(host)).items():
+                queue = host.queues.get(name)
+                if queue is not None and _is_wanted(host, queue, wanted):
+                    found += [each for each in consumers if each.id_on(self._node_id) > wanted.after]
+        found.sort(key=lambda each: each.id_on(self._node_id))
         return found[: wanted.limit]
 
     async def close(self, vhost: str, subscription_id: str) -> None:
@@ -122,13 +186,12 @@ class SubscriptionList:
         host = self._vhost(vhost)
         for connection in list(self._connections()):
             if connection.vhost == vhost:
-                for channel_id, tag, queue in list(connection.consumers()):
-                    if self._id(queue, connection.address, channel_id, tag) == subscription_id:
-                        connection.end_consumer(channel_id, tag, _ENDED)
+                for each in _consumers_of(connection):
+                    if each.id_on(self._node_id) == subscription_id:
+                        connection.end_consumer(each.channel_id, each.tag, _ENDED)
                         return
             await self._next_turn()
-        name, _, node = subscription_id.rpartition("@")
-        if name in host.queues and node in _nodes_elsewhere(host, host.queues[name]):
+        if node := _node_of(host, subscription_id):
             raise AdministrationError(f"subscription '{subscription_id}' is on node '{node}': close it there")
         raise AdministrationError(f"there is no active subscription '{subscription_id}' in virtual host '{vhost}'")
 
@@ -149,14 +212,14 @@ class SubscriptionList:
             raise AdministrationError(f"there is no virtual host '{name}'")
         return vhost
 
-    async def _here(self, host: VirtualHost) -> Mapping[Queue, list[tuple[str, int, str]]]:
-        """Return the consumers of this node: address, channel and tag, by queue."""
-        found: dict[Queue, list[tuple[str, int, str]]] = {}
+    async def _here(self, host: VirtualHost) -> dict[str, list[SeenConsumer]]:
+        """Return the consumers of this node by queue."""
+        found: dict[str, list[SeenConsumer]] = {}
         looked_at = 0
         for connection in list(self._connections()):
             if connection.vhost == host.name:
-                for channel_id, tag, queue in list(connection.consumers()):
-                    found.setdefault(queue, []).append((connection.address, channel_id, tag))
+                for each in _consumers_of(connection):
+                    found.setdefault(each.queue, []).append(each)
                     looked_at += 1
             looked_at += 1
             if looked_at >= _AT_ONCE:
@@ -164,20 +227,57 @@ class SubscriptionList:
                 await self._next_turn()
         return found
 
-    def _of(self, host: VirtualHost, queue: Queue, here: Iterable[tuple[str, int, str]]) -> Iterator[Subscription]:
-        """Return the subscriptions of one queue."""
-        there = 0
-        for address, channel_id, tag in here:
-            yield _subscription(host, queue, self._id(queue, address, channel_id, tag), self._node_id, address)
-            there += 1
-        for node in _nodes_elsewhere(host, queue):
-            yield _subscription(host, queue, f"{queue.name}@{node}", node)
-            there += 1
-        if not there and _kind(host, queue) == "durable":
-            yield _subscription(host, queue, f"{queue.name}@", "")
 
-    def _id(self, queue: Queue, address: str, channel_id: int, tag: str) -> str:
-        return f"{queue.name}@{self._node_id}/{address}/{channel_id}/{tag}"
+def _consumers_of(connection: ConsumerHolder) -> list[SeenConsumer]:
+    address = connection.address
+    return [SeenConsumer(queue.name, address, channel_id, tag) for channel_id, tag, queue in connection.consumers()]
+
+
+def _untold(elsewhere: ConsumersElsewhere, limit: int) -> Callable[[str, str], bool]:
+    """Return whether a node may have consumers of a queue that it has not told of: it is silent, or has told of as many
+    as are wanted, and these come before that queue's.
+    """
+    ends = {node_id: told[-1].id_on(node_id) for node_id, told in elsewhere.told.items() if len(told) >= limit}
+
+    def is_untold(node_id: str, queue: str) -> bool:
+        return node_id in elsewhere.silent or (node_id in ends and f"{queue}@{node_id}/" > ends[node_id])
+
+    return is_untold
+
+
+def _is_wanted(host: VirtualHost, queue: Queue, wanted: WantedSubscriptions) -> bool:
+    return wanted.queue in (None, queue.name) and wanted.kind in (None, _kind(host, queue))
+
+
+def _of_queue(
+    host: VirtualHost,
+    queue: Queue,
+    seen: Iterable[tuple[str, SeenConsumer]],
+    is_untold: Callable[[str, str], bool],
+) -> Iterator[Subscription]:
+    """Return the subscriptions of one queue."""
+    there = 0
+    for node_id, each in seen:
+        yield _subscription(host, queue, each.id_on(node_id), node_id, each.address)
+        there += 1
+    for node_id in _nodes_elsewhere(host, queue):
+        if is_untold(node_id, queue.name):
+            yield _subscription(host, queue, f"{queue.name}@{node_id}", node_id)
+            there += 1
+    if not there and _kind(host, queue) == "durable":
+        yield _subscription(host, queue, f"{queue.name}@", "")
+
+
+def _node_of(host: VirtualHost, subscription_id: str) -> str:
+    """Return the other node that an id of a subscription means, nothing if there is none."""
+    place = subscription_id.find("@")
+    while place >= 0:
+        queue, behind = host.queues.get(subscription_id[:place]), subscription_id[place + 1 :]
+        for node_id in () if queue is None else _nodes_elsewhere(host, queue):
+            if behind == node_id or behind.startswith(f"{node_id}/"):
+                return node_id
+        place = subscription_id.find("@", place + 1)
+    return ""
 
 
 def _nodes_elsewhere(host: VirtualHost, queue: Queue) -> list[str]:

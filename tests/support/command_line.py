@@ -19,8 +19,6 @@ from broker.cli.failure import EX_DATAERR, CommandFailure
 from broker.cli.program import run
 from broker.errors import BrokerError
 from broker.management.http.local import LocalRequests
-from broker.topology.subscription_commands import SubscriptionCommands
-from broker.topology.subscription_list import SubscriptionList
 from tests.support.http_api import HttpNode
 
 
@@ -29,16 +27,12 @@ class MemoryWay:
 
     name = "memory"
     is_local = True
+    silent = ""
 
     def __init__(self, node: HttpNode) -> None:
-        broker = node.harness.broker
-        subscriptions = SubscriptionList(
-            broker.vhosts, lambda: broker.open_connections, "NODE:1", node.harness.turns.next
-        )
         self._node = node
         self._commands = {
             **node.commands.by_name,
-            **SubscriptionCommands(subscriptions).by_name,
             "api": LocalRequests(node.api).serve,
         }
 
@@ -47,6 +41,7 @@ class MemoryWay:
     ) -> tuple[int, str]:
         told = {"method": method, "path": path, "query": query, "body": body, "headers": headers}
         answer = self.command("api", told)
+        self.silent = answer["silent"]
         return answer["status"], answer["body"]
 
     def command(self, name: str, arguments: Mapping[str, Any]) -> Any:

@@ -16,6 +16,7 @@ from broker.auth.password_hash import Public
 from broker.auth.recorded_access import RecordedAccess
 from broker.auth.users import User, Users
 from broker.broker import Limits
+from broker.management.figures.subscriptions import read_consumers
 from broker.management.figures.view import Listening, MachineFigures, NodeView
 from broker.management.http.api import Api
 from broker.management.http.call import Call, HttpAnswer, TooLarge
@@ -30,7 +31,7 @@ from broker.topology.dead_letter_commands import DeadLetterCommands
 from broker.topology.schedule_commands import ScheduleCommands
 from broker.topology.stream_commands import StreamCommands
 from broker.topology.subscription_commands import SubscriptionCommands
-from broker.topology.subscription_list import SubscriptionList
+from broker.topology.subscription_list import ConsumersElsewhere, SubscriptionList, WantedSubscriptions
 from broker.turn_budget import TURN
 from tests.support.harness import Harness
 from tests.support.logins import InlineHashing, new_passwords
@@ -111,7 +112,13 @@ class HttpNode:
         administration = Administration(self.harness.live, self.harness.parts.recorder)
         letters = self.harness.parts.dead_letter_channels
         broker, turns = self.harness.broker, self.harness.turns
-        subscriptions = SubscriptionList(broker.vhosts, lambda: broker.open_connections, "NODE:1", turns.next)
+
+        async def elsewhere(vhost: str, wanted: WantedSubscriptions) -> ConsumersElsewhere:
+            return await read_consumers(view.others, vhost, wanted)
+
+        subscriptions = SubscriptionList(
+            broker.vhosts, lambda: broker.open_connections, "NODE:1", turns.next, elsewhere
+        )
         more = {
             **DeadLetterCommands(letters).by_name,
             **SubscriptionCommands(subscriptions).by_name,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from broker.errors import BrokerError
 from broker.management.http.call import Call, HttpAnswer, HttpCaller, TooLarge, as_json
+from broker.management.http.elsewhere import SILENT
 
 
 class AnswersCalls(Protocol):
@@ -34,6 +35,8 @@ class Asker:
     caller: HttpCaller
     address: str
     is_loopback: bool
+    silent: set[str] = field(default_factory=set)
+    """Nodes that are missing in what was answered."""
 
     async def get(self, path: str, query: Mapping[str, str] | None = None) -> Any:
         """Return what stands at a path below `/api`. Raises `AnswerRefused`."""
@@ -57,6 +60,7 @@ class Asker:
             found_caller=self.caller,
         )
         answer = await self.api.handle(call)
+        self.silent.update(filter(None, answer.headers.get(SILENT, "").split(",")))
         value = json.loads(answer.body) if answer.body else None
         if answer.status >= 400:
             raise AnswerRefused(answer.status, _reason(answer.status, value))

@@ -171,6 +171,7 @@ class Console:
             status = 403 if refusal.status == 401 else refusal.status
             return self._page("error.html", {"status": status, "reason": str(refusal)}, session, status, path)
         values["notice"] = None if "x-live" in call.headers else session.take_notice()
+        values["silent"] = sorted(ask.silent)
         return self._page(page.template, values, session, 200, path)
 
     async def _send(self, call: Call, path: str, session: ConsoleSession, ask: Asker, name: str) -> HttpAnswer:
@@ -202,7 +203,7 @@ class Console:
     def _page(
         self, template: str, values: Mapping[str, object], session: ConsoleSession | None, status: int, path: str = "/"
     ) -> HttpAnswer:
-        around = {
+        around: dict[str, object] = {
             "user": None if session is None else session.caller.name,
             "is_administrator": session is not None and session.caller.is_administrator,
             "is_monitor": session is not None and session.caller.is_monitor,
@@ -211,6 +212,7 @@ class Console:
             "node_id": self._api.node.node_id,
             "path": path,
             "notice": None,
+            "silent": [],
         }
         body = self._rendering.page(template, {**around, **values})
         return HttpAnswer(status, body, dict(HEADERS), _HTML)

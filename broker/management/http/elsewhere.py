@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from broker.management.figures.merging import Elsewhere
@@ -13,6 +14,11 @@ SILENT: Final = "X-Silent-Nodes"
 
 def partly(answer: HttpAnswer, elsewhere: Elsewhere) -> HttpAnswer:
     """Say in an answer which nodes are missing in it."""
-    if elsewhere.silent:
-        answer.headers[SILENT] = ",".join(elsewhere.silent)
+    return named_silent(answer, elsewhere.silent)
+
+
+def named_silent(answer: HttpAnswer, silent: Sequence[str]) -> HttpAnswer:
+    """Name the nodes in an answer that have not answered."""
+    if silent:
+        answer.headers[SILENT] = ",".join(silent)
     return answer

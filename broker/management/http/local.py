@@ -10,6 +10,7 @@ from broker.auth.identity import Identity
 from broker.errors import AdministrationError
 from broker.management.http.api import Api
 from broker.management.http.call import Call, HttpCaller, TooLarge
+from broker.management.http.elsewhere import SILENT
 
 WHO: Final = "(control socket)"
 """Who that is, in the log."""
@@ -38,7 +39,8 @@ class LocalRequests:
     async def serve(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Answer a request: `method`, `path` below `/api`, and if there are any `query`, `headers` and the text `body`.
 
-        The answer has `status` and the text `body`. Raises `AdministrationError` for what is no request.
+        The answer has `status`, the text `body` and, as `silent`, the nodes that are missing in it. Raises
+        `AdministrationError` for what is no request.
         """
         method, path, body = (arguments.get(name, "") for name in ("method", "path", "body"))
         query, headers = (arguments.get(name, {}) for name in ("query", "headers"))
@@ -57,7 +59,8 @@ class LocalRequests:
         answer = await self._api.handle(call)
         if answer.stream is not None:
             raise AdministrationError("api: that is a stream, which only the HTTP port serves")
-        return {"status": answer.status, "body": answer.body.decode("utf-8", "replace")}
+        silent = answer.headers.get(SILENT, "")
+        return {"status": answer.status, "body": answer.body.decode("utf-8", "replace"), "silent": silent}
 
 
 def _are_texts(given: object) -> bool:

@@ -11,7 +11,8 @@ from broker.auth.access import Access, Operation, Permission
 from broker.management.http.access import Needs, vhost_of, visible_here
 from broker.management.http.acting import access_of
 from broker.management.http.browsing import number
-from broker.management.http.call import NO_CONTENT, Call, NotThere, empty
+from broker.management.http.call import NO_CONTENT, Call, HttpAnswer, NotThere, as_json, empty
+from broker.management.http.elsewhere import named_silent
 from broker.management.http.forms import required
 from broker.management.http.listing import listed
 from broker.management.http.node_view import ManagedNode
@@ -159,7 +160,8 @@ async def list_subscriptions(node: ManagedNode, call: Call) -> Any:
     vhost_of(node, call)
     arguments: dict[str, Any] = {"vhost": call.names["vhost"], "limit": number(call.query, "limit", 100, 1000)}
     arguments |= {name: call.query[name] for name in ("kind", "queue", "after") if call.query.get(name)}
-    return await _command(node, "list_subscriptions", arguments)
+    found = await _command(node, "list_subscriptions", arguments)
+    return named_silent(HttpAnswer(body=as_json(found["subscriptions"])), found["silent"])
 
 
 async def close_subscription(node: ManagedNode, call: Call) -> Any:

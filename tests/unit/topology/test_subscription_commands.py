@@ -24,12 +24,13 @@ def command(desk: Desk, called: str, **arguments: Any) -> Any:
 def test_commands_do_it_with_values_of_json(desk: Desk) -> None:
     peer = desk.client("consumer_cancel_notify")
     subscribe(peer, "carbon:s", "news", durable=True)
-    [row] = command(desk, "list_subscriptions", kind="durable", queue="carbon:s", after="a", limit=5)
+    found = command(desk, "list_subscriptions", kind="durable", queue="carbon:s", after="a", limit=5)
+    [row] = found["subscriptions"]
     assert (row["id"], row["destination"], row["is_active"]) == (f"carbon:s@n1/{ADDRESS}/1/1", "news", True)
     assert command(desk, "close_subscription", id=row["id"]) is None
     assert peer.received() == [(1, BasicCancel("1", True))]
     assert command(desk, "delete_subscription", vhost="carbon", name="carbon:s") == {"messages": 0}
-    assert command(desk, "list_subscriptions") == []
+    assert command(desk, "list_subscriptions") == {"subscriptions": [], "silent": []}
 
 
 def test_a_kind_that_there_is_not_is_refused(desk: Desk) -> None:

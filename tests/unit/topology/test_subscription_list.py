@@ -18,7 +18,14 @@ from broker.codec.methods import (
 )
 from broker.codec.properties import BasicProperties
 from broker.errors import AdministrationError, PreconditionFailed
-from broker.topology.subscription_list import Subscription, SubscriptionList, WantedSubscriptions
+from broker.topology.subscription_list import (
+    ConsumersElsewhere,
+    FoundSubscriptions,
+    SeenConsumer,
+    Subscription,
+    SubscriptionList,
+    WantedSubscriptions,
+)
 from tests.support.harness import Client, Harness
 from tests.support.topology_node import Company
 
@@ -54,8 +61,8 @@ class Desk:
         return result
 
     def listed(self, **wanted: Any) -> list[Subscription]:
-        found: list[Subscription] = self.do(self.list.listed("carbon", WantedSubscriptions(**wanted)))
-        return found
+        found: FoundSubscriptions = self.do(self.list.listed("carbon", WantedSubscriptions(**wanted)))
+        return list(found.rows)
 
 
 @pytest.fixture
@@ -92,7 +99,7 @@ def test_consumers_of_queues_and_subscribers_of_topics_are_listed(desk: Desk) ->
     assert [each.queue for each in desk.listed(kind="topic")] == ["tmp_1"]
     assert [each.queue for each in desk.listed(queue="q")] == ["q"]
     assert [each.queue for each in desk.listed(after="carbon:s@z", limit=1)] == ["q"]
-    assert desk.do(desk.list.listed("/")) == []
+    assert desk.do(desk.list.listed("/")) == FoundSubscriptions([], ())
 
 
 def test_a_durable_subscription_without_a_consumer_is_listed_with_what_waits(desk: Desk) -> None:
@@ -153,17 +160,78 @@ async def _now() -> None:
     return
 
 
-async def test_other_nodes_are_known_to_have_consumers(desk: Desk) -> None:
-    company = Company()
-    a, b = await company.node("a"), await company.node("b")
-    await a.declare("q")
-    await a.declare("own", owner=object(), auto_delete=True)
-    await a.consume("q")
-    listing = SubscriptionList({"/": b.vhost}, lambda: (), "b", _now)
+class TwoNodes:
+    """The list of node b, beside a node a that has consumers."""
+
+    def __init__(self) -> None:
+        self.company = Company()
+        self.told: list[SeenConsumer] = []
+        self.is_silent = False
+        self.asked: list[tuple[str, WantedSubscriptions]] = []
+
+    async def elsewhere(self, vhost: str, wanted: WantedSubscriptions) -> ConsumersElsewhere:
+        self.asked.append((vhost, wanted))
+        return (
+            ConsumersElsewhere({}, ("a",)) if self.is_silent else ConsumersElsewhere({"a": self.told[: wanted.limit]})
+        )
+
+    async def begin(self) -> SubscriptionList:
+        a, b = await self.company.node("a"), await self.company.node("b")
+        await a.declare("q")
+        await a.declare("own", owner=object(), auto_delete=True)
+        await a.consume("q")
+        self.told = [SeenConsumer("own", "10.0.0.1:5000", 1, "1"), SeenConsumer("q", "10.0.0.1:5000", 2, "t")]
+        return SubscriptionList({"/": b.vhost}, lambda: (), "b", _now, self.elsewhere)
+
+
+def shown(found: FoundSubscriptions) -> list[tuple[str, bool, str, str]]:
+    return [(each.id, each.is_active, each.node, each.origin) for each in found.rows]
+
+
+async def test_consumers_of_other_nodes_are_listed_one_by_one() -> None:
+    nodes = TwoNodes()
+    listing = await nodes.begin()
     found = await listing.listed("/")
-    assert [(each.id, each.is_active, each.node, each.origin) for each in found] == [
-        ("own@a", True, "a", ""),
-        ("q@a", True, "a", ""),
+    assert shown(found) == [
+        ("own@a/10.0.0.1:5000/1/1", True, "a", "10.0.0.1:5000"),
+        ("q@a/10.0.0.1:5000/2/t", True, "a", "10.0.0.1:5000"),
     ]
+    assert (found.silent, nodes.asked) == ((), [("/", WantedSubscriptions())])
+    with pytest.raises(AdministrationError, match="is on node 'a': close it there"):
+        await listing.close("/", "q@a/10.0.0.1:5000/2/t")
+
+
+async def test_of_a_node_that_does_not_answer_it_is_told_which_queues_it_has_consumers_of() -> None:
+    nodes = TwoNodes()
+    listing = await nodes.begin()
+    nodes.is_silent = True
+    found = await listing.listed("/")
+    assert shown(found) == [("own@a", True, "a", ""), ("q@a", True, "a", "")]
+    assert found.silent == ("a",)
     with pytest.raises(AdministrationError, match="subscription 'q@a' is on node 'a': close it there"):
         await listing.close("/", "q@a")
+    with pytest.raises(AdministrationError, match="there is no active subscription 'q@c'"):
+        await listing.close("/", "q@c")
+
+
+async def test_what_a_full_answer_of_a_node_did_not_reach_is_told_as_recorded() -> None:
+    nodes = TwoNodes()
+    listing = await nodes.begin()
+    assert shown(await listing.listed("/", WantedSubscriptions(limit=1))) == [
+        ("own@a/10.0.0.1:5000/1/1", True, "a", "10.0.0.1:5000")
+    ]
+    nodes.told = nodes.told[:1] * 2
+    assert ("q@a", True, "a", "") in shown(await listing.listed("/", WantedSubscriptions(limit=2, after="p")))
+
+
+def test_a_node_tells_others_of_its_own_consumers(desk: Desk) -> None:
+    peer = desk.client()
+    peer.call(1, QueueDeclare(queue="q"))
+    peer.call(1, BasicConsume(queue="q", consumer_tag="1"))
+    subscribe(peer, "carbon:s", "news", durable=True, tag="2")
+    both = [SeenConsumer("carbon:s", ADDRESS, 1, "2"), SeenConsumer("q", ADDRESS, 1, "1")]
+    assert desk.do(desk.list.consumers("carbon", WantedSubscriptions())) == both
+    assert desk.do(desk.list.consumers("carbon", WantedSubscriptions(limit=1))) == both[:1]
+    assert desk.do(desk.list.consumers("carbon", WantedSubscriptions(kind="queue"))) == both[1:]
+    assert desk.do(desk.list.consumers("carbon", WantedSubscriptions(after="carbon:t"))) == both[1:]
+    assert desk.do(desk.list.consumers("none", WantedSubscriptions())) == []

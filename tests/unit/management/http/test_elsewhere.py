@@ -107,7 +107,9 @@ def test_the_overview_adds_the_nodes_up(node: HttpNode) -> None:
     assert (totals["connections"], totals["channels"], totals["consumers"], totals["queues"]) == (2, 2, 2, 1)
 
 
-@pytest.mark.parametrize("path", ["/overview", "/queues", "/connections", "/channels", "/consumers"])
+@pytest.mark.parametrize(
+    "path", ["/overview", "/queues", "/connections", "/channels", "/consumers", "/broker/subscriptions/%2F"]
+)
 def test_an_answer_without_a_node_says_so(node: HttpNode, path: str) -> None:
     node.node.view.others = Others({}, "NODE:3")
     assert node.ask("GET", f"/api{path}").headers[SILENT] == "NODE:3"
