@@ -142,6 +142,7 @@ def _load(options: argparse.Namespace) -> Loaded:
 
 
 def _check(loaded: Loaded) -> int:
+    from broker.errors import StoreError
     from broker.node.config_check import check
     from broker.node.logs import configure
 
@@ -149,7 +150,10 @@ def _check(loaded: Loaded) -> int:
         _print("\n".join(remarks), sys.stderr)
     logs = configure("warning")
     try:
-        check(loaded.config)
+        found = check(loaded.config)
+    except StoreError as error:
+        _print(str(error), sys.stderr)
+        return EX_UNAVAILABLE
     except Exception as error:
         if not (wrong := _what_is_wrong(error)):
             raise
@@ -157,7 +161,8 @@ def _check(loaded: Loaded) -> int:
         return EX_CONFIG
     finally:
         logs.close()
-    _print("\n".join([*(f"{file}: read" for file in loaded.files), "configuration is valid"]), sys.stdout)
+    read = [f"{file}: read" for file in loaded.files]
+    _print("\n".join([*read, *found, "configuration is valid"]), sys.stdout)
     return EX_OK
 
 

@@ -11,7 +11,8 @@ import errno
 import socket
 import ssl
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, cast
 
@@ -76,6 +77,22 @@ class _Stranger:
             self.connecting.cancel()
 
 
+@asynccontextmanager
+async def trying(host: str, port: int) -> AsyncIterator[Sequence[Any]]:
+    """Open all addresses of `host` as a listener does, and close them after the block, which gets the sockets' names.
+
+    Raises OSError.
+    """
+    sockets = await _bind(_host(host), port)
+    try:
+        for each in sockets:
+            each.listen(1)
+        yield [each.getsockname() for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
 class SocketListener:
     """Accepts connections on the addresses of one host name."""
 
@@ -108,7 +125,7 @@ class SocketListener:
         Raises OSError.
         """
         self._loop = asyncio.get_running_loop()
-        self._sockets = await _bind(None if host in ("", "*", EVERY_ADDRESS) else host, port)
+        self._sockets = await _bind(_host(host), port)
         return [each.getsockname() for each in self._sockets]
 
     def adopt(self, sockets: Sequence[socket.socket]) -> None:
@@ -250,6 +267,10 @@ class SocketListener:
             self._say_at[event] = now + _SAY_AGAIN
             self._unsaid[event] = 0
             _log.warning(event, what=self._what, times=times, **details)
+
+
+def _host(host: str) -> str | None:
+    return None if host in ("", "*", EVERY_ADDRESS) else host
 
 
 def _name(peer: Any) -> str:

@@ -91,6 +91,24 @@ class CarbonDatabases:
             if part is not None:
                 await self._check(part)
 
+    async def look(self) -> list[str]:
+        """Look at the databases as `open` does, change nothing, and let go of them; return what there is, a line each.
+
+        Raises `ConfigError` when one cannot be used.
+        """
+        lines: list[str] = []
+        for _, connections, _ in self._opened:
+            await connections.open()
+        try:
+            if self.users is not None:
+                lines.append(await self.users.look())
+            parts = [part for part in (self._queues, self._topics) if part is not None]
+            lines += [await self._missing(part) for part in parts]
+        finally:
+            for _, connections, _ in self._opened:
+                await connections.close()
+        return list(dict.fromkeys(filter(None, lines)))
+
     async def close(self) -> None:
         """Let go of the databases."""
         for _, connections, writer in self._opened:
@@ -126,18 +144,26 @@ class CarbonDatabases:
             await self.registry.load_topics(connections.run)
 
     async def _check(self, part: RegistryPart) -> None:
+        if away := await self._missing(part):
+            _log.warning("the database of the registry is away", reason=away)
+
+    async def _missing(self, part: RegistryPart) -> str:
+        """Return why the database of the registry cannot be looked at, nothing when all tables are there.
+
+        Raises `ConfigError` when one is not.
+        """
         connections, _ = self._at(part.place.database)
         try:
             there = await connections.run(_table_names)
         except StoreError as error:
-            _log.warning("the database of the registry is away", reason=str(error))
-            return
+            return f"the database of the registry was not looked at: {error}"
         missing = [table.name for table in REGISTRY_TABLES if table.name not in there]
         if missing:
             raise ConfigError(
                 f"registry.xml names {connections.where} as the database of {part.place.path}, which has no table"
                 f" {missing[0]}: make the tables with dbscripts/, or name another dataSource"
             )
+        return ""
 
     def _part(self, resource: str) -> RegistryPart | None:
         place: RegistryPlace | None = place_of(self._config, resource)

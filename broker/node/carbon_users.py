@@ -77,9 +77,26 @@ class CarbonUserStore:
             self._is_away = True
             _log.warning("the user database is away, nobody can log in before it is back", reason=str(error))
 
+    async def look(self) -> str:
+        """Look at the database as `open` does and change nothing; return what there is.
+
+        Raises `ConfigError` when it cannot be used.
+        """
+        try:
+            await self.tables.check()
+            if not self._makes_admin:
+                await self._require_admin()
+        except StoreError as error:
+            return f"the user database was not looked at: {error}"
+        return f"{self.tables.where} is a database of users"
+
+    @property
+    def _makes_admin(self) -> bool:
+        return self._adds_admin and not self.rules.read_only
+
     async def _prepare(self) -> None:
         await self.tables.check()
-        if self._adds_admin and not self.rules.read_only:
+        if self._makes_admin:
             self._warn_of_password(self._admin_password.get_secret_value())
             password = self.new_password(self._admin_password.get_secret_value())
             made = await self.tables.run(partial(add_administrator, rules=self.rules, password=password))

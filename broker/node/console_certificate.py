@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import ssl
@@ -39,15 +40,39 @@ def own_certificate(path: Path) -> ssl.SSLContext:
     Put a certificate of your own, with its key, into the file, and it is used as it is. Raises `ConfigError` for a file
     that cannot be read.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
     if not path.exists() or _is_ours_and_ends(path):
         path = _make(path)
+    return _loaded(path)
+
+
+def _loaded(path: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
         context.load_cert_chain(path)
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(f"the console's certificate {path} cannot be used: {error}; remove or replace it") from error
     return context
+
+
+def check_certificate(path: Path) -> None:
+    """Raise `ConfigError` when a start could not use the file, nor make it. Changes nothing."""
+    if path.exists() and not _is_ours_and_ends(path):
+        _loaded(path)
+        return
+    folder = path.parent
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        reason = errno.EACCES if folder.is_dir() else errno.ENOTDIR
+        raise _cannot_be_written(path, OSError(reason, os.strerror(reason)))
+
+
+def _cannot_be_written(path: Path, error: OSError) -> ConfigError:
+    return ConfigError(
+        f"the console's certificate {path} cannot be written: {error.strerror or error};"
+        " set management/console/@enabled to false, or management/adminPasswordFile to a folder that can be written"
+    )
 
 
 def end_of(path: Path) -> float | None:
@@ -93,10 +118,7 @@ def _make(path: Path) -> Path:
             file.write(secret + certificate.public_bytes(serialization.Encoding.PEM))
         part.replace(path)
     except OSError as error:
-        raise ConfigError(
-            f"the console's certificate {path} cannot be written: {error.strerror or error};"
-            " set management/console/@enabled to false, or management/adminPasswordFile to a folder that can be written"
-        ) from error
+        raise _cannot_be_written(path, error) from error
     _log.info("a certificate was made for the console", file=str(path))
     return path
 

@@ -48,9 +48,9 @@ class ControlServer:
 
     async def start(self) -> None:
         """Listen. A file that a dead node has left is replaced; raises `ConfigError` for one that is in use."""
-        if len(os.fsencode(self.path)) > LONGEST_PATH:
-            raise ConfigError(f"management/controlSocket: {self.path} is longer than {LONGEST_PATH} octets")
-        self._remove_left_over()
+        if is_listened_on(self.path):
+            raise ConfigError(f"management/controlSocket: another node listens on {self.path}")
+        self.path.unlink(missing_ok=True)
         mask = os.umask(0o177)
         try:
             self._server = await asyncio.start_unix_server(self._serve, self.path, limit=MAX_REQUEST)
@@ -65,19 +65,6 @@ class ControlServer:
             self._server.close()
             with suppress(OSError):
                 self.path.unlink()
-
-    def _remove_left_over(self) -> None:
-        if not self.path.is_socket():
-            if self.path.exists():
-                raise ConfigError(f"management/controlSocket: {self.path} is there and is no socket")
-            return
-        with socket.socket(socket.AF_UNIX) as probe:
-            try:
-                probe.connect(os.fspath(self.path))
-            except OSError:
-                self.path.unlink(missing_ok=True)
-                return
-        raise ConfigError(f"management/controlSocket: another node listens on {self.path}")
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -108,6 +95,22 @@ class ControlServer:
         if name != API:  # it tells itself what is changed
             tell(_log, COMMAND_DONE, command=name)
         return {"result": result}
+
+
+def is_listened_on(path: Path) -> bool:
+    """Does a node listen on this path? Raises `ConfigError` for one at which none can."""
+    if len(os.fsencode(path)) > LONGEST_PATH:
+        raise ConfigError(f"management/controlSocket: {path} is longer than {LONGEST_PATH} octets")
+    if not path.is_socket():
+        if path.exists():
+            raise ConfigError(f"management/controlSocket: {path} is there and is no socket")
+        return False
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(os.fspath(path))
+        except OSError:
+            return False
+    return True
 
 
 def _refused(command: str, reason: str) -> dict[str, Any]:

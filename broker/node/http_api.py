@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from broker.auth.identity import Identity
 from broker.config.configuration import Configuration
@@ -27,6 +27,9 @@ from broker.node.incarnation import NodeIncarnation
 from broker.node.logins import hash_password
 from broker.server.certificates import Certificates
 from broker.server.listener import AmqpServer
+
+_NAMES: Final = {"amqps": "amqp/ssl"}
+"""RabbitMQ's names of protocols that are another's here."""
 
 
 class AroundNode:
@@ -83,17 +86,13 @@ class HttpApi:
         node_id: str,
         started_at: float,
         commands: Mapping[str, Callable[[Mapping[str, Any]], Awaitable[Any]]],
-        ports: Mapping[str, int],
         certificates: Certificates | None = None,
     ) -> None:
-        """`started_at` is when the process began (monotonic); `ports` are those of AMQP, by protocol, and
-        `certificates` those of its TLS listener.
-        """
+        """`started_at` is when the process began (monotonic); `certificates` are those of the TLS listener of AMQP."""
         self._config = config
-        section, amqp = config.management.http, config.transports.amqp
+        section = config.management.http
         shared, directory = server.shared, incarnation.topology.directory
         users = None if incarnation.carbon is None else incarnation.carbon.users
-        names = {"amqps": "amqp/ssl"}
         around = self._around = AroundNode(incarnation, server, node_id)
         if certificates is not None:
             around.certificates["amqps"] = lambda: certificates.end
@@ -109,7 +108,6 @@ class HttpApi:
         view = incarnation.view
         view.api_version = section.rabbitmq_version
         view.started_ms = view.now_ms() - round(1000 * (time.monotonic() - started_at))
-        view.listening += [Listening(names.get(name, name), amqp.bind_address, port) for name, port in ports.items()]
         self.node = ManagedNode(
             view,
             incarnation.administration,
@@ -138,6 +136,11 @@ class HttpApi:
                 self.api, section.path_prefix, clock.monotonic, clock.wall_ms, again, secrets.token_urlsafe
             ).handle
         self._server = HttpServer(handle, incarnation.tasks, rooms(config).clients)
+
+    def tell_of(self, ports: Mapping[str, int]) -> None:
+        """Tell of listeners of AMQP: their ports by protocol."""
+        host, listening = self._config.transports.amqp.bind_address, self.node.view.listening
+        listening[:0] = [Listening(_NAMES.get(name, name), host, port) for name, port in ports.items()]
 
     async def listen(self) -> dict[str, str]:
         """Open the listener; return its address. Raises `ConfigError`."""

@@ -67,6 +67,14 @@ async def open_carbon(config: Configuration) -> CarbonDatabases | None:
 
     Raises `ConfigError` when one cannot be used.
     """
+    carbon = carbon_databases(config)
+    if carbon is not None:
+        await carbon.open()
+    return carbon
+
+
+def carbon_databases(config: Configuration) -> CarbonDatabases | None:
+    """Return the databases of WSO2's that the configuration names, not opened yet; None when there is none."""
     name = config.user_mgt.realm.configuration.data_source
     if config.user_database is None and config.datasources.find(name) is not None:
         _log.info("users are the broker's own: those of WSO2 are in a database of H2, which is not read", name=name)
@@ -74,9 +82,7 @@ async def open_carbon(config: Configuration) -> CarbonDatabases | None:
         return None
     from broker.node.carbon import CarbonDatabases  # heavy, and seldom wanted
 
-    carbon = CarbonDatabases(config)
-    await carbon.open()
-    return carbon
+    return CarbonDatabases(config)
 
 
 def find_user(directory: Directory, built_in: Mapping[str, User], name: str) -> User | None:

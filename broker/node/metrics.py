@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from broker.config.configuration import Configuration
 from broker.machine.address import endpoint
 from broker.management.figures.view import Listening
-from broker.management.http.server import HttpServer
+from broker.management.http.server import METRICS, HttpServer
 from broker.management.metrics.own import Distribution, OwnFigures, own_families
 from broker.management.metrics.pages import MetricsPages
 from broker.node.descriptors import rooms
@@ -29,20 +29,21 @@ class Metrics:
         self._lag = LoopLag(incarnation.clock.monotonic)
         pages = MetricsPages(incarnation.view, self._own, server.turns.next)
         self._server = HttpServer(pages.handle, incarnation.tasks, rooms(config).clients)
-        self._watch: asyncio.Task[None]
+        self._watch: asyncio.Task[None] | None = None
 
     async def listen(self) -> dict[str, str]:
         """Open the listener; return its address. Raises `ConfigError`."""
         section = self._config.management.metrics
         host = section.bind_address or self._config.transports.amqp.bind_address
-        port = await self._server.listen(host, self._config.metrics_port, "metrics", what="metrics")
+        port = await self._server.listen(host, self._config.metrics_port, "metrics", what=METRICS)
         self._incarnation.view.listening.append(Listening("http/prometheus", host, port))
         self._watch = self._incarnation.tasks.create_task(self._lag.run(asyncio.sleep), name="lag of the loop")
         return {"metrics": f"http://{endpoint(host, port)}/metrics"}
 
     async def stop(self) -> None:
         """Serve nobody any more."""
-        self._watch.cancel()
+        if self._watch is not None:
+            self._watch.cancel()
         await self._server.stop()
 
     def _own(self) -> Iterator[str]:

@@ -9,6 +9,7 @@ import asyncio
 import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -247,12 +248,7 @@ class Node:
 
     async def _check_safety(self) -> None:
         """Warn, or refuse to start, when the database may lose a committed message (invariant I91)."""
-        unsafe = await self._start_retry.until_done(self._safety.judge)
-        if unsafe and self._config.persistence.store_safety_check == "enforce":
-            raise ConfigError(
-                f"the database can lose what it has committed: {'; '.join(unsafe)};"
-                " mend that, or set persistence/storeSafetyCheck to warn"
-            )
+        require_safe(self._config, await self._start_retry.until_done(self._safety.judge))
 
     async def _serve_clients(
         self, server: AmqpServer, incarnation: NodeIncarnation, messages: int, on_started: Callable[[Started], None]
@@ -260,6 +256,35 @@ class Node:
         """Listen until the node is to stop; then close the clients' connections."""
         self._server = server
         store_seconds = await self._start_retry.until_done(self._store.probe)
+        async with AsyncExitStack() as opened:
+            addresses = await self._open_all(server, incarnation, opened)
+            self._start = None
+            on_started(
+                Started(
+                    self.node_id,
+                    self._store.describe(),
+                    store_seconds,
+                    self._safety.findings,
+                    addresses,
+                    len(incarnation.queues),
+                    messages,
+                    time.monotonic() - self._started_at,
+                    where_password_is(
+                        incarnation.topology.directory, self._config.user_mgt, password_path(self._config)
+                    ),
+                )
+            )
+            _log.info("Server startup complete", node=self.node_id)
+            self._supervisor.tell("READY=1", f"STATUS=serving as {self.node_id}")
+            await self._watch_until_stopped()
+        _log.info("stopping", node=self.node_id)
+        self._supervisor.tell("STOPPING=1")
+        await server.stop("shutdown", STOP_TIMEOUT)
+
+    async def _open_all(
+        self, server: AmqpServer, incarnation: NodeIncarnation, opened: AsyncExitStack
+    ) -> dict[str, str]:
+        """Listen for everybody, for clients of AMQP last; return the addresses. `opened` closes all but those."""
         further = {
             **DeadLetterCommands(incarnation.dead_letter_channels()).by_name,
             **SubscriptionCommands(incarnation.subscription_list()).by_name,
@@ -272,29 +297,20 @@ class Node:
         served: dict[str, Command] = dict(by_name or commands.by_name)
         control = ControlServer(control_path(self._config), served)
         await control.start()
-        addresses = await self._listen(server)
+        opened.push_async_callback(control.stop)
         http = self._http_api(incarnation, server, by_name or commands.by_name)
         served[API] = _no_api if http is None else http.serve_locally
-        metrics = self._metrics(incarnation, server)
-        for listener in (http, metrics):
+        addresses: dict[str, str] = {}
+        for listener in (http, self._metrics(incarnation, server)):
             if listener is not None:
+                opened.push_async_callback(listener.stop)
                 addresses |= await listener.listen()
-        self._start = None
-        on_started(
-            Started(
-                self.node_id,
-                self._store.describe(),
-                store_seconds,
-                self._safety.findings,
-                addresses,
-                len(incarnation.queues),
-                messages,
-                time.monotonic() - self._started_at,
-                where_password_is(incarnation.topology.directory, self._config.user_mgt, password_path(self._config)),
-            )
-        )
-        _log.info("Server startup complete", node=self.node_id)
-        self._supervisor.tell("READY=1", f"STATUS=serving as {self.node_id}")
+        addresses |= await self._listen(server)
+        if http is not None:
+            http.tell_of(self.ports)
+        return addresses
+
+    async def _watch_until_stopped(self) -> None:
         async with asyncio.TaskGroup() as watching:
             watches = [
                 watching.create_task(self._watch_certificates(), name="certificates"),
@@ -306,13 +322,6 @@ class Node:
             finally:
                 for watch in watches:
                     watch.cancel()
-                await control.stop()
-                for listener in (http, metrics):
-                    if listener is not None:
-                        await listener.stop()
-        _log.info("stopping", node=self.node_id)
-        self._supervisor.tell("STOPPING=1")
-        await server.stop("shutdown", STOP_TIMEOUT)
 
     def _http_api(
         self, incarnation: NodeIncarnation, server: AmqpServer, commands: Mapping[str, Command]
@@ -321,9 +330,7 @@ class Node:
             return None
         from broker.node.http_api import HttpApi  # a quarter of a second
 
-        return HttpApi(
-            self._config, incarnation, server, self.node_id, self._started_at, commands, self.ports, self._certificates
-        )
+        return HttpApi(self._config, incarnation, server, self.node_id, self._started_at, commands, self._certificates)
 
     def _metrics(self, incarnation: NodeIncarnation, server: AmqpServer) -> Metrics | None:
         if not self._config.management.metrics.enabled:
@@ -367,10 +374,24 @@ class Node:
         try:
             return await server.listen(host, port, tls, profile)
         except OSError as error:
-            raise ConfigError(
-                f"cannot listen on {endpoint(host, port)} for AMQP: {error.strerror or error};"
-                f" stop what uses the port or change transports/amqp/{element}/@port"
-            ) from error
+            raise cannot_listen(host, port, element, error) from error
+
+
+def cannot_listen(host: str, port: int, element: str, error: OSError) -> ConfigError:
+    """Return what is to be done when a listener of AMQP, configured by `element`, cannot be opened."""
+    return ConfigError(
+        f"cannot listen on {endpoint(host, port)} for AMQP: {error.strerror or error};"
+        f" stop what uses the port or change transports/amqp/{element}/@port"
+    )
+
+
+def require_safe(config: Configuration, unsafe: Sequence[str]) -> None:
+    """Raise `ConfigError` for settings under which the database may lose a commit, if that is to prevent a start."""
+    if unsafe and config.persistence.store_safety_check == "enforce":
+        raise ConfigError(
+            f"the database can lose what it has committed: {'; '.join(unsafe)};"
+            " mend that, or set persistence/storeSafetyCheck to warn"
+        )
 
 
 def _without_what_is_taken(config: Configuration) -> dict[str, Any]:

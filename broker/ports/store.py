@@ -222,6 +222,18 @@ class NodeStore(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class StoreLook:
+    """What a start would find in a store."""
+
+    is_new: bool
+    """Is nothing of this broker there yet?"""
+    remarks: Sequence[str]
+    """In words what is there, and who has it."""
+    unsafe: Sequence[str] = ()
+    """The settings under which a committed message can be lost, as `Store.check_safety` tells them."""
+
+
 class Store(MessageStore, StreamStore, GroupStore, DeduplicationStore, BranchStore, TopologyStore, NodeStore, Protocol):
     """A whole store, as a node opens it."""
 
@@ -235,6 +247,13 @@ class Store(MessageStore, StreamStore, GroupStore, DeduplicationStore, BranchSto
 
         Raises `ConfigError` for what only an operator can correct, `StoreUnavailable` for what may pass by itself,
         `StoreLocked` or another `StoreError`.
+        """
+        ...
+
+    async def look(self) -> StoreLook:
+        """Look at the store, which is not open, as `open` would find it, and change nothing.
+
+        Raises what `open` would raise, but `StoreLocked`: that another broker has it is a remark.
         """
         ...
 

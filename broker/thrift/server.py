@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import ipaddress
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 
 import structlog
@@ -62,16 +62,11 @@ class ThriftServer:
         listener = SocketListener(self._new_session, self._tasks, self._room, what="Thrift")
         try:
             names = await listener.bind(host, port)
-            self._check(host, [ipaddress.ip_address(name[0]) for name in names])
+            require_reachable(host, names, is_authenticated=self._secret is not None)
             listener.start()
         except OSError as error:
             listener.close()
-            remedy = "stop what uses the port or change coordination/thriftServerHost or thriftServerPort"
-            if error.errno == errno.EADDRNOTAVAIL:
-                remedy = f"set coordination/thriftServerHost to an address of this machine, such as {own_address()}"
-            raise ConfigError(
-                f"cannot listen for nodes on {endpoint(host, port)}: {error.strerror or error}; {remedy}"
-            ) from error
+            raise cannot_listen(host, port, error) from error
         except ConfigError:
             listener.close()
             raise
@@ -93,18 +88,6 @@ class ThriftServer:
         if calls:
             await asyncio.wait(calls)
         await self._empty.wait()
-
-    def _check(self, host: str, addresses: list[ipaddress.IPv4Address | ipaddress.IPv6Address]) -> None:
-        # The bound addresses are checked, not the name: "0" and an empty name are wildcards too.
-        if any(address.is_unspecified for address in addresses):
-            raise ConfigError(
-                f"coordination/thriftServerHost '{host}' cannot be reached by other nodes; name one address"
-            )
-        if self._secret is None and not all(address.is_loopback for address in addresses):
-            raise ConfigError(
-                f"coordination/thriftServerHost '{host}' is not loopback, so the nodes need a shared secret; set"
-                " coordination/clusterSecret or BROKER_CLUSTER_SECRET, the same on all nodes"
-            )
 
     def _new_session(self) -> Session | None:
         if len(self.sessions) >= self._max_connections:
@@ -132,3 +115,26 @@ class ThriftServer:
         except RuntimeError:  # the task group is ending: the node stops, and no answer is needed
             coroutine.close()
             return None
+
+
+def cannot_listen(host: str, port: int, error: OSError) -> ConfigError:
+    """Return what is to be done when the listener cannot be opened."""
+    remedy = "stop what uses the port or change coordination/thriftServerHost or thriftServerPort"
+    if error.errno == errno.EADDRNOTAVAIL:
+        remedy = f"set coordination/thriftServerHost to an address of this machine, such as {own_address()}"
+    return ConfigError(f"cannot listen for nodes on {endpoint(host, port)}: {error.strerror or error}; {remedy}")
+
+
+def require_reachable(host: str, names: Sequence[Any], *, is_authenticated: bool) -> None:
+    """Raise `ConfigError` for a host that is a wildcard, or is beyond loopback without a shared secret; `names` are
+    those of its sockets.
+    """
+    # The bound addresses are checked, not the name: "0" and an empty name are wildcards too.
+    addresses = [ipaddress.ip_address(name[0]) for name in names]
+    if any(address.is_unspecified for address in addresses):
+        raise ConfigError(f"coordination/thriftServerHost '{host}' cannot be reached by other nodes; name one address")
+    if not is_authenticated and not all(address.is_loopback for address in addresses):
+        raise ConfigError(
+            f"coordination/thriftServerHost '{host}' is not loopback, so the nodes need a shared secret; set"
+            " coordination/clusterSecret or BROKER_CLUSTER_SECRET, the same on all nodes"
+        )

@@ -107,6 +107,18 @@ class HttpClient(asyncio.Protocol):
             self._timer = None
 
 
+API: Final = "the HTTP API"
+METRICS: Final = "metrics"
+
+
+def cannot_listen(host: str, port: int, element: str, error: OSError, what: str = API) -> ConfigError:
+    """Return what is to be done when the listener for `what`, configured by `element`, cannot be opened."""
+    return ConfigError(
+        f"cannot listen on {endpoint(host, port)} for {what}: {error.strerror or error}; stop what uses"
+        f" the port, or change management/{element}/@port, or set enabled to false there"
+    )
+
+
 class HttpServer:
     """Listens, and hands requests to `handle`."""
 
@@ -131,7 +143,7 @@ class HttpServer:
         self._is_stopping = False
 
     async def listen(
-        self, host: str, port: int, element: str, tls: ssl.SSLContext | None = None, *, what: str = "the HTTP API"
+        self, host: str, port: int, element: str, tls: ssl.SSLContext | None = None, *, what: str = API
     ) -> int:
         """Open a listener for `what`; return its port. Raises `ConfigError`, naming `element`, when it cannot be
         opened.
@@ -142,10 +154,8 @@ class HttpServer:
             names = await listener.bind(host, port)
             listener.start()
         except OSError as error:
-            raise ConfigError(
-                f"cannot listen on {endpoint(host, port)} for {what}: {error.strerror or error}; stop what uses"
-                f" the port, or change management/{element}/@port, or set enabled to false there"
-            ) from error
+            listener.close()
+            raise cannot_listen(host, port, element, error, what) from error
         self._listeners.append(listener)
         actual: int = names[0][1]
         _log.info("started HTTP listener", address=host, port=actual, tls=tls is not None)

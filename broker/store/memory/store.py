@@ -18,7 +18,7 @@ from broker.ports.cluster_rows import Incarnation, row_of
 from broker.ports.groups import GroupHead, GroupPage
 from broker.ports.records import Change, Drop, Topology, VirtualHostRecord
 from broker.ports.slot import Slot
-from broker.ports.store import Batch, DueKey, KeyPlace, KeySweep, Registration
+from broker.ports.store import Batch, DueKey, KeyPlace, KeySweep, Registration, StoreLook
 from broker.ports.streams import ReaderPlace, StreamBounds, StreamPage, TrimRule
 from broker.store.memory import streams
 from broker.store.memory.cluster import MemoryClusterStore
@@ -64,6 +64,9 @@ class MemoryStore:
             self.state.sharers.add(self)
         else:
             self.state.holder = self
+
+    async def look(self) -> StoreLook:
+        return StoreLook(True, (), await self.check_safety())
 
     async def close(self) -> None:
         self.state.sharers.discard(self)

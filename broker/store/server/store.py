@@ -27,10 +27,10 @@ from broker.ports.groups import GroupPage
 from broker.ports.peer_calls import Fence
 from broker.ports.records import Change, Topology
 from broker.ports.slot import Slot
-from broker.ports.store import Batch, DueKey, KeyPlace, KeySweep, Registration
+from broker.ports.store import Batch, DueKey, KeyPlace, KeySweep, Registration, StoreLook
 from broker.ports.streams import ReaderPlace, StreamBounds, StreamPage, TrimRule
 from broker.store.rows import ids_by_deliveries
-from broker.store.server import pages
+from broker.store.server import looking, pages
 from broker.store.server.batch import rows_of
 from broker.store.server.dialect import Dialect
 from broker.store.server.engine import Engine, Failure, PoolLimits
@@ -131,6 +131,14 @@ class ServerStore:
     @property
     def connects(self) -> int:
         return self._writer.connects + self._guards
+
+    async def look(self) -> StoreLook:
+        await self._engine.open()
+        try:
+            work = looking.look(self._engine, self._dialect, is_shared=self._is_shared, young_ms=_YOUNG_MS)
+            return await self._engine.own(work)
+        finally:
+            await self.close()
 
     async def open(self) -> None:
         self._engine.is_proven = False

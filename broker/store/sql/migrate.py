@@ -41,23 +41,32 @@ def current_revision(connection: Connection) -> str | None:
     return revision
 
 
+def judge(connection: Connection) -> str | None:
+    """Return the revision of the database's schema, None when it has none. Changes nothing.
+
+    Raises `ConfigError` for a revision that only a newer program knows, and for a database that cannot hold every name.
+    """
+    _check_encoding(connection)
+    revision = current_revision(connection)
+    if revision is not None and revision not in REVISIONS:
+        raise ConfigError(
+            f"the database has schema revision {revision!r}, this program knows up to {HEAD!r}: "
+            "start the version that wrote it, or choose another dataSource"
+        )
+    return revision
+
+
 def upgrade(connection: Connection, make_way: MakeWay = make_way) -> None:
     """Create the schema, or bring it up to date, inside the transaction that `connection` is in.
 
     On a server `make_way` first looks for tables of WSO2's broker. Raises `ConfigError` for a revision that only a
     newer program knows, for a database that cannot hold every name, and for one whose messages would be lost.
     """
-    _check_encoding(connection)
-    revision = current_revision(connection)
+    revision = judge(connection)
     if connection.dialect.name != "sqlite":  # which WSO2's broker never had
         make_way(connection, is_new=revision is None)
     if revision == HEAD:
         return
-    if revision is not None and revision not in REVISIONS:
-        raise ConfigError(
-            f"the database has schema revision {revision!r}, this program knows up to {HEAD!r}: "
-            "start the version that wrote it, or choose another dataSource"
-        )
     from alembic import command
 
     config = _config()

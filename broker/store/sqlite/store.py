@@ -5,11 +5,13 @@ Only the writing connection writes and checkpoints: SQLite has had bugs with two
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
@@ -27,7 +29,7 @@ from broker.ports.cluster_rows import Incarnation
 from broker.ports.groups import GroupPage
 from broker.ports.records import Change, Drop, Topology
 from broker.ports.slot import Slot
-from broker.ports.store import Batch, DueKey, KeyPlace, KeySweep, Registration
+from broker.ports.store import Batch, DueKey, KeyPlace, KeySweep, Registration, StoreLook
 from broker.ports.streams import ReaderPlace, StreamBounds, StreamPage, TrimRule
 from broker.store.rows import ids_by_deliveries, name_large_content, octets_in_rows
 from broker.store.sql import branches, damaged, groups, keys, migrate, nodes, streams
@@ -36,6 +38,7 @@ from broker.store.sql.fencing import check_incarnation
 from broker.store.sql.messages import discarded_bodies
 from broker.store.sql.shared_store import SqlEventStore, SqlMemberStore, SqlSlotStore
 from broker.store.sql.topology import TOPOLOGY
+from broker.store.sqlite import looking
 from broker.store.sqlite import reader as sqlite_read
 from broker.store.sqlite import safety as sqlite_safety
 from broker.store.sqlite import streams as sqlite_streams
@@ -111,6 +114,10 @@ class SqliteStore:
 
     def describe(self) -> str:
         return f"SQLite {sqlite3.sqlite_version}, {self._path}"
+
+    async def look(self) -> StoreLook:
+        found = await asyncio.to_thread(self._guarded, partial(looking.look, self._path, self._companions))
+        return replace(found, unsafe=await self.check_safety())
 
     async def open(self) -> None:
         try:

@@ -12,7 +12,7 @@ from broker.errors import ConfigError
 from broker.ports.names import DEAD_LETTER_CHANNEL
 from broker.store.wso2 import progress
 from broker.store.wso2.encoding import StoredBinding, StoredExchange, StoredQueue
-from broker.store.wso2.tables import Tables, find, set_aside
+from broker.store.wso2.tables import Tables, find, require_names, set_aside
 
 T = TypeVar("T")
 
@@ -156,13 +156,24 @@ def make_way(connection: Connection, *, is_new: bool) -> None:
     there is not moved yet, or not all of it. Nothing has been changed then.
     """
     tables = find(connection)
+    if require_way(connection, tables, is_new=is_new):
+        set_aside(connection, tables)
+
+
+def require_way(connection: Connection, tables: Tables, *, is_new: bool) -> bool:
+    """Return whether tables are to be set aside before this broker can have the database. Changes nothing.
+
+    Raises `ConfigError` as `make_way` does.
+    """
     if tables.has_progress:
         _require_done(progress.unfinished(connection))
     if is_new and tables.in_place:
         _require_empty(connection, tables)
-        set_aside(connection, tables)
-    elif tables.aside and not (tables.has_progress and progress.is_done(connection, progress.HERE)):
+        require_names(tables)
+        return True
+    if tables.aside and not (tables.has_progress and progress.is_done(connection, progress.HERE)):
         _require_empty(connection, tables)
+    return False
 
 
 def make_way_for_import(connection: Connection, *, is_new: bool) -> None:

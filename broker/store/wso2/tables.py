@@ -115,17 +115,22 @@ def _in_place(connection: Connection, names: list[str]) -> Iterator[tuple[str, s
             yield name, known[name]
 
 
-def set_aside(connection: Connection, tables: Tables) -> None:
-    """Rename the tables that are in place. After a crash in the midst of it another call goes on.
-
-    Raises `ConfigError` when a name is taken.
-    """
+def require_names(tables: Tables) -> None:
+    """Raise `ConfigError` when a name is taken that a table would get when it is set aside."""
     for name, known in tables.in_place.items():
         if name in tables.aside:
             raise ConfigError(
                 f"the database has WSO2's table {known} and, set aside, {tables.aside[name]}:"
                 " rename or drop the one that is not needed"
             )
+
+
+def set_aside(connection: Connection, tables: Tables) -> None:
+    """Rename the tables that are in place. After a crash in the midst of it another call goes on.
+
+    Raises `ConfigError` when a name is taken.
+    """
+    require_names(tables)
     quote = connection.dialect.identifier_preparer.quote
     pairs = [(quote(known), quote(_aside_name(known))) for known in tables.in_place.values()]
     if not pairs:
