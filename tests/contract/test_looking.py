@@ -64,7 +64,7 @@ async def test_wso2s_tables_are_found_and_stay_where_they_are(database: Wso2Data
     assert (found.is_new, database.tables()) == (True, before)
     assert "with nothing in them: the start sets them aside" in found.remarks[0]
 
-    database.queue("orders")
+    database.first_start().queue("orders")
     database.fill()
     with pytest.raises(ConfigError) as by_look:
         await server_store(database.datasource).look()
