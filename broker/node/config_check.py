@@ -19,6 +19,7 @@ from broker.node.control_path import control_path
 from broker.node.definitions_file import read_definitions
 from broker.node.definitions_trial import try_definitions
 from broker.node.logins import carbon_databases
+from broker.node.member_port import open_member_port
 from broker.node.own_exchange_types import installed_exchange_types
 from broker.node.process import cannot_listen, open_store, require_safe
 from broker.node.token_logins import token_logins
@@ -38,6 +39,8 @@ def check(config: Configuration) -> list[str]:
     connection = config.transports.amqp.ssl_connection
     if config.transports.amqp.enabled and connection.enabled:
         Certificates(connection)
+    if config.meets_among_peers:
+        open_member_port(config).close()
     return asyncio.run(_look(config, store, types))
 
 

@@ -135,6 +135,7 @@ class ServerStore:
     async def look(self) -> StoreLook:
         await self._engine.open()
         try:
+            await self._engine.own(self._refuse_pooler())
             work = looking.look(self._engine, self._dialect, is_shared=self._is_shared, young_ms=_YOUNG_MS)
             return await self._engine.own(work)
         finally:
