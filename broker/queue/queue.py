@@ -706,7 +706,7 @@ class Queue:
             return 1  # at once
         due = None if self._expiry is None else self._expiry.next_due()
         times = (due, self._lease_end(), self.deadlines.next_due(), self.turns.held_until)
-        return min(filter(None, times), default=None)
+        return min([each for each in times if each is not None], default=None)
 
     def expect_answers(self, holder: Holder, first: int, last: int, timeout: int = 0) -> None:
         """A channel holds the deliveries with these tags now: they are to be answered in time (contract B30), in

@@ -127,9 +127,13 @@ class Cluster:
 
     ready: list[int] = field(default_factory=list)
     dropped: list[Slot] = field(default_factory=list)
+    exact: int = 0
 
     def after_dispatch(self, queue: Queue) -> None:
         self.ready.append(queue.ready_count)
+
+    def after_exact_dispatch(self, queue: Queue) -> None:
+        self.exact += 1
 
     def on_dropped(self, slots: Sequence[Slot]) -> None:
         self.dropped += slots
@@ -796,6 +800,23 @@ def test_what_is_left_behind_is_what_was_delivered_or_may_have_been() -> None:
     assert ([message.id for message in messages], slots) == ([1, 2], [doubtful])
 
 
+def test_the_cluster_is_told_of_each_dispatch_in_the_way_that_the_queue_needs_now() -> None:
+    cluster = Cluster()
+    it = bench(observer=cluster)
+    it.publish(1)
+    it.queue.rank()
+    it.publish(2)
+    it.queue.unrank()
+    it.publish(3)
+    assert (cluster.ready, cluster.exact) == ([1, 3], 1)
+
+
+def test_whether_the_active_consumer_has_gone_is_told() -> None:
+    it = bench(arguments=SINGLE_ACTIVE)
+    first, second = it.consumer(), it.consumer()
+    assert [it.queue.remove_consumer(each) for each in (second, first)] == [False, True]
+
+
 def test_what_was_withdrawn_is_known_until_its_rows_are_gone() -> None:
     it = bench()
     it.publish(1, 2, 3)
@@ -833,6 +854,14 @@ def test_a_slot_from_elsewhere_is_unknown_until_somebody_tells_of_its_times() ->
     assert it.queue.has_unknown_slots
     it.queue.expect_due()
     assert not it.queue.has_unknown_slots
+
+
+def test_slots_that_may_hold_anything_are_looked_at_soon() -> None:
+    it, time = with_time_to_live()
+    it.queue.take_over(foreign(3, 4))
+    time.watched = 0
+    it.queue.expect_due()
+    assert (time.watched, it.queue.next_due()) == (1, 0)
 
 
 class Time(NoServices):
