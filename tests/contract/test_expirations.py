@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, delete, select, update
 
-from broker.codec.expiration import LATEST, LONGEST
-from broker.message import STORED, TRANSIENT, WRITING, Message, published_ms
+from broker.codec.envelope import Envelope, opened, sealed
+from broker.codec.expiration import LATEST, LONGEST, note_due
+from broker.codec.properties import BasicProperties, encode_header
+from broker.message import STORED, TRANSIENT, WRITING, Message, published_ms, tail
 from broker.ports.records import Drop, QueueKey
 from broker.ports.slot import Slot
 from broker.ports.store import Batch, DueKey
@@ -346,3 +348,23 @@ async def test_rows_without_a_message_hide_nothing_and_keep_nothing_from_being_w
     await harness.insert(expiring(1, 77), expiring(2, 2, state=TRANSIENT), expiring(3, 3, INVOICES))
     assert (await rows(harness))[:3] == [(1, 7, 77), (2, -7, 2), (3, 8, 3)]
     assert await due_ids(harness) == [2, 9, 10, 1]
+
+
+def waiting(message_id: int, due: int) -> Message:
+    """Return a message of a schedule, whose own expiration is another time."""
+    inner = tail(encode_header(5, BasicProperties(expiration="7", delivery_mode=1)))
+    message = Message(message_id, ORDERS, b"\1x\1k", sealed(inner, due, "orders"), tail(b"hello"), None, WRITING)
+    note_due(message)
+    return message
+
+
+async def test_a_message_of_a_schedule_is_found_by_its_time_whole_and_moved_in_one_batch(harness: Harness) -> None:
+    later, sooner = waiting(1, LATEST - 1), waiting(2, LATEST - 2)
+    await harness.store.write(Batch([later, sooner]))
+    found = await harness.store.read_due(ORDERS, LATEST, FIRST, 10, 1 << 20)
+    assert [(each.id, each.due) for each in found] == [(2, LATEST - 2), (1, LATEST - 1)]
+    assert (found[0].routing, found[0].payload) == (b"\1x\1k", b"hello")
+    assert opened(found[0].header) == Envelope(opened(sooner.header).header, LATEST - 2, "orders")
+    await harness.store.write(Batch([waiting(3, LATEST)], [found[0]]))
+    assert [each.id for each in await harness.store.read_due(ORDERS, LATEST, FIRST, 10, 1 << 20)] == [1, 3]
+    assert await harness.store.next_due(ORDERS, (LATEST - 1, 1)) == LATEST

@@ -86,6 +86,25 @@ async def move_dead_letters(visit: Visit) -> tuple[str, str]:
     return said, visit.query.get("back") or "/dead-letters"
 
 
+async def change_delayed(visit: Visit) -> tuple[str, str]:
+    """Cancel the delayed messages that are chosen, or let them go on at another time."""
+    what = visit.names["what"]
+    if what not in ("cancel", "move"):
+        raise AnswerRefused(404, "There is no such form.")
+    ids = [_number(name.removeprefix("id-")) for name in visit.query if name.startswith("id-")]
+    if not ids:
+        raise AnswerRefused(400, "Choose messages.")
+    body: dict[str, Any] = {"ids": ids}
+    if what == "move":
+        body["delay"] = 1000 * _number(visit.query.get("seconds", "0"))
+    told = await visit.ask.send("POST", f"/broker/delayed/{segment(visit.names['vhost'])}/{what}", body)
+    done = "cancelled" if what == "cancel" else "moved"
+    said = f"{told['done']} {'message is' if told['done'] == 1 else 'messages are'} {done}."
+    if told["left"]:
+        said += f" {told['left']} had gone on before, or cannot be reached now."
+    return said, visit.query.get("back") or "/delayed"
+
+
 async def put_policy(visit: Visit) -> tuple[str, str]:
     vhost, name = visit.query.get("vhost", "/"), visit.query.get("name", "")
     body = {
@@ -173,6 +192,7 @@ FORMS: Final = (
     ConsoleForm("/connections/close", close_connection),
     ConsoleForm("/subscriptions/end", end_subscription),
     ConsoleForm("/dead-letters/{vhost}/{what}", move_dead_letters),
+    ConsoleForm("/delayed/{vhost}/{what}", change_delayed),
     ConsoleForm("/policies", put_policy),
     ConsoleForm("/policies/delete", delete_policy),
     ConsoleForm("/users", put_user),

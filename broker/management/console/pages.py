@@ -134,6 +134,15 @@ async def dead_letters(visit: Visit) -> dict[str, Any]:
     return {"letters": found, "vhost": vhost, "queue": queue, "is_full": len(found) == int(PAGE_SIZE)}
 
 
+async def delayed(visit: Visit) -> dict[str, Any]:
+    """What waits for its time in a virtual host."""
+    vhost, after = visit.query.get("vhost") or "/", visit.query.get("after", "")
+    asked = {name: visit.query.get(name, "") for name in ("exchange", "message_id")}
+    query = {"limit": PAGE_SIZE, "after": after, **{name: value for name, value in asked.items() if value}}
+    found = await visit.ask.get(f"/broker/delayed/{segment(vhost)}", query)
+    return {"found": found, "vhost": vhost, "vhosts": await _vhosts(visit), "asked": asked}
+
+
 async def timeline(visit: Visit) -> dict[str, Any]:
     """What has happened to the members of the cluster, the newest first."""
     return {"entries": await visit.ask.get("/broker/timeline", {"limit": "200"})}
@@ -214,6 +223,7 @@ PAGES: Final = (
     ConsolePage("/connections", "connections.html", connections),
     ConsolePage("/subscriptions", "subscriptions.html", subscriptions),
     ConsolePage("/dead-letters", "dead-letters.html", dead_letters),
+    ConsolePage("/delayed", "delayed.html", delayed),
     ConsolePage("/timeline", "timeline.html", timeline),
     ConsolePage("/policies", "policies.html", policies),
     ConsolePage("/users", "users.html", users),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 from structlog.testing import capture_logs
 
+from broker.codec.field_table import FieldTable
 from broker.codec.methods import BasicConsume, QueueDeclare
+from broker.codec.properties import BasicProperties
 from broker.management.console.pages import PAGES
 from broker.management.console.sessions import IDLE
 from broker.management.http.node_view import Member, StoreFacts
@@ -363,3 +365,23 @@ def test_a_page_of_users_has_so_many_and_their_own_permissions(node: HttpNode, b
     second = browser.open("/users?page=2")
     assert "^z59" in second
     assert "^z00" not in second
+
+
+def test_delayed_messages_are_chosen_moved_and_cancelled(node: HttpNode, browser: Browser) -> None:
+    assert "No such message waits" in text_of(browser.open("/delayed"))
+    peer = node.harness.peer()
+    peer.call(1, QueueDeclare(queue="q", durable=True))
+    for delay in (60_000, 120_000):
+        properties = BasicProperties(headers=FieldTable.of({"x-delay": delay}), message_id=EVIL)
+        peer.publish("q", b"x", properties=properties)
+    node.harness.commit()
+    page = browser.open("/delayed?vhost=%2F")
+    assert "<script>alert" not in page
+    first, second = (row["id"] for row in node.get("/broker/delayed/%2F")["items"])
+    page = browser.send("/delayed/%2F/cancel", **{f"id-{first}": "1"}, back="/delayed")
+    assert "1 message is cancelled." in text_of(page)
+    page = browser.send("/delayed/%2F/move", **{f"id-{second}": "1"}, seconds="0", back="/delayed")
+    assert "1 message is moved." in text_of(page)
+    page = browser.send("/delayed/%2F/move", **{f"id-{first}": "1"}, seconds="5", back="/delayed")
+    assert "0 messages are moved. 1 had gone on before" in text_of(page)
+    assert "Choose messages." in text_of(browser.send("/delayed/%2F/move", seconds="5", back="/delayed"))

@@ -254,3 +254,45 @@ def test_a_message_larger_than_an_answer_is_shown_cut() -> None:
     client = filled(node, [])
     client.send(1, BasicConsume(queue="q"))
     assert node.get("/broker/messages/%2F/q")["items"] == []
+
+
+# Delayed messages
+
+
+def delay(node: HttpNode, *delays: int) -> None:
+    client = node.harness.peer()
+    client.send(1, QueueDeclare(queue="q", durable=True))
+    for each in delays:
+        properties = BasicProperties(headers=FieldTable.of({"x-delay": each}), message_id=f"m-{each}")
+        client.publish("q", b"x", properties=properties)
+    node.harness.commit()
+
+
+def test_delayed_messages_are_counted_listed_cancelled_and_moved(node: HttpNode) -> None:
+    delay(node, 1000, 2000, 3000)
+    assert {"vhost": "/", "messages": 3} in node.get("/broker/delayed")
+    page = node.get("/broker/delayed/%2F?limit=2")
+    assert [row["message_id"] for row in page["items"]] == ["m-1000", "m-2000"]
+    assert [row["message_id"] for row in node.get(f"/broker/delayed/%2F?after={page['next']}")["items"]] == ["m-3000"]
+    assert node.get("/broker/delayed/%2F?message_id=m-2000")["items"] == page["items"][1:]
+    base = "/api/broker/delayed/%2F"
+    told = json.loads(node.ask("POST", f"{base}/cancel", {"ids": [page["items"][0]["id"], 5]}).body)
+    assert [each["outcome"] for each in told["results"]] == ["cancelled", "gone"]
+    told = json.loads(node.ask("POST", f"{base}/move", {"message_id": "m-2000", "delay": 0}).body)
+    assert (told["done"], told["results"][0]["outcome"]) == (1, "moved")
+    node.harness.run()
+    node.harness.commit()
+    assert {"vhost": "/", "messages": 1} in node.get("/broker/delayed")
+    rows = {row["name"]: row["messages"] for row in node.get("/queues/%2F")}
+    assert rows == {"q": 1}  # the schedule is no queue of clients
+
+
+def test_delayed_messages_need_permissions_and_a_choice(node: HttpNode) -> None:
+    delay(node, 1000)
+    assert node.status("GET", "/broker/delayed/%2F", user="user") == 401
+    assert node.status("POST", "/broker/delayed/%2F/cancel", {"ids": [1]}, user="user") == 401
+    assert node.status("POST", "/broker/delayed/%2F/cancel", {}) == 400
+    assert node.status("POST", "/broker/delayed/%2F/cancel", {"id": 1}) == 400
+    assert node.status("POST", "/broker/delayed/%2F/move", {"ids": [1]}) == 400
+    assert node.status("GET", "/broker/delayed/%2F?after=x") == 400
+    assert node.status("GET", "/broker/delayed/nope") == 404
