@@ -383,6 +383,11 @@ class Publisher:
             raise PreconditionFailed("a direct reply is delivered at once: it has no schedule")
         if self._vhost.schedule is None:
             return self._wait_for_schedule(route, content)
+        if self._asks & FLAG_REPLY_TO:
+            content = self.replier.readdressed(content[0]), *content[1:]
+        if not (self._asks & ~(FLAG_HEADERS | FLAG_REPLY_TO | _TIMED) or route.mandatory or b"CC" in content[0]):
+            self._put_into_schedule(route, content, {None: due})  # nothing else in it is the broker's business now
+            return self._end_late(route)
         self._work.done += len(content[0]) // _OCTETS_A_STEP
         inspected = inspect(route.routing_key, content[0], self._access, self._vhost.dialect)
         self._require_copies(route, inspected.keys)

@@ -7,10 +7,16 @@ the header that the publisher has sent are in it, from the properties' flags on.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-from broker.codec.field_table import ByteArray, FieldTable
-from broker.codec.properties import PERSISTENT, BasicProperties, decode_properties, encode_header
+from broker.codec.field_table import sized
+from broker.codec.properties import (
+    FLAG_DELIVERY_MODE,
+    FLAG_EXPIRATION,
+    FLAG_HEADERS,
+    PERSISTENT,
+    decode_properties,
+)
 from broker.errors import SyntaxFault
 from broker.message import tail
 
@@ -18,6 +24,11 @@ _FLAGS: Final = 12
 """Octets of a content header before the properties' flags (0-9-1 §4.2.6.1)."""
 _PROPERTIES: Final = "properties"
 _QUEUE: Final = "queue"
+# Written by hand, octet by octet: who publishes messages that wait pays for each of them.
+_OUTER: Final = (FLAG_HEADERS | FLAG_DELIVERY_MODE | FLAG_EXPIRATION).to_bytes(2, "big")
+_PROPERTIES_ENTRY: Final = bytes((len(_PROPERTIES),)) + _PROPERTIES.encode()
+_QUEUE_ENTRY: Final = bytes((len(_QUEUE),)) + _QUEUE.encode()
+_PERSISTENT: Final = bytes((PERSISTENT,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +44,11 @@ class Envelope:
 
 def sealed(header: bytes, due: int, queue: str = "") -> bytes:
     """Return the tail of the content header under which a message with this one waits until `due`."""
-    entries: dict[str, Any] = {_PROPERTIES: ByteArray(header[4 + _FLAGS : -1])}
+    entries = _PROPERTIES_ENTRY + sized(b"x", header[4 + _FLAGS : -1])
     if queue:
-        entries[_QUEUE] = queue
-    outer = BasicProperties(headers=FieldTable.of(entries), delivery_mode=PERSISTENT, expiration=str(due))
-    return tail(encode_header(int.from_bytes(header[8:16], "big"), outer))
+        entries += _QUEUE_ENTRY + sized(b"S", queue.encode("utf-8", "surrogateescape"))
+    time = str(due).encode()
+    return tail(b"".join((header[4:16], _OUTER, sized(b"", entries), _PERSISTENT, bytes((len(time),)), time)))
 
 
 def opened(header: bytes) -> Envelope:

@@ -9,6 +9,7 @@ import pytest
 from broker.codec.field_table import FieldTable, Timestamp
 from broker.codec.methods import (
     BasicAck,
+    BasicConsume,
     BasicGet,
     BasicGetOk,
     BasicPublish,
@@ -232,6 +233,29 @@ def test_a_delivery_says_that_it_was_delayed_and_all_else_is_as_it_was_sent(harn
         assert properties.headers is not None
         assert list(properties.headers.values.items()) == [("a", 1), ("x-delay", -1000), ("b", "two")]
         assert (properties.expiration, properties.message_id, properties.priority) == ("5000", "m-1", 3)
+
+
+def test_a_request_that_waits_names_the_channel_that_waits_for_its_reply(harness: Harness, peer: Client) -> None:
+    declare(peer)
+    peer.call(1, BasicConsume(queue="amq.rabbitmq.reply-to", no_ack=True))
+    table = FieldTable.of({"x-delay": 1000})
+    peer.publish("q", b"m", properties=BasicProperties(headers=table, reply_to="amq.rabbitmq.reply-to"))
+    harness.commit()
+    harness.pass_time(2)
+    harness.commit()
+    peer.call(1, BasicGet(queue="q", no_ack=True))
+    (content,) = peer.contents()
+    assert (content.properties.reply_to or "").startswith("amq.rabbitmq.reply-to.")
+
+
+@pytest.mark.parametrize("is_timed", [True, False])
+def test_a_user_id_of_somebody_else_is_refused_when_it_is_published(peer: Client, *, is_timed: bool) -> None:
+    declare(peer)
+    table = FieldTable.of({"x-delay": 1000} if is_timed else {})
+    peer.publish("q", b"m", properties=BasicProperties(headers=table, user_id="somebody"))
+    ((_, close),) = peer.received()
+    assert isinstance(close, ChannelClose)
+    assert close.reply_code == 406
 
 
 def test_the_time_to_live_begins_when_the_delay_is_over(harness: Harness, peer: Client) -> None:
