@@ -107,8 +107,9 @@ class Kind:
         """`key` has the fields of `record` that identify it; it is `record` itself when all of them do.
 
         At most one record has the same values in the fields `unique` (by default all of the key): the first that was
-        put, or the last if `is_replaced`. A record that meets one of the conditions `mortal` disappears with the last
-        node that knows it. Records with equal values in the field `ordered_by` have an order that matters.
+        put, or of those with one key the last if `is_replaced`. A record that meets one of the conditions `mortal`
+        disappears with the last node that knows it. Records with equal values in the field `ordered_by` have an order
+        that matters.
         """
         self.name = name
         self.record = record
@@ -231,6 +232,7 @@ KINDS: Final = Kinds(
             unique=("vhost", "name"),
             references=(_OF_VHOST,),
             mortal=({"durable": False}, {"exclusive": True}),
+            is_replaced=True,
         ),
         Kind(
             "binding",

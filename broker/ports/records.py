@@ -199,7 +199,8 @@ class TopicPermissionKey:
 @dataclass(frozen=True, slots=True)
 class VirtualHostSettingsRecord:
     """What is set of a virtual host. `tags` are as of `UserRecord`; an empty `default_queue_type` is that of the
-    configuration; of a limit, -1 means that there is none of its own.
+    configuration; of a limit, -1 means that there is none of its own. `redeclaration` is one of
+    `topology/alteration.REDECLARATIONS`.
     """
 
     vhost: str
@@ -208,6 +209,7 @@ class VirtualHostSettingsRecord:
     default_queue_type: str = ""
     max_connections: int = -1
     max_queues: int = -1
+    redeclaration: str = field(default="", metadata=ADDED_LATER)
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,7 +120,7 @@ class Queue:
         self.is_stored: Final = durable and owner is None  # an exclusive queue never survives its connection
         self.auto_delete: Final = auto_delete
         self.owner: Final = owner
-        self.arguments: Final = arguments
+        self.arguments = arguments
         self._settings = settings or QueueSettings.of(arguments)
         self.lane: Final = lane
         self.limits: Final = limits or QueueLimits()
@@ -169,6 +169,10 @@ class Queue:
         if not is_leased:
             self.use()
         self._services.watch(self)
+
+    def take_arguments(self, arguments: FieldTable) -> None:
+        """These are the queue's arguments from now on; `set` tells what they ask for."""
+        self.arguments = arguments
 
     def _take_on(self, settings: QueueSettings) -> None:
         window = self._window

@@ -37,6 +37,7 @@ from broker.ports.records import (
 )
 from broker.queue.policy_keys import wrong_in
 from broker.queue.settings import QueueType
+from broker.topology.alteration import REDECLARATIONS
 from broker.topology.apply import LiveTopology
 from broker.topology.change_audit import events_of
 from broker.topology.decision import Decision, Resource
@@ -131,6 +132,8 @@ class Administration:
         _check_limits(settings.max_connections, settings.max_queues)
         if settings.default_queue_type and QueueType.named(settings.default_queue_type) is None:
             raise AdministrationError(f"there is no queue type '{settings.default_queue_type}'")
+        if settings.redeclaration not in REDECLARATIONS:
+            raise AdministrationError(f"'{settings.redeclaration}' is none of strict, adopt, upgrade")
         await self._change(partial(self._create_vhost, settings))
 
     def _create_vhost(self, settings: VirtualHostSettingsRecord) -> Decision[None]:

@@ -166,6 +166,8 @@ def _put_queue(live: LiveTopology, record: QueueRecord) -> Sequence[Slot]:
         vhost.routing.add_queue(vhost.make_queue(record, arguments))
     elif current.queue_id != record.queue_id:
         raise StoreError(f"{vhost.phrase('queue', record.name)} is there already with another id")
+    elif current.arguments.raw != record.arguments:
+        vhost.alter(current, _arguments_of(live, record.arguments, vhost.phrase("queue", record.name)))
     return _NOTHING
 
 

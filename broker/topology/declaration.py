@@ -90,14 +90,29 @@ class QueueDeclaration:
 
         A classic queue is the same as one of the default type, too: it may be older than that default.
         """
+        self.require_same_properties(what, current)
+        require_equal_arguments(what, self._compared(current), self.arguments, current.arguments)
+
+    def is_like(self, current: Queue) -> bool:
+        """Are the arguments those of `current`?"""
+        try:
+            require_equal_arguments("", self._compared(current), self.arguments, current.arguments)
+        except PreconditionFailed:
+            return False
+        return True
+
+    def require_same_properties(self, what: str, current: Queue) -> None:
+        """Raise `PreconditionFailed` unless this declaration equals `current`, named `what`, but for arguments."""
         if self.owner is None:  # an exclusive queue is as good as transient, however it is declared
             require_equal(what, "durable", self.durable, current.durable)
         require_equal(what, "auto_delete", self.auto_delete, current.auto_delete)
+
+    def _compared(self, current: Queue) -> list[str]:
         queue_type = current.settings.type
         names = list(queue_arguments.compared(queue_type))
         if self.has_default_type and queue_type is QueueType.CLASSIC:
             names.remove("x-queue-type")
-        require_equal_arguments(what, names, self.arguments, current.arguments)
+        return names
 
     def record(self, vhost: str, queue_id: int, incarnation: Incarnation | None = None) -> QueueRecord:
         """Return the record of the queue; `incarnation` is this node's in a cluster, which records exclusive queues

@@ -73,8 +73,8 @@ def changes_between(current: Topology, wanted: Topology, kinds: Kinds = KINDS) -
         surplus, orphans = _surplus(kind, here, there), _orphans(kind, here, gone)
         kept = set(here) - surplus - orphans
         if kind.is_replaced:
-            replaced = set(map(kind.unique_of, there))
-            surplus = {record for record in surplus if kind.unique_of(record) not in replaced}
+            replaced = set(map(kind.key_of, there))
+            surplus = {record for record in surplus if kind.key_of(record) not in replaced}
         gone[kind.record] = [record for record in here if record in surplus or record in orphans]
         missing += [Put(record) for record in there if record not in kept]
     for kind in reversed(tuple(kinds)):

@@ -159,6 +159,17 @@ class Namespace:
         """This is set of it from now on."""
         self._settings = settings
 
+    def alter(self, queue: Queue, arguments: FieldTable) -> None:
+        """These are a queue's arguments from now on. What they say holds for what is in it, too."""
+        for each in dict.fromkeys((queue, *queue.levels)):
+            each.take_arguments(arguments)
+        self._is_set_anew(queue)
+        self.routing.forget_routes()
+        self._on_activity(queue)
+
+    def on_set(self, queue: Queue) -> None:
+        """A queue is set to do something else from now on."""
+
     def policy_steps(self) -> Iterator[None]:
         """Apply the policies as they are now to all exchanges and queues, in steps of a millisecond or two."""
         for exchange in self.exchanges.values():
@@ -178,6 +189,7 @@ class Namespace:
         if settings == queue.settings:
             return False
         queue.set(settings)
+        self.on_set(queue)
         return True
 
     def settings_of(self, queue: str, arguments: FieldTable, *, is_stored: bool) -> QueueSettings:

@@ -17,6 +17,7 @@ from broker.errors import AccessRefused, NotFound, NotImplementedFault, Precondi
 from broker.ports.names import DEAD_LETTER_CHANNEL, SCHEDULE
 from broker.ports.records import Drop, Put, QueueKey, QueueRecord, SubscriptionKey
 from broker.queue.queue import Queue
+from broker.topology.alteration import STRICT, UPGRADE, require_alterable
 from broker.topology.binding import Binding, Destination
 from broker.topology.consumers import Consumers
 from broker.topology.decision import Decision
@@ -34,6 +35,10 @@ class VirtualHost(Namespace):
     def consumers(self) -> Consumers:
         """Who consumes from its queues."""
         return Consumers(self, self._on_activity)
+
+    def on_set(self, queue: Queue) -> None:
+        if self.cluster.shares(queue):
+            self.consumers.update_activity(queue)
 
     def replay(self, binding: Binding) -> None:
         """Give the destination of a new binding the history of its exchange (contract E8)."""
@@ -174,6 +179,10 @@ class VirtualHost(Namespace):
         name, current = declaration.name, self.queues.get(declaration.name)
         self._churn.queue_declared += 1
         if current is not None and not current.is_closing:
+            if self.settings.redeclaration == UPGRADE and current.owner is None and declaration.owner is None:
+                declaration.require_same_properties(self.phrase("queue", name), current)
+                if not declaration.is_like(current):
+                    return await self.alter_queue(name, declaration.arguments, client)
             self._require_same_queue(current, declaration)
             current.use()
             return current
@@ -218,7 +227,27 @@ class VirtualHost(Namespace):
     def _require_same_queue(self, current: Queue, declaration: QueueDeclaration) -> None:
         if current.owner is not declaration.owner:
             raise self._locked(current.name)
-        declaration.require_same(self.phrase("queue", current.name), current)
+        what = self.phrase("queue", current.name)
+        if self.settings.redeclaration == STRICT:
+            declaration.require_same(what, current)
+        else:
+            declaration.require_same_properties(what, current)
+
+    async def alter_queue(self, name: str, arguments: FieldTable, client: Hashable = None) -> Queue:
+        """Let a queue have these arguments from now on, on all nodes; nothing of it is lost. Raises
+        `PreconditionFailed` if they cannot be changed into these.
+        """
+        return await self.recorder.change(partial(self._alter_queue, name, arguments), client)
+
+    def _alter_queue(self, name: str, arguments: FieldTable) -> Decision[Queue]:
+        queue = self.queue(name)
+        if arguments == queue.arguments:
+            return self.decision(result=lambda: queue, reads=[("queue", name)])
+        require_alterable(queue, arguments, self.phrase("queue", name))
+        record = QueueRecord(
+            self.name, name, queue.queue_id, False, queue.auto_delete, arguments.raw, durable=queue.durable
+        )
+        return self.decision([Put(record)], result=lambda: queue, writes=[("queue", name)])
 
     async def delete_queue(
         self,

@@ -404,3 +404,9 @@ CREATE TABLE IF NOT EXISTS `MB_MESSAGE_GROUP` (
 CREATE INDEX `MB_MESSAGE_GROUP_INDEX` ON `MB_MESSAGE_GROUP` (`QUEUE_ID`, `GROUP_ID`, `MESSAGE_ID`);
 
 UPDATE alembic_version SET version_num='0014' WHERE alembic_version.version_num = '0013';
+
+-- Running upgrade 0014 -> 0015
+
+ALTER TABLE `MB_VIRTUAL_HOST_SETTINGS` ADD COLUMN `REDECLARATION` VARBINARY(16) NOT NULL DEFAULT '';
+
+UPDATE alembic_version SET version_num='0015' WHERE alembic_version.version_num = '0014';

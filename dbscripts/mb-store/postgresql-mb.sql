@@ -411,4 +411,10 @@ CREATE INDEX "MB_MESSAGE_GROUP_INDEX" ON "MB_MESSAGE_GROUP" ("QUEUE_ID", "GROUP_
 
 UPDATE alembic_version SET version_num='0014' WHERE alembic_version.version_num = '0013';
 
+-- Running upgrade 0014 -> 0015
+
+ALTER TABLE "MB_VIRTUAL_HOST_SETTINGS" ADD COLUMN "REDECLARATION" TEXT COLLATE "C" DEFAULT '' NOT NULL;
+
+UPDATE alembic_version SET version_num='0015' WHERE alembic_version.version_num = '0014';
+
 COMMIT;

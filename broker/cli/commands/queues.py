@@ -146,4 +146,32 @@ def purge_queue(session: CommandSession, name: str) -> None:
     session.say(f"queue {name!r} purged")
 
 
-COMMANDS: Final = (list_queues, show_queue, add_queue, delete_queue, purge_queue)
+@command(
+    "alter_queue",
+    "queue alter",
+    "queues alter",
+    example=(
+        "brokerctl queue alter orders --argument x-max-length=1000 --remove x-message-ttl",
+        "brokerctl alter_queue orders --type quorum",
+    ),
+    of_vhost=True,
+)
+@click.argument("name")
+@click.option("--type", "queue_type", type=click.Choice(("classic", "quorum")), help="its x-queue-type")
+@click.option("--argument", "-a", "arguments", multiple=True, metavar="NAME=VALUE", help="an argument that it gets")
+@click.option("--remove", multiple=True, metavar="NAME", help="an argument that is taken away")
+def alter_queue(
+    session: CommandSession, name: str, queue_type: str | None, arguments: tuple[str, ...], remove: tuple[str, ...]
+) -> None:
+    """Change arguments or the type of a queue; its messages and consumers stay."""
+    given = {**pairs_of(arguments, "--argument"), **dict.fromkeys(remove)}
+    if queue_type:
+        given["x-queue-type"] = queue_type
+    if not given:
+        raise click.UsageError("say what is to change: --argument, --remove or --type")
+    path = f"/broker{place(session, name)}/alter"
+    session.send("POST", path, {"arguments": given}, what=f"queue '{name}' in vhost '{session.vhost}'")
+    session.say(f"queue {name!r} altered")
+
+
+COMMANDS: Final = (list_queues, show_queue, add_queue, alter_queue, delete_queue, purge_queue)

@@ -18,6 +18,7 @@ from broker.errors import (
     clip,
 )
 from broker.management.http import (
+    altering,
     browsing,
     connections,
     declaring,
@@ -69,6 +70,7 @@ ROUTES: Final[tuple[ApiRoute, ...]] = (
     *policies.ROUTES,
     *health.ROUTES,
     *declaring.ROUTES,
+    *altering.ROUTES,
     *messages.ROUTES,
     *definitions.ROUTES,
     *own.ROUTES,

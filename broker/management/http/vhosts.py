@@ -36,6 +36,7 @@ def vhost_row(node: ManagedNode, vhost: VirtualHost, spans: SampleSpans = NO_SAM
         "description": settings.description,
         "metadata": metadata,
         "name": vhost.name,
+        "redeclaration": settings.redeclaration or "strict",
         "tags": tags,
         "tracing": False,
     }
@@ -110,6 +111,9 @@ async def put_vhost(node: ManagedNode, call: Call) -> Any:
     queue_type = given.get("default_queue_type", given.get("defaultqueuetype"))
     if queue_type is not None:
         changed["default_queue_type"] = "" if queue_type in ("", "undefined") else str(queue_type)
+    if "redeclaration" in given:
+        wanted = str(given["redeclaration"] or "")
+        changed["redeclaration"] = "" if wanted == "strict" else wanted
     await node.administration.create_vhost(replace(settings, **changed))
     if known is None:
         await _admit(node, call.caller.name, name)

@@ -39,7 +39,9 @@ class Records:
         kind = self._kinds.of(change)
         if isinstance(change, Put):
             records, unique = self._records[kind.record], kind.unique_of(change.record)
-            if kind.is_replaced or unique not in records:
+            known = records.get(unique)
+            is_same = known is not None and kind.key_of(known) == kind.key_of(change.record)
+            if known is None or (kind.is_replaced and is_same):
                 records[unique] = change.record
             return []
         return self._drop(kind, change.key)

@@ -192,6 +192,7 @@ VIRTUAL_HOST_SETTINGS: Final = Table(
     _column("DEFAULT_QUEUE_TYPE", _name(), nullable=False),
     _column("MAX_CONNECTIONS", Integer, nullable=False),
     _column("MAX_QUEUES", Integer, nullable=False),
+    _column("REDECLARATION", _name(16), nullable=False, server_default=""),
 )
 
 # DEFINITION and PARAMETER_VALUE are JSON.

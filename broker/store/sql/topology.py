@@ -220,7 +220,7 @@ class TopologyTables:
             if unique not in found:
                 if unique not in new or kind.is_replaced:
                     new[unique] = record
-            elif kind.is_replaced:
+            elif kind.is_replaced and found[unique] == kind.key_of(record):
                 for same in self._same(kind, [record]):
                     connection.execute(update(here.table).where(same).values(here.values(names, record)))
         if new:

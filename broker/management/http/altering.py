@@ -1,0 +1,53 @@
+"""Queues are altered while they are there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from broker.amqp.purposes import publishing, using
+from broker.auth.access import Operation, Permission
+from broker.codec.field_table import FieldTable
+from broker.errors import AccessRefused, NotFound, PreconditionFailed, ResourceLocked, SyntaxFault
+from broker.management.http.access import Needs, vhost_of
+from broker.management.http.acting import REFUSED, access_of
+from broker.management.http.call import BadRequest, Call, HttpRefusal, NotAuthorised
+from broker.management.http.forms import json_object
+from broker.management.http.node_view import ManagedNode
+from broker.management.http.queues import queue_of
+from broker.management.http.routing import ApiRoute
+from broker.topology.alteration import altered
+from broker.topology.queue_arguments import DEAD_LETTER_EXCHANGE, DEAD_LETTER_ROUTING_KEY
+
+
+async def alter_queue(node: ManagedNode, call: Call) -> Any:
+    """Change arguments of a queue: those that are null are taken away, those that are not named stay."""
+    vhost = vhost_of(node, call)
+    queue = queue_of(vhost, call)
+    changes = json_object(await call.json_object(), "arguments")
+    try:
+        arguments = altered(queue.arguments, changes)
+        access = await access_of(node, call, vhost)
+        access.require(Permission.CONFIGURE, "queue", queue.name, using(access, Operation.DELETE, vhost, queue.name))
+        exchange = changes.get(DEAD_LETTER_EXCHANGE)
+        if isinstance(exchange, str):
+            access.require(Permission.READ, "queue", queue.name, using(access, Operation.CONSUME, vhost, queue.name))
+            key = changes.get(DEAD_LETTER_ROUTING_KEY)
+            purpose = publishing(access, exchange, key) if isinstance(key, str) else None
+            access.require(Permission.WRITE, "exchange", exchange, purpose)
+        await vhost.alter_queue(queue.name, arguments)
+    except AccessRefused:
+        raise NotAuthorised(REFUSED) from None
+    except NotFound as error:
+        raise HttpRefusal(404, "not_found", str(error)) from None
+    except (PreconditionFailed, ResourceLocked, ValueError, SyntaxFault) as error:
+        raise BadRequest(str(error)) from None
+    return {"name": queue.name, "vhost": vhost.name, "arguments": _shown(queue.arguments)}
+
+
+def _shown(arguments: FieldTable) -> dict[str, Any]:
+    return {name: value for name, value in arguments.values.items() if isinstance(value, str | int | float)}
+
+
+ROUTES = (
+    ApiRoute("POST", "/broker/queues/{vhost}/{queue}/alter", Needs.VHOST, alter_queue, "Change arguments of a queue"),
+)

@@ -1,0 +1,55 @@
+"""What of a queue can be changed while it is there: its arguments, but for those that say how its messages are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from broker.codec.field_table import FieldTable
+from broker.errors import PreconditionFailed
+from broker.queue.queue import Queue
+from broker.queue.settings import QueueSettings, QueueType
+from broker.topology import queue_arguments
+
+STRICT: Final = ""
+ADOPT: Final = "adopt"
+UPGRADE: Final = "upgrade"
+REDECLARATIONS: Final = (STRICT, ADOPT, UPGRADE)
+"""What a virtual host does with a declaration of a queue that is there with other arguments: refuse it, let the queue
+be as it is, or alter it.
+"""
+
+_KEPT: Final[Mapping[str, Callable[[QueueSettings], Any]]] = {
+    "x-max-priority": lambda settings: settings.max_priority,
+    "x-message-groups": lambda settings: settings.has_groups,
+    "x-single-active-consumer": lambda settings: settings.single_active_consumer,
+    "x-durable-subscription": lambda settings: settings.is_subscription,
+    "x-queue-type": lambda settings: settings.type is QueueType.STREAM,
+}
+"""The arguments that say how messages are kept, or who gets them, and what of the settings tells that."""
+
+
+def require_alterable(queue: Queue, arguments: FieldTable, what: str) -> None:
+    """Raise `PreconditionFailed` if the queue `what` (a resource phrase) cannot have these arguments from now on."""
+    queue_type = QueueType.of(arguments)
+    queue_arguments.check(arguments, queue_type, what)
+    queue_arguments.require_kept(arguments, what, is_stored=queue.is_stored)
+    queue_arguments.require_properties(
+        queue_type, what, durable=queue.durable, exclusive=queue.is_exclusive, auto_delete=queue.auto_delete
+    )
+    queue_arguments.require_sizes(arguments, queue_type)
+    before, after = QueueSettings.of(queue.arguments), QueueSettings.of(arguments)
+    for name, value_in in _KEPT.items():
+        if value_in(before) != value_in(after):
+            raise PreconditionFailed(
+                f"cannot alter arg '{name}' of {what}: it says how messages are kept; declare another queue"
+            )
+
+
+def altered(arguments: FieldTable, changes: Mapping[str, Any]) -> FieldTable:
+    """Return `arguments` with `changes`, of which None takes an argument away. All others keep their octets."""
+    for name in changes:
+        if name in arguments.values:
+            arguments = arguments.without(name)
+    new = FieldTable.of({name: value for name, value in changes.items() if value is not None})
+    return FieldTable(arguments.raw + new.raw).validate()
