@@ -97,10 +97,11 @@ class RecordReader:
     def decode(self, content: bytes, first: int, count: int) -> list[StreamRecord]:
         """Return the `count` records of a segment, whose first message has the offset `first`.
 
-        Raises `ValueError` for what is no segment of so many.
+        Raises `ValueError` for what is no segment of so many. Hot.
         """
         records: list[StreamRecord] = []
-        unpack, size, known = _HEAD.unpack_from, _HEAD.size, self._known
+        unpack, size, known, number = _HEAD.unpack_from, _HEAD.size, self._known, _OFFSET
+        new, add = tuple.__new__, records.append  # half of what StreamRecord(…) takes
         place = 0
         try:
             for offset in range(first, first + count):
@@ -109,14 +110,15 @@ class RecordReader:
                 middle = start + routing_size
                 end = middle + header_size
                 place = end + body_size
-                routing, payload, body = content[start:middle], content[middle:end], content[end:place]
+                payload, body = content[middle:end], content[end:place]
                 parts = known.get(payload) or self._parts_around(payload)
-                header = parts[0] + _OFFSET(offset) + parts[1]
+                header = parts[0] + number(offset) + parts[1]
                 chunks = None
                 if body_size > _BODY_TAIL:
                     body, chunks = body_tails(body[4:-1], _FRAME_MAX)
                 weight = MESSAGE_OVERHEAD + routing_size + len(header) + body_size
-                records.append(StreamRecord(offset, message_id, routing, header, body, chunks, weight))
+                routing = content[start:middle]
+                add(new(StreamRecord, (offset, message_id, routing, header, body, chunks, weight)))
         except struct.error as error:
             raise ValueError(str(error)) from None
         if place != len(content):

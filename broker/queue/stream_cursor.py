@@ -46,7 +46,7 @@ class StreamWish:
 class StreamCursor:
     """The place of one consumer in a stream."""
 
-    __slots__ = ("_outstanding", "_since_ms", "_wish", "name", "next")
+    __slots__ = ("_outstanding", "_returned", "_since_ms", "_wish", "name", "next")
 
     def __init__(self, start: int, wish: StreamWish, name: str = "") -> None:
         """`start` is the offset of the first message that it may get; with a `name` its place is kept."""
@@ -55,6 +55,8 @@ class StreamCursor:
         self._wish = wish
         self._since_ms = wish.start.time_ms if isinstance(wish.start, Since) else 0
         self._outstanding: OrderedDict[int, None] = OrderedDict()
+        self._returned: int | None = None
+        """The smallest offset that the client has given back, to be handled by somebody later."""
 
     def take(self, block: Block, limit: int, octets: int) -> tuple[list[int], int]:
         """Return the places in the block of the messages that the consumer gets next, `limit` at most and of not many
@@ -105,7 +107,14 @@ class StreamCursor:
         for message in messages:
             self._outstanding.pop(message.id, None)
 
+    def on_returned(self, messages: Iterable[Message]) -> None:
+        """The client has given these back: they are for the next consumer of this name, with all that follow."""
+        for message in messages:
+            self._outstanding.pop(message.id, None)
+            self._returned = message.id if self._returned is None else min(self._returned, message.id)
+
     @property
     def kept(self) -> int:
-        """The offset of the first message that the client has not answered, or did not get."""
-        return next(iter(self._outstanding), self.next)
+        """The offset of the first message that the client has not handled, or did not get."""
+        first = next(iter(self._outstanding), self.next)
+        return first if self._returned is None else min(first, self._returned)

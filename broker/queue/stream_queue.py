@@ -241,8 +241,7 @@ class StreamQueue(Queue):
         self, consumer: QueueConsumer, cursor: StreamCursor, block: Block, places: Sequence[int], following: int
     ) -> bool:
         """Give a consumer these messages of a block; return whether it may take more."""
-        records = block.records
-        messages: list[Message] = [_message(self, cursor, records[place]) for place in places]
+        messages = _messages(self, cursor, block.records, places)
         ready = deque(messages)
         if messages:
             consumer.take(ready, len(ready))
@@ -291,22 +290,25 @@ class StreamQueue(Queue):
 
     def requeue(self, messages: Sequence[Message], *, is_lost: bool = False, is_unseen: bool = False) -> None:
         """Clients have given messages back, or are gone: they stay where they are. Who gives one back itself does not
-        get it again, as with RabbitMQ, but has room for another.
+        get it again, as with RabbitMQ, but has room for another; if its place is kept, the next one of its name does.
         """
         self._unacked -= len(messages)
         if not is_lost:
-            self._note_answered(messages)
+            self._note_answered(messages, is_handled=False)
 
     def return_unsent(self, messages: Sequence[Message]) -> None:
         self._unacked -= len(messages)
 
-    def _note_answered(self, messages: Iterable[Message]) -> None:
+    def _note_answered(self, messages: Iterable[Message], *, is_handled: bool = True) -> None:
         by_cursor: dict[StreamCursor, list[Message]] = {}
         for message in messages:
             if isinstance(message, StreamMessage) and message.cursor.name:
                 by_cursor.setdefault(message.cursor, []).append(message)
         for cursor, answered in by_cursor.items():
-            cursor.on_answered(answered)
+            if is_handled:
+                cursor.on_answered(answered)
+            else:
+                cursor.on_returned(answered)
             self._storage.keep(self, cursor.name, cursor.kept)
 
     def pop(self) -> Message | None:
@@ -324,9 +326,22 @@ class StreamQueue(Queue):
         return super().delete()
 
 
-def _message(stream: StreamQueue, cursor: StreamCursor, record: StreamRecord) -> StreamMessage:
-    # Those that are acknowledged are told to the stream only if their row could be deleted: it wants to know of them.
+def _messages(
+    stream: StreamQueue, cursor: StreamCursor, records: Sequence[StreamRecord], places: Iterable[int]
+) -> list[Message]:
+    """Return these messages of a block as one consumer has them. Hot: what is known already is not computed again."""
+    # The stream is told of acknowledged messages only if their rows could be deleted: it wants to know of these.
     state = STORED if cursor.name else TRANSIENT
-    made = StreamMessage(record.offset, stream, record.routing, record.header, record.body, record.chunks, state)
-    made.cursor = cursor
-    return made
+    new = StreamMessage.__new__
+    messages: list[Message] = []
+    add = messages.append
+    for place in places:
+        message = new(StreamMessage)
+        message.id, _, message.routing, message.header, message.body, message.chunks, message.weight = records[place]
+        message.queue = stream
+        message.state = state
+        message.content_id = message.due = message.redelivered = 0
+        message.confirms = None
+        message.cursor = cursor
+        add(message)
+    return messages

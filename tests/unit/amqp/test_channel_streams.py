@@ -497,13 +497,16 @@ def test_another_name_has_another_place(harness: Harness, stream: Client) -> Non
     assert delivered(again) == ALL[3:]
 
 
-def test_what_a_client_gives_back_itself_counts_as_answered(harness: Harness, stream: Client) -> None:
+def test_what_a_client_gives_back_comes_to_the_next_consumer_of_its_name(harness: Harness, stream: Client) -> None:
     consume(stream, "reader", offset="first", **KEPT)
-    stream.send(1, BasicNack(5, True, True))
+    stream.send(1, BasicAck(1, False))
+    stream.send(1, BasicNack(3, False, True))
+    stream.send(1, BasicReject(2, False))
+    stream.send(1, BasicAck(5, True))
     stream.lose()
     again = harness.peer()
     consume(again, "reader", offset="first", **KEPT)
-    assert delivered(again) == []
+    assert delivered(again) == ALL[2:]
 
 
 def test_a_place_needs_a_tag_of_the_clients_own(stream: Client) -> None:
