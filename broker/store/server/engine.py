@@ -281,10 +281,14 @@ class Engine:
     def _none_of(self, errors: list[tuple[Address, Exception]]) -> Exception:
         """Return the error for servers none of which takes the connection."""
         first = errors[0][1]
-        if len(errors) == 1 or all(self._failure(error) is Failure.REFUSED for _, error in errors):
+        is_final = all(self._is_for_an_operator(error) for _, error in errors)
+        if is_final or (len(errors) == 1 and not isinstance(first, StoreUnavailable)):
             return first
         names = self.driver.servers
         return StoreUnavailable("; ".join(f"{names.name(address)}: {_line(error)}" for address, error in errors))
+
+    def _is_for_an_operator(self, error: Exception) -> bool:
+        return isinstance(error, ConfigError) or self._failure(error) is Failure.REFUSED
 
     def _abort_all(self) -> None:
         for raw in list(self._connections):

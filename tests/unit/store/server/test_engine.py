@@ -332,6 +332,13 @@ async def test_when_no_server_serves_each_of_them_is_told_with_its_reason(driver
     assert str(failure.value) == "one:5432/mb: no route; two:5432/mb: this server is a standby and takes no writes"
 
 
+async def test_the_only_server_is_named_with_its_reason(driver: FakeDriver, engine: Engine) -> None:
+    driver.refusal = StoreUnavailable("this server takes no writes (read_only is ON)")
+
+    with pytest.raises(StoreUnavailable, match=r"^db.example.org:5432/mb: this server takes no writes"):
+        await engine.connect()
+
+
 @pytest.mark.usefixtures("two_servers")
 async def test_what_all_servers_refuse_an_operator_must_correct(driver: FakeDriver, engine: Engine) -> None:
     driver.refusal = DriverError(Failure.REFUSED, "wrong password")
