@@ -44,10 +44,12 @@ class Servers:
         return f"{endpoint(*address)}/{self._database}"
 
     def in_order(self) -> list[Address]:
-        """Return the servers as they are to be tried now: first the one in use, last those that have just failed."""
+        """Return the servers as they are to be tried now: first the one in use, last those that have just failed, in
+        the order of that.
+        """
         now = self._monotonic()
-        late = {each for each, failed_at in self._failed_at.items() if now - failed_at < _TRY_LATER}
-        return sorted(self._addresses, key=lambda each: (each in late, each != self._in_use))
+        late = {each: failed_at for each, failed_at in self._failed_at.items() if now - failed_at < _TRY_LATER}
+        return sorted(self._addresses, key=lambda each: (late.get(each, float("-inf")), each != self._in_use))
 
     def on_failed(self, address: Address) -> None:
         """No connection to this server could be made, or it takes no writes."""
