@@ -13,6 +13,7 @@ from broker.config.configuration import Configuration
 from broker.errors import AdministrationError
 from broker.node.control_client import ask
 from broker.node.control_path import control_path
+from broker.node.printable import printable
 from broker.topology.policies import APPLY_TO
 
 EX_OK: Final = 0
@@ -56,13 +57,13 @@ def run(options: argparse.Namespace, config: Configuration) -> int:
         print(f"no node answers on {path}: {error.strerror or error}", file=sys.stderr)
         return EX_UNAVAILABLE
     if "error" in answer:
-        print(answer["error"], file=sys.stderr)
+        print(printable(answer["error"]), file=sys.stderr)
         return EX_FAILED
     result: Any = answer.get("result")
     if options.command == "import-definitions" and not options.json:
         return show_import(result)
     if options.command == "list-subscriptions" and not options.json:
-        return _show_subscriptions(result)
+        return show_subscriptions(result)
     _show(result, as_json=options.json)
     return EX_OK
 
@@ -86,24 +87,26 @@ def _show(result: Any, *, as_json: bool) -> None:
         print(json.dumps(result, indent=2))
     elif isinstance(result, list):
         for row in result:
-            print(row if isinstance(row, str) else "\t".join(f"{name}={value}" for name, value in row.items()))
+            cells = [row] if isinstance(row, str) else [f"{name}={value}" for name, value in row.items()]
+            print("\t".join(map(printable, cells)))
 
 
 def show_import(result: Mapping[str, list[str]]) -> int:
     """Print what was changed, and beside it what was not; return the exit code."""
     for line in result["changes"]:
-        print(line)
+        print(printable(line))
     for name, what in (("left_out", "left out"), ("problems", "cannot be made")):
         for line in result[name]:
-            print(f"{what}: {line}", file=sys.stderr)
+            print(printable(f"{what}: {line}"), file=sys.stderr)
     return EX_FAILED if result["problems"] else EX_OK
 
 
-def _show_subscriptions(result: Mapping[str, Any]) -> int:
+def show_subscriptions(result: Mapping[str, Any]) -> int:
     """Print the list, and beside it which nodes are missing in it; return the exit code."""
     _show(result["subscriptions"], as_json=False)
     for node in result["silent"]:
-        print(f"node '{node}' has not answered: its consumers are one line for each queue", file=sys.stderr)
+        text = f"node '{node}' has not answered: its consumers are one line for each queue"
+        print(printable(text), file=sys.stderr)
     return EX_OK
 
 

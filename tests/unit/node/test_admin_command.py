@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker.node.admin_command import EX_FAILED, EX_OK, parser, show_import
+from broker.node.admin_command import EX_FAILED, EX_OK, parser, show_import, show_subscriptions
 
 
 def test_an_import_prints_changes_and_beside_them_what_was_not_made(capsys: pytest.CaptureFixture[str]) -> None:
@@ -21,6 +21,16 @@ def test_a_dry_run_with_problems_fails(capsys: pytest.CaptureFixture[str]) -> No
 def test_an_import_that_changes_nothing_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert show_import({"changes": [], "left_out": [], "problems": []}) == EX_OK
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_list_shows_names_that_clients_chose_in_one_line_and_says_who_is_missing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    result = {"subscriptions": [{"id": "carbon:\n\x1b[31m@", "queue": "carbon:\u202e"}], "silent": ["b\r"]}
+    assert show_subscriptions(result) == EX_OK
+    shown, beside = capsys.readouterr()
+    assert shown == "id=carbon:\\n\\x1b[31m@\tqueue=carbon:\\u202e\n"
+    assert beside == "node 'b\\r' has not answered: its consumers are one line for each queue\n"
 
 
 @pytest.mark.parametrize(
