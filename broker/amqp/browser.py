@@ -2,11 +2,14 @@
 
 What is shown was ready when the browser began: what lies in this node's memory, and in the store for all nodes. What
 clients of other nodes hold is shown, too; what left the queue meanwhile may be.
+
+The browsers of a connection take turns, so that no more than one of them holds messages for a socket: the first shows
+until it is done, or has no room, or its channel is stopped.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final, TypeAlias
 
@@ -26,6 +29,8 @@ Read: TypeAlias = Callable[[Queue, Slot, int, int], Awaitable[Sequence[Message]]
 _AT_ONCE: Final = 500
 _OCTETS_AT_ONCE: Final = 1 << 20
 """Messages, and octets of them, that are read or sent at once."""
+_LISTED_A_STEP: Final = 50
+"""Messages in memory that are listed in the time of a step of work."""
 _LOOK: Final = 0.1
 """Seconds before a client is told that it has seen everything: WSO2's forgets what it is about to show then."""
 
@@ -49,6 +54,7 @@ class Browser:
         "_selector",
         "_shown",
         "_spawn",
+        "_turns",
         "tag",
     )
 
@@ -67,8 +73,11 @@ class Browser:
         next_turn: Callable[[], Awaitable[None]],
         spawn: Callable[[Coroutine[Any, Any, None]], object],
         on_end: Callable[[Browser], None],
+        turns: OrderedDict[Browser, None],
     ) -> None:
-        """With a `selector` only what passes it is shown. `on_end` is called when the client has seen everything."""
+        """With a `selector` only what passes it is shown. `on_end` is called when the client has seen everything.
+        `turns` are the browsers of the connection that would show something, the one whose turn it is before all.
+        """
         self._channel_id = channel_id
         self._output = output
         self._deliveries = deliveries
@@ -79,6 +88,7 @@ class Browser:
         self._next_turn = next_turn
         self._spawn = spawn
         self._on_end = on_end
+        self._turns = turns
         self._buffer: deque[Message] = deque()
         self._parts = deque(_Part(level, broker.ids.last) for level in reversed(queue.levels))
         self._is_over = self._is_running = False
@@ -90,6 +100,7 @@ class Browser:
         self._is_over = True
         self._buffer.clear()
         self._parts.clear()
+        self._give_way()
 
     def go_on(self) -> None:
         """Show more, if there is room: call it when there may be some."""
@@ -100,16 +111,33 @@ class Browser:
     async def _run(self) -> None:
         try:
             while not self._is_over and not self._output.has_sent_close:
-                if self._buffer:
-                    if self._output.is_blocked or not self._deliveries.is_flowing:
-                        return
-                    self._show_some()
-                elif self._parts:
-                    await self._fill(self._parts[0])
-                else:
+                if not (self._buffer or self._parts):
+                    self._give_way()
                     await self._end()
+                elif self._output.is_blocked or not self._deliveries.is_flowing or not self._has_turn():
+                    return
+                elif self._buffer:
+                    self._show_some()
+                else:
+                    await self._fill(self._parts[0])
         finally:
             self._is_running = False
+            if self._output.is_blocked or not self._deliveries.is_flowing:
+                self._give_way()
+
+    def _has_turn(self) -> bool:
+        """Is it this one's turn? If not, it is woken when it is."""
+        self._turns[self] = None
+        return next(iter(self._turns)) is self
+
+    def _give_way(self) -> None:
+        """Let the next one show, if it was this one's turn."""
+        if self not in self._turns:
+            return
+        was_first = next(iter(self._turns)) is self
+        del self._turns[self]
+        if was_first and self._turns:
+            next(iter(self._turns)).go_on()
 
     async def _end(self) -> None:
         """Tell the client that it has seen everything, when it has had the time to see it."""
@@ -151,6 +179,7 @@ class Browser:
     async def _fill(self, part: _Part) -> None:
         """Read the next messages of a part; without any it is over."""
         slot = Slot(part.queue.queue_id, ALL_LANES, part.after + 1, part.last, 0, transient=True)
+        self._broker.work.done += part.begin() // _LISTED_A_STEP
         stored = await self._read(part.queue, slot, _AT_ONCE, _OCTETS_AT_ONCE)
         if self._is_over:
             return
@@ -182,14 +211,23 @@ class Browser:
 class _Part:
     """The messages of a queue, or of a level of it, up to an id."""
 
-    __slots__ = ("_in_memory", "after", "last", "queue")
+    __slots__ = ("_has_begun", "_in_memory", "after", "last", "queue")
 
     def __init__(self, queue: Queue, last: int) -> None:
         self.queue = queue
         self.last = last
         self.after = 0
         """All up to this id have been read."""
-        self._in_memory = deque(sorted(queue.in_memory, key=_id_of))
+        self._in_memory: deque[Message] = deque()
+        self._has_begun = False
+
+    def begin(self) -> int:
+        """List what is in memory, the first time; return how much that was."""
+        if self._has_begun:
+            return 0
+        self._has_begun = True
+        self._in_memory.extend(sorted((each for each in self.queue.in_memory if each.id <= self.last), key=_id_of))
+        return len(self._in_memory)
 
     def take_from_memory(self, end: int) -> tuple[dict[int, Message], int]:
         """Remove the messages in memory with ids up to `end`, or the first ones if those are too many at once; return

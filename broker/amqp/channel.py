@@ -298,6 +298,7 @@ class Channel:
             next_turn=shared.next_turn,
             spawn=shared.spawn,
             on_end=self._on_browsed,
+            turns=self.connection.browsing,
         )
         browser.go_on()
 

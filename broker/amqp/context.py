@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from structlog.typing import FilteringBoundLogger
 
 from broker.amqp.branches import Branches
-from broker.amqp.browser import Read
+from broker.amqp.browser import Browser, Read
 from broker.amqp.continuation import Continuation
 from broker.amqp.direct_reply import DirectReplies
 from broker.amqp.exclusive_queues import ExclusiveQueues
@@ -92,6 +93,8 @@ class ConnectionContext:
     """Did the client say that it understands this extension?"""
     log: FilteringBoundLogger
     """Names the connection in each line."""
+    browsing: OrderedDict[Browser, None] = field(default_factory=OrderedDict)
+    """The browsers that would show something, the one whose turn it is before all."""
 
     def tell(self, event: AuditEvent, **fields: Any) -> None:
         """Log what the client has done, with its user and virtual host."""

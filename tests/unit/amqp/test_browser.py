@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker.amqp.browser import _Part
+from broker.amqp.browser import Browser, _Part
 from broker.codec.field_table import FieldTable
 from broker.codec.method import Method
 from broker.codec.methods import (
@@ -18,6 +18,7 @@ from broker.codec.methods import (
     BasicGetOk,
     ChannelClose,
     ChannelFlow,
+    ChannelOpen,
     QueueDeclare,
     QueueDelete,
     QueueDeleteOk,
@@ -205,3 +206,53 @@ def test_what_a_selector_looks_at_is_looked_at_in_turns() -> None:
     before = len(harness.turns.taken)
     assert look(peer, selector="s NOT LIKE '%a_b%' AND n > 17")[0] == [b"18", b"19"]
     assert len(harness.turns.taken) - before > 10
+
+
+def test_browsers_of_a_connection_take_turns_so_that_one_holds_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    harness = Harness(queue_limits=SMALL)
+    peer = peer_of(harness)
+    for number in range(30):
+        peer.publish("q", b"%02d" % number * 50, properties=PERSISTENT)
+        harness.commit()
+    [connection] = harness.broker.open_connections
+    channel = connection.channels[1]  # type: ignore[attr-defined]
+    holding: list[int] = []
+    fill = Browser._fill
+
+    async def counted(browser: Browser, part: _Part) -> None:
+        await fill(browser, part)
+        holding.append(sum(bool(each._buffer) for each in channel.browsers.values()))
+
+    monkeypatch.setattr(Browser, "_fill", counted)
+    for tag in range(20):
+        peer.send(1, BasicConsume(queue="q", consumer_tag=str(tag), no_ack=True, arguments=BROWSER))
+    assert len(seen(peer)[0]) == 20 * 30
+    assert (max(holding), channel.browsers) == (1, {})
+
+
+def test_a_browser_whose_channel_is_stopped_holds_up_no_other(harness: Harness) -> None:
+    peer = peer_of(harness)
+    peer.publish("q", b"1", b"2")
+    peer.call(2, ChannelOpen())
+    peer.call(1, ChannelFlow(active=False))
+    peer.send(1, BasicConsume(queue="q", consumer_tag="stopped", no_ack=True, arguments=BROWSER))
+    peer.send(2, BasicConsume(queue="q", consumer_tag="other", no_ack=True, arguments=BROWSER))
+    assert seen(peer) == ([b"1", b"2"], [BasicConsumeOk("stopped"), BasicConsumeOk("other"), BasicCancelOk("other")])
+    peer.send(1, ChannelFlow(active=True))
+    assert seen(peer)[0] == [b"1", b"2"]
+
+
+def test_a_browser_that_is_cancelled_lets_the_next_one_show(harness: Harness) -> None:
+    peer = peer_of(harness)
+    peer.publish("q", b"1")
+    [connection] = harness.broker.open_connections
+    channel = connection.channels[1]  # type: ignore[attr-defined]
+    channel.deliveries.is_flowing = False
+    for tag in ("a", "b"):
+        peer.send(1, BasicConsume(queue="q", consumer_tag=tag, no_ack=True, arguments=BROWSER))
+    channel.deliveries.is_flowing = True
+    first, second = channel.browsers.values()
+    assert first._has_turn()
+    assert not second._has_turn()
+    peer.send(1, BasicCancel("a"))
+    assert seen(peer)[0] == [b"1"]
