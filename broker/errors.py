@@ -204,6 +204,13 @@ class AdministrationError(BrokerError):
     """What an administrator asks for cannot be; one line says why."""
 
 
+class DeletionProtected(AdministrationError):
+    """A virtual host is protected from deletion."""
+
+    def __init__(self, vhost: str) -> None:
+        super().__init__(f"Refusing to delete virtual host '{vhost}' because it is protected from deletion")
+
+
 class ConfigError(BrokerError):
     """A configuration value is wrong. The text names file, line, element and what was expected."""
 

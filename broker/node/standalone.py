@@ -31,7 +31,7 @@ class Standalone:
         self.cluster: NoOtherNodes
 
     def members(self) -> Sequence[SeenMember]:
-        return (SeenMember(self._node_id, "", 0, False),)
+        return (SeenMember(self._node_id, "", 0, is_coordinator=True),)  # of itself
 
     epoch = 0
 

@@ -200,7 +200,8 @@ class TopicPermissionKey:
 class VirtualHostSettingsRecord:
     """What is set of a virtual host. `tags` are as of `UserRecord`; an empty `default_queue_type` is that of the
     configuration; of a limit, -1 means that there is none of its own. `redeclaration` is one of
-    `topology/alteration.REDECLARATIONS`.
+    `topology/alteration.REDECLARATIONS`. A virtual host that is `protected_from_deletion` is not deleted until that is
+    lifted.
     """
 
     vhost: str
@@ -210,6 +211,7 @@ class VirtualHostSettingsRecord:
     max_connections: int = -1
     max_queues: int = -1
     redeclaration: str = field(default="", metadata=ADDED_LATER)
+    protected_from_deletion: bool = field(default=False, metadata=ADDED_LATER)
 
 
 @dataclass(frozen=True, slots=True)

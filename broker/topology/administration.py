@@ -17,7 +17,7 @@ import structlog
 from broker.auth.audit import Told
 from broker.auth.directory import Directory
 from broker.auth.pattern import PatternError, check
-from broker.errors import AdministrationError
+from broker.errors import AdministrationError, DeletionProtected
 from broker.ports.records import (
     Change,
     Drop,
@@ -146,11 +146,13 @@ class Administration:
         return _decision(changes, (name,))
 
     async def delete_vhost(self, name: str) -> None:
-        """Delete a virtual host with everything in it; its connections are closed."""
+        """Delete a virtual host with everything in it; its connections are closed. Raises `DeletionProtected`."""
         await self._change(partial(self._delete_vhost, name))
 
     def _delete_vhost(self, name: str) -> Decision[None]:
         self._require_vhost(name)
+        if self._live.vhosts[name].settings.protected_from_deletion:
+            raise DeletionProtected(name)
         return _decision([Drop(VirtualHostRecord(name))], (name,))
 
     def _require_vhost(self, name: str) -> None:

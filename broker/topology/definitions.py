@@ -91,6 +91,8 @@ def _vhost(settings: VirtualHostSettingsRecord) -> dict[str, Any]:
     }
     if settings.default_queue_type:
         metadata["default_queue_type"] = settings.default_queue_type
+    if settings.protected_from_deletion:
+        metadata["protected_from_deletion"] = True
     return {"name": settings.vhost, **metadata, "metadata": metadata}
 
 

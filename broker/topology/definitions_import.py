@@ -31,7 +31,9 @@ from broker.topology.definitions import DEFAULT_ALGORITHM, OWN_HASH, Definitions
 from broker.topology.import_target import ImportTarget
 from broker.topology.policy_forms import OPERATOR_POLICY, policy_of
 
-_OF_VHOSTS: Final = frozenset(("name", "metadata", "description", "tags", "default_queue_type", "limits"))
+_OF_VHOSTS: Final = frozenset(
+    ("name", "metadata", "description", "tags", "default_queue_type", "limits", "protected_from_deletion")
+)
 """What is known of virtual hosts; their limits are among the parameters, too."""
 TOLD: Final = 20
 """How many of the things that were left out the log names."""
@@ -149,6 +151,7 @@ class Import:
             description=str(given.get("description", known.description)),
             tags=_tags(given.get("tags", known.tags)),
             default_queue_type="" if default in (None, "undefined") else str(default),
+            protected_from_deletion=given.get("protected_from_deletion", known.protected_from_deletion) is True,
         )
         if wanted != current:
             yield f"virtual host '{name}'", partial(self._target.put_vhost, wanted)

@@ -417,4 +417,10 @@ ALTER TABLE "MB_VIRTUAL_HOST_SETTINGS" ADD COLUMN "REDECLARATION" TEXT COLLATE "
 
 UPDATE alembic_version SET version_num='0015' WHERE alembic_version.version_num = '0014';
 
+-- Running upgrade 0015 -> 0016
+
+ALTER TABLE "MB_VIRTUAL_HOST_SETTINGS" ADD COLUMN "PROTECTED_FROM_DELETION" BOOLEAN DEFAULT false NOT NULL;
+
+UPDATE alembic_version SET version_num='0016' WHERE alembic_version.version_num = '0015';
+
 COMMIT;

@@ -410,3 +410,9 @@ UPDATE alembic_version SET version_num='0014' WHERE alembic_version.version_num 
 ALTER TABLE "MB_VIRTUAL_HOST_SETTINGS" ADD COLUMN "REDECLARATION" VARCHAR(16) DEFAULT '' NOT NULL;
 
 UPDATE alembic_version SET version_num='0015' WHERE alembic_version.version_num = '0014';
+
+-- Running upgrade 0015 -> 0016
+
+ALTER TABLE "MB_VIRTUAL_HOST_SETTINGS" ADD COLUMN "PROTECTED_FROM_DELETION" BOOLEAN DEFAULT 0 NOT NULL;
+
+UPDATE alembic_version SET version_num='0016' WHERE alembic_version.version_num = '0015';

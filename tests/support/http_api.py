@@ -57,7 +57,7 @@ class Around:
         self.clustering = False
         self.reason = ""
         self.store_facts = StoreFacts(description="memory")
-        self.known = [Member("NODE:1", "", 0, False, True)]
+        self.known = [Member("NODE:1", "", 0, True, True)]
         self.ends: dict[str, float] = {}
         self.entries: list[TimelineEntry] = []
 

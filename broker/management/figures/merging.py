@@ -67,6 +67,10 @@ class Elsewhere:
         """Return the rows of the queue, or exchange, of this name."""
         return self._by_name.get((vhost, name), [])
 
+    def named(self, name: str) -> list[Row]:
+        """Return the rows of the virtual host of this name."""
+        return self._by_name.get((None, name), [])
+
     @cached_property
     def _by_name(self) -> dict[tuple[Any, Any], list[Row]]:
         found: dict[tuple[Any, Any], list[Row]] = {}
@@ -127,9 +131,9 @@ def with_exchanges(here: Iterable[Row], elsewhere: Elsewhere) -> list[Row]:
     return _with_named(here, elsewhere, ("message_stats",))
 
 
-def with_vhosts(here: Iterable[Row], elsewhere: Elsewhere) -> list[Row]:
-    """Return the virtual hosts of this node with what the others have of them."""
-    return _with_named(here, elsewhere, _VHOSTS_ADDED)
+def add_vhost(known: Row, row: Row) -> None:
+    """Add to a virtual host of this node what another has of it."""
+    _add(known, row, _VHOSTS_ADDED)
 
 
 def _with_named(here: Iterable[Row], elsewhere: Elsewhere, names: Iterable[str]) -> list[Row]:

@@ -13,6 +13,7 @@ from broker.errors import (
     AdministrationError,
     AmqpError,
     BrokerError,
+    DeletionProtected,
     NotFound,
     StoreUnavailable,
     clip,
@@ -157,6 +158,8 @@ def _refusal(error: BrokerError) -> HttpRefusal:
         return NotAuthorised(error.reply_text)
     if isinstance(error, NotFound):
         return HttpRefusal(404, "not_found", reason)
+    if isinstance(error, DeletionProtected):
+        return HttpRefusal(412, "precondition_failed", reason)
     if isinstance(error, StoreUnavailable):
         return HttpRefusal(503, "service_unavailable", "the store is away: try again later")
     if isinstance(error, AmqpError | AdministrationError):

@@ -7,11 +7,13 @@ from typing import Any, Final
 
 from broker.errors import AdministrationError
 from broker.management.figures.history import NO_SAMPLES, SampleSpans
+from broker.management.figures.merging import Elsewhere, add_vhost
 from broker.management.figures.overview import vhost_figures
 from broker.management.http.access import Needs, vhost_of, visible, visible_here
-from broker.management.http.call import NO_CONTENT, BadRequest, Call, NotThere, created, empty
+from broker.management.http.call import NO_CONTENT, BadRequest, Call, HttpAnswer, NotThere, as_json, created, empty
+from broker.management.http.elsewhere import partly
 from broker.management.http.forms import required, whole_number
-from broker.management.http.listing import listed
+from broker.management.http.listing import Row, listed
 from broker.management.http.node_view import ManagedNode
 from broker.management.http.routing import ApiRoute
 from broker.management.http.samples import spans_of
@@ -22,34 +24,56 @@ LIMITS: Final = {"max-connections": "max_connections", "max-queues": "max_queues
 """RabbitMQ's names of limits, with the fields of the record."""
 
 
-def vhost_row(node: ManagedNode, vhost: VirtualHost, spans: SampleSpans = NO_SAMPLES) -> dict[str, Any]:
-    """Return what is set of a virtual host, and what is in it."""
+def vhost_row(
+    node: ManagedNode, vhost: VirtualHost, elsewhere: Elsewhere, spans: SampleSpans = NO_SAMPLES
+) -> dict[str, Any]:
+    """Return what is set of a virtual host, and what is in it on all nodes."""
+    row = vhost_figures(node.view, vhost, spans) | settings_row(node, vhost)
+    for each in elsewhere.named(vhost.name):
+        add_vhost(row, each)
+    return row
+
+
+def settings_row(node: ManagedNode, vhost: VirtualHost) -> dict[str, Any]:
+    """Return what is set of a virtual host."""
     settings = vhost.settings
     tags = [tag for tag in settings.tags.split(",") if tag]
     metadata: dict[str, Any] = {"description": settings.description, "tags": tags}
     if settings.default_queue_type:
         metadata["default_queue_type"] = settings.default_queue_type
+    if settings.protected_from_deletion:
+        metadata["protected_from_deletion"] = True
     return {
-        **vhost_figures(node.view, vhost, spans),
         "cluster_state": {member.node_id: "running" for member in node.facts.members()},
         "default_queue_type": settings.default_queue_type or "undefined",
         "description": settings.description,
         "metadata": metadata,
         "name": vhost.name,
         "redeclaration": settings.redeclaration or "strict",
+        "protected_from_deletion": settings.protected_from_deletion,
         "tags": tags,
         "tracing": False,
     }
 
 
 async def list_vhosts(node: ManagedNode, call: Call) -> Any:
+    """Return the virtual hosts with the figures of all nodes; without any if the request wants none."""
     found = await visible(node, call.caller)
+    is_plain = call.says("disable_stats")
     spans = spans_of(call.query)
-    return await listed(node, call, found, lambda each: vhost_row(node, each, spans), name_of=lambda each: each.name)
+    elsewhere = Elsewhere() if is_plain else await node.view.others.read("vhosts")
+
+    def row(vhost: VirtualHost) -> Row:
+        return settings_row(node, vhost) if is_plain else vhost_row(node, vhost, elsewhere, spans)
+
+    return partly(await listed(node, call, found, row, name_of=lambda each: each.name), elsewhere)
 
 
 async def get_vhost(node: ManagedNode, call: Call) -> Any:
-    return vhost_row(node, vhost_of(node, call), spans_of(call.query))
+    vhost = vhost_of(node, call)
+    elsewhere = await node.view.others.read("vhosts")
+    row = vhost_row(node, vhost, elsewhere, spans_of(call.query))
+    return partly(HttpAnswer(body=as_json(row)), elsewhere)
 
 
 # Limits
@@ -114,6 +138,8 @@ async def put_vhost(node: ManagedNode, call: Call) -> Any:
     if "redeclaration" in given:
         wanted = str(given["redeclaration"] or "")
         changed["redeclaration"] = "" if wanted == "strict" else wanted
+    if "protected_from_deletion" in given:
+        changed["protected_from_deletion"] = given["protected_from_deletion"] in (True, "true")
     await node.administration.create_vhost(replace(settings, **changed))
     if known is None:
         await _admit(node, call.caller.name, name)
@@ -146,6 +172,20 @@ async def delete_vhost(node: ManagedNode, call: Call) -> Any:
     return empty(NO_CONTENT)
 
 
+async def protect_vhost(node: ManagedNode, call: Call) -> Any:
+    return await _set_protection(node, call, is_protected=True)
+
+
+async def unprotect_vhost(node: ManagedNode, call: Call) -> Any:
+    return await _set_protection(node, call, is_protected=False)
+
+
+async def _set_protection(node: ManagedNode, call: Call, *, is_protected: bool) -> Any:
+    settings = vhost_of(node, call).settings
+    await node.administration.create_vhost(replace(settings, protected_from_deletion=is_protected))
+    return empty(NO_CONTENT)
+
+
 async def start_vhost(node: ManagedNode, call: Call) -> Any:
     """A virtual host of this broker runs wherever a node does."""
     vhost_of(node, call)
@@ -154,11 +194,15 @@ async def start_vhost(node: ManagedNode, call: Call) -> Any:
     return empty(NO_CONTENT)
 
 
+_PROTECTION: Final = "/vhosts/{vhost}/deletion/protection"
+
 ROUTES = (
     ApiRoute("GET", "/vhosts", Needs.LOGIN, list_vhosts, "List the virtual hosts"),
     ApiRoute("GET", "/vhosts/{vhost}", Needs.VISIBLE, get_vhost, "Show a virtual host"),
     ApiRoute("PUT", "/vhosts/{vhost}", Needs.ADMINISTRATOR, put_vhost, "Create or change a virtual host"),
     ApiRoute("DELETE", "/vhosts/{vhost}", Needs.ADMINISTRATOR, delete_vhost, "Delete a virtual host with all in it"),
+    ApiRoute("POST", _PROTECTION, Needs.ADMINISTRATOR, protect_vhost, "Protect a virtual host from deletion"),
+    ApiRoute("DELETE", _PROTECTION, Needs.ADMINISTRATOR, unprotect_vhost, "Let a virtual host be deleted again"),
     ApiRoute("POST", "/vhosts/{vhost}/start/{node}", Needs.ADMINISTRATOR, start_vhost, "Start a virtual host: it runs"),
     ApiRoute("GET", "/vhost-limits", Needs.LOGIN, list_limits, "List the limits of all virtual hosts"),
     ApiRoute("GET", "/vhost-limits/{vhost}", Needs.VISIBLE, list_limits, "List the limits of a virtual host"),

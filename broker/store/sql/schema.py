@@ -25,6 +25,7 @@ from sqlalchemy import (
     TypeDecorator,
     UniqueConstraint,
     event,
+    false,
     true,
 )
 from sqlalchemy import Table as AnyTable
@@ -193,6 +194,7 @@ VIRTUAL_HOST_SETTINGS: Final = Table(
     _column("MAX_CONNECTIONS", Integer, nullable=False),
     _column("MAX_QUEUES", Integer, nullable=False),
     _column("REDECLARATION", _name(16), nullable=False, server_default=""),
+    _column("PROTECTED_FROM_DELETION", Boolean, nullable=False, server_default=false()),
 )
 
 # DEFINITION and PARAMETER_VALUE are JSON.

@@ -12,10 +12,10 @@ from broker.errors import CoordinationError
 from broker.management.figures.exchanges import exchange_figures
 from broker.management.figures.merging import (
     Elsewhere,
+    add_vhost,
     with_exchanges,
     with_overviews,
     with_queues,
-    with_vhosts,
 )
 from broker.management.figures.overview import overview_figures, vhost_figures
 from broker.management.figures.pages import KINDS, MAX_ROWS, page
@@ -90,8 +90,9 @@ def test_publishes_and_churn_of_all_nodes_are_added_up(here: Node, there: Node) 
         for row in with_exchanges(exchanges, Elsewhere({"NODE:2": there.rows("exchanges")}))
     }
     assert merged["/", ""]["message_stats"]["publish_in"] == 3
-    vhosts = [{"name": each.name, **vhost_figures(here.view, each)} for each in here.view.vhosts.values()]
-    slash, _ = with_vhosts(vhosts, Elsewhere({"NODE:2": there.rows("vhosts")}))
+    slash = {"name": "/", **vhost_figures(here.view, here.view.vhosts["/"])}
+    for row in Elsewhere({"NODE:2": there.rows("vhosts")}).named("/"):
+        add_vhost(slash, row)
     assert (slash["messages"], slash["message_stats"]["publish"]) == (3, 3)
 
 

@@ -39,6 +39,33 @@ def test_a_virtual_host_is_made_changed_and_deleted(node: HttpNode) -> None:
     assert node.refusal("PUT", "/vhosts/v1", {"tracing": True}) == bad("tracing is not served by this broker")
 
 
+def test_a_protected_virtual_host_is_not_deleted_until_that_is_lifted(node: HttpNode) -> None:
+    """As RabbitMQ 4 answers: 412, and the protection among the metadata."""
+    node.status("PUT", "/vhosts/v1", {"description": "d"})
+    assert node.get("/vhosts/v1")["protected_from_deletion"] is False
+    assert node.status("POST", "/vhosts/v1/deletion/protection") == 204
+    assert node.get("/vhosts/v1")["metadata"]["protected_from_deletion"] is True
+    assert node.refusal("DELETE", "/vhosts/v1") == (
+        412,
+        "precondition_failed",
+        "Refusing to delete virtual host 'v1' because it is protected from deletion",
+    )
+    (exported,) = [each for each in node.get("/definitions")["vhosts"] if each["name"] == "v1"]
+    assert exported["protected_from_deletion"] is True
+    assert node.status("PUT", "/vhosts/v1", {"description": "e"}) == 204
+    assert node.status("DELETE", "/vhosts/v1") == 412
+    assert node.status("DELETE", "/vhosts/v1/deletion/protection") == 204
+    assert node.status("DELETE", "/vhosts/v1") == 204
+    assert node.status("POST", "/vhosts/v1/deletion/protection") == 404
+    assert node.status("POST", "/definitions", {"vhosts": [exported]}) == 204
+    assert node.status("DELETE", "/vhosts/v1") == 412
+
+
+def test_a_list_of_virtual_hosts_without_figures_has_what_is_set(node: HttpNode) -> None:
+    (row, *_) = node.get("/vhosts?disable_stats=true&columns=name,messages")
+    assert row == {"name": "/"}
+
+
 def test_limits_of_a_virtual_host_are_set_listed_and_cleared(node: HttpNode) -> None:
     assert node.get("/vhost-limits") == []
     assert node.status("PUT", "/vhost-limits/%2F/max-queues", {"value": 50}) == 204

@@ -55,7 +55,7 @@ def test_the_node_list_has_one_coordinator_and_says_how_the_store_is(node: HttpN
                 "node_id": "NODE:1",
                 "ip_address": "",
                 "port": 0,
-                "is_coordinator": False,
+                "is_coordinator": True,
                 "is_self": True,
                 "last_heartbeat_seconds": None,
             }

@@ -49,6 +49,7 @@ ROWS = {
     "queues": [QUEUE],
     "overview": [OVERVIEW],
     "nodes": [{"name": "NODE:2", "mem_used": 5, "uptime": 7}],
+    "vhosts": [{"name": "/", "messages": 5, "messages_ready": 4}],
     "exchanges": [{"name": "", "vhost": "/", "message_stats": {"publish_in": 5, "publish_out": 5}}],
 }
 
@@ -88,6 +89,11 @@ def test_exchanges_have_what_was_published_to_them_on_all_nodes(node: HttpNode) 
     assert default["message_stats"]["publish_in"] == 6
 
 
+def test_virtual_hosts_have_what_is_in_them_on_all_nodes(node: HttpNode) -> None:
+    for vhost in (node.get("/vhosts")[0], node.get("/vhosts/%2F")):
+        assert (vhost["name"], vhost["messages"], vhost["messages_ready"]) == ("/", 6, 4)
+
+
 def test_nodes_tell_of_themselves(node: HttpNode) -> None:
     node.around.known = [
         Member("NODE:1", "127.0.0.1", 7611, True, True),
@@ -108,7 +114,17 @@ def test_the_overview_adds_the_nodes_up(node: HttpNode) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/overview", "/queues", "/connections", "/channels", "/consumers", "/broker/subscriptions/%2F"]
+    "path",
+    [
+        "/overview",
+        "/queues",
+        "/connections",
+        "/channels",
+        "/consumers",
+        "/vhosts",
+        "/vhosts/%2F",
+        "/broker/subscriptions/%2F",
+    ],
 )
 def test_an_answer_without_a_node_says_so(node: HttpNode, path: str) -> None:
     node.node.view.others = Others({}, "NODE:3")
