@@ -289,7 +289,13 @@ def _run(config: Configuration, options: argparse.Namespace, logs: Logs) -> None
     warn_of_few(config)
     factory = _loop_factory(options.loop)
     with asyncio.Runner(loop_factory=factory) as runner:
-        node = Node(config, open_store(config), started_at=_STARTED_AT, own_exchange_types=installed_exchange_types())
+        node = Node(
+            config,
+            open_store(config),
+            started_at=_STARTED_AT,
+            own_exchange_types=installed_exchange_types(),
+            recent_logs=logs.recent.read,
+        )
 
         async def serve() -> None:
             running = asyncio.get_running_loop()

@@ -60,6 +60,9 @@ COMMAND_REFUSED: Final = AuditEvent("command.refused", "administration refused",
 QUEUE_CREATED: Final = AuditEvent("queue.created", "queue created", ("user", "vhost", "queue", "type"))
 QUEUE_DELETED: Final = AuditEvent("queue.deleted", "queue deleted", ("user", "vhost", "queue", "messages"))
 QUEUE_PURGED: Final = AuditEvent("queue.purged", "queue purged", ("user", "vhost", "queue", "messages"))
+DEAD_LETTERS_MOVED: Final = AuditEvent(
+    "dead.letters.moved", "dead letters moved", ("user", "vhost", "action", "messages", "left", "state")
+)
 MESSAGES_BROWSED: Final = AuditEvent("messages.browsed", "messages browsed", ("user", "vhost", "queue", "messages"))
 EXCHANGE_CREATED: Final = AuditEvent("exchange.created", "exchange created", ("user", "vhost", "exchange", "type"))
 EXCHANGE_DELETED: Final = AuditEvent("exchange.deleted", "exchange deleted", ("user", "vhost", "exchange"))

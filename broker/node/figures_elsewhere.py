@@ -37,22 +37,23 @@ class FiguresElsewhere:
         self._page_timeout = page_timeout
         self._timeout = timeout
 
-    async def read(self, kind: str) -> Elsewhere:
+    async def read(self, kind: str, node_id: str | None = None) -> Elsewhere:
         """Return the figures of one kind (`OtherNodes.read`)."""
         rows: dict[str, list[dict[str, Any]]] = {}
         silent: list[str] = []
 
-        async def ask(node_id: str, service: SlotService) -> None:
-            found = rows[node_id] = []
+        async def ask(each: str, service: SlotService) -> None:
+            found = rows[each] = []
             try:
                 async with asyncio.timeout(self._timeout):
                     await self._read(service, kind, found)
             except (TimeoutError, CoordinationError, ValueError):
-                silent.append(node_id)
+                silent.append(each)
 
         async with asyncio.TaskGroup() as tasks:
-            for node_id, service in self._others().items():
-                tasks.create_task(ask(node_id, service))
+            for each, service in self._others().items():
+                if node_id in (None, each):
+                    tasks.create_task(ask(each, service))
         return Elsewhere({each: found for each, found in rows.items() if found}, tuple(sorted(silent)))
 
     async def _read(self, service: SlotService, kind: str, found: list[dict[str, Any]]) -> None:

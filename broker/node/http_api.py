@@ -114,7 +114,7 @@ class HttpApi:
             commands,
             partial(hash_password, incarnation.hashing),
             shared,
-            incarnation.dead_letter_channels(),
+            incarnation.dead_letter_jobs(),
             around,
             asyncio.Event,
             tags_of,

@@ -76,6 +76,7 @@ from broker.store.time_keeper import TimeKeeper
 from broker.topology.administration import Administration
 from broker.topology.apply import LiveTopology
 from broker.topology.dead_letter_channels import DeadLetterChannels
+from broker.topology.dead_letter_jobs import DeadLetterJobs
 from broker.topology.dead_letters import DeadLetters
 from broker.topology.exchange import ExchangeTypes, NewOwnRouter
 from broker.topology.exchange_types.recent_history import Kept
@@ -466,6 +467,10 @@ class NodeIncarnation:
             next_turn=self.turns.next,
             dispatch=self.broker.dispatch,
         )
+
+    def dead_letter_jobs(self) -> DeadLetterJobs:
+        """Return the jobs that move dead letters."""
+        return DeadLetterJobs(self.dead_letter_channels(), self._spawn, self.clock.wall_ms)
 
     def subscription_list(self) -> SubscriptionList:
         """Return who consumes what, for an administrator."""

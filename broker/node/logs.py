@@ -22,6 +22,7 @@ from structlog.typing import EventDict, ExcInfo, Processor
 from broker.node.log_flood import LogFlood
 from broker.node.log_writer import LogWriter
 from broker.node.printable import printable
+from broker.node.recent_logs import RecentLogs
 
 LEVELS: Final = ("debug", "info", "warning", "error")
 _NUMBERS: Final = {name: getattr(logging, name.upper()) for name in (*LEVELS, "critical")}
@@ -59,12 +60,13 @@ class Logs:
         self._named: dict[str, NamedLog] = {}
         self._close_timeout = close_timeout
         self._flood = LogFlood(time.monotonic)
-        self._format: Sequence[Processor] = (
+        self.recent: Final = RecentLogs()
+        self._complete: Sequence[Processor] = (
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *(_for_terminal() if is_terminal else _as_json()),
         )
+        self._format: Sequence[Processor] = _for_terminal() if is_terminal else _as_json()
         self._writer = LogWriter(descriptor, self._dropped_line, look_after=self._tell_left_out)
 
     def set_levels(
@@ -104,15 +106,18 @@ class Logs:
             threshold = self._threshold_of_audit
         if _NUMBERS.get(method, logging.ERROR) < threshold:
             raise structlog.DropEvent
-        return self._line(method, self._flood(log, method, event))
+        return self._line(method, self._flood(log, method, event), log.name)
 
     def _threshold(self, name: str) -> int:
         number: int = _NUMBERS[self._level_of(name) or self._level]
         return number
 
-    def _line(self, method: str, event: MutableMapping[str, Any]) -> str:
+    def _line(self, method: str, event: MutableMapping[str, Any], module: str = __name__) -> str:
         try:
             line: Any = event
+            for processor in self._complete:
+                line = processor(None, method, line)
+            self.recent.add(module, line)
             for processor in self._format:
                 line = processor(None, method, line)
             return str(line)

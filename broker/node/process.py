@@ -24,6 +24,7 @@ from broker.config.configuration import Configuration
 from broker.errors import AdministrationError, ConfigError, Evicted, StoreLocked, StoreShared
 from broker.machine.address import endpoint
 from broker.machine.supervisor import of_this_process
+from broker.management.figures.view import ReadLogs, no_logs
 from broker.node.admin_password import password_path, where_password_is
 from broker.node.control import API, Command, ControlServer
 from broker.node.control_path import control_path
@@ -89,18 +90,21 @@ class Node:
         started_at: float | None = None,
         store_timeout: float = _STORE_TIMEOUT,
         own_exchange_types: Mapping[str, NewOwnRouter] = _NO_TYPES,
+        recent_logs: ReadLogs = no_logs,
     ) -> None:
         """Serve with `store`, which `run` opens and closes.
 
         `started_at` is when the process began (monotonic). `store_timeout` is how many seconds a stopping node waits
-        for a store that is away. `own_exchange_types` are those of installed packages. Raises `ConfigError` when tokens
-        are to be accepted and cannot be verified, and for certificates that cannot be used.
+        for a store that is away. `own_exchange_types` are those of installed packages, and `recent_logs` returns the
+        last lines of the log. Raises `ConfigError` when tokens are to be accepted and cannot be verified, and for
+        certificates that cannot be used.
         """
         self._config = config
         self._store = store
         self._retrying_store = RetryingStore(store)
         self._store_timeout = store_timeout
         self._own_exchange_types = own_exchange_types
+        self._recent_logs = recent_logs
         self._start_retry = Retry("waiting for the store", Backoff(0.5, 5.0))
         self._started_at = time.monotonic() if started_at is None else started_at
         self._stop = asyncio.Event()
@@ -255,6 +259,7 @@ class Node:
     ) -> None:
         """Listen until the node is to stop; then close the clients' connections."""
         self._server = server
+        incarnation.view.logs = self._recent_logs
         store_seconds = await self._start_retry.until_done(self._store.probe)
         async with AsyncExitStack() as opened:
             addresses = await self._open_all(server, incarnation, opened)

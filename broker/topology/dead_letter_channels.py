@@ -53,6 +53,8 @@ class Moved:
     count: int = 0
     stay: int = 0
     reasons: dict[int, str] = field(default_factory=dict)
+    is_cancelled: bool = False
+    """Is nothing more to be moved?"""
 
     def keep(self, message_id: int, reason: str) -> None:
         """A message stays."""
@@ -116,7 +118,24 @@ class DeadLetterChannels:
                 await self._next_turn()
         return told
 
-    async def restore(self, vhost: str, chosen: Chosen) -> Moved:
+    def waiting(self, vhost: str) -> int:
+        """Return how many messages are in a channel, as far as this node knows."""
+        channel = self._channel(vhost)
+        return 0 if channel is None else channel.message_count
+
+    def check(self, vhost: str, chosen: Chosen, target: str | None) -> None:
+        """Raise `AdministrationError` if there is no such channel, if too many messages are named, or if there is no
+        queue `target` for them.
+        """
+        queues = self._vhost(vhost).queues
+        if chosen.ids is not None and len(chosen.ids) > MOST_IDS:
+            raise AdministrationError(f"at most {MOST_IDS} messages can be named at once")
+        if target is not None and (target not in queues or target == DEAD_LETTER_CHANNEL):
+            raise AdministrationError(f"there is no queue '{target}' to reroute to in virtual host '{vhost}'")
+
+    # `moved` is where moving tells how far it is, and is told to stop.
+
+    async def restore(self, vhost: str, chosen: Chosen, moved: Moved | None = None) -> Moved:
         """Put messages back into the queues in which they died."""
         queues = self._vhost(vhost).queues
 
@@ -127,19 +146,22 @@ class DeadLetterChannels:
             queue = queues.get(name)
             return queue, f"there is no queue '{name}'"
 
-        return await self._move(vhost, chosen, origin)
+        return await self._move(vhost, chosen, origin, moved)
 
-    async def reroute(self, vhost: str, chosen: Chosen, target: str) -> Moved:
+    async def reroute(self, vhost: str, chosen: Chosen, target: str, moved: Moved | None = None) -> Moved:
         """Put messages into another queue, as if they had been sent there."""
+        self.check(vhost, chosen, target)
         queues = self._vhost(vhost).queues
-        if target not in queues or target == DEAD_LETTER_CHANNEL:
-            raise AdministrationError(f"there is no queue '{target}' to reroute to in virtual host '{vhost}'")
         routing = b"".join(len(name.encode()).to_bytes(1, "big") + name.encode() for name in (QUEUES, target))
-        return await self._move(vhost, chosen, lambda _: (queues.get(target), f"there is no queue '{target}'"), routing)
 
-    async def delete(self, vhost: str, chosen: Chosen) -> Moved:
+        def aim(_: Message) -> tuple[Queue | None, str]:
+            return queues.get(target), f"there is no queue '{target}'"
+
+        return await self._move(vhost, chosen, aim, moved, routing)
+
+    async def delete(self, vhost: str, chosen: Chosen, moved: Moved | None = None) -> Moved:
         """Delete messages for good."""
-        return await self._move(vhost, chosen, None)
+        return await self._move(vhost, chosen, None, moved)
 
     def _vhost(self, name: str) -> VirtualHost:
         vhost = self._vhosts.get(name)
@@ -153,15 +175,16 @@ class DeadLetterChannels:
 
     # Moving
 
-    async def _move(self, vhost: str, chosen: Chosen, target_of: _Target | None, routing: bytes = b"") -> Moved:
+    async def _move(
+        self, vhost: str, chosen: Chosen, target_of: _Target | None, told: Moved | None, routing: bytes = b""
+    ) -> Moved:
         """Move messages page by page, each in one transaction. With `routing` they have been sent like that."""
-        if chosen.ids is not None and len(chosen.ids) > MOST_IDS:
-            raise AdministrationError(f"at most {MOST_IDS} messages can be named at once")
-        channel, moved, last = self._channel(vhost), Moved(), self._ids.last
+        self.check(vhost, chosen, None)
+        channel, moved, last = self._channel(vhost), told or Moved(), self._ids.last
         missing = dict.fromkeys(chosen.ids or ())
         for level in () if channel is None else channel.levels:
             end: int | None = 0
-            while end is not None:
+            while end is not None and not moved.is_cancelled:
                 letters, end = await self._withdraw(level, chosen, end, last, target_of, moved, missing)
                 for letter in letters:
                     letter.routing = routing or letter.routing
@@ -169,7 +192,7 @@ class DeadLetterChannels:
                     await self._letters.move(letters)
                     moved.count += len(letters)
                 await self._next_turn()
-        for message_id in missing:
+        for message_id in () if moved.is_cancelled else missing:
             moved.keep(message_id, "it is not there")
         return moved
 

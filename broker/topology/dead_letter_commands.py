@@ -34,14 +34,14 @@ class DeadLetterCommands:
         return await self._channels.listed(_vhost(arguments), _queue(arguments), after=after, limit=limit)
 
     async def _restore(self, arguments: Arguments) -> Any:
-        return _told(await self._channels.restore(_vhost(arguments), _chosen(arguments)))
+        return told_of_moved(await self._channels.restore(_vhost(arguments), chosen_of(arguments)))
 
     async def _reroute(self, arguments: Arguments) -> Any:
         target = text_of(arguments, "target")
-        return _told(await self._channels.reroute(_vhost(arguments), _chosen(arguments), target))
+        return told_of_moved(await self._channels.reroute(_vhost(arguments), chosen_of(arguments), target))
 
     async def _delete(self, arguments: Arguments) -> Any:
-        return _told(await self._channels.delete(_vhost(arguments), _chosen(arguments)))
+        return told_of_moved(await self._channels.delete(_vhost(arguments), chosen_of(arguments)))
 
 
 def _vhost(arguments: Arguments) -> str:
@@ -52,8 +52,8 @@ def _queue(arguments: Arguments) -> str | None:
     return text_of(arguments, "queue") if "queue" in arguments else None
 
 
-def _chosen(arguments: Arguments) -> Chosen:
-    """Return which messages are meant: some by their ids, or all if that is said."""
+def chosen_of(arguments: Arguments) -> Chosen:
+    """Return which messages are meant: some by their ids, or all if that is said. Raises `AdministrationError`."""
     ids = arguments.get("ids") or ()
     if not isinstance(ids, list | tuple) or any(not isinstance(each, int) or isinstance(each, bool) for each in ids):
         raise AdministrationError("the argument 'ids' is a list of numbers")
@@ -62,7 +62,7 @@ def _chosen(arguments: Arguments) -> Chosen:
     return Chosen(tuple(ids) or None, _queue(arguments))
 
 
-def _told(moved: Moved) -> dict[str, Any]:
+def told_of_moved(moved: Moved) -> dict[str, Any]:
     """Return how many messages are done, how many of those that were meant are not, and why, of some of them."""
     stay = [{"id": message_id, "reason": reason} for message_id, reason in moved.reasons.items()]
     return {"done": moved.count, "left": moved.stay, "reasons": stay}

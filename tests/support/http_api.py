@@ -28,6 +28,7 @@ from broker.queue.settings import QueueLimits
 from broker.topology.administration import Administration
 from broker.topology.commands import Commands
 from broker.topology.dead_letter_commands import DeadLetterCommands
+from broker.topology.dead_letter_jobs import DeadLetterJobs
 from broker.topology.schedule_commands import ScheduleCommands
 from broker.topology.stream_commands import StreamCommands
 from broker.topology.subscription_commands import SubscriptionCommands
@@ -141,7 +142,7 @@ class HttpNode:
             self.commands.by_name,
             _hash,
             self.harness.shared,
-            letters,
+            DeadLetterJobs(letters, self.harness.stage.spawn, self.harness.clock.wall_ms),
             self.around,
             Event,
             self._tags,

@@ -82,15 +82,15 @@ class Elsewhere:
 class OtherNodes(Protocol):
     """The way to the figures of the other nodes."""
 
-    async def read(self, kind: str) -> Elsewhere:
-        """Return the figures of one kind (`figures.pages.KINDS`) that the other living nodes have."""
+    async def read(self, kind: str, node_id: str | None = None) -> Elsewhere:
+        """Return the figures of one kind (`figures.pages.KINDS`) that the other living nodes have, or one of them."""
         ...
 
 
 class NobodyElse:
     """Stands where there are no other nodes."""
 
-    async def read(self, kind: str) -> Elsewhere:
+    async def read(self, kind: str, node_id: str | None = None) -> Elsewhere:
         return Elsewhere()
 
 

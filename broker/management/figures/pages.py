@@ -20,7 +20,10 @@ from broker.ports.peer_calls import FiguresPage
 from broker.queue.queue import Queue
 
 Row = dict[str, Any]
-_ONE_QUEUE: Final = "queue "
+_SOME_QUEUES: Final = "queues "
+_LOGS: Final = "logs "
+MAX_LINES: Final = 200
+"""Lines of the log that are told at once."""
 MAX_ROWS: Final = 200
 MAX_OCTETS: Final = 512 * 1024
 """Octets after which a page ends: half of what a message between nodes may have."""
@@ -45,19 +48,33 @@ def _queues(view: NodeView, queues: Iterable[Queue]) -> Iterator[Row]:
             yield {name: value for name, value in figures.items() if name not in _OF_EVERY_NODE}
 
 
-def kind_of_queue(vhost: str, name: str) -> str:
-    """Return the kind of figures that are those of one queue."""
-    return _ONE_QUEUE + json.dumps([vhost, name])
+def kind_of_queues(names: Iterable[tuple[str, str]]) -> str:
+    """Return the kind of figures that are those of these queues, each named by its virtual host and its name."""
+    return _SOME_QUEUES + json.dumps(list(names))
+
+
+def kind_of_logs(level: str, before: int | None, limit: int, text: str) -> str:
+    """Return the kind of figures that are the last lines of the log of a node (`ReadLogs`)."""
+    return _LOGS + json.dumps([level, before, limit, text])
 
 
 def _list_of(kind: str) -> Callable[[NodeView], Iterator[Row]] | None:
-    if not kind.startswith(_ONE_QUEUE):
+    what, space, told = kind.partition(" ")
+    if not space:
         return _LISTS.get(kind)
     try:
-        vhost, name = json.loads(kind.removeprefix(_ONE_QUEUE))
-    except ValueError:
+        given = json.loads(told)
+        if what == _LOGS.strip():
+            level, before, limit, text = given
+            if not isinstance(limit, int) or not 0 < limit <= MAX_LINES:
+                return None
+            return lambda view: iter(view.logs(str(level), None if before is None else int(before), limit, str(text)))
+        names = [(vhost, name) for vhost, name in given]
+    except (ValueError, TypeError):
         return None
-    return lambda view: _queues(view, view.queues_named(vhost, name))
+    if what != _SOME_QUEUES.strip():
+        return None
+    return lambda view: _queues(view, (queue for each in names for queue in view.queues_named(*each)))
 
 
 def _has_something(queue: Queue) -> bool:
@@ -72,6 +89,23 @@ def _has_something(queue: Queue) -> bool:
         or counts.got_no_ack
         or counts.got_nothing
     )
+
+
+def slot_rows(view: NodeView, vhost: str | None = None) -> Iterator[Row]:
+    """Yield the slots that this node serves: parts of queues that lie in the store alone."""
+    for queue in list(view.queues(vhost)):
+        for level in queue.levels:
+            for slot in level.slots.paged:
+                yield {
+                    "vhost": queue.vhost,
+                    "queue": queue.name,
+                    "queue_id": level.queue_id,
+                    "lane": slot.lane,
+                    "start": slot.start,
+                    "end": slot.end,
+                    "messages": slot.count,
+                    "node": view.name,
+                }
 
 
 def _consumers(view: NodeView) -> Iterator[Row]:
@@ -90,9 +124,10 @@ _LISTS: Final[dict[str, Callable[[NodeView], Iterator[Row]]]] = {
     "exchanges": lambda view: (
         exchange_figures(view, *each) for each in list(view.exchanges()) if each[1].published_in
     ),
+    "slots": slot_rows,
     "vhosts": lambda view: ({"name": vhost.name, **vhost_figures(view, vhost)} for vhost in list(view.vhosts.values())),
 }
-_TOLD_BY_CHANNELS: Final = ("exchanges", "queue")
+_TOLD_BY_CHANNELS: Final = ("exchanges", "queues")
 """What hears of publishes by their channels."""
 _CHANNELS_AT_ONCE: Final = 500
 KINDS: Final = frozenset(_LISTS)

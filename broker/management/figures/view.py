@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from broker.amqp.channel import Channel
 from broker.amqp.connection import Connection
@@ -55,6 +55,23 @@ class Listening:
     port: int
 
 
+class ReadLogs(Protocol):
+    """Reads the last lines of the log of a node."""
+
+    def __call__(
+        self, level: str = "info", before: int | None = None, limit: int = 100, text: str = ""
+    ) -> list[dict[str, Any]]:
+        """Return the newest lines first: those that are at least as grave as `level`, have `text` in them, and numbers
+        below `before`.
+        """
+        ...
+
+
+def no_logs(level: str = "info", before: int | None = None, limit: int = 100, text: str = "") -> list[dict[str, Any]]:
+    """Stands where nobody keeps lines of the log."""
+    return []
+
+
 def _unnamed(parameter: str) -> str:
     return ""
 
@@ -88,6 +105,7 @@ class NodeView:
     config_files: Sequence[str] = ()
     store: Callable[[], Mapping[str, Any]] = dict
     """Returns `disk_reads` and `disk_writes`."""
+    logs: ReadLogs = no_logs
 
     @property
     def cluster_name(self) -> str:
@@ -113,8 +131,10 @@ class NodeView:
 
     def queues_named(self, vhost: object, name: object) -> list[Queue]:
         """Return the queue of this name in a virtual host, if there is one."""
-        found = [each.queues.get(name) for each in self.vhosts.values() if each.name == vhost and isinstance(name, str)]
-        return [queue for queue in found if queue is not None]
+        if not isinstance(vhost, str) or not isinstance(name, str) or vhost not in self.vhosts:
+            return []
+        queue = self.vhosts[vhost].queues.get(name)
+        return [] if queue is None else [queue]
 
     def exchanges(self, vhost: str | None = None) -> Iterator[tuple[VirtualHost, Exchange]]:
         """Yield the exchanges of one virtual host, or of all."""

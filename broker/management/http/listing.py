@@ -6,7 +6,7 @@ time that is linear in the name.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, Final, TypeAlias, TypeVar
@@ -79,6 +79,10 @@ class Listing:
         except PatternError:
             raise BadRequest("Pagination parameters are invalid") from None
 
+    def is_sorted_by(self, names: Container[str]) -> bool:
+        """Is the list sorted by nothing else than these?"""
+        return all(len(path) == 1 and path[0] in names for path in self.sort)
+
     def cut(self, row: Row) -> Row:
         """Return the columns of a row that are wanted."""
         if not self.columns:
@@ -103,21 +107,52 @@ async def listed(
 ) -> HttpAnswer:
     """Return the list of `items`, in their order unless the request sorts it; `make` makes a row of one."""
     asked = Listing.of(call.query)
-    total = len(items)
-    is_wanted = asked.is_wanted()
-    if asked.name and asked.page is not None:
-        wanted = []
-        for item in items:
-            await node.in_turn(_LOOK_STEPS)
-            if is_wanted(name_of(item)):
-                wanted.append(item)
-        items = wanted
+    wanted = await _wanted(node, asked, items, name_of)
     if asked.sort:
-        items = await _sorted(node, asked, items, make)
+        wanted = await _sorted(node, asked, wanted, make)
     elif asked.is_reversed:
-        items = items[::-1]
-    part, told = _cut(asked, items)
-    return await _answered(node, part, lambda item: asked.cut(make(item)), told, total)
+        wanted = wanted[::-1]
+    part, told = _cut(asked, wanted)
+    return await _answered(node, part, lambda item: asked.cut(make(item)), told, len(items))
+
+
+async def listed_in_pages(
+    node: ManagedNode,
+    call: Call,
+    items: Sequence[T],
+    rows_of: Callable[[Sequence[T]], Awaitable[Callable[[T], Row]]],
+    keys: Mapping[str, Callable[[T], Any]],
+    *,
+    name_of: Callable[[T], str],
+) -> HttpAnswer:
+    """Return a list of which only a page is made, if the request asks for one: `rows_of` gets ready to make rows of
+    these items, and returns what makes one. By what `keys` return items are sorted without their rows.
+    """
+    asked = Listing.of(call.query)
+    if asked.page is None or not asked.is_sorted_by(keys):
+        return await listed(node, call, items, await rows_of(items), name_of=name_of)
+    wanted = await _wanted(node, asked, items, name_of)
+    for (name,) in reversed(asked.sort):
+        wanted = sorted(wanted, key=keys[name], reverse=asked.is_reversed)
+        await node.in_turn(len(wanted))
+    if not asked.sort and asked.is_reversed:
+        wanted = wanted[::-1]
+    part, told = _cut(asked, wanted)
+    make = await rows_of(part)
+    return await _answered(node, part, lambda item: asked.cut(make(item)), told, len(items))
+
+
+async def _wanted(node: ManagedNode, asked: Listing, items: Sequence[T], name_of: Callable[[T], str]) -> Sequence[T]:
+    """Return the items whose names the request wants."""
+    is_wanted = asked.is_wanted()
+    if not asked.name or asked.page is None:
+        return items
+    wanted = []
+    for item in items:
+        await node.in_turn(_LOOK_STEPS)
+        if is_wanted(name_of(item)):
+            wanted.append(item)
+    return wanted
 
 
 async def _sorted(node: ManagedNode, asked: Listing, items: Sequence[T], make: Callable[[T], Row]) -> list[T]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,7 +13,7 @@ from broker.auth.identity import Identity
 from broker.broker import Broker
 from broker.management.figures.view import NodeView
 from broker.topology.administration import Administration
-from broker.topology.dead_letter_channels import DeadLetterChannels
+from broker.topology.dead_letter_jobs import DeadLetterJobs
 from broker.topology.vhost import VirtualHost
 
 
@@ -60,10 +60,21 @@ class TimelineEntry:
 class Live(Protocol):
     """Views that are streamed to those who watch them."""
 
+    def require_room(self, key: Hashable) -> None:
+        """Raise `HttpRefusal` if nobody more can watch that."""
+        ...
+
     def watch(
-        self, node: ManagedNode, name: str, may_watch: Callable[[], bool], seen: int | None = None
+        self,
+        node: ManagedNode,
+        key: Hashable,
+        new_view: Callable[[], Any],
+        may_watch: Callable[[], bool],
+        seen: int | None = None,
     ) -> AsyncGenerator[bytes, None]:
-        """Yield what is to be sent to one viewer, who has `seen` what came up to that event."""
+        """Yield what is to be sent to one viewer, who has `seen` what came up to that event. All who watch the same
+        `key` share one view.
+        """
         ...
 
 
@@ -105,7 +116,7 @@ class ManagedNode:
     new_hash: Callable[[str], Awaitable[str]]
     """Makes the hash of a password."""
     shared: SharedContext
-    dead_letters: DeadLetterChannels
+    jobs: DeadLetterJobs
     facts: NodeFacts
     new_bell: Callable[[], Bell]
     """Returns what wakes one who waits."""

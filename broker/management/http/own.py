@@ -1,4 +1,4 @@
-"""This broker's own resources, below `/api/broker`: nodes, store, slots, timeline, dead letters, subscriptions."""
+"""This broker's own resources, below `/api/broker`: nodes, store, slots, timeline, log, subscriptions."""
 
 from __future__ import annotations
 
@@ -6,23 +6,29 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
-from broker.amqp.purposes import publishing, using
-from broker.auth.access import Access, Operation, Permission
+from broker.management.figures.pages import MAX_LINES, kind_of_logs, slot_rows
 from broker.management.http.access import Needs, vhost_of, visible_here
-from broker.management.http.acting import access_of
 from broker.management.http.browsing import number
-from broker.management.http.call import NO_CONTENT, Call, HttpAnswer, NotThere, as_json, empty
-from broker.management.http.elsewhere import named_silent
+from broker.management.http.call import (
+    NO_CONTENT,
+    BadRequest,
+    Call,
+    HttpAnswer,
+    HttpRefusal,
+    NotThere,
+    as_json,
+    empty,
+)
+from broker.management.http.elsewhere import named_silent, partly
 from broker.management.http.forms import required
-from broker.management.http.listing import listed
+from broker.management.http.listing import Row, listed
 from broker.management.http.node_view import ManagedNode
 from broker.management.http.routing import ApiRoute
-from broker.ports.names import DEAD_LETTER_CHANNEL
-from broker.ports.slot import Slot
-from broker.queue.queue import Queue
 
 _MOST_ENTRIES: Final = 1000
-_CHOICE: Final[tuple[str, ...]] = ("ids", "all", "queue", "target")
+_STEPS: Final = 5
+_LONGEST_TEXT: Final = 200
+_LEVELS: Final = ("debug", "info", "warning", "error")
 _HEALTHY: Final = {True: "Healthy", False: "Unhealthy"}
 """The words that WSO2's administrators know."""
 
@@ -71,79 +77,34 @@ async def list_timeline(node: ManagedNode, call: Call) -> Any:
 
 
 async def list_slots(node: ManagedNode, call: Call) -> Any:
-    """Return the slots that this node serves."""
-    found = [
-        (queue, level, slot)
-        for vhost in await visible_here(node, call)
-        for _, queue in sorted(vhost.queues.items())
-        for level in queue.levels
-        for slot in level.slots.paged
-    ]
-
-    def row(place: tuple[Queue, Queue, Slot]) -> Mapping[str, Any]:
-        queue, level, slot = place
-        return {
-            "vhost": queue.vhost,
-            "queue": queue.name,
-            "queue_id": level.queue_id,
-            "lane": slot.lane,
-            "start": slot.start,
-            "end": slot.end,
-            "messages": slot.count,
-            "node": node.node_id,
-        }
-
-    return await listed(node, call, found, row, name_of=lambda place: place[0].name)
+    """Return the slots that nodes serve."""
+    rows: list[Row] = []
+    vhosts = {vhost.name for vhost in await visible_here(node, call)}
+    for vhost in sorted(vhosts):
+        for row in slot_rows(node.view, vhost):
+            await node.in_turn(_STEPS)
+            rows.append(row)
+    elsewhere = await node.view.others.read("slots")
+    rows += [row for row in elsewhere.all_rows if row.get("vhost") in vhosts]
+    return partly(await listed(node, call, rows, lambda row: row, name_of=lambda row: str(row.get("queue"))), elsewhere)
 
 
-# Dead letters
-
-
-async def _dead_letter_access(node: ManagedNode, call: Call) -> Access:
-    """Return what the user may do where the channel is; raise unless its messages may be taken."""
-    vhost = vhost_of(node, call)
-    if vhost.dialect.channel is None:
+async def read_logs(node: ManagedNode, call: Call) -> Any:
+    """Return the last lines of the log of a node, the newest first."""
+    query = call.query
+    level, text, of = query.get("level") or "info", query.get("text", "")[:_LONGEST_TEXT], query.get("node")
+    if level not in _LEVELS:
+        raise BadRequest(f"there is no level '{level[:20]}': there are {', '.join(_LEVELS)}")
+    limit = number(query, "limit", 100, MAX_LINES)
+    before = number(query, "before", 0, (1 << 63) - 1) or None
+    if of in (None, "", node.node_id):
+        return {"node": node.node_id, "items": node.view.logs(level, before, limit, text)}
+    if of not in {member.node_id for member in node.facts.members()}:
         raise NotThere
-    access = await access_of(node, call, vhost)
-    purpose = using(access, Operation.CONSUME, vhost, DEAD_LETTER_CHANNEL)
-    access.require(Permission.READ, "queue", DEAD_LETTER_CHANNEL, purpose)
-    return access
-
-
-async def list_dead_letters(node: ManagedNode, call: Call) -> Any:
-    await _dead_letter_access(node, call)
-    arguments: dict[str, Any] = {
-        "vhost": call.names["vhost"],
-        "after": number(call.query, "after", 0, (1 << 63) - 1),
-        "limit": number(call.query, "limit", 100, _MOST_ENTRIES),
-    }
-    if call.query.get("queue"):
-        arguments["queue"] = call.query["queue"]
-    return await node.commands["list_dead_letters"](arguments)
-
-
-async def _chosen(call: Call) -> dict[str, Any]:
-    """Return which dead letters the body means: some by their `ids`, or `all`, also those of one `queue`."""
-    given = await call.json_object()
-    return {**{name: given[name] for name in _CHOICE if name in given}, "vhost": call.names["vhost"]}
-
-
-async def restore_dead_letters(node: ManagedNode, call: Call) -> Any:
-    access = await _dead_letter_access(node, call)
-    access.require(Permission.WRITE, "exchange", "", publishing(access, "", ""))
-    return await node.commands["restore_dead_letters"](await _chosen(call))
-
-
-async def reroute_dead_letters(node: ManagedNode, call: Call) -> Any:
-    access, arguments = await _dead_letter_access(node, call), await _chosen(call)
-    target = required(arguments, "target")
-    access.require(Permission.WRITE, "exchange", "", publishing(access, "", str(target)))
-    return await node.commands["reroute_dead_letters"](arguments)
-
-
-async def delete_dead_letters(node: ManagedNode, call: Call) -> Any:
-    await _dead_letter_access(node, call)
-    return await node.commands["delete_dead_letters"](await _chosen(call))
+    elsewhere = await node.view.others.read(kind_of_logs(level, before, limit, text), of)
+    if of in elsewhere.silent:
+        raise HttpRefusal(503, "service_unavailable", f"node {of} does not answer")
+    return {"node": of, "items": elsewhere.rows.get(of, [])}
 
 
 # Subscriptions
@@ -176,19 +137,15 @@ async def delete_subscription(node: ManagedNode, call: Call) -> Any:
     return await _command(node, "delete_subscription", {"vhost": call.names["vhost"], "name": required(given, "name")})
 
 
-_LETTERS: Final = "/broker/dead-letters/{vhost}"
 _SUBSCRIPTIONS: Final = "/broker/subscriptions/{vhost}"
 
 ROUTES = (
     ApiRoute("GET", "/broker/nodes", Needs.MONITORING, list_nodes, "Show the nodes, the coordinator and the store"),
     ApiRoute("GET", "/broker/store", Needs.MONITORING, get_store, "Show how the store is"),
     ApiRoute("GET", "/broker/timeline", Needs.MONITORING, list_timeline, "Show what has happened to the members"),
-    ApiRoute("GET", "/broker/slots", Needs.MONITORING, list_slots, "List the slots that this node serves"),
-    ApiRoute("GET", "/broker/slots/{vhost}", Needs.VISIBLE, list_slots, "List the slots of a virtual host here"),
-    ApiRoute("GET", _LETTERS, Needs.VHOST, list_dead_letters, "Show what waits in the dead letter channel"),
-    ApiRoute("POST", f"{_LETTERS}/restore", Needs.VHOST, restore_dead_letters, "Put dead letters back"),
-    ApiRoute("POST", f"{_LETTERS}/reroute", Needs.VHOST, reroute_dead_letters, "Put dead letters into another queue"),
-    ApiRoute("POST", f"{_LETTERS}/delete", Needs.VHOST, delete_dead_letters, "Delete dead letters"),
+    ApiRoute("GET", "/broker/logs", Needs.ADMINISTRATOR, read_logs, "Show the last lines of the log of a node"),
+    ApiRoute("GET", "/broker/slots", Needs.MONITORING, list_slots, "List the slots that nodes serve"),
+    ApiRoute("GET", "/broker/slots/{vhost}", Needs.VISIBLE, list_slots, "List the slots of a virtual host"),
     ApiRoute("GET", _SUBSCRIPTIONS, Needs.VISIBLE, list_subscriptions, "Show subscriptions of queues and topics"),
     ApiRoute("POST", f"{_SUBSCRIPTIONS}/delete", Needs.ADMINISTRATOR, delete_subscription, "Delete a durable one"),
     ApiRoute(

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeAlias
 
 from broker.management.figures.connections import connection_details
 from broker.management.figures.history import NO_SAMPLES, SampleSpans
 from broker.management.figures.merging import Elsewhere, add_queue
-from broker.management.figures.pages import kind_of_queue
+from broker.management.figures.pages import kind_of_queues
 from broker.management.figures.queues import consumer_figures, definition_figures, delivery_figures, queue_figures
 from broker.management.http.access import Needs, vhost_of, visible_here
 from broker.management.http.call import Call, NotThere
 from broker.management.http.elsewhere import partly
-from broker.management.http.listing import Row, listed
+from broker.management.http.listing import MAX_PAGE, Row, listed_in_pages
 from broker.management.http.node_view import ManagedNode
 from broker.management.http.routing import ApiRoute
 from broker.management.http.samples import spans_of
@@ -58,16 +58,47 @@ async def list_queues(node: ManagedNode, call: Call) -> Any:
     has_totals = call.says("enable_queue_totals")
     spans = spans_of(call.query)
     node.view.hear_of_publishes()
-    elsewhere = Elsewhere() if is_plain else await node.view.others.read("queues")
+    elsewhere = Elsewhere()
 
-    def row(place: tuple[VirtualHost, Queue]) -> Row:
+    async def rows_of(places: Sequence[_Place]) -> Callable[[_Place], Row]:
+        nonlocal elsewhere
+        if not is_plain:
+            elsewhere = await node.view.others.read(_kind_of(places) if len(places) < len(found) else "queues")
+        return row
+
+    def row(place: _Place) -> Row:
         queue = place[1]
         if not is_plain:
             return queue_row(node, queue, elsewhere, spans)
         told = definition_figures(node.view, queue)
         return {**told, **_totals(queue)} if has_totals else told
 
-    return partly(await listed(node, call, found, row, name_of=lambda place: place[1].name), elsewhere)
+    answer = await listed_in_pages(node, call, found, rows_of, _KEYS, name_of=lambda place: place[1].name)
+    return partly(answer, elsewhere)
+
+
+_Place: TypeAlias = tuple[VirtualHost, Queue]
+_LONGEST_KIND: Final = 256 * 1024
+"""Characters with which other nodes may be asked for single queues."""
+
+
+def _kind_of(places: Sequence[_Place]) -> str:
+    """Return the kind of figures that are those of these queues, or of all if these have too long names."""
+    if len(places) > MAX_PAGE:
+        return "queues"
+    kind = kind_of_queues([(queue.vhost, queue.name) for _, queue in places])
+    return kind if len(kind) <= _LONGEST_KIND else "queues"
+
+
+_KEYS: Final[Mapping[str, Callable[[_Place], Any]]] = {
+    "name": lambda place: place[1].name,
+    "vhost": lambda place: place[1].vhost,
+    "messages": lambda place: place[1].message_count + place[1].unacked_count,
+    "messages_ready": lambda place: place[1].message_count,
+    "messages_unacknowledged": lambda place: place[1].unacked_count,
+    "consumers": lambda place: place[1].consumer_count,
+}
+"""What pages of queues are sorted by without a row of each: in a cluster by what nodes tell each other every second."""
 
 
 def _totals(queue: Queue) -> Mapping[str, int]:
@@ -89,7 +120,7 @@ async def get_queue(node: ManagedNode, call: Call) -> Any:
         if consumer.queue.whole is queue
     ]
     node.view.hear_of_publishes()
-    elsewhere = await node.view.others.read(kind_of_queue(queue.vhost, queue.name))
+    elsewhere = await node.view.others.read(kind_of_queues([(queue.vhost, queue.name)]))
     return {
         **queue_row(node, queue, elsewhere, spans_of(call.query)),
         "consumer_details": [consumer_figures(node.view, *each) for each in consumers],

@@ -243,7 +243,8 @@ class HttpServer:
             await response.prepare(request)
             async with aclosing(pieces):
                 async for piece in pieces:
-                    await response.write(piece)
+                    for at in range(0, len(piece), _PIECE):  # no more than that lies in memory for one who reads slowly
+                        await response.write(piece[at : at + _PIECE])
         except ConnectionError:
             _log.debug("a stream has ended")
         finally:

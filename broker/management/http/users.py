@@ -77,7 +77,7 @@ async def put_user(node: ManagedNode, call: Call) -> Any:
         if limit not in LIMITS:
             raise BadRequest(f"there is no limit '{limit}': there are {', '.join(LIMITS)}")
         limits[LIMITS[limit]] = whole_number(value, limit)
-    record = with_tags(UserRecord(name, await _hash(node, given), **limits), _tags(given["tags"]))
+    record = with_tags(UserRecord(name, await _hash(node, given), **limits), tags_of(given["tags"]))
     await node.administration.put_user(record)
     return created(is_new)
 
@@ -92,7 +92,7 @@ async def _put_row(node: ManagedNode, name: str, given: Mapping[str, Any]) -> An
         await node.commands[command]({"name": name, "password": str(given["password"])})
     elif is_new:
         raise BadRequest("a new user needs a password")
-    if tags := _tags(given["tags"]):
+    if tags := tags_of(given["tags"]):
         await node.commands["set_user_tags"]({"name": name, "tags": tags})
     return created(is_new)
 
@@ -114,7 +114,8 @@ async def _hash(node: ManagedNode, given: Mapping[str, Any]) -> str:
         raise BadRequest(str(error)) from error
 
 
-def _tags(given: object) -> list[str]:
+def tags_of(given: object) -> list[str]:
+    """Return the tags in a request. Raises `BadRequest`."""
     if isinstance(given, str):
         given = given.split(",")
     if not isinstance(given, list):

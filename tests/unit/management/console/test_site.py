@@ -183,7 +183,13 @@ def test_the_node_list_has_the_words_of_the_guide(node: HttpNode, browser: Brows
     ]
     page = text_of(browser.open("/carbon/andes-cluster-mgt/nodesList.jsp"))
     assert browser.path == "/nodes"
-    for words in ("Node Id", "IP Address of Node", "Port of Node", "Coordinator Node", "Message Store Health : Healthy"):
+    for words in (
+        "Node Id",
+        "IP Address of Node",
+        "Port of Node",
+        "Coordinator Node",
+        "Message Store Health : Healthy",
+    ):
         assert words in page
     assert page.count("Yes") == 1
     assert "NODE:2 10.0.0.2 7612 Yes" in page

@@ -21,8 +21,8 @@ class Others:
         self._rows = rows
         self._silent = silent
 
-    async def read(self, kind: str) -> Elsewhere:
-        return Elsewhere({"NODE:2": self._rows.get(kind.partition(" ")[0] + "s" * (" " in kind), [])}, self._silent)
+    async def read(self, kind: str, node_id: str | None = None) -> Elsewhere:
+        return Elsewhere({"NODE:2": self._rows.get(kind.partition(" ")[0], [])}, self._silent)
 
 
 CONNECTION = {"name": "192.0.2.1:5 -> 192.0.2.2:5672", "user": "admin", "vhost": "/", "node": "NODE:2"}

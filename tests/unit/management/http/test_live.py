@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from broker.codec.methods import QueueDeclare, QueueDelete
-from broker.management.http.live import LiveViews, QueueTable
+from broker.management.http.live import MAX_VIEWERS, MAX_VIEWS, LiveViews, QueueTable, new_view
 from tests.support.http_api import HttpNode
 
 
@@ -19,7 +20,9 @@ class Viewer:
     def __init__(self, node: HttpNode, view: str, seen: int | None = None) -> None:
         self.node = node
         self.may_watch = True
-        self.stream: AsyncGenerator[bytes, None] = node.live.watch(node.node, view, lambda: self.may_watch, seen)
+        self.stream: AsyncGenerator[bytes, None] = node.live.watch(
+            node.node, view, lambda: new_view(view), lambda: self.may_watch, seen
+        )
         assert self.next() == b"retry: 2000\n\n"
 
     def next(self) -> bytes:
@@ -52,12 +55,13 @@ def test_a_stream_begins_with_everything_and_goes_on_with_what_has_changed(node:
     declare(node, "a", "b")
     viewer = Viewer(node, "queues")
     tick, kind, value = viewer.event()
-    assert (tick, kind) == (1, "snapshot")
+    first = tick
+    assert kind == "snapshot"
     assert [row[1] for row in value["rows"]] == ["a", "b"]
     node.harness.clock.advance(1.0)
     node.harness.peer().publish("b", b"x")
     tick, kind, value = viewer.event()
-    assert (tick, kind) == (2, "delta")
+    assert (tick, kind) == (first + 1, "delta")
     assert value["rows"] == [["/", "b", 1, 0, 0, 1, 0]]
     node.harness.clock.advance(1.0)
     node.harness.peer().send(1, QueueDelete(queue="a"))
@@ -133,7 +137,7 @@ def test_a_user_whose_tag_is_taken_away_sees_no_more(node: HttpNode) -> None:
         return await anext(stream, b"the end")
 
     node.run(following())
-    assert node.run(following()).startswith(b"id: 1")
+    assert b"event: snapshot" in node.run(following())
     node.status("PUT", "/users/watcher", {"password": "watcher", "tags": "management"})
     assert node.run(following()) == b"the end"
 
@@ -144,4 +148,60 @@ def test_a_view_that_nobody_watches_is_forgotten() -> None:
     viewer.event()
     viewer.close()
     assert LiveViews().viewers == node.live.viewers == 0
-    assert Viewer(node, "queues").event()[0] == 1
+
+
+def test_nobody_goes_on_in_a_view_that_was_begun_anew(node: HttpNode) -> None:
+    """Its events are other changes than those that the viewer has not seen."""
+    viewer = Viewer(node, "queues")
+    tick, _, _ = viewer.event()
+    viewer.close()
+    node.harness.clock.advance(1.0)
+    other = Viewer(node, "queues")
+    other.event()
+    again = Viewer(node, "queues", tick)
+    assert again.event()[1] == "snapshot"
+
+
+class Slow:
+    """A view that takes its time, and in which nothing changes."""
+
+    def __init__(self, node: HttpNode, seconds: float) -> None:
+        self.node = node
+        self.seconds = seconds
+        self.steps = 0
+
+    async def step(self, node: Any) -> tuple[bytes, bytes]:
+        self.steps += 1
+        self.node.harness.clock.advance(self.seconds)
+        return (b"{}", b"{}") if self.steps == 1 else (b"", b"")
+
+
+def test_what_takes_long_is_computed_less_often_and_nothing_is_sent_when_nothing_changes(node: HttpNode) -> None:
+    slow = Slow(node, 0.4)
+
+    async def pause(seconds: float) -> None:
+        node.harness.clock.advance(seconds)
+
+    watched = replace(node.node, shared=replace(node.harness.shared, pause=pause))
+    stream = node.live.watch(watched, "slow", lambda: slow, lambda: True)
+
+    async def following() -> bytes:
+        return await anext(stream)
+
+    assert node.run(following()).startswith(b"retry")
+    assert b"snapshot" in node.run(following())
+    assert slow.steps == 1
+    assert node.run(following()) == b": nothing new\n\n", "so that a peer that is gone is noticed"
+    assert slow.steps <= 5, "a tenth of fifteen seconds"
+
+
+def test_there_is_room_for_so_many_viewers_and_views(node: HttpNode) -> None:
+    viewers = [Viewer(node, "queues")]
+    assert node.status("GET", "/broker/stream?view=queues") == 200
+    node.live._watched["queues"].viewers = MAX_VIEWERS
+    assert node.status("GET", "/broker/stream?view=queues") == 503
+    node.live._watched["queues"].viewers = 1
+    for number in range(MAX_VIEWS - 1):
+        node.live._watched[number] = node.live._watched["queues"]
+    assert node.status("GET", "/broker/stream?view=overview") == 503
+    assert len(viewers) == 1
