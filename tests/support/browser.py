@@ -41,6 +41,15 @@ class Browser:
         if fields is not None:
             octets = urlencode(fields).encode()
             given.setdefault("content-type", FORM)
+        return self._ask(method, path, octets, given)
+
+    def ask_octets(self, path: str, octets: bytes, content_type: str) -> HttpAnswer:
+        """Return the answer to a form that is sent as it is."""
+        cookies = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+        given = {"host": "broker:15672", "cookie": cookies, "content-type": content_type}
+        return self._ask("POST", path, octets, given)
+
+    def _ask(self, method: str, path: str, octets: bytes, given: Mapping[str, str]) -> HttpAnswer:
         answer = self.node.run(self.console.handle(new_call(method, path, octets, given, self.address)))
         if set_cookie := answer.headers.get("Set-Cookie"):
             name, _, value = set_cookie.partition(";")[0].partition("=")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from broker.management.console import changes
 from broker.management.console.asking import AnswerRefused
+from broker.management.console.fields import number_of
 from broker.management.console.rendering import segment
 from broker.management.console.routes import ConsoleForm, Visit
 
@@ -67,23 +69,28 @@ async def end_subscription(visit: Visit) -> tuple[str, str]:
 
 
 async def move_dead_letters(visit: Visit) -> tuple[str, str]:
-    """Restore, reroute or delete the dead letters that are chosen, or all of them."""
+    """Begin to restore, reroute or delete the dead letters that are chosen, or all of them."""
     what = visit.names["what"]
-    if what not in ("restore", "reroute", "delete"):
+    if what not in _DONE:
         raise AnswerRefused(404, "There is no such form.")
-    body: dict[str, Any] = {"queue": visit.query["queue"]} if visit.query.get("queue") else {}
+    body: dict[str, Any] = {"action": what}
+    if visit.query.get("queue"):
+        body["queue"] = visit.query["queue"]
     if visit.query.get("all") == "true":
         body["all"] = True
     else:
-        body["ids"] = [_number(name.removeprefix("id-")) for name in visit.query if name.startswith("id-")]
+        body["ids"] = [number_of(name.removeprefix("id-")) for name in visit.query if name.startswith("id-")]
     if what == "reroute":
         body["target"] = visit.query.get("target", "")
-    told = await visit.ask.send("POST", f"/broker/dead-letters/{segment(visit.names['vhost'])}/{what}", body)
-    said = f"{told['done']} {'message is' if told['done'] == 1 else 'messages are'} {_DONE[what]}."
-    if told["left"]:
-        reasons = sorted({each["reason"] for each in told["reasons"]})
-        said += f" {told['left']} stay: {'; '.join(reasons)}."
-    return said, visit.query.get("back") or "/dead-letters"
+    job = await visit.ask.send("POST", f"/broker/dead-letters/{segment(visit.names['vhost'])}/jobs", body)
+    messages = "1 message is" if job["total"] == 1 else f"{job['total']} messages are"
+    return f"Job {job['id']} has begun: {messages} looked at to be {_DONE[what]}.", visit.query.get("back") or _LETTERS
+
+
+async def cancel_job(visit: Visit) -> tuple[str, str]:
+    place = f"/broker/dead-letters/{segment(visit.names['vhost'])}/jobs/{segment(visit.names['job'])}"
+    await visit.ask.send("DELETE", place)
+    return f"Job {visit.names['job']} ends after the messages it is at.", visit.query.get("back") or _LETTERS
 
 
 async def change_delayed(visit: Visit) -> tuple[str, str]:
@@ -91,12 +98,12 @@ async def change_delayed(visit: Visit) -> tuple[str, str]:
     what = visit.names["what"]
     if what not in ("cancel", "move"):
         raise AnswerRefused(404, "There is no such form.")
-    ids = [_number(name.removeprefix("id-")) for name in visit.query if name.startswith("id-")]
+    ids = [number_of(name.removeprefix("id-")) for name in visit.query if name.startswith("id-")]
     if not ids:
         raise AnswerRefused(400, "Choose messages.")
     body: dict[str, Any] = {"ids": ids}
     if what == "move":
-        body["delay"] = 1000 * _number(visit.query.get("seconds", "0"))
+        body["delay"] = 1000 * number_of(visit.query.get("seconds", "0"))
     told = await visit.ask.send("POST", f"/broker/delayed/{segment(visit.names['vhost'])}/{what}", body)
     done = "cancelled" if what == "cancel" else "moved"
     said = f"{told['done']} {'message is' if told['done'] == 1 else 'messages are'} {done}."
@@ -105,83 +112,11 @@ async def change_delayed(visit: Visit) -> tuple[str, str]:
     return said, visit.query.get("back") or "/delayed"
 
 
-async def put_policy(visit: Visit) -> tuple[str, str]:
-    vhost, name = visit.query.get("vhost", "/"), visit.query.get("name", "")
-    body = {
-        "pattern": visit.query.get("pattern", ""),
-        "definition": _definition(visit.query.get("definition", "")),
-        "priority": _number(visit.query.get("priority", "0")),
-        "apply-to": visit.query.get("apply_to", "all"),
-    }
-    await visit.ask.send("PUT", f"/policies/{segment(vhost)}/{segment(name)}", body)
-    return f"The policy {name} is set.", "/policies"
-
-
-async def delete_policy(visit: Visit) -> tuple[str, str]:
-    await visit.ask.send("DELETE", f"/policies/{segment(visit.query['vhost'])}/{segment(visit.query['name'])}")
-    return f"The policy {visit.query['name']} is deleted.", "/policies"
-
-
-async def put_user(visit: Visit) -> tuple[str, str]:
-    name = visit.query.get("name", "")
-    if not name or not visit.query.get("password"):
-        raise AnswerRefused(400, "A user needs a name and a password.")
-    body = {"password": visit.query["password"], "tags": visit.query.get("tags", "")}
-    await visit.ask.send("PUT", f"/users/{segment(name)}", body)
-    return f"The user {name} is there.", "/users"
-
-
-async def delete_user(visit: Visit) -> tuple[str, str]:
-    await visit.ask.send("DELETE", f"/users/{segment(visit.query['name'])}")
-    return f"The user {visit.query['name']} is deleted.", "/users"
-
-
-async def put_permissions(visit: Visit) -> tuple[str, str]:
-    user, vhost = visit.query.get("user", ""), visit.query.get("vhost", "/")
-    body = {name: visit.query.get(name, "") for name in ("configure", "write", "read")}
-    await visit.ask.send("PUT", f"/permissions/{segment(vhost)}/{segment(user)}", body)
-    return f"The permissions of {user} in {vhost} are set.", "/users"
-
-
-async def put_vhost(visit: Visit) -> tuple[str, str]:
-    name = visit.query.get("name", "")
-    if not name:
-        raise AnswerRefused(400, "A virtual host needs a name.")
-    await visit.ask.send("PUT", f"/vhosts/{segment(name)}", {"description": visit.query.get("description", "")})
-    return f"The virtual host {name} is there.", "/vhosts"
-
-
-async def delete_vhost(visit: Visit) -> tuple[str, str]:
-    name = visit.query.get("name", "")
-    if visit.query.get("confirm") != name:
-        raise AnswerRefused(400, "Nothing is deleted: type the name of the virtual host to confirm.")
-    await visit.ask.send("DELETE", f"/vhosts/{segment(name)}")
-    return f"The virtual host {name} is deleted, with everything in it.", "/vhosts"
-
-
 def _queue(visit: Visit) -> str:
     return f"/queues/{segment(visit.names['vhost'])}/{segment(visit.names['name'])}"
 
 
-def _definition(text: str) -> dict[str, Any]:
-    """Return a policy's definition from lines `key = value`; numbers are numbers."""
-    definition: dict[str, Any] = {}
-    for line in text.splitlines():
-        if line.strip():
-            name, equals, value = (part.strip() for part in line.partition("="))
-            if not equals or not name:
-                raise AnswerRefused(400, f"'{line.strip()}' is no line of a definition: write key = value.")
-            definition[name] = int(value) if value.lstrip("-").isdecimal() else value
-    return definition
-
-
-def _number(text: str) -> int:
-    try:
-        return int(text or "0")
-    except ValueError:
-        raise AnswerRefused(400, f"'{text}' is no number.") from None
-
-
+_LETTERS: Final = "/dead-letters"
 _DONE: Final = {"restore": "restored", "reroute": "rerouted", "delete": "deleted"}
 
 FORMS: Final = (
@@ -192,12 +127,7 @@ FORMS: Final = (
     ConsoleForm("/connections/close", close_connection),
     ConsoleForm("/subscriptions/end", end_subscription),
     ConsoleForm("/dead-letters/{vhost}/{what}", move_dead_letters),
+    ConsoleForm("/dead-letters/{vhost}/jobs/{job}/cancel", cancel_job),
     ConsoleForm("/delayed/{vhost}/{what}", change_delayed),
-    ConsoleForm("/policies", put_policy),
-    ConsoleForm("/policies/delete", delete_policy),
-    ConsoleForm("/users", put_user),
-    ConsoleForm("/users/delete", delete_user),
-    ConsoleForm("/permissions", put_permissions),
-    ConsoleForm("/vhosts", put_vhost),
-    ConsoleForm("/vhosts/delete", delete_vhost),
+    *changes.FORMS,
 )

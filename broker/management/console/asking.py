@@ -43,17 +43,31 @@ class Asker:
         return await self._ask("GET", path, query or {}, b"")
 
     async def send(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
-        """Change something. Raises `AnswerRefused`."""
-        return await self._ask(method, path, {}, b"" if body is None else as_json(body), headers)
+        """Change something; `body` is sent as JSON. Raises `AnswerRefused`."""
+        return await self._ask(method, path, {}, _octets(body), headers)
+
+    async def load(self, path: str, body: bytes, query: Mapping[str, str]) -> Any:
+        """Send what is JSON already. Raises `AnswerRefused`."""
+        return await self._ask("POST", path, query, body)
+
+    async def octets(self, path: str) -> bytes:
+        """Return what stands at a path as it is. Raises `AnswerRefused`."""
+        return (await self._answer("GET", path, {}, b"", {})).body
 
     async def _ask(
         self, method: str, path: str, query: Mapping[str, str], body: bytes, headers: Mapping[str, str] | None = None
     ) -> Any:
+        answer = await self._answer(method, path, query, body, headers or {})
+        return json.loads(answer.body) if answer.body else None
+
+    async def _answer(
+        self, method: str, path: str, query: Mapping[str, str], body: bytes, headers: Mapping[str, str]
+    ) -> HttpAnswer:
         call = Call(
             method,
             f"{self.prefix}/api{path}",
             query,
-            headers or {},
+            headers,
             self.address,
             self.is_loopback,
             _reader(body),
@@ -61,10 +75,14 @@ class Asker:
         )
         answer = await self.api.handle(call)
         self.silent.update(filter(None, answer.headers.get(SILENT, "").split(",")))
-        value = json.loads(answer.body) if answer.body else None
         if answer.status >= 400:
+            value = json.loads(answer.body) if answer.body else None
             raise AnswerRefused(answer.status, _reason(answer.status, value))
-        return value
+        return answer
+
+
+def _octets(body: Any) -> bytes:
+    return b"" if body is None else as_json(body)
 
 
 def _reader(body: bytes) -> Callable[[int], Awaitable[bytes]]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
-from urllib.parse import urlencode
 
-from broker.management.console.asking import AnswerRefused
+from broker.management.console import administration
 from broker.management.console.charts import of_depths, of_rates
+from broker.management.console.lanes import WIDTH, lanes
+from broker.management.console.lists import PAGE_SIZE, cut, if_allowed, listed, sublist, vhost_choices
 from broker.management.console.rendering import segment
 from broker.management.console.routes import ConsolePage, Visit
 
-PAGE_SIZE: Final = "50"
 _SAMPLES: Final = {
     "lengths_age": "600",
     "lengths_incr": "10",
@@ -22,7 +22,7 @@ _SAMPLES: Final = {
 
 async def overview(visit: Visit) -> dict[str, Any]:
     found = await visit.ask.get("/overview", _SAMPLES)
-    nodes = await _if_allowed(visit, "/nodes", [])
+    nodes = await if_allowed(visit, "/nodes", [])
     stats, totals = found.get("message_stats", {}), found.get("queue_totals", {})
     return {
         "overview": found,
@@ -67,35 +67,33 @@ async def node_list(visit: Visit) -> dict[str, Any]:
 
 
 async def queues(visit: Visit) -> dict[str, Any]:
-    return await _listed(visit, "/queues", "messages", is_reversed="true") | {"vhosts": await _vhosts(visit)}
+    return await listed(visit, "/queues", "messages", is_reversed="true") | {"vhosts": await vhost_choices(visit)}
 
 
 async def queue(visit: Visit) -> dict[str, Any]:
     place = _place(visit, "queues")
     found = await visit.ask.get(place, _SAMPLES)
-    bindings = await visit.ask.get(f"{place}/bindings")
     return {
         "queue": found,
-        "bindings": bindings[:200],
-        "bindings_count": len(bindings),
+        "bindings": await sublist(visit, f"{place}/bindings", "bindings"),
+        "consumers": cut(visit, found.get("consumer_details", []), "consumers"),
         "rates": of_rates(found.get("message_stats", {})),
         "depths": of_depths(found),
     }
 
 
 async def exchanges(visit: Visit) -> dict[str, Any]:
-    return await _listed(visit, "/exchanges", "name") | {"vhosts": await _vhosts(visit)}
+    return await listed(visit, "/exchanges", "name") | {"vhosts": await vhost_choices(visit)}
 
 
 async def exchange(visit: Visit) -> dict[str, Any]:
     place = _place(visit, "exchanges")
     found = await visit.ask.get(place)
-    bindings = await visit.ask.get(f"{place}/bindings/source")
-    return {"exchange": found, "bindings": bindings[:200], "bindings_count": len(bindings)}
+    return {"exchange": found, "bindings": await sublist(visit, f"{place}/bindings/source", "bindings")}
 
 
 async def connections(visit: Visit) -> dict[str, Any]:
-    return await _listed(visit, "/connections", "name")
+    return await listed(visit, "/connections", "name")
 
 
 async def messages(visit: Visit) -> dict[str, Any]:
@@ -108,8 +106,7 @@ async def messages(visit: Visit) -> dict[str, Any]:
 
 async def subscriptions(visit: Visit) -> dict[str, Any]:
     """The subscriptions of a virtual host, in WSO2's groups."""
-    vhosts = await _vhosts(visit)
-    vhost = visit.query.get("vhost") or ("carbon" if "carbon" in vhosts else "/")
+    vhost = _vhost(visit)
     place, after = f"/broker/subscriptions/{segment(vhost)}", visit.query.get("after", "")
     found = await visit.ask.get(place, {"limit": PAGE_SIZE, "after": after})
     groups = [
@@ -118,7 +115,7 @@ async def subscriptions(visit: Visit) -> dict[str, Any]:
         ("Durable topic subscriptions", "durable"),
     ]
     return {
-        "vhosts": vhosts,
+        "vhosts": await vhost_choices(visit),
         "vhost": vhost,
         "groups": [(title, kind, [each for each in found if each["kind"] == kind]) for title, kind in groups],
         "next": found[-1]["id"] if len(found) == int(PAGE_SIZE) else "",
@@ -126,12 +123,20 @@ async def subscriptions(visit: Visit) -> dict[str, Any]:
 
 
 async def dead_letters(visit: Visit) -> dict[str, Any]:
-    """What waits in the dead letter channel."""
-    vhost = visit.query.get("vhost") or "carbon"
+    """What waits in the dead letter channel, and the jobs that move it."""
+    vhost = visit.query.get("vhost") or _CARBON
     queue, after = visit.query.get("queue", ""), visit.query.get("after", "0")
     asked = {"limit": PAGE_SIZE, "after": after, "queue": queue}
-    found = await visit.ask.get(f"/broker/dead-letters/{segment(vhost)}", asked)
-    return {"letters": found, "vhost": vhost, "queue": queue, "is_full": len(found) == int(PAGE_SIZE)}
+    place = f"/broker/dead-letters/{segment(vhost)}"
+    found = await visit.ask.get(place, asked)
+    return {
+        "letters": found,
+        "vhost": vhost,
+        "queue": queue,
+        "after": after,
+        "is_full": len(found) == int(PAGE_SIZE),
+        "jobs": await visit.ask.get(f"{place}/jobs"),
+    }
 
 
 async def delayed(visit: Visit) -> dict[str, Any]:
@@ -140,67 +145,50 @@ async def delayed(visit: Visit) -> dict[str, Any]:
     asked = {name: visit.query.get(name, "") for name in ("exchange", "message_id")}
     query = {"limit": PAGE_SIZE, "after": after, **{name: value for name, value in asked.items() if value}}
     found = await visit.ask.get(f"/broker/delayed/{segment(vhost)}", query)
-    return {"found": found, "vhost": vhost, "vhosts": await _vhosts(visit), "asked": asked}
+    return {"found": found, "vhost": vhost, "vhosts": await vhost_choices(visit), "asked": asked}
 
 
 async def timeline(visit: Visit) -> dict[str, Any]:
-    """What has happened to the members of the cluster, the newest first."""
-    return {"entries": await visit.ask.get("/broker/timeline", {"limit": "200"})}
-
-
-async def policies(visit: Visit) -> dict[str, Any]:
-    return await _listed(visit, "/policies", "name") | {
-        "operator_policies": await _if_allowed(visit, "/operator-policies", []),
-        "vhosts": await _vhosts(visit),
+    """What has happened to the members of the cluster, the newest first, as a table and as a drawing."""
+    entries = await visit.ask.get("/broker/timeline", {"limit": _MOST_ENTRIES})
+    return {
+        "entries": cut(visit, entries, "page"),
+        "lanes": lanes(entries[:_MOST_DRAWN], visit.node.view.now_ms()),
+        "since": entries[min(len(entries), _MOST_DRAWN) - 1]["happened_ms"] if entries else None,
+        "width": WIDTH,
     }
 
 
-async def users(visit: Visit) -> dict[str, Any]:
-    listed = await _listed(visit, "/users", "name")
-    granted: dict[str, list[Mapping[str, Any]]] = {user["name"]: [] for user in listed["listed"]["items"]}
-    for grant in await visit.ask.get("/permissions"):
-        granted.get(grant["user"], []).append(grant)
-    return listed | {"granted": granted, "vhosts": await _vhosts(visit)}
+async def slots(visit: Visit) -> dict[str, Any]:
+    """The parts of queues that lie in the store alone, and which nodes serve them."""
+    return await listed(visit, "/broker/slots", "queue") | {"vhosts": await vhost_choices(visit)}
 
 
-async def vhosts(visit: Visit) -> dict[str, Any]:
-    return {"vhosts": await visit.ask.get("/vhosts")}
-
-
-async def _vhosts(visit: Visit) -> list[str]:
-    return [vhost["name"] for vhost in await visit.ask.get("/vhosts")]
-
-
-async def _if_allowed(visit: Visit, path: str, otherwise: Any) -> Any:
-    """Return what stands at a path, or `otherwise` if the user may not see it."""
-    try:
-        return await visit.ask.get(path)
-    except AnswerRefused as refusal:
-        if refusal.status != 401:
-            raise
-        return otherwise
-
-
-async def _listed(visit: Visit, path: str, sort: str, *, is_reversed: str = "false") -> dict[str, Any]:
-    """Return a list in pages, sorted and filtered as the address says."""
+async def logs(visit: Visit) -> dict[str, Any]:
+    """The last lines of the log of a node."""
     query = visit.query
-    asked = {
-        "page": query.get("page") or "1",
-        "page_size": PAGE_SIZE,
-        "name": query.get("name", ""),
-        "use_regex": query.get("use_regex", "false"),
-        "sort": query.get("sort") or sort,
-        "sort_reverse": query.get("sort_reverse") or is_reversed,
-        "pagination": "true",
+    asked = {name: query.get(name, "") for name in ("level", "node", "text", "before")}
+    asked["level"] = asked["level"] or "info"
+    found = await visit.ask.get("/broker/logs", {**asked, "limit": _LINES})
+    rows = found["items"]
+    return {
+        "asked": asked,
+        "node": found["node"],
+        "nodes": [member.node_id for member in visit.node.facts.members()][:_MOST_NODES],
+        "levels": ("debug", "info", "warning", "error"),
+        "rows": rows,
+        "older": rows[-1]["number"] if len(rows) == int(_LINES) else None,
     }
-    vhost = query.get("vhost", "")
-    found = await visit.ask.get(f"{path}/{segment(vhost)}" if vhost else path, asked)
-    shown = {name: value for name, value in (asked | {"vhost": vhost}).items() if name != "pagination"}
 
-    def address(**other: str) -> str:
-        return f"?{urlencode({name: value for name, value in (shown | other).items() if value}, errors='replace')}"
 
-    return {"listed": found, "asked": shown, "address": address}
+async def suggestions(visit: Visit) -> dict[str, Any]:
+    """Names of virtual hosts with a part that somebody types."""
+    return {"names": (await vhost_choices(visit)).names}
+
+
+def _vhost(visit: Visit) -> str:
+    """Return the virtual host that the address names, or the one whose clients are most likely looked for."""
+    return visit.query.get("vhost") or (_CARBON if _CARBON in visit.node.vhosts else "/")
 
 
 def _place(visit: Visit, kind: str) -> str:
@@ -212,20 +200,28 @@ def _rate(stats: Mapping[str, Any], name: str) -> float:
     return rate
 
 
+_CARBON: Final = "carbon"
+"""The virtual host of WSO2's clients."""
+_LINES: Final = "100"
+_MOST_NODES: Final = 100
+_MOST_ENTRIES: Final = "1000"
+_MOST_DRAWN: Final = 200
+
 PAGES: Final = (
-    ConsolePage("/", "overview.html", overview),
-    ConsolePage("/nodes", "nodes.html", node_list),
-    ConsolePage("/queues", "queues.html", queues),
-    ConsolePage("/queues/{vhost}/{name}", "queue.html", queue),
+    ConsolePage("/", "overview.html", overview, is_live=True),
+    ConsolePage("/nodes", "nodes.html", node_list, is_live=True),
+    ConsolePage("/queues", "queues.html", queues, is_live=True),
+    ConsolePage("/queues/{vhost}/{name}", "queue.html", queue, is_live=True),
     ConsolePage("/queues/{vhost}/{name}/messages", "messages.html", messages),
-    ConsolePage("/exchanges", "exchanges.html", exchanges),
+    ConsolePage("/exchanges", "exchanges.html", exchanges, is_live=True),
     ConsolePage("/exchanges/{vhost}/{name}", "exchange.html", exchange),
-    ConsolePage("/connections", "connections.html", connections),
-    ConsolePage("/subscriptions", "subscriptions.html", subscriptions),
-    ConsolePage("/dead-letters", "dead-letters.html", dead_letters),
+    ConsolePage("/connections", "connections.html", connections, is_live=True),
+    ConsolePage("/subscriptions", "subscriptions.html", subscriptions, is_live=True),
+    ConsolePage("/dead-letters", "dead-letters.html", dead_letters, is_live=True),
     ConsolePage("/delayed", "delayed.html", delayed),
-    ConsolePage("/timeline", "timeline.html", timeline),
-    ConsolePage("/policies", "policies.html", policies),
-    ConsolePage("/users", "users.html", users),
-    ConsolePage("/vhosts", "vhosts.html", vhosts),
+    ConsolePage("/timeline", "timeline.html", timeline, is_live=True),
+    ConsolePage("/slots", "slots.html", slots, is_live=True),
+    ConsolePage("/logs", "logs.html", logs, is_live=True),
+    ConsolePage("/suggestions", "suggestions.html", suggestions),
+    *administration.PAGES,
 )

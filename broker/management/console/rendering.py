@@ -20,6 +20,17 @@ _MARK: Final = 12
 """
 
 
+class LiveParts:
+    """Stands around the parts of a page that change: `{% call live("rows") %}…{% endcall %}`."""
+
+    def __init__(self) -> None:
+        self.html: dict[str, str] = {}
+
+    def __call__(self, name: str, caller: Callable[[], str]) -> str:
+        html = self.html[name] = caller()
+        return html
+
+
 class Rendering:
     """Makes pages."""
 
@@ -54,8 +65,14 @@ class Rendering:
 
     def page(self, template: str, values: Mapping[str, Any]) -> bytes:
         """Return a page as UTF-8."""
-        text = self._environment.get_template(template).render(values)
+        text = self._environment.get_template(template).render({**values, "live": LiveParts()})
         return text.encode("utf-8", "replace")
+
+    def parts(self, template: str, values: Mapping[str, Any]) -> Mapping[str, str]:
+        """Return the parts of a page that change, by their ids."""
+        found = LiveParts()
+        self._environment.get_template(template).render({**values, "live": found})
+        return found.html
 
     @cached_property
     def files(self) -> Mapping[str, tuple[bytes, str]]:

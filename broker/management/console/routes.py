@@ -8,6 +8,8 @@ from typing import Any, TypeAlias, TypeVar
 from urllib.parse import unquote_to_bytes
 
 from broker.management.console.asking import Asker
+from broker.management.console.sessions import Draft
+from broker.management.http.call import MAX_BODY
 from broker.management.http.node_view import ManagedNode
 
 T = TypeVar("T")
@@ -23,6 +25,8 @@ class Visit:
     """What the places in the path stand for."""
     query: Mapping[str, str] = field(default_factory=dict)
     """Of a form: its fields."""
+    draft: Draft | None = None
+    """Where definitions wait that were tried."""
 
 
 Make: TypeAlias = Callable[[Visit], Awaitable[dict[str, Any]]]
@@ -38,6 +42,8 @@ class ConsolePage:
     path: str
     template: str
     make: Make
+    is_live: bool = False
+    """Has it parts that change while somebody looks?"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +52,8 @@ class ConsoleForm:
 
     path: str
     do: Do
+    limit: int = MAX_BODY
+    """Octets that it may have."""
 
 
 class Paths:

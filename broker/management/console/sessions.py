@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hmac
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from broker.management.http.call import HttpCaller
 
@@ -83,3 +83,41 @@ class Sessions:
 
     def __len__(self) -> int:
         return len(self._by_name)
+
+
+class Draft:
+    """Definitions that somebody has tried to import, and what that would do: kept until they are imported."""
+
+    def __init__(self, drafts: Drafts, session: str) -> None:
+        self._drafts = drafts
+        self._session = session
+
+    def get(self) -> TriedDefinitions | None:
+        """Return what this session has tried last, if it is still kept."""
+        return self._drafts.tried if self._drafts.session == self._session else None
+
+    def put(self, tried: TriedDefinitions | None) -> None:
+        """Keep what this session has tried, in the place of what anybody has tried before; None forgets it."""
+        if tried is not None or self.get() is not None:
+            self._drafts.session, self._drafts.tried = self._session, tried
+
+
+@dataclass(frozen=True, slots=True)
+class TriedDefinitions:
+    """Definitions, the virtual host that they are for (none is all), and what importing them would do."""
+
+    octets: bytes
+    vhost: str
+    outcome: Mapping[str, Any]
+
+
+class Drafts:
+    """What was tried last, by whomever: one draft for all sessions, as it may have twenty megabytes."""
+
+    def __init__(self) -> None:
+        self.session = ""
+        self.tried: TriedDefinitions | None = None
+
+    def of(self, session: str) -> Draft:
+        """Return the draft of one session."""
+        return Draft(self, session)

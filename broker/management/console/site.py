@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from http.cookies import CookieError, SimpleCookie
 from typing import Final
-from urllib.parse import parse_qsl, quote
+from urllib.parse import quote
 
 import structlog
 
 from broker.management.console.actions import FORMS
 from broker.management.console.asking import AnswerRefused, Asker
+from broker.management.console.form_data import fields_of, require_form
+from broker.management.console.page_stream import PageStream, around_page
 from broker.management.console.pages import PAGES
 from broker.management.console.rendering import Rendering
 from broker.management.console.routes import Paths, Visit
-from broker.management.console.sessions import COOKIE, ConsoleSession, Sessions
+from broker.management.console.sessions import COOKIE, ConsoleSession, Drafts, Sessions
 from broker.management.http.api import Api, require_same_site
-from broker.management.http.call import MAX_BODY, Call, HttpAnswer, HttpCaller, HttpRefusal, empty
+from broker.management.http.call import JSON, MAX_BODY, Call, HttpAnswer, HttpCaller, HttpRefusal, empty
 
 _log = structlog.get_logger(__name__)
 
@@ -32,7 +34,6 @@ HEADERS: Final = {
 }
 _FOR_EVER: Final = {"Cache-Control": "public, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
 _HTML: Final = "text/html; charset=utf-8"
-_MOST_FIELDS: Final = 100
 _ASK_AGAIN: Final = 10.0
 """Seconds after which it is asked again whether a user may still log in."""
 _CARBON: Final = {
@@ -40,8 +41,13 @@ _CARBON: Final = {
     "/carbon/admin/login.jsp": "/login",
     "/carbon/admin/index.jsp": "/",
     "/carbon/andes-cluster-mgt/nodesList.jsp": "/nodes",
+    "/carbon/queues/add_queue.jsp": "/queues",
     "/carbon/queues/queue_details.jsp": "/queues",
     "/carbon/queues/dlc_messages_list.jsp": "/dead-letters",
+    "/carbon/topics/topics.jsp": "/exchanges",
+    "/carbon/userstore/index.jsp": "/users",
+    "/carbon/user/user-mgt.jsp": "/users",
+    "/carbon/role/role-mgt.jsp": "/roles",
     "/carbon/subscriptions/queue_subscriptions_list.jsp": "/subscriptions",
     "/carbon/subscriptions/topic_subscriptions_list.jsp": "/subscriptions",
 }
@@ -68,8 +74,10 @@ class Console:
         self._monotonic = monotonic
         self._again = again
         self.sessions: Final = Sessions(monotonic, new_secret)
+        self._drafts = Drafts()
         self._rendering = Rendering(prefix, now_ms)
         self._paths = Paths(PAGES, FORMS)
+        self._live = PageStream(api.node, self._paths, self._rendering, self._may_stay)
 
     async def handle(self, call: Call) -> HttpAnswer:
         """Serve one request: that of the API, a file, or a page."""
@@ -94,21 +102,28 @@ class Console:
         if path.startswith("/carbon"):
             return self._go(_CARBON.get(path.removesuffix("/"), "/"))
         name = _cookie(call)
-        session = await self._session(name)
+        session = self._session(name)
         if path == "/login":
             return await self._log_in(call) if call.method == "POST" else self._login_page(call, "")
         if session is None:
-            if call.method == "POST" or "x-live" in call.headers:
+            if call.method == "POST" or "x-live" in call.headers or path == "/live":
                 raise HttpRefusal(401, "not_authorised", "The session is over: log in again.")
             return self._go(f"/login?next={quote(path, safe='')}")
         ask = Asker(self._api, self._prefix, session.caller, call.address, call.is_loopback)
         if call.method == "POST":
             return await self._send(call, path, session, ask, name)
-        return await self._show(call, path, session, ask)
+        if path == "/live":
+            return self._live.answer(call, name, session.caller, ask)
+        return await self._show(call, path, session, ask, name)
 
     # People
 
-    async def _session(self, name: str) -> ConsoleSession | None:
+    def _may_stay(self, name: str) -> HttpCaller | None:
+        """Return who watches with a session, as long as it lasts."""
+        session = self._session(name)
+        return None if session is None else session.caller
+
+    def _session(self, name: str) -> ConsoleSession | None:
         session = self.sessions.find(name)
         if session is None:
             return None
@@ -160,23 +175,26 @@ class Console:
 
     # Pages and forms
 
-    async def _show(self, call: Call, path: str, session: ConsoleSession, ask: Asker) -> HttpAnswer:
+    async def _show(self, call: Call, path: str, session: ConsoleSession, ask: Asker, name: str) -> HttpAnswer:
         found = self._paths.page(path)
         if found is None:
             return self._page("error.html", {"status": 404, "reason": "There is no such page."}, session, 404, path)
         page, names = found
         try:
-            values = await page.make(Visit(ask, self._api.node, names, call.query))
+            values = await page.make(Visit(ask, self._api.node, names, call.query, self._drafts.of(name)))
         except AnswerRefused as refusal:
             status = 403 if refusal.status == 401 else refusal.status
             return self._page("error.html", {"status": status, "reason": str(refusal)}, session, status, path)
+        if "download" in values:
+            return _download(*values["download"])
         values["notice"] = None if "x-live" in call.headers else session.take_notice()
         values["silent"] = sorted(ask.silent)
         return self._page(page.template, values, session, 200, path)
 
     async def _send(self, call: Call, path: str, session: ConsoleSession, ask: Asker, name: str) -> HttpAnswer:
         require_same_site(call)
-        fields = await _fields(call)
+        found = self._paths.form(path)
+        fields = await _fields(call, MAX_BODY if found is None else found[0].limit)
         if not session.knows(fields.pop("mark", "")):
             raise HttpRefusal(403, "forbidden", "The form is not one of this session: load the page again.")
         if path == "/logout":
@@ -184,12 +202,11 @@ class Console:
             answer = self._go("/login")
             answer.headers["Set-Cookie"] = self._set_cookie("", call)
             return answer
-        found = self._paths.form(path)
         if found is None:
             raise HttpRefusal(404, "not_found", "There is no such form.")
         form, names = found
         try:
-            said, goes_to = await form.do(Visit(ask, self._api.node, names, fields))
+            said, goes_to = await form.do(Visit(ask, self._api.node, names, fields, self._drafts.of(name)))
         except KeyError as error:
             raise HttpRefusal(400, "bad_request", f"The form has no field {error}.") from None
         except AnswerRefused as refusal:
@@ -203,18 +220,8 @@ class Console:
     def _page(
         self, template: str, values: Mapping[str, object], session: ConsoleSession | None, status: int, path: str = "/"
     ) -> HttpAnswer:
-        around: dict[str, object] = {
-            "user": None if session is None else session.caller.name,
-            "is_administrator": session is not None and session.caller.is_administrator,
-            "is_monitor": session is not None and session.caller.is_monitor,
-            "is_policymaker": session is not None and session.caller.is_policymaker,
-            "mark": "" if session is None else session.mark,
-            "node_id": self._api.node.node_id,
-            "path": path,
-            "notice": None,
-            "silent": [],
-        }
-        body = self._rendering.page(template, {**around, **values})
+        caller, mark = (None, "") if session is None else (session.caller, session.mark)
+        body = self._rendering.page(template, {**around_page(self._api.node, caller, mark, path), **values})
         return HttpAnswer(status, body, dict(HEADERS), _HTML)
 
     def _file(self, name: str) -> HttpAnswer:
@@ -231,6 +238,11 @@ class Console:
         return answer
 
 
+def _download(name: str, octets: bytes) -> HttpAnswer:
+    headers = {**HEADERS, "Content-Disposition": f'attachment; filename="{name}"'}
+    return HttpAnswer(200, octets, headers, JSON)
+
+
 def _cookie(call: Call) -> str:
     try:
         cookies = SimpleCookie(call.headers.get("cookie", ""))
@@ -239,18 +251,10 @@ def _cookie(call: Call) -> str:
     return cookies[COOKIE].value if COOKIE in cookies else ""
 
 
-async def _fields(call: Call) -> dict[str, str]:
-    kind = call.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/x-www-form-urlencoded":
-        raise HttpRefusal(415, "unsupported_media_type", "That is not a form.")
-    octets = await call.read_body(MAX_BODY)
-    try:
-        pairs = parse_qsl(
-            octets.decode("ascii"), keep_blank_values=True, max_num_fields=_MOST_FIELDS, errors="surrogateescape"
-        )
-    except ValueError:
-        raise HttpRefusal(400, "bad_request", "The form cannot be read.") from None
-    return dict(pairs)
+async def _fields(call: Call, limit: int = MAX_BODY) -> dict[str, str]:
+    kind = call.headers.get("content-type", "")
+    require_form(kind)
+    return fields_of(kind, await call.read_body(limit))
 
 
 def _own_path(path: str) -> str:

@@ -236,6 +236,9 @@ class HttpServer:
     async def _stream(
         self, request: web.BaseRequest, answer: HttpAnswer, pieces: AsyncGenerator[bytes, None]
     ) -> web.StreamResponse:
+        if request.method == "HEAD":  # has no body, and would never end
+            await pieces.aclose()
+            return web.Response(status=answer.status, headers=_headers(answer))
         response = web.StreamResponse(status=answer.status, headers=_headers(answer))
         task = request.task
         self._streams.add(task)
@@ -243,13 +246,18 @@ class HttpServer:
             await response.prepare(request)
             async with aclosing(pieces):
                 async for piece in pieces:
-                    for at in range(0, len(piece), _PIECE):  # no more than that lies in memory for one who reads slowly
-                        await response.write(piece[at : at + _PIECE])
+                    await write_in_pieces(response, piece)
         except ConnectionError:
             _log.debug("a stream has ended")
         finally:
             self._streams.discard(task)
         return response
+
+
+async def write_in_pieces(response: web.StreamResponse, octets: bytes) -> None:
+    """Write as fast as the client reads: no more than a piece lies in memory for it."""
+    for at in range(0, len(octets), _PIECE):
+        await response.write(octets[at : at + _PIECE])
 
 
 def _call(request: web.BaseRequest) -> Call:

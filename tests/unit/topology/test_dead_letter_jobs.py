@@ -85,7 +85,9 @@ def test_a_job_does_what_was_asked_for_and_says_who_asked(action: str, target: s
 
 
 def test_a_job_of_chosen_messages_is_about_as_many() -> None:
-    assert Jobs().jobs.start("v", "delete", Chosen((1, 2, 3))).total == 3
+    parts = Jobs()
+    assert parts.jobs.start("v", "delete", Chosen((1, 2, 3))).total == 3
+    parts.run()
 
 
 def test_a_job_that_is_cancelled_moves_no_more() -> None:

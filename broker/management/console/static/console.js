@@ -1,8 +1,10 @@
 // The pages work without this: it keeps figures fresh, draws charts, and listens to the keyboard.
 import { draw } from "./charts.js";
+import { isLive, pause, start } from "./live.js";
 
-const EVERY = 2000; // milliseconds between two looks at the page
 const root = document.documentElement;
+const live = document.getElementById("live");
+const home = document.querySelector(".mark").getAttribute("href").replace(/\/$/, "");
 
 const THEMES = ["system", "light", "dark"];
 const theme = document.getElementById("theme");
@@ -18,48 +20,16 @@ function drawAll() {
   for (const place of document.querySelectorAll("[data-chart]")) draw(place);
 }
 
-let isLive = document.querySelector("[data-live]") !== null;
-const live = document.getElementById("live");
-
-// Put what has changed in the place of what was, but not while somebody is in it.
-function replace(fresh) {
-  for (const part of document.querySelectorAll("[data-live]")) {
-    const next = fresh.getElementById(part.id);
-    const isBusy = part.contains(document.activeElement) || part.querySelector("details[open]") !== null;
-    if (next === null || isBusy || next.innerHTML === part.dataset.seen) continue;
-    part.dataset.seen = next.innerHTML;
-    const charts = part.querySelectorAll("[data-chart]");
-    if (charts.length > 0) {
-      const data = next.querySelectorAll("[data-chart]");
-      charts.forEach((place, at) => { if (data[at]) place.dataset.chart = data[at].dataset.chart; draw(place); });
-    } else {
-      part.replaceChildren(...next.childNodes);
-    }
-  }
+function toggle() {
+  const goesOn = pause();
+  live.setAttribute("aria-pressed", String(goesOn));
+  live.textContent = goesOn ? "Live" : "Paused";
 }
 
-async function look() {
-  if (!isLive || document.hidden) return;
-  try {
-    const answer = await fetch(location.href, { headers: { "X-Live": "1" }, credentials: "same-origin" });
-    if (answer.status === 401) location.reload();
-    else if (answer.ok) replace(new DOMParser().parseFromString(await answer.text(), "text/html"));
-    root.classList.toggle("away", !answer.ok);
-  } catch {
-    root.classList.add("away"); // the node is away: what is shown stays, and the next look may find it
-  }
-}
-
-function pause() {
-  isLive = !isLive;
-  live.setAttribute("aria-pressed", String(isLive));
-  live.textContent = isLive ? "Live" : "Paused";
-}
-
-if (isLive) {
+if (isLive()) {
   live.hidden = false;
-  live.addEventListener("click", pause);
-  setInterval(look, EVERY);
+  live.addEventListener("click", toggle);
+  start(home);
 }
 theme.hidden = false;
 theme.addEventListener("click", () => {
@@ -70,9 +40,16 @@ theme.addEventListener("click", () => {
 show(localStorage.getItem("theme") ?? "system");
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
 
+// Names of virtual hosts are offered as somebody types, where there are many.
+for (const field of document.querySelectorAll("[data-suggest]")) {
+  field.addEventListener("input", async () => {
+    const answer = await fetch(`${home}/suggestions?part=${encodeURIComponent(field.value)}`, { credentials: "same-origin" });
+    if (answer.ok && !answer.redirected) field.list.innerHTML = await answer.text();
+  });
+}
+
 // Keyboard: / searches, g and a letter goes to a page, j and k choose a row, Enter opens it, space pauses.
 const GOES = { o: "/", n: "/nodes", q: "/queues", t: "/exchanges", s: "/subscriptions", c: "/connections", d: "/dead-letters", l: "/timeline" };
-const home = document.querySelector(".mark").getAttribute("href").replace(/\/$/, "");
 let isGoing = false;
 
 function choose(step) {
@@ -98,7 +75,7 @@ document.addEventListener("keydown", (event) => {
   else if (event.key === "j") choose(1);
   else if (event.key === "k") choose(-1);
   else if (event.key === "Enter" && event.target === document.body) document.querySelector("tr.chosen a")?.click();
-  else if (event.key === " " && event.target === document.body && !live.hidden) pause();
+  else if (event.key === " " && event.target === document.body && !live.hidden) toggle();
   else return;
   event.preventDefault();
 });

@@ -190,6 +190,31 @@ async def test_a_stream_goes_on_piece_by_piece() -> None:
     assert b"data: 2" in body
 
 
+async def test_who_asks_for_the_head_of_a_stream_is_not_streamed_to() -> None:
+    async def pieces() -> AsyncGenerator[bytes, None]:
+        yield b"data: 1\n\n"
+        raise AssertionError("nobody reads that")
+
+    async def serve(call: Call) -> HttpAnswer:
+        return HttpAnswer(content_type="text/event-stream", stream=pieces())
+
+    async with listening(serve) as (_, port):
+        status, headers, body = await ask(port, get("/", method="HEAD"))
+    assert (status, headers["content-type"], body) == (200, "text/event-stream", b"")
+
+
+async def test_a_large_event_is_written_in_pieces() -> None:
+    """So that no more than a piece lies in memory for a client that does not read."""
+    sizes: list[int] = []
+
+    class Response:
+        async def write(self, piece: bytes) -> None:
+            sizes.append(len(piece))
+
+    await edge.write_in_pieces(Response(), b"x" * 150_000)  # type: ignore[arg-type]
+    assert sizes == [65536, 65536, 18928]
+
+
 async def test_a_port_that_is_taken_is_told_with_what_to_change() -> None:
     async with listening() as (server, port):
         with pytest.raises(ConfigError, match=rf"127\.0\.0\.1:{port} for the HTTP API: .*management/http/@port"):
