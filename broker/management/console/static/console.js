@@ -40,6 +40,11 @@ theme.addEventListener("click", () => {
 show(localStorage.getItem("theme") ?? "system");
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
 
+// On a narrow screen the pages' names are in one line: the one that is shown should be in sight.
+const rail = document.querySelector(".rail");
+const current = rail?.querySelector("[aria-current]");
+if (current) rail.scrollLeft = current.offsetLeft - (rail.clientWidth - current.offsetWidth) / 2;
+
 // Names of virtual hosts are offered as somebody types, where there are many.
 for (const field of document.querySelectorAll("[data-suggest]")) {
   field.addEventListener("input", async () => {
