@@ -811,6 +811,16 @@ def test_the_cluster_is_told_of_each_dispatch_in_the_way_that_the_queue_needs_no
     assert (cluster.ready, cluster.exact) == ([1, 3], 1)
 
 
+def test_the_cluster_is_told_of_a_slot_that_is_empty_once() -> None:
+    cluster = Cluster()
+    it = bench(observer=cluster)
+    spent = Slot(QUEUE_ID, 0, 1, 3, 3)
+    it.queue.recover(spent)
+    it.queue.drop_spent(spent)
+    it.queue.drop_spent(spent)
+    assert (cluster.dropped, it.queue.slots.paged, it.queue.ready_count) == ([spent], [], 0)
+
+
 def test_whether_the_active_consumer_has_gone_is_told() -> None:
     it = bench(arguments=SINGLE_ACTIVE)
     first, second = it.consumer(), it.consumer()

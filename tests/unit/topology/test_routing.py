@@ -16,6 +16,7 @@ from broker.topology.routed_message import ANY_MESSAGE
 from broker.topology.routing import _AT_ONCE, Route, RoutingTable
 from broker.turn_budget import TurnBudget
 from tests.support.bindings import EXCHANGE_TYPES
+from tests.support.composition import new_queue
 
 
 def table_with(*exchanges: str, auto_delete: bool = True) -> RoutingTable:
@@ -182,3 +183,13 @@ def test_whoever_has_the_name_next_has_none_of_the_old_bindings() -> None:
     assert list(rest) == []
     assert [each.routing_key for each in table.exchanges["start"].bindings] == [""]
     assert list(table.exchanges["start"].match("", ANY_MESSAGE, TurnBudget())) == [("exchange", "end")]
+
+
+def test_a_schedule_that_is_gone_is_found_no_more() -> None:
+    table = RoutingTable()
+    table.remove_schedule()  # there is none
+    schedule = new_queue("amq.delayed", 9)
+    table.add_schedule(schedule)
+    assert (table.schedule, table.queues_by_id) == (schedule, {9: schedule})
+    table.remove_schedule()
+    assert (table.schedule, table.queues_by_id) == (None, {})
