@@ -33,7 +33,7 @@ class Gate:
     async def write(self, batch: Batch) -> None:
         copy = Batch([*batch.inserts], [*batch.deletes], [*batch.purges], batch.high_water, recounts=[*batch.recounts])
         copy.prepared, copy.resolved, copy.keyed = [*batch.prepared], [*batch.resolved], [*batch.keyed]
-        copy.duplicates, copy.slots = batch.duplicates, [*batch.slots]
+        copy.duplicates, copy.slots, copy.appends = batch.duplicates, [*batch.slots], batch.appends
         self.batches.append(copy)
         answer = asyncio.get_running_loop().create_future()
         self.waiting.put_nowait(answer)
