@@ -236,3 +236,15 @@ async def test_nodes_that_append_at_once_share_the_offsets_without_a_gap(nodes: 
     found = bodies(records(page))
     assert list(found) == list(range(80))
     assert all(found[each.first] == each.messages[0].payload for each in written)
+
+
+async def test_bounds_of_many_streams_are_found_together(stream: Harness) -> None:
+    others = [Queue(100 + number) for number in range(30)]
+    await declare(stream, *others)
+    for number, each in enumerate(others):
+        for _ in range(number % 4):
+            await append(stream, b"a", b"b", queue=each)
+    found = await stream.store.stream_bounds([each.queue_id for each in others])
+    assert {key - 100: each.end for key, each in found.items()} == {
+        number: 2 * (number % 4) for number in range(30) if number % 4
+    }

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any, Final
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
 
 from broker.ports.streams import ReaderPlace, StreamBounds, StreamPage, TrimRule
 from broker.store.sql.schema import QUEUE, STREAM_PLACE, STREAM_SEGMENT
@@ -25,15 +25,31 @@ _ROWS_AT_ONCE: Final = 512
 
 
 def stream_bounds(connection: Connection, queue_ids: Sequence[int]) -> dict[int, StreamBounds]:
-    """Return what there is of these streams; those that are empty are left out."""
-    found: dict[int, StreamBounds] = {}
-    for queue_id in queue_ids:
-        last = _end_row(connection, queue_id, is_last=True)
-        first = None if last is None else _end_row(connection, queue_id, is_last=False)
-        if first is not None and last is not None:
-            octets = last.position + last.octets - first.position
-            found[queue_id] = StreamBounds(first.first_offset, last.first_offset + last.message_count, octets)
-    return found
+    """Return what there is of these streams, by two statements; those that are empty are left out."""
+    if not queue_ids:
+        return {}
+    least, most = (
+        select(end(_S.first_offset)).where(_S.queue_id == QUEUE.c.queue_id).scalar_subquery()
+        for end in (func.min, func.max)
+    )
+    found = connection.execute(select(QUEUE.c.queue_id, least, most).where(QUEUE.c.queue_id.in_(queue_ids)))
+    ends = {queue_id: {first, last} for queue_id, first, last in found if first is not None}
+    if not ends:
+        return {}
+    # Written as pairs in a list MariaDB would look them up by no index.
+    one_of = or_(*(and_(_S.queue_id == each, _S.first_offset.in_(ends[each])) for each in ends))
+    rows: dict[int, list[Any]] = {}
+    wanted = select(_S.queue_id, *_PLACE).where(_S.part == 0, one_of).order_by(_S.queue_id, _S.first_offset)
+    for row in connection.execute(wanted):
+        rows.setdefault(row.queue_id, []).append(row)
+    bounds: dict[int, StreamBounds] = {}
+    for queue_id, there in rows.items():
+        first, last = there[0], there[-1]
+        if len(there) < len(ends[queue_id]):  # the first one has been deleted meanwhile
+            first = _end_row(connection, queue_id, is_last=False) or last
+        octets = last.position + last.octets - first.position
+        bounds[queue_id] = StreamBounds(first.first_offset, last.first_offset + last.message_count, octets)
+    return bounds
 
 
 def _end_row(connection: Connection, queue_id: int, *, is_last: bool) -> Any:
