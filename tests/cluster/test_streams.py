@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pika
+import pytest
 
 from benchmarks.nodes.process import BrokerProcess
 from tests.cluster.conftest import ChannelOf, NewCluster
@@ -98,6 +99,7 @@ def test_the_length_of_a_stream_is_told_once_for_all_nodes(
     assert counts == [2, 2]
 
 
+@pytest.mark.slow
 def test_a_confirmed_message_keeps_its_offset_over_the_death_of_its_node(
     new_cluster: NewCluster, postgresql: DatabaseServer, channel_of: ChannelOf
 ) -> None:
