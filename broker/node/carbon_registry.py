@@ -34,7 +34,7 @@ from broker.auth.carbon.permissions import CarbonPermissions
 from broker.codec.field_table import FieldTable
 from broker.node.carbon_users import CarbonUserStore
 from broker.node.registry_places import RegistryPlace
-from broker.ports.names import DEAD_LETTER_CHANNEL
+from broker.ports.names import DEAD_LETTER_CHANNEL, SCHEDULE
 from broker.ports.records import BindingRecord, Change, Drop, Put, QueueKey, QueueRecord, VirtualHostRecord
 from broker.ports.user_database import Account, Statement
 from broker.queue.queue import Queue
@@ -115,6 +115,8 @@ class CarbonRegistry:
     def on_change(self, change: Change, client: Hashable) -> None:
         """This node has decided and recorded a change that `client` has asked for, and applies it next."""
         match change:
+            case Put(QueueRecord(name=name)) if name == SCHEDULE:
+                pass  # no queue of clients (ADR 79)
             case Put(QueueRecord(vhost=vhost_name) as record) if vhost_name == VHOST:
                 self._on_queue(record, client)
             case Drop(QueueKey(vhost=vhost_name) as key) if vhost_name == VHOST:

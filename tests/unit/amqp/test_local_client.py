@@ -11,6 +11,7 @@ from broker.amqp.local_client import LocalClient
 from broker.auth.access import Access
 from broker.auth.identity import Identity
 from broker.broker import Limits
+from broker.codec.field_table import FieldTable
 from broker.codec.methods import BasicGet, BasicGetEmpty, BasicGetOk, QueueDeclare, QueueDeclareOk
 from broker.codec.properties import BasicProperties
 from broker.errors import ConnectionForced, NotFound, PreconditionFailed
@@ -78,6 +79,19 @@ def test_a_persistent_message_is_published_when_it_is_stored() -> None:
     node.harness.commit()
     assert done == ["routed"]
     assert node.do(node.client.publish("", "nowhere", BasicProperties(), b"x")) == "unroutable"
+
+
+def test_the_first_message_that_is_to_wait_is_published_when_there_is_a_schedule() -> None:
+    node = Node()
+    node.do(node.client.call(QueueDeclare(queue="q", durable=True)))
+    properties = BasicProperties(headers=FieldTable.of({"x-delay": 1000}))
+    done = node.begin(node.client.publish("", "q", properties, b"x"))
+    node.harness.commit()
+    assert done == ["routed"]
+    assert node.do(node.client.publish("", "nowhere", properties, b"x")) == "unroutable"
+    schedule = node.harness.vhost.schedule
+    assert schedule is not None
+    assert schedule.ready_count == 1
 
 
 def test_a_message_that_is_too_large_or_does_not_fit_its_fields_is_refused() -> None:

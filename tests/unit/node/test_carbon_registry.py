@@ -16,6 +16,7 @@ from broker.codec.methods import QueueBind, QueueDeclare
 from broker.config.datasources import PoolConfiguration
 from broker.node.carbon_registry import CarbonRegistry, RegistryPart
 from broker.node.registry_places import RegistryPlace
+from broker.ports.names import SCHEDULE
 from broker.ports.records import BindingRecord, Drop, Put, QueueKey, QueueRecord, VirtualHostRecord
 from tests.support.carbon_people import PLAIN, CarbonNode, MemoryPeople, account
 
@@ -126,6 +127,7 @@ def test_nothing_is_told_of_other_virtual_hosts(site: Site) -> None:
     site.change(Put(QueueRecord("/", "orders", 7)))
     site.change(Drop(QueueKey("/", "orders", 7)))
     site.change(Put(BindingRecord("carbon", "amq.direct", "queue", "orders", "k")))
+    site.change(queue(SCHEDULE))  # no queue of clients
     assert site.registry.taken + site.grants.taken == []
 
 
