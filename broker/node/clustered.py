@@ -22,6 +22,7 @@ from broker.coordination.membership.agent import ClusterAgent, new_id
 from broker.coordination.membership.contacts import Contacts
 from broker.coordination.membership.own_row import DuplicateNodeId
 from broker.coordination.membership.partition_detector import PartitionDetector
+from broker.coordination.membership.terms import TermsDiffer
 from broker.coordination.peers import Peers
 from broker.coordination.replication.event_codec import Purge, Wanted
 from broker.coordination.replication.orphans import remove_orphans, remove_own_orphans
@@ -43,7 +44,7 @@ from broker.node.incarnation import NodeIncarnation
 from broker.node.lifecycle import SeenMember
 from broker.node.member_port import MemberPort
 from broker.node.own_id import what_to_change
-from broker.node.peering import Peering
+from broker.node.peering import Peering, terms_of
 from broker.node.schedules_elsewhere import SchedulesElsewhere
 from broker.node.standalone import mark_what_was_delivered
 from broker.ports.cluster import Cluster, SlotService
@@ -121,6 +122,7 @@ class Clustered:
             listener=self,
             connect_beats=self._shared.cluster_beside,
             answers=lambda row: self._peers.answers(row),
+            terms=terms_of(config),
         )
         secret = coordination.cluster_secret.get_secret_value()
         self._secret = SharedSecret(secret) if secret else None
@@ -285,6 +287,8 @@ class Clustered:
             await self._agent.register()
         except DuplicateNodeId as error:
             raise ConfigError(f"{error}; {what_to_change(self._config)}") from error
+        except TermsDiffer as error:
+            raise ConfigError(str(error)) from error
         self._loops = loops
         if self._peering is not None:
             self._peering.begin(self.incarnation, loops)

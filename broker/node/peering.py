@@ -36,6 +36,15 @@ def detector(config: Configuration) -> Detector:
     return Detector(min(float(hazelcast.heartbeat_interval), silence / _CALLS_IN_SILENCE), silence)
 
 
+def terms_of(config: Configuration) -> str:
+    """Return what all nodes of the cluster must agree about, in words."""
+    minimum = config.minimum_cluster_size
+    size = f"minimumClusterSize {minimum}" if minimum > 1 else "no minimumClusterSize"
+    if not config.meets_among_peers:
+        return f"rdbmsBasedCoordination true, {size}"
+    return f"rdbmsBasedCoordination false, {size}, domain {config.axis2.clustering.domain:.120}"
+
+
 class Peering:
     """Tells an agent whom of the cluster's nodes this one sees."""
 

@@ -215,8 +215,10 @@ class ClusterStore(Protocol):
         """Return the row of `node_id`, None when there never was one."""
         ...
 
-    async def register_node(self, register: Register, node_id: str, host: str, port: int) -> bool:
-        """Start the incarnation `register.incarnation` of `node_id`, which other nodes reach at this address."""
+    async def register_node(self, register: Register, node_id: str, host: str, port: int, terms: str = "") -> bool:
+        """Start the incarnation `register.incarnation` of `node_id`, which other nodes reach at this address, under
+        these `terms`.
+        """
         ...
 
     async def beat(self, beat: Beat, node_id: str) -> bool:

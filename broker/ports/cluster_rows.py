@@ -71,6 +71,8 @@ class NodeRow:
     state: NodeState
     host: str
     port: int
+    terms: str = ""
+    """What all nodes of a cluster must agree about, in words; empty for a node that does not say."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -416,3 +416,9 @@ UPDATE alembic_version SET version_num='0015' WHERE alembic_version.version_num 
 ALTER TABLE `MB_VIRTUAL_HOST_SETTINGS` ADD COLUMN `PROTECTED_FROM_DELETION` BOOL NOT NULL DEFAULT false;
 
 UPDATE alembic_version SET version_num='0016' WHERE alembic_version.version_num = '0015';
+
+-- Running upgrade 0016 -> 0017
+
+ALTER TABLE `MB_NODE_HEARTBEAT` ADD COLUMN `TERMS` VARBINARY(255) NOT NULL DEFAULT '';
+
+UPDATE alembic_version SET version_num='0017' WHERE alembic_version.version_num = '0016';

@@ -423,4 +423,10 @@ ALTER TABLE "MB_VIRTUAL_HOST_SETTINGS" ADD COLUMN "PROTECTED_FROM_DELETION" BOOL
 
 UPDATE alembic_version SET version_num='0016' WHERE alembic_version.version_num = '0015';
 
+-- Running upgrade 0016 -> 0017
+
+ALTER TABLE "MB_NODE_HEARTBEAT" ADD COLUMN "TERMS" TEXT COLLATE "C" DEFAULT '' NOT NULL;
+
+UPDATE alembic_version SET version_num='0017' WHERE alembic_version.version_num = '0016';
+
 COMMIT;

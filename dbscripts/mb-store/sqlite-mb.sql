@@ -416,3 +416,9 @@ UPDATE alembic_version SET version_num='0015' WHERE alembic_version.version_num 
 ALTER TABLE "MB_VIRTUAL_HOST_SETTINGS" ADD COLUMN "PROTECTED_FROM_DELETION" BOOLEAN DEFAULT 0 NOT NULL;
 
 UPDATE alembic_version SET version_num='0016' WHERE alembic_version.version_num = '0015';
+
+-- Running upgrade 0016 -> 0017
+
+ALTER TABLE "MB_NODE_HEARTBEAT" ADD COLUMN "TERMS" VARCHAR(255) DEFAULT '' NOT NULL;
+
+UPDATE alembic_version SET version_num='0017' WHERE alembic_version.version_num = '0016';

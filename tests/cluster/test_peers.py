@@ -85,27 +85,52 @@ def test_a_node_that_was_copied_takes_the_next_port_and_a_name_of_its_own(
     assert {node.node_id for node in cluster.nodes} == set(cluster.up())
 
 
+PEERS = "rdbmsBasedCoordination false, no minimumClusterSize, domain wso2.carbon.domain"
+
+
 @pytest.mark.parametrize(
-    ("old", "new", "reason"),
+    ("file", "old", "new", "terms"),
     [
         (
+            "axis2.xml",
             '<parameter name="membershipScheme">',
             '<parameter name="domain">other</parameter><parameter name="membershipScheme">',
-            "domain: 'other' on node",
+            "rdbmsBasedCoordination false, no minimumClusterSize, domain other",
+        ),
+        (
+            "broker.xml",
+            '<rdbmsBasedCoordination enabled="false">',
+            '<rdbmsBasedCoordination enabled="true">',
+            "rdbmsBasedCoordination true, no minimumClusterSize",
         ),
     ],
+    ids=["domain", "way"],
 )
-def test_a_node_that_disagrees_does_not_start_and_says_about_what(
-    new_cluster: NewCluster, mariadb: DatabaseServer, old: str, new: str, reason: str
+def test_a_node_that_disagrees_does_not_start_and_names_both_values(
+    new_cluster: NewCluster, mariadb: DatabaseServer, file: str, old: str, new: str, terms: str
 ) -> None:
     cluster = new_cluster(mariadb, 2, rhythm=CALM, meets_as_peers=True)
     cluster[0].start()
-    path = cluster[1].config / "axis2.xml"
+    path = cluster[1].config / file
     path.write_text(path.read_text().replace(old, new))
     assert cluster[1].refused() == 78
-    assert reason in cluster[1].log
-    assert reason in cluster[0].log
+    assert f"node '{cluster[0].node_id}' has '{PEERS}', this one '{terms}'" in cluster[1].log
     assert cluster.up() == [cluster[0].node_id]
+
+
+def test_a_cluster_that_was_stopped_and_changed_meets_in_the_other_way(
+    new_cluster: NewCluster, mariadb: DatabaseServer
+) -> None:
+    cluster = new_cluster(mariadb, 2, rhythm=CALM, meets_as_peers=True)
+    cluster.start()
+    for node in cluster.nodes:
+        node.kill9()
+        path = node.config / "broker.xml"
+        path.write_text(
+            path.read_text().replace('<rdbmsBasedCoordination enabled="false">', "<rdbmsBasedCoordination>")
+        )
+    cluster.start()
+    assert "Member joined" in cluster[0].log
 
 
 SPLITS = [((0,), (1, 2, 3, 4)), ((0, 1), (2, 3, 4)), ((0, 1), (2, 3), (4,))]

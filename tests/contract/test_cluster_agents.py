@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AsyncExitStack
 from random import Random
 
@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from broker.clock import SystemClock
 from broker.coordination.membership.agent import ClusterAgent
+from broker.coordination.membership.terms import TermsDiffer
 from broker.errors import Evicted
 from broker.ports.cluster_rows import Incarnation, NodeState
 from broker.ports.peer_calls import Fence
@@ -286,3 +287,104 @@ async def test_two_agents_over_every_store_agree_and_hand_over(make_shared_store
             await until(lambda: b.fence is not None and b.living == {b.incarnation})
             assert (b.known_fence.epoch, b.known_fence.term != fence.term) == (fence.epoch + 1, True)
             await b.leave()
+
+
+def test_a_node_with_other_terms_does_not_start_beside_a_living_one_and_does_after_one_that_was_killed() -> None:
+    async def main() -> None:
+        async with agents() as cluster:
+            old = await cluster.start("a", "database")
+            await cluster.start("b", "database")
+            with pytest.raises(TermsDiffer, match="node 'a' has 'database', this one 'peers'"):
+                await cluster.start("c", "peers")
+            assert "c" not in cluster.rows.nodes
+            for each in cluster.incarnations:
+                if each.is_running:
+                    each.kill()
+            began = now()
+            await cluster.start("c", "peers")
+            assert 10.0 <= now() - began <= 13.0
+            assert old.ended is None
+
+    run(lambda _: main())
+
+
+class View:
+    """A view that sees `seen`, and says whether it is this node's turn."""
+
+    needs_store = False
+
+    def __init__(self, seen: str = "abc", *, is_nominated: bool = True) -> None:
+        self.seen = seen
+        self.turn = is_nominated
+
+    def includes(self, member: Incarnation) -> bool:
+        return member.node_id in self.seen
+
+    def is_nominated(self, living: Collection[Incarnation]) -> bool:
+        return self.turn
+
+
+async def viewing(cluster: Agents, **views: View) -> list[Started]:
+    """Start nodes with these views."""
+    nodes = []
+    for node_id, view in views.items():
+        node = cluster.new(node_id)
+        node.agent.view = view
+        await node.start(cluster._tasks)
+        nodes.append(node)
+    await asyncio.sleep(5)
+    return nodes
+
+
+def test_only_those_that_are_seen_are_members_and_the_others_that_live_are_apart() -> None:
+    async def main() -> None:
+        async with agents() as cluster:
+            a, b = await viewing(cluster, a=View(""), b=View("a"))
+            assert (sorted(a.agent.members), sorted(b.agent.members)) == ([], ["a"])
+            assert (a.agent.size, b.agent.size) == (1, 2)
+            assert {each.node_id for each in a.agent.apart} == {"b"}
+            assert a.agent.living == b.agent.living
+            view = a.agent.view
+            assert isinstance(view, View)
+            view.seen = "b"
+            a.agent.on_view()
+            assert (sorted(a.agent.members), a.agent.apart) == (["b"], frozenset())
+            view.seen = ""
+            with capture_logs() as logs:
+                a.agent.on_view()
+            assert [(line["event"], line["member"]) for line in logs] == [("Member left", "b")]
+
+    run(lambda _: main())
+
+
+def test_who_is_not_nominated_does_not_claim_until_it_is() -> None:
+    async def main() -> None:
+        async with agents() as cluster:
+            a, b = await viewing(cluster, a=View(is_nominated=False), b=View(is_nominated=False))
+            await asyncio.sleep(60)
+            assert [a.agent.fence, b.agent.fence] == [None, None]
+            assert len(a.store.asked("read_lease")) < 60
+            view = b.agent.view
+            assert isinstance(view, View)
+            view.turn = True
+            b.agent.on_view()
+            await asyncio.sleep(0.1)
+            assert b.agent.fence == Fence(1, b.agent.fence.term if b.agent.fence else "")
+            assert a.agent.fence is None
+
+    run(lambda _: main())
+
+
+def test_a_coordinator_that_may_not_lead_any_more_resigns_and_another_follows_at_once() -> None:
+    async def main() -> None:
+        async with agents() as cluster:
+            a, b = await viewing(cluster, a=View(), b=View())
+            assert (a.agent.fence is not None, b.agent.fence) == (True, None)
+            a.agent.may_lead = False
+            a.agent.on_view()
+            await asyncio.sleep(3.0)
+            assert (a.agent.fence, b.agent.fence is not None) == (None, True)
+            assert a.is_running
+            assert a.agent.is_trusted()
+
+    run(lambda _: main())

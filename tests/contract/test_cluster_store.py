@@ -15,6 +15,7 @@ from broker.ports.cluster_rows import (
     Lease,
     Leave,
     NodeState,
+    Register,
     Resign,
 )
 from broker.store.sql.cluster_store import SqlClusterStore
@@ -181,6 +182,15 @@ async def test_the_rows_of_all_nodes_are_read_at_once(pair: tuple[ClusterStore, 
     await register(other, "a", "1")
 
     assert list(await one.nodes()) == list(await other.nodes()) == [up("a", "1"), up("b", "2")]
+
+
+async def test_a_row_tells_the_terms_of_its_node_until_it_registers_with_others(cluster: ClusterStore) -> None:
+    first = Register(None, "n-1", 0.0, 0.0)
+    assert await cluster.register_node(first, "n", "10.0.0.1", 5672, "domain 'заказы'")
+    (row,) = await cluster.nodes()
+    assert (row.terms, await cluster.own_row("n")) == ("domain 'заказы'", row)
+    assert await cluster.register_node(Register(row, "n-2", 0.0, 0.0), "n", "10.0.0.1", 5672)
+    assert [each.terms for each in await cluster.nodes()] == [""]
 
 
 async def test_a_first_registration_succeeds_once(cluster: ClusterStore) -> None:

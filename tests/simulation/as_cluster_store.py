@@ -34,8 +34,8 @@ class SimulatedClusterStore:
     async def own_row(self, node_id: str) -> NodeRow | None:
         return self._table.rows.get(node_id)
 
-    async def register_node(self, register: Register, node_id: str, host: str, port: int) -> bool:
-        return self._table.register(node_id, register.seen, register.incarnation)
+    async def register_node(self, register: Register, node_id: str, host: str, port: int, terms: str = "") -> bool:
+        return self._table.register(node_id, register.seen, register.incarnation, terms)
 
     async def beat(self, beat: Beat, node_id: str) -> bool:
         return node_id in self._table.rows and self._table.beat(node_id, beat.incarnation)

@@ -35,11 +35,11 @@ class NodeTable:
     def read_all(self) -> list[NodeRow]:
         return list(self.rows.values())
 
-    def register(self, node: str, seen: NodeRow | None, incarnation: str) -> bool:
+    def register(self, node: str, seen: NodeRow | None, incarnation: str, terms: str = "") -> bool:
         if self.rows.get(node) != seen:
             return False
         fence = 1 if seen is None else seen.fence + 1
-        self.rows[node] = NodeRow(node, incarnation, fence, 0, NodeState.UP, "127.0.0.1", 5672)
+        self.rows[node] = NodeRow(node, incarnation, fence, 0, NodeState.UP, "127.0.0.1", 5672, terms)
         return True
 
     def beat(self, node: str, incarnation: str) -> bool:

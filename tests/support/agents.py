@@ -102,14 +102,16 @@ class Agents:
         self._tasks = tasks
         self._numbers = count(1)
 
-    def new(self, node_id: str, answers: Callable[[NodeRow], Awaitable[bool]] | None = None) -> Started:
-        """Return a new incarnation of that node, not registered yet. `answers` is that of its agent."""
-        self.incarnations.append(Started(self, node_id, self._numbers, answers))
+    def new(
+        self, node_id: str, answers: Callable[[NodeRow], Awaitable[bool]] | None = None, terms: str = ""
+    ) -> Started:
+        """Return a new incarnation of that node, not registered yet. `answers` and `terms` are those of its agent."""
+        self.incarnations.append(Started(self, node_id, self._numbers, answers, terms))
         return self.incarnations[-1]
 
-    async def start(self, node_id: str) -> Started:
+    async def start(self, node_id: str, terms: str = "") -> Started:
         """Return a new incarnation of that node that registers and runs."""
-        started = self.new(node_id)
+        started = self.new(node_id, terms=terms)
         await started.start(self._tasks)
         return started
 
@@ -123,6 +125,7 @@ class Started:
         node_id: str,
         numbers: Any,
         answers: Callable[[NodeRow], Awaitable[bool]] | None = None,
+        terms: str = "",
     ) -> None:
         self.store = FaultyClusterStore(agents.memory)
         self.heard = Recorder()
@@ -142,6 +145,7 @@ class Started:
             new_id=lambda: f"{node_id}-{next(numbers)}",
             jitter=lambda: 0.5,
             answers=answers,
+            terms=terms,
         )
         # What `MemberStore` has; here beside the rest, so that it has the same faults.
         agents.memory.coordinator_address = self._coordinator_address  # type: ignore[attr-defined]

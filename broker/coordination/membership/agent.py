@@ -26,6 +26,7 @@ from broker.coordination.membership.events import Listener, MembershipEvents
 from broker.coordination.membership.members import Members, changes
 from broker.coordination.membership.own_row import DuplicateNodeId, OwnRow, ReadOwnRow, Step
 from broker.coordination.membership.pending_request import timeout_of
+from broker.coordination.membership.terms import TermsCheck
 from broker.coordination.membership.view import MembershipView, StoreView
 from broker.errors import BrokerError, Evicted, StoreUnavailable
 from broker.machine.address import endpoint
@@ -68,12 +69,14 @@ class ClusterAgent:
         jitter: Callable[[], float] = random.random,
         connect_beats: Callable[[], AbstractAsyncContextManager[ClusterStore]] | None = None,
         answers: Callable[[NodeRow], Awaitable[bool]] | None = None,
+        terms: str = "",
     ) -> None:
         """The times are heartbeatInterval, coordinatorEntryCreationWaitTime and eventPollingInterval in seconds.
 
         `address` is where the other nodes reach this one; `coordinator_address` reads the coordinator's address from
         the store (`MemberStore.coordinator_address`). `connect_beats` is for a `BeatThread`; without it there is none.
         `answers` returns whether the incarnation of a row answers at the row's address.
+        `terms` are what all nodes must agree about, in words.
         """
         self.node_id = node_id
         self.address = address
@@ -87,6 +90,7 @@ class ClusterAgent:
         self.may_lead = True
         """May this node coordinate? A coordinator that may not any more resigns."""
         self._members_told: Mapping[str, NodeRow] = {}
+        self.terms = terms
         self._store = store
         self._clock = clock
         self._heartbeat_interval = heartbeat_interval
@@ -171,7 +175,8 @@ class ClusterAgent:
         self._driven.set()
 
     async def register(self) -> Incarnation:
-        """Return when this node's row is UP in a new incarnation; raises `DuplicateNodeId`."""
+        """Return when this node's row is UP in a new incarnation; raises `DuplicateNodeId` and `TermsDiffer`."""
+        await self._compare_terms()
         own_row = self._own_row
         while not own_row.is_trusted(now := self._clock.monotonic()):
             step = own_row.next_action(now)
@@ -183,6 +188,18 @@ class ClusterAgent:
         self.living = frozenset((self.incarnation,))
         _log.info("registered in the cluster", node=self.node_id, incarnation=own_row.incarnation)
         return self.incarnation
+
+    async def _compare_terms(self) -> None:
+        """Return when no living node has other terms than this one. Raises `TermsDiffer`."""
+        check = TermsCheck(self.node_id, self.terms, self._heartbeat_interval)
+        while self.terms:
+            now = self._clock.monotonic()
+            with suppress(StoreUnavailable):
+                rows = await self._answer(self._store.nodes(), now + self._request_timeout)
+                if check.on_nodes(rows, now):
+                    return
+                _log.info("waiting for a node with other terms to show that it lives, or to have ended")
+            await self._until(now + 0.25 * self._heartbeat_interval, asyncio.Event())
 
     async def run(self) -> None:
         """Keep this incarnation alive and take part in the cluster until `leave`.
@@ -325,7 +342,7 @@ class ClusterAgent:
         elif isinstance(step, Beat):
             call = self._store.beat(step, self.node_id)
         else:
-            call = self._store.register_node(step, self.node_id, *self.address)
+            call = self._store.register_node(step, self.node_id, *self.address, self.terms)
         try:
             answer = await self._answer(call, step.until)
         except StoreUnavailable:

@@ -104,13 +104,13 @@ class MemoryClusterStore:
     async def own_row(self, node_id: str) -> NodeRow | None:
         return self._opened().nodes.get(node_id)
 
-    async def register_node(self, register: Register, node_id: str, host: str, port: int) -> bool:
+    async def register_node(self, register: Register, node_id: str, host: str, port: int, terms: str = "") -> bool:
         rows, seen = self._opened(), register.seen
         row = rows.nodes.get(node_id)
         if _version(row) != _version(seen):
             return False
         fence = 1 if seen is None else seen.fence + 1
-        rows.nodes[node_id] = NodeRow(node_id, register.incarnation, fence, 0, NodeState.UP, host, port)
+        rows.nodes[node_id] = NodeRow(node_id, register.incarnation, fence, 0, NodeState.UP, host, port, terms)
         if row is not None:
             rows.end_incarnation(node_id, row.incarnation, "dead")
         if row is not None and row.state is NodeState.UP:

@@ -133,7 +133,9 @@ def nodes(connection: Connection) -> list[NodeRow]:
     return [_node_row(*row) for row in connection.execute(_rows().order_by(_N.node_id))]
 
 
-def register_node(connection: Connection, register: Register, node_id: str, host: str, port: int) -> bool:
+def register_node(
+    connection: Connection, register: Register, node_id: str, host: str, port: int, terms: str = ""
+) -> bool:
     """Begin a new incarnation of a node; False when its row is not as it was seen.
 
     The incarnation before it is ended, unless it has ended already.
@@ -147,6 +149,7 @@ def register_node(connection: Connection, register: Register, node_id: str, host
         "last_heartbeat": now_ms(connection),
         "cluster_agent_host": host,
         "cluster_agent_port": port,
+        "terms": terms,
     }
     if seen is None:
         if not _insert_node(connection, {"node_id": node_id} | born):
@@ -202,11 +205,13 @@ def young_member(connection: Connection, age_ms: int) -> str | None:
 
 def _rows() -> Select[Any]:
     address = (_N.cluster_agent_host, _N.cluster_agent_port)
-    return select(_N.node_id, _N.incarnation, _N.fence, _N.beat, _N.state, *address)
+    return select(_N.node_id, _N.incarnation, _N.fence, _N.beat, _N.state, *address, _N.terms)
 
 
-def _node_row(node_id: str, incarnation: str, fence: int, beat: int, state: str, host: str, port: int) -> NodeRow:
-    return NodeRow(node_id, incarnation, fence, beat, NodeState(state), host, port)
+def _node_row(
+    node_id: str, incarnation: str, fence: int, beat: int, state: str, host: str, port: int, terms: str
+) -> NodeRow:
+    return NodeRow(node_id, incarnation, fence, beat, NodeState(state), host, port, terms)
 
 
 def _insert_node(connection: Connection, values: dict[str, Any]) -> bool:

@@ -53,9 +53,9 @@ class SqlClusterStore:
     async def own_row(self, node_id: str) -> NodeRow | None:
         return await self._run(lambda connection: cluster.own_row(connection, node_id), repeatable=True, is_single=True)
 
-    async def register_node(self, register: Register, node_id: str, host: str, port: int) -> bool:
+    async def register_node(self, register: Register, node_id: str, host: str, port: int, terms: str = "") -> bool:
         return await self._run(
-            lambda connection: cluster.register_node(connection, register, node_id, host, port), repeatable=False
+            lambda connection: cluster.register_node(connection, register, node_id, host, port, terms), repeatable=False
         )
 
     async def beat(self, beat: Beat, node_id: str) -> bool:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MakeWay: TypeAlias = Callable[..., None]
 """Lets this broker have the database, or raises `ConfigError`; is told by `is_new` whether it has a schema there."""
 
-REVISIONS: Final = tuple(f"{number:04}" for number in range(1, 17))
+REVISIONS: Final = tuple(f"{number:04}" for number in range(1, 18))
 HEAD: Final = REVISIONS[-1]
 DIALECTS: Final = ("sqlite", "mysql", "postgresql")
 

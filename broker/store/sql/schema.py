@@ -466,6 +466,7 @@ NODE_HEARTBEAT: Final = Table(
     _column("LAST_HEARTBEAT", BigInteger, nullable=False),
     _column("CLUSTER_AGENT_HOST", _name(), nullable=False),
     _column("CLUSTER_AGENT_PORT", Integer, nullable=False),
+    _column("TERMS", _name(), nullable=False, server_default=""),
 )
 
 # The timeline of members: Andes had one row for each addressee, deleted when read. INCARNATION is the term when the

@@ -30,7 +30,7 @@ def test_an_element_without_effect_is_shown_where_a_file_holds_it_and_says_why(l
     assert [line for line in lines if "no effect" in line] == [
         "persistence/cache/printStats = true  (conf/broker.xml:2; no effect: bodies are in memory or in the store)",
         "clustering/parameter[properties]/property[*]/a = ********"
-        "  (conf/axis2.xml:2; no effect: nodes meet in the database)",
+        "  (conf/axis2.xml:2; no effect: there is no Hazelcast here)",
     ]
 
 

@@ -45,7 +45,7 @@ def test_a_schema_of_a_newer_program_is_refused(connection: Connection) -> None:
     migrate.upgrade(connection)
     connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
 
-    with pytest.raises(ConfigError, match="schema revision '9999', this program knows up to '0016'"):
+    with pytest.raises(ConfigError, match="schema revision '9999', this program knows up to '0017'"):
         migrate.upgrade(connection)
 
 
@@ -103,7 +103,7 @@ def test_a_database_of_the_first_revision_is_brought_up_to_date_with_its_rows(co
 
     migrate.upgrade(connection)
 
-    assert migrate.current_revision(connection) == "0016"
+    assert migrate.current_revision(connection) == "0017"
     assert connection.execute(text("SELECT * FROM MB_NODE")).all() == [("node-a", 3, "running", "", 0)]
 
 
