@@ -3,6 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CONFIG ?= conf/broker.xml
 NODES ?= 3
+COORDINATION ?= database
 WORKERS ?= 2
 PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
@@ -26,8 +27,8 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/python
 run: $(VENV)/.run ## start the broker on conf/broker.xml
 	exec $(BIN)/python -m broker --config $(CONFIG)
 
-cluster-demo: $(VENV)/.dev databases ## watch three nodes on a MariaDB of their own, and kill them by a key (NODES=3)
-	$(BIN)/python -m tests.support.demo $(NODES)
+cluster-demo: $(VENV)/.dev databases ## watch three nodes on a MariaDB of their own, and kill them by a key (NODES=3 COORDINATION=database)
+	$(BIN)/python -m tests.support.demo --coordination $(COORDINATION) $(NODES)
 
 databases: ## install the database servers the tests start, as root with apt
 	@sh tests/install_databases.sh

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psutil
+import pytest
 
 from benchmarks.nodes.process import PROJECT
 from tests.support.databases import DatabaseServer
@@ -19,9 +20,9 @@ from tests.support.waiting import ClusterFailed, wait_until
 class Demo:
     """A demo under way and everything it has written."""
 
-    def __init__(self, url: str, nodes: int) -> None:
+    def __init__(self, url: str, nodes: int, *options: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.demo", str(nodes)],
+            [sys.executable, "-m", "tests.support.demo", str(nodes), *options],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -84,9 +85,9 @@ class Demo:
 
 
 @contextmanager
-def demo(server: DatabaseServer, nodes: int) -> Iterator[Demo]:
+def demo(server: DatabaseServer, nodes: int, *options: str) -> Iterator[Demo]:
     database = server.create_database()
-    running = Demo(server.jdbc_url(database), nodes)
+    running = Demo(server.jdbc_url(database), nodes, *options)
     try:
         yield running
     finally:
@@ -109,4 +110,19 @@ def test_the_demo_shows_nodes_that_are_killed_and_started_by_a_key(mariadb: Data
         running.press("q")
         assert running.end() == 0
     assert not any(node.is_running() for node in nodes)
+    assert "Traceback" not in "\n".join(running.lines)
+
+
+@pytest.mark.slow
+def test_the_demo_of_peers_shows_a_node_that_is_cut_off_and_comes_back_by_a_key(mariadb: DatabaseServer) -> None:
+    with demo(mariadb, 3, "--coordination", "peers") as running:
+        running.wait_for("demo-", "coordinator", deadline=60.0)
+        for number in "123":
+            running.wait_for(f"demo-{number}", "m", deadline=60.0)
+        running.press("c")
+        running.wait_for("demo-3", "cut off")
+        running.press("c")
+        running.wait_for("demo-3", "member")
+        running.press("q")
+        assert running.end() == 0
     assert "Traceback" not in "\n".join(running.lines)

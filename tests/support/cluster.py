@@ -5,6 +5,7 @@ Knows nodes, the database they share and the proxies between all of them; must n
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from tests.support.proxy import Proxy
 from tests.support.waiting import wait_until
 
 __all__ = ["ClusterOfProcesses"]
+
+_WAY = "CORDILLERA_COORDINATION"
 
 
 class SharedServer(Protocol):
@@ -69,11 +72,12 @@ class ClusterOfProcesses:
         is_misled: bool = False,
         secrets: Sequence[str] = (),
         has_console: bool = False,
-        meets_as_peers: bool = False,
+        meets_as_peers: bool | None = None,
         minimum: int = 0,
     ) -> None:
         """`is_misled`: what a node calls at another one's address is the node itself, as on machines that all name
         `localhost`. `secrets` are those of the nodes, in their order. `minimum` is minimumClusterSize.
+        Where nothing is said the nodes meet in the database, or as `CORDILLERA_COORDINATION` says (`peers`).
         """
         self.server = server
         self._owns_database = not database
@@ -82,8 +86,8 @@ class ClusterOfProcesses:
         self._rhythm = rhythm
         self._window_size = window_size
         self._base_port, self._thrift_port = quiet_port(size), quiet_port(size)
-        self._member_port = quiet_port(size) if meets_as_peers else MEMBER_PORT
-        self._meets_as_peers = meets_as_peers
+        self._meets_as_peers = os.environ.get(_WAY) == "peers" if meets_as_peers is None else meets_as_peers
+        self._member_port = quiet_port(size) if self._meets_as_peers else MEMBER_PORT
         self._minimum = minimum
         self._is_misled = is_misled
         self.http_port, self.console_port = (quiet_port(size), quiet_port(size)) if has_console else (0, 0)

@@ -11,13 +11,16 @@ from pathlib import Path
 
 from benchmarks.nodes.configuration import Membership, NodeConfiguration, Rhythm
 from benchmarks.nodes.ports import is_free
-from benchmarks.nodes.process import BrokerFailed, BrokerProcess
+from benchmarks.nodes.process import BROKER, BrokerFailed, BrokerProcess
+from tests.support.demo.links import Links
+from tests.support.hooks import hooked
 
 VARIABLE = "CORDILLERA_DEMO_DATABASE"
 NODE_IDS = "demo-"
 
 _AMQP_PORT = 5672
 _THRIFT_PORT = 7611
+_MEMBER_PORT = 4000
 _RHYTHM = Rhythm(1000, 600, 800)
 _WINDOW_SIZE = 200
 _STOP_DEADLINE = 10.0
@@ -27,9 +30,17 @@ class Refused(Exception):
     """There cannot be such a demo; the text says why."""
 
 
-def new_nodes(folder: Path, url: str, count: int) -> list[BrokerProcess]:
-    """Return so many nodes on the database at `url`, none of them started."""
-    offset = _free_offset(count)
+def new_links(count: int, offset: int) -> Links:
+    """Return what lies between so many nodes that meet as peers."""
+    return Links(count, [_THRIFT_PORT + offset, _MEMBER_PORT + offset])
+
+
+def new_nodes(folder: Path, url: str, count: int, offset: int, links: Links | None = None) -> list[BrokerProcess]:
+    """Return so many nodes on the database at `url`, none of them started.
+
+    With `links` they meet as peers, and a part of them that is not more than half takes no clients.
+    """
+    peers, minimum = (offset + count, count // 2 + 1) if links is not None else (0, 0)
     return [
         BrokerProcess(
             folder / f"{number}",
@@ -38,8 +49,16 @@ def new_nodes(folder: Path, url: str, count: int) -> list[BrokerProcess]:
                 _AMQP_PORT,
                 given_id=f"{NODE_IDS}{number}",
                 window_size=_WINDOW_SIZE,
-                membership=Membership(offset + number - 1, _THRIFT_PORT, _RHYTHM),
+                membership=Membership(
+                    offset + number - 1,
+                    _THRIFT_PORT,
+                    _RHYTHM,
+                    peers=peers,
+                    minimum=minimum if minimum > 1 else 0,
+                    member_port=_MEMBER_PORT,
+                ),
             ),
+            command=BROKER if links is None else hooked(links.detours(number)),
             environ={VARIABLE: url},
             is_detached=True,  # Ctrl-C on the terminal is for the demo, which stops its nodes in order
         )
@@ -47,11 +66,13 @@ def new_nodes(folder: Path, url: str, count: int) -> list[BrokerProcess]:
     ]
 
 
-def _free_offset(count: int) -> int:
+def free_offset(count: int) -> int:
+    """Return the first port offset at which so many nodes have free ports. Raises `Refused`."""
+    bases = (_AMQP_PORT, _THRIFT_PORT, _MEMBER_PORT)
     for offset in range(1000):
-        if all(is_free(base + offset + number) for base in (_AMQP_PORT, _THRIFT_PORT) for number in range(count)):
+        if all(is_free(base + offset + number) for base in bases for number in range(count)):
             return offset
-    raise Refused(f"no {count} free ports in a row from {_AMQP_PORT} and from {_THRIFT_PORT}")
+    raise Refused(f"no {count} free ports in a row from each of {', '.join(map(str, bases))}")
 
 
 def toggle(node: BrokerProcess) -> None:

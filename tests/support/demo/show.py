@@ -18,7 +18,18 @@ from broker.ports.cluster_rows import NodeState
 from broker.store.server.opening import server_store
 from broker.store.server.store import ServerStore
 from tests.support.demo.client import DemoClient
-from tests.support.demo.nodes import NODE_IDS, VARIABLE, Refused, complaint, new_nodes, stop, toggle
+from tests.support.demo.links import Links, letters
+from tests.support.demo.nodes import (
+    NODE_IDS,
+    VARIABLE,
+    Refused,
+    complaint,
+    free_offset,
+    new_links,
+    new_nodes,
+    stop,
+    toggle,
+)
 from tests.support.demo.table import Shown, Stored, lines
 from tests.support.demo.terminal import Screen, keys
 
@@ -26,10 +37,11 @@ MOST_NODES = 9
 _RATE = 100.0
 _BODY = b"x" * 200
 _REDRAW = 1.0
-_KEYS = "keys: {digits} kills that node (kill -9), again: starts it; q: quit"
+_KEYS = "keys: {digits} kills that node (kill -9), again: starts it; {letters}q: quit"
+_CUT = "{letters} cuts it off from the others, again: mends that; "
 
 
-def run(url: str, count: int) -> None:
+def run(url: str, count: int, *, meets_as_peers: bool = False) -> None:
     """Show a cluster of `count` nodes on the database at `url` until q or a signal."""
     if not 1 <= count <= MOST_NODES:
         raise Refused(f"the demo takes 1 to {MOST_NODES} nodes, not {count}")
@@ -45,14 +57,22 @@ def run(url: str, count: int) -> None:
             " jdbc:postgresql://…"
         )
     with tempfile.TemporaryDirectory(prefix="cordillera-demo-", ignore_cleanup_errors=True) as folder:
-        nodes = new_nodes(Path(folder), url, count)
-        asyncio.run(_Demo(nodes, server_store(datasource, is_shared=True)).run())
+        offset = free_offset(count)
+        links = new_links(count, offset) if meets_as_peers else None
+        try:
+            nodes = new_nodes(Path(folder), url, count, offset, links)
+            asyncio.run(_Demo(nodes, server_store(datasource, is_shared=True), links).run())
+        finally:
+            if links is not None:
+                links.close()
 
 
 class _Demo:
-    def __init__(self, nodes: list[BrokerProcess], store: ServerStore) -> None:
+    def __init__(self, nodes: list[BrokerProcess], store: ServerStore, links: Links | None) -> None:
         self._nodes = nodes
         self._store = store
+        self._links = links
+        self._letters = {} if links is None else letters(len(nodes))
         self._clients = [
             # Nobody consumes on the first of several nodes: what is published there has to travel.
             DemoClient(node.host, node.port, rate=_RATE, body=_BODY, consumes=number > 0 or len(nodes) == 1)
@@ -98,6 +118,8 @@ class _Demo:
             self._quitting.set()
         elif key in self._digits:
             toggle(self._nodes[int(key) - 1])
+        elif self._links is not None and key in self._letters:
+            self._links.toggle(self._letters[key])
 
     async def _show(self, screen: Screen) -> None:
         began = asyncio.get_running_loop().time()
@@ -113,7 +135,9 @@ class _Demo:
     def _lines(self, seconds: float, stored: Stored | None) -> list[str]:
         title = f"Cordillera, a cluster of {len(self._nodes)} on {self._store.describe()}, {seconds:.0f} s"
         complaints = [text for text in map(complaint, self._nodes) if text]
-        return [*lines(title, self._shown(), stored), *complaints, _KEYS.format(digits=f"1-{self._digits[-1]}")]
+        cut = _CUT.format(letters=f"a-{max(self._letters)}") if self._letters else ""
+        known = _KEYS.format(digits=f"1-{self._digits[-1]}", letters=cut)
+        return [*lines(title, self._shown(), stored), *complaints, known]
 
     def _shown(self) -> list[Shown]:
         shown = []
@@ -123,7 +147,8 @@ class _Demo:
             rates = ((now[0] - published) / _REDRAW, (now[1] - delivered) / _REDRAW)
             self._before[index] = now
             pid = node.pid if node.is_running() else None
-            shown.append(Shown(index + 1, node.node_id, node.port, pid, node.exit_code, client.seen, *rates))
+            is_cut = self._links is not None and self._links.is_cut(index + 1)
+            shown.append(Shown(index + 1, node.node_id, node.port, pid, node.exit_code, client.seen, *rates, is_cut))
         return shown
 
 

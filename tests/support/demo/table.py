@@ -24,6 +24,7 @@ class Shown:
     seen: Seen
     published_per_second: float
     delivered_per_second: float
+    is_cut_off: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,8 @@ def _owner(slot: SlotRow) -> str:
 def _role(node: Shown, row: NodeRow | None, stored: Stored | None) -> str:
     if node.pid is None:
         return "killed" if node.exit_code == -9 else f"ended {node.exit_code}"
+    if node.is_cut_off and not node.seen.is_connected:
+        return "cut off"
     if not node.seen.is_connected or stored is None or row is None or row.state is not NodeState.UP:
         return "joining"
     return "coordinator" if stored.lease.holder == node.node_id else "member"
