@@ -499,6 +499,8 @@ class Clustered:
         if len(self._agent.living) <= 1:
             await mark_what_was_delivered(self._parts)
         fence = await self._agent.leave()
+        if self._peering is not None:
+            self._peering.close()
         await self._peers.hint_resigned(fence)
 
     async def close(self) -> None:

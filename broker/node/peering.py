@@ -69,6 +69,7 @@ class Peering:
         self._strangers: dict[Incarnation, tuple[float, float]] = {}
         self._view: PeerView
         self._calls: MemberCalls | None = None
+        self._task: asyncio.Task[None] | None = None
 
     def begin(self, incarnation: Incarnation, tasks: asyncio.TaskGroup) -> None:
         """Meet the peers from now on, as this incarnation."""
@@ -94,7 +95,7 @@ class Peering:
             on_change=self._on_change,
         )
         self._calls.listen(self._port.sockets)
-        tasks.create_task(self._calls.run(), name="peers")
+        self._task = tasks.create_task(self._calls.run(), name="peers")
         self._log_start()
 
     async def first_round(self) -> None:
@@ -106,7 +107,9 @@ class Peering:
             raise ConfigError(f"{error}; make the nodes agree") from error
 
     def close(self) -> None:
-        """Answer nobody any more."""
+        """Call and answer nobody any more."""
+        if self._task is not None:
+            self._task.cancel()
         if self._calls is not None:
             self._calls.close()
 

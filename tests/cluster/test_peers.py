@@ -82,6 +82,10 @@ def test_a_node_that_was_copied_takes_the_next_port_and_a_name_of_its_own(
     cluster.start()
     assert "Member joined" in cluster[0].log
     assert {node.node_id for node in cluster.nodes} == set(cluster.up())
+    mark = cluster[0].output.mark()
+    assert cluster[1].stop() == 0
+    wait_until(lambda: "Member left" in cluster[0].output.since(mark), BEAT, "it is seen to leave", cluster.nodes)
+    assert cluster[0].stop() == 0
 
 
 PEERS = "rdbmsBasedCoordination false, no minimumClusterSize, domain wso2.carbon.domain"
