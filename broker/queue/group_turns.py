@@ -160,12 +160,12 @@ class GroupTurns:
 
     @property
     def is_pass_over(self) -> bool:
-        """Have all groups had a turn that waited for one when `begin_pass` was called?"""
-        return self._served >= self._pass_size
+        """Have there been as many turns since `begin_pass` as groups were in memory then, and one at least?"""
+        return self._served >= max(self._pass_size, 1)
 
     def begin_pass(self, least: int = 0) -> None:
-        """Count turns from now on: the pass has as many as groups wait, `least` at least."""
-        self._served, self._pass_size = 0, max(len(self._round), least)
+        """Count turns from now on: the pass has as many as there are groups in memory, `least` at least."""
+        self._served, self._pass_size = 0, max(len(self._groups), least)
 
     def wants(self, number: int) -> bool:
         """Would a message of this group, of which none is in memory, be given out?"""

@@ -26,7 +26,7 @@ _LOOKS: Final = 16
 class GroupedQueue(Queue):
     """One queue of one virtual host on this node, whose messages belong to groups."""
 
-    __slots__ = ("_groups", "cursor")
+    __slots__ = ("_groups", "_settled", "cursor")
 
     new_window = GroupedWindow
 
@@ -34,6 +34,8 @@ class GroupedQueue(Queue):
         """The arguments are those of `Queue`."""
         self.cursor: Final = GroupCursor()
         """What of the groups in slots is to be read next."""
+        self._settled: set[int] = set()
+        """The ids of messages that were settled since the read began that is under way: their rows may be read."""
         turns = QueueTurns(settings)
         self._groups = turns.group(settings.group_concurrency)
         super().__init__(*identity, settings=settings, turns=turns, **parts)
@@ -75,6 +77,10 @@ class GroupedQueue(Queue):
     def settle(self, messages: Sequence[Message], outcome: Outcome, unstored: int = 0) -> None:
         super().settle(messages, outcome, unstored)
         self._groups.release(messages)
+        if self._window.is_reading:
+            self._settled.update(message.id for message in messages)
+        elif self._settled:
+            self._settled.clear()
         if not outcome.was_held:
             self._groups.forget_places()
 
@@ -105,8 +111,8 @@ class GroupedQueue(Queue):
         return self._window.is_reading
 
     def withdraw(self, messages: Iterable[Message]) -> list[Message]:
-        flying = self._groups.flying
-        taken = super().withdraw([message for message in messages if message.id not in flying])
+        gone = {*self._groups.flying, *self._settled}
+        taken = super().withdraw([message for message in messages if message.id not in gone])
         self._groups.forget_places()
         return taken
 
@@ -128,7 +134,7 @@ class GroupedQueue(Queue):
         if may_deliver:
             turns.serve(window)
             if window.tail is not window.ready:
-                self._look_into_slots(turns.has_credit())
+                self._look_into_slots(turns.has_takers)
             elif not window.ready:
                 window.bytes = 0
         if window.is_watched and self._expiry is not None:
@@ -148,7 +154,8 @@ class GroupedQueue(Queue):
             window.join_tail()
             turns.serve(window)
             return
-        if window.may_page:
+        is_due = turns.is_pass_over or (turns.has_credit() and not turns.is_waiting)
+        if window.may_page and is_due:
             window.close_tail()
             cursor.note_change()
         if turns.has_drained:
@@ -156,7 +163,7 @@ class GroupedQueue(Queue):
             cursor.note_change()
         if window.is_oldest_slot_empty or (cursor.is_done and not turns.is_waiting and not turns.flying):
             self.refill()  # what its count has not told, and the end of the slot
-        elif not cursor.is_done and (turns.is_pass_over or not turns.is_waiting):
+        elif not cursor.is_done and is_due:
             if sum(map(weight_of_message, window.ready)) < self.limits.memory:
                 turns.begin_pass()
                 window.is_reading = True
@@ -167,7 +174,12 @@ class GroupedQueue(Queue):
     # What is read from slots
 
     def known_ids(self) -> Set[int]:
-        return {*super().known_ids(), *self._groups.flying, *(message.id for message in self._window.ready)}
+        in_memory = (message.id for message in self._window.ready)
+        return {*super().known_ids(), *self._groups.flying, *self._settled, *in_memory}
+
+    @property
+    def may_slots_be_behind(self) -> bool:
+        return True
 
     def unknown_in(self, page: GroupPage) -> list[int]:
         """Return the ids of messages, ascending, that are to be read of these groups: of those that have none in

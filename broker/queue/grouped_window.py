@@ -24,7 +24,13 @@ class GroupedWindow(Window):
 
     def page_out(self) -> None:
         """Move the messages beyond the limit of memory into slots, whoever holds others of their range."""
-        if not self.may_page or self.tail is not self.ready or self.bytes <= self._limits.memory:
+        if not self.may_page:
+            return
+        if self.tail is not self.ready:
+            if len(self.tail) >= self._limits.window_size or self.bytes > self._limits.read_ahead_bytes:
+                self.close_tail()
+            return
+        if self.bytes <= self._limits.memory:
             return
         self.sort()  # what was read ahead is behind what is older
         tail = self.tail

@@ -734,6 +734,11 @@ class Queue:
         """Nothing waits any longer: the node stops."""
         self.return_unsent(self.deadlines.take_all_delayed())
 
+    @property
+    def may_slots_be_behind(self) -> bool:
+        """May the store not know yet that messages in a slot from another node are settled?"""
+        return False
+
     def known_ids(self) -> Set[int]:
         """The ids of stored messages that whoever reads slots leaves out, now and when they are read."""
         return frozenset(self.dying)

@@ -56,7 +56,7 @@ class SlotReader:
         try:
             slot = queue.slots.open_next()
             if slot is not None:
-                if not slot.row:  # a slot from another node is committed already
+                if not slot.row or queue.may_slots_be_behind:  # a slot from another node is committed already
                     await self._journal.readable(slot)
                 if queue.slots.opened is slot:  # not purged in the meantime
                     limits, known = queue.limits, queue.known_ids()

@@ -215,6 +215,34 @@ def test_everything_in_slots_comes_once_and_in_order_of_its_group() -> None:
     assert harness.store.state.rows == {}
 
 
+def test_groups_in_slots_have_their_turns_although_consumers_never_have_credit_left() -> None:
+    harness = Harness(queue_limits=SMALL)
+    peer = declare(harness.peer())
+    publish(
+        peer,
+        *(f"a{number}" for number in range(300)),
+        *(f"{group}{number}" for number in range(3) for group in "bcdef"),
+    )
+    consume(peer, prefetch=1)
+    got: list[str] = []
+    while len(got) < 20:
+        (content,) = peer.contents()
+        got += texts((content,))
+        peer.send(1, BasicAck(tag_of(content)))
+        harness.run()
+    assert sum(one[0] == "a" for one in got) <= 5
+    assert len([one for one in got if one[0] != "a"]) >= 15
+
+
+def test_what_nobody_consumes_takes_no_more_memory_than_in_other_queues() -> None:
+    harness = Harness(queue_limits=SMALL)
+    peer = declare(harness.peer())
+    publish(peer, *(f"a{number}" for number in range(300)))
+    queue = harness.vhost.queues["q"]
+    assert (queue.ready_count, queue.slots.count) == (300, 1)
+    assert sum(message.weight for message in queue.in_memory) < 2 * SMALL.memory
+
+
 def test_a_purge_spares_what_clients_hold_in_the_midst_of_slots() -> None:
     harness = Harness(queue_limits=SMALL)
     peer = declare(harness.peer())
