@@ -107,6 +107,7 @@ TESTED_ELSEWHERE = {
     "topology/commands": "as an administrator sees them: test_admin.py",
     "topology/exchange_types/direct_by_name": "as publishers see it: tests/unit/amqp/test_wso2_methods.py",
     "topology/dialect": "flags: tests/unit/amqp/test_wso2_methods.py shows what each does",
+    "topology/redrive_commands": "as programs see them: test_redrives.py in unit/management/http",
     "topology/counts": "integers: test_totals.py in unit/management/figures",
     "topology/definitions_import": "with the export: test_definitions.py",
     "topology/import_target": "what an import does: test_definitions.py",

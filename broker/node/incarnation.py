@@ -83,6 +83,7 @@ from broker.topology.exchange_types.recent_history import Kept
 from broker.topology.firing import Firing
 from broker.topology.first_start import first_start
 from broker.topology.recorder import Recorder
+from broker.topology.redriving import Redrives
 from broker.topology.schedules import Schedules
 from broker.topology.stream_replay import StreamReplays
 from broker.topology.subscription_list import ConsumersElsewhere, SubscriptionList, WantedSubscriptions
@@ -471,6 +472,10 @@ class NodeIncarnation:
     def dead_letter_jobs(self) -> DeadLetterJobs:
         """Return the jobs that move dead letters."""
         return DeadLetterJobs(self.dead_letter_channels(), self._spawn, self.clock.wall_ms)
+
+    def redrives(self) -> Redrives:
+        """Return how an administrator moves messages back to where they died."""
+        return Redrives(self.vhosts, self.dead_letter_channels(), self.ids, pause=asyncio.sleep, spawn=self._spawn)
 
     def subscription_list(self) -> SubscriptionList:
         """Return who consumes what, for an administrator."""

@@ -45,6 +45,7 @@ from broker.store.time_keeper import TimeKeeper
 from broker.topology.commands import Commands
 from broker.topology.dead_letter_commands import DeadLetterCommands
 from broker.topology.exchange import NewOwnRouter
+from broker.topology.redrive_commands import RedriveCommands
 from broker.topology.schedule_commands import ScheduleCommands
 from broker.topology.stream_commands import StreamCommands
 from broker.topology.subscription_commands import SubscriptionCommands
@@ -295,6 +296,7 @@ class Node:
             **SubscriptionCommands(incarnation.subscription_list()).by_name,
             **ScheduleCommands(incarnation.schedules).by_name,
             **StreamCommands(incarnation.stream_replays()).by_name,
+            **RedriveCommands(incarnation.redrives()).by_name,
         }
         new_hash = partial(hash_password, incarnation.hashing)
         commands = Commands(incarnation.administration, new_hash, __version__, further)

@@ -44,6 +44,16 @@ class Chosen:
 
     ids: tuple[int, ...] | None = None
     queue: str | None = None
+    matches: Callable[[Message], bool] | None = None
+    """If it is not None, only those for which this is true."""
+    most: int | None = None
+    """How many to take at once at most."""
+
+    def has(self, message: Message) -> bool:
+        """Is this one of them?"""
+        if self.queue is not None and died_in(message.header_payload) != self.queue:
+            return False
+        return self.matches is None or self.matches(message)
 
 
 @dataclass(slots=True)
@@ -111,7 +121,7 @@ class DeadLetterChannels:
         for level in channel.levels:
             end: int | None = after
             while end is not None and len(told) < limit:
-                page, end = await self._page(level, None, end, last)
+                page, end = await self.page(level, None, end, last)
                 held = set(self._held_ids(level))
                 rows = (_told(each) for each in page if each.id not in held and not level.has_expired(each))
                 told += [row for row in rows if queue in (None, row["queue"])][: limit - len(told)]
@@ -175,6 +185,11 @@ class DeadLetterChannels:
 
     # Moving
 
+    async def move(self, letters: Sequence[Letter]) -> None:
+        """Put what was withdrawn where it is to go; return when that is committed."""
+        await self._letters.move(letters)
+        await self._next_turn()
+
     async def _move(
         self, vhost: str, chosen: Chosen, target_of: _Target | None, told: Moved | None, routing: bytes = b""
     ) -> Moved:
@@ -185,7 +200,7 @@ class DeadLetterChannels:
         for level in () if channel is None else channel.levels:
             end: int | None = 0
             while end is not None and not moved.is_cancelled:
-                letters, end = await self._withdraw(level, chosen, end, last, target_of, moved, missing)
+                letters, end = await self.withdraw(level, chosen, end, last, target_of, moved, missing)
                 for letter in letters:
                     letter.routing = routing or letter.routing
                 if letters:
@@ -196,7 +211,7 @@ class DeadLetterChannels:
             moved.keep(message_id, "it is not there")
         return moved
 
-    async def _withdraw(
+    async def withdraw(
         self,
         level: Queue,
         chosen: Chosen,
@@ -211,10 +226,13 @@ class DeadLetterChannels:
             await self._pause(_PAUSE)
         level.slots.begin_reading()
         try:
-            page, end = await self._page(level, chosen.ids, after, last)
+            page, end = await self.page(level, chosen.ids, after, last)
             for message in page:
                 missing.pop(message.id, None)
-            meant = [each for each in page if chosen.queue in (None, died_in(each.header_payload))]
+            meant = [each for each in page if chosen.has(each)]
+            if chosen.most is not None and len(meant) > chosen.most:
+                del meant[chosen.most :]
+                end = meant[-1].id
             letters = _addressed(level, meant, target_of, moved)
             taken = {each.id: each for each in level.withdraw([letter.message for letter in letters])}
         finally:
@@ -229,7 +247,7 @@ class DeadLetterChannels:
             letter.message = taken[letter.message.id]
         return gone, end
 
-    async def _page(
+    async def page(
         self, level: Queue, ids: tuple[int, ...] | None, after: int, last: int
     ) -> tuple[list[Message], int | None]:
         """Return the next messages above an id, and up to which id they go, None at the end."""

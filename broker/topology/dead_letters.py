@@ -344,6 +344,8 @@ class DeadLetters:
             copy = (KeyedMessage if target in rules else Message)(
                 self._ids.next(), queue, letter.routing, letter.header, source.body, source.chunks, state
             )
+            if letter.places is not None:
+                letter.places.append((queue, copy.id))
             if target in rules:  # it is never left out: its key counts from now on, unless another message has it
                 ask_for_keys([copy], [target], rules, is_binding=False)
             note_due(copy)

@@ -26,6 +26,8 @@ class Letter:
     """What counts for it in memory."""
     is_shed: bool = False
     """Are its octets only in the store?"""
+    places: list[tuple[Queue, int]] | None = None
+    """The queues into which it was put, or levels of them, with its ids there, if anybody wants to know."""
 
 
 @dataclass(frozen=True, slots=True)

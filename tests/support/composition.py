@@ -52,6 +52,7 @@ from broker.topology.dialect import PLAIN, WSO2
 from broker.topology.exchange import ExchangeTypes
 from broker.topology.firing import Firing
 from broker.topology.recorder import Lock, Recorder, Wakeup
+from broker.topology.redriving import Redrives
 from broker.topology.schedules import Schedules
 from broker.topology.stream_replay import StreamReplays
 from broker.topology.vhost import VirtualHost
@@ -409,6 +410,13 @@ class NodeParts:
             pause=lambda seconds: turn(),
             next_turn=self._next_turn,
             dispatch=self.broker.dispatch,
+        )
+        self.redrives = Redrives(
+            self.broker.vhosts,
+            self.dead_letter_channels,
+            self.ids,
+            pause=lambda seconds: turn(),
+            spawn=tasks.create_task,
         )
         services.due_reader = DueReader(
             self.store,

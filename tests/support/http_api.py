@@ -29,6 +29,7 @@ from broker.topology.administration import Administration
 from broker.topology.commands import Commands
 from broker.topology.dead_letter_commands import DeadLetterCommands
 from broker.topology.dead_letter_jobs import DeadLetterJobs
+from broker.topology.redrive_commands import RedriveCommands
 from broker.topology.schedule_commands import ScheduleCommands
 from broker.topology.stream_commands import StreamCommands
 from broker.topology.subscription_commands import SubscriptionCommands
@@ -125,6 +126,7 @@ class HttpNode:
             **SubscriptionCommands(subscriptions).by_name,
             **ScheduleCommands(self.harness.parts.schedules).by_name,
             **StreamCommands(self.harness.parts.stream_replays).by_name,
+            **RedriveCommands(self.harness.parts.redrives).by_name,
         }
         self.commands = Commands(administration, _hash, "0.1.0", more)
         view = NodeView(

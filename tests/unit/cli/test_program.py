@@ -91,6 +91,15 @@ def with_stream(brokerctl: CommandLine) -> str:
     return "log"
 
 
+def with_redrive(brokerctl: CommandLine, *, begun: bool) -> None:
+    """Let there be a queue to move messages to, and a redrive that has done so, if it is to be `begun`."""
+    assert brokerctl.node.status("PUT", "/queues/%2F/old", {"durable": True}) == 201
+    if begun:
+        assert brokerctl("redrive_queue orders --to old").code == 0
+        brokerctl.node.harness.run()
+        brokerctl.node.harness.commit()
+
+
 @pytest.mark.parametrize(("command", "line"), EXAMPLES, ids=[line for _, line in EXAMPLES])
 def test_each_example_does_what_it_says(command: BrokerCommand, line: str, brokerctl: CommandLine) -> None:
     Path("password.txt").write_text("a-password\n")
@@ -102,6 +111,8 @@ def test_each_example_does_what_it_says(command: BrokerCommand, line: str, broke
         words = words.replace("1234567890", with_delayed(brokerctl))
     if command.names[0].startswith("streams "):
         words = words.replace("STREAM", with_stream(brokerctl))
+    if "redrive" in command.names[0]:
+        with_redrive(brokerctl, begun=command.names[0] != "redrive_queue")
     if command.names[0] == "close_connection":
         brokerctl.node.harness.peer()
         name = brokerctl("list_connections name -s").out.strip()
