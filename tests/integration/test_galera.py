@@ -120,14 +120,19 @@ async def test_no_node_is_evicted_that_beats_on_another_server(
     here, there = stores
     await joined(here, "a", "1")
     fence = await coordinated(here)
-    evicted = wrongly = 0
+    chance, evicted, wrongly = random.Random(2), 0, 0
+
+    async def beat_late(beat: Beat) -> bool:
+        await asyncio.sleep(chance.random() * LATEST)
+        return await there.cluster.beat(beat, "b")
+
     for number in range(RACES):
         if not number or (await there.cluster.own_row("b")).state is NodeState.DEAD:  # type: ignore[union-attr]
             living = await joined(there, "b", f"b{number}")
         seen = await here.cluster.own_row("b")
         assert seen is not None
         beaten, _ = await asyncio.gather(
-            there.cluster.beat(Beat(living.id, 0.0, 0.0), "b"), here.cluster.evict(seen, fence.epoch, fence.term)
+            beat_late(Beat(living.id, 0.0, 0.0)), here.cluster.evict(seen, fence.epoch, fence.term)
         )
         now = await here.cluster.own_row("b")
         assert now is not None
