@@ -18,6 +18,7 @@ from broker.cli.reference import MARK, reference
 from broker.codec import methods as amqp
 from broker.codec.field_table import FieldTable
 from broker.codec.properties import BasicProperties
+from broker.management.figures.merging import Elsewhere
 from tests.support.command_line import CommandLine, Input
 from tests.support.http_api import HttpNode
 
@@ -67,6 +68,21 @@ def with_jms(brokerctl: CommandLine) -> str:
     client.call(1, amqp.BasicConsume(queue="orders", consumer_tag="c"))
     found = json.loads(brokerctl("subscriptions ls --kind queue --json").out)
     return str(found[0]["id"])
+
+
+class Silent:
+    """Another node that does not answer."""
+
+    async def read(self, kind: str) -> Elsewhere:
+        return Elsewhere({}, ("NODE:2",))
+
+
+def test_nodes_that_are_missing_in_a_list_are_named_beside_it(brokerctl: CommandLine) -> None:
+    brokerctl.node.node.view.others = Silent()
+    with_jms(brokerctl)
+    ended = brokerctl("subscriptions ls --kind queue --json")
+    assert [row["queue"] for row in json.loads(ended.out)] == ["orders"]
+    assert (ended.code, ended.err) == (0, "not all nodes have answered, missing: NODE:2\n")
 
 
 def with_delayed(brokerctl: CommandLine) -> str:

@@ -46,6 +46,14 @@ def test_a_request_over_the_control_socket_has_status_and_body(answer: Callable[
     assert way.request("GET", "/queues", {}, "", {}) == (200, "[]")
 
 
+def test_a_request_over_the_control_socket_knows_which_nodes_are_missing(
+    answer: Callable[[object], ControlWay],
+) -> None:
+    way = answer({"result": {"status": 200, "body": "[]", "silent": "NODE:2"}})
+    way.request("GET", "/queues", {}, "", {})
+    assert way.silent == "NODE:2"
+
+
 @pytest.mark.parametrize(
     ("told", "code", "text"),
     [

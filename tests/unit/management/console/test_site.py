@@ -13,6 +13,7 @@ from broker.codec.methods import BasicConsume, QueueDeclare
 from broker.codec.properties import BasicProperties
 from broker.management.console.pages import PAGES
 from broker.management.console.sessions import IDLE
+from broker.management.figures.merging import Elsewhere
 from broker.management.http.node_view import Member, StoreFacts
 from broker.ports.records import Drop, PermissionRecord, UserKey, UserRecord
 from tests.support.browser import FORM, Browser, new_console, text_of
@@ -328,6 +329,19 @@ def test_subscriptions_are_shown_in_their_groups_and_closed(node: HttpNode, brow
     [listed] = node.get("/broker/subscriptions/%2F")
     browser.send("/subscriptions/end", vhost="/", id=listed["id"], back="/subscriptions?vhost=%2F")
     assert consumer not in node.harness.vhost.queues["q"].consumers
+
+
+class Silent:
+    """Another node that does not answer."""
+
+    async def read(self, kind: str) -> Elsewhere:
+        return Elsewhere({}, ("NODE:2",))
+
+
+def test_nodes_that_have_not_answered_are_named_on_the_page(node: HttpNode, browser: Browser) -> None:
+    assert "Not all nodes have answered" not in text_of(browser.open("/subscriptions?vhost=%2F"))
+    node.node.view.others = Silent()
+    assert "missing here: NODE:2" in text_of(browser.open("/subscriptions?vhost=%2F"))
 
 
 def test_dead_letters_are_chosen_and_moved(node: HttpNode, browser: Browser) -> None:
