@@ -9,8 +9,11 @@ import pytest
 
 from broker.codec.methods import BasicConsume, QueueDeclare
 from broker.management.figures.merging import Elsewhere
+from broker.management.http import queues
 from broker.management.http.elsewhere import SILENT
-from broker.management.http.node_view import Member
+from broker.management.http.node_view import ManagedNode, Member
+from broker.management.http.queues import queue_row
+from broker.queue.queue import Queue
 from tests.support.http_api import HttpNode
 
 
@@ -141,3 +144,43 @@ def test_of_a_silent_node_a_queue_has_what_was_heard_before(node: HttpNode) -> N
 def test_who_sees_only_own_connections_sees_no_others_of_other_nodes(node: HttpNode) -> None:
     owned = [row["user"] for row in json.loads(node.ask("GET", "/api/connections", user="user").body)]
     assert owned == []
+
+
+class Asked(Others):
+    """Other nodes that remember what they were asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(ROWS)
+        self.kinds: list[str] = []
+
+    async def read(self, kind: str, node_id: str | None = None) -> Elsewhere:
+        self.kinds.append(kind)
+        return await super().read(kind, node_id)
+
+
+@pytest.mark.parametrize(
+    ("query", "rows", "kind"),
+    [
+        ("page=1&page_size=2&sort=messages&sort_reverse=true", 2, 'queues [["/", "q"], ["/", "q0"]]'),
+        ("page=2&page_size=5", 5, 'queues [["/", "q12"], ["/", "q13"], ["/", "q14"], ["/", "q15"], ["/", "q16"]]'),
+        ("page=1&page_size=2&sort=message_stats.publish", 20, "queues"),
+        ("sort=name", 20, "queues"),
+    ],
+)
+def test_of_a_page_of_queues_rows_are_made_and_asked_for_alone(
+    node: HttpNode, monkeypatch: pytest.MonkeyPatch, query: str, rows: int, kind: str
+) -> None:
+    """What a page is sorted by is read from the queues, if it can be."""
+    for number in range(19):
+        node.harness.peer().send(1, QueueDeclare(queue=f"q{number}"))
+    others = node.node.view.others = Asked()
+    made: list[str] = []
+
+    def counted(node: ManagedNode, queue: Queue, *more: Any) -> dict[str, Any]:
+        made.append(queue.name)
+        return queue_row(node, queue, *more)
+
+    monkeypatch.setattr(queues, "queue_row", counted)
+    node.get(f"/queues/%2F?{query}")
+    assert others.kinds == [kind]
+    assert len(set(made)) == rows
