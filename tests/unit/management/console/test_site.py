@@ -17,7 +17,7 @@ from broker.management.figures.merging import Elsewhere
 from broker.management.http.node_view import Member, StoreFacts
 from broker.ports.records import Drop, PermissionRecord, UserKey, UserRecord
 from tests.support.browser import FORM, Browser, new_console, text_of
-from tests.support.http_api import HttpNode
+from tests.support.http_api import HttpNode, new_call
 
 EVIL = '"><script>alert(1)</script>'
 
@@ -109,6 +109,16 @@ def test_another_cookie_is_nobodys(node: HttpNode) -> None:
     for value in ("x", "", "\x00", '"'):
         browser.cookies = {"cordillera-console": value}
         assert browser.ask("GET", "/").status == 303
+
+
+def test_a_connection_with_a_session_is_no_strangers(node: HttpNode, browser: Browser) -> None:
+    """The listener lets strangers make room for others; hundreds of viewers are none."""
+    for cookie, name in ((browser.cookies["cordillera-console"], "guest"), ("guess", None)):
+        call = new_call("GET", "/live?page=/queues", b"", {"cookie": f"cordillera-console={cookie}"})
+        answer = node.run(browser.console.handle(call))
+        assert (None if call.found_caller is None else call.found_caller.name) == name
+        if answer.stream is not None:
+            node.run(answer.stream.aclose())
 
 
 # Forms of others
