@@ -8,7 +8,7 @@ WORKERS ?= 2
 PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help imports run cluster-demo databases test test-slow test-chaos mutants jms check format bench clean
+.PHONY: help imports run docs cluster-demo databases test test-slow test-chaos mutants jms check format bench clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ imports: $(VENV)/.dev ## print the import graph: floors, circles, imports that r
 bench: $(VENV)/.dev ## measure this broker (BENCH='--help' lists cases and options)
 	$(BIN)/python -m benchmarks $(BENCH)
 
+docs: $(VENV)/.dev ## make a site of the documentation, build/site; a link that leads nowhere is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 clean: ## remove what the targets above have made
-	rm -rf $(VENV) .jms .mypy_cache .ruff_cache .pytest_cache .hypothesis benchmarks/results
+	rm -rf $(VENV) build .jms .mypy_cache .ruff_cache .pytest_cache .hypothesis benchmarks/results
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

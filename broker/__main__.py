@@ -296,6 +296,9 @@ def _run(config: Configuration, options: argparse.Namespace, logs: Logs) -> None
             own_exchange_types=installed_exchange_types(),
             recent_logs=logs.recent.read,
         )
+        node.process_commands.add(
+            reload=lambda: _read_again(options, logs, node), set_level=lambda level: logs.set_levels(level)
+        )
 
         async def serve() -> None:
             running = asyncio.get_running_loop()
@@ -310,20 +313,28 @@ def _run(config: Configuration, options: argparse.Namespace, logs: Logs) -> None
 
 
 def _reload(options: argparse.Namespace, logs: Logs, node: Node) -> None:
-    """Read the configuration again and let the running node have of it what can change (SIGHUP)."""
+    """Read the configuration again (SIGHUP); if it is wrong, say so and go on."""
     import structlog
 
     from broker.errors import ConfigError
 
-    log = structlog.get_logger("broker")
     try:
-        loaded = _load(options)
-        node.reload(loaded.config)
+        _read_again(options, logs, node)
     except (ConfigError, OSError) as error:
-        log.error("the configuration was not read again, the node goes on with what it has", reason=str(error))
-        return
+        structlog.get_logger("broker").error(
+            "the configuration was not read again, the node goes on with what it has", reason=str(error)
+        )
+
+
+def _read_again(options: argparse.Namespace, logs: Logs, node: Node) -> None:
+    """Read the configuration and let the running node have of it what can change. Raises ConfigError and OSError."""
+    import structlog
+
+    loaded = _load(options)
+    node.reload(loaded.config)
     _set_levels(logs, loaded, options)
-    log.info("the configuration was read again", log_level=_log_level(loaded, options))
+    level = _log_level(loaded, options)
+    structlog.get_logger("broker").info("the configuration was read again", log_level=level)
 
 
 def _ignore(number: signal.Signals) -> None:

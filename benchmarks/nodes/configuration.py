@@ -22,7 +22,7 @@ _BROKER_XML = """\
   </transports>
 {tuning}\
   <management>
-    <http enabled="{has_http}" port="{http_port}"/>
+    <http enabled="{has_http}" port="{http_port}">{https}</http>
     <metrics enabled="{has_metrics}" port="{metrics_port}"/>
     <console enabled="{has_console}" port="{console_port}"/>
   </management>
@@ -62,6 +62,10 @@ _MEMBER = "<member><hostName>{host}</hostName><port>{port}</port></member>"
 _TUNING = """\
   <performanceTuning><slots><windowSize>{window_size}</windowSize></slots></performanceTuning>
 """
+
+_HTTPS = """
+      <sslConnection enabled="true" port="{port}"><keyStore><location>{store}</location></keyStore></sslConnection>
+    """
 
 _CARBON_XML = """\
 <Server xmlns="http://wso2.org/projects/carbon/carbon.xml"><Ports><Offset>{offset}</Offset></Ports></Server>
@@ -147,6 +151,10 @@ class NodeConfiguration:
     window_size: int | None = None
     http_port: int = 0
     """Where it serves the HTTP API, but for the offset; 0 for nowhere."""
+    https_port: int = 0
+    """Where it serves the HTTP API with TLS, but for the offset; 0 for nowhere."""
+    key_store: str = ""
+    """The file of key and certificates for that."""
     metrics_port: int = 0
     """Where it serves metrics, but for the offset; 0 for nowhere."""
     console_port: int = 0
@@ -184,6 +192,7 @@ class NodeConfiguration:
                 coordination=self._coordination(),
                 has_http=str(self.http_port > 0).lower(),
                 http_port=self.http_port,
+                https="" if not self.https_port else _HTTPS.format(port=self.https_port, store=escape(self.key_store)),
                 has_metrics=str(self.metrics_port > 0).lower(),
                 metrics_port=self.metrics_port,
                 has_console=str(self.console_port > 0).lower(),

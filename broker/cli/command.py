@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import click
 
 from broker.cli.output import FORMATS
 from broker.cli.session import CommandSession
+
+_NAMES: Final[Mapping[str, str]] = {
+    "queue": "queues",
+    "target": "queues",
+    "destination": "queues",
+    "exchange": "exchanges",
+    "source": "exchanges",
+    "user": "users",
+    "of_user": "users",
+    "common_vhost": "vhosts",
+}
+"""What names parameters of these names are, for completion."""
+_NOTHING: Final[Mapping[str, str]] = {}
 
 
 class BrokerCommand(click.Command):
@@ -33,9 +46,11 @@ def write_examples(command: BrokerCommand, formatter: click.HelpFormatter) -> No
 
 
 def command(
-    *names: str, example: str | Sequence[str], of_vhost: bool = False
+    *names: str, example: str | Sequence[str], of_vhost: bool = False, completes: Mapping[str, str] = _NOTHING
 ) -> Callable[[Callable[..., Any]], BrokerCommand]:
-    """Make a command of a function, which gets the `CommandSession` first. `of_vhost` shows `--vhost` in its help."""
+    """Make a command of a function, which gets the `CommandSession` first. `of_vhost` shows `--vhost` in its help;
+    `completes` says of which parameters a shell completes what names (`completing.names_of`).
+    """
 
     def wrap(function: Callable[..., Any]) -> BrokerCommand:
         made = click.command(names[0].replace(" ", "-"), cls=BrokerCommand)(click.pass_obj(function))
@@ -43,9 +58,27 @@ def command(
         made.examples = (example,) if isinstance(example, str) else tuple(example)
         taken = {spelling for parameter in made.params for spelling in parameter.opts}
         made.params += [each for each in common_options(hidden=True, of_vhost=of_vhost) if taken.isdisjoint(each.opts)]
+        kinds = {**_NAMES, **completes}
+        for parameter in made.params:
+            _complete(parameter, kinds)
         return made
 
     return wrap
+
+
+def _complete(parameter: click.Parameter, kinds: Mapping[str, str]) -> None:
+    kind = kinds.get(parameter.name or "")
+    if kind is not None:
+        parameter._custom_shell_complete = _late(kind)
+
+
+def _late(kind: str) -> Callable[[click.Context, click.Parameter, str], list[Any]]:
+    def complete(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
+        from broker.cli.completing import names_of
+
+        return names_of(kind)(ctx, parameter, incomplete)
+
+    return complete
 
 
 Set = Callable[[CommandSession, Any], None]
@@ -57,7 +90,9 @@ def _option(set_value: Set, *spellings: str, hidden: bool, help: str, **settings
             set_value(ctx.ensure_object(CommandSession), value)
 
     name = f"common_{spellings[0].removeprefix('--')}".replace("-", "_")  # apart from those of commands
-    return click.Option((*spellings, name), expose_value=False, hidden=hidden, help=help, callback=note, **settings)
+    made = click.Option((*spellings, name), expose_value=False, hidden=hidden, help=help, callback=note, **settings)
+    _complete(made, _NAMES)
+    return made
 
 
 def _of_node(name: str) -> Set:
@@ -93,6 +128,8 @@ _COMMON: Final[tuple[tuple[Set, tuple[str, ...], str, dict[str, Any]], ...]] = (
     (_of_session("is_quiet"), ("--quiet", "-q"), "say nothing but the result", _FLAG),
     (_of_session("is_silent"), ("--silent", "-s"), "nor the titles of columns", _FLAG),
     (_of_session("is_yes"), ("--yes", "-y"), "do not ask before something is lost", _FLAG),
+    (_of_session("is_dry_run"), ("--dry-run",), "only say what would be changed first", _FLAG),
+    (_of_session("has_no_progress"), ("--no-progress",), "do not say how far long work is", _FLAG),
 )
 
 

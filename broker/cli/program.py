@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import PurePath
 from typing import Any, Final
@@ -20,6 +20,8 @@ from broker.cli.commands import (
     definitions,
     delayed,
     exchanges,
+    following,
+    maintenance,
     measuring,
     messages,
     nodes,
@@ -27,21 +29,24 @@ from broker.cli.commands import (
     policies,
     queues,
     redrives,
+    store,
     streams,
     users,
     vhosts,
 )
 from broker.cli.failure import EX_INTERRUPTED, EX_OK, EX_SOFTWARE, EX_USAGE, CommandFailure
-from broker.cli.session import CommandSession, Connect, execute
+from broker.cli.session import CommandSession, Connect, DryRun
+from broker.cli.shell import Shell
 
 PROGRAM: Final = "brokerctl"
-_RABBITMQ: Final = ("rabbitmqctl", "rabbitmq-diagnostics")
+_RABBITMQ: Final = ("rabbitmqctl", "rabbitmq-diagnostics", "rabbitmq-upgrade")
 SECTIONS: Final[Mapping[str, Sequence[BrokerCommand]]] = {
     "The node and its cluster": nodes.COMMANDS,
+    "Maintenance": maintenance.COMMANDS,
     "Queues": queues.COMMANDS,
     "Exchanges": exchanges.COMMANDS,
     "Bindings": bindings.COMMANDS,
-    "Messages": messages.COMMANDS,
+    "Messages": (*messages.COMMANDS, *following.COMMANDS),
     "Delayed messages": delayed.COMMANDS,
     "Redrives": redrives.COMMANDS,
     "Streams": streams.COMMANDS,
@@ -52,6 +57,7 @@ SECTIONS: Final[Mapping[str, Sequence[BrokerCommand]]] = {
     "Virtual hosts": vhosts.COMMANDS,
     "Policies and parameters": policies.COMMANDS,
     "Definitions": definitions.COMMANDS,
+    "The store and the configuration": store.COMMANDS,
     "Looking on and measuring": measuring.COMMANDS,
     "brokerctl itself": contexts.COMMANDS,
 }
@@ -130,16 +136,21 @@ def run(
     environ: Mapping[str, str],
     program: str = PROGRAM,
     connect: Connect | None = None,
-    execute: Callable[[Sequence[str]], int] = execute,
+    shell: Shell | None = None,
 ) -> int:
     """Run a command and return the exit code. `program` is the name by which this was started."""
-    session = CommandSession(environ, connect, execute, as_rabbitmqctl=PurePath(program).name in _RABBITMQ)
+    session = CommandSession(environ, connect, as_rabbitmqctl=PurePath(program).name in _RABBITMQ)
+    if shell is not None:
+        session.shell = shell
     whole = _whole()
     try:
         found: Any = whole.main(list(arguments), PROGRAM, standalone_mode=False, obj=session)
         sys.stdout.flush()
     except click.exceptions.Exit as end:
         return end.exit_code
+    except DryRun as would:
+        click.echo(f"would {would}")
+        return EX_OK
     except CommandFailure as failure:
         return _failed(str(failure), failure.code)
     except click.UsageError as error:

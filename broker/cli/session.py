@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 from urllib.parse import quote
 
 import click
@@ -23,6 +23,7 @@ from broker.cli.failure import (
 )
 from broker.cli.finding import WantedNode, find
 from broker.cli.output import ListColumn, Row, columns_of, require_known, write_json, write_rows
+from broker.cli.shell import Shell
 from broker.cli.ways import NodeWay, value_of
 
 _PAGE: Final = 500
@@ -38,11 +39,8 @@ def escaped(name: str) -> str:
     return quote(name, safe="", errors="surrogateescape")
 
 
-def execute(command: Sequence[str]) -> int:
-    """Run another program on this terminal."""
-    import subprocess
-
-    return subprocess.run(command, check=False).returncode
+class DryRun(Exception):
+    """A command was about to change something, and is not to. The text says what."""
 
 
 @dataclass(slots=True)
@@ -52,17 +50,21 @@ class CommandSession:
     environ: Mapping[str, str]
     connect: Connect | None = None
     """Returns the way to the node, for tests; otherwise it is found as the command line says."""
-    execute: Callable[[Sequence[str]], int] = execute
-    """Runs another program and returns its exit code."""
+    shell: Shell = field(default_factory=Shell)
     wanted: WantedNode = field(default_factory=WantedNode)
     given_vhost: str | None = None
     style: str = "table"
     is_quiet: bool = False
     is_silent: bool = False
     is_yes: bool = False
+    is_dry_run: bool = False
+    """Is nothing to be changed, and only to be said what would be?"""
+    has_no_progress: bool = False
     as_rabbitmqctl: bool = False
     """Is this run by one of the names of RabbitMQ's programs, whose output scripts know?"""
     _way: NodeWay | None = None
+    _about_to: str = ""
+    """What somebody would have been asked."""
 
     @property
     def vhost(self) -> str:
@@ -87,7 +89,9 @@ class CommandSession:
         query: Mapping[str, str] = _NONE,
         headers: Mapping[str, str] = _NONE,
     ) -> tuple[int, Any]:
-        """Return status and value of any answer of the HTTP API."""
+        """Return status and value of any answer of the HTTP API. Raises `DryRun` before something is changed."""
+        if self.is_dry_run and method != "GET":
+            self._tell_what_would_be(method, path)
         text = "" if body is None else json.dumps(body)
         status, answer = self.way.request(method, path, query, text, headers)
         if self.way.silent:
@@ -104,6 +108,21 @@ class CommandSession:
         if status >= 400:
             raise self.refused(status, value, what)
         return value
+
+    def command(self, name: str, arguments: Mapping[str, Any]) -> Any:
+        """Return the result of a command that only the control socket has. Raises `CommandFailure`, `DryRun`."""
+        if self.is_dry_run:
+            raise DryRun(self._about_to or name)
+        return self.way.command(name, arguments)
+
+    def _tell_what_would_be(self, method: str, path: str) -> NoReturn:
+        """Raise `DryRun`, or `CommandFailure` if what is to be deleted is not there."""
+        thing = path.removesuffix("/contents")
+        if method == "DELETE":
+            status, answer = self.way.request("GET", thing, {}, "", {})
+            if status == 404:
+                raise self.refused(status, value_of(answer), f"such thing: {thing}")
+        raise DryRun(self._about_to or f"{method} /api{path}")
 
     def rows(self, path: str, what: str = "", **query: str) -> list[dict[str, Any]]:
         """Return a whole list, which is asked for in pages. Raises `CommandFailure`."""
@@ -161,7 +180,8 @@ class CommandSession:
 
     def confirm(self, what: str) -> None:
         """Ask before something is lost. Raises `CommandFailure` when nobody can be asked, and `click.Abort` for no."""
-        if self.is_yes or self.as_rabbitmqctl:
+        self._about_to = what
+        if self.is_yes or self.is_dry_run or self.as_rabbitmqctl:
             return
         if not sys.stdin.isatty():
             raise CommandFailure(EX_USAGE, f"this would {what}: say --yes")

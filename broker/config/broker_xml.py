@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BeforeValidator, SecretStr, model_validator
 
 from broker.config.authentication import Authentication
-from broker.config.ssl_connection import ProfileName, SslConnection
+from broker.config.ssl_connection import HttpTls, MetricsTls, ProfileName, SslConnection
 from broker.config.values import (
     NO_SECRET,
     Address,
@@ -332,6 +332,9 @@ class HttpSection(Section):
     path_prefix: Annotated[str, BeforeValidator(_path_prefix)] = xml("@pathPrefix", "")
     rabbitmq_version: Name = xml("@rabbitmqVersion", "3.13.7")
     """What programs are told that ask for the version of RabbitMQ."""
+    plain: Boolean = xml("@plain", True)
+    """Is there the listener without TLS?"""
+    ssl_connection: HttpTls = xml("sslConnection", HttpTls())
 
 
 class MetricsSection(Section):
@@ -341,6 +344,17 @@ class MetricsSection(Section):
     port: Port = xml("@port", 15692)
     bind_address: Annotated[str, BeforeValidator(_address_or_nothing)] = xml("@bindAddress", "")
     """Empty for that of AMQP."""
+    plain: Boolean = xml("@plain", True)
+    """Is there the listener without TLS?"""
+    ssl_connection: MetricsTls = xml("sslConnection", MetricsTls())
+
+    @model_validator(mode="after")
+    def _are_somewhere(self) -> Self:
+        if self.enabled and not self.plain and not self.ssl_connection.enabled:
+            conflict(
+                "@plain", "without it and without sslConnection metrics are nowhere; set @enabled to false instead"
+            )
+        return self
 
 
 class ConsoleSection(Section):
@@ -351,17 +365,29 @@ class ConsoleSection(Section):
     """Of HTTPS, before the offset."""
 
 
+class TracingSection(Section):
+    """Spans of OpenTelemetry."""
+
+    enabled: Boolean = xml("@enabled", False)
+    endpoint: Name = xml("@endpoint", "http://127.0.0.1:4318/v1/traces")
+    """Where spans are sent, by OTLP over HTTP."""
+    service_name: Name = xml("@serviceName", "cordillera")
+
+
 class ManagementSection(Section):
     """This broker's own section: how the node is administered."""
 
     http: HttpSection = xml("http", HttpSection())
     metrics: MetricsSection = xml("metrics", MetricsSection())
     console: ConsoleSection = xml("console", ConsoleSection())
+    tracing: TracingSection = xml("tracing", TracingSection())
     control_socket: str = xml("controlSocket", "")
     """The path of the control socket; empty for the built-in one (`node/control_path`)."""
     admin_password_file: str = xml("adminPasswordFile", "")
     """Where the generated password of the administrator is kept; empty for the built-in place (`node/admin_password`).
     """
+    drain_seconds: Annotated[float, number(0, 3600)] = xml("drainSeconds", 0.0)
+    """Seconds over which a node that is stopped closes its connections; 0 for at once."""
     load_definitions: str = xml("loadDefinitions", "")
     """The path of a file of definitions that each start imports (`topology/definitions`); empty for none."""
 

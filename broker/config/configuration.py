@@ -96,6 +96,14 @@ class Configuration(Section):
         return self._with_offset(self.management.http.port)
 
     @property
+    def https_port(self) -> int:
+        return self._with_offset(self.management.http.ssl_connection.port)
+
+    @property
+    def metrics_tls_port(self) -> int:
+        return self._with_offset(self.management.metrics.ssl_connection.port)
+
+    @property
     def metrics_port(self) -> int:
         return self._with_offset(self.management.metrics.port)
 

@@ -35,7 +35,7 @@ from broker.config.judging import keep_rules, set_aside
 from broker.config.peers_judging import judge_peers
 from broker.config.registry_judging import judge_registry
 from broker.config.secure_vault import SecureVault
-from broker.config.ssl_connection import SslConnection
+from broker.config.ssl_connection import TlsListener
 from broker.config.user_store_judging import judge_user_store
 from broker.config.values import Place, Section, one_line
 from broker.config.xml_reader import XmlElement
@@ -43,8 +43,9 @@ from broker.errors import ConfigError
 from broker.machine.address import is_beyond_loopback
 
 _PORT: Place = ("transports", "amqp", "defaultConnection", "@port")
-_SSL_PORT: Place = ("transports", "amqp", "sslConnection", "@port")
-_TLS_VERSIONS: Place = ("transports", "amqp", "sslConnection", "sslEnabledProtocols")
+_AMQP_TLS: Place = ("transports", "amqp", "sslConnection")
+_HTTP_TLS: Place = ("management", "http", "sslConnection")
+_METRICS_TLS: Place = ("management", "metrics", "sslConnection")
 _THRIFT_PORT: Place = ("coordination", "thriftServerPort")
 _SECRET: Place = ("coordination", "clusterSecret")
 _PARTITIONS: Place = ("recovery", "networkPartitionsDetection", "@enabled")
@@ -180,11 +181,17 @@ def _judge_together(config: Configuration, readings: Mapping[str, Reading]) -> N
     amqp = config.transports.amqp
     ports = [(_THRIFT_PORT, config.coordination.thrift_server_port)]
     ports += [(_PORT, amqp.default_connection.port)] if amqp.default_connection.enabled else []
-    ports += [(_SSL_PORT, amqp.ssl_connection.port)] if amqp.ssl_connection.enabled else []
+    tls: dict[Place, TlsListener] = {
+        _AMQP_TLS: amqp.ssl_connection,
+        _HTTP_TLS: config.management.http.ssl_connection,
+        _METRICS_TLS: config.management.metrics.ssl_connection,
+    }
+    ports += [((*place, "@port"), each.port) for place, each in tls.items() if each.enabled]
     for element, port in ports:
         if port and port + config.carbon.offset > 65535:
             broker_xml.refuse(element, f"'{port}' plus the port offset {config.carbon.offset} is above 65535")
-    _warn_of_tls_versions(amqp.ssl_connection, broker_xml)
+    for element, connection in tls.items():
+        _warn_of_tls_versions(connection, (*element, "sslEnabledProtocols"), broker_xml)
     _judge_names(config.datasources, readings[DATASOURCES.name])
     _judge_store(config, broker_xml, readings[DATASOURCES.name])
     judge_user_store(config, readings[USER_MGT.name])
@@ -196,12 +203,12 @@ def _judge_together(config: Configuration, readings: Mapping[str, Reading]) -> N
         broker_xml.warn(line, f"{spell(_PARTITIONS)}: 'true' has no effect: this node is in no cluster")
 
 
-def _warn_of_tls_versions(connection: SslConnection, reading: Reading) -> None:
+def _warn_of_tls_versions(connection: TlsListener, place: Place, reading: Reading) -> None:
     if connection.enabled and connection.outdated_tls_versions:
-        line = reading.lines.get(_TLS_VERSIONS, 1)
+        line = reading.lines.get(place, 1)
         reading.warn(
             line,
-            f"{spell(_TLS_VERSIONS)}: {', '.join(connection.outdated_tls_versions)} is no longer safe and left out;"
+            f"{spell(place)}: {', '.join(connection.outdated_tls_versions)} is no longer safe and left out;"
             f" clients get {' or '.join(connection.tls_versions)}",
         )
 

@@ -1,4 +1,4 @@
-"""`sslConnection` of `broker.xml`: the TLS listener, its stores, versions and ciphers (andes §1.2).
+"""`sslConnection` of `broker.xml`: TLS listeners, their stores, versions and ciphers (andes §1.2).
 
 Says what is wanted; the files are read by the server.
 """
@@ -55,19 +55,17 @@ class TrustStore(Section):
     password: SecretStr = xml("password", NO_SECRET)
 
 
-class SslConnection(Section):
-    """A TLS listener."""
+class TlsListener(Section):
+    """A TLS listener, whatever is spoken on it."""
 
     enabled: Boolean = xml("@enabled", False)
-    port: Port = xml("@port", 8672)
-    profile: ProfileName = xml("@profile", "cordillera")
+    port: Port = xml("@port", 0)
     key_store: KeyStore = xml("keyStore", KeyStore())
     trust_store: TrustStore = xml("trustStore", TrustStore())
     ssl_enabled_protocols: TlsVersions = xml("sslEnabledProtocols", SAFE_TLS_VERSIONS)
     ciphers: Names = xml("ciphers", ())
-    # This broker's own: whether clients are asked for certificates, and whether they may log in with them.
+    # This broker's own: whether clients are asked for certificates.
     client_auth: ClientAuth = xml("clientAuth", "want")
-    certificate_login: CertificateLogin = xml("certificateLogin", "off")
 
     @property
     def tls_versions(self) -> tuple[str, ...]:
@@ -98,18 +96,9 @@ class SslConnection(Section):
             self._judge_ciphers()
         if not self.key_store.location:
             conflict("keyStore", "the connection is enabled, so keyStore/location must name a file")
-        self._judge_client_certificates()
-        return self
-
-    def _judge_client_certificates(self) -> None:
         if self.client_auth == "true" and not self.trust_store.location:
             conflict("clientAuth", "certificates of clients are required, so trustStore/location must name a file")
-        if self.certificate_login != "off" and not self.asks_for_certificates:
-            conflict(
-                "certificateLogin",
-                f"'{self.certificate_login}' needs certificates of clients: name a trustStore, and leave clientAuth at"
-                " want or true",
-            )
+        return self
 
     def _judge_ciphers(self) -> None:
         from broker.config.ciphers import cipher_list  # loads OpenSSL
@@ -120,3 +109,34 @@ class SslConnection(Section):
             cipher_list(self.ciphers)
         except ValueError as error:
             conflict("ciphers", str(error))
+
+
+class HttpTls(TlsListener):
+    """The TLS listener of the HTTP API."""
+
+    port: Port = xml("@port", 15671)
+
+
+class MetricsTls(TlsListener):
+    """The TLS listener of metrics."""
+
+    port: Port = xml("@port", 15691)
+
+
+class SslConnection(TlsListener):
+    """The TLS listener of AMQP."""
+
+    port: Port = xml("@port", 8672)
+    profile: ProfileName = xml("@profile", "cordillera")
+    # This broker's own: whether clients may log in with their certificates.
+    certificate_login: CertificateLogin = xml("certificateLogin", "off")
+
+    @model_validator(mode="after")
+    def _can_have_logins(self) -> Self:
+        if self.enabled and self.certificate_login != "off" and not self.asks_for_certificates:
+            conflict(
+                "certificateLogin",
+                f"'{self.certificate_login}' needs certificates of clients: name a trustStore, and leave clientAuth at"
+                " want or true",
+            )
+        return self

@@ -153,6 +153,11 @@ class SocketListener:
             stranger.give_up()
         self._strangers.clear()
 
+    @property
+    def is_open(self) -> bool:
+        """Does it have sockets?"""
+        return bool(self._sockets)
+
     def forget(self, client: Client) -> None:
         """The connection is gone."""
         self._strangers.pop(client, None)

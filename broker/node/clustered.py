@@ -488,6 +488,10 @@ class Clustered:
             interval=self._config.coordination.rdbms_based_coordination.heartbeat_interval_ms / 2000,
         )
 
+    async def hand_over(self) -> None:
+        if self._agent.members:
+            await self._slots.give_all()
+
     async def hand_off(self) -> None:
         self._slots.stop()
         await asyncio.wait((self._slots_task,))

@@ -14,6 +14,7 @@ from functools import partial
 from broker.config.configuration import Configuration
 from broker.errors import AdministrationError, ConfigError, StoreUnavailable
 from broker.machine.listener import trying
+from broker.node.amqp_listeners import cannot_listen
 from broker.node.control import is_listened_on
 from broker.node.control_path import control_path
 from broker.node.definitions_file import read_definitions
@@ -21,10 +22,10 @@ from broker.node.definitions_trial import try_definitions
 from broker.node.logins import carbon_databases
 from broker.node.member_port import open_member_port
 from broker.node.own_exchange_types import installed_exchange_types
-from broker.node.process import cannot_listen, open_store, require_safe
+from broker.node.process import open_store, require_safe
+from broker.node.tls_listeners import TlsListeners
 from broker.node.token_logins import token_logins
 from broker.ports.store import Store
-from broker.server.certificates import Certificates
 from broker.topology.exchange import NewOwnRouter
 
 
@@ -36,9 +37,7 @@ def check(config: Configuration) -> list[str]:
     store = open_store(config)
     token_logins(config.authentication.oauth2)
     types = installed_exchange_types()
-    connection = config.transports.amqp.ssl_connection
-    if config.transports.amqp.enabled and connection.enabled:
-        Certificates(connection)
+    TlsListeners(config)
     if config.meets_among_peers:
         open_member_port(config).close()
     return asyncio.run(_look(config, store, types))
@@ -102,15 +101,25 @@ async def _try_http(config: Configuration, opened: AsyncExitStack) -> None:
 
     management, everywhere = config.management, config.transports.amqp.bind_address
     host = management.http.bind_address or everywhere
-    wanted = []
-    if management.http.enabled:
-        wanted.append(("http", host, config.http_port, API))
-        if management.console.enabled:
-            check_certificate(certificate_path(config))
-            wanted.append(("console", host, config.console_port, API))
-    if management.metrics.enabled:
-        wanted.append(("metrics", management.metrics.bind_address or everywhere, config.metrics_port, METRICS))
-    for element, host, port, what in wanted:
+    http, metrics = management.http, management.metrics
+    has_console = http.enabled and management.console.enabled
+    if has_console and not http.ssl_connection.enabled:
+        check_certificate(certificate_path(config))
+    beside = metrics.bind_address or everywhere
+    wanted = [
+        (http.enabled and http.plain, "http", host, config.http_port, API),
+        (http.enabled and http.ssl_connection.enabled, "http/sslConnection", host, config.https_port, API),
+        (has_console, "console", host, config.console_port, API),
+        (metrics.enabled and metrics.plain, "metrics", beside, config.metrics_port, METRICS),
+        (
+            metrics.enabled and metrics.ssl_connection.enabled,
+            "metrics/sslConnection",
+            beside,
+            config.metrics_tls_port,
+            METRICS,
+        ),
+    ]
+    for element, host, port, what in [each[1:] for each in wanted if each[0]]:
         try:
             await opened.enter_async_context(trying(host, port))
         except OSError as error:

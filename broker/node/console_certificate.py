@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 import ssl
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -19,6 +20,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from broker.config.configuration import Configuration
 from broker.errors import ConfigError
+from broker.machine.faults import MachineFaults
 from broker.node.admin_password import password_path
 
 _log = structlog.get_logger(__name__)
@@ -26,6 +28,8 @@ _log = structlog.get_logger(__name__)
 _DAYS: Final = 397
 """The longest time for which browsers take a certificate."""
 _RENEW: Final = timedelta(days=30)
+_LOOK_INTERVAL: Final = 10.0
+"""Seconds between two looks at the file."""
 
 
 def certificate_path(config: Configuration) -> Path:
@@ -34,31 +38,81 @@ def certificate_path(config: Configuration) -> Path:
     return beside.with_name(f"{beside.name.removesuffix('.admin-password')}.console.pem")
 
 
-def own_certificate(path: Path) -> ssl.SSLContext:
-    """Return a context with the certificate of the file; make one where there is none, or it ends soon.
+class ConsoleCertificate:
+    """The console's certificate, which is made where there is none, and anew before it ends.
 
-    Put a certificate of your own, with its key, into the file, and it is used as it is. Raises `ConfigError` for a file
-    that cannot be read.
+    Put a certificate of your own, with its key, into the file, and it is used as it is, without a start.
     """
-    if not path.exists() or _is_ours_and_ends(path):
-        path = _make(path)
-    return _loaded(path)
+
+    def __init__(self, path: Path) -> None:
+        """Read or make it. Raises `ConfigError` for a file that cannot be read or written."""
+        self._path = path
+        self._seen: tuple[int, int, int] | None = None
+        self._complaint = ""
+        self.context: Final = _new_context()
+        """For all connections: those that come later get what is read later."""
+        self._read()
+
+    def end(self) -> float | None:
+        """Return when it ends, in seconds since 1970; None if it cannot be read."""
+        return end_of(self._path)
+
+    def look(self) -> None:
+        """Read the file if it has changed, make it anew if it ends soon. A file of no use leaves what was there."""
+        if _state_of(self._path) == self._seen and not self._complaint and not _is_ours_and_ends(self._path):
+            return
+        try:
+            self._read()
+        except ConfigError as error:
+            if str(error) != self._complaint:
+                _log.error("the console's certificate was not read again", reason=str(error))
+            self._complaint = str(error)
+            return
+        self._complaint = ""
+        _log.info("the console's certificate was read again", file=str(self._path))
+
+    async def watch(self, sleep: Callable[[float], Awaitable[None]]) -> None:
+        """Look at the file for ever."""
+        faults = MachineFaults("reading the console's certificate again")
+        while True:
+            await sleep(_LOOK_INTERVAL)
+            with faults:
+                self.look()
+
+    def _read(self) -> None:
+        path = self._path
+        if not path.exists() or _is_ours_and_ends(path):
+            _make(path)
+        self._seen = _state_of(path)
+        _load(self.context, path)
 
 
-def _loaded(path: Path) -> ssl.SSLContext:
+def _new_context() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def _load(context: ssl.SSLContext, path: Path) -> None:
     try:
         context.load_cert_chain(path)
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(f"the console's certificate {path} cannot be used: {error}; remove or replace it") from error
-    return context
+
+
+def _state_of(path: Path) -> tuple[int, int, int] | None:
+    """Return what changes when the file is written or replaced."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def check_certificate(path: Path) -> None:
     """Raise `ConfigError` when a start could not use the file, nor make it. Changes nothing."""
     if path.exists() and not _is_ours_and_ends(path):
-        _loaded(path)
+        _load(_new_context(), path)
         return
     folder = path.parent
     while not folder.exists():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -21,11 +22,12 @@ from broker.management.http.local import LocalRequests
 from broker.management.http.login import HttpLogin
 from broker.management.http.node_view import ManagedNode, Member, StoreFacts, TimelineEntry
 from broker.management.http.server import HttpServer
-from broker.node.console_certificate import certificate_path, end_of, own_certificate
+from broker.node.console_certificate import ConsoleCertificate, certificate_path
 from broker.node.descriptors import rooms
 from broker.node.incarnation import NodeIncarnation
 from broker.node.logins import hash_password
-from broker.server.certificates import Certificates
+from broker.node.tls_listeners import AMQPS, HTTPS, TlsListeners
+from broker.server.draining import Drain
 from broker.server.listener import AmqpServer
 
 _NAMES: Final = {"amqps": "amqp/ssl"}
@@ -35,7 +37,8 @@ _NAMES: Final = {"amqps": "amqp/ssl"}
 class AroundNode:
     """The store and the cluster around a node."""
 
-    def __init__(self, incarnation: NodeIncarnation, server: AmqpServer, node_id: str) -> None:
+    def __init__(self, incarnation: NodeIncarnation, server: AmqpServer, node_id: str, drain: Drain) -> None:
+        self.drain = drain
         self._incarnation = incarnation
         self._server = server
         self._node_id = node_id
@@ -86,16 +89,20 @@ class HttpApi:
         node_id: str,
         started_at: float,
         commands: Mapping[str, Callable[[Mapping[str, Any]], Awaitable[Any]]],
-        certificates: Certificates | None = None,
+        certificates: TlsListeners,
+        drain: Drain,
     ) -> None:
-        """`started_at` is when the process began (monotonic); `certificates` are those of the TLS listener of AMQP."""
+        """`started_at` is when the process began (monotonic)."""
         self._config = config
+        self._certificates = certificates
+        self._watches: list[asyncio.Task[None]] = []
+        self._tasks = incarnation.tasks
         section = config.management.http
         shared, directory = server.shared, incarnation.topology.directory
         users = None if incarnation.carbon is None else incarnation.carbon.users
-        around = self._around = AroundNode(incarnation, server, node_id)
-        if certificates is not None:
-            around.certificates["amqps"] = lambda: certificates.end
+        around = self._around = AroundNode(incarnation, server, node_id, drain)
+        for name in (AMQPS, HTTPS):
+            around.certificates[name] = partial(certificates.end, name)
 
         def tags_of(identity: Identity) -> Iterable[str]:
             granted: Iterable[str] | None = getattr(identity.grants, "tags", None)
@@ -143,23 +150,43 @@ class HttpApi:
         listening[:0] = [Listening(_NAMES.get(name, name), host, port) for name, port in ports.items()]
 
     async def listen(self) -> dict[str, str]:
-        """Open the listener; return its address. Raises `ConfigError`."""
-        config = self._config
-        section = config.management.http
-        host = section.bind_address or config.transports.amqp.bind_address
-        port = await self._server.listen(host, config.http_port, "http")
-        listening = self.node.view.listening
-        listening.append(Listening("http", host, port))
-        addresses = {"http": f"http://{endpoint(host, port)}{section.path_prefix}"}
+        """Open the listeners; return their addresses. Raises `ConfigError`."""
+        config, section = self._config, self._config.management.http
+        addresses = {}
+        if section.plain:
+            addresses["http"] = await self._listen(config.http_port, "http")
+        tls = self._certificates.context(HTTPS)
+        if tls is not None:
+            element = "http/sslConnection"
+            addresses["https"] = await self._listen(config.https_port, element, tls)
+            self._certificates.on_change(HTTPS, partial(self._use_certificate, element))
         if self._has_console:
-            path = certificate_path(config)
-            tls = own_certificate(path)
-            self._around.certificates["console"] = lambda: end_of(path)
-            port = await self._server.listen(host, config.console_port, "console", tls)
-            listening.append(Listening("https", host, port))
-            addresses["console"] = f"https://{endpoint(host, port)}{section.path_prefix}"
+            addresses["console"] = await self._listen(config.console_port, "console", tls or self._console_tls())
         return addresses
+
+    async def _listen(self, port: int, element: str, tls: ssl.SSLContext | None = None) -> str:
+        """Open one listener; return its address."""
+        section = self._config.management.http
+        host = section.bind_address or self._config.transports.amqp.bind_address
+        port = await self._server.listen(host, port, element, tls)
+        protocol = "http" if tls is None else "https"
+        self.node.view.listening.append(Listening(protocol, host, port))
+        return f"{protocol}://{endpoint(host, port)}{section.path_prefix}"
+
+    def _use_certificate(self, element: str, tls: ssl.SSLContext) -> None:
+        self._server.use_certificate(element, tls)
+        if self._has_console:
+            self._server.use_certificate("console", tls)
+
+    def _console_tls(self) -> ssl.SSLContext:
+        """Return a context with the console's own certificate: the API has none."""
+        own = ConsoleCertificate(certificate_path(self._config))
+        self._around.certificates["console"] = own.end
+        self._watches.append(self._tasks.create_task(own.watch(asyncio.sleep), name="the console's certificate"))
+        return own.context
 
     async def stop(self) -> None:
         """Serve nobody any more."""
+        for watch in self._watches:
+            watch.cancel()
         await self._server.stop()

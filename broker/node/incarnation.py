@@ -162,6 +162,13 @@ class NodeIncarnation:
         """Return what has happened to the members last, the newest first. Raises `StoreUnavailable`."""
         return await self._lifecycle.timeline(limit)
 
+    async def hand_over(self) -> None:
+        """Give other nodes what this one has, when its clients are gone. Raises `StoreUnavailable`."""
+        for queue in self.levels:
+            queue.end_delays()
+        await self.journal.flushed()
+        await self._lifecycle.hand_over()
+
     @property
     def epoch(self) -> int:
         """How often the coordinator has changed, as far as this node knows."""

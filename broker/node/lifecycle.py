@@ -87,6 +87,10 @@ class Lifecycle(Protocol[PartsT_contra]):
         """Start background tasks in `loops`; return those that must end before `leave`."""
         ...
 
+    async def hand_over(self) -> None:
+        """Give other nodes what this one has: its clients are gone, and it goes on. Raises `StoreUnavailable`."""
+        ...
+
     async def hand_off(self) -> None:
         """Hand messages off to other nodes: the clients are gone, the journal still writes."""
         ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Iterator
 
 from broker.config.configuration import Configuration
@@ -14,6 +15,7 @@ from broker.management.metrics.pages import MetricsPages
 from broker.node.descriptors import rooms
 from broker.node.incarnation import NodeIncarnation
 from broker.node.loop_lag import LoopLag
+from broker.node.tls_listeners import METRICS_TLS, TlsListeners
 from broker.ports.names import DEAD_LETTER_CHANNEL
 from broker.server.listener import AmqpServer
 from broker.store.journal_limits import Spread
@@ -22,8 +24,11 @@ from broker.store.journal_limits import Spread
 class Metrics:
     """The metrics of one incarnation."""
 
-    def __init__(self, config: Configuration, incarnation: NodeIncarnation, server: AmqpServer) -> None:
+    def __init__(
+        self, config: Configuration, incarnation: NodeIncarnation, server: AmqpServer, certificates: TlsListeners
+    ) -> None:
         self._config = config
+        self._certificates = certificates
         self._incarnation = incarnation
         self._pressure = server.pressure
         self._lag = LoopLag(incarnation.clock.monotonic)
@@ -32,13 +37,25 @@ class Metrics:
         self._watch: asyncio.Task[None] | None = None
 
     async def listen(self) -> dict[str, str]:
-        """Open the listener; return its address. Raises `ConfigError`."""
+        """Open the listeners; return their addresses. Raises `ConfigError`."""
+        addresses = {}
+        if self._config.management.metrics.plain:
+            addresses["metrics"] = await self._listen(self._config.metrics_port, "metrics")
+        tls = self._certificates.context(METRICS_TLS)
+        if tls is not None:
+            element = "metrics/sslConnection"
+            addresses["metrics with TLS"] = await self._listen(self._config.metrics_tls_port, element, tls)
+            self._certificates.on_change(METRICS_TLS, lambda context: self._server.use_certificate(element, context))
+        self._watch = self._incarnation.tasks.create_task(self._lag.run(asyncio.sleep), name="lag of the loop")
+        return addresses
+
+    async def _listen(self, port: int, element: str, tls: ssl.SSLContext | None = None) -> str:
         section = self._config.management.metrics
         host = section.bind_address or self._config.transports.amqp.bind_address
-        port = await self._server.listen(host, self._config.metrics_port, "metrics", what=METRICS)
-        self._incarnation.view.listening.append(Listening("http/prometheus", host, port))
-        self._watch = self._incarnation.tasks.create_task(self._lag.run(asyncio.sleep), name="lag of the loop")
-        return {"metrics": f"http://{endpoint(host, port)}/metrics"}
+        port = await self._server.listen(host, port, element, tls, what=METRICS)
+        protocol = "http" if tls is None else "https"
+        self._incarnation.view.listening.append(Listening(f"{protocol}/prometheus", host, port))
+        return f"{protocol}://{endpoint(host, port)}/metrics"
 
     async def stop(self) -> None:
         """Serve nobody any more."""

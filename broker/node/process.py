@@ -6,7 +6,6 @@ The objects of an incarnation are built in `incarnation`.
 from __future__ import annotations
 
 import asyncio
-import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -17,15 +16,14 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from broker import __version__
-from broker.amqp.profile import PROFILES, Profile
 from broker.backoff import Backoff
 from broker.clock import StoreClock, SystemClock
 from broker.config.configuration import Configuration
 from broker.errors import AdministrationError, ConfigError, Evicted, StoreLocked, StoreShared
-from broker.machine.address import endpoint
 from broker.machine.supervisor import of_this_process
 from broker.management.figures.view import ReadLogs, no_logs
 from broker.node.admin_password import password_path, where_password_is
+from broker.node.amqp_listeners import open_amqp
 from broker.node.control import API, Command, ControlServer
 from broker.node.control_path import control_path
 from broker.node.incarnation import STOP_TIMEOUT, NodeIncarnation
@@ -33,10 +31,13 @@ from broker.node.lifecycle import Lifecycle
 from broker.node.logins import hash_password
 from broker.node.member_port import open_member_port
 from broker.node.own_id import node_id
+from broker.node.process_commands import ProcessCommands
 from broker.node.standalone import Standalone
+from broker.node.tls_listeners import TlsListeners
 from broker.node.token_logins import token_logins
+from broker.node.traced import traced
 from broker.ports.store import Store
-from broker.server.certificates import Certificates
+from broker.server.draining import Drain, State, drain_before_end
 from broker.server.listener import AmqpServer
 from broker.store.health import StoreState
 from broker.store.retrying import Retry, RetryingStore
@@ -115,16 +116,18 @@ class Node:
         self._time_keeper = TimeKeeper(self._retrying_store, self._clock)
         self._incarnation: NodeIncarnation | None = None
         self._safety = SafetyWatch(store, self._clock)
-        self._server: AmqpServer | None = None
         self.ports: dict[str, int] = {}
         """Where the node listens for AMQP, by protocol."""
-        amqp = config.transports.amqp
-        has_tls = amqp.enabled and amqp.ssl_connection.enabled
-        self._certificates = Certificates(amqp.ssl_connection) if has_tls else None
+        self._certificates = TlsListeners(config)
         self._stop_asked_at: float | None = None
         self._supervisor = of_this_process()
         self._with_tokens = token_logins(config.authentication.oauth2)
         self._member_port = open_member_port(config) if config.meets_among_peers else None
+        self._drain: Drain | None = None
+        self._drain_seconds = config.management.drain_seconds
+        self._at_once = asyncio.Event()
+        self.process_commands = ProcessCommands(self._stop_over)
+        """Those that the control socket has; the command line adds what only it can do."""
         self.node_id = node_id(config, port=0 if self._member_port is None else self._member_port.port)
 
     @property
@@ -136,31 +139,37 @@ class Node:
 
     def stop(self) -> None:
         """Ask the node to stop in order; a node that is still starting, for example waiting for its store, stops at
-        once.
+        once. Asked again, it closes the connections that are left at once.
         """
         if self._stop_asked_at is None:
             self._stop_asked_at = self._clock.monotonic()
+        else:
+            self._at_once.set()
         self._stop.set()
         start, self._start = self._start, None
         if start is not None:
             start.reschedule(asyncio.get_running_loop().time())
+
+    def _stop_over(self, seconds: float | None) -> None:
+        """Ask the node to stop, and to close connections over so many seconds, None for what is configured."""
+        if seconds is not None:
+            self._drain_seconds = seconds
+        self.stop()
 
     def reload(self, config: Configuration) -> None:
         """Take from `config` what a running node can change: certificate, trust store, versions and ciphers of TLS.
 
         Connections that come from now on get them. Raises ConfigError, and changes nothing, when they cannot be used.
         """
-        new = config.transports.amqp.ssl_connection
-        if self._certificates is not None and new.enabled:
-            self._certificates.use(new)
-            self._use_certificates()
+        self._certificates.reload(config)
         if _without_what_is_taken(config) != _without_what_is_taken(self._config):
             _log.warning("the configuration has other changes, they take effect at the next start")
 
     async def run(self, on_started: Callable[[Started], None]) -> None:
         """Serve until `stop` is called; raises the error that prevented the start or ended the node."""
         try:
-            await self._run_until_stopped(on_started)
+            async with traced(self._config.management.tracing, self.node_id):
+                await self._run_until_stopped(on_started)
         finally:
             if self._member_port is not None:
                 self._member_port.close()
@@ -259,7 +268,6 @@ class Node:
         self, server: AmqpServer, incarnation: NodeIncarnation, messages: int, on_started: Callable[[Started], None]
     ) -> None:
         """Listen until the node is to stop; then close the clients' connections."""
-        self._server = server
         incarnation.view.logs = self._recent_logs
         store_seconds = await self._start_retry.until_done(self._store.probe)
         async with AsyncExitStack() as opened:
@@ -301,10 +309,12 @@ class Node:
         new_hash = partial(hash_password, incarnation.hashing)
         commands = Commands(incarnation.administration, new_hash, __version__, further)
         by_name = incarnation.carbon.commands(incarnation.administration, commands) if incarnation.carbon else None
-        served: dict[str, Command] = dict(by_name or commands.by_name)
+        served: dict[str, Command] = {**(by_name or commands.by_name), **self.process_commands.by_name}
         control = ControlServer(control_path(self._config), served)
         await control.start()
         opened.push_async_callback(control.stop)
+        was_drained = self._drain is not None and self._drain.state != "serving"
+        drain = self._drain = self._new_drain(server, incarnation)
         http = self._http_api(incarnation, server, by_name or commands.by_name)
         served[API] = _no_api if http is None else http.serve_locally
         addresses: dict[str, str] = {}
@@ -312,23 +322,47 @@ class Node:
             if listener is not None:
                 opened.push_async_callback(listener.stop)
                 addresses |= await listener.listen()
-        addresses |= await self._listen(server)
+        self.ports, of_amqp = await open_amqp(server, self._config, self._certificates)
+        addresses |= of_amqp
+        if was_drained:
+            drain.begin(0)
         if http is not None:
             http.tell_of(self.ports)
         return addresses
 
     async def _watch_until_stopped(self) -> None:
+        drain = self._drain
+        assert drain is not None
         async with asyncio.TaskGroup() as watching:
             watches = [
-                watching.create_task(self._watch_certificates(), name="certificates"),
+                watching.create_task(self._certificates.watch(asyncio.sleep), name="certificates"),
                 watching.create_task(self._supervisor.watch(asyncio.sleep), name="signs of life"),
                 watching.create_task(self._safety.run(), name="store safety"),
             ]
             try:
                 await self._stop.wait()
+                if self._drain_seconds:
+                    self._supervisor.tell("STOPPING=1")
+                    await drain_before_end(drain, self._drain_seconds, self._at_once)
             finally:
+                drain.stop()
                 for watch in watches:
                     watch.cancel()
+
+    def _new_drain(self, server: AmqpServer, incarnation: NodeIncarnation) -> Drain:
+        """Return what drains this incarnation."""
+
+        def on_change(state: State) -> None:
+            incarnation.view.being_drained = state != "serving"
+            self._supervisor.tell(f"STATUS={state} as {self.node_id}")
+
+        return Drain(
+            server,
+            hand_over=incarnation.hand_over,
+            spawn=incarnation.tasks.create_task,
+            sleep=asyncio.sleep,
+            on_change=on_change,
+        )
 
     def _http_api(
         self, incarnation: NodeIncarnation, server: AmqpServer, commands: Mapping[str, Command]
@@ -337,59 +371,24 @@ class Node:
             return None
         from broker.node.http_api import HttpApi  # a quarter of a second
 
-        return HttpApi(self._config, incarnation, server, self.node_id, self._started_at, commands, self._certificates)
+        assert self._drain is not None
+        return HttpApi(
+            self._config,
+            incarnation,
+            server,
+            self.node_id,
+            self._started_at,
+            commands,
+            self._certificates,
+            self._drain,
+        )
 
     def _metrics(self, incarnation: NodeIncarnation, server: AmqpServer) -> Metrics | None:
         if not self._config.management.metrics.enabled:
             return None
         from broker.node.metrics import Metrics  # for aiohttp, likewise
 
-        return Metrics(self._config, incarnation, server)
-
-    def _use_certificates(self) -> None:
-        """Let connections that come from now on have the certificates as they are now."""
-        if self._server is not None and self._certificates is not None:
-            self._server.use_certificate(self._certificates.context, self._certificates.login)
-
-    async def _watch_certificates(self) -> None:
-        if self._certificates is not None:
-            await self._certificates.watch(self._use_certificates, asyncio.sleep)
-
-    async def _listen(self, server: AmqpServer) -> dict[str, str]:
-        """Open the configured listeners, the plain one last; return their addresses by protocol."""
-        amqp = self._config.transports.amqp
-        self.ports = {}
-        addresses = {}
-        if self._certificates is not None:
-            profile = PROFILES[amqp.ssl_connection.profile]
-            context = self._certificates.context
-            port = await self._open(server, self._config.amqps_port, "sslConnection", context, profile)
-            self._use_certificates()
-            self.ports["amqps"] = port
-            addresses["amqps"] = f"amqps://{endpoint(amqp.bind_address, port)}"
-        if amqp.enabled and amqp.default_connection.enabled:
-            profile = PROFILES[amqp.default_connection.profile]
-            port = await self._open(server, self._config.amqp_port, "defaultConnection", None, profile)
-            self.ports["amqp"] = port
-            addresses["amqp"] = f"amqp://{endpoint(amqp.bind_address, port)}"
-        return addresses
-
-    async def _open(
-        self, server: AmqpServer, port: int, element: str, tls: ssl.SSLContext | None, profile: Profile
-    ) -> int:
-        host = self._config.transports.amqp.bind_address
-        try:
-            return await server.listen(host, port, tls, profile)
-        except OSError as error:
-            raise cannot_listen(host, port, element, error) from error
-
-
-def cannot_listen(host: str, port: int, element: str, error: OSError) -> ConfigError:
-    """Return what is to be done when a listener of AMQP, configured by `element`, cannot be opened."""
-    return ConfigError(
-        f"cannot listen on {endpoint(host, port)} for AMQP: {error.strerror or error};"
-        f" stop what uses the port or change transports/amqp/{element}/@port"
-    )
+        return Metrics(self._config, incarnation, server, self._certificates)
 
 
 def require_safe(config: Configuration, unsafe: Sequence[str]) -> None:
@@ -404,9 +403,10 @@ def require_safe(config: Configuration, unsafe: Sequence[str]) -> None:
 def _without_what_is_taken(config: Configuration) -> dict[str, Any]:
     """Return the values of `config` but those that a running node takes, and where they come from."""
     values = config.model_dump(exclude={"origins", "accepted", "logging", "log4j"})
-    tls = values["transports"]["amqp"]["ssl_connection"]
-    for name in set(tls) - {"enabled", "port", "profile"}:
-        del tls[name]
+    for section in (values["transports"]["amqp"], values["management"]["http"], values["management"]["metrics"]):
+        tls = section["ssl_connection"]
+        for name in set(tls) - {"enabled", "port", "profile"}:
+            del tls[name]
     return values
 
 

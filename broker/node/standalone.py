@@ -60,6 +60,9 @@ class Standalone:
     async def start(self, loops: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
         return []
 
+    async def hand_over(self) -> None:
+        """Nothing to do: there is no other node."""
+
     async def hand_off(self) -> None:
         """Nothing to do: there is no other node to hand messages off to."""
 

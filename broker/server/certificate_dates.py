@@ -1,4 +1,4 @@
-"""Says in the log which certificates of the TLS listener have expired, expire soon, or are not valid yet."""
+"""Says in the log which certificates of a TLS listener have expired, expire soon, or are not valid yet."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 
 import structlog
 
-from broker.server.tls import KEY_STORE, TRUST_STORE
+from broker.server.tls import AMQP
 
 _log = structlog.get_logger(__name__)
 
@@ -26,11 +26,11 @@ class _Validity:
     end: datetime
 
 
-def report_own(certificates: Sequence[bytes], file: str, now: datetime) -> None:
+def report_own(certificates: Sequence[bytes], file: str, now: datetime, element: str = AMQP) -> None:
     """Log a line for each certificate of the key store that clients refuse at `now`, or will within 30 days."""
     for each in _validities(certificates):
         details = {
-            "element": KEY_STORE,
+            "element": f"{element}/keyStore",
             "file": file,
             "subject": each.subject,
             "valid_from": each.begin.isoformat(),
@@ -49,7 +49,7 @@ def first_end(certificates: Sequence[bytes]) -> float | None:
     return min((each.end.timestamp() for each in _validities(certificates)), default=None)
 
 
-def report_trusted(certificates: Sequence[bytes], file: str, now: datetime) -> None:
+def report_trusted(certificates: Sequence[bytes], file: str, now: datetime, element: str = AMQP) -> None:
     """Log one line about the trusted certificates that are not valid at `now`, and one about those that expire soon.
 
     A trust store may hold a hundred authorities of which the node needs one: an error only when none is valid.
@@ -61,7 +61,7 @@ def report_trusted(certificates: Sequence[bytes], file: str, now: datetime) -> N
         log = _log.error if len(invalid) == len(known) else _log.warning
         log(
             "trusted certificates are not valid, what they have issued is refused",
-            element=TRUST_STORE,
+            element=f"{element}/trustStore",
             file=file,
             certificates=f"{len(invalid)} of {len(known)}",
             subjects=_subjects(invalid),
@@ -69,7 +69,7 @@ def report_trusted(certificates: Sequence[bytes], file: str, now: datetime) -> N
     if soon:
         _log.warning(
             "trusted certificates expire soon",
-            element=TRUST_STORE,
+            element=f"{element}/trustStore",
             file=file,
             certificates=f"{len(soon)} of {len(known)}",
             subjects=_subjects(soon),

@@ -1,4 +1,4 @@
-"""The certificates of the TLS listener while the node runs: read again when their files change, watched for expiry.
+"""The certificates of a TLS listener while the node runs: read again when their files change, watched for expiry.
 
 A file that cannot be used leaves what was there, and is an error in the log.
 """
@@ -10,15 +10,16 @@ import os
 import ssl
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 import structlog
 
-from broker.config.ssl_connection import CertificateLogin, SslConnection
+from broker.config.ssl_connection import TlsListener
 from broker.errors import ConfigError
 from broker.machine.faults import MachineFaults
 from broker.server.certificate_dates import first_end, report_own, report_trusted
-from broker.server.tls import TlsSetup, tls_setup
+from broker.server.tls import AMQP, TlsSetup, tls_setup
 
 _log = structlog.get_logger(__name__)
 
@@ -38,20 +39,24 @@ class Certificates:
 
     def __init__(
         self,
-        connection: SslConnection,
+        connection: TlsListener,
         now: Callable[[], datetime] = _now,
         aside: Callable[..., Awaitable[Any]] = asyncio.to_thread,
+        *,
+        element: str = AMQP,
     ) -> None:
         """Read the stores. Raises ConfigError naming the file that cannot be used.
 
-        `aside` runs a function beside the loop: the keys of a store are hidden by thousands of rounds of a hash.
+        `element` is where in broker.xml the listener is. `aside` runs a function beside the loop: the keys of a store
+        are hidden by thousands of rounds of a hash.
         """
         self._now = now
         self._aside = aside
         self._connection = connection
+        self._element = element
         self._complaint = ""
         self._fingerprint = _fingerprint(connection)
-        self._setup = tls_setup(connection)
+        self._setup = tls_setup(connection, element)
         self._report()
 
     @property
@@ -60,19 +65,18 @@ class Certificates:
         return self._setup.context
 
     @property
-    def login(self) -> CertificateLogin:
-        """By what of their certificates clients may log in."""
-        return self._connection.certificate_login
-
-    @property
     def end(self) -> float | None:
         """When the first certificate that the listener shows ends, in seconds since 1970; None if nobody can say."""
         return first_end(self._setup.own)
 
-    def use(self, connection: SslConnection) -> None:
+    def use(self, connection: TlsListener) -> None:
         """Read the stores of another configuration. Raises ConfigError, and changes nothing, when one is not usable."""
+        self.read(connection)()
+
+    def read(self, connection: TlsListener) -> Callable[[], None]:
+        """Read the stores of another configuration; return what takes them. Raises ConfigError."""
         fingerprint = _fingerprint(connection)
-        self._take(connection, fingerprint, tls_setup(connection))
+        return partial(self._take, connection, fingerprint, tls_setup(connection, self._element))
 
     async def look(self) -> bool:
         """Read the stores if their files have changed; return whether there is another context."""
@@ -83,7 +87,7 @@ class Certificates:
         if fingerprint == self._fingerprint and not self._complaint:
             return False
         try:
-            setup = await self._aside(tls_setup, connection)
+            setup = await self._aside(tls_setup, connection, self._element)
         except (ConfigError, RuntimeError) as error:  # RuntimeError: there can be no thread now
             self._complain(str(error), is_new=fingerprint != self._fingerprint)
             self._fingerprint = fingerprint
@@ -103,7 +107,7 @@ class Certificates:
                 if await self.look():
                     on_change()
 
-    def _take(self, connection: SslConnection, fingerprint: _Fingerprint, setup: TlsSetup) -> None:
+    def _take(self, connection: TlsListener, fingerprint: _Fingerprint, setup: TlsSetup) -> None:
         self._connection, self._fingerprint, self._setup, self._complaint = connection, fingerprint, setup, ""
         self._report()
 
@@ -116,11 +120,11 @@ class Certificates:
         """Say which certificates expire soon, or have expired."""
         now = self._now()
         self._report_at = now + REPORT_INTERVAL
-        report_own(self._setup.own, self._connection.key_store.location, now)
-        report_trusted(self._setup.trusted, self._connection.trust_store.location, now)
+        report_own(self._setup.own, self._connection.key_store.location, now, self._element)
+        report_trusted(self._setup.trusted, self._connection.trust_store.location, now, self._element)
 
 
-def _fingerprint(connection: SslConnection) -> _Fingerprint:
+def _fingerprint(connection: TlsListener) -> _Fingerprint:
     """Return what changes when one of the files is written or replaced."""
     locations = (connection.key_store.location, connection.trust_store.location)
     return tuple(_stat(location) for location in locations if location)

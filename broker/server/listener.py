@@ -67,6 +67,8 @@ class AmqpServer:
         self._tasks = tasks
         self._room = room or Room()
         self._listeners: list[SocketListener] = []
+        self._places: dict[SocketListener, tuple[str, int]] = {}
+        """Where they listen."""
         self._empty = asyncio.Event()
         self._empty.set()
         self._next_look = clock.monotonic() + _LOOK_INTERVAL
@@ -83,6 +85,7 @@ class AmqpServer:
         listener.start()
         self._listeners.append(listener)
         actual: int = names[0][1]
+        self._places[listener] = host, actual
         _log.info("started TLS listener" if tls else "started TCP listener", address=host, port=actual)
         return actual
 
@@ -92,6 +95,40 @@ class AmqpServer:
         for listener in self._listeners:
             if listener.tls is not None:
                 listener.tls = tls
+
+    # Draining
+
+    @property
+    def open_count(self) -> int:
+        """How many connections there are."""
+        return len(self.protocols)
+
+    def suspend(self) -> None:
+        """Close the listeners; connections stay."""
+        for listener in self._listeners:
+            listener.close()
+
+    async def resume(self) -> None:
+        """Open the listeners again. Raises OSError."""
+        for listener, place in self._places.items():
+            if not listener.is_open:
+                await listener.bind(*place)
+                listener.start()
+
+    def close_some(self, count: int, reason: str) -> int:
+        """Close so many connections with 320, those first that hold nothing unfinished; return how many are left."""
+        left = [protocol for protocol in self.protocols if not protocol.connection.is_ending]
+        if count < len(left):
+            left.sort(key=lambda protocol: protocol.connection.unfinished_octets)
+        for protocol in left[:count]:
+            protocol.connection.force_close(reason)
+        return max(len(left) - count, 0)
+
+    async def wait_until_empty(self) -> None:
+        """Return when the last connection is gone."""
+        await self._empty.wait()
+
+    # Clients
 
     def add(self, protocol: AmqpProtocol) -> None:
         """A client has connected."""

@@ -1,4 +1,4 @@
-"""TLS for the AMQP listener, from the `sslConnection` of broker.xml (contract N1, N2, invariant I89).
+"""TLS for a listener, from its `sslConnection` in broker.xml (contract N1, N2, invariant I89).
 
 Key and trust stores are PEM, PKCS #12 or JKS (ADR 48). OpenSSL takes keys from files only: it gets them in files of
 memory, so that no key is written to a disk.
@@ -18,14 +18,14 @@ import structlog
 
 from broker.config.ciphers import FFDHE2048, cipher_list
 from broker.config.key_stores import KeyAndChain, key_and_chain, read_store, trusted_certificates
-from broker.config.ssl_connection import KeyStore, SslConnection, TrustStore
+from broker.config.ssl_connection import KeyStore, TlsListener, TrustStore
 from broker.config.values import one_line
 from broker.errors import ConfigError
 
 _log = structlog.get_logger(__name__)
 
-KEY_STORE: Final = "transports/amqp/sslConnection/keyStore"
-TRUST_STORE: Final = "transports/amqp/sslConnection/trustStore"
+AMQP: Final = "transports/amqp/sslConnection"
+"""The element of the AMQP listener."""
 
 _VERSIONS: Final = {"TLSv1.2": ssl.TLSVersion.TLSv1_2, "TLSv1.3": ssl.TLSVersion.TLSv1_3}
 _CLIENT_AUTH: Final = {"false": ssl.CERT_NONE, "want": ssl.CERT_OPTIONAL, "true": ssl.CERT_REQUIRED}
@@ -49,8 +49,10 @@ class TlsSetup:
     trusted: Sequence[bytes]
 
 
-def tls_setup(connection: SslConnection) -> TlsSetup:
+def tls_setup(connection: TlsListener, element: str = AMQP) -> TlsSetup:
     """Read the stores and return a context with them. Raises ConfigError naming the file that cannot be used.
+
+    `element` is where in broker.xml the listener is.
 
     A trust store makes client certificates welcome, unless `clientAuth` says no, and checks those that are shown.
     """
@@ -59,10 +61,10 @@ def tls_setup(connection: SslConnection) -> TlsSetup:
     context.options |= ssl.OP_NO_RENEGOTIATION
     versions = [_VERSIONS[name] for name in connection.tls_versions]
     context.minimum_version, context.maximum_version = min(versions), max(versions)
-    own = _use_key(context, connection.key_store)
+    own = _use_key(context, connection.key_store, element)
     trusted: Sequence[bytes] = ()
     if connection.asks_for_certificates:
-        trusted = _use_trusted(context, connection.trust_store)
+        trusted = _use_trusted(context, connection.trust_store, element)
         context.verify_mode = _CLIENT_AUTH[connection.client_auth]
     if connection.ciphers:
         context.set_ciphers(cipher_list(connection.ciphers))
@@ -72,7 +74,7 @@ def tls_setup(connection: SslConnection) -> TlsSetup:
     return TlsSetup(context, own, trusted)
 
 
-def _use_key(context: ssl.SSLContext, store: KeyStore) -> Sequence[bytes]:
+def _use_key(context: ssl.SSLContext, store: KeyStore, element: str) -> Sequence[bytes]:
     password = store.password.get_secret_value()
     try:
         found = key_and_chain(read_store(Path(store.location)), password, store.key_alias)
@@ -82,24 +84,24 @@ def _use_key(context: ssl.SSLContext, store: KeyStore) -> Sequence[bytes]:
             context.load_cert_chain(path, password=lambda: password)
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"{KEY_STORE}: cannot use {store.location}: {_reason(error)};"
+            f"{element}/keyStore: cannot use {store.location}: {_reason(error)};"
             " expected a file with the private key and its certificates, as PEM, PKCS #12 or JKS"
         ) from error
-    _tell_of_other_keys(found, store)
+    _tell_of_other_keys(found, store, element)
     return found.certificates
 
 
-def _tell_of_other_keys(found: KeyAndChain, store: KeyStore) -> None:
+def _tell_of_other_keys(found: KeyAndChain, store: KeyStore, element: str) -> None:
     if found.others:
         _log.warning(
             "a key store has several private keys, its first one is used; name one in keyAlias",
-            element=f"{KEY_STORE}/keyAlias",
+            element=f"{element}/keyStore/keyAlias",
             file=store.location,
             others=", ".join(found.others),
         )
 
 
-def _use_trusted(context: ssl.SSLContext, store: TrustStore) -> Sequence[bytes]:
+def _use_trusted(context: ssl.SSLContext, store: TrustStore, element: str) -> Sequence[bytes]:
     password = store.password.get_secret_value()
     try:
         certificates = trusted_certificates(read_store(Path(store.location)), password)
@@ -108,13 +110,13 @@ def _use_trusted(context: ssl.SSLContext, store: TrustStore) -> Sequence[bytes]:
             raise ValueError("there is no usable certificate in it")
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"{TRUST_STORE}: cannot use {store.location}: {_reason(error)};"
+            f"{element}/trustStore: cannot use {store.location}: {_reason(error)};"
             " expected a file of certificates, as PEM, PKCS #12 or JKS"
         ) from error
     if len(usable) < len(certificates):
         _log.warning(
             "a trust store has certificates that cannot be read, they are left out",
-            element=TRUST_STORE,
+            element=f"{element}/trustStore",
             file=store.location,
             certificates=len(certificates) - len(usable),
         )

@@ -6,10 +6,12 @@ import time
 from pathlib import Path
 
 import pytest
+from pika.exceptions import AMQPConnectionError, ConnectionClosedByBroker
 
 from benchmarks.nodes.configuration import CALM, Membership, NodeConfiguration
 from benchmarks.nodes.ports import quiet_port
 from benchmarks.nodes.process import BrokerProcess
+from broker.cli.program import run as brokerctl
 from tests.cluster.clients import consume, numbered, publish
 from tests.cluster.conftest import ChannelOf, NewCluster
 from tests.support.cluster import ClusterOfProcesses
@@ -47,6 +49,35 @@ def test_a_node_that_stops_hands_its_backlog_over_and_nothing_is_redelivered(
     assert seconds < 3.0
     staying.output.wait_for("Member left", 2.0)
     assert cluster.coordinator() is staying
+
+
+@pytest.mark.slow
+def test_a_node_that_is_drained_hands_its_backlog_over_and_takes_clients_again(
+    new_cluster: NewCluster, mariadb: DatabaseServer, channel_of: ChannelOf, name: str
+) -> None:
+    cluster = new_cluster(mariadb, 2)
+    cluster.start()
+    drained, other = cluster.nodes
+    publisher = channel_of(drained)
+    publisher.queue_declare(name, durable=True)
+    publisher.confirm_delivery()
+    publish(publisher, name, numbered(500))
+    control = ["--config", str(drained.config), "--quiet"]
+
+    assert brokerctl([*control, "drain"], {}) == 0
+    with pytest.raises(ConnectionClosedByBroker, match=r"320.*Node was put into maintenance mode"):
+        publisher.connection.process_data_events(1.0)
+    rest = consume(channel_of(other), name)
+    rest.wait(500)
+    assert rest.first_time == numbered(500)
+    with pytest.raises(AMQPConnectionError):
+        channel_of(drained)
+    assert drained.is_running()
+
+    assert brokerctl([*control, "resume"], {}) == 0
+    again = channel_of(drained)
+    publish(again, name, numbered(10, 500))
+    rest.wait(510)
 
 
 @pytest.mark.slow

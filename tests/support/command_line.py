@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import shlex
 import sys
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,19 @@ import pytest
 
 from broker.cli.failure import EX_DATAERR, CommandFailure
 from broker.cli.program import run
+from broker.cli.shell import Shell
 from broker.errors import BrokerError
 from broker.management.http.local import LocalRequests
+from broker.node.process_commands import ProcessCommands
 from tests.support.http_api import HttpNode
+
+
+def process_commands(node: HttpNode) -> ProcessCommands:
+    """Return the commands of a process; what they do is noted in `node.around.told`."""
+    told = node.around.told
+    commands = ProcessCommands(lambda seconds: told.append(f"stop {seconds}"))
+    commands.add(reload=lambda: told.append("reload"), set_level=lambda level: told.append(f"level {level}"))
+    return commands
 
 
 class MemoryWay:
@@ -33,6 +43,7 @@ class MemoryWay:
         self._node = node
         self._commands = {
             **node.commands.by_name,
+            **process_commands(node).by_name,
             "api": LocalRequests(node.api).serve,
         }
 
@@ -97,7 +108,12 @@ class CommandLine:
         self.node = node
         self.environ = {"XDG_CONFIG_HOME": str(home)}
         self.executed: list[Sequence[str]] = []
-        self._monkeypatch = monkeypatch
+        self.inputs: list[bytes | None] = []
+        """What those programs were given."""
+        self.now = 0.0
+        self.on_sleep: Callable[[], None] = lambda: None
+        """Happens while a command waits."""
+        self.monkeypatch = monkeypatch
         self._capsys = capsys
 
     def __call__(self, line: str, *, given: str = "", is_terminal: bool = False, program: str = "brokerctl") -> Ended:
@@ -107,13 +123,27 @@ class CommandLine:
             place = words.index("<")
             given = Path(words[place + 1]).read_text()
             del words[place : place + 2]
-        self._monkeypatch.setattr(sys, "stdin", Input(given, is_terminal=is_terminal))
+        self.monkeypatch.setattr(sys, "stdin", Input(given, is_terminal=is_terminal))
         way = MemoryWay(self.node)
         self._capsys.readouterr()
-        code = run(words, self.environ, program, lambda wanted: way, self._execute)
+        shell = Shell(self._execute, self._await_end, self._sleep, lambda: self.now)
+        code = run(words, self.environ, program, lambda wanted: way, shell)
         found = self._capsys.readouterr()
         return Ended(code, found.out, found.err)
 
-    def _execute(self, command: Sequence[str]) -> int:
+    def publish(self, payload: str, routing_key: str = "orders", exchange: str = "amq.default") -> None:
+        """Publish a message as another program would."""
+        body = {"routing_key": routing_key, "payload": payload, "payload_encoding": "string", "properties": {}}
+        assert self.node.status("POST", f"/exchanges/%2F/{exchange}/publish", body) == 200
+
+    def _execute(self, command: Sequence[str], given: bytes | None = None) -> int:
         self.executed.append(command)
+        self.inputs.append(given)
         return 0
+
+    def _await_end(self, process_id: int, seconds: float) -> bool:
+        return self.node.around.has_ended
+
+    def _sleep(self, seconds: float) -> None:
+        self.now += seconds
+        self.on_sleep()

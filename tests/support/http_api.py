@@ -52,6 +52,32 @@ _KNOWN = {
 """Users with password, tags and permissions in `/`."""
 
 
+class StandInDrain:
+    """A drain of `open` connections, of which each look sends `pace` away."""
+
+    def __init__(self) -> None:
+        self.state = "serving"
+        self.open = 0
+        self.closed = 0
+        self.pace = 0
+        self.seconds: list[float] = []
+
+    def progress(self) -> Mapping[str, Any]:
+        told = {"state": self.state, "connections": self.open, "closed": self.closed}
+        if self.state == "draining":
+            gone = min(self.pace, self.open)
+            self.open, self.closed = self.open - gone, self.closed + gone
+            self.state = "draining" if self.open else "drained"
+        return told
+
+    def begin(self, seconds: float) -> None:
+        self.seconds.append(seconds)
+        self.state = "draining"
+
+    async def end(self) -> None:
+        self.state = "serving"
+
+
 class Around:
     """NodeFacts that say what a test wants."""
 
@@ -62,6 +88,11 @@ class Around:
         self.known = [Member("NODE:1", "", 0, True, True)]
         self.ends: dict[str, float] = {}
         self.entries: list[TimelineEntry] = []
+        self.drain = StandInDrain()
+        self.told: list[str] = []
+        """What the process was told to do."""
+        self.has_ended = True
+        """Has the process ended when somebody waits for that?"""
 
     def alarm(self) -> str:
         return self.reason

@@ -71,6 +71,7 @@ def list_consumers(session: CommandSession, columns: tuple[str, ...]) -> None:
     "connections rm",
     "close connection",
     example="brokerctl close_connection '127.0.0.1:50000 -> 127.0.0.1:5672' 'maintenance' --yes",
+    completes={"name": "connections"},
 )
 @click.argument("name")
 @click.argument("reason", default="closed by an operator")

@@ -8,11 +8,14 @@ from typing import Any, Final
 import click
 
 from broker.cli.command import command
-from broker.cli.failure import EX_FOUND, EX_OK
+from broker.cli.failure import EX_DATAERR, EX_FOUND, EX_OK, CommandFailure
 from broker.cli.output import write_json
+from broker.cli.progress import ProgressLine
 from broker.cli.session import CommandSession, escaped
 
 _CARBON: Final = "carbon"
+_PAGE: Final = 500
+"""Dead letters of one request."""
 
 
 def _letters(session: CommandSession) -> str:
@@ -41,8 +44,33 @@ def _arguments(ids: tuple[int, ...], all_of_them: bool, queue: str | None) -> di
 
 
 def _do(session: CommandSession, what: str, told: dict[str, Any]) -> dict[str, Any]:
-    done: dict[str, Any] = session.send("POST", f"{_letters(session)}/{what}", told, what=_what(session))
-    return done
+    """Do something with dead letters; of all of them with pages of ids, so that somebody sees how far it is."""
+    queue = f"/queues/{escaped(session.given_vhost or _CARBON)}/deadletterchannel"
+    status, channel = session.ask("GET", queue) if "all" in told else (0, None)
+    if status != 200:  # nothing has died yet, or this is for the request itself to say
+        done: dict[str, Any] = session.send("POST", f"{_letters(session)}/{what}", told, what=_what(session))
+        return done
+    there = (channel or {})["messages"]
+    progress = ProgressLine(session, "dead letters", there)
+    whole: dict[str, Any] = {"done": 0, "left": 0, "reasons": []}
+    after = 0
+    while there > 0:  # what dies meanwhile is not pursued
+        page = _page(session, after, min(there, _PAGE), told.get("queue"))
+        if not page:
+            break
+        after, there = page[-1]["id"], there - len(page)
+        given = {name: value for name, value in told.items() if name != "all"} | {"ids": [row["id"] for row in page]}
+        done = session.send("POST", f"{_letters(session)}/{what}", given, what=_what(session))
+        whole = {name: value + done[name] for name, value in whole.items()}
+        progress.advance(len(page))
+    progress.end()
+    return whole
+
+
+def _page(session: CommandSession, after: int, limit: int, queue: str | None) -> list[dict[str, Any]]:
+    query = {"after": str(after), "limit": str(limit)} | ({"queue": queue} if queue else {})
+    found: list[dict[str, Any]] = session.send("GET", _letters(session), what=_what(session), **query)
+    return found
 
 
 def _report(session: CommandSession, found: dict[str, Any], done: str) -> int:
@@ -69,10 +97,22 @@ def _report(session: CommandSession, found: dict[str, Any], done: str) -> int:
 @click.option("--limit", type=int, default=100, show_default=True, help="how many")
 def list_dead_letters(session: CommandSession, queue: str | None, after: int, limit: int) -> None:
     """List messages in the dead letter channel, and why they are there; of carbon without --vhost."""
-    query = {"after": str(after), "limit": str(limit)} | ({"queue": queue} if queue else {})
-    found = session.send("GET", _letters(session), what=_what(session), **query)
+    found = _page(session, after, limit, queue)
     usual = tuple(found[0]) if found else ("id",)
     session.show_rows(found, usual)
+
+
+@command("dlc show", "show_dead_letter", example="brokerctl dlc show 4711", of_vhost=True)
+@click.argument("message_id", metavar="ID", type=click.IntRange(1))
+def show_dead_letter(session: CommandSession, message_id: int) -> None:
+    """Show a dead letter with its body, its properties and why it is there."""
+    rows = _page(session, message_id - 1, 1, None)
+    if not rows or rows[0]["id"] != message_id:
+        raise CommandFailure(EX_DATAERR, f"there is no dead letter {message_id}: dlc ls tells which there are")
+    path = f"/broker/messages/{escaped(session.given_vhost or _CARBON)}/deadletterchannel"
+    found = session.send("GET", path, after=str(message_id - 1), limit="1", payload="true")["items"]
+    whole = {**(found[0] if found else {}), **rows[0]}
+    session.show(whole, sorted(whole.items()))
 
 
 @command("dlc restore", "restore_dead_letters", example=("brokerctl dlc restore --all",), of_vhost=True)
@@ -153,6 +193,7 @@ def delete_subscription(session: CommandSession, name: str) -> None:
 
 COMMANDS: Final = (
     list_dead_letters,
+    show_dead_letter,
     restore,
     reroute,
     delete,

@@ -58,6 +58,8 @@ def import_definitions(session: CommandSession, file: str, dry_run: bool) -> int
             EX_DATAERR, f"{file} is no JSON: give what definitions export or RabbitMQ has written"
         ) from None
     path, what = _place(session)
+    if session.is_dry_run:  # said before the command
+        dry_run, session.is_dry_run = True, False
     if not dry_run:
         session.send("POST", path, given, what=what or file)
         session.say(f"{file} imported")

@@ -75,6 +75,7 @@ def add_exchange(
     "delete_exchange",
     example="brokerctl exchange rm events --yes",
     of_vhost=True,
+    completes={"name": "exchanges"},
 )
 @click.argument("name")
 @click.option("--if-unused", is_flag=True, help="only if nothing is bound to it")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from importlib.util import find_spec
 from typing import Any, Final
 
@@ -60,7 +59,7 @@ def top(session: CommandSession, view: str, interval: float, count: int | None, 
             return
         left = max(left - 1, 0)
         sys.stdout.flush()
-        time.sleep(interval)
+        session.shell.sleep(interval)
 
 
 def _look(session: CommandSession, view: str, limit: int) -> list[dict[str, Any]]:
@@ -90,7 +89,7 @@ def bench(session: CommandSession, help_of_benchmarks: bool, arguments: tuple[st
             "the benchmarks are not installed: run make bench in a copy of the source, or brokerctl bench there",
         )
     given = ["--help"] if help_of_benchmarks else list(arguments)
-    return session.execute([sys.executable, "-m", "benchmarks", *given])
+    return session.shell.execute([sys.executable, "-m", "benchmarks", *given])
 
 
 COMMANDS: Final = (top, bench)

@@ -12,6 +12,7 @@ from broker.cli.command import command
 from broker.cli.commands.given import octets_of, pairs_of
 from broker.cli.commands.queues import place
 from broker.cli.failure import EX_FOUND, EX_OK
+from broker.cli.progress import ProgressLine
 from broker.cli.session import CommandSession, escaped
 
 _MODES: Final = {"requeue": "ack_requeue_true", "ack": "ack_requeue_false", "reject": "reject_requeue_false"}
@@ -66,8 +67,11 @@ def publish(
     }
     target = f"/exchanges/{escaped(session.vhost)}/{escaped(exchange or 'amq.default')}/publish"
     routed = 0
+    progress = ProgressLine(session, "messages published", count)
     for _ in range(count):
         routed += session.send("POST", target, body, what=f"exchange '{exchange}' in vhost '{session.vhost}'")["routed"]
+        progress.advance(1)
+    progress.end()
     if routed < count:
         session.say("published, but to no queue" if count == 1 else f"{count} published, {count - routed} to no queue")
         return EX_FOUND

@@ -156,6 +156,9 @@ COMMANDS: Final = (
     check,
     _single("check_alarms", _CHECKS["alarms"], "Check that no node has an alarm."),
     _single("check_local_alarms", "/health/checks/local-alarms", "Check that this node has no alarm."),
+    _single(
+        "check_in_service", _CHECKS["in service"], "Check that this node takes clients: one that is drained does not."
+    ),
     _single("check_virtual_hosts", _CHECKS["virtual hosts"], "Check that all virtual hosts run."),
     check_port,
     check_protocol,

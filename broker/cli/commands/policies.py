@@ -59,7 +59,12 @@ def _policies(kind: str, word: str, path: str) -> tuple[BrokerCommand, ...]:
         session.say(f"{word} policy {name!r} set".strip())
 
     @command(
-        f"clear_{names[1]}", f"{ours} rm", f"{ours} delete", example=f"brokerctl clear_{names[1]} limit", of_vhost=True
+        f"clear_{names[1]}",
+        f"{ours} rm",
+        f"{ours} delete",
+        example=f"brokerctl clear_{names[1]} limit",
+        of_vhost=True,
+        completes={"name": ours},
     )
     @click.argument("name")
     def clearing(session: CommandSession, name: str) -> None:

@@ -59,6 +59,7 @@ def list_queues(
     "queues show",
     example="brokerctl queue show orders",
     of_vhost=True,
+    completes={"name": "queues"},
 )
 @click.argument("name")
 def show_queue(session: CommandSession, name: str) -> None:
@@ -116,6 +117,7 @@ def add_queue(
     "queues delete",
     example=("brokerctl delete_queue orders --if-unused --yes", "brokerctl queue rm orders --yes"),
     of_vhost=True,
+    completes={"name": "queues"},
 )
 @click.argument("name")
 @click.option("--if-empty", "-e", is_flag=True, help="only if it has no messages")
@@ -137,6 +139,7 @@ def delete_queue(session: CommandSession, name: str, if_empty: bool, if_unused: 
     "queues purge",
     example="brokerctl purge_queue orders --yes",
     of_vhost=True,
+    completes={"name": "queues"},
 )
 @click.argument("name")
 def purge_queue(session: CommandSession, name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Final
 
 import click
@@ -41,7 +42,14 @@ def add_user(session: CommandSession, name: str, password: str | None) -> None:
     session.say(f"user {name!r} added. Next: brokerctl set_permissions {name} '.*' '.*' '.*'")
 
 
-@command("delete_user", "users rm", "user rm", "users delete", example="brokerctl delete_user ann --yes")
+@command(
+    "delete_user",
+    "users rm",
+    "user rm",
+    "users delete",
+    example="brokerctl delete_user ann --yes",
+    completes={"name": "users"},
+)
 @click.argument("name")
 def delete_user(session: CommandSession, name: str) -> None:
     """Delete a user; open connections are closed."""
@@ -50,7 +58,13 @@ def delete_user(session: CommandSession, name: str) -> None:
     session.say(f"user {name!r} deleted")
 
 
-@command("change_password", "users passwd", "user passwd", example="brokerctl change_password ann < password.txt")
+@command(
+    "change_password",
+    "users passwd",
+    "user passwd",
+    example="brokerctl change_password ann < password.txt",
+    completes={"name": "users"},
+)
 @click.argument("name")
 @click.argument("password", required=False)
 def change_password(session: CommandSession, name: str, password: str | None) -> None:
@@ -58,21 +72,27 @@ def change_password(session: CommandSession, name: str, password: str | None) ->
     known = session.send("GET", f"/users/{escaped(name)}", what=f"user '{name}'")
     chosen = new_password(password)
     if session.way.is_local:
-        session.way.command("change_password", {"name": name, "password": chosen})
+        session.command("change_password", {"name": name, "password": chosen})
     else:
         body = {"password": chosen, "tags": known["tags"], "limits": known.get("limits", {})}
         session.send("PUT", f"/users/{escaped(name)}", body, what=f"user '{name}'")
     session.say(f"the password of {name!r} is changed")
 
 
-@command("set_user_tags", "users tag", "user tag", example="brokerctl set_user_tags ann monitoring policymaker")
+@command(
+    "set_user_tags",
+    "users tag",
+    "user tag",
+    example="brokerctl set_user_tags ann monitoring policymaker",
+    completes={"name": "users"},
+)
 @click.argument("name")
 @click.argument("tags", nargs=-1)
 def set_user_tags(session: CommandSession, name: str, tags: tuple[str, ...]) -> None:
     """Replace the tags of a user; none takes all: administrator, monitoring, policymaker, management, impersonator."""
     known = session.send("GET", f"/users/{escaped(name)}", what=f"user '{name}'")
     if session.way.is_local:
-        session.way.command("set_user_tags", {"name": name, "tags": list(tags)})
+        session.command("set_user_tags", {"name": name, "tags": list(tags)})
     elif known.get("password_hash"):
         session.send("PUT", f"/users/{escaped(name)}", {**known, "tags": list(tags)}, what=f"user '{name}'")
     else:  # a PUT replaces the user, and the API shows no hash of this kind
@@ -92,7 +112,12 @@ def list_user_limits(session: CommandSession, of_user: str | None) -> None:
     session.show_rows(rows, ("user", "limits"), (), {"limits": "value"}, title="Listing user limits")
 
 
-@command("set_user_limits", "users limit", example="brokerctl set_user_limits ann '{\"max-connections\": 10}'")
+@command(
+    "set_user_limits",
+    "users limit",
+    example="brokerctl set_user_limits ann '{\"max-connections\": 10}'",
+    completes={"name": "users"},
+)
 @click.argument("name")
 @click.argument("limits", metavar="JSON")
 def set_user_limits(session: CommandSession, name: str, limits: str) -> None:
@@ -106,7 +131,12 @@ def set_user_limits(session: CommandSession, name: str, limits: str) -> None:
     session.say(f"limits of {name!r} set")
 
 
-@command("clear_user_limits", "users unlimit", example="brokerctl clear_user_limits ann max-connections")
+@command(
+    "clear_user_limits",
+    "users unlimit",
+    example="brokerctl clear_user_limits ann max-connections",
+    completes={"name": "users"},
+)
 @click.argument("name")
 @click.argument("limit", type=click.Choice((*_LIMITS, "all")))
 def clear_user_limits(session: CommandSession, name: str, limit: str) -> None:
@@ -114,6 +144,19 @@ def clear_user_limits(session: CommandSession, name: str, limit: str) -> None:
     for each in _LIMITS if limit == "all" else (limit,):
         session.send("DELETE", f"/user-limits/{escaped(name)}/{each}", what=f"user '{name}'")
     session.say(f"{limit} of {name!r} cleared")
+
+
+@command("hash_password", "passwords salt_and_hash", example="brokerctl hash_password < password.txt")
+@click.argument("password", required=False)
+def hash_password(session: CommandSession, password: str | None) -> None:
+    """Print a hash for definitions and for the API's password_hash, as RabbitMQ makes it. Asks no node. The password is
+    asked for, or the first line of the input."""
+    import hashlib
+    import secrets
+
+    salt = secrets.token_bytes(4)
+    hashed = hashlib.sha256(salt + new_password(password).encode()).digest()
+    click.echo(base64.b64encode(salt + hashed).decode())
 
 
 COMMANDS: Final = (
@@ -125,4 +168,5 @@ COMMANDS: Final = (
     list_user_limits,
     set_user_limits,
     clear_user_limits,
+    hash_password,
 )

@@ -39,7 +39,14 @@ def add_vhost(
     session.say(f"virtual host {name!r} is there")
 
 
-@command("delete_vhost", "vhosts rm", "vhost rm", "vhosts delete", example="brokerctl delete_vhost old --yes")
+@command(
+    "delete_vhost",
+    "vhosts rm",
+    "vhost rm",
+    "vhosts delete",
+    example="brokerctl delete_vhost old --yes",
+    completes={"name": "vhosts"},
+)
 @click.argument("name")
 def delete_vhost(session: CommandSession, name: str) -> None:
     """Delete a virtual host with everything in it."""

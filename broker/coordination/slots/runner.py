@@ -166,9 +166,13 @@ class SlotRunner:
 
     async def leave(self) -> None:
         """Hand everything off: this node stops in order. `run` must have ended."""
-        await self._hand_off_and_tell(self.balancer.everything().wishes)
+        await self.give_all()
         with suppress(StoreUnavailable):  # rows of empty slots do no harm
             await self._finish(self.owned.finish_due(inf))
+
+    async def give_all(self) -> None:
+        """Hand off all that can be handed off now."""
+        await self._hand_off_and_tell(self.balancer.everything().wishes)
 
     async def _until(self, deadline: float, event: asyncio.Event) -> None:
         """Return at `deadline`, perhaps a little early, or when `event` is set."""

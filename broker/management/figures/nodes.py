@@ -87,7 +87,7 @@ def node_figures(view: NodeView, spans: SampleSpans = NO_SAMPLES) -> dict[str, A
         "name": view.name,
         "type": "disc",
         "running": True,
-        "being_drained": bool(view.broker.refusal),  # no clients are taken
+        "being_drained": view.being_drained or bool(view.broker.refusal),  # no clients are taken
         **with_details(used_figures(view), history, view, span),
         **with_details(still, history, view, span),
         **with_details(totals.churn(view), history, view, span),

@@ -103,6 +103,8 @@ class NodeView:
     """The open listeners."""
     platform: str = ""
     config_files: Sequence[str] = ()
+    being_drained: bool = False
+    """Does it take no clients, so that it can be stopped?"""
     store: Callable[[], Mapping[str, Any]] = dict
     """Returns `disk_reads` and `disk_writes`."""
     logs: ReadLogs = no_logs

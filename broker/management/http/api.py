@@ -30,6 +30,7 @@ from broker.management.http import (
     exchanges,
     health,
     live,
+    maintenance,
     messages,
     nodes,
     overview,
@@ -89,6 +90,7 @@ ROUTES: Final[tuple[ApiRoute, ...]] = (
     *previews.ROUTES,
     *browsing.ROUTES,
     *live.ROUTES,
+    *maintenance.ROUTES,
     ApiRoute("GET", "/openapi.json", Needs.NOTHING, get_openapi, "Show the description of the API"),
 )
 HEADERS: Final[Mapping[str, str]] = {

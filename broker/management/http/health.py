@@ -64,7 +64,9 @@ async def check_quorum(node: ManagedNode, call: Call) -> Any:
 
 
 async def check_in_service(node: ManagedNode, call: Call) -> Any:
-    """A node that sees too few members of its cluster takes no clients."""
+    """A node that is drained, or sees too few members of its cluster, takes no clients."""
+    if node.view.being_drained:
+        return failed("the node is drained and takes no clients")
     return failed(node.broker.refusal) if node.broker.refusal else _OK
 
 

@@ -78,10 +78,31 @@ class Live(Protocol):
         ...
 
 
+class Drainable(Protocol):
+    """Takes the clients of a node away, and lets them come again."""
+
+    def progress(self) -> Mapping[str, Any]:
+        """Return `state` (serving, draining, drained), how many connections there are, and how many were closed."""
+        ...
+
+    def begin(self, seconds: float) -> None:
+        """Take no more clients, and close the connections there are, spread over `seconds`."""
+        ...
+
+    async def end(self) -> None:
+        """Take clients again. Raises `AdministrationError` when a listener cannot be opened."""
+        ...
+
+
 class NodeFacts(Protocol):
     """The machine, the store and the cluster around a node."""
 
     clustering: bool
+
+    @property
+    def drain(self) -> Drainable:
+        """What takes the clients of the node away."""
+        ...
 
     def alarm(self) -> str:
         """Return why publishers are blocked, in RabbitMQ's words; nothing when they are not."""

@@ -136,7 +136,8 @@ class HttpServer:
         )
         self._tasks = tasks
         self._room = room
-        self._listeners: list[SocketListener] = []
+        self._listeners: dict[str, SocketListener] = {}
+        """By the element that names their port."""
         self._clients: dict[RequestHandler, HttpClient] = {}
         self._active = 0
         self._streams: set[asyncio.Task[None]] = set()
@@ -156,15 +157,19 @@ class HttpServer:
         except OSError as error:
             listener.close()
             raise cannot_listen(host, port, element, error, what) from error
-        self._listeners.append(listener)
+        self._listeners[element] = listener
         actual: int = names[0][1]
         _log.info("started HTTP listener", address=host, port=actual, tls=tls is not None)
         return actual
 
+    def use_certificate(self, element: str, tls: ssl.SSLContext) -> None:
+        """Use another context for the TLS connections of a listener that come from now on."""
+        self._listeners[element].tls = tls
+
     async def stop(self) -> None:
         """Listen no more; give requests that are being served a moment to end."""
         self._is_stopping = True
-        for listener in self._listeners:
+        for listener in self._listeners.values():
             listener.close()
         for task in self._streams:
             task.cancel()
@@ -187,7 +192,7 @@ class HttpServer:
     def remove(self, handler: RequestHandler, client: HttpClient) -> None:
         """A client's socket is gone."""
         self._clients.pop(handler, None)
-        for listener in self._listeners:
+        for listener in self._listeners.values():
             listener.forget(client)
 
     # Requests

@@ -71,7 +71,14 @@ def with_what_they_are_made_of(reads: set[Read]) -> set[Read]:
         one = waiting.pop()
         done.add(one)
         waiting |= _reads_inside(*one) - done
+    done |= {(model, name) for base, name in done for model in _made_of(base)}
     return done | _handed_down({model for model, _ in done})
+
+
+def _made_of(base: type) -> set[type]:
+    """Return the models that are this one and more: who reads of it reads of them."""
+    direct = set(base.__subclasses__()) if _is_model(base) and base is not Section else set()
+    return direct | {model for each in direct for model in _made_of(each)}
 
 
 def _reads_inside(model: type, name: str) -> set[Read]:

@@ -341,6 +341,18 @@ async def test_leaving_hands_everything_off() -> None:
 
 
 @in_virtual_time
+async def test_a_node_that_is_drained_gives_everything_and_goes_on() -> None:
+    async with running() as it:
+        ids = it.node.publish(3)
+        await it.runner.give_all()
+        assert (it.queue.ready_count, it.free()) == (0, [(ids[0], ids[2])])
+        later = it.node.publish(2)
+        assert it.queue.ready_count == 2
+        await it.runner.give_all()
+        assert it.free() == [(ids[0], ids[2]), (later[0], later[1])]
+
+
+@in_virtual_time
 async def test_leaving_finishes_what_is_empty_however_short_ago() -> None:
     it = Bench()
     slot = it.free_slot_of_bob()
