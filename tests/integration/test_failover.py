@@ -31,6 +31,7 @@ from tests.support.standbys import PostgreSQLPair
 
 ROUNDS = int(os.environ.get("CORDILLERA_ROUNDS", "10"))
 SHORT = {"postgresql": "&socketTimeout=3&connectTimeout=1", "mariadb": "&socketTimeout=3000&connectTimeout=1000"}
+STARTED_WITHIN = 120.0  # three database servers and as many nodes share a machine
 LOST = "the database has lost what it had committed"
 ERROR_OF_TIMES = 0.3
 
@@ -56,7 +57,7 @@ def run_alone(
 ) -> tuple[str, list[Event]]:
     """Run the rounds on one broker; return its log and the history, with everything drained."""
     broker = BrokerProcess(directory / "broker", NodeConfiguration(url_of(servers)))
-    broker.start(60.0)
+    broker.start(STARTED_WITHIN)
     load = Load(broker.host, broker.port)
     try:
         load.start()
@@ -143,7 +144,7 @@ def test_three_nodes_lose_nothing_in_ten_fail_overs(
             return list(fails.struck)
 
         with ClusterOfProcesses(tmp_path, servers, 3, rhythm=CALM) as cluster:
-            cluster.start()
+            cluster.start(STARTED_WITHIN)
             outcome = survive(cluster, 1, 0.0, record=tmp_path / "broken", strike=strike)  # type: ignore[arg-type]
             (tmp_path / "nodes.log").write_text(cluster.log)
     with capsys.disabled():

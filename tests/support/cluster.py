@@ -165,12 +165,12 @@ class ClusterOfProcesses:
         """The ends of all logs, for a report."""
         return "\n".join(f"--- {node}\n" + "\n".join(node.log.splitlines()[-60:]) for node in self.nodes)
 
-    def start(self) -> None:
-        """Start all nodes; return when they know of each other and one of them coordinates."""
-        self.nodes[0].start()  # it makes the schema
+    def start(self, deadline: float = 30.0) -> None:
+        """Start all nodes; return when they know of each other and one of them coordinates, each step in time."""
+        self.nodes[0].start(deadline)  # it makes the schema
         with ThreadPoolExecutor() as pool:
-            list(pool.map(BrokerProcess.start, self.nodes[1:]))
-        self.wait_until_complete()
+            list(pool.map(lambda node: node.start(deadline), self.nodes[1:]))
+        self.wait_until_complete(deadline)
 
     def wait_until_complete(self, deadline: float = 30.0) -> None:
         """Return when all nodes that run are up in the database and one of them coordinates."""
