@@ -45,9 +45,19 @@ def test_one_node_tells_of_all_of_them(
     (queue,) = ask(port + 1, "/queues")[0]
     assert (queue["messages"], queue["message_stats"]["publish"]) == (6, 6)
 
+    second.basic_consume(name, lambda *_: None, consumer_tag="far")
+    [subscription] = ask(port, "/broker/subscriptions/%2F")[0]
+    there = cluster.nodes[1].node_id
+    [connection] = [row for row in ask(port, "/connections")[0] if row["node"] == there]
+    address = f"{connection['peer_host']}:{connection['peer_port']}"
+    assert (subscription["node"], subscription["origin"]) == (there, address)
+    assert subscription["id"] == f"{name}@{there}/{address}/1/far"
+
     os.kill(cluster.nodes[1].pid, signal.SIGSTOP)
     try:
         rows, silent = ask(port, "/connections")
+        subscriptions, silent_too = ask(port, "/broker/subscriptions/%2F")
     finally:
         os.kill(cluster.nodes[1].pid, signal.SIGCONT)
-    assert ({row["node"] for row in rows}, silent) == ({cluster.nodes[0].node_id}, cluster.nodes[1].node_id)
+    assert ({row["node"] for row in rows}, silent) == ({cluster.nodes[0].node_id}, there)
+    assert ([row["id"] for row in subscriptions], silent_too) == ([f"{name}@{there}"], there)
