@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from broker.amqp.branch_content import BranchEntry, decode, encode
 from broker.amqp.branches import Branch, Part
 from broker.amqp.commit import begin, end, insert, keyed_copies, reply, without_duplicates
-from broker.amqp.publishing import COPIES_AT_ONCE, COPY_STEPS, clones
+from broker.amqp.copies import COPIES_AT_ONCE, COPY_STEPS, clones
 from broker.amqp.transaction import Publication
 from broker.broker import Broker
 from broker.codec.expiration import note_due

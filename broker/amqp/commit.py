@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from broker.amqp.copies import COPIES_AT_ONCE, COPY_STEPS, clones, keyed_clones
 from broker.amqp.deliveries import Deliveries
 from broker.amqp.output import Output
-from broker.amqp.publishing import COPIES_AT_ONCE, COPY_STEPS, Publisher, clones, keyed_clones
+from broker.amqp.publishing import Publisher
 from broker.amqp.transaction import Publication, Transaction
 from broker.broker import Broker
 from broker.errors import PreconditionFailed

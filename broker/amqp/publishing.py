@@ -7,10 +7,11 @@ only where its flags ask for it; nothing else is decoded.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from broker.amqp.confirms import Confirms
 from broker.amqp.continuation import Continuation
+from broker.amqp.copies import COPIES_AT_ONCE, COPY_STEPS, Content, clones, keyed_clones
 from broker.amqp.direct_reply import REPLY_TO_OCTETS, DirectReplies
 from broker.amqp.inspection import inspect, read_lifetime
 from broker.amqp.output import Output
@@ -38,16 +39,14 @@ from broker.message import (
     COUNTER_MASK,
     PENDING,
     TRANSIENT,
-    KeyedMessage,
     Message,
-    MessageIdGenerator,
     ids_between,
     published_ms,
     share_body,
 )
 from broker.queue.outcome import OVER_LENGTH
-from broker.queue.queue import Queue, state_of
-from broker.topology.keys import NO_KEYS, KeyRules, ask_for_keys, key_rules, keyed_among
+from broker.queue.queue import Queue
+from broker.topology.keys import NO_KEYS, KeyRules, key_rules, keyed_among
 from broker.topology.routed_message import RoutedMessage
 from broker.topology.routing import Route, Search
 from broker.topology.vhost import VirtualHost
@@ -60,9 +59,6 @@ _REMEMBERED_PROPERTIES: Final = 1024
 """Octets up to which a channel keeps the properties of its last message: larger ones are looked at each time."""
 
 # What a publish costs beside its octets, in steps of work.
-COPY_STEPS: Final = 3
-"""A message put into a queue, and what it costs the queue's next dispatch."""
-COPIES_AT_ONCE: Final = 250
 _SPREAD_STEPS: Final = 2
 """What a copy costs more when each goes to another queue of many."""
 _FIND_STEPS: Final = 10
@@ -71,9 +67,6 @@ _OCTETS_A_STEP: Final = 16
 
 _SIZES_APART: Final = 31
 """Of so many messages of a channel and one more, the size of one stands for theirs."""
-
-Content: TypeAlias = tuple[bytes, bytes, list[bytes] | None]
-"""Header and body as frame tails; a body of several frames is in the list."""
 
 
 class Publisher:
@@ -680,53 +673,6 @@ class Publisher:
         self.counts.returned += 1
         method = BasicReturn(ReplyCode.NO_ROUTE, "NO_ROUTE", route.exchange, route.routing_key)
         self._output.send_content(self._channel_id, method, header, body, chunks)
-
-
-def clones(
-    ids: MessageIdGenerator,
-    route: Route,
-    queues: Sequence[Queue],
-    header: bytes,
-    body: bytes,
-    chunks: list[bytes] | None,
-    is_persistent: bool,
-) -> list[Message]:
-    """Return one message per queue, all with the same octets; stored bodies of some size are shared."""
-    routing = route.routing
-    messages = []
-    stored = []
-    for queue in queues:
-        state = PENDING if (is_persistent or queue.is_stream) and queue.is_stored else TRANSIENT
-        message = Message(ids.next(), queue.level_for(header), routing, header, body, chunks, state)
-        note_due(message)
-        messages.append(message)
-        if state == PENDING:
-            stored.append(message)
-    share_body(stored)
-    return messages
-
-
-def keyed_clones(
-    ids: MessageIdGenerator,
-    route: Route,
-    queues: Sequence[Queue],
-    content: Content,
-    rules: KeyRules,
-    *,
-    is_persistent: bool,
-) -> list[Message]:
-    """Return what `clones` returns; what asks for keys by `rules` does so, and is stored in every case."""
-    messages: list[Message] = []
-    for queue in queues:
-        is_keyed = queue in rules
-        state = state_of(queue, is_persistent=is_persistent or is_keyed)
-        new = KeyedMessage if is_keyed else Message
-        message = new(ids.next(), queue.level_for(content[0]), route.routing, *content, state)
-        note_due(message)
-        messages.append(message)
-    ask_for_keys(messages, queues, rules)
-    share_body([message for message in messages if message.state == PENDING])
-    return messages
 
 
 def _level_of(message: Message) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from broker.amqp.continuation import Continuation
-from broker.amqp.publishing import COPIES_AT_ONCE, COPY_STEPS
+from broker.amqp.copies import COPIES_AT_ONCE, COPY_STEPS
 from broker.codec.field_table import FieldTable
 from broker.codec.methods import (
     BasicAck,
