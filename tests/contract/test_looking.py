@@ -3,27 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from broker.errors import ConfigError
 from broker.ports.store import Store
 from broker.store.server.opening import server_store
-from tests.contract.harness import server_maker
+from tests.contract.conftest import KINDS
+from tests.contract.harness import memory_maker, server_maker, sqlite_maker
 from tests.contract.nodes import OnServer
 from tests.support.databases import DatabaseServer
 from tests.support.wso2_database import Wso2Database
 
 
-async def test_a_store_is_new_until_it_is_opened(make_store: Callable[[], Store]) -> None:
-    looked_at = make_store()
+@pytest.fixture(params=KINDS)
+def make_new_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Store]]:
+    """Makes stores of a database in which nothing has ever been."""
+    if request.param in ("memory", "sqlite"):
+        yield memory_maker(tmp_path) if request.param == "memory" else sqlite_maker(tmp_path)
+        return
+    server: DatabaseServer = request.getfixturevalue(request.param)
+    database = server.create_database()
+    yield server_maker(server, database)
+    server.drop_database(database)
+
+
+async def test_a_store_is_new_until_it_is_opened(make_new_store: Callable[[], Store]) -> None:
+    looked_at = make_new_store()
     assert (await looked_at.look()).is_new
     assert (await looked_at.look()).is_new
     await looked_at.open()
     await looked_at.register("node-a")
     await looked_at.resign()
     await looked_at.close()
-    found = await make_store().look()
+    found = await make_new_store().look()
     assert found.is_new is (type(looked_at).__name__ == "MemoryStore")
     assert not any("is in use" in remark for remark in found.remarks)
 

@@ -52,7 +52,6 @@ REASONS: Final[Mapping[str, tuple[str, ...]]] = {
         r"Q16 x-queue-master-locator",
     ),
     "classic queues have delivery limits here, and all limits are checked (F10)": (r"Q16 x-delivery-limit",),
-    "there are no streams": (r"Q16 declare with .*stream",),
     "the size of a message is known from its header (B4)": (r"B4 ",),
     "properties arrive as they were sent, whatever the delivery mode (B5)": (r"B5 properties .'delivery_mode'",),
     "the flags requeue and multiple of a nack to a publisher mean nothing, or the same (P3, P4)": (
@@ -79,7 +78,7 @@ _ASSUMED: Final = "is an assumption of clients, shown by their own suites"
 NOT_SHOWN: Final[Mapping[str, str]] = {
     **dict.fromkeys(("B30", "C2", "C15", "C26", "H6", "P3", "Q19", "U10", "U11"), _TIME),
     **dict.fromkeys(("B31", "C7", "C12", "C14", "C24", "C25", "N1", "N2", "Q8", "Q15", "X8"), _ELSEWHERE),
-    **dict.fromkeys(("E5", "E6", "E7", "E8", "E12", "E13", "F13", "F21", "T5"), _PLUGIN),
+    **dict.fromkeys(("E5", "E6", "E7", "E8", "E9", "E12", "E13", "F13", "F16", "F21", "F32", "F33", "T5"), _PLUGIN),
     **dict.fromkeys(("U1", "U2", "U3", "U4"), _ASSUMED),
 }
 

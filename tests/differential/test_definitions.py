@@ -156,8 +156,8 @@ PROBLEMS: list[tuple[Callable[[Any], Any], str]] = [
         "invalid arg 'x-max-length' for queue 'n' in vhost '/'",
     ),
     (
-        lambda given: given["queues"].append({"name": "n", "vhost": "/", "type": "stream", "arguments": {}}),
-        "unsupported queue type 'stream'",
+        lambda given: given["queues"].append({"name": "n", "vhost": "/", "type": "none", "arguments": {}}),
+        "unsupported queue type 'none'",
     ),
     (
         lambda given: given["exchanges"].append({"name": "n", "vhost": "/", "type": "unknown"}),
@@ -183,10 +183,10 @@ def test_a_dry_run_says_what_could_not_be_made(filled: Node, change: Callable[[A
 
 
 def test_what_is_set_of_a_virtual_host_and_not_served_is_named(node: Node) -> None:
-    given = {"name": "v", "tracing": False, "metadata": {"description": "d", "protected_from_deletion": True}}
+    given = {"name": "v", "tracing": False, "metadata": {"description": "d", "owner": "nobody"}}
     done = take(node, {"vhosts": [given]})
     assert (done.lines, done.problems) == (["virtual host 'v'"], [])
-    assert done.left_out == ["'protected_from_deletion' of virtual host 'v': it is not served"]
+    assert done.left_out == ["'owner' of virtual host 'v': it is not served"]
 
 
 def test_bindings_of_what_is_not_exported_are_left_out(node: Node) -> None:

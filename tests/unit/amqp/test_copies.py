@@ -33,8 +33,6 @@ def test_those_that_are_stored_share_a_large_body_in_the_store() -> None:
 
 def test_without_rules_no_copy_asks_for_a_key() -> None:
     queues = [new_queue("a", 1)]
-    (message,) = keyed_clones(
-        MessageIdGenerator(0), ROUTE, queues, (HEADER, LARGE, None), NO_KEYS, is_persistent=False
-    )
+    (message,) = keyed_clones(MessageIdGenerator(0), ROUTE, queues, (HEADER, LARGE, None), NO_KEYS, is_persistent=False)
     assert not isinstance(message, KeyedMessage)
     assert message.state == TRANSIENT

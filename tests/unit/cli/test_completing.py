@@ -22,6 +22,8 @@ class Answering:
     name = "answering"
     is_local = True
 
+    silent = ""
+
     def __init__(self, status: int, value: Any) -> None:
         self.asked: list[tuple[str, Mapping[str, str]]] = []
         self._answer = status, json.dumps(value)

@@ -374,7 +374,9 @@ def test_a_control_socket_that_nobody_listens_on_any_more_is_left_alone(setting:
 
 
 def test_a_database_that_cannot_be_reached_is_said_not_to_be_looked_at(setting: Setting) -> None:
-    setting.datasource = f"jdbc:mariadb://127.0.0.1:{free_port()}/wso2_mb?user=u"
-    refused, [line] = told_by_check(setting.write())
+    with socket.socket() as held:  # nobody listens there, and nobody else gets the port meanwhile
+        held.bind(("127.0.0.1", 0))
+        setting.datasource = f"jdbc:mariadb://127.0.0.1:{held.getsockname()[1]}/wso2_mb?user=u"
+        refused, [line] = told_by_check(setting.write())
     assert refused == ""
     assert line.startswith("the database was not looked at: ")
