@@ -13,7 +13,7 @@ from broker.ports.records import Drop, Put, QueueKey, QueueRecord, VirtualHostRe
 from broker.ports.store import Batch
 from broker.ports.streams import NO_STREAM, NOTHING, StreamAppend, StreamBounds, StreamPage, TrimRule
 from tests.contract.harness import INVOICES, ORDERS, Harness, Queue, message
-from tests.contract.nodes import Nodes
+from tests.contract.nodes import Nodes, OnServer
 
 LOG, OTHER = ORDERS.queue_id, INVOICES.queue_id
 ALL = 1 << 40
@@ -248,3 +248,22 @@ async def test_bounds_of_many_streams_are_found_together(stream: Harness) -> Non
     assert {key - 100: each.end for key, each in found.items()} == {
         number: 2 * (number % 4) for number in range(30) if number % 4
     }
+
+
+@pytest.mark.parametrize("on_server", ["mariadb"], indirect=True)
+async def test_the_ends_of_long_streams_are_found_without_a_look_at_what_lies_between(on_server: OnServer) -> None:
+    """It is MariaDB that would read all of it for min() and max(), and that counts what it has read."""
+    node = await on_server.nodes.join("a")
+    records = [QueueRecord("/", f"stream {number}", number) for number in (100, 101)]
+    await node.store.record([Put(VirtualHostRecord("/")), *map(Put, records)])
+    fill = "SELECT 100 + seq % 2, seq, 0, 2, seq, seq, 1, 0, x'00' FROM seq_0_to_999"
+    on_server.sql(f'INSERT INTO "MB_STREAM_SEGMENT" {fill}; ANALYZE TABLE "MB_STREAM_SEGMENT", "MB_QUEUE"')
+
+    def rows_read() -> int:
+        return sum(int(line.split()[1]) for line in on_server.sql("SHOW GLOBAL STATUS LIKE 'Handler_read%'"))
+
+    before = rows_read()
+    found = await node.store.stream_bounds([100, 101])
+
+    assert rows_read() - before < 200
+    assert found == {100: StreamBounds(0, 1000, 999), 101: StreamBounds(1, 1001, 999)}

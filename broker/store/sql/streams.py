@@ -28,9 +28,10 @@ def stream_bounds(connection: Connection, queue_ids: Sequence[int]) -> dict[int,
     """Return what there is of these streams, by two statements; those that are empty are left out."""
     if not queue_ids:
         return {}
+    # For min() and max() MariaDB would read whole streams here.
     least, most = (
-        select(end(_S.first_offset)).where(_S.queue_id == QUEUE.c.queue_id).scalar_subquery()
-        for end in (func.min, func.max)
+        select(_S.first_offset).where(_S.queue_id == QUEUE.c.queue_id).order_by(order).limit(1).scalar_subquery()
+        for order in (_S.first_offset, _S.first_offset.desc())
     )
     found = connection.execute(select(QUEUE.c.queue_id, least, most).where(QUEUE.c.queue_id.in_(queue_ids)))
     ends = {queue_id: {first, last} for queue_id, first, last in found if first is not None}
