@@ -18,6 +18,7 @@ from broker.message import KeyClaim
 from broker.ports.branches import BranchKey, PreparedBranch, Xid
 from broker.ports.cluster import ClusterStore, EventStore, MemberStore, SlotStore
 from broker.ports.cluster_rows import Beat, Claim, Incarnation, Leave, Renew, Resign
+from broker.ports.groups import BEFORE_GROUPS, GroupHead, GroupRow
 from broker.ports.peer_calls import Fence
 from broker.ports.records import (
     BindingRecord,
@@ -34,16 +35,18 @@ from broker.ports.records import (
 )
 from broker.ports.slot import Slot
 from broker.ports.store import FIRST_KEY, Batch, Store
+from broker.ports.streams import StreamAppend, StreamBounds, TrimRule
 from broker.store.sqlite.store import SqliteStore
 from tests.contract.cluster_calls import register
 from tests.contract.harness import LATEST, Queue, expiring, message, server_maker
 from tests.contract.nodes import Nodes, message_id, row, slot
 from tests.contract.test_deduplication_keys import batch, keyed
 from tests.support.databases import DatabaseServer
-from tests.support.plans import LANE, QUEUE, ROWS, Listener, MariaDbListener, PostgreSqlListener, SqliteListener
+from tests.support.plans import LANE, QUEUE, QUEUES, ROWS, Listener, MariaDbListener, PostgreSqlListener, SqliteListener
 
 OF_A_START = {
     "open",
+    "look",
     "close",
     "describe",
     "check_safety",
@@ -61,6 +64,8 @@ PORTS = {"store": Store, "cluster": ClusterStore, "slots": SlotStore, "events": 
 
 LARGE = Queue(QUEUE + 7)
 NEW = Queue(QUEUE + ROWS)
+GROUPED = Queue(QUEUE + 17)
+STREAM = Queue(QUEUE + 19, is_stream=True)
 VHOST = VirtualHostRecord("other")
 EXCHANGE = ExchangeRecord("other", "e", "topic")
 ORDERS = QueueRecord("other", "orders", NEW.queue_id)
@@ -88,6 +93,8 @@ class Everything:
 
     async def do(self, lane: int) -> None:
         await self.write(lane)
+        await self.ask_for_groups(lane)
+        await self.use_streams(lane)
         await self.change_topology()
         await self.coordinate()
         await self.move_slots(lane)
@@ -114,6 +121,7 @@ class Everything:
         await self.ask_for_keys(lane)
         await store.mark_redelivered([first])
         await store.reserve_queue_ids(10)
+        await store.distrust()
         await store.probe()
         await store.time_ms()
 
@@ -129,6 +137,41 @@ class Everything:
             after = (await store.sweep_keys(after, ROWS, 100)).last or FIRST_KEY
         await store.sweep_keys((QUEUE + 77, "5"), ROWS, 100)
         assert await store.trim_keys(QUEUE + 1000, 5, 3) == 3
+
+    async def ask_for_groups(self, lane: int) -> None:
+        store = self.ports["store"]
+        there = [message_id(number, LANE) for number in range(17, ROWS, QUEUES)]
+        sent = message(message_id(10 * ROWS + 50, lane), GROUPED, b"x" * 100_000)
+        gone = [message_id(10 * ROWS + number, lane) for number in (51, 52)]
+        rows = [GroupRow(each, GROUPED.queue_id, 1) for each in (sent.id, *gone)]
+        await store.write(Batch([sent], grouped=rows))
+        await store.write(Batch(deletes=[message(gone[0], GROUPED)], ungrouped=gone[:1]))
+        page = await store.read_groups(GROUPED.queue_id, BEFORE_GROUPS, 100, 5)
+        assert page.heads == [GroupHead(1, [sent.id]), GroupHead(17, there[:5])]
+        assert (await store.read_groups(GROUPED.queue_id, 1, 3, 2)).heads == [GroupHead(17, there[:2])]
+        listed = await store.read_listed(GROUPED, [*there, sent.id], 1 << 20)
+        assert [each.id for each in listed] == [sent.id]  # the others are damaged, and set aside
+
+    async def use_streams(self, lane: int) -> None:
+        store, stream = self.ports["store"], STREAM.queue_id
+        end = ROWS + 19
+        sent = [message(message_id(10 * ROWS + 60 + number, lane), STREAM, b"x" * 100_000) for number in range(2)]
+        append = StreamAppend(stream, sent)
+        await store.write(Batch(appends=[append, StreamAppend(stream + 1, sent[:1])]))
+        assert append.first == end
+        assert (await store.read_stream(stream, end + 1, 1 << 20)).end == end + 2
+        assert (await store.read_stream(stream, 0, 1 << 20)).end == end + 2
+        assert await store.find_in_stream(stream, ROWS // 2) == ROWS // 2 + 19
+        assert await store.trim_stream(stream, TrimRule(None, ROWS // 4), 100) == 3
+        assert await store.trim_stream(stream, TrimRule(append.octets, None), 2) == 2
+        bounds = await store.stream_bounds(range(stream, stream + 20))
+        assert len(bounds) == 20
+        assert bounds[stream] == StreamBounds(5 * QUEUES + 19, end + 2, 5 * QUEUES + append.octets)
+        for offset in (7, 8):
+            await store.keep_places({(stream, "new"): offset, (stream, "c19"): offset, (NEW.queue_id, "gone"): offset})
+        assert await store.place_in_stream((stream, "c19")) == 8
+        assert len(await store.places_in_stream(stream)) == ROWS // QUEUES + 1
+        assert await store.forget_place((stream, "new"))
 
     async def change_topology(self) -> None:
         queue = QueueKey("v11", "q11", QUEUE + 11)

@@ -20,7 +20,9 @@ ROWS: Final = 20_000
 """Rows of the largest tables; the others have a tenth."""
 LANE: Final = 5
 QUEUE: Final = 1000
-"""The first queue id. Messages of the lane are spread over all queues, ten to each."""
+"""The first queue id."""
+QUEUES: Final = ROWS // 10
+"""Messages of the lane are spread over so many queues, ten to each, and so are segments of streams."""
 
 GROWING: Final = {
     "MB_EXCHANGE",
@@ -37,40 +39,45 @@ GROWING: Final = {
     "MB_DTX_BRANCH",
     "MB_DTX_BRANCH_CONTENT",
     "MB_DEDUPLICATION_KEY",
+    "MB_MESSAGE_GROUP",
+    "MB_STREAM_SEGMENT",
+    "MB_STREAM_PLACE",
 }
 """Tables with as many rows as clients like; the others have one for each node at most, or a bound of their own."""
 
-_QUEUES: Final = ROWS // 10
 _ID: Final = f"(i * 262144 + {LANE << 10})"
 _FILL: Final = (
-    ("MB_EXCHANGE", _QUEUES, "concat('v', i % 50), concat('e', i), 'topic', false, false, {nothing}, true"),
-    ("MB_QUEUE", _QUEUES, f"{QUEUE} + i, concat('v', i % 50), concat('q', i), false, false, {{nothing}}, true, '', ''"),
+    ("MB_EXCHANGE", QUEUES, "concat('v', i % 50), concat('e', i), 'topic', false, false, {nothing}, true"),
+    ("MB_QUEUE", QUEUES, f"{QUEUE} + i, concat('v', i % 50), concat('q', i), false, false, {{nothing}}, true, '', ''"),
     (
         "MB_BINDING",
         ROWS,
-        f"-i, {{digest}}, concat('v', i % 50), concat('e', i % {_QUEUES}), 'queue', concat('q', i % {_QUEUES}),"
+        f"-i, {{digest}}, concat('v', i % 50), concat('e', i % {QUEUES}), 'queue', concat('q', i % {QUEUES}),"
         " concat('k', i), {nothing}",
     ),
-    ("MB_SUBSCRIPTION", _QUEUES, f"-i, {QUEUE} + i, 'c', 'gone', false, 0"),
+    ("MB_SUBSCRIPTION", QUEUES, f"-i, {QUEUE} + i, 'c', 'gone', false, 0"),
     (
         "MB_METADATA",
         ROWS,
-        f"{_ID}, {QUEUE} + i % {_QUEUES}, CASE WHEN i % 10 = 0 THEN {_ID} END, 0, {{metadata}}, {{body}}, NULL",
+        f"{_ID}, {QUEUE} + i % {QUEUES}, CASE WHEN i % 10 = 0 THEN {_ID} END, 0, {{metadata}}, {{body}}, NULL",
     ),
-    ("MB_EXPIRATION_DATA", ROWS, f"{_ID}, {QUEUE} + i % {_QUEUES}, i"),
-    ("MB_DAMAGED_MESSAGE", ROWS, f"-i, {QUEUE} + i % {_QUEUES}, 'reason', 0"),
+    ("MB_EXPIRATION_DATA", ROWS, f"{_ID}, {QUEUE} + i % {QUEUES}, i"),
+    ("MB_DAMAGED_MESSAGE", ROWS, f"-i, {QUEUE} + i % {QUEUES}, 'reason', 0"),
     ("MB_CONTENT", ROWS, f"{_ID}, 0, {{body}}"),
     (
         "MB_SLOT",
-        _QUEUES * 2,
-        f"{_ID}, {_ID} + 262144, {QUEUE} + i % {_QUEUES}, {LANE}, 2, false, false,"
+        QUEUES * 2,
+        f"{_ID}, {_ID} + 262144, {QUEUE} + i % {QUEUES}, {LANE}, 2, false, false,"
         " CASE WHEN i % 2 = 0 THEN 'c' END, CASE WHEN i % 2 = 0 THEN 'gone' END",
     ),
     ("MB_NODE_BATCH", ROWS, f"{LANE}, i"),
     ("MB_CLUSTER_EVENT", ROWS, "i, 'c', 'gone', concat('t', i), {nothing}, 0"),
     ("MB_DTX_BRANCH", ROWS, "{digest}, concat('v', i % 50), 1, {body}, {body}"),
     ("MB_DTX_BRANCH_CONTENT", ROWS, "{digest}, 0, {body}"),
-    ("MB_DEDUPLICATION_KEY", ROWS, f"{QUEUE} + i % {_QUEUES}, {{key}}, {_ID}, i % 2"),
+    ("MB_DEDUPLICATION_KEY", ROWS, f"{QUEUE} + i % {QUEUES}, {{key}}, {_ID}, i % 2"),
+    ("MB_MESSAGE_GROUP", ROWS, f"{_ID}, {QUEUE} + i % {QUEUES}, i % {QUEUES}"),
+    ("MB_STREAM_SEGMENT", ROWS, f"{QUEUE} + i % {QUEUES}, i, 0, {QUEUES}, i, i, {QUEUES}, 0, {{body}}"),
+    ("MB_STREAM_PLACE", ROWS, f"{QUEUE} + i % {QUEUES}, concat('c', i), i"),
     ("MB_NODE", 1, f"'c', {LANE}, 'dead', '', 0"),
 )
 _SPELLINGS: Final = {
