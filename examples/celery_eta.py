@@ -43,11 +43,13 @@ def main() -> None:
     late = add.apply_async((2, 3), countdown=2)
     soon = add.delay(1, 1)
     print("of 2 tasks", in_queue(), "is in the queue: the other waits in the broker")
-    with start_worker(app, pool="solo", perform_ping_check=False, loglevel="CRITICAL"):
+    with start_worker(app, pool="solo", perform_ping_check=False, loglevel="CRITICAL") as worker:
         print("1 + 1 =", soon.get(timeout=20)[0])
         total, at = late.get(timeout=20)
         print("2 + 3 =", total, "and not before its time:", at - begin >= 2)
-        app.control.shutdown()  # the worker hears it at once; it would look up by itself ten seconds later
+        # The worker hears it at once; it would look up by itself ten seconds later. Without a destination the command
+        # would stop all workers on the broker, those of other programs too.
+        app.control.shutdown(destination=[worker.hostname])
 
 
 if __name__ == "__main__":

@@ -26,11 +26,13 @@ def add(a: int, b: int) -> int:
 
 
 def main() -> None:
-    with start_worker(app, pool="solo", perform_ping_check=False, loglevel="CRITICAL"):
+    with start_worker(app, pool="solo", perform_ping_check=False, loglevel="CRITICAL") as worker:
         print("2 + 3 =", add.delay(2, 3).get(timeout=20))
         print("(1 + 2) + 10 =", chain(add.s(1, 2), add.s(10)).delay().get(timeout=20))
         print("sums:", group(add.s(number, number) for number in range(3)).delay().get(timeout=20))
-        app.control.shutdown()  # the worker hears it at once; it would look up by itself ten seconds later
+        # The worker hears it at once; it would look up by itself ten seconds later. Without a destination the command
+        # would stop all workers on the broker, those of other programs too.
+        app.control.shutdown(destination=[worker.hostname])
 
 
 if __name__ == "__main__":

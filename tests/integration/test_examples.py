@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+from celery import Celery
+from kombu import Connection, Queue
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -66,18 +71,33 @@ def missing(process: subprocess.Popen[str], lines: list[str]) -> str:
     return f"exit {process.returncode}, without {absent}:\n{output}" if absent or process.returncode else ""
 
 
+@contextmanager
+def listening_for_commands(url: str, queue: str) -> Iterator[Callable[[], list[dict[str, Any]]]]:
+    """Get what is sent meanwhile to the workers of Celery, as each of them gets it, and return it when asked."""
+    with Connection(url) as connection:
+        commands = Celery(set_as_current=False).control.mailbox.exchange
+        inbox = Queue(queue, commands, exclusive=True)(connection.default_channel)
+        inbox.declare()
+        yield lambda: [message.payload for message in iter(lambda: inbox.get(accept=["json"]), None)]
+
+
 def test_every_example_is_run() -> None:
     assert {path.stem for path in EXAMPLES.glob("*.py")} == {*LINES, *ALONE}
 
 
-def test_the_examples_say_what_they_should(amqp_url: str) -> None:
-    running = {name: start(sys.executable, name, amqp_url) for name in LINES}
-    try:
-        wrong = {name: missing(process, LINES[name]) for name, process in running.items()}
-    finally:
-        for process in running.values():
-            process.kill()
+def test_the_examples_say_what_they_should(amqp_url: str, unique: Callable[[str], str]) -> None:
+    running: dict[str, subprocess.Popen[str]] = {}
+    with listening_for_commands(amqp_url, unique("commands")) as commands:
+        try:
+            running.update((name, start(sys.executable, name, amqp_url)) for name in LINES)
+            wrong = {name: missing(process, LINES[name]) for name, process in running.items()}
+        finally:
+            for process in running.values():
+                process.kill()
+        shutdowns = [command for command in commands() if command["method"] == "shutdown"]
+    assert all(command["destination"] for command in shutdowns), f"the workers of all programs end: {shutdowns}"
     assert not any(wrong.values()), "\n".join(f"{name}: {what}" for name, what in wrong.items() if what)
+    assert len(shutdowns) == len([name for name in LINES if name.startswith("celery_")])
 
 
 @pytest.mark.slow
