@@ -272,12 +272,15 @@ class GroupTurns:
     def bring_back(self, window: ReadyMessages, messages: Sequence[Message]) -> None:
         """Put messages back at their places that nobody has any more."""
         is_known = window.changes == self._changes
+        if is_known:
+            self.look(window)  # what has come meanwhile is younger than all that was ever out
         others = [message for message in messages if not window.revive(message)]
         if others:
             window.put_back(others)
         self.release(messages)
         if is_known:
             self._changes = window.changes
+            self._listed = max(self._listed, *map(id_of_message, messages), 0)  # or they would be found once more
             self._add(messages)
 
     def note_read(self, window: ReadyMessages, messages: Sequence[Message], changes: int) -> None:
