@@ -9,7 +9,6 @@ The messages stay in their places in memory (`ReadyMessages.take_out`); here are
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final
@@ -18,7 +17,7 @@ from broker.codec.message_group import NO_GROUP, group_of
 from broker.message import TRANSIENT, Message
 from broker.queue.dispatcher import Dispatching, QueueConsumer
 from broker.queue.pace import UNLIMITED, DeliveryAllowance
-from broker.queue.ready_messages import ReadyMessages, id_of_message
+from broker.queue.ready_messages import ReadyMessages, id_of_message, insert_in_order
 
 _RUN: Final = 64
 """Messages that are offered at once to consumers, who may take fewer."""
@@ -293,7 +292,7 @@ class GroupTurns:
     def _add(self, messages: Iterable[Message]) -> None:
         for message in messages:
             group = self._group(group_of(message.header))
-            _insert(group.candidates, message)
+            insert_in_order(group.candidates, message)
             if not group.is_waiting and group.may_take_turn:
                 group.is_waiting = True
                 self._round.append(group)
@@ -313,7 +312,7 @@ class GroupTurns:
             group.candidates = deque()
             group.is_waiting = False
         for message in window.ready:
-            _insert(self._group(group_of(message.header)).candidates, message)
+            insert_in_order(self._group(group_of(message.header)).candidates, message)
         self._listed = max(map(id_of_message, window.ready), default=0)
         self._round = deque()
         for group in (*before, *self._groups.values()):
@@ -324,13 +323,3 @@ class GroupTurns:
         idle = [number for number, group in self._groups.items() if not (group.candidates or group.flying)]
         for number in idle:
             del self._groups[number]
-
-
-def _insert(candidates: deque[Message], message: Message) -> None:
-    """Add a candidate in its place: mostly that is the last one, or the first of what comes back."""
-    if not candidates or candidates[-1].id < message.id:
-        candidates.append(message)
-    elif message.id < candidates[0].id:
-        candidates.appendleft(message)
-    else:
-        candidates.insert(bisect_left(candidates, message.id, key=id_of_message), message)

@@ -11,6 +11,7 @@ dead one, which `put_in_order` removes.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 from heapq import heapify, heappop, heappush
@@ -353,6 +354,16 @@ class ReadyMessages:
 def id_of_message(message: Message) -> int:
     """Return the place of a message among others."""
     return message.id
+
+
+def insert_in_order(candidates: deque[Message], message: Message) -> None:
+    """Add a candidate in its place: mostly that is the last one, or the first of what comes back."""
+    if not candidates or candidates[-1].id < message.id:
+        candidates.append(message)
+    elif message.id < candidates[0].id:
+        candidates.appendleft(message)
+    else:
+        candidates.insert(bisect_left(candidates, message.id, key=id_of_message), message)
 
 
 def _merge(part: deque[Message], messages: Sequence[Message]) -> None:

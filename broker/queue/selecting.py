@@ -7,7 +7,6 @@ what the others leave.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -15,7 +14,7 @@ from typing import Final
 from broker.message import Message
 from broker.queue.dispatcher import Dispatcher, Dispatching, QueueConsumer
 from broker.queue.pace import DeliveryAllowance
-from broker.queue.ready_messages import ReadyMessages, id_of_message
+from broker.queue.ready_messages import ReadyMessages, insert_in_order
 from broker.selector.message_view import MessageView
 from broker.selector.selector import Selector
 
@@ -283,7 +282,7 @@ class Selecting:
                     break
                 verdict = self._verdicts[message.id] = tuple(look.found)
             for selection in verdict:
-                _add(selection.candidates, message)
+                insert_in_order(selection.candidates, message)
             fresh.popleft()
         if not ready:
             fresh.clear()
@@ -298,13 +297,3 @@ class Selecting:
         self._shared.clear()
         for selection in self._selections.values():
             selection.candidates.clear()
-
-
-def _add(candidates: deque[Message], message: Message) -> None:
-    """Add a candidate in its place: mostly that is the last one, or the first of what comes back."""
-    if not candidates or candidates[-1].id < message.id:
-        candidates.append(message)
-    elif message.id < candidates[0].id:
-        candidates.appendleft(message)
-    else:
-        candidates.insert(bisect_left(candidates, message.id, key=id_of_message), message)
