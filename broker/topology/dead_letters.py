@@ -309,11 +309,11 @@ class DeadLetters:
             await self._journal.transact(stored, dead, keyed=keyed)
         finally:
             for message in stored:
-                _queue_of(message).slots.end_transaction()
+                queue_of(message).slots.end_transaction()
         for letter in moved:
             self._end(letter)
             _forget(letter.message)
-        self._insert(stored)
+        insert_by_queue(stored, self._touched, self._work)
 
     def _keeps(self, letter: Letter) -> bool:
         """Keep a letter that has no queue to go to, if its queue wants that; the store keeps its octets if it can."""
@@ -361,20 +361,22 @@ class DeadLetters:
             share_body(stored)
         return stored
 
-    def _insert(self, messages: Iterable[Message]) -> None:
-        by_queue: dict[Queue, list[Message]] = {}
-        for message in messages:
-            by_queue.setdefault(_queue_of(message), []).append(message)
-        for queue, members in by_queue.items():
-            queue.insert(members)
-            self._touched.add(queue)
-            self._work.done += len(members)
-
     def _end(self, letter: Letter) -> None:
         """The row of a dead message is deleted, or goes with the next batch."""
         self._count(-letter.octets)
         letter.octets = 0
         letter.queue.end_dying((letter.message,))
+
+
+def insert_by_queue(messages: Iterable[Message], touched: set[Queue], work: TurnBudget) -> None:
+    """Put messages whose transaction is committed into their queues, which are to be dispatched then."""
+    by_queue: dict[Queue, list[Message]] = {}
+    for message in messages:
+        by_queue.setdefault(queue_of(message), []).append(message)
+    for queue, members in by_queue.items():
+        queue.insert(members)
+        touched.add(queue)
+        work.done += len(members)
 
 
 async def _open_channel(vhost: VirtualHost) -> None:
@@ -385,7 +387,8 @@ async def _open_channel(vhost: VirtualHost) -> None:
         _log.warning("the dead letter channel cannot be created", vhost=vhost.name, reason=str(error))
 
 
-def _queue_of(message: Message) -> Any:
+def queue_of(message: Message) -> Any:
+    """Return the queue of a message, which is the core's."""
     return message.queue
 
 

@@ -7,7 +7,7 @@ of the two. Where it goes is decided now: by its exchange as it is now, or it is
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -31,7 +31,7 @@ from broker.message import (
 from broker.ports.store import Journal
 from broker.queue.admission import QueueAdmission
 from broker.queue.queue import Queue, state_of
-from broker.topology.dead_letters import ReusableWakeup
+from broker.topology.dead_letters import ReusableWakeup, insert_by_queue, queue_of
 from broker.topology.keys import NO_KEYS, KeyRules, ask_for_keys, key_rules, keyed_among
 from broker.topology.routed_message import RoutedMessage
 from broker.topology.routing import Search
@@ -228,7 +228,7 @@ class Firing:
         admission = QueueAdmission()
         made = [copy for due in taken for copy in self._copies(schedule, due, admission)]
         for copy in made:
-            _queue_of(copy).slots.begin_transaction()
+            queue_of(copy).slots.begin_transaction()
         gone = [due.message for due in taken]
         try:
             await self._journal.transact(
@@ -238,12 +238,13 @@ class Firing:
             )
         finally:
             for copy in made:
-                _queue_of(copy).slots.end_transaction()
+                queue_of(copy).slots.end_transaction()
         schedule.end_dying(gone)
         for due in taken:
             self._count(-due.octets)
             _forget(due.message)
-        self._insert(made)
+        # What is stored and has got its keys is ready.
+        insert_by_queue([copy for copy in made if copy.state != SETTLED], self._touched, self._work)
 
     def _copies(self, schedule: Queue, due: _Due, admission: QueueAdmission) -> list[Message]:
         """Make a message for each queue. What a queue has no room for, or looks at later, stays in the schedule."""
@@ -289,21 +290,6 @@ class Firing:
             if later:
                 return later
         return now + FULL_PAUSE if admission.refuses(target, due.message.size, is_late=True) else 0
-
-    def _insert(self, made: Iterable[Message]) -> None:
-        """Let consumers have what is stored, and got its keys."""
-        by_queue: dict[Queue, list[Message]] = {}
-        for copy in made:
-            if copy.state != SETTLED:
-                by_queue.setdefault(_queue_of(copy), []).append(copy)
-        for queue, members in by_queue.items():
-            queue.insert(members)
-            self._touched.add(queue)
-            self._work.done += len(members)
-
-
-def _queue_of(message: Message) -> Any:
-    return message.queue
 
 
 def _forget(message: Message) -> None:
