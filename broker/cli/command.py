@@ -109,8 +109,11 @@ def _of_session(name: str) -> Set:
     return set_value
 
 
-def _as_json(session: CommandSession, value: Any) -> None:
-    session.style = "json"
+def _styled(style: str) -> Set:
+    def set_value(session: CommandSession, value: Any) -> None:
+        session.style = style
+
+    return set_value
 
 
 _FLAG: Final = {"is_flag": True}
@@ -123,12 +126,29 @@ _COMMON: Final[tuple[tuple[Set, tuple[str, ...], str, dict[str, Any]], ...]] = (
     (_of_node("context"), ("--context", "-n", "--node"), "a node that context add has remembered", {"metavar": "NAME"}),
     (_of_node("timeout"), ("--timeout", "-t"), "seconds to wait for an answer", {"type": click.FloatRange(0.001)}),
     (_of_session("given_vhost"), ("--vhost", "-p"), "virtual host; / otherwise", {"metavar": "NAME"}),
-    (_as_json, ("--json",), "print one document of JSON, with the keys of the HTTP API", _FLAG),
+    (_styled("json"), ("--json",), "print one document of JSON, with the keys of the HTTP API", _FLAG),
+    (_styled("jsonl"), ("--jsonl",), "print a line of JSON for each row of a list", _FLAG),
     (_of_session("style"), ("--formatter",), "how lists are printed", {"type": click.Choice(FORMATS)}),
+    (_of_session("columns"), ("--columns",), "columns of a list, with commas between them", {"metavar": "NAMES"}),
+    (_of_session("sort"), ("--sort",), "order a list by this column", {"metavar": "COLUMN"}),
+    (_of_session("is_reverse"), ("--reverse",), "the other way round", _FLAG),
+    (
+        _of_session("watch"),
+        ("--watch",),
+        "look again after so many seconds, until Ctrl-C",
+        {"type": click.FloatRange(0.1), "metavar": "SECONDS"},
+    ),
     (_of_session("is_quiet"), ("--quiet", "-q"), "say nothing but the result", _FLAG),
     (_of_session("is_silent"), ("--silent", "-s"), "nor the titles of columns", _FLAG),
     (_of_session("is_yes"), ("--yes", "-y"), "do not ask before something is lost", _FLAG),
     (_of_session("is_dry_run"), ("--dry-run",), "only say what would be changed first", _FLAG),
+    (
+        _of_session("is_idempotent"),
+        ("--idempotent", "--idempotently"),
+        "succeed when what is to be deleted is not there, and what is to be added is",
+        _FLAG,
+    ),
+    (_of_session("is_debug"), ("--debug",), "show where a failure comes from", _FLAG),
     (_of_session("has_no_progress"), ("--no-progress",), "do not say how far long work is", _FLAG),
 )
 

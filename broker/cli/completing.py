@@ -11,7 +11,8 @@ from typing import Any, Final
 import click
 from click.shell_completion import CompletionItem
 
-from broker.cli.session import CommandSession, escaped
+from broker.cli.session import CommandSession
+from broker.cli.ways import escaped
 
 _TIMEOUT: Final = 0.5
 """Seconds to wait for the node."""

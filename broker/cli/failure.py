@@ -6,11 +6,14 @@ from typing import Final
 
 EX_OK: Final = 0
 EX_FOUND: Final = 1
-"""A message was not routed, or some of many could not be done."""
+"""A message was not routed."""
+EX_PARTIAL: Final = 3
+"""Some of many could not be done."""
 EX_USAGE: Final = 64
 EX_DATAERR: Final = 65
 EX_NOINPUT: Final = 66
 EX_NOUSER: Final = 67
+EX_NOHOST: Final = 68
 EX_UNAVAILABLE: Final = 69
 """No node answers, or a check has failed."""
 EX_SOFTWARE: Final = 70

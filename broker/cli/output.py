@@ -9,7 +9,7 @@ from typing import Any, Final, TextIO
 
 from broker.cli.failure import EX_USAGE, CommandFailure
 
-FORMATS: Final = ("table", "pretty_table", "json", "csv")
+FORMATS: Final = ("table", "pretty_table", "json", "jsonl", "csv")
 
 Row = Mapping[str, Any]
 
@@ -75,9 +75,9 @@ def write_rows(
     out: TextIO, rows: Sequence[Row], columns: Sequence[ListColumn], style: str, *, header: bool, draws: bool
 ) -> None:
     """Write a list in one of `FORMATS`; a table is drawn if it `draws`, otherwise it is lines with tabs."""
-    if style == "json":
+    if style in ("json", "jsonl"):
         picked = [{column.title: at(row, column.path)[1] for column in columns} if columns else row for row in rows]
-        write_json(out, picked)
+        write_json(out, picked, style)
         return
     cells = [[shown(at(row, column.path)[1]) for column in columns] for row in rows]
     titles = [column.title for column in columns]
@@ -92,9 +92,27 @@ def write_rows(
             out.write("\t".join(line) + "\n")
 
 
-def write_json(out: TextIO, value: Any) -> None:
-    """Write one document of JSON."""
-    out.write(json.dumps(value, indent=2, ensure_ascii=not _is_unicode(out)) + "\n")
+def write_json(out: TextIO, value: Any, style: str = "json") -> None:
+    """Write one document of JSON; as `jsonl` a line for each row of a list, or one line."""
+    is_ascii = not _is_unicode(out)
+    if style == "jsonl":
+        for each in value if isinstance(value, list) else (value,):
+            out.write(json.dumps(each, ensure_ascii=is_ascii) + "\n")
+        return
+    out.write(json.dumps(value, indent=2, ensure_ascii=is_ascii) + "\n")
+
+
+def in_order(rows: Sequence[Row], column: ListColumn, *, is_reverse: bool) -> list[Row]:
+    """Return rows by their values in a column: numbers before texts; those that have none are last."""
+    found = [(at(row, column.path)[1], row) for row in rows]
+    having = sorted(
+        (each for each in found if each[0] is not None), key=lambda each: _place(each[0]), reverse=is_reverse
+    )
+    return [row for _, row in having] + [row for value, row in found if value is None]
+
+
+def _place(value: Any) -> tuple[bool, float, str]:
+    return (False, value, "") if isinstance(value, int | float) else (True, 0.0, shown(value))
 
 
 def _is_unicode(out: TextIO) -> bool:

@@ -35,7 +35,7 @@ from broker.cli.commands import (
     vhosts,
 )
 from broker.cli.failure import EX_INTERRUPTED, EX_OK, EX_SOFTWARE, EX_USAGE, CommandFailure
-from broker.cli.session import CommandSession, Connect, DryRun
+from broker.cli.session import CommandSession, Connect, DryRun, NothingToDo
 from broker.cli.shell import Shell
 
 PROGRAM: Final = "brokerctl"
@@ -65,9 +65,21 @@ SECTIONS: Final[Mapping[str, Sequence[BrokerCommand]]] = {
 
 
 class Spellings(click.Group):
-    """A group that takes hyphens for underscores, and says which command is alike."""
+    """A group that takes hyphens for underscores, and says which command is alike.
+
+    Its name may be a command too, its `own`, which gets what is no command of the group.
+    """
+
+    own: click.Command | None = None
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if self.own is not None and (not args or self.get_command(ctx, args[0]) is None):
+            args = [_OWN, *args]
+        return super().parse_args(ctx, args)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name == _OWN:
+            return self.own
         return super().get_command(ctx, cmd_name) or super().get_command(ctx, cmd_name.replace("-", "_"))
 
     def resolve_command(
@@ -97,11 +109,19 @@ def new_program(commands: Iterable[BrokerCommand]) -> click.Group:
     """Return the command line with these commands, under all their names."""
     whole = Spellings(PROGRAM, params=common_options(hidden=False), help=_HELP, no_args_is_help=True)
     whole.params.append(click.version_option(__version__, prog_name=PROGRAM)(_nothing).__click_params__[0])  # type: ignore[attr-defined]
-    for each in commands:
-        for name in each.names:
-            group, _, word = name.rpartition(" ")
-            _group(whole, group).add_command(each, word)
+    named = {name: each for each in commands for name in each.names}
+    for name in sorted(named, key=lambda name: " " not in name):  # groups first, which a command may be, too
+        group, _, word = name.rpartition(" ")
+        known = whole.commands.get(name)
+        if isinstance(known, Spellings):
+            known.own = named[name]
+        else:
+            _group(whole, group).add_command(named[name], word)
     return whole
+
+
+_OWN: Final = ""
+"""Stands for the command that has the name of its group."""
 
 
 _HELP: Final = """Look after nodes of Cordillera.
@@ -146,12 +166,21 @@ def run(
     try:
         found: Any = whole.main(list(arguments), PROGRAM, standalone_mode=False, obj=session)
         sys.stdout.flush()
+        while session.watch:
+            session.shell.sleep(session.watch)
+            _clear(session)
+            found = whole.main(list(arguments), PROGRAM, standalone_mode=False, obj=session)
+            sys.stdout.flush()
     except click.exceptions.Exit as end:
         return end.exit_code
     except DryRun as would:
         click.echo(f"would {would}")
         return EX_OK
+    except NothingToDo:
+        session.say("nothing to do")
+        return EX_OK
     except CommandFailure as failure:
+        _trace(session)
         return _failed(str(failure), failure.code)
     except click.UsageError as error:
         if type(error).__name__ == "NoArgsIsHelpError":
@@ -163,14 +192,15 @@ def run(
     except click.ClickException as error:
         return _failed(error.format_message(), EX_USAGE)
     except (click.Abort, KeyboardInterrupt):
+        if session.watch:
+            return EX_OK
         return _failed("given up", EX_INTERRUPTED)
     except BrokenPipeError:
         _leave_output()
         return EX_OK
     except Exception as error:
-        if "BROKERCTL_DEBUG" in environ:
-            raise
-        text = f"brokerctl has failed ({type(error).__name__}: {error}). BROKERCTL_DEBUG=1 shows where"
+        _trace(session)
+        text = f"brokerctl has failed ({type(error).__name__}: {error}). --debug shows where"
         return _failed(text, EX_SOFTWARE)
     return found if isinstance(found, int) else EX_OK
 
@@ -183,6 +213,19 @@ def _whole() -> click.Group:
 def _failed(text: str, code: int) -> int:
     click.echo(f"Error: {' '.join(text.split())}", err=True)
     return code
+
+
+def _trace(session: CommandSession) -> None:
+    """Show where what is handled just now comes from, if somebody has asked for that."""
+    if session.is_debug:
+        import traceback
+
+        traceback.print_exc()
+
+
+def _clear(session: CommandSession) -> None:
+    if sys.stdout.isatty() and not session.is_json:
+        click.echo("\x1b[H\x1b[2J", nl=False)
 
 
 def _leave_output() -> None:

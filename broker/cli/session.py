@@ -7,10 +7,10 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
-from urllib.parse import quote
 
 import click
 
+from broker.cli.alike import names_alike
 from broker.cli.failure import (
     EX_DATAERR,
     EX_NOPERM,
@@ -22,7 +22,7 @@ from broker.cli.failure import (
     CommandFailure,
 )
 from broker.cli.finding import WantedNode, find
-from broker.cli.output import ListColumn, Row, columns_of, require_known, write_json, write_rows
+from broker.cli.output import ListColumn, Row, columns_of, in_order, require_known, write_json, write_rows
 from broker.cli.shell import Shell
 from broker.cli.ways import NodeWay, value_of
 
@@ -34,13 +34,12 @@ _NONE: Final[Mapping[str, str]] = {}
 Connect = Callable[[WantedNode], NodeWay]
 
 
-def escaped(name: str) -> str:
-    """Return a name as a part of a path."""
-    return quote(name, safe="", errors="surrogateescape")
-
-
 class DryRun(Exception):
     """A command was about to change something, and is not to. The text says what."""
+
+
+class NothingToDo(Exception):
+    """`--idempotent` takes it for success: what was to be deleted is not there, or what was to be made is."""
 
 
 @dataclass(slots=True)
@@ -54,11 +53,22 @@ class CommandSession:
     wanted: WantedNode = field(default_factory=WantedNode)
     given_vhost: str | None = None
     style: str = "table"
+    columns: str = ""
+    """Those of `--columns`, with commas between them."""
+    sort: str = ""
+    """The column that orders lists; empty for the order of the API."""
+    is_reverse: bool = False
+    watch: float = 0.0
+    """Seconds after which the command is run again; 0 for once."""
     is_quiet: bool = False
     is_silent: bool = False
     is_yes: bool = False
     is_dry_run: bool = False
     """Is nothing to be changed, and only to be said what would be?"""
+    is_idempotent: bool = False
+    """Is it no failure that what is to be deleted is not there?"""
+    is_debug: bool = False
+    """Is the traceback of a failure shown?"""
     has_no_progress: bool = False
     as_rabbitmqctl: bool = False
     """Is this run by one of the names of RabbitMQ's programs, whose output scripts know?"""
@@ -70,6 +80,11 @@ class CommandSession:
     def vhost(self) -> str:
         """The virtual host of the command."""
         return "/" if self.given_vhost is None else self.given_vhost
+
+    @property
+    def is_json(self) -> bool:
+        """Is JSON printed, and nothing beside it?"""
+        return self.style in ("json", "jsonl")
 
     @property
     def way(self) -> NodeWay:
@@ -89,14 +104,25 @@ class CommandSession:
         query: Mapping[str, str] = _NONE,
         headers: Mapping[str, str] = _NONE,
     ) -> tuple[int, Any]:
-        """Return status and value of any answer of the HTTP API. Raises `DryRun` before something is changed."""
-        if self.is_dry_run and method != "GET":
-            self._tell_what_would_be(method, path)
+        """Return status and value of any answer of the HTTP API.
+
+        Raises `DryRun` before something is changed, and `NothingToDo` if that is so.
+        """
+        if method != "GET":
+            self._require_one_run()
+            if self.is_dry_run:
+                self._tell_what_would_be(method, path)
         text = "" if body is None else json.dumps(body)
         status, answer = self.way.request(method, path, query, text, headers)
         if self.way.silent:
             click.echo(f"not all nodes have answered, missing: {self.way.silent}", err=True)
+        if status == 404 and method == "DELETE" and self.is_idempotent:
+            raise NothingToDo
         return status, value_of(answer)
+
+    def _require_one_run(self) -> None:
+        if self.watch:
+            raise click.UsageError("--watch is for commands that only look: this one changes something")
 
     def get(self, path: str, **query: str) -> Any:
         """Return what stands at a path below `/api`. Raises `CommandFailure`."""
@@ -111,6 +137,7 @@ class CommandSession:
 
     def command(self, name: str, arguments: Mapping[str, Any]) -> Any:
         """Return the result of a command that only the control socket has. Raises `CommandFailure`, `DryRun`."""
+        self._require_one_run()
         if self.is_dry_run:
             raise DryRun(self._about_to or name)
         return self.way.command(name, arguments)
@@ -120,6 +147,8 @@ class CommandSession:
         thing = path.removesuffix("/contents")
         if method == "DELETE":
             status, answer = self.way.request("GET", thing, {}, "", {})
+            if status == 404 and self.is_idempotent:
+                raise NothingToDo
             if status == 404:
                 raise self.refused(status, value_of(answer), f"such thing: {thing}")
         raise DryRun(self._about_to or f"{method} /api{path}")
@@ -138,13 +167,16 @@ class CommandSession:
 
     def refused(self, status: int, value: Any, what: str) -> CommandFailure:
         """Return the failure that an answer means."""
-        return refusal(status, value, what, self.way.name)
+        failure = refusal(status, value, what, self.way.name)
+        if status == 404 and (alike := names_alike(self.way, self.vhost, what)):
+            return CommandFailure(failure.code, f"{failure}. Did you mean {' or '.join(alike)}?")
+        return failure
 
     # Printing
 
     def say(self, text: str) -> None:
         """Tell what was done, unless nobody wants to know."""
-        if not (self.is_quiet or self.is_silent or self.style == "json"):
+        if not (self.is_quiet or self.is_silent or self.is_json):
             click.echo(text)
 
     def show_rows(
@@ -159,18 +191,27 @@ class CommandSession:
         """Print a list: the columns that are wanted, or the usual ones; JSON has all unless some are wanted."""
         if self.as_rabbitmqctl and title and self.style == "table" and not (self.is_quiet or self.is_silent):
             click.echo(f"Timeout: {self.wanted.timeout or 60.0:.1f} seconds ...\n{title} ...")
-        names = wanted or (() if self.style == "json" else usual)
-        columns = columns_of(names, paths or {})
-        require_known(rows, columns, usual)
+        chosen = [name for name in self.columns.split(",") if name]
+        names = wanted or chosen or (() if self.is_json else usual)
+        columns, order = columns_of(names, paths or {}), columns_of((self.sort,) if self.sort else (), paths or {})
+        require_known(rows, [*columns, *order], usual)
+        if order:
+            rows = in_order(rows, order[0], is_reverse=self.is_reverse)
+        elif self.is_reverse:
+            rows = rows[::-1]
         self._write(rows, columns, header=not self.is_silent)
 
     def show(self, value: Mapping[str, Any], lines: Iterable[tuple[str, Any]]) -> None:
         """Print one thing: `value` as JSON, otherwise `lines` of names and values."""
-        if self.style == "json":
-            write_json(sys.stdout, value)
+        if self.is_json:
+            self.show_json(value)
             return
         rows = [{"": name, "value": each} for name, each in lines]
         self._write(rows, columns_of(("", "value"), {}), header=False)
+
+    def show_json(self, value: Any) -> None:
+        """Print a value as JSON."""
+        write_json(sys.stdout, value, self.style)
 
     def _write(self, rows: Sequence[Row], columns: Sequence[ListColumn], *, header: bool) -> None:
         draws = sys.stdout.isatty() and not self.as_rabbitmqctl
@@ -195,11 +236,13 @@ def ask_password(user: str) -> str | None:
     return str(click.prompt(f"Password of {user}", hide_input=True, err=True))
 
 
-def new_password(given: str | None) -> str:
-    """Return a password to set: as given, from the terminal, or the first line of the input."""
+def new_password(given: str | None, *, is_new: bool = True) -> str:
+    """Return a password: as given, from the terminal, or the first line of the input. One that is new is asked for
+    twice.
+    """
     if given is None:
         if sys.stdin.isatty():
-            given = str(click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True))
+            given = str(click.prompt("Password", hide_input=True, confirmation_prompt=is_new, err=True))
         else:
             given = sys.stdin.readline().rstrip("\n")
     if not given:

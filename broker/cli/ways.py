@@ -10,9 +10,9 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol
-from urllib.parse import unquote, urlencode, urlsplit
+from urllib.parse import quote, unquote, urlencode, urlsplit
 
-from broker.cli.failure import EX_DATAERR, EX_SOFTWARE, EX_TEMPFAIL, EX_UNAVAILABLE, EX_USAGE, CommandFailure
+from broker.cli.failure import EX_DATAERR, EX_NOHOST, EX_SOFTWARE, EX_TEMPFAIL, EX_UNAVAILABLE, EX_USAGE, CommandFailure
 from broker.node.control_client import ask
 
 HTTP_PORT: Final = 15672
@@ -124,17 +124,19 @@ class HttpWay:
         self, method: str, path: str, query: Mapping[str, str], body: str, headers: Mapping[str, str]
     ) -> tuple[int, str]:
         import http.client  # not for the control socket
+        import socket
 
         connection = self._connection()
         target = f"{self._prefix}/api{path}" + (f"?{urlencode(query)}" if query else "")
-        sent = {**headers, "Authorization": f"Basic {self._login}", "Content-Type": "application/json"}
+        sent = {"authorization": f"Basic {self._login}", "content-type": "application/json", **headers}
         try:
             connection.request(method, target, body.encode("utf-8", "surrogatepass"), sent)
             answer = connection.getresponse()
             self.silent = answer.headers.get(_SILENT, "")
             return answer.status, answer.read().decode("utf-8", "replace")
-        except (OSError, http.client.HTTPException) as error:
-            raise CommandFailure(EX_UNAVAILABLE, f"cannot reach {self.name} ({_reason(error)}). {_ADVICE}") from None
+        except (OSError, UnicodeError, http.client.HTTPException) as error:  # a name that is none is no OSError
+            code = EX_NOHOST if isinstance(error, socket.gaierror | UnicodeError) else EX_UNAVAILABLE
+            raise CommandFailure(code, f"cannot reach {self.name} ({_reason(error)}). {_ADVICE}") from None
         finally:
             connection.close()
 
@@ -164,6 +166,11 @@ _ADVICE: Final = "Is the node running, and management/http on? Another address: 
 def _reason(error: Exception) -> str:
     text = getattr(error, "verify_message", "") or getattr(error, "strerror", "") or str(error)
     return (text or type(error).__name__).lower()
+
+
+def escaped(name: str) -> str:
+    """Return a name as a part of a path."""
+    return quote(name, safe="", errors="surrogateescape")
 
 
 def split_url(url: str) -> tuple[str, str, str]:

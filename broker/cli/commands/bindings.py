@@ -9,7 +9,8 @@ import click
 from broker.cli.command import command
 from broker.cli.commands.given import pairs_of
 from broker.cli.failure import EX_DATAERR, CommandFailure
-from broker.cli.session import CommandSession, escaped
+from broker.cli.session import CommandSession, NothingToDo
+from broker.cli.ways import escaped
 
 _PATHS: Final = {"source_name": "source", "destination_name": "destination", "destination_kind": "destination_type"}
 _USUAL: Final = ("source_name", "destination_name", "destination_kind", "routing_key", "arguments")
@@ -90,6 +91,8 @@ def unbind(
             session.send("DELETE", f"{path}/{escaped(row['properties_key'])}")
             session.say(f"{kind} {destination!r} is not bound to {source!r} by {routing_key!r} any more")
             return
+    if session.is_idempotent:
+        raise NothingToDo
     keys = ", ".join(repr(row["routing_key"]) for row in rows) or "nothing"
     raise CommandFailure(
         EX_DATAERR, f"{destination!r} is not bound to {source!r} by {routing_key!r} with such arguments, but by {keys}"

@@ -7,7 +7,8 @@ from typing import Final
 import click
 
 from broker.cli.command import command
-from broker.cli.session import CommandSession, escaped
+from broker.cli.session import CommandSession
+from broker.cli.ways import escaped
 
 _CONNECTION: Final = {"pid": "name"}
 _CHANNEL: Final = {"pid": "name", "connection": "connection_details.name"}

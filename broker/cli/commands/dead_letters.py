@@ -8,10 +8,10 @@ from typing import Any, Final
 import click
 
 from broker.cli.command import command
-from broker.cli.failure import EX_DATAERR, EX_FOUND, EX_OK, CommandFailure
-from broker.cli.output import write_json
+from broker.cli.failure import EX_DATAERR, EX_OK, EX_PARTIAL, CommandFailure
 from broker.cli.progress import ProgressLine
-from broker.cli.session import CommandSession, escaped
+from broker.cli.session import CommandSession
+from broker.cli.ways import escaped
 
 _CARBON: Final = "carbon"
 _PAGE: Final = 500
@@ -74,15 +74,13 @@ def _page(session: CommandSession, after: int, limit: int, queue: str | None) ->
 
 
 def _report(session: CommandSession, found: dict[str, Any], done: str) -> int:
-    if session.style == "json":
-        import sys
-
-        write_json(sys.stdout, found)
+    if session.is_json:
+        session.show_json(found)
     else:
         session.say(f"{found['done']} {done}" + (f", {found['left']} left" if found["left"] else ""))
         for each in found["reasons"]:
             click.echo(f"{each['id']}: {each['reason']}", err=True)
-    return EX_FOUND if found["left"] else EX_OK
+    return EX_PARTIAL if found["left"] else EX_OK
 
 
 @command(
@@ -145,10 +143,11 @@ def delete(session: CommandSession, ids: tuple[int, ...], all_of_them: bool, que
     "subscriptions ls",
     "list_subscriptions",
     "subscriptions list",
-    example="brokerctl subscriptions ls --kind durable",
+    example=("brokerctl subscriptions ls --kind durable", "brokerctl subscriptions ls --topic"),
     of_vhost=True,
 )
 @click.option("--kind", type=click.Choice(("queue", "topic", "durable")), help="only these")
+@click.option("--topic", "kind", flag_value="topic", help="only subscribers of topics: --kind topic")
 @click.option("--queue", help="only those of this queue")
 @click.option("--after", metavar="ID", help="only those behind this one")
 @click.option("--limit", type=int, default=100, show_default=True, help="how many")

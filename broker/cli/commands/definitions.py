@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import Any, Final
 
 import click
@@ -11,8 +10,9 @@ import click
 from broker.cli.command import command
 from broker.cli.commands.given import octets_of, write_private
 from broker.cli.failure import EX_DATAERR, EX_OK, CommandFailure
-from broker.cli.output import printable, write_json
-from broker.cli.session import CommandSession, escaped
+from broker.cli.output import printable
+from broker.cli.session import CommandSession
+from broker.cli.ways import escaped
 
 
 def _place(session: CommandSession) -> tuple[str, str]:
@@ -65,8 +65,8 @@ def import_definitions(session: CommandSession, file: str, dry_run: bool) -> int
         session.say(f"{file} imported")
         return EX_OK
     found: dict[str, Any] = session.send("POST", path, given, what=what or file, dry_run="true")
-    if session.style == "json":
-        write_json(sys.stdout, found)
+    if session.is_json:
+        session.show_json(found)
     else:
         for name, before in (("changes", ""), ("left_out", "left out: "), ("problems", "cannot be made: ")):
             for line in found[name]:

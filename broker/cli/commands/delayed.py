@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Any, Final
 
 import click
 
 from broker.cli.command import command
-from broker.cli.failure import EX_FOUND, EX_OK
-from broker.cli.output import write_json
-from broker.cli.session import CommandSession, escaped
+from broker.cli.failure import EX_OK, EX_PARTIAL
+from broker.cli.session import CommandSession
+from broker.cli.ways import escaped
 
 _USUAL: Final = ("id", "due_ms", "exchange", "routing_key", "queue", "message_id", "payload_bytes")
 
@@ -37,14 +36,14 @@ def _arguments(ids: tuple[int, ...], message_id: str | None) -> dict[str, Any]:
 
 def _report(session: CommandSession, found: dict[str, Any], done: str) -> int:
     """Say how many are done, and what has become of the others."""
-    if session.style == "json":
-        write_json(sys.stdout, found)
+    if session.is_json:
+        session.show_json(found)
     else:
         session.say(f"{found['done']} {done}" + (f", {found['left']} left" if found["left"] else ""))
         for each in found["results"]:
             new = f", now {each['new_id']}" if "new_id" in each else ""
             session.say(f"{each['id']}: {each['outcome']}{new}")
-    return EX_OK if found["done"] and not found["left"] else EX_FOUND
+    return EX_OK if found["done"] and not found["left"] else EX_PARTIAL
 
 
 @command("delayed count", "count_delayed", example="brokerctl delayed count")
@@ -70,8 +69,8 @@ def list_delayed(session: CommandSession, limit: int, **given: Any) -> None:
     """List messages that wait for their time, those that are due first first."""
     query = {name: str(value) for name, value in given.items() if value is not None}
     found = session.send("GET", _place(session), what=_what(session), **query, limit=str(limit))
-    if session.style == "json":
-        write_json(sys.stdout, found)
+    if session.is_json:
+        session.show_json(found)
         return
     session.show_rows(found["items"], _USUAL)
     if found["next"]:
@@ -87,7 +86,7 @@ def list_delayed(session: CommandSession, limit: int, **given: Any) -> None:
 )
 @_chosen
 def cancel(session: CommandSession, ids: tuple[int, ...], message_id: str | None) -> int:
-    """Delete messages before their time. Exit code 1 when one had gone on already, or is not there."""
+    """Delete messages before their time. Exit code 3 when one had gone on already, or is not there."""
     told = _arguments(ids, message_id)
     session.confirm(f"delete {f'{len(ids)} delayed messages' if ids else f'delayed messages {message_id!r}'}")
     found = session.send("POST", f"{_place(session)}/cancel", told, what=_what(session))

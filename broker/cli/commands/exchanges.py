@@ -8,7 +8,8 @@ import click
 
 from broker.cli.command import command
 from broker.cli.commands.given import pairs_of
-from broker.cli.session import CommandSession, escaped
+from broker.cli.session import CommandSession
+from broker.cli.ways import escaped
 
 
 def _place(session: CommandSession, name: str) -> str:
@@ -79,12 +80,9 @@ def add_exchange(
 )
 @click.argument("name")
 @click.option("--if-unused", is_flag=True, help="only if nothing is bound to it")
-@click.option("--idempotent", "--idempotently", is_flag=True, help="succeed when it is not there")
-def delete_exchange(session: CommandSession, name: str, if_unused: bool, idempotent: bool) -> None:
+def delete_exchange(session: CommandSession, name: str, if_unused: bool) -> None:
     """Delete an exchange with its bindings."""
     session.confirm(f"delete the exchange {name!r} with its bindings")
-    if idempotent and session.ask("GET", _place(session, name), query={"columns": "name"})[0] == 404:
-        return
     query = {"if-unused": "true"} if if_unused else {}
     session.send("DELETE", _place(session, name), what=f"exchange '{name}' in vhost '{session.vhost}'", **query)
     session.say(f"exchange {name!r} deleted")

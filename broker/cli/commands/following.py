@@ -15,7 +15,8 @@ import click
 from broker.cli.command import command
 from broker.cli.commands.queues import place
 from broker.cli.failure import EX_DATAERR, CommandFailure
-from broker.cli.session import CommandSession, escaped
+from broker.cli.session import CommandSession
+from broker.cli.ways import escaped
 
 _AT_ONCE: Final = 100
 _FIRST_PAUSE: Final = 0.1
@@ -132,7 +133,7 @@ def _print_all(session: CommandSession, source: _Looked | _Taken, shape: _Shape)
             code = session.shell.execute(["/bin/sh", "-c", shape.translate], _octets(row))
             if code:
                 raise CommandFailure(EX_DATAERR, f"{shape.translate!r} has ended with {code}")
-        elif session.style == "json":
+        elif session.is_json:
             click.echo(json.dumps(row))
         else:
             sys.stdout.buffer.write(_octets(row) + b"\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -10,7 +9,6 @@ import click
 
 from broker.cli.command import command
 from broker.cli.failure import EX_OK, EX_TEMPFAIL, CommandFailure
-from broker.cli.output import write_json
 from broker.cli.progress import ProgressLine
 from broker.cli.session import CommandSession
 
@@ -38,8 +36,8 @@ def drain(session: CommandSession, seconds: float, no_wait: bool, only_status: b
     found = session.send("PUT", _PATH, {"seconds": seconds})
     if not no_wait:
         found = _until_drained(session, found)
-    if session.style == "json":
-        write_json(sys.stdout, found)
+    if session.is_json:
+        session.show_json(found)
     session.say(f"{found['state']}: {found['closed']} connections closed, {found['connections']} are left")
 
 

@@ -47,7 +47,7 @@ _VIEWS: Final[dict[str, tuple[str, tuple[str, ...], dict[str, str], str]]] = {
 @click.option("--limit", type=click.IntRange(1, 500), default=30, show_default=True, help="rows")
 def top(session: CommandSession, view: str, interval: float, count: int | None, limit: int) -> None:
     """Show the busiest queues, connections or nodes, again and again."""
-    is_terminal = sys.stdout.isatty() and session.style != "json"
+    is_terminal = sys.stdout.isatty() and not session.is_json
     left = count or (0 if is_terminal else 1)
     while True:
         rows = _look(session, view, limit)

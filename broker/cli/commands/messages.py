@@ -13,7 +13,8 @@ from broker.cli.commands.given import octets_of, pairs_of
 from broker.cli.commands.queues import place
 from broker.cli.failure import EX_FOUND, EX_OK
 from broker.cli.progress import ProgressLine
-from broker.cli.session import CommandSession, escaped
+from broker.cli.session import CommandSession
+from broker.cli.ways import escaped
 
 _MODES: Final = {"requeue": "ack_requeue_true", "ack": "ack_requeue_false", "reject": "reject_requeue_false"}
 

@@ -9,7 +9,8 @@ import click
 
 from broker.cli.command import BrokerCommand, command
 from broker.cli.failure import EX_OK, EX_UNAVAILABLE
-from broker.cli.session import CommandSession, escaped
+from broker.cli.session import CommandSession
+from broker.cli.ways import escaped
 
 _CHECKS: Final = {
     "alarms": "/health/checks/alarms",
@@ -19,6 +20,10 @@ _CHECKS: Final = {
     "certificates": "/health/checks/certificate-expiration/2/weeks",
 }
 _ALL: Final = {**_CHECKS, "messages": "/aliveness-test/%2F"}
+_BY_NAME: Final = {
+    **{name.replace(" ", "_"): path for name, path in _ALL.items()},
+    "local_alarms": "/health/checks/local-alarms",
+}
 _NODES: Final = ("name", "coordinator", "running", "host", "port", "uptime", "mem_used", "fd_used", "sockets_used")
 _PATHS: Final = {"coordinator": "broker.coordinator", "host": "broker.host", "port": "broker.port"}
 
@@ -65,11 +70,21 @@ def ping(session: CommandSession) -> None:
     session.say(f"{session.way.name} answers")
 
 
-@command("check", "node_health_check", "health_check", example=("brokerctl check", "brokerctl check --all --json"))
+@command(
+    "check",
+    "node_health_check",
+    "health_check",
+    example=("brokerctl check", "brokerctl check --all --json", "brokerctl health_check local_alarms"),
+)
 @click.option("--all", "all_of_them", is_flag=True, help="let a message go through, too")
-def check(session: CommandSession, all_of_them: bool) -> int:
-    """Check alarms, the store, certificates and more; exit code 69 when something is wrong."""
-    return _run_checks(session, _ALL if all_of_them else _CHECKS)
+@click.argument("names", nargs=-1, type=click.Choice(tuple(_BY_NAME)), metavar="[NAME]...")
+def check(session: CommandSession, names: tuple[str, ...], all_of_them: bool) -> int:
+    """Check alarms, the store, certificates and more, or what is named: alarms, local_alarms, store, virtual_hosts,
+    in_service, certificates, messages. Exit code 69 when something is wrong."""
+    if names and all_of_them:
+        raise click.UsageError("name checks or say --all, not both")
+    checks = {name: _BY_NAME[name] for name in names}
+    return _run_checks(session, checks or (_ALL if all_of_them else _CHECKS))
 
 
 def _run_checks(session: CommandSession, checks: Mapping[str, str]) -> int:
@@ -122,10 +137,18 @@ def check_certificates(session: CommandSession, within: int, unit: str) -> int:
     return _run_checks(session, {"certificates": f"/health/checks/certificate-expiration/{within}/{unit}"})
 
 
-@command("cluster_status", "nodes", "node ls", example="brokerctl cluster_status")
-def cluster_status(session: CommandSession) -> None:
+@command(
+    "cluster_status",
+    "nodes",
+    "nodes ls",
+    "nodes list",
+    "node ls",
+    example=("brokerctl cluster_status", "brokerctl nodes list name coordinator"),
+)
+@click.argument("columns", nargs=-1)
+def cluster_status(session: CommandSession, columns: tuple[str, ...]) -> None:
     """List the living nodes, and which of them coordinates."""
-    session.show_rows(session.rows("/nodes"), _NODES, (), _PATHS, title="Cluster status of node")
+    session.show_rows(session.rows("/nodes"), _NODES, columns, _PATHS, title="Cluster status of node")
 
 
 @command("listeners", example="brokerctl listeners")
@@ -143,11 +166,28 @@ def timeline(session: CommandSession, limit: int) -> None:
     session.show_rows(rows, ("happened_ms", "kind", "node_id", "member_id"))
 
 
+_SLOT: Final = ("vhost", "queue", "lane", "start", "end", "messages")
+
+
 @command("list_slots", "slots ls", "cluster slots", example="brokerctl slots ls")
 @click.argument("columns", nargs=-1)
 def slots(session: CommandSession, columns: tuple[str, ...]) -> None:
-    """List the slots of messages in the store that this node serves."""
-    session.show_rows(session.rows("/broker/slots"), ("vhost", "queue", "lane", "start", "end", "messages"), columns)
+    """List the slots of messages in the store that nodes serve."""
+    session.show_rows(session.rows("/broker/slots"), _SLOT, columns)
+
+
+@command("slots", "slots show", example="brokerctl slots orders", of_vhost=True, completes={"queue": "queues"})
+@click.argument("queue", required=False)
+def slots_of_queue(session: CommandSession, queue: str | None) -> None:
+    """List the slots of a queue, and which node serves them; without a queue all, as list_slots does."""
+    if queue is None:
+        session.show_rows(session.rows("/broker/slots"), _SLOT)
+        return
+    vhost = escaped(session.vhost)
+    what = f"queue '{queue}' in vhost '{session.vhost}'"
+    session.send("GET", f"/queues/{vhost}/{escaped(queue)}", what=what, columns="name")
+    rows = session.rows(f"/broker/slots/{vhost}")
+    session.show_rows([row for row in rows if row["queue"] == queue], _SLOT)
 
 
 COMMANDS: Final = (
@@ -167,4 +207,5 @@ COMMANDS: Final = (
     listeners,
     timeline,
     slots,
+    slots_of_queue,
 )

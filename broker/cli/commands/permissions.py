@@ -7,7 +7,8 @@ from typing import Final
 import click
 
 from broker.cli.command import command
-from broker.cli.session import CommandSession, escaped
+from broker.cli.session import CommandSession
+from broker.cli.ways import escaped
 
 _USUAL: Final = ("user", "configure", "write", "read")
 

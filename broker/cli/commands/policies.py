@@ -9,7 +9,8 @@ import click
 
 from broker.cli.command import BrokerCommand, command
 from broker.cli.commands.given import json_of
-from broker.cli.session import CommandSession, escaped
+from broker.cli.session import CommandSession
+from broker.cli.ways import escaped
 
 _USUAL: Final = ("vhost", "name", "pattern", "apply-to", "definition", "priority")
 _APPLY_TO: Final = click.Choice(("all", "queues", "classic_queues", "quorum_queues", "streams", "exchanges"))

@@ -8,7 +8,8 @@ import click
 
 from broker.cli.command import command
 from broker.cli.commands.given import pairs_of
-from broker.cli.session import CommandSession, escaped
+from broker.cli.session import CommandSession
+from broker.cli.ways import escaped
 
 PATHS: Final = {"pid": "name", "owner_pid": "owner_pid_details.name"}
 USUAL: Final = ("name", "messages")
@@ -29,8 +30,6 @@ def place(session: CommandSession, name: str) -> str:
 )
 @click.argument("columns", nargs=-1)
 @click.option("--all-vhosts", is_flag=True, help="those of all virtual hosts")
-@click.option("--sort", metavar="COLUMN", help="order the list by this column")
-@click.option("--reverse", is_flag=True, help="the other way round")
 @click.option("--local", is_flag=True, hidden=True)
 @click.option("--online", is_flag=True, hidden=True)
 @click.option("--offline", is_flag=True, hidden=True)
@@ -38,8 +37,6 @@ def list_queues(
     session: CommandSession,
     columns: tuple[str, ...],
     all_vhosts: bool,
-    sort: str | None,
-    reverse: bool,
     local: bool,
     online: bool,
     offline: bool,
@@ -47,10 +44,7 @@ def list_queues(
     """List queues. Columns are keys of the HTTP API, such as messages_ready, consumers, memory, policy."""
     usual = ("vhost", *USUAL) if all_vhosts else USUAL
     path = "/queues" if all_vhosts else f"/queues/{escaped(session.vhost)}"
-    query = {"sort": sort} if sort else {}
-    if reverse:
-        query["sort_reverse"] = "true"
-    rows = [] if offline else session.rows(path, f"virtual host '{session.vhost}'", **query)
+    rows = [] if offline else session.rows(path, f"virtual host '{session.vhost}'")
     session.show_rows(rows, usual, columns, PATHS, title=f"Listing queues for vhost {session.vhost}")
 
 
@@ -122,13 +116,10 @@ def add_queue(
 @click.argument("name")
 @click.option("--if-empty", "-e", is_flag=True, help="only if it has no messages")
 @click.option("--if-unused", is_flag=True, help="only if nobody consumes it")
-@click.option("--idempotent", "--idempotently", is_flag=True, help="succeed when it is not there")
-def delete_queue(session: CommandSession, name: str, if_empty: bool, if_unused: bool, idempotent: bool) -> None:
+def delete_queue(session: CommandSession, name: str, if_empty: bool, if_unused: bool) -> None:
     """Delete a queue with its messages."""
     session.confirm(f"delete the queue {name!r} with its messages")
     query = {option: "true" for option, is_on in (("if-empty", if_empty), ("if-unused", if_unused)) if is_on}
-    if idempotent and session.ask("GET", place(session, name), query={"columns": "name"})[0] == 404:
-        return
     session.send("DELETE", place(session, name), what=f"queue '{name}' in vhost '{session.vhost}'", **query)
     session.say(f"queue {name!r} deleted")
 

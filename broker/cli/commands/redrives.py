@@ -8,7 +8,8 @@ import click
 
 from broker.cli.command import command
 from broker.cli.commands.queues import place
-from broker.cli.session import CommandSession, escaped
+from broker.cli.session import CommandSession
+from broker.cli.ways import escaped
 
 
 def _place(session: CommandSession, number: int) -> str:

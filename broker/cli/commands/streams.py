@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any, Final
 
 import click
 
 from broker.cli.command import command
-from broker.cli.output import write_json
-from broker.cli.session import CommandSession, escaped
+from broker.cli.session import CommandSession
+from broker.cli.ways import escaped
 
 
 def _place(session: CommandSession, stream: str) -> str:
@@ -25,8 +24,8 @@ def _what(session: CommandSession, stream: str) -> str:
 def show(session: CommandSession, stream: str) -> None:
     """Show which offsets a stream has, and where the consumers are whose places are kept."""
     found = session.send("GET", _place(session, stream), what=_what(session, stream))
-    if session.style == "json":
-        write_json(sys.stdout, found)
+    if session.is_json:
+        session.show_json(found)
         return
     session.show_rows([found], ("name", "first_offset", "next_offset", "messages", "octets"))
     if found["places"]:
@@ -70,8 +69,8 @@ def replay(
         place = found["next"]
         if place is None or not found["messages"] or (limit is not None and count >= limit):
             break
-    if session.style == "json":
-        write_json(sys.stdout, {"messages": count, "next": place})
+    if session.is_json:
+        session.show_json({"messages": count, "next": place})
     else:
         session.say(f"{count} messages of {stream} are in {destination}")
 

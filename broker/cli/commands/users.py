@@ -10,8 +10,11 @@ import click
 from broker.cli.command import command
 from broker.cli.commands.given import json_of
 from broker.cli.failure import EX_DATAERR, EX_USAGE, CommandFailure
-from broker.cli.session import CommandSession, escaped, new_password
+from broker.cli.session import CommandSession, NothingToDo, new_password
+from broker.cli.ways import escaped
 
+_NO_TAGS: Final = "not_authorised"
+"""What the API tells a user who has logged in and has none of its tags."""
 _LIMITS: Final = ("max-connections", "max-channels")
 
 
@@ -36,6 +39,8 @@ def add_user(session: CommandSession, name: str, password: str | None) -> None:
     others on this machine can see it."""
     session.send("GET", "/whoami")  # a password is not asked for in vain
     if session.ask("GET", f"/users/{escaped(name)}")[0] == 200:
+        if session.is_idempotent:
+            raise NothingToDo
         raise CommandFailure(EX_DATAERR, f"there is a user '{name}' already: brokerctl change_password {name}")
     body = {"password": new_password(password), "tags": []}
     session.send("PUT", f"/users/{escaped(name)}", body, what=f"user '{name}'")
@@ -77,6 +82,31 @@ def change_password(session: CommandSession, name: str, password: str | None) ->
         body = {"password": chosen, "tags": known["tags"], "limits": known.get("limits", {})}
         session.send("PUT", f"/users/{escaped(name)}", body, what=f"user '{name}'")
     session.say(f"the password of {name!r} is changed")
+
+
+@command(
+    "authenticate_user",
+    "users authenticate",
+    "user authenticate",
+    example="brokerctl authenticate_user ann < password.txt",
+    completes={"name": "users"},
+)
+@click.argument("name")
+@click.argument("password", required=False)
+def authenticate_user(session: CommandSession, name: str, password: str | None) -> None:
+    """Try a user's password, which is asked for, or the first line of the input; exit code 65 when it is wrong. The
+    node counts that as a login."""
+    login = base64.b64encode(f"{name}:{new_password(password, is_new=False)}".encode()).decode()
+    status, answer = session.ask("GET", "/whoami", headers={"authorization": f"Basic {login}"})
+    may_not_manage = status == 401 and answer and answer["error"] == _NO_TAGS
+    if status == 401 and not may_not_manage:
+        raise CommandFailure(
+            EX_DATAERR, f"the node does not let '{name}' in: the password is wrong, or there is no such user"
+        )
+    if status != 200 and not may_not_manage:
+        raise session.refused(status, answer, f"user '{name}'")
+    tags = [] if may_not_manage else answer["tags"]
+    session.show({"name": name, "tags": tags}, (("user", name), ("tags", tags)))
 
 
 @command(
@@ -164,6 +194,7 @@ COMMANDS: Final = (
     add_user,
     delete_user,
     change_password,
+    authenticate_user,
     set_user_tags,
     list_user_limits,
     set_user_limits,

@@ -8,7 +8,8 @@ import click
 
 from broker.cli.command import command
 from broker.cli.commands.given import json_of
-from broker.cli.session import CommandSession, escaped
+from broker.cli.session import CommandSession
+from broker.cli.ways import escaped
 
 
 @command("list_vhosts", "vhosts ls", "vhost ls", "vhosts list", example="brokerctl list_vhosts name messages")

@@ -1,4 +1,7 @@
-"""The HTTP API for who may open the node's control socket: requests in memory, of an administrator without a name."""
+"""The HTTP API for who may open the node's control socket: requests in memory, of an administrator without a name.
+
+A request that brings credentials is that user's, as over HTTP.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +58,8 @@ class LocalRequests:
                 raise TooLarge(limit)
             return octets
 
-        call = Call(method, f"{self._prefix}/api{path}", query, headers, "", True, read, found_caller=LOCAL)
+        caller = None if "authorization" in headers else LOCAL
+        call = Call(method, f"{self._prefix}/api{path}", query, headers, "", True, read, found_caller=caller)
         answer = await self._api.handle(call)
         if answer.stream is not None:
             raise AdministrationError("api: that is a stream, which only the HTTP port serves")

@@ -134,6 +134,8 @@ def test_each_example_does_what_it_says(command: BrokerCommand, line: str, broke
     Path("password.txt").write_text("a-password\n")
     Path("definitions.json").write_text(json.dumps({"queues": [{"name": "new", "vhost": "/", "durable": True}]}))
     words = line.removeprefix("brokerctl ")
+    if command.names[0] == "authenticate_user":
+        Path("password.txt").write_text("secret\n")
     if command.names[0] == "dlc show":
         words = words.replace("4711", dead_letter(brokerctl))
     if command.names[0].startswith(("subscriptions ", "dlc ")):
@@ -170,8 +172,13 @@ def test_each_command_has_help_under_all_its_names(command: BrokerCommand, capsy
 def test_no_two_commands_have_one_name() -> None:
     names = [name for each in COMMANDS for name in each.names]
     assert len(names) == len(set(names))
-    groups = {name.partition(" ")[0] for name in names if " " in name}
-    assert groups.isdisjoint(names)
+
+
+def test_a_command_may_have_the_name_of_a_group(brokerctl: CommandLine) -> None:
+    listed = brokerctl("list_slots --json").out
+    assert (brokerctl("slots --json").out, brokerctl("--json slots ls").out) == (listed, listed)
+    assert brokerctl("nodes name -s").out == brokerctl("nodes list name -s").out == "NODE:1\n"
+    assert brokerctl("slots nope").err == "Error: there is no queue 'nope' in vhost '/'\n"
 
 
 def test_the_documentation_is_that_of_the_commands() -> None:
@@ -202,6 +209,17 @@ def test_a_command_imports_nothing_that_takes_long() -> None:
         ("list_queues name frobs", 64, "nothing has a column 'frobs'"),
         ("delete_queue orders", 64, "this would delete the queue 'orders' with its messages: say --yes"),
         ("delete_queue nope --yes", 65, "there is no queue 'nope' in vhost '/'"),
+        ("delete_queue order --yes", 65, "there is no queue 'order' in vhost '/'. Did you mean orders?"),
+        ("purge_queue order -p nope --yes", 65, "there is no queue 'order' in vhost 'nope'\n"),
+        ("delete_user anne --yes", 67, "there is no user 'anne'. Did you mean ann?"),
+        ("list_queues -p ole", 65, "there is no virtual host 'ole'. Did you mean old?"),
+        ("list_queues --sort frobs", 64, "nothing has a column 'frobs'"),
+        ("purge_queue orders --yes --watch 2", 64, "--watch is for commands that only look"),
+        ("set_log_level info --watch 2", 64, "--watch is for commands that only look"),
+        ("authenticate_user ann wrong", 65, "the node does not let 'ann' in"),
+        ("authenticate_user nope x", 65, "the node does not let 'nope' in"),
+        ("check alarms --all", 64, "name checks or say --all, not both"),
+        ("check frobs", 64, "'frobs' is not one of"),
         ("delete_queue orders --if-empty --yes", 65, "queue 'orders' in vhost '/' not empty"),
         ("list_queues -p nope", 65, "there is no virtual host 'nope'"),
         ("queue add orders --type quorum", 65, "inequivalent arg 'x-queue-type'"),
@@ -239,10 +257,9 @@ def test_an_error_of_our_own_has_a_line_and_a_code(capsys: Any) -> None:
         raise ZeroDivisionError("a bug")
 
     assert run(["ping"], {}, connect=broken) == 70
-    assert (
-        capsys.readouterr().err
-        == "Error: brokerctl has failed (ZeroDivisionError: a bug). BROKERCTL_DEBUG=1 shows where\n"
-    )
+    assert capsys.readouterr().err == "Error: brokerctl has failed (ZeroDivisionError: a bug). --debug shows where\n"
+    assert run(["--debug", "ping"], {}, connect=broken) == 70
+    assert capsys.readouterr().err.startswith("Traceback (most recent call last):\n")
 
 
 def test_lists_are_lines_with_tabs_for_other_programs(brokerctl: CommandLine) -> None:
@@ -255,6 +272,65 @@ def test_lists_are_lines_with_tabs_for_other_programs(brokerctl: CommandLine) ->
     assert whole["durable"] is True
     assert whole["messages"] == 1
     assert "─" in brokerctl("list_queues --formatter pretty_table").out
+
+
+def test_lists_have_the_columns_and_the_order_that_are_wanted(brokerctl: CommandLine) -> None:
+    for name in ("b", "a"):
+        assert brokerctl(f"queue add {name}").code == 0
+    brokerctl("queue add c -a x-max-length=5")
+    assert brokerctl("list_queues -s --columns name,messages_ready").out.splitlines()[0] == "a\t0"
+    assert brokerctl("--sort messages list_queues name -s --reverse").out == "orders\na\nb\nc\n"
+    assert brokerctl("list_queues name -s --reverse").out == "orders\nc\nb\na\n"
+    assert brokerctl("list_queues name -s --sort arguments.x-max-length").out == "c\na\nb\norders\n"
+    assert brokerctl("list_queues --jsonl --columns name --sort name --reverse").out.splitlines() == [
+        '{"name": "orders"}',
+        '{"name": "c"}',
+        '{"name": "b"}',
+        '{"name": "a"}',
+    ]
+    assert json.loads(brokerctl("queue show orders --jsonl").out)["name"] == "orders"
+
+
+def test_a_list_is_looked_at_again_until_somebody_ends_it(brokerctl: CommandLine) -> None:
+    def look() -> None:
+        if brokerctl.now > 4:
+            raise KeyboardInterrupt
+        brokerctl.publish("new")
+
+    brokerctl.on_sleep = look
+    ended = brokerctl("list_queues -s --watch 2")
+    assert (ended.code, ended.out, ended.err) == (0, "orders\t1\norders\t2\norders\t3\n", "")
+
+
+def test_what_is_not_there_need_not_be_deleted(brokerctl: CommandLine) -> None:
+    for line in (
+        "delete_queue nope --yes",
+        "queue rm nope --yes --dry-run",
+        "exchange rm nope --yes",
+        "delete_user nope --yes",
+        "delete_vhost nope --yes",
+        "clear_policy nope",
+        "close_connection nope --yes",
+        "unbind events orders nope",
+        "add_user ann a-password",
+    ):
+        ended = brokerctl(f"{line} --idempotently")
+        assert (ended.code, ended.out, ended.err) == (0, "nothing to do\n", ""), line
+    assert brokerctl("delete_queue orders --idempotent --yes").out == "queue 'orders' deleted\n"
+
+
+def test_a_password_is_tried_without_a_change(brokerctl: CommandLine) -> None:
+    before = brokerctl("export_definitions -").out
+    assert brokerctl("authenticate_user ann", given="secret\n").out == "user\tann\ntags\t[]\n"
+    assert json.loads(brokerctl("authenticate_user guest guest --json").out) == {
+        "name": "guest",
+        "tags": ["administrator"],
+    }
+    assert brokerctl("export_definitions -").out == before
+
+
+def test_the_checks_that_are_named_are_run(brokerctl: CommandLine) -> None:
+    assert brokerctl("check store local_alarms -s").out == "store\ttrue\t\nlocal_alarms\ttrue\t\n"
 
 
 def test_under_rabbitmqs_name_the_output_is_rabbitmqs_and_nobody_is_asked(brokerctl: CommandLine) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from broker.cli.failure import EX_DATAERR, EX_SOFTWARE, EX_TEMPFAIL, EX_UNAVAILABLE, EX_USAGE, CommandFailure
+from broker.cli.failure import EX_DATAERR, EX_NOHOST, EX_SOFTWARE, EX_TEMPFAIL, EX_UNAVAILABLE, EX_USAGE, CommandFailure
 from broker.cli.ways import ControlWay, HttpWay, split_url, value_of
 
 
@@ -106,6 +106,13 @@ def test_where_nobody_listens_it_is_said_what_to_do() -> None:
         ) as failure:
             HttpWay(url, "a", "b").request("GET", "/overview", {}, "", {})
     assert failure.value.code == EX_UNAVAILABLE
+
+
+@pytest.mark.parametrize("host", ["x..y", ".".join(["a" * 60] * 6)])
+def test_a_host_that_there_cannot_be_has_an_exit_code_of_its_own(host: str) -> None:
+    with pytest.raises(CommandFailure, match=r"cannot reach http://.* Another address: --url") as failure:
+        HttpWay(f"http://{host}:1", "a", "b").request("GET", "/overview", {}, "", {})
+    assert failure.value.code == EX_NOHOST
 
 
 def test_a_command_of_the_control_socket_is_not_served_over_http() -> None:
