@@ -356,7 +356,7 @@ class Channel:
         if self.publisher.transaction is not None:
             raise PreconditionFailed("cannot switch from tx to confirm mode")
         if self.publisher.confirms is None:
-            self.publisher.confirms = Confirms(self._send_confirm, self._send_refusal)
+            self.publisher.begin_confirms(Confirms(self._send_confirm, self._send_refusal))
 
     def _send_confirm(self, tag: int, multiple: bool) -> None:
         self.send(amqp.BasicAck(tag, multiple))

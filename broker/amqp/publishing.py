@@ -7,23 +7,25 @@ only where its flags ask for it; nothing else is decoded.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from broker.amqp.confirms import Confirms
 from broker.amqp.continuation import Continuation
-from broker.amqp.copies import COPIES_AT_ONCE, COPY_STEPS, Content, clones, keyed_clones
+from broker.amqp.copies import COPIES_AT_ONCE, Content
 from broker.amqp.direct_reply import REPLY_TO_OCTETS, DirectReplies
+from broker.amqp.fan_out import FanOut
 from broker.amqp.inspection import inspect, read_lifetime
 from broker.amqp.output import Output
 from broker.amqp.publish_counts import PublishCounts
 from broker.amqp.replier import Replier, with_replies
+from broker.amqp.route_finder import RouteFinder
 from broker.amqp.scheduling import NOT_LATE, TIMES, Late, due_in, late_queues
 from broker.amqp.transaction import Publication, Transaction
-from broker.auth.access import Access, Permission
+from broker.auth.access import Access
 from broker.broker import Broker
 from broker.codec.envelope import sealed
-from broker.codec.expiration import ABSOLUTE_LIFETIME, EXPIRES, FLAGS, note_due
-from broker.codec.methods import BasicPublish, BasicReturn
+from broker.codec.expiration import ABSOLUTE_LIFETIME
+from broker.codec.methods import BasicReturn
 from broker.codec.properties import (
     FLAG_EXPIRATION,
     FLAG_HEADERS,
@@ -34,7 +36,7 @@ from broker.codec.properties import (
     decode_properties,
     walk_properties,
 )
-from broker.errors import AccessRefused, NotImplementedFault, PreconditionFailed, ReplyCode
+from broker.errors import PreconditionFailed, ReplyCode
 from broker.message import (
     COUNTER_MASK,
     PENDING,
@@ -42,11 +44,9 @@ from broker.message import (
     Message,
     ids_between,
     published_ms,
-    share_body,
 )
-from broker.queue.outcome import OVER_LENGTH
 from broker.queue.queue import Queue
-from broker.topology.keys import NO_KEYS, KeyRules, key_rules, keyed_among
+from broker.topology.keys import NO_KEYS, KeyRules, key_rules
 from broker.topology.routed_message import RoutedMessage
 from broker.topology.routing import Route, Search
 from broker.topology.vhost import VirtualHost
@@ -59,9 +59,6 @@ _REMEMBERED_PROPERTIES: Final = 1024
 """Octets up to which a channel keeps the properties of its last message: larger ones are looked at each time."""
 
 # What a publish costs beside its octets, in steps of work.
-_SPREAD_STEPS: Final = 2
-"""What a copy costs more when each goes to another queue of many."""
-_FIND_STEPS: Final = 10
 _OCTETS_A_STEP: Final = 16
 """Octets of properties that are decoded in one step."""
 
@@ -75,22 +72,20 @@ class Publisher:
     __slots__ = (
         "_access",
         "_append",
-        "_append_keyed",
         "_asks",
-        "_caches",
         "_channel_id",
         "_connection",
         "_continuation",
         "_counted_id",
         "_decoded",
+        "_fan_out",
+        "_finder",
         "_ids",
         "_is_persistent",
         "_last_header",
         "_last_id",
-        "_lifetime",
         "_output",
         "_properties",
-        "_refuses",
         "_routes",
         "_touched",
         "_touched_confirms",
@@ -121,20 +116,18 @@ class Publisher:
         self._output = output
         self._vhost = vhost
         self._access = access
-        self._caches = broker.caches
-        self._routes = vhost.routing.routes_for(access.permissions, broker.caches)
+        self._finder = RouteFinder(vhost, access, broker.caches, broker.work)
+        self._routes = self._finder.remembered
         self._append = broker.journal.append
-        self._append_keyed = broker.journal.append_keyed
         self._ids = broker.ids
         self._touched = broker.touched
         self._touched_confirms = broker.touched_confirms
-        self._refuses = broker.refuses
         # The properties of the last message, and what they mean to us: publishers seldom change them.
         self._properties = b""
         self._asks = 0
         self._decoded: BasicProperties | None = None  # if they have headers
         self._is_persistent = False
-        self._lifetime = ABSOLUTE_LIFETIME  # in ms, of a message that asks for nothing but its expiration
+        self._fan_out = FanOut(broker)
         self.replier = Replier(
             replies, vhost.name, access, broker.work, broker.touched_confirms, self.return_unroutable
         )
@@ -145,7 +138,7 @@ class Publisher:
         """That of the last message with a queue of its own."""
         self._counted_id = 0
         """All ids of this channel's messages up to here are counted."""
-        self.confirms: Confirms | None = None
+        self.confirms: Confirms | None = None  # by `begin_confirms`
         self.transaction: Transaction | None = None
 
     @property
@@ -155,7 +148,12 @@ class Publisher:
 
     def on_permissions_changed(self) -> None:
         """Ask anew before each next publish: the client may do something else from now on."""
-        self._routes = self._vhost.routing.routes_for(self._access.permissions, self._caches)
+        self._finder.on_permissions_changed()
+        self._routes = self._finder.remembered
+
+    def begin_confirms(self, confirms: Confirms) -> None:
+        """Confirm, by `confirms`, what is published from now on."""
+        self.confirms = self._fan_out.confirms = confirms
 
     def resolve(self, arguments: bytes) -> Route:
         """Return where a publish with these argument octets goes, or raise what refuses it."""
@@ -251,7 +249,7 @@ class Publisher:
             self._asks |= FLAG_REPLY_TO
             self.replier.reply_to_at = reply_to
         self._is_persistent = mode == PERSISTENT
-        self._lifetime = ABSOLUTE_LIFETIME
+        self._fan_out.lifetime = ABSOLUTE_LIFETIME
 
     def _publish_other(self, route: Route, content: Content) -> bool:
         """Publish what has no queue or several, asks for a look at its properties, or is part of a transaction."""
@@ -263,12 +261,12 @@ class Publisher:
         queues, guards, message, sent = route.queues, None, None, content
         is_refusable = route.is_refusable
         is_persistent = self._is_persistent
-        if (self._asks and self._lifetime < 0) or route.dynamic or route.search is not None:
+        if (self._asks and self._fan_out.lifetime < 0) or route.dynamic or route.search is not None:
             message, keys, content = self._inspect(route, content)
             if message is not None:
                 if keys is not None and not route.exchange:
                     route = with_replies(route, keys)
-                search = self._search(route, message, keys)
+                search = self._finder.search(route, message, keys)
                 found = _advance(search)
                 if found is None:
                     rest = self._publish_later(search, route, message, sent)
@@ -294,7 +292,7 @@ class Publisher:
         if is_looked_at or guards is not None:
             rules = key_rules(queues, content[0], guards, properties=self._decoded, is_strict=True)
             if self.transaction is None:
-                asked, queues = queues, self._admitting(route, queues, content)
+                asked, queues = queues, self._fan_out.admitting(route, queues, content)
                 is_refused = len(queues) < len(asked)
         if late and not queues:
             return self._end_late(route)
@@ -306,15 +304,14 @@ class Publisher:
         else:
             self.counts.note(route, queues)
         if rules:
-            queues = self._hold(route, queues, content, is_persistent, rules)
+            queues = self._fan_out.hold(route, queues, content, is_persistent, rules)
         if is_looked_at:
-            queues = self._append_to_streams(route, queues, content)
+            queues = self._fan_out.append_to_streams(route, queues, content)
         if len(queues) <= COPIES_AT_ONCE:
-            self._copy(route, queues, content, is_persistent)
-            if self.confirms is not None:
-                self._count(self.confirms, is_refused)
+            self._fan_out.copy(route, queues, content, is_persistent)
+            self._fan_out.count(is_refused=is_refused)
         else:
-            rest = self._copy_in_turns(route, queues, content, is_persistent, is_refused)
+            rest = self._fan_out.copy_in_turns(route, queues, content, is_persistent, is_refused)
             for _ in rest:
                 self._continuation.put_off(self._channel_id, rest)
                 return True
@@ -350,11 +347,11 @@ class Publisher:
         if self.transaction is not None or not queues:
             self._carry_out(route, queues, content, is_persistent, rules)
             return
-        admitting = self._admitting(route, queues, content)
+        admitting = self._fan_out.admitting(route, queues, content)
         self.counts.note(route, admitting)
-        others = self._hold(route, admitting, content, is_persistent, rules)
-        others = self._append_to_streams(route, others, content)
-        yield from self._copy_in_turns(route, others, content, is_persistent, len(admitting) < len(queues))
+        others = self._fan_out.hold(route, admitting, content, is_persistent, rules)
+        others = self._fan_out.append_to_streams(route, others, content)
+        yield from self._fan_out.copy_in_turns(route, others, content, is_persistent, len(admitting) < len(queues))
 
     # What is delivered later
 
@@ -386,7 +383,7 @@ class Publisher:
         self._require_copies(route, inspected.keys)
         if route.mandatory and not route.queues:
             message = RoutedMessage(inspected.header, *content[1:], self._is_persistent, inspected.properties)
-            rest = self._schedule_if_routed(self._search(route, message, inspected.keys), route, content, due)
+            rest = self._schedule_if_routed(self._finder.search(route, message, inspected.keys), route, content, due)
             for _ in rest:
                 self._continuation.put_off(self._channel_id, rest)
                 return True
@@ -416,14 +413,13 @@ class Publisher:
             if self.transaction is not None:
                 self.transaction.add(Publication(route, (schedule,), *held, is_persistent=True))
             else:
-                self._copy(route, (schedule,), held, True)
+                self._fan_out.copy(route, (schedule,), held, True)
 
     def _end_late(self, route: Route) -> bool:
         """All of a publish waits in the schedule: it is confirmed when it is stored."""
         if self.transaction is None:
             self.counts.note(route, ())
-            if self.confirms is not None:
-                self._count(self.confirms)
+            self._fan_out.count()
         return self._is_turn_over()
 
     def _wait_for_schedule(self, route: Route, content: Content) -> bool:
@@ -452,49 +448,7 @@ class Publisher:
         self.counts.note(route, ())
         if not route.replies:
             self.note_unroutable(route, *content)
-        if self.confirms is not None:
-            self._count(self.confirms)
-
-    def _copy_in_turns(
-        self, route: Route, queues: Sequence[Queue], content: Content, is_persistent: bool, is_refused: bool
-    ) -> Iterator[None]:
-        """Put a message into its many queues; pauses when a turn is used up. `is_refused`: others had no room."""
-        for start in range(0, len(queues), COPIES_AT_ONCE):
-            if self._work.is_over:
-                yield
-            part = [queue for queue in queues[start : start + COPIES_AT_ONCE] if not queue.is_deleted]
-            self._copy(route, part, content, is_persistent)
-            self._work.done += _SPREAD_STEPS * len(part)
-        if self.confirms is not None:
-            self._count(self.confirms, is_refused)
-
-    def _hold(
-        self, route: Route, queues: Sequence[Queue], content: Content, is_persistent: bool, rules: KeyRules
-    ) -> Sequence[Queue]:
-        """Put the message into those queues where it asks for keys, which hold it until the store has decided; return
-        the others.
-        """
-        asking = [queue for queue in queues if queue in rules]
-        if not asking:
-            return queues
-        messages = keyed_clones(self._ids, route, asking, content, rules, is_persistent=is_persistent)
-        keyed = keyed_among(messages)
-        for message in keyed:
-            _level_of(message).hold(message)
-            if message.state == PENDING and self.confirms is not None:
-                self.confirms.expect(message)
-        self._append_keyed(keyed)
-        self._work.done += COPY_STEPS * len(keyed)
-        return [queue for queue in queues if queue not in rules]
-
-    def _append_to_streams(self, route: Route, queues: Sequence[Queue], content: Content) -> Sequence[Queue]:
-        """Append the message to those queues that are streams; return the others."""
-        streams = [queue for queue in queues if queue.is_stream]
-        if not streams:
-            return queues
-        for stream in streams:
-            self._append_to(stream, route, content)
-        return [queue for queue in queues if not queue.is_stream]
+        self._fan_out.count()
 
     def _append_to_only(self, stream: Queue, route: Route, content: Content) -> bool:
         """Append the message to a stream, which is its only queue; return whether this turn is used up."""
@@ -502,110 +456,21 @@ class Publisher:
             self.counts.published += 1
         else:
             self.counts.note(route, route.queues)
-        self._append_to(stream, route, content)
+        self._fan_out.append_to_stream(stream, route, content)
         if self.confirms is not None:
             self.confirms.published += 1
         return self._is_turn_over()
-
-    def _append_to(self, stream: Queue, route: Route, content: Content) -> None:
-        message = Message(self._ids.next(), stream, route.routing, *content, PENDING)
-        stream.append(message)
-        if self.confirms is not None:
-            self.confirms.expect(message)
-        self._work.done += COPY_STEPS
-
-    def _admitting(self, route: Route, queues: Sequence[Queue], content: Content) -> Sequence[Queue]:
-        """Return those of `queues` that have room for a message; the others refuse it (contract F8)."""
-        if not any(queue.refuses_publishers for queue in queues):
-            return queues
-        size = int.from_bytes(content[0][8:16], "big")
-        self._work.done += len(queues)
-        refusing = dict.fromkeys(queue for queue in queues if queue.refuses_publishers and self._refuses(queue, size))
-        for queue in refusing:
-            queue.counts.refused += 1
-        letters = [queue for queue in refusing if queue.dead_letters_refused]
-        for queue, message in zip(letters, clones(self._ids, route, letters, *content, False), strict=True):
-            queue.settle((message,), OVER_LENGTH)
-        return [queue for queue in queues if queue not in refusing]
-
-    def _copy(self, route: Route, queues: Sequence[Queue], content: Content, is_persistent: bool) -> None:
-        """Put a message into some of its queues. Hot: what `clones` would return is not collected."""
-        header, body, chunks = content
-        ids, touched, routing = self._ids, self._touched, route.routing
-        expires, lifetime = header[FLAGS] & EXPIRES, self._lifetime
-        stored = []
-        for queue in queues:
-            message_id = ids.last + 1
-            if message_id & COUNTER_MASK:
-                ids.last = message_id
-            else:
-                message_id = ids.next()
-            if is_persistent and queue.is_stored:
-                message = Message(message_id, queue, routing, header, body, chunks, PENDING)
-                stored.append(message)
-            else:
-                message = Message(message_id, queue, routing, header, body, chunks, TRANSIENT)
-            queue.append(message)
-            touched.add(queue)
-            if expires:
-                if lifetime >= 0:
-                    message.due = published_ms(message_id) + lifetime
-                else:
-                    note_due(message)
-                queue.expect_expiry((message,))
-        self._work.done += COPY_STEPS * len(queues)
-        if stored:
-            share_body(stored)
-            for message in stored:
-                self._append(message)
-                if self.confirms is not None:
-                    self.confirms.expect(message)
-
-    def _count(self, confirms: Confirms, is_refused: bool = False) -> None:
-        """A publish is done: it is confirmed when its messages are safe, or the client is told that it was refused."""
-        if is_refused:
-            confirms.refuse()
-        else:
-            confirms.published += 1
-        self._touched_confirms.add(confirms)
 
     # Where a message goes
 
     def _find_route(self, arguments: bytes) -> Route:
         """Find and remember where messages with these arguments go, or raise what refuses them."""
         route = self.replier.find_route(arguments)
-        if route is not None:
-            return route
-        publish = BasicPublish.decode_arguments(arguments, 0, len(arguments))
-        if publish.immediate:
-            raise NotImplementedFault("immediate=true")  # contract B3
-        self._access.require_publish(publish.exchange, publish.routing_key)
-        exchange = self._vhost.exchange(publish.exchange)
-        if exchange.type == "topic":
-            self._access.require_key(Permission.WRITE, publish.exchange, publish.routing_key)
-        if exchange.internal:
-            raise AccessRefused(f"cannot publish to internal {self._vhost.phrase('exchange', publish.exchange)}")
-        if what_is_wrong := exchange.what_is_wrong:  # recorded by another program, or damaged
-            phrase = self._vhost.phrase("exchange", publish.exchange)
-            raise PreconditionFailed(f"cannot route through {phrase}: {what_is_wrong}")
-        routing, work = self._vhost.routing, self._work
-        mandatory = publish.mandatory and publish.exchange not in self._vhost.dialect.silent_exchanges
-        route = Route(arguments, publish.exchange, publish.routing_key, mandatory, routing.version)
-        route.search = search = routing.search(exchange, (publish.routing_key,), None, work)
-        try:
-            next(search)
-        except StopIteration as done:
-            self._keep(route, done.value)
-        work.done += _FIND_STEPS
-        if work.is_over:
-            self._continuation.put_off(self._channel_id)
+        if route is None:
+            route = self._finder.find(arguments)
+            if self._work.is_over:
+                self._continuation.put_off(self._channel_id)
         return route
-
-    def _keep(self, route: Route, queues: list[Queue] | None) -> None:
-        """The search for a route is done: remember it, unless the topology has changed meanwhile."""
-        route.set_queues(queues)
-        if route.version == self._vhost.routing.version and route.arguments not in self._routes:
-            self._routes.remember(route.arguments, route, route.octets)
 
     def _inspect(self, route: Route, content: Content) -> tuple[RoutedMessage | None, tuple[str, ...] | None, Content]:
         """Check the properties that the broker must answer for; return the message, if its queues are to be searched
@@ -618,7 +483,7 @@ class Publisher:
             header = self.replier.readdressed(header)
             content = header, body, chunks
         if asks == FLAG_EXPIRATION and not route.dynamic and route.search is None:
-            self._lifetime = read_lifetime(header, self._vhost.dialect)
+            self._fan_out.lifetime = read_lifetime(header, self._vhost.dialect)
             return None, None, content
         has_headers = bool(asks & FLAG_HEADERS)
         is_open = route.dynamic or route.search is not None
@@ -634,21 +499,6 @@ class Publisher:
             message = RoutedMessage(inspected.header, body, chunks, self._is_persistent, properties, self._connection)
             return message, inspected.keys, content
         return None, None, content
-
-    def _search(self, route: Route, message: RoutedMessage, keys: tuple[str, ...] | None) -> Search:
-        """Search for the queues of a message with these `keys`; without, go on with the search for its route."""
-        if keys is None:
-            keys = (route.routing_key,)
-            if route.search is not None:
-                return self._finish_search(route, route.search, message)
-        return self._vhost.routing.search(self._vhost.exchange(route.exchange), keys, message, self._work)
-
-    def _finish_search(self, route: Route, search: Search, message: RoutedMessage) -> Search:
-        queues = yield from search
-        self._keep(route, queues)
-        if queues is not None:
-            return queues
-        return (yield from self._search(route, message, None))
 
     def _keep_copies(self, route: Route, message: RoutedMessage) -> None:
         """Let exchanges keep their copies of a message (contract E8); in a transaction when it is committed."""
@@ -673,10 +523,6 @@ class Publisher:
         self.counts.returned += 1
         method = BasicReturn(ReplyCode.NO_ROUTE, "NO_ROUTE", route.exchange, route.routing_key)
         self._output.send_content(self._channel_id, method, header, body, chunks)
-
-
-def _level_of(message: Message) -> Any:
-    return message.queue
 
 
 def _advance(search: Search) -> list[Queue] | None:
