@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from operator import attrgetter
 from typing import Final
 
@@ -24,21 +23,20 @@ from broker.coordination.membership.own_row import DuplicateNodeId
 from broker.coordination.membership.partition_detector import PartitionDetector
 from broker.coordination.membership.terms import TermsDiffer
 from broker.coordination.peers import Peers
-from broker.coordination.replication.event_codec import Purge, Wanted
 from broker.coordination.replication.orphans import remove_orphans, remove_own_orphans
 from broker.coordination.replication.replicator import Replicator
 from broker.coordination.replies import ReplyIntake, ReplySender
 from broker.coordination.service import NodeServices, PeerCalls
 from broker.coordination.slots.coordinator import SlotManager
 from broker.coordination.slots.count_exchange import LEASE_MARGIN, CountExchange
-from broker.coordination.slots.demand import name_of
 from broker.coordination.slots.runner import SlotRunner
-from broker.errors import ConfigError, CoordinationError, Evicted, Fenced, StoreUnavailable
+from broker.errors import ConfigError, Evicted, StoreUnavailable
 from broker.machine.faults import MachineFaults
 from broker.management.figures import subscriptions
 from broker.management.figures.pages import page
 from broker.message import Message, first_id_at
 from broker.node.descriptors import rooms
+from broker.node.distant_messages import DistantMessages
 from broker.node.figures_elsewhere import FiguresElsewhere
 from broker.node.incarnation import NodeIncarnation
 from broker.node.lifecycle import SeenMember
@@ -47,10 +45,10 @@ from broker.node.own_id import what_to_change
 from broker.node.peering import Peering, terms_of
 from broker.node.schedules_elsewhere import SchedulesElsewhere
 from broker.node.standalone import mark_what_was_delivered
-from broker.ports.cluster import Cluster, SlotService
+from broker.ports.cluster import Cluster
 from broker.ports.cluster_rows import Incarnation, MembershipChange, NodeRow, NodeState
 from broker.ports.names import SCHEDULE
-from broker.ports.peer_calls import Fence, FiguresPage, QueueName, Reply
+from broker.ports.peer_calls import Fence, FiguresPage, Reply
 from broker.ports.records import Change, Topology
 from broker.ports.slot import Slot
 from broker.ports.store import Registration
@@ -70,12 +68,6 @@ _DEMAND_SIZE: Final = 2000
 """Messages of a queue that are demanded at a time: the read-ahead of one slot."""
 _ORPHANS_INTERVAL: Final = 1.0
 _HOUSEKEEPING_INTERVAL: Final = 60.0
-_PURGE_TIMEOUT: Final = 5.0
-_WANTED: Final = 100
-"""Messages that other nodes hand off for a basic.get that only the store can serve."""
-_CLAIMS: Final = 10
-_CLAIM_INTERVAL: Final = 0.1
-_WANT_PAUSE: Final = 5.0
 _LAST_ID: Final = (1 << 63) - 1
 _FIRST: Final = (0, 0)
 """The place before all messages that expire by a time of their own."""
@@ -144,8 +136,6 @@ class Clustered:
         self._calls_to_members = self._contact_calls()
         self._partition = PartitionDetector(config.minimum_cluster_size)
         self._is_started = False
-        self._want_at: dict[int, float] = {}
-        """By queue id, when to ask nodes for messages again that had none to give."""
         self._has_looked = asyncio.Event()
         """Have the rows of all nodes been read?"""
         self._contacts_task: asyncio.Task[None]
@@ -154,6 +144,7 @@ class Clustered:
         self._thrift: ThriftServer | None = None
         self._slots_task: asyncio.Task[None]
         self._slots: SlotRunner
+        self._distant: DistantMessages
         self._replies: ReplySender
 
     # For the incarnation
@@ -232,34 +223,13 @@ class Clustered:
         return self._agent.is_trusted()
 
     async def fetch(self, queue: Queue) -> bool:
-        for level in reversed(queue.levels):
-            if await self._slots.fetch(level):
-                return True
-        if not self._is_cut_off():
-            return False
-        try:
-            for level in reversed(queue.levels):
-                if await self._fetch_stored(level):
-                    return True
-            return False
-        except (StoreUnavailable, Fenced) as error:
-            _log.debug("nothing was got from the store", queue=queue.name, reason=str(error))
-            return False
+        return await self._distant.fetch(queue)
 
-    async def _fetch_stored(self, queue: Queue) -> bool:
-        """Take what is free in the store, and if nothing is, let nodes that cannot be called hand some off first."""
-        if await self._slots.claim(queue):
-            return True
-        now = self._clock.monotonic()
-        if now < self._want_at.get(queue.queue_id, now) or not await self.has_unseen(queue):
-            return False
-        await self._replicator.tell(Wanted(queue.queue_id, _WANTED))
-        for _ in range(_CLAIMS):
-            if await self._slots.claim(queue):
-                return True
-            await asyncio.sleep(_CLAIM_INTERVAL)
-        self._want_at[queue.queue_id] = self._clock.monotonic() + _WANT_PAUSE
-        return False
+    async def purge(self, queue: Queue) -> int:
+        return await self._distant.purge(queue)
+
+    async def has_unseen(self, queue: Queue) -> bool:
+        return await self._distant.has_unseen(queue)
 
     def _first_unexpired(self, queue_id: int) -> int:
         """Return an id of which all older messages of a queue have expired."""
@@ -377,6 +347,17 @@ class Clustered:
             if config.coordination.rdbms_based_cluster_event_synchronization.enabled
             else self._is_cut_off,
         )
+        self._distant = DistantMessages(
+            parts,
+            self._shared,
+            self._slots,
+            self._replicator,
+            self._agent,
+            self._peers,
+            self._clock,
+            self._start_retry,
+            is_cut_off=self._is_cut_off,
+        )
 
     async def load(self) -> Topology:
         await self._open_to_members()
@@ -393,12 +374,12 @@ class Clustered:
             PeerCalls(
                 self._replicator.push_events,
                 lambda queue, messages: self._slots.release(queue.queue_id, messages),
-                self._purge_here,
+                self._distant.purge_here,
                 self._on_contact,
                 intake.deliver_replies,
                 intake.awaits_reply,
                 self._figures,
-                lambda vhost, ids, due: self._parts.schedules.change_for(vhost, ids, due),
+                lambda vhost, ids, due: self._parts.message_administration.schedules.change_for(vhost, ids, due),
             ),
         )
         self._parts.view.others = FiguresElsewhere(self._peers.others, self._peers.caller)
@@ -420,7 +401,7 @@ class Clustered:
     async def _figures(self, kind: str, start: int) -> FiguresPage:
         parts = self._parts
         if kind.startswith(subscriptions.KIND):
-            return await subscriptions.consumers_page(parts.subscription_list(), kind, start)
+            return await subscriptions.consumers_page(parts.message_administration.subscription_list, kind, start)
         return await page(parts.view, kind, start, parts.turns.next)
 
     async def backlog(self) -> Sequence[Slot]:
@@ -620,51 +601,6 @@ class Clustered:
     def _consumers_elsewhere(self, queue: Queue) -> Sequence[Incarnation]:
         return self._vhosts[queue.vhost].consumers.elsewhere(queue.whole)
 
-    async def purge(self, queue: Queue) -> int:
-        """Delete the queue's ready messages that are not on this node; return how many there were."""
-        name, caller = name_of(queue), self._peers.caller()
-
-        async def purge_on(service: SlotService) -> int | None:
-            try:
-                async with asyncio.timeout(_PURGE_TIMEOUT):
-                    return await service.purge_queue(name, caller)
-            except (TimeoutError, CoordinationError) as error:
-                _log.info("a node is told of a purge by the store", queue=queue.name, reason=str(error))
-                return None
-
-        async with asyncio.TaskGroup() as tasks:
-            purges = [tasks.create_task(purge_on(service)) for service in self._peers.others().values()]
-        counts = [task.result() for task in purges]
-        count = sum(count or 0 for count in counts) + await self._purge_free(queue)
-        if None in counts or self._agent.apart:
-            count += await self._purge_by_event(queue)
-        queue.set_remote_counts(0, queue.consumer_count - len(queue.consumers), 0)
-        return count
-
-    async def _purge_free(self, queue: Queue) -> int:
-        slots, count = self._shared.slots, 0
-        for level in queue.levels:
-            count += await self._start_retry.until_done(partial(slots.purge, level.queue_id))
-        return count
-
-    async def _purge_by_event(self, queue: Queue) -> int:
-        """Let nodes that cannot be called purge; return how many stored messages went with that."""
-        before = await self._stored(queue)
-        await self._replicator.tell(Purge(queue.queue_id))
-        await self._purge_free(queue)
-        return max(before - await self._stored(queue), 0)
-
-    async def _stored(self, queue: Queue) -> int:
-        """Return how many messages of a queue the store has, without those whose delete is on its way from here."""
-        await self._parts.journal.flushed()
-        slots, count = self._shared.slots, 0
-        for level in queue.levels:
-            count += await self._start_retry.until_done(partial(slots.stored, level.queue_id))
-        return count
-
-    async def has_unseen(self, queue: Queue) -> bool:
-        return self._is_cut_off() and await self._stored(queue) > queue.ready_count + queue.unacked_count
-
     def _is_cut_off(self) -> bool:
         """Can somebody not be asked: the coordinator by this node, or a member by it or the coordinator?"""
         is_served = self._slots.demand.failing_since is None
@@ -673,9 +609,3 @@ class Clustered:
     def _cut_off(self) -> frozenset[Incarnation]:
         """Return the living nodes of whose demand this one cannot know."""
         return self._contacts.cut_off(self._agent.last_beats()) | self._agent.apart
-
-    async def _purge_here(self, name: QueueName) -> int:
-        queue = self._parts.topology.find_queue(name.queue_id)
-        if queue is None:
-            return 0
-        return await self._vhosts[queue.vhost].purge_here(queue)

@@ -121,7 +121,7 @@ class HttpApi:
             commands,
             partial(hash_password, incarnation.hashing),
             shared,
-            incarnation.dead_letter_jobs(),
+            incarnation.message_administration.dead_letter_jobs,
             around,
             asyncio.Event,
             tags_of,

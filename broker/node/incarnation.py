@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import platform
 import secrets
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from structlog.contextvars import bound_contextvars
@@ -36,7 +36,6 @@ from broker.cache_budget import CacheBudget
 from broker.clock import Clock
 from broker.config.configuration import Configuration
 from broker.errors import AdministrationError, StoreUnavailable
-from broker.management.figures.subscriptions import read_consumers
 from broker.management.figures.view import NodeView
 from broker.message import STORED, Message, MessageIdGenerator
 from broker.node.admin_password import create_first_users
@@ -45,13 +44,14 @@ from broker.node.definitions_file import load_definitions
 from broker.node.descriptors import rooms
 from broker.node.lifecycle import Lifecycle, SeenMember
 from broker.node.logins import USERS_ELSEWHERE, checked_passwords, hash_password, hashing_threads, logins, open_carbon
+from broker.node.message_administration import MessageAdministration
 from broker.node.queue_services import LiveServices
 from broker.node.settings import client_limits, dialect_of, flow_limits, openings, resource_monitor, thresholds
 from broker.node.token_logins import WithTokens
 from broker.node.watching import new_view
 from broker.ports.cluster_rows import MembershipChange
 from broker.ports.slot import Slot
-from broker.ports.store import DueKey, Registration
+from broker.ports.store import Registration
 from broker.queue.due_reader import DueReader
 from broker.queue.group_reader import GroupReader
 from broker.queue.making import make_queue
@@ -75,18 +75,13 @@ from broker.store.retrying import ClientTimeout, RetryingStore
 from broker.store.time_keeper import TimeKeeper
 from broker.topology.administration import Administration
 from broker.topology.apply import LiveTopology
-from broker.topology.dead_letter_channels import DeadLetterChannels
-from broker.topology.dead_letter_jobs import DeadLetterJobs
 from broker.topology.dead_letters import DeadLetters
 from broker.topology.exchange import ExchangeTypes, NewOwnRouter
 from broker.topology.exchange_types.recent_history import Kept
 from broker.topology.firing import Firing
 from broker.topology.first_start import first_start
 from broker.topology.recorder import Recorder
-from broker.topology.redriving import Redrives
-from broker.topology.schedules import Schedules
-from broker.topology.stream_replay import StreamReplays
-from broker.topology.subscription_list import ConsumersElsewhere, SubscriptionList, WantedSubscriptions
+from broker.topology.schedules import ScheduleChange
 from broker.topology.vhost import VirtualHost
 from broker.turn_budget import TurnBudget
 
@@ -150,13 +145,14 @@ class NodeIncarnation:
         """Messages of this node that are in the store when it has stopped."""
         self.unsafe = unsafe
         """Returns the settings of the database under which a commit can be lost."""
-        self._node_id = node_id
+        self.node_id = node_id
         self._time_keeper = time_keeper
         self._lifecycle = lifecycle
         self._store_timeout = store_timeout
         self._own_exchange_types = own_exchange_types
         self._password_path = password_path
         self._with_tokens = with_tokens
+        self._handlers: HandlerTasks
 
     async def timeline(self, limit: int) -> Sequence[MembershipChange]:
         """Return what has happened to the members last, the newest first. Raises `StoreUnavailable`."""
@@ -297,7 +293,8 @@ class NodeIncarnation:
 
         turns = self.turns = Turns(broker.work)
         self.replies = DirectReplies(cluster, _new_name)
-        spawn = self._spawn = HandlerTasks(tasks).spawn
+        self._handlers = HandlerTasks(tasks)
+        spawn = self.spawn
         services = self.services = LiveServices(
             self.clock,
             timers,
@@ -322,7 +319,7 @@ class NodeIncarnation:
             broker,
             users,
             access,
-            server_properties(__version__, self._node_id, _platform()),
+            server_properties(__version__, self.node_id, _platform()),
             _new_name,
             spawn,
             self.clock.monotonic,
@@ -330,7 +327,7 @@ class NodeIncarnation:
             turns.next,
             pressure.room,
             self.replies,
-            self._read_stored,
+            self.read_stored,
             self._new_branches(timers),
             self.store,
             asyncio.sleep,
@@ -342,7 +339,7 @@ class NodeIncarnation:
         monitor = resource_monitor(self.config, limits, pressure)
         parameters = self.topology.global_parameters
         self.view, sampler = new_view(
-            self.config, self._node_id, broker, self.clock, limits, pressure, journal, parameters
+            self.config, self.node_id, broker, self.clock, limits, pressure, journal, parameters
         )
         server = AmqpServer(
             self.clock,
@@ -425,74 +422,18 @@ class NodeIncarnation:
             dispatch=self.broker.dispatch,
         )
 
-    def stream_replays(self) -> StreamReplays:
-        """Return what an administrator does with streams."""
-        return StreamReplays(
-            self.vhosts,
-            self.store,
-            self.ids,
-            self.journal,
-            now_ms=self.clock.wall_ms,
-            write_places=self.stream_reader.write_places,
-            next_turn=self.turns.next,
-            touched=self.broker.touched,
-            dispatch=self.broker.dispatch,
-        )
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run the rest of something beside what goes on; the incarnation waits for it at its end."""
+        self._handlers.spawn(coroutine)
 
     @cached_property
-    def schedules(self) -> Schedules:
-        """What an administrator does with delayed messages."""
-        return Schedules(
-            self.vhosts,
-            self.ids,
-            self.journal,
-            read=self._read_stored,
-            read_due=self._read_due,
-            elsewhere=self._lifecycle.change_delayed,
-            touched=self.broker.touched,
-            now_ms=self.clock.wall_ms,
-            pause=asyncio.sleep,
-            next_turn=self.turns.next,
-            dispatch=self.broker.dispatch,
-        )
+    def message_administration(self) -> MessageAdministration:
+        """What administrators do with messages and consumers, once the node serves."""
+        return MessageAdministration(self)
 
-    async def _read_due(
-        self, queue: Queue, until_ms: int, after: DueKey, limit: int, limit_bytes: int
-    ) -> Sequence[Message]:
-        await self.journal.flushed()
-        return await self.store.read_due(queue, until_ms, after, limit, limit_bytes)
-
-    def dead_letter_channels(self) -> DeadLetterChannels:
-        """Return what an administrator does with dead letters."""
-        return DeadLetterChannels(
-            self.vhosts,
-            self.services.dead_letters,
-            self.ids,
-            read=self._read_stored,
-            held_ids=self.broker.held_ids,
-            touched=self.broker.touched,
-            pause=asyncio.sleep,
-            next_turn=self.turns.next,
-            dispatch=self.broker.dispatch,
-        )
-
-    def dead_letter_jobs(self) -> DeadLetterJobs:
-        """Return the jobs that move dead letters."""
-        return DeadLetterJobs(self.dead_letter_channels(), self._spawn, self.clock.wall_ms)
-
-    def redrives(self) -> Redrives:
-        """Return how an administrator moves messages back to where they died."""
-        return Redrives(self.vhosts, self.dead_letter_channels(), self.ids, pause=asyncio.sleep, spawn=self._spawn)
-
-    def subscription_list(self) -> SubscriptionList:
-        """Return who consumes what, for an administrator."""
-        connections = self.broker.open_connections
-        view = self.view
-
-        async def elsewhere(vhost: str, wanted: WantedSubscriptions) -> ConsumersElsewhere:
-            return await read_consumers(view.others, vhost, wanted)
-
-        return SubscriptionList(self.vhosts, lambda: connections, self._node_id, self.turns.next, elsewhere)
+    async def change_delayed(self, vhost: str, ids: Sequence[int], due: int) -> Mapping[int, ScheduleChange]:
+        """Change delayed messages that other nodes hold: `Lifecycle.change_delayed`."""
+        return await self._lifecycle.change_delayed(vhost, ids, due)
 
     async def _delete_unused(self, queue: Queue) -> None:
         vhost = self.vhosts.get(queue.vhost)
@@ -576,13 +517,13 @@ class NodeIncarnation:
                 self.administration,
                 self.config.user_mgt,
                 self._password_path,
-                self._node_id,
+                self.node_id,
                 lambda password: hash_password(self.hashing, password),
             )
         else:
             await first_start(self.administration, ())
         self.topology.directory.on_change = self._on_user_changed
-        self.topology.go_on = lambda steps: self._spawn(self._go_on(steps))
+        self.topology.go_on = lambda steps: self.spawn(self._go_on(steps))
         self.topology.on_vhost_dropped = lambda name: self.broker.close_connections(
             f"vhost '{name}' is deleted", vhost=name
         )
@@ -608,7 +549,8 @@ class NodeIncarnation:
             dispatch=self.broker.dispatch,
         )
 
-    async def _read_stored(self, queue: Queue, slot: Slot, limit: int, octets: int) -> Sequence[Message]:
+    async def read_stored(self, queue: Queue, slot: Slot, limit: int, octets: int) -> Sequence[Message]:
+        """Read messages of a slot from the store, when it has what was appended before. Raises `StoreUnavailable`."""
         await self.journal.readable(slot)
         return await self.store.read(queue, slot, limit, octets)
 
@@ -633,7 +575,7 @@ class NodeIncarnation:
                     ),
                 )
 
-        self._spawn(renew())
+        self.spawn(renew())
 
     def _on_user_changed(self, user: str) -> None:
         if self.topology.directory.user(user) is None:

@@ -300,11 +300,11 @@ class Node:
     ) -> dict[str, str]:
         """Listen for everybody, for clients of AMQP last; return the addresses. `opened` closes all but those."""
         further = {
-            **DeadLetterCommands(incarnation.dead_letter_channels()).by_name,
-            **SubscriptionCommands(incarnation.subscription_list()).by_name,
-            **ScheduleCommands(incarnation.schedules).by_name,
-            **StreamCommands(incarnation.stream_replays()).by_name,
-            **RedriveCommands(incarnation.redrives()).by_name,
+            **DeadLetterCommands(incarnation.message_administration.dead_letter_channels).by_name,
+            **SubscriptionCommands(incarnation.message_administration.subscription_list).by_name,
+            **ScheduleCommands(incarnation.message_administration.schedules).by_name,
+            **StreamCommands(incarnation.message_administration.stream_replays).by_name,
+            **RedriveCommands(incarnation.message_administration.redrives).by_name,
         }
         new_hash = partial(hash_password, incarnation.hashing)
         commands = Commands(incarnation.administration, new_hash, __version__, further)
