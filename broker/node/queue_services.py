@@ -72,7 +72,7 @@ class LiveServices:
             self.dead_letters.bury(queue, messages, outcome)
 
     def has_room(self, queue: Queue) -> bool:
-        return self.firing.has_room(queue) if queue.name == SCHEDULE else self.dead_letters.has_room(queue)
+        return self.firing.gate.has_room(queue) if queue.name == SCHEDULE else self.dead_letters.gate.has_room(queue)
 
     def deadline_of(self, queue: Queue) -> float | None:
         """Return when `on_due` is to be called for a queue, in monotonic seconds; None for never."""

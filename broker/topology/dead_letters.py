@@ -38,6 +38,7 @@ from broker.queue.queue import Queue, state_of
 from broker.topology.death_notes import in_circles, noted_header
 from broker.topology.keys import ask_for_keys, key_rules
 from broker.topology.letter import Address, Letter
+from broker.topology.read_gate import HIGH_WATERMARK, ReadGate
 from broker.topology.recorder import Wakeup
 from broker.topology.routed_message import RoutedMessage
 from broker.topology.routing import Search
@@ -49,8 +50,6 @@ _log = structlog.get_logger(__name__)
 _AT_ONCE: Final = 500
 """Messages that are dead-lettered in one transaction."""
 _OCTETS_AT_ONCE: Final = 4 * 1024 * 1024
-_MANY_OCTETS: Final = 16 * 1024 * 1024
-"""Octets of waiting messages from which on nothing more is read from the store to be dead-lettered."""
 _STEPS: Final = 100
 """What the header of a dead letter costs, and the search for its queues."""
 _FIXED: Final = 12
@@ -95,10 +94,9 @@ class DeadLetters:
         self._waiting: deque[Letter] = deque()
         self._kept: deque[Letter] = deque()
         """Those that have no queue to go to now, and must not be lost."""
-        self._octets = 0
+        self.gate = ReadGate(journal.hold, touched)
         self._kept_octets = 0
         """Of those that are kept and are not in the store."""
-        self._held_up: set[Queue] = set()
         self._is_busy = False
         self._last: Address | None = None
 
@@ -106,23 +104,8 @@ class DeadLetters:
         """Take messages that died in `queue`."""
         letters = [Letter(queue, message, outcome, octets=message.weight) for message in messages]
         self._waiting.extend(letters)
-        self._count(sum([letter.octets for letter in letters]))
+        self.gate.count(sum([letter.octets for letter in letters]))
         self._wakeup.set()
-
-    def _count(self, octets: int) -> None:
-        """So many octets more, or with a minus less, wait in memory."""
-        self._octets += octets
-        self._journal.hold(octets)
-        if self._held_up and self._octets <= _MANY_OCTETS // 2:
-            self._touched |= self._held_up
-            self._held_up.clear()
-
-    def has_room(self, queue: Queue) -> bool:
-        """May more be read from the store for this queue to be dead-lettered? If not, the queue is touched later."""
-        if self._octets <= _MANY_OCTETS:
-            return True
-        self._held_up.add(queue)
-        return False
 
     @property
     def is_waiting(self) -> bool:
@@ -154,7 +137,7 @@ class DeadLetters:
         for letter in again:
             if not letter.is_shed and letter.message.state == TRANSIENT:
                 self._kept_octets -= letter.octets
-                self._count(letter.octets)
+                self.gate.count(letter.octets)
         if again:
             self._waiting.extendleft(reversed(again))
             self._wakeup.set()
@@ -200,13 +183,13 @@ class DeadLetters:
             letter.is_over = not found
             for message in found:
                 letter.message, letter.is_shed, letter.octets = message, False, message.weight
-                self._count(letter.octets)
+                self.gate.count(letter.octets)
 
     async def move(self, letters: Sequence[Letter]) -> None:
         """Put messages that were withdrawn from their queues into the `targets` of their letters, or delete those whose
         letters are over; return when that is committed.
         """
-        self._count(sum([letter.octets for letter in letters]))
+        self.gate.count(sum([letter.octets for letter in letters]))
         await self._deliver(letters)
         await self._journal.flushed()
         self._dispatch()
@@ -312,7 +295,7 @@ class DeadLetters:
                 queue_of(message).slots.end_transaction()
         for letter in moved:
             self._end(letter)
-            _forget(letter.message)
+            forget(letter.message)
         insert_by_queue(stored, self._touched, self._work)
 
     def _keeps(self, letter: Letter) -> bool:
@@ -323,13 +306,13 @@ class DeadLetters:
         if message.state == STORED:
             message.header = message.body = b""
             message.chunks = None
-            self._count(-letter.octets)
+            self.gate.count(-letter.octets)
             letter.octets, letter.is_shed = 0, True
         elif message.state == TRANSIENT:
-            if self._kept_octets + letter.octets > _MANY_OCTETS:
+            if self._kept_octets + letter.octets > HIGH_WATERMARK:
                 _log.warning("a dead letter that is not stored is dropped: too many wait", queue=letter.queue.name)
                 return False
-            self._count(-letter.octets)
+            self.gate.count(-letter.octets)
             self._kept_octets += letter.octets
         self._kept.append(letter)
         return True
@@ -363,7 +346,7 @@ class DeadLetters:
 
     def _end(self, letter: Letter) -> None:
         """The row of a dead message is deleted, or goes with the next batch."""
-        self._count(-letter.octets)
+        self.gate.count(-letter.octets)
         letter.octets = 0
         letter.queue.end_dying((letter.message,))
 
@@ -392,7 +375,7 @@ def queue_of(message: Message) -> Any:
     return message.queue
 
 
-def _forget(message: Message) -> None:
+def forget(message: Message) -> None:
     """A message is settled: nobody needs its octets."""
     if message.state < SETTLED:
         message.state = SETTLED

@@ -31,8 +31,9 @@ from broker.message import (
 from broker.ports.store import Journal
 from broker.queue.admission import QueueAdmission
 from broker.queue.queue import Queue, state_of
-from broker.topology.dead_letters import ReusableWakeup, insert_by_queue, queue_of
+from broker.topology.dead_letters import ReusableWakeup, forget, insert_by_queue, queue_of
 from broker.topology.keys import NO_KEYS, KeyRules, ask_for_keys, key_rules, keyed_among
+from broker.topology.read_gate import ReadGate
 from broker.topology.routed_message import RoutedMessage
 from broker.topology.routing import Search
 from broker.topology.vhost import VirtualHost
@@ -43,8 +44,6 @@ _log = structlog.get_logger(__name__)
 _AT_ONCE: Final = 500
 """Messages that go on in one transaction."""
 _OCTETS_AT_ONCE: Final = 4 * 1024 * 1024
-_MANY_OCTETS: Final = 16 * 1024 * 1024
-"""Octets of waiting messages from which on nothing more is read from the store to go on."""
 _STEPS: Final = 20
 """What it costs to open a message, in steps of work."""
 FULL_PAUSE: Final = 1000
@@ -93,8 +92,7 @@ class Firing:
         self._next_turn = next_turn
         self._dispatch = dispatch
         self._waiting: deque[tuple[Queue, Message]] = deque()
-        self._octets = 0
-        self._held_up: set[Queue] = set()
+        self.gate = ReadGate(journal.hold, touched)
         self._is_busy = False
         self.fired = 0
         """Messages that have gone on."""
@@ -104,23 +102,8 @@ class Firing:
     def take(self, schedule: Queue, messages: Sequence[Message]) -> None:
         """Take messages of a schedule that are due."""
         self._waiting.extend([(schedule, message) for message in messages])
-        self._count(sum([message.weight for message in messages]))
+        self.gate.count(sum([message.weight for message in messages]))
         self._wakeup.set()
-
-    def _count(self, octets: int) -> None:
-        """So many octets more, or with a minus less, wait in memory."""
-        self._octets += octets
-        self._journal.hold(octets)
-        if self._held_up and self._octets <= _MANY_OCTETS // 2:
-            self._touched |= self._held_up
-            self._held_up.clear()
-
-    def has_room(self, schedule: Queue) -> bool:
-        """May more be read from the store for this schedule? If not, it is touched later."""
-        if self._octets <= _MANY_OCTETS:
-            return True
-        self._held_up.add(schedule)
-        return False
 
     @property
     def is_waiting(self) -> bool:
@@ -241,8 +224,8 @@ class Firing:
                 queue_of(copy).slots.end_transaction()
         schedule.end_dying(gone)
         for due in taken:
-            self._count(-due.octets)
-            _forget(due.message)
+            self.gate.count(-due.octets)
+            forget(due.message)
         # What is stored and has got its keys is ready.
         insert_by_queue([copy for copy in made if copy.state != SETTLED], self._touched, self._work)
 
@@ -290,11 +273,3 @@ class Firing:
             if later:
                 return later
         return now + FULL_PAUSE if admission.refuses(target, due.message.size, is_late=True) else 0
-
-
-def _forget(message: Message) -> None:
-    """A message is settled: nobody needs its octets."""
-    if message.state < SETTLED:
-        message.state = SETTLED
-    message.header = message.body = b""
-    message.chunks = None

@@ -9,6 +9,7 @@ from broker.codec.properties import BasicProperties
 from broker.message import SETTLED
 from broker.queue.outcome import REJECTED
 from broker.topology import dead_letters
+from broker.topology.read_gate import HIGH_WATERMARK
 from tests.support.harness import Client, Harness
 from tests.unit.amqp.test_channel_dead_letters import with_letters
 from tests.unit.amqp.test_channel_ttl import declare, everything, ready, stored
@@ -58,16 +59,16 @@ def test_many_go_in_several_transactions() -> None:
 def test_nothing_more_is_read_while_much_waits() -> None:
     harness, peer = held(1)
     queue = harness.vhost.queues["q"]
-    letters = harness.parts.dead_letters
-    assert letters.has_room(queue)
+    gate = harness.parts.dead_letters.gate
+    assert gate.has_room(queue)
     message = peer.connection.channels[1].deliveries.unacked[1]
-    message.weight = dead_letters._MANY_OCTETS + 1
+    message.weight = HIGH_WATERMARK + 1
     peer.send(1, BasicReject(1, False))
-    assert not letters.has_room(queue)
+    assert not gate.has_room(queue)
     harness.broker.touched.clear()
     harness.gate.is_open = True
     harness.stage.run()
-    assert letters.has_room(queue)
+    assert gate.has_room(queue)
     assert message.state == SETTLED
 
 
@@ -163,7 +164,7 @@ def test_letters_that_wait_go_with_their_queue() -> None:
 
 
 def test_letters_that_are_not_stored_wait_in_memory_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dead_letters, "_MANY_OCTETS", 2000)
+    monkeypatch.setattr(dead_letters, "HIGH_WATERMARK", 2000)
     harness, peer = kept(10, BasicProperties())
     bind_dead(peer)
     harness.parts.dead_letters.retry()
