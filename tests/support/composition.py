@@ -247,9 +247,9 @@ async def nothing_to_wait_for() -> None:
     """Return at once."""
 
 
-def numbered() -> Callable[[], Awaitable[int]]:
-    """Return what hands out 1, 2, 3 and so on as ids of queues."""
-    numbers = count(1)
+def numbered(first: int = 1) -> Callable[[], Awaitable[int]]:
+    """Return what hands out `first` and the numbers behind it as ids of queues."""
+    numbers = count(first)
 
     async def new_queue_id() -> int:
         return next(numbers)

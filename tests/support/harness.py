@@ -30,16 +30,18 @@ from broker.codec.methods import (
     ConnectionTuneOk,
 )
 from broker.codec.properties import BasicProperties
-from broker.ports.records import Change, Put, VirtualHostRecord
+from broker.message import MessageIdGenerator
+from broker.ports.records import Change, Put, QueueRecord, Topology, VirtualHostRecord
 from broker.queue.queue import Queue
 from broker.queue.settings import QueueLimits, QueueType
+from broker.store.memory.state import MemoryState
 from broker.store.memory.store import MemoryStore
 from broker.topology.exchange import ExchangeTypes
 from broker.topology.vhost import VirtualHost
 from broker.turn_budget import TURN, TurnBudget
 from tests.support.bindings import EXCHANGE_TYPES
 from tests.support.clock import FakeClock
-from tests.support.composition import NodeParts, new_connection
+from tests.support.composition import NodeParts, new_connection, numbered
 from tests.support.fake_journal import FakeJournal
 from tests.support.logins import public_user, users_of
 from tests.support.peer import Content, Peer
@@ -86,17 +88,22 @@ class Harness:
         access: AccessControl | None = None,
         turn: int = TURN,
         flow: FlowLimits | None = None,
+        clock: FakeClock | None = None,
+        state: MemoryState | None = None,
     ) -> None:
         """`users` and `access` say who may log in, and what for: otherwise guest and admin, for everything. `turn` is
-        how many steps of work a turn of the loop may take.
+        how many steps of work a turn of the loop may take. With a `state`, the node starts on what another one, which
+        is gone, has left in the store.
         """
         self.turns = LoopTurns(TurnBudget(turn))
-        self.clock = FakeClock()
+        self.clock = clock or FakeClock()
         self.gate = Gate()
         self.is_store_away = False
         self.stage = Stage()
-        self.store = MemoryStore()
+        self.store = MemoryStore(state)
         drive(self.store.open())
+        registration = None if state is None else drive(self.store.register("node-a"))
+        left = drive(self.store.load())
         self.topology = GatedTopology(self.store, self.gate)
         self.parts = NodeParts(
             self.store,
@@ -114,6 +121,8 @@ class Harness:
             work=self.turns.work,
             next_turn=self.turns.next,
             clock=self.clock,
+            ids=None if registration is None else MessageIdGenerator(registration.lane, registration.last_message_id),
+            new_queue_id=numbered(1 + max((row.queue_id for row in left if isinstance(row, QueueRecord)), default=0)),
         )
         self.broker, self.live = self.parts.broker, self.parts.live
         self.journal: FakeJournal = self.parts.journal
@@ -121,6 +130,8 @@ class Harness:
         self.journal.on_appended = self.broker.on_appended
         for name in ("/", "carbon"):
             self.live.apply(Put(VirtualHostRecord(name)))
+        if registration is not None:
+            self._restore(left)
         self.shared = self.parts.shared_context(
             self.stage.spawn,
             users=users or users_of(public_user("guest", "guest", loopback_only=True), public_user("admin", "secret")),
@@ -134,6 +145,20 @@ class Harness:
             flow=flow,
         )
         self._clients: list[Client] = []
+
+    def _restore(self, topology: Topology) -> None:
+        """Rebuild memory from the store, as a node does when it starts."""
+        for complaints in self.live.restoring(topology):
+            assert not complaints
+        vhosts = self.broker.vhosts.values()
+        queues = {
+            level.queue_id: level for vhost in vhosts for queue in vhost.queues.values() for level in queue.levels
+        }
+        queues |= {vhost.schedule.queue_id: vhost.schedule for vhost in vhosts if vhost.schedule is not None}
+        for slot in drive(self.store.backlog()):
+            queues[slot.queue_id].recover(slot)
+        for queue_id, due in drive(self.store.earliest_due()).items():
+            queues[queue_id].set_due_in_slots(due, (0, 0))
 
     @property
     def vhost(self) -> VirtualHost:
