@@ -127,12 +127,14 @@ class Client:
         self.sock.sendall(b"".join(requests))
         self.call(method(1, 50, 20, queue_bind(queue, exchange, key, 0)), 50, 21)
 
-    def consume(self, queue: str, *, no_ack: bool, prefetch: int) -> None:
+    def consume(
+        self, queue: str, *, no_ack: bool, prefetch: int, arguments: Mapping[str, Argument] = NO_ARGUMENTS
+    ) -> None:
         """Start one consumer; deliveries may follow at once."""
         if prefetch:
             self.call(method(1, 60, 10, struct.pack(">IHB", 0, prefetch, 0)), 60, 11)
-        arguments = b"\x00\x00" + short_string(queue) + b"\x00" + (b"\x02" if no_ack else b"\x00") + bytes(4)
-        self.call(method(1, 60, 20, arguments), 60, 21)
+        request = b"\x00\x00" + short_string(queue) + b"\x00" + (b"\x02" if no_ack else b"\x00") + table(arguments)
+        self.call(method(1, 60, 20, request), 60, 21)
 
     def select_confirms(self) -> None:
         """Make the channel confirm publishes."""

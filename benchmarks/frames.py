@@ -59,6 +59,7 @@ def table(values: Mapping[str, Argument]) -> bytes:
 
 KEY_HEADER = "x-dedup-id"
 KEY_DIGITS = 16
+NO_HEADERS: Mapping[str, Argument] = {}
 
 
 def content(
@@ -69,15 +70,15 @@ def content(
     frame_max: int,
     priority: int = 0,
     expiration: str = "",
-    has_key: bool = False,
+    headers: Mapping[str, Argument] = NO_HEADERS,
 ) -> bytes:
     """Encode content header and body frames; the body is cut where `frame_max` demands. A `priority` or `expiration`
-    that is set is among the properties, and with `has_key` a header with a key of zeros.
+    that is set is among the properties, and so are `headers`.
     """
     # The properties that most clients send: content-type and delivery-mode.
-    flags = 0x8000 | 0x1000 | (0x0800 if priority else 0) | (0x0100 if expiration else 0) | (0x2000 if has_key else 0)
+    flags = 0x8000 | 0x1000 | (0x0800 if priority else 0) | (0x0100 if expiration else 0) | (0x2000 if headers else 0)
     properties = struct.pack(">H", flags) + short_string("application/octet-stream")
-    properties += table({KEY_HEADER: "0" * KEY_DIGITS}) if has_key else b""
+    properties += table(headers) if headers else b""
     properties += bytes((1 + persistent,))
     properties += bytes((priority,)) if priority else b""
     properties += short_string(expiration) if expiration else b""
@@ -96,7 +97,7 @@ def publish(
     frame_max: int,
     priority: int = 0,
     expiration: str = "",
-    has_key: bool = False,
+    headers: Mapping[str, Argument] = NO_HEADERS,
 ) -> bytes:
     """Encode one whole `basic.publish` on channel 1 with a body of `size` zero octets."""
     arguments = b"\x00\x00" + short_string(exchange) + short_string(routing_key) + b"\x00"
@@ -107,7 +108,7 @@ def publish(
         frame_max=frame_max,
         priority=priority,
         expiration=expiration,
-        has_key=has_key,
+        headers=headers,
     )
 
 

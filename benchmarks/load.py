@@ -94,7 +94,8 @@ def consumer_process(
             pipe.send("ready")
             shared.go.wait()
             report.first_ns = time.monotonic_ns()
-        client.consume(queue, no_ack=not scenario.ack_every, prefetch=scenario.prefetch)
+        wish = scenario.wish_of(slot)
+        client.consume(queue, no_ack=not scenario.ack_every, prefetch=scenario.prefetch, arguments=wish)
         consumer = Consumer(client, scenario, shared, slot)
         if scenario.publishers:
             pipe.send("ready")

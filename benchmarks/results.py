@@ -7,15 +7,13 @@ from dataclasses import dataclass, field
 
 Values = dict[str, float]
 
-# The metrics of which a higher value is better.
-HIGHER_IS_BETTER = {"rate", "publish_rate", "mb_per_s", "drain_rate"}
 # Metrics that describe a run and say nothing about which broker is better.
 NOT_COMPARED = {"cpu_percent", "others_percent", "left", "missing"}
 
 
 def higher_is_better(metric: str) -> bool:
     """Return whether a higher value is better: true for rates, false for everything else, which is a cost."""
-    return metric in HIGHER_IS_BETTER
+    return metric.endswith("rate") or metric == "mb_per_s"
 
 
 def percentile(ascending: Sequence[float], fraction: float) -> float:

@@ -1,9 +1,9 @@
 """Scenarios of load: the shape of one measurement, and the names and messages it needs. Pure: does no I/O."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from benchmarks.frames import KEY_DIGITS, Argument, key_offset, publish
+from benchmarks.frames import KEY_DIGITS, KEY_HEADER, Argument, key_offset, publish
 
 # Limits on what one run publishes, however fast the broker is.
 MAX_BYTES = 1 << 30
@@ -19,7 +19,8 @@ class Scenario:
     With `requeues` and an `ack_every` of 1 each delivery is given back. `arguments` are those of the queues. Messages
     have the priorities from 1 to `priorities` in turn, and `expiration`, if these are set. With `dead_letters`
     consumers get what each queue's dead-letter queue gets. With `publishes_of_key` messages have keys of
-    de-duplication, each of which is published so many times in a row.
+    de-duplication, each of which is published so many times in a row; `headers` they all have. `wishes` are the
+    arguments of consumers, of one after the other.
     """
 
     name: str
@@ -42,6 +43,8 @@ class Scenario:
     expiration: str = ""
     dead_letters: bool = False
     publishes_of_key: int = 0
+    headers: Mapping[str, Argument] = field(default_factory=dict)
+    wishes: Sequence[Mapping[str, Argument]] = ()
 
     @property
     def copies(self) -> int:
@@ -79,6 +82,10 @@ class Scenario:
             return self.arguments
         letters = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": self.dead_letter_queue_name(number)}
         return {**letters, **self.arguments}
+
+    def wish_of(self, consumer: int) -> Mapping[str, Argument]:
+        """Return the arguments of a consumer."""
+        return self.wishes[consumer % len(self.wishes)] if self.wishes else {}
 
     def bindings_of_queues(self) -> list[tuple[str, str]]:
         """Return the (queue, key) pairs to bind; a topic scenario spreads its patterns over its queues."""
@@ -120,6 +127,7 @@ class Batch:
 def encode_batch(scenario: Scenario, publisher: int, frame_max: int) -> Batch:
     """Encode as many messages as fill a buffer, each key equally often."""
     keys = scenario.routing_keys(publisher)
+    headers = {**scenario.headers, **({KEY_HEADER: "0" * KEY_DIGITS} if scenario.publishes_of_key else {})}
     messages = [
         publish(
             scenario.exchange_name,
@@ -129,7 +137,7 @@ def encode_batch(scenario: Scenario, publisher: int, frame_max: int) -> Batch:
             frame_max=frame_max,
             priority=priority,
             expiration=scenario.expiration,
-            has_key=bool(scenario.publishes_of_key),
+            headers=headers,
         )
         for key in keys
         for priority in (range(1, scenario.priorities + 1) if scenario.priorities else (0,))

@@ -14,9 +14,11 @@ from benchmarks.cases import (
     requeue,
     restart,
     revocation,
+    schedules,
     selectors,
     sizes,
     snapshot_held,
+    streams,
     throughput,
 )
 from benchmarks.session import Session
@@ -38,6 +40,8 @@ CASES: dict[str, Callable[[Session], object]] = {
     "logins": logins.run,
     "revocation": revocation.run,
     "snapshot-held": snapshot_held.run,
+    "schedules": schedules.run,
+    "streams": streams.run,
     "selectors": selectors.run,
     "generator": generator.run,
 }
@@ -57,6 +61,8 @@ DESCRIPTIONS = {
     "logins": "another client beside guesses of passwords; 500 clients that come, and come back",
     "revocation": "a permission revoked on one node, clients on another (needs --store with a database server)",
     "snapshot-held": "commits while another transaction holds a snapshot (needs --store with a database server)",
+    "schedules": "schedule --count messages for hours: rate, memory, idle CPU, restart; how late others are",
+    "streams": "fill a stream with --count messages, read it from its first on, then by ten consumers at other places",
     "selectors": "what a selector costs for each message, and a thousand of them (no broker takes part)",
     "generator": "what the load generator can do by itself, against a peer that does nothing",
 }

@@ -62,3 +62,19 @@ def test_keys_are_new_each_time_a_batch_is_sent_and_come_as_often_as_they_should
     assert len(sent) == 4 * batch.length
     assert [sent.count(b"%016d" % number) for number in (2, 3, 4, 5, 6)] == [0, 1, 2, 1, 0]
     assert batch.frames.count(b"0" * 16) == batch.count
+
+
+def test_headers_are_in_each_message_beside_its_key():
+    batch = encode_batch(Scenario("delayed", size=1, headers={"x-delay": 7}, publishes_of_key=1), 0, 131_072)
+    assert batch.frames.count(b"\x07x-delayl" + bytes(7) + b"\x07") == batch.count
+    assert batch.frames.count(b"x-dedup-id") == batch.count
+
+
+def test_consumers_have_the_wishes_in_turn():
+    scenario = Scenario("readers", wishes=[{"x-stream-offset": 0}, {"x-stream-offset": 5}])
+    assert [scenario.wish_of(number) for number in range(3)] == [
+        {"x-stream-offset": 0},
+        {"x-stream-offset": 5},
+        {"x-stream-offset": 0},
+    ]
+    assert Scenario("any").wish_of(0) == {}
