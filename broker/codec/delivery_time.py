@@ -26,6 +26,8 @@ LONGEST_IN_PLUGIN: Final = (1 << 32) - 1
 """The longest delay of RabbitMQ's exchange type: it does not delay what is to wait longer."""
 
 _NUMBER: Final = re.compile(r"[+-]?[0-9]{1,30}", re.ASCII)
+_NO_MOMENT: Final = "it is neither a number of milliseconds since 1970 nor a time of ISO 8601"
+_TOO_FAR: Final = "it is too far in the future"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -61,10 +63,13 @@ def moment_in(value: Any) -> int:
     if isinstance(value, str):
         if _NUMBER.fullmatch(value) is not None:
             return int(value)
-        moment = datetime.fromisoformat(value)
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            raise ValueError(_NO_MOMENT) from None
         since = (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)) - _EPOCH
         return since.days * 86_400_000 + since.seconds * 1000 - (-since.microseconds // 1000)
-    raise ValueError("it is neither a number of milliseconds since 1970 nor a time of ISO 8601")
+    raise ValueError(_NO_MOMENT)
 
 
 def due_by_headers(
@@ -79,15 +84,19 @@ def due_by_headers(
     name = DELAY
     try:
         if DELAY in values and 0 < (delay := delay_in(values[DELAY])) <= longest:
-            due = arrived_ms + delay + 1  # the millisecond in which it came has begun already
+            due = _within_reach(arrived_ms + delay + 1)  # the millisecond in which it came has begun already
         for name in moments:
             if name in values:
-                due = max(due, moment_in(values[name]))
-    except (ValueError, OverflowError) as error:
+                due = max(due, _within_reach(moment_in(values[name])))
+    except ValueError as error:
         raise ValueError(f"invalid header '{name}': {error}") from None
-    if due > LATEST:
-        raise ValueError(f"invalid header '{name}': it is too far in the future")
     return due if due > arrived_ms else 0
+
+
+def _within_reach(due: int) -> int:
+    if due > LATEST:
+        raise ValueError(_TOO_FAR)
+    return due
 
 
 def due_by_header(values: Mapping[str, Any], name: str, arrived_ms: int) -> int:
@@ -96,7 +105,7 @@ def due_by_header(values: Mapping[str, Any], name: str, arrived_ms: int) -> int:
     """
     try:
         due = moment_in(values.get(name))
-    except (ValueError, OverflowError):
+    except ValueError:
         return 0
     return due if arrived_ms < due <= LATEST else 0
 

@@ -71,7 +71,7 @@ def test_a_moment_is_a_number_a_timestamp_or_a_text_of_iso_8601(value: Any, mome
 
 @pytest.mark.parametrize("value", ["", "soon", True, 1.5, None, [NOW], b"\xff"])
 def test_what_is_no_moment_is_said_so(value: Any) -> None:
-    with pytest.raises(ValueError, match=r"Invalid isoformat|neither a number"):
+    with pytest.raises(ValueError, match="neither a number"):
         moment_in(value)
 
 
@@ -94,7 +94,8 @@ def test_a_delay_beyond_the_longest_is_none() -> None:
 
 @pytest.mark.parametrize("values", [{"x_delay": (1 << 63) - 1}, {"x_deliver_at": "9" * 20}])
 def test_a_time_that_no_store_can_keep_is_refused(values: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="too far in the future"):
+    (name,) = values
+    with pytest.raises(ValueError, match=f"'{name.replace('_', '-')}': it is too far in the future"):
         due(**values)
 
 
