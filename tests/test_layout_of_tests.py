@@ -72,6 +72,7 @@ TESTED_ELSEWHERE = {
     "management/console/lists": "pages of lists: test_site.py",
     "management/console/charts": "series of figures: test_rendering.py",
     "management/console/sessions": "logins and how they end: test_site.py",
+    "management/http/found_messages": "what is told of messages: test_finding.py",
     "management/http/local": "what may open the control socket may do everything: test_program.py, test_brokerctl.py",
     "management/http/node_view": "records and protocols",
     "management/http/access": "each route with each kind of user: test_api.py",

@@ -34,6 +34,7 @@ from broker.errors import ConfigError, Evicted, StoreUnavailable
 from broker.machine.faults import MachineFaults
 from broker.management.figures import subscriptions
 from broker.management.figures.pages import page
+from broker.management.http import found_messages
 from broker.message import Message, first_id_at
 from broker.node.descriptors import rooms
 from broker.node.distant_messages import DistantMessages
@@ -402,6 +403,8 @@ class Clustered:
         parts = self._parts
         if kind.startswith(subscriptions.KIND):
             return await subscriptions.consumers_page(parts.message_administration.subscription_list, kind, start)
+        if kind.startswith(found_messages.KIND):
+            return await found_messages.seen_page(parts.view, kind, parts.turns.next)
         return await page(parts.view, kind, start, parts.turns.next)
 
     async def backlog(self) -> Sequence[Slot]:

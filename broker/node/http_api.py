@@ -126,6 +126,7 @@ class HttpApi:
             asyncio.Event,
             tags_of,
             LiveViews(),
+            incarnation.message_administration.find_stored,
             users is None,
         )
         logins = incarnation.broker.logins["http"]

@@ -13,6 +13,7 @@ from broker.management.figures.subscriptions import read_consumers
 from broker.management.figures.view import NodeView
 from broker.message import Message, MessageIdGenerator
 from broker.node.queue_services import LiveServices
+from broker.ports.finding import FoundPage
 from broker.ports.slot import Slot
 from broker.ports.store import DueKey
 from broker.queue.queue import Queue
@@ -99,6 +100,11 @@ class MessageAdministration:
     ) -> Sequence[Message]:
         await self._parts.journal.flushed()
         return await self._parts.store.read_due(queue, until_ms, after, limit, limit_bytes)
+
+    async def find_stored(self, wanted: bytes, before: int, limit: int) -> FoundPage:
+        """Find messages in the store, after all that the journal has taken before."""
+        await self._parts.journal.flushed()
+        return await self._parts.store.find_messages(wanted, before, limit)
 
     @cached_property
     def dead_letter_channels(self) -> DeadLetterChannels:

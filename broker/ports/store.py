@@ -11,6 +11,7 @@ from typing import Final, Protocol, TypeAlias
 
 from broker.message import KeyedMessage, Message, StorageQueue
 from broker.ports.branches import BranchKey, PreparedBranch, Xid
+from broker.ports.finding import FoundPage
 from broker.ports.groups import GroupPage, GroupRow
 from broker.ports.records import Change, Topology
 from broker.ports.slot import Slot
@@ -167,6 +168,18 @@ class GroupStore(Protocol):
         ...
 
 
+class SearchStore(Protocol):
+    """Messages of all queues and nodes, for somebody who looks for one."""
+
+    async def find_messages(self, wanted: bytes, before: int, limit: int) -> FoundPage:
+        """Look at the `limit` newest messages with ids below `before`, and return those whose exchange, routing key,
+        properties or headers have the octets `wanted`, `MOST_FOUND` at most: then the page ends with the last of them.
+
+        Damaged messages are found, too. Nothing is locked, and nothing changes.
+        """
+        ...
+
+
 class DeduplicationStore(Protocol):
     """Keys of de-duplication, of all nodes. A `Batch` adds them."""
 
@@ -234,7 +247,17 @@ class StoreLook:
     """The settings under which a committed message can be lost, as `Store.check_safety` tells them."""
 
 
-class Store(MessageStore, StreamStore, GroupStore, DeduplicationStore, BranchStore, TopologyStore, NodeStore, Protocol):
+class Store(
+    MessageStore,
+    StreamStore,
+    GroupStore,
+    SearchStore,
+    DeduplicationStore,
+    BranchStore,
+    TopologyStore,
+    NodeStore,
+    Protocol,
+):
     """A whole store, as a node opens it."""
 
     @property

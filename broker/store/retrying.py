@@ -16,6 +16,7 @@ from broker.backoff import Backoff
 from broker.errors import StoreUnavailable, StoreWentBack
 from broker.message import Message, StorageQueue
 from broker.ports.branches import BranchKey, PreparedBranch, Xid
+from broker.ports.finding import FoundPage
 from broker.ports.groups import GroupPage
 from broker.ports.records import Change, Topology
 from broker.ports.slot import Slot
@@ -123,6 +124,9 @@ class RetryingStore:
 
     async def next_due(self, queue: StorageQueue, after: DueKey) -> int | None:
         return await self._retry.until_done(lambda: self.store.next_due(queue, after))
+
+    async def find_messages(self, wanted: bytes, before: int, limit: int) -> FoundPage:
+        return await self._retry.until_done(lambda: self.store.find_messages(wanted, before, limit))
 
     async def read_groups(self, queue_id: int, after: int, limit: int, depth: int) -> GroupPage:
         return await self._retry.until_done(lambda: self.store.read_groups(queue_id, after, limit, depth))

@@ -113,6 +113,7 @@ class Everything:
         await store.read_due(LARGE, ROWS, (ROWS // 2, 0), 100, 1 << 20)
         assert await store.next_due(NEW, (0, 0)) == first.due
         await store.write(Batch(recounts=[first, *rest[2:]]))
+        assert (await store.find_messages(b"no such octets", LATEST, 100)).seen == 100
         branch = PreparedBranch(BranchKey("other", Xid(1, b"g", b"b")), b"content")
         await store.write(Batch(prepared=[branch]))
         assert await store.prepared_xids("other", 10) == [branch.key.xid]

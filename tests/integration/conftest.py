@@ -12,6 +12,8 @@ from uuid import uuid4
 
 import pytest
 
+from benchmarks.nodes.configuration import NodeConfiguration
+from benchmarks.nodes.ports import quiet_port
 from benchmarks.nodes.process import BrokerProcess
 
 EXTERNAL_URL = os.environ.get("CORDILLERA_TEST_URL")
@@ -20,7 +22,8 @@ EXTERNAL_URL = os.environ.get("CORDILLERA_TEST_URL")
 @pytest.fixture(scope="session")
 def session_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerProcess]:
     """The broker all client tests share."""
-    broker = BrokerProcess(tmp_path_factory.mktemp("broker"))
+    folder = tmp_path_factory.mktemp("broker")
+    broker = BrokerProcess(folder, NodeConfiguration(f"jdbc:sqlite:{folder}/data/mb.db", http_port=quiet_port()))
     broker.start()
     yield broker
     if broker.is_running():
@@ -38,6 +41,15 @@ def amqp_url(request: pytest.FixtureRequest) -> Iterator[str]:
     yield broker.url
     print(broker.log[before:])
     assert broker.is_running(), f"the broker died\n{broker.log}"
+
+
+@pytest.fixture
+def api_url(session_broker: BrokerProcess, amqp_url: str) -> str:
+    """The address of the HTTP API of that broker, with a login."""
+    if EXTERNAL_URL:
+        pytest.skip("needs this broker's HTTP API")
+    configuration = session_broker.configuration
+    return f"http://guest:guest@{session_broker.host}:{configuration.http_port + session_broker.number}"
 
 
 @pytest.fixture

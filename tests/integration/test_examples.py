@@ -54,12 +54,24 @@ LINES = {
     "celery_tasks": ["2 + 3 = 5", "(1 + 2) + 10 = 13", "sums: [0, 2, 4]"],
 }
 """Lines that each example writes, among others."""
+OPERATED = {
+    "redriving": [
+        "order 2 is in example.redriving.dead: rejected in example.redriving",
+        "order 1 is in 0 queues: it was handled",
+        "a redrive would move 1",
+        "1 moved back",
+        "order 2 is in example.redriving",
+        "1 put back",
+        "order 2 is in example.redriving.dead",
+    ],
+}
+"""Those that ask the HTTP API, too."""
 ALONE = {"nameko_rpc": ["hello world", "the service has failed: ValueError whom?"]}
 """Those whose libraries do not go together with the others: nameko patches every pytest of its environment."""
 
 
-def start(python: str | Path, name: str, url: str) -> subprocess.Popen[str]:
-    command = [str(python), str(EXAMPLES / f"{name}.py"), url]
+def start(python: str | Path, name: str, *urls: str) -> subprocess.Popen[str]:
+    command = [str(python), str(EXAMPLES / f"{name}.py"), *urls]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
@@ -82,7 +94,7 @@ def listening_for_commands(url: str, queue: str) -> Iterator[Callable[[], list[d
 
 
 def test_every_example_is_run() -> None:
-    assert {path.stem for path in EXAMPLES.glob("*.py")} == {*LINES, *ALONE}
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == {*LINES, *OPERATED, *ALONE}
 
 
 def test_the_examples_say_what_they_should(amqp_url: str, unique: Callable[[str], str]) -> None:
@@ -98,6 +110,16 @@ def test_the_examples_say_what_they_should(amqp_url: str, unique: Callable[[str]
     assert all(command["destination"] for command in shutdowns), f"the workers of all programs end: {shutdowns}"
     assert not any(wrong.values()), "\n".join(f"{name}: {what}" for name, what in wrong.items() if what)
     assert len(shutdowns) == len([name for name in LINES if name.startswith("celery_")])
+
+
+def test_the_examples_of_operators_say_what_they_should(amqp_url: str, api_url: str) -> None:
+    running = {name: start(sys.executable, name, amqp_url, api_url) for name in OPERATED}
+    try:
+        wrong = {name: missing(process, OPERATED[name]) for name, process in running.items()}
+    finally:
+        for process in running.values():
+            process.kill()
+    assert not any(wrong.values()), "\n".join(f"{name}: {what}" for name, what in wrong.items() if what)
 
 
 @pytest.mark.slow

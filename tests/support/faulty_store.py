@@ -12,6 +12,7 @@ from typing import Any
 
 from broker.message import Message, StorageQueue
 from broker.ports.branches import BranchKey, PreparedBranch, Xid
+from broker.ports.finding import FoundPage
 from broker.ports.groups import GroupPage
 from broker.ports.records import Change, Topology
 from broker.ports.slot import Slot
@@ -109,6 +110,10 @@ class FaultyStore:
     async def next_due(self, queue: StorageQueue, after: DueKey) -> int | None:
         due: int | None = await self._call("next_due", queue, after)
         return due
+
+    async def find_messages(self, wanted: bytes, before: int, limit: int) -> FoundPage:
+        page: FoundPage = await self._call("find_messages", wanted, before, limit)
+        return page
 
     async def read_groups(self, queue_id: int, after: int, limit: int, depth: int) -> GroupPage:
         page: GroupPage = await self._call("read_groups", queue_id, after, limit, depth)

@@ -180,6 +180,7 @@ class HttpNode:
             Event,
             self._tags,
             self.live,
+            self.harness.store.find_messages,
         )
         self.login = HttpLogin(users, self._tags, self.harness.broker.logins["http"])
         self.api = Api(self.node, self.login, prefix)

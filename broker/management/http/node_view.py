@@ -12,6 +12,7 @@ from broker.amqp.local_client import Bell
 from broker.auth.identity import Identity
 from broker.broker import Broker
 from broker.management.figures.view import NodeView
+from broker.ports.finding import FoundPage
 from broker.topology.administration import Administration
 from broker.topology.dead_letter_jobs import DeadLetterJobs
 from broker.topology.vhost import VirtualHost
@@ -144,6 +145,8 @@ class ManagedNode:
     tags_of: Callable[[Identity], Iterable[str]]
     """Returns the tags that a user has now."""
     live: Live
+    find_stored: Callable[[bytes, int, int], Awaitable[FoundPage]]
+    """Finds stored messages as `SearchStore.find_messages` does, after all that the journal has taken before."""
     has_own_users: bool = True
     """Are users records of this broker, and not rows of WSO2's?"""
 

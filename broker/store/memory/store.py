@@ -7,7 +7,7 @@ a restart after a crash.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from heapq import nsmallest
+from heapq import nlargest, nsmallest
 
 from broker.clock import SystemClock
 from broker.codec.expiration import LATEST
@@ -15,6 +15,7 @@ from broker.errors import BranchConflict, StoreError, StoreLocked
 from broker.message import STORED, TRANSIENT, Message, StorageQueue, lane_of
 from broker.ports.branches import BranchKey, PreparedBranch, Xid
 from broker.ports.cluster_rows import Incarnation, row_of
+from broker.ports.finding import MOST_FOUND, FoundPage, FoundRow
 from broker.ports.groups import GroupHead, GroupPage
 from broker.ports.records import Change, Drop, Topology, VirtualHostRecord
 from broker.ports.slot import Slot
@@ -154,6 +155,20 @@ class MemoryStore:
         rows = self._opened().rows
         ids = [each for each in message_ids if each in rows and abs(rows[each].storage_id) == queue.queue_id]
         return self._read(queue, ids, limit_bytes)
+
+    async def find_messages(self, wanted: bytes, before: int, limit: int) -> FoundPage:
+        state = self._opened()
+        ids = nlargest(max(limit, 1), (each for each in state.rows if each < before))
+        rows: list[FoundRow] = []
+        for seen, message_id in enumerate(ids, 1):
+            row = state.rows[message_id]
+            if wanted in row.metadata:
+                rows.append(
+                    FoundRow(message_id, abs(row.storage_id), row.redelivered, row.metadata, row.storage_id < 0)
+                )
+                if len(rows) == MOST_FOUND:
+                    return FoundPage(rows, seen, message_id)
+        return FoundPage(rows, len(ids), ids[-1] if len(ids) >= limit else None)
 
     async def backlog(self) -> list[Slot]:
         slots: dict[tuple[int, int], Slot] = {}

@@ -23,6 +23,7 @@ from broker.errors import Evicted, StoreFull, StoreLocked, StoreShared, StoreUna
 from broker.message import Message, StorageQueue
 from broker.ports.branches import BranchKey, PreparedBranch, Xid
 from broker.ports.cluster_rows import Incarnation, SlotRow
+from broker.ports.finding import FoundPage
 from broker.ports.groups import GroupPage
 from broker.ports.peer_calls import Fence
 from broker.ports.records import Change, Topology
@@ -38,7 +39,7 @@ from broker.store.server.lone_broker import LoneBroker
 from broker.store.server.own_connection import OwnConnection
 from broker.store.server.pages import ReadPage
 from broker.store.server.writer import BatchWriter, Writing
-from broker.store.sql import branches, cluster, damaged, groups, keys, migrate, nodes, streams, went_back
+from broker.store.sql import branches, cluster, damaged, finding, groups, keys, migrate, nodes, streams, went_back
 from broker.store.sql import messages as message_rows
 from broker.store.sql.cluster_store import SqlClusterStore
 from broker.store.sql.shared_store import SqlEventStore, SqlMemberStore, SqlSlotStore
@@ -235,6 +236,9 @@ class ServerStore:
             if page.messages or page.next is None:
                 return page.messages
             start = page.next
+
+    async def find_messages(self, wanted: bytes, before: int, limit: int) -> FoundPage:
+        return await self._run(lambda connection: finding.find_messages(connection, wanted, before, limit), limit)
 
     async def backlog(self) -> list[Slot]:
         return await self._engine.run(message_rows.backlog, deadline=_LONG_DEADLINE)

@@ -26,6 +26,7 @@ from broker.errors import StoreError, StoreFull, StoreUnavailable
 from broker.message import TRANSIENT, Message, StorageQueue
 from broker.ports.branches import BranchKey, PreparedBranch, Xid
 from broker.ports.cluster_rows import Incarnation
+from broker.ports.finding import FoundPage
 from broker.ports.groups import GroupPage
 from broker.ports.records import Change, Drop, Topology
 from broker.ports.slot import Slot
@@ -38,6 +39,7 @@ from broker.store.sql.fencing import check_incarnation
 from broker.store.sql.messages import discarded_bodies
 from broker.store.sql.shared_store import SqlEventStore, SqlMemberStore, SqlSlotStore
 from broker.store.sql.topology import TOPOLOGY
+from broker.store.sqlite import finding as sqlite_finding
 from broker.store.sqlite import looking
 from broker.store.sqlite import reader as sqlite_read
 from broker.store.sqlite import safety as sqlite_safety
@@ -209,6 +211,9 @@ class SqliteStore:
         if page.damaged:
             await damaged.set_aside(self._work, self._incarnation, queue_id, page.damaged)
         return page.messages
+
+    async def find_messages(self, wanted: bytes, before: int, limit: int) -> FoundPage:
+        return await self._on_reader(lambda: sqlite_finding.find_messages(self._read_only, wanted, before, limit))
 
     async def backlog(self) -> list[Slot]:
         return await self._on_reader(lambda: sqlite_read.backlog(self._read_only))

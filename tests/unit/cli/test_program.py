@@ -129,6 +129,14 @@ def dead_letter(brokerctl: CommandLine) -> str:
     return str(json.loads(brokerctl("dlc ls --json").out)[-1]["id"])
 
 
+def with_named(brokerctl: CommandLine) -> str:
+    """Let a queue have a message with identifiers; return its id."""
+    properties = {"message_id": "order-17", "correlation_id": "4711"}
+    message = {"routing_key": "orders", "payload": "new", "payload_encoding": "string", "properties": properties}
+    assert brokerctl.node.status("POST", "/exchanges/%2F/amq.default/publish", message) == 200
+    return str(json.loads(brokerctl("message find order-17 --json").out)["items"][0]["id"])
+
+
 @pytest.mark.parametrize(("command", "line"), EXAMPLES, ids=[line for _, line in EXAMPLES])
 def test_each_example_does_what_it_says(command: BrokerCommand, line: str, brokerctl: CommandLine) -> None:
     Path("password.txt").write_text("a-password\n")
@@ -144,6 +152,8 @@ def test_each_example_does_what_it_says(command: BrokerCommand, line: str, broke
         words = words.replace("1234567890", with_delayed(brokerctl))
     if command.names[0].startswith("streams "):
         words = words.replace("STREAM", with_stream(brokerctl))
+    if command.names[0] == "find_message":
+        words = words.replace("137438953472", with_named(brokerctl))
     if "redrive" in command.names[0]:
         with_redrive(brokerctl, begun=command.names[0] != "redrive_queue")
     if command.names[0] == "close_connection":
