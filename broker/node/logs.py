@@ -27,6 +27,8 @@ from broker.node.recent_logs import RecentLogs
 LEVELS: Final = ("debug", "info", "warning", "error")
 _NUMBERS: Final = {name: getattr(logging, name.upper()) for name in (*LEVELS, "critical")}
 _CLOSE_TIMEOUT: Final = 2.0
+_SELDOM: Final = {"a TLS handshake has failed": 60.0}
+"""Seconds in which a peer has one line of these: browsers try on and on where nobody has signed the certificate."""
 
 
 class NamedLog:
@@ -59,7 +61,7 @@ class Logs:
         self._threshold_of_audit: int | None = None
         self._named: dict[str, NamedLog] = {}
         self._close_timeout = close_timeout
-        self._flood = LogFlood(time.monotonic)
+        self._flood = LogFlood(time.monotonic, seldom=_SELDOM)
         self.recent: Final = RecentLogs()
         self._complete: Sequence[Processor] = (
             structlog.contextvars.merge_contextvars,

@@ -14,7 +14,7 @@ class Log:
 
     def __init__(self) -> None:
         self.clock = FakeClock()
-        self.flood = LogFlood(self.clock.monotonic, lines=3, seconds=10.0)
+        self.flood = LogFlood(self.clock.monotonic, lines=3, seconds=10.0, seldom={"a TLS handshake has failed": 60.0})
 
     def logged(self, times: int, event: str, **fields: object) -> int:
         through = 0
@@ -66,6 +66,18 @@ def test_a_host_that_goes_on_all_the_time_gets_its_share_again_after_its_count_i
     assert log.logged(4, "login refused", peer="10.0.0.1:50000") == 0
     assert log.flood.left_out() == [{"host": "10.0.0.1", "of": "login refused", "lines": 5}]
     assert log.logged(4, "login refused", peer="10.0.0.1:50000") == 3
+
+
+def test_a_browser_that_does_not_know_the_certificate_leaves_one_line_a_minute(log: Log) -> None:
+    failed, unknown, old = "a TLS handshake has failed", "certificate unknown", "no version in common"
+    assert sum(log.logged(1, failed, peer=f"10.0.0.1:{port}", reason=unknown) for port in range(50_000, 50_020)) == 1
+    assert log.logged(1, failed, peer="10.0.0.1:51000", reason=old) == 1
+    assert log.logged(1, failed, peer="10.0.0.2:50000", reason=unknown) == 1
+    log.clock.advance(59.0)
+    assert log.logged(1, failed, peer="10.0.0.1:52000", reason=unknown) == 0
+    log.clock.advance(1.0)
+    assert log.flood.left_out() == [{"host": "10.0.0.1", "of": failed, "lines": 20}]
+    assert log.logged(1, failed, peer="10.0.0.1:53000", reason=unknown) == 1
 
 
 def test_hosts_without_number_take_a_bounded_amount_of_memory(log: Log) -> None:
