@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import shutil
+import urllib.request
 from collections.abc import Iterator
 
 import pika
@@ -44,9 +47,9 @@ class Visitor:
         self.page.goto(self.base + path)
         return self.page
 
-    def log_in(self) -> None:
-        self.page.fill("input[name=name]", "guest")
-        self.page.fill("input[name=password]", "guest")
+    def log_in(self, user: str = "guest", password: str = "guest") -> None:
+        self.page.fill("input[name=name]", user)
+        self.page.fill("input[name=password]", password)
         self.page.click("button.main")
 
 
@@ -111,3 +114,82 @@ def test_a_queue_is_made_filled_looked_at_and_purged_in_a_browser(
 
     assert visitor.complaints == []
     assert visitor.others == []
+
+
+ROLES: dict[str, tuple[tuple[str, ...], int, int]] = {
+    "management": ((), 0, 0),
+    "monitoring": (("Node List", "Slots", "Timeline"), 0, 0),
+    "policymaker": (("Policies",), 1, 0),
+    "administrator": (
+        ("Node List", "Slots", "Timeline", "Policies", "Users", "Roles", "Definitions", "Logs"),
+        2,
+        1,
+    ),
+}
+"""By tag: the pages beside those that everybody has, ways to add a policy, connections of others to close."""
+FOR_EVERYBODY = {
+    "Overview",
+    "Queues",
+    "Exchanges and topics",
+    "Subscriptions",
+    "Connections",
+    "Dead letters",
+    "Delayed messages",
+    "Virtual hosts",
+}
+
+
+def put(base: str, path: str, body: dict[str, object]) -> None:
+    """Change something by the HTTP API, as the administrator."""
+    login = "Basic " + base64.b64encode(b"guest:guest").decode()
+    request = urllib.request.Request(
+        f"{base}/api{path}", json.dumps(body).encode(), {"authorization": login}, method="PUT"
+    )
+    with urllib.request.urlopen(request) as answer:
+        assert answer.status in (201, 204)
+
+
+@pytest.mark.slow
+def test_users_of_the_store_see_and_do_in_a_browser_what_their_tags_permit(
+    new_cluster: NewCluster, mariadb: DatabaseServer, browser: Browser, channel_of: ChannelOf
+) -> None:
+    cluster = new_cluster(mariadb, 1, has_console=True)
+    cluster.start()
+    [node] = cluster.nodes
+    channel_of(node).queue_declare("orders", durable=True)
+    base = f"http://127.0.0.1:{cluster.http_port}"
+    for tag in (*ROLES, ""):
+        name = tag or "nobody"
+        put(base, f"/users/{name}", {"password": f"the secret of {name}", "tags": tag})
+        put(base, f"/permissions/%2F/{name}", {"configure": "^own", "write": "^own", "read": "^own"})
+
+    for tag, (pages, ways, others) in ROLES.items():
+        visitor = Visitor(browser, base)
+        page = visitor.open("/connections")
+        visitor.log_in(tag, f"the secret of {tag}")
+        expect(page.locator("h1")).to_have_text("Connections")
+        shown = set(page.locator("nav.rail a").all_inner_texts())
+        assert shown == FOR_EVERYBODY | set(pages), tag
+        assert page.locator("button.danger:has-text('Close')").count() == others, tag
+        visitor.open("/policies")
+        assert page.locator(".actions a").count() == ways, tag
+        visitor.open("/queues/%2F/orders")
+        assert page.locator("main button").count() == 0, "no permission for this queue, and no button"
+        mark = page.locator("header input[name=mark]").get_attribute("value")
+        assert mark is not None
+
+        forged = page.request.post(f"{base}/queues/%2F/orders/delete", form={"confirm": "orders", "mark": mark})
+        assert "Access refused" in forged.text()
+        without = page.request.post(f"{base}/queues/%2F/orders/delete", form={"confirm": "orders", "mark": "forged"})
+        assert without.status == 403
+        users = page.request.get(f"{base}/users")
+        assert users.status == (200 if tag == "administrator" else 403)
+        assert visitor.complaints == []
+        page.context.close()
+
+    stranger = Visitor(browser, base)
+    page = stranger.open("/queues")
+    stranger.log_in("nobody", "the secret of nobody")
+    expect(page.locator(".notice.refused")).to_contain_text("has none of the tags")
+    assert page.request.get(f"{base}/api/queues").status == 401
+    assert page.request.post(f"{base}/queues/%2F/orders/delete", form={"confirm": "orders"}).status == 401

@@ -9,6 +9,7 @@ from broker.management.console.asking import AnswerRefused
 from broker.management.console.lists import ListPage, listed, sublist, vhost_choices
 from broker.management.console.policy_lines import definition_of, lines_of
 from broker.management.console.rendering import segment
+from broker.management.console.rights import first_open
 from broker.management.console.routes import ConsolePage, Visit
 from broker.topology.policies import APPLY_TO
 
@@ -28,8 +29,11 @@ async def policy(visit: Visit) -> dict[str, Any]:
     """The editor of a policy: what is set, or what the address says; and what that would do."""
     query = visit.query
     is_operator = query.get("operator") == "true"
+    caller = visit.ask.caller
+    if not (caller.is_administrator if is_operator else caller.is_policymaker):
+        raise AnswerRefused(403, "Policies are changed by the tag policymaker, operator policies by administrators.")
     asked = {
-        "vhost": query.get("vhost") or "/",
+        "vhost": query.get("vhost") or await first_open(visit, "/") or "/",
         "name": query.get("name", ""),
         "pattern": query.get("pattern", ""),
         "apply_to": query.get("apply_to") or ("queues" if is_operator else "all"),

@@ -63,10 +63,12 @@ class PageStream:
         )
 
     def _rights(self, caller: HttpCaller, session: str) -> Hashable:
-        """Return what those have in common who see the same: who sees everything sees what others with these tags see;
-        anybody else what its session sees.
+        """Return what those have in common who see the same: administrators see what others with these tags see, who
+        sees everything and may not change it what its user sees, anybody else what its session sees.
         """
-        return caller.tags if caller.is_monitor else (caller.tags, session)
+        if caller.is_administrator:
+            return caller.tags
+        return caller.tags, caller.name if caller.is_monitor else session
 
     def _view(self, page: ConsolePage, visit: Visit, caller: HttpCaller, path: str) -> PageView:
         async def parts() -> Mapping[str, str]:

@@ -10,7 +10,9 @@ from broker.management.console.charts import of_depths, of_rates
 from broker.management.console.lanes import WIDTH, lanes
 from broker.management.console.lists import PAGE_SIZE, cut, if_allowed, listed, sublist, vhost_choices
 from broker.management.console.rendering import segment
+from broker.management.console.rights import first_open, rights_in
 from broker.management.console.routes import ConsolePage, Visit
+from broker.ports.names import DEAD_LETTER_CHANNEL, SCHEDULE
 
 _SAMPLES: Final = {
     "lengths_age": "600",
@@ -67,7 +69,9 @@ async def node_list(visit: Visit) -> dict[str, Any]:
 
 
 async def queues(visit: Visit) -> dict[str, Any]:
-    return await listed(visit, "/queues", "messages", is_reversed="true") | {"vhosts": await vhost_choices(visit)}
+    vhosts = await vhost_choices(visit)
+    adds_in = await first_open(visit, visit.query.get("vhost") or "/")
+    return await listed(visit, "/queues", "messages", is_reversed="true") | {"vhosts": vhosts, "adds_in": adds_in}
 
 
 async def queue(visit: Visit) -> dict[str, Any]:
@@ -79,6 +83,7 @@ async def queue(visit: Visit) -> dict[str, Any]:
         "consumers": cut(visit, found.get("consumer_details", []), "consumers"),
         "rates": of_rates(found.get("message_stats", {})),
         "depths": of_depths(found),
+        "rights": await rights_in(visit, visit.names["vhost"]),
     }
 
 
@@ -89,7 +94,12 @@ async def exchanges(visit: Visit) -> dict[str, Any]:
 async def exchange(visit: Visit) -> dict[str, Any]:
     place = _place(visit, "exchanges")
     found = await visit.ask.get(place)
-    return {"exchange": found, "bindings": await sublist(visit, f"{place}/bindings/source", "bindings")}
+    rights = await rights_in(visit, visit.names["vhost"])
+    return {
+        "exchange": found,
+        "bindings": await sublist(visit, f"{place}/bindings/source", "bindings"),
+        "may_publish": not found["internal"] and rights.may_publish(found["name"]),
+    }
 
 
 async def connections(visit: Visit) -> dict[str, Any]:
@@ -106,7 +116,7 @@ async def messages(visit: Visit) -> dict[str, Any]:
 
 async def subscriptions(visit: Visit) -> dict[str, Any]:
     """The subscriptions of a virtual host, in WSO2's groups."""
-    vhost = _vhost(visit)
+    vhost = visit.query.get("vhost") or await first_open(visit, _CARBON, "/") or "/"
     place, after = f"/broker/subscriptions/{segment(vhost)}", visit.query.get("after", "")
     found = await visit.ask.get(place, {"limit": PAGE_SIZE, "after": after})
     groups = [
@@ -136,16 +146,26 @@ async def dead_letters(visit: Visit) -> dict[str, Any]:
         "after": after,
         "is_full": len(found) == int(PAGE_SIZE),
         "jobs": await visit.ask.get(f"{place}/jobs"),
+        "channel": DEAD_LETTER_CHANNEL,
+        "clustering": visit.node.facts.clustering,
+        "may_publish": (await rights_in(visit, vhost)).may_publish(""),
     }
 
 
 async def delayed(visit: Visit) -> dict[str, Any]:
     """What waits for its time in a virtual host."""
-    vhost, after = visit.query.get("vhost") or "/", visit.query.get("after", "")
+    vhost, after = visit.query.get("vhost") or await first_open(visit, "/") or "/", visit.query.get("after", "")
     asked = {name: visit.query.get(name, "") for name in ("exchange", "message_id")}
     query = {"limit": PAGE_SIZE, "after": after, **{name: value for name, value in asked.items() if value}}
     found = await visit.ask.get(f"/broker/delayed/{segment(vhost)}", query)
-    return {"found": found, "vhost": vhost, "vhosts": await vhost_choices(visit), "asked": asked}
+    rights = await rights_in(visit, vhost)
+    return {
+        "found": found,
+        "vhost": vhost,
+        "vhosts": await vhost_choices(visit),
+        "asked": asked,
+        "may_change": rights.may_publish(SCHEDULE),
+    }
 
 
 async def timeline(visit: Visit) -> dict[str, Any]:
@@ -184,11 +204,6 @@ async def logs(visit: Visit) -> dict[str, Any]:
 async def suggestions(visit: Visit) -> dict[str, Any]:
     """Names of virtual hosts with a part that somebody types."""
     return {"names": (await vhost_choices(visit)).names}
-
-
-def _vhost(visit: Visit) -> str:
-    """Return the virtual host that the address names, or the one whose clients are most likely looked for."""
-    return visit.query.get("vhost") or (_CARBON if _CARBON in visit.node.vhosts else "/")
 
 
 def _place(visit: Visit, kind: str) -> str:

@@ -13,7 +13,7 @@ from broker.codec.field_table import EMPTY_TABLE, FieldTable
 from broker.codec.method import Method
 from broker.errors import AccessRefused, NotAllowed, NotFound, SyntaxFault
 from broker.management.http.access import vhost_of
-from broker.management.http.call import BadRequest, Call, HttpRefusal, NotAuthorised
+from broker.management.http.call import BadRequest, Call, HttpCaller, HttpRefusal, NotAuthorised
 from broker.management.http.forms import json_object
 from broker.management.http.node_view import ManagedNode
 from broker.topology.vhost import VirtualHost
@@ -24,7 +24,12 @@ REFUSED = "Access refused."
 
 async def access_of(node: ManagedNode, call: Call, vhost: VirtualHost) -> Access:
     """Return what the caller may do in a virtual host. Raises `NotAuthorised` if that is nothing."""
-    identity, control = call.caller.identity, node.shared.access
+    return await access_for(node, call.caller, vhost)
+
+
+async def access_for(node: ManagedNode, caller: HttpCaller, vhost: VirtualHost) -> Access:
+    """Likewise of somebody."""
+    identity, control = caller.identity, node.shared.access
     if identity.grants is not None:
         control = GrantedAccess(control)
     try:

@@ -1,4 +1,5 @@
-// Charts of a page: series from the attribute data-chart, drawn by uPlot, in the colours of the theme.
+// Charts of a page: series from the attribute data-chart, drawn by uPlot, in the colours of the theme. Times are UTC, as
+// all over the console.
 
 const { uPlot } = window;
 const HEIGHT = 190; // pixels
@@ -6,6 +7,11 @@ const drawn = new WeakMap();
 
 function colour(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+}
+
+// Seconds since 1970 as a time of the day; with `step`, as far as a step of so many seconds needs it.
+function clock(seconds, step = 1) {
+  return new Date(1000 * seconds).toISOString().slice(11, step < 60 ? 19 : 16);
 }
 
 export function draw(place) {
@@ -27,9 +33,13 @@ export function draw(place) {
   }));
   const options = {
     width: place.clientWidth, height: HEIGHT,
-    scales: { y: { range: (_, low, high) => [0, Math.max(1, high * 1.1)] } },
-    axes: [axis, { ...axis, size: 60, values: (_, ticks) => ticks.map((tick) => tick.toLocaleString("en")) }],
-    series: [{}, ...series],
+    tzDate: (seconds) => uPlot.tzDate(new Date(1000 * seconds), "Etc/UTC"),
+    scales: { y: { range: (_, low, high) => [0, Math.max(unit === "" ? 4 : 1, high * 1.1)] } },
+    axes: [
+      { ...axis, space: 70, values: (_, ticks, axisAt, space, step) => ticks.map((tick) => clock(tick, step)) },
+      { ...axis, size: 60, values: (_, ticks) => ticks.map((tick) => tick.toLocaleString("en")) },
+    ],
+    series: [{ label: "UTC", value: (_, seconds) => (seconds == null ? "–" : clock(seconds)) }, ...series],
   };
   drawn.set(place, new uPlot(options, data, place));
 }

@@ -36,7 +36,7 @@ def test_a_policy_is_tried_in_the_editor_before_it_is_set(node: HttpNode, browse
     assert "no line of a definition" in browser.open("/policies/edit?name=p&pattern=x&definition=max")
     browser.send("/policies", vhost="/", name="p", pattern="^orders", apply_to="queues", definition="max-length = 7")
     page = text_of(browser.open("/policies/edit?vhost=%2F&name=p"))
-    assert "The policy p" in page
+    assert "Policy p" in page
     assert "max-length = 7" in page
     page = text_of(browser.open("/policies/edit?vhost=%2F&name=p&delete=true"))
     assert "Queues: 0 matched, 1 changed" in page
@@ -48,7 +48,7 @@ def test_an_operator_policy_is_set_and_deleted(node: HttpNode, browser: Browser)
     page = browser.send("/policies", **fields, pattern="^q", apply_to="queues", definition="max-length = 7")
     assert "The operator policy o is set." in text_of(page)
     assert [each["name"] for each in node.get("/operator-policies")] == ["o"]
-    assert "The operator policy o" in text_of(browser.open("/policies/edit?vhost=%2F&name=o&operator=true"))
+    assert "Operator policy o" in text_of(browser.open("/policies/edit?vhost=%2F&name=o&operator=true"))
     browser.send("/policies/delete", **fields)
     assert node.get("/operator-policies") == []
 
@@ -199,4 +199,4 @@ def test_the_timeline_is_drawn_and_listed(node: HttpNode, browser: Browser) -> N
     ]
     page = browser.open("/timeline")
     assert "NODE:2: a member 1 times, the coordinator 1 times" in page
-    assert "is the coordinator from here on NODE:2" in text_of(page)
+    assert "became the coordinator NODE:2" in text_of(page)
