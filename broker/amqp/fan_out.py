@@ -103,8 +103,12 @@ class FanOut:
         queues: Sequence[Queue],
         content: Content,
         is_persistent: bool,
+        due: int = 0,
     ) -> None:
-        """Put a message into some of its queues. Hot: what `clones` would return is not collected."""
+        """Put a message into some of its queues. Hot: what `clones` would return is not collected.
+
+        `due` is when it leaves them by itself, in milliseconds since 1970, if that is known, and not by its header.
+        """
         header, body, chunks = content
         ids, touched, routing = self._ids, self._touched, route.routing
         expires, lifetime = header[FLAGS] & EXPIRES, self.lifetime
@@ -123,7 +127,9 @@ class FanOut:
             queue.append(message)
             touched.add(queue)
             if expires:
-                if lifetime >= 0:
+                if due:
+                    message.due = due
+                elif lifetime >= 0:
                     message.due = published_ms(message_id) + lifetime
                 else:
                     note_due(message)

@@ -413,7 +413,7 @@ class Publisher:
             if self.transaction is not None:
                 self.transaction.add(Publication(route, (schedule,), *held, is_persistent=True))
             else:
-                self._fan_out.copy(route, (schedule,), held, True)
+                self._fan_out.copy(route, (schedule,), held, True, due)
 
     def _end_late(self, route: Route) -> bool:
         """All of a publish waits in the schedule: it is confirmed when it is stored."""
