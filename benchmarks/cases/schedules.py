@@ -18,7 +18,7 @@ from benchmarks.target import MIB, Target
 
 SIZE = 100
 HOURS = 6
-IDLE = 60.0
+IDLE = 30.0
 """Seconds for which nobody does anything, to see what what waits costs by itself."""
 DELAY = 2000
 """Milliseconds, of the messages of which it is measured how late they are."""
