@@ -35,12 +35,12 @@ def test_nothing_is_read_while_too_many_letters_wait() -> None:
     harness, peer = paged(100, dead_letter_exchange="", dead_letter_routing_key="dead")
     declare(peer, "dead")
     letters = harness.parts.dead_letters
-    letters._count(1 << 30)
+    letters.gate.count(1 << 30)
     harness.pass_time(1)
     harness.commit()
     left = ready(peer)
     assert left > 0
-    letters._count(-(1 << 30))
+    letters.gate.count(-(1 << 30))
     harness.pass_time(0.01)
     assert (ready(peer), ready(peer, "dead")) == (0, 100)
 
@@ -117,12 +117,12 @@ def test_a_read_that_had_no_room_begins_again() -> None:
     declare(peer, "dead")
     queue, letters = harness.vhost.queues["q"], harness.parts.dead_letters
     harness.clock.advance(1)
-    letters._count(1 << 30)
+    letters.gate.count(1 << 30)
     queue._window.is_reading = True
     harness.parts.services.read_due(queue)
     harness.stage.run()
     assert queue._window.paged_due == harness.clock.wall_ms()
-    letters._count(-(1 << 30))
+    letters.gate.count(-(1 << 30))
     for _ in range(3):
         harness.pass_time(0.02)
     assert (ready(peer), ready(peer, "dead")) == (0, 100)
