@@ -19,6 +19,8 @@ from broker.queue.queue_turns import QueueTurns
 from broker.queue.ready_messages import weight_of_message
 from broker.queue.settings import QueueSettings
 
+_LATE: Final = 4
+"""Slots with older messages than there are in memory are read up to so many times the limit of the queue's memory."""
 _LOOKS: Final = 16
 """How often what is in memory is added up while it is delivered once."""
 
@@ -26,7 +28,7 @@ _LOOKS: Final = 16
 class GroupedQueue(Queue):
     """One queue of one virtual host on this node, whose messages belong to groups."""
 
-    __slots__ = ("_groups", "_settled", "cursor")
+    __slots__ = ("_groups", "_late", "_settled", "cursor")
 
     new_window = GroupedWindow
 
@@ -34,6 +36,9 @@ class GroupedQueue(Queue):
         """The arguments are those of `Queue`."""
         self.cursor: Final = GroupCursor()
         """What of the groups in slots is to be read next."""
+        self._late: list[Slot] = []
+        """Slots from other nodes with older messages than are in memory or out: they are read before anything goes out.
+        """
         self._settled: set[int] = set()
         """The ids of messages that were settled since the read began that is under way: their rows may be read."""
         turns = QueueTurns(settings)
@@ -97,7 +102,7 @@ class GroupedQueue(Queue):
         window = self._window
         if window.is_watched and not self._expire():
             return None
-        message = self._groups.take_next(window)
+        message = None if self._reads_late() else self._groups.take_next(window)
         if message is None:
             self._look_into_slots(self._groups.is_active)
             return None
@@ -131,7 +136,7 @@ class GroupedQueue(Queue):
         if window.is_watched and not self._expire():
             self._services.watch(self)
             return False  # the rest expires in later turns, and until then nobody may get it
-        if may_deliver:
+        if may_deliver and not self._reads_late():
             turns.serve(window)
             if window.tail is not window.ready:
                 self._look_into_slots(turns.has_takers)
@@ -222,7 +227,32 @@ class GroupedQueue(Queue):
 
     def take_over(self, slot: Slot) -> bool:
         self.cursor.note_change()
-        return super().take_over(slot)
+        is_late = super().take_over(slot)
+        is_late |= any(each > slot.start and lane_of(each) == slot.lane for each in self._groups.flying)
+        if is_late:
+            self._late.append(slot)
+        return is_late
+
+    def _reads_late(self) -> bool:
+        """Bring what is older than messages in memory there, too: nothing goes out meanwhile. Only as much as a queue
+        may have in memory: behind that the order of those that come late is lost.
+        """
+        if not self._late:
+            return False
+        window = self._window
+        slots = self.slots.paged
+        late = [slot for slot in self._late if any(each is slot for each in slots)]
+        # With them what is older still, and may have been paged out when it had been read.
+        self._late = [
+            slot for slot in slots if any(slot.lane == each.lane and slot.start <= each.start for each in late)
+        ]
+        if not self._late or sum(map(weight_of_message, window.ready)) > _LATE * self.limits.memory:
+            self._late = []
+            return False
+        if window.open_slot is None:
+            window.slots.promote(min(slot.start for slot in self._late))
+        self.refill()
+        return True
 
     # Between nodes
 

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
-from broker.message import TRANSIENT, Message
+from broker.message import STORED, TRANSIENT, WRITING, Message, lane_of
 from broker.ports.slot import Slot
 from broker.queue.ready_messages import size_of_message
 from broker.queue.window import Window
@@ -33,8 +33,15 @@ class GroupedWindow(Window):
         if self.bytes <= self._limits.memory:
             return
         self.sort()  # what was read ahead is behind what is older
-        tail = self.tail
-        self.ready = deque(tail.popleft() for _ in range(max(1, len(tail) // 4)))
+        kept, tail, most = deque[Message](), deque[Message](), max(1, len(self.ready) // 4)
+        for number, message in enumerate(self.ready):
+            # A slot of this node's lane has no others: those of other lanes were read from slots of theirs.
+            stays = number < most or lane_of(message.id) != self._lane
+            (kept if stays else tail).append(message)
+        if not tail:
+            self.bytes = 0  # what was read ahead is bounded by itself
+            return
+        self.ready = kept
         self._begin_tail(tail)
         self.close_tail()
 
@@ -60,6 +67,7 @@ class GroupedWindow(Window):
             return
         if self.expiring:
             self._page_due(messages)
+        self._note_returned(messages)
         transient = [message for message in messages if message.state == TRANSIENT]
         for message in transient:
             self._journal.spill(message)
@@ -69,6 +77,12 @@ class GroupedWindow(Window):
         slot.octets = sum(map(size_of_message, messages))
         self.slots.extend(slot)
         self.tail.clear()
+
+    def _note_returned(self, messages: Iterable[Message]) -> None:
+        """These messages are in slots now: of those that come back from there only the row tells that it is so."""
+        for message in messages:
+            if message.redelivered and message.state in (WRITING, STORED):
+                self._journal.recount(message)
 
     def take_ahead(self, messages: Sequence[Message]) -> list[Message]:
         """Remove those of stored messages from slots that lie in them, add them to `ready`, and return them."""
@@ -109,6 +123,8 @@ class GroupedWindow(Window):
                 slot.transient = True
                 self._journal.spill(message)
         if len(kept) < len(self.ready):
+            here = {message.id for message in kept}
+            self._note_returned([message for message in self.ready if message.id not in here])
             self.changes += 1
             self.ready.clear()
             self.ready.extend(kept)

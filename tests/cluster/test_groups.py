@@ -7,8 +7,8 @@ import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import ChannelClosedByBroker
 
-from tests.cluster.clients import consume, process_until
-from tests.cluster.conftest import ChannelOf
+from tests.cluster.clients import Taking, consume, process_until
+from tests.cluster.conftest import ChannelOf, NewCluster
 from tests.support.cluster import ClusterOfProcesses
 
 COUNT = 10
@@ -67,3 +67,49 @@ def test_consumers_of_both_nodes_hold_no_more_than_the_limit(
     assert (len(ours.taken), len(theirs.taken)) == (3, 0)
     first.basic_ack(0, multiple=True)
     ours.wait(6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["mariadb", "postgresql"])
+def test_groups_keep_their_order_when_their_node_is_killed_and_comes_back(
+    request: pytest.FixtureRequest, new_cluster: NewCluster, engine: str, channel_of: ChannelOf, name: str
+) -> None:
+    cluster = new_cluster(request.getfixturevalue(engine), 2)
+    cluster.start()
+    publisher = channel_of(cluster[1])
+    declare(publisher, name, message_groups=True)
+    groups, expected = "abcdef", 0
+    settled: set[bytes] = set()
+    for round_number in range(3):
+        first = consume(channel_of(cluster[0]), name, acks=False, prefetch=50)
+        second = consume(channel_of(cluster[1]), name, acks=False, prefetch=50)
+        for group in groups:
+            publish(publisher, name, f"{round_number}{group}", 50)
+        expected += 50 * len(groups)
+        settle_some(first, settled, 100)
+        cluster[0].kill9()
+        settle_some(second, settled, expected - len(settled))
+        assert len(settled) == expected
+        second.cancel()
+        second.channel.connection.close()
+        cluster[0].start()
+
+
+def settle_some(taking: Taking, settled: set[bytes], count: int) -> None:
+    """Let a consumer work on `count` messages, that were not settled before; what it holds and sees is in order."""
+    channel, held, last, looked = taking.channel, dict[bytes, int](), dict[bytes, int](), 0
+    done = 0
+    while done < count:
+        taking.wait(looked + 1, 60.0)
+        for taken in taking.taken[looked:]:
+            group, number = taken.body[:2], int(taken.body[2:])
+            assert group not in held, f"two messages of group {group!r} are out"
+            assert taken.redelivered or number > last.get(group, -1), f"{taken.body!r} comes after {last[group]}"
+            last[group] = number
+            held[group] = taken.tag
+            done += taken.body not in settled
+            settled.add(taken.body)
+        looked = len(taking.taken)
+        for tag in held.values():
+            channel.basic_ack(tag)
+        held.clear()

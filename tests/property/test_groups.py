@@ -119,8 +119,7 @@ class GroupMachine(RuleBasedStateMachine):
             assert body not in self.all_held(), f"{body} comes twice"
             older = self.published[body[0]][:number]
             waiting = [each for each in older if each not in self.settled and each not in self.all_held()]
-            # With several out at once, one that comes back may be passed by the next one (docs/limits.md).
-            assert self.concurrency > 1 or not waiting, f"{body} comes before {waiting[0]}"
+            assert not waiting, f"{body} comes before {waiting[0]}"
             self.held[consumer][tag] = body
 
     def all_held(self) -> list[str]:

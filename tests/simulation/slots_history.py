@@ -26,7 +26,7 @@ class History:
         self.dropped = 0
         self._cluster = cluster
         self._delivered: set[int] = set()
-        self._last: dict[tuple[Incarnation, int, int], int] = {}
+        self._last: dict[tuple[Incarnation, int, int, int], int] = {}
 
     def publish(self, message: int) -> None:
         """A message is new. Its id may have been given before, if the store has never heard of it."""
@@ -35,8 +35,10 @@ class History:
         for ids in (self.confirmed, self.settled, self._delivered):
             ids.discard(message)
 
-    def deliver(self, incarnation: Incarnation, queue_id: int, message: int, *, redelivered: bool) -> None:
-        """A consumer on that node gets a message."""
+    def deliver(
+        self, incarnation: Incarnation, queue_id: int, message: int, *, redelivered: bool, group: int = 0
+    ) -> None:
+        """A consumer on that node gets a message, which is in order with others of its group."""
         if message in self.stored and message not in self._cluster.state.rows:
             raise Violation(f"I14: {incarnation} delivers {message}, which is settled")
         owner = self._cluster.owner_of(queue_id, message)
@@ -45,7 +47,7 @@ class History:
         if not redelivered:
             if message in self._delivered:
                 raise Violation(f"I21: {incarnation} delivers {message} again and does not say so")
-            consumer = (incarnation, queue_id, lane_of(message))
+            consumer = (incarnation, queue_id, lane_of(message), group)
             if message < self._last.get(consumer, 0):
                 raise Violation(f"I32: {incarnation} delivers {message} after {self._last[consumer]}")
             self._last[consumer] = message

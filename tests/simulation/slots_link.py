@@ -14,9 +14,10 @@ from broker.errors import BrokerError, StoreUnavailable
 from broker.message import Message, StorageQueue
 from broker.ports.cluster import SlotService
 from broker.ports.cluster_rows import Incarnation, SlotRow
+from broker.ports.groups import GroupPage
 from broker.ports.peer_calls import Caller, Demand, Fence, Grant, PeerUnreachable, QueueName, Supply
 from broker.ports.slot import Slot
-from broker.ports.store import Batch
+from broker.ports.store import Batch, DueKey
 from broker.store.memory.store import MemoryStore
 from tests.simulation.slots_history import Violation
 from tests.support.memory_slots import overlaps
@@ -162,6 +163,20 @@ class MemberLink(StoreLink):
 
     async def read(self, queue: StorageQueue, slot: Slot, limit: int, limit_bytes: int) -> list[Message]:
         return await self._do(lambda: drive(self._store.read(queue, slot, limit, limit_bytes)))
+
+    async def read_due(
+        self, queue: StorageQueue, until_ms: int, after: DueKey, limit: int, limit_bytes: int
+    ) -> list[Message]:
+        return await self._do(lambda: drive(self._store.read_due(queue, until_ms, after, limit, limit_bytes)))
+
+    async def next_due(self, queue: StorageQueue, after: DueKey) -> int | None:
+        return await self._do(lambda: drive(self._store.next_due(queue, after)))
+
+    async def read_groups(self, queue_id: int, after: int, limit: int, depth: int) -> GroupPage:
+        return await self._do(lambda: drive(self._store.read_groups(queue_id, after, limit, depth)))
+
+    async def read_listed(self, queue: StorageQueue, message_ids: Sequence[int], limit_bytes: int) -> list[Message]:
+        return await self._do(lambda: drive(self._store.read_listed(queue, message_ids, limit_bytes)))
 
     async def mark_redelivered(self, messages: Sequence[Message]) -> None:
         await self._do(lambda: drive(self._store.mark_redelivered(messages)))

@@ -11,17 +11,22 @@ from collections.abc import Collection, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from broker.backoff import Backoff
+from broker.codec.message_group import group_of
 from broker.coordination.membership.contacts import Contacts
 from broker.coordination.slots.runner import SlotRunner
 from broker.message import PENDING, STORED, TRANSIENT, Message, MessageIdGenerator, body_tails
 from broker.ports.cluster_rows import Incarnation, NodeRow, NodeState
 from broker.ports.peer_calls import Caller, QueueName
+from broker.queue.due_reader import DueReader
+from broker.queue.group_reader import GroupReader
+from broker.queue.grouped_queue import GroupedQueue
 from broker.queue.outcome import ACKED, OVER_LENGTH, Outcome
 from broker.queue.queue import Queue
 from broker.queue.settings import QueueLimits
 from broker.queue.slot_reader import SlotReader
 from broker.store.journal import GroupCommitJournal
 from broker.store.retrying import Retry, RetryingStore
+from tests.simulation.slots_groups import GroupServices, draw_header
 from tests.simulation.slots_history import History
 from tests.simulation.slots_link import MemberLink
 from tests.support.composition import NoServices
@@ -62,9 +67,12 @@ class Consumer:
     def hold(self, message: Message) -> None:
         """A client gets a message."""
         member = self._member
+        group = 0 if member.world.groups is None else group_of(message.header)
         member.world.history.deliver(
-            member.incarnation, self._queue.queue_id, message.id, redelivered=message.redelivered
+            member.incarnation, self._queue.queue_id, message.id, redelivered=message.redelivered, group=group
         )
+        if member.world.groups is not None:
+            member.world.groups.deliver(member, self._queue, message)
         self.unacked.append(message)
 
     def can_take(self) -> bool:
@@ -86,6 +94,10 @@ class WatchedQueue(Queue):
         if outcome is OVER_LENGTH:
             self.history.drop(self.queue_id, [message.id for message in messages], self.ready_count)
         super().settle(messages, outcome, unstored)
+
+
+class WatchedGroups(WatchedQueue, GroupedQueue):
+    """Likewise, whose messages belong to groups."""
 
 
 class Member:
@@ -141,8 +153,16 @@ class Member:
         self._slots_task: asyncio.Task[None]
         tasks: Any = self
         reader = self._reader = SlotReader(retrying, self.journal, tasks, self.dispatch, self.runner.on_read)
+        groups = GroupServices(
+            GroupReader(retrying, self.journal, tasks, on_done=self.dispatch),
+            DueReader(
+                retrying, self.journal, tasks, now_ms=clock.wall_ms, has_room=lambda _: True, on_done=self.dispatch
+            ),
+            clock.wall_ms,
+        )
+        new_queue = WatchedQueue if world.groups is None else WatchedGroups
         self.queues = {
-            name.queue_id: WatchedQueue(
+            name.queue_id: new_queue(
                 "/",
                 name.name,
                 name.queue_id,
@@ -152,7 +172,7 @@ class Member:
                 journal=self.journal,
                 read_slots=reader.start,
                 observer=self.runner,
-                services=NoServices(),
+                services=NoServices() if world.groups is None else groups,
                 settings=world.settings,
             )
             for name in QUEUES
@@ -230,6 +250,8 @@ class Member:
         """Consumers come, if the node listens already."""
         if self._is_serving and not self.is_consuming(queue_id):
             self.queues[queue_id].turns.add(self.consumers[queue_id])
+            if self.world.settings.is_given_by_one_node:
+                self.world.givers.subscribe(queue_id, self.incarnation)
             self.dispatch(self.queues[queue_id])
 
     def stop_consuming(self, queue_id: int, *, is_closing: bool) -> None:
@@ -237,6 +259,7 @@ class Member:
         self.queues[queue_id].remove_consumer(self.consumers[queue_id])
         if is_closing:
             self._requeue(self.queues[queue_id], list(self.consumers[queue_id].unacked))
+        self.world.on_held()
 
     def dispatch(self, queue: Queue) -> None:
         """Deliver what can be delivered."""
@@ -267,7 +290,8 @@ class Member:
     def publish(self, queue: Queue, count: int, state: int) -> None:
         self._ids.advance(self.world.loop.wall_ms() + self._wall_offset_ms)
         messages = [
-            Message(self._ids.next(), queue, b"\0\0", b"", *body_tails(b"x" * 10, 4096), state) for _ in range(count)
+            Message(self._ids.next(), queue, b"\0\0", self._header(), *body_tails(b"x" * 10, 4096), state)
+            for _ in range(count)
         ]
         for message in messages:
             self.world.history.publish(message.id)
@@ -278,6 +302,9 @@ class Member:
         if state == PENDING:
             self.create_task(self._confirm(messages), "confirm")
 
+    def _header(self) -> bytes:
+        return b"" if self.world.groups is None else draw_header(self.world.random, 10)
+
     async def _confirm(self, messages: Sequence[Message]) -> None:
         await self.journal.flushed()
         self.world.history.confirm(message.id for message in messages if message.state >= STORED)
@@ -286,17 +313,29 @@ class Member:
         for message in messages:
             self.consumers[queue.queue_id].unacked.remove(message)
             self.world.history.settled.add(message.id)
+        self._release(queue, messages)
         queue.settle(messages, ACKED)
         self.dispatch(queue)
+        self.world.on_held()
 
     def _requeue(self, queue: Queue, messages: Sequence[Message]) -> None:
         for message in messages:
             self.consumers[queue.queue_id].unacked.remove(message)
+        self._release(queue, messages)
         queue.requeue(messages)
         self.dispatch(queue)
+        self.world.on_held()
+
+    def _release(self, queue: Queue, messages: Sequence[Message]) -> None:
+        if self.world.groups is not None:
+            self.world.groups.release(queue, messages)
 
     async def _get(self, queue: Queue) -> None:
         """Get one message, from another node if there is none here."""
+        if self.world.settings.is_given_by_one_node and not queue.consumers:
+            return  # whoever gets without consumers shares a queue with nobody (docs/limits.md)
+        if not queue.turns.dispatcher.is_active:
+            return  # another node gives out its messages
         if not queue.ready_count and not await self.runner.fetch(queue):
             return
         message = queue.pop() if self.is_trusted else None

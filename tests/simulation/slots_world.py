@@ -22,6 +22,7 @@ from broker.ports.slot import Slot
 from broker.queue.settings import QueueSettings
 from tests.simulation.schedule import Fault
 from tests.simulation.slots_faults import SOUND, Plant
+from tests.simulation.slots_groups import Givers, GroupHistory
 from tests.simulation.slots_history import History, Violation
 from tests.simulation.slots_link import CoordinatorLink, StoreLink
 from tests.simulation.slots_node import QUEUES, WINDOW_SIZE, Member
@@ -174,6 +175,10 @@ class SlotWorld:
         self.history = History(self.cluster)
         self.settings = settings or QueueSettings()
         self.history.max_length = self.settings.max_length
+        self.givers = Givers(lambda: self.members, self.cluster.living)
+        concurrency = self.settings.group_concurrency
+        self.groups = GroupHistory(concurrency, self.history, self.cluster) if concurrency else None
+        """What clients hold of groups, if queues have any."""
         self.is_healing = self.is_filling = self.is_scripted = False
         self.is_store_down = self.is_doubtful = self.is_slow = self.is_lossy = self.is_headless = False
         self.is_cut = schedule.is_cut
@@ -258,12 +263,24 @@ class SlotWorld:
 
     def keeper(self, queue_id: int) -> Incarnation | None:
         """Return the node that keeps the length of a queue."""
+        if self.settings.is_given_by_one_node:
+            return self.givers.of(queue_id)
         if not (self.settings.has_length and self.plant.knows_keeper):
             return None
         living = self.cluster.living()
         members = [node.member for node in self.nodes if node.member and node.member.incarnation in living]
         consuming = [member.incarnation for member in members if member.is_consuming(queue_id)]
         return next(iter(consuming or living), None)
+
+    @property
+    def members(self) -> Sequence[Member]:
+        """The nodes as they live now."""
+        return [node.member for node in self.nodes if node.member is not None]
+
+    def on_held(self) -> None:
+        """What clients hold, or who consumes, has changed."""
+        if self.settings.is_given_by_one_node:
+            self.givers.look()
 
     def members_beside(self, member: Member) -> Sequence[Member]:
         """Return the other nodes, as they live now."""
@@ -288,6 +305,7 @@ class SlotWorld:
 
     def on_incarnations_changed(self) -> None:
         """Every node learns of it, some earlier than others."""
+        self.on_held()
         for node in self.nodes:
             self.loop.call_later(self.random.uniform(0.0, 0.2), node.manager.set_living, self.cluster.living())
             if node.member is not None:
