@@ -241,6 +241,12 @@ class ClusterOfProcesses:
                 for proxy in proxies:
                     proxy.hang()
 
+    def mute_slots(self, node: BrokerProcess) -> None:
+        """Let a node's Thrift server accept connections and answer nothing; the peers reach it as before."""
+        for (_, there), proxies in self._links.items():
+            if there == node.number:
+                proxies[0].hang()
+
     def split(self, *parts: Sequence[int]) -> None:
         """Let nothing pass between nodes of different parts, each given by the numbers of its nodes."""
         part_of = {number: part for part, numbers in enumerate(parts) for number in numbers}

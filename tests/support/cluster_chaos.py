@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks.nodes.process import BrokerProcess
 from tests.support.cluster import ClusterOfProcesses
-from tests.support.cluster_load import CLUSTER_RULES, ClusterLoad, Disturbance
+from tests.support.cluster_load import CLUSTER_RULES, RATE, ClusterLoad, Disturbance
 from tests.support.cluster_watch import IncarnationEnded, Watch
 from tests.support.databases import ServerFailed
 from tests.support.events import Fault, write_jsonl
@@ -198,13 +198,14 @@ def survive(
     longest: float = 30.0,
     record: Path | None = None,
     strike: Callable[[ClusterLoad], list[Struck]] | None = None,
+    rate: float = RATE,
 ) -> Outcome:
     """Run load and chaos for so long, or until `strike` returns, wait until all is delivered, then see what the history
     says.
 
     What the history says of the first messages about which a promise is broken is written to `record`.
     """
-    load = ClusterLoad(cluster.nodes, seed)
+    load = ClusterLoad(cluster.nodes, seed, rate=rate)
     chaos = Chaos(cluster, seed, longest=longest)
     load.start()
     with closing(Watch(cluster)) as watch:

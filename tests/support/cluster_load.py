@@ -23,10 +23,11 @@ from tests.support.clients import (
     Transactor,
 )
 from tests.support.events import Event, Op, Outcome
-from tests.support.load import HABITS, Client, Load, declare, ready_count
+from tests.support.load import HABITS, Client, Ending, Load, declare, ready_count
 from tests.support.wire import Wire
 
 RATE = 600.0  # messages a second of each publisher: the consumers keep up, so that what stays is stuck
+BURST = 1 / 15  # of a second: what goes out at once
 NODES = 3  # at most
 CLUSTER_RULES = {  # each node keeps the length of what it has itself
     queue: rules if rules.max_length is None else replace(rules, max_length=NODES * rules.max_length)
@@ -59,23 +60,33 @@ class Places:
     random: random.Random
     of: dict[str, int] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    next: dict[str, int] = field(default_factory=dict)
+    """Where a client tries first when it connects the next time."""
+    wires: dict[str, Wire] = field(default_factory=dict)
+    """The last connection of each client."""
 
     def connect(self, name: str, session: Callable[[], int]) -> Wire:
         """Connect to any node; `session` says how many sessions `name` has had."""
         with self.lock:
-            node = self.random.choice(self.nodes)
+            number = self.next.pop(name, None)
+            node = self.random.choice(self.nodes) if number is None else self.nodes[number]
         wire = Wire(node.host, node.port, timeout=TIMEOUT)
         self.of[CHANNELS.format(name=name, session=session() + 1)] = node.number
+        self.wires[name] = wire
         return wire
 
 
 class ClusterLoad:
     """Publishers, a transactor and consumers with every habit, spread over the nodes by chance."""
 
-    def __init__(self, nodes: list[BrokerProcess], seed: int, *, publishers: int = 3, window: int = 200) -> None:
+    def __init__(
+        self, nodes: list[BrokerProcess], seed: int, *, publishers: int = 3, window: int = 200, rate: float = RATE
+    ) -> None:
+        """`rate` is that of each publisher, in messages a second."""
         self.recorder = Recorder()
         self.disturbances: list[Disturbance] = []
         self._window = window
+        self._rate = rate
         self._places = Places(nodes, random.Random(seed))
         self._stop_publishers = threading.Event()
         self._stop_consumers = threading.Event()
@@ -101,7 +112,10 @@ class ClusterLoad:
 
     def _publish(self, wire: Wire, channel: str) -> None:
         """One session is one publisher: between two of them, on two nodes, there is no order."""
-        publisher = Publisher(name_of(channel), self.recorder, self._stop_publishers, window=self._window, rate=RATE)
+        burst = max(1, round(BURST * self._rate))
+        publisher = Publisher(
+            name_of(channel), self.recorder, self._stop_publishers, window=self._window, burst=burst, rate=self._rate
+        )
         publisher.session(wire, channel)
 
     def _transact(self, wire: Wire, channel: str) -> None:
@@ -142,6 +156,23 @@ class ClusterLoad:
         ready = sum(ready_count(wire, queue) for queue in ALL_QUEUES)
         wire.close()
         return ready
+
+    def spread(self) -> None:
+        """Let every node have a publisher again: end the session of each that is elsewhere, which connects anew."""
+        for number, client in enumerate(self._publishers[: len(self._places.nodes)]):
+            if self._places.of.get(CHANNELS.format(name=client.name, session=client.sessions)) != number:
+                self._places.next[client.name] = number
+                if client.name in self._places.wires:
+                    self._places.wires[client.name].end()
+
+    def node_of(self, channel: str) -> int:
+        """Return the number of the node that a session was on."""
+        return self._places.of[channel]
+
+    @property
+    def endings(self) -> list[Ending]:
+        """The sessions of publishers that ended in another way than these wanted."""
+        return [ending for client in self._publishers for ending in client.endings]
 
     def disturb(self, disturbance: Disturbance) -> None:
         """Note what has happened to a node."""

@@ -52,6 +52,15 @@ HABITS = (
 _FLUSH = "flush"
 
 
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """A session that ended `at` some monotonic time, and what its client was told."""
+
+    at: float
+    channel: str
+    reason: str
+
+
 @dataclass(slots=True)
 class Client:
     """A thread that runs one session after another until it is told to stop."""
@@ -63,6 +72,8 @@ class Client:
     stopping: threading.Event
     sessions: int = 0
     failure: BaseException | None = None
+    endings: list[Ending] = field(default_factory=list)
+    """The sessions that ended in another way than the client wanted."""
     thread: threading.Thread = field(init=False)
 
     def __post_init__(self) -> None:
@@ -90,7 +101,8 @@ class Client:
             self.session(wire, channel)
             began = time.monotonic()  # the broker gives back what was unacknowledged before it answers
             wire.close()
-        except OSError:
+        except OSError as error:
+            self.endings.append(Ending(time.monotonic(), channel, str(error)))
             self.recorder.add(Op.CLOSE, self.name, channel, type=Outcome.INFO)
         else:
             self.recorder.add(Op.CLOSE, self.name, channel, began=began)

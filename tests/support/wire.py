@@ -9,6 +9,7 @@ import select
 import socket
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -129,6 +130,11 @@ class Wire:
             self.call(commands.Connection.Close(200, "done", 0, 0), commands.Connection.CloseOk, channel=0)
         finally:
             self._socket.close()
+
+    def end(self) -> None:
+        """Let whoever reads or writes, in another thread, find the connection closed."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
 
     def cut(self) -> None:
         """Close the socket with unread bytes in it, as a killed process does."""
