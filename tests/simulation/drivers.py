@@ -43,7 +43,7 @@ class ElectionDriver:
     def stop(self) -> None:
         resign = self.election.stop()
         if resign is not None:
-            self._machine.ask(partial(self._store.resign, resign.epoch, resign.term), lambda _: None)
+            self._machine.tell(partial(self._store.resign, resign.epoch, resign.term))
 
     def _operation(self, action: Action) -> Any:
         if isinstance(action, ReadLease):

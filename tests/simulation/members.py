@@ -116,17 +116,17 @@ class MemberDriver:
         name, own, election = self._machine.name, self.own_row, self._leading.election
         self._leading.work()
         if self.is_trusted():
-            self._machine.ask(partial(self._table.publish, name, own.incarnation, own.fence), lambda _: None)
+            self._machine.tell(partial(self._table.publish, name, own.incarnation, own.fence))
         if self.is_coordinator() and election.epoch is not None:
             for row in self.members.evictable():
                 evict = partial(self._table.evict, name, election.epoch, election.term, row)
-                self._machine.ask(evict, lambda _: None)
+                self._machine.tell(evict)
 
     def stop(self) -> None:
         self._leading.stop()
         leave = self.own_row.stop()
         if leave is not None:
-            self._machine.ask(partial(self._table.leave, self._machine.name, leave.incarnation), lambda _: None)
+            self._machine.tell(partial(self._table.leave, self._machine.name, leave.incarnation))
 
     def _operation(self, step: Step) -> Callable[[], Any]:
         name = self._machine.name

@@ -6,7 +6,9 @@ Knows the world, `PeerView`, and how an agent uses it; has no sockets.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
+from math import inf
 from random import Random
 from typing import Any
 
@@ -25,18 +27,24 @@ CALL_TIMEOUT = SILENCE / 4
 PEER_FAULTS = ("deaf", "mute", "apart", "cut-one-way")
 """Nothing comes from peers; nothing goes to them; both; nothing goes to the next node."""
 PEER_PORT = 4000
+SHORT = 12.0
 
 
-def draw_peers(seed: int) -> Schedule:
-    """Draw the schedule of `seed`: as for any cluster, and half of its faults between peers."""
+def draw_peers(seed: int, *, is_short: bool = False) -> Schedule:
+    """Draw the schedule of `seed`: as for any cluster, and half of its faults between peers.
+
+    In a short one faults begin within 14 s and last 12 s at most, longer than two beats.
+    """
     random = Random(seed)
-    nodes = random.choice((2, 3, 3, 5))
+    nodes = random.choice((2, 3, 3, 3, 3, 5) if is_short else (2, 3, 3, 5))
     kinds = (*NODE_FAULTS, *PEER_FAULTS, *PEER_FAULTS)
+    last, longest = (14.0, SHORT) if is_short else (30.0, inf)
     faults = [
-        draw_fault(random, nodes, kinds, round(random.uniform(2.0, 30.0), 2)) for _ in range(random.randint(1, 5))
+        draw_fault(random, nodes, kinds, round(random.uniform(2.0, last), 2)) for _ in range(random.randint(1, 5))
     ]
     if random.random() < 0.2:
         faults[0] = draw_unsafe(random, nodes)
+    faults = [replace(fault, at=min(fault.at, last), seconds=min(fault.seconds, longest)) for fault in faults]
     rates = tuple(random.choice((0.98, 1.0, 1.0, 1.02)) for _ in range(nodes))
     return Schedule(seed, random.choice((0.0, 3.0)), rates, tuple(sorted(faults, key=lambda fault: fault.at)))
 
@@ -54,7 +62,7 @@ class PeerWorld(World):
         """Let the driver at `address` serve a call; `answer` gets what it returns, or None when nothing came back."""
         other = self.machines[address[1] - PEER_PORT]
         there, back = self._passes(machine, other), self._passes(other, machine)
-        self.later(CALL_TIMEOUT / machine_rate(machine), machine, partial(answer, None))
+        self.later(CALL_TIMEOUT / machine.rate, machine, partial(answer, None))
         if other.driver is None:
             self.later(0.01, machine, partial(answer, None))
         elif there is not None:
@@ -73,7 +81,6 @@ class PeerWorld(World):
             self.at(other.paused_until, partial(self._served, machine, incarnation, other, serve, answer, back))
         elif other.driver is not None:
             result = serve(other.driver)
-            other.wake()
             if back is not None and result is not None:
                 self.at(self.now + back, partial(self._on_machine, machine, incarnation, partial(answer, result)))
 
@@ -100,11 +107,6 @@ class PeerWorld(World):
             self._cut_until[here, (here + 1) % len(self.machines)] = until
 
 
-def machine_rate(machine: Machine) -> float:
-    """Return how fast the clock of a machine is."""
-    return machine._rate
-
-
 class PeerDriver(MemberDriver):
     """A member that meets its peers; `ignores_store` and `forgets_nobody` are planted bugs."""
 
@@ -120,30 +122,47 @@ class PeerDriver(MemberDriver):
         super().__init__(machine, store, table)
         self._ignores_store = ignores_store
         self._detector = detector
+        self._incarnation = Incarnation(machine.name, "")
+        self._meet_at = -inf
         self.view: PeerView | None = None
         self.met_at = 0.0
         """When this incarnation began to meet its peers."""
 
     @property
     def incarnation(self) -> Incarnation:
-        return Incarnation(self._machine.name, self.own_row.incarnation)
+        if self._incarnation.id != self.own_row.incarnation:
+            self._incarnation = Incarnation(self._machine.name, self.own_row.incarnation)
+        return self._incarnation
 
     def wake(self) -> float:
-        deadline = self._meet()
-        self._leading.election.may_claim = self.view is not None and self.view.is_nominated(self._living())
-        return min(super().wake(), deadline)
+        now = self._machine.clock()
+        if now >= self._meet_at or self.own_row.incarnation != self._incarnation.id:
+            self._meet_at = self._meet(now)
+        election = self._leading.election
+        if now >= election.next_deadline():
+            election.may_claim = self.view is not None and self.view.is_nominated(self._living())
+        return min(super().wake(), self._meet_at)
 
     def serve(self, greeting: Greeting) -> Greeting | None:
         """Answer a call of a peer."""
-        if self.view is None or self.view.on_call(greeting, self._machine.clock()):
+        if self.view is None:
             return None
-        return self.view.greeting()
+        reason = self.view.on_call(greeting, self._machine.clock())
+        self._heard()
+        return None if reason else self.view.greeting()
+
+    def _heard(self) -> None:
+        """Something was heard of a peer, so that calls may be due at another time."""
+        assert self.view is not None
+        self._meet_at = self.view.next_deadline()
+        self._machine.wake_by(self._meet_at)
 
     def _living(self) -> set[Incarnation]:
         return {Incarnation(row.node_id, row.incarnation) for row in self.members.members.values()}
 
-    def _meet(self) -> float:
-        now, machine = self._machine.clock(), self._machine
+    def _meet(self, now: float) -> float:
+        """Call whom the view names; return when to do so again, unless something is heard before."""
+        machine = self._machine
         if self.view is None or self.view.incarnation != self.incarnation:
             if not self.is_trusted():
                 return now + 1.0
@@ -152,21 +171,26 @@ class PeerDriver(MemberDriver):
         world = machine.world
         assert isinstance(world, PeerWorld)
         view = self.view
-        for address in view.due(now):
+        if due := view.due(now):
             greeting = view.greeting()
-            world.call(machine, address, lambda driver, told=greeting: driver.serve(told), self._on(view, address, now))
+            for address in due:
+                world.call(machine, address, lambda driver: driver.serve(greeting), self._on(view, address, now))
         return max(view.next_deadline(), now + 0.001)
 
     def _on(self, view: PeerView, address: Address, asked_at: float) -> Callable[[Any], None]:
+        is_over = False
+
         def answered(result: Greeting | None) -> None:
-            now = self._machine.clock()
-            if self._machine.driver is not self:
+            nonlocal is_over
+            if is_over or self._machine.driver is not self:
                 return
+            is_over, now = True, self._machine.clock()
             if result is None:
                 view.on_failed(address, asked_at=asked_at, now=now)
             else:
                 view.on_answer(address, result, asked_at=asked_at, now=now)
-            self._machine.wake()
+            if view is self.view:
+                self._heard()
 
         return answered
 
@@ -206,8 +230,10 @@ class PeerCluster:
 
     def is_settled(self) -> bool:
         """Return whether the views were looked at, every node trusts itself, and all see all the others."""
+        if self.world.now <= self._healed_at + SILENCE * 1.1:
+            return False
         incarnations = {driver.incarnation for driver in self.drivers.values()}
-        return self.world.now > self._healed_at + SILENCE * 1.1 and all(
+        return all(
             driver.is_trusted() and driver.view is not None and driver.view.members().keys() == incarnations - {own}
             for own, driver in ((each.incarnation, each) for each in self.drivers.values())
         )

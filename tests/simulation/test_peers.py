@@ -28,12 +28,18 @@ def run_all(schedules: Iterable[Schedule], **planted: Any) -> None:
         PeerCluster(schedule, **planted).run()
 
 
-def test_schedules_of_faults_break_no_rule_of_membership_among_peers() -> None:
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("first", range(0, 10_000, 2_500))
+def test_ten_thousand_short_schedules_of_faults_break_no_rule_of_membership_among_peers(first: int) -> None:
+    hold(draw_peers(seed, is_short=True) for seed in range(first, first + 2_500))
+
+
+def test_long_schedules_of_faults_break_no_rule_of_membership_among_peers() -> None:
     hold(draw_peers(seed) for seed in range(100))
 
 
 @pytest.mark.slow
-def test_ten_thousand_schedules_of_faults_break_no_rule_of_membership_among_peers() -> None:
+def test_ten_thousand_long_schedules_of_faults_break_no_rule_of_membership_among_peers() -> None:
     hold(draw_peers(seed) for seed in range(100, 10_100))
 
 

@@ -9,6 +9,7 @@ import heapq
 from collections.abc import Callable
 from functools import partial
 from itertools import count
+from math import inf
 from random import Random
 from typing import Any, Protocol
 
@@ -56,21 +57,23 @@ class Machine:
         self.paused_until = 0.0
         self.wall_offset = 0.0
         self.slow_until = self.late_until = self.lossy_until = self.isolated_until = 0.0
-        self._rate = rate
+        self.rate = rate
         self._offset = 1000.0 * (index + 1)
         self._wake_at = 0.0
+        self._alarm_at = inf
 
     def clock(self) -> float:
-        return self._offset + self._rate * self.world.now
+        return self._offset + self.rate * self.world.now
 
     def wall(self) -> float:
         return self.world.now + self.wall_offset
 
     def stand_still(self, seconds: float) -> None:
-        self._offset -= self._rate * seconds
+        self._offset -= self.rate * seconds
 
     def start(self) -> None:
         self.driver = self.world.drive(self)
+        self._alarm_at = inf
         self.wake()
         self.world.later(self.world.random.uniform(0.0, 1.0), self, self._work)
 
@@ -84,28 +87,53 @@ class Machine:
     def wake(self) -> None:
         """Let the driver act, and come back when it wants to be woken."""
         assert self.driver is not None
-        at = (self.driver.wake() - self._offset) / self._rate
+        at = (self.driver.wake() - self._offset) / self.rate
         self.world.check_power(self)
-        self._wake_at = at = max(at, self.world.now + 1e-6)
-        self.world.later(at - self.world.now, self, partial(self._wake_if_due, at))
+        self._wake_at = max(at, self.world.now + 1e-6)
+        if self._wake_at < self._alarm_at:
+            self._set_alarm()
+
+    def wake_by(self, at: float) -> None:
+        """Let the driver act at `at` on this node's clock, unless it does so earlier anyway."""
+        self._wake_at = min(self._wake_at, max((at - self._offset) / self.rate, self.world.now + 1e-6))
+        if self._wake_at < self._alarm_at:
+            self._set_alarm()
+
+    def _set_alarm(self) -> None:
+        self._alarm_at = at = self._wake_at
+        self.world.later(at - self.world.now, self, partial(self._on_alarm, at))
+
+    def _on_alarm(self, at: float) -> None:
+        """An earlier alarm may have been set since, or a later time to wake: then this one does nothing, or waits."""
+        if at != self._alarm_at:
+            return
+        self._alarm_at = inf
+        if self._wake_at > self.world.now + 1e-7:
+            self._set_alarm()
+        else:
+            self.wake()
 
     def ask(self, operation: Callable[[], Any], answer: Callable[[Any], None]) -> None:
         """Send `operation` to the store; `answer` gets its result, or an exception, or is never called."""
         self.world.send(self, operation, partial(self._answered, answer))
 
+    def tell(self, operation: Callable[[], Any]) -> None:
+        """Send `operation` to the store; nobody waits for its result."""
+        self.world.send(self, operation, _ignore)
+
     def _answered(self, answer: Callable[[Any], None], result: Any) -> None:
         answer(result)
         self.wake()
-
-    def _wake_if_due(self, at: float) -> None:
-        if at == self._wake_at:
-            self.wake()
 
     def _work(self) -> None:
         assert self.driver is not None
         self.world.check_power(self)
         self.driver.work()
         self.world.later(1.0, self, self._work)
+
+
+def _ignore(result: Any) -> None:
+    """What the store answers is of no interest."""
 
 
 class World:
@@ -201,6 +229,8 @@ class World:
             if self._remembers:
                 self.store.remember(self.now)
             result = operation()
+        if answer is _ignore:
+            return
         lost, delay = self._fate(machine)
         if machine.late_until > self.now:
             delay += self.random.uniform(0.5, 2.0)

@@ -27,6 +27,7 @@ from tests.support.hooks import jump
 
 GRACE = 15.0  # after a fault; then an incarnation that ends did not end for it
 DRAIN_DEADLINE = 10.0
+START_DEADLINE = 120.0  # of a node that shares its machine
 ALL_NODES = -1
 NO_NODE = -2
 SNAPSHOT = 20.0  # seconds, the longest
@@ -124,7 +125,7 @@ class Chaos:
             if not node.is_running():
                 self.died.append(f"{node}: " + "\n".join(node.log.splitlines()[-5:]))
                 node.close()
-                node.start(60.0)
+                node.start(START_DEADLINE)
 
     def _strike(self, name: str) -> None:
         self._mourn()
@@ -147,11 +148,11 @@ class Chaos:
     def _kill(self, node: BrokerProcess) -> None:
         node.kill9()
         self._last(6.0)
-        node.start(60.0)
+        node.start(START_DEADLINE)
 
     def _restart(self, node: BrokerProcess) -> None:
         node.stop(60.0)
-        node.start(60.0)
+        node.start(START_DEADLINE)
 
     def _suspend(self, node: BrokerProcess) -> None:
         node.suspend()

@@ -21,7 +21,7 @@ JOINED: Final = "Member joined"
 UNREACHED: Final = "Member cannot be reached"
 REACHED: Final = "Member is reached again"
 ELECTED: Final = "This node is now the coordinator"
-WHOLE_DEADLINE: Final = 60.0
+WHOLE_DEADLINE: Final = 120.0
 
 Act = Callable[[ClusterOfProcesses, BrokerProcess], None]
 
@@ -43,7 +43,7 @@ class Row:
     hands_over: bool = False
     """Must another node coordinate?"""
     ends_all: bool = False
-    """Do all nodes end? Then it is right that they are seen to leave."""
+    """Do all nodes end? Then it is right that they are seen to leave, and a round takes long."""
 
 
 @dataclass(frozen=True, slots=True)

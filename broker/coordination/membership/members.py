@@ -40,7 +40,7 @@ class Members:
     first.
     """
 
-    __slots__ = ("_beats", "_heartbeat_max_age", "_node_id", "_seen", "_silent", "members")
+    __slots__ = ("_beats", "_heartbeat_max_age", "_next_silent_at", "_node_id", "_seen", "_silent", "members")
 
     def __init__(self, node_id: str, heartbeat_interval: float) -> None:
         self.members: Mapping[str, NodeRow] = {}
@@ -49,6 +49,7 @@ class Members:
         self._seen: dict[str, tuple[NodeRow, float]] = {}
         self._beats: dict[str, tuple[NodeRow, float]] = {}
         self._silent: list[NodeRow] = []
+        self._next_silent_at = inf
 
     def on_nodes(self, rows: Iterable[NodeRow], *, asked_at: float, now: float) -> list[MemberEvent]:
         """All rows were read. Return what has changed since the last read."""
@@ -62,6 +63,7 @@ class Members:
         """The store did not answer this node, so it may not have answered the others: their silence counts anew."""
         self._seen.clear()
         self._silent.clear()
+        self._next_silent_at = inf
 
     def evictable(self) -> list[NodeRow]:
         """Return the rows of the nodes whose beat has stood still for `heartbeat_max_age` up to the last read.
@@ -76,13 +78,12 @@ class Members:
 
     def next_deadline(self) -> float:
         """Return when the next node will have been silent for too long unless it beats: read all rows then."""
-        silent = {row.node_id for row in self._silent}
-        sinces = (since for node_id, (_, since) in self._seen.items() if node_id not in silent)
-        return min(sinces, default=inf) + self._heartbeat_max_age
+        return self._next_silent_at
 
     def _observe(self, members: Mapping[str, NodeRow], asked_at: float, now: float) -> None:
         self._silent = []
         seen = {}
+        first = inf
         self._beats = {
             node_id: known if (known := self._beats.get(node_id)) and is_same_beat(known[0], row) else (row, now)
             for node_id, row in members.items()
@@ -93,8 +94,12 @@ class Members:
                 since = now
             elif asked_at >= since + self._heartbeat_max_age:
                 self._silent.append(row)
+                seen[node_id] = (row, since)
+                continue
             seen[node_id] = (row, since)
+            first = min(first, since)
         self._seen = seen
+        self._next_silent_at = first + self._heartbeat_max_age
 
 
 def changes(before: Mapping[str, NodeRow], after: Mapping[str, NodeRow]) -> list[MemberEvent]:

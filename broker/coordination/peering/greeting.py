@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 from broker.machine.address import endpoint
@@ -129,7 +130,7 @@ def objection(own: Greeting, other: Greeting) -> str:
             f"thriftServerHost and port: nodes '{there}' and '{here}' both tell of {endpoint(*own.thrift)}; each must"
             " name an address of its own machine"
         )
-    if _is_loopback(other.thrift[0]) and not _is_loopback(other.address[0]) and other.address[0] != own.address[0]:
+    if other.address[0] != own.address[0] and _is_loopback(other.thrift[0]) and not _is_loopback(other.address[0]):
         return (
             f"thriftServerHost '{other.thrift[0]}' of node '{there}' is reached on its own machine only; node '{here}'"
             f" is at {endpoint(*own.address)}"
@@ -141,6 +142,7 @@ def _minimum(greeting: Greeting) -> str:
     return str(greeting.terms.minimum) if greeting.terms.minimum > 1 else "none (partitions are not detected)"
 
 
+@lru_cache(MOST_ADDRESSES)
 def _is_loopback(host: str) -> bool:
     with suppress(ValueError):
         return ipaddress.ip_address(host).is_loopback

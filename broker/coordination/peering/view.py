@@ -75,6 +75,7 @@ class PeerView:
         self._address = address
         self._thrift = thrift
         self._terms = terms
+        self._constant = Greeting(incarnation, address, thrift, 0, False, terms)
         self._detector = detector
         self._may_lead = may_lead
         self._jitter = jitter
@@ -126,7 +127,7 @@ class PeerView:
         if contact is None:
             return ""
         contact.is_own = greeting.incarnation == self.incarnation
-        contact.refusal = objection(self.greeting(), greeting)
+        contact.refusal = objection(self._constant, greeting)
         contact.greeting = None
         if not contact.is_own and not contact.refusal:
             contact.greeting, contact.answered_at = greeting, asked_at
@@ -156,7 +157,7 @@ class PeerView:
 
         That it calls says that it lives, not that this node reaches it: it becomes a member when it answers.
         """
-        reason = objection(self.greeting(), greeting)
+        reason = objection(self._constant, greeting)
         if not reason and greeting.incarnation != self.incarnation:
             self._highest = max(self._highest, greeting.rank)
             contact = self._learn(greeting.address, now)
