@@ -14,7 +14,7 @@ from broker.clock import SystemClock
 from broker.coordination.membership.agent import ClusterAgent
 from broker.coordination.membership.terms import TermsDiffer
 from broker.errors import Evicted
-from broker.ports.cluster_rows import Incarnation, NodeState
+from broker.ports.cluster_rows import Incarnation, NodeRow, NodeState
 from broker.ports.peer_calls import Fence
 from broker.ports.store import Store
 from tests.support.agents import Agents, Recorder, Started, agents
@@ -304,6 +304,59 @@ def test_a_node_with_other_terms_does_not_start_beside_a_living_one_and_does_aft
             await cluster.start("c", "peers")
             assert 10.0 <= now() - began <= 13.0
             assert old.ended is None
+
+    run(lambda _: main())
+
+
+def test_a_living_node_with_other_terms_that_can_be_called_is_not_watched_for_its_beats() -> None:
+    async def main() -> None:
+        async with agents() as cluster:
+            await cluster.start("a", "database")
+            asked: list[str] = []
+
+            async def answers(row: NodeRow) -> bool:
+                asked.append(row.incarnation)
+                return True
+
+            began = now()
+            with pytest.raises(TermsDiffer, match="node 'a' has 'database', this one 'peers'"):
+                await cluster.new("b", answers, "peers").agent.register()
+            assert now() - began < 0.1
+            assert asked == ["a-1"]
+
+    run(lambda _: main())
+
+
+async def starts(node: Started, cluster: Agents) -> str:
+    """Return what keeps a node from starting; nothing if it does."""
+    try:
+        await node.start(cluster._tasks)
+    except TermsDiffer as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("first", ["a", "b"])
+@pytest.mark.parametrize("apart", [0.0, 0.0005, 0.001, 0.0015, 0.002, 0.0025, 0.003, 0.004, 0.006, 0.01])
+def test_of_two_nodes_with_different_terms_that_start_at_once_one_stays(first: str, apart: float) -> None:
+    second = {"a": "b", "b": "a"}[first]
+    terms = {"a": "peers", "b": "database"}
+
+    async def main() -> None:
+        async with agents() as cluster:
+            nodes = {each: cluster.new(each, terms=terms[each]) for each in "ab"}
+            async with asyncio.TaskGroup() as tasks:
+                one = tasks.create_task(starts(nodes[first], cluster))
+                await asyncio.sleep(apart)
+                other = tasks.create_task(starts(nodes[second], cluster))
+            refusals = {first: one.result(), second: other.result()}
+            assert sum(map(bool, refusals.values())) == 1
+            ended = next(each for each, refusal in refusals.items() if refusal)
+            stays = {"a": "b", "b": "a"}[ended]
+            assert f"node '{stays}' has '{terms[stays]}', this one '{terms[ended]}'" in refusals[ended]
+            states = {each: cluster.rows.nodes[each].state for each in cluster.rows.nodes}
+            assert states.pop(stays) is NodeState.UP
+            assert set(states.values()) <= {NodeState.STOPPED}
 
     run(lambda _: main())
 

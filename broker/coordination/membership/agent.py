@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from math import inf
-from typing import Any, Final, TypeVar
+from typing import Any
 
 import structlog
 
@@ -24,22 +24,18 @@ from broker.coordination.membership.deputy import Deputy
 from broker.coordination.membership.election import Action, Election, ReadLease, Role
 from broker.coordination.membership.events import Listener, MembershipEvents
 from broker.coordination.membership.members import Members, changes
-from broker.coordination.membership.own_row import DuplicateNodeId, OwnRow, ReadOwnRow, Step
+from broker.coordination.membership.own_row import OwnRow
 from broker.coordination.membership.pending_request import timeout_of
-from broker.coordination.membership.terms import TermsCheck
+from broker.coordination.membership.requests import Requests
+from broker.coordination.membership.row_keeper import Answers, RowKeeper
 from broker.coordination.membership.view import MembershipView, StoreView
+from broker.coordination.membership.waiting import until
 from broker.errors import BrokerError, Evicted, StoreUnavailable
-from broker.machine.address import endpoint
-from broker.machine.faults import MACHINE_FAULTS
 from broker.ports.cluster import ClusterStore
-from broker.ports.cluster_rows import Beat, Claim, Incarnation, NodeRow, NodeState, Resign
+from broker.ports.cluster_rows import Claim, Incarnation, NodeRow, Resign
 from broker.ports.peer_calls import Fence
 
-T = TypeVar("T")
-
 _log = structlog.get_logger(__name__)
-
-_LEAVE_TIMEOUT: Final = 0.5
 
 
 def new_id() -> str:
@@ -68,7 +64,7 @@ class ClusterAgent:
         new_id: Callable[[], str] = new_id,
         jitter: Callable[[], float] = random.random,
         connect_beats: Callable[[], AbstractAsyncContextManager[ClusterStore]] | None = None,
-        answers: Callable[[NodeRow], Awaitable[bool]] | None = None,
+        answers: Answers | None = None,
         terms: str = "",
     ) -> None:
         """The times are heartbeatInterval, coordinatorEntryCreationWaitTime and eventPollingInterval in seconds.
@@ -90,7 +86,6 @@ class ClusterAgent:
         self.may_lead = True
         """May this node coordinate? A coordinator that may not any more resigns."""
         self._members_told: Mapping[str, NodeRow] = {}
-        self.terms = terms
         self._store = store
         self._clock = clock
         self._heartbeat_interval = heartbeat_interval
@@ -99,21 +94,31 @@ class ClusterAgent:
         self._read_address = coordinator_address
         self._events = MembershipEvents(node_id, listener)
         self._connect_beats = connect_beats
-        self._answers = answers
-        self._is_namesake_asked = False
         self._deputy = Deputy(heartbeat_interval)
         self._own_row = OwnRow(node_id, heartbeat_interval, new_id, jitter)
+        self._requests = Requests(node_id, clock)
         self._election = Election(heartbeat_interval, creation_wait, new_id, jitter)
         self._members = Members(node_id, heartbeat_interval)
+        self._row = RowKeeper(
+            self._own_row,
+            store,
+            self._requests,
+            clock,
+            node_id=node_id,
+            address=address,
+            heartbeat_interval=heartbeat_interval,
+            terms=terms,
+            answers=answers,
+            on_beat=self._deputy.on_own_beat,
+            on_failed=self._members.on_store_failed,
+        )
         self._coordinator_address = CoordinatorAddress(node_id, 0.2 * heartbeat_interval)
         self._look_due = -inf
         self._has_looked = False
         self._hint_due = inf
         self._hint_heeded = -inf
         self._evictions_asked: set[NodeRow] = set()
-        self._is_failing = False
         self._is_leaving = False
-        self._under_way: asyncio.Timeout | None = None
         self._driven = asyncio.Event()
         self._noticed = asyncio.Event()
 
@@ -176,30 +181,11 @@ class ClusterAgent:
 
     async def register(self) -> Incarnation:
         """Return when this node's row is UP in a new incarnation; raises `DuplicateNodeId` and `TermsDiffer`."""
-        await self._compare_terms()
-        own_row = self._own_row
-        while not own_row.is_trusted(now := self._clock.monotonic()):
-            step = own_row.next_action(now)
-            if step is None:
-                await self._until(own_row.next_deadline(), asyncio.Event())
-            else:
-                await self._take(step)
-        self.incarnation = Incarnation(self.node_id, own_row.incarnation)
+        await self._row.register()
+        self.incarnation = Incarnation(self.node_id, self._own_row.incarnation)
         self.living = frozenset((self.incarnation,))
-        _log.info("registered in the cluster", node=self.node_id, incarnation=own_row.incarnation)
+        _log.info("registered in the cluster", node=self.node_id, incarnation=self.incarnation.id)
         return self.incarnation
-
-    async def _compare_terms(self) -> None:
-        """Return when no living node has other terms than this one. Raises `TermsDiffer`."""
-        check = TermsCheck(self.node_id, self.terms, self._heartbeat_interval)
-        while self.terms:
-            now = self._clock.monotonic()
-            with suppress(StoreUnavailable):
-                rows = await self._answer(self._store.nodes(), now + self._request_timeout)
-                if check.on_nodes(rows, now):
-                    return
-                _log.info("waiting for a node with other terms to show that it lives, or to have ended")
-            await self._until(now + 0.25 * self._heartbeat_interval, asyncio.Event())
 
     async def run(self) -> None:
         """Keep this incarnation alive and take part in the cluster until `leave`.
@@ -232,29 +218,21 @@ class ClusterAgent:
         Returns the fence that this node has resigned; None when it was not the coordinator.
         """
         self._is_leaving = True
-        if self._under_way is not None and not self._under_way.expired():
-            self._under_way.reschedule(asyncio.get_running_loop().time())
+        self._requests.give_up()
         self._driven.set()
         fence = await self._resign(self._election.stop())
         leave = self._own_row.stop()
         self._deputy.end()
         self._notice(self._clock.monotonic())
-        if leave is not None:
-            await self._briefly(self._store.leave(leave, self.node_id))
+        await self._row.tell(leave)
         return fence
 
     async def _resign(self, resign: Resign | None) -> Fence | None:
         self._notice(self._clock.monotonic())
         if resign is None:
             return None
-        await self._briefly(self._store.resign(resign, self.node_id))
+        await self._requests.briefly(self._store.resign(resign, self.node_id))
         return Fence(resign.epoch, resign.term)
-
-    async def _briefly(self, call: Awaitable[None]) -> None:
-        # When this call gets no answer, the others notice the silence instead.
-        with suppress(TimeoutError, StoreUnavailable):
-            async with asyncio.timeout(_LEAVE_TIMEOUT):
-                await call
 
     # Requests to the store, one at a time
 
@@ -266,7 +244,7 @@ class ClusterAgent:
                 self._notice(self._clock.monotonic())
                 self._noticed.set()
             else:
-                await self._until(self._next_deadline(), self._driven)
+                await until(self._clock, self._next_deadline(), self._driven)
             if self._own_row.incarnation != incarnation.id:
                 _log.warning(
                     "Node was evicted: its incarnation is over", node=incarnation.node_id, incarnation=incarnation.id
@@ -281,7 +259,7 @@ class ClusterAgent:
         if to_evict is not None or now >= others_due:
             self._own_row.hasten(now + self._request_timeout, now)
         if (step := self._own_row.next_action(now)) is not None:
-            await self._take(step)
+            await self._row.take(step)
         elif self._look_due == -inf:
             # A node that becomes the coordinator must know the members by then.
             await self._look_around(now)
@@ -316,66 +294,6 @@ class ClusterAgent:
             self._election.on_hint(now)
             self._look_due = now
 
-    async def _answer(self, call: Awaitable[T], until: float) -> T:
-        """Return the store's answer. Raises `StoreUnavailable` when there is none by the monotonic time `until`."""
-        try:
-            async with asyncio.timeout(until - self._clock.monotonic()) as self._under_way:
-                answer = await call
-        except (StoreUnavailable, *MACHINE_FAULTS) as error:  # TimeoutError is an OSError
-            if not self._is_failing and not self._is_leaving:
-                _log.warning("the cluster's store does not answer", node=self.node_id, reason=str(error) or "late")
-            self._is_failing = True
-            raise StoreUnavailable("no answer") from error
-        finally:
-            self._under_way = None
-        if self._is_failing:
-            self._is_failing = False
-            _log.info("the cluster's store answers again", node=self.node_id)
-        return answer
-
-    async def _take(self, step: Step) -> None:
-        """Do one step of `OwnRow` and report the answer to it."""
-        own_row, asked_at = self._own_row, step.asked_at
-        call: Any
-        if isinstance(step, ReadOwnRow):
-            call = self._store.own_row(self.node_id)
-        elif isinstance(step, Beat):
-            call = self._store.beat(step, self.node_id)
-        else:
-            call = self._store.register_node(step, self.node_id, *self.address, self.terms)
-        try:
-            answer = await self._answer(call, step.until)
-        except StoreUnavailable:
-            own_row.on_failed(asked_at=asked_at, now=self._clock.monotonic())
-            self._members.on_store_failed()
-            return
-        now = self._clock.monotonic()
-        if isinstance(step, ReadOwnRow):
-            await self._ask_namesake(answer)
-            own_row.on_row(answer, asked_at=asked_at, now=now)
-        elif answer:
-            own_row.on_granted(asked_at=asked_at, now=now)
-            self._deputy.on_own_beat(asked_at)
-        else:
-            own_row.on_refused(asked_at=asked_at, now=now)
-
-    async def _ask_namesake(self, row: NodeRow | None) -> None:
-        """Ask the process of a row that has this node's id, once. Raises `DuplicateNodeId` when it answers.
-
-        One that does not has ended, or cannot be reached: that its row goes on beating shows later.
-        """
-        if self._is_namesake_asked or row is None or row.state is not NodeState.UP:
-            return
-        self._is_namesake_asked = True
-        if self._answers is not None and await self._answers(row):
-            raise DuplicateNodeId(self.node_id, row)
-        _log.info(
-            "another process had this node's id, and may have it still: waiting whether its beats go on",
-            node=self.node_id,
-            address=endpoint(row.host, row.port),
-            seconds=2 * self._heartbeat_interval,
-        )
-
     async def _campaign(self, action: Action) -> None:
         """Do one action of the election and report the answer to it."""
         election, asked_at = self._election, action.asked_at
@@ -387,7 +305,7 @@ class ClusterAgent:
         else:
             call = self._store.renew(action, self.node_id)
         try:
-            answer = await self._answer(call, action.until)
+            answer = await self._requests.answer(call, action.until)
         except StoreUnavailable:
             election.on_failed(asked_at=asked_at, now=self._clock.monotonic())
             return
@@ -404,7 +322,7 @@ class ClusterAgent:
         """Read the rows of all nodes."""
         self._look_due = asked_at + self._polling_interval
         try:
-            rows = await self._answer(self._store.nodes(), asked_at + self._request_timeout)
+            rows = await self._requests.answer(self._store.nodes(), asked_at + self._request_timeout)
         except StoreUnavailable:
             self._members.on_store_failed()
             return
@@ -438,9 +356,9 @@ class ClusterAgent:
         assert epoch is not None
         silence = f"{2 * self._heartbeat_interval:g} s"
         _log.warning("Member is silent: evicting it", member=row.node_id, incarnation=row.incarnation, silence=silence)
-        until = min(self._clock.monotonic() + self._request_timeout, self._election.trusted_until)
+        deadline = min(self._clock.monotonic() + self._request_timeout, self._election.trusted_until)
         try:
-            is_passed = await self._answer(self._store.evict(row, epoch, term), until)
+            is_passed = await self._requests.answer(self._store.evict(row, epoch, term), deadline)
         except StoreUnavailable:
             return
         if not is_passed:
@@ -458,7 +376,7 @@ class ClusterAgent:
     async def _find_coordinator(self, now: float) -> None:
         self._coordinator_address.on_asked(now)
         with suppress(StoreUnavailable):
-            found = await self._answer(self._read_address(), now + self._request_timeout)
+            found = await self._requests.answer(self._read_address(), now + self._request_timeout)
             if not self._coordinator_address.on_address(found):
                 self.on_hint()
 
@@ -469,7 +387,7 @@ class ClusterAgent:
             self._noticed.clear()
             now = self._clock.monotonic()
             self._notice(now)
-            await self._until(self._next_change(now), self._noticed)
+            await until(self._clock, self._next_change(now), self._noticed)
 
     def _next_change(self, now: float) -> float:
         election = self._election
@@ -484,13 +402,6 @@ class ClusterAgent:
         is_trusted = own_row.is_trusted(now) or self._deputy.is_trusted(now)
         self._events.trust(is_trusted, is_over=is_evicted or self._is_leaving)
         self._events.power(self.fence)
-
-    async def _until(self, deadline: float, event: asyncio.Event) -> None:
-        """Return at `deadline`, perhaps a little early, or when `event` is set."""
-        delay = None if deadline == inf else max(deadline - self._clock.monotonic(), 0.001)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(delay):
-                await event.wait()
 
 
 def _incarnation(row: NodeRow) -> Incarnation:

@@ -41,3 +41,33 @@ def test_rows_that_agree_or_do_not_live_or_say_nothing_keep_nobody_away(row: Nod
 
 def test_who_has_no_terms_compares_none() -> None:
     assert TermsCheck("a", "", 5.0).on_nodes([OTHER], 100.0)
+
+
+def test_the_rows_with_other_terms_are_to_be_asked_once() -> None:
+    check = TermsCheck("a", "new", 5.0)
+    check.on_nodes([OTHER, replace(OTHER, node_id="c", terms="new")], 100.0)
+    assert check.take_unasked() == [OTHER]
+    assert check.take_unasked() == []
+
+
+def test_who_registered_at_the_same_time_under_a_lesser_id_stays() -> None:
+    with pytest.raises(TermsDiffer, match="node 'b' has 'old', this one 'new'"):
+        TermsCheck("c", "new", 5.0).on_registered([OTHER], 100.0)
+    check = TermsCheck("a", "new", 5.0)
+    assert not check.on_registered([OTHER], 100.0)
+    assert check.on_registered([replace(OTHER, state=NodeState.STOPPED)], 101.0)
+
+
+def test_who_has_the_lesser_id_ends_for_one_that_goes_on() -> None:
+    check = TermsCheck("a", "new", 5.0)
+    assert [check.on_registered([replace(OTHER, beat=beat)], 100.0 + 5 * beat) for beat in (0, 1)] == [False, False]
+    with pytest.raises(TermsDiffer, match="node 'b' has 'old', this one 'new'"):
+        check.on_registered([replace(OTHER, beat=2)], 110.0)
+
+
+def test_a_row_that_stood_still_is_of_interest_again_when_it_beats() -> None:
+    check = TermsCheck("c", "new", 5.0)
+    assert [check.on_nodes([OTHER], at) for at in (100.0, 110.0)] == [False, True]
+    assert check.on_registered([OTHER], 111.0)
+    with pytest.raises(TermsDiffer):
+        check.on_registered([replace(OTHER, beat=8)], 112.0)
