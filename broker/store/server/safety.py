@@ -11,13 +11,16 @@ MYSQL_VARIABLES: Final = (
     "log_bin",
     "sync_binlog",
     "wsrep_on",
-    *(f"rpl_semi_sync_{role}_{name}" for role in ("master", "source") for name in ("enabled", "timeout", "wait_point")),
+    *(
+        f"rpl_semi_sync_{role}_{name}"
+        for role in ("master", "source")
+        for name in ("enabled", "timeout", "wait_point", "wait_no_slave")
+    ),
 )
 MYSQL_STATUS: Final = (
     "Slaves_connected",
     "wsrep_cluster_size",
-    "Rpl_semi_sync_master_status",
-    "Rpl_semi_sync_source_status",
+    *(f"Rpl_semi_sync_{role}_{name}" for role in ("master", "source") for name in ("status", "clients")),
 )
 _LONG_ENOUGH: Final = 3_600_000
 """Milliseconds after which a semi-synchronous source may give up its replicas: a human has noticed before."""
@@ -50,6 +53,16 @@ def _semi_sync_findings(role: str, variables: Mapping[str, str], status: Mapping
         yield (
             f"{prefix}_enabled is ON, but no replica answers, and replication is asynchronous now"
             f" (Rpl_semi_sync_{role}_status is OFF): a fail-over loses what the replicas have not yet"
+        )
+    elif status.get(f"Rpl_semi_sync_{role}_clients") == "0":
+        yield (
+            f"{prefix}_enabled is ON, and no replica is connected (Rpl_semi_sync_{role}_clients is 0): commits wait for"
+            " one, and without this database what was on no replica would be lost"
+        )
+    if variables.get(f"{prefix}_wait_no_slave") == "OFF":
+        yield (
+            f"{prefix}_wait_no_slave is OFF, not ON: as soon as no replica is connected replication becomes"
+            " asynchronous, and a fail-over loses what the replicas have not yet"
         )
     timeout = variables.get(f"{prefix}_timeout", "")
     if timeout and int(timeout) < _LONG_ENOUGH:

@@ -11,8 +11,9 @@ SEMI_SYNC = SAFE | {
     "rpl_semi_sync_master_enabled": "ON",
     "rpl_semi_sync_master_timeout": "3600000",
     "rpl_semi_sync_master_wait_point": "AFTER_SYNC",
+    "rpl_semi_sync_master_wait_no_slave": "ON",
 }
-ANSWERED = {"Slaves_connected": "1", "Rpl_semi_sync_master_status": "ON"}
+ANSWERED = {"Slaves_connected": "1", "Rpl_semi_sync_master_status": "ON", "Rpl_semi_sync_master_clients": "1"}
 ON = {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on", "synchronous_standby_names": ""}
 NAMED = ON | {"synchronous_standby_names": "standby1"}
 
@@ -39,6 +40,21 @@ def test_a_mysql_that_keeps_what_it_commits_has_no_findings(variables: dict[str,
         (SAFE, {"Slaves_connected": "1"}, "replicas are asynchronous (no semi-sync, no Galera):"),
         (SAFE | {"wsrep_on": "ON"}, {"wsrep_cluster_size": "1"}, "the Galera cluster has one server now"),
         (SEMI_SYNC, ANSWERED | {"Rpl_semi_sync_master_status": "OFF"}, "rpl_semi_sync_master_enabled is ON, but no"),
+        (
+            SEMI_SYNC,
+            ANSWERED | {"Rpl_semi_sync_master_status": "OFF", "Rpl_semi_sync_master_clients": "0"},
+            "rpl_semi_sync_master_enabled is ON, but no replica answers",
+        ),
+        (
+            SEMI_SYNC,
+            ANSWERED | {"Rpl_semi_sync_master_clients": "0"},
+            "rpl_semi_sync_master_enabled is ON, and no replica is connected (Rpl_semi_sync_master_clients is 0):",
+        ),
+        (
+            SEMI_SYNC | {"rpl_semi_sync_master_wait_no_slave": "OFF"},
+            ANSWERED,
+            "rpl_semi_sync_master_wait_no_slave is OFF, not ON:",
+        ),
         (SEMI_SYNC | {"rpl_semi_sync_master_timeout": "10000"}, ANSWERED, "rpl_semi_sync_master_timeout is 10000,"),
         (
             SEMI_SYNC | {"rpl_semi_sync_master_wait_point": "AFTER_COMMIT"},
